@@ -1,0 +1,48 @@
+# make run     install what is pinned and open the app on http://127.0.0.1:7860
+# make test    install what the tests need and run the whole suite
+# make bench   measure; make lint, make format: ruff
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+# quiet about which index each file came from; loud about everything else
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+export GRADIO_ANALYTICS_ENABLED = False
+export HF_HUB_DISABLE_TELEMETRY = 1
+
+.PHONY: run test bench lint format clean
+
+run: .venv/app
+	$(BIN)/python app.py
+
+test: .venv/dev
+	@scripts/find_chromium.sh
+	$(BIN)/python -m pytest
+
+bench: .venv/app
+	$(BIN)/python -m benchmarks.trace
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "Python 3.11 is needed; found $$($(PYTHON) --version 2>&1). Name one: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/app: requirements.txt | .venv/bin/python
+	@echo "Installing what requirements.txt pins (a few minutes, once) ..."
+	$(PIP) -r requirements.txt
+	@touch $@
+
+.venv/dev: requirements-dev.txt .venv/app
+	$(PIP) -r requirements-dev.txt
+	@touch $@
+
+clean:
+	rm -rf .venv build .pytest_cache .ruff_cache

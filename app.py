@@ -1,0 +1,57 @@
+"""The entry point: settings → page → launch. python app.py --help lists the few options."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import threading
+
+# Read at import time by the libraries: nothing leaves the machine unless a person asks for a model or a dataset.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="LightReasoner Studio: explore expert–amateur divergence in a browser.")
+    host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    port = int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
+    parser.add_argument("--host", default=host, help=f"address to listen on (default {host})")
+    parser.add_argument("--port", type=int, default=port, help=f"port to listen on (default {port})")
+    parser.add_argument("--no-preload", action="store_true", help="load the bundled pair at the first run, not at start")
+    return parser.parse_args()
+
+
+def preload(studio) -> None:
+    """Load the default pair, so that the first run starts at once."""
+    from lightreasoner.pairs import load_pair, presets
+
+    first = presets()[0]
+    load_pair(first.expert, first.amateur, studio.models, name=first.name)
+
+
+def main() -> None:
+    chosen = options()  # before the slow imports, so that --help is quick
+    from lightreasoner.errors import UserError
+    from lightreasoner.settings import from_environment
+
+    try:
+        settings = from_environment()
+    except UserError as error:
+        raise SystemExit(f"app.py: {error}") from None
+    settings.workspace.mkdir(parents=True, exist_ok=True)
+    os.environ.setdefault("GRADIO_TEMP_DIR", str(settings.workspace / "uploads"))
+
+    from ui.page import build, launch_options
+    from ui.studio import Studio
+
+    studio = Studio(settings)
+    page = build(studio)
+    if not chosen.no_preload:
+        threading.Thread(target=preload, args=(studio,), daemon=True).start()
+    page.launch(server_name=chosen.host, server_port=chosen.port, **launch_options(settings))
+
+
+if __name__ == "__main__":
+    main()

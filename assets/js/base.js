@@ -1,0 +1,96 @@
+// What every part of the viewer uses: DOM building, number and token formats, the table of metrics.
+// Model text only ever enters the page through textContent.
+
+function el(tag, attributes, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
+    else if (name === 'text') node.textContent = value;
+    else node.setAttribute(name, value === true ? '' : value);
+  }
+  node.append(...children.filter((c) => c !== null && c !== undefined));
+  return node;
+}
+
+const LONGEST_LABEL = 120; // a token of ten thousand characters must not push the page apart
+const CONTROL = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+
+// A control or invisible character, spelled so that it can be seen and does nothing.
+function visible(character) {
+  const code = character.codePointAt(0);
+  if (character === '\n') return '\u21b5';
+  if (character === '\t') return '\u21e5';
+  if (code < 0x20) return String.fromCodePoint(0x2400 + code);
+  return '\u2039U+' + code.toString(16).toUpperCase().padStart(4, '0') + '\u203a';
+}
+
+// The token as a label: spaces at its edges become open boxes, so that " 7" and "7" can be told apart.
+function tokenLabel(text, longest = 24) {
+  if (text === '') return '\u2205';
+  let label = text.replace(CONTROL, visible).replace(/^ +| +$/g, (s) => '\u2423'.repeat(s.length));
+  const characters = Array.from(label);
+  if (characters.length > longest) label = characters.slice(0, longest - 1).join('') + '\u2026';
+  return label;
+}
+
+// How a screen reader should say it.
+function tokenName(text) {
+  if (text === '') return 'empty token';
+  if (text.trim() === '') return 'whitespace ' + tokenLabel(text);
+  return tokenLabel(text.trim(), 60);
+}
+
+const finite = (x, otherwise = Infinity) => (x === null || x === undefined ? otherwise : x);
+const nats = (x) => (Number.isFinite(x) ? x.toFixed(3) : x === Infinity ? '\u221e' : '\u2013');
+// With its sign, and never "-0.000".
+function signed(x, digits = 3) {
+  if (!Number.isFinite(x)) return x > 0 ? '+\u221e' : x < 0 ? '\u2212\u221e' : '\u2013';
+  const text = Math.abs(x).toFixed(digits);
+  return (Number(text) === 0 ? '' : x < 0 ? '\u2212' : '+') + text;
+}
+function percent(p) {
+  if (p >= 0.9995) return '100 %';
+  if (p >= 0.0995) return (p * 100).toFixed(0) + ' %';
+  if (p >= 0.00995) return (p * 100).toFixed(1) + ' %';
+  if (p >= 0.0001) return (p * 100).toFixed(2) + ' %';
+  return p > 0 ? '<0.01 %' : '0 %';
+}
+
+// One table of metrics: what colours the tokens. `of` takes a step, `full` is where the scale is at its deepest.
+const METRICS = [
+  { key: 'kl', name: 'KL(expert \u2016 amateur)', full: 2, of: (s) => finite(s.kl),
+    says: 'How much the amateur would be surprised by what the expert expects, in nats. Above \u03b2 a step is selected.' },
+  { key: 'reverse_kl', name: 'KL(amateur \u2016 expert)', full: 2, of: (s) => finite(s.reverse_kl),
+    says: 'The same the other way round: large where the amateur expects what the expert rules out.' },
+  { key: 'js', name: 'Jensen\u2013Shannon', full: 0.693, of: (s) => s.js,
+    says: 'A symmetric distance between the two, from 0 to log 2 \u2248 0.693 nats.' },
+  { key: 'expert_entropy', name: 'Expert entropy', full: 3, of: (s) => s.expert_entropy,
+    says: 'How undecided the expert is, in nats. 0: it is certain.' },
+  { key: 'amateur_entropy', name: 'Amateur entropy', full: 3, of: (s) => s.amateur_entropy,
+    says: 'How undecided the amateur is, in nats.' },
+  { key: 'ratio', name: 'Log-ratio of the token', full: 3,
+    of: (s) => Math.max(0, finite(s.expert_logprob, 0) - finite(s.amateur_logprob, s.expert_logprob === null ? 0 : -Infinity)),
+    says: 'log \u03c0E \u2212 log \u03c0A of the token that was taken; below 0 is shown as 0.' },
+];
+
+// Square root, so that the small values, which are most of them, can be told apart.
+function shade(metric, step) {
+  const value = metric.of(step);
+  return Math.sqrt(Math.min(1, Math.max(0, value / metric.full)));
+}
+
+// The same definitions as lightreasoner/divergence.py, on the candidates that came with the step.
+const TIE = 1e-6;
+function contrast(candidates, alpha) {
+  const logE = candidates.expert_logprobs.map((x) => finite(x, -Infinity));
+  const logA = candidates.amateur_logprobs.map((x) => finite(x, -Infinity));
+  const bound = Math.max(...logE) + Math.log(alpha) - TIE;
+  const plausible = logE.map((x) => x >= bound && x > -Infinity);
+  const ratio = logE.map((x, i) => (plausible[i] ? x - logA[i] : -Infinity));
+  const denied = ratio.some((r) => r === Infinity);
+  const score = denied ? logE.map((x, i) => (ratio[i] === Infinity ? x : -Infinity)) : ratio;
+  const top = Math.max(...score), weight = score.map((x) => Math.exp(x - top));
+  const total = weight.reduce((a, b) => a + b, 0);
+  return { logE, logA, plausible, weights: weight.map((w) => w / total) };
+}

@@ -1,0 +1,118 @@
+// One step: the expert, the amateur and the contrastive target as bars over the same tokens.
+
+const ROWS = 10;
+
+function createStepView(actions) {
+  const node = el('section', { class: 'lr-card lr-step', 'aria-label': 'The selected step' });
+  let shown = null, alphaNow = 0.2;
+
+  const alphaOut = el('output', { class: 'lr-number' });
+  const slider = el('input', { type: 'range', min: '0.01', max: '1', step: '0.01', value: '0.2', 'aria-label': 'Alpha, the plausibility threshold' });
+  slider.addEventListener('input', () => actions.alpha(Number(slider.value)));
+  const alphaRow = el('label', { class: 'lr-slider', title: 'A token is plausible if the expert gives it at least \u03b1 times the probability of its favourite. Only plausible tokens can be reinforced.' },
+    el('span', { text: '\u03b1 mask' }), slider, alphaOut);
+
+  function empty(hasSteps) {
+    shown = null;
+    node.replaceChildren(
+      el('h3', { text: 'Step view' }),
+      el('p', { class: 'lr-muted', text: hasSteps
+        ? 'Select a token, in the text or in the curve, to see what both models expected there.'
+        : 'Once the expert writes, select any token to see what both models expected there, and what training would reinforce.' }));
+  }
+
+  function fact(name, value, title) {
+    return el('div', { class: 'lr-fact', title }, el('dt', { text: name }), el('dd', { text: value }));
+  }
+
+  function bars(rowData) {
+    const box = el('div', { class: 'lr-bars' });
+    for (const [who, p] of [['expert', rowData.e], ['amateur', rowData.a], ['target', rowData.c]]) {
+      box.append(el('div', { class: 'lr-bar lr-' + who },
+        el('span', { class: 'lr-track' }, el('i', { style: 'width:' + (p * 100).toFixed(2) + '%' })),
+        el('span', { class: 'lr-value', text: who === 'target' && !rowData.plausible ? '\u2013' : percent(p) })));
+    }
+    return box;
+  }
+
+  function tableRow(row, step) {
+    const taken = row.id === step.token_id;
+    const go = el('button', { type: 'button', class: 'lr-branch', 'aria-label': 'Continue from here with ' + tokenName(row.text),
+      title: taken ? 'This is the token that was taken' : 'Continue from here with this token', disabled: taken || !actions.branch,
+      text: taken ? 'taken' : '\u21b3 go' });
+    if (!taken && actions.branch) go.addEventListener('click', () => actions.branch(step.index, row.id));
+    return el('li', { class: 'lr-row' + (row.plausible ? '' : ' lr-masked') + (taken ? ' lr-taken' : '') },
+      el('span', { class: 'lr-label', title: 'token ' + row.id, text: tokenLabel(row.text) }),
+      bars(row),
+      el('span', { class: 'lr-contribution', title: 'log-ratio: log \u03c0E \u2212 log \u03c0A' , text: signed(row.ratio, 2) }),
+      el('span', { class: 'lr-contribution', title: 'this token\u2019s part of the KL: \u03c0E \u00b7 (log \u03c0E \u2212 log \u03c0A)', text: signed(row.part) }),
+      actions.branch || taken ? go : el('span'));
+  }
+
+  function rowsOf(step, details, alpha) {
+    const { logE, logA, plausible, weights } = contrast(details.candidates, alpha);
+    const all = details.candidates.ids.map((id, i) => {
+      const e = Math.exp(logE[i]), a = Math.exp(logA[i]), ratio = logE[i] - logA[i];
+      return { id, text: details.tokens[id] === undefined ? '[' + id + ']' : details.tokens[id], e, a, c: weights[i], plausible: plausible[i], ratio, part: e > 0 ? e * ratio : 0 };
+    });
+    const keep = new Set([...all].sort((x, y) => Math.max(y.e, y.a, y.c) - Math.max(x.e, x.a, x.c)).slice(0, ROWS));
+    all.forEach((row) => { if (row.id === step.token_id) keep.add(row); });
+    return { all, rows: all.filter((row) => keep.has(row)) };
+  }
+
+  function trainingRow(run, step, all) {
+    const inside = all.filter((row) => row.plausible && row.c > 0);
+    return { problem_id: run.problem_id, step: step.index, prefix_tokens: run.prompt_tokens + step.index,
+      tokens: inside.map((r) => r.text), token_ids: inside.map((r) => r.id),
+      weights: inside.map((r) => Number(r.c.toPrecision(6))), kl_divergence: step.kl };
+  }
+
+  function show(run, step, details, alpha, beta) {
+    const scroll = node.scrollTop, open = node.querySelector('details') && node.querySelector('details').open;
+    shown = step.index; alphaNow = alpha;
+    slider.value = alpha; alphaOut.textContent = alpha.toFixed(2);
+    const kl = finite(step.kl), above = kl > beta, held = document.activeElement === slider;
+    const { all, rows } = rowsOf(step, details, alpha);
+    const list = el('ol', { class: 'lr-rows' });
+    list.append(el('li', { class: 'lr-row lr-head' }, ...['token', 'probability', 'log-ratio', 'KL part', ''].map((text) => el('span', { text }))));
+    let line = false;
+    for (const row of rows) {
+      if (!row.plausible && !line) { list.append(el('li', { class: 'lr-mask-line', text: '\u03b1-mask: below this, too unlikely for the expert to be reinforced' })); line = true; }
+      list.append(tableRow(row, step));
+    }
+    const rest = { e: 1 - rows.reduce((s, r) => s + r.e, 0), a: 1 - rows.reduce((s, r) => s + r.a, 0), part: kl - rows.reduce((s, r) => s + r.part, 0) };
+    list.append(el('li', { class: 'lr-rest', text: 'All other tokens: expert ' + percent(Math.max(0, rest.e)) + ', amateur ' + percent(Math.max(0, rest.a)) +
+      (Number.isFinite(rest.part) ? ', KL part ' + signed(rest.part) : '') }));
+    const probability = (x) => (x === null ? 'not shared' : percent(Math.exp(x)));
+    const rank = (x) => (x === null ? '' : ' (rank ' + x.toLocaleString('en') + ')');
+    const training = el('details', { class: 'lr-training', open: open },
+      el('summary', { text: above ? 'The training row' : 'The training row, were \u03b2 lower' }),
+      el('p', { class: 'lr-muted', text: 'Fine-tuning pulls the expert\u2019s next-token distribution after this prefix towards these weights.' }),
+      el('pre', { text: Object.entries(trainingRow(run, step, all)).map(([name, value]) => name + ': ' + JSON.stringify(value)).join('\n') }));
+    node.replaceChildren(
+      el('div', { class: 'lr-step-head' },
+        el('h3', {}, 'Step ' + step.index + ' ', el('code', { text: tokenLabel(step.text) })),
+        el('div', { class: 'lr-step-move' },
+          el('button', { type: 'button', title: 'Previous step above \u03b2 (p)', 'aria-label': 'Previous step above beta', onclick: () => actions.move(-1), text: '\u2039 p' }),
+          el('button', { type: 'button', title: 'Next step above \u03b2 (n)', 'aria-label': 'Next step above beta', onclick: () => actions.move(1), text: 'n \u203a' }))),
+      el('p', { class: 'lr-verdict' + (above ? ' lr-yes' : '') },
+        el('b', { text: 'KL ' + nats(kl) + ' nats' }), above ? ' \u2013 above \u03b2, selected for training.' : ' \u2013 not above \u03b2, left alone.',
+        step.agree ? '' : ' The two models prefer different tokens.'),
+      el('dl', { class: 'lr-facts' },
+        fact('Expert gave the token', probability(step.expert_logprob) + rank(step.expert_rank)),
+        fact('Amateur gave it', probability(step.amateur_logprob) + rank(step.amateur_rank)),
+        fact('Entropy, expert', nats(step.expert_entropy), 'How undecided the expert is, in nats'),
+        fact('Entropy, amateur', nats(step.amateur_entropy), 'How undecided the amateur is, in nats'),
+        fact('Reverse KL', nats(finite(step.reverse_kl)), 'KL(amateur \u2016 expert) in nats'),
+        fact('Jensen\u2013Shannon', nats(step.js), 'In nats, at most 0.693')),
+      alphaRow,
+      el('div', { class: 'lr-key' },
+        el('span', { class: 'lr-expert', text: 'Expert' }), el('span', { class: 'lr-amateur', text: 'Amateur' }), el('span', { class: 'lr-target', text: 'Contrastive target' })),
+      list, training);
+    node.scrollTop = scroll;
+    if (held) slider.focus();
+  }
+
+  empty(false);
+  return { node, show, empty, wait(i) { if (shown !== i) node.setAttribute('aria-busy', 'true'); }, ready() { node.removeAttribute('aria-busy'); } };
+}

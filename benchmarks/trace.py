@@ -1,0 +1,88 @@
+"""Live trace against a bare `generate` of the same expert, batch 1, one process, alternating.
+
+    python -m benchmarks.trace [--pair NAME | --expert REF --amateur REF] [--problems 8] [--tokens 128] [--rounds 3]
+
+Both write the same tokens (greedy, checked); the ratio is the price of the amateur, the scorer and the events.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import torch
+
+from lightreasoner.cli import add_pair_options, pair_refs
+from lightreasoner.models import LoadedModels
+from lightreasoner.pairs import Pair, load_pair
+from lightreasoner.problems import load_problems
+from lightreasoner.prompts import prompt_ids
+from lightreasoner.settings import from_environment
+from lightreasoner.tracing import EndEvent, StepsEvent, TraceRequest, trace
+
+
+def bare(pair: Pair, question: str, tokens: int) -> tuple[float, list[int]]:
+    """(seconds, response ids) of transformers' own greedy generation."""
+    ids = torch.tensor([prompt_ids(pair.expert, question)], device=pair.expert.device)
+    began = time.perf_counter()
+    output = pair.expert.model.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=tokens,
+        do_sample=False,
+        eos_token_id=sorted(pair.expert.end_ids),
+        pad_token_id=pair.expert.tokenizer.pad_token_id,
+    )
+    response = output[0, ids.shape[1] :].tolist()
+    return time.perf_counter() - began, response
+
+
+def live(pair: Pair, question: str, tokens: int, settings) -> tuple[float, float, list[int]]:
+    """(seconds, seconds to the first step, response ids) of a whole live trace."""
+    began, first, response = time.perf_counter(), 0.0, []
+    for event in trace(pair, TraceRequest(question, max_new_tokens=tokens), settings):
+        if isinstance(event, StepsEvent):
+            first = first or time.perf_counter() - began
+            response += [step.token_id for step in event.steps]
+        assert not isinstance(event, EndEvent) or event.finish_reason in ("stop", "length")
+    return time.perf_counter() - began, first, response
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add_pair_options(parser)
+    parser.add_argument("--source", default="bundled-test", help="where the problems come from, or a file")
+    parser.add_argument("--problems", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    settings = from_environment()
+    name, expert, amateur = pair_refs(options)
+    pair = load_pair(expert, amateur, LoadedModels(settings), name=name)
+    questions = [p.question for p in load_problems(options.source, limit=options.problems).problems]
+    print(f"{expert} against {amateur}: {pair.expert.device}, {pair.expert.dtype}, {torch.get_num_threads()} threads")
+    bare(pair, questions[0], 16), live(pair, questions[0], 16, settings)  # warm both up
+    ratios, firsts = [], []
+    for n in range(options.rounds):
+        spent, count = [0.0, 0.0], 0
+        for i, question in enumerate(questions):
+            for side in (0, 1) if (i + n) % 2 else (1, 0):  # whoever goes first does so half of the time
+                if side == 0:
+                    seconds, plain = bare(pair, question, options.tokens)
+                else:
+                    seconds, first, traced = live(pair, question, options.tokens, settings)
+                    firsts.append(first)
+                spent[side] += seconds
+            assert plain == traced, f"problem {i}: the trace wrote other tokens than generate"
+            count += len(traced)
+        ratios.append(spent[1] / spent[0])
+        print(f"round {n + 1}: generate {count / spent[0]:.1f} tokens/s, live trace {count / spent[1]:.1f}, ratio {ratios[-1]:.3f}")
+    print(
+        f"ratio of times, live / bare: median {statistics.median(ratios):.3f} (min {min(ratios):.3f}, max {max(ratios):.3f}); "
+        f"first step after {statistics.median(firsts) * 1000:.0f} ms"
+    )
+
+
+if __name__ == "__main__":
+    main()

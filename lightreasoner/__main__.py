@@ -1,0 +1,5 @@
+"""python -m lightreasoner VERB"""
+
+from lightreasoner.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,101 @@
+"""Runs that somebody watches: each in a thread of its own, one at a time on the accelerator.
+
+The watcher only reads. `Lease` is first come, first served, so everybody can be told how many are before them.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+
+from lightreasoner.errors import UserError, broke
+from lightreasoner.pairs import Pair
+from lightreasoner.settings import Settings
+from lightreasoner.tokens import TokenTexts
+from lightreasoner.traces import Trace, describe_pair, save_trace
+from lightreasoner.tracing import trace
+
+
+class Stopped(Exception):
+    """The run was stopped while it waited."""
+
+
+class Lease:
+    """The right to compute. One holder; the others wait in order."""
+
+    def __init__(self, places: int):
+        self._places, self._line, self._changed = places, [], threading.Condition()
+
+    @contextmanager
+    def hold(self, stop: threading.Event, on_wait: Callable[[int], None]):
+        """Wait for the lease, reporting how many are before. Raises Stopped, or UserError when too many wait."""
+        ticket = object()
+        with self._changed:
+            if len(self._line) > self._places:
+                raise UserError(f"{self._places} runs are waiting already; try again in a minute.")
+            self._line.append(ticket)
+        try:
+            with self._changed:
+                while self._line[0] is not ticket:
+                    on_wait(self._line.index(ticket))
+                    self._changed.wait(0.2)
+                    if stop.is_set():
+                        raise Stopped
+            yield
+        finally:
+            with self._changed:
+                self._line.remove(ticket)
+                self._changed.notify_all()
+
+
+class Live:
+    """One run and what can be seen of it: `trace` grows, `status` says what it is doing, `error` why it failed."""
+
+    def __init__(self, record: Trace, load: Callable[[Callable[[str], None]], Pair], lease: Lease, settings: Settings):
+        self.trace, self.key = record, secrets.token_urlsafe(16)  # who holds the key may stop it
+        self.status, self.error = "Starting", None
+        self.stop, self.done = threading.Event(), threading.Event()
+        self._load, self._lease, self._settings = load, lease, settings
+
+    def start(self) -> Live:
+        threading.Thread(target=self._run, daemon=True, name=f"trace-{self.trace.id[:6]}").start()
+        return self
+
+    def _say(self, status: str) -> None:
+        self.status = status
+
+    def _run(self) -> None:
+        try:
+            with self._lease.hold(self.stop, lambda n: self._say(f"Waiting: {n} {'run' if n == 1 else 'runs'} before this one")):
+                self._compute()
+        except Stopped:
+            pass
+        except UserError as error:
+            self.error = str(error)
+        except Exception:
+            self.error = broke(f"trace {self.trace.id}")
+        finally:
+            if self.trace.finish_reason is None:
+                self.trace.finish_reason = "error" if self.error else "stopped"
+            try:
+                if self.trace.steps:
+                    save_trace(self.trace, self._settings.traces)
+            except UserError as error:
+                self.error = str(error)
+            self.done.set()
+
+    def _compute(self) -> None:
+        pair = self._load(self._say)
+        self.trace.pair = describe_pair(pair)
+        texts = TokenTexts(pair.expert.tokenizer)
+        self._say("Reading the problem")
+        began = time.perf_counter()
+        for event in trace(pair, self.trace.request, self._settings, self.stop):
+            self.trace.add(event, texts)
+            self._say("Writing")
+        if self.stop.is_set() and self.trace.finish_reason is None:
+            self.trace.seconds = time.perf_counter() - began
+            self.trace.response = pair.expert.tokenizer.decode([s.token_id for s in self.trace.steps])

@@ -1,0 +1,183 @@
+"""Rows out of a file that somebody brought: JSON lines, JSON, CSV or Parquet.
+
+A row is (number, columns), counted from 1: the line in JSON lines and CSV, as an editor shows it, else the position.
+A row that cannot be read is (number, why), so that one bad line does not cost the rest.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from lightreasoner.errors import UserError
+
+JSON_LINES, JSON, CSV, PARQUET = (".jsonl", ".ndjson"), (".json",), (".csv", ".tsv"), (".parquet", ".pq")
+KINDS = "JSON lines (.jsonl), JSON (.json), CSV (.csv) or Parquet (.parquet)"
+MAX_UNPACKED = 1_000_000_000  # bytes of a Parquet file after decompression; 20 MB can hide far more
+ROW_LISTS = ("data", "rows", "examples", "problems", "questions", "items", "instances", "train", "test")
+
+Row = tuple[int, dict | str]
+
+
+def file_rows(path: Path, *, max_bytes: int) -> tuple[str, Iterator[Row]]:
+    """("line" or "row", the rows of one file, read as they are asked for).
+
+    The kind is taken from the content first, then from the ending.
+
+    Raises UserError, now or while iterating, when the file as a whole cannot be read.
+    """
+    _check_is_readable(path, max_bytes)
+    try:
+        with path.open("rb") as file:
+            head = file.read(65_536)
+    except OSError as error:
+        raise UserError(f"{path.name} cannot be opened ({error.strerror}); check its permissions.") from None
+    ending = path.suffix.lower()
+    if not head.strip():
+        raise UserError(f"{path.name} is empty; it must hold at least one problem.")
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise UserError(f"{path.name} is UTF-16 text; save it as UTF-8 and load it again.")
+    if head.startswith(b"PAR1") or ending in PARQUET:
+        return "row", _parquet_rows(path)
+    if head.count(b"\0") > len(head) // 10:
+        raise UserError(f"{path.name} is full of zero bytes, so it is no UTF-8 text; save it as UTF-8 or as {KINDS}.")
+    first = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if first in (b"{", b"[") or ending in JSON_LINES + JSON:
+        return ("line", _json_line_rows(path)) if _holds_json_lines(head, ending) else ("row", _json_rows(path))
+    if ending in CSV:
+        return "line", _csv_rows(path)
+    raise UserError(f"{path.name} is not a kind of file that problems can be read from; use {KINDS}.")
+
+
+def _check_is_readable(path: Path, max_bytes: int) -> None:
+    try:
+        kind = "file" if path.is_file() else "folder" if path.is_dir() else "other" if path.exists() else "nothing"
+        size = path.stat().st_size if kind == "file" else 0
+    except (OSError, ValueError):  # a name too long for the file system, or a folder that may not be entered
+        kind = "nothing"
+    shown = path.name[:80] or str(path)
+    if kind == "nothing":
+        raise UserError(f"There is no file {shown}; check the path.")
+    if kind == "folder":
+        raise UserError(f"{shown} is a folder; give the path of one file in it.")
+    if kind == "other":
+        raise UserError(f"{shown} is not a regular file; problems are read from {KINDS}.")
+    if size > max_bytes:
+        raise UserError(
+            f"{shown} has {size / 1e6:.1f} MB, more than the {max_bytes / 1e6:.1f} MB a file may have here; "
+            "load a part of it, or raise LIGHTREASONER_MAX_UPLOAD_MB."
+        )
+
+
+def _decode(data: bytes, path: Path, first_line: int = 1) -> str:
+    """UTF-8 text, with or without a byte order mark; UserError says which byte is neither."""
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = first_line + data.count(b"\n", 0, error.start)
+        byte = error.start - data.rfind(b"\n", 0, error.start)
+        raise UserError(
+            f"{path.name} is not UTF-8 text: byte {byte} of line {line} is 0x{data[error.start]:02X}; "
+            "save it as UTF-8 and load it again."
+        ) from None
+
+
+def _parse(text: str) -> tuple[object, str | None]:
+    """(value, None) or (None, why it is not JSON). The why never quotes the text: it ends up in messages and logs."""
+    try:
+        return json.loads(text), None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}" if "\n" in text.strip() else f"column {error.colno}"
+        return None, f"it is not valid JSON ({error.msg}, {where})"
+    except RecursionError:
+        return None, "it is nested too deeply to be read"
+    except ValueError:  # Python refuses to parse numbers of thousands of digits
+        return None, "it holds a number that is too long to be read"
+
+
+def _object_row(number: int, value: object, why: str | None) -> Row:
+    if why is None and not isinstance(value, dict):
+        why = "it is not an object with named columns"
+    return number, (why or value)
+
+
+def _holds_json_lines(head: bytes, ending: str) -> bool:
+    """One object a line? People name such files .json as well, and put one big document into .jsonl."""
+    lines = head.removeprefix(b"\xef\xbb\xbf").lstrip().splitlines()
+    value, _ = _parse(lines[0].decode("utf-8", "replace"))
+    if isinstance(value, dict):
+        return len(lines) > 1 or _row_list(value) is None
+    return ending in JSON_LINES and not lines[0].startswith(b"[")
+
+
+def _json_line_rows(path: Path) -> Iterator[Row]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            text = _decode(line, path, number)
+            if text.strip():
+                yield _object_row(number, *_parse(text))
+
+
+def _row_list(document: dict) -> list | None:
+    """The list of rows inside {"data": [...]} and the like."""
+    lists = {key: value for key, value in document.items() if isinstance(value, list) and value}
+    lists = {key: value for key, value in lists.items() if isinstance(value[0], dict)}
+    named = [lists[key] for key in ROW_LISTS if key in lists]
+    return named[0] if named else next(iter(lists.values())) if len(lists) == 1 else None
+
+
+def _json_rows(path: Path) -> Iterator[Row]:
+    document, why = _parse(_decode(path.read_bytes(), path))
+    if why:
+        raise UserError(f"{path.name} cannot be read: {why}. Correct it there and load it again.")
+    if isinstance(document, dict):
+        # An object without a list in it may be a single problem; if it is not, its columns are what gets shown.
+        document = _row_list(document) or [document]
+    if not isinstance(document, list):
+        raise UserError(f"{path.name} holds a single JSON value; it must hold a list of objects, one a problem.")
+    for number, value in enumerate(document, 1):
+        yield _object_row(number, value, None)
+
+
+def _csv_rows(path: Path) -> Iterator[Row]:
+    text = _decode(path.read_bytes(), path)
+    body = text.lstrip("\r\n ")
+    blank_lines = text.count("\n") - body.count("\n")
+    # A spreadsheet set to a language with decimal commas writes semicolons.
+    delimiter = max(",;\t", key=body.partition("\n")[0].count)
+    reader = csv.DictReader(io.StringIO(body, newline=""), delimiter=delimiter)
+    while True:
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield blank_lines + reader.line_num, f"it is not valid CSV ({error})"
+            continue
+        beyond = row.pop(None, [])
+        # Most likely a question with a comma and no quotes around it: half a question is worse than none.
+        why = "it has more cells than there are columns; put quotes around text with commas" if any(beyond) else None
+        yield blank_lines + reader.line_num, why or row
+
+
+def _parquet_rows(path: Path) -> Iterator[Row]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            unpacked = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
+            if unpacked > MAX_UNPACKED:
+                raise UserError(f"{path.name} unpacks to {unpacked / 1e9:.1f} GB, over the limit of 1 GB; load a part.")
+            number = 0
+            for batch in file.iter_batches(batch_size=64):  # small: repeated values unpack once more here
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        raise UserError(f"{path.name} is damaged or not a Parquet file ({reason}); export it again.") from None

@@ -1,0 +1,206 @@
+"""One row → one Problem: which columns hold the question, the answer and the solution, in whatever layout.
+
+There is no list of layouts to choose from. The habits that the benchmarks have (GSM8K's ####, MATH's \\boxed{},
+a body before the question, lettered choices, units in brackets) are told by the columns and marks themselves, so a
+benchmark's rows read the same from the Hub, from the Qwen2.5-Math evaluation files or from a CSV of one's own.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+
+QUESTION = ("question", "problem", "prompt", "query", "input", "instruction")
+#: What stands before the question in a column of its own, and what joins the two.
+LEADS = (("body", " "), ("context", "\n"), ("instruction", "\n"))
+ANSWER = (
+    *("final_answer", "answer", "expected_answer", "correct_answer", "reference_answer", "ground_truth"),
+    *("gold", "gt", "target", "label", "result"),
+)
+SOLUTION = ("solution", "rationale", "explanation", "reasoning", "cot", "response", "output", "completion")
+ID = ("id", "unique_id", "problem_id", "question_id", "uid", "idx", "index")
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """`answer` is the final answer alone, `solution` a worked one; both are None where the source has none."""
+
+    id: str
+    question: str
+    answer: str | None = None
+    solution: str | None = None
+
+
+class UnusableRow(Exception):
+    """Why a row is no problem: the words after "line 5: "."""
+
+
+def read_row(row: dict, *, max_chars: int) -> tuple[Problem, dict[str, str]]:
+    """The problem in one row, with the row's own id or "", and the columns it was taken from, by role.
+
+    Raises UnusableRow when it has no question that can be asked.
+    """
+    names = {str(name).strip().lower(): name for name in row}
+    cells = {folded: row[name] for folded, name in names.items()}
+    question, question_from = _question(cells)
+    choices, choices_from = _choices(cells)
+    if choices:
+        question += "".join(f"\n({letter}) {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
+    answer, solution, shown = _answer_and_solution(cells, names, choices, has_body="body" in question_from)
+    shown = {"question": " + ".join(names[name] for name in question_from + choices_from)} | shown
+    own_id, id_from = _first_text(cells, ID, separator="-")
+    if id_from:
+        shown["id"] = names[id_from]
+
+    if len(question) > max_chars:
+        raise UnusableRow(f"its question has {len(question):,} characters, over the limit of {max_chars:,}")
+    for role, text in (("question", question), ("answer", answer), ("solution", solution)):
+        # Half a surrogate pair is legal in JSON but is no text: no tokenizer and no file takes it.
+        if text and ("\0" in text or re.search("[\ud800-\udfff]", text)):
+            raise UnusableRow(f"its {role} holds characters that are not text")
+    return Problem(own_id or "", question, answer, solution), shown
+
+
+def _question(cells: dict) -> tuple[str, list[str]]:
+    """The question with what stands before it, and the columns they are from, as they are keyed in `cells`."""
+    found = [name for name in QUESTION if name in cells]
+    if not found:
+        seen = ", ".join("".join(filter(str.isprintable, name))[:30] for name in list(cells)[:12]) or "none"
+        raise UnusableRow(f"it has no column for the question; columns: {seen}; accepted: {', '.join(QUESTION)}")
+    filled = [name for name in found if not _is_blank(cells[name])]
+    if not filled:
+        raise UnusableRow("its question is blank")
+    name = filled[0]
+    if not isinstance(cells[name], str):
+        kind = {list: "a list", dict: "an object", bool: "true or false"}.get(type(cells[name]), "a number")
+        raise UnusableRow(f"its question is {kind}, not text")
+    question = cells[name].strip()
+    for lead, joint in LEADS:
+        before = cells.get(lead)
+        if lead == "instruction" and name != "input":  # a fixed instruction beside a question is a prompt template
+            continue
+        if isinstance(before, str) and before.strip():
+            before = before.strip()
+            # SVAMP leaves the full stop of the body out.
+            stop = "." if lead == "body" and before[-1].isalnum() else ""
+            return f"{before}{stop}{joint}{question}", [lead, name]
+    return question, [name]
+
+
+def _answer_and_solution(
+    cells: dict, names: dict[str, str], choices: list[str], has_body: bool
+) -> tuple[str | None, str | None, dict[str, str]]:
+    """(final answer, worked solution, the columns they are from). Either may stand in the other's column."""
+    answer, answer_from = _first_text(cells, ANSWER, separator=", ")
+    solution, solution_from = _first_text(cells, SOLUTION, separator="\n\n")
+    if answer is not None and choices:
+        answer = _letter(cells[answer_from], answer, choices)
+    elif answer is not None and has_body:
+        answer = _without_unit(answer)
+    elif answer_from == "final_answer":
+        answer = re.sub(r"(?<!\\)\$", "", answer).strip()  # OlympiadBench: $2^{1009}$
+
+    shown = {"answer": names[answer_from]} if answer_from else {}
+    in_column = answer_from if answer is not None else solution_from
+    worked, final, mark = _final_answer((solution if answer is None else answer) or "")
+    if final is not None:
+        answer, shown["answer"] = final, f"{names[in_column]} ({mark})"
+        if worked and solution_from in (None, in_column):
+            solution, solution_from = worked, in_column
+    if solution_from:
+        shown["solution"] = names[solution_from]
+    return answer or None, solution, shown
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
+def _text(value: object, separator: str) -> str | None:
+    """Text of a cell: 145.0 → "145", a list joined; None for nothing, NaN and what has no text form."""
+    if isinstance(value, str):
+        return None if value.strip().lower() in ("", "nan") else value.strip()
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    if isinstance(value, int | Decimal):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return separator.join(filter(None, (_text(item, separator) for item in value))) or None
+    return None
+
+
+def _first_text(cells: dict, names: tuple[str, ...], separator: str) -> tuple[str | None, str | None]:
+    """(text, column) of the first column that has any."""
+    for name in names:
+        text = _text(cells.get(name), separator)
+        if text is not None:
+            return text, name
+    return None, None
+
+
+def _choices(cells: dict) -> tuple[list[str], list[str]]:
+    """(the choices as text, [the column they are in]), both empty if it is not multiple choice."""
+    for name in ("choices", "options"):
+        value = cells.get(name)
+        if isinstance(value, dict):  # {"A": …, "B": …}
+            value = list(value.values())
+        if isinstance(value, list) and 2 <= len(value) <= len(LETTERS):
+            texts = [_text(item, ", ") for item in value]
+            if all(texts):
+                return texts, [name]
+    return [], []
+
+
+def _letter(value: object, text: str, choices: list[str]) -> str:
+    """MMLU gives the position of the right choice, others its letter or its words; a letter comes out."""
+    is_position = isinstance(value, int | float) and not isinstance(value, bool) and value in range(len(choices))
+    if is_position:
+        return LETTERS[int(value)]
+    if text in choices:
+        return LETTERS[choices.index(text)]
+    bare = text.strip("().").upper()
+    return bare if len(bare) == 1 and bare in LETTERS[: len(choices)] else text
+
+
+def _without_unit(answer: str) -> str:
+    """ASDiv and SVAMP: "9 (apples)" → "9", "145.0" → "145"."""
+    if ";" in answer:
+        raise UnusableRow("it asks for several answers at once")
+    bare = answer
+    while (shorter := re.sub(r"\s*\([^()]*\)", "", bare)) != bare:
+        bare = shorter
+    bare = bare.strip() or answer
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", bare)
+
+
+def _final_answer(text: str) -> tuple[str | None, str | None, str]:
+    """(worked solution, final answer, how it is marked) of a text that ends in one, as GSM8K and MATH write them."""
+    worked, mark, final = text.rpartition("####")
+    final = final.strip()
+    if mark and final and "\n" not in final:  # else it is a heading
+        return worked.strip() or None, re.sub(r"(?<=\d),(?=\d{3})", "", final), "after ####"
+    boxed = last_boxed(text)
+    only_boxed = boxed is not None and len(text) < len(boxed) + len("$$\\boxed{}$$.")
+    return (None if only_boxed else text), boxed, "\\boxed"
+
+
+def last_boxed(text: str) -> str | None:
+    r"""The content of the last \boxed{…} (or \fbox{…}, or "\boxed 5"), braces balanced; None if there is none."""
+    start = max(text.rfind("\\boxed"), text.rfind("\\fbox"))
+    if start < 0:
+        return None
+    rest = text[start:].removeprefix("\\boxed").removeprefix("\\fbox").lstrip()
+    if not rest.startswith("{"):
+        bare = re.match(r"[^\s$.,]+", rest)
+        return bare.group() if bare else None
+    depth = 0
+    for token in re.finditer(r"\\.|[{}]", rest, re.DOTALL):  # \{ and \} are characters, not braces
+        depth += {"{": 1, "}": -1}.get(token.group(), 0)
+        if depth == 0:
+            return rest[1 : token.start()].strip() or None
+    return None

@@ -1,0 +1,93 @@
+"""What a token id stands for: its exact bytes, and a text for the screen that hides nothing."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+SPACE = "▁"  # how sentencepiece writes a space
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # how sentencepiece writes a byte that is part of a character
+
+
+@cache
+def _byte_of() -> dict[str, int]:
+    """The 256 characters with which byte-level BPE writes bytes: printable Latin-1 as itself, the rest from U+0100."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    rest = [byte for byte in range(256) if byte not in plain]
+    return {chr(byte): byte for byte in plain} | {chr(256 + n): byte for n, byte in enumerate(rest)}
+
+
+class TokenTexts:
+    """Texts and bytes of a tokenizer's tokens, each worked out once. Never raises, whatever the id."""
+
+    def __init__(self, tokenizer: Any):
+        self._tokenizer = tokenizer
+        added = tokenizer.added_tokens_decoder
+        self._added = {id: token.content for id, token in added.items()}
+        self._special = {id for id, token in added.items() if token.special} | set(tokenizer.all_special_ids)
+        self._byte_level = self._has("Ġ") and not self._has(SPACE)  # only byte-level BPE writes its space as Ġ
+        self._sentencepiece = self._has(SPACE)
+        self._texts: dict[int, str] = {}
+
+    def text(self, id: int) -> str:
+        r"""The token as it stands in the response, spaces and line ends included.
+
+        A part of a character is spelled by its bytes (`\xe2\x80`), an id that no token has as `[id]`.
+        """
+        if not _is_id(id):
+            return self.bytes(id).decode("utf-8", "backslashreplace")
+        if id not in self._texts:
+            self._texts[id] = self.bytes(id).decode("utf-8", "backslashreplace")
+        return self._texts[id]
+
+    def bytes(self, id: int) -> bytes:
+        """The bytes that the token adds to the response."""
+        token = self._token(id) if _is_id(id) else None
+        if token is None:
+            return f"[{id}]".encode("utf-8", "surrogatepass")
+        if id in self._added:
+            return self._added[id].encode("utf-8", "surrogatepass")
+        if self._byte_level:
+            known = _byte_of()
+            return b"".join(bytes([known[c]]) if c in known else c.encode("utf-8", "surrogatepass") for c in token)
+        if self._sentencepiece:
+            if part := _BYTE.fullmatch(token):
+                return bytes([int(part[1], 16)])
+            token = token.replace(SPACE, " ")
+        return token.encode("utf-8", "surrogatepass")
+
+    def special(self, id: int) -> bool:
+        """Whether the token is a control token, such as the end of a turn."""
+        return _is_id(id) and id in self._special
+
+    def _has(self, token: str) -> bool:
+        id = self._tokenizer.convert_tokens_to_ids(token)
+        return id is not None and self._token(id) == token  # an unknown token comes back as the id of <unk>
+
+    def _token(self, id: int) -> str | None:
+        """The token as the vocabulary spells it, or None where it has none."""
+        try:
+            token = self._tokenizer.convert_ids_to_tokens(id)
+        except (IndexError, KeyError):  # tokenizers written in Python
+            return None
+        return token if isinstance(token, str) and token else None
+
+
+def _is_id(id: Any) -> bool:
+    return isinstance(id, int) and not isinstance(id, bool) and 0 <= id < 2**31
+
+
+def token_text(tokenizer: Any, id: int) -> str:
+    """See TokenTexts.text, which is the quick way to many."""
+    return TokenTexts(tokenizer).text(id)
+
+
+def token_bytes(tokenizer: Any, id: int) -> bytes:
+    """See TokenTexts.bytes."""
+    return TokenTexts(tokenizer).bytes(id)
+
+
+def is_special(tokenizer: Any, id: int) -> bool:
+    """See TokenTexts.special."""
+    return TokenTexts(tokenizer).special(id)

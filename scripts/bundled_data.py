@@ -1,0 +1,113 @@
+"""The text behind the bundled pair: small word problems, drawn with seeds from reasoning-gym's gsm_symbolic.
+
+Two habits of answering are written on purpose, because that is what base models are like:
+*working it out* ("Let's work it out." and the steps) and *blurting* ("The answer is 16.").
+Both give true answers. How often a problem is blurted depends on its kind and on the reader it is written for.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import reasoning_gym
+
+FORM_SENTENCE = " Give the result as your final answer. Do not include units."
+WORK_OPENING = "Let's work it out.\n"
+LARGEST_NUMBER = 100
+EQUATION_SHARE = 0.1
+#: Probability that the expert's text blurts, by kind of problem: half of the templates are "quick" kinds.
+EXPERT_BLURT = {"careful": 0.25, "quick": 0.58}
+AMATEUR_BLURT = {"careful": 0.94, "quick": 0.94}
+
+# reasoning-gym seeds item i with seed + i, so streams are kept far apart by these bases.
+SEEDS = {"test": 1_000_000_000, "train": 1_100_000_000, "stream": 1_200_000_000}
+
+_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+_DIVISION = re.compile(r"(?<![\d*/+\-] )\b(\d+) / (\d+) = (\d+)\b")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One problem with its worked solution. `kind` ("careful" or "quick") decides how often it is blurted."""
+
+    question: str
+    answer: str
+    solution: str
+    kind: str
+
+
+def small_integers_only(text: str) -> bool:
+    """Whether every number in the text is an integer from 0 to LARGEST_NUMBER."""
+    return all(n.isdigit() and int(n) <= LARGEST_NUMBER for n in (m.rstrip(",") for m in _NUMBER.findall(text)))
+
+
+def divisions_come_out(text: str) -> bool:
+    """A few gsm_symbolic templates round a division silently; such solutions teach false arithmetic."""
+    return all(int(b) and int(a) == int(b) * int(c) for a, b, c in _DIVISION.findall(text))
+
+
+def word_problems(seed: int) -> Iterator[Item]:
+    """An endless stream of gsm_symbolic instances whose numbers are small integers."""
+    size = 50_000
+    while True:
+        source = reasoning_gym.create_dataset("gsm_symbolic", size=size, seed=seed)
+        for i, template in enumerate(source.task_indices):
+            row = source[i]
+            question = row["question"].removesuffix(FORM_SENTENCE).strip()
+            solution = row["metadata"]["answer_cot"].strip()
+            if small_integers_only(f"{question}\n{solution}\n{row['answer']}") and divisions_come_out(solution):
+                yield Item(question, row["answer"], solution, "careful" if template % 2 else "quick")
+        seed += size
+
+
+def equation(rng: random.Random) -> Item:
+    """One or two small operations, all intermediate results between 0 and LARGEST_NUMBER."""
+    while True:
+        a, b, c = rng.randint(1, 100), rng.randint(1, 100), rng.randint(1, 20)
+        if rng.random() < 0.5:  # small factors, so that products and quotients are not too rare
+            a, b = rng.randint(1, 12), rng.randint(1, 12)
+        op = rng.choice("+-*/")
+        if op == "/":
+            a *= b
+        first = {"+": a + b, "-": a - b, "*": a * b, "/": a // b}[op]
+        if rng.random() < 0.5:
+            text, lines, result = f"{a} {op} {b}", [f"{a} {op} {b} = {first}"], first
+        else:
+            op2 = rng.choice("+-")
+            result = first + c if op2 == "+" else first - c
+            left = f"({a} {op} {b})" if op in "+-" else f"{a} {op} {b}"
+            text = f"{left} {op2} {c}"
+            lines = [f"{a} {op} {b} = {first}", f"{first} {op2} {c} = {result}"]
+        if 0 <= first and 0 <= result and max(a, b, first, result) <= LARGEST_NUMBER:
+            break
+    ask = rng.choice(("What is {}?", "Calculate {}.", "How much is {}?"))
+    kind = "careful" if len(lines) == 2 else "quick"
+    return Item(ask.format(text), str(result), "\n".join([*lines, f"#### {result}"]), kind)
+
+
+def draw(split: str, count: int, exclude: set[str] = frozenset()) -> list[Item]:
+    """`count` distinct items of a split ("test", "train" or "stream"), none of whose questions is in `exclude`."""
+    rng = random.Random(SEEDS[split])
+    words, seen, items = word_problems(SEEDS[split]), set(exclude), []
+    while len(items) < count:
+        item = equation(rng) if rng.random() < EQUATION_SHARE else next(words)
+        if item.question not in seen:
+            seen.add(item.question)
+            items.append(item)
+    return items
+
+
+def bundled_sets() -> tuple[list[Item], list[Item]]:
+    """The bundled problems: 1,000 to sample from and 500 to measure on, disjoint."""
+    test = draw("test", 500)
+    return draw("train", 1000, exclude={i.question for i in test}), test
+
+
+def respond(item: Item, blurt: dict[str, float], rng: random.Random) -> str:
+    """One response in one of the two habits."""
+    if rng.random() < blurt[item.kind]:
+        return f"The answer is {item.answer}."
+    return WORK_OPENING + item.solution

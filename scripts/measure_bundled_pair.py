@@ -1,0 +1,183 @@
+"""Measure the bundled pair on its 500 held-out problems, print it, and write the two model cards.
+
+    python scripts/measure_bundled_pair.py [--limit 500]
+
+Greedy, through the same tracing that the page uses. Accuracy intervals are Wilson's, at 95 %.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import time
+from pathlib import Path
+
+from lightreasoner.models import LoadedModels
+from lightreasoner.pairs import Pair, load_pair, presets
+from lightreasoner.problems import Problem, load_problems
+from lightreasoner.prompts import response_ids
+from lightreasoner.settings import ASSETS, from_environment
+from lightreasoner.tracing import EndEvent, StepsEvent, TraceRequest, trace
+
+OPENING = "Let's work it out.\n"
+BETA = 0.4
+
+
+def wilson(hits: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a proportion (Wilson 1927)."""
+    z, p = 1.96, hits / n
+    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
+
+
+def said(p: dict) -> str:
+    low, high = p["interval"]
+    return f"{p['share']:.1%} (95 % interval {low:.1%} to {high:.1%})"
+
+
+def proportion(hits: int, n: int) -> dict:
+    return {"hits": hits, "of": n, "share": hits / n, "interval": wilson(hits, n)}
+
+
+def final_answer(text: str) -> str | None:
+    found = re.findall(r"####\s*(-?\d+)\s*$|The answer is (-?\d+)\.?\s*$", text.strip())
+    return "".join(found[-1]) if found else None
+
+
+def respond(pair: Pair, problems: list[Problem], settings, opening: str = "") -> list[tuple[str, str, list[float]]]:
+    """(text, finish reason, KL of every step) of each greedy response."""
+    prefix = tuple(response_ids(pair.expert, opening)) if opening else ()
+    results = []
+    for problem in problems:
+        kls = []
+        for event in trace(pair, TraceRequest(problem.question, prefix=prefix, max_new_tokens=160), settings):
+            if isinstance(event, StepsEvent):
+                kls += [step.score.kl for step in event.steps]
+            elif isinstance(event, EndEvent):
+                results.append((event.text, event.finish_reason, kls))
+    return results
+
+
+def measure(problems: list[Problem], settings) -> dict:
+    models, preset = LoadedModels(settings), presets()[0]
+    pair = load_pair(preset.expert, preset.amateur, models)
+    alone = load_pair(preset.amateur, preset.amateur, models)
+    n, began = len(problems), time.time()
+
+    def right(results):
+        return proportion(sum(final_answer(r[0]) == p.answer for r, p in zip(results, problems, strict=True)), n)
+
+    expert = respond(pair, problems, settings)
+    kls = [kl for _, _, of_one in expert for kl in of_one]
+    worked = [r for r in expert if r[0].startswith(OPENING.strip())]
+    forced = respond(pair, problems, settings, OPENING)
+    amateur = respond(alone, problems, settings)
+    return {
+        "problems": n,
+        "expert": right(expert),
+        "expert_forced_to_work": right(forced),
+        "expert_works": proportion(len(worked), n),
+        "amateur": right(amateur),
+        "amateur_unfinished": sum(r[1] != "stop" for r in amateur),
+        "amateur_unreadable": sum(final_answer(r[0]) is None for r in amateur),
+        "expert_unfinished": sum(r[1] != "stop" for r in expert),
+        "steps": len(kls),
+        "steps_above_beta": sum(kl > BETA for kl in kls) / len(kls),
+        "mean_kl": sum(kls) / len(kls),
+        "seconds": round(time.time() - began),
+    }
+
+
+CARD = """---
+license: apache-2.0
+language: en
+library_name: transformers
+pipeline_tag: text-generation
+---
+# {name}
+
+The {role} of LightReasoner Studio's bundled pair: a Qwen2-architecture language model with {parameters:,} parameters,
+trained from scratch, so that expert–amateur divergence can be seen at work on any laptop, offline.
+
+**For** demonstrating and testing the method on grade-school word problems whose numbers are integers up to 100.
+**Not for** anything else: it knows no other language, topic or number, and is often wrong on these.
+
+## Data
+Generated with `gsm_symbolic` of reasoning-gym 0.1.25 (Apache-2.0): {items:,} distinct problems, {epochs} epoch, of which a
+tenth are plain small equations; only instances in which every number is an integer from 0 to {largest}. Disjoint from the
+bundled problems. The text has **two habits on purpose**, as what base models read has: some responses work the problem
+out ("Let's work it out." and the steps), some blurt ("The answer is 16."). Both give the true answer. In this model's
+text, problems of the careful kinds (odd-numbered templates, two-step equations) were blurted in {careful:.0%} of cases,
+those of the quick kinds in {quick:.0%}.
+
+## Recipe
+{layers} layers, width {hidden}, {heads} heads ({kv_heads} for keys and values), MLP {mlp}, {vocab:,} tokens of byte-level BPE with one
+token a digit, tied embeddings. Loss on the response, weight {question_weight} on the question. Batches of {batch} by length, bf16
+autocast, Muon ({muon_lr:g}) for the matrices, AdamW ({adam_lr:g}) for the rest, linear decay to zero, seed {seed}:
+`python scripts/train_bundled_pair.py {which}`.
+
+## Cost
+{tokens:,} tokens in {updates:,} updates, {minutes:.0f} minutes on {threads} shared CPU cores, final training loss {final_loss}.
+
+## Measured
+On {problems} held-out problems (assets/problems/test.jsonl, other seeds), greedy, zero-shot, with
+`python scripts/measure_bundled_pair.py`:
+
+{measured}
+"""
+
+
+def card(role: str, results: dict) -> tuple[Path, str]:
+    preset = presets()[0]
+    name = preset.expert if role == "expert" else preset.amateur
+    cost = json.loads((ASSETS / "models" / name / "training.json").read_text())
+    recipe = cost["recipe"]
+    if role == "expert":
+        measured = [
+            f"- solved: {said(results['expert'])}",
+            f"- solved when made to work every problem out (by its first tokens): {said(results['expert_forced_to_work'])}",
+            f"- worked out by itself: {said(results['expert_works'])} of its responses; the others were blurted",
+            f"- unfinished after 160 tokens: {results['expert_unfinished']}",
+            f"- KL(expert ‖ amateur) above {BETA} nats: {results['steps_above_beta']:.1%} of the {results['steps']:,} steps of "
+            f"its own responses (mean {results['mean_kl']:.3f})",
+        ]
+    else:
+        measured = [
+            f"- solved: {said(results['amateur'])}; the expert {said(results['expert'])}",
+            f"- without a readable answer: {results['amateur_unreadable']}; unfinished after 160 tokens: "
+            f"{results['amateur_unfinished']}",
+        ]
+    text = CARD.format(
+        name=name,
+        role=role,
+        which=role,
+        largest=100,
+        vocab=2048,
+        question_weight=0.1,
+        minutes=cost["seconds"] / 60,
+        problems=results["problems"],
+        measured="\n".join(measured),
+        careful=recipe["blurt"]["careful"],
+        quick=recipe["blurt"]["quick"],
+        **{k: v for k, v in (cost | recipe).items() if k not in ("name", "blurt", "recipe", "seconds")},
+    )
+    return ASSETS / "models" / name / "README.md", text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--limit", type=int, default=500, help="problems; the cards are written only for all 500")
+    options = parser.parse_args()
+    problems = load_problems("bundled-test", limit=options.limit).problems
+    results = measure(problems, from_environment())
+    print(json.dumps(results, indent=2))
+    if len(problems) == 500:
+        for role in ("expert", "amateur"):
+            path, text = card(role, results)
+            path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

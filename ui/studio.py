@@ -1,0 +1,139 @@
+"""What the page's handlers share, made once in app.py, and the runs as the viewer's stream."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from lightreasoner.errors import UserError
+from lightreasoner.live import Lease, Live
+from lightreasoner.models import LoadedModels
+from lightreasoner.pairs import load_pair
+from lightreasoner.settings import Settings
+from lightreasoner.traces import MEASURES, Trace, load_record, step_line, trace_json
+from lightreasoner.tracing import TraceRequest, check
+
+POLL = 0.05  # seconds between looks at a run; the page gets at most ten updates a second once it writes
+QUIET = 0.1
+
+
+@dataclass
+class Studio:
+    """Settings, loaded models, the one lease on the accelerator, and the runs in progress by id."""
+
+    settings: Settings
+    models: LoadedModels = None
+    lease: Lease = None
+    lives: dict[str, Live] = field(default_factory=dict)
+
+    def __post_init__(self):
+        self.models = self.models or LoadedModels(self.settings)
+        self.lease = self.lease or Lease(self.settings.max_waiting)
+
+    def start(
+        self,
+        request: TraceRequest,
+        refs: tuple[str | None, str, str],
+        parent: dict | None = None,
+        problem_id: str | None = None,
+    ) -> Live:
+        """Start a run on (preset name, expert, amateur). Raises UserError for a request that cannot work."""
+        check(request, self.settings)
+        name, expert, amateur = refs
+        pair = {"name": name, "expert": expert, "amateur": amateur, "same_model": expert == amateur}
+        record = Trace(pair, request, parent=parent, problem_id=problem_id)
+
+        def load(say):
+            return load_pair(expert, amateur, self.models, on_status=say, name=name)
+
+        self.lives[record.id] = live = Live(record, load, self.lease, self.settings)
+        return live.start()
+
+    def record(self, run: str) -> dict:
+        """A run's JSON, from memory while it is there, else from disk. Raises UserError."""
+        live = self.lives.get(run) if isinstance(run, str) else None
+        return trace_json(live.trace) if live else load_record(run, self.settings.traces)
+
+
+def header(record: dict, **more) -> str:
+    """The line that opens a run in the viewer."""
+    head = {
+        "run": record["id"],
+        "columns": MEASURES,
+        "question": record["request"]["question"],
+        "parent": record["parent"],
+        "problem_id": record["problem_id"],
+        "prompt_tokens": len(record["prompt_ids"]),
+        "expert": record["pair"]["expert"],
+        "amateur": record["pair"]["amateur"],
+        "same_model": record["pair"]["same_model"],
+    }
+    return line(head | more)
+
+
+def line(item) -> str:
+    return json.dumps(item) + "\n"
+
+
+def failure(message: str) -> str:
+    """A stream that holds nothing but a sentence on what went wrong."""
+    return line({"run": None}) + line({"error": message})
+
+
+def stream(studio: Studio, live: Live) -> Iterator[str]:
+    """The viewer's value while a run grows. Closing it (a closed tab) stops the run."""
+    trace, sent, status, told, waited = live.trace, 0, None, False, QUIET
+    view = {"step": trace.parent["step"]} if trace.parent else None  # a branch shows where it left its parent
+    text = header(trace_json(trace), key=live.key, view=view)
+    try:
+        while True:
+            done = live.done.is_set()  # looked at first: what was added before it is then seen for sure
+            steps, before = trace.steps[sent:], text
+            if steps and not told:
+                told = True
+                facts = {"prompt_tokens": len(trace.prompt_ids), "same_model": trace.pair["same_model"]}
+                text += line({"facts": facts})
+            if steps and (waited >= QUIET or done):
+                text += "".join(line(step_line(step)) for step in steps)
+                sent += len(steps)
+                waited = 0.0
+            elif live.status != status and not sent:
+                status = live.status
+                text += line({"status": status})
+            if done:
+                if live.error:
+                    text += line({"error": live.error})
+                yield text + line({"end": trace.finish_reason, "seconds": round(trace.seconds, 3)})
+                return
+            if text != before:
+                yield text
+            live.done.wait(POLL)
+            waited += POLL
+    finally:
+        live.stop.set()
+        if live.done.wait(10) and not live.error:  # on disk now; memory keeps only what could not be saved
+            studio.lives.pop(trace.id, None)
+
+
+def replay(record: dict, view: dict | None = None) -> str:
+    """The viewer's value for a run that has ended."""
+    steps = "".join(line([s["text"], s["token_id"], *(s[m] for m in MEASURES)]) for s in record["steps"])
+    end = line({"end": record["finish_reason"], "seconds": record["seconds"]})
+    return header(record, view=view) + steps + end
+
+
+def branch_request(record: dict, step: int, token: int) -> TraceRequest:
+    """Continue a run's response from `step` with another token there. Raises UserError."""
+    steps = record["steps"]
+    whole = all(isinstance(x, int) and not isinstance(x, bool) for x in (step, token))
+    if not whole or not 0 <= step < len(steps) or token < 0:
+        raise UserError(f"There is no step {str(step)[:20]} with token {str(token)[:20]} in this trace; pick one that is shown.")
+    request = record["request"]
+    return TraceRequest(
+        question=request["question"],
+        prefix=(*(s["token_id"] for s in steps[:step]), token),
+        max_new_tokens=request["max_new_tokens"],
+        temperature=request["temperature"],
+        seed=request["seed"],
+    )

@@ -1,0 +1,67 @@
+"""The viewer component: a static shell whose script draws the run, and the calls that the script makes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gradio as gr
+
+from lightreasoner.settings import ASSETS
+
+SCRIPTS = ("base", "heatmap", "curve", "step", "exports", "viewer")
+INTRO = {
+    "title": "What you are about to see",
+    "sentences": [
+        "A stronger model, the expert, solves a problem token by token while a weaker one, the amateur, reads along.",
+        "Every token is coloured by how far apart their expectations were: that is KL divergence, in nats.",
+        "Where the two part, the expert knows something worth reinforcing. Select any token to see what, then press Run.",
+    ],
+}
+
+
+def script(*names: str) -> str:
+    return "\n".join((ASSETS / "js" / f"{name}.js").read_text(encoding="utf-8") for name in names)
+
+
+def style() -> str:
+    return (ASSETS / "css" / "viewer.css").read_text(encoding="utf-8")
+
+from gradio.events import Dependency
+
+class Viewer(gr.HTML):
+    """Value: one growing string, a JSON document a line. The first line opens a run, arrays are steps.
+
+    The template is static: model text inside a template would be executed, so it enters the page through textContent.
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(
+            value="",
+            html_template='<div class="lr-root"></div>',
+            css_template="",
+            js_on_load=script(*SCRIPTS, "page") + "\nmountPage(element, props, trigger, watch, server);",
+            apply_default_css=False,
+            intro=INTRO,
+            **kwargs,
+        )
+
+    def api_info(self) -> dict[str, Any]:
+        return {"type": "string", "title": "the run, one JSON document a line"}
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
+    from gradio.blocks import Block
+    if TYPE_CHECKING:
+        from gradio.components import Timer
+        from gradio.components.base import Component
+
+
+def standalone(record: dict) -> str:
+    """A trace's JSON as one HTML file that shows itself, offline, with the same script as the page."""
+    # "<" never appears inside the data, so that no text in it can close the script element
+    data = json.dumps(record, ensure_ascii=True).replace("<", "\\u003c")
+    shell = (ASSETS / "standalone.html").read_text(encoding="utf-8")
+    parts = {"STYLE": style(), "SCRIPT": script(*SCRIPTS), "DATA": data}
+    for name, text in parts.items():
+        shell = shell.replace(f"/*{name}*/", text, 1)
+    return shell
+
