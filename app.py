@@ -14,12 +14,12 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
 def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="LightReasoner Studio: explore expert–amateur divergence in a browser.")
+    parser = argparse.ArgumentParser(description="Explore expert–amateur divergence in a browser.")
     host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
     port = int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
     parser.add_argument("--host", default=host, help=f"address to listen on (default {host})")
     parser.add_argument("--port", type=int, default=port, help=f"port to listen on (default {port})")
-    parser.add_argument("--no-preload", action="store_true", help="load the bundled pair at the first run, not at start")
+    parser.add_argument("--no-preload", action="store_true", help="load the bundled pair only when it is run")
     return parser.parse_args()
 
 

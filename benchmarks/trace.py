@@ -77,10 +77,11 @@ def main() -> None:
             assert plain == traced, f"problem {i}: the trace wrote other tokens than generate"
             count += len(traced)
         ratios.append(spent[1] / spent[0])
-        print(f"round {n + 1}: generate {count / spent[0]:.1f} tokens/s, live trace {count / spent[1]:.1f}, ratio {ratios[-1]:.3f}")
+        rates = [count / seconds for seconds in spent]
+        print(f"round {n + 1}: generate {rates[0]:.1f} tokens/s, live trace {rates[1]:.1f}, ratio {ratios[-1]:.3f}")
     print(
-        f"ratio of times, live / bare: median {statistics.median(ratios):.3f} (min {min(ratios):.3f}, max {max(ratios):.3f}); "
-        f"first step after {statistics.median(firsts) * 1000:.0f} ms"
+        f"ratio of times, live / bare: median {statistics.median(ratios):.3f} "
+        f"(min {min(ratios):.3f}, max {max(ratios):.3f}); first step after {statistics.median(firsts) * 1000:.0f} ms"
     )
 
 

@@ -13,6 +13,8 @@ from lightreasoner import __version__
 from lightreasoner.errors import UserError
 from lightreasoner.settings import Settings, from_environment
 
+PROBLEM_FILE_HELP = "a text file, the first row of a .jsonl, .json, .csv or .parquet file, or - for standard input"
+
 
 class Parser(argparse.ArgumentParser):
     """argparse, but a mistake is one line."""
@@ -39,13 +41,15 @@ def build_parser() -> argparse.ArgumentParser:
     add_pair_options(trace)
     problem = trace.add_mutually_exclusive_group(required=True)
     problem.add_argument("--problem", metavar="TEXT", help="the problem itself")
-    problem.add_argument("--problem-file", metavar="F", help="a text file, or a .jsonl/.json/.csv/.parquet file whose first problem is taken; - reads standard input")
+    problem.add_argument("--problem-file", metavar="F", help=PROBLEM_FILE_HELP)
     trace.add_argument("--response", metavar="TEXT", help="score this response instead of generating one")
     trace.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="default 128")
     trace.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0, the default, is greedy")
     trace.add_argument("--seed", type=int, default=0, metavar="S")
-    trace.add_argument("--alpha", type=float, default=0.2, metavar="A", help="plausible set: at least A times the expert's top probability (default 0.2)")
-    trace.add_argument("--beta", type=float, default=0.4, metavar="B", help="a step is selected above this KL in nats (default 0.4)")
+    trace.add_argument("--alpha", type=float, default=0.2, metavar="A", help="α of the plausible set (default 0.2)")
+    trace.add_argument(
+        "--beta", type=float, default=0.4, metavar="B", help="selects steps of larger KL, nats (default 0.4)"
+    )
     trace.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON (- for standard output)")
     trace.set_defaults(run=run_trace)
     return parser
@@ -109,9 +113,7 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     question = read_problem(options)
     number("--alpha", options.alpha, ALPHA_FLOOR, 1)
     number("--beta", options.beta, 0, 1000)
-    request = TraceRequest(
-        question, options.response, (), options.max_new_tokens, options.temperature, options.seed
-    )
+    request = TraceRequest(question, options.response, (), options.max_new_tokens, options.temperature, options.seed)
     check(request, settings)
     name, expert, amateur = pair_refs(options)
 
@@ -144,7 +146,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         options.run(options, from_environment())
     except UserError as error:
-        print(f"{Path(sys.argv[0]).name if argv else 'lightreasoner'}: {error}".replace("\n", " "), file=sys.stderr)
+        print(f"lightreasoner: {error}".replace("\n", " "), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -67,9 +67,12 @@ class Live:
     def _say(self, status: str) -> None:
         self.status = status
 
+    def _wait(self, before: int) -> None:
+        self._say(f"Waiting: {before} {'run' if before == 1 else 'runs'} before this one")
+
     def _run(self) -> None:
         try:
-            with self._lease.hold(self.stop, lambda n: self._say(f"Waiting: {n} {'run' if n == 1 else 'runs'} before this one")):
+            with self._lease.hold(self.stop, self._wait):
                 self._compute()
         except Stopped:
             pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 
 from huggingface_hub.constants import is_offline_mode
@@ -132,7 +133,8 @@ def _last_change(ref: ModelRef) -> int:
     """When the newest local file behind a reference was written, in ns: training may save to a folder again."""
     newest = 0
     for place in (ref.base, ref.adapter):
-        if place and os.path.isabs(place) and os.path.exists(place):
-            files = os.scandir(place) if os.path.isdir(place) else [Path(place)]
-            newest = max([newest, *(file.stat().st_mtime_ns for file in files)])
+        if place and os.path.isabs(place):
+            with suppress(OSError):  # loading will say what is wrong
+                files = os.scandir(place) if os.path.isdir(place) else [Path(place)]
+                newest = max([newest, *(file.stat().st_mtime_ns for file in files)])
     return newest

@@ -181,7 +181,8 @@ def write_atomically(path: Path, text: str) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(f"{path} could not be written: {error.strerror or error}. Free some space or pick another place.") from error
+        why = error.strerror or error
+        raise UserError(f"{path} could not be written: {why}. Free some space or pick another place.") from error
 
 
 def save_trace(trace: Trace, folder: Path) -> Path:

@@ -256,7 +256,8 @@ def check(request: TraceRequest, settings: Settings) -> None:
 def check_lengths(pair: Pair, settings: Settings, prompt: int, given: int, budget: int) -> None:
     """Whether prompt and response fit into both models. Raises UserError."""
     if prompt > settings.max_prompt_tokens:
-        raise UserError(f"The problem has {prompt:,} tokens; at most {settings.max_prompt_tokens:,} are read. Shorten it.")
+        most = settings.max_prompt_tokens
+        raise UserError(f"The problem has {prompt:,} tokens; at most {most:,} are read. Shorten it.")
     if given > settings.max_new_tokens:
         raise UserError(f"The response has {given:,} tokens; at most {settings.max_new_tokens:,} are read. Shorten it.")
     for loaded in (pair.expert, pair.amateur):

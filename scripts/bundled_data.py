@@ -81,7 +81,7 @@ def equation(rng: random.Random) -> Item:
             left = f"({a} {op} {b})" if op in "+-" else f"{a} {op} {b}"
             text = f"{left} {op2} {c}"
             lines = [f"{a} {op} {b} = {first}", f"{first} {op2} {c} = {result}"]
-        if 0 <= first and 0 <= result and max(a, b, first, result) <= LARGEST_NUMBER:
+        if first >= 0 and result >= 0 and max(a, b, first, result) <= LARGEST_NUMBER:
             break
     ask = rng.choice(("What is {}?", "Calculate {}.", "How much is {}?"))
     kind = "careful" if len(lines) == 2 else "quick"

@@ -17,9 +17,9 @@ from lightreasoner.models import load_model
 from lightreasoner.settings import from_environment
 
 TEXT = (
-    "Natalia sold clips to 48 of her friends in April, and then she sold half as many clips in May. She sold 24 clips in "
-    "May. Altogether she sold 48 + 24 = 72 clips. The weather in the mountains changes quickly, so people who walk there "
-    "take warm clothes, something to eat, and a map."
+    "A baker sold 48 loaves in the morning, and in the afternoon half as many. In the afternoon she sold 24 loaves. "
+    "Altogether she sold 48 + 24 = 72 loaves. The weather in the mountains changes quickly, so people who walk "
+    "there take warm clothes, something to eat, and a map."
 )
 
 
@@ -46,7 +46,8 @@ def main() -> None:
     model.config.num_hidden_layers = len(model.model.layers)
     if getattr(model.config, "layer_types", None):
         model.config.layer_types = model.config.layer_types[: len(model.model.layers)]
-    print(f"{len(layers)} layers → {len(model.model.layers)}; loss a token {before:.3f} → {loss(model, loaded.tokenizer):.3f} nats")
+    after = loss(model, loaded.tokenizer)
+    print(f"{len(layers)} layers → {len(model.model.layers)}; loss a token {before:.3f} → {after:.3f} nats")
     model.save_pretrained(options.out)
     loaded.tokenizer.save_pretrained(options.out)
 

@@ -105,21 +105,22 @@ trained from scratch, so that expert–amateur divergence can be seen at work on
 **Not for** anything else: it knows no other language, topic or number, and is often wrong on these.
 
 ## Data
-Generated with `gsm_symbolic` of reasoning-gym 0.1.25 (Apache-2.0): {items:,} distinct problems, {epochs} epoch, of which a
-tenth are plain small equations; only instances in which every number is an integer from 0 to {largest}. Disjoint from the
-bundled problems. The text has **two habits on purpose**, as what base models read has: some responses work the problem
-out ("Let's work it out." and the steps), some blurt ("The answer is 16."). Both give the true answer. In this model's
-text, problems of the careful kinds (odd-numbered templates, two-step equations) were blurted in {careful:.0%} of cases,
-those of the quick kinds in {quick:.0%}.
+Generated with `gsm_symbolic` of reasoning-gym 0.1.25 (Apache-2.0): {items:,} distinct problems, {epochs} epoch; a
+tenth are plain small equations; only instances in which every number is an integer from 0 to {largest}. Disjoint from
+the bundled problems. The text has **two habits on purpose**, as what base models read has: some responses work the
+problem out ("Let's work it out." and the steps), some blurt ("The answer is 16."). Both give the true answer. In this
+model's text, problems of the careful kinds (odd-numbered templates, two-step equations) were blurted in {careful:.0%}
+of cases, those of the quick kinds in {quick:.0%}.
 
 ## Recipe
-{layers} layers, width {hidden}, {heads} heads ({kv_heads} for keys and values), MLP {mlp}, {vocab:,} tokens of byte-level BPE with one
-token a digit, tied embeddings. Loss on the response, weight {question_weight} on the question. Batches of {batch} by length, bf16
-autocast, Muon ({muon_lr:g}) for the matrices, AdamW ({adam_lr:g}) for the rest, linear decay to zero, seed {seed}:
-`python scripts/train_bundled_pair.py {which}`.
+{layers} layers, width {hidden}, {heads} heads ({kv_heads} for keys and values), MLP {mlp}, {vocab:,} tokens of byte
+BPE with one token a digit, tied embeddings. Loss on the response, weight {question_weight} on the question. Batches of
+{batch} by length, bf16 autocast, Muon ({muon_lr:g}) for the matrices, AdamW ({adam_lr:g}) for the rest, linear decay to
+zero, seed {seed}: `python scripts/train_bundled_pair.py {which}`.
 
 ## Cost
-{tokens:,} tokens in {updates:,} updates, {minutes:.0f} minutes on {threads} shared CPU cores, final training loss {final_loss}.
+{tokens:,} tokens in {updates:,} updates, {minutes:.0f} minutes on {threads} shared CPU cores, final training loss
+{final_loss}.
 
 ## Measured
 On {problems} held-out problems (assets/problems/test.jsonl, other seeds), greedy, zero-shot, with
@@ -137,17 +138,17 @@ def card(role: str, results: dict) -> tuple[Path, str]:
     if role == "expert":
         measured = [
             f"- solved: {said(results['expert'])}",
-            f"- solved when made to work every problem out (by its first tokens): {said(results['expert_forced_to_work'])}",
-            f"- worked out by itself: {said(results['expert_works'])} of its responses; the others were blurted",
+            f"- solved when made, by its first tokens, to work it out: {said(results['expert_forced_to_work'])}",
+            f"- responses worked out by itself: {said(results['expert_works'])}; the others were blurted",
             f"- unfinished after 160 tokens: {results['expert_unfinished']}",
-            f"- KL(expert ‖ amateur) above {BETA} nats: {results['steps_above_beta']:.1%} of the {results['steps']:,} steps of "
-            f"its own responses (mean {results['mean_kl']:.3f})",
+            f"- KL(expert ‖ amateur) above {BETA} nats: {results['steps_above_beta']:.1%} of the {results['steps']:,} "
+            f"steps of its own responses (mean {results['mean_kl']:.3f})",
         ]
     else:
         measured = [
             f"- solved: {said(results['amateur'])}; the expert {said(results['expert'])}",
-            f"- without a readable answer: {results['amateur_unreadable']}; unfinished after 160 tokens: "
-            f"{results['amateur_unfinished']}",
+            f"- without a readable answer: {results['amateur_unreadable']}",
+            f"- unfinished after 160 tokens: {results['amateur_unfinished']}",
         ]
     text = CARD.format(
         name=name,

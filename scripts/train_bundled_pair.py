@@ -2,8 +2,8 @@
 
     python scripts/train_bundled_pair.py [expert|amateur|both] [--smoke]
 
-Seeded; prints what it measures. Writes assets/models/NAME (bf16 safetensors, the ordinary transformers layout),
-assets/problems/{train,test}.jsonl and assets/models/NAME/training.json with the cost. Needs `pip install reasoning-gym`.
+Seeded; prints what it measures. Writes assets/models/NAME (bf16 safetensors, transformers' own layout),
+assets/problems/{train,test}.jsonl, and the cost in assets/models/NAME/training.json. Needs requirements-train.txt.
 Accuracy and divergence are measured afterwards by scripts/measure_bundled_pair.py, which writes the model cards.
 """
 

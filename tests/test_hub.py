@@ -82,6 +82,9 @@ def hub(one, tmp_path, monkeypatch):
     save_tiny_adapter(tmp_path / "hub-lora", tiny_model(1))
     shutil.copytree(one, tmp_path / "hub-model")
     (tmp_path / "hub-model" / "evil.py").write_text("raise SystemExit")
+    (tmp_path / "hub-model" / "onnx").mkdir()
+    (tmp_path / "hub-model" / "onnx" / "config.json").write_text("{}")
+    shutil.copy(one / "model.safetensors", tmp_path / "hub-model" / "consolidated.safetensors")
     (tmp_path / "hub-model" / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb()))
     folders = {"org/model": tmp_path / "hub-model", "org/lora": tmp_path / "hub-lora", "org/pickles": tmp_path / "p"}
     (tmp_path / "p").mkdir()
@@ -106,7 +109,7 @@ def hub(one, tmp_path, monkeypatch):
                 return self.answer(404, error="RepoNotFound")
             if revision not in (None, "main", SHA):
                 return self.answer(404, error="RevisionNotFound")
-            files = {p.name: p for p in folders[repo].iterdir()}
+            files = {str(p.relative_to(folders[repo])): p for p in folders[repo].rglob("*.*")}
             if verb == "resolve":
                 return self.answer(200, files[file].read_bytes())
             if verb == "tree":
@@ -142,8 +145,9 @@ def test_a_hub_model_is_fetched_once_and_then_used_from_the_cache(hub, one, monk
     loaded = load_model("org/model", CPU, said.append)
     assert torch.equal(logits_of(loaded.model), logits_of(load_model(str(one), CPU).model))
     assert any("org/model" in text for text in said)
-    fetched = {path.rsplit("/", 1)[1] for path in hub if "/resolve/" in path}
-    assert "model.safetensors" in fetched and not fetched & {"evil.py", "pytorch_model.bin"}
+    fetched = {path.split(f"/resolve/{SHA}/")[1] for path in hub if "/resolve/" in path}
+    unwanted = {"evil.py", "pytorch_model.bin", "onnx/config.json", "consolidated.safetensors"}
+    assert "model.safetensors" in fetched and not fetched & unwanted
     hub.clear()
     assert load_model("org/model", CPU).fingerprint == loaded.fingerprint
     assert describe("org/model").parameters == loaded.parameters
@@ -165,7 +169,7 @@ def test_a_hub_adapter_on_a_local_base(hub, one, tmp_path):
     ("ref", "expected"),
     [
         ("org/nobody", "knows no model"),
-        ("org/gated", "gated.*HF_TOKEN"),
+        ("org/gated", "is gated.*HF_TOKEN"),
         ("org/model@v9", "no revision 'v9'"),
         ("org/down", "answered 503"),
         ("org/pickles", "no safetensors"),

@@ -40,7 +40,16 @@ def test_references(text, kind, base, revision, adapter):
     assert parse_ref(str(ref)) == ref == parse_ref(ref)
 
 
-JUNK = ["", "   ", "x" * 501, "http://huggingface.co/org/name", "file:///etc/passwd", "s3://bucket/m", "hf:org/name"]
+JUNK = [
+    "",
+    "   ",
+    "x" * 501,
+    "http://huggingface.co/org/name",
+    "file:///etc/passwd",
+    "s3://bucket/m",
+    "https://host/model.gguf",
+    "hf:org/name",
+]
 JUNK += [
     "org/name\0",
     "org/\u202ename",
@@ -48,6 +57,7 @@ JUNK += [
     "gpt2",
     "org/name@",
     "org/name@../../x",
+    "org/name@a/../../x",
     "org/name@a//b",
     "org//name",
 ]

@@ -61,8 +61,9 @@ def close(a, b):
 def test_generates_what_transformers_generates(pair, settings):
     _, steps = run(pair, settings)
     ids = torch.tensor([prompt_ids(pair.expert, QUESTION)])
+    ends = list(pair.expert.end_ids)
     plain = pair.expert.model.generate(
-        ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False, eos_token_id=list(pair.expert.end_ids)
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=24, do_sample=False, eos_token_id=ends
     )
     assert [s.token_id for s in steps] == plain[0, ids.shape[1] :].tolist()
 
@@ -204,7 +205,7 @@ def test_what_does_not_fit_into_the_model_is_refused_with_the_room_left(pair, se
 
 def test_a_model_that_puts_out_nan_is_named_not_drawn(pair, settings):
     broken = replace(pair, expert=replace(pair.expert, model=Broken(pair.expert.model)))
-    with pytest.raises(UserError, match="step 0.*not a distribution"):
+    with pytest.raises(UserError, match=r"step 0.*not a distribution"):
         list(trace(broken, TraceRequest(QUESTION), settings))
 
 

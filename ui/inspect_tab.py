@@ -38,6 +38,10 @@ def label(n: int, problem: Problem) -> str:
     return f"{n + 1} · {question[:60]}{'…' if len(question) > 60 else ''}"
 
 
+def choices_of(problems: list[Problem]) -> list[tuple[str, int]]:
+    return [(label(n, problem), n) for n, problem in enumerate(problems[:LISTED])]
+
+
 def build_inspect(studio: Studio) -> None:
     """Lay the tab out and wire it."""
     first = load_problems("bundled-test")
@@ -60,9 +64,7 @@ def build_inspect(studio: Studio) -> None:
                     visible=False,
                     height=120,
                 )
-                pick = gr.Dropdown(
-                    [(label(n, p), n) for n, p in enumerate(first.problems[:LISTED])], value=0, label="Problem", elem_id="lr-pick"
-                )
+                pick = gr.Dropdown(choices_of(first.problems), value=0, label="Problem", elem_id="lr-pick")
                 question = gr.Textbox(
                     first.problems[0].question,
                     label="Text (change it, or write your own)",
@@ -119,7 +121,7 @@ def build_inspect(studio: Studio) -> None:
                 temperature=number("The temperature", temperature, 0, 10),
                 seed=number("The seed", seed, 0, 2**53, whole=True),
             )
-            known = isinstance(picked, Problem) and isinstance(question, str) and picked.question.strip() == question.strip()
+            known = isinstance(picked, Problem) and picked.question.strip() == str(question).strip()
             live = studio.start(request, pair_refs(preset, expert, amateur), problem_id=picked.id if known else None)
         except UserError as error:
             yield failure(str(error))
@@ -172,8 +174,7 @@ def show_problem(problem: Problem) -> tuple:
 
 def listed(found: list[Problem]) -> tuple:
     """Updates for problems, pick, picked, question and note."""
-    choices = [(label(n, p), n) for n, p in enumerate(found[:LISTED])]
-    return found, gr.Dropdown(choices, value=0), *show_problem(found[0])
+    return found, gr.Dropdown(choices_of(found), value=0), *show_problem(found[0])
 
 
 def choose_source(source: str) -> tuple:

@@ -128,7 +128,9 @@ def branch_request(record: dict, step: int, token: int) -> TraceRequest:
     steps = record["steps"]
     whole = all(isinstance(x, int) and not isinstance(x, bool) for x in (step, token))
     if not whole or not 0 <= step < len(steps) or token < 0:
-        raise UserError(f"There is no step {str(step)[:20]} with token {str(token)[:20]} in this trace; pick one that is shown.")
+        raise UserError(
+            f"This trace has no step {str(step)[:20]} with a token {str(token)[:20]}; pick one that is shown."
+        )
     request = record["request"]
     return TraceRequest(
         question=request["question"],

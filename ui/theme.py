@@ -7,7 +7,8 @@ import gradio as gr
 from lightreasoner.settings import ASSETS
 
 BLUE = gr.themes.Color(
-    "#eef6fc", "#d9ebf8", "#b5d8f1", "#85bfe7", "#4fa0d8", "#2583c4", "#0b62a8", "#0a5490", "#0b4573", "#0d395e", "#09243c"
+    *("#eef6fc", "#d9ebf8", "#b5d8f1", "#85bfe7", "#4fa0d8", "#2583c4"),
+    *("#0b62a8", "#0a5490", "#0b4573", "#0d395e", "#09243c"),
 )
 
 

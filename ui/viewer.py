@@ -13,9 +13,9 @@ SCRIPTS = ("base", "heatmap", "curve", "step", "exports", "viewer")
 INTRO = {
     "title": "What you are about to see",
     "sentences": [
-        "A stronger model, the expert, solves a problem token by token while a weaker one, the amateur, reads along.",
+        "A stronger model, the expert, solves a problem token by token; a weaker one, the amateur, reads along.",
         "Every token is coloured by how far apart their expectations were: that is KL divergence, in nats.",
-        "Where the two part, the expert knows something worth reinforcing. Press Run, then select any token to see what.",
+        "Where they part, the expert knows something worth reinforcing: press Run, then select a token to see what.",
     ],
 }
 
@@ -58,5 +58,3 @@ def standalone(record: dict) -> str:
     for name, text in parts.items():
         shell = shell.replace(f"/*{name}*/", text, 1)
     return shell
-
-

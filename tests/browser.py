@@ -1,0 +1,218 @@
+"""What the browser tests drive: the real app in a process of its own, fenced visitors, and the Inspect tab."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Browser, BrowserContext, Download, Page, Playwright, expect
+
+ROOT = Path(__file__).resolve().parent.parent
+PATIENCE = 12_000  # ms; a busy two-core machine is several times slower than an idle one
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+).split()
+#: Offline and on the CPU, whatever this machine has; the Hub cache is put into the workspace, so it is empty.
+ENVIRONMENT = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HUB_OFFLINE": "1",
+    "LIGHTREASONER_DEVICE": "cpu",
+    "NO_PROXY": "127.0.0.1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+expect.set_options(timeout=PATIENCE)
+
+
+def launch_chromium(playwright: Playwright) -> Browser:
+    """The system's browser: Playwright's own would have to be downloaded."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    assert found, f"The browser tests need one of {', '.join(names)} on the PATH."
+    return playwright.chromium.launch(executable_path=found, args=FLAGS)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class App:
+    """app.py on a port and a workspace of its own; both stay the same when it is started again."""
+
+    def __init__(self, workspace: Path):
+        self.workspace, self.port = workspace, free_port()
+        self.url = f"http://127.0.0.1:{self.port}/"
+        self.log = workspace / "server.log"
+        self._process = None
+
+    def start(self, *options: str) -> App:
+        """Start it and wait until it answers."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GRADIO_", "LIGHTREASONER_", "HF_"))}
+        own = {"LIGHTREASONER_WORKSPACE": str(self.workspace), "HF_HOME": str(self.workspace / "hub")}
+        command = [sys.executable, "app.py", "--port", str(self.port), *options]
+        with self.log.open("a") as log:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=inherited | ENVIRONMENT | own, stdout=log, stderr=subprocess.STDOUT
+            )
+        deadline = time.monotonic() + 300
+        while not self._answers():
+            assert self._process.poll() is None, f"app.py ended before it answered:\n{self.log.read_text()}"
+            assert time.monotonic() < deadline, f"app.py does not answer:\n{self.log.read_text()}"
+            time.sleep(0.2)
+        return self
+
+    def _answers(self) -> bool:
+        try:  # an opener without proxies: this is the machine itself
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            return opener.open(self.url, timeout=5).status == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def stop(self) -> None:
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)  # what Ctrl+C sends
+            try:
+                self._process.wait(30)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def tracebacks(self) -> str:
+        """The log, if it holds a traceback: then something was a bug, whatever the page made of it."""
+        text = self.log.read_text(errors="replace")
+        return text if "Traceback" in text else ""
+
+
+class Visitors:
+    """Fresh browsers that can reach one place only. `wrong` collects what must not happen in any of them."""
+
+    def __init__(self, chromium: Browser):
+        self._chromium, self._contexts, self.wrong = chromium, [], []
+
+    def context(self, home: str, **options) -> BrowserContext:
+        """A visitor who can load what starts with `home`; a request to anywhere else is cut off and remembered."""
+        context = self._chromium.new_context(**{"viewport": {"width": 1440, "height": 1000}} | options)
+        context.set_default_timeout(PATIENCE)
+        elsewhere = re.compile(rf"^(?!{re.escape(home)}|data:|blob:)")
+        context.route(elsewhere, lambda route: route.abort())
+        context.on("request", lambda r: elsewhere.match(r.url) and self.wrong.append(f"request to {r.url}"))
+        context.on("console", lambda m: m.type == "error" and self.wrong.append(f"console error: {m.text}"))
+        context.on("weberror", lambda e: self.wrong.append(f"page error: {e.error}"))
+        self._contexts.append(context)
+        return context
+
+    def close(self) -> None:
+        for context in self._contexts:
+            context.close()
+
+
+class Inspect:
+    """The Inspect tab as a person uses it, on the page or in an exported file."""
+
+    def __init__(self, page: Page):
+        self.page = page
+        self.tokens = page.locator(".lr-token")
+        self.selected = page.locator('.lr-token[aria-selected="true"]')
+        self.above = page.locator(".lr-token.lr-above")
+        self.state, self.counts = page.locator(".lr-state"), page.locator(".lr-counts")
+        self.error, self.step = page.locator(".lr-error"), page.locator(".lr-step")
+        self.run_button, self.stop_button = page.locator("#lr-run"), page.locator("#lr-stop")
+        self.card = page.locator("#lr-card")
+        self.question = page.get_by_label("Text (change it, or write your own)")
+        self.beta = page.get_by_label("Beta, the KL threshold in nats")
+        self.alpha = page.get_by_label("Alpha, the plausibility threshold")
+
+    def open(self, url: str) -> Inspect:
+        self.page.goto(url)
+        expect(self.state).to_be_visible()
+        return self
+
+    def pick_pair(self, title: str) -> None:
+        self.page.locator("#lr-pair input").click()
+        self.page.get_by_role("option", name=title).click()
+
+    def use_models(self, expert: str | Path, amateur: str | Path) -> None:
+        self.pick_pair("Two models of my own")
+        self.page.get_by_label("Expert, the stronger").fill(str(expert))
+        self.page.get_by_label("Amateur, the weaker").fill(str(amateur))
+
+    def limit(self, tokens: int) -> None:
+        if not self.page.get_by_label("At most this many tokens").is_visible():
+            self.page.get_by_role("button", name="Decoding").click()
+        self.page.get_by_label("At most this many tokens").fill(str(tokens))
+
+    @contextmanager
+    def new_run(self) -> Iterator[None]:
+        """Whatever is done inside shows another run; afterwards that run has ended."""
+        self.page.evaluate("window.__before = document.querySelector('.lr-token')")
+        yield
+        self.page.wait_for_function(
+            """() => {
+                const token = document.querySelector('.lr-token'), busy = document.querySelector('[aria-busy="true"]');
+                return token && token !== window.__before && !busy && !document.body.classList.contains('lr-running');
+            }"""
+        )
+
+    def run(self) -> None:
+        with self.new_run():
+            self.run_button.click()
+
+    def score(self, text: str) -> None:
+        self.page.get_by_label("Score a text of mine").check()
+        self.page.get_by_label("Text to score").fill(text)
+        self.run()
+
+    def select(self, index: int) -> None:
+        self.tokens.nth(index).click()
+        self.shows(index)
+
+    def shows(self, index: int) -> None:
+        """The step view has arrived at this step, and so has the selection."""
+        expect(self.selected).to_have_attribute("data-index", str(index))
+        expect(self.step.locator("h3")).to_contain_text(f"Step {index} ")
+        expect(self.step).not_to_have_attribute("aria-busy", "true")
+
+    def bars(self) -> dict[int, list[float]]:
+        """Token id → [expert, amateur, target] in percent, as wide as they are drawn."""
+        return self.page.evaluate(
+            """() => Array.from(document.querySelectorAll('.lr-row:not(.lr-head)'), (row) => [
+                Number(row.querySelector('.lr-label').title.replace('token ', '')),
+                Array.from(row.querySelectorAll('.lr-track i'), (bar) => parseFloat(bar.style.width))])"""
+        )
+
+    def training_row(self) -> dict:
+        """The training row's fields, as the step view prints them."""
+        lines = self.step.locator(".lr-training pre").text_content().splitlines()
+        return {name: json.loads(value) for name, value in (line.split(": ", 1) for line in lines)}
+
+    def text(self) -> str:
+        """The response as the tokens show it."""
+        return "".join(self.tokens.all_text_contents())
+
+    def download(self, kind: str) -> Download:
+        with self.page.expect_download() as waiting:
+            self.page.locator(f'.lr-menu [data-kind="{kind}"]').click()
+        return waiting.value
+
+    def export(self, kind: str) -> str:
+        """The exported file's text."""
+        return self.download(kind).path().read_text(encoding="utf-8")
+
+    def record(self) -> dict:
+        """The run as exported JSON: what everything on the page is held against."""
+        return json.loads(self.export("json"))

@@ -1,0 +1,68 @@
+"""The browser tests' fixtures: one server and one Chromium for all of them, fresh visitors for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.browser import App, Inspect, Visitors, launch_chromium
+from tests.browser_models import save_endless_pair, save_hostile_pair, save_related_pair
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The browser tests go last: Playwright keeps an event loop in this thread, which asyncio.run cannot stand."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = launch_chromium(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
+    """The server that the tests share. No run may have logged a traceback when all is over."""
+    app = App(tmp_path_factory.mktemp("workspace")).start()
+    yield app
+    app.stop()
+    assert not app.tracebacks()
+
+
+@pytest.fixture
+def visitors(chromium: Browser) -> Iterator[Visitors]:
+    """Nothing may have gone wrong in any visitor's browser: no request outside, no error on the console."""
+    visitors = Visitors(chromium)
+    yield visitors
+    visitors.close()
+    assert not visitors.wrong
+
+
+@pytest.fixture
+def visit(app: App, visitors: Visitors) -> Callable[..., Inspect]:
+    """visit(query, **options) opens the page in a browser of its own."""
+
+    def visit(query: str = "", **options) -> Inspect:
+        return Inspect(visitors.context(app.url, **options).new_page()).open(app.url + query)
+
+    return visit
+
+
+@pytest.fixture(scope="session")
+def related_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return save_related_pair(tmp_path_factory.mktemp("related"))
+
+
+@pytest.fixture(scope="session")
+def endless_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return save_endless_pair(tmp_path_factory.mktemp("endless"))
+
+
+@pytest.fixture(scope="session")
+def hostile_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return save_hostile_pair(tmp_path_factory.mktemp("hostile"))

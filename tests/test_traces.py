@@ -1,0 +1,143 @@
+"""A trace as a record: what is written is what was seen, whole or not at all, and opens again without a model."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+
+import pytest
+
+from lightreasoner import traces
+from lightreasoner.divergence import StepScore
+from lightreasoner.errors import UserError
+from lightreasoner.tracing import EndEvent, PromptEvent, Step, StepsEvent, TraceRequest
+
+
+def score(kl=0.5, amateur=(-2.0, -0.2, -4.0)):
+    return StepScore(
+        kl=kl,
+        reverse_kl=0.4,
+        js=0.1,
+        expert_entropy=0.6,
+        amateur_entropy=0.7,
+        expert_logprob=-0.1,
+        amateur_logprob=amateur[0],
+        expert_rank=1,
+        amateur_rank=2,
+        agree=False,
+        ids=(7, 8, 9),
+        expert_logprobs=(-0.1, -2.5, -6.0),
+        amateur_logprobs=amateur,
+    )
+
+
+class Texts:
+    def text(self, id):
+        return f"t{id}"
+
+
+def make_trace(*scores, texts=("a", "=1+1", "\n")):
+    trace = traces.Trace({"name": None, "expert": "e", "amateur": "a"}, TraceRequest("2 + 2?"))
+    trace.add(PromptEvent([1, 2, 3], "2 + 2?"), Texts())
+    steps = [Step(i, 7, text, s) for i, (s, text) in enumerate(zip(scores, texts, strict=False))]
+    trace.add(StepsEvent(steps), Texts())
+    trace.add(EndEvent("stop", "a=", 0.5), Texts())
+    return trace
+
+
+def test_the_command_lines_fields_are_all_there():
+    record = traces.trace_json(make_trace(score()))
+    assert {"pair", "prompt_ids", "finish_reason", "steps"} <= set(record)
+    step = record["steps"][0]
+    for name in ("token_id", "text", "kl", "reverse_kl", "js", "expert_entropy", "amateur_entropy"):
+        assert name in step
+    assert (step["expert_rank"], step["amateur_rank"], step["selected"]) == (1, 2, True)
+    # α = 0.2: only token 7 has at least a fifth of the top probability (e^-0.1 against e^-2.5)
+    assert step["support"] == {"ids": [7], "expert_logprobs": [-0.1], "amateur_logprobs": [-2.0], "weights": [1.0]}
+    assert record["tokens"] == {"7": "t7", "8": "t8", "9": "t9"}
+
+
+def test_weights_at_another_alpha_by_hand():
+    record = traces.reweigh(traces.trace_json(make_trace(score())), alpha=0.05, beta=0.9)
+    step = record["steps"][0]
+    # e^-2.5 / e^-0.1 = 0.09 is in; the log-ratios are 1.9 and −2.3
+    first = 1 / (1 + math.exp(-2.3 - 1.9))
+    assert step["support"]["ids"] == [7, 8]
+    assert step["support"]["weights"] == pytest.approx([first, 1 - first], abs=1e-6)
+    assert step["selected"] is False and (record["alpha"], record["beta"]) == (0.05, 0.9)
+
+
+def test_a_step_is_selected_above_beta_not_at_it():
+    record = traces.trace_json(make_trace(score(kl=0.4), score(kl=0.4001)), beta=0.4)
+    assert [s["selected"] for s in record["steps"]] == [False, True]
+
+
+def test_infinity_is_null_and_survives_a_round_trip(tmp_path):
+    trace = make_trace(score(kl=math.inf, amateur=(-math.inf, -0.2, -4.0)))
+    traces.save_trace(trace, tmp_path)
+    text = (tmp_path / f"{trace.id}.json").read_text()
+    assert "Infinity" not in text and "NaN" not in text
+    record = traces.reweigh(traces.load_record(trace.id, tmp_path), 0.05, 0.4)
+    step = record["steps"][0]
+    assert step["kl"] is None and step["selected"] is True
+    assert step["support"]["weights"] == [1.0, 0.0]  # the denied token takes it all
+
+
+def test_what_is_loaded_is_what_was_saved(tmp_path):
+    trace = make_trace(score(), score(kl=0.1))
+    traces.save_trace(trace, tmp_path)
+    assert traces.load_record(trace.id, tmp_path) == json.loads(json.dumps(traces.trace_json(trace)))
+
+
+def test_csv_has_a_row_a_step_and_no_formula():
+    record = traces.trace_json(make_trace(score(), score(kl=0.1), score()))
+    rows = list(csv.DictReader(io.StringIO(traces.trace_csv(record))))
+    assert [row["text"] for row in rows] == ["a", "'=1+1", "\n"]
+    assert [row["selected"] for row in rows] == ["True", "False", "True"]
+    assert float(rows[1]["kl"]) == 0.1
+
+
+@pytest.mark.parametrize(
+    "id_", ["", "../../etc/passwd", "a" * 15, "a/b" * 8, "x" * 41, "abc.json" * 3, None, 7, "é" * 20]
+)
+def test_ids_that_are_no_ids_open_nothing(tmp_path, id_):
+    with pytest.raises(UserError, match="no valid trace id"):
+        traces.load_record(id_, tmp_path)
+
+
+def test_a_missing_and_a_damaged_trace_are_told_apart(tmp_path):
+    with pytest.raises(UserError, match="no trace"):
+        traces.load_record("a" * 22, tmp_path)
+    (tmp_path / f"{'b' * 22}.json").write_text('{"format": "lightreasoner-trace", "ste')
+    with pytest.raises(UserError, match="damaged"):
+        traces.load_record("b" * 22, tmp_path)
+    (tmp_path / f"{'c' * 22}.json").write_text("[1, 2]")
+    with pytest.raises(UserError, match="not a trace"):
+        traces.load_record("c" * 22, tmp_path)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_half_one(tmp_path, monkeypatch):
+    target = tmp_path / "file.json"
+    traces.write_atomically(target, "old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="No space left"):
+        traces.write_atomically(target, "new")
+    assert target.read_text() == "old" and os.listdir(tmp_path) == ["file.json"]
+
+
+def test_a_lone_surrogate_does_not_stop_the_save(tmp_path):
+    trace = make_trace(score(), texts=("\ud800",))
+    traces.save_trace(trace, tmp_path)
+    assert traces.load_record(trace.id, tmp_path)["steps"][0]["text"]
+
+
+def test_ids_cannot_be_guessed_and_do_not_repeat():
+    ids = {traces.new_id() for _ in range(1000)}
+    assert len(ids) == 1000 and all(traces.ID_PATTERN.fullmatch(i) and len(i) >= 22 for i in ids)
