@@ -50,7 +50,13 @@ def main() -> None:
     page = build(studio)
     if not chosen.no_preload:
         threading.Thread(target=preload, args=(studio,), daemon=True).start()
-    page.launch(server_name=chosen.host, server_port=chosen.port, **launch_options(settings))
+    where = {"server_name": chosen.host, "server_port": chosen.port}
+    try:
+        _, url, _ = page.launch(**where, **launch_options(settings), quiet=True, prevent_thread_lock=True)
+    except OSError as error:
+        raise SystemExit(f"app.py: cannot listen on {chosen.host}:{chosen.port} ({error}). Try another --port.") from None
+    print(f"LightReasoner Studio is open at {url}  (Ctrl+C ends it)", flush=True)
+    page.block_thread()
 
 
 if __name__ == "__main__":

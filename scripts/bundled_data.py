@@ -12,8 +12,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import reasoning_gym
-
 FORM_SENTENCE = " Give the result as your final answer. Do not include units."
 WORK_OPENING = "Let's work it out.\n"
 LARGEST_NUMBER = 100
@@ -23,7 +21,8 @@ EXPERT_BLURT = {"careful": 0.25, "quick": 0.58}
 AMATEUR_BLURT = {"careful": 0.94, "quick": 0.94}
 
 # reasoning-gym seeds item i with seed + i, so streams are kept far apart by these bases.
-SEEDS = {"test": 1_000_000_000, "train": 1_100_000_000, "stream": 1_200_000_000}
+SPLITS = ("test", "train", "stream", "second", "third", "fourth")
+SEEDS = {name: 1_000_000_000 + 100_000_000 * n for n, name in enumerate(SPLITS)}
 
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 _DIVISION = re.compile(r"(?<![\d*/+\-] )\b(\d+) / (\d+) = (\d+)\b")
@@ -31,7 +30,7 @@ _DIVISION = re.compile(r"(?<![\d*/+\-] )\b(\d+) / (\d+) = (\d+)\b")
 
 @dataclass(frozen=True)
 class Item:
-    """One problem with its worked solution. `kind` ("careful" or "quick") decides how often it is blurted."""
+    """One problem with its worked solution. `kind` ("careful", "quick" or "drill") decides how often it is blurted."""
 
     question: str
     answer: str
@@ -51,6 +50,8 @@ def divisions_come_out(text: str) -> bool:
 
 def word_problems(seed: int) -> Iterator[Item]:
     """An endless stream of gsm_symbolic instances whose numbers are small integers."""
+    import reasoning_gym  # only who trains needs it; the rest of this file is tested without
+
     size = 50_000
     while True:
         source = reasoning_gym.create_dataset("gsm_symbolic", size=size, seed=seed)
@@ -88,8 +89,30 @@ def equation(rng: random.Random) -> Item:
     return Item(ask.format(text), str(result), "\n".join([*lines, f"#### {result}"]), kind)
 
 
+def drill(rng: random.Random, count: int = 10) -> Item:
+    """Several small sums in one problem, in the spellings that the worked solutions use."""
+    asked, lines, value = [], [], 0
+    for _ in range(count):
+        op = rng.choice(("+", "-", "*", "/", "+", "-"))
+        if op in "+-":
+            a = rng.randint(1, LARGEST_NUMBER)
+            b = rng.randint(0, LARGEST_NUMBER - a if op == "+" else a)
+            value = a + b if op == "+" else a - b
+        else:
+            factor = rng.randint(2, 20)
+            pair = [factor, rng.randint(1, LARGEST_NUMBER // factor)]
+            rng.shuffle(pair)
+            b, c = pair
+            a, b, value = (b, c, b * c) if op == "*" else (b * c, b, c)
+        gap, sign = rng.choice(("", " ", " ")), rng.choice("*x") if op == "*" else op
+        gap = " " if sign == "x" else gap
+        asked.append(f"{a}{gap}{sign}{gap}{b}")
+        lines.append(f"{asked[-1]}{gap}={gap}{value}")
+    return Item(f"Work these out: {', '.join(asked)}.", str(value), "\n".join([*lines, f"#### {value}"]), "drill")
+
+
 def draw(split: str, count: int, exclude: set[str] = frozenset()) -> list[Item]:
-    """`count` distinct items of a split ("test", "train" or "stream"), none of whose questions is in `exclude`."""
+    """`count` distinct items of a split (a key of SEEDS), none of whose questions is in `exclude`."""
     rng = random.Random(SEEDS[split])
     words, seen, items = word_problems(SEEDS[split]), set(exclude), []
     while len(items) < count:
@@ -108,6 +131,6 @@ def bundled_sets() -> tuple[list[Item], list[Item]]:
 
 def respond(item: Item, blurt: dict[str, float], rng: random.Random) -> str:
     """One response in one of the two habits."""
-    if rng.random() < blurt[item.kind]:
+    if rng.random() < blurt.get(item.kind, 0.0):  # drills are always worked out
         return f"The answer is {item.answer}."
     return WORK_OPENING + item.solution

@@ -44,7 +44,7 @@ def save_related_pair(folder: Path) -> tuple[Path, Path]:
 
 
 def save_endless_pair(folder: Path) -> tuple[Path, Path]:
-    """An expert deep enough to be watched while it writes, which cannot end: its end of turn has no row in the table."""
+    """An expert deep enough to be watched while it writes, and that cannot end: its end of turn has no row."""
     tokenizer = tiny_tokenizer()
     rows = len(tokenizer)
     tokenizer.add_special_tokens({"eos_token": "<|never|>"})

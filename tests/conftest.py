@@ -35,6 +35,15 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 
 @pytest.fixture
+def own_app(tmp_path: Path) -> Iterator[App]:
+    """A server for a test to start and stop. Ask for it before `visitors`, who notice when it goes."""
+    app = App(tmp_path)
+    yield app
+    app.stop()
+    assert not app.tracebacks()
+
+
+@pytest.fixture
 def visitors(chromium: Browser) -> Iterator[Visitors]:
     """Nothing may have gone wrong in any visitor's browser: no request outside, no error on the console."""
     visitors = Visitors(chromium)

@@ -14,8 +14,9 @@ from lightreasoner.settings import ROOT, Settings
 from lightreasoner.tracing import TraceRequest
 from tests.tiny import save_tiny
 from ui.calls import viewer_calls
-from ui.inspect_tab import known_answer, linked_number, open_file
+from ui.links import linked_number
 from ui.pair_card import count, pair_card
+from ui.problem_form import known_answer, open_file
 from ui.studio import Studio, branch_request, replay, stream
 from ui.viewer import standalone
 
@@ -161,6 +162,6 @@ def test_what_a_link_says_is_checked():
 def test_an_upload_says_which_columns_it_took(studio, tmp_path):
     file = tmp_path / "mine.jsonl"
     file.write_text('{"question": "How much is 5 + 5?", "answer": "10"}\n{"question": ""}\n')
-    problems, _, picked, question, note = open_file(studio, str(file))
+    problems, _, picked, question, note = open_file(studio.settings, str(file))
     assert len(problems) == 1 and picked.answer == "10" and question == "How much is 5 + 5?"
     assert "1 problems" in note and "question" in note and "line 2" in note and known_answer(picked) in note

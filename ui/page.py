@@ -27,7 +27,8 @@ def launch_options(settings: Settings) -> dict:
         "theme": theme(),
         "css": page_css(),
         "max_file_size": f"{settings.max_upload_mb}mb",
-        "blocked_paths": [str(settings.workspace)],
+        # not the whole workspace: uploads lie in it too, and Gradio would refuse to hand a blocked one to its handler
+        "blocked_paths": [str(settings.traces)],
         "footer_links": [],
         "run_history": False,
         "ssr_mode": False,

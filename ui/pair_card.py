@@ -9,6 +9,8 @@ from lightreasoner.models import describe, unavailable
 from lightreasoner.pairs import presets
 from ui.studio import Studio
 
+OTHER = "other"  # the pair picker's choice for two models of one's own
+
 
 def count(parameters: float | None) -> str:
     """3,970,304 → "3.97 M"; empty when not known."""

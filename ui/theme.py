@@ -36,7 +36,7 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill="#0b62a8",
         button_primary_background_fill_hover="#0a5490",
         button_primary_background_fill_dark="#1b73ba",
-        button_primary_background_fill_hover_dark="#2583c4",
+        button_primary_background_fill_hover_dark="#2079c0",
         button_primary_text_color="#ffffff",
         input_placeholder_color="#6a7480",
         input_placeholder_color_dark="#98a3af",

@@ -48,6 +48,7 @@ function mountPage(element, props, trigger, watch, server) {
       if (owner && innerWidth <= 900) element.scrollIntoView({ behavior: 'smooth', block: 'start' });
     }
     const end = value.lastIndexOf('\n') + 1, steps = [], lines = value.slice(position, end).split('\n');
+    let ended = false;
     position = Math.max(position, end);
     const flush = () => { if (steps.length) viewer.append(steps.splice(0)); };
     for (const line of lines) {
@@ -59,14 +60,14 @@ function mountPage(element, props, trigger, watch, server) {
         if (item.facts) Object.assign(viewer.run, item.facts);
         if (item.status) viewer.say(item.status, true);
         if (item.error) { viewer.fail(item.error); if (!item.end) viewer.say(viewer.run ? 'Broke off' : 'Ready', false); running(false); }
-        if (item.end) { viewer.end(item.end, item.seconds); running(false); }
+        if (item.end) { viewer.end(item.end, item.seconds); running(false); ended = true; }
       }
     }
     flush();
     if (document.body.classList.contains('lr-running') && viewer.count) {
       viewer.say('Writing \u00b7 ' + viewer.count + ' tokens', true);
     }
-    if (wanted && viewer.count > (wanted.step ?? -1)) {
+    if (wanted && (ended || viewer.count > (wanted.step ?? -1))) { // once it has ended, a step that is not there never comes
       const { step, alpha, beta } = wanted;
       wanted = null;
       if (beta !== undefined && beta !== null) viewer.setBeta(beta);

@@ -21,7 +21,7 @@ function mountViewer(root, host) {
   const metricSays = el('span', { class: 'lr-muted lr-metric-says' });
   metricSelect.addEventListener('change', () => { metric = METRICS[metricSelect.value]; repaint(); });
   const legendFull = el('span', {});
-  const question = el('blockquote', { class: 'lr-question', hidden: true });
+  const question = el('blockquote', { class: 'lr-question', hidden: true, tabindex: '0', 'aria-label': 'The problem' });
   const intro = host.intro ? el('div', { class: 'lr-intro' }, el('h3', { text: host.intro.title }),
     el('ol', {}, ...host.intro.sentences.map((text) => el('li', { text })))) : null;
 
@@ -52,7 +52,7 @@ function mountViewer(root, host) {
   }
   function repaint() { heat.repaint(metric, beta); curve.draw(steps, beta, current); statistics(); scale(); drawStep(); address(); }
   function setBeta(value) { beta = value; betaSlider.value = value; repaint(); }
-  function setAlpha(value) { alpha = value; drawStep(); address(); }
+  function setAlpha(value) { alpha = Math.min(1, Math.max(0.01, value)); drawStep(); address(); } // a link may say anything
   function address() { if (host.address && run) host.address({ run: run.run, step: current, alpha, beta }); }
 
   async function drawStep() {
@@ -117,6 +117,7 @@ function mountViewer(root, host) {
     statistics();
     exportsMenu.enable(steps.length > 0);
     if (current < 0) view.empty(true);
+    if (steps.length === more.length) address(); // from its first step on, the run can be opened again
   }
   function end(reason, seconds) {
     const rate = seconds > 0 && steps.length ? ' \u00b7 ' + steps.length + ' tokens in ' + seconds.toFixed(1) + ' s (' + (steps.length / seconds).toFixed(0) + ' a second)' : '';
