@@ -105,21 +105,25 @@ trained from scratch, so that expert–amateur divergence can be seen at work on
 **Not for** anything else: it knows no other language, topic or number, and is often wrong on these.
 
 ## Data
-Generated with `gsm_symbolic` of reasoning-gym 0.1.25 (Apache-2.0): {items:,} distinct problems, {epochs} epoch; a
-tenth are plain small equations; only instances in which every number is an integer from 0 to {largest}. Disjoint from
+Generated with `gsm_symbolic` of reasoning-gym 0.1.25 (Apache-2.0): {items:,} problems, a tenth of them plain small
+equations, and {drills:,} drills of ten small sums each; every number is an integer from 0 to {largest}. Disjoint from
 the bundled problems. The text has **two habits on purpose**, as what base models read has: some responses work the
-problem out ("Let's work it out." and the steps), some blurt ("The answer is 16."). Both give the true answer. In this
-model's text, problems of the careful kinds (odd-numbered templates, two-step equations) were blurted in {careful:.0%}
-of cases, those of the quick kinds in {quick:.0%}.
+problem out ("Let's work it out." and the steps), some blurt ("The answer is 16."). Both give the true answer. In the
+end, problems of the careful kinds (odd-numbered templates, two-step equations) were blurted in {careful:.0%} of cases,
+those of the quick kinds in {quick:.0%}.
 
 ## Recipe
-{layers} layers, width {hidden}, {heads} heads ({kv_heads} for keys and values), MLP {mlp}, {vocab:,} tokens of byte
-BPE with one token a digit, tied embeddings. Loss on the response, weight {question_weight} on the question. Batches of
-{batch} by length, bf16 autocast, Muon ({muon_lr:g}) for the matrices, AdamW ({adam_lr:g}) for the rest, linear decay to
-zero, seed {seed}: `python scripts/train_bundled_pair.py {which}`.
+{layers} layers, width {hidden}, {heads} heads ({kv_heads} for keys and values), MLP {mlp}, {vocab:,} tokens of
+byte-level BPE with one token a digit, tied embeddings. Loss on the response, weight {question_weight} on the question.
+Batches of {batch} by length, bf16 autocast, Muon ({muon_lr:g}) for the matrices, AdamW ({adam_lr:g}) for the rest,
+seed {seed}; each phase warms up and decays linearly to zero:
+
+{phases}
+
+`python scripts/train_bundled_pair.py {which}` does it again; training.json holds what each phase cost.
 
 ## Cost
-{tokens:,} tokens in {updates:,} updates, {minutes:.0f} minutes on {threads} shared CPU cores, final training loss
+{tokens:,} tokens in {updates:,} updates, {minutes:.0f} minutes on two shared CPU cores; final training loss
 {final_loss}.
 
 ## Measured
@@ -128,6 +132,19 @@ On {problems} held-out problems (assets/problems/test.jsonl, other seeds), greed
 
 {measured}
 """
+
+
+def describe_phases(phases: list[dict]) -> str:
+    """The phases of training, one line each."""
+    lines = []
+    for n, p in enumerate(phases, 1):
+        habit = f"blurted {p['blurt']['careful']:.0%} / {p['blurt']['quick']:.0%} (careful / quick)"
+        drills = f", {p['drills']:,} arithmetic drills" if p["drills"] else ""
+        if p["continued"]:
+            drills += f", {p['continued']:,} problems worked out without loss on the first token"
+        weight = ", every response weighing alike" if p["balanced"] else ""
+        lines.append(f"{n}. {p['items']:,} problems, {habit}{drills}; {p['rate']:g} times the learning rates{weight}.")
+    return "\n".join(lines)
 
 
 def card(role: str, results: dict) -> tuple[Path, str]:
@@ -157,12 +174,19 @@ def card(role: str, results: dict) -> tuple[Path, str]:
         largest=100,
         vocab=2048,
         question_weight=0.1,
-        minutes=cost["seconds"] / 60,
+        minutes=sum(p["seconds"] for p in cost["phases"]) / 60,
+        tokens=sum(p["tokens"] for p in cost["phases"]),
+        updates=sum(p["updates"] for p in cost["phases"]),
+        final_loss=cost["phases"][-1]["final_loss"],
+        items=sum(p["items"] + p["continued"] for p in recipe["phases"]),
+        drills=sum(p["drills"] for p in recipe["phases"]),
+        phases=describe_phases(recipe["phases"]),
         problems=results["problems"],
         measured="\n".join(measured),
-        careful=recipe["blurt"]["careful"],
-        quick=recipe["blurt"]["quick"],
-        **{k: v for k, v in (cost | recipe).items() if k not in ("name", "blurt", "recipe", "seconds")},
+        careful=recipe["phases"][-1]["blurt"]["careful"],
+        quick=recipe["phases"][-1]["blurt"]["quick"],
+        parameters=cost["parameters"],
+        **{k: v for k, v in recipe.items() if k not in ("name", "phases")},
     )
     return ASSETS / "models" / name / "README.md", text
 

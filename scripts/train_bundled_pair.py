@@ -42,6 +42,7 @@ class Phase:
     blurt: dict[str, float]
     stream: str = "stream"
     drills: int = 0  # arithmetic drills mixed in
+    continued: int = 0  # more problems, always worked out, whose first token carries no loss: skill without the habit
     rate: float = 1.0  # of the recipe's learning rates
     balanced: bool = False  # every response's first token counts alike, however short the responses of its batch
 
@@ -64,7 +65,14 @@ class Recipe:
 
 
 RECIPES = {
-    "amateur": Recipe("lightreasoner-amateur-1m", 2, 128, 4, 4, 2, 320, (Phase(150_000, AMATEUR_BLURT),)),
+    "amateur": Recipe(
+        *("lightreasoner-amateur-1m", 2, 128, 4, 4, 2, 320),
+        (
+            Phase(150_000, AMATEUR_BLURT),
+            Phase(20_000, AMATEUR_BLURT, "second", drills=4_000, rate=0.5, balanced=True),
+            Phase(8_000, AMATEUR_BLURT, "third", rate=0.5, balanced=True, continued=10_000),
+        ),
+    ),
     # The mixed text alone left the expert bad at sums: it then works everything out and drills, and takes its habits
     # up again at the end. The third phase taught too much blurting, which the fourth corrects (docs/log.md).
     "expert": Recipe(
@@ -174,7 +182,11 @@ def train(model, recipe: Recipe, phase: Phase, tokenizer, held_out: set[str], se
     forward = torch.compile(model, dynamic=True)  # 1.3 times the tokens a second of the eager model
     optims = optimizers(model, recipe, phase.rate)
     items = draw(phase.stream, phase.items, held_out) + [drill(rng) for _ in range(phase.drills)]
-    plan = batches(encode(items, phase.blurt, tokenizer, rng), recipe.batch, rng)
+    rows = encode(items, phase.blurt, tokenizer, rng)
+    if phase.continued:
+        more = draw("fourth", phase.continued, held_out)
+        rows += [(ids, first + 1, first + 1) for ids, _, first in encode(more, {}, tokenizer, rng)]
+    plan = batches(rows, recipe.batch, rng)
     typical = sum(len(ids) - response for group in plan for ids, _, response in group) / sum(map(len, plan))
     warmup, total = max(1, len(plan) // 50), len(plan)
     schedules = [
