@@ -10,13 +10,14 @@ from itertools import pairwise
 import pytest
 
 from lightreasoner.errors import UserError
+from lightreasoner.problems import Problem
 from lightreasoner.settings import ROOT, Settings
 from lightreasoner.tracing import TraceRequest
 from tests.tiny import save_tiny
 from ui.calls import viewer_calls
 from ui.links import linked_number
 from ui.pair_card import count, pair_card
-from ui.problem_form import known_answer, open_file
+from ui.problem_form import known_answer, open_file, own_text
 from ui.studio import Studio, branch_request, replay, stream
 from ui.viewer import standalone
 
@@ -157,6 +158,13 @@ def test_counts_read_well():
 
 def test_what_a_link_says_is_checked():
     assert [linked_number(t) for t in ("3", "0.25", "nan", "inf", "-1", "x", None, "")] == [3, 0.25, *[None] * 6]
+
+
+def test_a_changed_text_loses_the_known_answer():
+    """The page went on showing the picked problem's answer under a text of one's own."""
+    problem = Problem("p", "How much is 5 + 5?", "10")
+    assert "10" in own_text("How much is 5 + 5? ", problem)
+    assert "10" not in own_text("How much is 5 + 6?", problem)
 
 
 def test_an_upload_says_which_columns_it_took(studio, tmp_path):

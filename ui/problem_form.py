@@ -56,6 +56,7 @@ def problem_form(settings: Settings) -> ProblemForm:
     source.change(choose_source, source, [upload, *shown], **waiting)
     upload.upload(lambda path: open_file(settings, path), upload, shown, **waiting)
     pick.input(choose_problem, [problems, pick], [picked, question, note], **private)
+    question.input(own_text, [question, picked], note, **private)
     another.click(another_problem, problems, [pick, picked, question, note], **private)
     return ProblemForm(question, picked)
 
@@ -71,6 +72,11 @@ def choices_of(problems: list[Problem]) -> list[tuple[str, int]]:
 
 def known_answer(problem: Problem) -> str:
     return f"Known answer: **{escape(problem.answer)}**" if problem.answer else "No known answer."
+
+
+def own_text(text: str, picked: Problem) -> str:
+    """The note under a text that may have been changed: the known answer belongs to the problem as it was."""
+    return known_answer(picked) if text.strip() == picked.question.strip() else "A text of your own: no known answer."
 
 
 def show_problem(problem: Problem) -> tuple:
