@@ -54,7 +54,9 @@ def main() -> None:
     try:
         _, url, _ = page.launch(**where, **launch_options(settings), quiet=True, prevent_thread_lock=True)
     except OSError as error:
-        raise SystemExit(f"app.py: cannot listen on {chosen.host}:{chosen.port} ({error}). Try another --port.") from None
+        raise SystemExit(
+            f"app.py: no listening on {chosen.host}:{chosen.port} ({error}). Try another --port."
+        ) from None
     print(f"LightReasoner Studio is open at {url}  (Ctrl+C ends it)", flush=True)
     page.block_thread()
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -92,7 +91,7 @@ class App:
 
     def stop(self) -> None:
         if self._process and self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)  # what Ctrl+C sends
+            self._process.terminate()  # SIGINT is ignored by what was started in a shell's background
             try:
                 self._process.wait(30)
             except subprocess.TimeoutExpired:
