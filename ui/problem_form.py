@@ -56,7 +56,7 @@ def problem_form(settings: Settings) -> ProblemForm:
     source.change(choose_source, source, [upload, *shown], **waiting)
     upload.upload(lambda path: open_file(settings, path), upload, shown, **waiting)
     pick.input(choose_problem, [problems, pick], [picked, question, note], **private)
-    question.input(own_text, [question, picked], note, **private)
+    question.change(own_text, [question, picked], note, **private)
     another.click(another_problem, problems, [pick, picked, question, note], **private)
     return ProblemForm(question, picked)
 
