@@ -152,6 +152,13 @@ def test_the_card_escapes_and_explains(studio):
     assert "KL will be 0" in pair_card(studio, "other", "lightreasoner-expert-4m", "lightreasoner-expert-4m")
 
 
+def test_the_card_says_whether_run_would_download(studio):
+    """A pair that is only on the Hub was said to load at once."""
+    assert "Loads when you press Run" in pair_card(studio, "bundled", "", "")
+    far = pair_card(studio, "other", "no-such/expert", "no-such/amateur")
+    assert "Loads when you press Run" not in far and "Hub" in far
+
+
 def test_counts_read_well():
     assert [count(n) for n in (None, 3_970_304, 952_448, 1_543_714_304)] == ["", "3.97 M", "0.952 M", "1.54 B"]
 

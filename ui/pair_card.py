@@ -53,6 +53,8 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str) -> str:
     if all(loaded):
         times = loaded[0].parameters / loaded[1].parameters
         return html(rows, f"Loaded and in agreement; the expert is {times:.1f} times the amateur's size.", "good", why)
+    if not all(describe(ref) for ref in (expert, amateur)):
+        return html(rows, "Not on this machine yet: Run downloads it from the Hugging Face Hub first.", "warn", why)
     return html(rows, "Loads when you press Run.", "good", why)
 
 
