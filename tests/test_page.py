@@ -172,6 +172,7 @@ def test_a_changed_text_loses_the_known_answer():
     problem = Problem("p", "How much is 5 + 5?", "10")
     assert "10" in own_text("How much is 5 + 5? ", problem)
     assert "10" not in own_text("How much is 5 + 6?", problem)
+    assert "10" not in own_text(None, problem)  # a forged call
 
 
 def test_an_upload_says_which_columns_it_took(studio, tmp_path):

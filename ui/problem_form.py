@@ -76,7 +76,7 @@ def known_answer(problem: Problem) -> str:
 
 def own_text(text: str, picked: Problem) -> str:
     """The note under a text that may have been changed: the known answer belongs to the problem as it was."""
-    return known_answer(picked) if text.strip() == picked.question.strip() else "A text of your own: no known answer."
+    return known_answer(picked) if str(text).strip() == picked.question.strip() else "A text of your own: no known answer."
 
 
 def show_problem(problem: Problem) -> tuple:
