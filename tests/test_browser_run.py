@@ -103,12 +103,16 @@ def test_a_second_visitor_waits_in_view_and_sees_nothing_of_the_first(visit, end
         second.run_button.click()
         expect(second.state).to_have_text("Waiting: 1 run before this one")
         assert second.tokens.count() == 0
+        address = first.page.url
         first.page.close()  # nobody watches any more, so the accelerator is given back
 
     record = second.record()
     assert record["request"]["question"] == second.question.input_value()
     assert second.text() == "".join(as_shown(step["text"]) for step in record["steps"])
     assert "Zacharias" not in second.page.content()
+    left = visit("?" + address.partition("?")[2])
+    expect(left.state).to_have_text(re.compile("^Stopped"))
+    assert left.tokens.count() < 800
 
 
 def test_a_text_of_ones_own_is_scored_whole(visit, related_pair):

@@ -17,7 +17,7 @@ from tests.tiny import save_tiny
 from ui.calls import viewer_calls
 from ui.links import linked_number
 from ui.pair_card import count, pair_card
-from ui.problem_form import known_answer, open_file, own_text
+from ui.problem_form import OWN_TEXT, known_answer, open_file, own_text
 from ui.studio import Studio, branch_request, replay, stream
 from ui.viewer import standalone
 
@@ -170,9 +170,10 @@ def test_what_a_link_says_is_checked():
 def test_a_changed_text_loses_the_known_answer():
     """The page went on showing the picked problem's answer under a text of one's own."""
     problem = Problem("p", "How much is 5 + 5?", "10")
-    assert "10" in own_text("How much is 5 + 5? ", problem)
-    assert "10" not in own_text("How much is 5 + 6?", problem)
-    assert "10" not in own_text(None, problem)  # a forged call
+    assert own_text("How much is 5 + 6?", problem, known_answer(problem)) == OWN_TEXT
+    assert "10" in own_text("How much is 5 + 5? ", problem, OWN_TEXT)  # changed back
+    assert own_text(None, problem, "") == OWN_TEXT  # a forged call
+    assert not isinstance(own_text(problem.question, problem, "3 problems: …"), str)  # the upload's note stays
 
 
 def test_an_upload_says_which_columns_it_took(studio, tmp_path):

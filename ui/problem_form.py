@@ -14,6 +14,7 @@ from lightreasoner.problems import SOURCES, Problem, load_file, load_problems
 from lightreasoner.settings import Settings
 
 OWN_FILE = "file"
+OWN_TEXT = "A text of your own: no known answer."
 LISTED = 1000  # problems offered in the list; "Another" draws from all of them
 
 
@@ -56,7 +57,7 @@ def problem_form(settings: Settings) -> ProblemForm:
     source.change(choose_source, source, [upload, *shown], **waiting)
     upload.upload(lambda path: open_file(settings, path), upload, shown, **waiting)
     pick.input(choose_problem, [problems, pick], [picked, question, note], **private)
-    question.change(own_text, [question, picked], note, **private)
+    question.change(own_text, [question, picked, note], note, **private)
     another.click(another_problem, problems, [pick, picked, question, note], **private)
     return ProblemForm(question, picked)
 
@@ -74,9 +75,11 @@ def known_answer(problem: Problem) -> str:
     return f"Known answer: **{escape(problem.answer)}**" if problem.answer else "No known answer."
 
 
-def own_text(text: str, picked: Problem) -> str:
+def own_text(text: str, picked: Problem, note: str) -> str:
     """The note under a text that may have been changed: the known answer belongs to the problem as it was."""
-    return known_answer(picked) if str(text).strip() == picked.question.strip() else "A text of your own: no known answer."
+    if str(text).strip() != picked.question.strip():
+        return OWN_TEXT
+    return known_answer(picked) if note == OWN_TEXT else gr.skip()  # an upload's note says more than the answer
 
 
 def show_problem(problem: Problem) -> tuple:
