@@ -78,7 +78,7 @@ def find_number(response: str) -> str | None:
 
 def prose(text: str) -> bool:
     """Does it hold a word that is no LaTeX command? “16 cm” does, 2n-2 and 8.7 \\times 10^8 do not."""
-    return bool(re.search("[a-zA-Z]{2}", re.sub(r"\\text\{[^{}]*\}|\\[a-zA-Z]+", "", text)))
+    return bool(re.search("[a-zA-Z]{2}", re.sub(r"\\text\{[^{}\d]*\}|\\[a-zA-Z]+", "", text)))
 
 
 def find_choice(response: str) -> str | None:
