@@ -1,0 +1,154 @@
+"""What sampling writes and everything else reads: one Parquet row per response, one shard per batch.
+
+`folder` is always the run folder; the shards lie in its `trajectories/`, named by batch number. Each is written under a
+temporary name and renamed, so the shards present are whole, and they *are* the progress of the run.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lightreasoner.errors import UserError
+
+FOLDER = "trajectories"
+BETA_FLOOR = 0.05  # nats; steps of larger KL keep their candidates, so that any β from here up needs no model
+
+#: Per step, over every step of the response (the end-of-turn token included). Nats; null where the taken token lies
+#: outside the shared vocabulary; infinite where one model denies what the other holds possible.
+FLOATS = ("kl", "reverse_kl", "js", "expert_entropy", "amateur_entropy", "expert_logprob", "amateur_logprob")
+RANKS = ("expert_rank", "amateur_rank")
+
+#: One step in full. ids are the expert's, ordered by its probability: the plausible set at divergence.ALPHA_FLOOR,
+#: each model's most likely tokens, and the taken one.
+STEP = pa.struct(
+    [
+        ("index", pa.int32()),  # position in the response, from 0
+        ("token_id", pa.int32()),  # what was taken
+        ("kl", pa.float32()),
+        ("ids", pa.list_(pa.int32())),
+        ("expert_logprobs", pa.list_(pa.float32())),
+        ("amateur_logprobs", pa.list_(pa.float32())),
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        ("problem_id", pa.string()),
+        ("sample", pa.int32()),  # 0 … samples per problem − 1
+        ("question", pa.string()),
+        ("answer", pa.string()),  # null where the source has none
+        ("prompt_ids", pa.list_(pa.int32())),  # the expert's, chat template included
+        ("response_ids", pa.list_(pa.int32())),  # the expert's, the end of the turn included
+        ("response", pa.string()),
+        ("finish_reason", pa.string()),  # "stop" or "length"
+        *((name, pa.list_(pa.float32())) for name in FLOATS),
+        *((name, pa.list_(pa.int32())) for name in RANKS),
+        ("agree", pa.list_(pa.bool_())),  # the two models' most likely tokens are the same
+        ("steps", pa.list_(STEP)),  # only steps above the run's β floor; all of them where that is 0
+    ]
+)
+
+#: Edges of the KL histogram in nats, the same wherever one is shown: 1,000ths below 0.01, then 24 bins a decade up
+#: to 20. The last bin takes everything above, the infinite included.
+KL_EDGES: tuple[float, ...] = (
+    *(n / 1000 for n in range(10)),
+    *(float(f"{10 ** (-2 + n / 24):.6g}") for n in range(80)),
+    20.0,
+)
+
+
+def kl_histogram(kl: Any) -> np.ndarray:
+    """How many of these KLs fall into each bin [KL_EDGES[i], KL_EDGES[i + 1]): int64, one fewer than edges."""
+    values = np.asarray(kl, dtype=np.float64)
+    values = values[~np.isnan(values)].clip(0, np.nextafter(KL_EDGES[-1], 0))
+    return np.histogram(values, KL_EDGES)[0].astype(np.int64)
+
+
+def write_shard(folder: Path, name: str, table: pa.Table) -> Path:
+    """Write a shard whole or not at all: `name` is without ending. Raises UserError when the disk refuses."""
+    place = Path(folder) / FOLDER
+    path, temporary = place / f"{name}.parquet", place / f".{name}.parquet.{secrets.token_hex(4)}"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            pq.write_table(table.cast(SCHEMA), file, compression="zstd", write_page_checksum=True)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(place)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        why = os.strerror(error.errno) if error.errno else error
+        raise UserError(
+            f"The dataset in {folder} could not be written further: {why}. Free some space and resume the run; "
+            "what is there already is whole."
+        ) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder survive a power cut, where the system can."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(folder: Path) -> int:
+    """Delete the temporary files of writers that were killed; how many. Only for who holds the folder's lock."""
+    leftovers = [*Path(folder).glob(".run.json.*"), *(Path(folder) / FOLDER).glob(".*.parquet.*")]
+    for path in leftovers:
+        path.unlink(missing_ok=True)
+    return len(leftovers)
+
+
+def shards(folder: Path) -> list[Path]:
+    """The shards present, in order; none where there is no such folder."""
+    return sorted((Path(folder) / FOLDER).glob("[!.]*.parquet"))
+
+
+def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """A shard, or some columns of it. Raises UserError naming it when it is damaged or no trajectories."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            wanted = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
+            table = file.read(columns)
+        return table.select(wanted.names).cast(wanted)
+    except FileNotFoundError:
+        raise UserError(f"The shard {path} is not there any more; the dataset was changed or deleted.") from None
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(
+            f"The shard {path} is damaged ({reason}). Resume the run that wrote it, and it is sampled again."
+        ) from None
+
+
+def rows(
+    folder: Path, columns: list[str] | None = None, on_corrupt: Callable[[Path, UserError], None] | None = None
+) -> Iterator[dict]:
+    """Every row as a dict, one shard in memory at a time.
+
+    A damaged shard raises its UserError, or goes to `on_corrupt` and is passed over.
+    """
+    for path in shards(folder):
+        try:
+            table = read_shard(path, columns)
+        except UserError as error:
+            if on_corrupt is None:
+                raise
+            on_corrupt(path, error)
+            continue
+        yield from table.to_pylist()
