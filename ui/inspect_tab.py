@@ -8,32 +8,16 @@ from dataclasses import dataclass
 import gradio as gr
 
 from lightreasoner.errors import UserError
-from lightreasoner.pairs import presets
 from lightreasoner.problems import Problem
 from lightreasoner.settings import Settings
 from lightreasoner.tracing import TraceRequest, number
 from ui.calls import viewer_calls
 from ui.links import GENERATE, SCORE, open_link
-from ui.pair_card import OTHER, pair_card
+from ui.pair_card import pair_card
+from ui.pair_form import PRIVATE, QUIET, PairForm, pair_form, pair_refs
 from ui.problem_form import ProblemForm, problem_form
 from ui.studio import Studio, branch_request, failure, replay, stream
 from ui.viewer import Viewer
-
-QUIET = {"show_progress": "hidden"}
-PRIVATE = QUIET | {"api_visibility": "private"}
-
-
-@dataclass(frozen=True)
-class PairForm:
-    preset: gr.Dropdown
-    expert: gr.Textbox
-    amateur: gr.Textbox
-    own: gr.Column  # holds the two texts; seen when no preset is chosen
-    card: gr.HTML
-
-    @property
-    def fields(self) -> list:
-        return [self.preset, self.expert, self.amateur]
 
 
 @dataclass(frozen=True)
@@ -47,32 +31,6 @@ class ResponseForm:
     @property
     def fields(self) -> list:
         return [self.mode, self.response, self.tokens, self.temperature, self.seed]
-
-
-def pair_refs(preset: str, expert: str, amateur: str) -> tuple[str | None, str, str]:
-    """(preset name or None, expert, amateur) of the form's pair fields."""
-    if preset == OTHER:
-        return None, expert, amateur
-    chosen = next((p for p in presets() if p.name == preset), None)
-    if chosen is None:
-        raise UserError(f"There is no pair called {str(preset)[:60]!r}; pick one of the list.")
-    return chosen.name, chosen.expert, chosen.amateur
-
-
-def pair_form(studio: Studio) -> PairForm:
-    choices = [(p.title, p.name) for p in presets()] + [("Two models of my own …", OTHER)]
-    hint = "a Hub id, a folder, a GGUF file"
-    with gr.Group():
-        preset = gr.Dropdown(choices, value=choices[0][1], label="Pair", elem_id="lr-pair")
-        with gr.Column(visible=False) as own:
-            expert = gr.Textbox(label="Expert, the stronger", placeholder=hint, max_lines=1, max_length=500)
-            amateur = gr.Textbox(label="Amateur, the weaker", placeholder=hint, max_lines=1, max_length=500)
-    card = gr.HTML(pair_card(studio, choices[0][1], "", ""), elem_id="lr-card")
-    form = PairForm(preset, expert, amateur, own, card)
-    preset.change(lambda p: gr.Column(visible=p == OTHER), preset, own, **PRIVATE)
-    for part in form.fields:
-        part.change(lambda *refs: pair_card(studio, *refs), form.fields, card, **PRIVATE)
-    return form
 
 
 def response_form(settings: Settings) -> ResponseForm:

@@ -20,8 +20,8 @@ def count(parameters: float | None) -> str:
     return f"{parameters / size:.3g} {unit}"
 
 
-def pair_card(studio: Studio, preset: str, expert: str, amateur: str) -> str:
-    """The card as HTML, everything in it escaped. Loads nothing and asks no network."""
+def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: str = "Run") -> str:
+    """The card as HTML, everything in it escaped. Loads nothing and asks no network. `button` is what would load it."""
     chosen = next((p for p in presets() if p.name == preset), None)
     if chosen:
         expert, amateur = chosen.expert, chosen.amateur
@@ -54,8 +54,10 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str) -> str:
         times = loaded[0].parameters / loaded[1].parameters
         return html(rows, f"Loaded and in agreement; the expert is {times:.1f} times the amateur's size.", "good", why)
     if not all(describe(ref) for ref in (expert, amateur)):
-        return html(rows, "Not on this machine yet: Run downloads it from the Hugging Face Hub first.", "warn", why)
-    return html(rows, "Loads when you press Run.", "good", why)
+        return html(
+            rows, f"Not on this machine yet: {button} downloads it from the Hugging Face Hub first.", "warn", why
+        )
+    return html(rows, f"Loads when you press {button}.", "good", why)
 
 
 def set_of(models: list) -> list:
