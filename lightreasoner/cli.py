@@ -13,6 +13,7 @@ import sys
 from lightreasoner import __version__
 from lightreasoner.commands import pairs, trace
 from lightreasoner.errors import UserError
+from lightreasoner.jobs.work import Stopping
 from lightreasoner.settings import from_environment
 
 COMMANDS = (pairs, trace)  # in the order of --help
@@ -42,6 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"lightreasoner: {error}".replace("\n", " "), file=sys.stderr)
         return 2
+    except Stopping as stopping:  # the run's log says how it ended
+        return 0 if stopping.keep else 130
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader, e.g. head, has seen enough

@@ -29,10 +29,20 @@ class Settings:
     max_new_tokens: int = 2_048
     max_upload_mb: int = 20
     max_waiting: int = 16  # runs that may wait for the accelerator
+    max_queued: int = 20  # jobs that may wait in the queue
+    job: str = ""  # "id/attempt" in a process that the scheduler started, empty in all others
 
     @property
     def traces(self) -> Path:
         return self.workspace / "traces"
+
+    @property
+    def runs(self) -> Path:
+        return self.workspace / "runs"
+
+    @property
+    def jobs(self) -> Path:
+        return self.workspace / "jobs"
 
 
 def from_environment(env: dict[str, str] | None = None) -> Settings:
@@ -51,3 +61,8 @@ def from_environment(env: dict[str, str] | None = None) -> Settings:
         if cast in (int, float) and not 0 <= values[field.name] < 1e12:  # also refuses NaN
             raise UserError(f"{name} is {env[name]!r}; it must be a number from 0 up.")
     return Settings(**values)
+
+
+def to_environment(settings: Settings) -> dict[str, str]:
+    """The variables from which `from_environment` makes these settings again, for a process of one's own."""
+    return {PREFIX + field.name.upper(): str(getattr(settings, field.name)) for field in fields(Settings)}

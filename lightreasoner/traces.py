@@ -10,21 +10,18 @@ import csv
 import io
 import json
 import math
-import os
-import re
-import secrets
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lightreasoner.divergence import ALPHA_FLOOR, support
 from lightreasoner.errors import UserError
+from lightreasoner.files import ID_PATTERN, new_id, write_atomically
 from lightreasoner.pairs import Pair
 from lightreasoner.tokens import TokenTexts
 from lightreasoner.tracing import EndEvent, Event, PromptEvent, Step, StepsEvent, TraceRequest
 
 DEFAULT_ALPHA, DEFAULT_BETA = 0.2, 0.4  # the paper's
-ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{16,40}")
 #: What a step is measured by, in the order of the page's stream and of the CSV file.
 MEASURES = (
     "kl",
@@ -38,11 +35,6 @@ MEASURES = (
     "amateur_rank",
     "agree",
 )
-
-
-def new_id() -> str:
-    """An id that nobody can guess: who has the link may read the trace."""
-    return secrets.token_urlsafe(16)
 
 
 @dataclass
@@ -167,22 +159,6 @@ def trace_csv(record: dict) -> str:
         selected = step["kl"] is None or step["kl"] > record["beta"]
         writer.writerow([step["index"], step["token_id"], text, *(step[m] for m in MEASURES), selected])
     return out.getvalue()
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """The whole file or none of it, whenever the process dies. Raises UserError when the disk refuses."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        why = error.strerror or error
-        raise UserError(f"{path} could not be written: {why}. Free some space or pick another place.") from error
 
 
 def save_trace(trace: Trace, folder: Path) -> Path:

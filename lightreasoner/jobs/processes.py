@@ -1,0 +1,81 @@
+"""Which process is meant: a pid together with a mark that no later process of the same pid can have.
+
+The mark is made of the machine's boot and the process's start in clock ticks since then, so setting the clock changes
+nothing. Processes also announce themselves by files in a folder; such a file counts only while its process lives.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import psutil
+
+
+@cache
+def _boot() -> str | None:
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return None
+
+
+def _stat(pid: int) -> tuple[str, int] | None:
+    """(state, start in ticks since boot) from Linux's /proc, None where there is no such process."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return None
+    fields = text[text.rindex(")") + 2 :].split()  # the name before may hold anything, spaces and brackets too
+    return fields[0], int(fields[19])
+
+
+def mark(pid: int) -> str | None:
+    """What tells this process from every other that had or will have its pid; None when there is none.
+
+    A zombie still has its mark; see `alive`.
+    """
+    if _boot() is not None:
+        stat = _stat(pid)
+        return f"{_boot()}-{stat[1]}" if stat else None
+    try:
+        return f"{psutil.Process(pid).create_time():.3f}"
+    except psutil.Error:
+        return None
+
+
+def alive(pid: int | None, expected: str | None) -> bool:
+    """Whether that very process still runs. A zombie does not."""
+    if not pid or not expected or mark(pid) != expected:
+        return False
+    if _boot() is not None:
+        stat = _stat(pid)
+        return stat is not None and stat[0] not in "ZX"
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def announce(folder: Path) -> Path:
+    """Leave a file that says that this process is here; remove it when done. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{os.getpid()}.{secrets.token_hex(4)}.{mark(os.getpid())}"
+    path.touch()
+    return path
+
+
+def present(folder: Path) -> list[Path]:
+    """The announcements of processes that live; those of dead ones are removed."""
+    living = []
+    with suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            pid, _, rest = path.name.partition(".")
+            if pid.isdigit() and alive(int(pid), rest.partition(".")[2]):
+                living.append(path)
+            else:
+                with suppress(OSError):
+                    path.unlink()
+    return living
