@@ -1,0 +1,80 @@
+"""Is it better, or luck? Intervals for a share of right answers, and paired comparison of two models.
+
+Two models are compared on the problems that both answered: what counts is how many each got right that the other got
+wrong (the flips), not the two totals.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lightreasoner.errors import UserError
+
+Z = 1.959963984540054  # of a 95 % interval
+RESAMPLES = 10_000
+
+
+def wilson(right: int, n: int) -> tuple[float, float]:
+    """The 95 % interval of a share of `right` out of `n`, both from 0 to 1 (Wilson, 1927); (0, 1) for n = 0."""
+    if not n:
+        return 0.0, 1.0
+    share, z2 = right / n, Z * Z
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    reach = Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    return max(0.0, middle - reach), min(1.0, middle + reach)
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Two-sided exact p-value that flips go either way equally often (McNemar, 1947); 1 without any flip."""
+    n, fewer = gained + lost, min(gained, lost)
+    if not n:
+        return 1.0
+    tail = sum(math.exp(_log_choose(n, k) - n * math.log(2)) for k in range(fewer + 1))
+    return min(1.0, 2 * tail)
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same problems. Shares from 0 to 1; `low` and `high` bound `after − before` at 95 %."""
+
+    problems: int
+    before: float
+    after: float
+    gained: tuple[str, ...]  # ids of problems: wrong before, right after
+    lost: tuple[str, ...]  # right before, wrong after
+    low: float
+    high: float
+    p: float  # McNemar's
+
+    @property
+    def difference(self) -> float:
+        return self.after - self.before
+
+
+def compare(before: Mapping[str, bool], after: Mapping[str, bool], seed: int = 0) -> Comparison:
+    """Compare on the problems that both have (id → right). The interval is a paired bootstrap's percentiles.
+
+    Raises UserError when there is no such problem.
+    """
+    both = [problem for problem in before if problem in after]
+    if not both:
+        raise UserError(
+            "The two models answered no problem in common, so they cannot be compared; evaluate both on one set."
+        )
+    gained = tuple(problem for problem in both if after[problem] and not before[problem])
+    lost = tuple(problem for problem in both if before[problem] and not after[problem])
+    n = len(both)
+    shares = [len(gained) / n, len(lost) / n, 1 - (len(gained) + len(lost)) / n]
+    # Resampling problems with replacement is drawing these three counts.
+    drawn = np.random.default_rng(seed).multinomial(n, shares, RESAMPLES)
+    low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / n, [0.025, 0.975]).tolist()
+    shares_right = [sum(side[problem] for problem in both) / n for side in (before, after)]
+    return Comparison(n, *shares_right, gained, lost, low, high, mcnemar(len(gained), len(lost)))
