@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -87,6 +88,21 @@ def load_model(ref: str | ModelRef, settings: Settings, on_status: Status = None
         max_positions=getattr(model.config.get_text_config(), "max_position_embeddings", None),
         fingerprint=fingerprint(files),
     )
+
+
+def load_tokenizer(ref: str | ModelRef | Path) -> Any:
+    """A model's tokenizer alone, or that of a folder (a Path) which may hold nothing else.
+
+    Read from files on this disk: no weights are loaded and no network is asked. Raises UserError.
+    """
+    files = Files(ref) if isinstance(ref, Path) else find_files(parse_ref(ref), download=False)
+    with _quiet():
+        try:
+            return _load_tokenizer(files)
+        except UserError:
+            raise
+        except Exception as error:  # see load_model
+            raise UserError(f"The tokenizer of {ref} cannot be read: {_first_line(error)}") from error
 
 
 def _load_tokenizer(files: Files) -> Any:

@@ -19,8 +19,8 @@ from filelock import FileLock, Timeout
 
 from lightreasoner import __version__
 from lightreasoner.errors import UserError
+from lightreasoner.files import ID_PATTERN, write_atomically
 from lightreasoner.settings import Settings
-from lightreasoner.traces import ID_PATTERN, write_atomically
 
 FORMAT, VERSION = "lightreasoner-run", 1
 RECORD = "run.json"

@@ -1,0 +1,101 @@
+"""Selectors: which steps each takes, at what budget, and the same again under the same seed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lightreasoner import divergence
+from lightreasoner.errors import UserError
+from lightreasoner.selectors import ALPHA_FLOOR, NAMES, SELECTORS, Selection, select
+
+KL = np.array([0.1, 0.9, 0.39, np.inf, 0.0, 0.5, 0.2, 0.3], np.float32)  # above 0.4: 1, 3, 5
+VALUES = {
+    "kl": KL,
+    "js": np.array([0.6, 0.1, 0.6, 0.2, 0.6, 0.0, 0.6, 0.3], np.float32),
+    "reverse_kl": np.array([np.inf, 0, 3, 0, 2, 0, 1, 0], np.float32),
+    "expert_entropy": np.arange(8, dtype=np.float32),
+    "expert_logprob": np.array([-1, -1, -1, -1, -np.inf, np.nan, -3, -2], np.float32),
+    "amateur_logprob": np.array([-2, -5, -1, -np.inf, -np.inf, np.nan, -1, -4], np.float32),
+    "agree": np.array([1, 0, 0, 1, 1, 0, 0, 0], bool),
+}
+
+
+def chosen(selector, **kw):
+    return np.flatnonzero(select(VALUES, Selection(selector, **kw))).tolist()
+
+
+def test_each_takes_what_it_says():
+    assert chosen("kl") == chosen("top-percent") == [1, 3, 5]
+    assert chosen("top-percent", budget=0.5) == [1, 2, 3, 5]
+    assert chosen("expert-entropy") == [5, 6, 7]
+    assert chosen("js") == [0, 2, 4]  # four equal ones: the first in order
+    assert chosen("reverse-kl") == [0, 2, 4]
+    assert chosen("excess-loss") == [1, 3, 7]  # 4 is denied by both, 5 unknown: never taken
+
+
+def test_disagreements_are_thinned_evenly_and_filled_up_to_budget():
+    assert chosen("disagreement") == [1, 2, 6]  # of 1, 2, 5, 6, 7
+    few = VALUES | {"agree": np.array([1, 1, 1, 1, 1, 1, 1, 0], bool)}
+    taken = np.flatnonzero(select(few, Selection("disagreement"))).tolist()
+    assert 7 in taken and len(taken) == 3
+
+
+def test_equal_budget_and_the_same_again():
+    rng = np.random.default_rng(0)
+    values = {name: rng.random(5000).astype(np.float32) for name in VALUES}
+    values["agree"] = rng.random(5000) < 0.8
+    count = int((values["kl"].astype(float) > 0.4).sum())
+    for name in NAMES:
+        one, other = (select(values, Selection(name, seed=3)) for _ in range(2))
+        assert one.sum() == count, name
+        assert (one == other).all()
+    assert (select(values, Selection("random", seed=1)) != select(values, Selection("random", seed=2))).any()
+    for budget in (0.1, 0.25, 1):
+        assert all(select(values, Selection(name, budget=budget)).sum() == budget * 5000 for name in NAMES[1:])
+
+
+def test_every_k_is_evenly_spaced():
+    values = {"kl": np.zeros(1000, np.float32)}
+    gaps = np.diff(np.flatnonzero(select(values, Selection("every-k", budget=0.16))))
+    assert set(gaps.tolist()) == {6, 7}
+
+
+def test_beta_is_compared_as_the_inspector_does():
+    """0.4 in fp32 is above 0.4; compared in fp32 the step of exactly that KL would go missing."""
+    kl = np.array([np.float32(0.4)])
+    assert float(kl[0]) > 0.4
+    assert select({"kl": kl}, Selection(beta=0.4)).tolist() == [True]
+
+
+def test_a_small_budget_takes_at_least_one_and_nothing_of_nothing():
+    assert len(chosen("random", budget=0.001)) == 1
+    empty = {name: column[:0] for name, column in VALUES.items()}
+    assert all(select(empty, Selection(name)).sum() == 0 for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"selector": "best"},
+        {"selector": None},
+        {"alpha": 0.001},
+        {"alpha": float("nan")},
+        {"beta": -1},
+        {"beta": "0.4"},
+        {"selector": "random", "budget": 0},
+        {"selector": "random", "budget": 1.5},
+        {"selector": "kl", "budget": 0.5},
+        {"seed": -1},
+        {"seed": True},
+    ],
+)
+def test_senseless_values_are_refused(wrong):
+    with pytest.raises(UserError):
+        Selection(**wrong)
+
+
+def test_the_table_is_complete_and_its_floor_is_the_scorers():
+    assert ALPHA_FLOOR == divergence.ALPHA_FLOOR
+    assert len(NAMES) == len(set(NAMES)) == 9
+    assert all(s.title and s.says.endswith(".") and s.scores and "kl" in s.needs for s in SELECTORS)
