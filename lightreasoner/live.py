@@ -1,6 +1,7 @@
 """Runs that somebody watches: each in a thread of its own, one at a time on the accelerator.
 
-The watcher only reads. `Lease` is first come, first served, so everybody can be told how many are before them.
+The watcher only reads. `Lease` is first come, first served, so everybody can be told how many are before them. Whose
+turn it is then takes the machine's accelerator, which jobs of other processes share.
 """
 
 from __future__ import annotations
@@ -12,15 +13,12 @@ from collections.abc import Callable
 from contextlib import contextmanager
 
 from lightreasoner.errors import UserError, broke
+from lightreasoner.jobs.lease import Accelerator, Stopped, spoken
 from lightreasoner.pairs import Pair
 from lightreasoner.settings import Settings
 from lightreasoner.tokens import TokenTexts
 from lightreasoner.traces import Trace, describe_pair, save_trace
 from lightreasoner.tracing import trace
-
-
-class Stopped(Exception):
-    """The run was stopped while it waited."""
 
 
 class Lease:
@@ -54,11 +52,19 @@ class Lease:
 class Live:
     """One run and what can be seen of it: `trace` grows, `status` says what it is doing, `error` why it failed."""
 
-    def __init__(self, record: Trace, load: Callable[[Callable[[str], None]], Pair], lease: Lease, settings: Settings):
+    def __init__(
+        self,
+        record: Trace,
+        load: Callable[[Callable[[str], None]], Pair],
+        lease: Lease,
+        settings: Settings,
+        accelerator: Accelerator | None = None,
+    ):
         self.trace, self.key = record, secrets.token_urlsafe(16)  # who holds the key may stop it
         self.status, self.error = "Starting", None
         self.stop, self.done = threading.Event(), threading.Event()
         self._load, self._lease, self._settings = load, lease, settings
+        self._accelerator = accelerator or Accelerator(settings.workspace)
 
     def start(self) -> Live:
         threading.Thread(target=self._run, daemon=True, name=f"trace-{self.trace.id[:6]}").start()
@@ -70,9 +76,14 @@ class Live:
     def _wait(self, before: int) -> None:
         self._say(f"Waiting: {before} {'run' if before == 1 else 'runs'} before this one")
 
+    def _wait_for(self, holder: dict | None) -> None:
+        until = " to reach a safe point" if holder and holder["who"].startswith("job ") else ""
+        self._say(f"Waiting for {spoken(holder)}{until}")
+
     def _run(self) -> None:
+        turn = self._accelerator.hold("inspector", self.stop, self._wait_for, interactive=True)
         try:
-            with self._lease.hold(self.stop, self._wait):
+            with self._lease.hold(self.stop, self._wait), turn:
                 self._compute()
         except Stopped:
             pass

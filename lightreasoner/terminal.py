@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-import unicodedata
 from collections.abc import Iterator
 from typing import TextIO
 
+from lightreasoner.printing import printable
 from lightreasoner.tracing import EndEvent, Event, PromptEvent, StepsEvent
 
 #: xterm-256 backgrounds from pale to deep orange, each for KL (nats) from its bound up; text on them stays black.
@@ -17,11 +17,6 @@ REASONS = {
     "length": "the token limit was reached",
     "given": "a given response was scored",
 }
-
-
-def printable(text: str) -> str:
-    """Control characters (a model may write any) spelled out, so that nothing can drive the terminal."""
-    return "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else repr(c)[1:-1] for c in text)
 
 
 def paint(text: str, kl: float, beta: float) -> str:

@@ -66,6 +66,7 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     check(request, settings)
     name, expert, amateur = pair_refs(options)
 
+    from lightreasoner.jobs.lease import Accelerator, spoken
     from lightreasoner.models import LoadedModels
     from lightreasoner.pairs import load_pair
     from lightreasoner.terminal import print_events
@@ -74,13 +75,20 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.tracing import trace
 
     to_stdout = str(options.json) == "-"
-    pair = load_pair(expert, amateur, LoadedModels(settings), name=name)
-    record = Trace(describe_pair(pair), request)
-    texts = TokenTexts(pair.expert.tokenizer)
-    events = trace(pair, request, settings)
-    out = sys.stderr if to_stdout else sys.stdout
-    for event in print_events(events, options.beta, out):
-        record.add(event, texts)
+    said = set()
+
+    def on_wait(holder: dict | None) -> None:
+        if (line := f"Waiting for {spoken(holder)} …") not in said:
+            said.add(line)
+            print(line, file=sys.stderr)
+
+    with Accelerator(settings.workspace).hold("trace", on_wait=on_wait, interactive=True):
+        pair = load_pair(expert, amateur, LoadedModels(settings), name=name)
+        record = Trace(describe_pair(pair), request)
+        texts = TokenTexts(pair.expert.tokenizer)
+        events = trace(pair, request, settings)
+        for event in print_events(events, options.beta, sys.stderr if to_stdout else sys.stdout):
+            record.add(event, texts)
     if options.json:
         text = json.dumps(trace_json(record, options.alpha, options.beta), ensure_ascii=False, indent=1)
         if to_stdout:

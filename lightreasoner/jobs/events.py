@@ -159,3 +159,12 @@ def backwards(path: Path) -> Iterator[dict]:
 def last_event(path: Path, kind: str | None = None) -> dict | None:
     """The last readable event, of this kind if one is named."""
     return next((event for event in backwards(path) if kind in (None, event["kind"])), None)
+
+
+def first_event(path: Path) -> dict | None:
+    """The event of the first line: how the first attempt started. None when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return _parse(file.readline(BLOCK))
+    except OSError:
+        return None

@@ -24,6 +24,14 @@ POLL = 0.05  # seconds between tries for the lock
 UNKNOWN = {"who": "another process", "job": None, "pid": None, "since": None}
 
 
+def spoken(holder: dict | None) -> str:
+    """Who holds the accelerator, as part of a sentence."""
+    who = (holder or {}).get("who") or "the accelerator"
+    if who.startswith("job "):
+        return f"the job “{who.removeprefix('job ')}”"
+    return {"inspector": "a trace in the inspector", "trace": "a trace in a terminal"}.get(who, who)
+
+
 class Stopped(Exception):
     """The run was stopped while it waited."""
 
@@ -46,7 +54,7 @@ class Accelerator:
     ) -> Iterator[Hold]:
         """Wait for the accelerator and have it inside the block.
 
-        who: what others are shown, e.g. "inspector" or the title of the job whose id is `job`. on_wait is called many
+        who: what others are shown, "inspector", "trace" or "job TITLE"; job: that job's id. on_wait is called many
         times a second while waiting, with the holder (see `holder`). Raises Stopped as soon as `stop` is set, and
         UserError when the workspace cannot be written.
         """

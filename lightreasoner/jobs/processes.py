@@ -59,10 +59,21 @@ def alive(pid: int | None, expected: str | None) -> bool:
         return False
 
 
+def name() -> str:
+    """A new name for something in this process, which tells anybody whether the process still lives."""
+    return f"{os.getpid()}.{secrets.token_hex(4)}.{mark(os.getpid())}"
+
+
+def named(given: str | None) -> bool:
+    """Whether the process that made this name still lives."""
+    pid, _, rest = (given or "").partition(".")
+    return pid.isdigit() and alive(int(pid), rest.partition(".")[2])
+
+
 def announce(folder: Path) -> Path:
     """Leave a file that says that this process is here; remove it when done. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{os.getpid()}.{secrets.token_hex(4)}.{mark(os.getpid())}"
+    path = folder / name()
     path.touch()
     return path
 
@@ -72,8 +83,7 @@ def present(folder: Path) -> list[Path]:
     living = []
     with suppress(FileNotFoundError):
         for path in folder.iterdir():
-            pid, _, rest = path.name.partition(".")
-            if pid.isdigit() and alive(int(pid), rest.partition(".")[2]):
+            if named(path.name):
                 living.append(path)
             else:
                 with suppress(OSError):

@@ -11,6 +11,7 @@ with working(run_dir, "sample", settings, title="Sample 1,000 problems") as work
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import sys
 import threading
@@ -113,7 +114,7 @@ class Work:
                 last[:] = [holder]
                 self.event("waiting", holder=holder)
 
-        self._hold: Hold = stack.enter_context(accelerator.hold(title, on_wait=on_wait, job=job))
+        self._hold: Hold = stack.enter_context(accelerator.hold(f"job {title}", on_wait=on_wait, job=job))
         if last:
             self.status("Starting")
 
@@ -189,7 +190,7 @@ def working(
             (run_dir / STOP).unlink(missing_ok=True)
         if not attempt:
             attempt = 1 + sum(event["kind"] == "start" for event in backwards(run_dir / NAME))
-        log = EventLog(run_dir / NAME, by=settings.job or f"{pid}-{mark(pid)}")
+        log = EventLog(run_dir / NAME, by=settings.job or f"{pid}.{secrets.token_hex(4)}")
         stack.callback(log.close)
         work = Work(run_dir, log)
         about = {"verb": verb, "title": title, "argv": sys.argv[1:], "attempt": int(attempt), "job": job or None}

@@ -1,0 +1,110 @@
+"""Jobs as processes of this machine, each in a session of its own: the page's server may come and go."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from lightreasoner.errors import UserError
+from lightreasoner.jobs import processes
+from lightreasoner.jobs.backend import OUTPUT
+from lightreasoner.jobs.store import Job
+from lightreasoner.settings import PREFIX, ROOT
+
+VARIABLE = f"{PREFIX}JOB"  # every process of a job carries it, which tells leftovers of it from strangers
+
+
+class LocalBackend:
+    """Processes of this machine. `command` is what comes before a job's argv."""
+
+    def __init__(self, command: tuple[str, ...] = (sys.executable, "-m", "lightreasoner")):
+        self._command = command
+        self._children: dict[str, subprocess.Popen] = {}  # by attempt; kept so that they can be reaped
+
+    def submit(self, job: Job, folder: Path, env: dict[str, str]) -> tuple[int, str]:
+        command = [*self._command, *job.argv]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with open(folder / OUTPUT, "ab") as output:
+                when = time.strftime("%Y-%m-%d %H:%M:%S")
+                output.write(f"{header(job)} · {when} · {shlex.join(job.argv)}\n".encode(errors="replace"))
+                output.flush()
+                child = subprocess.Popen(
+                    command,
+                    cwd=ROOT,
+                    env=os.environ | env | {"PYTHONUNBUFFERED": "1"},
+                    start_new_session=True,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                )
+        except (OSError, ValueError) as error:  # ValueError: a NUL among the arguments
+            why = getattr(error, "strerror", None) or error
+            raise UserError(f"The job could not be started: {why}. Its folder is {folder}.") from error
+        self._children[job.token] = child
+        return child.pid, processes.mark(child.pid)
+
+    def find(self, job: Job) -> tuple[int, str] | None:
+        for pid in _carrying(job):
+            with suppress(OSError):
+                if os.getsid(pid) == pid and (mark := processes.mark(pid)):
+                    return pid, mark
+        return None
+
+    def alive(self, job: Job) -> bool:
+        if child := self._children.get(job.token):
+            child.poll()  # reaps it: a zombie would keep its place in the process table
+        return processes.alive(job.pid, job.mark)
+
+    def status(self, job: Job) -> int | None:
+        child = self._children.get(job.token)
+        return child.poll() if child else None
+
+    def interrupt(self, job: Job) -> None:
+        self._signal(job, signal.SIGTERM)
+
+    def kill(self, job: Job) -> None:
+        self._signal(job, signal.SIGKILL)
+        for pid in _carrying(job):
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        if not self.alive(job):
+            self._children.pop(job.token, None)
+
+    def _signal(self, job: Job, number: int) -> None:
+        """To the whole group, whose leader is the job's process; never to a pid that is somebody else's by now."""
+        if processes.alive(job.pid, job.mark):
+            with suppress(OSError):
+                os.killpg(job.pid, number)
+
+    def logs(self, folder: Path, size: int) -> str:
+        try:
+            with open(folder / OUTPUT, "rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - size))
+                return file.read().decode(errors="replace")
+        except OSError:
+            return ""
+
+
+def header(job: Job) -> str:
+    """How an attempt's output begins."""
+    return f"=== attempt {job.attempt}"
+
+
+def _carrying(job: Job) -> list[int]:
+    """The living processes whose environment says that they belong to this attempt of the job."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error, OSError):
+            mine = process.environ().get(VARIABLE) == job.token and process.pid != os.getpid()
+            if mine and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found

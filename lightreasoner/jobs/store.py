@@ -1,0 +1,213 @@
+"""The jobs of a workspace: one row each in SQLite, which any number of servers and command lines may share.
+
+Every change is a comparison with what was expected and a write, in one transaction: who comes second changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from lightreasoner.errors import UserError
+
+ACTIVE = ("running", "stopping")  # a process is there, or should be
+FINISHED = ("succeeded", "failed", "cancelled", "interrupted")
+STATES = ("queued", *ACTIVE, *FINISHED)
+LOCKED = 15  # seconds that a transaction waits for others
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job. Times are unix seconds; `pid` and `mark` are the backend's handle of the current attempt's process."""
+
+    id: str
+    verb: str
+    title: str
+    argv: tuple[str, ...]  # what follows `python -m lightreasoner`
+    run_dir: Path
+    state: str = "queued"
+    created: float = 0.0
+    started: float | None = None
+    ended: float | None = None
+    position: int = 0  # the smallest is next
+    backend: str = "local"
+    pid: int | None = None
+    mark: str | None = None
+    attempt: int = 0  # 1 while it runs for the first time
+    message: str = ""
+    kept: bool = False  # it was stopped early and keeps what it had
+    retry_of: str | None = None
+    claimed_by: str | None = None  # the scheduler that started this attempt
+
+    @property
+    def token(self) -> str:
+        """What marks the events of the current attempt."""
+        return f"{self.id}/{self.attempt}"
+
+
+COLUMNS = tuple(field.name for field in fields(Job))
+SCHEMA = f"CREATE TABLE IF NOT EXISTS jobs ({', '.join(COLUMNS).replace('id,', 'id TEXT PRIMARY KEY,', 1)})"
+
+
+def _row(job: Job) -> dict[str, Any]:
+    return {name: _cell(name, getattr(job, name)) for name in COLUMNS}
+
+
+def _cell(name: str, value: Any) -> Any:
+    return json.dumps(value) if name == "argv" else str(value) if name == "run_dir" else value
+
+
+def _job(row: tuple) -> Job:
+    values = dict(zip(COLUMNS, row, strict=True))
+    argv, run_dir, kept = tuple(json.loads(values["argv"])), Path(values["run_dir"]), bool(values["kept"])
+    return Job(**values | {"argv": argv, "run_dir": run_dir, "kept": kept})
+
+
+class JobStore:
+    """The table in the file `path`; a folder beside it holds each job's output. Safe for threads and processes."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+
+    def folder(self, job_id: str) -> Path:
+        """Where a job's output.log lies."""
+        return self.path.parent / job_id
+
+    @contextmanager
+    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
+        """One transaction. Raises UserError for a file that is damaged, busy, or cannot be written."""
+        connection = None
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self.path, timeout=LOCKED, isolation_level=None)
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")  # a job that was accepted outlives a power cut
+            connection.execute(begin)
+            connection.execute(SCHEMA)
+            yield connection
+            connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:  # locked, full, unreadable: nothing is wrong with the data
+            raise UserError(f"The job list {self.path} cannot be used: {error}. Try again in a moment.") from error
+        except (sqlite3.DatabaseError, ValueError) as error:
+            raise UserError(
+                f"The job list {self.path} is damaged ({error}). Move it away and restart; the run folders are whole "
+                "and can be resumed from the command line."
+            ) from error
+        except OSError as error:
+            raise UserError(f"{self.path.parent} cannot be written: {error.strerror}. Free some space.") from error
+        finally:
+            if connection is not None:
+                connection.close()  # rolls back what was not committed
+
+    def _select(self, connection: sqlite3.Connection, where: str = "", values: tuple = ()) -> list[Job]:
+        return [_job(row) for row in connection.execute(f"SELECT {', '.join(COLUMNS)} FROM jobs {where}", values)]
+
+    def add(self, job: Job, max_queued: int) -> Job:
+        """Put a job at the end of the queue. Raises UserError when `max_queued` are waiting there already."""
+        with self._transaction() as connection:
+            job = Job(**_fields(job) | {"created": time.time(), "position": self._place(connection, max_queued)})
+            marks = ", ".join(f":{name}" for name in COLUMNS)
+            connection.execute(f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES ({marks})", _row(job))
+        return job
+
+    def requeue(self, job_id: str, from_states: tuple[str, ...], max_queued: int) -> bool:
+        """Put a job that was there before at the end of the queue; whether it was in one of `from_states`."""
+        with self._transaction() as connection:
+            place = self._place(connection, max_queued)
+            return self._change(connection, job_id, from_states, {}, {"state": "queued", "position": place} | FRESH)
+
+    def _place(self, connection: sqlite3.Connection, max_queued: int) -> int:
+        waiting, last = connection.execute(
+            "SELECT COALESCE(SUM(state = 'queued'), 0), COALESCE(MAX(position), 0) FROM jobs"
+        ).fetchone()
+        if waiting >= max_queued:
+            raise UserError(f"{waiting} jobs are queued already; wait for one to end or cancel one.")
+        return last + 1
+
+    def get(self, job_id: str) -> Job:
+        """The job of this id. Raises UserError when there is none."""
+        with self._transaction("BEGIN") as connection:
+            found = self._select(connection, "WHERE id = ?", (str(job_id),))
+        if not found:
+            raise UserError(f"There is no job {str(job_id)[:40]!r} in {self.path}; see `jobs list`.")
+        return found[0]
+
+    def jobs(self, active: bool | None = None, limit: int = 200) -> list[Job]:
+        """What runs, then the queue in its order, then what has ended, newest first. active: only the first two, or
+        only the last."""
+        with self._transaction("BEGIN") as connection:
+            found = []
+            if active in (None, True):
+                found += self._select(connection, f"WHERE state IN {ACTIVE} ORDER BY started")
+                found += self._select(connection, "WHERE state = 'queued' ORDER BY position")
+            if active in (None, False):
+                order = "ORDER BY COALESCE(ended, created) DESC, rowid DESC LIMIT ?"
+                found += self._select(connection, f"WHERE state IN {FINISHED} {order}", (limit,))
+        return found[:limit]
+
+    def claim(self, claimed_by: str) -> Job | None:
+        """Make the first queued job the running one, unless one runs; None when there is nothing to start."""
+        with self._transaction() as connection:
+            if self._select(connection, f"WHERE state IN {ACTIVE} LIMIT 1"):
+                return None
+            first = self._select(connection, "WHERE state = 'queued' ORDER BY position LIMIT 1")
+            if not first:
+                return None
+            now = {"state": "running", "started": time.time(), "attempt": first[0].attempt + 1}
+            self._change(connection, first[0].id, ("queued",), {}, FRESH | now | {"claimed_by": claimed_by})
+            return self._select(connection, "WHERE id = ?", (first[0].id,))[0]
+
+    def change(self, job_id: str, from_states: tuple[str, ...], expect: Job | None = None, **values: Any) -> bool:
+        """Set fields of a job that is in one of `from_states`; whether it was. expect: only if it still is in the same
+        attempt and process as this copy of it."""
+        same = {"attempt": expect.attempt, "pid": expect.pid} if expect else {}
+        with self._transaction() as connection:
+            return self._change(connection, job_id, from_states, same, values)
+
+    def _change(self, connection, job_id: str, from_states: tuple[str, ...], same: dict, values: dict) -> bool:
+        unknown = values.keys() - set(COLUMNS)
+        if unknown or values.get("state", "queued") not in STATES:
+            raise TypeError(f"a job has no {unknown or values['state']}")
+        sets = ", ".join(f"{name} = ?" for name in values)
+        tests = "".join(f" AND {name} IS ?" for name in same)
+        states = ", ".join("?" * len(from_states))
+        done = connection.execute(
+            f"UPDATE jobs SET {sets} WHERE id = ?{tests} AND state IN ({states})",
+            (*(_cell(*item) for item in values.items()), job_id, *same.values(), *from_states),
+        )
+        return done.rowcount == 1
+
+    def move(self, job_id: str, where: str) -> None:
+        """Move a queued job "up", "down" or "first". Raises UserError for one that is not queued any more."""
+        with self._transaction() as connection:
+            queue = self._select(connection, "WHERE state = 'queued' ORDER BY position")
+            ids = [job.id for job in queue]
+            if job_id not in ids:
+                raise UserError("This job is not in the queue any more, so it has no place there.")
+            at = ids.index(job_id)
+            to = {"up": max(0, at - 1), "down": at + 1, "first": 0}.get(where)
+            if to is None:
+                raise UserError(f"A job can be moved up, down or first, not {str(where)[:20]!r}.")
+            ids.insert(to, ids.pop(at))
+            places = sorted(job.position for job in queue)
+            connection.executemany("UPDATE jobs SET position = ? WHERE id = ?", list(zip(places, ids, strict=True)))
+
+    def delete(self, job_id: str) -> bool:
+        """Forget a finished job; whether there was one. Its run folder stays."""
+        with self._transaction() as connection:
+            done = connection.execute(f"DELETE FROM jobs WHERE id = ? AND state IN {FINISHED}", (job_id,))
+            return done.rowcount == 1
+
+
+#: What an earlier attempt left behind that a new one must not inherit.
+FRESH = {"started": None, "ended": None, "pid": None, "mark": None, "message": "", "kept": False, "claimed_by": None}
+
+
+def _fields(job: Job) -> dict[str, Any]:
+    return {name: getattr(job, name) for name in COLUMNS}
