@@ -8,7 +8,7 @@ Masked tokens (logit −inf) are legal; they have probability 0 and contribute 0
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 
@@ -16,39 +16,62 @@ ALPHA_FLOOR = 0.01  # step details keep the plausible set at this α, so that an
 TOP_K = 10
 #: A probability of exactly α times the largest belongs to the set; fp32 rounding must not throw it out.
 _TIE = 1e-6
+#: Logits measured at once. On a CPU what is read a dozen times should stay in its cache.
+CPU_BLOCK, GPU_BLOCK = 1 << 17, 1 << 24
+
+#: What there is one of per step, in this order; what of it belongs to the taken token; what there is a list of.
+STEP_FLOATS = ("kl", "reverse_kl", "js", "expert_entropy", "amateur_entropy", "expert_logprob", "amateur_logprob")
+STEP_RANKS = ("expert_rank", "amateur_rank")
+STEP_NUMBERS = (*STEP_FLOATS, *STEP_RANKS, "agree")
+OF_TOKEN = ("expert_logprob", "amateur_logprob", "expert_rank", "amateur_rank")
+CANDIDATES = ("ids", "expert_logprobs", "amateur_logprobs")
+
+
+class NotADistribution(ValueError):
+    """Logits that hold NaN or +inf, or mask every token; `rows` says where, counted from 0."""
+
+    def __init__(self, rows: list[int]):
+        super().__init__("the logits hold NaN or +inf, or every token is masked")
+        self.rows = rows
 
 
 def log_probs(logits: torch.Tensor) -> torch.Tensor:
-    """fp32 log-softmax over the last dimension.
-
-    Raises ValueError when a row is no distribution: NaN, +inf, or every token masked.
-    """
+    """fp32 log-softmax over the last dimension. Raises NotADistribution, a ValueError, when a row is none."""
     logits = logits.float()
-    top = logits.amax(-1)  # NaN if any is NaN; −inf only if all are
-    if not torch.isfinite(top).all():
-        raise ValueError("the logits hold NaN or +inf, or every token is masked")
+    legal = torch.isfinite(logits.amax(-1))  # NaN if any is NaN; −inf only if all are
+    if not legal.all():
+        raise NotADistribution((~legal).flatten().nonzero().flatten().tolist())
     return torch.log_softmax(logits, -1)
 
 
-def _expectation(log_p: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+def _expectation(p: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """Σ p·values over the last dimension, with 0·anything = 0."""
-    return torch.where(log_p > -math.inf, log_p.exp() * values, 0.0).sum(-1)
+    sums = torch.linalg.vecdot(p, values)
+    if torch.isfinite(sums).all():
+        return sums
+    return torch.where(p > 0, p * values, 0.0).sum(-1)  # infinite, or 0·∞
 
 
 def kl(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
     """KL(p ‖ q) in nats: Σ p (log p − log q). (…, vocab) twice → (…). +inf where p has mass that q denies."""
-    return _expectation(log_p, log_p - log_q).clamp_min(0.0)
+    return _expectation(log_p.exp(), log_p - log_q).clamp_min(0.0)
 
 
 def jensen_shannon(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
     """Jensen–Shannon divergence in nats, between 0 and log 2. (…, vocab) twice → (…)."""
-    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
-    return (0.5 * (kl(log_p, log_m) + kl(log_q, log_m))).clamp_max(math.log(2))
+    return _jensen_shannon(log_p, log_q, log_p.exp(), log_q.exp())
+
+
+def _jensen_shannon(log_p: torch.Tensor, log_q: torch.Tensor, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    # Where the mean underflows, p and q are below 1e-37 too and count for nothing whatever its logarithm is.
+    log_m = (p + q).mul_(0.5).clamp_min_(torch.finfo(p.dtype).tiny).log_()
+    to_middle = _expectation(p, log_p - log_m).clamp_min(0.0) + _expectation(q, log_q - log_m).clamp_min(0.0)
+    return (0.5 * to_middle).clamp_max(math.log(2))
 
 
 def entropy(log_p: torch.Tensor) -> torch.Tensor:
     """Shannon entropy in nats. (…, vocab) → (…)."""
-    return _expectation(log_p, -log_p).clamp_min(0.0)
+    return (-_expectation(log_p.exp(), log_p)).clamp_min(0.0)
 
 
 def rank(log_p: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
@@ -119,39 +142,104 @@ def support(ids, expert_logprobs, amateur_logprobs, alpha: float) -> tuple[tuple
     return tuple(tuple(column[i] for i in keep) for column in columns)
 
 
-def score_steps(expert_logits: torch.Tensor, amateur_logits: torch.Tensor, taken: list[int | None]) -> list[StepScore]:
-    """Score a chunk of steps on the device and bring back only what is kept.
+@dataclass(frozen=True)
+class Measures:
+    """A chunk of steps as tensors on the device: one entry a step, and the candidates of all steps one after another.
 
-    expert_logits, amateur_logits: (steps, vocab) over the shared vocabulary. taken: the shared id of each step's
-    token, None where it has none. This is the one scorer: inspector, sampler and evaluator all call it.
+    What belongs to the taken token means nothing where it lies outside the shared vocabulary.
     """
+
+    kl: torch.Tensor  # (steps,) fp32, like the next six
+    reverse_kl: torch.Tensor
+    js: torch.Tensor
+    expert_entropy: torch.Tensor
+    amateur_entropy: torch.Tensor
+    expert_logprob: torch.Tensor
+    amateur_logprob: torch.Tensor
+    expert_rank: torch.Tensor  # (steps,) int64, like the next
+    amateur_rank: torch.Tensor
+    agree: torch.Tensor  # (steps,) bool
+    counts: torch.Tensor  # (steps,) int64: how many candidates each step has
+    ids: torch.Tensor  # (candidates,) int64: shared ids, by step, then by the expert's probability
+    expert_logprobs: torch.Tensor  # (candidates,) fp32
+    amateur_logprobs: torch.Tensor  # (candidates,) fp32
+
+
+def measure_steps(
+    expert_logits: torch.Tensor, amateur_logits: torch.Tensor, taken: torch.Tensor, above: float | None = None
+) -> Measures:
+    """Measure steps on the device: the one scorer, for the inspector (through `score_steps`) and the sampler alike.
+
+    expert_logits, amateur_logits: (steps, vocab) over the shared vocabulary. taken: (steps,) the shared id of each
+    step's token, −1 where it has none. above: only steps of larger KL get candidates; None: all of them do.
+    Raises NotADistribution, with the step's number.
+    """
+    size = max(1, (CPU_BLOCK if expert_logits.device.type == "cpu" else GPU_BLOCK) // expert_logits.shape[-1])
+    parts = []
+    for start in range(0, max(len(taken), 1), size):
+        block = slice(start, start + size)
+        try:
+            parts.append(_measure(expert_logits[block], amateur_logits[block], taken[block], above))
+        except NotADistribution as error:
+            raise NotADistribution([start + row for row in error.rows]) from None
+    names = (field.name for field in fields(Measures))
+    return parts[0] if len(parts) == 1 else Measures(*(torch.cat([getattr(p, name) for p in parts]) for name in names))
+
+
+def _measure(
+    expert_logits: torch.Tensor, amateur_logits: torch.Tensor, taken: torch.Tensor, above: float | None
+) -> Measures:
+    """measure_steps for few enough steps that a dozen tensors of vocabulary size fit into fast memory."""
     log_e, log_a = log_probs(expert_logits), log_probs(amateur_logits)  # (steps, vocab)
-    known = [t is not None for t in taken]
-    token = torch.tensor([t if t is not None else 0 for t in taken], device=log_e.device)  # (steps,)
+    p, q, ratio = log_e.exp(), log_a.exp(), log_e - log_a
+    top_e, top_a = log_e.argmax(-1), log_a.argmax(-1)  # (steps,)
+    token = torch.where(taken >= 0, taken, top_e)
+    divergence = _expectation(p, ratio).clamp_min(0.0)
+    kept = slice(None) if above is None else (divergence > above).nonzero().flatten()
+    counts = torch.zeros_like(token)
+    counts[kept], *candidates = _candidates(log_e[kept], log_a[kept], token[kept])
+    return Measures(
+        divergence,
+        (-_expectation(q, ratio)).clamp_min(0.0),
+        _jensen_shannon(log_e, log_a, p, q),
+        (-_expectation(p, log_e)).clamp_min(0.0),
+        (-_expectation(q, log_a)).clamp_min(0.0),
+        log_e.gather(-1, token.unsqueeze(-1)).squeeze(-1),
+        log_a.gather(-1, token.unsqueeze(-1)).squeeze(-1),
+        rank(log_e, token),
+        rank(log_a, token),
+        top_e == top_a,
+        counts,
+        *candidates,
+    )
+
+
+def _candidates(log_e: torch.Tensor, log_a: torch.Tensor, token: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """(how many a step, ids, the expert's and the amateur's log-probabilities), see StepScore.ids."""
     k = min(TOP_K, log_e.shape[-1])
-    top_e, top_a = log_e.topk(k).indices, log_a.topk(k).indices  # (steps, k)
+    tops = log_e.topk(k).indices, log_a.topk(k).indices  # (steps, k)
     keep = plausible(log_e, ALPHA_FLOOR)
-    keep.scatter_(-1, torch.cat([top_e, top_a, token.unsqueeze(-1)], -1), True)
-    step, ids = keep.nonzero(as_tuple=True)  # ordered by step
-    numbers = torch.stack(
-        [
-            kl(log_e, log_a),
-            kl(log_a, log_e),
-            jensen_shannon(log_e, log_a),
-            entropy(log_e),
-            entropy(log_a),
-            log_e.gather(-1, token.unsqueeze(-1)).squeeze(-1),
-            log_a.gather(-1, token.unsqueeze(-1)).squeeze(-1),
-        ],
-        -1,
-    ).tolist()
-    ranks = torch.stack([rank(log_e, token), rank(log_a, token), (top_e[:, 0] == top_a[:, 0]).long()], -1).tolist()
-    candidates = list(zip(ids.tolist(), log_e[step, ids].tolist(), log_a[step, ids].tolist(), strict=True))
+    keep.scatter_(-1, torch.cat([*tops, token.unsqueeze(-1)], -1), True)
+    step, ids = keep.nonzero(as_tuple=True)  # ordered by step, then by id
+    logprobs = log_e[step, ids]
+    order = logprobs.argsort(descending=True, stable=True)
+    order = order[step[order].argsort(stable=True)]
+    step, ids = step[order], ids[order]
+    return keep.sum(-1), ids, logprobs[order], log_a[step, ids]
+
+
+def score_steps(expert_logits: torch.Tensor, amateur_logits: torch.Tensor, taken: list[int | None]) -> list[StepScore]:
+    """Score a chunk of steps and bring back what is kept, a record a step. Arguments as in `measure_steps`, except
+    that `taken` is a list with None where a step's token is not shared."""
+    token = torch.tensor([-1 if t is None else t for t in taken], dtype=torch.long, device=expert_logits.device)
+    found = measure_steps(expert_logits, amateur_logits, token)
+    columns = {field.name: getattr(found, field.name).tolist() for field in fields(Measures)}
     scores, start = [], 0
-    for n, count in enumerate(keep.sum(-1).tolist()):
-        own = sorted(candidates[start : start + count], key=lambda c: (-c[1], c[0]))
+    for n, count in enumerate(columns["counts"]):
+        score = {name: columns[name][n] for name in STEP_NUMBERS}
+        if taken[n] is None:
+            score |= dict.fromkeys(OF_TOKEN)
+        score |= {name: tuple(columns[name][start : start + count]) for name in CANDIDATES}
+        scores.append(StepScore(**score))
         start += count
-        (*divergences, logprob_e, logprob_a), (rank_e, rank_a, agree) = numbers[n], ranks[n]
-        of_token = (logprob_e, logprob_a, rank_e, rank_a) if known[n] else (None,) * 4
-        scores.append(StepScore(*divergences, *of_token, bool(agree), *zip(*own, strict=True)))
     return scores

@@ -135,7 +135,7 @@ def run_folder(settings: Settings, run_id: str) -> Path:
     """Where the run of this id lies or would lie. Raises UserError for what is no id, so no path leads elsewhere."""
     if not isinstance(run_id, str) or not ID_PATTERN.fullmatch(run_id):
         raise UserError("That is no valid run id; copy it again in full.")
-    return settings.workspace / "runs" / run_id
+    return settings.runs / run_id
 
 
 def delete_run(folder: Path) -> None:
