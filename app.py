@@ -57,8 +57,12 @@ def main() -> None:
         raise SystemExit(
             f"app.py: no listening on {chosen.host}:{chosen.port} ({error}). Try another --port."
         ) from None
+    studio.jobs.start()
     print(f"LightReasoner Studio is open at {url}  (Ctrl+C ends it)", flush=True)
-    page.block_thread()
+    try:
+        page.block_thread()
+    finally:
+        studio.jobs.close()  # a job that runs goes on
 
 
 if __name__ == "__main__":

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lightreasoner.errors import UserError
+from lightreasoner.jobs.lease import Accelerator
+from lightreasoner.jobs.local import LocalBackend
+from lightreasoner.jobs.scheduler import Scheduler
+from lightreasoner.jobs.store import JobStore
 from lightreasoner.live import Lease, Live
 from lightreasoner.models import LoadedModels
 from lightreasoner.pairs import load_pair
@@ -20,16 +24,21 @@ QUIET = 0.1
 
 @dataclass
 class Studio:
-    """Settings, loaded models, the one lease on the accelerator, and the runs in progress by id."""
+    """Settings, loaded models, the one lease on the accelerator, the jobs, and the runs in progress by id."""
 
     settings: Settings
     models: LoadedModels = None
     lease: Lease = None
+    accelerator: Accelerator = None
+    jobs: Scheduler = None  # app.py starts it
     lives: dict[str, Live] = field(default_factory=dict)
 
     def __post_init__(self):
         self.models = self.models or LoadedModels(self.settings)
         self.lease = self.lease or Lease(self.settings.max_waiting)
+        self.accelerator = self.accelerator or Accelerator(self.settings.workspace)
+        store = JobStore(self.settings.jobs / "jobs.sqlite")
+        self.jobs = self.jobs or Scheduler(store, {"local": LocalBackend()}, self.settings)
 
     def start(
         self,
@@ -47,7 +56,7 @@ class Studio:
         def load(say):
             return load_pair(expert, amateur, self.models, on_status=say, name=name)
 
-        self.lives[record.id] = live = Live(record, load, self.lease, self.settings)
+        self.lives[record.id] = live = Live(record, load, self.lease, self.settings, self.accelerator)
         return live.start()
 
     def record(self, run: str) -> dict:
