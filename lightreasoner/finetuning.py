@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,63 +10,14 @@ import torch
 from transformers import PrinterCallback, TrainingArguments
 
 from lightreasoner.adapters import add_lora
-from lightreasoner.errors import UserError
+from lightreasoner.finetune_config import FinetuneConfig
 from lightreasoner.jobs.work import Stopping
 from lightreasoner.lessons import Updates
 from lightreasoner.loading import LoadedModel
 from lightreasoner.objective import Lesson, Target, collate, gathers, step_logits, step_losses
-from lightreasoner.tracing import number
 from lightreasoner.training import PackedTrainer, Reporter, last_checkpoint
 
-METHODS = {
-    "lightreasoner": "Contrastive targets at the steps with KL above β: the paper's method.",
-    "no-contrast": "The same steps, but the target is the expert's own distribution on the plausible set.",
-    "all-steps": "Contrastive targets at every step, selected or not.",
-    "random-steps": "Contrastive targets at as many steps, drawn at random: the control.",
-    "sft": "Rejection-sampled fine-tuning: every token of the expert's own right answers.",
-}
 HELD_OUT_STEPS = 256  # at most, for held-out loss and drift each
-
-
-def _setting(default: Any, says: str, low: float | None = None, high: float | None = None, choices: tuple = ()):
-    return field(default=default, metadata={"says": says, "low": low, "high": high, "choices": choices})
-
-
-@dataclass(frozen=True)
-class FinetuneConfig:
-    """How to train. The command line's options and the page's form are made from these fields.
-
-    Defaults are the paper's (arXiv 2510.07962), where it says one. Raises UserError for values out of bounds.
-    """
-
-    method: str = _setting("lightreasoner", "what to learn, and where", choices=tuple(METHODS))
-    rank: int = _setting(8, "LoRA rank", 1, 1024)
-    lora_alpha: float = _setting(16.0, "LoRA alpha: the adapter counts alpha / rank times", 0.01, 4096)
-    dropout: float = _setting(0.05, "LoRA dropout", 0, 0.9)
-    target_modules: tuple[str, ...] = _setting(("q_proj", "v_proj"), "linear layers to adapt")
-    learning_rate: float = _setting(5e-5, "peak learning rate", 0, 1)
-    schedule: str = _setting("linear", "how the learning rate falls", choices=("linear", "cosine", "constant"))
-    warmup: int = _setting(0, "updates until the learning rate is reached", 0, 100_000)
-    weight_decay: float = _setting(0.0, "AdamW weight decay", 0, 1)
-    samples_per_update: int = _setting(16, "samples an update", 1, 4096)
-    max_steps: int = _setting(1000, "updates", 1, 1_000_000)
-    group: int = _setting(16, "samples taken together from a trajectory in an update", 1, 4096)
-    held_out: float = _setting(0.05, "share of the trajectories kept aside to measure on", 0, 0.5)
-    evaluate_every: int = _setting(50, "updates between two measurements on what was kept aside", 1, 1_000_000)
-    save_every: int = _setting(100, "updates between two checkpoints", 1, 1_000_000)
-    seed: int = _setting(0, "seed of order, adapter and dropout", 0, 2**31 - 1)
-
-    def __post_init__(self):
-        for name, spec in self.__dataclass_fields__.items():
-            value, bounds = getattr(self, name), spec.metadata
-            if bounds["choices"] and value not in bounds["choices"]:
-                raise UserError(f"{name} is {str(value)[:40]!r}; choose one of {', '.join(bounds['choices'])}.")
-            if bounds["low"] is not None:
-                whole = spec.type == "int"
-                object.__setattr__(self, name, number(name, value, bounds["low"], bounds["high"], whole=whole))
-        names = self.target_modules
-        if not isinstance(names, tuple) or not all(isinstance(n, str) and 0 < len(n) <= 100 for n in names):
-            raise UserError("target_modules must be names of linear layers, such as q_proj,v_proj.")
 
 
 @dataclass(frozen=True)
@@ -195,8 +146,3 @@ def _unselected(lesson: Lesson) -> Lesson | None:
     if not steps:
         return None
     return Lesson(lesson.ids, lesson.prompt_length, tuple(Target(step, (0,), (1.0,)) for step in steps))
-
-
-def as_config(config: FinetuneConfig) -> dict:
-    """For run.json."""
-    return asdict(config) | {"target_modules": list(config.target_modules)}

@@ -1,0 +1,76 @@
+"""Model cards: what an adapter or a merged model is, where it comes from, and what was measured."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lightreasoner.finetune_config import METHODS
+
+
+def adapter_card(run: dict, result: dict, merged: bool = False) -> str:
+    """The card of a fine-tuning run's adapter, or of the model it was merged into.
+
+    run: its run.json (config, about). result: what was measured, name → number. No private path gets into it beyond
+    the names that the person gave.
+    """
+    config, about = run["config"], run["about"]
+    base, dataset = about["expert"], about["dataset"]
+    front = {
+        "base_model": base,
+        "library_name": "transformers" if merged else "peft",
+        "pipeline_tag": "text-generation",
+        "tags": ["lightreasoner", "base_model:adapter:" + base if not merged else "merged", "lora"],
+    }
+    what = "the base model with this adapter merged in" if merged else "a LoRA adapter"
+    lines = [
+        "---",
+        *(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in front.items()),
+        "---",
+        f"# {base}, fine-tuned with LightReasoner Studio",
+        "",
+        f"This is {what}. It learned from the expert's own responses: {METHODS[config['method']]}. "
+        + ("The known answers chose the responses." if config["method"] == "sft" else "No labels were used."),
+        "",
+        "## Data",
+        "",
+        *table(dataset),
+        "",
+        "## Settings",
+        "",
+        *table({name: value for name, value in config.items() if name != "dataset"}),
+        "",
+        "## Measured while training",
+        "",
+        *table(result),
+        "",
+        "Losses and drift are in nats, on trajectories that were kept aside. Whether the model got better at a task is "
+        "for an evaluation to say.",
+        "",
+        "## Versions",
+        "",
+        *table(about.get("versions", {}) | {"device": about.get("device"), "dtype": about.get("dtype")}),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def table(values: dict[str, Any]) -> list[str]:
+    """A Markdown table of names and values; what is not there is left out."""
+    rows = [(name, shown(value)) for name, value in values.items() if value is not None]
+    return ["| | |", "|---|---|", *(f"| {cell(name.replace('_', ' '))} | {cell(value)} |" for name, value in rows)]
+
+
+def shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def cell(text: str) -> str:
+    """As plain text inside a table."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

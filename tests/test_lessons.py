@@ -1,0 +1,80 @@
+"""From samples to updates: nothing lost, nothing twice, the same order however one gets there."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from lightreasoner.errors import UserError
+from lightreasoner.lessons import Updates, count, gather, hold_out
+from lightreasoner.objective import Lesson, Target
+from lightreasoner.samples import Sample
+
+
+def lessons(*sizes: int) -> list[Lesson]:
+    """Lessons with so many samples each; a target's only token names it: 1000 · lesson + step."""
+    return [
+        Lesson(list(range(50)), 10, tuple(Target(step, (1000 * n + step,), (1.0,)) for step in range(size)))
+        for n, size in enumerate(sizes)
+    ]
+
+
+def names(told: list[Lesson]) -> list[int]:
+    return [target.token_ids[0] for lesson in told for target in lesson.targets]
+
+
+def sample(problem: str, step: int, prefix: list[int], number: int = 0) -> Sample:
+    return Sample(problem, number, "?", step, prefix, [7], [1.0], 0.5, prompt_tokens=3)
+
+
+def test_samples_of_a_trajectory_become_one_lesson():
+    told = gather([sample("a", 0, [1, 2, 3]), sample("a", 2, [1, 2, 3, 4, 5]), sample("a", 1, [1, 2, 3, 9], number=1)])
+    assert [(x.ids, x.prompt_length, [t.step for t in x.targets]) for x in told] == [
+        ([1, 2, 3, 4, 5], 3, [0, 2]),
+        ([1, 2, 3, 9], 3, [1]),
+    ]
+    assert count(told) == 3
+
+
+def test_an_empty_selection_says_so():
+    with pytest.raises(UserError, match=r"Nothing is selected.*lower β"):
+        gather([])
+
+
+def test_what_is_kept_aside_is_whole_trajectories():
+    told = lessons(*range(1, 21))
+    train, held = hold_out(told, 0.1, seed=3)
+    assert len(held) == 2
+    assert sorted(names(train) + names(held)) == sorted(names(told))
+    assert hold_out(told, 0.1, seed=3) == (train, held)
+    assert hold_out(told, 0.1, seed=4) != (train, held)
+    assert hold_out(told, 0.0, seed=3) == (told, [])
+    assert [len(part) for part in hold_out(lessons(2, 2), 0.05, 0)] == [1, 1], "a small share is still one"
+    assert [len(part) for part in hold_out(lessons(2), 0.5, 0)] == [1, 0], "but never the last one"
+
+
+@pytest.mark.parametrize("group", [1, 3, 16])
+def test_each_pass_takes_every_sample_once(group):
+    told = lessons(5, 1, 9, 2, 30)
+    updates = Updates(told, updates=47, size=4, group=group, seed=1)  # 188 samples are four passes of 47
+    seen = Counter(name for n in range(len(updates)) for name in names(updates[n]))
+    assert seen == dict.fromkeys(names(told), 4)
+    assert all(count(updates[n]) == 4 for n in range(len(updates)))
+    assert updates.passes(47) == 4
+
+
+def test_any_update_can_be_opened_first():
+    """Resuming opens the data in the middle: it must be the data of an undisturbed run."""
+    told = lessons(5, 1, 9, 2, 30)
+    forward = [names(Updates(told, 40, 4, 3, seed=1)[n]) for n in range(40)]
+    jumping = Updates(told, 40, 4, 3, seed=1)
+    assert [names(jumping[n]) for n in reversed(range(40))] == forward[::-1]
+    assert forward != [names(Updates(told, 40, 4, 3, seed=2)[n]) for n in range(40)]
+
+
+def test_a_group_is_read_together():
+    """16 samples in groups of 16 from long trajectories cost one or two forwards, in groups of one about sixteen."""
+    told = lessons(*[40] * 50)
+    reads = {g: sum(len(x) for x in (Updates(told, 50, 16, g, 0)[n] for n in range(50))) / 50 for g in (1, 4, 16)}
+    assert reads[16] < 2.2 < 3.5 < reads[4] < 5.5 < 13 < reads[1] <= 16
