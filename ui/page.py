@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+
 import gradio as gr
 
-from lightreasoner.settings import Settings
+from lightreasoner.settings import ASSETS, Settings
 from ui.inspect_tab import build_inspect
+from ui.jobs_tab import build_header, build_jobs
 from ui.studio import Studio
 from ui.theme import page_css, theme
 
-HEADER = """<div class="lr-header"><h1>LightReasoner Studio</h1>
-<p>Where does a stronger language model know more than a weaker one? Token by token.</p></div>"""
+PRIVATE = {"show_progress": "hidden", "api_visibility": "private"}
+
+
+def tabs() -> dict:
+    """Name in the address → (title, what lays it out), in the order of the tab bar."""
+    found = {"inspect": ("Inspect", build_inspect)}
+    if importlib.util.find_spec("ui.datasets_tab"):
+        from ui.datasets_tab import build_datasets
+
+        found["datasets"] = ("Datasets", build_datasets)
+    return found | {"jobs": ("Jobs", build_jobs)}
 
 
 def build(studio: Studio) -> gr.Blocks:
     with gr.Blocks(title="LightReasoner Studio", analytics_enabled=False, fill_width=True) as page:
-        gr.HTML(HEADER, elem_id="lr-top")
-        build_inspect(studio)
+        build_header(studio)
+        with gr.Tabs(elem_id="lr-tabs", overflow_behavior="wrap") as bar:
+            for name, (title, build_tab) in tabs().items():
+                with gr.Tab(title, id=name, elem_id=f"lr-tab-{name}") as tab:
+                    build_tab(studio)
+                tab.select(None, js=f"() => lrAddress.select({json.dumps(name)})", **PRIVATE)
+        names = json.dumps(list(tabs()))
+        gr.on(None, None, None, bar, js=f"() => lrAddress.first({names})", **PRIVATE)  # when the page loads
     page.queue(max_size=64, api_open=True)
     return page
 
 
 def launch_options(settings: Settings) -> dict:
     """What launch() needs for this page to look right and to let nothing out."""
+    address = (ASSETS / "js" / "address.js").read_text(encoding="utf-8")
     return {
         "theme": theme(),
         "css": page_css(),
+        "head": f"<script>{address}</script>",
         "max_file_size": f"{settings.max_upload_mb}mb",
         # not the whole workspace: uploads lie in it too, and Gradio would refuse to hand a blocked one to its handler
-        "blocked_paths": [str(settings.traces)],
+        "blocked_paths": [str(settings.workspace / name) for name in ("traces", "runs", "jobs", "accelerator")],
         "footer_links": [],
         "run_history": False,
         "ssr_mode": False,

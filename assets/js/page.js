@@ -1,8 +1,7 @@
-// The viewer on the Gradio page. In scope from Gradio: element, props, trigger, watch, server.
+// The viewer on the Gradio page. In scope from Gradio: element, props, trigger, watch, server; lrAddress is address.js.
 
 function mountPage(element, props, trigger, watch, server) {
   let position = 0, shownRun = null, columns = [], wanted = null, owner = null, began = 0;
-  const query = () => new URLSearchParams(location.search);
 
   const viewer = mountViewer(element.querySelector('.lr-root'), {
     idle: 'Ready',
@@ -21,13 +20,8 @@ function mountPage(element, props, trigger, watch, server) {
       download(name + '.' + kind, { json: 'application/json', csv: 'text/csv', html: 'text/html' }[kind], answer.content);
       return '';
     },
-    address: ({ run, step, alpha, beta }) => {
-      const q = query();
-      q.set('trace', run);
-      for (const [name, value, usual] of [['step', step, -1], ['alpha', alpha, 0.2], ['beta', beta, 0.4]]) if (value === usual) q.delete(name); else q.set(name, value);
-      const url = location.pathname + '?' + q;
-      if (url !== location.pathname + location.search) history.replaceState(history.state, '', url);
-    },
+    address: ({ run, step, alpha, beta }) => lrAddress.put('inspect',
+      { trace: run, step: step === -1 ? null : step, alpha: alpha === 0.2 ? null : alpha, beta: beta === 0.4 ? null : beta }),
   });
   const offline = () => ({ error: 'The server does not answer; check that it still runs, then reload.' });
 
@@ -78,6 +72,12 @@ function mountPage(element, props, trigger, watch, server) {
 
   document.addEventListener('click', (event) => {
     if (event.target.closest('#lr-stop') && owner) server.stop(owner.run, owner.key).catch(() => {});
+  });
+  lrAddress.watch('inspect', (params) => { // a link on another tab to a trace
+    if (!params.get('trace')) return;
+    const said = (name) => (params.has(name) ? Number(params.get(name)) : null);
+    wanted = { step: said('step'), alpha: said('alpha'), beta: said('beta') };
+    trigger('open', { run: params.get('trace') });
   });
   watch('value', sync);
   sync();

@@ -1,0 +1,82 @@
+// One address bar for all tabs. `?tab=NAME` says which one is shown (none: Inspect); each tab keeps its own parameters,
+// which are in the address while it is shown. Parameters that begin with "__" are Gradio's and stay.
+//
+//   lrAddress.get(tab)             the tab's parameters, a URLSearchParams; read it when the tab is mounted
+//   lrAddress.put(tab, changes)    what the tab shows now: {name: value}, null takes a parameter away
+//   lrAddress.open(tab, params)    show that tab with exactly these parameters
+//   lrAddress.watch(tab, react)    react(parameters) whenever open() or a link was used for this tab
+//   lrAddress.shown                the tab that is seen; the window gets an event "lr-tab" when that changes
+//
+// A plain link, <a href="?tab=datasets&dataset=ID">, does what open() does, and opens in a new window when asked to.
+
+window.lrAddress = (() => {
+  const HOME = 'inspect';
+  const asked = new URLSearchParams(location.search), kept = [...asked].filter(([name]) => name.startsWith('__'));
+  const own = new Map(), watchers = new Map();
+  let shown = asked.get('tab') || HOME, names = null, awaited = null;
+
+  const button = (tab) => document.getElementById('lr-tab-' + tab + '-button');
+  const get = (tab) => new URLSearchParams(own.get(tab) || '');
+  function remember(tab, params) { own.set(tab, new URLSearchParams([...params].filter(([name]) => name !== 'tab' && !name.startsWith('__')))); }
+  remember(shown, asked);
+  // until the tab of the address is there, the first one must not flash up
+  if (shown !== HOME) document.documentElement.classList.add('lr-opening');
+
+  function write() {
+    const q = new URLSearchParams(kept);
+    if (shown !== HOME) q.set('tab', shown);
+    for (const [name, value] of get(shown)) q.append(name, value);
+    const url = location.pathname + (String(q) && '?' + q);
+    if (url !== location.pathname + location.search) history.replaceState(history.state, '', url);
+  }
+  function put(tab, changes) {
+    const params = get(tab);
+    for (const [name, value] of Object.entries(changes)) if (value === null || value === undefined) params.delete(name); else params.set(name, value);
+    remember(tab, params);
+    if (tab === shown) write();
+  }
+  function open(tab, params) {
+    if (names && !names.includes(tab)) return;
+    remember(tab, new URLSearchParams(params));
+    if (tab !== shown) button(tab)?.click();
+    write();
+    for (const react of watchers.get(tab) || []) react(get(tab));
+  }
+  function watch(tab, react) { watchers.set(tab, [...(watchers.get(tab) || []), react]); }
+
+  // Called by the page: with the tabs there are, once they are there; the answer selects the one in the address.
+  function first(tabs) {
+    names = tabs;
+    if (!names.includes(shown)) { remember(HOME, get(shown)); shown = HOME; reveal(); }
+    awaited = shown === HOME ? null : shown;
+    return { __type__: 'update', selected: shown };
+  }
+  // Called by the page when a tab was selected. The one that Gradio begins with is selected before ours is.
+  function select(tab) {
+    if (!names || (awaited && tab !== awaited)) return;
+    awaited = null;
+    shown = tab;
+    reveal();
+    write();
+    window.dispatchEvent(new CustomEvent('lr-tab', { detail: tab }));
+  }
+  function reveal() { document.documentElement.classList.remove('lr-opening'); }
+
+  document.addEventListener('click', (event) => {
+    const link = event.target.closest?.('a[href^="?"]');
+    if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    const params = new URLSearchParams(link.getAttribute('href'));
+    event.preventDefault();
+    open(params.get('tab') || HOME, params);
+  });
+  document.addEventListener('keydown', (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key], tabs = [...document.querySelectorAll('#lr-tabs [role="tablist"] [role="tab"]')];
+    const at = tabs.indexOf(event.target);
+    if (!step || at < 0) return;
+    event.preventDefault();
+    const next = tabs[(at + step + tabs.length) % tabs.length];
+    next.focus();
+    next.click();
+  });
+  return { get, put, open, watch, first, select, get shown() { return shown; } };
+})();

@@ -1,0 +1,44 @@
+"""The Jobs tab's panel and the page's header: static shells whose scripts ask the server and draw the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from ui.viewer import script
+
+HEADER = """<div class="lr-header"><h1>LightReasoner Studio</h1>
+<p>Where does a stronger language model know more than a weaker one? Token by token.</p>
+<div class="lr lr-glance"></div></div>"""
+
+
+class JobPanel(gr.HTML):
+    """The queue and the history. It has no value: the script asks for what it shows, so every visitor sees the same."""
+
+    def __init__(self, calls: list[Callable[..., dict]], **kwargs: Any):
+        super().__init__(
+            value="",
+            html_template='<div class="lr lr-jobs"></div>',
+            css_template="",
+            js_on_load=script("base", "job_words", "job_details", "job_row", "jobs") + "\nmountJobs(element, server);",
+            apply_default_css=False,
+            server_functions=calls,
+            **kwargs,
+        )
+
+
+class Header(gr.HTML):
+    """The page's name and, on every tab, what the jobs are doing."""
+
+    def __init__(self, calls: list[Callable[..., dict]], **kwargs: Any):
+        super().__init__(
+            value="",
+            html_template=HEADER,
+            css_template="",
+            js_on_load=script("base", "job_words", "glance") + "\nmountGlance(element, server);",
+            apply_default_css=False,
+            server_functions=calls,
+            **kwargs,
+        )

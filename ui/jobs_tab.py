@@ -1,0 +1,23 @@
+"""The Jobs tab: everything that runs, waits or has ended, and what can be done with it. And the header's glance at it.
+
+Another tab submits with `studio.jobs.submit(...)` and links to the job with `<a href="?tab=jobs&job=ID">`; a script
+does the same with `lrAddress.open('jobs', { job: ID })` (assets/js/address.js).
+"""
+
+from __future__ import annotations
+
+from ui.job_calls import Jobs
+from ui.job_panel import Header, JobPanel
+from ui.studio import Studio
+
+
+def build_header(studio: Studio) -> None:
+    """The page's name, and what the jobs are doing, on every tab."""
+    *_, glance = Jobs(studio.jobs).calls
+    Header([glance], elem_id="lr-top")
+
+
+def build_jobs(studio: Studio) -> None:
+    """Lay the tab out."""
+    look, act, _ = Jobs(studio.jobs).calls
+    JobPanel([look, act], elem_id="lr-jobs")
