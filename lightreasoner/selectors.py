@@ -43,6 +43,8 @@ class Selection:
                 raise UserError("The budget is 0, which selects nothing; give a fraction of the steps, such as 0.2.")
             if self.selector == "kl":
                 raise UserError("The selector kl is ruled by β and takes no budget; use top-percent with a budget.")
+            if self.selector == "all":
+                raise UserError("The selector all takes every step, so no budget; use random with a budget.")
 
 
 def _bounded(name: str, value: object, low: float, high: float) -> None:
@@ -169,6 +171,14 @@ SELECTORS = (
         "amateur's loss − expert's loss on the taken token, highest first",
         ("kl", "expert_logprob", "amateur_logprob"),
         _excess_loss,
+    ),
+    Selector(
+        "all",
+        "Every step",
+        "All steps, whatever their divergence: what the paper's ablation without selection trains on.",
+        "none; takes no budget",
+        ("kl",),
+        lambda values, n, seed: np.arange(len(values["kl"])),
     ),
 )
 NAMES = tuple(selector.name for selector in SELECTORS)

@@ -29,9 +29,15 @@ OnReport = Callable[[SelectionReport], None] | None
 
 
 def samples(
-    folder: Path, selection: Selection | None = None, on_report: OnReport = None, on_corrupt: OnCorrupt = None
+    folder: Path,
+    selection: Selection | None = None,
+    on_report: OnReport = None,
+    on_corrupt: OnCorrupt = None,
+    contrast: bool = True,
 ) -> Iterator[Sample]:
     """The training samples of a dataset, in the order of its rows and steps; marks applied.
+
+    contrast: False makes the target the expert's own distribution, renormalised on the plausible set (an ablation).
 
     selection: None is the paper's on trajectories and everything on an imported set (whose α was settled when it was
     made, so a selection's α changes nothing there). `on_report` gets the SelectionReport after the last sample. A
@@ -47,7 +53,7 @@ def samples(
         details = part.details
         which = np.flatnonzero(chosen[details.step])
         if len(which):
-            yield from _shard_samples(path, part.table, details, which, selection.alpha)
+            yield from _shard_samples(path, part.table, details, which, selection.alpha, contrast)
         counted = counted + replace(part.report, usable=len(which), missing=int(chosen.sum()) - len(which))
     if on_report:
         on_report(counted)
@@ -142,25 +148,30 @@ def _with_marks(selected: np.ndarray, table: StepTable, marks: Marks) -> np.ndar
     return chosen
 
 
-def targets(details: Details, which: np.ndarray, alpha: float) -> list[tuple[list[int], list[float]]]:
-    """(token ids, weights) of the contrastive target at these details: `divergence.support`, many steps at once."""
+def targets(
+    details: Details, which: np.ndarray, alpha: float, contrast: bool = True
+) -> list[tuple[list[int], list[float]]]:
+    """(token ids, weights) of the target at these details: `divergence.support`, many steps at once."""
     log_e = torch.from_numpy(details.padded(details.expert_logprobs, which, -np.inf))  # (which, most candidates)
     log_a = torch.from_numpy(details.padded(details.amateur_logprobs, which, 0.0))
     keep = plausible(log_e, alpha).numpy()
-    weights = contrastive_target(log_e, log_a, alpha).numpy()[keep].tolist()
+    own = torch.softmax(torch.where(torch.from_numpy(keep), log_e, -torch.inf), -1)
+    weights = (contrastive_target(log_e, log_a, alpha) if contrast else own).numpy()[keep].tolist()
     ids = details.padded(details.ids, which, -1)[keep].tolist()
     bounds = [0, *np.cumsum(keep.sum(-1)).tolist()]
     return [(ids[start:end], weights[start:end]) for start, end in pairwise(bounds)]
 
 
-def _shard_samples(path: Path, table: StepTable, details: Details, which: np.ndarray, alpha: float) -> Iterator[Sample]:
+def _shard_samples(
+    path: Path, table: StepTable, details: Details, which: np.ndarray, alpha: float, contrast: bool
+) -> Iterator[Sample]:
     steps = details.step[which]
     texts = read_steps(path, ("response_ids",), ("question", "prompt_ids"))
     questions, prompts = texts.table["question"], texts.table["prompt_ids"]
     problem_ids, numbers = table.table["problem_id"], table.table["sample"]
     kls = table.values["kl"][steps].tolist()
     rows, indices, row = table.row[steps].tolist(), table.index[steps].tolist(), None
-    for n, (token_ids, weights) in enumerate(targets(details, which, alpha)):
+    for n, (token_ids, weights) in enumerate(targets(details, which, alpha, contrast)):
         if rows[n] != row:
             row = rows[n]
             question, prompt = questions[row].as_py(), prompts[row].as_py()
