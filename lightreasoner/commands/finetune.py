@@ -1,0 +1,141 @@
+"""The verbs finetune and merge: train an adapter on a dataset, and make a whole model of it."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from lightreasoner.commands.dataset import add_selection_options
+from lightreasoner.errors import UserError
+from lightreasoner.finetune_config import FinetuneConfig, as_json
+from lightreasoner.settings import Settings
+
+
+def add(verbs) -> None:
+    finetune = verbs.add_parser(
+        "finetune",
+        help="fine-tune the expert on a dataset with LoRA",
+        description="Defaults are the paper's. Run the same command again to resume.",
+    )
+    finetune.add_argument("--dataset", type=Path, required=True, metavar="DIR", help="the dataset's run folder")
+    finetune.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="where the adapter goes")
+    finetune.add_argument("--expert", metavar="REF", help="where the expert is now, if not where it was sampled")
+    for name, spec in FinetuneConfig.__dataclass_fields__.items():
+        kind = {"int": int, "float": float}.get(spec.type, str)
+        choices = spec.metadata["choices"] or None
+        default = ",".join(spec.default) if isinstance(spec.default, tuple) else spec.default
+        if name != "seed":  # the selection has one already: it serves for both
+            flag = "--" + name.replace("_", "-")
+            meta = None if choices else "N" if kind is int else "X" if kind is float else "NAMES"
+            finetune.add_argument(
+                flag,
+                type=kind,
+                default=default,
+                choices=choices,
+                metavar=meta,
+                help=f"{spec.metadata['says']} (default {default})",
+            )
+    add_selection_options(finetune)
+    finetune.set_defaults(run=run_finetune)
+
+    merge = verbs.add_parser("merge", help="merge a run's adapter into its base model, as one folder")
+    merge.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="the fine-tuning run")
+    merge.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the folder to write")
+    merge.set_defaults(run=run_merge)
+
+
+def config_of(options: argparse.Namespace) -> FinetuneConfig:
+    """Raises UserError for values out of bounds."""
+    given = {name: getattr(options, name) for name in FinetuneConfig.__dataclass_fields__}
+    given["seed"] = options.seed or 0
+    given["target_modules"] = tuple(part.strip() for part in options.target_modules.split(",") if part.strip())
+    return FinetuneConfig(**given)
+
+
+def run_finetune(options: argparse.Namespace, settings: Settings) -> None:
+    from lightreasoner.commands.dataset import selection_of
+    from lightreasoner.jobs.work import Stopping, working
+    from lightreasoner.runs import read_run
+    from lightreasoner.selectors import Selection
+
+    config = config_of(options)
+    selection = selection_of(options) or Selection()
+    dataset = read_run(options.dataset)
+    if dataset["kind"] != "dataset":
+        raise UserError(f"{options.dataset} is a {dataset['kind']} run, not a dataset; name a dataset's run folder.")
+    expert = options.expert or dataset["config"].get("expert")
+    if not expert:
+        raise UserError("This dataset was imported and names no expert; say which model to train with --expert.")
+
+    title = f"Fine-tune on {options.dataset.name} ({config.method})"
+    with working(options.run_dir, "finetune", settings, title=title) as work:
+        tuned = train(options.run_dir, options.dataset, dataset, str(expert), config, selection, settings, work)
+        if tuned.stopped:
+            raise Stopping(keep=True)
+
+
+def train(folder: Path, dataset_dir: Path, dataset: dict, expert: str, config, selection, settings, work):
+    """The whole of a fine-tuning run, inside `working`: from the dataset to the saved adapter and its card."""
+    from dataclasses import asdict
+
+    from lightreasoner.adapters import save_adapter
+    from lightreasoner.cards import adapter_card
+    from lightreasoner.finetuning import finetune
+    from lightreasoner.lessons import count, hold_out
+    from lightreasoner.loading import load_model
+    from lightreasoner.runs import add_to_run, begin_run, versions
+    from lightreasoner.teaching import load_lessons, save_lessons, teach
+
+    work.status("Loading the expert")
+    loaded = load_model(expert, settings, work.status)
+    sampled_with = dataset["about"].get("fingerprints", {}).get("expert")
+    if sampled_with and sampled_with != loaded.fingerprint:
+        raise UserError(
+            f"The dataset {dataset_dir.name} was sampled from another expert than {expert}: their fingerprints differ. "
+            "Its steps say nothing about this model; sample anew with it."
+        )
+    chosen = asdict(selection)
+    about = {
+        "expert": expert,
+        "dataset": {"sampled from": expert, "problems": dataset["config"].get("problems")},
+        "versions": versions(),
+        "device": str(loaded.device),
+        "dtype": str(loaded.dtype).removeprefix("torch."),
+        "fingerprints": {"expert": loaded.fingerprint},
+    }
+    begun = begin_run(folder, "finetune", {"dataset": str(dataset_dir)} | chosen | as_json(config), about)
+    work.status("Reading the dataset")
+    lessons = load_lessons(folder)
+    if lessons is None:
+        lessons, report = teach(dataset_dir, config.method, selection, loaded)
+        save_lessons(lessons, folder)
+        work.event("dataset", **asdict(report))
+    learned, held = hold_out(lessons, config.held_out, config.seed)
+    samples, tokens = count(lessons), sum(lesson.length() for lesson in lessons)
+    work.event("lessons", samples=samples, trajectories=len(lessons), held_out=len(held), tokens=tokens)
+
+    began = time.monotonic()
+    tuned = finetune(folder, config, loaded, learned, held, work)
+    result = {
+        "updates": tuned.updates,
+        "samples seen": tuned.updates * config.samples_per_update,
+        "samples": samples,
+        "trajectories": len(lessons),
+        "train loss": tuned.train_loss,
+        "held-out loss": tuned.measured.get("held_out_loss"),
+        "drift": tuned.measured.get("drift"),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    work.status("Saving the adapter")
+    save_adapter(tuned.model, folder / "adapter", adapter_card(begun, result))
+    add_to_run(folder, result=result)
+    work.result(**result)
+    return tuned
+
+
+def run_merge(options: argparse.Namespace, settings: Settings) -> None:
+    from lightreasoner.merging import merge_run
+
+    merge_run(options.run_dir, options.out, settings)
+    print(f"The merged model is in {options.out}")

@@ -1,0 +1,39 @@
+"""From a fine-tuning run to a model of its own: the adapter merged into its base, loadable by plain transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import peft
+
+from lightreasoner.adapters import save_merged
+from lightreasoner.cards import adapter_card
+from lightreasoner.errors import UserError
+from lightreasoner.loading import load_model
+from lightreasoner.runs import read_run
+from lightreasoner.settings import Settings
+
+
+def adapter_folder(run_dir: Path) -> Path:
+    """The adapter of a fine-tuning run. Raises UserError when there is none (yet)."""
+    record = read_run(run_dir)
+    if record["kind"] != "finetune":
+        raise UserError(f"{run_dir} is a {record['kind']} run and has no adapter; name a fine-tuning run.")
+    folder = Path(run_dir) / "adapter"
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise UserError(f"{run_dir} has no adapter yet; let its job end, or stop it and keep what it has.")
+    return folder
+
+
+def merge_run(run_dir: Path, out: Path, settings: Settings) -> None:
+    """Write base and adapter as one model folder. Raises UserError."""
+    adapter, record = adapter_folder(run_dir), read_run(run_dir)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is there already; name a new folder for the merged model.")
+    loaded = load_model(record["about"]["expert"], settings)
+    if loaded.fingerprint != record["about"]["fingerprints"]["expert"]:
+        raise UserError(
+            f"{loaded.ref} is not the model that was fine-tuned: it has changed since. Bring back the old one to merge."
+        )
+    model = peft.PeftModel.from_pretrained(loaded.model.float(), adapter)
+    save_merged(model, loaded.tokenizer, out, adapter_card(record, record.get("result", {}), merged=True))

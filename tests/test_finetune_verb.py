@@ -1,0 +1,149 @@
+"""The verbs finetune and merge, from a dataset to a model that plain transformers loads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from lightreasoner.cli import main
+from lightreasoner.runs import read_run
+from lightreasoner.teaching import load_lessons
+from tests.tiny import IDS, save_tiny
+from tests.tiny_dataset import make_dataset
+
+FAST = ["--max-steps", "6", "--save-every", "3", "--evaluate-every", "3", "--learning-rate", "0.05"]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.setenv("LIGHTREASONER_WORKSPACE", str(tmp_path / "workspace"))
+    monkeypatch.setenv("LIGHTREASONER_DEVICE", "cpu")
+    monkeypatch.setenv("LIGHTREASONER_DTYPE", "float32")
+    make_dataset(tmp_path / "data", tokens=True, beta_floor=0)
+    return tmp_path / "data"
+
+
+def finetune(dataset: Path, run: Path, *options: str) -> int:
+    return main(["finetune", "--dataset", str(dataset), "--run-dir", str(run), *FAST, *options])
+
+
+def events(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("method", ["lightreasoner", "no-contrast", "all-steps", "random-steps"])
+def test_from_a_dataset_to_an_adapter(dataset, tmp_path, method):
+    run = tmp_path / "run"
+    assert finetune(dataset, run, "--method", method) == 0
+    record, end = read_run(run), events(run)[-1]
+    assert record["kind"] == "finetune"
+    assert record["config"]["method"] == method
+    assert end["kind"] == "end"
+    assert end["state"] == "succeeded"
+    assert record["result"]["updates"] == end["result"]["updates"] == 6
+    card = (run / "adapter/README.md").read_text()
+    assert card.startswith("---\nbase_model: ")
+    assert "| learning rate | 0.05 |" in card
+    assert "| held-out loss |" in card
+
+
+def test_methods_learn_what_they_say(dataset, tmp_path):
+    """Same trajectories; other steps, or other targets on the same steps."""
+    learned = {}
+    for method in ("lightreasoner", "no-contrast", "all-steps", "random-steps"):
+        finetune(dataset, tmp_path / method, "--method", method)
+        told = load_lessons(tmp_path / method)
+        learned[method] = [
+            (tuple(x.ids[:13]), t.step, tuple(t.token_ids), tuple(t.weights)) for x in told for t in x.targets
+        ]
+    steps = {method: {(ids, step) for ids, step, _, _ in found} for method, found in learned.items()}
+    assert len(learned["lightreasoner"]) == len(learned["random-steps"]), "equal budget"
+    assert len(learned["no-contrast"]) == len(learned["lightreasoner"]) < len(learned["all-steps"])
+    assert [t[1:3] for t in learned["no-contrast"]] == [t[1:3] for t in learned["lightreasoner"]]
+    assert [t[3] for t in learned["no-contrast"]] != [t[3] for t in learned["lightreasoner"]]
+    assert steps["random-steps"] != steps["lightreasoner"]
+    for found in learned.values():
+        assert all(sum(weights) == pytest.approx(1, abs=1e-5) for *_, weights in found)
+
+
+def test_sft_learns_right_answers_whole(tmp_path, dataset):
+    make_dataset(tmp_path / "told", tokens=True, answer="7")  # one response in three says 7
+    assert finetune(tmp_path / "told", tmp_path / "run", "--method", "sft") == 0
+    lessons = load_lessons(tmp_path / "run")
+    assert len(lessons) == 2
+    for lesson in lessons:
+        response = [target.token_ids[0] for target in lesson.targets]
+        assert [target.step for target in lesson.targets] == list(range(len(response)))
+        assert lesson.ids[lesson.prompt_length :] == response[:-1]
+        assert response[-1] == 2, "it learns to end its turn"
+
+
+def test_again_is_a_resume_and_other_settings_are_refused(dataset, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert finetune(dataset, run) == 0
+    assert finetune(dataset, run) == 0
+    assert finetune(dataset, run, "--rank", "4") == 2
+    assert "rank was 8, now 4" in capsys.readouterr().err
+
+
+def test_the_merged_model_is_the_adapted_one(dataset, tmp_path, capsys):
+    finetune(dataset, tmp_path / "run")
+    assert main(["merge", "--run-dir", str(tmp_path / "run"), "--out", str(tmp_path / "merged")]) == 0
+    import peft
+
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "expert")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    with torch.inference_mode():
+        plain = base(input_ids=IDS).logits
+        expected = peft.PeftModel.from_pretrained(base, tmp_path / "run/adapter").eval()(input_ids=IDS).logits
+        torch.testing.assert_close(merged(input_ids=IDS).logits, expected, rtol=0, atol=1e-4)
+        assert (expected - plain).abs().max() > 0.01
+    assert main(["merge", "--run-dir", str(tmp_path / "run"), "--out", str(tmp_path / "merged")]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_a_dataset_from_another_expert_is_refused(dataset, tmp_path, capsys):
+    record = json.loads((dataset / "run.json").read_text())
+    record["about"]["fingerprints"] = {"expert": "another"}
+    (dataset / "run.json").write_text(json.dumps(record))
+    assert finetune(dataset, tmp_path / "run") == 2
+    assert "sampled from another expert" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--beta", "900"], "Nothing is selected"),
+        (["--rank", "64"], "Rank 64 is beyond v_proj"),
+        (["--rank", "0"], "rank is 0"),
+        (["--learning-rate", "nan"], "learning_rate is nan"),
+        (["--target-modules", "c_attn"], "no linear layers called c_attn"),
+        (["--selector", "magic"], "There is no selector"),
+        (["--method", "sft"], "no known answers"),
+        (["--expert", "./nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_are_one_sentence(dataset, tmp_path, capsys, options, sentence):
+    assert finetune(dataset, tmp_path / "run", *options) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert sentence in said
+    assert not (tmp_path / "run/adapter").exists()
+
+
+def test_details_that_were_not_stored_are_asked_for(dataset, tmp_path, capsys):
+    make_dataset(tmp_path / "floored", tokens=True)
+    assert finetune(tmp_path / "floored", tmp_path / "run", "--method", "all-steps") == 2
+    assert "sample again with --beta-floor 0" in capsys.readouterr().err
+
+
+def test_what_is_no_dataset(dataset, tmp_path, capsys):
+    save_tiny(tmp_path / "model", 1)
+    assert finetune(tmp_path / "model", tmp_path / "run") == 2
+    assert "is not a run folder" in capsys.readouterr().err
+    finetune(dataset, tmp_path / "run")
+    assert finetune(tmp_path / "run", tmp_path / "other") == 2
+    assert "is a finetune run, not a dataset" in capsys.readouterr().err
