@@ -1,0 +1,152 @@
+"""One model reading many sequences side by side, and how many fit.
+
+Sequences are padded on the left of whatever is read at once, so rows may grow by different numbers of tokens: a padding
+column is masked for ever and takes no position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from lightreasoner.devices import free_bytes
+from lightreasoner.loading import LoadedModel
+
+ROOM = 64  # columns that a cache grows by at once
+PREFILL_TOKENS = 8_192  # read at once, over all rows: what lies between two layers need not be larger
+LARGEST = {"cpu": 32}  # rows; on a CPU more are no faster: the arithmetic is the bottleneck, and caches get cold
+LARGEST_ON_GPU = 256
+
+
+class RoomyLayer(DynamicLayer):
+    """Keys and values (rows, heads, columns, width) with room to grow: DynamicLayer copies all of it at each token."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._room: list[torch.Tensor] | None = None
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        new = (key_states, value_states)
+        used = self.get_seq_length()
+        total = used + key_states.shape[-2]
+        if self._room is None or self._room[0].shape[-2] < total:
+            larger = [x.new_empty(*x.shape[:2], total + ROOM, x.shape[-1]) for x in new]
+            if used:
+                for buffer, old in zip(larger, (self.keys, self.values), strict=True):
+                    buffer[..., :used, :] = old
+            self._room = larger
+        for buffer, states in zip(self._room, new, strict=True):
+            buffer[..., used:total, :] = states
+        self._show(total)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        if self._room is not None:
+            columns = self.get_seq_length()
+            self._room = [buffer.index_select(0, indices) for buffer in self._room]
+            self._show(columns)
+
+    def _show(self, columns: int) -> None:
+        self.keys, self.values = (buffer[..., :columns, :] for buffer in self._room)
+
+
+def roomy_cache(config) -> DynamicCache:
+    """The cache that a model of this configuration needs; its full-attention layers grow without copying."""
+    cache = DynamicCache(config=config)
+    cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    if cache.layer_class_to_replicate is DynamicLayer:
+        cache.layer_class_to_replicate = RoomyLayer
+    return cache
+
+
+class BatchReader:
+    """One model at its place in each of several sequences, which may end apart."""
+
+    def __init__(self, loaded: LoadedModel, rows: int):
+        self.loaded = loaded
+        self.cache = roomy_cache(loaded.model.config)
+        self._mask = torch.zeros(rows, 0, dtype=torch.long, device=loaded.device)  # (rows, columns) 1: a real token
+        self._length = torch.zeros(rows, 1, dtype=torch.long, device=loaded.device)  # (rows, 1) real tokens so far
+
+    def read(self, sequences: list[list[int]], keep: int) -> torch.Tensor:
+        """Read each row's next tokens; the logits (rows, keep, vocabulary rows) after the last `keep` columns.
+
+        Rows may have different numbers of tokens: they end in the same column.
+        """
+        width = max(map(len, sequences))
+        ids = torch.zeros(len(sequences), width, dtype=torch.long)
+        real = torch.zeros_like(ids)
+        for row, sequence in enumerate(sequences):
+            if sequence:
+                ids[row, width - len(sequence) :] = torch.tensor(sequence)
+                real[row, width - len(sequence) :] = 1
+        return self._forward(ids.to(self.loaded.device), real.to(self.loaded.device), keep)
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Read one token (rows,) a row; the logits (rows, vocabulary rows) after it."""
+        return self._forward(tokens.unsqueeze(1), torch.ones_like(tokens).unsqueeze(1), keep=1)[:, 0]
+
+    def skim(self, sequences: list[list[int]]) -> None:
+        """Read without wanting logits, in pieces."""
+        width = max(map(len, sequences))
+        if not width:
+            return
+        piece = max(1, PREFILL_TOKENS // len(sequences))
+        for end in range(width - (width - 1) // piece * piece, width + 1, piece):
+            start = max(0, end - piece)
+            # counted from the right, where the rows end together
+            cut = [s[max(0, len(s) - width + start) : max(0, len(s) - width + end)] for s in sequences]
+            self.read(cut, keep=0)
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Go on with these rows only, in this order."""
+        for layer in self.cache.layers:
+            select = getattr(layer, "batch_select_indices", None) or layer.reorder_cache
+            select(rows)
+        self._mask, self._length = self._mask[rows], self._length[rows]
+
+    @torch.inference_mode()
+    def _forward(self, ids: torch.Tensor, real: torch.Tensor, keep: int) -> torch.Tensor:
+        self._mask = torch.cat([self._mask, real], 1)
+        positions = (self._length + real.cumsum(1) - 1).clamp_min_(0)
+        self._length = self._length + real.sum(1, keepdim=True)
+        output = self.loaded.model(
+            input_ids=ids,
+            attention_mask=self._mask,
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=max(keep, 1),
+        )
+        return output.logits if keep else output.logits[:, :0]
+
+
+def cache_bytes(loaded: LoadedModel) -> int:
+    """What one token takes in the key-value cache."""
+    config = loaded.model.config.get_text_config()
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kept = getattr(config, "num_key_value_heads", None) or heads
+    return 2 * config.num_hidden_layers * kept * width * loaded.dtype.itemsize
+
+
+def fitting_rows(models: Iterable[LoadedModel], tokens: int, steps: int) -> int:
+    """How many rows of `tokens` tokens, prompt and response, to read at once, with `steps` steps scored together.
+
+    A power of two; from half of the memory that is free now, and from what is fast.
+    """
+    models = list({id(loaded): loaded for loaded in models}.values())
+    device = models[0].device
+    per_row = 0
+    for loaded in models:
+        vocabulary = loaded.model.get_output_embeddings().weight.shape[0]
+        # the logits as they come out, beside one another, and picked from
+        per_row += tokens * cache_bytes(loaded) + 3 * steps * vocabulary * loaded.dtype.itemsize
+    largest = LARGEST.get(device.type, LARGEST_ON_GPU)
+    fits = int(free_bytes(device) // 2 // max(per_row, 1))
+    return 1 << (max(1, min(largest, fits)).bit_length() - 1)
