@@ -36,9 +36,11 @@ class FinetuneConfig:
     schedule: str = _setting("linear", "how the learning rate falls", choices=("linear", "cosine", "constant"))
     warmup: int = _setting(0, "updates until the learning rate is reached", 0, 100_000)
     weight_decay: float = _setting(0.0, "AdamW weight decay", 0, 1)
-    samples_per_update: int = _setting(16, "samples an update", 1, 4096)
+    samples_per_update: int = _setting(16, "samples an update, as nearly as whole groups allow", 1, 4096)
     max_steps: int = _setting(1000, "updates", 1, 1_000_000)
-    group: int = _setting(16, "samples taken together from a trajectory in an update", 1, 4096)
+    group: int = _setting(
+        64, "most samples taken together from a trajectory: more is faster, fewer mix better", 1, 4096
+    )
     held_out: float = _setting(0.05, "share of the trajectories kept aside to measure on", 0, 0.5)
     evaluate_every: int = _setting(50, "updates between two measurements on what was kept aside", 1, 1_000_000)
     save_every: int = _setting(100, "updates between two checkpoints", 1, 1_000_000)

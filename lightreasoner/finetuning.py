@@ -26,6 +26,7 @@ class Tuned:
 
     model: Any
     updates: int
+    samples: int  # learned from, repeats counted
     stopped: bool
     measured: dict[str, float]  # the last held_out_loss and drift
     train_loss: float  # nats, mean over the updates of this process
@@ -85,7 +86,7 @@ def finetune(
     done = trainer.state.global_step
     if stops and done % config.evaluate_every:
         measure(done)
-    return Tuned(model.eval(), done, bool(stops), measured, output.training_loss)
+    return Tuned(model.eval(), done, updates.samples(done), bool(stops), measured, output.training_loss)
 
 
 def _arguments(folder: Path, config: FinetuneConfig, loaded: LoadedModel) -> TrainingArguments:

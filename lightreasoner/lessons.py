@@ -1,7 +1,7 @@
 """Training samples as lessons: grouped by trajectory, a part kept aside, and mixed into updates.
 
-An update is counted in samples, as in the paper. What one update mixes is a choice between speed and variety: with
-`group` samples taken together from a trajectory, 16 samples cost 16 / group forwards. The whole order is a function of
+An update is counted in samples, as in the paper. What one update mixes is a choice between speed and variety: samples
+taken together from one trajectory cost one forward, from many trajectories one each. The whole order is a function of
 the seed, so that a resumed run goes on with the very data that an undisturbed one would have seen.
 """
 
@@ -66,51 +66,72 @@ def hold_out(lessons: list[Lesson], share: float, seed: int) -> tuple[list[Lesso
 
 
 class Updates:
-    """Which samples each update learns: `updates[n]` gives its lessons, `size` samples in all.
+    """Which samples each update learns: `updates[n]` gives its lessons.
 
     A pass over the data (an epoch) takes every sample once: each trajectory's samples are dealt at random into groups
-    of at most `group`, and the groups shuffled. Updates run on across the ends of passes. Picklable and cheap to open
-    anywhere, so resuming at update n reads nothing before it.
+    of at most `group`, and the groups shuffled. Groups are never cut, since a cut costs a forward more; so an update
+    has about `size` samples, and so many that after n updates as nearly n · size were seen as whole groups allow.
+    Updates run on across the ends of passes.
     """
 
     def __init__(self, lessons: list[Lesson], updates: int, size: int, group: int, seed: int):
-        self._lessons, self._updates, self._size, self._group, self._seed = lessons, updates, size, group, seed
-        self._samples = count(lessons)
-        self._orders: dict[int, np.ndarray] = {}
+        self._lessons, self._group, self._seed = lessons, group, seed
+        self._orders: dict[int, list[tuple[int, np.ndarray]]] = {}
+        #: first group of each update, and samples before it, both counted through all passes
+        self._starts, self._seen = self._cut(updates, size)
+
+    def _cut(self, updates: int, size: int) -> tuple[list[int], list[int]]:
+        starts, seen, groups, samples = [0], [0], 0, 0
+        while len(starts) <= updates:
+            for _, targets in self._order(groups // self._groups_a_pass()):
+                before, groups, samples = samples, groups + 1, samples + len(targets)
+                goal = size * len(starts)
+                # The last group that came may have gone too far; then the update before ends without it, unless empty.
+                if samples >= goal:
+                    without = groups - 1 > starts[-1] and goal - before < samples - goal
+                    starts.append(groups - 1 if without else groups)
+                    seen.append(before if without else samples)
+                    if len(starts) > updates:
+                        break
+        return starts, seen
 
     def __len__(self) -> int:
-        return self._updates
+        return len(self._starts) - 1
+
+    def samples(self, updates: int) -> int:
+        """Samples seen after so many updates."""
+        return self._seen[updates]
 
     def passes(self, updates: int) -> float:
-        """How often this many updates go through the data."""
-        return updates * self._size / self._samples
+        """How often so many updates go through the data."""
+        return self._seen[updates] / count(self._lessons)
 
     def __getitem__(self, update: int) -> list[Lesson]:
-        if not 0 <= update < self._updates:
+        if not 0 <= update < len(self):
             raise IndexError(update)
-        places = range(update * self._size, (update + 1) * self._size)
         taken: dict[tuple[int, int], list[int]] = {}  # (pass, lesson) → targets: a pass's end may fall inside
-        for place in places:
-            epoch, offset = divmod(place, self._samples)
-            lesson, target = self._order(epoch)[offset].tolist()
-            taken.setdefault((epoch, lesson), []).append(target)
+        for place in range(self._starts[update], self._starts[update + 1]):
+            epoch, offset = divmod(place, self._groups_a_pass())
+            lesson, targets = self._order(epoch)[offset]
+            taken.setdefault((epoch, lesson), []).extend(targets.tolist())
         return [self._part(lesson, targets) for (_, lesson), targets in taken.items()]
 
     def _part(self, lesson: int, targets: list[int]) -> Lesson:
         whole = self._lessons[lesson]
         return replace(whole, targets=tuple(whole.targets[n] for n in sorted(targets)))
 
-    def _order(self, epoch: int) -> np.ndarray:
-        """(samples, 2): lesson and target, in the order of one pass."""
+    def _groups_a_pass(self) -> int:
+        return sum(-(-len(lesson.targets) // self._group) for lesson in self._lessons)
+
+    def _order(self, epoch: int) -> list[tuple[int, np.ndarray]]:
+        """The groups of one pass: (lesson, its targets)."""
         if epoch not in self._orders:
             rng = np.random.default_rng([self._seed, 2, epoch])
             groups = []
             for n, lesson in enumerate(self._lessons):
                 dealt = rng.permutation(len(lesson.targets))
-                for start in range(0, len(dealt), self._group):
-                    targets = dealt[start : start + self._group]
-                    groups.append(np.stack([np.full(len(targets), n), targets], -1))
-            shuffled = [groups[n] for n in rng.permutation(len(groups))]
-            self._orders = {epoch - 1: self._orders.get(epoch - 1)} if epoch - 1 in self._orders else {}
-            self._orders[epoch] = np.concatenate(shuffled)
+                groups += [(n, dealt[start : start + self._group]) for start in range(0, len(dealt), self._group)]
+            if len(self._orders) > 1:  # an update touches two passes at most
+                self._orders.pop(min(self._orders))
+            self._orders[epoch] = [groups[n] for n in rng.permutation(len(groups))]
         return self._orders[epoch]

@@ -57,11 +57,29 @@ def test_what_is_kept_aside_is_whole_trajectories():
 @pytest.mark.parametrize("group", [1, 3, 16])
 def test_each_pass_takes_every_sample_once(group):
     told = lessons(5, 1, 9, 2, 30)
-    updates = Updates(told, updates=47, size=4, group=group, seed=1)  # 188 samples are four passes of 47
-    seen = Counter(name for n in range(len(updates)) for name in names(updates[n]))
-    assert seen == dict.fromkeys(names(told), 4)
-    assert all(count(updates[n]) == 4 for n in range(len(updates)))
-    assert updates.passes(47) == 4
+    updates = Updates(told, updates=60, size=4, group=group, seed=1)
+    stream = [name for n in range(len(updates)) for name in names(updates[n])]
+    assert len(stream) == updates.samples(60)
+    assert updates.passes(60) == updates.samples(60) / 47
+    passes = len(stream) // 47
+    assert passes >= 4
+    for epoch in range(passes):  # whole groups of a pass may come in any order, but none of the next before its end
+        seen = Counter(stream[: 47 * (epoch + 1)])
+        assert set(seen) == set(names(told))
+        assert max(seen.values()) <= epoch + 2
+
+
+def test_an_update_has_about_its_size_and_never_drifts_from_it():
+    """11 steps a trajectory and 16 samples an update: 11, 22, 11, 22 …; no group is cut, none is empty."""
+    told = lessons(*[11] * 40)
+    updates = Updates(told, updates=100, size=16, group=100, seed=0)
+    sizes = [count(updates[n]) for n in range(100)]
+    assert set(sizes) == {11, 22}
+    assert all(abs(updates.samples(n) - 16 * n) <= 11 for n in range(101))
+    large = Updates(lessons(*[20] * 40), updates=50, size=16, group=100, seed=0)
+    assert {count(large[n]) for n in range(50)} == {20}, "at least one group, even if it is too much"
+    exact = Updates(told, updates=100, size=16, group=1, seed=0)
+    assert {count(exact[n]) for n in range(100)} == {16}, "as in the paper"
 
 
 def test_any_update_can_be_opened_first():
@@ -71,10 +89,11 @@ def test_any_update_can_be_opened_first():
     jumping = Updates(told, 40, 4, 3, seed=1)
     assert [names(jumping[n]) for n in reversed(range(40))] == forward[::-1]
     assert forward != [names(Updates(told, 40, 4, 3, seed=2)[n]) for n in range(40)]
+    assert forward[:20] == [names(Updates(told, 20, 4, 3, seed=1)[n]) for n in range(20)], "a longer run begins alike"
 
 
 def test_a_group_is_read_together():
-    """16 samples in groups of 16 from long trajectories cost one or two forwards, in groups of one about sixteen."""
+    """16 samples from trajectories of 40 cost one or two forwards in groups of 16, about sixteen in groups of one."""
     told = lessons(*[40] * 50)
     reads = {g: sum(len(x) for x in (Updates(told, 50, 16, g, 0)[n] for n in range(50))) / 50 for g in (1, 4, 16)}
     assert reads[16] < 2.2 < 3.5 < reads[4] < 5.5 < 13 < reads[1] <= 16

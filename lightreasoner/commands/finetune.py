@@ -119,7 +119,7 @@ def train(folder: Path, dataset_dir: Path, dataset: dict, expert: str, config, s
     tuned = finetune(folder, config, loaded, learned, held, work)
     result = {
         "updates": tuned.updates,
-        "samples seen": tuned.updates * config.samples_per_update,
+        "samples seen": tuned.samples,
         "samples": samples,
         "trajectories": len(lessons),
         "train loss": tuned.train_loss,
