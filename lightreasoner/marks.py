@@ -37,7 +37,7 @@ class Marks:
 
 def load_marks(folder: Path) -> Marks:
     """The marks of the dataset in this folder; none where there is no file. Raises UserError for a damaged file."""
-    return Marks(MappingProxyType(_read(_path(folder))))
+    return Marks(MappingProxyType(_read(marks_path(folder))))
 
 
 def set_mark(folder: Path, key: Key, kind: Kind | None) -> Marks:
@@ -48,10 +48,10 @@ def set_mark(folder: Path, key: Key, kind: Kind | None) -> Marks:
     """
     if kind is not None and kind not in KINDS:
         raise UserError(f"There is no mark {str(kind)[:20]!r}; use keep, drop or pin, or none to take it away.")
-    key = _checked(key)
+    key = checked_key(key)
     if not folder.is_dir():
         raise UserError(f"There is no dataset in {folder}; it was deleted or moved.")
-    path = _path(folder)
+    path = marks_path(folder)
     with FileLock(folder / ".marks.lock"):
         marks = _read(path)
         if kind is None:
@@ -66,11 +66,11 @@ def set_mark(folder: Path, key: Key, kind: Kind | None) -> Marks:
     return Marks(MappingProxyType(marks))
 
 
-def _path(folder: Path) -> Path:
+def marks_path(folder: Path) -> Path:
     return folder / "marks.json"
 
 
-def _checked(key: object) -> Key:
+def checked_key(key: object) -> Key:
     """Raises UserError unless the key is what names a step."""
     ok = isinstance(key, tuple | list) and len(key) == 3 and isinstance(key[0], str) and 0 < len(key[0]) <= 500
     if not ok or not all(isinstance(x, int) and not isinstance(x, bool) and 0 <= x < 2**31 for x in key[1:]):
@@ -83,7 +83,7 @@ def _read(path: Path) -> dict[Key, Kind]:
         document = json.loads(path.read_text(encoding="utf-8"))
         if document["format"] != "lightreasoner-marks" or document["version"] != 1:
             raise ValueError
-        marks = {_checked(entry[:3]): entry[3] for entry in document["marks"]}
+        marks = {checked_key(entry[:3]): entry[3] for entry in document["marks"]}
         if not set(marks.values()) <= set(KINDS):
             raise ValueError
         return marks

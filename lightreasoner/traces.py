@@ -77,7 +77,7 @@ def describe_pair(pair: Pair) -> dict:
     return about | {"device": str(pair.expert.device), "dtype": str(pair.expert.dtype).removeprefix("torch.")}
 
 
-def _number(x: float | int | bool | None) -> float | int | bool | None:
+def json_number(x: float | int | bool | None) -> float | int | bool | None:
     if isinstance(x, float):
         return float(f"{x:.7g}") if math.isfinite(x) else None  # seven digits are all that fp32 has
     return x
@@ -85,12 +85,12 @@ def _number(x: float | int | bool | None) -> float | int | bool | None:
 
 def step_line(step: Step) -> list:
     """The step as the page's stream carries it: [text, token id, *MEASURES]."""
-    return [step.text, step.token_id, *(_number(getattr(step.score, name)) for name in MEASURES)]
+    return [step.text, step.token_id, *(json_number(getattr(step.score, name)) for name in MEASURES)]
 
 
 def _support_json(support: tuple) -> dict:
     names = ("ids", "expert_logprobs", "amateur_logprobs", "weights")
-    return {name: [_number(x) for x in column] for name, column in zip(names, support, strict=True)}
+    return {name: [json_number(x) for x in column] for name, column in zip(names, support, strict=True)}
 
 
 def step_json(step: Step, alpha: float = DEFAULT_ALPHA, beta: float = DEFAULT_BETA) -> dict:
@@ -101,13 +101,13 @@ def step_json(step: Step, alpha: float = DEFAULT_ALPHA, beta: float = DEFAULT_BE
         "index": step.index,
         "token_id": step.token_id,
         "text": step.text,
-        **{name: _number(getattr(score, name)) for name in MEASURES},
+        **{name: json_number(getattr(score, name)) for name in MEASURES},
         "selected": score.kl > beta,
         "support": _support_json(score.support(alpha)),
         "candidates": {
             "ids": list(score.ids),
-            "expert_logprobs": [_number(x) for x in score.expert_logprobs],
-            "amateur_logprobs": [_number(x) for x in score.amateur_logprobs],
+            "expert_logprobs": [json_number(x) for x in score.expert_logprobs],
+            "amateur_logprobs": [json_number(x) for x in score.amateur_logprobs],
         },
     }
 
@@ -138,12 +138,17 @@ def trace_json(trace: Trace, alpha: float = DEFAULT_ALPHA, beta: float = DEFAULT
 
 
 def reweigh(record: dict, alpha: float, beta: float) -> dict:
-    """A trace's JSON at another α and β: no model is needed, the candidates are all there."""
+    """A trace's JSON at another α and β: no model is needed, the candidates are all there.
+
+    A step of a dataset whose details were not stored has None for `candidates`, and so for `support`.
+    """
 
     def at(step: dict) -> dict:
         kept = step["candidates"]
-        logs = ([-math.inf if x is None else x for x in kept[f"{who}_logprobs"]] for who in ("expert", "amateur"))
         selected = step["kl"] is None or step["kl"] > beta
+        if kept is None:
+            return step | {"selected": selected, "support": None}
+        logs = ([-math.inf if x is None else x for x in kept[f"{who}_logprobs"]] for who in ("expert", "amateur"))
         return step | {"selected": selected, "support": _support_json(support(kept["ids"], *logs, alpha))}
 
     return record | {"alpha": alpha, "beta": beta, "steps": [at(step) for step in record["steps"]]}

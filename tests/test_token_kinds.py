@@ -1,0 +1,29 @@
+"""Kinds of tokens, by their texts."""
+
+from __future__ import annotations
+
+import pytest
+
+from lightreasoner.token_kinds import KINDS, NAMES, kind_of
+
+TEXTS = {
+    "number": ["7", " 12", "3.5", "1,000", ".5", "½", "٣"],
+    "operator": ["+", " -", "−", "=", "×", "/", "<=", " % ", "**"],
+    "word": ["the", " Answer", "don't", "ü", "数", "-step", "n"],
+    "space": [" ", "\n", "\n\n", "\t "],
+    "punctuation": [".", ",", " (", "?", '"', "\\", "$", ":\n", "..."],
+    "other": ["", "x2", "\\frac", "\\xe2\\x80", "😀", "€5", "2nd"],
+}
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_each_kind(kind):
+    assert {text: kind_of(text) for text in TEXTS[kind]} == dict.fromkeys(TEXTS[kind], kind)
+
+
+def test_control_tokens_end_a_turn_whatever_their_text():
+    assert kind_of("<|im_end|>", special=True) == kind_of(".", special=True) == "end"
+
+
+def test_the_table_names_each_once():
+    assert len(set(NAMES)) == 7 and {*TEXTS, "end"} == set(NAMES) and all(k.title and k.says for k in KINDS)
