@@ -10,8 +10,8 @@ function mountGlance(element, server) {
     const now = seen.running, words = [];
     if (now) {
       words.push(now.state === 'stopping' ? '1 job stopping' : now.waiting_for ? '1 job waiting' : '1 job running');
-      if (Number.isFinite(now.fraction) && now.fraction !== null) words.push(share(now.fraction));
-      if (Number.isFinite(now.eta) && now.eta !== null) words.push(duration(now.eta) + ' left');
+      if (Number.isFinite(now.fraction)) words.push(share(now.fraction));
+      if (now.eta >= 1) words.push(remaining(now.eta));
     }
     if (seen.queued) words.push(seen.queued + ' queued');
     const text = words.join(' \u00b7 ');

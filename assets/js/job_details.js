@@ -48,7 +48,7 @@ function createJobDetails(id, doing) {
     if (target) { set(link, target[0]); link.setAttribute('href', target[1]); }
     const rows = [['Queued', job.created && timeNode(job.created)], ['Started', job.started && timeNode(job.started)], ['Ended', job.ended && timeNode(job.ended)],
       ['Attempt', job.attempt > 1 && String(job.attempt)]];
-    for (const [name, value] of Object.entries({ ...job.numbers, ...job.result })) if (typeof value !== 'object') rows.push([label(name), figure(value)]);
+    for (const [name, value] of Object.entries({ ...job.numbers, ...job.result })) if (typeof value !== 'object') rows.push([label(name), figure(value, name)]);
     const shown = rows.filter(([, value]) => value), key = JSON.stringify(shown.map(([name, value]) => [name, value.textContent || value]));
     if (facts.dataset.key !== key) {
       facts.dataset.key = key;

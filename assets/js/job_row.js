@@ -64,28 +64,29 @@ function createJobRow(id, { toggle, act }) {
     set(counted, known(job.done) && job.state !== 'queued' ? figure(job.done) + (known(job.total) ? ' of ' + figure(job.total) : '') : '');
     set(rate, going ? pace(job.rate) : '');
     const took = known(job.elapsed) ? duration(job.elapsed) : '';
-    set(left, going ? (known(job.eta) && job.state === 'running' ? duration(job.eta) + ' left' : '') : took && job.ended ? 'took ' + took : '');
+    set(left, going ? (job.eta >= 1 && job.state === 'running' ? remaining(job.eta) : '') : took && job.ended ? 'took ' + took : '');
     if (going) set(when, took ? took + ' so far' : '');
     else if (job.ended || job.created) { if (when.dataset.at !== String(job.ended || job.created)) when.replaceChildren(job.ended ? '' : 'queued ', timeNode(job.ended || job.created)); }
     when.dataset.at = going ? '' : String(job.ended || job.created);
   }
-  // Open or closed; an open one has details, which are asked for with every look.
+  // Open or closed; an open one has details, which come with every answer.
   function open(on) {
     if (on === !body.hidden) return;
     body.hidden = !on;
     button.setAttribute('aria-expanded', String(on));
     node.classList.toggle('lr-opened', on);
-    if (on && !details) { details = createJobDetails(id, doing); body.append(details.node); }
+    details = on ? createJobDetails(id, doing) : null;
+    body.replaceChildren(...(on ? [details.node] : []));
   }
   async function doing(action) {
     pending = ACTIONS[action].doing;
     set(under, pending);
     details.busy(true);
-    const message = await act(id, action);
+    const before = details, message = await act(id, action);
     if (message || !['keep', 'cancel'].includes(action) || !['running', 'stopping'].includes(view.state)) pending = ''; // done, or refused
     if (view) set(under, pending || sentence(view));
-    details.busy(false);
-    details.fail(message || '');
+    before.busy(false);
+    before.fail(message);
     if (!node.contains(document.activeElement) && node.isConnected && (!document.activeElement || document.activeElement === document.body)) button.focus();
   }
   return { node, update, open, focus: () => button.focus(), details: (job, log) => { details.update(job); if (log !== undefined) details.log(log); } };

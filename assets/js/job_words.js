@@ -35,6 +35,9 @@ function duration(seconds) {
   return big + ' ' + name + (small ? ' ' + small + ' ' + next[0] : '');
 }
 
+// What is left is a guess, so it is said as one: 101 s → "2 min left".
+const remaining = (seconds) => duration(seconds < 60 ? seconds : Math.ceil(seconds / 60) * 60) + ' left';
+
 // Seconds since 1970 → "14:32:05", with the day when it is not today's.
 function clock(seconds) {
   const at = new Date(seconds * 1000), time = at.toTimeString().slice(0, 8);
@@ -52,9 +55,15 @@ function pace(rate) {
 }
 const share = (fraction) => Math.floor(Math.min(1, Math.max(0, fraction)) * 100) + ' %'; // 100 % only when all is done
 
-// A number out of a verb's progress or result: "kl_mean" → "Kl mean"; whole numbers with commas, others in four digits.
-const label = (name) => { const text = name.replace(/_/g, ' '); return text[0].toUpperCase() + text.slice(1); };
-function figure(value) {
-  if (typeof value === 'number') return Number.isInteger(value) ? value.toLocaleString('en') : String(Number(value.toPrecision(4)));
-  return value === null || value === undefined ? '\u2013' : typeof value === 'boolean' ? (value ? 'yes' : 'no') : String(value);
+// A number out of a verb's progress or result: "mean_kl" → "Mean KL"; whole numbers with commas, others in four digits.
+function label(name) {
+  const text = name.replace(/_/g, ' ').replace(/\bkl\b/gi, 'KL').replace(/\bjs\b/gi, 'JS');
+  return text[0].toUpperCase() + text.slice(1);
+}
+function figure(value, name = '') {
+  if (value === null || value === undefined) return '\u2013';
+  if (typeof value === 'boolean') return value ? 'yes' : 'no';
+  if (typeof value !== 'number') return String(value);
+  const text = Number.isInteger(value) ? value.toLocaleString('en') : String(Number(value.toPrecision(4)));
+  return /(^|_)(kl|entropy|loss)(_|$)/i.test(name) ? text + ' nats' : text;
 }

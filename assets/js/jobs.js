@@ -3,6 +3,7 @@
 
 const EMPTY = ['A job is work that goes on without a page: building a dataset, for example. Closing this tab or restarting the server changes nothing for it.',
   'Jobs come from the other tabs and from the command line; the first one will be listed here, with its progress, its log and the command that does the same.'];
+const AWAY = 'The server does not answer. Jobs that run go on; this list comes back with the server.';
 const PAGE = 50; // jobs of the past that are listed at first, and by which the list grows
 
 function mountJobs(element, server) {
@@ -30,7 +31,11 @@ function mountJobs(element, server) {
       const row = rows.get(job.id), before = told && told.get(job.id);
       row.update(job);
       row.open(job.id === opened);
-      if (part.items.children[i] !== row.node) part.items.insertBefore(row.node, part.items.children[i] || null);
+      if (part.items.children[i] !== row.node) {
+        const log = row.node.querySelector('.lr-job-log'), read = log && log.scrollTop; // moving a node scrolls what is in it to its top
+        part.items.insertBefore(row.node, part.items.children[i] || null);
+        if (log) log.scrollTop = read;
+      }
       if (before && before !== job.state) announce.textContent = job.title + ': ' + (STATES[job.state] || { word: job.state }).word.toLowerCase();
     });
     if (focused && focused !== document.activeElement && focused.isConnected) focused.focus(); // moving a node takes its focus away
@@ -53,7 +58,7 @@ function mountJobs(element, server) {
     set(missing, answer.missing || '');
     error.hidden = !answer.trouble;
     set(error, answer.trouble || '');
-    if (other) {
+    if (other && other.id === opened) {
       rows.get(other.id).details(other, answer.log);
       if (goto) rows.get(other.id).node.scrollIntoView({ block: 'nearest' });
       goto = false;
@@ -71,7 +76,7 @@ function mountJobs(element, server) {
   // Answers can overtake each other: only the one to the latest question is drawn.
   async function ask(question) {
     clearTimeout(timer);
-    const mine = ++asking, answer = await question().catch(() => ({ error: 'The server does not answer. Jobs that run go on; this list comes back with the server.' }));
+    const mine = ++asking, answer = (await question().catch(() => null)) || { error: AWAY }; // Gradio answers nothing when nobody is there
     if (mine !== asking) return answer;
     if (!answer.error) draw(answer);
     else if (!answer.refused) { error.hidden = false; set(error, answer.error); }
@@ -85,9 +90,13 @@ function mountJobs(element, server) {
   }
   // A sentence when it was refused, else nothing.
   async function act(id, action) {
-    const answer = await ask(() => server.act([id, action, limit, opened, marks]).then((a) => (a.error ? { ...a, refused: true } : a)));
+    const answer = await ask(async () => {
+      const said = await server.act([id, action, limit, opened, marks]);
+      if (said && said.made) show(said.made);
+      return said && said.error ? { ...said, refused: true } : said;
+    });
     if (answer.error) return answer.error;
-    if (answer.made) { show(answer.made); await look(); rows.get(answer.made)?.focus(); }
+    if (answer.made) { const row = rows.get(answer.made); row.focus(); row.node.scrollIntoView({ block: 'nearest' }); }
     if (action === 'delete') { show(null); (element.querySelector('.lr-job-open') || document.getElementById('lr-tab-jobs-button')).focus(); }
     return '';
   }
