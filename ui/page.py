@@ -8,12 +8,15 @@ import json
 import gradio as gr
 
 from lightreasoner.settings import ASSETS, Settings
+from ui.downloads import download_route
 from ui.inspect_tab import build_inspect
 from ui.jobs_tab import build_header, build_jobs
 from ui.studio import Studio
 from ui.theme import page_css, theme
 
 PRIVATE = {"show_progress": "hidden", "api_visibility": "private"}
+#: Of the workspace; nothing in them is ever handed out as a file of Gradio's.
+PRIVATE_FOLDERS = ("traces", "runs", "jobs", "accelerator", "problems", "downloads")
 
 
 def tabs() -> dict:
@@ -49,9 +52,9 @@ def launch_options(settings: Settings) -> dict:
         "head": f"<script>{address}</script>",
         "max_file_size": f"{settings.max_upload_mb}mb",
         # not the whole workspace: uploads lie in it too, and Gradio would refuse to hand a blocked one to its handler
-        "blocked_paths": [str(settings.workspace / name) for name in ("traces", "runs", "jobs", "accelerator")],
+        "blocked_paths": [str(settings.workspace / name) for name in PRIVATE_FOLDERS],
         "footer_links": [],
         "run_history": False,
         "ssr_mode": False,
-        "app_kwargs": {"openapi_url": None},
+        "app_kwargs": {"openapi_url": None, "routes": [download_route(settings)]},
     }

@@ -44,6 +44,5 @@ def theme() -> gr.themes.Base:
 
 
 def page_css() -> str:
-    return "\n".join(
-        (ASSETS / "css" / name).read_text(encoding="utf-8") for name in ("viewer.css", "page.css", "jobs.css")
-    )
+    names = ("viewer.css", "page.css", "jobs.css", "datasets.css")
+    return "\n".join((ASSETS / "css" / name).read_text(encoding="utf-8") for name in names)

@@ -1,6 +1,7 @@
 // One step: the expert, the amateur and the contrastive target as bars over the same tokens.
 
 const ROWS = 10;
+const NOT_STORED = 'What the two models expected here was not stored, because they hardly diverge; a dataset built with details of every step has it.';
 
 function createStepView(actions) {
   const node = el('section', { class: 'lr-card lr-step', 'aria-label': 'The selected step' });
@@ -72,24 +73,16 @@ function createStepView(actions) {
     shown = step.index; alphaNow = alpha;
     slider.value = alpha; alphaOut.textContent = alpha.toFixed(2);
     const kl = finite(step.kl), above = kl > beta, held = document.activeElement === slider;
-    const { all, rows } = rowsOf(step, details, alpha);
-    const list = el('ol', { class: 'lr-rows' });
-    list.append(el('li', { class: 'lr-row lr-head' }, ...['token', 'probability', 'log-ratio', 'KL part', ''].map((text) => el('span', { text }))));
-    let line = false;
-    for (const row of rows) {
-      if (!row.plausible && !line) { list.append(el('li', { class: 'lr-mask-line', text: '\u03b1-mask: below this, too unlikely for the expert to be reinforced' })); line = true; }
-      list.append(tableRow(row, step));
-    }
-    const rest = { e: 1 - rows.reduce((s, r) => s + r.e, 0), a: 1 - rows.reduce((s, r) => s + r.a, 0), part: kl - rows.reduce((s, r) => s + r.part, 0) };
-    list.append(el('li', { class: 'lr-rest', text: 'All other tokens: expert ' + percent(Math.max(0, rest.e)) + ', amateur ' + percent(Math.max(0, rest.a)) +
-      (Number.isFinite(rest.part) ? ', KL part ' + signed(rest.part) : '') }));
+    node.replaceChildren(...head(step, kl, above), ...(details.candidates ? distributions(run, step, details, kl, above, open) : [el('p', { class: 'lr-muted lr-unstored', text: details.why || NOT_STORED })]));
+    node.scrollTop = scroll;
+    if (held) slider.focus();
+  }
+
+  // What there is of every step: its verdict and its measures.
+  function head(step, kl, above) {
     const probability = (x) => (x === null ? 'not shared' : percent(Math.exp(x)));
     const rank = (x) => (x === null ? '' : ' (rank ' + x.toLocaleString('en') + ')');
-    const training = el('details', { class: 'lr-training', open: open },
-      el('summary', { text: above ? 'The training row' : 'The training row, were \u03b2 lower' }),
-      el('p', { class: 'lr-muted', text: 'Fine-tuning pulls the expert\u2019s next-token distribution after this prefix towards these weights.' }),
-      el('pre', { text: Object.entries(trainingRow(run, step, all)).map(([name, value]) => name + ': ' + JSON.stringify(value)).join('\n') }));
-    node.replaceChildren(
+    return [
       el('div', { class: 'lr-step-head' },
         el('h3', {}, 'Step ' + step.index + ' ', el('code', { text: tokenLabel(step.text) })),
         el('div', { class: 'lr-step-move' },
@@ -105,12 +98,31 @@ function createStepView(actions) {
         fact('Entropy, amateur', nats(step.amateur_entropy), 'How undecided the amateur is, in nats'),
         fact('Reverse KL', nats(finite(step.reverse_kl)), 'KL(amateur \u2016 expert) in nats'),
         fact('Jensen\u2013Shannon', nats(step.js), 'In nats, at most 0.693')),
+    ];
+  }
+
+  // What there is where the candidates were kept: the three distributions and the training row.
+  function distributions(run, step, details, kl, above, open) {
+    const { all, rows } = rowsOf(step, details, alphaNow);
+    const list = el('ol', { class: 'lr-rows' });
+    list.append(el('li', { class: 'lr-row lr-head' }, ...['token', 'probability', 'log-ratio', 'KL part', ''].map((text) => el('span', { text }))));
+    let line = false;
+    for (const row of rows) {
+      if (!row.plausible && !line) { list.append(el('li', { class: 'lr-mask-line', text: '\u03b1-mask: below this, too unlikely for the expert to be reinforced' })); line = true; }
+      list.append(tableRow(row, step));
+    }
+    const rest = { e: 1 - rows.reduce((s, r) => s + r.e, 0), a: 1 - rows.reduce((s, r) => s + r.a, 0), part: kl - rows.reduce((s, r) => s + r.part, 0) };
+    list.append(el('li', { class: 'lr-rest', text: 'All other tokens: expert ' + percent(Math.max(0, rest.e)) + ', amateur ' + percent(Math.max(0, rest.a)) +
+      (Number.isFinite(rest.part) ? ', KL part ' + signed(rest.part) : '') }));
+    const training = el('details', { class: 'lr-training', open: open },
+      el('summary', { text: above ? 'The training row' : 'The training row, were \u03b2 lower' }),
+      el('p', { class: 'lr-muted', text: 'Fine-tuning pulls the expert\u2019s next-token distribution after this prefix towards these weights.' }),
+      el('pre', { text: Object.entries(trainingRow(run, step, all)).map(([name, value]) => name + ': ' + JSON.stringify(value)).join('\n') }));
+    return [
       alphaRow,
       el('div', { class: 'lr-key' },
         el('span', { class: 'lr-expert', text: 'Expert' }), el('span', { class: 'lr-amateur', text: 'Amateur' }), el('span', { class: 'lr-target', text: 'Contrastive target' })),
-      list, training);
-    node.scrollTop = scroll;
-    if (held) slider.focus();
+      list, training];
   }
 
   empty(false);

@@ -1,0 +1,80 @@
+"""The Datasets tab: build one at the left; the list, and one dataset in full, at the right."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+
+from lightreasoner.errors import UserError, broke
+from lightreasoner.files import new_id
+from lightreasoner.imported import import_samples
+from lightreasoner.runs import run_folder
+from ui.dataset_calls import dataset_calls
+from ui.dataset_explorer import DatasetExplorer
+from ui.dataset_form import SOURCES, dataset_form, read_form, stored_upload
+from ui.datasets import Datasets
+from ui.pair_form import PRIVATE, QUIET
+from ui.studio import Studio
+
+
+def build_datasets(studio: Studio) -> None:
+    """Lay the tab out and wire it."""
+    datasets = Datasets(studio.settings, studio.jobs)
+    with gr.Row(elem_id="lr-data-row", equal_height=False):
+        with gr.Column(elem_id="lr-data-side", scale=0):
+            form = dataset_form(studio)
+            build = gr.Button("Build dataset", variant="primary", elem_id="lr-ds-build")
+            notice = gr.HTML("", elem_id="lr-ds-notice")
+            types = [".jsonl"]
+            imported = gr.UploadButton("Import samples (JSONL) …", file_types=types, size="sm", elem_id="lr-ds-import")
+        with gr.Column(elem_id="lr-data-main", scale=1):
+            explorer = DatasetExplorer(dataset_calls(datasets), elem_id="lr-datasets")
+
+    def start(*fields) -> tuple[str, str]:
+        return answered(lambda: (start_build(studio, fields), ""))
+
+    def take_in(path: str) -> tuple[str, str]:
+        return answered(lambda: import_file(studio, path))
+
+    build.click(start, form.fields, [explorer, notice], api_name="build_dataset", **QUIET)
+    imported.upload(take_in, imported, [explorer, notice], api_name="import_dataset", show_progress_on=[imported])
+    form.pair.preset.change(lambda: "", None, notice, **PRIVATE)
+
+
+def answered(work) -> tuple:
+    """(the explorer's value, the notice's HTML): what `work` returns as (dataset id, text), or a mistake's sentence."""
+    try:
+        dataset_id, said = work()
+    except UserError as error:
+        return gr.skip(), notice_html(str(error), "error")
+    except Exception:
+        return gr.skip(), notice_html(broke("the Datasets tab"), "error")
+    return json.dumps({"open": dataset_id}), notice_html(said, "note") if said else ""
+
+
+def notice_html(text: str, tone: str) -> str:
+    role = "alert" if tone == "error" else "status"
+    lines = "".join(f"<p>{escape(line)}</p>" for line in text.splitlines())
+    return f'<div class="lr"><div class="lr-{tone}" role="{role}">{lines}</div></div>'
+
+
+def start_build(studio: Studio, fields: tuple) -> str:
+    """Queue the job that builds what the form asks for; the dataset's id. Raises UserError."""
+    asked = read_form(studio.settings, *fields)
+    kept = (
+        asked.problems if asked.problems in SOURCES else str(stored_upload(studio.settings, asked.problems).absolute())
+    )
+    dataset_id = new_id()
+    studio.jobs.submit("sample", asked.argv(kept), asked.title, run_folder(studio.settings, dataset_id))
+    return dataset_id
+
+
+def import_file(studio: Studio, path: str) -> tuple[str, str]:
+    """Make a dataset of an uploaded file of samples: (its id, what could not be read). Raises UserError."""
+    dataset_id = new_id()
+    most = studio.settings.max_upload_mb * 1_000_000
+    report = import_samples(Path(path), run_folder(studio.settings, dataset_id), most)
+    return dataset_id, report.sentences() if report.unreadable else ""
