@@ -54,7 +54,7 @@ class View:
             return self.places.get(key)
         row = self.places.get(key[:2])
         starts = self.data.starts
-        return None if row is None or key[2] >= starts[row + 1] - starts[row] else int(starts[row]) + key[2]
+        return None if row is None or not 0 <= key[2] < starts[row + 1] - starts[row] else int(starts[row]) + key[2]
 
     def marked(self) -> dict[int, str]:
         """Position of the step → mark, for marks of steps that there are."""

@@ -76,10 +76,16 @@ def export_samples(
         if writer:
             writer.close()
         if not written:
-            report = reports[0]
-            lack = f" ({report.missing:,} chosen steps have no stored details)" if report.missing else ""
-            raise UserError(f"No step of {folder} became a sample{lack}; lower β or take another selector.")
+            raise UserError(_nothing(folder, reports[0]))
     return reports[0]
+
+
+def _nothing(folder: Path, report: SelectionReport) -> str:
+    """Why there was no sample to write."""
+    if not report.steps:
+        return f"{folder} has no steps yet, so there is nothing to export; wait for its first batch, or resume its run."
+    lack = f" ({report.missing:,} chosen steps have no stored details)" if report.missing else ""
+    return f"No step of {folder} became a sample{lack}; lower β or take another selector."
 
 
 def _tokenizer(folder: Path, run: dict) -> Any:

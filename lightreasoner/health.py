@@ -17,7 +17,7 @@ JUDGING_SECONDS = 0.3  # spent on comparing answers per card; the rest is compar
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the card. tone: good, warn or bad; says: the verdict, beginning with "fine" or "look at this"."""
+    """One line of the card. tone: good, warn or bad; says: "fine", "nothing here yet", or "look at this: …"."""
 
     name: str
     title: str
@@ -68,7 +68,7 @@ def _sizes(view: View, beta: float) -> list[Finding]:
         findings.append(_count("responses", "Responses", len(data.responses)))
     findings.append(_count("steps", "Samples" if view.imported else "Steps", data.steps))
     share = over / max(1, data.steps)
-    tone, says = GOOD, "fine"
+    tone, says = (GOOD, "fine") if data.steps else (WARN, "nothing here yet")
     if data.steps and not over:
         tone, says = BAD, "look at this: nothing is selected; lower β, or take an amateur that is weaker"
     elif not view.imported and data.steps and share < 0.03:
@@ -109,7 +109,8 @@ def _one_token(explorer: Explorer, alpha: float, beta: float) -> Finding | None:
     one = round(effect["one_token"] * effect["targets"])
     verdict = (GOOD, "fine")
     if effect["one_token"] > 0.75:
-        verdict = (WARN, "look at this: most targets say one token and nothing else; lower α")
+        remedy = "" if explorer.imported else "; lower α"
+        verdict = (WARN, f"look at this: most targets say one token and nothing else{remedy}")
     shown = f"{_share(one, effect['targets'])}, {effect['tokens']:.1f} tokens on average"
     return Finding("one_token", "One-token targets", one, shown, *verdict)
 

@@ -38,6 +38,7 @@ def trace_record(
     """
     config, about = run["config"], run["about"]
     expert, amateur = (str(config.get(role) or "unknown") for role in ("expert", "amateur"))
+    pair = {"name": config.get("pair"), "same_model": expert == amateur, "expert": expert, "amateur": amateur}
     kept = {step["index"]: step for step in row["steps"]}
     ids = {id for step in kept.values() for id in step["ids"]}
     record = {
@@ -45,13 +46,7 @@ def trace_record(
         "version": 1,
         "id": record_id(run_id, row["problem_id"], row["sample"]),
         "created": run["created"],
-        "pair": {
-            "name": config.get("pair"),
-            "same_model": expert == amateur,
-            "expert": expert,
-            "amateur": amateur,
-            **{name: about[name] for name in ("device", "dtype", "shared_vocabulary") if name in about},
-        },
+        "pair": pair | about.get("pair", {}),  # as describe_pair has it
         "problem_id": row["problem_id"],
         "request": {
             "question": row["question"],

@@ -212,6 +212,9 @@ def test_a_failed_export_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(UserError, match="No space left"):
         export_samples(folder, out, "parquet")
+    make_dataset(tmp_path / "set" / "empty", problems=0)
+    with pytest.raises(UserError, match="no steps yet"):
+        export_samples(folder / "empty", out, "parquet")
     assert out.read_text() == "old" and sorted(os.listdir(tmp_path)) == ["out.parquet", "set"]
 
 
