@@ -54,13 +54,13 @@ class Responses:
     known: np.ndarray  # (steps,) bool: the taken token is in the shared vocabulary
 
 
-def respond(pair: Pair, items: list[Item], decoding: Decoding, safe_point: Callable[[], None]) -> Responses:
-    """Write and measure one response an item. `safe_point` is called between steps and may raise.
+def respond(pair: Pair, items: list[Item], decoding: Decoding, on_step: Callable[[int], None]) -> Responses:
+    """Write and measure one response an item. `on_step` is told before each step how many have ended; it may raise.
 
     Raises UserError naming the problem where a model's output is no distribution.
     """
     with torch.inference_mode():
-        return _Batch(pair, items, decoding, safe_point).run()
+        return _Batch(pair, items, decoding, on_step).run()
 
 
 def draws(decoding: Decoding, item: Item) -> np.ndarray:
@@ -81,8 +81,8 @@ def shared_table(alignment: Alignment, rows: int, device: torch.device) -> torch
 class _Batch:
     """The state of `respond`."""
 
-    def __init__(self, pair: Pair, items: list[Item], decoding: Decoding, safe_point: Callable[[], None]):
-        self.pair, self.items, self.decoding, self.safe_point = pair, items, decoding, safe_point
+    def __init__(self, pair: Pair, items: list[Item], decoding: Decoding, on_step: Callable[[int], None]):
+        self.pair, self.items, self.decoding, self.on_step = pair, items, decoding, on_step
         self.device = pair.expert.device
         self.vocabulary = len(pair.expert.tokenizer)  # padding rows of the output table beyond it never win
         rows = pair.expert.model.get_output_embeddings().weight.shape[0]
@@ -98,7 +98,7 @@ class _Batch:
     def run(self) -> Responses:
         self.expert = BatchReader(self.pair.expert, len(self.items))
         self.expert.skim([item.prompt[:-1] for item in self.items])
-        self.safe_point()
+        self.on_step(0)
         self.amateur = None if self.pair.same_model else BatchReader(self.pair.amateur, len(self.items))
         if self.amateur:
             self.amateur.skim([item.amateur_prompt[:-1] for item in self.items])
@@ -124,7 +124,7 @@ class _Batch:
         logits, taken = [], []
         rows, ended = list(living), set()  # what the reader holds, and which of it has ended
         for step in range(first, first + steps):
-            self.safe_point()
+            self.on_step(len(self.items) - len(rows) + len(ended))
             out = self.expert.step(unread)  # (rows, vocabulary rows)
             unread = self._choose(out, rows, step)
             writing = [n for n, item in enumerate(rows) if item not in ended]
