@@ -212,10 +212,35 @@ def test_a_failed_export_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda fd: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(UserError, match="No space left"):
         export_samples(folder, out, "parquet")
-    make_dataset(tmp_path / "set" / "empty", problems=0)
-    with pytest.raises(UserError, match="no steps yet"):
-        export_samples(folder / "empty", out, "parquet")
     assert out.read_text() == "old" and sorted(os.listdir(tmp_path)) == ["out.parquet", "set"]
+
+
+def test_a_dataset_without_steps_yet_says_so(tmp_path):
+    make_dataset(tmp_path / "set", problems=0)
+    with pytest.raises(UserError, match="no steps yet"):
+        export_samples(tmp_path / "set", tmp_path / "out.parquet", "parquet")
+    assert not (tmp_path / "out.parquet").exists()
+
+
+@pytest.mark.parametrize("kind", ["parquet", "released", "import"])
+def test_a_disk_that_fills_up_while_writing_leaves_nothing_behind(tmp_path, kind):
+    """The limit on a file's size stands in for a full disk: writing fails half-way, in a process of its own."""
+    make_dataset(tmp_path / "set", problems=30, tokens=True)
+    export_samples(tmp_path / "set", tmp_path / "given.jsonl", "released", Selection(beta=0.05))
+    code = (
+        "import resource, sys; from lightreasoner.cli import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)); sys.exit(main(sys.argv[1:]))"
+    )
+    verb = ["import", "given.jsonl", "--run-dir", "new"]
+    if kind != "import":
+        verb = ["export", "--run-dir", "set", "--format", kind, "--out", "new", "--beta", "0.05"]
+    before = sorted(os.listdir(tmp_path))
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *verb], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2 and "could not be written" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert sorted(os.listdir(tmp_path)) == before
 
 
 def test_the_verbs(tmp_path, capsys):
