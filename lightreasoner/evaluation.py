@@ -1,0 +1,228 @@
+"""Did it get better? Several models on one set of problems: one row a problem and model, and what they come to.
+
+The base model is loaded once; adapters are put on it and switched. Rows are written a batch at a time, and the batches
+that are there are not done again.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import peft
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lightreasoner.answers import judge
+from lightreasoner.batching import fitting_rows
+from lightreasoner.comparing import Comparison, compare, wilson
+from lightreasoner.errors import UserError
+from lightreasoner.loading import LoadedModel
+from lightreasoner.problem_rows import Problem
+from lightreasoner.prompts import prompt_ids
+from lightreasoner.solving import solve
+from lightreasoner.traces import write_atomically
+from lightreasoner.whole_files import written_whole
+
+FOLDER, RESULTS = "answers", "results.json"
+SCHEMA = pa.schema(
+    [
+        ("model", pa.string()),  # the variant's name
+        ("problem_id", pa.string()),
+        ("question", pa.string()),
+        ("answer", pa.string()),
+        ("response_ids", pa.list_(pa.int32())),
+        ("response", pa.string()),
+        ("finish_reason", pa.string()),  # "stop" or "length"
+        ("extracted", pa.string()),  # the final answer found in the response; null where none was
+        ("right", pa.bool_()),
+        ("seconds", pa.float32()),  # of the batch, divided among its rows
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model that is evaluated: the base itself, or the base with an adapter."""
+
+    name: str
+    adapter: Path | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One model's results. Shares from 0 to 1, lengths in tokens."""
+
+    name: str
+    problems: int
+    right: int
+    pass_at_1: float
+    low: float  # 95 % interval
+    high: float
+    extraction_failures: int
+    truncations: int
+    mean_length: float
+    tokens_per_second: float
+    seconds: float
+
+
+def batches(prompts: list[list[int]], size: int) -> list[list[int]]:
+    """Indices of the problems of each batch, those of like length together: the same on every attempt."""
+    order = sorted(range(len(prompts)), key=lambda n: (len(prompts[n]), n))
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def evaluate(
+    folder: Path,
+    loaded: LoadedModel,
+    variants: list[Variant],
+    problems: list[Problem],
+    max_new_tokens: int,
+    batch_size: int | None,
+    work: Any,
+) -> list[Summary]:
+    """Let every variant solve every problem; write the rows and results.json. Raises UserError, Stopping.
+
+    work: jobs.work.Work, or anything like it. Problems without a known answer must have been left out before.
+    """
+    prompts = [prompt_ids(loaded, problem.question) for problem in problems]
+    longest = max(map(len, prompts)) + max_new_tokens
+    if loaded.max_positions and longest > loaded.max_positions:
+        raise UserError(
+            f"The longest problem and {max_new_tokens} new tokens need {longest:,} positions, but {loaded.ref} reads "
+            f"{loaded.max_positions:,}; lower --max-new-tokens."
+        )
+    size = batch_size or fitting_rows([loaded], longest, 1)
+    plan = batches(prompts, size)
+    todo = [(n, v, b) for n, v in enumerate(variants) for b in range(len(plan)) if not shard(folder, n, b).exists()]
+    done = len(variants) * len(problems) - sum(len(plan[b]) for _, _, b in todo)
+    right = answered = 0
+    model, wearing = None, None
+    for n, variant, batch in todo:
+        work.safe_point()
+        if wearing != n:
+            work.status(f"Solving with {variant.name}")
+            model, wearing, right, answered = wear(loaded, model, variant), n, 0, 0
+        chosen = [problems[i] for i in plan[batch]]
+        began = time.monotonic()
+        with plain(model, variant):
+            used = replace(loaded, model=model if model is not None else loaded.model)
+            responses = solve(used, [prompts[i] for i in plan[batch]], max_new_tokens, work.safe_point)
+        rows = judged(loaded, variant.name, chosen, responses, time.monotonic() - began)
+        with written_whole(shard(folder, n, batch)) as file:
+            pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file, compression="zstd")
+        done, answered, right = done + len(rows), answered + len(rows), right + sum(row["right"] for row in rows)
+        work.progress(done, len(variants) * len(problems), model=variant.name, pass_at_1=right / answered)
+    return write_results(folder, variants)
+
+
+def wear(loaded: LoadedModel, model: Any, variant: Variant) -> Any:
+    """The model with the variant's adapter switched on; `model` is what an earlier call returned, or None."""
+    if variant.adapter is None:
+        return model
+    name = variant.name.replace(".", "_")
+    try:
+        if model is None:
+            model = peft.PeftModel.from_pretrained(loaded.model, variant.adapter, adapter_name=name)
+        else:
+            model.load_adapter(variant.adapter, adapter_name=name)
+    except (ValueError, RuntimeError, KeyError) as error:
+        reason = (str(error).splitlines() or [""])[0][:200]
+        raise UserError(f"The adapter {variant.adapter} does not fit {loaded.ref}: {reason}") from None
+    model.set_adapter(name)
+    return model.eval()
+
+
+def plain(model: Any, variant: Variant):
+    """Inside, the base model is itself again, whatever adapters it has been given."""
+    return model.disable_adapter() if model is not None and variant.adapter is None else nullcontext()
+
+
+def judged(
+    loaded: LoadedModel, name: str, problems: list[Problem], responses: list[list[int]], seconds: float
+) -> Iterator[dict]:
+    """The rows of a batch."""
+    rows = []
+    for problem, ids in zip(problems, responses, strict=True):
+        ended = bool(ids) and ids[-1] in loaded.end_ids
+        text = loaded.tokenizer.decode(ids[:-1] if ended else ids)
+        verdict = judge(text, problem.answer)
+        rows.append(
+            {
+                "model": name,
+                "problem_id": problem.id,
+                "question": problem.question,
+                "answer": problem.answer,
+                "response_ids": ids,
+                "response": text,
+                "finish_reason": "stop" if ended else "length",
+                "extracted": verdict.extracted,
+                "right": verdict.right,
+                "seconds": seconds / len(problems),
+            }
+        )
+    return rows
+
+
+def shard(folder: Path, variant: int, batch: int) -> Path:
+    return folder / FOLDER / f"{variant:02d}-{batch:06d}.parquet"
+
+
+def read_rows(folder: Path, variant: int, columns: list[str] | None = None) -> list[dict]:
+    """A variant's rows, one a problem. Raises UserError for a damaged file."""
+    rows = []
+    for path in sorted((folder / FOLDER).glob(f"{variant:02d}-[0-9]*.parquet")):
+        try:
+            rows += pq.read_table(path, columns=columns).to_pylist()
+        except (pa.ArrowException, OSError, ValueError) as error:
+            reason = (str(error).splitlines() or [""])[0][:100]
+            raise UserError(f"{path} is damaged ({reason}); delete it and run the evaluation again.") from None
+    return rows
+
+
+def summarise(name: str, rows: list[dict]) -> Summary:
+    n, right = len(rows), sum(row["right"] for row in rows)
+    tokens, seconds = sum(len(row["response_ids"]) for row in rows), sum(row["seconds"] for row in rows)
+    return Summary(
+        name,
+        n,
+        right,
+        right / n,
+        *wilson(right, n),
+        extraction_failures=sum(row["extracted"] is None for row in rows),
+        truncations=sum(row["finish_reason"] == "length" for row in rows),
+        mean_length=tokens / n,
+        tokens_per_second=tokens / max(seconds, 1e-9),
+        seconds=seconds,
+    )
+
+
+def write_results(folder: Path, variants: list[Variant]) -> list[Summary]:
+    """results.json: each model's summary, every later model compared with the first, and, at the top, the last model's
+    numbers, which is the one somebody asked about."""
+    found = [read_rows(folder, n) for n in range(len(variants))]
+    summaries = [summarise(variant.name, rows) for variant, rows in zip(variants, found, strict=True)]
+    right = [{row["problem_id"]: row["right"] for row in rows} for rows in found]
+    comparisons = [compared(variants, right, n) for n in range(1, len(variants))]
+    results = {"models": [as_json(s) for s in summaries], "comparisons": comparisons}
+    write_atomically(
+        folder / RESULTS, json.dumps(as_json(summaries[-1]) | results, indent=1, ensure_ascii=False) + "\n"
+    )
+    return summaries
+
+
+def as_json(summary: Summary) -> dict:
+    numbers = asdict(summary)
+    return numbers | {"interval": [numbers.pop("low"), numbers.pop("high")]}
+
+
+def compared(variants: list[Variant], right: list[dict[str, bool]], n: int) -> dict:
+    found: Comparison = compare(right[0], right[n])
+    return {"before": variants[0].name, "after": variants[n].name, "difference": found.difference} | {
+        name: value for name, value in asdict(found).items() if name not in ("before", "after")
+    }
