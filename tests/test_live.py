@@ -8,6 +8,7 @@ import time
 import pytest
 
 from lightreasoner.errors import UserError
+from lightreasoner.jobs.lease import Accelerator
 from lightreasoner.live import Lease, Live, Stopped
 from lightreasoner.models import LoadedModels
 from lightreasoner.pairs import load_pair
@@ -86,6 +87,33 @@ def test_a_second_run_waits_and_is_told_so(refs, settings):
     free.set()
     assert second.done.wait(30) and second.error is None and second.trace.steps
     assert blocker.error  # and its failure freed the lease
+
+
+def test_a_run_waits_for_a_job_and_goes_first_at_its_safe_point(refs, settings):
+    accelerator = Accelerator(settings.workspace)
+    with accelerator.hold("job Sample 10 problems", job="j" * 22) as job:
+        live = start(refs, settings, max_new_tokens=4)
+        until(lambda: live.status == "Waiting for the job “Sample 10 problems” to reach a safe point")
+        assert not live.trace.steps
+        assert job.yield_to_interactive()
+        assert live.trace.steps  # it had the accelerator in between
+        assert live.done.wait(30) and live.error is None
+
+
+def test_a_run_that_waits_for_a_job_can_be_stopped(refs, settings):
+    with Accelerator(settings.workspace).hold("job Sample 10 problems"):
+        live = start(refs, settings)
+        until(lambda: live.status.startswith("Waiting for the job"))
+        live.stop.set()
+        assert live.done.wait(10) and live.error is None and live.trace.finish_reason == "stopped"
+
+
+def test_the_page_shows_who_computes(refs, settings):
+    free = threading.Event()
+    live = Live(Trace({}, TraceRequest("x")), lambda say: free.wait(30) and 1 / 0, Lease(4), settings).start()
+    until(lambda: (Accelerator(settings.workspace).holder() or {}).get("who") == "inspector")
+    free.set()
+    assert live.done.wait(30) and Accelerator(settings.workspace).holder() is None
 
 
 def test_a_waiting_run_can_be_stopped_and_leaves_the_line(settings):

@@ -81,7 +81,7 @@ def announce(folder: Path) -> Path:
 def present(folder: Path) -> list[Path]:
     """The announcements of processes that live; those of dead ones are removed."""
     living = []
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, NotADirectoryError):
         for path in folder.iterdir():
             if named(path.name):
                 living.append(path)

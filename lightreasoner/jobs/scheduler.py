@@ -93,7 +93,7 @@ class Scheduler:
         try:
             if job.backend not in self.backends:
                 raise UserError(f"The backend {job.backend!r} is not set up here; set it up or retry the job locally.")
-            here = replace(self.settings, job=job.token, workspace=self.settings.workspace.absolute())
+            here = replace(self.settings, job=job.token, workspace=self.settings.workspace.resolve())
             pid, mark = self.backends[job.backend].submit(job, self.store.folder(job.id), to_environment(here))
         except UserError as error:
             self.store.change(job.id, ACTIVE, job, state="failed", ended=time.time(), message=str(error))

@@ -9,7 +9,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -79,19 +79,33 @@ class JobStore:
         """Where a job's output.log lies."""
         return self.path.parent / job_id
 
+    def _open(self, begin: str) -> sqlite3.Connection:
+        """A connection with a transaction begun. SQLite's own waiting does not cover the moments in which another
+        connection opens the file first or closes it last, so this tries again."""
+        patience = time.monotonic() + LOCKED
+        while True:
+            connection = sqlite3.connect(self.path, timeout=LOCKED, isolation_level=None)
+            try:
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=FULL")  # a job that was accepted outlives a power cut
+                connection.execute(begin)
+                connection.execute(SCHEMA)
+                return connection
+            except BaseException as error:
+                connection.close()
+                busy = isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
+                if not busy or time.monotonic() > patience:
+                    raise
+            time.sleep(0.01)
+
     @contextmanager
     def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
         """One transaction. Raises UserError for a file that is damaged, busy, or cannot be written."""
-        connection = None
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(self.path, timeout=LOCKED, isolation_level=None)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")  # a job that was accepted outlives a power cut
-            connection.execute(begin)
-            connection.execute(SCHEMA)
-            yield connection
-            connection.execute("COMMIT")
+            with closing(self._open(begin)) as connection:  # closing rolls back what was not committed
+                yield connection
+                connection.execute("COMMIT")
         except sqlite3.OperationalError as error:  # locked, full, unreadable: nothing is wrong with the data
             raise UserError(f"The job list {self.path} cannot be used: {error}. Try again in a moment.") from error
         except (sqlite3.DatabaseError, ValueError) as error:
@@ -101,9 +115,6 @@ class JobStore:
             ) from error
         except OSError as error:
             raise UserError(f"{self.path.parent} cannot be written: {error.strerror}. Free some space.") from error
-        finally:
-            if connection is not None:
-                connection.close()  # rolls back what was not committed
 
     def _select(self, connection: sqlite3.Connection, where: str = "", values: tuple = ()) -> list[Job]:
         return [_job(row) for row in connection.execute(f"SELECT {', '.join(COLUMNS)} FROM jobs {where}", values)]
@@ -135,7 +146,9 @@ class JobStore:
         with self._transaction("BEGIN") as connection:
             found = self._select(connection, "WHERE id = ?", (str(job_id),))
         if not found:
-            raise UserError(f"There is no job {str(job_id)[:40]!r} in {self.path}; see `jobs list`.")
+            raise UserError(
+                f"There is no job {str(job_id)[:40]!r} in this workspace; it was deleted or made elsewhere."
+            )
         return found[0]
 
     def jobs(self, active: bool | None = None, limit: int = 200) -> list[Job]:
