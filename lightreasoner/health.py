@@ -108,7 +108,7 @@ def _one_token(explorer: Explorer, alpha: float, beta: float) -> Finding | None:
         return None
     one = round(effect["one_token"] * effect["targets"])
     verdict = (GOOD, "fine")
-    if effect["one_token"] > 0.75:
+    if effect["one_token"] > 0.9:
         remedy = "" if explorer.imported else "; lower α"
         verdict = (WARN, f"look at this: most targets say one token and nothing else{remedy}")
     shown = f"{_share(one, effect['targets'])}, {effect['tokens']:.1f} tokens on average"
