@@ -21,8 +21,8 @@ Values = Mapping[str, np.ndarray]  # measure → (steps,), NaN where it is undef
 class Selection:
     """What to train on: a selector of SELECTORS, α of the targets, β in nats, and how much.
 
-    `budget` is the fraction of all steps to select, in (0, 1]; None means as many as have KL > β. The selector "kl"
-    takes no budget: β is its budget. Raises UserError for values that make no sense.
+    `budget` is the fraction of all steps to select, in (0, 1]; None means as many as have KL > β. The selectors "kl",
+    whose budget is β, and "all" take none. Raises UserError for values that make no sense.
     """
 
     selector: str = "kl"

@@ -10,6 +10,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.selectors import ALPHA_FLOOR, NAMES, SELECTORS, Selection, select
 
 KL = np.array([0.1, 0.9, 0.39, np.inf, 0.0, 0.5, 0.2, 0.3], np.float32)  # above 0.4: 1, 3, 5
+BUDGETED = tuple(name for name in NAMES if name not in ("kl", "all"))
 VALUES = {
     "kl": KL,
     "js": np.array([0.6, 0.1, 0.6, 0.2, 0.6, 0.0, 0.6, 0.3], np.float32),
@@ -28,6 +29,7 @@ def chosen(selector, **kw):
 def test_each_takes_what_it_says():
     assert chosen("kl") == chosen("top-percent") == [1, 3, 5]
     assert chosen("top-percent", budget=0.5) == [1, 2, 3, 5]
+    assert chosen("all") == list(range(8))
     assert chosen("expert-entropy") == [5, 6, 7]
     assert chosen("js") == [0, 2, 4]  # four equal ones: the first in order
     assert chosen("reverse-kl") == [0, 2, 4]
@@ -46,13 +48,13 @@ def test_equal_budget_and_the_same_again():
     values = {name: rng.random(5000).astype(np.float32) for name in VALUES}
     values["agree"] = rng.random(5000) < 0.8
     count = int((values["kl"].astype(float) > 0.4).sum())
-    for name in NAMES:
+    for name in ("kl", *BUDGETED):
         one, other = (select(values, Selection(name, seed=3)) for _ in range(2))
         assert one.sum() == count, name
         assert (one == other).all()
     assert (select(values, Selection("random", seed=1)) != select(values, Selection("random", seed=2))).any()
     for budget in (0.1, 0.25, 1):
-        assert all(select(values, Selection(name, budget=budget)).sum() == budget * 5000 for name in NAMES[1:])
+        assert all(select(values, Selection(name, budget=budget)).sum() == budget * 5000 for name in BUDGETED)
 
 
 def test_every_k_is_evenly_spaced():
@@ -86,6 +88,7 @@ def test_a_small_budget_takes_at_least_one_and_nothing_of_nothing():
         {"selector": "random", "budget": 0},
         {"selector": "random", "budget": 1.5},
         {"selector": "kl", "budget": 0.5},
+        {"selector": "all", "budget": 0.5},
         {"seed": -1},
         {"seed": True},
     ],
@@ -97,5 +100,5 @@ def test_senseless_values_are_refused(wrong):
 
 def test_the_table_is_complete_and_its_floor_is_the_scorers():
     assert ALPHA_FLOOR == divergence.ALPHA_FLOOR
-    assert len(NAMES) == len(set(NAMES)) == 9
+    assert len(NAMES) == len(set(NAMES)) == 10
     assert all(s.title and s.says.endswith(".") and s.scores and "kl" in s.needs for s in SELECTORS)
