@@ -55,15 +55,19 @@ function pace(rate) {
 }
 const share = (fraction) => Math.floor(Math.min(1, Math.max(0, fraction)) * 100) + ' %'; // 100 % only when all is done
 
-// A number out of a verb's progress or result: "mean_kl" → "Mean KL"; whole numbers with commas, others in four digits.
+// A number out of a verb's progress or result, with its unit: "mean_kl" → "Mean KL"; whole numbers with commas, others
+// in four digits.
+const WRITTEN = { kl: 'KL', js: 'JS', alpha: '\u03b1', beta: '\u03b2' };
 function label(name) {
-  const text = name.replace(/_/g, ' ').replace(/\bkl\b/gi, 'KL').replace(/\bjs\b/gi, 'JS');
-  return text[0].toUpperCase() + text.slice(1);
+  const text = name.replace(/_/g, ' ').replace(/\b(kl|js|alpha|beta)\b/gi, (word) => WRITTEN[word.toLowerCase()]);
+  return name === 'bytes' ? 'Size' : name === 'seconds' ? 'Time' : text[0].toUpperCase() + text.slice(1);
 }
 function figure(value, name = '') {
   if (value === null || value === undefined) return '\u2013';
   if (typeof value === 'boolean') return value ? 'yes' : 'no';
   if (typeof value !== 'number') return String(value);
+  if (name === 'bytes') return value < 1e6 ? Math.ceil(value / 1e3) + ' kB' : value < 1e9 ? (value / 1e6).toFixed(1) + ' MB' : (value / 1e9).toFixed(2) + ' GB';
+  if (name === 'seconds' && value >= 10) return duration(value);
   const text = Number.isInteger(value) ? value.toLocaleString('en') : String(Number(value.toPrecision(4)));
-  return /(^|_)(kl|entropy|loss)(_|$)/i.test(name) ? text + ' nats' : text;
+  return text + (name === 'seconds' ? ' s' : /(^|_)(kl|entropy|loss|beta)$/i.test(name) && !name.startsWith('above') ? ' nats' : '');
 }
