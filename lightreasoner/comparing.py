@@ -25,7 +25,7 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     share, z2 = right / n, Z * Z
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     reach = Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    return (middle - reach if right else 0.0), (middle + reach if right < n else 1.0)  # exact at the ends
 
 
 def mcnemar(gained: int, lost: int) -> float:

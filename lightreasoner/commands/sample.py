@@ -101,6 +101,7 @@ def run_sample(options: argparse.Namespace, settings: Settings) -> None:
 def _prepare(options: argparse.Namespace, settings: Settings, told: Told) -> dict[str, Any]:
     """Problems, models and run.json: the arguments of `sampling.sample`, except work. Raises UserError."""
     from lightreasoner.batching import fitting_rows
+    from lightreasoner.dataset_texts import save_tokenizer
     from lightreasoner.models import LoadedModels
     from lightreasoner.pairs import load_pair
     from lightreasoner.problems import open_problems, source_fingerprint
@@ -136,6 +137,7 @@ def _prepare(options: argparse.Namespace, settings: Settings, told: Told) -> dic
     about |= {"problems": options.problems, "device": str(pair.expert.device), "title": title(options)}
     dtypes = {str(model.dtype).removeprefix("torch.") for model in (pair.expert, pair.amateur)}
     record = begin_run(folder, "dataset", config | {"dtype": ", ".join(sorted(dtypes))}, about)
+    save_tokenizer(pair.expert.tokenizer, folder)  # the dataset stays readable when the model is gone
     decoding = Decoding(config["max_new_tokens"], config["temperature"], config["seed"], config["beta_floor"])
     return {
         "pair": pair,
