@@ -15,7 +15,7 @@ from lightreasoner.divergence import ALPHA_FLOOR
 from lightreasoner.errors import UserError
 from lightreasoner.exploring import Explorer
 from lightreasoner.exploring_page import Filters, page
-from lightreasoner.health import GOOD, Judged, health
+from lightreasoner.health import GOOD, Finding, Judged, health
 from lightreasoner.marks import set_mark
 from lightreasoner.selectors import SELECTORS, Selection, above
 from lightreasoner.traces import reweigh, trace_csv
@@ -79,6 +79,10 @@ def said_of(explorer: Explorer, selection: Selection) -> list[str]:
     return said
 
 
+def advice(finding: Finding) -> str:
+    return finding.says.removeprefix("look at this: ")  # the sign beside it says that
+
+
 def dataset_calls(datasets: Datasets) -> list[Callable[..., dict]]:
     """The explorer's functions, bound to this server's datasets."""
     settings = datasets.settings
@@ -131,7 +135,7 @@ def dataset_calls(datasets: Datasets) -> list[Callable[..., dict]]:
             "selectors": [{"name": s.name, "title": s.title, "says": s.says} for s in SELECTORS],
             "selection": said_of(explorer, selection),
             "health": [
-                {"title": f.title, "tone": f.tone, "says": f.shown if f.tone == GOOD else f"{f.shown}: {f.says}"}
+                {"title": f.title, "tone": f.tone, "says": f.shown if f.tone == GOOD else f"{f.shown}: {advice(f)}"}
                 for f in card
                 if f.tone != GOOD or f.name not in COUNTS
             ],

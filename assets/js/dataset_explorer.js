@@ -98,6 +98,8 @@ function createExplorer(host) {
     badge.replaceChildren(stateBadge(data.state));
     fail(data.trouble || '');
     growth.show(data.job, data);
+    remove.hidden = ['growing', 'waiting'].includes(data.state); // its job has to be stopped first
+    if (remove.hidden) confirm.hidden = true;
     facts.replaceChildren(...data.facts.map(([name, text, says]) => number(name, text, says)));
     command.hidden = !data.command;
     command.querySelector('pre').textContent = data.command || '';
@@ -115,7 +117,7 @@ function createExplorer(host) {
     drawKinds();
     if (fresh) rows();
   }
-  return { node, show: showData, rows, settings, growth, fail,
+  return { node, show: showData, rows, settings, growth, fail, get held() { return steps.node.matches(':hover, :focus-within'); },
     adopt(moved) { ({ alpha, beta } = moved); }, // the sliders of the step view
     begin(asked) { // another dataset: its filters begin anew, alpha and beta are what its address says
       data = null; kind = brush = null; ({ alpha, beta, selector } = asked);

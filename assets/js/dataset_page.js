@@ -32,7 +32,7 @@ function mountDatasets(element, props, trigger, watch, server) {
     moved: (step, settings) => { if (reading) { reading.step = step; explorer.adopt(settings); put(explorer.settings()); } },
   });
   const root = element.querySelector('.lr-root');
-  root.classList.add('lr', 'lr-data');
+  root.classList.add('lr', 'lr-data', 'lr-has-run'); // the reader's viewer is inside: nothing of it is to be hidden
   root.replaceChildren(trouble, list.node, hint, empty, explorer.node, reader.node);
 
   const unusual = (settings) => Object.fromEntries(Object.entries(settings).filter(([name]) => name in USUAL).map(([name, value]) => [name, value === USUAL[name] ? null : value]));
@@ -68,7 +68,7 @@ function mountDatasets(element, props, trigger, watch, server) {
     hint.hidden = !answer.datasets.length || !!open;
     if (!answer.open) { if (open && answer.error) explorer.node.hidden = true; return; }
     if (answer.open.unchanged) explorer.growth.show(answer.open.job, { ...explorer.data, ...answer.open });
-    else { const grew = seen && !reading && explorer.data; seen = answer.open.version; explorer.show(answer.open); if (grew) explorer.rows(); }
+    else { const grew = seen && !reading && explorer.data; seen = answer.open.version; explorer.show(answer.open); if (grew && !(explorer.held && answer.open.state === 'growing')) explorer.rows(); } // not under somebody's hands
   }
   // Only while somebody looks: once a second while something runs, else every five.
   let beat = 0;

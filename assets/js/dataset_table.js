@@ -28,7 +28,7 @@ function createSteps({ onFilter, onOpen, onMark }) {
   const mark = select('Marks', 'Show only steps with this mark', [['', 'All steps'], ['any', 'Marked'], ['keep', 'Kept'], ['drop', 'Dropped'], ['pin', 'Pinned']]);
   const said = el('span', { class: 'lr-muted lr-found', role: 'status' });
   const body = el('tbody');
-  const head = el('tr', {}, ...[['Token'], ['KL', 'lr-num'], ['Expert \u2192 amateur'], ['Before it'], ['Kind'], ['Step', 'lr-num'], ['Mark']].map(([text, c]) => el('th', { scope: 'col', class: c, text })));
+  const head = el('tr', {}, ...[['Before it', 'lr-num'], ['Token'], ['KL', 'lr-num'], ['Expert \u2192 amateur'], ['Kind'], ['Step', 'lr-num'], ['Mark']].map(([text, c]) => el('th', { scope: 'col', class: c, text })));
   const table = el('table', { class: 'lr-steps', 'aria-label': 'Steps' }, el('thead', {}, head), body);
   const back = el('button', { type: 'button', text: '\u2039 Back', onclick: () => turn(-1) }), on = el('button', { type: 'button', text: 'Next \u203a', onclick: () => turn(1) });
   const where = el('span', { class: 'lr-muted', role: 'status' });
@@ -52,10 +52,10 @@ function createSteps({ onFilter, onOpen, onMark }) {
     const name = 'step ' + row.step + ' of ' + row.problem;
     const said = row.expert === null || row.expert === undefined ? null : [tokenLabel(row.expert, 14), row.agree ? ' both' : ' \u2192 ' + tokenLabel(row.amateur, 14)];
     const tr = el('tr', { class: row.selected ? 'lr-selected-step' : '' },
+      el('td', { class: 'lr-before', title: row.before }, el('bdi', { text: row.before })),
       el('td', {}, open),
       el('td', { class: 'lr-num', text: nats(finite(row.kl)) }),
       el('td', { class: 'lr-said-by' }, ...(said ? [el('code', { text: said[0] }), row.agree ? el('span', { class: 'lr-muted', text: said[1] }) : el('code', { class: 'lr-differ', text: said[1] })] : [el('span', { class: 'lr-muted', text: 'not stored' })])),
-      el('td', { class: 'lr-before', title: row.before }, el('bdi', { text: row.before })),
       el('td', { text: row.kind }),
       el('td', { class: 'lr-num', title: row.problem, text: row.step }),
       el('td', {}, markButtons(name, row.mark, (kind) => onMark(row, kind))));
