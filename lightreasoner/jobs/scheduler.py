@@ -26,7 +26,8 @@ from lightreasoner.settings import Settings, to_environment
 log = logging.getLogger(__name__)
 
 TICK = 0.5  # seconds between looks at the processes
-PATIENCE = 5.0  # seconds for another scheduler to say what became of the job that it started
+SETTLE = 1.0  # seconds before a job without a process on record is taken for one that was never started
+PATIENCE = 5.0  # seconds for another scheduler to say what became of the job that it started: it has the exit status
 TERM_AFTER, KILL_AFTER = 4.0, 7.0  # seconds after somebody cancelled; before, the work may stop at a safe point
 
 
@@ -39,7 +40,7 @@ class Scheduler:
         self._name = processes.name()
         self._since: dict[str, float] = {}  # attempt → when it was first seen stopping, by the monotonic clock
         self._warned: set[str] = set()  # attempts that got their TERM
-        self._left: dict[str, float] = {}  # attempts first left to the scheduler that started them, and when
+        self._doubts: dict[str, float] = {}  # attempt → when it first was not clear what became of it
         self._one_at_a_time, self._wake, self._closed = threading.Lock(), threading.Event(), threading.Event()
         self._thread, self._announced = None, None
 
@@ -112,7 +113,9 @@ class Scheduler:
 
     def _settle_claim(self, job: Job, backend: Backend) -> None:
         """A job that somebody took and has no process on record: it is being started, or was when its server died."""
-        if self._others(job):
+        if self._others(job):  # however long it takes: started twice would be worse
+            return
+        if self._waited(job) < SETTLE:  # a process is not to be told from its server until it is past its exec
             return
         if found := backend.find(job):
             self.store.change(job.id, ACTIVE, job, pid=found[0], mark=found[1])
@@ -121,12 +124,18 @@ class Scheduler:
         elif job.state == "stopping":
             self.store.change(job.id, ACTIVE, job, state="cancelled", ended=time.time(), message="Cancelled.")
         else:
+            self._doubts.pop(job.token, None)
             self.store.change(job.id, ("running",), job, **FRESH | {"state": "queued", "attempt": job.attempt - 1})
 
     def _conclude(self, job: Job, backend: Backend) -> bool:
         """Write down how a job ended whose process is gone; whether this was the one to do so."""
         status, said = backend.status(job), last_said(job)
-        if status is None and not (said and said["kind"] == "end") and self._others(job):
+        if (
+            status is None
+            and not (said and said["kind"] == "end")
+            and self._others(job)
+            and self._waited(job) < PATIENCE
+        ):
             return False
         backend.kill(job)  # what the process started and left behind
         ending = verdict(job, status, backend.logs(self.store.folder(job.id), 20_000))
@@ -134,10 +143,12 @@ class Scheduler:
         return self.store.change(job.id, (job.state,), job, ended=time.time(), **ending)
 
     def _others(self, job: Job) -> bool:
-        """Whether the scheduler that started the job lives elsewhere and will know better. It has a few seconds."""
-        if job.claimed_by == self._name or not processes.named(job.claimed_by):
-            return False
-        return time.monotonic() - self._left.setdefault(job.token, time.monotonic()) < PATIENCE
+        """Whether the job was started by another scheduler that lives."""
+        return job.claimed_by != self._name and processes.named(job.claimed_by)
+
+    def _waited(self, job: Job) -> float:
+        """Seconds since this scheduler first had doubts about this attempt."""
+        return time.monotonic() - self._doubts.setdefault(job.token, time.monotonic())
 
     def _press(self, job: Job, backend: Backend) -> None:
         """Stop a job: a word first, then TERM, then KILL. The monotonic clock counts, whatever the wall says."""

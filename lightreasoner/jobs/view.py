@@ -78,13 +78,13 @@ def log_tail(store: JobStore, job: Job, lines: int = 200) -> str:
 
 
 def _recent(job: Job) -> list[dict]:
-    """The latest events of the current attempt, oldest first."""
-    events = []
+    """The latest events of the current attempt, oldest first; of one that has ended, back to its last progress."""
+    events, over = [], job.state in FINISHED
     for event in backwards(job.run_dir / NAME):
         if event.get("by") != job.token:
             break
         events.append(event)
-        if event["kind"] == "start" or len(events) == LOOK_BACK:
+        if event["kind"] == "start" or len(events) == LOOK_BACK or (over and event["kind"] == "progress"):
             break
     return events[::-1]
 
