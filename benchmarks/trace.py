@@ -13,7 +13,7 @@ import time
 
 import torch
 
-from lightreasoner.cli import add_pair_options, pair_refs
+from lightreasoner.commands.pairs import add_pair_options, pair_refs
 from lightreasoner.models import LoadedModels
 from lightreasoner.pairs import Pair, load_pair
 from lightreasoner.problems import load_problems
