@@ -58,6 +58,13 @@ SOURCES: dict[str, Source] = {
             **_BUNDLED,
         ),
         Source(
+            key="bundled-shifted",
+            title="Bundled, shifted",
+            description="500 generated word problems with a number from 101 to 200, which no training text had.",
+            splits=("shifted",),
+            **_BUNDLED,
+        ),
+        Source(
             key="gsm8k",
             title="GSM8K",
             description="Grade-school word problems of two to eight steps (7,473 train, 1,319 test).",

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 FORM_SENTENCE = " Give the result as your final answer. Do not include units."
 WORK_OPENING = "Let's work it out.\n"
 LARGEST_NUMBER = 100
+LARGEST_SHIFTED = 200  # of the shifted problems, each of which has a number that no training text had
 EQUATION_SHARE = 0.1
 #: Probability that the expert's text blurts, by kind of problem: half of the templates are "quick" kinds.
 EXPERT_BLURT = {"careful": 0.25, "quick": 0.58}
 AMATEUR_BLURT = {"careful": 0.94, "quick": 0.94}
 
 # reasoning-gym seeds item i with seed + i, so streams are kept far apart by these bases.
-SPLITS = ("test", "train", "stream", "second", "third", "fourth")
+SPLITS = ("test", "train", "stream", "second", "third", "fourth", "shifted")
 SEEDS = {name: 1_000_000_000 + 100_000_000 * n for n, name in enumerate(SPLITS)}
 
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
@@ -38,9 +39,9 @@ class Item:
     kind: str
 
 
-def small_integers_only(text: str) -> bool:
-    """Whether every number in the text is an integer from 0 to LARGEST_NUMBER."""
-    return all(n.isdigit() and int(n) <= LARGEST_NUMBER for n in (m.rstrip(",") for m in _NUMBER.findall(text)))
+def small_integers_only(text: str, largest: int = LARGEST_NUMBER) -> bool:
+    """Whether every number in the text is an integer from 0 to `largest`."""
+    return all(n.isdigit() and int(n) <= largest for n in (m.rstrip(",") for m in _NUMBER.findall(text)))
 
 
 def divisions_come_out(text: str) -> bool:
@@ -48,8 +49,8 @@ def divisions_come_out(text: str) -> bool:
     return all(int(b) and int(a) == int(b) * int(c) for a, b, c in _DIVISION.findall(text))
 
 
-def word_problems(seed: int) -> Iterator[Item]:
-    """An endless stream of gsm_symbolic instances whose numbers are small integers."""
+def word_problems(seed: int, largest: int = LARGEST_NUMBER) -> Iterator[Item]:
+    """An endless stream of gsm_symbolic instances whose numbers are integers up to `largest`."""
     import reasoning_gym  # only who trains needs it; the rest of this file is tested without
 
     size = 50_000
@@ -59,7 +60,8 @@ def word_problems(seed: int) -> Iterator[Item]:
             row = source[i]
             question = row["question"].removesuffix(FORM_SENTENCE).strip()
             solution = row["metadata"]["answer_cot"].strip()
-            if small_integers_only(f"{question}\n{solution}\n{row['answer']}") and divisions_come_out(solution):
+            text = f"{question}\n{solution}\n{row['answer']}"
+            if small_integers_only(text, largest) and divisions_come_out(solution):
                 yield Item(question, row["answer"], solution, "careful" if template % 2 else "quick")
         seed += size
 
@@ -127,6 +129,16 @@ def bundled_sets() -> tuple[list[Item], list[Item]]:
     """The bundled problems: 1,000 to sample from and 500 to measure on, disjoint."""
     test = draw("test", 500)
     return draw("train", 1000, exclude={i.question for i in test}), test
+
+
+def shifted_set(count: int = 500) -> list[Item]:
+    """Problems like the bundled ones, but with larger numbers: each has at least one beyond LARGEST_NUMBER."""
+    found: dict[str, Item] = {}
+    for item in word_problems(SEEDS["shifted"], LARGEST_SHIFTED):
+        if not small_integers_only(f"{item.question}\n{item.solution}\n{item.answer}"):
+            found.setdefault(item.question, item)
+        if len(found) == count:
+            return list(found.values())
 
 
 def respond(item: Item, blurt: dict[str, float], rng: random.Random) -> str:

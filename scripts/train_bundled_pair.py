@@ -3,7 +3,7 @@
     python scripts/train_bundled_pair.py [expert|amateur|both] [--smoke]
 
 Seeded; prints what it measures. Writes assets/models/NAME (bf16 safetensors, transformers' own layout),
-assets/problems/{train,test}.jsonl, and the cost in assets/models/NAME/training.json. Needs requirements-train.txt.
+assets/problems/{train,test,shifted}.jsonl, and the cost in assets/models/NAME/training.json. Needs requirements-train.txt.
 Accuracy and divergence are measured afterwards by scripts/measure_bundled_pair.py, which writes the model cards.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from bundled_data import AMATEUR_BLURT, EXPERT_BLURT, Item, bundled_sets, draw, drill, respond
+from bundled_data import AMATEUR_BLURT, EXPERT_BLURT, Item, bundled_sets, draw, drill, respond, shifted_set
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
@@ -250,6 +250,7 @@ def main() -> None:
     train_set, test_set = bundled_sets()
     write_problems("train", train_set)
     write_problems("test", test_set)
+    write_problems("shifted", shifted_set())
     held_out = {i.question for i in train_set + test_set}
     wanted = list(RECIPES.values()) if options.which == "both" else [RECIPES[options.which]]
     # One tokenizer for both, whichever is trained: the pair must share its ids.
