@@ -1,0 +1,183 @@
+"""Fine-tuning: one forward a trajectory against one forward a sample.
+
+The other side is an own, faithful version of the released procedure: every sample is its prefix in a row of its own,
+micro-batches are padded on the right, the whole model's logits are computed, and the loss reads one position of each
+row. The released code read a pad there; here the true last position is gathered, so that both sides have the same
+loss, which is checked. Both do forward, backward and AdamW steps on the same LoRA adapter; speed is measured by turns
+in one process, memory in a process of its own for each side.
+
+python -m benchmarks.finetuning                  the bundled expert, 128 new tokens, 11 and 20 selected steps
+python -m benchmarks.finetuning --shape qwen     Qwen2.5-Math-1.5B's shape with random weights, for a GPU
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from lightreasoner.adapters import add_lora
+from lightreasoner.devices import choose_device
+from lightreasoner.lessons import Updates, count
+from lightreasoner.loading import load_model
+from lightreasoner.objective import Lesson, Target, collate, step_logits, step_losses
+from lightreasoner.settings import from_environment
+
+PROMPT, RESPONSE, SUPPORT = 60, 128, 3
+PER_UPDATE, MICRO = 16, 8  # samples; of the other side's rows, so many are forwarded at once
+FLOORS = {11: 10, 20: 18}  # times the samples per second
+MEMORY_FLOOR = 0.55
+
+
+def lessons(selected: int, trajectories: int, vocabulary: int) -> list[Lesson]:
+    """Random trajectories with so many selected steps each, anywhere in the response."""
+    generator = torch.Generator().manual_seed(0)
+    made = []
+    for _ in range(trajectories):
+        ids = torch.randint(3, vocabulary, (PROMPT + RESPONSE,), generator=generator).tolist()
+        steps = torch.randperm(RESPONSE, generator=generator)[:selected].sort().values.tolist()
+        targets = []
+        for step in steps:
+            weights = torch.softmax(torch.randn(SUPPORT, generator=generator), -1).tolist()
+            targets.append(Target(step, torch.randperm(vocabulary, generator=generator)[:SUPPORT].tolist(), weights))
+        made.append(Lesson(ids, PROMPT, tuple(targets)))
+    return made
+
+
+def model_for(shape: str):
+    """(model with a fresh adapter, vocabulary, device)."""
+    settings = from_environment()
+    if shape == "bundled":
+        loaded = load_model("lightreasoner-expert-4m", settings)
+        model, vocabulary, device = loaded.model, len(loaded.tokenizer), loaded.device
+    else:
+        device, vocabulary = choose_device(settings), 151_665
+        config = Qwen2Config(
+            vocab_size=151_936,
+            hidden_size=1536,
+            intermediate_size=8960,
+            num_hidden_layers=28,
+            num_attention_heads=12,
+            num_key_value_heads=2,
+            tie_word_embeddings=True,
+            dtype="bfloat16",
+        )
+        with torch.device(device):
+            model = Qwen2ForCausalLM(config).to(torch.bfloat16)
+        model.requires_grad_(False)
+    return add_lora(model, 8, 16, 0.0, ("q_proj", "v_proj"), 0).to(device), vocabulary, device
+
+
+def packed(model, update: list[Lesson], vocabulary: int, device) -> float:
+    """Ours: backward over one update; its mean loss."""
+    batch = collate(update).to(device)
+    loss = step_losses(step_logits(model, batch), batch, vocabulary).mean()
+    loss.backward()
+    return loss.item()
+
+
+def one_by_one(model, update: list[Lesson], vocabulary: int, device) -> float:
+    """The released procedure: one prefix a row."""
+    rows = [(lesson.ids[: lesson.prompt_length + t.step], t) for lesson in update for t in lesson.targets]
+    total = 0.0
+    for start in range(0, len(rows), MICRO):
+        part = rows[start : start + MICRO]
+        width = max(len(prefix) for prefix, _ in part)
+        ids = torch.tensor([prefix + [0] * (width - len(prefix)) for prefix, _ in part], device=device)
+        mask = torch.tensor([[1] * len(prefix) + [0] * (width - len(prefix)) for prefix, _ in part], device=device)
+        last = torch.tensor([len(prefix) - 1 for prefix, _ in part], device=device)
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits  # (rows, width, vocabulary rows)
+        log_p = torch.log_softmax(logits[torch.arange(len(part), device=device), last, :vocabulary].float(), -1)
+        tokens = torch.tensor([t.token_ids for _, t in part], device=device)
+        weights = torch.tensor([t.weights for _, t in part], device=device)
+        loss = (weights * (weights.log() - log_p.gather(1, tokens))).sum() / len(rows)
+        loss.backward()
+        total += loss.item()
+    return total
+
+
+SIDES = {"packed": packed, "one_by_one": one_by_one}
+
+
+def run(side: str, model, updates: Updates, which: range, vocabulary: int, device) -> tuple[float, int, list[float]]:
+    """(seconds, samples, losses) of some updates, optimiser included."""
+    optimiser = torch.optim.AdamW(
+        [p for p in model.parameters() if p.requires_grad], lr=0.0
+    )  # both stay where they are
+    samples, losses, began = 0, [], time.perf_counter()
+    for n in which:
+        update = updates[n]
+        losses.append(SIDES[side](model, update, vocabulary, device))
+        optimiser.step()
+        optimiser.zero_grad()
+        samples += count(update)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - began, samples, losses
+
+
+def peak(side: str, shape: str, selected: int) -> None:
+    """In a process of its own: print the bytes that one side's updates take beyond the loaded model."""
+    model, vocabulary, device = model_for(shape)
+    updates = Updates(lessons(selected, 20, vocabulary), 4, PER_UPDATE, 64, 0)
+    SIDES[side](
+        model, [Lesson(lesson.ids[:9], 8, (Target(0, (1,), (1.0,)),)) for lesson in updates[0]], vocabulary, device
+    )
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run(side, model, updates, range(4), vocabulary, device)
+        print(torch.cuda.max_memory_allocated() - before)
+        return
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    run(side, model, updates, range(4), vocabulary, device)
+    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shape", choices=("bundled", "qwen"), default="bundled")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peak", nargs=2, metavar=("SIDE", "SELECTED"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peak:
+        return peak(options.peak[0], options.shape, int(options.peak[1]))
+    model, vocabulary, device = model_for(options.shape)
+    print(f"{options.shape} on {torch.cuda.get_device_name() if device.type == 'cuda' else device}")
+    failed = []
+    for selected, floor in FLOORS.items():
+        updates = Updates(lessons(selected, 60, vocabulary), 40, PER_UPDATE, 64, 0)
+        for side in SIDES:
+            run(side, model, updates, range(1), vocabulary, device)  # warm up
+        rates, losses = {side: [] for side in SIDES}, {}
+        for turn in range(options.rounds):
+            for side, some in (("packed", range(40)), ("one_by_one", range(3 * turn, 3 * turn + 3))):
+                seconds, samples, found = run(side, model, updates, some, vocabulary, device)
+                rates[side].append(samples / seconds)
+                losses[side, turn] = found
+        apart = max(
+            abs(a - b)
+            for turn in range(options.rounds)
+            for a, b in zip(losses["packed", turn][3 * turn :], losses["one_by_one", turn], strict=False)
+        )
+        fast, slow = (sorted(rates[side])[options.rounds // 2] for side in SIDES)
+        command = [sys.executable, "-m", "benchmarks.finetuning", "--shape", options.shape, "--peak"]
+        taken = [json.loads(subprocess.check_output([*command, side, str(selected)])) for side in SIDES]
+        ratio, share = fast / slow, taken[0] / taken[1]
+        print(
+            f"{selected} selected steps a trajectory: {fast:,.0f} samples/s against {slow:,.1f}, {ratio:.1f} times "
+            f"(floor {floor}); peak memory {taken[0] / 1e6:,.0f} MB against {taken[1] / 1e6:,.0f} MB, {share:.2f} (at "
+            f"most {MEMORY_FLOOR}); losses differ by {apart:.1e} at most"
+        )
+        failed += [selected] if ratio < floor or share > MEMORY_FLOOR or apart > 1e-3 else []
+    raise SystemExit(f"below a floor at {failed}" if failed else None)
+
+
+if __name__ == "__main__":
+    main()
