@@ -1,0 +1,70 @@
+"""What the sampling tests share: questions of many lengths, a work that only remembers, a dataset from a tiny pair."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from lightreasoner.problems import ProblemStream
+from lightreasoner.responding import Decoding
+from lightreasoner.sampling import Tally, sample
+from lightreasoner.sampling_plan import Prompts
+from lightreasoner.settings import Settings
+
+QUESTIONS = [
+    "Tom has 3 apples and buys 4. How many?",
+    "2 + 2?",
+    "She sold 12 of the 20 cakes. How many are left? " * 3,
+    "A box holds 6 caps, and there are 7 boxes. How many caps are there in all?",
+    "1?",
+    "Ann is 9. Bob is twice as old. How old are they together, and how old will they be in 3 years?",
+    "Is 91 prime?",
+]
+
+
+class Remembering:
+    """A work that keeps what it is told, and at the n-th safe point raises what it was given."""
+
+    def __init__(self, stop_at: int | None = None, stop: BaseException | None = None):
+        self.events, self.asked, self._stop_at, self._stop = [], 0, stop_at, stop
+
+    def status(self, text):
+        self.events.append(("status", {"text": text}))
+
+    def progress(self, done, total, **numbers):
+        self.events.append(("progress", {"done": done, "total": total} | numbers))
+
+    def event(self, kind, **data):
+        self.events.append((kind, data))
+
+    def safe_point(self):
+        self.asked += 1
+        if self.asked == self._stop_at:
+            raise self._stop
+
+    def of(self, kind):
+        return [data for name, data in self.events if name == kind]
+
+
+def ending(pair, *ids):
+    """The pair with these ids as the ends of a turn, so that a random model's responses end apart."""
+    return replace(pair, expert=replace(pair.expert, end_ids=frozenset(ids)))
+
+
+def build(pair, folder: Path, rows=None, *, batch_size=3, samples=1, work=None, settings=None, **decoding) -> Tally:
+    """Sample a dataset from rows (default: QUESTIONS) into a folder."""
+    rows = [{"question": q, "answer": str(n)} for n, q in enumerate(QUESTIONS)] if rows is None else rows
+    decoding = Decoding(**{"max_new_tokens": 24} | decoding)
+    stream = ProblemStream(enumerate(rows, 1), title="rows", distinct=True)
+    tally = Tally(samples)
+    sample(
+        pair,
+        Prompts(pair, stream, decoding, settings or Settings(workspace=folder / "workspace", device="cpu")),
+        folder,
+        decoding,
+        batch_size=batch_size,
+        total=len(rows),
+        work=work or Remembering(),
+        tally=tally,
+    )
+    return tally
