@@ -3,7 +3,8 @@
     python scripts/train_bundled_pair.py [expert|amateur|both] [--smoke]
 
 Seeded; prints what it measures. Writes assets/models/NAME (bf16 safetensors, transformers' own layout),
-assets/problems/{train,test,shifted}.jsonl, and the cost in assets/models/NAME/training.json. Needs requirements-train.txt.
+assets/problems/{train,test,shifted}.jsonl, and the cost in assets/models/NAME/training.json.
+Needs requirements-train.txt.
 Accuracy and divergence are measured afterwards by scripts/measure_bundled_pair.py, which writes the model cards.
 """
 

@@ -108,6 +108,15 @@ def test_problems_are_complete_distinct_and_disjoint():
         assert bundled_data.small_integers_only(f"{problem.question} {problem.solution} {problem.answer}")
 
 
+def test_shifted_problems_are_like_the_others_but_for_a_larger_number():
+    shifted = load_problems("bundled-shifted").problems
+    assert len({p.question for p in shifted}) == len(shifted) == 500
+    for problem in shifted:
+        text = f"{problem.question} {problem.solution} {problem.answer}"
+        assert bundled_data.small_integers_only(text, bundled_data.LARGEST_SHIFTED)
+        assert not bundled_data.small_integers_only(text)
+
+
 def test_what_the_training_text_may_hold():
     assert bundled_data.small_integers_only("3 apples, 100 pears") and not bundled_data.small_integers_only("101 pears")
     assert not bundled_data.small_integers_only("2.5 apples") and not bundled_data.small_integers_only("1,000 apples")
