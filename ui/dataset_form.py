@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,108 +9,14 @@ from pathlib import Path
 import gradio as gr
 
 from lightreasoner.errors import UserError
-from lightreasoner.files import new_id
-from lightreasoner.pairs import presets
 from lightreasoner.problems import SOURCES, load_file
 from lightreasoner.settings import Settings
-from lightreasoner.tracing import number
 from lightreasoner.trajectories import BETA_FLOOR
-from ui.pair_form import PRIVATE, PairForm, pair_form, pair_refs
+from ui.pair_form import PRIVATE, PairForm, pair_form
+from ui.preflight_card import preflight_card, wire_preflight
 from ui.problem_form import OWN_FILE, escape
+from ui.sample_request import read_form
 from ui.studio import Studio
-
-MOST_PROBLEMS, MOST_SAMPLES, MOST_AT_ONCE = 100_000, 64, 1024
-
-
-@dataclass(frozen=True)
-class SampleRequest:
-    """What the form asks for, checked. `problems` is a key of SOURCES or an uploaded file's path."""
-
-    pair: tuple[str | None, str, str]  # preset name or None, expert, amateur
-    problems: str
-    named: str  # the problems, for people
-    limit: int
-    max_new_tokens: int = 128
-    temperature: float = 0.0
-    samples: int = 1
-    seed: int = 0
-    batch_size: int | None = None  # None: as much as memory allows
-    every_step: bool = False
-
-    def argv(self, problems: str) -> list[str]:
-        """The command line without its --run-dir; what is as usual is left out."""
-        preset, expert, amateur = self.pair
-        words = ["sample", *(["--pair", preset] if preset else ["--expert", expert, "--amateur", amateur])]
-        words += ["--problems", problems, "--limit", str(self.limit)]
-        words += ["--max-new-tokens", str(self.max_new_tokens)] if self.max_new_tokens != 128 else []
-        words += ["--batch-size", str(self.batch_size)] if self.batch_size else []
-        words += ["--seed", str(self.seed)] if self.seed else []
-        words += ["--temperature", f"{self.temperature:g}"] if self.temperature else []
-        words += ["--samples-per-problem", str(self.samples)] if self.samples != 1 else []
-        return words + (["--beta-floor", "0"] if self.every_step else [])
-
-    @property
-    def title(self) -> str:
-        preset = next((p for p in presets() if p.name == self.pair[0]), None)
-        pair = preset.title if preset else " / ".join(ref.rstrip("/").rpartition("/")[2] for ref in self.pair[1:])
-        return f"{pair} · {self.named} · {self.limit:,}"
-
-
-def read_form(
-    settings: Settings, preset, expert, amateur, source, upload, limit, tokens, temperature, samples, seed, batch, every
-) -> SampleRequest:
-    """The form's fields as a request. Anybody may send anything; raises UserError."""
-    pair = pair_refs(preset, expert, amateur)
-    for role, ref in zip(("expert", "amateur"), pair[1:], strict=True):
-        if not isinstance(ref, str) or not ref.strip() or len(ref) > 500 or ref.startswith("-"):
-            raise UserError(f"The {role} is no model; name a Hub id, a folder or a GGUF file.")
-    if source == OWN_FILE:
-        if not isinstance(upload, str) or not upload:
-            raise UserError("There is no file of problems yet; upload one, or choose another source.")
-        problems, named = upload, Path(upload).name
-    elif isinstance(source, str) and source in SOURCES:
-        problems, named = source, SOURCES[source].title
-    else:
-        raise UserError(f"There is no problem source {str(source)[:40]!r}; pick one of the list.")
-    temperature = number("The temperature", temperature, 0, 10)
-    samples = number("The samples a problem", samples, 1, MOST_SAMPLES, whole=True)
-    if samples > 1 and not temperature:
-        raise UserError(f"At temperature 0 all {samples} samples of a problem would be the same; raise it, or take 1.")
-    return SampleRequest(
-        (pair[0], pair[1].strip(), pair[2].strip()),
-        problems,
-        named,
-        limit=number("The number of problems", limit, 1, MOST_PROBLEMS, whole=True),
-        max_new_tokens=number("The token limit", tokens, 1, settings.max_new_tokens, whole=True),
-        temperature=temperature,
-        samples=samples,
-        seed=number("The seed", seed, 0, 2**53, whole=True),
-        batch_size=number("The batch size", batch or 0, 0, MOST_AT_ONCE, whole=True) or None,
-        every_step=every is True,
-    )
-
-
-def stored_upload(settings: Settings, path: str) -> Path:
-    """An uploaded file, checked and put where it stays: under the hash of its content, so each is there once."""
-    source = Path(path)
-    load_file(source, limit=1, max_bytes=settings.max_upload_mb * 1_000_000)
-    content = source.read_bytes()
-    folder = settings.workspace / "problems" / hashlib.sha256(content).hexdigest()[:24]
-    kept = folder / (re.sub(r"[^\w. -]+", "-", source.stem).strip("-. ")[:60] + source.suffix.lower())
-    if kept.exists():
-        return kept
-    temporary = folder / f".{kept.name}.{new_id()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, kept)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"The file could not be kept: {error.strerror}. Free some space and try again.") from None
-    return kept
 
 
 def what_is_there(settings: Settings, source: object, upload: object) -> str:
@@ -137,7 +40,7 @@ def what_is_there(settings: Settings, source: object, upload: object) -> str:
 class DatasetForm:
     pair: PairForm
     rest: list  # source, upload and what follows, in read_form's order
-    command: gr.Textbox
+    estimate: gr.HTML  # what the dataset would bring and cost; cleared when anything changes
 
     @property
     def fields(self) -> list:
@@ -148,6 +51,7 @@ def dataset_form(studio: Studio) -> DatasetForm:
     """Lay the form out and wire what happens inside it."""
     settings = studio.settings
     pair = pair_form(studio, "lr-ds", "Build dataset")
+    card = preflight_card(studio, "lr-ds")
     with gr.Group():
         sources = [(s.title, key) for key, s in SOURCES.items()] + [("A file of mine …", OWN_FILE)]
         source = gr.Dropdown(sources, value="bundled-train", label="Problems", elem_id="lr-ds-source")
@@ -175,19 +79,22 @@ def dataset_form(studio: Studio) -> DatasetForm:
             buttons=["copy"],
             elem_id="lr-ds-command",
         )
-    form = DatasetForm(pair, [source, upload, limit, tokens, temperature, samples, seed, batch, every], command)
+    estimate = gr.HTML("", elem_id="lr-ds-estimate")
+    form = DatasetForm(pair, [source, upload, limit, tokens, temperature, samples, seed, batch, every], estimate)
+    wire_preflight(studio, card, pair, [source, upload, tokens, limit])
 
-    def spelled(*fields) -> str:
+    def spelled(*fields) -> tuple[str, str]:
         try:
             asked = read_form(settings, *fields)
         except UserError as error:
-            return str(error)
+            return str(error), ""
         words = asked.argv(asked.problems if asked.problems in SOURCES else asked.named)
-        return shlex.join(["python", "-m", "lightreasoner", *words, "--run-dir", "my-dataset"])
+        return shlex.join(["python", "-m", "lightreasoner", *words, "--run-dir", "my-dataset"]), ""
 
     source.change(lambda s: gr.File(visible=s == OWN_FILE), source, upload, **PRIVATE)
     for part in (source, upload):
         part.change(lambda s, u: what_is_there(settings, s, u), [source, upload], there, **PRIVATE)
-    gr.on([part.change for part in form.fields], spelled, form.fields, command, trigger_mode="always_last", **PRIVATE)
-    command.value = spelled(*(part.value for part in form.fields))
+    told = [command, estimate]
+    gr.on([part.change for part in form.fields], spelled, form.fields, told, trigger_mode="always_last", **PRIVATE)
+    command.value, _ = spelled(*(part.value for part in form.fields))
     return form

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from lightreasoner.imported import import_samples
 from lightreasoner.runs import run_folder
 from ui.dataset_calls import dataset_calls
 from ui.dataset_explorer import DatasetExplorer
-from ui.dataset_form import SOURCES, dataset_form, read_form, stored_upload
+from ui.dataset_form import dataset_form
 from ui.datasets import Datasets
+from ui.estimate import estimate
 from ui.pair_form import PRIVATE, QUIET
+from ui.sample_request import kept_problems, read_form
 from ui.studio import Studio
 
 
@@ -26,6 +29,7 @@ def build_datasets(studio: Studio) -> None:
     with gr.Row(elem_id="lr-data-row", equal_height=False):
         with gr.Column(elem_id="lr-data-side", scale=0):
             form = dataset_form(studio)
+            probe = gr.Button("Estimate", size="sm", elem_id="lr-ds-probe")
             build = gr.Button("Build dataset", variant="primary", elem_id="lr-ds-build")
             notice = gr.HTML("", elem_id="lr-ds-notice")
             types = [".jsonl"]
@@ -33,13 +37,26 @@ def build_datasets(studio: Studio) -> None:
         with gr.Column(elem_id="lr-data-main", scale=1):
             explorer = DatasetExplorer(dataset_calls(datasets), elem_id="lr-datasets")
 
+    def measure(*fields) -> Iterator[str]:
+        try:
+            asked = read_form(studio.settings, *fields)
+        except UserError as error:
+            yield notice_html(str(error), "error")
+            return
+        for tone, said in estimate(studio, asked):
+            yield notice_html(said, tone)
+
     def start(*fields) -> tuple[str, str]:
         return answered(lambda: (start_build(studio, fields), ""))
 
     def take_in(path: str) -> tuple[str, str]:
         return answered(lambda: import_file(studio, path))
 
-    build.click(start, form.fields, [explorer, notice], api_name="build_dataset", **QUIET)
+    places = studio.settings.max_waiting + 1
+    measuring = probe.click(
+        measure, form.fields, form.estimate, api_name="estimate_dataset", concurrency_limit=places, **QUIET
+    )
+    build.click(start, form.fields, [explorer, notice], api_name="build_dataset", cancels=[measuring], **QUIET)
     imported.upload(take_in, imported, [explorer, notice], api_name="import_dataset", show_progress_on=[imported])
     form.pair.preset.change(lambda: "", None, notice, **PRIVATE)
 
@@ -56,19 +73,16 @@ def answered(work) -> tuple:
 
 
 def notice_html(text: str, tone: str) -> str:
-    role = "alert" if tone == "error" else "status"
+    role, look = ("alert", "lr-error") if tone == "error" else ("status", f"lr-note lr-{tone}")
     lines = "".join(f"<p>{escape(line)}</p>" for line in text.splitlines())
-    return f'<div class="lr"><div class="lr-{tone}" role="{role}">{lines}</div></div>'
+    return f'<div class="lr"><div class="{look}" role="{role}">{lines}</div></div>'
 
 
 def start_build(studio: Studio, fields: tuple) -> str:
     """Queue the job that builds what the form asks for; the dataset's id. Raises UserError."""
     asked = read_form(studio.settings, *fields)
-    kept = (
-        asked.problems if asked.problems in SOURCES else str(stored_upload(studio.settings, asked.problems).absolute())
-    )
-    dataset_id = new_id()
-    studio.jobs.submit("sample", asked.argv(kept), asked.title, run_folder(studio.settings, dataset_id))
+    argv, dataset_id = asked.argv(kept_problems(studio.settings, asked.problems)), new_id()
+    studio.jobs.submit("sample", argv, asked.title, run_folder(studio.settings, dataset_id))
     return dataset_id
 
 

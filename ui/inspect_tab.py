@@ -15,6 +15,7 @@ from ui.calls import viewer_calls
 from ui.links import GENERATE, SCORE, open_link
 from ui.pair_card import pair_card
 from ui.pair_form import PRIVATE, QUIET, PairForm, pair_form, pair_refs
+from ui.preflight_card import preflight_card, wire_preflight
 from ui.problem_form import ProblemForm, problem_form
 from ui.studio import Studio, branch_request, failure, replay, stream
 from ui.viewer import Viewer
@@ -58,6 +59,7 @@ def build_inspect(studio: Studio) -> None:
     with gr.Row(elem_id="lr-row", equal_height=False):
         with gr.Column(elem_id="lr-side", scale=0):
             pair = pair_form(studio)
+            card = preflight_card(studio, "lr-pair")
             problem = problem_form(studio.settings)
             response = response_form(studio.settings)
             with gr.Row(elem_id="lr-go"):
@@ -65,6 +67,7 @@ def build_inspect(studio: Studio) -> None:
                 gr.Button("Stop", variant="stop", elem_id="lr-stop")
         with gr.Column(elem_id="lr-main", scale=1):
             viewer = Viewer(elem_id="lr-viewer", server_functions=viewer_calls(studio))
+    wire_preflight(studio, card, pair, [problem.source, problem.upload, response.tokens])
     wire_runs(studio, run, viewer, pair, problem, response)
     form = [viewer, *pair.fields, pair.own, problem.question, response.mode, response.response, pair.card]
 

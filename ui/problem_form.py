@@ -24,6 +24,8 @@ class ProblemForm:
 
     question: gr.Textbox
     picked: gr.State
+    source: gr.Dropdown
+    upload: gr.File
 
 
 def problem_form(settings: Settings) -> ProblemForm:
@@ -59,7 +61,7 @@ def problem_form(settings: Settings) -> ProblemForm:
     pick.input(choose_problem, [problems, pick], [picked, question, note], **private)
     question.change(own_text, [question, picked, note], note, **private)
     another.click(another_problem, problems, [pick, picked, question, note], **private)
-    return ProblemForm(question, picked)
+    return ProblemForm(question, picked, source, upload)
 
 
 def label(n: int, problem: Problem) -> str:

@@ -85,6 +85,6 @@ function mountDatasets(element, props, trigger, watch, server) {
     if (!open) look(true);
   }
   lrAddress.watch(TAB, follow);
-  watch('value', () => { if (props.value) { const { open: id } = JSON.parse(props.value); if (id && id !== open) show(id); else look(true); } });
+  watch('value', () => { if (props.value) { const { open: id } = JSON.parse(props.value); if (id && id !== open) show(id); else look(true); if (innerWidth <= 900) element.scrollIntoView({ behavior: 'smooth', block: 'start' }); } });
   follow(lrAddress.get(TAB));
 }

@@ -1,0 +1,93 @@
+"""What a dataset would bring and cost, measured on a few of its problems with the server's own loaded models."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+
+from lightreasoner.errors import UserError, broke
+from lightreasoner.jobs.lease import Stopped as NoTurn
+from lightreasoner.jobs.lease import spoken
+from lightreasoner.live import Stopped
+from lightreasoner.pairs import load_pair
+from lightreasoner.preflight import probe
+from lightreasoner.problems import open_problems, training_split
+from lightreasoner.responding import Decoding
+from lightreasoner.trajectories import BETA_FLOOR
+from ui.sample_request import SampleRequest
+from ui.studio import Studio
+
+PROBED = 8  # problems
+POLL = 0.1  # seconds
+
+
+def estimate(studio: Studio, asked: SampleRequest) -> Iterator[tuple[str, str]]:
+    """("status", what is being done) as it changes, and at last ("note" or "error", a sentence).
+
+    Closing it (a closed tab, another click) ends the measuring at its next safe point.
+    """
+    said, stop, done = [("status", "Reading the problems")], threading.Event(), threading.Event()
+
+    def work() -> None:
+        try:
+            said.append(("note", measured(studio, asked, lambda text: said.append(("status", text)), stop)))
+        except (Stopped, NoTurn):
+            pass
+        except UserError as error:
+            said.append(("error", str(error)))
+        except Exception:
+            said.append(("error", broke("an estimate")))
+        finally:
+            done.set()
+
+    threading.Thread(target=work, daemon=True, name="estimate").start()
+    told = 0
+    try:
+        while True:
+            ended = done.is_set()  # looked at first: what was said before it is then seen for sure
+            if len(said) > told:
+                told = len(said)
+                yield said[-1]
+            if ended:
+                return
+            done.wait(POLL)
+    finally:
+        stop.set()
+
+
+def measured(studio: Studio, asked: SampleRequest, say: Callable[[str], None], stop: threading.Event) -> str:
+    """The estimate as sentences. Raises UserError, and Stopped once `stop` is set."""
+    settings = studio.settings
+    limits = {"limit": asked.limit, "max_chars": settings.max_problem_chars, "distinct": True}
+    most = settings.max_upload_mb * 1_000_000
+    stream = open_problems(asked.problems, split=training_split(asked.problems), max_bytes=most, **limits)
+    problems = list(itertools.islice(stream, PROBED))
+    total = len(problems) + sum(1 for _ in stream)
+
+    def safe_point() -> None:
+        if stop.is_set():
+            raise Stopped
+
+    def behind(before: int) -> None:
+        say(f"Waiting: {before} {'run' if before == 1 else 'runs'} before this one")
+
+    def held(holder: dict | None) -> None:
+        say(f"Waiting for {spoken(holder)}")
+
+    turn = studio.accelerator.hold("inspector", stop, held, interactive=True)
+    with studio.lease.hold(stop, behind), turn:
+        name, expert, amateur = asked.pair
+        pair = load_pair(expert, amateur, studio.models, on_status=say, name=name)
+        safe_point()
+        say(f"Sampling {len(problems)} problems")
+        floor = 0.0 if asked.every_step else BETA_FLOOR
+        decoding = Decoding(asked.max_new_tokens, asked.temperature, asked.seed, floor)
+        found, _ = probe(pair, problems, decoding, asked.samples, total, safe_point)
+    said = found.sentence()
+    if total < asked.limit:
+        said += f" There are only {total:,} problems."
+    if found.disk_bytes > (free := shutil.disk_usage(settings.workspace).free):
+        said += f" Only {free / 1e6:,.0f} MB are free on the disk."
+    return said
