@@ -174,7 +174,8 @@ def dataset_calls(datasets: Datasets) -> list[Callable[..., dict]]:
         at = number("The page", asked.get("page", 0), 0, 1e6, whole=True)
         selection = selected(asked.get("alpha", 0.2), asked.get("beta", 0.4), asked.get("selector", "kl"))
         explorer = found(dataset_id)
-        return page(explorer, filters, asked.get("order", "kl"), at * ROWS, ROWS, selection) | {"size": ROWS}
+        order = asked.get("order", "kl")
+        return page(explorer, filters, str(order), at * ROWS, ROWS, selection) | {"size": ROWS}
 
     @answering
     def trajectory(dataset_id, problem, sample) -> dict:
@@ -192,7 +193,7 @@ def dataset_calls(datasets: Datasets) -> list[Callable[..., dict]]:
         """A response as the text of a "json", "csv" or "html" file, at this α and β."""
         selection = selected(alpha, beta, "kl")
         record = reweigh(record_of(found(dataset_id), problem, sample), selection.alpha, selection.beta)
-        if kind not in WRITERS:
+        if not isinstance(kind, str) or kind not in WRITERS:
             raise UserError(f"There is no export called {str(kind)[:20]!r}; take json, csv or html.")
         return {"content": WRITERS[kind](record)}
 
