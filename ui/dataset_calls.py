@@ -210,14 +210,7 @@ def dataset_calls(datasets: Datasets) -> list[Callable[..., dict]]:
     @answering
     def act(dataset_id, action) -> dict:
         """Stop the dataset's job and keep what is there, cancel it, or resume it."""
-        dataset = datasets.find(dataset_id)
-        actions = {"keep": datasets.jobs.keep, "cancel": datasets.jobs.cancel, "resume": datasets.jobs.resume}
-        view = datasets.view(dataset)
-        if not isinstance(action, str) or action not in actions:
-            raise UserError(f"There is no action called {str(action)[:20]!r}.")
-        if view is None or action not in view["actions"]:
-            raise UserError(f"This dataset is {dataset.state} by now, so that cannot be done any more.")
-        actions[action](dataset.job.id)
+        datasets.act(dataset_id, action)
         return {}
 
     @answering
