@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import peft
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -125,6 +124,8 @@ def wear(loaded: LoadedModel, model: Any, variant: Variant) -> Any:
     """The model with the variant's adapter switched on; `model` is what an earlier call returned, or None."""
     if variant.adapter is None:
         return model
+    import peft  # slow, and who only reads results has no use for it
+
     name = variant.name.replace(".", "_")
     try:
         if model is None:
