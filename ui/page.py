@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
-
 import gradio as gr
 
 from lightreasoner.settings import ASSETS, Settings
+from ui.datasets_tab import build_datasets
 from ui.downloads import download_route
 from ui.inspect_tab import build_inspect
 from ui.jobs_tab import build_header, build_jobs
 from ui.studio import Studio
 from ui.theme import page_css, theme
 
-PRIVATE = {"show_progress": "hidden", "api_visibility": "private"}
+#: Name in the address → (title, what lays it out), in the order of the tab bar.
+TABS = {"inspect": ("Inspect", build_inspect), "datasets": ("Datasets", build_datasets), "jobs": ("Jobs", build_jobs)}
 #: Of the workspace; nothing in them is ever handed out as a file of Gradio's.
 PRIVATE_FOLDERS = ("traces", "runs", "jobs", "accelerator", "problems", "downloads")
-
-
-def tabs() -> dict:
-    """Name in the address → (title, what lays it out), in the order of the tab bar."""
-    found = {"inspect": ("Inspect", build_inspect)}
-    if importlib.util.find_spec("ui.datasets_tab"):
-        from ui.datasets_tab import build_datasets
-
-        found["datasets"] = ("Datasets", build_datasets)
-    return found | {"jobs": ("Jobs", build_jobs)}
 
 
 def build(studio: Studio) -> gr.Blocks:
     with gr.Blocks(title="LightReasoner Studio", analytics_enabled=False, fill_width=True) as page:
         build_header(studio)
-        with gr.Tabs(elem_id="lr-tabs", overflow_behavior="wrap") as bar:
-            for name, (title, build_tab) in tabs().items():
-                with gr.Tab(title, id=name, elem_id=f"lr-tab-{name}") as tab:
+        with gr.Tabs(elem_id="lr-tabs", overflow_behavior="wrap"):  # address.js selects one and notes which is
+            for name, (title, build_tab) in TABS.items():
+                with gr.Tab(title, id=name, elem_id=f"lr-tab-{name}"):
                     build_tab(studio)
-                tab.select(None, js=f"() => lrAddress.select({json.dumps(name)})", **PRIVATE)
-        names = json.dumps(list(tabs()))
-        gr.on(None, None, None, bar, js=f"() => lrAddress.first({names})", **PRIVATE)  # when the page loads
     page.queue(max_size=64, api_open=True)
     return page
 

@@ -11,14 +11,14 @@
 
 window.lrAddress = (() => {
   const HOME = 'inspect';
-  const asked = new URLSearchParams(location.search), kept = [...asked].filter(([name]) => name.startsWith('__'));
+  const opening = new URLSearchParams(location.search), kept = [...opening].filter(([name]) => name.startsWith('__'));
   const own = new Map(), watchers = new Map();
-  let shown = asked.get('tab') || HOME, names = null, awaited = null;
+  let shown = opening.get('tab') || HOME, asked = shown; // asked: what the address says, until the tab bar is there
 
   const button = (tab) => document.getElementById('lr-tab-' + tab + '-button');
   const get = (tab) => new URLSearchParams(own.get(tab) || '');
   function remember(tab, params) { own.set(tab, new URLSearchParams([...params].filter(([name]) => name !== 'tab' && !name.startsWith('__')))); }
-  remember(shown, asked);
+  remember(shown, opening);
   // until the tab of the address is there, the first one must not flash up
   if (shown !== HOME) document.documentElement.classList.add('lr-opening');
 
@@ -36,7 +36,7 @@ window.lrAddress = (() => {
     if (tab === shown) write();
   }
   function open(tab, params) {
-    if (names && !names.includes(tab)) return;
+    if (!button(tab)) return;
     remember(tab, new URLSearchParams(params));
     if (tab !== shown) button(tab)?.click();
     write();
@@ -44,23 +44,29 @@ window.lrAddress = (() => {
   }
   function watch(tab, react) { watchers.set(tab, [...(watchers.get(tab) || []), react]); }
 
-  // Called by the page: with the tabs there are, once they are there; the answer selects the one in the address.
-  function first(tabs) {
-    names = tabs;
-    if (!names.includes(shown)) { remember(HOME, get(shown)); shown = HOME; reveal(); }
-    awaited = shown === HOME ? null : shown;
-    return { __type__: 'update', selected: shown };
+  // The tab bar is Gradio's: what it selects is seen from outside, since an event of it would be a call to the server.
+  function bar() {
+    const selected = document.querySelector('#lr-tabs > .tab-wrapper [role="tab"][aria-selected="true"]');
+    if (!selected) return false;
+    if (asked && !button(asked)) { remember(HOME, get(asked)); shown = HOME; }
+    else if (asked && button(asked) !== selected) { button(asked).click(); return true; } // seen again when it is selected
+    asked = null;
+    select(selected.dataset.tabId);
+    return true;
   }
-  // Called by the page when a tab was selected. The one that Gradio begins with is selected before ours is.
   function select(tab) {
-    if (!names || (awaited && tab !== awaited)) return;
-    awaited = null;
+    document.documentElement.classList.remove('lr-opening');
+    if (tab === shown) { write(); return; }
     shown = tab;
-    reveal();
     write();
     window.dispatchEvent(new CustomEvent('lr-tab', { detail: tab }));
   }
-  function reveal() { document.documentElement.classList.remove('lr-opening'); }
+  new MutationObserver((_, arrival) => {
+    if (!bar()) return;
+    arrival.disconnect();
+    const watched = { subtree: true, childList: true, attributes: true, attributeFilter: ['aria-selected'] };
+    new MutationObserver(bar).observe(document.querySelector('#lr-tabs > .tab-wrapper'), watched);
+  }).observe(document.documentElement, { subtree: true, childList: true });
 
   document.addEventListener('click', (event) => {
     const link = event.target.closest?.('a[href^="?"]');
@@ -78,5 +84,5 @@ window.lrAddress = (() => {
     next.focus();
     next.click();
   });
-  return { get, put, open, watch, first, select, get shown() { return shown; } };
+  return { get, put, open, watch, get shown() { return shown; } };
 })();
