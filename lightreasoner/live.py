@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from lightreasoner.errors import UserError, broke
 from lightreasoner.jobs.lease import Accelerator, Stopped, spoken
+from lightreasoner.lens import Lens, describe_lens
 from lightreasoner.pairs import Pair
 from lightreasoner.settings import Settings
 from lightreasoner.tokens import TokenTexts
@@ -59,11 +60,12 @@ class Live:
         lease: Lease,
         settings: Settings,
         accelerator: Accelerator | None = None,
+        load_lens: Callable[[Pair, Callable[[str], None]], Lens] | None = None,
     ):
         self.trace, self.key = record, secrets.token_urlsafe(16)  # who holds the key may stop it
         self.status, self.error = "Starting", None
         self.stop, self.done = threading.Event(), threading.Event()
-        self._load, self._lease, self._settings = load, lease, settings
+        self._load, self._load_lens, self._lease, self._settings = load, load_lens, lease, settings
         self._accelerator = accelerator or Accelerator(settings.workspace)
 
     def start(self) -> Live:
@@ -104,10 +106,13 @@ class Live:
     def _compute(self) -> None:
         pair = self._load(self._say)
         self.trace.pair = describe_pair(pair)
+        lens = self._load_lens and self._load_lens(pair, self._say)
+        if lens:
+            self.trace.lens = (self.trace.lens or {}) | describe_lens(lens, pair)
         texts = TokenTexts(pair.expert.tokenizer)
         self._say("Reading the problem")
         began = time.perf_counter()
-        for event in trace(pair, self.trace.request, self._settings, self.stop):
+        for event in trace(pair, self.trace.request, self._settings, self.stop, lens):
             self.trace.add(event, texts)
             self._say("Writing")
         if self.stop.is_set() and self.trace.finish_reason is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +75,6 @@ def load_model(ref: str | ModelRef, settings: Settings, on_status: Status = None
             ) from None
         except Exception as error:  # its files are a stranger's, so anything may be wrong with them
             raise UserError(f"{ref} cannot be read: {_first_line(error)} Save or download it again.") from error
-    tensors = {t.data_ptr(): t for t in (*model.parameters(), *model.buffers())}.values()
     return LoadedModel(
         ref,
         model,
@@ -83,11 +82,17 @@ def load_model(ref: str | ModelRef, settings: Settings, on_status: Status = None
         device,
         dtype,
         parameters=sum(p.numel() for p in model.parameters()),
-        memory_bytes=sum(t.numel() * t.element_size() for t in tensors),
+        memory_bytes=tensor_bytes([model]),
         end_ids=_end_ids(model, tokenizer),
         max_positions=getattr(model.config.get_text_config(), "max_position_embeddings", None),
         fingerprint=fingerprint(files),
     )
+
+
+def tensor_bytes(models: Iterable[Any]) -> int:
+    """Bytes that these models take together; what several of them use is counted once."""
+    tensors = {t.data_ptr(): t for model in models for t in (*model.parameters(), *model.buffers())}
+    return sum(t.numel() * t.element_size() for t in tensors.values())
 
 
 def load_tokenizer(ref: str | ModelRef | Path) -> Any:

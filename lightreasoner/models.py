@@ -13,7 +13,7 @@ from huggingface_hub.constants import is_offline_mode
 from lightreasoner.devices import choose_device, choose_dtype, free_bytes, release_memory
 from lightreasoner.errors import UserError
 from lightreasoner.hub import NotCached
-from lightreasoner.loading import LoadedModel, Status, load_model
+from lightreasoner.loading import LoadedModel, Status, load_model, tensor_bytes
 from lightreasoner.references import ModelRef, parse_ref
 from lightreasoner.settings import Settings
 from lightreasoner.weights import Size, describe, find_files, measure
@@ -117,7 +117,7 @@ class LoadedModels:
 
     def _used(self) -> int:
         with self._lock:
-            return sum(model.memory_bytes for model in self._models.values())
+            return tensor_bytes(loaded.model for loaded in self._models.values())  # a tuned expert shares its base's
 
     def _make_room(self, budget: int, incoming: int = 0) -> None:
         """Drop the oldest until `incoming` more bytes fit; with nothing coming in, the newest always stays."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from lightreasoner.divergence import ALPHA_FLOOR, support
 from lightreasoner.errors import UserError
 from lightreasoner.files import ID_PATTERN, new_id, write_atomically
+from lightreasoner.lens import LENS_MEASURES
 from lightreasoner.pairs import Pair
 from lightreasoner.tokens import TokenTexts
 from lightreasoner.tracing import EndEvent, Event, PromptEvent, Step, StepsEvent, TraceRequest
@@ -39,13 +40,15 @@ MEASURES = (
 
 @dataclass
 class Trace:
-    """One run, growing while it is written. `parent` is {"id", "step"} where it branched off another."""
+    """One run, growing while it is written. `parent` is {"id", "step"} where it branched off another; `lens` is
+    {"tuned", "writer", …} where a tuned expert reads along."""
 
     pair: dict
     request: TraceRequest
     id: str = field(default_factory=new_id)
     created: float = field(default_factory=time.time)  # seconds since 1970
     parent: dict | None = None
+    lens: dict | None = None
     problem_id: str | None = None
     prompt_ids: list[int] = field(default_factory=list)
     prompt: str = ""
@@ -83,9 +86,19 @@ def json_number(x: float | int | bool | None) -> float | int | bool | None:
     return x
 
 
+def columns(record: dict) -> tuple[str, ...]:
+    """What every step of a trace's JSON is measured by: MEASURES, and with a tuned expert LENS_MEASURES."""
+    return MEASURES + LENS_MEASURES if record.get("lens") else MEASURES
+
+
+def _measures(step: Step) -> dict:
+    found = {name: json_number(getattr(step.score, name)) for name in MEASURES}
+    return found | ({name: json_number(getattr(step.lens, name)) for name in LENS_MEASURES} if step.lens else {})
+
+
 def step_line(step: Step) -> list:
-    """The step as the page's stream carries it: [text, token id, *MEASURES]."""
-    return [step.text, step.token_id, *(json_number(getattr(step.score, name)) for name in MEASURES)]
+    """The step as the page's stream carries it: [text, token id, *columns]."""
+    return [step.text, step.token_id, *_measures(step).values()]
 
 
 def _support_json(support: tuple) -> dict:
@@ -97,25 +110,24 @@ def step_json(step: Step, alpha: float = DEFAULT_ALPHA, beta: float = DEFAULT_BE
     """The step in full. `support` is the plausible set at α with its contrastive weights; `candidates` is everything
     that was kept, from which any α ≥ ALPHA_FLOOR can be drawn."""
     score = step.score
+    logprobs = {f"{who}_logprobs": getattr(score, f"{who}_logprobs") for who in ("expert", "amateur")}
+    if step.lens:
+        logprobs["tuned_logprobs"] = step.lens.tuned_logprobs
     return {
         "index": step.index,
         "token_id": step.token_id,
         "text": step.text,
-        **{name: json_number(getattr(score, name)) for name in MEASURES},
+        **_measures(step),
         "selected": score.kl > beta,
         "support": _support_json(score.support(alpha)),
-        "candidates": {
-            "ids": list(score.ids),
-            "expert_logprobs": [json_number(x) for x in score.expert_logprobs],
-            "amateur_logprobs": [json_number(x) for x in score.amateur_logprobs],
-        },
+        "candidates": {"ids": list(score.ids)} | {name: [json_number(x) for x in logprobs[name]] for name in logprobs},
     }
 
 
 def trace_json(trace: Trace, alpha: float = DEFAULT_ALPHA, beta: float = DEFAULT_BETA) -> dict:
     """The whole trace, ready for json.dumps."""
     request = asdict(trace.request)
-    return {
+    record = {
         "format": "lightreasoner-trace",
         "version": 1,
         "id": trace.id,
@@ -135,6 +147,7 @@ def trace_json(trace: Trace, alpha: float = DEFAULT_ALPHA, beta: float = DEFAULT
         "steps": [step_json(step, alpha, beta) for step in trace.steps],
         "tokens": {str(i): text for i, text in trace.texts.items()},
     }
+    return record | {"lens": trace.lens} if trace.lens else record
 
 
 def reweigh(record: dict, alpha: float, beta: float) -> dict:
@@ -156,13 +169,15 @@ def reweigh(record: dict, alpha: float, beta: float) -> dict:
 
 def trace_csv(record: dict) -> str:
     """One row a step, of a trace's JSON, with the record's β. Texts that a spreadsheet would run get a quote."""
+    moved = columns(record)[len(MEASURES) :]
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(["step", "token_id", "text", *MEASURES, "selected"])
+    writer.writerow(["step", "token_id", "text", *MEASURES, "selected", *moved])
     for step in record["steps"]:
         text = ("'" if step["text"].lstrip()[:1] in tuple("=+-@") and step["text"].strip() else "") + step["text"]
         selected = step["kl"] is None or step["kl"] > record["beta"]
-        writer.writerow([step["index"], step["token_id"], text, *(step[m] for m in MEASURES), selected])
+        measured = [*(step[m] for m in MEASURES), selected, *(step[m] for m in moved)]
+        writer.writerow([step["index"], step["token_id"], text, *measured])
     return out.getvalue()
 
 

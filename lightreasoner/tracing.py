@@ -10,17 +10,22 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from transformers import DynamicCache
 
 from lightreasoner.divergence import StepScore, score_steps
 from lightreasoner.errors import UserError
+from lightreasoner.limits import check_lengths, number
 from lightreasoner.models import LoadedModel
 from lightreasoner.pairs import Pair
 from lightreasoner.prompts import prompt_ids, response_ids
 from lightreasoner.settings import Settings
 from lightreasoner.tokens import TokenTexts
+
+if TYPE_CHECKING:
+    from lightreasoner.lens import Lens, TunedScore
 
 #: Steps scored at once while generating: the first appear at once, later ones cost the amateur a pass per eight.
 LIVE_CHUNKS = (1, 2, 4, 8)
@@ -55,6 +60,7 @@ class Step:
     token_id: int  # the expert's id
     text: str
     score: StepScore
+    lens: TunedScore | None = None  # where a tuned expert reads along
 
 
 @dataclass(frozen=True)
@@ -112,12 +118,21 @@ class Duet:
             self.amateur.skim(amateur_prompt[:-1])
         self.index = 0
 
+    @property
+    def writer(self) -> LoadedModel:
+        """The model whose tokens the response is made of."""
+        return self.pair.expert
+
     def predict(self) -> torch.Tensor:
-        """The expert's logits (rows,) for the next token."""
+        """The writer's logits (rows,) for the next token."""
         return self.expert.read(self.expert_unread, keep=1)[0]
 
+    def wrote(self, token: int) -> None:
+        """What became of the last prediction."""
+        self.expert_unread = [token]
+
     def follow(self, tokens: list[int]) -> torch.Tensor:
-        """The expert's logits (steps, rows) for tokens that are already decided."""
+        """The writer's logits (steps, rows) for tokens that are already decided."""
         logits = self.expert.read(self.expert_unread + tokens[:-1], keep=len(tokens))
         self.expert_unread = tokens[-1:]
         return logits
@@ -134,21 +149,28 @@ class Duet:
         self.amateur_unread = spelled[before_last:]
         return logits if len(rows) == keep else logits[[row - rows[0] for row in rows]]
 
-    def score(self, tokens: list[int], expert_logits: torch.Tensor) -> StepsEvent:
-        """Score the next tokens of the response. expert_logits: (steps, rows)."""
-        amateur_logits = self._amateur_logits(tokens) if self.amateur else expert_logits
+    def _logits(self, tokens: list[int], written: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Each model's logits (steps, shared) for these tokens. written: (steps, rows), the writer's."""
+        amateur_logits = self._amateur_logits(tokens) if self.amateur else written
+        return self.alignment.expert(written), self.alignment.amateur(amateur_logits)
+
+    def _compare(self, *logits_and_taken) -> list[tuple[StepScore, TunedScore | None]]:
+        return [(score, None) for score in score_steps(*logits_and_taken)]
+
+    def score(self, tokens: list[int], written: torch.Tensor) -> StepsEvent:
+        """Score the next tokens of the response. written: (steps, rows), the writer's logits."""
         shared = [self.alignment.to_shared(t) for t in tokens]
         try:
-            scores = score_steps(self.alignment.expert(expert_logits), self.alignment.amateur(amateur_logits), shared)
+            scores = self._compare(*self._logits(tokens, written), shared)
         except ValueError as error:
             raise UserError(
                 f"At step {self.index} a model's output is not a distribution: {error}. "
                 "Load it in another dtype, or use another model."
             ) from error
         if self.alignment.expert_ids is not None:  # what is kept speaks the expert's ids
-            scores = [replace(s, ids=tuple(map(self.alignment.to_expert, s.ids))) for s in scores]
+            scores = [(replace(s, ids=tuple(map(self.alignment.to_expert, s.ids))), lens) for s, lens in scores]
         steps = [
-            Step(self.index + n, token, self.texts.text(token), score)
+            Step(self.index + n, token, self.texts.text(token), *score)
             for n, (token, score) in enumerate(zip(tokens, scores, strict=True))
         ]
         self.index += len(steps)
@@ -164,9 +186,15 @@ def choose(logits: torch.Tensor, vocabulary: int, temperature: float, generator:
 
 
 def trace(
-    pair: Pair, request: TraceRequest, settings: Settings, stop: threading.Event | None = None
+    pair: Pair,
+    request: TraceRequest,
+    settings: Settings,
+    stop: threading.Event | None = None,
+    lens: Lens | None = None,
 ) -> Iterator[Event]:
     """Trace one problem. Yields a PromptEvent, StepsEvents, and an EndEvent unless `stop` was set on the way.
+
+    lens: a tuned expert that reads along, or writes; every step then says what training moved.
 
     Raises UserError for a request that cannot work, before any model has read a token. Closing the generator frees
     both caches.
@@ -177,37 +205,38 @@ def trace(
     scoring = request.response is not None
     given = response_ids(pair.expert, request.response) if scoring else list(request.prefix)
     budget = 0 if scoring else request.max_new_tokens
-    check_lengths(pair, settings, max(len(expert_prompt), len(amateur_prompt)), len(given), budget)
+    longest, more = max(len(expert_prompt), len(amateur_prompt)), [lens.tuned] if lens else []
+    check_lengths(pair, settings, longest, len(given), budget, *more)
     vocabulary = len(pair.expert.tokenizer)
     if not all(0 <= t < vocabulary for t in given):
         raise UserError(f"A forced token id lies outside the expert's vocabulary of {vocabulary:,} tokens.")
     yield PromptEvent(expert_prompt, pair.expert.tokenizer.decode(expert_prompt))
 
     began, tokens = time.perf_counter(), []
-    duet = Duet(pair, expert_prompt, amateur_prompt)
+    duet = (lens.trio if lens else Duet)(pair, expert_prompt, amateur_prompt)
     for start in range(0, len(given), GIVEN_CHUNK):
         if stop and stop.is_set():
             return
         chunk = given[start : start + GIVEN_CHUNK]
         yield duet.score(chunk, duet.follow(chunk))
         tokens += chunk
-    reason = "given" if scoring else "stop" if given and given[-1] in pair.expert.end_ids else None
+    reason = "given" if scoring else "stop" if given and given[-1] in duet.writer.end_ids else None
     if reason is None:
         for event in generate(duet, request, vocabulary, stop):
             tokens += [step.token_id for step in event.steps]
             yield event
         if stop and stop.is_set():
             return
-        reason = "stop" if tokens and tokens[-1] in pair.expert.end_ids else "length"
+        reason = "stop" if tokens and tokens[-1] in duet.writer.end_ids else "length"
     ended = tokens[:-1] if reason == "stop" else tokens
     yield EndEvent(reason, pair.expert.tokenizer.decode(ended), time.perf_counter() - began)
 
 
 def generate(duet: Duet, request: TraceRequest, vocabulary: int, stop: threading.Event | None) -> Iterator[StepsEvent]:
-    """Let the expert write; score every few tokens."""
+    """Let the writer write; score every few tokens."""
     generator = None
     if request.temperature > 0:
-        generator = torch.Generator(duet.pair.expert.device).manual_seed(request.seed)
+        generator = torch.Generator(duet.writer.device).manual_seed(request.seed)
     chunks, pending, rows = iter(LIVE_CHUNKS), [], []
     size = next(chunks)
     for n in range(request.max_new_tokens):
@@ -215,10 +244,10 @@ def generate(duet: Duet, request: TraceRequest, vocabulary: int, stop: threading
             break
         row = duet.predict()
         token = choose(row, vocabulary, request.temperature, generator)
-        duet.expert_unread = [token]
+        duet.wrote(token)
         pending.append(token)
         rows.append(row)
-        ended = token in duet.pair.expert.end_ids or n + 1 == request.max_new_tokens
+        ended = token in duet.writer.end_ids or n + 1 == request.max_new_tokens
         if ended or len(pending) == size:
             yield duet.score(pending, torch.stack(rows))
             pending, rows, size = [], [], next(chunks, size)
@@ -226,15 +255,6 @@ def generate(duet: Duet, request: TraceRequest, vocabulary: int, stop: threading
             return
     if pending:  # stopped: what was written is still shown
         yield duet.score(pending, torch.stack(rows))
-
-
-def number(name: str, value: object, low: float, high: float, whole: bool = False) -> float:
-    """A number within bounds, or a UserError that says which one was not. Refuses NaN, booleans and strings."""
-    kind = "a whole number" if whole else "a number"
-    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
-    if not ok or (whole and value != int(value)):
-        raise UserError(f"{name} is {str(value)[:40]}; it must be {kind} from {low:g} to {high:g}.")
-    return int(value) if whole else float(value)
 
 
 def check(request: TraceRequest, settings: Settings) -> None:
@@ -251,20 +271,3 @@ def check(request: TraceRequest, settings: Settings) -> None:
     number("The token limit", request.max_new_tokens, 1, settings.max_new_tokens, whole=True)
     number("The temperature", request.temperature, 0, 10)
     number("The seed", request.seed, 0, 2**53, whole=True)
-
-
-def check_lengths(pair: Pair, settings: Settings, prompt: int, given: int, budget: int) -> None:
-    """Whether prompt and response fit into both models. Raises UserError."""
-    if prompt > settings.max_prompt_tokens:
-        most = settings.max_prompt_tokens
-        raise UserError(f"The problem has {prompt:,} tokens; at most {most:,} are read. Shorten it.")
-    if given > settings.max_new_tokens:
-        raise UserError(f"The response has {given:,} tokens; at most {settings.max_new_tokens:,} are read. Shorten it.")
-    for loaded in (pair.expert, pair.amateur):
-        if loaded.max_positions and prompt + given + budget > loaded.max_positions:
-            room = loaded.max_positions - prompt - given
-            advice = f"lower the token limit to {room} or less" if room > 0 and budget else "shorten the text"
-            raise UserError(
-                f"{loaded.ref} can read {loaded.max_positions:,} tokens, but this needs {prompt + given + budget:,} "
-                f"({prompt:,} of prompt); {advice}."
-            )
