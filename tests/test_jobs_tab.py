@@ -178,7 +178,9 @@ def test_cancel_keep_and_delete(jobs, bench):
     assert ids(act(jobs, queued.id, "cancel")["past"]) == [queued.id]
     answer = act(jobs, queued.id, "delete", opened=queued.id)
     assert answer["past"] == [] and "missing" not in answer
-    act(jobs, running.id, "keep")
+    answer = act(jobs, running.id, "keep", opened=running.id)
+    assert answer["opened"]["actions"] == ["cancel"]
+    assert answer["opened"]["status"] == "Stopping at the next safe point"
     assert (running.run_dir / STOP).read_text() == "keep\n"
     [view] = act(jobs, running.id, "cancel")["active"]
     assert view["state"] == "stopping"

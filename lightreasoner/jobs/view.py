@@ -141,7 +141,8 @@ def _actions(job: Job, queue: list[str]) -> list[str]:
             "cancel",
         ]
     if job.state == "running":
-        return [*(["keep"] if start.get("keeps", False) else []), "cancel"]
+        keeps = start.get("keeps", False) and asked(job.run_dir) != "keep"  # once is enough
+        return [*(["keep"] if keeps else []), "cancel"]
     if job.state == "stopping":
         return []
     return [*(["resume"] if resumable(job) and start.get("resumes", True) else []), "retry", "delete"]
