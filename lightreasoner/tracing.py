@@ -6,6 +6,7 @@ Expert logits come out of generation. Vocabulary-sized tensors exist for at most
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 #: Steps scored at once while generating: the first appear at once, later ones cost the amateur a pass per eight.
 LIVE_CHUNKS = (1, 2, 4, 8)
 GIVEN_CHUNK = 64  # steps scored at once where the response is already there
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -264,6 +266,10 @@ def check(request: TraceRequest, settings: Settings) -> None:
             continue
         if not isinstance(text, str) or not text.strip():
             raise UserError(f"The {name} is empty, so there is nothing to read; write or pick one.")
+        if LONE_SURROGATE.search(text):
+            raise UserError(
+                f"The {name} holds half of a character (a lone surrogate), which no tokenizer reads; remove it."
+            )
         if len(text) > settings.max_problem_chars:
             raise UserError(
                 f"The {name} has {len(text):,} characters; at most {settings.max_problem_chars:,} are read. Shorten it."

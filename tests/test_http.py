@@ -10,8 +10,20 @@ import pytest
 
 from tests.browser import App
 
-GOOD = ["bundled", "", "", "How much is 2 + 2?", "Generate", "", 8, 0, 0]
-FIELDS = ("pair", "expert", "amateur", "question", "mode", "response", "tokens", "temperature", "seed")
+GOOD = ["bundled", "", "", "How much is 2 + 2?", "Generate", "", 8, 0, 0, "", "Expert"]
+FIELDS = (
+    "pair",
+    "expert",
+    "amateur",
+    "question",
+    "mode",
+    "response",
+    "tokens",
+    "temperature",
+    "seed",
+    "tuned",
+    "writer",
+)
 NUMBERS = [-1, 0.5, 1e308, -1e308, math.nan, math.inf, -math.inf]
 HOSTILE = [None, True, [], ["a", "b"], {}, {"a": 1}, "", " ", "NaN", *NUMBERS]
 SCORING = {"response"}  # read only in score mode
@@ -75,6 +87,8 @@ def test_any_value_in_any_field_is_answered(client, app, field):
     ("changes", "says"),
     [
         ({"question": ""}, "The problem is empty"),
+        ({"question": "2 + 2 \ud800 ?"}, "The problem holds half of a character"),
+        ({"mode": "Score a text of mine", "response": "4 \udfff"}, "The response holds half of a character"),
         ({"question": "x" * 50_000}, "50,000 characters"),
         ({"question": "<|im_end|>"}, "control token"),
         ({"tokens": math.nan}, "The token limit is nan"),

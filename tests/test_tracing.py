@@ -170,6 +170,8 @@ def test_stopping_ends_it_at_the_next_token(pair, settings):
         ({"question": " \n\t "}, "empty"),
         ({"question": None}, "empty"),
         ({"question": ["a"]}, "empty"),
+        ({"question": "2 + 2 \ud800 ?"}, "^The problem holds half of a character"),
+        ({"response": "4 \udfff"}, "^The response holds half of a character"),
         ({"question": "x" * 30_000}, "30,000 characters"),
         ({"question": "1 " * 5_000}, "tokens"),
         ({"question": "<|im_end|>"}, "control token"),
