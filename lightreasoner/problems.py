@@ -47,6 +47,7 @@ class ProblemSet:
     problems: list[Problem]
     columns: dict[str, str]
     skipped: list[tuple[int, str]]
+    unit: str = "row"  # what a row's number counts: "line" or "row"
 
 
 class ProblemStream:
@@ -72,7 +73,7 @@ class ProblemStream:
         if limit is not None and limit < 1:
             raise UserError(f"The number of problems is {limit}; it must be at least 1.")
         self.title, self.columns, self.skipped, self.count, self.duplicates = title, {}, [], 0, 0
-        self._rows, self._unit, self._limit, self._distinct = rows, unit, limit, distinct
+        self._rows, self.unit, self._limit, self._distinct = rows, unit, limit, distinct
         self._max_rows, self._max_chars = max_rows, max_chars
 
     def __iter__(self) -> Iterator[Problem]:
@@ -111,7 +112,7 @@ class ProblemStream:
         if not self.count:
             number, reason = self.skipped[0]
             raise UserError(
-                f"None of the {len(self.skipped):,} rows of {self.title} is a problem; {self._unit} {number}: {reason}."
+                f"None of the {len(self.skipped):,} rows of {self.title} is a problem; {self.unit} {number}: {reason}."
             )
 
 
@@ -188,7 +189,7 @@ def problems_from_rows(rows: Iterable[Row], *, title: str, **limits: Any) -> Pro
 
 def _read_all(stream: ProblemStream) -> ProblemSet:
     problems = list(stream)
-    return ProblemSet(stream.title, problems, stream.columns, stream.skipped)
+    return ProblemSet(stream.title, problems, stream.columns, stream.skipped, stream.unit)
 
 
 def _unused_id(problem: Problem, taken: set[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import time
 from itertools import pairwise
 
@@ -181,4 +182,4 @@ def test_an_upload_says_which_columns_it_took(studio, tmp_path):
     file.write_text('{"question": "How much is 5 + 5?", "answer": "10"}\n{"question": ""}\n')
     problems, _, picked, question, note = open_file(studio.settings, str(file))
     assert len(problems) == 1 and picked.answer == "10" and question == "How much is 5 + 5?"
-    assert "1 problems" in note and "question" in note and "line 2" in note and known_answer(picked) in note
+    assert re.search("1 problem.*question.*1 row was left out, line 2", note) and known_answer(picked) in note

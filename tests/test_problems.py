@@ -191,7 +191,7 @@ def test_parquet(tmp_path, name):
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / name)
     result = load_file(tmp_path / name)
     assert [(p.question, p.answer) for p in result.problems] == [("Half of 1?\n(A) 0.5\n(B) 2", "A")]
-    assert result.skipped == [(2, "its question is blank")]
+    assert (result.skipped, result.unit) == ([(2, "its question is blank")], "row")
 
 
 def test_ids_are_unique_stable_and_never_the_question(tmp_path):

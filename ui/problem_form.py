@@ -10,7 +10,7 @@ from pathlib import Path
 import gradio as gr
 
 from lightreasoner.errors import UserError
-from lightreasoner.problems import SOURCES, Problem, load_file, load_problems
+from lightreasoner.problems import SOURCES, Problem, ProblemSet, load_file, load_problems
 from lightreasoner.settings import Settings
 
 OWN_FILE = "file"
@@ -111,12 +111,20 @@ def open_file(settings: Settings, path: str | None) -> tuple:
     except UserError as error:
         return *([gr.skip()] * 4), warn(error)
     columns = ", ".join(f"{what} from “{column}”" for what, column in found.columns.items() if column)
-    said = f"{len(found.problems):,} problems: {columns}."
+    problems = "1 problem" if len(found.problems) == 1 else f"{len(found.problems):,} problems"
+    said = f"{problems}: {columns}."
     if found.skipped:
-        line, why = found.skipped[0]
-        said += f" {len(found.skipped):,} rows were left out, the first in line {line}: {why}."
+        said += f" {left_out(found)}"
     *rest, answer = listed(found.problems)
     return *rest, escape(said) + "\n\n" + answer
+
+
+def left_out(found: ProblemSet) -> str:
+    """How many rows are no problems, and why the first of them is none."""
+    (place, why), count = found.skipped[0], len(found.skipped)
+    if count == 1:
+        return f"1 row was left out, {found.unit} {place}: {why}."
+    return f"{count:,} rows were left out, the first is {found.unit} {place}: {why}."
 
 
 def escape(text: str) -> str:
