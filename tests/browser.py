@@ -29,12 +29,17 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-#: Offline and on the CPU, whatever this machine has; the Hub cache is put into the workspace, so it is empty.
+#: More tokens than any model writes within PATIENCE: a run with this limit goes on until somebody stops it.
+ENDLESS = 20_000
+#: Offline and on the CPU, whatever this machine has; the Hub cache is put into the workspace, so it is empty. One
+#: thread: two meet after every small operation, and where other programs hold the cores a token then takes a second.
 ENVIRONMENT = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "HF_HUB_OFFLINE": "1",
     "LIGHTREASONER_DEVICE": "cpu",
+    "LIGHTREASONER_MAX_NEW_TOKENS": str(ENDLESS),
     "NO_PROXY": "127.0.0.1",
+    "OMP_NUM_THREADS": "1",
     "PYTHONUNBUFFERED": "1",
 }
 GLYPHS = {"\n": "↵\n", "\x00": "␀", "\x1b": "␛"} | {c: f"‹U+{ord(c):04X}›" for c in "\u200b\u200d\u2028\u202e\ufeff"}
@@ -133,7 +138,8 @@ def as_shown(token: str) -> str:
     if not token.strip(" "):
         return "␣" * len(token)
     token = token if len(token) <= 120 else token[:120] + "…"
-    return "".join(GLYPHS.get(character, character) for character in token)
+    shown = "".join(GLYPHS.get(character, character) for character in token)
+    return re.sub("(?<=[👩👧])‹U\\+200D›(?=[👩👧])", "\u200d", shown)  # a joiner between two emoji makes one of them
 
 
 class Inspect:

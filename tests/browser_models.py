@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from tokenizers import AddedToken
 
+from tests.browser import ENDLESS
 from tests.tiny import save_tiny, tiny_model, tiny_tokenizer
 
 PWN = "window.__pwned=1"
@@ -28,7 +29,18 @@ HOSTILE = (
     '=HYPERLINK("http://example.com")',
 )
 #: Token texts that disturb the text around them: reversed, invisible, stacked, cut in two, or far too long.
-ODD = ("\u202eabc", "\x00", "\x1b[31m", "\u200b", "\u2028", "\ufeff", "Z\u0351\u036b\u0343", "👩‍👩‍👧", "long" * 1250)
+ODD = (
+    "\u202eabc",
+    "\x00",
+    "\x1b[31m",
+    "\u200b",
+    "\u2028",
+    "\ufeff",
+    "Z\u0351\u036b\u0343",
+    "👩‍👩‍👧",
+    "a\u200db",
+    "long" * 1250,
+)
 
 
 def save_related_pair(folder: Path) -> tuple[Path, Path]:
@@ -51,6 +63,7 @@ def save_endless_pair(folder: Path) -> tuple[Path, Path]:
     for name, seed, layers in (("expert", 1, 24), ("amateur", 2, 1)):
         model = tiny_model(seed, layers=layers, vocab_rows=rows)
         model.config.eos_token_id = model.generation_config.eos_token_id = None
+        model.config.max_position_embeddings = 2 * ENDLESS
         model.save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
     return folder / "expert", folder / "amateur"

@@ -7,7 +7,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser import Inspect, as_shown
+from tests.browser import ENDLESS, Inspect, as_shown
 
 pytestmark = pytest.mark.browser
 SHORT = "Ann has 2 pens and buys 3 more. How many pens does she have?"
@@ -52,12 +52,11 @@ def test_another_problem_is_the_one_that_runs(visit):
     assert inspect.record()["problem_id"] is None, "a text of one's own is no longer that problem"
 
 
-@pytest.mark.xfail(strict=False, reason="failed once in four completed runs, a fifth was cut off after 70 s; cause not found yet")
 def test_a_run_streams_and_stops_and_keeps_what_was_written(visit, endless_pair):
     inspect = visit()
     inspect.use_models(*endless_pair)
     inspect.question.fill(SHORT)
-    inspect.limit(800)
+    inspect.limit(ENDLESS)
     inspect.page.evaluate(
         """() => {
             const grid = document.querySelector('.lr-tokens');
@@ -84,7 +83,7 @@ def test_a_run_streams_and_stops_and_keeps_what_was_written(visit, endless_pair)
     expect(inspect.stop_button).to_be_hidden()
     record = inspect.record()
     assert record["finish_reason"] == "stopped"
-    assert inspect.tokens.count() == len(record["steps"]) < 800
+    assert inspect.tokens.count() == len(record["steps"]) < ENDLESS
     inspect.select(len(record["steps"]) - 1)
     inspect.limit(5)
     inspect.run()  # the accelerator is free again
@@ -96,7 +95,7 @@ def test_a_second_visitor_waits_in_view_and_sees_nothing_of_the_first(visit, end
     first, second = visit(), visit()
     first.use_models(*endless_pair)
     first.question.fill("How many zebras has Zacharias?")
-    first.limit(800)
+    first.limit(ENDLESS)
     first.run_button.click()
     expect(first.state).to_have_text(WRITING)
 
@@ -113,7 +112,7 @@ def test_a_second_visitor_waits_in_view_and_sees_nothing_of_the_first(visit, end
     assert "Zacharias" not in second.page.content()
     left = visit("?" + address.partition("?")[2])
     expect(left.state).to_have_text(re.compile("^Stopped"))
-    assert left.tokens.count() < 800
+    assert left.tokens.count() < ENDLESS
 
 
 def test_a_text_of_ones_own_is_scored_whole(visit, related_pair):
@@ -176,6 +175,7 @@ def test_what_cannot_work_is_said_in_a_sentence_and_the_page_goes_on(visit, acti
     expect(inspect.error).to_have_attribute("role", "alert")
     assert "Something broke" not in inspect.error.inner_text()
     assert "Traceback" not in inspect.error.inner_text()
+    expect(inspect.page.locator(".lr-curve-box")).to_be_hidden()
 
     goes_on(inspect)
 

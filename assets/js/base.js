@@ -14,7 +14,9 @@ function el(tag, attributes, ...children) {
 }
 
 const LONGEST_LABEL = 120; // a token of ten thousand characters must not push the page apart
-const CONTROL = /[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+// A joiner between two emoji makes one of them and stays; any other, at a piece's edge too, is as invisible as the rest.
+const CONTROL = new RegExp(['[\\u0000-\\u001f\\u007f-\\u009f\\u200b\\u200c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff]',
+  '(?<!\\p{Extended_Pictographic}[\\ufe0f\\u{1f3fb}-\\u{1f3ff}]*)\\u200d', '\\u200d(?!\\p{Extended_Pictographic})'].join('|'), 'gu');
 
 // A control or invisible character, spelled so that it can be seen and does nothing.
 function visible(character) {

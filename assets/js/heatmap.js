@@ -9,17 +9,12 @@ function createHeatmap(onSelect) {
     const characters = Array.from(step.text);
     const text = characters.length > LONGEST_LABEL ? characters.slice(0, LONGEST_LABEL).join('') + '\u2026' : step.text;
     const blank = text.trim() === '';
-    let plain = '';
-    const flush = () => { if (plain) node.append(plain); plain = ''; };
-    for (const character of text) {
-      CONTROL.lastIndex = 0;
-      if (CONTROL.test(character) || (blank && character === ' ')) {
-        flush();
-        node.append(el('span', { class: 'lr-glyph', text: character === ' ' ? '\u2423' : visible(character) }));
-        if (character === '\n') node.append('\n');
-      } else plain += character;
-    }
-    flush();
+    const invisible = new RegExp('(' + CONTROL.source + (blank ? '| )' : ')'), 'u');
+    text.split(invisible).forEach((piece, i) => { // every second piece is one invisible character
+      if (i % 2 === 0) { if (piece) node.append(piece); return; }
+      node.append(el('span', { class: 'lr-glyph', text: piece === ' ' ? '\u2423' : visible(piece) }));
+      if (piece === '\n') node.append('\n');
+    });
     if (text === '') node.append(el('span', { class: 'lr-glyph', text: '\u2205' }));
     node.dataset.index = steps.length;
     nodes.push(node);
