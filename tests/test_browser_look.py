@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.browser import Inspect
+from tests.browser import ENDLESS, Inspect
 
 pytestmark = pytest.mark.browser
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
@@ -77,6 +79,29 @@ def test_a_dark_system_gets_a_dark_page_and_a_dark_export(visit, visitors, tmp_p
     assert brightness(alone, "body") < 60
     alone.select(0)
     assert barriers(alone) == []
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_stop_is_in_reach_on_a_phone_and_covers_nothing(visit, endless_pair, colours):
+    """After Run the page goes to the viewer; Stop stayed behind, at the end of the form."""
+    inspect = visit(**PHONE, color_scheme=colours)
+    inspect.use_models(*endless_pair)
+    inspect.limit(ENDLESS)
+    with inspect.new_run():
+        inspect.run_button.tap()
+        expect(inspect.tokens.first).to_be_in_viewport()
+        expect(inspect.stop_button).to_be_in_viewport(ratio=1)
+        inspect.page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+        expect(inspect.stop_button).to_be_in_viewport(ratio=1)
+        end, bar = (
+            inspect.page.locator(place).evaluate("node => node.getBoundingClientRect().toJSON()")
+            for place in (".lr-step", "#lr-go")
+        )
+        assert end["bottom"] <= bar["top"], "the end of the page can be read"
+        assert (bar["left"], bar["right"]) == (0, 390) and overflow(inspect) <= 0
+        inspect.stop_button.tap()
+    expect(inspect.state).to_have_text(re.compile("^Stopped"))
+    expect(inspect.stop_button).to_be_hidden()
 
 
 def test_a_phone_shows_all_of_it_without_sideways_scrolling(visit, related_pair):

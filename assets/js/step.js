@@ -15,6 +15,7 @@ function createStepView(actions) {
 
   function empty(hasSteps) {
     shown = null;
+    node.removeAttribute('aria-busy'); // what was waited for is no longer wanted
     node.replaceChildren(
       el('h3', { text: 'Step view' }),
       el('p', { class: 'lr-muted', text: hasSteps

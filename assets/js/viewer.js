@@ -63,7 +63,7 @@ function mountViewer(root, host) {
       asked = i;
       const key = run.run, answer = await host.details(key, i);
       if (!run || run.run !== key) return;
-      if (answer.error) { fail(answer.error); return; }
+      if (answer.error) { if (current === i) view.ready(); fail(answer.error); return; }
       details.set(i, answer);
       if (asked !== i || current !== i) return; // a later selection is on its way
     }
@@ -95,7 +95,11 @@ function mountViewer(root, host) {
     state.classList.toggle('lr-busy', !!busy);
     heat.busy(busy);
   }
-  function fail(message) { error.hidden = false; error.textContent = message; }
+  function fail(message) {
+    error.hidden = false;
+    error.textContent = message;
+    root.classList.toggle('lr-has-run', steps.length > 0); // no empty curve under what went wrong
+  }
 
   function begin(header) {
     run = header; steps = []; current = -1; details = new Map();
