@@ -28,9 +28,8 @@ def linear_names(model: Any) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-def add_lora(model: Any, rank: int, alpha: float, dropout: float, target_modules: tuple[str, ...], seed: int) -> Any:
-    """The model with a fresh adapter, which is all that trains. Raises UserError for what the architecture lacks."""
-    there = linear_names(model)
+def check_layers(there: dict[str, int], rank: int, target_modules: tuple[str, ...]) -> None:
+    """Raises UserError unless the layers of `linear_names` can take an adapter of this rank at these names."""
     lacking = [name for name in target_modules if name not in there]
     if lacking or not target_modules:
         raise UserError(
@@ -40,6 +39,11 @@ def add_lora(model: Any, rank: int, alpha: float, dropout: float, target_modules
     if rank > most:
         narrow = min(target_modules, key=lambda name: there[name])
         raise UserError(f"Rank {rank} is beyond {narrow}, whose matrix has rank {most} at most; take {most} or less.")
+
+
+def add_lora(model: Any, rank: int, alpha: float, dropout: float, target_modules: tuple[str, ...], seed: int) -> Any:
+    """The model with a fresh adapter, which is all that trains. Raises UserError for what the architecture lacks."""
+    check_layers(linear_names(model), rank, target_modules)
     config = peft.LoraConfig(
         r=rank,
         lora_alpha=alpha,

@@ -44,21 +44,41 @@ def teach(folder: Path, method: str, selection: Selection, loaded: LoadedModel) 
     if method == "sft":
         return right_answers(folder)
     imported = is_imported(read_run(folder))
-    if imported and method == "no-contrast":
-        raise UserError("An imported dataset holds contrastive targets only, so no-contrast cannot be trained on it.")
-    fixed = {"all-steps": "all", "random-steps": "random"}.get(method)
-    if fixed:
-        selection = replace(selection, selector=fixed, budget=None if fixed == "all" else selection.budget)
+    selection = selection_for(method, selection, imported)
     reports: list[SelectionReport] = []
     chosen = samples(folder, selection, reports.append, contrast=method != "no-contrast")
     lessons = gather(_with_ids(chosen, loaded) if imported else chosen)
-    report = reports[0]
+    refuse_missing(method, reports[0])
+    return lessons, reports[0]
+
+
+def selection_for(method: str, selection: Selection, imported: bool) -> Selection:
+    """What a method (any but sft) trains on; `selection` where it leaves that open. Raises UserError."""
+    if imported and method == "no-contrast":
+        raise UserError("An imported dataset holds contrastive targets only, so no-contrast cannot be trained on it.")
+    fixed = {"all-steps": "all", "random-steps": "random"}.get(method)
+    if not fixed:
+        return selection
+    return replace(selection, selector=fixed, budget=None if fixed == "all" else selection.budget)
+
+
+def refuse_missing(method: str, report: SelectionReport) -> None:
+    """Raises UserError where more than one in a hundred of the steps wanted have no stored details."""
     if report.missing > 0.01 * (report.usable + report.missing):
         raise UserError(
             f"{report.missing:,} of the {report.usable + report.missing:,} steps that {method} wants have no stored "
             "details, because their KL was below the β floor of the sampling; sample again with --beta-floor 0."
         )
-    return lessons, report
+
+
+def refuse_other_expert(dataset: dict, name: str, expert: str, loaded: LoadedModel) -> None:
+    """Raises UserError where a dataset (its run.json) was sampled with other weights than those of `loaded`."""
+    sampled_with = dataset["about"].get("fingerprints", {}).get("expert")
+    if sampled_with and sampled_with != loaded.fingerprint:
+        raise UserError(
+            f"The dataset {name} was sampled from another expert than {expert}: their fingerprints differ. "
+            "Its steps say nothing about this model; sample anew with it."
+        )
 
 
 def right_answers(folder: Path) -> tuple[list[Lesson], SelectionReport]:

@@ -162,4 +162,5 @@ class Reporter(TrainerCallback):
             samples_per_second=learned / seconds,
             tokens_per_second=read / seconds,
             epoch=self.trainer.train_dataset.passes(state.global_step),
+            samples_seen=self.trainer.train_dataset.samples(state.global_step),
         )

@@ -85,16 +85,11 @@ def train(folder: Path, dataset_dir: Path, dataset: dict, expert: str, config, s
     from lightreasoner.lessons import count, hold_out
     from lightreasoner.loading import load_model
     from lightreasoner.runs import add_to_run, begin_run, versions
-    from lightreasoner.teaching import load_lessons, save_lessons, teach
+    from lightreasoner.teaching import load_lessons, refuse_other_expert, save_lessons, teach
 
     work.status("Loading the expert")
     loaded = load_model(expert, settings, work.status)
-    sampled_with = dataset["about"].get("fingerprints", {}).get("expert")
-    if sampled_with and sampled_with != loaded.fingerprint:
-        raise UserError(
-            f"The dataset {dataset_dir.name} was sampled from another expert than {expert}: their fingerprints differ. "
-            "Its steps say nothing about this model; sample anew with it."
-        )
+    refuse_other_expert(dataset, dataset_dir.name, expert, loaded)
     chosen = asdict(selection)
     about = {
         "expert": expert,
