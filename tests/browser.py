@@ -105,9 +105,11 @@ class App:
 
     def tracebacks(self) -> str:
         """The tracebacks in the log: each was a bug, whatever the page made of it. Gradio also logs one where its own
-        components refuse a value in so many words; that is no bug."""
+        components refuse a value in so many words, or where somebody calls an event that only lives in the browser
+        (of `cancels=`, for example); that is no bug."""
+        refusals = ("\ngradio.exceptions.Error: ", "\nIndexError: function has no backend method.")
         blocks = self.log.read_text(errors="replace").split("Traceback (most recent call last)")[1:]
-        return "\n".join(block for block in blocks if "\ngradio.exceptions.Error: " not in block)
+        return "\n".join(block for block in blocks if not any(refusal in block for refusal in refusals))
 
 
 class Visitors:

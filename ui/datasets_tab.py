@@ -61,15 +61,15 @@ def build_datasets(studio: Studio) -> None:
     form.pair.preset.change(lambda: "", None, notice, **PRIVATE)
 
 
-def answered(work) -> tuple:
-    """(the explorer's value, the notice's HTML): what `work` returns as (dataset id, text), or a mistake's sentence."""
+def answered(work, doing: str = "the Datasets tab") -> tuple:
+    """(the view's value, the notice's HTML): what `work` returns as (run id, text), or a mistake's sentence."""
     try:
-        dataset_id, said = work()
+        run_id, said = work()
     except UserError as error:
         return gr.skip(), notice_html(str(error), "error")
     except Exception:
-        return gr.skip(), notice_html(broke("the Datasets tab"), "error")
-    return json.dumps({"open": dataset_id}), notice_html(said, "note") if said else ""
+        return gr.skip(), notice_html(broke(doing), "error")
+    return json.dumps({"open": run_id}), notice_html(said, "note") if said else ""
 
 
 def notice_html(text: str, tone: str) -> str:
@@ -88,6 +88,8 @@ def start_build(studio: Studio, fields: tuple) -> str:
 
 def import_file(studio: Studio, path: str) -> tuple[str, str]:
     """Make a dataset of an uploaded file of samples: (its id, what could not be read). Raises UserError."""
+    if not isinstance(path, str):  # a call that nobody's upload came with
+        raise UserError("No file arrived; choose a file of samples.")
     dataset_id = new_id()
     most = studio.settings.max_upload_mb * 1_000_000
     report = import_samples(Path(path), run_folder(studio.settings, dataset_id), most)
