@@ -11,11 +11,13 @@ from lightreasoner.jobs.lease import Accelerator
 from lightreasoner.jobs.local import LocalBackend
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import JobStore
+from lightreasoner.lens import load_lens
 from lightreasoner.live import Lease, Live
 from lightreasoner.models import LoadedModels
 from lightreasoner.pairs import load_pair
+from lightreasoner.references import parse_ref
 from lightreasoner.settings import Settings
-from lightreasoner.traces import MEASURES, Trace, load_record, step_line, trace_json
+from lightreasoner.traces import Trace, columns, load_record, step_line, trace_json
 from lightreasoner.tracing import TraceRequest, check
 
 POLL = 0.05  # seconds between looks at a run; the page gets at most ten updates a second once it writes
@@ -46,17 +48,28 @@ class Studio:
         refs: tuple[str | None, str, str],
         parent: dict | None = None,
         problem_id: str | None = None,
+        trace_id: str | None = None,
+        lens: dict | None = None,
     ) -> Live:
-        """Start a run on (preset name, expert, amateur). Raises UserError for a request that cannot work."""
+        """Start a run on (preset name, expert, amateur). Raises UserError for a request that cannot work.
+
+        trace_id: the run's own id, for one that is to be found again; nobody must be able to guess it.
+        lens: the tuned expert that reads along, as asked for by tuned_form.asked_lens or kept in a trace.
+        """
         check(request, self.settings)
         name, expert, amateur = refs
         pair = {"name": name, "expert": expert, "amateur": amateur, "same_model": expert == amateur}
-        record = Trace(pair, request, parent=parent, problem_id=problem_id)
+        named = {"id": trace_id} if trace_id else {}
+        record = Trace(pair, request, parent=parent, problem_id=problem_id, lens=lens, **named)
 
         def load(say):
             return load_pair(expert, amateur, self.models, on_status=say, name=name)
 
-        self.lives[record.id] = live = Live(record, load, self.lease, self.settings, self.accelerator)
+        def load_tuned(pair, say):
+            return load_lens(parse_ref(lens["tuned"]), lens["writer"], pair, self.models, say)
+
+        tools = (self.lease, self.settings, self.accelerator)
+        self.lives[record.id] = live = Live(record, load, *tools, load_lens=load_tuned if lens else None)
         return live.start()
 
     def record(self, run: str) -> dict:
@@ -69,7 +82,7 @@ def header(record: dict, **more) -> str:
     """The line that opens a run in the viewer."""
     head = {
         "run": record["id"],
-        "columns": MEASURES,
+        "columns": columns(record),
         "question": record["request"]["question"],
         "parent": record["parent"],
         "problem_id": record["problem_id"],
@@ -77,6 +90,7 @@ def header(record: dict, **more) -> str:
         "expert": record["pair"]["expert"],
         "amateur": record["pair"]["amateur"],
         "same_model": record["pair"]["same_model"],
+        "lens": record.get("lens"),
     }
     return line(head | more)
 
@@ -102,6 +116,7 @@ def stream(studio: Studio, live: Live) -> Iterator[str]:
             if steps and not told:
                 told = True
                 facts = {"prompt_tokens": len(trace.prompt_ids), "same_model": trace.pair["same_model"]}
+                facts["lens"] = trace.lens
                 text += line({"facts": facts})
             if steps and (waited >= QUIET or done):
                 text += "".join(line(step_line(step)) for step in steps)
@@ -127,7 +142,8 @@ def stream(studio: Studio, live: Live) -> Iterator[str]:
 
 def replay(record: dict, view: dict | None = None) -> str:
     """The viewer's value for a run that has ended."""
-    steps = "".join(line([s["text"], s["token_id"], *(s[m] for m in MEASURES)]) for s in record["steps"])
+    measured = columns(record)
+    steps = "".join(line([s["text"], s["token_id"], *(s[m] for m in measured)]) for s in record["steps"])
     end = line({"end": record["finish_reason"], "seconds": record["seconds"]})
     return header(record, view=view) + steps + end
 

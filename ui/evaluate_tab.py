@@ -1,0 +1,53 @@
+"""The Evaluate tab: start one at the left; the list, and one evaluation in full, at the right."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from lightreasoner.files import new_id
+from lightreasoner.runs import run_folder
+from ui.datasets_tab import answered, notice_html
+from ui.evaluate_calls import evaluate_calls
+from ui.evaluate_form import base_or_none, evaluate_form, offered, prefilled
+from ui.evaluate_request import read_form
+from ui.evaluate_view import EvaluateView
+from ui.evaluations import Evaluations
+from ui.inspect_tab import said_by
+from ui.pair_form import PRIVATE, QUIET
+from ui.sample_request import kept_problems
+from ui.studio import Studio
+
+
+def build_evaluate(studio: Studio) -> None:
+    """Lay the tab out and wire it."""
+    evaluations = Evaluations(studio.settings, studio.jobs)
+    with gr.Row(elem_id="lr-ev-row", equal_height=False):
+        with gr.Column(elem_id="lr-ev-side", scale=0):
+            form = evaluate_form(studio)
+            go = gr.Button("Evaluate", variant="primary", elem_id="lr-ev-go")
+            notice = gr.HTML("", elem_id="lr-ev-notice")
+        with gr.Column(elem_id="lr-ev-main", scale=1):
+            view = EvaluateView(evaluate_calls(studio, evaluations), elem_id="lr-evaluate")
+
+    def start(*fields) -> tuple[str, str]:
+        return answered(lambda: (start_evaluation(studio, fields), ""), "the Evaluate tab")
+
+    def fill(event: gr.EventData) -> tuple:
+        *updates, wrong = prefilled(studio.settings, said_by(event).get("run"))
+        return *updates, notice_html(wrong, "error") if wrong else ""
+
+    def renew(model, own, ticked) -> gr.CheckboxGroup:
+        return gr.CheckboxGroup(**offered(studio.settings, base_or_none(model, own), ticked))
+
+    go.click(start, form.fields, [view, notice], api_name="evaluate", **QUIET)
+    view.prefill(fill, None, [*form.filled, notice], **PRIVATE)
+    view.tuned(renew, form.filled, form.adapters, **PRIVATE)
+    form.model.input(lambda: "", None, notice, **PRIVATE)
+
+
+def start_evaluation(studio: Studio, fields: tuple) -> str:
+    """Queue the job that evaluates what the form asks for; the evaluation's id. Raises UserError."""
+    asked = read_form(studio.settings, *fields)
+    argv, run_id = asked.argv(kept_problems(studio.settings, asked.problems)), new_id()
+    studio.jobs.submit("evaluate", argv, asked.title, run_folder(studio.settings, run_id))
+    return run_id
