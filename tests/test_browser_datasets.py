@@ -145,6 +145,29 @@ def test_one_click_builds_a_dataset_and_the_page_watches_it_grow(app, tab):
     here.shows(len(kl))
 
 
+def test_a_build_can_be_explored_stopped_resumed_and_cancelled(app, tab):
+    here = tab()
+    here.page.get_by_label("How many").fill("1000")
+    here.build.click()
+    expect(here.lines.first).to_be_visible()  # while it grows
+    expect(here.badge).to_have_text("Growing")
+    expect(here.growth).to_contain_text("of 1,000 problems")
+    here.growth.get_by_role("button", name="Stop and keep").click()
+    expect(here.badge).to_have_text("Stopped early")
+    built = app.workspace / "runs" / parse_qs(urlsplit(here.page.url).query)["dataset"][0]
+    there = sum(1 for _ in rows(built, ["problem_id"]))
+    expect(here.growth).to_contain_text(f"{there} of 1,000 problems")
+    expect(here.view.locator(".lr-numbers dd").first).to_have_text(str(there))
+    here.growth.get_by_role("button", name="Resume").click()
+    expect(here.badge).to_have_text("Growing")
+    here.growth.get_by_role("button", name="Cancel").click()
+    expect(here.badge).to_have_text("Cancelled")
+    here.view.get_by_role("button", name="Delete …").click()
+    here.view.get_by_role("button", name="Delete it").click()
+    expect(here.view).to_be_hidden()
+    assert not built.exists()
+
+
 def test_a_build_that_fails_says_why_and_can_be_deleted(tab, tmp_path):
     here = tab()
     here.page.get_by_label("How many").fill("0")

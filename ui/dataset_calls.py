@@ -105,11 +105,14 @@ def dataset_calls(datasets: Datasets) -> list[Callable[..., dict]]:
         dataset = datasets.find(dataset_id)
         explorer = datasets.explorer(dataset) if dataset.run else None
         steps = explorer.view.data.steps if explorer else 0
+        config = dataset.run["config"] if dataset.run else {}
         over = int(above(explorer.view.data.values["kl"], selection.beta).sum()) if steps else 0
         now = {
             "id": dataset.id,
             "state": dataset.state,
             "job": datasets.view(dataset),
+            "responses": len(explorer.view.data.responses) if explorer else 0,
+            "unit": "responses" if config.get("samples_per_problem", 1) != 1 else "problems",  # what its job counts
             "steps": steps,
             "above": over,
             "version": version(dataset, explorer, selection),

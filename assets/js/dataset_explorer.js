@@ -58,7 +58,7 @@ function createExplorer(host) {
   function setBeta(value) { beta = value; changed(200); }
   function setAlpha(value) { alpha = value; changed(200); }
   async function rows() {
-    if (!data) return;
+    if (!data || !data.steps) return;
     steps.busy(true);
     const answer = await host.rows({ ...steps.query, kind: kind || '', low: brush ? brush[0] : null, high: brush ? brush[1] : null, ...settings() });
     if (!answer) return; // a later question is on its way

@@ -34,17 +34,17 @@ function createGrowth(act) {
   const numbers = el('p', { class: 'lr-growth-numbers' }), status = el('p', { class: 'lr-muted', role: 'status' }), message = el('p', { class: 'lr-growth-message' });
   const buttons = el('div', { class: 'lr-buttons' });
   const node = el('section', { class: 'lr-growth', 'aria-label': 'How the dataset grows', hidden: true }, track, numbers, status, message, buttons);
-  const ACTIONS = { keep: ['Stop and keep', 'Finish the batch in hand, keep what is there'], cancel: ['Cancel', 'Stop at once; finished batches stay on disk'], resume: ['Resume', 'Go on where it stopped: nothing is sampled twice'] };
+  const ACTIONS = { keep: ['Stop and keep', 'End now, as a dataset of what is there'], cancel: ['Cancel', 'Stop at once; what is there stays until it is deleted'], resume: ['Resume', 'Go on where it stopped: nothing is sampled twice'] };
   let offered = '';
   function show(job, dataset) {
     node.hidden = !job || dataset.state === 'done';
     if (node.hidden) return;
-    const active = dataset.state === 'growing' || dataset.state === 'waiting', share = job.total ? Math.min(1, job.done / job.total) : 0;
+    const active = dataset.state === 'growing' || dataset.state === 'waiting', done = active ? job.done : dataset.responses, share = job.total ? Math.min(1, done / job.total) : 0; // a batch that broke off is not there
     bar.style.width = share * 100 + '%';
     track.hidden = !active && !share;
     track.setAttribute('aria-valuenow', String(Math.round(share * 100)));
     const parts = [];
-    if (job.total) parts.push(whole(job.done) + ' of ' + whole(job.total) + ' problems');
+    if (job.total) parts.push(whole(done) + ' of ' + whole(job.total) + ' ' + dataset.unit);
     if (dataset.steps) parts.push(whole(dataset.steps) + ' steps', whole(dataset.above) + ' above \u03b2');
     if (active && job.rate) parts.push(pace(job.rate));
     if (active && job.eta !== null && job.eta !== undefined) parts.push('about ' + duration(job.eta) + ' left');
