@@ -1,0 +1,187 @@
+"""Writes docs/results.md and its picture from what scripts/reproduce.sh left behind: python scripts/results.py FOLDER.
+
+Every number in the tables is computed here from the run folders; the sentences around them are in results_text.md.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from statistics import mean
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from lightreasoner.comparing import compare, wilson  # noqa: E402
+from lightreasoner.evaluation import read_rows  # noqa: E402
+from lightreasoner.runs import read_run  # noqa: E402
+
+METHODS = {
+    "lightreasoner": "LightReasoner",
+    "no-contrast": "no contrast (expert's own target)",
+    "all-steps": "no selection (every step)",
+    "random-steps": "random steps (control)",
+    "sft": "rejection-sampled SFT",
+}
+EQUATION = re.compile(r"(?<![\d.])(\d+(?: ?[-+*/] ?\d+)+) = (\d+)(?![\d.])")
+WORKED = "Let's work it out"
+
+
+class Evaluated:
+    """The rows of one split, by model name."""
+
+    def __init__(self, folder: Path):
+        names = read_run(folder)["about"]["models"]
+        self.rows = {name: read_rows(folder, n) for n, name in enumerate(names)}
+        self.right = {name: {row["problem_id"]: row["right"] for row in rows} for name, rows in self.rows.items()}
+
+    def accuracy(self, name: str) -> float:
+        return mean(self.right[name].values())
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def interval(low: float, high: float) -> str:
+    return f"{100 * low:+.1f} to {100 * high:+.1f}"
+
+
+def habits(rows: list[dict]) -> dict[str, float]:
+    """Shares and tokens: how often it works the problem out, how often its sums are true, how it stops."""
+    worked = [row for row in rows if row["response"].startswith(WORKED)]
+    sums = [pair for row in worked for pair in EQUATION.findall(row["response"])]
+    true = [
+        abs(eval(left, {"__builtins__": {}}) - int(right)) < 1e-9 for left, right in sums
+    ]  # digits and + - * / only
+    return {
+        "worked": len(worked) / len(rows),
+        "right if worked": mean(row["right"] for row in worked) if worked else float("nan"),
+        "right if blurted": mean([row["right"] for row in rows if row not in worked] or [float("nan")]),
+        "sums true": mean(true) if true else float("nan"),
+        "cut off": mean(row["finish_reason"] == "length" for row in rows),
+        "tokens": mean(len(row["response_ids"]) for row in rows),
+    }
+
+
+def seeds(evaluated: Evaluated, method: str) -> list[str]:
+    return sorted(name for name in evaluated.rows if re.fullmatch(rf"{method}-\d+", name))
+
+
+def main_table(test: Evaluated, shifted: Evaluated) -> list[str]:
+    lines = [
+        "| method | test | by seed | change, 95 % | gained / lost | shifted | change, 95 % |",
+        "|---|--:|---|---|---|--:|---|",
+    ]
+    n = len(test.right["base"])
+    low, high = wilson(sum(test.right["base"].values()), n)
+    base = f"| expert, untouched | {percent(test.accuracy('base'))} | {percent(low)} – {percent(high)} (Wilson) | | | "
+    lines.append(base + f"{percent(shifted.accuracy('base'))} | |")
+    for method, title in METHODS.items():
+        names = seeds(test, method)
+        cells = []
+        for split in (test, shifted):
+            found = [compare(split.right["base"], split.right[name]) for name in names]
+            # The seeds share their problems, so their intervals are averaged, not narrowed.
+            cells.append((found, mean(f.after for f in found), mean(f.low for f in found), mean(f.high for f in found)))
+        (found, after, low, high), (_, shifted_after, shifted_low, shifted_high) = cells
+        each = ", ".join(percent(f.after) for f in found)
+        flips = f"{mean(len(f.gained) for f in found):.0f} / {mean(len(f.lost) for f in found):.0f}"
+        lines.append(
+            f"| {title} | {percent(after)} | {each} | {interval(low, high)} | {flips} | {percent(shifted_after)} | "
+            f"{interval(shifted_low, shifted_high)} |"
+        )
+    return lines
+
+
+def sweep_table(test: Evaluated, shifted: Evaluated, tuned: Path) -> list[str]:
+    lines = ["| setting | test | change, 95 % | shifted | held-out loss | drift |", "|---|--:|---|--:|--:|--:|"]
+    for name in test.rows:
+        if name == "base" or any(name.startswith(method) for method in METHODS):
+            continue
+        found, result = compare(test.right["base"], test.right[name]), read_run(tuned / name)["result"]
+        lines.append(
+            f"| {name.replace('-', ' ', 1)} | {percent(found.after)} | {interval(found.low, found.high)} | "
+            f"{percent(shifted.accuracy(name))} | {result['held-out loss']:.3f} | {result['drift']:.4f} |"
+        )
+    return lines
+
+
+def habit_table(test: Evaluated) -> list[str]:
+    names = {"expert, untouched": ["base"]} | {title: seeds(test, method) for method, title in METHODS.items()}
+    lines = [
+        "| | worked out | right if worked out | right if blurted | sums that are true | cut off | tokens |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for title, of in names.items():
+        found = [habits(test.rows[name]) for name in of]
+        shares = [percent(mean(h[key] for h in found)) for key in list(found[0])[:5]]
+        lines.append(f"| {title} | {' | '.join(shares)} | {mean(h['tokens'] for h in found):.0f} |")
+    return lines
+
+
+def cost_table(out: Path) -> list[str]:
+    dataset, lines = read_run(out / "dataset")["result"], ["| stage | | seconds |", "|---|---|--:|"]
+    sampled = f"{dataset['problems']:,} problems, {dataset['steps']:,} steps, {dataset['above_beta']:,} above 0.4"
+    lines.append(f"| sampling | {sampled} | {dataset['seconds']:.0f} |")
+    for method, title in METHODS.items():
+        runs = [read_run(path)["result"] for path in sorted((out / "tuned").glob(f"{method}-[0-9]"))]
+        seen = mean(run["samples seen"] for run in runs)
+        what = f"{title}: {seen:,.0f} samples seen, of {runs[0]['samples']:,}"
+        lines.append(f"| fine-tuning | {what} | {mean(run['seconds'] for run in runs):.0f} |")
+    return lines
+
+
+def picture(test: Evaluated) -> str:
+    """Accuracy with its interval, a dot a seed, as an SVG that reads on light and dark."""
+    rows = [("expert, untouched", ["base"])] + [(title, seeds(test, method)) for method, title in METHODS.items()]
+    width, left, top, step, lowest, highest = 760, 250, 30, 44, 0.2, 0.8
+
+    def x(share: float) -> float:
+        return left + (width - left - 30) * (share - lowest) / (highest - lowest)
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {top + step * len(rows) + 30}" '
+        'font-family="system-ui,sans-serif" font-size="14" role="img" aria-label="pass@1 by method">',
+        f'<rect width="100%" height="100%" fill="#fff"/><text x="{left}" y="18" fill="#333">pass@1 on 500 held-out '
+        "problems, 95 % interval, one dot a seed</text>",
+    ]
+    for tick in range(20, 81, 10):
+        at = x(tick / 100)
+        parts.append(f'<path d="M{at:.1f} {top}V{top + step * len(rows)}" stroke="#ddd"/>')
+        parts.append(
+            f'<text x="{at:.1f}" y="{top + step * len(rows) + 20}" text-anchor="middle" fill="#555">{tick} %</text>'
+        )
+    for n, (title, names) in enumerate(rows):
+        y = top + step * n + step / 2
+        parts.append(f'<text x="{left - 14}" y="{y + 5}" text-anchor="end" fill="#222">{title}</text>')
+        for k, name in enumerate(names):
+            total = len(test.right[name])
+            low, high = wilson(sum(test.right[name].values()), total)
+            at = y + 9 * (k - (len(names) - 1) / 2)
+            colour = "#59616b" if name == "base" else "#0b62a8"
+            parts.append(f'<path d="M{x(low):.1f} {at}H{x(high):.1f}" stroke="{colour}" stroke-width="2"/>')
+            parts.append(f'<circle cx="{x(test.accuracy(name)):.1f}" cy="{at}" r="4" fill="{colour}"/>')
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def main() -> None:
+    out = Path(sys.argv[1])
+    test, shifted = Evaluated(out / "evaluated/test"), Evaluated(out / "evaluated/shifted")
+    tables = {
+        "MAIN": main_table(test, shifted),
+        "HABITS": habit_table(test),
+        "SWEEP": sweep_table(test, shifted, out / "tuned"),
+        "COST": cost_table(out),
+    }
+    text = (ROOT / "scripts/results_text.md").read_text(encoding="utf-8")
+    for name, lines in tables.items():
+        text = text.replace(f"<!-- {name} -->", "\n".join(lines))
+    (ROOT / "docs/results.md").write_text(text, encoding="utf-8")
+    (ROOT / "docs/img/results.svg").write_text(picture(test), encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
