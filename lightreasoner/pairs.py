@@ -32,6 +32,7 @@ class Preset:
     amateur_params: int
     memory_gb: float  # GB for both models' weights in bf16, and a fifth more to work in
     license: str | None = None
+    finetune: dict[str, Any] = field(default_factory=dict)  # finetune_config fields that differ from the paper's
 
 
 @dataclass(frozen=True, eq=False)
