@@ -26,15 +26,21 @@ for seed in $SEEDS; do
     done
 done
 # What one setting too far does, each from the method's own settings
-for rate in 5e-5 3e-4 3e-3 1e-2; do tune "rate-$rate" --learning-rate $rate; done
-for rank in 1 64; do tune "rank-$rank" --learning-rate 1e-3 --rank $rank --lora-alpha $((2 * rank)); done
+for rate in 5e-5 3e-4 3e-3; do tune "rate-$rate" --learning-rate $rate; done
+tune rank-64 --learning-rate 1e-3 --rank 64 --lora-alpha 128
 for beta in 0.05 2; do tune "beta-$beta" --learning-rate 1e-3 --beta $beta; done
-for alpha in 0.01 0.5; do tune "alpha-$alpha" --learning-rate 1e-3 --alpha $alpha; done
 
-ADAPTERS=$(for run in "$OUT"/tuned/*; do printf ' --adapter %s' "$run"; done)
-for split in test shifted; do
-    # shellcheck disable=SC2086
-    $VERB evaluate --model lightreasoner-expert-4m $ADAPTERS --problems bundled-$split --max-new-tokens 200 \
-        --run-dir "$OUT/evaluated/$split"
-done
+# evaluate NAME SPLIT RUNS...: the expert and these adapters, in one job on one base model
+evaluate() {
+    name=$1
+    split=$2
+    shift 2
+    for run in "$@"; do set -- "$@" --adapter "$run"; shift; done
+    $VERB evaluate --model lightreasoner-expert-4m "$@" --problems "bundled-$split" --max-new-tokens 200 \
+        --run-dir "$OUT/evaluated/$name"
+}
+
+evaluate test test "$OUT"/tuned/*-[0-2]
+evaluate shifted shifted "$OUT"/tuned/*-[0-2]
+evaluate settings test "$OUT"/tuned/rate-* "$OUT"/tuned/rank-* "$OUT"/tuned/beta-*
 $PYTHON scripts/results.py "$OUT"
