@@ -17,8 +17,10 @@ from lightreasoner.loading import LoadedModel
 
 ROOM = 64  # columns that a cache grows by at once
 PREFILL_TOKENS = 8_192  # read at once, over all rows: what lies between two layers need not be larger
-LARGEST = {"cpu": 32}  # rows; on a CPU more are no faster: the arithmetic is the bottleneck, and caches get cold
-LARGEST_ON_GPU = 256
+#: Rows at most. On a CPU arithmetic is the bottleneck: more rows are hardly faster, and a batch, which is what a kill
+#: loses, should take seconds rather than minutes.
+LARGEST = 256
+CPU_LARGEST, CPU_PARAMETER_ROWS = 128, 1_000_000_000
 
 
 class RoomyLayer(DynamicLayer):
@@ -50,6 +52,21 @@ class RoomyLayer(DynamicLayer):
             columns = self.get_seq_length()
             self._room = [buffer.index_select(0, indices) for buffer in self._room]
             self._show(columns)
+
+    def stack(self, layers: list[RoomyLayer], rows: list[int], columns: int) -> None:
+        """Take over what other layers hold, one below the other, ending in the same column. rows: of each layer."""
+        filled = next(layer for layer in layers if layer._room is not None)
+        self.lazy_initialization(*filled._room)
+        # zeros: what is masked counts for nothing only if it is finite
+        self._room = [b.new_zeros(sum(rows), b.shape[1], columns + ROOM, b.shape[-1]) for b in filled._room]
+        first = 0
+        for layer, count in zip(layers, rows, strict=True):
+            if layer._room is not None:
+                used = layer.get_seq_length()
+                for buffer, states in zip(self._room, (layer.keys, layer.values), strict=True):
+                    buffer[first : first + count, :, columns - used : columns] = states
+            first += count
+        self._show(columns)
 
     def _show(self, columns: int) -> None:
         self.keys, self.values = (buffer[..., :columns, :] for buffer in self._room)
@@ -92,7 +109,26 @@ class BatchReader:
         return self._forward(tokens.unsqueeze(1), torch.ones_like(tokens).unsqueeze(1), keep=1)[:, 0]
 
     def skim(self, sequences: list[list[int]]) -> None:
-        """Read without wanting logits, in pieces."""
+        """Read each row's first tokens without wanting logits. Rows of like length are read together, so little time
+        goes into padding; sequences sorted by length make the fewest groups."""
+        widest = max(map(len, sequences))
+        groups = alike([len(sequence) for sequence in sequences])
+        if len(groups) == 1 or not all(isinstance(layer, RoomyLayer) for layer in self.cache.layers):
+            return self._skim(sequences)
+        readers = [BatchReader(self.loaded, group.stop - group.start) for group in groups]
+        for reader, group in zip(readers, groups, strict=True):
+            reader._skim(sequences[group])
+        rows = [group.stop - group.start for group in groups]
+        for n, layer in enumerate(self.cache.layers):
+            layer.stack([reader.cache.layers[n] for reader in readers], rows, widest)
+            for reader in readers:
+                reader.cache.layers[n] = None  # so that memory holds one layer twice, not all of them
+        pad = torch.nn.functional.pad
+        self._mask = torch.cat([pad(reader._mask, (widest - reader._mask.shape[1], 0)) for reader in readers])
+        self._length = torch.cat([reader._length for reader in readers])
+
+    def _skim(self, sequences: list[list[int]]) -> None:
+        """Read without wanting logits, padded to the longest, in pieces of columns."""
         width = max(map(len, sequences))
         if not width:
             return
@@ -126,6 +162,18 @@ class BatchReader:
         return output.logits if keep else output.logits[:, :0]
 
 
+def alike(lengths: list[int]) -> list[slice]:
+    """Cut rows into runs that are worth padding to their longest: within an eighth, and few enough to read at once."""
+    groups, start = [], 0
+    for row in range(1, len(lengths) + 1):
+        longest, shortest = max(lengths[start : row + 1]), min(lengths[start : row + 1])
+        spread = longest > 1.125 * shortest + 4 or longest * (row + 1 - start) > PREFILL_TOKENS
+        if row == len(lengths) or spread:
+            groups.append(slice(start, row))
+            start = row
+    return groups
+
+
 def cache_bytes(loaded: LoadedModel) -> int:
     """What one token takes in the key-value cache."""
     config = loaded.model.config.get_text_config()
@@ -147,6 +195,9 @@ def fitting_rows(models: Iterable[LoadedModel], tokens: int, steps: int) -> int:
         vocabulary = loaded.model.get_output_embeddings().weight.shape[0]
         # the logits as they come out, beside one another, and picked from
         per_row += tokens * cache_bytes(loaded) + 3 * steps * vocabulary * loaded.dtype.itemsize
-    largest = LARGEST.get(device.type, LARGEST_ON_GPU)
+    largest = LARGEST
+    if device.type == "cpu":
+        parameters = sum(loaded.parameters for loaded in models)
+        largest = min(CPU_LARGEST, max(16, CPU_PARAMETER_ROWS // max(parameters, 1)))
     fits = int(free_bytes(device) // 2 // max(per_row, 1))
     return 1 << (max(1, min(largest, fits)).bit_length() - 1)

@@ -305,5 +305,5 @@ def test_the_batch_size_follows_from_memory(pair, monkeypatch):
     for free in (10**12, 40_000_000, 10_000_000, 1000):
         monkeypatch.setattr("lightreasoner.batching.free_bytes", lambda device, free=free: free)
         sizes.append(fitting_rows(models, 600, 16))
-    assert sizes == sorted(sizes, reverse=True) and sizes[0] == 32 and sizes[-1] == 1
-    assert 1 < sizes[2] < 32 and all(size & (size - 1) == 0 for size in sizes)
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] == 128 and sizes[-1] == 1
+    assert 1 < sizes[2] < 128 and all(size & (size - 1) == 0 for size in sizes)
