@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -165,3 +166,8 @@ def size_of(folder: Path) -> int:
         except OSError:
             continue
     return total
+
+
+def ago(seconds: float) -> str:
+    """When something was made, for a label: "22 Nov 14:05", in the server's time."""
+    return time.strftime("%d %b %H:%M", time.localtime(seconds)).lstrip("0")
