@@ -12,12 +12,13 @@ from lightreasoner.problems import Problem
 from lightreasoner.settings import Settings
 from lightreasoner.tracing import TraceRequest, number
 from ui.calls import viewer_calls
-from ui.links import GENERATE, SCORE, open_link
+from ui.links import GENERATE, SCORE, open_lens, open_link
 from ui.pair_card import pair_card
 from ui.pair_form import PRIVATE, QUIET, PairForm, pair_form, pair_refs
 from ui.preflight_card import preflight_card, wire_preflight
 from ui.problem_form import ProblemForm, problem_form
 from ui.studio import Studio, branch_request, failure, replay, stream
+from ui.tuned_form import TunedForm, asked_lens, tuned_form
 from ui.viewer import Viewer
 
 
@@ -59,6 +60,7 @@ def build_inspect(studio: Studio) -> None:
     with gr.Row(elem_id="lr-row", equal_height=False):
         with gr.Column(elem_id="lr-side", scale=0):
             pair = pair_form(studio)
+            lens = tuned_form(studio, pair)
             card = preflight_card(studio, "lr-pair")
             problem = problem_form(studio.settings)
             response = response_form(studio.settings)
@@ -68,21 +70,34 @@ def build_inspect(studio: Studio) -> None:
         with gr.Column(elem_id="lr-main", scale=1):
             viewer = Viewer(elem_id="lr-viewer", server_functions=viewer_calls(studio))
     wire_preflight(studio, card, pair, [problem.source, problem.upload, response.tokens])
-    wire_runs(studio, run, viewer, pair, problem, response)
-    form = [viewer, *pair.fields, pair.own, problem.question, response.mode, response.response, pair.card]
+    wire_runs(studio, run, viewer, pair, lens, problem, response)
+    models = [viewer, *pair.fields, pair.own, pair.card, *lens.fields]
+    form = [*models, problem.question, response.mode, response.response]
 
     def follow_link(request: gr.Request) -> tuple:
         return open_link(studio, request)
 
+    def follow_lens(event: gr.EventData) -> tuple:
+        return open_lens(studio, said_by(event).get("run"))
+
     gr.on(None, follow_link, None, form, **PRIVATE)  # when the page loads
+    viewer.lens(follow_lens, None, models, **PRIVATE)  # a link on another tab
 
 
 def wire_runs(
-    studio: Studio, run: gr.Button, viewer: Viewer, pair: PairForm, problem: ProblemForm, response: ResponseForm
+    studio: Studio,
+    run: gr.Button,
+    viewer: Viewer,
+    pair: PairForm,
+    lens: TunedForm,
+    problem: ProblemForm,
+    response: ResponseForm,
 ) -> None:
     """What starts a run, or shows one again: the button, a branch, the way back to a parent."""
 
-    def start(preset, expert, amateur, question, mode, response, tokens, temperature, seed, picked) -> Iterator[str]:
+    def start(
+        preset, expert, amateur, question, mode, response, tokens, temperature, seed, tuned, writer, picked
+    ) -> Iterator[str]:
         """Run one problem. Streams the viewer's value: a JSON document a line."""
         try:
             request = TraceRequest(
@@ -93,7 +108,9 @@ def wire_runs(
                 seed=number("The seed", seed, 0, 2**53, whole=True),
             )
             known = isinstance(picked, Problem) and picked.question.strip() == str(question).strip()
-            live = studio.start(request, pair_refs(preset, expert, amateur), problem_id=picked.id if known else None)
+            refs = pair_refs(preset, expert, amateur)
+            third = asked_lens(studio, tuned, writer, refs[1])
+            live = studio.start(request, refs, problem_id=picked.id if known else None, lens=third)
         except UserError as error:
             yield failure(str(error))
             return
@@ -106,7 +123,8 @@ def wire_runs(
             request = branch_request(record, data.get("step"), data.get("token"))
             of = record["pair"]
             parent = {"id": record["id"], "step": data["step"]}
-            live = studio.start(request, (of["name"], of["expert"], of["amateur"]), parent, record["problem_id"])
+            refs = (of["name"], of["expert"], of["amateur"])
+            live = studio.start(request, refs, parent, record["problem_id"], record.get("lens"))
         except UserError as error:
             yield failure(str(error))
             return
@@ -119,7 +137,7 @@ def wire_runs(
             return failure(str(error))
 
     places = {"concurrency_limit": studio.settings.max_waiting + 1}
-    inputs = [*pair.fields, problem.question, *response.fields, problem.picked]
+    inputs = [*pair.fields, problem.question, *response.fields, *lens.fields, problem.picked]
     running = run.click(start, inputs, viewer, api_name="trace", **places, **QUIET)
     running.then(lambda *refs: pair_card(studio, *refs), pair.fields, pair.card, **PRIVATE)
     viewer.branch(branch, None, viewer, **places, **PRIVATE)

@@ -90,6 +90,7 @@ def header(record: dict, **more) -> str:
         "expert": record["pair"]["expert"],
         "amateur": record["pair"]["amateur"],
         "same_model": record["pair"]["same_model"],
+        "scored": record["request"]["response"] is not None,
         "lens": record.get("lens"),
     }
     return line(head | more)

@@ -74,6 +74,8 @@ const METRICS = [
   { key: 'ratio', name: 'Log-ratio of the token', full: 3,
     of: (s) => Math.max(0, finite(s.expert_logprob, 0) - finite(s.amateur_logprob, s.expert_logprob === null ? 0 : -Infinity)),
     says: 'log \u03c0E \u2212 log \u03c0A of the token that was taken; below 0 is shown as 0.' },
+  { key: 'tuned_kl', name: 'What training moved: KL(E\u2032 \u2016 E)', full: 1, lens: true, of: (s) => finite(s.tuned_kl),
+    says: 'How much the expert would be surprised by what the tuned expert E\u2032 expects, in nats. 0: training moved nothing here.' },
 ];
 
 // Square root, so that the small values, which are most of them, can be told apart.
@@ -95,4 +97,24 @@ function contrast(candidates, alpha) {
   const top = Math.max(...score), weight = score.map((x) => Math.exp(x - top));
   const total = weight.reduce((a, b) => a + b, 0);
   return { logE, logA, plausible, weights: weight.map((w) => w / total) };
+}
+
+const CHANGE = 0.005; // of probability; below it nobody would call a token moved
+// What training did to one step, in a sentence. Rows: {text, e, t}, the probabilities under the expert and the tuned one.
+function movedSentence(rows, changed) {
+  const quoted = (row) => '\u201c' + tokenLabel(row.text) + '\u201d';
+  const most = (of) => rows.reduce((best, row) => (of(row) > of(best) ? row : best), rows[0]);
+  const story = (row) => quoted(row) + ' ' + times(row.t / row.e) + ' as likely here (' + percent(row.e) + ' \u2192 ' + percent(row.t) + ')';
+  if (changed) {
+    const before = most((row) => row.e), now = most((row) => row.t);
+    return 'Training changed the favourite from ' + quoted(before) + ' to ' + quoted(now) + ': it made ' + story(now) + '.';
+  }
+  const gained = most((row) => row.t - row.e), lost = most((row) => row.e - row.t);
+  const row = gained.t - gained.e >= CHANGE ? gained : lost;
+  if (Math.abs(row.t - row.e) < CHANGE) return 'Training moved no token\u2019s probability by more than half a percentage point here.';
+  return 'Training made ' + story(row) + '.';
+}
+function times(ratio) {
+  if (!(ratio < 1000)) return 'over 1,000 times';
+  return (ratio >= 9.95 ? ratio.toFixed(0) : ratio >= 0.895 && ratio < 1.095 ? ratio.toFixed(2) : ratio >= 0.095 ? ratio.toFixed(1) : ratio.toPrecision(1)) + ' times';
 }

@@ -1,10 +1,11 @@
-// KL over the steps, under the text: one bar a step, the beta line, the selected step.
+// KL over the steps, under the text: one bar a step, the beta line, the selected step; where a tuned expert reads along,
+// a diamond a step for what training moved.
 
 const TICKS = [0.1, 0.5, 1, 2, 5, 10, 20];
 
 function drawCurve(context, width, height, steps, beta, selected, colours) {
   const left = 34, bottom = 18, top = 8, plotWidth = width - left - 6, plotHeight = height - bottom - top;
-  const largest = Math.min(20, Math.max(2, beta * 1.15, ...steps.map((s) => Math.min(20, finite(s.kl)))));
+  const largest = Math.min(20, Math.max(2, beta * 1.15, ...steps.map((s) => Math.min(20, Math.max(finite(s.kl), finite(s.tuned_kl, 0))))));
   // square root like the colours, so that both tell the same story
   const y = (kl) => top + plotHeight * (1 - Math.sqrt(Math.min(kl, largest) / largest));
   context.clearRect(0, 0, width, height);
@@ -26,6 +27,15 @@ function drawCurve(context, width, height, steps, beta, selected, colours) {
     const high = Math.max(1, top + plotHeight - y(kl));
     context.fillRect(x, top + plotHeight - high, bar, high);
   });
+  steps.forEach((step, i) => { // after the bars, so that none hides one
+    if (step.tuned_kl === undefined) return;
+    const middle = left + i * slot + bar / 2, high = y(finite(step.tuned_kl)), half = Math.min(4, Math.max(2.5, slot * 0.4));
+    context.beginPath();
+    context.moveTo(middle, high - half); context.lineTo(middle + half, high); context.lineTo(middle, high + half); context.lineTo(middle - half, high);
+    context.closePath();
+    context.fillStyle = colours.tuned; context.fill();
+    context.strokeStyle = colours.surface; context.stroke();
+  });
   context.strokeStyle = colours.ink;
   context.setLineDash([5, 4]);
   context.beginPath(); context.moveTo(left, y(beta)); context.lineTo(width - 6, y(beta)); context.stroke();
@@ -45,18 +55,21 @@ function drawCurve(context, width, height, steps, beta, selected, colours) {
 function themeColours(node) {
   const style = getComputedStyle(node), read = (name) => style.getPropertyValue(name).trim();
   return { font: style.fontFamily, grid: read('--lr-line'), muted: read('--lr-muted'), ink: read('--lr-ink'),
-    hot: read('--lr-hot'), cool: read('--lr-cool'), select: read('--lr-select'), surface: read('--lr-surface'), heat: read('--lr-heat') };
+    hot: read('--lr-hot'), cool: read('--lr-cool'), select: read('--lr-select'), tuned: read('--lr-tuned'), surface: read('--lr-surface'), heat: read('--lr-heat') };
 }
 
 function createCurve(onSelect) {
   const canvas = el('canvas', { class: 'lr-curve', 'aria-hidden': 'true' });
-  const label = el('div', { class: 'lr-curve-title', text: 'KL in nats, step by step' });
+  const label = el('div', { class: 'lr-curve-title' });
   const tip = el('div', { class: 'lr-tip', hidden: true });
   const node = el('div', { class: 'lr-curve-box' }, label, canvas, tip);
   let last = null, place = { left: 0, slot: 1 };
 
   function draw(steps, beta, selected) {
     last = [steps, beta, selected];
+    const three = steps.length > 0 && steps[0].tuned_kl !== undefined;
+    label.replaceChildren('KL in nats, step by step' + (three ? ': bars expert \u2016 amateur, ' : ''),
+      three ? el('span', { class: 'lr-tuned-ink', text: '\u25c6 tuned \u2016 expert' }) : '');
     const box = canvas.getBoundingClientRect(), scale = window.devicePixelRatio || 1;
     if (!box.width) return;
     canvas.width = Math.round(box.width * scale);
@@ -75,7 +88,7 @@ function createCurve(onSelect) {
     tip.hidden = i < 0;
     if (i < 0) return;
     const step = last[0][i], box = node.getBoundingClientRect();
-    tip.textContent = 'step ' + i + '  ' + tokenLabel(step.text) + '  KL ' + nats(finite(step.kl));
+    tip.textContent = 'step ' + i + '  ' + tokenLabel(step.text) + '  KL ' + nats(finite(step.kl)) + (step.tuned_kl === undefined ? '' : '  moved ' + nats(finite(step.tuned_kl)));
     tip.style.left = Math.min(event.clientX - box.left + 10, box.width - 190) + 'px';
   });
   canvas.addEventListener('pointerleave', () => { tip.hidden = true; });

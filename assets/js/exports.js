@@ -38,15 +38,23 @@ function picture(run, steps, metric, beta, colours) {
   context.scale(scale, scale);
   context.fillStyle = colours.surface; context.fillRect(0, 0, width, height);
   context.fillStyle = colours.ink; context.font = 'bold 18px ' + colours.font;
-  context.fillText(run.expert + '  against  ' + run.amateur, margin, 40);
+  context.fillText(run.expert + '  against  ' + run.amateur, margin, 40, width - 2 * margin);
   context.font = '14px ' + colours.font; context.fillStyle = colours.muted;
   const above = steps.filter((s) => finite(s.kl) > beta).length;
   context.fillText(metric.name + ' \u00b7 ' + above + ' of ' + steps.length + ' steps above \u03b2 = ' + beta.toFixed(2) + ' nats (underlined)', margin, 66);
+  if (run.lens) {
+    const changed = steps.filter((s) => s.tuned_changed).length;
+    context.fillText('\u25c6 ' + lensName(run.lens) + ': training changed the favourite at ' + changed + ' of ' + steps.length + ' steps (corner at the right)', margin, 88, width - 2 * margin);
+  }
   context.font = font; context.textBaseline = 'middle';
   for (const { label, x: left, y: middle, w, step } of placed) {
     context.fillStyle = mix(colours.heat, colours.surface, shade(metric, step) * 0.85);
     context.fillRect(left, middle - 12, w, 24);
     if (finite(step.kl) > beta) { context.fillStyle = colours.hot; context.fillRect(left, middle + 11, w, 2); }
+    if (step.tuned_changed) {
+      context.fillStyle = colours.tuned;
+      context.beginPath(); context.moveTo(left + w, middle - 12); context.lineTo(left + w - 7, middle - 12); context.lineTo(left + w, middle - 5); context.fill();
+    }
     context.fillStyle = colours.ink; context.fillText(label, left, middle);
   }
   const strip = document.createElement('canvas');

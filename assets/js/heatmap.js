@@ -1,4 +1,5 @@
-// The response as tokens: colour for the metric, an underline for KL above beta, a notch where the top tokens differ.
+// The response as tokens: colour for the metric, an underline for KL above beta, a notch where the top tokens differ,
+// and on the other side one where training changed the expert's favourite.
 
 function createHeatmap(onSelect) {
   const grid = el('div', { class: 'lr-tokens', role: 'listbox', 'aria-label': 'The response, token by token', tabindex: '-1' });
@@ -27,8 +28,10 @@ function createHeatmap(onSelect) {
     node.style.setProperty('--heat', (shade(metric, step) * 100).toFixed(1) + '%');
     node.classList.toggle('lr-above', above);
     node.classList.toggle('lr-differs', !step.agree);
+    node.classList.toggle('lr-changed', !!step.tuned_changed);
     node.setAttribute('aria-label', 'Step ' + i + ': ' + tokenName(step.text) + ', KL ' + nats(finite(step.kl)) +
-      (above ? ', above beta' : '') + (step.agree ? '' : ', the two models prefer different tokens'));
+      (above ? ', above beta' : '') + (step.agree ? '' : ', the two models prefer different tokens') +
+      (step.tuned_kl === undefined ? '' : ', moved by training ' + nats(finite(step.tuned_kl))) + (step.tuned_changed ? ', training changed the favourite' : ''));
   }
 
   function select(i, focus) {

@@ -21,7 +21,7 @@ function mountPage(element, props, trigger, watch, server) {
       return '';
     },
     address: ({ run, step, alpha, beta }) => lrAddress.put('inspect',
-      { trace: run, step: step === -1 ? null : step, alpha: alpha === 0.2 ? null : alpha, beta: beta === 0.4 ? null : beta }),
+      { trace: run, step: step === -1 ? null : step, alpha: alpha === 0.2 ? null : alpha, beta: beta === 0.4 ? null : beta, lens: null }),
   });
   const offline = () => ({ error: 'The server does not answer; check that it still runs, then reload.' });
 
@@ -51,7 +51,7 @@ function mountPage(element, props, trigger, watch, server) {
       if (Array.isArray(item)) steps.push(stepFromLine(item, columns, viewer.count + steps.length));
       else {
         flush();
-        if (item.facts) Object.assign(viewer.run, item.facts);
+        if (item.facts) viewer.tell(item.facts);
         if (item.status) viewer.say(item.status, true);
         if (item.error) { viewer.fail(item.error); if (!item.end) viewer.say(viewer.run ? 'Broke off' : 'Ready', false); running(false); }
         if (item.end) { viewer.end(item.end, item.seconds); running(false); ended = true; }
@@ -73,8 +73,11 @@ function mountPage(element, props, trigger, watch, server) {
   document.addEventListener('click', (event) => {
     if (event.target.closest('#lr-stop') && owner) server.stop(owner.run, owner.key).catch(() => {});
   });
-  lrAddress.watch('inspect', (params) => { // a link on another tab to a trace
-    if (!params.get('trace')) return;
+  lrAddress.watch('inspect', (params) => { // a link on another tab to a trace, or to a run's tuned expert
+    if (!params.get('trace')) {
+      if (params.get('lens')) trigger('lens', { run: params.get('lens') });
+      return;
+    }
     const said = (name) => (params.has(name) ? Number(params.get(name)) : null);
     wanted = { step: said('step'), alpha: said('alpha'), beta: said('beta') };
     trigger('open', { run: params.get('trace') });

@@ -1,4 +1,5 @@
-// One step: the expert, the amateur and the contrastive target as bars over the same tokens.
+// One step: the expert, the amateur, the contrastive target and, where one reads along, the tuned expert as bars over
+// the same tokens.
 
 const ROWS = 10;
 const NOT_STORED = 'What the two models expected here was not stored, because they hardly diverge; a dataset built with details of every step has it.';
@@ -29,7 +30,8 @@ function createStepView(actions) {
 
   function bars(rowData) {
     const box = el('div', { class: 'lr-bars' });
-    for (const [who, p] of [['expert', rowData.e], ['amateur', rowData.a], ['target', rowData.c]]) {
+    for (const [who, p] of [['expert', rowData.e], ['amateur', rowData.a], ['target', rowData.c], ['tuned', rowData.t]]) {
+      if (p === undefined) continue;
       box.append(el('div', { class: 'lr-bar lr-' + who },
         el('span', { class: 'lr-track' }, el('i', { style: 'width:' + (p * 100).toFixed(2) + '%' })),
         el('span', { class: 'lr-value', text: who === 'target' && !rowData.plausible ? '\u2013' : percent(p) })));
@@ -53,11 +55,14 @@ function createStepView(actions) {
 
   function rowsOf(step, details, alpha) {
     const { logE, logA, plausible, weights } = contrast(details.candidates, alpha);
+    const logT = details.candidates.tuned_logprobs;
     const all = details.candidates.ids.map((id, i) => {
+      const t = logT && Math.exp(finite(logT[i], -Infinity));
       const e = Math.exp(logE[i]), a = Math.exp(logA[i]), ratio = logE[i] - logA[i];
-      return { id, text: details.tokens[id] === undefined ? '[' + id + ']' : details.tokens[id], e, a, c: weights[i], plausible: plausible[i], ratio, part: e > 0 ? e * ratio : 0 };
+      return { id, text: details.tokens[id] === undefined ? '[' + id + ']' : details.tokens[id], e, a, t, c: weights[i], plausible: plausible[i], ratio, part: e > 0 ? e * ratio : 0 };
     });
-    const keep = new Set([...all].sort((x, y) => Math.max(y.e, y.a, y.c) - Math.max(x.e, x.a, x.c)).slice(0, ROWS));
+    const largest = (row) => Math.max(row.e, row.a, row.c, row.t || 0);
+    const keep = new Set([...all].sort((x, y) => largest(y) - largest(x)).slice(0, ROWS));
     all.forEach((row) => { if (row.id === step.token_id) keep.add(row); });
     return { all, rows: all.filter((row) => keep.has(row)) };
   }
@@ -83,6 +88,7 @@ function createStepView(actions) {
   function head(step, kl, above) {
     const probability = (x) => (x === null ? 'not shared' : percent(Math.exp(x)));
     const rank = (x) => (x === null ? '' : ' (rank ' + x.toLocaleString('en') + ')');
+    const three = step.tuned_kl !== undefined;
     return [
       el('div', { class: 'lr-step-head' },
         el('h3', {}, 'Step ' + step.index + ' ', el('code', { text: tokenLabel(step.text) })),
@@ -98,7 +104,9 @@ function createStepView(actions) {
         fact('Entropy, expert', nats(step.expert_entropy), 'How undecided the expert is, in nats'),
         fact('Entropy, amateur', nats(step.amateur_entropy), 'How undecided the amateur is, in nats'),
         fact('Reverse KL', nats(finite(step.reverse_kl)), 'KL(amateur \u2016 expert) in nats'),
-        fact('Jensen\u2013Shannon', nats(step.js), 'In nats, at most 0.693')),
+        fact('Jensen\u2013Shannon', nats(step.js), 'In nats, at most 0.693'),
+        three ? fact('Tuned expert gives it', probability(step.tuned_logprob) + rank(step.tuned_rank)) : null,
+        three ? fact('Training moved', nats(finite(step.tuned_kl)) + ' nats', 'KL(tuned expert \u2016 expert); the other way round it is ' + nats(finite(step.tuned_reverse_kl)) + ' nats') : null),
     ];
   }
 
@@ -112,18 +120,22 @@ function createStepView(actions) {
       if (!row.plausible && !line) { list.append(el('li', { class: 'lr-mask-line', text: '\u03b1-mask: below this, too unlikely for the expert to be reinforced' })); line = true; }
       list.append(tableRow(row, step));
     }
-    const rest = { e: 1 - rows.reduce((s, r) => s + r.e, 0), a: 1 - rows.reduce((s, r) => s + r.a, 0), part: kl - rows.reduce((s, r) => s + r.part, 0) };
+    const three = rows[0].t !== undefined;
+    const rest = { t: three && 1 - rows.reduce((s, r) => s + r.t, 0), e: 1 - rows.reduce((s, r) => s + r.e, 0), a: 1 - rows.reduce((s, r) => s + r.a, 0), part: kl - rows.reduce((s, r) => s + r.part, 0) };
     list.append(el('li', { class: 'lr-rest', text: 'All other tokens: expert ' + percent(Math.max(0, rest.e)) + ', amateur ' + percent(Math.max(0, rest.a)) +
+      (three ? ', tuned ' + percent(Math.max(0, rest.t)) : '') +
       (Number.isFinite(rest.part) ? ', KL part ' + signed(rest.part) : '') }));
     const training = el('details', { class: 'lr-training', open: open },
       el('summary', { text: above ? 'The training row' : 'The training row, were \u03b2 lower' }),
       el('p', { class: 'lr-muted', text: 'Fine-tuning pulls the expert\u2019s next-token distribution after this prefix towards these weights.' }),
       el('pre', { text: Object.entries(trainingRow(run, step, all)).map(([name, value]) => name + ': ' + JSON.stringify(value)).join('\n') }));
     return [
+      three ? el('p', { class: 'lr-moved', text: movedSentence(all, step.tuned_changed) }) : null,
       alphaRow,
       el('div', { class: 'lr-key' },
-        el('span', { class: 'lr-expert', text: 'Expert' }), el('span', { class: 'lr-amateur', text: 'Amateur' }), el('span', { class: 'lr-target', text: 'Contrastive target' })),
-      list, training];
+        el('span', { class: 'lr-expert', text: 'Expert' }), el('span', { class: 'lr-amateur', text: 'Amateur' }), el('span', { class: 'lr-target', text: 'Contrastive target' }),
+        three ? el('span', { class: 'lr-tuned', text: 'Tuned expert E\u2032' }) : null),
+      list, training].filter(Boolean);
   }
 
   empty(false);

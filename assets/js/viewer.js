@@ -2,7 +2,7 @@
 // `host` hands it details, exports and branches, on the page from the server, in an exported file from the file.
 
 function mountViewer(root, host) {
-  let run = null, steps = [], metric = METRICS[0], alpha = 0.2, beta = 0.4, current = -1, details = new Map(), asked = -1;
+  let run = null, steps = [], metric = METRICS[0], alpha = 0.2, beta = 0.4, current = -1, details = new Map(), asked = -1, lensed = false;
 
   const heat = createHeatmap((i, focus) => select(i, focus));
   const curve = createCurve((i, focus) => select(i, focus));
@@ -12,12 +12,22 @@ function mountViewer(root, host) {
   const state = el('div', { class: 'lr-state', role: 'status', 'aria-live': 'polite' });
   const error = el('div', { class: 'lr-error', role: 'alert', hidden: true });
   const parent = el('div', { class: 'lr-parent', hidden: true });
+  const third = el('div', { class: 'lr-third', hidden: true });
   const counts = el('div', { class: 'lr-counts' });
   const betaOut = el('output', { class: 'lr-number' });
   const betaSlider = el('input', { type: 'range', class: 'lr-beta', min: '0', max: '3', step: '0.01', value: '0.4', 'aria-label': 'Beta, the KL threshold in nats' });
   betaSlider.addEventListener('input', () => setBeta(Number(betaSlider.value)));
   const metricSelect = el('select', { 'aria-label': 'Colour the tokens by' });
-  METRICS.forEach((m, i) => metricSelect.append(el('option', { value: i, text: m.name })));
+  // What training moved can only be asked where a tuned expert reads along, and there it is what somebody came for.
+  function offerMetrics(three) {
+    const offered = METRICS.filter((m) => three || !m.lens);
+    metricSelect.replaceChildren(...offered.map((m) => el('option', { value: METRICS.indexOf(m), text: m.name })));
+    if (three !== lensed) metric = three ? METRICS.find((m) => m.lens) : offered.includes(metric) ? metric : METRICS[0];
+    lensed = three;
+    metricSelect.value = METRICS.indexOf(metric);
+    changedCue.hidden = !three;
+    scale();
+  }
   const metricSays = el('span', { class: 'lr-muted lr-metric-says' });
   metricSelect.addEventListener('change', () => { metric = METRICS[metricSelect.value]; repaint(); });
   const legendFull = el('span', {});
@@ -32,9 +42,10 @@ function mountViewer(root, host) {
     el('span', { text: '0' }), el('i', {}), legendFull,
     el('span', { class: 'lr-cue' }, el('span', { class: 'lr-sample lr-above', text: 'token' }), ' KL above \u03b2'),
     el('span', { class: 'lr-cue' }, el('span', { class: 'lr-sample lr-differs', text: 'token' }), ' top tokens differ'));
+  const changedCue = legend.appendChild(el('span', { class: 'lr-cue', hidden: true }, el('span', { class: 'lr-sample lr-changed', text: 'token' }), ' training changed the favourite'));
   const keys = el('div', { class: 'lr-keys lr-muted', text: '\u2190 \u2192 \u2191 \u2193 step by step \u00b7 n / p next or previous above \u03b2 \u00b7 Home / End' });
   const response = el('section', { class: 'lr-card lr-response', 'aria-label': 'The response' },
-    el('div', { class: 'lr-top' }, state, exportsMenu.node), error, parent, intro, question, heat.node, legend, metricSays, controls, counts, curve.node, keys);
+    el('div', { class: 'lr-top' }, state, exportsMenu.node), error, parent, third, intro, question, heat.node, legend, metricSays, controls, counts, curve.node, keys);
   root.classList.add('lr');
   root.replaceChildren(el('div', { class: 'lr-viewer' }, response, view.node));
 
@@ -44,6 +55,8 @@ function mountViewer(root, host) {
     counts.replaceChildren();
     if (!steps.length) return;
     counts.append(el('b', { text: above + ' of ' + steps.length + ' steps above \u03b2' }), ' \u00b7 ' + share + ' % \u00b7 ' + differ + ' top-1 disagreement' + (differ === 1 ? '' : 's'));
+    const changed = steps.filter((s) => s.tuned_changed).length;
+    if (run.lens) counts.append(' \u00b7 training changed the favourite at ' + changed + (changed === 1 ? ' step' : ' steps'));
   }
   function scale() {
     betaOut.textContent = beta.toFixed(2);
@@ -111,9 +124,20 @@ function mountViewer(root, host) {
     parent.replaceChildren();
     if (header.parent) parent.append('Branched at step ' + header.parent.step + '. ',
       host.open ? el('button', { type: 'button', class: 'lr-back', onclick: () => host.open(header.parent.id, header.parent.step), text: '\u2190 Back to the parent' }) : '');
+    drawThird();
+    offerMetrics(!!header.lens);
     heat.reset(); view.empty(false); exportsMenu.enable(false); statistics(); curve.draw(steps, beta, -1);
     root.classList.add('lr-has-run');
   }
+  function drawThird() {
+    const lens = run.lens;
+    third.hidden = !lens;
+    if (!lens) return;
+    const writes = run.scored ? '' : lens.writer === 'tuned' ? ', which writes; the expert reads along' : ', which reads along';
+    third.replaceChildren('Tuned expert: ', el('b', { class: 'lr-tuned-ink', title: lens.tuned, text: lensName(lens) }), writes + '.',
+      lens.same_model ? ' It is the expert itself, so training moved nothing.' : '');
+  }
+  function tell(facts) { Object.assign(run, facts); drawThird(); }
   function append(more) {
     steps.push(...more);
     heat.append(more, metric, beta);
@@ -125,7 +149,8 @@ function mountViewer(root, host) {
   }
   function end(reason, seconds) {
     const rate = seconds > 0 && steps.length ? ' \u00b7 ' + steps.length + ' tokens in ' + seconds.toFixed(1) + ' s (' + (steps.length / seconds).toFixed(0) + ' a second)' : '';
-    say((REASONS[reason] || reason) + rate + (run.same_model ? ' \u00b7 Both models are the same, so KL is 0 everywhere' : ''), false);
+    const ended = reason === 'stop' && run.lens && run.lens.writer === 'tuned' ? 'The tuned expert ended its turn' : REASONS[reason] || reason;
+    say(ended + rate + (run.same_model ? ' \u00b7 Both models are the same, so KL is 0 everywhere' : ''), false);
   }
   async function branch(step, token) { const message = await host.branch(run.run, step, token); if (message) fail(message); }
   async function take(kind) {
@@ -134,10 +159,17 @@ function mountViewer(root, host) {
     return host.take(kind, run.run, { alpha, beta, name });
   }
 
-  scale();
+  offerMetrics(false);
   say(host.idle || '', false);
   curve.draw(steps, beta, -1);
-  return { begin, append, say, fail, end, select, setBeta, setAlpha, get run() { return run; }, get count() { return steps.length; } };
+  return { begin, append, tell, say, fail, end, select, setBeta, setAlpha, get run() { return run; }, get count() { return steps.length; } };
+}
+
+// A tuned expert's name: its run's, or the end of its reference.
+function lensName(lens) {
+  if (lens.name) return lens.name;
+  const parts = lens.tuned.split(/[/\\]/).filter(Boolean);
+  return parts.length > 2 ? '\u2026/' + parts.slice(-2).join('/') : lens.tuned;
 }
 
 // A step as the stream carries it, an array in the order of `columns`.
@@ -150,7 +182,7 @@ function stepFromLine(line, columns, index) {
 // Show a whole record (a trace's JSON) at once.
 function showRecord(viewer, record) {
   viewer.begin({ run: record.id, question: record.request.question, parent: record.parent, problem_id: record.problem_id, prompt_tokens: record.prompt_ids.length,
-    expert: record.pair.expert, amateur: record.pair.amateur, same_model: record.pair.same_model });
+    expert: record.pair.expert, amateur: record.pair.amateur, same_model: record.pair.same_model, lens: record.lens, scored: record.request.response !== null });
   viewer.append(record.steps);
   viewer.end(record.finish_reason, record.seconds);
 }

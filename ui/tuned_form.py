@@ -1,0 +1,106 @@
+"""The third model, optional: which tuned expert reads along behind the pair, and which of the two experts writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from lightreasoner.errors import UserError
+from lightreasoner.lens import EXPERT, TUNED, tuned_ref
+from lightreasoner.pairs import presets
+from lightreasoner.references import parse_ref
+from lightreasoner.tuned_runs import amateur_of, tuned_run, tuned_runs
+from ui.pair_card import OTHER
+from ui.pair_form import PRIVATE, PairForm, pair_refs
+from ui.studio import Studio
+
+WRITERS = {"Expert": EXPERT, "Tuned expert": TUNED}
+
+
+@dataclass(frozen=True)
+class TunedForm:
+    tuned: gr.Dropdown
+    writer: gr.Radio
+
+    @property
+    def fields(self) -> list:
+        return [self.tuned, self.writer]
+
+
+def tuned_form(studio: Studio, pair: PairForm) -> TunedForm:
+    """Lay it out and wire it. The list is read anew whenever somebody opens it, so a run that ends is in it."""
+    with gr.Group(elem_id="lr-lens"):
+        tuned = gr.Dropdown(
+            [],
+            value=None,
+            label="Tuned expert (optional)",
+            info="shows what training moved: a finished run, BASE::ADAPTER, or a folder",
+            allow_custom_value=True,
+            elem_id="lr-tuned",
+        )
+        writer = gr.Radio(list(WRITERS), value="Expert", label="Who writes", visible=False, elem_id="lr-writer")
+
+    def listed(preset, expert, amateur, now) -> gr.Dropdown:
+        return gr.Dropdown(choices=choices(studio, preset, expert, amateur, now))
+
+    def still(preset, expert, amateur, now) -> gr.Dropdown:
+        """A tuned expert goes when its base is the expert no more."""
+        try:
+            ref, base = parse_ref(now), parse_ref(pair_refs(preset, expert, amateur)[1])
+        except UserError:
+            return gr.skip()
+        return gr.Dropdown(value=None) if ref.adapter and ref.base != base.base else gr.skip()
+
+    tuned.focus(listed, [*pair.fields, tuned], tuned, **PRIVATE)
+    tuned.change(lambda now: gr.Radio(visible=bool(now)), tuned, writer, **PRIVATE)
+    pair.preset.change(still, [*pair.fields, tuned], tuned, **PRIVATE)
+    pair.expert.blur(still, [*pair.fields, tuned], tuned, **PRIVATE)
+    return TunedForm(tuned, writer)
+
+
+def choices(studio: Studio, preset: str, expert: str, amateur: str, now: object = None) -> list[tuple[str, str]]:
+    """(title, reference) of the finished runs on this expert, newest first, and what is chosen now."""
+    try:
+        base = pair_refs(preset, expert, amateur)[1]
+    except UserError:
+        return []
+    found = [(run.title, run.ref) for run in tuned_runs(studio.settings, base)]
+    if isinstance(now, str) and now.strip() and now not in [ref for _, ref in found]:
+        found.append((now, now))
+    return found
+
+
+def asked_lens(studio: Studio, tuned: object, writer: object, expert: str) -> dict | None:
+    """What the form asks for, ready for Studio.start; None without a tuned expert. Raises UserError."""
+    if tuned is None or (isinstance(tuned, str) and not tuned.strip()):
+        return None
+    if not isinstance(writer, str) or writer not in WRITERS:
+        raise UserError(f"Nobody called {str(writer)[:40]!r} can write; choose {' or '.join(WRITERS)}.")
+    ref = str(tuned_ref(tuned, expert))
+    named = {run.ref: run for run in tuned_runs(studio.settings, expert)}.get(ref)
+    about = {"run": named.id, "name": named.title} if named else {}
+    return {"tuned": ref, "writer": WRITERS[writer]} | about
+
+
+def shown_lens(lens: dict | None) -> tuple:
+    """Updates for the two fields, as a saved trace has them."""
+    if not lens:
+        return gr.Dropdown(value=None), "Expert"
+    writer = next((name for name, who in WRITERS.items() if who == lens.get("writer")), "Expert")
+    return gr.Dropdown(choices=[(lens.get("name") or lens["tuned"], lens["tuned"])], value=lens["tuned"]), writer
+
+
+def run_form(studio: Studio, run_id: object) -> tuple[tuple[str, str, str], dict, str | None]:
+    """(pair fields, lens, what to say) for a run's tuned expert beside the pair that its dataset came from.
+
+    Raises UserError for what is no finished fine-tuning run.
+    """
+    run = tuned_run(studio.settings, run_id)
+    amateur = amateur_of(run)
+    preset = next((p for p in presets() if p.expert == run.expert and p.amateur == (amateur or p.amateur)), None)
+    lens = {"tuned": run.ref, "writer": EXPERT, "run": run.id, "name": run.title}
+    if preset:
+        return (preset.name, "", ""), lens, None
+    say = None if amateur else "The run's dataset names no amateur; write one in beside its expert, then press Run."
+    return (OTHER, run.expert, amateur or ""), lens, say
