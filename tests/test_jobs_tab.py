@@ -112,6 +112,15 @@ def test_the_opened_job_comes_in_full_with_the_end_of_its_log(jobs, bench):
     assert answer["opened"]["actions"] == ["keep", "cancel"]
 
 
+def test_a_job_that_made_nothing_offers_nothing_to_open(jobs, bench):
+    """A job that failed at once offered its dataset, which did not exist."""
+    job = bench.submit("sample", "--problems", "nowhere.jsonl")
+    end(bench, job, "failed", "There is no file nowhere.jsonl.")
+    assert look(jobs, opened=job.id)["opened"]["made"] is False
+    (job.run_dir / "run.json").write_text("{}")
+    assert look(jobs, opened=job.id)["opened"]["made"] is True
+
+
 def test_what_the_page_has_is_not_sent_again(jobs, bench):
     job = bench.submit("steps")
     end(bench, job)

@@ -81,7 +81,8 @@ class Jobs:
         if opened:
             try:
                 job = self.find(opened)
-                answer["opened"] = job_view(self.store, job)
+                made = (job.run_dir / "run.json").is_file()  # there is something to open
+                answer["opened"] = job_view(self.store, job) | {"made": made}
                 send(answer, "log", log_tail(self.store, job), seen)
             except UserError as error:
                 answer["missing"] = str(error)

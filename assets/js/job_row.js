@@ -24,10 +24,10 @@ function sentence(job) {
 }
 
 // What can be opened that the job made: [words, address], or null.
-const MAKES = { sample: ['Open the dataset', 'datasets', 'dataset'], import: ['Open the dataset', 'datasets', 'dataset'] };
+const MAKES = { sample: ['Open the dataset', 'datasets', 'dataset'], import: ['Open the dataset', 'datasets', 'dataset'], evaluate: ['Open the evaluation', 'evaluate', 'run'] };
 function made(job) {
   const [words, tab, name] = MAKES[job.verb] || [];
-  if (!words || !job.run || job.state === 'queued' || !document.getElementById('lr-tab-' + tab + '-button')) return null;
+  if (!words || !job.made || !document.getElementById('lr-tab-' + tab + '-button')) return null;
   return [words, '?' + new URLSearchParams({ tab, [name]: job.run })];
 }
 

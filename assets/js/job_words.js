@@ -29,7 +29,7 @@ function duration(seconds) {
   if (!Number.isFinite(seconds) || seconds < 0) return '';
   const s = Math.round(seconds), units = [['d', 86400], ['h', 3600], ['min', 60], ['s', 1]];
   const first = units.findIndex(([, size]) => s >= size);
-  if (first < 0) return '0 s';
+  if (first < 0) return 'under 1 s';
   const [name, size] = units[first], big = Math.floor(s / size), next = units[first + 1];
   const small = next && !(name === 'min' && big >= 10) ? Math.floor((s % size) / next[1]) : 0;
   return big + ' ' + name + (small ? ' ' + small + ' ' + next[0] : '');
@@ -56,11 +56,11 @@ function pace(rate) {
 const share = (fraction) => Math.floor(Math.min(1, Math.max(0, fraction)) * 100) + ' %'; // 100 % only when all is done
 
 // A number out of a verb's progress or result, with its unit: "mean_kl" → "Mean KL"; whole numbers with commas, others
-// in four digits.
+// in three digits.
 const WRITTEN = { kl: 'KL', js: 'JS', alpha: '\u03b1', beta: '\u03b2' };
 function label(name) {
   const text = name.replace(/_/g, ' ').replace(/\b(kl|js|alpha|beta)\b/gi, (word) => WRITTEN[word.toLowerCase()]);
-  return name === 'bytes' ? 'Size' : name === 'seconds' ? 'Time' : text[0].toUpperCase() + text.slice(1);
+  return name === 'bytes' ? 'Size' : name === 'seconds' ? 'Time' : text.replace(/^[a-z]/, (c) => c.toUpperCase());
 }
 function figure(value, name = '') {
   if (value === null || value === undefined) return '\u2013';
@@ -68,6 +68,6 @@ function figure(value, name = '') {
   if (typeof value !== 'number') return String(value);
   if (name === 'bytes') return value < 1e6 ? Math.ceil(value / 1e3) + ' kB' : value < 1e9 ? (value / 1e6).toFixed(1) + ' MB' : (value / 1e9).toFixed(2) + ' GB';
   if (name === 'seconds' && value >= 10) return duration(value);
-  const text = Number.isInteger(value) ? value.toLocaleString('en') : String(Number(value.toPrecision(4)));
+  const text = Number.isInteger(value) || Math.abs(value) >= 1000 ? Math.round(value).toLocaleString('en') : String(Number(value.toPrecision(3)));
   return text + (name === 'seconds' ? ' s' : /(^|_)(kl|entropy|loss|beta)$/i.test(name) && !name.startsWith('above') ? ' nats' : '');
 }
