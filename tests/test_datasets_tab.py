@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from starlette.testclient import TestClient
 
 from lightreasoner.errors import UserError
 from lightreasoner.files import new_id
+from lightreasoner.jobs.events import NAME, EventLog
+from lightreasoner.jobs.processes import mark
 from lightreasoner.runs import read_run, run_folder
 from lightreasoner.selectors import Selection
 from lightreasoner.settings import Settings
@@ -31,7 +34,7 @@ from ui.sample_request import read_form, stored_upload
 from ui.studio import Studio
 
 FORM = ("bundled", "", "", "bundled-train", None, 50, 128, 0, 1, 0, 0, False)
-NAMES = ("preset", "expert", "amateur", "source", "upload", "limit", "tokens", "temperature", "samples", "seed")
+FIELDS = ("preset", "expert", "amateur", "source", "upload", "limit", "tokens", "temperature", "samples", "seed")
 
 
 class Bench:
@@ -78,7 +81,7 @@ def kls(folder: Path) -> np.ndarray:
 
 
 def fields(**change) -> tuple:
-    return tuple((dict(zip(NAMES, FORM, strict=False)) | change).values()) + FORM[len(NAMES) :]
+    return tuple((dict(zip(FIELDS, FORM, strict=False)) | change).values()) + FORM[len(FIELDS) :]
 
 
 def test_an_empty_workspace_has_an_answer(bench):
@@ -156,7 +159,7 @@ def test_pages_of_steps_are_the_most_divergent_first_and_hold_each_step_once(sha
 def test_a_row_opens_as_a_trace_and_says_where_nothing_was_stored(shared):
     bench, folder = shared
     row = next(rows(folder))
-    answer = bench.ask("trajectory", folder.name, row["problem_id"], row["sample"])
+    answer = bench.ask("trajectory", folder.name, row["problem_id"], row["sample"], 0)
     steps = answer["record"]["steps"]
     assert [s["token_id"] for s in steps] == row["response_ids"]
     stored = {s["index"]: s for s in row["steps"]}
@@ -179,7 +182,7 @@ def test_forged_ids_get_a_sentence(shared, forged):
     bench, _ = shared
     for name, rest in [
         ("rows", ({},)),
-        ("trajectory", ("p0", 0)),
+        ("trajectory", ("p0", 0, 0)),
         ("trace_file", ("p0", 0, "json", 0.2, 0.4)),
         ("mark", ("p0", 0, 0, "keep")),
         ("act", ("cancel",)),
@@ -204,8 +207,8 @@ def test_forged_arguments_get_a_sentence_and_change_nothing(shared, forged):
         ("rows", own, {"kind": forged or 1}),
         ("rows", own, {"order": forged}),
         ("rows", own, {"search": ["x"]}),
-        ("trajectory", own, forged, 0),
-        ("trajectory", own, "p0", forged if forged != 7 else 99),
+        ("trajectory", own, forged, 0, 0),
+        ("trajectory", own, "p0", forged if forged != 7 else 99, 0),
         ("trace_file", own, "p0", 0, forged, 0.2, 0.4),
         ("mark", own, "p0", 0, 3, forged or 1),
         ("mark", own, "p0", 0, forged if forged != 7 else 10**6, "keep"),
@@ -235,7 +238,10 @@ def test_marks_are_remembered_and_change_the_samples(bench):
     again = Bench(bench.settings.workspace)  # a restart
     shown = again.ask("rows", folder.name, {"mark": "any"})["rows"]
     assert {(r["step"], r["mark"]) for r in shown} == {(low, "keep"), (high, "drop")}
-    assert again.ask("trajectory", folder.name, row["problem_id"], 0)["marks"] == {str(low): "keep", str(high): "drop"}
+    assert again.ask("trajectory", folder.name, row["problem_id"], 0, 0)["marks"] == {
+        str(low): "keep",
+        str(high): "drop",
+    }
 
 
 def fetched(bench: Bench, answer: dict):
@@ -380,7 +386,16 @@ def test_an_import_is_a_dataset_and_says_what_it_could_not_read(bench, tmp_path)
     js = bench.ask("overview", dataset, 0.2, 0.4, "js", "")["open"]
     assert js["selection"][0] == "No samples" and "imported set" in js["selection"][1]
     row = bench.ask("rows", dataset, {})["rows"][0]
-    assert "no trajectories" in bench.ask("trajectory", dataset, row["problem"], row["sample"])["error"]
+    opened = bench.ask("trajectory", dataset, row["problem"], row["sample"], row["step"])["sample"]
+    assert opened["kl"] == pytest.approx(row["kl"], rel=1e-6) and len(opened["tokens"]) == row["target_tokens"]
+    for forged in [
+        ("p", 0, 0),
+        (None, 0, 0),
+        (row["problem"], "0", row["step"]),
+        (row["problem"], 0, -1),
+        ([], {}, 1.5),
+    ]:
+        assert "no such sample" in bench.ask("trajectory", dataset, *forged)["error"]
     assert bench.ask("mark", dataset, row["problem"], row["sample"], row["step"], "drop") == {}
     assert "<img" not in notice_html("<img src=x>", "error")
 
@@ -397,3 +412,18 @@ def test_a_try_of_a_pair_is_a_job_and_strangers_see_only_tries(bench):
         assert "error" in look([forged]) and "error" in halt([forged])
     with pytest.raises(UserError):
         start_preflight(bench.studio, ("bundled", "", ""), "bundled-train", None, 128, float("inf"))
+
+
+def test_a_dataset_of_the_command_line_grows_while_its_process_lives_and_its_lock_is_left_alone(bench, monkeypatch):
+    """The list tried the folder's lock to see whether anybody had it: a verb that started at that moment failed."""
+    folder = bench.make()
+    log = EventLog(folder / NAME, by="test")
+    log.append("start", pid=os.getpid(), mark=mark(os.getpid()), attempt=1)
+    (folder / ".lock").touch()
+    monkeypatch.setattr("filelock.BaseFileLock.acquire", lambda *_, **__: pytest.fail("the lock was tried"))
+    assert bench.overview(folder)["state"] == "growing"
+    log.append("start", pid=os.getpid(), mark="another life", attempt=2)
+    assert bench.overview(folder)["state"] == "interrupted"
+    log.append("end", state="succeeded", message="", kept=True)
+    assert bench.overview(folder)["state"] == "stopped"
+    log.close()

@@ -5,7 +5,9 @@ Anybody may call these with anything: ids, numbers and names are checked here or
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.exploring import Explorer
 from lightreasoner.exploring_page import Filters, page
 from lightreasoner.health import GOOD, Finding, Judged, health
+from lightreasoner.imported import read_imported
 from lightreasoner.marks import set_mark
 from lightreasoner.selectors import SELECTORS, Selection, above
 from lightreasoner.traces import reweigh, trace_csv
@@ -181,14 +184,16 @@ def dataset_calls(datasets: Datasets) -> list[Callable[..., dict]]:
         return page(explorer, filters, str(order), at * ROWS, ROWS, selection) | {"size": ROWS}
 
     @answering
-    def trajectory(dataset_id, problem, sample) -> dict:
-        """One response as a trace, and the marks of its steps."""
+    def trajectory(dataset_id, problem, sample, step) -> dict:
+        """One response as a trace, and the marks of its steps; in an imported set, the sample at this step."""
         explorer = found(dataset_id)
+        if explorer.imported:
+            return {"sample": imported_sample(explorer, (problem, sample, step))}
         record = record_of(explorer, problem, sample)
-        for step in record["steps"]:
-            del step["support"]  # the page draws it from the candidates, at any α
+        for one in record["steps"]:
+            del one["support"]  # the page draws it from the candidates, at any α
         marks = explorer.view.marks.by_step.items()
-        own = {str(step): mark for (name, n, step), mark in marks if (name, n) == (problem, sample)}
+        own = {str(index): mark for (name, n, index), mark in marks if (name, n) == (problem, sample)}
         return {"record": record, "marks": own, "why": why_unstored(explorer)}
 
     @answering
@@ -228,6 +233,19 @@ def dataset_calls(datasets: Datasets) -> list[Callable[..., dict]]:
         return dataset_file(settings, found(dataset_id), kind, selected(alpha, beta, selector))
 
     return [overview, rows, trajectory, trace_file, mark, act, discard, prepare]
+
+
+def imported_sample(explorer: Explorer, key: tuple) -> dict:
+    """A sample of an imported set: all that there is of it. Raises UserError."""
+    known = isinstance(key[0], str) and all(isinstance(n, int) and not isinstance(n, bool) for n in key[1:])
+    place = explorer.view.place(key) if known else None
+    if place is None:
+        raise UserError("This dataset has no such sample; copy the link again in full.")
+    in_turn = (row for table in read_imported(explorer.folder) for row in table.to_pylist())
+    row = next(itertools.islice(in_turn, place, None))
+    kl = row["kl"] if math.isfinite(row["kl"]) else None
+    texts = {name: row[name] for name in ("question", "prefix", "tokens", "weights", "step")}
+    return texts | {"kl": kl, "mark": explorer.view.marks.get(*key)}
 
 
 #: The files that one response can be taken along as.

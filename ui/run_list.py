@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.events import NAME, last_event
+from lightreasoner.jobs.processes import alive
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import ACTIVE, FINISHED, Job
 from lightreasoner.jobs.view import job_view
-from lightreasoner.runs import LOCK, RECORD, delete_run, list_runs, read_run, run_folder
+from lightreasoner.runs import RECORD, delete_run, list_runs, read_run, run_folder
 from lightreasoner.settings import Settings
 
 MOST = 500  # runs and jobs that are listed
@@ -49,24 +50,15 @@ class Entry:
         if end is None:  # a copy
             return "done"
         if end["kind"] != "end":  # made by the command line, and at work unless its process was killed
-            return "growing" if is_locked(self.folder) else "interrupted"
+            return "growing" if at_work(self.folder) else "interrupted"
         return "stopped" if end.get("kept") else {"succeeded": "done"}.get(end.get("state"), str(end.get("state")))
 
 
-def is_locked(folder: Path) -> bool:
-    """Whether a process works in the folder."""
-    from filelock import FileLock, Timeout
-
-    if not (folder / LOCK).exists():
-        return False
-    lock = FileLock(folder / LOCK)
-    try:
-        with lock.acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:
-        return False
+def at_work(folder: Path) -> bool:
+    """Whether the process that last began to work in the folder still does. The lock is left alone: a verb that starts
+    at this very moment must find it free."""
+    start = last_event(folder / NAME, "start") or {}
+    return isinstance(start.get("pid"), int) and alive(start["pid"], start.get("mark"))
 
 
 class RunList:

@@ -26,7 +26,7 @@ function mountDatasets(element, props, trigger, watch, server) {
   const hint = el('p', { class: 'lr-muted lr-hint', hidden: true, text: 'Select a dataset to explore it.' });
   const trouble = el('div', { class: 'lr-error', role: 'alert', hidden: true });
   const reader = createReader({
-    load: (problem, sample) => call('trajectory', open, problem, sample), 
+    load: (problem, sample, step) => call('trajectory', open, problem, sample, step), 
     file: (problem, sample, kind, alpha, beta) => call('trace_file', open, problem, sample, kind, alpha, beta), mark: (problem, sample, step, kind) => call('mark', open, problem, sample, step, kind),
     close: () => { reading = null; place(); put(explorer.settings()); look(true); explorer.rows(); explorer.focus(); },
     moved: (step, settings) => { if (reading) { reading.step = step; explorer.adopt(settings); put(explorer.settings()); } },

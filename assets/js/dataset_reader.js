@@ -1,12 +1,12 @@
-// One trajectory of a dataset in the inspector's own view.
+// One trajectory of a dataset in the inspector's own view; of an imported set, a sample as far as it is known.
 
 function createReader(host) {
   let at = null, record = null, marks = {};
   const error = el('div', { class: 'lr-error', role: 'alert', hidden: true });
   const name = el('span', { class: 'lr-reader-name' }), marking = el('span', { class: 'lr-reader-marks' });
-  const stage = el('div');
+  const stage = el('div'), lone = el('section', { class: 'lr-card lr-imported', 'aria-label': 'The sample', hidden: true });
   const back = el('button', { type: 'button', text: '\u2039 Back to the dataset', onclick: () => host.close() });
-  const node = el('section', { class: 'lr-reader', 'aria-label': 'A trajectory of the dataset', hidden: true }, el('div', { class: 'lr-card lr-reader-bar' }, back, name, marking), error, stage);
+  const node = el('section', { class: 'lr-reader', 'aria-label': 'A trajectory of the dataset', hidden: true }, el('div', { class: 'lr-card lr-reader-bar' }, back, name, marking), error, stage, lone);
   const fail = (text) => { error.hidden = !text; error.textContent = text || ''; return text; };
 
   const viewer = mountViewer(stage, {
@@ -34,14 +34,27 @@ function createReader(host) {
     };
     marking.append(el('span', { class: 'lr-muted', text: 'Mark step ' + step }), markButtons('step ' + step, marks[step] || null, set));
   }
+  // No trajectory, no amateur: the problem, the prefix and the target are all that was imported.
+  function drawSample({ question, prefix, tokens, weights, step, kl }) {
+    const order = weights.map((_, i) => i).sort((a, b) => weights[b] - weights[a]);
+    lone.replaceChildren(el('h3', { text: 'Step ' + step }),
+      el('p', { class: 'lr-verdict lr-yes' }, el('b', { text: 'KL ' + nats(finite(kl)) + ' nats' }), '. Imported: the two models\u2019 own expectations are not known.'),
+      el('blockquote', { class: 'lr-question', tabindex: '0', 'aria-label': 'The problem', text: question }),
+      el('pre', { class: 'lr-prefix', tabindex: '0', role: 'region', 'aria-label': 'The response before this step' }, el('bdi', { text: prefix || '\u2205' })),
+      el('div', { class: 'lr-key' }, el('span', { class: 'lr-target', text: 'Contrastive target' })),
+      el('ol', { class: 'lr-rows' }, ...order.map((i) => el('li', { class: 'lr-target-row' }, el('span', { class: 'lr-label', text: tokenLabel(tokens[i]) }),
+        el('span', { class: 'lr-bar lr-target' }, el('span', { class: 'lr-track' }, el('i', { style: 'width:' + (weights[i] * 100).toFixed(2) + '%' })), el('span', { class: 'lr-value', text: percent(weights[i]) }))))));
+  }
   async function open(problem, sample, step, { alpha, beta }) {
     const mine = (at = { problem, sample, step, ready: false });
     fail('');
     name.textContent = 'Problem ' + problem + (sample ? ', sample ' + sample : '');
-    const answer = await host.load(problem, sample);
+    const answer = await host.load(problem, sample, step);
     if (mine !== at) return;
-    stage.hidden = !!answer.error;
+    stage.hidden = !!answer.error || !!answer.sample;
+    lone.hidden = !answer.sample;
     if (fail(answer.error)) return;
+    if (answer.sample) { marks = answer.sample.mark ? { [step]: answer.sample.mark } : {}; at.ready = true; drawSample(answer.sample); drawMarks(); back.focus({ preventScroll: true }); return; }
     marks = answer.marks;
     record = answer.record;
     at.why = answer.why;

@@ -23,7 +23,7 @@ function markButtons(name, current, set) {
 
 function createSteps({ onFilter, onOpen, onMark }) {
   let filter = { search: '', mark: '', order: 'kl' }, page = 0, timer = 0;
-  const search = el('input', { type: 'search', placeholder: 'Token or problem', 'aria-label': 'Search tokens and problems', maxlength: '200' });
+  const search = el('input', { type: 'search', placeholder: 'Token, problem, response', 'aria-label': 'Search tokens, problems and responses', maxlength: '200' });
   const order = select('Order', 'Sort the steps by', [['kl', 'Most divergent first'], ['-kl', 'Least divergent first'], ['order', 'As sampled']]);
   const mark = select('Marks', 'Show only steps with this mark', [['', 'All steps'], ['any', 'Marked'], ['keep', 'Kept'], ['drop', 'Dropped'], ['pin', 'Pinned']]);
   const said = el('span', { class: 'lr-muted lr-found', role: 'status' });
