@@ -99,17 +99,14 @@ class Evaluations(RunList):
 
     def names(self, run: dict) -> list[str]:
         """What each model of an evaluation is called; no two alike."""
-        names: list[str] = []
-        for variant in variants_of(run):
-            name = self._named(variant.adapter) or variant.name
-            if variant.adapter is None:
-                name = f"{short(str(run['config'].get('model')))}, as it is"
-            names.append(name if name not in names else f"{name} ({len(names)})")
-        return names
+        base, variants = short(str(run["config"].get("model"))), variants_of(run)
+        full = [f"{base}, as it is" if v.adapter is None else self._named(v.adapter) or v.name for v in variants]
+        brief = [name.rpartition(" · ")[0] or name for name in full]  # without the run's id
+        return [b if brief.count(b) == 1 else f for b, f in zip(brief, full, strict=True)]
 
-    def _named(self, adapter: Path | None) -> str | None:
+    def _named(self, adapter: Path) -> str | None:
         """A fine-tuning run's name, if the adapter is one's of this workspace."""
-        if adapter is None or adapter.parent.parent.resolve() != self.settings.runs.resolve():
+        if adapter.parent.parent.resolve() != self.settings.runs.resolve():
             return None
         try:
             return tuned_run(self.settings, adapter.parent.name).title
@@ -124,15 +121,14 @@ class Evaluations(RunList):
         ]
 
     def _facts(self, evaluation: Evaluation) -> str:
-        """pass@1 of its last model, and what that is against the first."""
-        results = read_results(evaluation.folder)
-        if not results or not results["models"]:
+        """pass@1 of its models in a few words: the first, and where the others lie."""
+        found = read_results(evaluation.folder) if evaluation.run else None
+        if not found or not found["models"]:
             return ""
-        last = results["models"][-1]
-        said = f"pass@1 {100 * last['pass_at_1']:.1f} %"
-        if results["comparisons"]:
-            said += f", {100 * results['comparisons'][-1]['difference']:+.1f} points".replace("-", "−")
-        return said
+        first, *others = (100 * model["pass_at_1"] for model in found["models"])
+        span = sorted({f"{share:.1f}": share for share in others}.values())
+        later = f" → {' … '.join(f'{share:.1f}' for share in (span[0], span[-1])[: len(span)])} %" if span else ""
+        return f"pass@1 {first:.1f} %{later}"
 
     def costs(self) -> list[Cost]:
         """The cost of every fine-tuned model of this workspace."""
@@ -173,7 +169,8 @@ def by_benchmark(evaluations: Evaluations) -> list[dict]:
     found = [group | {"models": list(group["models"].values())} for group in groups.values()]
     for group in found:
         group["models"].sort(key=lambda model: (not model["base"], -model["pass_at_1"]))
-    return sorted(found, key=lambda group: (group["base"], group["key"]))
+    bases = list(dict.fromkeys(group["base"] for group in found))  # the one that was evaluated last comes first
+    return sorted(found, key=lambda group: (bases.index(group["base"]), group["key"]))
 
 
 def is_tuning_run(settings: Settings, run_id: object) -> bool:

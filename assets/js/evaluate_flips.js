@@ -115,7 +115,7 @@ function createFlip(host) {
     question.textContent = answer.question;
     known.replaceChildren('Known answer: ', el('b', { text: answer.answer }));
     const shortest = Math.min(answer.before.tokens, answer.after.tokens);
-    parts.textContent = answer.shared === 0 ? 'The two responses part at the first token.' : answer.shared < shortest ? 'The two responses are the same for ' + plural(answer.shared, 'token') + ' and part there.' : 'One response is the beginning of the other.';
+    parts.textContent = answer.before.response === answer.after.response ? 'The two responses are the same.' : answer.shared === 0 ? 'The two responses part at the first token.' : answer.shared < shortest ? 'The two responses are the same for ' + plural(answer.shared, 'token') + ' and part there.' : 'One response is the beginning of the other.';
     for (const side of ['before', 'after']) sides[side].begin(answer[side]);
     const known_traces = answer.before.trace && answer.after.trace, empty = !answer.before.response.trim() || !answer.after.response.trim();
     go.hidden = !!known_traces || empty;

@@ -1,7 +1,7 @@
 // One evaluation: its models with their intervals, the paired comparison, and its flips. `host` has the server's calls.
 
 // The models of one benchmark on one axis, the paper's figures below them. models: as the server has them.
-const PAPERS_WORDS = { base: 'its base model', sft: 'SFT', lightreasoner: 'LightReasoner' };
+const PAPERS_WORDS = { base: 'base', sft: 'SFT', lightreasoner: 'LightReasoner' };
 function modelsTable(name, models, paper, link) {
   const there = models.filter((m) => Number.isFinite(m.pass_at_1));
   const axis = shareAxis([...there.flatMap((m) => m.interval), ...paper.map((p) => p.value)]);
@@ -30,7 +30,7 @@ function comparisonTable(models, comparisons, onFlips) {
     const number = (side) => el('button', { type: 'button', class: 'lr-flip-count', disabled: !c[side], 'data-key': side + c.model, 'aria-label': whole(c[side]) + ' ' + side + ' by ' + models[c.model].name, onclick: () => onFlips(c.model, side), text: whole(c[side]) });
     return { cells: [models[c.model].name, el('b', { class: tone, text: points(c.difference) }),
       el('span', { class: 'lr-plot-cell' }, intervalNode(axis, c.difference, [c.low, c.high], { at: 0, look: tone }), el('span', { class: 'lr-between', text: points(c.low) + ' to ' + points(c.high) })),
-      number('gained'), number('lost'), el('span', {}, el('b', { text: c.verdict }), c.gained + c.lost ? el('span', { class: 'lr-muted', text: ' (' + p(c.p) + ')' }) : '')] };
+      number('gained'), number('lost'), el('span', {}, el('b', { text: c.verdict }), c.gained + c.lost ? el('span', { class: 'lr-muted lr-p', text: ' (' + p(c.p) + ')' }) : '')] };
   }));
 }
 
