@@ -7,13 +7,19 @@ import gradio as gr
 from lightreasoner.settings import ASSETS, Settings
 from ui.datasets_tab import build_datasets
 from ui.downloads import download_route
+from ui.evaluate_tab import build_evaluate
 from ui.inspect_tab import build_inspect
 from ui.jobs_tab import build_header, build_jobs
 from ui.studio import Studio
 from ui.theme import page_css, theme
 
 #: Name in the address → (title, what lays it out), in the order of the tab bar.
-TABS = {"inspect": ("Inspect", build_inspect), "datasets": ("Datasets", build_datasets), "jobs": ("Jobs", build_jobs)}
+TABS = {
+    "inspect": ("Inspect", build_inspect),
+    "datasets": ("Datasets", build_datasets),
+    "evaluate": ("Evaluate", build_evaluate),
+    "jobs": ("Jobs", build_jobs),
+}
 #: Of the workspace; nothing in them is ever handed out as a file of Gradio's.
 PRIVATE_FOLDERS = ("traces", "runs", "jobs", "accelerator", "problems", "downloads")
 
