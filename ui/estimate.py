@@ -6,6 +6,7 @@ import itertools
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from lightreasoner.errors import UserError, broke
 from lightreasoner.jobs.lease import Stopped as NoTurn
@@ -24,15 +25,21 @@ POLL = 0.1  # seconds
 
 
 def estimate(studio: Studio, asked: SampleRequest) -> Iterator[tuple[str, str]]:
-    """("status", what is being done) as it changes, and at last ("note" or "error", a sentence).
+    """What a dataset would bring and cost; see `telling`."""
+    return telling(lambda say, stop: measured(studio, asked, say, stop), "Reading the problems")
 
-    Closing it (a closed tab, another click) ends the measuring at its next safe point.
+
+def telling(work: Callable[[Callable[[str], None], threading.Event], str], first: str) -> Iterator[tuple[str, str]]:
+    """Run `work(say, stop)` in a thread: ("status", what is being done) as it changes, beginning with `first`, and at
+    last ("note", what it returned) or ("error", a sentence).
+
+    Closing it (a closed tab, another click) sets `stop`, upon which the work raises Stopped.
     """
-    said, stop, done = [("status", "Reading the problems")], threading.Event(), threading.Event()
+    said, stop, done = [("status", first)], threading.Event(), threading.Event()
 
-    def work() -> None:
+    def run() -> None:
         try:
-            said.append(("note", measured(studio, asked, lambda text: said.append(("status", text)), stop)))
+            said.append(("note", work(lambda text: said.append(("status", text)), stop)))
         except (Stopped, NoTurn):
             pass
         except UserError as error:
@@ -42,7 +49,7 @@ def estimate(studio: Studio, asked: SampleRequest) -> Iterator[tuple[str, str]]:
         finally:
             done.set()
 
-    threading.Thread(target=work, daemon=True, name="estimate").start()
+    threading.Thread(target=run, daemon=True, name="estimate").start()
     told = 0
     try:
         while True:
@@ -55,6 +62,20 @@ def estimate(studio: Studio, asked: SampleRequest) -> Iterator[tuple[str, str]]:
             done.wait(POLL)
     finally:
         stop.set()
+
+
+@contextmanager
+def turn(studio: Studio, say: Callable[[str], None], stop: threading.Event) -> Iterator[None]:
+    """Inside, the accelerator is ours; `say` is told what is waited for. Raises Stopped once `stop` is set."""
+
+    def behind(before: int) -> None:
+        say(f"Waiting: {before} {'run' if before == 1 else 'runs'} before this one")
+
+    def held(holder: dict | None) -> None:
+        say(f"Waiting for {spoken(holder)}")
+
+    with studio.lease.hold(stop, behind), studio.accelerator.hold("inspector", stop, held, interactive=True):
+        yield
 
 
 def measured(studio: Studio, asked: SampleRequest, say: Callable[[str], None], stop: threading.Event) -> str:
@@ -70,14 +91,7 @@ def measured(studio: Studio, asked: SampleRequest, say: Callable[[str], None], s
         if stop.is_set():
             raise Stopped
 
-    def behind(before: int) -> None:
-        say(f"Waiting: {before} {'run' if before == 1 else 'runs'} before this one")
-
-    def held(holder: dict | None) -> None:
-        say(f"Waiting for {spoken(holder)}")
-
-    turn = studio.accelerator.hold("inspector", stop, held, interactive=True)
-    with studio.lease.hold(stop, behind), turn:
+    with turn(studio, say, stop):
         name, expert, amateur = asked.pair
         pair = load_pair(expert, amateur, studio.models, on_status=say, name=name)
         safe_point()

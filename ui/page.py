@@ -8,6 +8,7 @@ from lightreasoner.settings import ASSETS, Settings
 from ui.datasets_tab import build_datasets
 from ui.downloads import download_route
 from ui.evaluate_tab import build_evaluate
+from ui.finetune_tab import build_finetune
 from ui.inspect_tab import build_inspect
 from ui.jobs_tab import build_header, build_jobs
 from ui.studio import Studio
@@ -17,6 +18,7 @@ from ui.theme import page_css, theme
 TABS = {
     "inspect": ("Inspect", build_inspect),
     "datasets": ("Datasets", build_datasets),
+    "finetune": ("Fine-tune", build_finetune),
     "evaluate": ("Evaluate", build_evaluate),
     "jobs": ("Jobs", build_jobs),
 }

@@ -44,5 +44,5 @@ def theme() -> gr.themes.Base:
 
 
 def page_css() -> str:
-    names = ("viewer.css", "page.css", "jobs.css", "datasets.css", "evaluate.css")
+    names = ("viewer.css", "page.css", "jobs.css", "datasets.css", "finetune.css", "evaluate.css")
     return "\n".join((ASSETS / "css" / name).read_text(encoding="utf-8") for name in names)

@@ -17,6 +17,7 @@ function createExplorer(host) {
   const growth = createGrowth((name) => act(() => host.act(name)));
 
   const links = el('div', { class: 'lr-buttons', role: 'group', 'aria-label': 'Downloads' });
+  const tune = el('a', { class: 'lr-job-made', href: '?tab=finetune', text: 'Fine-tune on it', title: 'Train the expert on these steps, with the settings that suit this pair' });
   const remove = el('button', { type: 'button', text: 'Delete \u2026', onclick: () => { confirm.hidden = false; confirm.querySelector('.lr-danger').focus(); } });
   const sure = el('span');
   const confirm = el('div', { class: 'lr-confirm', role: 'group', 'aria-label': 'Delete this dataset?', hidden: true }, sure,
@@ -43,7 +44,7 @@ function createExplorer(host) {
     panel('Health', '', health));
   const inside = el('div', { class: 'lr-inside' }, el('div', { class: 'lr-card' }, charts), steps.node);
   const node = el('section', { class: 'lr-dataset-view', 'aria-label': 'The dataset', hidden: true },
-    el('div', { class: 'lr-card lr-dataset-head' }, el('div', { class: 'lr-top' }, el('div', { class: 'lr-dataset-title' }, title, badge), remove), confirm, error, growth.node, facts, links, command), inside);
+    el('div', { class: 'lr-card lr-dataset-head' }, el('div', { class: 'lr-top' }, el('div', { class: 'lr-dataset-title' }, title, badge), el('div', { class: 'lr-buttons' }, tune, remove)), confirm, error, growth.node, facts, links, command), inside);
 
   const fail = (text) => { error.hidden = !text; if (error.textContent !== (text || '')) error.textContent = text || ''; return text; };
   async function act(call) { const answer = await call(); return fail(answer.error); }
@@ -104,7 +105,9 @@ function createExplorer(host) {
     command.hidden = !data.command;
     command.querySelector('pre').textContent = data.command || '';
     sure.textContent = 'Delete \u201c' + data.name + '\u201d, ' + bytes(data.bytes) + '? It cannot be undone.';
-    inside.hidden = links.hidden = !data.steps;
+    inside.hidden = links.hidden = tune.hidden = !data.steps;
+    if (!document.getElementById('lr-tab-finetune-button')) tune.hidden = true;
+    tune.href = '?' + new URLSearchParams({ tab: 'finetune', dataset: data.id });
     if (!data.steps) return;
     links.replaceChildren(...DOWNLOADS.filter(([format]) => data.downloads.includes(format)).map(([format, text, says]) =>
       el('button', { type: 'button', 'data-format': format, title: says, text, onclick: async (event) => { event.target.disabled = true; await act(() => host.download(format, settings())); event.target.disabled = false; } })));

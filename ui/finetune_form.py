@@ -1,0 +1,213 @@
+"""The form that starts a fine-tuning run: dataset, method, what to select, LoRA and optimiser settings."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+import gradio as gr
+
+from lightreasoner.architecture import USUAL as USUAL_LAYERS
+from lightreasoner.architecture import linear_layers
+from lightreasoner.errors import UserError
+from lightreasoner.finetune_config import METHODS
+from lightreasoner.selectors import SELECTORS
+from ui.datasets import Dataset, Datasets
+from ui.finetune_request import (
+    CONFIG,
+    LABELS,
+    SELECTING,
+    USUAL,
+    amount,
+    defaults,
+    expert_of,
+    read_form,
+    said,
+    source_of_defaults,
+)
+from ui.finetune_runs import TITLES
+from ui.pair_form import PRIVATE
+from ui.problem_form import escape
+from ui.run_list import ago
+
+FIRST = ("max_steps", "samples_per_update", "learning_rate")
+LORA = ("target_modules", "rank", "lora_alpha", "dropout")
+IN_STEP = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
+
+
+@dataclass(frozen=True)
+class FinetuneForm:
+    dataset: gr.Dropdown
+    method: gr.Radio
+    rest: list  # α, β, selector, expert, then CONFIG, as read_form takes them
+    known: gr.State  # the defaults that the settings were last set to
+    notice: gr.HTML  # the estimate, or what is wrong; cleared when anything changes
+    estimate: gr.Button
+    start: gr.Button
+
+    @property
+    def fields(self) -> list:
+        return [self.dataset, self.method, *self.rest]
+
+
+def dataset_choices(datasets: Datasets) -> list[tuple[str, str]]:
+    """(what people read, id) of all datasets with something in them, newest first."""
+    found = {entry.id: entry for entry in datasets.listed() if entry.run}
+    said_samples = {d["id"]: d["samples"] for d in datasets.summaries()}
+
+    def named(id: str) -> str:
+        samples = said_samples.get(id)
+        counted = f" · {samples:,} samples" if samples is not None else ""
+        return f"{found[id].name}{counted} · {ago(found[id].created)}"
+
+    return [(named(id), id) for id in found]
+
+
+def find_dataset(datasets: Datasets, dataset_id: object) -> Dataset | None:
+    try:
+        return datasets.find(dataset_id) if dataset_id else None
+    except UserError:
+        return None
+
+
+def method_says(method: object) -> str:
+    return escape(METHODS[method][0].upper() + METHODS[method][1:] + ".") if method in TITLES else ""
+
+
+def layers_of(dataset: Dataset | None, expert: object) -> dict[str, int] | None:
+    """The layers that can be adapted, where the model is on this disk."""
+    ref = (dataset and expert_of(dataset)) or (expert if isinstance(expert, str) and expert.strip() else None)
+    try:
+        return linear_layers(ref) if ref else None
+    except UserError:
+        return None
+
+
+def layer_field(there: dict[str, int] | None, chosen: list[str]) -> dict:
+    """Choices, value and explanation of the layers' field."""
+    if there is None:
+        names, info = list(USUAL_LAYERS), "the usual names; the model is not on this disk, so it is asked at the start"
+    else:
+        names, info = list(there), "linear layers of this model"
+    return {"choices": names, "value": [name for name in chosen if name in names], "info": info}
+
+
+def rank_says(there: dict[str, int] | None, chosen: list[str]) -> str:
+    ranks = [there[name] for name in chosen if there and name in there]
+    return f"at most {min(ranks)} with these layers" if ranks else "of each layer's update"
+
+
+def setting(name: str, value: object) -> gr.components.Component:
+    """The field of a setting of FinetuneConfig."""
+    spec, label, says = USUAL.__dataclass_fields__[name], LABELS[name], said(name)
+    if spec.metadata["choices"]:
+        return gr.Dropdown(list(spec.metadata["choices"]), value=value, label=label, info=says)
+    if name == "target_modules":
+        return gr.CheckboxGroup(label=label, **layer_field(None, value), elem_id="lr-ft-layers")
+    says = {"max_steps": "", "rank": rank_says(None, []), "learning_rate": "", "samples_per_update": ""}.get(name, says)
+    whole = {"precision": 0} if spec.type == "int" else {}
+    return gr.Number(
+        value, label=label, info=says or None, elem_id=f"lr-ft-{name.replace('_', '-')}", min_width=120, **whole
+    )
+
+
+def carried(known: dict, begin: dict, values: tuple) -> list:
+    """The settings in CONFIG's order: the new defaults where the old ones stand, and what a person changed."""
+    return [begin[name] if value == known.get(name) else value for name, value in zip(CONFIG, values, strict=True)]
+
+
+def finetune_form(datasets: Datasets) -> FinetuneForm:
+    """Lay the form out and wire what happens inside it."""
+    choices, usual = dataset_choices(datasets), defaults(None)
+    with gr.Group():
+        dataset = gr.Dropdown(choices, value=None, label="Dataset", elem_id="lr-ft-dataset", allow_custom_value=True)
+        hint = "a Hub id, a folder, a GGUF file"
+        expert = gr.Textbox(
+            label="Model to train", placeholder=hint, max_lines=1, visible=False, elem_id="lr-ft-expert"
+        )
+    with gr.Group():
+        methods = [(title, name) for name, title in TITLES.items()]
+        method = gr.Radio(methods, value="lightreasoner", label="Method", elem_id="lr-ft-method")
+    says = gr.Markdown(method_says("lightreasoner"), elem_classes="lr-answer", elem_id="lr-ft-says")
+    with gr.Group(), gr.Row():
+        alpha = gr.Number(
+            0.2, label="α", info="plausible from this share of the favourite's probability", min_width=120
+        )
+        beta = gr.Number(0.4, label="β", info="selected above this KL, in nats", min_width=120)
+    with gr.Group():
+        with gr.Row():
+            parts = {name: setting(name, usual[name]) for name in FIRST[:2]}
+        parts |= {name: setting(name, usual[name]) for name in FIRST[2:]}
+    whence = gr.Markdown(source_of_defaults(None), elem_classes="lr-answer", elem_id="lr-ft-whence")
+    with gr.Accordion("LoRA", open=False, elem_id="lr-ft-lora"):
+        parts |= {name: setting(name, usual[name]) for name in LORA}
+    with gr.Accordion("More", open=False, elem_id="lr-ft-more"):
+        selector = gr.Dropdown(
+            [(s.title, s.name) for s in SELECTORS], value="kl", label="Selector", elem_id="lr-ft-selector"
+        )
+        parts |= {name: setting(name, usual[name]) for name in CONFIG if name not in parts}
+    comes_to = gr.Markdown("", elem_classes="lr-answer", elem_id="lr-ft-amount")
+    with gr.Accordion("The same on the command line", open=False):
+        command = gr.Textbox(
+            show_label=False,
+            container=False,
+            lines=3,
+            max_lines=6,
+            interactive=False,
+            buttons=["copy"],
+            elem_id="lr-ft-command",
+        )
+    estimate = gr.Button("Estimate time and memory", size="sm", elem_id="lr-ft-estimate")
+    with gr.Column(elem_id="lr-ft-go"):
+        notice = gr.HTML("", elem_id="lr-ft-notice")
+        start = gr.Button("Start fine-tuning", variant="primary", elem_id="lr-ft-start")
+    rest = [alpha, beta, selector, expert, *(parts[name] for name in CONFIG)]
+    form = FinetuneForm(dataset, method, rest, gr.State(usual), notice, estimate, start)
+
+    def spelled(*fields) -> tuple[str, str, str]:
+        if not fields[0]:
+            return "", "", ""
+        try:
+            asked = read_form(datasets, *fields)
+            words = asked.argv(str(asked.dataset.folder))
+            line = shlex.join(["python", "-m", "lightreasoner", *words, "--run-dir", "my-run"])
+            return escape(amount(datasets, asked).sentence()), line, ""
+        except UserError as error:
+            return f"**{escape(str(error))}**", "", ""
+
+    def adopt(dataset_id, known, *values) -> tuple:
+        """The settings that still are as they were set go along with the dataset; what a person changed stays."""
+        chosen = find_dataset(datasets, dataset_id)
+        begin = defaults(chosen)
+        now = carried(known, begin, values)
+        own = chosen is not None and not expert_of(chosen)
+        return gr.Textbox(visible=own), source_of_defaults(chosen), begin, *now
+
+    def fit(dataset_id, model, modules) -> tuple:
+        """What the model has decides what can be chosen."""
+        there = layers_of(find_dataset(datasets, dataset_id), model)
+        field = layer_field(there, modules or [])
+        return gr.CheckboxGroup(**field), gr.Number(info=rank_says(there, field["value"]))
+
+    def shown(name) -> tuple:
+        trains = name != "sft"
+        return (
+            method_says(name),
+            gr.Number(visible=trains),
+            gr.Number(visible=trains and name != "all-steps"),
+            gr.Dropdown(visible=name in SELECTING),
+        )
+
+    settings = rest[4:]
+    layers, rank = parts["target_modules"], parts["rank"]
+    asked_for = [dataset, expert, layers]
+    adopted = dataset.change(
+        adopt, [dataset, form.known, *settings], [expert, whence, form.known, *settings], **IN_STEP
+    )
+    adopted.then(fit, asked_for, [layers, rank], **PRIVATE)
+    expert.change(fit, asked_for, [layers, rank], **IN_STEP)
+    layers.input(fit, asked_for, [layers, rank], **IN_STEP)
+    method.change(shown, method, [says, alpha, beta, selector], **IN_STEP)
+    told = [comes_to, command, notice]
+    gr.on([part.change for part in form.fields], spelled, form.fields, told, concurrency_limit=4, **IN_STEP)
+    return form

@@ -1,0 +1,78 @@
+"""The Fine-tune tab: start a run at the left; the runs, one of them in full, and how some compare, at the right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import gradio as gr
+
+from lightreasoner.errors import UserError
+from lightreasoner.files import new_id
+from lightreasoner.runs import run_folder
+from ui.datasets import Datasets
+from ui.datasets_tab import answered, notice_html
+from ui.finetune_calls import finetune_calls
+from ui.finetune_estimate import estimate_run
+from ui.finetune_form import dataset_choices, finetune_form
+from ui.finetune_request import checked_start, read_form
+from ui.finetune_runs import Tunings
+from ui.finetune_view import FinetuneView
+from ui.inspect_tab import said_by
+from ui.pair_form import PRIVATE, QUIET
+from ui.studio import Studio
+
+
+def build_finetune(studio: Studio) -> None:
+    """Lay the tab out and wire it."""
+    datasets, tunings = Datasets(studio.settings, studio.jobs), Tunings(studio.settings, studio.jobs)
+    with gr.Row(elem_id="lr-ft-row", equal_height=False):
+        with gr.Column(elem_id="lr-ft-side", scale=0, visible=bool(datasets.listed())) as side:
+            form = finetune_form(datasets)
+        with gr.Column(elem_id="lr-ft-main", scale=1):
+            view = FinetuneView(finetune_calls(tunings, datasets), elem_id="lr-finetune")
+
+    def measure(*fields) -> Iterator[str]:
+        try:
+            asked = read_form(datasets, *fields)
+        except UserError as error:
+            yield notice_html(str(error), "error")
+            return
+        for tone, text in estimate_run(studio, asked):
+            yield notice_html(text, tone)
+
+    def start(*fields) -> tuple[str, str]:
+        return answered(lambda: (start_run(studio, datasets, fields), ""))
+
+    def renew(current, event: gr.EventData) -> tuple:
+        return renewed(datasets, current, said_by(event).get("dataset"))
+
+    places = studio.settings.max_waiting + 1
+    estimating = form.estimate.click(
+        measure, form.fields, form.notice, api_name="estimate_finetune", concurrency_limit=places, **QUIET
+    )
+    form.start.click(start, form.fields, [view, form.notice], api_name="finetune", cancels=[estimating], **QUIET)
+    view.renew(renew, form.dataset, [side, form.dataset, form.notice], **PRIVATE)
+
+
+def start_run(studio: Studio, datasets: Datasets, fields: tuple) -> str:
+    """Queue the job that does what the form asks for; the run's id. Raises UserError."""
+    argv, title = checked_start(datasets, studio.settings, read_form(datasets, *fields))
+    run_id = new_id()
+    studio.jobs.submit("finetune", argv, title, run_folder(studio.settings, run_id))
+    return run_id
+
+
+def renewed(datasets: Datasets, current: object, wanted: object) -> tuple:
+    """The form's column, its list of datasets and its notice: as things are now, with `wanted` chosen if it is named,
+    else what was chosen, else the newest."""
+    choices = dataset_choices(datasets)
+    ids = [id for _, id in choices]
+    notice = gr.skip()
+    if wanted and wanted not in ids:
+        try:
+            datasets.find(wanted)
+            notice = notice_html("That dataset holds nothing yet; wait for its first batch.", "error")
+        except UserError as error:
+            notice = notice_html(str(error), "error")
+    chosen = next((id for id in (wanted, current) if id in ids), ids[0] if ids else None)
+    return gr.Column(visible=bool(ids)), gr.Dropdown(choices=choices, value=chosen), notice
