@@ -21,6 +21,7 @@ test: .venv/dev
 
 bench: .venv/app
 	$(BIN)/python -m benchmarks.trace
+	$(BIN)/python -m benchmarks.sampling
 
 lint: .venv/dev
 	$(BIN)/ruff check .

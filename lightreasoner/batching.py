@@ -54,7 +54,10 @@ class RoomyLayer(DynamicLayer):
             self._show(columns)
 
     def stack(self, layers: list[RoomyLayer], rows: list[int], columns: int) -> None:
-        """Take over what other layers hold, one below the other, ending in the same column. rows: of each layer."""
+        """Take over what other layers hold, one below the other, ending in the same column.
+
+        rows: how many of each; a layer of one row can become many.
+        """
         filled = next(layer for layer in layers if layer._room is not None)
         self.lazy_initialization(*filled._room)
         # zeros: what is masked counts for nothing only if it is finite
@@ -109,23 +112,35 @@ class BatchReader:
         return self._forward(tokens.unsqueeze(1), torch.ones_like(tokens).unsqueeze(1), keep=1)[:, 0]
 
     def skim(self, sequences: list[list[int]]) -> None:
-        """Read each row's first tokens without wanting logits. Rows of like length are read together, so little time
-        goes into padding; sequences sorted by length make the fewest groups."""
+        """Read each row's first tokens without wanting logits.
+
+        What all rows begin with, the system prompt, is read once. Rows of like length are read together, so little
+        time goes into padding; sequences sorted by length make the fewest groups.
+        """
         widest = max(map(len, sequences))
-        groups = alike([len(sequence) for sequence in sequences])
-        if len(groups) == 1 or not all(isinstance(layer, RoomyLayer) for layer in self.cache.layers):
+        if not widest or not all(isinstance(layer, RoomyLayer) for layer in self.cache.layers):
             return self._skim(sequences)
-        readers = [BatchReader(self.loaded, group.stop - group.start) for group in groups]
-        for reader, group in zip(readers, groups, strict=True):
-            reader._skim(sequences[group])
+        common = common_start(sequences) if len(sequences) > 1 else []
+        beginning = BatchReader(self.loaded, 1)
+        beginning._skim([common])
+        groups = alike([len(sequence) for sequence in sequences])
         rows = [group.stop - group.start for group in groups]
+        readers = [BatchReader(self.loaded, count) for count in rows]
+        for reader, group, count in zip(readers, groups, rows, strict=True):
+            if common:
+                reader._stack([beginning], [count], len(common))
+            reader._skim([sequence[len(common) :] for sequence in sequences[group]])
+        self._stack(readers, rows, widest)
+
+    def _stack(self, readers: list[BatchReader], rows: list[int], columns: int) -> None:
+        """Take over what other readers have read, one below the other. rows: how many of each; one can become many."""
         for n, layer in enumerate(self.cache.layers):
-            layer.stack([reader.cache.layers[n] for reader in readers], rows, widest)
-            for reader in readers:
-                reader.cache.layers[n] = None  # so that memory holds one layer twice, not all of them
+            layer.stack([reader.cache.layers[n] for reader in readers], rows, columns)
+        pairs = list(zip(readers, rows, strict=True))
         pad = torch.nn.functional.pad
-        self._mask = torch.cat([pad(reader._mask, (widest - reader._mask.shape[1], 0)) for reader in readers])
-        self._length = torch.cat([reader._length for reader in readers])
+        masks = [pad(reader._mask, (columns - reader._mask.shape[1], 0)).expand(n, -1) for reader, n in pairs]
+        self._mask = torch.cat(masks)
+        self._length = torch.cat([reader._length.expand(n, -1) for reader, n in pairs])
 
     def _skim(self, sequences: list[list[int]]) -> None:
         """Read without wanting logits, padded to the longest, in pieces of columns."""
@@ -160,6 +175,13 @@ class BatchReader:
             logits_to_keep=max(keep, 1),
         )
         return output.logits if keep else output.logits[:, :0]
+
+
+def common_start(sequences: list[list[int]]) -> list[int]:
+    """What all sequences begin with."""
+    first, last = min(sequences), max(sequences)  # whatever these two share, all share
+    different = (n for n, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1])
+    return first[: next(different, len(first))]
 
 
 def alike(lengths: list[int]) -> list[slice]:

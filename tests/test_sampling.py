@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lightreasoner import divergence, responding, sampling_plan, trajectories
-from lightreasoner.batching import BatchReader, fitting_rows
+from lightreasoner.batching import BatchReader, alike, common_start, fitting_rows
 from lightreasoner.divergence import support
 from lightreasoner.errors import UserError
 from lightreasoner.models import LoadedModels
@@ -297,6 +297,35 @@ def test_settings_that_cannot_work_are_refused_in_a_sentence(settings, decoding,
     with pytest.raises(UserError, match=says) as caught:
         check(Decoding(**decoding), samples, settings)
     assert "\n" not in str(caught.value)
+
+
+def test_prompts_that_are_read_in_groups_leave_the_same_cache_as_alone(pair):
+    """Groups of like length, a common beginning of the prompts, and prompts of one token and of none."""
+    start = [5, 9, 11, 5]
+    prompts = [[*start], [*start, 40, 7, 8], [*start, *range(20, 50)], [*start, 8, *range(20, 51)], [5], [9, 4]]
+    for chosen in (prompts[:4], prompts, [[], [5, 9]], [[], []]):
+        with torch.inference_mode():
+            together = BatchReader(pair.expert, len(chosen))
+            together.skim(chosen)
+            logits = together.step(torch.full((len(chosen),), 77))
+            for row, prompt in enumerate(chosen):
+                alone = pair.expert.model(torch.tensor([[*prompt, 77]])).logits[0, -1]
+                assert torch.allclose(logits[row], alone, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("sequences", "common"),
+    [([[1, 2, 3], [1, 2], [1, 2, 9]], [1, 2]), ([[1], [2]], []), ([[3, 4]], [3, 4]), ([[], [1]], [])],
+)
+def test_the_common_start(sequences, common):
+    assert common_start(sequences) == common
+
+
+def test_rows_of_like_length_are_grouped():
+    groups = alike([10, 10, 11, 14, 40, 41, 90])
+    assert [(g.start, g.stop) for g in groups] == [(0, 4), (4, 6), (6, 7)]
+    assert [(g.start, g.stop) for g in alike([5000, 5000, 5000])] == [(0, 1), (1, 2), (2, 3)]
+    assert alike([7]) == [slice(0, 1)]
 
 
 def test_the_batch_size_follows_from_memory(pair, monkeypatch):
