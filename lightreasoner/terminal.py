@@ -28,10 +28,18 @@ def paint(text: str, kl: float, beta: float) -> str:
     return "\n".join(f"\x1b[{';'.join(codes)}m{line}\x1b[0m" if line else "" for line in text.split("\n"))
 
 
+def training(moved: list) -> str:
+    """What training did, a line; nothing where no tuned expert read along. moved: a lens.TunedScore a step."""
+    if not moved:
+        return ""
+    changed, mean = sum(score.tuned_changed for score in moved), sum(score.tuned_kl for score in moved) / len(moved)
+    return f"training changed the favourite at {changed} of {len(moved)} steps · mean KL(E′ ‖ E) {mean:.3f}\n"
+
+
 def print_events(events: Iterator[Event], beta: float, out: TextIO = sys.stdout) -> Iterator[Event]:
     """Print a trace as it comes and pass its events on. Without a colour terminal, steps above β stand in ⟦ ⟧."""
     colour = (out.isatty() or "FORCE_COLOR" in os.environ) and "NO_COLOR" not in os.environ
-    kls, disagreements = [], 0
+    kls, disagreements, moved = [], 0, []
     for event in events:
         if isinstance(event, StepsEvent):
             for step in event.steps:
@@ -39,6 +47,7 @@ def print_events(events: Iterator[Event], beta: float, out: TextIO = sys.stdout)
                 kl = step.score.kl
                 kls.append(kl)
                 disagreements += not step.score.agree
+                moved += [step.lens] if step.lens else []
                 if colour:
                     out.write(paint(text, kl, beta))
                 else:
@@ -50,6 +59,7 @@ def print_events(events: Iterator[Event], beta: float, out: TextIO = sys.stdout)
             out.write(
                 f"\n\n{above} of {len(kls)} steps above β = {beta:g} nats · {share} · "
                 f"{disagreements} top-1 disagreements · mean KL {sum(kls) / max(1, len(kls)):.3f}\n"
+                f"{training(moved)}"
                 f"{REASONS[event.finish_reason]} · {len(kls) / max(event.seconds, 1e-9):.1f} tokens a second\n"
             )
         elif isinstance(event, PromptEvent):

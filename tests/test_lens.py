@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from lightreasoner import lens as lensing
+from lightreasoner.cli import main
 from lightreasoner.divergence import StepScore, score_steps
 from lightreasoner.errors import UserError
 from lightreasoner.lens import EXPERT, LENS_MEASURES, TUNED, Lens, check_fits, load_lens, score_lens, tuned_ref
@@ -276,6 +277,21 @@ def test_an_adapters_or_a_runs_folder_goes_on_the_expert(folder, tmp_path):
     assert str(tuned_ref(expert, expert)) == expert
     with pytest.raises(UserError, match="wears an adapter already"):
         tuned_ref(str(folder / "adapter"), f"{expert}::{folder / 'adapter'}")
+
+
+def test_the_command_line_has_it_too(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("LIGHTREASONER_WORKSPACE", str(tmp_path))
+    monkeypatch.setenv("LIGHTREASONER_DEVICE", "cpu")
+    pair = ["--expert", str(folder / "expert"), "--amateur", str(folder / "amateur")]
+    command = ["trace", *pair, "--problem", QUESTION, "--max-new-tokens", "9", "--json", str(tmp_path / "out.json")]
+    assert main([*command, "--tuned", str(folder / "adapter"), "--tuned-writes"]) == 0
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["lens"]["writer"] == "tuned"
+    assert all(step["tuned_rank"] == 1 for step in record["steps"])
+    changed = sum(step["tuned_changed"] for step in record["steps"])
+    assert f"training changed the favourite at {changed} of {len(record['steps'])} steps" in capsys.readouterr().out
+    assert main([*command, "--tuned-writes"]) == 2
+    assert "--tuned-writes needs a tuned expert" in capsys.readouterr().err
 
 
 def test_another_tokenizer_is_refused_in_a_sentence(pair, models, tmp_path):

@@ -15,6 +15,7 @@ from ui.pair_card import OTHER
 from ui.pair_form import PRIVATE, PairForm, pair_refs
 from ui.studio import Studio
 
+NOBODY = ""  # picked to have no tuned expert again
 WRITERS = {"Expert": EXPERT, "Tuned expert": TUNED}
 
 
@@ -52,8 +53,11 @@ def tuned_form(studio: Studio, pair: PairForm) -> TunedForm:
             return gr.skip()
         return gr.Dropdown(value=None) if ref.adapter and ref.base != base.base else gr.skip()
 
+    def chosen(now) -> tuple:
+        return gr.Dropdown(value=None) if now == NOBODY else gr.skip(), gr.Radio(visible=bool(now))
+
     tuned.focus(listed, [*pair.fields, tuned], tuned, **PRIVATE)
-    tuned.change(lambda now: gr.Radio(visible=bool(now)), tuned, writer, **PRIVATE)
+    tuned.change(chosen, tuned, [tuned, writer], **PRIVATE)
     pair.preset.change(still, [*pair.fields, tuned], tuned, **PRIVATE)
     pair.expert.blur(still, [*pair.fields, tuned], tuned, **PRIVATE)
     return TunedForm(tuned, writer)
@@ -68,7 +72,7 @@ def choices(studio: Studio, preset: str, expert: str, amateur: str, now: object 
     found = [(run.title, run.ref) for run in tuned_runs(studio.settings, base)]
     if isinstance(now, str) and now.strip() and now not in [ref for _, ref in found]:
         found.append((now, now))
-    return found
+    return [("None, the pair alone", NOBODY), *found] if now else found
 
 
 def asked_lens(studio: Studio, tuned: object, writer: object, expert: str) -> dict | None:

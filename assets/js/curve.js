@@ -29,12 +29,12 @@ function drawCurve(context, width, height, steps, beta, selected, colours) {
   });
   steps.forEach((step, i) => { // after the bars, so that none hides one
     if (step.tuned_kl === undefined) return;
-    const middle = left + i * slot + bar / 2, high = y(finite(step.tuned_kl)), half = Math.min(4, Math.max(2.5, slot * 0.4));
+    const middle = left + i * slot + bar / 2, high = y(finite(step.tuned_kl)), half = step.tuned_kl !== null && step.tuned_kl < 0.005 ? 1.5 : Math.min(4, Math.max(2.5, slot * 0.4));
     context.beginPath();
     context.moveTo(middle, high - half); context.lineTo(middle + half, high); context.lineTo(middle, high + half); context.lineTo(middle - half, high);
     context.closePath();
     context.fillStyle = colours.tuned; context.fill();
-    context.strokeStyle = colours.surface; context.stroke();
+    if (half > 2) { context.strokeStyle = colours.surface; context.stroke(); }
   });
   context.strokeStyle = colours.ink;
   context.setLineDash([5, 4]);

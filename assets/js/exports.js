@@ -22,7 +22,7 @@ function picture(run, steps, metric, beta, colours) {
   const font = '16px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace';
   context.font = font;
   const placed = [];
-  let x = margin, y = 110;
+  let x = margin, y = run.lens ? 132 : 110;
   for (const step of steps) {
     const pieces = step.text.split('\n');
     pieces.forEach((piece, i) => {

@@ -60,7 +60,7 @@ function mountViewer(root, host) {
   }
   function scale() {
     betaOut.textContent = beta.toFixed(2);
-    legendFull.textContent = metric.full + ' nats and more';
+    legendFull.textContent = metric.full + (metric.full === 1 ? ' nat' : ' nats') + ' and more';
     metricSays.textContent = metric.name + ': ' + metric.says;
   }
   function repaint() { heat.repaint(metric, beta); curve.draw(steps, beta, current); statistics(); scale(); drawStep(); address(); }

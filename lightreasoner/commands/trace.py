@@ -26,6 +26,10 @@ def add(verbs) -> None:
     problem.add_argument("--problem", metavar="TEXT", help="the problem itself")
     problem.add_argument("--problem-file", metavar="F", help=PROBLEM_FILE_HELP)
     trace.add_argument("--response", metavar="TEXT", help="score this response instead of generating one")
+    trace.add_argument(
+        "--tuned", metavar="REF", help="a third model, the expert after training: adds to each step what training moved"
+    )
+    trace.add_argument("--tuned-writes", action="store_true", help="let the tuned expert write, not the expert")
     trace.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="default 128")
     trace.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0, the default, is greedy")
     trace.add_argument("--seed", type=int, default=0, metavar="S")
@@ -65,8 +69,11 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     request = TraceRequest(question, options.response, (), options.max_new_tokens, options.temperature, options.seed)
     check(request, settings)
     name, expert, amateur = pair_refs(options)
+    if options.tuned_writes and not options.tuned:
+        raise UserError("--tuned-writes needs a tuned expert; name one with --tuned.")
 
     from lightreasoner.jobs.lease import Accelerator, spoken
+    from lightreasoner.lens import EXPERT, TUNED, describe_lens, load_lens, tuned_ref
     from lightreasoner.models import LoadedModels
     from lightreasoner.pairs import load_pair
     from lightreasoner.terminal import print_events
@@ -83,10 +90,14 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
             print(line, file=sys.stderr)
 
     with Accelerator(settings.workspace).hold("trace", on_wait=on_wait, interactive=True):
-        pair = load_pair(expert, amateur, LoadedModels(settings), name=name)
-        record = Trace(describe_pair(pair), request)
+        models, lens = LoadedModels(settings), None
+        pair = load_pair(expert, amateur, models, name=name)
+        if options.tuned:
+            writer = TUNED if options.tuned_writes else EXPERT
+            lens = load_lens(tuned_ref(options.tuned, expert), writer, pair, models)
+        record = Trace(describe_pair(pair), request, lens=lens and describe_lens(lens, pair))
         texts = TokenTexts(pair.expert.tokenizer)
-        events = trace(pair, request, settings)
+        events = trace(pair, request, settings, lens=lens)
         for event in print_events(events, options.beta, sys.stderr if to_stdout else sys.stdout):
             record.add(event, texts)
     if options.json:
