@@ -124,7 +124,7 @@ def wire_runs(
             of = record["pair"]
             parent = {"id": record["id"], "step": data["step"]}
             refs = (of["name"], of["expert"], of["amateur"])
-            live = studio.start(request, refs, parent, record["problem_id"], record.get("lens"))
+            live = studio.start(request, refs, parent, record["problem_id"], lens=record.get("lens"))
         except UserError as error:
             yield failure(str(error))
             return
