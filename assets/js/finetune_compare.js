@@ -22,7 +22,7 @@ function createComparison({ onClose }) {
     node.hidden = data.runs.length < 2;
     if (node.hidden) return;
     const named = (run, i) => String.fromCharCode(65 + i) + ' \u00b7 ' + run.name;
-    legend.replaceChildren(...data.runs.map((run, i) => el('li', {}, lineSample(i), el('a', { href: '?' + new URLSearchParams({ tab: 'finetune', run: run.id, compare: data.runs.map((r) => r.id).join() }), text: named(run, i) }), el('span', { class: 'lr-muted', text: distinct(i) }))));
+    legend.replaceChildren(...data.runs.map((run, i) => el('li', {}, lineSample(i), el('span', {}, el('a', { href: '?' + new URLSearchParams({ tab: 'finetune', run: run.id, compare: data.runs.map((r) => r.id).join() }), text: named(run, i) }), el('span', { class: 'lr-muted', text: distinct(i) })))));
     const points = data.runs.map((run) => curvePoints(run.curves));
     charts.draw(Object.fromEntries(CURVES.map(({ key }) => [key, data.runs.map((run, i) => ({ name: String.fromCharCode(65 + i), look: i, points: points[i][key] }))])));
     head.replaceChildren(el('th', { scope: 'col', text: 'Setting' }), ...data.runs.map((run, i) => el('th', { scope: 'col' }, lineSample(i), ' ', String.fromCharCode(65 + i))));

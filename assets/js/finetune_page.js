@@ -74,7 +74,7 @@ function mountFinetune(element, props, trigger, watch, server) {
     compared = (params.get('compare') || '').split(',').filter(Boolean).slice(0, COMPARED);
     if (compared.length < 2) comparison.hide();
     seen = {};
-    show(params.get('run'));
+    show(params.get('run') || null);
   }
   lrAddress.watch(TAB, follow);
   watch('value', () => { if (props.value) { const { open: id } = JSON.parse(props.value); show(id); if (innerWidth <= 900) element.scrollIntoView({ behavior: 'smooth', block: 'start' }); } });
