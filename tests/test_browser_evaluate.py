@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser import App, Inspect, Visitors
+from tests.browser import Inspect, Visitors
 from tests.test_browser_jobs import JobsApp, query
 from tests.test_browser_look import LOOKS, barriers
 from tests.tiny_dataset import make_dataset
@@ -21,47 +21,46 @@ BEFORE, AFTER = "1100x01010" * 3, "1111x01011" * 3
 
 
 class Bench:
-    """The server and what its workspace holds."""
+    """What the server's workspace holds."""
 
-    def __init__(self, app: App, workspace: Path):
+    def __init__(self, workspace: Path):
         runs = workspace / "runs"
-        self.app, self.base = app, make_base(workspace)
+        self.base = make_base(workspace)
         dataset = runs / "a-dataset-of-six-00"
         make_dataset(dataset, problems=6)
         write_events(dataset, [(0.0, "start"), (20.0, "end")])
         self.tuned = make_tuned(runs, self.base, dataset)
         self.orphan = make_tuned(runs, self.base, method="sft")
         self.paper = make_evaluation(runs, "Qwen/Qwen2.5-Math-1.5B", [], [BEFORE], problems="gsm8k")
-        self.hostile = make_evaluation(
-            runs,
-            self.base,
-            [self.tuned, self.orphan],
-            [BEFORE, AFTER, BEFORE[::-1]],
-            problems="svamp",
-            question=HOSTILE,
-        )
+        three, both = [BEFORE, AFTER, BEFORE[::-1]], [self.tuned, self.orphan]
+        self.hostile = make_evaluation(runs, self.base, both, three, problems="svamp", question=HOSTILE)
         self.run = make_evaluation(runs, self.base, [self.tuned], [BEFORE, AFTER])
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobsApp]:
+    """Its workspace is empty until somebody asks for `bench`."""
     app = JobsApp(tmp_path_factory.mktemp("evaluate"))
-    bench = Bench(app, app.workspace)
     app.start("--no-preload")
-    yield bench
+    yield app
     app.stop()
     for job in app.jobs().store.jobs(active=True):
         app.jobs().backends["local"].kill(job)
     assert not app.tracebacks()
 
 
+@pytest.fixture(scope="module")
+def bench(server: JobsApp) -> Bench:
+    return Bench(server.workspace)
+
+
 @pytest.fixture
-def tab(bench: Bench, visitors: Visitors):
+def tab(server: JobsApp, visitors: Visitors):
     """tab(query, **options) opens the Evaluate tab in a browser of its own."""
 
     def open_tab(address: str = "?tab=evaluate", **options) -> Page:
-        page = visitors.context(bench.app.url, **options).new_page()
-        page.goto(bench.app.url + address)
+        page = visitors.context(server.url, **options).new_page()
+        page.goto(server.url + address)
         expect(page.locator(".lr-evaluate")).to_be_visible()
         return page
 
@@ -76,6 +75,16 @@ def overflow(page: Page) -> float:
             .filter((node) => node.checkVisibility() && !node.closest('.lr-unseen, thead'))
             .map((node) => node.getBoundingClientRect().right)) - innerWidth"""
     )
+
+
+def test_an_empty_page_and_a_dead_link(tab):
+    page = tab("?tab=evaluate&run=" + "x" * 22)
+    expect(page.locator(".lr-evaluate > .lr-error")).to_contain_text("There is no evaluation")
+    page = tab()
+    expect(page.locator("#lr-ev-adapters")).to_contain_text("None of this base yet")
+    expect(page.locator(".lr-empty:visible p")).to_have_count(2)
+    expect(page.get_by_role("heading", name="No evaluation yet")).to_be_visible()
+    assert barriers(Inspect(page)) == []
 
 
 def test_from_the_form_to_the_results(bench, tab):
@@ -192,14 +201,3 @@ def test_everybody_can_read_it(bench, tab, look):
     assert overflow(page) <= 0
     assert barriers(Inspect(page)) == []
     assert page.evaluate("window.__pwned") is None
-
-
-def test_an_empty_page_and_a_dead_link(own_app, visitors):
-    own_app.start("--no-preload")
-    page = visitors.context(own_app.url).new_page()
-    page.goto(own_app.url + "?tab=evaluate&run=" + "x" * 22)
-    expect(page.locator(".lr-evaluate > .lr-error")).to_contain_text("There is no evaluation")
-    page.goto(own_app.url + "?tab=evaluate")
-    expect(page.get_by_role("heading", name="No evaluation yet")).to_be_visible()
-    expect(page.locator("#lr-ev-adapters")).to_contain_text("None of this base yet")
-    assert barriers(Inspect(page)) == []

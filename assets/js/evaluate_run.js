@@ -23,7 +23,7 @@ function comparisonTable(models, comparisons, onFlips) {
   const axis = shareAxis(comparisons.flatMap((c) => [c.low, c.high]), { zero: true });
   const columns = [{ title: 'Model', class: 'lr-name' }, { title: 'Points', class: 'lr-num', says: 'Its pass@1 minus the first model\u2019s, in percentage points' },
     { title: '95 % interval', class: 'lr-plotted', axis: axisNode(axis, (x) => (x ? points(x).replace('.0', '') : '0')) }, { title: 'Gained', class: 'lr-num', says: 'Wrong before, right after' },
-    { title: 'Lost', class: 'lr-num', says: 'Right before, wrong after' }, { title: 'Is it luck?', says: 'McNemar\u2019s test on the problems that changed sides; p is how often luck alone would do as much' }];
+    { title: 'Lost', class: 'lr-num', says: 'Right before, wrong after' }, { title: 'Is it luck?', class: 'lr-luck', says: 'McNemar\u2019s test on the problems that changed sides; p is how often luck alone would do as much' }];
   const p = (x) => (x < 0.0001 ? 'p < 0.0001' : 'p = ' + x.toPrecision(2).replace(/^0\.00(\d)0$/, '0.00$1'));
   return gridTable('Compared problem by problem', columns, comparisons.map((c) => {
     const tone = c.verdict !== 'clear' ? '' : c.difference > 0 ? 'lr-better' : 'lr-worse';
