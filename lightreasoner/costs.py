@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +81,13 @@ def working_seconds(folder: Path) -> float | None:
     return sum(ends.values()) - sum(waits.values()) if ends else None
 
 
-def sampled_problems(folder: Path, run: dict) -> int | None:
+def sampled_problems(folder: Path, samples_per_problem: int) -> int | None:
     """Problems that a dataset holds responses to. None where a shard is damaged, or there is none."""
     try:
         responses = sum(pq.read_metadata(path).num_rows for path in shards(folder))
     except (pa.ArrowException, OSError):
         return None
-    return responses // max(1, int(run["config"].get("samples_per_problem") or 1)) or None
+    return responses // samples_per_problem or None
 
 
 def gains(runs: Path) -> dict[Path, tuple[Gain, ...]]:
@@ -131,15 +132,21 @@ def benchmark(run: dict) -> str:
 
 def cost_table(runs: Path, seconds: Callable[[Path], float | None] = working_seconds) -> list[Cost]:
     """Every fine-tuning run that has an adapter, newest first. `seconds`: working_seconds, or one that remembers."""
-    gained = gains(runs)
+    gained, sampled = gains(runs), cache(sampled_problems)  # several runs share a dataset
     return [
-        _cost(folder, run, gained.get((folder / "adapter").resolve(), ()), seconds)
+        _cost(folder, run, gained.get((folder / "adapter").resolve(), ()), seconds, sampled)
         for folder, run in list_runs(runs, "finetune")
         if (folder / "adapter" / "adapter_model.safetensors").is_file()
     ]
 
 
-def _cost(folder: Path, run: dict, gained: tuple[Gain, ...], seconds: Callable[[Path], float | None]) -> Cost:
+def _cost(
+    folder: Path,
+    run: dict,
+    gained: tuple[Gain, ...],
+    seconds: Callable[[Path], float | None],
+    sampled: Callable[[Path, int], int | None],
+) -> Cost:
     config, about, missing = run["config"], run["about"], {}
 
     def known(name: str, value: Any, why: str) -> Any:
@@ -154,6 +161,7 @@ def _cost(folder: Path, run: dict, gained: tuple[Gain, ...], seconds: Callable[[
     except UserError:
         why = "its dataset was deleted"
     own = dataset is not None and not dataset["about"].get("imported")
+    per_problem = max(1, int(dataset["config"].get("samples_per_problem") or 1)) if own else 1
     result = run.get("result") if isinstance(run.get("result"), dict) else {}
     tokens = result.get("samples seen")
     return Cost(
@@ -164,7 +172,7 @@ def _cost(folder: Path, run: dict, gained: tuple[Gain, ...], seconds: Callable[[
         about.get("device"),
         known("sampling_seconds", seconds(place) if own else None, why),
         known("tuning_seconds", seconds(folder), "its log is gone"),
-        known("problems", sampled_problems(place, dataset) if own else None, why),
+        known("problems", sampled(place, per_problem) if own else None, why),
         known("tuned_tokens", tokens if isinstance(tokens, int) else None, "it has not ended yet"),
         gained,
         missing | ({} if gained else {"gain": "not evaluated beside its base yet"}),
