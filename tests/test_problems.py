@@ -397,7 +397,8 @@ def test_load_problems_names_what_it_knows(tmp_path):
 
 
 def test_the_catalogue_is_complete():
-    keys = "bundled-train bundled-test bundled-shifted gsm8k math math500 svamp asdiv minerva_math olympiadbench mmlu_stem"
+    keys = "bundled-train bundled-test bundled-shifted gsm8k math math500 svamp asdiv minerva_math "
+    keys += "olympiadbench mmlu_stem"
     assert list(SOURCES) == keys.split()
     for key, source in SOURCES.items():
         assert key == source.key and source.splits and source.license and source.description.endswith(".")
