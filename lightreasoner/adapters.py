@@ -13,6 +13,7 @@ import peft
 import torch
 
 from lightreasoner.errors import UserError
+from lightreasoner.references import parse_ref
 
 
 def linear_names(model: Any) -> dict[str, int]:
@@ -81,11 +82,19 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def save_adapter(model: Any, folder: Path, card: str) -> None:
-    """An adapter folder that plain peft loads, with its card. Raises UserError when the disk refuses."""
+def save_adapter(model: Any, folder: Path, card: str, expert: str | None = None) -> None:
+    """An adapter folder that plain peft loads, with its card. Raises UserError when the disk refuses.
+
+    expert: the reference of the base. A Hub id is written as such, not as the place in this machine's cache, which
+    would mean nothing elsewhere.
+    """
+    base = parse_ref(expert) if expert else None
+    if base and base.kind in ("hub", "bundled"):
+        model.active_peft_config.base_model_name_or_path = base.base
+        model.active_peft_config.revision = base.revision
 
     def write(place: Path) -> None:
-        model.save_pretrained(place)
+        model.save_pretrained(place, save_embedding_layers=False)  # "auto" would ask the Hub about its base
         (place / "README.md").write_text(card, encoding="utf-8")  # over the card that peft leaves
 
     write_folder(folder, write)

@@ -147,3 +147,21 @@ def test_what_is_no_dataset(dataset, tmp_path, capsys):
     finetune(dataset, tmp_path / "run")
     assert finetune(tmp_path / "run", tmp_path / "other") == 2
     assert "is a finetune run, not a dataset" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("expert", "named"),
+    [("org/name", "org/name"), ("org/name@v2", "org/name"), ("lightreasoner-expert-4m", "lightreasoner-expert-4m")],
+)
+def test_an_adapter_names_its_base_and_no_place_on_this_machine(tmp_path, expert, named):
+    """It named the folder of the Hub's cache, which told whoever downloaded it about this disk and loaded nowhere."""
+    from lightreasoner.adapters import add_lora, save_adapter
+    from tests.tiny import tiny_model
+
+    model = tiny_model(seed=1)
+    model.name_or_path = str(tmp_path / "hub/models--org--name/snapshots/abc")
+    save_adapter(add_lora(model, 2, 4, 0, ("q_proj",), 0), tmp_path / "adapter", "card", expert)
+    config = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == named
+    assert config["revision"] == (expert.partition("@")[2] or None)
+    assert str(tmp_path) not in json.dumps(config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import gradio as gr
@@ -104,11 +105,26 @@ def setting(name: str, value: object) -> gr.components.Component:
         return gr.Dropdown(list(spec.metadata["choices"]), value=value, label=label, info=says)
     if name == "target_modules":
         return gr.CheckboxGroup(label=label, **layer_field(None, value), elem_id="lr-ft-layers")
-    says = {"max_steps": "", "rank": rank_says(None, []), "learning_rate": "", "samples_per_update": ""}.get(name, says)
+    says = {
+        "max_steps": "",
+        "rank": rank_says(None, []),
+        "learning_rate": "",
+        "samples_per_update": "",
+        "dropout": "",
+    }.get(name, says)
     whole = {"precision": 0} if spec.type == "int" else {}
     return gr.Number(
         value, label=label, info=says or None, elem_id=f"lr-ft-{name.replace('_', '-')}", min_width=120, **whole
     )
+
+
+def in_rows(names: Sequence[str], values: dict) -> dict[str, gr.components.Component]:
+    """The fields of these settings, two in a row."""
+    found = {}
+    for n in range(0, len(names), 2):
+        with gr.Row():
+            found |= {name: setting(name, values[name]) for name in names[n : n + 2]}
+    return found
 
 
 def carried(known: dict, begin: dict, values: tuple) -> list:
@@ -140,12 +156,13 @@ def finetune_form(datasets: Datasets) -> FinetuneForm:
         parts |= {name: setting(name, usual[name]) for name in FIRST[2:]}
     whence = gr.Markdown(source_of_defaults(None), elem_classes="lr-answer", elem_id="lr-ft-whence")
     with gr.Accordion("LoRA", open=False, elem_id="lr-ft-lora"):
-        parts |= {name: setting(name, usual[name]) for name in LORA}
+        parts |= {name: setting(name, usual[name]) for name in LORA[:1]}
+        parts |= in_rows(LORA[1:], usual)
     with gr.Accordion("More", open=False, elem_id="lr-ft-more"):
         selector = gr.Dropdown(
             [(s.title, s.name) for s in SELECTORS], value="kl", label="Selector", elem_id="lr-ft-selector"
         )
-        parts |= {name: setting(name, usual[name]) for name in CONFIG if name not in parts}
+        parts |= in_rows([name for name in CONFIG if name not in parts], usual)
     comes_to = gr.Markdown("", elem_classes="lr-answer", elem_id="lr-ft-amount")
     with gr.Accordion("The same on the command line", open=False):
         command = gr.Textbox(

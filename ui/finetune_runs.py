@@ -108,7 +108,7 @@ class Tunings(RunList):
         result = (run.run or {}).get("result") or {}
         said = [f"{result['updates']:,} updates"] if isinstance(result.get("updates"), int) else []
         if not said and run.updates:
-            said = [f"of {run.updates:,} updates"]
+            said = [f"{run.updates:,} updates to make"]
         loss = result.get("held-out loss")
         said += [f"held-out loss {loss:.3g} nats"] if isinstance(loss, float) else []
         config = run.run["config"] if run.run else {}

@@ -4,10 +4,10 @@ const CURVES = [
   { key: 'loss', title: 'Loss', unit: 'nats', says: 'KL(target \u2016 model) at the samples that are learned, mean since the point before', smooth: 10 },
   { key: 'held_out_loss', title: 'Held-out loss', unit: 'nats', says: 'The same on trajectories that were kept aside' },
   { key: 'drift', title: 'Drift', unit: 'nats', says: 'KL(expert \u2016 model) at steps that were not selected, on what was kept aside: what else has changed' },
-  { key: 'learning_rate', title: 'Learning rate', unit: '', says: 'Of AdamW' },
-  { key: 'grad_norm', title: 'Gradient norm', unit: '', says: 'Before it is clipped at 1', smooth: 10 },
-  { key: 'samples_per_second', title: 'Samples', unit: 'a second', says: 'Learned a second', smooth: 10 },
-  { key: 'tokens_per_second', title: 'Tokens', unit: 'a second', says: 'Read a second, padding included', smooth: 10 },
+  { key: 'learning_rate', title: 'Learning rate', unit: '', says: 'Of AdamW', zero: true },
+  { key: 'grad_norm', title: 'Gradient norm', unit: '', says: 'Before it is clipped at 1', smooth: 10, zero: true },
+  { key: 'samples_per_second', title: 'Samples', unit: 'a second', says: 'Learned a second', smooth: 10, zero: true },
+  { key: 'tokens_per_second', title: 'Tokens', unit: 'a second', says: 'Read a second, padding included', smooth: 10, zero: true },
 ];
 const TUNING_ACTIONS = { keep: ['Stop and keep', 'Ends after this update, with the adapter as it is by then'], cancel: ['Cancel', 'Stops at once; the checkpoints stay'], resume: ['Resume', 'Goes on from the last checkpoint'] };
 

@@ -37,7 +37,7 @@ function lineSample(look) {
 // Each point as the mean of itself and those before it, `n` in all; the last lines of a chart that jumps.
 const trailing = (points, n) => points.map(([x], i) => { const part = points.slice(Math.max(0, i - n + 1), i + 1); return [x, part.reduce((sum, [, y]) => sum + y, 0) / part.length]; });
 
-// definitions: [{ key, title, unit, says, smooth }]; smooth: where there are many points, the mean of so many is drawn,
+// definitions: [{ key, title, unit, says, smooth, zero }]; zero: the axis begins there; smooth: where there are many points, the mean of so many is drawn,
 // and a single line's own points are pale behind it.
 // draw({ key: [{ name, look, points: [[x, y] …] }] }, names of the looks?)
 function createLineCharts(definitions) {
@@ -46,7 +46,7 @@ function createLineCharts(definitions) {
   const charts = definitions.map((definition) => createChart(definition));
   node.append(...charts.map((chart) => chart.node));
 
-  function createChart({ key, title, unit, says, smooth }) {
+  function createChart({ key, title, unit, says, smooth, zero }) {
     const value = el('span', { class: 'lr-line-value' }), meant = el('span', { class: 'lr-muted', hidden: true, text: '\u00b7 mean of ' + smooth }), canvas = svg('svg', { role: 'img' });
     const plot = el('div', { class: 'lr-line-plot' }, canvas);
     const figure = el('figure', { class: 'lr-chart', 'data-chart': key, title: says }, el('figcaption', {}, el('b', { text: title }), unit ? el('span', { class: 'lr-muted', text: ' ' + unit }) : null, meant, value), plot);
@@ -69,7 +69,7 @@ function createLineCharts(definitions) {
       if (!lines.length || !width) return;
       const values = [...raw, ...lines.flatMap((line) => line.points)].map(([, y]) => y), most = Math.max(...values);
       let low = Math.min(...values), high = most;
-      if (low > 0 && low < 0.5 * high) low = 0;
+      if (low > 0 && (zero || low < 0.5 * high)) low = 0;
       if (high - low < 1e-12 * Math.abs(high) || high === low) { low = Math.min(0, low); high = high || 1; }
       const room = (high - low) * 0.06, bottom = LINES.height - LINES.bottom, x = scale(width);
       if (low !== 0) low -= room;

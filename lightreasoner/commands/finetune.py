@@ -123,7 +123,7 @@ def train(folder: Path, dataset_dir: Path, dataset: dict, expert: str, config, s
         "seconds": round(time.monotonic() - began, 1),
     }
     work.status("Saving the adapter")
-    save_adapter(tuned.model, folder / "adapter", adapter_card(begun, result))
+    save_adapter(tuned.model, folder / "adapter", adapter_card(begun, result), expert)
     add_to_run(folder, result=result)
     work.result(**result)
     return tuned
