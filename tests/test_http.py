@@ -114,10 +114,11 @@ def test_a_mistake_is_one_clear_sentence(client, changes, says):
 
 def test_forged_events_do_nothing(client, app):
     """Every handler, private ones too, runs for anybody who posts its fn_index with event data of their own."""
-    count = len(client.get("config").json()["dependencies"])
-    for index in range(count):
+    handlers = client.get("config").json()["dependencies"]
+    most = max(len(handler["inputs"]) for handler in handlers)  # too few would be refused before they arrive
+    for index in (n for n, handler in enumerate(handlers) if handler["backend_fn"]):
         for event_data in (None, {}, [], "x", {"run": "../x", "step": -1, "token": 1e9}, {"run": ["a"], "step": {}}):
-            body = {"data": [None] * 12, "event_data": event_data, "fn_index": index, "session_hash": "forged"}
+            body = {"data": [None] * most, "event_data": event_data, "fn_index": index, "session_hash": "forged"}
             client.post("gradio_api/queue/join", content=json.dumps(body))
             said = client.post("gradio_api/run/predict", content=json.dumps(body)).text
             assert "Traceback" not in said and str(app.workspace) not in said

@@ -98,13 +98,20 @@ def rank_says(there: dict[str, int] | None, chosen: list[str]) -> str:
     return f"at most {min(ranks)} with these layers" if ranks else "of each layer's update"
 
 
+class Layers(gr.CheckboxGroup):
+    """What is no list, which only a forged call sends, is none of them."""
+
+    def preprocess(self, payload):
+        return super().preprocess(payload if isinstance(payload, list) else [])
+
+
 def setting(name: str, value: object) -> gr.components.Component:
     """The field of a setting of FinetuneConfig."""
     spec, label, says = USUAL.__dataclass_fields__[name], LABELS[name], said(name)
     if spec.metadata["choices"]:
         return gr.Dropdown(list(spec.metadata["choices"]), value=value, label=label, info=says)
     if name == "target_modules":
-        return gr.CheckboxGroup(label=label, **layer_field(None, value), elem_id="lr-ft-layers")
+        return Layers(label=label, **layer_field(None, value), elem_id="lr-ft-layers")
     says = {
         "max_steps": "",
         "rank": rank_says(None, []),
