@@ -26,7 +26,7 @@ function createFlipLists(host) {
       const rows = answer.rows.map((row) => el('li', {}, el('button', { type: 'button', class: 'lr-flip-row', 'data-key': side + row.problem, onclick: () => host.open(model, row.problem) },
         el('span', { class: 'lr-flip-question', text: row.question }),
         el('span', { class: 'lr-flip-answers' }, said('Known', row.answer, ''), said('Before', answerText(row.before), side === 'gained' ? 'wrong' : 'right'), said('After', answerText(row.after), side === 'gained' ? 'right' : 'wrong')))));
-      if (start) items.append(...rows); else items.replaceChildren(...rows);
+      if (start) items.append(...rows); else drawOnce(items, [data.id, model, answer], () => rows); // not under somebody's hands
       if (start && rows[0]) rows[0].firstChild.focus();
       head.textContent = SIDES[side][0] + ' ' + whole(answer.total) + ' \u00b7 ' + SIDES[side][1];
       none.hidden = answer.total > 0;
