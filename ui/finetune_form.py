@@ -101,6 +101,8 @@ def rank_says(there: dict[str, int] | None, chosen: list[str]) -> str:
 class Layers(gr.CheckboxGroup):
     """What is no list, which only a forged call sends, is none of them."""
 
+    is_template = True  # the page has no component of this name: it is drawn as what it is made of
+
     is_template = True  # drawn as the component it is; without this the page asks for a script that is not there
 
     def preprocess(self, payload):
