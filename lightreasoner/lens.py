@@ -5,6 +5,7 @@ Over the pair's shared vocabulary like everything else, so that all bars of a st
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -150,7 +151,7 @@ def tuned_ref(text: str, expert: str) -> ModelRef:
     if ref.kind != "folder" or ref.adapter:
         return ref
     for folder in (Path(ref.base), Path(ref.base) / "adapter"):
-        if (folder / "adapter_config.json").is_file():
+        if os.path.isfile(folder / "adapter_config.json"):  # unlike Path's, False for what may not be looked at
             if parse_ref(expert).adapter:
                 raise UserError(
                     f"{expert} wears an adapter already, and a second one cannot be put on it; merge the first one "

@@ -87,7 +87,7 @@ def _hub_folder(repo: str, revision: str | None, check: Callable, on_status: Cal
 
 def check_model(folder: Path) -> list[Path]:
     """The weight files of a model folder. Raises UserError unless config, tokenizer and whole safetensors are there."""
-    if not folder.exists():
+    if not os.path.exists(folder):  # unlike Path's, False for a name that no disk can hold
         raise UserError(f"There is no folder {folder}; check the path.")
     if not folder.is_dir():
         raise UserError(f"{folder} is a file; name the folder that holds it, or a .gguf file.")
@@ -128,7 +128,7 @@ def check_model(folder: Path) -> list[Path]:
 
 def check_adapter(folder: Path) -> list[Path]:
     """The weight file of a LoRA adapter's folder. Raises UserError unless it holds a whole one in safetensors."""
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UserError(f"There is no adapter folder {folder}; check the path.")
     for name in ADAPTER_FILES:
         if not (folder / name).is_file():
@@ -150,7 +150,7 @@ def check_adapter(folder: Path) -> list[Path]:
 
 def check_gguf(path: Path) -> None:
     """Raises UserError unless the path is a readable file that begins as GGUF files do."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"There is no GGUF file {path}; check the path.")
     if (path.parent / "adapter_config.json").exists():  # transformers would follow it to some other model
         raise UserError(f"{path} lies beside an adapter_config.json; move it into a folder of its own.")

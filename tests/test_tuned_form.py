@@ -62,19 +62,18 @@ def test_only_finished_runs_on_this_expert_are_offered_newest_first(studio):
     make_run(studio, {"expert": "/elsewhere/expert::/an/adapter", "amateur": "/elsewhere/amateur"})
     (studio.settings.runs / "broken").mkdir()
     second = make_run(studio, method="sft")
-    offered = choices(studio, "bundled", "", "")
+    nobody, *offered = choices(studio, "bundled", "", "")
+    assert nobody == ("None, the pair alone", "")
     assert [ref.split("/")[-2] for _, ref in offered] == [second, first]
     assert offered[0][0].startswith("sft, 1,234 samples · ") and offered[0][0].endswith(second[:8])
     assert [run.id for run in tuned_runs(studio.settings, "/elsewhere/../elsewhere/expert")] != []
     assert tuned_runs(studio.settings, "no model at all") == []
 
 
-def test_what_was_chosen_stays_in_the_list_and_can_be_taken_back(studio):
-    run = make_run(studio)
-    [(_, ref)] = choices(studio, "bundled", "", "")
-    assert [value for _, value in choices(studio, "bundled", "", "", ref)] == ["", ref]
-    assert [value for _, value in choices(studio, "bundled", "", "", "/my/own")] == ["", ref, "/my/own"]
-    assert choices(studio, "no such pair", "", "") == [] and run in ref
+def test_a_pair_that_is_none_has_no_runs(studio):
+    make_run(studio)
+    for refs in (("no such pair", "", ""), (OTHER, "", ""), (OTHER, None, ["x"]), (OTHER, "a b c", "d")):
+        assert [ref for _, ref in choices(studio, *refs)] == [""]
 
 
 @pytest.mark.parametrize("tuned", [None, "", "  "])
@@ -97,7 +96,7 @@ def test_who_cannot_write_gets_a_sentence(studio, writer):
 
 def test_a_picked_run_keeps_its_name(studio):
     run = make_run(studio)
-    [(title, ref)] = choices(studio, "bundled", "", "")
+    [_, (title, ref)] = choices(studio, "bundled", "", "")
     lens = asked_lens(studio, ref, "Tuned expert", BUNDLED["expert"])
     assert lens == {"tuned": ref, "writer": "tuned", "run": run, "name": title}
     assert asked_lens(studio, "lightreasoner-amateur-1m", "Expert", BUNDLED["expert"]) == {

@@ -33,7 +33,7 @@ def tuned_form(studio: Studio, pair: PairForm) -> TunedForm:
     """Lay it out and wire it. The list is read anew whenever somebody opens it, so a run that ends is in it."""
     with gr.Group(elem_id="lr-lens"):
         tuned = gr.Dropdown(
-            [],
+            [("None, the pair alone", NOBODY)],
             value=None,
             label="Tuned expert (optional)",
             info="shows what training moved: a finished run, BASE::ADAPTER, or a folder",
@@ -42,37 +42,39 @@ def tuned_form(studio: Studio, pair: PairForm) -> TunedForm:
         )
         writer = gr.Radio(list(WRITERS), value="Expert", label="Who writes", visible=False, elem_id="lr-writer")
 
-    def listed(preset, expert, amateur, now) -> gr.Dropdown:
-        return gr.Dropdown(choices=choices(studio, preset, expert, amateur, now))
+    known = gr.State([])  # what the list holds; a list that changes while it is open loses its place
 
-    def still(preset, expert, amateur, now) -> gr.Dropdown:
-        """A tuned expert goes when its base is the expert no more."""
+    def listed(preset, expert, amateur, before) -> tuple:
+        offered = choices(studio, preset, expert, amateur)
+        return (gr.skip(), gr.skip()) if offered == before else (gr.Dropdown(choices=offered), offered)
+
+    def renewed(preset, expert, amateur, now) -> tuple:
+        """Another pair has other runs; a tuned expert goes when its base is the expert no more."""
+        offered = choices(studio, preset, expert, amateur)
         try:
             ref, base = parse_ref(now), parse_ref(pair_refs(preset, expert, amateur)[1])
         except UserError:
-            return gr.skip()
-        return gr.Dropdown(value=None) if ref.adapter and ref.base != base.base else gr.skip()
+            return gr.Dropdown(choices=offered), offered
+        foreign = ref.adapter and ref.base != base.base
+        return gr.Dropdown(choices=offered, value=None) if foreign else gr.Dropdown(choices=offered), offered
 
     def chosen(now) -> tuple:
         return gr.Dropdown(value=None) if now == NOBODY else gr.skip(), gr.Radio(visible=bool(now))
 
-    tuned.focus(listed, [*pair.fields, tuned], tuned, **PRIVATE)
+    tuned.focus(listed, [*pair.fields, known], [tuned, known], **PRIVATE)
     tuned.change(chosen, tuned, [tuned, writer], **PRIVATE)
-    pair.preset.change(still, [*pair.fields, tuned], tuned, **PRIVATE)
-    pair.expert.blur(still, [*pair.fields, tuned], tuned, **PRIVATE)
+    pair.preset.change(renewed, [*pair.fields, tuned], [tuned, known], **PRIVATE)
+    pair.expert.blur(renewed, [*pair.fields, tuned], [tuned, known], **PRIVATE)
     return TunedForm(tuned, writer)
 
 
-def choices(studio: Studio, preset: str, expert: str, amateur: str, now: object = None) -> list[tuple[str, str]]:
-    """(title, reference) of the finished runs on this expert, newest first, and what is chosen now."""
+def choices(studio: Studio, preset: str, expert: str, amateur: str) -> list[tuple[str, str]]:
+    """(title, reference) of nobody, and of the finished runs on this pair's expert, newest first."""
     try:
-        base = pair_refs(preset, expert, amateur)[1]
+        found = tuned_runs(studio.settings, pair_refs(preset, expert, amateur)[1])
     except UserError:
-        return []
-    found = [(run.title, run.ref) for run in tuned_runs(studio.settings, base)]
-    if isinstance(now, str) and now.strip() and now not in [ref for _, ref in found]:
-        found.append((now, now))
-    return [("None, the pair alone", NOBODY), *found] if now else found
+        found = []
+    return [("None, the pair alone", NOBODY), *((run.title, run.ref) for run in found)]
 
 
 def asked_lens(studio: Studio, tuned: object, writer: object, expert: str) -> dict | None:
