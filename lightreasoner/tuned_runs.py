@@ -63,7 +63,7 @@ def _tuned(folder: Path, record: dict) -> TunedRun:
     config, about, result = record["config"], record["about"], record.get("result")
     short = folder.name[:8]
     if record["kind"] != "finetune":
-        raise UserError(f"{short} is a {record['kind']} run, not a fine-tuning one, so it has no tuned expert.")
+        raise UserError(f"{short} is not a fine-tuning run (it says: {record['kind']}), so it has no tuned expert.")
     if not isinstance(result, dict) or not (folder / ADAPTER / WEIGHTS).is_file():
         raise UserError(f"The fine-tuning run {short} has no adapter yet; let it finish, or stop and keep it, first.")
     base = parse_ref(about.get("expert"))

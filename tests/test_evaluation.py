@@ -169,3 +169,13 @@ def test_an_adapter_for_another_model(place, capsys):
     save_tiny_adapter(place / "wide", AutoModelForCausalLM.from_pretrained(other))
     assert evaluate(place, "--adapter", str(place / "wide")) == 2
     assert "does not fit" in capsys.readouterr().err
+
+
+def test_without_a_limit_it_writes_what_the_model_can_read(place):
+    """The bundled model reads 512 positions, so a fixed default of 512 new tokens failed always."""
+    config = json.loads((place / "model/config.json").read_text())
+    (place / "model/config.json").write_text(json.dumps(config | {"max_position_embeddings": 90}))
+    fixed = ["--model", str(place / "model"), "--problems", str(place / "problems.jsonl"), "--limit", "2"]
+    assert main(["evaluate", *fixed, "--run-dir", str(place / "run")]) == 0
+    tokens = json.loads((place / "run/run.json").read_text())["config"]["max_new_tokens"]
+    assert 0 < tokens < 90

@@ -8,6 +8,8 @@ from pathlib import Path
 from lightreasoner.errors import UserError
 from lightreasoner.settings import Settings
 
+USUAL = 512  # new tokens
+
 
 def add(verbs) -> None:
     evaluate = verbs.add_parser(
@@ -24,7 +26,7 @@ def add(verbs) -> None:
     evaluate.add_argument("--problems", required=True, metavar="SOURCE_OR_FILE", help="see the verb sample")
     evaluate.add_argument("--split", metavar="S", help="of a benchmark (default: its test split)")
     evaluate.add_argument("--limit", type=int, metavar="N", help="the first N problems only")
-    evaluate.add_argument("--max-new-tokens", type=int, default=512, metavar="N", help="default 512")
+    evaluate.add_argument("--max-new-tokens", type=int, metavar="N", help="default: 512, or what the model can read")
     evaluate.add_argument("--batch-size", default="auto", metavar="N", help="problems at once (default: what fits)")
     evaluate.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="where the results go")
     evaluate.set_defaults(run=run_evaluate)
@@ -38,7 +40,8 @@ def run_evaluate(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.runs import begin_run, versions
     from lightreasoner.tracing import number
 
-    tokens = number("--max-new-tokens", options.max_new_tokens, 1, settings.max_new_tokens, whole=True)
+    if options.max_new_tokens is not None:
+        number("--max-new-tokens", options.max_new_tokens, 1, settings.max_new_tokens, whole=True)
     size = None
     if options.batch_size != "auto":
         given = int(options.batch_size) if options.batch_size.isdecimal() else options.batch_size
@@ -69,6 +72,7 @@ def run_evaluate(options: argparse.Namespace, settings: Settings) -> None:
             )
         work.status("Loading the model")
         loaded = load_model(options.model, settings, work.status)
+        tokens = options.max_new_tokens or usual_tokens(loaded, problems)
         config = {
             "model": options.model,
             "adapters": [str(place) for place in adapters],
@@ -95,6 +99,14 @@ def run_evaluate(options: argparse.Namespace, settings: Settings) -> None:
         work.result(**{summary.name: round(summary.pass_at_1, 4) for summary in summaries})
     for line in report(summaries):
         print(line)
+
+
+def usual_tokens(loaded, problems: list) -> int:
+    """USUAL new tokens, or fewer where the model reads no more than its prompts and these."""
+    from lightreasoner.prompts import prompt_ids
+
+    longest = max(len(prompt_ids(loaded, problem.question)) for problem in problems)
+    return max(1, min(USUAL, loaded.max_positions - longest)) if loaded.max_positions else USUAL
 
 
 def adapter_of(place: Path) -> Path:
