@@ -18,7 +18,8 @@ def adapter_folder(run_dir: Path) -> Path:
     """The adapter of a fine-tuning run. Raises UserError when there is none (yet)."""
     record = read_run(run_dir)
     if record["kind"] != "finetune":
-        raise UserError(f"{run_dir} is not a fine-tuning run (it says: {record['kind']}), so it has no adapter; name one that is.")
+        kind = record["kind"]
+        raise UserError(f"{run_dir} is not a fine-tuning run (it says: {kind}), so it has no adapter; name one that is.")
     folder = Path(run_dir) / "adapter"
     if not (folder / "adapter_model.safetensors").is_file():
         raise UserError(f"{run_dir} has no adapter yet; let its job end, or stop it and keep what it has.")

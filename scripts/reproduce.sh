@@ -28,7 +28,7 @@ done
 # What one setting too far does, each from the method's own settings
 for rate in 5e-5 3e-4 3e-3; do tune "rate-$rate" --learning-rate $rate; done
 tune rank-64 --learning-rate 1e-3 --rank 64 --lora-alpha 128
-for beta in 0.05 2; do tune "beta-$beta" --learning-rate 1e-3 --beta $beta; done
+for beta in 0.05 2.0; do tune "beta-$beta" --learning-rate 1e-3 --beta $beta; done
 
 # evaluate NAME SPLIT RUNS...: the expert and these adapters, in one job on one base model
 evaluate() {
