@@ -19,7 +19,7 @@ def adapter_folder(run_dir: Path) -> Path:
     record = read_run(run_dir)
     if record["kind"] != "finetune":
         kind = record["kind"]
-        raise UserError(f"{run_dir} is not a fine-tuning run (it says: {kind}), so it has no adapter; name one that is.")
+        raise UserError(f"{run_dir} is not a fine-tuning run (it says: {kind}) and has no adapter; name one that is.")
     folder = Path(run_dir) / "adapter"
     if not (folder / "adapter_model.safetensors").is_file():
         raise UserError(f"{run_dir} has no adapter yet; let its job end, or stop it and keep what it has.")
