@@ -103,8 +103,6 @@ class Layers(gr.CheckboxGroup):
 
     is_template = True  # the page has no component of this name: it is drawn as what it is made of
 
-    is_template = True  # drawn as the component it is; without this the page asks for a script that is not there
-
     def preprocess(self, payload):
         return super().preprocess(payload if isinstance(payload, list) else [])
 
