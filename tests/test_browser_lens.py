@@ -213,7 +213,7 @@ def test_mistakes_get_one_sentence(visit, tuned, related_pair, hostile_pair):
     expect(unknown.error).to_contain_text("not a run folder")
     expect(unknown.run_button).to_be_visible()
     expect(visit("?lens=../../etc").error).to_contain_text("no valid run id")
-    expect(visit("?lens=datasetdatasetdataset").error).to_contain_text("is a dataset run")
+    expect(visit("?lens=datasetdatasetdataset").error).to_contain_text("not a fine-tuning")
 
     inspect = visit()
     inspect.use_models(*related_pair)

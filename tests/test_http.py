@@ -105,7 +105,6 @@ def test_any_value_in_any_field_is_answered(client, app, field):
         ({"pair": "qwen2.5-math-7b"}, "Qwen"),
         ({"tuned": "/etc/passwd"}, "/etc/passwd"),
         ({"tuned": "/" + "x" * 300}, "There is no folder"),
-        ({"tuned": "lightreasoner-expert-4m", "writer": "Amateur"}, "can write"),
     ],
 )
 def test_a_mistake_is_one_clear_sentence(client, changes, says):
