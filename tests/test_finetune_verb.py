@@ -85,7 +85,11 @@ def test_sft_learns_right_answers_whole(tmp_path, dataset):
 def test_again_is_a_resume_and_other_settings_are_refused(dataset, tmp_path, capsys):
     run = tmp_path / "run"
     assert finetune(dataset, run) == 0
+    result, log = read_run(run)["result"], len(events(run))
+    assert result["held-out loss"] is not None
     assert finetune(dataset, run) == 0
+    assert read_run(run)["result"] == result, "running a finished run again once wiped what it had measured"
+    assert not [event for event in events(run)[log:] if event["kind"] == "metrics"]
     assert finetune(dataset, run, "--rank", "4") == 2
     assert "rank was 8, now 4" in capsys.readouterr().err
 

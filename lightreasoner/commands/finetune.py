@@ -70,13 +70,15 @@ def run_finetune(options: argparse.Namespace, settings: Settings) -> None:
 
     title = f"Fine-tune on {options.dataset.name} ({config.method})"
     with working(options.run_dir, "finetune", settings, title=title) as work:
-        tuned = train(options.run_dir, options.dataset, dataset, str(expert), config, selection, settings, work)
-        if tuned.stopped:
+        if train(options.run_dir, options.dataset, dataset, str(expert), config, selection, settings, work):
             raise Stopping(keep=True)
 
 
-def train(folder: Path, dataset_dir: Path, dataset: dict, expert: str, config, selection, settings, work):
-    """The whole of a fine-tuning run, inside `working`: from the dataset to the saved adapter and its card."""
+def train(folder: Path, dataset_dir: Path, dataset: dict, expert: str, config, selection, settings, work) -> bool:
+    """The whole of a fine-tuning run, inside `working`: from the dataset to the saved adapter and its card.
+
+    Returns whether somebody stopped it early. A run that is done already is left as it is, its measurements included.
+    """
     from dataclasses import asdict
 
     from lightreasoner.adapters import save_adapter
@@ -100,6 +102,10 @@ def train(folder: Path, dataset_dir: Path, dataset: dict, expert: str, config, s
         "fingerprints": {"expert": loaded.fingerprint},
     }
     begun = begin_run(folder, "finetune", {"dataset": str(dataset_dir)} | chosen | as_json(config), about)
+    done = begun.get("result") or {}
+    if done.get("updates", 0) >= config.max_steps and (folder / "adapter" / "adapter_model.safetensors").is_file():
+        work.result(**done)
+        return False
     work.status("Reading the dataset")
     lessons = load_lessons(folder)
     if lessons is None:
@@ -126,7 +132,7 @@ def train(folder: Path, dataset_dir: Path, dataset: dict, expert: str, config, s
     save_adapter(tuned.model, folder / "adapter", adapter_card(begun, result), expert)
     add_to_run(folder, result=result)
     work.result(**result)
-    return tuned
+    return tuned.stopped
 
 
 def run_merge(options: argparse.Namespace, settings: Settings) -> None:

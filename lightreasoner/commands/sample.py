@@ -71,7 +71,7 @@ def checked(options: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 def run_sample(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.jobs.work import Stopping, working
     from lightreasoner.problems import source_fingerprint
-    from lightreasoner.runs import add_to_run
+    from lightreasoner.runs import add_to_run, read_run
     from lightreasoner.sampling import sample
 
     # Somebody's slip at a terminal leaves no folder behind; in a job it belongs into the log that its page shows.
@@ -84,6 +84,9 @@ def run_sample(options: argparse.Namespace, settings: Settings) -> None:
 
         def finish() -> None:
             result = run["tally"].result(options.run_dir) | {"skipped": run["prompts"].skipped()}
+            before = read_run(options.run_dir).get("result")
+            if before and not run["tally"].fresh:  # all was there: looking at it is not what sampling took
+                result["seconds"] = before["seconds"]
             work.result(**result)
             add_to_run(options.run_dir, result=result)
             told.finished(result, options.run_dir)
