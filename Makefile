@@ -17,7 +17,7 @@ run: .venv/app
 
 test: .venv/dev
 	@scripts/find_chromium.sh
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest
 
 bench: .venv/app
 	$(BIN)/python -m benchmarks.trace
