@@ -39,7 +39,9 @@ def script(run_dir, tmp_path):
     def start(verb, *arguments, wait=False):
         env = os.environ | {"LIGHTREASONER_WORKSPACE": str(tmp_path)}
         command = [*SCRIPT, verb, "--run-dir", str(run_dir), *arguments]
-        child = subprocess.Popen(command, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        how = {"cwd": ROOT, "env": env, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+        # A suite that was started in a shell's background ignores SIGINT, and so would its children.
+        child = subprocess.Popen(command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL), **how)
         children.append(child)
         if wait:
             child.errors = child.communicate(timeout=60)[1]
