@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import peft
 import torch
 
 from lightreasoner.errors import UserError
@@ -44,6 +43,8 @@ def check_layers(there: dict[str, int], rank: int, target_modules: tuple[str, ..
 
 def add_lora(model: Any, rank: int, alpha: float, dropout: float, target_modules: tuple[str, ...], seed: int) -> Any:
     """The model with a fresh adapter, which is all that trains. Raises UserError for what the architecture lacks."""
+    import peft  # a second of imports, which a page that only shows things can do without
+
     check_layers(linear_names(model), rank, target_modules)
     config = peft.LoraConfig(
         r=rank,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import peft
-
 from lightreasoner.adapters import save_merged
 from lightreasoner.cards import adapter_card
 from lightreasoner.errors import UserError
@@ -28,6 +26,8 @@ def adapter_folder(run_dir: Path) -> Path:
 
 def merge_run(run_dir: Path, out: Path, settings: Settings) -> None:
     """Write base and adapter as one model folder. Raises UserError."""
+    import peft  # a second of imports
+
     adapter, record = adapter_folder(run_dir), read_run(run_dir)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already; name a new folder for the merged model.")

@@ -14,6 +14,7 @@ from playwright.sync_api import expect
 
 from lightreasoner.runs import add_to_run, begin_run
 from tests.browser import App, Inspect
+from tests.browser_models import save_related_pair
 from tests.test_browser_links import query
 from tests.test_browser_look import LOOKS, barriers, overflow
 from tests.tiny import save_tiny_adapter, tiny_model
@@ -44,8 +45,14 @@ def make_run(workspace: Path, pair: tuple[Path, Path], adapter: Path, run: str =
 
 
 @pytest.fixture(scope="session")
-def tuned(app: App, related_pair, adapter) -> str:
-    return make_run(app.workspace, related_pair, adapter)
+def lens_pair(tmp_path_factory) -> tuple[Path, Path]:
+    """A pair that no other file's tests have loaded."""
+    return save_related_pair(tmp_path_factory.mktemp("lens-pair"))
+
+
+@pytest.fixture(scope="session")
+def tuned(app: App, lens_pair, adapter) -> str:
+    return make_run(app.workspace, lens_pair, adapter)
 
 
 def metric(inspect: Inspect):
@@ -60,10 +67,10 @@ def choose_tuned(inspect: Inspect, ref: str) -> None:
     expect(inspect.page.get_by_role("radio", name="Tuned expert")).to_be_visible()
 
 
-def test_a_runs_link_fills_the_form_and_run_shows_what_moved(visit, tuned, related_pair):
+def test_a_runs_link_fills_the_form_and_run_shows_what_moved(visit, tuned, lens_pair):
     inspect = visit(f"?lens={tuned}")
-    expect(inspect.page.get_by_label("Expert, the stronger")).to_have_value(str(related_pair[0]))
-    expect(inspect.page.get_by_label("Amateur, the weaker")).to_have_value(str(related_pair[1]))
+    expect(inspect.page.get_by_label("Expert, the stronger")).to_have_value(str(lens_pair[0]))
+    expect(inspect.page.get_by_label("Amateur, the weaker")).to_have_value(str(lens_pair[1]))
     expect(inspect.page.get_by_label("Tuned expert (optional)")).to_have_value(
         re.compile("lightreasoner, 2,000 samples · .* · tunedtun")
     )
@@ -128,7 +135,7 @@ def test_one_sentence_says_what_training_did(visit, tuned):
     assert seen == {True, False}
 
 
-def test_a_run_without_a_tuned_expert_is_as_it_was(visit, tuned, related_pair):
+def test_a_run_without_a_tuned_expert_is_as_it_was(visit, tuned, lens_pair):
     inspect = visit(f"?lens={tuned}")
     expect(inspect.page.get_by_role("radio", name="Tuned expert")).to_be_visible()
     inspect.limit(12)
@@ -149,9 +156,9 @@ def test_a_run_without_a_tuned_expert_is_as_it_was(visit, tuned, related_pair):
     assert "lens" not in inspect.record()
 
 
-def test_a_finished_run_can_be_picked_and_may_write(visit, tuned, related_pair):
+def test_a_finished_run_can_be_picked_and_may_write(visit, tuned, lens_pair):
     inspect = visit()
-    inspect.use_models(*related_pair)
+    inspect.use_models(*lens_pair)
     inspect.page.get_by_label("Tuned expert (optional)").click()
     inspect.page.get_by_role("option", name="lightreasoner, 2,000 samples").click()
     inspect.page.get_by_role("radio", name="Tuned expert").check()
@@ -174,10 +181,8 @@ def test_a_finished_run_can_be_picked_and_may_write(visit, tuned, related_pair):
     expect(inspect.page.get_by_role("radio", name="Tuned expert")).to_be_hidden()
 
 
-def test_exports_and_the_link_hold_the_third_model_also_without_models(
-    own_app, visitors, related_pair, adapter, tmp_path
-):
-    run = make_run(own_app.workspace, related_pair, adapter)
+def test_exports_and_the_link_hold_the_third_model_also_without_models(own_app, visitors, lens_pair, adapter, tmp_path):
+    run = make_run(own_app.workspace, lens_pair, adapter)
     app = own_app.start("--no-preload")
     inspect = Inspect(visitors.context(app.url).new_page()).open(app.url + f"?lens={run}")
     inspect.score(TEXT)
@@ -208,7 +213,7 @@ def test_exports_and_the_link_hold_the_third_model_also_without_models(
     assert alone.download("png").path().read_bytes().startswith(b"\x89PNG")
 
 
-def test_mistakes_get_one_sentence(visit, tuned, related_pair, hostile_pair):
+def test_mistakes_get_one_sentence(visit, tuned, lens_pair, hostile_pair):
     unknown = visit("?lens=doesnotexist00000")
     expect(unknown.error).to_contain_text("not a run folder")
     expect(unknown.run_button).to_be_visible()
@@ -216,7 +221,7 @@ def test_mistakes_get_one_sentence(visit, tuned, related_pair, hostile_pair):
     expect(visit("?lens=datasetdatasetdataset").error).to_contain_text("not a fine-tuning")
 
     inspect = visit()
-    inspect.use_models(*related_pair)
+    inspect.use_models(*lens_pair)
     for ref, says in (
         ("/nowhere/at/all", "There is no folder /nowhere/at/all"),
         ("a b c", "names no model"),

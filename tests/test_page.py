@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import json
 import re
 import time
@@ -17,6 +18,7 @@ from lightreasoner.tracing import TraceRequest
 from tests.tiny import save_tiny
 from ui.calls import viewer_calls
 from ui.links import linked_number
+from ui.page import build
 from ui.pair_card import count, pair_card
 from ui.problem_form import OWN_TEXT, known_answer, open_file, own_text
 from ui.studio import Studio, branch_request, replay, stream
@@ -183,3 +185,11 @@ def test_an_upload_says_which_columns_it_took(studio, tmp_path):
     problems, _, picked, question, note = open_file(studio.settings, str(file))
     assert len(problems) == 1 and picked.answer == "10" and question == "How much is 5 + 5?"
     assert re.search("1 problem.*question.*1 row was left out, line 2", note) and known_answer(picked) in note
+
+
+def test_only_what_streams_stands_in_the_queue(studio):
+    """Gradio's client loses a queued event that it sends while the server closes the page's stream, which it does as
+    soon as the last queued event is answered: a link to a dataset that is not there was then met with silence."""
+    queued = [event for event in build(studio).fns.values() if event.fn and event.queue]
+    assert {event.api_name for event in queued} == {"trace", "branch", "estimate_dataset", "estimate_finetune"}
+    assert all(inspect.isgeneratorfunction(event.fn) for event in queued)

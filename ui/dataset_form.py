@@ -12,7 +12,8 @@ from lightreasoner.errors import UserError
 from lightreasoner.problems import SOURCES, load_file
 from lightreasoner.settings import Settings
 from lightreasoner.trajectories import BETA_FLOOR
-from ui.pair_form import PRIVATE, PairForm, pair_form
+from ui.events import PRIVATE
+from ui.pair_form import PairForm, pair_form
 from ui.preflight_card import preflight_card, wire_preflight
 from ui.problem_form import OWN_FILE, escape
 from ui.sample_request import read_form

@@ -18,7 +18,7 @@ from ui.dataset_explorer import DatasetExplorer
 from ui.dataset_form import dataset_form
 from ui.datasets import Datasets
 from ui.estimate import estimate
-from ui.pair_form import PRIVATE, QUIET
+from ui.events import AT_ONCE, PRIVATE, QUIET
 from ui.sample_request import kept_problems, read_form
 from ui.studio import Studio
 
@@ -56,8 +56,10 @@ def build_datasets(studio: Studio) -> None:
     measuring = probe.click(
         measure, form.fields, form.estimate, api_name="estimate_dataset", concurrency_limit=places, **QUIET
     )
-    build.click(start, form.fields, [explorer, notice], api_name="build_dataset", cancels=[measuring], **QUIET)
-    imported.upload(take_in, imported, [explorer, notice], api_name="import_dataset", show_progress_on=[imported])
+    build.click(start, form.fields, [explorer, notice], api_name="build_dataset", cancels=[measuring], **AT_ONCE)
+    imported.upload(
+        take_in, imported, [explorer, notice], api_name="import_dataset", queue=False, show_progress_on=[imported]
+    )
     form.pair.preset.change(lambda: "", None, notice, **PRIVATE)
 
 

@@ -16,8 +16,8 @@ from lightreasoner.tuned_runs import tuned_run, tuned_runs
 from ui.dataset_form import what_is_there
 from ui.evaluate_request import base_of, read_form
 from ui.evaluations import canonical, short
+from ui.events import PRIVATE
 from ui.pair_card import OTHER
-from ui.pair_form import PRIVATE
 from ui.problem_form import OWN_FILE
 from ui.studio import Studio
 

@@ -12,8 +12,7 @@ from ui.evaluate_form import base_or_none, evaluate_form, offered, prefilled
 from ui.evaluate_request import read_form
 from ui.evaluate_view import EvaluateView
 from ui.evaluations import Evaluations
-from ui.inspect_tab import said_by
-from ui.pair_form import PRIVATE, QUIET
+from ui.events import AT_ONCE, PRIVATE, said_by
 from ui.sample_request import kept_problems
 from ui.studio import Studio
 
@@ -39,7 +38,7 @@ def build_evaluate(studio: Studio) -> None:
     def renew(model, own, ticked) -> gr.CheckboxGroup:
         return gr.CheckboxGroup(**offered(studio.settings, base_or_none(model, own), ticked))
 
-    go.click(start, form.fields, [view, notice], api_name="evaluate", **QUIET)
+    go.click(start, form.fields, [view, notice], api_name="evaluate", **AT_ONCE)
     view.prefill(fill, None, [*form.filled, notice], **PRIVATE)
     view.tuned(renew, form.filled, form.adapters, **PRIVATE)
     form.model.input(lambda: "", None, notice, **PRIVATE)

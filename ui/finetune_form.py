@@ -14,6 +14,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.finetune_config import METHODS
 from lightreasoner.selectors import SELECTORS
 from ui.datasets import Dataset, Datasets
+from ui.events import PRIVATE
 from ui.finetune_request import (
     CONFIG,
     LABELS,
@@ -27,13 +28,12 @@ from ui.finetune_request import (
     source_of_defaults,
 )
 from ui.finetune_runs import TITLES
-from ui.pair_form import PRIVATE
 from ui.problem_form import escape
 from ui.run_list import ago
 
 FIRST = ("max_steps", "samples_per_update", "learning_rate")
 LORA = ("target_modules", "rank", "lora_alpha", "dropout")
-IN_STEP = {"show_progress": "hidden", "api_visibility": "private", "trigger_mode": "always_last"}
+IN_STEP = PRIVATE | {"trigger_mode": "always_last"}
 
 
 @dataclass(frozen=True)
@@ -190,16 +190,16 @@ def finetune_form(datasets: Datasets) -> FinetuneForm:
     rest = [alpha, beta, selector, expert, *(parts[name] for name in CONFIG)]
     form = FinetuneForm(dataset, method, rest, gr.State(usual), notice, estimate, start)
 
-    def spelled(*fields) -> tuple[str, str, str]:
+    def spelled(*fields) -> tuple[str, str]:
         if not fields[0]:
-            return "", "", ""
+            return "", ""
         try:
             asked = read_form(datasets, *fields)
             words = asked.argv(str(asked.dataset.folder))
             line = shlex.join(["python", "-m", "lightreasoner", *words, "--run-dir", "my-run"])
-            return escape(amount(datasets, asked).sentence()), line, ""
+            return escape(amount(datasets, asked).sentence()), line
         except UserError as error:
-            return f"**{escape(str(error))}**", "", ""
+            return f"**{escape(str(error))}**", ""
 
     def adopt(dataset_id, known, *values) -> tuple:
         """The settings that still are as they were set go along with the dataset; what a person changed stays."""
@@ -234,6 +234,7 @@ def finetune_form(datasets: Datasets) -> FinetuneForm:
     expert.change(fit, asked_for, [layers, rank], **IN_STEP)
     layers.input(fit, asked_for, [layers, rank], **IN_STEP)
     method.change(shown, method, [says, alpha, beta, selector], **IN_STEP)
-    told = [comes_to, command, notice]
-    gr.on([part.change for part in form.fields], spelled, form.fields, told, concurrency_limit=4, **IN_STEP)
+    gr.on([part.change for part in form.fields], spelled, form.fields, [comes_to, command], **IN_STEP)
+    # only what a person changes answers a notice: the form also changes by itself, right after one has appeared
+    gr.on([part.input for part in form.fields], None, None, notice, js="() => ''", **PRIVATE)
     return form

@@ -11,14 +11,13 @@ from lightreasoner.files import new_id
 from lightreasoner.runs import run_folder
 from ui.datasets import Datasets
 from ui.datasets_tab import answered, notice_html
+from ui.events import AT_ONCE, PRIVATE, QUIET, said_by
 from ui.finetune_calls import finetune_calls
 from ui.finetune_estimate import estimate_run
 from ui.finetune_form import dataset_choices, finetune_form
 from ui.finetune_request import checked_start, read_form
 from ui.finetune_runs import Tunings
 from ui.finetune_view import FinetuneView
-from ui.inspect_tab import said_by
-from ui.pair_form import PRIVATE, QUIET
 from ui.studio import Studio
 
 
@@ -50,7 +49,7 @@ def build_finetune(studio: Studio) -> None:
     estimating = form.estimate.click(
         measure, form.fields, form.notice, api_name="estimate_finetune", concurrency_limit=places, **QUIET
     )
-    form.start.click(start, form.fields, [view, form.notice], api_name="finetune", cancels=[estimating], **QUIET)
+    form.start.click(start, form.fields, [view, form.notice], api_name="finetune", cancels=[estimating], **AT_ONCE)
     view.renew(renew, form.dataset, [side, form.dataset, form.notice], **PRIVATE)
 
 
@@ -67,7 +66,7 @@ def renewed(datasets: Datasets, current: object, wanted: object) -> tuple:
     else what was chosen, else the newest."""
     choices = dataset_choices(datasets)
     ids = [id for _, id in choices]
-    notice = gr.skip()
+    notice = "" if wanted else gr.skip()
     if wanted and wanted not in ids:
         try:
             datasets.find(wanted)

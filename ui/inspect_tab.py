@@ -12,9 +12,10 @@ from lightreasoner.problems import Problem
 from lightreasoner.settings import Settings
 from lightreasoner.tracing import TraceRequest, number
 from ui.calls import viewer_calls
+from ui.events import PRIVATE, QUIET, said_by
 from ui.links import GENERATE, SCORE, open_lens, open_link
 from ui.pair_card import pair_card
-from ui.pair_form import PRIVATE, QUIET, PairForm, pair_form, pair_refs
+from ui.pair_form import PairForm, pair_form, pair_refs
 from ui.preflight_card import preflight_card, wire_preflight
 from ui.problem_form import ProblemForm, problem_form
 from ui.studio import Studio, branch_request, failure, replay, stream
@@ -140,10 +141,5 @@ def wire_runs(
     inputs = [*pair.fields, problem.question, *response.fields, *lens.fields, problem.picked]
     running = run.click(start, inputs, viewer, api_name="trace", **places, **QUIET)
     running.then(lambda *refs: pair_card(studio, *refs), pair.fields, pair.card, **PRIVATE)
-    viewer.branch(branch, None, viewer, **places, **PRIVATE)
+    viewer.branch(branch, None, viewer, api_visibility="private", **places, **QUIET)
     viewer.open(reopen, None, viewer, **PRIVATE)
-
-
-def said_by(event: gr.EventData) -> dict:
-    """What the script sent along with an event. Anybody may send anything, over HTTP."""
-    return event._data if isinstance(event._data, dict) else {}

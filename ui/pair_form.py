@@ -8,11 +8,9 @@ import gradio as gr
 
 from lightreasoner.errors import UserError
 from lightreasoner.pairs import presets
+from ui.events import PRIVATE
 from ui.pair_card import OTHER, pair_card
 from ui.studio import Studio
-
-QUIET = {"show_progress": "hidden"}
-PRIVATE = QUIET | {"api_visibility": "private"}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from lightreasoner.jobs.view import job_view
 from lightreasoner.runs import read_run, run_folder
 from lightreasoner.tracing import number
 from ui.calls import answering
-from ui.pair_form import PRIVATE, QUIET, PairForm
+from ui.events import AT_ONCE, PRIVATE
+from ui.pair_form import PairForm
 from ui.sample_request import MOST_PROBLEMS, checked_pair, checked_problems, kept_problems, pair_title, pair_words
 from ui.studio import Studio
 from ui.viewer import script
@@ -66,7 +67,7 @@ def wire_preflight(studio: Studio, card: PreflightCard, pair: PairForm, fields: 
         except UserError as error:
             return json.dumps({"error": str(error)})
 
-    card.button.click(start, [*pair.fields, *fields], card.verdict, api_name=False, **QUIET)
+    card.button.click(start, [*pair.fields, *fields], card.verdict, api_name=False, **AT_ONCE)
     for part in pair.fields:
         part.change(lambda: "", None, card.verdict, **PRIVATE)
 

@@ -12,6 +12,7 @@ import gradio as gr
 from lightreasoner.errors import UserError
 from lightreasoner.problems import SOURCES, Problem, ProblemSet, load_file, load_problems
 from lightreasoner.settings import Settings
+from ui.events import PRIVATE
 
 OWN_FILE = "file"
 OWN_TEXT = "A text of your own: no known answer."
@@ -53,14 +54,13 @@ def problem_form(settings: Settings) -> ProblemForm:
     note = gr.Markdown(known_answer(first[0]), elem_classes="lr-answer", elem_id="lr-answer")
     problems, picked = gr.State(first), gr.State(first[0])
 
-    private = {"show_progress": "hidden", "api_visibility": "private"}
-    waiting = {"show_progress": "minimal", "show_progress_on": note, "api_visibility": "private"}
+    waiting = PRIVATE | {"show_progress": "minimal", "show_progress_on": note}
     shown = [problems, pick, picked, question, note]
     source.change(choose_source, source, [upload, *shown], **waiting)
     upload.upload(lambda path: open_file(settings, path), upload, shown, **waiting)
-    pick.input(choose_problem, [problems, pick], [picked, question, note], **private)
-    question.change(own_text, [question, picked, note], note, **private)
-    another.click(another_problem, problems, [pick, picked, question, note], **private)
+    pick.input(choose_problem, [problems, pick], [picked, question, note], **PRIVATE)
+    question.change(own_text, [question, picked, note], note, **PRIVATE)
+    another.click(another_problem, problems, [pick, picked, question, note], **PRIVATE)
     return ProblemForm(question, picked, source, upload)
 
 

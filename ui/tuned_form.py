@@ -11,8 +11,9 @@ from lightreasoner.lens import EXPERT, TUNED, tuned_ref
 from lightreasoner.pairs import presets
 from lightreasoner.references import parse_ref
 from lightreasoner.tuned_runs import amateur_of, tuned_run, tuned_runs
+from ui.events import PRIVATE
 from ui.pair_card import OTHER
-from ui.pair_form import PRIVATE, PairForm, pair_refs
+from ui.pair_form import PairForm, pair_refs
 from ui.studio import Studio
 
 NOBODY = ""  # picked to have no tuned expert again
