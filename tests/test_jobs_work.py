@@ -261,7 +261,8 @@ def test_a_person_goes_first_at_a_safe_point(run_dir, settings):
     def person():
         with accelerator.hold("inspector", interactive=True):
             has.set()
-            until(lambda: any(e["holder"] for e in events(run_dir, "waiting")))
+            # the lock is taken a moment before the name is written: the first event may say "another process"
+            until(lambda: any((e["holder"] or {}).get("who") == "inspector" for e in events(run_dir, "waiting")))
 
     thread = threading.Thread(target=person, daemon=True)
     with working(run_dir, "sample", settings) as work:

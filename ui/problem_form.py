@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,8 +132,7 @@ def escape(text: str) -> str:
 
 
 def warn(error: UserError) -> str:
-    gr.Warning(html.escape(str(error)), duration=10)  # it takes HTML
-    return escape(str(error))
+    return f"**{escape(str(error))}**"
 
 
 def choose_problem(problems: list[Problem], index: int) -> tuple:
