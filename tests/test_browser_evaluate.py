@@ -10,7 +10,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser import Inspect, Visitors
-from tests.test_browser_jobs import JobsApp, query
+from tests.browser_jobs import JobsApp, serving
+from tests.test_browser_jobs import query
 from tests.test_browser_look import LOOKS, barriers
 from tests.tiny_dataset import make_dataset
 from tests.tiny_evaluation import make_base, make_evaluation, make_tuned, write_events
@@ -40,13 +41,8 @@ class Bench:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobsApp]:
     """Its workspace is empty until somebody asks for `bench`."""
-    app = JobsApp(tmp_path_factory.mktemp("evaluate"))
-    app.start("--no-preload")
-    yield app
-    app.stop()
-    for job in app.jobs().store.jobs(active=True):
-        app.jobs().backends["local"].kill(job)
-    assert not app.tracebacks()
+    with serving(JobsApp(tmp_path_factory.mktemp("evaluate"))) as app:
+        yield app
 
 
 @pytest.fixture(scope="module")

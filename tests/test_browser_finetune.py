@@ -12,11 +12,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from lightreasoner.files import new_id
-from lightreasoner.jobs.local import LocalBackend
-from lightreasoner.jobs.scheduler import Scheduler
-from lightreasoner.jobs.store import JobStore
 from lightreasoner.settings import Settings
-from tests.browser import App, Inspect, Visitors
+from tests.browser import Inspect, Visitors
+from tests.browser_jobs import JobsApp, serving
 from tests.test_browser_look import LOOKS, barriers
 from tests.tiny_dataset import make_dataset
 from tests.tiny_tuning import make_run
@@ -25,7 +23,7 @@ pytestmark = pytest.mark.browser
 HOSTILE = '<img src=x onerror="window.__pwned=1"> {{constructor}} ${window.__pwned=1}'
 
 
-class TuningApp(App):
+class TuningApp(JobsApp):
     """A server with a dataset of random logits, whose expert is tiny, and some runs that have ended."""
 
     def seed(self) -> TuningApp:
@@ -34,25 +32,16 @@ class TuningApp(App):
         make_dataset(self.runs / self.dataset, problems=12, per_shard=4, tokens=True)
         return self
 
-    def past(self, **config) -> str:
+    def tuned(self, **config) -> str:
         run_id = new_id()
         make_run(self.runs / run_id, self.runs / self.dataset, **config)
         return run_id
 
-    def jobs(self) -> Scheduler:
-        settings = Settings(workspace=self.workspace, device="cpu")
-        return Scheduler(JobStore(settings.jobs / "jobs.sqlite"), {"local": LocalBackend()}, settings)
-
 
 @pytest.fixture(scope="module")
 def tuning_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TuningApp]:
-    app = TuningApp(tmp_path_factory.mktemp("tuning")).seed()
-    app.start("--no-preload")
-    yield app
-    app.stop()
-    for job in app.jobs().store.jobs(active=True):
-        LocalBackend().kill(job)
-    assert not app.tracebacks()
+    with serving(TuningApp(tmp_path_factory.mktemp("tuning")).seed()) as app:
+        yield app
 
 
 class Tuning:
@@ -178,9 +167,9 @@ def test_runs_read_well_for_everybody(tuning_app, tuning, look):
     about = {"expert": HOSTILE, "dataset": {"problems": HOSTILE}}
     card = f"---\nbase_model: x\n---\n# {HOSTILE}\n\n{HOSTILE}\n\n| | |\n|---|---|\n| {HOSTILE} | {HOSTILE} |\n"
     ids = [
-        tuning_app.past(updates=30, rank=4, about=about, card=card),
-        tuning_app.past(updates=60, method="no-contrast", learning_rate=0.001),
-        tuning_app.past(updates=20, state="failed"),
+        tuning_app.tuned(updates=30, rank=4, about=about, card=card),
+        tuning_app.tuned(updates=60, method="no-contrast", learning_rate=0.001),
+        tuning_app.tuned(updates=20, state="failed"),
     ]
     tab = tuning(f"&run={ids[0]}&compare={','.join(ids)}", **LOOKS[look])
     page = tab.page
@@ -205,7 +194,7 @@ def test_runs_read_well_for_everybody(tuning_app, tuning, look):
 
 
 def test_by_keyboard_and_by_address(tuning_app, tuning):
-    ids = [tuning_app.past(updates=40), tuning_app.past(updates=40, rank=2)]
+    ids = [tuning_app.tuned(updates=40), tuning_app.tuned(updates=40, rank=2)]
     tab = tuning(f"&run={ids[0]}")
     page = tab.page
     # arrows read the curves: all of them at the same update

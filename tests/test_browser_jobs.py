@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from lightreasoner.files import new_id
-from lightreasoner.jobs.local import LocalBackend
-from lightreasoner.jobs.scheduler import Scheduler
-from lightreasoner.jobs.store import Job, JobStore
-from lightreasoner.settings import Settings
-from tests.browser import App, Inspect, Visitors
+from lightreasoner.jobs.store import Job
+from tests.browser import Inspect, Visitors
+from tests.browser_jobs import JobsApp, serving
 from tests.test_browser_look import LOOKS, PHONE, barriers
 
 pytestmark = pytest.mark.browser
@@ -23,35 +19,10 @@ LONG = ["--problems", "bundled-train", "--samples-per-problem", "50", "--tempera
 HOSTILE = '<img src=x onerror="window.__pwned=1"> {{constructor}} ${window.__pwned=1}'
 
 
-class JobsApp(App):
-    """A server whose queue the tests fill as a command line would: through the store."""
-
-    def jobs(self) -> Scheduler:
-        settings = Settings(workspace=self.workspace, device="cpu")
-        return Scheduler(JobStore(settings.jobs / "jobs.sqlite"), {"local": LocalBackend()}, settings)
-
-    def submit(self, title: str, *argv: str) -> Job:
-        jobs = self.jobs()
-        return jobs.submit("sample", argv, title, jobs.settings.runs / new_id())
-
-    def past(self, title: str, state: str, message: str = "") -> Job:
-        """A job that has ended, as its row tells; nothing was ever run."""
-        jobs = self.jobs()
-        job = jobs.store.add(Job(new_id(), "sample", title, ("sample",), jobs.settings.runs / new_id()), 1000)
-        now = time.time()
-        jobs.store.change(job.id, ("queued",), state=state, message=message, started=now - 5, ended=now, attempt=1)
-        return job
-
-
 @pytest.fixture(scope="module")
 def jobs_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobsApp]:
-    app = JobsApp(tmp_path_factory.mktemp("jobs"))
-    app.start("--no-preload")
-    yield app
-    app.stop()
-    for job in app.jobs().store.jobs(active=True):
-        LocalBackend().kill(job)
-    assert not app.tracebacks()
+    with serving(JobsApp(tmp_path_factory.mktemp("jobs"))) as app:
+        yield app
 
 
 class Board:

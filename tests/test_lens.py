@@ -23,7 +23,7 @@ from lightreasoner.prompts import prompt_ids
 from lightreasoner.settings import Settings
 from lightreasoner.traces import MEASURES, Trace, describe_pair, load_record, reweigh, save_trace, trace_csv, trace_json
 from lightreasoner.tracing import EndEvent, StepsEvent, TraceRequest, trace
-from tests.tiny import logits_of, save_tiny, save_tiny_adapter, tiny_model, tiny_tokenizer
+from tests.tiny import Broken, logits_of, save_tiny, save_tiny_adapter, tiny_model, tiny_tokenizer
 
 QUESTION = "Tom has 3 apples and buys 4. How many?"
 
@@ -308,16 +308,6 @@ def test_too_few_rows_are_refused_in_a_sentence(pair):
 
 
 def test_a_tuned_model_that_puts_out_nan_is_named_not_drawn(pair, lens, settings):
-    class Broken(torch.nn.Module):
-        def __init__(self, model):
-            super().__init__()
-            self.model, self.config = model, model.config
-
-        def forward(self, **kwargs):
-            output = self.model(**kwargs)
-            output.logits[:] = float("nan")
-            return output
-
     broken = Lens(replace(lens.tuned, model=Broken(lens.tuned.model)))
     with pytest.raises(UserError, match=r"step 0.*not a distribution"):
         run(pair, settings, broken)

@@ -25,7 +25,8 @@ def test_the_same_run_goes_on_with_what_it_first_found(tmp_path):
 
 def test_values_are_compared_as_json_keeps_them(tmp_path):
     begin_run(tmp_path, "dataset", {"folder": tmp_path, "sizes": (1, 2)}, {})
-    begin_run(tmp_path, "dataset", {"folder": tmp_path, "sizes": (1, 2)}, {})
+    begin_run(tmp_path, "dataset", {"folder": tmp_path, "sizes": (1, 2)}, {})  # a path and a tuple are no difference
+    assert read_run(tmp_path)["config"] == {"folder": str(tmp_path), "sizes": [1, 2]}
 
 
 def test_every_difference_is_named_with_both_values(tmp_path):

@@ -15,7 +15,7 @@ from lightreasoner.pairs import load_pair
 from lightreasoner.prompts import prompt_ids
 from lightreasoner.settings import Settings
 from lightreasoner.tracing import EndEvent, PromptEvent, StepsEvent, TraceRequest, trace
-from tests.tiny import save_tiny
+from tests.tiny import Broken, save_tiny
 
 QUESTION = "Tom has 3 apples and buys 4. How many?"
 
@@ -209,16 +209,3 @@ def test_a_model_that_puts_out_nan_is_named_not_drawn(pair, settings):
     broken = replace(pair, expert=replace(pair.expert, model=Broken(pair.expert.model)))
     with pytest.raises(UserError, match=r"step 0.*not a distribution"):
         list(trace(broken, TraceRequest(QUESTION), settings))
-
-
-class Broken(torch.nn.Module):
-    """A model whose logits are NaN."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model, self.config = model, model.config
-
-    def forward(self, **kwargs):
-        output = self.model(**kwargs)
-        output.logits[:] = float("nan")
-        return output

@@ -148,3 +148,16 @@ def logits_of(model: Any) -> torch.Tensor:
     """The logits (1, 5, rows) on IDS, in float32."""
     with torch.inference_mode():
         return model(input_ids=IDS).logits.float()
+
+
+class Broken(torch.nn.Module):
+    """A model whose logits are NaN."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.config = model, model.config
+
+    def forward(self, **kwargs):
+        output = self.model(**kwargs)
+        output.logits[:] = float("nan")
+        return output

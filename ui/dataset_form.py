@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.problems import SOURCES, load_file
 from lightreasoner.settings import Settings
 from lightreasoner.trajectories import BETA_FLOOR
+from ui.command_line import command_line, spelled_out
 from ui.events import PRIVATE
 from ui.pair_form import PairForm, pair_form
 from ui.preflight_card import preflight_card, wire_preflight
@@ -70,16 +70,7 @@ def dataset_form(studio: Studio) -> DatasetForm:
             label="Keep details of every step",
             info=f"else of those above {BETA_FLOOR} nats. The all-steps and random controls need it; takes more disk",
         )
-    with gr.Accordion("The same on the command line", open=False):
-        command = gr.Textbox(
-            show_label=False,
-            container=False,
-            lines=3,
-            max_lines=6,
-            interactive=False,
-            buttons=["copy"],
-            elem_id="lr-ds-command",
-        )
+    command = command_line("lr-ds-command")
     estimate = gr.HTML("", elem_id="lr-ds-estimate")
     form = DatasetForm(pair, [source, upload, limit, tokens, temperature, samples, seed, batch, every], estimate)
     wire_preflight(studio, card, pair, [source, upload, tokens, limit])
@@ -90,7 +81,7 @@ def dataset_form(studio: Studio) -> DatasetForm:
         except UserError as error:
             return str(error), ""
         words = asked.argv(asked.problems if asked.problems in SOURCES else asked.named)
-        return shlex.join(["python", "-m", "lightreasoner", *words, "--run-dir", "my-dataset"]), ""
+        return spelled_out(words, "my-dataset"), ""
 
     source.change(lambda s: gr.File(visible=s == OWN_FILE), source, upload, **PRIVATE)
     for part in (source, upload):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 
 import gradio as gr
@@ -13,6 +12,7 @@ from lightreasoner.problems import SOURCES
 from lightreasoner.references import BUNDLED
 from lightreasoner.settings import Settings
 from lightreasoner.tuned_runs import tuned_run, tuned_runs
+from ui.command_line import command_line, spelled_out
 from ui.dataset_form import what_is_there
 from ui.evaluate_request import base_of, read_form
 from ui.evaluations import canonical, short
@@ -116,16 +116,7 @@ def evaluate_form(studio: Studio) -> EvaluateForm:
         tokens = gr.Number(SMALL, label="Response tokens, at most", info="a longer one is cut off", precision=0)
         batch = gr.Number(0, label="Problems at once", info="0: as many as fit into memory", precision=0)
         with_base = gr.Checkbox(True, label="Evaluate the base model, too", info="so that there is a before")
-    with gr.Accordion("The same on the command line", open=False):
-        command = gr.Textbox(
-            show_label=False,
-            container=False,
-            lines=3,
-            max_lines=6,
-            interactive=False,
-            buttons=["copy"],
-            elem_id="lr-ev-command",
-        )
+    command = command_line("lr-ev-command")
     fields = [model, own, adapters, folder, source, upload, limit, tokens, with_base, batch]
 
     def spelled(*values) -> str:
@@ -134,7 +125,7 @@ def evaluate_form(studio: Studio) -> EvaluateForm:
         except UserError as error:
             return str(error)
         words = asked.argv(asked.problems if asked.problems in SOURCES else asked.named)
-        return shlex.join(["python", "-m", "lightreasoner", *words, "--run-dir", "my-evaluation"])
+        return spelled_out(words, "my-evaluation")
 
     def chosen(ref, typed, ticked, most) -> tuple:
         usual = SMALL if ref in BUNDLED else USUAL

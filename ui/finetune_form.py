@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,7 @@ from lightreasoner.architecture import linear_layers
 from lightreasoner.errors import UserError
 from lightreasoner.finetune_config import METHODS
 from lightreasoner.selectors import SELECTORS
+from ui.command_line import command_line, spelled_out
 from ui.datasets import Dataset, Datasets
 from ui.events import PRIVATE
 from ui.finetune_request import (
@@ -173,16 +173,7 @@ def finetune_form(datasets: Datasets) -> FinetuneForm:
         )
         parts |= in_rows([name for name in CONFIG if name not in parts], usual)
     comes_to = gr.Markdown("", elem_classes="lr-answer", elem_id="lr-ft-amount")
-    with gr.Accordion("The same on the command line", open=False):
-        command = gr.Textbox(
-            show_label=False,
-            container=False,
-            lines=3,
-            max_lines=6,
-            interactive=False,
-            buttons=["copy"],
-            elem_id="lr-ft-command",
-        )
+    command = command_line("lr-ft-command")
     estimate = gr.Button("Estimate time and memory", size="sm", elem_id="lr-ft-estimate")
     with gr.Column(elem_id="lr-ft-go"):
         notice = gr.HTML("", elem_id="lr-ft-notice")
@@ -196,7 +187,7 @@ def finetune_form(datasets: Datasets) -> FinetuneForm:
         try:
             asked = read_form(datasets, *fields)
             words = asked.argv(str(asked.dataset.folder))
-            line = shlex.join(["python", "-m", "lightreasoner", *words, "--run-dir", "my-run"])
+            line = spelled_out(words, "my-run")
             return escape(amount(datasets, asked).sentence()), line
         except UserError as error:
             return f"**{escape(str(error))}**", ""
