@@ -6,21 +6,25 @@ row. The released code read a pad there; here the true last position is gathered
 loss, which is checked. Both do forward, backward and AdamW steps on the same LoRA adapter; speed is measured by turns
 in one process, memory in a process of its own for each side.
 
-python -m benchmarks.finetuning                  the bundled expert, 128 new tokens, 11 and 20 selected steps
-python -m benchmarks.finetuning --shape qwen     Qwen2.5-Math-1.5B's shape with random weights, for a GPU
+python -m benchmarks.finetuning                              SmolLM2-135M's shape, random weights
+python -m benchmarks.finetuning --shape bundled              the bundled expert
+python -m benchmarks.finetuning --shape qwen2.5-math-1.5b    for a GPU
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
+import random
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from torch.profiler import ProfilerActivity, profile
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from lightreasoner.adapters import add_lora
 from lightreasoner.devices import choose_device
@@ -29,24 +33,57 @@ from lightreasoner.loading import load_model
 from lightreasoner.objective import Lesson, Target, collate, step_logits, step_losses
 from lightreasoner.settings import from_environment
 
-PROMPT, RESPONSE, SUPPORT = 60, 128, 3
+RESPONSE, SUPPORT = 128, 3
+#: Tokens of a prompt, template included: the mean of the bundled problems, and of GSM8K in SmolLM2's tokens.
+BUNDLED_PROMPT, PROMPT = 68, 82
 PER_UPDATE, MICRO = 16, 8  # samples; of the other side's rows, so many are forwarded at once
+#: Random weights in these shapes: (tokens, model type, configuration).
+SHAPES = {
+    "smollm2-135m": (
+        49_152,
+        "llama",
+        {
+            "vocab_size": 49_152,
+            "hidden_size": 576,
+            "intermediate_size": 1536,
+            "num_hidden_layers": 30,
+            "num_attention_heads": 9,
+            "num_key_value_heads": 3,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "qwen2.5-math-1.5b": (
+        151_665,
+        "qwen2",
+        {
+            "vocab_size": 151_936,
+            "hidden_size": 1536,
+            "intermediate_size": 8960,
+            "num_hidden_layers": 28,
+            "num_attention_heads": 12,
+            "num_key_value_heads": 2,
+            "tie_word_embeddings": True,
+        },
+    ),
+}
 FLOORS = {11: 10, 20: 18}  # times the samples per second
 MEMORY_FLOOR = 0.55
+PACKED_UPDATES = 12  # a round; the other side does one of them
 
 
-def lessons(selected: int, trajectories: int, vocabulary: int) -> list[Lesson]:
+def lessons(selected: int, trajectories: int, shape: str, vocabulary: int) -> list[Lesson]:
     """Random trajectories with so many selected steps each, anywhere in the response."""
     generator = torch.Generator().manual_seed(0)
+    prompt = BUNDLED_PROMPT if shape == "bundled" else PROMPT
     made = []
     for _ in range(trajectories):
-        ids = torch.randint(3, vocabulary, (PROMPT + RESPONSE,), generator=generator).tolist()
+        ids = torch.randint(3, vocabulary, (prompt + RESPONSE,), generator=generator).tolist()
         steps = torch.randperm(RESPONSE, generator=generator)[:selected].sort().values.tolist()
         targets = []
         for step in steps:
             weights = torch.softmax(torch.randn(SUPPORT, generator=generator), -1).tolist()
             targets.append(Target(step, torch.randperm(vocabulary, generator=generator)[:SUPPORT].tolist(), weights))
-        made.append(Lesson(ids, PROMPT, tuple(targets)))
+        made.append(Lesson(ids, prompt, tuple(targets)))
     return made
 
 
@@ -57,19 +94,10 @@ def model_for(shape: str):
         loaded = load_model("lightreasoner-expert-4m", settings)
         model, vocabulary, device = loaded.model, len(loaded.tokenizer), loaded.device
     else:
-        device, vocabulary = choose_device(settings), 151_665
-        config = Qwen2Config(
-            vocab_size=151_936,
-            hidden_size=1536,
-            intermediate_size=8960,
-            num_hidden_layers=28,
-            num_attention_heads=12,
-            num_key_value_heads=2,
-            tie_word_embeddings=True,
-            dtype="bfloat16",
-        )
+        device, (vocabulary, kind, config) = choose_device(settings), SHAPES[shape]
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         with torch.device(device):
-            model = Qwen2ForCausalLM(config).to(torch.bfloat16)
+            model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **config), dtype=dtype)
         model.requires_grad_(False)
     return add_lora(model, 8, 16, 0.0, ("q_proj", "v_proj"), 0).to(device), vocabulary, device
 
@@ -85,6 +113,7 @@ def packed(model, update: list[Lesson], vocabulary: int, device) -> float:
 def one_by_one(model, update: list[Lesson], vocabulary: int, device) -> float:
     """The released procedure: one prefix a row."""
     rows = [(lesson.ids[: lesson.prompt_length + t.step], t) for lesson in update for t in lesson.targets]
+    random.Random(0).shuffle(rows)  # its loader draws samples, not trajectories
     total = 0.0
     for start in range(0, len(rows), MICRO):
         part = rows[start : start + MICRO]
@@ -125,24 +154,28 @@ def run(side: str, model, updates: Updates, which: range, vocabulary: int, devic
 def peak(side: str, shape: str, selected: int) -> None:
     """In a process of its own: print the bytes that one side's updates take beyond the loaded model."""
     model, vocabulary, device = model_for(shape)
-    updates = Updates(lessons(selected, 20, vocabulary), 4, PER_UPDATE, 64, 0)
+    updates = Updates(lessons(selected, 20, shape, vocabulary), 2, PER_UPDATE, 64, 0)
     SIDES[side](
         model, [Lesson(lesson.ids[:9], 8, (Target(0, (1,), (1.0,)),)) for lesson in updates[0]], vocabulary, device
     )
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        run(side, model, updates, range(4), vocabulary, device)
+        run(side, model, updates, range(2), vocabulary, device)
         print(torch.cuda.max_memory_allocated() - before)
         return
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    run(side, model, updates, range(4), vocabulary, device)
-    print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        run(side, model, updates, range(2), vocabulary, device)
+    with tempfile.TemporaryDirectory() as folder:
+        profiled.export_chrome_trace(f"{folder}/trace.json")
+        trace = json.loads(Path(folder, "trace.json").read_text(encoding="utf-8"))
+    held = [event["args"]["Total Allocated"] for event in trace["traceEvents"] if event["name"] == "[memory]"]
+    print(max(held) - held[0])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shape", choices=("bundled", "qwen"), default="bundled")
+    parser.add_argument("--shape", choices=("bundled", *SHAPES), default="smollm2-135m")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peak", nargs=2, metavar=("SIDE", "SELECTED"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -152,23 +185,26 @@ def main() -> None:
     print(f"{options.shape} on {torch.cuda.get_device_name() if device.type == 'cuda' else device}")
     failed = []
     for selected, floor in FLOORS.items():
-        updates = Updates(lessons(selected, 60, vocabulary), 40, PER_UPDATE, 64, 0)
+        updates = Updates(lessons(selected, 30, options.shape, vocabulary), PACKED_UPDATES, PER_UPDATE, 64, 0)
         for side in SIDES:
             run(side, model, updates, range(1), vocabulary, device)  # warm up
         rates, losses = {side: [] for side in SIDES}, {}
         for turn in range(options.rounds):
-            for side, some in (("packed", range(40)), ("one_by_one", range(3 * turn, 3 * turn + 3))):
+            for side, some in (("packed", range(PACKED_UPDATES)), ("one_by_one", range(turn, turn + 1))):
                 seconds, samples, found = run(side, model, updates, some, vocabulary, device)
                 rates[side].append(samples / seconds)
                 losses[side, turn] = found
         apart = max(
             abs(a - b)
             for turn in range(options.rounds)
-            for a, b in zip(losses["packed", turn][3 * turn :], losses["one_by_one", turn], strict=False)
+            for a, b in zip(losses["packed", turn][turn:], losses["one_by_one", turn], strict=False)
         )
         fast, slow = (sorted(rates[side])[options.rounds // 2] for side in SIDES)
         command = [sys.executable, "-m", "benchmarks.finetuning", "--shape", options.shape, "--peak"]
-        taken = [json.loads(subprocess.check_output([*command, side, str(selected)])) for side in SIDES]
+        taken = [
+            json.loads(subprocess.check_output([*command, side, str(selected)], stderr=subprocess.PIPE))
+            for side in SIDES
+        ]
         ratio, share = fast / slow, taken[0] / taken[1]
         print(
             f"{selected} selected steps a trajectory: {fast:,.0f} samples/s against {slow:,.1f}, {ratio:.1f} times "

@@ -20,7 +20,7 @@ PREFILL_TOKENS = 8_192  # read at once, over all rows: what lies between two lay
 #: Rows at most. On a CPU arithmetic is the bottleneck: more rows are hardly faster, and a batch, which is what a kill
 #: loses, should take seconds rather than minutes.
 LARGEST = 256
-CPU_LARGEST, CPU_PARAMETER_ROWS = 128, 1_000_000_000
+CPU_LARGEST, CPU_PARAMETER_ROWS = 256, 1_300_000_000
 
 
 class RoomyLayer(DynamicLayer):
