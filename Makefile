@@ -22,6 +22,7 @@ test: .venv/dev
 bench: .venv/app
 	$(BIN)/python -m benchmarks.trace
 	$(BIN)/python -m benchmarks.sampling
+	$(BIN)/python -m benchmarks.finetuning
 
 lint: .venv/dev
 	$(BIN)/ruff check .
