@@ -44,7 +44,12 @@ function drawCurve(context, width, height, steps, beta, selected, colours) {
   context.beginPath(); context.moveTo(left, top + plotHeight + 0.5); context.lineTo(width - 6, top + plotHeight + 0.5); context.stroke();
   context.fillStyle = colours.ink;
   context.textAlign = 'right';
-  context.fillText('\u03b2 = ' + beta.toFixed(2), width - 8, Math.max(8, y(beta) - 8));
+  // a rim in the background's colour: the name stays readable across bars
+  context.save();
+  context.strokeStyle = colours.surface; context.lineWidth = 3; context.lineJoin = 'round';
+  const named = ['\u03b2 = ' + beta.toFixed(2), width - 8, Math.max(8, y(beta) - 8)];
+  context.strokeText(...named); context.fillText(...named);
+  context.restore();
   context.fillStyle = colours.muted;
   context.textAlign = 'center';
   const every = [1, 5, 10, 20, 50, 100, 200, 500].find((n) => n * slot >= 42) || 1000;
