@@ -20,6 +20,9 @@ from lightreasoner.problem_rows import last_boxed
 _DIGITS = r"(?:(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,3})?"
 NUMBER = rf"[-+−]?\s*{_DIGITS}(?:\s*/\s*{_DIGITS})?"
 STATED = re.compile(r"(?:final answer|answer)\b(?:\s+is|\s*[:=]|\s+would be)(?:\s*[:=])?\s*(.+)", re.IGNORECASE)
+#: Where a stated answer goes over into reasons or the next sentence.
+BEYOND = re.compile(r"\.\s|\.$|;|\b(?:because|since|so that|which|not)\b")
+CHOSEN = re.compile(r"\b(?:option|choice)\b(?:\s+is|\s*:)?[^\w\n]*([A-Z])\b")
 RELATIVE = 1e-4  # how far a number that is no whole one may be off: answers are rounded in many ways
 LONGEST = 300  # characters of LaTeX that are compared as mathematics
 SECONDS = 5  # for one comparison
@@ -64,13 +67,15 @@ def stated(response: str) -> str | None:
 
 
 def find_number(response: str) -> str | None:
-    """The stated answer where it is a number or mathematics, else the first number in it, else the last of all."""
+    """The stated answer where it is a number or mathematics, else the first number in it (of an equation, the first
+    behind its last “=”), else the last of all."""
     said = stated(response)
     if said is not None:
         whole = said.strip().rstrip(".")
         if to_number(whole) is not None or (last_boxed(response) and not prose(whole)):
             return whole
-        if numbers := re.findall(NUMBER, plain(said)):
+        result = BEYOND.split(plain(said), maxsplit=1)[0].rpartition("=")[2]
+        if numbers := re.findall(NUMBER, result) or re.findall(NUMBER, plain(said)):
             return numbers[0].strip()
     numbers = re.findall(NUMBER, plain(response))
     return numbers[-1].strip().rstrip(".") if numbers else None
@@ -82,12 +87,15 @@ def prose(text: str) -> bool:
 
 
 def find_choice(response: str) -> str | None:
-    """A letter: the stated one, else the last that stands by itself in brackets or at the end."""
+    """A letter: the stated one, else the last option that is named, else the last letter that stands by itself in
+    brackets or at the end."""
     said = stated(response)
     if said:
-        letter = re.match(r"\W*(?:\\text\{)?\W*([A-Z])\b", said)
+        letter = re.match(r"\W*(?:\\text\{)?\W*([A-Z])\b", said) or CHOSEN.search(said)
         if letter:
             return letter.group(1)
+    if named := CHOSEN.findall(response):
+        return named[-1]
     letters = re.findall(r"\(([A-Z])\)", response) or re.findall(r"(?:^|\n)\W*([A-Z])\W*$", response.strip())
     return letters[-1] if letters else None
 

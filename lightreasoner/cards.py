@@ -44,10 +44,12 @@ def adapter_card(run: dict, result: dict, merged: bool = False) -> str:
         "",
         *table(result),
         "",
-        "Losses and drift are in nats, on trajectories that were kept aside. Whether the model got better at a task is "
-        "for an evaluation to say.",
+        "Losses and drift are in nats; held-out loss and drift are of trajectories that were kept aside. Whether the "
+        "model got better at a task is for an evaluation to say.",
         "",
         "## Versions",
+        "",
+        *table({f"fingerprint of the {name}": text for name, text in about.get("fingerprints", {}).items()}),
         "",
         *table(about.get("versions", {}) | {"device": about.get("device"), "dtype": about.get("dtype")}),
         "",

@@ -66,6 +66,14 @@ def free_bytes(device: torch.device) -> int:
     return max(free, 0)
 
 
+def ran_out(error: BaseException) -> bool:
+    """Whether memory ran out: the CPU's and Apple's allocators raise nothing more telling than a RuntimeError."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and "memory" in text and ("allocate" in text or "out of memory" in text)
+
+
 def release_memory() -> None:
     """Give memory of models that nobody holds any more back to the device."""
     gc.collect()  # a model is full of reference cycles

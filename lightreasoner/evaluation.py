@@ -7,6 +7,7 @@ that are there are not done again.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 from lightreasoner.answers import judge
 from lightreasoner.batching import fitting_rows
 from lightreasoner.comparing import Comparison, compare, wilson
+from lightreasoner.devices import ran_out, release_memory
 from lightreasoner.errors import UserError
 from lightreasoner.loading import LoadedModel
 from lightreasoner.problem_rows import Problem
@@ -98,6 +100,7 @@ def evaluate(
         )
     size = batch_size or fitting_rows([loaded], longest, 1)
     plan = batches(prompts, size)
+    put_aside_damaged(folder, work)
     todo = [(n, v, b) for n, v in enumerate(variants) for b in range(len(plan)) if not shard(folder, n, b).exists()]
     done = len(variants) * len(problems) - sum(len(plan[b]) for _, _, b in todo)
     right = answered = 0
@@ -111,13 +114,31 @@ def evaluate(
         began = time.monotonic()
         with plain(model, variant):
             used = replace(loaded, model=model if model is not None else loaded.model)
-            responses = solve(used, [prompts[i] for i in plan[batch]], max_new_tokens, work.safe_point)
+            responses = solved(used, [prompts[i] for i in plan[batch]], max_new_tokens, work)
         rows = judged(loaded, variant.name, chosen, responses, time.monotonic() - began)
         with written_whole(shard(folder, n, batch)) as file:
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file, compression="zstd")
         done, answered, right = done + len(rows), answered + len(rows), right + sum(row["right"] for row in rows)
         work.progress(done, len(variants) * len(problems), model=variant.name, pass_at_1=right / answered)
     return write_results(folder, variants)
+
+
+def solved(loaded: LoadedModel, prompts: list[list[int]], max_new_tokens: int, work: Any) -> list[list[int]]:
+    """solving.solve; where memory runs out, each half by itself. Raises UserError when one problem does not fit."""
+    try:
+        return solve(loaded, prompts, max_new_tokens, work.safe_point)
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error):
+            raise
+    release_memory()
+    if len(prompts) == 1:
+        raise UserError(
+            f"A single problem needs more memory than {loaded.device} has free; close what uses it, lower "
+            "--max-new-tokens, or take a smaller model. What was solved before is kept."
+        )
+    half = len(prompts) // 2
+    work.event("halved", rows=half)
+    return [ids for part in (prompts[:half], prompts[half:]) for ids in solved(loaded, part, max_new_tokens, work)]
 
 
 def wear(loaded: LoadedModel, model: Any, variant: Variant) -> Any:
@@ -133,7 +154,8 @@ def wear(loaded: LoadedModel, model: Any, variant: Variant) -> Any:
         else:
             model.load_adapter(variant.adapter, adapter_name=name)
     except (ValueError, RuntimeError, KeyError) as error:
-        reason = (str(error).splitlines() or [""])[0][:200]
+        said = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = (said[1:2] or said or [type(error).__name__])[0][:200]  # the first line only names the class
         raise UserError(f"The adapter {variant.adapter} does not fit {loaded.ref}: {reason}") from None
     model.set_adapter(name)
     return model.eval()
@@ -172,6 +194,16 @@ def judged(
 
 def shard(folder: Path, variant: int, batch: int) -> Path:
     return folder / FOLDER / f"{variant:02d}-{batch:06d}.parquet"
+
+
+def put_aside_damaged(folder: Path, work: Any) -> None:
+    """Files of rows that cannot be read get another name, so that their batches are done again."""
+    for path in sorted((folder / FOLDER).glob("*.parquet")):
+        try:
+            pq.read_table(path)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            os.replace(path, path.with_name(f"{path.name}.corrupt"))
+            work.event("corrupt", shard=path.name, message=(str(error).splitlines() or [""])[0][:200])
 
 
 def read_rows(folder: Path, variant: int, columns: list[str] | None = None) -> list[dict]:

@@ -52,6 +52,8 @@ def export_samples(
     """
     if kind not in FORMATS:
         raise UserError(f"There is no format {str(kind)[:20]!r}; export as {' or '.join(FORMATS)}.")
+    if out.is_dir() or not out.name:
+        raise UserError(f"{out} is a folder; name the file to write in it.")
     run, reports = read_run(folder), []
     if run["kind"] != "dataset":
         raise UserError(f"{folder} holds a run of the kind {run['kind']}, not a dataset; name a dataset's folder.")

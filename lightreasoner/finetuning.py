@@ -29,7 +29,6 @@ class Tuned:
     samples: int  # learned from, repeats counted
     stopped: bool
     measured: dict[str, float]  # the last held_out_loss and drift
-    train_loss: float  # nats, mean over the updates of this process
 
 
 def finetune(
@@ -77,16 +76,16 @@ def finetune(
     reporter.trainer = trainer
     trainer.remove_callback(PrinterCallback)  # it would print every log line
     trainer.add_callback(reporter)
-    checkpoint = last_checkpoint(Path(trainer.args.output_dir))
+    checkpoint = last_checkpoint(Path(trainer.args.output_dir), lambda text: work.event("note", text=text))
     if checkpoint is None:
         work.status("Measuring before the first update")
         measure(0)
     work.status("Training" if checkpoint is None else f"Training on from update {checkpoint.name.rpartition('-')[2]}")
-    output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     done = trainer.state.global_step
     if stops and done % config.evaluate_every:
         measure(done)
-    return Tuned(model.eval(), done, updates.samples(done), bool(stops), measured, output.training_loss)
+    return Tuned(model.eval(), done, updates.samples(done), bool(stops), measured)
 
 
 def _arguments(folder: Path, config: FinetuneConfig, loaded: LoadedModel) -> TrainingArguments:

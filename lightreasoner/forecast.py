@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from lightreasoner.devices import ran_out
 from lightreasoner.errors import UserError
 from lightreasoner.finetune_config import FinetuneConfig
 from lightreasoner.finetuning import finetune
@@ -175,7 +176,9 @@ def _largest_update(model: Any, updates: Updates, loaded: LoadedModel) -> float:
         with kept_for_backward(own) as kept:
             batch = collate(lessons).to(loaded.device)
             step_losses(step_logits(model, batch), batch, len(loaded.tokenizer)).mean().backward()
-    except torch.OutOfMemoryError:
+    except (MemoryError, RuntimeError) as error:
+        if not ran_out(error):
+            raise
         return float(kept.most)  # the run splits such an update, as it says in a note
     except AttributeError:  # no head where transformers usually has it: finetune took the long way
         raise UserError("The memory of this architecture cannot be measured; start the run to see.") from None

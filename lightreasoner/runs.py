@@ -31,7 +31,7 @@ TRASH = ".deleted-"  # a folder on its way out
 def versions() -> dict[str, str]:
     """What the numbers of a run depend on."""
     found = {"lightreasoner": __version__, "python": platform.python_version()}
-    for package in ("torch", "transformers"):
+    for package in ("torch", "transformers", "peft", "accelerate"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -15,10 +15,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
-import torch
 
 from lightreasoner.batch_table import batch_table
-from lightreasoner.devices import release_memory
+from lightreasoner.devices import ran_out, release_memory
 from lightreasoner.errors import UserError
 from lightreasoner.pairs import Pair
 from lightreasoner.responding import Decoding, Item, respond
@@ -200,9 +199,7 @@ def _attempt(pair: Pair, rows: list[Item], decoding: Decoding, on_step: OnStep) 
     """A table of these rows; None when memory ran out. What the attempt held is free once this has returned."""
     try:
         return batch_table(pair, rows, respond(pair, rows, decoding, on_step))
-    except (torch.OutOfMemoryError, MemoryError):
-        return None
-    except RuntimeError as error:  # the CPU's and Apple's allocators raise nothing more telling
-        if "memory" in str(error) and ("allocate" in str(error) or "out of memory" in str(error)):
+    except (MemoryError, RuntimeError) as error:
+        if ran_out(error):
             return None
         raise

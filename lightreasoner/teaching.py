@@ -104,6 +104,11 @@ def _with_ids(chosen: Iterator[Sample], loaded: LoadedModel) -> Iterator[Sample]
     """Imported samples have texts only: give each the expert's ids for its prompt and its prefix."""
     prompts: dict[str, list[int]] = {}
     for n, sample in enumerate(chosen):
+        if strange := [token for token in sample.token_ids if not 0 <= token < len(loaded.tokenizer)]:
+            raise UserError(
+                f"The imported set asks for the token {strange[0]:,}, but {loaded.ref} has {len(loaded.tokenizer):,}; "
+                "name the expert whose tokenizer made these samples."
+            )
         if sample.question not in prompts:
             prompts[sample.question] = prompt_ids(loaded, sample.question)
         prompt = prompts[sample.question]

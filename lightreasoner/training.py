@@ -7,18 +7,21 @@ an update when memory is short, and checkpoints that count only once they are wh
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from lightreasoner.devices import release_memory
+from lightreasoner.devices import ran_out, release_memory
 from lightreasoner.errors import UserError
 from lightreasoner.lessons import Updates, count
 from lightreasoner.objective import Lesson, collate, step_logits, step_losses
@@ -45,7 +48,9 @@ class PackedTrainer(Trainer):
         while True:
             try:
                 return self._update(model, lessons)
-            except torch.OutOfMemoryError:
+            except (MemoryError, RuntimeError) as error:
+                if not ran_out(error):
+                    raise
                 model.zero_grad()
                 release_memory()
                 if self.splits >= count(lessons):
@@ -86,11 +91,10 @@ class PackedTrainer(Trainer):
                 with open(file, "rb") as written:
                     os.fsync(written.fileno())
             (folder / COMPLETE).touch()
-        except Exception as error:
+        except (OSError, RuntimeError, SafetensorError) as error:  # a full disk has many names, by who writes
             shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(error, OSError) or "PytorchStreamWriter" in str(error) or "space" in str(error).lower():
-                raise UserError(f"{folder} could not be written: {error}. Free some space and resume.") from error
-            raise
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise UserError(f"{folder} could not be written: {reason}. Free some space and resume.") from error
 
 
 def _only(items: list) -> dict:
@@ -116,15 +120,35 @@ def split(lessons: Sequence[Lesson], parts: int) -> list[list[Lesson]]:
     return out
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint; those that a killed process left half written are removed."""
-    whole = []
-    for place in folder.glob("checkpoint-*") if folder.is_dir() else ():
+def last_checkpoint(folder: Path, say: Callable[[str], None] = lambda text: None) -> Path | None:
+    """The newest whole checkpoint. Those that a killed process left half written are removed, and so are damaged ones,
+    of which `say` is told."""
+    places = sorted(folder.glob("checkpoint-*"), key=lambda place: -int(place.name.rpartition("-")[2]))
+    for place in places if folder.is_dir() else ():
         if (place / COMPLETE).exists():
-            whole.append(place)
-        else:
-            shutil.rmtree(place, ignore_errors=True)
-    return max(whole, key=lambda place: int(place.name.rpartition("-")[2]), default=None)
+            if not (damaged := damage(place)):
+                return place
+            say(f"{place.name} is damaged ({damaged}) and left out")
+        shutil.rmtree(place, ignore_errors=True)
+    return None
+
+
+def damage(checkpoint: Path) -> str | None:
+    """Which file of a checkpoint cannot be read; None where all can."""
+    for path in checkpoint.iterdir():
+        try:
+            if path.suffix == ".json":
+                json.loads(path.read_text(encoding="utf-8"))
+            elif path.suffix == ".safetensors":
+                with safe_open(path, "pt") as file:
+                    file.keys()
+            elif path.suffix in (".pt", ".pth", ".bin"):
+                with zipfile.ZipFile(path) as file:
+                    if file.testzip():
+                        return path.name
+        except (OSError, ValueError, SafetensorError, zipfile.BadZipFile):
+            return path.name
+    return None
 
 
 class Reporter(TrainerCallback):

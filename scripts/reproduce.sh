@@ -40,7 +40,13 @@ evaluate() {
         --run-dir "$OUT/evaluated/$name"
 }
 
-evaluate test test "$OUT"/tuned/*-[0-2]
-evaluate shifted shifted "$OUT"/tuned/*-[0-2]
+tuned=""
+for seed in $SEEDS; do
+    for method in lightreasoner no-contrast all-steps random-steps sft; do tuned="$tuned $OUT/tuned/$method-$seed"; done
+done
+# shellcheck disable=SC2086  # one word a run
+evaluate test test $tuned
+# shellcheck disable=SC2086
+evaluate shifted shifted $tuned
 evaluate settings test "$OUT"/tuned/rate-* "$OUT"/tuned/rank-* "$OUT"/tuned/beta-*
 $PYTHON scripts/results.py "$OUT"

@@ -15,6 +15,11 @@ RIGHT = [
     ("so 5*3=15.\nThe answer is $1,234.", "1234"),
     ("#### 5,000", "5000"),
     ("The answer is 5 apples.", "5"),
+    ("The answer is 5 + 6 = 11.", "11"),  # not the first number of the sum
+    ("So the answer is 20 - 5 = 15 apples.", "15"),
+    (r"The answer is $2 \times 9 = 18$.", "18"),
+    ("The answer is 15 because 20 - 6 = 14.", "15"),
+    ("The answer is 12.5 apples. Check: 3 * 5 = 15", "12.5"),
     ("The final answer is 12%.", "12"),
     ("The answer is **18**.", "18"),
     ("The answer is: 18\n\nNext problem: there are 3 cats", "18"),
@@ -28,6 +33,8 @@ RIGHT = [
     (r"\boxed{50^\circ}", "50"),
     # MMLU-STEM: a letter
     ("The answer is (B).", "B"),
+    ("The answer is option C.", "C"),
+    ("A cat is B. The correct choice is **C**.", "C"),
     (r"I think \boxed{\text{C}}", "C"),
     ("Answer: D", "D"),
     ("It must be (A), not so (B) … no: (A)", "A"),

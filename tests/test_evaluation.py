@@ -179,3 +179,47 @@ def test_without_a_limit_it_writes_what_the_model_can_read(place):
     assert main(["evaluate", *fixed, "--run-dir", str(place / "run")]) == 0
     tokens = json.loads((place / "run/run.json").read_text())["config"]["max_new_tokens"]
     assert 0 < tokens < 90
+
+
+def test_where_memory_runs_out_each_half_is_solved_by_itself(place, monkeypatch):
+    real, refused = evaluation.solve, []
+
+    def short(loaded, prompts, *rest):
+        if len(prompts) > 1:
+            refused.append(len(prompts))
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return real(loaded, prompts, *rest)
+
+    monkeypatch.setattr(evaluation, "solve", short)
+    assert evaluate(place) == 0
+    assert refused[0] == 4 and written(place, 0) == naive(place)
+
+
+def test_one_problem_that_does_not_fit_is_a_sentence(place, monkeypatch, capsys):
+    def never(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(evaluation, "solve", never)
+    assert evaluate(place) == 2
+    assert "A single problem needs more memory" in capsys.readouterr().err
+
+
+def test_damaged_rows_are_put_aside_and_done_again(place):
+    assert evaluate(place) == 0
+    whole, path = written(place, 0), evaluation.shard(place / "run", 0, 1)
+    path.write_bytes(path.read_bytes()[:50])
+    assert evaluate(place) == 0
+    assert written(place, 0) == whole and path.with_name(path.name + ".corrupt").is_file()
+
+
+def test_an_adapter_called_base_is_not_taken_for_the_base(place):
+    (place / "tuned").rename(place / "base")
+    assert evaluate(place, "--adapter", str(place / "base")) == 0
+    assert [model["name"] for model in results(place)["models"]] == ["base", "base-1"]
+
+
+def test_a_problem_counts_once(place):
+    rows = [*PROBLEMS, *(PROBLEMS[0] | {"id": f"again-{n}"} for n in range(5))]
+    (place / "twice.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert evaluate(place, problems="twice.jsonl") == 0
+    assert results(place)["models"][0]["problems"] == 10

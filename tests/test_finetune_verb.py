@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -169,3 +170,49 @@ def test_an_adapter_names_its_base_and_no_place_on_this_machine(tmp_path, expert
     assert config["base_model_name_or_path"] == named
     assert config["revision"] == (expert.partition("@")[2] or None)
     assert str(tmp_path) not in json.dumps(config)
+
+
+def test_it_says_what_it_made(dataset, tmp_path, capsys):
+    assert finetune(dataset, tmp_path / "run") == 0
+    said = capsys.readouterr()
+    assert "6 updates" in said.out and str(tmp_path / "run/adapter") in said.out
+    assert "Training" in said.err
+    assert finetune(dataset, tmp_path / "none", "--estimate") == 0
+    said = capsys.readouterr().out
+    assert "of memory" in said and "on disk" in said and not (tmp_path / "none").exists()
+
+
+def test_mean_loss_and_seconds_are_of_the_whole_run_whoever_made_it(dataset, tmp_path):
+    """They were divided as if one process had made all updates, and published so in the adapter's card."""
+    assert finetune(dataset, tmp_path / "whole", "--dropout", "0") == 0
+    assert finetune(dataset, tmp_path / "run", "--dropout", "0") == 0
+    losses = [e["loss"] for e in events(tmp_path / "whole") if e["kind"] == "metrics"]
+    result = read_run(tmp_path / "whole")["result"]
+    assert len(losses) == 6 and result["train loss"] == pytest.approx(sum(losses) / 6)
+    # as after a kill -9 behind the first checkpoint: no adapter, no result, and the log goes on
+    run = tmp_path / "run"
+    record = json.loads((run / "run.json").read_text())
+    record.pop("result")
+    (run / "run.json").write_text(json.dumps(record))
+    shutil.rmtree(run / "adapter")
+    shutil.rmtree(run / "checkpoints/checkpoint-6")
+    assert finetune(dataset, run, "--dropout", "0") == 0
+    again = read_run(run)["result"]
+    assert again["train loss"] == pytest.approx(result["train loss"], rel=1e-4)
+    starts = [event for event in events(run) if event["kind"] == "start"]
+    assert len(starts) == 2 and again["seconds"] > 0
+
+
+def test_random_steps_take_a_budget(dataset, tmp_path):
+    """The budget was checked against the selector that the method replaces."""
+    assert finetune(dataset, tmp_path / "run", "--method", "random-steps", "--budget", "0.2") == 0
+    assert read_run(tmp_path / "run")["config"]["budget"] == 0.2
+
+
+def test_imported_tokens_that_the_model_lacks_are_refused(dataset, tmp_path, capsys):
+    model = save_tiny(tmp_path / "model", seed=1)
+    row = {"prompt_id": "2 + 2?", "step": 0, "prefix": "", "tokens": ["x"], "token_ids": [999999], "weights": [1.0]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row | {"kl_divergence": 1.0}) + "\n")
+    assert main(["import", str(tmp_path / "rows.jsonl"), "--run-dir", str(tmp_path / "imported")]) == 0
+    assert finetune(tmp_path / "imported", tmp_path / "run", "--expert", str(model), "--held-out", "0") == 2
+    assert "asks for the token 999,999" in capsys.readouterr().err

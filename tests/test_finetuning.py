@@ -262,3 +262,49 @@ def test_the_output_head_is_no_target(model):
     assert set(linear_names(load(model).model)) == {
         *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
     }
+
+
+def test_a_damaged_checkpoint_is_left_out_and_the_one_before_goes_on(tmp_path, model):
+    """It carried its marker, so it was taken, and the run ended in the loader's traceback on every try."""
+    killed = Work(stop_at=27, error=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", model, killed)
+    newest = tmp_path / "run/checkpoints/checkpoint-20"
+    optimizer = newest / "optimizer.pt"
+    optimizer.write_bytes(optimizer.read_bytes()[:100])
+    resumed = Work()
+    assert run(tmp_path / "run", model, resumed).updates == 30
+    assert min(resumed.losses()) == 11
+    assert any("checkpoint-20 is damaged (optimizer.pt)" in event["text"] for event in resumed.of("note"))
+
+
+def test_out_of_memory_on_a_cpu_splits_the_update_too(tmp_path, model, monkeypatch):
+    """The CPU's allocator raises a bare RuntimeError."""
+    real, refused = training.step_logits, []
+
+    def short(model, batch, whole_head=False):
+        if len(batch.row) > 2:
+            refused.append(len(batch.row))
+            raise RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 9 bytes"
+            )
+        return real(model, batch, whole_head)
+
+    monkeypatch.setattr(training, "step_logits", short)
+    work = Work()
+    assert run(tmp_path / "run", model, work, replace(CONFIG, max_steps=3)).updates == 3
+    assert refused and "Memory is short" in work.of("note")[0]["text"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"), OSError(28, "No space")],
+)
+def test_whatever_a_full_disk_is_called_it_is_one_sentence(tmp_path, model, monkeypatch, error):
+    def full(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(training.Trainer, "_save_checkpoint", full)
+    with pytest.raises(UserError, match=r"could not be written: .*Free some space and resume"):
+        run(tmp_path / "run", model, Work())
+    assert not list((tmp_path / "run/checkpoints").glob("checkpoint-*"))

@@ -42,12 +42,17 @@ def add_selection_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="S", help="of the random selector (default 0)")
 
 
-def selection_of(options: argparse.Namespace):
-    """The Selection that the options name, or None where they name nothing. Raises UserError."""
+def selection_of(options: argparse.Namespace, selector: str | None = None):
+    """The Selection that the options name, or None where they name nothing. Raises UserError.
+
+    selector: what is taken where no selector is named.
+    """
     from lightreasoner.selectors import Selection
 
     names = ("alpha", "beta", "selector", "budget", "seed")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if given and selector:
+        given = {"selector": selector} | given
     return Selection(**given) if given else None
 
 

@@ -50,7 +50,7 @@ def run_evaluate(options: argparse.Namespace, settings: Settings) -> None:
     if options.no_base and not adapters:
         raise UserError("--no-base leaves nothing to evaluate; give an --adapter or leave --no-base out.")
     variants = [Variant(name_of(place), place) for place in adapters]
-    names = [variant.name for variant in variants]
+    names = [variant.name for variant in variants] + ([] if options.no_base else ["base"])
     variants = [
         Variant(f"{v.name}-{n}", v.adapter) if names.count(v.name) > 1 else v for n, v in enumerate(variants, 1)
     ]
@@ -61,7 +61,11 @@ def run_evaluate(options: argparse.Namespace, settings: Settings) -> None:
     with working(options.run_dir, "evaluate", settings, title=title) as work:
         work.status("Reading the problems")
         stream = open_problems(
-            options.problems, split=options.split, limit=options.limit, max_chars=settings.max_problem_chars
+            options.problems,
+            split=options.split,
+            limit=options.limit,
+            max_chars=settings.max_problem_chars,
+            distinct=True,  # one problem twice is no second observation
         )
         read = list(stream)
         problems = [problem for problem in read if problem.answer]
@@ -88,6 +92,7 @@ def run_evaluate(options: argparse.Namespace, settings: Settings) -> None:
         about = {
             "problems": len(problems),
             "without answer": len(read) - len(problems),
+            "duplicates": stream.duplicates,
             "models": [variant.name for variant in variants],
             "versions": versions(),
             "device": str(loaded.device),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 from lightreasoner.commands.dataset import add_selection_options
+from lightreasoner.commands.told import Told
 from lightreasoner.errors import UserError
 from lightreasoner.finetune_config import FinetuneConfig, as_json
 from lightreasoner.settings import Settings
@@ -37,6 +37,9 @@ def add(verbs) -> None:
                 help=f"{spec.metadata['says']} (default {default})",
             )
     add_selection_options(finetune)
+    finetune.add_argument(
+        "--estimate", action="store_true", help="train nothing: measure a few updates and say what all will take"
+    )
     finetune.set_defaults(run=run_finetune)
 
     merge = verbs.add_parser("merge", help="merge a run's adapter into its base model, as one folder")
@@ -60,7 +63,7 @@ def run_finetune(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.selectors import Selection
 
     config = config_of(options)
-    selection = selection_of(options) or Selection()
+    selection = selection_of(options, "random" if config.method == "random-steps" else None) or Selection()
     dataset = read_run(options.dataset)
     if dataset["kind"] != "dataset":
         raise UserError(f"{options.dataset} is a {dataset['kind']} run, not a dataset; name a dataset's run folder.")
@@ -68,10 +71,50 @@ def run_finetune(options: argparse.Namespace, settings: Settings) -> None:
     if not expert:
         raise UserError("This dataset was imported and names no expert; say which model to train with --expert.")
 
+    if options.estimate:
+        return estimate(options.dataset, dataset, str(expert), config, selection, settings)
     title = f"Fine-tune on {options.dataset.name} ({config.method})"
     with working(options.run_dir, "finetune", settings, title=title) as work:
-        if train(options.run_dir, options.dataset, dataset, str(expert), config, selection, settings, work):
+        told = Told(work, line)
+        stopped = train(options.run_dir, options.dataset, dataset, str(expert), config, selection, settings, told)
+        finished(read_run(options.run_dir).get("result", {}), options.run_dir)
+        if stopped:
             raise Stopping(keep=True)
+
+
+def estimate(dataset_dir: Path, dataset: dict, expert: str, config, selection, settings: Settings) -> None:
+    """Print what the run would take: time, memory and disk. Raises UserError for what it would refuse."""
+    import time
+
+    from lightreasoner.forecast import forecast
+    from lightreasoner.jobs.lease import Accelerator
+    from lightreasoner.loading import load_model
+    from lightreasoner.teaching import refuse_other_expert, teach
+
+    with Accelerator(settings.workspace).hold("an estimate in a terminal", interactive=True):
+        began = time.monotonic()
+        loaded = load_model(expert, settings)
+        refuse_other_expert(dataset, dataset_dir.name, expert, loaded)
+        lessons, _ = teach(dataset_dir, config.method, selection, loaded)
+        for sentence in forecast(lessons, config, loaded, time.monotonic() - began).sentences():
+            print(sentence)
+
+
+def line(done: float, total: float, numbers: dict) -> str:
+    """How far it is, for a terminal."""
+    held = f", held-out loss {numbers['held_out_loss']:.4g}" if "held_out_loss" in numbers else ""
+    return f"{done:,} of {total:,} updates, loss {numbers['loss']:.4g} nats{held}"
+
+
+def finished(result: dict, folder: Path) -> None:
+    """Say what there is now."""
+    held = result.get("held-out loss")
+    print(
+        f"{result['updates']:,} updates, {result['samples seen']:,} samples seen in {result['seconds']:,.0f} s, "
+        f"loss {result['train loss']:.4g} nats on average"
+        + (f", {held:.4g} on what was kept aside" if held is not None else "")
+        + f"; the adapter is in {folder / 'adapter'}"
+    )
 
 
 def train(folder: Path, dataset_dir: Path, dataset: dict, expert: str, config, selection, settings, work) -> bool:
@@ -83,6 +126,7 @@ def train(folder: Path, dataset_dir: Path, dataset: dict, expert: str, config, s
 
     from lightreasoner.adapters import save_adapter
     from lightreasoner.cards import adapter_card
+    from lightreasoner.costs import working_seconds
     from lightreasoner.finetuning import finetune
     from lightreasoner.lessons import count, hold_out
     from lightreasoner.loading import load_model
@@ -116,23 +160,30 @@ def train(folder: Path, dataset_dir: Path, dataset: dict, expert: str, config, s
     samples, tokens = count(lessons), sum(lesson.length() for lesson in lessons)
     work.event("lessons", samples=samples, trajectories=len(lessons), held_out=len(held), tokens=tokens)
 
-    began = time.monotonic()
     tuned = finetune(folder, config, loaded, learned, held, work)
     result = {
         "updates": tuned.updates,
         "samples seen": tuned.samples,
         "samples": samples,
         "trajectories": len(lessons),
-        "train loss": tuned.train_loss,
+        "train loss": mean_loss(folder),
         "held-out loss": tuned.measured.get("held_out_loss"),
         "drift": tuned.measured.get("drift"),
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(working_seconds(folder) or 0.0, 1),  # of all attempts
     }
     work.status("Saving the adapter")
     save_adapter(tuned.model, folder / "adapter", adapter_card(begun, result), expert)
     add_to_run(folder, result=result)
     work.result(**result)
     return tuned.stopped
+
+
+def mean_loss(folder: Path) -> float | None:
+    """Mean of the losses that the run's log tells, nats: of all its updates, whichever attempt made them."""
+    from lightreasoner.curves import Curves
+
+    losses = [loss for loss in Curves(folder).refresh().trained.columns["loss"] if loss is not None]
+    return sum(losses) / len(losses) if losses else None
 
 
 def run_merge(options: argparse.Namespace, settings: Settings) -> None:

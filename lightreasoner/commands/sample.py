@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from lightreasoner.commands.pairs import add_pair_options, pair_refs
+from lightreasoner.commands.told import Told
 from lightreasoner.errors import UserError
 from lightreasoner.settings import Settings
 
@@ -79,7 +79,7 @@ def run_sample(options: argparse.Namespace, settings: Settings) -> None:
         checked(options, settings)
         source_fingerprint(options.problems)
     with working(options.run_dir, "sample", settings, title=title(options)) as work:
-        told = Told(work)
+        told = Told(work, line)
         run = _prepare(options, settings, told)
 
         def finish() -> None:
@@ -89,7 +89,7 @@ def run_sample(options: argparse.Namespace, settings: Settings) -> None:
                 result["seconds"] = before["seconds"]
             work.result(**result)
             add_to_run(options.run_dir, result=result)
-            told.finished(result, options.run_dir)
+            finished(result, options.run_dir)
 
         try:
             sample(**run, work=told)
@@ -123,8 +123,7 @@ def _prepare(options: argparse.Namespace, settings: Settings, told: Told) -> dic
 
     def stream():
         limits = {"limit": config["limit"], "max_chars": settings.max_problem_chars, "distinct": True}
-        most = settings.max_upload_mb * 1_000_000
-        return open_problems(options.problems, split=config["split"], max_bytes=most, **limits)
+        return open_problems(options.problems, split=config["split"], **limits)
 
     told.status("Reading the problems")
     total = sum(1 for _ in stream())  # a fault in the last row shows now, not after hours
@@ -162,31 +161,18 @@ def title(options: argparse.Namespace) -> str:
     return f"Sample {name}" if options.limit is None else f"Sample {options.limit:,} problems of {name}"
 
 
-class Told:
-    """Passes on what the sampler says; at a terminal it is shown as well, in one line that stays where it is."""
+def line(done: float, total: float, numbers: dict[str, Any]) -> str:
+    """How far it is, for a terminal."""
+    rate, steps, above = (numbers[name] for name in ("problems_per_second", "steps", "above_beta"))
+    return f"{done:,} of {total:,} responses, {rate:.2f} problems a second, {above:,} of {steps:,} steps above β"
 
-    def __init__(self, work):
-        self._work, self.event, self.safe_point = work, work.event, work.safe_point
-        self._shown = sys.stderr.isatty()
 
-    def status(self, text: str) -> None:
-        self._work.status(text)
-        print(("\r\033[K" if self._shown else "") + text, file=sys.stderr, flush=True)
-
-    def progress(self, done: float, total: float | None, **numbers: Any) -> None:
-        self._work.progress(done, total, **numbers)
-        if self._shown:
-            rate, steps, above = (numbers[name] for name in ("problems_per_second", "steps", "above_beta"))
-            line = (
-                f"{done:,} of {total:,} responses, {rate:.2f} problems a second, {above:,} of {steps:,} steps above β"
-            )
-            print(f"\r\033[K{line}", end="\n" if done == total else "", file=sys.stderr, flush=True)
-
-    def finished(self, result: dict[str, Any], folder: Path) -> None:
-        left_out = sum(result["skipped"][kind] for kind in ("unusable", "duplicates", "unreadable"))
-        print(
-            f"{result['problems']:,} problems, {result['steps']:,} steps, {result['above_beta']:,} of them above "
-            f"{result['beta']:g} nats, {result['bytes'] / 1e6:.1f} MB in {folder}; {left_out:,} rows left out"
-        )
-        for reason in result["skipped"]["reasons"]:
-            print(f"  {reason}")
+def finished(result: dict[str, Any], folder: Path) -> None:
+    """Say what there is now."""
+    left_out = sum(result["skipped"][kind] for kind in ("unusable", "duplicates", "unreadable"))
+    print(
+        f"{result['problems']:,} problems, {result['steps']:,} steps, {result['above_beta']:,} of them above "
+        f"{result['beta']:g} nats, {result['bytes'] / 1e6:.1f} MB in {folder}; {left_out:,} rows left out"
+    )
+    for reason in result["skipped"]["reasons"]:
+        print(f"  {reason}")
