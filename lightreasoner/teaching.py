@@ -19,7 +19,7 @@ from lightreasoner.prompts import prompt_ids
 from lightreasoner.runs import read_run
 from lightreasoner.samples import Sample, SelectionReport
 from lightreasoner.selectors import Selection
-from lightreasoner.supervision import samples
+from lightreasoner.supervision import OnCorrupt, samples
 from lightreasoner.trajectories import rows
 from lightreasoner.whole_files import written_whole
 
@@ -35,7 +35,9 @@ SCHEMA = pa.schema(
 )
 
 
-def teach(folder: Path, method: str, selection: Selection, loaded: LoadedModel) -> tuple[list[Lesson], SelectionReport]:
+def teach(
+    folder: Path, method: str, selection: Selection, loaded: LoadedModel, on_corrupt: OnCorrupt = None
+) -> tuple[list[Lesson], SelectionReport]:
     """The lessons of a dataset for one of finetune_config.METHODS, and how many steps were selected for them.
 
     `selection` gives α and β, and the selector for the methods that leave one open. Raises UserError when the dataset
@@ -46,7 +48,7 @@ def teach(folder: Path, method: str, selection: Selection, loaded: LoadedModel) 
     imported = is_imported(read_run(folder))
     selection = selection_for(method, selection, imported)
     reports: list[SelectionReport] = []
-    chosen = samples(folder, selection, reports.append, contrast=method != "no-contrast")
+    chosen = samples(folder, selection, reports.append, on_corrupt, contrast=method != "no-contrast")
     lessons = gather(_with_ids(chosen, loaded) if imported else chosen)
     refuse_missing(method, reports[0])
     return lessons, reports[0]

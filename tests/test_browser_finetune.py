@@ -93,8 +93,13 @@ def test_from_a_dataset_to_an_adapter(tuning_app, tuning):
     expect(page.get_by_role("heading", name="No fine-tuning run yet")).to_be_visible()
     page.get_by_role("link", name="Go to Datasets").click()
     page.locator(f'.lr-dataset[data-id="{tuning_app.dataset}"]').click()
+    page.locator('.lr-dataset-view .lr-handle[aria-label="Beta, the KL threshold in nats"]').first.press(
+        "PageDown"
+    )  # 0.4 → 0.3
+    expect(page.get_by_role("link", name="Fine-tune on it")).to_have_attribute("href", re.compile("beta=0.3"))
     page.get_by_role("link", name="Fine-tune on it").click()
     expect(tab.amount).to_contain_text("samples. 1,000 updates of about 16 samples")
+    expect(page.get_by_label("β")).to_have_value("0.3")  # what was chosen with the dataset comes along
     assert tab.address() == {"tab": ["finetune"]}
 
     # bad input: one sentence in place, and no job
@@ -108,7 +113,7 @@ def test_from_a_dataset_to_an_adapter(tuning_app, tuning):
     expect(tab.error).to_have_count(0)
     tab.fill("max-steps", "20000")
     page.locator("#lr-ft-side").get_by_role("button", name="The same on the command line").click()
-    expect(page.locator("#lr-ft-command textarea")).to_have_value(re.compile("--max-steps 20000 --rank 4 --run-dir"))
+    expect(page.locator("#lr-ft-command textarea")).to_have_value(re.compile("--max-steps 20000 --rank 4 --beta 0.3 --run-dir"))
     page.get_by_role("button", name="Estimate time and memory").click()
     expect(page.locator("#lr-ft-notice .lr-note")).to_contain_text("Measured just now on the CPU, with")
     assert tuning_app.jobs().store.jobs() == []

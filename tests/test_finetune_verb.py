@@ -216,3 +216,13 @@ def test_imported_tokens_that_the_model_lacks_are_refused(dataset, tmp_path, cap
     assert main(["import", str(tmp_path / "rows.jsonl"), "--run-dir", str(tmp_path / "imported")]) == 0
     assert finetune(tmp_path / "imported", tmp_path / "run", "--expert", str(model), "--held-out", "0") == 2
     assert "asks for the token 999,999" in capsys.readouterr().err
+
+
+def test_a_damaged_shard_can_be_passed_over(dataset, tmp_path, capsys):
+    shard = sorted((dataset / "trajectories").glob("*.parquet"))[0]
+    shard.write_bytes(shard.read_bytes()[:40])
+    assert finetune(dataset, tmp_path / "run") == 2
+    assert shard.name in capsys.readouterr().err
+    assert finetune(dataset, tmp_path / "run", "--skip-corrupt") == 0
+    notes = [event["text"] for event in events(tmp_path / "run") if event["kind"] == "note"]
+    assert any(shard.name in text for text in notes)

@@ -9,6 +9,7 @@ import gradio as gr
 from lightreasoner.errors import UserError
 from lightreasoner.files import new_id
 from lightreasoner.runs import run_folder
+from lightreasoner.selectors import SELECTORS
 from ui.datasets import Datasets
 from ui.datasets_tab import answered, notice_html
 from ui.events import AT_ONCE, PRIVATE, QUIET, said_by
@@ -43,14 +44,15 @@ def build_finetune(studio: Studio) -> None:
         return answered(lambda: (start_run(studio, datasets, fields), ""))
 
     def renew(current, event: gr.EventData) -> tuple:
-        return renewed(datasets, current, said_by(event).get("dataset"))
+        said = said_by(event)
+        return *renewed(datasets, current, said.get("dataset")), *chosen_there(said)
 
     places = studio.settings.max_waiting + 1
     estimating = form.estimate.click(
         measure, form.fields, form.notice, api_name="estimate_finetune", concurrency_limit=places, **QUIET
     )
     form.start.click(start, form.fields, [view, form.notice], api_name="finetune", cancels=[estimating], **AT_ONCE)
-    view.renew(renew, form.dataset, [side, form.dataset, form.notice], **PRIVATE)
+    view.renew(renew, form.dataset, [side, form.dataset, form.notice, *form.rest[:3]], **PRIVATE)
 
 
 def start_run(studio: Studio, datasets: Datasets, fields: tuple) -> str:
@@ -75,3 +77,18 @@ def renewed(datasets: Datasets, current: object, wanted: object) -> tuple:
             notice = notice_html(str(error), "error")
     chosen = next((id for id in (wanted, current) if id in ids), ids[0] if ids else None)
     return gr.Column(visible=bool(ids)), gr.Dropdown(choices=choices, value=chosen), notice
+
+
+def chosen_there(said: dict) -> tuple:
+    """Updates for α, β and the selector: what a link names of them and can be read, else they stay as they are."""
+    return tuple(linked(said, name) for name in ("alpha", "beta")) + (
+        said["selector"] if said.get("selector") in {s.name for s in SELECTORS} else gr.skip(),
+    )
+
+
+def linked(said: dict, name: str) -> object:
+    try:
+        value = float(said.get(name))
+    except (TypeError, ValueError):
+        return gr.skip()
+    return value if 0 <= value <= 1000 else gr.skip()

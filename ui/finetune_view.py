@@ -25,7 +25,8 @@ class FinetuneView(gr.HTML):
     """Value: "" or the JSON document {"open": run id}, which shows that run.
 
     Everything else the script asks for by itself. The template is static: texts enter the page through textContent
-    only. Its event "renew" asks for the form's list of datasets anew, with {"dataset": id} chosen.
+    only. Its event "renew" asks for the form's list of datasets anew, with {"dataset": id} chosen, and α, β
+    and selector set where it names them.
     """
 
     def __init__(self, calls: list[Callable[..., dict]], **kwargs: Any):

@@ -55,7 +55,9 @@ function createExplorer(host) {
   }
   const settings = () => ({ alpha, beta, selector });
   // Numbers that depend on the selection come a moment after the last movement; what can be drawn at once is.
-  function changed(wait) { draw(); host.address(settings()); clearTimeout(timer); timer = setTimeout(() => host.refresh(), wait); }
+  function changed(wait) { draw(); aim(); host.address(settings()); clearTimeout(timer); timer = setTimeout(() => host.refresh(), wait); }
+  // what is chosen here goes along to the form
+  function aim() { if (data) tune.href = '?' + new URLSearchParams({ tab: 'finetune', dataset: data.id, alpha, beta: +beta.toFixed(4), selector }); }
   function setBeta(value) { beta = value; changed(200); }
   function setAlpha(value) { alpha = value; changed(200); }
   async function rows() {
@@ -107,7 +109,7 @@ function createExplorer(host) {
     sure.textContent = 'Delete \u201c' + data.name + '\u201d, ' + bytes(data.bytes) + '? It cannot be undone.';
     inside.hidden = links.hidden = tune.hidden = !data.steps;
     if (!document.getElementById('lr-tab-finetune-button')) tune.hidden = true;
-    tune.href = '?' + new URLSearchParams({ tab: 'finetune', dataset: data.id });
+    aim();
     if (!data.steps) return;
     links.replaceChildren(...DOWNLOADS.filter(([format]) => data.downloads.includes(format)).map(([format, text, says]) =>
       el('button', { type: 'button', 'data-format': format, title: says, text, onclick: async (event) => { event.target.disabled = true; await act(() => host.download(format, settings())); event.target.disabled = false; } })));

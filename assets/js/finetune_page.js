@@ -30,7 +30,7 @@ function mountFinetune(element, props, trigger, watch, server) {
   root.classList.add('lr', 'lr-data', 'lr-tuning');
   root.replaceChildren(trouble, list.node, hint, empty, comparison.node, run.node);
 
-  function put() { lrAddress.put(TAB, { run: open, compare: compared.length ? compared.join() : null, dataset: null }); }
+  function put() { lrAddress.put(TAB, { run: open, compare: compared.length ? compared.join() : null, dataset: null, alpha: null, beta: null, selector: null }); }
   function show(id) {
     if (id !== open) run.begin();
     open = id; delete seen.open; put();
@@ -62,7 +62,7 @@ function mountFinetune(element, props, trigger, watch, server) {
       if (answer.open.unchanged && run.data) run.state(answer.open);
       else { seen.open = answer.open.version; run.show(answer.open); }
     } else if (open && answer.error) run.begin();
-    if (renewed !== answer.renew || wanted) { renewed = answer.renew; trigger('renew', { dataset: wanted }); wanted = null; }
+    if (renewed !== answer.renew || wanted) { renewed = answer.renew; trigger('renew', wanted || {}); wanted = null; }
   }
   // Only while somebody looks: once a second while something runs, else every five.
   let beat = 0;
@@ -70,7 +70,9 @@ function mountFinetune(element, props, trigger, watch, server) {
   window.addEventListener('lr-tab', (event) => { if (event.detail === TAB) requestAnimationFrame(() => look(true)); });
 
   function follow(params) {
-    wanted = params.get('dataset') || wanted;
+    // what was chosen with the dataset, in the explorer, comes along
+    const asked = ['dataset', 'alpha', 'beta', 'selector'].filter((name) => params.get(name));
+    if (params.get('dataset')) wanted = Object.fromEntries(asked.map((name) => [name, params.get(name)]));
     compared = (params.get('compare') || '').split(',').filter(Boolean).slice(0, COMPARED);
     if (compared.length < 2) comparison.hide();
     seen = {};

@@ -37,6 +37,7 @@ def add(verbs) -> None:
                 help=f"{spec.metadata['says']} (default {default})",
             )
     add_selection_options(finetune)
+    finetune.add_argument("--skip-corrupt", action="store_true", help="pass over damaged shards instead of stopping")
     finetune.add_argument(
         "--estimate", action="store_true", help="train nothing: measure a few updates and say what all will take"
     )
@@ -76,7 +77,17 @@ def run_finetune(options: argparse.Namespace, settings: Settings) -> None:
     title = f"Fine-tune on {options.dataset.name} ({config.method})"
     with working(options.run_dir, "finetune", settings, title=title) as work:
         told = Told(work, line)
-        stopped = train(options.run_dir, options.dataset, dataset, str(expert), config, selection, settings, told)
+        stopped = train(
+            options.run_dir,
+            options.dataset,
+            dataset,
+            str(expert),
+            config,
+            selection,
+            settings,
+            told,
+            options.skip_corrupt,
+        )
         finished(read_run(options.run_dir).get("result", {}), options.run_dir)
         if stopped:
             raise Stopping(keep=True)
@@ -117,7 +128,17 @@ def finished(result: dict, folder: Path) -> None:
     )
 
 
-def train(folder: Path, dataset_dir: Path, dataset: dict, expert: str, config, selection, settings, work) -> bool:
+def train(
+    folder: Path,
+    dataset_dir: Path,
+    dataset: dict,
+    expert: str,
+    config,
+    selection,
+    settings,
+    work,
+    skip_corrupt: bool = False,
+) -> bool:
     """The whole of a fine-tuning run, inside `working`: from the dataset to the saved adapter and its card.
 
     Returns whether somebody stopped it early. A run that is done already is left as it is, its measurements included.
@@ -153,7 +174,8 @@ def train(folder: Path, dataset_dir: Path, dataset: dict, expert: str, config, s
     work.status("Reading the dataset")
     lessons = load_lessons(folder)
     if lessons is None:
-        lessons, report = teach(dataset_dir, config.method, selection, loaded)
+        passed = (lambda path, error: work.event("note", text=f"Passed over: {error}")) if skip_corrupt else None
+        lessons, report = teach(dataset_dir, config.method, selection, loaded, passed)
         save_lessons(lessons, folder)
         work.event("dataset", **asdict(report))
     learned, held = hold_out(lessons, config.held_out, config.seed)
