@@ -39,7 +39,13 @@ class HubStub:
             said = json.loads(body)
             key = (said["type"] + "s", f"{said['organization'] or 'me'}/{said['name']}")
             if key in self.repos:
-                return 409, b'{"error": "You already created this repo"}', None
+                return (
+                    409,
+                    json.dumps(
+                        {"error": "You already created this repo", "url": f"{self.url}/{'/'.join(key)}"}
+                    ).encode(),
+                    None,
+                )
             self.repos[key], self.files[key] = said, {}
             return 200, json.dumps({"url": f"{self.url}/{'/'.join(key)}"}).encode(), None
         if path == "/api/validate-yaml":
