@@ -37,7 +37,7 @@ OTHERS = {
     "assets/problems/": "the bundled problems",
     "assets/standalone.html": "the shell of an exported trace",
     "tests/": "fast ones on tiny models, real ones on the bundled pair, some in a browser",
-    "docs/": "deploy.md: where it can run; log.md: what was tried and found wrong; results.md: the experiment; benchmarks.md: speed",
+    "docs/": "deploy.md: where it runs; log.md: what was tried; results.md: the experiment; benchmarks.md: speed",
 }
 SUFFIXES = {".py", ".js", ".css", ".sh"}
 

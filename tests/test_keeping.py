@@ -151,7 +151,7 @@ def test_a_place_that_fails_is_said_and_tried_again(tmp_path, hub):
     keeper = server(tmp_path, ("hf://datasets/me/kept", TOKEN))
     run(keeper.settings)
     hub.fail = 403
-    with pytest.raises(UserError, match="the Hub answered 403.*are not kept"):
+    with pytest.raises(UserError, match=r"the Hub answered 403.*are not kept"):
         keeper.keep()
     hub.fail = 0
     assert keeper.keep() == 1
