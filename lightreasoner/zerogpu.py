@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -64,11 +65,14 @@ def borrow(settings: Settings) -> Borrowed:
     findings, in order, until it ends or `stop` is set. Raises UserError."""
     import spaces
 
+    from lightreasoner.models import LoadedModels
+
     there = replace(settings, device="auto")
+    models = LoadedModels(there)  # stays empty here; a process that is used again has its own, with what it loaded
 
     @spaces.GPU(duration=SECONDS)
     def traced(refs: Refs, request, lens: dict | None, flag: Path) -> Iterator[Finding]:
-        yield from findings(refs, request, lens, there, Flag(flag))
+        yield from findings(refs, request, lens, models, Flag(flag))
 
     def here(refs: Refs, request, lens: dict | None, stop: threading.Event) -> Iterator[Finding]:
         flag = Flag(settings.workspace / f"stop-{new_id()}")
@@ -83,7 +87,8 @@ def borrow(settings: Settings) -> Borrowed:
             raise
         except Exception as error:
             if said := getattr(error, "message", None):  # ZeroGPU's own: no quota left, none free, the time is over
-                raise UserError(f"ZeroGPU ended this: {str(said)[:300]}") from error
+                said = " ".join(re.sub(r"<[^>]*>", " ", str(said)).split())  # it comes with HTML in it
+                raise UserError(f"ZeroGPU ended this: {said[:300]}") from error
             raise
         finally:
             flag.path.unlink(missing_ok=True)
@@ -91,11 +96,10 @@ def borrow(settings: Settings) -> Borrowed:
     return here
 
 
-def findings(refs: Refs, request, lens: dict | None, settings: Settings, stop: Flag) -> Iterator[Finding]:
+def findings(refs: Refs, request, lens: dict | None, models, stop: Flag) -> Iterator[Finding]:
     """Load the models and trace, in the process that has the GPU. What goes wrong is a finding too: exceptions lose
     their words on the way."""
     from lightreasoner.lens import describe_lens, load_lens
-    from lightreasoner.models import LoadedModels
     from lightreasoner.pairs import load_pair
     from lightreasoner.references import parse_ref
     from lightreasoner.tokens import TokenTexts
@@ -103,14 +107,14 @@ def findings(refs: Refs, request, lens: dict | None, settings: Settings, stop: F
     from lightreasoner.tracing import StepsEvent, trace
 
     try:
-        models, (name, expert, amateur) = LoadedModels(settings), refs
+        name, expert, amateur = refs
         pair = load_pair(expert, amateur, models, name=name)
         yield "pair", describe_pair(pair)
         tuned = load_lens(parse_ref(lens["tuned"]), lens["writer"], pair, models) if lens else None
         if tuned:
             yield "lens", describe_lens(tuned, pair)
         texts, ids = TokenTexts(pair.expert.tokenizer), []
-        for event in trace(pair, request, settings, stop, tuned):
+        for event in trace(pair, request, models.settings, stop, tuned):
             steps = event.steps if isinstance(event, StepsEvent) else []
             ids += [step.token_id for step in steps]
             yield "texts", {i: texts.text(i) for step in steps for i in step.score.ids}

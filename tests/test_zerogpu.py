@@ -78,7 +78,7 @@ def test_without_quota_its_own_words_are_shown(tmp_path):
     app, client = serve(tmp_path, FAKE_NO_QUOTA="1")
     try:
         errors = [item["error"] for item in last_value(call_trace(client, GOOD)) if "error" in item]
-        assert errors == ["ZeroGPU ended this: You have exceeded your GPU quota"]
+        assert errors == ["ZeroGPU ended this: You have exceeded your GPU quota. Log in"]
     finally:
         app.stop()
 

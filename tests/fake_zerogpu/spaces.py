@@ -26,7 +26,9 @@ def GPU(task=None, *, duration: int = 60):
 
     def borrowed(*args):
         if os.environ.get("FAKE_NO_QUOTA"):
-            raise Error("You have exceeded your GPU quota")
+            raise Error(
+                'You have exceeded your GPU quota. <a style="color: red" href="https://huggingface.co">Log in</a>'
+            )
         receiver, sender = _fork.Pipe(duplex=False)
         process = _fork.Process(target=_work, args=(task, pickle.dumps(args), sender), daemon=True)
         process.start()
