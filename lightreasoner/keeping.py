@@ -213,7 +213,7 @@ class Keeper:
 
     def __init__(self, settings: Settings, place: Place):
         self.settings, self.place, self.trouble = settings, place, None
-        self._notes = settings.workspace / "kept.json"  # run id → what of it is kept
+        self._notes = settings.workspace / "kept" / "runs.json"  # run id → what of it is kept
         self._closed, self._thread = threading.Event(), None
 
     def start(self) -> Keeper:
@@ -311,7 +311,7 @@ def _marks(files: Stamp) -> dict[str, list[int]]:
 
 def forgotten(settings: Settings) -> Path:
     """The folder with an empty file for each run that a person deleted and that is kept still."""
-    return settings.workspace / "forgotten"
+    return settings.workspace / "kept" / "forgotten"
 
 
 def forget(settings: Settings, run_id: str) -> None:

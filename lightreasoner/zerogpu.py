@@ -75,8 +75,9 @@ def borrow(settings: Settings) -> Borrowed:
         yield from findings(refs, request, lens, models, Flag(flag))
 
     def here(refs: Refs, request, lens: dict | None, stop: threading.Event) -> Iterator[Finding]:
-        flag = Flag(settings.workspace / f"stop-{new_id()}")
+        flag = Flag(settings.workspace / "accelerator" / f"stop-{new_id()}")
         try:
+            flag.path.parent.mkdir(parents=True, exist_ok=True)
             for kind, found in traced(refs, request, lens, flag.path):
                 if kind == "error":
                     raise UserError(found)

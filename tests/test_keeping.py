@@ -122,7 +122,7 @@ def test_what_somebody_deleted_does_not_come_back(tmp_path, where):
     assert second.restore() == 1 and (second.settings.runs / other.name).is_dir()
     assert not (second.settings.runs / folder.name).exists()
     forget(second.settings, new_id())  # one that was never kept
-    assert second.keep() == 0 and not any((second.settings.workspace / "forgotten").iterdir())
+    assert second.keep() == 0 and not any((second.settings.workspace / "kept" / "forgotten").iterdir())
 
 
 def test_a_run_that_was_lost_here_is_not_deleted_there(tmp_path, where):

@@ -60,7 +60,7 @@ def test_a_trace_on_a_lent_gpu_is_the_trace_without(zero, app):
     record = json.loads((zero[0].workspace / "traces" / f"{run}.json").read_text())
     assert record["pair"]["expert_fingerprint"] and record["response"] and record["seconds"] > 0
     assert set(record["tokens"]) >= {str(i) for s in record["steps"] for i in s["candidates"]["ids"]}
-    assert not list(zero[0].workspace.glob("stop-*"))
+    assert not list(zero[0].workspace.rglob("stop-*"))
 
 
 def test_what_goes_wrong_there_is_said_here(zero):
@@ -128,7 +128,7 @@ def test_stop_reaches_the_other_process(in_process, tmp_path):
             stop.set()
     assert kinds[0] == "pair" and kinds[-1] == "stopped"
     assert kinds.count("event") < 10 and time.monotonic() - began < 60
-    assert not list(tmp_path.glob("stop-*"))
+    assert not list(tmp_path.rglob("stop-*"))
 
 
 def test_only_on_zerogpu(monkeypatch):

@@ -26,7 +26,7 @@ TABS = {
     "jobs": ("Jobs", build_jobs),
 }
 #: Of the workspace; nothing in them is ever handed out as a file of Gradio's.
-PRIVATE_FOLDERS = ("traces", "runs", "jobs", "accelerator", "problems", "downloads")
+PRIVATE_FOLDERS = ("traces", "runs", "jobs", "accelerator", "problems", "downloads", "kept")
 
 
 def build(studio: Studio) -> gr.Blocks:
