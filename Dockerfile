@@ -7,7 +7,8 @@ FROM python:3.11-slim
 ARG TORCH=cpu
 
 # Spaces run a container as uid 1000
-RUN useradd --create-home --uid 1000 user && install -d -o user -g user /home/user/workspace
+RUN useradd --create-home --uid 1000 user \
+    && install -d -o user -g user /home/user/workspace /home/user/.cache /home/user/.cache/huggingface
 WORKDIR /home/user/app
 
 # Before the code, so that a change of the code installs nothing anew. PyTorch comes alone from its own index; what it
