@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ import yaml
 
 from lightreasoner.deploying import ROOT, files, front_matter, plan
 from lightreasoner.errors import UserError
+from tests.browser import free_port
 from tests.hub_stub import TOKEN, hub_stub
 
 
@@ -65,6 +67,18 @@ def test_the_image_lets_in_what_a_space_gets():
     allowed = {line[1:].rstrip("/") for line in ignored if line.startswith("!")}
     pushed = {name.split("/")[0] for name in files("docker")}
     assert "*" in ignored and allowed == pushed - {"README.md", "Dockerfile", ".dockerignore"}
+
+
+def test_the_image_knows_whether_the_app_answers(app):
+    """The Dockerfile's own health check, run as Docker would."""
+    said = re.search(r"HEALTHCHECK.*\\\n\s+CMD (\[.+\])\n", (ROOT / "Dockerfile").read_text())
+    _, *words = json.loads(said[1])  # python, which Docker looks for inside the image
+
+    def healthy(port: int) -> bool:
+        env = os.environ | {"GRADIO_SERVER_PORT": str(port)}
+        return subprocess.run([sys.executable, *words], env=env, capture_output=True, timeout=60).returncode == 0
+
+    assert healthy(app.port) and not healthy(free_port())
 
 
 def test_pytorch_fits_the_hardware():
