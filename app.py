@@ -34,7 +34,8 @@ def preload(studio) -> None:
 def main() -> None:
     chosen = options()  # before the slow imports, so that --help is quick
     from lightreasoner.errors import UserError
-    from lightreasoner.keeping import TOKEN, Keeper, place
+    from lightreasoner.keeping import Keeper
+    from lightreasoner.kept_places import TOKEN, place
     from lightreasoner.settings import from_environment
     from lightreasoner.zerogpu import lent, prepare
 

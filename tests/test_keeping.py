@@ -15,7 +15,8 @@ from lightreasoner.jobs.events import NAME, EventLog
 from lightreasoner.jobs.local import LocalBackend
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import JobStore
-from lightreasoner.keeping import Folder, HubDataset, Keeper, forget, forgetful, place, stamp
+from lightreasoner.keeping import Keeper, forget, forgetful
+from lightreasoner.kept_places import Folder, HubDataset, place, stamp
 from lightreasoner.runs import begin_run
 from lightreasoner.settings import Settings
 from lightreasoner.trajectories import rows
