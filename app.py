@@ -15,7 +15,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Explore expert–amateur divergence in a browser.")
-    host = os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    host = os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")
     port = int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
     parser.add_argument("--host", default=host, help=f"address to listen on (default {host})")
     parser.add_argument("--port", type=int, default=port, help=f"port to listen on (default {port})")
@@ -34,10 +34,14 @@ def preload(studio) -> None:
 def main() -> None:
     chosen = options()  # before the slow imports, so that --help is quick
     from lightreasoner.errors import UserError
+    from lightreasoner.keeping import Keeper
+    from lightreasoner.kept_places import TOKEN, place
     from lightreasoner.settings import from_environment
+    from lightreasoner.zerogpu import lent, prepare
 
     try:
-        settings = from_environment()
+        settings = prepare(from_environment())
+        kept = place(settings, os.environ.pop(TOKEN, ""))  # taken out: no job is to inherit it
     except UserError as error:
         raise SystemExit(f"app.py: {error}") from None
     settings.workspace.mkdir(parents=True, exist_ok=True)
@@ -46,9 +50,9 @@ def main() -> None:
     from ui.page import build, launch_options
     from ui.studio import Studio
 
-    studio = Studio(settings)
+    studio = Studio(settings, keeper=Keeper(settings, kept) if kept else None)
     page = build(studio)
-    if not chosen.no_preload:
+    if not (chosen.no_preload or lent()):
         threading.Thread(target=preload, args=(studio,), daemon=True).start()
     where = {"server_name": chosen.host, "server_port": chosen.port}
     try:
@@ -58,11 +62,15 @@ def main() -> None:
             f"app.py: no listening on {chosen.host}:{chosen.port} ({error}). Try another --port."
         ) from None
     studio.jobs.start()
+    if studio.keeper:
+        studio.keeper.start()
     print(f"LightReasoner Studio is open at {url}  (Ctrl+C ends it)", flush=True)
     try:
         page.block_thread()
     finally:
         studio.jobs.close()  # a job that runs goes on
+        if studio.keeper:
+            studio.keeper.close()
 
 
 if __name__ == "__main__":

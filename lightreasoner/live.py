@@ -6,11 +6,13 @@ turn it is then takes the machine's accelerator, which jobs of other processes s
 
 from __future__ import annotations
 
+import contextvars
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from lightreasoner.errors import UserError, broke
 from lightreasoner.jobs.lease import Accelerator, Stopped, spoken
@@ -61,15 +63,19 @@ class Live:
         settings: Settings,
         accelerator: Accelerator | None = None,
         load_lens: Callable[[Pair, Callable[[str], None]], Lens] | None = None,
+        elsewhere: Callable[[threading.Event], Iterator[tuple[str, Any]]] | None = None,
     ):
+        """elsewhere: where another process computes, what it finds (see zerogpu.Finding) until the event is set."""
         self.trace, self.key = record, secrets.token_urlsafe(16)  # who holds the key may stop it
         self.status, self.error = "Starting", None
         self.stop, self.done = threading.Event(), threading.Event()
         self._load, self._load_lens, self._lease, self._settings = load, load_lens, lease, settings
-        self._accelerator = accelerator or Accelerator(settings.workspace)
+        self._accelerator, self._elsewhere = accelerator or Accelerator(settings.workspace), elsewhere
 
     def start(self) -> Live:
-        threading.Thread(target=self._run, daemon=True, name=f"trace-{self.trace.id[:6]}").start()
+        # in the caller's context: ZeroGPU tells by the request that is in it on whose account it lends
+        run = contextvars.copy_context().run
+        threading.Thread(target=run, args=(self._run,), daemon=True, name=f"trace-{self.trace.id[:6]}").start()
         return self
 
     def _say(self, status: str) -> None:
@@ -86,7 +92,7 @@ class Live:
         turn = self._accelerator.hold("inspector", self.stop, self._wait_for, interactive=True)
         try:
             with self._lease.hold(self.stop, self._wait), turn:
-                self._compute()
+                self._follow() if self._elsewhere else self._compute()
         except Stopped:
             pass
         except UserError as error:
@@ -118,3 +124,21 @@ class Live:
         if self.stop.is_set() and self.trace.finish_reason is None:
             self.trace.seconds = time.perf_counter() - began
             self.trace.response = pair.expert.tokenizer.decode([s.token_id for s in self.trace.steps])
+
+    def _follow(self) -> None:
+        """What _compute does, computed by another process."""
+        self._say("Waiting for a GPU")
+        trace, began = self.trace, time.perf_counter()
+        for kind, found in self._elsewhere(self.stop):
+            if kind == "pair":
+                trace.pair, began = found, time.perf_counter()
+                self._say("Reading the problem")
+            elif kind == "lens":
+                trace.lens = (trace.lens or {}) | found
+            elif kind == "texts":  # they come before the steps that need them
+                trace.texts.update(found)
+            elif kind == "event":
+                trace.add(found, None)
+                self._say("Writing")
+            elif kind == "stopped":
+                trace.response, trace.seconds = found, time.perf_counter() - began

@@ -30,6 +30,8 @@ class Settings:
     max_upload_mb: int = 20
     max_waiting: int = 16  # runs that may wait for the accelerator
     max_queued: int = 20  # jobs that may wait in the queue
+    keep: str = ""  # where finished runs are kept too: a folder's path, or hf://datasets/OWNER/NAME
+    no_jobs: str = ""  # why no job may run here, a sentence; empty: they may
     job: str = ""  # "id/attempt" in a process that the scheduler started, empty in all others
 
     @property

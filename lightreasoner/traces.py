@@ -58,8 +58,9 @@ class Trace:
     seconds: float = 0.0
     texts: dict[int, str] = field(default_factory=dict)  # of every candidate token
 
-    def add(self, event: Event, texts: TokenTexts) -> None:
-        """Take an event in. Texts come before steps: whoever reads along can name every candidate it sees."""
+    def add(self, event: Event, texts: TokenTexts | None) -> None:
+        """Take an event in. Texts come before steps: whoever reads along can name every candidate it sees. None: they
+        are in `self.texts` already."""
         if isinstance(event, PromptEvent):
             self.prompt_ids, self.prompt = event.ids, event.text
         elif isinstance(event, StepsEvent):

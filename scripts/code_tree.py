@@ -25,6 +25,7 @@ FOLDERS = {
 TOP = {
     "app.py": "settings → page → launch: what people and Spaces run",
     "Makefile": "run, test, bench, lint",
+    "Dockerfile": "the app in a container; .dockerignore says what gets in",
     "requirements.txt": "what the app needs, every version pinned",
     "requirements-dev.txt": "what the tests need on top",
     "requirements-train.txt": "what training the bundled pair needs on top",
@@ -36,7 +37,7 @@ OTHERS = {
     "assets/problems/": "the bundled problems",
     "assets/standalone.html": "the shell of an exported trace",
     "tests/": "fast ones on tiny models, real ones on the bundled pair, some in a browser",
-    "docs/": "log.md: what was tried and found wrong; results.md: the experiment; benchmarks.md: speed",
+    "docs/": "deploy.md: where it runs; log.md: what was tried; results.md: the experiment; benchmarks.md: speed",
 }
 SUFFIXES = {".py", ".js", ".css", ".sh"}
 

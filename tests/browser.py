@@ -65,8 +65,8 @@ def free_port() -> int:
 class App:
     """app.py on a port and a workspace of its own; both stay the same when it is started again."""
 
-    def __init__(self, workspace: Path):
-        self.workspace, self.port = workspace, free_port()
+    def __init__(self, workspace: Path, **environment: str):
+        self.workspace, self.port, self.environment = workspace, free_port(), environment
         self.url = f"http://127.0.0.1:{self.port}/"
         self.log = workspace / "server.log"
         self._process = None
@@ -78,7 +78,11 @@ class App:
         command = [sys.executable, "app.py", "--port", str(self.port), *options]
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, env=inherited | ENVIRONMENT | own, stdout=log, stderr=subprocess.STDOUT
+                command,
+                cwd=ROOT,
+                env=inherited | ENVIRONMENT | own | self.environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
         deadline = time.monotonic() + 300
         while not self._answers():

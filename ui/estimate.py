@@ -66,7 +66,10 @@ def telling(work: Callable[[Callable[[str], None], threading.Event], str], first
 
 @contextmanager
 def turn(studio: Studio, say: Callable[[str], None], stop: threading.Event) -> Iterator[None]:
-    """Inside, the accelerator is ours; `say` is told what is waited for. Raises Stopped once `stop` is set."""
+    """Inside, the accelerator is ours; `say` is told what is waited for. Raises Stopped once `stop` is set, and
+    UserError where no job could follow."""
+    if studio.settings.no_jobs:
+        raise UserError(studio.settings.no_jobs)
 
     def behind(before: int) -> None:
         say(f"Waiting: {before} {'run' if before == 1 else 'runs'} before this one")

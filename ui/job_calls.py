@@ -16,6 +16,7 @@ from lightreasoner.jobs.lease import Accelerator
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import Job
 from lightreasoner.jobs.view import job_view, log_tail, spoken
+from lightreasoner.keeping import Keeper
 from lightreasoner.tracing import number
 from ui.calls import answering
 
@@ -39,8 +40,8 @@ ACTIONS: dict[str, Callable[[Scheduler, str], Job | None]] = {
 class Jobs:
     """The workspace's jobs as the page asks for them. Its calls are the functions look, act and glance."""
 
-    def __init__(self, scheduler: Scheduler):
-        self.scheduler, self.store = scheduler, scheduler.store
+    def __init__(self, scheduler: Scheduler, keeper: Keeper | None = None):
+        self.scheduler, self.store, self.keeper = scheduler, scheduler.store, keeper
         self.accelerator = Accelerator(scheduler.settings.workspace)
         # what has ended stays as it was, until it is resumed, and then it is another Job
         self._ended = lru_cache(maxsize=MOST)(lambda job: job_view(self.store, job))
@@ -76,7 +77,10 @@ class Jobs:
         active, found = self.active(), self.store.jobs(active=False, limit=limit + 1)
         past = [line(self._ended(job)) for job in found[:limit]]
         answer = {"active": [line(view) for view in active], "more": len(found) > limit, "marks": {}}
-        answer |= {"summary": self.summary(active), "trouble": self.scheduler.trouble}
+        answer |= {
+            "summary": self.summary(active),
+            "trouble": self.scheduler.trouble or (self.keeper and self.keeper.trouble),
+        }
         send(answer, "past", past, seen)
         if opened:
             try:

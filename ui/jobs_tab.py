@@ -6,6 +6,7 @@ does the same with `lrAddress.open('jobs', { job: ID })` (assets/js/address.js).
 
 from __future__ import annotations
 
+from lightreasoner.keeping import forgetful
 from ui.job_calls import Jobs
 from ui.job_panel import Header, JobPanel
 from ui.studio import Studio
@@ -14,10 +15,10 @@ from ui.studio import Studio
 def build_header(studio: Studio) -> None:
     """The page's name, and what the jobs are doing, on every tab."""
     *_, glance = Jobs(studio.jobs).calls
-    Header([glance], elem_id="lr-top")
+    Header([glance], forgetful(studio.settings), elem_id="lr-top")
 
 
 def build_jobs(studio: Studio) -> None:
     """Lay the tab out."""
-    look, act, _ = Jobs(studio.jobs).calls
-    JobPanel([look, act], elem_id="lr-jobs")
+    look, act, _ = Jobs(studio.jobs, studio.keeper).calls
+    JobPanel([look, act], studio.settings.no_jobs, elem_id="lr-jobs")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gradio as gr
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from lightreasoner.settings import ASSETS, Settings
 from ui.datasets_tab import build_datasets
@@ -23,7 +26,7 @@ TABS = {
     "jobs": ("Jobs", build_jobs),
 }
 #: Of the workspace; nothing in them is ever handed out as a file of Gradio's.
-PRIVATE_FOLDERS = ("traces", "runs", "jobs", "accelerator", "problems", "downloads")
+PRIVATE_FOLDERS = ("traces", "runs", "jobs", "accelerator", "problems", "downloads", "kept")
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -50,5 +53,14 @@ def launch_options(settings: Settings) -> dict:
         "footer_links": [],
         "run_history": False,
         "ssr_mode": False,
-        "app_kwargs": {"openapi_url": None, "routes": [download_route(settings)]},
+        "app_kwargs": {"openapi_url": None, "routes": [health_route(), download_route(settings)]},
     }
+
+
+def health_route() -> Route:
+    """GET healthz: "ok" as soon as the server answers, for whatever watches over it. It says nothing else."""
+
+    async def healthz(request: Request) -> PlainTextResponse:
+        return PlainTextResponse("ok\n", headers={"Cache-Control": "no-store"})
+
+    return Route("/healthz", healthz)

@@ -14,6 +14,7 @@ from lightreasoner.jobs.processes import alive
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import ACTIVE, FINISHED, Job
 from lightreasoner.jobs.view import job_view
+from lightreasoner.keeping import forget
 from lightreasoner.runs import RECORD, delete_run, list_runs, read_run, run_folder
 from lightreasoner.settings import Settings
 
@@ -137,6 +138,7 @@ class RunList:
             shutil.rmtree(entry.folder, ignore_errors=True)
         else:
             delete_run(entry.folder)
+            forget(self.settings, entry.id)
         return entry
 
 

@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from lightreasoner import zerogpu
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.lease import Accelerator
 from lightreasoner.jobs.local import LocalBackend
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import JobStore
+from lightreasoner.keeping import Keeper
 from lightreasoner.lens import load_lens
 from lightreasoner.live import Lease, Live
 from lightreasoner.models import LoadedModels
@@ -19,6 +21,7 @@ from lightreasoner.references import parse_ref
 from lightreasoner.settings import Settings
 from lightreasoner.traces import Trace, columns, load_record, step_line, trace_json
 from lightreasoner.tracing import TraceRequest, check
+from lightreasoner.zerogpu import Borrowed
 
 POLL = 0.05  # seconds between looks at a run; the page gets at most ten updates a second once it writes
 QUIET = 0.1
@@ -33,6 +36,8 @@ class Studio:
     lease: Lease = None
     accelerator: Accelerator = None
     jobs: Scheduler = None  # app.py starts it
+    keeper: Keeper | None = None  # where finished runs are kept elsewhere too; app.py starts it
+    borrowed: Borrowed | None = None  # on ZeroGPU: what traces on a GPU that is lent
     lives: dict[str, Live] = field(default_factory=dict)
 
     def __post_init__(self):
@@ -41,6 +46,8 @@ class Studio:
         self.accelerator = self.accelerator or Accelerator(self.settings.workspace)
         store = JobStore(self.settings.jobs / "jobs.sqlite")
         self.jobs = self.jobs or Scheduler(store, {"local": LocalBackend()}, self.settings)
+        if zerogpu.lent():
+            self.borrowed = zerogpu.borrow(self.settings)
 
     def start(
         self,
@@ -68,8 +75,12 @@ class Studio:
         def load_tuned(pair, say):
             return load_lens(parse_ref(lens["tuned"]), lens["writer"], pair, self.models, say)
 
+        def elsewhere(stop):
+            return self.borrowed(refs, request, lens, stop)
+
         tools = (self.lease, self.settings, self.accelerator)
-        self.lives[record.id] = live = Live(record, load, *tools, load_lens=load_tuned if lens else None)
+        where = {"load_lens": load_tuned if lens else None, "elsewhere": elsewhere if self.borrowed else None}
+        self.lives[record.id] = live = Live(record, load, *tools, **where)
         return live.start()
 
     def record(self, run: str) -> dict:

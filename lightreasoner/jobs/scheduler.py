@@ -175,7 +175,8 @@ class Scheduler:
         retry_of: str | None = None,
     ) -> Job:
         """Queue `python -m lightreasoner *argv`; --run-dir is added where it is missing. Raises UserError when the
-        queue is full."""
+        queue is full, or jobs are off here."""
+        self._allow()
         argv, run_dir = tuple(str(word) for word in argv), Path(run_dir).absolute()
         argv = argv if argv[:1] == (verb,) else (verb, *argv)
         argv = argv if "--run-dir" in argv else (*argv, "--run-dir", str(run_dir))
@@ -184,6 +185,10 @@ class Scheduler:
         job = self.store.add(job, self.settings.max_queued)
         self._wake.set()
         return job
+
+    def _allow(self) -> None:
+        if self.settings.no_jobs:
+            raise UserError(self.settings.no_jobs)
 
     def cancel(self, job_id: str) -> Job:
         """Stop a job for good: at once when queued, else within ten seconds. Raises UserError when it has ended."""
@@ -218,6 +223,7 @@ class Scheduler:
 
     def resume(self, job_id: str) -> Job:
         """Queue the same job again, to go on in its run folder. Raises UserError when nothing can go on."""
+        self._allow()
         job = self.store.get(job_id)
         if not resumable(job):
             raise UserError(f"This job has {job.state}; there is nothing to resume. Retry starts it anew.")
