@@ -19,16 +19,19 @@ from ui.finetune_request import checked_start, read_form
 from ui.finetune_runs import Tunings
 from ui.finetune_view import FinetuneView
 from ui.studio import Studio
+from ui.visitors import checked_calls
 
 
 def build_finetune(studio: Studio) -> None:
     """Lay the tab out and wire it."""
     datasets, tunings = Datasets(studio.settings, studio.jobs), Tunings(studio.settings, studio.jobs)
+    calls = checked_calls(studio.settings, "FinetuneView", finetune_calls(tunings, datasets))
+    there = not studio.settings.public and bool(datasets.listed())  # else known once the owner's script has asked
     with gr.Row(elem_id="lr-ft-row", equal_height=False):
-        with gr.Column(elem_id="lr-ft-side", scale=0, visible=bool(datasets.listed())) as side:
+        with gr.Column(elem_id="lr-ft-side", scale=0, visible=there) as side:
             form = finetune_form(datasets)
         with gr.Column(elem_id="lr-ft-main", scale=1):
-            view = FinetuneView(finetune_calls(tunings, datasets), elem_id="lr-finetune")
+            view = FinetuneView(calls, elem_id="lr-finetune")
 
     def measure(*fields) -> Iterator[str]:
         try:

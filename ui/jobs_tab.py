@@ -9,15 +9,16 @@ from __future__ import annotations
 from ui.job_calls import Jobs
 from ui.job_panel import Header, JobPanel
 from ui.studio import Studio
+from ui.visitors import checked_calls
 
 
 def build_header(studio: Studio) -> None:
     """The page's name, and what the jobs are doing, on every tab."""
-    *_, glance = Jobs(studio.jobs).calls
-    Header([glance], elem_id="lr-top")
+    glance = Jobs(studio.jobs).calls[-1]
+    Header(checked_calls(studio.settings, "Header", [glance]), elem_id="lr-top")
 
 
 def build_jobs(studio: Studio) -> None:
     """Lay the tab out."""
     look, act, _ = Jobs(studio.jobs).calls
-    JobPanel([look, act], elem_id="lr-jobs")
+    JobPanel(checked_calls(studio.settings, "JobPanel", [look, act]), elem_id="lr-jobs")
