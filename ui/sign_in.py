@@ -17,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from lightreasoner.access import how_to_sign_in
 from lightreasoner.quotas import Rate
 from lightreasoner.settings import ASSETS, Settings
 from ui.cookies import OWNER_COOKIE, set_cookie
@@ -47,10 +48,8 @@ class SignIn:
         return self._words.get(word, 0) > time.time()
 
     def right(self, user: str, password: str) -> bool:
-        digest = [
-            hashlib.sha256(text.encode(errors="replace")).digest()
-            for text in (f"{user}:{password}", self.settings.login)
-        ]
+        given, known = (text.encode(errors="replace") for text in (f"{user}:{password}", self.settings.login))
+        digest = [hashlib.sha256(text).digest() for text in (given, known)]
         return bool(self.settings.login) and hmac.compare_digest(*digest)
 
     def enter(self) -> str:
@@ -67,16 +66,11 @@ class SignIn:
 
     def routes(self) -> list[Route]:
         """GET and POST sign-in, POST sign-out."""
-        return [
-            Route("/sign-in", self.page),
-            Route("/sign-in", self.post, methods=["POST"]),
-            Route("/sign-out", self.out, methods=["POST"]),
-        ]
+        ways = (("/sign-in", self.page, "GET"), ("/sign-in", self.post, "POST"), ("/sign-out", self.out, "POST"))
+        return [Route(path, answer, methods=[method]) for path, answer, method in ways]
 
     async def page(self, _request: Request) -> Response:
-        return form(
-            "" if self.settings.login else "This server was started without LIGHTREASONER_LOGIN: nobody can sign in."
-        )
+        return form("" if self.settings.login else how_to_sign_in(self.settings, self.oauth))
 
     async def post(self, request: Request) -> Response:
         address = request.scope[SCOPE_KEY].address
