@@ -7,6 +7,7 @@ who is calling and puts these rules before every event and every call of the pag
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -58,6 +59,8 @@ OPEN = frozenset(
         "Header.glance",  # tells visitors whether a job runs, and nothing about it
     }
 )
+#: Of these, what reads whole files; nobody needs it often.
+COSTLY = frozenset({"ui.problem_form.choose_source", "ui.problem_form.problem_form.opened"})
 #: What only the owner may call. Nothing depends on this list: it is here so that a test can tell what has no rule.
 OWNERS = frozenset(
     {
@@ -101,9 +104,14 @@ def check_call(visitor: Visitor, name: str, settings: Settings) -> None:
         raise UserError(f"This belongs to the owner of this server. {how_to_sign_in(settings)}")
 
 
-def how_to_sign_in(settings: Settings, oauth: bool = False) -> str:
+def oauth_here() -> bool:
+    """Whether people sign in with Hugging Face: on Spaces only, since elsewhere Gradio would make a profile up."""
+    return os.environ.get("SYSTEM") == "spaces" and bool(os.environ.get("OAUTH_CLIENT_ID"))
+
+
+def how_to_sign_in(settings: Settings) -> str:
     """One sentence for visitors."""
-    if oauth:
+    if oauth_here():
         return "The owner signs in with Hugging Face, at the top of the page."
     if settings.login:
         return "The owner signs in at the top of the page."

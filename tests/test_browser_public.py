@@ -40,7 +40,7 @@ def test_a_stranger_inspects_and_is_told_what_belongs_to_the_owner(visit, look):
     expect(page.get_by_text("You are a visitor")).to_be_visible()
     expect(page.get_by_role("link", name="Sign in as the owner")).to_be_visible()
     for hidden in ("#lr-lens", "#lr-pair-try", "#lr-owning"):
-        expect(page.locator(hidden)).to_be_hidden()
+        expect(page.locator(hidden).first).to_be_hidden()
     page.locator("#lr-pair input").click()
     expect(page.get_by_role("option", name="Bundled: 4 M against 1 M")).to_be_visible()
     expect(page.get_by_role("option", name="Two models of my own")).to_have_count(0)

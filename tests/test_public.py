@@ -351,6 +351,24 @@ def test_file_fields_take_uploads_only(public, stranger):
         assert "root:" not in said.text and SECRET not in said.text and "problems:" not in said.text, value
 
 
+def test_files_are_read_a_few_times_a_minute(public, stranger):
+    event = next(event for event in events(stranger) if event["api_name"] == "choose_source")
+    body = {"data": ["bundled-test"], "fn_index": event["id"], "session_hash": new_id()}
+    said = [stranger.post("gradio_api/run/predict", content=json.dumps(body)) for _ in range(22)]
+    assert [one.status_code for one in said] == [200] * 20 + [500] * 2 and "many files" in said[-1].text
+    with visitor(public) as other:
+        body["session_hash"] = new_id()
+        assert other.post("gradio_api/run/predict", content=json.dumps(body)).status_code == 200
+
+
+def test_calls_are_not_endless(public):
+    """300 a minute of a visitor, a few hundred more of an address whose cookies are thrown away."""
+    with visitor(public) as one, visitor(public) as other:
+        said = [one.post("gradio_api/component_server", content=b"{}").status_code for _ in range(305)]
+        assert set(said[:300]) == {422} and set(said[300:]) == {429}
+        assert other.post("gradio_api/component_server", content=b"{}").status_code == 422
+
+
 @pytest.mark.parametrize("path", ["gradio_api/queue/join", "gradio_api/component_server", "sign-in"])
 def test_bodies_are_not_endless(stranger, path):
     said = stranger.post(path, content=b"[" * 1_100_000)

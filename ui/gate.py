@@ -33,7 +33,7 @@ POSTS = re.compile(
 #: Places of Gradio's that nobody needs here.
 CLOSED = re.compile(rf"({API})?/(monitoring|deep_link|proxy=|dev/|process_recording|runs\b|run-history|profiling|vibe)")
 JSON_BYTES = 1_000_000  # of an event or a call
-CALLS_A_MINUTE = 600  # of one visitor: selecting steps with an arrow key held down stays below it
+CALLS_A_MINUTE = 300  # of one visitor; selecting steps as fast as a hand can stays below it
 SESSIONS = 20_000  # of which it is remembered whose they are
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
 import threading
 import time
@@ -17,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from lightreasoner.access import how_to_sign_in
+from lightreasoner.access import how_to_sign_in, oauth_here
 from lightreasoner.quotas import Rate
 from lightreasoner.settings import ASSETS, Settings
 from ui.cookies import OWNER_COOKIE, set_cookie
@@ -25,11 +24,6 @@ from ui.visitors import SCOPE_KEY
 
 HOURS = 12  # that a sign-in lasts
 ATTEMPTS, IN_ALL, WHILE = 5, 50, 600  # wrong passwords of an address, and of all, in so many seconds
-
-
-def oauth_here() -> bool:
-    """Whether people sign in with Hugging Face: on Spaces only, since elsewhere Gradio would make a profile up."""
-    return os.environ.get("SYSTEM") == "spaces" and bool(os.environ.get("OAUTH_CLIENT_ID"))
 
 
 class SignIn:
@@ -70,7 +64,7 @@ class SignIn:
         return [Route(path, answer, methods=[method]) for path, answer, method in ways]
 
     async def page(self, _request: Request) -> Response:
-        return form("" if self.settings.login else how_to_sign_in(self.settings, self.oauth))
+        return form("" if self.settings.login else how_to_sign_in(self.settings))
 
     async def post(self, request: Request) -> Response:
         address = request.scope[SCOPE_KEY].address

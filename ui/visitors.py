@@ -14,10 +14,12 @@ from typing import Any
 import gradio as gr
 from gradio.context import LocalContext
 
-from lightreasoner.access import NOBODY, OWNER, Visitor, check_call
+from lightreasoner.access import COSTLY, NOBODY, OWNER, Visitor, check_call
 from lightreasoner.errors import UserError
+from lightreasoner.quotas import VisitorRate
 from lightreasoner.settings import Settings
 
+FILES_A_MINUTE = 20  # that a visitor has read
 SCOPE_KEY = "lightreasoner.visitor"
 CHECKED = "_lightreasoner_checked"
 OWNERS_ONLY, VISITORS_ONLY = "lr-for-owners", "lr-for-visitors"  # classes of parts that the others do not see
@@ -39,17 +41,21 @@ def event_name(function: Callable) -> str:
 
 def checked_events(page: gr.Blocks, settings: Settings) -> None:
     """Put the rules before every event of the page, whoever wired it."""
+    costly = VisitorRate(FILES_A_MINUTE, 60)
     for event in page.fns.values():
         if event.fn is not None:
-            event.fn = checked_event(event.fn, settings)
+            event.fn = checked_event(event.fn, settings, costly)
 
 
-def checked_event(function: Callable, settings: Settings) -> Callable:
+def checked_event(function: Callable, settings: Settings, costly: VisitorRate) -> Callable:
     name = event_name(function)
 
     def check() -> None:
+        visitor = current(settings)
         try:
-            check_call(current(settings), name, settings)
+            check_call(visitor, name, settings)
+            if name in COSTLY and not visitor.owner and not costly.take(visitor):
+                raise UserError("That were many files in a minute; wait a little, then choose again.")
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from None
 

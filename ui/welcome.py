@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gradio as gr
 
-from lightreasoner.access import how_to_sign_in
+from lightreasoner.access import how_to_sign_in, oauth_here
 from lightreasoner.settings import Settings
-from ui.sign_in import oauth_here
 from ui.visitors import OWNERS_ONLY, VISITORS_ONLY
 
 #: Tab title → what it is, for those who see nothing else of it.
@@ -36,5 +35,5 @@ def welcome(settings: Settings) -> None:
 
 def belongs_to_owner(settings: Settings, title: str) -> None:
     """What visitors see in place of a tab."""
-    said = f"{WHAT[title]} It belongs to the owner of this server. {how_to_sign_in(settings, oauth_here())}"
+    said = f"{WHAT[title]} It belongs to the owner of this server. {how_to_sign_in(settings)}"
     gr.HTML(f'<div class="lr lr-belongs"><h2>{title}</h2><p>{said}</p></div>', elem_classes=[VISITORS_ONLY])
