@@ -76,7 +76,7 @@ class Traces:
             if len(self._running) >= self.settings.public_traces:
                 raise UserError(f"{len(self._running)} visitors' runs are at work already; try again in a minute.")
             if not self._rate.take(visitor):
-                raise UserError("That were many runs in a minute; wait a little, then press Run again.")
+                raise UserError("Too many runs in a minute; wait a little, then press Run again.")
             self._running.append((visitor, done))
 
 

@@ -233,7 +233,7 @@ def test_traces_of_visitors_are_few_at_once_and_in_a_minute():
         done = threading.Event()
         traces.admit(STRANGER, done)
     done.set()
-    with pytest.raises(UserError, match="many runs in a minute"):
+    with pytest.raises(UserError, match="Too many runs in a minute"):
         traces.admit(STRANGER, threading.Event())
 
 

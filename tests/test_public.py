@@ -14,6 +14,7 @@ import pytest
 from lightreasoner.access import OPEN, OWNERS
 from lightreasoner.files import new_id
 from lightreasoner.runs import begin_run
+from lightreasoner.settings import ROOT, Settings
 from tests.browser import App
 from tests.browser_jobs import JobsApp
 from ui.page import build
@@ -85,7 +86,7 @@ def events(client: httpx.Client) -> list[dict]:
 
 def names_of_events(app: App) -> dict[int, str]:
     """Event id → the name its rule has: the page is laid out here just as it is on the server."""
-    studio = Studio(app.jobs().settings.__class__(workspace=app.workspace / "twin", device="cpu", public=True))
+    studio = Studio(Settings(workspace=app.workspace / "twin", device="cpu", public=True))
     page = build(studio)
     rules_asked(page)
     return {id: event.fn._lightreasoner_checked for id, event in page.fns.items() if event.fn}
@@ -349,13 +350,16 @@ def test_file_fields_take_uploads_only(public, stranger):
         body = {"data": [value], "fn_index": event["id"], "session_hash": new_id()}
         said = stranger.post("gradio_api/run/predict", content=json.dumps(body))
         assert "root:" not in said.text and SECRET not in said.text and "problems:" not in said.text, value
+        assert str(ROOT) not in said.text, value
+        if isinstance(value, dict) and "://" in value["path"]:
+            assert said.status_code == 400 and "has to be uploaded" in said.text
 
 
 def test_files_are_read_a_few_times_a_minute(public, stranger):
     event = next(event for event in events(stranger) if event["api_name"] == "choose_source")
     body = {"data": ["bundled-test"], "fn_index": event["id"], "session_hash": new_id()}
     said = [stranger.post("gradio_api/run/predict", content=json.dumps(body)) for _ in range(22)]
-    assert [one.status_code for one in said] == [200] * 20 + [500] * 2 and "many files" in said[-1].text
+    assert [one.status_code for one in said] == [200] * 20 + [500] * 2 and "Too many files" in said[-1].text
     with visitor(public) as other:
         body["session_hash"] = new_id()
         assert other.post("gradio_api/run/predict", content=json.dumps(body)).status_code == 200
@@ -365,8 +369,8 @@ def test_calls_are_not_endless(public):
     """300 a minute of a visitor, a few hundred more of an address whose cookies are thrown away."""
     with visitor(public) as one, visitor(public) as other:
         said = [one.post("gradio_api/component_server", content=b"{}").status_code for _ in range(305)]
-        assert set(said[:300]) == {422} and set(said[300:]) == {429}
-        assert other.post("gradio_api/component_server", content=b"{}").status_code == 422
+        assert set(said[:300]) == {400} and set(said[300:]) == {429}
+        assert other.post("gradio_api/component_server", content=b"{}").status_code == 400
 
 
 @pytest.mark.parametrize("path", ["gradio_api/queue/join", "gradio_api/component_server", "sign-in"])

@@ -102,12 +102,15 @@ class Gate:
         if not same_site(headers):
             raise Refused(403, "This came from another site's page; open this one itself.")
         if not visitor.owner and not self._calls.take(visitor):
-            raise Refused(429, "That were too many requests in a minute; wait a little.")
+            raise Refused(429, "Too many requests in a minute; wait a little.")
         if path.startswith(f"{API}/upload"):
             return self.upload(visitor, headers, receive)
         body = await whole(receive, JSON_BYTES)
         if path.startswith(API):
-            self.check_session(visitor, session_of(body))
+            said = read_json(body)
+            self.check_session(visitor, said.get("session_hash") if isinstance(said, dict) else None)
+            if names_address(said):
+                raise Refused(400, "A file has to be uploaded; nothing is fetched from an address.")
         return replayed(body, receive)
 
     def upload(self, visitor: Visitor, headers: dict, receive: Any) -> Any:
@@ -116,7 +119,7 @@ class Gate:
             raise Refused(413, f"That is too large; a file may have {self.settings.max_upload_mb} MB.")
         if not visitor.owner:
             if not self._uploads.take(visitor):
-                raise Refused(429, "That were many uploads in an hour; try again later.")
+                raise Refused(429, "Too many uploads in an hour; try again later.")
             if folder_bytes(self.uploads) + most > self.settings.kept_uploads_mb * 1_000_000:
                 raise Refused(507, "There is no room for uploads just now; try again in an hour.")
         return counted(receive, most)
@@ -181,13 +184,25 @@ def listened_to(scope: dict, path: str) -> str | None:
     return path.rpartition("/")[2] if path.startswith(f"{API}/heartbeat/") else None
 
 
-def session_of(body: bytes) -> object:
-    """The session that an event or a call is for, or None."""
+def read_json(body: bytes) -> object:
     try:
-        said = json.loads(body or b"{}")
+        return json.loads(body)
     except (ValueError, RecursionError):
         return None  # Gradio says what is wrong with it
-    return said.get("session_hash") if isinstance(said, dict) else None
+
+
+def names_address(said: object) -> bool:
+    """Whether a file in it is an address. Gradio would fetch it, for anybody and of any size, before any rule is asked."""
+    waiting = [said]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            if "://" in str(item.get("path", ""))[:200]:
+                return True
+            waiting += item.values()
+        elif isinstance(item, list):
+            waiting += item
+    return False
 
 
 def int_of(text: str | None) -> int:

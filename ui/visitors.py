@@ -55,7 +55,7 @@ def checked_event(function: Callable, settings: Settings, costly: VisitorRate) -
         try:
             check_call(visitor, name, settings)
             if name in COSTLY and not visitor.owner and not costly.take(visitor):
-                raise UserError("That were many files in a minute; wait a little, then choose again.")
+                raise UserError("Too many files in a minute; wait a little, then choose again.")
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from None
 
