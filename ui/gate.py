@@ -192,7 +192,7 @@ def read_json(body: bytes) -> object:
 
 
 def names_address(said: object) -> bool:
-    """Whether a file in it is an address. Gradio would fetch it, for anybody and of any size, before any rule is asked."""
+    """Whether a file in it is an address. Gradio would fetch it, for anybody, of any size, before any rule is asked."""
     waiting = [said]
     while waiting:
         item = waiting.pop()
