@@ -275,7 +275,7 @@ def test_one_visitors_flood_is_one_visitors_trouble(public):
     with visitor(public) as greedy, visitor(public) as other, ThreadPoolExecutor(9) as pool:
         flood = [pool.submit(run, greedy) for _ in range(8)]
         ends = [future.result() for future in flood]
-        assert set(ends) <= {"ran", "refused"} and "ran" in ends
+        assert set(ends) == {"ran", "refused"}
         assert run(other) == "ran"
 
 
@@ -289,8 +289,8 @@ def test_sessions_traces_and_downloads_of_others(public, stranger, owner):
             other.post("gradio_api/run/predict", content=json.dumps(body)),
             other.post("gradio_api/queue/join", content=json.dumps(body)),
             other.post("gradio_api/cancel", content=json.dumps(body | {"event_id": "x"})),
-            other.get("gradio_api/queue/data", params={"session_hash": session}),
-            other.get(f"gradio_api/heartbeat/{session}"),
+            other.get("gradio_api/queue/data", params={"session_hash": session}, timeout=10),
+            other.get(f"gradio_api/heartbeat/{session}", timeout=10),
         ):
             assert said.status_code == 403 and "somebody else's" in said.text
         run = run_of(trace(stranger))
