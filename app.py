@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import threading
 
 # Read at import time by the libraries: nothing leaves the machine unless a person asks for a model or a dataset.
@@ -11,6 +12,9 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def options() -> argparse.Namespace:
@@ -44,6 +48,12 @@ def main() -> None:
         kept = place(settings, os.environ.pop(TOKEN, ""))  # taken out: no job is to inherit it
     except UserError as error:
         raise SystemExit(f"app.py: {error}") from None
+    if not settings.public and chosen.host not in LOOPBACK:
+        print(
+            f"app.py: everybody who reaches {chosen.host}:{chosen.port} may do everything; "
+            "set LIGHTREASONER_PUBLIC=1 where strangers can.",
+            file=sys.stderr,
+        )
     settings.workspace.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("GRADIO_TEMP_DIR", str(settings.workspace / "uploads"))
 

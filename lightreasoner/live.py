@@ -64,12 +64,14 @@ class Live:
         accelerator: Accelerator | None = None,
         load_lens: Callable[[Pair, Callable[[str], None]], Lens] | None = None,
         elsewhere: Callable[[threading.Event], Iterator[tuple[str, Any]]] | None = None,
+        discreet: bool = False,  # for a visitor, who is not told what else this machine is doing
     ):
         """elsewhere: where another process computes, what it finds (see zerogpu.Finding) until the event is set."""
         self.trace, self.key = record, secrets.token_urlsafe(16)  # who holds the key may stop it
         self.status, self.error = "Starting", None
         self.stop, self.done = threading.Event(), threading.Event()
         self._load, self._load_lens, self._lease, self._settings = load, load_lens, lease, settings
+        self._discreet = discreet
         self._accelerator, self._elsewhere = accelerator or Accelerator(settings.workspace), elsewhere
 
     def start(self) -> Live:
@@ -86,7 +88,11 @@ class Live:
 
     def _wait_for(self, holder: dict | None) -> None:
         until = " to reach a safe point" if holder and holder["who"].startswith("job ") else ""
-        self._say(f"Waiting for {spoken(holder)}{until}")
+        self._say("Waiting for other work on this server" if self._discreet else f"Waiting for {spoken(holder)}{until}")
+
+    def _told(self, error: UserError) -> str:
+        """The sentence; a visitor is not told where things lie on this machine."""
+        return str(error).replace(str(self._settings.workspace), "…") if self._discreet else str(error)
 
     def _run(self) -> None:
         turn = self._accelerator.hold("inspector", self.stop, self._wait_for, interactive=True)
@@ -96,7 +102,7 @@ class Live:
         except Stopped:
             pass
         except UserError as error:
-            self.error = str(error)
+            self.error = self._told(error)
         except Exception:
             self.error = broke(f"trace {self.trace.id}")
         finally:
@@ -106,7 +112,7 @@ class Live:
                 if self.trace.steps:
                     save_trace(self.trace, self._settings.traces)
             except UserError as error:
-                self.error = str(error)
+                self.error = self._told(error)
             self.done.set()
 
     def _compute(self) -> None:

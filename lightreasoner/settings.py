@@ -33,6 +33,16 @@ class Settings:
     keep: str = ""  # where finished runs are kept too: a folder's path, or hf://datasets/OWNER/NAME
     no_jobs: str = ""  # why no job may run here, a sentence; empty: they may
     job: str = ""  # "id/attempt" in a process that the scheduler started, empty in all others
+    public: bool = False  # strangers may come; on by itself on Spaces. What they may do: lightreasoner/access.py
+    owners: str = ""  # names or organisations that sign in as the owner by OAuth, comma-separated
+    login: str = ""  # "user:password" of the owner, for places without OAuth
+    visitor_tokens: int = 512  # of a visitor's trace; the limits from here on bind visitors of a public server only
+    visitor_traces: int = 2  # at once, of one visitor; of one network address twice as many
+    public_traces: int = 8  # at once, of all visitors together
+    traces_a_minute: int = 10  # of one visitor; of one network address three times as many
+    uploads_an_hour: int = 20  # of one visitor; of one network address three times as many
+    kept_uploads_mb: int = 500  # disk for uploads
+    kept_traces_mb: int = 1_000  # disk for traces of a public server; the oldest go first
 
     @property
     def traces(self) -> Path:
@@ -55,16 +65,30 @@ def from_environment(env: dict[str, str] | None = None) -> Settings:
         name = PREFIX + field.name.upper()
         if not env.get(name):
             continue
-        cast = {"Path": Path, "str": str, "float": float, "int": int}[field.type]
+        cast = {"Path": Path, "str": str, "float": float, "int": int, "bool": yes_or_no}[field.type]
         try:
             values[field.name] = cast(env[name])
+        except KeyError:
+            raise UserError(f"{name} is {env[name]!r}; say 1 or 0, or unset it.") from None
         except ValueError:
             raise UserError(f"{name} is {env[name]!r}, which is not a number; give it one or unset it.") from None
         if cast in (int, float) and not 0 <= values[field.name] < 1e12:  # also refuses NaN
             raise UserError(f"{name} is {env[name]!r}; it must be a number from 0 up.")
+    if env.get("SPACE_ID"):
+        values.setdefault("public", True)
+        values.setdefault("owners", env.get("SPACE_AUTHOR_NAME", ""))
+    if values.get("login") and not all(values["login"].partition(":")[::2]):  # the value itself is not shown
+        raise UserError(f"{PREFIX}LOGIN names no user and password; write it as user:password, or unset it.")
     return Settings(**values)
 
 
+def yes_or_no(text: str) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    return words[text.strip().lower()]
+
+
 def to_environment(settings: Settings) -> dict[str, str]:
-    """The variables from which `from_environment` makes these settings again, for a process of one's own."""
-    return {PREFIX + field.name.upper(): str(getattr(settings, field.name)) for field in fields(Settings)}
+    """The variables from which `from_environment` makes these settings again, for a process of one's own: a job. It
+    need not know who the owner is, so the password stays here (an empty variable also hides the server's own)."""
+    names = {PREFIX + field.name.upper(): str(getattr(settings, field.name)) for field in fields(Settings)}
+    return names | {f"{PREFIX}LOGIN": ""}

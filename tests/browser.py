@@ -65,8 +65,11 @@ def free_port() -> int:
 class App:
     """app.py on a port and a workspace of its own; both stay the same when it is started again."""
 
-    def __init__(self, workspace: Path, **environment: str):
-        self.workspace, self.port, self.environment = workspace, free_port(), environment
+    def __init__(self, workspace: Path, **settings: object):
+        """settings: those that differ from the tests' usual ones, by their names in Settings; or, in capitals, any
+        variable of the environment."""
+        self._own = {n if n.isupper() else f"LIGHTREASONER_{n.upper()}": str(value) for n, value in settings.items()}
+        self.workspace, self.port = workspace, free_port()
         self.url = f"http://127.0.0.1:{self.port}/"
         self.log = workspace / "server.log"
         self._process = None
@@ -74,13 +77,13 @@ class App:
     def start(self, *options: str) -> App:
         """Start it and wait until it answers."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GRADIO_", "LIGHTREASONER_", "HF_"))}
-        own = {"LIGHTREASONER_WORKSPACE": str(self.workspace), "HF_HOME": str(self.workspace / "hub")}
+        own = {"LIGHTREASONER_WORKSPACE": str(self.workspace), "HF_HOME": str(self.workspace / "hub")} | self._own
         command = [sys.executable, "app.py", "--port", str(self.port), *options]
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=inherited | ENVIRONMENT | own | self.environment,
+                env=inherited | ENVIRONMENT | own,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
@@ -109,9 +112,10 @@ class App:
 
     def tracebacks(self) -> str:
         """The tracebacks in the log: each was a bug, whatever the page made of it. Gradio also logs one where its own
-        components refuse a value in so many words, or where somebody calls an event that only lives in the browser
-        (of `cancels=`, for example); that is no bug."""
-        refusals = ("\ngradio.exceptions.Error: ", "\nIndexError: function has no backend method.")
+        components refuse a value, in so many words or by its type, or where somebody calls an event that only lives in
+        the browser (of `cancels=`, for example); that is no bug."""
+        refusals = ("\ngradio.exceptions.", "\nIndexError: function has no backend method.")
+        refusals += ("\npydantic_core._pydantic_core.ValidationError: ", "\nValueError: embedded null byte")
         blocks = self.log.read_text(errors="replace").split("Traceback (most recent call last)")[1:]
         return "\n".join(block for block in blocks if not any(refusal in block for refusal in refusals))
 

@@ -113,7 +113,9 @@ def test_from_a_dataset_to_an_adapter(tuning_app, tuning):
     expect(tab.error).to_have_count(0)
     tab.fill("max-steps", "20000")
     page.locator("#lr-ft-side").get_by_role("button", name="The same on the command line").click()
-    expect(page.locator("#lr-ft-command textarea")).to_have_value(re.compile("--max-steps 20000 --rank 4 --beta 0.3 --run-dir"))
+    expect(page.locator("#lr-ft-command textarea")).to_have_value(
+        re.compile("--max-steps 20000 --rank 4 --beta 0.3 --run-dir")
+    )
     page.get_by_role("button", name="Estimate time and memory").click()
     expect(page.locator("#lr-ft-notice .lr-note")).to_contain_text("Measured just now on the CPU, with")
     assert tuning_app.jobs().store.jobs() == []

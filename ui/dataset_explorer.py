@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui.viewer import SCRIPTS, script
+from ui.viewer import OWNERS, SCRIPTS, script
 
 DATASET_SCRIPTS = ("charts", "list", "table", "explorer", "reader", "page")
 INTRO = {
@@ -34,7 +34,7 @@ class DatasetExplorer(gr.HTML):
             value="",
             html_template='<div class="lr-root"></div>',
             css_template="",
-            js_on_load=script(*names) + "\nmountDatasets(element, props, trigger, watch, server);",
+            js_on_load=script(*names) + OWNERS + "mountDatasets(element, props, trigger, watch, server);",
             apply_default_css=False,
             server_functions=calls,
             intro=INTRO,

@@ -21,11 +21,13 @@ from ui.estimate import estimate
 from ui.events import AT_ONCE, PRIVATE, QUIET
 from ui.sample_request import kept_problems, read_form
 from ui.studio import Studio
+from ui.visitors import checked_calls
 
 
 def build_datasets(studio: Studio) -> None:
     """Lay the tab out and wire it."""
     datasets = Datasets(studio.settings, studio.jobs)
+    calls = checked_calls(studio.settings, "DatasetExplorer", dataset_calls(datasets))
     with gr.Row(elem_id="lr-data-row", equal_height=False):
         with gr.Column(elem_id="lr-data-side", scale=0):
             form = dataset_form(studio)
@@ -35,7 +37,7 @@ def build_datasets(studio: Studio) -> None:
             types = [".jsonl"]
             imported = gr.UploadButton("Import samples (JSONL) …", file_types=types, size="sm", elem_id="lr-ds-import")
         with gr.Column(elem_id="lr-data-main", scale=1):
-            explorer = DatasetExplorer(dataset_calls(datasets), elem_id="lr-datasets")
+            explorer = DatasetExplorer(calls, elem_id="lr-datasets")
 
     def measure(*fields) -> Iterator[str]:
         try:

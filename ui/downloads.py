@@ -19,6 +19,7 @@ from starlette.routing import Route
 from lightreasoner.errors import UserError
 from lightreasoner.files import ID_PATTERN, new_id
 from lightreasoner.settings import Settings
+from ui.sign_in import owners_only
 
 KEPT = 15 * 60  # seconds
 PATIENCE = 30  # seconds that a visitor waits for another one's file to be written
@@ -73,4 +74,4 @@ def download_route(settings: Settings) -> Route:
         headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
         return FileResponse(found[0], media_type="application/octet-stream", filename=found[0].name, headers=headers)
 
-    return Route("/downloads/{id}", fetch)
+    return Route("/downloads/{id}", owners_only(settings, fetch))

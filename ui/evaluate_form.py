@@ -100,7 +100,8 @@ def evaluate_form(studio: Studio) -> EvaluateForm:
             max_length=500,
             elem_id="lr-ev-own",
         )
-        there = offered(settings, canonical(choices[0][1]), [])
+        # everybody gets the page as it is laid out; on a public server the owner's script asks for the list afterwards
+        there = offered(settings, None if settings.public else canonical(choices[0][1]), [])
         adapters = Adapters(label="Its fine-tuned models", elem_id="lr-ev-adapters", **there)
     with gr.Group():
         sources = [(s.title, key) for key, s in SOURCES.items()] + [("A file of mine …", OWN_FILE)]

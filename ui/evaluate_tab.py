@@ -15,18 +15,20 @@ from ui.evaluations import Evaluations
 from ui.events import AT_ONCE, PRIVATE, said_by
 from ui.sample_request import kept_problems
 from ui.studio import Studio
+from ui.visitors import checked_calls
 
 
 def build_evaluate(studio: Studio) -> None:
     """Lay the tab out and wire it."""
     evaluations = Evaluations(studio.settings, studio.jobs)
+    calls = checked_calls(studio.settings, "EvaluateView", evaluate_calls(studio, evaluations))
     with gr.Row(elem_id="lr-ev-row", equal_height=False):
         with gr.Column(elem_id="lr-ev-side", scale=0):
             form = evaluate_form(studio)
             go = gr.Button("Evaluate", variant="primary", elem_id="lr-ev-go")
             notice = gr.HTML("", elem_id="lr-ev-notice")
         with gr.Column(elem_id="lr-ev-main", scale=1):
-            view = EvaluateView(evaluate_calls(studio, evaluations), elem_id="lr-evaluate")
+            view = EvaluateView(calls, elem_id="lr-evaluate")
 
     def start(*fields) -> tuple[str, str]:
         return answered(lambda: (start_evaluation(studio, fields), ""), "the Evaluate tab")

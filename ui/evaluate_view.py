@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui.viewer import SCRIPTS, script
+from ui.viewer import OWNERS, SCRIPTS, script
 
 EVALUATE_SCRIPTS = ("plots", "list", "run", "flips", "overview", "page")
 INTRO = {
@@ -33,7 +33,7 @@ class EvaluateView(gr.HTML):
             value="",
             html_template='<div class="lr-root"></div>',
             css_template="",
-            js_on_load=script(*names) + "\nmountEvaluate(element, props, trigger, watch, server);",
+            js_on_load=script(*names) + OWNERS + "mountEvaluate(element, props, trigger, watch, server);",
             apply_default_css=False,
             server_functions=calls,
             intro=INTRO,

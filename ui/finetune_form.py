@@ -143,7 +143,9 @@ def carried(known: dict, begin: dict, values: tuple) -> list:
 
 def finetune_form(datasets: Datasets) -> FinetuneForm:
     """Lay the form out and wire what happens inside it."""
-    choices, usual = dataset_choices(datasets), defaults(None)
+    # everybody gets the page as it is laid out; on a public server the owner's script asks for the list afterwards
+    choices = [] if datasets.settings.public else dataset_choices(datasets)
+    usual = defaults(None)
     with gr.Group():
         dataset = gr.Dropdown(choices, value=None, label="Dataset", elem_id="lr-ft-dataset", allow_custom_value=True)
         hint = "a Hub id, a folder, a GGUF file"

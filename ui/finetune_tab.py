@@ -20,16 +20,19 @@ from ui.finetune_request import checked_start, read_form
 from ui.finetune_runs import Tunings
 from ui.finetune_view import FinetuneView
 from ui.studio import Studio
+from ui.visitors import checked_calls
 
 
 def build_finetune(studio: Studio) -> None:
     """Lay the tab out and wire it."""
     datasets, tunings = Datasets(studio.settings, studio.jobs), Tunings(studio.settings, studio.jobs)
+    calls = checked_calls(studio.settings, "FinetuneView", finetune_calls(tunings, datasets))
+    there = not studio.settings.public and bool(datasets.listed())  # else known once the owner's script has asked
     with gr.Row(elem_id="lr-ft-row", equal_height=False):
-        with gr.Column(elem_id="lr-ft-side", scale=0, visible=bool(datasets.listed())) as side:
+        with gr.Column(elem_id="lr-ft-side", scale=0, visible=there) as side:
             form = finetune_form(datasets)
         with gr.Column(elem_id="lr-ft-main", scale=1):
-            view = FinetuneView(finetune_calls(tunings, datasets), elem_id="lr-finetune")
+            view = FinetuneView(calls, elem_id="lr-finetune")
 
     def measure(*fields) -> Iterator[str]:
         try:
@@ -81,9 +84,9 @@ def renewed(datasets: Datasets, current: object, wanted: object) -> tuple:
 
 def chosen_there(said: dict) -> tuple:
     """Updates for α, β and the selector: what a link names of them and can be read, else they stay as they are."""
-    return tuple(linked(said, name) for name in ("alpha", "beta")) + (
-        said["selector"] if said.get("selector") in {s.name for s in SELECTORS} else gr.skip(),
-    )
+    selector = said.get("selector")
+    named = isinstance(selector, str) and selector in {known.name for known in SELECTORS}
+    return linked(said, "alpha"), linked(said, "beta"), selector if named else gr.skip()
 
 
 def linked(said: dict, name: str) -> object:

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui.viewer import script
+from ui.viewer import OWNERS, script
 
 SCRIPTS = ("base", "job_words", "dataset_charts", "dataset_list", "lines", "card")
 FINETUNE_SCRIPTS = ("list", "run", "compare", "page")
@@ -35,7 +35,7 @@ class FinetuneView(gr.HTML):
             value="",
             html_template='<div class="lr-root"></div>',
             css_template="",
-            js_on_load=script(*names) + "\nmountFinetune(element, props, trigger, watch, server); // 'renew'",
+            js_on_load=script(*names) + OWNERS + "mountFinetune(element, props, trigger, watch, server); // 'renew'",
             apply_default_css=False,
             server_functions=calls,
             intro=INTRO,

@@ -21,6 +21,7 @@ from ui.problem_form import ProblemForm, problem_form
 from ui.studio import Studio, branch_request, failure, replay, stream
 from ui.tuned_form import TunedForm, asked_lens, tuned_form
 from ui.viewer import Viewer
+from ui.visitors import checked_calls
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,11 @@ def response_form(settings: Settings) -> ResponseForm:
             tokens = gr.Number(128, label="At most this many tokens")
             temperature = gr.Number(0, label="Temperature", info="0 is greedy: always the expert's favourite")
             seed = gr.Number(0, label="Seed", info="only used above temperature 0")
-    mode.change(lambda m: gr.Textbox(visible=m == SCORE), mode, response, **PRIVATE)
+
+    def shown(chosen) -> gr.Textbox:
+        return gr.Textbox(visible=chosen == SCORE)
+
+    mode.change(shown, mode, response, **PRIVATE)
     return ResponseForm(mode, response, tokens, temperature, seed)
 
 
@@ -69,7 +74,7 @@ def build_inspect(studio: Studio) -> None:
                 run = gr.Button("Run", variant="primary", elem_id="lr-run")
                 gr.Button("Stop", variant="stop", elem_id="lr-stop")
         with gr.Column(elem_id="lr-main", scale=1):
-            viewer = Viewer(elem_id="lr-viewer", server_functions=viewer_calls(studio))
+            viewer = Viewer(checked_calls(studio.settings, "Viewer", viewer_calls(studio)), elem_id="lr-viewer")
     wire_preflight(studio, card, pair, [problem.source, problem.upload, response.tokens])
     wire_runs(studio, run, viewer, pair, lens, problem, response)
     models = [viewer, *pair.fields, pair.own, pair.card, *lens.fields]
@@ -137,9 +142,12 @@ def wire_runs(
         except UserError as error:
             return failure(str(error))
 
+    def described(preset, expert, amateur) -> str:
+        return pair_card(studio, preset, expert, amateur)
+
     places = {"concurrency_limit": studio.settings.max_waiting + 1}
     inputs = [*pair.fields, problem.question, *response.fields, *lens.fields, problem.picked]
     running = run.click(start, inputs, viewer, api_name="trace", **places, **QUIET)
-    running.then(lambda *refs: pair_card(studio, *refs), pair.fields, pair.card, **PRIVATE)
+    running.then(described, pair.fields, pair.card, **PRIVATE)
     viewer.branch(branch, None, viewer, api_visibility="private", **places, **QUIET)
     viewer.open(reopen, None, viewer, **PRIVATE)

@@ -19,6 +19,7 @@ from lightreasoner.jobs.view import job_view, log_tail, spoken
 from lightreasoner.keeping import Keeper
 from lightreasoner.tracing import number
 from ui.calls import answering
+from ui.visitors import current
 
 MOST = 1000  # jobs of the past in one answer, whatever is asked
 #: What a line of the list shows; the rest of a view is sent for the opened job only.
@@ -107,8 +108,11 @@ class Jobs:
         return self.look(limit, made or opened, {} if made else seen) | {"made": made}
 
     def glance(self, _nothing) -> dict:
-        """The header's few words."""
-        return self.summary(self.active())
+        """The header's few words. A visitor of a public server learns whether a job runs, and nothing about it."""
+        if current(self.scheduler.settings).owner:
+            return self.summary(self.active())
+        running = any(job.state != "queued" for job in self.store.jobs(active=True))
+        return {"running": None, "queued": 0, "holder": None, "busy": running}
 
 
 def line(view: dict) -> dict:

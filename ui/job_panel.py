@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui.viewer import script
+from ui.viewer import OWNERS, script
 
 HEADER = """<div class="lr-header"><h1>LightReasoner Studio</h1>
 <p>Where does a stronger language model know more than a weaker one? Token by token.</p>
@@ -28,7 +28,9 @@ class JobPanel(gr.HTML):
             value="",
             html_template=said(notice) + '<div class="lr lr-jobs"></div>',
             css_template="",
-            js_on_load=script("base", "job_words", "job_details", "job_row", "jobs") + "\nmountJobs(element, server);",
+            js_on_load=script("base", "job_words", "job_details", "job_row", "jobs")
+            + OWNERS
+            + "mountJobs(element, server);",
             apply_default_css=False,
             server_functions=calls,
             **kwargs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
+from lightreasoner.access import check_call
 from lightreasoner.errors import UserError
 from lightreasoner.pairs import presets
 from ui.pair_card import OTHER, pair_card
@@ -31,11 +32,14 @@ def open_link(studio: Studio, request: gr.Request) -> tuple:
     pair, said = record["pair"], record["request"]
     known = any(p.name == pair["name"] for p in presets())
     refs = (pair["name"], "", "") if known else (OTHER, pair["expert"], pair["amateur"])
+    lens = record.get("lens")
+    if not studio.visitor.owner:  # the trace is shown; only what a visitor may run goes into the form
+        refs, lens = (pair["name"] if known else presets()[0].name, "", ""), None
     scored = said["response"] is not None
     return (
         replay(record, view),
         *pair_updates(studio, refs),
-        *shown_lens(record.get("lens")),
+        *shown_lens(lens),
         said["question"],
         SCORE if scored else GENERATE,
         gr.Textbox(said["response"] or "", visible=scored),
@@ -46,6 +50,7 @@ def open_lens(studio: Studio, run: object) -> tuple:
     """Updates for viewer, preset, expert, amateur, own, card, tuned and writer: a fine-tuning run's tuned expert beside
     its pair. Nothing is loaded."""
     try:
+        check_call(studio.visitor, "ui.inspect_tab.build_inspect.follow_lens", studio.settings)
         refs, lens, say = run_form(studio, run)
     except UserError as error:
         usual = pair_card(studio, presets()[0].name, "", "")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import gradio as gr
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
@@ -12,10 +16,14 @@ from ui.datasets_tab import build_datasets
 from ui.downloads import download_route
 from ui.evaluate_tab import build_evaluate
 from ui.finetune_tab import build_finetune
+from ui.gate import Gate
 from ui.inspect_tab import build_inspect
 from ui.jobs_tab import build_header, build_jobs
+from ui.sign_in import SignIn
 from ui.studio import Studio
 from ui.theme import page_css, theme
+from ui.visitors import OWNERS_ONLY, checked_events, rules_asked
+from ui.welcome import belongs_to_owner, welcome
 
 #: Name in the address → (title, what lays it out), in the order of the tab bar.
 TABS = {
@@ -25,17 +33,30 @@ TABS = {
     "evaluate": ("Evaluate", build_evaluate),
     "jobs": ("Jobs", build_jobs),
 }
+FOR_VISITORS = ("inspect",)  # tabs that visitors of a public server use
 #: Of the workspace; nothing in them is ever handed out as a file of Gradio's.
 PRIVATE_FOLDERS = ("traces", "runs", "jobs", "accelerator", "problems", "downloads", "kept")
 
 
 def build(studio: Studio) -> gr.Blocks:
-    with gr.Blocks(title="LightReasoner Studio", analytics_enabled=False, fill_width=True) as page:
+    public = studio.settings.public
+    kept = (600, 3600) if public else None  # seconds: how often uploads are looked through, how old they get
+    with gr.Blocks(title="LightReasoner Studio", analytics_enabled=False, fill_width=True, delete_cache=kept) as page:
         build_header(studio)
+        if public:
+            welcome(studio.settings)
         with gr.Tabs(elem_id="lr-tabs", overflow_behavior="wrap"):  # address.js selects one and notes which is
             for name, (title, build_tab) in TABS.items():
                 with gr.Tab(title, id=name, elem_id=f"lr-tab-{name}"):
-                    build_tab(studio)
+                    if public and name not in FOR_VISITORS:
+                        belongs_to_owner(studio.settings, title)
+                        with gr.Column(elem_classes=[OWNERS_ONLY]):
+                            build_tab(studio)
+                    else:
+                        build_tab(studio)
+    if public:
+        checked_events(page, studio.settings)
+        rules_asked(page)
     page.queue(max_size=64, api_open=True)
     return page
 
@@ -45,16 +66,32 @@ def launch_options(settings: Settings) -> dict:
     address = (ASSETS / "js" / "address.js").read_text(encoding="utf-8")
     return {
         "theme": theme(),
-        "css": page_css(),
-        "head": f"<script>{address}</script>",
+        "css": page_css(settings.public),
+        "head": f"<script>{access_script(settings)}{address}</script>",
         "max_file_size": f"{settings.max_upload_mb}mb",
         # not the whole workspace: uploads lie in it too, and Gradio would refuse to hand a blocked one to its handler
         "blocked_paths": [str(settings.workspace / name) for name in PRIVATE_FOLDERS],
         "footer_links": [],
         "run_history": False,
         "ssr_mode": False,
-        "app_kwargs": {"openapi_url": None, "routes": [health_route(), download_route(settings)]},
+        "app_kwargs": {"openapi_url": None, **server_parts(settings)},
     }
+
+
+def server_parts(settings: Settings) -> dict:
+    """Our own routes; on a public server also the sign-in, and the gate before everything."""
+    if not settings.public:
+        return {"routes": [health_route(), download_route(settings)]}
+    sign_in = SignIn(settings)
+    uploads = Path(os.environ.get("GRADIO_TEMP_DIR") or settings.workspace / "uploads")
+    gate = Middleware(Gate, settings=settings, sign_in=sign_in, uploads=uploads)
+    return {"routes": [health_route(), download_route(settings), *sign_in.routes()], "middleware": [gate]}
+
+
+def access_script(settings: Settings) -> str:
+    """On a public server the page's scripts know whether a visitor looks: window.lrVisitor. What counts is decided on
+    the server; this only keeps parts out of sight that would refuse."""
+    return (ASSETS / "js" / "access.js").read_text(encoding="utf-8") if settings.public else ""
 
 
 def health_route() -> Route:

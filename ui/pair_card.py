@@ -25,6 +25,8 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
     chosen = next((p for p in presets() if p.name == preset), None)
     if chosen:
         expert, amateur = chosen.expert, chosen.amateur
+    elif not studio.visitor.owner:  # nothing is looked up for visitors, who could ask what there is on this machine
+        return html([], "Choose a pair of the list; models of one's own belong to the owner of this server.", "warn")
     if not (isinstance(expert, str) and isinstance(amateur, str) and expert.strip() and amateur.strip()):
         return html([], "Name an expert and an amateur that share one tokenizer.", "warn")
     try:
@@ -54,9 +56,12 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
         times = loaded[0].parameters / loaded[1].parameters
         return html(rows, f"Loaded and in agreement; the expert is {times:.1f} times the amateur's size.", "good", why)
     if not all(describe(ref) for ref in (expert, amateur)):
-        return html(
-            rows, f"Not on this machine yet: {button} downloads it from the Hugging Face Hub first.", "warn", why
+        how = (
+            f"{button} downloads it from the Hugging Face Hub first."
+            if studio.visitor.owner
+            else "its owner can load it."
         )
+        return html(rows, f"Not on this machine yet: {how}", "warn", why)
     return html(rows, f"Loads when you press {button}.", "good", why)
 
 

@@ -42,7 +42,16 @@ def pair_form(studio: Studio, prefix: str = "lr", button: str = "Run") -> PairFo
     def described(preset, expert, amateur) -> str:
         return pair_card(studio, preset, expert, amateur, button)
 
-    choices = [(p.title, p.name) for p in presets()] + [("Two models of my own …", OTHER)]
+    def shown(chosen) -> gr.Column:
+        return gr.Column(visible=chosen == OTHER)
+
+    def offered() -> gr.Dropdown:
+        return gr.Dropdown(choices=pairs + own_models if studio.visitor.owner else pairs)
+
+    pairs, own_models = [(p.title, p.name) for p in presets()], [("Two models of my own …", OTHER)]
+    # visitors of a public server see this form on the Inspect tab only, and there pick of the catalogue
+    for_visitors = studio.settings.public and prefix == "lr"
+    choices = pairs if for_visitors else pairs + own_models
     hint = "a Hub id, a folder, a GGUF file"
     with gr.Group():
         preset = gr.Dropdown(choices, value=choices[0][1], label="Pair", elem_id=f"{prefix}-pair")
@@ -51,7 +60,9 @@ def pair_form(studio: Studio, prefix: str = "lr", button: str = "Run") -> PairFo
             amateur = gr.Textbox(label="Amateur, the weaker", placeholder=hint, max_lines=1, max_length=500)
     card = gr.HTML(described(choices[0][1], "", ""), elem_id=f"{prefix}-card")
     form = PairForm(preset, expert, amateur, own, card)
-    preset.change(lambda p: gr.Column(visible=p == OTHER), preset, own, **PRIVATE)
+    preset.change(shown, preset, own, **PRIVATE)
+    if for_visitors:
+        gr.on(None, offered, None, preset, **PRIVATE)  # when the page loads
     for part in form.fields:
         part.change(described, form.fields, card, **PRIVATE)
     return form

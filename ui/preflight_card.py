@@ -19,7 +19,8 @@ from ui.events import AT_ONCE, PRIVATE
 from ui.pair_form import PairForm
 from ui.sample_request import MOST_PROBLEMS, checked_pair, checked_problems, kept_problems, pair_title, pair_words
 from ui.studio import Studio
-from ui.viewer import script
+from ui.viewer import OWNERS, script
+from ui.visitors import OWNERS_ONLY, checked_calls
 
 RESULT = "preflight.json"  # in the run folder
 TRIED = 24  # problems
@@ -34,7 +35,8 @@ class Verdict(gr.HTML):
             html_template='<div class="lr lr-verdict-card"></div>',
             css_template="",
             js_on_load=script("base", "job_words", "dataset_charts", "preflight")
-            + "\nmountPreflight(element, props, watch, server);",
+            + OWNERS
+            + "mountPreflight(element, props, watch, server);",
             apply_default_css=False,
             server_functions=calls,
             **kwargs,
@@ -52,8 +54,11 @@ class PreflightCard:
 
 def preflight_card(studio: Studio, prefix: str) -> PreflightCard:
     """Lay it out. `prefix` begins the ids of its parts."""
-    button = gr.Button(f"Try this pair on {TRIED} problems", size="sm", elem_id=f"{prefix}-try")
-    return PreflightCard(button, Verdict(preflight_calls(studio), elem_id=f"{prefix}-verdict"))
+    button = gr.Button(
+        f"Try this pair on {TRIED} problems", size="sm", elem_id=f"{prefix}-try", elem_classes=[OWNERS_ONLY]
+    )
+    calls = checked_calls(studio.settings, "Verdict", preflight_calls(studio))
+    return PreflightCard(button, Verdict(calls, elem_id=f"{prefix}-verdict", elem_classes=[OWNERS_ONLY]))
 
 
 def wire_preflight(studio: Studio, card: PreflightCard, pair: PairForm, fields: list) -> None:
@@ -68,8 +73,12 @@ def wire_preflight(studio: Studio, card: PreflightCard, pair: PairForm, fields: 
             return json.dumps({"error": str(error)})
 
     card.button.click(start, [*pair.fields, *fields], card.verdict, api_name=False, **AT_ONCE)
+
+    def cleared() -> str:
+        return ""
+
     for part in pair.fields:
-        part.change(lambda: "", None, card.verdict, **PRIVATE)
+        part.change(cleared, None, card.verdict, **PRIVATE)
 
 
 def start_preflight(studio: Studio, refs: tuple, source: object, upload: object, tokens: object, target: object) -> str:

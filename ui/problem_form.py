@@ -53,10 +53,13 @@ def problem_form(settings: Settings) -> ProblemForm:
     note = gr.Markdown(known_answer(first[0]), elem_classes="lr-answer", elem_id="lr-answer")
     problems, picked = gr.State(first), gr.State(first[0])
 
+    def opened(path) -> tuple:
+        return open_file(settings, path)
+
     waiting = PRIVATE | {"show_progress": "minimal", "show_progress_on": note}
     shown = [problems, pick, picked, question, note]
     source.change(choose_source, source, [upload, *shown], **waiting)
-    upload.upload(lambda path: open_file(settings, path), upload, shown, **waiting)
+    upload.upload(opened, upload, shown, **waiting)
     pick.input(choose_problem, [problems, pick], [picked, question, note], **PRIVATE)
     question.change(own_text, [question, picked, note], note, **PRIVATE)
     another.click(another_problem, problems, [pick, picked, question, note], **PRIVATE)

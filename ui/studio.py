@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lightreasoner import zerogpu
+from lightreasoner.access import Visitor, visitor_pair, visitor_settings
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.lease import Accelerator
 from lightreasoner.jobs.local import LocalBackend
@@ -17,11 +18,13 @@ from lightreasoner.lens import load_lens
 from lightreasoner.live import Lease, Live
 from lightreasoner.models import LoadedModels
 from lightreasoner.pairs import load_pair
+from lightreasoner.quotas import Traces, keep_newest
 from lightreasoner.references import parse_ref
 from lightreasoner.settings import Settings
 from lightreasoner.traces import Trace, columns, load_record, step_line, trace_json
 from lightreasoner.tracing import TraceRequest, check
 from lightreasoner.zerogpu import Borrowed
+from ui.visitors import current
 
 POLL = 0.05  # seconds between looks at a run; the page gets at most ten updates a second once it writes
 QUIET = 0.1
@@ -39,15 +42,22 @@ class Studio:
     keeper: Keeper | None = None  # where finished runs are kept elsewhere too; app.py starts it
     borrowed: Borrowed | None = None  # on ZeroGPU: what traces on a GPU that is lent
     lives: dict[str, Live] = field(default_factory=dict)
+    of_visitors: Traces = None  # on a public server
 
     def __post_init__(self):
         self.models = self.models or LoadedModels(self.settings)
         self.lease = self.lease or Lease(self.settings.max_waiting)
         self.accelerator = self.accelerator or Accelerator(self.settings.workspace)
+        self.of_visitors = self.of_visitors or Traces(self.settings)
         store = JobStore(self.settings.jobs / "jobs.sqlite")
         self.jobs = self.jobs or Scheduler(store, {"local": LocalBackend()}, self.settings)
         if zerogpu.lent():
             self.borrowed = zerogpu.borrow(self.settings)
+
+    @property
+    def visitor(self) -> Visitor:
+        """Who is calling just now; the owner, unless the server is public."""
+        return current(self.settings)
 
     def start(
         self,
@@ -63,7 +73,10 @@ class Studio:
         trace_id: the run's own id, for one that is to be found again; nobody must be able to guess it.
         lens: the tuned expert that reads along, as asked for by tuned_form.asked_lens or kept in a trace.
         """
-        check(request, self.settings)
+        visitor, settings = self.visitor, self.settings
+        if not visitor.owner:
+            refs, settings = visitor_pair(refs, lens), visitor_settings(settings)
+        check(request, settings)
         name, expert, amateur = refs
         pair = {"name": name, "expert": expert, "amateur": amateur, "same_model": expert == amateur}
         named = {"id": trace_id} if trace_id else {}
@@ -78,9 +91,14 @@ class Studio:
         def elsewhere(stop):
             return self.borrowed(refs, request, lens, stop)
 
-        tools = (self.lease, self.settings, self.accelerator)
+        tools = (self.lease, settings, self.accelerator)
         where = {"load_lens": load_tuned if lens else None, "elsewhere": elsewhere if self.borrowed else None}
-        self.lives[record.id] = live = Live(record, load, *tools, **where)
+        live = Live(record, load, *tools, **where, discreet=not visitor.owner)
+        if not visitor.owner:
+            self.of_visitors.admit(visitor, live.done)
+        if settings.public:
+            keep_newest(settings.traces, "*.json", settings.kept_traces_mb * 1_000_000)
+        self.lives[record.id] = live
         return live.start()
 
     def record(self, run: str) -> dict:

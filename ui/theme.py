@@ -43,6 +43,14 @@ def theme() -> gr.themes.Base:
     )
 
 
-def page_css() -> str:
-    names = ("viewer.css", "page.css", "jobs.css", "datasets.css", "finetune.css", "evaluate.css")
+def page_css(public: bool = False) -> str:
+    names = (
+        "viewer.css",
+        "page.css",
+        "jobs.css",
+        "datasets.css",
+        "finetune.css",
+        "evaluate.css",
+        *(["access.css"] if public else []),
+    )
     return "\n".join((ASSETS / "css" / name).read_text(encoding="utf-8") for name in names)

@@ -15,6 +15,7 @@ from ui.events import PRIVATE
 from ui.pair_card import OTHER
 from ui.pair_form import PairForm, pair_refs
 from ui.studio import Studio
+from ui.visitors import OWNERS_ONLY
 
 NOBODY = ""  # picked to have no tuned expert again
 WRITERS = {"Expert": EXPERT, "Tuned expert": TUNED}
@@ -32,7 +33,7 @@ class TunedForm:
 
 def tuned_form(studio: Studio, pair: PairForm) -> TunedForm:
     """Lay it out and wire it. The list is read anew whenever somebody opens it, so a run that ends is in it."""
-    with gr.Group(elem_id="lr-lens"):
+    with gr.Group(elem_id="lr-lens", elem_classes=[OWNERS_ONLY]):
         tuned = gr.Dropdown(
             [("None, the pair alone", NOBODY)],
             value=None,
@@ -72,7 +73,8 @@ def tuned_form(studio: Studio, pair: PairForm) -> TunedForm:
 def choices(studio: Studio, preset: str, expert: str, amateur: str) -> list[tuple[str, str]]:
     """(title, reference) of nobody, and of the finished runs on this pair's expert, newest first."""
     try:
-        found = tuned_runs(studio.settings, pair_refs(preset, expert, amateur)[1])
+        mine = studio.visitor.owner
+        found = tuned_runs(studio.settings, pair_refs(preset, expert, amateur)[1]) if mine else []
     except UserError:
         found = []
     return [("None, the pair alone", NOBODY), *((run.title, run.ref) for run in found)]
@@ -82,6 +84,8 @@ def asked_lens(studio: Studio, tuned: object, writer: object, expert: str) -> di
     """What the form asks for, ready for Studio.start; None without a tuned expert. Raises UserError."""
     if tuned is None or (isinstance(tuned, str) and not tuned.strip()):
         return None
+    if not studio.visitor.owner:  # before anything is looked up
+        raise UserError("Tuned experts belong to the owner of this server; leave that field empty.")
     if not isinstance(writer, str) or writer not in WRITERS:
         raise UserError(f"Nobody called {str(writer)[:40]!r} can write; choose {' or '.join(WRITERS)}.")
     ref = str(tuned_ref(tuned, expert))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -20,6 +21,9 @@ INTRO = {
 }
 
 
+OWNERS = "\nif (!window.lrVisitor) "  # before what mounts a part that visitors of a public server do not see
+
+
 def script(*names: str) -> str:
     return "\n".join((ASSETS / "js" / f"{name}.js").read_text(encoding="utf-8") for name in names)
 
@@ -34,7 +38,7 @@ class Viewer(gr.HTML):
     The template is static: model text inside a template would be executed, so it enters the page through textContent.
     """
 
-    def __init__(self, **kwargs: Any):
+    def __init__(self, calls: list[Callable[..., dict]] = (), **kwargs: Any):
         super().__init__(
             value="",
             html_template='<div class="lr-root"></div>',
@@ -42,6 +46,7 @@ class Viewer(gr.HTML):
             js_on_load=script(*SCRIPTS, "page") + "\nmountPage(element, props, trigger, watch, server);",
             apply_default_css=False,
             intro=INTRO,
+            server_functions=list(calls),
             **kwargs,
         )
 

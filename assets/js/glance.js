@@ -13,16 +13,18 @@ function mountGlance(element, server) {
       if (Number.isFinite(now.fraction)) words.push(share(now.fraction));
       if (now.eta >= 1) words.push(remaining(now.eta));
     }
+    if (seen.busy) words.push('a job is running'); // all that a visitor is told
     if (seen.queued) words.push(seen.queued + ' queued');
     const text = words.join(' \u00b7 ');
     busy = !!text;
     link.hidden = !busy;
     if (!busy) return;
-    const signs = now ? now.state : 'queued';
+    const signs = now ? now.state : seen.busy ? 'running' : 'queued';
     if (link.dataset.state !== signs || link.lastChild.textContent !== text) {
       link.replaceChildren(stateSign(signs), el('span', { text }));
       link.dataset.state = signs;
     }
+    if (seen.busy) return;
     link.setAttribute('href', now ? '?tab=jobs&job=' + now.id : '?tab=jobs');
     const holder = seen.holder ? 'On the accelerator: ' + seen.holder.who : 'The accelerator is free';
     link.title = (now ? now.title + '. ' : '') + holder + '.';

@@ -1,0 +1,269 @@
+"""The rules of a public server: who may call what, how much, and how the server knows who it is."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+
+from lightreasoner.access import (
+    COSTLY,
+    NOBODY,
+    OPEN,
+    OWNER,
+    OWNERS,
+    Visitor,
+    check_call,
+    how_to_sign_in,
+    is_owner,
+    visitor_pair,
+    visitor_settings,
+)
+from lightreasoner.errors import UserError
+from lightreasoner.quotas import Rate, Traces, VisitorRate, folder_bytes, keep_newest
+from lightreasoner.settings import Settings, from_environment, to_environment
+from lightreasoner.tracing import TraceRequest
+from ui.cookies import read_cookies, set_cookie
+from ui.gate import address_of, oauth_names, same_site
+from ui.job_calls import Jobs
+from ui.page import build
+from ui.sign_in import SignIn
+from ui.studio import Studio
+from ui.visitors import current, rules_asked
+
+PUBLIC = Settings(public=True, login="ann:a long word")
+STRANGER = Visitor("a" * 22, address="192.0.2.1")
+BUNDLED = ("bundled", "", "")
+
+
+@pytest.fixture(scope="module")
+def public_studio(tmp_path_factory):
+    return Studio(Settings(workspace=tmp_path_factory.mktemp("public"), device="cpu", public=True, max_new_tokens=900))
+
+
+def test_everything_on_the_page_has_a_rule_and_asks_for_it(public_studio):
+    """Something new on the page is the owner's until somebody decides; this test asks for the decision."""
+    asked = set(rules_asked(build(public_studio)))
+    assert asked == OPEN | OWNERS
+    assert not OPEN & OWNERS and COSTLY < OPEN
+    assert not any("<lambda>" in name for name in OPEN), "two lambdas of a function share a name, so a rule"
+
+
+def test_an_unguarded_call_stops_the_server_from_starting(public_studio):
+    page = build(public_studio)
+    event = next(iter(page.fns.values()))
+    event.fn = event.fn.__wrapped__
+    with pytest.raises(RuntimeError, match="No rule is asked"):
+        rules_asked(page)
+
+
+def test_a_page_for_oneself_is_not_wrapped(tmp_path):
+    page = build(Studio(Settings(workspace=tmp_path, device="cpu")))
+    assert not any(hasattr(event.fn, "__wrapped__") for event in page.fns.values())
+
+
+def test_locally_everybody_is_the_owner():
+    assert current(Settings()) == OWNER
+    assert current(PUBLIC) == NOBODY  # no request, no rights
+    for name in [*OPEN, *OWNERS, "something.new"]:
+        check_call(OWNER, name, Settings())
+
+
+def test_a_visitor_may_call_what_is_open_and_nothing_else():
+    for name in OPEN:
+        check_call(STRANGER, name, PUBLIC)
+    for name in [*OWNERS, "something.new", ""]:
+        for who in (STRANGER, NOBODY):
+            with pytest.raises(UserError, match=r"owner of this server\. The owner signs in"):
+                check_call(who, name, PUBLIC)
+    with pytest.raises(UserError, match="without LIGHTREASONER_LOGIN"):
+        check_call(STRANGER, "something.new", Settings(public=True))
+
+
+@pytest.mark.parametrize(
+    ("refs", "lens", "says"),
+    [
+        ((None, "a/b", "a/c"), None, "Models of one's own"),
+        (("nobody's", "a/b", "a/c"), None, "There is no pair"),
+        ((["bundled"], "", ""), None, "There is no pair"),
+        (BUNDLED, {"tuned": "/etc/passwd", "writer": "expert"}, "Tuned experts"),
+        (("qwen2.5-math-7b", "", ""), None, "not on this server"),
+    ],
+)
+def test_a_visitor_runs_presets_that_are_there(refs, lens, says, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(UserError, match=says):
+        visitor_pair(refs, lens)
+
+
+def test_the_models_come_from_the_catalogue_whatever_the_caller_says():
+    assert visitor_pair(("bundled", "/etc/passwd", "https://example.org"), None)[1] == "lightreasoner-expert-4m"
+    assert visitor_settings(Settings(visitor_tokens=100)).max_new_tokens == 100
+    assert visitor_settings(Settings(max_new_tokens=50)).max_new_tokens == 50
+
+
+def test_the_engine_asks_again_when_a_trace_is_started(public_studio, monkeypatch):
+    monkeypatch.setattr("ui.studio.current", lambda _settings: STRANGER)
+    with pytest.raises(UserError, match="Models of one's own"):
+        public_studio.start(TraceRequest("2 + 2?"), (None, "a/b", "a/c"))
+    with pytest.raises(UserError, match="from 1 to 512"):
+        public_studio.start(TraceRequest("2 + 2?", max_new_tokens=900), BUNDLED)
+    live = public_studio.start(TraceRequest("2 + 2?", max_new_tokens=4), BUNDLED)
+    assert live.done.wait(60) and not live.error
+    live._wait_for({"who": "job The owner's secret plan"})
+    assert "secret" not in live.status
+    assert live._told(UserError(f"{public_studio.settings.workspace}/traces is full")) == "…/traces is full"
+
+
+def test_a_visitor_learns_of_jobs_that_one_runs(public_studio, monkeypatch):
+    jobs = Jobs(public_studio.jobs)
+    assert jobs.glance(None) == {"running": None, "queued": 0, "holder": None, "busy": False}  # nobody asks
+    monkeypatch.setattr("ui.job_calls.current", lambda _settings: OWNER)
+    assert "busy" not in jobs.glance(None)
+
+
+def test_owners_are_named_exactly():
+    settings = Settings(owners=" Ann, acme-labs ,")
+    assert is_owner(["ann"], settings) and is_owner(["bob", "ACME-Labs"], settings)
+    for names in ([], [""], ["an"], ["ann, acme-labs"], [None], [["ann"]]):
+        assert not is_owner(names, settings)
+    assert not is_owner([""], Settings())
+
+
+def test_oauth_tells_the_name_and_the_organisations():
+    info = {"userinfo": {"preferred_username": "ann", "orgs": [{"preferred_username": "acme", "name": "Ann"}, "x"]}}
+    info |= {"access_token": "t", "expires_at": time.time() + 60}
+    assert oauth_names({"session": {"oauth_info": info}}) == ["ann", "acme"]  # a free name, like "Ann", is not one
+    assert oauth_names({"session": {"oauth_info": info | {"expires_at": time.time() - 60}}}) == []
+    for session in (None, {}, {"oauth_info": None}, {"oauth_info": {"userinfo": None, "expires_at": time.time() + 9}}):
+        assert oauth_names({"session": session}) == []
+    assert oauth_names({}) == []
+
+
+def test_oauth_is_only_used_on_spaces(monkeypatch):
+    monkeypatch.setenv("OAUTH_CLIENT_ID", "x")
+    assert not SignIn(PUBLIC).oauth  # elsewhere Gradio lets everybody in under an invented profile
+    monkeypatch.setenv("SYSTEM", "spaces")
+    assert SignIn(PUBLIC).oauth
+    assert "Hugging Face" in how_to_sign_in(PUBLIC)
+
+
+def test_the_password_and_the_cookie():
+    sign_in = SignIn(Settings(public=True, login="ann:a:b"))
+    assert sign_in.right("ann", "a:b")
+    for user, password in (("ann", "a"), ("", ""), ("ann", ""), ("Ann", "a:b"), ("ann\ud800", "a:b")):
+        assert not sign_in.right(user, password)
+    assert not SignIn(Settings(public=True)).right("", "")
+    word = sign_in.enter()
+    assert sign_in.knows(word) and not sign_in.knows("") and not SignIn(PUBLIC).knows(word)
+    sign_in._words[word] = time.time() - 1
+    assert not sign_in.knows(word)
+    word = sign_in.enter()
+    sign_in.leave(word)
+    assert not sign_in.knows(word)
+
+
+def test_cookies_are_lax_here_and_secure_in_the_frame_of_a_space(monkeypatch):
+    assert set_cookie({"scheme": "http"}, "a", "b", 9) == "a=b; Path=/; Max-Age=9; SameSite=Lax; HttpOnly"
+    assert "; Secure" in set_cookie({"scheme": "https"}, "a", "b", 9)
+    monkeypatch.setenv("SPACE_ID", "ann/studio")
+    assert "SameSite=None; Secure; Partitioned; HttpOnly" in set_cookie({}, "a", "b", 9)
+    assert read_cookies("a=b; lr_owner=x") == {"a": "b", "lr_owner": "x"}
+    assert read_cookies('a="; lr\x00') in ({}, {"a": '"'})
+
+
+@pytest.mark.parametrize(
+    ("headers", "fine"),
+    [
+        ({"host": "a.example"}, True),  # no browser
+        ({"host": "a.example", "origin": "https://a.example"}, True),
+        ({"host": "a.example:7860", "origin": "http://a.example:7860"}, True),
+        ({"host": "10.0.0.1", "x-forwarded-host": "a.example", "origin": "https://a.example"}, True),
+        ({"host": "a.example", "origin": "https://evil.example"}, False),
+        ({"host": "a.example", "origin": "https://a.example.evil.example"}, False),
+        ({"host": "a.example", "origin": "http://a.example:81"}, False),
+        ({"host": "a.example", "origin": "null"}, False),
+        ({"host": "", "origin": "null"}, False),
+        ({"host": "a.example", "sec-fetch-site": "cross-site"}, False),
+    ],
+)
+def test_other_sites_pages_are_told_by_their_origin(headers, fine):
+    assert same_site(headers) is fine
+
+
+def test_the_address_behind_the_proxies_of_a_space(monkeypatch):
+    scope = {"client": ("10.1.2.3", 5)}
+    spoofed = {"x-forwarded-for": "1.1.1.1, 8.8.8.8, 10.0.0.9"}
+    assert address_of(scope, spoofed) == "10.1.2.3"  # the server itself heeds proxies that it knows
+    monkeypatch.setenv("SPACE_ID", "ann/studio")
+    assert address_of(scope, spoofed) == "8.8.8.8"
+    for noted in ("", "nonsense", "8.8.8.8, nonsense", "10.0.0.1"):
+        assert address_of(scope, {"x-forwarded-for": noted}) == "10.1.2.3"
+    assert address_of({}, {}) == "unknown"
+
+
+def test_rates():
+    rate = Rate(2, 0.1)
+    assert [rate.take("a"), rate.take("a"), rate.take("a"), rate.take("b")] == [True, True, False, True]
+    time.sleep(0.12)
+    assert rate.take("a")
+    rate = VisitorRate(2, 60)
+    assert [rate.take(STRANGER) for _ in range(3)] == [True, True, False]
+    fresh = (Visitor(f"{n:022}", address=STRANGER.address) for n in range(20))
+    assert sum(rate.take(visitor) for visitor in fresh) == 4, "fresh cookies bring no more than the address has"
+    assert sum(rate.take(Visitor("", address="192.0.2.9")) for _ in range(20)) == 6
+
+
+def test_traces_of_visitors_are_few_at_once_and_in_a_minute():
+    traces, done = Traces(Settings(visitor_traces=1, public_traces=3, traces_a_minute=3)), threading.Event()
+    traces.admit(STRANGER, done)
+    with pytest.raises(UserError, match="1 of your runs"):
+        traces.admit(STRANGER, threading.Event())
+    traces.admit(Visitor("b" * 22, address=STRANGER.address), threading.Event())
+    with pytest.raises(UserError, match="2 of your runs"):  # a third cookie at the same address
+        traces.admit(Visitor("c" * 22, address=STRANGER.address), threading.Event())
+    traces.admit(Visitor("d" * 22, address="192.0.2.2"), threading.Event())
+    with pytest.raises(UserError, match="3 visitors' runs are at work"):
+        traces.admit(Visitor("e" * 22, address="192.0.2.3"), threading.Event())
+    for _ in range(2):
+        done.set()
+        done = threading.Event()
+        traces.admit(STRANGER, done)
+    done.set()
+    with pytest.raises(UserError, match="Too many runs in a minute"):
+        traces.admit(STRANGER, threading.Event())
+
+
+def test_the_oldest_traces_go_first(tmp_path):
+    for n in range(4):
+        path = tmp_path / f"{n}.json"
+        path.write_bytes(b"x" * 100)
+        os.utime(path, (n, n))
+    (tmp_path / "other.txt").write_bytes(b"x" * 100)
+    keep_newest(tmp_path, "*.json", 250)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2.json", "3.json", "other.txt"]
+    assert folder_bytes(tmp_path) == 300
+    keep_newest(tmp_path / "none", "*.json", 0)
+
+
+def test_settings_of_a_public_server():
+    assert not from_environment({}).public
+    assert from_environment({"LIGHTREASONER_PUBLIC": "1"}).public
+    space = {"SPACE_ID": "ann/studio", "SPACE_AUTHOR_NAME": "ann"}
+    assert from_environment(space).public and from_environment(space).owners == "ann"
+    assert from_environment(space | {"LIGHTREASONER_OWNERS": "bob"}).owners == "bob"
+    assert not from_environment(space | {"LIGHTREASONER_PUBLIC": "0"}).public
+    with pytest.raises(UserError, match="say 1 or 0"):
+        from_environment({"LIGHTREASONER_PUBLIC": "maybe"})
+    for login in ("ann", "ann:", ":word"):
+        with pytest.raises(UserError, match="names no user and password") as refused:
+            from_environment({"LIGHTREASONER_LOGIN": login})
+        assert "word" not in str(refused.value).replace("password", "")
+
+
+def test_jobs_are_not_told_the_password():
+    env = to_environment(PUBLIC)
+    assert env["LIGHTREASONER_LOGIN"] == "" and from_environment(env).public

@@ -1,0 +1,110 @@
+"""Who calls, and the rules of lightreasoner/access.py before everything that the page can be asked to do.
+
+ui/gate.py finds out who a request comes from and notes it in the request's ASGI scope. Gradio keeps the request at hand
+while a handler runs, in whatever thread, queued or not, and while a script's call runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+from gradio.context import LocalContext
+
+from lightreasoner.access import COSTLY, NOBODY, OWNER, Visitor, check_call
+from lightreasoner.errors import UserError
+from lightreasoner.quotas import VisitorRate
+from lightreasoner.settings import Settings
+
+FILES_A_MINUTE = 20  # that a visitor has read
+SCOPE_KEY = "lightreasoner.visitor"
+CHECKED = "_lightreasoner_checked"
+OWNERS_ONLY, VISITORS_ONLY = "lr-for-owners", "lr-for-visitors"  # classes of parts that the others do not see
+
+
+def current(settings: Settings) -> Visitor:
+    """Who is calling just now. On a public server a call from no known request is nobody's."""
+    if not settings.public:
+        return OWNER
+    request = LocalContext.request.get(None)
+    request = getattr(request, "request", request)  # Gradio's own wraps the server's
+    scope = getattr(request, "scope", None) or {}
+    return scope.get(SCOPE_KEY, NOBODY)
+
+
+def event_name(function: Callable) -> str:
+    return f"{function.__module__}.{function.__qualname__}".replace(".<locals>", "")
+
+
+def checked_events(page: gr.Blocks, settings: Settings) -> None:
+    """Put the rules before every event of the page, whoever wired it."""
+    costly = VisitorRate(FILES_A_MINUTE, 60)
+    for event in page.fns.values():
+        if event.fn is not None:
+            event.fn = checked_event(event.fn, settings, costly)
+
+
+def checked_event(function: Callable, settings: Settings, costly: VisitorRate) -> Callable:
+    name = event_name(function)
+
+    def check() -> None:
+        visitor = current(settings)
+        try:
+            check_call(visitor, name, settings)
+            if name in COSTLY and not visitor.owner and not costly.take(visitor):
+                raise UserError("Too many files in a minute; wait a little, then choose again.")
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def checked(*arguments: Any) -> Iterator:
+            check()
+            yield from function(*arguments)
+
+    else:
+
+        @functools.wraps(function)
+        def checked(*arguments: Any) -> Any:
+            check()
+            return function(*arguments)
+
+    setattr(checked, CHECKED, name)
+    return checked
+
+
+def checked_calls(settings: Settings, component: str, calls: list[Callable[..., dict]]) -> list[Callable[..., dict]]:
+    """What a component's script may call, with the rules before each."""
+
+    def checked(call: Callable[..., dict]) -> Callable[..., dict]:
+        name = f"{component}.{call.__name__}"
+
+        def answer(arguments: object) -> dict:
+            try:
+                check_call(current(settings), name, settings)
+            except UserError as error:
+                return {"error": str(error)}
+            return call(arguments)
+
+        answer.__name__ = call.__name__
+        setattr(answer, CHECKED, name)
+        return answer
+
+    return [checked(call) for call in calls]
+
+
+def rules_asked(page: gr.Blocks) -> list[str]:
+    """The names by which the rules are asked, of all that can be called. Raises RuntimeError where nobody asks."""
+    functions = [event.fn for event in page.fns.values() if event.fn is not None]
+    for block in page.blocks.values():
+        own = [value for value in vars(block).values() if callable(value)]
+        inherited = [value for value in vars(type(block)).values() if callable(value)]
+        functions += [value for value in own + inherited if getattr(value, "_is_server_fn", False)]
+    names = [getattr(function, CHECKED, None) for function in functions]
+    if None in names:
+        raise RuntimeError(f"No rule is asked before {functions[names.index(None)]}; see ui/visitors.py.")
+    return names
