@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 from huggingface_hub import constants
 from huggingface_hub.errors import (
-    EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
+    LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -50,6 +50,8 @@ def speaking(repo: str) -> Iterator[None]:
 def _root(error: BaseException) -> BaseException:
     """The exception that says most: an HTTP answer or an error of the system, behind what wraps it."""
     seen, found = set(), error
+    if isinstance(error, ValueError) and "README.md" in str(error):  # it says what the answer behind it does not
+        return error
     while found is not None and id(found) not in seen:
         if isinstance(found, HfHubHTTPError) or (isinstance(found, OSError) and found.errno == errno.ENOSPC):
             return found
@@ -67,8 +69,8 @@ def _sentence(repo: str, error: BaseException) -> str | None:
         return f"The Hugging Face Hub knows no {repo}, or it is private and this token may not see it; check both."
     if isinstance(error, HfHubHTTPError) and error.response is not None:
         return _answered(repo, error)
-    if isinstance(error, EntryNotFoundError):
-        return f"A file of {repo} is not there any more: it was changed in the meantime. Start again."
+    if isinstance(error, LocalEntryNotFoundError):  # how huggingface_hub says that nobody answered as it should
+        return f"The connection to the Hugging Face Hub failed while {repo} was fetched. {AGAIN}"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "The disk is full; free some space, then do the same again."
     if isinstance(error, FileNotFoundError):

@@ -1,6 +1,6 @@
 """What of a run goes to the Hub: which files, under which names, cleaned of this machine's paths, and a list of them.
 
-The list, lightreasoner.json, is sent first and names every other file with its SHA-256: by it a push that was cut off
+The list, lightreasoner.json, is sent first, with the card, and names every other file with its SHA-256: by it a push that was cut off
 is known again and goes on, and whoever pulls can tell that all is there and as it was.
 """
 
@@ -32,7 +32,7 @@ from lightreasoner.trajectories import shards
 
 MANIFEST, CARD = "lightreasoner.json", "README.md"
 FORMAT, VERSION = "lightreasoner-publication", 1
-LAST = (CARD, RECORD)  # sent when everything else is there
+FIRST, LAST = (CARD,), (RECORD,)  # the Hub looks at a card before anything else is sent; run.json closes a push
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,59}")
 _BLOCK = 1 << 20  # bytes hashed at a time
 
@@ -96,7 +96,7 @@ def checked_license(license: object) -> str:
     if text in (None, ""):
         return "unknown"
     if not isinstance(text, str) or not _LICENSE.fullmatch(text):
-        raise UserError("A licence is named as the Hub does: mit, apache-2.0, cc-by-4.0, other …")
+        raise UserError("A licence is named as the Hub does: mit, apache-2.0, cc-by-4.0 or other, for example.")
     return text
 
 

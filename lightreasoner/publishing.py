@@ -14,7 +14,7 @@ from huggingface_hub.utils import HFValidationError, disable_progress_bars, vali
 
 from lightreasoner.errors import UserError
 from lightreasoner.hub_errors import refuse_offline, speaking
-from lightreasoner.publication import LAST, MANIFEST, Publication
+from lightreasoner.publication import FIRST, LAST, MANIFEST, Publication
 
 GROUP, GROUP_BYTES = 8, 64e6  # files and bytes sent side by side; after each group it is told how far it is
 COMMIT, COMMIT_BYTES = 100, 1e9  # files and bytes a commit; the Hub allows about a hundred commits an hour
@@ -116,7 +116,7 @@ def _check_there(api: HfApi, what: Publication, target: Target, there: dict[str,
     if not held or begun or target.replace:
         return
     size = sum(there[name].size or 0 for name in held)
-    shown = ", ".join(sorted(held, key=lambda name: name not in (MANIFEST, *LAST))[:3])
+    shown = ", ".join(sorted(held, key=lambda name: name not in (MANIFEST, *FIRST, *LAST))[:3])
     raise UserError(
         f"{target.repo} exists already and holds {len(held):,} other files, {size / 1e6:,.1f} MB ({shown} …); push "
         "with --replace to put this in their place, or name another repository."
@@ -160,14 +160,18 @@ def _send(api: HfApi, what: Publication, target: Target, there: dict[str, Any], 
         f"Sending to {target.repo}" if not sent else f"Sending to {target.repo}; {len(sent):,} files are there already"
     )
     old = [name for name in there if name not in (*what.files, MANIFEST, *OURS)]
+    first = [CommitOperationAdd(name, str(what.files[name])) for name in missing if name in FIRST]
     if MANIFEST not in there or not _same(there[MANIFEST], what.manifest.encode()):
         # From here on this repository is known as ours, however far it gets. What an older publication closed with goes
         # first: nobody may take the two together for a whole.
         gone = [CommitOperationDelete(name) for name in LAST if name in there and name in missing]
-        add = CommitOperationAdd(MANIFEST, what.manifest.encode())
-        api.create_commit(**place, operations=[add, *gone], commit_message="Begin")
+        first += [CommitOperationAdd(MANIFEST, what.manifest.encode()), *gone]
+    if first:
+        api.create_commit(**place, operations=first, commit_message="Begin")
+        sent += [name for name in missing if name in FIRST]
+        bytes_done = sum(what.sizes[name] for name in sent)
     pending: list[CommitOperationAdd] = []
-    for group in _groups([name for name in missing if name not in LAST], what.sizes):
+    for group in _groups([name for name in missing if name not in (*FIRST, *LAST)], what.sizes):
         work.safe_point()
         adds = [CommitOperationAdd(name, str(what.files[name])) for name in group]
         api.preupload_lfs_files(**place, additions=adds, num_threads=4, free_memory=False)

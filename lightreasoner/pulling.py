@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
 from lightreasoner.errors import UserError
@@ -99,7 +99,7 @@ def _fetch(api: HfApi, repo: str, revision: str | None, staging: Path, work: Any
         work.progress(done, total, files=n, files_in_all=len(files))
         try:
             path = Path(api.hf_hub_download(filename=name, **place))
-        except EntryNotFoundError:
+        except RemoteEntryNotFoundError:
             raise UserError(f"{repo} was changed while it was fetched: {name} is gone. Pull it again.") from None
         if not _SHA.fullmatch(digest) or sha256(path) != digest:
             raise UserError(f"{name} of {repo} is not what was published: its SHA-256 differs. Nothing is pulled.")

@@ -81,6 +81,7 @@ class Hub:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.elsewhere = self.url.replace("127.0.0.1", "localhost")  # where large files lie is another host
         threading.Thread(target=self.server.serve_forever, args=[0.01], daemon=True).start()
         return self
 
@@ -371,7 +372,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         oid = hashlib.sha256(content).hexdigest()
         self.hub.objects[oid] = content
         linked = {"X-Linked-Size": len(content), "X-Linked-Etag": f'"{oid}"', "X-Repo-Commit": sha}
-        return self.answer(302, b"", linked | {"Location": f"{self.hub.url}/lfs/{oid}"})
+        return self.answer(302, b"", linked | {"Location": f"{self.hub.elsewhere}/lfs/{oid}"})
 
     def serve(self, content: bytes, etag: str, headers: dict | None = None) -> None:
         headers = {"ETag": f'"{etag}"', "Accept-Ranges": "bytes"} | (headers or {})
