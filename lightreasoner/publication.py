@@ -1,7 +1,7 @@
 """What of a run goes to the Hub: which files, under which names, cleaned of this machine's paths, and a list of them.
 
-The list, lightreasoner.json, is sent first, with the card, and names every other file with its SHA-256: by it a push that was cut off
-is known again and goes on, and whoever pulls can tell that all is there and as it was.
+The list, lightreasoner.json, is sent first, with the card, and names every other file with its SHA-256: by it a push
+that was cut off is known again and goes on, and whoever pulls can tell that all is there and as it was.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def checked_repo(repo: object) -> str:
 def push(what: Publication, target: Target, token: str, work: Any) -> str:
     """Send what is not there yet; the repository's address. The same call again goes on where one was cut off.
 
-    work: has status, progress and safe_point, as jobs.work.Work. Raises UserError.
+    work: has status, progress, result and safe_point, as jobs.work.Work. Raises UserError.
     """
     refuse_offline()
     repo = checked_repo(target.repo)
@@ -63,7 +63,7 @@ def push(what: Publication, target: Target, token: str, work: Any) -> str:
             api.create_repo(repo, repo_type=what.repo_type, private=not target.public, exist_ok=False)
             there = {}
         else:
-            _check_there(api, what, target, there)
+            _check_there(api, what, target, there, work)
         _send(api, what, target, there, work)
         left = _missing(what, _listed(api, what, repo) or {})
         if left:
@@ -102,7 +102,7 @@ def _listed(api: HfApi, what: Publication, repo: str) -> dict[str, Any] | None:
     return {entry.path: entry for entry in entries if hasattr(entry, "blob_id")}
 
 
-def _check_there(api: HfApi, what: Publication, target: Target, there: dict[str, Any]) -> None:
+def _check_there(api: HfApi, what: Publication, target: Target, there: dict[str, Any], work: Any) -> None:
     """Whether a repository that exists may be written to. Raises UserError saying what is in it."""
     private = bool(api.repo_info(target.repo, repo_type=what.repo_type).private)
     if private == target.public:
@@ -116,6 +116,7 @@ def _check_there(api: HfApi, what: Publication, target: Target, there: dict[str,
     if not held or begun or target.replace:
         return
     size = sum(there[name].size or 0 for name in held)
+    work.result(existing=True)  # a page asks whether to replace it
     shown = ", ".join(sorted(held, key=lambda name: name not in (MANIFEST, *FIRST, *LAST))[:3])
     raise UserError(
         f"{target.repo} exists already and holds {len(held):,} other files, {size / 1e6:,.1f} MB ({shown} …); push "

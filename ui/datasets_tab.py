@@ -19,6 +19,7 @@ from ui.dataset_form import dataset_form
 from ui.datasets import Datasets
 from ui.estimate import estimate
 from ui.events import AT_ONCE, PRIVATE, QUIET
+from ui.push_calls import push_calls
 from ui.sample_request import kept_problems, read_form
 from ui.studio import Studio
 
@@ -35,7 +36,7 @@ def build_datasets(studio: Studio) -> None:
             types = [".jsonl"]
             imported = gr.UploadButton("Import samples (JSONL) …", file_types=types, size="sm", elem_id="lr-ds-import")
         with gr.Column(elem_id="lr-data-main", scale=1):
-            explorer = DatasetExplorer(dataset_calls(datasets), elem_id="lr-datasets")
+            explorer = DatasetExplorer([*dataset_calls(datasets), *push_calls(studio)], elem_id="lr-datasets")
 
     def measure(*fields) -> Iterator[str]:
         try:

@@ -18,6 +18,7 @@ from ui.finetune_form import dataset_choices, finetune_form
 from ui.finetune_request import checked_start, read_form
 from ui.finetune_runs import Tunings
 from ui.finetune_view import FinetuneView
+from ui.push_calls import push_calls
 from ui.studio import Studio
 
 
@@ -28,7 +29,8 @@ def build_finetune(studio: Studio) -> None:
         with gr.Column(elem_id="lr-ft-side", scale=0, visible=bool(datasets.listed())) as side:
             form = finetune_form(datasets)
         with gr.Column(elem_id="lr-ft-main", scale=1):
-            view = FinetuneView(finetune_calls(tunings, datasets), elem_id="lr-finetune")
+            calls = [*finetune_calls(tunings, datasets), *push_calls(studio, tunings.merged_folder)]
+            view = FinetuneView(calls, elem_id="lr-finetune")
 
     def measure(*fields) -> Iterator[str]:
         try:
