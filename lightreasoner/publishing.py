@@ -117,10 +117,14 @@ def _check_there(api: HfApi, what: Publication, target: Target, there: dict[str,
         return
     size = sum(there[name].size or 0 for name in held)
     work.result(existing=True)  # a page asks whether to replace it
-    shown = ", ".join(sorted(held, key=lambda name: name not in (MANIFEST, *FIRST, *LAST))[:3])
+    others = "another file" if len(held) == 1 else f"{len(held):,} other files"
+    named = ["".join(c if c.isprintable() else "·" for c in name)[:60] for name in held]
+    shown = ", ".join(sorted(named, key=lambda name: name not in (MANIFEST, *FIRST, *LAST))[:3]) + (
+        " …" if len(held) > 3 else ""
+    )
     raise UserError(
-        f"{target.repo} exists already and holds {len(held):,} other files, {size / 1e6:,.1f} MB ({shown} …); push "
-        "with --replace to put this in their place, or name another repository."
+        f"{target.repo} exists already and holds {others}, {size / 1e6:,.3f} MB: {shown}. Push with --replace to put "
+        "this in its place, or name another repository."
     )
 
 

@@ -50,7 +50,7 @@ def test_a_dataset_is_pushed_replaced_and_pulled(server, hub, visitors, tmp_path
     button.click()
     expect(push.locator(".lr-error")).to_be_hidden()
     expect(push.get_by_label("Access token")).to_have_value("")
-    expect(push.locator(".lr-hub-status")).to_contain_text("exists already and holds 1 other files", timeout=JOB)
+    expect(push.locator(".lr-hub-status")).to_contain_text("exists already and holds another file", timeout=JOB)
     push.get_by_role("button", name="Replace it").click()
     expect(push.locator(".lr-hub-status")).to_contain_text("Pushed to", timeout=JOB)
     assert hub.repos["dataset", "me/data"].private and "a.csv" not in hub.repos["dataset", "me/data"].files

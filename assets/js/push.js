@@ -19,7 +19,7 @@ function createPush(host) {
     hubField('Licence', license, 'As the Hub names it; may stay empty'),
     hubField('Access token', token, 'Yours, with the right to write. Used for this push only and stored nowhere.'),
     el('label', { class: 'lr-hub-tick' }, hidden, el('span', { text: 'Private' }), el('small', { class: 'lr-muted', text: PUSH_AWAY })), go);
-  const node = el('details', { class: 'lr-command lr-hub', hidden: true }, el('summary', { text: 'Push to the Hub' }), form, sure, error, status);
+  const node = el('details', { class: 'lr-command lr-hub', hidden: true }, el('summary', { text: 'Push to the Hub' }), form, error, status, sure);
 
   const fail = (text) => { error.hidden = !text; error.textContent = text || ''; };
   async function start(replace) {
@@ -44,7 +44,7 @@ function createPush(host) {
   }
   function draw(push) {
     go.disabled = !!(push && push.busy);
-    const job = push && el('a', { href: '?' + new URLSearchParams({ tab: 'jobs', job: push.id }), text: 'the job' });
+    const job = push && el('a', { href: '?' + new URLSearchParams({ tab: 'jobs', job: push.id }), text: 'the job\u2019s log' });
     if (!push) { status.replaceChildren(); return; }
     const n = push.numbers || {}, far = n.files_in_all ? ' \u00b7 ' + whole(n.files || 0) + ' of ' + whole(n.files_in_all) + ' files' + (push.fraction !== null ? ', ' + Math.floor(push.fraction * 100) + ' % of the bytes' : '') : '';
     if (push.busy) status.replaceChildren((push.status || 'Pushing') + far + ': ', job);
@@ -84,7 +84,7 @@ function createPull(host) {
     clearTimeout(timer);
     const mine = job, answer = await host.pulled(job);
     if (mine !== job || answer.error) return;
-    const { pull } = answer, link = el('a', { href: '?' + new URLSearchParams({ tab: 'jobs', job: pull.id }), text: 'the job' });
+    const { pull } = answer, link = el('a', { href: '?' + new URLSearchParams({ tab: 'jobs', job: pull.id }), text: 'the job\u2019s log' });
     go.disabled = pull.busy;
     if (pull.busy) { status.replaceChildren((pull.status || 'Pulling') + ': ', link); timer = setTimeout(look, 1000); }
     else if (pull.state === 'succeeded') { status.replaceChildren('Pulled: ', link); host.done(pull.run); }
