@@ -49,6 +49,8 @@ def speaking(repo: str) -> Iterator[None]:
 
 def _root(error: BaseException) -> BaseException:
     """The exception that says most: an HTTP answer or an error of the system, behind what wraps it."""
+    while isinstance(error, RuntimeError) and error.__cause__:  # huggingface_hub's wrapper around one file's upload
+        error = error.__cause__
     seen, found = set(), error
     if isinstance(error, ValueError) and "README.md" in str(error):  # it says what the answer behind it does not
         return error
@@ -82,6 +84,8 @@ def _sentence(repo: str, error: BaseException) -> str | None:
         return f"The connection to the Hugging Face Hub failed ({type(error).__name__}). {AGAIN}"
     if isinstance(error, RuntimeError) and (_sending(error) or family == "hf_xet"):
         return f"The Hugging Face Hub did not take a file. {AGAIN}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"A file could not be read or written ({clean_text(error.strerror)}); look at the disk, then try again."
     if isinstance(error, ValueError) and "README.md" in str(error):
         said = " ".join(str(error).split())[:200]
         return f"The Hub refuses the card's first lines ({clean_text(said)}); check the licence."

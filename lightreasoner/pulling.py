@@ -63,7 +63,7 @@ def _fetch(api: HfApi, repo: str, revision: str | None, staging: Path, work: Any
     """Every file that the repository's list names, verified; the commit they are of."""
     work.status(f"Looking for {repo} on the Hugging Face Hub")
     try:
-        commit = api.dataset_info(repo, revision=revision).sha
+        commit = api.dataset_info(repo, revision=revision or "main").sha
     except RepositoryNotFoundError:
         raise UserError(
             f"The Hub knows no dataset {repo}, or it is private and needs a token; check the spelling. A published "

@@ -3,19 +3,25 @@ Hub on a local port. Nothing of ours is patched."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from lightreasoner.cleaning import cleaned
+from lightreasoner.errors import UserError
 from lightreasoner.exploring import Explorer
+from lightreasoner.hub_errors import speaking
 from lightreasoner.marks import load_marks, set_mark
 from lightreasoner.models import load_model
 from lightreasoner.publication import MANIFEST
@@ -23,6 +29,7 @@ from lightreasoner.runs import RECORD, begin_run, read_run
 from lightreasoner.settings import ROOT, Settings
 from lightreasoner.supervision import samples
 from lightreasoner.trajectories import shards
+from tests.browser import free_port
 from tests.hub_server import Account, Hub
 from tests.tiny import logits_of, save_tiny, save_tiny_adapter, tiny_model
 from tests.tiny_dataset import make_dataset
@@ -63,7 +70,9 @@ def dataset(tmp_path) -> Path:
     return folder
 
 
-def run(hub: Hub | None, *words: object, token: str | None = WRITER, home: Path | None = None, **env: str):
+def run(
+    hub: Hub | None, *words: object, token: str | None = WRITER, home: Path | None = None, command=None, **env: str
+):
     """The command line; its exit status and all that it said."""
     base = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "LIGHTREASONER_"))}
     base |= {
@@ -74,7 +83,7 @@ def run(hub: Hub | None, *words: object, token: str | None = WRITER, home: Path 
     }
     base |= {"HF_ENDPOINT": hub.url if hub else "http://127.0.0.1:9", "HF_HOME": str(home or "/nonexistent")}
     base |= ({"HF_TOKEN": token} if token else {}) | env
-    command = [sys.executable, "-m", "lightreasoner", *map(str, words)]
+    command = [*(command or (sys.executable, "-m", "lightreasoner")), *map(str, words)]
     done = subprocess.run(command, env=base, cwd=ROOT, capture_output=True, text=True, timeout=120)
     return done.returncode, done.stdout + done.stderr
 
@@ -225,6 +234,70 @@ def test_nobody_is_there(dataset, tmp_path):
     refused(run(None, "push", dataset, "--repo", "me/data", HF_HUB_OFFLINE="1"), "HF_HUB_OFFLINE is set")
     refused(run(None, "pull", "me/data", "--run-dir", tmp_path / "x", HF_HUB_OFFLINE="1"), "HF_HUB_OFFLINE is set")
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "The disk is full"),
+        (FileNotFoundError(errno.ENOENT, "gone", "/home/me/runs/x/000001.parquet"), r"\./000001.parquet is gone"),
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system"),
+        (TimeoutError(), "connection .* failed"),
+    ],
+)
+def test_what_the_system_refuses_is_a_sentence(error, expected):
+    with pytest.raises(UserError, match=expected) as caught, speaking("me/data"):
+        try:
+            raise error
+        except OSError as cause:
+            raise RuntimeError("Error while uploading 'x' to the Hub.") from cause
+    assert "/home/me" not in str(caught.value)
+
+
+def test_a_disk_that_is_full_leaves_nothing(hub, dataset, tmp_path):
+    """A limit on the size of files is what a full disk is to a writer."""
+    assert run(hub, "push", dataset, "--repo", "me/data")[0] == 0
+    small = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000)); import runpy; "
+    small += "runpy.run_module('lightreasoner', run_name='__main__')"
+    answer = run(hub, "pull", "me/data", "--run-dir", tmp_path / "x", command=(sys.executable, "-c", small))
+    refused(answer, "cannot be written|could not be (read or )?written|disk is full")
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.skipif(not shutil.which("olah-cli"), reason="needs the package olah, a Hub on local git")
+def test_another_hub_serves_what_was_pushed(hub, dataset, tmp_path):
+    """olah has nothing of this project in it: what was pushed lies in a git repository, and is pulled from there."""
+    assert run(hub, "push", dataset, "--repo", "me/data", "--public")[0] == 0
+    place = tmp_path / "mirrors" / "datasets" / "me" / "data"
+    for name, content in hub.repos["dataset", "me/data"].files.items():
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(content)
+    for words in ("init -b main", "add -A", "commit -m x"):
+        git = ("git", "-c", "user.name=a", "-c", "user.email=a@example.org")
+        subprocess.run([*git, *words.split()], cwd=place, check=True, capture_output=True)
+    port = free_port()
+    config = tmp_path / "olah.toml"
+    config.write_text(
+        f'[basic]\nhost = "127.0.0.1"\nport = {port}\nrepos-path = "{tmp_path}/cache"\n'
+        f'mirrors-path = ["{tmp_path}/mirrors"]\n[accessibility]\noffline = true\n'
+    )
+    other = Hub()
+    other.url = f"http://127.0.0.1:{port}"
+    command = [shutil.which("olah-cli"), "-c", str(config)]
+    server = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until = time.monotonic() + 60
+        while True:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            assert time.monotonic() < until and server.poll() is None, "olah does not answer"
+            time.sleep(0.2)
+        code, said = run(other, "pull", "me/data", "--run-dir", tmp_path / "back", token=None)
+        assert code == 0, said
+        assert sums(tmp_path / "back") == sums(dataset)
+    finally:
+        server.terminate()
+        server.wait(10)
 
 
 def test_what_cannot_be_published(hub, dataset, tmp_path):
