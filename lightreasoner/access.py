@@ -91,6 +91,8 @@ OWNERS = frozenset(
             f"DatasetExplorer.{call}"
             for call in ("overview", "rows", "trajectory", "trace_file", "mark", "act", "discard", "prepare")
         ),
+        *(f"DatasetExplorer.{call}" for call in ("push", "pushed", "pull", "pulled")),
+        *(f"FinetuneView.{call}" for call in ("push", "pushed")),
         *(f"FinetuneView.{call}" for call in ("overview", "act", "discard", "merge", "prepare")),
         *(f"EvaluateView.{call}" for call in ("look", "listed", "flip", "score", "scored", "act", "discard")),
         *(f"JobPanel.{call}" for call in ("look", "act")),

@@ -11,12 +11,12 @@ import os
 import sys
 
 from lightreasoner import __version__
-from lightreasoner.commands import dataset, deploy, evaluate, finetune, jobs, pairs, preflight, sample, trace
+from lightreasoner.commands import dataset, deploy, evaluate, finetune, hub, jobs, pairs, preflight, sample, trace
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.work import Stopping
 from lightreasoner.settings import from_environment
 
-COMMANDS = (pairs, trace, preflight, sample, dataset, finetune, evaluate, jobs, deploy)  # in the order of --help
+COMMANDS = (pairs, trace, preflight, sample, dataset, finetune, evaluate, hub, jobs, deploy)  # in the order of --help
 
 
 class Parser(argparse.ArgumentParser):

@@ -74,8 +74,8 @@ class App:
         self.log = workspace / "server.log"
         self._process = None
 
-    def start(self, *options: str) -> App:
-        """Start it and wait until it answers."""
+    def start(self, *options: str, **env: str) -> App:
+        """Start it, with these variables, and wait until it answers."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GRADIO_", "LIGHTREASONER_", "HF_"))}
         own = {"LIGHTREASONER_WORKSPACE": str(self.workspace), "HF_HOME": str(self.workspace / "hub")} | self._own
         command = [sys.executable, "app.py", "--port", str(self.port), *options]
@@ -83,7 +83,7 @@ class App:
             self._process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=inherited | ENVIRONMENT | own,
+                env=inherited | ENVIRONMENT | own | env,
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )

@@ -29,7 +29,7 @@ class DatasetExplorer(gr.HTML):
     """
 
     def __init__(self, calls: list[Callable[..., dict]], **kwargs: Any):
-        names = (*SCRIPTS, "job_words", *(f"dataset_{name}" for name in DATASET_SCRIPTS))
+        names = (*SCRIPTS, "job_words", "push", *(f"dataset_{name}" for name in DATASET_SCRIPTS))
         super().__init__(
             value="",
             html_template='<div class="lr-root"></div>',

@@ -19,6 +19,7 @@ from ui.dataset_form import dataset_form
 from ui.datasets import Datasets
 from ui.estimate import estimate
 from ui.events import AT_ONCE, PRIVATE, QUIET
+from ui.push_calls import push_calls
 from ui.sample_request import kept_problems, read_form
 from ui.studio import Studio
 from ui.visitors import checked_calls
@@ -27,7 +28,7 @@ from ui.visitors import checked_calls
 def build_datasets(studio: Studio) -> None:
     """Lay the tab out and wire it."""
     datasets = Datasets(studio.settings, studio.jobs)
-    calls = checked_calls(studio.settings, "DatasetExplorer", dataset_calls(datasets))
+    calls = checked_calls(studio.settings, "DatasetExplorer", [*dataset_calls(datasets), *push_calls(studio)])
     with gr.Row(elem_id="lr-data-row", equal_height=False):
         with gr.Column(elem_id="lr-data-side", scale=0):
             form = dataset_form(studio)

@@ -177,11 +177,15 @@ class Tunings(RunList):
 
     def merged_file(self, run_id: object) -> dict:
         """The merged model as a zip: {"url", "name"}. Raises UserError."""
-        run = self.find(run_id)
-        done = [merge.folder for merge in self.merges(run) if merge.done]
+        folder = self.merged_folder(run_id)
+        return self._zipped(f"lightreasoner-{folder.parent.name[:8]}-{folder.name}", folder)
+
+    def merged_folder(self, run_id: object) -> Path:
+        """Where the latest model lies that was merged of a run. Raises UserError."""
+        done = [merge.folder for merge in self.merges(self.find(run_id)) if merge.done]
         if not done:
             raise UserError("Nothing has been merged of this run yet; merge it first.")
-        return self._zipped(f"lightreasoner-{run.id[:8]}-{done[0].name}", done[0])
+        return done[0]
 
     def _zipped(self, name: str, folder: Path) -> dict:
         if (size := size_of(folder)) > LARGEST:

@@ -19,6 +19,7 @@ from ui.finetune_form import dataset_choices, finetune_form
 from ui.finetune_request import checked_start, read_form
 from ui.finetune_runs import Tunings
 from ui.finetune_view import FinetuneView
+from ui.push_calls import push_calls
 from ui.studio import Studio
 from ui.visitors import checked_calls
 
@@ -26,7 +27,8 @@ from ui.visitors import checked_calls
 def build_finetune(studio: Studio) -> None:
     """Lay the tab out and wire it."""
     datasets, tunings = Datasets(studio.settings, studio.jobs), Tunings(studio.settings, studio.jobs)
-    calls = checked_calls(studio.settings, "FinetuneView", finetune_calls(tunings, datasets))
+    calls = [*finetune_calls(tunings, datasets), *push_calls(studio, tunings.merged_folder)]
+    calls = checked_calls(studio.settings, "FinetuneView", calls)
     there = not studio.settings.public and bool(datasets.listed())  # else known once the owner's script has asked
     with gr.Row(elem_id="lr-ft-row", equal_height=False):
         with gr.Column(elem_id="lr-ft-side", scale=0, visible=there) as side:

@@ -9,7 +9,7 @@ import gradio as gr
 
 from ui.viewer import OWNERS, script
 
-SCRIPTS = ("base", "job_words", "dataset_charts", "dataset_list", "lines", "card")
+SCRIPTS = ("base", "job_words", "dataset_charts", "dataset_list", "lines", "card", "push")
 FINETUNE_SCRIPTS = ("list", "run", "compare", "page")
 INTRO = {
     "title": "No fine-tuning run yet",

@@ -24,6 +24,7 @@ function createExplorer(host) {
     el('button', { type: 'button', class: 'lr-danger', text: 'Delete it', onclick: async () => { if (!(await act(host.remove))) { confirm.hidden = true; remove.focus(); } } }),
     el('button', { type: 'button', text: 'Keep it', onclick: () => { confirm.hidden = true; remove.focus(); } }));
 
+  const push = createPush({ push: (kind, form) => host.push(kind, form), pushed: () => host.pushed() });
   const histogram = createHistogram((range) => { brush = range; steps.first(); rows(); });
   const kept = createDial({ title: 'Kept against \u03b2', says: 'share of all steps; drag the marker', label: 'Beta, the KL threshold in nats', xTicks: [0, 0.1, 0.4, 1, 2, 3],
     root: true, step: 0.01, digits: 2, percentages: true, onInput: setBeta });
@@ -44,7 +45,7 @@ function createExplorer(host) {
     panel('Health', '', health));
   const inside = el('div', { class: 'lr-inside' }, el('div', { class: 'lr-card' }, charts), steps.node);
   const node = el('section', { class: 'lr-dataset-view', 'aria-label': 'The dataset', hidden: true },
-    el('div', { class: 'lr-card lr-dataset-head' }, el('div', { class: 'lr-top' }, el('div', { class: 'lr-dataset-title' }, title, badge), el('div', { class: 'lr-buttons' }, tune, remove)), confirm, error, growth.node, facts, links, command), inside);
+    el('div', { class: 'lr-card lr-dataset-head' }, el('div', { class: 'lr-top' }, el('div', { class: 'lr-dataset-title' }, title, badge), el('div', { class: 'lr-buttons' }, tune, remove)), confirm, error, growth.node, facts, links, push.node, command), inside);
 
   const fail = (text) => { error.hidden = !text; if (error.textContent !== (text || '')) error.textContent = text || ''; return text; };
   async function act(call) { const answer = await call(); return fail(answer.error); }
@@ -110,6 +111,7 @@ function createExplorer(host) {
     inside.hidden = links.hidden = tune.hidden = !data.steps;
     if (!document.getElementById('lr-tab-finetune-button')) tune.hidden = true;
     aim();
+    push.show(data.id, data.steps && !['growing', 'waiting'].includes(data.state) ? [['dataset', 'Dataset']] : []);
     if (!data.steps) return;
     links.replaceChildren(...DOWNLOADS.filter(([format]) => data.downloads.includes(format)).map(([format, text, says]) =>
       el('button', { type: 'button', 'data-format': format, title: says, text, onclick: async (event) => { event.target.disabled = true; await act(() => host.download(format, settings())); event.target.disabled = false; } })));

@@ -18,11 +18,13 @@ function mountDatasets(element, props, trigger, watch, server) {
       if (!answer.error) { const link = el('a', { href: answer.url, download: answer.name }); document.body.append(link); link.click(); link.remove(); }
       return answer;
     },
+    push: (kind, form) => call('push', open, kind, form), pushed: () => call('pushed', [open]),
     refresh: () => look(true),
     address: (settings) => put(settings),
   });
   const empty = el('section', { class: 'lr-card lr-empty', hidden: true }, el('h2', { text: props.intro.title }), ...props.intro.sentences.map((text) => el('p', { text })),
     el('button', { type: 'button', class: 'lr-primary', text: 'Build dataset', onclick: () => document.querySelector('#lr-ds-build')?.click() }));
+  const pull = createPull({ pull: (repo, token) => call('pull', repo, token), pulled: (job) => call('pulled', [job]), done: (run) => { show(run); look(true); } });
   const hint = el('p', { class: 'lr-muted lr-hint', hidden: true, text: 'Select a dataset to explore it.' });
   const trouble = el('div', { class: 'lr-error', role: 'alert', hidden: true });
   const reader = createReader({
@@ -33,7 +35,7 @@ function mountDatasets(element, props, trigger, watch, server) {
   });
   const root = element.querySelector('.lr-root');
   root.classList.add('lr', 'lr-data', 'lr-has-run'); // the reader's viewer is inside: nothing of it is to be hidden
-  root.replaceChildren(trouble, list.node, hint, empty, explorer.node, reader.node);
+  root.replaceChildren(trouble, list.node, hint, empty, explorer.node, reader.node, pull.node);
 
   const unusual = (settings) => Object.fromEntries(Object.entries(settings).filter(([name]) => name in USUAL).map(([name, value]) => [name, value === USUAL[name] ? null : value]));
   function put(settings) {
@@ -41,7 +43,7 @@ function mountDatasets(element, props, trigger, watch, server) {
       ...(open ? unusual(settings) : { alpha: null, beta: null, selector: null }) });
   }
   function place() { // the list and the dataset, or one of its trajectories
-    for (const node of [list.node, explorer.node, hint]) node.classList.toggle('lr-away', !!reading);
+    for (const node of [list.node, explorer.node, hint, pull.node]) node.classList.toggle('lr-away', !!reading);
     reader.node.hidden = !reading;
   }
   function show(id, settings = USUAL) {

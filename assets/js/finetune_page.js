@@ -15,6 +15,7 @@ function mountFinetune(element, props, trigger, watch, server) {
       if (!answer.error) { compared = compared.filter((id) => id !== open); show(null); (list.node.querySelector('button') || document.getElementById('lr-tab-finetune-button')).focus(); }
       return answer;
     },
+    push: (kind, form) => call('push', open, kind, form), pushed: () => call('pushed', [open]),
     merge: async () => { const answer = await call('merge', [open]); look(true); return answer; },
     download: async (kind) => {
       const answer = await call('prepare', open, kind);

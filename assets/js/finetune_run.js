@@ -29,6 +29,7 @@ function createTuning(host) {
     el('button', { type: 'button', class: 'lr-danger', text: 'Delete it', onclick: async () => { if (await act(host.remove)) { confirm.hidden = true; remove.focus(); } } }),
     el('button', { type: 'button', text: 'Keep it', onclick: () => { confirm.hidden = true; remove.focus(); } }));
   confirm.addEventListener('keydown', (event) => { if (event.key === 'Escape') { confirm.hidden = true; remove.focus(); } });
+  const push = createPush({ push: (kind, form) => host.push(kind, form), pushed: () => host.pushed() });
   const charts = createLineCharts(CURVES), curves = el('section', { class: 'lr-card lr-curves', 'aria-label': 'Curves' }, el('p', { class: 'lr-muted', text: 'Against updates' }), charts.node);
   const settings = el('dl', { class: 'lr-card-rows' }), command = el('pre', { tabindex: '0' });
   const copy = el('button', { type: 'button', text: 'Copy', onclick: async () => { copy.textContent = (await copiedText(command.textContent)) ? 'Copied' : 'Select it to copy'; } });
@@ -36,7 +37,7 @@ function createTuning(host) {
   const card = el('details', { class: 'lr-card lr-model-card', hidden: true }, el('summary', { text: 'The adapter\u2019s card' }), el('div'));
   const about = el('details', { class: 'lr-card lr-settings', hidden: true }, el('summary', { text: 'Settings' }), settings);
   const node = el('section', { class: 'lr-dataset-view', 'aria-label': 'The run', hidden: true },
-    el('div', { class: 'lr-card lr-dataset-head' }, el('div', { class: 'lr-top' }, el('div', { class: 'lr-dataset-title' }, title, badge), remove), confirm, error, track, status, message, buttons, facts, notes, next, merged, commandBox),
+    el('div', { class: 'lr-card lr-dataset-head' }, el('div', { class: 'lr-top' }, el('div', { class: 'lr-dataset-title' }, title, badge), remove), confirm, error, track, status, message, buttons, facts, notes, next, merged, push.node, commandBox),
     curves, about, card);
 
   const fail = (text) => { error.hidden = !text; if (error.textContent !== (text || '')) error.textContent = text || ''; return text; };
@@ -74,6 +75,7 @@ function createTuning(host) {
     fresh(merged, JSON.stringify([merge]), () => (!merge ? [] : merge.busy ? ['Merging: ', el('a', { href: '?tab=jobs&job=' + merge.job, text: 'the job' })]
       : [merge.state === 'succeeded' ? null : 'Merging ended: ' + (merge.message || merge.state) + ' ', made ? el('span', {}, 'The merged model is in ', el('code', { text: merge.folder })) : null].filter(Boolean)));
     merged.hidden = !merged.childNodes.length;
+    push.show(data.id, !ready ? [] : made ? [['adapter', 'Adapter'], ['merged', 'Merged model']] : [['adapter', 'Adapter']]);
   }
   function showNumbers() {
     const { trained, measured, lessons } = data.curves, last = (from, key) => from[key].findLast((x) => x !== null), rows = [];

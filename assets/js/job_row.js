@@ -24,7 +24,7 @@ function sentence(job) {
 }
 
 // What can be opened that the job made: [words, address], or null.
-const MAKES = { sample: ['Open the dataset', 'datasets', 'dataset'], import: ['Open the dataset', 'datasets', 'dataset'], finetune: ['Open the run', 'finetune', 'run'], evaluate: ['Open the evaluation', 'evaluate', 'run'] };
+const MAKES = { sample: ['Open the dataset', 'datasets', 'dataset'], import: ['Open the dataset', 'datasets', 'dataset'], pull: ['Open the dataset', 'datasets', 'dataset'], finetune: ['Open the run', 'finetune', 'run'], evaluate: ['Open the evaluation', 'evaluate', 'run'] };
 function made(job) {
   const [words, tab, name] = MAKES[job.verb] || [];
   if (!words || !job.made || !document.getElementById('lr-tab-' + tab + '-button')) return null;

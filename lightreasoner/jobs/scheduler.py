@@ -16,6 +16,7 @@ from pathlib import Path
 
 from lightreasoner.errors import UserError
 from lightreasoner.files import new_id, write_atomically
+from lightreasoner.hub_token import job_environment
 from lightreasoner.jobs import processes
 from lightreasoner.jobs.backend import Backend
 from lightreasoner.jobs.store import ACTIVE, FINISHED, FRESH, Job, JobStore
@@ -40,6 +41,7 @@ class Scheduler:
         self._name = processes.name()
         self._since: dict[str, float] = {}  # attempt → when it was first seen stopping, by the monotonic clock
         self._warned: set[str] = set()  # attempts that got their TERM
+        self._tokens: dict[str, str] = {}  # job → what it was handed for the Hub; never written down
         self._doubts: dict[str, float] = {}  # attempt → when it first was not clear what became of it
         self._one_at_a_time, self._wake, self._closed = threading.Lock(), threading.Event(), threading.Event()
         self._thread, self._announced = None, None
@@ -95,7 +97,8 @@ class Scheduler:
             if job.backend not in self.backends:
                 raise UserError(f"The backend {job.backend!r} is not set up here; set it up or retry the job locally.")
             here = replace(self.settings, job=job.token, workspace=self.settings.workspace.resolve())
-            pid, mark = self.backends[job.backend].submit(job, self.store.folder(job.id), to_environment(here))
+            env = to_environment(here) | job_environment(job.verb, self._tokens.pop(job.id, None))
+            pid, mark = self.backends[job.backend].submit(job, self.store.folder(job.id), env)
         except UserError as error:
             self.store.change(job.id, ACTIVE, job, state="failed", ended=time.time(), message=str(error))
             return
@@ -173,16 +176,25 @@ class Scheduler:
         run_dir: Path,
         backend: str = "local",
         retry_of: str | None = None,
+        token: str | None = None,
     ) -> Job:
         """Queue `python -m lightreasoner *argv`; --run-dir is added where it is missing. Raises UserError when the
-        queue is full, or jobs are off here."""
+        queue is full, or jobs are off here.
+
+        token: for the Hub; it stays in this process's memory until the job's process gets it in its environment."""
         self._allow()
         argv, run_dir = tuple(str(word) for word in argv), Path(run_dir).absolute()
         argv = argv if argv[:1] == (verb,) else (verb, *argv)
         argv = argv if "--run-dir" in argv else (*argv, "--run-dir", str(run_dir))
         title = "".join(c if c.isprintable() else " " for c in title)[:200]
         job = Job(new_id(), verb, title, argv, run_dir, backend=backend, retry_of=retry_of)
-        job = self.store.add(job, self.settings.max_queued)
+        if token:  # before the row is there: another thread may start it at once
+            self._tokens[job.id] = token
+        try:
+            job = self.store.add(job, self.settings.max_queued)
+        except BaseException:
+            self._tokens.pop(job.id, None)
+            raise
         self._wake.set()
         return job
 
@@ -195,6 +207,7 @@ class Scheduler:
         if not self.store.change(job_id, ("queued",), state="cancelled", ended=time.time(), message="Cancelled."):
             self.store.change(job_id, ("running",), state="stopping")
         job = self.store.get(job_id)
+        self._tokens.pop(job_id, None)
         if job.state == "stopping":
             if job.backend in self.backends:
                 with self._one_at_a_time:
