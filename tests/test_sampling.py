@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lightreasoner import divergence, responding, sampling_plan, trajectories
-from lightreasoner.batching import BatchReader, alike, common_start, fitting_rows
+from lightreasoner.batching import CPU_LARGEST, BatchReader, alike, common_start, fitting_rows
 from lightreasoner.divergence import support
 from lightreasoner.errors import UserError
 from lightreasoner.models import LoadedModels
@@ -334,5 +334,5 @@ def test_the_batch_size_follows_from_memory(pair, monkeypatch):
     for free in (10**12, 40_000_000, 10_000_000, 1000):
         monkeypatch.setattr("lightreasoner.batching.free_bytes", lambda device, free=free: free)
         sizes.append(fitting_rows(models, 600, 16))
-    assert sizes == sorted(sizes, reverse=True) and sizes[0] == 128 and sizes[-1] == 1
-    assert 1 < sizes[2] < 128 and all(size & (size - 1) == 0 for size in sizes)
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] == CPU_LARGEST and sizes[-1] == 1
+    assert 1 < sizes[2] < CPU_LARGEST and all(size & (size - 1) == 0 for size in sizes)
