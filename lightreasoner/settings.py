@@ -30,6 +30,7 @@ class Settings:
     max_upload_mb: int = 20
     max_waiting: int = 16  # runs that may wait for the accelerator
     max_queued: int = 20  # jobs that may wait in the queue
+    ray_address: str = ""  # HOST:PORT of a Ray cluster's head, auto, or local; empty: no Ray
     job: str = ""  # "id/attempt" in a process that the scheduler started, empty in all others
 
     @property
