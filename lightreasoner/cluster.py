@@ -41,12 +41,13 @@ def connect(settings: Settings, workers: int) -> Any:
         )
     quiet = {"log_to_driver": False, "logging_level": "error", "configure_logging": False}
     try:
+        if address != HERE:
+            check_reachable(address)
         if ray.is_initialized():
             return ray
         if address == HERE:
             ray.init(num_cpus=max(workers, 1), include_dashboard=False, runtime_env=on_path(), **quiet)
         else:
-            check_reachable(address)
             ray.init(address=address, **quiet)
     except UserError:
         raise

@@ -31,6 +31,7 @@ class Settings:
     max_waiting: int = 16  # runs that may wait for the accelerator
     max_queued: int = 20  # jobs that may wait in the queue
     ray_address: str = ""  # HOST:PORT of a Ray cluster's head, auto, or local; empty: no Ray
+    lease: str = ""  # folder of the accelerator's lock; empty: the workspace
     job: str = ""  # "id/attempt" in a process that the scheduler started, empty in all others
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.lease import Accelerator
-from lightreasoner.jobs.local import LocalBackend
+from lightreasoner.jobs.ray_jobs import backends
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import JobStore
 from lightreasoner.lens import load_lens
@@ -40,7 +40,7 @@ class Studio:
         self.lease = self.lease or Lease(self.settings.max_waiting)
         self.accelerator = self.accelerator or Accelerator(self.settings.workspace)
         store = JobStore(self.settings.jobs / "jobs.sqlite")
-        self.jobs = self.jobs or Scheduler(store, {"local": LocalBackend()}, self.settings)
+        self.jobs = self.jobs or Scheduler(store, backends(self.settings), self.settings)
 
     def start(
         self,

@@ -171,11 +171,12 @@ class Scheduler:
         argv: tuple[str, ...] | list[str],
         title: str,
         run_dir: Path,
-        backend: str = "local",
+        backend: str | None = None,
         retry_of: str | None = None,
     ) -> Job:
-        """Queue `python -m lightreasoner *argv`; --run-dir is added where it is missing. Raises UserError when the
-        queue is full."""
+        """Queue `python -m lightreasoner *argv`; --run-dir is added where it is missing. backend: by default the last
+        of this scheduler's. Raises UserError when the queue is full."""
+        backend = backend or list(self.backends)[-1]
         argv, run_dir = tuple(str(word) for word in argv), Path(run_dir).absolute()
         argv = argv if argv[:1] == (verb,) else (verb, *argv)
         argv = argv if "--run-dir" in argv else (*argv, "--run-dir", str(run_dir))
