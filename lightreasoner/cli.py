@@ -37,6 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     options = build_parser().parse_args(argv)
+    options.argv = sys.argv[1:] if argv is None else argv
     logging.basicConfig(level=logging.WARNING)
     try:
         options.run(options, from_environment())

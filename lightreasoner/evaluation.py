@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,6 +31,8 @@ from lightreasoner.traces import write_atomically
 from lightreasoner.whole_files import written_whole
 
 FOLDER, RESULTS = "answers", "results.json"
+#: (key, what a Solver is asked) of missing batches → (key, what it answers) of each, in any order.
+Spread = Callable[[Iterable[tuple[Any, Any]]], Iterable[tuple[Any, Any]]]
 SCHEMA = pa.schema(
     [
         ("model", pa.string()),  # the variant's name
@@ -86,10 +88,12 @@ def evaluate(
     max_new_tokens: int,
     batch_size: int | None,
     work: Any,
+    spread: Spread | None = None,
 ) -> list[Summary]:
     """Let every variant solve every problem; write the rows and results.json. Raises UserError, Stopping.
 
-    work: jobs.work.Work, or anything like it. Problems without a known answer must have been left out before.
+    work: jobs.work.Work, or anything like it. spread: what solves the batches that are missing, in any order, if not
+    this process. Problems without a known answer must have been left out before.
     """
     prompts = [prompt_ids(loaded, problem.question) for problem in problems]
     longest = max(map(len, prompts)) + max_new_tokens
@@ -101,26 +105,41 @@ def evaluate(
     size = batch_size or fitting_rows([loaded], longest, 1)
     plan = batches(prompts, size)
     put_aside_damaged(folder, work)
-    todo = [(n, v, b) for n, v in enumerate(variants) for b in range(len(plan)) if not shard(folder, n, b).exists()]
-    done = len(variants) * len(problems) - sum(len(plan[b]) for _, _, b in todo)
-    right = answered = 0
-    model, wearing = None, None
-    for n, variant, batch in todo:
-        work.safe_point()
-        if wearing != n:
-            work.status(f"Solving with {variant.name}")
-            model, wearing, right, answered = wear(loaded, model, variant), n, 0, 0
-        chosen = [problems[i] for i in plan[batch]]
-        began = time.monotonic()
-        with plain(model, variant):
-            used = replace(loaded, model=model if model is not None else loaded.model)
-            responses = solved(used, [prompts[i] for i in plan[batch]], max_new_tokens, work)
-        rows = judged(loaded, variant.name, chosen, responses, time.monotonic() - began)
+    todo = [(n, b) for n in range(len(variants)) for b in range(len(plan)) if not shard(folder, n, b).exists()]
+    done = len(variants) * len(problems) - sum(len(plan[b]) for _, b in todo)
+    asked = (((n, b), (n, [prompts[i] for i in plan[b]])) for n, b in todo)
+    solving = Solver(loaded, variants, max_new_tokens, work)
+    right, answered = [0] * len(variants), [0] * len(variants)
+    for (n, batch), (responses, seconds) in spread(asked) if spread else ((key, solving(ask)) for key, ask in asked):
+        rows = judged(loaded, variants[n].name, [problems[i] for i in plan[batch]], responses, seconds)
         with written_whole(shard(folder, n, batch)) as file:
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file, compression="zstd")
-        done, answered, right = done + len(rows), answered + len(rows), right + sum(row["right"] for row in rows)
-        work.progress(done, len(variants) * len(problems), model=variant.name, pass_at_1=right / answered)
+        done, answered[n] = done + len(rows), answered[n] + len(rows)
+        right[n] += sum(row["right"] for row in rows)
+        numbers = {"model": variants[n].name, "pass_at_1": right[n] / answered[n]}
+        work.progress(done, len(variants) * len(problems), **numbers)
+        work.safe_point()
     return write_results(folder, variants)
+
+
+class Solver:
+    """The base model and its adapters. Called with (variant's number, prompts) it gives (responses, seconds)."""
+
+    def __init__(self, loaded: LoadedModel, variants: list[Variant], max_new_tokens: int, work: Any):
+        self._loaded, self._variants, self._most, self._work = loaded, variants, max_new_tokens, work
+        self._model, self._wearing = None, None
+
+    def __call__(self, ask: tuple[int, list[list[int]]]) -> tuple[list[list[int]], float]:
+        n, prompts = ask
+        variant = self._variants[n]
+        if self._wearing != n:
+            self._work.status(f"Solving with {variant.name}")
+            self._model, self._wearing = wear(self._loaded, self._model, variant), n
+        began = time.monotonic()
+        with plain(self._model, variant):
+            used = replace(self._loaded, model=self._model if self._model is not None else self._loaded.model)
+            responses = solved(used, prompts, self._most, self._work)
+        return responses, time.monotonic() - began
 
 
 def solved(loaded: LoadedModel, prompts: list[list[int]], max_new_tokens: int, work: Any) -> list[list[int]]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, TrainingArguments
 
+from lightreasoner import parallel
 from lightreasoner.adapters import add_lora
 from lightreasoner.finetune_config import FinetuneConfig
 from lightreasoner.jobs.work import Stopping
@@ -60,12 +61,17 @@ def finetune(
     def check(update: int) -> bool:
         if update % config.evaluate_every == 0 or update == config.max_steps:
             measure(update)
+        wish, stopping = parallel.GO_ON, None
         try:
             work.safe_point()
-        except Stopping as stopping:
-            if not stopping.keep:
-                raise
-            stops.append(stopping)
+        except Stopping as asked:
+            wish, stopping = (parallel.KEEP if asked.keep else parallel.THROW_AWAY), asked
+        if parallel.world() > 1:
+            wish = parallel.agreed(wish, loaded.device)
+        if wish == parallel.THROW_AWAY:
+            raise stopping or Stopping(keep=False)
+        if wish == parallel.KEEP:
+            stops.append(stopping or Stopping(keep=True))
         return bool(stops)
 
     def tell(update: int, **numbers: float) -> None:
@@ -76,7 +82,10 @@ def finetune(
     reporter.trainer = trainer
     trainer.remove_callback(PrinterCallback)  # it would print every log line
     trainer.add_callback(reporter)
-    checkpoint = last_checkpoint(Path(trainer.args.output_dir), lambda text: work.event("note", text=text))
+    if parallel.rank() == 0:  # it also removes what is half written
+        last_checkpoint(Path(trainer.args.output_dir), lambda text: work.event("note", text=text))
+    parallel.meet()
+    checkpoint = last_checkpoint(Path(trainer.args.output_dir))
     if checkpoint is None:
         work.status("Measuring before the first update")
         measure(0)

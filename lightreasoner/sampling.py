@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,6 +29,8 @@ HISTOGRAM_SECONDS = 2.0  # between two histogram events
 
 
 OnStep = Callable[[int], None]  # told how many responses of the batch have ended
+#: Missing batches (number, items) → (number, table) of each, in any order: `sampled`, called somewhere else.
+Spread = Callable[[Iterable[tuple[int, list[Item]]]], Iterable[tuple[int, pa.Table]]]
 
 
 class Work(Protocol):
@@ -107,40 +109,68 @@ def sample(
     total: int,
     work: Work,
     tally: Tally,
+    spread: Spread | None = None,
 ) -> None:
     """Sample what is not there yet; `tally` then holds what is.
 
-    total: problems in the stream, readable or not. Whatever ends it (a UserError, a full disk, what
-    `work.safe_point` raises), the shards written before stand, and the next call goes on from there.
+    total: problems in the stream, readable or not. spread: what samples the batches that are missing, in any order, if
+    not this process. Whatever ends it (a UserError, a full disk, what `work.safe_point` raises), the shards written
+    before stand, and the next call goes on from there.
     """
     remove_leftovers(folder)
-    going_on, told, rows_at_once = bool(shards(folder)), 0.0, batch_size
+    going_on, told = bool(shards(folder)), 0.0
     work.status("Reading what is there already" if going_on else "Sampling")
 
     def progress(in_flight: int = 0) -> None:
+        nonlocal told
+        if time.monotonic() - told >= HISTOGRAM_SECONDS:
+            told = time.monotonic()
+            work.event("histogram", counts=tally.histogram.tolist())
         whole = max((total - prompts.unreadable) * tally.samples_per_problem, tally.responses)
         work.progress(min(tally.responses + in_flight, whole), whole, **tally.numbers(in_flight))
+
+    def missing() -> Iterator[tuple[int, list[Item]]]:
+        """The batches that are not there; the others are counted as they are passed."""
+        nonlocal going_on
+        for batch, items in batches(prompts, batch_size, tally.samples_per_problem):
+            work.safe_point()
+            table = _present(folder, batch, items, work)
+            if table is not None:
+                tally.add(table, fresh=False)
+                progress()
+                continue
+            if going_on:
+                going_on, tally.began = False, time.monotonic()
+                work.status("Sampling")
+            yield batch, items
 
     def on_step(ended: int) -> None:
         work.safe_point()
         progress(ended)
 
-    for batch, items in batches(prompts, batch_size, tally.samples_per_problem):
-        work.safe_point()
-        table = _present(folder, batch, items, work)
-        fresh = table is None
-        if fresh:
-            if going_on:
-                going_on, tally.began = False, time.monotonic()
-                work.status("Sampling")
-            table, rows_at_once = _sampled(pair, items, decoding, work, on_step, rows_at_once)
-            write_shard(folder, shard_name(batch), table)
-        tally.add(table, fresh)
-        if time.monotonic() - told >= HISTOGRAM_SECONDS:
-            told = time.monotonic()
-            work.event("histogram", counts=tally.histogram.tolist())
+    done = spread(missing()) if spread else _here(pair, missing(), decoding, work, on_step, batch_size)
+    for batch, table in done:
+        write_shard(folder, shard_name(batch), table)
+        tally.add(table, fresh=True)
         progress()
+        if spread:
+            work.safe_point()
+    progress()
     work.event("histogram", counts=tally.histogram.tolist())
+
+
+def _here(
+    pair: Pair,
+    missing: Iterable[tuple[int, list[Item]]],
+    decoding: Decoding,
+    work: Work,
+    on_step: OnStep,
+    rows_at_once: int,
+) -> Iterator[tuple[int, pa.Table]]:
+    """Sample in this process, batch after batch."""
+    for batch, items in missing:
+        table, rows_at_once = sampled(pair, items, decoding, work, on_step, rows_at_once)
+        yield batch, table
 
 
 def shard_name(batch: int) -> str:
@@ -169,7 +199,7 @@ def _present(folder: Path, batch: int, items: list[Item], work: Work) -> pa.Tabl
     return table
 
 
-def _sampled(
+def sampled(
     pair: Pair, items: list[Item], decoding: Decoding, work: Work, on_step: OnStep, rows_at_once: int
 ) -> tuple[pa.Table, int]:
     """(the batch's table, how many rows fit at once). Where memory runs out, half of the rows are tried.

@@ -32,6 +32,8 @@ class Settings:
     max_queued: int = 20  # jobs that may wait in the queue
     keep: str = ""  # where finished runs are kept too: a folder's path, or hf://datasets/OWNER/NAME
     no_jobs: str = ""  # why no job may run here, a sentence; empty: they may
+    ray_address: str = ""  # HOST:PORT of a Ray cluster's head, auto, or local; empty: no Ray
+    lease: str = ""  # folder of the accelerator's lock; empty: the workspace
     job: str = ""  # "id/attempt" in a process that the scheduler started, empty in all others
     public: bool = False  # strangers may come; on by itself on Spaces. What they may do: lightreasoner/access.py
     owners: str = ""  # names or organisations that sign in as the owner by OAuth, comma-separated

@@ -25,6 +25,7 @@ from lightreasoner.devices import ran_out, release_memory
 from lightreasoner.errors import UserError
 from lightreasoner.lessons import Updates, count
 from lightreasoner.objective import Lesson, collate, step_logits, step_losses
+from lightreasoner.parallel import meet, rank, shares, sum_gradients, world
 
 COMPLETE = "complete"  # in a checkpoint's folder, written last
 
@@ -40,6 +41,12 @@ class PackedTrainer(Trainer):
 
     def _get_train_sampler(self, train_dataset=None) -> torch.utils.data.Sampler:
         return torch.utils.data.SequentialSampler(train_dataset or self.train_dataset)  # Updates have their order
+
+    def get_train_dataloader(self) -> torch.utils.data.DataLoader:
+        if world() == 1:
+            return super().get_train_dataloader()
+        # Accelerate would hand each process other updates; here all have the same, and deal its samples themselves.
+        return torch.utils.data.DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=_only)
 
     def training_step(self, model, inputs: dict, num_items_in_batch=None) -> torch.Tensor:
         """Backward over one update; its mean loss. Raises UserError for a loss that is no number."""
@@ -63,13 +70,19 @@ class PackedTrainer(Trainer):
 
     def _update(self, model, lessons: Sequence[Lesson]) -> torch.Tensor:
         total = torch.zeros((), device=self.args.device)
-        samples = count(lessons)
-        for part in split(lessons, self.splits):
+        samples, alone = count(lessons), world() == 1
+        mine = lessons if alone else shares(lessons, world())[rank()]
+        for part in split(mine, self.splits) if mine else ():
             batch = collate(part).to(self.args.device)
-            loss = step_losses(step_logits(model, batch, self.whole_head), batch, self.vocabulary).sum() / samples
+            # self.model: what DistributedDataParallel puts around it only sums gradients of its own forward
+            logits = step_logits(model if alone else self.model, batch, self.whole_head)
+            loss = step_losses(logits, batch, self.vocabulary).sum() / samples
             self.accelerator.backward(loss)
             total += loss.detach()
             self.read_tokens += batch.input_ids.numel()
+        if not alone:
+            sum_gradients(self.model.parameters())
+            torch.distributed.all_reduce(total)
         self.learned += samples
         if not torch.isfinite(total):
             raise UserError(
@@ -85,8 +98,13 @@ class PackedTrainer(Trainer):
         """As usual, then the marker that makes it count. Raises UserError when the disk refuses."""
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         try:
-            shutil.rmtree(folder, ignore_errors=True)  # of an earlier attempt
+            if rank() == 0:
+                shutil.rmtree(folder, ignore_errors=True)  # of an earlier attempt
+            meet()
             super()._save_checkpoint(model, trial)
+            meet()
+            if rank() > 0:
+                return
             for file in folder.iterdir():
                 with open(file, "rb") as written:
                     os.fsync(written.fileno())

@@ -10,7 +10,7 @@ from lightreasoner import zerogpu
 from lightreasoner.access import Visitor, visitor_pair, visitor_settings
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.lease import Accelerator
-from lightreasoner.jobs.local import LocalBackend
+from lightreasoner.jobs.ray_jobs import backends
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import JobStore
 from lightreasoner.keeping import Keeper
@@ -50,7 +50,7 @@ class Studio:
         self.accelerator = self.accelerator or Accelerator(self.settings.workspace)
         self.of_visitors = self.of_visitors or Traces(self.settings)
         store = JobStore(self.settings.jobs / "jobs.sqlite")
-        self.jobs = self.jobs or Scheduler(store, {"local": LocalBackend()}, self.settings)
+        self.jobs = self.jobs or Scheduler(store, backends(self.settings), self.settings)
         if zerogpu.lent():
             self.borrowed = zerogpu.borrow(self.settings)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lightreasoner.cluster import add_backend_options
 from lightreasoner.errors import UserError
 from lightreasoner.settings import Settings
 
@@ -29,6 +30,7 @@ def add(verbs) -> None:
     evaluate.add_argument("--max-new-tokens", type=int, metavar="N", help="default: 512, or what the model can read")
     evaluate.add_argument("--batch-size", default="auto", metavar="N", help="problems at once (default: what fits)")
     evaluate.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="where the results go")
+    add_backend_options(evaluate)
     evaluate.set_defaults(run=run_evaluate)
 
 
@@ -100,7 +102,12 @@ def run_evaluate(options: argparse.Namespace, settings: Settings) -> None:
             "fingerprints": fingerprints,
         }
         begin_run(options.run_dir, "evaluation", config, about)
-        summaries = evaluate(options.run_dir, loaded, variants, problems, tokens, size, work)
+        spread = None
+        if options.backend == "ray":
+            from lightreasoner.cluster_evaluation import spread as over_the_cluster
+
+            spread = over_the_cluster(loaded, variants, tokens, options.num_workers, settings)
+        summaries = evaluate(options.run_dir, loaded, variants, problems, tokens, size, work, spread)
         work.result(**{summary.name: round(summary.pass_at_1, 4) for summary in summaries})
     for line in report(summaries):
         print(line)

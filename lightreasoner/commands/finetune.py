@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from lightreasoner.cluster import add_backend_options
 from lightreasoner.commands.dataset import add_selection_options
 from lightreasoner.commands.told import Told
 from lightreasoner.errors import UserError
@@ -41,6 +42,7 @@ def add(verbs) -> None:
     finetune.add_argument(
         "--estimate", action="store_true", help="train nothing: measure a few updates and say what all will take"
     )
+    add_backend_options(finetune)
     finetune.set_defaults(run=run_finetune)
 
     merge = verbs.add_parser("merge", help="merge a run's adapter into its base model, as one folder")
@@ -60,6 +62,7 @@ def config_of(options: argparse.Namespace) -> FinetuneConfig:
 def run_finetune(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.commands.dataset import selection_of
     from lightreasoner.jobs.work import Stopping, working
+    from lightreasoner.parallel import Follower, rank
     from lightreasoner.runs import read_run
     from lightreasoner.selectors import Selection
 
@@ -74,7 +77,14 @@ def run_finetune(options: argparse.Namespace, settings: Settings) -> None:
 
     if options.estimate:
         return estimate(options.dataset, dataset, str(expert), config, selection, settings)
+    if options.backend == "ray":
+        from lightreasoner.cluster_training import train_on_cluster
+
+        return train_on_cluster(options.argv, options.run_dir, options.num_workers, settings)
     title = f"Fine-tune on {options.dataset.name} ({config.method})"
+    if rank() > 0:  # torchrun and the like: the first process alone writes, reports and is asked to stop
+        train(options.run_dir, options.dataset, dataset, str(expert), config, selection, settings, Follower())
+        return
     with working(options.run_dir, "finetune", settings, title=title) as work:
         told = Told(work, line)
         stopped = train(
@@ -151,9 +161,12 @@ def train(
     from lightreasoner.finetuning import finetune
     from lightreasoner.lessons import count, hold_out
     from lightreasoner.loading import load_model
-    from lightreasoner.runs import add_to_run, begin_run, versions
+    from lightreasoner.parallel import join, meet, rank, world
+    from lightreasoner.runs import add_to_run, begin_run, read_run, versions
     from lightreasoner.teaching import load_lessons, refuse_other_expert, save_lessons, teach
 
+    join()
+    first = rank() == 0
     work.status("Loading the expert")
     loaded = load_model(expert, settings, work.status)
     refuse_other_expert(dataset, dataset_dir.name, expert, loaded)
@@ -163,26 +176,34 @@ def train(
         "dataset": {"sampled from": expert, "problems": dataset["config"].get("problems")},
         "versions": versions(),
         "device": str(loaded.device),
+        "processes": world(),
         "dtype": str(loaded.dtype).removeprefix("torch."),
         "fingerprints": {"expert": loaded.fingerprint},
     }
-    begun = begin_run(folder, "finetune", {"dataset": str(dataset_dir)} | chosen | as_json(config), about)
+    if first:
+        begin_run(folder, "finetune", {"dataset": str(dataset_dir)} | chosen | as_json(config), about)
+    meet()
+    begun = read_run(folder)
     done = begun.get("result") or {}
     if done.get("updates", 0) >= config.max_steps and (folder / "adapter" / "adapter_model.safetensors").is_file():
         work.result(**done)
         return False
     work.status("Reading the dataset")
-    lessons = load_lessons(folder)
-    if lessons is None:
+    lessons = load_lessons(folder) if first else None
+    if lessons is None and first:
         passed = (lambda path, error: work.event("note", text=f"Passed over: {error}")) if skip_corrupt else None
         lessons, report = teach(dataset_dir, config.method, selection, loaded, passed)
         save_lessons(lessons, folder)
         work.event("dataset", **asdict(report))
+    meet()
+    lessons = lessons if first else load_lessons(folder)
     learned, held = hold_out(lessons, config.held_out, config.seed)
     samples, tokens = count(lessons), sum(lesson.length() for lesson in lessons)
     work.event("lessons", samples=samples, trajectories=len(lessons), held_out=len(held), tokens=tokens)
 
     tuned = finetune(folder, config, loaded, learned, held, work)
+    if not first:
+        return tuned.stopped
     result = {
         "updates": tuned.updates,
         "samples seen": tuned.samples,

@@ -9,8 +9,8 @@ import time
 
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.backend import OUTPUT
-from lightreasoner.jobs.local import LocalBackend
 from lightreasoner.jobs.processes import present
+from lightreasoner.jobs.ray_jobs import backends
 from lightreasoner.jobs.scheduler import TICK, Scheduler, servers
 from lightreasoner.jobs.store import FINISHED, Job, JobStore
 from lightreasoner.jobs.view import job_view, log_tail
@@ -48,7 +48,7 @@ def add(verbs) -> None:
 def open_jobs(settings: Settings) -> Scheduler:
     """The workspace's jobs, in step with the processes that live. Starts nothing."""
     store = JobStore(settings.jobs / "jobs.sqlite")
-    scheduler = Scheduler(store, {"local": LocalBackend()}, settings)
+    scheduler = Scheduler(store, backends(settings), settings)
     scheduler.tick(start=False)
     return scheduler
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from lightreasoner.cluster import add_backend_options
 from lightreasoner.commands.pairs import add_pair_options, pair_refs
 from lightreasoner.commands.told import Told
 from lightreasoner.errors import UserError
@@ -31,6 +32,7 @@ def add(verbs) -> None:
         "--beta-floor", type=float, default=0.05, metavar="B", help="keep details of steps of larger KL (default 0.05)"
     )
     sample.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="where the dataset goes")
+    add_backend_options(sample)
     sample.set_defaults(run=run_sample)
 
 
@@ -141,12 +143,18 @@ def _prepare(options: argparse.Namespace, settings: Settings, told: Told) -> dic
     record = begin_run(folder, "dataset", config | {"dtype": ", ".join(sorted(dtypes))}, about)
     save_tokenizer(pair.expert.tokenizer, folder)  # the dataset stays readable when the model is gone
     decoding = Decoding(config["max_new_tokens"], config["temperature"], config["seed"], config["beta_floor"])
+    size, spread = record["about"]["batch_size"], None
+    if options.backend == "ray":
+        from lightreasoner.cluster_sampling import spread as over_the_cluster
+
+        spread = over_the_cluster(pair, name, decoding, size, options.num_workers, settings, told)
     return {
+        "spread": spread,
         "pair": pair,
         "prompts": Prompts(pair, stream(), decoding, settings),
         "folder": folder,
         "decoding": decoding,
-        "batch_size": record["about"]["batch_size"],
+        "batch_size": size,
         "total": total,
         "tally": Tally(config["samples_per_problem"]),
     }

@@ -174,15 +174,17 @@ class Scheduler:
         argv: tuple[str, ...] | list[str],
         title: str,
         run_dir: Path,
-        backend: str = "local",
+        backend: str | None = None,
         retry_of: str | None = None,
         token: str | None = None,
     ) -> Job:
         """Queue `python -m lightreasoner *argv`; --run-dir is added where it is missing. Raises UserError when the
         queue is full, or jobs are off here.
 
-        token: for the Hub; it stays in this process's memory until the job's process gets it in its environment."""
+        backend: by default the last of this scheduler's. token: for the Hub; it stays in this process's memory until
+        the job's process gets it in its environment, so such a job stays on this machine."""
         self._allow()
+        backend = backend or ("local" if token else list(self.backends)[-1])
         argv, run_dir = tuple(str(word) for word in argv), Path(run_dir).absolute()
         argv = argv if argv[:1] == (verb,) else (verb, *argv)
         argv = argv if "--run-dir" in argv else (*argv, "--run-dir", str(run_dir))

@@ -198,7 +198,7 @@ def working(
         try:
             with ExitStack() as holding:
                 if accelerator:
-                    work.wait(Accelerator(settings.workspace), holding, title, job or None)
+                    work.wait(Accelerator(Path(settings.lease or settings.workspace)), holding, title, job or None)
                 yield work
                 work.flush()
         except BaseException as error:

@@ -1,0 +1,129 @@
+"""Jobs on a Ray cluster, through Ray Jobs. The workspace lies on storage that its machines share.
+
+The truth about a run stays in its folder: a cluster that is lost takes no history along, and the job can be resumed.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from lightreasoner.cluster import HERE, check_reachable
+from lightreasoner.errors import UserError
+from lightreasoner.jobs.backend import OUTPUT
+from lightreasoner.jobs.local import LocalBackend, header
+from lightreasoner.jobs.store import Job
+from lightreasoner.settings import PREFIX, ROOT, Settings
+
+PATIENCE = 60.0  # seconds that a cluster may be out of reach before its jobs count as lost
+PID = 0  # no process of this machine: `mark` alone is the handle
+
+
+class RayBackend:
+    """address: of the head, HOST:PORT, http://HOST:8265, or auto."""
+
+    def __init__(self, address: str):
+        self._address = address
+        self._client: Any = None
+        self._silent: float | None = None  # since when the cluster has not answered, by the monotonic clock
+
+    def _jobs(self) -> Any:
+        """Ray's client. Raises UserError when there is none to be had."""
+        if self._client is None:
+            try:
+                from ray.job_submission import JobSubmissionClient
+            except ImportError:
+                raise UserError(
+                    "Ray is not installed here; install it with pip install -r requirements-ray.txt, or unset "
+                    "LIGHTREASONER_RAY_ADDRESS."
+                ) from None
+            check_reachable(self._address.removeprefix("http://"))
+            try:
+                self._client = JobSubmissionClient(self._address)
+            except Exception as error:  # whatever Ray and requests raise
+                reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+                raise UserError(f"Ray Jobs cannot be used at {self._address}: {reason}") from None
+        return self._client
+
+    def submit(self, job: Job, folder: Path, env: dict[str, str]) -> tuple[int, str]:
+        folder.mkdir(parents=True, exist_ok=True)
+        output = shlex.quote(str(folder.absolute() / OUTPUT))
+        said = shlex.quote(f"{header(job)} · {shlex.join(job.argv)}")
+        command = shlex.join(["-m", "lightreasoner", *job.argv])
+        python = f'P={shlex.quote(sys.executable)}; [ -x "$P" ] || P=python'  # on another machine it may lie elsewhere
+        # the machine that gets it has an accelerator of its own, so it has a lock of its own
+        env = env | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", f"{PREFIX}LEASE": f"/tmp/{PREFIX.lower()}lease"}
+        name = submission(job)
+        try:
+            self._jobs().submit_job(
+                entrypoint=f'echo {said} >> {output}; {python}; exec "$P" {command} >> {output} 2>&1',
+                submission_id=name,
+                runtime_env={"env_vars": env},
+                metadata={"job": job.id, "title": job.title},
+            )
+        except (RuntimeError, ConnectionError, OSError) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise UserError(f"The cluster at {self._address} did not take the job: {reason}") from error
+        return PID, name
+
+    def find(self, job: Job) -> tuple[int, str] | None:
+        return (PID, submission(job)) if self._details(submission(job)) else None
+
+    def alive(self, job: Job) -> bool:
+        details = self._details(job.mark)
+        if details is None and self._silent is not None:
+            return time.monotonic() - self._silent < PATIENCE
+        return details is not None and not details.status.is_terminal()
+
+    def status(self, job: Job) -> int | None:
+        details = self._details(job.mark)
+        if details is None or not details.status.is_terminal():
+            return None
+        return {"SUCCEEDED": 0, "STOPPED": -15}.get(details.status.value, details.driver_exit_code)
+
+    def interrupt(self, job: Job) -> None:
+        with suppress(Exception):  # out of reach, or ended: `alive` will tell
+            self._jobs().stop_job(job.mark)
+
+    def kill(self, job: Job) -> None:
+        if self.alive(job):
+            self.interrupt(job)  # Ray kills what has not ended three seconds later
+
+    def logs(self, folder: Path, size: int) -> str:
+        return LocalBackend().logs(folder, size)
+
+    def _details(self, name: str) -> Any:
+        """Ray's record of a submission; None when it has none or does not answer."""
+        try:
+            details = self._jobs().get_job_info(name)
+        except UserError:
+            self._silent = self._silent or time.monotonic()
+            return None
+        except RuntimeError as error:  # an HTTP status
+            if "404" not in str(error) and "does not exist" not in str(error):
+                self._silent = self._silent or time.monotonic()
+            else:
+                self._silent = None
+            return None
+        except OSError:  # requests' ConnectionError is one
+            self._client, self._silent = None, self._silent or time.monotonic()
+            return None
+        self._silent = None
+        return details
+
+
+def submission(job: Job) -> str:
+    """The name of an attempt on the cluster."""
+    return f"{job.id}-{job.attempt}"
+
+
+def backends(settings: Settings) -> dict[str, Any]:
+    """What jobs can run on here. New ones go to the last: the cluster, where LIGHTREASONER_RAY_ADDRESS names one."""
+    found: dict[str, Any] = {"local": LocalBackend()}
+    if settings.ray_address and settings.ray_address != HERE:
+        found["ray"] = RayBackend(settings.ray_address)
+    return found
