@@ -10,18 +10,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.loading import load_model
 from lightreasoner.runs import read_run
 from lightreasoner.settings import Settings
-
-
-def adapter_folder(run_dir: Path) -> Path:
-    """The adapter of a fine-tuning run. Raises UserError when there is none (yet)."""
-    record = read_run(run_dir)
-    if record["kind"] != "finetune":
-        kind = record["kind"]
-        raise UserError(f"{run_dir} is not a fine-tuning run (it says: {kind}) and has no adapter; name one that is.")
-    folder = Path(run_dir) / "adapter"
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise UserError(f"{run_dir} has no adapter yet; let its job end, or stop it and keep what it has.")
-    return folder
+from lightreasoner.tuned_runs import adapter_folder
 
 
 def merge_run(run_dir: Path, out: Path, settings: Settings) -> None:

@@ -25,10 +25,10 @@ from lightreasoner.hub import MODEL_FILES
 from lightreasoner.imported import FILE as SAMPLES
 from lightreasoner.imported import is_imported
 from lightreasoner.marks import load_marks, marks_path
-from lightreasoner.merging import adapter_folder
 from lightreasoner.runs import LOCK, RECORD, read_run
 from lightreasoner.trajectories import FOLDER as TRAJECTORIES
 from lightreasoner.trajectories import shards
+from lightreasoner.tuned_runs import adapter_folder
 
 MANIFEST, CARD = "lightreasoner.json", "README.md"
 FORMAT, VERSION = "lightreasoner-publication", 1

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import secrets
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: the models are tiny, and several tests run side by side
+
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # before Ray: it reads its token once a process
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

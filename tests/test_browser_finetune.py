@@ -93,6 +93,7 @@ def test_from_a_dataset_to_an_adapter(tuning_app, tuning):
     expect(page.get_by_role("heading", name="No fine-tuning run yet")).to_be_visible()
     page.get_by_role("link", name="Go to Datasets").click()
     page.locator(f'.lr-dataset[data-id="{tuning_app.dataset}"]').click()
+    expect(page.locator(".lr-dataset-view .lr-steps tbody tr").first).to_be_visible()
     page.locator('.lr-dataset-view .lr-handle[aria-label="Beta, the KL threshold in nats"]').first.press(
         "PageDown"
     )  # 0.4 → 0.3

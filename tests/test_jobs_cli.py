@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from lightreasoner.cli import main
-from lightreasoner.commands import jobs as jobs_command
+from lightreasoner.jobs import ray_jobs
 from lightreasoner.jobs.local import LocalBackend
 from tests.job_bench import SCRIPT, Bench, until
 
@@ -27,7 +27,7 @@ def bench(tmp_path):
 def jobs(bench, capsys, monkeypatch):
     """jobs("list") runs the command line here; what it starts are the tests' scripts."""
     monkeypatch.setenv("LIGHTREASONER_WORKSPACE", str(bench.workspace))
-    monkeypatch.setattr(jobs_command, "LocalBackend", lambda: LocalBackend(SCRIPT))
+    monkeypatch.setattr(ray_jobs, "LocalBackend", lambda: LocalBackend(SCRIPT))
 
     def run(*arguments):
         try:

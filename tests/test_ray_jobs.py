@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import subprocess
 import sys
 import time
@@ -30,16 +29,12 @@ def head(tmp_path_factory):
     ray = [str(Path(sys.executable).with_name("ray"))]
     options = ["--head", "--num-cpus", "2", "--port", str(ports[0]), "--dashboard-port", str(ports[1])]
     options += ["--dashboard-agent-listen-port", str(ports[2]), "--disable-usage-stats", "--include-dashboard=true"]
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    os.environ.update(token)  # for Ray's client, in this process
     env = os.environ | {"RAY_TMPDIR": f"/tmp/r{os.getpid()}", "PYTHONPATH": ""}
     with open(place / "ray.log", "w") as log:
         process = subprocess.Popen([*ray, "start", *options, "--block"], env=env, stdout=log, stderr=log)
     yield f"http://127.0.0.1:{ports[1]}"
     process.terminate()
     process.wait(60)
-    for name in token:
-        del os.environ[name]
 
 
 @pytest.fixture

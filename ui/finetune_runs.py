@@ -16,9 +16,9 @@ from lightreasoner.errors import UserError
 from lightreasoner.finetune_config import FinetuneConfig
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import FINISHED, Job
-from lightreasoner.merging import adapter_folder
 from lightreasoner.problems import SOURCES
 from lightreasoner.settings import Settings
+from lightreasoner.tuned_runs import adapter_folder
 from lightreasoner.whole_files import written_whole
 from ui.downloads import offer
 from ui.run_list import MOST, Entry, RunList, size_of

@@ -123,8 +123,8 @@ def usual_tokens(loaded, problems: list) -> int:
 
 def adapter_of(place: Path) -> Path:
     """An adapter folder, or the one of a fine-tuning run. Raises UserError."""
-    from lightreasoner.merging import adapter_folder
     from lightreasoner.runs import RECORD
+    from lightreasoner.tuned_runs import adapter_folder
     from lightreasoner.weights import check_adapter
 
     if (place / RECORD).is_file():

@@ -1,0 +1,173 @@
+"""Many visitors at once, while a job trains: what each waits, what fails, what memory does.
+
+    python -m benchmarks.load [--sessions 32] [--minutes 2] [--no-job]
+
+Starts the app in a process of its own. Every session runs problems of the bundled pair, looks at steps as a click does,
+exports, and polls the jobs, as fast as it is answered: an hour of a person's clicks takes a session a minute or so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import httpx
+import psutil
+
+from lightreasoner.files import new_id
+from lightreasoner.jobs.local import LocalBackend
+from lightreasoner.jobs.scheduler import Scheduler
+from lightreasoner.jobs.store import JobStore
+from lightreasoner.problems import load_problems
+from lightreasoner.settings import ROOT, Settings
+
+STEPS, TOKENS = 20, 48  # looks at a step a run; tokens a run
+
+
+class Session:
+    """One visitor: everything that its page would ask, one request after another."""
+
+    def __init__(self, url: str, calls: dict[str, int], told: dict[str, list[float]], errors: list[str]):
+        self._http = httpx.Client(base_url=url, timeout=300, trust_env=False)
+        self._calls, self._told, self._errors = calls, told, errors
+        self.name = new_id()
+
+    def live(self, until: float, problems: list[str]) -> None:
+        while time.monotonic() < until:
+            try:
+                self._once(random.choice(problems))
+            except Exception as error:
+                self._errors.append(f"{type(error).__name__}: {error}"[:200])
+
+    def _once(self, problem: str) -> None:
+        began = time.monotonic()
+        run = self._trace(problem)
+        self._told["a run"].append(time.monotonic() - began)
+        for _ in range(STEPS):
+            self._ask("step", "a step's distributions", [run, random.randrange(5)])
+        self._ask("export", "an export", [run, "json", 0.2, 0.4])
+        self._ask("glance", "the jobs at a glance", [])
+
+    def _trace(self, problem: str) -> str:
+        data = ["bundled", "", "", problem, "Generate", "", TOKENS, 0, 0, "", "Expert"]
+        began = self._http.post("gradio_api/call/trace", json={"data": data}).raise_for_status().json()
+        with self._http.stream("GET", f"gradio_api/call/trace/{began['event_id']}") as said:
+            lines = [line[6:] for line in said.iter_lines() if line.startswith("data: [")]
+        last = json.loads(lines[-1])[0].splitlines()
+        if any("error" in json.loads(line) for line in last if line.startswith("{")):
+            raise RuntimeError(last[-1][:150])
+        return json.loads(last[0])["run"]
+
+    def _ask(self, function: str, what: str, arguments: list) -> None:
+        body = {"component_id": self._calls[function], "fn_name": function, "data": arguments}
+        began = time.monotonic()
+        answer = self._http.post("gradio_api/component_server", json=body | {"session_hash": self.name})
+        self._told[what].append(time.monotonic() - began)
+        if (found := answer.raise_for_status().json()).get("error"):
+            raise RuntimeError(f"{function}: {found['error']}")
+
+
+def start(workspace: Path) -> tuple[psutil.Popen, str]:
+    """The app's process and its address, once it answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    env = os.environ | {"LIGHTREASONER_WORKSPACE": str(workspace), "LIGHTREASONER_MAX_WAITING": "64"}
+    env |= {"HF_HUB_OFFLINE": "1", "GRADIO_ANALYTICS_ENABLED": "False"}
+    with open(workspace / "server.log", "w") as log:
+        process = psutil.Popen(
+            [sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=env, stdout=log, stderr=log
+        )
+    url = f"http://127.0.0.1:{port}/"
+    while True:
+        try:
+            httpx.get(f"{url}healthz", trust_env=False).raise_for_status()
+            return process, url
+        except httpx.HTTPError:
+            if process.poll() is not None:
+                raise SystemExit((workspace / "server.log").read_text()) from None
+            time.sleep(0.2)
+
+
+def train(workspace: Path) -> tuple[Scheduler, str]:
+    """A fine-tuning job that goes on for longer than this; the server runs it."""
+    settings = Settings(workspace=workspace)
+    verb = [sys.executable, "-m", "lightreasoner"]
+    sample = ["sample", "--problems", "bundled-train", "--limit", "200", "--run-dir", str(settings.runs / new_id())]
+    env = os.environ | {"LIGHTREASONER_WORKSPACE": str(workspace)}
+    subprocess.run([*verb, *sample], cwd=ROOT, env=env, check=True, capture_output=True)
+    scheduler = Scheduler(JobStore(settings.jobs / "jobs.sqlite"), {"local": LocalBackend()}, settings)
+    argv = ["finetune", "--dataset", sample[-1], "--max-steps", "1000000"]
+    return scheduler, scheduler.submit("finetune", argv, "Trains meanwhile", settings.runs / new_id()).id
+
+
+def server_calls(url: str) -> dict[str, int]:
+    """Function → the component that has it."""
+    found = {}
+    for component in httpx.get(f"{url}config", trust_env=False).json()["components"]:
+        for function in component["props"].get("server_fns") or component.get("server_fns") or ():
+            found.setdefault(function, component["id"])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sessions", type=int, default=32)
+    parser.add_argument("--minutes", type=float, default=2)
+    parser.add_argument("--no-job", action="store_true", help="nothing trains meanwhile")
+    options = parser.parse_args()
+    problems = [problem.question for problem in load_problems("bundled-test").problems[:100]]
+    told, errors, memory = defaultdict(list), [], []
+    with tempfile.TemporaryDirectory() as place:
+        workspace = Path(place)
+        server, url = start(workspace)
+        scheduler, job = (None, None) if options.no_job else train(workspace)
+        calls = server_calls(url)
+        Session(url, calls, defaultdict(list), errors).live(time.monotonic() + 1, problems)  # warm: the pair is loaded
+        began = time.monotonic()
+        until = began + 60 * options.minutes
+        sessions = [Session(url, calls, told, errors) for _ in range(options.sessions)]
+        threads = [threading.Thread(target=s.live, args=(until, problems), daemon=True) for s in sessions]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            memory.append(server.memory_info().rss / 1e6)
+            time.sleep(2)
+        seconds = time.monotonic() - began
+        if job:
+            done = scheduler.store.get(job)
+            print(f"The job meanwhile: {done.state}")
+            scheduler.cancel(job)
+            while scheduler.store.get(job).state not in ("cancelled", "failed", "succeeded"):
+                scheduler.tick(start=False)
+                time.sleep(0.2)
+        server.terminate()
+        server.wait(30)
+        tracebacks = (workspace / "server.log").read_text().count("Traceback")
+    print(f"{options.sessions} sessions for {seconds:.0f} s: {len(told['a run']) / seconds:.2f} runs a second")
+    for what, times in told.items():
+        times = sorted(times)
+        high = times[min(len(times) - 1, int(0.99 * len(times)))]
+        print(f"  {what}: {len(times):,} times, median {statistics.median(times):.3f} s, 99 % within {high:.3f} s")
+    tenth = max(1, len(memory) // 10)
+    early, late = statistics.mean(memory[tenth : 2 * tenth + 1]), statistics.mean(memory[-tenth:])
+    print(f"server memory: {early:,.0f} MB early, {late:,.0f} MB at the end, {max(memory):,.0f} MB at most")
+    print(f"{len(errors)} errors, {tracebacks} tracebacks in the server's log")
+    for error in sorted(set(errors))[:5]:
+        print(f"  {error}")
+    raise SystemExit(1 if errors or tracebacks else None)
+
+
+if __name__ == "__main__":
+    main()

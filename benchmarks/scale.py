@@ -1,0 +1,81 @@
+"""Sampling as the number of problems grows, and what Ray costs on one machine.
+
+    python -m benchmarks.scale [--sizes 1000,10000,100000] [--ray]
+
+Each run is the verb `sample` in a process of its own, on a file of that many distinct problems (the bundled ones,
+numbered). Printed: problems a second from the first batch to the last, the process's largest memory, bytes on disk.
+--ray: the first size again with --backend ray at one and two workers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from lightreasoner.problems import load_problems
+from lightreasoner.settings import ROOT
+
+
+def problems_file(path: Path, count: int) -> Path:
+    """Distinct problems as JSON lines."""
+    bundled = load_problems("bundled-train").problems
+    with open(path, "w", encoding="utf-8") as file:
+        for n in range(count):
+            problem = bundled[n % len(bundled)]
+            question = problem.question if n < len(bundled) else f"Problem {n}. {problem.question}"
+            file.write(json.dumps({"question": question, "answer": problem.answer}) + "\n")
+    return path
+
+
+def run(problems: Path, folder: Path, *options: str) -> tuple[float, float, dict]:
+    """(seconds in all, largest memory in MB, the run's result) of the verb in a process of its own."""
+    words = [sys.executable, "-m", "lightreasoner", "sample", "--problems", str(problems), "--run-dir", str(folder)]
+    env = os.environ | {"LIGHTREASONER_WORKSPACE": str(folder.parent / "workspace")}
+    began = time.perf_counter()
+    with open(folder.parent / "output", "w") as output:
+        process = subprocess.Popen([*words, *options], cwd=ROOT, env=env, stdout=output, stderr=output)
+        _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - began
+    if status:
+        raise SystemExit((folder.parent / "output").read_text())
+    scale = 1e6 if sys.platform == "darwin" else 1e3  # kilobytes, but on a Mac bytes
+    return seconds, usage.ru_maxrss / scale, json.loads((folder / "run.json").read_text())["result"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sizes", default="1000,10000,100000")
+    parser.add_argument("--ray", action="store_true")
+    options = parser.parse_args()
+    sizes = [int(size) for size in options.sizes.split(",")]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for size in sizes:
+            seconds, memory, result = run(problems_file(folder / f"{size}.jsonl", size), folder / str(size))
+            print(
+                f"{size:,} problems: {result['problems'] / result['seconds']:.1f} problems/s over "
+                f"{result['seconds']:,.0f} s ({seconds:,.0f} s with the start), {memory:,.0f} MB at most, "
+                f"{result['bytes'] / result['problems']:,.0f} bytes a problem on disk",
+                flush=True,
+            )
+        if options.ray:
+            os.environ["LIGHTREASONER_RAY_ADDRESS"] = "local"
+            for workers in (1, 2):
+                extra = ("--backend", "ray", "--num-workers", str(workers))
+                seconds, memory, result = run(folder / f"{sizes[0]}.jsonl", folder / f"ray-{workers}", *extra)
+                print(
+                    f"Ray, {workers} worker(s), {sizes[0]:,} problems: {result['problems'] / result['seconds']:.1f} "
+                    f"problems/s over {result['seconds']:,.0f} s ({seconds:,.0f} s with the start), driver "
+                    f"{memory:,.0f} MB",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
