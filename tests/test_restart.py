@@ -19,6 +19,7 @@ pytestmark = pytest.mark.browser
 def test_a_dataset_outlives_the_disk(tmp_path, visitors):
     kept, made = tmp_path / "bucket", new_id()
     env = {"LIGHTREASONER_KEEP": str(kept), "SPACE_ID": "me/studio", "GRADIO_SERVER_NAME": "127.0.0.1"}
+    env["LIGHTREASONER_LOGIN"] = "me:a long password"  # a Space is public: its datasets are the owner's
     app = App(tmp_path / "disk", LIGHTREASONER_KEEP_TOKEN="hf_never_shown", **env)
     folder = app.workspace / "runs" / made
     make_dataset(folder)
@@ -35,7 +36,9 @@ def test_a_dataset_outlives_the_disk(tmp_path, visitors):
         shutil.rmtree(app.workspace)
         app.workspace.mkdir()
         app.start("--no-preload")
-        page = Inspect(visitors.context(app.url).new_page()).open(app.url).page
+        context = visitors.context(app.url)
+        context.request.post(f"{app.url}sign-in", form={"user": "me", "password": "a long password"})
+        page = Inspect(context.new_page()).open(app.url).page
         expect(page.locator(".lr-header .lr-place")).to_contain_text("This Space keeps finished datasets")
         page.goto(f"{app.url}?tab=datasets&dataset={made}")
         expect(page.locator("#lr-datasets .lr-steps tbody tr").first).to_be_visible()
