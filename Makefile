@@ -17,7 +17,7 @@ run: .venv/app
 
 test: .venv/dev
 	@scripts/find_chromium.sh
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: .venv/app
 	$(BIN)/python -m benchmarks.trace
