@@ -57,7 +57,7 @@ class Session:
         for _ in range(STEPS):
             self._ask("step", "a step's distributions", [run, random.randrange(5)])
         self._ask("export", "an export", [run, "json", 0.2, 0.4])
-        self._ask("glance", "the jobs at a glance", [])
+        self._ask("glance", "the jobs at a glance", [None])
 
     def _trace(self, problem: str) -> str:
         data = ["bundled", "", "", problem, "Generate", "", TOKENS, 0, 0, "", "Expert"]
