@@ -27,6 +27,8 @@ WAVE = 256  # batches a worker gets before the next are read: held in memory; af
 
 def connect(settings: Settings, workers: int) -> Any:
     """The module ray, connected to LIGHTREASONER_RAY_ADDRESS. Raises UserError in one sentence."""
+    if not 1 <= workers <= 10_000:
+        raise UserError(f"The number of workers is {workers}; give one from 1 to 10,000.")
     try:
         import ray
     except ImportError:
@@ -46,7 +48,7 @@ def connect(settings: Settings, workers: int) -> Any:
         if ray.is_initialized():
             return ray
         if address == HERE:
-            ray.init(num_cpus=max(workers, 1), include_dashboard=False, runtime_env=on_path(), **quiet)
+            ray.init(num_cpus=workers, include_dashboard=False, runtime_env=on_path(), **quiet)
         else:
             ray.init(address=address, **quiet)
     except UserError:

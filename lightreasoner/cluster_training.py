@@ -38,12 +38,13 @@ def train_on_cluster(argv: list[str], run_dir: Path, workers: int, settings: Set
     try:
         trainer.fit()
     except Exception as error:  # whatever Ray makes of what went wrong in a process
-        ended = last_event(run_dir / NAME, "end") or {}
-        why = ended.get("message") or (str(error).splitlines() or [type(error).__name__])[0][:300]
+        why = how_it_ended(run_dir).get("message") or (str(error).splitlines() or [type(error).__name__])[0][:300]
+        raise UserError(f"Training broke off on the cluster: {why} The same command goes on from there.") from error
+    ended = how_it_ended(run_dir)
+    if not ended:
         raise UserError(
-            f"The run did not end well on the cluster: {why} The same command goes on from there."
-        ) from error
-    ended = last_event(run_dir / NAME, "end") or {}
+            f"The workers left no word in {run_dir}; its folder and the dataset must be on storage that they share."
+        )
     if ended.get("state") == "failed":
         raise UserError(ended["message"])
     if ended.get("state") == "cancelled" or ended.get("kept"):
@@ -56,16 +57,13 @@ def _process(config: dict[str, Any]) -> None:
     from lightreasoner.parallel import rank
 
     os.environ.update(config["env"])
-    status = 1
     try:
         status = main(config["argv"])
     except Exception:
-        # the others lose the first one in the middle of a message when it ends: its words count
-        if rank() == 0 or (last_event(config["run_dir"] / NAME, "end") or {}).get("state") not in (
-            "failed",
-            "cancelled",
-        ):
+        # the others lose the first one in the middle of a message when it ends in order: its words count
+        if rank() == 0 or how_it_ended(config["run_dir"]).get("state") not in ("failed", "cancelled"):
             raise
+        return
     if status not in (0, 2, 130):
         raise RuntimeError(f"the process ended with {status}")
 

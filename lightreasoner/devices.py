@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import re
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import psutil
 import torch
@@ -72,6 +74,47 @@ def ran_out(error: BaseException) -> bool:
         return True
     text = str(error)
     return isinstance(error, RuntimeError) and "memory" in text and ("allocate" in text or "out of memory" in text)
+
+
+class NoRoom(Exception):
+    """A single row does not fit into memory. `row`: its place."""
+
+    def __init__(self, row: int):
+        super().__init__(f"no room for row {row}")
+        self.row = row
+
+
+def in_parts(
+    rows: Sequence[Any], most: int, attempt: Callable[[Sequence[Any], int], Any], halved: Callable[[int], None]
+) -> tuple[list[Any], int]:
+    """(attempt(part, place of its first row) of consecutive parts, how many rows fit at once).
+
+    A part has `most` rows, or half of what did not fit: `halved` is told so many. Raises NoRoom.
+    """
+    done, start = [], 0
+    while start < len(rows):
+        part = rows[start : start + most]
+        found = _unless_full(attempt, part, start)
+        if found is not None:
+            done.append(found)
+            start += len(part)
+            continue
+        release_memory()
+        if len(part) == 1:
+            raise NoRoom(start)
+        most = len(part) // 2
+        halved(most)
+    return done, most
+
+
+def _unless_full(attempt: Callable[..., Any], *arguments: Any) -> Any:
+    """None when memory ran out. What the attempt held is free once this has returned."""
+    try:
+        return attempt(*arguments)
+    except (MemoryError, RuntimeError) as error:
+        if ran_out(error):
+            return None
+        raise
 
 
 def release_memory() -> None:

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from lightreasoner.answers import judge
 from lightreasoner.batching import fitting_rows
 from lightreasoner.comparing import Comparison, compare, wilson
-from lightreasoner.devices import ran_out, release_memory
+from lightreasoner.devices import NoRoom, in_parts
 from lightreasoner.errors import UserError
 from lightreasoner.loading import LoadedModel
 from lightreasoner.problem_rows import Problem
@@ -128,6 +128,7 @@ class Solver:
     def __init__(self, loaded: LoadedModel, variants: list[Variant], max_new_tokens: int, work: Any):
         self._loaded, self._variants, self._most, self._work = loaded, variants, max_new_tokens, work
         self._model, self._wearing = None, None
+        self._rows: int | None = None  # that fit at once, where a batch did not
 
     def __call__(self, ask: tuple[int, list[list[int]]]) -> tuple[list[list[int]], float]:
         n, prompts = ask
@@ -138,26 +139,25 @@ class Solver:
         began = time.monotonic()
         with plain(self._model, variant):
             used = replace(self._loaded, model=self._model if self._model is not None else self._loaded.model)
-            responses = solved(used, prompts, self._most, self._work)
+            responses = self._solved(used, prompts)
         return responses, time.monotonic() - began
 
+    def _solved(self, used: LoadedModel, prompts: list[list[int]]) -> list[list[int]]:
+        def attempt(part: list[list[int]], _first: int) -> list[list[int]]:
+            return solve(used, part, self._most, self._work.safe_point)
 
-def solved(loaded: LoadedModel, prompts: list[list[int]], max_new_tokens: int, work: Any) -> list[list[int]]:
-    """solving.solve; where memory runs out, each half by itself. Raises UserError when one problem does not fit."""
-    try:
-        return solve(loaded, prompts, max_new_tokens, work.safe_point)
-    except (MemoryError, RuntimeError) as error:
-        if not ran_out(error):
-            raise
-    release_memory()
-    if len(prompts) == 1:
-        raise UserError(
-            f"A single problem needs more memory than {loaded.device} has free; close what uses it, lower "
-            "--max-new-tokens, or take a smaller model. What was solved before is kept."
-        )
-    half = len(prompts) // 2
-    work.event("halved", rows=half)
-    return [ids for part in (prompts[:half], prompts[half:]) for ids in solved(loaded, part, max_new_tokens, work)]
+        def halved(rows: int) -> None:
+            self._rows = rows
+            self._work.event("halved", rows=rows)
+
+        try:
+            parts, _ = in_parts(prompts, self._rows or len(prompts), attempt, halved)
+        except NoRoom:
+            raise UserError(
+                f"A single problem needs more memory than {used.device} has free; close what uses it, lower "
+                "--max-new-tokens, or take a smaller model. What was solved before is kept."
+            ) from None
+        return [ids for part in parts for ids in part]
 
 
 def wear(loaded: LoadedModel, model: Any, variant: Variant) -> Any:

@@ -33,3 +33,14 @@ def write_atomically(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
         why = error.strerror or error
         raise UserError(f"{path} could not be written: {why}. Free some space or pick another place.") from error
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files in it; what vanishes while it is counted counts nothing."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size
+        except OSError:
+            continue
+    return total

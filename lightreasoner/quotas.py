@@ -80,17 +80,6 @@ class Traces:
             self._running.append((visitor, done))
 
 
-def folder_bytes(folder: Path) -> int:
-    """Bytes of all files in it; what vanishes while it is counted counts nothing."""
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size
-        except OSError:
-            continue
-    return total
-
-
 def keep_newest(folder: Path, pattern: str, most_bytes: int) -> None:
     """Delete the oldest files until those that are left take no more than that."""
     found = []

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from lightreasoner.batch_table import batch_table
-from lightreasoner.devices import ran_out, release_memory
+from lightreasoner.devices import NoRoom, in_parts
 from lightreasoner.errors import UserError
 from lightreasoner.pairs import Pair
 from lightreasoner.responding import Decoding, Item, respond
@@ -206,30 +206,15 @@ def sampled(
 
     Raises UserError when it runs out at a single row.
     """
-    parts, start = [], 0
-    while start < len(items):
-        rows, before = items[start : start + rows_at_once], start
-        table = _attempt(pair, rows, decoding, lambda ended, before=before: on_step(before + ended))
-        if table is not None:
-            parts.append(table)
-            start += len(rows)
-            continue
-        release_memory()
-        if len(rows) == 1:
-            raise UserError(
-                f"The problem {rows[0].problem.id} alone needs more memory than {pair.expert.device} has free; close "
-                "what uses it, lower the token limit, or take a smaller pair. What was sampled before is kept."
-            )
-        rows_at_once = len(rows) // 2
-        work.event("halved", rows=rows_at_once)
-    return pa.concat_tables(parts).combine_chunks(), rows_at_once
 
+    def attempt(rows: list[Item], before: int) -> pa.Table:
+        return batch_table(pair, rows, respond(pair, rows, decoding, lambda ended: on_step(before + ended)))
 
-def _attempt(pair: Pair, rows: list[Item], decoding: Decoding, on_step: OnStep) -> pa.Table | None:
-    """A table of these rows; None when memory ran out. What the attempt held is free once this has returned."""
     try:
-        return batch_table(pair, rows, respond(pair, rows, decoding, on_step))
-    except (MemoryError, RuntimeError) as error:
-        if ran_out(error):
-            return None
-        raise
+        parts, rows_at_once = in_parts(items, rows_at_once, attempt, lambda rows: work.event("halved", rows=rows))
+    except NoRoom as full:
+        raise UserError(
+            f"The problem {items[full.row].problem.id} alone needs more memory than {pair.expert.device} has free; "
+            "close what uses it, lower the token limit, or take a smaller pair. What was sampled before is kept."
+        ) from None
+    return pa.concat_tables(parts).combine_chunks(), rows_at_once

@@ -22,7 +22,8 @@ from lightreasoner.access import (
     visitor_settings,
 )
 from lightreasoner.errors import UserError
-from lightreasoner.quotas import Rate, Traces, VisitorRate, folder_bytes, keep_newest
+from lightreasoner.files import folder_bytes
+from lightreasoner.quotas import Rate, Traces, VisitorRate, keep_newest
 from lightreasoner.settings import Settings, from_environment, to_environment
 from lightreasoner.tracing import TraceRequest
 from ui.cookies import read_cookies, set_cookie

@@ -187,3 +187,9 @@ def test_two_processes_of_torchrun_have_the_curve_of_one(dataset, alone, tmp_pat
 def test_two_workers_of_ray_train_have_the_curve_of_one(ray, dataset, alone, tmp_path):
     run(*tune(dataset), "--run-dir", tmp_path / "run", "--backend", "ray", "--num-workers", "2")
     assert_same_run(alone, tmp_path / "run")
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_a_number_of_workers_that_is_none_is_a_sentence(workers):
+    with pytest.raises(UserError, match=f"The number of workers is {workers}"):
+        cluster.connect(Settings(ray_address="local"), workers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -16,16 +17,19 @@ from tests.tiny_dataset import make_dataset
 pytestmark = pytest.mark.browser
 
 
+def finished_dataset(folder: Path) -> None:
+    make_dataset(folder)
+    log = EventLog(folder / NAME)
+    log.append("end", state="succeeded", kept=False)
+    log.close()
+
+
 def test_a_dataset_outlives_the_disk(tmp_path, visitors):
     kept, made = tmp_path / "bucket", new_id()
     env = {"LIGHTREASONER_KEEP": str(kept), "SPACE_ID": "me/studio", "GRADIO_SERVER_NAME": "127.0.0.1"}
     env["LIGHTREASONER_LOGIN"] = "me:a long password"  # a Space is public: its datasets are the owner's
     app = App(tmp_path / "disk", LIGHTREASONER_KEEP_TOKEN="hf_never_shown", **env)
-    folder = app.workspace / "runs" / made
-    make_dataset(folder)
-    log = EventLog(folder / NAME)
-    log.append("end", state="succeeded", kept=False)
-    log.close()
+    finished_dataset(app.workspace / "runs" / made)
     app.start("--no-preload")
     try:
         deadline = time.monotonic() + 60
@@ -52,11 +56,7 @@ def test_a_dataset_outlives_the_disk(tmp_path, visitors):
 def test_a_place_that_cannot_be_written_is_said_on_the_jobs_tab(tmp_path, visitors):
     (tmp_path / "file").write_text("")
     app = App(tmp_path / "disk", LIGHTREASONER_KEEP=str(tmp_path / "file" / "folder"))
-    folder = app.workspace / "runs" / new_id()
-    make_dataset(folder)
-    log = EventLog(folder / NAME)
-    log.append("end", state="succeeded", kept=False)
-    log.close()
+    finished_dataset(app.workspace / "runs" / new_id())
     app.start("--no-preload")
     try:
         page = visitors.context(app.url).new_page()

@@ -11,13 +11,14 @@ import numpy as np
 
 from lightreasoner.errors import UserError
 from lightreasoner.exploring import Explorer
+from lightreasoner.files import folder_bytes
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.pairs import presets
 from lightreasoner.problems import SOURCES
 from lightreasoner.settings import Settings
 from lightreasoner.step_table import read_steps
 from lightreasoner.trajectories import shards
-from ui.run_list import Entry, RunList, size_of, stamp
+from ui.run_list import Entry, RunList, stamp
 
 OPEN = 4  # explorers kept in memory: some fifty bytes a step each
 USUAL_BETA = 0.4
@@ -74,7 +75,7 @@ class Datasets(RunList):
                 "name": dataset.name,
                 "state": dataset.state,
                 "samples": self._samples(dataset, until),
-                "bytes": size_of(dataset.folder),
+                "bytes": folder_bytes(dataset.folder),
                 "created": dataset.created,
             }
             for dataset in self.listed()

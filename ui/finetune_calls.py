@@ -12,12 +12,13 @@ from collections.abc import Callable
 
 from lightreasoner.cards import shown
 from lightreasoner.errors import UserError
+from lightreasoner.files import folder_bytes
 from lightreasoner.jobs.store import FINISHED
 from ui.calls import answering
 from ui.datasets import Datasets
 from ui.finetune_request import LABELS
 from ui.finetune_runs import TITLES, Tuning, Tunings, short
-from ui.run_list import size_of, stamp
+from ui.run_list import stamp
 
 MOST_COMPARED = 6  # as many lines as can be told apart
 POINTS = 300  # a curve
@@ -58,7 +59,7 @@ def finetune_calls(tunings: Tunings, datasets: Datasets) -> list[Callable[..., d
             "busy": last.job.state not in FINISHED,
             "message": last.job.message,
             "folder": str(whole.folder) if whole else None,
-            "bytes": size_of(whole.folder) if whole else None,
+            "bytes": folder_bytes(whole.folder) if whole else None,
         }
 
     def progress(run: Tuning, done: int) -> dict:
@@ -93,8 +94,8 @@ def finetune_calls(tunings: Tunings, datasets: Datasets) -> list[Callable[..., d
             "result": result if run.state not in ("growing", "waiting") else {},
             "settings": list(settings_of(run, datasets).items()),
             "card": tunings.card(run),
-            "adapter": size_of(place) if place else None,
-            "bytes": size_of(run.folder),
+            "adapter": folder_bytes(place) if place else None,
+            "bytes": folder_bytes(run.folder),
         }
 
     def lines(run_id: object) -> dict:

@@ -13,6 +13,7 @@ from pathlib import Path
 from lightreasoner.cards import shown
 from lightreasoner.curves import Curves
 from lightreasoner.errors import UserError
+from lightreasoner.files import folder_bytes
 from lightreasoner.finetune_config import FinetuneConfig
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import FINISHED, Job
@@ -21,7 +22,7 @@ from lightreasoner.settings import Settings
 from lightreasoner.tuned_runs import adapter_folder
 from lightreasoner.whole_files import written_whole
 from ui.downloads import offer
-from ui.run_list import MOST, Entry, RunList, size_of
+from ui.run_list import MOST, Entry, RunList
 
 OPEN = 12  # runs whose curves stay in memory
 LARGEST = 4e9  # bytes of a file that is handed out; what is larger is named by its place
@@ -188,7 +189,7 @@ class Tunings(RunList):
         return done[0]
 
     def _zipped(self, name: str, folder: Path) -> dict:
-        if (size := size_of(folder)) > LARGEST:
+        if (size := folder_bytes(folder)) > LARGEST:
             raise UserError(f"{folder.name} has {size / 1e9:.0f} GB, too much to send through the page; copy {folder}.")
         files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
         return offer(self.settings, f"{name}.zip", lambda out: write_zip(out, name, files))

@@ -18,8 +18,8 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.responses import PlainTextResponse
 
 from lightreasoner.access import Visitor, is_owner
-from lightreasoner.files import ID_PATTERN, new_id
-from lightreasoner.quotas import VisitorRate, folder_bytes
+from lightreasoner.files import ID_PATTERN, folder_bytes, new_id
+from lightreasoner.quotas import VisitorRate
 from lightreasoner.settings import Settings
 from ui.cookies import OWNER_COOKIE, ROLE_COOKIE, VISITOR_COOKIE, YEAR, read_cookies, set_cookie
 from ui.sign_in import SignIn

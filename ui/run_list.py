@@ -151,17 +151,6 @@ def stamp(path: Path) -> tuple[int, int] | None:
     return status.st_mtime_ns, status.st_size
 
 
-def size_of(folder: Path) -> int:
-    """Bytes on disk; what vanishes while it is counted counts nothing."""
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size
-        except OSError:
-            continue
-    return total
-
-
 def ago(seconds: float) -> str:
     """When something was made, for a label: "22 Nov 14:05", in the server's time."""
     return time.strftime("%d %b %H:%M", time.localtime(seconds)).lstrip("0")
