@@ -33,16 +33,27 @@ class Tuned:
 
 
 def finetune(
-    folder: Path, config: FinetuneConfig, loaded: LoadedModel, train: list[Lesson], held: list[Lesson], work: Any
+    folder: Path,
+    config: FinetuneConfig,
+    loaded: LoadedModel,
+    train: list[Lesson],
+    held: list[Lesson],
+    work: Any,
+    sharded: bool = False,
 ) -> Tuned:
     """Train an adapter for `loaded`, whose model is changed; resumes from the folder's last whole checkpoint.
 
     work: jobs.work.Work, or anything with its status, progress, event and safe_point. Asked to stop and keep, it
-    writes a checkpoint and returns early. Raises UserError, and Stopping when asked to stop and throw away.
+    writes a checkpoint and returns early. sharded: spread the base over the processes, see sharding.py. Raises
+    UserError, and Stopping when asked to stop and throw away.
     """
-    model = add_lora(
-        loaded.model, config.rank, config.lora_alpha, config.dropout, config.target_modules, config.seed
-    ).to(loaded.device)
+    model = add_lora(loaded.model, config.rank, config.lora_alpha, config.dropout, config.target_modules, config.seed)
+    if sharded:
+        from lightreasoner.sharding import frozen_bytes, shard
+
+        shard(model, loaded.device, parallel.world())
+        work.event("sharded", **frozen_bytes(model))
+    model = model.to(loaded.device)
     updates = Updates(train, config.max_steps, config.samples_per_update, config.group, config.seed)
     vocabulary = len(loaded.tokenizer)
     whole_head = not gathers(model, collate(updates[0][:2]).to(loaded.device))
@@ -50,6 +61,7 @@ def finetune(
         work.event("note", text="This architecture changes its logits after the head: every position is computed")
     args = _arguments(folder, config, loaded)
     trainer = PackedTrainer(model, args, updates, vocabulary, whole_head, lambda text: work.event("note", text=text))
+    trainer.sharded = sharded
     measured: dict[str, float] = {}
     stops: list[Stopping] = []
 

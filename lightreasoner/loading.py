@@ -47,10 +47,13 @@ class LoadedModel:
     fingerprint: str  # see weights.fingerprint
 
 
-def load_model(ref: str | ModelRef, settings: Settings, on_status: Status = None) -> LoadedModel:
+def load_model(
+    ref: str | ModelRef, settings: Settings, on_status: Status = None, *, on_host: bool = False
+) -> LoadedModel:
     """Load a model, fetching it first where it is on the Hub. Raises UserError for everything that can go wrong.
 
-    `on_status` is told what is happening, one short line at a time.
+    `on_status` is told what is happening, one short line at a time. on_host: leave the weights in the host's memory,
+    in the precision of the device, for who moves them there in parts.
     """
     ref = parse_ref(ref)
     device = choose_device(settings)
@@ -65,7 +68,7 @@ def load_model(ref: str | ModelRef, settings: Settings, on_status: Status = None
             model = _load_weights(ref, files, dtype)
             if files.adapter:
                 model = _add_adapter(ref, files, model)
-            model = model.eval().requires_grad_(False).to(device)
+            model = model.eval().requires_grad_(False).to("cpu" if on_host else device)
         except UserError:
             raise
         except (torch.OutOfMemoryError, MemoryError):

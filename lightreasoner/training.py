@@ -37,6 +37,7 @@ class PackedTrainer(Trainer):
         super().__init__(model=model, args=args, train_dataset=updates, data_collator=_only)
         self.vocabulary, self.whole_head = vocabulary, whole_head
         self.splits, self._say = 1, say
+        self.sharded = False  # the base is spread over the processes: all must make the same passes
         self.read_tokens, self.learned = 0, 0  # in this process
 
     def _get_train_sampler(self, train_dataset=None) -> torch.utils.data.Sampler:
@@ -58,6 +59,11 @@ class PackedTrainer(Trainer):
             except (MemoryError, RuntimeError) as error:
                 if not ran_out(error):
                     raise
+                if self.sharded:  # another try of one process alone would wait for the others' layers for ever
+                    raise UserError(
+                        "Memory is short for an update of a sharded model; take more processes, or sample the dataset "
+                        "with fewer new tokens."
+                    ) from None
                 model.zero_grad()
                 release_memory()
                 if self.splits >= count(lessons):
@@ -72,11 +78,14 @@ class PackedTrainer(Trainer):
         total = torch.zeros((), device=self.args.device)
         samples, alone = count(lessons), world() == 1
         mine = lessons if alone else shares(lessons, world())[rank()]
-        for part in split(mine, self.splits) if mine else ():
+        parts = [(part, 1.0) for part in (split(mine, self.splits) if mine else ())]
+        if self.sharded and not parts:  # the others need this process's part of every layer: it reads along
+            parts = [([min(lessons, key=Lesson.length)], 0.0)]
+        for part, weight in parts:
             batch = collate(part).to(self.args.device)
             # self.model: what DistributedDataParallel puts around it only sums gradients of its own forward
             logits = step_logits(model if alone else self.model, batch, self.whole_head)
-            loss = step_losses(logits, batch, self.vocabulary).sum() / samples
+            loss = step_losses(logits, batch, self.vocabulary).sum() * weight / samples
             self.accelerator.backward(loss)
             total += loss.detach()
             self.read_tokens += batch.input_ids.numel()

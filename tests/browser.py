@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Browser, BrowserContext, Download, Page, Playwright, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Download, Page, Playwright, expect
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60_000  # ms; a busy two-core machine is several times slower than an idle one
@@ -28,6 +28,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # nobody's browser reaches anything but this machine
 ]
 #: More tokens than any model writes within PATIENCE: a run with this limit goes on until somebody stops it.
 ENDLESS = 20_000
@@ -50,7 +51,8 @@ expect.set_options(timeout=PATIENCE)
 
 def launch_chromium(playwright: Playwright) -> Browser:
     """The system's browser: Playwright's own would have to be downloaded."""
-    names = ("chromium", "chromium-browser", "google-chrome")
+    # the shell is the same engine without a browser's own windows, and opens the page in two thirds of the time
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     found = next(filter(None, map(shutil.which, names)), None)
     assert found, f"The browser tests need one of {', '.join(names)} on the PATH."
     return playwright.chromium.launch(executable_path=found, args=FLAGS)
@@ -120,27 +122,60 @@ class App:
         return "\n".join(block for block in blocks if not any(refusal in block for refusal in refusals))
 
 
-class Visitors:
-    """Fresh browsers that can reach one place only. `wrong` collects what must not happen in any of them."""
+class Visitor:
+    """A browser profile, lent to one test after another: a new one would read the page's scripts anew, for seconds."""
 
-    def __init__(self, chromium: Browser):
-        self._chromium, self._contexts, self.wrong = chromium, [], []
+    def __init__(self, chromium: Browser, options: dict):
+        self.options, self.home, self.wrong, self.free = options, "", [], True
+        self.context = chromium.new_context(**options)
+        self.context.set_default_timeout(PATIENCE)
+        self.context.on("request", lambda r: self._is_home(r.url) or self.wrong.append(f"request to {r.url}"))
+        self.context.on("console", self._heard)
+        self.context.on("weberror", lambda e: self.wrong.append(f"page error: {e.error}"))
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        # browsers ask for an icon at the root by themselves, where behind a prefix somebody else's server answers
+        if message.type == "error" and not message.location["url"].endswith("/favicon.ico"):
+            self.wrong.append(f"console error: {message.text}")
+
+    def _is_home(self, url: str) -> bool:
+        return url.startswith((self.home, "data:", "blob:"))
+
+    def forget(self) -> None:
+        """Close the pages, and leave nothing that the next test could see but cached files."""
+        page = self.context.new_page()
+        for other in self.context.pages[:-1]:
+            other.close()
+        session = self.context.new_cdp_session(page)
+        if self.home.startswith("http"):
+            of_pages = {"origin": self.home.rstrip("/"), "storageTypes": "local_storage,indexeddb,service_workers"}
+            session.send("Storage.clearDataForOrigin", of_pages)
+        self.context.clear_cookies()
+        self.context.clear_permissions()
+        page.close()
+        self.free = True
+
+
+class Visitors:
+    """Browsers that know nothing, of which each may reach one place. `wrong`: what must not happen in any of them."""
+
+    def __init__(self, chromium: Browser, profiles: list[Visitor]):
+        """profiles: those that earlier tests had; new ones are added to it."""
+        self._chromium, self._profiles, self._mine, self.wrong = chromium, profiles, [], []
 
     def context(self, home: str, **options) -> BrowserContext:
-        """A visitor who can load what starts with `home`; a request to anywhere else is cut off and remembered."""
-        context = self._chromium.new_context(**{"viewport": {"width": 1440, "height": 1000}} | options)
-        context.set_default_timeout(PATIENCE)
-        elsewhere = re.compile(rf"^(?!{re.escape(home)}|data:|blob:)")
-        context.route(elsewhere, lambda route: route.abort())
-        context.on("request", lambda r: elsewhere.match(r.url) and self.wrong.append(f"request to {r.url}"))
-        context.on("console", lambda m: m.type == "error" and self.wrong.append(f"console error: {m.text}"))
-        context.on("weberror", lambda e: self.wrong.append(f"page error: {e.error}"))
-        self._contexts.append(context)
-        return context
+        """A visitor who loads what starts with `home`; a request to anywhere else is remembered."""
+        options = {"viewport": {"width": 1440, "height": 1000}} | options
+        found = next((p for p in self._profiles if p.free and p.options == options), None)
+        if found is None:
+            self._profiles.append(found := Visitor(self._chromium, options))
+        found.home, found.wrong, found.free = home, self.wrong, False
+        self._mine.append(found)
+        return found.context
 
     def close(self) -> None:
-        for context in self._contexts:
-            context.close()
+        for profile in self._mine:
+            profile.forget()
 
 
 def as_shown(token: str) -> str:

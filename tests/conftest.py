@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser import App, Inspect, Visitors, launch_chromium
+from tests.browser import App, Inspect, Visitor, Visitors, launch_chromium
 from tests.browser_models import save_endless_pair, save_hostile_pair, save_related_pair
 
 
@@ -51,10 +51,15 @@ def own_app(tmp_path: Path) -> Iterator[App]:
     assert not app.tracebacks()
 
 
+@pytest.fixture(scope="session")
+def profiles() -> list[Visitor]:
+    return []
+
+
 @pytest.fixture
-def visitors(chromium: Browser) -> Iterator[Visitors]:
+def visitors(chromium: Browser, profiles: list[Visitor]) -> Iterator[Visitors]:
     """Nothing may have gone wrong in any visitor's browser: no request outside, no error on the console."""
-    visitors = Visitors(chromium)
+    visitors = Visitors(chromium, profiles)
     yield visitors
     visitors.close()
     assert not visitors.wrong

@@ -20,12 +20,14 @@ from lightreasoner.cli import main
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation import read_rows
 from lightreasoner.jobs.events import NAME, read_events
+from lightreasoner.loading import load_model
 from lightreasoner.settings import ROOT, Settings
 from lightreasoner.trajectories import read_shard, shards
 from tests.tiny import save_tiny, save_tiny_adapter, tiny_model
 from tests.tiny_cluster import Refusing
 
 SAMPLE = ["sample", "--problems", "bundled-train", "--limit", "96", "--batch-size", "8", "--max-new-tokens", "48"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
 
 
 @pytest.fixture(scope="module")
@@ -177,11 +179,31 @@ def assert_same_run(alone: Path, together: Path) -> None:
 
 
 def test_two_processes_of_torchrun_have_the_curve_of_one(dataset, alone, tmp_path):
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    words = [*torchrun, "lightreasoner", *tune(dataset), "--run-dir", str(tmp_path / "run")]
+    words = [*TORCHRUN, "lightreasoner", *tune(dataset), "--run-dir", str(tmp_path / "run")]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert_same_run(alone, tmp_path / "run")
+
+
+def test_a_base_that_is_spread_over_two_processes_has_the_curve_of_one(dataset, tmp_path):
+    """With so few samples an update that a process often has none of its own to learn."""
+    few = ["--samples-per-update", "2", "--group", "64"]
+    assert main([*tune(dataset), *few, "--run-dir", str(tmp_path / "one")]) == 0
+    words = [*TORCHRUN, "lightreasoner", *tune(dataset), *few, "--shard", "--run-dir", str(tmp_path / "two")]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+    spread = next(event for event in read_events(tmp_path / "two" / NAME) if event["kind"] == "sharded")
+    config = load_model("lightreasoner-expert-4m", Settings(device="cpu")).model
+    layers = sum(p.numel() * 4 for p in config.model.layers.parameters())
+    whole = sum(p.numel() * 4 for p in config.parameters())
+    assert (spread["held"], spread["whole"]) == (whole - layers // 2, whole)
+
+
+def test_one_process_has_nobody_to_share_a_model_with(dataset, tmp_path, capsys):
+    assert main([*tune(dataset), "--shard", "--run-dir", str(tmp_path / "run")]) == 2
+    assert "this is one; start them with torchrun" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_two_workers_of_ray_train_have_the_curve_of_one(ray, dataset, alone, tmp_path):

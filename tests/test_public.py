@@ -18,6 +18,7 @@ from lightreasoner.settings import ROOT, Settings
 from tests.browser import App
 from tests.browser_jobs import JobsApp
 from ui.page import build
+from ui.pair_card import OTHER
 from ui.studio import Studio
 from ui.visitors import rules_asked
 
@@ -230,8 +231,8 @@ def test_a_visitor_inspects_presets_within_limits(stranger):
     assert json.loads(ask(stranger, "lr-viewer", "export", run, "json", 0.2, 0.4)["content"])["id"] == run
     assert "from 1 to 64" in trace(stranger, tokens=65)
     for changes in (
-        {"pair": "other", "expert": "/etc/passwd", "amateur": "/etc/passwd"},
-        {"pair": "other", "expert": "lightreasoner-expert-4m", "amateur": "lightreasoner-amateur-1m"},
+        {"pair": OTHER, "expert": "/etc/passwd", "amateur": "/etc/passwd"},
+        {"pair": OTHER, "expert": "lightreasoner-expert-4m", "amateur": "lightreasoner-amateur-1m"},
         {"tuned": "/etc/passwd"},
         {"tuned": "https://example.org/adapter"},
         {"pair": "qwen2.5-math-7b"},

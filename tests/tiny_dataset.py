@@ -21,7 +21,7 @@ def trajectory(n: int, steps: int, vocabulary: int, generator: torch.Generator, 
         response = torch.randint(0, vocabulary, (steps,), generator=generator).tolist()
         text, prompt = f"response {n}", [1, 2, 3]
     else:
-        text = f"{ANSWERS[n % len(ANSWERS)]} ({n})"
+        text = fields.get("response", f"{ANSWERS[n % len(ANSWERS)]} ({n})")
         response = tokenizer(text)["input_ids"] + [tokenizer.eos_token_id]
         prompt = tokenizer(f"How many, {n}?")["input_ids"]
     expert = 3 * torch.randn(len(response), vocabulary, generator=generator)

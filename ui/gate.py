@@ -61,10 +61,10 @@ class Gate:
 
         async def answer(message: dict) -> None:
             nonlocal began
-            if message["type"] == "http.response.start" and path == "/":
+            if message["type"] == "http.response.start":
                 began = True
-                message["headers"] = [*message["headers"], *self.cookies(scope, visitor, cookies)]
-            began = began or message["type"] == "http.response.start"
+                more = self.cookies(scope, visitor, cookies) if path == "/" else []
+                message["headers"] = [*message["headers"], *headers_of_all(), *more]
             await send(message)
 
         try:
@@ -73,7 +73,7 @@ class Gate:
         except Refused as refused:
             if not began:  # else the connection just ends
                 status, sentence = refused.args
-                await PlainTextResponse(sentence, status_code=status)(scope, receive, send)
+                await PlainTextResponse(sentence, status_code=status)(scope, receive, answer)
 
     def visitor(self, scope: dict, headers: dict, cookies: dict) -> Visitor:
         """Who calls. A cookie is only an id to count by; the owner is who has signed in."""
@@ -138,6 +138,17 @@ class Gate:
         # who has just got a cookie may have opened the session without one
         if first != who and first != f"address {visitor.address}":
             raise Refused(403, "This session is somebody else's; load the page again.")
+
+
+def headers_of_all() -> list[tuple[bytes, bytes]]:
+    """What every answer tells the browser: text is what it says it is, addresses (a trace's is its key) are not told to
+    other sites, and no other site may show the page in a frame of its own; on Spaces, Hugging Face does."""
+    frames = "'self' https://huggingface.co" if "SPACE_ID" in os.environ else "'self'"
+    return [
+        (b"x-content-type-options", b"nosniff"),
+        (b"referrer-policy", b"same-origin"),
+        (b"content-security-policy", f"frame-ancestors {frames}; object-src 'none'; base-uri 'self'".encode()),
+    ]
 
 
 def address_of(scope: dict, headers: dict) -> str:

@@ -43,6 +43,11 @@ def add(verbs) -> None:
         "--estimate", action="store_true", help="train nothing: measure a few updates and say what all will take"
     )
     add_backend_options(finetune)
+    finetune.add_argument(
+        "--shard",
+        action="store_true",
+        help="with several processes: spread the expert over them (FSDP), for 32B and up",
+    )
     finetune.set_defaults(run=run_finetune)
 
     merge = verbs.add_parser("merge", help="merge a run's adapter into its base model, as one folder")
@@ -62,7 +67,7 @@ def config_of(options: argparse.Namespace) -> FinetuneConfig:
 def run_finetune(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.commands.dataset import selection_of
     from lightreasoner.jobs.work import Stopping, working
-    from lightreasoner.parallel import Follower, rank
+    from lightreasoner.parallel import Follower, rank, world
     from lightreasoner.runs import read_run
     from lightreasoner.selectors import Selection
 
@@ -81,23 +86,18 @@ def run_finetune(options: argparse.Namespace, settings: Settings) -> None:
         from lightreasoner.cluster_training import train_on_cluster
 
         return train_on_cluster(options.argv, options.run_dir, options.num_workers, settings)
+    if options.shard and world() == 1:
+        raise UserError(
+            "--shard spreads the expert over several processes, and this is one; start them with torchrun, or with "
+            "--backend ray --num-workers 2."
+        )
+    what = (options.run_dir, options.dataset, dataset, str(expert), config, selection, settings)
     title = f"Fine-tune on {options.dataset.name} ({config.method})"
     if rank() > 0:  # torchrun and the like: the first process alone writes, reports and is asked to stop
-        train(options.run_dir, options.dataset, dataset, str(expert), config, selection, settings, Follower())
+        train(*what, Follower(), sharded=options.shard)
         return
     with working(options.run_dir, "finetune", settings, title=title) as work:
-        told = Told(work, line)
-        stopped = train(
-            options.run_dir,
-            options.dataset,
-            dataset,
-            str(expert),
-            config,
-            selection,
-            settings,
-            told,
-            options.skip_corrupt,
-        )
+        stopped = train(*what, Told(work, line), options.skip_corrupt, options.shard)
         finished(read_run(options.run_dir).get("result", {}), options.run_dir)
         if stopped:
             raise Stopping(keep=True)
@@ -148,6 +148,7 @@ def train(
     settings,
     work,
     skip_corrupt: bool = False,
+    sharded: bool = False,
 ) -> bool:
     """The whole of a fine-tuning run, inside `working`: from the dataset to the saved adapter and its card.
 
@@ -168,7 +169,7 @@ def train(
     join()
     first = rank() == 0
     work.status("Loading the expert")
-    loaded = load_model(expert, settings, work.status)
+    loaded = load_model(expert, settings, work.status, on_host=sharded)
     refuse_other_expert(dataset, dataset_dir.name, expert, loaded)
     chosen = asdict(selection)
     about = {
@@ -177,6 +178,7 @@ def train(
         "versions": versions(),
         "device": str(loaded.device),
         "processes": world(),
+        "sharded": sharded,
         "dtype": str(loaded.dtype).removeprefix("torch."),
         "fingerprints": {"expert": loaded.fingerprint},
     }
@@ -201,7 +203,7 @@ def train(
     samples, tokens = count(lessons), sum(lesson.length() for lesson in lessons)
     work.event("lessons", samples=samples, trajectories=len(lessons), held_out=len(held), tokens=tokens)
 
-    tuned = finetune(folder, config, loaded, learned, held, work)
+    tuned = finetune(folder, config, loaded, learned, held, work, sharded)
     if not first:
         return tuned.stopped
     result = {
