@@ -11,6 +11,7 @@ import os
 import sys
 
 from lightreasoner import __version__
+from lightreasoner.buckets import mirrored
 from lightreasoner.commands import dataset, deploy, evaluate, finetune, hub, jobs, pairs, preflight, sample, trace
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.work import Stopping
@@ -36,11 +37,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    options = build_parser().parse_args(argv)
-    options.argv = sys.argv[1:] if argv is None else argv
     logging.basicConfig(level=logging.WARNING)
+    build_parser().parse_args(argv := sys.argv[1:] if argv is None else argv)  # a mistake costs no download
     try:
-        options.run(options, from_environment())
+        settings = from_environment()
+        with mirrored(argv, settings.workspace) as argv:
+            options = build_parser().parse_args(argv)
+            options.argv = argv
+            options.run(options, settings)
     except UserError as error:
         print(f"lightreasoner: {error}".replace("\n", " "), file=sys.stderr)
         return 2

@@ -1,4 +1,4 @@
-"""Places where finished runs are kept: a folder, or a dataset on the Hub, with one folder a run in either."""
+"""Places where finished runs are kept: a folder, a bucket, or a dataset on the Hub, with one folder a run in each."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from lightreasoner.buckets import ADDRESS, Bucket
 from lightreasoner.errors import UserError
 from lightreasoner.files import ID_PATTERN
 from lightreasoner.runs import RECORD
@@ -162,9 +163,12 @@ def place(settings: Settings, token: str = "") -> Place | None:
         if not token:
             raise UserError(f"Keeping runs in {settings.keep} needs a token that may write there; set {TOKEN} to it.")
         return HubDataset(found[1], token)
+    if ADDRESS.fullmatch(settings.keep) and not settings.keep.startswith("hf://"):
+        return Bucket(settings.keep.rstrip("/"))
     if "://" in settings.keep or not Path(settings.keep).is_absolute():
         raise UserError(
-            f"LIGHTREASONER_KEEP is {settings.keep!r:.100}; give a folder's whole path, or hf://datasets/OWNER/NAME."
+            f"LIGHTREASONER_KEEP is {settings.keep!r:.100}; give a folder's whole path, a bucket's address such as "
+            "s3://BUCKET/PATH, or hf://datasets/OWNER/NAME."
         )
     path = Path(settings.keep)
     if path.resolve().is_relative_to(settings.workspace.resolve()):

@@ -30,7 +30,7 @@ class Settings:
     max_upload_mb: int = 20
     max_waiting: int = 16  # runs that may wait for the accelerator
     max_queued: int = 20  # jobs that may wait in the queue
-    keep: str = ""  # where finished runs are kept too: a folder's path, or hf://datasets/OWNER/NAME
+    keep: str = ""  # where finished runs are kept too: a folder's path, s3://BUCKET/PATH, or hf://datasets/OWNER/NAME
     no_jobs: str = ""  # why no job may run here, a sentence; empty: they may
     ray_address: str = ""  # HOST:PORT of a Ray cluster's head, auto, or local; empty: no Ray
     lease: str = ""  # folder of the accelerator's lock; empty: the workspace

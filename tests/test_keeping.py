@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from lightreasoner.buckets import Bucket
 from lightreasoner.errors import UserError
 from lightreasoner.files import new_id
 from lightreasoner.jobs.events import NAME, EventLog
@@ -35,12 +36,14 @@ def hub(monkeypatch, tmp_path):
         yield hub
 
 
-@pytest.fixture(params=["folder", "hub"])
+@pytest.fixture(params=["folder", "hub", "bucket"])
 def where(request, tmp_path):
     """A place's address, and the token for it."""
     if request.param == "hub":
         request.getfixturevalue("hub")
         return "hf://datasets/me/kept", TOKEN
+    if request.param == "bucket":
+        return f"memory://{new_id()}/kept", ""
     return str(tmp_path / "mounted"), ""
 
 
@@ -214,7 +217,8 @@ def until(true) -> None:
         ("hf://datasets/me/kept", "", "LIGHTREASONER_KEEP_TOKEN"),
         ("hf://datasets/kept", TOKEN, "hf://datasets/OWNER/NAME"),
         ("hf://models/me/kept", TOKEN, "hf://datasets/OWNER/NAME"),
-        ("s3://bucket/kept", "", "hf://datasets/OWNER/NAME"),
+        ("s3://bucket/kept", "", "s3://bucket/kept cannot be reached from here: Install s3fs"),
+        ("nonsense://bucket", "", "no kind of place that is known"),
         ("kept", "", "whole path"),
         ("{workspace}/kept", "", "lies in the workspace"),
     ],
@@ -228,6 +232,7 @@ def test_which_place(tmp_path):
     settings = Settings(workspace=tmp_path / "work")
     assert place(settings) is None
     assert isinstance(place(replace(settings, keep=str(tmp_path / "kept"))), Folder)
+    assert isinstance(place(replace(settings, keep="memory://kept")), Bucket)
     assert isinstance(place(replace(settings, keep="hf://datasets/me/kept"), TOKEN), HubDataset)
 
 
