@@ -7,8 +7,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -17,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Download, Page, Playwright, expect
+
+from tests import warm_app
 
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 60_000  # ms; a busy two-core machine is several times slower than an idle one
@@ -32,10 +32,11 @@ FLAGS = [
 ]
 #: More tokens than any model writes within PATIENCE: a run with this limit goes on until somebody stops it.
 ENDLESS = 20_000
-#: Offline and on the CPU, whatever this machine has; the Hub cache is put into the workspace, so it is empty. One
+#: Offline and on the CPU, whatever this machine has, with a Hub cache that is empty. One
 #: thread: two meet after every small operation, and where other programs hold the cores a token then takes a second.
 ENVIRONMENT = {
     "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HOME": "/nonexistent",
     "HF_HUB_OFFLINE": "1",
     "LIGHTREASONER_DEVICE": "cpu",
     "LIGHTREASONER_MAX_NEW_TOKENS": str(ENDLESS),
@@ -79,19 +80,14 @@ class App:
     def start(self, *options: str, **env: str) -> App:
         """Start it, with these variables, and wait until it answers."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GRADIO_", "LIGHTREASONER_", "HF_"))}
-        own = {"LIGHTREASONER_WORKSPACE": str(self.workspace), "HF_HOME": str(self.workspace / "hub")} | self._own
-        command = [sys.executable, "app.py", "--port", str(self.port), *options]
-        with self.log.open("a") as log:
-            self._process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=inherited | ENVIRONMENT | own | env,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+        inherited.pop("PYTEST_CURRENT_TEST", None)
+        own = {"LIGHTREASONER_WORKSPACE": str(self.workspace)} | self._own | env
+        words = ["--port", str(self.port), *options]
+        warm = all(name.startswith("LIGHTREASONER_") for name in own)
+        self._process = (warm_app.fork if warm else warm_app.Cold)(inherited | ENVIRONMENT | own, words, self.log)
         deadline = time.monotonic() + 300
         while not self._answers():
-            assert self._process.poll() is None, f"app.py ended before it answered:\n{self.log.read_text()}"
+            assert self._process.is_alive(), f"app.py ended before it answered:\n{self.log.read_text()}"
             assert time.monotonic() < deadline, f"app.py does not answer:\n{self.log.read_text()}"
             time.sleep(0.2)
         return self
@@ -104,13 +100,11 @@ class App:
             return False
 
     def stop(self) -> None:
-        if self._process and self._process.poll() is None:
+        if self._process and self._process.is_alive():
             self._process.terminate()  # SIGINT is ignored by what was started in a shell's background
-            try:
-                self._process.wait(30)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            self._process.join(30)
+            self._process.kill()
+            self._process.join()
 
     def tracebacks(self) -> str:
         """The tracebacks in the log: each was a bug, whatever the page made of it. Gradio also logs one where its own

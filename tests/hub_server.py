@@ -125,6 +125,7 @@ class _Refused(Exception):
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else each answer waits 40 ms for the client to confirm its head
     hub: Hub
 
     def handle_any(self) -> None:

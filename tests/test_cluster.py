@@ -178,25 +178,34 @@ def assert_same_run(alone: Path, together: Path) -> None:
     assert len(starts) == 1, "one process alone speaks for all"
 
 
-def test_two_processes_of_torchrun_have_the_curve_of_one(dataset, alone, tmp_path):
-    words = [*TORCHRUN, "lightreasoner", *tune(dataset), "--run-dir", str(tmp_path / "run")]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert_same_run(alone, tmp_path / "run")
+#: So few samples an update that a process often has none of its own to learn.
+FEW = ["--samples-per-update", "2", "--group", "64"]
 
 
-def test_a_base_that_is_spread_over_two_processes_has_the_curve_of_one(dataset, tmp_path):
-    """With so few samples an update that a process often has none of its own to learn."""
-    few = ["--samples-per-update", "2", "--group", "64"]
-    assert main([*tune(dataset), *few, "--run-dir", str(tmp_path / "one")]) == 0
-    words = [*TORCHRUN, "lightreasoner", *tune(dataset), *few, "--shard", "--run-dir", str(tmp_path / "two")]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
+@pytest.fixture(scope="module")
+def torchrun(dataset, tmp_path_factory) -> Path:
+    """Two runs by two processes: "plain", and "sharded" with few samples an update."""
+    folder = tmp_path_factory.mktemp("torchrun")
+    plain = [*tune(dataset), "--run-dir", str(folder / "plain")]
+    sharded = [*tune(dataset), *FEW, "--shard", "--run-dir", str(folder / "sharded")]
+    words = [*TORCHRUN, "tests.several_verbs", json.dumps([plain, sharded])]
+    env = os.environ | {"LIGHTREASONER_WORKSPACE": str(folder / "workspace"), "LIGHTREASONER_DEVICE": "cpu"}
+    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert_same_run(tmp_path / "one", tmp_path / "two")
-    spread = next(event for event in read_events(tmp_path / "two" / NAME) if event["kind"] == "sharded")
-    config = load_model("lightreasoner-expert-4m", Settings(device="cpu")).model
-    layers = sum(p.numel() * 4 for p in config.model.layers.parameters())
-    whole = sum(p.numel() * 4 for p in config.parameters())
+    return folder
+
+
+def test_two_processes_of_torchrun_have_the_curve_of_one(torchrun, alone):
+    assert_same_run(alone, torchrun / "plain")
+
+
+def test_a_base_that_is_spread_over_two_processes_has_the_curve_of_one(torchrun, dataset, tmp_path):
+    assert main([*tune(dataset), *FEW, "--run-dir", str(tmp_path / "one")]) == 0
+    assert_same_run(tmp_path / "one", torchrun / "sharded")
+    spread = next(event for event in read_events(torchrun / "sharded" / NAME) if event["kind"] == "sharded")
+    expert = load_model("lightreasoner-expert-4m", Settings(device="cpu")).model
+    layers = sum(p.numel() * 4 for p in expert.model.layers.parameters())
+    whole = sum(p.numel() * 4 for p in expert.parameters())
     assert (spread["held"], spread["whole"]) == (whole - layers // 2, whole)
 
 

@@ -72,4 +72,4 @@ def test_a_place_that_is_none_ends_the_start_in_one_sentence(tmp_path):
     app = App(tmp_path, LIGHTREASONER_KEEP="s3://bucket")
     with pytest.raises(AssertionError, match="ended before it answered"):
         app.start()
-    assert "hf://datasets/OWNER/NAME" in app.log.read_text() and not app.tracebacks()
+    assert "s3://bucket cannot be reached from here" in app.log.read_text() and not app.tracebacks()

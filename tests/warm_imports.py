@@ -1,0 +1,6 @@
+"""What app.py imports sooner or later; see warm_app.py."""
+
+import transformers  # noqa: F401
+
+import ui.page  # noqa: F401
+from lightreasoner import loading, pairs  # noqa: F401
