@@ -1,9 +1,10 @@
 """Many visitors at once, while a job trains: what each waits, what fails, what memory does.
 
-    python -m benchmarks.load [--sessions 32] [--minutes 2] [--no-job]
+    python -m benchmarks.load [--sessions 32] [--minutes 6] [--no-job]
 
-Starts the app in a process of its own. Every session runs problems of the bundled pair, looks at steps as a click does,
-exports, and polls the jobs, as fast as it is answered: an hour of a person's clicks takes a session a minute or so.
+Starts the app in a process of its own. Every session opens the page, runs problems of the bundled pair, looks at steps
+as a click does, exports at another α and β, and polls the jobs, as fast as it is answered. Printed also: how many hours
+of persons that would be, at RUNS_AN_HOUR.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -33,6 +35,8 @@ from lightreasoner.problems import load_problems
 from lightreasoner.settings import ROOT, Settings
 
 STEPS, TOKENS = 20, 48  # looks at a step a run; tokens a run
+RUNS_AN_HOUR = 30  # of a person who also reads
+RUNS_A_PAGE = 10  # before the page is opened anew
 
 
 class Session:
@@ -41,11 +45,17 @@ class Session:
     def __init__(self, url: str, calls: dict[str, int], told: dict[str, list[float]], errors: list[str]):
         self._http = httpx.Client(base_url=url, timeout=300, trust_env=False)
         self._calls, self._told, self._errors = calls, told, errors
-        self.name = new_id()
+        self.name = ""
 
     def live(self, until: float, problems: list[str]) -> None:
+        done = 0
         while time.monotonic() < until:
             try:
+                if done % RUNS_A_PAGE == 0:
+                    self.name = new_id()
+                    for page in ("", "config"):
+                        self._timed("the page", lambda page=page: self._http.get(page).raise_for_status())
+                done += 1
                 self._once(random.choice(problems))
             except Exception as error:
                 self._errors.append(f"{type(error).__name__}: {error}"[:200])
@@ -55,27 +65,44 @@ class Session:
         run = self._trace(problem)
         self._told["a run"].append(time.monotonic() - began)
         for _ in range(STEPS):
-            self._ask("step", "a step's distributions", [run, random.randrange(5)])
-        self._ask("export", "an export", [run, "json", 0.2, 0.4])
-        self._ask("glance", "the jobs at a glance", [None])
+            self._ask("lr-viewer.step", "a step's distributions", [run, random.randrange(5)])
+        alpha, beta = random.choice((0.1, 0.2, 0.3)), random.choice((0.2, 0.4, 0.8))
+        self._ask("lr-viewer.export", "an export", [run, "json", alpha, beta])
+        self._ask("lr-top.glance", "the jobs at a glance", [None])
+        self._ask("lr-jobs.look", "the Jobs tab", [20, None, {}])
 
     def _trace(self, problem: str) -> str:
-        data = ["bundled", "", "", problem, "Generate", "", TOKENS, 0, 0, "", "Expert"]
-        began = self._http.post("gradio_api/call/trace", json={"data": data}).raise_for_status().json()
-        with self._http.stream("GET", f"gradio_api/call/trace/{began['event_id']}") as said:
-            lines = [line[6:] for line in said.iter_lines() if line.startswith("data: [")]
-        last = json.loads(lines[-1])[0].splitlines()
-        if any("error" in json.loads(line) for line in last if line.startswith("{")):
-            raise RuntimeError(last[-1][:150])
-        return json.loads(last[0])["run"]
+        """As the page does it, in its session: a session of its own for each run would be another page each time."""
+        data = ["bundled", "", "", problem, "Generate", "", TOKENS, 0, 0, "", "Expert", None]
+        body = {"data": data, "fn_index": self._calls["trace"], "session_hash": self.name}
+        self._http.post("gradio_api/queue/join", json=body).raise_for_status()
+        run, heard = None, ""
+        with self._http.stream("GET", f"gradio_api/queue/data?session_hash={self.name}") as said:
+            for line in said.iter_lines():
+                if not line.startswith("data: "):
+                    continue
+                message = json.loads(line[6:])
+                if run is None and message["msg"] == "process_generating":  # what follows are differences to it
+                    run = json.loads(message["output"]["data"][0].splitlines()[0]).get("run")
+                heard += line
+                if message["msg"] == "process_completed":
+                    break
+        if run is None or '\\"error\\"' in heard or '\\"end\\"' not in heard:
+            raise RuntimeError(heard[-150:])
+        return run
 
-    def _ask(self, function: str, what: str, arguments: list) -> None:
-        body = {"component_id": self._calls[function], "fn_name": function, "data": arguments}
+    def _timed(self, what: str, request: Callable[[], httpx.Response]) -> httpx.Response:
         began = time.monotonic()
-        answer = self._http.post("gradio_api/component_server", json=body | {"session_hash": self.name})
+        answer = request()
         self._told[what].append(time.monotonic() - began)
+        return answer
+
+    def _ask(self, name: str, what: str, arguments: list) -> None:
+        body = {"component_id": self._calls[name], "fn_name": name.partition(".")[2], "data": arguments}
+        call = lambda: self._http.post("gradio_api/component_server", json=body | {"session_hash": self.name})  # noqa: E731
+        answer = self._timed(what, call)
         if (found := answer.raise_for_status().json()).get("error"):
-            raise RuntimeError(f"{function}: {found['error']}")
+            raise RuntimeError(f"{name}: {found['error']}")
 
 
 def start(workspace: Path) -> tuple[psutil.Popen, str]:
@@ -113,18 +140,19 @@ def train(workspace: Path) -> tuple[Scheduler, str]:
 
 
 def server_calls(url: str) -> dict[str, int]:
-    """Function → the component that has it."""
-    found = {}
-    for component in httpx.get(f"{url}config", trust_env=False).json()["components"]:
+    """Element's id and function → the component that has it; "trace" → the event."""
+    config = httpx.get(f"{url}config", trust_env=False).json()
+    found = {"trace": next(event["id"] for event in config["dependencies"] if event["api_name"] == "trace")}
+    for component in config["components"]:
         for function in component["props"].get("server_fns") or component.get("server_fns") or ():
-            found.setdefault(function, component["id"])
+            found[f"{component['props'].get('elem_id')}.{function}"] = component["id"]
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sessions", type=int, default=32)
-    parser.add_argument("--minutes", type=float, default=2)
+    parser.add_argument("--minutes", type=float, default=6)
     parser.add_argument("--no-job", action="store_true", help="nothing trains meanwhile")
     options = parser.parse_args()
     problems = [problem.question for problem in load_problems("bundled-test").problems[:100]]
@@ -155,7 +183,9 @@ def main() -> None:
         server.terminate()
         server.wait(30)
         tracebacks = (workspace / "server.log").read_text().count("Traceback")
-    print(f"{options.sessions} sessions for {seconds:.0f} s: {len(told['a run']) / seconds:.2f} runs a second")
+    runs = len(told["a run"])
+    print(f"{options.sessions} sessions for {seconds:.0f} s: {runs:,} runs, {runs / seconds:.2f} a second")
+    print(f"  as many as {runs / RUNS_AN_HOUR:.0f} persons make in an hour")
     for what, times in told.items():
         times = sorted(times)
         high = times[min(len(times) - 1, int(0.99 * len(times)))]

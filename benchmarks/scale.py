@@ -1,10 +1,11 @@
 """Sampling as the number of problems grows, and what Ray costs on one machine.
 
-    python -m benchmarks.scale [--sizes 1000,10000,100000] [--ray]
+    python -m benchmarks.scale [--sizes 1000,10000,100000] [--tokens N] [--ray]
 
 Each run is the verb `sample` in a process of its own, on a file of that many distinct problems (the bundled ones,
 numbered). Printed: problems a second from the first batch to the last, the process's largest memory, bytes on disk.
---ray: the first size again with --backend ray at one and two workers.
+--tokens: cut responses there, where a hundred thousand whole ones would take too long. --ray: the first size again with
+--backend ray at one and two workers.
 """
 
 from __future__ import annotations
@@ -51,13 +52,15 @@ def run(problems: Path, folder: Path, *options: str) -> tuple[float, float, dict
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", default="1000,10000,100000")
+    parser.add_argument("--tokens", help="new tokens of a response, at most (default: the verb's)")
     parser.add_argument("--ray", action="store_true")
     options = parser.parse_args()
     sizes = [int(size) for size in options.sizes.split(",")]
+    cut = ["--max-new-tokens", options.tokens] if options.tokens else []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         for size in sizes:
-            seconds, memory, result = run(problems_file(folder / f"{size}.jsonl", size), folder / str(size))
+            seconds, memory, result = run(problems_file(folder / f"{size}.jsonl", size), folder / str(size), *cut)
             print(
                 f"{size:,} problems: {result['problems'] / result['seconds']:.1f} problems/s over "
                 f"{result['seconds']:,.0f} s ({seconds:,.0f} s with the start), {memory:,.0f} MB at most, "
@@ -67,7 +70,7 @@ def main() -> None:
         if options.ray:
             os.environ["LIGHTREASONER_RAY_ADDRESS"] = "local"
             for workers in (1, 2):
-                extra = ("--backend", "ray", "--num-workers", str(workers))
+                extra = ("--backend", "ray", "--num-workers", str(workers), *cut)
                 seconds, memory, result = run(folder / f"{sizes[0]}.jsonl", folder / f"ray-{workers}", *extra)
                 print(
                     f"Ray, {workers} worker(s), {sizes[0]:,} problems: {result['problems'] / result['seconds']:.1f} "

@@ -74,6 +74,9 @@ def launch_options(settings: Settings) -> dict:
         "footer_links": [],
         "run_history": False,
         "ssr_mode": False,
+        # Gradio keeps a third of a megabyte of every page that was ever opened; whose page is open asks now and then,
+        # which keeps it among the newest
+        "state_session_capacity": 400,
         "app_kwargs": {"openapi_url": None, **server_parts(settings)},
     }
 
