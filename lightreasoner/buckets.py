@@ -93,8 +93,18 @@ class Mirror:
         """Lay here what is there, unless what is here goes further: a run that was killed before it could send all."""
         there = self.remote.files()
         here = self.local / EVENTS
-        if here.exists() and there.get(EVENTS, 0) <= here.stat().st_size:
-            return
+        if not here.exists() or there.get(EVENTS, 0) > here.stat().st_size:
+            self._replace(there)
+
+    def refresh(self) -> None:
+        """Lay here what is there, for a folder that is only read."""
+        there = self.remote.files()
+        if not there:
+            raise UserError(f"There is nothing at {self.remote.address}; name the folder of a run.")
+        if there != {name: size for name, (size, _) in stamps(self.local).items()}:
+            self._replace(there)
+
+    def _replace(self, there: dict[str, int]) -> None:
         shutil.rmtree(self.local, ignore_errors=True)
         for name in there:
             self.remote.bring(name, self.local / name)
@@ -144,7 +154,7 @@ def mirrored(words: list[str], workspace: Path) -> Iterator[list[str]]:
             if word == "--run-dir":
                 stack.enter_context(mirror)
             else:
-                mirror.bring()
+                mirror.refresh()
             words[n + 1] = str(local)
         yield words
 

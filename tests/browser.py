@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Download, Page, Playwright, expect
 
 from tests import warm_app
@@ -170,6 +171,15 @@ class Visitors:
     def close(self) -> None:
         for profile in self._mine:
             profile.forget()
+
+
+def barriers_of(page: Page) -> list[str]:
+    """What axe finds serious or critical, a line each."""
+    page.wait_for_timeout(300)  # colours that fade in are measured when they have arrived
+    # what is in order is not listed node by node, which takes as long as finding it
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    serious = [violation for violation in found if violation["impact"] in ("serious", "critical")]
+    return [f"{v['id']}: {n['target']} {n['failureSummary']}" for v in serious for n in v["nodes"]]
 
 
 def as_shown(token: str) -> str:

@@ -10,7 +10,6 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, Page, expect
 
 from lightreasoner.exploring import Explorer
@@ -19,7 +18,7 @@ from lightreasoner.marks import load_marks
 from lightreasoner.selectors import Selection
 from lightreasoner.supervision import report, samples
 from lightreasoner.trajectories import rows
-from tests.browser import PATIENCE, App
+from tests.browser import PATIENCE, App, barriers_of
 from tests.tiny_dataset import make_dataset
 
 pytestmark = pytest.mark.browser
@@ -70,11 +69,7 @@ class Datasets:
         return waiting.value.path()
 
     def barriers(self) -> list[str]:
-        """What axe finds serious or critical, a line each."""
-        self.page.wait_for_timeout(300)  # colours that fade in are measured when they have arrived
-        found = Axe().run(self.page).response["violations"]
-        serious = [violation for violation in found if violation["impact"] in ("serious", "critical")]
-        return [f"{v['id']}: {n['target']} {n['failureSummary']}" for v in serious for n in v["nodes"]]
+        return barriers_of(self.page)
 
     def overflow(self) -> float:
         """How far anything reaches beyond the window, in pixels; what scrolls in a box of its own does not count."""

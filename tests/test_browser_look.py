@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.browser import ENDLESS, Inspect
+from tests.browser import ENDLESS, Inspect, barriers_of
 
 pytestmark = pytest.mark.browser
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
@@ -16,15 +15,7 @@ LOOKS = {"light": {}, "dark": {"color_scheme": "dark"}, "phone": PHONE}
 
 
 def barriers(inspect: Inspect) -> list[str]:
-    """What axe finds serious or critical, a line each."""
-    inspect.page.wait_for_timeout(300)  # colours that fade in are measured when they have arrived
-    found = Axe().run(inspect.page).response["violations"]
-    return [
-        f"{violation['id']}: {node['target']} {node['failureSummary']}"
-        for violation in found
-        if violation["impact"] in ("serious", "critical")
-        for node in violation["nodes"]
-    ]
+    return barriers_of(inspect.page)
 
 
 def overflow(inspect: Inspect) -> float:

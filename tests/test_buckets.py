@@ -117,6 +117,21 @@ def test_whoever_is_further_is_right(here, bucket):
     assert (further / "data" / "x").read_text() == "newest"
 
 
+def test_a_dataset_that_is_read_is_as_it_is_there(here, bucket):
+    with (
+        pytest.raises(UserError, match="There is nothing at"),
+        mirrored(["x", "--dataset", bucket, ""], here),
+    ):
+        pass
+    folder = write(here / "run", run_json="{}", events_jsonl="1\n", marks_json="{}")
+    Mirror(Remote(bucket), folder).send()
+    with mirrored(["x", "--dataset", bucket, ""], here) as words:
+        assert (Path(words[2]) / "marks.json").read_text() == "{}"
+    Mirror(Remote(bucket), write(folder, marks_json='{"a": 1}')).send()
+    with mirrored(["x", "--dataset", bucket, ""], here) as words:
+        assert (Path(words[2]) / "marks.json").read_text() == '{"a": 1}'
+
+
 def test_what_says_that_files_are_whole_goes_after_them(here, bucket, monkeypatch):
     files = {"run_json": "{}", "checkpoints__checkpoint-1__complete": "", "zz_bin": "1", "_half": "x"}
     folder = write(here / "run", **files)
