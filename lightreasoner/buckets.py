@@ -1,27 +1,31 @@
 """Folders that lie elsewhere: in a bucket, or wherever fsspec reaches (s3://, gs://, az://, sftp://, file:// …).
 
-A run is worked on in a folder of this machine. `mirrored` brings it here first and sends what changes while it lasts;
-`Bucket` is a place where finished runs are kept (see keeping.py).
+A run is worked on in a folder of this machine. `mirrored` brings it here first and sends what changes while it lasts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from lightreasoner.errors import UserError
-from lightreasoner.files import ID_PATTERN
 from lightreasoner.runs import RECORD
 
 log = logging.getLogger(__name__)
 
-ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S+")
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
+OPTIONS = ("--run-dir", "--dataset")  # that may name one
+STARTS = tuple(f"{option}=" for option in OPTIONS)
+_addresses: dict[Path, str] = {}  # a folder here → where it comes from
 EVENTS = "events.jsonl"
 PAUSE = 10.0  # seconds between two looks at what has changed
 LAST = (RECORD, "complete")  # by name: what says of other files that they are whole goes after them
@@ -35,24 +39,32 @@ class Remote:
     def __init__(self, address: str):
         import fsspec
 
-        self.address = address
+        self.address = re.sub(r"//[^/@]*@", "//", address)  # as it is shown and kept: without a password
         with self._said():
             try:
                 self._fs, self._path = fsspec.core.url_to_fs(address)
             except ImportError as error:  # it names the package
-                raise UserError(f"{address} cannot be reached from here: {error}.") from error
+                raise UserError(f"{self.address} cannot be reached from here: {error}.") from error
             except ValueError as error:
-                raise UserError(f"{address} is at no kind of place that is known: {error}.") from error
+                raise UserError(f"{self.address} is at no kind of place that is known: {error}.") from error
 
     def files(self) -> dict[str, int]:
         """What lies there: path in the folder → bytes."""
         with self._said():
             self._fs.invalidate_cache()
-            if not self._fs.exists(self._path):
+            try:
+                self._fs.info(self._path)
+            except FileNotFoundError:  # anything else is no empty place
                 return {}
-            found = self._fs.find(self._path, detail=True)
+            # the others walk through folders, and would leave out those that fail
+            strict = {} if self._fs.async_impl else {"on_error": "raise"}
+            found = self._fs.find(self._path, detail=True, **strict)
             root = len(self._path.rstrip("/")) + 1
-            return {path[root:]: info["size"] for path, info in found.items()}
+            names = {path[root:]: info["size"] for path, info in found.items()}
+            for name in names:
+                if not name or name.startswith("/") or ".." in name.split("/") or "\\" in name:
+                    raise UserError(f"{self.address} holds a file called {name!r:.100}, which is no name for one.")
+            return {name: size for name, size in names.items() if not NOT_SENT.match(name)}
 
     def bring(self, name: str, to: Path) -> None:
         with self._said():
@@ -68,7 +80,7 @@ class Remote:
             self._fs.put_file(str(file), place)
 
     def drop(self, name: str) -> None:
-        with self._said():
+        with self._said(), suppress(FileNotFoundError):
             self._fs.rm_file(f"{self._path}/{name}")
 
     @contextmanager
@@ -95,6 +107,10 @@ class Mirror:
         here = self.local / EVENTS
         if not here.exists() or there.get(EVENTS, 0) > here.stat().st_size:
             self._replace(there)
+            return
+        now = stamps(self.local)
+        same = {name for name, (size, _) in now.items() if there.get(name) == size and Path(name).name not in LAST}
+        self._sent = {name: now[name] for name in same}
 
     def refresh(self) -> None:
         """Lay here what is there, for a folder that is only read."""
@@ -105,9 +121,13 @@ class Mirror:
             self._replace(there)
 
     def _replace(self, there: dict[str, int]) -> None:
-        shutil.rmtree(self.local, ignore_errors=True)
+        coming = self.local.with_name(f".{self.local.name}.coming")  # what was fetched in part is not taken for whole
+        shutil.rmtree(coming, ignore_errors=True)
         for name in there:
-            self.remote.bring(name, self.local / name)
+            self.remote.bring(name, coming / name)
+        shutil.rmtree(self.local, ignore_errors=True)
+        if there:
+            coming.rename(self.local)
         self._sent = stamps(self.local)
 
     def send(self) -> None:
@@ -117,7 +137,7 @@ class Mirror:
             if self._sent.get(name) != now[name] and (self.local / name).exists():
                 self.remote.send(self.local / name, name)
                 self._sent[name] = now[name]
-        for name in set(self._sent) - set(now):
+        for name in sorted(set(self._sent) - set(now), key=lambda name: Path(name).name not in LAST):
             self.remote.drop(name)
             del self._sent[name]
 
@@ -127,80 +147,82 @@ class Mirror:
         self._thread.start()
         return self
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, kind: type | None, *_error: object) -> None:
         self._closed.set()
         self._thread.join()
-        self.send()
+        try:
+            self.send()
+        except UserError as error:
+            if kind is None:
+                raise
+            log.warning("%s", error)  # what went wrong first is what a person has to know
 
     def _watch(self) -> None:
         while not self._closed.wait(PAUSE):
             try:
                 self.send()
-            except UserError as error:  # the next look tries again, and the last one says so
+            except Exception as error:  # the next look tries again, and the last one says so
                 log.warning("%s", error)
 
 
 @contextmanager
 def mirrored(words: list[str], workspace: Path) -> Iterator[list[str]]:
-    """A command line in which --run-dir and --dataset name folders here; those that were elsewhere are mirrored."""
-    words = list(words)
+    """A command line in which --run-dir and --dataset name folders here; those that were elsewhere are mirrored.
+
+    Raises UserError for an address that cannot be used.
+    """
+    words = [part for word in words for part in (word.split("=", 1) if word.startswith(STARTS) else [word])]
     with ExitStack() as stack:
         for n, word in enumerate(words[:-1]):
-            if word not in ("--run-dir", "--dataset") or not ADDRESS.fullmatch(words[n + 1]):
+            if word not in OPTIONS or "://" not in words[n + 1]:
                 continue
+            if not ADDRESS.fullmatch(words[n + 1]):
+                raise UserError(
+                    f"{words[n + 1]!r:.200} is no address; write it like s3://BUCKET/PATH, or name a folder."
+                )
+            if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+                raise UserError(
+                    "Processes that train together need a folder that all of them see, and each would mirror "
+                    f"{Remote(words[n + 1]).address} for itself; name a folder on shared storage."
+                )
             address = words[n + 1].rstrip("/")
             place = workspace / "mirrors" / hashlib.sha256(address.encode()).hexdigest()[:16]
             mirror = Mirror(Remote(address), local := place / address.rpartition("/")[2])
+            stack.enter_context(_alone(place, mirror.remote.address))
             if word == "--run-dir":
                 stack.enter_context(mirror)
             else:
                 mirror.refresh()
+            _addresses[local] = mirror.remote.address
             words[n + 1] = str(local)
         yield words
 
 
-class Bucket:
-    """Where finished runs are kept; see kept_places.Place."""
+def address_of(folder: Path) -> str:
+    """Where a folder's files really lie: the address that it mirrors, or its own path."""
+    return _addresses.get(Path(folder), str(folder))
 
-    def __init__(self, address: str):
-        self._remote = Remote(address)
 
-    def __str__(self) -> str:
-        return self._remote.address
-
-    def fetch(self, into: Path, known: set[str]) -> None:
-        runs: dict[str, list[str]] = {}
-        for name in self._remote.files():
-            run, _, rest = name.removeprefix("runs/").partition("/")
-            if name.startswith("runs/") and rest and ID_PATTERN.fullmatch(run) and run not in known:
-                runs.setdefault(run, []).append(rest)
-        for run, names in runs.items():
-            for name in names if RECORD in names else ():
-                self._remote.bring(f"runs/{run}/{name}", into / run / name)
-
-    def put(self, run: Path, files: Stamps) -> None:
-        for name in sorted(files, key=lambda name: name == RECORD):
-            self._remote.send(run / name, f"runs/{run.name}/{name}")
-        for name in self._names(run.name) - set(files):
-            self._remote.drop(f"runs/{run.name}/{name}")
-
-    def remove(self, run_id: str) -> None:
-        for name in sorted(self._names(run_id), key=lambda name: name != RECORD):  # half a deletion is one
-            self._remote.drop(f"runs/{run_id}/{name}")
-
-    def _names(self, run_id: str) -> set[str]:
-        start = f"runs/{run_id}/"
-        return {name.removeprefix(start) for name in self._remote.files() if name.startswith(start)}
+@contextmanager
+def _alone(place: Path, address: str) -> Iterator[None]:
+    """Two commands at once would each fetch and remove under the other's feet."""
+    place.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place / ".lock", thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"Another command here works on {address}; wait until it has ended.") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def stamps(folder: Path) -> Stamps:
     """The files of a folder, without those that are half written."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        try:
-            if not NOT_SENT.match(name) and path.is_file() and not path.is_symlink():
-                found[name] = (path.stat().st_size, path.stat().st_mtime_ns)
-        except FileNotFoundError:
-            continue  # a checkpoint that was thrown away meanwhile
-    return found
+    for _ in range(5):  # a checkpoint may be thrown away while we look
+        with suppress(FileNotFoundError):
+            paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink()]
+            names = {path.relative_to(folder).as_posix(): path.stat() for path in paths}
+            return {name: (s.st_size, s.st_mtime_ns) for name, s in names.items() if not NOT_SENT.match(name)}
+    raise UserError(f"{folder} changes faster than it can be read; something else works in it.")

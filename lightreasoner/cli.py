@@ -21,7 +21,10 @@ COMMANDS = (pairs, trace, preflight, sample, dataset, finetune, evaluate, hub, j
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is one line."""
+    """argparse, but a mistake is one line, and options are written out: others look for them, too."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options, allow_abbrev=False)
 
     def error(self, message: str) -> None:
         self.exit(2, f"{self.prog}: {message} (see --help)\n")

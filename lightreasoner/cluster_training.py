@@ -64,6 +64,8 @@ def _process(config: dict[str, Any]) -> None:
         if rank() == 0 or how_it_ended(config["run_dir"]).get("state") not in ("failed", "cancelled"):
             raise
         return
+    if status == 2 and rank() > 0:  # the first one waits for this one
+        raise RuntimeError("a process gave up; its sentence is in its own output")
     if status not in (0, 2, 130):
         raise RuntimeError(f"the process ended with {status}")
 

@@ -1,8 +1,9 @@
-"""Keeping finished runs where the disk forgets: copied to a mounted folder or a dataset on the Hub, and back.
+"""Keeping finished runs where the disk forgets: copied to a folder, a bucket or a dataset on the Hub, and back.
 
-LIGHTREASONER_KEEP names the place, /path or hf://datasets/OWNER/NAME. Datasets, adapters and evaluations are kept when
-they are finished; jobs and their SQLite file, traces, checkpoints and merged models are not. They come back when the
-server starts. run.json is written last and read first: a run that was copied in part does not count.
+LIGHTREASONER_KEEP names the place: /path, s3://BUCKET/PATH or hf://datasets/OWNER/NAME. Datasets, adapters and
+evaluations are kept when they are finished; jobs and their SQLite file, traces, checkpoints and merged models are not.
+They come back when the server starts. run.json is written last and read first: a run that was copied in part does not
+count.
 """
 
 from __future__ import annotations

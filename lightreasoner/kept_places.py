@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from lightreasoner.buckets import ADDRESS, Bucket
+from lightreasoner.buckets import ADDRESS, Remote
 from lightreasoner.errors import UserError
 from lightreasoner.files import ID_PATTERN
 from lightreasoner.runs import RECORD
@@ -73,6 +73,40 @@ class Folder:
 
     def _said(self, done: str):
         return _Saying(lambda error: f"{self.path} cannot be {done} ({error.strerror or error})")
+
+
+class Bucket:
+    """An address that fsspec knows."""
+
+    def __init__(self, address: str):
+        self._remote = Remote(address)
+
+    def __str__(self) -> str:
+        return self._remote.address
+
+    def fetch(self, into: Path, known: set[str]) -> None:
+        runs: dict[str, list[str]] = {}
+        for name in self._remote.files():
+            run, _, rest = name.removeprefix("runs/").partition("/")
+            if name.startswith("runs/") and rest and ID_PATTERN.fullmatch(run) and run not in known:
+                runs.setdefault(run, []).append(rest)
+        for run, names in runs.items():
+            for name in names if RECORD in names else ():
+                self._remote.bring(f"runs/{run}/{name}", into / run / name)
+
+    def put(self, run: Path, files: Stamp) -> None:
+        for name in sorted(files, key=lambda name: name == RECORD):
+            self._remote.send(run / name, f"runs/{run.name}/{name}")
+        for name in self._names(run.name) - set(files):
+            self._remote.drop(f"runs/{run.name}/{name}")
+
+    def remove(self, run_id: str) -> None:
+        for name in sorted(self._names(run_id), key=lambda name: name != RECORD):  # half a deletion is one
+            self._remote.drop(f"runs/{run_id}/{name}")
+
+    def _names(self, run_id: str) -> set[str]:
+        start = f"runs/{run_id}/"
+        return {name.removeprefix(start) for name in self._remote.files() if name.startswith(start)}
 
 
 class HubDataset:

@@ -24,7 +24,12 @@ def shard(model: Any, device: torch.device, processes: int) -> None:
     Only one layer at a time is whole on the device. Raises UserError for an architecture that names no layers.
     """
     kinds = set(getattr(model.get_base_model(), "_no_split_modules", None) or ())
-    layers = [module for module in model.modules() if type(module).__name__ in kinds]
+    layers: list[torch.nn.Module] = []
+    inside: set[torch.nn.Module] = set()  # some architectures name parts of their layers, too
+    for module in model.modules():
+        if type(module).__name__ in kinds and module not in inside:
+            layers.append(module)
+            inside.update(module.modules())
     if not layers:
         raise UserError(
             "This architecture does not say what its layers are, so it cannot be sharded; leave --shard out."

@@ -93,7 +93,8 @@ def right_answers(folder: Path) -> tuple[list[Lesson], SelectionReport]:
         if row["answer"] is None or row["finish_reason"] != "stop" or not judge(row["response"], row["answer"]).right:
             continue
         targets = tuple(Target(step, (token,), (1.0,)) for step, token in enumerate(row["response_ids"]))
-        lessons.append(Lesson([*row["prompt_ids"], *row["response_ids"]], len(row["prompt_ids"]), targets))
+        # the last token is learned, not read
+        lessons.append(Lesson([*row["prompt_ids"], *row["response_ids"][:-1]], len(row["prompt_ids"]), targets))
     if not known:
         raise UserError("This dataset has no known answers, so right ones cannot be told; sft needs them.")
     if not lessons:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import fsspec
 import pytest
 
 from lightreasoner import buckets, sampling
-from lightreasoner.buckets import Mirror, Remote, mirrored
+from lightreasoner.buckets import Mirror, Remote, mirrored, stamps
 from lightreasoner.cli import main
 from lightreasoner.errors import UserError
 from lightreasoner.files import new_id
@@ -62,7 +63,7 @@ def forget_here(here: Path) -> None:
     shutil.rmtree(here / "workspace" / "mirrors")
 
 
-def test_a_dataset_and_its_adapter_lie_in_a_bucket(models, here, bucket):
+def test_a_dataset_and_its_adapter_lie_in_a_bucket(models, here, bucket, monkeypatch):
     assert sample(models, here, here / "local") == 0 and sample(models, here, f"{bucket}/data") == 0
     forget_here(here)
     assert rows(fetched(f"{bucket}/data", here / "copy")) == rows(here / "local") != []
@@ -71,6 +72,9 @@ def test_a_dataset_and_its_adapter_lie_in_a_bucket(models, here, bucket):
     tuned = fetched(f"{bucket}/tuned", here / "tuned")
     assert (tuned / "adapter" / "adapter_model.safetensors").is_file()
     assert json.loads((tuned / "run.json").read_text())["result"]["updates"] == 2
+    monkeypatch.setenv("LIGHTREASONER_WORKSPACE", str(here / "another"))  # as it is on another machine
+    assert main([*words, "--max-steps", "2", "--beta", "0"]) == 0
+    assert json.loads((tuned / "run.json").read_text())["config"]["dataset"] == f"{bucket}/data"
 
 
 def test_what_one_machine_left_another_finishes(models, here, bucket, monkeypatch):
@@ -150,8 +154,10 @@ def test_it_is_sent_while_it_lasts(here, bucket, monkeypatch):
     monkeypatch.setattr(buckets, "PAUSE", 0.01)
     with mirrored(["sample", "--run-dir", bucket], here) as words:
         write(Path(words[-1]), events_jsonl="1\n")
+        until = time.monotonic() + 60
         while "events.jsonl" not in Remote(bucket).files():
-            pass
+            assert time.monotonic() < until
+            time.sleep(0.01)
     assert words[:2] == ["sample", "--run-dir"] and Path(words[-1]).is_relative_to(here)
 
 
@@ -182,3 +188,69 @@ def test_a_place_that_fails_at_the_end_is_told(here, bucket, monkeypatch):
     with mirrored(["x", "--run-dir", bucket], here):
         pass
     assert Remote(bucket).files() == {"events.jsonl": 2}
+
+
+@pytest.mark.parametrize("word", ["--run-dir=", "--run-dir"])
+def test_however_it_is_written(here, bucket, word):
+    """As --run-dir=s3://… it once made a folder of that name here, and sent nothing."""
+    words = [word + bucket] if word.endswith("=") else [word, bucket]
+    with mirrored(["x", *words], here) as found:
+        assert found[1] == "--run-dir" and Path(found[2]).is_relative_to(here)
+    with pytest.raises(UserError, match="is no address"), mirrored(["x", "--run-dir", "://b c"], here):
+        pass
+
+
+def test_what_was_fetched_in_part_is_not_taken_for_whole(here, bucket, monkeypatch):
+    """Once the log was there, the rest was never fetched, and the next send put a new run in the old one's place."""
+    Mirror(Remote(bucket), write(here / "there", events_jsonl="1\n", run_json="{}", data__x="1")).send()
+    bring, seen = Remote.bring, []
+
+    def once(self, name, to):
+        if len(seen) == 2:
+            raise UserError("the line is cut")
+        seen.append(name)
+        bring(self, name, to)
+
+    mirror = Mirror(Remote(bucket), here / "coming")
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="cut"):
+        patch.setattr(Remote, "bring", once)
+        mirror.bring()
+    assert not (here / "coming").exists()
+    mirror.bring()
+    assert sorted(stamps(here / "coming")) == ["data/x", "events.jsonl", "run.json"]
+
+
+@pytest.mark.parametrize("name", ["../../outside", "a/../../outside"])
+def test_names_that_lead_out_are_refused(here, bucket, name):
+    fs, path = fsspec.core.url_to_fs(bucket)
+    fs.store[f"{path}/{name}"] = fsspec.implementations.memory.MemoryFile(fs, f"{path}/{name}", b"x")
+    fs.pipe(f"{path}/events.jsonl", b"1\n")
+    with pytest.raises(UserError, match="no name for one"):
+        Mirror(Remote(bucket), here / "run").bring()
+
+
+def test_a_listing_that_fails_is_not_an_empty_place(here, bucket, monkeypatch):
+    remote = Remote(bucket)
+    monkeypatch.setattr(type(remote._fs), "info", lambda *a, **k: (_ for _ in ()).throw(ConnectionError("gone")))
+    with pytest.raises(UserError, match="cannot be used: gone"):
+        remote.files()
+
+
+def test_one_command_at_a_time_and_one_process(here, bucket, monkeypatch):
+    with (
+        mirrored(["x", "--run-dir", bucket], here),
+        pytest.raises(UserError, match="Another command here works on"),
+        mirrored(["x", "--run-dir", bucket], here),
+    ):
+        pass
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with (
+        pytest.raises(UserError, match="need a folder that all of them see"),
+        mirrored(["x", "--run-dir", bucket], here),
+    ):
+        pass
+
+
+def test_a_password_is_not_shown():
+    with pytest.raises(UserError, match=r"^nowhere://host/x is at no kind"):
+        Remote("nowhere://user:secret@host/x")

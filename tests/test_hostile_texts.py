@@ -144,7 +144,7 @@ def test_no_page_makes_anything_of_what_is_sent(stranger, text):
     said.append(stranger.post("sign-in", content=f"user={sent}&password={sent}", headers=form))
     said.append(stranger.post("gradio_api/call/trace", content=json.dumps({"data": [text] * len(GOOD)})))
     for answer in said:
-        assert answer.status_code < 500 or "json" in answer.headers["content-type"], answer
+        assert answer.status_code < 500, answer
         assert answer.headers["x-content-type-options"] == "nosniff"
         if "html" in answer.headers.get("content-type", ""):
             assert not Elements(answer.text).handlers
@@ -152,7 +152,7 @@ def test_no_page_makes_anything_of_what_is_sent(stranger, text):
     for changes in ({"question": text}, {"question": "2 + 2?", "mode": "Score a text of mine", "response": text}):
         told = trace(stranger, tokens=4, **changes)
         assert "Something broke" not in told and "Traceback" not in told, told[:500]
-        assert "error" not in told or "complete" in told
+        assert "event: complete" in told, told[:500]
 
 
 def test_the_log_cannot_be_written_on(public, owner, there, stranger):
@@ -161,7 +161,7 @@ def test_the_log_cannot_be_written_on(public, owner, there, stranger):
         trace(stranger, pair=text, expert=text, question=text)
         ask(owner, "lr-jobs", "look", 5, text, {})
     log = public.log.read_bytes()
-    assert not [byte for byte in log if byte < 32 and byte not in b"\n\t\r"] and "\u202e".encode() not in log
+    assert not [byte for byte in log if byte < 32 and byte not in b"\n\t" or byte == 127] and "\u202e".encode() not in log
 
 
 @pytest.mark.browser

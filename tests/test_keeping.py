@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from lightreasoner.buckets import Bucket
 from lightreasoner.errors import UserError
 from lightreasoner.files import new_id
 from lightreasoner.jobs.events import NAME, EventLog
@@ -17,7 +16,7 @@ from lightreasoner.jobs.local import LocalBackend
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import JobStore
 from lightreasoner.keeping import Keeper, forget, forgetful
-from lightreasoner.kept_places import Folder, HubDataset, place, stamp
+from lightreasoner.kept_places import Bucket, Folder, HubDataset, place, stamp
 from lightreasoner.runs import begin_run
 from lightreasoner.settings import Settings
 from lightreasoner.trajectories import rows

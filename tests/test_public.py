@@ -398,7 +398,12 @@ def test_nothing_can_be_sent_elsewhere(stranger):
 
 def test_another_sites_page_changes_nothing(public, owner):
     """The browser of the signed-in owner is on a page of somebody else's."""
-    for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+    for headers in (
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Sec-Fetch-Site": "cross-site"},
+    ):
         said = owner.post("gradio_api/component_server", content=b"{}", headers=headers)
         assert said.status_code == 403 and "another site" in said.text
         assert owner.post("sign-out", headers=headers).status_code == 403

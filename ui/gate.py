@@ -185,7 +185,11 @@ def same_site(headers: dict) -> bool:
     if origin is None:
         return True
     own = {headers.get("host"), headers.get("x-forwarded-host", "").split(",")[0].strip()}
-    return bool(urlsplit(origin).netloc) and urlsplit(origin).netloc in own
+    try:
+        named = urlsplit(origin).netloc
+    except ValueError:  # of a half bracket
+        return False
+    return bool(named) and named in own
 
 
 def listened_to(scope: dict, path: str) -> str | None:

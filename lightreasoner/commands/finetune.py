@@ -80,17 +80,20 @@ def run_finetune(options: argparse.Namespace, settings: Settings) -> None:
     if not expert:
         raise UserError("This dataset was imported and names no expert; say which model to train with --expert.")
 
+    processes = options.num_workers if options.backend == "ray" else world()
+    if options.shard and processes == 1:
+        raise UserError(
+            "--shard spreads the expert over several processes, and this is one; start them with torchrun, or with "
+            "--backend ray --num-workers 2."
+        )
+    if options.estimate and world() > 1:
+        raise UserError("--estimate measures one process; run it without torchrun.")
     if options.estimate:
         return estimate(options.dataset, dataset, str(expert), config, selection, settings)
     if options.backend == "ray":
         from lightreasoner.cluster_training import train_on_cluster
 
         return train_on_cluster(options.argv, options.run_dir, options.num_workers, settings)
-    if options.shard and world() == 1:
-        raise UserError(
-            "--shard spreads the expert over several processes, and this is one; start them with torchrun, or with "
-            "--backend ray --num-workers 2."
-        )
     what = (options.run_dir, options.dataset, dataset, str(expert), config, selection, settings)
     title = f"Fine-tune on {options.dataset.name} ({config.method})"
     if rank() > 0:  # torchrun and the like: the first process alone writes, reports and is asked to stop
@@ -157,6 +160,7 @@ def train(
     from dataclasses import asdict
 
     from lightreasoner.adapters import save_adapter
+    from lightreasoner.buckets import address_of
     from lightreasoner.cards import adapter_card
     from lightreasoner.costs import working_seconds
     from lightreasoner.finetuning import finetune
@@ -183,7 +187,7 @@ def train(
         "fingerprints": {"expert": loaded.fingerprint},
     }
     if first:
-        begin_run(folder, "finetune", {"dataset": str(dataset_dir)} | chosen | as_json(config), about)
+        begin_run(folder, "finetune", {"dataset": address_of(dataset_dir)} | chosen | as_json(config), about)
     meet()
     begun = read_run(folder)
     done = begun.get("result") or {}
