@@ -1,10 +1,13 @@
 """Many visitors at once, while a job trains: what each waits, what fails, what memory does.
 
     python -m benchmarks.load [--sessions 32] [--minutes 6] [--no-job]
+    python -m benchmarks.load --pages 1200
 
 Starts the app in a process of its own. Every session opens the page, runs problems of the bundled pair, looks at steps
 as a click does, exports at another α and β, and polls the jobs, as fast as it is answered. Printed also: how many hours
 of persons that would be, at RUNS_AN_HOUR.
+
+--pages: nothing but so many pages, each opened and left; the server's memory at every sixth of them.
 """
 
 from __future__ import annotations
@@ -149,12 +152,30 @@ def server_calls(url: str) -> dict[str, int]:
     return found
 
 
+def open_pages(count: int) -> None:
+    """Print the server's memory while pages are opened and left."""
+    with tempfile.TemporaryDirectory() as place:
+        server, url = start(Path(place))
+        calls, http = server_calls(url), httpx.Client(base_url=url, timeout=300, trust_env=False)
+        time.sleep(10)  # the bundled pair is loaded meanwhile
+        for n in range(count + 1):
+            body = {"component_id": calls["lr-top.glance"], "fn_name": "glance", "data": [None]}
+            http.post("gradio_api/component_server", json=body | {"session_hash": new_id()}).raise_for_status()
+            if n % max(1, count // 6) == 0:
+                print(f"{n:,} pages: {server.memory_info().rss / 1e6:,.0f} MB", flush=True)
+        server.terminate()
+        server.wait(30)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sessions", type=int, default=32)
     parser.add_argument("--minutes", type=float, default=6)
     parser.add_argument("--no-job", action="store_true", help="nothing trains meanwhile")
+    parser.add_argument("--pages", type=int, help="only open so many pages")
     options = parser.parse_args()
+    if options.pages:
+        return open_pages(options.pages)
     problems = [problem.question for problem in load_problems("bundled-test").problems[:100]]
     told, errors, memory = defaultdict(list), [], []
     with tempfile.TemporaryDirectory() as place:
