@@ -6,6 +6,7 @@ The run's folder and the dataset must be where the workers can read and write th
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lightreasoner.jobs.work import Stopping
 from lightreasoner.settings import Settings, to_environment
 
 TRIES = 3  # a group that lost a worker begins again from the last checkpoint, so often at most
+PATIENCE = 10.0  # seconds in which processes that fail for one reason fail
 
 
 def train_on_cluster(argv: list[str], run_dir: Path, workers: int, settings: Settings) -> None:
@@ -64,10 +66,20 @@ def _process(config: dict[str, Any]) -> None:
         if rank() == 0 or how_it_ended(config["run_dir"]).get("state") not in ("failed", "cancelled"):
             raise
         return
-    if status == 2 and rank() > 0:  # the first one waits for this one
-        raise RuntimeError("a process gave up; its sentence is in its own output")
+    if status == 2 and rank() > 0 and not _first_gave_up(config["run_dir"]):
+        raise RuntimeError("a process gave up, and the first one waits for it; its sentence is in its own output")
     if status not in (0, 2, 130):
         raise RuntimeError(f"the process ended with {status}")
+
+
+def _first_gave_up(run_dir: Path) -> bool:
+    """Whether the first process fails for the same reason: it takes a moment to say so."""
+    until = time.monotonic() + PATIENCE
+    while how_it_ended(run_dir).get("state") not in ("failed", "cancelled"):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def how_it_ended(run_dir: Path) -> dict[str, Any]:

@@ -10,12 +10,13 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import psutil
 import pytest
 
-from lightreasoner import cluster
+from lightreasoner import cluster, cluster_training
 from lightreasoner.cli import main
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation import read_rows
@@ -218,6 +219,20 @@ def test_one_process_has_nobody_to_share_a_model_with(dataset, tmp_path, capsys)
 def test_two_workers_of_ray_train_have_the_curve_of_one(ray, dataset, alone, tmp_path):
     run(*tune(dataset), "--run-dir", tmp_path / "run", "--backend", "ray", "--num-workers", "2")
     assert_same_run(alone, tmp_path / "run")
+
+
+@pytest.mark.parametrize("said, raises", [("failed", False), (None, True)])
+def test_a_process_that_gives_up_alone_ends_the_others(tmp_path, monkeypatch, said, raises):
+    """With the same mistake in all, the first one's sentence is the end; else it would wait for this one for ever."""
+    monkeypatch.setattr("lightreasoner.cli.main", lambda argv: 2)
+    monkeypatch.setattr(cluster_training, "PATIENCE", 0.2)
+    monkeypatch.setenv("RANK", "1")
+    if said:
+        (tmp_path / NAME).write_text(
+            json.dumps({"seq": 1, "time": 1.0, "kind": "end", "state": said, "by": "1"}) + "\n"
+        )
+    with pytest.raises(RuntimeError, match="gave up") if raises else nullcontext():
+        cluster_training._process({"argv": [], "env": {}, "run_dir": tmp_path})
 
 
 @pytest.mark.parametrize("workers", [0, -1])

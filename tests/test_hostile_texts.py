@@ -18,19 +18,28 @@ from playwright.sync_api import Page, expect
 from tests.browser import Inspect
 from tests.browser_models import HOSTILE, PWN
 from tests.hostile_workspace import TEXTS, Furnished, furnish
-from tests.test_public import GOOD, PASSWORD, USER, PublicApp, ask, call, run_of, server_calls, sign_in, trace
-from tests.test_public import visitor as caller
+from tests.test_public import (
+    GOOD,
+    PASSWORD,
+    USER,
+    PublicApp,
+    ask,
+    call,
+    run_of,
+    server_calls,
+    serving_public,
+    signed_in,
+    trace,
+    visitor,
+)
 
 LONE = "a lone surrogate: \ud800."
 
 
 @pytest.fixture(scope="module")
 def public(tmp_path_factory) -> Iterator[PublicApp]:
-    app = PublicApp(tmp_path_factory.mktemp("public")).furnish()
-    app.start("--no-preload")
-    yield app
-    app.stop()
-    assert not app.tracebacks()
+    with serving_public(tmp_path_factory.mktemp("public")) as app:
+        yield app
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +49,13 @@ def there(public, hostile_pair) -> Furnished:
 
 @pytest.fixture
 def owner(public) -> Iterator[httpx.Client]:
-    with caller(public) as client:
-        assert sign_in(client, USER, PASSWORD).status_code == 303
+    with signed_in(public) as client:
         yield client
 
 
 @pytest.fixture
 def stranger(public) -> Iterator[httpx.Client]:
-    with caller(public) as client:
+    with visitor(public) as client:
         yield client
 
 

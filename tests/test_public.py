@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -44,13 +45,20 @@ class PublicApp(JobsApp):
         return self
 
 
-@pytest.fixture(scope="module")
-def public(tmp_path_factory) -> Iterator[PublicApp]:
-    app = PublicApp(tmp_path_factory.mktemp("public")).furnish()
+@contextmanager
+def serving_public(workspace: Path) -> Iterator[PublicApp]:
+    """It runs inside the block, and nothing may have logged a traceback."""
+    app = PublicApp(workspace).furnish()
     app.start("--no-preload")
     yield app
     app.stop()
     assert not app.tracebacks()
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory) -> Iterator[PublicApp]:
+    with serving_public(tmp_path_factory.mktemp("public")) as app:
+        yield app
 
 
 @contextmanager
@@ -69,10 +77,16 @@ def stranger(public) -> Iterator[httpx.Client]:
         yield client
 
 
+@contextmanager
+def signed_in(app: App) -> Iterator[httpx.Client]:
+    with visitor(app) as client:
+        assert sign_in(client, USER, PASSWORD).status_code == 303
+        yield client
+
+
 @pytest.fixture
 def owner(public) -> Iterator[httpx.Client]:
-    with visitor(public) as client:
-        assert sign_in(client, USER, PASSWORD).status_code == 303
+    with signed_in(public) as client:
         yield client
 
 
@@ -126,6 +140,17 @@ def trace(client: httpx.Client, **changes: object) -> str:
         return "".join(said.iter_text())
 
 
+def heard(client: httpx.Client, session: str) -> str:
+    """What the queue says to a session, until an event of it has ended."""
+    told = ""
+    with client.stream("GET", f"gradio_api/queue/data?session_hash={session}") as said:
+        for part in said.iter_text():
+            told += part
+            if "process_completed" in told:
+                break
+    return told
+
+
 def run_of(said: str) -> str:
     last = [line[6:] for line in said.splitlines() if line.startswith("data: [")][-1]
     return json.loads(json.loads(last)[0].splitlines()[0])["run"]
@@ -172,13 +197,7 @@ def test_named_endpoints_are_refused_in_the_queue_too(stranger, name):
     event = next(event for event in events(stranger) if event["api_name"] == name)
     body = {"data": [None] * len(event["inputs"]), "fn_index": event["id"], "session_hash": (session := new_id())}
     assert stranger.post("gradio_api/queue/join", content=json.dumps(body)).status_code == 200
-    with stranger.stream("GET", f"gradio_api/queue/data?session_hash={session}") as said:
-        told = ""
-        for part in said.iter_text():
-            told += part
-            if "process_completed" in told:
-                break
-    assert BELONGS in told
+    assert BELONGS in heard(stranger, session)
 
 
 def test_every_call_of_the_scripts_is_refused_or_open(public, stranger):
@@ -257,12 +276,7 @@ def test_a_branch_of_the_owners_own_models_is_refused(public, stranger):
     data = {"run": record["id"], "step": 0, "token": record["steps"][0]["token_id"]}
     body = {"data": [], "event_data": data, "fn_index": branch["id"], "session_hash": new_id()}
     stranger.post("gradio_api/queue/join", content=json.dumps(body))
-    with stranger.stream("GET", f"gradio_api/queue/data?session_hash={body['session_hash']}") as said:
-        told = ""
-        for part in said.iter_text():
-            told += part
-            if "process_completed" in told:
-                break
+    told = heard(stranger, body["session_hash"])
     assert "Models of one's own belong to the owner" in told and "/srv/models" not in told.replace("\\/", "/")
 
 
