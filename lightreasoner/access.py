@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from lightreasoner.errors import UserError
-from lightreasoner.models import describe
 from lightreasoner.pairs import find_preset
 from lightreasoner.settings import Settings
+from lightreasoner.weights import describe
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class FinetuneConfig:
     seed: int = _setting(0, "seed of order, adapter and dropout", 0, 2**31 - 1)
 
     def __post_init__(self):
-        from lightreasoner.tracing import number  # brings torch along
+        from lightreasoner.limits import number  # brings torch along
 
         for name, spec in self.__dataclass_fields__.items():
             value, bounds = getattr(self, name), spec.metadata

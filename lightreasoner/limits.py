@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightreasoner.errors import UserError
-from lightreasoner.models import LoadedModel
+from lightreasoner.loading import LoadedModel
 from lightreasoner.pairs import Pair
 from lightreasoner.settings import Settings
 

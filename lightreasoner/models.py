@@ -16,20 +16,7 @@ from lightreasoner.hub import NotCached
 from lightreasoner.loading import LoadedModel, Status, load_model, tensor_bytes
 from lightreasoner.references import ModelRef, parse_ref
 from lightreasoner.settings import Settings
-from lightreasoner.weights import Size, describe, find_files, measure
-
-__all__ = [
-    "LoadedModel",
-    "LoadedModels",
-    "ModelRef",
-    "Size",
-    "choose_device",
-    "choose_dtype",
-    "describe",
-    "load_model",
-    "parse_ref",
-    "unavailable",
-]
+from lightreasoner.weights import Size, find_files, measure
 
 
 def unavailable(ref: str | ModelRef, settings: Settings) -> str | None:

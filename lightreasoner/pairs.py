@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from lightreasoner.errors import UserError
-from lightreasoner.loading import Status
-from lightreasoner.models import LoadedModel, LoadedModels, ModelRef
+from lightreasoner.loading import LoadedModel, Status
+from lightreasoner.models import LoadedModels
+from lightreasoner.references import ModelRef
 from lightreasoner.settings import ASSETS
 
 CATALOGUE = ASSETS / "pairs.toml"

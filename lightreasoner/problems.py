@@ -13,22 +13,8 @@ from typing import Any
 from lightreasoner.errors import UserError
 from lightreasoner.problem_files import Row, file_rows
 from lightreasoner.problem_rows import Problem, UnusableRow, read_row
-from lightreasoner.problem_sources import SOURCES, Source, hub_rows
+from lightreasoner.problem_sources import SOURCES, hub_rows
 from lightreasoner.settings import ASSETS, Settings
-
-__all__ = [
-    "SOURCES",
-    "Problem",
-    "ProblemSet",
-    "ProblemStream",
-    "Source",
-    "load_file",
-    "load_problems",
-    "open_problems",
-    "problems_from_rows",
-    "source_fingerprint",
-    "training_split",
-]
 
 MAX_ROWS = 200_000
 MAX_BYTES = 1_000_000_000  # of a file that somebody names in a terminal; uploads have their own limit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jinja2 import TemplateError
 
 from lightreasoner.errors import UserError
-from lightreasoner.models import LoadedModel
+from lightreasoner.loading import LoadedModel
 
 SYSTEM_PROMPT = "Please reason step by step."  # the paper's
 

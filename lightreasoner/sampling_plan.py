@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from lightreasoner.errors import UserError
+from lightreasoner.limits import check_lengths, number
 from lightreasoner.pairs import Pair
 from lightreasoner.problems import ProblemStream
 from lightreasoner.prompts import prompt_ids
 from lightreasoner.responding import Decoding, Item
 from lightreasoner.settings import Settings
-from lightreasoner.tracing import check_lengths, number
 
 WINDOW = 512  # problems that are sorted by length together, and held in memory
 TYPICAL_PROMPT = 512  # tokens that a prompt is taken to have when the batch size is chosen; longer ones halve it

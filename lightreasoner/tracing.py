@@ -19,7 +19,7 @@ from transformers import DynamicCache
 from lightreasoner.divergence import StepScore, score_steps
 from lightreasoner.errors import UserError
 from lightreasoner.limits import check_lengths, number
-from lightreasoner.models import LoadedModel
+from lightreasoner.loading import LoadedModel
 from lightreasoner.pairs import Pair
 from lightreasoner.prompts import prompt_ids, response_ids
 from lightreasoner.settings import Settings

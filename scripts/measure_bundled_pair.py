@@ -16,7 +16,8 @@ from pathlib import Path
 
 from lightreasoner.models import LoadedModels
 from lightreasoner.pairs import Pair, load_pair, presets
-from lightreasoner.problems import Problem, load_problems
+from lightreasoner.problem_rows import Problem
+from lightreasoner.problems import load_problems
 from lightreasoner.prompts import response_ids
 from lightreasoner.settings import ASSETS, from_environment
 from lightreasoner.tracing import EndEvent, StepsEvent, TraceRequest, trace

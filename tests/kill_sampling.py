@@ -20,7 +20,7 @@ import torch
 from lightreasoner.cli import main
 from lightreasoner.commands import sample  # noqa: F401
 from lightreasoner.jobs import work  # noqa: F401
-from lightreasoner.sampling import shards
+from lightreasoner.trajectories import shards
 
 
 def attempt(argv: list[str]) -> int:

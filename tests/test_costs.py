@@ -8,7 +8,7 @@ import pytest
 
 from lightreasoner.costs import cost_table, gains, working_seconds
 from lightreasoner.paper import read_paper
-from lightreasoner.problems import SOURCES
+from lightreasoner.problem_sources import SOURCES
 from tests.tiny_dataset import make_dataset
 from tests.tiny_evaluation import make_base, make_evaluation, make_tuned, write_events
 

@@ -11,8 +11,9 @@ import sys
 import pytest
 import yaml
 
-from lightreasoner.deploying import ROOT, files, front_matter, plan
+from lightreasoner.deploying import files, front_matter, plan
 from lightreasoner.errors import UserError
+from lightreasoner.settings import ROOT
 from tests.browser import free_port
 from tests.hub_stub import TOKEN, hub_stub
 

@@ -16,7 +16,7 @@ from lightreasoner.commands.dataset import selection_of
 from lightreasoner.commands.finetune import config_of
 from lightreasoner.errors import UserError
 from lightreasoner.files import new_id
-from lightreasoner.live import Stopped
+from lightreasoner.jobs.lease import Stopped
 from lightreasoner.runs import run_folder
 from lightreasoner.selectors import Selection
 from lightreasoner.settings import Settings

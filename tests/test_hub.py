@@ -11,8 +11,10 @@ import torch
 from huggingface_hub import constants
 
 from lightreasoner.errors import UserError
-from lightreasoner.models import describe, load_model, unavailable
+from lightreasoner.loading import load_model
+from lightreasoner.models import unavailable
 from lightreasoner.settings import Settings
+from lightreasoner.weights import describe
 from tests.hub_server import Hub
 from tests.tiny import logits_of, save_tiny, save_tiny_adapter, tiny_model
 

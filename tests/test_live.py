@@ -8,8 +8,8 @@ import time
 import pytest
 
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.lease import Accelerator
-from lightreasoner.live import Lease, Live, Stopped
+from lightreasoner.jobs.lease import Accelerator, Stopped
+from lightreasoner.live import Lease, Live
 from lightreasoner.models import LoadedModels
 from lightreasoner.pairs import load_pair
 from lightreasoner.settings import Settings

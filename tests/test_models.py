@@ -18,17 +18,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lightreasoner import models as models_module
+from lightreasoner.devices import choose_device, choose_dtype
 from lightreasoner.errors import UserError
-from lightreasoner.models import (
-    LoadedModels,
-    choose_device,
-    choose_dtype,
-    describe,
-    load_model,
-    parse_ref,
-    unavailable,
-)
+from lightreasoner.loading import load_model
+from lightreasoner.models import LoadedModels, unavailable
+from lightreasoner.references import parse_ref
 from lightreasoner.settings import Settings
+from lightreasoner.weights import describe
 from tests.tiny import logits_of, save_tiny, save_tiny_adapter, save_tiny_gguf, tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # PEFT's, from saving adapters

@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 
 from lightreasoner.errors import UserError
-from lightreasoner.problems import Problem
+from lightreasoner.problem_rows import Problem
 from lightreasoner.settings import ROOT, Settings
 from lightreasoner.tracing import TraceRequest
 from tests.tiny import save_tiny

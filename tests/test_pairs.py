@@ -8,8 +8,10 @@ from tokenizers import AddedToken
 
 from lightreasoner import pairs
 from lightreasoner.errors import UserError
-from lightreasoner.models import LoadedModels, load_model, parse_ref
+from lightreasoner.loading import load_model
+from lightreasoner.models import LoadedModels
 from lightreasoner.pairs import Alignment, align, find_preset, load_pair, presets
+from lightreasoner.references import parse_ref
 from lightreasoner.settings import Settings
 from tests.tiny import END, PAD, START, save_tiny, tiny_tokenizer
 

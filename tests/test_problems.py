@@ -13,8 +13,8 @@ import pytest
 from lightreasoner import problem_files
 from lightreasoner.errors import UserError
 from lightreasoner.problem_rows import QUESTION, last_boxed
-from lightreasoner.problem_sources import hub_rows
-from lightreasoner.problems import SOURCES, load_file, load_problems, problems_from_rows
+from lightreasoner.problem_sources import SOURCES, hub_rows
+from lightreasoner.problems import load_file, load_problems, problems_from_rows
 
 
 def write(path, content):

@@ -22,8 +22,8 @@ from lightreasoner.cleaning import cleaned
 from lightreasoner.errors import UserError
 from lightreasoner.exploring import Explorer
 from lightreasoner.hub_errors import speaking
+from lightreasoner.loading import load_model
 from lightreasoner.marks import load_marks, set_mark
-from lightreasoner.models import load_model
 from lightreasoner.publication import MANIFEST
 from lightreasoner.runs import RECORD, begin_run, read_run
 from lightreasoner.settings import ROOT, Settings

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from lightreasoner.errors import UserError
-from lightreasoner.models import parse_ref, unavailable
+from lightreasoner.models import unavailable
+from lightreasoner.references import parse_ref
 from lightreasoner.settings import Settings
 
 CPU = Settings(device="cpu")

@@ -23,8 +23,7 @@ from lightreasoner.pairs import load_pair
 from lightreasoner.runs import read_run
 from lightreasoner.settings import ROOT, Settings
 from lightreasoner.trajectories import read_shard, rows, shards
-from tests.test_tracing import Broken
-from tests.tiny import save_tiny
+from tests.tiny import Broken, save_tiny
 from tests.tiny_sampling import QUESTIONS, Remembering, build
 
 

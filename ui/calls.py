@@ -11,8 +11,8 @@ from inspect import signature
 
 from lightreasoner.divergence import ALPHA_FLOOR
 from lightreasoner.errors import UserError, broke
+from lightreasoner.limits import number
 from lightreasoner.traces import reweigh, step_json, trace_csv
-from lightreasoner.tracing import number
 from ui.studio import Studio
 from ui.viewer import standalone
 

@@ -19,10 +19,10 @@ from lightreasoner.exploring import Explorer
 from lightreasoner.exploring_page import Filters, page
 from lightreasoner.health import GOOD, Finding, Judged, health
 from lightreasoner.imported import read_imported
+from lightreasoner.limits import number
 from lightreasoner.marks import set_mark
 from lightreasoner.selectors import SELECTORS, Selection, above
 from lightreasoner.traces import reweigh, trace_csv
-from lightreasoner.tracing import number
 from lightreasoner.trajectories import KL_EDGES
 from lightreasoner.trajectory_traces import trace_record
 from ui.calls import answering

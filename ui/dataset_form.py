@@ -8,7 +8,8 @@ from pathlib import Path
 import gradio as gr
 
 from lightreasoner.errors import UserError
-from lightreasoner.problems import SOURCES, load_file
+from lightreasoner.problem_sources import SOURCES
+from lightreasoner.problems import load_file
 from lightreasoner.settings import Settings
 from lightreasoner.trajectories import BETA_FLOOR
 from ui.command_line import command_line, spelled_out

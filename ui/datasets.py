@@ -14,7 +14,7 @@ from lightreasoner.exploring import Explorer
 from lightreasoner.files import folder_bytes
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.pairs import presets
-from lightreasoner.problems import SOURCES
+from lightreasoner.problem_sources import SOURCES
 from lightreasoner.settings import Settings
 from lightreasoner.step_table import read_steps
 from lightreasoner.trajectories import shards

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from lightreasoner.errors import UserError, broke
+from lightreasoner.jobs.lease import Stopped, spoken
 from lightreasoner.jobs.lease import Stopped as NoTurn
-from lightreasoner.jobs.lease import spoken
-from lightreasoner.live import Stopped
 from lightreasoner.pairs import load_pair
 from lightreasoner.preflight import probe
 from lightreasoner.problems import open_problems, training_split

@@ -15,7 +15,7 @@ from lightreasoner.answered import variants_of
 from lightreasoner.costs import Cost, benchmark
 from lightreasoner.errors import UserError
 from lightreasoner.paper import Paper, read_paper
-from lightreasoner.problems import SOURCES
+from lightreasoner.problem_sources import SOURCES
 from ui.calls import answering
 from ui.evaluate_flips import Flips
 from ui.evaluations import METHOD_NAMES, Evaluation, Evaluations, by_benchmark, canonical, is_tuning_run

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from lightreasoner.answered import Answers
 from lightreasoner.errors import UserError
-from lightreasoner.tracing import TraceRequest, number
+from lightreasoner.limits import number
+from lightreasoner.tracing import TraceRequest
 from ui.evaluations import Evaluation, Evaluations
 from ui.studio import Studio
 

@@ -8,7 +8,7 @@ import gradio as gr
 
 from lightreasoner.errors import UserError
 from lightreasoner.pairs import presets
-from lightreasoner.problems import SOURCES
+from lightreasoner.problem_sources import SOURCES
 from lightreasoner.references import BUNDLED
 from lightreasoner.settings import Settings
 from lightreasoner.tuned_runs import tuned_run, tuned_runs

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightreasoner.errors import UserError
+from lightreasoner.limits import number
 from lightreasoner.problems import MAX_ROWS
 from lightreasoner.references import parse_ref
 from lightreasoner.runs import RECORD, run_folder
 from lightreasoner.settings import Settings
-from lightreasoner.tracing import number
 from lightreasoner.tuned_runs import tuned_run
 from lightreasoner.weights import check_adapter
 from ui.evaluations import short

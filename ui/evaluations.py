@@ -11,7 +11,7 @@ from lightreasoner.costs import Cost, benchmark, cost_table, working_seconds
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.events import NAME
 from lightreasoner.jobs.scheduler import Scheduler
-from lightreasoner.problems import SOURCES
+from lightreasoner.problem_sources import SOURCES
 from lightreasoner.references import parse_ref
 from lightreasoner.runs import list_runs, read_run, run_folder
 from lightreasoner.settings import Settings

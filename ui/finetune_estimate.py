@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from lightreasoner.devices import release_memory
 from lightreasoner.errors import UserError
-from lightreasoner.live import Stopped
+from lightreasoner.jobs.lease import Stopped
 from lightreasoner.loading import load_model
 from lightreasoner.teaching import refuse_other_expert, teach
 from ui.estimate import telling, turn

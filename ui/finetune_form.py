@@ -19,7 +19,6 @@ from ui.finetune_request import (
     CONFIG,
     LABELS,
     SELECTING,
-    USUAL,
     amount,
     defaults,
     expert_of,
@@ -27,7 +26,7 @@ from ui.finetune_request import (
     said,
     source_of_defaults,
 )
-from ui.finetune_runs import TITLES
+from ui.finetune_runs import TITLES, USUAL
 from ui.problem_form import escape
 from ui.run_list import ago
 

@@ -17,7 +17,7 @@ from lightreasoner.files import folder_bytes
 from lightreasoner.finetune_config import FinetuneConfig
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import FINISHED, Job
-from lightreasoner.problems import SOURCES
+from lightreasoner.problem_sources import SOURCES
 from lightreasoner.settings import Settings
 from lightreasoner.tuned_runs import adapter_folder
 from lightreasoner.whole_files import written_whole

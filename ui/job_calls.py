@@ -12,12 +12,12 @@ from functools import lru_cache
 
 from lightreasoner.errors import UserError
 from lightreasoner.files import ID_PATTERN
-from lightreasoner.jobs.lease import Accelerator
+from lightreasoner.jobs.lease import Accelerator, spoken
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import Job
-from lightreasoner.jobs.view import job_view, log_tail, spoken
+from lightreasoner.jobs.view import job_view, log_tail
 from lightreasoner.keeping import Keeper
-from lightreasoner.tracing import number
+from lightreasoner.limits import number
 from ui.calls import answering
 from ui.visitors import current
 

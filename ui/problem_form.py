@@ -9,7 +9,9 @@ from pathlib import Path
 import gradio as gr
 
 from lightreasoner.errors import UserError
-from lightreasoner.problems import SOURCES, Problem, ProblemSet, load_file, load_problems
+from lightreasoner.problem_rows import Problem
+from lightreasoner.problem_sources import SOURCES
+from lightreasoner.problems import ProblemSet, load_file, load_problems
 from lightreasoner.settings import Settings
 from ui.events import PRIVATE
 

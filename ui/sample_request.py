@@ -10,10 +10,11 @@ from pathlib import Path
 
 from lightreasoner.errors import UserError
 from lightreasoner.files import new_id
+from lightreasoner.limits import number
 from lightreasoner.pairs import presets
-from lightreasoner.problems import SOURCES, load_file
+from lightreasoner.problem_sources import SOURCES
+from lightreasoner.problems import load_file
 from lightreasoner.settings import Settings
-from lightreasoner.tracing import number
 from ui.pair_form import pair_refs
 from ui.problem_form import OWN_FILE
 

@@ -37,10 +37,10 @@ def add(verbs) -> None:
 def run_evaluate(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.evaluation import Variant, evaluate
     from lightreasoner.jobs.work import working
+    from lightreasoner.limits import number
     from lightreasoner.loading import load_model
     from lightreasoner.problems import open_problems, source_fingerprint
     from lightreasoner.runs import begin_run, versions
-    from lightreasoner.tracing import number
 
     if options.max_new_tokens is not None:
         number("--max-new-tokens", options.max_new_tokens, 1, settings.max_new_tokens, whole=True)

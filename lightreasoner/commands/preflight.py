@@ -31,15 +31,16 @@ def add(verbs) -> None:
 
 
 def run_preflight(options: argparse.Namespace, settings: Settings) -> None:
+    from lightreasoner.files import write_atomically
     from lightreasoner.jobs.work import working
+    from lightreasoner.limits import number
     from lightreasoner.models import LoadedModels
     from lightreasoner.pairs import load_pair
     from lightreasoner.preflight import preflight
     from lightreasoner.problems import open_problems, source_fingerprint, training_split
     from lightreasoner.responding import Decoding
     from lightreasoner.runs import begin_run, versions
-    from lightreasoner.traces import describe_pair, write_atomically
-    from lightreasoner.tracing import number
+    from lightreasoner.traces import describe_pair
 
     limit = number("--limit", options.limit, 2, 200, whole=True)
     target = number("--target", options.target, 1, 10_000_000, whole=True)

@@ -38,10 +38,11 @@ def add(verbs) -> None:
 
 def checked(options: argparse.Namespace, settings: Settings) -> dict[str, Any]:
     """The run's configuration from the options, all that can be checked without reading a model. Raises UserError."""
-    from lightreasoner.problems import MAX_ROWS, SOURCES, training_split
+    from lightreasoner.limits import number
+    from lightreasoner.problem_sources import SOURCES
+    from lightreasoner.problems import MAX_ROWS, training_split
     from lightreasoner.responding import Decoding
     from lightreasoner.sampling_plan import check
-    from lightreasoner.tracing import number
 
     _, expert, amateur = pair_refs(options)
     decoding = (options.max_new_tokens, options.temperature, options.seed, options.beta_floor)

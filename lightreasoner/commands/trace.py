@@ -61,7 +61,8 @@ def read_problem(options: argparse.Namespace) -> str:
 
 def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.divergence import ALPHA_FLOOR
-    from lightreasoner.tracing import TraceRequest, check, number
+    from lightreasoner.limits import number
+    from lightreasoner.tracing import TraceRequest, check
 
     question = read_problem(options)
     number("--alpha", options.alpha, ALPHA_FLOOR, 1)
@@ -72,13 +73,14 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     if options.tuned_writes and not options.tuned:
         raise UserError("--tuned-writes needs a tuned expert; name one with --tuned.")
 
+    from lightreasoner.files import write_atomically
     from lightreasoner.jobs.lease import Accelerator, spoken
     from lightreasoner.lens import EXPERT, TUNED, describe_lens, load_lens, tuned_ref
     from lightreasoner.models import LoadedModels
     from lightreasoner.pairs import load_pair
     from lightreasoner.terminal import print_events
     from lightreasoner.tokens import TokenTexts
-    from lightreasoner.traces import Trace, describe_pair, trace_json, write_atomically
+    from lightreasoner.traces import Trace, describe_pair, trace_json
     from lightreasoner.tracing import trace
 
     to_stdout = str(options.json) == "-"
