@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from lightreasoner.finetune_config import METHODS
+from lightreasoner.formatting import table
 
 
 def adapter_card(run: dict, result: dict, merged: bool = False) -> str:
@@ -55,24 +55,3 @@ def adapter_card(run: dict, result: dict, merged: bool = False) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def table(values: dict[str, Any]) -> list[str]:
-    """A Markdown table of names and values; what is not there is left out."""
-    rows = [(name, shown(value)) for name, value in values.items() if value is not None]
-    return ["| | |", "|---|---|", *(f"| {cell(name.replace('_', ' '))} | {cell(value)} |" for name, value in rows)]
-
-
-def shown(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def cell(text: str) -> str:
-    """As plain text inside a table."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lightreasoner.cards import table
+from lightreasoner.formatting import table
 from lightreasoner.imported import is_imported, read_imported
 from lightreasoner.problem_sources import SOURCES
 from lightreasoner.step_table import read_steps

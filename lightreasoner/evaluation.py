@@ -23,12 +23,11 @@ from lightreasoner.batching import fitting_rows
 from lightreasoner.comparing import Comparison, compare, wilson
 from lightreasoner.devices import NoRoom, in_parts
 from lightreasoner.errors import UserError
-from lightreasoner.files import write_atomically
+from lightreasoner.files import write_atomically, written_whole
 from lightreasoner.loading import LoadedModel
 from lightreasoner.problem_rows import Problem
 from lightreasoner.prompts import prompt_ids
 from lightreasoner.solving import solve
-from lightreasoner.whole_files import written_whole
 
 FOLDER, RESULTS = "answers", "results.json"
 #: (key, what a Solver is asked) of missing batches → (key, what it answers) of each, in any order.

@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 
 from lightreasoner.dataset_texts import dataset_tokenizer
 from lightreasoner.errors import UserError
+from lightreasoner.files import written_whole
 from lightreasoner.imported import is_imported
 from lightreasoner.released import released_line
 from lightreasoner.runs import read_run
 from lightreasoner.samples import Sample, SelectionReport
 from lightreasoner.selectors import Selection
 from lightreasoner.supervision import OnCorrupt, samples
-from lightreasoner.whole_files import written_whole
 
 FORMATS = {"released": ".jsonl", "parquet": ".parquet"}  # name → usual ending
 _BATCH = 1000  # samples in memory at a time

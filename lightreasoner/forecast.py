@@ -21,11 +21,11 @@ from lightreasoner.devices import ran_out
 from lightreasoner.errors import UserError
 from lightreasoner.finetune_config import FinetuneConfig
 from lightreasoner.finetuning import finetune
+from lightreasoner.formatting import said_bytes, spoken_time
 from lightreasoner.jobs.work import Stopping
 from lightreasoner.lessons import Updates, count, hold_out
 from lightreasoner.loading import LoadedModel
 from lightreasoner.objective import Lesson, collate, step_logits, step_losses
-from lightreasoner.preflight import spoken_time
 
 PROBED = 12  # updates, at most
 PATIENCE = 4.0  # seconds of training after which no further update is begun
@@ -64,10 +64,6 @@ class Forecast:
             f"update{'' if self.measured == 1 else 's'} of this very run: {self.update_seconds:.2g} seconds each.",
             *(f"{note}." for note in self.notes),
         ]
-
-
-def said_bytes(size: float) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6)):,} MB"
 
 
 def forecast(

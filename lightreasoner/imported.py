@@ -19,12 +19,12 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from lightreasoner.errors import UserError
+from lightreasoner.files import written_whole
 from lightreasoner.marks import load_marks
 from lightreasoner.released import MAX_BYTES, read_released
 from lightreasoner.runs import LOCK, RECORD, begin_run, versions
 from lightreasoner.samples import Sample, SelectionReport
 from lightreasoner.selectors import Selection, select, selector_named
-from lightreasoner.whole_files import written_whole
 
 FILE = "samples.parquet"
 SHOWN = 20  # unreadable lines that are shown one by one

@@ -21,6 +21,7 @@ from lightreasoner.answers import judge
 from lightreasoner.batch_table import batch_table
 from lightreasoner.batching import cache_bytes, fitting_rows
 from lightreasoner.comparing import Z, wilson
+from lightreasoner.formatting import spoken_time
 from lightreasoner.pairs import Pair
 from lightreasoner.problem_rows import Problem
 from lightreasoner.prompts import prompt_ids
@@ -251,10 +252,3 @@ def _round(value: float) -> str:
         return f"{value:.0f}"
     unit = 10 ** (int(math.log10(value)) - 1)
     return f"{round(value / unit) * unit:,.0f}"
-
-
-def spoken_time(seconds: float) -> str:
-    """40 seconds, 7 minutes, 3.5 hours."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} second{'' if round(seconds) <= 1 else 's'}"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ from lightreasoner.batch_table import batch_table
 from lightreasoner.devices import NoRoom, in_parts
 from lightreasoner.errors import UserError
 from lightreasoner.pairs import Pair
+from lightreasoner.progress import Work
 from lightreasoner.responding import Decoding, Item, respond
 from lightreasoner.sampling_plan import Prompts, batches
 from lightreasoner.trajectories import FOLDER, kl_histogram, read_shard, remove_leftovers, shards, write_shard
@@ -31,15 +32,6 @@ HISTOGRAM_SECONDS = 2.0  # between two histogram events
 OnStep = Callable[[int], None]  # told how many responses of the batch have ended
 #: Missing batches (number, items) → (number, table) of each, in any order: `sampled`, called somewhere else.
 Spread = Callable[[Iterable[tuple[int, list[Item]]]], Iterable[tuple[int, pa.Table]]]
-
-
-class Work(Protocol):
-    """What the sampler tells about itself and asks: jobs.work.Work, or whatever else has these."""
-
-    def status(self, text: str) -> None: ...
-    def progress(self, done: float, total: float | None, **numbers: Any) -> None: ...
-    def event(self, kind: str, **data: Any) -> None: ...
-    def safe_point(self) -> None: ...
 
 
 @dataclass

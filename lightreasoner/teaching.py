@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from lightreasoner.answers import judge
 from lightreasoner.errors import UserError
+from lightreasoner.files import written_whole
 from lightreasoner.imported import is_imported
 from lightreasoner.lessons import gather
 from lightreasoner.loading import LoadedModel
@@ -21,7 +22,6 @@ from lightreasoner.samples import Sample, SelectionReport
 from lightreasoner.selectors import Selection
 from lightreasoner.supervision import OnCorrupt, samples
 from lightreasoner.trajectories import rows
-from lightreasoner.whole_files import written_whole
 
 FILE = "lessons.parquet"  # in the run folder: what this run learns, even if the dataset changes later
 SCHEMA = pa.schema(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
-from lightreasoner.printing import printable
+from lightreasoner.formatting import printable
 from lightreasoner.tracing import EndEvent, Event, PromptEvent, StepsEvent
 
 #: xterm-256 backgrounds from pale to deep orange, each for KL (nats) from its bound up; text on them stays black.

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from lightreasoner.cli import main
+from lightreasoner.formatting import spoken_time
 from lightreasoner.models import LoadedModels
 from lightreasoner.pairs import Pair, load_pair
-from lightreasoner.preflight import BETAS, Solved, judged, preflight, probe, spoken_time
+from lightreasoner.preflight import BETAS, Solved, judged, preflight, probe
 from lightreasoner.problem_rows import Problem
 from lightreasoner.responding import Decoding
 from lightreasoner.settings import Settings

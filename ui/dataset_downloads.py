@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 from lightreasoner.errors import UserError
 from lightreasoner.exploring import Explorer
 from lightreasoner.exporting import FORMATS, export_samples
+from lightreasoner.files import written_whole
 from lightreasoner.selectors import Selection
 from lightreasoner.settings import Settings
 from lightreasoner.trajectories import SCHEMA, read_shard, shards
-from lightreasoner.whole_files import written_whole
 from ui.downloads import offer
 
 RAW = "raw"

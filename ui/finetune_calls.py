@@ -10,9 +10,9 @@ import json
 import zlib
 from collections.abc import Callable
 
-from lightreasoner.cards import shown
 from lightreasoner.errors import UserError
 from lightreasoner.files import folder_bytes
+from lightreasoner.formatting import shown
 from lightreasoner.jobs.store import FINISHED
 from ui.calls import answering
 from ui.datasets import Datasets

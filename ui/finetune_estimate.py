@@ -24,7 +24,8 @@ def estimate_run(studio: Studio, asked: FinetuneRequest) -> Iterator[tuple[str, 
 
 def measured(studio: Studio, asked: FinetuneRequest, say: Callable[[str], None], stop: threading.Event) -> str:
     """The forecast's sentences, one a line. Raises UserError, and Stopped once `stop` is set."""
-    from lightreasoner.forecast import forecast, said_bytes
+    from lightreasoner.forecast import forecast
+    from lightreasoner.formatting import said_bytes
 
     def safe_point() -> None:
         if stop.is_set():

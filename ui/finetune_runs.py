@@ -10,17 +10,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightreasoner.cards import shown
 from lightreasoner.curves import Curves
 from lightreasoner.errors import UserError
-from lightreasoner.files import folder_bytes
+from lightreasoner.files import folder_bytes, written_whole
 from lightreasoner.finetune_config import FinetuneConfig
+from lightreasoner.formatting import shown
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import FINISHED, Job
 from lightreasoner.problem_sources import SOURCES
 from lightreasoner.settings import Settings
 from lightreasoner.tuned_runs import adapter_folder
-from lightreasoner.whole_files import written_whole
 from ui.downloads import offer
 from ui.run_list import MOST, Entry, RunList
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.commands.dataset import add_selection_options
-from lightreasoner.commands.told import Told
 from lightreasoner.errors import UserError
 from lightreasoner.finetune_config import FinetuneConfig, as_json
+from lightreasoner.progress import Told
 from lightreasoner.settings import Settings
 
 

@@ -8,13 +8,13 @@ import sys
 import time
 
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import printable
 from lightreasoner.jobs.backend import OUTPUT
 from lightreasoner.jobs.processes import present
 from lightreasoner.jobs.ray_jobs import backends
 from lightreasoner.jobs.scheduler import TICK, Scheduler, servers
 from lightreasoner.jobs.store import FINISHED, Job, JobStore
 from lightreasoner.jobs.view import job_view, log_tail
-from lightreasoner.printing import printable
 from lightreasoner.settings import Settings
 
 SHORT = 8  # characters of an id that the list shows; any unambiguous beginning names a job

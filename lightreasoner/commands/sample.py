@@ -8,8 +8,8 @@ from typing import Any
 
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.commands.pairs import add_pair_options, pair_refs
-from lightreasoner.commands.told import Told
 from lightreasoner.errors import UserError
+from lightreasoner.progress import Told
 from lightreasoner.settings import Settings
 
 

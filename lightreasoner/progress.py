@@ -1,10 +1,19 @@
-"""What a long-running verb tells: to its run's log and, at a terminal, in one line that stays where it is."""
+"""How a long-running computation reports what it does."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
+
+
+class Work(Protocol):
+    """What the sampler tells about itself and asks: jobs.work.Work, or whatever else has these."""
+
+    def status(self, text: str) -> None: ...
+    def progress(self, done: float, total: float | None, **numbers: Any) -> None: ...
+    def event(self, kind: str, **data: Any) -> None: ...
+    def safe_point(self) -> None: ...
 
 
 class Told:

@@ -1,0 +1,43 @@
+"""Values and foreign text as a person reads them."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+
+def printable(text: str) -> str:
+    """Control characters (a model may write any) spelled out, so that nothing can drive the terminal."""
+    return "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else repr(c)[1:-1] for c in text)
+
+
+def spoken_time(seconds: float) -> str:
+    """40 seconds, 7 minutes, 3.5 hours."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} second{'' if round(seconds) <= 1 else 's'}"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+
+
+def said_bytes(size: float) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6)):,} MB"
+
+
+def table(values: dict[str, Any]) -> list[str]:
+    """A Markdown table of names and values; what is not there is left out."""
+    rows = [(name, shown(value)) for name, value in values.items() if value is not None]
+    return ["| | |", "|---|---|", *(f"| {cell(name.replace('_', ' '))} | {cell(value)} |" for name, value in rows)]
+
+
+def shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def cell(text: str) -> str:
+    """As plain text inside a table."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
