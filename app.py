@@ -29,7 +29,7 @@ def options() -> argparse.Namespace:
 
 def preload(studio) -> None:
     """Load the default pair, so that the first run starts at once."""
-    from lightreasoner.pairs import load_pair, presets
+    from lightreasoner.models.pairs import load_pair, presets
 
     first = presets()[0]
     load_pair(first.expert, first.amateur, studio.models, name=first.name)
@@ -38,10 +38,10 @@ def preload(studio) -> None:
 def main() -> None:
     chosen = options()  # before the slow imports, so that --help is quick
     from lightreasoner.errors import UserError
-    from lightreasoner.keeping import Keeper
-    from lightreasoner.kept_places import TOKEN, place
+    from lightreasoner.serving.archive import Keeper
+    from lightreasoner.serving.archive_backends import TOKEN, place
+    from lightreasoner.serving.zerogpu import lent, prepare
     from lightreasoner.settings import from_environment
-    from lightreasoner.zerogpu import lent, prepare
 
     try:
         settings = prepare(from_environment())

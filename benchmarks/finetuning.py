@@ -26,12 +26,12 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from lightreasoner.adapters import add_lora
-from lightreasoner.devices import choose_device
-from lightreasoner.lessons import Updates, count
-from lightreasoner.loading import load_model
-from lightreasoner.objective import Lesson, Target, collate, step_logits, step_losses
+from lightreasoner.models.adapters import add_lora
+from lightreasoner.models.devices import choose_device
+from lightreasoner.models.loading import load_model
 from lightreasoner.settings import from_environment
+from lightreasoner.training.batches import Updates, count
+from lightreasoner.training.loss import Lesson, Target, collate, step_logits, step_losses
 
 RESPONSE, SUPPORT = 128, 3
 #: Tokens of a prompt, template included: the mean of the bundled problems, and of GSM8K in SmolLM2's tokens.

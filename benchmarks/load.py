@@ -30,12 +30,12 @@ from pathlib import Path
 import httpx
 import psutil
 
-from lightreasoner.files import new_id
 from lightreasoner.jobs.local import LocalBackend
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import JobStore
-from lightreasoner.problems import load_problems
+from lightreasoner.problems.stream import load_problems
 from lightreasoner.settings import ROOT, Settings
+from lightreasoner.storage.atomic import new_id
 
 STEPS, TOKENS = 20, 48  # looks at a step a run; tokens a run
 RUNS_AN_HOUR = 30  # of a person who also reads

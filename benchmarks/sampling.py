@@ -20,19 +20,19 @@ from pathlib import Path
 
 import torch
 
-from lightreasoner import responding
-from lightreasoner.batch_table import batch_table
-from lightreasoner.batching import BatchReader, fitting_rows
-from lightreasoner.commands.pairs import add_pair_options, pair_refs
-from lightreasoner.models import LoadedModels
-from lightreasoner.pairs import Pair, load_pair
-from lightreasoner.problems import open_problems, training_split
-from lightreasoner.responding import CHUNK, Decoding, Item, respond
-from lightreasoner.sampling import BETA, shard_name
-from lightreasoner.sampling_plan import TYPICAL_PROMPT, Prompts, batches
+from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from lightreasoner.datasets.trajectories import read_shard, write_shard
+from lightreasoner.decoding import generate as responding
+from lightreasoner.decoding.batch_decoder import BatchReader, fitting_rows
+from lightreasoner.decoding.generate import CHUNK, Decoding, Item, respond
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.pairs import Pair, load_pair
+from lightreasoner.problems.stream import open_problems, training_split
+from lightreasoner.sampling.batch_table import batch_table
+from lightreasoner.sampling.plan import TYPICAL_PROMPT, Prompts, batches
+from lightreasoner.sampling.sampler import BETA, shard_name
 from lightreasoner.settings import from_environment
-from lightreasoner.traces import DEFAULT_ALPHA
-from lightreasoner.trajectories import read_shard, write_shard
+from lightreasoner.tracing.records import DEFAULT_ALPHA
 
 RELEASED_CHUNK = 64
 

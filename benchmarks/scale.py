@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from lightreasoner.problems import load_problems
+from lightreasoner.problems.stream import load_problems
 from lightreasoner.settings import ROOT
 
 

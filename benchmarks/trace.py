@@ -13,13 +13,13 @@ import time
 
 import torch
 
-from lightreasoner.commands.pairs import add_pair_options, pair_refs
-from lightreasoner.models import LoadedModels
-from lightreasoner.pairs import Pair, load_pair
-from lightreasoner.problems import load_problems
-from lightreasoner.prompts import prompt_ids
+from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.pairs import Pair, load_pair
+from lightreasoner.models.prompts import prompt_ids
+from lightreasoner.problems.stream import load_problems
 from lightreasoner.settings import from_environment
-from lightreasoner.tracing import EndEvent, StepsEvent, TraceRequest, trace
+from lightreasoner.tracing.trace import EndEvent, StepsEvent, TraceRequest, trace
 
 
 def bare(pair: Pair, question: str, tokens: int) -> tuple[float, list[int]]:

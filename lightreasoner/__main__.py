@@ -1,5 +1,5 @@
 """python -m lightreasoner VERB"""
 
-from lightreasoner.cli import main
+from lightreasoner.cli.main import main
 
 raise SystemExit(main())

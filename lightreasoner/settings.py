@@ -35,7 +35,9 @@ class Settings:
     ray_address: str = ""  # HOST:PORT of a Ray cluster's head, auto, or local; empty: no Ray
     lease: str = ""  # folder of the accelerator's lock; empty: the workspace
     job: str = ""  # "id/attempt" in a process that the scheduler started, empty in all others
-    public: bool = False  # strangers may come; on by itself on Spaces. What they may do: lightreasoner/access.py
+    public: bool = (
+        False  # strangers may come; on by itself on Spaces. What they may do: lightreasoner/serving/permissions.py
+    )
     owners: str = ""  # names or organisations that sign in as the owner by OAuth, comma-separated
     login: str = ""  # "user:password" of the owner, for places without OAuth
     visitor_tokens: int = 512  # of a visitor's trace; the limits from here on bind visitors of a public server only

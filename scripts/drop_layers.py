@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lightreasoner.loading import load_model
+from lightreasoner.models.loading import load_model
 from lightreasoner.settings import from_environment
 
 TEXT = (

@@ -14,13 +14,13 @@ import re
 import time
 from pathlib import Path
 
-from lightreasoner.models import LoadedModels
-from lightreasoner.pairs import Pair, load_pair, presets
-from lightreasoner.problem_rows import Problem
-from lightreasoner.problems import load_problems
-from lightreasoner.prompts import response_ids
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.pairs import Pair, load_pair, presets
+from lightreasoner.models.prompts import response_ids
+from lightreasoner.problems.rows import Problem
+from lightreasoner.problems.stream import load_problems
 from lightreasoner.settings import ASSETS, from_environment
-from lightreasoner.tracing import EndEvent, StepsEvent, TraceRequest, trace
+from lightreasoner.tracing.trace import EndEvent, StepsEvent, TraceRequest, trace
 
 OPENING = "Let's work it out.\n"
 BETA = 0.4

@@ -13,10 +13,10 @@ from statistics import mean
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from lightreasoner.comparing import compare, wilson  # noqa: E402
-from lightreasoner.evaluation import read_rows  # noqa: E402
+from lightreasoner.evaluation.evaluate import read_rows  # noqa: E402
 from lightreasoner.jobs.events import read_events  # noqa: E402
-from lightreasoner.runs import read_run  # noqa: E402
+from lightreasoner.scoring.significance import compare, wilson  # noqa: E402
+from lightreasoner.storage.runs import read_run  # noqa: E402
 
 METHODS = {
     "lightreasoner": "LightReasoner",

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from lightreasoner.files import new_id
 from lightreasoner.jobs.local import LocalBackend
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import Job, JobStore
 from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import new_id
 from tests.browser import App
 
 

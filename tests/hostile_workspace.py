@@ -8,11 +8,11 @@ from pathlib import Path
 
 import torch
 
-from lightreasoner.cli import main
-from lightreasoner.files import new_id
+from lightreasoner.cli.main import main
 from lightreasoner.jobs.backend import OUTPUT
-from lightreasoner.loading import load_tokenizer
-from lightreasoner.runs import begin_run
+from lightreasoner.models.loading import load_tokenizer
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import begin_run
 from tests.browser_jobs import JobsApp
 from tests.browser_models import HOSTILE, ODD
 from tests.tiny_dataset import trajectory, write_rows

@@ -14,13 +14,13 @@ import threading
 import time
 from pathlib import Path
 
-from lightreasoner.files import new_id
 from lightreasoner.jobs import processes
 from lightreasoner.jobs.events import NAME, read_events
 from lightreasoner.jobs.local import LocalBackend
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import FINISHED, Job, JobStore
 from lightreasoner.settings import ROOT, Settings
+from lightreasoner.storage.atomic import new_id
 
 SCRIPT = (sys.executable, "-m", "tests.job_script")
 PATIENCE = 60  # seconds after which a test gives up

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.work import Stopping, working
+from lightreasoner.jobs.context import Stopping, working
 from lightreasoner.settings import from_environment
 
 CHILD = "import signal, time; signal.signal(15, signal.SIG_IGN); print('child', flush=True); time.sleep(600)"

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import torch
 
-from lightreasoner.cli import main
-from lightreasoner.commands import sample  # noqa: F401
-from lightreasoner.jobs import work  # noqa: F401
-from lightreasoner.trajectories import shards
+from lightreasoner.cli import sample  # noqa: F401
+from lightreasoner.cli.main import main
+from lightreasoner.datasets.trajectories import shards
+from lightreasoner.jobs import context as work  # noqa: F401
 
 
 def attempt(argv: list[str]) -> int:

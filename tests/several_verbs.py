@@ -6,7 +6,7 @@ torchrun … -m tests.several_verbs '[["finetune", …], ["finetune", …]]'
 import json
 import sys
 
-from lightreasoner.cli import main
+from lightreasoner.cli.main import main
 
 if __name__ == "__main__":
     raise SystemExit(max(main(argv) for argv in json.loads(sys.argv[1])))

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from lightreasoner.access import (
+from lightreasoner.errors import UserError
+from lightreasoner.serving.permissions import (
     COSTLY,
     NOBODY,
     OPEN,
@@ -21,11 +22,10 @@ from lightreasoner.access import (
     visitor_pair,
     visitor_settings,
 )
-from lightreasoner.errors import UserError
-from lightreasoner.files import folder_bytes
-from lightreasoner.quotas import Rate, Traces, VisitorRate, keep_newest
+from lightreasoner.serving.quotas import Rate, Traces, VisitorRate, keep_newest
 from lightreasoner.settings import Settings, from_environment, to_environment
-from lightreasoner.tracing import TraceRequest
+from lightreasoner.storage.atomic import folder_bytes
+from lightreasoner.tracing.trace import TraceRequest
 from ui.cookies import read_cookies, set_cookie
 from ui.gate import address_of, oauth_names, same_site
 from ui.job_calls import Jobs

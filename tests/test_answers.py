@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from lightreasoner.answers import answer_form, judge, to_number
+from lightreasoner.problems.grading import answer_form, judge, to_number
 
 RIGHT = [
     # GSM8K, SVAMP, ASDiv: a number

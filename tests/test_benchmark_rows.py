@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from lightreasoner.answers import answer_form, judge
-from lightreasoner.problems import load_file
+from lightreasoner.problems.grading import answer_form, judge
+from lightreasoner.problems.stream import load_file
 
 ROWS = os.environ.get("LIGHTREASONER_TEST_ROWS", "")
 BENCHMARKS = ("asdiv", "gsm8k", "math", "minerva_math", "mmlu_stem", "olympiadbench", "svamp")

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from lightreasoner.exploring import Explorer
-from lightreasoner.files import new_id
-from lightreasoner.marks import load_marks
-from lightreasoner.selectors import Selection
-from lightreasoner.supervision import report, samples
-from lightreasoner.trajectories import rows
+from lightreasoner.datasets.annotations import load_marks
+from lightreasoner.datasets.explorer import Explorer
+from lightreasoner.datasets.select_steps import report, samples
+from lightreasoner.datasets.selectors import Selection
+from lightreasoner.datasets.trajectories import rows
+from lightreasoner.storage.atomic import new_id
 from tests.browser import PATIENCE, App, barriers_of
 from tests.tiny_dataset import make_dataset
 

@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from lightreasoner.files import new_id
 from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import new_id
 from tests.browser import Inspect, Visitors
 from tests.browser_jobs import JobsApp, serving
 from tests.test_browser_look import LOOKS, barriers

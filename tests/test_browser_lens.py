@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from lightreasoner.runs import add_to_run, begin_run
+from lightreasoner.storage.runs import add_to_run, begin_run
 from tests.browser import App, Inspect
 from tests.browser_models import save_related_pair
 from tests.test_browser_links import query

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import expect
 
-from lightreasoner.files import new_id
+from lightreasoner.storage.atomic import new_id
 from tests.browser import App, Inspect
 from tests.prefix_proxy import prefix_proxy
 from tests.tiny_dataset import make_dataset

@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from lightreasoner.files import new_id
+from lightreasoner.storage.atomic import new_id
 from tests.browser import PATIENCE
 from tests.hub_server import Account, Hub
 from tests.test_push import WRITER, sums

@@ -10,12 +10,13 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from lightreasoner import buckets, sampling
-from lightreasoner.buckets import Mirror, Remote, mirrored, stamps
-from lightreasoner.cli import main
+from lightreasoner.cli.main import main
+from lightreasoner.datasets.trajectories import read_shard, shards
 from lightreasoner.errors import UserError
-from lightreasoner.files import new_id
-from lightreasoner.trajectories import read_shard, shards
+from lightreasoner.sampling import sampler as sampling
+from lightreasoner.storage import remote as buckets
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.remote import Mirror, Remote, mirrored, stamps
 from tests.tiny import save_tiny
 from tests.tiny_sampling import QUESTIONS
 

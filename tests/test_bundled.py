@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from lightreasoner.models import LoadedModels
-from lightreasoner.pairs import load_pair, presets
-from lightreasoner.problems import load_problems
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.pairs import load_pair, presets
+from lightreasoner.problems.stream import load_problems
 from lightreasoner.settings import ASSETS, ROOT, Settings
-from lightreasoner.tracing import EndEvent, StepsEvent, TraceRequest, trace
+from lightreasoner.tracing.trace import EndEvent, StepsEvent, TraceRequest, trace
 
 sys.path.append(str(ROOT / "scripts"))
 import bundled_data

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from lightreasoner.cli import main
+from lightreasoner.cli.main import main
 from lightreasoner.settings import ROOT
 from tests.tiny import save_tiny, tiny_tokenizer
 

@@ -16,14 +16,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lightreasoner import cluster, cluster_training
-from lightreasoner.cli import main
+from lightreasoner import cluster
+from lightreasoner.cli.main import main
+from lightreasoner.datasets.trajectories import read_shard, shards
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation import read_rows
+from lightreasoner.evaluation.evaluate import read_rows
 from lightreasoner.jobs.events import NAME, read_events
-from lightreasoner.loading import load_model
+from lightreasoner.models.loading import load_model
 from lightreasoner.settings import ROOT, Settings
-from lightreasoner.trajectories import read_shard, shards
+from lightreasoner.training import on_cluster as cluster_training
 from tests.tiny import save_tiny, save_tiny_adapter, tiny_model
 from tests.tiny_cluster import Refusing
 
@@ -224,7 +225,7 @@ def test_two_workers_of_ray_train_have_the_curve_of_one(ray, dataset, alone, tmp
 @pytest.mark.parametrize("said, raises", [("failed", False), (None, True)])
 def test_a_process_that_gives_up_alone_ends_the_others(tmp_path, monkeypatch, said, raises):
     """With the same mistake in all, the first one's sentence is the end; else it would wait for this one for ever."""
-    monkeypatch.setattr("lightreasoner.cli.main", lambda argv: 2)
+    monkeypatch.setattr("lightreasoner.cli.main.main", lambda argv: 2)
     monkeypatch.setattr(cluster_training, "PATIENCE", 0.2)
     monkeypatch.setenv("RANK", "1")
     if said:

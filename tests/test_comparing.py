@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from lightreasoner.comparing import compare, mcnemar, wilson
 from lightreasoner.errors import UserError
+from lightreasoner.scoring.significance import compare, mcnemar, wilson
 
 
 def test_wilson_against_its_formula_solved_by_hand():

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from lightreasoner.curves import Curves
 from lightreasoner.jobs.events import NAME, EventLog
+from lightreasoner.training.curves import Curves
 
 
 def metrics(log: EventLog, update: int, loss: float, **more) -> None:

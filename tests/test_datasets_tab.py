@@ -14,15 +14,15 @@ import torch
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from lightreasoner.datasets.select_steps import report, samples
+from lightreasoner.datasets.selectors import Selection
+from lightreasoner.datasets.trajectories import KL_EDGES, rows, shards
 from lightreasoner.errors import UserError
-from lightreasoner.files import new_id
 from lightreasoner.jobs.events import NAME, EventLog
 from lightreasoner.jobs.processes import mark
-from lightreasoner.runs import read_run, run_folder
-from lightreasoner.selectors import Selection
 from lightreasoner.settings import Settings
-from lightreasoner.supervision import report, samples
-from lightreasoner.trajectories import KL_EDGES, rows, shards
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import read_run, run_folder
 from tests.tiny_dataset import make_dataset, trajectory, write_rows
 from ui import downloads
 from ui.dataset_calls import BETAS, ROWS, dataset_calls
@@ -308,7 +308,7 @@ def test_building_queues_the_command_that_the_form_shows(bench):
 
 
 def test_every_setting_of_the_form_reaches_the_verb(bench):
-    from lightreasoner.cli import build_parser
+    from lightreasoner.cli.main import build_parser
 
     asked = read_form(bench.settings, "other", "org/e", "./a", "gsm8k", None, 7, 33, 0.5, 3, 11, 16, True)
     options = build_parser().parse_args([*asked.argv("gsm8k"), "--run-dir", "x"])

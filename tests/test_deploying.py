@@ -11,8 +11,8 @@ import sys
 import pytest
 import yaml
 
-from lightreasoner.deploying import files, front_matter, plan
 from lightreasoner.errors import UserError
+from lightreasoner.publishing.space import files, front_matter, plan
 from lightreasoner.settings import ROOT
 from tests.browser import free_port
 from tests.hub_stub import TOKEN, hub_stub

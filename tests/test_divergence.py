@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from lightreasoner import divergence as d
+from lightreasoner.scoring import divergence as d
 
 INF = math.inf
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from lightreasoner.answered import variants_of
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation import FOLDER, write_results
-from lightreasoner.files import new_id
-from lightreasoner.runs import read_run
+from lightreasoner.evaluation.evaluate import FOLDER, write_results
+from lightreasoner.evaluation.results import variants_of
 from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import read_run
 from tests.tiny_dataset import make_dataset
 from tests.tiny_evaluation import make_base, make_evaluation, make_tuned, write_events
 from ui.evaluate_calls import evaluate_calls

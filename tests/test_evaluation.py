@@ -10,12 +10,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from lightreasoner import evaluation
-from lightreasoner.cli import main
-from lightreasoner.loading import load_model
-from lightreasoner.prompts import prompt_ids
+from lightreasoner.cli.main import main
+from lightreasoner.decoding.greedy import solve
+from lightreasoner.evaluation import evaluate as evaluation
+from lightreasoner.models.loading import load_model
+from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.settings import Settings
-from lightreasoner.solving import solve
 from tests.tiny import save_tiny, save_tiny_adapter
 
 PROBLEMS = [

@@ -8,18 +8,18 @@ import math
 import numpy as np
 import pytest
 
-from lightreasoner import exploring
-from lightreasoner.divergence import support
+from lightreasoner.datasets import explorer as exploring
+from lightreasoner.datasets.annotations import set_mark
+from lightreasoner.datasets.explorer import Explorer
+from lightreasoner.datasets.explorer_page import ORDERS, Filters, page
+from lightreasoner.datasets.external import import_samples
+from lightreasoner.datasets.quality import BAD, GOOD, WARN, Judged, health
+from lightreasoner.datasets.select_steps import report
+from lightreasoner.datasets.selectors import NAMES, Selection
+from lightreasoner.datasets.trajectories import KL_EDGES, kl_histogram, shards
 from lightreasoner.errors import UserError
-from lightreasoner.exploring import Explorer
-from lightreasoner.exploring_page import ORDERS, Filters, page
-from lightreasoner.health import BAD, GOOD, WARN, Judged, health
-from lightreasoner.imported import import_samples
-from lightreasoner.marks import set_mark
-from lightreasoner.selectors import NAMES, Selection
-from lightreasoner.supervision import report
-from lightreasoner.tokens import TokenTexts
-from lightreasoner.trajectories import KL_EDGES, kl_histogram, shards
+from lightreasoner.models.token_text import TokenTexts
+from lightreasoner.scoring.divergence import support
 from tests.test_released import ROW, write
 from tests.tiny import tiny_tokenizer
 from tests.tiny_dataset import make_dataset, write_rows

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from lightreasoner.cli import build_parser
-from lightreasoner.commands.dataset import selection_of
-from lightreasoner.commands.finetune import config_of
+from lightreasoner.cli.dataset import selection_of
+from lightreasoner.cli.finetune import config_of
+from lightreasoner.cli.main import build_parser
+from lightreasoner.datasets.select_steps import report
+from lightreasoner.datasets.selectors import Selection
 from lightreasoner.errors import UserError
-from lightreasoner.files import new_id
-from lightreasoner.jobs.lease import Stopped
-from lightreasoner.runs import run_folder
-from lightreasoner.selectors import Selection
+from lightreasoner.jobs.accelerator import Stopped
 from lightreasoner.settings import Settings
-from lightreasoner.supervision import report
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import run_folder
 from tests.tiny import save_tiny
 from tests.tiny_dataset import make_dataset
 from tests.tiny_tuning import make_run
@@ -149,7 +149,7 @@ def test_how_much_there_is_to_learn(bench):
 
 
 def test_an_imported_dataset_has_to_be_told_its_model(bench, tmp_path):
-    from lightreasoner.imported import import_samples
+    from lightreasoner.datasets.external import import_samples
 
     sample = {"prompt_id": "How many?", "step": 0, "prefix": "", "tokens": ["a"], "token_ids": [70], "weights": [1.0]}
     (tmp_path / "samples.jsonl").write_text(json.dumps(sample | {"kl_divergence": 1.0}) + "\n")

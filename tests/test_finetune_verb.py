@@ -10,9 +10,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from lightreasoner.cli import main
-from lightreasoner.runs import read_run
-from lightreasoner.teaching import load_lessons, right_answers
+from lightreasoner.cli.main import main
+from lightreasoner.storage.runs import read_run
+from lightreasoner.training.examples import load_lessons, right_answers
 from tests.tiny import IDS, save_tiny
 from tests.tiny_dataset import make_dataset
 
@@ -162,7 +162,7 @@ def test_what_is_no_dataset(dataset, tmp_path, capsys):
 )
 def test_an_adapter_names_its_base_and_no_place_on_this_machine(tmp_path, expert, named):
     """It named the folder of the Hub's cache, which told whoever downloaded it about this disk and loaded nowhere."""
-    from lightreasoner.adapters import add_lora, save_adapter
+    from lightreasoner.models.adapters import add_lora, save_adapter
     from tests.tiny import tiny_model
 
     model = tiny_model(seed=1)

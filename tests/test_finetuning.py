@@ -11,16 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from lightreasoner import training
-from lightreasoner.adapters import linear_names, save_adapter, save_merged
 from lightreasoner.errors import UserError
-from lightreasoner.finetune_config import FinetuneConfig
-from lightreasoner.finetuning import finetune
-from lightreasoner.jobs.work import Stopping
-from lightreasoner.lessons import hold_out
-from lightreasoner.loading import LoadedModel, load_model
-from lightreasoner.objective import Lesson, Target
+from lightreasoner.jobs.context import Stopping
+from lightreasoner.models.adapters import linear_names, save_adapter, save_merged
+from lightreasoner.models.loading import LoadedModel, load_model
 from lightreasoner.settings import Settings
+from lightreasoner.training import trainer as training
+from lightreasoner.training.batches import hold_out
+from lightreasoner.training.config import FinetuneConfig
+from lightreasoner.training.finetune import finetune
+from lightreasoner.training.loss import Lesson, Target
 from tests.tiny import IDS, save_tiny
 
 CONFIG = FinetuneConfig(
@@ -247,7 +247,7 @@ def test_the_adapter_loads_in_plain_peft_and_merging_changes_nothing(tmp_path, m
 
 
 def test_a_folder_that_cannot_be_written_leaves_nothing(tmp_path, model, monkeypatch):
-    from lightreasoner import adapters
+    from lightreasoner.models import adapters
 
     def full(place):
         (place / "half").write_text("x")

@@ -7,16 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lightreasoner.adapters import linear_names
-from lightreasoner.architecture import linear_layers
+from lightreasoner.datasets.selectors import Selection
 from lightreasoner.errors import UserError
-from lightreasoner.finetune_config import FinetuneConfig
-from lightreasoner.forecast import PROBED, forecast, kept_for_backward
-from lightreasoner.lessons import count
-from lightreasoner.loading import load_model
-from lightreasoner.selectors import Selection
+from lightreasoner.models.adapters import linear_names
+from lightreasoner.models.architecture import linear_layers
+from lightreasoner.models.loading import load_model
 from lightreasoner.settings import Settings
-from lightreasoner.teaching import teach
+from lightreasoner.training.batches import count
+from lightreasoner.training.config import FinetuneConfig
+from lightreasoner.training.estimate import PROBED, forecast, kept_for_backward
+from lightreasoner.training.examples import teach
 from tests.tiny import save_tiny, save_tiny_adapter, save_tiny_gguf
 from tests.tiny_dataset import make_dataset
 

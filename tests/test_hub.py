@@ -11,10 +11,10 @@ import torch
 from huggingface_hub import constants
 
 from lightreasoner.errors import UserError
-from lightreasoner.loading import load_model
-from lightreasoner.models import unavailable
+from lightreasoner.models.cache import unavailable
+from lightreasoner.models.loading import load_model
+from lightreasoner.models.weights import describe
 from lightreasoner.settings import Settings
-from lightreasoner.weights import describe
 from tests.hub_server import Hub
 from tests.tiny import logits_of, save_tiny, save_tiny_adapter, tiny_model
 

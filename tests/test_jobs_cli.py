@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from lightreasoner.cli import main
-from lightreasoner.jobs import ray_jobs
+from lightreasoner.cli.main import main
+from lightreasoner.jobs import ray as ray_jobs
 from lightreasoner.jobs.local import LocalBackend
 from tests.job_bench import SCRIPT, Bench, until
 
@@ -128,6 +128,6 @@ def test_a_state_that_nobody_noticed_is_put_right(jobs, bench):
 
 
 def test_it_does_not_wait_for_the_model_libraries():
-    code = "import sys, lightreasoner.commands.jobs; print({'torch', 'gradio', 'transformers'} & set(sys.modules))"
+    code = "import sys, lightreasoner.cli.jobs; print({'torch', 'gradio', 'transformers'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"

@@ -12,8 +12,8 @@ from dataclasses import replace
 import pytest
 
 from lightreasoner.jobs import processes, scheduler
+from lightreasoner.jobs.accelerator import Accelerator
 from lightreasoner.jobs.events import NAME, EventLog, read_events
-from lightreasoner.jobs.lease import Accelerator
 from lightreasoner.jobs.local import LocalBackend
 from lightreasoner.jobs.store import FINISHED
 from tests.job_bench import Bench, gone, make_scheduler, until

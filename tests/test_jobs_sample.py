@@ -8,9 +8,9 @@ import signal
 
 import pytest
 
+from lightreasoner.datasets.trajectories import rows, shards
 from lightreasoner.jobs.local import LocalBackend
 from lightreasoner.jobs.view import job_view
-from lightreasoner.trajectories import rows, shards
 from tests.job_bench import Bench, until
 from tests.tiny import save_tiny
 

@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from lightreasoner.files import new_id
 from lightreasoner.jobs.backend import OUTPUT
+from lightreasoner.jobs.context import STOP
 from lightreasoner.jobs.events import NAME, EventLog
-from lightreasoner.jobs.work import STOP
 from lightreasoner.settings import ASSETS
+from lightreasoner.storage.atomic import new_id
 from tests.job_bench import Bench
 from ui.job_calls import ACTIONS, LINE, Jobs
 

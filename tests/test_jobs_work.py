@@ -12,11 +12,11 @@ import time
 import pytest
 
 from lightreasoner.errors import UserError
-from lightreasoner.jobs import work as work_file
+from lightreasoner.jobs import context as work_file
+from lightreasoner.jobs.accelerator import Accelerator
+from lightreasoner.jobs.context import Stopping, working
 from lightreasoner.jobs.events import NAME, EventLog, read_events
-from lightreasoner.jobs.lease import Accelerator
 from lightreasoner.jobs.processes import mark
-from lightreasoner.jobs.work import Stopping, working
 from lightreasoner.settings import ROOT, Settings
 from tests.job_bench import SCRIPT, until
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
+from lightreasoner.datasets.trajectories import rows
 from lightreasoner.errors import UserError
-from lightreasoner.files import new_id
 from lightreasoner.jobs.events import NAME, EventLog
 from lightreasoner.jobs.local import LocalBackend
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import JobStore
-from lightreasoner.keeping import Keeper, forget, forgetful
-from lightreasoner.kept_places import Bucket, Folder, HubDataset, place, stamp
-from lightreasoner.runs import begin_run
+from lightreasoner.serving.archive import Keeper, forget, forgetful
+from lightreasoner.serving.archive_backends import Bucket, Folder, HubDataset, place, stamp
 from lightreasoner.settings import Settings
-from lightreasoner.trajectories import rows
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import begin_run
 from tests.hub_stub import TOKEN, hub_stub
 from tests.tiny_dataset import make_dataset
 from ui.datasets import Datasets
@@ -180,7 +180,7 @@ def test_a_dataset_made_for_keeping_is_private(tmp_path, hub):
 
 
 def test_the_thread_restores_keeps_and_tells_trouble(tmp_path, monkeypatch):
-    monkeypatch.setattr("lightreasoner.keeping.PAUSE", 0.05)
+    monkeypatch.setattr("lightreasoner.serving.archive.PAUSE", 0.05)
     address = (str(tmp_path / "mounted"), "")
     first = server(tmp_path / "one", address)
     before = run(first.settings)

@@ -12,14 +12,14 @@ import threading
 import pytest
 
 from lightreasoner.errors import UserError
-from lightreasoner.jobs import lease
-from lightreasoner.jobs.lease import Accelerator, Stopped, spoken
+from lightreasoner.jobs import accelerator as lease
+from lightreasoner.jobs.accelerator import Accelerator, Stopped, spoken
 from lightreasoner.settings import ROOT
 from tests.job_bench import until
 
 HOLD = """
 import sys, threading
-from lightreasoner.jobs.lease import Accelerator
+from lightreasoner.jobs.accelerator import Accelerator
 with Accelerator(sys.argv[1]).hold("job From elsewhere", job="j" * 22):
     print("held", flush=True)
     threading.Event().wait()

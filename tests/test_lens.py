@@ -11,18 +11,36 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from lightreasoner import lens as lensing
-from lightreasoner.cli import main
-from lightreasoner.divergence import StepScore, score_steps
+from lightreasoner.cli.main import main
 from lightreasoner.errors import UserError
-from lightreasoner.lens import EXPERT, LENS_MEASURES, TUNED, Lens, check_fits, load_lens, score_lens, tuned_ref
-from lightreasoner.loading import load_model, tensor_bytes
-from lightreasoner.models import LoadedModels
-from lightreasoner.pairs import load_pair
-from lightreasoner.prompts import prompt_ids
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.loading import load_model, tensor_bytes
+from lightreasoner.models.pairs import load_pair
+from lightreasoner.models.prompts import prompt_ids
+from lightreasoner.scoring.divergence import StepScore, score_steps
 from lightreasoner.settings import Settings
-from lightreasoner.traces import MEASURES, Trace, describe_pair, load_record, reweigh, save_trace, trace_csv, trace_json
-from lightreasoner.tracing import EndEvent, StepsEvent, TraceRequest, trace
+from lightreasoner.tracing import tuned_decoder as lensing
+from lightreasoner.tracing.records import (
+    MEASURES,
+    Trace,
+    describe_pair,
+    load_record,
+    reweigh,
+    save_trace,
+    trace_csv,
+    trace_json,
+)
+from lightreasoner.tracing.trace import EndEvent, StepsEvent, TraceRequest, trace
+from lightreasoner.tracing.tuned_decoder import (
+    EXPERT,
+    LENS_MEASURES,
+    TUNED,
+    Lens,
+    check_fits,
+    load_lens,
+    score_lens,
+    tuned_ref,
+)
 from tests.tiny import Broken, logits_of, save_tiny, save_tiny_adapter, tiny_model, tiny_tokenizer
 
 QUESTION = "Tom has 3 apples and buys 4. How many?"

@@ -6,10 +6,10 @@ from collections import Counter
 
 import pytest
 
+from lightreasoner.datasets.samples import Sample
 from lightreasoner.errors import UserError
-from lightreasoner.lessons import Updates, count, gather, hold_out
-from lightreasoner.objective import Lesson, Target
-from lightreasoner.samples import Sample
+from lightreasoner.training.batches import Updates, count, gather, hold_out
+from lightreasoner.training.loss import Lesson, Target
 
 
 def lessons(*sizes: int) -> list[Lesson]:

@@ -8,13 +8,13 @@ import time
 import pytest
 
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.lease import Accelerator, Stopped
-from lightreasoner.live import Lease, Live
-from lightreasoner.models import LoadedModels
-from lightreasoner.pairs import load_pair
+from lightreasoner.jobs.accelerator import Accelerator, Stopped
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.pairs import load_pair
+from lightreasoner.serving.live_runs import Lease, Live
 from lightreasoner.settings import Settings
-from lightreasoner.traces import Trace, load_record
-from lightreasoner.tracing import TraceRequest
+from lightreasoner.tracing.records import Trace, load_record
+from lightreasoner.tracing.trace import TraceRequest
 from tests.tiny import save_tiny
 
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from lightreasoner.datasets.annotations import load_marks, set_mark
 from lightreasoner.errors import UserError
-from lightreasoner.marks import load_marks, set_mark
 from lightreasoner.settings import ROOT
 
 
@@ -41,7 +41,7 @@ def test_unknown_marks_and_lost_datasets_are_refused(tmp_path):
 
 def test_two_writers_lose_nothing(tmp_path):
     script = (
-        "import sys; from pathlib import Path; from lightreasoner.marks import set_mark\n"
+        "import sys; from pathlib import Path; from lightreasoner.datasets.annotations import set_mark\n"
         "for n in range(25): set_mark(Path(sys.argv[1]), (sys.argv[2], 0, n), 'keep')"
     )
     writers = [

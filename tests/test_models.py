@@ -17,14 +17,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lightreasoner import models as models_module
-from lightreasoner.devices import choose_device, choose_dtype
 from lightreasoner.errors import UserError
-from lightreasoner.loading import load_model
-from lightreasoner.models import LoadedModels, unavailable
-from lightreasoner.references import parse_ref
+from lightreasoner.models import cache as models_module
+from lightreasoner.models.cache import LoadedModels, unavailable
+from lightreasoner.models.devices import choose_device, choose_dtype
+from lightreasoner.models.loading import load_model
+from lightreasoner.models.references import parse_ref
+from lightreasoner.models.weights import describe
 from lightreasoner.settings import Settings
-from lightreasoner.weights import describe
 from tests.tiny import logits_of, save_tiny, save_tiny_adapter, save_tiny_gguf, tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # PEFT's, from saving adapters
@@ -181,7 +181,7 @@ def test_a_file_is_no_folder(one):
 
 
 def test_the_bundled_model_that_is_missing(tmp_path, monkeypatch):
-    from lightreasoner import weights
+    from lightreasoner.models import weights
 
     monkeypatch.setattr(weights, "MODELS", tmp_path)
     assert "bundled" in refusal(load_model, "lightreasoner-expert-4m", CPU)
@@ -221,7 +221,7 @@ def test_fingerprints_follow_the_weights(one, copy, tmp_path):
 
 def test_fingerprints_of_large_files_see_every_tensor(one, copy, monkeypatch):
     """Beyond 64 MB only samples are read; the header alone is the same for every fine-tune of a model."""
-    from lightreasoner import weights
+    from lightreasoner.models import weights
 
     monkeypatch.setattr(weights, "_SMALL", 2000)  # config.json is smaller, the weights are larger
     seen = {weights.fingerprint(weights.find_files(parse_ref(str(one))))}

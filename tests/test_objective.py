@@ -10,7 +10,7 @@ import peft
 import pytest
 import torch
 
-from lightreasoner.objective import Lesson, Target, collate, gathers, step_logits, step_losses
+from lightreasoner.training.loss import Lesson, Target, collate, gathers, step_logits, step_losses
 from tests.tiny import tiny_model
 
 VOCABULARY = 290  # ten fewer than the model's rows

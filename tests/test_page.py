@@ -12,9 +12,9 @@ from itertools import pairwise
 import pytest
 
 from lightreasoner.errors import UserError
-from lightreasoner.problem_rows import Problem
+from lightreasoner.problems.rows import Problem
 from lightreasoner.settings import ROOT, Settings
-from lightreasoner.tracing import TraceRequest
+from lightreasoner.tracing.trace import TraceRequest
 from tests.tiny import save_tiny
 from ui.calls import viewer_calls
 from ui.links import linked_number

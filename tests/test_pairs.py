@@ -6,12 +6,12 @@ import pytest
 import torch
 from tokenizers import AddedToken
 
-from lightreasoner import pairs
 from lightreasoner.errors import UserError
-from lightreasoner.loading import load_model
-from lightreasoner.models import LoadedModels
-from lightreasoner.pairs import Alignment, align, find_preset, load_pair, presets
-from lightreasoner.references import parse_ref
+from lightreasoner.models import pairs
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.loading import load_model
+from lightreasoner.models.pairs import Alignment, align, find_preset, load_pair, presets
+from lightreasoner.models.references import parse_ref
 from lightreasoner.settings import Settings
 from tests.tiny import END, PAD, START, save_tiny, tiny_tokenizer
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from lightreasoner.cli import main
+from lightreasoner.cli.main import main
+from lightreasoner.decoding.generate import Decoding
 from lightreasoner.formatting import spoken_time
-from lightreasoner.models import LoadedModels
-from lightreasoner.pairs import Pair, load_pair
-from lightreasoner.preflight import BETAS, Solved, judged, preflight, probe
-from lightreasoner.problem_rows import Problem
-from lightreasoner.responding import Decoding
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.pairs import Pair, load_pair
+from lightreasoner.problems.rows import Problem
+from lightreasoner.sampling.pair_check import BETAS, Solved, judged, preflight, probe
 from lightreasoner.settings import Settings
 from tests.tiny import save_tiny
 from tests.tiny_sampling import QUESTIONS

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lightreasoner import problem_files
 from lightreasoner.errors import UserError
-from lightreasoner.problem_rows import QUESTION, last_boxed
-from lightreasoner.problem_sources import SOURCES, hub_rows
-from lightreasoner.problems import load_file, load_problems, problems_from_rows
+from lightreasoner.problems import files as problem_files
+from lightreasoner.problems.rows import QUESTION, last_boxed
+from lightreasoner.problems.sources import SOURCES, hub_rows
+from lightreasoner.problems.stream import load_file, load_problems, problems_from_rows
 
 
 def write(path, content):

@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from lightreasoner.access import OPEN, OWNERS
-from lightreasoner.files import new_id
-from lightreasoner.runs import begin_run
+from lightreasoner.serving.permissions import OPEN, OWNERS
 from lightreasoner.settings import ROOT, Settings
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import begin_run
 from tests.browser import App
 from tests.browser_jobs import JobsApp
 from ui.page import build

@@ -18,17 +18,17 @@ from pathlib import Path
 
 import pytest
 
-from lightreasoner.cleaning import cleaned
+from lightreasoner.datasets.annotations import load_marks, set_mark
+from lightreasoner.datasets.explorer import Explorer
+from lightreasoner.datasets.select_steps import samples
+from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
-from lightreasoner.exploring import Explorer
-from lightreasoner.hub_errors import speaking
-from lightreasoner.loading import load_model
-from lightreasoner.marks import load_marks, set_mark
-from lightreasoner.publication import MANIFEST
-from lightreasoner.runs import RECORD, begin_run, read_run
+from lightreasoner.hub.errors import speaking
+from lightreasoner.hub.redaction import cleaned
+from lightreasoner.models.loading import load_model
+from lightreasoner.publishing.contents import MANIFEST
 from lightreasoner.settings import ROOT, Settings
-from lightreasoner.supervision import samples
-from lightreasoner.trajectories import shards
+from lightreasoner.storage.runs import RECORD, begin_run, read_run
 from tests.browser import free_port
 from tests.hub_server import Account, Hub
 from tests.tiny import logits_of, save_tiny, save_tiny_adapter, tiny_model
@@ -392,8 +392,10 @@ def test_an_imported_dataset_comes_back(hub, tmp_path):
         }
         for n in range(4)
     ]
-    from lightreasoner.released import released_line  # the format's own writer, so that this test needs no copy of it
-    from lightreasoner.samples import Sample
+    from lightreasoner.datasets.paper_format import (
+        released_line,  # the format's own writer, so that this test needs no copy of it
+    )
+    from lightreasoner.datasets.samples import Sample
 
     file = tmp_path / "samples.jsonl"
     with open(file, "wb") as out:

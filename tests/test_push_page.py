@@ -11,10 +11,10 @@ import gradio as gr
 import psutil
 import pytest
 
-from lightreasoner.files import new_id
 from lightreasoner.jobs.store import FINISHED
-from lightreasoner.runs import read_run, run_folder
 from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import read_run, run_folder
 from tests.hub_server import Account, Hub
 from tests.test_push import SERVERS, STRANGER, WRITER, sums
 from tests.tiny_dataset import make_dataset

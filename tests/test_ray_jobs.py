@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.ray_jobs import RayBackend, backends
+from lightreasoner.jobs.ray import RayBackend, backends
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import JobStore
 from lightreasoner.settings import Settings

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from lightreasoner.errors import UserError
-from lightreasoner.models import unavailable
-from lightreasoner.references import parse_ref
+from lightreasoner.models.cache import unavailable
+from lightreasoner.models.references import parse_ref
 from lightreasoner.settings import Settings
 
 CPU = Settings(device="cpu")

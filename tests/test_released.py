@@ -10,16 +10,16 @@ import sys
 import pyarrow.parquet as pq
 import pytest
 
-from lightreasoner.cli import main
+from lightreasoner.cli.main import main
+from lightreasoner.datasets.annotations import set_mark
+from lightreasoner.datasets.export import export_samples
+from lightreasoner.datasets.external import SHOWN, import_samples
+from lightreasoner.datasets.paper_format import MAX_LINE
+from lightreasoner.datasets.select_steps import report, samples
+from lightreasoner.datasets.selectors import Selection
 from lightreasoner.errors import UserError
-from lightreasoner.exporting import export_samples
-from lightreasoner.imported import SHOWN, import_samples
-from lightreasoner.marks import set_mark
-from lightreasoner.released import MAX_LINE
-from lightreasoner.runs import read_run
-from lightreasoner.selectors import Selection
 from lightreasoner.settings import ROOT
-from lightreasoner.supervision import report, samples
+from lightreasoner.storage.runs import read_run
 from tests.tiny import tiny_tokenizer
 from tests.tiny_dataset import make_dataset
 
@@ -70,7 +70,7 @@ def test_export_to_import_to_export_is_byte_for_byte_and_reads_as_the_paper_wrot
 
 
 def test_the_copy_of_the_tokenizer_outlives_the_model(tmp_path):
-    from lightreasoner.dataset_texts import save_tokenizer
+    from lightreasoner.datasets.tokenizer import save_tokenizer
 
     make_dataset(tmp_path / "set")  # its expert is nowhere
     with pytest.raises(UserError, match="parquet"):
@@ -228,7 +228,7 @@ def test_a_disk_that_fills_up_while_writing_leaves_nothing_behind(tmp_path, kind
     make_dataset(tmp_path / "set", problems=30, tokens=True)
     export_samples(tmp_path / "set", tmp_path / "given.jsonl", "released", Selection(beta=0.05))
     code = (
-        "import resource, sys; from lightreasoner.cli import main\n"
+        "import resource, sys; from lightreasoner.cli.main import main\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)); sys.exit(main(sys.argv[1:]))"
     )
     verb = ["import", "given.jsonl", "--run-dir", "new"]
@@ -268,6 +268,6 @@ def test_the_verbs(tmp_path, capsys):
 
 
 def test_selecting_importing_and_marking_need_no_torch():
-    code = "import sys, lightreasoner.commands.dataset, lightreasoner.imported; print('torch' in sys.modules)"
+    code = "import sys, lightreasoner.cli.dataset, lightreasoner.datasets.external; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "False", done.stderr

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from lightreasoner.files import new_id
 from lightreasoner.jobs.events import NAME, EventLog
+from lightreasoner.storage.atomic import new_id
 from tests.browser import App, Inspect
 from tests.tiny_dataset import make_dataset
 

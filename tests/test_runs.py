@@ -8,9 +8,9 @@ import pytest
 from filelock import FileLock
 
 from lightreasoner.errors import UserError
-from lightreasoner.files import new_id
-from lightreasoner.runs import add_to_run, begin_run, delete_run, list_runs, read_run, run_folder, versions
 from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import add_to_run, begin_run, delete_run, list_runs, read_run, run_folder, versions
 
 CONFIG = {"limit": 1000, "seed": 0, "split": None}
 ABOUT = {"fingerprints": {"expert": "aa", "amateur": "bb"}, "versions": {"torch": "1"}, "batch_size": 32}
@@ -89,7 +89,7 @@ def test_what_is_no_run_folder_is_said(tmp_path):
 
 def test_runs_are_listed_newest_first_without_what_cannot_be_read(tmp_path, monkeypatch):
     for n, (name, kind) in enumerate((("b", "dataset"), ("a", "finetune"), ("c", "dataset"))):
-        monkeypatch.setattr("lightreasoner.runs.time.time", lambda n=n: 1000.0 + n)
+        monkeypatch.setattr("lightreasoner.storage.runs.time.time", lambda n=n: 1000.0 + n)
         begin_run(tmp_path / name, kind, CONFIG, ABOUT)
     (tmp_path / "empty").mkdir()
     (tmp_path / "torn").mkdir()

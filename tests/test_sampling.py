@@ -8,18 +8,21 @@ import pandas
 import pytest
 import torch
 
-from lightreasoner import divergence, responding, sampling_plan, trajectories
-from lightreasoner.batching import CPU_LARGEST, BatchReader, alike, common_start, fitting_rows
-from lightreasoner.divergence import support
+from lightreasoner.datasets import trajectories
+from lightreasoner.datasets.trajectories import SCHEMA, rows, shards
+from lightreasoner.decoding import generate as responding
+from lightreasoner.decoding.batch_decoder import CPU_LARGEST, BatchReader, alike, common_start, fitting_rows
+from lightreasoner.decoding.generate import Decoding
 from lightreasoner.errors import UserError
-from lightreasoner.models import LoadedModels
-from lightreasoner.pairs import load_pair, presets
-from lightreasoner.problems import ProblemStream, load_problems
-from lightreasoner.responding import Decoding
-from lightreasoner.sampling_plan import Prompts, batches, check
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.pairs import load_pair, presets
+from lightreasoner.problems.stream import ProblemStream, load_problems
+from lightreasoner.sampling import plan as sampling_plan
+from lightreasoner.sampling.plan import Prompts, batches, check
+from lightreasoner.scoring import divergence
+from lightreasoner.scoring.divergence import support
 from lightreasoner.settings import Settings
-from lightreasoner.tracing import StepsEvent, TraceRequest, trace
-from lightreasoner.trajectories import SCHEMA, rows, shards
+from lightreasoner.tracing.trace import StepsEvent, TraceRequest, trace
 from tests.tiny import SPECIALS, save_tiny, tiny_tokenizer
 from tests.tiny_sampling import QUESTIONS, Remembering, build, ending
 
@@ -332,7 +335,7 @@ def test_the_batch_size_follows_from_memory(pair, monkeypatch):
     models = (pair.expert, pair.amateur)
     sizes = []
     for free in (10**12, 40_000_000, 10_000_000, 1000):
-        monkeypatch.setattr("lightreasoner.batching.free_bytes", lambda device, free=free: free)
+        monkeypatch.setattr("lightreasoner.decoding.batch_decoder.free_bytes", lambda device, free=free: free)
         sizes.append(fitting_rows(models, 600, 16))
     assert sizes == sorted(sizes, reverse=True) and sizes[0] == CPU_LARGEST and sizes[-1] == 1
     assert 1 < sizes[2] < CPU_LARGEST and all(size & (size - 1) == 0 for size in sizes)

@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from lightreasoner import trajectories
-from lightreasoner.cli import main
+from lightreasoner.cli.main import main
+from lightreasoner.datasets import trajectories
+from lightreasoner.datasets.trajectories import read_shard, rows, shards
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.events import read_events
-from lightreasoner.models import LoadedModels
-from lightreasoner.pairs import load_pair
-from lightreasoner.runs import read_run
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.pairs import load_pair
 from lightreasoner.settings import ROOT, Settings
-from lightreasoner.trajectories import read_shard, rows, shards
+from lightreasoner.storage.runs import read_run
 from tests.tiny import Broken, save_tiny
 from tests.tiny_sampling import QUESTIONS, Remembering, build
 
@@ -200,7 +200,7 @@ def test_stop_and_keep_ends_with_what_is_there(sample):
     for path in shards(sample.folder)[2:]:
         path.unlink()
     sample.problems.parent.joinpath("run", "stop").write_text("keep")
-    import lightreasoner.jobs.work as jobs_work
+    import lightreasoner.jobs.context as jobs_work
 
     unlink = Path.unlink
     with pytest.MonkeyPatch.context() as patch:  # a job's stop file is not removed at the start

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lightreasoner import divergence
+from lightreasoner.datasets.selectors import ALPHA_FLOOR, NAMES, SELECTORS, Selection, select
 from lightreasoner.errors import UserError
-from lightreasoner.selectors import ALPHA_FLOOR, NAMES, SELECTORS, Selection, select
+from lightreasoner.scoring import divergence
 
 KL = np.array([0.1, 0.9, 0.39, np.inf, 0.0, 0.5, 0.2, 0.3], np.float32)  # above 0.4: 1, 3, 5
 BUDGETED = tuple(name for name in NAMES if name not in ("kl", "all"))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lightreasoner.divergence import support
+from lightreasoner.datasets.annotations import set_mark
+from lightreasoner.datasets.samples import SelectionReport
+from lightreasoner.datasets.select_steps import report, samples, targets
+from lightreasoner.datasets.selectors import NAMES, Selection
+from lightreasoner.datasets.step_table import read_details, read_steps
+from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
-from lightreasoner.marks import set_mark
-from lightreasoner.samples import SelectionReport
-from lightreasoner.selectors import NAMES, Selection
-from lightreasoner.step_table import read_details, read_steps
-from lightreasoner.supervision import report, samples, targets
-from lightreasoner.trajectories import shards
+from lightreasoner.scoring.divergence import support
 from tests.tiny_dataset import make_dataset, trajectory, write_rows
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightreasoner.token_kinds import KINDS, NAMES, kind_of
+from lightreasoner.datasets.token_categories import KINDS, NAMES, kind_of
 
 TEXTS = {
     "number": ["7", " 12", "3.5", "1,000", ".5", "½", "٣"],

@@ -6,7 +6,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
-from lightreasoner.tokens import TokenTexts, is_special, token_bytes, token_text
+from lightreasoner.models.token_text import TokenTexts, is_special, token_bytes, token_text
 from tests.tiny import tiny_tokenizer
 
 TEXTS = [

@@ -10,10 +10,10 @@ import os
 
 import pytest
 
-from lightreasoner import traces
-from lightreasoner.divergence import StepScore
 from lightreasoner.errors import UserError
-from lightreasoner.tracing import EndEvent, PromptEvent, Step, StepsEvent, TraceRequest
+from lightreasoner.scoring.divergence import StepScore
+from lightreasoner.tracing import records as traces
+from lightreasoner.tracing.trace import EndEvent, PromptEvent, Step, StepsEvent, TraceRequest
 
 
 def score(kl=0.5, amateur=(-2.0, -0.2, -4.0)):

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lightreasoner.divergence import score_steps
 from lightreasoner.errors import UserError
-from lightreasoner.models import LoadedModels
-from lightreasoner.pairs import load_pair
-from lightreasoner.prompts import prompt_ids
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.pairs import load_pair
+from lightreasoner.models.prompts import prompt_ids
+from lightreasoner.scoring.divergence import score_steps
 from lightreasoner.settings import Settings
-from lightreasoner.tracing import EndEvent, PromptEvent, StepsEvent, TraceRequest, trace
+from lightreasoner.tracing.trace import EndEvent, PromptEvent, StepsEvent, TraceRequest, trace
 from tests.tiny import Broken, save_tiny
 
 QUESTION = "Tom has 3 apples and buys 4. How many?"

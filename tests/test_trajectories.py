@@ -10,9 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lightreasoner import trajectories
-from lightreasoner.errors import UserError
-from lightreasoner.trajectories import (
+from lightreasoner.datasets import trajectories
+from lightreasoner.datasets.trajectories import (
     KL_EDGES,
     SCHEMA,
     kl_histogram,
@@ -22,6 +21,7 @@ from lightreasoner.trajectories import (
     shards,
     write_shard,
 )
+from lightreasoner.errors import UserError
 
 STEP = {"index": 1, "token_id": 7, "kl": 0.5, "ids": [7, 9], "expert_logprobs": [-0.5, -1.0]}
 ROW = {

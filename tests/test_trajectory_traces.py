@@ -6,12 +6,12 @@ import json
 
 import pytest
 
+from lightreasoner.datasets.explorer import Explorer, IdTexts
+from lightreasoner.datasets.select_steps import samples
 from lightreasoner.errors import UserError
-from lightreasoner.exploring import Explorer, IdTexts
-from lightreasoner.files import ID_PATTERN, new_id
-from lightreasoner.supervision import samples
-from lightreasoner.traces import MEASURES, load_record, reweigh, trace_csv
-from lightreasoner.trajectory_traces import parse_record_id, record_id, trace_record
+from lightreasoner.storage.atomic import ID_PATTERN, new_id
+from lightreasoner.tracing.from_trajectory import parse_record_id, record_id, trace_record
+from lightreasoner.tracing.records import MEASURES, load_record, reweigh, trace_csv
 from tests.tiny import tiny_tokenizer
 from tests.tiny_dataset import make_dataset
 
@@ -26,8 +26,8 @@ def opened(tmp_path):
 
 
 def test_the_record_has_a_traces_fields(opened, tmp_path):
-    from lightreasoner.traces import Trace, trace_json
-    from lightreasoner.tracing import TraceRequest
+    from lightreasoner.tracing.records import Trace, trace_json
+    from lightreasoner.tracing.trace import TraceRequest
 
     _, row, record, run_id = opened
     live = trace_json(Trace({"expert": "a", "amateur": "b", "name": None, "same_model": False}, TraceRequest("2?")))

@@ -7,11 +7,11 @@ import json
 import pytest
 
 from lightreasoner.errors import UserError
-from lightreasoner.files import new_id
-from lightreasoner.runs import add_to_run, begin_run
 from lightreasoner.settings import Settings
-from lightreasoner.tracing import TraceRequest
-from lightreasoner.tuned_runs import tuned_run, tuned_runs
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import add_to_run, begin_run
+from lightreasoner.tracing.trace import TraceRequest
+from lightreasoner.training.runs import tuned_run, tuned_runs
 from tests.tiny import save_tiny, save_tiny_adapter, tiny_model
 from ui.calls import viewer_calls
 from ui.links import open_link

@@ -12,13 +12,13 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from lightreasoner import zerogpu
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.local import LocalBackend
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import JobStore
+from lightreasoner.serving import zerogpu
 from lightreasoner.settings import ROOT, Settings
-from lightreasoner.tracing import TraceRequest
+from lightreasoner.tracing.trace import TraceRequest
 from tests.browser import App
 from tests.test_http import GOOD, call_trace, last_value
 from tests.tiny import save_tiny

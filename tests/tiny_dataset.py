@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
-from lightreasoner.divergence import score_steps
-from lightreasoner.runs import begin_run
-from lightreasoner.trajectories import BETA_FLOOR, FLOATS, RANKS, SCHEMA, write_shard
+from lightreasoner.datasets.trajectories import BETA_FLOOR, FLOATS, RANKS, SCHEMA, write_shard
+from lightreasoner.scoring.divergence import score_steps
+from lightreasoner.storage.runs import begin_run
 from tests.tiny import save_tiny, tiny_tokenizer
 
 ANSWERS = ("3 + 4 = 7\nThe answer is 7.", "She has 12 apples, so 20 - 12 = 8.", "Well … 5?")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lightreasoner.evaluation import FOLDER, SCHEMA, Variant, shard, write_results
-from lightreasoner.files import new_id
+from lightreasoner.evaluation.evaluate import FOLDER, SCHEMA, Variant, shard, write_results
 from lightreasoner.jobs.events import NAME
-from lightreasoner.runs import add_to_run, begin_run
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import add_to_run, begin_run
 from tests.tiny import save_tiny, save_tiny_adapter, tiny_model, tiny_tokenizer
 
 

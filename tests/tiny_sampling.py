@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from lightreasoner.problems import ProblemStream
-from lightreasoner.responding import Decoding
-from lightreasoner.sampling import Tally, sample
-from lightreasoner.sampling_plan import Prompts
+from lightreasoner.decoding.generate import Decoding
+from lightreasoner.problems.stream import ProblemStream
+from lightreasoner.sampling.plan import Prompts
+from lightreasoner.sampling.sampler import Tally, sample
 from lightreasoner.settings import Settings
 
 QUESTIONS = [

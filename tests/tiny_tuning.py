@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lightreasoner.finetune_config import FinetuneConfig, as_json
 from lightreasoner.jobs.events import NAME, EventLog
-from lightreasoner.runs import add_to_run, begin_run
+from lightreasoner.storage.runs import add_to_run, begin_run
+from lightreasoner.training.config import FinetuneConfig, as_json
 
 
 def make_run(

@@ -3,4 +3,4 @@
 import transformers  # noqa: F401
 
 import ui.page  # noqa: F401
-from lightreasoner import loading, pairs  # noqa: F401
+from lightreasoner.models import loading, pairs  # noqa: F401

@@ -9,10 +9,10 @@ import json
 from collections.abc import Callable
 from inspect import signature
 
-from lightreasoner.divergence import ALPHA_FLOOR
 from lightreasoner.errors import UserError, broke
-from lightreasoner.limits import number
-from lightreasoner.traces import reweigh, step_json, trace_csv
+from lightreasoner.scoring.divergence import ALPHA_FLOOR
+from lightreasoner.tracing.records import reweigh, step_json, trace_csv
+from lightreasoner.validation import number
 from ui.studio import Studio
 from ui.viewer import standalone
 

@@ -12,19 +12,19 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Callable
 
-from lightreasoner.answers import judge
-from lightreasoner.divergence import ALPHA_FLOOR
+from lightreasoner.datasets.annotations import set_mark
+from lightreasoner.datasets.explorer import Explorer
+from lightreasoner.datasets.explorer_page import Filters, page
+from lightreasoner.datasets.external import read_imported
+from lightreasoner.datasets.quality import GOOD, Finding, Judged, health
+from lightreasoner.datasets.selectors import SELECTORS, Selection, above
+from lightreasoner.datasets.trajectories import KL_EDGES
 from lightreasoner.errors import UserError
-from lightreasoner.exploring import Explorer
-from lightreasoner.exploring_page import Filters, page
-from lightreasoner.health import GOOD, Finding, Judged, health
-from lightreasoner.imported import read_imported
-from lightreasoner.limits import number
-from lightreasoner.marks import set_mark
-from lightreasoner.selectors import SELECTORS, Selection, above
-from lightreasoner.traces import reweigh, trace_csv
-from lightreasoner.trajectories import KL_EDGES
-from lightreasoner.trajectory_traces import trace_record
+from lightreasoner.problems.grading import judge
+from lightreasoner.scoring.divergence import ALPHA_FLOOR
+from lightreasoner.tracing.from_trajectory import trace_record
+from lightreasoner.tracing.records import reweigh, trace_csv
+from lightreasoner.validation import number
 from ui.calls import answering
 from ui.dataset_downloads import dataset_file
 from ui.datasets import Dataset, Datasets

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from lightreasoner.datasets.explorer import Explorer
+from lightreasoner.datasets.export import FORMATS, export_samples
+from lightreasoner.datasets.selectors import Selection
+from lightreasoner.datasets.trajectories import SCHEMA, read_shard, shards
 from lightreasoner.errors import UserError
-from lightreasoner.exploring import Explorer
-from lightreasoner.exporting import FORMATS, export_samples
-from lightreasoner.files import written_whole
-from lightreasoner.selectors import Selection
 from lightreasoner.settings import Settings
-from lightreasoner.trajectories import SCHEMA, read_shard, shards
+from lightreasoner.storage.atomic import written_whole
 from ui.downloads import offer
 
 RAW = "raw"

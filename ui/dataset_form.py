@@ -7,11 +7,11 @@ from pathlib import Path
 
 import gradio as gr
 
+from lightreasoner.datasets.trajectories import BETA_FLOOR
 from lightreasoner.errors import UserError
-from lightreasoner.problem_sources import SOURCES
-from lightreasoner.problems import load_file
+from lightreasoner.problems.sources import SOURCES
+from lightreasoner.problems.stream import load_file
 from lightreasoner.settings import Settings
-from lightreasoner.trajectories import BETA_FLOOR
 from ui.command_line import command_line, spelled_out
 from ui.events import PRIVATE
 from ui.pair_form import PairForm, pair_form

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+from lightreasoner.datasets.explorer import Explorer
+from lightreasoner.datasets.step_table import read_steps
+from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
-from lightreasoner.exploring import Explorer
-from lightreasoner.files import folder_bytes
 from lightreasoner.jobs.scheduler import Scheduler
-from lightreasoner.pairs import presets
-from lightreasoner.problem_sources import SOURCES
+from lightreasoner.models.pairs import presets
+from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import Settings
-from lightreasoner.step_table import read_steps
-from lightreasoner.trajectories import shards
+from lightreasoner.storage.atomic import folder_bytes
 from ui.run_list import Entry, RunList, stamp
 
 OPEN = 4  # explorers kept in memory: some fifty bytes a step each

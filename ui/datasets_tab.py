@@ -9,10 +9,10 @@ from pathlib import Path
 
 import gradio as gr
 
+from lightreasoner.datasets.external import import_samples
 from lightreasoner.errors import UserError, broke
-from lightreasoner.files import new_id
-from lightreasoner.imported import import_samples
-from lightreasoner.runs import run_folder
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import run_folder
 from ui.dataset_calls import dataset_calls
 from ui.dataset_explorer import DatasetExplorer
 from ui.dataset_form import dataset_form

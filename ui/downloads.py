@@ -17,8 +17,8 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from lightreasoner.errors import UserError
-from lightreasoner.files import ID_PATTERN, new_id
 from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import ID_PATTERN, new_id
 from ui.sign_in import owners_only
 
 KEPT = 15 * 60  # seconds

@@ -8,14 +8,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from lightreasoner.datasets.trajectories import BETA_FLOOR
+from lightreasoner.decoding.generate import Decoding
 from lightreasoner.errors import UserError, broke
-from lightreasoner.jobs.lease import Stopped, spoken
-from lightreasoner.jobs.lease import Stopped as NoTurn
-from lightreasoner.pairs import load_pair
-from lightreasoner.preflight import probe
-from lightreasoner.problems import open_problems, training_split
-from lightreasoner.responding import Decoding
-from lightreasoner.trajectories import BETA_FLOOR
+from lightreasoner.jobs.accelerator import Stopped, spoken
+from lightreasoner.jobs.accelerator import Stopped as NoTurn
+from lightreasoner.models.pairs import load_pair
+from lightreasoner.problems.stream import open_problems, training_split
+from lightreasoner.sampling.pair_check import probe
 from ui.sample_request import SampleRequest
 from ui.studio import Studio
 

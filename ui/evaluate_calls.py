@@ -11,11 +11,11 @@ import zlib
 from collections.abc import Callable
 from dataclasses import asdict
 
-from lightreasoner.answered import variants_of
-from lightreasoner.costs import Cost, benchmark
 from lightreasoner.errors import UserError
-from lightreasoner.paper import Paper, read_paper
-from lightreasoner.problem_sources import SOURCES
+from lightreasoner.evaluation.costs import Cost, benchmark
+from lightreasoner.evaluation.paper_results import Paper, read_paper
+from lightreasoner.evaluation.results import variants_of
+from lightreasoner.problems.sources import SOURCES
 from ui.calls import answering
 from ui.evaluate_flips import Flips
 from ui.evaluations import METHOD_NAMES, Evaluation, Evaluations, by_benchmark, canonical, is_tuning_run

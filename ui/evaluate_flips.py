@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from lightreasoner.answered import Answers
 from lightreasoner.errors import UserError
-from lightreasoner.limits import number
-from lightreasoner.tracing import TraceRequest
+from lightreasoner.evaluation.results import Answers
+from lightreasoner.tracing.trace import TraceRequest
+from lightreasoner.validation import number
 from ui.evaluations import Evaluation, Evaluations
 from ui.studio import Studio
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import gradio as gr
 
 from lightreasoner.errors import UserError
-from lightreasoner.pairs import presets
-from lightreasoner.problem_sources import SOURCES
-from lightreasoner.references import BUNDLED
+from lightreasoner.models.pairs import presets
+from lightreasoner.models.references import BUNDLED
+from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import Settings
-from lightreasoner.tuned_runs import tuned_run, tuned_runs
+from lightreasoner.training.runs import tuned_run, tuned_runs
 from ui.command_line import command_line, spelled_out
 from ui.dataset_form import what_is_there
 from ui.evaluate_request import base_of, read_form

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightreasoner.errors import UserError
-from lightreasoner.limits import number
-from lightreasoner.problems import MAX_ROWS
-from lightreasoner.references import parse_ref
-from lightreasoner.runs import RECORD, run_folder
+from lightreasoner.models.references import parse_ref
+from lightreasoner.models.weights import check_adapter
+from lightreasoner.problems.stream import MAX_ROWS
 from lightreasoner.settings import Settings
-from lightreasoner.tuned_runs import tuned_run
-from lightreasoner.weights import check_adapter
+from lightreasoner.storage.runs import RECORD, run_folder
+from lightreasoner.training.runs import tuned_run
+from lightreasoner.validation import number
 from ui.evaluations import short
 from ui.pair_card import OTHER
 from ui.sample_request import MOST_AT_ONCE, checked_problems

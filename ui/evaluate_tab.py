@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gradio as gr
 
-from lightreasoner.files import new_id
-from lightreasoner.runs import run_folder
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import run_folder
 from ui.datasets_tab import answered, notice_html
 from ui.evaluate_calls import evaluate_calls
 from ui.evaluate_form import base_or_none, evaluate_form, offered, prefilled

@@ -6,16 +6,16 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
-from lightreasoner.answered import Answers, read_results, variants_of
-from lightreasoner.costs import Cost, benchmark, cost_table, working_seconds
 from lightreasoner.errors import UserError
+from lightreasoner.evaluation.costs import Cost, benchmark, cost_table, working_seconds
+from lightreasoner.evaluation.results import Answers, read_results, variants_of
 from lightreasoner.jobs.events import NAME
 from lightreasoner.jobs.scheduler import Scheduler
-from lightreasoner.problem_sources import SOURCES
-from lightreasoner.references import parse_ref
-from lightreasoner.runs import list_runs, read_run, run_folder
+from lightreasoner.models.references import parse_ref
+from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import Settings
-from lightreasoner.tuned_runs import ADAPTER, WEIGHTS, tuned_run
+from lightreasoner.storage.runs import list_runs, read_run, run_folder
+from lightreasoner.training.runs import ADAPTER, WEIGHTS, tuned_run
 from ui.run_list import Entry, RunList, stamp
 
 OPEN = 3  # evaluations whose answers stay in memory

@@ -11,9 +11,9 @@ import zlib
 from collections.abc import Callable
 
 from lightreasoner.errors import UserError
-from lightreasoner.files import folder_bytes
 from lightreasoner.formatting import shown
 from lightreasoner.jobs.store import FINISHED
+from lightreasoner.storage.atomic import folder_bytes
 from ui.calls import answering
 from ui.datasets import Datasets
 from ui.finetune_request import LABELS

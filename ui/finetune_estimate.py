@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from lightreasoner.devices import release_memory
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.lease import Stopped
-from lightreasoner.loading import load_model
-from lightreasoner.teaching import refuse_other_expert, teach
+from lightreasoner.jobs.accelerator import Stopped
+from lightreasoner.models.devices import release_memory
+from lightreasoner.models.loading import load_model
+from lightreasoner.training.examples import refuse_other_expert, teach
 from ui.estimate import telling, turn
 from ui.finetune_request import FinetuneRequest
 from ui.studio import Studio
@@ -24,8 +24,8 @@ def estimate_run(studio: Studio, asked: FinetuneRequest) -> Iterator[tuple[str, 
 
 def measured(studio: Studio, asked: FinetuneRequest, say: Callable[[str], None], stop: threading.Event) -> str:
     """The forecast's sentences, one a line. Raises UserError, and Stopped once `stop` is set."""
-    from lightreasoner.forecast import forecast
     from lightreasoner.formatting import said_bytes
+    from lightreasoner.training.estimate import forecast
 
     def safe_point() -> None:
         if stop.is_set():

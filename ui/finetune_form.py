@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from lightreasoner.architecture import USUAL as USUAL_LAYERS
-from lightreasoner.architecture import linear_layers
+from lightreasoner.datasets.selectors import SELECTORS
 from lightreasoner.errors import UserError
-from lightreasoner.finetune_config import METHODS
-from lightreasoner.selectors import SELECTORS
+from lightreasoner.models.architecture import USUAL as USUAL_LAYERS
+from lightreasoner.models.architecture import linear_layers
+from lightreasoner.training.config import METHODS
 from ui.command_line import command_line, spelled_out
 from ui.datasets import Dataset, Datasets
 from ui.events import PRIVATE

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightreasoner.adapters import check_layers
-from lightreasoner.architecture import linear_layers
+from lightreasoner.datasets.selectors import Selection
 from lightreasoner.errors import UserError
-from lightreasoner.finetune_config import FinetuneConfig
-from lightreasoner.models import unavailable
-from lightreasoner.pairs import Preset, presets
-from lightreasoner.selectors import Selection
+from lightreasoner.models.adapters import check_layers
+from lightreasoner.models.architecture import linear_layers
+from lightreasoner.models.cache import unavailable
+from lightreasoner.models.pairs import Preset, presets
 from lightreasoner.settings import Settings
-from lightreasoner.teaching import refuse_missing, selection_for
+from lightreasoner.training.config import FinetuneConfig
+from lightreasoner.training.examples import refuse_missing, selection_for
 from ui.datasets import Dataset, Datasets
 from ui.finetune_runs import TITLES, USUAL
 

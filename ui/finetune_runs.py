@@ -10,16 +10,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightreasoner.curves import Curves
 from lightreasoner.errors import UserError
-from lightreasoner.files import folder_bytes, written_whole
-from lightreasoner.finetune_config import FinetuneConfig
 from lightreasoner.formatting import shown
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import FINISHED, Job
-from lightreasoner.problem_sources import SOURCES
+from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import Settings
-from lightreasoner.tuned_runs import adapter_folder
+from lightreasoner.storage.atomic import folder_bytes, written_whole
+from lightreasoner.training.config import FinetuneConfig
+from lightreasoner.training.curves import Curves
+from lightreasoner.training.runs import adapter_folder
 from ui.downloads import offer
 from ui.run_list import MOST, Entry, RunList
 

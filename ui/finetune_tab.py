@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import gradio as gr
 
+from lightreasoner.datasets.selectors import SELECTORS
 from lightreasoner.errors import UserError
-from lightreasoner.files import new_id
-from lightreasoner.runs import run_folder
-from lightreasoner.selectors import SELECTORS
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import run_folder
 from ui.datasets import Datasets
 from ui.datasets_tab import answered, notice_html
 from ui.events import AT_ONCE, PRIVATE, QUIET, said_by

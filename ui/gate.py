@@ -1,7 +1,7 @@
 """What stands before everything else on a public server: it finds out who a request comes from, and turns away what is
 too large, too often, from another site's page, or at no door that visitors are meant to use.
 
-A plain ASGI middleware. What a caller may do behind it is told by lightreasoner/access.py.
+A plain ASGI middleware. What a caller may do behind it is told by lightreasoner/serving/permissions.py.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.responses import PlainTextResponse
 
-from lightreasoner.access import Visitor, is_owner
-from lightreasoner.files import ID_PATTERN, folder_bytes, new_id
-from lightreasoner.quotas import VisitorRate
+from lightreasoner.serving.permissions import Visitor, is_owner
+from lightreasoner.serving.quotas import VisitorRate
 from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import ID_PATTERN, folder_bytes, new_id
 from ui.cookies import OWNER_COOKIE, ROLE_COOKIE, VISITOR_COOKIE, YEAR, read_cookies, set_cookie
 from ui.sign_in import SignIn
 from ui.visitors import SCOPE_KEY

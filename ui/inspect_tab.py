@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import gradio as gr
 
 from lightreasoner.errors import UserError
-from lightreasoner.limits import number
-from lightreasoner.problem_rows import Problem
+from lightreasoner.problems.rows import Problem
 from lightreasoner.settings import Settings
-from lightreasoner.tracing import TraceRequest
+from lightreasoner.tracing.trace import TraceRequest
+from lightreasoner.validation import number
 from ui.calls import viewer_calls
 from ui.events import PRIVATE, QUIET, said_by
 from ui.links import GENERATE, SCORE, open_lens, open_link

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from lightreasoner.errors import UserError
-from lightreasoner.files import ID_PATTERN
-from lightreasoner.jobs.lease import Accelerator, spoken
+from lightreasoner.jobs.accelerator import Accelerator, spoken
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import Job
 from lightreasoner.jobs.view import job_view, log_tail
-from lightreasoner.keeping import Keeper
-from lightreasoner.limits import number
+from lightreasoner.serving.archive import Keeper
+from lightreasoner.storage.atomic import ID_PATTERN
+from lightreasoner.validation import number
 from ui.calls import answering
 from ui.visitors import current
 

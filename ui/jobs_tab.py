@@ -6,7 +6,7 @@ does the same with `lrAddress.open('jobs', { job: ID })` (assets/js/address.js).
 
 from __future__ import annotations
 
-from lightreasoner.keeping import forgetful
+from lightreasoner.serving.archive import forgetful
 from ui.job_calls import Jobs
 from ui.job_panel import Header, JobPanel
 from ui.studio import Studio

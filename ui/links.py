@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gradio as gr
 
-from lightreasoner.access import check_call
 from lightreasoner.errors import UserError
-from lightreasoner.pairs import presets
+from lightreasoner.models.pairs import presets
+from lightreasoner.serving.permissions import check_call
 from ui.pair_card import OTHER, pair_card
 from ui.studio import Studio, failure, replay
 from ui.tuned_form import run_form, shown_lens

@@ -5,9 +5,9 @@ from __future__ import annotations
 from html import escape
 
 from lightreasoner.errors import UserError
-from lightreasoner.models import unavailable
-from lightreasoner.pairs import presets
-from lightreasoner.weights import describe
+from lightreasoner.models.cache import unavailable
+from lightreasoner.models.pairs import presets
+from lightreasoner.models.weights import describe
 from ui.studio import Studio
 
 OTHER = "other"  # the pair picker's choice for two models of one's own

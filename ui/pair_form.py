@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from lightreasoner.errors import UserError
-from lightreasoner.pairs import presets
+from lightreasoner.models.pairs import presets
 from ui.events import PRIVATE
 from ui.pair_card import OTHER, pair_card
 from ui.studio import Studio

@@ -10,10 +10,10 @@ from typing import Any
 import gradio as gr
 
 from lightreasoner.errors import UserError
-from lightreasoner.files import new_id
 from lightreasoner.jobs.view import job_view
-from lightreasoner.limits import number
-from lightreasoner.runs import read_run, run_folder
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import read_run, run_folder
+from lightreasoner.validation import number
 from ui.calls import answering
 from ui.events import AT_ONCE, PRIVATE
 from ui.pair_form import PairForm

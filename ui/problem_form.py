@@ -9,9 +9,9 @@ from pathlib import Path
 import gradio as gr
 
 from lightreasoner.errors import UserError
-from lightreasoner.problem_rows import Problem
-from lightreasoner.problem_sources import SOURCES
-from lightreasoner.problems import ProblemSet, load_file, load_problems
+from lightreasoner.problems.rows import Problem
+from lightreasoner.problems.sources import SOURCES
+from lightreasoner.problems.stream import ProblemSet, load_file, load_problems
 from lightreasoner.settings import Settings
 from ui.events import PRIVATE
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import gradio as gr
 
 from lightreasoner.errors import UserError
-from lightreasoner.files import new_id
-from lightreasoner.hub_token import checked_token
+from lightreasoner.hub.token import checked_token
 from lightreasoner.jobs.store import FINISHED, Job
 from lightreasoner.jobs.view import job_view
-from lightreasoner.publication import checked_license
-from lightreasoner.publishing import checked_repo
-from lightreasoner.runs import read_run, run_folder
+from lightreasoner.publishing.contents import checked_license
+from lightreasoner.publishing.push import checked_repo
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import read_run, run_folder
 from ui.calls import answering
 from ui.run_list import MOST
 from ui.studio import Studio

@@ -14,9 +14,9 @@ from lightreasoner.jobs.processes import alive
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import ACTIVE, FINISHED, Job
 from lightreasoner.jobs.view import job_view
-from lightreasoner.keeping import forget
-from lightreasoner.runs import RECORD, delete_run, list_runs, read_run, run_folder
+from lightreasoner.serving.archive import forget
 from lightreasoner.settings import Settings
+from lightreasoner.storage.runs import RECORD, delete_run, list_runs, read_run, run_folder
 
 MOST = 500  # runs and jobs that are listed
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightreasoner.errors import UserError
-from lightreasoner.files import new_id
-from lightreasoner.limits import number
-from lightreasoner.pairs import presets
-from lightreasoner.problem_sources import SOURCES
-from lightreasoner.problems import load_file
+from lightreasoner.models.pairs import presets
+from lightreasoner.problems.sources import SOURCES
+from lightreasoner.problems.stream import load_file
 from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.validation import number
 from ui.pair_form import pair_refs
 from ui.problem_form import OWN_FILE
 

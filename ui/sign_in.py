@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from lightreasoner.access import how_to_sign_in, oauth_here
-from lightreasoner.quotas import Rate
+from lightreasoner.serving.permissions import how_to_sign_in, oauth_here
+from lightreasoner.serving.quotas import Rate
 from lightreasoner.settings import ASSETS, Settings
 from ui.cookies import OWNER_COOKIE, set_cookie
 from ui.visitors import SCOPE_KEY

@@ -6,24 +6,24 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from lightreasoner import zerogpu
-from lightreasoner.access import Visitor, visitor_pair, visitor_settings
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.lease import Accelerator
-from lightreasoner.jobs.ray_jobs import backends
+from lightreasoner.jobs.accelerator import Accelerator
+from lightreasoner.jobs.ray import backends
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import JobStore
-from lightreasoner.keeping import Keeper
-from lightreasoner.lens import load_lens
-from lightreasoner.live import Lease, Live
-from lightreasoner.models import LoadedModels
-from lightreasoner.pairs import load_pair
-from lightreasoner.quotas import Traces, keep_newest
-from lightreasoner.references import parse_ref
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.pairs import load_pair
+from lightreasoner.models.references import parse_ref
+from lightreasoner.serving import zerogpu
+from lightreasoner.serving.archive import Keeper
+from lightreasoner.serving.live_runs import Lease, Live
+from lightreasoner.serving.permissions import Visitor, visitor_pair, visitor_settings
+from lightreasoner.serving.quotas import Traces, keep_newest
+from lightreasoner.serving.zerogpu import Borrowed
 from lightreasoner.settings import Settings
-from lightreasoner.traces import Trace, columns, load_record, step_line, trace_json
-from lightreasoner.tracing import TraceRequest, check
-from lightreasoner.zerogpu import Borrowed
+from lightreasoner.tracing.records import Trace, columns, load_record, step_line, trace_json
+from lightreasoner.tracing.trace import TraceRequest, check
+from lightreasoner.tracing.tuned_decoder import load_lens
 from ui.visitors import current
 
 POLL = 0.05  # seconds between looks at a run; the page gets at most ten updates a second once it writes

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import gradio as gr
 
 from lightreasoner.errors import UserError
-from lightreasoner.lens import EXPERT, TUNED, tuned_ref
-from lightreasoner.pairs import presets
-from lightreasoner.references import parse_ref
-from lightreasoner.tuned_runs import amateur_of, tuned_run, tuned_runs
+from lightreasoner.models.pairs import presets
+from lightreasoner.models.references import parse_ref
+from lightreasoner.tracing.tuned_decoder import EXPERT, TUNED, tuned_ref
+from lightreasoner.training.runs import amateur_of, tuned_run, tuned_runs
 from ui.events import PRIVATE
 from ui.pair_card import OTHER
 from ui.pair_form import PairForm, pair_refs

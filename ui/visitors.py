@@ -1,4 +1,4 @@
-"""Who calls, and the rules of lightreasoner/access.py before everything that the page can be asked to do.
+"""Who calls, and the rules of lightreasoner/serving/permissions.py before everything that the page can be asked to do.
 
 ui/gate.py finds out who a request comes from and notes it in the request's ASGI scope. Gradio keeps the request at hand
 while a handler runs, in whatever thread, queued or not, and while a script's call runs.
@@ -14,9 +14,9 @@ from typing import Any
 import gradio as gr
 from gradio.context import LocalContext
 
-from lightreasoner.access import COSTLY, NOBODY, OWNER, Visitor, check_call
 from lightreasoner.errors import UserError
-from lightreasoner.quotas import VisitorRate
+from lightreasoner.serving.permissions import COSTLY, NOBODY, OWNER, Visitor, check_call
+from lightreasoner.serving.quotas import VisitorRate
 from lightreasoner.settings import Settings
 
 FILES_A_MINUTE = 20  # that a visitor has read

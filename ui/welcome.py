@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from lightreasoner.access import how_to_sign_in, oauth_here
+from lightreasoner.serving.permissions import how_to_sign_in, oauth_here
 from lightreasoner.settings import Settings
 from ui.visitors import OWNERS_ONLY, VISITORS_ONLY
 

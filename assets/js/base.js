@@ -84,7 +84,7 @@ function shade(metric, step) {
   return Math.sqrt(Math.min(1, Math.max(0, value / metric.full)));
 }
 
-// The same definitions as lightreasoner/divergence.py, on the candidates that came with the step.
+// The same definitions as lightreasoner/scoring/divergence.py, on the candidates that came with the step.
 const TIE = 1e-6;
 function contrast(candidates, alpha) {
   const logE = candidates.expert_logprobs.map((x) => finite(x, -Infinity));

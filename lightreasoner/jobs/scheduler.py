@@ -15,14 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from lightreasoner.errors import UserError
-from lightreasoner.files import new_id, write_atomically
-from lightreasoner.hub_token import job_environment
+from lightreasoner.hub.token import job_environment
 from lightreasoner.jobs import processes
 from lightreasoner.jobs.backend import Backend
+from lightreasoner.jobs.context import STOP
+from lightreasoner.jobs.outcome import last_said, verdict
 from lightreasoner.jobs.store import ACTIVE, FINISHED, FRESH, Job, JobStore
-from lightreasoner.jobs.verdict import last_said, verdict
-from lightreasoner.jobs.work import STOP
 from lightreasoner.settings import Settings, to_environment
+from lightreasoner.storage.atomic import new_id, write_atomically
 
 log = logging.getLogger(__name__)
 

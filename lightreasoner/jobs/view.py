@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+from lightreasoner.jobs.accelerator import spoken
 from lightreasoner.jobs.backend import OUTPUT
+from lightreasoner.jobs.context import asked
 from lightreasoner.jobs.events import NAME, backwards, first_event
-from lightreasoner.jobs.lease import spoken
 from lightreasoner.jobs.scheduler import resumable
 from lightreasoner.jobs.store import ACTIVE, FINISHED, Job, JobStore
-from lightreasoner.jobs.work import asked
 
 LOOK_BACK = 300  # events: at three a second the rate is that of the last minute or two
 LINE = 2_000  # bytes a log line is reckoned with

@@ -1,0 +1,33 @@
+"""The verb deploy-space: this app as a Hugging Face Space, in one command."""
+
+from __future__ import annotations
+
+import argparse
+
+from lightreasoner.settings import Settings
+
+
+def add(verbs) -> None:
+    deploy = verbs.add_parser("deploy-space", help="push this app to a Hugging Face Space")
+    deploy.add_argument("repo", metavar="OWNER/NAME", help="the Space; created where it is not there yet")
+    deploy.add_argument("--sdk", choices=("docker", "gradio"), default="docker", help="default: docker")
+    deploy.add_argument("--private", action="store_true", help="nobody but its owner sees it")
+    deploy.add_argument("--hardware", metavar="NAME", help="the Hub's name, e.g. cpu-upgrade, t4-small or zero-a10g")
+    deploy.add_argument("--dry-run", action="store_true", help="print what would be pushed, and ask the Hub nothing")
+    deploy.set_defaults(run=run_deploy)
+
+
+def run_deploy(options: argparse.Namespace, settings: Settings) -> None:
+    from lightreasoner.publishing.space import plan, push, size_of
+
+    planned = plan(options.repo, options.sdk, options.hardware, options.private)
+    if options.dry_run:
+        print(
+            f"README.md of {planned.repo} would begin with\n\n{planned.files['README.md'].partition('# ')[0].strip()}\n"
+        )
+        for name, content in planned.files.items():
+            print(f"{size_of(content):>10,}  {name}")
+        print(f"{planned.size:>10,}  bytes in {len(planned.files)} files; nothing was pushed")
+        return
+    print(f"Pushing {len(planned.files)} files, {planned.size / 1e6:.1f} MB, to {planned.repo} ...", flush=True)
+    print(push(planned))

@@ -1,0 +1,60 @@
+"""The command line: python -m lightreasoner VERB. Exit status 0; 2 with one line on standard error for a mistake.
+
+Each verb is a file of `commands`; slow imports (torch, transformers) happen inside the verbs, so --help is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+
+from lightreasoner import __version__
+from lightreasoner.cli import dataset, deploy, evaluate, finetune, hub, jobs, pairs, preflight, sample, trace
+from lightreasoner.errors import UserError
+from lightreasoner.jobs.context import Stopping
+from lightreasoner.settings import from_environment
+from lightreasoner.storage.remote import mirrored
+
+COMMANDS = (pairs, trace, preflight, sample, dataset, finetune, evaluate, hub, jobs, deploy)  # in the order of --help
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is one line, and options are written out: others look for them, too."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options, allow_abbrev=False)
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"{self.prog}: {message} (see --help)\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m lightreasoner", description="Expert–amateur divergence, from a terminal.")
+    parser.add_argument("--version", action="version", version=__version__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
+    for command in COMMANDS:
+        command.add(verbs)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    logging.basicConfig(level=logging.WARNING)
+    build_parser().parse_args(argv := sys.argv[1:] if argv is None else argv)  # a mistake costs no download
+    try:
+        settings = from_environment()
+        with mirrored(argv, settings.workspace) as argv:
+            options = build_parser().parse_args(argv)
+            options.argv = argv
+            options.run(options, settings)
+    except UserError as error:
+        print(f"lightreasoner: {error}".replace("\n", " "), file=sys.stderr)
+        return 2
+    except Stopping as stopping:  # the run's log says how it ended
+        return 0 if stopping.keep else 130
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader, e.g. head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

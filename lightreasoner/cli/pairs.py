@@ -1,0 +1,48 @@
+"""The verb pairs: list the presets. And the options that name a pair, which other verbs share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from lightreasoner.errors import UserError
+from lightreasoner.settings import Settings
+
+
+def add(verbs) -> None:
+    pairs = verbs.add_parser("pairs", help="list the preset pairs")
+    pairs.add_argument("--json", action="store_true", help="as JSON")
+    pairs.set_defaults(run=run_pairs)
+
+
+def run_pairs(options: argparse.Namespace, settings: Settings) -> None:
+    from dataclasses import asdict
+
+    from lightreasoner.models.pairs import presets
+
+    if options.json:
+        print(json.dumps([asdict(p) for p in presets()], indent=2, ensure_ascii=False))
+        return
+    for preset in presets():
+        print(f"{preset.name}\n  {preset.title}\n  expert  {preset.expert}\n  amateur {preset.amateur}")
+        print(f"  needs about {preset.memory_gb:g} GB. {preset.why}\n")
+
+
+def add_pair_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--pair", metavar="NAME", help="a preset (see the verb pairs); default: the bundled pair")
+    parser.add_argument("--expert", metavar="REF", help="the stronger model")
+    parser.add_argument("--amateur", metavar="REF", help="the weaker model")
+
+
+def pair_refs(options: argparse.Namespace) -> tuple[str | None, str, str]:
+    """(preset name or None, expert, amateur)."""
+    from lightreasoner.models.pairs import find_preset, presets
+
+    if options.pair and (options.expert or options.amateur):
+        raise UserError("--pair already names both models; give either --pair or --expert and --amateur.")
+    if bool(options.expert) != bool(options.amateur):
+        raise UserError("A pair needs both models; give --expert and --amateur, or --pair.")
+    if options.expert:
+        return None, options.expert, options.amateur
+    preset = find_preset(options.pair) if options.pair else presets()[0]
+    return preset.name, preset.expert, preset.amateur

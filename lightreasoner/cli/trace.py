@@ -1,0 +1,110 @@
+"""The verb trace: one problem in a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from lightreasoner.errors import UserError
+from lightreasoner.settings import Settings
+
+PROBLEM_FILE_HELP = "a text file, the first row of a .jsonl, .json, .csv or .parquet file, or - for standard input"
+
+
+def add(verbs) -> None:
+    trace = verbs.add_parser(
+        "trace",
+        help="let the expert solve one problem and show where the amateur would not have",
+        description="A model is a bundled name, a Hub id (org/name, org/name@revision), a local folder, a GGUF file, "
+        "or one of these with a LoRA adapter (BASE::ADAPTER).",
+    )
+    add_pair_options(trace)
+    problem = trace.add_mutually_exclusive_group(required=True)
+    problem.add_argument("--problem", metavar="TEXT", help="the problem itself")
+    problem.add_argument("--problem-file", metavar="F", help=PROBLEM_FILE_HELP)
+    trace.add_argument("--response", metavar="TEXT", help="score this response instead of generating one")
+    trace.add_argument(
+        "--tuned", metavar="REF", help="a third model, the expert after training: adds to each step what training moved"
+    )
+    trace.add_argument("--tuned-writes", action="store_true", help="let the tuned expert write, not the expert")
+    trace.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="default 128")
+    trace.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0, the default, is greedy")
+    trace.add_argument("--seed", type=int, default=0, metavar="S")
+    trace.add_argument("--alpha", type=float, default=0.2, metavar="A", help="α of the plausible set (default 0.2)")
+    trace.add_argument(
+        "--beta", type=float, default=0.4, metavar="B", help="selects steps of larger KL, nats (default 0.4)"
+    )
+    trace.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON (- for standard output)")
+    trace.set_defaults(run=run_trace)
+
+
+def read_problem(options: argparse.Namespace) -> str:
+    """The problem's text, from --problem, a text file, standard input, or the first row of a table."""
+    if options.problem_file is None:
+        return options.problem
+    if options.problem_file == "-":
+        return sys.stdin.read()
+    path = Path(options.problem_file)
+    if path.suffix.lower() in {".jsonl", ".json", ".csv", ".parquet"}:
+        from lightreasoner.problems.stream import load_file
+
+        return load_file(path, limit=1).problems[0].question
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UserError(f"{path} cannot be read: {reason}. Name a text file.") from None
+
+
+def run_trace(options: argparse.Namespace, settings: Settings) -> None:
+    from lightreasoner.scoring.divergence import ALPHA_FLOOR
+    from lightreasoner.tracing.trace import TraceRequest, check
+    from lightreasoner.validation import number
+
+    question = read_problem(options)
+    number("--alpha", options.alpha, ALPHA_FLOOR, 1)
+    number("--beta", options.beta, 0, 1000)
+    request = TraceRequest(question, options.response, (), options.max_new_tokens, options.temperature, options.seed)
+    check(request, settings)
+    name, expert, amateur = pair_refs(options)
+    if options.tuned_writes and not options.tuned:
+        raise UserError("--tuned-writes needs a tuned expert; name one with --tuned.")
+
+    from lightreasoner.jobs.accelerator import Accelerator, spoken
+    from lightreasoner.models.cache import LoadedModels
+    from lightreasoner.models.pairs import load_pair
+    from lightreasoner.models.token_text import TokenTexts
+    from lightreasoner.storage.atomic import write_atomically
+    from lightreasoner.tracing.records import Trace, describe_pair, trace_json
+    from lightreasoner.tracing.terminal import print_events
+    from lightreasoner.tracing.trace import trace
+    from lightreasoner.tracing.tuned_decoder import EXPERT, TUNED, describe_lens, load_lens, tuned_ref
+
+    to_stdout = str(options.json) == "-"
+    said = set()
+
+    def on_wait(holder: dict | None) -> None:
+        if (line := f"Waiting for {spoken(holder)} …") not in said:
+            said.add(line)
+            print(line, file=sys.stderr)
+
+    with Accelerator(settings.workspace).hold("trace", on_wait=on_wait, interactive=True):
+        models, lens = LoadedModels(settings), None
+        pair = load_pair(expert, amateur, models, name=name)
+        if options.tuned:
+            writer = TUNED if options.tuned_writes else EXPERT
+            lens = load_lens(tuned_ref(options.tuned, expert), writer, pair, models)
+        record = Trace(describe_pair(pair), request, lens=lens and describe_lens(lens, pair))
+        texts = TokenTexts(pair.expert.tokenizer)
+        events = trace(pair, request, settings, lens=lens)
+        for event in print_events(events, options.beta, sys.stderr if to_stdout else sys.stdout):
+            record.add(event, texts)
+    if options.json:
+        text = json.dumps(trace_json(record, options.alpha, options.beta), ensure_ascii=False, indent=1)
+        if to_stdout:
+            print(text)
+        else:
+            write_atomically(options.json, text + "\n")

@@ -1,0 +1,125 @@
+"""A dataset's training samples as one file: the released JSON lines, or Parquet."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lightreasoner.datasets.external import is_imported
+from lightreasoner.datasets.paper_format import released_line
+from lightreasoner.datasets.samples import Sample, SelectionReport
+from lightreasoner.datasets.select_steps import OnCorrupt, samples
+from lightreasoner.datasets.selectors import Selection
+from lightreasoner.datasets.tokenizer import dataset_tokenizer
+from lightreasoner.errors import UserError
+from lightreasoner.storage.atomic import written_whole
+from lightreasoner.storage.runs import read_run
+
+FORMATS = {"released": ".jsonl", "parquet": ".parquet"}  # name → usual ending
+_BATCH = 1000  # samples in memory at a time
+SCHEMA = pa.schema(
+    [
+        ("problem_id", pa.string()),
+        ("sample", pa.int32()),
+        ("question", pa.string()),
+        ("step", pa.int32()),
+        ("prefix_ids", pa.list_(pa.int32())),  # prompt and response before the step; null in an imported set
+        ("token_ids", pa.list_(pa.int32())),
+        ("weights", pa.list_(pa.float64())),
+        ("kl", pa.float64()),
+    ]
+)
+IMPORTED_SCHEMA = SCHEMA.append(pa.field("prefix", pa.string()))  # all that an imported set has of a prefix
+
+
+def export_samples(
+    folder: Path,
+    out: Path,
+    kind: str,
+    selection: Selection | None = None,
+    on_corrupt: OnCorrupt = None,
+    on_progress: Callable[[int], None] = lambda written: None,
+) -> SelectionReport:
+    """Write the samples that `selection` makes of a dataset (see supervision.samples) to `out`, whole or not at all.
+
+    kind: a key of FORMATS. "released" needs the expert's tokenizer, for texts; "parquet" needs nothing. `on_progress`
+    is told how many samples are written, every thousand. Raises UserError, also when there is no sample to write.
+    """
+    if kind not in FORMATS:
+        raise UserError(f"There is no format {str(kind)[:20]!r}; export as {' or '.join(FORMATS)}.")
+    if out.is_dir() or not out.name:
+        raise UserError(f"{out} is a folder; name the file to write in it.")
+    run, reports = read_run(folder), []
+    if run["kind"] != "dataset":
+        raise UserError(f"{folder} holds a run of the kind {run['kind']}, not a dataset; name a dataset's folder.")
+    imported = is_imported(run)
+    found = samples(folder, selection, reports.append, on_corrupt)
+    if kind == "parquet":
+        schema = IMPORTED_SCHEMA if imported else SCHEMA
+        chunks: Iterator = _tables(found, schema)
+    else:
+        chunks = _lines(found, None if imported else _tokenizer(folder, run))
+    with written_whole(Path(out)) as file:
+        writer = pq.ParquetWriter(file, schema, compression="zstd") if kind == "parquet" else None
+        written = 0
+        for chunk in chunks:
+            if writer:
+                writer.write_table(chunk)
+                written += len(chunk)
+            else:
+                file.writelines(chunk)
+                written += len(chunk)
+            on_progress(written)
+        if writer:
+            writer.close()
+        if not written:
+            raise UserError(_nothing(folder, reports[0]))
+    return reports[0]
+
+
+def _nothing(folder: Path, report: SelectionReport) -> str:
+    """Why there was no sample to write."""
+    if not report.steps:
+        return f"{folder} has no steps yet, so there is nothing to export; wait for its first batch, or resume its run."
+    lack = f" ({report.missing:,} chosen steps have no stored details)" if report.missing else ""
+    return f"No step of {folder} became a sample{lack}; lower β or take another selector."
+
+
+def _tokenizer(folder: Path, run: dict) -> Any:
+    try:
+        return dataset_tokenizer(folder, run)
+    except UserError as error:
+        raise UserError(f"{error} Export as parquet, which holds ids and needs no texts.") from None
+
+
+def _chunks(found: Iterator[Sample]) -> Iterator[list[Sample]]:
+    while chunk := list(itertools.islice(found, _BATCH)):
+        yield chunk
+
+
+def _tables(found: Iterator[Sample], schema: pa.Schema) -> Iterator[pa.Table]:
+    for chunk in _chunks(found):
+        yield pa.table({name: [getattr(sample, name) for sample in chunk] for name in schema.names}, schema)
+
+
+def _lines(found: Iterator[Sample], tokenizer: Any) -> Iterator[list[bytes]]:
+    texts: dict[int, str] = {}
+
+    def text(id: int) -> str:
+        if id not in texts:
+            texts[id] = tokenizer.decode([id])
+        return texts[id]
+
+    def line(sample: Sample) -> bytes:
+        if sample.prefix_ids is None:
+            return released_line(sample, sample.prefix, sample.tokens)
+        prefix = tokenizer.decode(sample.prefix_ids[sample.prompt_tokens :])
+        return released_line(sample, prefix, [text(id) for id in sample.token_ids])
+
+    for chunk in _chunks(found):
+        yield [line(sample) for sample in chunk]

@@ -1,0 +1,102 @@
+"""A shard of trajectories as flat arrays: one number a step, however the steps fall into responses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lightreasoner.datasets.trajectories import read_shard
+from lightreasoner.errors import UserError
+
+
+@dataclass(frozen=True)
+class Details:
+    """The steps of a shard whose candidates were stored, in order. Candidates lie one after another, in fp32 nats."""
+
+    step: np.ndarray  # (details,) position among all steps of the shard
+    offsets: np.ndarray  # (details + 1,) where each one's candidates begin
+    ids: np.ndarray  # (candidates,)
+    expert_logprobs: np.ndarray  # (candidates,)
+    amateur_logprobs: np.ndarray  # (candidates,)
+
+    def padded(self, column: np.ndarray, which: np.ndarray, fill: float) -> np.ndarray:
+        """A column of candidates as a matrix (which, most candidates), filled up at the end of shorter rows."""
+        starts, counts = self.offsets[:-1][which], np.diff(self.offsets)[which]
+        place = np.arange(counts.max(initial=1))
+        inside = place < counts[:, None]
+        matrix = np.full(inside.shape, fill, column.dtype)
+        matrix[inside] = column[(starts[:, None] + place)[inside]]
+        return matrix
+
+
+@dataclass(frozen=True)
+class StepTable:
+    """Columns of one shard. `starts` (rows + 1,): where each row's steps begin among all the shard's steps."""
+
+    table: pa.Table
+    starts: np.ndarray
+    values: dict[str, np.ndarray]  # list column → (steps,); NaN where a measure is undefined
+
+    @property
+    def rows(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def row(self) -> np.ndarray:
+        """(steps,) the row of each step."""
+        return np.repeat(np.arange(self.rows), np.diff(self.starts))
+
+    @property
+    def index(self) -> np.ndarray:
+        """(steps,) each step's position in its response, from 0."""
+        return np.arange(self.starts[-1]) - np.repeat(self.starts[:-1], np.diff(self.starts))
+
+    def details(self) -> Details:
+        """The column `steps`. Raises UserError where it names steps that its row has not."""
+        steps = self.table.column("steps").combine_chunks()
+        counts = _lengths(steps)
+        flat = steps.flatten()
+        index = _numpy(flat.field("index"))
+        row = np.repeat(np.arange(self.rows), counts)
+        lists = [flat.field(name) for name in ("ids", "expert_logprobs", "amateur_logprobs")]
+        sizes = [_lengths(column) for column in lists]
+        whole = (index >= 0).all() and (index < np.diff(self.starts)[row]).all() and (sizes[0] > 0).all()
+        if not whole or not all((size == sizes[0]).all() for size in sizes):
+            raise UserError("the stored details do not fit the steps")
+        ids, *logprobs = (_numpy(column.flatten()) for column in lists)
+        logprobs = [np.where(np.isnan(column), -np.inf, column) for column in logprobs]
+        return Details(self.starts[row] + index, np.concatenate([[0], np.cumsum(sizes[0])]), ids, *logprobs)
+
+
+def read_steps(path: Path, measures: tuple[str, ...], others: tuple[str, ...] = ()) -> StepTable:
+    """Some columns of a shard; `measures` are lists of one value a step and come flat. Raises UserError naming it."""
+    table = read_shard(path, [*measures, *others])
+    lengths, values = None, {}
+    for name in measures:
+        column = table.column(name).combine_chunks()
+        own = _lengths(column)
+        lengths = own if lengths is None else lengths
+        if not (own == lengths).all():
+            raise UserError(f"The shard {path} is damaged: not every measure has every step. Sample its batch again.")
+        values[name] = _numpy(column.flatten())
+    return StepTable(table, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), values)
+
+
+def read_details(table: StepTable, path: Path) -> Details:
+    """See StepTable.details. Raises UserError naming the shard."""
+    try:
+        return table.details()
+    except UserError as error:
+        raise UserError(f"The shard {path} is damaged: {error}. Sample its batch again.") from None
+
+
+def _lengths(lists: pa.ListArray) -> np.ndarray:
+    return pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
+def _numpy(values: pa.Array) -> np.ndarray:
+    return values.to_numpy(zero_copy_only=False)  # null becomes NaN

@@ -1,0 +1,1 @@
+"""Generating responses with a key-value cache, one at a time or in batches."""

@@ -1,0 +1,225 @@
+"""One model reading many sequences side by side, and how many fit.
+
+Sequences are padded on the left of whatever is read at once, so rows may grow by different numbers of tokens: a padding
+column is masked for ever and takes no position.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from lightreasoner.models.devices import free_bytes
+from lightreasoner.models.loading import LoadedModel
+
+ROOM = 64  # columns that a cache grows by at once
+PREFILL_TOKENS = 8_192  # read at once, over all rows: what lies between two layers need not be larger
+#: Rows at most. On a CPU arithmetic is the bottleneck: more rows are hardly faster, and a batch, which is what a kill
+#: loses, should take seconds rather than minutes.
+LARGEST = 256
+CPU_LARGEST, CPU_PARAMETER_ROWS = 256, 1_300_000_000
+
+
+class RoomyLayer(DynamicLayer):
+    """Keys and values (rows, heads, columns, width) with room to grow: DynamicLayer copies all of it at each token."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._room: list[torch.Tensor] | None = None
+
+    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        new = (key_states, value_states)
+        used = self.get_seq_length()
+        total = used + key_states.shape[-2]
+        if self._room is None or self._room[0].shape[-2] < total:
+            larger = [x.new_empty(*x.shape[:2], total + ROOM, x.shape[-1]) for x in new]
+            if used:
+                for buffer, old in zip(larger, (self.keys, self.values), strict=True):
+                    buffer[..., :used, :] = old
+            self._room = larger
+        for buffer, states in zip(self._room, new, strict=True):
+            buffer[..., used:total, :] = states
+        self._show(total)
+        return self.keys, self.values
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        if self._room is not None:
+            columns = self.get_seq_length()
+            self._room = [buffer.index_select(0, indices) for buffer in self._room]
+            self._show(columns)
+
+    def stack(self, layers: list[RoomyLayer], rows: list[int], columns: int) -> None:
+        """Take over what other layers hold, one below the other, ending in the same column.
+
+        rows: how many of each; a layer of one row can become many.
+        """
+        filled = next(layer for layer in layers if layer._room is not None)
+        self.lazy_initialization(*filled._room)
+        # zeros: what is masked counts for nothing only if it is finite
+        self._room = [b.new_zeros(sum(rows), b.shape[1], columns + ROOM, b.shape[-1]) for b in filled._room]
+        first = 0
+        for layer, count in zip(layers, rows, strict=True):
+            if layer._room is not None:
+                used = layer.get_seq_length()
+                for buffer, states in zip(self._room, (layer.keys, layer.values), strict=True):
+                    buffer[first : first + count, :, columns - used : columns] = states
+            first += count
+        self._show(columns)
+
+    def _show(self, columns: int) -> None:
+        self.keys, self.values = (buffer[..., :columns, :] for buffer in self._room)
+
+
+def roomy_cache(config) -> DynamicCache:
+    """The cache that a model of this configuration needs; its full-attention layers grow without copying."""
+    cache = DynamicCache(config=config)
+    cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    if cache.layer_class_to_replicate is DynamicLayer:
+        cache.layer_class_to_replicate = RoomyLayer
+    return cache
+
+
+class BatchReader:
+    """One model at its place in each of several sequences, which may end apart."""
+
+    def __init__(self, loaded: LoadedModel, rows: int):
+        self.loaded = loaded
+        self.cache = roomy_cache(loaded.model.config)
+        self._mask = torch.zeros(rows, 0, dtype=torch.long, device=loaded.device)  # (rows, columns) 1: a real token
+        self._length = torch.zeros(rows, 1, dtype=torch.long, device=loaded.device)  # (rows, 1) real tokens so far
+
+    def read(self, sequences: list[list[int]], keep: int) -> torch.Tensor:
+        """Read each row's next tokens; the logits (rows, keep, vocabulary rows) after the last `keep` columns.
+
+        Rows may have different numbers of tokens: they end in the same column.
+        """
+        width = max(map(len, sequences))
+        ids = torch.zeros(len(sequences), width, dtype=torch.long)
+        real = torch.zeros_like(ids)
+        for row, sequence in enumerate(sequences):
+            if sequence:
+                ids[row, width - len(sequence) :] = torch.tensor(sequence)
+                real[row, width - len(sequence) :] = 1
+        return self._forward(ids.to(self.loaded.device), real.to(self.loaded.device), keep)
+
+    def step(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Read one token (rows,) a row; the logits (rows, vocabulary rows) after it."""
+        return self._forward(tokens.unsqueeze(1), torch.ones_like(tokens).unsqueeze(1), keep=1)[:, 0]
+
+    def skim(self, sequences: list[list[int]]) -> None:
+        """Read each row's first tokens without wanting logits.
+
+        What all rows begin with, the system prompt, is read once. Rows of like length are read together, so little
+        time goes into padding; sequences sorted by length make the fewest groups.
+        """
+        widest = max(map(len, sequences))
+        if not widest or not all(isinstance(layer, RoomyLayer) for layer in self.cache.layers):
+            return self._skim(sequences)
+        common = common_start(sequences) if len(sequences) > 1 else []
+        beginning = BatchReader(self.loaded, 1)
+        beginning._skim([common])
+        groups = alike([len(sequence) for sequence in sequences])
+        rows = [group.stop - group.start for group in groups]
+        readers = [BatchReader(self.loaded, count) for count in rows]
+        for reader, group, count in zip(readers, groups, rows, strict=True):
+            if common:
+                reader._stack([beginning], [count], len(common))
+            reader._skim([sequence[len(common) :] for sequence in sequences[group]])
+        self._stack(readers, rows, widest)
+
+    def _stack(self, readers: list[BatchReader], rows: list[int], columns: int) -> None:
+        """Take over what other readers have read, one below the other. rows: how many of each; one can become many."""
+        for n, layer in enumerate(self.cache.layers):
+            layer.stack([reader.cache.layers[n] for reader in readers], rows, columns)
+        pairs = list(zip(readers, rows, strict=True))
+        pad = torch.nn.functional.pad
+        masks = [pad(reader._mask, (columns - reader._mask.shape[1], 0)).expand(n, -1) for reader, n in pairs]
+        self._mask = torch.cat(masks)
+        self._length = torch.cat([reader._length.expand(n, -1) for reader, n in pairs])
+
+    def _skim(self, sequences: list[list[int]]) -> None:
+        """Read without wanting logits, padded to the longest, in pieces of columns."""
+        width = max(map(len, sequences))
+        if not width:
+            return
+        piece = max(1, PREFILL_TOKENS // len(sequences))
+        for end in range(width - (width - 1) // piece * piece, width + 1, piece):
+            start = max(0, end - piece)
+            # counted from the right, where the rows end together
+            cut = [s[max(0, len(s) - width + start) : max(0, len(s) - width + end)] for s in sequences]
+            self.read(cut, keep=0)
+
+    def select(self, rows: torch.Tensor) -> None:
+        """Go on with these rows only, in this order."""
+        for layer in self.cache.layers:
+            select = getattr(layer, "batch_select_indices", None) or layer.reorder_cache
+            select(rows)
+        self._mask, self._length = self._mask[rows], self._length[rows]
+
+    @torch.inference_mode()
+    def _forward(self, ids: torch.Tensor, real: torch.Tensor, keep: int) -> torch.Tensor:
+        self._mask = torch.cat([self._mask, real], 1)
+        positions = (self._length + real.cumsum(1) - 1).clamp_min_(0)
+        self._length = self._length + real.sum(1, keepdim=True)
+        output = self.loaded.model(
+            input_ids=ids,
+            attention_mask=self._mask,
+            position_ids=positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=max(keep, 1),
+        )
+        return output.logits if keep else output.logits[:, :0]
+
+
+def common_start(sequences: list[list[int]]) -> list[int]:
+    """What all sequences begin with."""
+    first, last = min(sequences), max(sequences)  # whatever these two share, all share
+    different = (n for n, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1])
+    return first[: next(different, len(first))]
+
+
+def alike(lengths: list[int]) -> list[slice]:
+    """Cut rows into runs that are worth padding to their longest: within an eighth, and few enough to read at once."""
+    groups, start = [], 0
+    for row in range(1, len(lengths) + 1):
+        longest, shortest = max(lengths[start : row + 1]), min(lengths[start : row + 1])
+        spread = longest > 1.125 * shortest + 4 or longest * (row + 1 - start) > PREFILL_TOKENS
+        if row == len(lengths) or spread:
+            groups.append(slice(start, row))
+            start = row
+    return groups
+
+
+def cache_bytes(loaded: LoadedModel) -> int:
+    """What one token takes in the key-value cache."""
+    config = loaded.model.config.get_text_config()
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kept = getattr(config, "num_key_value_heads", None) or heads
+    return 2 * config.num_hidden_layers * kept * width * loaded.dtype.itemsize
+
+
+def fitting_rows(models: Iterable[LoadedModel], tokens: int, steps: int) -> int:
+    """How many rows of `tokens` tokens, prompt and response, to read at once, with `steps` steps scored together.
+
+    A power of two; from half of the memory that is free now, and from what is fast.
+    """
+    models = list({id(loaded): loaded for loaded in models}.values())
+    device = models[0].device
+    per_row = 0
+    for loaded in models:
+        vocabulary = loaded.model.get_output_embeddings().weight.shape[0]
+        # the logits as they come out, beside one another, and picked from
+        per_row += tokens * cache_bytes(loaded) + 3 * steps * vocabulary * loaded.dtype.itemsize
+    largest = LARGEST
+    if device.type == "cpu":
+        parameters = sum(loaded.parameters for loaded in models)
+        largest = min(CPU_LARGEST, max(16, CPU_PARAMETER_ROWS // max(parameters, 1)))
+    fits = int(free_bytes(device) // 2 // max(per_row, 1))
+    return 1 << (max(1, min(largest, fits)).bit_length() - 1)

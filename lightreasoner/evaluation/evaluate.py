@@ -1,0 +1,279 @@
+"""Did it get better? Several models on one set of problems: one row a problem and model, and what they come to.
+
+The base model is loaded once; adapters are put on it and switched. Rows are written a batch at a time, and the batches
+that are there are not done again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lightreasoner.decoding.batch_decoder import fitting_rows
+from lightreasoner.decoding.greedy import solve
+from lightreasoner.errors import UserError
+from lightreasoner.models.devices import NoRoom, in_parts
+from lightreasoner.models.loading import LoadedModel
+from lightreasoner.models.prompts import prompt_ids
+from lightreasoner.problems.grading import judge
+from lightreasoner.problems.rows import Problem
+from lightreasoner.scoring.significance import Comparison, compare, wilson
+from lightreasoner.storage.atomic import write_atomically, written_whole
+
+FOLDER, RESULTS = "answers", "results.json"
+#: (key, what a Solver is asked) of missing batches → (key, what it answers) of each, in any order.
+Spread = Callable[[Iterable[tuple[Any, Any]]], Iterable[tuple[Any, Any]]]
+SCHEMA = pa.schema(
+    [
+        ("model", pa.string()),  # the variant's name
+        ("problem_id", pa.string()),
+        ("question", pa.string()),
+        ("answer", pa.string()),
+        ("response_ids", pa.list_(pa.int32())),
+        ("response", pa.string()),
+        ("finish_reason", pa.string()),  # "stop" or "length"
+        ("extracted", pa.string()),  # the final answer found in the response; null where none was
+        ("right", pa.bool_()),
+        ("seconds", pa.float32()),  # of the batch, divided among its rows
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A model that is evaluated: the base itself, or the base with an adapter."""
+
+    name: str
+    adapter: Path | None = None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One model's results. Shares from 0 to 1, lengths in tokens."""
+
+    name: str
+    problems: int
+    right: int
+    pass_at_1: float
+    low: float  # 95 % interval
+    high: float
+    extraction_failures: int
+    truncations: int
+    mean_length: float
+    tokens_per_second: float
+    seconds: float
+
+
+def batches(prompts: list[list[int]], size: int) -> list[list[int]]:
+    """Indices of the problems of each batch, those of like length together: the same on every attempt."""
+    order = sorted(range(len(prompts)), key=lambda n: (len(prompts[n]), n))
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def evaluate(
+    folder: Path,
+    loaded: LoadedModel,
+    variants: list[Variant],
+    problems: list[Problem],
+    max_new_tokens: int,
+    batch_size: int | None,
+    work: Any,
+    spread: Spread | None = None,
+) -> list[Summary]:
+    """Let every variant solve every problem; write the rows and results.json. Raises UserError, Stopping.
+
+    work: jobs.work.Work, or anything like it. spread: what solves the batches that are missing, in any order, if not
+    this process. Problems without a known answer must have been left out before.
+    """
+    prompts = [prompt_ids(loaded, problem.question) for problem in problems]
+    longest = max(map(len, prompts)) + max_new_tokens
+    if loaded.max_positions and longest > loaded.max_positions:
+        raise UserError(
+            f"The longest problem and {max_new_tokens} new tokens need {longest:,} positions, but {loaded.ref} reads "
+            f"{loaded.max_positions:,}; lower --max-new-tokens."
+        )
+    size = batch_size or fitting_rows([loaded], longest, 1)
+    plan = batches(prompts, size)
+    put_aside_damaged(folder, work)
+    todo = [(n, b) for n in range(len(variants)) for b in range(len(plan)) if not shard(folder, n, b).exists()]
+    done = len(variants) * len(problems) - sum(len(plan[b]) for _, b in todo)
+    asked = (((n, b), (n, [prompts[i] for i in plan[b]])) for n, b in todo)
+    solving = Solver(loaded, variants, max_new_tokens, work)
+    right, answered = [0] * len(variants), [0] * len(variants)
+    for (n, batch), (responses, seconds) in spread(asked) if spread else ((key, solving(ask)) for key, ask in asked):
+        rows = judged(loaded, variants[n].name, [problems[i] for i in plan[batch]], responses, seconds)
+        with written_whole(shard(folder, n, batch)) as file:
+            pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file, compression="zstd")
+        done, answered[n] = done + len(rows), answered[n] + len(rows)
+        right[n] += sum(row["right"] for row in rows)
+        numbers = {"model": variants[n].name, "pass_at_1": right[n] / answered[n]}
+        work.progress(done, len(variants) * len(problems), **numbers)
+        work.safe_point()
+    return write_results(folder, variants)
+
+
+class Solver:
+    """The base model and its adapters. Called with (variant's number, prompts) it gives (responses, seconds)."""
+
+    def __init__(self, loaded: LoadedModel, variants: list[Variant], max_new_tokens: int, work: Any):
+        self._loaded, self._variants, self._most, self._work = loaded, variants, max_new_tokens, work
+        self._model, self._wearing = None, None
+        self._rows: int | None = None  # that fit at once, where a batch did not
+
+    def __call__(self, ask: tuple[int, list[list[int]]]) -> tuple[list[list[int]], float]:
+        n, prompts = ask
+        variant = self._variants[n]
+        if self._wearing != n:
+            self._work.status(f"Solving with {variant.name}")
+            self._model, self._wearing = wear(self._loaded, self._model, variant), n
+        began = time.monotonic()
+        with plain(self._model, variant):
+            used = replace(self._loaded, model=self._model if self._model is not None else self._loaded.model)
+            responses = self._solved(used, prompts)
+        return responses, time.monotonic() - began
+
+    def _solved(self, used: LoadedModel, prompts: list[list[int]]) -> list[list[int]]:
+        def attempt(part: list[list[int]], _first: int) -> list[list[int]]:
+            return solve(used, part, self._most, self._work.safe_point)
+
+        def halved(rows: int) -> None:
+            self._rows = rows
+            self._work.event("halved", rows=rows)
+
+        try:
+            parts, _ = in_parts(prompts, self._rows or len(prompts), attempt, halved)
+        except NoRoom:
+            raise UserError(
+                f"A single problem needs more memory than {used.device} has free; close what uses it, lower "
+                "--max-new-tokens, or take a smaller model. What was solved before is kept."
+            ) from None
+        return [ids for part in parts for ids in part]
+
+
+def wear(loaded: LoadedModel, model: Any, variant: Variant) -> Any:
+    """The model with the variant's adapter switched on; `model` is what an earlier call returned, or None."""
+    if variant.adapter is None:
+        return model
+    import peft  # slow, and who only reads results has no use for it
+
+    name = variant.name.replace(".", "_")
+    try:
+        if model is None:
+            model = peft.PeftModel.from_pretrained(loaded.model, variant.adapter, adapter_name=name)
+        else:
+            model.load_adapter(variant.adapter, adapter_name=name)
+    except (ValueError, RuntimeError, KeyError) as error:
+        said = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = (said[1:2] or said or [type(error).__name__])[0][:200]  # the first line only names the class
+        raise UserError(f"The adapter {variant.adapter} does not fit {loaded.ref}: {reason}") from None
+    model.set_adapter(name)
+    return model.eval()
+
+
+def plain(model: Any, variant: Variant):
+    """Inside, the base model is itself again, whatever adapters it has been given."""
+    return model.disable_adapter() if model is not None and variant.adapter is None else nullcontext()
+
+
+def judged(
+    loaded: LoadedModel, name: str, problems: list[Problem], responses: list[list[int]], seconds: float
+) -> Iterator[dict]:
+    """The rows of a batch."""
+    rows = []
+    for problem, ids in zip(problems, responses, strict=True):
+        ended = bool(ids) and ids[-1] in loaded.end_ids
+        text = loaded.tokenizer.decode(ids[:-1] if ended else ids)
+        verdict = judge(text, problem.answer)
+        rows.append(
+            {
+                "model": name,
+                "problem_id": problem.id,
+                "question": problem.question,
+                "answer": problem.answer,
+                "response_ids": ids,
+                "response": text,
+                "finish_reason": "stop" if ended else "length",
+                "extracted": verdict.extracted,
+                "right": verdict.right,
+                "seconds": seconds / len(problems),
+            }
+        )
+    return rows
+
+
+def shard(folder: Path, variant: int, batch: int) -> Path:
+    return folder / FOLDER / f"{variant:02d}-{batch:06d}.parquet"
+
+
+def put_aside_damaged(folder: Path, work: Any) -> None:
+    """Files of rows that cannot be read get another name, so that their batches are done again."""
+    for path in sorted((folder / FOLDER).glob("*.parquet")):
+        try:
+            pq.read_table(path)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            os.replace(path, path.with_name(f"{path.name}.corrupt"))
+            work.event("corrupt", shard=path.name, message=(str(error).splitlines() or [""])[0][:200])
+
+
+def read_rows(folder: Path, variant: int, columns: list[str] | None = None) -> list[dict]:
+    """A variant's rows, one a problem. Raises UserError for a damaged file."""
+    rows = []
+    for path in sorted((folder / FOLDER).glob(f"{variant:02d}-[0-9]*.parquet")):
+        try:
+            rows += pq.read_table(path, columns=columns).to_pylist()
+        except (pa.ArrowException, OSError, ValueError) as error:
+            reason = (str(error).splitlines() or [""])[0][:100]
+            raise UserError(f"{path} is damaged ({reason}); delete it and run the evaluation again.") from None
+    return rows
+
+
+def summarise(name: str, rows: list[dict]) -> Summary:
+    n, right = len(rows), sum(row["right"] for row in rows)
+    tokens, seconds = sum(len(row["response_ids"]) for row in rows), sum(row["seconds"] for row in rows)
+    return Summary(
+        name,
+        n,
+        right,
+        right / n,
+        *wilson(right, n),
+        extraction_failures=sum(row["extracted"] is None for row in rows),
+        truncations=sum(row["finish_reason"] == "length" for row in rows),
+        mean_length=tokens / n,
+        tokens_per_second=tokens / max(seconds, 1e-9),
+        seconds=seconds,
+    )
+
+
+def write_results(folder: Path, variants: list[Variant]) -> list[Summary]:
+    """results.json: each model's summary, every later model compared with the first, and, at the top, the last model's
+    numbers, which is the one somebody asked about."""
+    found = [read_rows(folder, n) for n in range(len(variants))]
+    summaries = [summarise(variant.name, rows) for variant, rows in zip(variants, found, strict=True)]
+    right = [{row["problem_id"]: row["right"] for row in rows} for rows in found]
+    comparisons = [compared(variants, right, n) for n in range(1, len(variants))]
+    results = {"models": [as_json(s) for s in summaries], "comparisons": comparisons}
+    write_atomically(
+        folder / RESULTS, json.dumps(as_json(summaries[-1]) | results, indent=1, ensure_ascii=False) + "\n"
+    )
+    return summaries
+
+
+def as_json(summary: Summary) -> dict:
+    numbers = asdict(summary)
+    return numbers | {"interval": [numbers.pop("low"), numbers.pop("high")]}
+
+
+def compared(variants: list[Variant], right: list[dict[str, bool]], n: int) -> dict:
+    found: Comparison = compare(right[0], right[n])
+    return {"before": variants[0].name, "after": variants[n].name, "difference": found.difference} | {
+        name: value for name, value in asdict(found).items() if name not in ("before", "after")
+    }

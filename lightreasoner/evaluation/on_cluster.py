@@ -1,0 +1,50 @@
+"""Evaluation on a cluster: every worker holds the base model and its adapters, and solves whole batches."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightreasoner.cluster import connect, gpus_a_worker, spread_over
+from lightreasoner.errors import UserError
+from lightreasoner.evaluation.evaluate import Solver, Spread, Variant
+from lightreasoner.models.loading import LoadedModel, load_model
+from lightreasoner.settings import Settings, from_environment, to_environment
+
+
+def spread(
+    loaded: LoadedModel, variants: list[Variant], max_new_tokens: int, workers: int, settings: Settings
+) -> Spread:
+    """What `evaluation.evaluate` takes as its `spread`. Raises UserError without a cluster."""
+    ray = connect(settings, workers)
+    made_with = {
+        "ref": loaded.ref,
+        "fingerprint": loaded.fingerprint,
+        "variants": variants,
+        "max_new_tokens": max_new_tokens,
+        "env": to_environment(settings),
+    }
+    return lambda asked: spread_over(ray, FarSolver, made_with, asked, workers, gpus_a_worker(settings, ray))
+
+
+class FarSolver:
+    """A Solver in a worker, with a model of its own."""
+
+    def __init__(self, ref: str, fingerprint: str, variants: list[Variant], max_new_tokens: int, env: dict[str, str]):
+        loaded = load_model(ref, from_environment(env))
+        self._same = loaded.fingerprint == fingerprint
+        self._solve = Solver(loaded, variants, max_new_tokens, _Silent())
+
+    def __call__(self, ask: tuple[int, list[list[int]]]) -> tuple[list[list[int]], float]:
+        if not self._same:
+            raise UserError(
+                "A worker has another model than the machine that started this run; give all machines the same files."
+            )
+        return self._solve(ask)
+
+
+class _Silent:
+    """A worker tells nobody and is stopped from outside."""
+
+    def status(self, text: str) -> Any: ...
+    def event(self, kind: str, **data: Any) -> Any: ...
+    def safe_point(self) -> None: ...

@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: downloads, tokens, error messages, redaction of what leaves."""

@@ -1,0 +1,152 @@
+"""The accelerator of this machine: one process computes on it at a time, and everybody can read who.
+
+A lock of the operating system, so it is free again whenever its holder dies. People who wait in front of a page or a
+terminal are interactive: a job lets them go first at its safe points. The CPU counts as an accelerator.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lightreasoner.errors import UserError
+from lightreasoner.jobs.processes import alive, announce, mark, present
+from lightreasoner.storage.atomic import write_atomically
+
+POLL = 0.05  # seconds between tries for the lock
+UNKNOWN = {"who": "another process", "job": None, "pid": None, "since": None}
+
+
+def spoken(holder: dict | None) -> str:
+    """Who holds the accelerator, as part of a sentence."""
+    who = (holder or {}).get("who") or "the accelerator"
+    if who.startswith("job "):
+        return f"the job “{who.removeprefix('job ')}”"
+    return {"inspector": "a trace in the inspector", "trace": "a trace in a terminal"}.get(who, who)
+
+
+class Stopped(Exception):
+    """The run was stopped while it waited."""
+
+
+class Accelerator:
+    """The lock of a workspace. Objects are cheap and hold nothing: each `hold` is a hold of its own."""
+
+    def __init__(self, workspace: Path):
+        self.path = Path(workspace) / "accelerator.lock"
+        self.folder = Path(workspace) / "accelerator"
+
+    @contextmanager
+    def hold(
+        self,
+        who: str,
+        stop: threading.Event | None = None,
+        on_wait: Callable[[dict | None], None] | None = None,
+        interactive: bool = False,
+        job: str | None = None,
+    ) -> Iterator[Hold]:
+        """Wait for the accelerator and have it inside the block.
+
+        who: what others are shown, "inspector", "trace" or "job TITLE"; job: that job's id. on_wait is called many
+        times a second while waiting, with the holder (see `holder`). Raises Stopped as soon as `stop` is set, and
+        UserError when the workspace cannot be written.
+        """
+        hold = Hold(self, who, stop or threading.Event(), on_wait or (lambda holder: None), interactive, job)
+        try:
+            hold.take()
+            yield hold
+        finally:
+            hold.give()
+
+    def holder(self) -> dict | None:
+        """Who computes: {"who", "job" (id or None), "pid", "since" (unix s)}; None when nobody does."""
+        if not self.path.exists():
+            return None
+        lock = FileLock(self.path)
+        try:
+            lock.acquire(timeout=0)
+        except (Timeout, OSError):  # held: only now is what was said believed
+            said = self._said()
+            return {name: said[name] for name in UNKNOWN} if said and alive(said["pid"], said["mark"]) else UNKNOWN
+        lock.release()
+        return None
+
+    def wanted(self) -> bool:
+        """Whether somebody interactive waits."""
+        return bool(present(self.folder / "waiting"))
+
+    def _said(self) -> dict | None:
+        try:
+            said = json.loads((self.folder / "holder.json").read_text(encoding="utf-8"))
+            return said if {*UNKNOWN, "mark"} <= said.keys() else None
+        except (OSError, ValueError, AttributeError):
+            return None
+
+
+class Hold:
+    """One process's turn at the accelerator."""
+
+    def __init__(self, accelerator, who, stop, on_wait, interactive, job):
+        self._accelerator, self._who, self._job = accelerator, who, job
+        self._stop, self._on_wait, self._interactive = stop, on_wait, interactive
+        self._lock = FileLock(accelerator.path, thread_local=False)
+
+    def take(self) -> None:
+        """Wait for the lock. Raises Stopped or UserError."""
+        announced = None
+        try:
+            if not self._try():
+                with suppress(OSError):  # on a full disk it waits all the same
+                    announced = announce(self._accelerator.folder / "waiting") if self._interactive else None
+                while not self._try():
+                    self._on_wait(self._accelerator.holder())
+                    if self._stop.wait(POLL):
+                        raise Stopped
+        finally:
+            if announced:
+                announced.unlink(missing_ok=True)
+        self._tell()
+
+    def give(self) -> None:
+        """Let go of the lock; nothing when it is not held."""
+        if self._lock.is_locked:
+            with suppress(OSError):
+                (self._accelerator.folder / "holder.json").unlink(missing_ok=True)
+            self._lock.release()
+
+    def yield_to_interactive(self) -> bool:
+        """Let whoever waits in front of a screen go first; whether anybody did. Raises Stopped like `hold`."""
+        if self._interactive or not self._accelerator.wanted():
+            return False
+        self.give()
+        self.take()
+        return True
+
+    def _try(self) -> bool:
+        if not self._interactive and self._accelerator.wanted():
+            return False
+        try:
+            self._accelerator.path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        except OSError as error:
+            why = error.strerror or error
+            raise UserError(
+                f"{self._accelerator.path} cannot be locked: {why}. Set LIGHTREASONER_WORKSPACE to a folder that can "
+                "be written."
+            ) from error
+        return True
+
+    def _tell(self) -> None:
+        pid = os.getpid()
+        said = {"who": self._who, "job": self._job, "pid": pid, "mark": mark(pid), "since": time.time()}
+        with suppress(UserError):  # the lock counts, not what is said about it
+            write_atomically(self._accelerator.folder / "holder.json", json.dumps(said))

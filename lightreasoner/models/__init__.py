@@ -1,0 +1,1 @@
+"""Loading models and pairs: references, weights, tokenizers, vocabularies, prompts, devices."""

@@ -1,0 +1,127 @@
+"""Models by reference: what can be had, and keeping what is loaded within a memory budget."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
+
+from huggingface_hub.constants import is_offline_mode
+
+from lightreasoner.errors import UserError
+from lightreasoner.hub.download import NotCached
+from lightreasoner.models.devices import choose_device, choose_dtype, free_bytes, release_memory
+from lightreasoner.models.loading import LoadedModel, Status, load_model, tensor_bytes
+from lightreasoner.models.references import ModelRef, parse_ref
+from lightreasoner.models.weights import Size, find_files, measure
+from lightreasoner.settings import Settings
+
+
+def unavailable(ref: str | ModelRef, settings: Settings) -> str | None:
+    """Why this model cannot be had right now, in a sentence; None when it can, or when only the Hub could tell.
+
+    Milliseconds; asks no network and loads nothing.
+    """
+    try:
+        ref = parse_ref(ref)
+        check_fit(ref, measure(find_files(ref, download=False)), settings, settings.memory_gb * 1e9)
+    except NotCached as error:
+        return str(error) if is_offline_mode() else None
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def check_fit(ref: ModelRef, size: Size | None, settings: Settings, limit: float) -> None:
+    """Raises UserError when a model needs more than `limit` bytes. An unknown size or a limit of 0 passes."""
+    if size is None or not limit:
+        return
+    dtype = choose_dtype(settings, choose_device(settings), size.parameters)
+    need = size.parameters * dtype.itemsize
+    if need > limit:
+        raise UserError(
+            f"{ref} needs {need / 1e9:.2g} GB, but models may take {limit / 1e9:.2g} GB here; "
+            "take a smaller one or raise LIGHTREASONER_MEMORY_GB."
+        )
+
+
+class LoadedModels:
+    """Loaded models, the least recently used of which go when the budget calls for it. Safe to use from threads.
+
+    Who holds a model keeps it: only this object's own reference is dropped.
+    """
+
+    def __init__(self, settings: Settings, budget: int | None = None):
+        """budget: bytes; by default settings.memory_gb, or half of what the device has free."""
+        self.settings = settings
+        self._fixed_budget = budget or int(settings.memory_gb * 1e9)
+        self._models: OrderedDict[tuple[ModelRef, int], LoadedModel] = OrderedDict()
+        self._lock, self._loading = threading.Lock(), threading.Lock()
+
+    def get(self, ref: str | ModelRef, on_status: Status = None) -> LoadedModel:
+        """The model, loaded now unless it still is and its files are what they were. One loads at a time.
+
+        Raises UserError.
+        """
+        ref = parse_ref(ref)
+        key = (ref, _last_change(ref))
+        if model := self._recall(key):
+            return model
+        with self._loading:
+            if model := self._recall(key):  # another thread was quicker
+                return model
+            size = measure(find_files(ref, on_status))
+            device = choose_device(self.settings)
+            free = free_bytes(device) + self._used()
+            check_fit(ref, size, self.settings, self._fixed_budget or free)
+            incoming = size.parameters * choose_dtype(self.settings, device, size.parameters).itemsize if size else 0
+            self._make_room(self._fixed_budget or free // 2, incoming)
+            model = load_model(ref, self.settings, on_status)
+            with self._lock:
+                self._models[key] = model
+            self._make_room(self._fixed_budget or free // 2)  # a model can turn out larger than its files told
+            return model
+
+    def peek(self, ref: str | ModelRef) -> LoadedModel | None:
+        """The model if it is loaded now; loads nothing. Raises UserError for a reference that names nothing."""
+        ref = parse_ref(ref) if isinstance(ref, str) else ref
+        with self._lock:
+            return self._models.get((ref, _last_change(ref)))
+
+    def clear(self) -> None:
+        """Let all of them go, for a job that needs the memory."""
+        with self._lock:
+            self._models.clear()
+        release_memory()
+
+    def _recall(self, key: tuple[ModelRef, int]) -> LoadedModel | None:
+        with self._lock:
+            if key in self._models:
+                self._models.move_to_end(key)
+            return self._models.get(key)
+
+    def _used(self) -> int:
+        with self._lock:
+            return tensor_bytes(loaded.model for loaded in self._models.values())  # a tuned expert shares its base's
+
+    def _make_room(self, budget: int, incoming: int = 0) -> None:
+        """Drop the oldest until `incoming` more bytes fit; with nothing coming in, the newest always stays."""
+        count = len(self._models)
+        while len(self._models) > (0 if incoming else 1) and self._used() + incoming > budget:
+            with self._lock:
+                self._models.popitem(last=False)
+        if len(self._models) < count:
+            release_memory()
+
+
+def _last_change(ref: ModelRef) -> int:
+    """When the newest local file behind a reference was written, in ns: training may save to a folder again."""
+    newest = 0
+    for place in (ref.base, ref.adapter):
+        if place and os.path.isabs(place):
+            with suppress(OSError):  # loading will say what is wrong
+                files = os.scandir(place) if os.path.isdir(place) else [Path(place)]
+                newest = max([newest, *(file.stat().st_mtime_ns for file in files)])
+    return newest

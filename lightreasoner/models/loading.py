@@ -1,0 +1,251 @@
+"""Loading one model: weights, tokenizer, adapter. No code in its files runs, and nothing is unpickled."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from tokenizers import pre_tokenizers
+from transformers import modeling_gguf_pytorch_utils as gguf
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers.utils import logging
+
+from lightreasoner.errors import UserError
+from lightreasoner.models.devices import choose_device, choose_dtype
+from lightreasoner.models.references import ModelRef, parse_ref
+from lightreasoner.models.weights import Files, find_files, fingerprint, measure, read_json
+from lightreasoner.settings import Settings
+
+Status = Callable[[str], None] | None
+#: GGUF's names for byte-level tokenizers with GPT-2's splitting, but one token a digit.
+SPLITS_DIGITS = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
+
+
+@dataclass
+class LoadedModel:
+    """A causal language model ready to be asked: frozen, in eval mode, on its device.
+
+    `model` is a plain transformers model. An adapter is merged into it in float32; in 16 bits, where merging would
+    round small updates away, its LoRA layers stay inside the model.
+    """
+
+    ref: ModelRef
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    dtype: torch.dtype
+    parameters: int
+    memory_bytes: int
+    end_ids: frozenset[int]  # token ids that end a response
+    max_positions: int | None  # tokens it can read, prompt and response together
+    fingerprint: str  # see weights.fingerprint
+
+
+def load_model(
+    ref: str | ModelRef, settings: Settings, on_status: Status = None, *, on_host: bool = False
+) -> LoadedModel:
+    """Load a model, fetching it first where it is on the Hub. Raises UserError for everything that can go wrong.
+
+    `on_status` is told what is happening, one short line at a time. on_host: leave the weights in the host's memory,
+    in the precision of the device, for who moves them there in parts.
+    """
+    ref = parse_ref(ref)
+    device = choose_device(settings)
+    files = find_files(ref, on_status)
+    size = measure(files)
+    dtype = choose_dtype(settings, device, size and size.parameters)
+    if on_status:
+        on_status(f"Loading {ref} on {device} in {str(dtype).removeprefix('torch.')}")
+    with _quiet():
+        try:
+            tokenizer = _load_tokenizer(files)
+            model = _load_weights(ref, files, dtype)
+            if files.adapter:
+                model = _add_adapter(ref, files, model)
+            model = model.eval().requires_grad_(False).to("cpu" if on_host else device)
+        except UserError:
+            raise
+        except (torch.OutOfMemoryError, MemoryError):
+            need = f"{size.parameters * dtype.itemsize / 1e9:.1f} GB" if size else "more"
+            raise UserError(
+                f"{ref} needs {need}, which {device} does not have free; close what uses it, or take a smaller model."
+            ) from None
+        except Exception as error:  # its files are a stranger's, so anything may be wrong with them
+            raise UserError(f"{ref} cannot be read: {_first_line(error)} Save or download it again.") from error
+    return LoadedModel(
+        ref,
+        model,
+        tokenizer,
+        device,
+        dtype,
+        parameters=sum(p.numel() for p in model.parameters()),
+        memory_bytes=tensor_bytes([model]),
+        end_ids=_end_ids(model, tokenizer),
+        max_positions=getattr(model.config.get_text_config(), "max_position_embeddings", None),
+        fingerprint=fingerprint(files),
+    )
+
+
+def tensor_bytes(models: Iterable[Any]) -> int:
+    """Bytes that these models take together; what several of them use is counted once."""
+    tensors = {t.data_ptr(): t for model in models for t in (*model.parameters(), *model.buffers())}
+    return sum(t.numel() * t.element_size() for t in tensors.values())
+
+
+def load_tokenizer(ref: str | ModelRef | Path) -> Any:
+    """A model's tokenizer alone, or that of a folder (a Path) which may hold nothing else.
+
+    Read from files on this disk: no weights are loaded and no network is asked. Raises UserError.
+    """
+    files = Files(ref) if isinstance(ref, Path) else find_files(parse_ref(ref), download=False)
+    with _quiet():
+        try:
+            return _load_tokenizer(files)
+        except UserError:
+            raise
+        except Exception as error:  # see load_model
+            raise UserError(f"The tokenizer of {ref} cannot be read: {_first_line(error)}") from error
+
+
+def _load_tokenizer(files: Files) -> Any:
+    if files.gguf:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            files.folder, gguf_file=files.gguf.name, trust_remote_code=False, local_files_only=True
+        )
+        _split_digits(tokenizer, files)
+    else:
+        # AutoTokenizer would read tokenizer.json only for its vocabulary where the model type has a tokenizer class:
+        # a Qwen2 model gets Qwen2's splitting, NFC and <|endoftext|>, whatever it was trained with.
+        exact = (files.folder / "tokenizer.json").is_file()
+        kind = transformers.PreTrainedTokenizerFast if exact else transformers.AutoTokenizer
+        try:
+            tokenizer = kind.from_pretrained(files.folder, trust_remote_code=False, local_files_only=True)
+        except Exception as error:  # the Rust library raises bare ones
+            raise UserError(
+                f"The tokenizer in {files.folder} cannot be read: {_first_line(error)} Save or download it again."
+            ) from error
+    if not len(tokenizer):
+        raise UserError(f"The tokenizer in {files.folder} is empty; save the model's tokenizer into it.")
+    return tokenizer
+
+
+def _split_digits(tokenizer: Any, files: Files) -> None:
+    """Cut digits apart before merging where the GGUF file's kind of tokenizer does (SmolLM2's, for one).
+
+    Transformers overlooks this and would spell "\\n\\n3" otherwise than the model has learned it.
+    """
+    from transformers.integrations.gguf.reader import read_gguf_metadata
+
+    if read_gguf_metadata(str(files.gguf))[0].get("tokenizer.ggml.pre") in SPLITS_DIGITS:
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+
+
+def _load_weights(ref: ModelRef, files: Files, dtype: torch.dtype) -> Any:
+    where: dict[str, Any] = {"local_files_only": True}
+    if files.gguf:  # unpacked, so that it computes, trains and merges like any other model
+        where |= {"gguf_file": files.gguf.name}
+        config = transformers.AutoConfig.from_pretrained(files.folder, **where)
+        where |= {"quantization_config": transformers.GgufConfig(dequantize=True)}
+    else:
+        config = _read_config(ref, files)
+    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    if kind is None or config.is_encoder_decoder:
+        raise UserError(
+            f"{ref} is a {config.model_type!r} model, which does not predict the next token; use one that does."
+        )
+    kind = kind[0] if isinstance(kind, tuple) else kind
+    model, report = transformers.AutoModelForCausalLM.from_pretrained(
+        files.folder,
+        config=config,
+        dtype=dtype,
+        use_safetensors=True,
+        trust_remote_code=False,
+        attn_implementation="sdpa" if getattr(kind, "_supports_sdpa", False) else "eager",  # whatever its config says
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # to say below which they are
+        **where,
+    )
+    wrong = sorted({*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])})
+    if wrong:  # they would be random numbers
+        raise UserError(
+            f"The weights of {ref} are not what its configuration calls for: {wrong[0]} is missing or has another shape"
+            f"{f', and so have {len(wrong) - 1} more' if wrong[1:] else ''}. Save or download it again."
+        )
+    return model
+
+
+def _read_config(ref: ModelRef, files: Files) -> Any:
+    """The model's configuration. Raises UserError for kinds of models that cannot be loaded here."""
+    path = files.folder / "config.json"
+    raw = read_json(path)
+    kind, classes = raw.get("model_type"), raw.get("architectures") or []
+    if not isinstance(kind, str) or kind not in transformers.CONFIG_MAPPING:
+        if kind is None:
+            raise UserError(f"{path} names no model type, so it is no model's; save or download the model again.")
+        if raw.get("auto_map"):
+            raise UserError(f"{ref} comes with its own Python code, which is never run here; use a model without.")
+        raise UserError(
+            f"{path} names the model type {kind!r:.40}, which transformers {transformers.__version__} lacks."
+        )
+    heads = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+    if isinstance(classes, list) and classes and not any(str(name).endswith(heads) for name in classes):
+        raise UserError(f"{ref} is a {classes[0]!s:.60}, which does not predict the next token; use a causal model.")
+    return transformers.AutoConfig.from_pretrained(files.folder, trust_remote_code=False, local_files_only=True)
+
+
+def _add_adapter(ref: ModelRef, files: Files, model: Any) -> Any:
+    """The model with a LoRA adapter in it. Raises UserError when the two were not made for each other."""
+    import peft
+
+    wrong = f"The adapter {ref.adapter} does not fit {ref.base}: {{}} Use the base that it was trained on."
+    config = peft.PeftConfig.from_pretrained(str(files.adapter))
+    config.inference_mode = True
+    try:
+        wrapped = peft.PeftModel(model, config)
+        report = wrapped.load_adapter(str(files.adapter), "default", torch_device="cpu")
+    except RuntimeError:  # PEFT's message is a page of names and sizes
+        raise UserError(wrong.format("their tensors differ in shape.")) from None
+    except ValueError as error:
+        raise UserError(wrong.format(_first_line(error))) from None
+    if report.missing_keys or report.unexpected_keys:
+        odd = f"{len(report.missing_keys)} of its tensors are missing and {len(report.unexpected_keys)} have no place."
+        raise UserError(wrong.format(odd))
+    return wrapped.merge_and_unload() if model.dtype == torch.float32 else wrapped.get_base_model()
+
+
+def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
+    """What the generation config ends on, and what the tokenizer calls its end."""
+    ends = getattr(model.generation_config, "eos_token_id", None)
+    ends = ends if isinstance(ends, list | tuple) else [ends]
+    return frozenset(end for end in (*ends, tokenizer.eos_token_id) if isinstance(end, int))
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].strip()[:300].rstrip(".:!") + "."
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Transformers' progress bars and advice kept off the terminal: a person reads `on_status` and errors instead."""
+    level, bars, gguf_bar = logging.get_verbosity(), logging.is_progress_bar_enabled(), gguf.tqdm
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    gguf.tqdm = lambda items, **_: items  # this one bar heeds no switch
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        gguf.tqdm = gguf_bar
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,188 @@
+"""Problem, and where problems come from: bundled ones, benchmarks on the Hugging Face Hub, files of one's own."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lightreasoner.errors import UserError
+from lightreasoner.problems.files import Row, file_rows
+from lightreasoner.problems.rows import Problem, UnusableRow, read_row
+from lightreasoner.problems.sources import SOURCES, hub_rows
+from lightreasoner.settings import ASSETS, Settings
+
+MAX_ROWS = 200_000
+MAX_BYTES = 1_000_000_000  # of a file that somebody names in a terminal; uploads have their own limit
+MAX_CHARS = Settings.max_problem_chars
+
+
+@dataclass(frozen=True)
+class ProblemSet:
+    """Problems and how they were read.
+
+    `columns` maps question, answer, solution and id to the column each was taken from. `skipped` holds (row, why),
+    with the line of the file, or the position counted from 1, for each row that is no problem.
+    """
+
+    title: str
+    problems: list[Problem]
+    columns: dict[str, str]
+    skipped: list[tuple[int, str]]
+    unit: str = "row"  # what a row's number counts: "line" or "row"
+
+
+class ProblemStream:
+    """Problems one at a time, so that memory does not grow with them; can be gone through once.
+
+    While it is read, `count` problems came out, and rows that are none are in `skipped` as (row, why). With `distinct`
+    a question that came before is left out and counted in `duplicates`. `columns` is as in ProblemSet.
+
+    Raises UserError on the way when there are too many rows, and at the end when no row was a problem.
+    """
+
+    def __init__(
+        self,
+        rows: Iterable[Row],
+        *,
+        title: str,
+        unit: str = "row",
+        limit: int | None = None,
+        max_rows: int = MAX_ROWS,
+        max_chars: int = MAX_CHARS,
+        distinct: bool = False,
+    ):
+        if limit is not None and limit < 1:
+            raise UserError(f"The number of problems is {limit}; it must be at least 1.")
+        self.title, self.columns, self.skipped, self.count, self.duplicates = title, {}, [], 0, 0
+        self._rows, self.unit, self._limit, self._distinct = rows, unit, limit, distinct
+        self._max_rows, self._max_chars = max_rows, max_chars
+
+    def __iter__(self) -> Iterator[Problem]:
+        """Ids depend only on the rows before, never on the limit: raising it later leaves the first ones' ids alone."""
+        taken: set[str] = set()
+        asked: set[bytes] = set()
+        for count, (number, row) in enumerate(self._rows, 1):
+            if count > self._max_rows:
+                raise UserError(
+                    f"{self.title} has more than {self._max_rows:,} rows; set a limit or load a part of it."
+                )
+            if isinstance(row, str):
+                self.skipped.append((number, row))
+                continue
+            try:
+                problem, used = read_row(row, max_chars=self._max_chars)
+            except UnusableRow as reason:
+                self.skipped.append((number, str(reason)))
+                continue
+            problem = replace(problem, id=_unused_id(problem, taken))
+            taken.add(problem.id)
+            if self._distinct:
+                digest = hashlib.sha256(problem.question.encode()).digest()[:16]
+                if digest in asked:
+                    self.duplicates += 1
+                    continue
+                asked.add(digest)
+            for role, name in used.items():
+                self.columns.setdefault(role, name)  # the first row that has it
+            self.count += 1
+            yield problem
+            if self.count == self._limit:
+                break
+        if not self.count and not self.skipped:
+            raise UserError(f"{self.title} holds no rows; it must hold at least one problem.")
+        if not self.count:
+            number, reason = self.skipped[0]
+            raise UserError(
+                f"None of the {len(self.skipped):,} rows of {self.title} is a problem; {self.unit} {number}: {reason}."
+            )
+
+
+def open_problems(source: str, *, split: str | None = None, max_bytes: int = MAX_BYTES, **limits: Any) -> ProblemStream:
+    """A stream of the problems behind a key of SOURCES or in the file at a path.
+
+    `split` is for benchmarks ("train+test" joins two; None is the first of Source.splits). A path is opened as given:
+    whoever passes on text from a stranger must check first that it is a key or an uploaded file. `limits` are limit,
+    max_rows, max_chars and distinct of ProblemStream. Raises UserError.
+    """
+    source = str(source).strip()
+    known = SOURCES.get(source)
+    if known is None:
+        path = _existing(source)
+        if split is not None:
+            raise UserError(f"{path.name[:80]} is a file and has no split {split!r}; leave the split out.")
+        unit, rows = file_rows(path, max_bytes=max_bytes)
+        return ProblemStream(rows, title=path.name, unit=unit, **limits)
+    split = split or known.splits[0]
+    if not set(split.split("+")) <= set(known.splits):
+        raise UserError(f"{known.title} has no split {split!r}; it has {' and '.join(known.splits)}.")
+    if known.repo is None:
+        _, rows = file_rows(ASSETS / "problems" / f"{split}.jsonl", max_bytes=MAX_BYTES)
+        return ProblemStream(rows, title=known.title, **limits)
+    return ProblemStream(hub_rows(known, split), title=f"{known.title}, {split}", **limits)
+
+
+def training_split(source: str) -> str | None:
+    """The split that datasets are built from: train where there is one; evaluation takes the other."""
+    known = SOURCES.get(str(source).strip())
+    return None if known is None else "train" if "train" in known.splits else known.splits[0]
+
+
+def source_fingerprint(source: str) -> str | None:
+    """A hash of a file of one's own, which may change under its name; None for a key of SOURCES."""
+    source = str(source).strip()
+    if source in SOURCES:
+        return None
+    try:
+        with _existing(source).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+    except OSError as error:
+        raise UserError(f"{source[:80]} cannot be read: {error.strerror}. Give a file that can.") from None
+
+
+def _existing(source: str) -> Path:
+    try:
+        path = Path(source).expanduser()
+        exists = bool(source) and path.exists()
+    except (OSError, ValueError, RuntimeError):
+        exists = False
+    if not exists:
+        keys = ", ".join(SOURCES)
+        raise UserError(f"{source[:80]!r} is neither a problem source ({keys}) nor a file that exists; give one.")
+    return path
+
+
+def load_problems(source: str, **options: Any) -> ProblemSet:
+    """All problems of a source, or the first `limit` of them; arguments and errors are those of `open_problems`."""
+    return _read_all(open_problems(source, **options))
+
+
+def load_file(path: Path, *, max_bytes: int = MAX_BYTES, **limits: Any) -> ProblemSet:
+    """Problems from a file of JSON lines, JSON, CSV or Parquet. Raises UserError when nothing in it can be used."""
+    path = Path(path)
+    unit, rows = file_rows(path, max_bytes=max_bytes)
+    return problems_from_rows(rows, title=path.name, unit=unit, **limits)
+
+
+def problems_from_rows(rows: Iterable[Row], *, title: str, **limits: Any) -> ProblemSet:
+    """Read rows as problems; arguments and errors are those of ProblemStream."""
+    return _read_all(ProblemStream(rows, title=title, **limits))
+
+
+def _read_all(stream: ProblemStream) -> ProblemSet:
+    problems = list(stream)
+    return ProblemSet(stream.title, problems, stream.columns, stream.skipped, stream.unit)
+
+
+def _unused_id(problem: Problem, taken: set[str]) -> str:
+    """The row's own id, else a hash of the question; never the question, which is no fit name for a file or a URL."""
+    own = re.sub(r"[^\w.-]+", "-", problem.id).strip("-.")
+    if own and own not in taken and len(own) <= 64 and problem.id != problem.question:
+        return own
+    digest = hashlib.sha256(problem.question.encode()).hexdigest()[:12]
+    candidates = itertools.chain([digest], (f"{digest}-{n}" for n in itertools.count(2)))
+    return next(candidate for candidate in candidates if candidate not in taken)

@@ -1,0 +1,1 @@
+"""Publishing datasets, adapters and Spaces on the Hub, and getting them back."""

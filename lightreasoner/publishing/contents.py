@@ -1,0 +1,201 @@
+"""What of a run goes to the Hub: which files, under which names, cleaned of this machine's paths, and a list of them.
+
+The list, lightreasoner.json, is sent first, with the card, and names every other file with its SHA-256: by it a push
+that was cut off is known again and goes on, and whoever pulls can tell that all is there and as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from lightreasoner.datasets.annotations import load_marks, marks_path
+from lightreasoner.datasets.card import dataset_card
+from lightreasoner.datasets.external import FILE as SAMPLES
+from lightreasoner.datasets.external import is_imported
+from lightreasoner.datasets.tokenizer import FOLDER as TOKENIZER
+from lightreasoner.datasets.trajectories import FOLDER as TRAJECTORIES
+from lightreasoner.datasets.trajectories import shards
+from lightreasoner.errors import UserError
+from lightreasoner.hub.download import MODEL_FILES
+from lightreasoner.hub.redaction import clean_text, cleaned
+from lightreasoner.storage.runs import LOCK, RECORD, read_run
+from lightreasoner.training.model_card import adapter_card
+from lightreasoner.training.runs import adapter_folder
+
+MANIFEST, CARD = "lightreasoner.json", "README.md"
+FORMAT, VERSION = "lightreasoner-publication", 1
+FIRST, LAST = (CARD,), (RECORD,)  # the Hub looks at a card before anything else is sent; run.json closes a push
+_LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,59}")
+_BLOCK = 1 << 20  # bytes hashed at a time
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Files by their names in the repository. `sha256` and `sizes` have the same keys."""
+
+    kind: str  # "dataset", "adapter" or "merged model"
+    repo_type: str  # "dataset" or "model"
+    title: str
+    files: dict[str, Path]
+    sha256: dict[str, str]
+    sizes: dict[str, int]
+
+    @property
+    def manifest(self) -> str:
+        """lightreasoner.json, the same for the same files."""
+        files = {name: {"sha256": self.sha256[name], "bytes": self.sizes[name]} for name in sorted(self.files)}
+        document = {"format": FORMAT, "version": VERSION, "kind": self.kind, "files": files}
+        return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+@contextmanager
+def publication(run_dir: Path, staging: Path, license: str | None, merged: Path | None = None) -> Iterator[Publication]:
+    """What there is to publish of a run; inside, nobody works in the run's folder and nobody deletes it.
+
+    staging: an empty folder for the files that are made anew. merged: a folder that `merge` wrote of this run, to be
+    published instead of its adapter. Raises UserError.
+    """
+    run_dir, license = Path(run_dir), checked_license(license)
+    run = read_run(run_dir)
+    if run["kind"] not in ("dataset", "finetune"):
+        raise UserError(
+            f"{run_dir} holds a run of the kind {run['kind']}; datasets and fine-tuning runs are published."
+        )
+    if merged is not None and run["kind"] == "dataset":
+        raise UserError(f"{run_dir} is a dataset and has no merged model; leave --merged out.")
+    lock = FileLock(run_dir / LOCK, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(f"{run_dir} is being worked on; wait for its job to end or stop it, then publish it.") from None
+    except OSError as error:
+        raise UserError(f"{run_dir} cannot be locked: {error.strerror}. Check its permissions.") from None
+    try:
+        run = cleaned(read_run(run_dir))
+        if run["kind"] == "dataset":
+            yield _dataset(run_dir, run, staging, license)
+        elif merged is not None:
+            yield _model(run_dir, run, Path(merged), staging, license)
+        else:
+            yield _adapter(run_dir, run, staging, license)
+    finally:
+        lock.release()
+
+
+def checked_license(license: object) -> str:
+    """The Hub's name of a licence; "unknown" where none is given. Raises UserError."""
+    text = license.strip().lower() if isinstance(license, str) else license
+    if text in (None, ""):
+        return "unknown"
+    if not isinstance(text, str) or not _LICENSE.fullmatch(text):
+        raise UserError("A licence is named as the Hub does: mit, apache-2.0, cc-by-4.0 or other, for example.")
+    return text
+
+
+def _dataset(folder: Path, run: dict, staging: Path, license: str) -> Publication:
+    files = {f"{TRAJECTORIES}/{path.name}": path for path in shards(folder)}
+    if is_imported(run):
+        files = {SAMPLES: folder / SAMPLES} if (folder / SAMPLES).is_file() else {}
+    if not files:
+        raise UserError(f"{folder} has no steps yet, so there is nothing to publish; let its job write some first.")
+    load_marks(folder)  # damaged ones are said here, not by whoever pulls them
+    if marks_path(folder).is_file():
+        files[marks_path(folder).name] = _written(staging, "marks.json", marks_path(folder).read_text(encoding="utf-8"))
+    for path in sorted((folder / TOKENIZER).glob("*")):
+        if path.is_file() and not path.name.startswith(".") and any(path.match(pattern) for pattern in MODEL_FILES):
+            name = f"{TOKENIZER}/{path.name}"
+            files[name] = _staged(staging, name, path)
+    title = str(run["about"].get("title") or run["config"].get("source") or "Dataset")[:120]
+    files[CARD] = _written(staging, CARD, dataset_card(folder, run, title, license))
+    files[RECORD] = _written(staging, RECORD, _json(run))
+    return _hashed("dataset", "dataset", title, files)
+
+
+def _adapter(run_dir: Path, run: dict, staging: Path, license: str) -> Publication:
+    place = adapter_folder(run_dir)
+    files = {"adapter_model.safetensors": place / "adapter_model.safetensors"}
+    files["adapter_config.json"] = _staged(staging, "adapter_config.json", place / "adapter_config.json")
+    card = adapter_card(run, run.get("result") or {})
+    files[CARD] = _written(staging, CARD, with_license(card, license))
+    files[RECORD] = _written(staging, RECORD, _json(run))
+    return _hashed("adapter", "model", f"Adapter of {run['about'].get('expert', 'a model')}"[:120], files)
+
+
+def _model(run_dir: Path, run: dict, folder: Path, staging: Path, license: str) -> Publication:
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise UserError(
+            f"{folder} is no merged model: it lacks config.json or its weights; make one with `merge` first."
+        )
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and not path.name.startswith(".") and any(path.match(pattern) for pattern in MODEL_FILES):
+            files[path.name] = _staged(staging, path.name, path)
+    card = adapter_card(run, run.get("result") or {}, merged=True)
+    files[CARD] = _written(staging, CARD, with_license(card, license))
+    files[RECORD] = _written(staging, RECORD, _json(run))
+    return _hashed("merged model", "model", f"Merged {run['about'].get('expert', 'model')}"[:120], files)
+
+
+def with_license(card: str, license: str) -> str:
+    """A card with its licence as the first line of its YAML."""
+    return card.replace("---\n", f"---\nlicense: {json.dumps(license)}\n", 1)
+
+
+def _staged(staging: Path, name: str, path: Path) -> Path:
+    """The file itself, or a copy without private paths where it is a JSON document that holds some."""
+    if path.suffix != ".json" or name.endswith(("tokenizer.json", ".safetensors.index.json")):
+        return path
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        raise UserError(f"{path} is damaged, so it is not published; make it anew.") from None
+    # only what names a place: a vocabulary has tokens that look like paths
+    private = {key: value for key, value in document.items() if key in PLACES} if isinstance(document, dict) else {}
+    if cleaned(private) == private:
+        return path
+    return _written(staging, name, _json(document | cleaned(private)))
+
+
+#: Where transformers and peft note the folder that something was loaded from.
+PLACES = ("base_model_name_or_path", "_name_or_path", "name_or_path", "parent_library", "tokenizer_file")
+
+
+def _json(document: dict) -> str:
+    return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+
+
+def _written(staging: Path, name: str, text: str) -> Path:
+    path = staging / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise UserError(
+            f"{staging} cannot be written: {error.strerror}. Free some space, then publish again."
+        ) from None
+    return path
+
+
+def _hashed(kind: str, repo_type: str, title: str, files: dict[str, Path]) -> Publication:
+    try:
+        sums = {name: sha256(path) for name, path in files.items()}
+        sizes = {name: path.stat().st_size for name, path in files.items()}
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}. Check the run.") from None
+    return Publication(kind, repo_type, clean_text(title), files, sums, sizes)
+
+
+def sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

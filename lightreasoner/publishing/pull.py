@@ -1,0 +1,141 @@
+"""Bringing a published dataset back in as a run: fetched aside, checked, and only then put in its place."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.utils import disable_progress_bars
+
+from lightreasoner.datasets.annotations import load_marks
+from lightreasoner.datasets.external import FILE as SAMPLES
+from lightreasoner.datasets.external import is_imported, read_imported
+from lightreasoner.datasets.trajectories import FOLDER as TRAJECTORIES
+from lightreasoner.datasets.trajectories import read_shard, shards, sync_folder
+from lightreasoner.errors import UserError
+from lightreasoner.hub.errors import refuse_offline, speaking
+from lightreasoner.publishing.contents import CARD, MANIFEST, sha256
+from lightreasoner.publishing.push import checked_repo, read_manifest
+from lightreasoner.storage.runs import RECORD, add_to_run, read_run
+
+MANIFEST_BYTES = 50e6
+#: Every file that a published dataset may have: nothing that is code, nothing that leads elsewhere.
+ALLOWED = re.compile(r"run\.json|marks\.json|README\.md|samples\.parquet|trajectories/[\w-]{1,40}\.parquet|"
+                     r"tokenizer/[A-Za-z0-9][\w-]{0,60}(\.[\w-]{1,20})?\.(json|txt|model|jinja)")  # fmt: skip
+_SHA = re.compile(r"[0-9a-f]{64}")
+_REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,127}")
+
+
+def pull(repo: str, revision: str | None, folder: Path, token: str | None, work: Any) -> dict:
+    """Make `folder`, which may hold a log and nothing else, the run that was published in `repo`; its record.
+
+    When it fails, nothing of it is left there. Raises UserError.
+    """
+    refuse_offline()
+    repo, folder = checked_repo(repo), Path(folder)
+    if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
+        raise UserError(f"{revision[:40]!r} names no revision; give a branch, a tag or a commit.")
+    if (folder / RECORD).exists() or shards(folder) or (folder / SAMPLES).exists():
+        raise UserError(f"{folder} holds a run already; name a new folder to pull {repo} into.")
+    disable_progress_bars()
+    staging = folder / f".pulled-{secrets.token_hex(4)}"
+    try:
+        staging.mkdir(parents=True)
+        with speaking(repo):
+            commit = _fetch(HfApi(token=token or False), repo, revision, staging, work)
+        work.status("Checking what arrived")
+        record = _checked(repo, staging)
+        _settle(staging, folder)
+        return add_to_run(folder, pulled={"repo": repo, "revision": commit}) if record else record
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}. Free some space or name another.") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _fetch(api: HfApi, repo: str, revision: str | None, staging: Path, work: Any) -> str:
+    """Every file that the repository's list names, verified; the commit they are of."""
+    work.status(f"Looking for {repo} on the Hugging Face Hub")
+    try:
+        commit = api.dataset_info(repo, revision=revision or "main").sha
+    except RepositoryNotFoundError:
+        raise UserError(
+            f"The Hub knows no dataset {repo}, or it is private and needs a token; check the spelling. A published "
+            f"adapter needs no pull: write it after its base, as BASE::{repo}."
+        ) from None
+    entries = list(api.list_repo_tree(repo, repo_type="dataset", revision=commit, recursive=True))
+    there = {entry.path: entry.size for entry in entries if hasattr(entry, "blob_id")}
+    if MANIFEST not in there or there[MANIFEST] > MANIFEST_BYTES:
+        raise UserError(
+            f"{repo} was not published by LightReasoner: it has no {MANIFEST}. Only such datasets are pulled."
+        )
+    place = {"repo_id": repo, "repo_type": "dataset", "revision": commit, "local_dir": staging}
+    listed = read_manifest(Path(api.hf_hub_download(filename=MANIFEST, **place)))
+    files = listed["files"]
+    if listed["kind"] != "dataset":
+        raise UserError(f"{repo} holds a {str(listed['kind'])[:20]}, not a dataset; nothing is pulled.")
+    if odd := [name for name in files if not ALLOWED.fullmatch(name)]:
+        raise UserError(f"{repo} lists {odd[0][:60]!r}, which no dataset of LightReasoner has; nothing is pulled.")
+    if absent := [name for name in files if there.get(name) != files[name][1]]:
+        raise UserError(
+            f"{repo} is not whole: {len(absent):,} of its {len(files):,} files are not there yet ({absent[0][:60]} …). "
+            "Its push was cut off; whoever pushed it can run the same command again."
+        )
+    total, done = sum(size for _, size in files.values()), 0
+    free = shutil.disk_usage(staging).free
+    if total > free:
+        raise UserError(
+            f"{repo} has {total / 1e9:.2f} GB, but {staging.parent} has only {free / 1e9:.2f} GB free; make room."
+        )
+    work.status(f"Fetching {repo}")
+    for n, (name, (digest, size)) in enumerate(files.items()):
+        work.safe_point()
+        work.progress(done, total, files=n, files_in_all=len(files))
+        try:
+            path = Path(api.hf_hub_download(filename=name, **place))
+        except RemoteEntryNotFoundError:
+            raise UserError(f"{repo} was changed while it was fetched: {name} is gone. Pull it again.") from None
+        if not _SHA.fullmatch(digest) or sha256(path) != digest:
+            raise UserError(f"{name} of {repo} is not what was published: its SHA-256 differs. Nothing is pulled.")
+        done += size
+    work.progress(total, total, files=len(files), files_in_all=len(files))
+    return commit
+
+
+def _checked(repo: str, staging: Path) -> dict:
+    """The record of what was fetched, once all of it can be read as a dataset."""
+    record = read_run(staging)
+    config, about = record["config"], record["about"]
+    texts = [config.get(name) for name in ("expert", "amateur", "problems", "source")]
+    sound = all(text is None or (isinstance(text, str) and len(text) <= 500 and text.isprintable()) for text in texts)
+    prints, pair = about.get("fingerprints", {}), about.get("pair", {})
+    if record["kind"] != "dataset" or not sound or not isinstance(prints, dict) or not isinstance(pair, dict):
+        raise UserError(f"The {RECORD} of {repo} is no dataset's; nothing is pulled.")
+    for role in ("expert", "amateur"):
+        if os.path.isabs(config.get(role) or "") or (config.get(role) or "").startswith("~"):
+            raise UserError(f"The {RECORD} of {repo} names a place on a machine as its {role}; nothing is pulled.")
+    try:
+        if is_imported(record):
+            held = sum(len(part) for part in read_imported(staging))
+        else:
+            held = sum(len(read_shard(path)) for path in shards(staging))
+        load_marks(staging)
+    except UserError as error:
+        raise UserError(f"{repo} cannot be read as a dataset, so nothing is pulled. {error}") from None
+    if not held:
+        raise UserError(f"{repo} holds no rows; nothing is pulled.")
+    return record
+
+
+def _settle(staging: Path, folder: Path) -> None:
+    """Put the files in their place; run.json last, for without it there is no run."""
+    for name in (TRAJECTORIES, "tokenizer", SAMPLES, "marks.json", CARD, RECORD):
+        if (staging / name).exists():
+            os.replace(staging / name, folder / name)
+    sync_folder(folder)

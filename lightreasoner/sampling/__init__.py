@@ -1,0 +1,1 @@
+"""Sampling a dataset of divergent steps from many problems."""

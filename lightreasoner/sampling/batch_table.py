@@ -1,0 +1,62 @@
+"""The responses of a batch as a table of trajectories.SCHEMA, built from flat arrays: no loop over steps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from lightreasoner.datasets.trajectories import FLOATS, RANKS, SCHEMA, STEP
+from lightreasoner.decoding.generate import Item, Responses
+from lightreasoner.models.pairs import Pair
+from lightreasoner.scoring.divergence import CANDIDATES, OF_TOKEN
+
+
+def batch_table(pair: Pair, items: list[Item], responses: Responses) -> pa.Table:
+    """One row an item, in their order."""
+    tokenizer, end_ids = pair.expert.tokenizer, pair.expert.end_ids
+    reasons = ["stop" if tokens[-1] in end_ids else "length" for tokens in responses.tokens]
+    texts = [
+        tokenizer.decode(tokens[:-1] if reason == "stop" else tokens)
+        for tokens, reason in zip(responses.tokens, reasons, strict=True)
+    ]
+    lengths = np.array([len(tokens) for tokens in responses.tokens])
+    columns = {
+        "problem_id": [item.problem.id for item in items],
+        "sample": [item.sample for item in items],
+        "question": [item.problem.question for item in items],
+        "answer": [item.problem.answer for item in items],
+        "prompt_ids": [item.prompt for item in items],
+        "response_ids": responses.tokens,
+        "response": texts,
+        "finish_reason": reasons,
+    }
+    columns = {name: pa.array(values, SCHEMA.field(name).type) for name, values in columns.items()}
+    unknown = None if responses.known.all() else ~responses.known
+    for name in (*FLOATS, *RANKS, "agree"):
+        kind = SCHEMA.field(name).type.value_type
+        missing = unknown if name in OF_TOKEN else None
+        columns[name] = _lists(lengths, pa.array(responses.measures[name], mask=missing).cast(kind))
+    columns["steps"] = _details(lengths, responses)
+    return pa.table(columns, SCHEMA)
+
+
+def _details(lengths: np.ndarray, responses: Responses) -> pa.ListArray:
+    """The steps that kept their candidates, for each response."""
+    measures = responses.measures
+    kept = measures["counts"] > 0  # (steps,)
+    row = np.repeat(np.arange(len(lengths)), lengths)  # (steps,)
+    index = np.arange(len(kept)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    token = np.concatenate([np.asarray(tokens) for tokens in responses.tokens])
+    fields = {"index": index[kept], "token_id": token[kept], "kl": measures["kl"][kept]}
+    arrays = [pa.array(values).cast(STEP.field(name).type) for name, values in fields.items()]
+    for name in CANDIDATES:
+        values = pa.array(measures[name]).cast(STEP.field(name).type.value_type)
+        arrays.append(_lists(measures["counts"][kept], values))
+    steps = pa.StructArray.from_arrays(arrays, fields=list(STEP))
+    return _lists(np.bincount(row[kept], minlength=len(lengths)), steps)
+
+
+def _lists(lengths: np.ndarray, values: pa.Array) -> pa.ListArray:
+    """Cut flat values into lists of these lengths."""
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), values)

@@ -1,0 +1,1 @@
+"""The mathematics: divergence per step, contrastive targets, significance of differences."""

@@ -1,0 +1,1 @@
+"""The running server: permissions, limits, live traces, archive of finished runs."""

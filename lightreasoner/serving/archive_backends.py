@@ -1,0 +1,223 @@
+"""Places where finished runs are kept: a folder, a bucket, or a dataset on the Hub, with one folder a run in each."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from lightreasoner.errors import UserError
+from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import ID_PATTERN
+from lightreasoner.storage.remote import ADDRESS, Remote
+from lightreasoner.storage.runs import RECORD
+
+HUB = re.compile(r"hf://datasets/([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})", re.ASCII)
+TOKEN = "LIGHTREASONER_KEEP_TOKEN"
+NOT_KEPT = re.compile(r"(?:checkpoints|merged-[^/]*)/|\.|.*/\.")  # of a run, by path; also locks and half-written files
+PART = ".keep-"  # a run on its way in
+ALL = "runs"  # the folder of the place that holds one folder a run
+Stamp = dict[str, tuple[int, int]]  # a run's files: path in it → (bytes, mtime in ns)
+
+
+class Place(Protocol):
+    """Where runs are kept. Every method raises UserError when the place cannot be used."""
+
+    def fetch(self, into: Path, known: set[str]) -> None:
+        """Lay every kept run but the known ones into a folder, each under its id."""
+
+    def put(self, run: Path, files: Stamp) -> None:
+        """Keep a run as it is now, in place of what was kept of it."""
+
+    def remove(self, run_id: str) -> None:
+        """Forget a run; nothing when it is not there."""
+
+
+class Folder:
+    """A folder that outlives the machine: a mounted bucket or volume."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def fetch(self, into: Path, known: set[str]) -> None:
+        with self._said("read"):
+            for run in sorted((self.path / ALL).glob("*")):
+                if ID_PATTERN.fullmatch(run.name) and run.name not in known and (run / RECORD).is_file():
+                    shutil.copytree(run, into / run.name)
+
+    def put(self, run: Path, files: Stamp) -> None:
+        with self._said("written"):
+            kept = self.path / ALL / run.name
+            for name in sorted(files, key=lambda name: name == RECORD):  # the record is the last
+                (kept / name).parent.mkdir(parents=True, exist_ok=True)
+                if not _same(run / name, kept / name):
+                    # under another name first: however far a copy gets, what was kept before stays whole
+                    part = (kept / name).with_name(f"{PART}{Path(name).name}")
+                    shutil.copyfile(run / name, part)
+                    shutil.copystat(run / name, part)
+                    os.replace(part, kept / name)
+            for name in set(stamp(kept)) - set(files):
+                (kept / name).unlink(missing_ok=True)
+
+    def remove(self, run_id: str) -> None:
+        with self._said("written"), suppress(FileNotFoundError):
+            (self.path / ALL / run_id / RECORD).unlink(missing_ok=True)  # half a deletion is one
+            shutil.rmtree(self.path / ALL / run_id)
+
+    def _said(self, done: str):
+        return _Saying(lambda error: f"{self.path} cannot be {done} ({error.strerror or error})")
+
+
+class Bucket:
+    """An address that fsspec knows."""
+
+    def __init__(self, address: str):
+        self._remote = Remote(address)
+
+    def __str__(self) -> str:
+        return self._remote.address
+
+    def fetch(self, into: Path, known: set[str]) -> None:
+        runs: dict[str, list[str]] = {}
+        for name in self._remote.files():
+            run, _, rest = name.removeprefix("runs/").partition("/")
+            if name.startswith("runs/") and rest and ID_PATTERN.fullmatch(run) and run not in known:
+                runs.setdefault(run, []).append(rest)
+        for run, names in runs.items():
+            for name in names if RECORD in names else ():
+                self._remote.bring(f"runs/{run}/{name}", into / run / name)
+
+    def put(self, run: Path, files: Stamp) -> None:
+        for name in sorted(files, key=lambda name: name == RECORD):
+            self._remote.send(run / name, f"runs/{run.name}/{name}")
+        for name in self._names(run.name) - set(files):
+            self._remote.drop(f"runs/{run.name}/{name}")
+
+    def remove(self, run_id: str) -> None:
+        for name in sorted(self._names(run_id), key=lambda name: name != RECORD):  # half a deletion is one
+            self._remote.drop(f"runs/{run_id}/{name}")
+
+    def _names(self, run_id: str) -> set[str]:
+        start = f"runs/{run_id}/"
+        return {name.removeprefix(start) for name in self._remote.files() if name.startswith(start)}
+
+
+class HubDataset:
+    """A dataset repository on the Hugging Face Hub, private unless its owner made it otherwise."""
+
+    def __init__(self, repo: str, token: str):
+        from huggingface_hub import HfApi
+
+        self.repo, self._api = repo, HfApi(token=token)
+
+    def __str__(self) -> str:
+        return f"hf://datasets/{self.repo}"
+
+    def fetch(self, into: Path, known: set[str]) -> None:
+        with self._said():
+            if not self._api.repo_exists(self.repo, repo_type="dataset"):
+                return
+            skipped = [f"{ALL}/{run_id}/*" for run_id in known]
+            whole = {"repo_type": "dataset", "allow_patterns": f"{ALL}/*", "ignore_patterns": skipped}
+            self._api.snapshot_download(self.repo, **whole, local_dir=into / ".hub")
+            for run in (into / ".hub" / ALL).glob("*"):
+                if ID_PATTERN.fullmatch(run.name) and (run / RECORD).is_file():
+                    run.rename(into / run.name)
+
+    def put(self, run: Path, files: Stamp) -> None:
+        with self._said():
+            self._api.create_repo(self.repo, repo_type="dataset", private=True, exist_ok=True)
+            upload = partial(
+                self._api.upload_folder,
+                repo_id=self.repo,
+                repo_type="dataset",
+                folder_path=run,
+                path_in_repo=f"{ALL}/{run.name}",
+                commit_message=f"Keep {run.name}",
+            )
+            names = {name: _literally(name) for name in files}
+            upload(allow_patterns=[pattern for name, pattern in names.items() if name != RECORD])
+            upload(allow_patterns=[*names.values()], delete_patterns="**")  # the record, and what is gone goes
+
+    def remove(self, run_id: str) -> None:
+        from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
+
+        with self._said(), suppress(EntryNotFoundError, RepositoryNotFoundError):
+            if any(True for _ in self._api.list_repo_tree(self.repo, f"{ALL}/{run_id}", repo_type="dataset")):
+                self._api.delete_folder(f"{ALL}/{run_id}", self.repo, repo_type="dataset")
+
+    def _said(self):
+        def sentence(error: Exception) -> str:
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            return f"{self} cannot be used ({f'the Hub answered {status}' if status else type(error).__name__})"
+
+        return _Saying(sentence)
+
+
+class _Saying:
+    """Inside, what goes wrong with the place becomes a UserError."""
+
+    def __init__(self, sentence):
+        self._sentence = sentence
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        if isinstance(error, Exception) and not isinstance(error, UserError):
+            advice = "check LIGHTREASONER_KEEP and that it can be written"
+            raise UserError(f"{self._sentence(error)}, so finished runs are not kept; {advice}.") from error
+
+
+def _same(ours: Path, kept: Path) -> bool:
+    """Whether a file was copied already. A mount may round times, to a second or two."""
+    try:
+        here, there = ours.stat(), kept.stat()
+    except FileNotFoundError:
+        return False
+    return here.st_size == there.st_size and abs(here.st_mtime - there.st_mtime) < 2 and ours.name != RECORD
+
+
+def _literally(name: str) -> str:
+    return re.sub(r"([*?\[])", r"[\1]", name)
+
+
+def place(settings: Settings, token: str = "") -> Place | None:
+    """Where the settings say that runs are kept, or None. Raises UserError for what is no place."""
+    if not settings.keep:
+        return None
+    if found := HUB.fullmatch(settings.keep):
+        if not token:
+            raise UserError(f"Keeping runs in {settings.keep} needs a token that may write there; set {TOKEN} to it.")
+        return HubDataset(found[1], token)
+    if ADDRESS.fullmatch(settings.keep) and not settings.keep.startswith("hf://"):
+        return Bucket(settings.keep.rstrip("/"))
+    if "://" in settings.keep or not Path(settings.keep).is_absolute():
+        raise UserError(
+            f"LIGHTREASONER_KEEP is {settings.keep!r:.100}; give a folder's whole path, a bucket's address such as "
+            "s3://BUCKET/PATH, or hf://datasets/OWNER/NAME."
+        )
+    path = Path(settings.keep)
+    if path.resolve().is_relative_to(settings.workspace.resolve()):
+        raise UserError(f"LIGHTREASONER_KEEP is {path}, which lies in the workspace; name a folder that outlives it.")
+    return Folder(path)
+
+
+def stamp(run: Path) -> Stamp:
+    """The files of a run that are kept."""
+    found: Stamp = {}
+    for path in sorted(run.rglob("*")):
+        name = path.relative_to(run).as_posix()
+        if NOT_KEPT.match(name) or path.is_symlink() or not path.is_file():
+            continue
+        with suppress(FileNotFoundError):
+            status = path.stat()
+            found[name] = (status.st_size, status.st_mtime_ns)
+    return found

@@ -1,0 +1,97 @@
+"""How much visitors of a public server may do, each and all together. Nothing here binds the owner.
+
+Cookies can be thrown away, so every limit on a visitor has a wider one on its network address beside it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from pathlib import Path
+
+from lightreasoner.errors import UserError
+from lightreasoner.serving.permissions import Visitor
+from lightreasoner.settings import Settings
+
+REMEMBERED = 20_000  # visitors and addresses of whom is known what they did lately; the longest unseen are forgotten
+PER_ADDRESS = 3  # times what one visitor may do in a while: several people share an address
+
+
+class Rate:
+    """At most `most` events in `seconds` for each key."""
+
+    def __init__(self, most: int, seconds: float):
+        self.most, self.seconds = most, seconds
+        self._seen: OrderedDict[str, deque[float]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def take(self, key: str) -> bool:
+        """Count an event, unless it is one too many."""
+        now = time.monotonic()
+        with self._lock:
+            times = self._seen.setdefault(key, deque())
+            self._seen.move_to_end(key)
+            while len(self._seen) > REMEMBERED:
+                self._seen.popitem(last=False)
+            while times and now - times[0] > self.seconds:
+                times.popleft()
+            if len(times) >= self.most:
+                return False
+            times.append(now)
+            return True
+
+
+class VisitorRate:
+    """A rate of each visitor, and of each address."""
+
+    def __init__(self, most: int, seconds: float):
+        self._visitors, self._addresses = Rate(most, seconds), Rate(most * PER_ADDRESS, seconds)
+
+    def take(self, visitor: Visitor) -> bool:
+        alone = not visitor.id or self._visitors.take(visitor.id)  # without a cookie there is only the address
+        return alone and self._addresses.take(visitor.address)
+
+
+class Traces:
+    """The traces that visitors have running, and how many each began lately."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self._rate = VisitorRate(settings.traces_a_minute, 60)
+        self._running: list[tuple[Visitor, threading.Event]] = []
+        self._lock = threading.Lock()
+
+    def admit(self, visitor: Visitor, done: threading.Event) -> None:
+        """Let a visitor's trace begin, which sets `done` when it is over. Raises UserError when it is one too many."""
+        most = self.settings.visitor_traces
+        with self._lock:
+            self._running = [(who, ended) for who, ended in self._running if not ended.is_set()]
+            of_visitor = sum(who.id == visitor.id for who, _ in self._running) if visitor.id else 0
+            of_address = sum(who.address == visitor.address for who, _ in self._running)
+            if of_visitor >= most or of_address >= 2 * most:
+                raise UserError(
+                    f"{max(of_visitor, of_address)} of your runs are not done yet; wait for them, or stop one."
+                )
+            if len(self._running) >= self.settings.public_traces:
+                raise UserError(f"{len(self._running)} visitors' runs are at work already; try again in a minute.")
+            if not self._rate.take(visitor):
+                raise UserError("Too many runs in a minute; wait a little, then press Run again.")
+            self._running.append((visitor, done))
+
+
+def keep_newest(folder: Path, pattern: str, most_bytes: int) -> None:
+    """Delete the oldest files until those that are left take no more than that."""
+    found = []
+    for path in folder.glob(pattern):
+        try:
+            status = path.stat()
+            found.append((status.st_mtime, status.st_size, path))
+        except OSError:
+            continue
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if total <= most_bytes:
+            return
+        path.unlink(missing_ok=True)
+        total -= size

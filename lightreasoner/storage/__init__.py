@@ -1,0 +1,1 @@
+"""Files and run folders on disk and in remote storage."""

@@ -1,0 +1,159 @@
+"""Run folders: what a long-running verb works in, and the run.json that says what it is.
+
+A folder belongs to one configuration for ever: the same command run again goes on where it was, another is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import secrets
+import shutil
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from lightreasoner import __version__
+from lightreasoner.errors import UserError
+from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import ID_PATTERN, write_atomically
+
+FORMAT, VERSION = "lightreasoner-run", 1
+RECORD = "run.json"
+LOCK = ".lock"  # held by the process that works in the folder
+TRASH = ".deleted-"  # a folder on its way out
+
+
+def versions() -> dict[str, str]:
+    """What the numbers of a run depend on."""
+    found = {"lightreasoner": __version__, "python": platform.python_version()}
+    for package in ("torch", "transformers", "peft", "accelerate"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def begin_run(folder: Path, kind: str, config: dict, about: dict) -> dict:
+    """Write run.json, or check that the one there is of the same run; the record, with the first start's `about`.
+
+    config: what a person chose. about: what was found, e.g. versions and device; of it only `about["fingerprints"]`
+    (name → text) must be the same again. Raises UserError naming each difference with both values.
+    """
+    folder = Path(folder)
+    record = {"format": FORMAT, "version": VERSION, "kind": kind, "config": config, "about": about}
+    record = json.loads(json.dumps(record, default=str)) | {"created": time.time()}
+    if not (folder / RECORD).exists():
+        _write(folder, record)
+        return record
+    known = read_run(folder)
+    differences = [] if known["kind"] == kind else [f"it holds a {known['kind']}, not a {kind}"]
+    differences += _differences(known["config"], record["config"])
+    now = record["about"].get("fingerprints", {})
+    before = known["about"].get("fingerprints", {})
+    differences += [f"the {name} has changed since" for name in now if name in before and before[name] != now[name]]
+    if differences:
+        raise UserError(
+            f"{folder} belongs to another run: {'; '.join(differences)}. Give the old settings to go on with it, or "
+            "another folder."
+        )
+    return known
+
+
+def _differences(before: dict, now: dict) -> list[str]:
+    nothing = object()
+    names = [*before, *(name for name in now if name not in before)]
+    values = [(name, before.get(name, nothing), now.get(name, nothing)) for name in names]
+    return [f"{name} was {_shown(b, nothing)}, now {_shown(n, nothing)}" for name, b, n in values if b != n]
+
+
+def _shown(value: Any, nothing: object) -> str:
+    return "not set" if value is nothing or value is None else str(value)[:80]
+
+
+def read_run(folder: Path) -> dict:
+    """The record of a run folder. Raises UserError when it is none, or its run.json is damaged."""
+    path = Path(folder) / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(f"{folder} is not a run folder: there is no {RECORD} in it. Check the path.") from None
+    except (OSError, ValueError, RecursionError):
+        record = None
+    if (
+        not isinstance(record, dict)
+        or record.get("format") != FORMAT
+        or not isinstance(record.get("kind"), str)
+        or not isinstance(record.get("config"), dict)
+        or not isinstance(record.get("about"), dict)
+        or not isinstance(record.get("created"), int | float)
+        or not math.isfinite(record["created"])
+    ):
+        raise UserError(f"{path} is damaged, so it cannot be told what this run was; start anew in another folder.")
+    if record.get("version") != VERSION:
+        raise UserError(
+            f"{path} has version {record.get('version')!r:.20} and this software reads {VERSION}; "
+            "use the one that wrote it."
+        )
+    return record
+
+
+def add_to_run(folder: Path, **entries: Any) -> dict:
+    """Add to a run's record, e.g. its result once it is there; the new record. Raises UserError."""
+    reserved = {"format", "version", "kind", "config", "about", "created"} & set(entries)
+    if reserved:
+        raise ValueError(f"{', '.join(sorted(reserved))} of a run never change")
+    record = read_run(folder) | entries
+    _write(Path(folder), record)
+    return record
+
+
+def _write(folder: Path, record: dict) -> None:
+    write_atomically(folder / RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def list_runs(parent: Path, kind: str | None = None) -> list[tuple[Path, dict]]:
+    """(folder, record) of the runs in a folder, newest first; what cannot be read as one is left out."""
+    found = []
+    parent = Path(parent)
+    for folder in parent.iterdir() if parent.is_dir() else ():
+        try:
+            record = read_run(folder) if not folder.name.startswith(".") else None
+        except UserError:
+            continue
+        if record and kind in (None, record["kind"]):
+            found.append((folder, record))
+    return sorted(found, key=lambda run: (run[1]["created"], run[0].name), reverse=True)
+
+
+def run_folder(settings: Settings, run_id: str) -> Path:
+    """Where the run of this id lies or would lie. Raises UserError for what is no id, so no path leads elsewhere."""
+    if not isinstance(run_id, str) or not ID_PATTERN.fullmatch(run_id):
+        raise UserError("That is no valid run id; copy it again in full.")
+    return settings.runs / run_id
+
+
+def delete_run(folder: Path) -> None:
+    """Delete a run with all it wrote. Raises UserError when it is none or a process works in it."""
+    folder = Path(folder)
+    read_run(folder)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError("This run is being worked on; stop its job first, then delete it.") from None
+    # Renamed first: however far the deletion gets, nobody sees half a run.
+    trash = folder.with_name(f"{TRASH}{folder.name}-{secrets.token_hex(4)}")
+    try:
+        folder.rename(trash)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be deleted: {error.strerror}. Check its permissions.") from None
+    finally:
+        lock.release()
+    for leftover in [trash, *folder.parent.glob(f"{TRASH}*")]:
+        shutil.rmtree(leftover, ignore_errors=True)

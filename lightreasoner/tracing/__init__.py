@@ -1,0 +1,1 @@
+"""Tracing one problem live: events per step, records, replay."""

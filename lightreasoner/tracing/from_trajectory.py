@@ -1,0 +1,88 @@
+"""A stored trajectory as a trace, so that any row of a dataset opens where a live run does.
+
+Its id is "<run id>.<sample>.<problem id>": a trace's own id never holds a point, so neither is taken for the other.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightreasoner.errors import UserError
+from lightreasoner.scoring.divergence import ALPHA_FLOOR
+from lightreasoner.storage.atomic import ID_PATTERN
+from lightreasoner.tracing.records import DEFAULT_ALPHA, DEFAULT_BETA, MEASURES, json_number, reweigh
+
+
+def record_id(run_id: str, problem_id: str, sample: int = 0) -> str:
+    """What names a trajectory in an address."""
+    return f"{run_id}.{sample}.{problem_id}"
+
+
+def parse_record_id(text: Any) -> tuple[str, str, int]:
+    """(run id, problem id, sample). Raises UserError for what names no trajectory."""
+    parts = text.split(".", 2) if isinstance(text, str) and len(text) <= 600 else []
+    if len(parts) != 3 or not ID_PATTERN.fullmatch(parts[0]) or not parts[2]:
+        raise UserError("That link names no trajectory of a dataset; copy it again in full.")
+    if not (parts[1].isascii() and parts[1].isdigit() and len(parts[1]) < 10):
+        raise UserError("That link names no trajectory of a dataset; copy it again in full.")
+    return parts[0], parts[2], int(parts[1])
+
+
+def trace_record(
+    row: dict, run: dict, run_id: str, texts: Any, alpha: float = DEFAULT_ALPHA, beta: float = DEFAULT_BETA
+) -> dict:
+    """A row of trajectories (see trajectories.SCHEMA) in the format of traces.trace_json, with the entry `dataset`.
+
+    run: the record of its run. texts: TokenTexts of the expert's tokenizer, or an IdTexts. Steps whose details were
+    not stored have None for `candidates` and `support`; all their measures are there.
+    """
+    config, about = run["config"], run["about"]
+    expert, amateur = (str(config.get(role) or "unknown") for role in ("expert", "amateur"))
+    pair = {"name": config.get("pair"), "same_model": expert == amateur, "expert": expert, "amateur": amateur}
+    kept = {step["index"]: step for step in row["steps"]}
+    ids = {id for step in kept.values() for id in step["ids"]}
+    record = {
+        "format": "lightreasoner-trace",
+        "version": 1,
+        "id": record_id(run_id, row["problem_id"], row["sample"]),
+        "created": run["created"],
+        "pair": pair | about.get("pair", {}),  # as describe_pair has it
+        "problem_id": row["problem_id"],
+        "request": {
+            "question": row["question"],
+            "response": None,
+            "prefix": [],
+            "max_new_tokens": config.get("max_new_tokens", 128),
+            "temperature": config.get("temperature", 0.0),
+            "seed": config.get("seed", 0),
+        },
+        "parent": None,
+        "dataset": {"run": run_id, "problem_id": row["problem_id"], "sample": row["sample"], "answer": row["answer"]},
+        "prompt_ids": row["prompt_ids"],
+        "prompt": b"".join(map(texts.bytes, row["prompt_ids"])).decode("utf-8", "replace"),
+        "response": row["response"],
+        "finish_reason": row["finish_reason"],
+        "seconds": 0.0,  # of this response alone nobody knows
+        "alpha_floor": ALPHA_FLOOR,
+        "steps": [_step(row, index, kept.get(index), texts) for index in range(len(row["response_ids"]))],
+        "tokens": {str(id): texts.text(id) for id in sorted(ids)},
+    }
+    return reweigh(record, alpha, beta)
+
+
+def _step(row: dict, index: int, kept: dict | None, texts: Any) -> dict:
+    token_id = row["response_ids"][index]
+    candidates = None
+    if kept is not None:
+        candidates = {"ids": kept["ids"]}
+        for who in ("expert", "amateur"):
+            candidates[f"{who}_logprobs"] = [json_number(x) for x in kept[f"{who}_logprobs"]]
+    return {
+        "index": index,
+        "token_id": token_id,
+        "text": texts.text(token_id),
+        **{name: json_number(row[name][index]) for name in MEASURES},
+        "selected": False,  # reweigh says
+        "support": None,
+        "candidates": candidates,
+    }

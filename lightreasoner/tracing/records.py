@@ -1,0 +1,203 @@
+"""A trace as a record: what one run showed, kept as one JSON file that opens again without any model.
+
+The same JSON is the page's permalink, the command line's --json and the page's export. Infinite values (a token that
+one model denies altogether) are written as null, since JSON has no infinity.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from lightreasoner.errors import UserError
+from lightreasoner.models.pairs import Pair
+from lightreasoner.models.token_text import TokenTexts
+from lightreasoner.scoring.divergence import ALPHA_FLOOR, support
+from lightreasoner.storage.atomic import ID_PATTERN, new_id, write_atomically
+from lightreasoner.tracing.trace import EndEvent, Event, PromptEvent, Step, StepsEvent, TraceRequest
+from lightreasoner.tracing.tuned_decoder import LENS_MEASURES
+
+DEFAULT_ALPHA, DEFAULT_BETA = 0.2, 0.4  # the paper's
+#: What a step is measured by, in the order of the page's stream and of the CSV file.
+MEASURES = (
+    "kl",
+    "reverse_kl",
+    "js",
+    "expert_entropy",
+    "amateur_entropy",
+    "expert_logprob",
+    "amateur_logprob",
+    "expert_rank",
+    "amateur_rank",
+    "agree",
+)
+
+
+@dataclass
+class Trace:
+    """One run, growing while it is written. `parent` is {"id", "step"} where it branched off another; `lens` is
+    {"tuned", "writer", …} where a tuned expert reads along."""
+
+    pair: dict
+    request: TraceRequest
+    id: str = field(default_factory=new_id)
+    created: float = field(default_factory=time.time)  # seconds since 1970
+    parent: dict | None = None
+    lens: dict | None = None
+    problem_id: str | None = None
+    prompt_ids: list[int] = field(default_factory=list)
+    prompt: str = ""
+    steps: list[Step] = field(default_factory=list)
+    finish_reason: str | None = None  # stop, length, given, stopped, error; None while it runs
+    response: str = ""
+    seconds: float = 0.0
+    texts: dict[int, str] = field(default_factory=dict)  # of every candidate token
+
+    def add(self, event: Event, texts: TokenTexts | None) -> None:
+        """Take an event in. Texts come before steps: whoever reads along can name every candidate it sees. None: they
+        are in `self.texts` already."""
+        if isinstance(event, PromptEvent):
+            self.prompt_ids, self.prompt = event.ids, event.text
+        elif isinstance(event, StepsEvent):
+            for step in event.steps:
+                self.texts.update((i, texts.text(i)) for i in step.score.ids if i not in self.texts)
+            self.steps += event.steps
+        elif isinstance(event, EndEvent):
+            self.finish_reason, self.response, self.seconds = event.finish_reason, event.text, event.seconds
+
+
+def describe_pair(pair: Pair) -> dict:
+    """What a trace remembers of its pair: enough to tell what was run, and to run it again."""
+    about = {"name": pair.name, "same_model": pair.same_model, "shared_vocabulary": pair.alignment.size}
+    for role, loaded in (("expert", pair.expert), ("amateur", pair.amateur)):
+        about[role] = str(loaded.ref)
+        about[f"{role}_parameters"] = loaded.parameters
+        about[f"{role}_fingerprint"] = loaded.fingerprint
+    return about | {"device": str(pair.expert.device), "dtype": str(pair.expert.dtype).removeprefix("torch.")}
+
+
+def json_number(x: float | int | bool | None) -> float | int | bool | None:
+    if isinstance(x, float):
+        return float(f"{x:.7g}") if math.isfinite(x) else None  # seven digits are all that fp32 has
+    return x
+
+
+def columns(record: dict) -> tuple[str, ...]:
+    """What every step of a trace's JSON is measured by: MEASURES, and with a tuned expert LENS_MEASURES."""
+    return MEASURES + LENS_MEASURES if record.get("lens") else MEASURES
+
+
+def _measures(step: Step) -> dict:
+    found = {name: json_number(getattr(step.score, name)) for name in MEASURES}
+    return found | ({name: json_number(getattr(step.lens, name)) for name in LENS_MEASURES} if step.lens else {})
+
+
+def step_line(step: Step) -> list:
+    """The step as the page's stream carries it: [text, token id, *columns]."""
+    return [step.text, step.token_id, *_measures(step).values()]
+
+
+def _support_json(support: tuple) -> dict:
+    names = ("ids", "expert_logprobs", "amateur_logprobs", "weights")
+    return {name: [json_number(x) for x in column] for name, column in zip(names, support, strict=True)}
+
+
+def step_json(step: Step, alpha: float = DEFAULT_ALPHA, beta: float = DEFAULT_BETA) -> dict:
+    """The step in full. `support` is the plausible set at α with its contrastive weights; `candidates` is everything
+    that was kept, from which any α ≥ ALPHA_FLOOR can be drawn."""
+    score = step.score
+    logprobs = {f"{who}_logprobs": getattr(score, f"{who}_logprobs") for who in ("expert", "amateur")}
+    if step.lens:
+        logprobs["tuned_logprobs"] = step.lens.tuned_logprobs
+    return {
+        "index": step.index,
+        "token_id": step.token_id,
+        "text": step.text,
+        **_measures(step),
+        "selected": score.kl > beta,
+        "support": _support_json(score.support(alpha)),
+        "candidates": {"ids": list(score.ids)} | {name: [json_number(x) for x in logprobs[name]] for name in logprobs},
+    }
+
+
+def trace_json(trace: Trace, alpha: float = DEFAULT_ALPHA, beta: float = DEFAULT_BETA) -> dict:
+    """The whole trace, ready for json.dumps."""
+    request = asdict(trace.request)
+    record = {
+        "format": "lightreasoner-trace",
+        "version": 1,
+        "id": trace.id,
+        "created": trace.created,
+        "pair": trace.pair,
+        "problem_id": trace.problem_id,
+        "request": request | {"prefix": list(trace.request.prefix)},
+        "parent": trace.parent,
+        "prompt_ids": trace.prompt_ids,
+        "prompt": trace.prompt,
+        "response": trace.response,
+        "finish_reason": trace.finish_reason,
+        "seconds": round(trace.seconds, 3),
+        "alpha": alpha,
+        "alpha_floor": ALPHA_FLOOR,
+        "beta": beta,
+        "steps": [step_json(step, alpha, beta) for step in trace.steps],
+        "tokens": {str(i): text for i, text in trace.texts.items()},
+    }
+    return record | {"lens": trace.lens} if trace.lens else record
+
+
+def reweigh(record: dict, alpha: float, beta: float) -> dict:
+    """A trace's JSON at another α and β: no model is needed, the candidates are all there.
+
+    A step of a dataset whose details were not stored has None for `candidates`, and so for `support`.
+    """
+
+    def at(step: dict) -> dict:
+        kept = step["candidates"]
+        selected = step["kl"] is None or step["kl"] > beta
+        if kept is None:
+            return step | {"selected": selected, "support": None}
+        logs = ([-math.inf if x is None else x for x in kept[f"{who}_logprobs"]] for who in ("expert", "amateur"))
+        return step | {"selected": selected, "support": _support_json(support(kept["ids"], *logs, alpha))}
+
+    return record | {"alpha": alpha, "beta": beta, "steps": [at(step) for step in record["steps"]]}
+
+
+def trace_csv(record: dict) -> str:
+    """One row a step, of a trace's JSON, with the record's β. Texts that a spreadsheet would run get a quote."""
+    moved = columns(record)[len(MEASURES) :]
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["step", "token_id", "text", *MEASURES, "selected", *moved])
+    for step in record["steps"]:
+        text = ("'" if step["text"].lstrip()[:1] in tuple("=+-@") and step["text"].strip() else "") + step["text"]
+        selected = step["kl"] is None or step["kl"] > record["beta"]
+        measured = [*(step[m] for m in MEASURES), selected, *(step[m] for m in moved)]
+        writer.writerow([step["index"], step["token_id"], text, *measured])
+    return out.getvalue()
+
+
+def save_trace(trace: Trace, folder: Path) -> Path:
+    path = folder / f"{trace.id}.json"
+    write_atomically(path, json.dumps(trace_json(trace), ensure_ascii=False))
+    return path
+
+
+def load_record(trace_id: str, folder: Path) -> dict:
+    """A saved trace's JSON. Raises UserError for an id that was never given out or whose file cannot be read."""
+    if not isinstance(trace_id, str) or not ID_PATTERN.fullmatch(trace_id):
+        raise UserError("That link holds no valid trace id; copy it again in full.")
+    try:
+        record = json.loads((folder / f"{trace_id}.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"There is no trace {trace_id} on this server; it was deleted or made elsewhere.") from None
+    except (OSError, ValueError):
+        raise UserError(f"The file of trace {trace_id} cannot be read; it is damaged. Run the problem again.") from None
+    if not isinstance(record, dict) or record.get("format") != "lightreasoner-trace":
+        raise UserError(f"The file of trace {trace_id} is not a trace. Run the problem again.")
+    return record

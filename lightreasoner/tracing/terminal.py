@@ -1,0 +1,67 @@
+"""A trace in a terminal: the response in colour, darker where the two models part, underlined above β."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import TextIO
+
+from lightreasoner.formatting import printable
+from lightreasoner.tracing.trace import EndEvent, Event, PromptEvent, StepsEvent
+
+#: xterm-256 backgrounds from pale to deep orange, each for KL (nats) from its bound up; text on them stays black.
+SHADES = ((0.1, 230), (0.4, 223), (0.8, 216), (1.5, 209), (3.0, 202))
+REASONS = {
+    "stop": "the expert ended its turn",
+    "length": "the token limit was reached",
+    "given": "a given response was scored",
+}
+
+
+def paint(text: str, kl: float, beta: float) -> str:
+    shade = next((code for bound, code in reversed(SHADES) if kl >= bound), None)
+    codes = ([f"48;5;{shade}", "30"] if shade else []) + (["4"] if kl > beta else [])
+    if not codes:
+        return text
+    # colour ends before a newline, or the terminal fills the rest of the line with it
+    return "\n".join(f"\x1b[{';'.join(codes)}m{line}\x1b[0m" if line else "" for line in text.split("\n"))
+
+
+def training(moved: list) -> str:
+    """What training did, a line; nothing where no tuned expert read along. moved: a lens.TunedScore a step."""
+    if not moved:
+        return ""
+    changed, mean = sum(score.tuned_changed for score in moved), sum(score.tuned_kl for score in moved) / len(moved)
+    return f"training changed the favourite at {changed} of {len(moved)} steps · mean KL(E′ ‖ E) {mean:.3f}\n"
+
+
+def print_events(events: Iterator[Event], beta: float, out: TextIO = sys.stdout) -> Iterator[Event]:
+    """Print a trace as it comes and pass its events on. Without a colour terminal, steps above β stand in ⟦ ⟧."""
+    colour = (out.isatty() or "FORCE_COLOR" in os.environ) and "NO_COLOR" not in os.environ
+    kls, disagreements, moved = [], 0, []
+    for event in events:
+        if isinstance(event, StepsEvent):
+            for step in event.steps:
+                text = printable(step.text)
+                kl = step.score.kl
+                kls.append(kl)
+                disagreements += not step.score.agree
+                moved += [step.lens] if step.lens else []
+                if colour:
+                    out.write(paint(text, kl, beta))
+                else:
+                    out.write(f"⟦{text}⟧" if kl > beta else text)
+            out.flush()
+        elif isinstance(event, EndEvent):
+            above = sum(kl > beta for kl in kls)
+            share = f"{above / len(kls):.0%}" if kls else "0%"
+            out.write(
+                f"\n\n{above} of {len(kls)} steps above β = {beta:g} nats · {share} · "
+                f"{disagreements} top-1 disagreements · mean KL {sum(kls) / max(1, len(kls)):.3f}\n"
+                f"{training(moved)}"
+                f"{REASONS[event.finish_reason]} · {len(kls) / max(event.seconds, 1e-9):.1f} tokens a second\n"
+            )
+        elif isinstance(event, PromptEvent):
+            out.write("\n" if colour else "")
+        yield event

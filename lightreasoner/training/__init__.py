@@ -1,0 +1,1 @@
+"""Fine-tuning the expert with LoRA on selected steps."""

@@ -1,0 +1,29 @@
+"""From a fine-tuning run to a model of its own: the adapter merged into its base, loadable by plain transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lightreasoner.errors import UserError
+from lightreasoner.models.adapters import save_merged
+from lightreasoner.models.loading import load_model
+from lightreasoner.settings import Settings
+from lightreasoner.storage.runs import read_run
+from lightreasoner.training.model_card import adapter_card
+from lightreasoner.training.runs import adapter_folder
+
+
+def merge_run(run_dir: Path, out: Path, settings: Settings) -> None:
+    """Write base and adapter as one model folder. Raises UserError."""
+    import peft  # a second of imports
+
+    adapter, record = adapter_folder(run_dir), read_run(run_dir)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is there already; name a new folder for the merged model.")
+    loaded = load_model(record["about"]["expert"], settings)
+    if loaded.fingerprint != record["about"]["fingerprints"]["expert"]:
+        raise UserError(
+            f"{loaded.ref} is not the model that was fine-tuned: it has changed since. Bring back the old one to merge."
+        )
+    model = peft.PeftModel.from_pretrained(loaded.model.float(), adapter)
+    save_merged(model, loaded.tokenizer, out, adapter_card(record, record.get("result", {}), merged=True))

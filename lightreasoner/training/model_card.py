@@ -1,0 +1,57 @@
+"""Model cards: what an adapter or a merged model is, where it comes from, and what was measured."""
+
+from __future__ import annotations
+
+import json
+
+from lightreasoner.formatting import table
+from lightreasoner.training.config import METHODS
+
+
+def adapter_card(run: dict, result: dict, merged: bool = False) -> str:
+    """The card of a fine-tuning run's adapter, or of the model it was merged into.
+
+    run: its run.json (config, about). result: what was measured, name → number. No private path gets into it beyond
+    the names that the person gave.
+    """
+    config, about = run["config"], run["about"]
+    base, dataset = about["expert"], about["dataset"]
+    front = {
+        "base_model": base,
+        "library_name": "transformers" if merged else "peft",
+        "pipeline_tag": "text-generation",
+        "tags": ["lightreasoner", "base_model:adapter:" + base if not merged else "merged", "lora"],
+    }
+    what = "the base model with this adapter merged in" if merged else "a LoRA adapter"
+    lines = [
+        "---",
+        *(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in front.items()),
+        "---",
+        f"# {base}, fine-tuned with LightReasoner Studio",
+        "",
+        f"This is {what}. It learned from the expert's own responses: {METHODS[config['method']]}. "
+        + ("The known answers chose the responses." if config["method"] == "sft" else "No labels were used."),
+        "",
+        "## Data",
+        "",
+        *table(dataset),
+        "",
+        "## Settings",
+        "",
+        *table({name: value for name, value in config.items() if name != "dataset"}),
+        "",
+        "## Measured while training",
+        "",
+        *table(result),
+        "",
+        "Losses and drift are in nats; held-out loss and drift are of trajectories that were kept aside. Whether the "
+        "model got better at a task is for an evaluation to say.",
+        "",
+        "## Versions",
+        "",
+        *table({f"fingerprint of the {name}": text for name, text in about.get("fingerprints", {}).items()}),
+        "",
+        *table(about.get("versions", {}) | {"device": about.get("device"), "dtype": about.get("dtype")}),
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,94 @@
+"""Tuned experts that fine-tuning runs of this workspace have left: which there are for an expert, and their pair."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightreasoner.errors import UserError
+from lightreasoner.models.references import parse_ref
+from lightreasoner.settings import Settings
+from lightreasoner.storage.runs import list_runs, read_run, run_folder
+
+ADAPTER = "adapter"  # in a fine-tuning run's folder
+WEIGHTS = "adapter_model.safetensors"
+
+
+@dataclass(frozen=True)
+class TunedRun:
+    """A finished fine-tuning run whose adapter can be put on its expert."""
+
+    id: str
+    expert: str  # a canonical reference
+    ref: str  # of the tuned expert, BASE::ADAPTER_FOLDER
+    title: str
+    dataset: Path
+
+
+def tuned_run(settings: Settings, run_id: str) -> TunedRun:
+    """The tuned expert of this run. Raises UserError when the run is none, not finished, or cannot be looked at."""
+    folder = run_folder(settings, run_id)
+    return _tuned(folder, read_run(folder))
+
+
+def tuned_runs(settings: Settings, expert: str) -> list[TunedRun]:
+    """The tuned experts whose base is this expert, newest first; none for what names no model."""
+    try:
+        expert = str(parse_ref(expert))
+    except UserError:
+        return []
+    found = []
+    for folder, record in list_runs(settings.runs, "finetune"):
+        try:
+            run = _tuned(folder, record)
+        except UserError:
+            continue
+        if run.expert == expert:
+            found.append(run)
+    return found
+
+
+def amateur_of(run: TunedRun) -> str | None:
+    """The amateur that the run's dataset was sampled with; None where the dataset is gone or names none."""
+    try:
+        record = read_run(run.dataset)
+    except UserError:
+        return None
+    named = record["config"].get("amateur")
+    return named if isinstance(named, str) and named.strip() else None
+
+
+def _tuned(folder: Path, record: dict) -> TunedRun:
+    config, about, result = record["config"], record["about"], record.get("result")
+    short = folder.name[:8]
+    if record["kind"] != "finetune":
+        raise UserError(f"{short} is not a fine-tuning run (it says: {record['kind']}), so it has no tuned expert.")
+    if not isinstance(result, dict) or not (folder / ADAPTER / WEIGHTS).is_file():
+        raise UserError(f"The fine-tuning run {short} has no adapter yet; let it finish, or stop and keep it, first.")
+    base = parse_ref(about.get("expert"))
+    if base.adapter:
+        raise UserError(
+            f"The expert of run {short} wears an adapter already, and a second one cannot be put on it here; merge the "
+            "run and take the merged folder as the tuned expert."
+        )
+    method = config.get("method") if isinstance(config.get("method"), str) else "fine-tuned"
+    samples = result.get("samples")
+    size = f", {samples:,} samples" if isinstance(samples, int) else ""
+    day = time.strftime("%d %b %H:%M", time.localtime(record["created"]))
+    ref = parse_ref(f"{base}::{(folder / ADAPTER).absolute()}")
+    return TunedRun(
+        folder.name, str(base), str(ref), f"{method}{size} · {day} · {short}", Path(str(config.get("dataset")))
+    )
+
+
+def adapter_folder(run_dir: Path) -> Path:
+    """The adapter of a fine-tuning run. Raises UserError when there is none (yet)."""
+    record = read_run(run_dir)
+    if record["kind"] != "finetune":
+        kind = record["kind"]
+        raise UserError(f"{run_dir} is not a fine-tuning run (it says: {kind}) and has no adapter; name one that is.")
+    folder = Path(run_dir) / "adapter"
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise UserError(f"{run_dir} has no adapter yet; let its job end, or stop it and keep what it has.")
+    return folder
