@@ -19,7 +19,8 @@ from lightreasoner.models.pairs import Pair, load_pair
 from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.problems.stream import load_problems
 from lightreasoner.settings import from_environment
-from lightreasoner.tracing.trace import EndEvent, StepsEvent, TraceRequest, trace
+from lightreasoner.tracing.events import EndEvent, StepsEvent
+from lightreasoner.tracing.trace import TraceRequest, trace
 
 
 def bare(pair: Pair, question: str, tokens: int) -> tuple[float, list[int]]:

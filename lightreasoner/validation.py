@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from lightreasoner.errors import UserError
-from lightreasoner.models.loading import LoadedModel
-from lightreasoner.models.pairs import Pair
-from lightreasoner.settings import Settings
 
 
 def number(name: str, value: object, low: float, high: float, whole: bool = False) -> float:
@@ -15,20 +12,3 @@ def number(name: str, value: object, low: float, high: float, whole: bool = Fals
     if not ok or (whole and value != int(value)):
         raise UserError(f"{name} is {str(value)[:40]}; it must be {kind} from {low:g} to {high:g}.")
     return int(value) if whole else float(value)
-
-
-def check_lengths(pair: Pair, settings: Settings, prompt: int, given: int, budget: int, *more: LoadedModel) -> None:
-    """Whether prompt and response, in tokens, fit into the pair and whatever reads along. Raises UserError."""
-    if prompt > settings.max_prompt_tokens:
-        most = settings.max_prompt_tokens
-        raise UserError(f"The problem has {prompt:,} tokens; at most {most:,} are read. Shorten it.")
-    if given > settings.max_new_tokens:
-        raise UserError(f"The response has {given:,} tokens; at most {settings.max_new_tokens:,} are read. Shorten it.")
-    for loaded in (pair.expert, pair.amateur, *more):
-        if loaded.max_positions and prompt + given + budget > loaded.max_positions:
-            room = loaded.max_positions - prompt - given
-            advice = f"lower the token limit to {room} or less" if room > 0 and budget else "shorten the text"
-            raise UserError(
-                f"{loaded.ref} can read {loaded.max_positions:,} tokens, but this needs {prompt + given + budget:,} "
-                f"({prompt:,} of prompt); {advice}."
-            )

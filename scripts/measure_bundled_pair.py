@@ -20,7 +20,8 @@ from lightreasoner.models.prompts import response_ids
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.stream import load_problems
 from lightreasoner.settings import ASSETS, from_environment
-from lightreasoner.tracing.trace import EndEvent, StepsEvent, TraceRequest, trace
+from lightreasoner.tracing.events import EndEvent, StepsEvent
+from lightreasoner.tracing.trace import TraceRequest, trace
 
 OPENING = "Let's work it out.\n"
 BETA = 0.4

@@ -13,7 +13,8 @@ from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import load_pair, presets
 from lightreasoner.problems.stream import load_problems
 from lightreasoner.settings import ASSETS, ROOT, Settings
-from lightreasoner.tracing.trace import EndEvent, StepsEvent, TraceRequest, trace
+from lightreasoner.tracing.events import EndEvent, StepsEvent
+from lightreasoner.tracing.trace import TraceRequest, trace
 
 sys.path.append(str(ROOT / "scripts"))
 import bundled_data

@@ -6,8 +6,9 @@ import shutil
 
 import pytest
 
-from lightreasoner.evaluation.costs import cost_table, gains, working_seconds
+from lightreasoner.evaluation.costs import cost_table, gains
 from lightreasoner.evaluation.paper_results import read_paper
+from lightreasoner.jobs.events import working_seconds
 from lightreasoner.problems.sources import SOURCES
 from tests.tiny_dataset import make_dataset
 from tests.tiny_evaluation import make_base, make_evaluation, make_tuned, write_events

@@ -15,22 +15,14 @@ from lightreasoner.cli.main import main
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.loading import load_model, tensor_bytes
-from lightreasoner.models.pairs import load_pair
+from lightreasoner.models.pairs import describe_pair, load_pair
 from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.scoring.divergence import StepScore, score_steps
 from lightreasoner.settings import Settings
 from lightreasoner.tracing import tuned_decoder as lensing
-from lightreasoner.tracing.records import (
-    MEASURES,
-    Trace,
-    describe_pair,
-    load_record,
-    reweigh,
-    save_trace,
-    trace_csv,
-    trace_json,
-)
-from lightreasoner.tracing.trace import EndEvent, StepsEvent, TraceRequest, trace
+from lightreasoner.tracing.events import EndEvent, StepsEvent
+from lightreasoner.tracing.records import MEASURES, Trace, load_record, reweigh, save_trace, trace_csv, trace_json
+from lightreasoner.tracing.trace import TraceRequest, trace
 from lightreasoner.tracing.tuned_decoder import (
     EXPERT,
     LENS_MEASURES,

@@ -10,8 +10,9 @@ from lightreasoner.errors import UserError
 from lightreasoner.models import pairs
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.loading import load_model
-from lightreasoner.models.pairs import Alignment, align, find_preset, load_pair, presets
+from lightreasoner.models.pairs import find_preset, load_pair, presets
 from lightreasoner.models.references import parse_ref
+from lightreasoner.models.vocabulary import Alignment, align
 from lightreasoner.settings import Settings
 from tests.tiny import END, PAD, START, save_tiny, tiny_tokenizer
 

@@ -22,7 +22,8 @@ from lightreasoner.sampling.plan import Prompts, batches, check
 from lightreasoner.scoring import divergence
 from lightreasoner.scoring.divergence import support
 from lightreasoner.settings import Settings
-from lightreasoner.tracing.trace import StepsEvent, TraceRequest, trace
+from lightreasoner.tracing.events import StepsEvent
+from lightreasoner.tracing.trace import TraceRequest, trace
 from tests.tiny import SPECIALS, save_tiny, tiny_tokenizer
 from tests.tiny_sampling import QUESTIONS, Remembering, build, ending
 

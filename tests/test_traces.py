@@ -13,7 +13,8 @@ import pytest
 from lightreasoner.errors import UserError
 from lightreasoner.scoring.divergence import StepScore
 from lightreasoner.tracing import records as traces
-from lightreasoner.tracing.trace import EndEvent, PromptEvent, Step, StepsEvent, TraceRequest
+from lightreasoner.tracing.events import EndEvent, PromptEvent, Step, StepsEvent
+from lightreasoner.tracing.trace import TraceRequest
 
 
 def score(kl=0.5, amateur=(-2.0, -0.2, -4.0)):

@@ -14,7 +14,8 @@ from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.scoring.divergence import score_steps
 from lightreasoner.settings import Settings
-from lightreasoner.tracing.trace import EndEvent, PromptEvent, StepsEvent, TraceRequest, trace
+from lightreasoner.tracing.events import EndEvent, PromptEvent, StepsEvent
+from lightreasoner.tracing.trace import TraceRequest, trace
 from tests.tiny import Broken, save_tiny
 
 QUESTION = "Tom has 3 apples and buys 4. How many?"

@@ -7,9 +7,9 @@ from collections import OrderedDict
 from pathlib import Path
 
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation.costs import Cost, benchmark, cost_table, working_seconds
+from lightreasoner.evaluation.costs import Cost, benchmark, cost_table
 from lightreasoner.evaluation.results import Answers, read_results, variants_of
-from lightreasoner.jobs.events import NAME
+from lightreasoner.jobs.events import NAME, working_seconds
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.models.references import parse_ref
 from lightreasoner.problems.sources import SOURCES

@@ -159,7 +159,7 @@ def train(
     """
     from dataclasses import asdict
 
-    from lightreasoner.evaluation.costs import working_seconds
+    from lightreasoner.jobs.events import working_seconds
     from lightreasoner.models.adapters import save_adapter
     from lightreasoner.models.loading import load_model
     from lightreasoner.storage.remote import address_of

@@ -34,12 +34,11 @@ def run_preflight(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.decoding.generate import Decoding
     from lightreasoner.jobs.context import working
     from lightreasoner.models.cache import LoadedModels
-    from lightreasoner.models.pairs import load_pair
+    from lightreasoner.models.pairs import describe_pair, load_pair
     from lightreasoner.problems.stream import open_problems, source_fingerprint, training_split
     from lightreasoner.sampling.pair_check import preflight
     from lightreasoner.storage.atomic import write_atomically
     from lightreasoner.storage.runs import begin_run, versions
-    from lightreasoner.tracing.records import describe_pair
     from lightreasoner.validation import number
 
     limit = number("--limit", options.limit, 2, 200, whole=True)

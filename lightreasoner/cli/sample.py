@@ -111,12 +111,11 @@ def _prepare(options: argparse.Namespace, settings: Settings, told: Told) -> dic
     from lightreasoner.decoding.batch_decoder import fitting_rows
     from lightreasoner.decoding.generate import CHUNK, Decoding
     from lightreasoner.models.cache import LoadedModels
-    from lightreasoner.models.pairs import load_pair
+    from lightreasoner.models.pairs import describe_pair, load_pair
     from lightreasoner.problems.stream import open_problems, source_fingerprint
     from lightreasoner.sampling.plan import TYPICAL_PROMPT, Prompts
     from lightreasoner.sampling.sampler import Tally
     from lightreasoner.storage.runs import RECORD, begin_run, versions
-    from lightreasoner.tracing.records import describe_pair
 
     config, folder = checked(options, settings), options.run_dir
     if shards(folder) and not (folder / RECORD).exists():

@@ -75,10 +75,10 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
 
     from lightreasoner.jobs.accelerator import Accelerator, spoken
     from lightreasoner.models.cache import LoadedModels
-    from lightreasoner.models.pairs import load_pair
+    from lightreasoner.models.pairs import describe_pair, load_pair
     from lightreasoner.models.token_text import TokenTexts
     from lightreasoner.storage.atomic import write_atomically
-    from lightreasoner.tracing.records import Trace, describe_pair, trace_json
+    from lightreasoner.tracing.records import Trace, trace_json
     from lightreasoner.tracing.terminal import print_events
     from lightreasoner.tracing.trace import trace
     from lightreasoner.tracing.tuned_decoder import EXPERT, TUNED, describe_lens, load_lens, tuned_ref

@@ -9,79 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
+from lightreasoner.decoding.kv_cache import RoomyLayer, cache_bytes, roomy_cache
 from lightreasoner.models.devices import free_bytes
 from lightreasoner.models.loading import LoadedModel
 
-ROOM = 64  # columns that a cache grows by at once
 PREFILL_TOKENS = 8_192  # read at once, over all rows: what lies between two layers need not be larger
 #: Rows at most. On a CPU arithmetic is the bottleneck: more rows are hardly faster, and a batch, which is what a kill
 #: loses, should take seconds rather than minutes.
 LARGEST = 256
 CPU_LARGEST, CPU_PARAMETER_ROWS = 256, 1_300_000_000
-
-
-class RoomyLayer(DynamicLayer):
-    """Keys and values (rows, heads, columns, width) with room to grow: DynamicLayer copies all of it at each token."""
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self._room: list[torch.Tensor] | None = None
-
-    def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
-        new = (key_states, value_states)
-        used = self.get_seq_length()
-        total = used + key_states.shape[-2]
-        if self._room is None or self._room[0].shape[-2] < total:
-            larger = [x.new_empty(*x.shape[:2], total + ROOM, x.shape[-1]) for x in new]
-            if used:
-                for buffer, old in zip(larger, (self.keys, self.values), strict=True):
-                    buffer[..., :used, :] = old
-            self._room = larger
-        for buffer, states in zip(self._room, new, strict=True):
-            buffer[..., used:total, :] = states
-        self._show(total)
-        return self.keys, self.values
-
-    def batch_select_indices(self, indices: torch.Tensor) -> None:
-        if self._room is not None:
-            columns = self.get_seq_length()
-            self._room = [buffer.index_select(0, indices) for buffer in self._room]
-            self._show(columns)
-
-    def stack(self, layers: list[RoomyLayer], rows: list[int], columns: int) -> None:
-        """Take over what other layers hold, one below the other, ending in the same column.
-
-        rows: how many of each; a layer of one row can become many.
-        """
-        filled = next(layer for layer in layers if layer._room is not None)
-        self.lazy_initialization(*filled._room)
-        # zeros: what is masked counts for nothing only if it is finite
-        self._room = [b.new_zeros(sum(rows), b.shape[1], columns + ROOM, b.shape[-1]) for b in filled._room]
-        first = 0
-        for layer, count in zip(layers, rows, strict=True):
-            if layer._room is not None:
-                used = layer.get_seq_length()
-                for buffer, states in zip(self._room, (layer.keys, layer.values), strict=True):
-                    buffer[first : first + count, :, columns - used : columns] = states
-            first += count
-        self._show(columns)
-
-    def _show(self, columns: int) -> None:
-        self.keys, self.values = (buffer[..., :columns, :] for buffer in self._room)
-
-
-def roomy_cache(config) -> DynamicCache:
-    """The cache that a model of this configuration needs; its full-attention layers grow without copying."""
-    cache = DynamicCache(config=config)
-    cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
-    if cache.layer_class_to_replicate is DynamicLayer:
-        cache.layer_class_to_replicate = RoomyLayer
-    return cache
 
 
 class BatchReader:
@@ -194,15 +131,6 @@ def alike(lengths: list[int]) -> list[slice]:
             groups.append(slice(start, row))
             start = row
     return groups
-
-
-def cache_bytes(loaded: LoadedModel) -> int:
-    """What one token takes in the key-value cache."""
-    config = loaded.model.config.get_text_config()
-    heads = config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    kept = getattr(config, "num_key_value_heads", None) or heads
-    return 2 * config.num_hidden_layers * kept * width * loaded.dtype.itemsize
 
 
 def fitting_rows(models: Iterable[LoadedModel], tokens: int, steps: int) -> int:

@@ -15,7 +15,8 @@ import torch
 
 from lightreasoner.decoding.batch_decoder import BatchReader
 from lightreasoner.errors import UserError
-from lightreasoner.models.pairs import Alignment, Pair
+from lightreasoner.models.pairs import Pair
+from lightreasoner.models.vocabulary import Alignment
 from lightreasoner.problems.rows import Problem
 from lightreasoner.scoring.divergence import Measures, NotADistribution, measure_steps
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.results import read_results
-from lightreasoner.jobs.events import NAME, read_events
+from lightreasoner.jobs.events import working_seconds
 from lightreasoner.storage.runs import list_runs, read_run
 
 
@@ -60,25 +60,6 @@ class Cost:
     def gain(self) -> float | None:
         """Average over the benchmarks."""
         return sum(gain.difference for gain in self.gains) / len(self.gains) if self.gains else None
-
-
-def working_seconds(folder: Path) -> float | None:
-    """Seconds that processes worked in a run folder, by their monotonic clocks. None without a readable log."""
-    ends: dict[str, float] = {}  # attempt → its last event
-    waits: dict[str, float] = {}  # attempt → seconds it waited
-    since: dict[str, float] = {}  # attempt → since when it waits
-    for event in read_events(Path(folder) / NAME):
-        by, at = str(event.get("by")), event.get("elapsed")
-        if not isinstance(at, int | float):
-            continue
-        ends[by] = at
-        if event["kind"] == "waiting":
-            since.setdefault(by, at)
-        elif by in since:
-            waits[by] = waits.get(by, 0.0) + at - since.pop(by)
-    for by, at in since.items():  # it ended while it waited
-        waits[by] = waits.get(by, 0.0) + ends[by] - at
-    return sum(ends.values()) - sum(waits.values()) if ends else None
 
 
 def sampled_problems(folder: Path, samples_per_problem: int) -> int | None:

@@ -168,3 +168,22 @@ def first_event(path: Path) -> dict | None:
             return _parse(file.readline(BLOCK))
     except OSError:
         return None
+
+
+def working_seconds(folder: Path) -> float | None:
+    """Seconds that processes worked in a run folder, by their monotonic clocks. None without a readable log."""
+    ends: dict[str, float] = {}  # attempt → its last event
+    waits: dict[str, float] = {}  # attempt → seconds it waited
+    since: dict[str, float] = {}  # attempt → since when it waits
+    for event in read_events(Path(folder) / NAME):
+        by, at = str(event.get("by")), event.get("elapsed")
+        if not isinstance(at, int | float):
+            continue
+        ends[by] = at
+        if event["kind"] == "waiting":
+            since.setdefault(by, at)
+        elif by in since:
+            waits[by] = waits.get(by, 0.0) + at - since.pop(by)
+    for by, at in since.items():  # it ended while it waited
+        waits[by] = waits.get(by, 0.0) + ends[by] - at
+    return sum(ends.values()) - sum(waits.values()) if ends else None

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
-from bisect import bisect_left
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
-
-import torch
 
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.loading import LoadedModel, Status
 from lightreasoner.models.references import ModelRef
+from lightreasoner.models.vocabulary import Alignment, _added, align
 from lightreasoner.settings import ASSETS
 
 CATALOGUE = ASSETS / "pairs.toml"
-SHOWN = 5  # differences that an error message names
 
 
 @dataclass(frozen=True)
@@ -34,65 +30,6 @@ class Preset:
     memory_gb: float  # GB for both models' weights in bf16, and a fifth more to work in
     license: str | None = None
     finetune: dict[str, Any] = field(default_factory=dict)  # finetune_config fields that differ from the paper's
-
-
-@dataclass(frozen=True, eq=False)
-class Alignment:
-    """How the two models' vocabularies map onto the tokens that they share.
-
-    Where both index tensors are None, the shared vocabulary is ids 0 … size − 1 in both models. Otherwise shared id i
-    is expert id `expert_ids[i]`, in ascending order, and amateur id `amateur_ids[i]`.
-    """
-
-    size: int
-    expert_ids: torch.Tensor | None = None  # (size,)
-    amateur_ids: torch.Tensor | None = None  # (size,)
-    #: The amateur's spelling of expert ids that are not shared; under −1, that of ids that no token has.
-    spellings: dict[int, tuple[int, ...]] = field(default_factory=dict, repr=False)
-    expert_list: list[int] = field(default_factory=list, repr=False)  # the same as the tensors, for one id at a time
-    amateur_list: list[int] = field(default_factory=list, repr=False)
-
-    def expert(self, logits: torch.Tensor) -> torch.Tensor:
-        """The expert's logits (..., rows) over the shared vocabulary: (..., size)."""
-        return logits[..., : self.size] if self.expert_ids is None else _pick(logits, self.expert_ids)
-
-    def amateur(self, logits: torch.Tensor) -> torch.Tensor:
-        """The amateur's logits (..., rows) over the shared vocabulary: (..., size)."""
-        return logits[..., : self.size] if self.amateur_ids is None else _pick(logits, self.amateur_ids)
-
-    def to_shared(self, expert_id: int) -> int | None:
-        """The shared id of an expert's token, or None where the amateur has no such token."""
-        if self.expert_ids is None:
-            return expert_id if 0 <= expert_id < self.size else None
-        index = bisect_left(self.expert_list, expert_id)
-        return index if index < self.size and self.expert_list[index] == expert_id else None
-
-    def to_expert(self, shared_id: int) -> int:
-        """The expert's id of a shared token."""
-        return shared_id if self.expert_ids is None else self.expert_list[shared_id]
-
-    def spell(self, expert_ids: list[int]) -> tuple[list[int], list[int]]:
-        """A response in the amateur's ids, and for each of its tokens the index of the last amateur id.
-
-        Shared tokens are one id each; others are spelled by what the amateur makes of their text, at least one id.
-        """
-        spelled, ends = [], []
-        for id in expert_ids:
-            shared = self.to_shared(id)
-            if shared is None:
-                spelled += self.spellings.get(id) or self.spellings[-1]
-            else:
-                spelled.append(shared if self.amateur_ids is None else self.amateur_list[shared])
-            ends.append(len(spelled) - 1)
-        return spelled, ends
-
-    def on(self, expert_device: torch.device, amateur_device: torch.device) -> Alignment:
-        """The same with each index tensor where its logits will be, so that no step has to move it."""
-        if self.expert_ids is None:
-            return self
-        return replace(
-            self, expert_ids=self.expert_ids.to(expert_device), amateur_ids=self.amateur_ids.to(amateur_device)
-        )
 
 
 @dataclass
@@ -149,79 +86,11 @@ def load_pair(
     )
 
 
-def align(
-    expert_tokenizer: Any, amateur_tokenizer: Any, expert_rows: int | None = None, amateur_rows: int | None = None
-) -> Alignment:
-    """The shared vocabulary of two tokenizers. `*_rows`: of the models' output tables, which may be shorter or longer.
-
-    Ordinary tokens must have the same ids in both. Added tokens (control tokens and the like) are shared where both
-    have them, under whatever ids; the two ends of a turn count as one token if the amateur has not the expert's.
-    Raises UserError, naming the first differences, when ordinary tokens differ.
-    """
-    vocabularies = []
-    for tokenizer, rows in ((expert_tokenizer, expert_rows), (amateur_tokenizer, amateur_rows)):
-        vocabularies.append({t: id for t, id in tokenizer.get_vocab().items() if rows is None or id < rows})
-    expert, amateur = vocabularies
-    if expert == amateur and set(expert.values()) == set(range(len(expert))):
-        return Alignment(len(expert), spellings={-1: _unknown(amateur_tokenizer)})
-    shared, expert_only, amateur_only = (
-        expert.items() & amateur.items(),
-        expert.items() - amateur.items(),
-        amateur.items() - expert.items(),
-    )
-    expert_added = _refuse_ordinary(expert_only, amateur_only, expert_tokenizer, amateur_tokenizer)
-    pairs = {id: id for _, id in shared}
-    known = amateur_tokenizer.added_tokens_decoder
-    pairs |= {id: amateur[token] for token, id in expert_added.items() if amateur.get(token) in known}
-    ends = expert_tokenizer.eos_token_id, amateur_tokenizer.eos_token_id
-    if None not in ends and ends[0] not in pairs and ends[0] in expert_added.values() and ends[1] in amateur.values():
-        pairs = {e: a for e, a in pairs.items() if a != ends[1]} | {ends[0]: ends[1]}
-    if not pairs:
-        raise UserError("The two tokenizers share no token at all; choose an amateur of the expert's own family.")
-    expert_list = sorted(pairs)
-    amateur_list = [pairs[id] for id in expert_list]
-    spellings = {-1: _unknown(amateur_tokenizer)}
-    for token, id in expert_added.items():
-        if id not in pairs:
-            spellings[id] = tuple(amateur_tokenizer(token, add_special_tokens=False)["input_ids"])
-    if expert_list == amateur_list == list(range(len(pairs))):
-        return Alignment(len(pairs), spellings=spellings)
-    tensors = torch.tensor(expert_list), torch.tensor(amateur_list)
-    return Alignment(len(pairs), *tensors, spellings, expert_list, amateur_list)
-
-
-def _refuse_ordinary(expert_only: set, amateur_only: set, expert: Any, amateur: Any) -> dict[str, int]:
-    """The added tokens that only the expert has under this id. Raises UserError if ordinary ones differ."""
-    added, differing, spelled = {}, set(), [{}, {}]
-    for side, (only, tokenizer) in enumerate(((expert_only, expert), (amateur_only, amateur))):
-        known = tokenizer.added_tokens_decoder
-        for token, id in only:
-            if id in known:
-                if side == 0:
-                    added[token] = id
-            elif not re.fullmatch(rf"\[PAD{id}\]", token):  # GGUF files name the padding rows of the table
-                differing.add(id)
-            spelled[side][id] = token
-    if not differing:
-        return added
-    shown = "; ".join(
-        f"{id}: {spelled[0].get(id, 'nothing')!r} and {spelled[1].get(id, 'nothing')!r}"
-        for id in sorted(differing)[:SHOWN]
-    )
-    raise UserError(
-        f"Their tokenizers disagree on {len(differing):,} ordinary tokens (id: expert's and amateur's): {shown}. "
-        "The same id must mean the same token in both; choose an amateur of the expert's own family."
-    )
-
-
-def _pick(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    return logits.index_select(-1, ids.to(logits.device))
-
-
-def _unknown(tokenizer: Any) -> tuple[int, ...]:
-    """What stands for an id without a token, should a model ever choose a padding row of its table."""
-    return tuple(tokenizer("\ufffd", add_special_tokens=False)["input_ids"]) or (0,)
-
-
-def _added(tokenizer: Any) -> set[tuple[int, str]]:
-    return {(id, token.content) for id, token in tokenizer.added_tokens_decoder.items()}
+def describe_pair(pair: Pair) -> dict:
+    """What a trace remembers of its pair: enough to tell what was run, and to run it again."""
+    about = {"name": pair.name, "same_model": pair.same_model, "shared_vocabulary": pair.alignment.size}
+    for role, loaded in (("expert", pair.expert), ("amateur", pair.amateur)):
+        about[role] = str(loaded.ref)
+        about[f"{role}_parameters"] = loaded.parameters
+        about[f"{role}_fingerprint"] = loaded.fingerprint
+    return about | {"device": str(pair.expert.device), "dtype": str(pair.expert.dtype).removeprefix("torch.")}

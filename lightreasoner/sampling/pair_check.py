@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lightreasoner.datasets.trajectories import KL_EDGES, kl_histogram
-from lightreasoner.decoding.batch_decoder import cache_bytes, fitting_rows
+from lightreasoner.decoding.batch_decoder import fitting_rows
 from lightreasoner.decoding.generate import CHUNK, Decoding, Item, respond
 from lightreasoner.decoding.greedy import solve
+from lightreasoner.decoding.kv_cache import cache_bytes
 from lightreasoner.formatting import spoken_time
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.prompts import prompt_ids

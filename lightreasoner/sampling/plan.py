@@ -8,11 +8,12 @@ from typing import Any
 
 from lightreasoner.decoding.generate import Decoding, Item
 from lightreasoner.errors import UserError
+from lightreasoner.models.context_length import check_lengths
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.problems.stream import ProblemStream
 from lightreasoner.settings import Settings
-from lightreasoner.validation import check_lengths, number
+from lightreasoner.validation import number
 
 WINDOW = 512  # problems that are sorted by length together, and held in memory
 TYPICAL_PROMPT = 512  # tokens that a prompt is taken to have when the batch size is chosen; longer ones halve it

@@ -16,10 +16,10 @@ from typing import Any
 
 from lightreasoner.errors import UserError, broke
 from lightreasoner.jobs.accelerator import Accelerator, Stopped, spoken
-from lightreasoner.models.pairs import Pair
+from lightreasoner.models.pairs import Pair, describe_pair
 from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.settings import Settings
-from lightreasoner.tracing.records import Trace, describe_pair, save_trace
+from lightreasoner.tracing.records import Trace, save_trace
 from lightreasoner.tracing.trace import trace
 from lightreasoner.tracing.tuned_decoder import Lens, describe_lens
 

@@ -100,11 +100,11 @@ def borrow(settings: Settings) -> Borrowed:
 def findings(refs: Refs, request, lens: dict | None, models, stop: Flag) -> Iterator[Finding]:
     """Load the models and trace, in the process that has the GPU. What goes wrong is a finding too: exceptions lose
     their words on the way."""
-    from lightreasoner.models.pairs import load_pair
+    from lightreasoner.models.pairs import describe_pair, load_pair
     from lightreasoner.models.references import parse_ref
     from lightreasoner.models.token_text import TokenTexts
-    from lightreasoner.tracing.records import describe_pair
-    from lightreasoner.tracing.trace import StepsEvent, trace
+    from lightreasoner.tracing.events import StepsEvent
+    from lightreasoner.tracing.trace import trace
     from lightreasoner.tracing.tuned_decoder import describe_lens, load_lens
 
     try:

@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from lightreasoner.errors import UserError
-from lightreasoner.models.pairs import Pair
 from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.scoring.divergence import ALPHA_FLOOR, support
 from lightreasoner.storage.atomic import ID_PATTERN, new_id, write_atomically
-from lightreasoner.tracing.trace import EndEvent, Event, PromptEvent, Step, StepsEvent, TraceRequest
+from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, Step, StepsEvent
+from lightreasoner.tracing.trace import TraceRequest
 from lightreasoner.tracing.tuned_decoder import LENS_MEASURES
 
 DEFAULT_ALPHA, DEFAULT_BETA = 0.2, 0.4  # the paper's
@@ -69,16 +69,6 @@ class Trace:
             self.steps += event.steps
         elif isinstance(event, EndEvent):
             self.finish_reason, self.response, self.seconds = event.finish_reason, event.text, event.seconds
-
-
-def describe_pair(pair: Pair) -> dict:
-    """What a trace remembers of its pair: enough to tell what was run, and to run it again."""
-    about = {"name": pair.name, "same_model": pair.same_model, "shared_vocabulary": pair.alignment.size}
-    for role, loaded in (("expert", pair.expert), ("amateur", pair.amateur)):
-        about[role] = str(loaded.ref)
-        about[f"{role}_parameters"] = loaded.parameters
-        about[f"{role}_fingerprint"] = loaded.fingerprint
-    return about | {"device": str(pair.expert.device), "dtype": str(pair.expert.dtype).removeprefix("torch.")}
 
 
 def json_number(x: float | int | bool | None) -> float | int | bool | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from lightreasoner.formatting import printable
-from lightreasoner.tracing.trace import EndEvent, Event, PromptEvent, StepsEvent
+from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, StepsEvent
 
 #: xterm-256 backgrounds from pale to deep orange, each for KL (nats) from its bound up; text on them stays black.
 SHADES = ((0.1, 230), (0.4, 223), (0.8, 216), (1.5, 209), (3.0, 202))

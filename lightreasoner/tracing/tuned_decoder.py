@@ -11,31 +11,21 @@ from pathlib import Path
 
 import torch
 
+from lightreasoner.decoding.cached_decoder import Reader
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.loading import LoadedModel, Status
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.scoring.divergence import CPU_BLOCK, GPU_BLOCK, TOP_K, StepScore, kl, log_probs, rank, score_steps
-from lightreasoner.tracing.trace import Duet, Reader
+from lightreasoner.tracing.events import TunedScore
+from lightreasoner.tracing.pair_decoder import Duet
 
 EXPERT, TUNED = "expert", "tuned"  # who may write the response
 #: What a lens adds to the measures of a step, in this order, and what of it belongs to the taken token.
 LENS_MEASURES = ("tuned_kl", "tuned_reverse_kl", "tuned_changed", "tuned_logprob", "tuned_rank")
 OF_TOKEN = ("tuned_logprob", "tuned_rank")
 SHOWN = 3  # differing tokens that an error message names
-
-
-@dataclass(frozen=True)
-class TunedScore:
-    """What training moved at one step, in nats. What belongs to the taken token is None where it is not shared."""
-
-    tuned_kl: float  # KL(E′ ‖ E)
-    tuned_reverse_kl: float  # KL(E ‖ E′)
-    tuned_changed: bool  # E′'s most likely token is not E's
-    tuned_logprob: float | None
-    tuned_rank: int | None
-    tuned_logprobs: tuple[float, ...]  # of the step's candidates, in their order
 
 
 @dataclass(frozen=True)
