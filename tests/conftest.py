@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser import App, Inspect, Visitor, Visitors, launch_chromium
-from tests.browser_models import save_endless_pair, save_hostile_pair, save_related_pair
+from tests.support.browser import App, Inspect, Visitor, Visitors, launch_chromium
+from tests.support.browser_models import save_endless_pair, save_hostile_pair, save_related_pair
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

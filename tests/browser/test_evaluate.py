@@ -1,0 +1,199 @@
+"""The Evaluate tab in a real browser: from the form to a flip that is opened, by mouse, keyboard and link."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.test_jobs import query
+from tests.browser.test_look import LOOKS, barriers
+from tests.support.browser import Inspect, Visitors
+from tests.support.browser_jobs import JobsApp, serving
+from tests.support.tiny_dataset import make_dataset
+from tests.support.tiny_evaluation import make_base, make_evaluation, make_tuned, write_events
+
+pytestmark = pytest.mark.browser
+HOSTILE = '<img src=x onerror="window.__pwned=1"> {{constructor}} ${window.__pwned=1} and {n} and {n} more?'
+BEFORE, AFTER = "1100x01010" * 3, "1111x01011" * 3
+
+
+class Bench:
+    """What the server's workspace holds."""
+
+    def __init__(self, workspace: Path):
+        runs = workspace / "runs"
+        self.base = make_base(workspace)
+        dataset = runs / "a-dataset-of-six-00"
+        make_dataset(dataset, problems=6)
+        write_events(dataset, [(0.0, "start"), (20.0, "end")])
+        self.tuned = make_tuned(runs, self.base, dataset)
+        self.orphan = make_tuned(runs, self.base, method="sft")
+        self.paper = make_evaluation(runs, "Qwen/Qwen2.5-Math-1.5B", [], [BEFORE], problems="gsm8k")
+        three, both = [BEFORE, AFTER, BEFORE[::-1]], [self.tuned, self.orphan]
+        self.hostile = make_evaluation(runs, self.base, both, three, problems="svamp", question=HOSTILE)
+        self.run = make_evaluation(runs, self.base, [self.tuned], [BEFORE, AFTER])
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobsApp]:
+    """Its workspace is empty until somebody asks for `bench`."""
+    with serving(JobsApp(tmp_path_factory.mktemp("evaluate"))) as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def bench(server: JobsApp) -> Bench:
+    return Bench(server.workspace)
+
+
+@pytest.fixture
+def tab(server: JobsApp, visitors: Visitors):
+    """tab(query, **options) opens the Evaluate tab in a browser of its own."""
+
+    def open_tab(address: str = "?tab=evaluate", **options) -> Page:
+        page = visitors.context(server.url, **options).new_page()
+        page.goto(server.url + address)
+        expect(page.locator(".lr-evaluate")).to_be_visible()
+        return page
+
+    return open_tab
+
+
+def overflow(page: Page) -> float:
+    """How far anything reaches beyond the window, in pixels."""
+    return page.evaluate(
+        """() => Math.max(document.documentElement.scrollWidth, ...Array.from(
+            document.querySelectorAll('#lr-ev-side *, .lr-evaluate, .lr-evaluate *:not(svg *)'))
+            .filter((node) => node.checkVisibility() && !node.closest('.lr-unseen, thead'))
+            .map((node) => node.getBoundingClientRect().right)) - innerWidth"""
+    )
+
+
+def test_an_empty_page_and_a_dead_link(tab):
+    page = tab("?tab=evaluate&run=" + "x" * 22)
+    expect(page.locator(".lr-evaluate > .lr-error")).to_contain_text("There is no evaluation")
+    page = tab()
+    expect(page.locator("#lr-ev-adapters")).to_contain_text("None of this base yet")
+    expect(page.locator(".lr-empty:visible p")).to_have_count(2)
+    expect(page.get_by_role("heading", name="No evaluation yet")).to_be_visible()
+    assert barriers(Inspect(page)) == []
+
+
+def test_from_the_form_to_the_results(bench, tab):
+    page = tab(f"?tab=evaluate&run={bench.tuned.name}")  # the link of a fine-tuned model fills the form in
+    ticks = page.locator("#lr-ev-adapters")
+    expect(page.get_by_label("Its name")).to_have_value(str(bench.base))
+    expect(ticks.get_by_role("checkbox", checked=True)).to_have_count(1)
+    expect(ticks.get_by_role("checkbox")).to_have_count(2)
+    limit = page.locator("#lr-ev-limit input")
+    limit.fill("-1")
+    page.get_by_role("button", name="Evaluate", exact=True).click()
+    expect(page.locator("#lr-ev-notice [role=alert]")).to_contain_text("The number of problems is -1")
+    limit.fill("6")
+    page.get_by_role("button", name="More").click()
+    page.get_by_label("Response tokens, at most").fill("24")
+    page.get_by_role("button", name="The same on the command line").click()
+    command = page.locator("#lr-ev-command textarea")
+    expect(command).to_have_value(re.compile(rf"--adapter \S+{bench.tuned.name} .*--limit 6 --max-new-tokens 24"))
+    page.get_by_role("button", name="Evaluate", exact=True).click()
+
+    run = page.get_by_role("region", name="The evaluation")
+    expect(run.get_by_role("heading", level=2)).to_contain_text("Bundled, test · 6")
+    expect(run.locator(".lr-badge")).to_have_text("Done")
+    rows = run.get_by_role("region", name="pass@1 of each model").locator("tbody tr")
+    expect(rows).to_have_count(2)
+    expect(rows.first).to_contain_text("tiny-base, as it is")
+    expect(rows.first).to_contain_text("0 of 6")
+    expect(run.get_by_role("region", name="Compared problem by problem")).to_contain_text("no problem changed sides")
+    expect(page.locator("#lr-ev-notice .lr-error")).to_have_count(0)
+    made = query(page)["run"][0]
+    assert made not in (bench.tuned.name, bench.run.name)
+    page.reload()
+    expect(page.get_by_role("heading", level=2)).to_contain_text("Bundled, test · 6")
+    # its job leads here
+    page.get_by_role("tab", name="Jobs").click()
+    page.locator(".lr-job-open").first.click()
+    page.get_by_role("link", name="Open the evaluation").click()
+    assert query(page) == {"tab": ["evaluate"], "run": [made]}
+
+    page.get_by_role("button", name="Delete …").click()
+    page.keyboard.press("Escape")
+    expect(page.locator(":focus")).to_have_text("Delete …")
+    page.keyboard.press("Enter")
+    expect(page.locator(":focus")).to_have_text("Keep it")  # the harmless one
+    page.get_by_role("button", name="Delete it").click()
+    expect(page.get_by_role("heading", name="All results")).to_be_visible()
+    expect(page.locator(f'[data-key="{made}"]')).to_have_count(0)
+    assert query(page) == {"tab": ["evaluate"]}
+
+
+def test_a_flip_is_opened_side_by_side_and_found_again(bench, tab):
+    page = tab(f"?tab=evaluate&run={bench.run.name}")
+    lists = page.get_by_role("region", name="Problems that changed sides")
+    expect(lists.get_by_role("heading", level=4)).to_have_text(
+        ["Gained 9 · wrong before, right after", "Lost 0 · right before, wrong after"]
+    )
+    page.get_by_role("button", name=re.compile("^9 gained by")).click()
+    page.locator(".lr-flip-row").first.focus()
+    page.keyboard.press("Enter")
+    flip = page.get_by_role("region", name="A problem that changed sides")
+    expect(flip).to_contain_text("Known answer: 4")
+    expect(flip.get_by_label("The response before")).to_contain_text("The answer is 2.")
+    expect(flip.get_by_label("The response after")).to_contain_text("The answer is 4.")
+    expect(flip).to_contain_text(re.compile("the same for \\d+ tokens and part there"))
+    address = query(page)
+    assert address.keys() == {"tab", "run", "model", "problem"}
+
+    flip.get_by_role("button", name="Show what tuning changed").click()
+    for side in (0, 1):
+        tokens = flip.locator(".lr-tokens").nth(side)
+        expect(tokens.locator(".lr-token").first).to_be_visible()
+        expect(tokens.locator('[aria-selected="true"]')).to_have_count(1)  # where the two responses part
+    expect(flip.locator(".lr-step h3").first).to_contain_text("Step ")
+    expect(flip.locator(".lr-flip-head")).to_contain_text("the step where the responses part is selected")
+    assert barriers(Inspect(page)) == []
+
+    page.reload()  # what was computed is there again without a click, and without a model
+    expect(flip.locator(".lr-token").first).to_be_visible()
+    assert query(page) == address
+    link = flip.get_by_role("link", name="Open in Inspect").first
+    trace = link.get_attribute("href").partition("trace=")[2].partition("&")[0]
+    link.click()
+    expect(page.locator("#lr-viewer .lr-token").first).to_be_visible()
+    assert query(page)["trace"] == [trace]
+    page.get_by_role("tab", name="Evaluate").click()
+    flip.get_by_role("button", name="Back to the evaluation").click()
+    expect(page.locator(":focus")).to_have_class(re.compile("lr-flip-row"))
+    assert query(page) == {"tab": ["evaluate"], "run": [bench.run.name]}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_everybody_can_read_it(bench, tab, look):
+    page = tab(**LOOKS[look])
+    expect(page.get_by_role("heading", name="What it cost")).to_be_visible()
+    costs = page.get_by_role("region", name="What it cost")
+    expect(costs.locator("tr", has_text="tiny-base: SFT")).to_contain_text("its dataset was deleted")
+    expect(costs.locator("tr", has_text="tiny-base: LightReasoner")).to_contain_text("1 min")
+    assert costs.locator(".lr-is-paper").count() == costs.locator(".lr-paper-mark").count() == 8
+    theirs = page.get_by_role("region", name="GSM8K, Qwen2.5-Math-1.5B").locator(".lr-is-paper")
+    expect(theirs).to_have_count(3)
+    page.get_by_text("The paper’s results", exact=True).click()
+    assert overflow(page) <= 0
+    assert barriers(Inspect(page)) == []
+
+    page.locator(f'[data-key="{bench.hostile.name}"]').click()
+    expect(page.locator(":focus")).to_contain_text("tiny-base · SVAMP")
+    expect(page.locator(".lr-flip-row").first).to_contain_text('<img src=x onerror="window.__pwned=1">')
+    page.get_by_label("Flips of which model").select_option("2")
+    expect(page.get_by_role("region", name="Problems that changed sides")).to_contain_text("After: sft")
+    assert overflow(page) <= 0
+    assert barriers(Inspect(page)) == []
+    page.locator(".lr-flip-row").first.click()
+    expect(page.locator(".lr-flip-head .lr-question")).to_contain_text("${window.__pwned=1}")
+    assert overflow(page) <= 0
+    assert barriers(Inspect(page)) == []
+    assert page.evaluate("window.__pwned") is None

@@ -1,0 +1,245 @@
+"""The Fine-tune tab with real jobs: from a dataset to an adapter, seen by everybody who can see at all."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import new_id
+from tests.browser.test_look import LOOKS, barriers
+from tests.support.browser import Inspect, Visitors
+from tests.support.browser_jobs import JobsApp, serving
+from tests.support.tiny_dataset import make_dataset
+from tests.support.tiny_tuning import make_run
+
+pytestmark = pytest.mark.browser
+HOSTILE = '<img src=x onerror="window.__pwned=1"> {{constructor}} ${window.__pwned=1}'
+
+
+class TuningApp(JobsApp):
+    """A server with a dataset of random logits, whose expert is tiny, and some runs that have ended."""
+
+    def seed(self) -> TuningApp:
+        self.runs = Settings(workspace=self.workspace).runs
+        self.dataset = new_id()
+        make_dataset(self.runs / self.dataset, problems=12, per_shard=4, tokens=True)
+        return self
+
+    def tuned(self, **config) -> str:
+        run_id = new_id()
+        make_run(self.runs / run_id, self.runs / self.dataset, **config)
+        return run_id
+
+
+@pytest.fixture(scope="module")
+def tuning_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TuningApp]:
+    with serving(TuningApp(tmp_path_factory.mktemp("tuning")).seed()) as app:
+        yield app
+
+
+class Tuning:
+    """The Fine-tune tab as a person sees it."""
+
+    def __init__(self, page: Page, url: str):
+        self.page = page
+        self.runs = page.locator(".lr-tunings .lr-dataset")
+        self.opened = page.locator('.lr-dataset-view[aria-label="The run"]')
+        self.state = self.opened.locator(".lr-badge")
+        self.error = page.locator("#lr-ft-notice .lr-error")
+        self.amount = page.locator("#lr-ft-amount")
+        self.start = page.get_by_role("button", name="Start fine-tuning")
+        page.goto(url)
+
+    def field(self, name: str):
+        return self.page.locator(f"#lr-ft-{name} input")
+
+    def fill(self, name: str, text: str) -> None:
+        field = self.field(name)
+        field.fill(text)
+        field.blur()
+        expect(field).to_have_value(text)
+
+    def chart(self, key: str):
+        return self.opened.locator(f'[data-chart="{key}"]')
+
+    def do(self, name: str) -> None:
+        self.opened.get_by_role("button", name=name).click()
+
+    def address(self) -> dict[str, list[str]]:
+        return parse_qs(urlsplit(self.page.url).query)
+
+
+@pytest.fixture
+def tuning(tuning_app: TuningApp, visitors: Visitors):
+    """tuning(query, **options) opens the tab in a browser of its own."""
+
+    def open_tab(query: str = "", **options) -> Tuning:
+        page = visitors.context(tuning_app.url, **options).new_page()
+        return Tuning(page, f"{tuning_app.url}?tab=finetune{query}")
+
+    return open_tab
+
+
+def test_from_a_dataset_to_an_adapter(tuning_app, tuning):
+    tab = tuning("&run=")  # an address cut short
+    page = tab.page
+    expect(page.get_by_role("heading", name="No fine-tuning run yet")).to_be_visible()
+    page.get_by_role("link", name="Go to Datasets").click()
+    page.locator(f'.lr-dataset[data-id="{tuning_app.dataset}"]').click()
+    expect(page.locator(".lr-dataset-view .lr-steps tbody tr").first).to_be_visible()
+    page.locator('.lr-dataset-view .lr-handle[aria-label="Beta, the KL threshold in nats"]').first.press(
+        "PageDown"
+    )  # 0.4 → 0.3
+    expect(page.get_by_role("link", name="Fine-tune on it")).to_have_attribute("href", re.compile("beta=0.3"))
+    page.get_by_role("link", name="Fine-tune on it").click()
+    expect(tab.amount).to_contain_text("samples. 1,000 updates of about 16 samples")
+    expect(page.get_by_label("β")).to_have_value("0.3")  # what was chosen with the dataset comes along
+    assert tab.address() == {"tab": ["finetune"]}
+
+    # bad input: one sentence in place, and no job
+    tab.page.get_by_role("button", name="LoRA").click()
+    expect(page.locator("#lr-ft-layers")).to_contain_text("gate_proj")
+    tab.fill("rank", "64")
+    expect(tab.amount).to_contain_text("Rank 64 is beyond v_proj, whose matrix has rank 16 at most")
+    tab.start.click()
+    expect(tab.error).to_contain_text("Rank 64 is beyond v_proj")
+    tab.fill("rank", "4")
+    expect(tab.error).to_have_count(0)
+    tab.fill("max-steps", "20000")
+    page.locator("#lr-ft-side").get_by_role("button", name="The same on the command line").click()
+    expect(page.locator("#lr-ft-command textarea")).to_have_value(
+        re.compile("--max-steps 20000 --rank 4 --beta 0.3 --run-dir")
+    )
+    page.get_by_role("button", name="Estimate time and memory").click()
+    expect(page.locator("#lr-ft-notice .lr-note")).to_contain_text("Measured just now on the CPU, with")
+    assert tuning_app.jobs().store.jobs() == []
+
+    # it runs, and what it has so far is kept
+    tab.start.click()
+    expect(tab.state).to_have_text(re.compile("Waiting|Training"))
+    expect(tab.chart("loss").locator(".lr-line-value")).to_have_text(re.compile(r"\d"))
+    expect(tab.chart("held_out_loss")).to_be_visible()
+    expect(tab.opened.locator(".lr-dataset-head [role=status]").first).to_contain_text("of 20,000 updates")
+    run_id = tab.address()["run"][0]
+    tab.do("Stop and keep")
+    expect(tab.state).to_have_text("Stopped early")
+    card = page.locator(".lr-model-card")
+    card.locator("summary").click()
+    expect(card).to_contain_text("It learned from the expert’s own responses".replace("’", "'"))
+    expect(card.locator("h5").first).to_have_text("Data")
+    with page.expect_download() as waiting:
+        tab.do("Download adapter")
+    with zipfile.ZipFile(waiting.value.path()) as zipped:
+        assert {Path(name).name for name in zipped.namelist()} == {
+            p.name for p in (tuning_app.runs / run_id / "adapter").iterdir()
+        }
+    expect(page.get_by_role("link", name="Inspect with this model")).to_have_attribute("href", f"?lens={run_id}")
+    expect(page.get_by_role("link", name="Evaluate")).to_have_attribute("href", f"?tab=evaluate&run={run_id}")
+
+    # resumed where it was, after a reload, by anybody
+    made = int(tab.opened.locator(".lr-numbers dd").first.text_content().split(" of ")[0].replace(",", ""))
+    page.reload()
+    tab.do("Resume")
+    expect(tab.state).to_have_text("Training")
+    page.wait_for_function(
+        """(before) => Number(document.querySelector('.lr-tuning .lr-numbers dd').textContent.split(' of ')[0]
+            .replaceAll(',', '')) > before""",
+        arg=made,
+    )
+    tab.do("Cancel")
+    expect(tab.state).to_have_text("Cancelled")
+
+    # merged by a job, then deleted with everything
+    tab.do("Merge into a model")
+    expect(tab.opened.locator(".lr-merged code")).to_contain_text("merged-")
+    expect(tab.opened.get_by_role("button", name="Download merged model")).to_be_visible()
+    tab.do("Delete …")
+    page.keyboard.press("Escape")
+    expect(page.locator(":focus")).to_have_text("Delete …")
+    page.keyboard.press("Enter")
+    tab.do("Delete it")
+    expect(tab.opened).to_be_hidden()
+    assert not (tuning_app.runs / run_id).exists()
+    assert tab.address() == {"tab": ["finetune"]}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_runs_read_well_for_everybody(tuning_app, tuning, look):
+    about = {"expert": HOSTILE, "dataset": {"problems": HOSTILE}}
+    card = f"---\nbase_model: x\n---\n# {HOSTILE}\n\n{HOSTILE}\n\n| | |\n|---|---|\n| {HOSTILE} | {HOSTILE} |\n"
+    ids = [
+        tuning_app.tuned(updates=30, rank=4, about=about, card=card),
+        tuning_app.tuned(updates=60, method="no-contrast", learning_rate=0.001),
+        tuning_app.tuned(updates=20, state="failed"),
+    ]
+    tab = tuning(f"&run={ids[0]}&compare={','.join(ids)}", **LOOKS[look])
+    page = tab.page
+    expect(page.locator(".lr-comparison .lr-legend-list li")).to_have_count(3)
+    expect(page.locator(".lr-compared tbody")).to_contain_text("Learning rate")
+    expect(tab.chart("loss")).to_be_visible()
+    page.locator(".lr-settings summary").click()
+    page.locator(".lr-model-card summary").click()
+    expect(page.locator(".lr-model-card h4")).to_have_text(HOSTILE)
+    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    page.set_viewport_size({"width": page.viewport_size["width"], "height": 6000})
+    assert barriers(Inspect(page)) == []
+    assert page.evaluate("window.__pwned") is None
+    # lines are told apart by more than colour
+    drawn = page.locator('.lr-comparison [data-chart="loss"] polyline')
+    dashes = drawn.evaluate_all("lines => lines.map((line) => getComputedStyle(line).strokeDasharray)")
+    assert len(set(dashes)) == 3
+    marks = page.locator('.lr-comparison [data-chart="loss"] .lr-marker').evaluate_all(
+        "all => all.map((m) => m.tagName)"
+    )
+    assert len(set(marks)) == 3
+
+
+def test_by_keyboard_and_by_address(tuning_app, tuning):
+    ids = [tuning_app.tuned(updates=40), tuning_app.tuned(updates=40, rank=2)]
+    tab = tuning(f"&run={ids[0]}")
+    page = tab.page
+    # arrows read the curves: all of them at the same update
+    expect(tab.chart("drift")).to_be_visible()
+    handle = tab.chart("loss").get_by_role("slider")
+    handle.focus()
+    page.keyboard.press("Home")
+    expect(handle).to_have_attribute("aria-valuetext", "update 1, Loss 1 nats")
+    page.keyboard.press("ArrowRight")
+    expect(tab.chart("loss").locator(".lr-line-value")).to_contain_text("at 2")
+    expect(tab.chart("drift").locator(".lr-line-value")).to_contain_text("at 0")  # its nearest
+    # ticked runs are in the address, and come back from it
+    for run_id in ids:
+        box = page.locator(f'.lr-tunings input[data-id="{run_id}"]')
+        box.focus()
+        page.keyboard.press("Space")
+    expect(page.locator(".lr-comparison")).to_be_visible()
+    assert tab.address() == {"tab": ["finetune"], "run": [ids[0]], "compare": [",".join(ids)]}
+    page.reload()
+    expect(page.locator(".lr-comparison .lr-compared tbody tr")).to_have_count(1)
+    expect(page.locator(".lr-comparison .lr-compared tbody")).to_contain_text("Rank")
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator(".lr-comparison")).to_be_hidden()
+    assert tab.address() == {"tab": ["finetune"], "run": [ids[0]]}
+    # what is not there is said
+    gone = tuning("&run=AAAAAAAAAAAAAAAAAAAA")
+    expect(gone.page.locator(".lr-tuning > .lr-error")).to_contain_text("There is no fine-tuning run")
+    wrong = tuning("&dataset=AAAAAAAAAAAAAAAAAAAA")
+    expect(wrong.error).to_contain_text("There is no dataset")
+
+
+def test_without_a_dataset_it_leads_to_datasets(own_app, visitors):
+    own_app.start("--no-preload")
+    page = visitors.context(own_app.url).new_page()
+    page.goto(own_app.url + "?tab=finetune")
+    expect(page.get_by_role("heading", name="No fine-tuning run yet")).to_be_visible()
+    expect(page.get_by_role("button", name="Start fine-tuning")).to_be_hidden()
+    assert barriers(Inspect(page)) == []
+    page.get_by_role("link", name="Go to Datasets").click()
+    expect(page.locator("#lr-ds-build")).to_be_visible()

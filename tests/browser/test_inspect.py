@@ -1,0 +1,201 @@
+"""Looking at a run: what the step view and the sliders show is what the exported JSON says, and costs no request."""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.support.browser import Inspect
+
+pytestmark = pytest.mark.browser
+TEXT = "She sold 12 of the 20 cakes, so 20 - 12 = 8 cakes are left.\nThe answer is 8."
+
+
+@pytest.fixture
+def scored(visit, related_pair) -> Inspect:
+    inspect = visit()
+    inspect.use_models(*related_pair)
+    inspect.score(TEXT)
+    return inspect
+
+
+@contextmanager
+def no_requests(inspect: Inspect):
+    """Nothing inside asks the server for anything, nor does what it may have set in motion. The header's look at the
+    jobs, every few seconds, is nobody's doing."""
+    asked = []
+    inspect.page.on("request", lambda request: asked.append(f"{request.url} {request.post_data}"))
+    yield
+    inspect.page.wait_for_timeout(400)
+    assert [what for what in asked if '"glance"' not in what] == []
+
+
+def above(record: dict, beta: float) -> list[int]:
+    return [step["index"] for step in record["steps"] if step["kl"] > beta]
+
+
+def quantile(record: dict, share: float) -> float:
+    """A β, to the slider's 0.01, with about this share of the steps below it."""
+    kls = sorted(step["kl"] for step in record["steps"])
+    return round(kls[int(share * len(kls))], 2)
+
+
+def target(candidates: dict, alpha: float) -> dict[int, float]:
+    """Token id → contrastive weight, straight from the paper: softmax of log πE − log πA over {πE ≥ α · max πE}."""
+    columns = zip(candidates["ids"], candidates["expert_logprobs"], candidates["amateur_logprobs"], strict=True)
+    bound = max(candidates["expert_logprobs"]) + math.log(alpha)
+    ratios = {token: math.exp(expert - amateur) for token, expert, amateur in columns if expert >= bound}
+    return {token: ratio / sum(ratios.values()) for token, ratio in ratios.items()}
+
+
+def test_the_step_view_shows_the_three_distributions_of_the_exported_step(scored):
+    record = scored.record()
+    for index in (0, 7, len(record["steps"]) - 1):
+        scored.select(index)
+        step = record["steps"][index]
+        kept = step["candidates"]
+        weights = target(kept, record["alpha"])
+        bars = scored.bars()
+        assert len(bars) >= 10 and step["token_id"] in bars
+        for token, drawn in bars.items():
+            at = kept["ids"].index(token)
+            expected = [math.exp(kept[f"{who}_logprobs"][at]) for who in ("expert", "amateur")]
+            assert drawn == pytest.approx([100 * p for p in (*expected, weights.get(token, 0))], abs=0.006)
+
+        expect(scored.step.locator(".lr-verdict")).to_contain_text(f"KL {step['kl']:.3f} nats")
+        facts = dict(
+            zip(
+                scored.step.locator(".lr-facts dt").all_text_contents(),
+                scored.step.locator(".lr-facts dd").all_text_contents(),
+                strict=True,
+            )
+        )
+        assert facts["Entropy, expert"] == f"{step['expert_entropy']:.3f}"
+        assert facts["Entropy, amateur"] == f"{step['amateur_entropy']:.3f}"
+        assert facts["Reverse KL"] == f"{step['reverse_kl']:.3f}"
+        assert facts["Jensen–Shannon"] == f"{step['js']:.3f}"
+        assert f"(rank {step['expert_rank']:,})" in facts["Expert gave the token"]
+        assert f"(rank {step['amateur_rank']:,})" in facts["Amateur gave it"]
+
+
+def test_tokens_are_marked_as_the_record_says(scored):
+    record = scored.record()
+    assert scored.tokens.count() == len(record["steps"])
+    marks = [set((token or "").split()) for token in classes(scored)]
+    assert ["lr-above" in mark for mark in marks] == [step["selected"] for step in record["steps"]]
+    assert ["lr-differs" in mark for mark in marks] == [not step["agree"] for step in record["steps"]]
+    differ = sum(not step["agree"] for step in record["steps"])
+    expect(scored.counts).to_contain_text(f"{differ} top-1 disagreement")
+    label = scored.tokens.nth(3).get_attribute("aria-label")
+    assert label.startswith("Step 3: ") and f"KL {record['steps'][3]['kl']:.3f}" in label
+
+
+def classes(inspect: Inspect) -> list[str]:
+    return inspect.tokens.evaluate_all("tokens => tokens.map((token) => token.className)")
+
+
+def test_the_keyboard_walks_through_the_steps(scored):
+    record = scored.record()
+    last = len(record["steps"]) - 1
+    beta = quantile(record, 0.7)
+    scored.beta.fill(str(beta))
+    press = scored.page.keyboard.press
+    scored.select(3)
+    for key, expected in [("ArrowRight", 4), ("ArrowLeft", 3), ("End", last), ("ArrowRight", last), ("Home", 0)]:
+        press(key)
+        scored.shows(expected)
+    expect(scored.selected).to_be_focused()
+
+    high = above(record, beta)
+    assert 2 < len(high) < last
+    at = 0
+    for _ in range(3):
+        press("n")
+        at = next(i for i in high if i > at)
+        scored.shows(at)
+    press("p")
+    scored.shows(next(i for i in reversed(high) if i < at))
+    press("End")
+    press("n")  # nothing lies behind the last one
+    scored.shows(last)
+    scored.page.get_by_role("button", name="Previous step above beta").click()
+    scored.shows(next(i for i in reversed(high) if i < last))
+
+    press("Home")
+    press("ArrowDown")  # the line end is at the end of the first line, so there is a second
+    expect(scored.selected).not_to_have_attribute("data-index", "0")
+    press("ArrowUp")
+    scored.shows(0)
+
+
+def test_beta_moves_counts_and_underlines_without_a_request(scored):
+    record = scored.record()
+    scored.select(2)
+    for beta in (quantile(record, 0.25), quantile(record, 0.8), 0, 3):
+        with no_requests(scored):
+            scored.beta.fill(str(beta))
+        high = above(record, beta)
+        total = len(record["steps"])
+        expect(scored.counts).to_contain_text(f"{len(high)} of {total} steps above β")
+        expect(scored.counts).to_contain_text(f"· {math.floor(100 * len(high) / total + 0.5)} %")
+        expect(scored.above).to_have_count(len(high))
+        assert [i for i, name in enumerate(classes(scored)) if "lr-above" in name] == high
+        verdict = "above β, selected" if 2 in high else "not above β"
+        expect(scored.step.locator(".lr-verdict")).to_contain_text(verdict)
+    exported = scored.record()  # and an export takes the slider along
+    assert exported["beta"] == 3
+    assert [step["index"] for step in exported["steps"] if step["selected"]] == above(record, 3)
+
+
+def test_alpha_moves_the_mask_and_the_target_without_a_request(scored):
+    record = scored.record()
+    index = max(record["steps"], key=lambda step: step["expert_entropy"])["index"]
+    scored.select(index)
+    scored.step.locator(".lr-training summary").click()
+    candidates, sizes = record["steps"][index]["candidates"], []
+    for alpha in (0.01, 0.35, 0.8, 1):
+        with no_requests(scored):
+            scored.alpha.fill(str(alpha))
+        weights = target(candidates, alpha)
+        sizes.append(len(weights))
+        row = scored.training_row()
+        assert dict(zip(row["token_ids"], row["weights"], strict=True)) == pytest.approx(weights, rel=1e-4)
+        assert row["tokens"] == [record["tokens"][str(token)] for token in row["token_ids"]]
+        assert row["kl_divergence"] == record["steps"][index]["kl"]
+        assert row["prefix_tokens"] == len(record["prompt_ids"]) + index
+        for token, (_, _, drawn) in scored.bars().items():
+            assert drawn == pytest.approx(100 * weights.get(token, 0), abs=0.006)
+        masked = scored.step.locator(".lr-masked .lr-label").evaluate_all("nodes => nodes.map((node) => node.title)")
+        assert not {int(title.removeprefix("token ")) for title in masked} & set(weights)
+        expect(scored.step.locator(".lr-mask-line")).to_have_count(1 if masked else 0)
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] > sizes[-1], "a higher α leaves fewer tokens"
+    assert scored.record()["steps"][index]["support"]["ids"] == list(target(candidates, 1))
+
+
+def test_a_metric_recolours_the_tokens_without_a_request(scored):
+    full = {"kl": 2, "reverse_kl": 2, "js": 0.693, "expert_entropy": 3, "amateur_entropy": 3}
+    record = scored.record()
+    picker = scored.page.get_by_label("Colour the tokens by")
+    for position, (metric, deepest) in enumerate(full.items()):
+        with no_requests(scored):
+            picker.select_option(str(position))
+        heat = scored.tokens.evaluate_all("tokens => tokens.map((t) => parseFloat(t.style.getPropertyValue('--heat')))")
+        expected = [100 * math.sqrt(min(1, step[metric] / deepest)) for step in record["steps"]]
+        assert heat == pytest.approx(expected, abs=0.06), metric
+    expect(scored.page.locator(".lr-metric-says")).to_contain_text("How undecided the amateur is")
+    expect(scored.above).to_have_count(len(above(record, record["beta"])))  # the underline stays with KL
+
+
+def test_the_curve_selects_the_step_that_is_clicked(scored):
+    steps = scored.tokens.count()
+    box = scored.page.locator(".lr-curve").bounding_box()
+    left, right = 34, 6  # the axis and the margin
+    slot = (box["width"] - left - right) / max(steps, 24)
+    scored.page.locator(".lr-curve").click(position={"x": left + 10.4 * slot, "y": box["height"] / 2})
+    scored.shows(10)
+    scored.page.locator(".lr-curve").hover(position={"x": left + 4.4 * slot, "y": box["height"] / 2})
+    kl = scored.record()["steps"][4]["kl"]
+    expect(scored.page.locator(".lr-tip")).to_contain_text(f"KL {kl:.3f}")

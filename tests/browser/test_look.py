@@ -1,0 +1,112 @@
+"""Dark pages, telephones, and readers who cannot see colours or a screen at all."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.support.browser import ENDLESS, Inspect, barriers_of
+
+pytestmark = pytest.mark.browser
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+LOOKS = {"light": {}, "dark": {"color_scheme": "dark"}, "phone": PHONE}
+
+
+def barriers(inspect: Inspect) -> list[str]:
+    return barriers_of(inspect.page)
+
+
+def overflow(inspect: Inspect) -> float:
+    """How far anything reaches beyond the window, in pixels; what is cut off counts, too."""
+    return inspect.page.evaluate(
+        """() => {
+            const inside = Array.from(document.querySelectorAll('#lr-top *, #lr-side *, .lr-root, .lr-root *'));
+            const seen = inside.filter((node) => node.checkVisibility());
+            const edges = seen.map((node) => node.getBoundingClientRect().right);
+            return Math.max(document.documentElement.scrollWidth, ...edges) - innerWidth;
+        }"""
+    )
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_nothing_stands_in_the_way_of_assistive_technology(visit, look, related_pair):
+    inspect = visit(**LOOKS[look])
+    # all of it at once: text that the sticky Run covers would be measured against the button's colour
+    inspect.page.set_viewport_size({"width": inspect.page.viewport_size["width"], "height": 3000})
+    expect(inspect.page.locator(".lr-intro")).to_be_visible()
+    assert barriers(inspect) == []
+    inspect.use_models(*related_pair)
+    inspect.limit(20)
+    inspect.run()
+    inspect.select(3)
+    inspect.step.locator(".lr-training summary").click()
+    assert barriers(inspect) == []
+    inspect.page.get_by_label("Score a text of mine").check()
+    inspect.fill("Text to score", " ")
+    inspect.run_button.click()
+    expect(inspect.error).to_be_visible()
+    assert barriers(inspect) == []
+
+
+def brightness(inspect: Inspect, selector: str) -> float:
+    """0 (black) to 255 (white) of an element's background."""
+    colour = inspect.page.locator(selector).first.evaluate("node => getComputedStyle(node).backgroundColor")
+    red, green, blue = (float(part) for part in colour[colour.index("(") + 1 : -1].split(",")[:3])
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_a_dark_system_gets_a_dark_page_and_a_dark_export(visit, visitors, tmp_path):
+    light, dark = visit(), visit(color_scheme="dark")
+    expect(dark.page.locator("body.dark")).to_be_visible()
+    for place in ("body", ".lr-card"):
+        assert brightness(light, place) > 200
+        assert brightness(dark, place) < 60
+    dark.run()
+    file = tmp_path / "trace.html"
+    dark.download("html").save_as(file)
+    alone = Inspect(visitors.context(file.as_uri(), color_scheme="dark").new_page()).open(file.as_uri())
+    assert brightness(alone, "body") < 60
+    alone.select(0)
+    assert barriers(alone) == []
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_stop_is_in_reach_on_a_phone_and_covers_nothing(visit, endless_pair, colours):
+    """After Run the page goes to the viewer; Stop stayed behind, at the end of the form."""
+    inspect = visit(**PHONE, color_scheme=colours)
+    inspect.use_models(*endless_pair)
+    inspect.limit(ENDLESS)
+    with inspect.new_run():
+        inspect.run_button.tap()
+        expect(inspect.tokens.first).to_be_in_viewport()
+        expect(inspect.stop_button).to_be_in_viewport(ratio=1)
+        end, bar = inspect.page.evaluate(  # in one go: the page grows while the expert writes
+            """() => {
+                scrollTo(0, document.documentElement.scrollHeight);
+                return ['.lr-step', '#lr-go'].map((p) => document.querySelector(p).getBoundingClientRect().toJSON());
+            }"""
+        )
+        expect(inspect.stop_button).to_be_in_viewport(ratio=1)
+        assert end["bottom"] <= bar["top"], "the end of the page can be read"
+        assert (bar["left"], bar["right"]) == (0, 390) and overflow(inspect) <= 0
+        inspect.stop_button.tap()
+    expect(inspect.state).to_have_text(re.compile("^Stopped"))
+    expect(inspect.stop_button).to_be_hidden()
+
+
+def test_a_phone_shows_all_of_it_without_sideways_scrolling(visit, related_pair):
+    inspect = visit(**PHONE)
+    assert overflow(inspect) <= 0
+    expect(inspect.run_button).to_be_in_viewport()  # without scrolling past the whole form
+    inspect.use_models(*related_pair)
+    inspect.limit(20)
+    with inspect.new_run():
+        inspect.run_button.tap()
+    expect(inspect.state).to_be_in_viewport()  # the page goes to where something happens
+    inspect.tokens.nth(3).tap()
+    inspect.shows(3)
+    assert overflow(inspect) <= 0
+    inspect.page.set_viewport_size({"width": 320, "height": 568})
+    assert overflow(inspect) <= 0

@@ -1,0 +1,105 @@
+"""The pair preflight: its numbers are those of sampling and evaluation, its verdict is the paper's rule in words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lightreasoner.cli.main import main
+from lightreasoner.decoding.generate import Decoding
+from lightreasoner.formatting import spoken_time
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.pairs import Pair, load_pair
+from lightreasoner.problems.rows import Problem
+from lightreasoner.sampling.pair_check import BETAS, Solved, judged, preflight, probe
+from lightreasoner.settings import Settings
+from tests.support.tiny_models import save_tiny
+from tests.support.tiny_sampling import QUESTIONS
+
+FINE = Solved(0.6, 0.5, 0.7, 0.0, 0.0)
+POOR = Solved(0.1, 0.05, 0.2, 0.0, 0.0)
+
+
+ASKED = [Problem(f"p{n}", question, str(n)) for n, question in enumerate(QUESTIONS[:6])]
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory) -> Pair:
+    place = tmp_path_factory.mktemp("pair")
+    models = LoadedModels(Settings(workspace=place, device="cpu", dtype="float32"))
+    return load_pair(str(save_tiny(place / "e", 1)), str(save_tiny(place / "a", 2)), models)
+
+
+def verdict(**change) -> tuple[str, str]:
+    usual = {"same": False, "expert": FINE, "amateur": POOR, "gap": (0.5, 0.4, 0.6), "loss": 1.0, "kept": 0.2}
+    tone, sentences = judged(**(usual | change))
+    return tone, " ".join(sentences)
+
+
+@pytest.mark.parametrize(
+    ("change", "tone", "words"),
+    [
+        ({}, "good", "clearly outperforms the amateur: +50 points (95 % interval +40 to +60)"),
+        ({"same": True}, "bad", "they never diverge"),
+        ({"gap": (-0.1, -0.2, 0.0)}, "bad", "not better than the amateur"),
+        ({"gap": (0.06, 0.01, 0.11)}, "warn", "gap in accuracy is small: +6 points"),
+        ({"gap": (0.2, -0.05, 0.45)}, "warn", "too few to be sure"),
+        ({"gap": None}, "warn", "No answers are known"),
+        ({"loss": 6.0}, "bad", "hardly coherent: it loses 6.0 nats a token"),
+        ({"loss": float("nan")}, "bad", "hardly coherent"),
+        ({"amateur": Solved(0.0, 0.0, 0.1, 0.9, 0.9)}, "bad", "token limit in 90% of its own responses"),
+        ({"kept": 0.001}, "warn", "there is little to learn"),
+        ({"kept": 0.8}, "warn", "raise β"),
+        ({"expert": Solved(0.6, 0.5, 0.7, 0.8, 0.0)}, "warn", "allow more tokens"),
+    ],
+)
+def test_the_verdict_in_words(change, tone, words):
+    found = verdict(**change)
+    assert found[0] == tone
+    assert words in found[1]
+
+
+def test_a_probe_forecasts_in_proportion(pair):
+    found, table = probe(pair, ASKED, Decoding(max_new_tokens=10), 2, total=600)
+    assert len(table) == found.probed == 6
+    steps = [kl for row in table["kl"].to_pylist() for kl in row]
+    above = sum(kl > 0.4 for kl in steps)
+    assert above
+    assert found.steps == len(steps) / 6
+    assert found.samples == pytest.approx(above * 200)
+    assert found.kept[BETAS.index(0.4)] == pytest.approx(above / len(steps))
+    assert all(a >= b for a, b in zip(found.kept, found.kept[1:], strict=False))
+    assert min(found.seconds, found.disk_bytes, found.memory_bytes) > 0
+
+
+def test_the_amateur_is_asked_and_its_loss_is_that_of_the_dataset(pair):
+    said = []
+    found = preflight(pair, ASKED, Decoding(max_new_tokens=10), total=100, say=said.append)
+    _, table = probe(pair, ASKED, Decoding(max_new_tokens=10), 1, total=100)
+    logprobs = [x for row in table["amateur_logprob"].to_pylist() for x in row]
+    assert found.amateur_loss == pytest.approx(-sum(logprobs) / len(logprobs), rel=1e-5)
+    assert sum(found.histogram) == len(logprobs)
+    assert len(said) == 2
+    json.dumps(found.as_json())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "1 second"), (40, "40 seconds"), (420, "7 minutes"), (12_600, "3.5 hours")]
+)
+def test_times_as_people_say_them(seconds, words):
+    assert spoken_time(seconds) == words
+
+
+def test_the_verb_writes_its_result_and_says_it(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setenv("LIGHTREASONER_WORKSPACE", str(tmp_path / "workspace"))
+    monkeypatch.setenv("LIGHTREASONER_DEVICE", "cpu")
+    options = ["preflight", "--problems", "bundled-train", "--limit", "4", "--max-new-tokens", "40"]
+    assert main([*options, "--run-dir", str(tmp_path / "run")]) == 0
+    result = json.loads((tmp_path / "run/preflight.json").read_text())
+    assert result["tone"] in ("good", "warn", "bad")
+    assert capsys.readouterr().out.splitlines() == [*result["verdict"], result["sentence"]]
+    assert result["probe"]["problems"] == 1000
+    assert main([*options, "--target", "0", "--run-dir", str(tmp_path / "other")]) == 2
+    assert "--target is 0" in capsys.readouterr().err

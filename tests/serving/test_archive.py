@@ -1,0 +1,242 @@
+"""Keeping finished runs: in a folder, in a dataset on a small Hub on a local port, and in the app's own start-up."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lightreasoner.datasets.trajectories import rows
+from lightreasoner.errors import UserError
+from lightreasoner.jobs.events import NAME, EventLog
+from lightreasoner.jobs.local import LocalBackend
+from lightreasoner.jobs.scheduler import Scheduler
+from lightreasoner.jobs.store import JobStore
+from lightreasoner.serving.archive import Keeper, forget, forgetful
+from lightreasoner.serving.archive_backends import Bucket, Folder, HubDataset, place, stamp
+from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import begin_run
+from tests.support.hub_stub import TOKEN, hub_stub
+from tests.support.tiny_dataset import make_dataset
+from ui.datasets import Datasets
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    with hub_stub() as hub:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        yield hub
+
+
+@pytest.fixture(params=["folder", "hub", "bucket"])
+def where(request, tmp_path):
+    """A place's address, and the token for it."""
+    if request.param == "hub":
+        request.getfixturevalue("hub")
+        return "hf://datasets/me/kept", TOKEN
+    if request.param == "bucket":
+        return f"memory://{new_id()}/kept", ""
+    return str(tmp_path / "mounted"), ""
+
+
+def server(disk: Path, where: tuple[str, str]) -> Keeper:
+    """A server's keeper on a disk of its own."""
+    settings = Settings(workspace=disk, keep=where[0])
+    return Keeper(settings, place(settings, where[1]))
+
+
+def run(settings: Settings, kind: str = "dataset", state: str | None = "succeeded") -> Path:
+    folder = settings.runs / new_id()
+    if kind == "dataset":
+        make_dataset(folder)
+    else:
+        begin_run(folder, kind, {}, {})
+    end(folder, state)
+    return folder
+
+
+def end(folder: Path, state: str | None) -> None:
+    log = EventLog(folder / NAME)
+    log.append("start", pid=os.getpid())
+    if state:
+        log.append("end", state=state, kept=False)
+    log.close()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in stamp(folder)}
+
+
+def test_what_has_finished_comes_back_on_an_empty_disk(tmp_path, where):
+    first = server(tmp_path / "one", where)
+    dataset = run(first.settings)
+    (dataset / "sub" / "deep").mkdir(parents=True)
+    (dataset / "sub" / "deep" / "odd [name]*.txt").write_text("x")
+    adapter, scores = run(first.settings, "finetune"), run(first.settings, "evaluation")
+    (adapter / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+    (adapter / "checkpoints" / "checkpoint-1" / "optimizer.pt").write_bytes(b"large")
+    (adapter / "merged-10").mkdir()
+    (adapter / "merged-10" / "model.safetensors").write_bytes(b"larger")
+    (adapter / ".lock").write_text("")
+    left = [run(first.settings, state=None), run(first.settings, state="failed"), run(first.settings, "preflight")]
+    assert first.keep() == 3
+    assert first.keep() == 0, "what is kept already is not copied again"
+
+    second = server(tmp_path / "two", where)
+    assert second.restore() == 3
+    for folder in (dataset, adapter, scores):
+        back = second.settings.runs / folder.name
+        assert contents(back) == contents(folder) and contents(back)
+    assert list(rows(second.settings.runs / dataset.name)) == list(rows(dataset))
+    assert not (second.settings.runs / adapter.name / "checkpoints").exists()
+    assert not any((second.settings.runs / folder.name).exists() for folder in left)
+    assert not [p for p in second.settings.runs.iterdir() if p.name.startswith(".")]
+    assert second.restore() == 0 and second.keep() == 0, "nothing goes back and forth"
+
+
+def test_a_change_is_kept_and_a_file_that_is_gone_goes(tmp_path, where):
+    first = server(tmp_path / "one", where)
+    folder = run(first.settings)
+    (folder / "notes.txt").write_text("one")
+    assert first.keep() == 1
+    (folder / "marks.json").write_text("{}")
+    (folder / "notes.txt").unlink()
+    assert first.keep() == 1
+    second = server(tmp_path / "two", where)
+    second.restore()
+    assert contents(second.settings.runs / folder.name) == contents(folder)
+
+
+def test_what_somebody_deleted_does_not_come_back(tmp_path, where):
+    first = server(tmp_path / "one", where)
+    folder, other = run(first.settings), run(first.settings)
+    first.keep()
+    jobs = Scheduler(JobStore(first.settings.jobs / "jobs.sqlite"), {"local": LocalBackend()}, first.settings)
+    Datasets(first.settings, jobs).remove(folder.name)
+    assert first.keep() == 0
+    second = server(tmp_path / "two", where)
+    assert second.restore() == 1 and (second.settings.runs / other.name).is_dir()
+    assert not (second.settings.runs / folder.name).exists()
+    forget(second.settings, new_id())  # one that was never kept
+    assert second.keep() == 0 and not any((second.settings.workspace / "kept" / "forgotten").iterdir())
+
+
+def test_a_run_that_was_lost_here_is_not_deleted_there(tmp_path, where):
+    first = server(tmp_path / "one", where)
+    folder = run(first.settings)
+    first.keep()
+    shutil.rmtree(folder)
+    assert first.keep() == 0
+    assert first.restore() == 1 and folder.is_dir()
+
+
+def test_half_a_copy_does_not_count(tmp_path):
+    first = server(tmp_path / "one", (str(tmp_path / "mounted"), ""))
+    folder = run(first.settings)
+    first.keep()
+    kept = tmp_path / "mounted" / "runs" / folder.name
+    (kept / "run.json").unlink()
+    damaged = tmp_path / "mounted" / "runs" / new_id()
+    damaged.mkdir()
+    (damaged / "run.json").write_text("{")
+    (tmp_path / "mounted" / "runs" / "..strange").mkdir()
+    assert server(tmp_path / "two", (str(tmp_path / "mounted"), "")).restore() == 0
+
+
+def test_a_place_that_fails_is_said_and_tried_again(tmp_path, hub):
+    keeper = server(tmp_path, ("hf://datasets/me/kept", TOKEN))
+    run(keeper.settings)
+    hub.fail = 403
+    with pytest.raises(UserError, match=r"the Hub answered 403.*are not kept"):
+        keeper.keep()
+    hub.fail = 0
+    assert keeper.keep() == 1
+    wrong = server(tmp_path / "two", ("hf://datasets/me/other", "hf_wrong"))
+    run(wrong.settings)
+    with pytest.raises(UserError, match="401") as caught:
+        wrong.keep()
+    assert "hf_wrong" not in str(caught.value)
+    nowhere = server(tmp_path / "three", (str(tmp_path / "file" / "folder"), ""))
+    (tmp_path / "file").write_text("")
+    run(nowhere.settings)
+    with pytest.raises(UserError, match="cannot be written"):
+        nowhere.keep()
+
+
+def test_a_dataset_made_for_keeping_is_private(tmp_path, hub):
+    keeper = server(tmp_path, ("hf://datasets/me/kept", TOKEN))
+    assert keeper.restore() == 0 and not hub.repos, "looking makes nothing"
+    run(keeper.settings)
+    keeper.keep()
+    said = hub.repos[("datasets", "me/kept")]
+    assert said.get("visibility") == "private" or said.get("private")
+
+
+def test_the_thread_restores_keeps_and_tells_trouble(tmp_path, monkeypatch):
+    monkeypatch.setattr("lightreasoner.serving.archive.PAUSE", 0.05)
+    address = (str(tmp_path / "mounted"), "")
+    first = server(tmp_path / "one", address)
+    before = run(first.settings)
+    first.keep()
+    second = server(tmp_path / "two", address).start()
+    try:
+        until(lambda: (second.settings.runs / before.name).is_dir())
+        later = run(second.settings)
+        until(lambda: (tmp_path / "mounted" / "runs" / later.name / "run.json").is_file())
+        assert second.trouble is None
+        shutil.rmtree(tmp_path / "mounted")
+        (tmp_path / "mounted").write_text("now a file")
+        run(second.settings)
+        until(lambda: second.trouble)
+        (tmp_path / "mounted").unlink()
+        until(lambda: second.trouble is None)
+    finally:
+        second.close()
+
+
+def until(true) -> None:
+    import time
+
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize(
+    ("keep", "token", "says"),
+    [
+        ("hf://datasets/me/kept", "", "LIGHTREASONER_KEEP_TOKEN"),
+        ("hf://datasets/kept", TOKEN, "hf://datasets/OWNER/NAME"),
+        ("hf://models/me/kept", TOKEN, "hf://datasets/OWNER/NAME"),
+        ("s3://bucket/kept", "", "s3://bucket/kept cannot be reached from here: Install s3fs"),
+        ("nonsense://bucket", "", "no kind of place that is known"),
+        ("kept", "", "whole path"),
+        ("{workspace}/kept", "", "lies in the workspace"),
+    ],
+)
+def test_a_place_that_is_none(tmp_path, keep, token, says):
+    with pytest.raises(UserError, match=says):
+        place(Settings(workspace=tmp_path, keep=keep.format(workspace=tmp_path)), token)
+
+
+def test_which_place(tmp_path):
+    settings = Settings(workspace=tmp_path / "work")
+    assert place(settings) is None
+    assert isinstance(place(replace(settings, keep=str(tmp_path / "kept"))), Folder)
+    assert isinstance(place(replace(settings, keep="memory://kept")), Bucket)
+    assert isinstance(place(replace(settings, keep="hf://datasets/me/kept"), TOKEN), HubDataset)
+
+
+def test_a_space_says_what_it_forgets(tmp_path):
+    settings, space = Settings(workspace=tmp_path), {"SPACE_ID": "me/studio"}
+    assert forgetful(settings, {}) == ""
+    assert "forgets everything" in forgetful(settings, space)
+    assert "keeps finished datasets" in forgetful(replace(settings, keep="/data"), space)

@@ -1,0 +1,163 @@
+"""Runs in threads: one at a time, in order, stoppable at any moment, and nothing lost when they break."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from lightreasoner.errors import UserError
+from lightreasoner.jobs.accelerator import Accelerator, Stopped
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.pairs import load_pair
+from lightreasoner.serving.live_runs import Lease, Live
+from lightreasoner.settings import Settings
+from lightreasoner.tracing.records import Trace, load_record
+from lightreasoner.tracing.trace import TraceRequest
+from tests.support.tiny_models import save_tiny
+
+
+@pytest.fixture(scope="module")
+def refs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return [str(save_tiny(folder / name, seed=seed)) for name, seed in (("expert", 1), ("amateur", 2))]
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return Settings(workspace=tmp_path, device="cpu")
+
+
+def start(refs, settings, lease=None, **request):
+    record = Trace({"expert": refs[0], "amateur": refs[1]}, TraceRequest(**{"question": "2 + 2?"} | request))
+    load = lambda say: load_pair(*refs, LoadedModels(settings), on_status=say)  # noqa: E731
+    return Live(record, load, lease or Lease(4), settings).start()
+
+
+def until(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.01)
+
+
+def test_a_run_ends_and_is_on_disk(refs, settings):
+    live = start(refs, settings, max_new_tokens=9)
+    assert live.done.wait(30) and live.error is None
+    record = load_record(live.trace.id, settings.traces)
+    assert len(record["steps"]) == len(live.trace.steps) > 0
+    assert record["finish_reason"] in ("stop", "length")
+    assert record["pair"]["expert_fingerprint"] != record["pair"]["amateur_fingerprint"]
+    assert set(record["tokens"]) >= {str(i) for s in record["steps"] for i in s["candidates"]["ids"]}
+
+
+def test_a_stopped_run_keeps_what_it_wrote(refs, settings):
+    live = start(refs, settings, max_new_tokens=800, temperature=10.0)
+    until(lambda: live.trace.steps)
+    live.stop.set()
+    assert live.done.wait(10)
+    record = load_record(live.trace.id, settings.traces)
+    assert record["finish_reason"] in ("stopped", "stop")
+    assert 0 < len(record["steps"]) == len(live.trace.steps)
+    assert record["response"]
+
+
+def test_a_user_error_becomes_the_runs_error(refs, settings):
+    live = start(refs, settings, max_new_tokens=1900)
+    assert live.done.wait(30)
+    assert "lower the token limit" in live.error and live.trace.finish_reason == "error"
+
+
+def test_a_bug_is_an_apology_with_a_code_and_a_traceback_in_the_log(refs, settings, caplog):
+    live = Live(Trace({}, TraceRequest("2 + 2?")), lambda say: 1 / 0, Lease(4), settings).start()
+    assert live.done.wait(10)
+    code = live.error.rsplit(" ", 1)[-1].rstrip(".")
+    assert "division" not in live.error
+    assert code in caplog.text and "ZeroDivisionError" in caplog.text
+
+
+def test_a_second_run_waits_and_is_told_so(refs, settings):
+    lease, free = Lease(4), threading.Event()
+    blocker = Live(Trace({}, TraceRequest("x")), lambda say: free.wait(30) and 1 / 0, lease, settings).start()
+    until(lambda: lease._line)
+    second = start(refs, settings, lease, max_new_tokens=4)
+    until(lambda: second.status == "Waiting: 1 run before this one")
+    assert not second.trace.steps
+    free.set()
+    assert second.done.wait(30) and second.error is None and second.trace.steps
+    assert blocker.error  # and its failure freed the lease
+
+
+def test_a_run_waits_for_a_job_and_goes_first_at_its_safe_point(refs, settings):
+    accelerator = Accelerator(settings.workspace)
+    with accelerator.hold("job Sample 10 problems", job="j" * 22) as job:
+        live = start(refs, settings, max_new_tokens=4)
+        until(lambda: live.status == "Waiting for the job “Sample 10 problems” to reach a safe point")
+        assert not live.trace.steps
+        assert job.yield_to_interactive()
+        assert live.trace.steps  # it had the accelerator in between
+        assert live.done.wait(30) and live.error is None
+
+
+def test_a_run_that_waits_for_a_job_can_be_stopped(refs, settings):
+    with Accelerator(settings.workspace).hold("job Sample 10 problems"):
+        live = start(refs, settings)
+        until(lambda: live.status.startswith("Waiting for the job"))
+        live.stop.set()
+        assert live.done.wait(10) and live.error is None and live.trace.finish_reason == "stopped"
+
+
+def test_the_page_shows_who_computes(refs, settings):
+    free = threading.Event()
+    live = Live(Trace({}, TraceRequest("x")), lambda say: free.wait(30) and 1 / 0, Lease(4), settings).start()
+    until(lambda: (Accelerator(settings.workspace).holder() or {}).get("who") == "inspector")
+    free.set()
+    assert live.done.wait(30) and Accelerator(settings.workspace).holder() is None
+
+
+def test_a_waiting_run_can_be_stopped_and_leaves_the_line(settings):
+    lease, stop = Lease(4), threading.Event()
+    with lease.hold(threading.Event(), lambda n: None):
+        stop.set()
+        with pytest.raises(Stopped), lease.hold(stop, lambda n: None):
+            pytest.fail("it must not get the lease")
+        assert len(lease._line) == 1
+    assert not lease._line
+
+
+def test_the_lease_is_first_come_first_served():
+    lease, order, threads = Lease(8), [], []
+    gate = threading.Event()
+
+    def take(name):
+        with lease.hold(threading.Event(), lambda n: None):
+            order.append(name)
+
+    with lease.hold(threading.Event(), lambda n: None):
+        for name in range(5):
+            threads.append(threading.Thread(target=take, args=(name,)))
+            threads[-1].start()
+            until(lambda name=name: len(lease._line) == name + 2)
+        gate.set()
+    for thread in threads:
+        thread.join(10)
+    assert order == [0, 1, 2, 3, 4]
+
+
+def wait_in_vain(lease, stop):
+    with pytest.raises(Stopped), lease.hold(stop, lambda n: None):
+        pytest.fail("it must not get the lease")
+
+
+def test_more_than_may_wait_are_turned_away():
+    lease, never = Lease(1), threading.Event()
+    stop = threading.Event()
+    with lease.hold(never, lambda n: None):
+        waiting = threading.Thread(target=wait_in_vain, args=(lease, stop))
+        waiting.start()
+        until(lambda: len(lease._line) == 2)
+        with pytest.raises(UserError, match="waiting already"), lease.hold(never, lambda n: None):
+            pytest.fail("it must be turned away")
+        stop.set()
+        waiting.join(10)

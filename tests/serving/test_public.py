@@ -1,0 +1,449 @@
+"""A public server, and what strangers get out of it over plain HTTP: what the rules allow, and nothing else."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lightreasoner.serving.permissions import OPEN, OWNERS
+from lightreasoner.settings import ROOT, Settings
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import begin_run
+from tests.support.browser import App
+from tests.support.browser_jobs import JobsApp
+from ui.page import build
+from ui.pair_card import OTHER
+from ui.studio import Studio
+from ui.visitors import rules_asked
+
+USER, PASSWORD = "ann", "a long word: yes"
+SECRET = "The owner's secret plan"  # in the title of a job, the name of a dataset …
+GOOD = ["bundled", "", "", "How much is 2 + 2?", "Generate", "", 8, 0, 0, "", "Expert"]
+BELONGS = "belongs to the owner of this server"
+ADDRESSES = itertools.count(1)
+LIMITS = {"visitor_tokens": 64, "visitor_traces": 1, "public_traces": 2, "traces_a_minute": 1000, "max_upload_mb": 1}
+
+
+class PublicApp(JobsApp):
+    """A public server; what the owner has on it was put there before it started."""
+
+    def __init__(self, workspace):
+        super().__init__(workspace, public=1, login=f"{USER}:{PASSWORD}", uploads_an_hour=5, **LIMITS)
+        self.dataset, self.job = new_id(), None
+
+    def furnish(self) -> PublicApp:
+        folder = self.workspace / "runs" / self.dataset
+        begin_run(folder, "dataset", {"problems": SECRET, "limit": 7}, {"pair": {"name": "bundled"}})
+        self.job = self.past(SECRET, "failed", SECRET)
+        return self
+
+
+@contextmanager
+def serving_public(workspace: Path) -> Iterator[PublicApp]:
+    """It runs inside the block, and nothing may have logged a traceback."""
+    app = PublicApp(workspace).furnish()
+    app.start("--no-preload")
+    yield app
+    app.stop()
+    assert not app.tracebacks()
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory) -> Iterator[PublicApp]:
+    with serving_public(tmp_path_factory.mktemp("public")) as app:
+        yield app
+
+
+@contextmanager
+def visitor(app: App, **headers: str) -> Iterator[httpx.Client]:
+    """A browser of its own, as far as the server can tell: each gets its own cookie with the page, and as the server
+    heeds a proxy on its own machine, each seems to come from an address of its own."""
+    headers = {"X-Forwarded-For": f"198.51.100.{next(ADDRESSES)}", "Content-Type": "application/json"} | headers
+    with httpx.Client(base_url=app.url, timeout=120, trust_env=False, headers=headers) as client:
+        client.get("")
+        yield client
+
+
+@pytest.fixture
+def stranger(public) -> Iterator[httpx.Client]:
+    with visitor(public) as client:
+        yield client
+
+
+@contextmanager
+def signed_in(app: App) -> Iterator[httpx.Client]:
+    with visitor(app) as client:
+        assert sign_in(client, USER, PASSWORD).status_code == 303
+        yield client
+
+
+@pytest.fixture
+def owner(public) -> Iterator[httpx.Client]:
+    with signed_in(public) as client:
+        yield client
+
+
+def sign_in(client: httpx.Client, user: str, password: str) -> httpx.Response:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    return client.post("sign-in", data={"user": user, "password": password}, headers=form)
+
+
+def events(client: httpx.Client) -> list[dict]:
+    return [event for event in client.get("config").json()["dependencies"] if event["backend_fn"]]
+
+
+def names_of_events(app: App) -> dict[int, str]:
+    """Event id → the name its rule has: the page is laid out here just as it is on the server."""
+    studio = Studio(Settings(workspace=app.workspace / "twin", device="cpu", public=True))
+    page = build(studio)
+    rules_asked(page)
+    return {id: event.fn._lightreasoner_checked for id, event in page.fns.items() if event.fn}
+
+
+def server_calls(client: httpx.Client) -> list[tuple[str, int, str]]:
+    """(component class's script name, component id, function) of everything that a script may call."""
+    found = []
+    for component in client.get("config").json()["components"]:
+        for function in component["props"].get("server_fns") or component.get("server_fns") or ():
+            found.append((component["props"].get("elem_id"), component["id"], function))
+    return found
+
+
+def call(client: httpx.Client, id: int, function: str, arguments: object) -> httpx.Response:
+    session = f"of-{client.cookies['lr_visitor']}"
+    body = {"component_id": id, "fn_name": function, "data": arguments, "session_hash": session}
+    return client.post("gradio_api/component_server", content=json.dumps(body))
+
+
+def ask(client: httpx.Client, elem_id: str, function: str, *arguments: object) -> dict:
+    id = next(id for name, id, known in server_calls(client) if (name, known) == (elem_id, function))
+    return call(client, id, function, list(arguments)).json()
+
+
+def trace(client: httpx.Client, **changes: object) -> str:
+    """Run the public endpoint to its end; all that it said."""
+    places = {"pair": 0, "expert": 1, "amateur": 2, "question": 3, "mode": 4, "response": 5, "tokens": 6, "tuned": 9}
+    data = [*GOOD]
+    for name, value in changes.items():
+        data[places[name]] = value
+    began = client.post("gradio_api/call/trace", content=json.dumps({"data": data}))
+    if began.status_code != 200:
+        return began.text
+    with client.stream("GET", f"gradio_api/call/trace/{began.json()['event_id']}") as said:
+        return "".join(said.iter_text())
+
+
+def heard(client: httpx.Client, session: str) -> str:
+    """What the queue says to a session, until an event of it has ended."""
+    told = ""
+    with client.stream("GET", f"gradio_api/queue/data?session_hash={session}") as said:
+        for part in said.iter_text():
+            told += part
+            if "process_completed" in told:
+                break
+    return told
+
+
+def run_of(said: str) -> str:
+    last = [line[6:] for line in said.splitlines() if line.startswith("data: [")][-1]
+    return json.loads(json.loads(last)[0].splitlines()[0])["run"]
+
+
+def test_the_page_tells_visitors_nothing_of_the_owners(public, stranger):
+    for page in ("", "config", "gradio_api/info", "sign-in"):
+        said = stranger.get(page)
+        assert said.status_code == 200
+        for secret in (SECRET, public.dataset, public.job.id, str(public.workspace), PASSWORD):
+            assert secret not in said.text, (page, secret)
+
+
+def test_cookies_are_random_and_kept_from_scripts(public):
+    with visitor(public) as one, visitor(public) as other:
+        assert one.cookies["lr_visitor"] != other.cookies["lr_visitor"] and len(one.cookies["lr_visitor"]) >= 22
+        kept = one.get("").headers.get_list("set-cookie")
+        assert not any("lr_visitor" in cookie for cookie in kept), "who has an id keeps it"
+    with httpx.Client(base_url=public.url, trust_env=False) as new:
+        cookies = new.get("").headers.get_list("set-cookie")
+    made = next(cookie for cookie in cookies if cookie.startswith("lr_visitor="))
+    assert "HttpOnly" in made and "SameSite=Lax" in made
+
+
+def test_every_event_is_refused_or_open(public, stranger):
+    """Of all events in the page's own config: what is not on the list of the open ones refuses, in both ways that
+    there are to call one, whatever event data comes along."""
+    names = names_of_events(public)
+    assert {event["id"] for event in events(stranger)} == set(names), "the twin is laid out differently"
+    before = sorted(public.workspace.rglob("*.json")), len(public.jobs().store.jobs())
+    for event in events(stranger):
+        inputs = [None] * len(event["inputs"])
+        for data in ({}, {"run": public.dataset, "dataset": public.dataset}):
+            body = {"data": inputs, "event_data": data, "fn_index": event["id"], "session_hash": new_id()}
+            said = stranger.post("gradio_api/run/predict", content=json.dumps(body))
+            assert "Traceback" not in said.text and str(public.workspace) not in said.text and SECRET not in said.text
+            if names[event["id"]] not in OPEN:
+                assert said.status_code == 500 and BELONGS in said.json()["error"], names[event["id"]]
+    assert before == (sorted(public.workspace.rglob("*.json")), len(public.jobs().store.jobs()))
+
+
+@pytest.mark.parametrize("name", ["build_dataset", "finetune", "evaluate", "estimate_dataset", "estimate_finetune"])
+def test_named_endpoints_are_refused_in_the_queue_too(stranger, name):
+    event = next(event for event in events(stranger) if event["api_name"] == name)
+    body = {"data": [None] * len(event["inputs"]), "fn_index": event["id"], "session_hash": (session := new_id())}
+    assert stranger.post("gradio_api/queue/join", content=json.dumps(body)).status_code == 200
+    assert BELONGS in heard(stranger, session)
+
+
+def test_every_call_of_the_scripts_is_refused_or_open(public, stranger):
+    found = server_calls(stranger)
+    ruled = {name.rpartition(".")[2] for name in OPEN | OWNERS if not name.startswith("ui.")}
+    assert {function for _, _, function in found} == ruled
+    open_calls = {("lr-viewer", "step"), ("lr-viewer", "export"), ("lr-viewer", "stop"), ("lr-top", "glance")}
+    for name, id, function in found:
+        for arguments in ([public.dataset], [public.job.id, "delete", 5, None, {}], [5, public.job.id, {}], None, "x"):
+            said = call(stranger, id, function, arguments)
+            assert said.status_code == 200 and SECRET not in said.text
+            if (name, function) not in open_calls:
+                assert BELONGS in said.json()["error"], (name, function)
+    assert public.jobs().store.get(public.job.id)
+    missing = call(stranger, found[0][1], "__init__", [])
+    assert missing.status_code == 404
+
+
+def test_the_owner_signs_in_and_out(public, stranger, owner):
+    assert ask(stranger, "lr-jobs", "look", 5, None, {})["error"]
+    seen = ask(owner, "lr-jobs", "look", 5, public.job.id, {})
+    assert seen["opened"]["title"] == SECRET
+    assert ask(owner, "lr-datasets", "overview", None, 0.2, 0.4, "kl", None)["datasets"]
+    for _ in range(2):
+        assert sign_in(stranger, USER, "wrong").status_code == 403
+    stranger.cookies.set("lr_owner", "guessed")
+    stranger.cookies.set("lr_role", "owner")  # which only shows more of the page
+    assert ask(stranger, "lr-jobs", "look", 5, None, {})["error"]
+    word = owner.cookies["lr_owner"]
+    assert owner.post("sign-out", headers={"Content-Type": "application/x-www-form-urlencoded"}).status_code == 303
+    owner.cookies.set("lr_owner", word)
+    assert BELONGS in ask(owner, "lr-jobs", "look", 5, None, {})["error"], "the old word is worth nothing"
+
+
+def test_passwords_cannot_be_tried_for_long(public):
+    with visitor(public, **{"X-Forwarded-For": "203.0.113.7"}) as guesser:
+        said = [sign_in(guesser, USER, f"guess {n}").status_code for n in range(7)]
+        assert said == [403] * 5 + [429] * 2
+        assert sign_in(guesser, USER, PASSWORD).status_code == 429
+    with visitor(public) as other:
+        assert sign_in(other, USER, PASSWORD).status_code == 303, "nobody else is kept out"
+        assert sign_in(other, "x" * 10_000, "\0\u202e{{7*7}}").status_code == 403
+
+
+def test_a_visitor_inspects_presets_within_limits(stranger):
+    said = trace(stranger)
+    run = run_of(said)
+    step = ask(stranger, "lr-viewer", "step", run, 0)
+    assert step["candidates"]["ids"]
+    assert json.loads(ask(stranger, "lr-viewer", "export", run, "json", 0.2, 0.4)["content"])["id"] == run
+    assert "from 1 to 64" in trace(stranger, tokens=65)
+    for changes in (
+        {"pair": OTHER, "expert": "/etc/passwd", "amateur": "/etc/passwd"},
+        {"pair": OTHER, "expert": "lightreasoner-expert-4m", "amateur": "lightreasoner-amateur-1m"},
+        {"tuned": "/etc/passwd"},
+        {"tuned": "https://example.org/adapter"},
+        {"pair": "qwen2.5-math-7b"},
+        {"pair": ["bundled"]},
+        {"pair": None},
+    ):
+        said = trace(stranger, **changes)
+        assert '"end' not in said and "Traceback" not in said and "No such file" not in said, changes
+    named = ("bundled", "/etc/passwd", "/etc/passwd")
+    said = trace(stranger, **dict(zip(("pair", "expert", "amateur"), named, strict=True)))
+    assert run_of(said) and "passwd" not in said, "a preset's models come from the catalogue"
+
+
+def test_a_branch_of_the_owners_own_models_is_refused(public, stranger):
+    """Who has a link to a trace may read it; going on with it would load what the owner loaded."""
+    record = json.loads(ask(stranger, "lr-viewer", "export", run_of(trace(stranger)), "json", 0.2, 0.4)["content"])
+    record["id"] = new_id()
+    record["pair"] |= {"name": None, "expert": "/srv/models/own", "amateur": "/srv/models/own"}
+    (public.workspace / "traces" / f"{record['id']}.json").write_text(json.dumps(record))
+    assert ask(stranger, "lr-viewer", "step", record["id"], 0)["candidates"]
+    branch = next(event for event in events(stranger) if event["targets"][0][1] == "branch")
+    data = {"run": record["id"], "step": 0, "token": record["steps"][0]["token_id"]}
+    body = {"data": [], "event_data": data, "fn_index": branch["id"], "session_hash": new_id()}
+    stranger.post("gradio_api/queue/join", content=json.dumps(body))
+    told = heard(stranger, body["session_hash"])
+    assert "Models of one's own belong to the owner" in told and "/srv/models" not in told.replace("\\/", "/")
+
+
+def test_one_visitors_flood_is_one_visitors_trouble(public):
+    """More runs at once than one may have: each ends or is told why not, and somebody else's runs."""
+
+    def run(client) -> str:
+        said = trace(client, tokens=64, question="Tell a long story about 17 apples.")
+        return "ran" if '\\"end\\"' in said else "refused" if "your runs" in said or "at work" in said else said
+
+    with visitor(public) as greedy, visitor(public) as other, ThreadPoolExecutor(9) as pool:
+        flood = [pool.submit(run, greedy) for _ in range(8)]
+        ends = [future.result() for future in flood]
+        assert set(ends) == {"ran", "refused"}
+        assert run(other) == "ran"
+
+
+def test_sessions_traces_and_downloads_of_others(public, stranger, owner):
+    session = new_id()
+    open_event = next(event for event in events(stranger) if event["api_name"] == "another_problem")
+    body = {"data": [None], "fn_index": open_event["id"], "session_hash": session}
+    assert stranger.post("gradio_api/run/predict", content=json.dumps(body)).status_code == 200
+    with visitor(public) as other:
+        for said in (
+            other.post("gradio_api/run/predict", content=json.dumps(body)),
+            other.post("gradio_api/queue/join", content=json.dumps(body)),
+            other.post("gradio_api/cancel", content=json.dumps(body | {"event_id": "x"})),
+            other.get("gradio_api/queue/data", params={"session_hash": session}, timeout=10),
+            other.get(f"gradio_api/heartbeat/{session}", timeout=10),
+        ):
+            assert said.status_code == 403 and "somebody else's" in said.text
+        run = run_of(trace(stranger))
+        assert ask(other, "lr-viewer", "stop", run, "guessed") == {}
+        for wrong in (run[:-1], "../" + run, "", None, f"{run}.json"):
+            assert "error" in ask(other, "lr-viewer", "step", wrong, 0)
+    (public.workspace / "downloads" / (id := new_id())).mkdir(parents=True)
+    (public.workspace / "downloads" / id / "samples.jsonl").write_text(SECRET)
+    assert stranger.get(f"downloads/{id}").status_code == 403
+    assert owner.get(f"downloads/{id}").text == SECRET
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        "gradio_api/file={workspace}/runs/{dataset}/run.json",
+        "gradio_api/file={workspace}/jobs/jobs.sqlite",
+        "gradio_api/file=/etc/passwd",
+        "gradio_api/file=app.py",
+        "gradio_api/file=../../etc/passwd",
+        "gradio_api/file/..%2f..%2fetc/passwd",
+        "gradio_api/file=http://169.254.169.254/latest/meta-data",
+        "file=/etc/passwd",
+        "static/..%2f..%2f..%2fetc/passwd",
+        "assets/..%2f..%2f..%2f..%2fetc/passwd",
+        "svelte/..%2f..%2f..%2fetc/passwd",
+        "downloads/..%2f..%2fjobs",
+        "downloads/../jobs/jobs.sqlite",
+        "gradio_api/proxy=http://169.254.169.254/",
+        "gradio_api/custom_component/..%2f..%2f/x/y/z",
+        "gradio_api/deep_link?session_hash=x",
+        "monitoring",
+        "gradio_api/runs",
+    ],
+)
+def test_no_route_leads_to_files(public, stranger, route):
+    path = route.format(workspace=public.workspace, dataset=public.dataset)
+    said = stranger.get(path)
+    assert said.status_code in (400, 403, 404, 405, 422), (path, said.status_code)
+    assert "root:" not in said.text and SECRET not in said.text
+
+
+def test_file_fields_take_uploads_only(public, stranger):
+    event = next(event for event in events(stranger) if event["api_name"] == "opened")
+    for value in (
+        {"path": "/etc/passwd"},
+        {"path": str(public.workspace / "runs" / public.dataset / "run.json")},
+        {"path": "app.py"},
+        {"path": "http://169.254.169.254/x", "url": "http://169.254.169.254/x"},
+        {"path": "", "url": "http://127.0.0.1:9/x"},
+        {"path": "a\0b"},
+        "/etc/passwd",
+        ["/etc/passwd"],
+        7,
+    ):
+        value = value | {"meta": {"_type": "gradio.FileData"}} if isinstance(value, dict) else value
+        body = {"data": [value], "fn_index": event["id"], "session_hash": new_id()}
+        said = stranger.post("gradio_api/run/predict", content=json.dumps(body))
+        assert "root:" not in said.text and SECRET not in said.text and "problems:" not in said.text, value
+        assert str(ROOT) not in said.text, value
+        if isinstance(value, dict) and "://" in value["path"]:
+            assert said.status_code == 400 and "has to be uploaded" in said.text
+
+
+def test_files_are_read_a_few_times_a_minute(public, stranger):
+    event = next(event for event in events(stranger) if event["api_name"] == "choose_source")
+    body = {"data": ["bundled-test"], "fn_index": event["id"], "session_hash": new_id()}
+    said = [stranger.post("gradio_api/run/predict", content=json.dumps(body)) for _ in range(22)]
+    assert [one.status_code for one in said] == [200] * 20 + [500] * 2 and "Too many files" in said[-1].text
+    with visitor(public) as other:
+        body["session_hash"] = new_id()
+        assert other.post("gradio_api/run/predict", content=json.dumps(body)).status_code == 200
+
+
+def test_calls_are_not_endless(public):
+    """300 a minute of a visitor, a few hundred more of an address whose cookies are thrown away."""
+    with visitor(public) as one, visitor(public) as other:
+        said = [one.post("gradio_api/component_server", content=b"{}").status_code for _ in range(305)]
+        assert set(said[:300]) == {400} and set(said[300:]) == {429}
+        assert other.post("gradio_api/component_server", content=b"{}").status_code == 400
+
+
+@pytest.mark.parametrize("path", ["gradio_api/queue/join", "gradio_api/component_server", "sign-in"])
+def test_bodies_are_not_endless(stranger, path):
+    said = stranger.post(path, content=b"[" * 1_100_000)
+    assert said.status_code == 413 and "too large" in said.text
+    said = stranger.post(path, content=(b"[" * 100_000 for _ in range(12)))  # without a length
+    assert said.status_code == 413
+
+
+def test_deep_and_broken_bodies_are_answered(stranger):
+    for body in (b"", b"{", b"[" * 100_000, b"null", b"7", b'{"session_hash": {}}', b'{"session_hash": "' + b"x" * 500):
+        for path in ("gradio_api/queue/join", "gradio_api/run/predict", "gradio_api/component_server"):
+            assert stranger.post(path, content=body).status_code in (400, 403, 404, 422, 500), (path, body[:20])
+    assert stranger.get("").status_code == 200
+
+
+def test_nothing_can_be_sent_elsewhere(stranger):
+    for path in ("", "login", "config", "gradio_api/stream/x", "gradio_api/process_recording", "gradio_api/vibe-edit"):
+        assert stranger.post(path, content=b"{}").status_code in (404, 405), path
+    for method in ("PUT", "DELETE", "PATCH", "TRACE"):
+        assert stranger.request(method, "gradio_api/queue/join").status_code == 405
+
+
+def test_another_sites_page_changes_nothing(public, owner):
+    """The browser of the signed-in owner is on a page of somebody else's."""
+    for headers in (
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://["},
+        {"Sec-Fetch-Site": "cross-site"},
+    ):
+        said = owner.post("gradio_api/component_server", content=b"{}", headers=headers)
+        assert said.status_code == 403 and "another site" in said.text
+        assert owner.post("sign-out", headers=headers).status_code == 403
+    own = {"Origin": public.url.rstrip("/"), "Sec-Fetch-Site": "same-origin"}
+    assert owner.post("gradio_api/component_server", content=b"{}", headers=own).status_code != 403
+
+
+def test_uploads_are_few_and_small(public):
+    problem = json.dumps({"question": "What is 2 + 2?", "answer": "4"}).encode()
+    with visitor(public) as client:
+        del client.headers["Content-Type"]
+        big = client.post("gradio_api/upload", files={"files": ("a.jsonl", b"x" * 2_000_000)})
+        assert big.status_code == 413
+        said = [client.post("gradio_api/upload", files={"files": ("a.jsonl", problem)}) for _ in range(6)]
+        assert [one.status_code for one in said] == [200] * 5 + [429]
+        path = said[0].json()[0]
+        hostile = client.post("gradio_api/upload", files={"files": ("../../../x.jsonl", problem)})
+        assert hostile.status_code == 429
+    assert str(public.workspace / "uploads") in path and not (public.workspace.parent / "x.jsonl").exists()
+    with visitor(public) as other:
+        del other.headers["Content-Type"]
+        said = other.post("gradio_api/upload", files={"files": ("../../x.jsonl", problem)})
+        assert said.status_code == 200 and ".." not in said.json()[0], "nobody else is kept out"
+
+
+def test_the_log_holds_no_secret(public, owner):
+    sign_in(owner, USER, "wrong")
+    log = public.log.read_text()
+    assert PASSWORD not in log and owner.cookies["lr_owner"] not in log

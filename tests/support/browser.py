@@ -1,0 +1,304 @@
+"""What the browser tests drive: the real app in a process of its own, fenced visitors, and the Inspect tab."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Download, Page, Playwright, expect
+
+from tests.support import warm_app
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 60_000  # ms; a busy two-core machine is several times slower than an idle one
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # nobody's browser reaches anything but this machine
+]
+#: More tokens than any model writes within PATIENCE: a run with this limit goes on until somebody stops it.
+ENDLESS = 20_000
+#: Offline and on the CPU, whatever this machine has, with a Hub cache that is empty. One
+#: thread: two meet after every small operation, and where other programs hold the cores a token then takes a second.
+ENVIRONMENT = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "HF_HOME": "/nonexistent",
+    "HF_HUB_OFFLINE": "1",
+    "LIGHTREASONER_DEVICE": "cpu",
+    "LIGHTREASONER_MAX_NEW_TOKENS": str(ENDLESS),
+    "NO_PROXY": "127.0.0.1",
+    "OMP_NUM_THREADS": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+GLYPHS = {"\n": "↵\n", "\x00": "␀", "\x1b": "␛"} | {c: f"‹U+{ord(c):04X}›" for c in "\u200b\u200d\u2028\u202e\ufeff"}
+TOKEN_LIMIT = "At most this many tokens"
+
+expect.set_options(timeout=PATIENCE)
+
+
+def launch_chromium(playwright: Playwright) -> Browser:
+    """The system's browser: Playwright's own would have to be downloaded."""
+    # the shell is the same engine without a browser's own windows, and opens the page in two thirds of the time
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = next(filter(None, map(shutil.which, names)), None)
+    assert found, f"The browser tests need one of {', '.join(names)} on the PATH."
+    return playwright.chromium.launch(executable_path=found, args=FLAGS)
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class App:
+    """app.py on a port and a workspace of its own; both stay the same when it is started again."""
+
+    def __init__(self, workspace: Path, **settings: object):
+        """settings: those that differ from the tests' usual ones, by their names in Settings; or, in capitals, any
+        variable of the environment."""
+        self._own = {n if n.isupper() else f"LIGHTREASONER_{n.upper()}": str(value) for n, value in settings.items()}
+        self.workspace, self.port = workspace, free_port()
+        self.url = f"http://127.0.0.1:{self.port}/"
+        self.log = workspace / "server.log"
+        self._process = None
+
+    def start(self, *options: str, **env: str) -> App:
+        """Start it, with these variables, and wait until it answers."""
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("GRADIO_", "LIGHTREASONER_", "HF_"))}
+        inherited.pop("PYTEST_CURRENT_TEST", None)
+        own = {"LIGHTREASONER_WORKSPACE": str(self.workspace)} | self._own | env
+        words = ["--port", str(self.port), *options]
+        warm = all(name.startswith("LIGHTREASONER_") for name in own)
+        self._process = (warm_app.fork if warm else warm_app.Cold)(inherited | ENVIRONMENT | own, words, self.log)
+        deadline = time.monotonic() + 300
+        while not self._answers():
+            assert self._process.is_alive(), f"app.py ended before it answered:\n{self.log.read_text()}"
+            assert time.monotonic() < deadline, f"app.py does not answer:\n{self.log.read_text()}"
+            time.sleep(0.2)
+        return self
+
+    def _answers(self) -> bool:
+        try:  # an opener without proxies: this is the machine itself
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            return opener.open(self.url, timeout=5).status == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def stop(self) -> None:
+        if self._process and self._process.is_alive():
+            self._process.terminate()  # SIGINT is ignored by what was started in a shell's background
+            self._process.join(30)
+            self._process.kill()
+            self._process.join()
+
+    def tracebacks(self) -> str:
+        """The tracebacks in the log: each was a bug, whatever the page made of it. Gradio also logs one where its own
+        components refuse a value, in so many words or by its type, or where somebody calls an event that only lives in
+        the browser (of `cancels=`, for example); that is no bug."""
+        refusals = ("\ngradio.exceptions.", "\nIndexError: function has no backend method.")
+        refusals += ("\npydantic_core._pydantic_core.ValidationError: ", "\nValueError: embedded null byte")
+        blocks = self.log.read_text(errors="replace").split("Traceback (most recent call last)")[1:]
+        return "\n".join(block for block in blocks if not any(refusal in block for refusal in refusals))
+
+
+class Visitor:
+    """A browser profile, lent to one test after another: a new one would read the page's scripts anew, for seconds."""
+
+    def __init__(self, chromium: Browser, options: dict):
+        self.options, self.home, self.wrong, self.free = options, "", [], True
+        self.context = chromium.new_context(**options)
+        self.context.set_default_timeout(PATIENCE)
+        self.context.on("request", lambda r: self._is_home(r.url) or self.wrong.append(f"request to {r.url}"))
+        self.context.on("console", self._heard)
+        self.context.on("weberror", lambda e: self.wrong.append(f"page error: {e.error}"))
+
+    def _heard(self, message: ConsoleMessage) -> None:
+        # browsers ask for an icon at the root by themselves, where behind a prefix somebody else's server answers
+        if message.type == "error" and not message.location["url"].endswith("/favicon.ico"):
+            self.wrong.append(f"console error: {message.text}")
+
+    def _is_home(self, url: str) -> bool:
+        return url.startswith((self.home, "data:", "blob:"))
+
+    def forget(self) -> None:
+        """Close the pages, and leave nothing that the next test could see but cached files."""
+        page = self.context.new_page()
+        for other in self.context.pages[:-1]:
+            other.close()
+        session = self.context.new_cdp_session(page)
+        if self.home.startswith("http"):
+            of_pages = {"origin": self.home.rstrip("/"), "storageTypes": "local_storage,indexeddb,service_workers"}
+            session.send("Storage.clearDataForOrigin", of_pages)
+        self.context.clear_cookies()
+        self.context.clear_permissions()
+        page.close()
+        self.free = True
+
+
+class Visitors:
+    """Browsers that know nothing, of which each may reach one place. `wrong`: what must not happen in any of them."""
+
+    def __init__(self, chromium: Browser, profiles: list[Visitor]):
+        """profiles: those that earlier tests had; new ones are added to it."""
+        self._chromium, self._profiles, self._mine, self.wrong = chromium, profiles, [], []
+
+    def context(self, home: str, **options) -> BrowserContext:
+        """A visitor who loads what starts with `home`; a request to anywhere else is remembered."""
+        options = {"viewport": {"width": 1440, "height": 1000}} | options
+        found = next((p for p in self._profiles if p.free and p.options == options), None)
+        if found is None:
+            self._profiles.append(found := Visitor(self._chromium, options))
+        found.home, found.wrong, found.free = home, self.wrong, False
+        self._mine.append(found)
+        return found.context
+
+    def close(self) -> None:
+        for profile in self._mine:
+            profile.forget()
+
+
+def barriers_of(page: Page) -> list[str]:
+    """What axe finds serious or critical, a line each."""
+    page.wait_for_timeout(300)  # colours that fade in are measured when they have arrived
+    # what is in order is not listed node by node, which takes as long as finding it
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    serious = [violation for violation in found if violation["impact"] in ("serious", "critical")]
+    return [f"{v['id']}: {n['target']} {n['failureSummary']}" for v in serious for n in v["nodes"]]
+
+
+def as_shown(token: str) -> str:
+    """A token's text as the heatmap writes it: nothing invisible, nothing endless, no blank that cannot be seen."""
+    if not token.strip(" "):
+        return "␣" * len(token)
+    token = token if len(token) <= 120 else token[:120] + "…"
+    shown = "".join(GLYPHS.get(character, character) for character in token)
+    return re.sub("(?<=[👩👧])‹U\\+200D›(?=[👩👧])", "\u200d", shown)  # a joiner between two emoji makes one of them
+
+
+class Inspect:
+    """The Inspect tab as a person uses it, on the page or in an exported file."""
+
+    def __init__(self, page: Page):
+        self.page = page
+        self.tokens = page.locator(".lr-token")
+        self.selected = page.locator('.lr-token[aria-selected="true"]')
+        self.above = page.locator(".lr-token.lr-above")
+        self.state, self.counts = page.locator(".lr-state"), page.locator(".lr-counts")
+        self.error, self.step = page.locator(".lr-error"), page.locator(".lr-step")
+        self.run_button, self.stop_button = page.locator("#lr-run"), page.locator("#lr-stop")
+        self.card = page.locator("#lr-card")
+        self.question = page.get_by_label("Text (change it, or write your own)")
+        self.beta = page.get_by_label("Beta, the KL threshold in nats")
+        self.alpha = page.get_by_label("Alpha, the plausibility threshold")
+
+    def open(self, url: str) -> Inspect:
+        self.page.goto(url)
+        expect(self.state).to_be_visible()
+        return self
+
+    def pick_pair(self, title: str) -> None:
+        self.page.locator("#lr-pair input").click()
+        self.page.get_by_role("option", name=title).click()
+
+    def use_models(self, expert: str | Path, amateur: str | Path) -> None:
+        self.pick_pair("Two models of my own")
+        self.fill("Expert, the stronger", str(expert))
+        self.fill("Amateur, the weaker", str(amateur))
+
+    def limit(self, tokens: int) -> None:
+        if not self.page.get_by_label(TOKEN_LIMIT).is_visible():
+            self.page.get_by_role("button", name="Decoding").click()
+        self.fill(TOKEN_LIMIT, str(tokens))
+
+    def fill(self, label: str, text: str) -> None:
+        """Write into a field, but not before Gradio has given one that has only just appeared its first value."""
+        field = self.page.get_by_label(label)
+        expect(field).to_be_visible()
+        self.settle()
+        field.fill(text)
+        self.settle()
+        expect(field).to_have_value(text)
+
+    def settle(self) -> None:
+        """Until the page has drawn twice and done what was due then."""
+        self.page.evaluate(
+            "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 50))))"
+        )
+
+    @contextmanager
+    def new_run(self) -> Iterator[None]:
+        """Whatever is done inside shows another run; afterwards that run has ended."""
+        self.page.evaluate("window.__before = document.querySelector('.lr-token')")
+        yield
+        self.page.wait_for_function(
+            """() => {
+                const token = document.querySelector('.lr-token'), busy = document.querySelector('[aria-busy="true"]');
+                return token && token !== window.__before && !busy && !document.body.classList.contains('lr-running');
+            }"""
+        )
+
+    def run(self) -> None:
+        with self.new_run():
+            self.run_button.click()
+
+    def score(self, text: str) -> None:
+        self.page.get_by_label("Score a text of mine").check()
+        self.fill("Text to score", text)
+        self.run()
+
+    def select(self, index: int) -> None:
+        self.tokens.nth(index).click()
+        self.shows(index)
+
+    def shows(self, index: int) -> None:
+        """The step view has arrived at this step, and so has the selection."""
+        expect(self.selected).to_have_attribute("data-index", str(index))
+        expect(self.step.locator("h3")).to_contain_text(f"Step {index} ")
+        expect(self.step).not_to_have_attribute("aria-busy", "true")
+
+    def bars(self) -> dict[int, list[float]]:
+        """Token id → [expert, amateur, target] in percent, as wide as they are drawn."""
+        rows = self.page.evaluate(
+            """() => Array.from(document.querySelectorAll('.lr-row:not(.lr-head)'), (row) => [
+                Number(row.querySelector('.lr-label').title.replace('token ', '')),
+                Array.from(row.querySelectorAll('.lr-track i'), (bar) => parseFloat(bar.style.width))])"""
+        )
+        return dict(rows)
+
+    def training_row(self) -> dict:
+        """The training row's fields, as the step view prints them."""
+        lines = self.step.locator(".lr-training pre").text_content().splitlines()
+        return {name: json.loads(value) for name, value in (line.split(": ", 1) for line in lines)}
+
+    def text(self) -> str:
+        """The response as the tokens show it."""
+        return "".join(self.tokens.all_text_contents())
+
+    def download(self, kind: str) -> Download:
+        with self.page.expect_download() as waiting:
+            self.page.locator(f'.lr-menu [data-kind="{kind}"]').click()
+        return waiting.value
+
+    def export(self, kind: str) -> str:
+        """The exported file's text."""
+        return self.download(kind).path().read_text(encoding="utf-8")
+
+    def record(self) -> dict:
+        """The run as exported JSON: what everything on the page is held against."""
+        return json.loads(self.export("json"))

@@ -1,0 +1,310 @@
+"""Fine-tuning on a tiny model: it learns, it goes on where it was, and it fails in sentences."""
+
+from __future__ import annotations
+
+import errno
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from lightreasoner.errors import UserError
+from lightreasoner.jobs.context import Stopping
+from lightreasoner.models.adapters import linear_names, save_adapter, save_merged
+from lightreasoner.models.loading import LoadedModel, load_model
+from lightreasoner.settings import Settings
+from lightreasoner.training import trainer as training
+from lightreasoner.training.batches import hold_out
+from lightreasoner.training.config import FinetuneConfig
+from lightreasoner.training.finetune import finetune
+from lightreasoner.training.loss import Lesson, Target
+from tests.support.tiny_models import IDS, save_tiny
+
+CONFIG = FinetuneConfig(
+    learning_rate=1e-2, max_steps=30, samples_per_update=4, group=2, evaluate_every=10, save_every=10, held_out=0.1
+)
+
+
+class Work:
+    """Stands for jobs.work.Work: remembers what it is told, and stops the run when it is time."""
+
+    def __init__(self, stop_at: int | None = None, error: BaseException | None = None):
+        self.events, self.points, self._stop_at, self._error = [], 0, stop_at, error
+
+    def status(self, text: str) -> None:
+        self.events.append({"kind": "status", "text": text})
+
+    def event(self, kind: str, **data) -> None:
+        self.events.append({"kind": kind} | data)
+
+    def progress(self, done, total, **numbers) -> None:
+        pass
+
+    def safe_point(self) -> None:
+        self.points += 1
+        if self.points == self._stop_at:
+            raise self._error
+
+    def of(self, kind: str) -> list[dict]:
+        return [event for event in self.events if event["kind"] == kind]
+
+    def losses(self) -> dict[int, float]:
+        return {event["update"]: event["loss"] for event in self.of("metrics")}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return save_tiny(tmp_path / "model", seed=1)
+
+
+def load(folder: Path) -> LoadedModel:
+    return load_model(str(folder), Settings(device="cpu", dtype="float32"))
+
+
+def lessons() -> list[Lesson]:
+    """Twelve trajectories that all want token 5 wherever they are asked."""
+    generator = torch.Generator().manual_seed(0)
+    return [
+        Lesson(
+            torch.randint(3, 290, (20 + n,), generator=generator).tolist(),
+            10,
+            tuple(Target(step, (5, 6), (0.9, 0.1)) for step in range(0, 8, 2)),
+        )
+        for n in range(12)
+    ]
+
+
+def run(folder: Path, model: Path, work: Work, config: FinetuneConfig = CONFIG):
+    return finetune(folder, config, load(model), *hold_out(lessons(), config.held_out, config.seed), work)
+
+
+def adapter(tuned) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in tuned.model.named_parameters() if p.requires_grad}
+
+
+def test_it_learns_and_measures_what_was_kept_aside(tmp_path, model):
+    work = Work()
+    tuned = run(tmp_path / "run", model, work, replace(CONFIG, samples_per_update=16, dropout=0.0))
+    assert tuned.updates == 30
+    assert not tuned.stopped
+    losses, held = work.losses(), work.of("held_out")
+    assert losses[30] < 0.8 * losses[1]
+    assert [event["update"] for event in held] == [0, 10, 20, 30]
+    assert held[0]["drift"] == pytest.approx(0, abs=1e-6), "the untouched expert has not drifted from itself"
+    assert held[-1]["drift"] > 0
+    assert held[-1]["held_out_loss"] != held[0]["held_out_loss"]
+    assert {"loss", "learning_rate", "grad_norm", "samples_per_second", "tokens_per_second"} <= set(
+        work.of("metrics")[0]
+    )
+
+
+def test_only_the_adapter_trains(tmp_path, model):
+    before = {name: p.clone() for name, p in load(model).model.named_parameters()}
+    tuned = run(tmp_path / "run", model, Work())
+    trained = adapter(tuned)
+    assert trained
+    assert all("lora_" in name for name in trained)
+    with tuned.model.disable_adapter():
+        after = {name.replace(".base_layer", ""): p for name, p in tuned.model.get_base_model().named_parameters()}
+    assert all(torch.equal(after[name], p) for name, p in before.items())
+
+
+def test_a_killed_run_resumes_as_if_nothing_had_happened(tmp_path, model):
+    """Same data order, optimiser, schedule and dropout; and a checkpoint half written at the kill does not count."""
+    undisturbed, whole = Work(), run(tmp_path / "whole", model, whole_work := Work())
+    undisturbed = whole_work
+    killed = Work(stop_at=17, error=KeyboardInterrupt())  # nothing is saved on the way out
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", model, killed)
+    half = tmp_path / "run/checkpoints/checkpoint-15"
+    half.mkdir()
+    (half / "trainer_state.json").write_text("{")
+
+    resumed = Work()
+    again = run(tmp_path / "run", model, resumed)
+    assert not half.exists()
+    assert min(resumed.losses()) == 11, "it went on from the last whole checkpoint"
+    assert again.updates == 30
+    merged = killed.losses() | resumed.losses()
+    assert merged == pytest.approx(undisturbed.losses(), abs=1e-6)
+    for name, weight in adapter(whole).items():
+        torch.testing.assert_close(adapter(again)[name], weight, rtol=0, atol=1e-6)
+
+
+def test_stop_and_keep_keeps(tmp_path, model):
+    tuned = run(tmp_path / "run", model, Work(stop_at=7, error=Stopping(keep=True)))
+    assert tuned.stopped
+    assert tuned.updates == 7
+    assert (tmp_path / "run/checkpoints/checkpoint-7/complete").exists()
+
+
+def test_cancelling_raises(tmp_path, model):
+    with pytest.raises(Stopping):
+        run(tmp_path / "run", model, Work(stop_at=3, error=Stopping(keep=False)))
+
+
+def test_memory_that_runs_short_costs_parts_not_the_run(tmp_path, model, monkeypatch):
+    usual, tight = Work(), Work()
+    run(tmp_path / "usual", model, usual, no_dropout := replace(CONFIG, dropout=0.0, max_steps=3))
+    collate = training.collate
+
+    def collate_little(part):
+        if sum(len(lesson.targets) for lesson in part) > 1:
+            raise torch.OutOfMemoryError
+        return collate(part)
+
+    monkeypatch.setattr(training, "collate", collate_little)
+    run(tmp_path / "tight", model, tight, no_dropout)
+    assert tight.losses() == pytest.approx(usual.losses(), rel=1e-5)
+    assert [event["text"] for event in tight.of("note")] == [
+        "Memory is short: each update is now read in 2 parts",
+        "Memory is short: each update is now read in 4 parts",
+    ]
+
+
+def test_memory_too_short_for_one_sample(tmp_path, model, monkeypatch):
+    def none(part):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(training, "collate", none)
+    with pytest.raises(UserError, match="Memory is short even for one sample"):
+        run(tmp_path / "run", model, Work())
+
+
+def test_a_loss_that_runs_away_is_explained(tmp_path, model):
+    loaded = load(model)
+    with torch.no_grad():
+        loaded.model.get_input_embeddings().weight[5] = float("nan")
+    told = [replace(lesson, ids=[5, *lesson.ids]) for lesson in lessons()]
+    with pytest.raises(UserError, match=r"The loss is no number any more at update 1.*Lower the learning rate"):
+        finetune(tmp_path / "run", CONFIG, loaded, told, [], Work())
+
+
+def test_a_full_disk_at_a_checkpoint(tmp_path, model, monkeypatch):
+    def full(*args, **kw):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run(tmp_path / "run", model, Work(), replace(CONFIG, max_steps=10))
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match=r"checkpoint-20 could not be written.*No space left.*resume"):
+        run(tmp_path / "run", model, Work(), replace(CONFIG, max_steps=20))
+    assert [place.name for place in (tmp_path / "run/checkpoints").iterdir()] == ["checkpoint-10"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"rank": 64}, "Rank 64 is beyond v_proj, whose matrix has rank 16 at most"),
+        ({"target_modules": ("c_attn",)}, "no linear layers called c_attn; it has down_proj, gate_proj, k_proj"),
+        ({"target_modules": ()}, "no linear layers called nothing"),
+    ],
+)
+def test_what_the_architecture_lacks(tmp_path, model, change, sentence):
+    with pytest.raises(UserError, match=sentence):
+        run(tmp_path / "run", model, Work(), replace(CONFIG, **change))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"method": "magic"}, "choose one of lightreasoner"),
+        ({"rank": 0}, "rank is 0"),
+        ({"rank": 2.5}, "rank is 2.5; it must be a whole number"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"dropout": -1}, "dropout is -1"),
+        ({"max_steps": 10**9}, "max_steps is 1000000000"),
+        ({"seed": "0"}, "seed is 0; it must be"),
+        ({"schedule": "zigzag"}, "choose one of linear"),
+        ({"target_modules": "q_proj"}, "target_modules must be names"),
+    ],
+)
+def test_settings_out_of_bounds(change, sentence):
+    with pytest.raises(UserError, match=sentence):
+        replace(FinetuneConfig(), **change)
+
+
+def test_the_adapter_loads_in_plain_peft_and_merging_changes_nothing(tmp_path, model):
+    import peft
+    from transformers import AutoModelForCausalLM
+
+    tuned = run(tmp_path / "run", model, Work(), replace(CONFIG, learning_rate=5e-2))
+    save_adapter(tuned.model, tmp_path / "adapter", "# a card\n")
+    assert json.loads((tmp_path / "adapter/adapter_config.json").read_text())["r"] == 8
+    assert (tmp_path / "adapter/README.md").read_text() == "# a card\n"
+    assert load_file(tmp_path / "adapter/adapter_model.safetensors")
+    with torch.inference_mode():
+        expected = tuned.model(input_ids=IDS).logits
+        plain = AutoModelForCausalLM.from_pretrained(model)
+        assert (plain(input_ids=IDS).logits - expected).abs().max() > 0.05, "the adapter does something"
+        loaded = peft.PeftModel.from_pretrained(plain, tmp_path / "adapter").eval()
+        torch.testing.assert_close(loaded(input_ids=IDS).logits, expected, rtol=0, atol=1e-5)
+        save_merged(tuned.model, load(model).tokenizer, tmp_path / "merged", "# merged\n")
+        merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+        torch.testing.assert_close(merged(input_ids=IDS).logits, expected, rtol=0, atol=1e-4)
+
+
+def test_a_folder_that_cannot_be_written_leaves_nothing(tmp_path, model, monkeypatch):
+    from lightreasoner.models import adapters
+
+    def full(place):
+        (place / "half").write_text("x")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UserError, match=r"could not be written.*No space left"):
+        adapters.write_folder(tmp_path / "adapter", full)
+    assert not [path for path in tmp_path.iterdir() if "adapter" in path.name]
+
+
+def test_the_output_head_is_no_target(model):
+    assert set(linear_names(load(model).model)) == {
+        *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    }
+
+
+def test_a_damaged_checkpoint_is_left_out_and_the_one_before_goes_on(tmp_path, model):
+    """It carried its marker, so it was taken, and the run ended in the loader's traceback on every try."""
+    killed = Work(stop_at=27, error=KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "run", model, killed)
+    newest = tmp_path / "run/checkpoints/checkpoint-20"
+    optimizer = newest / "optimizer.pt"
+    optimizer.write_bytes(optimizer.read_bytes()[:100])
+    resumed = Work()
+    assert run(tmp_path / "run", model, resumed).updates == 30
+    assert min(resumed.losses()) == 11
+    assert any("checkpoint-20 is damaged (optimizer.pt)" in event["text"] for event in resumed.of("note"))
+
+
+def test_out_of_memory_on_a_cpu_splits_the_update_too(tmp_path, model, monkeypatch):
+    """The CPU's allocator raises a bare RuntimeError."""
+    real, refused = training.step_logits, []
+
+    def short(model, batch, whole_head=False):
+        if len(batch.row) > 2:
+            refused.append(len(batch.row))
+            raise RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: 9 bytes"
+            )
+        return real(model, batch, whole_head)
+
+    monkeypatch.setattr(training, "step_logits", short)
+    work = Work()
+    assert run(tmp_path / "run", model, work, replace(CONFIG, max_steps=3)).updates == 3
+    assert refused and "Memory is short" in work.of("note")[0]["text"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0"), OSError(28, "No space")],
+)
+def test_whatever_a_full_disk_is_called_it_is_one_sentence(tmp_path, model, monkeypatch, error):
+    def full(*args, **kwargs):
+        raise error
+
+    monkeypatch.setattr(training.Trainer, "_save_checkpoint", full)
+    with pytest.raises(UserError, match=r"could not be written: .*Free some space and resume"):
+        run(tmp_path / "run", model, Work())
+    assert not list((tmp_path / "run/checkpoints").glob("checkpoint-*"))

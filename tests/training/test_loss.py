@@ -1,0 +1,138 @@
+"""The packed objective gives the loss and the gradient of one-by-one samples, to fp64 precision."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+
+import peft
+import pytest
+import torch
+
+from lightreasoner.training.loss import Lesson, Target, collate, gathers, step_logits, step_losses
+from tests.support.tiny_models import tiny_model
+
+VOCABULARY = 290  # ten fewer than the model's rows
+
+
+def lessons() -> list[Lesson]:
+    """Three trajectories of mixed lengths; prompts of mixed lengths too; step 0 and a last step among the targets."""
+    made = []
+    for seed, (prompt, response, steps) in enumerate([(7, 12, (0, 3, 11)), (21, 5, (4,)), (3, 30, (0, 1, 15, 29))]):
+        generator = torch.Generator().manual_seed(seed)
+        ids = torch.randint(3, VOCABULARY, (prompt + response,), generator=generator).tolist()
+        targets = []
+        for step in steps:
+            weights = torch.softmax(torch.randn(1 + step % 3, generator=generator, dtype=torch.float64), -1).tolist()
+            tokens = torch.randperm(VOCABULARY, generator=generator)[: len(weights)].tolist()
+            targets.append(Target(step, tokens, weights))
+        made.append(Lesson(ids, prompt, targets))
+    return made
+
+
+def lora_model(seed: int = 5):
+    """A tiny model in fp64 with a LoRA adapter that already does something, dropout off."""
+    torch.manual_seed(seed)
+    config = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"])
+    model = peft.get_peft_model(tiny_model(1).double(), config)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.2)
+    for module in model.modules():
+        if type(module).__name__ == "Qwen2RMSNorm":
+            module.forward = partial(fp64_norm, module)
+    return model.double().eval()
+
+
+def fp64_norm(norm, hidden: torch.Tensor) -> torch.Tensor:
+    """RMSNorm without transformers' detour through fp32, which would bury a gradient's last nine digits."""
+    return norm.weight * hidden * torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + norm.variance_epsilon)
+
+
+def naive_losses(model, lesson: Lesson) -> list[torch.Tensor]:
+    """One forward a sample over its own prefix, no padding, dense targets: what the paper defines, as directly as it
+    can be written."""
+    losses = []
+    for target in lesson.targets:
+        prefix = torch.tensor([lesson.ids[: lesson.prompt_length + target.step]])
+        log_p = torch.log_softmax(model(input_ids=prefix).logits[0, -1, :VOCABULARY].double(), -1)
+        dense = torch.zeros(VOCABULARY, dtype=torch.float64)
+        dense[list(target.token_ids)] = torch.tensor(target.weights, dtype=torch.float64)
+        losses.append(torch.nn.functional.kl_div(log_p, dense, reduction="sum"))
+    return losses
+
+
+def losses_one_by_one(model, told: list[Lesson]) -> list[torch.Tensor]:
+    return [loss for lesson in told for loss in naive_losses(model, lesson)]
+
+
+def gradient(model, loss: torch.Tensor) -> torch.Tensor:
+    model.zero_grad()
+    loss.backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
+
+
+def packed_losses(model, batch, **kw) -> torch.Tensor:
+    return step_losses(step_logits(model, batch, **kw), batch, VOCABULARY)
+
+
+def test_a_loss_worked_out_by_hand():
+    """Target (3/4, 1/4) on tokens 0 and 2; the model says (1/2, 1/4, 1/4), and a padding row has most of the mass.
+    KL = 3/4·ln(3/2) + 1/4·ln 1 = 0.30410."""
+    logits = torch.tensor([[math.log(2), 0.0, 0.0, 9.0]])
+    batch = collate([Lesson([5, 6], 1, [Target(0, [0, 2, 1], [0.75, 0.25, 0.0])])])
+    assert step_losses(logits, batch, vocabulary=3).item() == pytest.approx(0.75 * math.log(1.5), abs=1e-6)
+
+
+def test_a_target_that_the_model_already_gives_costs_nothing():
+    logits = torch.randn(1, 6, generator=torch.Generator().manual_seed(0))
+    batch = collate([Lesson([5, 6], 1, [Target(0, range(6), torch.softmax(logits[0], -1).tolist())])])
+    assert step_losses(logits, batch, 6).item() == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("whole_head", [False, True])
+def test_packed_gradients_equal_one_by_one_gradients(whole_head):
+    """Pins the released code's pad-position bug (METHOD.md, mistake 1): in a micro-batch of mixed lengths every row
+    but the longest learned at a pad position."""
+    model, told = lora_model(), lessons()
+    naive = losses_one_by_one(model, told)
+    batch = collate(told)
+    exact = torch.tensor(
+        [w for lesson in told for target in lesson.targets for w in target.weights], dtype=torch.float64
+    )
+    batch = replace(batch, weight=exact)  # collate keeps fp32, which is finer than any model
+    packed = packed_losses(model, batch, whole_head=whole_head)
+    torch.testing.assert_close(packed, torch.stack(naive), rtol=0, atol=1e-9)
+    ours, theirs = gradient(model, packed.mean()), gradient(model, torch.stack(losses_one_by_one(model, told)).mean())
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
+    assert theirs.abs().max() > 1e-4
+
+
+def test_pads_change_nothing():
+    """The same lesson alone and beside a much longer one."""
+    model = lora_model()
+    short, _, long = lessons()
+    alone, beside = packed_losses(model, collate([short])), packed_losses(model, collate([short, long], pad_id=17))
+    torch.testing.assert_close(beside[: len(alone)], alone, rtol=0, atol=1e-9)
+
+
+def test_only_what_is_needed_is_read():
+    """Nothing after the last selected step is forwarded."""
+    lesson = Lesson(list(range(3, 40)), 10, [Target(2, [5], [1.0])])
+    assert collate([lesson]).input_ids.shape == (1, 12)
+
+
+def test_a_model_that_changes_its_logits_after_the_head_is_noticed():
+    """Gemma 2's softcap would be lost by gathering before the head."""
+    model, batch = tiny_model(1), collate(lessons())
+    assert gathers(model, batch)
+    forward = model.forward
+
+    def capped(*args, **kw):
+        output = forward(*args, **kw)
+        output.logits = 3 * torch.tanh(output.logits / 3)
+        return output
+
+    model.forward = capped
+    assert not gathers(model, batch)

@@ -1,0 +1,230 @@
+"""The verbs finetune and merge, from a dataset to a model that plain transformers loads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from lightreasoner.cli.main import main
+from lightreasoner.storage.runs import read_run
+from lightreasoner.training.examples import load_lessons, right_answers
+from tests.support.tiny_dataset import make_dataset
+from tests.support.tiny_models import IDS, save_tiny
+
+FAST = ["--max-steps", "6", "--save-every", "3", "--evaluate-every", "3", "--learning-rate", "0.05"]
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, monkeypatch) -> Path:
+    monkeypatch.setenv("LIGHTREASONER_WORKSPACE", str(tmp_path / "workspace"))
+    monkeypatch.setenv("LIGHTREASONER_DEVICE", "cpu")
+    monkeypatch.setenv("LIGHTREASONER_DTYPE", "float32")
+    make_dataset(tmp_path / "data", tokens=True, beta_floor=0)
+    return tmp_path / "data"
+
+
+def finetune(dataset: Path, run: Path, *options: str) -> int:
+    return main(["finetune", "--dataset", str(dataset), "--run-dir", str(run), *FAST, *options])
+
+
+def events(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("method", ["lightreasoner", "no-contrast", "all-steps", "random-steps"])
+def test_from_a_dataset_to_an_adapter(dataset, tmp_path, method):
+    run = tmp_path / "run"
+    assert finetune(dataset, run, "--method", method) == 0
+    record, end = read_run(run), events(run)[-1]
+    assert record["kind"] == "finetune"
+    assert record["config"]["method"] == method
+    assert end["kind"] == "end"
+    assert end["state"] == "succeeded"
+    assert record["result"]["updates"] == end["result"]["updates"] == 6
+    card = (run / "adapter/README.md").read_text()
+    assert card.startswith("---\nbase_model: ")
+    assert "| learning rate | 0.05 |" in card
+    assert "| held-out loss |" in card
+
+
+def test_methods_learn_what_they_say(dataset, tmp_path):
+    """Same trajectories; other steps, or other targets on the same steps."""
+    learned = {}
+    for method in ("lightreasoner", "no-contrast", "all-steps", "random-steps"):
+        finetune(dataset, tmp_path / method, "--method", method)
+        told = load_lessons(tmp_path / method)
+        learned[method] = [
+            (tuple(x.ids[:13]), t.step, tuple(t.token_ids), tuple(t.weights)) for x in told for t in x.targets
+        ]
+    steps = {method: {(ids, step) for ids, step, _, _ in found} for method, found in learned.items()}
+    assert len(learned["lightreasoner"]) == len(learned["random-steps"]), "equal budget"
+    assert len(learned["no-contrast"]) == len(learned["lightreasoner"]) < len(learned["all-steps"])
+    assert [t[1:3] for t in learned["no-contrast"]] == [t[1:3] for t in learned["lightreasoner"]]
+    assert [t[3] for t in learned["no-contrast"]] != [t[3] for t in learned["lightreasoner"]]
+    assert steps["random-steps"] != steps["lightreasoner"]
+    for found in learned.values():
+        assert all(sum(weights) == pytest.approx(1, abs=1e-5) for *_, weights in found)
+
+
+def test_sft_learns_right_answers_whole(tmp_path, dataset):
+    make_dataset(tmp_path / "told", tokens=True, answer="7")  # one response in three says 7
+    assert finetune(tmp_path / "told", tmp_path / "run", "--method", "sft") == 0
+    lessons = load_lessons(tmp_path / "run")
+    assert len(lessons) == 2
+    # what the first process trains on is what the others read: with one token more it hung when sharded
+    assert [lesson.ids for lesson in right_answers(tmp_path / "told")[0]] == [lesson.ids for lesson in lessons]
+    for lesson in lessons:
+        response = [target.token_ids[0] for target in lesson.targets]
+        assert [target.step for target in lesson.targets] == list(range(len(response)))
+        assert lesson.ids[lesson.prompt_length :] == response[:-1]
+        assert response[-1] == 2, "it learns to end its turn"
+
+
+def test_again_is_a_resume_and_other_settings_are_refused(dataset, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert finetune(dataset, run) == 0
+    result, log = read_run(run)["result"], len(events(run))
+    assert result["held-out loss"] is not None
+    assert finetune(dataset, run) == 0
+    assert read_run(run)["result"] == result, "running a finished run again once wiped what it had measured"
+    assert not [event for event in events(run)[log:] if event["kind"] == "metrics"]
+    assert finetune(dataset, run, "--rank", "4") == 2
+    assert "rank was 8, now 4" in capsys.readouterr().err
+
+
+def test_the_merged_model_is_the_adapted_one(dataset, tmp_path, capsys):
+    finetune(dataset, tmp_path / "run")
+    assert main(["merge", "--run-dir", str(tmp_path / "run"), "--out", str(tmp_path / "merged")]) == 0
+    import peft
+
+    base = AutoModelForCausalLM.from_pretrained(tmp_path / "expert")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+    with torch.inference_mode():
+        plain = base(input_ids=IDS).logits
+        expected = peft.PeftModel.from_pretrained(base, tmp_path / "run/adapter").eval()(input_ids=IDS).logits
+        torch.testing.assert_close(merged(input_ids=IDS).logits, expected, rtol=0, atol=1e-4)
+        assert (expected - plain).abs().max() > 0.01
+    assert main(["merge", "--run-dir", str(tmp_path / "run"), "--out", str(tmp_path / "merged")]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_a_dataset_from_another_expert_is_refused(dataset, tmp_path, capsys):
+    record = json.loads((dataset / "run.json").read_text())
+    record["about"]["fingerprints"] = {"expert": "another"}
+    (dataset / "run.json").write_text(json.dumps(record))
+    assert finetune(dataset, tmp_path / "run") == 2
+    assert "sampled from another expert" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--beta", "900"], "Nothing is selected"),
+        (["--rank", "64"], "Rank 64 is beyond v_proj"),
+        (["--rank", "0"], "rank is 0"),
+        (["--learning-rate", "nan"], "learning_rate is nan"),
+        (["--target-modules", "c_attn"], "no linear layers called c_attn"),
+        (["--selector", "magic"], "There is no selector"),
+        (["--method", "sft"], "no known answers"),
+        (["--expert", "./nowhere"], "nowhere"),
+    ],
+)
+def test_mistakes_are_one_sentence(dataset, tmp_path, capsys, options, sentence):
+    assert finetune(dataset, tmp_path / "run", *options) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert sentence in said
+    assert not (tmp_path / "run/adapter").exists()
+
+
+def test_details_that_were_not_stored_are_asked_for(dataset, tmp_path, capsys):
+    make_dataset(tmp_path / "floored", tokens=True)
+    assert finetune(tmp_path / "floored", tmp_path / "run", "--method", "all-steps") == 2
+    assert "sample again with --beta-floor 0" in capsys.readouterr().err
+
+
+def test_what_is_no_dataset(dataset, tmp_path, capsys):
+    save_tiny(tmp_path / "model", 1)
+    assert finetune(tmp_path / "model", tmp_path / "run") == 2
+    assert "is not a run folder" in capsys.readouterr().err
+    finetune(dataset, tmp_path / "run")
+    assert finetune(tmp_path / "run", tmp_path / "other") == 2
+    assert "is a finetune run, not a dataset" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("expert", "named"),
+    [("org/name", "org/name"), ("org/name@v2", "org/name"), ("lightreasoner-expert-4m", "lightreasoner-expert-4m")],
+)
+def test_an_adapter_names_its_base_and_no_place_on_this_machine(tmp_path, expert, named):
+    """It named the folder of the Hub's cache, which told whoever downloaded it about this disk and loaded nowhere."""
+    from lightreasoner.models.adapters import add_lora, save_adapter
+    from tests.support.tiny_models import tiny_model
+
+    model = tiny_model(seed=1)
+    model.name_or_path = str(tmp_path / "hub/models--org--name/snapshots/abc")
+    save_adapter(add_lora(model, 2, 4, 0, ("q_proj",), 0), tmp_path / "adapter", "card", expert)
+    config = json.loads((tmp_path / "adapter/adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == named
+    assert config["revision"] == (expert.partition("@")[2] or None)
+    assert str(tmp_path) not in json.dumps(config)
+
+
+def test_it_says_what_it_made(dataset, tmp_path, capsys):
+    assert finetune(dataset, tmp_path / "run") == 0
+    said = capsys.readouterr()
+    assert "6 updates" in said.out and str(tmp_path / "run/adapter") in said.out
+    assert "Training" in said.err
+    assert finetune(dataset, tmp_path / "none", "--estimate") == 0
+    said = capsys.readouterr().out
+    assert "of memory" in said and "on disk" in said and not (tmp_path / "none").exists()
+
+
+def test_mean_loss_and_seconds_are_of_the_whole_run_whoever_made_it(dataset, tmp_path):
+    """They were divided as if one process had made all updates, and published so in the adapter's card."""
+    assert finetune(dataset, tmp_path / "whole", "--dropout", "0") == 0
+    assert finetune(dataset, tmp_path / "run", "--dropout", "0") == 0
+    losses = [e["loss"] for e in events(tmp_path / "whole") if e["kind"] == "metrics"]
+    result = read_run(tmp_path / "whole")["result"]
+    assert len(losses) == 6 and result["train loss"] == pytest.approx(sum(losses) / 6)
+    # as after a kill -9 behind the first checkpoint: no adapter, no result, and the log goes on
+    run = tmp_path / "run"
+    record = json.loads((run / "run.json").read_text())
+    record.pop("result")
+    (run / "run.json").write_text(json.dumps(record))
+    shutil.rmtree(run / "adapter")
+    shutil.rmtree(run / "checkpoints/checkpoint-6")
+    assert finetune(dataset, run, "--dropout", "0") == 0
+    again = read_run(run)["result"]
+    assert again["train loss"] == pytest.approx(result["train loss"], rel=1e-4)
+    starts = [event for event in events(run) if event["kind"] == "start"]
+    assert len(starts) == 2 and again["seconds"] > 0
+
+
+def test_random_steps_take_a_budget(dataset, tmp_path):
+    """The budget was checked against the selector that the method replaces."""
+    assert finetune(dataset, tmp_path / "run", "--method", "random-steps", "--budget", "0.2") == 0
+    assert read_run(tmp_path / "run")["config"]["budget"] == 0.2
+
+
+def test_imported_tokens_that_the_model_lacks_are_refused(dataset, tmp_path, capsys):
+    model = save_tiny(tmp_path / "model", seed=1)
+    row = {"prompt_id": "2 + 2?", "step": 0, "prefix": "", "tokens": ["x"], "token_ids": [999999], "weights": [1.0]}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row | {"kl_divergence": 1.0}) + "\n")
+    assert main(["import", str(tmp_path / "rows.jsonl"), "--run-dir", str(tmp_path / "imported")]) == 0
+    assert finetune(tmp_path / "imported", tmp_path / "run", "--expert", str(model), "--held-out", "0") == 2
+    assert "asks for the token 999,999" in capsys.readouterr().err
+
+
+def test_a_damaged_shard_can_be_passed_over(dataset, tmp_path, capsys):
+    shard = sorted((dataset / "trajectories").glob("*.parquet"))[0]
+    shard.write_bytes(shard.read_bytes()[:40])
+    assert finetune(dataset, tmp_path / "run") == 2
+    assert shard.name in capsys.readouterr().err
+    assert finetune(dataset, tmp_path / "run", "--skip-corrupt") == 0
+    notes = [event["text"] for event in events(tmp_path / "run") if event["kind"] == "note"]
+    assert any(shard.name in text for text in notes)

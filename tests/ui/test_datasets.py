@@ -1,0 +1,429 @@
+"""What the Datasets tab's calls and handlers answer, called as plain functions, also with what nobody should send."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from lightreasoner.datasets.select_steps import report, samples
+from lightreasoner.datasets.selectors import Selection
+from lightreasoner.datasets.trajectories import KL_EDGES, rows, shards
+from lightreasoner.errors import UserError
+from lightreasoner.jobs.events import NAME, EventLog
+from lightreasoner.jobs.processes import mark
+from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import read_run, run_folder
+from tests.support.tiny_dataset import make_dataset, trajectory, write_rows
+from ui import downloads
+from ui.dataset_calls import BETAS, ROWS, dataset_calls
+from ui.datasets import Datasets
+from ui.datasets_tab import import_file, notice_html, start_build
+from ui.downloads import download_route
+from ui.preflight_card import preflight_calls, start_preflight
+from ui.sample_request import read_form, stored_upload
+from ui.studio import Studio
+
+FORM = ("bundled", "", "", "bundled-train", None, 50, 128, 0, 1, 0, 0, False)
+FIELDS = ("preset", "expert", "amateur", "source", "upload", "limit", "tokens", "temperature", "samples", "seed")
+
+
+class Bench:
+    """A workspace without a running scheduler, and a dataset of random logits in it."""
+
+    def __init__(self, workspace: Path):
+        self.studio = Studio(Settings(workspace=workspace, device="cpu"))
+        self.settings, self.jobs = self.studio.settings, self.studio.jobs
+        self.datasets = Datasets(self.settings, self.jobs)
+        self.calls = {call.__name__: call for call in dataset_calls(self.datasets)}
+
+    def make(self, **kw) -> Path:
+        folder = run_folder(self.settings, new_id())
+        make_dataset(folder, **{"tokens": True, "vocabulary": 300} | kw)
+        return folder
+
+    def ask(self, name: str, *arguments) -> dict:
+        answer = self.calls[name](list(arguments))
+        json.dumps(answer, allow_nan=False)  # a browser reads neither NaN nor infinity
+        return answer
+
+    def overview(
+        self, folder: Path, alpha: float = 0.2, beta: float = 0.4, selector: str = "kl", seen: str = ""
+    ) -> dict:
+        answer = self.ask("overview", folder.name, alpha, beta, selector, seen)
+        assert "error" not in answer, answer
+        return answer["open"]
+
+
+@pytest.fixture
+def bench(tmp_path) -> Bench:
+    return Bench(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> tuple[Bench, Path]:
+    """For tests that only look."""
+    bench = Bench(tmp_path_factory.mktemp("shared"))
+    return bench, bench.make(problems=12, per_shard=5)
+
+
+def kls(folder: Path) -> np.ndarray:
+    return np.concatenate([np.array(row["kl"], np.float64) for row in rows(folder, ["kl"])])
+
+
+def fields(**change) -> tuple:
+    return tuple((dict(zip(FIELDS, FORM, strict=False)) | change).values()) + FORM[len(FIELDS) :]
+
+
+def test_an_empty_workspace_has_an_answer(bench):
+    assert bench.ask("overview", None, 0.2, 0.4, "kl", "") == {"datasets": [], "open": None}
+
+
+def test_the_overview_has_the_engines_numbers(shared):
+    bench, folder = shared
+    kl = kls(folder)
+    for beta in (0.0, 0.3, 0.4, 1.0):
+        seen = bench.overview(folder, beta=beta)
+        assert seen["steps"] == len(kl) and seen["above"] == int((kl > beta).sum())
+        assert dict(map(tuple, seen["curve"]))[beta] == int((kl > beta).sum())
+        assert seen["selection"][0] == f"{report(folder, Selection(beta=beta)).usable:,} samples"
+    assert len(seen["curve"]) == len(BETAS)
+    counts = np.histogram(kl.clip(0, math.nextafter(KL_EDGES[-1], 0)), KL_EDGES)[0]
+    assert seen["histogram"] == {"edges": list(KL_EDGES), "counts": counts.tolist()}
+    assert sum(kind["steps"] for kind in seen["kinds"]) == len(kl)
+    effect = {round(a["alpha"], 2): a["one_token"] for a in bench.overview(folder)["alphas"]}
+    sizes = [len(s.token_ids) for s in samples(folder, Selection(alpha=0.2))]
+    assert effect[0.2] == pytest.approx(sum(n == 1 for n in sizes) / len(sizes))
+    listed = bench.ask("overview", None, 0.2, 0.4, "kl", "")["datasets"]
+    assert [(d["id"], d["samples"], d["state"]) for d in listed] == [(folder.name, int((kl > 0.4).sum()), "done")]
+
+
+@pytest.mark.parametrize("selector", ["random", "every-k", "js", "disagreement", "excess-loss"])
+def test_other_selectors_come_to_what_supervision_makes_of_them(shared, selector):
+    bench, folder = shared
+    made = report(folder, Selection(selector))
+    said = bench.overview(folder, selector=selector)["selection"]
+    assert said[0] == f"{made.usable:,} samples"
+    assert any("equal" in part or "As many steps" in part for part in said)
+    if made.missing:
+        assert any(f"{made.missing:,} more are selected" in part for part in said)
+
+
+def test_what_the_page_has_is_not_sent_again_until_something_changes(bench):
+    folder = bench.make()
+    first = bench.overview(folder)
+    again = bench.overview(folder, seen=first["version"])
+    assert again["unchanged"] and "curve" not in again
+    assert "curve" in bench.overview(folder, beta=0.5, seen=first["version"])
+    row = next(rows(folder))
+    assert bench.ask("mark", folder.name, row["problem_id"], 0, 3, "keep") == {}
+    marked = bench.overview(folder, seen=first["version"])
+    assert marked["version"] != first["version"]
+    new = trajectory(77, 20, 300, torch.Generator().manual_seed(1))
+    write_rows(folder, 99, [new])
+    grown = bench.overview(folder, seen=marked["version"])
+    assert grown["steps"] == first["steps"] + len(new["kl"])
+
+
+def test_pages_of_steps_are_the_most_divergent_first_and_hold_each_step_once(shared):
+    bench, folder = shared
+    asked = {"order": "kl", "page": 0, "alpha": 0.2, "beta": 0.4, "selector": "kl"}
+    pages = []
+    while True:
+        answer = bench.ask("rows", folder.name, asked)
+        pages.append(answer["rows"])
+        asked["page"] += 1
+        if asked["page"] * ROWS >= answer["total"]:
+            break
+    found = [row for page in pages for row in page]
+    assert len(found) == answer["total"] == len(kls(folder))
+    assert len({(r["problem"], r["sample"], r["step"]) for r in found}) == len(found)
+    assert [r["kl"] for r in found] == sorted((r["kl"] for r in found), reverse=True)
+    assert [r["selected"] for r in found] == [r["kl"] > 0.4 for r in found]
+    low, high = 0.1, 0.7
+    some = bench.ask("rows", folder.name, {"low": low, "high": high})
+    kl = kls(folder)
+    assert some["total"] == int(((kl >= low) & (kl < high)).sum())
+    assert bench.ask("rows", folder.name, {"search": "no such text anywhere"})["total"] == 0
+
+
+def test_a_row_opens_as_a_trace_and_says_where_nothing_was_stored(shared):
+    bench, folder = shared
+    row = next(rows(folder))
+    answer = bench.ask("trajectory", folder.name, row["problem_id"], row["sample"], 0)
+    steps = answer["record"]["steps"]
+    assert [s["token_id"] for s in steps] == row["response_ids"]
+    stored = {s["index"]: s for s in row["steps"]}
+    assert {s["index"] for s in steps if s["candidates"]} == set(stored) != set(range(len(steps)))
+    one = next(iter(stored.values()))
+    kept = steps[one["index"]]["candidates"]
+    assert kept["ids"] == one["ids"] and kept["expert_logprobs"] == pytest.approx(one["expert_logprobs"], rel=1e-6)
+    assert {str(i) for i in one["ids"]} <= set(answer["record"]["tokens"])
+    assert "was not stored" in answer["why"] and "0.05 nats" in answer["why"]
+    for kind, sign in (("json", "{"), ("csv", "step,token_id"), ("html", "<!doctype html>")):
+        content = bench.ask("trace_file", folder.name, row["problem_id"], 0, kind, 0.2, 0.4)["content"]
+        assert content.lower().startswith(sign)
+
+
+FORGED = [None, 7, True, [], {}, "", "../../etc/passwd", "a" * 22, "x" * 5000, float("nan"), {"a": 1}, ["b"]]
+
+
+@pytest.mark.parametrize("forged", FORGED, ids=lambda value: repr(value)[:20])
+def test_forged_ids_get_a_sentence(shared, forged):
+    bench, _ = shared
+    for name, rest in [
+        ("rows", ({},)),
+        ("trajectory", ("p0", 0, 0)),
+        ("trace_file", ("p0", 0, "json", 0.2, 0.4)),
+        ("mark", ("p0", 0, 0, "keep")),
+        ("act", ("cancel",)),
+        ("discard", ()),
+        ("prepare", ("released", 0.2, 0.4, "kl")),
+    ]:
+        error = bench.ask(name, forged, *rest)["error"]
+        assert error and "Something broke" not in error, (name, error)
+    if forged is not None:
+        assert "Something broke" not in bench.ask("overview", forged, 0.2, 0.4, "kl", "")["error"]
+
+
+@pytest.mark.parametrize("forged", [*FORGED, -1, 1e12, "1"], ids=lambda value: repr(value)[:20])
+def test_forged_arguments_get_a_sentence_and_change_nothing(shared, forged):
+    bench, folder = shared
+    own = folder.name
+    calls = [
+        ("overview", own, forged, 0.4, "kl", ""),
+        ("overview", own, 0.2, "x" if forged == 7 else forged, "kl", ""),
+        ("overview", own, 0.2, 0.4, forged, ""),
+        ("rows", own, forged if not isinstance(forged, dict) else {"page": -1}),
+        ("rows", own, {"kind": forged or 1}),
+        ("rows", own, {"order": forged}),
+        ("rows", own, {"search": ["x"]}),
+        ("trajectory", own, forged, 0, 0),
+        ("trajectory", own, "p0", forged if forged != 7 else 99, 0),
+        ("trace_file", own, "p0", 0, forged, 0.2, 0.4),
+        ("mark", own, "p0", 0, 3, forged or 1),
+        ("mark", own, "p0", 0, forged if forged != 7 else 10**6, "keep"),
+        ("act", own, forged),
+        ("prepare", own, forged, 0.2, 0.4, "kl"),
+    ]
+    for name, *arguments in calls:
+        error = bench.ask(name, *arguments).get("error")
+        assert error and "Something broke" not in error, (name, arguments, error)
+    for name in bench.calls:
+        assert "error" in bench.calls[name](forged) or forged in ([], {})
+    assert not (folder / "marks.json").exists()
+
+
+def test_marks_are_remembered_and_change_the_samples(bench):
+    folder = bench.make()
+    row = next(rows(folder))
+    stored = {s["index"]: s["kl"] for s in row["steps"]}
+    low = next(i for i, kl in stored.items() if kl <= 0.4)
+    high = next(i for i, kl in stored.items() if kl > 0.4)
+    before = report(folder).usable
+    assert bench.ask("mark", folder.name, row["problem_id"], 0, low, "keep") == {}
+    assert bench.overview(folder)["selection"][0] == f"{before + 1:,} samples"
+    assert bench.ask("mark", folder.name, row["problem_id"], 0, high, "drop") == {}
+    said = bench.overview(folder)["selection"]
+    assert said[0] == f"{before:,} samples" and "1 kept, 1 dropped" in said[-1]
+    again = Bench(bench.settings.workspace)  # a restart
+    shown = again.ask("rows", folder.name, {"mark": "any"})["rows"]
+    assert {(r["step"], r["mark"]) for r in shown} == {(low, "keep"), (high, "drop")}
+    assert again.ask("trajectory", folder.name, row["problem_id"], 0, 0)["marks"] == {
+        str(low): "keep",
+        str(high): "drop",
+    }
+
+
+def fetched(bench: Bench, answer: dict):
+    app = Starlette(routes=[download_route(bench.settings)])
+    return TestClient(app).get("/" + answer["url"])
+
+
+def test_downloads_hold_what_was_selected_and_name_no_path(bench):
+    folder = bench.make()
+    made = list(samples(folder, Selection(alpha=0.1, beta=0.3)))
+    answer = bench.ask("prepare", folder.name, "released", 0.1, 0.3, "kl")
+    assert str(bench.settings.workspace) not in json.dumps(answer)
+    response = fetched(bench, answer)
+    assert "attachment" in response.headers["content-disposition"]
+    lines = [json.loads(line) for line in response.text.splitlines()]
+    assert [line["token_ids"] for line in lines] == [sample.token_ids for sample in made]
+
+    for kind, expected in (("parquet", len(made)), ("raw", 6)):
+        content = fetched(bench, bench.ask("prepare", folder.name, kind, 0.1, 0.3, "kl")).content
+        path = bench.settings.workspace / "got.parquet"
+        path.write_bytes(content)
+        assert pq.read_metadata(path).num_rows == expected
+
+
+@pytest.mark.parametrize("name", ["", "x", "..", "../runs", "a" * 22, "%2e%2e%2fruns", ".hidden-hidden-hidden"])
+def test_only_what_was_offered_can_be_fetched(bench, name):
+    bench.make()
+    assert fetched(bench, {"url": f"downloads/{name}"}).status_code == 404
+
+
+def test_old_downloads_go_and_a_failed_one_leaves_nothing(bench, monkeypatch):
+    folder = bench.make()
+    first = bench.ask("prepare", folder.name, "raw", 0.2, 0.4, "kl")
+    assert "became a sample" in bench.ask("prepare", folder.name, "released", 0.2, 999, "kl")["error"]
+    assert len(list((bench.settings.workspace / "downloads").iterdir())) == 1
+    monkeypatch.setattr(downloads, "KEPT", -1)
+    second = bench.ask("prepare", folder.name, "raw", 0.2, 0.4, "kl")
+    assert fetched(bench, first).status_code == 404 and fetched(bench, second).status_code == 200
+
+
+def test_a_damaged_shard_is_named_and_the_rest_is_there(bench):
+    folder = bench.make()
+    path = shards(folder)[1]
+    path.write_bytes(path.read_bytes()[:-50])
+    seen = bench.overview(folder)
+    assert any(finding["tone"] == "bad" and path.name in finding["says"] for finding in seen["health"])
+    assert 0 < seen["steps"] < 120
+    assert "url" in bench.ask("prepare", folder.name, "released", 0.2, 0.4, "kl")
+    assert "url" in bench.ask("prepare", folder.name, "raw", 0.2, 0.4, "kl")
+
+
+def test_building_queues_the_command_that_the_form_shows(bench):
+    dataset = start_build(bench.studio, fields(limit=50, tokens=64))
+    [job] = bench.jobs.store.jobs()
+    words = ["sample", "--pair", "bundled", "--problems", "bundled-train", "--limit", "50", "--max-new-tokens", "64"]
+    assert list(job.argv) == [*words, "--run-dir", str(run_folder(bench.settings, dataset).absolute())]
+    seen = bench.ask("overview", dataset, 0.2, 0.4, "kl", "")
+    assert seen["open"]["state"] == "waiting" and seen["open"]["job"]["actions"] == ["cancel"]
+    assert [d["id"] for d in seen["datasets"]] == [dataset]
+    assert "cancel it first" in bench.ask("discard", dataset)["error"]
+    assert "that cannot be done" in bench.ask("act", dataset, "resume")["error"]
+    assert bench.ask("act", dataset, "cancel") == {}
+    assert bench.ask("overview", None, 0.2, 0.4, "kl", "")["datasets"] == []  # nothing was ever there
+
+
+def test_every_setting_of_the_form_reaches_the_verb(bench):
+    from lightreasoner.cli.main import build_parser
+
+    asked = read_form(bench.settings, "other", "org/e", "./a", "gsm8k", None, 7, 33, 0.5, 3, 11, 16, True)
+    options = build_parser().parse_args([*asked.argv("gsm8k"), "--run-dir", "x"])
+    assert (options.expert, options.amateur, options.problems, options.limit) == ("org/e", "./a", "gsm8k", 7)
+    assert (options.max_new_tokens, options.temperature, options.samples_per_problem) == (33, 0.5, 3)
+    assert (options.seed, options.batch_size, options.beta_floor) == (11, "16", 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"preset": "nobody"}, "no pair"),
+        ({"preset": ["bundled"]}, "no pair"),
+        ({"preset": "other", "expert": "--run-dir", "amateur": "b"}, "expert is no model"),
+        ({"preset": "other", "expert": "a", "amateur": None}, "amateur is no model"),
+        ({"source": "/etc/passwd"}, "problem source"),
+        ({"source": ["gsm8k"]}, "problem source"),
+        ({"source": "file"}, "no file of problems"),
+        ({"limit": 0}, "number of problems"),
+        ({"limit": 2.5}, "number of problems"),
+        ({"limit": float("nan")}, "number of problems"),
+        ({"limit": "50"}, "number of problems"),
+        ({"tokens": 10**9}, "token limit"),
+        ({"temperature": -1}, "temperature"),
+        ({"samples": 4}, "would be the same"),
+        ({"seed": True}, "seed"),
+    ],
+)
+def test_a_form_that_cannot_work_is_refused_before_a_job_is_made(bench, change, word):
+    with pytest.raises(UserError, match=word):
+        start_build(bench.studio, fields(**change))
+    assert bench.jobs.store.jobs() == []
+
+
+def test_an_upload_is_kept_once_under_its_name(bench, tmp_path):
+    """A job must find its problems also after Gradio has tidied its uploads away."""
+    file = tmp_path / "my problems.jsonl"
+    file.write_text('{"question": "How much is 5 + 5?"}\n')
+    kept = stored_upload(bench.settings, str(file))
+    assert kept.name == "my problems.jsonl" and kept.read_bytes() == file.read_bytes()
+    assert stored_upload(bench.settings, str(file)) == kept
+    file.write_text("nonsense")
+    with pytest.raises(UserError):
+        stored_upload(bench.settings, str(file))
+    assert bench.settings.workspace / "problems" in kept.parents
+
+
+def test_deleting_takes_the_folder_and_its_numbers(bench):
+    folder = bench.make()
+    bench.overview(folder)
+    assert bench.ask("discard", folder.name) == {}
+    assert not folder.exists()
+    assert "deleted" in bench.ask("overview", folder.name, 0.2, 0.4, "kl", "")["error"]
+    assert bench.ask("discard", folder.name)["error"]
+
+
+def test_a_run_of_another_kind_is_no_dataset(bench):
+    folder = bench.make()
+    record = read_run(folder) | {"kind": "evaluation"}
+    (folder / "run.json").write_text(json.dumps(record))
+    assert "not a dataset" in bench.ask("overview", folder.name, 0.2, 0.4, "kl", "")["error"]
+    assert bench.ask("discard", folder.name)["error"] and folder.exists()
+
+
+def test_an_import_is_a_dataset_and_says_what_it_could_not_read(bench, tmp_path):
+    folder = bench.make()
+    answer = bench.ask("prepare", folder.name, "released", 0.2, 0.4, "kl")
+    file = tmp_path / "theirs.jsonl"
+    file.write_text(fetched(bench, answer).text + "not a line\n")
+    dataset, said = import_file(bench.studio, str(file))
+    assert "1 line could not be read" in said and f"line {report(folder).usable + 1}:" in said
+    seen = bench.overview(run_folder(bench.settings, dataset))
+    assert seen["imported"] and seen["steps"] == report(folder).usable and "raw" not in seen["downloads"]
+    assert seen["name"] == "theirs.jsonl · imported"
+    js = bench.ask("overview", dataset, 0.2, 0.4, "js", "")["open"]
+    assert js["selection"][0] == "No samples" and "imported set" in js["selection"][1]
+    row = bench.ask("rows", dataset, {})["rows"][0]
+    opened = bench.ask("trajectory", dataset, row["problem"], row["sample"], row["step"])["sample"]
+    assert opened["kl"] == pytest.approx(row["kl"], rel=1e-6) and len(opened["tokens"]) == row["target_tokens"]
+    for forged in [
+        ("p", 0, 0),
+        (None, 0, 0),
+        (row["problem"], "0", row["step"]),
+        (row["problem"], 0, -1),
+        ([], {}, 1.5),
+    ]:
+        assert "no such sample" in bench.ask("trajectory", dataset, *forged)["error"]
+    assert bench.ask("mark", dataset, row["problem"], row["sample"], row["step"], "drop") == {}
+    assert "<img" not in notice_html("<img src=x>", "error")
+
+
+def test_a_try_of_a_pair_is_a_job_and_strangers_see_only_tries(bench):
+    run = start_preflight(bench.studio, ("bundled", "", ""), "bundled-train", None, 128, 500)
+    [job] = bench.jobs.store.jobs()
+    assert job.verb == "preflight" and "500" in job.argv
+    look, halt = preflight_calls(bench.studio)
+    assert look([run])["job"]["state"] == "queued" and look([run])["result"] is None
+    assert halt([run]) == {} and look([run])["job"]["state"] == "cancelled"
+    dataset = start_build(bench.studio, FORM)
+    for forged in (dataset, "../x", None, 7, "a" * 22):
+        assert "error" in look([forged]) and "error" in halt([forged])
+    with pytest.raises(UserError):
+        start_preflight(bench.studio, ("bundled", "", ""), "bundled-train", None, 128, float("inf"))
+
+
+def test_a_dataset_of_the_command_line_grows_while_its_process_lives_and_its_lock_is_left_alone(bench, monkeypatch):
+    """The list tried the folder's lock to see whether anybody had it: a verb that started at that moment failed."""
+    folder = bench.make()
+    log = EventLog(folder / NAME, by="test")
+    log.append("start", pid=os.getpid(), mark=mark(os.getpid()), attempt=1)
+    (folder / ".lock").touch()
+    monkeypatch.setattr("filelock.BaseFileLock.acquire", lambda *_, **__: pytest.fail("the lock was tried"))
+    assert bench.overview(folder)["state"] == "growing"
+    log.append("start", pid=os.getpid(), mark="another life", attempt=2)
+    assert bench.overview(folder)["state"] == "interrupted"
+    log.append("end", state="succeeded", message="", kept=True)
+    assert bench.overview(folder)["state"] == "stopped"
+    log.close()

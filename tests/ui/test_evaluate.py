@@ -1,0 +1,332 @@
+"""What the Evaluate tab's form and calls answer, called as plain functions, also with what nobody should send."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from lightreasoner.errors import UserError
+from lightreasoner.evaluation.evaluate import FOLDER, write_results
+from lightreasoner.evaluation.results import variants_of
+from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import read_run
+from tests.support.tiny_dataset import make_dataset
+from tests.support.tiny_evaluation import make_base, make_evaluation, make_tuned, write_events
+from ui.evaluate_calls import evaluate_calls
+from ui.evaluate_form import NONE_YET, offered, prefilled
+from ui.evaluate_request import read_form
+from ui.evaluate_tab import start_evaluation
+from ui.evaluations import Evaluations
+from ui.pair_card import OTHER
+from ui.studio import Studio
+
+BEFORE, AFTER = "1100x01010", "1111x00011"
+GAINED, LOST = ["p2", "p3", "p9"], ["p6"]
+NAMES = ("model", "own", "ticked", "folder", "source", "upload", "limit", "tokens", "with_base", "batch")
+FORM = ("lightreasoner-expert-4m", "", [], "", "bundled-test", None, 50, 256, True, 0)
+
+
+class Bench:
+    """A workspace without a running scheduler: a tiny base, its tuned model, and an evaluation of both."""
+
+    def __init__(self, workspace: Path):
+        self.settings = Settings(workspace=workspace, device="cpu", dtype="float32")
+        self.studio = Studio(self.settings)
+        self.runs = self.settings.runs
+        self.base = make_base(workspace)
+        self.evaluations = Evaluations(self.settings, self.studio.jobs)
+        self.calls = {call.__name__: call for call in evaluate_calls(self.studio, self.evaluations)}
+
+    def ask(self, name: str, *arguments) -> dict:
+        answer = self.calls[name](list(arguments))
+        json.dumps(answer, allow_nan=False)  # a browser reads neither NaN nor infinity
+        return answer
+
+    def open(self, run: Path) -> dict:
+        answer = self.ask("look", run.name, False, {})
+        assert "error" not in answer, answer
+        return answer["open"]
+
+    def score(self, run: Path, problem: str, side: str) -> dict:
+        answer = self.ask("score", run.name, 1, problem, side)
+        trace = answer["trace"]
+        if live := self.studio.lives.get(trace):
+            assert live.done.wait(120)
+        return self.ask("scored", trace)
+
+
+@pytest.fixture
+def bench(tmp_path) -> Bench:
+    return Bench(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory) -> tuple[Bench, Path, Path]:
+    """For tests that only look: bench, fine-tuning run, evaluation."""
+    bench = Bench(tmp_path_factory.mktemp("shared"))
+    tuned = make_tuned(bench.runs, bench.base)
+    return bench, tuned, make_evaluation(bench.runs, bench.base, [tuned], [BEFORE, AFTER], batch=3)
+
+
+def fields(**change) -> tuple:
+    return tuple((dict(zip(NAMES, FORM, strict=True)) | change).values())
+
+
+# ---- the form
+
+
+def test_the_form_is_a_command_line(shared, capsys):
+    bench, tuned, _ = shared
+    asked = read_form(bench.settings, *fields(model=OTHER, own=str(bench.base), ticked=[tuned.name], limit=0, batch=4))
+    words = asked.argv("bundled-test")
+    assert words == [
+        *("evaluate", "--model", str(bench.base), "--adapter", str(tuned), "--problems", "bundled-test"),
+        *("--max-new-tokens", "256", "--batch-size", "4"),
+    ]
+    assert "1 adapter · Bundled, test" in asked.title
+    alone = read_form(bench.settings, *fields(model=OTHER, own=str(bench.base), ticked=[tuned.name], with_base=False))
+    assert "--no-base" in alone.argv("svamp") and alone.argv("svamp")[-4:-2] == ["--limit", "50"]
+    folder = read_form(bench.settings, *fields(folder=str(tuned / "adapter")))
+    assert folder.adapters == (tuned / "adapter",)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"model": OTHER, "own": " "}, "No model was named"),
+        ({"model": OTHER, "own": "a/b::./c"}, "Name the base model alone"),
+        ({"model": None}, "names no model"),
+        ({"ticked": ["../../etc"]}, "no valid run id"),
+        ({"ticked": "x" * 20}, "no list"),
+        ({"ticked": [new_id()]}, "is not a run folder"),
+        ({"folder": "/nowhere/at/all"}, "There is no adapter folder /nowhere/at/all"),
+        ({"folder": 7}, "no text"),
+        ({"folder": "a\0b"}, "no folder's path"),
+        ({"with_base": False}, "There is no model to evaluate"),
+        ({"source": "gsm9k"}, "no problem source"),
+        ({"source": "file"}, "no file of problems yet"),
+        ({"limit": -3}, "The number of problems is -3"),
+        ({"limit": 2.5}, "The number of problems is 2.5"),
+        ({"tokens": 0}, "The token limit is 0"),
+        ({"tokens": float("nan")}, "The token limit is nan"),
+        ({"batch": "many"}, "The batch size is many"),
+    ],
+)
+def test_mistakes_in_the_form_are_one_sentence(shared, change, sentence):
+    with pytest.raises(UserError) as mistake:
+        read_form(shared[0].settings, *fields(**change))
+    assert sentence in str(mistake.value)
+    assert "\n" not in str(mistake.value)
+
+
+def test_an_adapter_of_another_base_is_refused_before_anything_runs(shared):
+    bench, tuned, _ = shared
+    with pytest.raises(UserError, match="was tuned from tiny-base, not lightreasoner-expert-4m"):
+        read_form(bench.settings, *fields(ticked=[tuned.name]))
+    assert offered(bench.settings, "lightreasoner-expert-4m", [])["info"] == NONE_YET
+    ticks = offered(bench.settings, str(bench.base), [tuned.name, "gone"])
+    assert [run for _, run in ticks["choices"]] == ticks["value"] == [tuned.name]
+
+
+def test_a_link_to_a_tuned_model_fills_the_form_in(shared):
+    bench, tuned, run = shared
+    assert bench.ask("look", tuned.name, True, {})["fills"] is True
+    model, own, ticks, wrong = prefilled(bench.settings, tuned.name)
+    assert (model, own.value, own.visible, ticks.value, wrong) == (OTHER, str(bench.base), True, [tuned.name], "")
+    assert "so it has no tuned expert" in prefilled(bench.settings, run.name)[-1]
+    assert prefilled(bench.settings, ["x"])[-1] == "That is no valid run id; copy it again in full."
+
+
+def test_the_button_queues_the_job_that_the_command_line_names(bench):
+    run_id = start_evaluation(bench.studio, fields(limit=3))
+    (job,) = bench.studio.jobs.store.jobs()
+    assert (job.verb, job.run_dir.name) == ("evaluate", run_id)
+    assert job.argv[-2:] == ("--run-dir", str((bench.runs / run_id).absolute()))
+    seen = bench.ask("look", run_id, False, {})
+    assert (seen["open"]["state"], seen["open"]["models"]) == ("waiting", [])
+    assert [entry["id"] for entry in seen["evaluations"]] == [run_id]
+    assert bench.ask("act", run_id, "resume")["error"].startswith("This evaluation is waiting by now")
+    assert "cancel it first" in bench.ask("discard", run_id)["error"]
+    assert bench.ask("act", run_id, "cancel") == {}
+    assert "There is no evaluation" in bench.ask("look", run_id, False, {})["error"]  # it never began
+
+
+# ---- what is shown
+
+
+def test_an_empty_workspace_has_an_answer(bench):
+    seen = bench.ask("look", None, True, {})
+    assert (seen["evaluations"], seen["overview"]["groups"], seen["overview"]["costs"]) == ([], [], [])
+    assert len(seen["overview"]["paper"]["scores"]) == 15 and len(seen["overview"]["paper"]["costs"]) == 8
+
+
+def test_an_evaluation_shows_the_engines_numbers(shared):
+    bench, _, run = shared
+    seen, results = bench.open(run), json.loads((run / "results.json").read_text())
+    for shown, found in zip(seen["models"], results["models"], strict=True):
+        assert all(shown[key] == found[key] for key in ("pass_at_1", "interval", "truncations", "extraction_failures"))
+    (comparison,) = seen["comparisons"]
+    assert (comparison["gained"], comparison["lost"], comparison["model"]) == (3, 1, 1)
+    assert comparison["difference"] == pytest.approx(0.2) and comparison["verdict"] == "could be chance"
+    assert seen["models"][0]["name"] == "tiny-base, as it is" and "lightreasoner" in seen["models"][1]["name"]
+    assert (seen["state"], seen["done"], seen["total"], seen["paper"]) == ("done", 20, 20, [])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [("0" * 12, "1" * 12, "clear"), ("1" * 12, "0" * 12, "clear"), ("0101", "0101", "no problem changed sides")],
+)
+def test_luck_in_words(bench, before, after, verdict):
+    run = make_evaluation(bench.runs, bench.base, [make_tuned(bench.runs, bench.base)], [before, after])
+    assert bench.open(run)["comparisons"][0]["verdict"] == verdict
+
+
+def test_what_is_there_by_now_is_what_the_end_will_say(bench):
+    """The numbers while it runs are the engine's over the same rows; and nothing comes twice."""
+    run = make_evaluation(
+        bench.runs, bench.base, [make_tuned(bench.runs, bench.base)], [BEFORE, AFTER], batch=4, whole=False
+    )
+    shards = sorted((run / FOLDER).iterdir())
+    for path in shards[1:]:
+        path.rename(path.with_suffix(".away"))
+    seen = bench.open(run)
+    assert [model.get("problems") for model in seen["models"]] == [4, None] and seen["comparisons"] == []
+    for path in shards[1:]:
+        path.with_suffix(".away").rename(path)
+    seen = bench.open(run)
+    write_results(run, variants_of(read_run(run)))
+    ended = bench.open(run)
+    assert (seen["models"], seen["comparisons"]) == (ended["models"], ended["comparisons"])
+    first = bench.ask("look", run.name, True, {})
+    again = bench.ask("look", run.name, True, first["marks"])
+    assert not {"open", "overview", "evaluations"} & again.keys()
+
+
+def test_a_damaged_shard_is_named(bench):
+    run = make_evaluation(bench.runs, bench.base, [make_tuned(bench.runs, bench.base)], [BEFORE, AFTER], whole=False)
+    (run / FOLDER / "01-000000.parquet").write_bytes(b"PAR1 not quite")
+    assert "01-000000.parquet is damaged" in bench.ask("look", run.name, False, {})["error"]
+    (run / "results.json").write_text("{")  # and a half-written results.json is none
+    assert "01-000000.parquet is damaged" in bench.ask("look", run.name, False, {})["error"]
+
+
+def test_all_results_side_by_side_with_the_papers_where_they_overlap(bench):
+    dataset = bench.runs / "a-dataset-of-six-00"
+    make_dataset(dataset, problems=6)
+    write_events(dataset, [(0.0, "start"), (20.0, "end")])
+    tuned = make_tuned(bench.runs, bench.base, dataset)
+    make_evaluation(bench.runs, bench.base, [tuned], [BEFORE, AFTER])
+    largest = make_evaluation(bench.runs, bench.base, [tuned], [BEFORE * 2, AFTER * 2])
+    make_evaluation(bench.runs, bench.base, [], ["11"], problems="svamp")
+    make_evaluation(bench.runs, "Qwen/Qwen2.5-Math-1.5B", [], [BEFORE], problems="gsm8k")
+    seen = bench.ask("look", None, True, {})["overview"]
+    groups = {(Path(group["base"]).name, group["key"]): group for group in seen["groups"]}
+    assert list(groups) == [("Qwen2.5-Math-1.5B", "gsm8k"), ("tiny-base", "bundled-test"), ("tiny-base", "svamp")]
+    ours = groups["tiny-base", "bundled-test"]
+    assert [(m["base"], m["problems"], m["run"]) for m in ours["models"]] == [
+        (True, 20, largest.name),
+        (False, 20, largest.name),
+    ]
+    assert ours["paper"] == []  # the paper has no such model
+    paper = {row["method"]: row["value"] for row in groups["Qwen2.5-Math-1.5B", "gsm8k"]["paper"]}
+    assert paper == {"base": 0.425, "sft": 0.692, "lightreasoner": 0.706}
+    (cost,) = seen["costs"]
+    assert (cost["seconds"], cost["problems"], cost["tuned_tokens"]) == (60, 6, 1600)
+    assert cost["gain"] == pytest.approx(0.2) and cost["gains"][0]["problems"] == 20
+
+
+# ---- flips
+
+
+def test_flips_are_those_of_the_comparison(shared):
+    bench, _, run = shared
+    gained, lost = (bench.ask("listed", run.name, 1, side, 0) for side in ("gained", "lost"))
+    assert [row["problem"] for row in gained["rows"]] == GAINED and gained["total"] == 3
+    assert [row["problem"] for row in lost["rows"]] == LOST
+    assert gained["rows"][0] == {
+        "problem": "p2",
+        "question": "Tom has 2 apples and buys 2 more. How many?",
+        "answer": "4",
+        "before": "2",
+        "after": "4",
+    }
+    assert bench.ask("listed", run.name, 1, "gained", 2)["rows"] == gained["rows"][2:]
+
+
+def test_both_responses_are_read_by_both_models_once(bench):
+    """Scored live with the tuned model as expert and its base as amateur; found again after a restart without loading
+    a model."""
+    tuned = make_tuned(bench.runs, bench.base)
+    run = make_evaluation(bench.runs, bench.base, [tuned], [BEFORE, AFTER])
+    flip = bench.ask("flip", run.name, 1, "p2")
+    assert (flip["before"]["right"], flip["after"]["right"], flip["answer"]) == (False, True, "4")
+    assert 0 < flip["shared"] < flip["before"]["tokens"] and flip["before"]["trace"] is None
+    record = bench.score(run, "p2", "before")["record"]
+    assert "".join(step["text"] for step in record["steps"]) == flip["before"]["response"]
+    assert record["pair"]["expert"] == f"{bench.base}::{tuned / 'adapter'}"
+    assert record["pair"]["amateur"] == str(bench.base)
+    assert max(step["kl"] for step in record["steps"]) > 0.01, "the adapter changes something"
+    assert record["steps"][0]["candidates"]["ids"] and "support" not in record["steps"][0]
+    assert bench.studio.lives == {}, "what is on disk need not stay in memory"
+
+    shutil.rmtree(bench.base)  # a restart, and no model to load
+    again = Bench.__new__(Bench)
+    again.settings, again.studio = bench.settings, Studio(bench.settings)
+    evaluations = Evaluations(again.settings, again.studio.jobs)
+    again.calls = {call.__name__: call for call in evaluate_calls(again.studio, evaluations)}
+    trace = again.ask("flip", run.name, 1, "p2")["before"]["trace"]
+    assert again.ask("score", run.name, 1, "p2", "before") == {"trace": trace}
+    assert again.ask("scored", trace)["record"] == record
+    assert "after" in again.ask("flip", run.name, 1, "p2")
+    failed = again.ask("score", run.name, 1, "p2", "after")["trace"]
+    assert again.studio.lives[failed].done.wait(60)
+    assert (
+        "tiny-base" in again.ask("scored", failed)["error"]
+    )  # the base is gone: a sentence, and it can be tried again
+    assert again.studio.lives == {}
+
+
+@pytest.mark.parametrize(
+    ("call", "arguments", "sentence"),
+    [
+        ("look", ("../..", False, {}), "no valid run id"),
+        ("look", (new_id(), False, None), "There is no evaluation"),
+        ("look", ({"a": 1}, False, {}), "no valid run id"),
+        ("listed", ("RUN", 0, "gained", 0), "The model is 0"),
+        ("listed", ("RUN", 2, "gained", 0), "The model is 2"),
+        ("listed", ("RUN", True, "gained", 0), "The model is True"),
+        ("listed", ("RUN", 1, "sideways", 0), "gained or lost"),
+        ("listed", ("RUN", 1, "lost", -1), "The place in the list"),
+        ("flip", ("RUN", 1, "p77"), "no such answer"),
+        ("flip", ("RUN", 1, None), "no such answer"),
+        ("score", ("RUN", 1, "p1", "between"), "before or after"),
+        ("scored", ("../../etc/passwd",), "no valid trace id"),
+        ("scored", (None,), "no valid trace id"),
+        ("act", ("RUN", "rm -rf"), "no action called"),
+        ("act", ("RUN", "resume"), "cannot be done any more"),
+        ("discard", ("TUNED",), "not an evaluation"),
+    ],
+)
+def test_nonsense_gets_a_sentence(shared, call, arguments, sentence):
+    bench, tuned, run = shared
+    names = {"RUN": run.name, "TUNED": tuned.name}
+    known = (names.get(a, a) if isinstance(a, str) else a for a in arguments)
+    assert sentence in bench.ask(call, *known)["error"]
+    assert run.is_dir() and tuned.is_dir()
+
+
+def test_one_model_alone_has_no_flips(bench):
+    run = make_evaluation(bench.runs, bench.base, [], [BEFORE])
+    assert bench.open(run)["comparisons"] == []
+    assert "one model only" in bench.ask("listed", run.name, 1, "gained", 0)["error"]
+
+
+def test_a_deleted_evaluation_is_gone(bench):
+    run = make_evaluation(bench.runs, bench.base, [], [BEFORE])
+    assert bench.ask("discard", run.name) == {}
+    assert not run.exists() and bench.ask("look", None, False, {})["evaluations"] == []
+    assert "There is no evaluation" in bench.ask("look", run.name, False, {})["error"]

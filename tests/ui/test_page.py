@@ -1,0 +1,195 @@
+"""What the page's handlers stream and answer, called as plain functions, and what the engine must not import."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+import time
+from itertools import pairwise
+
+import pytest
+
+from lightreasoner.errors import UserError
+from lightreasoner.problems.rows import Problem
+from lightreasoner.settings import ROOT, Settings
+from lightreasoner.tracing.trace import TraceRequest
+from tests.support.tiny_models import save_tiny
+from ui.calls import viewer_calls
+from ui.links import linked_number
+from ui.page import build
+from ui.pair_card import count, pair_card
+from ui.problem_form import OWN_TEXT, known_answer, open_file, own_text
+from ui.studio import Studio, branch_request, replay, stream
+from ui.viewer import standalone
+
+
+@pytest.fixture(scope="module")
+def refs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return [str(save_tiny(folder / name, seed=seed)) for name, seed in (("expert", 1), ("amateur", 2))]
+
+
+@pytest.fixture
+def studio(tmp_path):
+    return Studio(Settings(workspace=tmp_path, device="cpu"))
+
+
+def finished(studio, refs, **request):
+    """(run id, the stream's last value) of a run that has ended."""
+    live = studio.start(TraceRequest(**{"question": "2 + 2?", "max_new_tokens": 12} | request), (None, *refs))
+    *_, last = stream(studio, live)
+    return live.trace.id, last
+
+
+def lines(value):
+    return [json.loads(line) for line in value.splitlines()]
+
+
+def test_the_engine_never_imports_gradio():
+    for path in (ROOT / "lightreasoner").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(name.split(".")[0] in ("gradio", "ui") for name in names), path
+
+
+def test_the_stream_only_grows_and_carries_every_step(studio, refs):
+    live = studio.start(TraceRequest("2 + 2?", max_new_tokens=12), (None, *refs))
+    values = list(stream(studio, live))
+    for before, after in pairwise(values):
+        assert after.startswith(before)
+    head, *rest = lines(values[-1])
+    steps = [item for item in rest if isinstance(item, list)]
+    record = studio.record(live.trace.id)
+    assert head["run"] == live.trace.id and head["key"] == live.key
+    assert [s[0] for s in steps] == [s["text"] for s in record["steps"]]
+    assert [s[2] for s in steps] == [s["kl"] for s in record["steps"]]
+    assert rest[-1]["end"] == record["finish_reason"]
+
+
+def test_closing_the_stream_stops_the_run_and_keeps_it(studio, refs):
+    live = studio.start(TraceRequest("2 + 2?", max_new_tokens=800, temperature=10.0), (None, *refs))
+    values = stream(studio, live)
+    while "[" not in next(values).split("\n", 1)[1]:
+        time.sleep(0.01)
+    values.close()
+    assert live.done.is_set() and live.trace.id not in studio.lives
+    assert studio.record(live.trace.id)["steps"]
+
+
+def test_a_replay_shows_what_the_run_showed_without_its_key(studio, refs):
+    run, last = finished(studio, refs)
+    again = replay(studio.record(run))
+    steps = lambda value: [item for item in lines(value) if isinstance(item, list)]  # noqa: E731
+    assert steps(again) == steps(last)
+    assert "key" not in lines(again)[0]
+
+
+def test_step_answers_with_candidates_that_have_names(studio, refs):
+    run, _ = finished(studio, refs)
+    step, _, _ = viewer_calls(studio)
+    answer = step([run, 1])
+    record = studio.record(run)
+    assert answer["candidates"] == record["steps"][1]["candidates"]
+    assert set(answer["tokens"]) == {str(i) for i in answer["candidates"]["ids"]}
+
+
+@pytest.mark.parametrize("arguments", [None, 7, [], ["x"], ["x", 0, 1], [None, 0], [["a"], 0], [{}, 0], ["../x", 0]])
+def test_forged_calls_get_a_sentence(studio, arguments):
+    step, export, stop = viewer_calls(studio)
+    assert "error" in step(arguments) and "error" in export(arguments)
+    assert stop(arguments).keys() <= {"error"}
+
+
+@pytest.mark.parametrize("index", [-1, 10**9, 1.5, float("nan"), None, "1", True])
+def test_forged_indices_get_a_sentence(studio, refs, index):
+    run, _ = finished(studio, refs)
+    assert "The step is" in viewer_calls(studio)[0]([run, index])["error"]
+
+
+def test_only_the_key_stops_a_run(studio, refs):
+    live = studio.start(TraceRequest("2 + 2?", max_new_tokens=800, temperature=10.0), (None, *refs))
+    _, _, stop = viewer_calls(studio)
+    stop([live.trace.id, "guess"])
+    assert not live.stop.is_set()
+    stop([live.trace.id, live.key])
+    assert live.stop.is_set() and live.done.wait(20)
+
+
+def test_exports_carry_the_pages_alpha_and_beta(studio, refs):
+    run, _ = finished(studio, refs)
+    _, export, _ = viewer_calls(studio)
+    record = json.loads(export([run, "json", 0.05, 0.9])["content"])
+    assert (record["alpha"], record["beta"]) == (0.05, 0.9)
+    assert [s["selected"] for s in record["steps"]] == [s["kl"] > 0.9 for s in record["steps"]]
+    assert export([run, "csv", 0.05, 0.9])["content"].count("\n") == len(record["steps"]) + 1
+    for bad in ([run, "exe", 0.2, 0.4], [run, "json", 0, 0.4], [run, "json", 0.2, float("nan")]):
+        assert "error" in export(bad)
+
+
+def test_an_exported_file_asks_nobody_and_cannot_be_broken_out_of(studio, refs):
+    run, _ = finished(studio, refs, response="</script><script>alert(1)</script> <!-- ${x} {{y}}")
+    page = standalone(studio.record(run))
+    assert page.count("</script>") == 2  # its own two
+    assert "http://" not in page.replace("http-equiv", "") and "https://" not in page
+    assert "/*SCRIPT*/" not in page and "/*DATA*/" not in page and "/*STYLE*/" not in page
+
+
+def test_a_branch_keeps_the_prefix(studio, refs):
+    run, _ = finished(studio, refs)
+    record = studio.record(run)
+    ids = [s["token_id"] for s in record["steps"]]
+    assert branch_request(record, 3, 99).prefix == (*ids[:3], 99)
+    for step, token in ((-1, 5), (len(ids), 5), (0, -1), ("0", 5), (0.5, 5), (True, 5), (None, None)):
+        with pytest.raises(UserError, match="no step"):
+            branch_request(record, step, token)
+
+
+def test_the_card_escapes_and_explains(studio):
+    card = pair_card(studio, "other", "<img src=x>", "<b>")
+    assert "<img" not in card and "<b>" not in card
+    assert "Name an expert" in pair_card(studio, "other", "", "  ")
+    assert "Name an expert" in pair_card(studio, "other", None, ["x"])
+    assert "KL will be 0" in pair_card(studio, "other", "lightreasoner-expert-4m", "lightreasoner-expert-4m")
+
+
+def test_the_card_says_whether_run_would_download(studio):
+    """A pair that is only on the Hub was said to load at once."""
+    assert "Loads when you press Run" in pair_card(studio, "bundled", "", "")
+    far = pair_card(studio, "other", "no-such/expert", "no-such/amateur")
+    assert "Loads when you press Run" not in far and "Hub" in far
+
+
+def test_counts_read_well():
+    assert [count(n) for n in (None, 3_970_304, 952_448, 1_543_714_304)] == ["", "3.97 M", "0.952 M", "1.54 B"]
+
+
+def test_what_a_link_says_is_checked():
+    assert [linked_number(t) for t in ("3", "0.25", "nan", "inf", "-1", "x", None, "")] == [3, 0.25, *[None] * 6]
+
+
+def test_a_changed_text_loses_the_known_answer():
+    """The page went on showing the picked problem's answer under a text of one's own."""
+    problem = Problem("p", "How much is 5 + 5?", "10")
+    assert own_text("How much is 5 + 6?", problem, known_answer(problem)) == OWN_TEXT
+    assert "10" in own_text("How much is 5 + 5? ", problem, OWN_TEXT)  # changed back
+    assert own_text(None, problem, "") == OWN_TEXT  # a forged call
+    assert not isinstance(own_text(problem.question, problem, "3 problems: …"), str)  # the upload's note stays
+
+
+def test_an_upload_says_which_columns_it_took(studio, tmp_path):
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"question": "How much is 5 + 5?", "answer": "10"}\n{"question": ""}\n')
+    problems, _, picked, question, note = open_file(studio.settings, str(file))
+    assert len(problems) == 1 and picked.answer == "10" and question == "How much is 5 + 5?"
+    assert re.search("1 problem.*question.*1 row was left out, line 2", note) and known_answer(picked) in note
+
+
+def test_only_what_streams_stands_in_the_queue(studio):
+    """Gradio's client loses a queued event that it sends while the server closes the page's stream, which it does as
+    soon as the last queued event is answered: a link to a dataset that is not there was then met with silence."""
+    queued = [event for event in build(studio).fns.values() if event.fn and event.queue]
+    assert {event.api_name for event in queued} == {"trace", "branch", "estimate_dataset", "estimate_finetune"}
+    assert all(inspect.isgeneratorfunction(event.fn) for event in queued)
