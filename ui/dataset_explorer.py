@@ -9,7 +9,16 @@ import gradio as gr
 
 from ui.viewer import OWNERS, SCRIPTS, script
 
-DATASET_SCRIPTS = ("charts", "list", "table", "explorer", "reader", "page")
+DATASET_SCRIPTS = (
+    "shared/job_format",
+    "shared/push_form",
+    "shared/charts",
+    "shared/run_list",
+    "datasets/step_table",
+    "datasets/explorer",
+    "datasets/trajectory",
+    "datasets/mount",
+)
 INTRO = {
     "title": "No dataset yet",
     "sentences": [
@@ -29,7 +38,7 @@ class DatasetExplorer(gr.HTML):
     """
 
     def __init__(self, calls: list[Callable[..., dict]], **kwargs: Any):
-        names = (*SCRIPTS, "job_words", "push", *(f"dataset_{name}" for name in DATASET_SCRIPTS))
+        names = (*SCRIPTS, *DATASET_SCRIPTS)
         super().__init__(
             value="",
             html_template='<div class="lr-root"></div>',

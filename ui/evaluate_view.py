@@ -9,7 +9,15 @@ import gradio as gr
 
 from ui.viewer import OWNERS, SCRIPTS, script
 
-EVALUATE_SCRIPTS = ("plots", "list", "run", "flips", "overview", "page")
+EVALUATE_SCRIPTS = (
+    "shared/job_format",
+    "evaluate/plots",
+    "evaluate/run_list",
+    "evaluate/run",
+    "evaluate/flips",
+    "evaluate/cost_table",
+    "evaluate/mount",
+)
 INTRO = {
     "title": "No evaluation yet",
     "sentences": [
@@ -28,7 +36,7 @@ class EvaluateView(gr.HTML):
     """
 
     def __init__(self, calls: list[Callable[..., dict]], **kwargs: Any):
-        names = (*SCRIPTS, "job_words", *(f"evaluate_{name}" for name in EVALUATE_SCRIPTS))
+        names = (*SCRIPTS, *EVALUATE_SCRIPTS)
         super().__init__(
             value="",
             html_template='<div class="lr-root"></div>',

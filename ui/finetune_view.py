@@ -9,8 +9,19 @@ import gradio as gr
 
 from ui.viewer import OWNERS, script
 
-SCRIPTS = ("base", "job_words", "dataset_charts", "dataset_list", "lines", "card", "push")
-FINETUNE_SCRIPTS = ("list", "run", "compare", "page")
+SCRIPTS = (
+    "shared/base",
+    "shared/job_format",
+    "shared/charts",
+    "shared/run_list",
+    "shared/card",
+    "shared/push_form",
+    "finetune/line_charts",
+    "finetune/run_list",
+    "finetune/run",
+    "finetune/compare",
+    "finetune/mount",
+)
 INTRO = {
     "title": "No fine-tuning run yet",
     "sentences": [
@@ -30,12 +41,11 @@ class FinetuneView(gr.HTML):
     """
 
     def __init__(self, calls: list[Callable[..., dict]], **kwargs: Any):
-        names = (*SCRIPTS, *(f"finetune_{name}" for name in FINETUNE_SCRIPTS))
         super().__init__(
             value="",
             html_template='<div class="lr-root"></div>',
             css_template="",
-            js_on_load=script(*names) + OWNERS + "mountFinetune(element, props, trigger, watch, server); // 'renew'",
+            js_on_load=script(*SCRIPTS) + OWNERS + "mountFinetune(element, props, trigger, watch, server); // 'renew'",
             apply_default_css=False,
             server_functions=calls,
             intro=INTRO,

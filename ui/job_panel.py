@@ -28,7 +28,7 @@ class JobPanel(gr.HTML):
             value="",
             html_template=said(notice) + '<div class="lr lr-jobs"></div>',
             css_template="",
-            js_on_load=script("base", "job_words", "job_details", "job_row", "jobs")
+            js_on_load=script("shared/base", "shared/job_format", "jobs/details", "jobs/row", "jobs/panel")
             + OWNERS
             + "mountJobs(element, server);",
             apply_default_css=False,
@@ -46,7 +46,7 @@ class Header(gr.HTML):
             value="",
             html_template=HEADER % said(notice),
             css_template="",
-            js_on_load=script("base", "job_words", "glance") + "\nmountGlance(element, server);",
+            js_on_load=script("shared/base", "shared/job_format", "jobs/header") + "\nmountGlance(element, server);",
             apply_default_css=False,
             server_functions=calls,
             **kwargs,

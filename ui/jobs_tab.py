@@ -1,7 +1,7 @@
 """The Jobs tab: everything that runs, waits or has ended, and what can be done with it. And the header's glance at it.
 
 Another tab submits with `studio.jobs.submit(...)` and links to the job with `<a href="?tab=jobs&job=ID">`; a script
-does the same with `lrAddress.open('jobs', { job: ID })` (assets/js/address.js).
+does the same with `lrAddress.open('jobs', { job: ID })` (assets/js/shared/address.js).
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def build(studio: Studio) -> gr.Blocks:
 
 def launch_options(settings: Settings) -> dict:
     """What launch() needs for this page to look right and to let nothing out."""
-    address = (ASSETS / "js" / "address.js").read_text(encoding="utf-8")
+    address = (ASSETS / "js" / "shared" / "address.js").read_text(encoding="utf-8")
     return {
         "theme": theme(),
         "css": page_css(settings.public),
@@ -94,7 +94,7 @@ def server_parts(settings: Settings) -> dict:
 def access_script(settings: Settings) -> str:
     """On a public server the page's scripts know whether a visitor looks: window.lrVisitor. What counts is decided on
     the server; this only keeps parts out of sight that would refuse."""
-    return (ASSETS / "js" / "access.js").read_text(encoding="utf-8") if settings.public else ""
+    return (ASSETS / "js" / "shared" / "access.js").read_text(encoding="utf-8") if settings.public else ""
 
 
 def health_route() -> Route:

@@ -34,7 +34,7 @@ class Verdict(gr.HTML):
             value="",
             html_template='<div class="lr lr-verdict-card"></div>',
             css_template="",
-            js_on_load=script("base", "job_words", "dataset_charts", "preflight")
+            js_on_load=script("shared/base", "shared/job_format", "shared/charts", "shared/pair_check")
             + OWNERS
             + "mountPreflight(element, props, watch, server);",
             apply_default_css=False,

@@ -90,7 +90,7 @@ class SignIn:
 
 def form(notice: str, status: int = 200) -> Response:
     """The page with the form; `notice` is one of our own sentences."""
-    shell = (ASSETS / "sign_in.html").read_text(encoding="utf-8")
+    shell = (ASSETS / "templates" / "sign_in.html").read_text(encoding="utf-8")
     said = f'<p role="alert">{notice}</p>' if notice else ""
     headers = {"Cache-Control": "no-store", "X-Frame-Options": "DENY", "Referrer-Policy": "same-origin"}
     return HTMLResponse(shell.replace("<!--NOTICE-->", said), status_code=status, headers=headers)

@@ -45,7 +45,7 @@ def theme() -> gr.themes.Base:
 
 def page_css(public: bool = False) -> str:
     names = (
-        "viewer.css",
+        "inspect.css",
         "page.css",
         "jobs.css",
         "datasets.css",

@@ -10,7 +10,14 @@ import gradio as gr
 
 from lightreasoner.settings import ASSETS
 
-SCRIPTS = ("base", "heatmap", "curve", "step", "exports", "viewer")
+SCRIPTS = (
+    "shared/base",
+    "inspect/heatmap",
+    "inspect/kl_curve",
+    "inspect/step_view",
+    "inspect/exports",
+    "inspect/viewer",
+)
 INTRO = {
     "title": "What you are about to see",
     "sentences": [
@@ -29,7 +36,7 @@ def script(*names: str) -> str:
 
 
 def style() -> str:
-    return (ASSETS / "css" / "viewer.css").read_text(encoding="utf-8")
+    return (ASSETS / "css" / "inspect.css").read_text(encoding="utf-8")
 
 
 class Viewer(gr.HTML):
@@ -43,7 +50,7 @@ class Viewer(gr.HTML):
             value="",
             html_template='<div class="lr-root"></div>',
             css_template="",
-            js_on_load=script(*SCRIPTS, "page") + "\nmountPage(element, props, trigger, watch, server);",
+            js_on_load=script(*SCRIPTS, "inspect/mount") + "\nmountPage(element, props, trigger, watch, server);",
             apply_default_css=False,
             intro=INTRO,
             server_functions=list(calls),
@@ -58,7 +65,7 @@ def standalone(record: dict) -> str:
     """A trace's JSON as one HTML file that shows itself, offline, with the same script as the page."""
     # "<" never appears inside the data, so that no text in it can close the script element
     data = json.dumps(record, ensure_ascii=True).replace("<", "\\u003c")
-    shell = (ASSETS / "standalone.html").read_text(encoding="utf-8")
+    shell = (ASSETS / "templates" / "standalone.html").read_text(encoding="utf-8")
     parts = {"STYLE": style(), "SCRIPT": script(*SCRIPTS), "DATA": data}
     for name, text in parts.items():
         shell = shell.replace(f"/*{name}*/", text, 1)

@@ -167,7 +167,7 @@ def test_odd_limits_get_a_sentence(jobs, limit):
 
 def test_every_action_is_known_to_the_page():
     """A button without words, or words without a button, would be the first sign of two lists drifting apart."""
-    text = (ASSETS / "js" / "job_row.js").read_text(encoding="utf-8")
+    text = (ASSETS / "js" / "jobs" / "row.js").read_text(encoding="utf-8")
     table = text[text.index("const ACTIONS = {") : text.index("};")]
     assert set(re.findall(r"^  (\w+): \{", table, re.MULTILINE)) == set(ACTIONS)
 

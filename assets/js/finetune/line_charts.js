@@ -1,5 +1,5 @@
 // Small line charts that share one axis and one cursor: what was measured against updates, one run or several over one
-// another. Every run has a colour, a dash and a marker of its own. Uses base.js and dataset_charts.js (svg, createHandle).
+// another. Every run has a colour, a dash and a marker of its own. Uses shared/base.js and shared/charts.js (svg, createHandle).
 
 const LOOKS = ['circle', 'square', 'triangle', 'diamond', 'cross', 'ring']; // as in finetune.css: lr-look-0 …
 const LINES = { left: 46, right: 12, top: 8, bottom: 20, height: 132 };
