@@ -1,4 +1,4 @@
-"""How a long-running computation reports what it does."""
+"""How a long-running computation reports its progress and learns that it should stop."""
 
 from __future__ import annotations
 
@@ -7,29 +7,68 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 
-class Work(Protocol):
-    """What the sampler tells about itself and asks: jobs.work.Work, or whatever else has these."""
+class StopRequested(Exception):
+    """The user asked the run to stop. keep: results so far are to be saved; otherwise they are discarded."""
 
-    def status(self, text: str) -> None: ...
-    def progress(self, done: float, total: float | None, **numbers: Any) -> None: ...
-    def event(self, kind: str, **data: Any) -> None: ...
-    def safe_point(self) -> None: ...
+    def __init__(self, keep: bool):
+        super().__init__("Stopped early" if keep else "Cancelled")
+        self.keep = keep
 
 
-class Told:
-    """Stands for a `jobs.work.Work`. line(done, total, numbers) is what a person is shown of progress."""
-
-    def __init__(self, work: Any, line: Callable[[float, float | None, dict[str, Any]], str]):
-        self._work, self._line = work, line
-        self.event, self.safe_point, self.result = work.event, work.safe_point, work.result
-        self._shown = sys.stderr.isatty()
+class Progress(Protocol):
+    """Receives the progress of a run. `jobs.context.JobContext` writes it to the run's event log."""
 
     def status(self, text: str) -> None:
-        self._work.status(text)
-        print(("\r\033[K" if self._shown else "") + text, file=sys.stderr, flush=True)
+        """Say in a few words what is being done now."""
 
-    def progress(self, done: float, total: float | None, **numbers: Any) -> None:
-        self._work.progress(done, total, **numbers)
-        if self._shown:
-            end = "\n" if done == total else ""
-            print(f"\r\033[K{self._line(done, total, numbers)}", end=end, file=sys.stderr, flush=True)
+    def update(self, done: float, total: float | None, **numbers: Any) -> None:
+        """Report that `done` of `total` units are complete (total None: unknown), with further numbers by name."""
+
+    def event(self, kind: str, **data: Any) -> None:
+        """Record any other event."""
+
+    def result(self, **data: Any) -> None:
+        """Add numbers to the run's final event."""
+
+    def checkpoint(self) -> None:
+        """Called where stopping loses nothing. Raises StopRequested when the user has asked for it."""
+
+
+class SilentProgress:
+    """Reports nothing and never stops: for worker processes, whose driver reports for all of them."""
+
+    def status(self, text: str) -> None: ...
+    def update(self, done: float, total: float | None, **numbers: Any) -> None: ...
+    def event(self, kind: str, **data: Any) -> None: ...
+    def result(self, **data: Any) -> None: ...
+    def checkpoint(self) -> None: ...
+
+
+class ConsoleProgress:
+    """Prints status and progress to standard error and passes everything on to `inner`.
+
+    line(done, total, numbers) formats one progress line. In a terminal the line is rewritten in place; elsewhere, only
+    status texts are printed unless `always` is set.
+    """
+
+    def __init__(
+        self,
+        line: Callable[[float, float | None, dict[str, Any]], str],
+        inner: Progress | None = None,
+        always: bool = False,
+    ):
+        self._inner, self._line, self._always = inner or SilentProgress(), line, always
+        self.event, self.checkpoint, self.result = self._inner.event, self._inner.checkpoint, self._inner.result
+        self._terminal = sys.stderr.isatty()
+
+    def status(self, text: str) -> None:
+        self._inner.status(text)
+        print(("\r\033[K" if self._terminal else "") + text, file=sys.stderr, flush=True)
+
+    def update(self, done: float, total: float | None, **numbers: Any) -> None:
+        self._inner.update(done, total, **numbers)
+        text = self._line(done, total, numbers) if self._terminal or self._always else ""
+        if self._terminal:
+            print(f"\r\033[K{text}", end="\n" if done == total else "", file=sys.stderr, flush=True)
+        elif text:
+            print(text, file=sys.stderr, flush=True)

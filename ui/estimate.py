@@ -89,18 +89,18 @@ def measured(studio: Studio, asked: SampleRequest, say: Callable[[str], None], s
     problems = list(itertools.islice(stream, PROBED))
     total = len(problems) + sum(1 for _ in stream)
 
-    def safe_point() -> None:
+    def checkpoint() -> None:
         if stop.is_set():
             raise Stopped
 
     with turn(studio, say, stop):
         name, expert, amateur = asked.pair
         pair = load_pair(expert, amateur, studio.models, on_status=say, name=name)
-        safe_point()
+        checkpoint()
         say(f"Sampling {len(problems)} problems")
         floor = 0.0 if asked.every_step else BETA_FLOOR
         decoding = Decoding(asked.max_new_tokens, asked.temperature, asked.seed, floor)
-        found, _ = probe(pair, problems, decoding, asked.samples, total, safe_point)
+        found, _ = probe(pair, problems, decoding, asked.samples, total, checkpoint)
     said = found.sentence()
     if total < asked.limit:
         said += f" There are only {total:,} problems."

@@ -27,7 +27,7 @@ def measured(studio: Studio, asked: FinetuneRequest, say: Callable[[str], None],
     from lightreasoner.formatting import said_bytes
     from lightreasoner.training.estimate import forecast
 
-    def safe_point() -> None:
+    def checkpoint() -> None:
         if stop.is_set():
             raise Stopped
 
@@ -38,12 +38,12 @@ def measured(studio: Studio, asked: FinetuneRequest, say: Callable[[str], None],
         try:
             loaded = load_model(asked.expert, studio.settings, say)
             refuse_other_expert(asked.dataset.run, asked.dataset.id[:8], asked.expert, loaded)
-            safe_point()
+            checkpoint()
             say("Reading the dataset")
             lessons, _ = teach(asked.dataset.folder, asked.config.method, asked.selection, loaded)
-            safe_point()
+            checkpoint()
             say("Training a few updates")
-            found = forecast(lessons, asked.config, loaded, time.monotonic() - began, safe_point)
+            found = forecast(lessons, asked.config, loaded, time.monotonic() - began, checkpoint)
         finally:
             loaded = None  # a name that holds the model would keep its memory
             release_memory()

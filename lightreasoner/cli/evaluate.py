@@ -36,7 +36,7 @@ def add(verbs) -> None:
 
 def run_evaluate(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.evaluation.evaluate import Variant, evaluate
-    from lightreasoner.jobs.context import working
+    from lightreasoner.jobs.context import job_context
     from lightreasoner.models.loading import load_model
     from lightreasoner.problems.stream import open_problems, source_fingerprint
     from lightreasoner.storage.runs import begin_run, versions
@@ -60,8 +60,8 @@ def run_evaluate(options: argparse.Namespace, settings: Settings) -> None:
         variants.insert(0, Variant("base"))
 
     title = f"Evaluate {options.model.rpartition('/')[2]} on {Path(options.problems).name}"
-    with working(options.run_dir, "evaluate", settings, title=title) as work:
-        work.status("Reading the problems")
+    with job_context(options.run_dir, "evaluate", settings, title=title) as progress:
+        progress.status("Reading the problems")
         stream = open_problems(
             options.problems,
             split=options.split,
@@ -76,8 +76,8 @@ def run_evaluate(options: argparse.Namespace, settings: Settings) -> None:
                 f"None of the {len(read):,} problems of {stream.title} has a known answer, so nothing can be marked "
                 "right or wrong; give problems with answers."
             )
-        work.status("Loading the model")
-        loaded = load_model(options.model, settings, work.status)
+        progress.status("Loading the model")
+        loaded = load_model(options.model, settings, progress.status)
         tokens = options.max_new_tokens or usual_tokens(loaded, problems)
         config = {
             "model": options.model,
@@ -107,8 +107,8 @@ def run_evaluate(options: argparse.Namespace, settings: Settings) -> None:
             from lightreasoner.evaluation.on_cluster import spread as over_the_cluster
 
             spread = over_the_cluster(loaded, variants, tokens, options.num_workers, settings)
-        summaries = evaluate(options.run_dir, loaded, variants, problems, tokens, size, work, spread)
-        work.result(**{summary.name: round(summary.pass_at_1, 4) for summary in summaries})
+        summaries = evaluate(options.run_dir, loaded, variants, problems, tokens, size, progress, spread)
+        progress.result(**{summary.name: round(summary.pass_at_1, 4) for summary in summaries})
     for line in report(summaries):
         print(line)
 

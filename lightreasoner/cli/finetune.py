@@ -8,7 +8,7 @@ from pathlib import Path
 from lightreasoner.cli.dataset import add_selection_options
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.errors import UserError
-from lightreasoner.progress import Told
+from lightreasoner.progress import ConsoleProgress, SilentProgress
 from lightreasoner.settings import Settings
 from lightreasoner.training.config import FinetuneConfig, as_json
 
@@ -67,9 +67,10 @@ def config_of(options: argparse.Namespace) -> FinetuneConfig:
 def run_finetune(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.cli.dataset import selection_of
     from lightreasoner.datasets.selectors import Selection
-    from lightreasoner.jobs.context import Stopping, working
+    from lightreasoner.jobs.context import job_context
+    from lightreasoner.progress import StopRequested
     from lightreasoner.storage.runs import read_run
-    from lightreasoner.training.distributed import Follower, rank, world
+    from lightreasoner.training.distributed import rank, world
 
     config = config_of(options)
     selection = selection_of(options, "random" if config.method == "random-steps" else None) or Selection()
@@ -97,13 +98,13 @@ def run_finetune(options: argparse.Namespace, settings: Settings) -> None:
     what = (options.run_dir, options.dataset, dataset, str(expert), config, selection, settings)
     title = f"Fine-tune on {options.dataset.name} ({config.method})"
     if rank() > 0:  # torchrun and the like: the first process alone writes, reports and is asked to stop
-        train(*what, Follower(), sharded=options.shard)
+        train(*what, SilentProgress(), sharded=options.shard)
         return
-    with working(options.run_dir, "finetune", settings, title=title) as work:
-        stopped = train(*what, Told(work, line), options.skip_corrupt, options.shard)
+    with job_context(options.run_dir, "finetune", settings, title=title) as progress:
+        stopped = train(*what, ConsoleProgress(line, progress), options.skip_corrupt, options.shard)
         finished(read_run(options.run_dir).get("result", {}), options.run_dir)
         if stopped:
-            raise Stopping(keep=True)
+            raise StopRequested(keep=True)
 
 
 def estimate(dataset_dir: Path, dataset: dict, expert: str, config, selection, settings: Settings) -> None:
@@ -149,11 +150,11 @@ def train(
     config,
     selection,
     settings,
-    work,
+    progress,
     skip_corrupt: bool = False,
     sharded: bool = False,
 ) -> bool:
-    """The whole of a fine-tuning run, inside `working`: from the dataset to the saved adapter and its card.
+    """The whole of a fine-tuning run, inside `job_context`: from the dataset to the saved adapter and its card.
 
     Returns whether somebody stopped it early. A run that is done already is left as it is, its measurements included.
     """
@@ -172,8 +173,8 @@ def train(
 
     join()
     first = rank() == 0
-    work.status("Loading the expert")
-    loaded = load_model(expert, settings, work.status, on_host=sharded)
+    progress.status("Loading the expert")
+    loaded = load_model(expert, settings, progress.status, on_host=sharded)
     refuse_other_expert(dataset, dataset_dir.name, expert, loaded)
     chosen = asdict(selection)
     about = {
@@ -192,22 +193,22 @@ def train(
     begun = read_run(folder)
     done = begun.get("result") or {}
     if done.get("updates", 0) >= config.max_steps and (folder / "adapter" / "adapter_model.safetensors").is_file():
-        work.result(**done)
+        progress.result(**done)
         return False
-    work.status("Reading the dataset")
+    progress.status("Reading the dataset")
     lessons = load_lessons(folder) if first else None
     if lessons is None and first:
-        passed = (lambda path, error: work.event("note", text=f"Passed over: {error}")) if skip_corrupt else None
+        passed = (lambda path, error: progress.event("note", text=f"Passed over: {error}")) if skip_corrupt else None
         lessons, report = teach(dataset_dir, config.method, selection, loaded, passed)
         save_lessons(lessons, folder)
-        work.event("dataset", **asdict(report))
+        progress.event("dataset", **asdict(report))
     meet()
     lessons = lessons if first else load_lessons(folder)
     learned, held = hold_out(lessons, config.held_out, config.seed)
     samples, tokens = count(lessons), sum(lesson.length() for lesson in lessons)
-    work.event("lessons", samples=samples, trajectories=len(lessons), held_out=len(held), tokens=tokens)
+    progress.event("lessons", samples=samples, trajectories=len(lessons), held_out=len(held), tokens=tokens)
 
-    tuned = finetune(folder, config, loaded, learned, held, work, sharded)
+    tuned = finetune(folder, config, loaded, learned, held, progress, sharded)
     if not first:
         return tuned.stopped
     result = {
@@ -220,10 +221,10 @@ def train(
         "drift": tuned.measured.get("drift"),
         "seconds": round(working_seconds(folder) or 0.0, 1),  # of all attempts
     }
-    work.status("Saving the adapter")
+    progress.status("Saving the adapter")
     save_adapter(tuned.model, folder / "adapter", adapter_card(begun, result), expert)
     add_to_run(folder, result=result)
-    work.result(**result)
+    progress.result(**result)
     return tuned.stopped
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from lightreasoner.errors import UserError
+from lightreasoner.progress import ConsoleProgress
 from lightreasoner.settings import Settings
 
 
@@ -39,34 +38,22 @@ def add(verbs) -> None:
     pull.set_defaults(run=run_pull)
 
 
-class Told:
-    """What stands in for a job's work at a terminal: it says how far it is on standard error."""
-
-    def status(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
-
-    def progress(self, done: float, total: float | None, **numbers: Any) -> None:
-        line = f"{numbers['files']:,} of {numbers['files_in_all']:,} files, {done / 1e6:,.1f} of {total / 1e6:,.1f} MB"
-        print(line, file=sys.stderr, flush=True)
-
-    def safe_point(self) -> None:
-        pass
-
-    def result(self, **data: Any) -> None:
-        pass
+def line(done: float, total: float, numbers: dict) -> str:
+    """One line of progress for the terminal."""
+    return f"{numbers['files']:,} of {numbers['files_in_all']:,} files, {done / 1e6:,.1f} of {total / 1e6:,.1f} MB"
 
 
 @contextmanager
-def told(folder: Path | None, verb: str, title: str, settings: Settings):
-    """A job's work in its folder, or a terminal's."""
+def reporting(folder: Path | None, verb: str, title: str, settings: Settings):
+    """Progress to the event log of a folder, or to the terminal where there is none."""
     if folder is None:
-        yield Told()
+        yield ConsoleProgress(line, always=True)
         return
-    from lightreasoner.jobs.context import working
+    from lightreasoner.jobs.context import job_context
 
     # its token is not kept, so a job cannot be resumed as it is; its form starts one that goes on
-    with working(folder, verb, settings, title=title, accelerator=False, keeps=False, resumes=False) as work:
-        yield work
+    with job_context(folder, verb, settings, title=title, accelerator=False, keeps=False, resumes=False) as progress:
+        yield progress
 
 
 def run_push(options: argparse.Namespace, settings: Settings) -> None:
@@ -74,15 +61,15 @@ def run_push(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.publishing.contents import publication
     from lightreasoner.publishing.push import Target, checked_repo, push
 
-    with told(options.run_dir, "push", f"Push to {options.repo}"[:200], settings) as work:
+    with reporting(options.run_dir, "push", f"Push to {options.repo}"[:200], settings) as progress:
         target = Target(checked_repo(options.repo), options.public, options.replace)
         token = needed_token(settings)
         with tempfile.TemporaryDirectory(prefix="lightreasoner-push-") as staging:
-            work.status("Reading what is to be published")
+            progress.status("Reading what is to be published")
             with publication(options.folder, Path(staging), options.license, options.merged) as what:
-                address = push(what, target, token, work)
+                address = push(what, target, token, progress)
         files, size = len(what.files), sum(what.sizes.values())
-        work.result(address=address, files=files, bytes=size)
+        progress.result(address=address, files=files, bytes=size)
     seen = "everybody" if options.public else "its owner"
     print(f"{what.kind.capitalize()}, {files:,} files, {size / 1e6:,.1f} MB, is at {address} for {seen} to see.")
 
@@ -97,9 +84,9 @@ def run_pull(options: argparse.Namespace, settings: Settings) -> None:
     if not settings.job and not made and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} is there already and not empty; name a new folder to pull {repo} into.")
     try:
-        with told(folder, "pull", f"Pull {repo}", settings) as work:
-            record = pull(repo, options.revision, folder, token_of(settings), work)
-            work.result(repo=repo, revision=record["pulled"]["revision"])
+        with reporting(folder, "pull", f"Pull {repo}", settings) as progress:
+            record = pull(repo, options.revision, folder, token_of(settings), progress)
+            progress.result(repo=repo, revision=record["pulled"]["revision"])
     except BaseException:
         if made and not settings.job and not (folder / "run.json").exists():
             shutil.rmtree(folder, ignore_errors=True)  # its log is all there is; a job's is what its page shows

@@ -13,7 +13,7 @@ import sys
 from lightreasoner import __version__
 from lightreasoner.cli import dataset, deploy, evaluate, finetune, hub, jobs, pairs, preflight, sample, trace
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.context import Stopping
+from lightreasoner.progress import StopRequested
 from lightreasoner.settings import from_environment
 from lightreasoner.storage.remote import mirrored
 
@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"lightreasoner: {error}".replace("\n", " "), file=sys.stderr)
         return 2
-    except Stopping as stopping:  # the run's log says how it ended
+    except StopRequested as stopping:  # the run's log says how it ended
         return 0 if stopping.keep else 130
     except KeyboardInterrupt:
         return 130

@@ -32,7 +32,7 @@ def add(verbs) -> None:
 
 def run_preflight(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.decoding.generate import Decoding
-    from lightreasoner.jobs.context import working
+    from lightreasoner.jobs.context import job_context
     from lightreasoner.models.cache import LoadedModels
     from lightreasoner.models.pairs import describe_pair, load_pair
     from lightreasoner.problems.stream import open_problems, source_fingerprint, training_split
@@ -46,20 +46,20 @@ def run_preflight(options: argparse.Namespace, settings: Settings) -> None:
     tokens = number("--max-new-tokens", options.max_new_tokens, 1, settings.max_new_tokens, whole=True)
     name, expert, amateur = pair_refs(options)
     split = options.split or training_split(options.problems)
-    with working(options.run_dir, "preflight", settings, title=f"Try the pair {name or expert}") as work:
-        work.status("Reading the problems")
+    with job_context(options.run_dir, "preflight", settings, title=f"Try the pair {name or expert}") as progress:
+        progress.status("Reading the problems")
         stream = open_problems(options.problems, split=split, max_chars=settings.max_problem_chars, distinct=True)
         problems = list(itertools.islice(stream, limit))
-        pair = load_pair(expert, amateur, LoadedModels(settings), work.status, name)
+        pair = load_pair(expert, amateur, LoadedModels(settings), progress.status, name)
         config = {"expert": expert, "amateur": amateur, "problems": options.problems, "split": split, "limit": limit}
         prints = {"expert": pair.expert.fingerprint, "amateur": pair.amateur.fingerprint}
         prints |= {"file of problems": source_fingerprint(options.problems)}
         about = {"fingerprints": prints, "versions": versions(), "pair": describe_pair(pair)}
         config |= {"target": target, "max_new_tokens": tokens}
         begin_run(options.run_dir, "preflight", config, about)
-        found = preflight(pair, problems, Decoding(tokens), target, work.safe_point, work.status)
+        found = preflight(pair, problems, Decoding(tokens), target, progress.checkpoint, progress.status)
         result = found.as_json()
         write_atomically(options.run_dir / RESULT, json.dumps(result, indent=1) + "\n")
-        work.result(tone=found.tone, verdict=list(found.verdict), sentence=found.probe.sentence())
+        progress.result(tone=found.tone, verdict=list(found.verdict), sentence=found.probe.sentence())
     for sentence in (*found.verdict, found.probe.sentence()):
         print(sentence)

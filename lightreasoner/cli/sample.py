@@ -9,7 +9,7 @@ from typing import Any
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.errors import UserError
-from lightreasoner.progress import Told
+from lightreasoner.progress import ConsoleProgress
 from lightreasoner.settings import Settings
 
 
@@ -72,8 +72,9 @@ def checked(options: argparse.Namespace, settings: Settings) -> dict[str, Any]:
 
 
 def run_sample(options: argparse.Namespace, settings: Settings) -> None:
-    from lightreasoner.jobs.context import Stopping, working
+    from lightreasoner.jobs.context import job_context
     from lightreasoner.problems.stream import source_fingerprint
+    from lightreasoner.progress import StopRequested
     from lightreasoner.sampling.sampler import sample
     from lightreasoner.storage.runs import add_to_run, read_run
 
@@ -81,22 +82,22 @@ def run_sample(options: argparse.Namespace, settings: Settings) -> None:
     if not settings.job:
         checked(options, settings)
         source_fingerprint(options.problems)
-    with working(options.run_dir, "sample", settings, title=title(options)) as work:
-        told = Told(work, line)
-        run = _prepare(options, settings, told)
+    with job_context(options.run_dir, "sample", settings, title=title(options)) as progress:
+        console = ConsoleProgress(line, progress)
+        run = _prepare(options, settings, console)
 
         def finish() -> None:
             result = run["tally"].result(options.run_dir) | {"skipped": run["prompts"].skipped()}
             before = read_run(options.run_dir).get("result")
             if before and not run["tally"].fresh:  # all was there: looking at it is not what sampling took
                 result["seconds"] = before["seconds"]
-            work.result(**result)
+            progress.result(**result)
             add_to_run(options.run_dir, result=result)
             finished(result, options.run_dir)
 
         try:
-            sample(**run, work=told)
-        except Stopping as stopping:
+            sample(**run, progress=console)
+        except StopRequested as stopping:
             if stopping.keep:
                 run["tally"].recount(options.run_dir)  # it may not have come to all that was there
                 finish()
@@ -104,7 +105,7 @@ def run_sample(options: argparse.Namespace, settings: Settings) -> None:
         finish()
 
 
-def _prepare(options: argparse.Namespace, settings: Settings, told: Told) -> dict[str, Any]:
+def _prepare(options: argparse.Namespace, settings: Settings, progress: ConsoleProgress) -> dict[str, Any]:
     """Problems, models and run.json: the arguments of `sampling.sample`, except work. Raises UserError."""
     from lightreasoner.datasets.tokenizer import save_tokenizer
     from lightreasoner.datasets.trajectories import shards
@@ -120,17 +121,17 @@ def _prepare(options: argparse.Namespace, settings: Settings, told: Told) -> dic
     config, folder = checked(options, settings), options.run_dir
     if shards(folder) and not (folder / RECORD).exists():
         raise UserError(
-            f"{folder} holds shards but no {RECORD}, so it cannot be told what they are; use another folder."
+            f"{folder} holds shards but no {RECORD}, so it cannot be progress what they are; use another folder."
         )
 
     def stream():
         limits = {"limit": config["limit"], "max_chars": settings.max_problem_chars, "distinct": True}
         return open_problems(options.problems, split=config["split"], **limits)
 
-    told.status("Reading the problems")
+    progress.status("Reading the problems")
     total = sum(1 for _ in stream())  # a fault in the last row shows now, not after hours
     name, expert, amateur = pair_refs(options)
-    pair = load_pair(expert, amateur, LoadedModels(settings), told.status, name)
+    pair = load_pair(expert, amateur, LoadedModels(settings), progress.status, name)
     batch_size = config["batch_size"]
     if batch_size == "auto":
         batch_size = fitting_rows((pair.expert, pair.amateur), TYPICAL_PROMPT + config["max_new_tokens"], CHUNK)
@@ -147,7 +148,7 @@ def _prepare(options: argparse.Namespace, settings: Settings, told: Told) -> dic
     if options.backend == "ray":
         from lightreasoner.sampling.on_cluster import spread as over_the_cluster
 
-        spread = over_the_cluster(pair, name, decoding, size, options.num_workers, settings, told)
+        spread = over_the_cluster(pair, name, decoding, size, options.num_workers, settings, progress)
     return {
         "spread": spread,
         "pair": pair,

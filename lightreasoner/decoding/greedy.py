@@ -14,11 +14,11 @@ MOVE_SHARE = 1 / 8  # rows that ended leave the batch once they are this part of
 
 @torch.inference_mode()
 def solve(
-    loaded: LoadedModel, prompts: list[list[int]], max_new_tokens: int, safe_point: Callable[[], None] = lambda: None
+    loaded: LoadedModel, prompts: list[list[int]], max_new_tokens: int, checkpoint: Callable[[], None] = lambda: None
 ) -> list[list[int]]:
     """Greedy responses to these prompts, the end of the turn included; one that lacks it was cut off.
 
-    Raw logits, padding rows of the vocabulary never win. `safe_point` is called between steps and may raise.
+    Raw logits, padding rows of the vocabulary never win. `checkpoint` is called between steps and may raise.
     """
     vocabulary = len(loaded.tokenizer)
     reader = BatchReader(loaded, len(prompts))
@@ -27,7 +27,7 @@ def solve(
     rows, ended = list(range(len(prompts))), set()
     unread = torch.tensor([prompt[-1] for prompt in prompts], device=loaded.device)
     for _ in range(max_new_tokens):
-        safe_point()
+        checkpoint()
         unread = reader.step(unread)[:, :vocabulary].float().argmax(-1)  # (rows,)
         for place, token in enumerate(unread.tolist()):
             if place not in ended:

@@ -86,12 +86,12 @@ def evaluate(
     problems: list[Problem],
     max_new_tokens: int,
     batch_size: int | None,
-    work: Any,
+    progress: Any,
     spread: Spread | None = None,
 ) -> list[Summary]:
-    """Let every variant solve every problem; write the rows and results.json. Raises UserError, Stopping.
+    """Let every variant solve every problem; write the rows and results.json. Raises UserError, StopRequested.
 
-    work: jobs.work.Work, or anything like it. spread: what solves the batches that are missing, in any order, if not
+    work: see `Progress`. spread: what solves the batches that are missing, in any order, if not
     this process. Problems without a known answer must have been left out before.
     """
     prompts = [prompt_ids(loaded, problem.question) for problem in problems]
@@ -103,11 +103,11 @@ def evaluate(
         )
     size = batch_size or fitting_rows([loaded], longest, 1)
     plan = batches(prompts, size)
-    put_aside_damaged(folder, work)
+    put_aside_damaged(folder, progress)
     todo = [(n, b) for n in range(len(variants)) for b in range(len(plan)) if not shard(folder, n, b).exists()]
     done = len(variants) * len(problems) - sum(len(plan[b]) for _, b in todo)
     asked = (((n, b), (n, [prompts[i] for i in plan[b]])) for n, b in todo)
-    solving = Solver(loaded, variants, max_new_tokens, work)
+    solving = Solver(loaded, variants, max_new_tokens, progress)
     right, answered = [0] * len(variants), [0] * len(variants)
     for (n, batch), (responses, seconds) in spread(asked) if spread else ((key, solving(ask)) for key, ask in asked):
         rows = judged(loaded, variants[n].name, [problems[i] for i in plan[batch]], responses, seconds)
@@ -116,16 +116,16 @@ def evaluate(
         done, answered[n] = done + len(rows), answered[n] + len(rows)
         right[n] += sum(row["right"] for row in rows)
         numbers = {"model": variants[n].name, "pass_at_1": right[n] / answered[n]}
-        work.progress(done, len(variants) * len(problems), **numbers)
-        work.safe_point()
+        progress.update(done, len(variants) * len(problems), **numbers)
+        progress.checkpoint()
     return write_results(folder, variants)
 
 
 class Solver:
     """The base model and its adapters. Called with (variant's number, prompts) it gives (responses, seconds)."""
 
-    def __init__(self, loaded: LoadedModel, variants: list[Variant], max_new_tokens: int, work: Any):
-        self._loaded, self._variants, self._most, self._work = loaded, variants, max_new_tokens, work
+    def __init__(self, loaded: LoadedModel, variants: list[Variant], max_new_tokens: int, progress: Any):
+        self._loaded, self._variants, self._most, self._progress = loaded, variants, max_new_tokens, progress
         self._model, self._wearing = None, None
         self._rows: int | None = None  # that fit at once, where a batch did not
 
@@ -133,7 +133,7 @@ class Solver:
         n, prompts = ask
         variant = self._variants[n]
         if self._wearing != n:
-            self._work.status(f"Solving with {variant.name}")
+            self._progress.status(f"Solving with {variant.name}")
             self._model, self._wearing = wear(self._loaded, self._model, variant), n
         began = time.monotonic()
         with plain(self._model, variant):
@@ -143,11 +143,11 @@ class Solver:
 
     def _solved(self, used: LoadedModel, prompts: list[list[int]]) -> list[list[int]]:
         def attempt(part: list[list[int]], _first: int) -> list[list[int]]:
-            return solve(used, part, self._most, self._work.safe_point)
+            return solve(used, part, self._most, self._progress.checkpoint)
 
         def halved(rows: int) -> None:
             self._rows = rows
-            self._work.event("halved", rows=rows)
+            self._progress.event("halved", rows=rows)
 
         try:
             parts, _ = in_parts(prompts, self._rows or len(prompts), attempt, halved)
@@ -214,14 +214,14 @@ def shard(folder: Path, variant: int, batch: int) -> Path:
     return folder / FOLDER / f"{variant:02d}-{batch:06d}.parquet"
 
 
-def put_aside_damaged(folder: Path, work: Any) -> None:
+def put_aside_damaged(folder: Path, progress: Any) -> None:
     """Files of rows that cannot be read get another name, so that their batches are done again."""
     for path in sorted((folder / FOLDER).glob("*.parquet")):
         try:
             pq.read_table(path)
         except (pa.ArrowException, OSError, ValueError) as error:
             os.replace(path, path.with_name(f"{path.name}.corrupt"))
-            work.event("corrupt", shard=path.name, message=(str(error).splitlines() or [""])[0][:200])
+            progress.event("corrupt", shard=path.name, message=(str(error).splitlines() or [""])[0][:200])
 
 
 def read_rows(folder: Path, variant: int, columns: list[str] | None = None) -> list[dict]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lightreasoner.cluster import connect, gpus_a_worker, spread_over
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.evaluate import Solver, Spread, Variant
 from lightreasoner.models.loading import LoadedModel, load_model
+from lightreasoner.progress import SilentProgress
 from lightreasoner.settings import Settings, from_environment, to_environment
 
 
@@ -32,7 +31,7 @@ class FarSolver:
     def __init__(self, ref: str, fingerprint: str, variants: list[Variant], max_new_tokens: int, env: dict[str, str]):
         loaded = load_model(ref, from_environment(env))
         self._same = loaded.fingerprint == fingerprint
-        self._solve = Solver(loaded, variants, max_new_tokens, _Silent())
+        self._solve = Solver(loaded, variants, max_new_tokens, SilentProgress())
 
     def __call__(self, ask: tuple[int, list[list[int]]]) -> tuple[list[list[int]], float]:
         if not self._same:
@@ -40,11 +39,3 @@ class FarSolver:
                 "A worker has another model than the machine that started this run; give all machines the same files."
             )
         return self._solve(ask)
-
-
-class _Silent:
-    """A worker tells nobody and is stopped from outside."""
-
-    def status(self, text: str) -> Any: ...
-    def event(self, kind: str, **data: Any) -> Any: ...
-    def safe_point(self) -> None: ...

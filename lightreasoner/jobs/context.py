@@ -27,18 +27,11 @@ from lightreasoner.errors import UserError, broke
 from lightreasoner.jobs.accelerator import Accelerator, Hold
 from lightreasoner.jobs.events import NAME, EventLog, backwards, last_event
 from lightreasoner.jobs.processes import mark
+from lightreasoner.progress import StopRequested
 from lightreasoner.settings import Settings
 
 STOP, LOCK = "stop", ".lock"  # names in a run folder
 PAUSE = 0.3  # seconds between progress events
-
-
-class Stopping(Exception):
-    """Somebody asked the run to stop. keep: what there is by now is wanted."""
-
-    def __init__(self, keep: bool):
-        super().__init__("Stopped early" if keep else "Cancelled")
-        self.keep = keep
 
 
 def asked(run_dir: Path) -> str | None:
@@ -51,8 +44,8 @@ def asked(run_dir: Path) -> str | None:
         return "cancel"
 
 
-class Work:
-    """What the verb says about itself, and where it learns that it should stop. Made by `working`."""
+class JobContext:
+    """What the verb says about itself, and where it learns that it should stop. Made by `job_context`."""
 
     def __init__(self, run_dir: Path, log: EventLog):
         self.run_dir, self._log, self._hold = run_dir, log, None
@@ -64,7 +57,7 @@ class Work:
         self._status = text
         self.event("status", text=text)
 
-    def progress(self, done: float, total: float | None, **numbers: Any) -> None:
+    def update(self, done: float, total: float | None, **numbers: Any) -> None:
         """How far it is. Call it as often as you like: about three a second are written, and the last always."""
         self._pending = {"done": done, "total": total, "status": self._status} | numbers
         if done == total or time.monotonic() - self._told >= PAUSE:
@@ -86,7 +79,7 @@ class Work:
         """Numbers for the end event; a later call adds to them."""
         self._result |= data
 
-    def safe_point(self) -> None:
+    def checkpoint(self) -> None:
         """Where stopping loses nothing. Raises Stopping when asked to; lets interactive runs go first.
 
         After Stopping(keep=True) was raised, the verb may finish what it has with these same calls: from then on only
@@ -99,10 +92,10 @@ class Work:
     def _check(self) -> None:
         wish = asked(self.run_dir)
         if wish == "cancel":
-            raise Stopping(keep=False)
+            raise StopRequested(keep=False)
         if wish == "keep" and not self._finishing:
             self._finishing = True
-            raise Stopping(keep=True)
+            raise StopRequested(keep=True)
 
     def wait(self, accelerator: Accelerator, stack: ExitStack, title: str, job: str | None) -> None:
         """Take the accelerator until the stack is closed."""
@@ -164,7 +157,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 @contextmanager
-def working(
+def job_context(
     run_dir: Path,
     verb: str,
     settings: Settings,
@@ -173,7 +166,7 @@ def working(
     accelerator: bool = True,
     keeps: bool = True,
     resumes: bool = True,
-) -> Iterator[Work]:
+) -> Iterator[JobContext]:
     """Lock the folder, take the accelerator, and log "start" … "end" around the block.
 
     accelerator: whether the verb computes. keeps: whether something is left when it is stopped early. resumes: whether
@@ -192,7 +185,7 @@ def working(
             attempt = 1 + sum(event["kind"] == "start" for event in backwards(run_dir / NAME))
         log = EventLog(run_dir / NAME, by=settings.job or f"{pid}.{secrets.token_hex(4)}")
         stack.callback(log.close)
-        work = Work(run_dir, log)
+        work = JobContext(run_dir, log)
         about = {"verb": verb, "title": title, "argv": sys.argv[1:], "attempt": int(attempt), "job": job or None}
         log.append("start", pid=pid, mark=mark(pid), **about, keeps=keeps, resumes=resumes)
         try:
@@ -210,11 +203,11 @@ def working(
                 _end(work, log, "succeeded", "", False)
 
 
-def _verdict(work: Work, verb: str, error: BaseException) -> tuple[str, str, bool]:
+def _verdict(work: JobContext, verb: str, error: BaseException) -> tuple[str, str, bool]:
     """(state, message, kept) of work that ended with this exception."""
-    if isinstance(error, Stopping) and error.keep:
+    if isinstance(error, StopRequested) and error.keep:
         return "succeeded", "Stopped early; what was there by then is kept.", True
-    if isinstance(error, Stopping | KeyboardInterrupt):
+    if isinstance(error, StopRequested | KeyboardInterrupt):
         return "cancelled", "Cancelled.", False
     if isinstance(error, UserError):
         return "failed", str(error), False
@@ -222,7 +215,7 @@ def _verdict(work: Work, verb: str, error: BaseException) -> tuple[str, str, boo
     return ("cancelled", "Cancelled.", False) if asked(work.run_dir) == "cancel" else ("failed", broke(verb), False)
 
 
-def _end(work: Work, log: EventLog, state: str, message: str, kept: bool) -> None:
+def _end(work: JobContext, log: EventLog, state: str, message: str, kept: bool) -> None:
     try:
         work.flush()
         log.append("end", state=state, message=message, result=work._result, kept=kept)

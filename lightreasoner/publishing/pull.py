@@ -32,7 +32,7 @@ _SHA = re.compile(r"[0-9a-f]{64}")
 _REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,127}")
 
 
-def pull(repo: str, revision: str | None, folder: Path, token: str | None, work: Any) -> dict:
+def pull(repo: str, revision: str | None, folder: Path, token: str | None, progress: Any) -> dict:
     """Make `folder`, which may hold a log and nothing else, the run that was published in `repo`; its record.
 
     When it fails, nothing of it is left there. Raises UserError.
@@ -48,8 +48,8 @@ def pull(repo: str, revision: str | None, folder: Path, token: str | None, work:
     try:
         staging.mkdir(parents=True)
         with speaking(repo):
-            commit = _fetch(HfApi(token=token or False), repo, revision, staging, work)
-        work.status("Checking what arrived")
+            commit = _fetch(HfApi(token=token or False), repo, revision, staging, progress)
+        progress.status("Checking what arrived")
         record = _checked(repo, staging)
         _settle(staging, folder)
         return add_to_run(folder, pulled={"repo": repo, "revision": commit}) if record else record
@@ -59,9 +59,9 @@ def pull(repo: str, revision: str | None, folder: Path, token: str | None, work:
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _fetch(api: HfApi, repo: str, revision: str | None, staging: Path, work: Any) -> str:
+def _fetch(api: HfApi, repo: str, revision: str | None, staging: Path, progress: Any) -> str:
     """Every file that the repository's list names, verified; the commit they are of."""
-    work.status(f"Looking for {repo} on the Hugging Face Hub")
+    progress.status(f"Looking for {repo} on the Hugging Face Hub")
     try:
         commit = api.dataset_info(repo, revision=revision or "main").sha
     except RepositoryNotFoundError:
@@ -93,10 +93,10 @@ def _fetch(api: HfApi, repo: str, revision: str | None, staging: Path, work: Any
         raise UserError(
             f"{repo} has {total / 1e9:.2f} GB, but {staging.parent} has only {free / 1e9:.2f} GB free; make room."
         )
-    work.status(f"Fetching {repo}")
+    progress.status(f"Fetching {repo}")
     for n, (name, (digest, size)) in enumerate(files.items()):
-        work.safe_point()
-        work.progress(done, total, files=n, files_in_all=len(files))
+        progress.checkpoint()
+        progress.update(done, total, files=n, files_in_all=len(files))
         try:
             path = Path(api.hf_hub_download(filename=name, **place))
         except RemoteEntryNotFoundError:
@@ -104,7 +104,7 @@ def _fetch(api: HfApi, repo: str, revision: str | None, staging: Path, work: Any
         if not _SHA.fullmatch(digest) or sha256(path) != digest:
             raise UserError(f"{name} of {repo} is not what was published: its SHA-256 differs. Nothing is pulled.")
         done += size
-    work.progress(total, total, files=len(files), files_in_all=len(files))
+    progress.update(total, total, files=len(files), files_in_all=len(files))
     return commit
 
 

@@ -45,26 +45,26 @@ def checked_repo(repo: object) -> str:
     return text
 
 
-def push(what: Publication, target: Target, token: str, work: Any) -> str:
+def push(what: Publication, target: Target, token: str, progress: Any) -> str:
     """Send what is not there yet; the repository's address. The same call again goes on where one was cut off.
 
-    work: has status, progress, result and safe_point, as jobs.work.Work. Raises UserError.
+    Raises UserError.
     """
     refuse_offline()
     repo = checked_repo(target.repo)
     disable_progress_bars()
     api = HfApi(token=token)
     with speaking(repo):
-        work.status("Asking the Hub who this token belongs to")
+        progress.status("Asking the Hub who this token belongs to")
         check_owner(api, repo)
-        work.status(f"Looking at {repo}")
+        progress.status(f"Looking at {repo}")
         there = _listed(api, what, repo)
         if there is None:
             api.create_repo(repo, repo_type=what.repo_type, private=not target.public, exist_ok=False)
             there = {}
         else:
-            _check_there(api, what, target, there, work)
-        _send(api, what, target, there, work)
+            _check_there(api, what, target, there, progress)
+        _send(api, what, target, there, progress)
         left = _missing(what, _listed(api, what, repo) or {})
         if left:
             raise UserError(f"The Hub holds something else as {', '.join(left[:3])} than was sent; push once more.")
@@ -102,7 +102,7 @@ def _listed(api: HfApi, what: Publication, repo: str) -> dict[str, Any] | None:
     return {entry.path: entry for entry in entries if hasattr(entry, "blob_id")}
 
 
-def _check_there(api: HfApi, what: Publication, target: Target, there: dict[str, Any], work: Any) -> None:
+def _check_there(api: HfApi, what: Publication, target: Target, there: dict[str, Any], progress: Any) -> None:
     """Whether a repository that exists may be written to. Raises UserError saying what is in it."""
     private = bool(api.repo_info(target.repo, repo_type=what.repo_type).private)
     if private == target.public:
@@ -116,7 +116,7 @@ def _check_there(api: HfApi, what: Publication, target: Target, there: dict[str,
     if not held or begun or target.replace:
         return
     size = sum(there[name].size or 0 for name in held)
-    work.result(existing=True)  # a page asks whether to replace it
+    progress.result(existing=True)  # a page asks whether to replace it
     others = "another file" if len(held) == 1 else f"{len(held):,} other files"
     named = ["".join(c if c.isprintable() else "·" for c in name)[:60] for name in held]
     shown = ", ".join(sorted(named, key=lambda name: name not in (MANIFEST, *FIRST, *LAST))[:3]) + (
@@ -149,7 +149,7 @@ def _missing(what: Publication, there: dict[str, Any]) -> list[str]:
     return [name for name in what.files if differs(name)]
 
 
-def _send(api: HfApi, what: Publication, target: Target, there: dict[str, Any], work: Any) -> None:
+def _send(api: HfApi, what: Publication, target: Target, there: dict[str, Any], progress: Any) -> None:
     missing = _missing(what, there)
     total, files = sum(what.sizes.values()), len(what.files)
     sent = [name for name in what.files if name not in missing]
@@ -158,8 +158,8 @@ def _send(api: HfApi, what: Publication, target: Target, there: dict[str, Any], 
 
     def told(text: str = "") -> None:
         if text:
-            work.status(text)
-        work.progress(bytes_done, total, files=len(sent), files_in_all=files)
+            progress.status(text)
+        progress.update(bytes_done, total, files=len(sent), files_in_all=files)
 
     told(
         f"Sending to {target.repo}" if not sent else f"Sending to {target.repo}; {len(sent):,} files are there already"
@@ -177,7 +177,7 @@ def _send(api: HfApi, what: Publication, target: Target, there: dict[str, Any], 
         bytes_done = sum(what.sizes[name] for name in sent)
     pending: list[CommitOperationAdd] = []
     for group in _groups([name for name in missing if name not in (*FIRST, *LAST)], what.sizes):
-        work.safe_point()
+        progress.checkpoint()
         adds = [CommitOperationAdd(name, str(what.files[name])) for name in group]
         api.preupload_lfs_files(**place, additions=adds, num_threads=4, free_memory=False)
         pending += adds
@@ -191,7 +191,7 @@ def _send(api: HfApi, what: Publication, target: Target, there: dict[str, Any], 
     closing = [CommitOperationAdd(name, str(what.files[name])) for name in last]
     operations = [*pending, *closing, *(CommitOperationDelete(name) for name in old)]
     if operations:
-        work.safe_point()
+        progress.checkpoint()
         api.create_commit(**place, operations=operations, commit_message=f"Publish: {what.title}"[:100])
     sent += last
     bytes_done = total

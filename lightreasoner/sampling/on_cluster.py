@@ -11,12 +11,13 @@ from lightreasoner.cluster import connect, gpus_a_worker, spread_over
 from lightreasoner.decoding.generate import Decoding, Item
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import Pair, load_pair
+from lightreasoner.progress import Progress, SilentProgress
 from lightreasoner.sampling.sampler import Spread, sampled
 from lightreasoner.settings import Settings, from_environment, to_environment
 
 
 def spread(
-    pair: Pair, name: str | None, decoding: Decoding, rows: int, workers: int, settings: Settings, work
+    pair: Pair, name: str | None, decoding: Decoding, rows: int, workers: int, settings: Settings, progress: Progress
 ) -> Spread:
     """What `sampling.sample` takes as its `spread`. rows: responses at once. Raises UserError without a cluster."""
     ray = connect(settings, workers)
@@ -32,7 +33,7 @@ def spread(
         gpus = gpus_a_worker(settings, ray)
         for batch, (table, halved) in spread_over(ray, Sampler, made_with, missing, workers, gpus):
             for rows_left in halved:
-                work.event("halved", rows=rows_left)
+                progress.event("halved", rows=rows_left)
             yield batch, table
 
     return everywhere
@@ -54,13 +55,13 @@ class Sampler:
             raise UserError(
                 "A worker has other models than the machine that started this run; give all machines the same files."
             )
-        told = _Told()
-        table, self._rows = sampled(self._pair, items, self._decoding, told, lambda ended: None, self._rows)
-        return table, told.halved
+        recorded = HalvedBatches()
+        table, self._rows = sampled(self._pair, items, self._decoding, recorded, lambda ended: None, self._rows)
+        return table, recorded.halved
 
 
-class _Told:
-    """What the sampler says, kept until the driver can pass it on."""
+class HalvedBatches(SilentProgress):
+    """Remembers the batch sizes that remained after running out of memory, for the driver to report."""
 
     def __init__(self):
         self.halved: list[int] = []

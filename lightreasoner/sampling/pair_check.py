@@ -65,7 +65,7 @@ def probe(
     decoding: Decoding,
     samples_per_problem: int,
     total: int,
-    safe_point: Callable[[], None] = lambda: None,
+    checkpoint: Callable[[], None] = lambda: None,
 ) -> tuple[Probe, pa.Table]:
     """Sample these few problems, all at once, and forecast `total`. The table is theirs, as sampling would write it.
 
@@ -78,7 +78,7 @@ def probe(
             Item(problem, 0, prompt, prompt if pair.same_specials else prompt_ids(pair.amateur, problem.question))
         )
     began = time.perf_counter()
-    table = batch_table(pair, items, respond(pair, items, decoding, lambda ended: safe_point()))
+    table = batch_table(pair, items, respond(pair, items, decoding, lambda ended: checkpoint()))
     seconds = time.perf_counter() - began
     kl = table["kl"].combine_chunks().flatten().to_numpy()
     buffer = io.BytesIO()
@@ -142,12 +142,12 @@ def preflight(
     problems: list[Problem],
     decoding: Decoding,
     total: int,
-    safe_point: Callable[[], None] = lambda: None,
+    checkpoint: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Preflight:
     """Try a pair on these problems (a few dozen), forecast `total`. Raises UserError."""
     say("The expert solves the problems, the amateur reads along")
-    found, table = probe(pair, problems, decoding, 1, total, safe_point)
+    found, table = probe(pair, problems, decoding, 1, total, checkpoint)
     responses = table["response"].to_pylist()
     cut_off = [reason == "length" for reason in table["finish_reason"].to_pylist()]
     expert, right = _solved(problems, responses, cut_off)
@@ -155,7 +155,7 @@ def preflight(
     if not pair.same_model:
         say("The amateur solves them too")
         prompts = [prompt_ids(pair.amateur, problem.question) for problem in problems]
-        ids = solve(pair.amateur, prompts, decoding.max_new_tokens, safe_point)
+        ids = solve(pair.amateur, prompts, decoding.max_new_tokens, checkpoint)
         ended = [bool(own) and own[-1] in pair.amateur.end_ids for own in ids]
         texts = [pair.amateur.tokenizer.decode(own[:-1] if end else own) for own, end in zip(ids, ended, strict=True)]
         amateur, amateur_right = _solved(problems, texts, [not end for end in ended])

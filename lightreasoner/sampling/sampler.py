@@ -21,7 +21,7 @@ from lightreasoner.decoding.generate import Decoding, Item, respond
 from lightreasoner.errors import UserError
 from lightreasoner.models.devices import NoRoom, in_parts
 from lightreasoner.models.pairs import Pair
-from lightreasoner.progress import Work
+from lightreasoner.progress import Progress
 from lightreasoner.sampling.batch_table import batch_table
 from lightreasoner.sampling.plan import Prompts, batches
 
@@ -99,69 +99,69 @@ def sample(
     *,
     batch_size: int,
     total: int,
-    work: Work,
+    progress: Progress,
     tally: Tally,
     spread: Spread | None = None,
 ) -> None:
     """Sample what is not there yet; `tally` then holds what is.
 
     total: problems in the stream, readable or not. spread: what samples the batches that are missing, in any order, if
-    not this process. Whatever ends it (a UserError, a full disk, what `work.safe_point` raises), the shards written
+    not this process. Whatever ends it (a UserError, a full disk, what `progress.checkpoint` raises), the shards written
     before stand, and the next call goes on from there.
     """
     remove_leftovers(folder)
     going_on, told = bool(shards(folder)), 0.0
-    work.status("Reading what is there already" if going_on else "Sampling")
+    progress.status("Reading what is there already" if going_on else "Sampling")
 
-    def progress(in_flight: int = 0) -> None:
+    def report(in_flight: int = 0) -> None:
         nonlocal told
         if time.monotonic() - told >= HISTOGRAM_SECONDS:
             told = time.monotonic()
-            work.event("histogram", counts=tally.histogram.tolist())
+            progress.event("histogram", counts=tally.histogram.tolist())
         whole = max((total - prompts.unreadable) * tally.samples_per_problem, tally.responses)
-        work.progress(min(tally.responses + in_flight, whole), whole, **tally.numbers(in_flight))
+        progress.update(min(tally.responses + in_flight, whole), whole, **tally.numbers(in_flight))
 
     def missing() -> Iterator[tuple[int, list[Item]]]:
         """The batches that are not there; the others are counted as they are passed."""
         nonlocal going_on
         for batch, items in batches(prompts, batch_size, tally.samples_per_problem):
-            work.safe_point()
-            table = _present(folder, batch, items, work)
+            progress.checkpoint()
+            table = _present(folder, batch, items, progress)
             if table is not None:
                 tally.add(table, fresh=False)
-                progress()
+                report()
                 continue
             if going_on:
                 going_on, tally.began = False, time.monotonic()
-                work.status("Sampling")
+                progress.status("Sampling")
             yield batch, items
 
     def on_step(ended: int) -> None:
-        work.safe_point()
-        progress(ended)
+        progress.checkpoint()
+        report(ended)
 
-    done = spread(missing()) if spread else _here(pair, missing(), decoding, work, on_step, batch_size)
+    done = spread(missing()) if spread else _here(pair, missing(), decoding, progress, on_step, batch_size)
     for batch, table in done:
         write_shard(folder, shard_name(batch), table)
         tally.add(table, fresh=True)
-        progress()
+        report()
         if spread:
-            work.safe_point()
-    progress()
-    work.event("histogram", counts=tally.histogram.tolist())
+            progress.checkpoint()
+    report()
+    progress.event("histogram", counts=tally.histogram.tolist())
 
 
 def _here(
     pair: Pair,
     missing: Iterable[tuple[int, list[Item]]],
     decoding: Decoding,
-    work: Work,
+    progress: Progress,
     on_step: OnStep,
     rows_at_once: int,
 ) -> Iterator[tuple[int, pa.Table]]:
     """Sample in this process, batch after batch."""
     for batch, items in missing:
-        table, rows_at_once = sampled(pair, items, decoding, work, on_step, rows_at_once)
+        table, rows_at_once = sampled(pair, items, decoding, progress, on_step, rows_at_once)
         yield batch, table
 
 
@@ -170,7 +170,7 @@ def shard_name(batch: int) -> str:
     return f"{batch:06d}"
 
 
-def _present(folder: Path, batch: int, items: list[Item], work: Work) -> pa.Table | None:
+def _present(folder: Path, batch: int, items: list[Item], progress: Progress) -> pa.Table | None:
     """The batch's shard, or None where it is still to be sampled. A damaged one is put aside beside the dataset."""
     path = Path(folder) / FOLDER / f"{shard_name(batch)}.parquet"
     if not path.exists():
@@ -180,7 +180,7 @@ def _present(folder: Path, batch: int, items: list[Item], work: Work) -> pa.Tabl
     except UserError as error:
         aside = Path(folder) / f"{path.name}.corrupt"
         os.replace(path, aside)
-        work.event("corrupt", shard=path.name, message=str(error))
+        progress.event("corrupt", shard=path.name, message=str(error))
         return None
     held = list(zip(table["problem_id"].to_pylist(), table["sample"].to_pylist(), strict=True))
     if held != [(item.problem.id, item.sample) for item in items]:
@@ -192,7 +192,7 @@ def _present(folder: Path, batch: int, items: list[Item], work: Work) -> pa.Tabl
 
 
 def sampled(
-    pair: Pair, items: list[Item], decoding: Decoding, work: Work, on_step: OnStep, rows_at_once: int
+    pair: Pair, items: list[Item], decoding: Decoding, progress: Progress, on_step: OnStep, rows_at_once: int
 ) -> tuple[pa.Table, int]:
     """(the batch's table, how many rows fit at once). Where memory runs out, half of the rows are tried.
 
@@ -203,7 +203,7 @@ def sampled(
         return batch_table(pair, rows, respond(pair, rows, decoding, lambda ended: on_step(before + ended)))
 
     try:
-        parts, rows_at_once = in_parts(items, rows_at_once, attempt, lambda rows: work.event("halved", rows=rows))
+        parts, rows_at_once = in_parts(items, rows_at_once, attempt, lambda rows: progress.event("halved", rows=rows))
     except NoRoom as full:
         raise UserError(
             f"The problem {items[full.row].problem.id} alone needs more memory than {pair.expert.device} has free; "

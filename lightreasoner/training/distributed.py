@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -76,13 +75,3 @@ def agreed(wish: int, device: torch.device) -> int:
     said = torch.tensor([wish], device=device)
     dist.broadcast(said, 0)
     return int(said)
-
-
-class Follower:
-    """What stands for `jobs.work.Work` in all processes but the first, which alone writes and is asked to stop."""
-
-    def status(self, text: str) -> None: ...
-    def event(self, kind: str, **data: Any) -> None: ...
-    def progress(self, done: float, total: float | None, **numbers: Any) -> None: ...
-    def result(self, **data: Any) -> None: ...
-    def safe_point(self) -> None: ...

@@ -19,9 +19,9 @@ import torch
 
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import said_bytes, spoken_time
-from lightreasoner.jobs.context import Stopping
 from lightreasoner.models.devices import ran_out
 from lightreasoner.models.loading import LoadedModel
+from lightreasoner.progress import StopRequested
 from lightreasoner.training.batches import Updates, count, hold_out
 from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.training.finetune import finetune
@@ -71,7 +71,7 @@ def forecast(
     config: FinetuneConfig,
     loaded: LoadedModel,
     loading_seconds: float,
-    safe_point: Callable[[], None] = lambda: None,
+    checkpoint: Callable[[], None] = lambda: None,
 ) -> Forecast:
     """Measure a run of `config` on these lessons with `loaded`, whose model is used up.
 
@@ -81,7 +81,7 @@ def forecast(
     learned, held = hold_out(lessons, config.held_out, config.seed)
     updates = Updates(learned, config.max_steps, config.samples_per_update, config.group, config.seed)
     before = _allocated(loaded.device, peak=False) - loaded.memory_bytes
-    watch = _Watch(safe_point)
+    watch = _Watch(checkpoint)
     short = replace(config, max_steps=min(PROBED, config.max_steps), save_every=1_000_000, evaluate_every=1_000_000)
     with tempfile.TemporaryDirectory(prefix="lightreasoner-") as place:
         folder = Path(place)
@@ -121,7 +121,7 @@ def device_name(device: torch.device) -> str:
 
 @dataclass
 class _Watch:
-    """Stands in for jobs.work.Work: notes when each update ended, and ends the training when enough was seen."""
+    """A Progress that notes when each update ended, and ends the training when enough was seen."""
 
     check: Callable[[], None]
     ends: list[float] = field(default_factory=list)  # the first is when training began
@@ -140,14 +140,14 @@ class _Watch:
         elif kind == "note":
             self.notes.append(str(data["text"]))
 
-    def progress(self, done: float, total: float, **numbers: Any) -> None:
+    def update(self, done: float, total: float, **numbers: Any) -> None:
         pass
 
-    def safe_point(self) -> None:
+    def checkpoint(self) -> None:
         self.ends.append(time.perf_counter())
         self.check()
         if len(self.ends) > 2 and self.ends[-1] - self.ends[0] > PATIENCE:
-            raise Stopping(keep=True)
+            raise StopRequested(keep=True)
 
     @property
     def timed(self) -> int:

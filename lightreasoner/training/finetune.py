@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, TrainingArguments
 
-from lightreasoner.jobs.context import Stopping
 from lightreasoner.models.adapters import add_lora
 from lightreasoner.models.loading import LoadedModel
+from lightreasoner.progress import StopRequested
 from lightreasoner.training import distributed as parallel
 from lightreasoner.training.batches import Updates
 from lightreasoner.training.config import FinetuneConfig
@@ -38,70 +38,74 @@ def finetune(
     loaded: LoadedModel,
     train: list[Lesson],
     held: list[Lesson],
-    work: Any,
+    progress: Any,
     sharded: bool = False,
 ) -> Tuned:
     """Train an adapter for `loaded`, whose model is changed; resumes from the folder's last whole checkpoint.
 
-    work: jobs.work.Work, or anything with its status, progress, event and safe_point. Asked to stop and keep, it
+    progress: Asked to stop and keep, it
     writes a checkpoint and returns early. sharded: spread the base over the processes, see sharding.py. Raises
-    UserError, and Stopping when asked to stop and throw away.
+    UserError, and StopRequested when asked to stop and throw away.
     """
     model = add_lora(loaded.model, config.rank, config.lora_alpha, config.dropout, config.target_modules, config.seed)
     if sharded:
         from lightreasoner.training.sharding import frozen_bytes, shard
 
         shard(model, loaded.device, parallel.world())
-        work.event("sharded", **frozen_bytes(model))
+        progress.event("sharded", **frozen_bytes(model))
     model = model.to(loaded.device)
     updates = Updates(train, config.max_steps, config.samples_per_update, config.group, config.seed)
     vocabulary = len(loaded.tokenizer)
     whole_head = not gathers(model, collate(updates[0][:2]).to(loaded.device))
     if whole_head:
-        work.event("note", text="This architecture changes its logits after the head: every position is computed")
+        progress.event("note", text="This architecture changes its logits after the head: every position is computed")
     args = _arguments(folder, config, loaded)
-    trainer = PackedTrainer(model, args, updates, vocabulary, whole_head, lambda text: work.event("note", text=text))
+    trainer = PackedTrainer(
+        model, args, updates, vocabulary, whole_head, lambda text: progress.event("note", text=text)
+    )
     trainer.sharded = sharded
     measured: dict[str, float] = {}
-    stops: list[Stopping] = []
+    stops: list[StopRequested] = []
 
     def measure(update: int) -> None:
         if held:
             measured.update(measure_held_out(model, held, vocabulary, whole_head, loaded.device))
-            work.event("held_out", update=update, **measured)
+            progress.event("held_out", update=update, **measured)
 
     def check(update: int) -> bool:
         if update % config.evaluate_every == 0 or update == config.max_steps:
             measure(update)
         wish, stopping = parallel.GO_ON, None
         try:
-            work.safe_point()
-        except Stopping as asked:
+            progress.checkpoint()
+        except StopRequested as asked:
             wish, stopping = (parallel.KEEP if asked.keep else parallel.THROW_AWAY), asked
         if parallel.world() > 1:
             wish = parallel.agreed(wish, loaded.device)
         if wish == parallel.THROW_AWAY:
-            raise stopping or Stopping(keep=False)
+            raise stopping or StopRequested(keep=False)
         if wish == parallel.KEEP:
-            stops.append(stopping or Stopping(keep=True))
+            stops.append(stopping or StopRequested(keep=True))
         return bool(stops)
 
     def tell(update: int, **numbers: float) -> None:
-        work.event("metrics", update=update, **numbers)
-        work.progress(update, config.max_steps, **numbers, **measured)
+        progress.event("metrics", update=update, **numbers)
+        progress.update(update, config.max_steps, **numbers, **measured)
 
     reporter = Reporter(tell, check)
     reporter.trainer = trainer
     trainer.remove_callback(PrinterCallback)  # it would print every log line
     trainer.add_callback(reporter)
     if parallel.rank() == 0:  # it also removes what is half written
-        last_checkpoint(Path(trainer.args.output_dir), lambda text: work.event("note", text=text))
+        last_checkpoint(Path(trainer.args.output_dir), lambda text: progress.event("note", text=text))
     parallel.meet()
     checkpoint = last_checkpoint(Path(trainer.args.output_dir))
     if checkpoint is None:
-        work.status("Measuring before the first update")
+        progress.status("Measuring before the first update")
         measure(0)
-    work.status("Training" if checkpoint is None else f"Training on from update {checkpoint.name.rpartition('-')[2]}")
+    progress.status(
+        "Training" if checkpoint is None else f"Training resumes at update {checkpoint.name.rpartition('-')[2]}"
+    )
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     done = trainer.state.global_step
     if stops and done % config.evaluate_every:

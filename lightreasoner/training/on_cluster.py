@@ -12,8 +12,8 @@ from typing import Any
 
 from lightreasoner.cluster import connect, gpus_a_worker
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.context import Stopping
 from lightreasoner.jobs.events import NAME, last_event
+from lightreasoner.progress import StopRequested
 from lightreasoner.settings import Settings, to_environment
 
 TRIES = 3  # a group that lost a worker begins again from the last checkpoint, so often at most
@@ -21,7 +21,7 @@ PATIENCE = 10.0  # seconds in which processes that fail for one reason fail
 
 
 def train_on_cluster(argv: list[str], run_dir: Path, workers: int, settings: Settings) -> None:
-    """Run the verb finetune with these words in `workers` processes. Raises UserError, and Stopping when stopped."""
+    """Run the verb finetune with these words in `workers` processes. Raises UserError, StopRequested."""
     ray = connect(settings, workers)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
@@ -50,7 +50,7 @@ def train_on_cluster(argv: list[str], run_dir: Path, workers: int, settings: Set
     if ended.get("state") == "failed":
         raise UserError(ended["message"])
     if ended.get("state") == "cancelled" or ended.get("kept"):
-        raise Stopping(keep=bool(ended.get("kept")))
+        raise StopRequested(keep=bool(ended.get("kept")))
 
 
 def _process(config: dict[str, Any]) -> None:

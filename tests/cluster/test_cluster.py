@@ -71,7 +71,7 @@ def cmdline(process: psutil.Process) -> list[str]:
 def kill_one_once(folder: Path, standing: int, killed: list[int]) -> threading.Thread:
     """Kill a worker, as a machine that is taken away would, as soon as a shard has come to those that stand."""
 
-    def work():
+    def progress():
         until = time.monotonic() + 120
         while time.monotonic() < until:
             if len(list(folder.glob("*.parquet"))) > standing and (found := workers()):
@@ -80,7 +80,7 @@ def kill_one_once(folder: Path, standing: int, killed: list[int]) -> threading.T
                 return
             time.sleep(0.01)
 
-    thread = threading.Thread(target=work, daemon=True)
+    thread = threading.Thread(target=progress, daemon=True)
     thread.start()
     return thread
 

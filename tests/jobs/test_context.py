@@ -14,9 +14,10 @@ import pytest
 from lightreasoner.errors import UserError
 from lightreasoner.jobs import context as work_file
 from lightreasoner.jobs.accelerator import Accelerator
-from lightreasoner.jobs.context import Stopping, working
+from lightreasoner.jobs.context import job_context
 from lightreasoner.jobs.events import NAME, EventLog, read_events
 from lightreasoner.jobs.processes import mark
+from lightreasoner.progress import StopRequested
 from lightreasoner.settings import ROOT, Settings
 from tests.support.job_bench import SCRIPT, until
 
@@ -66,11 +67,11 @@ def end(run_dir):
 
 
 def test_a_run_from_start_to_end(run_dir, settings):
-    with working(run_dir, "sample", settings, title="Sample 10") as work:
+    with job_context(run_dir, "sample", settings, title="Sample 10") as work:
         assert Accelerator(settings.workspace).holder()["who"] == "job Sample 10"
         work.status("Loading")
         work.event("histogram", counts=[1, 2])
-        work.safe_point()
+        work.checkpoint()
         work.result(samples=3)
         work.result(steps=4)
     start, status, histogram, last = events(run_dir)
@@ -82,14 +83,14 @@ def test_a_run_from_start_to_end(run_dir, settings):
 
 
 def test_progress_is_thinned_out_but_its_last_word_never_is(run_dir, settings):
-    with working(run_dir, "sample", settings) as work:
+    with job_context(run_dir, "sample", settings) as work:
         for done in range(5001):
-            work.progress(done, 5000)
+            work.update(done, 5000)
         for done in range(100):
-            work.progress(done, None)  # nobody knows the total: the last is written all the same
+            work.update(done, None)  # nobody knows the total: the last is written all the same
         work.event("note")
-        work.progress(7, 10)
-        work.progress(8, 10)
+        work.update(7, 10)
+        work.update(8, 10)
     written = [e["done"] for e in events(run_dir, "progress")]
     kinds = [e["kind"] for e in events(run_dir)]
     assert written[0] == 0 and 5000 in written and written[-1] == 8 and len(written) < 500
@@ -98,7 +99,7 @@ def test_progress_is_thinned_out_but_its_last_word_never_is(run_dir, settings):
 
 
 def test_a_mistake_is_its_sentence_and_is_raised_again(run_dir, settings):
-    with pytest.raises(UserError, match="empty"), working(run_dir, "sample", settings):
+    with pytest.raises(UserError, match="empty"), job_context(run_dir, "sample", settings):
         raise UserError("The file is empty.")
     assert end(run_dir)["state"] == "failed" and end(run_dir)["message"] == "The file is empty."
 
@@ -124,34 +125,34 @@ def test_a_signal_cancels_in_order(run_dir, script, number, tmp_path):
 def test_sigterm_is_what_it_was_afterwards(run_dir, settings):
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     for _ in range(2):
-        with pytest.raises(Stopping), working(run_dir, "sample", settings):
-            raise Stopping(keep=False)
-        with working(run_dir, "sample", settings):
+        with pytest.raises(StopRequested), job_context(run_dir, "sample", settings):
+            raise StopRequested(keep=False)
+        with job_context(run_dir, "sample", settings):
             assert signal.getsignal(signal.SIGTERM) is signal.default_int_handler
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
 @pytest.mark.parametrize("wish", ["cancel", "", "rubbish"])
 def test_a_stop_file_cancels_at_the_next_safe_point(run_dir, settings, wish):
-    with pytest.raises(Stopping) as stopping, working(run_dir, "sample", settings) as work:
-        work.safe_point()
+    with pytest.raises(StopRequested) as stopping, job_context(run_dir, "sample", settings) as work:
+        work.checkpoint()
         (run_dir / "stop").write_text(wish)
-        work.progress(3, 10)
-        work.safe_point()
+        work.update(3, 10)
+        work.checkpoint()
         pytest.fail("it must not go on")
     assert stopping.value.keep is False
     assert end(run_dir)["state"] == "cancelled" and not (run_dir / "stop").exists()
 
 
 def test_stop_and_keep_lets_the_verb_finish_what_it_has(run_dir, settings):
-    with pytest.raises(Stopping), working(run_dir, "sample", settings) as work:
+    with pytest.raises(StopRequested), job_context(run_dir, "sample", settings) as work:
         (run_dir / "stop").write_text("keep\n")
         try:
-            work.safe_point()
+            work.checkpoint()
             pytest.fail("it must not go on")
-        except Stopping as stopping:
+        except StopRequested as stopping:
             assert stopping.keep
-            work.safe_point()  # what finishing calls does not stop the finishing
+            work.checkpoint()  # what finishing calls does not stop the finishing
             work.result(samples=2)
             raise
     last = end(run_dir)
@@ -160,18 +161,18 @@ def test_stop_and_keep_lets_the_verb_finish_what_it_has(run_dir, settings):
 
 
 def test_a_cancellation_ends_the_finishing_too(run_dir, settings):
-    with pytest.raises(Stopping), working(run_dir, "sample", settings) as work:
+    with pytest.raises(StopRequested), job_context(run_dir, "sample", settings) as work:
         (run_dir / "stop").write_text("keep")
-        with pytest.raises(Stopping):
-            work.safe_point()
+        with pytest.raises(StopRequested):
+            work.checkpoint()
         (run_dir / "stop").write_text("cancel")
-        work.safe_point()
+        work.checkpoint()
     assert end(run_dir)["state"] == "cancelled"
 
 
 def test_what_breaks_while_it_is_cancelled_is_no_failure(run_dir, settings):
     """TERM goes to the whole group: a data loader that dies of it makes the work raise something else."""
-    with pytest.raises(RuntimeError), working(run_dir, "sample", settings):
+    with pytest.raises(RuntimeError), job_context(run_dir, "sample", settings):
         (run_dir / "stop").write_text("cancel")
         raise RuntimeError("DataLoader worker (pid 7) was killed by signal: Terminated.")
     assert end(run_dir)["state"] == "cancelled"
@@ -180,8 +181,8 @@ def test_what_breaks_while_it_is_cancelled_is_no_failure(run_dir, settings):
 def test_a_stale_stop_file_does_not_stop_the_next_run(run_dir, settings):
     run_dir.mkdir(parents=True)
     (run_dir / "stop").write_text("cancel")
-    with working(run_dir, "sample", settings) as work:
-        work.safe_point()
+    with job_context(run_dir, "sample", settings) as work:
+        work.checkpoint()
     assert end(run_dir)["state"] == "succeeded"
 
 
@@ -189,8 +190,8 @@ def test_a_job_obeys_a_stop_file_that_was_there_before_it_had_begun(run_dir, tmp
     """Stop-and-keep while the models' libraries were being imported must not get lost."""
     run_dir.mkdir(parents=True)
     (run_dir / "stop").write_text("keep")
-    with pytest.raises(Stopping), working(run_dir, "sample", Settings(workspace=tmp_path, job="x/2")) as work:
-        work.safe_point()
+    with pytest.raises(StopRequested), job_context(run_dir, "sample", Settings(workspace=tmp_path, job="x/2")) as work:
+        work.checkpoint()
     assert end(run_dir)["kept"] is True
     assert {(e["by"], e.get("attempt", 2)) for e in events(run_dir)} == {("x/2", 2)}
 
@@ -221,7 +222,7 @@ def test_a_process_killed_while_it_writes_leaves_a_log_that_goes_on(run_dir, scr
 
 def test_a_full_disk_is_a_sentence_and_no_traceback(run_dir, settings, monkeypatch):
     real = os.write
-    with pytest.raises(UserError, match="No space left"), working(run_dir, "sample", settings) as work:
+    with pytest.raises(UserError, match="No space left"), job_context(run_dir, "sample", settings) as work:
         log = work._log._file
 
         def full(file, data):
@@ -233,7 +234,7 @@ def test_a_full_disk_is_a_sentence_and_no_traceback(run_dir, settings, monkeypat
         work.status("Writing")
     monkeypatch.undo()
     assert [e["kind"] for e in events(run_dir)] == ["start"]
-    with working(run_dir, "sample", settings):  # nothing is locked, nothing is held
+    with job_context(run_dir, "sample", settings):  # nothing is locked, nothing is held
         assert Accelerator(settings.workspace).holder()
 
 
@@ -245,13 +246,13 @@ def test_a_disk_that_fills_up_at_the_very_end_is_not_passed_off_as_success(run_d
 
     real = EventLog.append
     monkeypatch.setattr(EventLog, "append", full)
-    with pytest.raises(UserError, match="No space left"), working(run_dir, "sample", settings):
+    with pytest.raises(UserError, match="No space left"), job_context(run_dir, "sample", settings):
         pass
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path, settings):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"), working(tmp_path / "file", "sample", settings):
+    with pytest.raises(UserError, match="cannot be written"), job_context(tmp_path / "file", "sample", settings):
         pytest.fail("it must not begin")
 
 
@@ -265,12 +266,12 @@ def test_a_person_goes_first_at_a_safe_point(run_dir, settings):
             until(lambda: any((e["holder"] or {}).get("who") == "inspector" for e in events(run_dir, "waiting")))
 
     thread = threading.Thread(target=person, daemon=True)
-    with working(run_dir, "sample", settings) as work:
+    with job_context(run_dir, "sample", settings) as work:
         work.status("Sampling")
         thread.start()
         until(accelerator.wanted)
         assert not has.is_set()
-        work.safe_point()
+        work.checkpoint()
         assert has.is_set() and accelerator.holder()["who"] == "job sample"
     thread.join(30)
     kinds = [e["kind"] for e in events(run_dir)]
@@ -285,9 +286,9 @@ def test_work_that_waits_for_the_accelerator_can_be_stopped(run_dir, settings, w
 
     def begin():
         try:
-            with working(run_dir, "sample", settings):
+            with job_context(run_dir, "sample", settings):
                 outcome.append("began")
-        except Stopping as stopping:
+        except StopRequested as stopping:
             outcome.append(stopping.keep)
 
     with Accelerator(settings.workspace).hold("inspector", interactive=True):
@@ -302,9 +303,9 @@ def test_work_that_waits_for_the_accelerator_can_be_stopped(run_dir, settings, w
 def test_work_that_does_not_compute_needs_no_accelerator(run_dir, settings):
     with (
         Accelerator(settings.workspace).hold("inspector", interactive=True),
-        working(run_dir, "export", settings, accelerator=False) as work,
+        job_context(run_dir, "export", settings, accelerator=False) as work,
     ):
-        work.safe_point()
+        work.checkpoint()
     assert end(run_dir)["state"] == "succeeded"
 
 
@@ -319,14 +320,14 @@ def test_a_second_signal_does_not_tear_the_end(run_dir, settings, monkeypatch):
         real(*arguments)
 
     monkeypatch.setattr(work_file, "_end", interrupted)
-    with pytest.raises(KeyboardInterrupt), working(run_dir, "sample", settings):
+    with pytest.raises(KeyboardInterrupt), job_context(run_dir, "sample", settings):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(30)
     assert end(run_dir)["state"] == "cancelled"
 
 
 def test_every_line_is_json_that_any_reader_takes(run_dir, settings):
-    with working(run_dir, "sample", settings) as work:
-        work.progress(1, 2, loss=float("nan"))
+    with job_context(run_dir, "sample", settings) as work:
+        work.update(1, 2, loss=float("nan"))
     for line in (run_dir / NAME).read_text().splitlines():
         json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))

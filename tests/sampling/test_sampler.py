@@ -274,10 +274,10 @@ def test_what_cannot_be_sampled_is_counted_and_the_rest_goes_on(pair, settings, 
     assert (skipped["unusable"], skipped["duplicates"], skipped["unreadable"]) == (1, 1, 2)
     assert "no column for the question" in skipped["reasons"][0] and skipped["reasons"][0].startswith("row 3")
     assert "tokens" in skipped["reasons"][1] and "control token" in skipped["reasons"][2]
-    work = Remembering()
-    tally = build(pair, tmp_path, problems, work=work)
+    progress = Remembering()
+    tally = build(pair, tmp_path, problems, progress=progress)
     assert tally.responses == 2
-    assert (work.of("progress")[-1]["done"], work.of("progress")[-1]["total"]) == (2, 4)
+    assert (progress.of("progress")[-1]["done"], progress.of("progress")[-1]["total"]) == (2, 4)
 
 
 def test_a_source_that_no_model_can_read_is_said(pair, settings):

@@ -77,7 +77,7 @@ def test_killed_at_random_moments_and_resumed_it_is_the_same_dataset(folders, tm
     def killed(kills: int, name: str) -> list[int]:
         argv = ["sample", "--expert", expert, "--amateur", amateur, "--problems", str(problems), "--batch-size", "3"]
         argv += ["--max-new-tokens", "20", "--run-dir", str(tmp_path / name)]
-        command = [sys.executable, ROOT / "tests" / "kill_sampling.py", "11", str(kills), tmp_path / name, "--", *argv]
+        command = [sys.executable, ROOT / "tests" / "support" / "kill_sampling.py", "11", str(kills), tmp_path / name, "--", *argv]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=500)
         assert done.returncode == 0, done.stderr
         status, *left = (int(number) for number in done.stdout.splitlines()[-1].split())
@@ -177,7 +177,7 @@ def test_stopping_at_a_safe_point_leaves_whole_shards(pair, tmp_path, stop_at):
         pass
 
     with pytest.raises(Stop):
-        build(pair, tmp_path / "run", work=Remembering(stop_at, Stop()))
+        build(pair, tmp_path / "run", progress=Remembering(stop_at, Stop()))
     there = len(shards(tmp_path / "run"))
     assert there < 3 and not list((tmp_path / "run" / "trajectories").glob(".*"))
     tally = build(pair, tmp_path / "run")
@@ -187,10 +187,10 @@ def test_stopping_at_a_safe_point_leaves_whole_shards(pair, tmp_path, stop_at):
 
 
 def test_a_safe_point_comes_at_every_step(pair, tmp_path):
-    work = Remembering()
-    build(pair, tmp_path, batch_size=7, work=work, max_new_tokens=20)
-    assert work.asked >= 20
-    done = [event["done"] for event in work.of("progress")]
+    progress = Remembering()
+    build(pair, tmp_path, batch_size=7, progress=progress, max_new_tokens=20)
+    assert progress.asked >= 20
+    done = [event["done"] for event in progress.of("progress")]
     assert done == sorted(done) and done[-1] == 7
 
 
@@ -241,9 +241,9 @@ def with_expert(pair, model):
     "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
 def test_out_of_memory_halves_the_batch_and_goes_on(pair, tmp_path, error):
-    work = Remembering()
-    build(with_expert(pair, Hungry(pair.expert.model, 2, error)), tmp_path / "hungry", batch_size=7, work=work)
-    assert [data["rows"] for data in work.of("halved")] == [3, 1]  # once, not at every batch
+    progress = Remembering()
+    build(with_expert(pair, Hungry(pair.expert.model, 2, error)), tmp_path / "hungry", batch_size=7, progress=progress)
+    assert [data["rows"] for data in progress.of("halved")] == [3, 1]  # once, not at every batch
     build(pair, tmp_path / "whole", batch_size=7)
     assert [p.name for p in shards(tmp_path / "hungry")] == [p.name for p in shards(tmp_path / "whole")]
     for a, b in zip(rows(tmp_path / "hungry"), rows(tmp_path / "whole"), strict=True):

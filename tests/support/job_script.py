@@ -1,4 +1,4 @@
-"""Run as jobs by the job tests: `working` around a few behaviours. python -m tests.support.job_script VERB …"""
+"""Run as jobs by the job tests: `job_context` around a few behaviours. python -m tests.support.job_script VERB …"""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.context import Stopping, working
+from lightreasoner.jobs.context import job_context
+from lightreasoner.progress import StopRequested
 from lightreasoner.settings import from_environment
 
 CHILD = "import signal, time; signal.signal(15, signal.SIG_IGN); print('child', flush=True); time.sleep(600)"
@@ -23,15 +24,15 @@ def steps(options, work) -> None:
     work.status("Counting")
     try:
         for done in range(begun, options.steps):
-            work.progress(done, options.steps, square=done * done)
-            work.safe_point()
+            work.update(done, options.steps, square=done * done)
+            work.checkpoint()
             time.sleep(options.pause)
             with open(record, "a") as file:
                 file.write(f"{done}\n")
-        work.progress(options.steps, options.steps)
-    except Stopping as stopping:
+        work.update(options.steps, options.steps)
+    except StopRequested as stopping:
         if stopping.keep:
-            work.safe_point()  # asked once is enough: this may be called while finishing
+            work.checkpoint()  # asked once is enough: this may be called while finishing
             work.result(counted=len(record.read_text().split()))
         raise
     work.result(counted=options.steps)
@@ -90,12 +91,12 @@ def main() -> int:
     settings = from_environment()
     work = {"log": lambda options, work: None}.get(options.verb) or globals()[options.verb]
     try:
-        with working(Path(options.run_dir), options.verb, settings, title=f"Test {options.verb}") as begun:
+        with job_context(Path(options.run_dir), options.verb, settings, title=f"Test {options.verb}") as begun:
             work(options, begun)
     except UserError as error:
         print(f"lightreasoner: {error}", file=sys.stderr)
         return 2
-    except Stopping as stopping:
+    except StopRequested as stopping:
         return 0 if stopping.keep else 130
     return 0
 

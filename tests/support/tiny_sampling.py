@@ -31,13 +31,13 @@ class Remembering:
     def status(self, text):
         self.events.append(("status", {"text": text}))
 
-    def progress(self, done, total, **numbers):
+    def update(self, done, total, **numbers):
         self.events.append(("progress", {"done": done, "total": total} | numbers))
 
     def event(self, kind, **data):
         self.events.append((kind, data))
 
-    def safe_point(self):
+    def checkpoint(self):
         self.asked += 1
         if self.asked == self._stop_at:
             raise self._stop
@@ -51,7 +51,7 @@ def ending(pair, *ids):
     return replace(pair, expert=replace(pair.expert, end_ids=frozenset(ids)))
 
 
-def build(pair, folder: Path, rows=None, *, batch_size=3, samples=1, work=None, settings=None, **decoding) -> Tally:
+def build(pair, folder: Path, rows=None, *, batch_size=3, samples=1, progress=None, settings=None, **decoding) -> Tally:
     """Sample a dataset from rows (default: QUESTIONS) into a folder."""
     rows = [{"question": q, "answer": str(n)} for n, q in enumerate(QUESTIONS)] if rows is None else rows
     decoding = Decoding(**{"max_new_tokens": 24} | decoding)
@@ -64,7 +64,7 @@ def build(pair, folder: Path, rows=None, *, batch_size=3, samples=1, work=None, 
         decoding,
         batch_size=batch_size,
         total=len(rows),
-        work=work or Remembering(),
+        progress=progress or Remembering(),
         tally=tally,
     )
     return tally

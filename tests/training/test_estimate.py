@@ -65,13 +65,13 @@ def test_measuring_ends_when_nobody_waits_for_it(run):
 
     asked = []
 
-    def safe_point():
+    def checkpoint():
         asked.append(1)
         if len(asked) == 2:
             raise Gone
 
     with pytest.raises(Gone):
-        forecast(run[0], CONFIG, run[1], 0, safe_point)
+        forecast(run[0], CONFIG, run[1], 0, checkpoint)
 
 
 def test_it_refuses_what_the_run_would_refuse(run):

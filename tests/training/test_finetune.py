@@ -12,9 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.context import Stopping
 from lightreasoner.models.adapters import linear_names, save_adapter, save_merged
 from lightreasoner.models.loading import LoadedModel, load_model
+from lightreasoner.progress import StopRequested
 from lightreasoner.settings import Settings
 from lightreasoner.training import trainer as training
 from lightreasoner.training.batches import hold_out
@@ -28,8 +28,8 @@ CONFIG = FinetuneConfig(
 )
 
 
-class Work:
-    """Stands for jobs.work.Work: remembers what it is told, and stops the run when it is time."""
+class RecordingProgress:
+    """Records what it is told, and stops the run when it is time."""
 
     def __init__(self, stop_at: int | None = None, error: BaseException | None = None):
         self.events, self.points, self._stop_at, self._error = [], 0, stop_at, error
@@ -40,10 +40,10 @@ class Work:
     def event(self, kind: str, **data) -> None:
         self.events.append({"kind": kind} | data)
 
-    def progress(self, done, total, **numbers) -> None:
+    def update(self, done, total, **numbers) -> None:
         pass
 
-    def safe_point(self) -> None:
+    def checkpoint(self) -> None:
         self.points += 1
         if self.points == self._stop_at:
             raise self._error
@@ -77,8 +77,8 @@ def lessons() -> list[Lesson]:
     ]
 
 
-def run(folder: Path, model: Path, work: Work, config: FinetuneConfig = CONFIG):
-    return finetune(folder, config, load(model), *hold_out(lessons(), config.held_out, config.seed), work)
+def run(folder: Path, model: Path, progress: RecordingProgress, config: FinetuneConfig = CONFIG):
+    return finetune(folder, config, load(model), *hold_out(lessons(), config.held_out, config.seed), progress)
 
 
 def adapter(tuned) -> dict[str, torch.Tensor]:
@@ -86,24 +86,24 @@ def adapter(tuned) -> dict[str, torch.Tensor]:
 
 
 def test_it_learns_and_measures_what_was_kept_aside(tmp_path, model):
-    work = Work()
-    tuned = run(tmp_path / "run", model, work, replace(CONFIG, samples_per_update=16, dropout=0.0))
+    progress = RecordingProgress()
+    tuned = run(tmp_path / "run", model, progress, replace(CONFIG, samples_per_update=16, dropout=0.0))
     assert tuned.updates == 30
     assert not tuned.stopped
-    losses, held = work.losses(), work.of("held_out")
+    losses, held = progress.losses(), progress.of("held_out")
     assert losses[30] < 0.8 * losses[1]
     assert [event["update"] for event in held] == [0, 10, 20, 30]
     assert held[0]["drift"] == pytest.approx(0, abs=1e-6), "the untouched expert has not drifted from itself"
     assert held[-1]["drift"] > 0
     assert held[-1]["held_out_loss"] != held[0]["held_out_loss"]
     assert {"loss", "learning_rate", "grad_norm", "samples_per_second", "tokens_per_second"} <= set(
-        work.of("metrics")[0]
+        progress.of("metrics")[0]
     )
 
 
 def test_only_the_adapter_trains(tmp_path, model):
     before = {name: p.clone() for name, p in load(model).model.named_parameters()}
-    tuned = run(tmp_path / "run", model, Work())
+    tuned = run(tmp_path / "run", model, RecordingProgress())
     trained = adapter(tuned)
     assert trained
     assert all("lora_" in name for name in trained)
@@ -114,16 +114,16 @@ def test_only_the_adapter_trains(tmp_path, model):
 
 def test_a_killed_run_resumes_as_if_nothing_had_happened(tmp_path, model):
     """Same data order, optimiser, schedule and dropout; and a checkpoint half written at the kill does not count."""
-    undisturbed, whole = Work(), run(tmp_path / "whole", model, whole_work := Work())
+    undisturbed, whole = RecordingProgress(), run(tmp_path / "whole", model, whole_work := RecordingProgress())
     undisturbed = whole_work
-    killed = Work(stop_at=17, error=KeyboardInterrupt())  # nothing is saved on the way out
+    killed = RecordingProgress(stop_at=17, error=KeyboardInterrupt())  # nothing is saved on the way out
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run", model, killed)
     half = tmp_path / "run/checkpoints/checkpoint-15"
     half.mkdir()
     (half / "trainer_state.json").write_text("{")
 
-    resumed = Work()
+    resumed = RecordingProgress()
     again = run(tmp_path / "run", model, resumed)
     assert not half.exists()
     assert min(resumed.losses()) == 11, "it went on from the last whole checkpoint"
@@ -135,19 +135,19 @@ def test_a_killed_run_resumes_as_if_nothing_had_happened(tmp_path, model):
 
 
 def test_stop_and_keep_keeps(tmp_path, model):
-    tuned = run(tmp_path / "run", model, Work(stop_at=7, error=Stopping(keep=True)))
+    tuned = run(tmp_path / "run", model, RecordingProgress(stop_at=7, error=StopRequested(keep=True)))
     assert tuned.stopped
     assert tuned.updates == 7
     assert (tmp_path / "run/checkpoints/checkpoint-7/complete").exists()
 
 
 def test_cancelling_raises(tmp_path, model):
-    with pytest.raises(Stopping):
-        run(tmp_path / "run", model, Work(stop_at=3, error=Stopping(keep=False)))
+    with pytest.raises(StopRequested):
+        run(tmp_path / "run", model, RecordingProgress(stop_at=3, error=StopRequested(keep=False)))
 
 
 def test_memory_that_runs_short_costs_parts_not_the_run(tmp_path, model, monkeypatch):
-    usual, tight = Work(), Work()
+    usual, tight = RecordingProgress(), RecordingProgress()
     run(tmp_path / "usual", model, usual, no_dropout := replace(CONFIG, dropout=0.0, max_steps=3))
     collate = training.collate
 
@@ -171,7 +171,7 @@ def test_memory_too_short_for_one_sample(tmp_path, model, monkeypatch):
 
     monkeypatch.setattr(training, "collate", none)
     with pytest.raises(UserError, match="Memory is short even for one sample"):
-        run(tmp_path / "run", model, Work())
+        run(tmp_path / "run", model, RecordingProgress())
 
 
 def test_a_loss_that_runs_away_is_explained(tmp_path, model):
@@ -180,17 +180,17 @@ def test_a_loss_that_runs_away_is_explained(tmp_path, model):
         loaded.model.get_input_embeddings().weight[5] = float("nan")
     told = [replace(lesson, ids=[5, *lesson.ids]) for lesson in lessons()]
     with pytest.raises(UserError, match=r"The loss is no number any more at update 1.*Lower the learning rate"):
-        finetune(tmp_path / "run", CONFIG, loaded, told, [], Work())
+        finetune(tmp_path / "run", CONFIG, loaded, told, [], RecordingProgress())
 
 
 def test_a_full_disk_at_a_checkpoint(tmp_path, model, monkeypatch):
     def full(*args, **kw):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    run(tmp_path / "run", model, Work(), replace(CONFIG, max_steps=10))
+    run(tmp_path / "run", model, RecordingProgress(), replace(CONFIG, max_steps=10))
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(UserError, match=r"checkpoint-20 could not be written.*No space left.*resume"):
-        run(tmp_path / "run", model, Work(), replace(CONFIG, max_steps=20))
+        run(tmp_path / "run", model, RecordingProgress(), replace(CONFIG, max_steps=20))
     assert [place.name for place in (tmp_path / "run/checkpoints").iterdir()] == ["checkpoint-10"]
 
 
@@ -204,7 +204,7 @@ def test_a_full_disk_at_a_checkpoint(tmp_path, model, monkeypatch):
 )
 def test_what_the_architecture_lacks(tmp_path, model, change, sentence):
     with pytest.raises(UserError, match=sentence):
-        run(tmp_path / "run", model, Work(), replace(CONFIG, **change))
+        run(tmp_path / "run", model, RecordingProgress(), replace(CONFIG, **change))
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_the_adapter_loads_in_plain_peft_and_merging_changes_nothing(tmp_path, m
     import peft
     from transformers import AutoModelForCausalLM
 
-    tuned = run(tmp_path / "run", model, Work(), replace(CONFIG, learning_rate=5e-2))
+    tuned = run(tmp_path / "run", model, RecordingProgress(), replace(CONFIG, learning_rate=5e-2))
     save_adapter(tuned.model, tmp_path / "adapter", "# a card\n")
     assert json.loads((tmp_path / "adapter/adapter_config.json").read_text())["r"] == 8
     assert (tmp_path / "adapter/README.md").read_text() == "# a card\n"
@@ -266,13 +266,13 @@ def test_the_output_head_is_no_target(model):
 
 def test_a_damaged_checkpoint_is_left_out_and_the_one_before_goes_on(tmp_path, model):
     """It carried its marker, so it was taken, and the run ended in the loader's traceback on every try."""
-    killed = Work(stop_at=27, error=KeyboardInterrupt())
+    killed = RecordingProgress(stop_at=27, error=KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "run", model, killed)
     newest = tmp_path / "run/checkpoints/checkpoint-20"
     optimizer = newest / "optimizer.pt"
     optimizer.write_bytes(optimizer.read_bytes()[:100])
-    resumed = Work()
+    resumed = RecordingProgress()
     assert run(tmp_path / "run", model, resumed).updates == 30
     assert min(resumed.losses()) == 11
     assert any("checkpoint-20 is damaged (optimizer.pt)" in event["text"] for event in resumed.of("note"))
@@ -291,9 +291,9 @@ def test_out_of_memory_on_a_cpu_splits_the_update_too(tmp_path, model, monkeypat
         return real(model, batch, whole_head)
 
     monkeypatch.setattr(training, "step_logits", short)
-    work = Work()
-    assert run(tmp_path / "run", model, work, replace(CONFIG, max_steps=3)).updates == 3
-    assert refused and "Memory is short" in work.of("note")[0]["text"]
+    progress = RecordingProgress()
+    assert run(tmp_path / "run", model, progress, replace(CONFIG, max_steps=3)).updates == 3
+    assert refused and "Memory is short" in progress.of("note")[0]["text"]
 
 
 @pytest.mark.parametrize(
@@ -306,5 +306,5 @@ def test_whatever_a_full_disk_is_called_it_is_one_sentence(tmp_path, model, monk
 
     monkeypatch.setattr(training.Trainer, "_save_checkpoint", full)
     with pytest.raises(UserError, match=r"could not be written: .*Free some space and resume"):
-        run(tmp_path / "run", model, Work())
+        run(tmp_path / "run", model, RecordingProgress())
     assert not list((tmp_path / "run/checkpoints").glob("checkpoint-*"))
