@@ -77,7 +77,8 @@ def test_killed_at_random_moments_and_resumed_it_is_the_same_dataset(folders, tm
     def killed(kills: int, name: str) -> list[int]:
         argv = ["sample", "--expert", expert, "--amateur", amateur, "--problems", str(problems), "--batch-size", "3"]
         argv += ["--max-new-tokens", "20", "--run-dir", str(tmp_path / name)]
-        command = [sys.executable, ROOT / "tests" / "support" / "kill_sampling.py", "11", str(kills), tmp_path / name, "--", *argv]
+        script = ROOT / "tests" / "support" / "kill_sampling.py"
+        command = [sys.executable, script, "11", str(kills), tmp_path / name, "--", *argv]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=500)
         assert done.returncode == 0, done.stderr
         status, *left = (int(number) for number in done.stdout.splitlines()[-1].split())
