@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import wraps
 from inspect import signature
 
 from lightreasoner.errors import UserError, broke
 from lightreasoner.scoring.divergence import ALPHA_FLOOR
 from lightreasoner.tracing.records import reweigh, step_json, trace_csv
 from lightreasoner.validation import number
+from ui.actions import action
 from ui.studio import Studio
 from ui.viewer import standalone
 
@@ -21,6 +23,7 @@ def answering(function: Callable[..., dict]) -> Callable[[object], dict]:
     """Gradio hands over one value, a list for several; an exception would reach the page as a bare 500."""
     wanted = len(signature(function).parameters)
 
+    @wraps(function, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
     def answer(arguments: object) -> dict:
         try:
             if not isinstance(arguments, list) or len(arguments) != wanted:
@@ -31,13 +34,14 @@ def answering(function: Callable[..., dict]) -> Callable[[object], dict]:
         except Exception:
             return {"error": broke(f"call {function.__name__}")}
 
-    answer.__name__ = function.__name__
+    del answer.__wrapped__  # or Gradio would hand over as many values as `function` takes
     return answer
 
 
 def viewer_calls(studio: Studio) -> list[Callable[..., dict]]:
     """The functions step, export and stop, bound to this server's runs."""
 
+    @action("inspect.read_step", visitors=True)
     @answering
     def step(run, index) -> dict:
         """One step's candidates and the texts of their tokens."""
@@ -51,6 +55,7 @@ def viewer_calls(studio: Studio) -> list[Callable[..., dict]]:
         texts = live.trace.texts if live else {int(i): text for i, text in record["tokens"].items()}
         return {"candidates": kept, "tokens": {str(i): texts[i] for i in kept["ids"] if i in texts}}
 
+    @action("inspect.export", visitors=True)
     @answering
     def export(run, kind, alpha, beta) -> dict:
         """A run as the text of a "json", "csv" or "html" file, at this α and β."""
@@ -64,6 +69,7 @@ def viewer_calls(studio: Studio) -> list[Callable[..., dict]]:
             return {"content": standalone(record)}
         raise UserError(f"There is no export called {str(kind)[:20]!r}; take json, csv or html.")
 
+    @action("inspect.stop", visitors=True)
     @answering
     def stop(run, key) -> dict:
         """Stop a run at its next token. Only who started it has the key."""

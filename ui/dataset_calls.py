@@ -25,6 +25,7 @@ from lightreasoner.scoring.divergence import ALPHA_FLOOR
 from lightreasoner.tracing.from_trajectory import trace_record
 from lightreasoner.tracing.records import reweigh, trace_csv
 from lightreasoner.validation import number
+from ui.actions import action
 from ui.calls import answering
 from ui.dataset_downloads import dataset_file
 from ui.datasets import Dataset, Datasets
@@ -158,6 +159,7 @@ def dataset_calls(datasets: Datasets) -> list[Callable[..., dict]]:
             raise UserError("That link names no response of this dataset; copy it again in full.")
         return trace_record(explorer.row(problem, sample), explorer.run, explorer.folder.name, explorer.texts)
 
+    @action("datasets.view")
     @answering
     def overview(dataset_id, alpha, beta, selector, seen) -> dict:
         """The list; and the open dataset's numbers, unless they are those that the page has `seen`."""
@@ -171,6 +173,7 @@ def dataset_calls(datasets: Datasets) -> list[Callable[..., dict]]:
             answer["error"] = str(error)
         return answer
 
+    @action("datasets.list_steps")
     @answering
     def rows(dataset_id, asked) -> dict:
         """A page of steps; `asked` holds filters, order, page and selection."""
@@ -183,6 +186,7 @@ def dataset_calls(datasets: Datasets) -> list[Callable[..., dict]]:
         order = asked.get("order", "kl")
         return page(explorer, filters, str(order), at * ROWS, ROWS, selection) | {"size": ROWS}
 
+    @action("datasets.read_response")
     @answering
     def trajectory(dataset_id, problem, sample, step) -> dict:
         """One response as a trace, and the marks of its steps; in an imported set, the sample at this step."""
@@ -196,6 +200,7 @@ def dataset_calls(datasets: Datasets) -> list[Callable[..., dict]]:
         own = {str(index): mark for (name, n, index), mark in marks if (name, n) == (problem, sample)}
         return {"record": record, "marks": own, "why": why_unstored(explorer)}
 
+    @action("datasets.export_response")
     @answering
     def trace_file(dataset_id, problem, sample, kind, alpha, beta) -> dict:
         """A response as the text of a "json", "csv" or "html" file, at this α and β."""
@@ -205,6 +210,7 @@ def dataset_calls(datasets: Datasets) -> list[Callable[..., dict]]:
             raise UserError(f"There is no export called {str(kind)[:20]!r}; take json, csv or html.")
         return {"content": WRITERS[kind](record)}
 
+    @action("datasets.mark_step")
     @answering
     def mark(dataset_id, problem, sample, step, kind) -> dict:
         """Keep, drop or pin a step, or take its mark away with null."""
@@ -215,18 +221,21 @@ def dataset_calls(datasets: Datasets) -> list[Callable[..., dict]]:
         set_mark(explorer.folder, (problem, sample, step), kind)
         return {}
 
+    @action("datasets.control_job")
     @answering
     def act(dataset_id, action) -> dict:
         """Stop the dataset's job and keep what is there, cancel it, or resume it."""
         datasets.act(dataset_id, action)
         return {}
 
+    @action("datasets.delete")
     @answering
     def discard(dataset_id) -> dict:
         """Delete a dataset for good."""
         datasets.remove(dataset_id)
         return {}
 
+    @action("datasets.download")
     @answering
     def prepare(dataset_id, kind, alpha, beta, selector) -> dict:
         """Write a file to download: {"url", "name"}."""

@@ -12,6 +12,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.problems.stream import load_file
 from lightreasoner.settings import Settings
+from ui.actions import action
 from ui.command_line import command_line, spelled_out
 from ui.events import PRIVATE
 from ui.pair_form import PairForm, pair_form
@@ -76,6 +77,7 @@ def dataset_form(studio: Studio) -> DatasetForm:
     form = DatasetForm(pair, [source, upload, limit, tokens, temperature, samples, seed, batch, every], estimate)
     wire_preflight(studio, card, pair, [source, upload, tokens, limit])
 
+    @action("datasets.show_command")
     def spelled(*fields) -> tuple[str, str]:
         try:
             asked = read_form(settings, *fields)
@@ -84,9 +86,17 @@ def dataset_form(studio: Studio) -> DatasetForm:
         words = asked.argv(asked.problems if asked.problems in SOURCES else asked.named)
         return spelled_out(words, "my-dataset"), ""
 
-    source.change(lambda s: gr.File(visible=s == OWN_FILE), source, upload, **PRIVATE)
+    @action("datasets.choose_source")
+    def choose_source(chosen) -> gr.File:
+        return gr.File(visible=chosen == OWN_FILE)
+
+    @action("datasets.describe_problems")
+    def describe_problems(chosen, path) -> str:
+        return what_is_there(settings, chosen, path)
+
+    source.change(choose_source, source, upload, **PRIVATE)
     for part in (source, upload):
-        part.change(lambda s, u: what_is_there(settings, s, u), [source, upload], there, **PRIVATE)
+        part.change(describe_problems, [source, upload], there, **PRIVATE)
     told = [command, estimate]
     gr.on([part.change for part in form.fields], spelled, form.fields, told, trigger_mode="always_last", **PRIVATE)
     command.value, _ = spelled(*(part.value for part in form.fields))

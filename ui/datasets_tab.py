@@ -13,6 +13,7 @@ from lightreasoner.datasets.external import import_samples
 from lightreasoner.errors import UserError, broke
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import run_folder
+from ui.actions import action
 from ui.dataset_calls import dataset_calls
 from ui.dataset_explorer import DatasetExplorer
 from ui.dataset_form import dataset_form
@@ -28,7 +29,7 @@ from ui.visitors import checked_calls
 def build_datasets(studio: Studio) -> None:
     """Lay the tab out and wire it."""
     datasets = Datasets(studio.settings, studio.jobs)
-    calls = checked_calls(studio.settings, "DatasetExplorer", [*dataset_calls(datasets), *push_calls(studio)])
+    calls = checked_calls(studio.settings, [*dataset_calls(datasets), *push_calls(studio)])
     with gr.Row(elem_id="lr-data-row", equal_height=False):
         with gr.Column(elem_id="lr-data-side", scale=0):
             form = dataset_form(studio)
@@ -40,6 +41,7 @@ def build_datasets(studio: Studio) -> None:
         with gr.Column(elem_id="lr-data-main", scale=1):
             explorer = DatasetExplorer(calls, elem_id="lr-datasets")
 
+    @action("datasets.estimate")
     def measure(*fields) -> Iterator[str]:
         try:
             asked = read_form(studio.settings, *fields)
@@ -49,11 +51,17 @@ def build_datasets(studio: Studio) -> None:
         for tone, said in estimate(studio, asked):
             yield notice_html(said, tone)
 
+    @action("datasets.build")
     def start(*fields) -> tuple[str, str]:
         return answered(lambda: (start_build(studio, fields), ""))
 
+    @action("datasets.import")
     def take_in(path: str) -> tuple[str, str]:
         return answered(lambda: import_file(studio, path))
+
+    @action("datasets.clear_notice")
+    def clear_notice() -> str:
+        return ""
 
     places = studio.settings.max_waiting + 1
     measuring = probe.click(
@@ -63,7 +71,7 @@ def build_datasets(studio: Studio) -> None:
     imported.upload(
         take_in, imported, [explorer, notice], api_name="import_dataset", queue=False, show_progress_on=[imported]
     )
-    form.pair.preset.change(lambda: "", None, notice, **PRIVATE)
+    form.pair.preset.change(clear_notice, None, notice, **PRIVATE)
 
 
 def answered(work, doing: str = "the Datasets tab") -> tuple:

@@ -16,6 +16,7 @@ from lightreasoner.evaluation.costs import Cost, benchmark
 from lightreasoner.evaluation.paper_results import Paper, read_paper
 from lightreasoner.evaluation.results import variants_of
 from lightreasoner.problems.sources import SOURCES
+from ui.actions import action
 from ui.calls import answering
 from ui.evaluate_flips import Flips
 from ui.evaluations import METHOD_NAMES, Evaluation, Evaluations, by_benchmark, canonical, is_tuning_run
@@ -118,6 +119,7 @@ def evaluate_calls(studio: Studio, evaluations: Evaluations) -> list[Callable[..
     """The tab's functions, bound to this server's evaluations."""
     flips, paper = Flips(studio, evaluations), read_paper()
 
+    @action("evaluate.view")
     @answering
     def look(run_id, wide, seen) -> dict:
         """The list; the open evaluation, if one is; everything side by side, if that is `wide` open.
@@ -139,32 +141,38 @@ def evaluate_calls(studio: Studio, evaluations: Evaluations) -> list[Callable[..
             answer["error"] = str(error)
         return answer
 
+    @action("evaluate.list_flips")
     @answering
     def listed(run_id, model, direction, start) -> dict:
         """A page of flips of a model against the first one."""
         return flips.listed(run_id, model, direction, start)
 
+    @action("evaluate.read_flip")
     @answering
     def flip(run_id, model, problem) -> dict:
         """Both responses to one problem."""
         return flips.opened(run_id, model, problem)
 
+    @action("evaluate.score_response")
     @answering
     def score(run_id, model, problem, side) -> dict:
         """Begin to score a response with both models: {"trace": id}."""
         return {"trace": flips.score(run_id, model, problem, side)}
 
+    @action("evaluate.watch_scoring")
     @answering
     def scored(trace) -> dict:
         """How far that is."""
         return flips.scored(trace)
 
+    @action("evaluate.control_job")
     @answering
     def act(run_id, action) -> dict:
         """Stop the evaluation's job and keep what is there, cancel it, or resume it."""
         evaluations.act(run_id, action)
         return {}
 
+    @action("evaluate.delete")
     @answering
     def discard(run_id) -> dict:
         """Delete an evaluation for good."""

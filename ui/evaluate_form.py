@@ -12,6 +12,7 @@ from lightreasoner.models.references import BUNDLED
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import Settings
 from lightreasoner.training.runs import tuned_run, tuned_runs
+from ui.actions import action
 from ui.command_line import command_line, spelled_out
 from ui.dataset_form import what_is_there
 from ui.evaluate_request import base_of, read_form
@@ -120,6 +121,7 @@ def evaluate_form(studio: Studio) -> EvaluateForm:
     command = command_line("lr-ev-command")
     fields = [model, own, adapters, folder, source, upload, limit, tokens, with_base, batch]
 
+    @action("evaluate.show_command")
     def spelled(*values) -> str:
         try:
             asked = read_form(settings, *values)
@@ -128,15 +130,24 @@ def evaluate_form(studio: Studio) -> EvaluateForm:
         words = asked.argv(asked.problems if asked.problems in SOURCES else asked.named)
         return spelled_out(words, "my-evaluation")
 
+    @action("evaluate.choose_model")
     def chosen(ref, typed, ticked, most) -> tuple:
         usual = SMALL if ref in BUNDLED else USUAL
         ticks = gr.CheckboxGroup(**offered(settings, base_or_none(ref, typed), ticked))
         return gr.Textbox(visible=ref == OTHER), ticks, usual if most in (SMALL, USUAL) else gr.skip()
 
+    @action("evaluate.choose_source")
+    def choose_source(chosen) -> gr.File:
+        return gr.File(visible=chosen == OWN_FILE)
+
+    @action("evaluate.describe_problems")
+    def describe_problems(chosen, path) -> str:
+        return what_is_there(settings, chosen, path)
+
     gr.on([model.input, own.input], chosen, [model, own, adapters, tokens], [own, adapters, tokens], **PRIVATE)
-    source.change(lambda s: gr.File(visible=s == OWN_FILE), source, upload, **PRIVATE)
+    source.change(choose_source, source, upload, **PRIVATE)
     for part in (source, upload):
-        part.change(lambda s, u: what_is_there(settings, s, u), [source, upload], about, **PRIVATE)
+        part.change(describe_problems, [source, upload], about, **PRIVATE)
     gr.on([part.change for part in fields], spelled, fields, command, trigger_mode="always_last", **PRIVATE)
     command.value = spelled(*(part.value for part in fields))
     return EvaluateForm(fields, model, own, adapters)

@@ -6,6 +6,7 @@ import gradio as gr
 
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import run_folder
+from ui.actions import action
 from ui.datasets_tab import answered, notice_html
 from ui.evaluate_calls import evaluate_calls
 from ui.evaluate_form import base_or_none, evaluate_form, offered, prefilled
@@ -21,7 +22,7 @@ from ui.visitors import checked_calls
 def build_evaluate(studio: Studio) -> None:
     """Lay the tab out and wire it."""
     evaluations = Evaluations(studio.settings, studio.jobs)
-    calls = checked_calls(studio.settings, "EvaluateView", evaluate_calls(studio, evaluations))
+    calls = checked_calls(studio.settings, evaluate_calls(studio, evaluations))
     with gr.Row(elem_id="lr-ev-row", equal_height=False):
         with gr.Column(elem_id="lr-ev-side", scale=0):
             form = evaluate_form(studio)
@@ -30,20 +31,27 @@ def build_evaluate(studio: Studio) -> None:
         with gr.Column(elem_id="lr-ev-main", scale=1):
             view = EvaluateView(calls, elem_id="lr-evaluate")
 
+    @action("evaluate.start")
     def start(*fields) -> tuple[str, str]:
         return answered(lambda: (start_evaluation(studio, fields), ""), "the Evaluate tab")
 
+    @action("evaluate.fill_form")
     def fill(event: gr.EventData) -> tuple:
         *updates, wrong = prefilled(studio.settings, said_by(event).get("run"))
         return *updates, notice_html(wrong, "error") if wrong else ""
 
+    @action("evaluate.update_adapters")
     def renew(model, own, ticked) -> gr.CheckboxGroup:
         return gr.CheckboxGroup(**offered(studio.settings, base_or_none(model, own), ticked))
+
+    @action("evaluate.clear_notice")
+    def clear_notice() -> str:
+        return ""
 
     go.click(start, form.fields, [view, notice], api_name="evaluate", **AT_ONCE)
     view.prefill(fill, None, [*form.filled, notice], **PRIVATE)
     view.tuned(renew, form.filled, form.adapters, **PRIVATE)
-    form.model.input(lambda: "", None, notice, **PRIVATE)
+    form.model.input(clear_notice, None, notice, **PRIVATE)
 
 
 def start_evaluation(studio: Studio, fields: tuple) -> str:

@@ -14,6 +14,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.formatting import shown
 from lightreasoner.jobs.store import FINISHED
 from lightreasoner.storage.atomic import folder_bytes
+from ui.actions import action
 from ui.calls import answering
 from ui.datasets import Datasets
 from ui.finetune_request import LABELS
@@ -119,6 +120,7 @@ def finetune_calls(tunings: Tunings, datasets: Datasets) -> list[Callable[..., d
         table = [{"name": name, "values": values, "differs": len(set(values)) > 1} for name, *values in rows]
         return {"version": version, "runs": found, "table": table, "missing": missing}
 
+    @action("finetune.view")
     @answering
     def overview(run_id, ids, seen) -> dict:
         """The list; the open run and those that are compared, unless they are as the page has `seen` them."""
@@ -135,23 +137,27 @@ def finetune_calls(tunings: Tunings, datasets: Datasets) -> list[Callable[..., d
                 answer["error"] = str(error)
         return answer
 
+    @action("finetune.control_job")
     @answering
     def act(run_id, action) -> dict:
         """Stop the run's job and keep what it has, cancel it, or resume it."""
         tunings.act(run_id, action)
         return {}
 
+    @action("finetune.delete")
     @answering
     def discard(run_id) -> dict:
         """Delete a run for good."""
         tunings.remove(run_id)
         return {}
 
+    @action("finetune.merge")
     @answering
     def merge(run_id) -> dict:
         """Queue a job that merges the adapter into its base."""
         return {"job": tunings.merge(run_id).id}
 
+    @action("finetune.download")
     @answering
     def prepare(run_id, kind) -> dict:
         """Write a zip to download, of the "adapter" or the "merged" model: {"url", "name"}."""

@@ -12,6 +12,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.models.architecture import USUAL as USUAL_LAYERS
 from lightreasoner.models.architecture import linear_layers
 from lightreasoner.training.config import METHODS
+from ui.actions import action
 from ui.command_line import command_line, spelled_out
 from ui.datasets import Dataset, Datasets
 from ui.events import PRIVATE
@@ -182,6 +183,7 @@ def finetune_form(datasets: Datasets) -> FinetuneForm:
     rest = [alpha, beta, selector, expert, *(parts[name] for name in CONFIG)]
     form = FinetuneForm(dataset, method, rest, gr.State(usual), notice, estimate, start)
 
+    @action("finetune.show_command")
     def spelled(*fields) -> tuple[str, str]:
         if not fields[0]:
             return "", ""
@@ -193,6 +195,7 @@ def finetune_form(datasets: Datasets) -> FinetuneForm:
         except UserError as error:
             return f"**{escape(str(error))}**", ""
 
+    @action("finetune.choose_dataset")
     def adopt(dataset_id, known, *values) -> tuple:
         """The settings that still are as they were set go along with the dataset; what a person changed stays."""
         chosen = find_dataset(datasets, dataset_id)
@@ -201,12 +204,14 @@ def finetune_form(datasets: Datasets) -> FinetuneForm:
         own = chosen is not None and not expert_of(chosen)
         return gr.Textbox(visible=own), source_of_defaults(chosen), begin, *now
 
+    @action("finetune.update_layers")
     def fit(dataset_id, model, modules) -> tuple:
         """What the model has decides what can be chosen."""
         there = layers_of(find_dataset(datasets, dataset_id), model)
         field = layer_field(there, modules or [])
         return gr.CheckboxGroup(**field), gr.Number(info=rank_says(there, field["value"]))
 
+    @action("finetune.choose_method")
     def shown(name) -> tuple:
         trains = name != "sft"
         return (

@@ -10,6 +10,7 @@ from lightreasoner.datasets.selectors import SELECTORS
 from lightreasoner.errors import UserError
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import run_folder
+from ui.actions import action
 from ui.datasets import Datasets
 from ui.datasets_tab import answered, notice_html
 from ui.events import AT_ONCE, PRIVATE, QUIET, said_by
@@ -28,7 +29,7 @@ def build_finetune(studio: Studio) -> None:
     """Lay the tab out and wire it."""
     datasets, tunings = Datasets(studio.settings, studio.jobs), Tunings(studio.settings, studio.jobs)
     calls = [*finetune_calls(tunings, datasets), *push_calls(studio, tunings.merged_folder)]
-    calls = checked_calls(studio.settings, "FinetuneView", calls)
+    calls = checked_calls(studio.settings, calls)
     there = not studio.settings.public and bool(datasets.listed())  # else known once the owner's script has asked
     with gr.Row(elem_id="lr-ft-row", equal_height=False):
         with gr.Column(elem_id="lr-ft-side", scale=0, visible=there) as side:
@@ -36,6 +37,7 @@ def build_finetune(studio: Studio) -> None:
         with gr.Column(elem_id="lr-ft-main", scale=1):
             view = FinetuneView(calls, elem_id="lr-finetune")
 
+    @action("finetune.estimate")
     def measure(*fields) -> Iterator[str]:
         try:
             asked = read_form(datasets, *fields)
@@ -45,9 +47,11 @@ def build_finetune(studio: Studio) -> None:
         for tone, text in estimate_run(studio, asked):
             yield notice_html(text, tone)
 
+    @action("finetune.start")
     def start(*fields) -> tuple[str, str]:
         return answered(lambda: (start_run(studio, datasets, fields), ""))
 
+    @action("finetune.update_datasets")
     def renew(current, event: gr.EventData) -> tuple:
         said = said_by(event)
         return *renewed(datasets, current, said.get("dataset")), *chosen_there(said)

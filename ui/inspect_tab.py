@@ -12,6 +12,7 @@ from lightreasoner.problems.rows import Problem
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.trace import TraceRequest
 from lightreasoner.validation import number
+from ui.actions import action
 from ui.calls import viewer_calls
 from ui.events import PRIVATE, QUIET, said_by
 from ui.links import GENERATE, SCORE, open_lens, open_link
@@ -55,6 +56,7 @@ def response_form(settings: Settings) -> ResponseForm:
             temperature = gr.Number(0, label="Temperature", info="0 is greedy: always the expert's favourite")
             seed = gr.Number(0, label="Seed", info="only used above temperature 0")
 
+    @action("inspect.choose_mode", visitors=True)
     def shown(chosen) -> gr.Textbox:
         return gr.Textbox(visible=chosen == SCORE)
 
@@ -75,15 +77,17 @@ def build_inspect(studio: Studio) -> None:
                 run = gr.Button("Run", variant="primary", elem_id="lr-run")
                 gr.Button("Stop", variant="stop", elem_id="lr-stop")
         with gr.Column(elem_id="lr-main", scale=1):
-            viewer = Viewer(checked_calls(studio.settings, "Viewer", viewer_calls(studio)), elem_id="lr-viewer")
+            viewer = Viewer(checked_calls(studio.settings, viewer_calls(studio)), elem_id="lr-viewer")
     wire_preflight(studio, card, pair, [problem.source, problem.upload, response.tokens])
     wire_runs(studio, run, viewer, pair, lens, problem, response)
     models = [viewer, *pair.fields, pair.own, pair.card, *lens.fields]
     form = [*models, problem.question, response.mode, response.response]
 
+    @action("inspect.follow_link", visitors=True)
     def follow_link(request: gr.Request) -> tuple:
         return open_link(studio, request)
 
+    @action("inspect.open_tuned_expert")
     def follow_lens(event: gr.EventData) -> tuple:
         return open_lens(studio, said_by(event).get("run"))
 
@@ -102,6 +106,7 @@ def wire_runs(
 ) -> None:
     """What starts a run, or shows one again: the button, a branch, the way back to a parent."""
 
+    @action("inspect.run", visitors=True)
     def start(
         preset, expert, amateur, question, mode, response, tokens, temperature, seed, tuned, writer, picked
     ) -> Iterator[str]:
@@ -123,6 +128,7 @@ def wire_runs(
             return
         yield from stream(studio, live)
 
+    @action("inspect.branch", visitors=True)
     def branch(event: gr.EventData) -> Iterator[str]:
         try:
             data = said_by(event)
@@ -137,12 +143,14 @@ def wire_runs(
             return
         yield from stream(studio, live)
 
+    @action("inspect.reopen", visitors=True)
     def reopen(event: gr.EventData) -> str:
         try:
             return replay(studio.record(said_by(event).get("run")))
         except UserError as error:
             return failure(str(error))
 
+    @action("inspect.update_pair_card", visitors=True)
     def described(preset, expert, amateur) -> str:
         return pair_card(studio, preset, expert, amateur)
 

@@ -18,6 +18,7 @@ from lightreasoner.jobs.view import job_view, log_tail
 from lightreasoner.serving.archive import Keeper
 from lightreasoner.storage.atomic import ID_PATTERN
 from lightreasoner.validation import number
+from ui.actions import action
 from ui.calls import answering
 from ui.visitors import current
 
@@ -68,6 +69,7 @@ class Jobs:
             "holder": {"who": spoken(holder), "since": holder["since"]} if holder else None,
         }
 
+    @action("jobs.view")
     def look(self, limit, opened, seen) -> dict:
         """All that the tab shows: what runs and waits, `limit` jobs of the past, and the opened one in full.
 
@@ -93,6 +95,7 @@ class Jobs:
                 answer["missing"] = str(error)
         return answer
 
+    @action("jobs.control")
     def act(self, job_id, action, limit, opened, seen) -> dict:
         """Do something with a job and look again; "made" is the id of a new job. Raises UserError for what makes no
         sense in the job's state."""
@@ -107,6 +110,7 @@ class Jobs:
             opened = None
         return self.look(limit, made or opened, {} if made else seen) | {"made": made}
 
+    @action("jobs.summarize", visitors=True)
     def glance(self, _nothing) -> dict:
         """The header's few words. A visitor of a public server learns whether a job runs, and nothing about it."""
         if current(self.scheduler.settings).owner:

@@ -16,10 +16,10 @@ from ui.visitors import checked_calls
 def build_header(studio: Studio) -> None:
     """The page's name, and what the jobs are doing, on every tab."""
     *_, glance = Jobs(studio.jobs).calls
-    Header(checked_calls(studio.settings, "Header", [glance]), forgetful(studio.settings), elem_id="lr-top")
+    Header(checked_calls(studio.settings, [glance]), forgetful(studio.settings), elem_id="lr-top")
 
 
 def build_jobs(studio: Studio) -> None:
     """Lay the tab out."""
     look, act, _ = Jobs(studio.jobs, studio.keeper).calls
-    JobPanel(checked_calls(studio.settings, "JobPanel", [look, act]), studio.settings.no_jobs, elem_id="lr-jobs")
+    JobPanel(checked_calls(studio.settings, [look, act]), studio.settings.no_jobs, elem_id="lr-jobs")

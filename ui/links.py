@@ -6,7 +6,7 @@ import gradio as gr
 
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import presets
-from lightreasoner.serving.permissions import check_call
+from lightreasoner.serving.permissions import check_permission
 from ui.pair_card import OTHER, pair_card
 from ui.studio import Studio, failure, replay
 from ui.tuned_form import run_form, shown_lens
@@ -50,7 +50,7 @@ def open_lens(studio: Studio, run: object) -> tuple:
     """Updates for viewer, preset, expert, amateur, own, card, tuned and writer: a fine-tuning run's tuned expert beside
     its pair. Nothing is loaded."""
     try:
-        check_call(studio.visitor, "ui.inspect_tab.build_inspect.follow_lens", studio.settings)
+        check_permission(studio.visitor, None, studio.settings)  # asked for by a link, too, which visitors may follow
         refs, lens, say = run_form(studio, run)
     except UserError as error:
         usual = pair_card(studio, presets()[0].name, "", "")

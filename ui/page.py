@@ -22,7 +22,7 @@ from ui.jobs_tab import build_header, build_jobs
 from ui.sign_in import SignIn
 from ui.studio import Studio
 from ui.theme import page_css, theme
-from ui.visitors import OWNERS_ONLY, checked_events, rules_asked
+from ui.visitors import OWNERS_ONLY, checked_events, require_checks
 from ui.welcome import belongs_to_owner, welcome
 
 #: Name in the address → (title, what lays it out), in the order of the tab bar.
@@ -56,7 +56,7 @@ def build(studio: Studio) -> gr.Blocks:
                         build_tab(studio)
     if public:
         checked_events(page, studio.settings)
-        rules_asked(page)
+        require_checks(page)
     page.queue(max_size=64, api_open=True)
     return page
 

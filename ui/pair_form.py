@@ -8,6 +8,7 @@ import gradio as gr
 
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import presets
+from ui.actions import action
 from ui.events import PRIVATE
 from ui.pair_card import OTHER, pair_card
 from ui.studio import Studio
@@ -39,12 +40,15 @@ def pair_refs(preset: str, expert: str, amateur: str) -> tuple[str | None, str, 
 def pair_form(studio: Studio, prefix: str = "lr", button: str = "Run") -> PairForm:
     """Lay the form out and wire it. `prefix` begins the ids of its parts, `button` is what the pair is loaded by."""
 
+    @action("components.describe_pair", visitors=True)
     def described(preset, expert, amateur) -> str:
         return pair_card(studio, preset, expert, amateur, button)
 
+    @action("components.choose_pair", visitors=True)
     def shown(chosen) -> gr.Column:
         return gr.Column(visible=chosen == OTHER)
 
+    @action("components.list_pairs", visitors=True)
     def offered() -> gr.Dropdown:
         return gr.Dropdown(choices=pairs + own_models if studio.visitor.owner else pairs)
 

@@ -14,6 +14,7 @@ from lightreasoner.jobs.view import job_view
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import read_run, run_folder
 from lightreasoner.validation import number
+from ui.actions import action
 from ui.calls import answering
 from ui.events import AT_ONCE, PRIVATE
 from ui.pair_form import PairForm
@@ -57,13 +58,14 @@ def preflight_card(studio: Studio, prefix: str) -> PreflightCard:
     button = gr.Button(
         f"Try this pair on {TRIED} problems", size="sm", elem_id=f"{prefix}-try", elem_classes=[OWNERS_ONLY]
     )
-    calls = checked_calls(studio.settings, "Verdict", preflight_calls(studio))
+    calls = checked_calls(studio.settings, preflight_calls(studio))
     return PreflightCard(button, Verdict(calls, elem_id=f"{prefix}-verdict", elem_classes=[OWNERS_ONLY]))
 
 
 def wire_preflight(studio: Studio, card: PreflightCard, pair: PairForm, fields: list) -> None:
     """fields: source, upload, token limit, and where there is one the number of problems to forecast."""
 
+    @action("components.check_pair")
     def start(preset, expert, amateur, source, upload, tokens, target=1000) -> str:
         try:
             return json.dumps(
@@ -74,6 +76,7 @@ def wire_preflight(studio: Studio, card: PreflightCard, pair: PairForm, fields: 
 
     card.button.click(start, [*pair.fields, *fields], card.verdict, api_name=False, **AT_ONCE)
 
+    @action("components.clear_pair_check", visitors=True)
     def cleared() -> str:
         return ""
 
@@ -104,6 +107,7 @@ def preflight_calls(studio: Studio) -> list[Callable[..., dict]]:
             raise UserError("This try is not there any more; start another.")
         return found[0]
 
+    @action("components.watch_pair_check")
     @answering
     def look(run) -> dict:
         """How the job stands, and its result once it is there."""
@@ -117,6 +121,7 @@ def preflight_calls(studio: Studio) -> list[Callable[..., dict]]:
                 raise UserError("The result of this try cannot be read; start another.") from None
         return answer
 
+    @action("components.cancel_pair_check")
     @answering
     def halt(run) -> dict:
         """Cancel it."""

@@ -13,6 +13,7 @@ from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.problems.stream import ProblemSet, load_file, load_problems
 from lightreasoner.settings import Settings
+from ui.actions import action
 from ui.events import PRIVATE
 
 OWN_FILE = "file"
@@ -55,6 +56,7 @@ def problem_form(settings: Settings) -> ProblemForm:
     note = gr.Markdown(known_answer(first[0]), elem_classes="lr-answer", elem_id="lr-answer")
     problems, picked = gr.State(first), gr.State(first[0])
 
+    @action("inspect.open_problem_file", visitors=True, costly=True)
     def opened(path) -> tuple:
         return open_file(settings, path)
 
@@ -81,6 +83,7 @@ def known_answer(problem: Problem) -> str:
     return f"Known answer: **{escape(problem.answer)}**" if problem.answer else "No known answer."
 
 
+@action("inspect.edit_problem", visitors=True)
 def own_text(text: str, picked: Problem, note: str) -> str:
     """The note under a text that may have been changed: the known answer belongs to the problem as it was."""
     if str(text).strip() != picked.question.strip():
@@ -97,6 +100,7 @@ def listed(found: list[Problem]) -> tuple:
     return found, gr.Dropdown(choices_of(found), value=0), *show_problem(found[0])
 
 
+@action("inspect.choose_source", visitors=True, costly=True)
 def choose_source(source: str) -> tuple:
     """Updates for upload, problems, pick, picked, question and note."""
     if source == OWN_FILE:
@@ -140,10 +144,12 @@ def warn(error: UserError) -> str:
     return f"**{escape(str(error))}**"
 
 
+@action("inspect.choose_problem", visitors=True)
 def choose_problem(problems: list[Problem], index: int) -> tuple:
     return show_problem(problems[index if isinstance(index, int) and 0 <= index < len(problems) else 0])
 
 
+@action("inspect.draw_problem", visitors=True)
 def another_problem(problems: list[Problem]) -> tuple:
     n = random.randrange(len(problems))
     return (n if n < LISTED else gr.skip()), *show_problem(problems[n])

@@ -20,6 +20,7 @@ from lightreasoner.publishing.contents import checked_license
 from lightreasoner.publishing.push import checked_repo
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import read_run, run_folder
+from ui.actions import action
 from ui.calls import answering
 from ui.run_list import MOST
 from ui.studio import Studio
@@ -87,6 +88,7 @@ def push_calls(studio: Studio, merged_of: Callable[[object], Path] | None = None
         known = {"address": result.get("address"), "existing": bool(result.get("existing"))}
         return {name: view[name] for name in SHOWN} | known | {"busy": job.state not in FINISHED}
 
+    @action("components.push")
     def push(arguments: object, oauth: gr.OAuthToken | None = None) -> dict:
         """Start a push: [run, kind, {repo, private, license, token, replace}]. Gradio adds who is signed in."""
 
@@ -104,12 +106,14 @@ def push_calls(studio: Studio, merged_of: Callable[[object], Path] | None = None
 
         return answering(begin)(arguments)
 
+    @action("components.watch_push")
     @answering
     def pushed(run) -> dict:
         """How the latest push of a run stands: {"push": …}, null where there was none."""
         found = pushes_of(studio, run_folder(studio.settings, run).absolute())
         return {"push": seen(found[0]) if found else None}
 
+    @action("components.pull")
     def pull(arguments: object, oauth: gr.OAuthToken | None = None) -> dict:
         """Start a pull: [repo, token]."""
 
@@ -118,6 +122,7 @@ def push_calls(studio: Studio, merged_of: Callable[[object], Path] | None = None
 
         return answering(begin)(arguments)
 
+    @action("components.watch_pull")
     @answering
     def pulled(job_id) -> dict:
         """How a pull stands."""

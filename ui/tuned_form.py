@@ -11,6 +11,7 @@ from lightreasoner.models.pairs import presets
 from lightreasoner.models.references import parse_ref
 from lightreasoner.tracing.tuned_decoder import EXPERT, TUNED, tuned_ref
 from lightreasoner.training.runs import amateur_of, tuned_run, tuned_runs
+from ui.actions import action
 from ui.events import PRIVATE
 from ui.pair_card import OTHER
 from ui.pair_form import PairForm, pair_refs
@@ -46,10 +47,12 @@ def tuned_form(studio: Studio, pair: PairForm) -> TunedForm:
 
     known = gr.State([])  # what the list holds; a list that changes while it is open loses its place
 
+    @action("inspect.list_tuned_experts", visitors=True)
     def listed(preset, expert, amateur, before) -> tuple:
         offered = choices(studio, preset, expert, amateur)
         return (gr.skip(), gr.skip()) if offered == before else (gr.Dropdown(choices=offered), offered)
 
+    @action("inspect.update_tuned_experts", visitors=True)
     def renewed(preset, expert, amateur, now) -> tuple:
         """Another pair has other runs; a tuned expert goes when its base is the expert no more."""
         offered = choices(studio, preset, expert, amateur)
@@ -60,6 +63,7 @@ def tuned_form(studio: Studio, pair: PairForm) -> TunedForm:
         foreign = ref.adapter and ref.base != base.base
         return gr.Dropdown(choices=offered, value=None) if foreign else gr.Dropdown(choices=offered), offered
 
+    @action("inspect.choose_tuned_expert", visitors=True)
     def chosen(now) -> tuple:
         return gr.Dropdown(value=None) if now == NOBODY else gr.skip(), gr.Radio(visible=bool(now))
 

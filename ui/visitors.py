@@ -1,4 +1,4 @@
-"""Who calls, and the rules of lightreasoner/serving/permissions.py before everything that the page can be asked to do.
+"""Who calls, and the check of their permission (ui/actions.py) before everything that the page can be asked to do.
 
 ui/gate.py finds out who a request comes from and notes it in the request's ASGI scope. Gradio keeps the request at hand
 while a handler runs, in whatever thread, queued or not, and while a script's call runs.
@@ -15,9 +15,10 @@ import gradio as gr
 from gradio.context import LocalContext
 
 from lightreasoner.errors import UserError
-from lightreasoner.serving.permissions import COSTLY, NOBODY, OWNER, Visitor, check_call
+from lightreasoner.serving.permissions import NOBODY, OWNER, Visitor, check_permission
 from lightreasoner.serving.quotas import VisitorRate
 from lightreasoner.settings import Settings
+from ui.actions import action_of
 
 FILES_A_MINUTE = 20  # that a visitor has read
 SCOPE_KEY = "lightreasoner.visitor"
@@ -35,12 +36,8 @@ def current(settings: Settings) -> Visitor:
     return scope.get(SCOPE_KEY, NOBODY)
 
 
-def event_name(function: Callable) -> str:
-    return f"{function.__module__}.{function.__qualname__}".replace(".<locals>", "")
-
-
 def checked_events(page: gr.Blocks, settings: Settings) -> None:
-    """Put the rules before every event of the page, whoever wired it."""
+    """Check the permission before every event of the page, whoever wired it."""
     costly = VisitorRate(FILES_A_MINUTE, 60)
     for event in page.fns.values():
         if event.fn is not None:
@@ -48,13 +45,13 @@ def checked_events(page: gr.Blocks, settings: Settings) -> None:
 
 
 def checked_event(function: Callable, settings: Settings, costly: VisitorRate) -> Callable:
-    name = event_name(function)
+    action = action_of(function)
 
     def check() -> None:
         visitor = current(settings)
         try:
-            check_call(visitor, name, settings)
-            if name in COSTLY and not visitor.owner and not costly.take(visitor):
+            check_permission(visitor, action, settings)
+            if action and action.costly and not visitor.owner and not costly.take(visitor):
                 raise UserError("Too many files in a minute; wait a little, then choose again.")
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from None
@@ -73,38 +70,40 @@ def checked_event(function: Callable, settings: Settings, costly: VisitorRate) -
             check()
             return function(*arguments)
 
-    setattr(checked, CHECKED, name)
+    setattr(checked, CHECKED, True)
     return checked
 
 
-def checked_calls(settings: Settings, component: str, calls: list[Callable[..., dict]]) -> list[Callable[..., dict]]:
-    """What a component's script may call, with the rules before each."""
+def checked_calls(settings: Settings, calls: list[Callable[..., dict]]) -> list[Callable[..., dict]]:
+    """What a component's script may call, with the check of its permission before each."""
 
     def checked(call: Callable[..., dict]) -> Callable[..., dict]:
-        name = f"{component}.{call.__name__}"
-
-        def answer(arguments: object) -> dict:
+        @functools.wraps(call)
+        def answer(*arguments: object) -> dict:
             try:
-                check_call(current(settings), name, settings)
+                check_permission(current(settings), action_of(call), settings)
             except UserError as error:
                 return {"error": str(error)}
-            return call(arguments)
+            return call(*arguments)
 
-        answer.__name__ = call.__name__
-        setattr(answer, CHECKED, name)
+        setattr(answer, CHECKED, True)
         return answer
 
     return [checked(call) for call in calls]
 
 
-def rules_asked(page: gr.Blocks) -> list[str]:
-    """The names by which the rules are asked, of all that can be called. Raises RuntimeError where nobody asks."""
+def callable_functions(page: gr.Blocks) -> list[Callable]:
+    """Everything that the page's events and its components' scripts can call on the server."""
     functions = [event.fn for event in page.fns.values() if event.fn is not None]
     for block in page.blocks.values():
         own = [value for value in vars(block).values() if callable(value)]
         inherited = [value for value in vars(type(block)).values() if callable(value)]
         functions += [value for value in own + inherited if getattr(value, "_is_server_fn", False)]
-    names = [getattr(function, CHECKED, None) for function in functions]
-    if None in names:
-        raise RuntimeError(f"No rule is asked before {functions[names.index(None)]}; see ui/visitors.py.")
-    return names
+    return functions
+
+
+def require_checks(page: gr.Blocks) -> None:
+    """Raises RuntimeError where something can be called without a check of the permission."""
+    for function in callable_functions(page):
+        if not getattr(function, CHECKED, False):
+            raise RuntimeError(f"No permission is checked before {function}; see ui/visitors.py.")

@@ -1,8 +1,9 @@
-"""Who may do what on a server that strangers can reach: all the rules, in one place.
+"""Who may do what on a server that strangers can reach.
 
 Locally everybody is the owner. On a public server (settings.public) whoever has not signed in as the owner is a
-visitor, and a visitor may do what OPEN lists and nothing else: what no rule names is the owner's. ui/visitors.py says
-who is calling and puts these rules before every event and every call of the page; Studio.start asks them again.
+visitor, and a visitor may do those actions that say so and nothing else: everything else is the owner's. Each handler
+of the page declares its action (ui/actions.py); ui/visitors.py says who is calling and checks the permission before
+every event and every call of a script. Studio.start checks again what a visitor may run.
 """
 
 from __future__ import annotations
@@ -30,79 +31,19 @@ class Visitor:
 OWNER = Visitor("owner", owner=True)  # everybody, where the server is not public
 NOBODY = Visitor("")  # a call that came from no request
 
-#: What a visitor may call: the page's events by module and function, its scripts' calls by component and function.
-OPEN = frozenset(
-    {
-        # the Inspect tab's form: presets, problems, uploads of problems
-        "ui.pair_form.pair_form.shown",
-        "ui.pair_form.pair_form.described",
-        "ui.pair_form.pair_form.offered",
-        "ui.tuned_form.tuned_form.listed",  # visitors are offered nothing but "None"
-        "ui.tuned_form.tuned_form.chosen",
-        "ui.tuned_form.tuned_form.renewed",
-        "ui.problem_form.choose_source",
-        "ui.problem_form.problem_form.opened",
-        "ui.problem_form.choose_problem",
-        "ui.problem_form.own_text",
-        "ui.problem_form.another_problem",
-        "ui.inspect_tab.response_form.shown",
-        "ui.preflight_card.wire_preflight.cleared",
-        # traces: start asks visitor_pair and the limits; the rest needs an id that nobody can guess
-        "ui.inspect_tab.wire_runs.start",
-        "ui.inspect_tab.wire_runs.described",
-        "ui.inspect_tab.wire_runs.branch",
-        "ui.inspect_tab.wire_runs.reopen",
-        "ui.inspect_tab.build_inspect.follow_link",
-        "Viewer.step",
-        "Viewer.export",
-        "Viewer.stop",  # needs the run's key
-        "Header.glance",  # tells visitors whether a job runs, and nothing about it
-    }
-)
-#: Of these, what reads whole files; nobody needs it often.
-COSTLY = frozenset({"ui.problem_form.choose_source", "ui.problem_form.problem_form.opened"})
-#: What only the owner may call. Nothing depends on this list: it is here so that a test can tell what has no rule.
-OWNERS = frozenset(
-    {
-        "ui.preflight_card.wire_preflight.start",
-        "ui.inspect_tab.build_inspect.follow_lens",
-        "ui.dataset_form.dataset_form.<lambda>",
-        "ui.dataset_form.dataset_form.spelled",
-        "ui.datasets_tab.build_datasets.measure",
-        "ui.datasets_tab.build_datasets.start",
-        "ui.datasets_tab.build_datasets.take_in",
-        "ui.datasets_tab.build_datasets.<lambda>",
-        "ui.finetune_form.finetune_form.adopt",
-        "ui.finetune_form.finetune_form.fit",
-        "ui.finetune_form.finetune_form.shown",
-        "ui.finetune_form.finetune_form.spelled",
-        "ui.finetune_tab.build_finetune.measure",
-        "ui.finetune_tab.build_finetune.start",
-        "ui.finetune_tab.build_finetune.renew",
-        "ui.evaluate_form.evaluate_form.chosen",
-        "ui.evaluate_form.evaluate_form.<lambda>",
-        "ui.evaluate_form.evaluate_form.spelled",
-        "ui.evaluate_tab.build_evaluate.start",
-        "ui.evaluate_tab.build_evaluate.fill",
-        "ui.evaluate_tab.build_evaluate.renew",
-        "ui.evaluate_tab.build_evaluate.<lambda>",
-        *(f"Verdict.{call}" for call in ("look", "halt")),
-        *(
-            f"DatasetExplorer.{call}"
-            for call in ("overview", "rows", "trajectory", "trace_file", "mark", "act", "discard", "prepare")
-        ),
-        *(f"DatasetExplorer.{call}" for call in ("push", "pushed", "pull", "pulled")),
-        *(f"FinetuneView.{call}" for call in ("push", "pushed")),
-        *(f"FinetuneView.{call}" for call in ("overview", "act", "discard", "merge", "prepare")),
-        *(f"EvaluateView.{call}" for call in ("look", "listed", "flip", "score", "scored", "act", "discard")),
-        *(f"JobPanel.{call}" for call in ("look", "act")),
-    }
-)
+
+@dataclass(frozen=True)
+class Action:
+    """Something that the page can be asked to do. `name` is "<activity>.<verb>"."""
+
+    name: str
+    visitors: bool = False  # whether visitors may ask for it, too; otherwise it is the owner's
+    costly: bool = False  # reads whole files: a visitor may do so a few times a minute
 
 
-def check_call(visitor: Visitor, name: str, settings: Settings) -> None:
-    """Whether somebody may call what has this name. Raises UserError."""
-    if not visitor.owner and name not in OPEN:
+def check_permission(visitor: Visitor, action: Action | None, settings: Settings) -> None:
+    """Whether somebody may do this; without an action only the owner may. Raises UserError."""
+    if not visitor.owner and not (action and action.visitors):
         raise UserError(f"This belongs to the owner of this server. {how_to_sign_in(settings)}")
 
 

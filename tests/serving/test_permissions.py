@@ -6,17 +6,16 @@ import os
 import threading
 import time
 
+import gradio as gr
 import pytest
 
 from lightreasoner.errors import UserError
 from lightreasoner.serving.permissions import (
-    COSTLY,
     NOBODY,
-    OPEN,
     OWNER,
-    OWNERS,
+    Action,
     Visitor,
-    check_call,
+    check_permission,
     how_to_sign_in,
     is_owner,
     visitor_pair,
@@ -26,17 +25,98 @@ from lightreasoner.serving.quotas import Rate, Traces, VisitorRate, keep_newest
 from lightreasoner.settings import Settings, from_environment, to_environment
 from lightreasoner.storage.atomic import folder_bytes
 from lightreasoner.tracing.trace import TraceRequest
+from ui.actions import action, action_of
 from ui.cookies import read_cookies, set_cookie
 from ui.gate import address_of, oauth_names, same_site
 from ui.job_calls import Jobs
 from ui.page import build
 from ui.sign_in import SignIn
 from ui.studio import Studio
-from ui.visitors import current, rules_asked
+from ui.visitors import callable_functions, checked_calls, checked_event, current, require_checks
 
 PUBLIC = Settings(public=True, login="ann:a long word")
 STRANGER = Visitor("a" * 22, address="192.0.2.1")
 BUNDLED = ("bundled", "", "")
+
+#: Everything that can be asked of a public server, and who may: the policy, to be changed here and at the handler.
+PERMISSIONS = {
+    "components.cancel_pair_check": "owner",
+    "components.check_pair": "owner",
+    "components.choose_pair": "visitors",
+    "components.clear_pair_check": "visitors",
+    "components.describe_pair": "visitors",
+    "components.list_pairs": "visitors",
+    "components.pull": "owner",
+    "components.push": "owner",
+    "components.watch_pair_check": "owner",
+    "components.watch_pull": "owner",
+    "components.watch_push": "owner",
+    "datasets.build": "owner",
+    "datasets.choose_source": "owner",
+    "datasets.clear_notice": "owner",
+    "datasets.control_job": "owner",
+    "datasets.delete": "owner",
+    "datasets.describe_problems": "owner",
+    "datasets.download": "owner",
+    "datasets.estimate": "owner",
+    "datasets.export_response": "owner",
+    "datasets.import": "owner",
+    "datasets.list_steps": "owner",
+    "datasets.mark_step": "owner",
+    "datasets.read_response": "owner",
+    "datasets.show_command": "owner",
+    "datasets.view": "owner",
+    "evaluate.choose_model": "owner",
+    "evaluate.choose_source": "owner",
+    "evaluate.clear_notice": "owner",
+    "evaluate.control_job": "owner",
+    "evaluate.delete": "owner",
+    "evaluate.describe_problems": "owner",
+    "evaluate.fill_form": "owner",
+    "evaluate.list_flips": "owner",
+    "evaluate.read_flip": "owner",
+    "evaluate.score_response": "owner",
+    "evaluate.show_command": "owner",
+    "evaluate.start": "owner",
+    "evaluate.update_adapters": "owner",
+    "evaluate.view": "owner",
+    "evaluate.watch_scoring": "owner",
+    "finetune.choose_dataset": "owner",
+    "finetune.choose_method": "owner",
+    "finetune.control_job": "owner",
+    "finetune.delete": "owner",
+    "finetune.download": "owner",
+    "finetune.estimate": "owner",
+    "finetune.merge": "owner",
+    "finetune.show_command": "owner",
+    "finetune.start": "owner",
+    "finetune.update_datasets": "owner",
+    "finetune.update_layers": "owner",
+    "finetune.view": "owner",
+    # running is checked once more against the preset pairs and the limits; traces need an id that nobody can guess
+    "inspect.branch": "visitors",
+    "inspect.choose_mode": "visitors",
+    "inspect.choose_problem": "visitors",
+    "inspect.choose_source": "visitors, costly",
+    "inspect.choose_tuned_expert": "visitors",
+    "inspect.draw_problem": "visitors",
+    "inspect.edit_problem": "visitors",
+    "inspect.export": "visitors",
+    "inspect.follow_link": "visitors",
+    "inspect.list_tuned_experts": "visitors",  # there are none for them
+    "inspect.open_problem_file": "visitors, costly",
+    "inspect.open_tuned_expert": "owner",
+    "inspect.read_step": "visitors",
+    "inspect.reopen": "visitors",
+    "inspect.run": "visitors",
+    "inspect.stop": "visitors",  # needs the run's key
+    "inspect.update_pair_card": "visitors",
+    "inspect.update_tuned_experts": "visitors",
+    "jobs.control": "owner",
+    "jobs.summarize": "visitors",  # whether a job runs, and nothing about it
+    "jobs.view": "owner",
+}
+ACTIONS = [Action(name, who.startswith("visitors")) for name, who in PERMISSIONS.items()]
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +124,69 @@ def public_studio(tmp_path_factory):
     return Studio(Settings(workspace=tmp_path_factory.mktemp("public"), device="cpu", public=True, max_new_tokens=900))
 
 
-def test_everything_on_the_page_has_a_rule_and_asks_for_it(public_studio):
-    """Something new on the page is the owner's until somebody decides; this test asks for the decision."""
-    asked = set(rules_asked(build(public_studio)))
-    assert asked == OPEN | OWNERS
-    assert not OPEN & OWNERS and COSTLY < OPEN
-    assert not any("<lambda>" in name for name in OPEN), "two lambdas of a function share a name, so a rule"
+def permissions(functions) -> dict[str, str]:
+    """Action → who may, of everything that can be called. Fails where there is no action, or one name for two."""
+    who, handlers = {}, {}
+    for function in functions:
+        handler, declared = f"{function.__module__}.{function.__qualname__}", action_of(function)
+        assert declared, f"{handler} declares no action; decorate it, see ui/actions.py."
+        allowed = ("visitors" if declared.visitors else "owner") + (", costly" if declared.costly else "")
+        same = handlers.setdefault(declared.name, handler), who.setdefault(declared.name, allowed)
+        assert same == (handler, allowed), f"{handler} and {same[0]} both are {declared.name}."
+        assert not handler.endswith("<lambda>"), f"{declared.name} is a lambda, which cannot be told from another one."
+    return dict(sorted(who.items()))
 
 
-def test_an_unguarded_call_stops_the_server_from_starting(public_studio):
+def test_who_may_do_what(public_studio):
+    """The policy. Something new on the page is the owner's until somebody decides; this test asks for the decision."""
+    found = permissions(callable_functions(build(public_studio)))
+    table = "\n".join(f"{name:32}{who}" for name, who in found.items())
+    assert found == PERMISSIONS, f"\n{table}"
+
+
+def test_actions_are_declared_once_and_for_each_handler():
+    def handler():
+        """Nothing."""
+
+    def other():
+        """Nothing either."""
+
+    with pytest.raises(AssertionError, match="declares no action"):
+        permissions([handler])
+    declared = action("jobs.view")(handler)
+    assert declared is handler and permissions([handler, handler]) == {"jobs.view": "owner"}
+    with pytest.raises(AssertionError, match=r"both are jobs\.view"):
+        permissions([handler, action("jobs.view")(other)])
+    with pytest.raises(AssertionError, match="is a lambda"):
+        permissions([action("jobs.view")(lambda: None)])
+
+
+def test_a_function_without_a_permission_check_stops_the_server_from_starting(public_studio):
     page = build(public_studio)
     event = next(iter(page.fns.values()))
     event.fn = event.fn.__wrapped__
-    with pytest.raises(RuntimeError, match="No rule is asked"):
-        rules_asked(page)
+    with pytest.raises(RuntimeError, match="No permission is checked"):
+        require_checks(page)
+
+
+def test_what_declares_no_action_is_refused(monkeypatch):
+    """An event and a call of a script: both are the owner's."""
+
+    def event():
+        return "done"
+
+    def call(arguments):
+        return {"done": arguments}
+
+    [checked_call] = checked_calls(PUBLIC, [call])
+    checked = checked_event(event, PUBLIC, VisitorRate(9, 60))
+    for who in (STRANGER, NOBODY):
+        monkeypatch.setattr("ui.visitors.current", lambda _settings, who=who: who)
+        with pytest.raises(gr.Error, match="belongs to the owner"):
+            checked()
+        assert "belongs to the owner" in checked_call(1)["error"]
+    monkeypatch.setattr("ui.visitors.current", lambda _settings: OWNER)
+    assert checked() == "done" and checked_call(1) == {"done": 1}
 
 
 def test_a_page_for_oneself_is_not_wrapped(tmp_path):
@@ -68,19 +197,20 @@ def test_a_page_for_oneself_is_not_wrapped(tmp_path):
 def test_locally_everybody_is_the_owner():
     assert current(Settings()) == OWNER
     assert current(PUBLIC) == NOBODY  # no request, no rights
-    for name in [*OPEN, *OWNERS, "something.new"]:
-        check_call(OWNER, name, Settings())
+    for declared in (*ACTIONS, None):
+        check_permission(OWNER, declared, Settings())
 
 
-def test_a_visitor_may_call_what_is_open_and_nothing_else():
-    for name in OPEN:
-        check_call(STRANGER, name, PUBLIC)
-    for name in [*OWNERS, "something.new", ""]:
+def test_a_visitor_may_do_what_is_open_and_nothing_else():
+    for declared in ACTIONS:
+        if declared.visitors:
+            check_permission(STRANGER, declared, PUBLIC)
+    for declared in [*(declared for declared in ACTIONS if not declared.visitors), Action("something.new"), None]:
         for who in (STRANGER, NOBODY):
             with pytest.raises(UserError, match=r"owner of this server\. The owner signs in"):
-                check_call(who, name, PUBLIC)
+                check_permission(who, declared, PUBLIC)
     with pytest.raises(UserError, match="without LIGHTREASONER_LOGIN"):
-        check_call(STRANGER, "something.new", Settings(public=True))
+        check_permission(STRANGER, None, Settings(public=True))
 
 
 @pytest.mark.parametrize(

@@ -9,19 +9,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import gradio as gr
 import httpx
 import pytest
 
-from lightreasoner.serving.permissions import OPEN, OWNERS
+from lightreasoner.serving.permissions import Action
 from lightreasoner.settings import ROOT, Settings
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import begin_run
 from tests.support.browser import App
 from tests.support.browser_jobs import JobsApp
+from ui.actions import action_of
 from ui.page import build
 from ui.pair_card import OTHER
 from ui.studio import Studio
-from ui.visitors import rules_asked
+from ui.visitors import callable_functions
 
 USER, PASSWORD = "ann", "a long word: yes"
 SECRET = "The owner's secret plan"  # in the title of a job, the name of a dataset …
@@ -99,12 +101,14 @@ def events(client: httpx.Client) -> list[dict]:
     return [event for event in client.get("config").json()["dependencies"] if event["backend_fn"]]
 
 
-def names_of_events(app: App) -> dict[int, str]:
-    """Event id → the name its rule has: the page is laid out here just as it is on the server."""
-    studio = Studio(Settings(workspace=app.workspace / "twin", device="cpu", public=True))
-    page = build(studio)
-    rules_asked(page)
-    return {id: event.fn._lightreasoner_checked for id, event in page.fns.items() if event.fn}
+def twin(app: App) -> gr.Blocks:
+    """The page, laid out here just as it is on the server."""
+    return build(Studio(Settings(workspace=app.workspace / "twin", device="cpu", public=True)))
+
+
+def actions_of_events(app: App) -> dict[int, Action]:
+    """Event id → its action."""
+    return {id: action_of(event.fn) for id, event in twin(app).fns.items() if event.fn}
 
 
 def server_calls(client: httpx.Client) -> list[tuple[str, int, str]]:
@@ -176,10 +180,10 @@ def test_cookies_are_random_and_kept_from_scripts(public):
 
 
 def test_every_event_is_refused_or_open(public, stranger):
-    """Of all events in the page's own config: what is not on the list of the open ones refuses, in both ways that
+    """Of all events in the page's own config: what is not open to visitors refuses, in both ways that
     there are to call one, whatever event data comes along."""
-    names = names_of_events(public)
-    assert {event["id"] for event in events(stranger)} == set(names), "the twin is laid out differently"
+    actions = actions_of_events(public)
+    assert {event["id"] for event in events(stranger)} == set(actions), "the twin is laid out differently"
     before = sorted(public.workspace.rglob("*.json")), len(public.jobs().store.jobs())
     for event in events(stranger):
         inputs = [None] * len(event["inputs"])
@@ -187,8 +191,8 @@ def test_every_event_is_refused_or_open(public, stranger):
             body = {"data": inputs, "event_data": data, "fn_index": event["id"], "session_hash": new_id()}
             said = stranger.post("gradio_api/run/predict", content=json.dumps(body))
             assert "Traceback" not in said.text and str(public.workspace) not in said.text and SECRET not in said.text
-            if names[event["id"]] not in OPEN:
-                assert said.status_code == 500 and BELONGS in said.json()["error"], names[event["id"]]
+            if not actions[event["id"]].visitors:
+                assert said.status_code == 500 and BELONGS in said.json()["error"], actions[event["id"]]
     assert before == (sorted(public.workspace.rglob("*.json")), len(public.jobs().store.jobs()))
 
 
@@ -202,8 +206,8 @@ def test_named_endpoints_are_refused_in_the_queue_too(stranger, name):
 
 def test_every_call_of_the_scripts_is_refused_or_open(public, stranger):
     found = server_calls(stranger)
-    ruled = {name.rpartition(".")[2] for name in OPEN | OWNERS if not name.startswith("ui.")}
-    assert {function for _, _, function in found} == ruled
+    known = {function.__name__ for function in callable_functions(twin(public)) if hasattr(function, "_is_server_fn")}
+    assert {function for _, _, function in found} == known
     open_calls = {("lr-viewer", "step"), ("lr-viewer", "export"), ("lr-viewer", "stop"), ("lr-top", "glance")}
     for name, id, function in found:
         for arguments in ([public.dataset], [public.job.id, "delete", 5, None, {}], [5, public.job.id, {}], None, "x"):
