@@ -6,6 +6,7 @@ import gradio as gr
 
 from lightreasoner.serving.permissions import how_to_sign_in, oauth_here
 from lightreasoner.settings import Settings
+from ui.actions import action
 from ui.visitors import OWNERS_ONLY, VISITORS_ONLY
 
 #: Tab title → what it is, for those who see nothing else of it.
@@ -31,6 +32,7 @@ def welcome(settings: Settings) -> None:
     gr.HTML(f'<div class="lr lr-access">{said}{out}</div>', elem_classes=[OWNERS_ONLY], elem_id="lr-owning")
     if oauth:
         gr.LoginButton(size="sm")
+        action("access.show_sign_in")(gr.LoginButton._check_login_status)  # the event that Gradio wires to it
 
 
 def belongs_to_owner(settings: Settings, title: str) -> None:

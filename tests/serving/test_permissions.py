@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from inspect import signature
 
 import gradio as gr
 import pytest
@@ -30,6 +31,7 @@ from ui.cookies import read_cookies, set_cookie
 from ui.gate import address_of, oauth_names, same_site
 from ui.job_calls import Jobs
 from ui.page import build
+from ui.push_calls import push_calls
 from ui.sign_in import SignIn
 from ui.studio import Studio
 from ui.visitors import callable_functions, checked_calls, checked_event, current, require_checks
@@ -142,6 +144,28 @@ def test_who_may_do_what(public_studio):
     found = permissions(callable_functions(build(public_studio)))
     table = "\n".join(f"{name:32}{who}" for name, who in found.items())
     assert found == PERMISSIONS, f"\n{table}"
+
+
+def test_who_may_do_what_where_people_sign_in_with_hugging_face(public_studio, monkeypatch):
+    """Gradio's button wires an event of its own."""
+    for name, value in {"SYSTEM": "spaces", "SPACE_ID": "ann/studio", "OAUTH_CLIENT_ID": "x"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("gradio.routes.attach_oauth", lambda app: None)
+    found = permissions(callable_functions(build(public_studio)))
+    assert found == PERMISSIONS | {"access.show_sign_in": "owner"}
+
+
+def test_a_checked_call_takes_what_the_call_takes(public_studio):
+    """Gradio reads off the signature whether the token of who is signed in is wanted."""
+    taken = {
+        call.__name__: list(signature(call).parameters) for call in checked_calls(PUBLIC, push_calls(public_studio))
+    }
+    assert taken == {
+        "push": ["arguments", "oauth"],
+        "pushed": ["arguments"],
+        "pull": ["arguments", "oauth"],
+        "pulled": ["arguments"],
+    }
 
 
 def test_actions_are_declared_once_and_for_each_handler():
