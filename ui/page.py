@@ -12,18 +12,18 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from lightreasoner.settings import ASSETS, Settings
-from ui.datasets_tab import build_datasets
-from ui.downloads import download_route
-from ui.evaluate_tab import build_evaluate
-from ui.finetune_tab import build_finetune
-from ui.gate import Gate
-from ui.inspect_tab import build_inspect
-from ui.jobs_tab import build_header, build_jobs
-from ui.sign_in import SignIn
+from ui.access.middleware import Gate
+from ui.access.sign_in import SignIn
+from ui.access.visitors import OWNERS_ONLY, checked_events, require_checks
+from ui.access.welcome import belongs_to_owner, welcome
+from ui.components.downloads import download_route
+from ui.datasets.tab import build_datasets
+from ui.evaluate.tab import build_evaluate
+from ui.finetune.tab import build_finetune
+from ui.inspect.tab import build_inspect
+from ui.jobs.tab import build_header, build_jobs
 from ui.studio import Studio
 from ui.theme import page_css, theme
-from ui.visitors import OWNERS_ONLY, checked_events, require_checks
-from ui.welcome import belongs_to_owner, welcome
 
 #: Name in the address → (title, what lays it out), in the order of the tab bar.
 TABS = {

@@ -24,7 +24,7 @@ from lightreasoner.settings import Settings
 from lightreasoner.tracing.records import Trace, columns, load_record, step_line, trace_json
 from lightreasoner.tracing.trace import TraceRequest, check
 from lightreasoner.tracing.tuned_decoder import load_lens
-from ui.visitors import current
+from ui.access.visitors import current
 
 POLL = 0.05  # seconds between looks at a run; the page gets at most ten updates a second once it writes
 QUIET = 0.1

@@ -2,8 +2,8 @@
 
 Locally everybody is the owner. On a public server (settings.public) whoever has not signed in as the owner is a
 visitor, and a visitor may do those actions that say so and nothing else: everything else is the owner's. Each handler
-of the page declares its action (ui/actions.py); ui/visitors.py says who is calling and checks the permission before
-every event and every call of a script. Studio.start checks again what a visitor may run.
+of the page declares its action (ui/access/actions.py); ui/access/visitors.py says who is calling and checks the
+permission before every event and every call of a script. Studio.start checks again what a visitor may run.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import begin_run
 from tests.support.hub_stub import TOKEN, hub_stub
 from tests.support.tiny_dataset import make_dataset
-from ui.datasets import Datasets
+from ui.components.dataset_catalogue import Datasets
 
 
 @pytest.fixture

@@ -26,15 +26,15 @@ from lightreasoner.serving.quotas import Rate, Traces, VisitorRate, keep_newest
 from lightreasoner.settings import Settings, from_environment, to_environment
 from lightreasoner.storage.atomic import folder_bytes
 from lightreasoner.tracing.trace import TraceRequest
-from ui.actions import action, action_of
-from ui.cookies import read_cookies, set_cookie
-from ui.gate import address_of, oauth_names, same_site
-from ui.job_calls import Jobs
+from ui.access.actions import action, action_of
+from ui.access.cookies import read_cookies, set_cookie
+from ui.access.middleware import address_of, oauth_names, same_site
+from ui.access.sign_in import SignIn
+from ui.access.visitors import callable_functions, checked_calls, checked_event, current, require_checks
+from ui.components.push_calls import push_calls
+from ui.jobs.calls import Jobs
 from ui.page import build
-from ui.push_calls import push_calls
-from ui.sign_in import SignIn
 from ui.studio import Studio
-from ui.visitors import callable_functions, checked_calls, checked_event, current, require_checks
 
 PUBLIC = Settings(public=True, login="ann:a long word")
 STRANGER = Visitor("a" * 22, address="192.0.2.1")
@@ -131,7 +131,7 @@ def permissions(functions) -> dict[str, str]:
     who, handlers = {}, {}
     for function in functions:
         handler, declared = f"{function.__module__}.{function.__qualname__}", action_of(function)
-        assert declared, f"{handler} declares no action; decorate it, see ui/actions.py."
+        assert declared, f"{handler} declares no action; decorate it, see ui/access/actions.py."
         allowed = ("visitors" if declared.visitors else "owner") + (", costly" if declared.costly else "")
         same = handlers.setdefault(declared.name, handler), who.setdefault(declared.name, allowed)
         assert same == (handler, allowed), f"{handler} and {same[0]} both are {declared.name}."
@@ -205,11 +205,11 @@ def test_what_declares_no_action_is_refused(monkeypatch):
     [checked_call] = checked_calls(PUBLIC, [call])
     checked = checked_event(event, PUBLIC, VisitorRate(9, 60))
     for who in (STRANGER, NOBODY):
-        monkeypatch.setattr("ui.visitors.current", lambda _settings, who=who: who)
+        monkeypatch.setattr("ui.access.visitors.current", lambda _settings, who=who: who)
         with pytest.raises(gr.Error, match="belongs to the owner"):
             checked()
         assert "belongs to the owner" in checked_call(1)["error"]
-    monkeypatch.setattr("ui.visitors.current", lambda _settings: OWNER)
+    monkeypatch.setattr("ui.access.visitors.current", lambda _settings: OWNER)
     assert checked() == "done" and checked_call(1) == {"done": 1}
 
 
@@ -276,7 +276,7 @@ def test_the_engine_asks_again_when_a_trace_is_started(public_studio, monkeypatc
 def test_a_visitor_learns_of_jobs_that_one_runs(public_studio, monkeypatch):
     jobs = Jobs(public_studio.jobs)
     assert jobs.glance(None) == {"running": None, "queued": 0, "holder": None, "busy": False}  # nobody asks
-    monkeypatch.setattr("ui.job_calls.current", lambda _settings: OWNER)
+    monkeypatch.setattr("ui.jobs.calls.current", lambda _settings: OWNER)
     assert "busy" not in jobs.glance(None)
 
 

@@ -19,11 +19,11 @@ from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import begin_run
 from tests.support.browser import App
 from tests.support.browser_jobs import JobsApp
-from ui.actions import action_of
+from ui.access.actions import action_of
+from ui.access.visitors import callable_functions
+from ui.components.pair_card import OTHER
 from ui.page import build
-from ui.pair_card import OTHER
 from ui.studio import Studio
-from ui.visitors import callable_functions
 
 USER, PASSWORD = "ann", "a long word: yes"
 SECRET = "The owner's secret plan"  # in the title of a job, the name of a dataset …

@@ -24,13 +24,15 @@ from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import read_run, run_folder
 from tests.support.tiny_dataset import make_dataset, trajectory, write_rows
-from ui import downloads
-from ui.dataset_calls import BETAS, ROWS, dataset_calls
-from ui.datasets import Datasets
-from ui.datasets_tab import import_file, notice_html, start_build
-from ui.downloads import download_route
-from ui.preflight_card import preflight_calls, start_preflight
-from ui.sample_request import read_form, stored_upload
+from ui.components import downloads
+from ui.components.dataset_catalogue import Datasets
+from ui.components.downloads import download_route
+from ui.components.form_values import stored_upload
+from ui.components.notices import notice_html
+from ui.components.pair_check_card import preflight_calls, start_preflight
+from ui.datasets.calls import BETAS, ROWS, dataset_calls
+from ui.datasets.request import read_form
+from ui.datasets.tab import import_file, start_build
 from ui.studio import Studio
 
 FORM = ("bundled", "", "", "bundled-train", None, 50, 128, 0, 1, 0, 0, False)

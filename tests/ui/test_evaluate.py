@@ -16,12 +16,12 @@ from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import read_run
 from tests.support.tiny_dataset import make_dataset
 from tests.support.tiny_evaluation import make_base, make_evaluation, make_tuned, write_events
-from ui.evaluate_calls import evaluate_calls
-from ui.evaluate_form import NONE_YET, offered, prefilled
-from ui.evaluate_request import read_form
-from ui.evaluate_tab import start_evaluation
-from ui.evaluations import Evaluations
-from ui.pair_card import OTHER
+from ui.components.pair_card import OTHER
+from ui.evaluate.calls import evaluate_calls
+from ui.evaluate.catalogue import Evaluations
+from ui.evaluate.form import NONE_YET, offered, prefilled
+from ui.evaluate.request import read_form
+from ui.evaluate.tab import start_evaluation
 from ui.studio import Studio
 
 BEFORE, AFTER = "1100x01010", "1111x00011"

@@ -24,14 +24,14 @@ from lightreasoner.storage.runs import run_folder
 from tests.support.tiny_dataset import make_dataset
 from tests.support.tiny_models import save_tiny
 from tests.support.tiny_tuning import make_run
-from ui.datasets import Datasets
-from ui.downloads import folder_of
-from ui.finetune_calls import MOST_COMPARED, finetune_calls
-from ui.finetune_estimate import measured
-from ui.finetune_form import carried, dataset_choices, layer_field, rank_says
-from ui.finetune_request import CONFIG, amount, defaults, read_form, source_of_defaults
-from ui.finetune_runs import Tunings
-from ui.finetune_tab import renewed, start_run
+from ui.components.dataset_catalogue import Datasets
+from ui.components.downloads import folder_of
+from ui.finetune.calls import MOST_COMPARED, finetune_calls
+from ui.finetune.catalogue import Tunings
+from ui.finetune.estimate import measured
+from ui.finetune.form import carried, dataset_choices, layer_field, rank_says
+from ui.finetune.request import CONFIG, amount, defaults, read_form, source_of_defaults
+from ui.finetune.tab import renewed, start_run
 from ui.studio import Studio
 
 

@@ -14,7 +14,7 @@ from lightreasoner.jobs.events import NAME, EventLog
 from lightreasoner.settings import ASSETS
 from lightreasoner.storage.atomic import new_id
 from tests.support.job_bench import Bench
-from ui.job_calls import ACTIONS, LINE, Jobs
+from ui.jobs.calls import ACTIONS, LINE, Jobs
 
 FORGED = [None, 7, 1.5, True, [], ["a"], {}, {"a": 1}, "", " ", "x" * 22, "../../../etc/passwd", "a" * 10_000, "\x00"]
 

@@ -16,13 +16,13 @@ from lightreasoner.problems.rows import Problem
 from lightreasoner.settings import ROOT, Settings
 from lightreasoner.tracing.trace import TraceRequest
 from tests.support.tiny_models import save_tiny
-from ui.calls import viewer_calls
-from ui.links import linked_number
+from ui.components.pair_card import count, pair_card
+from ui.components.problem_form import OWN_TEXT, known_answer, open_file, own_text
+from ui.components.trace_view import standalone
+from ui.inspect.calls import viewer_calls
+from ui.inspect.links import linked_number
 from ui.page import build
-from ui.pair_card import count, pair_card
-from ui.problem_form import OWN_TEXT, known_answer, open_file, own_text
 from ui.studio import Studio, branch_request, replay, stream
-from ui.viewer import standalone
 
 
 @pytest.fixture(scope="module")

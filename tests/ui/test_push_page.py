@@ -18,7 +18,7 @@ from lightreasoner.storage.runs import read_run, run_folder
 from tests.publishing.test_push import SERVERS, STRANGER, WRITER, sums
 from tests.support.hub_server import Account, Hub
 from tests.support.tiny_dataset import make_dataset
-from ui.push_calls import push_calls
+from ui.components.push_calls import push_calls
 from ui.studio import Studio
 
 

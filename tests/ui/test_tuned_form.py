@@ -13,11 +13,11 @@ from lightreasoner.storage.runs import add_to_run, begin_run
 from lightreasoner.tracing.trace import TraceRequest
 from lightreasoner.training.runs import tuned_run, tuned_runs
 from tests.support.tiny_models import save_tiny, save_tiny_adapter, tiny_model
-from ui.calls import viewer_calls
-from ui.links import open_link
-from ui.pair_card import OTHER
+from ui.components.pair_card import OTHER
+from ui.inspect.calls import viewer_calls
+from ui.inspect.links import open_link
+from ui.inspect.tuned_form import asked_lens, choices, run_form
 from ui.studio import Studio, replay, stream
-from ui.tuned_form import asked_lens, choices, run_form
 
 BUNDLED = {"expert": "lightreasoner-expert-4m", "amateur": "lightreasoner-amateur-1m"}
 

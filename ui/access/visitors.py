@@ -1,0 +1,109 @@
+"""Who is calling, and the check of their permission (ui/access/actions.py) before every event and call of the page.
+
+ui/access/middleware.py finds out who a request comes from and notes it in the request's ASGI scope. Gradio keeps the
+request at hand while a handler runs, in whatever thread, queued or not, and while a script's call runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import gradio as gr
+from gradio.context import LocalContext
+
+from lightreasoner.errors import UserError
+from lightreasoner.serving.permissions import NOBODY, OWNER, Visitor, check_permission
+from lightreasoner.serving.quotas import VisitorRate
+from lightreasoner.settings import Settings
+from ui.access.actions import action_of
+
+FILES_A_MINUTE = 20  # that a visitor has read
+SCOPE_KEY = "lightreasoner.visitor"
+CHECKED = "_lightreasoner_checked"
+OWNERS_ONLY, VISITORS_ONLY = "lr-for-owners", "lr-for-visitors"  # classes of parts that the others do not see
+
+
+def current(settings: Settings) -> Visitor:
+    """Who is calling just now. On a public server a call from no known request is nobody's."""
+    if not settings.public:
+        return OWNER
+    request = LocalContext.request.get(None)
+    request = getattr(request, "request", request)  # Gradio's own wraps the server's
+    scope = getattr(request, "scope", None) or {}
+    return scope.get(SCOPE_KEY, NOBODY)
+
+
+def checked_events(page: gr.Blocks, settings: Settings) -> None:
+    """Check the permission before every event of the page, whoever wired it."""
+    costly = VisitorRate(FILES_A_MINUTE, 60)
+    for event in page.fns.values():
+        if event.fn is not None:
+            event.fn = checked_event(event.fn, settings, costly)
+
+
+def checked_event(function: Callable, settings: Settings, costly: VisitorRate) -> Callable:
+    action = action_of(function)
+
+    def check() -> None:
+        visitor = current(settings)
+        try:
+            check_permission(visitor, action, settings)
+            if action and action.costly and not visitor.owner and not costly.take(visitor):
+                raise UserError("Too many files in a minute; wait a little, then choose again.")
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from None
+
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def checked(*arguments: Any) -> Iterator:
+            check()
+            yield from function(*arguments)
+
+    else:
+
+        @functools.wraps(function)
+        def checked(*arguments: Any) -> Any:
+            check()
+            return function(*arguments)
+
+    setattr(checked, CHECKED, True)
+    return checked
+
+
+def checked_calls(settings: Settings, calls: list[Callable[..., dict]]) -> list[Callable[..., dict]]:
+    """What a component's script may call, with the check of its permission before each."""
+
+    def checked(call: Callable[..., dict]) -> Callable[..., dict]:
+        @functools.wraps(call)
+        def answer(*arguments: object) -> dict:
+            try:
+                check_permission(current(settings), action_of(call), settings)
+            except UserError as error:
+                return {"error": str(error)}
+            return call(*arguments)
+
+        setattr(answer, CHECKED, True)
+        return answer
+
+    return [checked(call) for call in calls]
+
+
+def callable_functions(page: gr.Blocks) -> list[Callable]:
+    """Everything that the page's events and its components' scripts can call on the server."""
+    functions = [event.fn for event in page.fns.values() if event.fn is not None]
+    for block in page.blocks.values():
+        own = [value for value in vars(block).values() if callable(value)]
+        inherited = [value for value in vars(type(block)).values() if callable(value)]
+        functions += [value for value in own + inherited if getattr(value, "_is_server_fn", False)]
+    return functions
+
+
+def require_checks(page: gr.Blocks) -> None:
+    """Raises RuntimeError where something can be called without a check of the permission."""
+    for function in callable_functions(page):
+        if not getattr(function, CHECKED, False):
+            raise RuntimeError(f"No permission is checked before {function}; see ui/access/visitors.py.")

@@ -1,0 +1,113 @@
+"""What datasets there are, how each of them stands, and the explorers that are open. Made once for all visitors."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+from lightreasoner.datasets.explorer import Explorer
+from lightreasoner.datasets.step_table import read_steps
+from lightreasoner.datasets.trajectories import shards
+from lightreasoner.errors import UserError
+from lightreasoner.jobs.scheduler import Scheduler
+from lightreasoner.models.pairs import presets
+from lightreasoner.problems.sources import SOURCES
+from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import folder_bytes
+from ui.components.run_list import Entry, RunList, stamp
+
+OPEN = 4  # explorers kept in memory: some fifty bytes a step each
+USUAL_BETA = 0.4
+COUNTING = 0.3  # seconds that one look at the list may spend on counting samples; the rest is counted by later looks
+
+
+class Dataset(Entry):
+    """One entry of the list."""
+
+    @property
+    def name(self) -> str:
+        """Pair · source · number of problems."""
+        if self.run is None:
+            return self.job.title
+        config, about = self.run["config"], self.run["about"]
+        if about.get("imported"):
+            return f"{config.get('source', 'samples')} · imported"
+        known = about.get("pair") or {}
+        preset = next((p for p in presets() if p.name == known.get("name")), None)
+        refs = [str(config.get(role, "?")).rstrip("/").rpartition("/")[2] for role in ("expert", "amateur")]
+        source = str(config.get("problems", "?"))
+        named = SOURCES[source].title if source in SOURCES else source
+        limit = config.get("limit")
+        return " · ".join([preset.title if preset else " / ".join(refs), named, *([f"{limit:,}"] if limit else [])])
+
+
+class Datasets(RunList):
+    """All datasets, and the explorers of those that were looked at last."""
+
+    verb, kind, noun, entry = "sample", "dataset", "a dataset", Dataset
+
+    def __init__(self, settings: Settings, jobs: Scheduler):
+        super().__init__(settings, jobs)
+        self._explorers: OrderedDict[str, Explorer] = OrderedDict()
+        self._counts: dict[Path, tuple[tuple, int]] = {}  # shard → (its stamp, steps above the usual β)
+        self._changing = threading.Lock()
+
+    def explorer(self, dataset: Dataset) -> Explorer:
+        """The dataset's explorer, up to date; the last few stay in memory. Raises UserError."""
+        with self._changing:
+            explorer = self._explorers.pop(dataset.id, None) or Explorer(dataset.folder)
+            self._explorers[dataset.id] = explorer
+            while len(self._explorers) > OPEN:
+                self._explorers.popitem(last=False)
+        explorer.refresh()
+        return explorer
+
+    def summaries(self) -> list[dict]:
+        """The list as the page shows it. `samples` is the number of steps above the usual β, None until counted."""
+        until = time.monotonic() + COUNTING
+        return [
+            {
+                "id": dataset.id,
+                "name": dataset.name,
+                "state": dataset.state,
+                "samples": self._samples(dataset, until),
+                "bytes": folder_bytes(dataset.folder),
+                "created": dataset.created,
+            }
+            for dataset in self.listed()
+        ]
+
+    def _samples(self, dataset: Dataset, until: float) -> int | None:
+        if dataset.run is None:
+            return None
+        if dataset.run["about"].get("imported"):
+            return (dataset.run["about"].get("import") or {}).get("rows")
+        total = 0
+        for path in shards(dataset.folder):
+            now = stamp(path)
+            if now is None:
+                continue
+            known = self._counts.get(path)
+            if known is None or known[0] != now:
+                if time.monotonic() > until:
+                    return None
+                try:
+                    kl = read_steps(path, ("kl",)).values["kl"].astype(np.float64)
+                    known = (now, int((kl > USUAL_BETA).sum()))
+                except UserError:  # the explorer names damaged shards
+                    known = (now, 0)
+                self._counts[path] = known
+            total += known[1]
+        return total
+
+    def remove(self, run_id: object) -> Entry:
+        """Delete a dataset for good, and forget what was counted of it."""
+        dataset = super().remove(run_id)
+        with self._changing:
+            self._explorers.pop(dataset.id, None)
+            self._counts = {path: count for path, count in self._counts.items() if path.parent.parent != dataset.folder}
+        return dataset

@@ -1,0 +1,138 @@
+"""Try a pair before anything is built with it: a button, and a card that shows the job and then its verdict."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from lightreasoner.errors import UserError
+from lightreasoner.jobs.view import job_view
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import read_run, run_folder
+from lightreasoner.validation import number
+from ui.access.actions import action
+from ui.access.visitors import OWNERS_ONLY, checked_calls
+from ui.components.events import AT_ONCE, PRIVATE
+from ui.components.form_values import (
+    MOST_PROBLEMS,
+    checked_pair,
+    checked_problems,
+    kept_problems,
+    pair_title,
+    pair_words,
+)
+from ui.components.html_component import OWNERS, script
+from ui.components.pair_form import PairForm
+from ui.components.script_calls import answering
+from ui.studio import Studio
+
+RESULT = "preflight.json"  # in the run folder
+TRIED = 24  # problems
+
+
+class Verdict(gr.HTML):
+    """Value: "", or {"run": id} of the preflight to show, or {"error": sentence}, as JSON."""
+
+    def __init__(self, calls: list[Callable[..., dict]], **kwargs: Any):
+        super().__init__(
+            value="",
+            html_template='<div class="lr lr-verdict-card"></div>',
+            css_template="",
+            js_on_load=script("shared/base", "shared/job_format", "shared/charts", "shared/pair_check")
+            + OWNERS
+            + "mountPreflight(element, props, watch, server);",
+            apply_default_css=False,
+            server_functions=calls,
+            **kwargs,
+        )
+
+    def api_info(self) -> dict[str, Any]:
+        return {"type": "string", "title": "the preflight to show, as JSON"}
+
+
+@dataclass(frozen=True)
+class PreflightCard:
+    button: gr.Button
+    verdict: Verdict
+
+
+def preflight_card(studio: Studio, prefix: str) -> PreflightCard:
+    """Lay it out. `prefix` begins the ids of its parts."""
+    button = gr.Button(
+        f"Try this pair on {TRIED} problems", size="sm", elem_id=f"{prefix}-try", elem_classes=[OWNERS_ONLY]
+    )
+    calls = checked_calls(studio.settings, preflight_calls(studio))
+    return PreflightCard(button, Verdict(calls, elem_id=f"{prefix}-verdict", elem_classes=[OWNERS_ONLY]))
+
+
+def wire_preflight(studio: Studio, card: PreflightCard, pair: PairForm, fields: list) -> None:
+    """fields: source, upload, token limit, and where there is one the number of problems to forecast."""
+
+    @action("components.check_pair")
+    def start(preset, expert, amateur, source, upload, tokens, target=1000) -> str:
+        try:
+            return json.dumps(
+                {"run": start_preflight(studio, (preset, expert, amateur), source, upload, tokens, target)}
+            )
+        except UserError as error:
+            return json.dumps({"error": str(error)})
+
+    card.button.click(start, [*pair.fields, *fields], card.verdict, api_name=False, **AT_ONCE)
+
+    @action("components.clear_pair_check", visitors=True)
+    def cleared() -> str:
+        return ""
+
+    for part in pair.fields:
+        part.change(cleared, None, card.verdict, **PRIVATE)
+
+
+def start_preflight(studio: Studio, refs: tuple, source: object, upload: object, tokens: object, target: object) -> str:
+    """Queue the job; its run's id. Raises UserError."""
+    pair, (problems, named) = checked_pair(*refs), checked_problems(source, upload)
+    tokens = number("The token limit", tokens, 1, studio.settings.max_new_tokens, whole=True)
+    target = number("The number of problems", target, 1, MOST_PROBLEMS, whole=True)
+    words = ["preflight", *pair_words(pair), "--problems", kept_problems(studio.settings, problems)]
+    words += ["--limit", str(TRIED), "--target", str(target), "--max-new-tokens", str(tokens)]
+    run = new_id()
+    title = f"Try {pair_title(pair)} · {named}"
+    studio.jobs.submit("preflight", words, title, run_folder(studio.settings, run))
+    return run
+
+
+def preflight_calls(studio: Studio) -> list[Callable[..., dict]]:
+    """The functions look and halt, bound to this server's jobs."""
+
+    def job_of(run: object):
+        folder = run_folder(studio.settings, run)
+        found = [job for job in studio.jobs.store.jobs() if job.run_dir.absolute() == folder.absolute()]
+        if not found or found[0].verb != "preflight":
+            raise UserError("This try is not there any more; start another.")
+        return found[0]
+
+    @action("components.watch_pair_check")
+    @answering
+    def look(run) -> dict:
+        """How the job stands, and its result once it is there."""
+        job = job_of(run)
+        answer = {"job": job_view(studio.jobs.store, job), "result": None}
+        if job.state == "succeeded":
+            read_run(job.run_dir)
+            try:
+                answer["result"] = json.loads((job.run_dir / RESULT).read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                raise UserError("The result of this try cannot be read; start another.") from None
+        return answer
+
+    @action("components.cancel_pair_check")
+    @answering
+    def halt(run) -> dict:
+        """Cancel it."""
+        studio.jobs.cancel(job_of(run).id)
+        return {}
+
+    return [look, halt]

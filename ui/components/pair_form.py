@@ -1,0 +1,72 @@
+"""Which pair: a preset of the catalogue, or two models of one's own, and the card that says what it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gradio as gr
+
+from lightreasoner.errors import UserError
+from lightreasoner.models.pairs import presets
+from ui.access.actions import action
+from ui.components.events import PRIVATE
+from ui.components.pair_card import OTHER, pair_card
+from ui.studio import Studio
+
+
+@dataclass(frozen=True)
+class PairForm:
+    preset: gr.Dropdown
+    expert: gr.Textbox
+    amateur: gr.Textbox
+    own: gr.Column  # holds the two texts; seen when no preset is chosen
+    card: gr.HTML
+
+    @property
+    def fields(self) -> list:
+        return [self.preset, self.expert, self.amateur]
+
+
+def pair_refs(preset: str, expert: str, amateur: str) -> tuple[str | None, str, str]:
+    """(preset name or None, expert, amateur) of the form's pair fields."""
+    if preset == OTHER:
+        return None, expert, amateur
+    chosen = next((p for p in presets() if p.name == preset), None)
+    if chosen is None:
+        raise UserError(f"There is no pair called {str(preset)[:60]!r}; pick one of the list.")
+    return chosen.name, chosen.expert, chosen.amateur
+
+
+def pair_form(studio: Studio, prefix: str = "lr", button: str = "Run") -> PairForm:
+    """Lay the form out and wire it. `prefix` begins the ids of its parts, `button` is what the pair is loaded by."""
+
+    @action("components.describe_pair", visitors=True)
+    def described(preset, expert, amateur) -> str:
+        return pair_card(studio, preset, expert, amateur, button)
+
+    @action("components.choose_pair", visitors=True)
+    def shown(chosen) -> gr.Column:
+        return gr.Column(visible=chosen == OTHER)
+
+    @action("components.list_pairs", visitors=True)
+    def offered() -> gr.Dropdown:
+        return gr.Dropdown(choices=pairs + own_models if studio.visitor.owner else pairs)
+
+    pairs, own_models = [(p.title, p.name) for p in presets()], [("Two models of my own …", OTHER)]
+    # visitors of a public server see this form on the Inspect tab only, and there pick of the catalogue
+    for_visitors = studio.settings.public and prefix == "lr"
+    choices = pairs if for_visitors else pairs + own_models
+    hint = "a Hub id, a folder, a GGUF file"
+    with gr.Group():
+        preset = gr.Dropdown(choices, value=choices[0][1], label="Pair", elem_id=f"{prefix}-pair")
+        with gr.Column(visible=False) as own:
+            expert = gr.Textbox(label="Expert, the stronger", placeholder=hint, max_lines=1, max_length=500)
+            amateur = gr.Textbox(label="Amateur, the weaker", placeholder=hint, max_lines=1, max_length=500)
+    card = gr.HTML(described(choices[0][1], "", ""), elem_id=f"{prefix}-card")
+    form = PairForm(preset, expert, amateur, own, card)
+    preset.change(shown, preset, own, **PRIVATE)
+    if for_visitors:
+        gr.on(None, offered, None, preset, **PRIVATE)  # when the page loads
+    for part in form.fields:
+        part.change(described, form.fields, card, **PRIVATE)
+    return form

@@ -1,0 +1,155 @@
+"""Where the problem comes from: a source, one of its problems, and the text, which may be changed or one's own."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import gradio as gr
+
+from lightreasoner.errors import UserError
+from lightreasoner.problems.rows import Problem
+from lightreasoner.problems.sources import SOURCES
+from lightreasoner.problems.stream import ProblemSet, load_file, load_problems
+from lightreasoner.settings import Settings
+from ui.access.actions import action
+from ui.components.events import PRIVATE
+
+OWN_FILE = "file"
+OWN_TEXT = "A text of your own: no known answer."
+LISTED = 1000  # problems offered in the list; "Another" draws from all of them
+
+
+@dataclass(frozen=True)
+class ProblemForm:
+    """What others read of it: the text, and the problem that was picked, whose text may have been changed since."""
+
+    question: gr.Textbox
+    picked: gr.State
+    source: gr.Dropdown
+    upload: gr.File
+
+
+def problem_form(settings: Settings) -> ProblemForm:
+    """Lay the form out and wire it; it opens with a bundled problem chosen."""
+    first = load_problems("bundled-test").problems
+    with gr.Group():
+        sources = [(s.title, key) for key, s in SOURCES.items()] + [("A file of mine …", OWN_FILE)]
+        source = gr.Dropdown(sources, value="bundled-test", label="Problems from")
+        upload = gr.File(
+            label="JSON lines, JSON, CSV or Parquet",
+            file_types=[".jsonl", ".json", ".csv", ".parquet"],
+            visible=False,
+            height=120,
+        )
+        pick = gr.Dropdown(choices_of(first), value=0, label="Problem", elem_id="lr-pick")
+        question = gr.Textbox(
+            first[0].question,
+            label="Text (change it, or write your own)",
+            lines=4,
+            max_lines=7,
+            max_length=settings.max_problem_chars,
+            elem_id="lr-question",
+        )
+        another = gr.Button("Another problem", size="sm")
+    note = gr.Markdown(known_answer(first[0]), elem_classes="lr-answer", elem_id="lr-answer")
+    problems, picked = gr.State(first), gr.State(first[0])
+
+    @action("inspect.open_problem_file", visitors=True, costly=True)
+    def opened(path) -> tuple:
+        return open_file(settings, path)
+
+    waiting = PRIVATE | {"show_progress": "minimal", "show_progress_on": note}
+    shown = [problems, pick, picked, question, note]
+    source.change(choose_source, source, [upload, *shown], **waiting)
+    upload.upload(opened, upload, shown, **waiting)
+    pick.input(choose_problem, [problems, pick], [picked, question, note], **PRIVATE)
+    question.change(own_text, [question, picked, note], note, **PRIVATE)
+    another.click(another_problem, problems, [pick, picked, question, note], **PRIVATE)
+    return ProblemForm(question, picked, source, upload)
+
+
+def label(n: int, problem: Problem) -> str:
+    question = " ".join(problem.question.split())
+    return f"{n + 1} · {question[:60]}{'…' if len(question) > 60 else ''}"
+
+
+def choices_of(problems: list[Problem]) -> list[tuple[str, int]]:
+    return [(label(n, problem), n) for n, problem in enumerate(problems[:LISTED])]
+
+
+def known_answer(problem: Problem) -> str:
+    return f"Known answer: **{escape(problem.answer)}**" if problem.answer else "No known answer."
+
+
+@action("inspect.edit_problem", visitors=True)
+def own_text(text: str, picked: Problem, note: str) -> str:
+    """The note under a text that may have been changed: the known answer belongs to the problem as it was."""
+    if str(text).strip() != picked.question.strip():
+        return OWN_TEXT
+    return known_answer(picked) if note == OWN_TEXT else gr.skip()  # an upload's note says more than the answer
+
+
+def show_problem(problem: Problem) -> tuple:
+    return problem, problem.question, known_answer(problem)
+
+
+def listed(found: list[Problem]) -> tuple:
+    """Updates for problems, pick, picked, question and note."""
+    return found, gr.Dropdown(choices_of(found), value=0), *show_problem(found[0])
+
+
+@action("inspect.choose_source", visitors=True, costly=True)
+def choose_source(source: str) -> tuple:
+    """Updates for upload, problems, pick, picked, question and note."""
+    if source == OWN_FILE:
+        return gr.File(visible=True), *([gr.skip()] * 5)
+    try:
+        return gr.File(visible=False), *listed(load_problems(source).problems)
+    except UserError as error:
+        return gr.File(visible=False), *([gr.skip()] * 4), warn(error)
+
+
+def open_file(settings: Settings, path: str | None) -> tuple:
+    if not path:
+        return tuple([gr.skip()] * 5)
+    try:
+        found = load_file(Path(path), max_bytes=settings.max_upload_mb * 1_000_000)
+    except UserError as error:
+        return *([gr.skip()] * 4), warn(error)
+    columns = ", ".join(f"{what} from “{column}”" for what, column in found.columns.items() if column)
+    problems = "1 problem" if len(found.problems) == 1 else f"{len(found.problems):,} problems"
+    said = f"{problems}: {columns}."
+    if found.skipped:
+        said += f" {left_out(found)}"
+    *rest, answer = listed(found.problems)
+    return *rest, escape(said) + "\n\n" + answer
+
+
+def left_out(found: ProblemSet) -> str:
+    """How many rows are no problems, and why the first of them is none."""
+    (place, why), count = found.skipped[0], len(found.skipped)
+    if count == 1:
+        return f"1 row was left out, {found.unit} {place}: {why}."
+    return f"{count:,} rows were left out, the first is {found.unit} {place}: {why}."
+
+
+def escape(text: str) -> str:
+    """As plain text inside Markdown, which makes links of bare addresses too."""
+    return "".join(f"\\{c}" if c in "\\`*_{}[]()#+-!|<>~$&:.@" else c for c in text)
+
+
+def warn(error: UserError) -> str:
+    return f"**{escape(str(error))}**"
+
+
+@action("inspect.choose_problem", visitors=True)
+def choose_problem(problems: list[Problem], index: int) -> tuple:
+    return show_problem(problems[index if isinstance(index, int) and 0 <= index < len(problems) else 0])
+
+
+@action("inspect.draw_problem", visitors=True)
+def another_problem(problems: list[Problem]) -> tuple:
+    n = random.randrange(len(problems))
+    return (n if n < LISTED else gr.skip()), *show_problem(problems[n])

@@ -1,0 +1,275 @@
+"""What the explorer's script may ask of the server, outside the queue. Each answer is a dict; mistakes come as "error".
+
+Anybody may call these with anything: ids, numbers and names are checked here or in the engine.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable
+
+from lightreasoner.datasets.annotations import set_mark
+from lightreasoner.datasets.explorer import Explorer
+from lightreasoner.datasets.explorer_page import Filters, page
+from lightreasoner.datasets.external import read_imported
+from lightreasoner.datasets.quality import GOOD, Finding, Judged, health
+from lightreasoner.datasets.selectors import SELECTORS, Selection, above
+from lightreasoner.datasets.trajectories import KL_EDGES
+from lightreasoner.errors import UserError
+from lightreasoner.problems.grading import judge
+from lightreasoner.scoring.divergence import ALPHA_FLOOR
+from lightreasoner.tracing.from_trajectory import trace_record
+from lightreasoner.tracing.records import reweigh, trace_csv
+from lightreasoner.validation import number
+from ui.access.actions import action
+from ui.components.dataset_catalogue import Dataset, Datasets
+from ui.components.script_calls import answering
+from ui.components.trace_view import standalone
+from ui.datasets.downloads import dataset_file
+
+ROWS = 25  # a page of steps
+BETAS = [n / 100 for n in range(301)]  # where the curve of what is kept has its points: the slider's positions
+ALPHAS = [ALPHA_FLOOR, *(n / 25 for n in range(1, 26))]
+COUNTS = ("problems", "responses", "steps", "above")  # findings that the head of the page shows already
+OPEN = 4  # datasets whose compared answers are remembered
+
+
+def selected(alpha: object, beta: object, selector: object) -> Selection:
+    """Raises UserError."""
+    alpha, beta = number("α", alpha, ALPHA_FLOOR, 1), number("β", beta, 0, 1000)
+    return Selection(selector if isinstance(selector, str) else str(selector), alpha, beta)
+
+
+def facts(dataset: Dataset, explorer: Explorer, size: int, over: int) -> list[tuple[str, str, str]]:
+    """(name, value, what it means) for the head of a dataset."""
+    data, config = explorer.view.data, dataset.run["config"]
+    problems = len({response.problem_id for response in data.responses})
+    rows = [("Problems", f"{problems:,}", "Different problems with at least one step here")]
+    if len(data.responses) != problems and not explorer.imported:
+        rows.append(("Responses", f"{len(data.responses):,}", "Samples of all problems together"))
+    rows.append(("Steps", f"{data.steps:,}", "Tokens of all responses, the end of each turn included"))
+    rows.append(("Above β", f"{over:,}", "Steps with a KL above β"))
+    if data.steps and not explorer.imported:
+        rows.append(("Response", f"{data.steps / len(data.responses):.0f} tokens", "Mean length"))
+    if config.get("max_new_tokens"):
+        rows.append(("Limit", f"{config['max_new_tokens']:,} tokens", "A longer response is cut off there"))
+    if config.get("temperature"):
+        rows.append(("Temperature", f"{config['temperature']:g}", f"seed {config.get('seed', 0)}"))
+    if config.get("beta_floor") == 0:
+        rows.append(("Details", "of every step", "So steps of any KL can be trained on"))
+    return [*rows, ("On disk", f"{size / 1e6:,.1f} MB", "")]
+
+
+def said_of(explorer: Explorer, selection: Selection) -> list[str]:
+    """What the selection comes to, in words; the first is the number of samples. A mistake comes as its sentence."""
+    try:
+        report = explorer.report(selection)
+    except UserError as error:
+        return ["No samples", str(error)]
+    said = [f"{report.usable:,} samples"]
+    if report.missing:
+        floor = explorer.run["config"].get("beta_floor", 0.05)
+        said.append(
+            f"{report.missing:,} more are selected, but steps at or below {floor:g} nats have no stored details."
+        )
+    if selection.selector != "kl":
+        said.append(f"As many steps as have KL above β = {selection.beta:g}, so that selectors can be compared.")
+    if report.kept_by_mark or report.dropped_by_mark:
+        said.append(f"By your marks: {report.kept_by_mark:,} kept, {report.dropped_by_mark:,} dropped.")
+    return said
+
+
+def advice(finding: Finding) -> str:
+    return finding.says.removeprefix("look at this: ")  # the sign beside it says that
+
+
+def dataset_calls(datasets: Datasets) -> list[Callable[..., dict]]:
+    """The explorer's functions, bound to this server's datasets."""
+    settings = datasets.settings
+    judged: OrderedDict[str, Judged] = OrderedDict()
+
+    def compared(dataset: Dataset) -> Judged:
+        known = judged.pop(dataset.id, None) or Judged(lambda response, answer: judge(response, answer).right)
+        judged[dataset.id] = known
+        while len(judged) > OPEN:
+            judged.popitem(last=False)
+        return known
+
+    def version(dataset: Dataset, explorer: Explorer | None, selection: Selection) -> str:
+        view = explorer.view if explorer else None
+        marks = sorted(view.marks.by_step.items()) if view else None
+        told = (dataset.id, dataset.state, dataset.job and dataset.job.attempt, view and view.data.steps)
+        return f"{zlib.crc32(repr((told, view and view.corrupt, marks, selection)).encode()):08x}"
+
+    def opened(dataset_id: object, selection: Selection, seen: object, listed: list[dict]) -> dict:
+        dataset = datasets.find(dataset_id)
+        explorer = datasets.explorer(dataset) if dataset.run else None
+        steps = explorer.view.data.steps if explorer else 0
+        config = dataset.run["config"] if dataset.run else {}
+        over = int(above(explorer.view.data.values["kl"], selection.beta).sum()) if steps else 0
+        now = {
+            "id": dataset.id,
+            "state": dataset.state,
+            "job": datasets.view(dataset),
+            "responses": len(explorer.view.data.responses) if explorer else 0,
+            "unit": "responses" if config.get("samples_per_problem", 1) != 1 else "problems",  # what its job counts
+            "steps": steps,
+            "above": over,
+            "version": version(dataset, explorer, selection),
+        }
+        if now["version"] == seen:
+            return now | {"unchanged": True}
+        size = next((entry["bytes"] for entry in listed if entry["id"] == dataset.id), 0)
+        command = now["job"]["command"] if now["job"] else None
+        now |= {"name": dataset.name, "bytes": size, "command": command, "imported": False, "facts": []}
+        if not steps:
+            return now
+        card = health(explorer, selection.alpha, selection.beta, compared(dataset))
+        trouble = explorer.note
+        return now | {
+            "imported": explorer.imported,
+            "trouble": trouble,
+            "facts": facts(dataset, explorer, size, over),
+            "downloads": ["released", "parquet"] if explorer.imported else ["released", "parquet", "raw"],
+            "histogram": {"edges": list(KL_EDGES), "counts": explorer.histogram(KL_EDGES)},
+            "curve": [[point["beta"], point["steps"]] for point in explorer.kept(BETAS)],
+            "alphas": [] if explorer.imported or not over else explorer.alpha_effect(ALPHAS, selection.beta),
+            "kinds": explorer.kinds(),
+            "selectors": [{"name": s.name, "title": s.title, "says": s.says} for s in SELECTORS],
+            "selection": said_of(explorer, selection),
+            "health": [
+                {"title": f.title, "tone": f.tone, "says": f.shown if f.tone == GOOD else f"{f.shown}: {advice(f)}"}
+                for f in card
+                if f.tone != GOOD or f.name not in COUNTS
+            ],
+        }
+
+    def found(dataset_id: object) -> Explorer:
+        dataset = datasets.find(dataset_id)
+        if dataset.run is None:
+            raise UserError("This dataset holds nothing yet; wait for its first batch.")
+        return datasets.explorer(dataset)
+
+    def record_of(explorer: Explorer, problem: object, sample: object) -> dict:
+        if not isinstance(problem, str) or not isinstance(sample, int) or isinstance(sample, bool):
+            raise UserError("That link names no response of this dataset; copy it again in full.")
+        return trace_record(explorer.row(problem, sample), explorer.run, explorer.folder.name, explorer.texts)
+
+    @action("datasets.view")
+    @answering
+    def overview(dataset_id, alpha, beta, selector, seen) -> dict:
+        """The list; and the open dataset's numbers, unless they are those that the page has `seen`."""
+        listed = datasets.summaries()
+        answer: dict = {"datasets": listed, "open": None}
+        if dataset_id is None:
+            return answer
+        try:
+            answer["open"] = opened(dataset_id, selected(alpha, beta, selector), seen, listed)
+        except UserError as error:
+            answer["error"] = str(error)
+        return answer
+
+    @action("datasets.list_steps")
+    @answering
+    def rows(dataset_id, asked) -> dict:
+        """A page of steps; `asked` holds filters, order, page and selection."""
+        if not isinstance(asked, dict):
+            raise UserError("The filters are no list of names and values.")
+        filters = Filters(asked.get("low"), asked.get("high"), *(asked.get(n, "") for n in ("kind", "search", "mark")))
+        at = number("The page", asked.get("page", 0), 0, 1e6, whole=True)
+        selection = selected(asked.get("alpha", 0.2), asked.get("beta", 0.4), asked.get("selector", "kl"))
+        explorer = found(dataset_id)
+        order = asked.get("order", "kl")
+        return page(explorer, filters, str(order), at * ROWS, ROWS, selection) | {"size": ROWS}
+
+    @action("datasets.read_response")
+    @answering
+    def trajectory(dataset_id, problem, sample, step) -> dict:
+        """One response as a trace, and the marks of its steps; in an imported set, the sample at this step."""
+        explorer = found(dataset_id)
+        if explorer.imported:
+            return {"sample": imported_sample(explorer, (problem, sample, step))}
+        record = record_of(explorer, problem, sample)
+        for one in record["steps"]:
+            del one["support"]  # the page draws it from the candidates, at any α
+        marks = explorer.view.marks.by_step.items()
+        own = {str(index): mark for (name, n, index), mark in marks if (name, n) == (problem, sample)}
+        return {"record": record, "marks": own, "why": why_unstored(explorer)}
+
+    @action("datasets.export_response")
+    @answering
+    def trace_file(dataset_id, problem, sample, kind, alpha, beta) -> dict:
+        """A response as the text of a "json", "csv" or "html" file, at this α and β."""
+        selection = selected(alpha, beta, "kl")
+        record = reweigh(record_of(found(dataset_id), problem, sample), selection.alpha, selection.beta)
+        if not isinstance(kind, str) or kind not in WRITERS:
+            raise UserError(f"There is no export called {str(kind)[:20]!r}; take json, csv or html.")
+        return {"content": WRITERS[kind](record)}
+
+    @action("datasets.mark_step")
+    @answering
+    def mark(dataset_id, problem, sample, step, kind) -> dict:
+        """Keep, drop or pin a step, or take its mark away with null."""
+        explorer = found(dataset_id)
+        known = isinstance(problem, str) and all(isinstance(n, int) and not isinstance(n, bool) for n in (sample, step))
+        if not known or explorer.view.place((problem, sample, step)) is None:
+            raise UserError("This dataset has no such step, so there is nothing to mark.")
+        set_mark(explorer.folder, (problem, sample, step), kind)
+        return {}
+
+    @action("datasets.control_job")
+    @answering
+    def act(dataset_id, action) -> dict:
+        """Stop the dataset's job and keep what is there, cancel it, or resume it."""
+        datasets.act(dataset_id, action)
+        return {}
+
+    @action("datasets.delete")
+    @answering
+    def discard(dataset_id) -> dict:
+        """Delete a dataset for good."""
+        datasets.remove(dataset_id)
+        return {}
+
+    @action("datasets.download")
+    @answering
+    def prepare(dataset_id, kind, alpha, beta, selector) -> dict:
+        """Write a file to download: {"url", "name"}."""
+        return dataset_file(settings, found(dataset_id), kind, selected(alpha, beta, selector))
+
+    return [overview, rows, trajectory, trace_file, mark, act, discard, prepare]
+
+
+def imported_sample(explorer: Explorer, key: tuple) -> dict:
+    """A sample of an imported set: all that there is of it. Raises UserError."""
+    known = isinstance(key[0], str) and all(isinstance(n, int) and not isinstance(n, bool) for n in key[1:])
+    place = explorer.view.place(key) if known else None
+    if place is None:
+        raise UserError("This dataset has no such sample; copy the link again in full.")
+    in_turn = (row for table in read_imported(explorer.folder) for row in table.to_pylist())
+    row = next(itertools.islice(in_turn, place, None))
+    kl = row["kl"] if math.isfinite(row["kl"]) else None
+    texts = {name: row[name] for name in ("question", "prefix", "tokens", "weights", "step")}
+    return texts | {"kl": kl, "mark": explorer.view.marks.get(*key)}
+
+
+#: The files that one response can be taken along as.
+WRITERS: dict[str, Callable[[dict], str]] = {
+    "json": lambda record: json.dumps(record, ensure_ascii=False, indent=1),
+    "csv": trace_csv,
+    "html": standalone,
+}
+
+
+def why_unstored(explorer: Explorer) -> str:
+    """What the step view says where a step's candidates were not kept."""
+    floor = explorer.run["config"].get("beta_floor")
+    small = f"lies at or below {floor:g} nats" if isinstance(floor, int | float) else "is too small"
+    return (
+        f"What the two models expected here was not stored, because the step's KL {small}. "
+        "Build the dataset with details of every step to see it."
+    )

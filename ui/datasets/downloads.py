@@ -1,0 +1,45 @@
+"""A dataset's files to take along: its samples at a selection, or all that was sampled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from lightreasoner.datasets.explorer import Explorer
+from lightreasoner.datasets.export import FORMATS, export_samples
+from lightreasoner.datasets.selectors import Selection
+from lightreasoner.datasets.trajectories import SCHEMA, read_shard, shards
+from lightreasoner.errors import UserError
+from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import written_whole
+from ui.components.downloads import offer
+
+RAW = "raw"
+
+
+def dataset_file(settings: Settings, explorer: Explorer, kind: object, selection: Selection) -> dict:
+    """Write one of the files; {"url", "name"}. kind: "released", "parquet" or "raw". Raises UserError."""
+    short = explorer.folder.name[:8]
+    if kind == RAW and not explorer.imported:
+        return offer(settings, f"trajectories-{short}.parquet", lambda out: write_trajectories(explorer.folder, out))
+    if not isinstance(kind, str) or kind not in FORMATS:
+        raise UserError(f"There is no file called {str(kind)[:20]!r}; take released, parquet or raw.")
+    name = f"samples-{short}-{selection.selector}-a{selection.alpha:g}-b{selection.beta:g}{FORMATS[kind]}"
+    # damaged shards are named on the page; the rest can be taken along
+    return offer(settings, name, lambda out: export_samples(explorer.folder, out, kind, selection, lambda *_: None))
+
+
+def write_trajectories(folder: Path, out: Path) -> None:
+    """All readable shards as one Parquet file, one shard in memory at a time. Raises UserError where there is none."""
+    written = 0
+    with written_whole(out) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+        for path in shards(folder):
+            try:
+                table = read_shard(path)
+            except UserError:
+                continue
+            writer.write_table(table)
+            written += len(table)
+    if not written:
+        raise UserError("There are no trajectories yet; wait for the first batch.")

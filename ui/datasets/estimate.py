@@ -1,0 +1,52 @@
+"""What sampling a dataset would take: measured on a few problems."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+
+from lightreasoner.datasets.trajectories import BETA_FLOOR
+from lightreasoner.decoding.generate import Decoding
+from lightreasoner.jobs.accelerator import Stopped
+from lightreasoner.models.pairs import load_pair
+from lightreasoner.problems.stream import open_problems, training_split
+from lightreasoner.sampling.pair_check import probe
+from ui.components.estimate import PROBED, telling, turn
+from ui.datasets.request import SampleRequest
+from ui.studio import Studio
+
+
+def estimate(studio: Studio, asked: SampleRequest) -> Iterator[tuple[str, str]]:
+    """What a dataset would bring and cost; see `telling`."""
+    return telling(lambda say, stop: measured(studio, asked, say, stop), "Reading the problems")
+
+
+def measured(studio: Studio, asked: SampleRequest, say: Callable[[str], None], stop: threading.Event) -> str:
+    """The estimate as sentences. Raises UserError, and Stopped once `stop` is set."""
+    settings = studio.settings
+    limits = {"limit": asked.limit, "max_chars": settings.max_problem_chars, "distinct": True}
+    most = settings.max_upload_mb * 1_000_000
+    stream = open_problems(asked.problems, split=training_split(asked.problems), max_bytes=most, **limits)
+    problems = list(itertools.islice(stream, PROBED))
+    total = len(problems) + sum(1 for _ in stream)
+
+    def checkpoint() -> None:
+        if stop.is_set():
+            raise Stopped
+
+    with turn(studio, say, stop):
+        name, expert, amateur = asked.pair
+        pair = load_pair(expert, amateur, studio.models, on_status=say, name=name)
+        checkpoint()
+        say(f"Sampling {len(problems)} problems")
+        floor = 0.0 if asked.every_step else BETA_FLOOR
+        decoding = Decoding(asked.max_new_tokens, asked.temperature, asked.seed, floor)
+        found, _ = probe(pair, problems, decoding, asked.samples, total, checkpoint)
+    said = found.sentence()
+    if total < asked.limit:
+        said += f" There are only {total:,} problems."
+    if found.disk_bytes > (free := shutil.disk_usage(settings.workspace).free):
+        said += f" Only {free / 1e6:,.0f} MB are free on the disk."
+    return said

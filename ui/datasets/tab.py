@@ -1,0 +1,92 @@
+"""The Datasets tab: build one at the left; the list, and one dataset in full, at the right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import gradio as gr
+
+from lightreasoner.datasets.external import import_samples
+from lightreasoner.errors import UserError
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import run_folder
+from ui.access.actions import action
+from ui.access.visitors import checked_calls
+from ui.components.dataset_catalogue import Datasets
+from ui.components.events import AT_ONCE, PRIVATE, QUIET
+from ui.components.form_values import kept_problems
+from ui.components.notices import answered, notice_html
+from ui.components.push_calls import push_calls
+from ui.datasets.calls import dataset_calls
+from ui.datasets.estimate import estimate
+from ui.datasets.explorer import DatasetExplorer
+from ui.datasets.form import dataset_form
+from ui.datasets.request import read_form
+from ui.studio import Studio
+
+
+def build_datasets(studio: Studio) -> None:
+    """Lay the tab out and wire it."""
+    datasets = Datasets(studio.settings, studio.jobs)
+    calls = checked_calls(studio.settings, [*dataset_calls(datasets), *push_calls(studio)])
+    with gr.Row(elem_id="lr-data-row", equal_height=False):
+        with gr.Column(elem_id="lr-data-side", scale=0):
+            form = dataset_form(studio)
+            probe = gr.Button("Estimate", size="sm", elem_id="lr-ds-probe")
+            build = gr.Button("Build dataset", variant="primary", elem_id="lr-ds-build")
+            notice = gr.HTML("", elem_id="lr-ds-notice")
+            types = [".jsonl"]
+            imported = gr.UploadButton("Import samples (JSONL) …", file_types=types, size="sm", elem_id="lr-ds-import")
+        with gr.Column(elem_id="lr-data-main", scale=1):
+            explorer = DatasetExplorer(calls, elem_id="lr-datasets")
+
+    @action("datasets.estimate")
+    def measure(*fields) -> Iterator[str]:
+        try:
+            asked = read_form(studio.settings, *fields)
+        except UserError as error:
+            yield notice_html(str(error), "error")
+            return
+        for tone, said in estimate(studio, asked):
+            yield notice_html(said, tone)
+
+    @action("datasets.build")
+    def start(*fields) -> tuple[str, str]:
+        return answered(lambda: (start_build(studio, fields), ""))
+
+    @action("datasets.import")
+    def take_in(path: str) -> tuple[str, str]:
+        return answered(lambda: import_file(studio, path))
+
+    @action("datasets.clear_notice")
+    def clear_notice() -> str:
+        return ""
+
+    places = studio.settings.max_waiting + 1
+    measuring = probe.click(
+        measure, form.fields, form.estimate, api_name="estimate_dataset", concurrency_limit=places, **QUIET
+    )
+    build.click(start, form.fields, [explorer, notice], api_name="build_dataset", cancels=[measuring], **AT_ONCE)
+    imported.upload(
+        take_in, imported, [explorer, notice], api_name="import_dataset", queue=False, show_progress_on=[imported]
+    )
+    form.pair.preset.change(clear_notice, None, notice, **PRIVATE)
+
+
+def start_build(studio: Studio, fields: tuple) -> str:
+    """Queue the job that builds what the form asks for; the dataset's id. Raises UserError."""
+    asked = read_form(studio.settings, *fields)
+    argv, dataset_id = asked.argv(kept_problems(studio.settings, asked.problems)), new_id()
+    studio.jobs.submit("sample", argv, asked.title, run_folder(studio.settings, dataset_id))
+    return dataset_id
+
+
+def import_file(studio: Studio, path: str) -> tuple[str, str]:
+    """Make a dataset of an uploaded file of samples: (its id, what could not be read). Raises UserError."""
+    if not isinstance(path, str):  # a call that nobody's upload came with
+        raise UserError("No file arrived; choose a file of samples.")
+    dataset_id = new_id()
+    most = studio.settings.max_upload_mb * 1_000_000
+    report = import_samples(Path(path), run_folder(studio.settings, dataset_id), most)
+    return dataset_id, report.sentences() if report.unreadable else ""

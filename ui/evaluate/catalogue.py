@@ -1,0 +1,181 @@
+"""What evaluations there are, and what each of them has found."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+from lightreasoner.errors import UserError
+from lightreasoner.evaluation.costs import Cost, benchmark, cost_table
+from lightreasoner.evaluation.results import Answers, read_results, variants_of
+from lightreasoner.jobs.events import NAME, working_seconds
+from lightreasoner.jobs.scheduler import Scheduler
+from lightreasoner.models.references import parse_ref
+from lightreasoner.problems.sources import SOURCES
+from lightreasoner.settings import Settings
+from lightreasoner.storage.runs import list_runs, read_run, run_folder
+from lightreasoner.training.runs import ADAPTER, WEIGHTS, tuned_run
+from ui.components.run_list import Entry, RunList, stamp
+
+OPEN = 3  # evaluations whose answers stay in memory
+#: How a method is called where there is little room.
+METHOD_NAMES = {
+    "lightreasoner": "LightReasoner",
+    "no-contrast": "no contrast",
+    "all-steps": "all steps",
+    "random-steps": "random steps",
+    "sft": "SFT",
+}
+
+
+def short(ref: str) -> str:
+    """A model's reference without owner and folders."""
+    return ref.rstrip("/").rpartition("/")[2] or ref
+
+
+def canonical(ref: str) -> str:
+    """The one spelling of a model's reference, so that two of them can be compared."""
+    try:
+        return parse_ref(ref).text
+    except UserError:
+        return ref
+
+
+def problems_name(run: dict) -> str:
+    key = str(run["config"].get("problems"))
+    return SOURCES[key].title if key in SOURCES else Path(key).name
+
+
+class Evaluation(Entry):
+    """One entry of the list."""
+
+    @property
+    def name(self) -> str:
+        """Base · benchmark · number of problems · number of adapters."""
+        if self.run is None:
+            return self.job.title
+        config, count = self.run["config"], len(self.run["config"].get("adapters") or [])
+        parts = [short(str(config.get("model"))), problems_name(self.run), f"{self.run['about'].get('problems', 0):,}"]
+        return " · ".join(parts + ([f"{count} adapter{'' if count == 1 else 's'}"] if count else []))
+
+
+class Evaluations(RunList):
+    """All evaluations, and the answers of those that were looked at last."""
+
+    verb, kind, noun, entry = "evaluate", "evaluation", "an evaluation", Evaluation
+
+    def __init__(self, settings: Settings, jobs: Scheduler):
+        super().__init__(settings, jobs)
+        self._answers: OrderedDict[str, Answers] = OrderedDict()
+        self._seconds: dict[Path, tuple[tuple | None, float | None]] = {}  # run folder → (its log's stamp, seconds)
+        self._changing = threading.Lock()
+
+    def answers(self, evaluation: Evaluation) -> Answers:
+        """What is there of its answers by now; the last few stay in memory. Raises UserError."""
+        with self._changing:
+            found = self._answers.pop(evaluation.id, None) or Answers(evaluation.folder, variants_of(evaluation.run))
+            self._answers[evaluation.id] = found
+            while len(self._answers) > OPEN:
+                self._answers.popitem(last=False)
+            found.refresh()
+        return found
+
+    def results(self, evaluation: Evaluation) -> dict:
+        """{"models", "comparisons"}, over the answers that are there. Raises UserError."""
+        return read_results(evaluation.folder) or self.answers(evaluation).results()
+
+    def remove(self, run_id: object) -> Entry:
+        """Delete an evaluation for good."""
+        evaluation = super().remove(run_id)
+        with self._changing:
+            self._answers.pop(evaluation.id, None)
+        return evaluation
+
+    def tuned(self) -> list[str]:
+        """Ids of the fine-tuning runs that have an adapter."""
+        runs = list_runs(self.settings.runs, "finetune")
+        return [folder.name for folder, _ in runs if (folder / ADAPTER / WEIGHTS).is_file()]
+
+    def names(self, run: dict) -> list[str]:
+        """What each model of an evaluation is called; no two alike."""
+        base, variants = short(str(run["config"].get("model"))), variants_of(run)
+        full = [f"{base}, as it is" if v.adapter is None else self._named(v.adapter) or v.name for v in variants]
+        brief = [name.rpartition(" · ")[0] or name for name in full]  # without the run's id
+        return [b if brief.count(b) == 1 else f for b, f in zip(brief, full, strict=True)]
+
+    def _named(self, adapter: Path) -> str | None:
+        """A fine-tuning run's name, if the adapter is one's of this workspace."""
+        if adapter.parent.parent.resolve() != self.settings.runs.resolve():
+            return None
+        try:
+            return tuned_run(self.settings, adapter.parent.name).title
+        except UserError:  # deleted since
+            return None
+
+    def summaries(self) -> list[dict]:
+        """The list as the page shows it."""
+        return [
+            {"id": e.id, "name": e.name, "state": e.state, "created": e.created, "facts": self._facts(e)}
+            for e in self.listed()
+        ]
+
+    def _facts(self, evaluation: Evaluation) -> str:
+        """pass@1 of its models in a few words: the first, and where the others lie."""
+        found = read_results(evaluation.folder) if evaluation.run else None
+        if not found or not found["models"]:
+            return ""
+        first, *others = (100 * model["pass_at_1"] for model in found["models"])
+        span = sorted({f"{share:.1f}": share for share in others}.values())
+        later = f" → {' … '.join(f'{share:.1f}' for share in (span[0], span[-1])[: len(span)])} %" if span else ""
+        return f"pass@1 {first:.1f} %{later}"
+
+    def costs(self) -> list[Cost]:
+        """The cost of every fine-tuned model of this workspace."""
+        return cost_table(self.settings.runs, self._remembered_seconds)
+
+    def _remembered_seconds(self, folder: Path) -> float | None:
+        """working_seconds, read again only when the log has changed."""
+        now = stamp(folder / NAME)
+        known = self._seconds.get(folder)
+        if known is None or known[0] != now:
+            self._seconds[folder] = known = now, working_seconds(folder)
+        return known[1]
+
+
+def by_benchmark(evaluations: Evaluations) -> list[dict]:
+    """Everything that was evaluated, for one look: base and benchmark → its models, each with its best evaluation.
+
+    Of several results of one model on one benchmark the one over the most problems counts, and of those the newest.
+    """
+    groups: dict[tuple[str, str], dict] = {}
+    for entry in evaluations.listed():  # newest first
+        results = read_results(entry.folder) if entry.run else None
+        if not results:
+            continue
+        variants, base = variants_of(entry.run), canonical(str(entry.run["config"].get("model")))
+        named = dict(zip([v.name for v in variants], evaluations.names(entry.run), strict=True))
+        group = groups.setdefault(
+            (base, benchmark(entry.run)),
+            {"base": base, "key": benchmark(entry.run), "title": problems_name(entry.run), "models": {}},
+        )
+        places = {v.name: str(v.adapter or "") for v in variants}
+        for model in results["models"]:
+            place = places.get(model["name"], model["name"])
+            known = group["models"].get(place)
+            if known is None or model["problems"] > known["problems"]:
+                name = named.get(model["name"], model["name"])
+                group["models"][place] = model | {"name": name, "run": entry.id, "base": place == ""}
+    found = [group | {"models": list(group["models"].values())} for group in groups.values()]
+    for group in found:
+        group["models"].sort(key=lambda model: (not model["base"], -model["pass_at_1"]))
+    bases = list(dict.fromkeys(group["base"] for group in found))  # the one that was evaluated last comes first
+    return sorted(found, key=lambda group: (bases.index(group["base"]), group["key"]))
+
+
+def is_tuning_run(settings: Settings, run_id: object) -> bool:
+    """Whether an address names a fine-tuning run, which fills the form in."""
+    try:
+        return read_run(run_folder(settings, run_id))["kind"] == "finetune"
+    except UserError:
+        return False

@@ -1,0 +1,124 @@
+"""Flips: problems that one model got right and the other wrong, and how far the two are apart on both responses.
+
+Each response is scored under the later model as expert and the earlier one as amateur: where KL is large, tuning
+changed what the model expects. The traces are ordinary ones; their ids follow from what they show, so that they are
+found again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from lightreasoner.errors import UserError
+from lightreasoner.evaluation.results import Answers
+from lightreasoner.tracing.trace import TraceRequest
+from lightreasoner.validation import number
+from ui.evaluate.catalogue import Evaluation, Evaluations
+from ui.studio import Studio
+
+PAGE = 20  # flips in one answer
+SIDES = ("before", "after")
+
+
+class Flips:
+    """The flips of all evaluations. Every method takes what came from the page and raises UserError."""
+
+    def __init__(self, studio: Studio, evaluations: Evaluations):
+        self.studio, self.evaluations = studio, evaluations
+
+    def _opened(self, run_id: object, model: object) -> tuple[Evaluation, Answers, int]:
+        evaluation = self.evaluations.find(run_id)
+        if evaluation.run is None:
+            raise UserError("This evaluation holds nothing yet; wait for its first answers.")
+        answers = self.evaluations.answers(evaluation)
+        if len(answers.variants) < 2:
+            raise UserError("This evaluation has one model only, so there is nothing to compare.")
+        return evaluation, answers, number("The model", model, 1, len(answers.variants) - 1, whole=True)
+
+    def listed(self, run_id: object, model: object, direction: object, start: object) -> dict:
+        """A few flips of a model against the first one: {"rows", "total", "size"}."""
+        _, answers, n = self._opened(run_id, model)
+        if direction not in ("gained", "lost"):
+            raise UserError(f"Flips are gained or lost, not {str(direction)[:20]!r}.")
+        start = number("The place in the list", start, 0, 1e6, whole=True)
+        before, after = answers.rows[0], answers.rows[n]
+        wanted = (False, True) if direction == "gained" else (True, False)
+        found = [p for p in before if p in after and (before[p].right, after[p].right) == wanted]
+        rows = [
+            {
+                "problem": problem,
+                "question": before[problem].question,
+                "answer": before[problem].answer,
+                "before": before[problem].extracted,
+                "after": after[problem].extracted,
+            }
+            for problem in found[start : start + PAGE]
+        ]
+        return {"rows": rows, "total": len(found), "size": PAGE}
+
+    def opened(self, run_id: object, model: object, problem: object) -> dict:
+        """Both responses to a problem in full, how many tokens they share, and their traces where there are any."""
+        evaluation, answers, n = self._opened(run_id, model)
+        rows = [answers.row(variant, str(problem)) for variant in (0, n)]
+        names = self.evaluations.names(evaluation.run)
+        ids = [row["response_ids"] for row in rows]
+        shared = next((i for i, (a, b) in enumerate(zip(*ids, strict=False)) if a != b), min(map(len, ids)))
+        sides = {}
+        for side, variant, row in zip(SIDES, (0, n), rows, strict=True):
+            trace = trace_id(evaluation.id, n, row["problem_id"], side)
+            sides[side] = {
+                "name": names[variant],
+                "response": row["response"],
+                "extracted": row["extracted"],
+                "right": row["right"],
+                "tokens": len(row["response_ids"]),
+                "cut": row["finish_reason"] == "length",
+                "trace": trace if self._known(trace) else None,
+            }
+        return {"question": rows[0]["question"], "answer": rows[0]["answer"], "shared": shared} | sides
+
+    def _file(self, trace: str) -> Path:
+        return self.studio.settings.traces / f"{trace}.json"
+
+    def _known(self, trace: str) -> bool:
+        return trace in self.studio.lives or self._file(trace).exists()
+
+    def score(self, run_id: object, model: object, problem: object, side: object) -> str:
+        """Begin to score one response, unless that was done before; the trace's id."""
+        evaluation, answers, n = self._opened(run_id, model)
+        if side not in SIDES:
+            raise UserError(f"A response is before or after, not {str(side)[:20]!r}.")
+        row = answers.row(0 if side == "before" else n, str(problem))
+        trace = trace_id(evaluation.id, n, row["problem_id"], side)
+        if self._known(trace):
+            return trace
+        base = str(evaluation.run["config"].get("model"))
+        before, after = (model_ref(base, answers.variants[v].adapter) for v in (0, n))
+        request = TraceRequest(row["question"], response=row["response"])
+        self.studio.start(request, (None, after, before), problem_id=row["problem_id"], trace_id=trace)
+        return trace
+
+    def scored(self, trace: object) -> dict:
+        """{"status"} while it is scored, then {"record"}."""
+        live = self.studio.lives.get(trace) if isinstance(trace, str) else None
+        if live and not live.done.is_set():
+            return {"status": live.status}
+        if live and live.error:
+            self.studio.lives.pop(trace, None)
+            raise UserError(live.error)
+        record = self.studio.record(trace)
+        if live and self._file(trace).exists():
+            self.studio.lives.pop(trace, None)
+        for step in record["steps"]:
+            del step["support"]  # the page draws it from the candidates, at any α
+        return {"record": record}
+
+
+def trace_id(run_id: str, model: int, problem_id: str, side: str) -> str:
+    """As hard to guess as the evaluation's own id."""
+    return hashlib.sha256(f"{run_id}/{model}/{side}/{problem_id}".encode()).hexdigest()[:32]
+
+
+def model_ref(base: str, adapter: Path | None) -> str:
+    return f"{base}::{adapter}" if adapter else base

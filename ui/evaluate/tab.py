@@ -1,0 +1,62 @@
+"""The Evaluate tab: start one at the left; the list, and one evaluation in full, at the right."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.runs import run_folder
+from ui.access.actions import action
+from ui.access.visitors import checked_calls
+from ui.components.events import AT_ONCE, PRIVATE, said_by
+from ui.components.form_values import kept_problems
+from ui.components.notices import answered, notice_html
+from ui.evaluate.calls import evaluate_calls
+from ui.evaluate.catalogue import Evaluations
+from ui.evaluate.form import base_or_none, evaluate_form, offered, prefilled
+from ui.evaluate.request import read_form
+from ui.evaluate.view import EvaluateView
+from ui.studio import Studio
+
+
+def build_evaluate(studio: Studio) -> None:
+    """Lay the tab out and wire it."""
+    evaluations = Evaluations(studio.settings, studio.jobs)
+    calls = checked_calls(studio.settings, evaluate_calls(studio, evaluations))
+    with gr.Row(elem_id="lr-ev-row", equal_height=False):
+        with gr.Column(elem_id="lr-ev-side", scale=0):
+            form = evaluate_form(studio)
+            go = gr.Button("Evaluate", variant="primary", elem_id="lr-ev-go")
+            notice = gr.HTML("", elem_id="lr-ev-notice")
+        with gr.Column(elem_id="lr-ev-main", scale=1):
+            view = EvaluateView(calls, elem_id="lr-evaluate")
+
+    @action("evaluate.start")
+    def start(*fields) -> tuple[str, str]:
+        return answered(lambda: (start_evaluation(studio, fields), ""), "the Evaluate tab")
+
+    @action("evaluate.fill_form")
+    def fill(event: gr.EventData) -> tuple:
+        *updates, wrong = prefilled(studio.settings, said_by(event).get("run"))
+        return *updates, notice_html(wrong, "error") if wrong else ""
+
+    @action("evaluate.update_adapters")
+    def renew(model, own, ticked) -> gr.CheckboxGroup:
+        return gr.CheckboxGroup(**offered(studio.settings, base_or_none(model, own), ticked))
+
+    @action("evaluate.clear_notice")
+    def clear_notice() -> str:
+        return ""
+
+    go.click(start, form.fields, [view, notice], api_name="evaluate", **AT_ONCE)
+    view.prefill(fill, None, [*form.filled, notice], **PRIVATE)
+    view.tuned(renew, form.filled, form.adapters, **PRIVATE)
+    form.model.input(clear_notice, None, notice, **PRIVATE)
+
+
+def start_evaluation(studio: Studio, fields: tuple) -> str:
+    """Queue the job that evaluates what the form asks for; the evaluation's id. Raises UserError."""
+    asked = read_form(studio.settings, *fields)
+    argv, run_id = asked.argv(kept_problems(studio.settings, asked.problems)), new_id()
+    studio.jobs.submit("evaluate", argv, asked.title, run_folder(studio.settings, run_id))
+    return run_id

@@ -1,0 +1,201 @@
+"""Fine-tuning runs of a workspace: their curves, adapters, what was merged of them, and files to take along."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightreasoner.errors import UserError
+from lightreasoner.formatting import shown
+from lightreasoner.jobs.scheduler import Scheduler
+from lightreasoner.jobs.store import FINISHED, Job
+from lightreasoner.problems.sources import SOURCES
+from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import folder_bytes, written_whole
+from lightreasoner.training.config import FinetuneConfig
+from lightreasoner.training.curves import Curves
+from lightreasoner.training.runs import adapter_folder
+from ui.components.downloads import offer
+from ui.components.run_list import MOST, Entry, RunList
+
+OPEN = 12  # runs whose curves stay in memory
+LARGEST = 4e9  # bytes of a file that is handed out; what is larger is named by its place
+CARD = "README.md"
+#: How a method is called where there is little room.
+TITLES = {
+    "lightreasoner": "LightReasoner",
+    "no-contrast": "No contrast",
+    "all-steps": "All steps",
+    "random-steps": "Random steps",
+    "sft": "SFT",
+}
+#: Settings by which runs are told apart in the list, where they are not the paper's.
+TOLD = ("learning_rate", "rank", "samples_per_update", "group", "schedule", "seed")
+USUAL = FinetuneConfig()
+
+
+def short(ref: object) -> str:
+    """A model's reference without owner and folders."""
+    return str(ref).rstrip("/").rpartition("/")[2]
+
+
+class Tuning(Entry):
+    """One entry of the list."""
+
+    @property
+    def name(self) -> str:
+        """Method · expert · the problems that its dataset was sampled from."""
+        if self.run is None:
+            return self.job.title
+        config, about = self.run["config"], self.run["about"]
+        method, problems = str(config.get("method")), (about.get("dataset") or {}).get("problems")
+        source = (
+            SOURCES[problems].title if problems in SOURCES else Path(str(problems)).name if problems else "imported"
+        )
+        return " · ".join([TITLES.get(method, method), short(about.get("expert", "?")), source])
+
+    @property
+    def updates(self) -> int | None:
+        """How many it is to make."""
+        return self.run["config"].get("max_steps") if self.run else None
+
+
+@dataclass(frozen=True)
+class Merge:
+    """An adapter merged into its base, or on its way there."""
+
+    folder: Path
+    job: Job
+
+    @property
+    def done(self) -> bool:
+        return (self.folder / "config.json").is_file()
+
+
+class Tunings(RunList):
+    """All runs, and the curves of those that were looked at last."""
+
+    verb, kind, noun, entry = "finetune", "finetune", "a fine-tuning run", Tuning
+
+    def __init__(self, settings: Settings, jobs: Scheduler):
+        super().__init__(settings, jobs)
+        self._curves: OrderedDict[Path, Curves] = OrderedDict()
+        self._changing = threading.Lock()
+
+    def curves(self, run: Tuning) -> Curves:
+        """What it has measured by now; the last few stay in memory."""
+        with self._changing:
+            found = self._curves.pop(run.folder, None) or Curves(run.folder)
+            self._curves[run.folder] = found
+            while len(self._curves) > OPEN:
+                self._curves.popitem(last=False)
+        return found.refresh()
+
+    def summaries(self) -> list[dict]:
+        """The list as the page shows it."""
+        return [
+            {"id": run.id, "name": run.name, "state": run.state, "created": run.created, "facts": self._facts(run)}
+            for run in self.listed()
+        ]
+
+    def _facts(self, run: Tuning) -> str:
+        """How far it came, and which settings are not the paper's."""
+        result = (run.run or {}).get("result") or {}
+        said = [f"{result['updates']:,} updates"] if isinstance(result.get("updates"), int) else []
+        if not said and run.updates:
+            said = [f"{run.updates:,} updates to make"]
+        loss = result.get("held-out loss")
+        said += [f"held-out loss {loss:.3g} nats"] if isinstance(loss, float) else []
+        config = run.run["config"] if run.run else {}
+        odd = [name for name in TOLD if name in config and config[name] != getattr(USUAL, name)]
+        return " · ".join(said + [f"{name.replace('_', ' ')} {shown(config[name])}" for name in odd])
+
+    def adapter(self, run: Tuning) -> Path | None:
+        """Its adapter's folder, once it is there."""
+        try:
+            return adapter_folder(run.folder) if run.run else None
+        except UserError:
+            return None
+
+    def card(self, run: Tuning) -> str:
+        """The adapter's card, in Markdown; empty where there is none."""
+        place = self.adapter(run)
+        try:
+            return (place / CARD).read_text(encoding="utf-8", errors="replace")[:100_000] if place else ""
+        except OSError:
+            return ""
+
+    # ---- merging
+
+    def merges(self, run: Tuning) -> list[Merge]:
+        """What was merged of it or is being merged, the latest first. Each lies in the run's own folder."""
+        jobs = [job for job in self.jobs.store.jobs(limit=MOST) if job.verb == "merge"]
+        found = [Merge(job.run_dir, job) for job in jobs if job.run_dir.parent == run.folder.absolute()]
+        return sorted(found, key=lambda merge: -merge.job.created)
+
+    def merge(self, run_id: object) -> Job:
+        """Queue the job that merges its adapter into its base. Raises UserError."""
+        run = self.find(run_id)
+        adapter_folder(run.folder)
+        if run.job and run.job.state not in FINISHED:
+            raise UserError("This run still trains; merge it when it has ended.")
+        for merge in self.merges(run):
+            if merge.job.state not in FINISHED:
+                raise UserError("This run is being merged already; wait for it to end.")
+            if not merge.done:  # what a merge that was killed has left
+                for place in [merge.folder, *run.folder.glob(f".{merge.folder.name}.*")]:
+                    shutil.rmtree(place, ignore_errors=True)
+        updates = (run.run.get("result") or {}).get("updates", 0)
+        out, n = run.folder.absolute() / f"merged-{updates}", 2
+        while out.exists():
+            out, n = out.with_name(f"merged-{updates}-{n}"), n + 1
+        argv = ["merge", "--run-dir", str(run.folder.absolute()), "--out", str(out)]
+        return self.jobs.submit("merge", argv, f"Merge {run.name}", out)
+
+    def remove(self, run_id: object) -> Entry:
+        """Delete a run for good, and with it what was merged of it."""
+        run = self.find(run_id)
+        if any(merge.job.state not in FINISHED for merge in self.merges(run)):
+            raise UserError("This run is being merged; cancel that job first, then delete the run.")
+        super().remove(run_id)
+        with self._changing:
+            self._curves.pop(run.folder, None)
+        return run
+
+    # ---- files to take along
+
+    def adapter_file(self, run_id: object) -> dict:
+        """The adapter's folder as a zip: {"url", "name"}. Raises UserError."""
+        run = self.find(run_id)
+        place = adapter_folder(run.folder)
+        return self._zipped(f"lightreasoner-{run.id[:8]}", place)
+
+    def merged_file(self, run_id: object) -> dict:
+        """The merged model as a zip: {"url", "name"}. Raises UserError."""
+        folder = self.merged_folder(run_id)
+        return self._zipped(f"lightreasoner-{folder.parent.name[:8]}-{folder.name}", folder)
+
+    def merged_folder(self, run_id: object) -> Path:
+        """Where the latest model lies that was merged of a run. Raises UserError."""
+        done = [merge.folder for merge in self.merges(self.find(run_id)) if merge.done]
+        if not done:
+            raise UserError("Nothing has been merged of this run yet; merge it first.")
+        return done[0]
+
+    def _zipped(self, name: str, folder: Path) -> dict:
+        if (size := folder_bytes(folder)) > LARGEST:
+            raise UserError(f"{folder.name} has {size / 1e9:.0f} GB, too much to send through the page; copy {folder}.")
+        files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+        return offer(self.settings, f"{name}.zip", lambda out: write_zip(out, name, files))
+
+
+def write_zip(out: Path, folder: str, files: Iterable[Path]) -> None:
+    """Files in one folder of a zip; weights hardly compress, so nothing is compressed."""
+    with written_whole(out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as zipped:
+        for path in files:
+            zipped.write(path, f"{folder}/{path.name}")

@@ -1,0 +1,53 @@
+"""What a fine-tuning run will take, measured on the server with some of its own updates."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from lightreasoner.errors import UserError
+from lightreasoner.jobs.accelerator import Stopped
+from lightreasoner.models.devices import release_memory
+from lightreasoner.models.loading import load_model
+from lightreasoner.training.examples import refuse_other_expert, teach
+from ui.components.estimate import telling, turn
+from ui.finetune.request import FinetuneRequest
+from ui.studio import Studio
+
+
+def estimate_run(studio: Studio, asked: FinetuneRequest) -> Iterator[tuple[str, str]]:
+    """("status", …) while it measures, then ("note", sentences, one a line) or ("error", a sentence)."""
+    return telling(lambda say, stop: measured(studio, asked, say, stop), "Waiting for the accelerator")
+
+
+def measured(studio: Studio, asked: FinetuneRequest, say: Callable[[str], None], stop: threading.Event) -> str:
+    """The forecast's sentences, one a line. Raises UserError, and Stopped once `stop` is set."""
+    from lightreasoner.formatting import said_bytes
+    from lightreasoner.training.estimate import forecast
+
+    def checkpoint() -> None:
+        if stop.is_set():
+            raise Stopped
+
+    with turn(studio, say, stop):
+        # training changes a model, so it is loaded apart; what the inspector holds would count as taken
+        studio.models.clear()
+        began = time.monotonic()
+        try:
+            loaded = load_model(asked.expert, studio.settings, say)
+            refuse_other_expert(asked.dataset.run, asked.dataset.id[:8], asked.expert, loaded)
+            checkpoint()
+            say("Reading the dataset")
+            lessons, _ = teach(asked.dataset.folder, asked.config.method, asked.selection, loaded)
+            checkpoint()
+            say("Training a few updates")
+            found = forecast(lessons, asked.config, loaded, time.monotonic() - began, checkpoint)
+        finally:
+            loaded = None  # a name that holds the model would keep its memory
+            release_memory()
+    lines = found.sentences()
+    if found.disk_bytes > (free := shutil.disk_usage(studio.settings.workspace).free):
+        raise UserError(f"{lines[0]} Only {said_bytes(free)} are free on the disk; make room first.")
+    return "\n".join(lines)

@@ -1,0 +1,61 @@
+"""What the viewer's script may ask of the server, outside the queue. Each answer is a dict; mistakes come as "error".
+
+Anybody may call these with anything: ids are unguessable, arguments are checked in the engine.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from lightreasoner.errors import UserError
+from lightreasoner.scoring.divergence import ALPHA_FLOOR
+from lightreasoner.tracing.records import reweigh, step_json, trace_csv
+from lightreasoner.validation import number
+from ui.access.actions import action
+from ui.components.script_calls import answering
+from ui.components.trace_view import standalone
+from ui.studio import Studio
+
+
+def viewer_calls(studio: Studio) -> list[Callable[..., dict]]:
+    """The functions step, export and stop, bound to this server's runs."""
+
+    @action("inspect.read_step", visitors=True)
+    @answering
+    def step(run, index) -> dict:
+        """One step's candidates and the texts of their tokens."""
+        live = studio.lives.get(run) if isinstance(run, str) else None
+        record = {} if live else studio.record(run)
+        steps = live.trace.steps if live else record["steps"]
+        index = number("The step", index, 0, max(0, len(steps) - 1), whole=True)
+        if not steps:
+            raise UserError("This run has no steps yet; wait for its first token.")
+        kept = (step_json(steps[index]) if live else steps[index])["candidates"]
+        texts = live.trace.texts if live else {int(i): text for i, text in record["tokens"].items()}
+        return {"candidates": kept, "tokens": {str(i): texts[i] for i in kept["ids"] if i in texts}}
+
+    @action("inspect.export", visitors=True)
+    @answering
+    def export(run, kind, alpha, beta) -> dict:
+        """A run as the text of a "json", "csv" or "html" file, at this α and β."""
+        alpha, beta = number("α", alpha, ALPHA_FLOOR, 1), number("β", beta, 0, 1000)
+        record = reweigh(studio.record(run), alpha, beta)
+        if kind == "json":
+            return {"content": json.dumps(record, ensure_ascii=False, indent=1)}
+        if kind == "csv":
+            return {"content": trace_csv(record)}
+        if kind == "html":
+            return {"content": standalone(record)}
+        raise UserError(f"There is no export called {str(kind)[:20]!r}; take json, csv or html.")
+
+    @action("inspect.stop", visitors=True)
+    @answering
+    def stop(run, key) -> dict:
+        """Stop a run at its next token. Only who started it has the key."""
+        live = studio.lives.get(run) if isinstance(run, str) else None
+        if live and isinstance(key, str) and key == live.key:
+            live.stop.set()
+        return {}
+
+    return [step, export, stop]

@@ -1,0 +1,162 @@
+"""The Inspect tab: pick a pair and a problem on the left, watch the two models part on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import gradio as gr
+
+from lightreasoner.errors import UserError
+from lightreasoner.problems.rows import Problem
+from lightreasoner.settings import Settings
+from lightreasoner.tracing.trace import TraceRequest
+from lightreasoner.validation import number
+from ui.access.actions import action
+from ui.access.visitors import checked_calls
+from ui.components.events import PRIVATE, QUIET, said_by
+from ui.components.pair_card import pair_card
+from ui.components.pair_check_card import preflight_card, wire_preflight
+from ui.components.pair_form import PairForm, pair_form, pair_refs
+from ui.components.problem_form import ProblemForm, problem_form
+from ui.inspect.calls import viewer_calls
+from ui.inspect.links import GENERATE, SCORE, open_lens, open_link
+from ui.inspect.tuned_form import TunedForm, asked_lens, tuned_form
+from ui.inspect.viewer import Viewer
+from ui.studio import Studio, branch_request, failure, replay, stream
+
+
+@dataclass(frozen=True)
+class ResponseForm:
+    mode: gr.Radio
+    response: gr.Textbox
+    tokens: gr.Number
+    temperature: gr.Number
+    seed: gr.Number
+
+    @property
+    def fields(self) -> list:
+        return [self.mode, self.response, self.tokens, self.temperature, self.seed]
+
+
+def response_form(settings: Settings) -> ResponseForm:
+    with gr.Group():
+        mode = gr.Radio([GENERATE, SCORE], value=GENERATE, label="The response", elem_id="lr-mode")
+        response = gr.Textbox(
+            label="Text to score",
+            lines=4,
+            max_lines=12,
+            visible=False,
+            max_length=settings.max_problem_chars,
+            elem_id="lr-own-response",
+            placeholder="Let's work it out. …",
+        )
+        with gr.Accordion("Decoding", open=False):
+            tokens = gr.Number(128, label="At most this many tokens")
+            temperature = gr.Number(0, label="Temperature", info="0 is greedy: always the expert's favourite")
+            seed = gr.Number(0, label="Seed", info="only used above temperature 0")
+
+    @action("inspect.choose_mode", visitors=True)
+    def shown(chosen) -> gr.Textbox:
+        return gr.Textbox(visible=chosen == SCORE)
+
+    mode.change(shown, mode, response, **PRIVATE)
+    return ResponseForm(mode, response, tokens, temperature, seed)
+
+
+def build_inspect(studio: Studio) -> None:
+    """Lay the tab out and wire it."""
+    with gr.Row(elem_id="lr-row", equal_height=False):
+        with gr.Column(elem_id="lr-side", scale=0):
+            pair = pair_form(studio)
+            lens = tuned_form(studio, pair)
+            card = preflight_card(studio, "lr-pair")
+            problem = problem_form(studio.settings)
+            response = response_form(studio.settings)
+            with gr.Row(elem_id="lr-go"):
+                run = gr.Button("Run", variant="primary", elem_id="lr-run")
+                gr.Button("Stop", variant="stop", elem_id="lr-stop")
+        with gr.Column(elem_id="lr-main", scale=1):
+            viewer = Viewer(checked_calls(studio.settings, viewer_calls(studio)), elem_id="lr-viewer")
+    wire_preflight(studio, card, pair, [problem.source, problem.upload, response.tokens])
+    wire_runs(studio, run, viewer, pair, lens, problem, response)
+    models = [viewer, *pair.fields, pair.own, pair.card, *lens.fields]
+    form = [*models, problem.question, response.mode, response.response]
+
+    @action("inspect.follow_link", visitors=True)
+    def follow_link(request: gr.Request) -> tuple:
+        return open_link(studio, request)
+
+    @action("inspect.open_tuned_expert")
+    def follow_lens(event: gr.EventData) -> tuple:
+        return open_lens(studio, said_by(event).get("run"))
+
+    gr.on(None, follow_link, None, form, **PRIVATE)  # when the page loads
+    viewer.lens(follow_lens, None, models, **PRIVATE)  # a link on another tab
+
+
+def wire_runs(
+    studio: Studio,
+    run: gr.Button,
+    viewer: Viewer,
+    pair: PairForm,
+    lens: TunedForm,
+    problem: ProblemForm,
+    response: ResponseForm,
+) -> None:
+    """What starts a run, or shows one again: the button, a branch, the way back to a parent."""
+
+    @action("inspect.run", visitors=True)
+    def start(
+        preset, expert, amateur, question, mode, response, tokens, temperature, seed, tuned, writer, picked
+    ) -> Iterator[str]:
+        """Run one problem. Streams the viewer's value: a JSON document a line."""
+        try:
+            request = TraceRequest(
+                question,
+                response if mode == SCORE else None,
+                max_new_tokens=number("The token limit", tokens, 1, studio.settings.max_new_tokens, whole=True),
+                temperature=number("The temperature", temperature, 0, 10),
+                seed=number("The seed", seed, 0, 2**53, whole=True),
+            )
+            known = isinstance(picked, Problem) and picked.question.strip() == str(question).strip()
+            refs = pair_refs(preset, expert, amateur)
+            third = asked_lens(studio, tuned, writer, refs[1])
+            live = studio.start(request, refs, problem_id=picked.id if known else None, lens=third)
+        except UserError as error:
+            yield failure(str(error))
+            return
+        yield from stream(studio, live)
+
+    @action("inspect.branch", visitors=True)
+    def branch(event: gr.EventData) -> Iterator[str]:
+        try:
+            data = said_by(event)
+            record = studio.record(data.get("run"))
+            request = branch_request(record, data.get("step"), data.get("token"))
+            of = record["pair"]
+            parent = {"id": record["id"], "step": data["step"]}
+            refs = (of["name"], of["expert"], of["amateur"])
+            live = studio.start(request, refs, parent, record["problem_id"], lens=record.get("lens"))
+        except UserError as error:
+            yield failure(str(error))
+            return
+        yield from stream(studio, live)
+
+    @action("inspect.reopen", visitors=True)
+    def reopen(event: gr.EventData) -> str:
+        try:
+            return replay(studio.record(said_by(event).get("run")))
+        except UserError as error:
+            return failure(str(error))
+
+    @action("inspect.update_pair_card", visitors=True)
+    def described(preset, expert, amateur) -> str:
+        return pair_card(studio, preset, expert, amateur)
+
+    places = {"concurrency_limit": studio.settings.max_waiting + 1}
+    inputs = [*pair.fields, problem.question, *response.fields, *lens.fields, problem.picked]
+    running = run.click(start, inputs, viewer, api_name="trace", **places, **QUIET)
+    running.then(described, pair.fields, pair.card, **PRIVATE)
+    viewer.branch(branch, None, viewer, api_visibility="private", **places, **QUIET)
+    viewer.open(reopen, None, viewer, **PRIVATE)
