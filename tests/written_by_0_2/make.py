@@ -18,7 +18,11 @@ HOME = Path("/home/user/studio")  # the workspace, by the name that the files kn
 HERE = Path(__file__).resolve().parent
 BOOT = "00000000-0000-4000-8000-000000000000"
 WRITER = "hf_writerwriterwriter"
-QUESTIONS = ("Tom has 3 apples and buys 4. How many?", "She sold 12 of the 20 cakes. How many are left?", "Is 91 prime?")
+QUESTIONS = (
+    "Tom has 3 apples and buys 4. How many?",
+    "She sold 12 of the 20 cakes. How many are left?",
+    "Is 91 prime?",
+)
 TEXT = "Tom has 3 + 4 = 7 apples.\nThe answer is 7."
 #: Runs the command line, and dies of a kill -9 at its tenth safe point: after the tenth update of a fine-tuning run.
 KILLED = """
@@ -145,7 +149,7 @@ def write(hub) -> dict[str, str]:
     flips = Flips(studio, evaluations)
     found = [flips.listed(ids["evaluation"], 1, side, 0)["rows"] for side in ("gained", "lost")]
     print("flips", list(map(len, found)))
-    ids["flip"] = [row["problem"] for rows in found for row in rows][0]
+    ids["flip"] = next(row["problem"] for rows in found for row in rows)
 
     # on a Hub
     for run, repo in (("own dataset", "me/data"), ("tuned", "me/adapter")):
