@@ -229,7 +229,12 @@ def keep(ids: dict[str, str]) -> None:
     shutil.rmtree(HERE / "studio", ignore_errors=True)
     for path in HOME.glob("jobs/servers"):
         shutil.rmtree(path)
-    for path in [*HOME.rglob("*.lock"), *HOME.rglob(".accelerator*"), *HOME.rglob("training_args.bin")]:
+    for path in [
+        *HOME.rglob("*.lock"),
+        *HOME.rglob(".accelerator*"),
+        *HOME.rglob("training_args.bin"),
+        *HOME.rglob(".gitattributes"),
+    ]:
         path.unlink(missing_ok=True)
     shutil.rmtree(HOME / "runs" / ids["endless"])  # a thousand problems
     shutil.rmtree(HOME / "runs" / ids["tuned"] / "checkpoints")  # those of the interrupted run are kept
