@@ -26,43 +26,43 @@ from huggingface_hub import constants
 from playwright.sync_api import expect
 from transformers import AutoModelForCausalLM
 
-from lightreasoner.cli import build_parser, main
-from lightreasoner.costs import cost_table
-from lightreasoner.exploring import Explorer
-from lightreasoner.exploring_page import Filters, page
-from lightreasoner.health import health
-from lightreasoner.imported import is_imported
+from lightreasoner.cli.main import build_parser, main
+from lightreasoner.datasets.annotations import load_marks
+from lightreasoner.datasets.explorer import Explorer
+from lightreasoner.datasets.explorer_page import Filters, page
+from lightreasoner.datasets.external import is_imported
+from lightreasoner.datasets.quality import health
+from lightreasoner.datasets.select_steps import samples
+from lightreasoner.datasets.selectors import Selection
+from lightreasoner.datasets.trajectories import KL_EDGES, rows
+from lightreasoner.evaluation.costs import cost_table
 from lightreasoner.jobs.events import NAME as EVENTS
 from lightreasoner.jobs.events import read_events
 from lightreasoner.jobs.view import job_view, log_tail
-from lightreasoner.loading import load_model
-from lightreasoner.marks import load_marks
-from lightreasoner.publication import MANIFEST
-from lightreasoner.publishing import read_manifest
-from lightreasoner.runs import list_runs, read_run
-from lightreasoner.selectors import Selection
+from lightreasoner.models.loading import load_model
+from lightreasoner.publishing.contents import MANIFEST
+from lightreasoner.publishing.push import read_manifest
 from lightreasoner.settings import Settings
-from lightreasoner.supervision import samples
-from lightreasoner.teaching import load_lessons
-from lightreasoner.traces import reweigh, trace_csv
-from lightreasoner.training import last_checkpoint
-from lightreasoner.trajectories import KL_EDGES, rows
-from lightreasoner.trajectory_traces import parse_record_id, record_id
-from lightreasoner.tuned_runs import amateur_of, tuned_run
-from tests.browser import App
-from tests.hub_server import Account, Hub
-from tests.tiny import IDS
-from ui.dataset_calls import dataset_calls
-from ui.datasets import Datasets
-from ui.evaluate_calls import evaluate_calls
-from ui.evaluations import Evaluations
-from ui.finetune_calls import finetune_calls
-from ui.finetune_runs import Tunings
-from ui.job_calls import Jobs
-from ui.links import open_link
-from ui.preflight_card import preflight_calls
+from lightreasoner.storage.runs import list_runs, read_run
+from lightreasoner.tracing.from_trajectory import parse_record_id, record_id
+from lightreasoner.tracing.records import reweigh, trace_csv
+from lightreasoner.training.examples import load_lessons
+from lightreasoner.training.runs import amateur_of, tuned_run
+from lightreasoner.training.trainer import last_checkpoint
+from tests.support.browser import App
+from tests.support.hub_server import Account, Hub
+from tests.support.tiny_models import IDS
+from ui.components.dataset_catalogue import Datasets
+from ui.components.pair_check_card import preflight_calls
+from ui.components.trace_view import standalone
+from ui.datasets.calls import dataset_calls
+from ui.evaluate.calls import evaluate_calls
+from ui.evaluate.catalogue import Evaluations
+from ui.finetune.calls import finetune_calls
+from ui.finetune.catalogue import Tunings
+from ui.inspect.links import open_link
+from ui.jobs.calls import Jobs
 from ui.studio import Studio, branch_request, replay
-from ui.viewer import standalone
 
 HERE = Path(__file__).parent / "written_by_0_2"
 WRITTEN_AT = "/home/user/studio"  # the workspace that the files name
@@ -533,7 +533,7 @@ def test_a_run_that_was_killed_goes_on_from_its_checkpoint(own, ids, expected):
     assert job.state == "interrupted"
     assert main(list(job.argv)) == 0
     told = [event.get("text") for event in read_events(job.run_dir / EVENTS) if event["kind"] == "status"]
-    assert "Training on from update 8" in told
+    assert "Training resumes at update 8" in told
     found, whole = result_of(read_run(job.run_dir)), expected["tuned"]["own tuned"]["result"]
     assert {n: v for n, v in found.items() if isinstance(v, int)} == {
         n: v for n, v in whole.items() if isinstance(v, int)
