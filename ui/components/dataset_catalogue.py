@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from lightreasoner.models.pairs import presets
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import folder_bytes
-from ui.components.run_list import Entry, RunList, stamp
+from ui.components.run_list import Entry, Recent, RunList, short_name, stamp
 
 OPEN = 4  # explorers kept in memory: some fifty bytes a step each
 USUAL_BETA = 0.4
@@ -38,7 +37,7 @@ class Dataset(Entry):
             return f"{config.get('source', 'samples')} · imported"
         known = about.get("pair") or {}
         preset = next((p for p in presets() if p.name == known.get("name")), None)
-        refs = [str(config.get(role, "?")).rstrip("/").rpartition("/")[2] for role in ("expert", "amateur")]
+        refs = [short_name(config.get(role, "?")) for role in ("expert", "amateur")]
         source = str(config.get("problems", "?"))
         named = SOURCES[source].title if source in SOURCES else source
         limit = config.get("limit")
@@ -52,17 +51,13 @@ class Datasets(RunList):
 
     def __init__(self, settings: Settings, jobs: Scheduler):
         super().__init__(settings, jobs)
-        self._explorers: OrderedDict[str, Explorer] = OrderedDict()
+        self._explorers: Recent[Explorer] = Recent(OPEN)
         self._counts: dict[Path, tuple[tuple, int]] = {}  # shard → (its stamp, steps above the usual β)
         self._changing = threading.Lock()
 
     def explorer(self, dataset: Dataset) -> Explorer:
         """The dataset's explorer, up to date; the last few stay in memory. Raises UserError."""
-        with self._changing:
-            explorer = self._explorers.pop(dataset.id, None) or Explorer(dataset.folder)
-            self._explorers[dataset.id] = explorer
-            while len(self._explorers) > OPEN:
-                self._explorers.popitem(last=False)
+        explorer = self._explorers.get(dataset.id, lambda: Explorer(dataset.folder))
         explorer.refresh()
         return explorer
 
@@ -107,7 +102,7 @@ class Datasets(RunList):
     def remove(self, run_id: object) -> Entry:
         """Delete a dataset for good, and forget what was counted of it."""
         dataset = super().remove(run_id)
+        self._explorers.forget(dataset.id)
         with self._changing:
-            self._explorers.pop(dataset.id, None)
             self._counts = {path: count for path, count in self._counts.items() if path.parent.parent != dataset.folder}
         return dataset

@@ -15,6 +15,7 @@ from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
 from ui.components.pair_form import pair_refs
 from ui.components.problem_form import OWN_FILE, escape
+from ui.components.run_list import short_name
 
 
 def what_is_there(settings: Settings, source: object, upload: object) -> str:
@@ -42,7 +43,7 @@ def pair_words(pair: tuple[str | None, str, str]) -> list[str]:
 
 def pair_title(pair: tuple[str | None, str, str]) -> str:
     preset = next((p for p in presets() if p.name == pair[0]), None)
-    return preset.title if preset else " / ".join(ref.rstrip("/").rpartition("/")[2] for ref in pair[1:])
+    return preset.title if preset else " / ".join(map(short_name, pair[1:]))
 
 
 def checked_pair(preset: object, expert: object, amateur: object) -> tuple[str | None, str, str]:

@@ -1,9 +1,8 @@
-"""Notices on the page, and where a started job is to be found."""
+"""Notices on the page."""
 
 from __future__ import annotations
 
 import json
-import zlib
 from html import escape
 
 import gradio as gr
@@ -26,10 +25,3 @@ def notice_html(text: str, tone: str) -> str:
     role, look = ("alert", "lr-error") if tone == "error" else ("status", f"lr-note lr-{tone}")
     lines = "".join(f"<p>{escape(line)}</p>" for line in text.splitlines())
     return f'<div class="lr"><div class="{look}" role="{role}">{lines}</div></div>'
-
-
-def send(answer: dict, name: str, value: object, seen: dict) -> None:
-    """Put a part of the answer into it, unless the page has just that already."""
-    answer["marks"][name] = mark = f"{zlib.crc32(json.dumps(value).encode()):08x}"
-    if seen.get(name) != mark:
-        answer[name] = value

@@ -1,12 +1,15 @@
-"""The runs of one kind that a tab lists: what there are, how each stands, and deleting one."""
+"""The runs of one kind that a tab lists, the state of each, and deleting one."""
 
 from __future__ import annotations
 
 import shutil
+import threading
 import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.events import NAME, last_event
@@ -19,6 +22,37 @@ from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import RECORD, delete_run, list_runs, read_run, run_folder
 
 MOST = 500  # runs and jobs that are listed
+#: Fine-tuning method → its name on the page.
+METHOD_TITLES = {
+    "lightreasoner": "LightReasoner",
+    "no-contrast": "No contrast",
+    "all-steps": "All steps",
+    "random-steps": "Random steps",
+    "sft": "SFT",
+}
+Parsed = TypeVar("Parsed")
+
+
+class Recent(Generic[Parsed]):
+    """The parsed form of the runs that were opened last; safe to use from several threads."""
+
+    def __init__(self, size: int):
+        self.size = size
+        self._kept: OrderedDict[Hashable, Parsed] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, make: Callable[[], Parsed]) -> Parsed:
+        """What is kept under the key, made by `make` where there is nothing; the one unused for longest goes."""
+        with self._lock:
+            found = self._kept.pop(key, None) or make()
+            self._kept[key] = found
+            while len(self._kept) > self.size:
+                self._kept.popitem(last=False)
+        return found
+
+    def forget(self, key: Hashable) -> None:
+        with self._lock:
+            self._kept.pop(key, None)
 
 
 @dataclass(frozen=True)
@@ -154,3 +188,8 @@ def stamp(path: Path) -> tuple[int, int] | None:
 def ago(seconds: float) -> str:
     """When something was made, for a label: "22 Nov 14:05", in the server's time."""
     return time.strftime("%d %b %H:%M", time.localtime(seconds)).lstrip("0")
+
+
+def short_name(ref: object) -> str:
+    """A model's reference, or a path, without owner and folders."""
+    return str(ref).rstrip("/").rpartition("/")[2]

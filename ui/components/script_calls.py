@@ -1,7 +1,9 @@
-"""The functions that the page's scripts call on the server, outside the queue."""
+"""What the page's scripts call on the server, outside the queue: how the calls answer, and only what has changed."""
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
@@ -10,7 +12,8 @@ from lightreasoner.errors import UserError, broke
 
 
 def answering(function: Callable[..., dict]) -> Callable[[object], dict]:
-    """Gradio hands over one value, a list for several; an exception would reach the page as a bare 500."""
+    """A call that takes the function's arguments as one list. Errors are returned as {"error": sentence}; Gradio would
+    turn an exception into a bare 500."""
     wanted = len(signature(function).parameters)
 
     @wraps(function, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
@@ -26,3 +29,18 @@ def answering(function: Callable[..., dict]) -> Callable[[object], dict]:
 
     del answer.__wrapped__  # or Gradio would hand over as many values as `function` takes
     return answer
+
+
+def fingerprint(value: object) -> str:
+    """Eight hexadecimal digits that change when the value does (CRC-32 of its JSON; of its repr where it has none)."""
+    return f"{zlib.crc32(json.dumps(value, default=repr).encode()):08x}"
+
+
+def add_if_changed(answer: dict, name: str, value: object, seen: dict) -> None:
+    """Put `value` into the answer unless the page has it already.
+
+    seen: the "marks" of the previous answer, which hold the fingerprint of each part.
+    """
+    answer["marks"][name] = mark = fingerprint(value)
+    if seen.get(name) != mark:
+        answer[name] = value

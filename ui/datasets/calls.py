@@ -8,8 +8,6 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import zlib
-from collections import OrderedDict
 from collections.abc import Callable
 
 from lightreasoner.datasets.annotations import set_mark
@@ -27,7 +25,8 @@ from lightreasoner.tracing.records import reweigh, trace_csv
 from lightreasoner.validation import number
 from ui.access.actions import action
 from ui.components.dataset_catalogue import Dataset, Datasets
-from ui.components.script_calls import answering
+from ui.components.run_list import Recent
+from ui.components.script_calls import answering, fingerprint
 from ui.components.trace_view import standalone
 from ui.datasets.downloads import dataset_file
 
@@ -90,20 +89,16 @@ def advice(finding: Finding) -> str:
 def dataset_calls(datasets: Datasets) -> list[Callable[..., dict]]:
     """The explorer's functions, bound to this server's datasets."""
     settings = datasets.settings
-    judged: OrderedDict[str, Judged] = OrderedDict()
+    judged: Recent[Judged] = Recent(OPEN)
 
     def compared(dataset: Dataset) -> Judged:
-        known = judged.pop(dataset.id, None) or Judged(lambda response, answer: judge(response, answer).right)
-        judged[dataset.id] = known
-        while len(judged) > OPEN:
-            judged.popitem(last=False)
-        return known
+        return judged.get(dataset.id, lambda: Judged(lambda response, answer: judge(response, answer).right))
 
     def version(dataset: Dataset, explorer: Explorer | None, selection: Selection) -> str:
         view = explorer.view if explorer else None
         marks = sorted(view.marks.by_step.items()) if view else None
         told = (dataset.id, dataset.state, dataset.job and dataset.job.attempt, view and view.data.steps)
-        return f"{zlib.crc32(repr((told, view and view.corrupt, marks, selection)).encode()):08x}"
+        return fingerprint((told, view and view.corrupt, marks, selection))
 
     def opened(dataset_id: object, selection: Selection, seen: object, listed: list[dict]) -> dict:
         dataset = datasets.find(dataset_id)

@@ -6,8 +6,6 @@ Anybody may call these with anything: ids, numbers and names are checked here or
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections.abc import Callable
 from dataclasses import asdict
 
@@ -17,9 +15,9 @@ from lightreasoner.evaluation.paper_results import Paper, read_paper
 from lightreasoner.evaluation.results import variants_of
 from lightreasoner.problems.sources import SOURCES
 from ui.access.actions import action
-from ui.components.notices import send
-from ui.components.script_calls import answering
-from ui.evaluate.catalogue import METHOD_NAMES, Evaluation, Evaluations, by_benchmark, canonical, is_tuning_run
+from ui.components.run_list import METHOD_TITLES
+from ui.components.script_calls import add_if_changed, answering, fingerprint
+from ui.evaluate.catalogue import Evaluation, Evaluations, by_benchmark, canonical, is_tuning_run
 from ui.evaluate.flips import Flips
 from ui.studio import Studio
 
@@ -111,7 +109,7 @@ def overview(evaluations: Evaluations, paper: Paper) -> dict:
 def cost_line(cost: Cost) -> dict:
     """A row of the cost table; `missing` says why a cell is empty."""
     line = {name: value for name, value in asdict(cost).items() if name != "gains"}
-    line |= {"method": METHOD_NAMES.get(cost.method, cost.method), "seconds": cost.seconds, "gain": cost.gain}
+    line |= {"method": METHOD_TITLES.get(cost.method, cost.method), "seconds": cost.seconds, "gain": cost.gain}
     return line | {"gains": [asdict(gain) for gain in cost.gains]}
 
 
@@ -127,16 +125,16 @@ def evaluate_calls(studio: Studio, evaluations: Evaluations) -> list[Callable[..
         seen: the marks of the answer before; what has not changed since is left out.
         """
         seen = seen if isinstance(seen, dict) else {}
-        answer: dict = {"marks": {}, "tuned": mark(evaluations.tuned())}
-        send(answer, "evaluations", evaluations.summaries(), seen)
+        answer: dict = {"marks": {}, "tuned": fingerprint(evaluations.tuned())}
+        add_if_changed(answer, "evaluations", evaluations.summaries(), seen)
         if wide is True:
-            send(answer, "overview", overview(evaluations, paper), seen)
+            add_if_changed(answer, "overview", overview(evaluations, paper), seen)
         if run_id is None:
             return answer
         try:
             if is_tuning_run(studio.settings, run_id):
                 return answer | {"fills": True}
-            send(answer, "open", shown(evaluations, evaluations.find(run_id), paper), seen)
+            add_if_changed(answer, "open", shown(evaluations, evaluations.find(run_id), paper), seen)
         except UserError as error:
             answer["error"] = str(error)
         return answer
@@ -180,7 +178,3 @@ def evaluate_calls(studio: Studio, evaluations: Evaluations) -> list[Callable[..
         return {}
 
     return [look, listed, flip, score, scored, act, discard]
-
-
-def mark(value: object) -> str:
-    return f"{zlib.crc32(json.dumps(value).encode()):08x}"

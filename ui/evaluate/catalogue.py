@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from pathlib import Path
 
 from lightreasoner.errors import UserError
@@ -16,22 +15,9 @@ from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import list_runs, read_run, run_folder
 from lightreasoner.training.runs import ADAPTER, WEIGHTS, tuned_run
-from ui.components.run_list import Entry, RunList, stamp
+from ui.components.run_list import Entry, Recent, RunList, short_name, stamp
 
 OPEN = 3  # evaluations whose answers stay in memory
-#: How a method is called where there is little room.
-METHOD_NAMES = {
-    "lightreasoner": "LightReasoner",
-    "no-contrast": "no contrast",
-    "all-steps": "all steps",
-    "random-steps": "random steps",
-    "sft": "SFT",
-}
-
-
-def short(ref: str) -> str:
-    """A model's reference without owner and folders."""
-    return ref.rstrip("/").rpartition("/")[2] or ref
 
 
 def canonical(ref: str) -> str:
@@ -56,7 +42,11 @@ class Evaluation(Entry):
         if self.run is None:
             return self.job.title
         config, count = self.run["config"], len(self.run["config"].get("adapters") or [])
-        parts = [short(str(config.get("model"))), problems_name(self.run), f"{self.run['about'].get('problems', 0):,}"]
+        parts = [
+            short_name(str(config.get("model"))),
+            problems_name(self.run),
+            f"{self.run['about'].get('problems', 0):,}",
+        ]
         return " · ".join(parts + ([f"{count} adapter{'' if count == 1 else 's'}"] if count else []))
 
 
@@ -67,17 +57,14 @@ class Evaluations(RunList):
 
     def __init__(self, settings: Settings, jobs: Scheduler):
         super().__init__(settings, jobs)
-        self._answers: OrderedDict[str, Answers] = OrderedDict()
+        self._answers: Recent[Answers] = Recent(OPEN)
         self._seconds: dict[Path, tuple[tuple | None, float | None]] = {}  # run folder → (its log's stamp, seconds)
-        self._changing = threading.Lock()
+        self._refreshing = threading.Lock()
 
     def answers(self, evaluation: Evaluation) -> Answers:
         """What is there of its answers by now; the last few stay in memory. Raises UserError."""
-        with self._changing:
-            found = self._answers.pop(evaluation.id, None) or Answers(evaluation.folder, variants_of(evaluation.run))
-            self._answers[evaluation.id] = found
-            while len(self._answers) > OPEN:
-                self._answers.popitem(last=False)
+        found = self._answers.get(evaluation.id, lambda: Answers(evaluation.folder, variants_of(evaluation.run)))
+        with self._refreshing:
             found.refresh()
         return found
 
@@ -88,8 +75,7 @@ class Evaluations(RunList):
     def remove(self, run_id: object) -> Entry:
         """Delete an evaluation for good."""
         evaluation = super().remove(run_id)
-        with self._changing:
-            self._answers.pop(evaluation.id, None)
+        self._answers.forget(evaluation.id)
         return evaluation
 
     def tuned(self) -> list[str]:
@@ -99,7 +85,7 @@ class Evaluations(RunList):
 
     def names(self, run: dict) -> list[str]:
         """What each model of an evaluation is called; no two alike."""
-        base, variants = short(str(run["config"].get("model"))), variants_of(run)
+        base, variants = short_name(str(run["config"].get("model"))), variants_of(run)
         full = [f"{base}, as it is" if v.adapter is None else self._named(v.adapter) or v.name for v in variants]
         brief = [name.rpartition(" · ")[0] or name for name in full]  # without the run's id
         return [b if brief.count(b) == 1 else f for b, f in zip(brief, full, strict=True)]

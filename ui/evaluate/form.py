@@ -18,7 +18,8 @@ from ui.components.events import PRIVATE
 from ui.components.form_values import what_is_there
 from ui.components.pair_card import OTHER
 from ui.components.problem_form import OWN_FILE
-from ui.evaluate.catalogue import canonical, short
+from ui.components.run_list import short_name
+from ui.evaluate.catalogue import canonical
 from ui.evaluate.request import base_of, read_form
 from ui.studio import Studio
 
@@ -57,7 +58,7 @@ def base_choices() -> list[tuple[str, str]]:
     """The models of the catalogue, experts first."""
     pairs = presets()
     refs = dict.fromkeys([*(pair.expert for pair in pairs), *(pair.amateur for pair in pairs)])
-    return [*((short(ref), ref) for ref in refs), ("Another model …", OTHER)]
+    return [*((short_name(ref), ref) for ref in refs), ("Another model …", OTHER)]
 
 
 def offered(settings: Settings, base: str | None, ticked: list) -> dict:

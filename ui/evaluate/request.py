@@ -15,7 +15,7 @@ from lightreasoner.training.runs import tuned_run
 from lightreasoner.validation import number
 from ui.components.form_values import MOST_AT_ONCE, checked_problems
 from ui.components.pair_card import OTHER
-from ui.evaluate.catalogue import short
+from ui.components.run_list import short_name
 
 MOST_MODELS = 32  # in one evaluation
 
@@ -46,7 +46,7 @@ class EvaluateRequest:
     @property
     def title(self) -> str:
         count = len(self.adapters)
-        models = short(self.model) + (f" and {count} adapter{'' if count == 1 else 's'}" if count else "")
+        models = short_name(self.model) + (f" and {count} adapter{'' if count == 1 else 's'}" if count else "")
         return f"Evaluate {models} · {self.named}" + (f" · {self.limit:,}" if self.limit else "")
 
 
@@ -90,7 +90,9 @@ def ticked_runs(settings: Settings, base: str, ticked: object) -> list[Path]:
     for run_id in dict.fromkeys(map(str, ticked or ())):
         tuned = tuned_run(settings, run_id)
         if tuned.expert != base:
-            raise UserError(f"{tuned.title} was tuned from {short(tuned.expert)}, not {short(base)}; untick it.")
+            raise UserError(
+                f"{tuned.title} was tuned from {short_name(tuned.expert)}, not {short_name(base)}; untick it."
+            )
         found.append(run_folder(settings, run_id).absolute())
     return found
 

@@ -6,8 +6,6 @@ Anybody may call these with anything: ids are checked where runs are found.
 
 from __future__ import annotations
 
-import json
-import zlib
 from collections.abc import Callable
 
 from lightreasoner.errors import UserError
@@ -16,9 +14,9 @@ from lightreasoner.jobs.store import FINISHED
 from lightreasoner.storage.atomic import folder_bytes
 from ui.access.actions import action
 from ui.components.dataset_catalogue import Datasets
-from ui.components.run_list import stamp
-from ui.components.script_calls import answering
-from ui.finetune.catalogue import TITLES, Tuning, Tunings, short
+from ui.components.run_list import METHOD_TITLES, short_name, stamp
+from ui.components.script_calls import answering, fingerprint
+from ui.finetune.catalogue import Tuning, Tunings
 from ui.finetune.request import LABELS
 
 MOST_COMPARED = 6  # as many lines as can be told apart
@@ -34,11 +32,11 @@ def settings_of(run: Tuning, datasets: Datasets) -> dict[str, str]:
     config, about = run.run["config"], run.run["about"]
     place = str(config.get("dataset", ""))
     try:
-        named = f"{datasets.find(short(place)).name} · {short(place)[:6]}"
+        named = f"{datasets.find(short_name(place)).name} · {short_name(place)[:6]}"
     except UserError:
-        named = short(place)
+        named = short_name(place)
     method = str(config.get("method"))
-    rows = {"Method": TITLES.get(method, method), "Expert": str(about.get("expert", "?")), "Dataset": named}
+    rows = {"Method": METHOD_TITLES.get(method, method), "Expert": str(about.get("expert", "?")), "Dataset": named}
     rows |= {label: shown(config[name]) for name, label in OTHERS.items() if config.get(name) is not None}
     rows |= {label: shown(config[name]) for name, label in LABELS.items() if config.get(name) is not None}
     where = [str(about[name]) for name in ("device", "dtype") if about.get(name)]
@@ -82,11 +80,11 @@ def finetune_calls(tunings: Tunings, datasets: Datasets) -> list[Callable[..., d
         curves, place = tunings.curves(run), tunings.adapter(run)
         now = {"id": run.id, "state": run.state, "job": progress(run, curves.update), "merge": merged(run)}
         told = (run.id, run.state, curves.version, place and stamp(place / "README.md"), run.run is None)
-        now["version"] = f"{zlib.crc32(repr(told).encode()):08x}"
+        now["version"] = fingerprint(told)
         if now["version"] == seen:
             return now | {"unchanged": True}
         result = (run.run or {}).get("result") or {}
-        dataset = short(run.run["config"].get("dataset", "")) if run.run else ""
+        dataset = short_name(run.run["config"].get("dataset", "")) if run.run else ""
         return now | {
             "name": run.name,
             "created": run.created,
@@ -111,7 +109,7 @@ def finetune_calls(tunings: Tunings, datasets: Datasets) -> list[Callable[..., d
                 found.append(lines(run_id))
             except UserError:
                 missing.append(run_id)
-        version = f"{zlib.crc32(json.dumps(found).encode()):08x}"
+        version = fingerprint(found)
         if version == seen:
             return {"version": version, "unchanged": True}
         sets = [settings_of(tunings.find(run["id"]), datasets) for run in found]
@@ -127,7 +125,7 @@ def finetune_calls(tunings: Tunings, datasets: Datasets) -> list[Callable[..., d
         seen = seen if isinstance(seen, dict) else {}
         there = [(dataset.id, dataset.state) for dataset in datasets.listed() if dataset.run]
         answer: dict = {"runs": tunings.summaries(), "open": None, "compared": None, "datasets": len(there)}
-        answer["renew"] = f"{zlib.crc32(repr(there).encode()):08x}"
+        answer["renew"] = fingerprint(there)
         if isinstance(ids, list) and ids:
             answer["compared"] = compared(ids, seen.get("compared"))
         if run_id is not None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import zipfile
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,27 +19,14 @@ from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.training.curves import Curves
 from lightreasoner.training.runs import adapter_folder
 from ui.components.downloads import offer
-from ui.components.run_list import MOST, Entry, RunList
+from ui.components.run_list import METHOD_TITLES, MOST, Entry, Recent, RunList, short_name
 
 OPEN = 12  # runs whose curves stay in memory
 LARGEST = 4e9  # bytes of a file that is handed out; what is larger is named by its place
 CARD = "README.md"
-#: How a method is called where there is little room.
-TITLES = {
-    "lightreasoner": "LightReasoner",
-    "no-contrast": "No contrast",
-    "all-steps": "All steps",
-    "random-steps": "Random steps",
-    "sft": "SFT",
-}
 #: Settings by which runs are told apart in the list, where they are not the paper's.
 TOLD = ("learning_rate", "rank", "samples_per_update", "group", "schedule", "seed")
 USUAL = FinetuneConfig()
-
-
-def short(ref: object) -> str:
-    """A model's reference without owner and folders."""
-    return str(ref).rstrip("/").rpartition("/")[2]
 
 
 class Tuning(Entry):
@@ -57,7 +42,7 @@ class Tuning(Entry):
         source = (
             SOURCES[problems].title if problems in SOURCES else Path(str(problems)).name if problems else "imported"
         )
-        return " · ".join([TITLES.get(method, method), short(about.get("expert", "?")), source])
+        return " · ".join([METHOD_TITLES.get(method, method), short_name(about.get("expert", "?")), source])
 
     @property
     def updates(self) -> int | None:
@@ -84,17 +69,11 @@ class Tunings(RunList):
 
     def __init__(self, settings: Settings, jobs: Scheduler):
         super().__init__(settings, jobs)
-        self._curves: OrderedDict[Path, Curves] = OrderedDict()
-        self._changing = threading.Lock()
+        self._curves: Recent[Curves] = Recent(OPEN)
 
     def curves(self, run: Tuning) -> Curves:
         """What it has measured by now; the last few stay in memory."""
-        with self._changing:
-            found = self._curves.pop(run.folder, None) or Curves(run.folder)
-            self._curves[run.folder] = found
-            while len(self._curves) > OPEN:
-                self._curves.popitem(last=False)
-        return found.refresh()
+        return self._curves.get(run.folder, lambda: Curves(run.folder)).refresh()
 
     def summaries(self) -> list[dict]:
         """The list as the page shows it."""
@@ -163,8 +142,7 @@ class Tunings(RunList):
         if any(merge.job.state not in FINISHED for merge in self.merges(run)):
             raise UserError("This run is being merged; cancel that job first, then delete the run.")
         super().remove(run_id)
-        with self._changing:
-            self._curves.pop(run.folder, None)
+        self._curves.forget(run.folder)
         return run
 
     # ---- files to take along

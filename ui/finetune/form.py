@@ -17,8 +17,8 @@ from ui.components.command_line import command_line, spelled_out
 from ui.components.dataset_catalogue import Dataset, Datasets
 from ui.components.events import PRIVATE
 from ui.components.problem_form import escape
-from ui.components.run_list import ago
-from ui.finetune.catalogue import TITLES, USUAL
+from ui.components.run_list import METHOD_TITLES, ago
+from ui.finetune.catalogue import USUAL
 from ui.finetune.request import (
     CONFIG,
     LABELS,
@@ -72,7 +72,7 @@ def find_dataset(datasets: Datasets, dataset_id: object) -> Dataset | None:
 
 
 def method_says(method: object) -> str:
-    return escape(METHODS[method][0].upper() + METHODS[method][1:] + ".") if method in TITLES else ""
+    return escape(METHODS[method][0].upper() + METHODS[method][1:] + ".") if method in METHOD_TITLES else ""
 
 
 def layers_of(dataset: Dataset | None, expert: object) -> dict[str, int] | None:
@@ -153,7 +153,7 @@ def finetune_form(datasets: Datasets) -> FinetuneForm:
             label="Model to train", placeholder=hint, max_lines=1, visible=False, elem_id="lr-ft-expert"
         )
     with gr.Group():
-        methods = [(title, name) for name, title in TITLES.items()]
+        methods = [(title, name) for name, title in METHOD_TITLES.items()]
         method = gr.Radio(methods, value="lightreasoner", label="Method", elem_id="lr-ft-method")
     says = gr.Markdown(method_says("lightreasoner"), elem_classes="lr-answer", elem_id="lr-ft-says")
     with gr.Group(), gr.Row():

@@ -15,7 +15,8 @@ from lightreasoner.settings import Settings
 from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.training.examples import refuse_missing, selection_for
 from ui.components.dataset_catalogue import Dataset, Datasets
-from ui.finetune.catalogue import TITLES, USUAL
+from ui.components.run_list import METHOD_TITLES
+from ui.finetune.catalogue import USUAL
 
 SELECTION = Selection()
 #: Settings of FinetuneConfig in the form's order, the method apart, and what people call them.
@@ -70,7 +71,7 @@ class FinetuneRequest:
 
     @property
     def title(self) -> str:
-        return f"{TITLES[self.config.method]} · {self.dataset.name}"
+        return f"{METHOD_TITLES[self.config.method]} · {self.dataset.name}"
 
 
 def expert_of(dataset: Dataset) -> str | None:

@@ -18,8 +18,7 @@ from lightreasoner.storage.atomic import ID_PATTERN
 from lightreasoner.validation import number
 from ui.access.actions import action
 from ui.access.visitors import current
-from ui.components.notices import send
-from ui.components.script_calls import answering
+from ui.components.script_calls import add_if_changed, answering
 
 MOST = 1000  # jobs of the past in one answer, whatever is asked
 #: What a line of the list shows; the rest of a view is sent for the opened job only.
@@ -83,13 +82,13 @@ class Jobs:
             "summary": self.summary(active),
             "trouble": self.scheduler.trouble or (self.keeper and self.keeper.trouble),
         }
-        send(answer, "past", past, seen)
+        add_if_changed(answer, "past", past, seen)
         if opened:
             try:
                 job = self.find(opened)
                 made = (job.run_dir / "run.json").is_file()  # there is something to open
                 answer["opened"] = job_view(self.store, job) | {"made": made}
-                send(answer, "log", log_tail(self.store, job), seen)
+                add_if_changed(answer, "log", log_tail(self.store, job), seen)
             except UserError as error:
                 answer["missing"] = str(error)
         return answer

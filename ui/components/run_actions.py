@@ -1,0 +1,52 @@
+"""The calls of a tab's script on the runs of one kind: a base class with those that every tab has.
+
+    class DatasetActions(RunActions):
+        activity = "datasets"
+
+        @action("datasets.list_steps")
+        def rows(self, dataset_id, query) -> dict:
+            "A page of steps."
+            explorer = self.runs.explorer(self.runs.find(dataset_id))
+            ...
+
+    DatasetExplorer(checked_calls(settings, DatasetActions(datasets).calls))
+
+A script calls `await server.rows([id, query])`. Users can send any arguments over HTTP, so a method checks them all and
+raises UserError, which the script gets as {"error": sentence}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from ui.access.actions import action, action_of
+from ui.components.run_list import RunList
+from ui.components.script_calls import answering
+
+
+class RunActions:
+    """Methods that declare an action (ui/access/actions.py) are calls; `act` and `discard` are calls of every tab."""
+
+    activity: ClassVar[str]  # begins the actions' names
+
+    def __init__(self, runs: Any):
+        """runs: the tab's RunList, of whichever subclass its methods need."""
+        self.runs: RunList = runs
+
+    @property
+    def calls(self) -> list[Callable[[object], dict]]:
+        """Functions for gr.HTML(server_functions=…), which take one list of arguments and answer with a dict."""
+        own = [answering(getattr(self, name)) for name, value in vars(type(self)).items() if action_of(value)]
+        shared = {"control_job": self.act, "delete": self.discard}
+        return own + [action(f"{self.activity}.{name}")(answering(call)) for name, call in shared.items()]
+
+    def act(self, run_id, action) -> dict:
+        """Stop the run's job and keep its output ("keep"), cancel it, or resume it."""
+        self.runs.act(run_id, action)
+        return {}
+
+    def discard(self, run_id) -> dict:
+        """Delete a run for good."""
+        self.runs.remove(run_id)
+        return {}
