@@ -27,12 +27,12 @@ from lightreasoner.decoding.batch_decoder import BatchReader, fitting_rows
 from lightreasoner.decoding.generate import CHUNK, Decoding, Item, respond
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, load_pair
+from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.problems.stream import open_problems, training_split
 from lightreasoner.sampling.batch_table import batch_table
 from lightreasoner.sampling.plan import TYPICAL_PROMPT, Prompts, batches
-from lightreasoner.sampling.sampler import BETA, shard_name
+from lightreasoner.sampling.sampler import shard_name
 from lightreasoner.settings import from_environment
-from lightreasoner.tracing.records import DEFAULT_ALPHA
 
 RELEASED_CHUNK = 64
 
@@ -81,7 +81,7 @@ def released(pair: Pair, item: Item, tokens: int) -> tuple[list[int], list[float
         log_a = torch.log_softmax(pair.alignment.amateur(amateur).float(), -1)
         divergences.append((log_e.exp() * (log_e - log_a)).sum().item())
         if divergences[-1] > BETA:
-            mask = log_e >= log_e.max() + math.log(DEFAULT_ALPHA)
+            mask = log_e >= log_e.max() + math.log(ALPHA)
             torch.softmax((log_e - log_a)[mask], -1).tolist()
             [tokenizer.decode([token]) for token in mask.nonzero().flatten().tolist()]
     return response, divergences

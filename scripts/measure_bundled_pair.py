@@ -17,6 +17,7 @@ from pathlib import Path
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, load_pair, presets
 from lightreasoner.models.prompts import response_ids
+from lightreasoner.paper import BETA
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.stream import load_problems
 from lightreasoner.settings import ASSETS, from_environment
@@ -24,7 +25,6 @@ from lightreasoner.tracing.events import EndEvent, StepsEvent
 from lightreasoner.tracing.trace import TraceRequest, trace
 
 OPENING = "Let's work it out.\n"
-BETA = 0.4
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:

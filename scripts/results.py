@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from lightreasoner.evaluation.evaluate import read_rows  # noqa: E402
 from lightreasoner.jobs.events import read_events  # noqa: E402
+from lightreasoner.paper import BETA  # noqa: E402
 from lightreasoner.scoring.significance import compare, wilson  # noqa: E402
 from lightreasoner.storage.runs import read_run  # noqa: E402
 
@@ -130,7 +131,7 @@ def worked(run: Path) -> float:
 
 def cost_table(out: Path) -> list[str]:
     dataset, lines = read_run(out / "dataset")["result"], ["| stage | | seconds |", "|---|---|--:|"]
-    sampled = f"{dataset['problems']:,} problems, {dataset['steps']:,} steps, {dataset['above_beta']:,} above 0.4"
+    sampled = f"{dataset['problems']:,} problems, {dataset['steps']:,} steps, {dataset['above_beta']:,} above {BETA}"
     lines.append(f"| sampling | {sampled} | {worked(out / 'dataset'):.0f} |")
     for method, title in METHODS.items():
         folders = sorted((out / "tuned").glob(f"{method}-[0-9]"))

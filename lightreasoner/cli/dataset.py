@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from lightreasoner.errors import UserError
+from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.settings import Settings
 
 
@@ -35,8 +36,8 @@ def add(verbs) -> None:
 
 def add_selection_options(parser: argparse.ArgumentParser) -> None:
     """How to select the steps to train on; see selection_of."""
-    parser.add_argument("--alpha", type=float, metavar="A", help="α of the plausible set (default 0.2)")
-    parser.add_argument("--beta", type=float, metavar="B", help="selects steps of larger KL, nats (default 0.4)")
+    parser.add_argument("--alpha", type=float, metavar="A", help=f"α of the plausible set (default {ALPHA})")
+    parser.add_argument("--beta", type=float, metavar="B", help=f"selects steps of larger KL, nats (default {BETA})")
     parser.add_argument("--selector", metavar="NAME", help="kl (default), top-percent, random, every-k, …")
     parser.add_argument("--budget", type=float, metavar="X", help="share of all steps that another selector takes")
     parser.add_argument("--seed", type=int, metavar="S", help="of the random selector (default 0)")

@@ -9,6 +9,7 @@ from typing import Any
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.errors import UserError
+from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.progress import ConsoleProgress
 from lightreasoner.settings import Settings
 
@@ -29,7 +30,11 @@ def add(verbs) -> None:
     sample.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0, the default, is greedy")
     sample.add_argument("--samples-per-problem", type=int, default=1, metavar="K", help="needs a temperature above 0")
     sample.add_argument(
-        "--beta-floor", type=float, default=0.05, metavar="B", help="keep details of steps of larger KL (default 0.05)"
+        "--beta-floor",
+        type=float,
+        default=BETA_FLOOR,
+        metavar="B",
+        help="keep details of steps of larger KL (default %(default)s)",
     )
     sample.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="where the dataset goes")
     add_backend_options(sample)

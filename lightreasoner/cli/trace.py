@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.errors import UserError
+from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA
 from lightreasoner.settings import Settings
 
 PROBLEM_FILE_HELP = "a text file, the first row of a .jsonl, .json, .csv or .parquet file, or - for standard input"
@@ -33,9 +34,11 @@ def add(verbs) -> None:
     trace.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="default 128")
     trace.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0, the default, is greedy")
     trace.add_argument("--seed", type=int, default=0, metavar="S")
-    trace.add_argument("--alpha", type=float, default=0.2, metavar="A", help="α of the plausible set (default 0.2)")
     trace.add_argument(
-        "--beta", type=float, default=0.4, metavar="B", help="selects steps of larger KL, nats (default 0.4)"
+        "--alpha", type=float, default=ALPHA, metavar="A", help="α of the plausible set (default %(default)s)"
+    )
+    trace.add_argument(
+        "--beta", type=float, default=BETA, metavar="B", help="selects steps of larger KL, nats (default %(default)s)"
     )
     trace.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON (- for standard output)")
     trace.set_defaults(run=run_trace)
@@ -60,7 +63,6 @@ def read_problem(options: argparse.Namespace) -> str:
 
 
 def run_trace(options: argparse.Namespace, settings: Settings) -> None:
-    from lightreasoner.scoring.divergence import ALPHA_FLOOR
     from lightreasoner.tracing.trace import TraceRequest, check
     from lightreasoner.validation import number
 

@@ -13,13 +13,13 @@ from lightreasoner.datasets.external import is_imported, read_imported
 from lightreasoner.datasets.step_table import read_steps
 from lightreasoner.datasets.trajectories import shards
 from lightreasoner.formatting import table
+from lightreasoner.paper import BETA
 from lightreasoner.problems.sources import SOURCES
 
 #: Edges of the card's histogram, nats; the last bin takes everything above.
-EDGES = (0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, np.inf)
+EDGES = (0, 0.01, 0.05, 0.1, 0.2, BETA, 0.8, 1.6, 3.2, np.inf)
 BAR = 24  # characters of the longest bar
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (np.inf, "n>1M"))
-BETA = 0.4  # of the share that the card names; the paper's
 
 
 def dataset_card(folder: Path, run: dict, title: str, license: str) -> str:

@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from lightreasoner.datasets.selectors import ALPHA_FLOOR
 from lightreasoner.datasets.step_table import Details, read_details, read_steps
+from lightreasoner.paper import ALPHA_FLOOR, TIE
 
 #: What selectors and sorting read; (steps,) fp32 each, NaN where undefined.
 MEASURES = ("kl", "reverse_kl", "js", "expert_entropy", "amateur_entropy", "expert_logprob", "amateur_logprob")
-_TIE = 1e-6  # divergence's own: a probability of exactly α times the largest is plausible
 UNKNOWN = -1
 
 
@@ -65,7 +64,7 @@ class Explored:
         """(details,) tokens in the plausible set at α, exactly, for any α from the floor up."""
         if not len(self.favourites):
             return np.zeros(0, np.int64)
-        return np.add.reduceat((self.gaps >= math.log(alpha) - _TIE).astype(np.int64), self.gap_starts[:-1])
+        return np.add.reduceat((self.gaps >= math.log(alpha) - TIE).astype(np.int64), self.gap_starts[:-1])
 
 
 def read_trajectories(path: Path, kinds: Callable[[np.ndarray], np.ndarray]) -> Explored:
@@ -101,7 +100,7 @@ def _gaps(details: Details) -> tuple[np.ndarray, np.ndarray]:
     starts, counts = details.offsets[:-1], np.diff(details.offsets)
     top = np.maximum.reduceat(details.expert_logprobs, starts)
     gaps = details.expert_logprobs - np.repeat(top, counts)
-    keep = gaps >= math.log(ALPHA_FLOOR) - _TIE
+    keep = gaps >= math.log(ALPHA_FLOOR) - TIE
     sizes = np.add.reduceat(keep.astype(np.int64), starts)
     return np.concatenate([[0], np.cumsum(sizes)]), gaps[keep]
 

@@ -11,9 +11,10 @@ import numpy as np
 from lightreasoner.datasets.annotations import KINDS as MARKS
 from lightreasoner.datasets.explorer import Explorer, View
 from lightreasoner.datasets.explorer_columns import Explored
-from lightreasoner.datasets.selectors import ALPHA_FLOOR, Selection
+from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.token_categories import KINDS, NAMES
 from lightreasoner.errors import UserError
+from lightreasoner.paper import ALPHA_FLOOR, TIE
 
 #: Orders of the steps: name → (title, measure, whether large values come first).
 ORDERS = {
@@ -148,7 +149,7 @@ def _sorted(data: Explored, places: np.ndarray, measure: str | None, descending:
 
 def _sizes(data: Explored, places: np.ndarray, alpha: float) -> list[int | None]:
     details = data.detail[places]
-    floor = math.log(max(alpha, ALPHA_FLOOR)) - 1e-6
+    floor = math.log(max(alpha, ALPHA_FLOOR)) - TIE
     gaps = [data.gaps[data.gap_starts[d] : data.gap_starts[d + 1]] if d >= 0 else None for d in details]
     return [None if gap is None else int((gap >= floor).sum()) for gap in gaps]
 

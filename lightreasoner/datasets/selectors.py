@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightreasoner.errors import UserError
+from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA
 
-ALPHA_FLOOR = 0.01  # divergence.ALPHA_FLOOR, without importing torch (a test holds them equal)
 Values = Mapping[str, np.ndarray]  # measure → (steps,), NaN where it is undefined
 
 
@@ -26,8 +26,8 @@ class Selection:
     """
 
     selector: str = "kl"
-    alpha: float = 0.2
-    beta: float = 0.4
+    alpha: float = ALPHA
+    beta: float = BETA
     budget: float | None = None
     seed: int = 0
 

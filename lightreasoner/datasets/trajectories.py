@@ -19,14 +19,13 @@ import pyarrow.parquet as pq
 from lightreasoner.errors import UserError
 
 FOLDER = "trajectories"
-BETA_FLOOR = 0.05  # nats; steps of larger KL keep their candidates, so that any β from here up needs no model
 
 #: Per step, over every step of the response (the end-of-turn token included). Nats; null where the taken token lies
 #: outside the shared vocabulary; infinite where one model denies what the other holds possible.
 FLOATS = ("kl", "reverse_kl", "js", "expert_entropy", "amateur_entropy", "expert_logprob", "amateur_logprob")
 RANKS = ("expert_rank", "amateur_rank")
 
-#: One step in full. ids are the expert's, ordered by its probability: the plausible set at divergence.ALPHA_FLOOR,
+#: One step in full. ids are the expert's, ordered by its probability: the plausible set at ALPHA_FLOOR,
 #: each model's most likely tokens, and the taken one.
 STEP = pa.struct(
     [

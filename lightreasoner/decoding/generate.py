@@ -17,6 +17,7 @@ from lightreasoner.decoding.batch_decoder import BatchReader
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.vocabulary import Alignment
+from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.problems.rows import Problem
 from lightreasoner.scoring.divergence import Measures, NotADistribution, measure_steps
 
@@ -43,7 +44,7 @@ class Decoding:
     max_new_tokens: int = 128
     temperature: float = 0.0  # 0 is greedy
     seed: int = 0
-    beta_floor: float = 0.05  # nats; steps of larger KL keep their candidates, all of them where it is 0
+    beta_floor: float = BETA_FLOOR  # nats; steps of larger KL keep their candidates, all of them where it is 0
 
 
 @dataclass(frozen=True)

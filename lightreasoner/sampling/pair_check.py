@@ -25,13 +25,13 @@ from lightreasoner.decoding.kv_cache import cache_bytes
 from lightreasoner.formatting import spoken_time
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.prompts import prompt_ids
+from lightreasoner.paper import BETA
 from lightreasoner.problems.grading import judge
 from lightreasoner.problems.rows import Problem
 from lightreasoner.sampling.batch_table import batch_table
 from lightreasoner.scoring.significance import Z, wilson
 
 BETAS = tuple(round(0.05 * n, 2) for n in range(1, 41))  # nats, at which the kept fraction is given
-PAPER_BETA = 0.4
 #: The verdict's bounds, in words there. A gap below SMALL was one that hurt in the paper (its table: 7.6 points between
 #: Qwen2.5-Math-7B and -1.5B over seven benchmarks, and the tuned model ended below its baseline).
 SMALL_GAP, LOST_LOSS, LOST_SHARE = 0.10, 4.0, 0.5
@@ -45,7 +45,7 @@ class Probe:
     probed: int  # problems sampled just now
     problems: int  # that the forecast is for
     steps: float  # a problem
-    samples: float  # of KL above 0.4 nats, in all
+    samples: float  # of KL above BETA, in all
     seconds: float  # in all
     disk_bytes: float  # in all
     memory_bytes: float  # models, caches and one chunk of logits, with as many rows as a batch takes
@@ -54,7 +54,7 @@ class Probe:
     def sentence(self) -> str:
         """For people."""
         return (
-            f"About {_round(self.samples)} samples at β = {PAPER_BETA:g} in {spoken_time(self.seconds)}, "
+            f"About {_round(self.samples)} samples at β = {BETA:g} in {spoken_time(self.seconds)}, "
             f"{self.disk_bytes / 1e6:.1f} MB on disk; measured on {self.probed} of the problems."
         )
 
@@ -88,7 +88,7 @@ def probe(
         probed=len(items),
         problems=total,
         steps=len(kl) / len(items),
-        samples=float((kl > PAPER_BETA).sum()) * times,
+        samples=float((kl > BETA).sum()) * times,
         seconds=seconds * times,
         disk_bytes=buffer.tell() * times,
         memory_bytes=memory(pair, max(len(item.prompt) for item in items) + decoding.max_new_tokens),
@@ -163,7 +163,7 @@ def preflight(
     logprobs = table["amateur_logprob"].combine_chunks().flatten().drop_null().to_numpy()
     loss = float(-logprobs.mean()) if len(logprobs) else math.nan
     kl = table["kl"].combine_chunks().flatten().to_numpy()
-    tone, verdict = judged(pair.same_model, expert, amateur, gap, loss, float((kl > PAPER_BETA).mean()))
+    tone, verdict = judged(pair.same_model, expert, amateur, gap, loss, float((kl > BETA).mean()))
     return Preflight(
         found,
         expert,
@@ -233,13 +233,11 @@ def judged(
         else:
             good.append(f"The expert clearly outperforms the amateur: {points}.")
     if kept < FEW:
-        warn.append(f"Only {kept:.1%} of the steps diverge by more than β = {PAPER_BETA:g}: there is little to learn.")
+        warn.append(f"Only {kept:.1%} of the steps diverge by more than β = {BETA:g}: there is little to learn.")
     elif kept > MANY:
-        warn.append(
-            f"{kept:.0%} of the steps diverge by more than β = {PAPER_BETA:g}, so selecting hardly selects; raise β."
-        )
+        warn.append(f"{kept:.0%} of the steps diverge by more than β = {BETA:g}, so selecting hardly selects; raise β.")
     else:
-        good.append(f"{kept:.0%} of the steps diverge by more than β = {PAPER_BETA:g} (the paper's pairs: about 20 %).")
+        good.append(f"{kept:.0%} of the steps diverge by more than β = {BETA:g} (the paper's pairs: about 20 %).")
     if expert.truncated > LOST_SHARE:
         warn.append(f"{expert.truncated:.0%} of the expert's responses hit the token limit; allow more tokens.")
     if not bad and loss < LOST_LOSS:

@@ -21,11 +21,11 @@ from lightreasoner.decoding.generate import Decoding, Item, respond
 from lightreasoner.errors import UserError
 from lightreasoner.models.devices import NoRoom, in_parts
 from lightreasoner.models.pairs import Pair
+from lightreasoner.paper import BETA
 from lightreasoner.progress import Progress
 from lightreasoner.sampling.batch_table import batch_table
 from lightreasoner.sampling.plan import Prompts, batches
 
-BETA = 0.4  # nats, the paper's: what is counted as a sample while sampling
 HISTOGRAM_SECONDS = 2.0  # between two histogram events
 
 

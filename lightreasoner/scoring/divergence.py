@@ -12,10 +12,9 @@ from dataclasses import dataclass, fields
 
 import torch
 
-ALPHA_FLOOR = 0.01  # step details keep the plausible set at this α, so that any α above it needs no model
+from lightreasoner.paper import ALPHA_FLOOR, TIE
+
 TOP_K = 10
-#: A probability of exactly α times the largest belongs to the set; fp32 rounding must not throw it out.
-_TIE = 1e-6
 #: Logits measured at once. On a CPU what is read a dozen times should stay in its cache.
 CPU_BLOCK, GPU_BLOCK = 1 << 17, 1 << 24
 
@@ -83,7 +82,7 @@ def plausible(log_p: torch.Tensor, alpha: float) -> torch.Tensor:
     """The α-mask {v : p(v) ≥ α · max p} as booleans. (…, vocab) → (…, vocab)."""
     if not 0.0 <= alpha <= 1.0:
         raise ValueError(f"alpha is {alpha}; it must lie between 0 and 1")
-    threshold = math.log(alpha) - _TIE if alpha > 0 else -math.inf
+    threshold = math.log(alpha) - TIE if alpha > 0 else -math.inf
     return (log_p >= log_p.amax(-1, keepdim=True) + threshold) & (log_p > -math.inf)
 
 

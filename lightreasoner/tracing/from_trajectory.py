@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 from lightreasoner.errors import UserError
-from lightreasoner.scoring.divergence import ALPHA_FLOOR
+from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA
 from lightreasoner.storage.atomic import ID_PATTERN
-from lightreasoner.tracing.records import DEFAULT_ALPHA, DEFAULT_BETA, MEASURES, json_number, reweigh
+from lightreasoner.tracing.records import MEASURES, json_number, reweigh
 
 
 def record_id(run_id: str, problem_id: str, sample: int = 0) -> str:
@@ -28,9 +28,7 @@ def parse_record_id(text: Any) -> tuple[str, str, int]:
     return parts[0], parts[2], int(parts[1])
 
 
-def trace_record(
-    row: dict, run: dict, run_id: str, texts: Any, alpha: float = DEFAULT_ALPHA, beta: float = DEFAULT_BETA
-) -> dict:
+def trace_record(row: dict, run: dict, run_id: str, texts: Any, alpha: float = ALPHA, beta: float = BETA) -> dict:
     """A row of trajectories (see trajectories.SCHEMA) in the format of traces.trace_json, with the entry `dataset`.
 
     run: the record of its run. texts: TokenTexts of the expert's tokenizer, or an IdTexts. Steps whose details were

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from lightreasoner.errors import UserError
 from lightreasoner.models.token_text import TokenTexts
-from lightreasoner.scoring.divergence import ALPHA_FLOOR, support
+from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA
+from lightreasoner.scoring.divergence import support
 from lightreasoner.storage.atomic import ID_PATTERN, new_id, write_atomically
 from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, Step, StepsEvent
 from lightreasoner.tracing.trace import TraceRequest
 from lightreasoner.tracing.tuned_decoder import LENS_MEASURES
 
-DEFAULT_ALPHA, DEFAULT_BETA = 0.2, 0.4  # the paper's
 #: What a step is measured by, in the order of the page's stream and of the CSV file.
 MEASURES = (
     "kl",
@@ -97,7 +97,7 @@ def _support_json(support: tuple) -> dict:
     return {name: [json_number(x) for x in column] for name, column in zip(names, support, strict=True)}
 
 
-def step_json(step: Step, alpha: float = DEFAULT_ALPHA, beta: float = DEFAULT_BETA) -> dict:
+def step_json(step: Step, alpha: float = ALPHA, beta: float = BETA) -> dict:
     """The step in full. `support` is the plausible set at α with its contrastive weights; `candidates` is everything
     that was kept, from which any α ≥ ALPHA_FLOOR can be drawn."""
     score = step.score
@@ -115,7 +115,7 @@ def step_json(step: Step, alpha: float = DEFAULT_ALPHA, beta: float = DEFAULT_BE
     }
 
 
-def trace_json(trace: Trace, alpha: float = DEFAULT_ALPHA, beta: float = DEFAULT_BETA) -> dict:
+def trace_json(trace: Trace, alpha: float = ALPHA, beta: float = BETA) -> dict:
     """The whole trace, ready for json.dumps."""
     request = asdict(trace.request)
     record = {

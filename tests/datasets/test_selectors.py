@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lightreasoner.datasets.selectors import ALPHA_FLOOR, NAMES, SELECTORS, Selection, select
+from lightreasoner import paper
+from lightreasoner.datasets import selectors
+from lightreasoner.datasets.selectors import NAMES, SELECTORS, Selection, select
 from lightreasoner.errors import UserError
 from lightreasoner.scoring import divergence
 
@@ -99,6 +101,6 @@ def test_senseless_values_are_refused(wrong):
 
 
 def test_the_table_is_complete_and_its_floor_is_the_scorers():
-    assert ALPHA_FLOOR == divergence.ALPHA_FLOOR
+    assert selectors.ALPHA_FLOOR == divergence.ALPHA_FLOOR == paper.ALPHA_FLOOR
     assert len(NAMES) == len(set(NAMES)) == 10
     assert all(s.title and s.says.endswith(".") and s.scores and "kl" in s.needs for s in SELECTORS)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
-from lightreasoner.datasets.trajectories import BETA_FLOOR, FLOATS, RANKS, SCHEMA, write_shard
+from lightreasoner.datasets.trajectories import FLOATS, RANKS, SCHEMA, write_shard
+from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.scoring.divergence import score_steps
 from lightreasoner.storage.runs import begin_run
 from tests.support.tiny_models import save_tiny, tiny_tokenizer

@@ -14,13 +14,13 @@ from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.models.pairs import presets
+from lightreasoner.paper import BETA
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import folder_bytes
 from ui.components.run_list import Entry, Recent, RunList, short_name, stamp
 
 OPEN = 4  # explorers kept in memory: some fifty bytes a step each
-USUAL_BETA = 0.4
 COUNTING = 0.3  # seconds that one look at the list may spend on counting samples; the rest is counted by later looks
 
 
@@ -92,7 +92,7 @@ class Datasets(RunList):
                     return None
                 try:
                     kl = read_steps(path, ("kl",)).values["kl"].astype(np.float64)
-                    known = (now, int((kl > USUAL_BETA).sum()))
+                    known = (now, int((kl > BETA).sum()))
                 except UserError:  # the explorer names damaged shards
                     known = (now, 0)
                 self._counts[path] = known

@@ -18,8 +18,8 @@ from lightreasoner.datasets.quality import GOOD, Finding, Judged, health
 from lightreasoner.datasets.selectors import SELECTORS, Selection, above
 from lightreasoner.datasets.trajectories import KL_EDGES
 from lightreasoner.errors import UserError
+from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA, BETA_FLOOR
 from lightreasoner.problems.grading import judge
-from lightreasoner.scoring.divergence import ALPHA_FLOOR
 from lightreasoner.tracing.from_trajectory import trace_record
 from lightreasoner.tracing.records import reweigh, trace_csv
 from lightreasoner.validation import number
@@ -71,7 +71,7 @@ def said_of(explorer: Explorer, selection: Selection) -> list[str]:
         return ["No samples", str(error)]
     said = [f"{report.usable:,} samples"]
     if report.missing:
-        floor = explorer.run["config"].get("beta_floor", 0.05)
+        floor = explorer.run["config"].get("beta_floor", BETA_FLOOR)
         said.append(
             f"{report.missing:,} more are selected, but steps at or below {floor:g} nats have no stored details."
         )
@@ -176,7 +176,7 @@ def dataset_calls(datasets: Datasets) -> list[Callable[..., dict]]:
             raise UserError("The filters are no list of names and values.")
         filters = Filters(asked.get("low"), asked.get("high"), *(asked.get(n, "") for n in ("kind", "search", "mark")))
         at = number("The page", asked.get("page", 0), 0, 1e6, whole=True)
-        selection = selected(asked.get("alpha", 0.2), asked.get("beta", 0.4), asked.get("selector", "kl"))
+        selection = selected(asked.get("alpha", ALPHA), asked.get("beta", BETA), asked.get("selector", "kl"))
         explorer = found(dataset_id)
         order = asked.get("order", "kl")
         return page(explorer, filters, str(order), at * ROWS, ROWS, selection) | {"size": ROWS}

@@ -7,10 +7,10 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 
-from lightreasoner.datasets.trajectories import BETA_FLOOR
 from lightreasoner.decoding.generate import Decoding
 from lightreasoner.jobs.accelerator import Stopped
 from lightreasoner.models.pairs import load_pair
+from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.problems.stream import open_problems, training_split
 from lightreasoner.sampling.pair_check import probe
 from ui.components.estimate import PROBED, telling, turn

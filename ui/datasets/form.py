@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from lightreasoner.datasets.trajectories import BETA_FLOOR
 from lightreasoner.errors import UserError
+from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.problems.sources import SOURCES
 from ui.access.actions import action
 from ui.components.command_line import command_line, spelled_out

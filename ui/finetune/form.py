@@ -11,6 +11,7 @@ from lightreasoner.datasets.selectors import SELECTORS
 from lightreasoner.errors import UserError
 from lightreasoner.models.architecture import USUAL as USUAL_LAYERS
 from lightreasoner.models.architecture import linear_layers
+from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.training.config import METHODS
 from ui.access.actions import action
 from ui.components.command_line import command_line, spelled_out
@@ -158,9 +159,9 @@ def finetune_form(datasets: Datasets) -> FinetuneForm:
     says = gr.Markdown(method_says("lightreasoner"), elem_classes="lr-answer", elem_id="lr-ft-says")
     with gr.Group(), gr.Row():
         alpha = gr.Number(
-            0.2, label="α", info="plausible from this share of the favourite's probability", min_width=120
+            ALPHA, label="α", info="plausible from this share of the favourite's probability", min_width=120
         )
-        beta = gr.Number(0.4, label="β", info="selected above this KL, in nats", min_width=120)
+        beta = gr.Number(BETA, label="β", info="selected above this KL, in nats", min_width=120)
     with gr.Group():
         with gr.Row():
             parts = {name: setting(name, usual[name]) for name in FIRST[:2]}

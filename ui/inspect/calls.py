@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 
 from lightreasoner.errors import UserError
-from lightreasoner.scoring.divergence import ALPHA_FLOOR
+from lightreasoner.paper import ALPHA_FLOOR
 from lightreasoner.tracing.records import reweigh, step_json, trace_csv
 from lightreasoner.validation import number
 from ui.access.actions import action
