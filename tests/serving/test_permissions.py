@@ -30,7 +30,8 @@ from ui.access.actions import action, action_of
 from ui.access.cookies import read_cookies, set_cookie
 from ui.access.middleware import address_of, oauth_names, same_site
 from ui.access.sign_in import SignIn
-from ui.access.visitors import callable_functions, checked_calls, checked_event, current, require_checks
+from ui.access.visitors import checked_calls, checked_event, current, require_checks
+from ui.compat.gradio import callable_functions
 from ui.components.push_calls import push_calls
 from ui.jobs.calls import Jobs
 from ui.page import build

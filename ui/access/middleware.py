@@ -24,6 +24,7 @@ from lightreasoner.storage.atomic import ID_PATTERN, folder_bytes, new_id
 from ui.access.cookies import OWNER_COOKIE, ROLE_COOKIE, VISITOR_COOKIE, YEAR, read_cookies, set_cookie
 from ui.access.sign_in import SignIn
 from ui.access.visitors import SCOPE_KEY
+from ui.compat.gradio import oauth_info
 
 API = "/gradio_api"
 #: The only places that take anything but GET; whatever else Gradio has or will have is closed.
@@ -167,10 +168,7 @@ def address_of(scope: dict, headers: dict) -> str:
 
 def oauth_names(scope: dict) -> list[str]:
     """The name and the organisations of who signed in with Hugging Face, from Gradio's own signed session."""
-    from gradio.oauth import _get_valid_oauth_info_from_session
-
-    found = _get_valid_oauth_info_from_session(scope.get("session") or {})
-    profile = (found or {}).get("userinfo") or {}
+    profile = oauth_info(scope.get("session") or {}).get("userinfo") or {}
     names = [profile.get("preferred_username")]
     names += [org.get("preferred_username") for org in profile.get("orgs") or () if isinstance(org, dict)]
     return [name for name in names if isinstance(name, str)]

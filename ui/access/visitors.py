@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import gradio as gr
-from gradio.context import LocalContext
 
 from lightreasoner.errors import UserError
 from lightreasoner.serving.permissions import NOBODY, OWNER, Visitor, check_permission
 from lightreasoner.serving.quotas import VisitorRate
 from lightreasoner.settings import Settings
 from ui.access.actions import action_of
+from ui.compat.gradio import callable_functions, current_request
 
 FILES_A_MINUTE = 20  # that a visitor has read
 SCOPE_KEY = "lightreasoner.visitor"
@@ -30,10 +30,8 @@ def current(settings: Settings) -> Visitor:
     """Who is calling just now. On a public server a call from no known request is nobody's."""
     if not settings.public:
         return OWNER
-    request = LocalContext.request.get(None)
-    request = getattr(request, "request", request)  # Gradio's own wraps the server's
-    scope = getattr(request, "scope", None) or {}
-    return scope.get(SCOPE_KEY, NOBODY)
+    request = current_request()
+    return request.scope.get(SCOPE_KEY, NOBODY) if request else NOBODY
 
 
 def checked_events(page: gr.Blocks, settings: Settings) -> None:
@@ -90,16 +88,6 @@ def checked_calls(settings: Settings, calls: list[Callable[..., dict]]) -> list[
         return answer
 
     return [checked(call) for call in calls]
-
-
-def callable_functions(page: gr.Blocks) -> list[Callable]:
-    """Everything that the page's events and its components' scripts can call on the server."""
-    functions = [event.fn for event in page.fns.values() if event.fn is not None]
-    for block in page.blocks.values():
-        own = [value for value in vars(block).values() if callable(value)]
-        inherited = [value for value in vars(type(block)).values() if callable(value)]
-        functions += [value for value in own + inherited if getattr(value, "_is_server_fn", False)]
-    return functions
 
 
 def require_checks(page: gr.Blocks) -> None:

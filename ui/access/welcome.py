@@ -8,6 +8,7 @@ from lightreasoner.serving.permissions import how_to_sign_in, oauth_here
 from lightreasoner.settings import Settings
 from ui.access.actions import action
 from ui.access.visitors import OWNERS_ONLY, VISITORS_ONLY
+from ui.compat.gradio import LOGIN_STATUS_HANDLER
 
 #: Tab title → what it is, for those who see nothing else of it.
 WHAT = {
@@ -32,7 +33,7 @@ def welcome(settings: Settings) -> None:
     gr.HTML(f'<div class="lr lr-access">{said}{out}</div>', elem_classes=[OWNERS_ONLY], elem_id="lr-owning")
     if oauth:
         gr.LoginButton(size="sm")
-        action("access.show_sign_in")(gr.LoginButton._check_login_status)  # the event that Gradio wires to it
+        action("access.show_sign_in")(LOGIN_STATUS_HANDLER)
 
 
 def belongs_to_owner(settings: Settings, title: str) -> None:

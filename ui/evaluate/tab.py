@@ -8,7 +8,8 @@ from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import run_folder
 from ui.access.actions import action
 from ui.access.visitors import checked_calls
-from ui.components.events import AT_ONCE, PRIVATE, said_by
+from ui.compat.gradio import event_data
+from ui.components.events import AT_ONCE, PRIVATE
 from ui.components.form_values import kept_problems
 from ui.components.notices import answered, notice_html
 from ui.evaluate.calls import evaluate_calls
@@ -37,7 +38,7 @@ def build_evaluate(studio: Studio) -> None:
 
     @action("evaluate.fill_form")
     def fill(event: gr.EventData) -> tuple:
-        *updates, wrong = prefilled(studio.settings, said_by(event).get("run"))
+        *updates, wrong = prefilled(studio.settings, event_data(event).get("run"))
         return *updates, notice_html(wrong, "error") if wrong else ""
 
     @action("evaluate.update_adapters")

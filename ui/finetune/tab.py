@@ -12,8 +12,9 @@ from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import run_folder
 from ui.access.actions import action
 from ui.access.visitors import checked_calls
+from ui.compat.gradio import event_data
 from ui.components.dataset_catalogue import Datasets
-from ui.components.events import AT_ONCE, PRIVATE, QUIET, said_by
+from ui.components.events import AT_ONCE, PRIVATE, QUIET
 from ui.components.notices import answered, notice_html
 from ui.components.push_calls import push_calls
 from ui.finetune.calls import finetune_calls
@@ -53,7 +54,7 @@ def build_finetune(studio: Studio) -> None:
 
     @action("finetune.update_datasets")
     def renew(current, event: gr.EventData) -> tuple:
-        said = said_by(event)
+        said = event_data(event)
         return *renewed(datasets, current, said.get("dataset")), *chosen_there(said)
 
     places = studio.settings.max_waiting + 1

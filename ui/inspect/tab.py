@@ -14,7 +14,8 @@ from lightreasoner.tracing.trace import TraceRequest
 from lightreasoner.validation import number
 from ui.access.actions import action
 from ui.access.visitors import checked_calls
-from ui.components.events import PRIVATE, QUIET, said_by
+from ui.compat.gradio import event_data
+from ui.components.events import PRIVATE, QUIET
 from ui.components.pair_card import pair_card
 from ui.components.pair_check_card import preflight_card, wire_preflight
 from ui.components.pair_form import PairForm, pair_form, pair_refs
@@ -89,7 +90,7 @@ def build_inspect(studio: Studio) -> None:
 
     @action("inspect.open_tuned_expert")
     def follow_lens(event: gr.EventData) -> tuple:
-        return open_lens(studio, said_by(event).get("run"))
+        return open_lens(studio, event_data(event).get("run"))
 
     gr.on(None, follow_link, None, form, **PRIVATE)  # when the page loads
     viewer.lens(follow_lens, None, models, **PRIVATE)  # a link on another tab
@@ -131,7 +132,7 @@ def wire_runs(
     @action("inspect.branch", visitors=True)
     def branch(event: gr.EventData) -> Iterator[str]:
         try:
-            data = said_by(event)
+            data = event_data(event)
             record = studio.record(data.get("run"))
             request = branch_request(record, data.get("step"), data.get("token"))
             of = record["pair"]
@@ -146,7 +147,7 @@ def wire_runs(
     @action("inspect.reopen", visitors=True)
     def reopen(event: gr.EventData) -> str:
         try:
-            return replay(studio.record(said_by(event).get("run")))
+            return replay(studio.record(event_data(event).get("run")))
         except UserError as error:
             return failure(str(error))
 

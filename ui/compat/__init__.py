@@ -1,0 +1,1 @@
+"""The private parts of Gradio that the page relies on."""
