@@ -153,7 +153,7 @@ def test_who_may_do_what_where_people_sign_in_with_hugging_face(public_studio, m
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("gradio.routes.attach_oauth", lambda app: None)
     found = permissions(callable_functions(build(public_studio)))
-    assert found == PERMISSIONS | {"access.show_sign_in": "owner"}
+    assert found == PERMISSIONS | {"access.show_sign_in": "visitors"}
 
 
 def test_a_checked_call_takes_what_the_call_takes(public_studio):

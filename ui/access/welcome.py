@@ -33,7 +33,7 @@ def welcome(settings: Settings) -> None:
     gr.HTML(f'<div class="lr lr-access">{said}{out}</div>', elem_classes=[OWNERS_ONLY], elem_id="lr-owning")
     if oauth:
         gr.LoginButton(size="sm")
-        action("access.show_sign_in")(LOGIN_STATUS_HANDLER)
+        action("access.show_sign_in", visitors=True)(LOGIN_STATUS_HANDLER)
 
 
 def belongs_to_owner(settings: Settings, title: str) -> None:
