@@ -1,4 +1,4 @@
-"""Sampling on a cluster: every worker holds both models and calls what the local path calls."""
+"""Sample on a Ray cluster: each worker loads both models and samples batches with the functions of the local path."""
 
 from __future__ import annotations
 
@@ -8,56 +8,53 @@ from typing import Any
 import pyarrow as pa
 
 from lightreasoner.cluster import connect, gpus_a_worker, spread_over
-from lightreasoner.decoding.generate import Decoding, Item
+from lightreasoner.decoding.generate import Item
 from lightreasoner.errors import UserError
+from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, load_pair
 from lightreasoner.progress import Progress, SilentProgress
-from lightreasoner.sampling.sampler import Spread, sampled
+from lightreasoner.sampling.job import SamplingJob
+from lightreasoner.sampling.sampler import ParallelMap, sample_batch
 from lightreasoner.settings import Settings, from_environment, to_environment
 
 
-def spread(
-    pair: Pair, name: str | None, decoding: Decoding, rows: int, workers: int, settings: Settings, progress: Progress
-) -> Spread:
-    """What `sampling.sample` takes as its `spread`. rows: responses at once. Raises UserError without a cluster."""
-    ray = connect(settings, workers)
-    made_with = {
-        "refs": (pair.expert.ref, pair.amateur.ref, name),
+def cluster_map(job: SamplingJob, pair: Pair, batch_size: int, settings: Settings, progress: Progress) -> ParallelMap:
+    """A ParallelMap over the job's workers. batch_size: responses at once. Raises UserError without a cluster."""
+    ray = connect(settings, job.num_workers)
+    arguments = {
+        "job": job,
         "fingerprints": (pair.expert.fingerprint, pair.amateur.fingerprint),
-        "decoding": decoding,
-        "rows": rows,
+        "batch_size": batch_size,
         "env": to_environment(settings),
     }
 
-    def everywhere(missing: Iterable[tuple[int, list[Item]]]) -> Iterator[tuple[int, pa.Table]]:
+    def sample_batches(missing: Iterable[tuple[int, list[Item]]]) -> Iterator[tuple[int, pa.Table]]:
         gpus = gpus_a_worker(settings, ray)
-        for batch, (table, halved) in spread_over(ray, Sampler, made_with, missing, workers, gpus):
-            for rows_left in halved:
-                progress.event("halved", rows=rows_left)
+        for batch, (table, halved) in spread_over(ray, BatchSampler, arguments, missing, job.num_workers, gpus):
+            for rows in halved:
+                progress.event("halved", rows=rows)
             yield batch, table
 
-    return everywhere
+    return sample_batches
 
 
-class Sampler:
-    """Both models in a worker; called with a batch's items it gives (their table, sizes that did not fit)."""
+class BatchSampler:
+    """Holds both models in a worker. Called with a batch's items, it returns (table, batch sizes after halving)."""
 
-    def __init__(self, refs: tuple, fingerprints: tuple, decoding: Decoding, rows: int, env: dict[str, str]):
-        from lightreasoner.models.cache import LoadedModels
-
-        expert, amateur, name = refs
-        self._decoding, self._rows = decoding, rows
-        self._pair = load_pair(expert, amateur, LoadedModels(from_environment(env)), name=name)
+    def __init__(self, job: SamplingJob, fingerprints: tuple[str, str], batch_size: int, env: dict[str, str]):
+        self._decoding, self._rows = job.decoding, batch_size
+        self._pair = load_pair(job.expert, job.amateur, LoadedModels(from_environment(env)), name=job.pair_name)
         self._same = (self._pair.expert.fingerprint, self._pair.amateur.fingerprint) == fingerprints
 
     def __call__(self, items: list[Item]) -> tuple[pa.Table, list[int]]:
         if not self._same:
             raise UserError(
-                "A worker has other models than the machine that started this run; give all machines the same files."
+                "A worker has other models than the machine that started this run; copy the same model files to all "
+                "machines."
             )
-        recorded = HalvedBatches()
-        table, self._rows = sampled(self._pair, items, self._decoding, recorded, lambda ended: None, self._rows)
-        return table, recorded.halved
+        progress = HalvedBatches()
+        table, self._rows = sample_batch(self._pair, items, self._decoding, progress, lambda ended: None, self._rows)
+        return table, progress.halved
 
 
 class HalvedBatches(SilentProgress):

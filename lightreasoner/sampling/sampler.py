@@ -1,7 +1,7 @@
-"""Many problems into a dataset: one shard a batch, and a run that was stopped anywhere goes on where it was.
+"""Sample problems into a dataset: one shard per batch; an interrupted run resumes where it stopped.
 
-The batches are a pure function of the problems and the batch size, and the shards present are the progress; so a run
-that was killed has the very same batches when it goes on, hence the same numbers.
+The batches are a pure function of the problems and the batch size, and the shards present are the progress. A run that
+was killed therefore resumes with the same batches, hence with the same numbers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,70 +27,62 @@ from lightreasoner.sampling.plan import Prompts, batches
 
 HISTOGRAM_SECONDS = 2.0  # between two histogram events
 
-
-OnStep = Callable[[int], None]  # told how many responses of the batch have ended
-#: Missing batches (number, items) → (number, table) of each, in any order: `sampled`, called somewhere else.
-Spread = Callable[[Iterable[tuple[int, list[Item]]]], Iterable[tuple[int, pa.Table]]]
+OnStep = Callable[[int], None]  # receives the number of responses of the batch that have ended
+#: Samples the missing batches (number, items) elsewhere and yields (number, table) of each in any order.
+ParallelMap = Callable[[Iterable[tuple[int, list[Item]]]], Iterable[tuple[int, pa.Table]]]
 
 
 @dataclass
-class Tally:
-    """What the dataset holds so far. `fresh` responses and `tokens` are those of this process."""
+class SamplingCounts:
+    """What the dataset contains so far. `new_responses` and `new_tokens` count only what this process sampled."""
 
     samples_per_problem: int = 1
     responses: int = 0
     steps: int = 0
     above_beta: int = 0
-    fresh: int = 0
-    tokens: int = 0
+    new_responses: int = 0
+    new_tokens: int = 0
     histogram: np.ndarray = field(default_factory=lambda: kl_histogram([]))  # over trajectories.KL_EDGES
-    began: float = field(default_factory=time.monotonic)
+    started: float = field(default_factory=time.monotonic)
 
-    def add(self, table: pa.Table, fresh: bool) -> None:
+    @property
+    def problems(self) -> int:
+        return -(-self.responses // self.samples_per_problem)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def add(self, table: pa.Table, new: bool) -> None:
         kl = table["kl"].combine_chunks().flatten().to_numpy()
         self.responses += len(table)
         self.steps += len(kl)
         self.above_beta += int((kl > BETA).sum())
         self.histogram = self.histogram + kl_histogram(kl)
-        if fresh:
-            self.fresh += len(table)
-            self.tokens += len(kl)
+        if new:
+            self.new_responses += len(table)
+            self.new_tokens += len(kl)
 
     def recount(self, folder: Path) -> None:
-        """Count all shards that are there, whether this process came to them or not."""
+        """Count all shards in the folder, including those that this process has not reached."""
         self.responses = self.steps = self.above_beta = 0
         self.histogram = kl_histogram([])
         for path in shards(folder):
-            self.add(read_shard(path, ["kl"]), fresh=False)
+            self.add(read_shard(path, ["kl"]), new=False)
 
-    def seconds(self) -> float:
-        return time.monotonic() - self.began
-
-    def numbers(self, in_flight: int = 0) -> dict[str, float]:
-        """For progress events; one sample is one step above BETA. in_flight: responses that a batch has ended."""
-        seconds = max(self.seconds(), 1e-9)
+    def rates(self, in_flight: int = 0) -> dict[str, float]:
+        """Numbers for progress events. in_flight: responses of the current batch that have ended."""
+        seconds = max(self.seconds, 1e-9)
         return {
-            "problems_per_second": round((self.fresh + in_flight) / self.samples_per_problem / seconds, 4),
-            "tokens_per_second": round(self.tokens / seconds, 2),
+            "problems_per_second": round((self.new_responses + in_flight) / self.samples_per_problem / seconds, 4),
+            "tokens_per_second": round(self.new_tokens / seconds, 2),
             "steps": self.steps,
             "above_beta": self.above_beta,
             "samples": self.above_beta,
         }
 
-    def result(self, folder: Path) -> dict[str, Any]:
-        """The numbers of a finished run, or of one that was stopped early."""
-        return {
-            "problems": -(-self.responses // self.samples_per_problem),
-            "responses": self.responses,
-            "steps": self.steps,
-            "above_beta": self.above_beta,
-            "beta": BETA,
-            "bytes": sum(path.stat().st_size for path in shards(folder)),
-            "seconds": round(self.seconds(), 2),
-        }
 
-
-def sample(
+def sample_dataset(
     pair: Pair,
     prompts: Prompts,
     folder: Path,
@@ -100,39 +91,39 @@ def sample(
     batch_size: int,
     total: int,
     progress: Progress,
-    tally: Tally,
-    spread: Spread | None = None,
+    counts: SamplingCounts,
+    parallel_map: ParallelMap | None = None,
 ) -> None:
-    """Sample what is not there yet; `tally` then holds what is.
+    """Sample the batches whose shards are missing; afterwards `counts` covers the whole dataset.
 
-    total: problems in the stream, readable or not. spread: what samples the batches that are missing, in any order, if
-    not this process. Whatever ends it (a UserError, a full disk, what `progress.checkpoint` raises), the shards written
-    before stand, and the next call goes on from there.
+    total: problems in the stream, whether they fit into the models or not. parallel_map: samples the missing batches
+    elsewhere; None: this process does. However it ends (a UserError, a full disk, StopRequested), the shards written
+    so far are complete, and the next call resumes from them.
     """
     remove_leftovers(folder)
-    going_on, told = bool(shards(folder)), 0.0
-    progress.status("Reading what is there already" if going_on else "Sampling")
+    resuming, last_histogram = bool(shards(folder)), 0.0
+    progress.status("Reading the existing shards" if resuming else "Sampling")
 
     def report(in_flight: int = 0) -> None:
-        nonlocal told
-        if time.monotonic() - told >= HISTOGRAM_SECONDS:
-            told = time.monotonic()
-            progress.event("histogram", counts=tally.histogram.tolist())
-        whole = max((total - prompts.unreadable) * tally.samples_per_problem, tally.responses)
-        progress.update(min(tally.responses + in_flight, whole), whole, **tally.numbers(in_flight))
+        nonlocal last_histogram
+        if time.monotonic() - last_histogram >= HISTOGRAM_SECONDS:
+            last_histogram = time.monotonic()
+            progress.event("histogram", counts=counts.histogram.tolist())
+        responses = max((total - prompts.unreadable) * counts.samples_per_problem, counts.responses)
+        progress.update(min(counts.responses + in_flight, responses), responses, **counts.rates(in_flight))
 
     def missing() -> Iterator[tuple[int, list[Item]]]:
-        """The batches that are not there; the others are counted as they are passed."""
-        nonlocal going_on
-        for batch, items in batches(prompts, batch_size, tally.samples_per_problem):
+        """The batches without a shard; shards present are counted on the way."""
+        nonlocal resuming
+        for batch, items in batches(prompts, batch_size, counts.samples_per_problem):
             progress.checkpoint()
-            table = _present(folder, batch, items, progress)
+            table = _read_existing(folder, batch, items, progress)
             if table is not None:
-                tally.add(table, fresh=False)
+                counts.add(table, new=False)
                 report()
                 continue
-            if going_on:
-                going_on, tally.began = False, time.monotonic()
+            if resuming:
+                resuming, counts.started = False, time.monotonic()
                 progress.status("Sampling")
             yield batch, items
 
@@ -140,73 +131,63 @@ def sample(
         progress.checkpoint()
         report(ended)
 
-    done = spread(missing()) if spread else _here(pair, missing(), decoding, progress, on_step, batch_size)
-    for batch, table in done:
+    def sample_here() -> Iterator[tuple[int, pa.Table]]:
+        max_rows = batch_size
+        for batch, items in missing():
+            table, max_rows = sample_batch(pair, items, decoding, progress, on_step, max_rows)
+            yield batch, table
+
+    for batch, table in parallel_map(missing()) if parallel_map else sample_here():
         write_shard(folder, shard_name(batch), table)
-        tally.add(table, fresh=True)
+        counts.add(table, new=True)
         report()
-        if spread:
+        if parallel_map:
             progress.checkpoint()
     report()
-    progress.event("histogram", counts=tally.histogram.tolist())
-
-
-def _here(
-    pair: Pair,
-    missing: Iterable[tuple[int, list[Item]]],
-    decoding: Decoding,
-    progress: Progress,
-    on_step: OnStep,
-    rows_at_once: int,
-) -> Iterator[tuple[int, pa.Table]]:
-    """Sample in this process, batch after batch."""
-    for batch, items in missing:
-        table, rows_at_once = sampled(pair, items, decoding, progress, on_step, rows_at_once)
-        yield batch, table
+    progress.event("histogram", counts=counts.histogram.tolist())
 
 
 def shard_name(batch: int) -> str:
-    """The shard of a batch, without ending."""
+    """The name of a batch's shard, without suffix."""
     return f"{batch:06d}"
 
 
-def _present(folder: Path, batch: int, items: list[Item], progress: Progress) -> pa.Table | None:
-    """The batch's shard, or None where it is still to be sampled. A damaged one is put aside beside the dataset."""
+def _read_existing(folder: Path, batch: int, items: list[Item], progress: Progress) -> pa.Table | None:
+    """The batch's shard, or None if it must be sampled. A damaged shard is moved aside."""
     path = Path(folder) / FOLDER / f"{shard_name(batch)}.parquet"
     if not path.exists():
         return None
     try:
         table = read_shard(path)
     except UserError as error:
-        aside = Path(folder) / f"{path.name}.corrupt"
-        os.replace(path, aside)
+        os.replace(path, Path(folder) / f"{path.name}.corrupt")
         progress.event("corrupt", shard=path.name, message=str(error))
         return None
-    held = list(zip(table["problem_id"].to_pylist(), table["sample"].to_pylist(), strict=True))
-    if held != [(item.problem.id, item.sample) for item in items]:
+    rows = list(zip(table["problem_id"].to_pylist(), table["sample"].to_pylist(), strict=True))
+    if rows != [(item.problem.id, item.sample) for item in items]:
         raise UserError(
-            f"The shard {path} holds other problems than the source has at that place now; the source has changed. "
-            "Start a new run in another folder."
+            f"The shard {path} contains other problems than the source now has at its place, so the source has "
+            "changed. Start a new run in another folder."
         )
     return table
 
 
-def sampled(
-    pair: Pair, items: list[Item], decoding: Decoding, progress: Progress, on_step: OnStep, rows_at_once: int
+def sample_batch(
+    pair: Pair, items: list[Item], decoding: Decoding, progress: Progress, on_step: OnStep, max_rows: int
 ) -> tuple[pa.Table, int]:
-    """(the batch's table, how many rows fit at once). Where memory runs out, half of the rows are tried.
+    """Sample one batch, at most `max_rows` responses at once: (its table, the number of rows that fit into memory).
 
-    Raises UserError when it runs out at a single row.
+    Out of memory, it tries again with half of the rows. Raises UserError when a single row does not fit.
     """
 
     def attempt(rows: list[Item], before: int) -> pa.Table:
         return batch_table(pair, rows, respond(pair, rows, decoding, lambda ended: on_step(before + ended)))
 
     try:
-        parts, rows_at_once = in_parts(items, rows_at_once, attempt, lambda rows: progress.event("halved", rows=rows))
+        parts, max_rows = in_parts(items, max_rows, attempt, lambda rows: progress.event("halved", rows=rows))
     except NoRoom as full:
         raise UserError(
-            f"The problem {items[full.row].problem.id} alone needs more memory than {pair.expert.device} has free; "
-            "close what uses it, lower the token limit, or take a smaller pair. What was sampled before is kept."
+            f"The problem {items[full.row].problem.id} alone needs more memory than {pair.expert.device} has free. "
+            "Free some memory, lower the token limit, or use a smaller pair. The batches sampled so far are saved."
         ) from None
-    return pa.concat_tables(parts).combine_chunks(), rows_at_once
+    return pa.concat_tables(parts).combine_chunks(), max_rows

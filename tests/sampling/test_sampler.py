@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pandas
 import pytest
@@ -18,7 +19,8 @@ from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import load_pair, presets
 from lightreasoner.problems.stream import ProblemStream, load_problems
 from lightreasoner.sampling import plan as sampling_plan
-from lightreasoner.sampling.plan import Prompts, batches, check
+from lightreasoner.sampling.job import SamplingJob
+from lightreasoner.sampling.plan import Prompts, batches
 from lightreasoner.scoring import divergence
 from lightreasoner.scoring.divergence import support
 from lightreasoner.settings import Settings
@@ -271,17 +273,17 @@ def test_what_cannot_be_sampled_is_counted_and_the_rest_goes_on(pair, settings, 
     found = prompts(pair, problems, settings)
     assert [item.problem.question for item in found] == ["1 + 1?", "2 + 2?"]
     skipped = found.skipped()
-    assert (skipped["unusable"], skipped["duplicates"], skipped["unreadable"]) == (1, 1, 2)
-    assert "no column for the question" in skipped["reasons"][0] and skipped["reasons"][0].startswith("row 3")
-    assert "tokens" in skipped["reasons"][1] and "control token" in skipped["reasons"][2]
+    assert (skipped.unusable, skipped.duplicates, skipped.unreadable) == (1, 1, 2)
+    assert "no column for the question" in skipped.reasons[0] and skipped.reasons[0].startswith("row 3")
+    assert "tokens" in skipped.reasons[1] and "control token" in skipped.reasons[2]
     progress = Remembering()
-    tally = build(pair, tmp_path, problems, progress=progress)
-    assert tally.responses == 2
+    counts = build(pair, tmp_path, problems, progress=progress)
+    assert counts.responses == 2
     assert (progress.of("progress")[-1]["done"], progress.of("progress")[-1]["total"]) == (2, 4)
 
 
 def test_a_source_that_no_model_can_read_is_said(pair, settings):
-    with pytest.raises(UserError, match=r"None of the 2 problems can be read.*control token"):
+    with pytest.raises(UserError, match=r"None of the 2 problems fits.*control token"):
         list(prompts(pair, [{"question": "<|im_end|> 1"}, {"question": "<|im_end|> 2"}], settings))
 
 
@@ -299,7 +301,7 @@ def test_a_source_that_no_model_can_read_is_said(pair, settings):
 )
 def test_settings_that_cannot_work_are_refused_in_a_sentence(settings, decoding, samples, says):
     with pytest.raises(UserError, match=says) as caught:
-        check(Decoding(**decoding), samples, settings)
+        SamplingJob(Path(), "", "", "", Decoding(**decoding), samples_per_problem=samples).check(settings)
     assert "\n" not in str(caught.value)
 
 

@@ -181,8 +181,8 @@ def test_stopping_at_a_safe_point_leaves_whole_shards(pair, tmp_path, stop_at):
         build(pair, tmp_path / "run", progress=Remembering(stop_at, Stop()))
     there = len(shards(tmp_path / "run"))
     assert there < 3 and not list((tmp_path / "run" / "trajectories").glob(".*"))
-    tally = build(pair, tmp_path / "run")
-    assert (tally.fresh, tally.responses) == (7 - 3 * there, 7)
+    counts = build(pair, tmp_path / "run")
+    assert (counts.new_responses, counts.responses) == (7 - 3 * there, 7)
     build(pair, tmp_path / "whole")
     assert tables(tmp_path / "run") == tables(tmp_path / "whole")
 
@@ -299,7 +299,7 @@ def test_a_full_disk_is_said_and_leaves_no_half_file(pair, tmp_path, monkeypatch
         build(pair, tmp_path)
     assert [p.name for p in (tmp_path / "trajectories").iterdir()] == ["000000.parquet"]
     monkeypatch.undo()
-    assert build(pair, tmp_path).fresh == 4
+    assert build(pair, tmp_path).new_responses == 4
 
 
 def test_a_model_that_vanishes_does_no_harm_until_it_is_needed_again(folders, tmp_path, sample):

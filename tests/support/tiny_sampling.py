@@ -8,7 +8,7 @@ from pathlib import Path
 from lightreasoner.decoding.generate import Decoding
 from lightreasoner.problems.stream import ProblemStream
 from lightreasoner.sampling.plan import Prompts
-from lightreasoner.sampling.sampler import Tally, sample
+from lightreasoner.sampling.sampler import SamplingCounts, sample_dataset
 from lightreasoner.settings import Settings
 
 QUESTIONS = [
@@ -51,13 +51,15 @@ def ending(pair, *ids):
     return replace(pair, expert=replace(pair.expert, end_ids=frozenset(ids)))
 
 
-def build(pair, folder: Path, rows=None, *, batch_size=3, samples=1, progress=None, settings=None, **decoding) -> Tally:
+def build(
+    pair, folder: Path, rows=None, *, batch_size=3, samples=1, progress=None, settings=None, **decoding
+) -> SamplingCounts:
     """Sample a dataset from rows (default: QUESTIONS) into a folder."""
     rows = [{"question": q, "answer": str(n)} for n, q in enumerate(QUESTIONS)] if rows is None else rows
     decoding = Decoding(**{"max_new_tokens": 24} | decoding)
     stream = ProblemStream(enumerate(rows, 1), title="rows", distinct=True)
-    tally = Tally(samples)
-    sample(
+    counts = SamplingCounts(samples)
+    sample_dataset(
         pair,
         Prompts(pair, stream, decoding, settings or Settings(workspace=folder / "workspace", device="cpu")),
         folder,
@@ -65,6 +67,6 @@ def build(pair, folder: Path, rows=None, *, batch_size=3, samples=1, progress=No
         batch_size=batch_size,
         total=len(rows),
         progress=progress or Remembering(),
-        tally=tally,
+        counts=counts,
     )
-    return tally
+    return counts

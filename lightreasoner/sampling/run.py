@@ -1,0 +1,117 @@
+"""Run a sampling job: read the problems, load both models, sample what is missing, and save the result."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from lightreasoner.datasets.tokenizer import save_tokenizer
+from lightreasoner.datasets.trajectories import shards
+from lightreasoner.decoding.batch_decoder import fitting_rows
+from lightreasoner.decoding.generate import CHUNK
+from lightreasoner.errors import UserError
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.pairs import Pair, describe_pair, load_pair
+from lightreasoner.paper import BETA
+from lightreasoner.problems.stream import source_fingerprint
+from lightreasoner.progress import Progress, StopRequested
+from lightreasoner.sampling.job import SamplingJob
+from lightreasoner.sampling.on_cluster import cluster_map
+from lightreasoner.sampling.plan import TYPICAL_PROMPT, Prompts, Skipped
+from lightreasoner.sampling.sampler import SamplingCounts, sample_dataset
+from lightreasoner.settings import Settings
+from lightreasoner.storage.runs import RECORD, add_to_run, begin_run, read_run, versions
+
+
+@dataclass(frozen=True)
+class SamplingResult:
+    """What the dataset contains; run.json stores it under "result"."""
+
+    problems: int
+    responses: int
+    steps: int
+    above_beta: int  # steps with KL > beta
+    beta: float  # nats
+    bytes: int  # of all shards
+    seconds: float  # spent sampling
+    skipped: Skipped
+
+
+def run_sampling(job: SamplingJob, settings: Settings, progress: Progress) -> SamplingResult:
+    """Sample the job's dataset, or what is missing of it, and save the result in run.json. Raises UserError.
+
+    When stopped early with the results kept, it saves the result of the shards present and raises StopRequested.
+    """
+    job.check(settings)
+    if shards(job.folder) and not (job.folder / RECORD).exists():
+        raise UserError(
+            f"{job.folder} contains shards but no {RECORD}, so their origin is unknown; use another folder."
+        )
+    progress.status("Reading the problems")
+    total = sum(1 for _ in job.open_problems(settings))  # a mistake in the last row shows now, not after hours
+    pair = load_pair(job.expert, job.amateur, LoadedModels(settings), progress.status, job.pair_name)
+    batch_size = _begin(job, pair)
+    save_tokenizer(pair.expert.tokenizer, job.folder)  # the dataset stays readable without the model
+    prompts = Prompts(pair, job.open_problems(settings), job.decoding, settings)
+    counts = SamplingCounts(job.samples_per_problem)
+    parallel_map = None if job.num_workers is None else cluster_map(job, pair, batch_size, settings, progress)
+
+    def save() -> SamplingResult:
+        result = _result(job, counts, prompts)
+        progress.result(**asdict(result))
+        add_to_run(job.folder, result=asdict(result))
+        return result
+
+    try:
+        sample_dataset(
+            *(pair, prompts, job.folder, job.decoding),
+            batch_size=batch_size,
+            total=total,
+            progress=progress,
+            counts=counts,
+            parallel_map=parallel_map,
+        )
+    except StopRequested as stop:
+        if stop.keep:
+            counts.recount(job.folder)  # it may have stopped before it reached all existing shards
+            save()
+        raise
+    return save()
+
+
+def read_result(job: SamplingJob) -> SamplingResult:
+    """The saved result of a job that has run. Raises UserError."""
+    stored = read_run(job.folder)["result"]
+    return SamplingResult(**stored | {"skipped": Skipped(**stored["skipped"])})
+
+
+def _begin(job: SamplingJob, pair: Pair) -> int:
+    """Write or check run.json; the batch size of the run's first start, on which the batches depend."""
+    batch_size = job.batch_size
+    if batch_size is None:
+        tokens = TYPICAL_PROMPT + job.decoding.max_new_tokens
+        batch_size = fitting_rows((pair.expert, pair.amateur), tokens, CHUNK)
+    fingerprints = {"expert": pair.expert.fingerprint, "amateur": pair.amateur.fingerprint}
+    if problem_file := source_fingerprint(job.problems):
+        fingerprints["problem file"] = problem_file
+    about = {"fingerprints": fingerprints, "versions": versions(), "pair": describe_pair(pair)}
+    about |= {"batch_size": batch_size, "problems": job.problems, "device": str(pair.expert.device), "title": job.title}
+    dtypes = {str(model.dtype).removeprefix("torch.") for model in (pair.expert, pair.amateur)}
+    config = job.config() | {"dtype": ", ".join(sorted(dtypes))}
+    return begin_run(job.folder, "dataset", config, about)["about"]["batch_size"]
+
+
+def _result(job: SamplingJob, counts: SamplingCounts, prompts: Prompts) -> SamplingResult:
+    seconds = counts.seconds
+    earlier = read_run(job.folder).get("result")
+    if earlier and not counts.new_responses:  # nothing was missing: reading the shards is not sampling
+        seconds = earlier["seconds"]
+    return SamplingResult(
+        counts.problems,
+        counts.responses,
+        counts.steps,
+        counts.above_beta,
+        BETA,
+        bytes=sum(path.stat().st_size for path in shards(job.folder)),
+        seconds=round(seconds, 2),
+        skipped=prompts.skipped(),
+    )
