@@ -6,6 +6,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from lightreasoner.compat.transformers import cache_with_layers, initialize_cache_layer
 from lightreasoner.models.loading import LoadedModel
 
 ROOM = 64  # columns that a cache grows by at once
@@ -19,8 +20,7 @@ class RoomyLayer(DynamicLayer):
         self._room: list[torch.Tensor] | None = None
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
-        if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states)
+        initialize_cache_layer(self, key_states, value_states)
         new = (key_states, value_states)
         used = self.get_seq_length()
         total = used + key_states.shape[-2]
@@ -47,7 +47,7 @@ class RoomyLayer(DynamicLayer):
         rows: how many of each; a layer of one row can become many.
         """
         filled = next(layer for layer in layers if layer._room is not None)
-        self.lazy_initialization(*filled._room)
+        initialize_cache_layer(self, *filled._room)
         # zeros: what is masked counts for nothing only if it is finite
         self._room = [b.new_zeros(sum(rows), b.shape[1], columns + ROOM, b.shape[-1]) for b in filled._room]
         first = 0
@@ -65,11 +65,7 @@ class RoomyLayer(DynamicLayer):
 
 def roomy_cache(config) -> DynamicCache:
     """The cache that a model of this configuration needs; its full-attention layers grow without copying."""
-    cache = DynamicCache(config=config)
-    cache.layers = [RoomyLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
-    if cache.layer_class_to_replicate is DynamicLayer:
-        cache.layer_class_to_replicate = RoomyLayer
-    return cache
+    return cache_with_layers(config, RoomyLayer)
 
 
 def cache_bytes(loaded: LoadedModel) -> int:

@@ -12,10 +12,9 @@ from typing import Any
 import torch
 import transformers
 from tokenizers import pre_tokenizers
-from transformers import modeling_gguf_pytorch_utils as gguf
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 from transformers.utils import logging
 
+from lightreasoner.compat.transformers import gguf_pre_tokenizer, no_gguf_progress_bar, supports_sdpa
 from lightreasoner.errors import UserError
 from lightreasoner.models.devices import choose_device, choose_dtype
 from lightreasoner.models.references import ModelRef, parse_ref
@@ -140,9 +139,7 @@ def _split_digits(tokenizer: Any, files: Files) -> None:
 
     Transformers overlooks this and would spell "\\n\\n3" otherwise than the model has learned it.
     """
-    from transformers.integrations.gguf.reader import read_gguf_metadata
-
-    if read_gguf_metadata(str(files.gguf))[0].get("tokenizer.ggml.pre") in SPLITS_DIGITS:
+    if gguf_pre_tokenizer(files.gguf) in SPLITS_DIGITS:
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
@@ -156,7 +153,7 @@ def _load_weights(ref: ModelRef, files: Files, dtype: torch.dtype) -> Any:
         where |= {"quantization_config": transformers.GgufConfig(dequantize=True)}
     else:
         config = _read_config(ref, files)
-    kind = MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
+    kind = transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     if kind is None or config.is_encoder_decoder:
         raise UserError(
             f"{ref} is a {config.model_type!r} model, which does not predict the next token; use one that does."
@@ -168,7 +165,7 @@ def _load_weights(ref: ModelRef, files: Files, dtype: torch.dtype) -> Any:
         dtype=dtype,
         use_safetensors=True,
         trust_remote_code=False,
-        attn_implementation="sdpa" if getattr(kind, "_supports_sdpa", False) else "eager",  # whatever its config says
+        attn_implementation="sdpa" if supports_sdpa(kind) else "eager",  # whatever its config says
         output_loading_info=True,
         ignore_mismatched_sizes=True,  # to say below which they are
         **where,
@@ -236,16 +233,14 @@ def _first_line(error: Exception) -> str:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Transformers' progress bars and advice kept off the terminal: a person reads `on_status` and errors instead."""
-    level, bars, gguf_bar = logging.get_verbosity(), logging.is_progress_bar_enabled(), gguf.tqdm
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    gguf.tqdm = lambda items, **_: items  # this one bar heeds no switch
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), no_gguf_progress_bar():
             warnings.simplefilter("ignore")
             yield
     finally:
-        gguf.tqdm = gguf_bar
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()

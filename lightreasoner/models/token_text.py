@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import re
-from functools import cache
 from typing import Any
+
+from lightreasoner.compat.transformers import byte_characters
 
 SPACE = "▁"  # how sentencepiece writes a space
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # how sentencepiece writes a byte that is part of a character
-
-
-@cache
-def _byte_of() -> dict[str, int]:
-    """The 256 characters with which byte-level BPE writes bytes: printable Latin-1 as itself, the rest from U+0100."""
-    plain = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    rest = [byte for byte in range(256) if byte not in plain]
-    return {chr(byte): byte for byte in plain} | {chr(256 + n): byte for n, byte in enumerate(rest)}
 
 
 class TokenTexts:
@@ -28,6 +21,7 @@ class TokenTexts:
         self._special = {id for id, token in added.items() if token.special} | set(tokenizer.all_special_ids)
         self._byte_level = self._has("Ġ") and not self._has(SPACE)  # only byte-level BPE writes its space as Ġ
         self._sentencepiece = self._has(SPACE)
+        self._byte_of = byte_characters() if self._byte_level else {}
         self._texts: dict[int, str] = {}
 
     def text(self, id: int) -> str:
@@ -49,7 +43,7 @@ class TokenTexts:
         if id in self._added:
             return self._added[id].encode("utf-8", "surrogatepass")
         if self._byte_level:
-            known = _byte_of()
+            known = self._byte_of
             return b"".join(bytes([known[c]]) if c in known else c.encode("utf-8", "surrogatepass") for c in token)
         if self._sentencepiece:
             if part := _BYTE.fullmatch(token):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+from lightreasoner.compat.transformers import gguf_shapes
 from lightreasoner.errors import UserError
 from lightreasoner.hub.download import (
     ADAPTER_FILES,
@@ -211,12 +212,10 @@ def measure(files: Files) -> Size | None:
         parameters = sum(prod(entry["shape"]) for header in headers for entry in header.values())
         return Size(parameters, sum(e["data_offsets"][1] - e["data_offsets"][0] for h in headers for e in h.values()))
     try:
-        from transformers.integrations.gguf.reader import GgufHeader
-
-        tensors = GgufHeader.from_file(str(files.gguf)).tensors
+        shapes = gguf_shapes(files.gguf)
     except Exception:  # a newer transformers, or a file that only the loader can judge
         return None
-    return Size(sum(prod(tensor.shape) for tensor in tensors), files.gguf.stat().st_size)
+    return Size(sum(map(prod, shapes)), files.gguf.stat().st_size)
 
 
 def describe(ref: str | ModelRef) -> Size | None:

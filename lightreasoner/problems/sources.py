@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from lightreasoner.compat.transformers import datasets_offline
 from lightreasoner.errors import UserError
 from lightreasoner.problems.files import Row
 
@@ -188,9 +188,6 @@ def hub_rows(source: Source, split: str) -> Iterator[Row]:
     return enumerate(in_turn, 1)
 
 
-_OFFLINE_LOCK = threading.Lock()
-
-
 @contextmanager
 def _offline_unless_reachable(datasets) -> Iterator[None]:
     """Without a connection `datasets` retries for 24 seconds before it looks into its cache: ask once, then tell it."""
@@ -205,9 +202,5 @@ def _offline_unless_reachable(datasets) -> Iterator[None]:
     if reachable or datasets.config.HF_HUB_OFFLINE:
         yield
         return
-    with _OFFLINE_LOCK:  # the switch is the process's: two threads must not restore each other's value
-        datasets.config.HF_HUB_OFFLINE = True
-        try:
-            yield
-        finally:
-            datasets.config.HF_HUB_OFFLINE = False
+    with datasets_offline():
+        yield

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import PrinterCallback, TrainingArguments
 
+from lightreasoner.compat.transformers import use_one_device
 from lightreasoner.models.adapters import add_lora
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.progress import StopRequested
@@ -136,7 +137,7 @@ def _arguments(folder: Path, config: FinetuneConfig, loaded: LoadedModel) -> Tra
         dataloader_pin_memory=False,
         use_cpu=loaded.device.type == "cpu",
     )
-    args._n_gpu = min(1, args.n_gpu)  # one device a run: DataParallel would copy the model to every GPU in sight
+    use_one_device(args)
     return args
 
 

@@ -13,8 +13,8 @@ import torch
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
-from torch.nn.parallel import DistributedDataParallel
 
+from lightreasoner.compat.transformers import ignore_in_ddp, layer_class_names
 from lightreasoner.errors import UserError
 
 
@@ -23,7 +23,7 @@ def shard(model: Any, device: torch.device, processes: int) -> None:
 
     Only one layer at a time is whole on the device. Raises UserError for an architecture that names no layers.
     """
-    kinds = set(getattr(model.get_base_model(), "_no_split_modules", None) or ())
+    kinds = layer_class_names(model.get_base_model())
     layers: list[torch.nn.Module] = []
     inside: set[torch.nn.Module] = set()  # some architectures name parts of their layers, too
     for module in model.modules():
@@ -42,7 +42,7 @@ def shard(model: Any, device: torch.device, processes: int) -> None:
         fully_shard(layer, mesh=mesh, reshard_after_forward=True, ignored_params=trained)
     # DistributedDataParallel, which the Trainer puts around the model, would send the parts from process to process
     spread = [name for name, p in model.named_parameters() if isinstance(p, DTensor)]
-    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, spread)
+    ignore_in_ddp(model, spread)
 
 
 def frozen_bytes(model: Any) -> dict[str, int]:

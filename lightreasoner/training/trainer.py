@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from lightreasoner.compat.transformers import TrainerHooks
 from lightreasoner.errors import UserError
 from lightreasoner.models.devices import ran_out, release_memory
 from lightreasoner.training.batches import Updates, count
@@ -30,7 +31,7 @@ from lightreasoner.training.loss import Lesson, collate, step_logits, step_losse
 COMPLETE = "complete"  # in a checkpoint's folder, written last
 
 
-class PackedTrainer(Trainer):
+class PackedTrainer(TrainerHooks, Trainer):
     """A Trainer whose items are lists of lessons. `vocabulary`: real tokens of the head; see objective.step_losses."""
 
     def __init__(self, model: Any, args: TrainingArguments, updates: Updates, vocabulary: int, whole_head: bool, say):
@@ -39,9 +40,6 @@ class PackedTrainer(Trainer):
         self.splits, self._say = 1, say
         self.sharded = False  # the base is spread over the processes: all must make the same passes
         self.read_tokens, self.learned = 0, 0  # in this process
-
-    def _get_train_sampler(self, train_dataset=None) -> torch.utils.data.Sampler:
-        return torch.utils.data.SequentialSampler(train_dataset or self.train_dataset)  # Updates have their order
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
         if world() == 1:
@@ -103,14 +101,14 @@ class PackedTrainer(Trainer):
     def floating_point_ops(self, inputs) -> int:
         return 0  # the Trainer's formula asks for the model's own inputs
 
-    def _save_checkpoint(self, model, trial) -> None:
+    def write_checkpoint(self, write: Callable[[], None]) -> None:
         """As usual, then the marker that makes it count. Raises UserError when the disk refuses."""
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         try:
             if rank() == 0:
                 shutil.rmtree(folder, ignore_errors=True)  # of an earlier attempt
             meet()
-            super()._save_checkpoint(model, trial)
+            write()
             meet()
             if rank() > 0:
                 return

@@ -1,0 +1,1 @@
+"""Parts of other packages that are not public, each behind a documented name."""

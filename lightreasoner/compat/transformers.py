@@ -1,0 +1,119 @@
+"""Every use of a part of transformers, torch or datasets that is not public, behind a documented name.
+
+Checked against transformers 5.23, torch 2.13 and datasets 5.2. At an upgrade, run tests/compat/test_transformers.py: it
+has one test per use, and checks that no other module of the engine touches these parts. The libraries are imported
+where they are used, so this module itself costs nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_OFFLINE_LOCK = threading.Lock()
+
+
+@contextmanager
+def no_gguf_progress_bar() -> Iterator[None]:
+    """Loads GGUF files without their progress bar, the only one that transformers offers no switch for."""
+    from transformers import modeling_gguf_pytorch_utils as gguf
+
+    bar, gguf.tqdm = gguf.tqdm, lambda items, **_: items
+    try:
+        yield
+    finally:
+        gguf.tqdm = bar
+
+
+def gguf_pre_tokenizer(path: Path) -> str | None:
+    """The name that a GGUF file gives its way of splitting text before merging, e.g. "smollm"."""
+    from transformers.integrations.gguf.reader import read_gguf_metadata
+
+    return read_gguf_metadata(str(path))[0].get("tokenizer.ggml.pre")
+
+
+def gguf_shapes(path: Path) -> list[tuple[int, ...]]:
+    """The shapes of a GGUF file's tensors, from its header alone. Raises whatever the reader raises."""
+    from transformers.integrations.gguf.reader import GgufHeader
+
+    return [tensor.shape for tensor in GgufHeader.from_file(str(path)).tensors]
+
+
+@cache
+def byte_characters() -> dict[str, int]:
+    """The 256 characters with which byte-level BPE writes bytes: character → byte."""
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    return {character: byte for byte, character in bytes_to_unicode().items()}
+
+
+def supports_sdpa(model_class: type) -> bool:
+    """Whether a model class can compute its attention with torch's scaled_dot_product_attention."""
+    return getattr(model_class, "_supports_sdpa", False)
+
+
+def layer_class_names(model: Any) -> set[str]:
+    """The names of the classes of a model's decoder layers; empty for an architecture that does not name them."""
+    return set(getattr(model, "_no_split_modules", None) or ())
+
+
+def initialize_cache_layer(layer: Any, keys: Any, values: Any) -> None:
+    """Give a new DynamicLayer the dtype and device of these tensors; nothing changes in one that has them."""
+    if not layer.is_initialized:
+        layer.lazy_initialization(keys, values)
+
+
+def cache_with_layers(config: Any, layer_class: type) -> Any:
+    """The DynamicCache of a model configuration, with `layer_class` in place of each plain DynamicLayer."""
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    cache = DynamicCache(config=config)
+    cache.layers = [layer_class() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    if cache.layer_class_to_replicate is DynamicLayer:
+        cache.layer_class_to_replicate = layer_class
+    return cache
+
+
+class TrainerHooks:
+    """A mixin before transformers.Trainer: it reads its data in order, and `write_checkpoint` can be overridden."""
+
+    def write_checkpoint(self, write: Callable[[], None]) -> None:
+        """Called for each checkpoint; write() writes it as the Trainer does."""
+        write()
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        self.write_checkpoint(lambda: super(TrainerHooks, self)._save_checkpoint(model, trial))
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        from torch.utils.data import SequentialSampler
+
+        return SequentialSampler(train_dataset or self.train_dataset)
+
+
+def use_one_device(arguments: Any) -> None:
+    """Keep a Trainer with these TrainingArguments from copying the model to every GPU (DataParallel)."""
+    arguments._n_gpu = min(1, arguments.n_gpu)
+
+
+def ignore_in_ddp(model: Any, parameters: list[str]) -> None:
+    """Keep DistributedDataParallel from sending these parameters of `model` between processes."""
+    from torch.nn.parallel import DistributedDataParallel
+
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, parameters)
+
+
+@contextmanager
+def datasets_offline() -> Iterator[None]:
+    """Makes `datasets` read only its cache. The switch belongs to the process, so one thread at a time holds it."""
+    import datasets
+
+    with _OFFLINE_LOCK:
+        datasets.config.HF_HUB_OFFLINE = True
+        try:
+            yield
+        finally:
+            datasets.config.HF_HUB_OFFLINE = False
