@@ -12,9 +12,8 @@ import pyarrow as pa
 
 from lightreasoner.datasets.step_table import Details, read_details, read_steps
 from lightreasoner.paper import ALPHA_FLOOR, TIE
+from lightreasoner.scoring.measures import FLOAT_MEASURES
 
-#: What selectors and sorting read; (steps,) fp32 each, NaN where undefined.
-MEASURES = ("kl", "reverse_kl", "js", "expert_entropy", "amateur_entropy", "expert_logprob", "amateur_logprob")
 UNKNOWN = -1
 
 
@@ -39,7 +38,7 @@ class Explored:
 
     responses: tuple[Response, ...]
     starts: np.ndarray  # (rows + 1,) where each response's steps begin
-    values: dict[str, np.ndarray]  # MEASURES
+    values: dict[str, np.ndarray]  # FLOAT_MEASURES, (steps,) fp32 each, NaN where undefined
     index: np.ndarray  # (steps,) position in the response
     token_id: np.ndarray  # (steps,) the token taken; in an imported set the target's likeliest
     agree: np.ndarray  # (steps,) int8: 1, 0, or UNKNOWN in an imported set
@@ -70,7 +69,7 @@ class Explored:
 def read_trajectories(path: Path, kinds: Callable[[np.ndarray], np.ndarray]) -> Explored:
     """One shard. kinds: token ids → kinds. Raises UserError naming a damaged one."""
     columns = ("problem_id", "sample", "question", "answer", "response", "finish_reason", "steps")
-    table = read_steps(path, (*MEASURES, "agree", "response_ids"), columns)
+    table = read_steps(path, (*FLOAT_MEASURES, "agree", "response_ids"), columns)
     details = read_details(table, path)
     names = columns[:-1]
     lists = (table.table.column(name).to_pylist() for name in names)
@@ -82,7 +81,7 @@ def read_trajectories(path: Path, kinds: Callable[[np.ndarray], np.ndarray]) -> 
     detail = np.full(len(token_id), UNKNOWN, np.int32)
     detail[details.step] = np.arange(len(details.step))
     gap_starts, gaps = _gaps(details)
-    values = {name: table.values[name].astype(np.float32, copy=False) for name in MEASURES}
+    values = {name: table.values[name].astype(np.float32, copy=False) for name in FLOAT_MEASURES}
     agree = table.values["agree"].astype(np.int8)
     favourites = _favourites(details)
     index = table.index.astype(np.int32)
@@ -132,7 +131,7 @@ def read_imported_part(table: pa.Table, kind: Callable[[str], int]) -> Explored:
     return Explored(
         responses,
         np.arange(count + 1),
-        dict.fromkeys(MEASURES, unknown) | {"kl": np.array([row["kl"] for row in rows], np.float64)},
+        dict.fromkeys(FLOAT_MEASURES, unknown) | {"kl": np.array([row["kl"] for row in rows], np.float64)},
         np.array([row["step"] for row in rows], np.int32),
         np.array([row["token_ids"][i] for row, i in zip(rows, likeliest, strict=True)], np.int32),
         np.full(count, UNKNOWN, np.int8),
@@ -163,7 +162,7 @@ def join(parts: Iterable[Explored]) -> Explored:
     return Explored(
         tuple(response for part in parts for response in part.responses),
         shifted("starts").astype(np.int64),
-        {name: np.concatenate([part.values[name] for part in parts]) for name in MEASURES},
+        {name: np.concatenate([part.values[name] for part in parts]) for name in FLOAT_MEASURES},
         *(joined(name) for name in ("index", "token_id", "agree", "kind")),
         np.concatenate(detail).astype(np.int32),
         shifted("gap_starts").astype(np.int64),
@@ -178,6 +177,6 @@ def nothing() -> Explored:
     """A dataset without a step yet."""
     none = np.zeros(0, np.int32)
     bounds = np.zeros(1, np.int64)
-    values = {name: np.zeros(0, np.float32) for name in MEASURES}
+    values = {name: np.zeros(0, np.float32) for name in FLOAT_MEASURES}
     small = none.astype(np.int8)
     return Explored((), bounds, values, none, none, small, small, none, bounds, none, np.zeros((0, 2), np.int32))

@@ -17,13 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lightreasoner.errors import UserError
+from lightreasoner.scoring.measures import MEASURES, STEP_MEASURES
 
 FOLDER = "trajectories"
 
-#: Per step, over every step of the response (the end-of-turn token included). Nats; null where the taken token lies
-#: outside the shared vocabulary; infinite where one model denies what the other holds possible.
-FLOATS = ("kl", "reverse_kl", "js", "expert_entropy", "amateur_entropy", "expert_logprob", "amateur_logprob")
-RANKS = ("expert_rank", "amateur_rank")
+ARROW = {float: pa.float32(), int: pa.int32(), bool: pa.bool_()}  # the stored type of a measure
 
 #: One step in full. ids are the expert's, ordered by its probability: the plausible set at ALPHA_FLOOR,
 #: each model's most likely tokens, and the taken one.
@@ -47,9 +45,9 @@ SCHEMA = pa.schema(
         ("response_ids", pa.list_(pa.int32())),  # the expert's, the end of the turn included
         ("response", pa.string()),
         ("finish_reason", pa.string()),  # "stop" or "length"
-        *((name, pa.list_(pa.float32())) for name in FLOATS),
-        *((name, pa.list_(pa.int32())) for name in RANKS),
-        ("agree", pa.list_(pa.bool_())),  # the two models' most likely tokens are the same
+        # Over every step of the response, the end-of-turn token included. Null where the taken token lies outside the
+        # shared vocabulary; infinite where one model rules out what the other holds possible.
+        *((m.key, pa.list_(ARROW[m.type])) for m in MEASURES if m.key in STEP_MEASURES),
         ("steps", pa.list_(STEP)),  # only steps above the run's β floor; all of them where that is 0
     ]
 )

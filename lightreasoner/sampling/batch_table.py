@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from lightreasoner.datasets.trajectories import FLOATS, RANKS, SCHEMA, STEP
+from lightreasoner.datasets.trajectories import SCHEMA, STEP
 from lightreasoner.decoding.generate import Item, Responses
 from lightreasoner.models.pairs import Pair
-from lightreasoner.scoring.divergence import CANDIDATES, OF_TOKEN
+from lightreasoner.scoring.divergence import CANDIDATES
+from lightreasoner.scoring.measures import STEP_MEASURES, TAKEN_MEASURES
 
 
 def batch_table(pair: Pair, items: list[Item], responses: Responses) -> pa.Table:
@@ -32,9 +33,9 @@ def batch_table(pair: Pair, items: list[Item], responses: Responses) -> pa.Table
     }
     columns = {name: pa.array(values, SCHEMA.field(name).type) for name, values in columns.items()}
     unknown = None if responses.known.all() else ~responses.known
-    for name in (*FLOATS, *RANKS, "agree"):
+    for name in STEP_MEASURES:
         kind = SCHEMA.field(name).type.value_type
-        missing = unknown if name in OF_TOKEN else None
+        missing = unknown if name in TAKEN_MEASURES else None
         columns[name] = _lists(lengths, pa.array(responses.measures[name], mask=missing).cast(kind))
     columns["steps"] = _details(lengths, responses)
     return pa.table(columns, SCHEMA)

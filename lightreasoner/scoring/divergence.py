@@ -13,16 +13,13 @@ from dataclasses import dataclass, fields
 import torch
 
 from lightreasoner.paper import ALPHA_FLOOR, TIE
+from lightreasoner.scoring.measures import STEP_MEASURES, TAKEN_MEASURES
 
 TOP_K = 10
 #: Logits measured at once. On a CPU what is read a dozen times should stay in its cache.
 CPU_BLOCK, GPU_BLOCK = 1 << 17, 1 << 24
 
-#: What there is one of per step, in this order; what of it belongs to the taken token; what there is a list of.
-STEP_FLOATS = ("kl", "reverse_kl", "js", "expert_entropy", "amateur_entropy", "expert_logprob", "amateur_logprob")
-STEP_RANKS = ("expert_rank", "amateur_rank")
-STEP_NUMBERS = (*STEP_FLOATS, *STEP_RANKS, "agree")
-OF_TOKEN = ("expert_logprob", "amateur_logprob", "expert_rank", "amateur_rank")
+#: The fields that list a step's candidates.
 CANDIDATES = ("ids", "expert_logprobs", "amateur_logprobs")
 
 
@@ -235,9 +232,9 @@ def score_steps(expert_logits: torch.Tensor, amateur_logits: torch.Tensor, taken
     columns = {field.name: getattr(found, field.name).tolist() for field in fields(Measures)}
     scores, start = [], 0
     for n, count in enumerate(columns["counts"]):
-        score = {name: columns[name][n] for name in STEP_NUMBERS}
+        score = {name: columns[name][n] for name in STEP_MEASURES}
         if taken[n] is None:
-            score |= dict.fromkeys(OF_TOKEN)
+            score |= dict.fromkeys(name for name in TAKEN_MEASURES if name in score)
         score |= {name: tuple(columns[name][start : start + count]) for name in CANDIDATES}
         scores.append(StepScore(**score))
         start += count

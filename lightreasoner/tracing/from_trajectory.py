@@ -9,8 +9,9 @@ from typing import Any
 
 from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA
+from lightreasoner.scoring.measures import STEP_MEASURES
 from lightreasoner.storage.atomic import ID_PATTERN
-from lightreasoner.tracing.records import MEASURES, json_number, reweigh
+from lightreasoner.tracing.records import json_number, reweigh
 
 
 def record_id(run_id: str, problem_id: str, sample: int = 0) -> str:
@@ -79,7 +80,7 @@ def _step(row: dict, index: int, kept: dict | None, texts: Any) -> dict:
         "index": index,
         "token_id": token_id,
         "text": texts.text(token_id),
-        **{name: json_number(row[name][index]) for name in MEASURES},
+        **{name: json_number(row[name][index]) for name in STEP_MEASURES},
         "selected": False,  # reweigh says
         "support": None,
         "candidates": candidates,

@@ -18,24 +18,10 @@ from lightreasoner.errors import UserError
 from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA
 from lightreasoner.scoring.divergence import support
+from lightreasoner.scoring.measures import STEP_MEASURES, TUNING_MEASURES
 from lightreasoner.storage.atomic import ID_PATTERN, new_id, write_atomically
 from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, Step, StepsEvent
 from lightreasoner.tracing.trace import TraceRequest
-from lightreasoner.tracing.tuned_decoder import LENS_MEASURES
-
-#: What a step is measured by, in the order of the page's stream and of the CSV file.
-MEASURES = (
-    "kl",
-    "reverse_kl",
-    "js",
-    "expert_entropy",
-    "amateur_entropy",
-    "expert_logprob",
-    "amateur_logprob",
-    "expert_rank",
-    "amateur_rank",
-    "agree",
-)
 
 
 @dataclass
@@ -78,13 +64,13 @@ def json_number(x: float | int | bool | None) -> float | int | bool | None:
 
 
 def columns(record: dict) -> tuple[str, ...]:
-    """What every step of a trace's JSON is measured by: MEASURES, and with a tuned expert LENS_MEASURES."""
-    return MEASURES + LENS_MEASURES if record.get("lens") else MEASURES
+    """What every step of a trace's JSON is measured by: STEP_MEASURES, and with a tuned expert TUNING_MEASURES."""
+    return STEP_MEASURES + TUNING_MEASURES if record.get("lens") else STEP_MEASURES
 
 
 def _measures(step: Step) -> dict:
-    found = {name: json_number(getattr(step.score, name)) for name in MEASURES}
-    return found | ({name: json_number(getattr(step.lens, name)) for name in LENS_MEASURES} if step.lens else {})
+    found = {name: json_number(getattr(step.score, name)) for name in STEP_MEASURES}
+    return found | ({name: json_number(getattr(step.lens, name)) for name in TUNING_MEASURES} if step.lens else {})
 
 
 def step_line(step: Step) -> list:
@@ -160,14 +146,14 @@ def reweigh(record: dict, alpha: float, beta: float) -> dict:
 
 def trace_csv(record: dict) -> str:
     """One row a step, of a trace's JSON, with the record's β. Texts that a spreadsheet would run get a quote."""
-    moved = columns(record)[len(MEASURES) :]
+    moved = columns(record)[len(STEP_MEASURES) :]
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(["step", "token_id", "text", *MEASURES, "selected", *moved])
+    writer.writerow(["step", "token_id", "text", *STEP_MEASURES, "selected", *moved])
     for step in record["steps"]:
         text = ("'" if step["text"].lstrip()[:1] in tuple("=+-@") and step["text"].strip() else "") + step["text"]
         selected = step["kl"] is None or step["kl"] > record["beta"]
-        measured = [*(step[m] for m in MEASURES), selected, *(step[m] for m in moved)]
+        measured = [*(step[m] for m in STEP_MEASURES), selected, *(step[m] for m in moved)]
         writer.writerow([step["index"], step["token_id"], text, *measured])
     return out.getvalue()
 

@@ -18,13 +18,11 @@ from lightreasoner.models.loading import LoadedModel, Status
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.scoring.divergence import CPU_BLOCK, GPU_BLOCK, TOP_K, StepScore, kl, log_probs, rank, score_steps
+from lightreasoner.scoring.measures import TAKEN_MEASURES, TUNING_MEASURES
 from lightreasoner.tracing.events import TunedScore
 from lightreasoner.tracing.pair_decoder import Duet
 
 EXPERT, TUNED = "expert", "tuned"  # who may write the response
-#: What a lens adds to the measures of a step, in this order, and what of it belongs to the taken token.
-LENS_MEASURES = ("tuned_kl", "tuned_reverse_kl", "tuned_changed", "tuned_logprob", "tuned_rank")
-OF_TOKEN = ("tuned_logprob", "tuned_rank")
 SHOWN = 3  # differing tokens that an error message names
 
 
@@ -113,9 +111,9 @@ def _moved(
     )
     found = []
     for n, score in enumerate(scores):
-        measures = {name: column[n] for name, column in zip(LENS_MEASURES, columns, strict=True)}
+        measures = {name: column[n] for name, column in zip(TUNING_MEASURES, columns, strict=True)}
         if taken[n] is None:
-            measures |= dict.fromkeys(OF_TOKEN)
+            measures |= dict.fromkeys(name for name in TAKEN_MEASURES if name in measures)
         score = _with(score, tops[n], log_e[n], log_a[n])
         found.append((score, TunedScore(**measures, tuned_logprobs=tuple(log_t[n, list(score.ids)].tolist()))))
     return found

@@ -9,7 +9,6 @@ import pandas
 import pytest
 import torch
 
-from lightreasoner.datasets import trajectories
 from lightreasoner.datasets.trajectories import SCHEMA, rows, shards
 from lightreasoner.decoding import generate as responding
 from lightreasoner.decoding.batch_decoder import CPU_LARGEST, BatchReader, alike, common_start, fitting_rows
@@ -23,6 +22,7 @@ from lightreasoner.sampling.job import SamplingJob
 from lightreasoner.sampling.plan import Prompts, batches
 from lightreasoner.scoring import divergence
 from lightreasoner.scoring.divergence import support
+from lightreasoner.scoring.measures import FLOAT_MEASURES
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.events import StepsEvent
 from lightreasoner.tracing.trace import TraceRequest, trace
@@ -82,11 +82,11 @@ def same_as_the_inspector(pair, settings, row):
     if row["finish_reason"] == "stop":  # the end of the turn is a step like any other, but no text
         assert row["response_ids"][-1] in pair.expert.end_ids
         assert (row["response"], row["finish_reason"]) == (end.text, end.finish_reason)
-    for name in trajectories.FLOATS:
+    for name in FLOAT_MEASURES:
         theirs = [getattr(s.score, name) for s in steps]
         assert [x is None for x in row[name]] == [x is None for x in theirs], name
         assert [x or 0 for x in row[name]] == pytest.approx([x or 0 for x in theirs], rel=1e-5, abs=1e-5), name
-    for name in (*trajectories.RANKS, "agree"):
+    for name in ("expert_rank", "amateur_rank", "agree"):
         assert row[name] == [getattr(s.score, name) for s in steps], name
     return steps
 
@@ -229,10 +229,6 @@ def test_pandas_and_datasets_read_it_as_it_is(pair, tmp_path):
     )["train"]
     assert sorted(loaded["problem_id"]) == sorted(frame["problem_id"])
     assert [len(kl) for kl in loaded["kl"]] == [len(ids) for ids in loaded["response_ids"]]
-
-
-def test_the_scorers_and_the_shards_names_are_the_same():
-    assert trajectories.FLOATS == divergence.STEP_FLOATS and trajectories.RANKS == divergence.STEP_RANKS
 
 
 # --- which problems, in which batches

@@ -7,9 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
-from lightreasoner.datasets.trajectories import FLOATS, RANKS, SCHEMA, write_shard
+from lightreasoner.datasets.trajectories import SCHEMA, write_shard
 from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.scoring.divergence import score_steps
+from lightreasoner.scoring.measures import STEP_MEASURES
 from lightreasoner.storage.runs import begin_run
 from tests.support.tiny_models import save_tiny, tiny_tokenizer
 
@@ -40,7 +41,7 @@ def trajectory(n: int, steps: int, vocabulary: int, generator: torch.Generator, 
         "response_ids": response,
         "response": text,
         "finish_reason": "stop",
-        **{name: [getattr(s, name) for s in scores] for name in (*FLOATS, *RANKS, "agree")},
+        **{name: [getattr(s, name) for s in scores] for name in STEP_MEASURES},
         "steps": [
             {
                 "index": i,

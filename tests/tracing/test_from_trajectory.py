@@ -9,9 +9,10 @@ import pytest
 from lightreasoner.datasets.explorer import Explorer, IdTexts
 from lightreasoner.datasets.select_steps import samples
 from lightreasoner.errors import UserError
+from lightreasoner.scoring.measures import STEP_MEASURES
 from lightreasoner.storage.atomic import ID_PATTERN, new_id
 from lightreasoner.tracing.from_trajectory import parse_record_id, record_id, trace_record
-from lightreasoner.tracing.records import MEASURES, load_record, reweigh, trace_csv
+from lightreasoner.tracing.records import load_record, reweigh, trace_csv
 from tests.support.tiny_dataset import make_dataset
 from tests.support.tiny_models import tiny_tokenizer
 
@@ -45,7 +46,9 @@ def test_its_steps_are_the_stored_ones_and_its_support_the_training_row(opened):
     trained = {s.step: s for s in samples(folder) if s.problem_id == "p1"}
     for index, step in enumerate(record["steps"]):
         assert step["index"] == index and step["token_id"] == row["response_ids"][index]
-        assert [step[name] for name in MEASURES] == pytest.approx([row[name][index] for name in MEASURES], rel=1e-6)
+        assert [step[name] for name in STEP_MEASURES] == pytest.approx(
+            [row[name][index] for name in STEP_MEASURES], rel=1e-6
+        )
         assert step["selected"] == (index in trained)
         if index not in stored:
             assert step["candidates"] is step["support"] is None

@@ -18,14 +18,14 @@ from lightreasoner.models.loading import load_model, tensor_bytes
 from lightreasoner.models.pairs import describe_pair, load_pair
 from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.scoring.divergence import StepScore, score_steps
+from lightreasoner.scoring.measures import STEP_MEASURES, TUNING_MEASURES
 from lightreasoner.settings import Settings
 from lightreasoner.tracing import tuned_decoder as lensing
 from lightreasoner.tracing.events import EndEvent, StepsEvent
-from lightreasoner.tracing.records import MEASURES, Trace, load_record, reweigh, save_trace, trace_csv, trace_json
+from lightreasoner.tracing.records import Trace, load_record, reweigh, save_trace, trace_csv, trace_json
 from lightreasoner.tracing.trace import TraceRequest, trace
 from lightreasoner.tracing.tuned_decoder import (
     EXPERT,
-    LENS_MEASURES,
     TUNED,
     Lens,
     check_fits,
@@ -127,7 +127,7 @@ def test_random_steps_against_the_definitions(vocabulary):
     plain = score_steps(expert, amateur, taken)
     for n, (score, moved) in enumerate(score_lens(expert, amateur, tuned, taken)):
         expected = naive(expert[n], amateur[n], tuned[n], taken[n])
-        assert [getattr(moved, name) for name in LENS_MEASURES] == pytest.approx(expected, abs=2e-5)
+        assert [getattr(moved, name) for name in TUNING_MEASURES] == pytest.approx(expected, abs=2e-5)
         # the pair's own score is untouched but for further candidates
         for field in fields(StepScore):
             if field.name not in ("ids", "expert_logprobs", "amateur_logprobs"):
@@ -157,7 +157,7 @@ def naive_scores(pair, lens, response):
 def same(steps, expected):
     for step, (score, moved) in zip(steps, expected, strict=True):
         assert step.score.kl == pytest.approx(score.kl, abs=2e-5)
-        for name in LENS_MEASURES:
+        for name in TUNING_MEASURES:
             assert getattr(step.lens, name) == pytest.approx(getattr(moved, name), abs=2e-5), name
         kept = dict(zip(step.score.ids, step.lens.tuned_logprobs, strict=True))
         assert kept == pytest.approx(dict(zip(score.ids, moved.tuned_logprobs, strict=True)), abs=2e-5)
@@ -198,14 +198,14 @@ def test_without_a_lens_nothing_is_added(pair, lens, settings):
     assert [s.token_id for s in plain] == [s.token_id for s in three]
     assert all(step.lens is None for step in plain)
     for a, b in zip(plain, three, strict=True):
-        assert {f.name: getattr(a.score, f.name) for f in fields(StepScore) if f.name in MEASURES} == {
-            f.name: getattr(b.score, f.name) for f in fields(StepScore) if f.name in MEASURES
+        assert {f.name: getattr(a.score, f.name) for f in fields(StepScore) if f.name in STEP_MEASURES} == {
+            f.name: getattr(b.score, f.name) for f in fields(StepScore) if f.name in STEP_MEASURES
         }
     record = record_of(pair, None, settings)
     assert "lens" not in record
-    assert set(record["steps"][0]) == {"index", "token_id", "text", *MEASURES, "selected", "support", "candidates"}
+    assert set(record["steps"][0]) == {"index", "token_id", "text", *STEP_MEASURES, "selected", "support", "candidates"}
     assert set(record["steps"][0]["candidates"]) == {"ids", "expert_logprobs", "amateur_logprobs"}
-    assert trace_csv(record).splitlines()[0] == ",".join(["step", "token_id", "text", *MEASURES, "selected"])
+    assert trace_csv(record).splitlines()[0] == ",".join(["step", "token_id", "text", *STEP_MEASURES, "selected"])
 
 
 class Texts:

@@ -8,7 +8,7 @@ const DOWNLOADS = [
 ];
 
 function createExplorer(host) {
-  let data = null, kind = null, brush = null, alpha = 0.2, beta = 0.4, selector = 'kl', timer = 0;
+  let data = null, kind = null, brush = null, alpha = PAPER.alpha, beta = PAPER.beta, selector = 'kl', timer = 0;
 
   const title = el('h2', { tabindex: '-1' }), badge = el('span'), facts = el('dl', { class: 'lr-numbers' });
   const command = el('details', { class: 'lr-command', hidden: true }, el('summary', { text: 'The command that does the same' }), el('pre', { tabindex: '0' }),
@@ -26,9 +26,9 @@ function createExplorer(host) {
 
   const push = createPush({ push: (kind, form) => host.push(kind, form), pushed: () => host.pushed() });
   const histogram = createHistogram((range) => { brush = range; steps.first(); rows(); });
-  const kept = createDial({ title: 'Kept against \u03b2', says: 'share of all steps; drag the marker', label: 'Beta, the KL threshold in nats', xTicks: [0, 0.1, 0.4, 1, 2, 3],
+  const kept = createDial({ title: 'Kept against \u03b2', says: 'share of all steps; drag the marker', label: 'Beta, the KL threshold in nats', xTicks: [0, 0.1, PAPER.beta, 1, 2, 3],
     root: true, step: 0.01, digits: 2, percentages: true, onInput: setBeta });
-  const hard = createDial({ title: 'One-token targets against \u03b1', says: 'share of selected steps', label: 'Alpha, the plausibility threshold', xTicks: [0.01, 0.2, 0.4, 0.6, 0.8, 1],
+  const hard = createDial({ title: 'One-token targets against \u03b1', says: 'share of selected steps', label: 'Alpha, the plausibility threshold', xTicks: [PAPER.alphaFloor, PAPER.alpha, 0.4, 0.6, 0.8, 1],
     root: false, step: 0.01, digits: 2, percentages: true, onInput: setAlpha });
   const betaSays = el('p', { class: 'lr-chart-says' }), alphaSays = el('p', { class: 'lr-chart-says' });
   kept.node.append(betaSays);

@@ -1,7 +1,7 @@
 // The Datasets tab on the Gradio page. In scope from Gradio: element, props, trigger, watch, server; lrAddress is address.js.
 
 function mountDatasets(element, props, trigger, watch, server) {
-  const USUAL = { alpha: 0.2, beta: 0.4, selector: 'kl' }, TAB = 'datasets';
+  const USUAL = { alpha: PAPER.alpha, beta: PAPER.beta, selector: 'kl' }, TAB = 'datasets';
   let open = null, reading = null, asked = 0, looked = 0, seen = '', busy = false;
   const offline = () => ({ error: 'The server does not answer; check that it still runs, then reload.' });
   const call = (name, ...args) => server[name](...args).catch(offline);
@@ -82,7 +82,7 @@ function mountDatasets(element, props, trigger, watch, server) {
 
   function follow(params) {
     const said = (name) => { const x = Number(params.get(name)); return params.has(name) && Number.isFinite(x) ? x : null; };
-    show(params.get('dataset'), { alpha: clamp(said('alpha') ?? 0.2, 0.01, 1), beta: clamp(said('beta') ?? 0.4, 0, 3), selector: params.get('selector') || 'kl' });
+    show(params.get('dataset'), { alpha: clamp(said('alpha') ?? PAPER.alpha, PAPER.alphaFloor, 1), beta: clamp(said('beta') ?? PAPER.beta, 0, 3), selector: params.get('selector') || 'kl' });
     if (open && params.has('problem')) read(params.get('problem'), said('sample') ?? 0, said('step') ?? -1);
     if (!open) look(true);
   }

@@ -21,7 +21,7 @@ function mountPage(element, props, trigger, watch, server) {
       return '';
     },
     address: ({ run, step, alpha, beta }) => lrAddress.put('inspect',
-      { trace: run, step: step === -1 ? null : step, alpha: alpha === 0.2 ? null : alpha, beta: beta === 0.4 ? null : beta, lens: null }),
+      { trace: run, step: step === -1 ? null : step, alpha: alpha === PAPER.alpha ? null : alpha, beta: beta === PAPER.beta ? null : beta, lens: null }),
   });
   const offline = () => ({ error: 'The server does not answer; check that it still runs, then reload.' });
 

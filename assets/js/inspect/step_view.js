@@ -6,10 +6,10 @@ const NOT_STORED = 'What the two models expected here was not stored, because th
 
 function createStepView(actions) {
   const node = el('section', { class: 'lr-card lr-step', 'aria-label': 'The selected step' });
-  let shown = null, alphaNow = 0.2;
+  let shown = null, alphaNow = PAPER.alpha;
 
   const alphaOut = el('output', { class: 'lr-number' });
-  const slider = el('input', { type: 'range', min: '0.01', max: '1', step: '0.01', value: '0.2', 'aria-label': 'Alpha, the plausibility threshold' });
+  const slider = el('input', { type: 'range', min: PAPER.alphaFloor, max: '1', step: '0.01', value: PAPER.alpha, 'aria-label': 'Alpha, the plausibility threshold' });
   slider.addEventListener('input', () => actions.alpha(Number(slider.value)));
   const alphaRow = el('label', { class: 'lr-slider', title: 'A token is plausible if the expert gives it at least \u03b1 times the probability of its favourite. Only plausible tokens can be reinforced.' },
     el('span', { text: '\u03b1 mask' }), slider, alphaOut);
@@ -101,10 +101,10 @@ function createStepView(actions) {
       el('dl', { class: 'lr-facts' },
         fact('Expert gave the token', probability(step.expert_logprob) + rank(step.expert_rank)),
         fact('Amateur gave it', probability(step.amateur_logprob) + rank(step.amateur_rank)),
-        fact('Entropy, expert', nats(step.expert_entropy), 'How undecided the expert is, in nats'),
-        fact('Entropy, amateur', nats(step.amateur_entropy), 'How undecided the amateur is, in nats'),
+        fact('Entropy, expert', nats(step.expert_entropy), SAYS.expert_entropy),
+        fact('Entropy, amateur', nats(step.amateur_entropy), SAYS.amateur_entropy),
         fact('Reverse KL', nats(finite(step.reverse_kl)), 'KL(amateur \u2016 expert) in nats'),
-        fact('Jensen\u2013Shannon', nats(step.js), 'In nats, at most 0.693'),
+        fact('Jensen\u2013Shannon', nats(step.js), SAYS.js),
         three ? fact('Tuned expert gives it', probability(step.tuned_logprob) + rank(step.tuned_rank)) : null,
         three ? fact('Training moved', nats(finite(step.tuned_kl)) + ' nats', 'KL(tuned expert \u2016 expert); the other way round it is ' + nats(finite(step.tuned_reverse_kl)) + ' nats') : null),
     ];

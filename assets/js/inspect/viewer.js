@@ -2,7 +2,7 @@
 // `host` hands it details, exports and branches, on the page from the server, in an exported file from the file.
 
 function mountViewer(root, host) {
-  let run = null, steps = [], metric = METRICS[0], alpha = 0.2, beta = 0.4, current = -1, details = new Map(), asked = -1, lensed = false;
+  let run = null, steps = [], metric = METRICS[0], alpha = PAPER.alpha, beta = PAPER.beta, current = -1, details = new Map(), asked = -1, lensed = false;
 
   const heat = createHeatmap((i, focus) => select(i, focus));
   const curve = createCurve((i, focus) => select(i, focus));
@@ -15,14 +15,14 @@ function mountViewer(root, host) {
   const third = el('div', { class: 'lr-third', hidden: true });
   const counts = el('div', { class: 'lr-counts' });
   const betaOut = el('output', { class: 'lr-number' });
-  const betaSlider = el('input', { type: 'range', class: 'lr-beta', min: '0', max: '3', step: '0.01', value: '0.4', 'aria-label': 'Beta, the KL threshold in nats' });
+  const betaSlider = el('input', { type: 'range', class: 'lr-beta', min: '0', max: '3', step: '0.01', value: PAPER.beta, 'aria-label': 'Beta, the KL threshold in nats' });
   betaSlider.addEventListener('input', () => setBeta(Number(betaSlider.value)));
   const metricSelect = el('select', { 'aria-label': 'Colour the tokens by' });
   // What training moved can only be asked where a tuned expert reads along, and there it is what somebody came for.
   function offerMetrics(three) {
-    const offered = METRICS.filter((m) => three || !m.lens);
+    const offered = METRICS.filter((m) => three || !m.tuned);
     metricSelect.replaceChildren(...offered.map((m) => el('option', { value: METRICS.indexOf(m), text: m.name })));
-    if (three !== lensed) metric = three ? METRICS.find((m) => m.lens) : offered.includes(metric) ? metric : METRICS[0];
+    if (three !== lensed) metric = three ? METRICS.find((m) => m.tuned) : offered.includes(metric) ? metric : METRICS[0];
     lensed = three;
     metricSelect.value = METRICS.indexOf(metric);
     changedCue.hidden = !three;
@@ -65,7 +65,7 @@ function mountViewer(root, host) {
   }
   function repaint() { heat.repaint(metric, beta); curve.draw(steps, beta, current); statistics(); scale(); drawStep(); address(); }
   function setBeta(value) { beta = value; betaSlider.value = value; repaint(); }
-  function setAlpha(value) { alpha = Math.min(1, Math.max(0.01, value)); drawStep(); address(); } // a link may say anything
+  function setAlpha(value) { alpha = Math.min(1, Math.max(PAPER.alphaFloor, value)); drawStep(); address(); } // a link may say anything
   function address() { if (host.address && run) host.address({ run: run.run, step: current, alpha, beta }); }
 
   async function drawStep() {

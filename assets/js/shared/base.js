@@ -59,24 +59,12 @@ function percent(p) {
   return p > 0 ? '<0.01 %' : '0 %';
 }
 
-// One table of metrics: what colours the tokens. `of` takes a step, `full` is where the scale is at its deepest.
-const METRICS = [
-  { key: 'kl', name: 'KL(expert \u2016 amateur)', full: 2, of: (s) => finite(s.kl),
-    says: 'How much the amateur would be surprised by what the expert expects, in nats. Above \u03b2 a step is selected.' },
-  { key: 'reverse_kl', name: 'KL(amateur \u2016 expert)', full: 2, of: (s) => finite(s.reverse_kl),
-    says: 'The same the other way round: large where the amateur expects what the expert rules out.' },
-  { key: 'js', name: 'Jensen\u2013Shannon', full: 0.693, of: (s) => s.js,
-    says: 'A symmetric distance between the two, from 0 to log 2 \u2248 0.693 nats.' },
-  { key: 'expert_entropy', name: 'Expert entropy', full: 3, of: (s) => s.expert_entropy,
-    says: 'How undecided the expert is, in nats. 0: it is certain.' },
-  { key: 'amateur_entropy', name: 'Amateur entropy', full: 3, of: (s) => s.amateur_entropy,
-    says: 'How undecided the amateur is, in nats.' },
-  { key: 'ratio', name: 'Log-ratio of the token', full: 3,
-    of: (s) => Math.max(0, finite(s.expert_logprob, 0) - finite(s.amateur_logprob, s.expert_logprob === null ? 0 : -Infinity)),
-    says: 'log \u03c0E \u2212 log \u03c0A of the token that was taken; below 0 is shown as 0.' },
-  { key: 'tuned_kl', name: 'What training moved: KL(E\u2032 \u2016 E)', full: 1, lens: true, of: (s) => finite(s.tuned_kl),
-    says: 'How much the expert would be surprised by what the tuned expert E\u2032 expects, in nats. 0: training moved nothing here.' },
-];
+// The measures that can colour the tokens. MEASURES and PAPER come from the engine's measures.py and paper.py.
+const METRICS = MEASURES.filter((m) => m.full).map((m) => ({ ...m, of: m.key === 'ratio' ? logRatio : (step) => finite(step[m.key]) }));
+const SAYS = Object.fromEntries(MEASURES.map((m) => [m.key, m.says]));
+function logRatio(step) {
+  return Math.max(0, finite(step.expert_logprob, 0) - finite(step.amateur_logprob, step.expert_logprob === null ? 0 : -Infinity));
+}
 
 // Square root, so that the small values, which are most of them, can be told apart.
 function shade(metric, step) {
@@ -85,11 +73,10 @@ function shade(metric, step) {
 }
 
 // The same definitions as lightreasoner/scoring/divergence.py, on the candidates that came with the step.
-const TIE = 1e-6;
 function contrast(candidates, alpha) {
   const logE = candidates.expert_logprobs.map((x) => finite(x, -Infinity));
   const logA = candidates.amateur_logprobs.map((x) => finite(x, -Infinity));
-  const bound = Math.max(...logE) + Math.log(alpha) - TIE;
+  const bound = Math.max(...logE) + Math.log(alpha) - PAPER.tie;
   const plausible = logE.map((x) => x >= bound && x > -Infinity);
   const ratio = logE.map((x, i) => (plausible[i] ? x - logA[i] : -Infinity));
   const denied = ratio.some((r) => r === Infinity);

@@ -60,19 +60,19 @@ function mountPreflight(element, props, watch, server) {
     for (const [x, text] of xs) canvas.append(svg('text', { class: 'lr-tick', x, y: 106, 'text-anchor': 'middle', text }));
   }
   function small(title, says, points) {
-    const near = points.reduce((a, b) => (Math.abs(b[0] - 0.4) < Math.abs(a[0] - 0.4) ? b : a));
-    const { node, canvas } = frame(title, says, 'At beta 0.4, ' + share(near[1]) + ' of the steps are kept'), most = points[points.length - 1][0];
+    const near = points.reduce((a, b) => (Math.abs(b[0] - PAPER.beta) < Math.abs(a[0] - PAPER.beta) ? b : a));
+    const { node, canvas } = frame(title, says, 'At beta ' + PAPER.beta + ', ' + share(near[1]) + ' of the steps are kept'), most = points[points.length - 1][0];
     const x = (b) => LEFT + Math.sqrt(b / most) * (RIGHT - LEFT), y = (s) => BOTTOM - s * (BOTTOM - TOP);
-    grid(canvas, [0.1, 0.4, 1, 2].map((b) => [x(b), b]), [0, 0.5, 1].map((s) => [y(s), s * 100 + ' %']));
+    grid(canvas, [0.1, PAPER.beta, 1, 2].map((b) => [x(b), b]), [0, 0.5, 1].map((s) => [y(s), s * 100 + ' %']));
     canvas.append(svg('polyline', { class: 'lr-line', points: points.map(([b, s]) => x(b) + ',' + y(s)).join(' ') }),
-      svg('line', { class: 'lr-mark-line', x1: x(0.4), x2: x(0.4), y1: TOP, y2: BOTTOM }), svg('circle', { class: 'lr-dot', cx: x(near[0]), cy: y(near[1]), r: 4 }));
+      svg('line', { class: 'lr-mark-line', x1: x(PAPER.beta), x2: x(PAPER.beta), y1: TOP, y2: BOTTOM }), svg('circle', { class: 'lr-dot', cx: x(near[0]), cy: y(near[1]), r: 4 }));
     return node;
   }
   function bars(title, says, edges, counts) {
     const { node, canvas } = frame(title, says, 'Histogram of the steps by KL'), most = Math.max(1, ...counts), slot = (RIGHT - LEFT) / counts.length;
     const y = (n) => BOTTOM - Math.sqrt(n / most) * (BOTTOM - TOP);
     grid(canvas, [0, 0.01, 0.1, 1, 10].map((kl) => [LEFT + Math.max(0, edges.findIndex((e) => e >= kl - 1e-9)) * slot, kl]), roundTicks(most).map((n) => [y(n), whole(n)]));
-    counts.forEach((n, i) => { if (n) canvas.append(svg('rect', { class: edges[i] >= 0.4 ? 'lr-bar-hot' : 'lr-bar-cool', x: LEFT + i * slot, width: slot * 0.84, y: y(n), height: BOTTOM - y(n) })); });
+    counts.forEach((n, i) => { if (n) canvas.append(svg('rect', { class: edges[i] >= PAPER.beta ? 'lr-bar-hot' : 'lr-bar-cool', x: LEFT + i * slot, width: slot * 0.84, y: y(n), height: BOTTOM - y(n) })); });
     return node;
   }
   watch('value', sync);
