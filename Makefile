@@ -1,4 +1,5 @@
 # make run     install what is pinned and open the app on http://127.0.0.1:7860
+#              (PyTorch's CPU build on Linux without an NVIDIA card; make run TORCH=default takes the usual one)
 # make test    install what the tests need and run the whole suite
 # make bench   measure; make lint, make format: ruff
 
@@ -39,6 +40,7 @@ format: .venv/dev
 
 .venv/app: requirements.txt | .venv/bin/python
 	@echo "Installing what requirements.txt pins (a few minutes, once) ..."
+	@scripts/install_torch.sh $(BIN)/python $(TORCH)
 	$(PIP) -r requirements.txt
 	@touch $@
 
