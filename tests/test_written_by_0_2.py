@@ -55,10 +55,10 @@ from tests.support.tiny_models import IDS
 from ui.components.dataset_catalogue import Datasets
 from ui.components.pair_check_card import preflight_calls
 from ui.components.trace_view import standalone
-from ui.datasets.calls import dataset_calls
-from ui.evaluate.calls import evaluate_calls
+from ui.datasets.calls import DatasetActions
+from ui.evaluate.calls import EvaluateActions
 from ui.evaluate.catalogue import Evaluations
-from ui.finetune.calls import finetune_calls
+from ui.finetune.calls import FinetuneActions
 from ui.finetune.catalogue import Tunings
 from ui.inspect.links import open_link
 from ui.jobs.calls import Jobs
@@ -247,7 +247,7 @@ def look_at_logits(home: Path, run_id: str, base: str) -> list[float]:
 
 def look_at_evaluation(studio: Studio, ids: dict[str, str]) -> dict:
     evaluations = Evaluations(studio.settings, studio.jobs)
-    calls, entry = evaluate_calls(studio, evaluations), evaluations.find(ids["evaluation"])
+    calls, entry = EvaluateActions(studio, evaluations).calls, evaluations.find(ids["evaluation"])
     flip = call(calls, "flip", ids["evaluation"], 1, ids["flip"])
     names = ("tuning_seconds", "sampling_seconds", "problems", "tuned_tokens", "method", "base", "gains")
     return {
@@ -466,7 +466,7 @@ def test_a_row_of_a_dataset_opens_as_a_trace(studio, ids, expected):
     datasets = Datasets(studio.settings, studio.jobs)
     marked = expected["datasets"]["dataset"]["marks"][0][0]
     row = next(row for row in rows(studio.settings.runs / ids["dataset"]) if row["problem_id"] == marked)
-    answer = call(dataset_calls(datasets), "trajectory", ids["dataset"], row["problem_id"], 0, 3)
+    answer = call(DatasetActions(datasets).calls, "trajectory", ids["dataset"], row["problem_id"], 0, 3)
     assert (
         answer["record"]["id"]
         == record_id(ids["dataset"], row["problem_id"])
@@ -649,25 +649,25 @@ def test_addresses_are_answered(studio, home, ids, expected):
                 said["trace"].append(head["run"])
         elif tab == "datasets" and "problem" in asked:
             place = (asked["problem"], int(asked["sample"]), int(asked["step"]))
-            answer = call(dataset_calls(datasets), "trajectory", asked["dataset"], *place)
+            answer = call(DatasetActions(datasets).calls, "trajectory", asked["dataset"], *place)
             assert answer["record"]["dataset"]["problem_id"] == asked["problem"]
         elif "dataset" in asked:
-            answer = call(dataset_calls(datasets), "overview", asked["dataset"], *choice, "")
+            answer = call(DatasetActions(datasets).calls, "overview", asked["dataset"], *choice, "")
             said["dataset"].append([answer["open"]["id"], answer["open"]["above"]])
         elif tab == "finetune" and "compare" in asked:
-            answer = call(finetune_calls(tunings, datasets), "overview", None, asked["compare"].split(","), {})
+            answer = call(FinetuneActions(tunings, datasets).calls, "overview", None, asked["compare"].split(","), {})
             said["compare"] += [run["id"] for run in answer["compared"]["runs"]]
             assert not answer["compared"]["missing"]
         elif tab == "finetune":
-            answer = call(finetune_calls(tunings, datasets), "overview", asked["run"], [], {})
+            answer = call(FinetuneActions(tunings, datasets).calls, "overview", asked["run"], [], {})
             said["run"].append(answer["open"]["id"])
         elif tab == "evaluate" and "problem" in asked:
             answer = call(
-                evaluate_calls(studio, evaluations), "flip", asked["run"], int(asked["model"]), asked["problem"]
+                EvaluateActions(studio, evaluations).calls, "flip", asked["run"], int(asked["model"]), asked["problem"]
             )
             assert answer["before"]["right"] != answer["after"]["right"]
         elif tab == "evaluate":
-            answer = call(evaluate_calls(studio, evaluations), "look", asked["run"], False, {})
+            answer = call(EvaluateActions(studio, evaluations).calls, "look", asked["run"], False, {})
             said["run"].append("fills" if answer.get("fills") else answer["open"]["id"])
         elif tab == "jobs":
             answer = call(Jobs(studio.jobs).calls, "look", 50, asked.get("job"), {})

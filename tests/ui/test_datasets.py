@@ -30,7 +30,7 @@ from ui.components.downloads import download_route
 from ui.components.form_values import stored_upload
 from ui.components.notices import notice_html
 from ui.components.pair_check_card import preflight_calls, start_preflight
-from ui.datasets.calls import BETAS, ROWS, dataset_calls
+from ui.datasets.calls import BETAS, ROWS, DatasetActions
 from ui.datasets.request import read_form
 from ui.datasets.tab import import_file, start_build
 from ui.studio import Studio
@@ -46,7 +46,7 @@ class Bench:
         self.studio = Studio(Settings(workspace=workspace, device="cpu"))
         self.settings, self.jobs = self.studio.settings, self.studio.jobs
         self.datasets = Datasets(self.settings, self.jobs)
-        self.calls = {call.__name__: call for call in dataset_calls(self.datasets)}
+        self.calls = {call.__name__: call for call in DatasetActions(self.datasets).calls}
 
     def make(self, **kw) -> Path:
         folder = run_folder(self.settings, new_id())

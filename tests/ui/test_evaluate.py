@@ -17,7 +17,7 @@ from lightreasoner.storage.runs import read_run
 from tests.support.tiny_dataset import make_dataset
 from tests.support.tiny_evaluation import make_base, make_evaluation, make_tuned, write_events
 from ui.components.pair_card import OTHER
-from ui.evaluate.calls import evaluate_calls
+from ui.evaluate.calls import EvaluateActions
 from ui.evaluate.catalogue import Evaluations
 from ui.evaluate.form import NONE_YET, offered, prefilled
 from ui.evaluate.request import read_form
@@ -39,7 +39,7 @@ class Bench:
         self.runs = self.settings.runs
         self.base = make_base(workspace)
         self.evaluations = Evaluations(self.settings, self.studio.jobs)
-        self.calls = {call.__name__: call for call in evaluate_calls(self.studio, self.evaluations)}
+        self.calls = {call.__name__: call for call in EvaluateActions(self.studio, self.evaluations).calls}
 
     def ask(self, name: str, *arguments) -> dict:
         answer = self.calls[name](list(arguments))
@@ -277,7 +277,7 @@ def test_both_responses_are_read_by_both_models_once(bench):
     again = Bench.__new__(Bench)
     again.settings, again.studio = bench.settings, Studio(bench.settings)
     evaluations = Evaluations(again.settings, again.studio.jobs)
-    again.calls = {call.__name__: call for call in evaluate_calls(again.studio, evaluations)}
+    again.calls = {call.__name__: call for call in EvaluateActions(again.studio, evaluations).calls}
     trace = again.ask("flip", run.name, 1, "p2")["before"]["trace"]
     assert again.ask("score", run.name, 1, "p2", "before") == {"trace": trace}
     assert again.ask("scored", trace)["record"] == record

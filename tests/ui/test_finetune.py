@@ -26,7 +26,7 @@ from tests.support.tiny_models import save_tiny
 from tests.support.tiny_tuning import make_run
 from ui.components.dataset_catalogue import Datasets
 from ui.components.downloads import folder_of
-from ui.finetune.calls import MOST_COMPARED, finetune_calls
+from ui.finetune.calls import MOST_COMPARED, FinetuneActions
 from ui.finetune.catalogue import Tunings
 from ui.finetune.estimate import measured
 from ui.finetune.form import carried, dataset_choices, layer_field, rank_says
@@ -42,7 +42,7 @@ class Bench:
         self.studio = Studio(Settings(workspace=workspace, device="cpu", dtype="float32"))
         self.settings, self.jobs = self.studio.settings, self.studio.jobs
         self.datasets, self.tunings = Datasets(self.settings, self.jobs), Tunings(self.settings, self.jobs)
-        self.calls = {call.__name__: call for call in finetune_calls(self.tunings, self.datasets)}
+        self.calls = {call.__name__: call for call in FinetuneActions(self.tunings, self.datasets).calls}
         self.dataset = new_id()
         make_dataset(run_folder(self.settings, self.dataset), tokens=True)
 

@@ -20,9 +20,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ui.access.actions import action, action_of
+from ui.access.actions import action
 from ui.components.run_list import RunList
-from ui.components.script_calls import answering
+from ui.components.script_calls import answering, calls_of
 
 
 class RunActions:
@@ -37,9 +37,8 @@ class RunActions:
     @property
     def calls(self) -> list[Callable[[object], dict]]:
         """Functions for gr.HTML(server_functions=…), which take one list of arguments and answer with a dict."""
-        own = [answering(getattr(self, name)) for name, value in vars(type(self)).items() if action_of(value)]
         shared = {"control_job": self.act, "delete": self.discard}
-        return own + [action(f"{self.activity}.{name}")(answering(call)) for name, call in shared.items()]
+        return calls_of(self) + [action(f"{self.activity}.{name}")(answering(call)) for name, call in shared.items()]
 
     def act(self, run_id, action) -> dict:
         """Stop the run's job and keep its output ("keep"), cancel it, or resume it."""

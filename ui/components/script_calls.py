@@ -9,6 +9,7 @@ from functools import wraps
 from inspect import signature
 
 from lightreasoner.errors import UserError, broke
+from ui.access.actions import action_of
 
 
 def answering(function: Callable[..., dict]) -> Callable[[object], dict]:
@@ -29,6 +30,11 @@ def answering(function: Callable[..., dict]) -> Callable[[object], dict]:
 
     del answer.__wrapped__  # or Gradio would hand over as many values as `function` takes
     return answer
+
+
+def calls_of(actions: object) -> list[Callable[[object], dict]]:
+    """The methods of an object's class that declare an action (ui/access/actions.py), as calls."""
+    return [answering(getattr(actions, name)) for name, value in vars(type(actions)).items() if action_of(value)]
 
 
 def fingerprint(value: object) -> str:

@@ -1,6 +1,6 @@
-"""What the explorer's script may ask of the server, outside the queue. Each answer is a dict; mistakes come as "error".
+"""The calls of the Datasets tab's script on the server: the list, a dataset, its steps, responses, marks and files.
 
-Anybody may call these with anything: ids, numbers and names are checked here or in the engine.
+Users can send any arguments: ids, numbers and names are checked here or in the engine.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from lightreasoner.datasets.quality import GOOD, Finding, Judged, health
 from lightreasoner.datasets.selectors import SELECTORS, Selection, above
 from lightreasoner.datasets.trajectories import KL_EDGES
 from lightreasoner.errors import UserError
-from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA, BETA_FLOOR
+from lightreasoner.paper import ALPHA_FLOOR, BETA_FLOOR
 from lightreasoner.problems.grading import judge
 from lightreasoner.tracing.from_trajectory import trace_record
 from lightreasoner.tracing.records import reweigh, trace_csv
 from lightreasoner.validation import number
 from ui.access.actions import action
 from ui.components.dataset_catalogue import Dataset, Datasets
+from ui.components.run_actions import RunActions
 from ui.components.run_list import Recent
-from ui.components.script_calls import answering, fingerprint
+from ui.components.script_calls import fingerprint
 from ui.components.trace_view import standalone
 from ui.datasets.downloads import dataset_file
 
@@ -63,7 +64,7 @@ def facts(dataset: Dataset, explorer: Explorer, size: int, over: int) -> list[tu
     return [*rows, ("On disk", f"{size / 1e6:,.1f} MB", "")]
 
 
-def said_of(explorer: Explorer, selection: Selection) -> list[str]:
+def describe_selection(explorer: Explorer, selection: Selection) -> list[str]:
     """What the selection comes to, in words; the first is the number of samples. A mistake comes as its sentence."""
     try:
         report = explorer.report(selection)
@@ -86,32 +87,97 @@ def advice(finding: Finding) -> str:
     return finding.says.removeprefix("look at this: ")  # the sign beside it says that
 
 
-def dataset_calls(datasets: Datasets) -> list[Callable[..., dict]]:
-    """The explorer's functions, bound to this server's datasets."""
-    settings = datasets.settings
-    judged: Recent[Judged] = Recent(OPEN)
+class DatasetActions(RunActions):
+    """The calls of the Datasets tab's script."""
 
-    def compared(dataset: Dataset) -> Judged:
-        return judged.get(dataset.id, lambda: Judged(lambda response, answer: judge(response, answer).right))
+    activity = "datasets"
 
-    def version(dataset: Dataset, explorer: Explorer | None, selection: Selection) -> str:
-        view = explorer.view if explorer else None
-        marks = sorted(view.marks.by_step.items()) if view else None
-        told = (dataset.id, dataset.state, dataset.job and dataset.job.attempt, view and view.data.steps)
-        return fingerprint((told, view and view.corrupt, marks, selection))
+    def __init__(self, datasets: Datasets):
+        super().__init__(datasets)
+        self._graded: Recent[Judged] = Recent(OPEN)
 
-    def opened(dataset_id: object, selection: Selection, seen: object, listed: list[dict]) -> dict:
-        dataset = datasets.find(dataset_id)
-        explorer = datasets.explorer(dataset) if dataset.run else None
+    @action("datasets.view")
+    def overview(self, dataset_id, alpha, beta, selector, seen) -> dict:
+        """The list and the opened dataset; of the latter only its state if its version is still `seen`."""
+        listed = self.runs.summaries()
+        answer: dict = {"datasets": listed, "open": None}
+        if dataset_id is None:
+            return answer
+        try:
+            answer["open"] = self.opened(dataset_id, selected(alpha, beta, selector), seen, listed)
+        except UserError as error:
+            answer["error"] = str(error)
+        return answer
+
+    @action("datasets.list_steps")
+    def rows(self, dataset_id, asked) -> dict:
+        """A page of steps. asked: {low, high, kind, search, mark, order, page, alpha, beta, selector}."""
+        if not isinstance(asked, dict):
+            raise UserError("The filters must be names and values; reload the page.")
+        filters = Filters(asked.get("low"), asked.get("high"), *(asked.get(n, "") for n in ("kind", "search", "mark")))
+        at = number("The page", asked.get("page", 0), 0, 1e6, whole=True)
+        selection = selected(asked.get("alpha", 0.2), asked.get("beta", 0.4), asked.get("selector", "kl"))
+        explorer = self.explorer(dataset_id)
+        order = asked.get("order", "kl")
+        return page(explorer, filters, str(order), at * ROWS, ROWS, selection) | {"size": ROWS}
+
+    @action("datasets.read_response")
+    def trajectory(self, dataset_id, problem, sample, step) -> dict:
+        """A response as a trace, with the annotations of its steps; in an imported dataset the sample at this step."""
+        explorer = self.explorer(dataset_id)
+        if explorer.imported:
+            return {"sample": imported_sample(explorer, (problem, sample, step))}
+        record = trace_of(explorer, problem, sample)
+        for one in record["steps"]:
+            del one["support"]  # the page computes it from the candidates, at any α
+        marks = explorer.view.marks.by_step.items()
+        own = {str(index): mark for (name, n, index), mark in marks if (name, n) == (problem, sample)}
+        return {"record": record, "marks": own, "why": why_unstored(explorer)}
+
+    @action("datasets.export_response")
+    def trace_file(self, dataset_id, problem, sample, kind, alpha, beta) -> dict:
+        """A response as the text of a "json", "csv" or "html" file, at this α and β."""
+        selection = selected(alpha, beta, "kl")
+        record = reweigh(trace_of(self.explorer(dataset_id), problem, sample), selection.alpha, selection.beta)
+        if not isinstance(kind, str) or kind not in WRITERS:
+            raise UserError(f"There is no export called {str(kind)[:20]!r}; choose json, csv or html.")
+        return {"content": WRITERS[kind](record)}
+
+    @action("datasets.mark_step")
+    def mark(self, dataset_id, problem, sample, step, kind) -> dict:
+        """Annotate a step with "keep", "drop" or "pin"; None removes the annotation."""
+        explorer = self.explorer(dataset_id)
+        if place_of(explorer, (problem, sample, step)) is None:
+            raise UserError("This dataset has no such step, so there is nothing to mark.")
+        set_mark(explorer.folder, (problem, sample, step), kind)
+        return {}
+
+    @action("datasets.download")
+    def prepare(self, dataset_id, kind, alpha, beta, selector) -> dict:
+        """Write a file to download: {"url", "name"}."""
+        selection = selected(alpha, beta, selector)
+        return dataset_file(self.runs.settings, self.explorer(dataset_id), kind, selection)
+
+    def explorer(self, dataset_id: object) -> Explorer:
+        """The explorer of a dataset that has at least one batch. Raises UserError."""
+        dataset = self.runs.find(dataset_id)
+        if dataset.run is None:
+            raise UserError("This dataset is still empty; wait for its first batch.")
+        return self.runs.explorer(dataset)
+
+    def opened(self, dataset_id: object, selection: Selection, seen: object, listed: list[dict]) -> dict:
+        """Everything that the page shows of a dataset at a selection. Raises UserError."""
+        dataset = self.runs.find(dataset_id)
+        explorer = self.runs.explorer(dataset) if dataset.run else None
         steps = explorer.view.data.steps if explorer else 0
         config = dataset.run["config"] if dataset.run else {}
         over = int(above(explorer.view.data.values["kl"], selection.beta).sum()) if steps else 0
         now = {
             "id": dataset.id,
             "state": dataset.state,
-            "job": datasets.view(dataset),
+            "job": self.runs.view(dataset),
             "responses": len(explorer.view.data.responses) if explorer else 0,
-            "unit": "responses" if config.get("samples_per_problem", 1) != 1 else "problems",  # what its job counts
+            "unit": "responses" if config.get("samples_per_problem", 1) != 1 else "problems",  # of the job's progress
             "steps": steps,
             "above": over,
             "version": version(dataset, explorer, selection),
@@ -123,11 +189,10 @@ def dataset_calls(datasets: Datasets) -> list[Callable[..., dict]]:
         now |= {"name": dataset.name, "bytes": size, "command": command, "imported": False, "facts": []}
         if not steps:
             return now
-        card = health(explorer, selection.alpha, selection.beta, compared(dataset))
-        trouble = explorer.note
+        graded = self._graded.get(dataset.id, lambda: Judged(lambda response, answer: judge(response, answer).right))
         return now | {
             "imported": explorer.imported,
-            "trouble": trouble,
+            "trouble": explorer.note,
             "facts": facts(dataset, explorer, size, over),
             "downloads": ["released", "parquet"] if explorer.imported else ["released", "parquet", "raw"],
             "histogram": {"edges": list(KL_EDGES), "counts": explorer.histogram(KL_EDGES)},
@@ -135,114 +200,39 @@ def dataset_calls(datasets: Datasets) -> list[Callable[..., dict]]:
             "alphas": [] if explorer.imported or not over else explorer.alpha_effect(ALPHAS, selection.beta),
             "kinds": explorer.kinds(),
             "selectors": [{"name": s.name, "title": s.title, "says": s.says} for s in SELECTORS],
-            "selection": said_of(explorer, selection),
+            "selection": describe_selection(explorer, selection),
             "health": [
                 {"title": f.title, "tone": f.tone, "says": f.shown if f.tone == GOOD else f"{f.shown}: {advice(f)}"}
-                for f in card
+                for f in health(explorer, selection.alpha, selection.beta, graded)
                 if f.tone != GOOD or f.name not in COUNTS
             ],
         }
 
-    def found(dataset_id: object) -> Explorer:
-        dataset = datasets.find(dataset_id)
-        if dataset.run is None:
-            raise UserError("This dataset holds nothing yet; wait for its first batch.")
-        return datasets.explorer(dataset)
 
-    def record_of(explorer: Explorer, problem: object, sample: object) -> dict:
-        if not isinstance(problem, str) or not isinstance(sample, int) or isinstance(sample, bool):
-            raise UserError("That link names no response of this dataset; copy it again in full.")
-        return trace_record(explorer.row(problem, sample), explorer.run, explorer.folder.name, explorer.texts)
+def version(dataset: Dataset, explorer: Explorer | None, selection: Selection) -> str:
+    """A fingerprint of all that the page shows of a dataset."""
+    view = explorer.view if explorer else None
+    marks = sorted(view.marks.by_step.items()) if view else None
+    shown = (dataset.id, dataset.state, dataset.job and dataset.job.attempt, view and view.data.steps)
+    return fingerprint((shown, view and view.corrupt, marks, selection))
 
-    @action("datasets.view")
-    @answering
-    def overview(dataset_id, alpha, beta, selector, seen) -> dict:
-        """The list; and the open dataset's numbers, unless they are those that the page has `seen`."""
-        listed = datasets.summaries()
-        answer: dict = {"datasets": listed, "open": None}
-        if dataset_id is None:
-            return answer
-        try:
-            answer["open"] = opened(dataset_id, selected(alpha, beta, selector), seen, listed)
-        except UserError as error:
-            answer["error"] = str(error)
-        return answer
 
-    @action("datasets.list_steps")
-    @answering
-    def rows(dataset_id, asked) -> dict:
-        """A page of steps; `asked` holds filters, order, page and selection."""
-        if not isinstance(asked, dict):
-            raise UserError("The filters are no list of names and values.")
-        filters = Filters(asked.get("low"), asked.get("high"), *(asked.get(n, "") for n in ("kind", "search", "mark")))
-        at = number("The page", asked.get("page", 0), 0, 1e6, whole=True)
-        selection = selected(asked.get("alpha", ALPHA), asked.get("beta", BETA), asked.get("selector", "kl"))
-        explorer = found(dataset_id)
-        order = asked.get("order", "kl")
-        return page(explorer, filters, str(order), at * ROWS, ROWS, selection) | {"size": ROWS}
+def place_of(explorer: Explorer, key: tuple[object, object, object]) -> int | None:
+    """The row of a step (problem id, sample, step); None for what is not there."""
+    whole = all(isinstance(n, int) and not isinstance(n, bool) for n in key[1:])
+    return explorer.view.place(key) if whole and isinstance(key[0], str) else None
 
-    @action("datasets.read_response")
-    @answering
-    def trajectory(dataset_id, problem, sample, step) -> dict:
-        """One response as a trace, and the marks of its steps; in an imported set, the sample at this step."""
-        explorer = found(dataset_id)
-        if explorer.imported:
-            return {"sample": imported_sample(explorer, (problem, sample, step))}
-        record = record_of(explorer, problem, sample)
-        for one in record["steps"]:
-            del one["support"]  # the page draws it from the candidates, at any α
-        marks = explorer.view.marks.by_step.items()
-        own = {str(index): mark for (name, n, index), mark in marks if (name, n) == (problem, sample)}
-        return {"record": record, "marks": own, "why": why_unstored(explorer)}
 
-    @action("datasets.export_response")
-    @answering
-    def trace_file(dataset_id, problem, sample, kind, alpha, beta) -> dict:
-        """A response as the text of a "json", "csv" or "html" file, at this α and β."""
-        selection = selected(alpha, beta, "kl")
-        record = reweigh(record_of(found(dataset_id), problem, sample), selection.alpha, selection.beta)
-        if not isinstance(kind, str) or kind not in WRITERS:
-            raise UserError(f"There is no export called {str(kind)[:20]!r}; take json, csv or html.")
-        return {"content": WRITERS[kind](record)}
-
-    @action("datasets.mark_step")
-    @answering
-    def mark(dataset_id, problem, sample, step, kind) -> dict:
-        """Keep, drop or pin a step, or take its mark away with null."""
-        explorer = found(dataset_id)
-        known = isinstance(problem, str) and all(isinstance(n, int) and not isinstance(n, bool) for n in (sample, step))
-        if not known or explorer.view.place((problem, sample, step)) is None:
-            raise UserError("This dataset has no such step, so there is nothing to mark.")
-        set_mark(explorer.folder, (problem, sample, step), kind)
-        return {}
-
-    @action("datasets.control_job")
-    @answering
-    def act(dataset_id, action) -> dict:
-        """Stop the dataset's job and keep what is there, cancel it, or resume it."""
-        datasets.act(dataset_id, action)
-        return {}
-
-    @action("datasets.delete")
-    @answering
-    def discard(dataset_id) -> dict:
-        """Delete a dataset for good."""
-        datasets.remove(dataset_id)
-        return {}
-
-    @action("datasets.download")
-    @answering
-    def prepare(dataset_id, kind, alpha, beta, selector) -> dict:
-        """Write a file to download: {"url", "name"}."""
-        return dataset_file(settings, found(dataset_id), kind, selected(alpha, beta, selector))
-
-    return [overview, rows, trajectory, trace_file, mark, act, discard, prepare]
+def trace_of(explorer: Explorer, problem: object, sample: object) -> dict:
+    """The trace of a response. Raises UserError."""
+    if not isinstance(problem, str) or not isinstance(sample, int) or isinstance(sample, bool):
+        raise UserError("This link names no response of this dataset; copy the whole link again.")
+    return trace_record(explorer.row(problem, sample), explorer.run, explorer.folder.name, explorer.texts)
 
 
 def imported_sample(explorer: Explorer, key: tuple) -> dict:
     """A sample of an imported set: all that there is of it. Raises UserError."""
-    known = isinstance(key[0], str) and all(isinstance(n, int) and not isinstance(n, bool) for n in key[1:])
-    place = explorer.view.place(key) if known else None
+    place = place_of(explorer, key)
     if place is None:
         raise UserError("This dataset has no such sample; copy the link again in full.")
     in_turn = (row for table in read_imported(explorer.folder) for row in table.to_pylist())

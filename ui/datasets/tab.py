@@ -18,7 +18,7 @@ from ui.components.events import AT_ONCE, PRIVATE, QUIET
 from ui.components.form_values import kept_problems
 from ui.components.notices import answered, notice_html
 from ui.components.push_calls import push_calls
-from ui.datasets.calls import dataset_calls
+from ui.datasets.calls import DatasetActions
 from ui.datasets.estimate import estimate
 from ui.datasets.explorer import DatasetExplorer
 from ui.datasets.form import dataset_form
@@ -29,7 +29,7 @@ from ui.studio import Studio
 def build_datasets(studio: Studio) -> None:
     """Lay the tab out and wire it."""
     datasets = Datasets(studio.settings, studio.jobs)
-    calls = checked_calls(studio.settings, [*dataset_calls(datasets), *push_calls(studio)])
+    calls = checked_calls(studio.settings, [*DatasetActions(datasets).calls, *push_calls(studio)])
     with gr.Row(elem_id="lr-data-row", equal_height=False):
         with gr.Column(elem_id="lr-data-side", scale=0):
             form = dataset_form(studio)

@@ -14,6 +14,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.evaluation.results import Answers
 from lightreasoner.tracing.trace import TraceRequest
 from lightreasoner.validation import number
+from ui.access.actions import action
 from ui.evaluate.catalogue import Evaluation, Evaluations
 from ui.studio import Studio
 
@@ -36,8 +37,9 @@ class Flips:
             raise UserError("This evaluation has one model only, so there is nothing to compare.")
         return evaluation, answers, number("The model", model, 1, len(answers.variants) - 1, whole=True)
 
-    def listed(self, run_id: object, model: object, direction: object, start: object) -> dict:
-        """A few flips of a model against the first one: {"rows", "total", "size"}."""
+    @action("evaluate.list_flips")
+    def listed(self, run_id, model, direction, start) -> dict:
+        """A page of the problems that a model gained or lost against the first one: {"rows", "total", "size"}."""
         _, answers, n = self._opened(run_id, model)
         if direction not in ("gained", "lost"):
             raise UserError(f"Flips are gained or lost, not {str(direction)[:20]!r}.")
@@ -57,8 +59,9 @@ class Flips:
         ]
         return {"rows": rows, "total": len(found), "size": PAGE}
 
-    def opened(self, run_id: object, model: object, problem: object) -> dict:
-        """Both responses to a problem in full, how many tokens they share, and their traces where there are any."""
+    @action("evaluate.read_flip")
+    def flip(self, run_id, model, problem) -> dict:
+        """Both responses to a problem, the length of their common prefix in tokens, and their traces if scored."""
         evaluation, answers, n = self._opened(run_id, model)
         rows = [answers.row(variant, str(problem)) for variant in (0, n)]
         names = self.evaluations.names(evaluation.run)
@@ -84,23 +87,25 @@ class Flips:
     def _known(self, trace: str) -> bool:
         return trace in self.studio.lives or self._file(trace).exists()
 
-    def score(self, run_id: object, model: object, problem: object, side: object) -> str:
-        """Begin to score one response, unless that was done before; the trace's id."""
+    @action("evaluate.score_response")
+    def score(self, run_id, model, problem, side) -> dict:
+        """Start to score one response with both models, unless it has been scored: {"trace": id}."""
         evaluation, answers, n = self._opened(run_id, model)
         if side not in SIDES:
             raise UserError(f"A response is before or after, not {str(side)[:20]!r}.")
         row = answers.row(0 if side == "before" else n, str(problem))
         trace = trace_id(evaluation.id, n, row["problem_id"], side)
         if self._known(trace):
-            return trace
+            return {"trace": trace}
         base = str(evaluation.run["config"].get("model"))
         before, after = (model_ref(base, answers.variants[v].adapter) for v in (0, n))
         request = TraceRequest(row["question"], response=row["response"])
         self.studio.start(request, (None, after, before), problem_id=row["problem_id"], trace_id=trace)
-        return trace
+        return {"trace": trace}
 
-    def scored(self, trace: object) -> dict:
-        """{"status"} while it is scored, then {"record"}."""
+    @action("evaluate.watch_scoring")
+    def scored(self, trace) -> dict:
+        """{"status"} while a response is scored, then {"record"}."""
         live = self.studio.lives.get(trace) if isinstance(trace, str) else None
         if live and not live.done.is_set():
             return {"status": live.status}

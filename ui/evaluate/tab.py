@@ -12,7 +12,7 @@ from ui.compat.gradio import event_data
 from ui.components.events import AT_ONCE, PRIVATE
 from ui.components.form_values import kept_problems
 from ui.components.notices import answered, notice_html
-from ui.evaluate.calls import evaluate_calls
+from ui.evaluate.calls import EvaluateActions
 from ui.evaluate.catalogue import Evaluations
 from ui.evaluate.form import base_or_none, evaluate_form, offered, prefilled
 from ui.evaluate.request import read_form
@@ -23,7 +23,7 @@ from ui.studio import Studio
 def build_evaluate(studio: Studio) -> None:
     """Lay the tab out and wire it."""
     evaluations = Evaluations(studio.settings, studio.jobs)
-    calls = checked_calls(studio.settings, evaluate_calls(studio, evaluations))
+    calls = checked_calls(studio.settings, EvaluateActions(studio, evaluations).calls)
     with gr.Row(elem_id="lr-ev-row", equal_height=False):
         with gr.Column(elem_id="lr-ev-side", scale=0):
             form = evaluate_form(studio)

@@ -17,7 +17,7 @@ from ui.components.dataset_catalogue import Datasets
 from ui.components.events import AT_ONCE, PRIVATE, QUIET
 from ui.components.notices import answered, notice_html
 from ui.components.push_calls import push_calls
-from ui.finetune.calls import finetune_calls
+from ui.finetune.calls import FinetuneActions
 from ui.finetune.catalogue import Tunings
 from ui.finetune.estimate import estimate_run
 from ui.finetune.form import dataset_choices, finetune_form
@@ -29,7 +29,7 @@ from ui.studio import Studio
 def build_finetune(studio: Studio) -> None:
     """Lay the tab out and wire it."""
     datasets, tunings = Datasets(studio.settings, studio.jobs), Tunings(studio.settings, studio.jobs)
-    calls = [*finetune_calls(tunings, datasets), *push_calls(studio, tunings.merged_folder)]
+    calls = [*FinetuneActions(tunings, datasets).calls, *push_calls(studio, tunings.merged_folder)]
     calls = checked_calls(studio.settings, calls)
     there = not studio.settings.public and bool(datasets.listed())  # else known once the owner's script has asked
     with gr.Row(elem_id="lr-ft-row", equal_height=False):
