@@ -18,6 +18,7 @@ from lightreasoner.jobs.events import read_events  # noqa: E402
 from lightreasoner.paper import BETA  # noqa: E402
 from lightreasoner.scoring.significance import compare, wilson  # noqa: E402
 from lightreasoner.storage.runs import read_run  # noqa: E402
+from lightreasoner.training.result import FinetuneResult  # noqa: E402
 
 METHODS = {
     "lightreasoner": "LightReasoner",
@@ -102,10 +103,13 @@ def sweep_table(test: Evaluated, tuned: Path) -> list[str]:
     for name in test.rows:
         if name == "base":
             continue
-        found, result = compare(test.right["base"], test.right[name]), read_run(tuned / name)["result"]
+        found, result = (
+            compare(test.right["base"], test.right[name]),
+            FinetuneResult.from_record(read_run(tuned / name)),
+        )
         lines.append(
             f"| {name.replace('-', ' ', 1)} | {percent(found.after)} | {interval(found.low, found.high)} | "
-            f"{result['held-out loss']:.3f} | {result['drift']:.4f} |"
+            f"{result.held_out_loss:.3f} | {result.drift:.4f} |"
         )
     return lines
 
@@ -135,9 +139,9 @@ def cost_table(out: Path) -> list[str]:
     lines.append(f"| sampling | {sampled} | {worked(out / 'dataset'):.0f} |")
     for method, title in METHODS.items():
         folders = sorted((out / "tuned").glob(f"{method}-[0-9]"))
-        runs = [read_run(path)["result"] for path in folders]
-        seen = mean(run["samples seen"] for run in runs)
-        what = f"{title}: {seen:,.0f} samples seen, of {runs[0]['samples']:,}"
+        runs = [FinetuneResult.from_record(read_run(path)) for path in folders]
+        seen = mean(run.samples_seen for run in runs)
+        what = f"{title}: {seen:,.0f} samples seen, of {runs[0].samples:,}"
         lines.append(f"| fine-tuning | {what} | {mean(map(worked, folders)):.0f} |")
     return lines
 

@@ -47,6 +47,7 @@ from lightreasoner.storage.runs import list_runs, read_run
 from lightreasoner.tracing.from_trajectory import parse_record_id, record_id
 from lightreasoner.tracing.records import reweigh, trace_csv
 from lightreasoner.training.examples import load_lessons
+from lightreasoner.training.result import FinetuneResult
 from lightreasoner.training.runs import amateur_of, tuned_run
 from lightreasoner.training.trainer import last_checkpoint
 from tests.support.browser import App
@@ -226,18 +227,8 @@ def look_at_tuning(studio: Studio, run_id: str) -> dict:
 
 def result_of(run: dict) -> dict | None:
     """The numbers of a fine-tuning run's result by names of this file's own."""
-    found = run.get("result")
-    names = {
-        "updates": "updates",
-        "samples_seen": "samples seen",
-        "samples": "samples",
-        "trajectories": "trajectories",
-        "train_loss": "train loss",
-        "held_out_loss": "held-out loss",
-        "drift": "drift",
-        "seconds": "seconds",
-    }
-    return found and {name: found[spelled] for name, spelled in names.items()}
+    found = FinetuneResult.from_record(run)
+    return found and found.as_json()
 
 
 def look_at_logits(home: Path, run_id: str, base: str) -> list[float]:

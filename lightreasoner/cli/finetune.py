@@ -8,9 +8,9 @@ from pathlib import Path
 from lightreasoner.cli.dataset import add_selection_options
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.errors import UserError
-from lightreasoner.progress import ConsoleProgress, SilentProgress
+from lightreasoner.progress import ConsoleProgress
 from lightreasoner.settings import Settings
-from lightreasoner.training.config import FinetuneConfig, as_json
+from lightreasoner.training.config import FinetuneConfig
 
 
 def add(verbs) -> None:
@@ -65,12 +65,37 @@ def config_of(options: argparse.Namespace) -> FinetuneConfig:
 
 
 def run_finetune(options: argparse.Namespace, settings: Settings) -> None:
+    from lightreasoner.training.distributed import rank, world
+    from lightreasoner.training.run import estimate_finetune, run_as_job
+
+    job = job_of(options)
+    processes = options.num_workers if options.backend == "ray" else world()
+    if job.sharded and processes == 1:
+        raise UserError(
+            "--shard spreads the expert over several processes, and this is one; start them with torchrun, or with "
+            "--backend ray --num-workers 2."
+        )
+    if options.estimate and world() > 1:
+        raise UserError("--estimate measures one process; run it without torchrun.")
+    if options.estimate:
+        print("\n".join(estimate_finetune(job, settings).sentences()))
+    elif options.backend == "ray":
+        from lightreasoner.training.on_cluster import train_on_cluster
+
+        train_on_cluster(job, options.num_workers, settings)
+    else:
+        result = run_as_job(job, settings, lambda progress: ConsoleProgress(line, progress))
+        if rank() == 0:
+            print(summary(result, job.run_dir / "adapter"))
+
+
+def job_of(options: argparse.Namespace):
+    """The FinetuneJob that the options describe. Raises UserError."""
     from lightreasoner.cli.dataset import selection_of
     from lightreasoner.datasets.selectors import Selection
-    from lightreasoner.jobs.context import job_context
-    from lightreasoner.progress import StopRequested
+    from lightreasoner.storage.remote import address_of
     from lightreasoner.storage.runs import read_run
-    from lightreasoner.training.distributed import rank, world
+    from lightreasoner.training.run import FinetuneJob
 
     config = config_of(options)
     selection = selection_of(options, "random" if config.method == "random-steps" else None) or Selection()
@@ -79,161 +104,32 @@ def run_finetune(options: argparse.Namespace, settings: Settings) -> None:
         raise UserError(f"{options.dataset} is a {dataset['kind']} run, not a dataset; name a dataset's run folder.")
     expert = options.expert or dataset["config"].get("expert")
     if not expert:
-        raise UserError("This dataset was imported and names no expert; say which model to train with --expert.")
-
-    processes = options.num_workers if options.backend == "ray" else world()
-    if options.shard and processes == 1:
-        raise UserError(
-            "--shard spreads the expert over several processes, and this is one; start them with torchrun, or with "
-            "--backend ray --num-workers 2."
-        )
-    if options.estimate and world() > 1:
-        raise UserError("--estimate measures one process; run it without torchrun.")
-    if options.estimate:
-        return estimate(options.dataset, dataset, str(expert), config, selection, settings)
-    if options.backend == "ray":
-        from lightreasoner.training.on_cluster import train_on_cluster
-
-        return train_on_cluster(options.argv, options.run_dir, options.num_workers, settings)
-    what = (options.run_dir, options.dataset, dataset, str(expert), config, selection, settings)
-    title = f"Fine-tune on {options.dataset.name} ({config.method})"
-    if rank() > 0:  # torchrun and the like: the first process alone writes, reports and is asked to stop
-        train(*what, SilentProgress(), sharded=options.shard)
-        return
-    with job_context(options.run_dir, "finetune", settings, title=title) as progress:
-        stopped = train(*what, ConsoleProgress(line, progress), options.skip_corrupt, options.shard)
-        finished(read_run(options.run_dir).get("result", {}), options.run_dir)
-        if stopped:
-            raise StopRequested(keep=True)
-
-
-def estimate(dataset_dir: Path, dataset: dict, expert: str, config, selection, settings: Settings) -> None:
-    """Print what the run would take: time, memory and disk. Raises UserError for what it would refuse."""
-    import time
-
-    from lightreasoner.jobs.accelerator import Accelerator
-    from lightreasoner.models.loading import load_model
-    from lightreasoner.training.estimate import forecast
-    from lightreasoner.training.examples import refuse_other_expert, teach
-
-    with Accelerator(settings.workspace).hold("an estimate in a terminal", interactive=True):
-        began = time.monotonic()
-        loaded = load_model(expert, settings)
-        refuse_other_expert(dataset, dataset_dir.name, expert, loaded)
-        lessons, _ = teach(dataset_dir, config.method, selection, loaded)
-        for sentence in forecast(lessons, config, loaded, time.monotonic() - began).sentences():
-            print(sentence)
+        raise UserError("This dataset was imported and names no expert; name the model to train with --expert.")
+    return FinetuneJob(
+        run_dir=options.run_dir,
+        dataset=options.dataset,
+        dataset_address=address_of(options.dataset),
+        expert=str(expert),
+        config=config,
+        selection=selection,
+        skip_corrupt=options.skip_corrupt,
+        sharded=options.shard,
+    )
 
 
 def line(done: float, total: float, numbers: dict) -> str:
-    """How far it is, for a terminal."""
+    """One progress line for a terminal."""
     held = f", held-out loss {numbers['held_out_loss']:.4g}" if "held_out_loss" in numbers else ""
     return f"{done:,} of {total:,} updates, loss {numbers['loss']:.4g} nats{held}"
 
 
-def finished(result: dict, folder: Path) -> None:
-    """Say what there is now."""
-    held = result.get("held-out loss")
-    print(
-        f"{result['updates']:,} updates, {result['samples seen']:,} samples seen in {result['seconds']:,.0f} s, "
-        f"loss {result['train loss']:.4g} nats on average"
-        + (f", {held:.4g} on what was kept aside" if held is not None else "")
-        + f"; the adapter is in {folder / 'adapter'}"
+def summary(result, adapter: Path) -> str:
+    """One sentence about a finished run, from its FinetuneResult."""
+    held = f", {result.held_out_loss:.4g} on the held-out part" if result.held_out_loss is not None else ""
+    return (
+        f"{result.updates:,} updates, {result.samples_seen:,} samples seen in {result.seconds:,.0f} s, "
+        f"mean loss {result.train_loss:.4g} nats{held}; the adapter is in {adapter}"
     )
-
-
-def train(
-    folder: Path,
-    dataset_dir: Path,
-    dataset: dict,
-    expert: str,
-    config,
-    selection,
-    settings,
-    progress,
-    skip_corrupt: bool = False,
-    sharded: bool = False,
-) -> bool:
-    """The whole of a fine-tuning run, inside `job_context`: from the dataset to the saved adapter and its card.
-
-    Returns whether somebody stopped it early. A run that is done already is left as it is, its measurements included.
-    """
-    from dataclasses import asdict
-
-    from lightreasoner.jobs.events import working_seconds
-    from lightreasoner.models.adapters import save_adapter
-    from lightreasoner.models.loading import load_model
-    from lightreasoner.storage.remote import address_of
-    from lightreasoner.storage.runs import add_to_run, begin_run, read_run, versions
-    from lightreasoner.training.batches import count, hold_out
-    from lightreasoner.training.distributed import join, meet, rank, world
-    from lightreasoner.training.examples import load_lessons, refuse_other_expert, save_lessons, teach
-    from lightreasoner.training.finetune import finetune
-    from lightreasoner.training.model_card import adapter_card
-
-    join()
-    first = rank() == 0
-    progress.status("Loading the expert")
-    loaded = load_model(expert, settings, progress.status, on_host=sharded)
-    refuse_other_expert(dataset, dataset_dir.name, expert, loaded)
-    chosen = asdict(selection)
-    about = {
-        "expert": expert,
-        "dataset": {"sampled from": expert, "problems": dataset["config"].get("problems")},
-        "versions": versions(),
-        "device": str(loaded.device),
-        "processes": world(),
-        "sharded": sharded,
-        "dtype": str(loaded.dtype).removeprefix("torch."),
-        "fingerprints": {"expert": loaded.fingerprint},
-    }
-    if first:
-        begin_run(folder, "finetune", {"dataset": address_of(dataset_dir)} | chosen | as_json(config), about)
-    meet()
-    begun = read_run(folder)
-    done = begun.get("result") or {}
-    if done.get("updates", 0) >= config.max_steps and (folder / "adapter" / "adapter_model.safetensors").is_file():
-        progress.result(**done)
-        return False
-    progress.status("Reading the dataset")
-    lessons = load_lessons(folder) if first else None
-    if lessons is None and first:
-        passed = (lambda path, error: progress.event("note", text=f"Passed over: {error}")) if skip_corrupt else None
-        lessons, report = teach(dataset_dir, config.method, selection, loaded, passed)
-        save_lessons(lessons, folder)
-        progress.event("dataset", **asdict(report))
-    meet()
-    lessons = lessons if first else load_lessons(folder)
-    learned, held = hold_out(lessons, config.held_out, config.seed)
-    samples, tokens = count(lessons), sum(lesson.length() for lesson in lessons)
-    progress.event("lessons", samples=samples, trajectories=len(lessons), held_out=len(held), tokens=tokens)
-
-    tuned = finetune(folder, config, loaded, learned, held, progress, sharded)
-    if not first:
-        return tuned.stopped
-    result = {
-        "updates": tuned.updates,
-        "samples seen": tuned.samples,
-        "samples": samples,
-        "trajectories": len(lessons),
-        "train loss": mean_loss(folder),
-        "held-out loss": tuned.measured.get("held_out_loss"),
-        "drift": tuned.measured.get("drift"),
-        "seconds": round(working_seconds(folder) or 0.0, 1),  # of all attempts
-    }
-    progress.status("Saving the adapter")
-    save_adapter(tuned.model, folder / "adapter", adapter_card(begun, result), expert)
-    add_to_run(folder, result=result)
-    progress.result(**result)
-    return tuned.stopped
-
-
-def mean_loss(folder: Path) -> float | None:
-    """Mean of the losses that the run's log tells, nats: of all its updates, whichever attempt made them."""
-    from lightreasoner.training.curves import Curves
-
-    losses = [loss for loss in Curves(folder).refresh().trained.columns["loss"] if loss is not None]
-    return sum(losses) / len(losses) if losses else None
 
 
 def run_merge(options: argparse.Namespace, settings: Settings) -> None:

@@ -19,6 +19,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.evaluation.results import read_results
 from lightreasoner.jobs.events import working_seconds
 from lightreasoner.storage.runs import list_runs, read_run
+from lightreasoner.training.result import FinetuneResult
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,7 @@ def _cost(
         why = "its dataset was deleted"
     own = dataset is not None and not dataset["about"].get("imported")
     per_problem = max(1, int(dataset["config"].get("samples_per_problem") or 1)) if own else 1
-    result = run.get("result") if isinstance(run.get("result"), dict) else {}
-    tokens = result.get("samples seen")
+    result = FinetuneResult.from_record(run)
     return Cost(
         folder.name,
         str(about.get("expert", "?")),
@@ -154,7 +154,7 @@ def _cost(
         known("sampling_seconds", seconds(place) if own else None, why),
         known("tuning_seconds", seconds(folder), "its log is gone"),
         known("problems", sampled(place, per_problem) if own else None, why),
-        known("tuned_tokens", tokens if isinstance(tokens, int) else None, "it has not ended yet"),
+        known("tuned_tokens", result and result.samples_seen, "it has not ended yet"),
         gained,
         missing | ({} if gained else {"gain": "not evaluated beside its base yet"}),
     )

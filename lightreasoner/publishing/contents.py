@@ -123,7 +123,7 @@ def _adapter(run_dir: Path, run: dict, staging: Path, license: str) -> Publicati
     place = adapter_folder(run_dir)
     files = {"adapter_model.safetensors": place / "adapter_model.safetensors"}
     files["adapter_config.json"] = _staged(staging, "adapter_config.json", place / "adapter_config.json")
-    card = adapter_card(run, run.get("result") or {})
+    card = adapter_card(run)
     files[CARD] = _written(staging, CARD, with_license(card, license))
     files[RECORD] = _written(staging, RECORD, _json(run))
     return _hashed("adapter", "model", f"Adapter of {run['about'].get('expert', 'a model')}"[:120], files)
@@ -138,7 +138,7 @@ def _model(run_dir: Path, run: dict, folder: Path, staging: Path, license: str) 
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.name.startswith(".") and any(path.match(pattern) for pattern in MODEL_FILES):
             files[path.name] = _staged(staging, path.name, path)
-    card = adapter_card(run, run.get("result") or {}, merged=True)
+    card = adapter_card(run, merged=True)
     files[CARD] = _written(staging, CARD, with_license(card, license))
     files[RECORD] = _written(staging, RECORD, _json(run))
     return _hashed("merged model", "model", f"Merged {run['about'].get('expert', 'model')}"[:120], files)

@@ -26,4 +26,4 @@ def merge_run(run_dir: Path, out: Path, settings: Settings) -> None:
             f"{loaded.ref} is not the model that was fine-tuned: it has changed since. Bring back the old one to merge."
         )
     model = peft.PeftModel.from_pretrained(loaded.model.float(), adapter)
-    save_merged(model, loaded.tokenizer, out, adapter_card(record, record.get("result", {}), merged=True))
+    save_merged(model, loaded.tokenizer, out, adapter_card(record, merged=True))

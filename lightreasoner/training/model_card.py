@@ -6,13 +6,13 @@ import json
 
 from lightreasoner.formatting import table
 from lightreasoner.training.config import METHODS
+from lightreasoner.training.result import FinetuneResult
 
 
-def adapter_card(run: dict, result: dict, merged: bool = False) -> str:
+def adapter_card(run: dict, merged: bool = False) -> str:
     """The card of a fine-tuning run's adapter, or of the model it was merged into.
 
-    run: its run.json (config, about). result: what was measured, name → number. No private path gets into it beyond
-    the names that the person gave.
+    run: the record in its run.json. The card holds no local path beyond the names that the user gave.
     """
     config, about = run["config"], run["about"]
     base, dataset = about["expert"], about["dataset"]
@@ -42,7 +42,7 @@ def adapter_card(run: dict, result: dict, merged: bool = False) -> str:
         "",
         "## Measured while training",
         "",
-        *table(result),
+        *table(measured(FinetuneResult.from_record(run))),
         "",
         "Losses and drift are in nats; held-out loss and drift are of trajectories that were kept aside. Whether the "
         "model got better at a task is for an evaluation to say.",
@@ -55,3 +55,9 @@ def adapter_card(run: dict, result: dict, merged: bool = False) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def measured(result: FinetuneResult | None) -> dict[str, float | None]:
+    """The rows of the card's table of measurements: label → number."""
+    named = {"train_loss": "training loss", "held_out_loss": "held-out loss"}
+    return {named.get(name, name): value for name, value in (result.as_json() if result else {}).items()}

@@ -1,12 +1,14 @@
-"""Fine-tuning on a cluster: Ray Train starts the processes, and each runs the verb itself (see parallel.py).
+"""Fine-tuning on a cluster: Ray Train starts the processes, and each of them runs the same job (see distributed.py).
 
-The run's folder and the dataset must be where the workers can read and write them: shared storage, or one machine.
+The workers must be able to read the dataset and to write the run folder: on shared storage, or on one machine.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +16,25 @@ from lightreasoner.cluster import connect, gpus_a_worker
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.events import NAME, last_event
 from lightreasoner.progress import StopRequested
-from lightreasoner.settings import Settings, to_environment
+from lightreasoner.settings import Settings, from_environment, to_environment
+from lightreasoner.training.distributed import rank
+from lightreasoner.training.run import FinetuneJob, run_as_job
 
-TRIES = 3  # a group that lost a worker begins again from the last checkpoint, so often at most
+TRIES = 3  # a group that lost a worker begins again from the last checkpoint, at most this often
 PATIENCE = 10.0  # seconds in which processes that fail for one reason fail
 
 
-def train_on_cluster(argv: list[str], run_dir: Path, workers: int, settings: Settings) -> None:
-    """Run the verb finetune with these words in `workers` processes. Raises UserError, StopRequested."""
+def train_on_cluster(job: FinetuneJob, workers: int, settings: Settings) -> None:
+    """Run this job in `workers` processes of the cluster. Raises UserError, StopRequested."""
     ray = connect(settings, workers)
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    run_dir = Path(run_dir).absolute()
+    run_dir = job.run_dir.absolute()
+    job = replace(job, run_dir=run_dir, dataset=job.dataset.absolute())
     trainer = TorchTrainer(
         _process,
-        train_loop_config={"argv": [*argv, "--backend", "here"], "run_dir": run_dir, "env": to_environment(settings)},
+        train_loop_config={"job": job, "env": to_environment(settings)},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus_a_worker(settings, ray))),
         run_config=RunConfig(
             name=run_dir.name,
@@ -54,22 +59,23 @@ def train_on_cluster(argv: list[str], run_dir: Path, workers: int, settings: Set
 
 
 def _process(config: dict[str, Any]) -> None:
-    """One process of the group. What a person has to mend ends in the run's log, and is not tried again."""
-    from lightreasoner.cli.main import main
-    from lightreasoner.training.distributed import rank
-
+    """One process of the group. A mistake that the user must correct ends in the run's log and is not tried again."""
     os.environ.update(config["env"])
+    run_dir = config["job"].run_dir
     try:
-        status = main(config["argv"])
+        run_as_job(config["job"], from_environment())
+    except (StopRequested, KeyboardInterrupt):
+        return  # the run's log says how it ended
+    except UserError as error:
+        print(f"lightreasoner: {error}", file=sys.stderr)
+        if rank() > 0 and not _first_gave_up(run_dir):
+            raise RuntimeError(
+                "a process gave up while the first one waits for it; see this process's output"
+            ) from None
     except Exception:
-        # the others lose the first one in the middle of a message when it ends in order: its words count
-        if rank() == 0 or how_it_ended(config["run_dir"]).get("state") not in ("failed", "cancelled"):
+        # when the first process ends in order, the others lose it in the middle of a message: its log counts
+        if rank() == 0 or how_it_ended(run_dir).get("state") not in ("failed", "cancelled"):
             raise
-        return
-    if status == 2 and rank() > 0 and not _first_gave_up(config["run_dir"]):
-        raise RuntimeError("a process gave up, and the first one waits for it; its sentence is in its own output")
-    if status not in (0, 2, 130):
-        raise RuntimeError(f"the process ended with {status}")
 
 
 def _first_gave_up(run_dir: Path) -> bool:

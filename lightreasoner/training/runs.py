@@ -10,6 +10,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.models.references import parse_ref
 from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import list_runs, read_run, run_folder
+from lightreasoner.training.result import FinetuneResult
 
 ADAPTER = "adapter"  # in a fine-tuning run's folder
 WEIGHTS = "adapter_model.safetensors"
@@ -60,11 +61,11 @@ def amateur_of(run: TunedRun) -> str | None:
 
 
 def _tuned(folder: Path, record: dict) -> TunedRun:
-    config, about, result = record["config"], record["about"], record.get("result")
+    config, about, result = record["config"], record["about"], FinetuneResult.from_record(record)
     short = folder.name[:8]
     if record["kind"] != "finetune":
         raise UserError(f"{short} is not a fine-tuning run (it says: {record['kind']}), so it has no tuned expert.")
-    if not isinstance(result, dict) or not (folder / ADAPTER / WEIGHTS).is_file():
+    if not result or not (folder / ADAPTER / WEIGHTS).is_file():
         raise UserError(f"The fine-tuning run {short} has no adapter yet; let it finish, or stop and keep it, first.")
     base = parse_ref(about.get("expert"))
     if base.adapter:
@@ -73,8 +74,7 @@ def _tuned(folder: Path, record: dict) -> TunedRun:
             "run and take the merged folder as the tuned expert."
         )
     method = config.get("method") if isinstance(config.get("method"), str) else "fine-tuned"
-    samples = result.get("samples")
-    size = f", {samples:,} samples" if isinstance(samples, int) else ""
+    size = f", {result.samples:,} samples" if result.samples is not None else ""
     day = time.strftime("%d %b %H:%M", time.localtime(record["created"]))
     ref = parse_ref(f"{base}::{(folder / ADAPTER).absolute()}")
     return TunedRun(

@@ -12,6 +12,7 @@ import threading
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -225,7 +226,7 @@ def test_two_workers_of_ray_train_have_the_curve_of_one(ray, dataset, alone, tmp
 @pytest.mark.parametrize("said, raises", [("failed", False), (None, True)])
 def test_a_process_that_gives_up_alone_ends_the_others(tmp_path, monkeypatch, said, raises):
     """With the same mistake in all, the first one's sentence is the end; else it would wait for this one for ever."""
-    monkeypatch.setattr("lightreasoner.cli.main.main", lambda argv: 2)
+    monkeypatch.setattr(cluster_training, "run_as_job", lambda job, settings: Refusing("no good")(job))
     monkeypatch.setattr(cluster_training, "PATIENCE", 0.2)
     monkeypatch.setenv("RANK", "1")
     if said:
@@ -233,7 +234,7 @@ def test_a_process_that_gives_up_alone_ends_the_others(tmp_path, monkeypatch, sa
             json.dumps({"seq": 1, "time": 1.0, "kind": "end", "state": said, "by": "1"}) + "\n"
         )
     with pytest.raises(RuntimeError, match="gave up") if raises else nullcontext():
-        cluster_training._process({"argv": [], "env": {}, "run_dir": tmp_path})
+        cluster_training._process({"job": SimpleNamespace(run_dir=tmp_path), "env": {}})
 
 
 @pytest.mark.parametrize("workers", [0, -1])

@@ -40,7 +40,7 @@ def make_tuned(
     about = {"expert": str(base), "dataset": {"problems": "bundled-train"}, "device": "cpu"}
     begin_run(folder, "finetune", {"dataset": str(dataset), "method": method, "seed": 0} | config, about)
     save_tiny_adapter(folder / "adapter", tiny_model(seed=1))
-    add_to_run(folder, result={"samples": 900, "samples seen": 1600, "updates": 100})
+    add_to_run(folder, result={"samples": 900, "samples_seen": 1600, "updates": 100})
     write_events(folder, [(0.0, "start"), (40.0, "end")])
     return folder
 

@@ -29,7 +29,7 @@ def make_run(
         log.append("metrics", update=update, loss=1 / update, **numbers)
         if update % 10 == 0:
             log.append("held_out", update=update, held_out_loss=1 - update / 200, drift=update / 1e4)
-    result = {"updates": updates, "samples seen": 16 * updates, "held-out loss": 1 - updates / 200, "seconds": 12.5}
+    result = {"updates": updates, "samples_seen": 16 * updates, "held_out_loss": 1 - updates / 200, "seconds": 12.5}
     log.append("end", state=state, message="" if state == "succeeded" else "It broke.", result=result, kept=False)
     log.close()
     if state == "succeeded":

@@ -89,7 +89,7 @@ def test_again_is_a_resume_and_other_settings_are_refused(dataset, tmp_path, cap
     run = tmp_path / "run"
     assert finetune(dataset, run) == 0
     result, log = read_run(run)["result"], len(events(run))
-    assert result["held-out loss"] is not None
+    assert result["held_out_loss"] is not None
     assert finetune(dataset, run) == 0
     assert read_run(run)["result"] == result, "running a finished run again once wiped what it had measured"
     assert not [event for event in events(run)[log:] if event["kind"] == "metrics"]
@@ -190,7 +190,7 @@ def test_mean_loss_and_seconds_are_of_the_whole_run_whoever_made_it(dataset, tmp
     assert finetune(dataset, tmp_path / "run", "--dropout", "0") == 0
     losses = [e["loss"] for e in events(tmp_path / "whole") if e["kind"] == "metrics"]
     result = read_run(tmp_path / "whole")["result"]
-    assert len(losses) == 6 and result["train loss"] == pytest.approx(sum(losses) / 6)
+    assert len(losses) == 6 and result["train_loss"] == pytest.approx(sum(losses) / 6)
     # as after a kill -9 behind the first checkpoint: no adapter, no result, and the log goes on
     run = tmp_path / "run"
     record = json.loads((run / "run.json").read_text())
@@ -200,7 +200,7 @@ def test_mean_loss_and_seconds_are_of_the_whole_run_whoever_made_it(dataset, tmp
     shutil.rmtree(run / "checkpoints/checkpoint-6")
     assert finetune(dataset, run, "--dropout", "0") == 0
     again = read_run(run)["result"]
-    assert again["train loss"] == pytest.approx(result["train loss"], rel=1e-4)
+    assert again["train_loss"] == pytest.approx(result["train_loss"], rel=1e-4)
     starts = [event for event in events(run) if event["kind"] == "start"]
     assert len(starts) == 2 and again["seconds"] > 0
 

@@ -17,6 +17,7 @@ from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import folder_bytes, written_whole
 from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.training.curves import Curves
+from lightreasoner.training.result import FinetuneResult
 from lightreasoner.training.runs import adapter_folder
 from ui.components.downloads import offer
 from ui.components.run_list import METHOD_TITLES, MOST, Entry, Recent, RunList, short_name
@@ -84,12 +85,11 @@ class Tunings(RunList):
 
     def _facts(self, run: Tuning) -> str:
         """How far it came, and which settings are not the paper's."""
-        result = (run.run or {}).get("result") or {}
-        said = [f"{result['updates']:,} updates"] if isinstance(result.get("updates"), int) else []
+        result = FinetuneResult.from_record(run.run) or FinetuneResult()
+        said = [f"{result.updates:,} updates"] if result.updates is not None else []
         if not said and run.updates:
             said = [f"{run.updates:,} updates to make"]
-        loss = result.get("held-out loss")
-        said += [f"held-out loss {loss:.3g} nats"] if isinstance(loss, float) else []
+        said += [f"held-out loss {result.held_out_loss:.3g} nats"] if result.held_out_loss is not None else []
         config = run.run["config"] if run.run else {}
         odd = [name for name in TOLD if name in config and config[name] != getattr(USUAL, name)]
         return " · ".join(said + [f"{name.replace('_', ' ')} {shown(config[name])}" for name in odd])
@@ -129,7 +129,7 @@ class Tunings(RunList):
             if not merge.done:  # what a merge that was killed has left
                 for place in [merge.folder, *run.folder.glob(f".{merge.folder.name}.*")]:
                     shutil.rmtree(place, ignore_errors=True)
-        updates = (run.run.get("result") or {}).get("updates", 0)
+        updates = (FinetuneResult.from_record(run.run) or FinetuneResult()).updates or 0
         out, n = run.folder.absolute() / f"merged-{updates}", 2
         while out.exists():
             out, n = out.with_name(f"merged-{updates}-{n}"), n + 1

@@ -1,0 +1,155 @@
+"""A whole fine-tuning run, from a dataset to the saved adapter and its model card."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lightreasoner.datasets.selectors import Selection
+from lightreasoner.jobs.accelerator import Accelerator
+from lightreasoner.jobs.context import job_context
+from lightreasoner.jobs.events import working_seconds
+from lightreasoner.models.adapters import save_adapter
+from lightreasoner.models.loading import load_model
+from lightreasoner.progress import Progress, SilentProgress, StopRequested
+from lightreasoner.settings import Settings
+from lightreasoner.storage.runs import add_to_run, begin_run, read_run, versions
+from lightreasoner.training.batches import count, hold_out
+from lightreasoner.training.config import FinetuneConfig, as_json
+from lightreasoner.training.curves import Curves
+from lightreasoner.training.distributed import join, meet, rank, world
+from lightreasoner.training.estimate import Forecast, forecast
+from lightreasoner.training.examples import load_lessons, refuse_other_expert, save_lessons, teach
+from lightreasoner.training.finetune import finetune
+from lightreasoner.training.model_card import adapter_card
+from lightreasoner.training.result import FinetuneResult
+
+
+@dataclass(frozen=True)
+class FinetuneJob:
+    """Everything that defines a run. It can be pickled and sent to another machine that sees the same folders."""
+
+    run_dir: Path
+    dataset: Path  # the dataset's run folder
+    dataset_address: str  # as run.json names it: the folder, or the address that it mirrors
+    expert: str  # a model reference
+    config: FinetuneConfig
+    selection: Selection
+    skip_corrupt: bool = False  # skip damaged shards instead of stopping
+    sharded: bool = False  # spread the expert over the processes (FSDP)
+
+    @property
+    def title(self) -> str:
+        return f"Fine-tune on {self.dataset.name} ({self.config.method})"
+
+
+def run_as_job(
+    job: FinetuneJob, settings: Settings, console: Callable[[Progress], Progress] = lambda progress: progress
+) -> FinetuneResult:
+    """`run_finetune` in this process. The first process (rank 0) locks the run folder and writes its log.
+
+    console: wraps the progress of the first process, for example to print it. Raises UserError, and StopRequested
+    when the run was cancelled, or stopped before there was a result.
+    """
+    if rank() > 0:
+        return run_finetune(job, settings, SilentProgress())
+    result = None
+    try:
+        with job_context(job.run_dir, "finetune", settings, title=job.title) as progress:
+            result = run_finetune(job, settings, console(progress))
+            if result.stopped:
+                raise StopRequested(keep=True)
+    except StopRequested:
+        if result is None:
+            raise
+    return result
+
+
+def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> FinetuneResult:
+    """Train, save the adapter with its card, and store the result in run.json.
+
+    Every process of a distributed run calls this; only the first one writes. A run that has ended is not repeated:
+    its stored result is returned. Raises UserError, and StopRequested when the run was cancelled.
+    """
+    join()
+    first = rank() == 0
+    dataset = read_run(job.dataset)
+    progress.status("Loading the expert")
+    loaded = load_model(job.expert, settings, progress.status, on_host=job.sharded)
+    refuse_other_expert(dataset, job.dataset.name, job.expert, loaded)
+    about = {
+        "expert": job.expert,
+        "dataset": {"sampled from": job.expert, "problems": dataset["config"].get("problems")},
+        "versions": versions(),
+        "device": str(loaded.device),
+        "processes": world(),
+        "sharded": job.sharded,
+        "dtype": str(loaded.dtype).removeprefix("torch."),
+        "fingerprints": {"expert": loaded.fingerprint},
+    }
+    if first:
+        settled = {"dataset": job.dataset_address} | asdict(job.selection) | as_json(job.config)
+        begin_run(job.run_dir, "finetune", settled, about)
+    meet()
+    record = read_run(job.run_dir)
+    done = FinetuneResult.from_record(record)
+    if (
+        done
+        and (done.updates or 0) >= job.config.max_steps
+        and (job.run_dir / "adapter" / "adapter_model.safetensors").is_file()
+    ):
+        progress.result(**done.as_json())
+        return done
+    progress.status("Reading the dataset")
+    lessons = load_lessons(job.run_dir) if first else None
+    if lessons is None and first:
+        passed = lambda path, error: progress.event("note", text=f"Passed over: {error}")  # noqa: E731
+        lessons, report = teach(
+            job.dataset, job.config.method, job.selection, loaded, passed if job.skip_corrupt else None
+        )
+        save_lessons(lessons, job.run_dir)
+        progress.event("dataset", **asdict(report))
+    meet()
+    lessons = lessons if first else load_lessons(job.run_dir)
+    learned, held = hold_out(lessons, job.config.held_out, job.config.seed)
+    samples, tokens = count(lessons), sum(lesson.length() for lesson in lessons)
+    progress.event("lessons", samples=samples, trajectories=len(lessons), held_out=len(held), tokens=tokens)
+
+    tuned = finetune(job.run_dir, job.config, loaded, learned, held, progress, job.sharded)
+    result = FinetuneResult(
+        updates=tuned.updates,
+        samples_seen=tuned.samples,
+        samples=samples,
+        trajectories=len(lessons),
+        train_loss=mean_loss(job.run_dir),
+        held_out_loss=tuned.measured.get("held_out_loss"),
+        drift=tuned.measured.get("drift"),
+        seconds=round(working_seconds(job.run_dir) or 0.0, 1),
+        stopped=tuned.stopped,
+    )
+    if first:
+        progress.status("Saving the adapter")
+        save_adapter(
+            tuned.model, job.run_dir / "adapter", adapter_card(record | {"result": result.as_json()}), job.expert
+        )
+        add_to_run(job.run_dir, result=result.as_json())
+        progress.result(**result.as_json())
+    return result
+
+
+def mean_loss(run_dir: Path) -> float | None:
+    """Mean training loss over all updates of a run, nats, read from its log. None for a log without losses."""
+    losses = [loss for loss in Curves(run_dir).refresh().trained.columns["loss"] if loss is not None]
+    return sum(losses) / len(losses) if losses else None
+
+
+def estimate_finetune(job: FinetuneJob, settings: Settings) -> Forecast:
+    """Time, memory and disk that the run will take. Raises UserError for a run that would be refused."""
+    with Accelerator(settings.workspace).hold("an estimate in a terminal", interactive=True):
+        began = time.monotonic()
+        loaded = load_model(job.expert, settings)
+        refuse_other_expert(read_run(job.dataset), job.dataset.name, job.expert, loaded)
+        lessons, _ = teach(job.dataset, job.config.method, job.selection, loaded)
+        return forecast(lessons, job.config, loaded, time.monotonic() - began)
