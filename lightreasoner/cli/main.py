@@ -11,13 +11,13 @@ import os
 import sys
 
 from lightreasoner import __version__
-from lightreasoner.cli import dataset, deploy, evaluate, finetune, hub, jobs, pairs, preflight, sample, trace
+from lightreasoner.cli import check_pair, dataset, deploy, evaluate, finetune, hub, jobs, pairs, sample, trace
 from lightreasoner.errors import UserError
 from lightreasoner.progress import StopRequested
 from lightreasoner.settings import from_environment
 from lightreasoner.storage.remote import mirrored
 
-COMMANDS = (pairs, trace, preflight, sample, dataset, finetune, evaluate, hub, jobs, deploy)  # in the order of --help
+COMMANDS = (pairs, trace, check_pair, sample, dataset, finetune, evaluate, hub, jobs, deploy)  # in the order of --help
 
 
 class Parser(argparse.ArgumentParser):

@@ -1,171 +1,149 @@
-"""Before hours are spent on a pair: a few problems tell what a dataset would be like, and whether the pair is any good.
+"""Pair check: try a pair on a few problems before building a dataset with it.
 
-`probe` is the quick half: what would sampling so many problems cost and bring? `preflight` also asks how well each
-model solves the problems, and judges the pair by the paper's rule: the expert must clearly outperform the amateur, and
-the amateur must still be coherent (arXiv 2510.07962).
+It measures both models' accuracy, the divergence between them and the resources that sampling would take, and assesses
+the pair by the paper's rule: the expert must clearly outperform the amateur, and the amateur must still be coherent
+(arXiv 2510.07962).
 """
 
 from __future__ import annotations
 
-import io
+import itertools
+import json
 import math
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lightreasoner.datasets.trajectories import KL_EDGES, kl_histogram
-from lightreasoner.decoding.batch_decoder import fitting_rows
-from lightreasoner.decoding.generate import CHUNK, Decoding, Item, respond
+from lightreasoner.decoding.generate import Decoding
 from lightreasoner.decoding.greedy import solve
-from lightreasoner.decoding.kv_cache import cache_bytes
-from lightreasoner.formatting import spoken_time
-from lightreasoner.models.pairs import Pair
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.pairs import Pair, describe_pair, load_pair
 from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.paper import BETA
 from lightreasoner.problems.grading import judge
 from lightreasoner.problems.rows import Problem
-from lightreasoner.sampling.batch_table import batch_table
+from lightreasoner.problems.stream import open_problems, source_fingerprint
+from lightreasoner.progress import Progress, SilentProgress
+from lightreasoner.sampling.estimate import BETAS, ResourceEstimate, estimate_resources
 from lightreasoner.scoring.significance import Z, wilson
+from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import write_atomically
+from lightreasoner.storage.runs import begin_run, versions
+from lightreasoner.validation import number
 
-BETAS = tuple(round(0.05 * n, 2) for n in range(1, 41))  # nats, at which the kept fraction is given
-#: The verdict's bounds, in words there. A gap below SMALL was one that hurt in the paper (its table: 7.6 points between
-#: Qwen2.5-Math-7B and -1.5B over seven benchmarks, and the tuned model ended below its baseline).
-SMALL_GAP, LOST_LOSS, LOST_SHARE = 0.10, 4.0, 0.5
-FEW, MANY = 0.02, 0.6  # of steps above β
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What a few problems measured, and what that makes for `problems` of them."""
-
-    probed: int  # problems sampled just now
-    problems: int  # that the forecast is for
-    steps: float  # a problem
-    samples: float  # of KL above BETA, in all
-    seconds: float  # in all
-    disk_bytes: float  # in all
-    memory_bytes: float  # models, caches and one chunk of logits, with as many rows as a batch takes
-    kept: tuple[float, ...]  # fraction of the steps with KL > BETAS[n]
-
-    def sentence(self) -> str:
-        """For people."""
-        return (
-            f"About {_round(self.samples)} samples at β = {BETA:g} in {spoken_time(self.seconds)}, "
-            f"{self.disk_bytes / 1e6:.1f} MB on disk; measured on {self.probed} of the problems."
-        )
-
-
-def probe(
-    pair: Pair,
-    problems: list[Problem],
-    decoding: Decoding,
-    samples_per_problem: int,
-    total: int,
-    checkpoint: Callable[[], None] = lambda: None,
-) -> tuple[Probe, pa.Table]:
-    """Sample these few problems, all at once, and forecast `total`. The table is theirs, as sampling would write it.
-
-    Raises UserError for a problem that no prompt can be made of or a model that gives no distribution.
-    """
-    items = []
-    for problem in problems:
-        prompt = prompt_ids(pair.expert, problem.question)
-        items.append(
-            Item(problem, 0, prompt, prompt if pair.same_specials else prompt_ids(pair.amateur, problem.question))
-        )
-    began = time.perf_counter()
-    table = batch_table(pair, items, respond(pair, items, decoding, lambda ended: checkpoint()))
-    seconds = time.perf_counter() - began
-    kl = table["kl"].combine_chunks().flatten().to_numpy()
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    times = total * samples_per_problem / len(items)
-    found = Probe(
-        probed=len(items),
-        problems=total,
-        steps=len(kl) / len(items),
-        samples=float((kl > BETA).sum()) * times,
-        seconds=seconds * times,
-        disk_bytes=buffer.tell() * times,
-        memory_bytes=memory(pair, max(len(item.prompt) for item in items) + decoding.max_new_tokens),
-        kept=tuple(float((kl > beta).mean()) for beta in BETAS),
-    )
-    return found, table
-
-
-def memory(pair: Pair, tokens: int) -> float:
-    """Bytes that sampling takes at its usual batch size with sequences of so many tokens."""
-    models = list({id(loaded): loaded for loaded in (pair.expert, pair.amateur)}.values())
-    rows = fitting_rows(models, tokens, CHUNK)
-    caches = sum(rows * tokens * cache_bytes(loaded) for loaded in models)
-    heads = [loaded.model.get_output_embeddings().weight.shape[0] * loaded.dtype.itemsize for loaded in models]
-    return sum(loaded.memory_bytes for loaded in models) + caches + 3 * rows * CHUNK * sum(heads)
+KIND = "preflight"  # the run's kind in run.json, and the job's verb
+RESULT = "preflight.json"  # in the run folder
+#: Bounds of the assessment. A gap below SMALL_GAP hurt in the paper: in its table Qwen2.5-Math-7B and -1.5B are 7.6
+#: points apart over seven benchmarks, and the tuned model ended below its baseline.
+SMALL_GAP = 0.10
+MAX_LOSS = 4.0  # nats per token, of a coherent amateur on the expert's text
+MAX_TRUNCATED = 0.5  # of the responses
+FEW_SELECTED, MANY_SELECTED = 0.02, 0.6  # of the steps
 
 
 @dataclass(frozen=True)
-class Solved:
-    """How one model did on the problems with known answers. None: there were none."""
+class ModelAccuracy:
+    """How one model did on the problems. None: no answers are known."""
 
     accuracy: float | None
     low: float | None  # 95 % interval
     high: float | None
     truncated: float  # share of responses that hit the token limit
-    unanswered: float | None  # share of responses without a recognisable answer
+    unanswered: float | None  # share of responses from which no answer was extracted
 
 
 @dataclass(frozen=True)
-class Preflight:
-    """Everything that the verdict rests on. Shares from 0 to 1, nats."""
+class PairCheck:
+    """The measurements of a pair and its assessment. Shares are from 0 to 1, losses and KL in nats."""
 
-    probe: Probe
-    expert: Solved
-    amateur: Solved
+    estimate: ResourceEstimate
+    expert: ModelAccuracy
+    amateur: ModelAccuracy
     gap: float | None  # expert's accuracy − amateur's
     gap_low: float | None  # 95 % interval, paired
     gap_high: float | None
     amateur_loss: float  # mean −log p of the amateur on the expert's text
     mean_kl: float
-    histogram: tuple[int, ...]  # steps in trajectories.KL_EDGES
+    histogram: tuple[int, ...]  # steps per bin of trajectories.KL_EDGES
     tone: str  # good, warn or bad
-    verdict: tuple[str, ...]  # sentences
+    assessment: tuple[str, ...]  # sentences, the worst first
 
     def as_json(self) -> dict:
-        return asdict(self) | {"betas": BETAS, "edges": KL_EDGES, "sentence": self.probe.sentence()}
+        """The document saved as RESULT."""
+        document = asdict(self) | {"betas": BETAS, "edges": KL_EDGES, "sentence": self.estimate.sentence()}
+        document["verdict"], document["probe"] = document.pop("assessment"), document.pop("estimate")
+        document["probe"]["probed"] = document["probe"].pop("measured")
+        return document
 
 
-def preflight(
-    pair: Pair,
-    problems: list[Problem],
-    decoding: Decoding,
-    total: int,
-    checkpoint: Callable[[], None] = lambda: None,
-    say: Callable[[str], None] = lambda text: None,
-) -> Preflight:
-    """Try a pair on these problems (a few dozen), forecast `total`. Raises UserError."""
-    say("The expert solves the problems, the amateur reads along")
-    found, table = probe(pair, problems, decoding, 1, total, checkpoint)
-    responses = table["response"].to_pylist()
-    cut_off = [reason == "length" for reason in table["finish_reason"].to_pylist()]
-    expert, right = _solved(problems, responses, cut_off)
-    amateur, amateur_right = expert, right
+@dataclass(frozen=True)
+class PairCheckJob:
+    """Which pair to check on which problems, and into which run folder."""
+
+    folder: Path
+    expert: str
+    amateur: str
+    problems: str  # a problem source or a file
+    pair_name: str | None = None  # the preset that named both models
+    split: str | None = None  # of a benchmark
+    limit: int = 24  # problems to try
+    target: int = 1000  # problems to estimate resources for
+    max_new_tokens: int = 128  # per response
+
+    @property
+    def title(self) -> str:
+        return f"Check the pair {self.pair_name or self.expert}"
+
+    def check(self, settings: Settings) -> None:
+        """Raises UserError for a number out of bounds."""
+        number("--limit", self.limit, 2, 200, whole=True)
+        number("--target", self.target, 1, 10_000_000, whole=True)
+        number("--max-new-tokens", self.max_new_tokens, 1, settings.max_new_tokens, whole=True)
+
+
+def run_pair_check(job: PairCheckJob, settings: Settings, progress: Progress) -> PairCheck:
+    """Load both models, check the pair and save the result in the run folder. Raises UserError."""
+    progress.status("Reading the problems")
+    stream = open_problems(job.problems, split=job.split, max_chars=settings.max_problem_chars, distinct=True)
+    problems = list(itertools.islice(stream, job.limit))
+    pair = load_pair(job.expert, job.amateur, LoadedModels(settings), progress.status, job.pair_name)
+    config = {name: value for name, value in asdict(job).items() if name not in ("folder", "pair_name")}
+    fingerprints = {"expert": pair.expert.fingerprint, "amateur": pair.amateur.fingerprint}
+    fingerprints |= {"file of problems": source_fingerprint(job.problems)}
+    about = {"fingerprints": fingerprints, "versions": versions(), "pair": describe_pair(pair)}
+    begin_run(job.folder, KIND, config, about)
+    result = check_pair(pair, problems, Decoding(job.max_new_tokens), job.target, progress)
+    write_atomically(job.folder / RESULT, json.dumps(result.as_json(), indent=1) + "\n")
+    progress.result(tone=result.tone, verdict=list(result.assessment), sentence=result.estimate.sentence())
+    return result
+
+
+def check_pair(
+    pair: Pair, problems: list[Problem], decoding: Decoding, total: int, progress: Progress | None = None
+) -> PairCheck:
+    """Check a pair on a few dozen problems and estimate the resources for `total` of them. Raises UserError."""
+    progress = progress or SilentProgress()
+    progress.status("The expert solves the problems; the amateur predicts the same tokens")
+    estimate, table = estimate_resources(pair, problems, decoding, 1, total, progress.checkpoint)
+    truncated = [reason == "length" for reason in table["finish_reason"].to_pylist()]
+    expert, expert_right = _accuracy(problems, table["response"].to_pylist(), truncated)
+    amateur, amateur_right = expert, expert_right
     if not pair.same_model:
-        say("The amateur solves them too")
+        progress.status("The amateur solves the problems")
         prompts = [prompt_ids(pair.amateur, problem.question) for problem in problems]
-        ids = solve(pair.amateur, prompts, decoding.max_new_tokens, checkpoint)
+        ids = solve(pair.amateur, prompts, decoding.max_new_tokens, progress.checkpoint)
         ended = [bool(own) and own[-1] in pair.amateur.end_ids for own in ids]
         texts = [pair.amateur.tokenizer.decode(own[:-1] if end else own) for own, end in zip(ids, ended, strict=True)]
-        amateur, amateur_right = _solved(problems, texts, [not end for end in ended])
-    gap = _gap(right, amateur_right)
+        amateur, amateur_right = _accuracy(problems, texts, [not end for end in ended])
+    gap = _gap(expert_right, amateur_right)
     logprobs = table["amateur_logprob"].combine_chunks().flatten().drop_null().to_numpy()
     loss = float(-logprobs.mean()) if len(logprobs) else math.nan
     kl = table["kl"].combine_chunks().flatten().to_numpy()
-    tone, verdict = judged(pair.same_model, expert, amateur, gap, loss, float((kl > BETA).mean()))
-    return Preflight(
-        found,
+    tone, sentences = assess_pair(pair.same_model, expert, amateur, gap, loss, float((kl > BETA).mean()))
+    return PairCheck(
+        estimate,
         expert,
         amateur,
         *(gap or (None, None, None)),
@@ -173,25 +151,27 @@ def preflight(
         mean_kl=float(np.mean(kl)),
         histogram=tuple(kl_histogram(kl).tolist()),
         tone=tone,
-        verdict=tuple(verdict),
+        assessment=tuple(sentences),
     )
 
 
-def _solved(problems: list[Problem], responses: list[str], cut_off: list[bool]) -> tuple[Solved, list[bool | None]]:
-    """(summary, right or wrong for each problem, None where no answer is known)."""
-    verdicts = [judge(r, p.answer) if p.answer else None for p, r in zip(problems, responses, strict=True)]
-    known = [verdict for verdict in verdicts if verdict]
-    truncated = sum(cut_off) / len(problems)
+def _accuracy(
+    problems: list[Problem], responses: list[str], truncated: list[bool]
+) -> tuple[ModelAccuracy, list[bool | None]]:
+    """(summary, whether each problem's answer is right; None where no answer is known)."""
+    grades = [judge(r, p.answer) if p.answer else None for p, r in zip(problems, responses, strict=True)]
+    known = [grade for grade in grades if grade]
+    share = sum(truncated) / len(problems)
     if not known:
-        return Solved(None, None, None, truncated, None), [None] * len(problems)
-    right = sum(verdict.right for verdict in known)
-    unanswered = sum(verdict.extracted is None for verdict in known) / len(known)
-    summary = Solved(right / len(known), *wilson(right, len(known)), truncated, unanswered)
-    return summary, [verdict and verdict.right for verdict in verdicts]
+        return ModelAccuracy(None, None, None, share, None), [None] * len(problems)
+    right = sum(grade.right for grade in known)
+    unanswered = sum(grade.extracted is None for grade in known) / len(known)
+    summary = ModelAccuracy(right / len(known), *wilson(right, len(known)), share, unanswered)
+    return summary, [grade and grade.right for grade in grades]
 
 
 def _gap(expert: list[bool | None], amateur: list[bool | None]) -> tuple[float, float, float] | None:
-    """(difference of the accuracies, its 95 % interval): paired, normal approximation."""
+    """(difference of the accuracies, bounds of its 95 % interval): paired, by the normal approximation."""
     differences = [e - a for e, a in zip(expert, amateur, strict=True) if e is not None]
     if not differences:
         return None
@@ -199,55 +179,52 @@ def _gap(expert: list[bool | None], amateur: list[bool | None]) -> tuple[float, 
     return mean, max(-1.0, mean - reach), min(1.0, mean + reach)
 
 
-def judged(
+def assess_pair(
     same: bool,
-    expert: Solved,
-    amateur: Solved,
+    expert: ModelAccuracy,
+    amateur: ModelAccuracy,
     gap: tuple[float, float, float] | None,
     loss: float,
-    kept: float,
+    selected: float,
 ) -> tuple[str, list[str]]:
-    """(tone, sentences): what to think of the pair, the worst first."""
+    """(tone, sentences with the worst first). loss: the amateur's on the expert's text, nats per token.
+
+    selected: share of the steps with KL > β.
+    """
     if same:
         return "bad", ["Both models are the same, so they never diverge and there is nothing to select."]
     bad, warn, good = [], [], []
-    if not loss < LOST_LOSS or amateur.truncated > LOST_SHARE + expert.truncated:
+    if not loss < MAX_LOSS or amateur.truncated > MAX_TRUNCATED + expert.truncated:
         bad.append(
-            f"The amateur is hardly coherent: it loses {loss:.1f} nats a token on the expert's text and runs into the "
-            f"token limit in {amateur.truncated:.0%} of its own responses. Contrast with it rewards what is merely "
-            "odd; take a better amateur."
+            f"The amateur is hardly coherent: its loss is {loss:.1f} nats per token on the expert's text, and "
+            f"{amateur.truncated:.0%} of its own responses hit the token limit. Contrast with it rewards tokens that "
+            "are merely unusual; use a better amateur."
         )
     if gap is None:
-        warn.append("No answers are known, so the gap in accuracy cannot be told; only the divergence can.")
+        warn.append("No answers are known, so only the divergence can be measured, not the gap in accuracy.")
     else:
         points = f"{100 * gap[0]:+.0f} points (95 % interval {100 * gap[1]:+.0f} to {100 * gap[2]:+.0f})"
         if gap[0] <= 0:
-            bad.append(f"The expert is not better than the amateur here: {points}. Swap them, or take another pair.")
+            bad.append(f"The expert is not better than the amateur here: {points}. Swap them, or use another pair.")
         elif gap[0] < SMALL_GAP:
             warn.append(
-                f"The gap in accuracy is small: {points}. In the paper a gap of 8 points ended below the baseline; a "
-                "weaker amateur may teach more."
+                f"The gap in accuracy is small: {points}. In the paper a pair with a gap of 8 points ended below the "
+                "baseline; a weaker amateur may give better samples."
             )
         elif gap[1] <= 0:
-            warn.append(f"The expert seems better, but these problems are too few to be sure: {points}.")
+            warn.append(f"The expert seems better, but the problems are too few to be sure: {points}.")
         else:
             good.append(f"The expert clearly outperforms the amateur: {points}.")
-    if kept < FEW:
-        warn.append(f"Only {kept:.1%} of the steps diverge by more than β = {BETA:g}: there is little to learn.")
-    elif kept > MANY:
-        warn.append(f"{kept:.0%} of the steps diverge by more than β = {BETA:g}, so selecting hardly selects; raise β.")
+    if selected < FEW_SELECTED:
+        warn.append(f"Only {selected:.1%} of the steps diverge by more than β = {BETA:g}: there is little to learn.")
+    elif selected > MANY_SELECTED:
+        warn.append(
+            f"{selected:.0%} of the steps diverge by more than β = {BETA:g}, so selection leaves out little; raise β."
+        )
     else:
-        good.append(f"{kept:.0%} of the steps diverge by more than β = {BETA:g} (the paper's pairs: about 20 %).")
-    if expert.truncated > LOST_SHARE:
+        good.append(f"{selected:.0%} of the steps diverge by more than β = {BETA:g} (the paper's pairs: about 20 %).")
+    if expert.truncated > MAX_TRUNCATED:
         warn.append(f"{expert.truncated:.0%} of the expert's responses hit the token limit; allow more tokens.")
-    if not bad and loss < LOST_LOSS:
-        good.append(f"The amateur is coherent: it loses {loss:.2f} nats a token on the expert's text.")
+    if not bad and loss < MAX_LOSS:
+        good.append(f"The amateur is coherent: its loss is {loss:.2f} nats per token on the expert's text.")
     return "bad" if bad else "warn" if warn else "good", bad + warn + good
-
-
-def _round(value: float) -> str:
-    """Two significant figures: a probe knows no more."""
-    if value < 10:
-        return f"{value:.0f}"
-    unit = 10 ** (int(math.log10(value)) - 1)
-    return f"{round(value / unit) * unit:,.0f}"

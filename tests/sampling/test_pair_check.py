@@ -1,4 +1,4 @@
-"""The pair preflight: its numbers are those of sampling and evaluation, its verdict is the paper's rule in words."""
+"""The pair check: its numbers are those of sampling and evaluation, its assessment is the paper's rule in words."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from lightreasoner.formatting import spoken_time
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, load_pair
 from lightreasoner.problems.rows import Problem
-from lightreasoner.sampling.pair_check import BETAS, Solved, judged, preflight, probe
+from lightreasoner.sampling.estimate import BETAS, estimate_resources
+from lightreasoner.sampling.pair_check import ModelAccuracy, assess_pair, check_pair
 from lightreasoner.settings import Settings
 from tests.support.tiny_models import save_tiny
-from tests.support.tiny_sampling import QUESTIONS
+from tests.support.tiny_sampling import QUESTIONS, Remembering
 
-FINE = Solved(0.6, 0.5, 0.7, 0.0, 0.0)
-POOR = Solved(0.1, 0.05, 0.2, 0.0, 0.0)
+FINE = ModelAccuracy(0.6, 0.5, 0.7, 0.0, 0.0)
+POOR = ModelAccuracy(0.1, 0.05, 0.2, 0.0, 0.0)
 
 
 ASKED = [Problem(f"p{n}", question, str(n)) for n, question in enumerate(QUESTIONS[:6])]
@@ -33,8 +34,8 @@ def pair(tmp_path_factory) -> Pair:
 
 
 def verdict(**change) -> tuple[str, str]:
-    usual = {"same": False, "expert": FINE, "amateur": POOR, "gap": (0.5, 0.4, 0.6), "loss": 1.0, "kept": 0.2}
-    tone, sentences = judged(**(usual | change))
+    usual = {"same": False, "expert": FINE, "amateur": POOR, "gap": (0.5, 0.4, 0.6), "loss": 1.0, "selected": 0.2}
+    tone, sentences = assess_pair(**(usual | change))
     return tone, " ".join(sentences)
 
 
@@ -47,12 +48,12 @@ def verdict(**change) -> tuple[str, str]:
         ({"gap": (0.06, 0.01, 0.11)}, "warn", "gap in accuracy is small: +6 points"),
         ({"gap": (0.2, -0.05, 0.45)}, "warn", "too few to be sure"),
         ({"gap": None}, "warn", "No answers are known"),
-        ({"loss": 6.0}, "bad", "hardly coherent: it loses 6.0 nats a token"),
+        ({"loss": 6.0}, "bad", "hardly coherent: its loss is 6.0 nats per token"),
         ({"loss": float("nan")}, "bad", "hardly coherent"),
-        ({"amateur": Solved(0.0, 0.0, 0.1, 0.9, 0.9)}, "bad", "token limit in 90% of its own responses"),
-        ({"kept": 0.001}, "warn", "there is little to learn"),
-        ({"kept": 0.8}, "warn", "raise β"),
-        ({"expert": Solved(0.6, 0.5, 0.7, 0.8, 0.0)}, "warn", "allow more tokens"),
+        ({"amateur": ModelAccuracy(0.0, 0.0, 0.1, 0.9, 0.9)}, "bad", "90% of its own responses hit the token limit"),
+        ({"selected": 0.001}, "warn", "there is little to learn"),
+        ({"selected": 0.8}, "warn", "raise β"),
+        ({"expert": ModelAccuracy(0.6, 0.5, 0.7, 0.8, 0.0)}, "warn", "allow more tokens"),
     ],
 )
 def test_the_verdict_in_words(change, tone, words):
@@ -61,9 +62,9 @@ def test_the_verdict_in_words(change, tone, words):
     assert words in found[1]
 
 
-def test_a_probe_forecasts_in_proportion(pair):
-    found, table = probe(pair, ASKED, Decoding(max_new_tokens=10), 2, total=600)
-    assert len(table) == found.probed == 6
+def test_the_estimate_is_in_proportion(pair):
+    found, table = estimate_resources(pair, ASKED, Decoding(max_new_tokens=10), 2, total=600)
+    assert len(table) == found.measured == 6
     steps = [kl for row in table["kl"].to_pylist() for kl in row]
     above = sum(kl > 0.4 for kl in steps)
     assert above
@@ -75,13 +76,13 @@ def test_a_probe_forecasts_in_proportion(pair):
 
 
 def test_the_amateur_is_asked_and_its_loss_is_that_of_the_dataset(pair):
-    said = []
-    found = preflight(pair, ASKED, Decoding(max_new_tokens=10), total=100, say=said.append)
-    _, table = probe(pair, ASKED, Decoding(max_new_tokens=10), 1, total=100)
+    progress = Remembering()
+    found = check_pair(pair, ASKED, Decoding(max_new_tokens=10), 100, progress)
+    _, table = estimate_resources(pair, ASKED, Decoding(max_new_tokens=10), 1, total=100)
     logprobs = [x for row in table["amateur_logprob"].to_pylist() for x in row]
     assert found.amateur_loss == pytest.approx(-sum(logprobs) / len(logprobs), rel=1e-5)
     assert sum(found.histogram) == len(logprobs)
-    assert len(said) == 2
+    assert len(progress.of("status")) == 2
     json.dumps(found.as_json())
 
 
@@ -92,10 +93,11 @@ def test_times_as_people_say_them(seconds, words):
     assert spoken_time(seconds) == words
 
 
-def test_the_verb_writes_its_result_and_says_it(tmp_path: Path, monkeypatch, capsys):
+@pytest.mark.parametrize("verb", ["check-pair", "preflight"])  # preflight: its name in version 0.2
+def test_the_verb_writes_its_result_and_prints_it(tmp_path: Path, monkeypatch, capsys, verb):
     monkeypatch.setenv("LIGHTREASONER_WORKSPACE", str(tmp_path / "workspace"))
     monkeypatch.setenv("LIGHTREASONER_DEVICE", "cpu")
-    options = ["preflight", "--problems", "bundled-train", "--limit", "4", "--max-new-tokens", "40"]
+    options = [verb, "--problems", "bundled-train", "--limit", "4", "--max-new-tokens", "40"]
     assert main([*options, "--run-dir", str(tmp_path / "run")]) == 0
     result = json.loads((tmp_path / "run/preflight.json").read_text())
     assert result["tone"] in ("good", "warn", "bad")

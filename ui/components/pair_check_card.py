@@ -96,7 +96,7 @@ def start_preflight(studio: Studio, refs: tuple, source: object, upload: object,
     pair, (problems, named) = checked_pair(*refs), checked_problems(source, upload)
     tokens = number("The token limit", tokens, 1, studio.settings.max_new_tokens, whole=True)
     target = number("The number of problems", target, 1, MOST_PROBLEMS, whole=True)
-    words = ["preflight", *pair_words(pair), "--problems", kept_problems(studio.settings, problems)]
+    words = ["check-pair", *pair_words(pair), "--problems", kept_problems(studio.settings, problems)]
     words += ["--limit", str(TRIED), "--target", str(target), "--max-new-tokens", str(tokens)]
     run = new_id()
     title = f"Try {pair_title(pair)} · {named}"

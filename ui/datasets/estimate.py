@@ -12,7 +12,7 @@ from lightreasoner.jobs.accelerator import Stopped
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.problems.stream import open_problems, training_split
-from lightreasoner.sampling.pair_check import probe
+from lightreasoner.sampling.estimate import estimate_resources
 from ui.components.estimate import PROBED, telling, turn
 from ui.datasets.request import SampleRequest
 from ui.studio import Studio
@@ -43,7 +43,7 @@ def measured(studio: Studio, asked: SampleRequest, say: Callable[[str], None], s
         say(f"Sampling {len(problems)} problems")
         floor = 0.0 if asked.every_step else BETA_FLOOR
         decoding = Decoding(asked.max_new_tokens, asked.temperature, asked.seed, floor)
-        found, _ = probe(pair, problems, decoding, asked.samples, total, checkpoint)
+        found, _ = estimate_resources(pair, problems, decoding, asked.samples, total, checkpoint)
     said = found.sentence()
     if total < asked.limit:
         said += f" There are only {total:,} problems."
