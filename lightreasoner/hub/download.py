@@ -1,4 +1,4 @@
-"""Fetching model repositories from the Hugging Face Hub into its cache, and saying plainly why one cannot be had."""
+"""Downloads model repositories from the Hugging Face Hub into its cache."""
 
 from __future__ import annotations
 
@@ -8,31 +8,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
+from huggingface_hub.errors import LocalEntryNotFoundError
 from tqdm import tqdm
 
 from lightreasoner.errors import UserError
+from lightreasoner.hub.errors import OFFLINE, HubUnreachable, hub_errors
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-#: Only the top level, and nothing that is pickled or code.
+#: Only files at the top level; no pickles and no code.
 MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 IGNORED = ("*/*", "consolidated*")
-TIMEOUT = 5  # seconds until the Hub counts as out of reach
+TIMEOUT = 5  # seconds until the Hub counts as unreachable
 
 
 class NotCached(UserError):
-    """No complete copy is in the cache, and the Hub was not to be asked."""
+    """The cache holds no complete copy, and downloading was not allowed."""
 
 
 def cached_snapshot(repo: str, revision: str | None, wanted: tuple[str, ...] = MODEL_FILES) -> Path | None:
-    """The folder of a repository in the Hub's cache, or None where it is not known to be complete. No network."""
+    """A repository's folder in the Hub's cache, or None unless it is known to be complete. Makes no request."""
     try:
         path = snapshot_download(
             repo, revision=revision, local_files_only=True, allow_patterns=list(wanted), ignore_patterns=list(IGNORED)
@@ -42,11 +36,11 @@ def cached_snapshot(repo: str, revision: str | None, wanted: tuple[str, ...] = M
     return Path(path)
 
 
-def unreachable(repo: str, revision: str | None, reason: str = "HF_HUB_OFFLINE is set") -> str:
-    """The sentence for a repository that is neither in the cache nor within reach."""
+def not_cached(repo: str, revision: str | None, reason: str = OFFLINE) -> str:
+    """The sentence for a repository that is neither in the cache nor can be downloaded."""
     return (
         f"No complete copy of {_name(repo, revision)} is in the local cache, and the Hugging Face Hub cannot be "
-        f"reached ({reason}). Connect once to fetch it, or name a folder or GGUF file on this machine."
+        f"reached ({reason}). Connect once to download it, or name a folder or GGUF file on this machine."
     )
 
 
@@ -56,63 +50,44 @@ def download_snapshot(
     wanted: tuple[str, ...] = MODEL_FILES,
     on_status: Callable[[str], None] | None = None,
 ) -> Path:
-    """Fetch a repository's files into the Hub's cache and return their folder.
+    """Download a repository's files into the Hub's cache; their folder. on_status gets one line per change.
 
-    Raises UserError, within seconds, when the Hub is out of reach or the repository or revision is unknown or gated,
+    Raises UserError, within seconds, when the Hub is unreachable or the repository or revision is unknown or gated,
     has no safetensors, or does not fit on the disk.
     """
     name, status = _name(repo, revision), on_status or (lambda text: None)
     if constants.is_offline_mode():
-        raise UserError(unreachable(repo, revision))
+        raise UserError(not_cached(repo, revision))
     try:
-        status(f"Looking for {name} on the Hugging Face Hub")
-        info = HfApi().model_info(repo, revision=revision, timeout=TIMEOUT, files_metadata=True)
-        sizes = {s.rfilename: s.size or 0 for s in info.siblings or () if "/" not in s.rfilename}
-        _check_listing(name, sizes, wanted)
-        path = snapshot_download(
-            repo,
-            revision=revision,
-            allow_patterns=list(wanted),
-            ignore_patterns=list(IGNORED),
-            etag_timeout=TIMEOUT,
-            tqdm_class=_bar_into(status, name),
-        )
-    except GatedRepoError:  # before RepositoryNotFoundError, whose child it is
-        raise UserError(
-            f"{name} is gated: its authors give access on its page, https://huggingface.co/{repo}. "
-            "Accept the terms there and set HF_TOKEN to your token."
-        ) from None
-    except RevisionNotFoundError:
-        raise UserError(f"{repo} has no revision {revision!r}; name a branch, tag or commit that it has.") from None
-    except RepositoryNotFoundError:
-        raise UserError(
-            f"The Hugging Face Hub knows no model {repo}, or it is private; check the spelling, or set HF_TOKEN."
-        ) from None
-    except HfHubHTTPError as error:
-        code = error.response.status_code if error.response is not None else "an error"
-        raise UserError(f"The Hugging Face Hub answered {code} when asked for {name}; try again later.") from error
-    except (UserError, MemoryError):
-        raise
-    except PermissionError:
-        raise UserError(f"{constants.HF_HUB_CACHE} cannot be written; set HF_HOME to a folder that can.") from None
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise UserError(unreachable(repo, revision, "the connection failed")) from error
-    except Exception as error:  # the HTTP library's own family, which changes between versions of huggingface_hub
-        raise UserError(unreachable(repo, revision, type(error).__name__)) from error
+        with hub_errors(repo, revision, "model"):
+            status(f"Looking for {name} on the Hugging Face Hub")
+            info = HfApi().model_info(repo, revision=revision, timeout=TIMEOUT, files_metadata=True)
+            sizes = {s.rfilename: s.size or 0 for s in info.siblings or () if "/" not in s.rfilename}
+            _check_listing(name, sizes, wanted)
+            path = snapshot_download(
+                repo,
+                revision=revision,
+                allow_patterns=list(wanted),
+                ignore_patterns=list(IGNORED),
+                etag_timeout=TIMEOUT,
+                tqdm_class=_bar_into(status, name),
+            )
+    except HubUnreachable as error:
+        raise UserError(not_cached(repo, revision, error.reason)) from error
     return Path(path)
 
 
 def _check_listing(name: str, sizes: dict[str, int], wanted: tuple[str, ...]) -> None:
-    """Refuse before downloading what could not be used. sizes: file name → bytes."""
+    """Raises UserError for a repository that could not be used. sizes: file name → bytes."""
     if wanted == ADAPTER_FILES:
         if not set(ADAPTER_FILES) <= set(sizes):
-            raise UserError(f"{name} is no LoRA adapter in safetensors: it lacks {' or '.join(ADAPTER_FILES)}.")
+            raise UserError(f"{name} is no LoRA adapter in safetensors format: it lacks {' or '.join(ADAPTER_FILES)}.")
     elif "adapter_config.json" in sizes:
         raise UserError(f"{name} is an adapter, not a whole model; write it after its base, as BASE::{name}.")
     elif not any(file.endswith(".safetensors") for file in sizes):
         gguf = any(file.lower().endswith(".gguf") for file in sizes)
         hint = "download one of its GGUF files and name that file" if gguf else "choose a model that has them"
-        raise UserError(f"{name} has no safetensors weights, and pickled ones are never loaded; {hint}.")
+        raise UserError(f"{name} has no safetensors weights, and pickled weights are never loaded; {hint}.")
     needed = sum(size for file, size in sizes.items() if file.endswith((".safetensors", ".json")))
     cache = Path(constants.HF_HUB_CACHE)
     free = shutil.disk_usage(next(p for p in (cache, *cache.parents) if p.exists())).free
@@ -128,7 +103,7 @@ def _bar_into(status: Callable[[str], None], name: str) -> type[tqdm]:
             super().__init__(*args, **(kwargs | {"file": io.StringIO(), "disable": False, "mininterval": 0.5}))
 
         def display(self, *args, **kwargs):
-            if self.unit == "B" and self.n and self.total:  # bytes; another bar counts files
+            if self.unit == "B" and self.n and self.total:  # another bar counts files
                 status(f"Downloading {name}: {self.n / 1e6:,.0f} of {self.total / 1e6:,.0f} MB")
 
     return Bar

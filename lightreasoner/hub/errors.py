@@ -1,8 +1,9 @@
-"""What the Hub's refusals mean to a person who publishes or fetches: one sentence each."""
+"""The sentence for each way in which a request to the Hugging Face Hub can fail."""
 
 from __future__ import annotations
 
 import errno
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,105 +18,130 @@ from huggingface_hub.errors import (
 )
 
 from lightreasoner.errors import UserError
-from lightreasoner.hub.redaction import clean_text
+from lightreasoner.hub.redaction import redact_text
 
-AGAIN = "Run the same command again, or press the same button: it goes on where it stopped."
+AGAIN = "Run the same command again, or press the same button: it resumes."
+OFFLINE = "HF_HUB_OFFLINE is set"
+
+
+class HubUnreachable(UserError):
+    """The Hub gave no usable answer. `reason`: why, in a few words."""
+
+    def __init__(self, reason: str):
+        super().__init__(f"The Hugging Face Hub cannot be reached ({reason}). Check the connection. {AGAIN}")
+        self.reason = reason
 
 
 def refuse_offline() -> None:
-    """Raises UserError where nobody may ask the Hub."""
+    """Raises UserError where HF_HUB_OFFLINE forbids requests."""
     if constants.is_offline_mode():
-        raise UserError(
-            "HF_HUB_OFFLINE is set, so the Hugging Face Hub cannot be reached; unset it to publish or pull."
-        )
+        raise UserError(f"{OFFLINE}, so the Hugging Face Hub cannot be reached; unset it to publish or pull.")
 
 
 @contextmanager
-def speaking(repo: str) -> Iterator[None]:
-    """Around requests about `repo`: every way in which they can fail becomes a UserError."""
+def hub_errors(repo: str, revision: str | None = None, kind: str = "repository") -> Iterator[None]:
+    """Turns every known failure of the requests inside into a UserError about `repo`, a repository of this kind.
+
+    Raises HubUnreachable, a UserError, when there is no connection. Other exceptions pass unchanged.
+    """
     try:
         yield
     except (UserError, MemoryError):
         raise
-    except OfflineModeIsEnabled:
-        refuse_offline()
-        raise
     except Exception as error:
-        root = _root(error)
-        if (told := _sentence(repo, root)) is None:
+        cause = _cause(error)
+        if reason := _lost_connection(cause):
+            raise HubUnreachable(reason) from error
+        if (message := _message(repo, revision, kind, cause)) is None:
             raise
-        raise UserError(told) from error
+        raise UserError(message) from error
 
 
-def _root(error: BaseException) -> BaseException:
-    """The exception that says most: an HTTP answer or an error of the system, behind what wraps it."""
+def _cause(error: BaseException) -> BaseException:
+    """The most telling exception of a chain: an HTTP answer or a full disk behind the exceptions that wrap it."""
     while isinstance(error, RuntimeError) and error.__cause__:  # huggingface_hub's wrapper around one file's upload
         error = error.__cause__
-    seen, found = set(), error
-    if isinstance(error, ValueError) and "README.md" in str(error):  # it says what the answer behind it does not
+    if isinstance(error, ValueError) and "README.md" in str(error):  # it quotes what the answer behind it lacks
         return error
-    while found is not None and id(found) not in seen:
-        if isinstance(found, HfHubHTTPError) or (isinstance(found, OSError) and found.errno == errno.ENOSPC):
-            return found
-        seen.add(id(found))
-        found = found.__cause__ or found.__context__
+    seen, link = set(), error
+    while link is not None and id(link) not in seen:
+        if isinstance(link, HfHubHTTPError) or (isinstance(link, OSError) and link.errno == errno.ENOSPC):
+            return link
+        seen.add(id(link))
+        link = link.__cause__ or link.__context__
     return error
 
 
-def _sentence(repo: str, error: BaseException) -> str | None:
-    if isinstance(error, GatedRepoError):
-        return f"{repo} is gated: accept its terms on its page first, and use a token of the same account."
-    if isinstance(error, RevisionNotFoundError):
-        return f"{repo} has no such revision; name a branch, tag or commit that it has."
-    if isinstance(error, RepositoryNotFoundError):
-        return f"The Hugging Face Hub knows no {repo}, or it is private and this token may not see it; check both."
-    if isinstance(error, HfHubHTTPError) and error.response is not None:
-        return _answered(repo, error)
-    if isinstance(error, LocalEntryNotFoundError):  # how huggingface_hub says that nobody answered as it should
-        return f"The connection to the Hugging Face Hub failed while {repo} was fetched. {AGAIN}"
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "The disk is full; free some space, then do the same again."
-    if isinstance(error, FileNotFoundError):
-        return f"{clean_text(str(error.filename))} is gone: the run was changed or deleted while it was read."
-    if isinstance(error, PermissionError):
-        return f"{clean_text(str(error.filename))} cannot be read or written; check its permissions."
+def _lost_connection(error: BaseException) -> str | None:
+    """Why there was no answer; None for failures of another kind."""
+    if isinstance(error, OfflineModeIsEnabled):
+        return OFFLINE
+    if isinstance(error, LocalEntryNotFoundError):  # huggingface_hub raises this where no answer was usable
+        return "the connection failed"
     family = type(error).__module__.partition(".")[0]
-    if isinstance(error, ConnectionError | TimeoutError) or family in ("httpx", "httpx2", "httpcore", "httpcore2"):
-        return f"The connection to the Hugging Face Hub failed ({type(error).__name__}). {AGAIN}"
-    if isinstance(error, RuntimeError) and (_sending(error) or family == "hf_xet"):
-        return f"The Hugging Face Hub did not take a file. {AGAIN}"
+    lost = isinstance(error, ConnectionError | TimeoutError | json.JSONDecodeError) or family.startswith("http")
+    return type(error).__name__ if lost and not isinstance(error, HfHubHTTPError) else None
+
+
+def _message(repo: str, revision: str | None, kind: str, error: BaseException) -> str | None:
+    if isinstance(error, GatedRepoError):  # before RepositoryNotFoundError, its base class
+        return (
+            f"{repo} is gated: its authors give access on its page, {constants.ENDPOINT}/{repo}. "
+            "Accept the terms there and use a token of the same account (HF_TOKEN)."
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return f"{repo} has no revision {revision or 'main'!r}; name one of its branches, tags or commits."
+    if isinstance(error, RepositoryNotFoundError):
+        return (
+            f"The Hugging Face Hub knows no {kind} {repo}, or it is private and this token has no access to it; "
+            "check the spelling and the token (HF_TOKEN)."
+        )
+    if isinstance(error, HfHubHTTPError) and error.response is not None:
+        return _status_message(repo, error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return "The disk is full; free some space, then try again."
+    if isinstance(error, FileNotFoundError):
+        return f"{redact_text(str(error.filename))} is gone: the run was changed or deleted while it was read."
+    if isinstance(error, PermissionError):
+        inside = str(error.filename).startswith(constants.HF_HUB_CACHE)
+        advice = "set HF_HOME to a folder that can" if inside else "check its permissions"
+        return f"{redact_text(str(error.filename))} cannot be read or written; {advice}."
+    if isinstance(error, RuntimeError) and ("uploading" in str(error).lower() or _is_xet(error)):
+        return f"The Hugging Face Hub did not accept a file. {AGAIN}"
     if isinstance(error, OSError) and error.strerror:
-        return f"A file could not be read or written ({clean_text(error.strerror)}); look at the disk, then try again."
+        return f"A file could not be read or written ({redact_text(error.strerror)}); check the disk, then try again."
     if isinstance(error, ValueError) and "README.md" in str(error):
-        said = " ".join(str(error).split())[:200]
-        return f"The Hub refuses the card's first lines ({clean_text(said)}); check the licence."
+        quoted = " ".join(str(error).split())[:200]
+        return f"The Hub refuses the card's first lines ({redact_text(quoted)}); check the licence."
     return None
 
 
-def _sending(error: BaseException) -> bool:
-    return "uploading" in str(error).lower() or "xet" in str(error).lower()
+def _is_xet(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] == "hf_xet" or "xet" in str(error).lower()
 
 
-def _answered(repo: str, error: HfHubHTTPError) -> str:
-    response = error.response
-    code, said = response.status_code, _shown(error.server_message)
+def _status_message(repo: str, error: HfHubHTTPError) -> str:
+    code = error.response.status_code
+    text = "".join(c for c in str(error.server_message or "") if c.isprintable())[:160]
+    answer = f"{code}: {redact_text(text)}" if text else str(code)
     if code == 401:
-        return "The Hub does not know this access token; it was mistyped, or it has expired or been revoked."
+        return (
+            "The Hub does not know this access token (401): it was mistyped, has expired or was revoked. "
+            "Log in again with `hf auth login`, or set HF_TOKEN."
+        )
+    if code == 402:
+        return "The Hub asks for a paid plan for this (402); choose other hardware or upgrade the account."
     if code == 403:
-        return f"The Hub does not let this token do that with {repo} (403{said}); it needs the right to write there."
+        owner = repo.partition("/")[0]
+        return f"The Hub does not let this token do that with {repo} ({answer}); use one with write access to {owner}."
     if code == 409:
-        return f"{repo} was made or changed by somebody else at this very moment; do the same again."
+        return f"{repo} was created or changed by another request at the same moment; try again."
     if code == 429:
-        wait = response.headers.get("Retry-After", "")
+        wait = error.response.headers.get("Retry-After", "")
         when = f" in {int(wait):,} seconds" if wait.isdigit() else " later"
-        return f"The Hub says that there were too many requests (429): its rate limit. Try again{when}. {AGAIN}"
+        return f"There were too many requests to the Hub (429), beyond its rate limit. Try again{when}. {AGAIN}"
     if code in (413, 507):
-        return f"The Hub has no room for this ({code}{said}); look at the account's storage on its page."
+        return f"The Hub has no room for this ({answer}); check the account's storage on its page."
     if code >= 500:
-        return f"The Hugging Face Hub has trouble of its own (it answered {code}). {AGAIN}"
-    return f"The Hugging Face Hub refused this for {repo} (it answered {code}{said})."
-
-
-def _shown(message: object) -> str:
-    text = "".join(c for c in str(message or "") if c.isprintable())[:160]
-    return f": {clean_text(text)}" if text else ""
+        return f"The Hugging Face Hub has a problem (it answered {code}). {AGAIN}"
+    return f"The Hugging Face Hub refused this for {repo} (it answered {answer})."

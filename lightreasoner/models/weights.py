@@ -21,7 +21,7 @@ from lightreasoner.hub.download import (
     NotCached,
     cached_snapshot,
     download_snapshot,
-    unreachable,
+    not_cached,
 )
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.settings import ASSETS
@@ -87,7 +87,7 @@ def _hub_folder(repo: str, revision: str | None, check: Callable, on_status: Cal
             if not download:
                 raise NotCached(str(error)) from None
     if not download:
-        raise NotCached(unreachable(repo, revision))
+        raise NotCached(not_cached(repo, revision))
     folder = download_snapshot(repo, revision, wanted, on_status)
     check(folder)
     return folder

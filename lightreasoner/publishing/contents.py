@@ -25,7 +25,7 @@ from lightreasoner.datasets.trajectories import FOLDER as TRAJECTORIES
 from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
 from lightreasoner.hub.download import MODEL_FILES
-from lightreasoner.hub.redaction import clean_text, cleaned
+from lightreasoner.hub.redaction import redact, redact_text
 from lightreasoner.storage.runs import LOCK, RECORD, read_run
 from lightreasoner.training.model_card import adapter_card
 from lightreasoner.training.runs import adapter_folder
@@ -79,7 +79,7 @@ def publication(run_dir: Path, staging: Path, license: str | None, merged: Path 
     except OSError as error:
         raise UserError(f"{run_dir} cannot be locked: {error.strerror}. Check its permissions.") from None
     try:
-        run = cleaned(read_run(run_dir))
+        run = redact(read_run(run_dir))
         if run["kind"] == "dataset":
             yield _dataset(run_dir, run, staging, license)
         elif merged is not None:
@@ -159,9 +159,9 @@ def _staged(staging: Path, name: str, path: Path) -> Path:
         raise UserError(f"{path} is damaged, so it is not published; make it anew.") from None
     # only what names a place: a vocabulary has tokens that look like paths
     private = {key: value for key, value in document.items() if key in PLACES} if isinstance(document, dict) else {}
-    if cleaned(private) == private:
+    if redact(private) == private:
         return path
-    return _written(staging, name, _json(document | cleaned(private)))
+    return _written(staging, name, _json(document | redact(private)))
 
 
 #: Where transformers and peft note the folder that something was loaded from.
@@ -190,7 +190,7 @@ def _hashed(kind: str, repo_type: str, title: str, files: dict[str, Path]) -> Pu
         sizes = {name: path.stat().st_size for name, path in files.items()}
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read: {error.strerror}. Check the run.") from None
-    return Publication(kind, repo_type, clean_text(title), files, sums, sizes)
+    return Publication(kind, repo_type, redact_text(title), files, sums, sizes)
 
 
 def sha256(path: Path) -> str:

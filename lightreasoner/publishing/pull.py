@@ -19,7 +19,7 @@ from lightreasoner.datasets.external import is_imported, read_imported
 from lightreasoner.datasets.trajectories import FOLDER as TRAJECTORIES
 from lightreasoner.datasets.trajectories import read_shard, shards, sync_folder
 from lightreasoner.errors import UserError
-from lightreasoner.hub.errors import refuse_offline, speaking
+from lightreasoner.hub.errors import hub_errors, refuse_offline
 from lightreasoner.publishing.contents import CARD, MANIFEST, sha256
 from lightreasoner.publishing.push import checked_repo, read_manifest
 from lightreasoner.storage.runs import RECORD, add_to_run, read_run
@@ -47,7 +47,7 @@ def pull(repo: str, revision: str | None, folder: Path, token: str | None, progr
     staging = folder / f".pulled-{secrets.token_hex(4)}"
     try:
         staging.mkdir(parents=True)
-        with speaking(repo):
+        with hub_errors(repo):
             commit = _fetch(HfApi(token=token or False), repo, revision, staging, progress)
         progress.status("Checking what arrived")
         record = _checked(repo, staging)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.utils import HFValidationError, disable_progress_bars, validate_repo_id
 
 from lightreasoner.errors import UserError
-from lightreasoner.hub.errors import refuse_offline, speaking
+from lightreasoner.hub.errors import hub_errors, refuse_offline
 from lightreasoner.publishing.contents import FIRST, LAST, MANIFEST, Publication
 
 GROUP, GROUP_BYTES = 8, 64e6  # files and bytes sent side by side; after each group it is told how far it is
@@ -54,7 +54,7 @@ def push(what: Publication, target: Target, token: str, progress: Any) -> str:
     repo = checked_repo(target.repo)
     disable_progress_bars()
     api = HfApi(token=token)
-    with speaking(repo):
+    with hub_errors(repo):
         progress.status("Asking the Hub who this token belongs to")
         check_owner(api, repo)
         progress.status(f"Looking at {repo}")
@@ -74,14 +74,7 @@ def push(what: Publication, target: Target, token: str, progress: Any) -> str:
 
 def check_owner(api: HfApi, repo: str) -> None:
     """Raises UserError for a token that is none, may not write, or is another account's."""
-    try:
-        me = api.whoami()
-    except HfHubHTTPError as error:
-        if error.response is not None and error.response.status_code == 401:
-            raise UserError(
-                "The Hub does not know this access token; it was mistyped, or it has expired or been revoked."
-            ) from None
-        raise
+    me = api.whoami()
     role = ((me.get("auth") or {}).get("accessToken") or {}).get("role")
     if role == "read":
         raise UserError(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightreasoner.errors import UserError
+from lightreasoner.hub.errors import hub_errors
 from lightreasoner.settings import ROOT
 
 SDKS = ("docker", "gradio")
@@ -138,13 +139,12 @@ def push(planned: Plan, token: str | None = None) -> str:
     token: the one to use; None takes that of the environment or of `hf auth login`.
     """
     from huggingface_hub import HfApi, get_token
-    from huggingface_hub.errors import HfHubHTTPError
 
     token = token or get_token()
     if not token:
         raise UserError("No Hugging Face token was found; run `hf auth login`, or set HF_TOKEN to a write token.")
     api = HfApi(token=token)
-    try:
+    with hub_errors(planned.repo, kind="Space"):
         known = api.repo_exists(planned.repo, repo_type="space")
         if known and planned.private and not api.space_info(planned.repo).private:
             raise UserError(f"{planned.repo} is there and public; make it private in its settings, then push again.")
@@ -167,15 +167,6 @@ def push(planned: Plan, token: str | None = None) -> str:
             )
         if known and planned.hardware:
             api.request_space_hardware(planned.repo, planned.hardware)
-    except UserError:
-        raise
-    except HfHubHTTPError as error:
-        raise UserError(refusal(planned.repo, error)) from None
-    except OSError as error:
-        raise UserError(f"The Space could not be pushed: {error.strerror or error}. Try again.") from error
-    except Exception as error:  # the HTTP library's own family, which changes between versions of huggingface_hub
-        name = type(error).__name__
-        raise UserError(f"The Hugging Face Hub cannot be reached ({name}). Check the connection; try again.") from error
     return f"{api.endpoint}/spaces/{planned.repo}"
 
 
@@ -187,16 +178,3 @@ def lay_out(files: dict[str, str | Path], folder: Path) -> None:
             shutil.copyfile(content, folder / name)
         else:
             (folder / name).write_text(content, encoding="utf-8")
-
-
-def refusal(repo: str, error) -> str:
-    """The sentence for an answer of the Hub that is an error."""
-    code = error.response.status_code if error.response is not None else None
-    owner = repo.partition("/")[0]
-    if code == 401:
-        return "The Hugging Face Hub does not know this token (401); log in again with `hf auth login`."
-    if code == 403:
-        return f"This token may not write to {repo} (403); take one with write access to {owner}."
-    if code == 402:
-        return "The Hugging Face Hub asks for a paid plan for this (402); take other hardware or upgrade the account."
-    return f"The Hugging Face Hub answered {code} when {repo} was pushed; try again later."

@@ -23,8 +23,8 @@ from lightreasoner.datasets.explorer import Explorer
 from lightreasoner.datasets.select_steps import samples
 from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
-from lightreasoner.hub.errors import speaking
-from lightreasoner.hub.redaction import cleaned
+from lightreasoner.hub.errors import hub_errors
+from lightreasoner.hub.redaction import redact
 from lightreasoner.models.loading import load_model
 from lightreasoner.publishing.contents import MANIFEST
 from lightreasoner.settings import ROOT, Settings
@@ -124,7 +124,7 @@ def test_what_is_pushed_comes_back_bit_for_bit(hub, dataset, tmp_path):
     before, after = read_run(dataset), read_run(back)
     assert after["about"]["fingerprints"] == before["about"]["fingerprints"] and after["created"] == before["created"]
     assert after["pulled"] == {"repo": "me/data", "revision": repo.sha}
-    assert {k: v for k, v in after.items() if k != "pulled"} == cleaned(before)
+    assert {k: v for k, v in after.items() if k != "pulled"} == redact(before)
     assert load_marks(back) == load_marks(dataset)
     assert list(samples(back)) == list(samples(dataset)), "so it trains as the original does"
     here, there = Explorer(dataset), Explorer(back)
@@ -207,7 +207,7 @@ def test_an_existing_repository_is_asked_about(hub, dataset, tmp_path):
     ("fault", "expected"),
     [
         (("PUT /lfs/", 403, 3), r"403"),
-        (("POST .*/commit/", 0, 1), "connection .* failed.*same command again"),
+        (("POST .*/commit/", 0, 1), "cannot be reached.*same command again"),
         (("POST .*/commit/", 429, 1), "rate limit. Try again in 30 seconds"),
         (("POST .*/commit/", 507, 1), "no room"),
     ],
@@ -229,8 +229,8 @@ def test_a_push_that_was_cut_off_goes_on(hub, dataset, tmp_path, fault, expected
 
 
 def test_nobody_is_there(dataset, tmp_path):
-    refused(run(None, "push", dataset, "--repo", "me/data"), "connection to the Hugging Face Hub failed")
-    refused(run(None, "pull", "me/data", "--run-dir", tmp_path / "x"), "connection to the Hugging Face Hub failed")
+    refused(run(None, "push", dataset, "--repo", "me/data"), "Hugging Face Hub cannot be reached")
+    refused(run(None, "pull", "me/data", "--run-dir", tmp_path / "x"), "Hugging Face Hub cannot be reached")
     refused(run(None, "push", dataset, "--repo", "me/data", HF_HUB_OFFLINE="1"), "HF_HUB_OFFLINE is set")
     refused(run(None, "pull", "me/data", "--run-dir", tmp_path / "x", HF_HUB_OFFLINE="1"), "HF_HUB_OFFLINE is set")
     assert not (tmp_path / "x").exists()
@@ -242,11 +242,11 @@ def test_nobody_is_there(dataset, tmp_path):
         (OSError(errno.ENOSPC, "No space left on device"), "The disk is full"),
         (FileNotFoundError(errno.ENOENT, "gone", "/home/me/runs/x/000001.parquet"), r"\./000001.parquet is gone"),
         (OSError(errno.EROFS, "Read-only file system"), "Read-only file system"),
-        (TimeoutError(), "connection .* failed"),
+        (TimeoutError(), r"cannot be reached \(TimeoutError\)"),
     ],
 )
 def test_what_the_system_refuses_is_a_sentence(error, expected):
-    with pytest.raises(UserError, match=expected) as caught, speaking("me/data"):
+    with pytest.raises(UserError, match=expected) as caught, hub_errors("me/data"):
         try:
             raise error
         except OSError as cause:

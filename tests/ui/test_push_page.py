@@ -132,7 +132,7 @@ def test_who_is_signed_in_on_a_space_needs_to_type_nothing(hub, bench, monkeypat
 def test_a_push_that_failed_is_started_again_and_goes_on(hub, bench):
     fault = hub.fail("POST .*/commit/", 0, 1)
     job = bench.ended(bench.push())
-    assert job.state == "failed" and "goes on where it stopped" in job.message
+    assert job.state == "failed" and "it resumes" in job.message
     hub.faults.remove(fault)
     puts = hub.asked("PUT /lfs/")
     assert bench.ended(bench.push()).state == "succeeded"
