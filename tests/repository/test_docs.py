@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
+
+from lightreasoner.cli.main import build_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -13,3 +16,22 @@ def test_pictures_and_pages_that_are_linked_are_there():
         text = (ROOT / page).read_text(encoding="utf-8")
         for link in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
             assert ((ROOT / page).parent / link).exists(), f"{page} links to {link}"
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks of one language."""
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_readmes_python_runs(capsys):
+    (example,) = blocks("python")
+    exec(compile(example, "README.md", "exec"), {})
+    assert re.match(r" *\d+\.\d{3} nats  '", capsys.readouterr().out)
+
+
+def test_the_readmes_commands_are_accepted():
+    lines = "\n".join(blocks("sh")).replace("\\\n", " ").splitlines()
+    commands = [line.partition("-m lightreasoner ")[2] for line in lines if "-m lightreasoner " in line]
+    assert len(commands) >= 6
+    for command in commands:
+        build_parser().parse_args(shlex.split(command, comments=True))
