@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import gradio as gr
 
@@ -25,7 +24,7 @@ from ui.components.form_values import (
     pair_title,
     pair_words,
 )
-from ui.components.html_component import OWNERS, script
+from ui.components.html_component import HtmlComponent
 from ui.components.pair_form import PairForm
 from ui.components.script_calls import answering
 from ui.studio import Studio
@@ -34,30 +33,19 @@ RESULT = "preflight.json"  # in the run folder
 TRIED = 24  # problems
 
 
-class Verdict(gr.HTML):
-    """Value: "", or {"run": id} of the preflight to show, or {"error": sentence}, as JSON."""
+class PairCheckView(HtmlComponent):
+    """Value: "", or the JSON document {"run": id of the pair check to show} or {"error": sentence}."""
 
-    def __init__(self, calls: list[Callable[..., dict]], **kwargs: Any):
-        super().__init__(
-            value="",
-            html_template='<div class="lr lr-verdict-card"></div>',
-            css_template="",
-            js_on_load=script("shared/base", "shared/job_format", "shared/charts", "shared/pair_check")
-            + OWNERS
-            + "mountPreflight(element, props, watch, server);",
-            apply_default_css=False,
-            server_functions=calls,
-            **kwargs,
-        )
-
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "string", "title": "the preflight to show, as JSON"}
+    scripts = ("shared/base", "shared/job_format", "shared/charts", "shared/pair_check")
+    mount = "mountPreflight(element, props, watch, server);"
+    frame = '<div class="lr lr-verdict-card"></div>'
+    value_title = "the pair check to show, as JSON"
 
 
 @dataclass(frozen=True)
 class PreflightCard:
     button: gr.Button
-    verdict: Verdict
+    verdict: PairCheckView
 
 
 def preflight_card(studio: Studio, prefix: str) -> PreflightCard:
@@ -66,7 +54,7 @@ def preflight_card(studio: Studio, prefix: str) -> PreflightCard:
         f"Try this pair on {TRIED} problems", size="sm", elem_id=f"{prefix}-try", elem_classes=[OWNERS_ONLY]
     )
     calls = checked_calls(studio.settings, preflight_calls(studio))
-    return PreflightCard(button, Verdict(calls, elem_id=f"{prefix}-verdict", elem_classes=[OWNERS_ONLY]))
+    return PreflightCard(button, PairCheckView(calls, elem_id=f"{prefix}-verdict", elem_classes=[OWNERS_ONLY]))
 
 
 def wire_preflight(studio: Studio, card: PreflightCard, pair: PairForm, fields: list) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from lightreasoner.settings import ASSETS
-from ui.components.html_component import script
+from ui.components.html_component import bundle
 
 SCRIPTS = (
     "shared/base",
@@ -26,7 +26,7 @@ def standalone(record: dict) -> str:
     # "<" never appears inside the data, so that no text in it can close the script element
     data = json.dumps(record, ensure_ascii=True).replace("<", "\\u003c")
     shell = (ASSETS / "templates" / "standalone.html").read_text(encoding="utf-8")
-    parts = {"STYLE": style(), "SCRIPT": script(*SCRIPTS), "DATA": data}
+    parts = {"STYLE": style(), "SCRIPT": bundle(*SCRIPTS), "DATA": data}
     for name, text in parts.items():
         shell = shell.replace(f"/*{name}*/", text, 1)
     return shell

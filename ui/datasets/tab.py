@@ -20,7 +20,7 @@ from ui.components.notices import answered, notice_html
 from ui.components.push_calls import push_calls
 from ui.datasets.calls import DatasetActions
 from ui.datasets.estimate import estimate
-from ui.datasets.explorer import DatasetExplorer
+from ui.datasets.explorer import INTRO, DatasetExplorer
 from ui.datasets.form import dataset_form
 from ui.datasets.request import read_form
 from ui.studio import Studio
@@ -39,7 +39,7 @@ def build_datasets(studio: Studio) -> None:
             types = [".jsonl"]
             imported = gr.UploadButton("Import samples (JSONL) …", file_types=types, size="sm", elem_id="lr-ds-import")
         with gr.Column(elem_id="lr-data-main", scale=1):
-            explorer = DatasetExplorer(calls, elem_id="lr-datasets")
+            explorer = DatasetExplorer(calls, intro=INTRO, elem_id="lr-datasets")
 
     @action("datasets.estimate")
     def measure(*fields) -> Iterator[str]:

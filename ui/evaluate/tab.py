@@ -16,7 +16,7 @@ from ui.evaluate.calls import EvaluateActions
 from ui.evaluate.catalogue import Evaluations
 from ui.evaluate.form import base_or_none, evaluate_form, offered, prefilled
 from ui.evaluate.request import read_form
-from ui.evaluate.view import EvaluateView
+from ui.evaluate.view import INTRO, EvaluateView
 from ui.studio import Studio
 
 
@@ -30,7 +30,7 @@ def build_evaluate(studio: Studio) -> None:
             go = gr.Button("Evaluate", variant="primary", elem_id="lr-ev-go")
             notice = gr.HTML("", elem_id="lr-ev-notice")
         with gr.Column(elem_id="lr-ev-main", scale=1):
-            view = EvaluateView(calls, elem_id="lr-evaluate")
+            view = EvaluateView(calls, intro=INTRO, elem_id="lr-evaluate")
 
     @action("evaluate.start")
     def start(*fields) -> tuple[str, str]:

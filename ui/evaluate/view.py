@@ -1,24 +1,10 @@
-"""The Evaluate tab's component: a static shell whose script lists the evaluations and draws the open one."""
+"""The component that lists the evaluations and shows one of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import gradio as gr
-
-from ui.components.html_component import OWNERS, script
+from ui.components.html_component import HtmlComponent
 from ui.components.trace_view import SCRIPTS
 
-EVALUATE_SCRIPTS = (
-    "shared/job_format",
-    "evaluate/plots",
-    "evaluate/run_list",
-    "evaluate/run",
-    "evaluate/flips",
-    "evaluate/cost_table",
-    "evaluate/mount",
-)
 INTRO = {
     "title": "No evaluation yet",
     "sentences": [
@@ -28,26 +14,23 @@ INTRO = {
 }
 
 
-class EvaluateView(gr.HTML):
-    """Value: "" or the JSON document {"open": evaluation id}, which shows that evaluation.
+class EvaluateView(HtmlComponent):
+    """Value: "" or the JSON document {"open": evaluation id}, which shows that evaluation. The script requests the
+    rest.
 
-    Everything else the script asks for by itself. Events: `prefill` with {"run"} asks that the form be filled in from a
-    fine-tuning run, `tuned` says that there are other fine-tuned models than before. The template is static: model text
-    enters the page through textContent only.
+    The event `prefill` with {"run": id} asks the form to take the settings of a fine-tuning run; `tuned` says that the
+    list of fine-tuned models has changed.
     """
 
-    def __init__(self, calls: list[Callable[..., dict]], **kwargs: Any):
-        names = (*SCRIPTS, *EVALUATE_SCRIPTS)
-        super().__init__(
-            value="",
-            html_template='<div class="lr-root"></div>',
-            css_template="",
-            js_on_load=script(*names) + OWNERS + "mountEvaluate(element, props, trigger, watch, server);",
-            apply_default_css=False,
-            server_functions=calls,
-            intro=INTRO,
-            **kwargs,
-        )
-
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "string", "title": "the evaluation to show, as JSON"}
+    scripts = (
+        *SCRIPTS,
+        "shared/job_format",
+        "evaluate/plots",
+        "evaluate/run_list",
+        "evaluate/run",
+        "evaluate/flips",
+        "evaluate/cost_table",
+        "evaluate/mount",
+    )
+    mount = "mountEvaluate(element, props, trigger, watch, server);"
+    value_title = "the evaluation to show, as JSON"

@@ -22,7 +22,7 @@ from ui.finetune.catalogue import Tunings
 from ui.finetune.estimate import estimate_run
 from ui.finetune.form import dataset_choices, finetune_form
 from ui.finetune.request import checked_start, read_form
-from ui.finetune.view import FinetuneView
+from ui.finetune.view import INTRO, FinetuneView
 from ui.studio import Studio
 
 
@@ -36,7 +36,7 @@ def build_finetune(studio: Studio) -> None:
         with gr.Column(elem_id="lr-ft-side", scale=0, visible=there) as side:
             form = finetune_form(datasets)
         with gr.Column(elem_id="lr-ft-main", scale=1):
-            view = FinetuneView(calls, elem_id="lr-finetune")
+            view = FinetuneView(calls, intro=INTRO, elem_id="lr-finetune")
 
     @action("finetune.estimate")
     def measure(*fields) -> Iterator[str]:

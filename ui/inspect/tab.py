@@ -23,7 +23,7 @@ from ui.components.problem_form import ProblemForm, problem_form
 from ui.inspect.calls import viewer_calls
 from ui.inspect.links import GENERATE, SCORE, open_lens, open_link
 from ui.inspect.tuned_form import TunedForm, asked_lens, tuned_form
-from ui.inspect.viewer import Viewer
+from ui.inspect.viewer import INTRO, Viewer
 from ui.studio import Studio, branch_request, failure, replay, stream
 
 
@@ -78,7 +78,7 @@ def build_inspect(studio: Studio) -> None:
                 run = gr.Button("Run", variant="primary", elem_id="lr-run")
                 gr.Button("Stop", variant="stop", elem_id="lr-stop")
         with gr.Column(elem_id="lr-main", scale=1):
-            viewer = Viewer(checked_calls(studio.settings, viewer_calls(studio)), elem_id="lr-viewer")
+            viewer = Viewer(checked_calls(studio.settings, viewer_calls(studio)), intro=INTRO, elem_id="lr-viewer")
     wire_preflight(studio, card, pair, [problem.source, problem.upload, response.tokens])
     wire_runs(studio, run, viewer, pair, lens, problem, response)
     models = [viewer, *pair.fields, pair.own, pair.card, *lens.fields]

@@ -1,4 +1,4 @@
-"""The Jobs tab: everything that runs, waits or has ended, and what can be done with it. And the header's glance at it.
+"""The Jobs tab, which lists running, waiting and finished jobs; and the page's header, which summarises them.
 
 Another tab submits with `studio.jobs.submit(...)` and links to the job with `<a href="?tab=jobs&job=ID">`; a script
 does the same with `lrAddress.open('jobs', { job: ID })` (assets/js/shared/address.js).
@@ -6,20 +6,46 @@ does the same with `lrAddress.open('jobs', { job: ID })` (assets/js/shared/addre
 
 from __future__ import annotations
 
+from html import escape
+
 from lightreasoner.serving.archive import forgetful
 from ui.access.visitors import checked_calls
+from ui.components.html_component import HtmlComponent
 from ui.jobs.calls import Jobs
-from ui.jobs.panel import Header, JobPanel
 from ui.studio import Studio
+
+HEADER = """<div class="lr-header"><h1>LightReasoner Studio</h1>
+<p>Where does a stronger language model know more than a weaker one? Token by token.</p>
+<div class="lr lr-glance"></div>%s</div>"""
+
+
+class JobPanel(HtmlComponent):
+    """The queue and the history. It has no value; the script requests what it shows."""
+
+    scripts = ("shared/base", "shared/job_format", "jobs/details", "jobs/row", "jobs/panel")
+    mount = "mountJobs(element, server);"
+
+
+class Header(HtmlComponent):
+    """The page's name and, on every tab, the state of the jobs."""
+
+    scripts = ("shared/base", "shared/job_format", "jobs/header")
+    mount = "mountGlance(element, server);"
+    owners_only = False
+
+
+def said(notice: str) -> str:
+    return f'<p class="lr-place">{escape(notice)}</p>' if notice else ""
 
 
 def build_header(studio: Studio) -> None:
-    """The page's name, and what the jobs are doing, on every tab."""
+    """Lay out the header, with a notice where the disk is ephemeral."""
     *_, glance = Jobs(studio.jobs).calls
-    Header(checked_calls(studio.settings, [glance]), forgetful(studio.settings), elem_id="lr-top")
+    Header(checked_calls(studio.settings, [glance]), HEADER % said(forgetful(studio.settings)), elem_id="lr-top")
 
 
 def build_jobs(studio: Studio) -> None:
-    """Lay the tab out."""
+    """Lay out the tab, with a notice where jobs are off."""
     look, act, _ = Jobs(studio.jobs, studio.keeper).calls
-    JobPanel(checked_calls(studio.settings, [look, act]), studio.settings.no_jobs, elem_id="lr-jobs")
+    frame = said(studio.settings.no_jobs) + '<div class="lr lr-jobs"></div>'
+    JobPanel(checked_calls(studio.settings, [look, act]), frame, elem_id="lr-jobs")
