@@ -93,7 +93,8 @@ def test_modules_import_in_no_circle():
 
 def test_names_are_imported_from_where_they_are_defined():
     defined = {module: names_defined(path) for module, path in MODULES.items()}
-    callers = [ROOT / "app.py", *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").glob("*.py"), *MODULES.values()]
+    tests = [path for path in (ROOT / "tests").rglob("*.py") if "written_by_0_2" not in path.parts]  # run by 0.2.0
+    callers = [ROOT / "app.py", *tests, *(ROOT / "benchmarks").glob("*.py"), *MODULES.values()]
     for path in callers:
         for module, name in imports(path):
             if name and module in defined and f"{module}.{name}" not in MODULES:
