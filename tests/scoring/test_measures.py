@@ -10,7 +10,7 @@ from lightreasoner.datasets.trajectories import SCHEMA
 from lightreasoner.scoring.divergence import CANDIDATES, StepScore
 from lightreasoner.scoring.measures import FLOAT_MEASURES, MEASURES, STEP_MEASURES, TAKEN_MEASURES, TUNING_MEASURES
 from lightreasoner.tracing.events import TunedScore
-from ui.components.html_component import script
+from ui.components.html_component import bundle
 
 STORED = {pa.float32(): float, pa.int32(): int, pa.bool_(): bool}
 
@@ -34,7 +34,7 @@ def test_the_table_is_the_shards_columns():
 
 
 def test_the_page_gets_the_table():
-    text = script("shared/base")
+    text = bundle("shared/base")
     assert all(f'"key": "{m.key}"' in text for m in MEASURES)
     assert '"alpha": 0.2, "beta": 0.4, "alphaFloor": 0.01, "tie": 1e-06' in text
     assert "</" not in text.splitlines()[1]
