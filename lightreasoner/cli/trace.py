@@ -79,7 +79,7 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.models.cache import LoadedModels
     from lightreasoner.models.pairs import describe_pair, load_pair
     from lightreasoner.models.token_text import TokenTexts
-    from lightreasoner.storage.atomic import write_atomically
+    from lightreasoner.storage.atomic import write_text
     from lightreasoner.tracing.records import Trace, trace_json
     from lightreasoner.tracing.terminal import print_events
     from lightreasoner.tracing.trace import trace
@@ -109,4 +109,4 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
         if to_stdout:
             print(text)
         else:
-            write_atomically(options.json, text + "\n")
+            write_text(options.json, text + "\n")

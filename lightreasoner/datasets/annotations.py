@@ -14,7 +14,7 @@ from typing import Literal
 from filelock import FileLock
 
 from lightreasoner.errors import UserError
-from lightreasoner.storage.atomic import write_atomically
+from lightreasoner.storage.atomic import write_text
 
 KINDS = ("keep", "drop", "pin")
 MOST = 20_000  # the file is written anew with every mark; on a public server anybody may set them
@@ -62,7 +62,7 @@ def set_mark(folder: Path, key: Key, kind: Kind | None) -> Marks:
             raise UserError(f"This dataset has {MOST:,} marks, as many as there can be; take some away first.")
         lines = [json.dumps([*key, mark], ensure_ascii=False) for key, mark in marks.items()]
         head = '{"format": "lightreasoner-marks", "version": 1, "marks": ['
-        write_atomically(path, head + ",\n".join(["", *lines]).removeprefix(",") + "\n]}\n")
+        write_text(path, head + ",\n".join(["", *lines]).removeprefix(",") + "\n]}\n")
     return Marks(MappingProxyType(marks))
 
 

@@ -17,7 +17,7 @@ from lightreasoner.datasets.select_steps import OnCorrupt, samples
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.tokenizer import dataset_tokenizer
 from lightreasoner.errors import UserError
-from lightreasoner.storage.atomic import written_whole
+from lightreasoner.storage.atomic import atomic_file
 from lightreasoner.storage.runs import read_run
 
 FORMATS = {"released": ".jsonl", "parquet": ".parquet"}  # name → usual ending
@@ -64,7 +64,7 @@ def export_samples(
         chunks: Iterator = _tables(found, schema)
     else:
         chunks = _lines(found, None if imported else _tokenizer(folder, run))
-    with written_whole(Path(out)) as file:
+    with atomic_file(Path(out)) as file:
         writer = pq.ParquetWriter(file, schema, compression="zstd") if kind == "parquet" else None
         written = 0
         for chunk in chunks:

@@ -23,7 +23,7 @@ from lightreasoner.datasets.paper_format import MAX_BYTES, read_released
 from lightreasoner.datasets.samples import Sample, SelectionReport
 from lightreasoner.datasets.selectors import Selection, select, selector_named
 from lightreasoner.errors import UserError
-from lightreasoner.storage.atomic import written_whole
+from lightreasoner.storage.atomic import atomic_file
 from lightreasoner.storage.runs import LOCK, RECORD, begin_run, versions
 
 FILE = "samples.parquet"
@@ -118,7 +118,7 @@ def _write(rows: Iterator[tuple[int, Sample | str]], path: Path, folder: Path) -
             taken[name] += 1
 
     good = readable()
-    with written_whole(folder / FILE) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+    with atomic_file(folder / FILE) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
         while batch := list(itertools.islice(good, _BATCH)):
             writer.write_table(pa.Table.from_pylist(batch, SCHEMA))
             count += len(batch)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
-import shutil
 from pathlib import Path
 from typing import Any
 
 from lightreasoner.errors import UserError
+from lightreasoner.storage.atomic import atomic_folder
 
 FOLDER = "tokenizer"  # in the run folder, where whoever wrote the run may have kept a copy
 
@@ -39,13 +38,5 @@ def save_tokenizer(tokenizer: Any, folder: Path) -> None:
     own = Path(folder) / FOLDER
     if own.exists():
         return
-    temporary = own.with_name(f".{FOLDER}.{secrets.token_hex(4)}")
-    try:
+    with atomic_folder(own) as temporary:
         tokenizer.save_pretrained(temporary)
-        temporary.rename(own)
-    except OSError as error:
-        raise UserError(
-            f"{own} could not be written: {error.strerror}. Free some space or pick another place."
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -6,8 +6,6 @@ temporary name and renamed, so the shards present are whole, and they *are* the 
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import pyarrow.parquet as pq
 
 from lightreasoner.errors import UserError
 from lightreasoner.scoring.measures import MEASURES, STEP_MEASURES
+from lightreasoner.storage.atomic import atomic_file
 
 FOLDER = "trajectories"
 
@@ -70,38 +69,11 @@ def kl_histogram(kl: Any) -> np.ndarray:
 
 def write_shard(folder: Path, name: str, table: pa.Table) -> Path:
     """Write a shard whole or not at all: `name` is without ending. Raises UserError when the disk refuses."""
-    place = Path(folder) / FOLDER
-    path, temporary = place / f"{name}.parquet", place / f".{name}.parquet.{secrets.token_hex(4)}"
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            pq.write_table(table.cast(SCHEMA), file, compression="zstd", write_page_checksum=True)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(place)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        why = os.strerror(error.errno) if error.errno else error
-        raise UserError(
-            f"The dataset in {folder} could not be written further: {why}. Free some space and resume the run; "
-            "what is there already is whole."
-        ) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    path = Path(folder) / FOLDER / f"{name}.parquet"
+    advice = "Free some space and resume the run; the shards so far are complete."
+    with atomic_file(path, f"The dataset in {folder}", advice) as file:
+        pq.write_table(table.cast(SCHEMA), file, compression="zstd", write_page_checksum=True)
     return path
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut, where the system can."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def remove_leftovers(folder: Path) -> int:

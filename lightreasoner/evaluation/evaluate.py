@@ -27,7 +27,7 @@ from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.problems.grading import judge
 from lightreasoner.problems.rows import Problem
 from lightreasoner.scoring.significance import Comparison, compare, wilson
-from lightreasoner.storage.atomic import write_atomically, written_whole
+from lightreasoner.storage.atomic import atomic_file, write_text
 
 FOLDER, RESULTS = "answers", "results.json"
 #: (key, what a Solver is asked) of missing batches → (key, what it answers) of each, in any order.
@@ -111,7 +111,7 @@ def evaluate(
     right, answered = [0] * len(variants), [0] * len(variants)
     for (n, batch), (responses, seconds) in spread(asked) if spread else ((key, solving(ask)) for key, ask in asked):
         rows = judged(loaded, variants[n].name, [problems[i] for i in plan[batch]], responses, seconds)
-        with written_whole(shard(folder, n, batch)) as file:
+        with atomic_file(shard(folder, n, batch)) as file:
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file, compression="zstd")
         done, answered[n] = done + len(rows), answered[n] + len(rows)
         right[n] += sum(row["right"] for row in rows)
@@ -261,9 +261,7 @@ def write_results(folder: Path, variants: list[Variant]) -> list[Summary]:
     right = [{row["problem_id"]: row["right"] for row in rows} for rows in found]
     comparisons = [compared(variants, right, n) for n in range(1, len(variants))]
     results = {"models": [as_json(s) for s in summaries], "comparisons": comparisons}
-    write_atomically(
-        folder / RESULTS, json.dumps(as_json(summaries[-1]) | results, indent=1, ensure_ascii=False) + "\n"
-    )
+    write_text(folder / RESULTS, json.dumps(as_json(summaries[-1]) | results, indent=1, ensure_ascii=False) + "\n")
     return summaries
 
 

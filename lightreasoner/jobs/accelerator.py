@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.processes import alive, announce, mark, present
-from lightreasoner.storage.atomic import write_atomically
+from lightreasoner.storage.atomic import write_text
 
 POLL = 0.05  # seconds between tries for the lock
 UNKNOWN = {"who": "another process", "job": None, "pid": None, "since": None}
@@ -149,4 +149,4 @@ class Hold:
         pid = os.getpid()
         said = {"who": self._who, "job": self._job, "pid": pid, "mark": mark(pid), "since": time.time()}
         with suppress(UserError):  # the lock counts, not what is said about it
-            write_atomically(self._accelerator.folder / "holder.json", json.dumps(said))
+            write_text(self._accelerator.folder / "holder.json", json.dumps(said))

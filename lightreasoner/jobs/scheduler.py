@@ -22,7 +22,7 @@ from lightreasoner.jobs.context import STOP
 from lightreasoner.jobs.outcome import last_said, verdict
 from lightreasoner.jobs.store import ACTIVE, FINISHED, FRESH, Job, JobStore
 from lightreasoner.settings import Settings, to_environment
-from lightreasoner.storage.atomic import new_id, write_atomically
+from lightreasoner.storage.atomic import new_id, write_text
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ class Scheduler:
         if job.token not in self._since:
             self._since[job.token] = time.monotonic()
             with suppress(UserError):  # on a full disk the signals do it
-                write_atomically(job.run_dir / STOP, "cancel\n")
+                write_text(job.run_dir / STOP, "cancel\n")
         waited = time.monotonic() - self._since[job.token]
         if waited >= KILL_AFTER:
             backend.kill(job)
@@ -224,7 +224,7 @@ class Scheduler:
         job = self.store.get(job_id)
         if job.state != "running":
             raise UserError(f"This job is {job.state}; only a running one can be stopped with what it has.")
-        write_atomically(job.run_dir / STOP, "keep\n")
+        write_text(job.run_dir / STOP, "keep\n")
         return job
 
     def retry(self, job_id: str) -> Job:

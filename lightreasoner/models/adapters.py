@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +9,9 @@ import torch
 
 from lightreasoner.errors import UserError
 from lightreasoner.models.references import parse_ref
+from lightreasoner.storage.atomic import atomic_folder
+
+RESUME = "Free some space and resume."
 
 
 def linear_names(model: Any) -> dict[str, int]:
@@ -59,30 +58,6 @@ def add_lora(model: Any, rank: int, alpha: float, dropout: float, target_modules
         return peft.get_peft_model(model, config)
 
 
-def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a folder that takes its name only when it is whole. Raises UserError when the disk refuses."""
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-    try:
-        temporary.mkdir(parents=True)
-        write(temporary)
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                with open(file, "rb") as written:
-                    os.fsync(written.fileno())
-        if folder.exists():
-            folder.rename(old := folder.with_name(f".{folder.name}.{secrets.token_hex(4)}"))
-            shutil.rmtree(old, ignore_errors=True)
-        temporary.rename(folder)
-    except UserError:
-        raise
-    except Exception as error:  # safetensors and torch raise families of their own on a full disk
-        if isinstance(error, OSError) or "space" in str(error).lower() or "I/O" in str(error):
-            raise UserError(f"{folder} could not be written: {error}. Free some space and resume.") from error
-        raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
 def save_adapter(model: Any, folder: Path, card: str, expert: str | None = None) -> None:
     """An adapter folder that plain peft loads, with its card. Raises UserError when the disk refuses.
 
@@ -93,21 +68,15 @@ def save_adapter(model: Any, folder: Path, card: str, expert: str | None = None)
     if base and base.kind in ("hub", "bundled"):
         model.active_peft_config.base_model_name_or_path = base.base
         model.active_peft_config.revision = base.revision
-
-    def write(place: Path) -> None:
+    with atomic_folder(folder, RESUME) as place:
         model.save_pretrained(place, save_embedding_layers=False)  # "auto" would ask the Hub about its base
         (place / "README.md").write_text(card, encoding="utf-8")  # over the card that peft leaves
-
-    write_folder(folder, write)
 
 
 def save_merged(model: Any, tokenizer: Any, folder: Path, card: str) -> None:
     """The model with its adapter merged in, as a folder that plain transformers loads. The model is used up."""
-
-    def write(place: Path) -> None:
+    with atomic_folder(folder, RESUME) as place:
         merged = model.merge_and_unload(safe_merge=True)
         merged.save_pretrained(place)
         tokenizer.save_pretrained(place)
         (place / "README.md").write_text(card, encoding="utf-8")
-
-    write_folder(folder, write)

@@ -17,11 +17,12 @@ from lightreasoner.datasets.annotations import load_marks
 from lightreasoner.datasets.external import FILE as SAMPLES
 from lightreasoner.datasets.external import is_imported, read_imported
 from lightreasoner.datasets.trajectories import FOLDER as TRAJECTORIES
-from lightreasoner.datasets.trajectories import read_shard, shards, sync_folder
+from lightreasoner.datasets.trajectories import read_shard, shards
 from lightreasoner.errors import UserError
 from lightreasoner.hub.errors import hub_errors, refuse_offline
 from lightreasoner.publishing.contents import CARD, MANIFEST, sha256
 from lightreasoner.publishing.push import checked_repo, read_manifest
+from lightreasoner.storage.atomic import sync_folder
 from lightreasoner.storage.runs import RECORD, add_to_run, read_run
 
 MANIFEST_BYTES = 50e6

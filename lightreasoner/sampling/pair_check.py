@@ -29,7 +29,7 @@ from lightreasoner.progress import Progress, SilentProgress
 from lightreasoner.sampling.estimate import BETAS, ResourceEstimate, estimate_resources
 from lightreasoner.scoring.significance import Z, wilson
 from lightreasoner.settings import Settings
-from lightreasoner.storage.atomic import write_atomically
+from lightreasoner.storage.atomic import write_text
 from lightreasoner.storage.runs import begin_run, versions
 from lightreasoner.validation import number
 
@@ -115,7 +115,7 @@ def run_pair_check(job: PairCheckJob, settings: Settings, progress: Progress) ->
     about = {"fingerprints": fingerprints, "versions": versions(), "pair": describe_pair(pair)}
     begin_run(job.folder, KIND, config, about)
     result = check_pair(pair, problems, Decoding(job.max_new_tokens), job.target, progress)
-    write_atomically(job.folder / RESULT, json.dumps(result.as_json(), indent=1) + "\n")
+    write_text(job.folder / RESULT, json.dumps(result.as_json(), indent=1) + "\n")
     progress.result(tone=result.tone, verdict=list(result.assessment), sentence=result.estimate.sentence())
     return result
 

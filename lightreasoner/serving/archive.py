@@ -19,7 +19,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.jobs.events import NAME, last_event
 from lightreasoner.serving.archive_backends import PART, Place, Stamp, stamp
 from lightreasoner.settings import Settings
-from lightreasoner.storage.atomic import ID_PATTERN, write_atomically
+from lightreasoner.storage.atomic import ID_PATTERN, write_text
 from lightreasoner.storage.runs import list_runs, read_run
 
 log = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ class Keeper:
             return {}
 
     def _note(self, kept: dict[str, dict]) -> None:
-        write_atomically(self._notes, json.dumps({"place": str(self.place), "runs": kept}))
+        write_text(self._notes, json.dumps({"place": str(self.place), "runs": kept}))
 
 
 def _marks(files: Stamp) -> dict[str, list[int]]:
@@ -147,7 +147,7 @@ def forgotten(settings: Settings) -> Path:
 def forget(settings: Settings, run_id: str) -> None:
     """Note that a run was deleted for good, so that it is not kept any longer. Raises UserError."""
     if settings.keep and ID_PATTERN.fullmatch(run_id):
-        write_atomically(forgotten(settings) / run_id, "")
+        write_text(forgotten(settings) / run_id, "")
 
 
 def forgetful(settings: Settings, env: dict[str, str] | None = None) -> str:

@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from lightreasoner import __version__
 from lightreasoner.errors import UserError
 from lightreasoner.settings import Settings
-from lightreasoner.storage.atomic import ID_PATTERN, write_atomically
+from lightreasoner.storage.atomic import ID_PATTERN, write_text
 
 FORMAT, VERSION = "lightreasoner-run", 1
 RECORD = "run.json"
@@ -114,7 +114,7 @@ def add_to_run(folder: Path, **entries: Any) -> dict:
 
 
 def _write(folder: Path, record: dict) -> None:
-    write_atomically(folder / RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 def list_runs(parent: Path, kind: str | None = None) -> list[tuple[Path, dict]]:

@@ -19,7 +19,7 @@ from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA
 from lightreasoner.scoring.divergence import support
 from lightreasoner.scoring.measures import STEP_MEASURES, TUNING_MEASURES
-from lightreasoner.storage.atomic import ID_PATTERN, new_id, write_atomically
+from lightreasoner.storage.atomic import ID_PATTERN, new_id, write_text
 from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, Step, StepsEvent
 from lightreasoner.tracing.trace import TraceRequest
 
@@ -160,7 +160,7 @@ def trace_csv(record: dict) -> str:
 
 def save_trace(trace: Trace, folder: Path) -> Path:
     path = folder / f"{trace.id}.json"
-    write_atomically(path, json.dumps(trace_json(trace), ensure_ascii=False))
+    write_text(path, json.dumps(trace_json(trace), ensure_ascii=False))
     return path
 
 

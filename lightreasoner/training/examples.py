@@ -18,7 +18,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.problems.grading import judge
-from lightreasoner.storage.atomic import written_whole
+from lightreasoner.storage.atomic import atomic_file
 from lightreasoner.storage.runs import read_run
 from lightreasoner.training.batches import gather
 from lightreasoner.training.loss import Lesson, Target
@@ -135,7 +135,7 @@ def save_lessons(lessons: list[Lesson], folder: Path) -> None:
         ],
         SCHEMA,
     )
-    with written_whole(folder / FILE) as file:
+    with atomic_file(folder / FILE) as file:
         pq.write_table(table, file, compression="zstd")
 
 

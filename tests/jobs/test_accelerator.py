@@ -197,7 +197,7 @@ def test_a_full_disk_keeps_nobody_from_computing(tmp_path, monkeypatch):
     def full(*_):
         raise UserError("No space left on device")
 
-    monkeypatch.setattr(lease, "write_atomically", full)
+    monkeypatch.setattr(lease, "write_text", full)
     accelerator = Accelerator(tmp_path)
     with accelerator.hold("inspector"):
         assert accelerator.holder() == lease.UNKNOWN

@@ -122,14 +122,14 @@ def test_a_missing_and_a_damaged_trace_are_told_apart(tmp_path):
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_half_one(tmp_path, monkeypatch):
     target = tmp_path / "file.json"
-    traces.write_atomically(target, "old")
+    traces.write_text(target, "old")
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="No space left"):
-        traces.write_atomically(target, "new")
+        traces.write_text(target, "new")
     assert target.read_text() == "old" and os.listdir(tmp_path) == ["file.json"]
 
 

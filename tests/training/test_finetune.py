@@ -247,14 +247,14 @@ def test_the_adapter_loads_in_plain_peft_and_merging_changes_nothing(tmp_path, m
 
 
 def test_a_folder_that_cannot_be_written_leaves_nothing(tmp_path, model, monkeypatch):
-    from lightreasoner.models import adapters
+    from lightreasoner.storage.atomic import atomic_folder
 
-    def full(place):
+    with (
+        pytest.raises(UserError, match=r"could not be written.*No space left"),
+        atomic_folder(tmp_path / "adapter") as place,
+    ):
         (place / "half").write_text("x")
         raise OSError(errno.ENOSPC, "No space left on device")
-
-    with pytest.raises(UserError, match=r"could not be written.*No space left"):
-        adapters.write_folder(tmp_path / "adapter", full)
     assert not [path for path in tmp_path.iterdir() if "adapter" in path.name]
 
 

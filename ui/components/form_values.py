@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from lightreasoner.models.pairs import presets
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.problems.stream import load_file
 from lightreasoner.settings import Settings
-from lightreasoner.storage.atomic import new_id
+from lightreasoner.storage.atomic import write_bytes
 from ui.components.pair_form import pair_refs
 from ui.components.problem_form import OWN_FILE, escape
 from ui.components.run_list import short_name
@@ -78,19 +77,8 @@ def stored_upload(settings: Settings, path: str) -> Path:
     content = source.read_bytes()
     folder = settings.workspace / "problems" / hashlib.sha256(content).hexdigest()[:24]
     kept = folder / (re.sub(r"[^\w. -]+", "-", source.stem).strip("-. ")[:60] + source.suffix.lower())
-    if kept.exists():
-        return kept
-    temporary = folder / f".{kept.name}.{new_id()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, kept)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"The file could not be kept: {error.strerror}. Free some space and try again.") from None
+    if not kept.exists():
+        write_bytes(kept, content, "The file", "Free some space and try again.")  # no path of the server's to visitors
     return kept
 
 

@@ -12,7 +12,7 @@ from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.trajectories import SCHEMA, read_shard, shards
 from lightreasoner.errors import UserError
 from lightreasoner.settings import Settings
-from lightreasoner.storage.atomic import written_whole
+from lightreasoner.storage.atomic import atomic_file
 from ui.components.downloads import offer
 
 RAW = "raw"
@@ -33,7 +33,7 @@ def dataset_file(settings: Settings, explorer: Explorer, kind: object, selection
 def write_trajectories(folder: Path, out: Path) -> None:
     """All readable shards as one Parquet file, one shard in memory at a time. Raises UserError where there is none."""
     written = 0
-    with written_whole(out) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+    with atomic_file(out) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
         for path in shards(folder):
             try:
                 table = read_shard(path)

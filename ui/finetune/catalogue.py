@@ -14,7 +14,7 @@ from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import FINISHED, Job
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import Settings
-from lightreasoner.storage.atomic import folder_bytes, written_whole
+from lightreasoner.storage.atomic import atomic_file, folder_bytes
 from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.training.curves import Curves
 from lightreasoner.training.result import FinetuneResult
@@ -174,6 +174,6 @@ class Tunings(RunList):
 
 def write_zip(out: Path, folder: str, files: Iterable[Path]) -> None:
     """Files in one folder of a zip; weights hardly compress, so nothing is compressed."""
-    with written_whole(out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as zipped:
+    with atomic_file(out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as zipped:
         for path in files:
             zipped.write(path, f"{folder}/{path.name}")
