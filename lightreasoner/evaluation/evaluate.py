@@ -30,8 +30,8 @@ from lightreasoner.scoring.significance import Comparison, compare, wilson
 from lightreasoner.storage.atomic import atomic_file, write_text
 
 FOLDER, RESULTS = "answers", "results.json"
-#: (key, what a Solver is asked) of missing batches → (key, what it answers) of each, in any order.
-Spread = Callable[[Iterable[tuple[Any, Any]]], Iterable[tuple[Any, Any]]]
+#: (key, request for a Solver) of each missing batch → (key, what the Solver returns), in any order.
+ParallelMap = Callable[[Iterable[tuple[Any, Any]]], Iterable[tuple[Any, Any]]]
 SCHEMA = pa.schema(
     [
         ("model", pa.string()),  # the variant's name
@@ -87,7 +87,7 @@ def evaluate(
     max_new_tokens: int,
     batch_size: int | None,
     progress: Any,
-    spread: Spread | None = None,
+    parallel_map: ParallelMap | None = None,
 ) -> list[Summary]:
     """Let every variant solve every problem; write the rows and results.json. Raises UserError, StopRequested.
 
@@ -107,9 +107,10 @@ def evaluate(
     todo = [(n, b) for n in range(len(variants)) for b in range(len(plan)) if not shard(folder, n, b).exists()]
     done = len(variants) * len(problems) - sum(len(plan[b]) for _, b in todo)
     asked = (((n, b), (n, [prompts[i] for i in plan[b]])) for n, b in todo)
-    solving = Solver(loaded, variants, max_new_tokens, progress)
+    solver = Solver(loaded, variants, max_new_tokens, progress)
     right, answered = [0] * len(variants), [0] * len(variants)
-    for (n, batch), (responses, seconds) in spread(asked) if spread else ((key, solving(ask)) for key, ask in asked):
+    solved = parallel_map(asked) if parallel_map else ((key, solver(request)) for key, request in asked)
+    for (n, batch), (responses, seconds) in solved:
         rows = judged(loaded, variants[n].name, [problems[i] for i in plan[batch]], responses, seconds)
         with atomic_file(shard(folder, n, batch)) as file:
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file, compression="zstd")

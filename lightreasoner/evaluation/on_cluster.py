@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from lightreasoner.cluster import connect, gpus_a_worker, spread_over
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation.evaluate import Solver, Spread, Variant
+from lightreasoner.evaluation.evaluate import ParallelMap, Solver, Variant
 from lightreasoner.models.loading import LoadedModel, load_model
 from lightreasoner.progress import SilentProgress
 from lightreasoner.settings import Settings, from_environment, to_environment
 
 
-def spread(
+def cluster_map(
     loaded: LoadedModel, variants: list[Variant], max_new_tokens: int, workers: int, settings: Settings
-) -> Spread:
-    """What `evaluation.evaluate` takes as its `spread`. Raises UserError without a cluster."""
+) -> ParallelMap:
+    """The `parallel_map` of `evaluate` that runs on a cluster. Raises UserError without a cluster."""
     ray = connect(settings, workers)
     made_with = {
         "ref": loaded.ref,

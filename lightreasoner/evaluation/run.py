@@ -1,0 +1,136 @@
+"""A whole evaluation: reads the problems, loads the base model, and measures pass@1 of every model variant."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightreasoner.errors import UserError
+from lightreasoner.evaluation.evaluate import Summary, Variant, evaluate
+from lightreasoner.jobs.context import job_context
+from lightreasoner.models.loading import LoadedModel, load_model
+from lightreasoner.models.prompts import prompt_ids
+from lightreasoner.models.weights import check_adapter
+from lightreasoner.problems.rows import Problem
+from lightreasoner.problems.stream import open_problems, source_fingerprint
+from lightreasoner.settings import Settings
+from lightreasoner.storage.runs import RECORD, begin_run, versions
+from lightreasoner.training.runs import adapter_folder
+
+MAX_NEW_TOKENS = 512  # where the user names no limit
+
+
+@dataclass(frozen=True)
+class EvaluationJob:
+    """Everything that defines an evaluation, as the user chose it."""
+
+    run_dir: Path
+    model: str  # reference of the base model
+    adapters: tuple[Path, ...]  # adapter folders, or run folders of fine-tuning
+    problems: str  # a source's key, or a file
+    base: bool = True  # evaluate the base model without an adapter, too
+    split: str | None = None  # of a benchmark; None: its test split
+    limit: int | None = None  # the first problems only
+    max_new_tokens: int | None = None  # None: MAX_NEW_TOKENS, or fewer where the model's context is short
+    batch_size: int | None = None  # problems per batch; None: as many as fit into memory
+    workers: int | None = None  # of a Ray cluster; None: this process computes
+
+    @property
+    def title(self) -> str:
+        return f"Evaluate {self.model.rpartition('/')[2]} on {Path(self.problems).name}"
+
+    def variants(self) -> list[Variant]:
+        """The models to evaluate, the base first. Equal names get numbers. Raises UserError."""
+        adapters = [adapter_of(folder) for folder in self.adapters]
+        if not self.base and not adapters:
+            raise UserError("--no-base leaves nothing to evaluate; add an --adapter or omit --no-base.")
+        names = [adapter_name(folder) for folder in adapters]
+        taken = names + (["base"] if self.base else [])
+        variants = [
+            Variant(f"{name}-{n}" if taken.count(name) > 1 else name, folder)
+            for n, (name, folder) in enumerate(zip(names, adapters, strict=True), 1)
+        ]
+        return [Variant("base"), *variants] if self.base else variants
+
+
+def run_evaluation(job: EvaluationJob, settings: Settings) -> list[Summary]:
+    """Evaluate every variant in the job's run folder; one summary per variant. Raises UserError, StopRequested."""
+    variants = job.variants()
+    with job_context(job.run_dir, "evaluate", settings, title=job.title) as progress:
+        progress.status("Reading the problems")
+        stream = open_problems(
+            job.problems,
+            split=job.split,
+            limit=job.limit,
+            max_chars=settings.max_problem_chars,
+            distinct=True,  # a problem that comes twice is no second observation
+        )
+        read = list(stream)
+        problems = [problem for problem in read if problem.answer]
+        if not problems:
+            raise UserError(
+                f"None of the {len(read):,} problems of {stream.title} has a known answer, so no response can be "
+                "graded; choose problems with answers."
+            )
+        progress.status("Loading the model")
+        loaded = load_model(job.model, settings, progress.status)
+        max_new_tokens = job.max_new_tokens or default_max_new_tokens(loaded, problems)
+        config = {
+            "model": job.model,
+            "adapters": [str(variant.adapter) for variant in variants if variant.adapter],
+            "base": job.base,
+            "problems": job.problems,
+            "split": job.split,
+            "limit": job.limit,
+            "max_new_tokens": max_new_tokens,
+            "batch_size": job.batch_size,
+        }
+        fingerprints = {"model": loaded.fingerprint, "file of problems": source_fingerprint(job.problems)}
+        fingerprints |= {f"adapter {v.name}": adapter_fingerprint(v.adapter) for v in variants if v.adapter}
+        about = {
+            "problems": len(problems),
+            "without answer": len(read) - len(problems),
+            "duplicates": stream.duplicates,
+            "models": [variant.name for variant in variants],
+            "versions": versions(),
+            "device": str(loaded.device),
+            "dtype": str(loaded.dtype).removeprefix("torch."),
+            "fingerprints": fingerprints,
+        }
+        begin_run(job.run_dir, "evaluation", config, about)
+        parallel_map = None
+        if job.workers is not None:
+            from lightreasoner.evaluation.on_cluster import cluster_map
+
+            parallel_map = cluster_map(loaded, variants, max_new_tokens, job.workers, settings)
+        summaries = evaluate(
+            job.run_dir, loaded, variants, problems, max_new_tokens, job.batch_size, progress, parallel_map
+        )
+        progress.result(**{summary.name: round(summary.pass_at_1, 4) for summary in summaries})
+    return summaries
+
+
+def default_max_new_tokens(loaded: LoadedModel, problems: list[Problem]) -> int:
+    """MAX_NEW_TOKENS, or fewer where the model's context has no room for them after the longest prompt."""
+    longest = max(len(prompt_ids(loaded, problem.question)) for problem in problems)
+    return max(1, min(MAX_NEW_TOKENS, loaded.max_positions - longest)) if loaded.max_positions else MAX_NEW_TOKENS
+
+
+def adapter_of(folder: Path) -> Path:
+    """The folder itself when it holds an adapter, or the adapter of a fine-tuning run. Raises UserError."""
+    if (folder / RECORD).is_file():
+        return adapter_folder(folder)
+    check_adapter(folder)
+    return folder
+
+
+def adapter_name(adapter: Path) -> str:
+    """The name of the run that made the adapter, or of its own folder."""
+    return adapter.parent.name if adapter.name == "adapter" else adapter.name
+
+
+def adapter_fingerprint(adapter: Path) -> str:
+    """SHA-256 of the adapter's weights, 32 hexadecimal digits."""
+    with open(adapter / "adapter_model.safetensors", "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
