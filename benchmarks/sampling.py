@@ -22,9 +22,9 @@ import torch
 
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.datasets.trajectories import read_shard, write_shard
-from lightreasoner.decoding import generate as responding
-from lightreasoner.decoding.batch_decoder import BatchReader, fitting_rows
-from lightreasoner.decoding.generate import CHUNK, Decoding, Item, respond
+from lightreasoner.decoding import generate as generation
+from lightreasoner.decoding.batch_decoder import BatchDecoder, fitting_rows
+from lightreasoner.decoding.generate import CHUNK, DecodingConfig, GenerationRow, generate_batch
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, load_pair
 from lightreasoner.paper import ALPHA, BETA
@@ -37,16 +37,18 @@ from lightreasoner.settings import from_environment
 RELEASED_CHUNK = 64
 
 
-def ours(pair: Pair, items: list[Item], decoding: Decoding, folder: Path, batch: int, spent: Counter) -> None:
+def ours(
+    pair: Pair, items: list[GenerationRow], decoding: DecodingConfig, folder: Path, batch: int, spent: Counter
+) -> None:
     """(a) for one batch, as `sampling.sample` does it."""
-    responses = respond(pair, items, decoding, lambda ended: None)
+    responses = generate_batch(pair, items, decoding, lambda ended: None)
     began = time.perf_counter()
     write_shard(folder, shard_name(batch), batch_table(pair, items, responses))
     spent["Parquet"] += time.perf_counter() - began
 
 
 @torch.inference_mode()
-def released(pair: Pair, item: Item, tokens: int) -> tuple[list[int], list[float]]:
+def released(pair: Pair, item: GenerationRow, tokens: int) -> tuple[list[int], list[float]]:
     """(b) for one problem: (response ids, KL of every step)."""
     tokenizer = pair.expert.tokenizer
     prompt = torch.tensor([item.prompt], device=pair.expert.device)
@@ -87,7 +89,7 @@ def released(pair: Pair, item: Item, tokens: int) -> tuple[list[int], list[float
     return response, divergences
 
 
-def bare(pair: Pair, items: list[Item], tokens: int) -> None:
+def bare(pair: Pair, items: list[GenerationRow], tokens: int) -> None:
     """(c) for one batch."""
     width = max(len(item.prompt) for item in items)
     ids = torch.zeros(len(items), width, dtype=torch.long)
@@ -122,11 +124,11 @@ def watch(pair: Pair, spent: Counter) -> None:
     def who(reader):
         return "expert" if reader.loaded is pair.expert else "amateur"
 
-    BatchReader.skim = timed(lambda reader: f"{who(reader)}: prompts", BatchReader.skim)
-    BatchReader.step = timed("expert: steps", BatchReader.step)
-    BatchReader.select = timed("rows that leave", BatchReader.select)
-    responding._Batch._amateur_logits = timed("amateur: chunks", responding._Batch._amateur_logits)
-    responding.measure_steps = timed("scorer", responding.measure_steps)
+    BatchDecoder.prefill = timed(lambda reader: f"{who(reader)}: prompts", BatchDecoder.prefill)
+    BatchDecoder.step = timed("expert: steps", BatchDecoder.step)
+    BatchDecoder.select = timed("rows that leave", BatchDecoder.select)
+    generation._Batch._amateur_logits = timed("amateur: chunks", generation._Batch._amateur_logits)
+    generation.measure_steps = timed("scorer", generation.measure_steps)
 
 
 def compare(pair: Pair, folder: Path, batch: int, place: int, theirs: tuple[list[int], list[float]]) -> float:
@@ -151,7 +153,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
-    settings, decoding = from_environment(), Decoding(options.tokens)
+    settings, decoding = from_environment(), DecodingConfig(options.tokens)
     name, expert, amateur = pair_refs(options)
     pair = load_pair(expert, amateur, LoadedModels(settings), name=name)
     size = options.batch_size or fitting_rows((pair.expert, pair.amateur), TYPICAL_PROMPT + options.tokens, CHUNK)
@@ -168,7 +170,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         first = plan[0][1][:2]
-        ours(pair, first, Decoding(8), folder / "warm", 0, Counter()), bare(pair, first, 8), released(pair, first[0], 8)
+        (
+            ours(pair, first, DecodingConfig(8), folder / "warm", 0, Counter()),
+            bare(pair, first, 8),
+            released(pair, first[0], 8),
+        )
         watch(pair, spent)
         every = max(1, count // options.released)
         for turn in range(options.rounds):

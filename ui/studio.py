@@ -23,7 +23,7 @@ from lightreasoner.serving.zerogpu import Borrowed
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.records import Trace, columns, load_record, step_line, trace_json
 from lightreasoner.tracing.trace import TraceRequest, check
-from lightreasoner.tracing.tuned_decoder import load_lens
+from lightreasoner.tracing.tuned_decoder import load_tuned_model
 from ui.access.visitors import current
 
 POLL = 0.05  # seconds between looks at a run; the page gets at most ten updates a second once it writes
@@ -66,33 +66,33 @@ class Studio:
         parent: dict | None = None,
         problem_id: str | None = None,
         trace_id: str | None = None,
-        lens: dict | None = None,
+        tuned: dict | None = None,
     ) -> Live:
         """Start a run on (preset name, expert, amateur). Raises UserError for a request that cannot work.
 
         trace_id: the run's own id, for one that is to be found again; nobody must be able to guess it.
-        lens: the tuned expert that reads along, as asked for by tuned_form.asked_lens or kept in a trace.
+        tuned: the tuned expert that reads along, as asked for by tuned_form.asked_tuned or kept in a trace.
         """
         visitor, settings = self.visitor, self.settings
         if not visitor.owner:
-            refs, settings = visitor_pair(refs, lens), visitor_settings(settings)
+            refs, settings = visitor_pair(refs, tuned), visitor_settings(settings)
         check(request, settings)
         name, expert, amateur = refs
         pair = {"name": name, "expert": expert, "amateur": amateur, "same_model": expert == amateur}
         named = {"id": trace_id} if trace_id else {}
-        record = Trace(pair, request, parent=parent, problem_id=problem_id, lens=lens, **named)
+        record = Trace(pair, request, parent=parent, problem_id=problem_id, tuned=tuned, **named)
 
         def load(say):
             return load_pair(expert, amateur, self.models, on_status=say, name=name)
 
         def load_tuned(pair, say):
-            return load_lens(parse_ref(lens["tuned"]), lens["writer"], pair, self.models, say)
+            return load_tuned_model(parse_ref(tuned["tuned"]), tuned["writer"], pair, self.models, say)
 
         def elsewhere(stop):
-            return self.borrowed(refs, request, lens, stop)
+            return self.borrowed(refs, request, tuned, stop)
 
         tools = (self.lease, settings, self.accelerator)
-        where = {"load_lens": load_tuned if lens else None, "elsewhere": elsewhere if self.borrowed else None}
+        where = {"load_tuned": load_tuned if tuned else None, "elsewhere": elsewhere if self.borrowed else None}
         live = Live(record, load, *tools, **where, discreet=not visitor.owner)
         if not visitor.owner:
             self.of_visitors.admit(visitor, live.done)
@@ -146,7 +146,7 @@ def stream(studio: Studio, live: Live) -> Iterator[str]:
             if steps and not told:
                 told = True
                 facts = {"prompt_tokens": len(trace.prompt_ids), "same_model": trace.pair["same_model"]}
-                facts["lens"] = trace.lens
+                facts["lens"] = trace.tuned
                 text += line({"facts": facts})
             if steps and (waited >= QUIET or done):
                 text += "".join(line(step_line(step)) for step in steps)

@@ -47,7 +47,7 @@ def add(verbs) -> None:
 
 def sampling_job(options: argparse.Namespace):
     """The SamplingJob that the options describe. Raises UserError."""
-    from lightreasoner.decoding.generate import Decoding
+    from lightreasoner.decoding.generate import DecodingConfig
     from lightreasoner.problems.stream import training_split
     from lightreasoner.sampling.job import SamplingJob
 
@@ -59,7 +59,7 @@ def sampling_job(options: argparse.Namespace):
     problems = options.problems.strip()
     return SamplingJob(
         *(options.run_dir, expert, amateur, problems),
-        decoding=Decoding(options.max_new_tokens, options.temperature, options.seed, options.beta_floor),
+        decoding=DecodingConfig(options.max_new_tokens, options.temperature, options.seed, options.beta_floor),
         pair_name=name,
         split=options.split or training_split(problems),
         limit=options.limit,

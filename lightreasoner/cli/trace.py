@@ -83,7 +83,7 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.tracing.records import Trace, trace_json
     from lightreasoner.tracing.terminal import print_events
     from lightreasoner.tracing.trace import trace
-    from lightreasoner.tracing.tuned_decoder import EXPERT, TUNED, describe_lens, load_lens, tuned_ref
+    from lightreasoner.tracing.tuned_decoder import EXPERT, TUNED, describe_tuned, load_tuned_model, tuned_ref
 
     to_stdout = str(options.json) == "-"
     said = set()
@@ -94,14 +94,14 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
             print(line, file=sys.stderr)
 
     with Accelerator(settings.workspace).hold("trace", on_wait=on_wait, interactive=True):
-        models, lens = LoadedModels(settings), None
+        models, tuned = LoadedModels(settings), None
         pair = load_pair(expert, amateur, models, name=name)
         if options.tuned:
             writer = TUNED if options.tuned_writes else EXPERT
-            lens = load_lens(tuned_ref(options.tuned, expert), writer, pair, models)
-        record = Trace(describe_pair(pair), request, lens=lens and describe_lens(lens, pair))
+            tuned = load_tuned_model(tuned_ref(options.tuned, expert), writer, pair, models)
+        record = Trace(describe_pair(pair), request, tuned=tuned and describe_tuned(tuned, pair))
         texts = TokenTexts(pair.expert.tokenizer)
-        events = trace(pair, request, settings, lens=lens)
+        events = trace(pair, request, settings, tuned=tuned)
         for event in print_events(events, options.beta, sys.stderr if to_stdout else sys.stdout):
             record.add(event, texts)
     if options.json:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import torch
 
-from lightreasoner.decoding.kv_cache import RoomyLayer, cache_bytes, roomy_cache
+from lightreasoner.decoding.kv_cache import PreallocatedCacheLayer, cache_bytes, preallocated_cache
 from lightreasoner.models.devices import free_bytes
 from lightreasoner.models.loading import LoadedModel
 
@@ -21,12 +21,12 @@ LARGEST = 256
 CPU_LARGEST, CPU_PARAMETER_ROWS = 256, 1_300_000_000
 
 
-class BatchReader:
+class BatchDecoder:
     """One model at its place in each of several sequences, which may end apart."""
 
     def __init__(self, loaded: LoadedModel, rows: int):
         self.loaded = loaded
-        self.cache = roomy_cache(loaded.model.config)
+        self.cache = preallocated_cache(loaded.model.config)
         self._mask = torch.zeros(rows, 0, dtype=torch.long, device=loaded.device)  # (rows, columns) 1: a real token
         self._length = torch.zeros(rows, 1, dtype=torch.long, device=loaded.device)  # (rows, 1) real tokens so far
 
@@ -48,38 +48,38 @@ class BatchReader:
         """Read one token (rows,) a row; the logits (rows, vocabulary rows) after it."""
         return self._forward(tokens.unsqueeze(1), torch.ones_like(tokens).unsqueeze(1), keep=1)[:, 0]
 
-    def skim(self, sequences: list[list[int]]) -> None:
+    def prefill(self, sequences: list[list[int]]) -> None:
         """Read each row's first tokens without wanting logits.
 
         What all rows begin with, the system prompt, is read once. Rows of like length are read together, so little
         time goes into padding; sequences sorted by length make the fewest groups.
         """
         widest = max(map(len, sequences))
-        if not widest or not all(isinstance(layer, RoomyLayer) for layer in self.cache.layers):
-            return self._skim(sequences)
-        common = common_start(sequences) if len(sequences) > 1 else []
-        beginning = BatchReader(self.loaded, 1)
-        beginning._skim([common])
-        groups = alike([len(sequence) for sequence in sequences])
+        if not widest or not all(isinstance(layer, PreallocatedCacheLayer) for layer in self.cache.layers):
+            return self._prefill(sequences)
+        common = common_prefix(sequences) if len(sequences) > 1 else []
+        beginning = BatchDecoder(self.loaded, 1)
+        beginning._prefill([common])
+        groups = length_buckets([len(sequence) for sequence in sequences])
         rows = [group.stop - group.start for group in groups]
-        readers = [BatchReader(self.loaded, count) for count in rows]
-        for reader, group, count in zip(readers, groups, rows, strict=True):
+        decoders = [BatchDecoder(self.loaded, count) for count in rows]
+        for decoder, group, count in zip(decoders, groups, rows, strict=True):
             if common:
-                reader._stack([beginning], [count], len(common))
-            reader._skim([sequence[len(common) :] for sequence in sequences[group]])
-        self._stack(readers, rows, widest)
+                decoder._stack([beginning], [count], len(common))
+            decoder._prefill([sequence[len(common) :] for sequence in sequences[group]])
+        self._stack(decoders, rows, widest)
 
-    def _stack(self, readers: list[BatchReader], rows: list[int], columns: int) -> None:
+    def _stack(self, decoders: list[BatchDecoder], rows: list[int], columns: int) -> None:
         """Take over what other readers have read, one below the other. rows: how many of each; one can become many."""
         for n, layer in enumerate(self.cache.layers):
-            layer.stack([reader.cache.layers[n] for reader in readers], rows, columns)
-        pairs = list(zip(readers, rows, strict=True))
+            layer.stack([decoder.cache.layers[n] for decoder in decoders], rows, columns)
+        pairs = list(zip(decoders, rows, strict=True))
         pad = torch.nn.functional.pad
-        masks = [pad(reader._mask, (columns - reader._mask.shape[1], 0)).expand(n, -1) for reader, n in pairs]
+        masks = [pad(decoder._mask, (columns - decoder._mask.shape[1], 0)).expand(n, -1) for decoder, n in pairs]
         self._mask = torch.cat(masks)
-        self._length = torch.cat([reader._length.expand(n, -1) for reader, n in pairs])
+        self._length = torch.cat([decoder._length.expand(n, -1) for decoder, n in pairs])
 
-    def _skim(self, sequences: list[list[int]]) -> None:
+    def _prefill(self, sequences: list[list[int]]) -> None:
         """Read without wanting logits, padded to the longest, in pieces of columns."""
         width = max(map(len, sequences))
         if not width:
@@ -114,14 +114,14 @@ class BatchReader:
         return output.logits if keep else output.logits[:, :0]
 
 
-def common_start(sequences: list[list[int]]) -> list[int]:
+def common_prefix(sequences: list[list[int]]) -> list[int]:
     """What all sequences begin with."""
     first, last = min(sequences), max(sequences)  # whatever these two share, all share
     different = (n for n, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1])
     return first[: next(different, len(first))]
 
 
-def alike(lengths: list[int]) -> list[slice]:
+def length_buckets(lengths: list[int]) -> list[slice]:
     """Cut rows into runs that are worth padding to their longest: within an eighth, and few enough to read at once."""
     groups, start = [], 0
     for row in range(1, len(lengths) + 1):

@@ -8,7 +8,7 @@ from transformers import DynamicCache
 from lightreasoner.models.loading import LoadedModel
 
 
-class Reader:
+class CachedDecoder:
     """One model reading one sequence through a key-value cache."""
 
     def __init__(self, loaded: LoadedModel):
@@ -24,7 +24,7 @@ class Reader:
         )
         return output.logits[0, -keep:] if keep else output.logits[0, :0]
 
-    def skim(self, ids: list[int]) -> None:
+    def prefill(self, ids: list[int]) -> None:
         """Read without wanting any logits."""
         for start in range(0, len(ids), 512):
             self.read(ids[start : start + 512], keep=0)

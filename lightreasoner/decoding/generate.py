@@ -13,13 +13,13 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from lightreasoner.decoding.batch_decoder import BatchReader
+from lightreasoner.decoding.batch_decoder import BatchDecoder
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.vocabulary import Alignment
 from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.problems.rows import Problem
-from lightreasoner.scoring.divergence import Measures, NotADistribution, measure_steps
+from lightreasoner.scoring.divergence import NotADistribution, StepTensors, measure_steps
 
 CHUNK = 16  # steps that the amateur reads, and the scorer measures, at once
 #: The expert's rows are moved together when this part of them has ended, and at each chunk's end: moving costs about
@@ -28,7 +28,7 @@ ENDED_SHARE = 1 / 8
 
 
 @dataclass(frozen=True)
-class Item:
+class GenerationRow:
     """A row of a batch: the `sample`-th response to a problem, with the prompts in each model's ids."""
 
     problem: Problem
@@ -38,7 +38,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Decoding:
+class DecodingConfig:
     """How responses are written, and what of their steps is kept."""
 
     max_new_tokens: int = 128
@@ -56,7 +56,9 @@ class Responses:
     known: np.ndarray  # (steps,) bool: the taken token is in the shared vocabulary
 
 
-def respond(pair: Pair, items: list[Item], decoding: Decoding, on_step: Callable[[int], None]) -> Responses:
+def generate_batch(
+    pair: Pair, items: list[GenerationRow], decoding: DecodingConfig, on_step: Callable[[int], None]
+) -> Responses:
     """Write and measure one response an item. `on_step` is told before each step how many have ended; it may raise.
 
     Raises UserError naming the problem where a model's output is no distribution.
@@ -65,14 +67,14 @@ def respond(pair: Pair, items: list[Item], decoding: Decoding, on_step: Callable
         return _Batch(pair, items, decoding, on_step).run()
 
 
-def draws(decoding: Decoding, item: Item) -> np.ndarray:
+def draws(decoding: DecodingConfig, item: GenerationRow) -> np.ndarray:
     """The random numbers (max_new_tokens,) of one response: they depend on nothing but seed, problem and sample."""
     name = f"{decoding.seed}\0{item.problem.id}\0{item.sample}".encode()
     seed = int.from_bytes(hashlib.sha256(name).digest()[:16])
     return np.random.default_rng(seed).random(decoding.max_new_tokens)
 
 
-def shared_table(alignment: Alignment, rows: int, device: torch.device) -> torch.Tensor:
+def shared_id_table(alignment: Alignment, rows: int, device: torch.device) -> torch.Tensor:
     """(rows,) the shared id of each of the expert's ids, −1 for those that the amateur lacks."""
     table = torch.full((rows,), -1, dtype=torch.long, device=device)
     shared = torch.arange(alignment.size, device=device)
@@ -81,14 +83,16 @@ def shared_table(alignment: Alignment, rows: int, device: torch.device) -> torch
 
 
 class _Batch:
-    """The state of `respond`."""
+    """The state of `generate_batch`."""
 
-    def __init__(self, pair: Pair, items: list[Item], decoding: Decoding, on_step: Callable[[int], None]):
+    def __init__(
+        self, pair: Pair, items: list[GenerationRow], decoding: DecodingConfig, on_step: Callable[[int], None]
+    ):
         self.pair, self.items, self.decoding, self.on_step = pair, items, decoding, on_step
         self.device = pair.expert.device
         self.vocabulary = len(pair.expert.tokenizer)  # padding rows of the output table beyond it never win
         rows = pair.expert.model.get_output_embeddings().weight.shape[0]
-        self.shared = shared_table(pair.alignment, max(rows, pair.alignment.size), self.device)
+        self.shared = shared_id_table(pair.alignment, max(rows, pair.alignment.size), self.device)
         self.draws = None
         if decoding.temperature > 0:
             kind = torch.float32 if self.device.type == "mps" else torch.float64
@@ -98,12 +102,12 @@ class _Batch:
         self.parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
 
     def run(self) -> Responses:
-        self.expert = BatchReader(self.pair.expert, len(self.items))
-        self.expert.skim([item.prompt[:-1] for item in self.items])
+        self.expert = BatchDecoder(self.pair.expert, len(self.items))
+        self.expert.prefill([item.prompt[:-1] for item in self.items])
         self.on_step(0)
-        self.amateur = None if self.pair.same_model else BatchReader(self.pair.amateur, len(self.items))
+        self.amateur = None if self.pair.same_model else BatchDecoder(self.pair.amateur, len(self.items))
         if self.amateur:
-            self.amateur.skim([item.amateur_prompt[:-1] for item in self.items])
+            self.amateur.prefill([item.amateur_prompt[:-1] for item in self.items])
         self.amateur_unread = [item.amateur_prompt[-1:] for item in self.items]
         living = list(range(len(self.items)))
         unread = torch.tensor([item.prompt[-1] for item in self.items], device=self.device)
@@ -188,7 +192,7 @@ class _Batch:
                 f"a distribution: {error}. Load it in another dtype, or use another model; what was sampled before "
                 "is kept."
             ) from error
-        arrays = {field.name: getattr(found, field.name).cpu().numpy() for field in fields(Measures)}
+        arrays = {field.name: getattr(found, field.name).cpu().numpy() for field in fields(StepTensors)}
         if alignment.expert_ids is not None:  # what is kept speaks the expert's ids
             arrays["ids"] = alignment.expert_ids[found.ids.to(alignment.expert_ids.device)].cpu().numpy()
         self.parts.append((items, steps, (shared >= 0).cpu().numpy(), arrays))

@@ -9,10 +9,10 @@ from transformers.cache_utils import DynamicLayer
 from lightreasoner.compat.transformers import cache_with_layers, initialize_cache_layer
 from lightreasoner.models.loading import LoadedModel
 
-ROOM = 64  # columns that a cache grows by at once
+HEADROOM = 64  # columns that a cache grows by at once
 
 
-class RoomyLayer(DynamicLayer):
+class PreallocatedCacheLayer(DynamicLayer):
     """Keys and values (rows, heads, columns, width) with room to grow: DynamicLayer copies all of it at each token."""
 
     def __init__(self, **kwargs):
@@ -25,7 +25,7 @@ class RoomyLayer(DynamicLayer):
         used = self.get_seq_length()
         total = used + key_states.shape[-2]
         if self._room is None or self._room[0].shape[-2] < total:
-            larger = [x.new_empty(*x.shape[:2], total + ROOM, x.shape[-1]) for x in new]
+            larger = [x.new_empty(*x.shape[:2], total + HEADROOM, x.shape[-1]) for x in new]
             if used:
                 for buffer, old in zip(larger, (self.keys, self.values), strict=True):
                     buffer[..., :used, :] = old
@@ -41,7 +41,7 @@ class RoomyLayer(DynamicLayer):
             self._room = [buffer.index_select(0, indices) for buffer in self._room]
             self._show(columns)
 
-    def stack(self, layers: list[RoomyLayer], rows: list[int], columns: int) -> None:
+    def stack(self, layers: list[PreallocatedCacheLayer], rows: list[int], columns: int) -> None:
         """Take over what other layers hold, one below the other, ending in the same column.
 
         rows: how many of each; a layer of one row can become many.
@@ -49,7 +49,7 @@ class RoomyLayer(DynamicLayer):
         filled = next(layer for layer in layers if layer._room is not None)
         initialize_cache_layer(self, *filled._room)
         # zeros: what is masked counts for nothing only if it is finite
-        self._room = [b.new_zeros(sum(rows), b.shape[1], columns + ROOM, b.shape[-1]) for b in filled._room]
+        self._room = [b.new_zeros(sum(rows), b.shape[1], columns + HEADROOM, b.shape[-1]) for b in filled._room]
         first = 0
         for layer, count in zip(layers, rows, strict=True):
             if layer._room is not None:
@@ -63,9 +63,9 @@ class RoomyLayer(DynamicLayer):
         self.keys, self.values = (buffer[..., :columns, :] for buffer in self._room)
 
 
-def roomy_cache(config) -> DynamicCache:
+def preallocated_cache(config) -> DynamicCache:
     """The cache that a model of this configuration needs; its full-attention layers grow without copying."""
-    return cache_with_layers(config, RoomyLayer)
+    return cache_with_layers(config, PreallocatedCacheLayer)
 
 
 def cache_bytes(loaded: LoadedModel) -> int:

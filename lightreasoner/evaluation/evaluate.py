@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lightreasoner.decoding.batch_decoder import fitting_rows
-from lightreasoner.decoding.greedy import solve
+from lightreasoner.decoding.greedy import greedy_generate
 from lightreasoner.errors import UserError
 from lightreasoner.models.devices import NoRoom, in_parts
 from lightreasoner.models.loading import LoadedModel
@@ -144,7 +144,7 @@ class Solver:
 
     def _solved(self, used: LoadedModel, prompts: list[list[int]]) -> list[list[int]]:
         def attempt(part: list[list[int]], _first: int) -> list[list[int]]:
-            return solve(used, part, self._most, self._progress.checkpoint)
+            return greedy_generate(used, part, self._most, self._progress.checkpoint)
 
         def halved(rows: int) -> None:
             self._rows = rows

@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow as pa
 
 from lightreasoner.datasets.trajectories import SCHEMA, STEP
-from lightreasoner.decoding.generate import Item, Responses
+from lightreasoner.decoding.generate import GenerationRow, Responses
 from lightreasoner.models.pairs import Pair
 from lightreasoner.scoring.divergence import CANDIDATES
 from lightreasoner.scoring.measures import STEP_MEASURES, TAKEN_MEASURES
 
 
-def batch_table(pair: Pair, items: list[Item], responses: Responses) -> pa.Table:
+def batch_table(pair: Pair, items: list[GenerationRow], responses: Responses) -> pa.Table:
     """One row an item, in their order."""
     tokenizer, end_ids = pair.expert.tokenizer, pair.expert.end_ids
     reasons = ["stop" if tokens[-1] in end_ids else "length" for tokens in responses.tokens]

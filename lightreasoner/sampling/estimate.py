@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lightreasoner.decoding.batch_decoder import fitting_rows
-from lightreasoner.decoding.generate import CHUNK, Decoding, Item, respond
+from lightreasoner.decoding.generate import CHUNK, DecodingConfig, GenerationRow, generate_batch
 from lightreasoner.decoding.kv_cache import cache_bytes
 from lightreasoner.formatting import spoken_time
 from lightreasoner.models.pairs import Pair
@@ -47,7 +47,7 @@ class ResourceEstimate:
 def estimate_resources(
     pair: Pair,
     problems: list[Problem],
-    decoding: Decoding,
+    decoding: DecodingConfig,
     samples_per_problem: int,
     total: int,
     checkpoint: Callable[[], None] = lambda: None,
@@ -61,10 +61,12 @@ def estimate_resources(
     for problem in problems:
         prompt = prompt_ids(pair.expert, problem.question)
         items.append(
-            Item(problem, 0, prompt, prompt if pair.same_specials else prompt_ids(pair.amateur, problem.question))
+            GenerationRow(
+                problem, 0, prompt, prompt if pair.same_specials else prompt_ids(pair.amateur, problem.question)
+            )
         )
     started = time.perf_counter()
-    table = batch_table(pair, items, respond(pair, items, decoding, lambda ended: checkpoint()))
+    table = batch_table(pair, items, generate_batch(pair, items, decoding, lambda ended: checkpoint()))
     seconds = time.perf_counter() - started
     kl = table["kl"].combine_chunks().flatten().to_numpy()
     buffer = io.BytesIO()

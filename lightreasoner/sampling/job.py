@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightreasoner.decoding.generate import Decoding
+from lightreasoner.decoding.generate import DecodingConfig
 from lightreasoner.errors import UserError
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.problems.stream import MAX_ROWS, ProblemStream, open_problems, source_fingerprint
@@ -22,7 +22,7 @@ class SamplingJob:
     expert: str
     amateur: str
     problems: str  # a problem source or a file
-    decoding: Decoding
+    decoding: DecodingConfig
     pair_name: str | None = None  # the preset that named both models
     split: str | None = None  # of a benchmark
     limit: int | None = None  # number of problems; None: all

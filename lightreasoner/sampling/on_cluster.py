@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from lightreasoner.cluster import connect, gpus_a_worker, spread_over
-from lightreasoner.decoding.generate import Item
+from lightreasoner.decoding.generate import GenerationRow
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, load_pair
@@ -28,7 +28,7 @@ def cluster_map(job: SamplingJob, pair: Pair, batch_size: int, settings: Setting
         "env": to_environment(settings),
     }
 
-    def sample_batches(missing: Iterable[tuple[int, list[Item]]]) -> Iterator[tuple[int, pa.Table]]:
+    def sample_batches(missing: Iterable[tuple[int, list[GenerationRow]]]) -> Iterator[tuple[int, pa.Table]]:
         gpus = gpus_a_worker(settings, ray)
         for batch, (table, halved) in spread_over(ray, BatchSampler, arguments, missing, job.num_workers, gpus):
             for rows in halved:
@@ -46,7 +46,7 @@ class BatchSampler:
         self._pair = load_pair(job.expert, job.amateur, LoadedModels(from_environment(env)), name=job.pair_name)
         self._same = (self._pair.expert.fingerprint, self._pair.amateur.fingerprint) == fingerprints
 
-    def __call__(self, items: list[Item]) -> tuple[pa.Table, list[int]]:
+    def __call__(self, items: list[GenerationRow]) -> tuple[pa.Table, list[int]]:
         if not self._same:
             raise UserError(
                 "A worker has other models than the machine that started this run; copy the same model files to all "

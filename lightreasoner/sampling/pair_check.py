@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from lightreasoner.datasets.trajectories import KL_EDGES, kl_histogram
-from lightreasoner.decoding.generate import Decoding
-from lightreasoner.decoding.greedy import solve
+from lightreasoner.decoding.generate import DecodingConfig
+from lightreasoner.decoding.greedy import greedy_generate
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, describe_pair, load_pair
 from lightreasoner.models.prompts import prompt_ids
@@ -114,14 +114,14 @@ def run_pair_check(job: PairCheckJob, settings: Settings, progress: Progress) ->
     fingerprints |= {"file of problems": source_fingerprint(job.problems)}
     about = {"fingerprints": fingerprints, "versions": versions(), "pair": describe_pair(pair)}
     begin_run(job.folder, KIND, config, about)
-    result = check_pair(pair, problems, Decoding(job.max_new_tokens), job.target, progress)
+    result = check_pair(pair, problems, DecodingConfig(job.max_new_tokens), job.target, progress)
     write_text(job.folder / RESULT, json.dumps(result.as_json(), indent=1) + "\n")
     progress.result(tone=result.tone, verdict=list(result.assessment), sentence=result.estimate.sentence())
     return result
 
 
 def check_pair(
-    pair: Pair, problems: list[Problem], decoding: Decoding, total: int, progress: Progress | None = None
+    pair: Pair, problems: list[Problem], decoding: DecodingConfig, total: int, progress: Progress | None = None
 ) -> PairCheck:
     """Check a pair on a few dozen problems and estimate the resources for `total` of them. Raises UserError."""
     progress = progress or SilentProgress()
@@ -133,7 +133,7 @@ def check_pair(
     if not pair.same_model:
         progress.status("The amateur solves the problems")
         prompts = [prompt_ids(pair.amateur, problem.question) for problem in problems]
-        ids = solve(pair.amateur, prompts, decoding.max_new_tokens, progress.checkpoint)
+        ids = greedy_generate(pair.amateur, prompts, decoding.max_new_tokens, progress.checkpoint)
         ended = [bool(own) and own[-1] in pair.amateur.end_ids for own in ids]
         texts = [pair.amateur.tokenizer.decode(own[:-1] if end else own) for own, end in zip(ids, ended, strict=True)]
         amateur, amateur_right = _accuracy(problems, texts, [not end for end in ended])

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from lightreasoner.decoding.generate import Decoding, Item
+from lightreasoner.decoding.generate import DecodingConfig, GenerationRow
 from lightreasoner.errors import UserError
 from lightreasoner.models.context_length import check_lengths
 from lightreasoner.models.pairs import Pair
@@ -32,11 +32,11 @@ class Skipped:
 class Prompts:
     """The problems of a stream as prompts for both models; problems that do not fit are skipped and counted."""
 
-    def __init__(self, pair: Pair, stream: ProblemStream, decoding: Decoding, settings: Settings):
+    def __init__(self, pair: Pair, stream: ProblemStream, decoding: DecodingConfig, settings: Settings):
         self._pair, self._stream, self._decoding, self._settings = pair, stream, decoding, settings
         self.unreadable, self._reasons = 0, []
 
-    def __iter__(self) -> Iterator[Item]:
+    def __iter__(self) -> Iterator[GenerationRow]:
         """One item per problem, its sample 0. Raises UserError at the end when no problem fits."""
         for problem in self._stream:
             try:
@@ -50,7 +50,7 @@ class Prompts:
                 if len(self._reasons) < MAX_REASONS:
                     self._reasons.append(f"{problem.id}: {error}")
                 continue
-            yield Item(problem, 0, prompt, amateur_prompt)
+            yield GenerationRow(problem, 0, prompt, amateur_prompt)
         if self.unreadable == self._stream.count:
             raise UserError(f"None of the {self.unreadable:,} problems fits into these models; {self._reasons[0]}")
 
@@ -61,7 +61,7 @@ class Prompts:
         return Skipped(len(self._stream.skipped), self._stream.duplicates, self.unreadable, reasons)
 
 
-def batches(prompts: Iterable[Item], size: int, samples: int) -> Iterator[tuple[int, list[Item]]]:
+def batches(prompts: Iterable[GenerationRow], size: int, samples: int) -> Iterator[tuple[int, list[GenerationRow]]]:
     """(number, items) of each batch. Each window of the stream is sorted by prompt length and cut into batches.
 
     prompts: one item per problem; each is sampled `samples` times.
@@ -69,6 +69,6 @@ def batches(prompts: Iterable[Item], size: int, samples: int) -> Iterator[tuple[
     stream, numbers = iter(prompts), itertools.count()
     while window := list(itertools.islice(stream, WINDOW)):
         window.sort(key=lambda item: len(item.prompt))  # stable: equal lengths stay in the stream's order
-        rows = [Item(i.problem, n, i.prompt, i.amateur_prompt) for i in window for n in range(samples)]
+        rows = [GenerationRow(i.problem, n, i.prompt, i.amateur_prompt) for i in window for n in range(samples)]
         for start in range(0, len(rows), size):
             yield next(numbers), rows[start : start + size]

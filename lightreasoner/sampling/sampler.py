@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from lightreasoner.datasets.trajectories import FOLDER, kl_histogram, read_shard, remove_leftovers, shards, write_shard
-from lightreasoner.decoding.generate import Decoding, Item, respond
+from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch
 from lightreasoner.errors import UserError
 from lightreasoner.models.devices import NoRoom, in_parts
 from lightreasoner.models.pairs import Pair
@@ -29,7 +29,7 @@ HISTOGRAM_SECONDS = 2.0  # between two histogram events
 
 OnStep = Callable[[int], None]  # receives the number of responses of the batch that have ended
 #: Samples the missing batches (number, items) elsewhere and yields (number, table) of each in any order.
-ParallelMap = Callable[[Iterable[tuple[int, list[Item]]]], Iterable[tuple[int, pa.Table]]]
+ParallelMap = Callable[[Iterable[tuple[int, list[GenerationRow]]]], Iterable[tuple[int, pa.Table]]]
 
 
 @dataclass
@@ -86,7 +86,7 @@ def sample_dataset(
     pair: Pair,
     prompts: Prompts,
     folder: Path,
-    decoding: Decoding,
+    decoding: DecodingConfig,
     *,
     batch_size: int,
     total: int,
@@ -112,7 +112,7 @@ def sample_dataset(
         responses = max((total - prompts.unreadable) * counts.samples_per_problem, counts.responses)
         progress.update(min(counts.responses + in_flight, responses), responses, **counts.rates(in_flight))
 
-    def missing() -> Iterator[tuple[int, list[Item]]]:
+    def missing() -> Iterator[tuple[int, list[GenerationRow]]]:
         """The batches without a shard; shards present are counted on the way."""
         nonlocal resuming
         for batch, items in batches(prompts, batch_size, counts.samples_per_problem):
@@ -152,7 +152,7 @@ def shard_name(batch: int) -> str:
     return f"{batch:06d}"
 
 
-def _read_existing(folder: Path, batch: int, items: list[Item], progress: Progress) -> pa.Table | None:
+def _read_existing(folder: Path, batch: int, items: list[GenerationRow], progress: Progress) -> pa.Table | None:
     """The batch's shard, or None if it must be sampled. A damaged shard is moved aside."""
     path = Path(folder) / FOLDER / f"{shard_name(batch)}.parquet"
     if not path.exists():
@@ -173,15 +173,15 @@ def _read_existing(folder: Path, batch: int, items: list[Item], progress: Progre
 
 
 def sample_batch(
-    pair: Pair, items: list[Item], decoding: Decoding, progress: Progress, on_step: OnStep, max_rows: int
+    pair: Pair, items: list[GenerationRow], decoding: DecodingConfig, progress: Progress, on_step: OnStep, max_rows: int
 ) -> tuple[pa.Table, int]:
     """Sample one batch, at most `max_rows` responses at once: (its table, the number of rows that fit into memory).
 
     Out of memory, it tries again with half of the rows. Raises UserError when a single row does not fit.
     """
 
-    def attempt(rows: list[Item], before: int) -> pa.Table:
-        return batch_table(pair, rows, respond(pair, rows, decoding, lambda ended: on_step(before + ended)))
+    def attempt(rows: list[GenerationRow], before: int) -> pa.Table:
+        return batch_table(pair, rows, generate_batch(pair, rows, decoding, lambda ended: on_step(before + ended)))
 
     try:
         parts, max_rows = in_parts(items, max_rows, attempt, lambda rows: progress.event("halved", rows=rows))

@@ -139,7 +139,7 @@ def support(ids, expert_logprobs, amateur_logprobs, alpha: float) -> tuple[tuple
 
 
 @dataclass(frozen=True)
-class Measures:
+class StepTensors:
     """A chunk of steps as tensors on the device: one entry a step, and the candidates of all steps one after another.
 
     What belongs to the taken token means nothing where it lies outside the shared vocabulary.
@@ -163,7 +163,7 @@ class Measures:
 
 def measure_steps(
     expert_logits: torch.Tensor, amateur_logits: torch.Tensor, taken: torch.Tensor, above: float | None = None
-) -> Measures:
+) -> StepTensors:
     """Measure steps on the device: the one scorer, for the inspector (through `score_steps`) and the sampler alike.
 
     expert_logits, amateur_logits: (steps, vocab) over the shared vocabulary. taken: (steps,) the shared id of each
@@ -178,13 +178,15 @@ def measure_steps(
             parts.append(_measure(expert_logits[block], amateur_logits[block], taken[block], above))
         except NotADistribution as error:
             raise NotADistribution([start + row for row in error.rows]) from None
-    names = (field.name for field in fields(Measures))
-    return parts[0] if len(parts) == 1 else Measures(*(torch.cat([getattr(p, name) for p in parts]) for name in names))
+    names = (field.name for field in fields(StepTensors))
+    return (
+        parts[0] if len(parts) == 1 else StepTensors(*(torch.cat([getattr(p, name) for p in parts]) for name in names))
+    )
 
 
 def _measure(
     expert_logits: torch.Tensor, amateur_logits: torch.Tensor, taken: torch.Tensor, above: float | None
-) -> Measures:
+) -> StepTensors:
     """measure_steps for few enough steps that a dozen tensors of vocabulary size fit into fast memory."""
     log_e, log_a = log_probs(expert_logits), log_probs(amateur_logits)  # (steps, vocab)
     p, q, ratio = log_e.exp(), log_a.exp(), log_e - log_a
@@ -194,7 +196,7 @@ def _measure(
     kept = slice(None) if above is None else (divergence > above).nonzero().flatten()
     counts = torch.zeros_like(token)
     counts[kept], *candidates = _candidates(log_e[kept], log_a[kept], token[kept])
-    return Measures(
+    return StepTensors(
         divergence,
         (-_expectation(q, ratio)).clamp_min(0.0),
         _jensen_shannon(log_e, log_a, p, q),
@@ -229,7 +231,7 @@ def score_steps(expert_logits: torch.Tensor, amateur_logits: torch.Tensor, taken
     that `taken` is a list with None where a step's token is not shared."""
     token = torch.tensor([-1 if t is None else t for t in taken], dtype=torch.long, device=expert_logits.device)
     found = measure_steps(expert_logits, amateur_logits, token)
-    columns = {field.name: getattr(found, field.name).tolist() for field in fields(Measures)}
+    columns = {field.name: getattr(found, field.name).tolist() for field in fields(StepTensors)}
     scores, start = [], 0
     for n, count in enumerate(columns["counts"]):
         score = {name: columns[name][n] for name in STEP_MEASURES}

@@ -21,7 +21,7 @@ from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.records import Trace, save_trace
 from lightreasoner.tracing.trace import trace
-from lightreasoner.tracing.tuned_decoder import Lens, describe_lens
+from lightreasoner.tracing.tuned_decoder import TunedModel, describe_tuned
 
 
 class Lease:
@@ -62,7 +62,7 @@ class Live:
         lease: Lease,
         settings: Settings,
         accelerator: Accelerator | None = None,
-        load_lens: Callable[[Pair, Callable[[str], None]], Lens] | None = None,
+        load_tuned: Callable[[Pair, Callable[[str], None]], TunedModel] | None = None,
         elsewhere: Callable[[threading.Event], Iterator[tuple[str, Any]]] | None = None,
         discreet: bool = False,  # for a visitor, who is not told what else this machine is doing
     ):
@@ -70,7 +70,7 @@ class Live:
         self.trace, self.key = record, secrets.token_urlsafe(16)  # who holds the key may stop it
         self.status, self.error = "Starting", None
         self.stop, self.done = threading.Event(), threading.Event()
-        self._load, self._load_lens, self._lease, self._settings = load, load_lens, lease, settings
+        self._load, self._load_tuned, self._lease, self._settings = load, load_tuned, lease, settings
         self._discreet = discreet
         self._accelerator, self._elsewhere = accelerator or Accelerator(settings.workspace), elsewhere
 
@@ -118,13 +118,13 @@ class Live:
     def _compute(self) -> None:
         pair = self._load(self._say)
         self.trace.pair = describe_pair(pair)
-        lens = self._load_lens and self._load_lens(pair, self._say)
-        if lens:
-            self.trace.lens = (self.trace.lens or {}) | describe_lens(lens, pair)
+        tuned = self._load_tuned and self._load_tuned(pair, self._say)
+        if tuned:
+            self.trace.tuned = (self.trace.tuned or {}) | describe_tuned(tuned, pair)
         texts = TokenTexts(pair.expert.tokenizer)
         self._say("Reading the problem")
         began = time.perf_counter()
-        for event in trace(pair, self.trace.request, self._settings, self.stop, lens):
+        for event in trace(pair, self.trace.request, self._settings, self.stop, tuned):
             self.trace.add(event, texts)
             self._say("Writing")
         if self.stop.is_set() and self.trace.finish_reason is None:
@@ -139,8 +139,8 @@ class Live:
             if kind == "pair":
                 trace.pair, began = found, time.perf_counter()
                 self._say("Reading the problem")
-            elif kind == "lens":
-                trace.lens = (trace.lens or {}) | found
+            elif kind == "tuned":
+                trace.tuned = (trace.tuned or {}) | found
             elif kind == "texts":  # they come before the steps that need them
                 trace.texts.update(found)
             elif kind == "event":

@@ -67,14 +67,14 @@ def is_owner(names: Iterable[object], settings: Settings) -> bool:
     return any(isinstance(name, str) and name.casefold() in owners for name in names)
 
 
-def visitor_pair(refs: tuple[str | None, str, str], lens: dict | None) -> tuple[str, str, str]:
+def visitor_pair(refs: tuple[str | None, str, str], tuned: dict | None) -> tuple[str, str, str]:
     """The pair as a visitor may run it: a preset of the catalogue that is on this machine, read along by nobody.
 
     The models come from the catalogue, whatever the caller says they are. Raises UserError.
     """
     if refs[0] is None:
         raise UserError("Models of one's own belong to the owner of this server; choose a pair of the list.")
-    if lens:
+    if tuned:
         raise UserError("Tuned experts belong to the owner of this server; leave that field empty.")
     preset = find_preset(refs[0])
     if not all(describe(ref) for ref in (preset.expert, preset.amateur)):

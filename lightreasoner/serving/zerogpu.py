@@ -26,8 +26,8 @@ NO_JOBS = (
     "Duplicate this Space on hardware of its own, or run the app on your machine."
 )
 Refs = tuple[str | None, str, str]  # preset name, expert, amateur
-Finding = tuple[str, Any]  # "pair", "lens", "texts", "event", "stopped" or "error", and what was found
-Borrowed = Callable[..., Iterator[Finding]]  # (refs, request, lens, stop)
+Finding = tuple[str, Any]  # "pair", "tuned", "texts", "event", "stopped" or "error", and what was found
+Borrowed = Callable[..., Iterator[Finding]]  # (refs, request, tuned, stop)
 
 
 def lent(env: dict[str, str] | None = None) -> bool:
@@ -71,14 +71,14 @@ def borrow(settings: Settings) -> Borrowed:
     models = LoadedModels(there)  # stays empty here; a process that is used again has its own, with what it loaded
 
     @spaces.GPU(duration=SECONDS)
-    def traced(refs: Refs, request, lens: dict | None, flag: Path) -> Iterator[Finding]:
-        yield from findings(refs, request, lens, models, Flag(flag))
+    def traced(refs: Refs, request, tuned: dict | None, flag: Path) -> Iterator[Finding]:
+        yield from findings(refs, request, tuned, models, Flag(flag))
 
-    def here(refs: Refs, request, lens: dict | None, stop: threading.Event) -> Iterator[Finding]:
+    def here(refs: Refs, request, tuned: dict | None, stop: threading.Event) -> Iterator[Finding]:
         flag = Flag(settings.workspace / "accelerator" / f"stop-{new_id()}")
         try:
             flag.path.parent.mkdir(parents=True, exist_ok=True)
-            for kind, found in traced(refs, request, lens, flag.path):
+            for kind, found in traced(refs, request, tuned, flag.path):
                 if kind == "error":
                     raise UserError(found)
                 if stop.is_set():
@@ -97,7 +97,7 @@ def borrow(settings: Settings) -> Borrowed:
     return here
 
 
-def findings(refs: Refs, request, lens: dict | None, models, stop: Flag) -> Iterator[Finding]:
+def findings(refs: Refs, request, tuned: dict | None, models, stop: Flag) -> Iterator[Finding]:
     """Load the models and trace, in the process that has the GPU. What goes wrong is a finding too: exceptions lose
     their words on the way."""
     from lightreasoner.models.pairs import describe_pair, load_pair
@@ -105,17 +105,17 @@ def findings(refs: Refs, request, lens: dict | None, models, stop: Flag) -> Iter
     from lightreasoner.models.token_text import TokenTexts
     from lightreasoner.tracing.events import StepsEvent
     from lightreasoner.tracing.trace import trace
-    from lightreasoner.tracing.tuned_decoder import describe_lens, load_lens
+    from lightreasoner.tracing.tuned_decoder import describe_tuned, load_tuned_model
 
     try:
         name, expert, amateur = refs
         pair = load_pair(expert, amateur, models, name=name)
         yield "pair", describe_pair(pair)
-        tuned = load_lens(parse_ref(lens["tuned"]), lens["writer"], pair, models) if lens else None
-        if tuned:
-            yield "lens", describe_lens(tuned, pair)
+        model = load_tuned_model(parse_ref(tuned["tuned"]), tuned["writer"], pair, models) if tuned else None
+        if model:
+            yield "tuned", describe_tuned(model, pair)
         texts, ids = TokenTexts(pair.expert.tokenizer), []
-        for event in trace(pair, request, models.settings, stop, tuned):
+        for event in trace(pair, request, models.settings, stop, model):
             steps = event.steps if isinstance(event, StepsEvent) else []
             ids += [step.token_id for step in steps]
             yield "texts", {i: texts.text(i) for step in steps for i in step.score.ids}

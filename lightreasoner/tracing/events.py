@@ -8,7 +8,7 @@ from lightreasoner.scoring.divergence import StepScore
 
 
 @dataclass(frozen=True)
-class TunedScore:
+class TuningShift:
     """What training moved at one step, in nats. What belongs to the taken token is None where it is not shared."""
 
     tuned_kl: float  # KL(E′ ‖ E)
@@ -35,7 +35,7 @@ class Step:
     token_id: int  # the expert's id
     text: str
     score: StepScore
-    lens: TunedScore | None = None  # where a tuned expert reads along
+    shift: TuningShift | None = None  # where a tuned expert is compared
 
 
 @dataclass(frozen=True)

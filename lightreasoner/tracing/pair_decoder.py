@@ -6,27 +6,27 @@ from dataclasses import replace
 
 import torch
 
-from lightreasoner.decoding.cached_decoder import Reader
+from lightreasoner.decoding.cached_decoder import CachedDecoder
 from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.scoring.divergence import StepScore, score_steps
-from lightreasoner.tracing.events import Step, StepsEvent, TunedScore
+from lightreasoner.tracing.events import Step, StepsEvent, TuningShift
 
 
-class Duet:
+class PairDecoder:
     """Both models at the same place of the same response."""
 
     def __init__(self, pair: Pair, expert_prompt: list[int], amateur_prompt: list[int]):
         self.pair, self.alignment = pair, pair.alignment
         self.texts = TokenTexts(pair.expert.tokenizer)
-        self.expert, self.expert_unread = Reader(pair.expert), expert_prompt[-1:]
-        self.expert.skim(expert_prompt[:-1])
-        self.amateur = None if pair.same_model else Reader(pair.amateur)
+        self.expert, self.expert_unread = CachedDecoder(pair.expert), expert_prompt[-1:]
+        self.expert.prefill(expert_prompt[:-1])
+        self.amateur = None if pair.same_model else CachedDecoder(pair.amateur)
         self.amateur_unread = amateur_prompt[-1:]
         if self.amateur:
-            self.amateur.skim(amateur_prompt[:-1])
+            self.amateur.prefill(amateur_prompt[:-1])
         self.index = 0
 
     @property
@@ -34,15 +34,15 @@ class Duet:
         """The model whose tokens the response is made of."""
         return self.pair.expert
 
-    def predict(self) -> torch.Tensor:
+    def next_logits(self) -> torch.Tensor:
         """The writer's logits (rows,) for the next token."""
         return self.expert.read(self.expert_unread, keep=1)[0]
 
-    def wrote(self, token: int) -> None:
+    def append(self, token: int) -> None:
         """What became of the last prediction."""
         self.expert_unread = [token]
 
-    def follow(self, tokens: list[int]) -> torch.Tensor:
+    def teacher_force(self, tokens: list[int]) -> torch.Tensor:
         """The writer's logits (steps, rows) for tokens that are already decided."""
         logits = self.expert.read(self.expert_unread + tokens[:-1], keep=len(tokens))
         self.expert_unread = tokens[-1:]
@@ -65,7 +65,7 @@ class Duet:
         amateur_logits = self._amateur_logits(tokens) if self.amateur else written
         return self.alignment.expert(written), self.alignment.amateur(amateur_logits)
 
-    def _compare(self, *logits_and_taken) -> list[tuple[StepScore, TunedScore | None]]:
+    def _compare(self, *logits_and_taken) -> list[tuple[StepScore, TuningShift | None]]:
         return [(score, None) for score in score_steps(*logits_and_taken)]
 
     def score(self, tokens: list[int], written: torch.Tensor) -> StepsEvent:
@@ -79,7 +79,7 @@ class Duet:
                 "Load it in another dtype, or use another model."
             ) from error
         if self.alignment.expert_ids is not None:  # what is kept speaks the expert's ids
-            scores = [(replace(s, ids=tuple(map(self.alignment.to_expert, s.ids))), lens) for s, lens in scores]
+            scores = [(replace(s, ids=tuple(map(self.alignment.to_expert, s.ids))), shift) for s, shift in scores]
         steps = [
             Step(self.index + n, token, self.texts.text(token), *score)
             for n, (token, score) in enumerate(zip(tokens, scores, strict=True))

@@ -26,7 +26,7 @@ from lightreasoner.tracing.trace import TraceRequest
 
 @dataclass
 class Trace:
-    """One run, growing while it is written. `parent` is {"id", "step"} where it branched off another; `lens` is
+    """One run, growing while it is written. `parent` is {"id", "step"} where it branched off another; `tuned` is
     {"tuned", "writer", …} where a tuned expert reads along."""
 
     pair: dict
@@ -34,7 +34,7 @@ class Trace:
     id: str = field(default_factory=new_id)
     created: float = field(default_factory=time.time)  # seconds since 1970
     parent: dict | None = None
-    lens: dict | None = None
+    tuned: dict | None = None
     problem_id: str | None = None
     prompt_ids: list[int] = field(default_factory=list)
     prompt: str = ""
@@ -70,7 +70,7 @@ def columns(record: dict) -> tuple[str, ...]:
 
 def _measures(step: Step) -> dict:
     found = {name: json_number(getattr(step.score, name)) for name in STEP_MEASURES}
-    return found | ({name: json_number(getattr(step.lens, name)) for name in TUNING_MEASURES} if step.lens else {})
+    return found | ({name: json_number(getattr(step.shift, name)) for name in TUNING_MEASURES} if step.shift else {})
 
 
 def step_line(step: Step) -> list:
@@ -88,8 +88,8 @@ def step_json(step: Step, alpha: float = ALPHA, beta: float = BETA) -> dict:
     that was kept, from which any α ≥ ALPHA_FLOOR can be drawn."""
     score = step.score
     logprobs = {f"{who}_logprobs": getattr(score, f"{who}_logprobs") for who in ("expert", "amateur")}
-    if step.lens:
-        logprobs["tuned_logprobs"] = step.lens.tuned_logprobs
+    if step.shift:
+        logprobs["tuned_logprobs"] = step.shift.tuned_logprobs
     return {
         "index": step.index,
         "token_id": step.token_id,
@@ -124,7 +124,7 @@ def trace_json(trace: Trace, alpha: float = ALPHA, beta: float = BETA) -> dict:
         "steps": [step_json(step, alpha, beta) for step in trace.steps],
         "tokens": {str(i): text for i, text in trace.texts.items()},
     }
-    return record | {"lens": trace.lens} if trace.lens else record
+    return record | {"lens": trace.tuned} if trace.tuned else record
 
 
 def reweigh(record: dict, alpha: float, beta: float) -> dict:

@@ -47,7 +47,7 @@ def print_events(events: Iterator[Event], beta: float, out: TextIO = sys.stdout)
                 kl = step.score.kl
                 kls.append(kl)
                 disagreements += not step.score.agree
-                moved += [step.lens] if step.lens else []
+                moved += [step.shift] if step.shift else []
                 if colour:
                     out.write(paint(text, kl, beta))
                 else:

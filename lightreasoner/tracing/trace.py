@@ -20,8 +20,8 @@ from lightreasoner.models.pairs import Pair
 from lightreasoner.models.prompts import prompt_ids, response_ids
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, StepsEvent
-from lightreasoner.tracing.pair_decoder import Duet
-from lightreasoner.tracing.tuned_decoder import Lens
+from lightreasoner.tracing.pair_decoder import PairDecoder
+from lightreasoner.tracing.tuned_decoder import TunedModel, TunedPairDecoder
 from lightreasoner.validation import number
 
 #: Steps scored at once while generating: the first appear at once, later ones cost the amateur a pass per eight.
@@ -55,11 +55,11 @@ def trace(
     request: TraceRequest,
     settings: Settings,
     stop: threading.Event | None = None,
-    lens: Lens | None = None,
+    tuned: TunedModel | None = None,
 ) -> Iterator[Event]:
     """Trace one problem. Yields a PromptEvent, StepsEvents, and an EndEvent unless `stop` was set on the way.
 
-    lens: a tuned expert that reads along, or writes; every step then says what training moved.
+    tuned: a tuned expert that reads along, or writes; every step then says what training moved.
 
     Raises UserError for a request that cannot work, before any model has read a token. Closing the generator frees
     both caches.
@@ -70,7 +70,7 @@ def trace(
     scoring = request.response is not None
     given = response_ids(pair.expert, request.response) if scoring else list(request.prefix)
     budget = 0 if scoring else request.max_new_tokens
-    longest, more = max(len(expert_prompt), len(amateur_prompt)), [lens.tuned] if lens else []
+    longest, more = max(len(expert_prompt), len(amateur_prompt)), [tuned.loaded] if tuned else []
     check_lengths(pair, settings, longest, len(given), budget, *more)
     vocabulary = len(pair.expert.tokenizer)
     if not all(0 <= t < vocabulary for t in given):
@@ -78,48 +78,51 @@ def trace(
     yield PromptEvent(expert_prompt, pair.expert.tokenizer.decode(expert_prompt))
 
     began, tokens = time.perf_counter(), []
-    duet = (lens.trio if lens else Duet)(pair, expert_prompt, amateur_prompt)
+    prompts = (expert_prompt, amateur_prompt)
+    decoder = TunedPairDecoder(pair, *prompts, tuned) if tuned else PairDecoder(pair, *prompts)
     for start in range(0, len(given), GIVEN_CHUNK):
         if stop and stop.is_set():
             return
         chunk = given[start : start + GIVEN_CHUNK]
-        yield duet.score(chunk, duet.follow(chunk))
+        yield decoder.score(chunk, decoder.teacher_force(chunk))
         tokens += chunk
-    reason = "given" if scoring else "stop" if given and given[-1] in duet.writer.end_ids else None
+    reason = "given" if scoring else "stop" if given and given[-1] in decoder.writer.end_ids else None
     if reason is None:
-        for event in generate(duet, request, vocabulary, stop):
+        for event in generate(decoder, request, vocabulary, stop):
             tokens += [step.token_id for step in event.steps]
             yield event
         if stop and stop.is_set():
             return
-        reason = "stop" if tokens and tokens[-1] in duet.writer.end_ids else "length"
+        reason = "stop" if tokens and tokens[-1] in decoder.writer.end_ids else "length"
     ended = tokens[:-1] if reason == "stop" else tokens
     yield EndEvent(reason, pair.expert.tokenizer.decode(ended), time.perf_counter() - began)
 
 
-def generate(duet: Duet, request: TraceRequest, vocabulary: int, stop: threading.Event | None) -> Iterator[StepsEvent]:
+def generate(
+    decoder: PairDecoder, request: TraceRequest, vocabulary: int, stop: threading.Event | None
+) -> Iterator[StepsEvent]:
     """Let the writer write; score every few tokens."""
     generator = None
     if request.temperature > 0:
-        generator = torch.Generator(duet.writer.device).manual_seed(request.seed)
+        generator = torch.Generator(decoder.writer.device).manual_seed(request.seed)
     chunks, pending, rows = iter(LIVE_CHUNKS), [], []
     size = next(chunks)
     for n in range(request.max_new_tokens):
         if stop and stop.is_set():
             break
-        row = duet.predict()
+        row = decoder.next_logits()
         token = choose(row, vocabulary, request.temperature, generator)
-        duet.wrote(token)
+        decoder.append(token)
         pending.append(token)
         rows.append(row)
-        ended = token in duet.writer.end_ids or n + 1 == request.max_new_tokens
+        ended = token in decoder.writer.end_ids or n + 1 == request.max_new_tokens
         if ended or len(pending) == size:
-            yield duet.score(pending, torch.stack(rows))
+            yield decoder.score(pending, torch.stack(rows))
             pending, rows, size = [], [], next(chunks, size)
         if ended:
             return
     if pending:  # stopped: what was written is still shown
-        yield duet.score(pending, torch.stack(rows))
+        yield decoder.score(pending, torch.stack(rows))
 
 
 def check(request: TraceRequest, settings: Settings) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from lightreasoner.decoding.cached_decoder import Reader
+from lightreasoner.decoding.cached_decoder import CachedDecoder
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.loading import LoadedModel, Status
@@ -19,50 +19,47 @@ from lightreasoner.models.pairs import Pair
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.scoring.divergence import CPU_BLOCK, GPU_BLOCK, TOP_K, StepScore, kl, log_probs, rank, score_steps
 from lightreasoner.scoring.measures import TAKEN_MEASURES, TUNING_MEASURES
-from lightreasoner.tracing.events import TunedScore
-from lightreasoner.tracing.pair_decoder import Duet
+from lightreasoner.tracing.events import TuningShift
+from lightreasoner.tracing.pair_decoder import PairDecoder
 
 EXPERT, TUNED = "expert", "tuned"  # who may write the response
 SHOWN = 3  # differing tokens that an error message names
 
 
 @dataclass(frozen=True)
-class Lens:
+class TunedModel:
     """A tuned expert that fits its pair, and who of the two experts writes."""
 
-    tuned: LoadedModel
+    loaded: LoadedModel
     writer: str = EXPERT
 
-    def trio(self, pair: Pair, expert_prompt: list[int], amateur_prompt: list[int]) -> Trio:
-        return Trio(pair, expert_prompt, amateur_prompt, self)
 
-
-class Trio(Duet):
+class TunedPairDecoder(PairDecoder):
     """The pair and the tuned expert at the same place of the same response. The tuned expert reads the expert's ids."""
 
-    def __init__(self, pair: Pair, expert_prompt: list[int], amateur_prompt: list[int], lens: Lens):
+    def __init__(self, pair: Pair, expert_prompt: list[int], amateur_prompt: list[int], tuned: TunedModel):
         super().__init__(pair, expert_prompt, amateur_prompt)
-        self.tuned_writes = lens.writer == TUNED
-        self.tuned, self.tuned_unread = Reader(lens.tuned), expert_prompt[-1:]
-        self.tuned.skim(expert_prompt[:-1])
+        self.tuned_writes = tuned.writer == TUNED
+        self.tuned, self.tuned_unread = CachedDecoder(tuned.loaded), expert_prompt[-1:]
+        self.tuned.prefill(expert_prompt[:-1])
 
     @property
     def writer(self) -> LoadedModel:
         return self.tuned.loaded if self.tuned_writes else self.pair.expert
 
-    def predict(self) -> torch.Tensor:
-        return self.tuned.read(self.tuned_unread, keep=1)[0] if self.tuned_writes else super().predict()
+    def next_logits(self) -> torch.Tensor:
+        return self.tuned.read(self.tuned_unread, keep=1)[0] if self.tuned_writes else super().next_logits()
 
-    def wrote(self, token: int) -> None:
+    def append(self, token: int) -> None:
         if self.tuned_writes:
             self.tuned_unread = [token]
         else:
-            super().wrote(token)
+            super().append(token)
 
-    def follow(self, tokens: list[int]) -> torch.Tensor:
-        return self._follow_tuned(tokens) if self.tuned_writes else super().follow(tokens)
+    def teacher_force(self, tokens: list[int]) -> torch.Tensor:
+        return self._teacher_force_tuned(tokens) if self.tuned_writes else super().teacher_force(tokens)
 
-    def _follow_tuned(self, tokens: list[int]) -> torch.Tensor:
+    def _teacher_force_tuned(self, tokens: list[int]) -> torch.Tensor:
         logits = self.tuned.read(self.tuned_unread + tokens[:-1], keep=len(tokens))
         self.tuned_unread = tokens[-1:]
         return logits
@@ -70,17 +67,19 @@ class Trio(Duet):
     def _logits(self, tokens: list[int], written: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Expert's, amateur's and tuned expert's, each (steps, shared): whoever does not write follows."""
         expert, tuned = (
-            (super().follow(tokens), written) if self.tuned_writes else (written, self._follow_tuned(tokens))
+            (super().teacher_force(tokens), written)
+            if self.tuned_writes
+            else (written, self._teacher_force_tuned(tokens))
         )
         return *super()._logits(tokens, expert), self.alignment.expert(tuned)
 
-    def _compare(self, *logits_and_taken) -> list[tuple[StepScore, TunedScore]]:
-        return score_lens(*logits_and_taken)
+    def _compare(self, *logits_and_taken) -> list[tuple[StepScore, TuningShift]]:
+        return score_tuned_steps(*logits_and_taken)
 
 
-def score_lens(
+def score_tuned_steps(
     expert_logits: torch.Tensor, amateur_logits: torch.Tensor, tuned_logits: torch.Tensor, taken: list[int | None]
-) -> list[tuple[StepScore, TunedScore]]:
+) -> list[tuple[StepScore, TuningShift]]:
     """Score a chunk of steps as `score_steps` does, and what training moved at each.
 
     Logits: (steps, vocab) over the shared vocabulary. The step scores are those of `score_steps`, but that the tuned
@@ -92,14 +91,14 @@ def score_lens(
     for start in range(0, len(taken), size):
         block = slice(start, start + size)
         logs = [log_probs(logits[block]) for logits in (expert_logits, amateur_logits, tuned_logits)]
-        found += _moved(*logs, taken[block], scores[block])
+        found += _tuning_shifts(*logs, taken[block], scores[block])
     return found
 
 
-def _moved(
+def _tuning_shifts(
     log_e: torch.Tensor, log_a: torch.Tensor, log_t: torch.Tensor, taken: list[int | None], scores: list[StepScore]
-) -> list[tuple[StepScore, TunedScore]]:
-    """score_lens for few enough steps, on log-probabilities (steps, vocab)."""
+) -> list[tuple[StepScore, TuningShift]]:
+    """score_tuned_steps for few enough steps, on log-probabilities (steps, vocab)."""
     token = torch.tensor([t or 0 for t in taken], dtype=torch.long, device=log_t.device)  # (steps,)
     tops = log_t.topk(min(TOP_K, log_t.shape[-1])).indices.tolist()
     columns = (
@@ -115,7 +114,7 @@ def _moved(
         if taken[n] is None:
             measures |= dict.fromkeys(name for name in TAKEN_MEASURES if name in measures)
         score = _with(score, tops[n], log_e[n], log_a[n])
-        found.append((score, TunedScore(**measures, tuned_logprobs=tuple(log_t[n, list(score.ids)].tolist()))))
+        found.append((score, TuningShift(**measures, tuned_logprobs=tuple(log_t[n, list(score.ids)].tolist()))))
     return found
 
 
@@ -149,12 +148,14 @@ def tuned_ref(text: str, expert: str) -> ModelRef:
     return ref
 
 
-def load_lens(ref: ModelRef, writer: str, pair: Pair, models: LoadedModels, on_status: Status = None) -> Lens:
+def load_tuned_model(
+    ref: ModelRef, writer: str, pair: Pair, models: LoadedModels, on_status: Status = None
+) -> TunedModel:
     """Load the tuned expert of a pair. Raises UserError when it cannot be had or is no version of the expert."""
     tuned = models.get(ref, on_status)
     check_fits(pair, tuned)
     share_weights(tuned.model, pair.expert.model)
-    return Lens(tuned, writer)
+    return TunedModel(tuned, writer)
 
 
 def check_fits(pair: Pair, tuned: LoadedModel) -> None:
@@ -195,12 +196,12 @@ def share_weights(tuned: torch.nn.Module, expert: torch.nn.Module) -> int:
     return shared
 
 
-def describe_lens(lens: Lens, pair: Pair) -> dict:
+def describe_tuned(tuned: TunedModel, pair: Pair) -> dict:
     """What a trace remembers of its lens."""
     return {
-        "tuned": str(lens.tuned.ref),
-        "tuned_parameters": lens.tuned.parameters,
-        "tuned_fingerprint": lens.tuned.fingerprint,
-        "writer": lens.writer,
-        "same_model": lens.tuned.fingerprint == pair.expert.fingerprint,
+        "tuned": str(tuned.loaded.ref),
+        "tuned_parameters": tuned.loaded.parameters,
+        "tuned_fingerprint": tuned.loaded.fingerprint,
+        "writer": tuned.writer,
+        "same_model": tuned.loaded.fingerprint == pair.expert.fingerprint,
     }

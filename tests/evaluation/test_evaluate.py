@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lightreasoner.cli.main import main
-from lightreasoner.decoding.greedy import solve
+from lightreasoner.decoding.greedy import greedy_generate
 from lightreasoner.evaluation import evaluate as evaluation
 from lightreasoner.models.loading import load_model
 from lightreasoner.models.prompts import prompt_ids
@@ -97,7 +97,7 @@ def test_a_right_answer_counts(place, monkeypatch):
         answers = [next((a for q, a in said.items() if q in text), "x") for text in texts]
         return [[*loaded.tokenizer(f"The answer is {answer}.")["input_ids"], 2] for answer in answers]
 
-    monkeypatch.setattr(evaluation, "solve", solved)
+    monkeypatch.setattr(evaluation, "greedy_generate", solved)
     assert evaluate(place) == 0
     found = results(place)
     assert (found["pass_at_1"], found["extraction_failures"], found["truncations"]) == (0.7, 3, 0)
@@ -110,9 +110,9 @@ def test_resuming_repeats_nothing(place, monkeypatch, capsys):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return solve(*args)
+        return greedy_generate(*args)
 
-    monkeypatch.setattr(evaluation, "solve", counted)
+    monkeypatch.setattr(evaluation, "greedy_generate", counted)
     assert evaluate(place, "--adapter", str(place / "tuned")) != 0  # Ctrl+C in the third of six batches
     assert not (place / "run/results.json").exists()
     assert evaluate(place, "--adapter", str(place / "tuned")) == 0
@@ -126,15 +126,15 @@ def test_rows_that_end_leave_the_batch_and_change_no_other(place):
     """Each response is what it is alone, whoever ends first beside it."""
     loaded = load_model(str(place / "model"), Settings(device="cpu", dtype="float32"))
     prompts = [prompt_ids(loaded, problem["question"]) for problem in PROBLEMS]
-    alone = [solve(loaded, [prompt], 40)[0] for prompt in prompts]
+    alone = [greedy_generate(loaded, [prompt], 40)[0] for prompt in prompts]
 
     def lengths(end: int) -> set[int]:
         return {response.index(end) if end in response else 40 for response in alone}
 
     loaded.end_ids = frozenset([max((t for r in alone for t in r), key=lambda t: (len(lengths(t)), t))])
-    alone = [solve(loaded, [prompt], 40)[0] for prompt in prompts]
+    alone = [greedy_generate(loaded, [prompt], 40)[0] for prompt in prompts]
     assert len({len(response) for response in alone}) > 1
-    assert solve(loaded, prompts, 40) == alone
+    assert greedy_generate(loaded, prompts, 40) == alone
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_without_a_limit_it_writes_what_the_model_can_read(place):
 
 
 def test_where_memory_runs_out_each_half_is_solved_by_itself(place, monkeypatch):
-    real, refused = evaluation.solve, []
+    real, refused = evaluation.greedy_generate, []
 
     def short(loaded, prompts, *rest):
         if len(prompts) > 1:
@@ -190,7 +190,7 @@ def test_where_memory_runs_out_each_half_is_solved_by_itself(place, monkeypatch)
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
         return real(loaded, prompts, *rest)
 
-    monkeypatch.setattr(evaluation, "solve", short)
+    monkeypatch.setattr(evaluation, "greedy_generate", short)
     assert evaluate(place) == 0
     assert refused[0] == 4 and written(place, 0) == naive(place)
 
@@ -199,7 +199,7 @@ def test_one_problem_that_does_not_fit_is_a_sentence(place, monkeypatch, capsys)
     def never(*args):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(evaluation, "solve", never)
+    monkeypatch.setattr(evaluation, "greedy_generate", never)
     assert evaluate(place) == 2
     assert "A single problem needs more memory" in capsys.readouterr().err
 

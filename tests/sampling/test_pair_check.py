@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lightreasoner.cli.main import main
-from lightreasoner.decoding.generate import Decoding
+from lightreasoner.decoding.generate import DecodingConfig
 from lightreasoner.formatting import spoken_time
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, load_pair
@@ -63,7 +63,7 @@ def test_the_verdict_in_words(change, tone, words):
 
 
 def test_the_estimate_is_in_proportion(pair):
-    found, table = estimate_resources(pair, ASKED, Decoding(max_new_tokens=10), 2, total=600)
+    found, table = estimate_resources(pair, ASKED, DecodingConfig(max_new_tokens=10), 2, total=600)
     assert len(table) == found.measured == 6
     steps = [kl for row in table["kl"].to_pylist() for kl in row]
     above = sum(kl > 0.4 for kl in steps)
@@ -77,8 +77,8 @@ def test_the_estimate_is_in_proportion(pair):
 
 def test_the_amateur_is_asked_and_its_loss_is_that_of_the_dataset(pair):
     progress = Remembering()
-    found = check_pair(pair, ASKED, Decoding(max_new_tokens=10), 100, progress)
-    _, table = estimate_resources(pair, ASKED, Decoding(max_new_tokens=10), 1, total=100)
+    found = check_pair(pair, ASKED, DecodingConfig(max_new_tokens=10), 100, progress)
+    _, table = estimate_resources(pair, ASKED, DecodingConfig(max_new_tokens=10), 1, total=100)
     logprobs = [x for row in table["amateur_logprob"].to_pylist() for x in row]
     assert found.amateur_loss == pytest.approx(-sum(logprobs) / len(logprobs), rel=1e-5)
     assert sum(found.histogram) == len(logprobs)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from lightreasoner.datasets.trajectories import SCHEMA, rows, shards
-from lightreasoner.decoding import generate as responding
-from lightreasoner.decoding.batch_decoder import CPU_LARGEST, BatchReader, alike, common_start, fitting_rows
-from lightreasoner.decoding.generate import Decoding
+from lightreasoner.decoding import generate as generate
+from lightreasoner.decoding.batch_decoder import CPU_LARGEST, BatchDecoder, common_prefix, fitting_rows, length_buckets
+from lightreasoner.decoding.generate import DecodingConfig
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import load_pair, presets
@@ -158,8 +158,8 @@ def test_sampling_draws_from_the_raw_distribution_and_is_seeded(pair, tmp_path):
 
 
 def test_a_draw_takes_the_token_at_its_place_in_the_distribution(pair):
-    item = responding.Item(ProblemStream([(1, {"question": "q"})], title="t").__iter__().__next__(), 0, [5], [5])
-    batch = responding._Batch(pair, [item], Decoding(max_new_tokens=3, temperature=1.0), lambda ended: None)
+    item = generate.GenerationRow(ProblemStream([(1, {"question": "q"})], title="t").__iter__().__next__(), 0, [5], [5])
+    batch = generate._Batch(pair, [item], DecodingConfig(max_new_tokens=3, temperature=1.0), lambda ended: None)
     batch.draws = torch.tensor([[0.0, 0.2999, 0.3001]], dtype=torch.float64)
     logits = torch.full((1, batch.vocabulary + 4), -torch.inf)
     logits[0, [7, 9]] = torch.tensor([0.3, 0.7]).log()
@@ -180,13 +180,13 @@ def test_padding_rows_of_the_vocabulary_never_win(settings, tmp_path):
 
 
 def test_the_same_model_is_read_once_and_diverges_nowhere(pair, tmp_path, monkeypatch):
-    readers = []
+    decoders = []
     monkeypatch.setattr(
-        responding, "BatchReader", lambda *arguments: readers.append(arguments) or BatchReader(*arguments)
+        generate, "BatchDecoder", lambda *arguments: decoders.append(arguments) or BatchDecoder(*arguments)
     )
     same = replace(pair, amateur=pair.expert, same_model=True)
     build(same, tmp_path, batch_size=8, beta_floor=0.0)
-    assert len(readers) == 1
+    assert len(decoders) == 1
     for row in rows(tmp_path):
         assert set(row["kl"]) == {0.0} and all(row["agree"])
         assert len(row["steps"]) == len(row["kl"])  # a floor of 0 keeps every step, those of KL 0 too
@@ -212,8 +212,8 @@ def test_vocabulary_sized_tensors_exist_for_one_chunk_of_steps(pair, tmp_path, m
         measured.append((len(expert), len(amateur)))
         return real(expert, amateur, *rest, **named)
 
-    monkeypatch.setattr(responding, "measure_steps", watched)
-    monkeypatch.setattr(responding, "CHUNK", 4)
+    monkeypatch.setattr(generate, "measure_steps", watched)
+    monkeypatch.setattr(generate, "CHUNK", 4)
     build(ending(pair), tmp_path, batch_size=7)
     assert measured == [(28, 28)] * 6
 
@@ -236,7 +236,7 @@ def test_pandas_and_datasets_read_it_as_it_is(pair, tmp_path):
 
 def prompts(pair, problems, settings, **decoding):
     stream = ProblemStream(enumerate(problems, 1), title="rows", distinct=True)
-    return Prompts(pair, stream, Decoding(**decoding), settings)
+    return Prompts(pair, stream, DecodingConfig(**decoding), settings)
 
 
 def test_problems_stream_and_are_sorted_within_a_window(pair, settings, monkeypatch):
@@ -297,7 +297,7 @@ def test_a_source_that_no_model_can_read_is_said(pair, settings):
 )
 def test_settings_that_cannot_work_are_refused_in_a_sentence(settings, decoding, samples, says):
     with pytest.raises(UserError, match=says) as caught:
-        SamplingJob(Path(), "", "", "", Decoding(**decoding), samples_per_problem=samples).check(settings)
+        SamplingJob(Path(), "", "", "", DecodingConfig(**decoding), samples_per_problem=samples).check(settings)
     assert "\n" not in str(caught.value)
 
 
@@ -307,8 +307,8 @@ def test_prompts_that_are_read_in_groups_leave_the_same_cache_as_alone(pair):
     prompts = [[*start], [*start, 40, 7, 8], [*start, *range(20, 50)], [*start, 8, *range(20, 51)], [5], [9, 4]]
     for chosen in (prompts[:4], prompts, [[], [5, 9]], [[], []]):
         with torch.inference_mode():
-            together = BatchReader(pair.expert, len(chosen))
-            together.skim(chosen)
+            together = BatchDecoder(pair.expert, len(chosen))
+            together.prefill(chosen)
             logits = together.step(torch.full((len(chosen),), 77))
             for row, prompt in enumerate(chosen):
                 alone = pair.expert.model(torch.tensor([[*prompt, 77]])).logits[0, -1]
@@ -319,15 +319,15 @@ def test_prompts_that_are_read_in_groups_leave_the_same_cache_as_alone(pair):
     ("sequences", "common"),
     [([[1, 2, 3], [1, 2], [1, 2, 9]], [1, 2]), ([[1], [2]], []), ([[3, 4]], [3, 4]), ([[], [1]], [])],
 )
-def test_the_common_start(sequences, common):
-    assert common_start(sequences) == common
+def test_the_common_prefix(sequences, common):
+    assert common_prefix(sequences) == common
 
 
 def test_rows_of_like_length_are_grouped():
-    groups = alike([10, 10, 11, 14, 40, 41, 90])
+    groups = length_buckets([10, 10, 11, 14, 40, 41, 90])
     assert [(g.start, g.stop) for g in groups] == [(0, 4), (4, 6), (6, 7)]
-    assert [(g.start, g.stop) for g in alike([5000, 5000, 5000])] == [(0, 1), (1, 2), (2, 3)]
-    assert alike([7]) == [slice(0, 1)]
+    assert [(g.start, g.stop) for g in length_buckets([5000, 5000, 5000])] == [(0, 1), (1, 2), (2, 3)]
+    assert length_buckets([7]) == [slice(0, 1)]
 
 
 def test_the_batch_size_follows_from_memory(pair, monkeypatch):

@@ -9,7 +9,7 @@ import pyarrow as pa
 from lightreasoner.datasets.trajectories import SCHEMA
 from lightreasoner.scoring.divergence import CANDIDATES, StepScore
 from lightreasoner.scoring.measures import FLOAT_MEASURES, MEASURES, STEP_MEASURES, TAKEN_MEASURES, TUNING_MEASURES
-from lightreasoner.tracing.events import TunedScore
+from lightreasoner.tracing.events import TuningShift
 from ui.components.html_component import bundle
 
 STORED = {pa.float32(): float, pa.int32(): int, pa.bool_(): bool}
@@ -17,7 +17,7 @@ STORED = {pa.float32(): float, pa.int32(): int, pa.bool_(): bool}
 
 def test_the_table_is_the_scorers_fields():
     types = {m.key: m.type.__name__ + " | None" * m.taken for m in MEASURES if m.type}
-    step, tuning = ({f.name: f.type for f in fields(kind)} for kind in (StepScore, TunedScore))
+    step, tuning = ({f.name: f.type for f in fields(kind)} for kind in (StepScore, TuningShift))
     assert tuple(step) == (*STEP_MEASURES, *CANDIDATES) and tuple(tuning) == (*TUNING_MEASURES, "tuned_logprobs")
     assert {name: kind for name, kind in (step | tuning).items() if name in types} == types
 

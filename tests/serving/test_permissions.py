@@ -239,7 +239,7 @@ def test_a_visitor_may_do_what_is_open_and_nothing_else():
 
 
 @pytest.mark.parametrize(
-    ("refs", "lens", "says"),
+    ("refs", "tuned", "says"),
     [
         ((None, "a/b", "a/c"), None, "Models of one's own"),
         (("nobody's", "a/b", "a/c"), None, "There is no pair"),
@@ -248,11 +248,11 @@ def test_a_visitor_may_do_what_is_open_and_nothing_else():
         (("qwen2.5-math-7b", "", ""), None, "not on this server"),
     ],
 )
-def test_a_visitor_runs_presets_that_are_there(refs, lens, says, tmp_path, monkeypatch):
+def test_a_visitor_runs_presets_that_are_there(refs, tuned, says, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError, match=says):
-        visitor_pair(refs, lens)
+        visitor_pair(refs, tuned)
 
 
 def test_the_models_come_from_the_catalogue_whatever_the_caller_says():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from lightreasoner.decoding.generate import Decoding
+from lightreasoner.decoding.generate import DecodingConfig
 from lightreasoner.problems.stream import ProblemStream
 from lightreasoner.sampling.plan import Prompts
 from lightreasoner.sampling.sampler import SamplingCounts, sample_dataset
@@ -56,7 +56,7 @@ def build(
 ) -> SamplingCounts:
     """Sample a dataset from rows (default: QUESTIONS) into a folder."""
     rows = [{"question": q, "answer": str(n)} for n, q in enumerate(QUESTIONS)] if rows is None else rows
-    decoding = Decoding(**{"max_new_tokens": 24} | decoding)
+    decoding = DecodingConfig(**{"max_new_tokens": 24} | decoding)
     stream = ProblemStream(enumerate(rows, 1), title="rows", distinct=True)
     counts = SamplingCounts(samples)
     sample_dataset(

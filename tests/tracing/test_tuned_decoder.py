@@ -20,17 +20,17 @@ from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.scoring.divergence import StepScore, score_steps
 from lightreasoner.scoring.measures import STEP_MEASURES, TUNING_MEASURES
 from lightreasoner.settings import Settings
-from lightreasoner.tracing import tuned_decoder as lensing
+from lightreasoner.tracing import tuned_decoder as tuned_decoder
 from lightreasoner.tracing.events import EndEvent, StepsEvent
 from lightreasoner.tracing.records import Trace, load_record, reweigh, save_trace, trace_csv, trace_json
 from lightreasoner.tracing.trace import TraceRequest, trace
 from lightreasoner.tracing.tuned_decoder import (
     EXPERT,
     TUNED,
-    Lens,
+    TunedModel,
     check_fits,
-    load_lens,
-    score_lens,
+    load_tuned_model,
+    score_tuned_steps,
     tuned_ref,
 )
 from tests.support.tiny_models import Broken, logits_of, save_tiny, save_tiny_adapter, tiny_model, tiny_tokenizer
@@ -63,13 +63,13 @@ def pair(folder, models):
 
 
 @pytest.fixture(scope="module")
-def lens(folder, pair, models):
-    return load_lens(tuned_ref(str(folder / "adapter"), str(folder / "expert")), EXPERT, pair, models)
+def tuned(folder, pair, models):
+    return load_tuned_model(tuned_ref(str(folder / "adapter"), str(folder / "expert")), EXPERT, pair, models)
 
 
-def run(pair, settings, lens=None, **request):
+def run(pair, settings, tuned=None, **request):
     events = list(
-        trace(pair, TraceRequest(**{"question": QUESTION, "max_new_tokens": 24} | request), settings, None, lens)
+        trace(pair, TraceRequest(**{"question": QUESTION, "max_new_tokens": 24} | request), settings, None, tuned)
     )
     assert isinstance(events[-1], EndEvent)
     return events, [step for e in events if isinstance(e, StepsEvent) for step in e.steps]
@@ -78,7 +78,7 @@ def run(pair, settings, lens=None, **request):
 def test_what_moved_by_hand():
     """Four tokens; E = (1/2, 1/4, 1/8, 1/8), E′ = (1/4, 1/2, 1/8, 1/8), A uniform."""
     expert, tuned = (torch.tensor([p]).log() for p in ([0.5, 0.25, 0.125, 0.125], [0.25, 0.5, 0.125, 0.125]))
-    [(score, moved)] = score_lens(expert + 3, torch.zeros(1, 4), tuned - 7, [0])
+    [(score, moved)] = score_tuned_steps(expert + 3, torch.zeros(1, 4), tuned - 7, [0])
     # KL(E′ ‖ E) = 1/4 · log(1/2) + 1/2 · log 2 = 1/4 · log 2, and the other way round the same
     assert moved.tuned_kl == pytest.approx(0.25 * math.log(2), abs=1e-6)
     assert moved.tuned_reverse_kl == pytest.approx(0.25 * math.log(2), abs=1e-6)
@@ -92,20 +92,20 @@ def test_what_moved_by_hand():
 def test_the_two_directions_are_told_apart():
     """E = (3/4, 1/4), E′ = (1/4, 3/4) would be symmetric; (9/10, 1/10) against halves is not."""
     expert, tuned = torch.tensor([[0.9, 0.1]]).log(), torch.zeros(1, 2)
-    [(_, moved)] = score_lens(expert, expert, tuned, [1])
+    [(_, moved)] = score_tuned_steps(expert, expert, tuned, [1])
     assert moved.tuned_kl == pytest.approx(0.5 * math.log(0.5 / 0.9) + 0.5 * math.log(0.5 / 0.1), abs=1e-6)
     assert moved.tuned_reverse_kl == pytest.approx(0.9 * math.log(0.9 / 0.5) + 0.1 * math.log(0.1 / 0.5), abs=1e-6)
 
 
 def test_mass_where_the_expert_has_none_is_infinite_and_written_as_null():
     expert, tuned = torch.tensor([[0.0, -math.inf]]), torch.tensor([[0.0, 0.0]])
-    [(_, moved)] = score_lens(expert, expert, tuned, [0])
+    [(_, moved)] = score_tuned_steps(expert, expert, tuned, [0])
     assert moved.tuned_kl == math.inf
     assert moved.tuned_reverse_kl == pytest.approx(math.log(2), abs=1e-6)
 
 
 def test_a_token_that_is_not_shared_has_no_probability():
-    [(_, moved)] = score_lens(torch.zeros(1, 4), torch.zeros(1, 4), torch.ones(1, 4), [None])
+    [(_, moved)] = score_tuned_steps(torch.zeros(1, 4), torch.zeros(1, 4), torch.ones(1, 4), [None])
     assert moved.tuned_logprob is None and moved.tuned_rank is None and moved.tuned_kl == 0.0
 
 
@@ -125,7 +125,7 @@ def test_random_steps_against_the_definitions(vocabulary):
     tuned = expert + 0.5 * noise
     taken = torch.randint(0, vocabulary, (7,), generator=generator).tolist()
     plain = score_steps(expert, amateur, taken)
-    for n, (score, moved) in enumerate(score_lens(expert, amateur, tuned, taken)):
+    for n, (score, moved) in enumerate(score_tuned_steps(expert, amateur, tuned, taken)):
         expected = naive(expert[n], amateur[n], tuned[n], taken[n])
         assert [getattr(moved, name) for name in TUNING_MEASURES] == pytest.approx(expected, abs=2e-5)
         # the pair's own score is untouched but for further candidates
@@ -145,34 +145,34 @@ def test_random_steps_against_the_definitions(vocabulary):
 
 
 @torch.inference_mode()
-def naive_scores(pair, lens, response):
+def naive_scores(pair, tuned, response):
     """One full forward of each model over prompt and response: no cache, no chunks."""
     prompt = prompt_ids(pair.expert, QUESTION)
     ids = torch.tensor([prompt + response])
     rows = slice(len(prompt) - 1, len(prompt) + len(response) - 1)
-    logits = [m.model(ids).logits[0, rows, : pair.alignment.size] for m in (pair.expert, pair.amateur, lens.tuned)]
-    return score_lens(*logits, response)
+    logits = [m.model(ids).logits[0, rows, : pair.alignment.size] for m in (pair.expert, pair.amateur, tuned.loaded)]
+    return score_tuned_steps(*logits, response)
 
 
 def same(steps, expected):
     for step, (score, moved) in zip(steps, expected, strict=True):
         assert step.score.kl == pytest.approx(score.kl, abs=2e-5)
         for name in TUNING_MEASURES:
-            assert getattr(step.lens, name) == pytest.approx(getattr(moved, name), abs=2e-5), name
-        kept = dict(zip(step.score.ids, step.lens.tuned_logprobs, strict=True))
+            assert getattr(step.shift, name) == pytest.approx(getattr(moved, name), abs=2e-5), name
+        kept = dict(zip(step.score.ids, step.shift.tuned_logprobs, strict=True))
         assert kept == pytest.approx(dict(zip(score.ids, moved.tuned_logprobs, strict=True)), abs=2e-5)
 
 
 @pytest.mark.parametrize("writer", [EXPERT, TUNED])
-def test_reading_along_equals_a_plain_forward(pair, lens, settings, writer):
-    _, steps = run(pair, settings, replace(lens, writer=writer))
-    same(steps, naive_scores(pair, lens, [s.token_id for s in steps]))
-    assert any(step.lens.tuned_changed for step in steps) and max(s.lens.tuned_kl for s in steps) > 0.01
+def test_reading_along_equals_a_plain_forward(pair, tuned, settings, writer):
+    _, steps = run(pair, settings, replace(tuned, writer=writer))
+    same(steps, naive_scores(pair, tuned, [s.token_id for s in steps]))
+    assert any(step.shift.tuned_changed for step in steps) and max(s.shift.tuned_kl for s in steps) > 0.01
 
 
-def test_who_writes_decides_the_tokens(pair, lens, settings):
-    for writer, loaded in ((EXPERT, pair.expert), (TUNED, lens.tuned)):
-        _, steps = run(pair, settings, replace(lens, writer=writer))
+def test_who_writes_decides_the_tokens(pair, tuned, settings):
+    for writer, loaded in ((EXPERT, pair.expert), (TUNED, tuned.loaded)):
+        _, steps = run(pair, settings, replace(tuned, writer=writer))
         ids = torch.tensor([prompt_ids(pair.expert, QUESTION)])
         ends = list(loaded.end_ids)
         plain = loaded.model.generate(
@@ -182,21 +182,21 @@ def test_who_writes_decides_the_tokens(pair, lens, settings):
 
 
 @pytest.mark.parametrize("writer", [EXPERT, TUNED])
-def test_a_given_text_and_a_kept_prefix_are_read_by_all_three(pair, lens, settings, writer):
-    own = replace(lens, writer=writer)
+def test_a_given_text_and_a_kept_prefix_are_read_by_all_three(pair, tuned, settings, writer):
+    own = replace(tuned, writer=writer)
     _, steps = run(pair, settings, own, response="3 + 4 = 7, so seven apples. " * 8)
     assert len(steps) > 64  # more than one chunk
-    same(steps, naive_scores(pair, lens, [s.token_id for s in steps]))
+    same(steps, naive_scores(pair, tuned, [s.token_id for s in steps]))
     _, branched = run(pair, settings, own, prefix=tuple(s.token_id for s in steps[:70]), max_new_tokens=5)
-    same(branched, naive_scores(pair, lens, [s.token_id for s in branched]))
+    same(branched, naive_scores(pair, tuned, [s.token_id for s in branched]))
 
 
-def test_without_a_lens_nothing_is_added(pair, lens, settings):
+def test_without_a_lens_nothing_is_added(pair, tuned, settings):
     """Same tokens, same scores, same JSON and CSV keys as before there was a lens."""
     _, plain = run(pair, settings)
-    _, three = run(pair, settings, lens)
+    _, three = run(pair, settings, tuned)
     assert [s.token_id for s in plain] == [s.token_id for s in three]
-    assert all(step.lens is None for step in plain)
+    assert all(step.shift is None for step in plain)
     for a, b in zip(plain, three, strict=True):
         assert {f.name: getattr(a.score, f.name) for f in fields(StepScore) if f.name in STEP_MEASURES} == {
             f.name: getattr(b.score, f.name) for f in fields(StepScore) if f.name in STEP_MEASURES
@@ -213,21 +213,21 @@ class Texts:
         return f"t{id}"
 
 
-def record_of(pair, lens, settings, folder=None):
+def record_of(pair, tuned, settings, folder=None):
     kept = Trace(describe_pair(pair), TraceRequest(QUESTION, max_new_tokens=12))
-    kept.lens = lens and lensing.describe_lens(lens, pair)
-    for event in trace(pair, kept.request, settings, None, lens):
+    kept.tuned = tuned and tuned_decoder.describe_tuned(tuned, pair)
+    for event in trace(pair, kept.request, settings, None, tuned):
         kept.add(event, Texts())
     if folder:
         save_trace(kept, folder)
     return trace_json(kept)
 
 
-def test_a_saved_lens_trace_is_whole(pair, lens, settings, tmp_path):
-    record = record_of(pair, lens, settings, tmp_path)
+def test_a_saved_lens_trace_is_whole(pair, tuned, settings, tmp_path):
+    record = record_of(pair, tuned, settings, tmp_path)
     again = load_record(record["id"], tmp_path)
     assert again == json.loads(json.dumps(record))
-    assert again["lens"]["writer"] == "expert" and again["lens"]["tuned"] == str(lens.tuned.ref)
+    assert again["lens"]["writer"] == "expert" and again["lens"]["tuned"] == str(tuned.loaded.ref)
     assert again["lens"]["tuned_fingerprint"] != again["pair"]["expert_fingerprint"]
     for step in again["steps"]:
         ids = step["candidates"]["ids"]
@@ -244,7 +244,7 @@ def test_a_saved_lens_trace_is_whole(pair, lens, settings, tmp_path):
 
 
 def test_the_expert_as_its_own_tuned_model_moved_nothing(pair, settings):
-    record = record_of(pair, Lens(pair.expert), settings)
+    record = record_of(pair, TunedModel(pair.expert), settings)
     assert record["lens"]["same_model"] is True
     # read in other chunks than it was written in, so the last bits differ
     assert max(step["tuned_kl"] for step in record["steps"]) < 1e-6
@@ -257,14 +257,14 @@ def test_shared_weights_take_no_memory_and_change_no_number(folder, settings):
     alone, models = load_model(ref, settings), LoadedModels(settings)
     pair = load_pair(str(folder / "expert"), str(folder / "amateur"), models)
     before = logits_of(pair.expert.model)
-    lens = load_lens(ref, EXPERT, pair, models)
-    assert torch.equal(logits_of(lens.tuned.model), logits_of(alone.model))
+    tuned = load_tuned_model(ref, EXPERT, pair, models)
+    assert torch.equal(logits_of(tuned.loaded.model), logits_of(alone.model))
     assert torch.equal(logits_of(pair.expert.model), before)
-    assert not torch.equal(logits_of(lens.tuned.model), before)
-    both = tensor_bytes([pair.expert.model, lens.tuned.model])
+    assert not torch.equal(logits_of(tuned.loaded.model), before)
+    both = tensor_bytes([pair.expert.model, tuned.loaded.model])
     # its own are q_proj and v_proj of two layers, and the rotary frequencies: 4 numbers, kept twice
     assert both - pair.expert.memory_bytes == 2 * (32 * 32 + 16 * 32) * 4 + 2 * 4 * 4
-    assert lens.tuned.model.get_input_embeddings().weight is not pair.expert.model.get_input_embeddings().weight
+    assert tuned.loaded.model.get_input_embeddings().weight is not pair.expert.model.get_input_embeddings().weight
 
 
 def test_in_sixteen_bits_the_adapter_stays_beside_shared_matrices(folder, tmp_path):
@@ -272,9 +272,9 @@ def test_in_sixteen_bits_the_adapter_stays_beside_shared_matrices(folder, tmp_pa
     ref = tuned_ref(str(folder / "adapter"), str(folder / "expert"))
     alone, models = load_model(ref, settings), LoadedModels(settings)
     pair = load_pair(str(folder / "expert"), str(folder / "amateur"), models)
-    lens = load_lens(ref, EXPERT, pair, models)
-    assert torch.equal(logits_of(lens.tuned.model), logits_of(alone.model))
-    own = tensor_bytes([pair.expert.model, lens.tuned.model]) - pair.expert.memory_bytes
+    tuned = load_tuned_model(ref, EXPERT, pair, models)
+    assert torch.equal(logits_of(tuned.loaded.model), logits_of(alone.model))
+    own = tensor_bytes([pair.expert.model, tuned.loaded.model]) - pair.expert.memory_bytes
     assert own < 0.2 * pair.expert.memory_bytes
 
 
@@ -307,7 +307,7 @@ def test_the_command_line_has_it_too(folder, tmp_path, capsys, monkeypatch):
 def test_another_tokenizer_is_refused_in_a_sentence(pair, models, tmp_path):
     other = save_tiny(tmp_path / "other", seed=4, tokenizer=tiny_tokenizer(["alpha beta gamma", "delta delta"]))
     with pytest.raises(UserError, match=r"another tokenizer than the expert .*tokens differ") as caught:
-        load_lens(tuned_ref(str(other), "x"), EXPERT, pair, models)
+        load_tuned_model(tuned_ref(str(other), "x"), EXPERT, pair, models)
     assert len(str(caught.value)) < 600 and "\n" not in str(caught.value)
 
 
@@ -317,13 +317,13 @@ def test_too_few_rows_are_refused_in_a_sentence(pair):
         check_fits(pair, short)
 
 
-def test_a_tuned_model_that_puts_out_nan_is_named_not_drawn(pair, lens, settings):
-    broken = Lens(replace(lens.tuned, model=Broken(lens.tuned.model)))
+def test_a_tuned_model_that_puts_out_nan_is_named_not_drawn(pair, tuned, settings):
+    broken = TunedModel(replace(tuned.loaded, model=Broken(tuned.loaded.model)))
     with pytest.raises(UserError, match=r"step 0.*not a distribution"):
         run(pair, settings, broken)
 
 
-def test_what_does_not_fit_into_the_tuned_model_is_refused(pair, lens, settings):
-    narrow = Lens(replace(lens.tuned, max_positions=50))
+def test_what_does_not_fit_into_the_tuned_model_is_refused(pair, tuned, settings):
+    narrow = TunedModel(replace(tuned.loaded, max_positions=50))
     with pytest.raises(UserError, match=r"can read 50 tokens"):
         run(pair, settings, narrow)

@@ -16,7 +16,7 @@ from tests.support.tiny_models import save_tiny, save_tiny_adapter, tiny_model
 from ui.components.pair_card import OTHER
 from ui.inspect.calls import viewer_calls
 from ui.inspect.links import open_link
-from ui.inspect.tuned_form import asked_lens, choices, run_form
+from ui.inspect.tuned_form import asked_tuned, choices, run_form
 from ui.studio import Studio, replay, stream
 
 BUNDLED = {"expert": "lightreasoner-expert-4m", "amateur": "lightreasoner-amateur-1m"}
@@ -78,37 +78,37 @@ def test_a_pair_that_is_none_has_no_runs(studio):
 
 @pytest.mark.parametrize("tuned", [None, "", "  "])
 def test_without_a_tuned_expert_there_is_no_lens(studio, tuned):
-    assert asked_lens(studio, tuned, "anybody", BUNDLED["expert"]) is None
+    assert asked_tuned(studio, tuned, "anybody", BUNDLED["expert"]) is None
 
 
 @pytest.mark.parametrize("tuned", [7, True, [], ["a", "b"], {}, {"a": 1}, float("nan"), "a b c", "x" * 600, "\x00"])
 def test_what_is_no_model_gets_a_sentence(studio, tuned):
     with pytest.raises(UserError) as caught:
-        asked_lens(studio, tuned, "Expert", BUNDLED["expert"])
+        asked_tuned(studio, tuned, "Expert", BUNDLED["expert"])
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize("writer", [None, "", "Amateur", [], {}, 7])
 def test_who_cannot_write_gets_a_sentence(studio, writer):
     with pytest.raises(UserError, match="can write"):
-        asked_lens(studio, "lightreasoner-expert-4m", writer, BUNDLED["expert"])
+        asked_tuned(studio, "lightreasoner-expert-4m", writer, BUNDLED["expert"])
 
 
 def test_a_picked_run_keeps_its_name(studio):
     run = make_run(studio)
     [_, (title, ref)] = choices(studio, "bundled", "", "")
-    lens = asked_lens(studio, ref, "Tuned expert", BUNDLED["expert"])
-    assert lens == {"tuned": ref, "writer": "tuned", "run": run, "name": title}
-    assert asked_lens(studio, "lightreasoner-amateur-1m", "Expert", BUNDLED["expert"]) == {
+    tuned = asked_tuned(studio, ref, "Tuned expert", BUNDLED["expert"])
+    assert tuned == {"tuned": ref, "writer": "tuned", "run": run, "name": title}
+    assert asked_tuned(studio, "lightreasoner-amateur-1m", "Expert", BUNDLED["expert"]) == {
         "tuned": "lightreasoner-amateur-1m",
         "writer": "expert",
     }
 
 
 def test_a_runs_pair_is_a_preset_where_there_is_one(studio):
-    fields, lens, say = run_form(studio, make_run(studio))
+    fields, tuned, say = run_form(studio, make_run(studio))
     assert fields == ("bundled", "", "") and say is None
-    assert lens["tuned"].startswith("lightreasoner-expert-4m::/")
+    assert tuned["tuned"].startswith("lightreasoner-expert-4m::/")
     fields, _, say = run_form(studio, make_run(studio, {"expert": "/my/expert", "amateur": "/my/amateur"}))
     assert fields == (OTHER, "/my/expert", "/my/amateur") and say is None
     fields, _, say = run_form(studio, make_run(studio, {"expert": "/my/expert", "amateur": None}))
@@ -149,8 +149,8 @@ def lines(value):
 
 def test_three_models_stream_replay_and_open_again_alike(studio, refs):
     expert, amateur, adapter = refs
-    lens = asked_lens(studio, str(adapter), "Expert", expert)
-    live = studio.start(TraceRequest("2 + 2?", max_new_tokens=12), (None, expert, amateur), lens=lens)
+    tuned = asked_tuned(studio, str(adapter), "Expert", expert)
+    live = studio.start(TraceRequest("2 + 2?", max_new_tokens=12), (None, expert, amateur), tuned=tuned)
     *_, last = stream(studio, live)
     head, *rest = lines(last)
     record = studio.record(live.trace.id)
@@ -171,6 +171,6 @@ def test_three_models_stream_replay_and_open_again_alike(studio, refs):
 
 def test_a_tuned_model_that_cannot_be_had_is_the_runs_error(studio, refs):
     expert, amateur, _ = refs
-    lens = asked_lens(studio, "/nowhere/at/all", "Expert", expert)
-    live = studio.start(TraceRequest("2 + 2?", max_new_tokens=5), (None, expert, amateur), lens=lens)
+    tuned = asked_tuned(studio, "/nowhere/at/all", "Expert", expert)
+    live = studio.start(TraceRequest("2 + 2?", max_new_tokens=5), (None, expert, amateur), tuned=tuned)
     assert live.done.wait(60) and "There is no folder /nowhere/at/all" in live.error

@@ -7,7 +7,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 
-from lightreasoner.decoding.generate import Decoding
+from lightreasoner.decoding.generate import DecodingConfig
 from lightreasoner.jobs.accelerator import Stopped
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.paper import BETA_FLOOR
@@ -42,7 +42,7 @@ def measured(studio: Studio, asked: SampleRequest, say: Callable[[str], None], s
         checkpoint()
         say(f"Sampling {len(problems)} problems")
         floor = 0.0 if asked.every_step else BETA_FLOOR
-        decoding = Decoding(asked.max_new_tokens, asked.temperature, asked.seed, floor)
+        decoding = DecodingConfig(asked.max_new_tokens, asked.temperature, asked.seed, floor)
         found, _ = estimate_resources(pair, problems, decoding, asked.samples, total, checkpoint)
     said = found.sentence()
     if total < asked.limit:

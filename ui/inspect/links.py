@@ -8,7 +8,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import presets
 from lightreasoner.serving.permissions import check_permission
 from ui.components.pair_card import OTHER, pair_card
-from ui.inspect.tuned_form import run_form, shown_lens
+from ui.inspect.tuned_form import run_form, shown_tuned
 from ui.studio import Studio, failure, replay
 
 GENERATE, SCORE = "Generate", "Score a text of mine"
@@ -19,7 +19,7 @@ def open_link(studio: Studio, request: gr.Request) -> tuple:
     it was when the trace was made, or as a fine-tuning run's tuned expert calls for it."""
     asked = dict(request.query_params) if request else {}
     if "trace" not in asked and "lens" in asked:
-        return *open_lens(studio, asked["lens"]), *[gr.skip()] * 3
+        return *open_tuned_run(studio, asked["lens"]), *[gr.skip()] * 3
     usual = pair_card(studio, presets()[0].name, "", "")
     nothing = [*[gr.skip()] * 4, usual, *[gr.skip()] * 5]
     if "trace" not in asked:
@@ -32,30 +32,30 @@ def open_link(studio: Studio, request: gr.Request) -> tuple:
     pair, said = record["pair"], record["request"]
     known = any(p.name == pair["name"] for p in presets())
     refs = (pair["name"], "", "") if known else (OTHER, pair["expert"], pair["amateur"])
-    lens = record.get("lens")
+    tuned = record.get("lens")
     if not studio.visitor.owner:  # the trace is shown; only what a visitor may run goes into the form
-        refs, lens = (pair["name"] if known else presets()[0].name, "", ""), None
+        refs, tuned = (pair["name"] if known else presets()[0].name, "", ""), None
     scored = said["response"] is not None
     return (
         replay(record, view),
         *pair_updates(studio, refs),
-        *shown_lens(lens),
+        *shown_tuned(tuned),
         said["question"],
         SCORE if scored else GENERATE,
         gr.Textbox(said["response"] or "", visible=scored),
     )
 
 
-def open_lens(studio: Studio, run: object) -> tuple:
+def open_tuned_run(studio: Studio, run: object) -> tuple:
     """Updates for viewer, preset, expert, amateur, own, card, tuned and writer: a fine-tuning run's tuned expert beside
     its pair. Nothing is loaded."""
     try:
         check_permission(studio.visitor, None, studio.settings)  # asked for by a link, too, which visitors may follow
-        refs, lens, say = run_form(studio, run)
+        refs, tuned, say = run_form(studio, run)
     except UserError as error:
         usual = pair_card(studio, presets()[0].name, "", "")
         return failure(str(error)), *[gr.skip()] * 4, usual, *[gr.skip()] * 2
-    return failure(say) if say else gr.skip(), *pair_updates(studio, refs), *shown_lens(lens)
+    return failure(say) if say else gr.skip(), *pair_updates(studio, refs), *shown_tuned(tuned)
 
 
 def pair_updates(studio: Studio, refs: tuple[str, str, str]) -> tuple:

@@ -21,8 +21,8 @@ from ui.components.pair_check_card import preflight_card, wire_preflight
 from ui.components.pair_form import PairForm, pair_form, pair_refs
 from ui.components.problem_form import ProblemForm, problem_form
 from ui.inspect.calls import viewer_calls
-from ui.inspect.links import GENERATE, SCORE, open_lens, open_link
-from ui.inspect.tuned_form import TunedForm, asked_lens, tuned_form
+from ui.inspect.links import GENERATE, SCORE, open_link, open_tuned_run
+from ui.inspect.tuned_form import TunedForm, asked_tuned, tuned_form
 from ui.inspect.viewer import INTRO, Viewer
 from ui.studio import Studio, branch_request, failure, replay, stream
 
@@ -70,7 +70,7 @@ def build_inspect(studio: Studio) -> None:
     with gr.Row(elem_id="lr-row", equal_height=False):
         with gr.Column(elem_id="lr-side", scale=0):
             pair = pair_form(studio)
-            lens = tuned_form(studio, pair)
+            tuned = tuned_form(studio, pair)
             card = preflight_card(studio, "lr-pair")
             problem = problem_form(studio.settings)
             response = response_form(studio.settings)
@@ -80,8 +80,8 @@ def build_inspect(studio: Studio) -> None:
         with gr.Column(elem_id="lr-main", scale=1):
             viewer = Viewer(checked_calls(studio.settings, viewer_calls(studio)), intro=INTRO, elem_id="lr-viewer")
     wire_preflight(studio, card, pair, [problem.source, problem.upload, response.tokens])
-    wire_runs(studio, run, viewer, pair, lens, problem, response)
-    models = [viewer, *pair.fields, pair.own, pair.card, *lens.fields]
+    wire_runs(studio, run, viewer, pair, tuned, problem, response)
+    models = [viewer, *pair.fields, pair.own, pair.card, *tuned.fields]
     form = [*models, problem.question, response.mode, response.response]
 
     @action("inspect.follow_link", visitors=True)
@@ -89,11 +89,11 @@ def build_inspect(studio: Studio) -> None:
         return open_link(studio, request)
 
     @action("inspect.open_tuned_expert")
-    def follow_lens(event: gr.EventData) -> tuple:
-        return open_lens(studio, event_data(event).get("run"))
+    def follow_tuned(event: gr.EventData) -> tuple:
+        return open_tuned_run(studio, event_data(event).get("run"))
 
     gr.on(None, follow_link, None, form, **PRIVATE)  # when the page loads
-    viewer.lens(follow_lens, None, models, **PRIVATE)  # a link on another tab
+    viewer.lens(follow_tuned, None, models, **PRIVATE)  # a link on another tab
 
 
 def wire_runs(
@@ -101,7 +101,7 @@ def wire_runs(
     run: gr.Button,
     viewer: Viewer,
     pair: PairForm,
-    lens: TunedForm,
+    tuned_expert: TunedForm,
     problem: ProblemForm,
     response: ResponseForm,
 ) -> None:
@@ -122,8 +122,8 @@ def wire_runs(
             )
             known = isinstance(picked, Problem) and picked.question.strip() == str(question).strip()
             refs = pair_refs(preset, expert, amateur)
-            third = asked_lens(studio, tuned, writer, refs[1])
-            live = studio.start(request, refs, problem_id=picked.id if known else None, lens=third)
+            third = asked_tuned(studio, tuned, writer, refs[1])
+            live = studio.start(request, refs, problem_id=picked.id if known else None, tuned=third)
         except UserError as error:
             yield failure(str(error))
             return
@@ -138,7 +138,7 @@ def wire_runs(
             of = record["pair"]
             parent = {"id": record["id"], "step": data["step"]}
             refs = (of["name"], of["expert"], of["amateur"])
-            live = studio.start(request, refs, parent, record["problem_id"], lens=record.get("lens"))
+            live = studio.start(request, refs, parent, record["problem_id"], tuned=record.get("lens"))
         except UserError as error:
             yield failure(str(error))
             return
@@ -156,7 +156,7 @@ def wire_runs(
         return pair_card(studio, preset, expert, amateur)
 
     places = {"concurrency_limit": studio.settings.max_waiting + 1}
-    inputs = [*pair.fields, problem.question, *response.fields, *lens.fields, problem.picked]
+    inputs = [*pair.fields, problem.question, *response.fields, *tuned_expert.fields, problem.picked]
     running = run.click(start, inputs, viewer, api_name="trace", **places, **QUIET)
     running.then(described, pair.fields, pair.card, **PRIVATE)
     viewer.branch(branch, None, viewer, api_visibility="private", **places, **QUIET)

@@ -84,7 +84,7 @@ def choices(studio: Studio, preset: str, expert: str, amateur: str) -> list[tupl
     return [("None, the pair alone", NOBODY), *((run.title, run.ref) for run in found)]
 
 
-def asked_lens(studio: Studio, tuned: object, writer: object, expert: str) -> dict | None:
+def asked_tuned(studio: Studio, tuned: object, writer: object, expert: str) -> dict | None:
     """What the form asks for, ready for Studio.start; None without a tuned expert. Raises UserError."""
     if tuned is None or (isinstance(tuned, str) and not tuned.strip()):
         return None
@@ -98,12 +98,12 @@ def asked_lens(studio: Studio, tuned: object, writer: object, expert: str) -> di
     return {"tuned": ref, "writer": WRITERS[writer]} | about
 
 
-def shown_lens(lens: dict | None) -> tuple:
+def shown_tuned(tuned: dict | None) -> tuple:
     """Updates for the two fields, as a saved trace has them."""
-    if not lens:
+    if not tuned:
         return gr.Dropdown(value=None), "Expert"
-    writer = next((name for name, who in WRITERS.items() if who == lens.get("writer")), "Expert")
-    return gr.Dropdown(choices=[(lens.get("name") or lens["tuned"], lens["tuned"])], value=lens["tuned"]), writer
+    writer = next((name for name, who in WRITERS.items() if who == tuned.get("writer")), "Expert")
+    return gr.Dropdown(choices=[(tuned.get("name") or tuned["tuned"], tuned["tuned"])], value=tuned["tuned"]), writer
 
 
 def run_form(studio: Studio, run_id: object) -> tuple[tuple[str, str, str], dict, str | None]:
@@ -114,8 +114,8 @@ def run_form(studio: Studio, run_id: object) -> tuple[tuple[str, str, str], dict
     run = tuned_run(studio.settings, run_id)
     amateur = amateur_of(run)
     preset = next((p for p in presets() if p.expert == run.expert and p.amateur == (amateur or p.amateur)), None)
-    lens = {"tuned": run.ref, "writer": EXPERT, "run": run.id, "name": run.title}
+    tuned = {"tuned": run.ref, "writer": EXPERT, "run": run.id, "name": run.title}
     if preset:
-        return (preset.name, "", ""), lens, None
+        return (preset.name, "", ""), tuned, None
     say = None if amateur else "The run's dataset names no amateur; write one in beside its expert, then press Run."
-    return (OTHER, run.expert, amateur or ""), lens, say
+    return (OTHER, run.expert, amateur or ""), tuned, say
