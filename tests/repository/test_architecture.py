@@ -96,6 +96,8 @@ def test_names_are_imported_from_where_they_are_defined():
     tests = [path for path in (ROOT / "tests").rglob("*.py") if "written_by_0_2" not in path.parts]  # run by 0.2.0
     callers = [ROOT / "app.py", *tests, *(ROOT / "benchmarks").glob("*.py"), *MODULES.values()]
     for path in callers:
+        if path.parent.name == "written_by_0_2":
+            continue  # runs in a checkout of 0.2.0
         for module, name in imports(path):
             if name and module in defined and f"{module}.{name}" not in MODULES:
                 where = path.relative_to(ROOT)
