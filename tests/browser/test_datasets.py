@@ -107,7 +107,7 @@ def kls(folder: Path) -> np.ndarray:
 
 def test_one_click_builds_a_dataset_and_the_page_watches_it_grow(app, tab):
     here = tab()
-    here.page.get_by_label("How many").fill("40")
+    here.page.get_by_label("Number of problems").fill("40")
     here.page.get_by_role("button", name="Estimate").click()
     expect(here.page.locator("#lr-ds-estimate")).to_contain_text("samples at β = 0.4")
     expect(here.page.locator("#lr-ds-estimate")).to_contain_text("MB on disk")
@@ -142,7 +142,7 @@ def test_one_click_builds_a_dataset_and_the_page_watches_it_grow(app, tab):
 
 def test_a_build_can_be_explored_stopped_resumed_and_cancelled(app, tab):
     here = tab()
-    here.page.get_by_label("How many").fill("1000")
+    here.page.get_by_label("Number of problems").fill("1000")
     here.build.click()
     expect(here.lines.first).to_be_visible(timeout=JOB)  # while it grows
     expect(here.badge).to_have_text("Growing")
@@ -165,10 +165,10 @@ def test_a_build_can_be_explored_stopped_resumed_and_cancelled(app, tab):
 
 def test_a_build_that_fails_says_why_and_can_be_deleted(tab, tmp_path):
     here = tab()
-    here.page.get_by_label("How many").fill("0")
+    here.page.get_by_label("Number of problems").fill("0")
     here.build.click()
     expect(here.notice.get_by_role("alert")).to_contain_text("The number of problems is 0")
-    here.page.get_by_label("How many").fill("5")
+    here.page.get_by_label("Number of problems").fill("5")
     here.page.locator("#lr-ds-pair input").click()
     here.page.get_by_role("option", name="Two models of my own").click()
     for label in ("Expert, the stronger", "Amateur, the weaker"):

@@ -77,7 +77,7 @@ def test_an_empty_page_and_a_dead_link(tab):
     page = tab("?tab=evaluate&run=" + "x" * 22)
     expect(page.locator(".lr-evaluate > .lr-error")).to_contain_text("There is no evaluation")
     page = tab()
-    expect(page.locator("#lr-ev-adapters")).to_contain_text("None of this base yet")
+    expect(page.locator("#lr-ev-adapters")).to_contain_text("No fine-tuned models for this base yet")
     expect(page.locator(".lr-empty:visible p")).to_have_count(2)
     expect(page.get_by_role("heading", name="No evaluation yet")).to_be_visible()
     assert barriers(Inspect(page)) == []
@@ -86,7 +86,7 @@ def test_an_empty_page_and_a_dead_link(tab):
 def test_from_the_form_to_the_results(bench, tab):
     page = tab(f"?tab=evaluate&run={bench.tuned.name}")  # the link of a fine-tuned model fills the form in
     ticks = page.locator("#lr-ev-adapters")
-    expect(page.get_by_label("Its name")).to_have_value(str(bench.base))
+    expect(page.get_by_label("Model name")).to_have_value(str(bench.base))
     expect(ticks.get_by_role("checkbox", checked=True)).to_have_count(1)
     expect(ticks.get_by_role("checkbox")).to_have_count(2)
     limit = page.locator("#lr-ev-limit input")
@@ -95,7 +95,7 @@ def test_from_the_form_to_the_results(bench, tab):
     expect(page.locator("#lr-ev-notice [role=alert]")).to_contain_text("The number of problems is -1")
     limit.fill("6")
     page.get_by_role("button", name="More").click()
-    page.get_by_label("Response tokens, at most").fill("24")
+    page.get_by_label("Max new tokens").fill("24")
     page.get_by_role("button", name="The same on the command line").click()
     command = page.locator("#lr-ev-command textarea")
     expect(command).to_have_value(re.compile(rf"--adapter \S+{bench.tuned.name} .*--limit 6 --max-new-tokens 24"))

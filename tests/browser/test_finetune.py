@@ -99,7 +99,7 @@ def test_from_a_dataset_to_an_adapter(tuning_app, tuning):
     )  # 0.4 → 0.3
     expect(page.get_by_role("link", name="Fine-tune on it")).to_have_attribute("href", re.compile("beta=0.3"))
     page.get_by_role("link", name="Fine-tune on it").click()
-    expect(tab.amount).to_contain_text("samples. 1,000 updates of about 16 samples")
+    expect(tab.amount).to_contain_text("samples. 1,000 training steps of about 16 samples")
     expect(page.get_by_label("β")).to_have_value("0.3")  # what was chosen with the dataset comes along
     assert tab.address() == {"tab": ["finetune"]}
 

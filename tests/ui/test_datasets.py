@@ -35,8 +35,9 @@ from ui.datasets.request import read_form
 from ui.datasets.tab import import_file, start_build
 from ui.studio import Studio
 
-FORM = ("bundled", "", "", "bundled-train", None, 50, 128, 0, 1, 0, 0, False)
-FIELDS = ("preset", "expert", "amateur", "source", "upload", "limit", "tokens", "temperature", "samples", "seed")
+FORM = {"preset": "bundled", "expert": "", "amateur": "", "source": "bundled-train", "upload": None, "limit": 50}
+FORM |= {"max_new_tokens": 128, "temperature": 0, "samples_per_problem": 1, "seed": 0, "batch_size": 0}
+FORM |= {"every_step": False}
 
 
 class Bench:
@@ -82,8 +83,9 @@ def kls(folder: Path) -> np.ndarray:
     return np.concatenate([np.array(row["kl"], np.float64) for row in rows(folder, ["kl"])])
 
 
-def fields(**change) -> tuple:
-    return tuple((dict(zip(FIELDS, FORM, strict=False)) | change).values()) + FORM[len(FIELDS) :]
+def fields(**change) -> dict:
+    assert change.keys() <= FORM.keys()
+    return FORM | change
 
 
 def test_an_empty_workspace_has_an_answer(bench):
@@ -296,7 +298,7 @@ def test_a_damaged_shard_is_named_and_the_rest_is_there(bench):
 
 
 def test_building_queues_the_command_that_the_form_shows(bench):
-    dataset = start_build(bench.studio, fields(limit=50, tokens=64))
+    dataset = start_build(bench.studio, fields(limit=50, max_new_tokens=64))
     [job] = bench.jobs.store.jobs()
     words = ["sample", "--pair", "bundled", "--problems", "bundled-train", "--limit", "50", "--max-new-tokens", "64"]
     assert list(job.argv) == [*words, "--run-dir", str(run_folder(bench.settings, dataset).absolute())]
@@ -312,7 +314,8 @@ def test_building_queues_the_command_that_the_form_shows(bench):
 def test_every_setting_of_the_form_reaches_the_verb(bench):
     from lightreasoner.cli.main import build_parser
 
-    asked = read_form(bench.settings, "other", "org/e", "./a", "gsm8k", None, 7, 33, 0.5, 3, 11, 16, True)
+    form = ("other", "org/e", "./a", "gsm8k", None, 7, 33, 0.5, 3, 11, 16, True)
+    asked = read_form(bench.settings, dict(zip(FORM, form, strict=True)))
     options = build_parser().parse_args([*asked.argv("gsm8k"), "--run-dir", "x"])
     assert (options.expert, options.amateur, options.problems, options.limit) == ("org/e", "./a", "gsm8k", 7)
     assert (options.max_new_tokens, options.temperature, options.samples_per_problem) == (33, 0.5, 3)
@@ -333,9 +336,9 @@ def test_every_setting_of_the_form_reaches_the_verb(bench):
         ({"limit": 2.5}, "number of problems"),
         ({"limit": float("nan")}, "number of problems"),
         ({"limit": "50"}, "number of problems"),
-        ({"tokens": 10**9}, "token limit"),
+        ({"max_new_tokens": 10**9}, "token limit"),
         ({"temperature": -1}, "temperature"),
-        ({"samples": 4}, "would be the same"),
+        ({"samples_per_problem": 4}, "would be the same"),
         ({"seed": True}, "seed"),
     ],
 )

@@ -19,15 +19,16 @@ from tests.support.tiny_evaluation import make_base, make_evaluation, make_tuned
 from ui.components.pair_card import OTHER
 from ui.evaluate.calls import EvaluateActions
 from ui.evaluate.catalogue import Evaluations
-from ui.evaluate.form import NONE_YET, offered, prefilled
+from ui.evaluate.form import NO_ADAPTERS, adapter_choices, prefilled
 from ui.evaluate.request import read_form
 from ui.evaluate.tab import start_evaluation
 from ui.studio import Studio
 
 BEFORE, AFTER = "1100x01010", "1111x00011"
 GAINED, LOST = ["p2", "p3", "p9"], ["p6"]
-NAMES = ("model", "own", "ticked", "folder", "source", "upload", "limit", "tokens", "with_base", "batch")
-FORM = ("lightreasoner-expert-4m", "", [], "", "bundled-test", None, 50, 256, True, 0)
+FORM = {"model": "lightreasoner-expert-4m", "own_model": "", "adapters": [], "adapter_folder": ""}
+FORM |= {"source": "bundled-test", "upload": None, "limit": 50, "max_new_tokens": 256, "with_base": True}
+FORM |= {"batch_size": 0}
 
 
 class Bench:
@@ -72,8 +73,9 @@ def shared(tmp_path_factory) -> tuple[Bench, Path, Path]:
     return bench, tuned, make_evaluation(bench.runs, bench.base, [tuned], [BEFORE, AFTER], batch=3)
 
 
-def fields(**change) -> tuple:
-    return tuple((dict(zip(NAMES, FORM, strict=True)) | change).values())
+def fields(**change) -> dict:
+    assert change.keys() <= FORM.keys()
+    return FORM | change
 
 
 # ---- the form
@@ -81,54 +83,58 @@ def fields(**change) -> tuple:
 
 def test_the_form_is_a_command_line(shared, capsys):
     bench, tuned, _ = shared
-    asked = read_form(bench.settings, *fields(model=OTHER, own=str(bench.base), ticked=[tuned.name], limit=0, batch=4))
+    asked = read_form(
+        bench.settings, fields(model=OTHER, own_model=str(bench.base), adapters=[tuned.name], limit=0, batch_size=4)
+    )
     words = asked.argv("bundled-test")
     assert words == [
         *("evaluate", "--model", str(bench.base), "--adapter", str(tuned), "--problems", "bundled-test"),
         *("--max-new-tokens", "256", "--batch-size", "4"),
     ]
     assert "1 adapter · Bundled, test" in asked.title
-    alone = read_form(bench.settings, *fields(model=OTHER, own=str(bench.base), ticked=[tuned.name], with_base=False))
+    alone = read_form(
+        bench.settings, fields(model=OTHER, own_model=str(bench.base), adapters=[tuned.name], with_base=False)
+    )
     assert "--no-base" in alone.argv("svamp") and alone.argv("svamp")[-4:-2] == ["--limit", "50"]
-    folder = read_form(bench.settings, *fields(folder=str(tuned / "adapter")))
+    folder = read_form(bench.settings, fields(adapter_folder=str(tuned / "adapter")))
     assert folder.adapters == (tuned / "adapter",)
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"model": OTHER, "own": " "}, "No model was named"),
-        ({"model": OTHER, "own": "a/b::./c"}, "Name the base model alone"),
+        ({"model": OTHER, "own_model": " "}, "No model was named"),
+        ({"model": OTHER, "own_model": "a/b::./c"}, "Name the base model without an adapter"),
         ({"model": None}, "names no model"),
-        ({"ticked": ["../../etc"]}, "no valid run id"),
-        ({"ticked": "x" * 20}, "no list"),
-        ({"ticked": [new_id()]}, "is not a run folder"),
-        ({"folder": "/nowhere/at/all"}, "There is no adapter folder /nowhere/at/all"),
-        ({"folder": 7}, "no text"),
-        ({"folder": "a\0b"}, "no folder's path"),
+        ({"adapters": ["../../etc"]}, "no valid run id"),
+        ({"adapters": "x" * 20}, "as a list"),
+        ({"adapters": [new_id()]}, "is not a run folder"),
+        ({"adapter_folder": "/nowhere/at/all"}, "There is no adapter folder /nowhere/at/all"),
+        ({"adapter_folder": 7}, "as text"),
+        ({"adapter_folder": "a\0b"}, "not a valid path"),
         ({"with_base": False}, "There is no model to evaluate"),
         ({"source": "gsm9k"}, "no problem source"),
         ({"source": "file"}, "no file of problems yet"),
         ({"limit": -3}, "The number of problems is -3"),
         ({"limit": 2.5}, "The number of problems is 2.5"),
-        ({"tokens": 0}, "The token limit is 0"),
-        ({"tokens": float("nan")}, "The token limit is nan"),
-        ({"batch": "many"}, "The batch size is many"),
+        ({"max_new_tokens": 0}, "The token limit is 0"),
+        ({"max_new_tokens": float("nan")}, "The token limit is nan"),
+        ({"batch_size": "many"}, "The batch size is many"),
     ],
 )
 def test_mistakes_in_the_form_are_one_sentence(shared, change, sentence):
     with pytest.raises(UserError) as mistake:
-        read_form(shared[0].settings, *fields(**change))
+        read_form(shared[0].settings, fields(**change))
     assert sentence in str(mistake.value)
     assert "\n" not in str(mistake.value)
 
 
 def test_an_adapter_of_another_base_is_refused_before_anything_runs(shared):
     bench, tuned, _ = shared
-    with pytest.raises(UserError, match="was tuned from tiny-base, not lightreasoner-expert-4m"):
-        read_form(bench.settings, *fields(ticked=[tuned.name]))
-    assert offered(bench.settings, "lightreasoner-expert-4m", [])["info"] == NONE_YET
-    ticks = offered(bench.settings, str(bench.base), [tuned.name, "gone"])
+    with pytest.raises(UserError, match="was fine-tuned from tiny-base, not from lightreasoner-expert-4m"):
+        read_form(bench.settings, fields(adapters=[tuned.name]))
+    assert adapter_choices(bench.settings, "lightreasoner-expert-4m", [])["info"] == NO_ADAPTERS
+    ticks = adapter_choices(bench.settings, str(bench.base), [tuned.name, "gone"])
     assert [run for _, run in ticks["choices"]] == ticks["value"] == [tuned.name]
 
 

@@ -29,7 +29,7 @@ from ui.components.downloads import folder_of
 from ui.finetune.calls import MOST_COMPARED, FinetuneActions
 from ui.finetune.catalogue import Tunings
 from ui.finetune.estimate import measured
-from ui.finetune.form import carried, dataset_choices, layer_field, rank_says
+from ui.finetune.form import carried, dataset_choices, layer_field, rank_info
 from ui.finetune.request import CONFIG, amount, defaults, read_form, source_of_defaults
 from ui.finetune.tab import renewed, start_run
 from ui.studio import Studio
@@ -46,15 +46,15 @@ class Bench:
         self.dataset = new_id()
         make_dataset(run_folder(self.settings, self.dataset), tokens=True)
 
-    def form(self, **changed) -> list:
-        """The form's fields as they stand once the dataset is chosen."""
+    def form(self, **changed) -> dict:
+        """The form's values once the dataset is selected."""
         fields = {"dataset": self.dataset, "method": "lightreasoner", "alpha": 0.2, "beta": 0.4, "selector": "kl"}
         fields |= {"expert": ""} | defaults(self.datasets.find(self.dataset))
         assert changed.keys() <= fields.keys()
-        return list((fields | changed).values())
+        return fields | changed
 
     def read(self, **changed):
-        return read_form(self.datasets, *self.form(**changed))
+        return read_form(self.datasets, self.form(**changed))
 
     def run(self, **config) -> str:
         run_id = new_id()
@@ -97,7 +97,7 @@ def test_the_command_line_says_what_the_form_says(bench, changed):
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"dataset": None}, "No dataset is chosen"),
+        ({"dataset": None}, "No dataset is selected"),
         ({"dataset": "../../etc/passwd"}, "no valid run id"),
         ({"dataset": ["x"]}, "no valid run id"),
         ({"dataset": "A" * 22}, "There is no dataset"),
@@ -127,14 +127,14 @@ def test_mistakes_in_the_form_are_one_sentence(bench, changed, sentence):
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"beta": 900}, "Nothing is selected at β = 900"),
+        ({"beta": 900}, "No steps are selected at β = 900"),
         ({"method": "all-steps"}, "sample again with --beta-floor 0"),
         ({"method": "sft"}, "no known answers"),
     ],
 )
 def test_what_the_dataset_lacks_is_said_before_a_job_is_made(bench, changed, sentence):
     with pytest.raises(UserError, match=sentence):
-        start_run(bench.studio, bench.datasets, tuple(bench.form(**changed)))
+        start_run(bench.studio, bench.datasets, bench.form(**changed))
     assert bench.jobs.store.jobs() == []
 
 
@@ -142,9 +142,9 @@ def test_how_much_there_is_to_learn(bench):
     found = amount(bench.datasets, bench.read(beta=1.0, max_steps=10, samples_per_update=4))
     folder = run_folder(bench.settings, bench.dataset)
     assert found.samples == report(folder, Selection(beta=1.0)).usable > 0
-    assert f"{found.samples:,} samples. 10 updates of about 4 samples: 40 seen" in found.sentence()
+    assert f"{found.samples:,} samples. 10 training steps of about 4 samples see 40, " in found.sentence()
     passes = 40 / (found.samples * 0.95)
-    said = f"about {passes:.1f} passes" if passes >= 1 else f"about {passes:.0%} of one pass"
+    said = f"about {passes:.1f} epochs" if passes >= 1 else f"about {passes:.0%} of one epoch"
     assert said in found.sentence()
 
 
@@ -155,7 +155,7 @@ def test_an_imported_dataset_has_to_be_told_its_model(bench, tmp_path):
     (tmp_path / "samples.jsonl").write_text(json.dumps(sample | {"kl_divergence": 1.0}) + "\n")
     imported = new_id()
     import_samples(tmp_path / "samples.jsonl", run_folder(bench.settings, imported), 1_000_000)
-    with pytest.raises(UserError, match="names no expert; say which model"):
+    with pytest.raises(UserError, match="names no expert; enter the model"):
         bench.read(dataset=imported, expert="  ")
     model = str(save_tiny(tmp_path / "model", 5))
     asked = bench.read(dataset=imported, expert=model)
@@ -166,7 +166,7 @@ def test_an_imported_dataset_has_to_be_told_its_model(bench, tmp_path):
 
 
 def test_a_run_is_a_job_with_the_command_that_was_shown(bench):
-    run_id = start_run(bench.studio, bench.datasets, tuple(bench.form(max_steps=5)))
+    run_id = start_run(bench.studio, bench.datasets, bench.form(max_steps=5))
     (job,) = bench.jobs.store.jobs()
     assert (job.verb, job.run_dir.name) == ("finetune", run_id)
     folder = str(run_folder(bench.settings, bench.dataset).absolute())
@@ -193,14 +193,14 @@ def test_a_pair_brings_its_own_settings(bench):
     dataset = bench.datasets.find(bench.dataset)
     assert defaults(dataset)["learning_rate"] > defaults(None)["learning_rate"] == 5e-5
     assert "learning rate" in source_of_defaults(dataset)
-    assert source_of_defaults(None) == "To begin with, all settings are the paper's."
+    assert source_of_defaults(None) == "The defaults are those of the paper."
 
 
 def test_layers_are_those_of_the_model():
     there = {"down_proj": 32, "q_proj": 32, "v_proj": 16}
     field = layer_field(there, ["q_proj", "c_attn"])
     assert field["choices"] == list(there) and field["value"] == ["q_proj"]
-    assert rank_says(there, ["q_proj", "v_proj"]) == "at most 16 with these layers"
+    assert rank_info(there, ["q_proj", "v_proj"]) == "at most 16 with these modules"
     assert "not on this disk" in layer_field(None, ["q_proj"])["info"]
 
 
@@ -231,12 +231,12 @@ def test_a_run_with_all_that_is_known_of_it(bench):
     (listed,) = answer["runs"]
     assert listed["name"] == "LightReasoner · lightreasoner-expert-4m · Bundled, train"
     assert listed["state"] == "done"
-    assert listed["facts"] == "40 updates · held-out loss 0.8 nats · learning rate 0.001 · rank 4"
+    assert listed["facts"] == "40 training steps · held-out loss 0.8 nats · learning rate 0.001 · rank 4"
     opened = answer["open"]
     assert opened["curves"]["trained"]["update"] == list(range(1, 41))
     assert opened["curves"]["measured"]["held_out_loss"][-1] == 0.8
     settings = dict(opened["settings"])
-    assert (settings["Rank"], settings["Layers"], settings["α"]) == ("4", "q_proj, v_proj", "0.2")
+    assert (settings["Rank"], settings["Target modules"], settings["α"]) == ("4", "q_proj, v_proj", "0.2")
     assert "# A card" in opened["card"]
     assert opened["adapter"] > 0 and opened["merge"] is None
     again = bench.ask("overview", run_id, [], {"open": opened["version"]})["open"]
@@ -249,7 +249,7 @@ def test_runs_are_compared_setting_by_setting(bench):
     assert [run["id"] for run in answer["runs"]] == ids
     assert answer["missing"] == ["A" * 22, "../x"]
     differing = {row["name"]: row["values"] for row in answer["table"] if row["differs"]}
-    assert differing == {"Rank": ["8", "4", "8"], "Updates": ["10", "20", "20"]}
+    assert differing == {"Rank": ["8", "4", "8"], "Training steps": ["10", "20", "20"]}
     again = bench.ask("overview", None, ids, {"compared": answer["version"]})["compared"]
     assert again["unchanged"]
     many = [bench.run(updates=1) for _ in range(MOST_COMPARED + 1)]

@@ -1,4 +1,4 @@
-"""What sampling a dataset would take: measured on a few problems."""
+"""The estimate of a dataset: samples, time and disk space, measured on a few of its problems."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from lightreasoner.decoding.generate import DecodingConfig
 from lightreasoner.jobs.accelerator import Stopped
 from lightreasoner.models.pairs import load_pair
-from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.problems.stream import open_problems, training_split
 from lightreasoner.sampling.estimate import estimate_resources
 from ui.components.estimate import PROBED, telling, turn
@@ -19,7 +18,7 @@ from ui.studio import Studio
 
 
 def estimate(studio: Studio, asked: SampleRequest) -> Iterator[tuple[str, str]]:
-    """What a dataset would bring and cost; see `telling`."""
+    """The states and the result of the estimate, as (tone, sentences); see `telling`."""
     return telling(lambda say, stop: measured(studio, asked, say, stop), "Reading the problems")
 
 
@@ -41,9 +40,8 @@ def measured(studio: Studio, asked: SampleRequest, say: Callable[[str], None], s
         pair = load_pair(expert, amateur, studio.models, on_status=say, name=name)
         checkpoint()
         say(f"Sampling {len(problems)} problems")
-        floor = 0.0 if asked.every_step else BETA_FLOOR
-        decoding = DecodingConfig(asked.max_new_tokens, asked.temperature, asked.seed, floor)
-        found, _ = estimate_resources(pair, problems, decoding, asked.samples, total, checkpoint)
+        decoding = DecodingConfig(asked.max_new_tokens, asked.temperature, asked.seed, asked.beta_floor)
+        found, _ = estimate_resources(pair, problems, decoding, asked.samples_per_problem, total, checkpoint)
     said = found.sentence()
     if total < asked.limit:
         said += f" There are only {total:,} problems."

@@ -1,8 +1,6 @@
-"""The form that builds a dataset: pair, problems, a few settings, and what they come to on the command line."""
+"""The form that builds a dataset: pair, problems, sampling settings, and the equivalent command line."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import gradio as gr
 
@@ -10,75 +8,54 @@ from lightreasoner.errors import UserError
 from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.problems.sources import SOURCES
 from ui.access.actions import action
-from ui.components.command_line import command_line, spelled_out
 from ui.components.events import PRIVATE
-from ui.components.form_values import what_is_there
 from ui.components.pair_check_card import preflight_card, wire_preflight
-from ui.components.pair_form import PairForm, pair_form
-from ui.components.problem_form import OWN_FILE
+from ui.components.pair_form import pair_form
+from ui.components.run_form import RunForm, command_line, problem_fields, shell_command
 from ui.datasets.request import read_form
 from ui.studio import Studio
 
 
-@dataclass(frozen=True)
-class DatasetForm:
-    pair: PairForm
-    rest: list  # source, upload and what follows, in read_form's order
-    estimate: gr.HTML  # what the dataset would bring and cost; cleared when anything changes
+class DatasetForm(RunForm):
+    """Lays the form out and wires the events inside it. `estimate` shows the estimate until a field changes."""
 
-    @property
-    def fields(self) -> list:
-        return [*self.pair.fields, *self.rest]
-
-
-def dataset_form(studio: Studio) -> DatasetForm:
-    """Lay the form out and wire what happens inside it."""
-    settings = studio.settings
-    pair = pair_form(studio, "lr-ds", "Build dataset")
-    card = preflight_card(studio, "lr-ds")
-    with gr.Group():
-        sources = [(s.title, key) for key, s in SOURCES.items()] + [("A file of mine …", OWN_FILE)]
-        source = gr.Dropdown(sources, value="bundled-train", label="Problems", elem_id="lr-ds-source")
-        types = [".jsonl", ".json", ".csv", ".parquet"]
-        upload = gr.File(label="File of problems", file_types=types, visible=False, height=120, elem_id="lr-ds-file")
-        limit = gr.Number(200, label="How many", precision=0, elem_id="lr-ds-limit")
-    there = gr.Markdown(what_is_there(settings, "bundled-train", None), elem_classes="lr-answer", elem_id="lr-ds-there")
-    with gr.Accordion("More", open=False, elem_id="lr-ds-more"):
-        tokens = gr.Number(128, label="Tokens a response, at most", precision=0)
-        temperature = gr.Number(0, label="Sampling temperature", info="0 is greedy: the expert's favourite every time")
-        samples = gr.Number(1, label="Samples a problem", info="more than one needs a temperature", precision=0)
-        seed = gr.Number(0, label="Sampling seed", info="only used above temperature 0", precision=0)
-        batch = gr.Number(0, label="Batch size", info="0: as many as fit into memory", precision=0)
-        every = gr.Checkbox(
-            label="Keep details of every step",
-            info=f"else of those above {BETA_FLOOR} nats. The all-steps and random controls need it; takes more disk",
+    def __init__(self, studio: Studio):
+        self.settings = studio.settings
+        self.pair = pair_form(studio, "lr-ds", "Build dataset")
+        card = preflight_card(studio, "lr-ds")
+        problems = problem_fields(self.settings, "datasets", "lr-ds", "bundled-train")
+        with gr.Accordion("More", open=False, elem_id="lr-ds-more"):
+            more = {
+                "max_new_tokens": gr.Number(128, label="Max new tokens", precision=0),
+                "temperature": gr.Number(0, label="Sampling temperature", info="0 is greedy: always the top-1 token"),
+                "samples_per_problem": gr.Number(
+                    1, label="Samples per problem", info="more than one requires a temperature above 0", precision=0
+                ),
+                "seed": gr.Number(0, label="Sampling seed", info="only used at temperatures above 0", precision=0),
+                "batch_size": gr.Number(0, label="Batch size", info="0: as many as fit into memory", precision=0),
+                "every_step": gr.Checkbox(
+                    label="Store the details of every step",
+                    info=f"instead of those with a KL above {BETA_FLOOR} nats; the methods all-steps and random-steps "
+                    "need it, and it takes more disk space",
+                ),
+            }
+        command = command_line("lr-ds-command")
+        self.estimate = gr.HTML("", elem_id="lr-ds-estimate")
+        pair = {"preset": self.pair.preset, "expert": self.pair.expert, "amateur": self.pair.amateur}
+        self.fields = pair | problems | more
+        wire_preflight(
+            studio, card, self.pair, [self.fields[n] for n in ("source", "upload", "max_new_tokens", "limit")]
         )
-    command = command_line("lr-ds-command")
-    estimate = gr.HTML("", elem_id="lr-ds-estimate")
-    form = DatasetForm(pair, [source, upload, limit, tokens, temperature, samples, seed, batch, every], estimate)
-    wire_preflight(studio, card, pair, [source, upload, tokens, limit])
+        changes, shown = [part.change for part in self.inputs], [command, self.estimate]
+        gr.on(changes, self.show_command, self.inputs, shown, trigger_mode="always_last", **PRIVATE)
+        command.value, _ = self.show_command(*(part.value for part in self.inputs))
 
     @action("datasets.show_command")
-    def spelled(*fields) -> tuple[str, str]:
+    def show_command(self, *values) -> tuple[str, str]:
+        """The command line or an error's sentence, and an empty estimate."""
         try:
-            asked = read_form(settings, *fields)
+            asked = read_form(self.settings, self.named(values))
         except UserError as error:
             return str(error), ""
-        words = asked.argv(asked.problems if asked.problems in SOURCES else asked.named)
-        return spelled_out(words, "my-dataset"), ""
-
-    @action("datasets.choose_source")
-    def choose_source(chosen) -> gr.File:
-        return gr.File(visible=chosen == OWN_FILE)
-
-    @action("datasets.describe_problems")
-    def describe_problems(chosen, path) -> str:
-        return what_is_there(settings, chosen, path)
-
-    source.change(choose_source, source, upload, **PRIVATE)
-    for part in (source, upload):
-        part.change(describe_problems, [source, upload], there, **PRIVATE)
-    told = [command, estimate]
-    gr.on([part.change for part in form.fields], spelled, form.fields, told, trigger_mode="always_last", **PRIVATE)
-    command.value, _ = spelled(*(part.value for part in form.fields))
-    return form
+        argv = asked.argv(asked.problems if asked.problems in SOURCES else asked.problems_title)
+        return shell_command(argv, "my-dataset"), ""

@@ -1,10 +1,12 @@
-"""What a form asks a job to do with a pair and problems: checked, kept, and as words of the command line."""
+"""SampleRequest: the checked values of the Datasets form, and the arguments of its job."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lightreasoner.errors import UserError
+from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.settings import Settings
 from lightreasoner.validation import number
 from ui.components.form_values import (
@@ -16,56 +18,53 @@ from ui.components.form_values import (
     pair_title,
     pair_words,
 )
+from ui.components.run_form import options
 
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """What the form asks for, checked. `problems` is a key of SOURCES or an uploaded file's path."""
+    """Checked values of the form. `problems` is a key of SOURCES or an uploaded file's path."""
 
     pair: tuple[str | None, str, str]  # preset name or None, expert, amateur
     problems: str
-    named: str  # the problems, for people
+    problems_title: str
     limit: int
     max_new_tokens: int = 128
-    temperature: float = 0.0
-    samples: int = 1
+    batch_size: int | None = None  # None: as many responses as fit into memory
     seed: int = 0
-    batch_size: int | None = None  # None: as much as memory allows
-    every_step: bool = False
+    temperature: float = 0
+    samples_per_problem: int = 1
+    beta_floor: float = BETA_FLOOR  # nats
 
     def argv(self, problems: str) -> list[str]:
-        """The command line without its --run-dir; what is as usual is left out."""
-        words = ["sample", *pair_words(self.pair), "--problems", problems, "--limit", str(self.limit)]
-        words += ["--max-new-tokens", str(self.max_new_tokens)] if self.max_new_tokens != 128 else []
-        words += ["--batch-size", str(self.batch_size)] if self.batch_size else []
-        words += ["--seed", str(self.seed)] if self.seed else []
-        words += ["--temperature", f"{self.temperature:g}"] if self.temperature else []
-        words += ["--samples-per-problem", str(self.samples)] if self.samples != 1 else []
-        return words + (["--beta-floor", "0"] if self.every_step else [])
+        """The verb's arguments without --run-dir; defaults are left out."""
+        return ["sample", *pair_words(self.pair), "--problems", problems, "--limit", str(self.limit), *options(self)]
 
     @property
     def title(self) -> str:
-        return f"{pair_title(self.pair)} · {self.named} · {self.limit:,}"
+        return f"{pair_title(self.pair)} · {self.problems_title} · {self.limit:,}"
 
 
-def read_form(
-    settings: Settings, preset, expert, amateur, source, upload, limit, tokens, temperature, samples, seed, batch, every
-) -> SampleRequest:
-    """The form's fields as a request. Anybody may send anything; raises UserError."""
-    pair, (problems, named) = checked_pair(preset, expert, amateur), checked_problems(source, upload)
-    temperature = number("The temperature", temperature, 0, 10)
-    samples = number("The samples a problem", samples, 1, MOST_SAMPLES, whole=True)
+def read_form(settings: Settings, values: Mapping[str, object]) -> SampleRequest:
+    """The form's values, by the names of DatasetForm.fields, as a request. Raises UserError for invalid ones."""
+    pair = checked_pair(*(values[name] for name in ("preset", "expert", "amateur")))
+    problems, title = checked_problems(values["source"], values["upload"])
+    temperature = number("The temperature", values["temperature"], 0, 10)
+    samples = number("The number of samples per problem", values["samples_per_problem"], 1, MOST_SAMPLES, whole=True)
     if samples > 1 and not temperature:
-        raise UserError(f"At temperature 0 all {samples} samples of a problem would be the same; raise it, or take 1.")
+        raise UserError(
+            f"At temperature 0 all {samples} samples of a problem would be the same; raise the temperature, or take "
+            "1 sample."
+        )
     return SampleRequest(
         pair,
         problems,
-        named,
-        limit=number("The number of problems", limit, 1, MOST_PROBLEMS, whole=True),
-        max_new_tokens=number("The token limit", tokens, 1, settings.max_new_tokens, whole=True),
+        title,
+        limit=number("The number of problems", values["limit"], 1, MOST_PROBLEMS, whole=True),
+        max_new_tokens=number("The token limit", values["max_new_tokens"], 1, settings.max_new_tokens, whole=True),
+        batch_size=number("The batch size", values["batch_size"] or 0, 0, MOST_AT_ONCE, whole=True) or None,
+        seed=number("The seed", values["seed"], 0, 2**53, whole=True),
         temperature=temperature,
-        samples=samples,
-        seed=number("The seed", seed, 0, 2**53, whole=True),
-        batch_size=number("The batch size", batch or 0, 0, MOST_AT_ONCE, whole=True) or None,
-        every_step=every is True,
+        samples_per_problem=samples,
+        beta_floor=0 if values["every_step"] is True else BETA_FLOOR,
     )

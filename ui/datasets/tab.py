@@ -1,8 +1,8 @@
-"""The Datasets tab: build one at the left; the list, and one dataset in full, at the right."""
+"""The Datasets tab: the form that builds a dataset on the left, the explorer of all datasets on the right."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import gradio as gr
@@ -21,7 +21,7 @@ from ui.components.push_calls import push_calls
 from ui.datasets.calls import DatasetActions
 from ui.datasets.estimate import estimate
 from ui.datasets.explorer import INTRO, DatasetExplorer
-from ui.datasets.form import dataset_form
+from ui.datasets.form import DatasetForm
 from ui.datasets.request import read_form
 from ui.studio import Studio
 
@@ -32,7 +32,7 @@ def build_datasets(studio: Studio) -> None:
     calls = checked_calls(studio.settings, [*DatasetActions(datasets).calls, *push_calls(studio)])
     with gr.Row(elem_id="lr-data-row", equal_height=False):
         with gr.Column(elem_id="lr-data-side", scale=0):
-            form = dataset_form(studio)
+            form = DatasetForm(studio)
             probe = gr.Button("Estimate", size="sm", elem_id="lr-ds-probe")
             build = gr.Button("Build dataset", variant="primary", elem_id="lr-ds-build")
             notice = gr.HTML("", elem_id="lr-ds-notice")
@@ -42,9 +42,9 @@ def build_datasets(studio: Studio) -> None:
             explorer = DatasetExplorer(calls, intro=INTRO, elem_id="lr-datasets")
 
     @action("datasets.estimate")
-    def measure(*fields) -> Iterator[str]:
+    def measure(*values) -> Iterator[str]:
         try:
-            asked = read_form(studio.settings, *fields)
+            asked = read_form(studio.settings, form.named(values))
         except UserError as error:
             yield notice_html(str(error), "error")
             return
@@ -52,8 +52,8 @@ def build_datasets(studio: Studio) -> None:
             yield notice_html(said, tone)
 
     @action("datasets.build")
-    def start(*fields) -> tuple[str, str]:
-        return answered(lambda: (start_build(studio, fields), ""))
+    def start(*values) -> tuple[str, str]:
+        return answered(lambda: (start_build(studio, form.named(values)), ""))
 
     @action("datasets.import")
     def take_in(path: str) -> tuple[str, str]:
@@ -65,27 +65,27 @@ def build_datasets(studio: Studio) -> None:
 
     places = studio.settings.max_waiting + 1
     measuring = probe.click(
-        measure, form.fields, form.estimate, api_name="estimate_dataset", concurrency_limit=places, **QUIET
+        measure, form.inputs, form.estimate, api_name="estimate_dataset", concurrency_limit=places, **QUIET
     )
-    build.click(start, form.fields, [explorer, notice], api_name="build_dataset", cancels=[measuring], **AT_ONCE)
+    build.click(start, form.inputs, [explorer, notice], api_name="build_dataset", cancels=[measuring], **AT_ONCE)
     imported.upload(
         take_in, imported, [explorer, notice], api_name="import_dataset", queue=False, show_progress_on=[imported]
     )
     form.pair.preset.change(clear_notice, None, notice, **PRIVATE)
 
 
-def start_build(studio: Studio, fields: tuple) -> str:
-    """Queue the job that builds what the form asks for; the dataset's id. Raises UserError."""
-    asked = read_form(studio.settings, *fields)
+def start_build(studio: Studio, values: Mapping[str, object]) -> str:
+    """Queue the job that builds the dataset of the form's values; returns the dataset's id. Raises UserError."""
+    asked = read_form(studio.settings, values)
     argv, dataset_id = asked.argv(kept_problems(studio.settings, asked.problems)), new_id()
     studio.jobs.submit("sample", argv, asked.title, run_folder(studio.settings, dataset_id))
     return dataset_id
 
 
 def import_file(studio: Studio, path: str) -> tuple[str, str]:
-    """Make a dataset of an uploaded file of samples: (its id, what could not be read). Raises UserError."""
-    if not isinstance(path, str):  # a call that nobody's upload came with
-        raise UserError("No file arrived; choose a file of samples.")
+    """Make a dataset of an uploaded file of samples: (its id, sentences on unreadable lines). Raises UserError."""
+    if not isinstance(path, str):  # a forged call without an upload
+        raise UserError("No file was uploaded; choose a file of samples.")
     dataset_id = new_id()
     most = studio.settings.max_upload_mb * 1_000_000
     report = import_samples(Path(path), run_folder(studio.settings, dataset_id), most)

@@ -1,8 +1,6 @@
-"""The form that starts an evaluation: base model, adapters, problems, and what they come to on the command line."""
+"""The form that starts an evaluation: base model, adapters, problems, and the equivalent command line."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import gradio as gr
 
@@ -13,70 +11,116 @@ from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import Settings
 from lightreasoner.training.runs import tuned_run, tuned_runs
 from ui.access.actions import action
-from ui.components.command_line import command_line, spelled_out
 from ui.components.events import PRIVATE
-from ui.components.form_values import what_is_there
 from ui.components.pair_card import OTHER
-from ui.components.problem_form import OWN_FILE
+from ui.components.run_form import MODEL_HINT, RunForm, command_line, problem_fields, shell_command
 from ui.components.run_list import short_name
 from ui.evaluate.catalogue import canonical
 from ui.evaluate.request import base_of, read_form
 from ui.studio import Studio
 
-SMALL, USUAL = 256, 1024  # tokens a response: what the bundled model can hold, and what others need
-NONE_YET = "None of this base yet. Fine-tuning makes them."
-TICK = "Compared with the base and with one another."
+SMALL, USUAL = 256, 1024  # max new tokens: the context of the bundled model allows 256
+NO_ADAPTERS = "No fine-tuned models for this base yet; create one in the Fine-tune tab."
+COMPARED = "Each is compared with the base model and with the others."
 
 
 class Adapters(gr.CheckboxGroup):
-    """Ticks over the fine-tuned models that there are by now.
+    """Checkboxes of the fine-tuned models.
 
-    What was ticked is checked when it is used: Gradio's own check would be against the choices of its session, which
-    are forgotten when the server is restarted.
+    The values are checked when they are used: Gradio would check them against the choices of its session, which are
+    lost when the server restarts.
     """
 
-    is_template = True  # drawn as what it is
+    is_template = True  # the page has no component of this name, so it is drawn as its base class
 
     def preprocess(self, payload):
         return payload
 
 
-@dataclass(frozen=True)
-class EvaluateForm:
-    fields: list  # in read_form's order
-    model: gr.Dropdown
-    own: gr.Textbox
-    adapters: Adapters
+class EvaluateForm(RunForm):
+    """Lays the form out and wires the events inside it."""
+
+    def __init__(self, studio: Studio):
+        self.settings, choices = studio.settings, base_choices()
+        with gr.Group():
+            self.model = gr.Dropdown(choices, value=choices[0][1], label="Base model", elem_id="lr-ev-model")
+            self.own_model = gr.Textbox(
+                label="Model name",
+                placeholder=MODEL_HINT,
+                visible=False,
+                max_lines=1,
+                max_length=500,
+                elem_id="lr-ev-own",
+            )
+            # every visitor of a public server gets this layout; the owner's script then requests the list
+            offered = adapter_choices(self.settings, None if self.settings.public else canonical(choices[0][1]), [])
+            self.adapters = Adapters(label="Fine-tuned models", elem_id="lr-ev-adapters", **offered)
+        problems = problem_fields(self.settings, "evaluate", "lr-ev", "bundled-test", info="the first ones; 0: all")
+        with gr.Accordion("More", open=False, elem_id="lr-ev-more"):
+            folder = gr.Textbox(
+                label="Another adapter", placeholder="the path of its folder", max_lines=1, max_length=1000
+            )
+            tokens = gr.Number(SMALL, label="Max new tokens", info="longer responses are cut off", precision=0)
+            batch_size = gr.Number(0, label="Batch size", info="0: as many problems as fit into memory", precision=0)
+            with_base = gr.Checkbox(
+                True, label="Evaluate the base model too", info="the reference for the fine-tuned models"
+            )
+        command = command_line("lr-ev-command")
+        models = {"model": self.model, "own_model": self.own_model, "adapters": self.adapters}
+        more = {"max_new_tokens": tokens, "with_base": with_base, "batch_size": batch_size}
+        self.fields = models | {"adapter_folder": folder} | problems | more
+        inputs, outputs = [*self.prefilled_fields, tokens], [self.own_model, self.adapters, tokens]
+        gr.on([self.model.input, self.own_model.input], self.choose_model, inputs, outputs, **PRIVATE)
+        changes = [part.change for part in self.inputs]
+        gr.on(changes, self.show_command, self.inputs, command, trigger_mode="always_last", **PRIVATE)
+        command.value = self.show_command(*(part.value for part in self.inputs))
 
     @property
-    def filled(self) -> list:
-        """What a link to a fine-tuned model fills in."""
-        return [self.model, self.own, self.adapters]
+    def prefilled_fields(self) -> list:
+        """The fields that a link to a fine-tuned model sets."""
+        return [self.model, self.own_model, self.adapters]
+
+    @action("evaluate.show_command")
+    def show_command(self, *values) -> str:
+        """The command line, or an error's sentence."""
+        try:
+            asked = read_form(self.settings, self.named(values))
+        except UserError as error:
+            return str(error)
+        argv = asked.argv(asked.problems if asked.problems in SOURCES else asked.problems_title)
+        return shell_command(argv, "my-evaluation")
+
+    @action("evaluate.choose_model")
+    def choose_model(self, model, own_model, selected, tokens) -> tuple:
+        """Updates for the model's name, its adapters and the token limit, which keeps a value of the user."""
+        usual = SMALL if model in BUNDLED else USUAL
+        adapters = gr.CheckboxGroup(**adapter_choices(self.settings, base_or_none(model, own_model), selected))
+        return gr.Textbox(visible=model == OTHER), adapters, usual if tokens in (SMALL, USUAL) else gr.skip()
 
 
 def base_choices() -> list[tuple[str, str]]:
-    """The models of the catalogue, experts first."""
+    """(title, reference) of the models of the presets, experts first, and a choice for any other model."""
     pairs = presets()
     refs = dict.fromkeys([*(pair.expert for pair in pairs), *(pair.amateur for pair in pairs)])
     return [*((short_name(ref), ref) for ref in refs), ("Another model …", OTHER)]
 
 
-def offered(settings: Settings, base: str | None, ticked: list) -> dict:
-    """The update of the ticks: the fine-tuned models of this base; what was ticked stays so."""
+def adapter_choices(settings: Settings, base: str | None, selected: object) -> dict:
+    """The update of the adapters' field to the fine-tuned models of this base; selected ones remain selected."""
     found = [(run.title, run.id) for run in tuned_runs(settings, base)] if base else []
-    kept = [run for _, run in found if run in (ticked if isinstance(ticked, list) else [])]
-    return {"choices": found, "value": kept, "info": TICK if found else NONE_YET}
+    value = [run for _, run in found if isinstance(selected, list) and run in selected]
+    return {"choices": found, "value": value, "info": COMPARED if found else NO_ADAPTERS}
 
 
-def base_or_none(model: object, own: object) -> str | None:
+def base_or_none(model: object, own_model: object) -> str | None:
     try:
-        return base_of(model, own)
+        return base_of(model, own_model)
     except UserError:
         return None
 
 
 def prefilled(settings: Settings, run_id: object) -> tuple:
-    """Updates for base model, own reference and ticks: those of a fine-tuning run, and a mistake's sentence or "".
+    """Updates for base model, model name and adapters from a fine-tuning run, and an error's sentence or "".
 
     A run without an adapter changes nothing.
     """
@@ -85,70 +129,5 @@ def prefilled(settings: Settings, run_id: object) -> tuple:
     except UserError as error:
         return gr.skip(), gr.skip(), gr.skip(), str(error)
     known = next((ref for _, ref in base_choices() if ref != OTHER and canonical(ref) == base), None)
-    ticks = gr.CheckboxGroup(**offered(settings, base, [run_id]))
-    return known or OTHER, gr.Textbox("" if known else base, visible=known is None), ticks, ""
-
-
-def evaluate_form(studio: Studio) -> EvaluateForm:
-    """Lay the form out and wire what happens inside it."""
-    settings, choices = studio.settings, base_choices()
-    with gr.Group():
-        model = gr.Dropdown(choices, value=choices[0][1], label="Base model", elem_id="lr-ev-model")
-        own = gr.Textbox(
-            label="Its name",
-            placeholder="a Hub id, a folder, a GGUF file",
-            visible=False,
-            max_lines=1,
-            max_length=500,
-            elem_id="lr-ev-own",
-        )
-        # everybody gets the page as it is laid out; on a public server the owner's script asks for the list afterwards
-        there = offered(settings, None if settings.public else canonical(choices[0][1]), [])
-        adapters = Adapters(label="Its fine-tuned models", elem_id="lr-ev-adapters", **there)
-    with gr.Group():
-        sources = [(s.title, key) for key, s in SOURCES.items()] + [("A file of mine …", OWN_FILE)]
-        source = gr.Dropdown(sources, value="bundled-test", label="Problems", elem_id="lr-ev-source")
-        types = [".jsonl", ".json", ".csv", ".parquet"]
-        upload = gr.File(
-            label="Problems with answers", file_types=types, visible=False, height=120, elem_id="lr-ev-file"
-        )
-        limit = gr.Number(200, label="How many", info="the first ones; 0: all", precision=0, elem_id="lr-ev-limit")
-    about = gr.Markdown(what_is_there(settings, "bundled-test", None), elem_classes="lr-answer", elem_id="lr-ev-there")
-    with gr.Accordion("More", open=False, elem_id="lr-ev-more"):
-        folder = gr.Textbox(label="Another adapter", placeholder="its folder", max_lines=1, max_length=1000)
-        tokens = gr.Number(SMALL, label="Response tokens, at most", info="a longer one is cut off", precision=0)
-        batch = gr.Number(0, label="Problems at once", info="0: as many as fit into memory", precision=0)
-        with_base = gr.Checkbox(True, label="Evaluate the base model, too", info="so that there is a before")
-    command = command_line("lr-ev-command")
-    fields = [model, own, adapters, folder, source, upload, limit, tokens, with_base, batch]
-
-    @action("evaluate.show_command")
-    def spelled(*values) -> str:
-        try:
-            asked = read_form(settings, *values)
-        except UserError as error:
-            return str(error)
-        words = asked.argv(asked.problems if asked.problems in SOURCES else asked.named)
-        return spelled_out(words, "my-evaluation")
-
-    @action("evaluate.choose_model")
-    def chosen(ref, typed, ticked, most) -> tuple:
-        usual = SMALL if ref in BUNDLED else USUAL
-        ticks = gr.CheckboxGroup(**offered(settings, base_or_none(ref, typed), ticked))
-        return gr.Textbox(visible=ref == OTHER), ticks, usual if most in (SMALL, USUAL) else gr.skip()
-
-    @action("evaluate.choose_source")
-    def choose_source(chosen) -> gr.File:
-        return gr.File(visible=chosen == OWN_FILE)
-
-    @action("evaluate.describe_problems")
-    def describe_problems(chosen, path) -> str:
-        return what_is_there(settings, chosen, path)
-
-    gr.on([model.input, own.input], chosen, [model, own, adapters, tokens], [own, adapters, tokens], **PRIVATE)
-    source.change(choose_source, source, upload, **PRIVATE)
-    for part in (source, upload):
-        part.change(describe_problems, [source, upload], about, **PRIVATE)
-    gr.on([part.change for part in fields], spelled, fields, command, trigger_mode="always_last", **PRIVATE)
-    command.value = spelled(*(part.value for part in fields))
-    return EvaluateForm(fields, model, own, adapters)
+    adapters = gr.CheckboxGroup(**adapter_choices(settings, base, [run_id]))
+    return known or OTHER, gr.Textbox("" if known else base, visible=known is None), adapters, ""

@@ -1,6 +1,8 @@
-"""The Evaluate tab: start one at the left; the list, and one evaluation in full, at the right."""
+"""The Evaluate tab: the form that starts an evaluation on the left, all evaluations on the right."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import gradio as gr
 
@@ -14,7 +16,7 @@ from ui.components.form_values import kept_problems
 from ui.components.notices import answered, notice_html
 from ui.evaluate.calls import EvaluateActions
 from ui.evaluate.catalogue import Evaluations
-from ui.evaluate.form import base_or_none, evaluate_form, offered, prefilled
+from ui.evaluate.form import EvaluateForm, adapter_choices, base_or_none, prefilled
 from ui.evaluate.request import read_form
 from ui.evaluate.view import INTRO, EvaluateView
 from ui.studio import Studio
@@ -26,15 +28,15 @@ def build_evaluate(studio: Studio) -> None:
     calls = checked_calls(studio.settings, EvaluateActions(studio, evaluations).calls)
     with gr.Row(elem_id="lr-ev-row", equal_height=False):
         with gr.Column(elem_id="lr-ev-side", scale=0):
-            form = evaluate_form(studio)
+            form = EvaluateForm(studio)
             go = gr.Button("Evaluate", variant="primary", elem_id="lr-ev-go")
             notice = gr.HTML("", elem_id="lr-ev-notice")
         with gr.Column(elem_id="lr-ev-main", scale=1):
             view = EvaluateView(calls, intro=INTRO, elem_id="lr-evaluate")
 
     @action("evaluate.start")
-    def start(*fields) -> tuple[str, str]:
-        return answered(lambda: (start_evaluation(studio, fields), ""), "the Evaluate tab")
+    def start(*values) -> tuple[str, str]:
+        return answered(lambda: (start_evaluation(studio, form.named(values)), ""), "the Evaluate tab")
 
     @action("evaluate.fill_form")
     def fill(event: gr.EventData) -> tuple:
@@ -42,22 +44,22 @@ def build_evaluate(studio: Studio) -> None:
         return *updates, notice_html(wrong, "error") if wrong else ""
 
     @action("evaluate.update_adapters")
-    def renew(model, own, ticked) -> gr.CheckboxGroup:
-        return gr.CheckboxGroup(**offered(studio.settings, base_or_none(model, own), ticked))
+    def renew(model, own_model, selected) -> gr.CheckboxGroup:
+        return gr.CheckboxGroup(**adapter_choices(studio.settings, base_or_none(model, own_model), selected))
 
     @action("evaluate.clear_notice")
     def clear_notice() -> str:
         return ""
 
-    go.click(start, form.fields, [view, notice], api_name="evaluate", **AT_ONCE)
-    view.prefill(fill, None, [*form.filled, notice], **PRIVATE)
-    view.tuned(renew, form.filled, form.adapters, **PRIVATE)
+    go.click(start, form.inputs, [view, notice], api_name="evaluate", **AT_ONCE)
+    view.prefill(fill, None, [*form.prefilled_fields, notice], **PRIVATE)
+    view.tuned(renew, form.prefilled_fields, form.adapters, **PRIVATE)
     form.model.input(clear_notice, None, notice, **PRIVATE)
 
 
-def start_evaluation(studio: Studio, fields: tuple) -> str:
-    """Queue the job that evaluates what the form asks for; the evaluation's id. Raises UserError."""
-    asked = read_form(studio.settings, *fields)
+def start_evaluation(studio: Studio, values: Mapping[str, object]) -> str:
+    """Queue the job of the form's values; returns the evaluation's id. Raises UserError."""
+    asked = read_form(studio.settings, values)
     argv, run_id = asked.argv(kept_problems(studio.settings, asked.problems)), new_id()
     studio.jobs.submit("evaluate", argv, asked.title, run_folder(studio.settings, run_id))
     return run_id

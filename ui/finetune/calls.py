@@ -14,31 +14,30 @@ from ui.components.dataset_catalogue import Datasets
 from ui.components.run_actions import RunActions
 from ui.components.run_list import METHOD_TITLES, short_name, stamp
 from ui.components.script_calls import fingerprint
-from ui.finetune.catalogue import Tuning, Tunings
-from ui.finetune.request import LABELS
+from ui.finetune.catalogue import LABELS, Tuning, Tunings
 
 MOST_COMPARED = 6  # as many lines as can be told apart
-POINTS = 300  # a curve
-#: Settings that run.json holds beside those of FinetuneConfig, and what people call them.
-OTHERS = {"alpha": "α", "beta": "β", "selector": "Selector", "budget": "Budget"}
+POINTS = 300  # per curve
+#: Settings in run.json that are not in FinetuneConfig, and their names on the page.
+SELECTION_LABELS = {"alpha": "α", "beta": "β", "selector": "Selector", "budget": "Budget"}
 
 
 def settings_of(run: Tuning, datasets: Datasets) -> dict[str, str]:
-    """Every setting of a run, in words: name → value."""
+    """Label → text of every setting of a run."""
     if run.run is None:
         return {}
     config, about = run.run["config"], run.run["about"]
-    place = str(config.get("dataset", ""))
+    dataset = short_name(config.get("dataset", ""))
     try:
-        named = f"{datasets.find(short_name(place)).name} · {short_name(place)[:6]}"
+        title = f"{datasets.find(dataset).name} · {dataset[:6]}"
     except UserError:
-        named = short_name(place)
+        title = dataset
     method = str(config.get("method"))
-    rows = {"Method": METHOD_TITLES.get(method, method), "Expert": str(about.get("expert", "?")), "Dataset": named}
-    rows |= {label: shown(config[name]) for name, label in OTHERS.items() if config.get(name) is not None}
-    rows |= {label: shown(config[name]) for name, label in LABELS.items() if config.get(name) is not None}
-    where = [str(about[name]) for name in ("device", "dtype") if about.get(name)]
-    return rows | ({"Device": ", ".join(where)} if where else {})
+    rows = {"Method": METHOD_TITLES.get(method, method), "Expert": str(about.get("expert", "?")), "Dataset": title}
+    labels = SELECTION_LABELS | LABELS
+    rows |= {label: shown(config[name]) for name, label in labels.items() if config.get(name) is not None}
+    device = [str(about[name]) for name in ("device", "dtype") if about.get(name)]
+    return rows | ({"Device": ", ".join(device)} if device else {})
 
 
 class FinetuneActions(RunActions):

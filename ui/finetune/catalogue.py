@@ -25,8 +25,26 @@ from ui.components.run_list import METHOD_TITLES, MOST, Entry, Recent, RunList, 
 OPEN = 12  # runs whose curves stay in memory
 LARGEST = 4e9  # bytes of a file that is handed out; what is larger is named by its place
 CARD = "README.md"
-#: Settings by which runs are told apart in the list, where they are not the paper's.
-TOLD = ("learning_rate", "rank", "samples_per_update", "group", "schedule", "seed")
+#: Settings of FinetuneConfig without the method, in the form's order, and their names on the page.
+LABELS = {
+    "max_steps": "Training steps",
+    "samples_per_update": "Samples per update (batch size)",
+    "learning_rate": "Learning rate",
+    "target_modules": "Target modules",
+    "rank": "Rank",
+    "lora_alpha": "LoRA alpha",
+    "dropout": "Dropout",
+    "schedule": "Schedule",
+    "warmup": "Warm-up steps",
+    "weight_decay": "Weight decay",
+    "group": "Max samples per trajectory",
+    "held_out": "Held-out fraction",
+    "evaluate_every": "Evaluate every (updates)",
+    "save_every": "Save every (updates)",
+    "seed": "Seed",
+}
+#: Settings that the list shows where they are not the paper's.
+LISTED = ("learning_rate", "rank", "samples_per_update", "group", "schedule", "seed")
 USUAL = FinetuneConfig()
 
 
@@ -84,15 +102,15 @@ class Tunings(RunList):
         ]
 
     def _facts(self, run: Tuning) -> str:
-        """How far it came, and which settings are not the paper's."""
+        """Training steps, held-out loss, and the settings that are not the paper's."""
         result = FinetuneResult.from_record(run.run) or FinetuneResult()
-        said = [f"{result.updates:,} updates"] if result.updates is not None else []
+        said = [f"{result.updates:,} training steps"] if result.updates is not None else []
         if not said and run.updates:
-            said = [f"{run.updates:,} updates to make"]
+            said = [f"{run.updates:,} training steps planned"]
         said += [f"held-out loss {result.held_out_loss:.3g} nats"] if result.held_out_loss is not None else []
         config = run.run["config"] if run.run else {}
-        odd = [name for name in TOLD if name in config and config[name] != getattr(USUAL, name)]
-        return " · ".join(said + [f"{name.replace('_', ' ')} {shown(config[name])}" for name in odd])
+        odd = [name for name in LISTED if name in config and config[name] != getattr(USUAL, name)]
+        return " · ".join(said + [f"{LABELS[name].lower()} {shown(config[name])}" for name in odd])
 
     def adapter(self, run: Tuning) -> Path | None:
         """Its adapter's folder, once it is there."""

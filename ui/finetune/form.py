@@ -1,9 +1,8 @@
-"""The form that starts a fine-tuning run: dataset, method, what to select, LoRA and optimiser settings."""
+"""The form that starts a fine-tuning run: dataset, method, selection, LoRA and optimizer settings."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import gradio as gr
 
@@ -14,55 +13,141 @@ from lightreasoner.models.architecture import linear_layers
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.training.config import METHODS
 from ui.access.actions import action
-from ui.components.command_line import command_line, spelled_out
 from ui.components.dataset_catalogue import Dataset, Datasets
 from ui.components.events import PRIVATE
 from ui.components.problem_form import escape
+from ui.components.run_form import MODEL_HINT, RunForm, command_line, shell_command
 from ui.components.run_list import METHOD_TITLES, ago
-from ui.finetune.catalogue import USUAL
-from ui.finetune.request import (
-    CONFIG,
-    LABELS,
-    SELECTING,
-    amount,
-    defaults,
-    expert_of,
-    read_form,
-    said,
-    source_of_defaults,
-)
+from ui.finetune.catalogue import LABELS, USUAL
+from ui.finetune.request import CONFIG, SELECTING, amount, defaults, expert_of, read_form, source_of_defaults
 
 FIRST = ("max_steps", "samples_per_update", "learning_rate")
+PLAIN = ("max_steps", "samples_per_update", "learning_rate", "dropout")  # settings that need no explanation
 LORA = ("target_modules", "rank", "lora_alpha", "dropout")
-IN_STEP = PRIVATE | {"trigger_mode": "always_last"}
+LATEST = PRIVATE | {"trigger_mode": "always_last"}
 
 
-@dataclass(frozen=True)
-class FinetuneForm:
-    dataset: gr.Dropdown
-    method: gr.Radio
-    rest: list  # α, β, selector, expert, then CONFIG, as read_form takes them
-    known: gr.State  # the defaults that the settings were last set to
-    notice: gr.HTML  # the estimate, or what is wrong; cleared when anything changes
-    estimate: gr.Button
-    start: gr.Button
+class Layers(gr.CheckboxGroup):
+    """Checkboxes of linear layers. A forged value that is not a list counts as none."""
 
-    @property
-    def fields(self) -> list:
-        return [self.dataset, self.method, *self.rest]
+    is_template = True  # the page has no component of this name, so it is drawn as its base class
+
+    def preprocess(self, payload):
+        return super().preprocess(payload if isinstance(payload, list) else [])
+
+
+class FinetuneForm(RunForm):
+    """Lays the form out and wires the events inside it.
+
+    `notice` shows an estimate or an error until a field changes; `defaults` are the defaults last put into the form.
+    """
+
+    def __init__(self, datasets: Datasets):
+        self.datasets = datasets
+        usual = defaults(None)
+        self.defaults = gr.State(usual)
+        # every visitor of a public server gets this layout; the owner's script then requests the list
+        choices = [] if datasets.settings.public else dataset_choices(datasets)
+        with gr.Group():
+            self.dataset = gr.Dropdown(
+                choices, value=None, label="Dataset", elem_id="lr-ft-dataset", allow_custom_value=True
+            )
+            expert = gr.Textbox(
+                label="Model to train", placeholder=MODEL_HINT, max_lines=1, visible=False, elem_id="lr-ft-expert"
+            )
+        with gr.Group():
+            titles = [(title, name) for name, title in METHOD_TITLES.items()]
+            method = gr.Radio(titles, value="lightreasoner", label="Method", elem_id="lr-ft-method")
+        about_method = gr.Markdown(describe("lightreasoner"), elem_classes="lr-answer", elem_id="lr-ft-says")
+        with gr.Group(), gr.Row():
+            info = "tokens with at least α times the top probability count as plausible"
+            alpha = gr.Number(ALPHA, label="α", info=info, min_width=120)
+            beta = gr.Number(BETA, label="β", info="steps with a KL above β nats are selected", min_width=120)
+        with gr.Group():
+            settings = in_rows(FIRST, usual)
+        source = gr.Markdown(source_of_defaults(None), elem_classes="lr-answer", elem_id="lr-ft-whence")
+        with gr.Accordion("LoRA", open=False, elem_id="lr-ft-lora"):
+            settings |= in_rows(LORA[:1], usual) | in_rows(LORA[1:], usual)
+        with gr.Accordion("More", open=False, elem_id="lr-ft-more"):
+            names = [(s.title, s.name) for s in SELECTORS]
+            selector = gr.Dropdown(names, value="kl", label="Selector", elem_id="lr-ft-selector")
+            settings |= in_rows([name for name in CONFIG if name not in settings], usual)
+        about_amount = gr.Markdown("", elem_classes="lr-answer", elem_id="lr-ft-amount")
+        command = command_line("lr-ft-command")
+        self.estimate = gr.Button("Estimate time and memory", size="sm", elem_id="lr-ft-estimate")
+        with gr.Column(elem_id="lr-ft-go"):
+            self.notice = gr.HTML("", elem_id="lr-ft-notice")
+            self.start = gr.Button("Start fine-tuning", variant="primary", elem_id="lr-ft-start")
+        self.selection = [alpha, beta, selector]
+        self.fields = {"dataset": self.dataset, "method": method, "alpha": alpha, "beta": beta, "selector": selector}
+        self.fields |= {"expert": expert} | {name: settings[name] for name in CONFIG}
+
+        ordered, layers = [settings[name] for name in CONFIG], settings["target_modules"]
+        model, limits = [self.dataset, expert, layers], [layers, settings["rank"]]
+        adopted = self.dataset.change(
+            self.choose_dataset,
+            [self.dataset, self.defaults, *ordered],
+            [expert, source, self.defaults, *ordered],
+            **LATEST,
+        )
+        adopted.then(self.update_layers, model, limits, **PRIVATE)
+        expert.change(self.update_layers, model, limits, **LATEST)
+        layers.input(self.update_layers, model, limits, **LATEST)
+        method.change(self.choose_method, method, [about_method, *self.selection], **LATEST)
+        changes = [part.change for part in self.inputs]
+        gr.on(changes, self.show_command, self.inputs, [about_amount, command], **LATEST)
+        # only input by the user clears the notice: the form also changes by itself, right after a notice has appeared
+        gr.on([part.input for part in self.inputs], None, None, self.notice, js="() => ''", **PRIVATE)
+
+    @action("finetune.show_command")
+    def show_command(self, *values) -> tuple[str, str]:
+        """The amount of training data, or an error's sentence, in Markdown; and the command line."""
+        form = self.named(values)
+        if not form["dataset"]:
+            return "", ""
+        try:
+            asked = read_form(self.datasets, form)
+            command = shell_command(asked.argv(str(asked.dataset.folder)), "my-run")
+            return escape(amount(self.datasets, asked).sentence()), command
+        except UserError as error:
+            return f"**{escape(str(error))}**", ""
+
+    @action("finetune.choose_dataset")
+    def choose_dataset(self, dataset_id, known, *values) -> tuple:
+        """Updates to the dataset's defaults, of the settings that the user has not changed."""
+        chosen = find_dataset(self.datasets, dataset_id)
+        new = defaults(chosen)
+        imported = chosen is not None and not expert_of(chosen)
+        return gr.Textbox(visible=imported), source_of_defaults(chosen), new, *carried(known, new, values)
+
+    @action("finetune.update_layers")
+    def update_layers(self, dataset_id, model, selected) -> tuple:
+        """Updates of the target modules and of the highest rank, from the layers of the model."""
+        layers = layers_of(find_dataset(self.datasets, dataset_id), model)
+        field = layer_field(layers, selected or [])
+        return gr.CheckboxGroup(**field), gr.Number(info=rank_info(layers, field["value"]))
+
+    @action("finetune.choose_method")
+    def choose_method(self, name) -> tuple:
+        """Updates of the method's description, and of α, β and the selector, which only some methods use."""
+        contrastive = name != "sft"
+        return (
+            describe(name),
+            gr.Number(visible=contrastive),
+            gr.Number(visible=contrastive and name != "all-steps"),
+            gr.Dropdown(visible=name in SELECTING),
+        )
 
 
 def dataset_choices(datasets: Datasets) -> list[tuple[str, str]]:
-    """(what people read, id) of all datasets with something in them, newest first."""
-    found = {entry.id: entry for entry in datasets.listed() if entry.run}
-    said_samples = {d["id"]: d["samples"] for d in datasets.summaries()}
+    """(label, id) of all datasets that are not empty, newest first."""
+    samples = {d["id"]: d["samples"] for d in datasets.summaries()}
 
-    def named(id: str) -> str:
-        samples = said_samples.get(id)
-        counted = f" · {samples:,} samples" if samples is not None else ""
-        return f"{found[id].name}{counted} · {ago(found[id].created)}"
+    def label(entry: Dataset) -> str:
+        count = samples.get(entry.id)
+        return " · ".join([entry.name, *([f"{count:,} samples"] if count is not None else []), ago(entry.created)])
 
-    return [(named(id), id) for id in found]
+    return [(label(entry), entry.id) for entry in datasets.listed() if entry.run]
 
 
 def find_dataset(datasets: Datasets, dataset_id: object) -> Dataset | None:
@@ -72,12 +157,12 @@ def find_dataset(datasets: Datasets, dataset_id: object) -> Dataset | None:
         return None
 
 
-def method_says(method: object) -> str:
+def describe(method: object) -> str:
     return escape(METHODS[method][0].upper() + METHODS[method][1:] + ".") if method in METHOD_TITLES else ""
 
 
 def layers_of(dataset: Dataset | None, expert: object) -> dict[str, int] | None:
-    """The layers that can be adapted, where the model is on this disk."""
+    """Name → highest rank of the linear layers; None where the model is not on this disk."""
     ref = (dataset and expert_of(dataset)) or (expert if isinstance(expert, str) and expert.strip() else None)
     try:
         return linear_layers(ref) if ref else None
@@ -85,154 +170,42 @@ def layers_of(dataset: Dataset | None, expert: object) -> dict[str, int] | None:
         return None
 
 
-def layer_field(there: dict[str, int] | None, chosen: list[str]) -> dict:
-    """Choices, value and explanation of the layers' field."""
-    if there is None:
-        names, info = list(USUAL_LAYERS), "the usual names; the model is not on this disk, so it is asked at the start"
-    else:
-        names, info = list(there), "linear layers of this model"
-    return {"choices": names, "value": [name for name in chosen if name in names], "info": info}
+def layer_field(layers: dict[str, int] | None, selected: list[str]) -> dict:
+    """Choices, value and info of the field of target modules."""
+    info = "linear layers of this model"
+    if layers is None:
+        info = "the usual names; the model is not on this disk, so they are checked when the run starts"
+    names = list(USUAL_LAYERS if layers is None else layers)
+    return {"choices": names, "value": [name for name in selected if name in names], "info": info}
 
 
-def rank_says(there: dict[str, int] | None, chosen: list[str]) -> str:
-    ranks = [there[name] for name in chosen if there and name in there]
-    return f"at most {min(ranks)} with these layers" if ranks else "of each layer's update"
-
-
-class Layers(gr.CheckboxGroup):
-    """What is no list, which only a forged call sends, is none of them."""
-
-    is_template = True  # the page has no component of this name: it is drawn as what it is made of
-
-    def preprocess(self, payload):
-        return super().preprocess(payload if isinstance(payload, list) else [])
+def rank_info(layers: dict[str, int] | None, selected: list[str]) -> str:
+    ranks = [layers[name] for name in selected if layers and name in layers]
+    return f"at most {min(ranks)} with these modules" if ranks else "of the update of each layer"
 
 
 def setting(name: str, value: object) -> gr.components.Component:
     """The field of a setting of FinetuneConfig."""
-    spec, label, says = USUAL.__dataclass_fields__[name], LABELS[name], said(name)
+    spec, label = USUAL.__dataclass_fields__[name], LABELS[name]
+    info = {"rank": rank_info(None, [])}.get(name, spec.metadata["says"])
     if spec.metadata["choices"]:
-        return gr.Dropdown(list(spec.metadata["choices"]), value=value, label=label, info=says)
+        return gr.Dropdown(list(spec.metadata["choices"]), value=value, label=label, info=info)
     if name == "target_modules":
         return Layers(label=label, **layer_field(None, value), elem_id="lr-ft-layers")
-    says = {
-        "max_steps": "",
-        "rank": rank_says(None, []),
-        "learning_rate": "",
-        "samples_per_update": "",
-        "dropout": "",
-    }.get(name, says)
     whole = {"precision": 0} if spec.type == "int" else {}
-    return gr.Number(
-        value, label=label, info=says or None, elem_id=f"lr-ft-{name.replace('_', '-')}", min_width=120, **whole
-    )
+    info = None if name in PLAIN else info
+    return gr.Number(value, label=label, info=info, elem_id=f"lr-ft-{name.replace('_', '-')}", min_width=120, **whole)
 
 
 def in_rows(names: Sequence[str], values: dict) -> dict[str, gr.components.Component]:
     """The fields of these settings, two in a row."""
-    found = {}
+    fields = {}
     for n in range(0, len(names), 2):
         with gr.Row():
-            found |= {name: setting(name, values[name]) for name in names[n : n + 2]}
-    return found
+            fields |= {name: setting(name, values[name]) for name in names[n : n + 2]}
+    return fields
 
 
-def carried(known: dict, begin: dict, values: tuple) -> list:
-    """The settings in CONFIG's order: the new defaults where the old ones stand, and what a person changed."""
-    return [begin[name] if value == known.get(name) else value for name, value in zip(CONFIG, values, strict=True)]
-
-
-def finetune_form(datasets: Datasets) -> FinetuneForm:
-    """Lay the form out and wire what happens inside it."""
-    # everybody gets the page as it is laid out; on a public server the owner's script asks for the list afterwards
-    choices = [] if datasets.settings.public else dataset_choices(datasets)
-    usual = defaults(None)
-    with gr.Group():
-        dataset = gr.Dropdown(choices, value=None, label="Dataset", elem_id="lr-ft-dataset", allow_custom_value=True)
-        hint = "a Hub id, a folder, a GGUF file"
-        expert = gr.Textbox(
-            label="Model to train", placeholder=hint, max_lines=1, visible=False, elem_id="lr-ft-expert"
-        )
-    with gr.Group():
-        methods = [(title, name) for name, title in METHOD_TITLES.items()]
-        method = gr.Radio(methods, value="lightreasoner", label="Method", elem_id="lr-ft-method")
-    says = gr.Markdown(method_says("lightreasoner"), elem_classes="lr-answer", elem_id="lr-ft-says")
-    with gr.Group(), gr.Row():
-        alpha = gr.Number(
-            ALPHA, label="α", info="plausible from this share of the favourite's probability", min_width=120
-        )
-        beta = gr.Number(BETA, label="β", info="selected above this KL, in nats", min_width=120)
-    with gr.Group():
-        with gr.Row():
-            parts = {name: setting(name, usual[name]) for name in FIRST[:2]}
-        parts |= {name: setting(name, usual[name]) for name in FIRST[2:]}
-    whence = gr.Markdown(source_of_defaults(None), elem_classes="lr-answer", elem_id="lr-ft-whence")
-    with gr.Accordion("LoRA", open=False, elem_id="lr-ft-lora"):
-        parts |= {name: setting(name, usual[name]) for name in LORA[:1]}
-        parts |= in_rows(LORA[1:], usual)
-    with gr.Accordion("More", open=False, elem_id="lr-ft-more"):
-        selector = gr.Dropdown(
-            [(s.title, s.name) for s in SELECTORS], value="kl", label="Selector", elem_id="lr-ft-selector"
-        )
-        parts |= in_rows([name for name in CONFIG if name not in parts], usual)
-    comes_to = gr.Markdown("", elem_classes="lr-answer", elem_id="lr-ft-amount")
-    command = command_line("lr-ft-command")
-    estimate = gr.Button("Estimate time and memory", size="sm", elem_id="lr-ft-estimate")
-    with gr.Column(elem_id="lr-ft-go"):
-        notice = gr.HTML("", elem_id="lr-ft-notice")
-        start = gr.Button("Start fine-tuning", variant="primary", elem_id="lr-ft-start")
-    rest = [alpha, beta, selector, expert, *(parts[name] for name in CONFIG)]
-    form = FinetuneForm(dataset, method, rest, gr.State(usual), notice, estimate, start)
-
-    @action("finetune.show_command")
-    def spelled(*fields) -> tuple[str, str]:
-        if not fields[0]:
-            return "", ""
-        try:
-            asked = read_form(datasets, *fields)
-            words = asked.argv(str(asked.dataset.folder))
-            line = spelled_out(words, "my-run")
-            return escape(amount(datasets, asked).sentence()), line
-        except UserError as error:
-            return f"**{escape(str(error))}**", ""
-
-    @action("finetune.choose_dataset")
-    def adopt(dataset_id, known, *values) -> tuple:
-        """The settings that still are as they were set go along with the dataset; what a person changed stays."""
-        chosen = find_dataset(datasets, dataset_id)
-        begin = defaults(chosen)
-        now = carried(known, begin, values)
-        own = chosen is not None and not expert_of(chosen)
-        return gr.Textbox(visible=own), source_of_defaults(chosen), begin, *now
-
-    @action("finetune.update_layers")
-    def fit(dataset_id, model, modules) -> tuple:
-        """What the model has decides what can be chosen."""
-        there = layers_of(find_dataset(datasets, dataset_id), model)
-        field = layer_field(there, modules or [])
-        return gr.CheckboxGroup(**field), gr.Number(info=rank_says(there, field["value"]))
-
-    @action("finetune.choose_method")
-    def shown(name) -> tuple:
-        trains = name != "sft"
-        return (
-            method_says(name),
-            gr.Number(visible=trains),
-            gr.Number(visible=trains and name != "all-steps"),
-            gr.Dropdown(visible=name in SELECTING),
-        )
-
-    settings = rest[4:]
-    layers, rank = parts["target_modules"], parts["rank"]
-    asked_for = [dataset, expert, layers]
-    adopted = dataset.change(
-        adopt, [dataset, form.known, *settings], [expert, whence, form.known, *settings], **IN_STEP
-    )
-    adopted.then(fit, asked_for, [layers, rank], **PRIVATE)
-    expert.change(fit, asked_for, [layers, rank], **IN_STEP)
-    layers.input(fit, asked_for, [layers, rank], **IN_STEP)
-    method.change(shown, method, [says, alpha, beta, selector], **IN_STEP)
-    gr.on([part.change for part in form.fields], spelled, form.fields, [comes_to, command], **IN_STEP)
-    # only what a person changes answers a notice: the form also changes by itself, right after one has appeared
-    gr.on([part.input for part in form.fields], None, None, notice, js="() => ''", **PRIVATE)
-    return form
+def carried(old: dict, new: dict, values: tuple) -> list:
+    """The settings in CONFIG's order: the new default where the value is the old one, else the value."""
+    return [new[name] if value == old.get(name) else value for name, value in zip(CONFIG, values, strict=True)]

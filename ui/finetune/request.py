@@ -1,7 +1,8 @@
-"""What the form asks for: checked against the dataset and the model, and as words of the command line."""
+"""FinetuneRequest: the values of the Fine-tune form, checked against dataset and model, and its job's arguments."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,59 +16,29 @@ from lightreasoner.settings import Settings
 from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.training.examples import refuse_missing, selection_for
 from ui.components.dataset_catalogue import Dataset, Datasets
+from ui.components.run_form import options
 from ui.components.run_list import METHOD_TITLES
-from ui.finetune.catalogue import USUAL
+from ui.finetune.catalogue import LABELS, USUAL
 
-SELECTION = Selection()
-#: Settings of FinetuneConfig in the form's order, the method apart, and what people call them.
-LABELS = {
-    "max_steps": "Updates",
-    "samples_per_update": "Samples an update",
-    "learning_rate": "Learning rate",
-    "target_modules": "Layers",
-    "rank": "Rank",
-    "lora_alpha": "LoRA alpha",
-    "dropout": "Dropout",
-    "schedule": "Schedule",
-    "warmup": "Warm-up updates",
-    "weight_decay": "Weight decay",
-    "group": "Group",
-    "held_out": "Kept aside",
-    "evaluate_every": "Measure every",
-    "save_every": "Checkpoint every",
-    "seed": "Seed",
-}
-CONFIG = tuple(LABELS)
-SELECTING = ("lightreasoner", "no-contrast")  # methods that leave the selector open
-
-
-def said(name: str) -> str:
-    """What a setting means, for people."""
-    return USUAL.__dataclass_fields__[name].metadata["says"]
+EMPTY = "This dataset is still empty; wait for its first batch."
+CONFIG = tuple(LABELS)  # settings of FinetuneConfig without the method, in the form's order
+SELECTING = ("lightreasoner", "no-contrast")  # methods for which a selector can be chosen
 
 
 @dataclass(frozen=True)
 class FinetuneRequest:
-    """What the form asks for, checked as far as it can be without reading the dataset."""
+    """Values of the form, checked without reading the dataset."""
 
     dataset: Dataset
     expert: str  # a model reference
-    named: bool  # whether the expert has to be said, since the dataset names none
+    expert_given: bool  # whether the form names the expert, because the dataset does not
     config: FinetuneConfig
     selection: Selection
 
     def argv(self, dataset: str) -> list[str]:
-        """The command line without its --run-dir; what is as usual is left out."""
-        words = ["finetune", "--dataset", dataset, *(["--expert", self.expert] if self.named else [])]
-        for name in ("method", *CONFIG):
-            value = getattr(self.config, name)
-            if value != getattr(USUAL, name):
-                words += ["--" + name.replace("_", "-"), ",".join(value) if isinstance(value, tuple) else f"{value}"]
-        for name in ("alpha", "beta", "selector"):
-            value = getattr(self.selection, name)
-            if value != getattr(SELECTION, name):
-                words += [f"--{name}", f"{value}"]
-        return words
+        """The verb's arguments without --run-dir; defaults are left out."""
+        argv = ["finetune", "--dataset", dataset, *(["--expert", self.expert] if self.expert_given else [])]
+        return argv + options(self.config, "method", *CONFIG) + options(self.selection, "alpha", "beta", "selector")
 
     @property
     def title(self) -> str:
@@ -75,7 +46,7 @@ class FinetuneRequest:
 
 
 def expert_of(dataset: Dataset) -> str | None:
-    """The model that a dataset was sampled with; None where it was imported."""
+    """The expert that sampled a dataset; None for an imported one."""
     named = dataset.run["config"].get("expert") if dataset.run else None
     return named if isinstance(named, str) and named else None
 
@@ -87,18 +58,17 @@ def preset_of(dataset: Dataset | None) -> Preset | None:
 
 
 def source_of_defaults(dataset: Dataset | None) -> str:
-    """Where the settings to begin with come from, for people."""
+    """A sentence on the origin of the defaults."""
     preset = preset_of(dataset)
     own = [LABELS[name].lower() for name in CONFIG if preset and name in preset.finetune]
     if not own:
-        return "To begin with, all settings are the paper's."
+        return "The defaults are those of the paper."
     listed = ", ".join(own[:-1]) + f" and {own[-1]}" if len(own) > 1 else own[0]
-    verb = "are those that suit" if len(own) > 1 else "is the one that suits"
-    return f"To begin with, {listed} {verb} this pair; all else is the paper's."
+    return f"Defaults: {listed} from this pair's preset, everything else from the paper."
 
 
 def defaults(dataset: Dataset | None) -> dict:
-    """The settings to begin with: those of the dataset's pair where its preset has some, else the paper's."""
+    """The default settings: those of the preset of the dataset's pair, else the paper's."""
     preset = preset_of(dataset)
     own = preset.finetune if preset else {}
     usual = {name: getattr(USUAL, name) for name in CONFIG}
@@ -106,78 +76,78 @@ def defaults(dataset: Dataset | None) -> dict:
     return found | {"target_modules": list(found["target_modules"])}
 
 
-def read_form(datasets: Datasets, dataset_id, method, alpha, beta, selector, expert, *settings) -> FinetuneRequest:
-    """The form's fields as a request. Anybody may send anything; raises UserError."""
-    if not dataset_id:
-        raise UserError("No dataset is chosen; pick one, or build one in the Datasets tab.")
-    dataset = datasets.find(dataset_id)
+def read_form(datasets: Datasets, values: Mapping[str, object]) -> FinetuneRequest:
+    """The form's values, by the names of FinetuneForm.fields, as a request. Raises UserError for invalid ones."""
+    if not values["dataset"]:
+        raise UserError("No dataset is selected; select one, or build one in the Datasets tab.")
+    dataset = datasets.find(values["dataset"])
     if dataset.run is None:
-        raise UserError("This dataset holds nothing yet; wait for its first batch.")
-    values = dict(zip(CONFIG, settings, strict=True))
-    modules = values["target_modules"]
+        raise UserError(EMPTY)
+    modules, method, expert = values["target_modules"], values["method"], values["expert"]
     names = tuple(modules) if isinstance(modules, list | tuple) else (modules,)
-    config = FinetuneConfig(**values | {"method": method, "target_modules": names})
-    chosen = {"selector": str(selector)} if method in SELECTING else {}  # the others say themselves which steps
-    selection = Selection(**chosen, alpha=alpha, beta=beta, seed=config.seed)
+    settings = {name: values[name] for name in CONFIG} | {"method": method, "target_modules": names}
+    config = FinetuneConfig(**settings)
+    selector = {"selector": str(values["selector"])} if method in SELECTING else {}  # the others determine the steps
+    selection = Selection(**selector, alpha=values["alpha"], beta=values["beta"], seed=config.seed)
     known = expert_of(dataset)
     if not known and (not isinstance(expert, str) or not expert.strip()):
-        raise UserError("This dataset was imported and names no expert; say which model to train.")
+        raise UserError("This dataset was imported and names no expert; enter the model to train.")
     asked = FinetuneRequest(dataset, known or expert.strip(), not known, config, selection)
-    there = linear_layers(asked.expert)
-    if there is not None:
-        check_layers(there, config.rank, config.target_modules)
+    layers = linear_layers(asked.expert)
+    if layers is not None:
+        check_layers(layers, config.rank, config.target_modules)
     return asked
 
 
 @dataclass(frozen=True)
 class Amount:
-    """How much there is to learn. samples: None where only the run itself will tell."""
+    """The amount of training data. samples: None where only the run itself can count them."""
 
     samples: int | None
-    updates: int
-    per_update: int
-    held_out: float
-    growing: bool
-    missing: int = 0
+    steps: int  # training steps
+    per_step: int  # samples
+    held_out: float  # fraction of the trajectories
+    growing: bool  # whether the dataset is still being sampled
+    missing: int = 0  # selected steps without stored details
 
     def sentence(self) -> str:
-        seen = f"{self.updates:,} updates of about {self.per_update:,} samples: {self.updates * self.per_update:,}"
+        seen = self.steps * self.per_step
+        text = f"{self.steps:,} training steps of about {self.per_step:,} samples see {seen:,}"
         if self.samples is None:
-            return f"{seen} of every token of the right answers. Estimate tells how many those are."
-        learned = self.samples * (1 - self.held_out)
-        text = f"{self.samples:,} samples. {seen} seen, {said_passes(self.updates * self.per_update / learned)}."
+            return f"{text}; each token of a correct response is a sample. Press Estimate to count them."
+        text = f"{self.samples:,} samples. {text}, {epochs(seen / (self.samples * (1 - self.held_out)))}."
         if self.missing:
             text += f" {self.missing:,} more are selected, but have no stored details and are left out."
-        return text + (" The dataset still grows; what is there at the start is learned." if self.growing else "")
+        return text + (" Sampling is still in progress; the run uses what exists when it starts." * self.growing)
 
 
-def said_passes(passes: float) -> str:
-    return f"about {passes:.1f} passes" if passes >= 1 else f"about {max(passes, 0.01):.0%} of one pass"
+def epochs(count: float) -> str:
+    return f"about {count:.1f} epochs" if count >= 1 else f"about {max(count, 0.01):.0%} of one epoch"
 
 
 def amount(datasets: Datasets, asked: FinetuneRequest) -> Amount:
-    """What the request comes to on its dataset as it is now. Raises UserError where there is nothing to train on."""
+    """The training data of a request, as its dataset is now. Raises UserError where there is none."""
     explorer = datasets.explorer(asked.dataset)
     config, state = asked.config, asked.dataset.state
     size = (config.max_steps, config.samples_per_update, config.held_out, state in ("growing", "waiting"))
     if not explorer.view.data.steps:
-        raise UserError("This dataset holds nothing yet; wait for its first batch.")
+        raise UserError(EMPTY)
     if config.method == "sft":
         if explorer.imported or not any(response.answer for response in explorer.view.data.responses):
-            raise UserError("This dataset has no known answers, so right ones cannot be told; sft needs them.")
+            raise UserError("The method sft trains on correct responses, but this dataset has no known answers.")
         return Amount(None, *size)
     report = explorer.report(selection_for(config.method, asked.selection, explorer.imported))
     refuse_missing(config.method, report)
     if not report.usable:
         raise UserError(
-            f"Nothing is selected at β = {asked.selection.beta:g}, so there is nothing to train on; lower β or choose "
-            "another selector or dataset."
+            f"No steps are selected at β = {asked.selection.beta:g}, so there is nothing to train on; lower β, or "
+            "choose another selector or dataset."
         )
     return Amount(report.usable, *size, missing=report.missing)
 
 
 def checked_start(datasets: Datasets, settings: Settings, asked: FinetuneRequest) -> tuple[list[str], str]:
-    """(argv, title) of the job. Raises UserError for what the run would refuse, as far as it can be told now."""
+    """(argv, title) of the job. Raises UserError where the run would refuse, as far as it can be known now."""
     amount(datasets, asked)
     if why := unavailable(asked.expert, settings):
         raise UserError(why)

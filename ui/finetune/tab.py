@@ -1,8 +1,8 @@
-"""The Fine-tune tab: start a run at the left; the runs, one of them in full, and how some compare, at the right."""
+"""The Fine-tune tab: the form that starts a run on the left, all runs on the right."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import gradio as gr
 
@@ -20,8 +20,8 @@ from ui.components.push_calls import push_calls
 from ui.finetune.calls import FinetuneActions
 from ui.finetune.catalogue import Tunings
 from ui.finetune.estimate import estimate_run
-from ui.finetune.form import dataset_choices, finetune_form
-from ui.finetune.request import checked_start, read_form
+from ui.finetune.form import FinetuneForm, dataset_choices
+from ui.finetune.request import EMPTY, checked_start, read_form
 from ui.finetune.view import INTRO, FinetuneView
 from ui.studio import Studio
 
@@ -31,17 +31,17 @@ def build_finetune(studio: Studio) -> None:
     datasets, tunings = Datasets(studio.settings, studio.jobs), Tunings(studio.settings, studio.jobs)
     calls = [*FinetuneActions(tunings, datasets).calls, *push_calls(studio, tunings.merged_folder)]
     calls = checked_calls(studio.settings, calls)
-    there = not studio.settings.public and bool(datasets.listed())  # else known once the owner's script has asked
+    there = not studio.settings.public and bool(datasets.listed())  # on a public server the owner's script requests it
     with gr.Row(elem_id="lr-ft-row", equal_height=False):
         with gr.Column(elem_id="lr-ft-side", scale=0, visible=there) as side:
-            form = finetune_form(datasets)
+            form = FinetuneForm(datasets)
         with gr.Column(elem_id="lr-ft-main", scale=1):
             view = FinetuneView(calls, intro=INTRO, elem_id="lr-finetune")
 
     @action("finetune.estimate")
-    def measure(*fields) -> Iterator[str]:
+    def measure(*values) -> Iterator[str]:
         try:
-            asked = read_form(datasets, *fields)
+            asked = read_form(datasets, form.named(values))
         except UserError as error:
             yield notice_html(str(error), "error")
             return
@@ -49,56 +49,56 @@ def build_finetune(studio: Studio) -> None:
             yield notice_html(text, tone)
 
     @action("finetune.start")
-    def start(*fields) -> tuple[str, str]:
-        return answered(lambda: (start_run(studio, datasets, fields), ""))
+    def start(*values) -> tuple[str, str]:
+        return answered(lambda: (start_run(studio, datasets, form.named(values)), ""), "the Fine-tune tab")
 
     @action("finetune.update_datasets")
     def renew(current, event: gr.EventData) -> tuple:
         said = event_data(event)
-        return *renewed(datasets, current, said.get("dataset")), *chosen_there(said)
+        return *renewed(datasets, current, said.get("dataset")), *linked_selection(said)
 
     places = studio.settings.max_waiting + 1
     estimating = form.estimate.click(
-        measure, form.fields, form.notice, api_name="estimate_finetune", concurrency_limit=places, **QUIET
+        measure, form.inputs, form.notice, api_name="estimate_finetune", concurrency_limit=places, **QUIET
     )
-    form.start.click(start, form.fields, [view, form.notice], api_name="finetune", cancels=[estimating], **AT_ONCE)
-    view.renew(renew, form.dataset, [side, form.dataset, form.notice, *form.rest[:3]], **PRIVATE)
+    form.start.click(start, form.inputs, [view, form.notice], api_name="finetune", cancels=[estimating], **AT_ONCE)
+    view.renew(renew, form.dataset, [side, form.dataset, form.notice, *form.selection], **PRIVATE)
 
 
-def start_run(studio: Studio, datasets: Datasets, fields: tuple) -> str:
-    """Queue the job that does what the form asks for; the run's id. Raises UserError."""
-    argv, title = checked_start(datasets, studio.settings, read_form(datasets, *fields))
+def start_run(studio: Studio, datasets: Datasets, values: Mapping[str, object]) -> str:
+    """Queue the job of the form's values; returns the run's id. Raises UserError."""
+    argv, title = checked_start(datasets, studio.settings, read_form(datasets, values))
     run_id = new_id()
     studio.jobs.submit("finetune", argv, title, run_folder(studio.settings, run_id))
     return run_id
 
 
 def renewed(datasets: Datasets, current: object, wanted: object) -> tuple:
-    """The form's column, its list of datasets and its notice: as things are now, with `wanted` chosen if it is named,
-    else what was chosen, else the newest."""
+    """Updates of the form's column, its list of datasets and its notice. Selected is `wanted`, if it is given, else the
+    current dataset, else the newest."""
     choices = dataset_choices(datasets)
     ids = [id for _, id in choices]
     notice = "" if wanted else gr.skip()
     if wanted and wanted not in ids:
         try:
             datasets.find(wanted)
-            notice = notice_html("That dataset holds nothing yet; wait for its first batch.", "error")
+            notice = notice_html(EMPTY, "error")
         except UserError as error:
             notice = notice_html(str(error), "error")
-    chosen = next((id for id in (wanted, current) if id in ids), ids[0] if ids else None)
-    return gr.Column(visible=bool(ids)), gr.Dropdown(choices=choices, value=chosen), notice
+    selected = next((id for id in (wanted, current) if id in ids), ids[0] if ids else None)
+    return gr.Column(visible=bool(ids)), gr.Dropdown(choices=choices, value=selected), notice
 
 
-def chosen_there(said: dict) -> tuple:
-    """Updates for α, β and the selector: what a link names of them and can be read, else they stay as they are."""
-    selector = said.get("selector")
-    named = isinstance(selector, str) and selector in {known.name for known in SELECTORS}
-    return linked(said, "alpha"), linked(said, "beta"), selector if named else gr.skip()
+def linked_selection(link: dict) -> tuple:
+    """Updates of α, β and the selector to the valid values of a link."""
+    selector = link.get("selector")
+    known = isinstance(selector, str) and selector in {s.name for s in SELECTORS}
+    return linked_number(link, "alpha"), linked_number(link, "beta"), selector if known else gr.skip()
 
 
-def linked(said: dict, name: str) -> object:
+def linked_number(link: dict, name: str) -> object:
     try:
-        value = float(said.get(name))
+        value = float(link.get(name))
     except (TypeError, ValueError):
         return gr.skip()
     return value if 0 <= value <= 1000 else gr.skip()

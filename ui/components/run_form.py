@@ -1,0 +1,97 @@
+"""RunForm, the base of the forms that start a run: named fields, the problems, and the equivalent command line."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import MISSING, fields
+
+import gradio as gr
+from gradio.components import Component
+
+from lightreasoner.problems.sources import SOURCES
+from lightreasoner.settings import Settings
+from ui.access.actions import action
+from ui.components.events import PRIVATE
+from ui.components.form_values import what_is_there
+from ui.components.problem_form import OWN_FILE
+
+MODEL_HINT = "a Hub id, a folder or a GGUF file"
+
+
+class RunForm:
+    """`fields` maps the names of the inputs to their components, in the order of the API's arguments."""
+
+    fields: dict[str, Component]
+
+    @property
+    def inputs(self) -> list[Component]:
+        return list(self.fields.values())
+
+    def named(self, values: Sequence[object]) -> dict[str, object]:
+        """The values that a handler got from `inputs`, by the names of their fields."""
+        return dict(zip(self.fields, values, strict=True))
+
+
+def problem_fields(settings: Settings, activity: str, prefix: str, default: str, **limit) -> dict[str, Component]:
+    """Lay out and wire the fields source, upload and limit, with a description of the problems below.
+
+    activity: begins the names of the actions; prefix: begins the ids of the elements; default: the key of a source;
+    limit: arguments of the field for the number of problems.
+    """
+    with gr.Group():
+        sources = [(s.title, key) for key, s in SOURCES.items()] + [("A file of mine …", OWN_FILE)]
+        source = gr.Dropdown(sources, value=default, label="Problems", elem_id=f"{prefix}-source")
+        types = [".jsonl", ".json", ".csv", ".parquet"]
+        upload = gr.File(
+            label="File of problems", file_types=types, visible=False, height=120, elem_id=f"{prefix}-file"
+        )
+        limit = gr.Number(200, label="Number of problems", precision=0, elem_id=f"{prefix}-limit", **limit)
+    about = gr.Markdown(what_is_there(settings, default, None), elem_classes="lr-answer", elem_id=f"{prefix}-there")
+
+    @action(f"{activity}.choose_source")
+    def choose_source(chosen) -> gr.File:
+        return gr.File(visible=chosen == OWN_FILE)
+
+    @action(f"{activity}.describe_problems")
+    def describe_problems(chosen, path) -> str:
+        return what_is_there(settings, chosen, path)
+
+    source.change(choose_source, source, upload, **PRIVATE)
+    for part in (source, upload):
+        part.change(describe_problems, [source, upload], about, **PRIVATE)
+    return {"source": source, "upload": upload, "limit": limit}
+
+
+def command_line(elem_id: str) -> gr.Textbox:
+    """A field for the equivalent command line, in an accordion of its own."""
+    with gr.Accordion("The same on the command line", open=False):
+        return gr.Textbox(
+            show_label=False,
+            container=False,
+            lines=3,
+            max_lines=6,
+            interactive=False,
+            buttons=["copy"],
+            elem_id=elem_id,
+        )
+
+
+def shell_command(argv: Sequence[str], folder: str) -> str:
+    """The command to type into a shell. argv: the verb and its options; folder: a name for the run folder."""
+    return shlex.join(["python", "-m", "lightreasoner", *argv, "--run-dir", folder])
+
+
+def options(values: object, *names: str) -> list[str]:
+    """["--some-name", "value", …] for the fields of a dataclass that differ from their defaults.
+
+    names: the fields, in this order; without them all that have a default. Tuples are joined by commas.
+    """
+    defaults = {field.name: field.default for field in fields(values) if field.default is not MISSING}
+    argv = []
+    for name in names or defaults:
+        value = getattr(values, name)
+        if value != defaults.get(name):
+            text = ",".join(value) if isinstance(value, tuple) else str(value).removesuffix(".0")
+            argv += ["--" + name.replace("_", "-"), text]
+    return argv
