@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.settings import Settings
+from lightreasoner.storage.remote import run_path
 
 
 def add(verbs) -> None:
@@ -26,7 +26,7 @@ def add(verbs) -> None:
             "--target", type=int, default=1000, metavar="N", help="problems to estimate for (default 1000)"
         )
         check.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="per response (default 128)")
-        check.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="run folder of the result")
+        check.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="run folder of the result")
         check.set_defaults(run=run_check_pair)
 
 

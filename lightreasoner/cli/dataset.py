@@ -9,6 +9,7 @@ from pathlib import Path
 from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.settings import Settings
+from lightreasoner.storage.remote import run_path
 
 
 def add(verbs) -> None:
@@ -17,7 +18,7 @@ def add(verbs) -> None:
         help="write a dataset's training samples to a file",
         description="α, β and the selector are applied now: no new sampling is needed to change them.",
     )
-    export.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="the dataset's run folder")
+    export.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="the dataset's run folder")
     export.add_argument("--format", choices=("released", "parquet"), required=True, help="released: JSON lines")
     export.add_argument("--out", type=Path, required=True, metavar="F", help="the file to write")
     add_selection_options(export)
@@ -30,7 +31,7 @@ def add(verbs) -> None:
         description="Lines that cannot be read are counted and shown; the rest is imported.",
     )
     imports.add_argument("file", type=Path, metavar="F", help="JSON lines in the released format")
-    imports.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="the new dataset's run folder")
+    imports.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="the new dataset's run folder")
     imports.set_defaults(run=run_import)
 
 

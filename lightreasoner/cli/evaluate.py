@@ -7,6 +7,7 @@ from pathlib import Path
 
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.settings import Settings
+from lightreasoner.storage.remote import run_path
 
 
 def add(verbs) -> None:
@@ -33,7 +34,7 @@ def add(verbs) -> None:
     evaluate.add_argument(
         "--batch-size", default="auto", metavar="N", help="problems per batch (default: as many as fit into memory)"
     )
-    evaluate.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="folder for the results")
+    evaluate.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="folder for the results")
     add_backend_options(evaluate)
     evaluate.set_defaults(run=run_evaluate)
 

@@ -10,6 +10,7 @@ from lightreasoner.cluster import add_backend_options
 from lightreasoner.errors import UserError
 from lightreasoner.progress import ConsoleProgress
 from lightreasoner.settings import Settings
+from lightreasoner.storage.remote import run_path
 from lightreasoner.training.config import FinetuneConfig
 
 
@@ -19,8 +20,8 @@ def add(verbs) -> None:
         help="fine-tune the expert on a dataset with LoRA",
         description="Defaults are the paper's. Run the same command again to resume.",
     )
-    finetune.add_argument("--dataset", type=Path, required=True, metavar="DIR", help="the dataset's run folder")
-    finetune.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="where the adapter goes")
+    finetune.add_argument("--dataset", type=run_path, required=True, metavar="DIR", help="the dataset's run folder")
+    finetune.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="where the adapter goes")
     finetune.add_argument("--expert", metavar="REF", help="where the expert is now, if not where it was sampled")
     for name, spec in FinetuneConfig.__dataclass_fields__.items():
         kind = {"int": int, "float": float}.get(spec.type, str)
@@ -51,7 +52,7 @@ def add(verbs) -> None:
     finetune.set_defaults(run=run_finetune)
 
     merge = verbs.add_parser("merge", help="merge a run's adapter into its base model, as one folder")
-    merge.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="the fine-tuning run")
+    merge.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="the fine-tuning run")
     merge.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the folder to write")
     merge.set_defaults(run=run_merge)
 
@@ -93,22 +94,22 @@ def job_of(options: argparse.Namespace):
     """The FinetuneJob that the options describe. Raises UserError."""
     from lightreasoner.cli.dataset import selection_of
     from lightreasoner.datasets.selectors import Selection
-    from lightreasoner.storage.remote import address_of
     from lightreasoner.storage.runs import read_run
     from lightreasoner.training.run import FinetuneJob
 
     config = config_of(options)
     selection = selection_of(options, "random" if config.method == "random-steps" else None) or Selection()
-    dataset = read_run(options.dataset)
+    dataset = read_run(options.dataset.local)
     if dataset["kind"] != "dataset":
-        raise UserError(f"{options.dataset} is a {dataset['kind']} run, not a dataset; name a dataset's run folder.")
+        raise UserError(
+            f"{options.dataset.address} is a {dataset['kind']} run, not a dataset; name the run of a dataset."
+        )
     expert = options.expert or dataset["config"].get("expert")
     if not expert:
         raise UserError("This dataset was imported and names no expert; name the model to train with --expert.")
     return FinetuneJob(
         run_dir=options.run_dir,
         dataset=options.dataset,
-        dataset_address=address_of(options.dataset),
         expert=str(expert),
         config=config,
         selection=selection,

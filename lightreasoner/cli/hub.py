@@ -11,6 +11,7 @@ from pathlib import Path
 from lightreasoner.errors import UserError
 from lightreasoner.progress import ConsoleProgress
 from lightreasoner.settings import Settings
+from lightreasoner.storage.remote import run_path
 
 
 def add(verbs) -> None:
@@ -28,13 +29,13 @@ def add(verbs) -> None:
         "--merged", type=Path, metavar="DIR", help="the folder that `merge` wrote, instead of the adapter"
     )
     push.add_argument("--replace", action="store_true", help="put it in the place of what is in the repository")
-    push.add_argument("--run-dir", type=Path, metavar="DIR", help="where its own log goes (for jobs)")
+    push.add_argument("--run-dir", type=run_path, metavar="DIR", help="where its own log goes (for jobs)")
     push.set_defaults(run=run_push)
 
     pull = verbs.add_parser("pull", help="bring a dataset that was pushed back in, as a run that explores and trains")
     pull.add_argument("repo", metavar="OWNER/NAME", help="a dataset repository that `push` made")
     pull.add_argument("--revision", metavar="R", help="a branch, tag or commit (default: the latest)")
-    pull.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="the new run's folder")
+    pull.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="the new run's folder")
     pull.set_defaults(run=run_pull)
 
 

@@ -9,13 +9,14 @@ import argparse
 import logging
 import os
 import sys
+from contextlib import ExitStack
 
 from lightreasoner import __version__
 from lightreasoner.cli import check_pair, dataset, deploy, evaluate, finetune, hub, jobs, pairs, sample, trace
 from lightreasoner.errors import UserError
 from lightreasoner.progress import StopRequested
 from lightreasoner.settings import from_environment
-from lightreasoner.storage.remote import mirrored
+from lightreasoner.storage.remote import open_run
 
 COMMANDS = (pairs, trace, check_pair, sample, dataset, finetune, evaluate, hub, jobs, deploy)  # in the order of --help
 
@@ -41,12 +42,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING)
-    build_parser().parse_args(argv := sys.argv[1:] if argv is None else argv)  # a mistake costs no download
+    options = build_parser().parse_args(sys.argv[1:] if argv is None else argv)
     try:
         settings = from_environment()
-        with mirrored(argv, settings.workspace) as argv:
-            options = build_parser().parse_args(argv)
-            options.argv = argv
+        with ExitStack() as stack:
+            if "dataset" in options:
+                options.dataset = stack.enter_context(open_run(options.dataset, settings.workspace, read_only=True))
+            if getattr(options, "run_dir", None):
+                options.run_dir = stack.enter_context(open_run(options.run_dir, settings.workspace)).local
             options.run(options, settings)
     except UserError as error:
         print(f"lightreasoner: {error}".replace("\n", " "), file=sys.stderr)

@@ -12,6 +12,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.progress import ConsoleProgress, StopRequested
 from lightreasoner.settings import Settings
+from lightreasoner.storage.remote import run_path
 
 
 def add(verbs) -> None:
@@ -40,7 +41,7 @@ def add(verbs) -> None:
         metavar="B",
         help="save the candidates of steps with a larger KL, in nats (default %(default)s)",
     )
-    sample.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="run folder of the dataset")
+    sample.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="run folder of the dataset")
     add_backend_options(sample)
     sample.set_defaults(run=run_sample)
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from lightreasoner.errors import UserError
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import ID_PATTERN
-from lightreasoner.storage.remote import ADDRESS, Remote
+from lightreasoner.storage.remote import ADDRESS, RemoteFolder
 from lightreasoner.storage.runs import RECORD
 
 HUB = re.compile(r"hf://datasets/([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})", re.ASCII)
@@ -79,7 +79,7 @@ class Bucket:
     """An address that fsspec knows."""
 
     def __init__(self, address: str):
-        self._remote = Remote(address)
+        self._remote = RemoteFolder(address)
 
     def __str__(self) -> str:
         return self._remote.address
@@ -92,17 +92,17 @@ class Bucket:
                 runs.setdefault(run, []).append(rest)
         for run, names in runs.items():
             for name in names if RECORD in names else ():
-                self._remote.bring(f"runs/{run}/{name}", into / run / name)
+                self._remote.download(f"runs/{run}/{name}", into / run / name)
 
     def put(self, run: Path, files: Stamp) -> None:
         for name in sorted(files, key=lambda name: name == RECORD):
-            self._remote.send(run / name, f"runs/{run.name}/{name}")
+            self._remote.upload(run / name, f"runs/{run.name}/{name}")
         for name in self._names(run.name) - set(files):
-            self._remote.drop(f"runs/{run.name}/{name}")
+            self._remote.delete(f"runs/{run.name}/{name}")
 
     def remove(self, run_id: str) -> None:
         for name in sorted(self._names(run_id), key=lambda name: name != RECORD):  # half a deletion is one
-            self._remote.drop(f"runs/{run_id}/{name}")
+            self._remote.delete(f"runs/{run_id}/{name}")
 
     def _names(self, run_id: str) -> set[str]:
         start = f"runs/{run_id}/"

@@ -15,6 +15,7 @@ from lightreasoner.models.adapters import save_adapter
 from lightreasoner.models.loading import load_model
 from lightreasoner.progress import Progress, SilentProgress, StopRequested
 from lightreasoner.settings import Settings
+from lightreasoner.storage.remote import RunLocation
 from lightreasoner.storage.runs import add_to_run, begin_run, read_run, versions
 from lightreasoner.training.batches import count, hold_out
 from lightreasoner.training.config import FinetuneConfig, as_json
@@ -32,8 +33,7 @@ class FinetuneJob:
     """Everything that defines a run. It can be pickled and sent to another machine that sees the same folders."""
 
     run_dir: Path
-    dataset: Path  # the dataset's run folder
-    dataset_address: str  # as run.json names it: the folder, or the address that it mirrors
+    dataset: RunLocation  # the dataset's run folder; run.json stores its address
     expert: str  # a model reference
     config: FinetuneConfig
     selection: Selection
@@ -42,7 +42,7 @@ class FinetuneJob:
 
     @property
     def title(self) -> str:
-        return f"Fine-tune on {self.dataset.name} ({self.config.method})"
+        return f"Fine-tune on {self.dataset.local.name} ({self.config.method})"
 
 
 def run_as_job(
@@ -75,10 +75,10 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
     """
     join()
     first = rank() == 0
-    dataset = read_run(job.dataset)
+    dataset = read_run(job.dataset.local)
     progress.status("Loading the expert")
     loaded = load_model(job.expert, settings, progress.status, on_host=job.sharded)
-    refuse_other_expert(dataset, job.dataset.name, job.expert, loaded)
+    refuse_other_expert(dataset, job.dataset.local.name, job.expert, loaded)
     about = {
         "expert": job.expert,
         "dataset": {"sampled from": job.expert, "problems": dataset["config"].get("problems")},
@@ -90,7 +90,7 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
         "fingerprints": {"expert": loaded.fingerprint},
     }
     if first:
-        settled = {"dataset": job.dataset_address} | asdict(job.selection) | as_json(job.config)
+        settled = {"dataset": job.dataset.address} | asdict(job.selection) | as_json(job.config)
         begin_run(job.run_dir, "finetune", settled, about)
     meet()
     record = read_run(job.run_dir)
@@ -107,7 +107,7 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
     if lessons is None and first:
         passed = lambda path, error: progress.event("note", text=f"Passed over: {error}")  # noqa: E731
         lessons, report = teach(
-            job.dataset, job.config.method, job.selection, loaded, passed if job.skip_corrupt else None
+            job.dataset.local, job.config.method, job.selection, loaded, passed if job.skip_corrupt else None
         )
         save_lessons(lessons, job.run_dir)
         progress.event("dataset", **asdict(report))
@@ -150,6 +150,6 @@ def estimate_finetune(job: FinetuneJob, settings: Settings) -> Forecast:
     with Accelerator(settings.workspace).hold("an estimate in a terminal", interactive=True):
         began = time.monotonic()
         loaded = load_model(job.expert, settings)
-        refuse_other_expert(read_run(job.dataset), job.dataset.name, job.expert, loaded)
-        lessons, _ = teach(job.dataset, job.config.method, job.selection, loaded)
+        refuse_other_expert(read_run(job.dataset.local), job.dataset.local.name, job.expert, loaded)
+        lessons, _ = teach(job.dataset.local, job.config.method, job.selection, loaded)
         return forecast(lessons, job.config, loaded, time.monotonic() - began)

@@ -217,7 +217,7 @@ def until(true) -> None:
         ("hf://datasets/kept", TOKEN, "hf://datasets/OWNER/NAME"),
         ("hf://models/me/kept", TOKEN, "hf://datasets/OWNER/NAME"),
         ("s3://bucket/kept", "", "s3://bucket/kept cannot be reached from here: Install s3fs"),
-        ("nonsense://bucket", "", "no kind of place that is known"),
+        ("nonsense://bucket", "", "no known kind of storage"),
         ("kept", "", "whole path"),
         ("{workspace}/kept", "", "lies in the workspace"),
     ],

@@ -10,13 +10,13 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from lightreasoner.cli.main import main
+from lightreasoner.cli.main import build_parser, main
 from lightreasoner.datasets.trajectories import read_shard, shards
 from lightreasoner.errors import UserError
 from lightreasoner.sampling import sampler as sampling
-from lightreasoner.storage import remote as buckets
+from lightreasoner.storage import remote as storage
 from lightreasoner.storage.atomic import new_id
-from lightreasoner.storage.remote import Mirror, Remote, mirrored, stamps
+from lightreasoner.storage.remote import RemoteFolder, RunLocation, SyncedFolder, file_states, open_run, run_path
 from tests.support.tiny_models import save_tiny
 from tests.support.tiny_sampling import QUESTIONS
 
@@ -80,7 +80,7 @@ def test_a_dataset_and_its_adapter_lie_in_a_bucket(models, here, bucket, monkeyp
 
 def test_what_one_machine_left_another_finishes(models, here, bucket, monkeypatch):
     """The first is stopped after its second batch; nothing of its disk is there when the second begins."""
-    done = sampling.sampled
+    done = sampling.sample_batch
     calls = []
 
     def stopped(*args):
@@ -89,7 +89,7 @@ def test_what_one_machine_left_another_finishes(models, here, bucket, monkeypatc
             raise KeyboardInterrupt
         return done(*args)
 
-    monkeypatch.setattr(sampling, "sampled", stopped)
+    monkeypatch.setattr(sampling, "sample_batch", stopped)
     assert sample(models, here, f"{bucket}/data") != 0
     forget_here(here)
     assert len(rows(fetched(f"{bucket}/data", here / "half"))) == 4
@@ -112,61 +112,61 @@ def write(folder: Path, **files: str) -> Path:
 def test_whoever_is_further_is_right(here, bucket):
     """Killed before it could send all, a machine goes on with what it has; if overtaken, it takes what is there."""
     ahead = write(here / "ahead", events_jsonl="1\n2\n3\n", run_json="{}", data__x="new")
-    Mirror(Remote(bucket), ahead).send()
+    SyncedFolder(RemoteFolder(bucket), ahead).push()
     behind = write(here / "behind", events_jsonl="1\n", run_json="{}", data__x="old", data__y="old")
-    Mirror(Remote(bucket), behind).bring()
+    SyncedFolder(RemoteFolder(bucket), behind).pull()
     assert sorted(p.name for p in behind.rglob("*") if p.is_file()) == ["events.jsonl", "run.json", "x"]
     assert (behind / "data" / "x").read_text() == "new"
     further = write(here / "further", events_jsonl="1\n2\n3\n4\n", run_json="{}", data__x="newest")
-    Mirror(Remote(bucket), further).bring()
+    SyncedFolder(RemoteFolder(bucket), further).pull()
     assert (further / "data" / "x").read_text() == "newest"
 
 
 def test_a_dataset_that_is_read_is_as_it_is_there(here, bucket):
     with (
         pytest.raises(UserError, match="There is nothing at"),
-        mirrored(["x", "--dataset", bucket, ""], here),
+        open_run(bucket, here, read_only=True),
     ):
         pass
     folder = write(here / "run", run_json="{}", events_jsonl="1\n", marks_json="{}")
-    Mirror(Remote(bucket), folder).send()
-    with mirrored(["x", "--dataset", bucket, ""], here) as words:
-        assert (Path(words[2]) / "marks.json").read_text() == "{}"
-    Mirror(Remote(bucket), write(folder, marks_json='{"a": 1}')).send()
-    with mirrored(["x", "--dataset", bucket, ""], here) as words:
-        assert (Path(words[2]) / "marks.json").read_text() == '{"a": 1}'
+    SyncedFolder(RemoteFolder(bucket), folder).push()
+    with open_run(bucket, here, read_only=True) as run:
+        assert (run.local / "marks.json").read_text() == "{}"
+    SyncedFolder(RemoteFolder(bucket), write(folder, marks_json='{"a": 1}')).push()
+    with open_run(bucket, here, read_only=True) as run:
+        assert (run.local / "marks.json").read_text() == '{"a": 1}'
 
 
 def test_what_says_that_files_are_whole_goes_after_them(here, bucket, monkeypatch):
     files = {"run_json": "{}", "checkpoints__checkpoint-1__complete": "", "zz_bin": "1", "_half": "x"}
     folder = write(here / "run", **files)
-    sent, send = [], Remote.send
-    monkeypatch.setattr(Remote, "send", lambda self, file, name: (sent.append(name), send(self, file, name)))
-    mirror = Mirror(Remote(bucket), folder)
-    mirror.send()
+    sent, send = [], RemoteFolder.upload
+    monkeypatch.setattr(RemoteFolder, "upload", lambda self, file, name: (sent.append(name), send(self, file, name)))
+    synced = SyncedFolder(RemoteFolder(bucket), folder)
+    synced.push()
     assert sent == ["zz.bin", "checkpoints/checkpoint-1/complete", "run.json"] and ".half" not in sent
     write(folder, zz_bin="22")
     shutil.rmtree(folder / "checkpoints")
-    mirror.send()
-    assert sent[3:] == ["zz.bin"] and set(Remote(bucket).files()) == {"run.json", "zz.bin"}
+    synced.push()
+    assert sent[3:] == ["zz.bin"] and set(RemoteFolder(bucket).files()) == {"run.json", "zz.bin"}
 
 
 def test_it_is_sent_while_it_lasts(here, bucket, monkeypatch):
-    monkeypatch.setattr(buckets, "PAUSE", 0.01)
-    with mirrored(["sample", "--run-dir", bucket], here) as words:
-        write(Path(words[-1]), events_jsonl="1\n")
+    monkeypatch.setattr(storage, "INTERVAL", 0.01)
+    with open_run(bucket, here) as run:
+        write(run.local, events_jsonl="1\n")
         until = time.monotonic() + 60
-        while "events.jsonl" not in Remote(bucket).files():
+        while "events.jsonl" not in RemoteFolder(bucket).files():
             assert time.monotonic() < until
             time.sleep(0.01)
-    assert words[:2] == ["sample", "--run-dir"] and Path(words[-1]).is_relative_to(here)
+    assert run.address == bucket and run.local.is_relative_to(here)
 
 
 @pytest.mark.parametrize(
     "address, says",
     [
         ("s3://bucket/run", "s3://bucket/run cannot be reached from here: Install s3fs"),
-        ("nowhere://bucket/run", "at no kind of place that is known"),
+        ("nowhere://bucket/run", "in no known kind of storage"),
         ("file:///proc/nobody/writes/here", "cannot be used: "),
     ],
 )
@@ -183,28 +183,31 @@ def test_a_place_that_fails_at_the_end_is_told(here, bucket, monkeypatch):
         raise UserError(f"{self.address} cannot be used: it is full.")
 
     with monkeypatch.context() as patch, pytest.raises(UserError, match="it is full"):
-        patch.setattr(Remote, "send", full)
-        with mirrored(["x", "--run-dir", bucket], here) as words:
-            write(Path(words[-1]), events_jsonl="1\n")
-    with mirrored(["x", "--run-dir", bucket], here):
+        patch.setattr(RemoteFolder, "upload", full)
+        with open_run(bucket, here) as run:
+            write(run.local, events_jsonl="1\n")
+    with open_run(bucket, here):
         pass
-    assert Remote(bucket).files() == {"events.jsonl": 2}
+    assert RemoteFolder(bucket).files() == {"events.jsonl": 2}
 
 
 @pytest.mark.parametrize("word", ["--run-dir=", "--run-dir"])
 def test_however_it_is_written(here, bucket, word):
     """As --run-dir=s3://… it once made a folder of that name here, and sent nothing."""
     words = [word + bucket] if word.endswith("=") else [word, bucket]
-    with mirrored(["x", *words], here) as found:
-        assert found[1] == "--run-dir" and Path(found[2]).is_relative_to(here)
-    with pytest.raises(UserError, match="is no address"), mirrored(["x", "--run-dir", "://b c"], here):
+    options = build_parser().parse_args(["sample", "--problems", "gsm8k", *words])
+    with open_run(options.run_dir, here) as run:
+        assert run.address == bucket and run.local.is_relative_to(here)
+    with pytest.raises(UserError, match="is no address"), open_run(run_path("://b c"), here):
         pass
+    with open_run(run_path("a/folder"), here) as run:
+        assert run == RunLocation(Path("a/folder"), "a/folder")
 
 
 def test_what_was_fetched_in_part_is_not_taken_for_whole(here, bucket, monkeypatch):
     """Once the log was there, the rest was never fetched, and the next send put a new run in the old one's place."""
-    Mirror(Remote(bucket), write(here / "there", events_jsonl="1\n", run_json="{}", data__x="1")).send()
-    bring, seen = Remote.bring, []
+    SyncedFolder(RemoteFolder(bucket), write(here / "there", events_jsonl="1\n", run_json="{}", data__x="1")).push()
+    bring, seen = RemoteFolder.download, []
 
     def once(self, name, to):
         if len(seen) == 2:
@@ -212,13 +215,13 @@ def test_what_was_fetched_in_part_is_not_taken_for_whole(here, bucket, monkeypat
         seen.append(name)
         bring(self, name, to)
 
-    mirror = Mirror(Remote(bucket), here / "coming")
+    synced = SyncedFolder(RemoteFolder(bucket), here / "coming")
     with monkeypatch.context() as patch, pytest.raises(UserError, match="cut"):
-        patch.setattr(Remote, "bring", once)
-        mirror.bring()
+        patch.setattr(RemoteFolder, "download", once)
+        synced.pull()
     assert not (here / "coming").exists()
-    mirror.bring()
-    assert sorted(stamps(here / "coming")) == ["data/x", "events.jsonl", "run.json"]
+    synced.pull()
+    assert sorted(file_states(here / "coming")) == ["data/x", "events.jsonl", "run.json"]
 
 
 @pytest.mark.parametrize("name", ["../../outside", "a/../../outside"])
@@ -226,12 +229,12 @@ def test_names_that_lead_out_are_refused(here, bucket, name):
     fs, path = fsspec.core.url_to_fs(bucket)
     fs.store[f"{path}/{name}"] = fsspec.implementations.memory.MemoryFile(fs, f"{path}/{name}", b"x")
     fs.pipe(f"{path}/events.jsonl", b"1\n")
-    with pytest.raises(UserError, match="no name for one"):
-        Mirror(Remote(bucket), here / "run").bring()
+    with pytest.raises(UserError, match="not a safe file name"):
+        SyncedFolder(RemoteFolder(bucket), here / "run").pull()
 
 
 def test_a_listing_that_fails_is_not_an_empty_place(here, bucket, monkeypatch):
-    remote = Remote(bucket)
+    remote = RemoteFolder(bucket)
     monkeypatch.setattr(type(remote._fs), "info", lambda *a, **k: (_ for _ in ()).throw(ConnectionError("gone")))
     with pytest.raises(UserError, match="cannot be used: gone"):
         remote.files()
@@ -239,19 +242,19 @@ def test_a_listing_that_fails_is_not_an_empty_place(here, bucket, monkeypatch):
 
 def test_one_command_at_a_time_and_one_process(here, bucket, monkeypatch):
     with (
-        mirrored(["x", "--run-dir", bucket], here),
-        pytest.raises(UserError, match="Another command here works on"),
-        mirrored(["x", "--run-dir", bucket], here),
+        open_run(bucket, here),
+        pytest.raises(UserError, match="Another command on this machine works on"),
+        open_run(bucket, here),
     ):
         pass
     monkeypatch.setenv("WORLD_SIZE", "2")
     with (
         pytest.raises(UserError, match="need a folder that all of them see"),
-        mirrored(["x", "--run-dir", bucket], here),
+        open_run(bucket, here),
     ):
         pass
 
 
 def test_a_password_is_not_shown():
-    with pytest.raises(UserError, match=r"^nowhere://host/x is at no kind"):
-        Remote("nowhere://user:secret@host/x")
+    with pytest.raises(UserError, match=r"^nowhere://host/x is in no known kind"):
+        RemoteFolder("nowhere://user:secret@host/x")
