@@ -1,5 +1,6 @@
 """app.py without its four seconds of imports: a template process has made them once, and each server is a fork of it.
 
+So are the server's jobs (see warm_jobs.py). tests/jobs starts jobs as the server does for users.
 The libraries read HF_* and GRADIO_* while they are imported, so the template's own stand; a server that needs others is
 started as a person starts it.
 """
@@ -13,6 +14,8 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+
+from tests.support import warm_jobs
 
 ROOT = Path(__file__).resolve().parents[2]
 _context = multiprocessing.get_context("forkserver")
@@ -55,5 +58,6 @@ def _run(env: dict[str, str], options: list[str], log: str) -> None:
     with open(log, "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    warm_jobs.use_forks()
     sys.argv = ["app.py", *options]
     runpy.run_path(str(ROOT / "app.py"), run_name="__main__")

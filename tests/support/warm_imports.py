@@ -1,6 +1,17 @@
-"""What app.py imports sooner or later; see warm_app.py."""
+"""Everything that app.py and its jobs import sooner or later; see warm_app.py."""
 
-import transformers  # noqa: F401
+from importlib import import_module
 
-import ui.page  # noqa: F401
-from lightreasoner.models import loading, pairs  # noqa: F401
+for name in (
+    "accelerate",
+    "peft",
+    "transformers.trainer",
+    "transformers.models.llama.modeling_llama",
+    "ui.page",
+    "lightreasoner.cli.main",
+    "lightreasoner.evaluation.evaluate",
+    "lightreasoner.publishing.push",
+    "lightreasoner.sampling.run",
+    "lightreasoner.training.run",
+):
+    import_module(name)
