@@ -9,7 +9,7 @@ for name in (
     "transformers.models.llama.modeling_llama",
     "ui.page",
     "lightreasoner.cli.main",
-    "lightreasoner.evaluation.evaluate",
+    "lightreasoner.evaluation.run",
     "lightreasoner.publishing.push",
     "lightreasoner.sampling.run",
     "lightreasoner.training.run",
