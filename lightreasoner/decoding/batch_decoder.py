@@ -6,7 +6,8 @@ column is masked for ever and takes no position.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 
@@ -19,6 +20,7 @@ PREFILL_TOKENS = 8_192  # read at once, over all rows: what lies between two lay
 #: loses, should take seconds rather than minutes.
 LARGEST = 256
 CPU_LARGEST, CPU_PARAMETER_ROWS = 256, 1_300_000_000
+ENDED_SHARE = 1 / 8  # rows leave the decoder once more than this share has ended: moving the rest costs about a step
 
 
 class BatchDecoder:
@@ -112,6 +114,53 @@ class BatchDecoder:
             logits_to_keep=max(keep, 1),
         )
         return output.logits if keep else output.logits[:, :0]
+
+
+@dataclass(frozen=True)
+class DecodedStep:
+    """One new token for every row that has not ended."""
+
+    index: int  # of the step, from 0
+    rows: list[int]
+    tokens: list[int]  # one per row
+    logits: torch.Tensor | None  # (rows, output rows) that the tokens were chosen from
+
+
+def decode_rows(
+    decoder: BatchDecoder,
+    unread: torch.Tensor,
+    choose: Callable[[torch.Tensor, list[int], int], torch.Tensor],
+    max_new_tokens: int,
+    on_step: Callable[[int], None],
+    compact_every: int | None = None,
+    keep_logits: bool = False,
+) -> Iterator[DecodedStep]:
+    """The one decoding loop: a token per step for each of the decoder's rows, until all have ended their turn.
+
+    unread: (rows,) the last token of each prompt, which the decoder has not read yet.
+    choose: from logits (rows, output rows), the indices of these rows and the step, the next tokens (rows,).
+    on_step: called before each step with the number of rows that have ended; it may raise.
+    compact_every: rows that have ended also leave the decoder after so many steps, not only once they are numerous.
+    """
+    count, end_ids = len(unread), decoder.loaded.end_ids
+    rows, ended = list(range(count)), set()  # the rows in the decoder, and the places of those that have ended
+    for step in range(max_new_tokens):
+        if ended and (len(ended) > ENDED_SHARE * len(rows) or (compact_every and step % compact_every == 0)):
+            staying = [place for place in range(len(rows)) if place not in ended]
+            index = torch.tensor(staying, device=unread.device)
+            decoder.select(index)
+            unread, rows, ended = unread[index], [rows[place] for place in staying], set()
+        on_step(count - len(rows) + len(ended))
+        logits = decoder.step(unread)
+        unread = choose(logits, rows, step)
+        tokens = unread.tolist()
+        places = [place for place in range(len(rows)) if place not in ended]
+        picked = (logits if len(places) == len(rows) else logits[places]) if keep_logits else None
+        del logits
+        ended.update(place for place in places if tokens[place] in end_ids)
+        yield DecodedStep(step, [rows[place] for place in places], [tokens[place] for place in places], picked)
+        if len(ended) == len(rows):
+            return
 
 
 def common_prefix(sequences: list[list[int]]) -> list[int]:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lightreasoner.decoding.batch_decoder import fitting_rows
-from lightreasoner.decoding.greedy import greedy_generate
+from lightreasoner.decoding.generate import greedy_generate
 from lightreasoner.errors import UserError
 from lightreasoner.models.devices import NoRoom, in_parts
 from lightreasoner.models.loading import LoadedModel

@@ -41,7 +41,7 @@ class Pair:
     amateur: LoadedModel
     alignment: Alignment
     same_model: bool  # KL is 0 everywhere
-    same_specials: bool  # False: the amateur lacks control tokens of the expert's, so it needs a prompt of its own
+    same_special_tokens: bool  # False: the amateur lacks control tokens of the expert and needs its own prompt
 
 
 def presets() -> list[Preset]:
@@ -82,7 +82,7 @@ def load_pair(
         amateur,
         alignment.on(expert.device, amateur.device),
         same_model=expert.fingerprint == amateur.fingerprint and alignment.expert_ids is None,
-        same_specials=_added(expert.tokenizer) <= _added(amateur.tokenizer),
+        same_special_tokens=_added(expert.tokenizer) <= _added(amateur.tokenizer),
     )
 
 

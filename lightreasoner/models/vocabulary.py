@@ -25,8 +25,8 @@ class Alignment:
     size: int
     expert_ids: torch.Tensor | None = None  # (size,)
     amateur_ids: torch.Tensor | None = None  # (size,)
-    #: The amateur's spelling of expert ids that are not shared; under −1, that of ids that no token has.
-    spellings: dict[int, tuple[int, ...]] = field(default_factory=dict, repr=False)
+    #: The amateur's ids for each expert id that is not shared; under −1, for ids that no token has.
+    replacements: dict[int, tuple[int, ...]] = field(default_factory=dict, repr=False)
     expert_list: list[int] = field(default_factory=list, repr=False)  # the same as the tensors, for one id at a time
     amateur_list: list[int] = field(default_factory=list, repr=False)
 
@@ -49,20 +49,32 @@ class Alignment:
         """The expert's id of a shared token."""
         return shared_id if self.expert_ids is None else self.expert_list[shared_id]
 
-    def spell(self, expert_ids: list[int]) -> tuple[list[int], list[int]]:
-        """A response in the amateur's ids, and for each of its tokens the index of the last amateur id.
+    def retokenize(self, expert_ids: list[int]) -> tuple[list[int], list[int]]:
+        """The amateur's ids of the expert's tokens, and for each of these tokens the index of its last amateur id.
 
-        Shared tokens are one id each; others are spelled by what the amateur makes of their text, at least one id.
+        A shared token becomes one id. Any other becomes the ids of its text in the amateur's tokenizer, at least one.
         """
-        spelled, ends = [], []
+        ids, ends = [], []
         for id in expert_ids:
             shared = self.to_shared(id)
             if shared is None:
-                spelled += self.spellings.get(id) or self.spellings[-1]
+                ids += self.replacements.get(id) or self.replacements[-1]
             else:
-                spelled.append(shared if self.amateur_ids is None else self.amateur_list[shared])
-            ends.append(len(spelled) - 1)
-        return spelled, ends
+                ids.append(shared if self.amateur_ids is None else self.amateur_list[shared])
+            ends.append(len(ids) - 1)
+        return ids, ends
+
+    def retokenize_chunk(self, unread: list[int], expert_ids: list[int]) -> tuple[list[int], list[int], list[int]]:
+        """What the amateur reads next to predict each token of a chunk of the response.
+
+        unread: amateur ids before the chunk that it has not read. Returns the ids to read, the position among them
+        whose logits predict each token, and the ids of the last token, which stay unread.
+        """
+        ids, ends = self.retokenize(expert_ids)
+        last = ends[-2] + 1 if len(ends) > 1 else 0  # where the last token begins
+        # The first token is predicted after the last unread id, token n after the last id of token n − 1.
+        positions = [len(unread) + end for end in (-1, *ends[:-1])]
+        return unread + ids[:last], positions, ids[last:]
 
     def on(self, expert_device: torch.device, amateur_device: torch.device) -> Alignment:
         """The same with each index tensor where its logits will be, so that no step has to move it."""
@@ -87,7 +99,7 @@ def align(
         vocabularies.append({t: id for t, id in tokenizer.get_vocab().items() if rows is None or id < rows})
     expert, amateur = vocabularies
     if expert == amateur and set(expert.values()) == set(range(len(expert))):
-        return Alignment(len(expert), spellings={-1: _unknown(amateur_tokenizer)})
+        return Alignment(len(expert), replacements={-1: _unknown(amateur_tokenizer)})
     shared, expert_only, amateur_only = (
         expert.items() & amateur.items(),
         expert.items() - amateur.items(),
@@ -104,14 +116,14 @@ def align(
         raise UserError("The two tokenizers share no token at all; choose an amateur of the expert's own family.")
     expert_list = sorted(pairs)
     amateur_list = [pairs[id] for id in expert_list]
-    spellings = {-1: _unknown(amateur_tokenizer)}
+    replacements = {-1: _unknown(amateur_tokenizer)}
     for token, id in expert_added.items():
         if id not in pairs:
-            spellings[id] = tuple(amateur_tokenizer(token, add_special_tokens=False)["input_ids"])
+            replacements[id] = tuple(amateur_tokenizer(token, add_special_tokens=False)["input_ids"])
     if expert_list == amateur_list == list(range(len(pairs))):
-        return Alignment(len(pairs), spellings=spellings)
+        return Alignment(len(pairs), replacements=replacements)
     tensors = torch.tensor(expert_list), torch.tensor(amateur_list)
-    return Alignment(len(pairs), *tensors, spellings, expert_list, amateur_list)
+    return Alignment(len(pairs), *tensors, replacements, expert_list, amateur_list)
 
 
 def _refuse_ordinary(expert_only: set, amateur_only: set, expert: Any, amateur: Any) -> dict[str, int]:

@@ -62,7 +62,7 @@ def estimate_resources(
         prompt = prompt_ids(pair.expert, problem.question)
         items.append(
             GenerationRow(
-                problem, 0, prompt, prompt if pair.same_specials else prompt_ids(pair.amateur, problem.question)
+                problem, 0, prompt, prompt if pair.same_special_tokens else prompt_ids(pair.amateur, problem.question)
             )
         )
     started = time.perf_counter()

@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from lightreasoner.datasets.trajectories import KL_EDGES, kl_histogram
-from lightreasoner.decoding.generate import DecodingConfig
-from lightreasoner.decoding.greedy import greedy_generate
+from lightreasoner.decoding.generate import DecodingConfig, greedy_generate
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, describe_pair, load_pair
 from lightreasoner.models.prompts import prompt_ids

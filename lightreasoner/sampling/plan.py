@@ -41,7 +41,7 @@ class Prompts:
         for problem in self._stream:
             try:
                 prompt = prompt_ids(self._pair.expert, problem.question)
-                own = self._pair.same_specials
+                own = self._pair.same_special_tokens
                 amateur_prompt = prompt if own else prompt_ids(self._pair.amateur, problem.question)
                 longest = max(len(prompt), len(amateur_prompt))
                 check_lengths(self._pair, self._settings, longest, 0, self._decoding.max_new_tokens)

@@ -50,14 +50,9 @@ class PairDecoder:
 
     def _amateur_logits(self, tokens: list[int]) -> torch.Tensor:
         """(steps, rows): the amateur reads what it has not read yet, up to before the last of the tokens."""
-        spelled, ends = self.alignment.spell(tokens)
-        before_last = ends[-2] + 1 if len(ends) > 1 else 0
-        unread = self.amateur_unread + spelled[:before_last]
-        # Step 0's distribution follows the last unread id, step n's the last id of token n − 1.
-        rows = [len(self.amateur_unread) - 1 + offset for offset in (0, *(end + 1 for end in ends[:-1]))]
+        unread, rows, self.amateur_unread = self.alignment.retokenize_chunk(self.amateur_unread, tokens)
         keep = len(unread) - rows[0]
         logits = self.amateur.read(unread, keep)
-        self.amateur_unread = spelled[before_last:]
         return logits if len(rows) == keep else logits[[row - rows[0] for row in rows]]
 
     def _logits(self, tokens: list[int], written: torch.Tensor) -> tuple[torch.Tensor, ...]:

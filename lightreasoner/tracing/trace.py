@@ -66,7 +66,7 @@ def trace(
     """
     check(request, settings)
     expert_prompt = prompt_ids(pair.expert, request.question)
-    amateur_prompt = expert_prompt if pair.same_specials else prompt_ids(pair.amateur, request.question)
+    amateur_prompt = expert_prompt if pair.same_special_tokens else prompt_ids(pair.amateur, request.question)
     scoring = request.response is not None
     given = response_ids(pair.expert, request.response) if scoring else list(request.prefix)
     budget = 0 if scoring else request.max_new_tokens

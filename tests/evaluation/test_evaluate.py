@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lightreasoner.cli.main import main
-from lightreasoner.decoding.greedy import greedy_generate
+from lightreasoner.decoding.generate import greedy_generate
 from lightreasoner.evaluation import evaluate as evaluation
 from lightreasoner.models.loading import load_model
 from lightreasoner.models.prompts import prompt_ids

@@ -49,7 +49,7 @@ def test_files_are_small_and_sizes_are_what_the_preset_says(pair):
 
 def test_one_tokenizer_one_token_a_digit_and_a_whole_byte_alphabet(pair):
     tokenizer = pair.expert.tokenizer
-    assert pair.alignment.size == len(tokenizer) == 2048 and pair.same_specials
+    assert pair.alignment.size == len(tokenizer) == 2048 and pair.same_special_tokens
     assert tokenizer.convert_ids_to_tokens(tokenizer("1234567890")["input_ids"]) == list("1234567890")
     text = "naïve 你好 👩‍👧 \t\x00 12.5 €"
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text

@@ -83,13 +83,13 @@ def test_the_same_vocabulary_is_a_slice():
     assert torch.equal(alignment.amateur(logits[:, :310]), logits[:, :300])
     assert alignment.to_shared(299) == 299 and alignment.to_expert(299) == 299
     assert alignment.to_shared(300) is None and alignment.to_shared(-1) is None
-    assert alignment.spell([5, 2, 299]) == ([5, 2, 299], [0, 1, 2])
-    assert alignment.spell([]) == ([], [])
+    assert alignment.retokenize([5, 2, 299]) == ([5, 2, 299], [0, 1, 2])
+    assert alignment.retokenize([]) == ([], [])
 
 
 def test_an_id_that_no_token_has_is_spelled_by_the_replacement_character():
     tokenizer = tiny_tokenizer()
-    spelled, ends = align(tokenizer, tokenizer).spell([7, 310, 8])
+    spelled, ends = align(tokenizer, tokenizer).retokenize([7, 310, 8])
     assert tokenizer.decode(spelled[1:-1]) == "\ufffd" and ends == [0, 3, 4]
 
 
@@ -143,7 +143,7 @@ def test_other_control_tokens_are_left_out_but_the_end_of_a_turn_is_one():
     assert all(alignment.to_expert(alignment.to_shared(id)) == id for id in range(3, 300))
     logits = torch.randn(4, 300)
     assert torch.equal(alignment.amateur(logits), logits[:, 2:])
-    spelled, ends = alignment.spell([5, 1, 9, 2])
+    spelled, ends = alignment.retokenize([5, 1, 9, 2])
     assert spelled[0] == 5 and spelled[-2:] == [9, 2]
     assert amateur.decode(spelled[1:-2]) == DEEPSEEK[1]
     assert ends == [0, len(spelled) - 3, len(spelled) - 2, len(spelled) - 1] and len(spelled) > 10
@@ -157,7 +157,7 @@ def test_ends_under_other_ids_are_put_together():
     logits = torch.arange(300.0)
     shared = alignment.to_shared(0)
     assert alignment.expert(logits)[shared] == 0 and alignment.amateur(logits)[shared] == 2
-    assert alignment.spell([7, 0]) == ([7, 2], [0, 1])
+    assert alignment.retokenize([7, 0]) == ([7, 2], [0, 1])
     assert alignment.to_shared(2) is None and alignment.size == 298
 
 
@@ -173,7 +173,7 @@ def test_the_same_control_tokens_under_other_ids_are_shared():
     expert, amateur = tiny_tokenizer(specials=(START, PAD, END)), tiny_tokenizer()
     alignment = align(expert, amateur)
     assert alignment.size == 300
-    assert alignment.spell([0, 1, 2, 3]) == ([1, 0, 2, 3], [0, 1, 2, 3])
+    assert alignment.retokenize([0, 1, 2, 3]) == ([1, 0, 2, 3], [0, 1, 2, 3])
     logits = torch.arange(300.0)
     assert alignment.amateur(logits)[:4].tolist() == [1, 0, 2, 3] and alignment.expert(logits)[:4].tolist() == [
         0,
@@ -188,7 +188,7 @@ def test_further_control_tokens_keep_the_slice():
     expert.add_tokens([AddedToken("<think>", special=False)])
     alignment = align(expert, tiny_tokenizer())
     assert alignment.size == 300 and alignment.expert_ids is None
-    spelled, ends = alignment.spell([300, 4])
+    spelled, ends = alignment.retokenize([300, 4])
     assert tiny_tokenizer().decode(spelled[:-1]) == "<think>" and ends == [6, 7]
     assert alignment.to_shared(300) is None
 
@@ -233,7 +233,7 @@ def folders(tmp_path_factory):
 
 def test_padded_tables_are_fine(folders):
     pair = load_pair(folders["expert"], folders["padded"], LoadedModels(CPU), name="mine")
-    assert pair.name == "mine" and not pair.same_model and pair.same_specials
+    assert pair.name == "mine" and not pair.same_model and pair.same_special_tokens
     ids = torch.tensor([[5, 6, 7]])
     for loaded, rows, pick in ((pair.expert, 300, pair.alignment.expert), (pair.amateur, 320, pair.alignment.amateur)):
         logits = loaded.model(input_ids=ids).logits
@@ -243,12 +243,12 @@ def test_padded_tables_are_fine(folders):
 def test_the_same_model_twice(folders):
     models = LoadedModels(CPU)
     pair = load_pair(folders["expert"], folders["expert"], models)
-    assert pair.same_model and pair.same_specials and pair.expert is pair.amateur and pair.name is None
+    assert pair.same_model and pair.same_special_tokens and pair.expert is pair.amateur and pair.name is None
 
 
 def test_a_pair_with_other_control_tokens(folders):
     pair = load_pair(folders["deepseek"], folders["expert"], LoadedModels(CPU))
-    assert not pair.same_specials and not pair.same_model and pair.alignment.size == 298
+    assert not pair.same_special_tokens and not pair.same_model and pair.alignment.size == 298
     logits = pair.amateur.model(input_ids=torch.tensor([[5, 6]])).logits
     assert pair.alignment.amateur(logits).shape == (1, 2, 298)
 

@@ -119,7 +119,7 @@ def test_the_dataset_holds_what_the_inspector_shows(request, settings, tmp_path,
     for row in found:
         same_details(row, same_as_the_inspector(pair, settings, row), 0.05)
     if which == "strangers":
-        assert not pair.same_specials and pair.alignment.expert_ids is not None
+        assert not pair.same_special_tokens and pair.alignment.expert_ids is not None
         assert any(None in row["expert_logprob"] for row in found)  # a token that the amateur lacks was taken
 
 
