@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 from lightreasoner.cli.main import build_parser
@@ -35,3 +36,17 @@ def test_the_readmes_commands_are_accepted():
     assert len(commands) >= 6
     for command in commands:
         build_parser().parse_args(shlex.split(command, comments=True))
+
+
+def test_the_names_of_the_glossary_exist():
+    names = re.findall(r"`(\w[\w.]*)`", (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8"))
+    assert len(names) >= 20
+    for name in names:
+        package, *rest = name.split(".")
+        found = import_module(f"lightreasoner.{package}")
+        if not hasattr(found, rest[0]):
+            found = import_module(f"lightreasoner.{package}.{rest.pop(0)}")
+        for part in rest:
+            known = {**getattr(found, "__dataclass_fields__", {}), **vars(found)}
+            assert part in known, f"docs/glossary.md names {name}, and there is no {part}"
+            found = known[part]
