@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 from lightreasoner.decoding.batch_decoder import fitting_rows
 from lightreasoner.decoding.generate import greedy_generate
 from lightreasoner.errors import UserError
-from lightreasoner.models.devices import NoRoom, in_parts
+from lightreasoner.models.devices import DoesNotFit, run_with_oom_backoff
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.prompts import prompt_ids
-from lightreasoner.problems.grading import judge
+from lightreasoner.problems.grading import grade
 from lightreasoner.problems.rows import Problem
 from lightreasoner.scoring.significance import Comparison, compare, wilson
 from lightreasoner.storage.atomic import atomic_file, write_text
@@ -111,7 +111,7 @@ def evaluate(
     right, answered = [0] * len(variants), [0] * len(variants)
     solved = parallel_map(asked) if parallel_map else ((key, solver(request)) for key, request in asked)
     for (n, batch), (responses, seconds) in solved:
-        rows = judged(loaded, variants[n].name, [problems[i] for i in plan[batch]], responses, seconds)
+        rows = graded_rows(loaded, variants[n].name, [problems[i] for i in plan[batch]], responses, seconds)
         with atomic_file(shard(folder, n, batch)) as file:
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file, compression="zstd")
         done, answered[n] = done + len(rows), answered[n] + len(rows)
@@ -127,17 +127,17 @@ class Solver:
 
     def __init__(self, loaded: LoadedModel, variants: list[Variant], max_new_tokens: int, progress: Any):
         self._loaded, self._variants, self._most, self._progress = loaded, variants, max_new_tokens, progress
-        self._model, self._wearing = None, None
+        self._model, self._active = None, None
         self._rows: int | None = None  # that fit at once, where a batch did not
 
     def __call__(self, ask: tuple[int, list[list[int]]]) -> tuple[list[list[int]], float]:
         n, prompts = ask
         variant = self._variants[n]
-        if self._wearing != n:
+        if self._active != n:
             self._progress.status(f"Solving with {variant.name}")
-            self._model, self._wearing = wear(self._loaded, self._model, variant), n
+            self._model, self._active = activate_adapter(self._loaded, self._model, variant), n
         began = time.monotonic()
-        with plain(self._model, variant):
+        with base_only(self._model, variant):
             used = replace(self._loaded, model=self._model if self._model is not None else self._loaded.model)
             responses = self._solved(used, prompts)
         return responses, time.monotonic() - began
@@ -151,8 +151,8 @@ class Solver:
             self._progress.event("halved", rows=rows)
 
         try:
-            parts, _ = in_parts(prompts, self._rows or len(prompts), attempt, halved)
-        except NoRoom:
+            parts, _ = run_with_oom_backoff(prompts, self._rows or len(prompts), attempt, halved)
+        except DoesNotFit:
             raise UserError(
                 f"A single problem needs more memory than {used.device} has free; close what uses it, lower "
                 "--max-new-tokens, or take a smaller model. What was solved before is kept."
@@ -160,11 +160,14 @@ class Solver:
         return [ids for part in parts for ids in part]
 
 
-def wear(loaded: LoadedModel, model: Any, variant: Variant) -> Any:
-    """The model with the variant's adapter switched on; `model` is what an earlier call returned, or None."""
+def activate_adapter(loaded: LoadedModel, model: Any, variant: Variant) -> Any:
+    """The model with the variant's adapter active. model: what the call before returned, or None.
+
+    Raises UserError for an adapter that does not fit the base model.
+    """
     if variant.adapter is None:
         return model
-    import peft  # slow, and who only reads results has no use for it
+    import peft  # slow, and reading results does not need it
 
     name = variant.name.replace(".", "_")
     try:
@@ -180,20 +183,20 @@ def wear(loaded: LoadedModel, model: Any, variant: Variant) -> Any:
     return model.eval()
 
 
-def plain(model: Any, variant: Variant):
-    """Inside, the base model is itself again, whatever adapters it has been given."""
+def base_only(model: Any, variant: Variant):
+    """A context in which the base model computes without its adapters, if that is what the variant needs."""
     return model.disable_adapter() if model is not None and variant.adapter is None else nullcontext()
 
 
-def judged(
+def graded_rows(
     loaded: LoadedModel, name: str, problems: list[Problem], responses: list[list[int]], seconds: float
 ) -> Iterator[dict]:
-    """The rows of a batch."""
+    """The graded responses of a batch as rows of SCHEMA."""
     rows = []
     for problem, ids in zip(problems, responses, strict=True):
         ended = bool(ids) and ids[-1] in loaded.end_ids
         text = loaded.tokenizer.decode(ids[:-1] if ended else ids)
-        verdict = judge(text, problem.answer)
+        found = grade(text, problem.answer)
         rows.append(
             {
                 "model": name,
@@ -203,8 +206,8 @@ def judged(
                 "response_ids": ids,
                 "response": text,
                 "finish_reason": "stop" if ended else "length",
-                "extracted": verdict.extracted,
-                "right": verdict.right,
+                "extracted": found.extracted,
+                "right": found.right,
                 "seconds": seconds / len(problems),
             }
         )

@@ -19,7 +19,7 @@ from lightreasoner.models.weights import Size, find_files, measure
 from lightreasoner.settings import Settings
 
 
-def unavailable(ref: str | ModelRef, settings: Settings) -> str | None:
+def missing_reason(ref: str | ModelRef, settings: Settings) -> str | None:
     """Why this model cannot be had right now, in a sentence; None when it can, or when only the Hub could tell.
 
     Milliseconds; asks no network and loads nothing.
@@ -84,7 +84,7 @@ class LoadedModels:
             self._make_room(self._fixed_budget or free // 2)  # a model can turn out larger than its files told
             return model
 
-    def peek(self, ref: str | ModelRef) -> LoadedModel | None:
+    def cached(self, ref: str | ModelRef) -> LoadedModel | None:
         """The model if it is loaded now; loads nothing. Raises UserError for a reference that names nothing."""
         ref = parse_ref(ref) if isinstance(ref, str) else ref
         with self._lock:

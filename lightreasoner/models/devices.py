@@ -1,4 +1,4 @@
-"""Where models live: device, dtype, and how much memory there is."""
+"""Devices: which one to use, in which dtype, how much memory is free, and what to do when it runs out."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from lightreasoner.errors import UserError
 from lightreasoner.settings import Settings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-LARGE = 1_000_000_000  # parameters from which a CPU reads bf16 faster than it would fp32, where it has bf16 units
+LARGE = 1_000_000_000  # parameters from which a CPU with bf16 units computes faster in bf16 than in fp32
 
 
 def choose_device(settings: Settings) -> torch.device:
-    """The device that the settings ask for, or the best one here. Raises UserError for one that is not there."""
+    """The device of the settings, or the best one available. Raises UserError for one that is not available."""
     wanted = settings.device
     if wanted == "auto":
         best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -32,14 +32,14 @@ def choose_device(settings: Settings) -> torch.device:
         if not torch.cuda.is_available():
             raise UserError(f"The device {wanted} is not available: PyTorch sees no CUDA GPU here. Use auto or cpu.")
         if found[1] and int(found[1]) >= (count := torch.cuda.device_count()):
-            raise UserError(f"The device {wanted} does not exist: {count} CUDA GPU(s) are here, counted from 0.")
+            raise UserError(f"The device {wanted} does not exist: there are {count} CUDA GPU(s), counted from 0.")
     return torch.device(wanted)
 
 
 def choose_dtype(settings: Settings, device: torch.device, parameters: int | None) -> torch.dtype:
-    """The dtype that the settings ask for; else bf16 on accelerators (fp16 on old Macs) and fp32 on the CPU.
+    """The dtype of the settings. "auto" is bf16 on accelerators (fp16 on old Macs) and fp32 on the CPU.
 
-    A CPU with bf16 units gets bf16 for models over a billion parameters. Raises UserError for an unknown dtype.
+    On a CPU with bf16 units, models of over a billion parameters get bf16. Raises UserError for an unknown dtype.
     """
     if settings.dtype != "auto":
         if settings.dtype not in DTYPES:
@@ -55,12 +55,12 @@ def choose_dtype(settings: Settings, device: torch.device, parameters: int | Non
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that models on this device could still take, in bytes."""
+    """Memory that models on this device can still use, in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     free = psutil.virtual_memory().available
     for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:  # in a container the machine's figure is not ours
+        try:  # a container has less than the machine
             with open(name) as file:
                 free = min(free, int(file.read()) - psutil.Process().memory_info().rss)
         except (OSError, ValueError):
@@ -68,58 +68,62 @@ def free_bytes(device: torch.device) -> int:
     return max(free, 0)
 
 
-def ran_out(error: BaseException) -> bool:
-    """Whether memory ran out: the CPU's and Apple's allocators raise nothing more telling than a RuntimeError."""
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out. The allocators for CPU and Apple GPUs raise no more than a RuntimeError with a text."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error)
     return isinstance(error, RuntimeError) and "memory" in text and ("allocate" in text or "out of memory" in text)
 
 
-class NoRoom(Exception):
-    """A single row does not fit into memory. `row`: its place."""
+class DoesNotFit(Exception):
+    """A single row does not fit into memory. `row`: its index."""
 
     def __init__(self, row: int):
-        super().__init__(f"no room for row {row}")
+        super().__init__(f"row {row} does not fit into memory")
         self.row = row
 
 
-def in_parts(
-    rows: Sequence[Any], most: int, attempt: Callable[[Sequence[Any], int], Any], halved: Callable[[int], None]
+def run_with_oom_backoff(
+    rows: Sequence[Any],
+    max_rows: int,
+    attempt: Callable[[Sequence[Any], int], Any],
+    on_halved: Callable[[int], None],
 ) -> tuple[list[Any], int]:
-    """(attempt(part, place of its first row) of consecutive parts, how many rows fit at once).
+    """Call attempt(part, index of its first row) for consecutive parts of `rows`; (the results, rows per part at last).
 
-    A part has `most` rows, or half of what did not fit: `halved` is told so many. Raises NoRoom.
+    A part has `max_rows` rows. When one runs out of memory, it is tried again with half as many, and on_halved gets
+    their number. Raises DoesNotFit when a single row runs out of memory.
     """
-    done, start = [], 0
+    results, start = [], 0
     while start < len(rows):
-        part = rows[start : start + most]
-        found = _unless_full(attempt, part, start)
-        if found is not None:
-            done.append(found)
+        part = rows[start : start + max_rows]
+        result = _none_if_out_of_memory(attempt, part, start)
+        if result is not None:
+            results.append(result)
             start += len(part)
             continue
         release_memory()
         if len(part) == 1:
-            raise NoRoom(start)
-        most = len(part) // 2
-        halved(most)
-    return done, most
+            raise DoesNotFit(start)
+        max_rows = len(part) // 2
+        on_halved(max_rows)
+    return results, max_rows
 
 
-def _unless_full(attempt: Callable[..., Any], *arguments: Any) -> Any:
-    """None when memory ran out. What the attempt held is free once this has returned."""
+def _none_if_out_of_memory(attempt: Callable[..., Any], *arguments: Any) -> Any:
+    """attempt(*arguments), or None. The memory that the attempt held is free once this has returned."""
     try:
         return attempt(*arguments)
     except (MemoryError, RuntimeError) as error:
-        if ran_out(error):
+        if is_out_of_memory(error):
             return None
         raise
 
 
 def release_memory() -> None:
-    """Give memory of models that nobody holds any more back to the device."""
-    gc.collect()  # a model is full of reference cycles
+    """Return the memory of models that are no longer referenced to the device."""
+    gc.collect()  # models contain reference cycles
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     if torch.backends.mps.is_available():

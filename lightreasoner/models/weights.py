@@ -218,7 +218,7 @@ def measure(files: Files) -> Size | None:
     return Size(sum(map(prod, shapes)), files.gguf.stat().st_size)
 
 
-def describe(ref: str | ModelRef) -> Size | None:
+def known_size(ref: str | ModelRef) -> Size | None:
     """The size of a model if its files are on this disk and sound, else None. No network, nothing loaded."""
     try:
         return measure(find_files(parse_ref(ref), download=False))

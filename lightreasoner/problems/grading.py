@@ -30,21 +30,21 @@ logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it logs each expr
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Grade:
     """`extracted` is None where no answer could be found in the response; then `right` is False."""
 
     right: bool
     extracted: str | None
 
 
-def judge(response: str, answer: str) -> Verdict:
+def grade(response: str, answer: str) -> Grade:
     """Is the response's final answer the known one?"""
     form = answer_form(answer)
     found = {"choice": find_choice, "number": find_number, "math": find_math}[form](response)
     if found is None:
-        return Verdict(False, None)
+        return Grade(False, None)
     same = {"choice": same_choice, "number": same_number, "math": same_math}[form]
-    return Verdict(same(found, answer), found)
+    return Grade(same(found, answer), found)
 
 
 def answer_form(answer: str) -> str:

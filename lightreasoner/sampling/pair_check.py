@@ -21,7 +21,7 @@ from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, describe_pair, load_pair
 from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.paper import BETA
-from lightreasoner.problems.grading import judge
+from lightreasoner.problems.grading import grade
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.stream import open_problems, source_fingerprint
 from lightreasoner.progress import Progress, SilentProgress
@@ -158,7 +158,7 @@ def _accuracy(
     problems: list[Problem], responses: list[str], truncated: list[bool]
 ) -> tuple[ModelAccuracy, list[bool | None]]:
     """(summary, whether each problem's answer is right; None where no answer is known)."""
-    grades = [judge(r, p.answer) if p.answer else None for p, r in zip(problems, responses, strict=True)]
+    grades = [grade(r, p.answer) if p.answer else None for p, r in zip(problems, responses, strict=True)]
     known = [grade for grade in grades if grade]
     share = sum(truncated) / len(problems)
     if not known:

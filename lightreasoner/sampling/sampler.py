@@ -18,7 +18,7 @@ import pyarrow as pa
 from lightreasoner.datasets.trajectories import FOLDER, kl_histogram, read_shard, remove_leftovers, shards, write_shard
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch
 from lightreasoner.errors import UserError
-from lightreasoner.models.devices import NoRoom, in_parts
+from lightreasoner.models.devices import DoesNotFit, run_with_oom_backoff
 from lightreasoner.models.pairs import Pair
 from lightreasoner.paper import BETA
 from lightreasoner.progress import Progress
@@ -184,8 +184,9 @@ def sample_batch(
         return batch_table(pair, rows, generate_batch(pair, rows, decoding, lambda ended: on_step(before + ended)))
 
     try:
-        parts, max_rows = in_parts(items, max_rows, attempt, lambda rows: progress.event("halved", rows=rows))
-    except NoRoom as full:
+        on_halved = lambda rows: progress.event("halved", rows=rows)  # noqa: E731
+        parts, max_rows = run_with_oom_backoff(items, max_rows, attempt, on_halved)
+    except DoesNotFit as full:
         raise UserError(
             f"The problem {items[full.row].problem.id} alone needs more memory than {pair.expert.device} has free. "
             "Free some memory, lower the token limit, or use a smaller pair. The batches sampled so far are saved."

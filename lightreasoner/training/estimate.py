@@ -19,7 +19,7 @@ import torch
 
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import said_bytes, spoken_time
-from lightreasoner.models.devices import ran_out
+from lightreasoner.models.devices import is_out_of_memory
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.progress import StopRequested
 from lightreasoner.training.batches import Updates, count, hold_out
@@ -173,7 +173,7 @@ def _largest_update(model: Any, updates: Updates, loaded: LoadedModel) -> float:
             batch = collate(lessons).to(loaded.device)
             step_losses(step_logits(model, batch), batch, len(loaded.tokenizer)).mean().backward()
     except (MemoryError, RuntimeError) as error:
-        if not ran_out(error):
+        if not is_out_of_memory(error):
             raise
         return float(kept.most)  # the run splits such an update, as it says in a note
     except AttributeError:  # no head where transformers usually has it: finetune took the long way

@@ -17,7 +17,7 @@ from lightreasoner.datasets.trajectories import rows
 from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.prompts import prompt_ids
-from lightreasoner.problems.grading import judge
+from lightreasoner.problems.grading import grade
 from lightreasoner.storage.atomic import atomic_file
 from lightreasoner.storage.runs import read_run
 from lightreasoner.training.batches import gather
@@ -90,7 +90,7 @@ def right_answers(folder: Path) -> tuple[list[Lesson], SelectionReport]:
     for row in rows(folder, columns):
         steps += len(row["response_ids"])
         known += row["answer"] is not None
-        if row["answer"] is None or row["finish_reason"] != "stop" or not judge(row["response"], row["answer"]).right:
+        if row["answer"] is None or row["finish_reason"] != "stop" or not grade(row["response"], row["answer"]).right:
             continue
         targets = tuple(Target(step, (token,), (1.0,)) for step, token in enumerate(row["response_ids"]))
         # the last token is learned, not read

@@ -23,7 +23,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from lightreasoner.compat.transformers import TrainerHooks
 from lightreasoner.errors import UserError
-from lightreasoner.models.devices import ran_out, release_memory
+from lightreasoner.models.devices import is_out_of_memory, release_memory
 from lightreasoner.training.batches import Updates, count
 from lightreasoner.training.distributed import meet, rank, shares, sum_gradients, world
 from lightreasoner.training.loss import Lesson, collate, step_logits, step_losses
@@ -55,7 +55,7 @@ class PackedTrainer(TrainerHooks, Trainer):
             try:
                 return self._update(model, lessons)
             except (MemoryError, RuntimeError) as error:
-                if not ran_out(error):
+                if not is_out_of_memory(error):
                     raise
                 if self.sharded:  # another try of one process alone would wait for the others' layers for ever
                     raise UserError(

@@ -11,9 +11,9 @@ import torch
 from huggingface_hub import constants
 
 from lightreasoner.errors import UserError
-from lightreasoner.models.cache import unavailable
+from lightreasoner.models.cache import missing_reason
 from lightreasoner.models.loading import load_model
-from lightreasoner.models.weights import describe
+from lightreasoner.models.weights import known_size
 from lightreasoner.settings import Settings
 from tests.support.hub_server import Hub
 from tests.support.tiny_models import logits_of, save_tiny, save_tiny_adapter, tiny_model
@@ -66,11 +66,11 @@ class Bomb:
 def test_an_unreachable_hub_is_said_within_seconds(monkeypatch):
     began = time.monotonic()
     assert "cannot be reached" in refusal(load_model, "org/name", CPU)
-    assert unavailable("org/name", CPU) is None, "only the Hub could tell"
+    assert missing_reason("org/name", CPU) is None, "only the Hub could tell"
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert "HF_HUB_OFFLINE" in refusal(load_model, "org/name@v1", CPU)
-    assert "HF_HUB_OFFLINE" in unavailable("org/name", CPU)
-    assert "org/lora" in unavailable("org/name::org/lora", CPU)
+    assert "HF_HUB_OFFLINE" in missing_reason("org/name", CPU)
+    assert "org/lora" in missing_reason("org/name::org/lora", CPU)
     assert time.monotonic() - began < 5
 
 
@@ -115,11 +115,11 @@ def test_a_hub_model_is_fetched_once_and_then_used_from_the_cache(hub, one, monk
     assert "model.safetensors" in fetched and not fetched & unwanted
     hub.seen.clear()
     assert load_model("org/model", CPU).fingerprint == loaded.fingerprint
-    assert describe("org/model").parameters == loaded.parameters
+    assert known_size("org/model").parameters == loaded.parameters
     assert not hub.seen, "what is in the cache costs no request"
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert load_model("org/model", CPU).parameters == loaded.parameters
-    assert unavailable("org/model", CPU) is None
+    assert missing_reason("org/model", CPU) is None
 
 
 def test_a_hub_adapter_on_a_local_base(hub, one, tmp_path):
@@ -151,7 +151,7 @@ def test_an_interrupted_download_is_completed(hub):
     weights = next(Path(constants.HF_HUB_CACHE).rglob("snapshots/*/model.safetensors"))
     weights.resolve().unlink()
     weights.unlink()
-    assert describe("org/model") is None
+    assert known_size("org/model") is None
     hub.seen.clear()
     load_model("org/model", CPU)
     assert any(path.endswith("model.safetensors") for path in paths(hub))

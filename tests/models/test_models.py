@@ -19,11 +19,11 @@ from safetensors.torch import load_file, save_file
 
 from lightreasoner.errors import UserError
 from lightreasoner.models import cache as models_module
-from lightreasoner.models.cache import LoadedModels, unavailable
+from lightreasoner.models.cache import LoadedModels, missing_reason
 from lightreasoner.models.devices import choose_device, choose_dtype
 from lightreasoner.models.loading import load_model
 from lightreasoner.models.references import parse_ref
-from lightreasoner.models.weights import describe
+from lightreasoner.models.weights import known_size
 from lightreasoner.settings import Settings
 from tests.support.tiny_models import (
     logits_of,
@@ -66,12 +66,12 @@ def test_a_folder_loads_as_what_was_saved(one):
     loaded = load_model(str(one), CPU, said.append)
     torch.testing.assert_close(logits_of(loaded.model), logits_of(tiny_model(1)))
     assert (loaded.device, loaded.dtype) == (torch.device("cpu"), torch.float32)
-    assert loaded.parameters == describe(str(one)).parameters == sum(p.numel() for p in loaded.model.parameters())
+    assert loaded.parameters == known_size(str(one)).parameters == sum(p.numel() for p in loaded.model.parameters())
     assert loaded.parameters * 4 <= loaded.memory_bytes < loaded.parameters * 5
     assert loaded.end_ids == {2} and loaded.max_positions == 1024
     assert not loaded.model.training and not any(p.requires_grad for p in loaded.model.parameters())
     assert loaded.model.config._attn_implementation == "sdpa"
-    assert unavailable(str(one), CPU) is None
+    assert missing_reason(str(one), CPU) is None
     assert said and "cpu" in said[-1]
 
 
@@ -192,7 +192,7 @@ def test_the_bundled_model_that_is_missing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(weights, "MODELS", tmp_path)
     assert "bundled" in refusal(load_model, "lightreasoner-expert-4m", CPU)
-    assert describe("lightreasoner-expert-4m") is None
+    assert known_size("lightreasoner-expert-4m") is None
 
 
 @pytest.mark.parametrize("content", [b"junk", b"GGUF", b"GGUF\x03\0\0\0" + b"\xff" * 64, b""])
@@ -208,7 +208,7 @@ def test_gguf(tmp_path):
     loaded = load_model(str(path), CPU)
     tokenizer = loaded.tokenizer
     assert loaded.end_ids == {2} and loaded.max_positions == 512 and loaded.dtype == torch.float32
-    assert describe(str(path)).parameters == loaded.parameters
+    assert known_size(str(path)).parameters == loaded.parameters
     assert logits_of(loaded.model).isfinite().all() and not hasattr(loaded.model.config, "quantization_config")
     chat = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
     assert chat == "<|im_start|>user\nHi<|im_end|>\n" and tokenizer.encode(chat)[0] == 1
@@ -389,7 +389,7 @@ def test_threads_share_one_loading(three):
 
 def test_a_model_beyond_the_budget_is_refused_before_it_is_loaded(one):
     small = Settings(device="cpu", memory_gb=1e-5)
-    assert "GB" in unavailable(str(one), small)
+    assert "GB" in missing_reason(str(one), small)
     refusal(LoadedModels(small).get, str(one))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from lightreasoner.errors import UserError
-from lightreasoner.models.cache import unavailable
+from lightreasoner.models.cache import missing_reason
 from lightreasoner.models.references import parse_ref
 from lightreasoner.settings import Settings
 
@@ -76,7 +76,7 @@ JUNK += [None, 7, float("nan"), ["org/name"], {"a": 1}, b"org/name", True]
 def test_junk_is_refused(junk, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     refusal(parse_ref, junk)
-    assert unavailable(junk, CPU)
+    assert missing_reason(junk, CPU)
 
 
 def test_what_is_neither_names_the_four_forms():

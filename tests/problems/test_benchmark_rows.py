@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lightreasoner.problems.grading import answer_form, judge
+from lightreasoner.problems.grading import answer_form, grade
 from lightreasoner.problems.stream import load_file
 
 ROWS = os.environ.get("LIGHTREASONER_TEST_ROWS", "")
@@ -28,7 +28,7 @@ def test_the_answers_of_a_benchmark(benchmark):
     answers = [problem.answer for problem in load_file(path).problems if problem.answer]
     assert len(answers) > 20
     for answer in answers:
-        assert judge(SAID[answer_form(answer)].format(answer), answer).right, answer
+        assert grade(SAID[answer_form(answer)].format(answer), answer).right, answer
     others = [(a, b) for a, b in pairwise(answers) if a != b and answer_form(a) == answer_form(b)]
-    taken = [(a, b) for a, b in others if judge(SAID[answer_form(b)].format(b), a).right]
+    taken = [(a, b) for a, b in others if grade(SAID[answer_form(b)].format(b), a).right]
     assert not taken

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import pytest
 
-from lightreasoner.problems.grading import answer_form, judge, to_number
+from lightreasoner.problems.grading import answer_form, grade, to_number
 
 RIGHT = [
     # GSM8K, SVAMP, ASDiv: a number
@@ -67,20 +67,20 @@ WRONG = [
 
 @pytest.mark.parametrize(("response", "answer"), RIGHT)
 def test_right_answers_are_right(response, answer):
-    verdict = judge(response, answer)
-    assert verdict.right, verdict
+    result = grade(response, answer)
+    assert result.right, result
 
 
 @pytest.mark.parametrize(("response", "answer"), WRONG)
 def test_wrong_answers_are_wrong(response, answer):
-    verdict = judge(response, answer)
-    assert not verdict.right
-    assert verdict.extracted is not None
+    result = grade(response, answer)
+    assert not result.right
+    assert result.extracted is not None
 
 
 @pytest.mark.parametrize(("response", "answer"), [("", "3"), ("no idea", "3"), ("no idea", "B"), ("", r"\frac{x}{2}")])
 def test_no_answer_is_a_failed_extraction_not_a_wrong_answer(response, answer):
-    assert judge(response, answer).extracted is None
+    assert grade(response, answer).extracted is None
 
 
 @pytest.mark.parametrize(
@@ -115,13 +115,13 @@ def test_the_known_answer_decides_the_form():
     "response", [r"\boxed{" + "(" * 250 + "x}", r"\boxed{\frac{x}{}}", r"\boxed{x" + "^{9}" * 60 + "}"]
 )
 def test_what_no_parser_can_read_is_wrong_and_breaks_nothing(response):
-    assert not judge(response, "x+1").right
+    assert not grade(response, "x+1").right
 
 
 def test_a_thread_can_judge_too():
     """math-verify's own timeouts raise outside the main thread, which made every answer wrong there."""
-    verdicts = []
-    thread = threading.Thread(target=lambda: verdicts.append(judge(r"\boxed{2(n-1)}", "2n-2")))
+    grades = []
+    thread = threading.Thread(target=lambda: grades.append(grade(r"\boxed{2(n-1)}", "2n-2")))
     thread.start()
     thread.join()
-    assert verdicts[0].right
+    assert grades[0].right

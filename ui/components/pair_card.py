@@ -5,9 +5,9 @@ from __future__ import annotations
 from html import escape
 
 from lightreasoner.errors import UserError
-from lightreasoner.models.cache import unavailable
+from lightreasoner.models.cache import missing_reason
 from lightreasoner.models.pairs import presets
-from lightreasoner.models.weights import describe
+from lightreasoner.models.weights import known_size
 from ui.studio import Studio
 
 OTHER = "other"  # the pair picker's choice for two models of one's own
@@ -31,13 +31,13 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
     if not (isinstance(expert, str) and isinstance(amateur, str) and expert.strip() and amateur.strip()):
         return html([], "Name an expert and an amateur that share one tokenizer.", "warn")
     try:
-        loaded = [studio.models.peek(ref) for ref in (expert, amateur)]
+        loaded = [studio.models.cached(ref) for ref in (expert, amateur)]
     except UserError as error:
         return html([], str(error), "warn")
     sizes = [chosen.expert_params, chosen.amateur_params] if chosen else [None, None]
     rows = []
     for role, ref, model, size in zip(("Expert", "Amateur"), (expert, amateur), loaded, sizes, strict=True):
-        found = model or (None if size else describe(ref))
+        found = model or (None if size else known_size(ref))
         parameters = found.parameters if found else size
         rows.append((role, f"{ref}, {count(parameters)}" if parameters else ref))
     if all(loaded):
@@ -48,7 +48,7 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
     elif chosen:
         rows.append(("Needs", f"about {chosen.memory_gb:g} GB"))
     why = chosen.why if chosen else ""
-    missing = next((m for m in (unavailable(ref, studio.settings) for ref in (expert, amateur)) if m), None)
+    missing = next((m for m in (missing_reason(ref, studio.settings) for ref in (expert, amateur)) if m), None)
     if missing and not all(loaded):
         return html(rows, missing, "warn", why)
     if expert.strip() == amateur.strip():
@@ -56,7 +56,7 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
     if all(loaded):
         times = loaded[0].parameters / loaded[1].parameters
         return html(rows, f"Loaded and in agreement; the expert is {times:.1f} times the amateur's size.", "good", why)
-    if not all(describe(ref) for ref in (expert, amateur)):
+    if not all(known_size(ref) for ref in (expert, amateur)):
         how = (
             f"{button} downloads it from the Hugging Face Hub first."
             if studio.visitor.owner

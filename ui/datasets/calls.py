@@ -19,7 +19,7 @@ from lightreasoner.datasets.selectors import SELECTORS, Selection, above
 from lightreasoner.datasets.trajectories import KL_EDGES
 from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA_FLOOR, BETA_FLOOR
-from lightreasoner.problems.grading import judge
+from lightreasoner.problems.grading import grade
 from lightreasoner.tracing.from_trajectory import trace_record
 from lightreasoner.tracing.records import reweigh, trace_csv
 from lightreasoner.validation import number
@@ -189,7 +189,7 @@ class DatasetActions(RunActions):
         now |= {"name": dataset.name, "bytes": size, "command": command, "imported": False, "facts": []}
         if not steps:
             return now
-        graded = self._graded.get(dataset.id, lambda: Judged(lambda response, answer: judge(response, answer).right))
+        graded = self._graded.get(dataset.id, lambda: Judged(lambda response, answer: grade(response, answer).right))
         return now | {
             "imported": explorer.imported,
             "trouble": explorer.note,

@@ -10,7 +10,7 @@ from lightreasoner.datasets.selectors import Selection
 from lightreasoner.errors import UserError
 from lightreasoner.models.adapters import check_layers
 from lightreasoner.models.architecture import linear_layers
-from lightreasoner.models.cache import unavailable
+from lightreasoner.models.cache import missing_reason
 from lightreasoner.models.pairs import Preset, presets
 from lightreasoner.settings import Settings
 from lightreasoner.training.config import FinetuneConfig
@@ -149,6 +149,6 @@ def amount(datasets: Datasets, asked: FinetuneRequest) -> Amount:
 def checked_start(datasets: Datasets, settings: Settings, asked: FinetuneRequest) -> tuple[list[str], str]:
     """(argv, title) of the job. Raises UserError where the run would refuse, as far as it can be known now."""
     amount(datasets, asked)
-    if why := unavailable(asked.expert, settings):
+    if why := missing_reason(asked.expert, settings):
         raise UserError(why)
     return asked.argv(str(Path(asked.dataset.folder).absolute())), asked.title
