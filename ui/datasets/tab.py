@@ -16,14 +16,43 @@ from ui.access.visitors import checked_calls
 from ui.components.dataset_catalogue import Datasets
 from ui.components.events import AT_ONCE, PRIVATE, QUIET
 from ui.components.form_values import kept_problems
+from ui.components.html_component import HtmlComponent
 from ui.components.notices import answered, notice_html
 from ui.components.push_calls import push_calls
+from ui.components.trace_view import SCRIPTS
 from ui.datasets.calls import DatasetActions
 from ui.datasets.estimate import estimate
-from ui.datasets.explorer import INTRO, DatasetExplorer
 from ui.datasets.form import DatasetForm
 from ui.datasets.request import read_form
 from ui.studio import Studio
+
+INTRO = {
+    "title": "No dataset yet",
+    "sentences": [
+        "A dataset holds the expert's responses to many problems, with the KL divergence of the two models at every "
+        "token.",
+        "Steps where the models diverge become training samples. β and α decide afterwards which steps and which "
+        "targets.",
+    ],
+}
+
+
+class DatasetExplorer(HtmlComponent):
+    """Value: "" or the JSON document {"open": dataset id}, which shows that dataset. The script requests the rest."""
+
+    scripts = (
+        *SCRIPTS,
+        "shared/job_format",
+        "shared/push_form",
+        "shared/charts",
+        "shared/run_list",
+        "datasets/step_table",
+        "datasets/explorer",
+        "datasets/trajectory",
+        "datasets/mount",
+    )
+    mount = "mountDatasets(element, props, trigger, watch, server);"
+    value_title = "the dataset to show, as JSON"
 
 
 def build_datasets(studio: Studio) -> None:

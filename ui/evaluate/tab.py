@@ -13,13 +13,44 @@ from ui.access.visitors import checked_calls
 from ui.compat.gradio import event_data
 from ui.components.events import AT_ONCE, PRIVATE
 from ui.components.form_values import kept_problems
+from ui.components.html_component import HtmlComponent
 from ui.components.notices import answered, notice_html
+from ui.components.trace_view import SCRIPTS
 from ui.evaluate.calls import EvaluateActions
 from ui.evaluate.catalogue import Evaluations
 from ui.evaluate.form import EvaluateForm, adapter_choices, base_or_none, prefilled
 from ui.evaluate.request import read_form
-from ui.evaluate.view import INTRO, EvaluateView
 from ui.studio import Studio
+
+INTRO = {
+    "title": "No evaluation yet",
+    "sentences": [
+        "In an evaluation, models solve problems with known answers; pass@1 is the fraction of correct responses.",
+        "Select a fine-tuned model and its base to list every problem that only one of them solves.",
+    ],
+}
+
+
+class EvaluateView(HtmlComponent):
+    """Value: "" or the JSON document {"open": evaluation id}, which shows that evaluation. The script requests the
+    rest.
+
+    The event `prefill` with {"run": id} asks the form to take the settings of a fine-tuning run; `tuned` says that the
+    list of fine-tuned models has changed.
+    """
+
+    scripts = (
+        *SCRIPTS,
+        "shared/job_format",
+        "evaluate/plots",
+        "evaluate/run_list",
+        "evaluate/run",
+        "evaluate/flips",
+        "evaluate/cost_table",
+        "evaluate/mount",
+    )
+    mount = "mountEvaluate(element, props, trigger, watch, server);"
+    value_title = "the evaluation to show, as JSON"
 
 
 def build_evaluate(studio: Studio) -> None:

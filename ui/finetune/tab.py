@@ -15,6 +15,7 @@ from ui.access.visitors import checked_calls
 from ui.compat.gradio import event_data
 from ui.components.dataset_catalogue import Datasets
 from ui.components.events import AT_ONCE, PRIVATE, QUIET
+from ui.components.html_component import HtmlComponent
 from ui.components.notices import answered, notice_html
 from ui.components.push_calls import push_calls
 from ui.finetune.calls import FinetuneActions
@@ -22,8 +23,40 @@ from ui.finetune.catalogue import Tunings
 from ui.finetune.estimate import estimate_run
 from ui.finetune.form import FinetuneForm, dataset_choices
 from ui.finetune.request import EMPTY, checked_start, read_form
-from ui.finetune.view import INTRO, FinetuneView
 from ui.studio import Studio
+
+INTRO = {
+    "title": "No fine-tuning run yet",
+    "sentences": [
+        "Fine-tuning trains a small LoRA adapter of the expert on the steps of a dataset where it diverges from the "
+        "amateur; no labels are needed.",
+        "It requires a dataset: build one in the Datasets tab, then return here or follow its Fine-tune link.",
+    ],
+}
+
+
+class FinetuneView(HtmlComponent):
+    """Value: "" or the JSON document {"open": run id}, which shows that run. The script requests the rest.
+
+    The event `renew` asks the form to list the datasets again, with {"dataset": id} selected, and to set α, β and the
+    selector if it names them.
+    """
+
+    scripts = (
+        "shared/base",
+        "shared/job_format",
+        "shared/charts",
+        "shared/run_list",
+        "shared/card",
+        "shared/push_form",
+        "finetune/line_charts",
+        "finetune/run_list",
+        "finetune/run",
+        "finetune/compare",
+        "finetune/mount",
+    )
+    mount = "mountFinetune(element, props, trigger, watch, server); // 'renew'"
+    value_title = "the run to show, as JSON"
 
 
 def build_finetune(studio: Studio) -> None:
