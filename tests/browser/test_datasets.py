@@ -280,7 +280,7 @@ def test_a_step_opens_in_the_step_view_and_its_link_outlives_the_server(own_app,
     assert load_marks(folder).get(row["problem_id"], 0, index) == "pin"
     low = next(i for i, kl in enumerate(row["kl"]) if kl <= 0.05)
     first.reader.locator(f'.lr-token[data-index="{low}"]').click()
-    expect(first.step.locator(".lr-unstored")).to_contain_text("was not stored")
+    expect(first.step.locator(".lr-unstored")).to_contain_text("were not stored")
     address = first.page.url
     assert f"step={low}" in address
     with first.page.expect_download() as waiting:

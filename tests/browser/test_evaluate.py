@@ -106,7 +106,7 @@ def test_from_the_form_to_the_results(bench, tab):
     expect(run.locator(".lr-badge")).to_have_text("Done")
     rows = run.get_by_role("region", name="pass@1 of each model").locator("tbody tr")
     expect(rows).to_have_count(2)
-    expect(rows.first).to_contain_text("tiny-base, as it is")
+    expect(rows.first).to_contain_text("tiny-base, base model")
     expect(rows.first).to_contain_text("0 of 6")
     expect(run.get_by_role("region", name="Compared problem by problem")).to_contain_text("no problem changed sides")
     expect(page.locator("#lr-ev-notice .lr-error")).to_have_count(0)

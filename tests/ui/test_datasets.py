@@ -172,7 +172,7 @@ def test_a_row_opens_as_a_trace_and_says_where_nothing_was_stored(shared):
     kept = steps[one["index"]]["candidates"]
     assert kept["ids"] == one["ids"] and kept["expert_logprobs"] == pytest.approx(one["expert_logprobs"], rel=1e-6)
     assert {str(i) for i in one["ids"]} <= set(answer["record"]["tokens"])
-    assert "was not stored" in answer["why"] and "0.05 nats" in answer["why"]
+    assert "were not stored" in answer["why"] and "0.05 nats" in answer["why"]
     for kind, sign in (("json", "{"), ("csv", "step,token_id"), ("html", "<!doctype html>")):
         content = bench.ask("trace_file", folder.name, row["problem_id"], 0, kind, 0.2, 0.4)["content"]
         assert content.lower().startswith(sign)

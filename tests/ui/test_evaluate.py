@@ -177,16 +177,20 @@ def test_an_evaluation_shows_the_engines_numbers(shared):
         assert all(shown[key] == found[key] for key in ("pass_at_1", "interval", "truncations", "extraction_failures"))
     (comparison,) = seen["comparisons"]
     assert (comparison["gained"], comparison["lost"], comparison["model"]) == (3, 1, 1)
-    assert comparison["difference"] == pytest.approx(0.2) and comparison["verdict"] == "could be chance"
-    assert seen["models"][0]["name"] == "tiny-base, as it is" and "lightreasoner" in seen["models"][1]["name"]
+    assert comparison["difference"] == pytest.approx(0.2) and comparison["verdict"] == "not significant"
+    assert seen["models"][0]["name"] == "tiny-base, base model" and "lightreasoner" in seen["models"][1]["name"]
     assert (seen["state"], seen["done"], seen["total"], seen["paper"]) == ("done", 20, 20, [])
 
 
 @pytest.mark.parametrize(
     ("before", "after", "verdict"),
-    [("0" * 12, "1" * 12, "clear"), ("1" * 12, "0" * 12, "clear"), ("0101", "0101", "no problem changed sides")],
+    [
+        ("0" * 12, "1" * 12, "significant"),
+        ("1" * 12, "0" * 12, "significant"),
+        ("0101", "0101", "no problem changed sides"),
+    ],
 )
-def test_luck_in_words(bench, before, after, verdict):
+def test_significance_in_words(bench, before, after, verdict):
     run = make_evaluation(bench.runs, bench.base, [make_tuned(bench.runs, bench.base)], [before, after])
     assert bench.open(run)["comparisons"][0]["verdict"] == verdict
 
@@ -328,7 +332,7 @@ def test_nonsense_gets_a_sentence(shared, call, arguments, sentence):
 def test_one_model_alone_has_no_flips(bench):
     run = make_evaluation(bench.runs, bench.base, [], [BEFORE])
     assert bench.open(run)["comparisons"] == []
-    assert "one model only" in bench.ask("listed", run.name, 1, "gained", 0)["error"]
+    assert "only one model" in bench.ask("listed", run.name, 1, "gained", 0)["error"]
 
 
 def test_a_deleted_evaluation_is_gone(bench):

@@ -305,7 +305,7 @@ def test_merging_is_a_job_and_its_model_is_found(bench):
     folder = run_folder(bench.settings, run_id).absolute()
     job = bench.jobs.store.get(bench.ask("merge", run_id)["job"])
     assert job.argv == ("merge", "--run-dir", str(folder), "--out", str(folder / "merged-3"))
-    assert "being merged already" in bench.ask("merge", run_id)["error"]
+    assert "already being merged" in bench.ask("merge", run_id)["error"]
     assert "cancel that job first" in bench.ask("discard", run_id)["error"]
     merge = bench.ask("overview", run_id, [], {})["open"]["merge"]
     assert merge["busy"] and merge["folder"] is None

@@ -31,41 +31,41 @@ from ui.components.script_calls import fingerprint
 from ui.components.trace_view import standalone
 from ui.datasets.downloads import dataset_file
 
-ROWS = 25  # a page of steps
-BETAS = [n / 100 for n in range(301)]  # where the curve of what is kept has its points: the slider's positions
+ROWS = 25  # steps per page
+BETAS = [n / 100 for n in range(301)]  # points of the curve of selected steps: the positions of the slider
 ALPHAS = [ALPHA_FLOOR, *(n / 25 for n in range(1, 26))]
-COUNTS = ("problems", "responses", "steps", "above")  # findings that the head of the page shows already
-OPEN = 4  # datasets whose compared answers are remembered
+COUNTS = ("problems", "responses", "steps", "above")  # findings that the facts show as well
+OPEN = 4  # datasets whose graded answers stay in memory
 
 
 def selected(alpha: object, beta: object, selector: object) -> Selection:
-    """Raises UserError."""
+    """A Selection of checked values. Raises UserError."""
     alpha, beta = number("α", alpha, ALPHA_FLOOR, 1), number("β", beta, 0, 1000)
     return Selection(selector if isinstance(selector, str) else str(selector), alpha, beta)
 
 
 def facts(dataset: Dataset, explorer: Explorer, size: int, over: int) -> list[tuple[str, str, str]]:
-    """(name, value, what it means) for the head of a dataset."""
+    """(name, value, explanation) of a dataset's properties."""
     data, config = explorer.view.data, dataset.run["config"]
     problems = len({response.problem_id for response in data.responses})
-    rows = [("Problems", f"{problems:,}", "Different problems with at least one step here")]
+    rows = [("Problems", f"{problems:,}", "Different problems with at least one step")]
     if len(data.responses) != problems and not explorer.imported:
-        rows.append(("Responses", f"{len(data.responses):,}", "Samples of all problems together"))
-    rows.append(("Steps", f"{data.steps:,}", "Tokens of all responses, the end of each turn included"))
+        rows.append(("Responses", f"{len(data.responses):,}", "Of all problems together"))
+    rows.append(("Steps", f"{data.steps:,}", "Tokens of all responses, including their end tokens"))
     rows.append(("Above β", f"{over:,}", "Steps with a KL above β"))
     if data.steps and not explorer.imported:
-        rows.append(("Response", f"{data.steps / len(data.responses):.0f} tokens", "Mean length"))
+        rows.append(("Mean length", f"{data.steps / len(data.responses):.0f} tokens", "Per response"))
     if config.get("max_new_tokens"):
-        rows.append(("Limit", f"{config['max_new_tokens']:,} tokens", "A longer response is cut off there"))
+        rows.append(("Max new tokens", f"{config['max_new_tokens']:,}", "Longer responses are cut off"))
     if config.get("temperature"):
         rows.append(("Temperature", f"{config['temperature']:g}", f"seed {config.get('seed', 0)}"))
     if config.get("beta_floor") == 0:
-        rows.append(("Details", "of every step", "So steps of any KL can be trained on"))
+        rows.append(("Details", "of every step", "Steps of any KL can become training samples"))
     return [*rows, ("On disk", f"{size / 1e6:,.1f} MB", "")]
 
 
 def describe_selection(explorer: Explorer, selection: Selection) -> list[str]:
-    """What the selection comes to, in words; the first is the number of samples. A mistake comes as its sentence."""
+    """Sentences on the samples of a selection; the first is their number. An error becomes a sentence as well."""
     try:
         report = explorer.report(selection)
     except UserError as error:
@@ -74,17 +74,19 @@ def describe_selection(explorer: Explorer, selection: Selection) -> list[str]:
     if report.missing:
         floor = explorer.run["config"].get("beta_floor", BETA_FLOOR)
         said.append(
-            f"{report.missing:,} more are selected, but steps at or below {floor:g} nats have no stored details."
+            f"{report.missing:,} more are selected, but for steps at or below {floor:g} nats no details are stored."
         )
     if selection.selector != "kl":
-        said.append(f"As many steps as have KL above β = {selection.beta:g}, so that selectors can be compared.")
+        said.append(
+            f"As many steps as have KL above β = {selection.beta:g}, so that all selectors have the same budget."
+        )
     if report.kept_by_mark or report.dropped_by_mark:
         said.append(f"By your marks: {report.kept_by_mark:,} kept, {report.dropped_by_mark:,} dropped.")
     return said
 
 
 def advice(finding: Finding) -> str:
-    return finding.says.removeprefix("look at this: ")  # the sign beside it says that
+    return finding.says.removeprefix("look at this: ")  # the page shows an icon instead
 
 
 class DatasetActions(RunActions):
@@ -231,10 +233,10 @@ def trace_of(explorer: Explorer, problem: object, sample: object) -> dict:
 
 
 def imported_sample(explorer: Explorer, key: tuple) -> dict:
-    """A sample of an imported set: all that there is of it. Raises UserError."""
+    """All that is known of a sample of an imported dataset. Raises UserError."""
     place = place_of(explorer, key)
     if place is None:
-        raise UserError("This dataset has no such sample; copy the link again in full.")
+        raise UserError("This dataset has no such sample; copy the whole link again.")
     in_turn = (row for table in read_imported(explorer.folder) for row in table.to_pylist())
     row = next(itertools.islice(in_turn, place, None))
     kl = row["kl"] if math.isfinite(row["kl"]) else None
@@ -242,7 +244,7 @@ def imported_sample(explorer: Explorer, key: tuple) -> dict:
     return texts | {"kl": kl, "mark": explorer.view.marks.get(*key)}
 
 
-#: The files that one response can be taken along as.
+#: Export formats of a response.
 WRITERS: dict[str, Callable[[dict], str]] = {
     "json": lambda record: json.dumps(record, ensure_ascii=False, indent=1),
     "csv": trace_csv,
@@ -251,10 +253,10 @@ WRITERS: dict[str, Callable[[dict], str]] = {
 
 
 def why_unstored(explorer: Explorer) -> str:
-    """What the step view says where a step's candidates were not kept."""
+    """The sentence of the step view for steps without stored candidates."""
     floor = explorer.run["config"].get("beta_floor")
-    small = f"lies at or below {floor:g} nats" if isinstance(floor, int | float) else "is too small"
+    small = f"is at or below {floor:g} nats" if isinstance(floor, int | float) else "is too small"
     return (
-        f"What the two models expected here was not stored, because the step's KL {small}. "
-        "Build the dataset with details of every step to see it."
+        f"The distributions at this step were not stored, because its KL {small}. Build the dataset with the details "
+        "of every step to see them."
     )

@@ -1,4 +1,4 @@
-"""A dataset's files to take along: its samples at a selection, or all that was sampled."""
+"""The files that a dataset exports: its samples at a selection, or all its trajectories."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ RAW = "raw"
 
 
 def dataset_file(settings: Settings, explorer: Explorer, kind: object, selection: Selection) -> dict:
-    """Write one of the files; {"url", "name"}. kind: "released", "parquet" or "raw". Raises UserError."""
+    """Write a file to download: {"url", "name"}. kind: "released" and "parquet" are samples, "raw" is trajectories.
+
+    Raises UserError.
+    """
     short = explorer.folder.name[:8]
     if kind == RAW and not explorer.imported:
         return offer(settings, f"trajectories-{short}.parquet", lambda out: write_trajectories(explorer.folder, out))
     if not isinstance(kind, str) or kind not in FORMATS:
-        raise UserError(f"There is no file called {str(kind)[:20]!r}; take released, parquet or raw.")
+        raise UserError(f"There is no file called {str(kind)[:20]!r}; choose released, parquet or raw.")
     name = f"samples-{short}-{selection.selector}-a{selection.alpha:g}-b{selection.beta:g}{FORMATS[kind]}"
-    # damaged shards are named on the page; the rest can be taken along
+    # the page lists damaged shards; the rest is exported
     return offer(settings, name, lambda out: export_samples(explorer.folder, out, kind, selection, lambda *_: None))
 
 
 def write_trajectories(folder: Path, out: Path) -> None:
-    """All readable shards as one Parquet file, one shard in memory at a time. Raises UserError where there is none."""
+    """Write all readable shards into one Parquet file, one shard in memory at a time. Raises UserError without any."""
     written = 0
     with atomic_file(out) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
         for path in shards(folder):

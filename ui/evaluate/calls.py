@@ -21,27 +21,27 @@ from ui.evaluate.catalogue import Evaluation, Evaluations, by_benchmark, canonic
 from ui.evaluate.flips import Flips
 from ui.studio import Studio
 
-CLEAR = 0.05  # p below which a difference is called clear
+SIGNIFICANT = 0.05  # differences with a McNemar p below it are called significant
 MODEL = ("problems", "right", "pass_at_1", "interval", "extraction_failures", "truncations", "mean_length")
 MODEL += ("tokens_per_second", "seconds")
 
 
 def verdict(comparison: dict) -> str:
-    """McNemar's p in words."""
+    """The result of McNemar's test in words."""
     if not comparison["gained"] and not comparison["lost"]:
         return "no problem changed sides"
-    return "clear" if comparison["p"] < CLEAR else "could be chance"
+    return "significant" if comparison["p"] < SIGNIFICANT else "not significant"
 
 
 def facts(run: dict) -> list[tuple[str, str, str]]:
-    """(name, value, what it means) for the head of an evaluation."""
+    """(name, value, explanation) of an evaluation's properties."""
     config, about = run["config"], run["about"]
-    rows = [("Problems", f"{about.get('problems', 0):,}", "Those with a known answer")]
+    rows = [("Problems", f"{about.get('problems', 0):,}", "With a known answer")]
     if about.get("without answer"):
         rows.append(("Left out", f"{about['without answer']:,}", "Problems without a known answer"))
-    rows.append(("Limit", f"{config.get('max_new_tokens', 0):,} tokens", "A longer response is cut off there"))
+    rows.append(("Max new tokens", f"{config.get('max_new_tokens', 0):,}", "Longer responses are cut off"))
     rows.append(("Decoding", "greedy, zero-shot", "In the model's chat template"))
-    rows.append(("On", " · ".join(filter(None, [about.get("device"), about.get("dtype")])), "Device and precision"))
+    rows.append(("Device", " · ".join(filter(None, [about.get("device"), about.get("dtype")])), "Device and precision"))
     return rows
 
 
@@ -132,7 +132,7 @@ class EvaluateActions(RunActions):
 
 
 def paper_rows(paper: Paper, base: str, key: str) -> list[dict]:
-    """The paper's figures for this model on this benchmark: [{"method", "value"}], empty where it has none."""
+    """The paper's results of this model on this benchmark: [{"method", "value"}], empty if there are none."""
     known = paper.scores.get(base, {})
     return [{"method": method, "value": scores[key]} for method, scores in known.items() if key in scores]
 
@@ -142,7 +142,7 @@ def without(values: dict, name: str) -> dict:
 
 
 def cost_line(cost: Cost) -> dict:
-    """A row of the cost table; `missing` says why a cell is empty."""
+    """A row of the cost table; `missing` explains empty cells."""
     line = without(asdict(cost), "gains")
     line |= {"method": METHOD_TITLES.get(cost.method, cost.method), "seconds": cost.seconds, "gain": cost.gain}
     return line | {"gains": [asdict(gain) for gain in cost.gains]}

@@ -1,4 +1,4 @@
-"""What evaluations there are, and what each of them has found."""
+"""The evaluations of the workspace: their results, the names of their models, and the costs of adapters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPEN = 3  # evaluations whose answers stay in memory
 
 
 def canonical(ref: str) -> str:
-    """The one spelling of a model's reference, so that two of them can be compared."""
+    """A model's reference in its canonical form, so that two can be compared."""
     try:
         return parse_ref(ref).text
     except UserError:
@@ -51,7 +51,7 @@ class Evaluation(Entry):
 
 
 class Evaluations(RunList):
-    """All evaluations, and the answers of those that were looked at last."""
+    """All evaluations, and the answers of those that were opened last."""
 
     verb, kind, noun, entry = "evaluate", "evaluation", "an evaluation", Evaluation
 
@@ -62,14 +62,14 @@ class Evaluations(RunList):
         self._refreshing = threading.Lock()
 
     def answers(self, evaluation: Evaluation) -> Answers:
-        """What is there of its answers by now; the last few stay in memory. Raises UserError."""
+        """The answers so far; those of the last few evaluations stay in memory. Raises UserError."""
         found = self._answers.get(evaluation.id, lambda: Answers(evaluation.folder, variants_of(evaluation.run)))
         with self._refreshing:
             found.refresh()
         return found
 
     def results(self, evaluation: Evaluation) -> dict:
-        """{"models", "comparisons"}, over the answers that are there. Raises UserError."""
+        """{"models", "comparisons"} of the answers so far. Raises UserError."""
         return read_results(evaluation.folder) or self.answers(evaluation).results()
 
     def remove(self, run_id: object) -> Entry:
@@ -84,14 +84,14 @@ class Evaluations(RunList):
         return [folder.name for folder, _ in runs if (folder / ADAPTER / WEIGHTS).is_file()]
 
     def names(self, run: dict) -> list[str]:
-        """What each model of an evaluation is called; no two alike."""
+        """The names of an evaluation's models on the page, all different."""
         base, variants = short_name(str(run["config"].get("model"))), variants_of(run)
-        full = [f"{base}, as it is" if v.adapter is None else self._named(v.adapter) or v.name for v in variants]
+        full = [f"{base}, base model" if v.adapter is None else self._named(v.adapter) or v.name for v in variants]
         brief = [name.rpartition(" · ")[0] or name for name in full]  # without the run's id
         return [b if brief.count(b) == 1 else f for b, f in zip(brief, full, strict=True)]
 
     def _named(self, adapter: Path) -> str | None:
-        """A fine-tuning run's name, if the adapter is one's of this workspace."""
+        """The title of the fine-tuning run that an adapter belongs to; None if it is none of this workspace."""
         if adapter.parent.parent.resolve() != self.settings.runs.resolve():
             return None
         try:
@@ -107,7 +107,7 @@ class Evaluations(RunList):
         ]
 
     def _facts(self, evaluation: Evaluation) -> str:
-        """pass@1 of its models in a few words: the first, and where the others lie."""
+        """pass@1 of the first model, and the lowest and highest pass@1 of the others."""
         found = read_results(evaluation.folder) if evaluation.run else None
         if not found or not found["models"]:
             return ""
@@ -130,9 +130,9 @@ class Evaluations(RunList):
 
 
 def by_benchmark(evaluations: Evaluations) -> list[dict]:
-    """Everything that was evaluated, for one look: base and benchmark → its models, each with its best evaluation.
+    """All results, grouped by base model and benchmark.
 
-    Of several results of one model on one benchmark the one over the most problems counts, and of those the newest.
+    Of several results of a model on a benchmark the one over the most problems counts, then the newest.
     """
     groups: dict[tuple[str, str], dict] = {}
     for entry in evaluations.listed():  # newest first
@@ -155,12 +155,12 @@ def by_benchmark(evaluations: Evaluations) -> list[dict]:
     found = [group | {"models": list(group["models"].values())} for group in groups.values()]
     for group in found:
         group["models"].sort(key=lambda model: (not model["base"], -model["pass_at_1"]))
-    bases = list(dict.fromkeys(group["base"] for group in found))  # the one that was evaluated last comes first
+    bases = list(dict.fromkeys(group["base"] for group in found))  # the latest evaluated first
     return sorted(found, key=lambda group: (bases.index(group["base"]), group["key"]))
 
 
 def is_tuning_run(settings: Settings, run_id: object) -> bool:
-    """Whether an address names a fine-tuning run, which fills the form in."""
+    """Whether this is the id of a fine-tuning run, which prefills the form."""
     try:
         return read_run(run_folder(settings, run_id))["kind"] == "finetune"
     except UserError:

@@ -1,7 +1,7 @@
-"""Flips: problems that one model got right and the other wrong, and how far the two are apart on both responses.
+"""Flips: problems that only one of two models solves, and the KL divergence of the models along both responses.
 
-Each response is scored under the later model as expert and the earlier one as amateur: where KL is large, tuning
-changed what the model expects. The traces are ordinary ones; their ids follow from what they show, so that they are
+Each response is scored with the fine-tuned model as expert and the first model as amateur: a large KL shows where
+fine-tuning changed the distribution. A trace's id is derived from evaluation, model, problem and side, so that it is
 found again.
 """
 
@@ -18,12 +18,12 @@ from ui.access.actions import action
 from ui.evaluate.catalogue import Evaluation, Evaluations
 from ui.studio import Studio
 
-PAGE = 20  # flips in one answer
+PAGE = 20  # flips per answer
 SIDES = ("before", "after")
 
 
 class Flips:
-    """The flips of all evaluations. Every method takes what came from the page and raises UserError."""
+    """The calls on flips. Users can send any arguments; all methods raise UserError for invalid ones."""
 
     def __init__(self, studio: Studio, evaluations: Evaluations):
         self.studio, self.evaluations = studio, evaluations
@@ -31,10 +31,10 @@ class Flips:
     def _opened(self, run_id: object, model: object) -> tuple[Evaluation, Answers, int]:
         evaluation = self.evaluations.find(run_id)
         if evaluation.run is None:
-            raise UserError("This evaluation holds nothing yet; wait for its first answers.")
+            raise UserError("This evaluation is still empty; wait for its first answers.")
         answers = self.evaluations.answers(evaluation)
         if len(answers.variants) < 2:
-            raise UserError("This evaluation has one model only, so there is nothing to compare.")
+            raise UserError("This evaluation has only one model, so there is nothing to compare.")
         return evaluation, answers, number("The model", model, 1, len(answers.variants) - 1, whole=True)
 
     @action("evaluate.list_flips")
@@ -116,12 +116,12 @@ class Flips:
         if live and self._file(trace).exists():
             self.studio.lives.pop(trace, None)
         for step in record["steps"]:
-            del step["support"]  # the page draws it from the candidates, at any α
+            del step["support"]  # the page computes it from the candidates, at any α
         return {"record": record}
 
 
 def trace_id(run_id: str, model: int, problem_id: str, side: str) -> str:
-    """As hard to guess as the evaluation's own id."""
+    """A trace id that is as hard to guess as the evaluation's id."""
     return hashlib.sha256(f"{run_id}/{model}/{side}/{problem_id}".encode()).hexdigest()[:32]
 
 

@@ -1,4 +1,4 @@
-"""Fine-tuning runs of a workspace: their curves, adapters, what was merged of them, and files to take along."""
+"""The fine-tuning runs of the workspace: their curves, adapters, merged models, and files to download."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ui.components.downloads import offer
 from ui.components.run_list import METHOD_TITLES, MOST, Entry, Recent, RunList, short_name
 
 OPEN = 12  # runs whose curves stay in memory
-LARGEST = 4e9  # bytes of a file that is handed out; what is larger is named by its place
+LARGEST = 4e9  # bytes of a download; for larger files the page shows the folder
 CARD = "README.md"
 #: Settings of FinetuneConfig without the method, in the form's order, and their names on the page.
 LABELS = {
@@ -65,13 +65,13 @@ class Tuning(Entry):
 
     @property
     def updates(self) -> int | None:
-        """How many it is to make."""
+        """The number of updates of a complete run."""
         return self.run["config"].get("max_steps") if self.run else None
 
 
 @dataclass(frozen=True)
 class Merge:
-    """An adapter merged into its base, or on its way there."""
+    """A merge of an adapter into its base model, complete or in progress."""
 
     folder: Path
     job: Job
@@ -82,7 +82,7 @@ class Merge:
 
 
 class Tunings(RunList):
-    """All runs, and the curves of those that were looked at last."""
+    """All fine-tuning runs, and the curves of those that were opened last."""
 
     verb, kind, noun, entry = "finetune", "finetune", "a fine-tuning run", Tuning
 
@@ -91,7 +91,7 @@ class Tunings(RunList):
         self._curves: Recent[Curves] = Recent(OPEN)
 
     def curves(self, run: Tuning) -> Curves:
-        """What it has measured by now; the last few stay in memory."""
+        """The measurements so far; those of the last few runs stay in memory."""
         return self._curves.get(run.folder, lambda: Curves(run.folder)).refresh()
 
     def summaries(self) -> list[dict]:
@@ -113,14 +113,14 @@ class Tunings(RunList):
         return " · ".join(said + [f"{LABELS[name].lower()} {shown(config[name])}" for name in odd])
 
     def adapter(self, run: Tuning) -> Path | None:
-        """Its adapter's folder, once it is there."""
+        """The adapter's folder; None before it exists."""
         try:
             return adapter_folder(run.folder) if run.run else None
         except UserError:
             return None
 
     def card(self, run: Tuning) -> str:
-        """The adapter's card, in Markdown; empty where there is none."""
+        """The adapter's model card in Markdown; empty without one."""
         place = self.adapter(run)
         try:
             return (place / CARD).read_text(encoding="utf-8", errors="replace")[:100_000] if place else ""
@@ -130,21 +130,21 @@ class Tunings(RunList):
     # ---- merging
 
     def merges(self, run: Tuning) -> list[Merge]:
-        """What was merged of it or is being merged, the latest first. Each lies in the run's own folder."""
+        """The merges of a run, latest first. Each writes into the run's folder."""
         jobs = [job for job in self.jobs.store.jobs(limit=MOST) if job.verb == "merge"]
         found = [Merge(job.run_dir, job) for job in jobs if job.run_dir.parent == run.folder.absolute()]
         return sorted(found, key=lambda merge: -merge.job.created)
 
     def merge(self, run_id: object) -> Job:
-        """Queue the job that merges its adapter into its base. Raises UserError."""
+        """Queue the job that merges a run's adapter into its base model. Raises UserError."""
         run = self.find(run_id)
         adapter_folder(run.folder)
         if run.job and run.job.state not in FINISHED:
-            raise UserError("This run still trains; merge it when it has ended.")
+            raise UserError("This run is still training; merge it when it has ended.")
         for merge in self.merges(run):
             if merge.job.state not in FINISHED:
-                raise UserError("This run is being merged already; wait for it to end.")
-            if not merge.done:  # what a merge that was killed has left
+                raise UserError("This run is already being merged; wait for that job to end.")
+            if not merge.done:  # remains of a killed merge
                 for place in [merge.folder, *run.folder.glob(f".{merge.folder.name}.*")]:
                     shutil.rmtree(place, ignore_errors=True)
         updates = (FinetuneResult.from_record(run.run) or FinetuneResult()).updates or 0
@@ -155,7 +155,7 @@ class Tunings(RunList):
         return self.jobs.submit("merge", argv, f"Merge {run.name}", out)
 
     def remove(self, run_id: object) -> Entry:
-        """Delete a run for good, and with it what was merged of it."""
+        """Delete a run and its merged models for good."""
         run = self.find(run_id)
         if any(merge.job.state not in FINISHED for merge in self.merges(run)):
             raise UserError("This run is being merged; cancel that job first, then delete the run.")
@@ -163,35 +163,34 @@ class Tunings(RunList):
         self._curves.forget(run.folder)
         return run
 
-    # ---- files to take along
+    # ---- files to download
 
     def adapter_file(self, run_id: object) -> dict:
-        """The adapter's folder as a zip: {"url", "name"}. Raises UserError."""
+        """Write the adapter's folder as a zip file: {"url", "name"}. Raises UserError."""
         run = self.find(run_id)
-        place = adapter_folder(run.folder)
-        return self._zipped(f"lightreasoner-{run.id[:8]}", place)
+        return self._zipped(f"lightreasoner-{run.id[:8]}", adapter_folder(run.folder))
 
     def merged_file(self, run_id: object) -> dict:
-        """The merged model as a zip: {"url", "name"}. Raises UserError."""
+        """Write the latest merged model as a zip file: {"url", "name"}. Raises UserError."""
         folder = self.merged_folder(run_id)
         return self._zipped(f"lightreasoner-{folder.parent.name[:8]}-{folder.name}", folder)
 
     def merged_folder(self, run_id: object) -> Path:
-        """Where the latest model lies that was merged of a run. Raises UserError."""
+        """The folder of a run's latest merged model. Raises UserError."""
         done = [merge.folder for merge in self.merges(self.find(run_id)) if merge.done]
         if not done:
-            raise UserError("Nothing has been merged of this run yet; merge it first.")
+            raise UserError("This run has no merged model yet; merge it first.")
         return done[0]
 
     def _zipped(self, name: str, folder: Path) -> dict:
         if (size := folder_bytes(folder)) > LARGEST:
-            raise UserError(f"{folder.name} has {size / 1e9:.0f} GB, too much to send through the page; copy {folder}.")
+            raise UserError(f"{folder.name} has {size / 1e9:.0f} GB, too much for a download; copy {folder} instead.")
         files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
         return offer(self.settings, f"{name}.zip", lambda out: write_zip(out, name, files))
 
 
 def write_zip(out: Path, folder: str, files: Iterable[Path]) -> None:
-    """Files in one folder of a zip; weights hardly compress, so nothing is compressed."""
+    """Write files into one folder of an uncompressed zip file; weights hardly compress."""
     with atomic_file(out) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as zipped:
         for path in files:
             zipped.write(path, f"{folder}/{path.name}")

@@ -1,4 +1,4 @@
-"""What a fine-tuning run will take, measured on the server with some of its own updates."""
+"""The estimate of a fine-tuning run: time, memory and disk space, measured on some of its own updates."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ui.studio import Studio
 
 
 def estimate_run(studio: Studio, asked: FinetuneRequest) -> Iterator[tuple[str, str]]:
-    """("status", …) while it measures, then ("note", sentences, one a line) or ("error", a sentence)."""
+    """The states and the result of the estimate, as (tone, lines); see `telling`."""
     return telling(lambda say, stop: measured(studio, asked, say, stop), "Waiting for the accelerator")
 
 
 def measured(studio: Studio, asked: FinetuneRequest, say: Callable[[str], None], stop: threading.Event) -> str:
-    """The forecast's sentences, one a line. Raises UserError, and Stopped once `stop` is set."""
+    """The estimate, one sentence per line. Raises UserError, and Stopped once `stop` is set."""
     from lightreasoner.formatting import said_bytes
     from lightreasoner.training.estimate import forecast
 
@@ -32,7 +32,7 @@ def measured(studio: Studio, asked: FinetuneRequest, say: Callable[[str], None],
             raise Stopped
 
     with turn(studio, say, stop):
-        # training changes a model, so it is loaded apart; what the inspector holds would count as taken
+        # training changes the model, so it is loaded separately; models in memory would count as occupied
         studio.models.clear()
         began = time.monotonic()
         try:
@@ -45,7 +45,7 @@ def measured(studio: Studio, asked: FinetuneRequest, say: Callable[[str], None],
             say("Training a few updates")
             found = forecast(lessons, asked.config, loaded, time.monotonic() - began, checkpoint)
         finally:
-            loaded = None  # a name that holds the model would keep its memory
+            loaded = None  # releases the model's memory
             release_memory()
     lines = found.sentences()
     if found.disk_bytes > (free := shutil.disk_usage(studio.settings.workspace).free):

@@ -26,7 +26,7 @@ function comparisonTable(models, comparisons, onFlips) {
     { title: 'Lost', class: 'lr-num', says: 'Right before, wrong after' }, { title: 'Is it luck?', class: 'lr-luck', says: 'McNemar\u2019s test on the problems that changed sides; p is how often luck alone would do as much' }];
   const p = (x) => (x < 0.0001 ? 'p < 0.0001' : 'p = ' + x.toPrecision(2).replace(/^0\.00(\d)0$/, '0.00$1'));
   return gridTable('Compared problem by problem', columns, comparisons.map((c) => {
-    const tone = c.verdict !== 'clear' ? '' : c.difference > 0 ? 'lr-better' : 'lr-worse';
+    const tone = c.verdict !== 'significant' ? '' : c.difference > 0 ? 'lr-better' : 'lr-worse';
     const number = (side) => el('button', { type: 'button', class: 'lr-flip-count', disabled: !c[side], 'data-key': side + c.model, 'aria-label': whole(c[side]) + ' ' + side + ' by ' + models[c.model].name, onclick: () => onFlips(c.model, side), text: whole(c[side]) });
     return { cells: [models[c.model].name, el('b', { class: tone, text: points(c.difference) }),
       el('span', { class: 'lr-plot-cell' }, intervalNode(axis, c.difference, [c.low, c.high], { at: 0, look: tone }), el('span', { class: 'lr-between', text: points(c.low) + ' to ' + points(c.high) })),
