@@ -70,19 +70,19 @@ def describe_selection(explorer: Explorer, selection: Selection) -> list[str]:
         report = explorer.report(selection)
     except UserError as error:
         return ["No samples", str(error)]
-    said = [f"{report.usable:,} samples"]
+    sentences = [f"{report.usable:,} samples"]
     if report.missing:
         floor = explorer.run["config"].get("beta_floor", BETA_FLOOR)
-        said.append(
+        sentences.append(
             f"{report.missing:,} more are selected, but for steps at or below {floor:g} nats no details are stored."
         )
     if selection.selector != "kl":
-        said.append(
+        sentences.append(
             f"As many steps as have KL above β = {selection.beta:g}, so that all selectors have the same budget."
         )
     if report.kept_by_mark or report.dropped_by_mark:
-        said.append(f"By your marks: {report.kept_by_mark:,} kept, {report.dropped_by_mark:,} dropped.")
-    return said
+        sentences.append(f"By your marks: {report.kept_by_mark:,} kept, {report.dropped_by_mark:,} dropped.")
+    return sentences
 
 
 def advice(finding: Finding) -> str:
@@ -112,15 +112,15 @@ class DatasetActions(RunActions):
         return answer
 
     @action("datasets.list_steps")
-    def rows(self, dataset_id, asked) -> dict:
-        """A page of steps. asked: {low, high, kind, search, mark, order, page, alpha, beta, selector}."""
-        if not isinstance(asked, dict):
+    def rows(self, dataset_id, query) -> dict:
+        """A page of steps. query: {low, high, kind, search, mark, order, page, alpha, beta, selector}."""
+        if not isinstance(query, dict):
             raise UserError("The filters must be names and values; reload the page.")
-        filters = Filters(asked.get("low"), asked.get("high"), *(asked.get(n, "") for n in ("kind", "search", "mark")))
-        at = number("The page", asked.get("page", 0), 0, 1e6, whole=True)
-        selection = selected(asked.get("alpha", 0.2), asked.get("beta", 0.4), asked.get("selector", "kl"))
+        filters = Filters(query.get("low"), query.get("high"), *(query.get(n, "") for n in ("kind", "search", "mark")))
+        at = number("The page", query.get("page", 0), 0, 1e6, whole=True)
+        selection = selected(query.get("alpha", 0.2), query.get("beta", 0.4), query.get("selector", "kl"))
         explorer = self.explorer(dataset_id)
-        order = asked.get("order", "kl")
+        order = query.get("order", "kl")
         return page(explorer, filters, str(order), at * ROWS, ROWS, selection) | {"size": ROWS}
 
     @action("datasets.read_response")
@@ -220,7 +220,7 @@ def version(dataset: Dataset, explorer: Explorer | None, selection: Selection) -
 
 
 def place_of(explorer: Explorer, key: tuple[object, object, object]) -> int | None:
-    """The row of a step (problem id, sample, step); None for what is not there."""
+    """The row of a step (problem id, sample, step); None without such a step."""
     whole = all(isinstance(n, int) and not isinstance(n, bool) for n in key[1:])
     return explorer.view.place(key) if whole and isinstance(key[0], str) else None
 

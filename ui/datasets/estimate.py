@@ -17,17 +17,17 @@ from ui.datasets.request import SampleRequest
 from ui.studio import Studio
 
 
-def estimate(studio: Studio, asked: SampleRequest) -> Iterator[tuple[str, str]]:
+def estimate(studio: Studio, request: SampleRequest) -> Iterator[tuple[str, str]]:
     """The states and the result of the estimate, as (tone, sentences); see `telling`."""
-    return telling(lambda say, stop: measured(studio, asked, say, stop), "Reading the problems")
+    return telling(lambda say, stop: measured(studio, request, say, stop), "Reading the problems")
 
 
-def measured(studio: Studio, asked: SampleRequest, say: Callable[[str], None], stop: threading.Event) -> str:
+def measured(studio: Studio, request: SampleRequest, say: Callable[[str], None], stop: threading.Event) -> str:
     """The estimate as sentences. Raises UserError, and Stopped once `stop` is set."""
     settings = studio.settings
-    limits = {"limit": asked.limit, "max_chars": settings.max_problem_chars, "distinct": True}
+    limits = {"limit": request.limit, "max_chars": settings.max_problem_chars, "distinct": True}
     most = settings.max_upload_mb * 1_000_000
-    stream = open_problems(asked.problems, split=training_split(asked.problems), max_bytes=most, **limits)
+    stream = open_problems(request.problems, split=training_split(request.problems), max_bytes=most, **limits)
     problems = list(itertools.islice(stream, PROBED))
     total = len(problems) + sum(1 for _ in stream)
 
@@ -36,15 +36,15 @@ def measured(studio: Studio, asked: SampleRequest, say: Callable[[str], None], s
             raise Stopped
 
     with turn(studio, say, stop):
-        name, expert, amateur = asked.pair
+        name, expert, amateur = request.pair
         pair = load_pair(expert, amateur, studio.models, on_status=say, name=name)
         checkpoint()
         say(f"Sampling {len(problems)} problems")
-        decoding = DecodingConfig(asked.max_new_tokens, asked.temperature, asked.seed, asked.beta_floor)
-        found, _ = estimate_resources(pair, problems, decoding, asked.samples_per_problem, total, checkpoint)
-    said = found.sentence()
-    if total < asked.limit:
-        said += f" There are only {total:,} problems."
+        decoding = DecodingConfig(request.max_new_tokens, request.temperature, request.seed, request.beta_floor)
+        found, _ = estimate_resources(pair, problems, decoding, request.samples_per_problem, total, checkpoint)
+    text = found.sentence()
+    if total < request.limit:
+        text += f" There are only {total:,} problems."
     if found.disk_bytes > (free := shutil.disk_usage(settings.workspace).free):
-        said += f" Only {free / 1e6:,.0f} MB are free on the disk."
-    return said
+        text += f" Only {free / 1e6:,.0f} MB are free on the disk."
+    return text

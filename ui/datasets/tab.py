@@ -73,12 +73,12 @@ def build_datasets(studio: Studio) -> None:
     @action("datasets.estimate")
     def measure(*values) -> Iterator[str]:
         try:
-            asked = read_form(studio.settings, form.named(values))
+            request = read_form(studio.settings, form.named(values))
         except UserError as error:
             yield notice_html(str(error), "error")
             return
-        for tone, said in estimate(studio, asked):
-            yield notice_html(said, tone)
+        for tone, text in estimate(studio, request):
+            yield notice_html(text, tone)
 
     @action("datasets.build")
     def start(*values) -> tuple[str, str]:
@@ -105,9 +105,9 @@ def build_datasets(studio: Studio) -> None:
 
 def start_build(studio: Studio, values: Mapping[str, object]) -> str:
     """Queue the job that builds the dataset of the form's values; returns the dataset's id. Raises UserError."""
-    asked = read_form(studio.settings, values)
-    argv, dataset_id = asked.argv(kept_problems(studio.settings, asked.problems)), new_id()
-    studio.jobs.submit("sample", argv, asked.title, run_folder(studio.settings, dataset_id))
+    request = read_form(studio.settings, values)
+    argv, dataset_id = request.argv(kept_problems(studio.settings, request.problems)), new_id()
+    studio.jobs.submit("sample", argv, request.title, run_folder(studio.settings, dataset_id))
     return dataset_id
 
 

@@ -84,10 +84,10 @@ class EvaluateForm(RunForm):
     def show_command(self, *values) -> str:
         """The command line, or an error's sentence."""
         try:
-            asked = read_form(self.settings, self.named(values))
+            request = read_form(self.settings, self.named(values))
         except UserError as error:
             return str(error)
-        argv = asked.argv(asked.problems if asked.problems in SOURCES else asked.problems_title)
+        argv = request.argv(request.problems if request.problems in SOURCES else request.problems_title)
         return shell_command(argv, "my-evaluation")
 
     @action("evaluate.choose_model")

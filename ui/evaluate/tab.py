@@ -90,7 +90,7 @@ def build_evaluate(studio: Studio) -> None:
 
 def start_evaluation(studio: Studio, values: Mapping[str, object]) -> str:
     """Queue the job of the form's values; returns the evaluation's id. Raises UserError."""
-    asked = read_form(studio.settings, values)
-    argv, run_id = asked.argv(kept_problems(studio.settings, asked.problems)), new_id()
-    studio.jobs.submit("evaluate", argv, asked.title, run_folder(studio.settings, run_id))
+    request = read_form(studio.settings, values)
+    argv, run_id = request.argv(kept_problems(studio.settings, request.problems)), new_id()
+    studio.jobs.submit("evaluate", argv, request.title, run_folder(studio.settings, run_id))
     return run_id

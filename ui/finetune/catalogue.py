@@ -104,13 +104,13 @@ class Tunings(RunList):
     def _facts(self, run: Tuning) -> str:
         """Training steps, held-out loss, and the settings that are not the paper's."""
         result = FinetuneResult.from_record(run.run) or FinetuneResult()
-        said = [f"{result.updates:,} training steps"] if result.updates is not None else []
-        if not said and run.updates:
-            said = [f"{run.updates:,} training steps planned"]
-        said += [f"held-out loss {result.held_out_loss:.3g} nats"] if result.held_out_loss is not None else []
+        facts = [f"{result.updates:,} training steps"] if result.updates is not None else []
+        if not facts and run.updates:
+            facts = [f"{run.updates:,} training steps planned"]
+        facts += [f"held-out loss {result.held_out_loss:.3g} nats"] if result.held_out_loss is not None else []
         config = run.run["config"] if run.run else {}
         odd = [name for name in LISTED if name in config and config[name] != getattr(USUAL, name)]
-        return " · ".join(said + [f"{LABELS[name].lower()} {shown(config[name])}" for name in odd])
+        return " · ".join(facts + [f"{LABELS[name].lower()} {shown(config[name])}" for name in odd])
 
     def adapter(self, run: Tuning) -> Path | None:
         """The adapter's folder; None before it exists."""

@@ -17,12 +17,12 @@ from ui.finetune.request import FinetuneRequest
 from ui.studio import Studio
 
 
-def estimate_run(studio: Studio, asked: FinetuneRequest) -> Iterator[tuple[str, str]]:
+def estimate_run(studio: Studio, request: FinetuneRequest) -> Iterator[tuple[str, str]]:
     """The states and the result of the estimate, as (tone, lines); see `telling`."""
-    return telling(lambda say, stop: measured(studio, asked, say, stop), "Waiting for the accelerator")
+    return telling(lambda say, stop: measured(studio, request, say, stop), "Waiting for the accelerator")
 
 
-def measured(studio: Studio, asked: FinetuneRequest, say: Callable[[str], None], stop: threading.Event) -> str:
+def measured(studio: Studio, request: FinetuneRequest, say: Callable[[str], None], stop: threading.Event) -> str:
     """The estimate, one sentence per line. Raises UserError, and Stopped once `stop` is set."""
     from lightreasoner.formatting import said_bytes
     from lightreasoner.training.estimate import forecast
@@ -36,14 +36,14 @@ def measured(studio: Studio, asked: FinetuneRequest, say: Callable[[str], None],
         studio.models.clear()
         began = time.monotonic()
         try:
-            loaded = load_model(asked.expert, studio.settings, say)
-            refuse_other_expert(asked.dataset.run, asked.dataset.id[:8], asked.expert, loaded)
+            loaded = load_model(request.expert, studio.settings, say)
+            refuse_other_expert(request.dataset.run, request.dataset.id[:8], request.expert, loaded)
             checkpoint()
             say("Reading the dataset")
-            lessons, _ = teach(asked.dataset.folder, asked.config.method, asked.selection, loaded)
+            lessons, _ = teach(request.dataset.folder, request.config.method, request.selection, loaded)
             checkpoint()
             say("Training a few updates")
-            found = forecast(lessons, asked.config, loaded, time.monotonic() - began, checkpoint)
+            found = forecast(lessons, request.config, loaded, time.monotonic() - began, checkpoint)
         finally:
             loaded = None  # releases the model's memory
             release_memory()

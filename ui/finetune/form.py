@@ -106,9 +106,9 @@ class FinetuneForm(RunForm):
         if not form["dataset"]:
             return "", ""
         try:
-            asked = read_form(self.datasets, form)
-            command = shell_command(asked.argv(str(asked.dataset.folder)), "my-run")
-            return escape(amount(self.datasets, asked).sentence()), command
+            request = read_form(self.datasets, form)
+            command = shell_command(request.argv(str(request.dataset.folder)), "my-run")
+            return escape(amount(self.datasets, request).sentence()), command
         except UserError as error:
             return f"**{escape(str(error))}**", ""
 

@@ -92,11 +92,11 @@ def read_form(datasets: Datasets, values: Mapping[str, object]) -> FinetuneReque
     known = expert_of(dataset)
     if not known and (not isinstance(expert, str) or not expert.strip()):
         raise UserError("This dataset was imported and names no expert; enter the model to train.")
-    asked = FinetuneRequest(dataset, known or expert.strip(), not known, config, selection)
-    layers = linear_layers(asked.expert)
+    request = FinetuneRequest(dataset, known or expert.strip(), not known, config, selection)
+    layers = linear_layers(request.expert)
     if layers is not None:
         check_layers(layers, config.rank, config.target_modules)
-    return asked
+    return request
 
 
 @dataclass(frozen=True)
@@ -125,10 +125,10 @@ def epochs(count: float) -> str:
     return f"about {count:.1f} epochs" if count >= 1 else f"about {max(count, 0.01):.0%} of one epoch"
 
 
-def amount(datasets: Datasets, asked: FinetuneRequest) -> Amount:
+def amount(datasets: Datasets, request: FinetuneRequest) -> Amount:
     """The training data of a request, as its dataset is now. Raises UserError where there is none."""
-    explorer = datasets.explorer(asked.dataset)
-    config, state = asked.config, asked.dataset.state
+    explorer = datasets.explorer(request.dataset)
+    config, state = request.config, request.dataset.state
     size = (config.max_steps, config.samples_per_update, config.held_out, state in ("growing", "waiting"))
     if not explorer.view.data.steps:
         raise UserError(EMPTY)
@@ -136,19 +136,19 @@ def amount(datasets: Datasets, asked: FinetuneRequest) -> Amount:
         if explorer.imported or not any(response.answer for response in explorer.view.data.responses):
             raise UserError("The method sft trains on correct responses, but this dataset has no known answers.")
         return Amount(None, *size)
-    report = explorer.report(selection_for(config.method, asked.selection, explorer.imported))
+    report = explorer.report(selection_for(config.method, request.selection, explorer.imported))
     refuse_missing(config.method, report)
     if not report.usable:
         raise UserError(
-            f"No steps are selected at β = {asked.selection.beta:g}, so there is nothing to train on; lower β, or "
+            f"No steps are selected at β = {request.selection.beta:g}, so there is nothing to train on; lower β, or "
             "choose another selector or dataset."
         )
     return Amount(report.usable, *size, missing=report.missing)
 
 
-def checked_start(datasets: Datasets, settings: Settings, asked: FinetuneRequest) -> tuple[list[str], str]:
+def checked_start(datasets: Datasets, settings: Settings, request: FinetuneRequest) -> tuple[list[str], str]:
     """(argv, title) of the job. Raises UserError where the run would refuse, as far as it can be known now."""
-    amount(datasets, asked)
-    if why := missing_reason(asked.expert, settings):
+    amount(datasets, request)
+    if why := missing_reason(request.expert, settings):
         raise UserError(why)
-    return asked.argv(str(Path(asked.dataset.folder).absolute())), asked.title
+    return request.argv(str(Path(request.dataset.folder).absolute())), request.title

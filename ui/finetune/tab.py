@@ -64,9 +64,9 @@ def build_finetune(studio: Studio) -> None:
     datasets, tunings = Datasets(studio.settings, studio.jobs), Tunings(studio.settings, studio.jobs)
     calls = [*FinetuneActions(tunings, datasets).calls, *push_calls(studio, tunings.merged_folder)]
     calls = checked_calls(studio.settings, calls)
-    there = not studio.settings.public and bool(datasets.listed())  # on a public server the owner's script requests it
+    visible = not studio.settings.public and bool(datasets.listed())  # else the owner's script requests it
     with gr.Row(elem_id="lr-ft-row", equal_height=False):
-        with gr.Column(elem_id="lr-ft-side", scale=0, visible=there) as side:
+        with gr.Column(elem_id="lr-ft-side", scale=0, visible=visible) as side:
             form = FinetuneForm(datasets)
         with gr.Column(elem_id="lr-ft-main", scale=1):
             view = FinetuneView(calls, intro=INTRO, elem_id="lr-finetune")
@@ -74,11 +74,11 @@ def build_finetune(studio: Studio) -> None:
     @action("finetune.estimate")
     def measure(*values) -> Iterator[str]:
         try:
-            asked = read_form(datasets, form.named(values))
+            request = read_form(datasets, form.named(values))
         except UserError as error:
             yield notice_html(str(error), "error")
             return
-        for tone, text in estimate_run(studio, asked):
+        for tone, text in estimate_run(studio, request):
             yield notice_html(text, tone)
 
     @action("finetune.start")
@@ -87,8 +87,8 @@ def build_finetune(studio: Studio) -> None:
 
     @action("finetune.update_datasets")
     def renew(current, event: gr.EventData) -> tuple:
-        said = event_data(event)
-        return *renewed(datasets, current, said.get("dataset")), *linked_selection(said)
+        link = event_data(event)
+        return *renewed(datasets, current, link.get("dataset")), *linked_selection(link)
 
     places = studio.settings.max_waiting + 1
     estimating = form.estimate.click(
