@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 
 import gradio as gr
+from markupsafe import Markup
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from lightreasoner.settings import ASSETS, Settings
+from lightreasoner.settings import Settings
 from ui.access.middleware import Gate
 from ui.access.sign_in import SignIn
 from ui.access.visitors import OWNERS_ONLY, checked_events, require_checks
@@ -23,6 +24,7 @@ from ui.finetune.tab import build_finetune
 from ui.inspect.tab import build_inspect
 from ui.jobs.tab import build_header, build_jobs
 from ui.studio import Studio
+from ui.templates import asset, render
 from ui.theme import page_css, theme
 
 #: Name in the address → (title, what lays it out), in the order of the tab bar.
@@ -63,11 +65,10 @@ def build(studio: Studio) -> gr.Blocks:
 
 def launch_options(settings: Settings) -> dict:
     """What launch() needs for this page to look right and to let nothing out."""
-    address = (ASSETS / "js" / "shared" / "address.js").read_text(encoding="utf-8")
     return {
         "theme": theme(),
         "css": page_css(settings.public),
-        "head": f"<script>{access_script(settings)}{address}</script>",
+        "head": render("head", script=access_script(settings) + asset("js", "shared/address.js")),
         "max_file_size": f"{settings.max_upload_mb}mb",
         # not the whole workspace: uploads lie in it too, and Gradio would refuse to hand a blocked one to its handler
         "blocked_paths": [str(settings.workspace / name) for name in PRIVATE_FOLDERS],
@@ -91,10 +92,10 @@ def server_parts(settings: Settings) -> dict:
     return {"routes": [health_route(), download_route(settings), *sign_in.routes()], "middleware": [gate]}
 
 
-def access_script(settings: Settings) -> str:
-    """On a public server the page's scripts know whether a visitor looks: window.lrVisitor. What counts is decided on
-    the server; this only keeps parts out of sight that would refuse."""
-    return (ASSETS / "js" / "shared" / "access.js").read_text(encoding="utf-8") if settings.public else ""
+def access_script(settings: Settings) -> Markup:
+    """The script that sets window.lrVisitor on a public server's page. It only hides parts; the server checks
+    permissions."""
+    return asset("js", "shared/access.js") if settings.public else Markup()
 
 
 def health_route() -> Route:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from lightreasoner.settings import ASSETS
+from ui.templates import asset
 
 BLUE = gr.themes.Color(
     *("#eef6fc", "#d9ebf8", "#b5d8f1", "#85bfe7", "#4fa0d8", "#2583c4"),
@@ -53,4 +53,4 @@ def page_css(public: bool = False) -> str:
         "evaluate.css",
         *(["access.css"] if public else []),
     )
-    return "\n".join((ASSETS / "css" / name).read_text(encoding="utf-8") for name in names)
+    return "\n".join(asset("css", name) for name in names)

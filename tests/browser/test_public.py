@@ -53,7 +53,7 @@ def test_a_stranger_inspects_and_is_told_what_belongs_to_the_owner(visit, look):
     for tab in TABS:
         page.get_by_role("tab", name=tab).click()
         panel = page.get_by_role("tabpanel").filter(visible=True)
-        expect(panel.get_by_text("It belongs to the owner of this server")).to_be_visible()
+        expect(panel.get_by_text("This tab belongs to the owner of this server")).to_be_visible()
         expect(panel.get_by_role("button")).to_have_count(0)
         assert barriers(inspect) == [] and page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     assert SECRET not in page.content()
@@ -70,7 +70,7 @@ def test_a_strangers_link_to_a_trace_and_to_what_is_not_theirs(visit, public):
     expect(lens.error).to_contain_text("belongs to the owner")
     jobs = visit()
     jobs.page.goto(f"{public.url}?tab=jobs&job={public.job.id}")
-    expect(jobs.page.get_by_text("It belongs to the owner of this server").filter(visible=True)).to_be_visible()
+    expect(jobs.page.get_by_text("This tab belongs to the owner of this server").filter(visible=True)).to_be_visible()
 
 
 def test_the_owner_signs_in_and_finds_everything(visit, public):

@@ -34,7 +34,7 @@ def test_the_first_run_takes_one_click(visit):
     ended = {"stop": "The expert ended its turn", "length": "Cut off at the token limit"}
     expect(inspect.state).to_contain_text(ended[record["finish_reason"]])
     expect(page.locator(".lr-intro")).to_be_hidden()
-    expect(inspect.card).to_contain_text("Loaded and in agreement")
+    expect(inspect.card).to_contain_text("Both are loaded")
     expect(inspect.run_button).to_be_visible()
 
 

@@ -10,6 +10,7 @@ import time
 from itertools import pairwise
 
 import pytest
+from jinja2 import UndefinedError
 
 from lightreasoner.errors import UserError
 from lightreasoner.problems.rows import Problem
@@ -23,6 +24,7 @@ from ui.inspect.calls import viewer_calls
 from ui.inspect.links import linked_number
 from ui.page import build
 from ui.studio import Studio, branch_request, replay, stream
+from ui.templates import render
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +136,7 @@ def test_an_exported_file_asks_nobody_and_cannot_be_broken_out_of(studio, refs):
     page = standalone(studio.record(run))
     assert page.count("</script>") == 2  # its own two
     assert "http://" not in page.replace("http-equiv", "") and "https://" not in page
-    assert "/*SCRIPT*/" not in page and "/*DATA*/" not in page and "/*STYLE*/" not in page
+    assert not any(f"{{{{ {name}" in page for name in ("style", "script", "record"))  # all are filled in
 
 
 def test_a_branch_keeps_the_prefix(studio, refs):
@@ -193,3 +195,17 @@ def test_only_what_streams_stands_in_the_queue(studio):
     queued = [event for event in build(studio).fns.values() if event.fn and event.queue]
     assert {event.api_name for event in queued} == {"trace", "branch", "estimate_dataset", "estimate_finetune"}
     assert all(inspect.isgeneratorfunction(event.fn) for event in queued)
+
+
+def test_templates_escape_every_value_and_miss_none():
+    bad = "<script>alert(1)</script>"
+    assert "<script" not in render("pair_card", rows=[(bad, bad)], text=bad, tone=bad, why=bad)
+    assert "<script" not in render("sign_in", notice=bad) + render("notice", text=bad, tone="note")
+    with pytest.raises(UndefinedError):
+        render("sign_in")
+
+
+def test_html_is_written_in_templates_only():
+    """assets/templates; an f-string would escape nothing."""
+    for path in (ROOT / "ui").rglob("*.py"):
+        assert not re.search(r"""["']\s*<[a-z!/]""", path.read_text(encoding="utf-8")), path

@@ -18,9 +18,10 @@ from starlette.routing import Route
 
 from lightreasoner.serving.permissions import how_to_sign_in, oauth_here
 from lightreasoner.serving.quotas import Rate
-from lightreasoner.settings import ASSETS, Settings
+from lightreasoner.settings import Settings
 from ui.access.cookies import OWNER_COOKIE, set_cookie
 from ui.access.visitors import SCOPE_KEY
+from ui.templates import render
 
 HOURS = 12  # that a sign-in lasts
 ATTEMPTS, IN_ALL, WHILE = 5, 50, 600  # wrong passwords of an address, and of all, in so many seconds
@@ -89,11 +90,9 @@ class SignIn:
 
 
 def form(notice: str, status: int = 200) -> Response:
-    """The page with the form; `notice` is one of our own sentences."""
-    shell = (ASSETS / "templates" / "sign_in.html").read_text(encoding="utf-8")
-    said = f'<p role="alert">{notice}</p>' if notice else ""
+    """The page with the sign-in form."""
     headers = {"Cache-Control": "no-store", "X-Frame-Options": "DENY", "Referrer-Policy": "same-origin"}
-    return HTMLResponse(shell.replace("<!--NOTICE-->", said), status_code=status, headers=headers)
+    return HTMLResponse(render("sign_in", notice=notice), status_code=status, headers=headers)
 
 
 def owners_only(settings: Settings, endpoint):

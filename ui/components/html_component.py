@@ -10,7 +10,7 @@ import gradio as gr
 
 from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA, TIE
 from lightreasoner.scoring.measures import MEASURES
-from lightreasoner.settings import ASSETS
+from ui.templates import asset, render
 
 
 def bundle(*names: str) -> str:
@@ -20,7 +20,7 @@ def bundle(*names: str) -> str:
         "MEASURES": [{name: getattr(m, name) for name in ("key", "name", "says", "full", "tuned")} for m in MEASURES],
     }
     lines = [f"const {name} = {json.dumps(value)};" for name, value in constants.items()]
-    return "\n".join(lines + [(ASSETS / "js" / f"{name}.js").read_text(encoding="utf-8") for name in names])
+    return "\n".join(lines + [asset("js", f"{name}.js") for name in names])
 
 
 class HtmlComponent(gr.HTML):
@@ -32,16 +32,18 @@ class HtmlComponent(gr.HTML):
 
     scripts: ClassVar[tuple[str, ...]]  # names under assets/js, without the suffix
     mount: ClassVar[str]  # the call that starts the script; Gradio provides element, props, trigger, watch and server
-    frame: ClassVar[str] = '<div class="lr-root"></div>'
+    template: ClassVar[str] = "component"  # of the frame
+    root: ClassVar[str] = "lr-root"  # class names of the element that the script fills
     value_title: ClassVar[str] = "not used"  # the meaning of the value, for the API's documentation
     owners_only: ClassVar[bool] = True  # not mounted for visitors of a public server
 
-    def __init__(self, calls: list[Callable[..., dict]], frame: str | None = None, **kwargs: Any):
-        """calls: the functions that the script calls as `await server.NAME([…])`, with their permission checks."""
+    def __init__(self, calls: list[Callable[..., dict]], notice: str = "", **kwargs: Any):
+        """calls: the functions that the script calls as `await server.NAME([…])`, with their permission checks.
+        notice: a sentence of ours above the component."""
         guard = "if (!window.lrVisitor) " if self.owners_only else ""
         super().__init__(
             value="",
-            html_template=frame or self.frame,
+            html_template=render(self.template, root=self.root, notice=notice),
             css_template="",
             js_on_load=f"{bundle(*self.scripts)}\n{guard}{self.mount}",
             apply_default_css=False,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from html import escape
 
 import gradio as gr
 
 from lightreasoner.errors import UserError, broke
+from ui.templates import render
 
 
 def answered(work, doing: str = "the Datasets tab") -> tuple:
@@ -22,6 +22,5 @@ def answered(work, doing: str = "the Datasets tab") -> tuple:
 
 
 def notice_html(text: str, tone: str) -> str:
-    role, look = ("alert", "lr-error") if tone == "error" else ("status", f"lr-note lr-{tone}")
-    lines = "".join(f"<p>{escape(line)}</p>" for line in text.splitlines())
-    return f'<div class="lr"><div class="{look}" role="{role}">{lines}</div></div>'
+    """A notice, escaped, one paragraph per line. tone: "error", "note" or "status"."""
+    return render("notice", text=text, tone=tone)

@@ -1,16 +1,15 @@
-"""The pair in a few lines: sizes, device, dtype, shared vocabulary, and whether it can run here and now."""
+"""The card that describes a pair: sizes, device, dtype, shared vocabulary, and whether it can run on this machine."""
 
 from __future__ import annotations
-
-from html import escape
 
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import missing_reason
 from lightreasoner.models.pairs import presets
 from lightreasoner.models.weights import known_size
 from ui.studio import Studio
+from ui.templates import render
 
-OTHER = "other"  # the pair picker's choice for two models of one's own
+OTHER = "other"  # the pair picker's choice for two models that are not a preset
 
 
 def count(parameters: float | None) -> str:
@@ -22,12 +21,19 @@ def count(parameters: float | None) -> str:
 
 
 def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: str = "Run") -> str:
-    """The card as HTML, everything in it escaped. Loads nothing and asks no network. `button` is what would load it."""
+    """The card as HTML, everything in it escaped. It neither loads a model nor uses the network.
+
+    button: the name of the button that would load the pair.
+    """
+
+    def html(rows: list[tuple[str, str]], text: str, tone: str, why: str = "") -> str:
+        return render("pair_card", rows=rows, text=text, tone=tone, why=why)
+
     chosen = next((p for p in presets() if p.name == preset), None)
     if chosen:
         expert, amateur = chosen.expert, chosen.amateur
-    elif not studio.visitor.owner:  # nothing is looked up for visitors, who could ask what there is on this machine
-        return html([], "Choose a pair of the list; models of one's own belong to the owner of this server.", "warn")
+    elif not studio.visitor.owner:  # no look-up for visitors, who could find out which files exist on this machine
+        return html([], "Choose a preset pair; only the owner of this server can use other models.", "warn")
     if not (isinstance(expert, str) and isinstance(amateur, str) and expert.strip() and amateur.strip()):
         return html([], "Name an expert and an amateur that share one tokenizer.", "warn")
     try:
@@ -42,7 +48,7 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
         rows.append((role, f"{ref}, {count(parameters)}" if parameters else ref))
     if all(loaded):
         model = loaded[0]
-        memory = sum(m.memory_bytes for m in set_of(loaded)) / 1e6
+        memory = sum(m.memory_bytes for m in {id(m): m for m in loaded}.values()) / 1e6
         rows.append(("Runs on", f"{model.device}, {str(model.dtype).removeprefix('torch.')}, {memory:,.0f} MB"))
         rows.append(("Shared", f"{len(model.tokenizer):,} tokens of vocabulary"))
     elif chosen:
@@ -55,23 +61,9 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
         return html(rows, "Both are the same model, so KL will be 0 everywhere.", "warn")
     if all(loaded):
         times = loaded[0].parameters / loaded[1].parameters
-        return html(rows, f"Loaded and in agreement; the expert is {times:.1f} times the amateur's size.", "good", why)
+        return html(rows, f"Both are loaded. The expert is {times:.1f} times the amateur's size.", "good", why)
     if not all(known_size(ref) for ref in (expert, amateur)):
-        how = (
-            f"{button} downloads it from the Hugging Face Hub first."
-            if studio.visitor.owner
-            else "its owner can load it."
-        )
+        mine = studio.visitor.owner
+        how = f"{button} downloads it from the Hugging Face Hub first." if mine else "only the owner can download it."
         return html(rows, f"Not on this machine yet: {how}", "warn", why)
     return html(rows, f"Loads when you press {button}.", "good", why)
-
-
-def set_of(models: list) -> list:
-    """Each loaded model once."""
-    return list({id(m): m for m in models}.values())
-
-
-def html(rows: list[tuple[str, str]], verdict: str, tone: str, why: str = "") -> str:
-    table = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows)
-    reason = f"<p>{escape(why)}</p>" if why else ""
-    return f'<div class="lr-pair-card"><dl>{table}</dl>{reason}<p class="lr-{tone}">{escape(verdict)}</p></div>'

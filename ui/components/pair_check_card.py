@@ -38,7 +38,7 @@ class PairCheckView(HtmlComponent):
 
     scripts = ("shared/base", "shared/job_format", "shared/charts", "shared/pair_check")
     mount = "mountPreflight(element, props, watch, server);"
-    frame = '<div class="lr lr-verdict-card"></div>'
+    root = "lr lr-verdict-card"
     value_title = "the pair check to show, as JSON"
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
+from markupsafe import Markup
 
-from lightreasoner.settings import ASSETS
 from ui.components.html_component import bundle
+from ui.templates import asset, render
 
 SCRIPTS = (
     "shared/base",
@@ -17,16 +17,6 @@ SCRIPTS = (
 )
 
 
-def style() -> str:
-    return (ASSETS / "css" / "inspect.css").read_text(encoding="utf-8")
-
-
 def standalone(record: dict) -> str:
-    """A trace's JSON as one HTML file that shows itself, offline, with the same script as the page."""
-    # "<" never appears inside the data, so that no text in it can close the script element
-    data = json.dumps(record, ensure_ascii=True).replace("<", "\\u003c")
-    shell = (ASSETS / "templates" / "standalone.html").read_text(encoding="utf-8")
-    parts = {"STYLE": style(), "SCRIPT": bundle(*SCRIPTS), "DATA": data}
-    for name, text in parts.items():
-        shell = shell.replace(f"/*{name}*/", text, 1)
-    return shell
+    """A trace's JSON as one HTML file that shows itself offline, with the scripts of the page."""
+    return render("standalone", style=asset("css", "inspect.css"), script=Markup(bundle(*SCRIPTS)), record=record)

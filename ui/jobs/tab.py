@@ -6,17 +6,11 @@ does the same with `lrAddress.open('jobs', { job: ID })` (assets/js/shared/addre
 
 from __future__ import annotations
 
-from html import escape
-
 from lightreasoner.serving.archive import forgetful
 from ui.access.visitors import checked_calls
 from ui.components.html_component import HtmlComponent
 from ui.jobs.calls import Jobs
 from ui.studio import Studio
-
-HEADER = """<div class="lr-header"><h1>LightReasoner Studio</h1>
-<p>Where does a stronger language model know more than a weaker one? Token by token.</p>
-<div class="lr lr-glance"></div>%s</div>"""
 
 
 class JobPanel(HtmlComponent):
@@ -24,6 +18,7 @@ class JobPanel(HtmlComponent):
 
     scripts = ("shared/base", "shared/job_format", "jobs/details", "jobs/row", "jobs/panel")
     mount = "mountJobs(element, server);"
+    root = "lr lr-jobs"
 
 
 class Header(HtmlComponent):
@@ -31,21 +26,17 @@ class Header(HtmlComponent):
 
     scripts = ("shared/base", "shared/job_format", "jobs/header")
     mount = "mountGlance(element, server);"
+    template, root = "header", "lr lr-glance"
     owners_only = False
-
-
-def said(notice: str) -> str:
-    return f'<p class="lr-place">{escape(notice)}</p>' if notice else ""
 
 
 def build_header(studio: Studio) -> None:
     """Lay out the header, with a notice where the disk is ephemeral."""
     *_, glance = Jobs(studio.jobs).calls
-    Header(checked_calls(studio.settings, [glance]), HEADER % said(forgetful(studio.settings)), elem_id="lr-top")
+    Header(checked_calls(studio.settings, [glance]), forgetful(studio.settings), elem_id="lr-top")
 
 
 def build_jobs(studio: Studio) -> None:
     """Lay out the tab, with a notice where jobs are off."""
     look, act, _ = Jobs(studio.jobs, studio.keeper).calls
-    frame = said(studio.settings.no_jobs) + '<div class="lr lr-jobs"></div>'
-    JobPanel(checked_calls(studio.settings, [look, act]), frame, elem_id="lr-jobs")
+    JobPanel(checked_calls(studio.settings, [look, act]), studio.settings.no_jobs, elem_id="lr-jobs")
