@@ -1,4 +1,4 @@
-"""The Datasets tab in a real browser: build with one click, watch it grow, explore, mark, take along, come back."""
+"""The Datasets tab in a browser: build with one click, watch the progress, explore, mark, export, import."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BETA, ALPHA = "Beta, the KL threshold in nats", "Alpha, the plausibility thresho
 
 
 class Datasets:
-    """The tab as a person uses it."""
+    """The tab as a user sees it."""
 
     def __init__(self, page: Page):
         self.page, self.root = page, page.locator("#lr-datasets")
@@ -302,7 +302,7 @@ def test_a_step_opens_in_the_step_view_and_its_link_outlives_the_server(own_app,
     again.shows(2)
 
 
-def test_a_dataset_is_taken_along_brought_back_and_deleted(app, tab, folder, tmp_path):
+def test_a_dataset_is_exported_imported_and_deleted(app, tab, folder, tmp_path):
     here = tab(f"&dataset={folder.name}&beta=0.3")
     expect(here.badge).to_have_text("Done")
     lines = here.take("released").read_text(encoding="utf-8")
@@ -333,7 +333,7 @@ def test_a_dataset_is_taken_along_brought_back_and_deleted(app, tab, folder, tmp
 
 
 @pytest.mark.parametrize("look", ["light", "dark", "phone"])
-def test_nothing_stands_in_anybodys_way(tab, folder, look):
+def test_it_is_accessible(tab, folder, look):
     here = tab(f"&dataset={folder.name}", **{"light": {}, "dark": {"color_scheme": "dark"}, "phone": PHONE}[look])
     expect(here.lines.first).to_be_visible()
     assert here.overflow() <= 0

@@ -1,4 +1,4 @@
-"""The Evaluate tab in a real browser: from the form to a flip that is opened, by mouse, keyboard and link."""
+"""The Evaluate tab in a browser: from the form to an opened flip, by mouse, keyboard and link."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BEFORE, AFTER = "1100x01010" * 3, "1111x01011" * 3
 
 
 class Bench:
-    """What the server's workspace holds."""
+    """The contents of the server's workspace."""
 
     def __init__(self, workspace: Path):
         runs = workspace / "runs"
@@ -40,7 +40,7 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobsApp]:
-    """Its workspace is empty until somebody asks for `bench`."""
+    """Its workspace is empty until a test uses `bench`."""
     with serving(JobsApp(tmp_path_factory.mktemp("evaluate"))) as app:
         yield app
 
@@ -64,7 +64,7 @@ def tab(server: JobsApp, visitors: Visitors):
 
 
 def overflow(page: Page) -> float:
-    """How far anything reaches beyond the window, in pixels."""
+    """The overflow beyond the window, in pixels."""
     return page.evaluate(
         """() => Math.max(document.documentElement.scrollWidth, ...Array.from(
             document.querySelectorAll('#lr-ev-side *, .lr-evaluate, .lr-evaluate *:not(svg *)'))
@@ -172,7 +172,7 @@ def test_a_flip_is_opened_side_by_side_and_found_again(bench, tab):
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_everybody_can_read_it(bench, tab, look):
+def test_it_is_accessible(bench, tab, look):
     page = tab(**LOOKS[look])
     expect(page.get_by_role("heading", name="What it cost")).to_be_visible()
     costs = page.get_by_role("region", name="What it cost")

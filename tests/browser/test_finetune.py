@@ -1,4 +1,4 @@
-"""The Fine-tune tab with real jobs: from a dataset to an adapter, seen by everybody who can see at all."""
+"""The Fine-tune tab in a browser, with real jobs: from a dataset to an adapter, in all looks and by keyboard."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def tuning_app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TuningApp]:
 
 
 class Tuning:
-    """The Fine-tune tab as a person sees it."""
+    """The Fine-tune tab as a user sees it."""
 
     def __init__(self, page: Page, url: str):
         self.page = page
@@ -171,7 +171,7 @@ def test_from_a_dataset_to_an_adapter(tuning_app, tuning):
 
 
 @pytest.mark.parametrize("look", LOOKS)
-def test_runs_read_well_for_everybody(tuning_app, tuning, look):
+def test_it_is_accessible(tuning_app, tuning, look):
     about = {"expert": HOSTILE, "dataset": {"problems": HOSTILE}}
     card = f"---\nbase_model: x\n---\n# {HOSTILE}\n\n{HOSTILE}\n\n| | |\n|---|---|\n| {HOSTILE} | {HOSTILE} |\n"
     ids = [

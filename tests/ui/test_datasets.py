@@ -1,4 +1,4 @@
-"""What the Datasets tab's calls and handlers answer, called as plain functions, also with what nobody should send."""
+"""The calls and handlers of the Datasets tab as plain functions, with valid and with forged arguments."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def bench(tmp_path) -> Bench:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory) -> tuple[Bench, Path]:
-    """For tests that only look."""
+    """For tests that change nothing."""
     bench = Bench(tmp_path_factory.mktemp("shared"))
     return bench, bench.make(problems=12, per_shard=5)
 
@@ -112,7 +112,7 @@ def test_the_overview_has_the_engines_numbers(shared):
 
 
 @pytest.mark.parametrize("selector", ["random", "every-k", "js", "disagreement", "excess-loss"])
-def test_other_selectors_come_to_what_supervision_makes_of_them(shared, selector):
+def test_other_selectors_have_the_engines_number_of_samples(shared, selector):
     bench, folder = shared
     made = report(folder, Selection(selector))
     said = bench.overview(folder, selector=selector)["selection"]
@@ -122,7 +122,7 @@ def test_other_selectors_come_to_what_supervision_makes_of_them(shared, selector
         assert any(f"{made.missing:,} more are selected" in part for part in said)
 
 
-def test_what_the_page_has_is_not_sent_again_until_something_changes(bench):
+def test_an_unchanged_dataset_is_not_sent_again(bench):
     folder = bench.make()
     first = bench.overview(folder)
     again = bench.overview(folder, seen=first["version"])
@@ -227,7 +227,7 @@ def test_forged_arguments_get_a_sentence_and_change_nothing(shared, forged):
     assert not (folder / "marks.json").exists()
 
 
-def test_marks_are_remembered_and_change_the_samples(bench):
+def test_marks_are_saved_and_change_the_samples(bench):
     folder = bench.make()
     row = next(rows(folder))
     stored = {s["index"]: s["kl"] for s in row["steps"]}
@@ -349,7 +349,7 @@ def test_a_form_that_cannot_work_is_refused_before_a_job_is_made(bench, change, 
 
 
 def test_an_upload_is_kept_once_under_its_name(bench, tmp_path):
-    """A job must find its problems also after Gradio has tidied its uploads away."""
+    """A job must find its problems after Gradio has deleted its uploads."""
     file = tmp_path / "my problems.jsonl"
     file.write_text('{"question": "How much is 5 + 5?"}\n')
     kept = stored_upload(bench.settings, str(file))
@@ -378,7 +378,7 @@ def test_a_run_of_another_kind_is_no_dataset(bench):
     assert bench.ask("discard", folder.name)["error"] and folder.exists()
 
 
-def test_an_import_is_a_dataset_and_says_what_it_could_not_read(bench, tmp_path):
+def test_an_import_is_a_dataset_and_reports_unreadable_lines(bench, tmp_path):
     folder = bench.make()
     answer = bench.ask("prepare", folder.name, "released", 0.2, 0.4, "kl")
     file = tmp_path / "theirs.jsonl"
@@ -405,7 +405,7 @@ def test_an_import_is_a_dataset_and_says_what_it_could_not_read(bench, tmp_path)
     assert "<img" not in notice_html("<img src=x>", "error")
 
 
-def test_a_try_of_a_pair_is_a_job_and_strangers_see_only_tries(bench):
+def test_a_pair_check_is_a_job_and_its_calls_see_no_other_jobs(bench):
     run = start_preflight(bench.studio, ("bundled", "", ""), "bundled-train", None, 128, 500)
     [job] = bench.jobs.store.jobs()
     assert job.verb == "preflight" and "500" in job.argv
@@ -420,7 +420,7 @@ def test_a_try_of_a_pair_is_a_job_and_strangers_see_only_tries(bench):
 
 
 def test_a_dataset_of_the_command_line_grows_while_its_process_lives_and_its_lock_is_left_alone(bench, monkeypatch):
-    """The list tried the folder's lock to see whether anybody had it: a verb that started at that moment failed."""
+    """The list used to acquire the folder's lock to see whether it was held; a verb that started just then failed."""
     folder = bench.make()
     log = EventLog(folder / NAME, by="test")
     log.append("start", pid=os.getpid(), mark=mark(os.getpid()), attempt=1)

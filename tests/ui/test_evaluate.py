@@ -1,4 +1,4 @@
-"""What the Evaluate tab's form and calls answer, called as plain functions, also with what nobody should send."""
+"""The calls and the form of the Evaluate tab as plain functions, with valid and with forged arguments."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def bench(tmp_path) -> Bench:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory) -> tuple[Bench, Path, Path]:
-    """For tests that only look: bench, fine-tuning run, evaluation."""
+    """For tests that change nothing: bench, fine-tuning run, evaluation."""
     bench = Bench(tmp_path_factory.mktemp("shared"))
     tuned = make_tuned(bench.runs, bench.base)
     return bench, tuned, make_evaluation(bench.runs, bench.base, [tuned], [BEFORE, AFTER], batch=3)
@@ -195,8 +195,8 @@ def test_significance_in_words(bench, before, after, verdict):
     assert bench.open(run)["comparisons"][0]["verdict"] == verdict
 
 
-def test_what_is_there_by_now_is_what_the_end_will_say(bench):
-    """The numbers while it runs are the engine's over the same rows; and nothing comes twice."""
+def test_preliminary_results_become_the_final_ones(bench):
+    """While an evaluation runs, its results are the engine's over the rows so far; unchanged parts are sent once."""
     run = make_evaluation(
         bench.runs, bench.base, [make_tuned(bench.runs, bench.base)], [BEFORE, AFTER], batch=4, whole=False
     )
@@ -267,7 +267,7 @@ def test_flips_are_those_of_the_comparison(shared):
     assert bench.ask("listed", run.name, 1, "gained", 2)["rows"] == gained["rows"][2:]
 
 
-def test_both_responses_are_read_by_both_models_once(bench):
+def test_both_responses_are_scored_by_both_models_once(bench):
     """Scored live with the tuned model as expert and its base as amateur; found again after a restart without loading
     a model."""
     tuned = make_tuned(bench.runs, bench.base)
@@ -321,7 +321,7 @@ def test_both_responses_are_read_by_both_models_once(bench):
         ("discard", ("TUNED",), "not an evaluation"),
     ],
 )
-def test_nonsense_gets_a_sentence(shared, call, arguments, sentence):
+def test_forged_arguments_get_a_sentence(shared, call, arguments, sentence):
     bench, tuned, run = shared
     names = {"RUN": run.name, "TUNED": tuned.name}
     known = (names.get(a, a) if isinstance(a, str) else a for a in arguments)

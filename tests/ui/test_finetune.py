@@ -1,4 +1,4 @@
-"""What the Fine-tune tab's calls and handlers answer, called as plain functions, also with what nobody should send."""
+"""The calls and handlers of the Fine-tune tab as plain functions, with valid and with forged arguments."""
 
 from __future__ import annotations
 
@@ -132,13 +132,13 @@ def test_mistakes_in_the_form_are_one_sentence(bench, changed, sentence):
         ({"method": "sft"}, "no known answers"),
     ],
 )
-def test_what_the_dataset_lacks_is_said_before_a_job_is_made(bench, changed, sentence):
+def test_an_unsuitable_dataset_is_refused_before_a_job_is_made(bench, changed, sentence):
     with pytest.raises(UserError, match=sentence):
         start_run(bench.studio, bench.datasets, bench.form(**changed))
     assert bench.jobs.store.jobs() == []
 
 
-def test_how_much_there_is_to_learn(bench):
+def test_the_amount_of_training_data(bench):
     found = amount(bench.datasets, bench.read(beta=1.0, max_steps=10, samples_per_update=4))
     folder = run_folder(bench.settings, bench.dataset)
     assert found.samples == report(folder, Selection(beta=1.0)).usable > 0
@@ -148,7 +148,7 @@ def test_how_much_there_is_to_learn(bench):
     assert said in found.sentence()
 
 
-def test_an_imported_dataset_has_to_be_told_its_model(bench, tmp_path):
+def test_an_imported_dataset_needs_a_model(bench, tmp_path):
     from lightreasoner.datasets.external import import_samples
 
     sample = {"prompt_id": "How many?", "step": 0, "prefix": "", "tokens": ["a"], "token_ids": [70], "weights": [1.0]}
@@ -177,13 +177,13 @@ def test_a_run_is_a_job_with_the_command_that_was_shown(bench):
     assert opened["job"]["actions"] == ["cancel"]
 
 
-def test_settings_go_along_with_the_dataset_unless_somebody_changed_them():
+def test_settings_follow_the_dataset_unless_the_user_changed_them():
     paper = defaults(None)
     pair = paper | {"learning_rate": 0.001, "max_steps": 300}
     now = [paper | {"max_steps": 77}][0]
     moved = dict(zip(CONFIG, carried(paper, pair, tuple(now[name] for name in CONFIG)), strict=True))
-    assert moved["learning_rate"] == 0.001, "it stood as it was set"
-    assert moved["max_steps"] == 77, "somebody wrote that"
+    assert moved["learning_rate"] == 0.001, "the user did not change it"
+    assert moved["max_steps"] == 77, "the user changed it"
 
 
 def test_a_pair_brings_its_own_settings(bench):
@@ -225,7 +225,7 @@ def test_the_list_of_datasets_follows_the_workspace(bench):
 # ---- the runs
 
 
-def test_a_run_with_all_that_is_known_of_it(bench):
+def test_a_run_is_shown_in_full(bench):
     run_id = bench.run(updates=40, learning_rate=0.001, rank=4)
     answer = bench.ask("overview", run_id, [], {})
     (listed,) = answer["runs"]
@@ -260,7 +260,7 @@ JUNK = (None, True, -1, 1.5, "", "x" * 10_000, "../../etc/passwd", ["a"], {"a": 
 
 
 @pytest.mark.parametrize("name", ["overview", "act", "discard", "merge", "prepare"])
-def test_anything_may_be_sent_to_the_calls(bench, name):
+def test_forged_arguments_get_a_sentence(bench, name):
     run_id = bench.run(updates=3)
     wanted = {"overview": 3, "act": 2, "discard": 1, "merge": 1, "prepare": 2}[name]
     for junk in JUNK:
@@ -281,7 +281,7 @@ def test_a_run_of_another_kind_is_not_shown(bench):
     assert "not a fine-tuning run" in bench.ask("discard", bench.dataset)["error"]
 
 
-def test_the_adapter_can_be_taken_along(bench):
+def test_the_adapter_can_be_downloaded(bench):
     run_id = bench.run(updates=3)
     answer = bench.ask("prepare", run_id, "adapter")
     (path,) = (folder_of(bench.settings) / answer["url"].rpartition("/")[2]).iterdir()
@@ -358,7 +358,7 @@ def test_the_estimate_refuses_what_the_run_would_refuse(bench):
     assert bench.studio.accelerator.holder() is None
 
 
-def test_an_estimate_that_nobody_waits_for_ends(bench):
+def test_an_abandoned_estimate_ends(bench):
     stop = threading.Event()
     with pytest.raises(Stopped):
         measured(bench.studio, bench.read(), lambda text: text.startswith("Loading") and stop.set(), stop)
