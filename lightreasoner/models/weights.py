@@ -1,6 +1,6 @@
-"""The files behind a model reference: found on this disk or fetched, checked, measured and fingerprinted.
+"""The files of a model: finds or downloads them, checks them, and computes their size and fingerprint.
 
-Nothing is loaded here, and nothing that could run code is ever opened.
+Loads no weights, and opens no file that could run code.
 """
 
 from __future__ import annotations
@@ -8,10 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
 
 from lightreasoner.compat.transformers import gguf_shapes
 from lightreasoner.errors import UserError
@@ -28,13 +31,13 @@ from lightreasoner.settings import ASSETS
 
 MODELS = ASSETS / "models"
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
-_SMALL = 64 * 2**20  # bytes up to which a weight file is hashed whole
-_SAMPLE = 4096  # bytes hashed of each tensor, or of each stretch of a GGUF file, beyond that
+_SMALL = 64 * 2**20  # bytes up to which a weight file is hashed completely
+_SAMPLE = 4096  # bytes hashed per tensor of a larger file, or per 256th of a GGUF file
 
 
 @dataclass(frozen=True)
 class Files:
-    """The files of a model, all of them on this disk and looked over."""
+    """The files of a model, on this disk and checked."""
 
     folder: Path
     gguf: Path | None = None
@@ -43,17 +46,17 @@ class Files:
 
 @dataclass(frozen=True)
 class Size:
-    """How large a model is, read from file headers alone."""
+    """The size of a model, read from file headers alone."""
 
     parameters: int
     file_bytes: int
 
 
 def find_files(ref: ModelRef, on_status: Callable[[str], None] | None = None, download: bool = True) -> Files:
-    """The reference's files, fetched from the Hub where they are not on this disk yet (unless `download` is False).
+    """The files of a reference, downloaded from the Hub where they are missing, unless `download` is False.
 
-    What the Hub's cache holds complete is used as it is, without a request. Raises UserError when files are missing,
-    damaged, or of a kind that is not loaded.
+    A complete copy in the Hub's cache is used without a request. Raises UserError when files are missing, damaged, or
+    of a kind that is not loaded; NotCached where only a download could tell.
     """
     adapter = None
     if ref.adapter and os.path.isabs(ref.adapter):
@@ -70,7 +73,7 @@ def find_files(ref: ModelRef, on_status: Callable[[str], None] | None = None, do
         return Files(_hub_folder(ref.base, ref.revision, check_model, on_status, download), None, adapter)
     folder = MODELS / ref.base if ref.kind == "bundled" else Path(ref.base)
     if ref.kind == "bundled" and not folder.is_dir():
-        raise UserError(f"The bundled model {ref.base} is not in {MODELS}; check this copy of the software out again.")
+        raise UserError(f"The bundled model {ref.base} is not in {MODELS}; check out this software again.")
     check_model(folder)
     return Files(folder, None, adapter)
 
@@ -83,7 +86,7 @@ def _hub_folder(repo: str, revision: str | None, check: Callable, on_status: Cal
         try:
             check(folder)
             return folder
-        except UserError as error:  # an interrupted download looks like this too, so the Hub gets its say
+        except UserError as error:  # it may be an interrupted download, which the Hub can complete
             if not download:
                 raise NotCached(str(error)) from None
     if not download:
@@ -94,15 +97,15 @@ def _hub_folder(repo: str, revision: str | None, check: Callable, on_status: Cal
 
 
 def check_model(folder: Path) -> list[Path]:
-    """The weight files of a model folder. Raises UserError unless config, tokenizer and whole safetensors are there."""
-    if not os.path.exists(folder):  # unlike Path's, False for a name that no disk can hold
+    """The weight files of a model folder. Raises UserError unless config, tokenizer and complete safetensors exist."""
+    if not os.path.exists(folder):  # unlike Path.exists, False for a name that is too long
         raise UserError(f"There is no folder {folder}; check the path.")
     if not folder.is_dir():
         raise UserError(f"{folder} is a file; name the folder that holds it, or a .gguf file.")
     try:
         names = {entry.name for entry in folder.iterdir()}
     except PermissionError:
-        raise UserError(f"{folder} may not be read by this account; change its permissions.") from None
+        raise UserError(f"{folder} cannot be read by this account; change its permissions.") from None
     if "adapter_config.json" in names:
         raise UserError(f"{folder} holds an adapter, not a whole model; write it after its base, as BASE::{folder}.")
     weights = [name for name in names if name.endswith(".safetensors")]
@@ -130,12 +133,12 @@ def check_model(folder: Path) -> list[Path]:
             "copy or download them again."
         )
     for shard in shards:
-        read_header(folder / shard)
+        tensor_table(folder / shard)
     return [folder / shard for shard in shards]
 
 
 def check_adapter(folder: Path) -> list[Path]:
-    """The weight file of a LoRA adapter's folder. Raises UserError unless it holds a whole one in safetensors."""
+    """The weight file of a LoRA adapter's folder. Raises UserError unless it is complete and in safetensors."""
     if not os.path.isdir(folder):
         raise UserError(f"There is no adapter folder {folder}; check the path.")
     for name in ADAPTER_FILES:
@@ -150,29 +153,29 @@ def check_adapter(folder: Path) -> list[Path]:
     config = read_json(folder / ADAPTER_FILES[0])
     if config.get("peft_type") != "LORA":
         raise UserError(f"{folder} is an adapter of type {config.get('peft_type')!r:.40}; only LoRA adapters are read.")
-    if config.get("megatron_config"):  # PEFT would import whatever module such a config names
+    if config.get("megatron_config"):  # PEFT would import any module that such a config names
         raise UserError(f"The adapter {folder} is made for Megatron and cannot be loaded here; use an ordinary LoRA.")
-    read_header(folder / ADAPTER_FILES[1])
+    tensor_table(folder / ADAPTER_FILES[1])
     return [folder / ADAPTER_FILES[1]]
 
 
 def check_gguf(path: Path) -> None:
-    """Raises UserError unless the path is a readable file that begins as GGUF files do."""
+    """Raises UserError unless the path is a readable file that starts as GGUF files do."""
     if not os.path.isfile(path):
         raise UserError(f"There is no GGUF file {path}; check the path.")
-    if (path.parent / "adapter_config.json").exists():  # transformers would follow it to some other model
-        raise UserError(f"{path} lies beside an adapter_config.json; move it into a folder of its own.")
+    if (path.parent / "adapter_config.json").exists():  # transformers would load the base that it names
+        raise UserError(f"{path} is in one folder with an adapter_config.json; move it into a folder of its own.")
     try:
         with path.open("rb") as file:
             magic = file.read(4)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions.") from None
     if magic != b"GGUF":
-        raise UserError(f"{path} does not begin as GGUF files do; download it again, or name another file.")
+        raise UserError(f"{path} does not start as GGUF files do; download it again, or name another file.")
 
 
 def read_json(path: Path) -> dict:
-    """A JSON object from a file. Raises UserError when it is something else."""
+    """The JSON object in a file. Raises UserError when there is something else in it."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -182,44 +185,46 @@ def read_json(path: Path) -> dict:
     return value
 
 
-def read_header(path: Path) -> dict[str, dict]:
-    """Tensor name → {dtype, shape, data_offsets} of a safetensors file. Raises UserError when it is cut or damaged."""
+def tensor_table(path: Path) -> dict[str, dict]:
+    """Tensor name → {dtype, shape, data_offsets} of a safetensors file, as its header has them.
+
+    data_offsets: first byte and end, counted from the first tensor. Raises UserError for a file that is cut or damaged.
+    """
+    table, end = {}, 0
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 2 <= length <= min(size - 8, 100 * 2**20):  # the format's own bound
-                raise ValueError
-            header = json.loads(file.read(length))
-        header.pop("__metadata__", None)
-        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        elements = sum(prod(entry["shape"]) for entry in header.values())
+        with safe_open(path, "numpy") as file:
+            for name in file.offset_keys():  # tensors follow one another without gaps
+                tensor = file.get_slice(name)
+                dtype, shape = tensor.get_dtype(), tensor.get_shape()
+                bits = int((re.findall(r"\d+", dtype) or [8])[0])  # BF16, F8_E4M3, BOOL …
+                start, end = end, end + prod(shape) * bits // 8
+                table[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions.") from None
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
-        raise UserError(f"{path} is damaged or no safetensors file; download or save it again.") from None
-    if 8 + length + end != size or elements > 8 * end:
-        raise UserError(
-            f"{path} is cut short or damaged: {8 + length + end:,} bytes announced, {size:,} found; download it again."
-        )
-    return header
+        raise UserError(f"{path} cannot be read ({error}); check its permissions.") from None
+    except SafetensorError as error:
+        raise UserError(f"{path} is cut short, damaged or no safetensors file ({error}); save it again.") from None
+    return table
+
+
+def _data_bytes(table: dict[str, dict]) -> int:
+    return max((tensor["data_offsets"][1] for tensor in table.values()), default=0)
 
 
 def measure(files: Files) -> Size | None:
-    """The size of a model from file headers (milliseconds), without its adapter; None where they do not tell."""
+    """The size of a model without its adapter, from file headers (milliseconds). None if they cannot be read."""
     if files.gguf is None:
-        headers = [read_header(path) for path in check_model(files.folder)]
-        parameters = sum(prod(entry["shape"]) for header in headers for entry in header.values())
-        return Size(parameters, sum(e["data_offsets"][1] - e["data_offsets"][0] for h in headers for e in h.values()))
+        tables = [tensor_table(path) for path in check_model(files.folder)]
+        parameters = sum(prod(tensor["shape"]) for table in tables for tensor in table.values())
+        return Size(parameters, sum(_data_bytes(table) for table in tables))
     try:
         shapes = gguf_shapes(files.gguf)
-    except Exception:  # a newer transformers, or a file that only the loader can judge
+    except Exception:  # a newer transformers, or a file that only the loader understands
         return None
     return Size(sum(map(prod, shapes)), files.gguf.stat().st_size)
 
 
 def known_size(ref: str | ModelRef) -> Size | None:
-    """The size of a model if its files are on this disk and sound, else None. No network, nothing loaded."""
+    """The size of a model if its files are on this disk and intact, else None. Makes no request and loads nothing."""
     try:
         return measure(find_files(parse_ref(ref), download=False))
     except UserError:
@@ -227,10 +232,10 @@ def known_size(ref: str | ModelRef) -> Size | None:
 
 
 def fingerprint(files: Files) -> str:
-    """32 hex digits that tell weights apart: the same for a copy elsewhere, another after any training.
+    """32 hex digits that identify weights: the same for every copy, different after any training.
 
-    A hash over config.json and each weight file, adapter included: its whole content up to 64 MB; beyond that the
-    header and 4 KB from the middle of every tensor (GGUF: of each 256th of the file). The tokenizer is no part of it.
+    A hash of config.json and of each weight file, adapter included. Of a file of over 64 MB it covers the header and
+    4 KB from the middle of each tensor (GGUF: of each 256th of the file). It does not cover the tokenizer.
     """
     digest = hashlib.sha256()
     paths = [files.gguf] if files.gguf else [files.folder / "config.json", *check_model(files.folder)]
@@ -245,10 +250,10 @@ def fingerprint(files: Files) -> str:
                     digest.update(block)
                 continue
             if path.suffix == ".safetensors":
-                header = read_header(path)
-                digest.update(json.dumps(header, sort_keys=True).encode())
-                start = 8 + int.from_bytes(file.read(8), "little")
-                middles = [start + sum(entry["data_offsets"]) // 2 for entry in header.values()]
+                table = tensor_table(path)
+                digest.update(json.dumps(table, sort_keys=True).encode())
+                start = size - _data_bytes(table)
+                middles = [start + sum(tensor["data_offsets"]) // 2 for tensor in table.values()]
             else:
                 middles = [(2 * n + 1) * size // 512 for n in range(256)]
             for middle in sorted(middles):

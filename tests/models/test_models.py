@@ -23,7 +23,7 @@ from lightreasoner.models.cache import LoadedModels, missing_reason
 from lightreasoner.models.devices import choose_device, choose_dtype
 from lightreasoner.models.loading import load_model
 from lightreasoner.models.references import parse_ref
-from lightreasoner.models.weights import known_size
+from lightreasoner.models.weights import known_size, tensor_table
 from lightreasoner.settings import Settings
 from tests.support.tiny_models import (
     logits_of,
@@ -397,3 +397,16 @@ def test_no_warnings_escape(one):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert load_model(str(one), CPU).parameters > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.uint8, torch.bool])
+def test_the_table_of_tensors_is_the_header(tmp_path, dtype):
+    """Fingerprints are made of it, so it must stay the file's own header to the byte."""
+    path = tmp_path / "model.safetensors"
+    tensors = {"z": torch.ones(3, 5), "a": torch.ones(7), "empty": torch.ones(0, 4), "scalar": torch.ones(())}
+    save_file({name: tensor.to(dtype) for name, tensor in tensors.items()}, path, {"format": "pt"})
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    del header["__metadata__"]
+    assert tensor_table(path) == header and len(header) == 4
