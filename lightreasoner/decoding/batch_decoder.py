@@ -1,7 +1,7 @@
-"""One model reading many sequences side by side, and how many fit.
+"""One model decoding many sequences side by side, the one decoding loop, and how many sequences fit into memory.
 
-Sequences are padded on the left of whatever is read at once, so rows may grow by different numbers of tokens: a padding
-column is masked for ever and takes no position.
+Whatever is read at once is padded on the left, so rows may grow by different numbers of tokens. A padding column stays
+masked and takes no position.
 """
 
 from __future__ import annotations
@@ -15,27 +15,29 @@ from lightreasoner.decoding.kv_cache import PreallocatedCacheLayer, cache_bytes,
 from lightreasoner.models.devices import free_bytes
 from lightreasoner.models.loading import LoadedModel
 
-PREFILL_TOKENS = 8_192  # read at once, over all rows: what lies between two layers need not be larger
-#: Rows at most. On a CPU arithmetic is the bottleneck: more rows are hardly faster, and a batch, which is what a kill
-#: loses, should take seconds rather than minutes.
+PREFILL_TOKENS = 8_192  # read at once, over all rows; bounds the activations between two layers
+#: The most rows. On a CPU more rows are hardly faster, because arithmetic is the bottleneck; and a batch, which is lost
+#: when the process is killed, should take seconds rather than minutes.
 LARGEST = 256
 CPU_LARGEST, CPU_PARAMETER_ROWS = 256, 1_300_000_000
-ENDED_SHARE = 1 / 8  # rows leave the decoder once more than this share has ended: moving the rest costs about a step
+ENDED_SHARE = 1 / 8  # ended rows leave the decoder once they are a larger share; moving the rest costs about a step
 
 
 class BatchDecoder:
-    """One model at its place in each of several sequences, which may end apart."""
+    """One model at its position in each of several sequences, which may have different lengths."""
 
     def __init__(self, loaded: LoadedModel, rows: int):
         self.loaded = loaded
         self.cache = preallocated_cache(loaded.model.config)
-        self._mask = torch.zeros(rows, 0, dtype=torch.long, device=loaded.device)  # (rows, columns) 1: a real token
-        self._length = torch.zeros(rows, 1, dtype=torch.long, device=loaded.device)  # (rows, 1) real tokens so far
+        self._mask = torch.zeros(
+            rows, 0, dtype=torch.long, device=loaded.device
+        )  # (rows, columns) 1: a token, 0: padding
+        self._length = torch.zeros(rows, 1, dtype=torch.long, device=loaded.device)  # (rows, 1) tokens so far
 
     def read(self, sequences: list[list[int]], keep: int) -> torch.Tensor:
-        """Read each row's next tokens; the logits (rows, keep, vocabulary rows) after the last `keep` columns.
+        """Read each row's next tokens; the logits (rows, keep, output rows) after the last `keep` columns.
 
-        Rows may have different numbers of tokens: they end in the same column.
+        Rows with different numbers of tokens end in the same column.
         """
         width = max(map(len, sequences))
         ids = torch.zeros(len(sequences), width, dtype=torch.long)
@@ -47,27 +49,27 @@ class BatchDecoder:
         return self._forward(ids.to(self.loaded.device), real.to(self.loaded.device), keep)
 
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Read one token (rows,) a row; the logits (rows, vocabulary rows) after it."""
+        """Read one token per row, tokens (rows,); the logits (rows, output rows) after it."""
         return self._forward(tokens.unsqueeze(1), torch.ones_like(tokens).unsqueeze(1), keep=1)[:, 0]
 
     def prefill(self, sequences: list[list[int]]) -> None:
-        """Read each row's first tokens without wanting logits.
+        """Read each row's first tokens, without logits.
 
-        What all rows begin with, the system prompt, is read once. Rows of like length are read together, so little
-        time goes into padding; sequences sorted by length make the fewest groups.
+        The common prefix of all rows, the system prompt, is read once. Rows of similar length are read together, so
+        little time goes into padding; sequences sorted by length make the fewest groups.
         """
         widest = max(map(len, sequences))
         if not widest or not all(isinstance(layer, PreallocatedCacheLayer) for layer in self.cache.layers):
             return self._prefill(sequences)
         common = common_prefix(sequences) if len(sequences) > 1 else []
-        beginning = BatchDecoder(self.loaded, 1)
-        beginning._prefill([common])
+        prefix = BatchDecoder(self.loaded, 1)
+        prefix._prefill([common])
         groups = length_buckets([len(sequence) for sequence in sequences])
         rows = [group.stop - group.start for group in groups]
         decoders = [BatchDecoder(self.loaded, count) for count in rows]
         for decoder, group, count in zip(decoders, groups, rows, strict=True):
             if common:
-                decoder._stack([beginning], [count], len(common))
+                decoder._stack([prefix], [count], len(common))
             decoder._prefill([sequence[len(common) :] for sequence in sequences[group]])
         self._stack(decoders, rows, widest)
 
@@ -82,7 +84,7 @@ class BatchDecoder:
         self._length = torch.cat([decoder._length.expand(n, -1) for decoder, n in pairs])
 
     def _prefill(self, sequences: list[list[int]]) -> None:
-        """Read without wanting logits, padded to the longest, in pieces of columns."""
+        """Read without logits, padded to the longest, in pieces of columns."""
         width = max(map(len, sequences))
         if not width:
             return
@@ -94,7 +96,7 @@ class BatchDecoder:
             self.read(cut, keep=0)
 
     def select(self, rows: torch.Tensor) -> None:
-        """Go on with these rows only, in this order."""
+        """Continue with these rows only, in this order."""
         for layer in self.cache.layers:
             select = getattr(layer, "batch_select_indices", None) or layer.reorder_cache
             select(rows)
@@ -164,35 +166,35 @@ def decode_rows(
 
 
 def common_prefix(sequences: list[list[int]]) -> list[int]:
-    """What all sequences begin with."""
-    first, last = min(sequences), max(sequences)  # whatever these two share, all share
+    """The longest common prefix of the sequences."""
+    first, last = min(sequences), max(sequences)  # a prefix that these two share is shared by all
     different = (n for n, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1])
     return first[: next(different, len(first))]
 
 
 def length_buckets(lengths: list[int]) -> list[slice]:
-    """Cut rows into runs that are worth padding to their longest: within an eighth, and few enough to read at once."""
+    """Cut rows into runs worth padding to their longest: lengths within an eighth, and few enough to read at once."""
     groups, start = [], 0
     for row in range(1, len(lengths) + 1):
         longest, shortest = max(lengths[start : row + 1]), min(lengths[start : row + 1])
-        spread = longest > 1.125 * shortest + 4 or longest * (row + 1 - start) > PREFILL_TOKENS
-        if row == len(lengths) or spread:
+        too_wide = longest > 1.125 * shortest + 4 or longest * (row + 1 - start) > PREFILL_TOKENS
+        if row == len(lengths) or too_wide:
             groups.append(slice(start, row))
             start = row
     return groups
 
 
 def fitting_rows(models: Iterable[LoadedModel], tokens: int, steps: int) -> int:
-    """How many rows of `tokens` tokens, prompt and response, to read at once, with `steps` steps scored together.
+    """The batch size for rows of `tokens` tokens, prompt and response, of which `steps` steps are scored together.
 
-    A power of two; from half of the memory that is free now, and from what is fast.
+    A power of two that fits into half of the memory free now and is not beyond the fastest size.
     """
     models = list({id(loaded): loaded for loaded in models}.values())
     device = models[0].device
     per_row = 0
     for loaded in models:
         vocabulary = loaded.model.get_output_embeddings().weight.shape[0]
-        # the logits as they come out, beside one another, and picked from
+        # logits exist three times: as computed, concatenated, and restricted to the shared vocabulary
         per_row += tokens * cache_bytes(loaded) + 3 * steps * vocabulary * loaded.dtype.itemsize
     largest = LARGEST
     if device.type == "cpu":

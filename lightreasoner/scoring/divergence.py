@@ -1,8 +1,8 @@
-"""The paper's mathematics on tensors, and nothing else.
+"""The paper's mathematics on tensors: divergences, plausible sets, contrastive targets, and the step scorer.
 
-Everything is computed in fp32 log space, in nats, over the shared vocabulary: the arguments are logits that have
-already been cut to it, and `log_probs` renormalises them there. Definitions: arXiv 2510.07962, section 3.
-Masked tokens (logit −inf) are legal; they have probability 0 and contribute 0 wherever 0·log 0 appears.
+Everything is computed in fp32 log space, in nats, over the shared vocabulary. Arguments are logits already restricted
+to it; `log_probs` normalises them there. Definitions: arXiv 2510.07962, section 3.
+Masked tokens (logit −inf) are allowed: they have probability 0 and contribute 0 wherever 0·log 0 appears.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lightreasoner.paper import ALPHA_FLOOR, TIE
 from lightreasoner.scoring.measures import STEP_MEASURES, TAKEN_MEASURES
 
 TOP_K = 10
-#: Logits measured at once. On a CPU what is read a dozen times should stay in its cache.
+#: Logits measured at once. On a CPU a block is read a dozen times and should stay in the processor's cache.
 CPU_BLOCK, GPU_BLOCK = 1 << 17, 1 << 24
 
 #: The fields that list a step's candidates.
@@ -24,7 +24,7 @@ CANDIDATES = ("ids", "expert_logprobs", "amateur_logprobs")
 
 
 class NotADistribution(ValueError):
-    """Logits that hold NaN or +inf, or mask every token; `rows` says where, counted from 0."""
+    """Logits with NaN or +inf, or with every token masked. `rows`: where, counted from 0."""
 
     def __init__(self, rows: list[int]):
         super().__init__("the logits hold NaN or +inf, or every token is masked")
@@ -32,11 +32,11 @@ class NotADistribution(ValueError):
 
 
 def log_probs(logits: torch.Tensor) -> torch.Tensor:
-    """fp32 log-softmax over the last dimension. Raises NotADistribution, a ValueError, when a row is none."""
+    """fp32 log-softmax over the last dimension. Raises NotADistribution, a ValueError, where a row is not one."""
     logits = logits.float()
-    legal = torch.isfinite(logits.amax(-1))  # NaN if any is NaN; −inf only if all are
-    if not legal.all():
-        raise NotADistribution((~legal).flatten().nonzero().flatten().tolist())
+    valid = torch.isfinite(logits.amax(-1))  # NaN if any is NaN; −inf only if all are
+    if not valid.all():
+        raise NotADistribution((~valid).flatten().nonzero().flatten().tolist())
     return torch.log_softmax(logits, -1)
 
 
@@ -49,7 +49,7 @@ def _expectation(p: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 
 def kl(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
-    """KL(p ‖ q) in nats: Σ p (log p − log q). (…, vocab) twice → (…). +inf where p has mass that q denies."""
+    """KL(p ‖ q) in nats: Σ p (log p − log q). (…, vocab) twice → (…). +inf where q is 0 and p is not."""
     return _expectation(log_p.exp(), log_p - log_q).clamp_min(0.0)
 
 
@@ -59,10 +59,10 @@ def jensen_shannon(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
 
 
 def _jensen_shannon(log_p: torch.Tensor, log_q: torch.Tensor, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
-    # Where the mean underflows, p and q are below 1e-37 too and count for nothing whatever its logarithm is.
+    # Where the mean underflows, p and q are below 1e-37 and contribute nothing, whatever its logarithm is.
     log_m = (p + q).mul_(0.5).clamp_min_(torch.finfo(p.dtype).tiny).log_()
-    to_middle = _expectation(p, log_p - log_m).clamp_min(0.0) + _expectation(q, log_q - log_m).clamp_min(0.0)
-    return (0.5 * to_middle).clamp_max(math.log(2))
+    to_mean = _expectation(p, log_p - log_m).clamp_min(0.0) + _expectation(q, log_q - log_m).clamp_min(0.0)
+    return (0.5 * to_mean).clamp_max(math.log(2))
 
 
 def entropy(log_p: torch.Tensor) -> torch.Tensor:
@@ -71,7 +71,7 @@ def entropy(log_p: torch.Tensor) -> torch.Tensor:
 
 
 def rank(log_p: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
-    """1 + how many tokens are strictly more likely than `token`. (…, vocab), (…) → (…)."""
+    """1 plus the number of tokens strictly more likely than `token`. (…, vocab), (…) → (…)."""
     return 1 + (log_p > log_p.gather(-1, token.unsqueeze(-1))).sum(-1)
 
 
@@ -86,8 +86,8 @@ def plausible(log_p: torch.Tensor, alpha: float) -> torch.Tensor:
 def contrastive_target(log_e: torch.Tensor, log_a: torch.Tensor, alpha: float) -> torch.Tensor:
     """v_C: softmax over the plausible set of (log π_E − log π_A), 0 outside. (…, vocab) twice → (…, vocab).
 
-    Where the amateur gives plausible tokens probability 0 the ratio is infinite; the limit shares the whole mass
-    among those tokens in proportion to the expert's probabilities.
+    Where the amateur gives plausible tokens probability 0, the ratio is infinite. The limit then shares the whole mass
+    among these tokens, in proportion to the expert's probabilities.
     """
     mask = plausible(log_e, alpha)
     ratio = torch.where(mask, log_e - log_a, -math.inf)
@@ -98,11 +98,11 @@ def contrastive_target(log_e: torch.Tensor, log_a: torch.Tensor, alpha: float) -
 
 @dataclass(frozen=True)
 class StepScore:
-    """What is kept of one step: DESIGN's step score. Nats; ids are shared-vocabulary ids.
+    """The stored numbers of one step, in nats; STEP_MEASURES in scoring/measures.py explains them.
 
-    `ids` are the candidates: the plausible set at ALPHA_FLOOR, each model's TOP_K and the taken token, ordered by
-    the expert's probability; the two tuples after it hold their log-probabilities. What belongs to the taken token
-    is None when it lies outside the shared vocabulary.
+    `ids` are the candidates, as shared ids: the plausible set at ALPHA_FLOOR, each model's TOP_K tokens and the taken
+    token, ordered by the expert's probability. The next two tuples hold their log-probabilities. Numbers of the taken
+    token are None where it lies outside the shared vocabulary.
     """
 
     kl: float
@@ -140,9 +140,9 @@ def support(ids, expert_logprobs, amateur_logprobs, alpha: float) -> tuple[tuple
 
 @dataclass(frozen=True)
 class StepTensors:
-    """A chunk of steps as tensors on the device: one entry a step, and the candidates of all steps one after another.
+    """The scores of a chunk of steps as tensors on the device: one entry per step; all candidates in one flat run.
 
-    What belongs to the taken token means nothing where it lies outside the shared vocabulary.
+    Numbers of the taken token are meaningless where it lies outside the shared vocabulary.
     """
 
     kl: torch.Tensor  # (steps,) fp32, like the next six
@@ -155,29 +155,33 @@ class StepTensors:
     expert_rank: torch.Tensor  # (steps,) int64, like the next
     amateur_rank: torch.Tensor
     agree: torch.Tensor  # (steps,) bool
-    counts: torch.Tensor  # (steps,) int64: how many candidates each step has
+    counts: torch.Tensor  # (steps,) int64: candidates per step
     ids: torch.Tensor  # (candidates,) int64: shared ids, by step, then by the expert's probability
     expert_logprobs: torch.Tensor  # (candidates,) fp32
     amateur_logprobs: torch.Tensor  # (candidates,) fp32
 
 
+def blocks(logits: torch.Tensor) -> list[slice]:
+    """Cut logits (steps, vocab) into runs of steps whose tensors fit into fast memory; one empty run for no steps."""
+    size = max(1, (CPU_BLOCK if logits.device.type == "cpu" else GPU_BLOCK) // logits.shape[-1])
+    return [slice(start, start + size) for start in range(0, max(len(logits), 1), size)]
+
+
 def measure_steps(
     expert_logits: torch.Tensor, amateur_logits: torch.Tensor, taken: torch.Tensor, above: float | None = None
 ) -> StepTensors:
-    """Measure steps on the device: the one scorer, for the inspector (through `score_steps`) and the sampler alike.
+    """Score steps on the device. The inspector (through `score_steps`) and the sampler both use this one scorer.
 
     expert_logits, amateur_logits: (steps, vocab) over the shared vocabulary. taken: (steps,) the shared id of each
-    step's token, −1 where it has none. above: only steps of larger KL get candidates; None: all of them do.
-    Raises NotADistribution, with the step's number.
+    step's token, −1 where it has none. above: only steps of larger KL get candidates; None: all steps do.
+    Raises NotADistribution with the numbers of the steps.
     """
-    size = max(1, (CPU_BLOCK if expert_logits.device.type == "cpu" else GPU_BLOCK) // expert_logits.shape[-1])
     parts = []
-    for start in range(0, max(len(taken), 1), size):
-        block = slice(start, start + size)
+    for block in blocks(expert_logits):
         try:
             parts.append(_measure(expert_logits[block], amateur_logits[block], taken[block], above))
         except NotADistribution as error:
-            raise NotADistribution([start + row for row in error.rows]) from None
+            raise NotADistribution([block.start + row for row in error.rows]) from None
     names = (field.name for field in fields(StepTensors))
     return (
         parts[0] if len(parts) == 1 else StepTensors(*(torch.cat([getattr(p, name) for p in parts]) for name in names))
@@ -187,15 +191,15 @@ def measure_steps(
 def _measure(
     expert_logits: torch.Tensor, amateur_logits: torch.Tensor, taken: torch.Tensor, above: float | None
 ) -> StepTensors:
-    """measure_steps for few enough steps that a dozen tensors of vocabulary size fit into fast memory."""
+    """measure_steps for one block of steps."""
     log_e, log_a = log_probs(expert_logits), log_probs(amateur_logits)  # (steps, vocab)
     p, q, ratio = log_e.exp(), log_a.exp(), log_e - log_a
     top_e, top_a = log_e.argmax(-1), log_a.argmax(-1)  # (steps,)
     token = torch.where(taken >= 0, taken, top_e)
     divergence = _expectation(p, ratio).clamp_min(0.0)
-    kept = slice(None) if above is None else (divergence > above).nonzero().flatten()
+    detailed = slice(None) if above is None else (divergence > above).nonzero().flatten()
     counts = torch.zeros_like(token)
-    counts[kept], *candidates = _candidates(log_e[kept], log_a[kept], token[kept])
+    counts[detailed], *candidates = _candidates(log_e[detailed], log_a[detailed], token[detailed])
     return StepTensors(
         divergence,
         (-_expectation(q, ratio)).clamp_min(0.0),
@@ -213,7 +217,7 @@ def _measure(
 
 
 def _candidates(log_e: torch.Tensor, log_a: torch.Tensor, token: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """(how many a step, ids, the expert's and the amateur's log-probabilities), see StepScore.ids."""
+    """(number per step, ids, the expert's and the amateur's log-probabilities); see StepScore.ids."""
     k = min(TOP_K, log_e.shape[-1])
     tops = log_e.topk(k).indices, log_a.topk(k).indices  # (steps, k)
     keep = plausible(log_e, ALPHA_FLOOR)
@@ -227,8 +231,8 @@ def _candidates(log_e: torch.Tensor, log_a: torch.Tensor, token: torch.Tensor) -
 
 
 def score_steps(expert_logits: torch.Tensor, amateur_logits: torch.Tensor, taken: list[int | None]) -> list[StepScore]:
-    """Score a chunk of steps and bring back what is kept, a record a step. Arguments as in `measure_steps`, except
-    that `taken` is a list with None where a step's token is not shared."""
+    """Score a chunk of steps: one StepScore per step. Arguments as in `measure_steps`, but `taken` is a list, with None
+    where a step's token is not shared."""
     token = torch.tensor([-1 if t is None else t for t in taken], dtype=torch.long, device=expert_logits.device)
     found = measure_steps(expert_logits, amateur_logits, token)
     columns = {field.name: getattr(found, field.name).tolist() for field in fields(StepTensors)}

@@ -1,7 +1,7 @@
-"""Is it better, or luck? Intervals for a share of right answers, and paired comparison of two models.
+"""Significance: intervals for a share of right answers, and the paired comparison of two models.
 
-Two models are compared on the problems that both answered: what counts is how many each got right that the other got
-wrong (the flips), not the two totals.
+Two models are compared on the problems that both answered. The comparison rests on the flips, the problems that one
+model got right and the other wrong, not on the two totals.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 
 from lightreasoner.errors import UserError
 
-Z = 1.959963984540054  # of a 95 % interval
-RESAMPLES = 10_000
+Z = 1.959963984540054  # standard normal quantile of a 95 % interval
+RESAMPLES = 10_000  # of the bootstrap
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share of `right` out of `n`, both from 0 to 1 (Wilson, 1927); (0, 1) for n = 0."""
+    """The 95 % interval, within 0 to 1, of a share of `right` out of `n` (Wilson, 1927); (0, 1) for n = 0."""
     if not n:
         return 0.0, 1.0
     share, z2 = right / n, Z * Z
@@ -29,7 +29,8 @@ def wilson(right: int, n: int) -> tuple[float, float]:
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Two-sided exact p-value that flips go either way equally often (McNemar, 1947); 1 without any flip."""
+    """The exact two-sided p-value of the hypothesis that both kinds of flip are equally likely (McNemar, 1947); 1
+    without a flip."""
     n, fewer = gained + lost, min(gained, lost)
     if not n:
         return 1.0
@@ -60,9 +61,9 @@ class Comparison:
 
 
 def compare(before: Mapping[str, bool], after: Mapping[str, bool], seed: int = 0) -> Comparison:
-    """Compare on the problems that both have (id → right). The interval is a paired bootstrap's percentiles.
+    """Compare two models on the problems that both answered (id → right), with a paired bootstrap's interval.
 
-    Raises UserError when there is no such problem.
+    Raises UserError where there is no such problem.
     """
     both = [problem for problem in before if problem in after]
     if not both:
@@ -73,7 +74,7 @@ def compare(before: Mapping[str, bool], after: Mapping[str, bool], seed: int = 0
     lost = tuple(problem for problem in both if before[problem] and not after[problem])
     n = len(both)
     shares = [len(gained) / n, len(lost) / n, 1 - (len(gained) + len(lost)) / n]
-    # Resampling problems with replacement is drawing these three counts.
+    # Resampling problems with replacement is the same as drawing these three counts.
     drawn = np.random.default_rng(seed).multinomial(n, shares, RESAMPLES)
     low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / n, [0.025, 0.975]).tolist()
     shares_right = [sum(side[problem] for problem in both) / n for side in (before, after)]

@@ -1,4 +1,4 @@
-"""The events that a trace yields, and what one step holds."""
+"""The events that a trace yields, and the contents of one step."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from lightreasoner.scoring.divergence import StepScore
 
 @dataclass(frozen=True)
 class TuningShift:
-    """What training moved at one step, in nats. What belongs to the taken token is None where it is not shared."""
+    """What training changed at one step; see TUNING_MEASURES in scoring/measures.py. In nats.
+
+    Numbers of the taken token are None where it lies outside the shared vocabulary.
+    """
 
     tuned_kl: float  # KL(E′ ‖ E)
     tuned_reverse_kl: float  # KL(E ‖ E′)
-    tuned_changed: bool  # E′'s most likely token is not E's
+    tuned_changed: bool  # the most likely tokens of E and E′ differ
     tuned_logprob: float | None
     tuned_rank: int | None
     tuned_logprobs: tuple[float, ...]  # of the step's candidates, in their order
@@ -21,7 +24,7 @@ class TuningShift:
 
 @dataclass(frozen=True)
 class PromptEvent:
-    """The expert's prompt, before anything is generated."""
+    """The expert's prompt, with its chat template."""
 
     ids: list[int]
     text: str
@@ -29,7 +32,7 @@ class PromptEvent:
 
 @dataclass(frozen=True)
 class Step:
-    """One response position: the token taken there and how the two models saw it coming."""
+    """One position of the response: the token taken there, and how the models' expectations of it compare."""
 
     index: int
     token_id: int  # the expert's id
@@ -47,11 +50,11 @@ class StepsEvent:
 
 @dataclass(frozen=True)
 class EndEvent:
-    """Why the response ended: "stop" (end of turn), "length" (token limit) or "given" (a scored text)."""
+    """Why the response ended: "stop" (end of turn), "length" (token limit) or "given" (a given text was scored)."""
 
     finish_reason: str
     text: str
-    seconds: float  # spent in the models and the scorer
+    seconds: float  # in the models and the scorer
 
 
 Event = PromptEvent | StepsEvent | EndEvent

@@ -1,10 +1,11 @@
-"""A stored trajectory as a trace, so that any row of a dataset opens where a live run does.
+"""A dataset's trajectory as a trace, so that any row of a dataset opens in the same view as a live run.
 
-Its id is "<run id>.<sample>.<problem id>": a trace's own id never holds a point, so neither is taken for the other.
+Its id is "<run id>.<sample>.<problem id>". The id of a live trace contains no point, so the two cannot be confused.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from lightreasoner.errors import UserError
@@ -15,25 +16,23 @@ from lightreasoner.tracing.records import json_number, reweigh
 
 
 def record_id(run_id: str, problem_id: str, sample: int = 0) -> str:
-    """What names a trajectory in an address."""
+    """The id of a trajectory in a link."""
     return f"{run_id}.{sample}.{problem_id}"
 
 
 def parse_record_id(text: Any) -> tuple[str, str, int]:
-    """(run id, problem id, sample). Raises UserError for what names no trajectory."""
+    """(run id, problem id, sample). Raises UserError for any other text."""
     parts = text.split(".", 2) if isinstance(text, str) and len(text) <= 600 else []
-    if len(parts) != 3 or not ID_PATTERN.fullmatch(parts[0]) or not parts[2]:
-        raise UserError("That link names no trajectory of a dataset; copy it again in full.")
-    if not (parts[1].isascii() and parts[1].isdigit() and len(parts[1]) < 10):
+    if len(parts) != 3 or not (ID_PATTERN.fullmatch(parts[0]) and re.fullmatch("[0-9]{1,9}", parts[1]) and parts[2]):
         raise UserError("That link names no trajectory of a dataset; copy it again in full.")
     return parts[0], parts[2], int(parts[1])
 
 
 def trace_record(row: dict, run: dict, run_id: str, texts: Any, alpha: float = ALPHA, beta: float = BETA) -> dict:
-    """A row of trajectories (see trajectories.SCHEMA) in the format of traces.trace_json, with the entry `dataset`.
+    """A row of datasets.trajectories.SCHEMA in the format of records.trace_json, with the additional key `dataset`.
 
-    run: the record of its run. texts: TokenTexts of the expert's tokenizer, or an IdTexts. Steps whose details were
-    not stored have None for `candidates` and `support`; all their measures are there.
+    run: the dataset's run record. texts: TokenTexts of the expert's tokenizer, or IdTexts. Steps without stored details
+    have None for `candidates` and `support`, but all their measures.
     """
     config, about = run["config"], run["about"]
     expert, amateur = (str(config.get(role) or "unknown") for role in ("expert", "amateur"))
@@ -45,7 +44,7 @@ def trace_record(row: dict, run: dict, run_id: str, texts: Any, alpha: float = A
         "version": 1,
         "id": record_id(run_id, row["problem_id"], row["sample"]),
         "created": run["created"],
-        "pair": pair | about.get("pair", {}),  # as describe_pair has it
+        "pair": pair | about.get("pair", {}),  # the keys of describe_pair
         "problem_id": row["problem_id"],
         "request": {
             "question": row["question"],
@@ -61,7 +60,7 @@ def trace_record(row: dict, run: dict, run_id: str, texts: Any, alpha: float = A
         "prompt": b"".join(map(texts.bytes, row["prompt_ids"])).decode("utf-8", "replace"),
         "response": row["response"],
         "finish_reason": row["finish_reason"],
-        "seconds": 0.0,  # of this response alone nobody knows
+        "seconds": 0.0,  # not measured per response
         "alpha_floor": ALPHA_FLOOR,
         "steps": [_step(row, index, kept.get(index), texts) for index in range(len(row["response_ids"]))],
         "tokens": {str(id): texts.text(id) for id in sorted(ids)},
@@ -81,7 +80,7 @@ def _step(row: dict, index: int, kept: dict | None, texts: Any) -> dict:
         "token_id": token_id,
         "text": texts.text(token_id),
         **{name: json_number(row[name][index]) for name in STEP_MEASURES},
-        "selected": False,  # reweigh says
+        "selected": False,  # reweigh decides
         "support": None,
         "candidates": candidates,
     }

@@ -1,7 +1,7 @@
-"""A trace as a record: what one run showed, kept as one JSON file that opens again without any model.
+"""A trace as a record: one JSON file that opens again without any model.
 
-The same JSON is the page's permalink, the command line's --json and the page's export. Infinite values (a token that
-one model denies altogether) are written as null, since JSON has no infinity.
+The page's permalinks, the command line's --json and the page's export use the same JSON. Infinite values, of tokens to
+which one model gives probability 0, are written as null because JSON has no infinity.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from lightreasoner.tracing.trace import TraceRequest
 
 @dataclass
 class Trace:
-    """One run, growing while it is written. `parent` is {"id", "step"} where it branched off another; `tuned` is
-    {"tuned", "writer", …} where a tuned expert reads along."""
+    """One trace, which grows while it is generated.
+
+    `parent` is {"id", "step"} for a branch of another trace; `tuned` is describe_tuned's dict for a tuned expert.
+    """
 
     pair: dict
     request: TraceRequest
@@ -45,8 +47,8 @@ class Trace:
     texts: dict[int, str] = field(default_factory=dict)  # of every candidate token
 
     def add(self, event: Event, texts: TokenTexts | None) -> None:
-        """Take an event in. Texts come before steps: whoever reads along can name every candidate it sees. None: they
-        are in `self.texts` already."""
+        """Add an event. Token texts come before steps, so that other threads can name every candidate that they see.
+        texts: None where `self.texts` has them already."""
         if isinstance(event, PromptEvent):
             self.prompt_ids, self.prompt = event.ids, event.text
         elif isinstance(event, StepsEvent):
@@ -64,7 +66,7 @@ def json_number(x: float | int | bool | None) -> float | int | bool | None:
 
 
 def columns(record: dict) -> tuple[str, ...]:
-    """What every step of a trace's JSON is measured by: STEP_MEASURES, and with a tuned expert TUNING_MEASURES."""
+    """The measures of every step in a trace's JSON: STEP_MEASURES, and with a tuned expert TUNING_MEASURES."""
     return STEP_MEASURES + TUNING_MEASURES if record.get("lens") else STEP_MEASURES
 
 
@@ -74,7 +76,7 @@ def _measures(step: Step) -> dict:
 
 
 def step_line(step: Step) -> list:
-    """The step as the page's stream carries it: [text, token id, *columns]."""
+    """The step in the page's stream: [text, token id, *columns]."""
     return [step.text, step.token_id, *_measures(step).values()]
 
 
@@ -84,8 +86,8 @@ def _support_json(support: tuple) -> dict:
 
 
 def step_json(step: Step, alpha: float = ALPHA, beta: float = BETA) -> dict:
-    """The step in full. `support` is the plausible set at α with its contrastive weights; `candidates` is everything
-    that was kept, from which any α ≥ ALPHA_FLOOR can be drawn."""
+    """The whole step. `support` is the plausible set at α with its contrastive weights; from `candidates` it can be
+    computed at any α ≥ ALPHA_FLOOR."""
     score = step.score
     logprobs = {f"{who}_logprobs": getattr(score, f"{who}_logprobs") for who in ("expert", "amateur")}
     if step.shift:
@@ -102,7 +104,7 @@ def step_json(step: Step, alpha: float = ALPHA, beta: float = BETA) -> dict:
 
 
 def trace_json(trace: Trace, alpha: float = ALPHA, beta: float = BETA) -> dict:
-    """The whole trace, ready for json.dumps."""
+    """The whole trace as the value for json.dumps."""
     request = asdict(trace.request)
     record = {
         "format": "lightreasoner-trace",
@@ -128,9 +130,9 @@ def trace_json(trace: Trace, alpha: float = ALPHA, beta: float = BETA) -> dict:
 
 
 def reweigh(record: dict, alpha: float, beta: float) -> dict:
-    """A trace's JSON at another α and β: no model is needed, the candidates are all there.
+    """A trace's JSON at another α and β, computed from its candidates without a model.
 
-    A step of a dataset whose details were not stored has None for `candidates`, and so for `support`.
+    A step without stored details has None for `candidates`, and therefore for `support`.
     """
 
     def at(step: dict) -> dict:
@@ -145,15 +147,15 @@ def reweigh(record: dict, alpha: float, beta: float) -> dict:
 
 
 def trace_csv(record: dict) -> str:
-    """One row a step, of a trace's JSON, with the record's β. Texts that a spreadsheet would run get a quote."""
-    moved = columns(record)[len(STEP_MEASURES) :]
+    """A trace's JSON as CSV, one row per step. Texts that a spreadsheet would run as formulas start with a quote."""
+    shift = columns(record)[len(STEP_MEASURES) :]
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(["step", "token_id", "text", *STEP_MEASURES, "selected", *moved])
+    writer.writerow(["step", "token_id", "text", *STEP_MEASURES, "selected", *shift])
     for step in record["steps"]:
         text = ("'" if step["text"].lstrip()[:1] in tuple("=+-@") and step["text"].strip() else "") + step["text"]
         selected = step["kl"] is None or step["kl"] > record["beta"]
-        measured = [*(step[m] for m in STEP_MEASURES), selected, *(step[m] for m in moved)]
+        measured = [*(step[m] for m in STEP_MEASURES), selected, *(step[m] for m in shift)]
         writer.writerow([step["index"], step["token_id"], text, *measured])
     return out.getvalue()
 
@@ -165,7 +167,7 @@ def save_trace(trace: Trace, folder: Path) -> Path:
 
 
 def load_record(trace_id: str, folder: Path) -> dict:
-    """A saved trace's JSON. Raises UserError for an id that was never given out or whose file cannot be read."""
+    """A saved trace's JSON. Raises UserError for an invalid id, and for a file that is missing or cannot be read."""
     if not isinstance(trace_id, str) or not ID_PATTERN.fullmatch(trace_id):
         raise UserError("That link holds no valid trace id; copy it again in full.")
     try:

@@ -1,4 +1,4 @@
-"""A trace in a terminal: the response in colour, darker where the two models part, underlined above β."""
+"""A trace in a terminal: the response coloured by KL, underlined above β."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from lightreasoner.formatting import printable
-from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, StepsEvent
+from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, StepsEvent, TuningShift
 
-#: xterm-256 backgrounds from pale to deep orange, each for KL (nats) from its bound up; text on them stays black.
+#: (lowest KL in nats, xterm-256 background), from pale to deep orange, under black text.
 SHADES = ((0.1, 230), (0.4, 223), (0.8, 216), (1.5, 209), (3.0, 202))
 REASONS = {
     "stop": "the expert ended its turn",
@@ -20,26 +20,27 @@ REASONS = {
 
 
 def paint(text: str, kl: float, beta: float) -> str:
+    """The text with the ANSI codes for its KL."""
     shade = next((code for bound, code in reversed(SHADES) if kl >= bound), None)
     codes = ([f"48;5;{shade}", "30"] if shade else []) + (["4"] if kl > beta else [])
     if not codes:
         return text
-    # colour ends before a newline, or the terminal fills the rest of the line with it
+    # a colour across a newline would fill the rest of the line
     return "\n".join(f"\x1b[{';'.join(codes)}m{line}\x1b[0m" if line else "" for line in text.split("\n"))
 
 
-def training(moved: list) -> str:
-    """What training did, a line; nothing where no tuned expert read along. moved: a lens.TunedScore a step."""
-    if not moved:
+def tuning_summary(shifts: list[TuningShift]) -> str:
+    """One line on what training changed; empty where no tuned expert was compared. shifts: one per step."""
+    if not shifts:
         return ""
-    changed, mean = sum(score.tuned_changed for score in moved), sum(score.tuned_kl for score in moved) / len(moved)
-    return f"training changed the favourite at {changed} of {len(moved)} steps · mean KL(E′ ‖ E) {mean:.3f}\n"
+    changed, mean = sum(s.tuned_changed for s in shifts), sum(s.tuned_kl for s in shifts) / len(shifts)
+    return f"training changed the top-1 token at {changed} of {len(shifts)} steps · mean KL(E′ ‖ E) {mean:.3f}\n"
 
 
 def print_events(events: Iterator[Event], beta: float, out: TextIO = sys.stdout) -> Iterator[Event]:
-    """Print a trace as it comes and pass its events on. Without a colour terminal, steps above β stand in ⟦ ⟧."""
+    """Print a trace as it is generated and pass its events on. Without colours, steps above β are put in ⟦ ⟧."""
     colour = (out.isatty() or "FORCE_COLOR" in os.environ) and "NO_COLOR" not in os.environ
-    kls, disagreements, moved = [], 0, []
+    kls, disagreements, shifts = [], 0, []
     for event in events:
         if isinstance(event, StepsEvent):
             for step in event.steps:
@@ -47,7 +48,7 @@ def print_events(events: Iterator[Event], beta: float, out: TextIO = sys.stdout)
                 kl = step.score.kl
                 kls.append(kl)
                 disagreements += not step.score.agree
-                moved += [step.shift] if step.shift else []
+                shifts += [step.shift] if step.shift else []
                 if colour:
                     out.write(paint(text, kl, beta))
                 else:
@@ -59,8 +60,8 @@ def print_events(events: Iterator[Event], beta: float, out: TextIO = sys.stdout)
             out.write(
                 f"\n\n{above} of {len(kls)} steps above β = {beta:g} nats · {share} · "
                 f"{disagreements} top-1 disagreements · mean KL {sum(kls) / max(1, len(kls)):.3f}\n"
-                f"{training(moved)}"
-                f"{REASONS[event.finish_reason]} · {len(kls) / max(event.seconds, 1e-9):.1f} tokens a second\n"
+                f"{tuning_summary(shifts)}"
+                f"{REASONS[event.finish_reason]} · {len(kls) / max(event.seconds, 1e-9):.1f} tokens per second\n"
             )
         elif isinstance(event, PromptEvent):
             out.write("\n" if colour else "")

@@ -1,7 +1,7 @@
-"""One problem, live: the expert writes, the amateur reads along, and a generator yields typed events.
+"""Tracing one problem live: the expert generates, the amateur is scored beside it, a generator yields typed events.
 
-The amateur reads in small chunks behind the expert, with its own key-value cache, and never reads a token twice.
-Expert logits come out of generation. Vocabulary-sized tensors exist for at most one chunk of steps.
+The amateur reads in small chunks behind the expert, with its own key-value cache, and reads every token once. The
+expert's logits are those that generated the token. Tensors of vocabulary size exist for one chunk of steps at most.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from lightreasoner.tracing.pair_decoder import PairDecoder
 from lightreasoner.tracing.tuned_decoder import TunedModel, TunedPairDecoder
 from lightreasoner.validation import number
 
-#: Steps scored at once while generating: the first appear at once, later ones cost the amateur a pass per eight.
+#: Steps scored together while generating: the first appear immediately, later ones take one amateur pass per eight.
 LIVE_CHUNKS = (1, 2, 4, 8)
-GIVEN_CHUNK = 64  # steps scored at once where the response is already there
+GIVEN_CHUNK = 64  # steps scored together where the response is given
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class TraceRequest:
-    """What to trace. `response` scores a text that is there; `prefix` (response ids) is kept and continued."""
+    """The problem to trace. With `response` that text is scored; `prefix`, token ids, is the beginning to continue."""
 
     question: str
     response: str | None = None
@@ -43,7 +43,7 @@ class TraceRequest:
 
 
 def choose(logits: torch.Tensor, vocabulary: int, temperature: float, generator: torch.Generator | None) -> int:
-    """The next token id from raw logits (rows,): greedy, or sampled at a temperature. Padding rows never win."""
+    """The next token id from raw logits (output rows,): greedy, or sampled at a temperature; never a padding row."""
     logits = logits[:vocabulary].float()
     if temperature <= 0:
         return int(logits.argmax())
@@ -57,12 +57,11 @@ def trace(
     stop: threading.Event | None = None,
     tuned: TunedModel | None = None,
 ) -> Iterator[Event]:
-    """Trace one problem. Yields a PromptEvent, StepsEvents, and an EndEvent unless `stop` was set on the way.
+    """Trace one problem. Yields a PromptEvent, StepsEvents, and an EndEvent unless `stop` is set meanwhile.
 
-    tuned: a tuned expert that reads along, or writes; every step then says what training moved.
+    tuned: a tuned expert to compare with, or to generate the response; every step then has a TuningShift.
 
-    Raises UserError for a request that cannot work, before any model has read a token. Closing the generator frees
-    both caches.
+    Raises UserError for an impossible request before any model reads a token. Closing the generator frees the caches.
     """
     check(request, settings)
     expert_prompt = prompt_ids(pair.expert, request.question)
@@ -84,16 +83,16 @@ def trace(
         if stop and stop.is_set():
             return
         chunk = given[start : start + GIVEN_CHUNK]
-        yield decoder.score(chunk, decoder.teacher_force(chunk))
+        yield decoder.score(chunk, decoder.writer.teacher_force(chunk))
         tokens += chunk
-    reason = "given" if scoring else "stop" if given and given[-1] in decoder.writer.end_ids else None
+    reason = "given" if scoring else "stop" if given and given[-1] in decoder.writer.loaded.end_ids else None
     if reason is None:
         for event in generate(decoder, request, vocabulary, stop):
             tokens += [step.token_id for step in event.steps]
             yield event
         if stop and stop.is_set():
             return
-        reason = "stop" if tokens and tokens[-1] in decoder.writer.end_ids else "length"
+        reason = "stop" if tokens and tokens[-1] in decoder.writer.loaded.end_ids else "length"
     ended = tokens[:-1] if reason == "stop" else tokens
     yield EndEvent(reason, pair.expert.tokenizer.decode(ended), time.perf_counter() - began)
 
@@ -101,44 +100,44 @@ def trace(
 def generate(
     decoder: PairDecoder, request: TraceRequest, vocabulary: int, stop: threading.Event | None
 ) -> Iterator[StepsEvent]:
-    """Let the writer write; score every few tokens."""
-    generator = None
+    """Generate the response, scoring every few tokens."""
+    writer, generator = decoder.writer, None
     if request.temperature > 0:
-        generator = torch.Generator(decoder.writer.device).manual_seed(request.seed)
+        generator = torch.Generator(writer.loaded.device).manual_seed(request.seed)
     chunks, pending, rows = iter(LIVE_CHUNKS), [], []
     size = next(chunks)
     for n in range(request.max_new_tokens):
         if stop and stop.is_set():
             break
-        row = decoder.next_logits()
+        row = writer.next_logits()
         token = choose(row, vocabulary, request.temperature, generator)
-        decoder.append(token)
+        writer.append(token)
         pending.append(token)
         rows.append(row)
-        ended = token in decoder.writer.end_ids or n + 1 == request.max_new_tokens
+        ended = token in writer.loaded.end_ids or n + 1 == request.max_new_tokens
         if ended or len(pending) == size:
             yield decoder.score(pending, torch.stack(rows))
             pending, rows, size = [], [], next(chunks, size)
         if ended:
             return
-    if pending:  # stopped: what was written is still shown
+    if pending:  # stopped: the tokens so far are still shown
         yield decoder.score(pending, torch.stack(rows))
 
 
 def check(request: TraceRequest, settings: Settings) -> None:
-    """The limits that need no model. Raises UserError."""
+    """Check the limits that need no model. Raises UserError."""
     for name, text in (("problem", request.question), ("response", request.response)):
         if text is None and name == "response":
             continue
         if not isinstance(text, str) or not text.strip():
-            raise UserError(f"The {name} is empty, so there is nothing to read; write or pick one.")
+            raise UserError(f"The {name} is empty; enter or choose one.")
         if LONE_SURROGATE.search(text):
             raise UserError(
-                f"The {name} holds half of a character (a lone surrogate), which no tokenizer reads; remove it."
+                f"The {name} holds half of a character (a lone surrogate), which no tokenizer accepts; remove it."
             )
         if len(text) > settings.max_problem_chars:
             raise UserError(
-                f"The {name} has {len(text):,} characters; at most {settings.max_problem_chars:,} are read. Shorten it."
+                f"The {name} has {len(text):,} characters; the limit is {settings.max_problem_chars:,}. Shorten it."
             )
     number("The token limit", request.max_new_tokens, 1, settings.max_new_tokens, whole=True)
     number("The temperature", request.temperature, 0, 10)

@@ -285,7 +285,7 @@ def test_an_adapters_or_a_runs_folder_goes_on_the_expert(folder, tmp_path):
     assert str(tuned_ref(str(folder / "adapter"), expert)) == f"{expert}::{folder / 'adapter'}"
     assert str(tuned_ref(str(tmp_path / "run"), expert)) == f"{expert}::{tmp_path / 'run' / 'adapter'}"
     assert str(tuned_ref(expert, expert)) == expert
-    with pytest.raises(UserError, match="wears an adapter already"):
+    with pytest.raises(UserError, match="already includes an adapter"):
         tuned_ref(str(folder / "adapter"), f"{expert}::{folder / 'adapter'}")
 
 
@@ -299,7 +299,7 @@ def test_the_command_line_has_it_too(folder, tmp_path, capsys, monkeypatch):
     assert record["lens"]["writer"] == "tuned"
     assert all(step["tuned_rank"] == 1 for step in record["steps"])
     changed = sum(step["tuned_changed"] for step in record["steps"])
-    assert f"training changed the favourite at {changed} of {len(record['steps'])} steps" in capsys.readouterr().out
+    assert f"training changed the top-1 token at {changed} of {len(record['steps'])} steps" in capsys.readouterr().out
     assert main([*command, "--tuned-writes"]) == 2
     assert "--tuned-writes needs a tuned expert" in capsys.readouterr().err
 
