@@ -54,7 +54,7 @@ from tests.support.browser import App
 from tests.support.hub_server import Account, Hub
 from tests.support.tiny_models import IDS
 from ui.components.dataset_catalogue import Datasets
-from ui.components.pair_check_card import preflight_calls
+from ui.components.pair_check_card import pair_check_calls
 from ui.components.trace_view import standalone
 from ui.datasets.calls import DatasetActions
 from ui.evaluate.calls import EvaluateActions
@@ -253,7 +253,7 @@ def look_at_evaluation(studio: Studio, ids: dict[str, str]) -> dict:
 
 
 def look_at_preflight(studio: Studio, run_id: str) -> dict:
-    answer = call(preflight_calls(studio), "look", run_id)
+    answer = call(pair_check_calls(studio), "look", run_id)
     return {
         "result": answer["result"],
         "told": answer["job"]["result"],

@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from lightreasoner.settings import Settings
-from ui.access.middleware import Gate
+from ui.access.middleware import AccessMiddleware
 from ui.access.sign_in import SignIn
 from ui.access.visitors import OWNERS_ONLY, checked_events, require_checks
 from ui.access.welcome import belongs_to_owner, welcome
@@ -88,7 +88,7 @@ def server_parts(settings: Settings) -> dict:
         return {"routes": [health_route(), download_route(settings)]}
     sign_in = SignIn(settings)
     uploads = Path(os.environ.get("GRADIO_TEMP_DIR") or settings.workspace / "uploads")
-    gate = Middleware(Gate, settings=settings, sign_in=sign_in, uploads=uploads)
+    gate = Middleware(AccessMiddleware, settings=settings, sign_in=sign_in, uploads=uploads)
     return {"routes": [health_route(), download_route(settings), *sign_in.routes()], "middleware": [gate]}
 
 

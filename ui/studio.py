@@ -24,7 +24,7 @@ from lightreasoner.settings import Settings
 from lightreasoner.tracing.records import Trace, columns, load_record, step_line, trace_json
 from lightreasoner.tracing.trace import TraceRequest, check
 from lightreasoner.tracing.tuned_decoder import load_tuned_model
-from ui.access.visitors import current
+from ui.access.visitors import current_user
 
 POLL = 0.05  # seconds between looks at a run; the page gets at most ten updates a second once it writes
 QUIET = 0.1
@@ -57,7 +57,7 @@ class Studio:
     @property
     def visitor(self) -> Visitor:
         """Who is calling just now; the owner, unless the server is public."""
-        return current(self.settings)
+        return current_user(self.settings)
 
     def start(
         self,

@@ -30,7 +30,7 @@ from ui.access.actions import action, action_of
 from ui.access.cookies import read_cookies, set_cookie
 from ui.access.middleware import address_of, oauth_names, same_site
 from ui.access.sign_in import SignIn
-from ui.access.visitors import checked_calls, checked_event, current, require_checks
+from ui.access.visitors import checked_calls, checked_event, current_user, require_checks
 from ui.compat.gradio import callable_functions
 from ui.components.push_calls import push_calls
 from ui.jobs.calls import Jobs
@@ -206,11 +206,11 @@ def test_what_declares_no_action_is_refused(monkeypatch):
     [checked_call] = checked_calls(PUBLIC, [call])
     checked = checked_event(event, PUBLIC, VisitorRate(9, 60))
     for who in (STRANGER, NOBODY):
-        monkeypatch.setattr("ui.access.visitors.current", lambda _settings, who=who: who)
+        monkeypatch.setattr("ui.access.visitors.current_user", lambda _settings, who=who: who)
         with pytest.raises(gr.Error, match="belongs to the owner"):
             checked()
         assert "belongs to the owner" in checked_call(1)["error"]
-    monkeypatch.setattr("ui.access.visitors.current", lambda _settings: OWNER)
+    monkeypatch.setattr("ui.access.visitors.current_user", lambda _settings: OWNER)
     assert checked() == "done" and checked_call(1) == {"done": 1}
 
 
@@ -220,8 +220,8 @@ def test_a_page_for_oneself_is_not_wrapped(tmp_path):
 
 
 def test_locally_everybody_is_the_owner():
-    assert current(Settings()) == OWNER
-    assert current(PUBLIC) == NOBODY  # no request, no rights
+    assert current_user(Settings()) == OWNER
+    assert current_user(PUBLIC) == NOBODY  # no request, no rights
     for declared in (*ACTIONS, None):
         check_permission(OWNER, declared, Settings())
 
@@ -262,7 +262,7 @@ def test_the_models_come_from_the_catalogue_whatever_the_caller_says():
 
 
 def test_the_engine_asks_again_when_a_trace_is_started(public_studio, monkeypatch):
-    monkeypatch.setattr("ui.studio.current", lambda _settings: STRANGER)
+    monkeypatch.setattr("ui.studio.current_user", lambda _settings: STRANGER)
     with pytest.raises(UserError, match="Models of one's own"):
         public_studio.start(TraceRequest("2 + 2?"), (None, "a/b", "a/c"))
     with pytest.raises(UserError, match="from 1 to 512"):
@@ -277,7 +277,7 @@ def test_the_engine_asks_again_when_a_trace_is_started(public_studio, monkeypatc
 def test_a_visitor_learns_of_jobs_that_one_runs(public_studio, monkeypatch):
     jobs = Jobs(public_studio.jobs)
     assert jobs.glance(None) == {"running": None, "queued": 0, "holder": None, "busy": False}  # nobody asks
-    monkeypatch.setattr("ui.jobs.calls.current", lambda _settings: OWNER)
+    monkeypatch.setattr("ui.jobs.calls.current_user", lambda _settings: OWNER)
     assert "busy" not in jobs.glance(None)
 
 

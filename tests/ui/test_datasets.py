@@ -27,9 +27,9 @@ from tests.support.tiny_dataset import make_dataset, trajectory, write_rows
 from ui.components import downloads
 from ui.components.dataset_catalogue import Datasets
 from ui.components.downloads import download_route
-from ui.components.form_values import stored_upload
+from ui.components.form_values import store_upload
 from ui.components.notices import notice_html
-from ui.components.pair_check_card import preflight_calls, start_preflight
+from ui.components.pair_check_card import pair_check_calls, start_pair_check
 from ui.datasets.calls import BETAS, ROWS, DatasetActions
 from ui.datasets.request import read_form
 from ui.datasets.tab import import_file, start_build
@@ -352,12 +352,12 @@ def test_an_upload_is_kept_once_under_its_name(bench, tmp_path):
     """A job must find its problems after Gradio has deleted its uploads."""
     file = tmp_path / "my problems.jsonl"
     file.write_text('{"question": "How much is 5 + 5?"}\n')
-    kept = stored_upload(bench.settings, str(file))
+    kept = store_upload(bench.settings, str(file))
     assert kept.name == "my problems.jsonl" and kept.read_bytes() == file.read_bytes()
-    assert stored_upload(bench.settings, str(file)) == kept
+    assert store_upload(bench.settings, str(file)) == kept
     file.write_text("nonsense")
     with pytest.raises(UserError):
-        stored_upload(bench.settings, str(file))
+        store_upload(bench.settings, str(file))
     assert bench.settings.workspace / "problems" in kept.parents
 
 
@@ -406,17 +406,17 @@ def test_an_import_is_a_dataset_and_reports_unreadable_lines(bench, tmp_path):
 
 
 def test_a_pair_check_is_a_job_and_its_calls_see_no_other_jobs(bench):
-    run = start_preflight(bench.studio, ("bundled", "", ""), "bundled-train", None, 128, 500)
+    run = start_pair_check(bench.studio, ("bundled", "", ""), "bundled-train", None, 128, 500)
     [job] = bench.jobs.store.jobs()
     assert job.verb == "preflight" and "500" in job.argv
-    look, halt = preflight_calls(bench.studio)
+    look, halt = pair_check_calls(bench.studio)
     assert look([run])["job"]["state"] == "queued" and look([run])["result"] is None
     assert halt([run]) == {} and look([run])["job"]["state"] == "cancelled"
     dataset = start_build(bench.studio, FORM)
     for forged in (dataset, "../x", None, 7, "a" * 22):
         assert "error" in look([forged]) and "error" in halt([forged])
     with pytest.raises(UserError):
-        start_preflight(bench.studio, ("bundled", "", ""), "bundled-train", None, 128, float("inf"))
+        start_pair_check(bench.studio, ("bundled", "", ""), "bundled-train", None, 128, float("inf"))
 
 
 def test_a_dataset_of_the_command_line_grows_while_its_process_lives_and_its_lock_is_left_alone(bench, monkeypatch):

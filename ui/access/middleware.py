@@ -38,11 +38,11 @@ CALLS_A_MINUTE = 300  # of one visitor; selecting steps as fast as a hand can st
 SESSIONS = 20_000  # of which it is remembered whose they are
 
 
-class Refused(Exception):
+class Rejected(Exception):
     """A request that goes no further: (HTTP status, a sentence)."""
 
 
-class Gate:
+class AccessMiddleware:
     def __init__(self, app: Any, settings: Settings, sign_in: SignIn, uploads: Path):
         self.app, self.settings, self.sign_in, self.uploads = app, settings, sign_in, uploads
         self._calls = VisitorRate(CALLS_A_MINUTE, 60)
@@ -71,7 +71,7 @@ class Gate:
         try:
             receive = await self.checked(scope, path, headers, visitor, receive)
             await self.app(scope, receive, answer)
-        except Refused as refused:
+        except Rejected as refused:
             if not began:  # else the connection just ends
                 status, sentence = refused.args
                 await PlainTextResponse(sentence, status_code=status)(scope, receive, answer)
@@ -94,16 +94,16 @@ class Gate:
     async def checked(self, scope: dict, path: str, headers: dict, visitor: Visitor, receive: Any) -> Any:
         """`receive` for the app, with a body that is not too long. Raises Refused."""
         if CLOSED.match(path):
-            raise Refused(404, "There is nothing here.")
+            raise Rejected(404, "There is nothing here.")
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             self.check_session(visitor, listened_to(scope, path))
             return receive
         if scope["method"] != "POST" or not POSTS.fullmatch(path):
-            raise Refused(405, "Nothing can be sent here.")
+            raise Rejected(405, "Nothing can be sent here.")
         if not same_site(headers):
-            raise Refused(403, "This came from another site's page; open this one itself.")
+            raise Rejected(403, "This came from another site's page; open this one itself.")
         if not visitor.owner and not self._calls.take(visitor):
-            raise Refused(429, "Too many requests in a minute; wait a little.")
+            raise Rejected(429, "Too many requests in a minute; wait a little.")
         if path.startswith(f"{API}/upload"):
             return self.upload(visitor, headers, receive)
         body = await whole(receive, JSON_BYTES)
@@ -111,18 +111,18 @@ class Gate:
             said = read_json(body)
             self.check_session(visitor, said.get("session_hash") if isinstance(said, dict) else None)
             if names_address(said):
-                raise Refused(400, "A file has to be uploaded; nothing is fetched from an address.")
+                raise Rejected(400, "A file has to be uploaded; nothing is fetched from an address.")
         return replayed(body, receive)
 
     def upload(self, visitor: Visitor, headers: dict, receive: Any) -> Any:
         most = self.settings.max_upload_mb * 1_000_000 + 100_000  # and what the form around a file takes
         if int_of(headers.get("content-length")) > most:
-            raise Refused(413, f"That is too large; a file may have {self.settings.max_upload_mb} MB.")
+            raise Rejected(413, f"That is too large; a file may have {self.settings.max_upload_mb} MB.")
         if not visitor.owner:
             if not self._uploads.take(visitor):
-                raise Refused(429, "Too many uploads in an hour; try again later.")
+                raise Rejected(429, "Too many uploads in an hour; try again later.")
             if folder_bytes(self.uploads) + most > self.settings.kept_uploads_mb * 1_000_000:
-                raise Refused(507, "There is no room for uploads just now; try again in an hour.")
+                raise Rejected(507, "There is no room for uploads just now; try again in an hour.")
         return counted(receive, most)
 
     def check_session(self, visitor: Visitor, session: object) -> None:
@@ -130,7 +130,7 @@ class Gate:
         if session is None:
             return
         if not isinstance(session, str) or len(session) > 100:
-            raise Refused(400, "That is no session.")
+            raise Rejected(400, "That is no session.")
         who = visitor.id or f"address {visitor.address}"
         first = self._sessions.setdefault(session, who)
         self._sessions.move_to_end(session)
@@ -138,7 +138,7 @@ class Gate:
             self._sessions.popitem(last=False)
         # who has just got a cookie may have opened the session without one
         if first != who and first != f"address {visitor.address}":
-            raise Refused(403, "This session is somebody else's; load the page again.")
+            raise Rejected(403, "This session is somebody else's; load the page again.")
 
 
 def headers_of_all() -> list[tuple[bytes, bytes]]:
@@ -228,10 +228,10 @@ async def whole(receive: Any, most: int) -> bytes:
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            raise Refused(400, "The request ended early.")
+            raise Rejected(400, "The request ended early.")
         body += message.get("body", b"")
         if len(body) > most:
-            raise Refused(413, f"That is too large; {most:,} bytes are read.")
+            raise Rejected(413, f"That is too large; {most:,} bytes are read.")
         if not message.get("more_body"):
             return body
 
@@ -255,7 +255,7 @@ def counted(receive: Any, most: int) -> Any:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > most:
-            raise Refused(413, f"That is too large; {most:,} bytes are read.")
+            raise Rejected(413, f"That is too large; {most:,} bytes are read.")
         return message
 
     return next_part

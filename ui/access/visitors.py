@@ -26,7 +26,7 @@ CHECKED = "_lightreasoner_checked"
 OWNERS_ONLY, VISITORS_ONLY = "lr-for-owners", "lr-for-visitors"  # classes of parts that the others do not see
 
 
-def current(settings: Settings) -> Visitor:
+def current_user(settings: Settings) -> Visitor:
     """Who is calling just now. On a public server a call from no known request is nobody's."""
     if not settings.public:
         return OWNER
@@ -46,7 +46,7 @@ def checked_event(function: Callable, settings: Settings, costly: VisitorRate) -
     action = action_of(function)
 
     def check() -> None:
-        visitor = current(settings)
+        visitor = current_user(settings)
         try:
             check_permission(visitor, action, settings)
             if action and action.costly and not visitor.owner and not costly.take(visitor):
@@ -79,7 +79,7 @@ def checked_calls(settings: Settings, calls: list[Callable[..., dict]]) -> list[
         @functools.wraps(call)
         def answer(*arguments: object) -> dict:
             try:
-                check_permission(current(settings), action_of(call), settings)
+                check_permission(current_user(settings), action_of(call), settings)
             except UserError as error:
                 return {"error": str(error)}
             return call(*arguments)

@@ -15,7 +15,9 @@ PROBED = 8  # problems
 POLL = 0.1  # seconds
 
 
-def telling(work: Callable[[Callable[[str], None], threading.Event], str], first: str) -> Iterator[tuple[str, str]]:
+def stream_status(
+    work: Callable[[Callable[[str], None], threading.Event], str], first: str
+) -> Iterator[tuple[str, str]]:
     """Run `work(say, stop)` in a thread: ("status", what is being done) as it changes, beginning with `first`, and at
     last ("note", what it returned) or ("error", a sentence).
 
@@ -51,7 +53,7 @@ def telling(work: Callable[[Callable[[str], None], threading.Event], str], first
 
 
 @contextmanager
-def turn(studio: Studio, say: Callable[[str], None], stop: threading.Event) -> Iterator[None]:
+def accelerator_turn(studio: Studio, say: Callable[[str], None], stop: threading.Event) -> Iterator[None]:
     """Inside, the accelerator is ours; `say` is told what is waited for. Raises Stopped once `stop` is set, and
     UserError where no job could follow."""
     if studio.settings.no_jobs:

@@ -5,5 +5,5 @@ from __future__ import annotations
 QUIET = {"show_progress": "hidden"}
 #: Past the queue. The queue answers over one stream per page and closes it when no answer is left to send; Gradio's
 #: client loses an event that it sends at that very moment. So only long-running handlers are queued.
-AT_ONCE = QUIET | {"queue": False}
-PRIVATE = AT_ONCE | {"api_visibility": "private"}
+UNQUEUED = QUIET | {"queue": False}
+PRIVATE = UNQUEUED | {"api_visibility": "private"}

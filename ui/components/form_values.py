@@ -17,7 +17,7 @@ from ui.components.problem_form import OWN_FILE, escape
 from ui.components.run_list import short_name
 
 
-def what_is_there(settings: Settings, source: object, upload: object) -> str:
+def describe_source(settings: Settings, source: object, upload: object) -> str:
     """How many problems a source has, in Markdown; a mistake in a file comes as its sentence."""
     if source != OWN_FILE:
         return escape(SOURCES[source].description) if isinstance(source, str) and source in SOURCES else ""
@@ -34,7 +34,7 @@ def what_is_there(settings: Settings, source: object, upload: object) -> str:
     return escape(said)
 
 
-def pair_words(pair: tuple[str | None, str, str]) -> list[str]:
+def pair_options(pair: tuple[str | None, str, str]) -> list[str]:
     """The command line's options that name a pair."""
     preset, expert, amateur = pair
     return ["--pair", preset] if preset else ["--expert", expert, "--amateur", amateur]
@@ -65,12 +65,12 @@ def checked_problems(source: object, upload: object) -> tuple[str, str]:
     return source, SOURCES[source].title
 
 
-def kept_problems(settings: Settings, problems: str) -> str:
+def store_problems(settings: Settings, problems: str) -> str:
     """What --problems names: a key as it is, an upload where it stays. Raises UserError."""
-    return problems if problems in SOURCES else str(stored_upload(settings, problems).absolute())
+    return problems if problems in SOURCES else str(store_upload(settings, problems).absolute())
 
 
-def stored_upload(settings: Settings, path: str) -> Path:
+def store_upload(settings: Settings, path: str) -> Path:
     """An uploaded file, checked and put where it stays: under the hash of its content, so each is there once."""
     source = Path(path)
     load_file(source, limit=1, max_bytes=settings.max_upload_mb * 1_000_000)
@@ -82,4 +82,4 @@ def stored_upload(settings: Settings, path: str) -> Path:
     return kept
 
 
-MOST_PROBLEMS, MOST_SAMPLES, MOST_AT_ONCE = 100_000, 64, 1024
+MAX_PROBLEMS, MAX_SAMPLES_PER_PROBLEM, MAX_BATCH_SIZE = 100_000, 64, 1024

@@ -10,7 +10,7 @@ from lightreasoner.errors import UserError, broke
 from ui.templates import render
 
 
-def answered(work, doing: str = "the Datasets tab") -> tuple:
+def open_started(work, doing: str = "the Datasets tab") -> tuple:
     """(the view's value, the notice's HTML): what `work` returns as (run id, text), or a mistake's sentence."""
     try:
         run_id, said = work()

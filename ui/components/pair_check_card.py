@@ -15,14 +15,14 @@ from lightreasoner.storage.runs import read_run, run_folder
 from lightreasoner.validation import number
 from ui.access.actions import action
 from ui.access.visitors import OWNERS_ONLY, checked_calls
-from ui.components.events import AT_ONCE, PRIVATE
+from ui.components.events import PRIVATE, UNQUEUED
 from ui.components.form_values import (
-    MOST_PROBLEMS,
+    MAX_PROBLEMS,
     checked_pair,
     checked_problems,
-    kept_problems,
+    pair_options,
     pair_title,
-    pair_words,
+    store_problems,
 )
 from ui.components.html_component import HtmlComponent
 from ui.components.pair_form import PairForm
@@ -43,33 +43,33 @@ class PairCheckView(HtmlComponent):
 
 
 @dataclass(frozen=True)
-class PreflightCard:
+class PairCheckCard:
     button: gr.Button
     verdict: PairCheckView
 
 
-def preflight_card(studio: Studio, prefix: str) -> PreflightCard:
+def pair_check_card(studio: Studio, prefix: str) -> PairCheckCard:
     """Lay it out. `prefix` begins the ids of its parts."""
     button = gr.Button(
         f"Try this pair on {TRIED} problems", size="sm", elem_id=f"{prefix}-try", elem_classes=[OWNERS_ONLY]
     )
-    calls = checked_calls(studio.settings, preflight_calls(studio))
-    return PreflightCard(button, PairCheckView(calls, elem_id=f"{prefix}-verdict", elem_classes=[OWNERS_ONLY]))
+    calls = checked_calls(studio.settings, pair_check_calls(studio))
+    return PairCheckCard(button, PairCheckView(calls, elem_id=f"{prefix}-verdict", elem_classes=[OWNERS_ONLY]))
 
 
-def wire_preflight(studio: Studio, card: PreflightCard, pair: PairForm, fields: list) -> None:
+def wire_pair_check(studio: Studio, card: PairCheckCard, pair: PairForm, fields: list) -> None:
     """fields: source, upload, token limit, and where there is one the number of problems to forecast."""
 
     @action("components.check_pair")
     def start(preset, expert, amateur, source, upload, tokens, target=1000) -> str:
         try:
             return json.dumps(
-                {"run": start_preflight(studio, (preset, expert, amateur), source, upload, tokens, target)}
+                {"run": start_pair_check(studio, (preset, expert, amateur), source, upload, tokens, target)}
             )
         except UserError as error:
             return json.dumps({"error": str(error)})
 
-    card.button.click(start, [*pair.fields, *fields], card.verdict, api_name=False, **AT_ONCE)
+    card.button.click(start, [*pair.fields, *fields], card.verdict, api_name=False, **UNQUEUED)
 
     @action("components.clear_pair_check", visitors=True)
     def cleared() -> str:
@@ -79,12 +79,14 @@ def wire_preflight(studio: Studio, card: PreflightCard, pair: PairForm, fields: 
         part.change(cleared, None, card.verdict, **PRIVATE)
 
 
-def start_preflight(studio: Studio, refs: tuple, source: object, upload: object, tokens: object, target: object) -> str:
+def start_pair_check(
+    studio: Studio, refs: tuple, source: object, upload: object, tokens: object, target: object
+) -> str:
     """Queue the job; its run's id. Raises UserError."""
     pair, (problems, named) = checked_pair(*refs), checked_problems(source, upload)
     tokens = number("The token limit", tokens, 1, studio.settings.max_new_tokens, whole=True)
-    target = number("The number of problems", target, 1, MOST_PROBLEMS, whole=True)
-    words = ["check-pair", *pair_words(pair), "--problems", kept_problems(studio.settings, problems)]
+    target = number("The number of problems", target, 1, MAX_PROBLEMS, whole=True)
+    words = ["check-pair", *pair_options(pair), "--problems", store_problems(studio.settings, problems)]
     words += ["--limit", str(TRIED), "--target", str(target), "--max-new-tokens", str(tokens)]
     run = new_id()
     title = f"Try {pair_title(pair)} · {named}"
@@ -92,7 +94,7 @@ def start_preflight(studio: Studio, refs: tuple, source: object, upload: object,
     return run
 
 
-def preflight_calls(studio: Studio) -> list[Callable[..., dict]]:
+def pair_check_calls(studio: Studio) -> list[Callable[..., dict]]:
     """The functions look and halt, bound to this server's jobs."""
 
     def job_of(run: object):

@@ -13,7 +13,7 @@ from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import Settings
 from ui.access.actions import action
 from ui.components.events import PRIVATE
-from ui.components.form_values import what_is_there
+from ui.components.form_values import describe_source
 from ui.components.problem_form import OWN_FILE
 
 MODEL_HINT = "a Hub id, a folder or a GGUF file"
@@ -47,7 +47,7 @@ def problem_fields(settings: Settings, activity: str, prefix: str, default: str,
             label="File of problems", file_types=types, visible=False, height=120, elem_id=f"{prefix}-file"
         )
         limit = gr.Number(200, label="Number of problems", precision=0, elem_id=f"{prefix}-limit", **limit)
-    about = gr.Markdown(what_is_there(settings, default, None), elem_classes="lr-answer", elem_id=f"{prefix}-there")
+    about = gr.Markdown(describe_source(settings, default, None), elem_classes="lr-answer", elem_id=f"{prefix}-there")
 
     @action(f"{activity}.choose_source")
     def choose_source(chosen) -> gr.File:
@@ -55,7 +55,7 @@ def problem_fields(settings: Settings, activity: str, prefix: str, default: str,
 
     @action(f"{activity}.describe_problems")
     def describe_problems(chosen, path) -> str:
-        return what_is_there(settings, chosen, path)
+        return describe_source(settings, chosen, path)
 
     source.change(choose_source, source, upload, **PRIVATE)
     for part in (source, upload):

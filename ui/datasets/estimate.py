@@ -12,14 +12,14 @@ from lightreasoner.jobs.accelerator import Stopped
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.problems.stream import open_problems, training_split
 from lightreasoner.sampling.estimate import estimate_resources
-from ui.components.estimate import PROBED, telling, turn
+from ui.components.estimate import PROBED, accelerator_turn, stream_status
 from ui.datasets.request import SampleRequest
 from ui.studio import Studio
 
 
 def estimate(studio: Studio, request: SampleRequest) -> Iterator[tuple[str, str]]:
-    """The states and the result of the estimate, as (tone, sentences); see `telling`."""
-    return telling(lambda say, stop: measured(studio, request, say, stop), "Reading the problems")
+    """The states and the result of the estimate, as (tone, sentences); see `stream_status`."""
+    return stream_status(lambda say, stop: measured(studio, request, say, stop), "Reading the problems")
 
 
 def measured(studio: Studio, request: SampleRequest, say: Callable[[str], None], stop: threading.Event) -> str:
@@ -35,7 +35,7 @@ def measured(studio: Studio, request: SampleRequest, say: Callable[[str], None],
         if stop.is_set():
             raise Stopped
 
-    with turn(studio, say, stop):
+    with accelerator_turn(studio, say, stop):
         name, expert, amateur = request.pair
         pair = load_pair(expert, amateur, studio.models, on_status=say, name=name)
         checkpoint()

@@ -9,7 +9,7 @@ from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.problems.sources import SOURCES
 from ui.access.actions import action
 from ui.components.events import PRIVATE
-from ui.components.pair_check_card import preflight_card, wire_preflight
+from ui.components.pair_check_card import pair_check_card, wire_pair_check
 from ui.components.pair_form import pair_form
 from ui.components.run_form import RunForm, command_line, problem_fields, shell_command
 from ui.datasets.request import read_form
@@ -22,7 +22,7 @@ class DatasetForm(RunForm):
     def __init__(self, studio: Studio):
         self.settings = studio.settings
         self.pair = pair_form(studio, "lr-ds", "Build dataset")
-        card = preflight_card(studio, "lr-ds")
+        card = pair_check_card(studio, "lr-ds")
         problems = problem_fields(self.settings, "datasets", "lr-ds", "bundled-train")
         with gr.Accordion("More", open=False, elem_id="lr-ds-more"):
             more = {
@@ -43,7 +43,7 @@ class DatasetForm(RunForm):
         self.estimate = gr.HTML("", elem_id="lr-ds-estimate")
         pair = {"preset": self.pair.preset, "expert": self.pair.expert, "amateur": self.pair.amateur}
         self.fields = pair | problems | more
-        wire_preflight(
+        wire_pair_check(
             studio, card, self.pair, [self.fields[n] for n in ("source", "upload", "max_new_tokens", "limit")]
         )
         changes, shown = [part.change for part in self.inputs], [command, self.estimate]

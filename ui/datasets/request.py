@@ -10,13 +10,13 @@ from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.settings import Settings
 from lightreasoner.validation import number
 from ui.components.form_values import (
-    MOST_AT_ONCE,
-    MOST_PROBLEMS,
-    MOST_SAMPLES,
+    MAX_BATCH_SIZE,
+    MAX_PROBLEMS,
+    MAX_SAMPLES_PER_PROBLEM,
     checked_pair,
     checked_problems,
+    pair_options,
     pair_title,
-    pair_words,
 )
 from ui.components.run_form import options
 
@@ -38,7 +38,7 @@ class SampleRequest:
 
     def argv(self, problems: str) -> list[str]:
         """The verb's arguments without --run-dir; defaults are left out."""
-        return ["sample", *pair_words(self.pair), "--problems", problems, "--limit", str(self.limit), *options(self)]
+        return ["sample", *pair_options(self.pair), "--problems", problems, "--limit", str(self.limit), *options(self)]
 
     @property
     def title(self) -> str:
@@ -50,7 +50,9 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> SampleRequest
     pair = checked_pair(*(values[name] for name in ("preset", "expert", "amateur")))
     problems, title = checked_problems(values["source"], values["upload"])
     temperature = number("The temperature", values["temperature"], 0, 10)
-    samples = number("The number of samples per problem", values["samples_per_problem"], 1, MOST_SAMPLES, whole=True)
+    samples = number(
+        "The number of samples per problem", values["samples_per_problem"], 1, MAX_SAMPLES_PER_PROBLEM, whole=True
+    )
     if samples > 1 and not temperature:
         raise UserError(
             f"At temperature 0 all {samples} samples of a problem would be the same; raise the temperature, or take "
@@ -60,9 +62,9 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> SampleRequest
         pair,
         problems,
         title,
-        limit=number("The number of problems", values["limit"], 1, MOST_PROBLEMS, whole=True),
+        limit=number("The number of problems", values["limit"], 1, MAX_PROBLEMS, whole=True),
         max_new_tokens=number("The token limit", values["max_new_tokens"], 1, settings.max_new_tokens, whole=True),
-        batch_size=number("The batch size", values["batch_size"] or 0, 0, MOST_AT_ONCE, whole=True) or None,
+        batch_size=number("The batch size", values["batch_size"] or 0, 0, MAX_BATCH_SIZE, whole=True) or None,
         seed=number("The seed", values["seed"], 0, 2**53, whole=True),
         temperature=temperature,
         samples_per_problem=samples,

@@ -14,10 +14,10 @@ from lightreasoner.storage.runs import run_folder
 from ui.access.actions import action
 from ui.access.visitors import checked_calls
 from ui.components.dataset_catalogue import Datasets
-from ui.components.events import AT_ONCE, PRIVATE, QUIET
-from ui.components.form_values import kept_problems
+from ui.components.events import PRIVATE, QUIET, UNQUEUED
+from ui.components.form_values import store_problems
 from ui.components.html_component import HtmlComponent
-from ui.components.notices import answered, notice_html
+from ui.components.notices import notice_html, open_started
 from ui.components.push_calls import push_calls
 from ui.components.trace_view import SCRIPTS
 from ui.datasets.calls import DatasetActions
@@ -82,11 +82,11 @@ def build_datasets(studio: Studio) -> None:
 
     @action("datasets.build")
     def start(*values) -> tuple[str, str]:
-        return answered(lambda: (start_build(studio, form.named(values)), ""))
+        return open_started(lambda: (start_build(studio, form.named(values)), ""))
 
     @action("datasets.import")
     def take_in(path: str) -> tuple[str, str]:
-        return answered(lambda: import_file(studio, path))
+        return open_started(lambda: import_file(studio, path))
 
     @action("datasets.clear_notice")
     def clear_notice() -> str:
@@ -96,7 +96,7 @@ def build_datasets(studio: Studio) -> None:
     measuring = probe.click(
         measure, form.inputs, form.estimate, api_name="estimate_dataset", concurrency_limit=places, **QUIET
     )
-    build.click(start, form.inputs, [explorer, notice], api_name="build_dataset", cancels=[measuring], **AT_ONCE)
+    build.click(start, form.inputs, [explorer, notice], api_name="build_dataset", cancels=[measuring], **UNQUEUED)
     imported.upload(
         take_in, imported, [explorer, notice], api_name="import_dataset", queue=False, show_progress_on=[imported]
     )
@@ -106,7 +106,7 @@ def build_datasets(studio: Studio) -> None:
 def start_build(studio: Studio, values: Mapping[str, object]) -> str:
     """Queue the job that builds the dataset of the form's values; returns the dataset's id. Raises UserError."""
     request = read_form(studio.settings, values)
-    argv, dataset_id = request.argv(kept_problems(studio.settings, request.problems)), new_id()
+    argv, dataset_id = request.argv(store_problems(studio.settings, request.problems)), new_id()
     studio.jobs.submit("sample", argv, request.title, run_folder(studio.settings, dataset_id))
     return dataset_id
 

@@ -14,7 +14,7 @@ from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import RECORD, run_folder
 from lightreasoner.training.runs import tuned_run
 from lightreasoner.validation import number
-from ui.components.form_values import MOST_AT_ONCE, checked_problems
+from ui.components.form_values import MAX_BATCH_SIZE, checked_problems
 from ui.components.pair_card import OTHER
 from ui.components.run_form import options
 from ui.components.run_list import short_name
@@ -76,7 +76,7 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> EvaluateReque
         title,
         max_new_tokens=number("The token limit", values["max_new_tokens"], 1, settings.max_new_tokens, whole=True),
         limit=number("The number of problems", values["limit"] or 0, 0, MAX_ROWS, whole=True) or None,
-        batch_size=number("The batch size", values["batch_size"] or 0, 0, MOST_AT_ONCE, whole=True) or None,
+        batch_size=number("The batch size", values["batch_size"] or 0, 0, MAX_BATCH_SIZE, whole=True) or None,
     )
 
 

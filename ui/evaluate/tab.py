@@ -11,10 +11,10 @@ from lightreasoner.storage.runs import run_folder
 from ui.access.actions import action
 from ui.access.visitors import checked_calls
 from ui.compat.gradio import event_data
-from ui.components.events import AT_ONCE, PRIVATE
-from ui.components.form_values import kept_problems
+from ui.components.events import PRIVATE, UNQUEUED
+from ui.components.form_values import store_problems
 from ui.components.html_component import HtmlComponent
-from ui.components.notices import answered, notice_html
+from ui.components.notices import notice_html, open_started
 from ui.components.trace_view import SCRIPTS
 from ui.evaluate.calls import EvaluateActions
 from ui.evaluate.catalogue import Evaluations
@@ -67,7 +67,7 @@ def build_evaluate(studio: Studio) -> None:
 
     @action("evaluate.start")
     def start(*values) -> tuple[str, str]:
-        return answered(lambda: (start_evaluation(studio, form.named(values)), ""), "the Evaluate tab")
+        return open_started(lambda: (start_evaluation(studio, form.named(values)), ""), "the Evaluate tab")
 
     @action("evaluate.fill_form")
     def fill(event: gr.EventData) -> tuple:
@@ -82,7 +82,7 @@ def build_evaluate(studio: Studio) -> None:
     def clear_notice() -> str:
         return ""
 
-    go.click(start, form.inputs, [view, notice], api_name="evaluate", **AT_ONCE)
+    go.click(start, form.inputs, [view, notice], api_name="evaluate", **UNQUEUED)
     view.prefill(fill, None, [*form.prefilled_fields, notice], **PRIVATE)
     view.tuned(renew, form.prefilled_fields, form.adapters, **PRIVATE)
     form.model.input(clear_notice, None, notice, **PRIVATE)
@@ -91,6 +91,6 @@ def build_evaluate(studio: Studio) -> None:
 def start_evaluation(studio: Studio, values: Mapping[str, object]) -> str:
     """Queue the job of the form's values; returns the evaluation's id. Raises UserError."""
     request = read_form(studio.settings, values)
-    argv, run_id = request.argv(kept_problems(studio.settings, request.problems)), new_id()
+    argv, run_id = request.argv(store_problems(studio.settings, request.problems)), new_id()
     studio.jobs.submit("evaluate", argv, request.title, run_folder(studio.settings, run_id))
     return run_id

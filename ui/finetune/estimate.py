@@ -12,14 +12,14 @@ from lightreasoner.jobs.accelerator import Stopped
 from lightreasoner.models.devices import release_memory
 from lightreasoner.models.loading import load_model
 from lightreasoner.training.examples import refuse_other_expert, teach
-from ui.components.estimate import telling, turn
+from ui.components.estimate import accelerator_turn, stream_status
 from ui.finetune.request import FinetuneRequest
 from ui.studio import Studio
 
 
 def estimate_run(studio: Studio, request: FinetuneRequest) -> Iterator[tuple[str, str]]:
-    """The states and the result of the estimate, as (tone, lines); see `telling`."""
-    return telling(lambda say, stop: measured(studio, request, say, stop), "Waiting for the accelerator")
+    """The states and the result of the estimate, as (tone, lines); see `stream_status`."""
+    return stream_status(lambda say, stop: measured(studio, request, say, stop), "Waiting for the accelerator")
 
 
 def measured(studio: Studio, request: FinetuneRequest, say: Callable[[str], None], stop: threading.Event) -> str:
@@ -31,7 +31,7 @@ def measured(studio: Studio, request: FinetuneRequest, say: Callable[[str], None
         if stop.is_set():
             raise Stopped
 
-    with turn(studio, say, stop):
+    with accelerator_turn(studio, say, stop):
         # training changes the model, so it is loaded separately; models in memory would count as occupied
         studio.models.clear()
         began = time.monotonic()

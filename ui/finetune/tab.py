@@ -14,9 +14,9 @@ from ui.access.actions import action
 from ui.access.visitors import checked_calls
 from ui.compat.gradio import event_data
 from ui.components.dataset_catalogue import Datasets
-from ui.components.events import AT_ONCE, PRIVATE, QUIET
+from ui.components.events import PRIVATE, QUIET, UNQUEUED
 from ui.components.html_component import HtmlComponent
-from ui.components.notices import answered, notice_html
+from ui.components.notices import notice_html, open_started
 from ui.components.push_calls import push_calls
 from ui.finetune.calls import FinetuneActions
 from ui.finetune.catalogue import Tunings
@@ -83,7 +83,7 @@ def build_finetune(studio: Studio) -> None:
 
     @action("finetune.start")
     def start(*values) -> tuple[str, str]:
-        return answered(lambda: (start_run(studio, datasets, form.named(values)), ""), "the Fine-tune tab")
+        return open_started(lambda: (start_run(studio, datasets, form.named(values)), ""), "the Fine-tune tab")
 
     @action("finetune.update_datasets")
     def renew(current, event: gr.EventData) -> tuple:
@@ -94,7 +94,7 @@ def build_finetune(studio: Studio) -> None:
     estimating = form.estimate.click(
         measure, form.inputs, form.notice, api_name="estimate_finetune", concurrency_limit=places, **QUIET
     )
-    form.start.click(start, form.inputs, [view, form.notice], api_name="finetune", cancels=[estimating], **AT_ONCE)
+    form.start.click(start, form.inputs, [view, form.notice], api_name="finetune", cancels=[estimating], **UNQUEUED)
     view.renew(renew, form.dataset, [side, form.dataset, form.notice, *form.selection], **PRIVATE)
 
 

@@ -17,7 +17,7 @@ from ui.access.visitors import checked_calls
 from ui.compat.gradio import event_data
 from ui.components.events import PRIVATE, QUIET
 from ui.components.pair_card import pair_card
-from ui.components.pair_check_card import preflight_card, wire_preflight
+from ui.components.pair_check_card import pair_check_card, wire_pair_check
 from ui.components.pair_form import PairForm, pair_form, pair_refs
 from ui.components.problem_form import ProblemForm, problem_form
 from ui.inspect.calls import viewer_calls
@@ -71,7 +71,7 @@ def build_inspect(studio: Studio) -> None:
         with gr.Column(elem_id="lr-side", scale=0):
             pair = pair_form(studio)
             tuned = tuned_form(studio, pair)
-            card = preflight_card(studio, "lr-pair")
+            card = pair_check_card(studio, "lr-pair")
             problem = problem_form(studio.settings)
             response = response_form(studio.settings)
             with gr.Row(elem_id="lr-go"):
@@ -79,7 +79,7 @@ def build_inspect(studio: Studio) -> None:
                 gr.Button("Stop", variant="stop", elem_id="lr-stop")
         with gr.Column(elem_id="lr-main", scale=1):
             viewer = Viewer(checked_calls(studio.settings, viewer_calls(studio)), intro=INTRO, elem_id="lr-viewer")
-    wire_preflight(studio, card, pair, [problem.source, problem.upload, response.tokens])
+    wire_pair_check(studio, card, pair, [problem.source, problem.upload, response.tokens])
     wire_runs(studio, run, viewer, pair, tuned, problem, response)
     models = [viewer, *pair.fields, pair.own, pair.card, *tuned.fields]
     form = [*models, problem.question, response.mode, response.response]

@@ -17,7 +17,7 @@ from lightreasoner.serving.archive import Keeper
 from lightreasoner.storage.atomic import ID_PATTERN
 from lightreasoner.validation import number
 from ui.access.actions import action
-from ui.access.visitors import current
+from ui.access.visitors import current_user
 from ui.components.script_calls import add_if_changed, answering
 
 MOST = 1000  # jobs of the past in one answer, whatever is asked
@@ -111,7 +111,7 @@ class Jobs:
     @action("jobs.summarize", visitors=True)
     def glance(self, _nothing) -> dict:
         """The header's few words. A visitor of a public server learns whether a job runs, and nothing about it."""
-        if current(self.scheduler.settings).owner:
+        if current_user(self.scheduler.settings).owner:
             return self.summary(self.active())
         running = any(job.state != "queued" for job in self.store.jobs(active=True))
         return {"running": None, "queued": 0, "holder": None, "busy": running}
