@@ -38,14 +38,14 @@ def preload(studio) -> None:
 def main() -> None:
     chosen = options()  # before the slow imports, so that --help is quick
     from lightreasoner.errors import UserError
-    from lightreasoner.serving.archive import Keeper
-    from lightreasoner.serving.archive_backends import TOKEN, place
-    from lightreasoner.serving.zerogpu import lent, prepare
+    from lightreasoner.serving.archive import RunArchiver
+    from lightreasoner.serving.archive_backends import TOKEN_VARIABLE, archive_backend
+    from lightreasoner.serving.zerogpu import on_zerogpu, prepare
     from lightreasoner.settings import from_environment
 
     try:
         settings = prepare(from_environment())
-        kept = place(settings, os.environ.pop(TOKEN, ""))  # taken out: no job is to inherit it
+        kept = archive_backend(settings, os.environ.pop(TOKEN_VARIABLE, ""))  # taken out: no job is to inherit it
     except UserError as error:
         raise SystemExit(f"app.py: {error}") from None
     if not settings.public and chosen.host not in LOOPBACK:
@@ -60,9 +60,9 @@ def main() -> None:
     from ui.page import build, launch_options
     from ui.studio import Studio
 
-    studio = Studio(settings, keeper=Keeper(settings, kept) if kept else None)
+    studio = Studio(settings, archiver=RunArchiver(settings, kept) if kept else None)
     page = build(studio)
-    if not (chosen.no_preload or lent()):
+    if not (chosen.no_preload or on_zerogpu()):
         threading.Thread(target=preload, args=(studio,), daemon=True).start()
     where = {"server_name": chosen.host, "server_port": chosen.port}
     try:
@@ -72,15 +72,15 @@ def main() -> None:
             f"app.py: no listening on {chosen.host}:{chosen.port} ({error}). Try another --port."
         ) from None
     studio.jobs.start()
-    if studio.keeper:
-        studio.keeper.start()
+    if studio.archiver:
+        studio.archiver.start()
     print(f"LightReasoner Studio is open at {url}  (Ctrl+C ends it)", flush=True)
     try:
         page.block_thread()
     finally:
         studio.jobs.close()  # a job that runs goes on
-        if studio.keeper:
-            studio.keeper.close()
+        if studio.archiver:
+            studio.archiver.close()
 
 
 if __name__ == "__main__":

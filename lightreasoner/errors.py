@@ -16,7 +16,7 @@ class UserError(Exception):
     """
 
 
-def broke(where: str) -> str:
+def log_unexpected(where: str) -> str:
     """Log the exception being handled, a bug, with its traceback; the sentence to show instead of it."""
     code = secrets.token_hex(3)
     log.exception("error %s in %s", code, where)

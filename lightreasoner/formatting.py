@@ -11,24 +11,28 @@ def printable(text: str) -> str:
     return "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else repr(c)[1:-1] for c in text)
 
 
-def spoken_time(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """40 seconds, 7 minutes, 3.5 hours."""
     if seconds < 90:
         return f"{max(1, round(seconds))} second{'' if round(seconds) <= 1 else 's'}"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
-def said_bytes(size: float) -> str:
+def format_bytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6)):,} MB"
 
 
-def table(values: dict[str, Any]) -> list[str]:
+def markdown_table(values: dict[str, Any]) -> list[str]:
     """A Markdown table of names and values; what is not there is left out."""
-    rows = [(name, shown(value)) for name, value in values.items() if value is not None]
-    return ["| | |", "|---|---|", *(f"| {cell(name.replace('_', ' '))} | {cell(value)} |" for name, value in rows)]
+    rows = [(name, format_value(value)) for name, value in values.items() if value is not None]
+    return [
+        "| | |",
+        "|---|---|",
+        *(f"| {markdown_cell(name.replace('_', ' '))} | {markdown_cell(value)} |" for name, value in rows),
+    ]
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -38,6 +42,6 @@ def shown(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def cell(text: str) -> str:
+def markdown_cell(text: str) -> str:
     """As plain text inside a table."""
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

@@ -36,7 +36,7 @@ from lightreasoner.datasets.select_steps import samples
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.trajectories import KL_EDGES, rows
 from lightreasoner.evaluation.costs import cost_table
-from lightreasoner.jobs.events import NAME as EVENTS
+from lightreasoner.jobs.events import EVENTS_FILE as EVENTS
 from lightreasoner.jobs.events import read_events
 from lightreasoner.jobs.view import job_view, log_tail
 from lightreasoner.models.loading import load_model

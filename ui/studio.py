@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.accelerator import Accelerator
+from lightreasoner.jobs.accelerator import AcceleratorLock
 from lightreasoner.jobs.ray import backends
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import JobStore
@@ -15,11 +15,11 @@ from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.references import parse_ref
 from lightreasoner.serving import zerogpu
-from lightreasoner.serving.archive import Keeper
-from lightreasoner.serving.live_runs import Lease, Live
-from lightreasoner.serving.permissions import Visitor, visitor_pair, visitor_settings
-from lightreasoner.serving.quotas import Traces, keep_newest
-from lightreasoner.serving.zerogpu import Borrowed
+from lightreasoner.serving.archive import RunArchiver
+from lightreasoner.serving.live_runs import LiveRun, RunQueue
+from lightreasoner.serving.permissions import User, visitor_pair, visitor_settings
+from lightreasoner.serving.quotas import TraceQuota, delete_oldest
+from lightreasoner.serving.zerogpu import RemoteTracer
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.records import Trace, columns, load_record, step_line, trace_json
 from lightreasoner.tracing.trace import TraceRequest, check
@@ -32,30 +32,30 @@ QUIET = 0.1
 
 @dataclass
 class Studio:
-    """Settings, loaded models, the one lease on the accelerator, the jobs, and the runs in progress by id."""
+    """Settings, loaded models, the queue of traces, the accelerator, the jobs, and the runs in progress by id."""
 
     settings: Settings
     models: LoadedModels = None
-    lease: Lease = None
-    accelerator: Accelerator = None
+    run_queue: RunQueue = None
+    accelerator: AcceleratorLock = None
     jobs: Scheduler = None  # app.py starts it
-    keeper: Keeper | None = None  # where finished runs are kept elsewhere too; app.py starts it
-    borrowed: Borrowed | None = None  # on ZeroGPU: what traces on a GPU that is lent
-    lives: dict[str, Live] = field(default_factory=dict)
-    of_visitors: Traces = None  # on a public server
+    archiver: RunArchiver | None = None  # where finished runs are kept elsewhere too; app.py starts it
+    remote_tracer: RemoteTracer | None = None  # on ZeroGPU: what traces on a GPU that is lent
+    live_runs: dict[str, LiveRun] = field(default_factory=dict)
+    trace_quota: TraceQuota = None  # on a public server
 
     def __post_init__(self):
         self.models = self.models or LoadedModels(self.settings)
-        self.lease = self.lease or Lease(self.settings.max_waiting)
-        self.accelerator = self.accelerator or Accelerator(self.settings.workspace)
-        self.of_visitors = self.of_visitors or Traces(self.settings)
+        self.run_queue = self.run_queue or RunQueue(self.settings.max_waiting)
+        self.accelerator = self.accelerator or AcceleratorLock(self.settings.workspace)
+        self.trace_quota = self.trace_quota or TraceQuota(self.settings)
         store = JobStore(self.settings.jobs / "jobs.sqlite")
         self.jobs = self.jobs or Scheduler(store, backends(self.settings), self.settings)
-        if zerogpu.lent():
-            self.borrowed = zerogpu.borrow(self.settings)
+        if zerogpu.on_zerogpu():
+            self.remote_tracer = zerogpu.remote_tracer(self.settings)
 
     @property
-    def visitor(self) -> Visitor:
+    def visitor(self) -> User:
         """Who is calling just now; the owner, unless the server is public."""
         return current_user(self.settings)
 
@@ -67,7 +67,7 @@ class Studio:
         problem_id: str | None = None,
         trace_id: str | None = None,
         tuned: dict | None = None,
-    ) -> Live:
+    ) -> LiveRun:
         """Start a run on (preset name, expert, amateur). Raises UserError for a request that cannot work.
 
         trace_id: the run's own id, for one that is to be found again; nobody must be able to guess it.
@@ -88,22 +88,22 @@ class Studio:
         def load_tuned(pair, say):
             return load_tuned_model(parse_ref(tuned["tuned"]), tuned["writer"], pair, self.models, say)
 
-        def elsewhere(stop):
-            return self.borrowed(refs, request, tuned, stop)
+        def remote(stop):
+            return self.remote_tracer(refs, request, tuned, stop)
 
-        tools = (self.lease, settings, self.accelerator)
-        where = {"load_tuned": load_tuned if tuned else None, "elsewhere": elsewhere if self.borrowed else None}
-        live = Live(record, load, *tools, **where, discreet=not visitor.owner)
+        tools = (self.run_queue, settings, self.accelerator)
+        where = {"load_tuned": load_tuned if tuned else None, "remote": remote if self.remote_tracer else None}
+        live = LiveRun(record, load, *tools, **where, hide_details=not visitor.owner)
         if not visitor.owner:
-            self.of_visitors.admit(visitor, live.done)
+            self.trace_quota.admit(visitor, live.done)
         if settings.public:
-            keep_newest(settings.traces, "*.json", settings.kept_traces_mb * 1_000_000)
-        self.lives[record.id] = live
+            delete_oldest(settings.traces, "*.json", settings.kept_traces_mb * 1_000_000)
+        self.live_runs[record.id] = live
         return live.start()
 
     def record(self, run: str) -> dict:
         """A run's JSON, from memory while it is there, else from disk. Raises UserError."""
-        live = self.lives.get(run) if isinstance(run, str) else None
+        live = self.live_runs.get(run) if isinstance(run, str) else None
         return trace_json(live.trace) if live else load_record(run, self.settings.traces)
 
 
@@ -134,7 +134,7 @@ def failure(message: str) -> str:
     return line({"run": None}) + line({"error": message})
 
 
-def stream(studio: Studio, live: Live) -> Iterator[str]:
+def stream(studio: Studio, live: LiveRun) -> Iterator[str]:
     """The viewer's value while a run grows. Closing it (a closed tab) stops the run."""
     trace, sent, status, told, waited = live.trace, 0, None, False, QUIET
     view = {"step": trace.parent["step"]} if trace.parent else None  # a branch shows where it left its parent
@@ -167,7 +167,7 @@ def stream(studio: Studio, live: Live) -> Iterator[str]:
     finally:
         live.stop.set()
         if live.done.wait(10) and not live.error:  # on disk now; memory keeps only what could not be saved
-            studio.lives.pop(trace.id, None)
+            studio.live_runs.pop(trace.id, None)
 
 
 def replay(record: dict, view: dict | None = None) -> str:

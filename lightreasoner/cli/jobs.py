@@ -9,8 +9,8 @@ import time
 
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import printable
-from lightreasoner.jobs.backend import OUTPUT
-from lightreasoner.jobs.processes import present
+from lightreasoner.jobs.backend import OUTPUT_FILE
+from lightreasoner.jobs.processes import announced
 from lightreasoner.jobs.ray import backends
 from lightreasoner.jobs.scheduler import TICK, Scheduler, servers
 from lightreasoner.jobs.store import FINISHED, Job, JobStore
@@ -95,7 +95,7 @@ def run_logs(options: argparse.Namespace, settings: Settings) -> None:
     if not options.follow:
         print(printable(log_tail(scheduler.store, job)))
         return
-    path, offset = scheduler.store.folder(job.id) / OUTPUT, 0
+    path, offset = scheduler.store.folder(job.id) / OUTPUT_FILE, 0
     while True:
         scheduler.tick(start=False)
         over = scheduler.store.get(job.id).state in FINISHED  # looked at first: what it printed is then all there
@@ -155,7 +155,7 @@ def run_queue(options: argparse.Namespace, settings: Settings) -> None:
 
 def _queued(job: Job, settings: Settings) -> None:
     print(f"{job.id}  queued")
-    if not present(servers(settings)):
+    if not announced(servers(settings)):
         print("No server runs on this workspace; `python -m lightreasoner jobs run` runs the queue.", file=sys.stderr)
 
 

@@ -75,7 +75,7 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     if options.tuned_writes and not options.tuned:
         raise UserError("--tuned-writes needs a tuned expert; name one with --tuned.")
 
-    from lightreasoner.jobs.accelerator import Accelerator, spoken
+    from lightreasoner.jobs.accelerator import AcceleratorLock, describe_holder
     from lightreasoner.models.cache import LoadedModels
     from lightreasoner.models.pairs import describe_pair, load_pair
     from lightreasoner.models.token_text import TokenTexts
@@ -89,11 +89,11 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     said = set()
 
     def on_wait(holder: dict | None) -> None:
-        if (line := f"Waiting for {spoken(holder)} …") not in said:
+        if (line := f"Waiting for {describe_holder(holder)} …") not in said:
             said.add(line)
             print(line, file=sys.stderr)
 
-    with Accelerator(settings.workspace).hold("trace", on_wait=on_wait, interactive=True):
+    with AcceleratorLock(settings.workspace).acquire("trace", on_wait=on_wait, interactive=True):
         models, tuned = LoadedModels(settings), None
         pair = load_pair(expert, amateur, models, name=name)
         if options.tuned:

@@ -12,7 +12,7 @@ import numpy as np
 from lightreasoner.datasets.external import is_imported, read_imported
 from lightreasoner.datasets.step_table import read_steps
 from lightreasoner.datasets.trajectories import shards
-from lightreasoner.formatting import table
+from lightreasoner.formatting import markdown_table
 from lightreasoner.paper import BETA
 from lightreasoner.problems.sources import SOURCES
 
@@ -89,11 +89,11 @@ def dataset_card(folder: Path, run: dict, title: str, license: str) -> str:
         "",
         "## Settings",
         "",
-        *table({name: value for name, value in config.items() if name not in ("expert", "amateur")}),
+        *markdown_table({name: value for name, value in config.items() if name not in ("expert", "amateur")}),
         "",
         "## Versions",
         "",
-        *table(dict(about.get("versions") or {}) | {"device": about.get("device")}),
+        *markdown_table(dict(about.get("versions") or {}) | {"device": about.get("device")}),
         "",
         "## Licence",
         "",

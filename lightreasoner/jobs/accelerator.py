@@ -17,14 +17,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.processes import alive, announce, mark, present
+from lightreasoner.jobs.processes import alive, announce, announced, mark
 from lightreasoner.storage.atomic import write_text
 
 POLL = 0.05  # seconds between tries for the lock
 UNKNOWN = {"who": "another process", "job": None, "pid": None, "since": None}
 
 
-def spoken(holder: dict | None) -> str:
+def describe_holder(holder: dict | None) -> str:
     """Who holds the accelerator, as part of a sentence."""
     who = (holder or {}).get("who") or "the accelerator"
     if who.startswith("job "):
@@ -32,38 +32,38 @@ def spoken(holder: dict | None) -> str:
     return {"inspector": "a trace in the inspector", "trace": "a trace in a terminal"}.get(who, who)
 
 
-class Stopped(Exception):
+class WaitCancelled(Exception):
     """The run was stopped while it waited."""
 
 
-class Accelerator:
-    """The lock of a workspace. Objects are cheap and hold nothing: each `hold` is a hold of its own."""
+class AcceleratorLock:
+    """The lock of a workspace. Objects are cheap and hold nothing: each `acquire` makes a handle of its own."""
 
     def __init__(self, workspace: Path):
         self.path = Path(workspace) / "accelerator.lock"
         self.folder = Path(workspace) / "accelerator"
 
     @contextmanager
-    def hold(
+    def acquire(
         self,
         who: str,
         stop: threading.Event | None = None,
         on_wait: Callable[[dict | None], None] | None = None,
         interactive: bool = False,
         job: str | None = None,
-    ) -> Iterator[Hold]:
+    ) -> Iterator[LockHandle]:
         """Wait for the accelerator and have it inside the block.
 
         who: what others are shown, "inspector", "trace" or "job TITLE"; job: that job's id. on_wait is called many
-        times a second while waiting, with the holder (see `holder`). Raises Stopped as soon as `stop` is set, and
+        times a second while waiting, with the holder (see `holder`). Raises WaitCancelled as soon as `stop` is set, and
         UserError when the workspace cannot be written.
         """
-        hold = Hold(self, who, stop or threading.Event(), on_wait or (lambda holder: None), interactive, job)
+        handle = LockHandle(self, who, stop or threading.Event(), on_wait or (lambda holder: None), interactive, job)
         try:
-            hold.take()
-            yield hold
+            handle.acquire()
+            yield handle
         finally:
-            hold.give()
+            handle.release()
 
     def holder(self) -> dict | None:
         """Who computes: {"who", "job" (id or None), "pid", "since" (unix s)}; None when nobody does."""
@@ -73,16 +73,16 @@ class Accelerator:
         try:
             lock.acquire(timeout=0)
         except (Timeout, OSError):  # held: only now is what was said believed
-            said = self._said()
+            said = self._read_holder()
             return {name: said[name] for name in UNKNOWN} if said and alive(said["pid"], said["mark"]) else UNKNOWN
         lock.release()
         return None
 
     def wanted(self) -> bool:
         """Whether somebody interactive waits."""
-        return bool(present(self.folder / "waiting"))
+        return bool(announced(self.folder / "waiting"))
 
-    def _said(self) -> dict | None:
+    def _read_holder(self) -> dict | None:
         try:
             said = json.loads((self.folder / "holder.json").read_text(encoding="utf-8"))
             return said if {*UNKNOWN, "mark"} <= said.keys() else None
@@ -90,7 +90,7 @@ class Accelerator:
             return None
 
 
-class Hold:
+class LockHandle:
     """One process's turn at the accelerator."""
 
     def __init__(self, accelerator, who, stop, on_wait, interactive, job):
@@ -98,23 +98,23 @@ class Hold:
         self._stop, self._on_wait, self._interactive = stop, on_wait, interactive
         self._lock = FileLock(accelerator.path, thread_local=False)
 
-    def take(self) -> None:
-        """Wait for the lock. Raises Stopped or UserError."""
+    def acquire(self) -> None:
+        """Wait for the lock. Raises WaitCancelled or UserError."""
         announced = None
         try:
-            if not self._try():
+            if not self._try_lock():
                 with suppress(OSError):  # on a full disk it waits all the same
                     announced = announce(self._accelerator.folder / "waiting") if self._interactive else None
-                while not self._try():
+                while not self._try_lock():
                     self._on_wait(self._accelerator.holder())
                     if self._stop.wait(POLL):
-                        raise Stopped
+                        raise WaitCancelled
         finally:
             if announced:
                 announced.unlink(missing_ok=True)
-        self._tell()
+        self._write_holder()
 
-    def give(self) -> None:
+    def release(self) -> None:
         """Let go of the lock; nothing when it is not held."""
         if self._lock.is_locked:
             with suppress(OSError):
@@ -122,14 +122,14 @@ class Hold:
             self._lock.release()
 
     def yield_to_interactive(self) -> bool:
-        """Let whoever waits in front of a screen go first; whether anybody did. Raises Stopped like `hold`."""
+        """Let whoever waits in front of a screen go first; whether anybody did. Raises WaitCancelled like `acquire`."""
         if self._interactive or not self._accelerator.wanted():
             return False
-        self.give()
-        self.take()
+        self.release()
+        self.acquire()
         return True
 
-    def _try(self) -> bool:
+    def _try_lock(self) -> bool:
         if not self._interactive and self._accelerator.wanted():
             return False
         try:
@@ -145,7 +145,7 @@ class Hold:
             ) from error
         return True
 
-    def _tell(self) -> None:
+    def _write_holder(self) -> None:
         pid = os.getpid()
         said = {"who": self._who, "job": self._job, "pid": pid, "mark": mark(pid), "since": time.time()}
         with suppress(UserError):  # the lock counts, not what is said about it

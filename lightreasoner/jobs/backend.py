@@ -7,7 +7,7 @@ from typing import Protocol
 
 from lightreasoner.jobs.store import Job
 
-OUTPUT = "output.log"  # in the job's folder: what every attempt printed, one after the other
+OUTPUT_FILE = "output.log"  # in the job's folder: what every attempt printed, one after the other
 
 
 class Backend(Protocol):

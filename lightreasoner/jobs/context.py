@@ -23,21 +23,22 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lightreasoner.errors import UserError, broke
-from lightreasoner.jobs.accelerator import Accelerator, Hold
-from lightreasoner.jobs.events import NAME, EventLog, backwards, last_event
+from lightreasoner.errors import UserError, log_unexpected
+from lightreasoner.jobs.accelerator import AcceleratorLock, LockHandle
+from lightreasoner.jobs.events import EVENTS_FILE, EventLog, last_event, reversed_events
 from lightreasoner.jobs.processes import mark
 from lightreasoner.progress import StopRequested
 from lightreasoner.settings import Settings
+from lightreasoner.storage.runs import LOCK
 
-STOP, LOCK = "stop", ".lock"  # names in a run folder
+STOP_FILE = "stop"  # in a run folder: "keep" or "cancel"
 PAUSE = 0.3  # seconds between progress events
 
 
-def asked(run_dir: Path) -> str | None:
+def stop_requested(run_dir: Path) -> str | None:
     """What somebody asked of the work in this folder: "keep", "cancel", or None. A file that says nothing cancels."""
     try:
-        return "keep" if (Path(run_dir) / STOP).read_text(errors="replace").strip() == "keep" else "cancel"
+        return "keep" if (Path(run_dir) / STOP_FILE).read_text(errors="replace").strip() == "keep" else "cancel"
     except FileNotFoundError:
         return None
     except OSError:
@@ -49,7 +50,7 @@ class JobContext:
 
     def __init__(self, run_dir: Path, log: EventLog):
         self.run_dir, self._log, self._hold = run_dir, log, None
-        self._status, self._pending, self._told = "", None, float("-inf")
+        self._status, self._pending, self._written = "", None, float("-inf")
         self._result, self._finishing = {}, False
 
     def status(self, text: str) -> None:
@@ -60,7 +61,7 @@ class JobContext:
     def update(self, done: float, total: float | None, **numbers: Any) -> None:
         """How far it is. Call it as often as you like: about three a second are written, and the last always."""
         self._pending = {"done": done, "total": total, "status": self._status} | numbers
-        if done == total or time.monotonic() - self._told >= PAUSE:
+        if done == total or time.monotonic() - self._written >= PAUSE:
             self.flush()
 
     def event(self, kind: str, **data: Any) -> None:
@@ -72,7 +73,7 @@ class JobContext:
         """Write the progress that was held back, if any."""
         pending, self._pending = self._pending, None
         if pending:
-            self._told = time.monotonic()
+            self._written = time.monotonic()
             self._log.append("progress", **pending)
 
     def result(self, **data: Any) -> None:
@@ -90,14 +91,14 @@ class JobContext:
             self.event("status", text=self._status)
 
     def _check(self) -> None:
-        wish = asked(self.run_dir)
+        wish = stop_requested(self.run_dir)
         if wish == "cancel":
             raise StopRequested(keep=False)
         if wish == "keep" and not self._finishing:
             self._finishing = True
             raise StopRequested(keep=True)
 
-    def wait(self, accelerator: Accelerator, stack: ExitStack, title: str, job: str | None) -> None:
+    def wait(self, accelerator: AcceleratorLock, stack: ExitStack, title: str, job: str | None) -> None:
         """Take the accelerator until the stack is closed."""
         last = []
 
@@ -107,19 +108,19 @@ class JobContext:
                 last[:] = [holder]
                 self.event("waiting", holder=holder)
 
-        self._hold: Hold = stack.enter_context(accelerator.hold(f"job {title}", on_wait=on_wait, job=job))
+        self._hold: LockHandle = stack.enter_context(accelerator.acquire(f"job {title}", on_wait=on_wait, job=job))
         if last:
             self.status("Starting")
 
 
-def _locked(run_dir: Path) -> FileLock:
+def _lock_folder(run_dir: Path) -> FileLock:
     """The folder's lock. Raises UserError naming the process that has it."""
     lock = FileLock(run_dir / LOCK, thread_local=False)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        start = last_event(run_dir / NAME, "start")
+        start = last_event(run_dir / EVENTS_FILE, "start")
         who = f"process {start['pid']}" if start and start.get("pid") else "another process"
         raise UserError(
             f"{run_dir} is being worked on by {who}; wait for it or stop it, or name another folder."
@@ -130,7 +131,7 @@ def _locked(run_dir: Path) -> FileLock:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
+def _sigterm_interrupts() -> Iterator[None]:
     """Inside, SIGTERM is what Ctrl+C is: the work ends in order. The handler that was there comes back."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -143,7 +144,7 @@ def _terminable() -> Iterator[None]:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def _signals_ignored() -> Iterator[None]:
     """Inside, a second Ctrl+C or SIGTERM does not keep the end from being written."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -177,33 +178,35 @@ def job_context(
     job, _, attempt = settings.job.partition("/")
     pid = os.getpid()
     with ExitStack() as stack:
-        stack.enter_context(_terminable())
-        stack.callback(_locked(run_dir).release)
+        stack.enter_context(_sigterm_interrupts())
+        stack.callback(_lock_folder(run_dir).release)
         if not job:  # a job's stop file may be meant for it already; the scheduler removed older ones
-            (run_dir / STOP).unlink(missing_ok=True)
+            (run_dir / STOP_FILE).unlink(missing_ok=True)
         if not attempt:
-            attempt = 1 + sum(event["kind"] == "start" for event in backwards(run_dir / NAME))
-        log = EventLog(run_dir / NAME, by=settings.job or f"{pid}.{secrets.token_hex(4)}")
+            attempt = 1 + sum(event["kind"] == "start" for event in reversed_events(run_dir / EVENTS_FILE))
+        log = EventLog(run_dir / EVENTS_FILE, by=settings.job or f"{pid}.{secrets.token_hex(4)}")
         stack.callback(log.close)
-        work = JobContext(run_dir, log)
+        context = JobContext(run_dir, log)
         about = {"verb": verb, "title": title, "argv": sys.argv[1:], "attempt": int(attempt), "job": job or None}
         log.append("start", pid=pid, mark=mark(pid), **about, keeps=keeps, resumes=resumes)
         try:
             with ExitStack() as holding:
                 if accelerator:
-                    work.wait(Accelerator(Path(settings.lease or settings.workspace)), holding, title, job or None)
-                yield work
-                work.flush()
+                    context.wait(
+                        AcceleratorLock(Path(settings.lease or settings.workspace)), holding, title, job or None
+                    )
+                yield context
+                context.flush()
         except BaseException as error:
-            with _undisturbed(), suppress(UserError):  # a full disk may be why it failed: that is said already
-                _end(work, log, *_verdict(work, verb, error))
+            with _signals_ignored(), suppress(UserError):  # a full disk may be why it failed: that is said already
+                _end(context, log, *_outcome(context, verb, error))
             raise
         else:
-            with _undisturbed():
-                _end(work, log, "succeeded", "", False)
+            with _signals_ignored():
+                _end(context, log, "succeeded", "", False)
 
 
-def _verdict(work: JobContext, verb: str, error: BaseException) -> tuple[str, str, bool]:
+def _outcome(context: JobContext, verb: str, error: BaseException) -> tuple[str, str, bool]:
     """(state, message, kept) of work that ended with this exception."""
     if isinstance(error, StopRequested) and error.keep:
         return "succeeded", "Stopped early; what was there by then is kept.", True
@@ -211,14 +214,15 @@ def _verdict(work: JobContext, verb: str, error: BaseException) -> tuple[str, st
         return "cancelled", "Cancelled.", False
     if isinstance(error, UserError):
         return "failed", str(error), False
-    # what breaks because its helpers were told to stop first is no failure
-    return ("cancelled", "Cancelled.", False) if asked(work.run_dir) == "cancel" else ("failed", broke(verb), False)
+    if stop_requested(context.run_dir) == "cancel":  # its child processes may have been stopped first
+        return "cancelled", "Cancelled.", False
+    return "failed", log_unexpected(verb), False
 
 
-def _end(work: JobContext, log: EventLog, state: str, message: str, kept: bool) -> None:
+def _end(context: JobContext, log: EventLog, state: str, message: str, kept: bool) -> None:
     try:
-        work.flush()
-        log.append("end", state=state, message=message, result=work._result, kept=kept)
+        context.flush()
+        log.append("end", state=state, message=message, result=context._result, kept=kept)
     finally:
         with suppress(OSError):
-            (work.run_dir / STOP).unlink(missing_ok=True)
+            (context.run_dir / STOP_FILE).unlink(missing_ok=True)

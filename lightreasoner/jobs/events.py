@@ -18,22 +18,22 @@ from typing import Any
 
 from lightreasoner.errors import UserError
 
-NAME = "events.jsonl"
+EVENTS_FILE = "events.jsonl"
 BLOCK = 65_536  # bytes read at a time
 
 
-def _plain(value: Any) -> Any:
+def _to_json(value: Any) -> Any:
     """The value as JSON can hold it: numbers that are not finite become null, arrays lists, the rest text."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set):
-        return [_plain(item) for item in value]
+        return [_to_json(item) for item in value]
     if hasattr(value, "tolist"):  # numpy and torch, without importing them
-        return _plain(value.tolist())
+        return _to_json(value.tolist())
     return str(value)
 
 
@@ -55,12 +55,12 @@ class EventLog:
 
     def __init__(self, path: Path, by: str = ""):
         self.path, self.by = Path(path), by
-        self._began, self._writing = time.monotonic(), threading.Lock()
+        self._started, self._lock = time.monotonic(), threading.Lock()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         except OSError as error:
-            raise self._refused(error) from error
+            raise self._write_error(error) from error
         last = last_event(self.path)
         self._seq = last["seq"] if last else 0
         self._torn = self._ends_torn()
@@ -70,25 +70,25 @@ class EventLog:
 
         Raises UserError when the disk refuses; what stood before stays readable.
         """
-        with self._writing:
+        with self._lock:
             self._seq += 1
-            elapsed = round(time.monotonic() - self._began, 3)
+            elapsed = round(time.monotonic() - self._started, 3)
             head = {"seq": self._seq, "time": round(time.time(), 3), "elapsed": elapsed, "kind": kind}
-            event = _plain(head | ({"by": self.by} if self.by else {}) | data | head)
+            event = _to_json(head | ({"by": self.by} if self.by else {}) | data | head)
             line = (b"\n" if self._torn else b"") + json.dumps(event, allow_nan=False).encode() + b"\n"
             self._torn = True  # until it is written for sure
             try:
                 written = os.write(self._file, line)
             except OSError as error:
-                raise self._refused(error) from error
+                raise self._write_error(error) from error
             if written < len(line):
-                raise self._refused(OSError(28, "No space left on device"))
+                raise self._write_error(OSError(28, "No space left on device"))
             self._torn = False
             return event
 
     def close(self) -> None:
         """Bring everything to the disk and let go of the file."""
-        with self._writing:
+        with self._lock:
             if self._file >= 0:
                 with suppress(OSError):  # a full disk has been reported by append
                     os.fsync(self._file)
@@ -99,7 +99,7 @@ class EventLog:
         size = os.fstat(self._file).st_size
         return size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
 
-    def _refused(self, error: OSError) -> UserError:
+    def _write_error(self, error: OSError) -> UserError:
         why = error.strerror or error
         return UserError(f"{self.path} could not be written: {why}. Free some space, then resume the run.")
 
@@ -136,7 +136,7 @@ def read_events(path: Path, after: int = 0) -> list[dict]:
     return [event for event in EventTail(path).new() if event["seq"] > after]
 
 
-def backwards(path: Path) -> Iterator[dict]:
+def reversed_events(path: Path) -> Iterator[dict]:
     """The readable events from the last to the first, reading no more of the file than is asked for."""
     try:
         file = open(path, "rb")  # noqa: SIM115
@@ -158,7 +158,7 @@ def backwards(path: Path) -> Iterator[dict]:
 
 def last_event(path: Path, kind: str | None = None) -> dict | None:
     """The last readable event, of this kind if one is named."""
-    return next((event for event in backwards(path) if kind in (None, event["kind"])), None)
+    return next((event for event in reversed_events(path) if kind in (None, event["kind"])), None)
 
 
 def first_event(path: Path) -> dict | None:
@@ -175,7 +175,7 @@ def working_seconds(folder: Path) -> float | None:
     ends: dict[str, float] = {}  # attempt → its last event
     waits: dict[str, float] = {}  # attempt → seconds it waited
     since: dict[str, float] = {}  # attempt → since when it waits
-    for event in read_events(Path(folder) / NAME):
+    for event in read_events(Path(folder) / EVENTS_FILE):
         by, at = str(event.get("by")), event.get("elapsed")
         if not isinstance(at, int | float):
             continue

@@ -15,7 +15,7 @@ import psutil
 
 from lightreasoner.errors import UserError
 from lightreasoner.jobs import processes
-from lightreasoner.jobs.backend import OUTPUT
+from lightreasoner.jobs.backend import OUTPUT_FILE
 from lightreasoner.jobs.store import Job
 from lightreasoner.settings import PREFIX, ROOT
 
@@ -33,7 +33,7 @@ class LocalBackend:
         command = [*self._command, *job.argv]
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with open(folder / OUTPUT, "ab") as output:
+            with open(folder / OUTPUT_FILE, "ab") as output:
                 when = time.strftime("%Y-%m-%d %H:%M:%S")
                 output.write(f"{header(job)} · {when} · {shlex.join(job.argv)}\n".encode(errors="replace"))
                 output.flush()
@@ -87,7 +87,7 @@ class LocalBackend:
 
     def logs(self, folder: Path, size: int) -> str:
         try:
-            with open(folder / OUTPUT, "rb") as file:
+            with open(folder / OUTPUT_FILE, "rb") as file:
                 file.seek(max(0, file.seek(0, os.SEEK_END) - size))
                 return file.read().decode(errors="replace")
         except OSError:

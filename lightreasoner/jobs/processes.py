@@ -59,12 +59,12 @@ def alive(pid: int | None, expected: str | None) -> bool:
         return False
 
 
-def name() -> str:
+def new_name() -> str:
     """A new name for something in this process, which tells anybody whether the process still lives."""
     return f"{os.getpid()}.{secrets.token_hex(4)}.{mark(os.getpid())}"
 
 
-def named(given: str | None) -> bool:
+def owner_alive(given: str | None) -> bool:
     """Whether the process that made this name still lives."""
     pid, _, rest = (given or "").partition(".")
     return pid.isdigit() and alive(int(pid), rest.partition(".")[2])
@@ -73,17 +73,17 @@ def named(given: str | None) -> bool:
 def announce(folder: Path) -> Path:
     """Leave a file that says that this process is here; remove it when done. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name()
+    path = folder / new_name()
     path.touch()
     return path
 
 
-def present(folder: Path) -> list[Path]:
+def announced(folder: Path) -> list[Path]:
     """The announcements of processes that live; those of dead ones are removed."""
     living = []
     with suppress(FileNotFoundError, NotADirectoryError):
         for path in folder.iterdir():
-            if named(path.name):
+            if owner_alive(path.name):
                 living.append(path)
             else:
                 with suppress(OSError):

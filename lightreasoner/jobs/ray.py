@@ -14,7 +14,7 @@ from typing import Any
 
 from lightreasoner.cluster import HERE, check_reachable
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.backend import OUTPUT
+from lightreasoner.jobs.backend import OUTPUT_FILE
 from lightreasoner.jobs.local import LocalBackend, header
 from lightreasoner.jobs.store import Job
 from lightreasoner.settings import PREFIX, ROOT, Settings
@@ -51,7 +51,7 @@ class RayBackend:
 
     def submit(self, job: Job, folder: Path, env: dict[str, str]) -> tuple[int, str]:
         folder.mkdir(parents=True, exist_ok=True)
-        output = shlex.quote(str(folder.absolute() / OUTPUT))
+        output = shlex.quote(str(folder.absolute() / OUTPUT_FILE))
         said = shlex.quote(f"{header(job)} · {shlex.join(job.argv)}")
         command = shlex.join(["-m", "lightreasoner", *job.argv])
         python = f'P={shlex.quote(sys.executable)}; [ -x "$P" ] || P=python'  # on another machine it may lie elsewhere

@@ -18,8 +18,8 @@ from lightreasoner.errors import UserError
 from lightreasoner.hub.token import job_environment
 from lightreasoner.jobs import processes
 from lightreasoner.jobs.backend import Backend
-from lightreasoner.jobs.context import STOP
-from lightreasoner.jobs.outcome import last_said, verdict
+from lightreasoner.jobs.context import STOP_FILE
+from lightreasoner.jobs.outcome import last_attempt_event, outcome
 from lightreasoner.jobs.store import ACTIVE, FINISHED, FRESH, Job, JobStore
 from lightreasoner.settings import Settings, to_environment
 from lightreasoner.storage.atomic import new_id, write_text
@@ -38,7 +38,7 @@ class Scheduler:
     def __init__(self, store: JobStore, backends: dict[str, Backend], settings: Settings):
         self.store, self.backends, self.settings = store, backends, settings
         self.trouble: str | None = None
-        self._name = processes.name()
+        self._name = processes.new_name()
         self._since: dict[str, float] = {}  # attempt → when it was first seen stopping, by the monotonic clock
         self._warned: set[str] = set()  # attempts that got their TERM
         self._tokens: dict[str, str] = {}  # job → what it was handed for the Hub; never written down
@@ -122,7 +122,7 @@ class Scheduler:
             return
         if found := backend.find(job):
             self.store.change(job.id, ACTIVE, job, pid=found[0], mark=found[1])
-        elif last_said(job):
+        elif last_attempt_event(job):
             self._conclude(job, backend)
         elif job.state == "stopping":
             self.store.change(job.id, ACTIVE, job, state="cancelled", ended=time.time(), message="Cancelled.")
@@ -132,7 +132,7 @@ class Scheduler:
 
     def _conclude(self, job: Job, backend: Backend) -> bool:
         """Write down how a job ended whose process is gone; whether this was the one to do so."""
-        status, said = backend.status(job), last_said(job)
+        status, said = backend.status(job), last_attempt_event(job)
         if (
             status is None
             and not (said and said["kind"] == "end")
@@ -141,13 +141,13 @@ class Scheduler:
         ):
             return False
         backend.kill(job)  # what the process started and left behind
-        ending = verdict(job, status, backend.logs(self.store.folder(job.id), 20_000))
+        ending = outcome(job, status, backend.logs(self.store.folder(job.id), 20_000))
         # only from the state that was judged: a cancellation that came in between is another verdict
         return self.store.change(job.id, (job.state,), job, ended=time.time(), **ending)
 
     def _others(self, job: Job) -> bool:
         """Whether the job was started by another scheduler that lives."""
-        return job.claimed_by != self._name and processes.named(job.claimed_by)
+        return job.claimed_by != self._name and processes.owner_alive(job.claimed_by)
 
     def _waited(self, job: Job) -> float:
         """Seconds since this scheduler first had doubts about this attempt."""
@@ -158,7 +158,7 @@ class Scheduler:
         if job.token not in self._since:
             self._since[job.token] = time.monotonic()
             with suppress(UserError):  # on a full disk the signals do it
-                write_text(job.run_dir / STOP, "cancel\n")
+                write_text(job.run_dir / STOP_FILE, "cancel\n")
         waited = time.monotonic() - self._since[job.token]
         if waited >= KILL_AFTER:
             backend.kill(job)
@@ -224,7 +224,7 @@ class Scheduler:
         job = self.store.get(job_id)
         if job.state != "running":
             raise UserError(f"This job is {job.state}; only a running one can be stopped with what it has.")
-        write_text(job.run_dir / STOP, "keep\n")
+        write_text(job.run_dir / STOP_FILE, "keep\n")
         return job
 
     def retry(self, job_id: str) -> Job:
@@ -243,7 +243,7 @@ class Scheduler:
         if not resumable(job):
             raise UserError(f"This job has {job.state}; there is nothing to resume. Retry starts it anew.")
         with suppress(OSError):
-            (job.run_dir / STOP).unlink(missing_ok=True)  # meant for the attempt before
+            (job.run_dir / STOP_FILE).unlink(missing_ok=True)  # meant for the attempt before
         if not self.store.requeue(job.id, (job.state,), self.settings.max_queued):
             raise UserError("This job was resumed a moment ago, or deleted.")
         self._wake.set()

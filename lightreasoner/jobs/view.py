@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-from lightreasoner.jobs.accelerator import spoken
-from lightreasoner.jobs.backend import OUTPUT
-from lightreasoner.jobs.context import asked
-from lightreasoner.jobs.events import NAME, backwards, first_event
+from lightreasoner.jobs.accelerator import describe_holder
+from lightreasoner.jobs.backend import OUTPUT_FILE
+from lightreasoner.jobs.context import stop_requested
+from lightreasoner.jobs.events import EVENTS_FILE, first_event, reversed_events
 from lightreasoner.jobs.scheduler import resumable
 from lightreasoner.jobs.store import ACTIVE, FINISHED, Job, JobStore
 
@@ -66,7 +66,7 @@ def job_view(store: JobStore, job: Job) -> dict[str, Any]:
 def log_tail(store: JobStore, job: Job, lines: int = 200) -> str:
     """The last lines that the job's attempts printed. Model text is in it: show it as text and nothing else."""
     try:
-        with open(store.folder(job.id) / OUTPUT, "rb") as file:
+        with open(store.folder(job.id) / OUTPUT_FILE, "rb") as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - lines * LINE))
             text = file.read().decode(errors="replace")
@@ -80,7 +80,7 @@ def log_tail(store: JobStore, job: Job, lines: int = 200) -> str:
 def _recent(job: Job) -> list[dict]:
     """The latest events of the current attempt, oldest first; of one that has ended, back to its last progress."""
     events, over = [], job.state in FINISHED
-    for event in backwards(job.run_dir / NAME):
+    for event in reversed_events(job.run_dir / EVENTS_FILE):
         if event.get("by") != job.token:
             break
         events.append(event)
@@ -112,7 +112,7 @@ def _status(job: Job, events: list[dict], waiting: str | None) -> str:
         return "Queued"
     if job.state == "stopping":
         return "Stopping"
-    if asked(job.run_dir) == "keep":
+    if stop_requested(job.run_dir) == "keep":
         return "Stopping at the next safe point"
     for event in reversed(events):
         if event["kind"] == "status" and event.get("text"):
@@ -127,13 +127,13 @@ def _waiting_for(job: Job, events: list[dict], active: list[Job]) -> str | None:
     if job.state == "queued":
         return next((f"the job “{other.title}”" for other in active if other.state in ACTIVE), None)
     if job.state == "running" and events and events[-1]["kind"] == "waiting":
-        return spoken(events[-1].get("holder"))
+        return describe_holder(events[-1].get("holder"))
     return None
 
 
 def _actions(job: Job, queue: list[str]) -> list[str]:
     """What can be asked of the job now."""
-    start = first_event(job.run_dir / NAME) or {}
+    start = first_event(job.run_dir / EVENTS_FILE) or {}
     if job.state == "queued":
         return [
             *(["up", "first"] if job.id in queue[1:] else []),
@@ -141,7 +141,7 @@ def _actions(job: Job, queue: list[str]) -> list[str]:
             "cancel",
         ]
     if job.state == "running":
-        keeps = start.get("keeps", False) and asked(job.run_dir) != "keep"  # once is enough
+        keeps = start.get("keeps", False) and stop_requested(job.run_dir) != "keep"  # once is enough
         return [*(["keep"] if keeps else []), "cancel"]
     if job.state == "stopping":
         return []

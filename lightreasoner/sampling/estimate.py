@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from lightreasoner.decoding.batch_decoder import fitting_rows
 from lightreasoner.decoding.generate import CHUNK, DecodingConfig, GenerationRow, generate_batch
 from lightreasoner.decoding.kv_cache import cache_bytes
-from lightreasoner.formatting import spoken_time
+from lightreasoner.formatting import format_duration
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.paper import BETA
@@ -39,7 +39,7 @@ class ResourceEstimate:
 
     def sentence(self) -> str:
         return (
-            f"About {_round(self.samples)} samples at β = {BETA:g} in {spoken_time(self.seconds)}, "
+            f"About {_round(self.samples)} samples at β = {BETA:g} in {format_duration(self.seconds)}, "
             f"{self.disk_bytes / 1e6:.1f} MB on disk; measured on {self.measured} of the problems."
         )
 

@@ -17,27 +17,28 @@ from lightreasoner.storage.remote import ADDRESS, RemoteFolder
 from lightreasoner.storage.runs import RECORD
 
 HUB = re.compile(r"hf://datasets/([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})", re.ASCII)
-TOKEN = "LIGHTREASONER_KEEP_TOKEN"
-NOT_KEPT = re.compile(r"(?:checkpoints|merged-[^/]*)/|\.|.*/\.")  # of a run, by path; also locks and half-written files
-PART = ".keep-"  # a run on its way in
-ALL = "runs"  # the folder of the place that holds one folder a run
-Stamp = dict[str, tuple[int, int]]  # a run's files: path in it → (bytes, mtime in ns)
+TOKEN_VARIABLE = "LIGHTREASONER_KEEP_TOKEN"
+#: Of a run, by path; also locks and half-written files.
+NOT_ARCHIVED = re.compile(r"(?:checkpoints|merged-[^/]*)/|\.|.*/\.")
+PARTIAL = ".keep-"  # a run on its way in
+RUNS_FOLDER = "runs"  # the folder of the place that holds one folder a run
+FileStamps = dict[str, tuple[int, int]]  # a run's files: path in it → (bytes, mtime in ns)
 
 
-class Place(Protocol):
+class ArchiveBackend(Protocol):
     """Where runs are kept. Every method raises UserError when the place cannot be used."""
 
     def fetch(self, into: Path, known: set[str]) -> None:
         """Lay every kept run but the known ones into a folder, each under its id."""
 
-    def put(self, run: Path, files: Stamp) -> None:
+    def put(self, run: Path, files: FileStamps) -> None:
         """Keep a run as it is now, in place of what was kept of it."""
 
     def remove(self, run_id: str) -> None:
         """Forget a run; nothing when it is not there."""
 
 
-class Folder:
+class FolderArchive:
     """A folder that outlives the machine: a mounted bucket or volume."""
 
     def __init__(self, path: Path):
@@ -47,35 +48,35 @@ class Folder:
         return str(self.path)
 
     def fetch(self, into: Path, known: set[str]) -> None:
-        with self._said("read"):
-            for run in sorted((self.path / ALL).glob("*")):
+        with self._errors("read"):
+            for run in sorted((self.path / RUNS_FOLDER).glob("*")):
                 if ID_PATTERN.fullmatch(run.name) and run.name not in known and (run / RECORD).is_file():
                     shutil.copytree(run, into / run.name)
 
-    def put(self, run: Path, files: Stamp) -> None:
-        with self._said("written"):
-            kept = self.path / ALL / run.name
+    def put(self, run: Path, files: FileStamps) -> None:
+        with self._errors("written"):
+            kept = self.path / RUNS_FOLDER / run.name
             for name in sorted(files, key=lambda name: name == RECORD):  # the record is the last
                 (kept / name).parent.mkdir(parents=True, exist_ok=True)
-                if not _same(run / name, kept / name):
+                if not _same_file(run / name, kept / name):
                     # under another name first: however far a copy gets, what was kept before stays whole
-                    part = (kept / name).with_name(f"{PART}{Path(name).name}")
+                    part = (kept / name).with_name(f"{PARTIAL}{Path(name).name}")
                     shutil.copyfile(run / name, part)
                     shutil.copystat(run / name, part)
                     os.replace(part, kept / name)
-            for name in set(stamp(kept)) - set(files):
+            for name in set(file_stamps(kept)) - set(files):
                 (kept / name).unlink(missing_ok=True)
 
     def remove(self, run_id: str) -> None:
-        with self._said("written"), suppress(FileNotFoundError):
-            (self.path / ALL / run_id / RECORD).unlink(missing_ok=True)  # half a deletion is one
-            shutil.rmtree(self.path / ALL / run_id)
+        with self._errors("written"), suppress(FileNotFoundError):
+            (self.path / RUNS_FOLDER / run_id / RECORD).unlink(missing_ok=True)  # half a deletion is one
+            shutil.rmtree(self.path / RUNS_FOLDER / run_id)
 
-    def _said(self, done: str):
-        return _Saying(lambda error: f"{self.path} cannot be {done} ({error.strerror or error})")
+    def _errors(self, done: str):
+        return _ArchiveErrors(lambda error: f"{self.path} cannot be {done} ({error.strerror or error})")
 
 
-class Bucket:
+class RemoteArchive:
     """An address that fsspec knows."""
 
     def __init__(self, address: str):
@@ -94,7 +95,7 @@ class Bucket:
             for name in names if RECORD in names else ():
                 self._remote.download(f"runs/{run}/{name}", into / run / name)
 
-    def put(self, run: Path, files: Stamp) -> None:
+    def put(self, run: Path, files: FileStamps) -> None:
         for name in sorted(files, key=lambda name: name == RECORD):
             self._remote.upload(run / name, f"runs/{run.name}/{name}")
         for name in self._names(run.name) - set(files):
@@ -109,7 +110,7 @@ class Bucket:
         return {name.removeprefix(start) for name in self._remote.files() if name.startswith(start)}
 
 
-class HubDataset:
+class HubArchive:
     """A dataset repository on the Hugging Face Hub, private unless its owner made it otherwise."""
 
     def __init__(self, repo: str, token: str):
@@ -121,47 +122,47 @@ class HubDataset:
         return f"hf://datasets/{self.repo}"
 
     def fetch(self, into: Path, known: set[str]) -> None:
-        with self._said():
+        with self._errors():
             if not self._api.repo_exists(self.repo, repo_type="dataset"):
                 return
-            skipped = [f"{ALL}/{run_id}/*" for run_id in known]
-            whole = {"repo_type": "dataset", "allow_patterns": f"{ALL}/*", "ignore_patterns": skipped}
+            skipped = [f"{RUNS_FOLDER}/{run_id}/*" for run_id in known]
+            whole = {"repo_type": "dataset", "allow_patterns": f"{RUNS_FOLDER}/*", "ignore_patterns": skipped}
             self._api.snapshot_download(self.repo, **whole, local_dir=into / ".hub")
-            for run in (into / ".hub" / ALL).glob("*"):
+            for run in (into / ".hub" / RUNS_FOLDER).glob("*"):
                 if ID_PATTERN.fullmatch(run.name) and (run / RECORD).is_file():
                     run.rename(into / run.name)
 
-    def put(self, run: Path, files: Stamp) -> None:
-        with self._said():
+    def put(self, run: Path, files: FileStamps) -> None:
+        with self._errors():
             self._api.create_repo(self.repo, repo_type="dataset", private=True, exist_ok=True)
             upload = partial(
                 self._api.upload_folder,
                 repo_id=self.repo,
                 repo_type="dataset",
                 folder_path=run,
-                path_in_repo=f"{ALL}/{run.name}",
+                path_in_repo=f"{RUNS_FOLDER}/{run.name}",
                 commit_message=f"Keep {run.name}",
             )
-            names = {name: _literally(name) for name in files}
+            names = {name: _escape_pattern(name) for name in files}
             upload(allow_patterns=[pattern for name, pattern in names.items() if name != RECORD])
             upload(allow_patterns=[*names.values()], delete_patterns="**")  # the record, and what is gone goes
 
     def remove(self, run_id: str) -> None:
         from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 
-        with self._said(), suppress(EntryNotFoundError, RepositoryNotFoundError):
-            if any(True for _ in self._api.list_repo_tree(self.repo, f"{ALL}/{run_id}", repo_type="dataset")):
-                self._api.delete_folder(f"{ALL}/{run_id}", self.repo, repo_type="dataset")
+        with self._errors(), suppress(EntryNotFoundError, RepositoryNotFoundError):
+            if any(True for _ in self._api.list_repo_tree(self.repo, f"{RUNS_FOLDER}/{run_id}", repo_type="dataset")):
+                self._api.delete_folder(f"{RUNS_FOLDER}/{run_id}", self.repo, repo_type="dataset")
 
-    def _said(self):
+    def _errors(self):
         def sentence(error: Exception) -> str:
             status = getattr(getattr(error, "response", None), "status_code", None)
             return f"{self} cannot be used ({f'the Hub answered {status}' if status else type(error).__name__})"
 
-        return _Saying(sentence)
+        return _ArchiveErrors(sentence)
 
 
-class _Saying:
+class _ArchiveErrors:
     """Inside, what goes wrong with the place becomes a UserError."""
 
     def __init__(self, sentence):
@@ -176,7 +177,7 @@ class _Saying:
             raise UserError(f"{self._sentence(error)}, so finished runs are not kept; {advice}.") from error
 
 
-def _same(ours: Path, kept: Path) -> bool:
+def _same_file(ours: Path, kept: Path) -> bool:
     """Whether a file was copied already. A mount may round times, to a second or two."""
     try:
         here, there = ours.stat(), kept.stat()
@@ -185,20 +186,22 @@ def _same(ours: Path, kept: Path) -> bool:
     return here.st_size == there.st_size and abs(here.st_mtime - there.st_mtime) < 2 and ours.name != RECORD
 
 
-def _literally(name: str) -> str:
+def _escape_pattern(name: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", name)
 
 
-def place(settings: Settings, token: str = "") -> Place | None:
+def archive_backend(settings: Settings, token: str = "") -> ArchiveBackend | None:
     """Where the settings say that runs are kept, or None. Raises UserError for what is no place."""
     if not settings.keep:
         return None
     if found := HUB.fullmatch(settings.keep):
         if not token:
-            raise UserError(f"Keeping runs in {settings.keep} needs a token that may write there; set {TOKEN} to it.")
-        return HubDataset(found[1], token)
+            raise UserError(
+                f"Keeping runs in {settings.keep} needs a token that may write there; set {TOKEN_VARIABLE} to it."
+            )
+        return HubArchive(found[1], token)
     if ADDRESS.fullmatch(settings.keep) and not settings.keep.startswith("hf://"):
-        return Bucket(settings.keep.rstrip("/"))
+        return RemoteArchive(settings.keep.rstrip("/"))
     if "://" in settings.keep or not Path(settings.keep).is_absolute():
         raise UserError(
             f"LIGHTREASONER_KEEP is {settings.keep!r:.100}; give a folder's whole path, a bucket's address such as "
@@ -207,15 +210,15 @@ def place(settings: Settings, token: str = "") -> Place | None:
     path = Path(settings.keep)
     if path.resolve().is_relative_to(settings.workspace.resolve()):
         raise UserError(f"LIGHTREASONER_KEEP is {path}, which lies in the workspace; name a folder that outlives it.")
-    return Folder(path)
+    return FolderArchive(path)
 
 
-def stamp(run: Path) -> Stamp:
+def file_stamps(run: Path) -> FileStamps:
     """The files of a run that are kept."""
-    found: Stamp = {}
+    found: FileStamps = {}
     for path in sorted(run.rglob("*")):
         name = path.relative_to(run).as_posix()
-        if NOT_KEPT.match(name) or path.is_symlink() or not path.is_file():
+        if NOT_ARCHIVED.match(name) or path.is_symlink() or not path.is_file():
             continue
         with suppress(FileNotFoundError):
             status = path.stat()

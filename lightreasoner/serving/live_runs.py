@@ -1,6 +1,6 @@
 """Runs that somebody watches: each in a thread of its own, one at a time on the accelerator.
 
-The watcher only reads. `Lease` is first come, first served, so everybody can be told how many are before them. Whose
+The watcher only reads. `RunQueue` is first come, first served, so everybody can be told how many are before them. Whose
 turn it is then takes the machine's accelerator, which jobs of other processes share.
 """
 
@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lightreasoner.errors import UserError, broke
-from lightreasoner.jobs.accelerator import Accelerator, Stopped, spoken
+from lightreasoner.errors import UserError, log_unexpected
+from lightreasoner.jobs.accelerator import AcceleratorLock, WaitCancelled, describe_holder
 from lightreasoner.models.pairs import Pair, describe_pair
 from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.settings import Settings
@@ -24,87 +24,91 @@ from lightreasoner.tracing.trace import trace
 from lightreasoner.tracing.tuned_decoder import TunedModel, describe_tuned
 
 
-class Lease:
+class RunQueue:
     """The right to compute. One holder; the others wait in order."""
 
     def __init__(self, places: int):
-        self._places, self._line, self._changed = places, [], threading.Condition()
+        self._max_waiting, self._waiting, self._changed = places, [], threading.Condition()
 
     @contextmanager
-    def hold(self, stop: threading.Event, on_wait: Callable[[int], None]):
-        """Wait for the lease, reporting how many are before. Raises Stopped, or UserError when too many wait."""
+    def turn(self, stop: threading.Event, on_wait: Callable[[int], None]):
+        """Wait for the queue, reporting how many are before. Raises WaitCancelled, or UserError when too many wait."""
         ticket = object()
         with self._changed:
-            if len(self._line) > self._places:
-                raise UserError(f"{self._places} runs are waiting already; try again in a minute.")
-            self._line.append(ticket)
+            if len(self._waiting) > self._max_waiting:
+                raise UserError(f"{self._max_waiting} runs are waiting already; try again in a minute.")
+            self._waiting.append(ticket)
         try:
             with self._changed:
-                while self._line[0] is not ticket:
-                    on_wait(self._line.index(ticket))
+                while self._waiting[0] is not ticket:
+                    on_wait(self._waiting.index(ticket))
                     self._changed.wait(0.2)
                     if stop.is_set():
-                        raise Stopped
+                        raise WaitCancelled
             yield
         finally:
             with self._changed:
-                self._line.remove(ticket)
+                self._waiting.remove(ticket)
                 self._changed.notify_all()
 
 
-class Live:
+class LiveRun:
     """One run and what can be seen of it: `trace` grows, `status` says what it is doing, `error` why it failed."""
 
     def __init__(
         self,
         record: Trace,
         load: Callable[[Callable[[str], None]], Pair],
-        lease: Lease,
+        queue: RunQueue,
         settings: Settings,
-        accelerator: Accelerator | None = None,
+        accelerator: AcceleratorLock | None = None,
         load_tuned: Callable[[Pair, Callable[[str], None]], TunedModel] | None = None,
-        elsewhere: Callable[[threading.Event], Iterator[tuple[str, Any]]] | None = None,
-        discreet: bool = False,  # for a visitor, who is not told what else this machine is doing
+        remote: Callable[[threading.Event], Iterator[tuple[str, Any]]] | None = None,
+        hide_details: bool = False,  # for a visitor, who is not told what else this machine is doing
     ):
         """elsewhere: where another process computes, what it finds (see zerogpu.Finding) until the event is set."""
         self.trace, self.key = record, secrets.token_urlsafe(16)  # who holds the key may stop it
         self.status, self.error = "Starting", None
         self.stop, self.done = threading.Event(), threading.Event()
-        self._load, self._load_tuned, self._lease, self._settings = load, load_tuned, lease, settings
-        self._discreet = discreet
-        self._accelerator, self._elsewhere = accelerator or Accelerator(settings.workspace), elsewhere
+        self._load, self._load_tuned, self._queue, self._settings = load, load_tuned, queue, settings
+        self._hide_details = hide_details
+        self._accelerator, self._remote = accelerator or AcceleratorLock(settings.workspace), remote
 
-    def start(self) -> Live:
+    def start(self) -> LiveRun:
         # in the caller's context: ZeroGPU tells by the request that is in it on whose account it lends
         run = contextvars.copy_context().run
         threading.Thread(target=run, args=(self._run,), daemon=True, name=f"trace-{self.trace.id[:6]}").start()
         return self
 
-    def _say(self, status: str) -> None:
+    def _set_status(self, status: str) -> None:
         self.status = status
 
-    def _wait(self, before: int) -> None:
-        self._say(f"Waiting: {before} {'run' if before == 1 else 'runs'} before this one")
+    def _report_queue(self, before: int) -> None:
+        self._set_status(f"Waiting: {before} {'run' if before == 1 else 'runs'} before this one")
 
-    def _wait_for(self, holder: dict | None) -> None:
+    def _report_holder(self, holder: dict | None) -> None:
         until = " to reach a safe point" if holder and holder["who"].startswith("job ") else ""
-        self._say("Waiting for other work on this server" if self._discreet else f"Waiting for {spoken(holder)}{until}")
+        self._set_status(
+            "Waiting for other work on this server"
+            if self._hide_details
+            else f"Waiting for {describe_holder(holder)}{until}"
+        )
 
-    def _told(self, error: UserError) -> str:
+    def _message(self, error: UserError) -> str:
         """The sentence; a visitor is not told where things lie on this machine."""
-        return str(error).replace(str(self._settings.workspace), "…") if self._discreet else str(error)
+        return str(error).replace(str(self._settings.workspace), "…") if self._hide_details else str(error)
 
     def _run(self) -> None:
-        turn = self._accelerator.hold("inspector", self.stop, self._wait_for, interactive=True)
+        turn = self._accelerator.acquire("inspector", self.stop, self._report_holder, interactive=True)
         try:
-            with self._lease.hold(self.stop, self._wait), turn:
-                self._follow() if self._elsewhere else self._compute()
-        except Stopped:
+            with self._queue.turn(self.stop, self._report_queue), turn:
+                self._run_remotely() if self._remote else self._run_here()
+        except WaitCancelled:
             pass
         except UserError as error:
-            self.error = self._told(error)
+            self.error = self._message(error)
         except Exception:
-            self.error = broke(f"trace {self.trace.id}")
+            self.error = log_unexpected(f"trace {self.trace.id}")
         finally:
             if self.trace.finish_reason is None:
                 self.trace.finish_reason = "error" if self.error else "stopped"
@@ -112,39 +116,39 @@ class Live:
                 if self.trace.steps:
                     save_trace(self.trace, self._settings.traces)
             except UserError as error:
-                self.error = self._told(error)
+                self.error = self._message(error)
             self.done.set()
 
-    def _compute(self) -> None:
-        pair = self._load(self._say)
+    def _run_here(self) -> None:
+        pair = self._load(self._set_status)
         self.trace.pair = describe_pair(pair)
-        tuned = self._load_tuned and self._load_tuned(pair, self._say)
+        tuned = self._load_tuned and self._load_tuned(pair, self._set_status)
         if tuned:
             self.trace.tuned = (self.trace.tuned or {}) | describe_tuned(tuned, pair)
         texts = TokenTexts(pair.expert.tokenizer)
-        self._say("Reading the problem")
+        self._set_status("Reading the problem")
         began = time.perf_counter()
         for event in trace(pair, self.trace.request, self._settings, self.stop, tuned):
             self.trace.add(event, texts)
-            self._say("Writing")
+            self._set_status("Writing")
         if self.stop.is_set() and self.trace.finish_reason is None:
             self.trace.seconds = time.perf_counter() - began
             self.trace.response = pair.expert.tokenizer.decode([s.token_id for s in self.trace.steps])
 
-    def _follow(self) -> None:
+    def _run_remotely(self) -> None:
         """What _compute does, computed by another process."""
-        self._say("Waiting for a GPU")
+        self._set_status("Waiting for a GPU")
         trace, began = self.trace, time.perf_counter()
-        for kind, found in self._elsewhere(self.stop):
+        for kind, found in self._remote(self.stop):
             if kind == "pair":
                 trace.pair, began = found, time.perf_counter()
-                self._say("Reading the problem")
+                self._set_status("Reading the problem")
             elif kind == "tuned":
                 trace.tuned = (trace.tuned or {}) | found
             elif kind == "texts":  # they come before the steps that need them
                 trace.texts.update(found)
             elif kind == "event":
                 trace.add(found, None)
-                self._say("Writing")
+                self._set_status("Writing")
             elif kind == "stopped":
                 trace.response, trace.seconds = found, time.perf_counter() - began

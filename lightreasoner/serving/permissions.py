@@ -19,7 +19,7 @@ from lightreasoner.settings import Settings
 
 
 @dataclass(frozen=True)
-class Visitor:
+class User:
     """Somebody who calls. `id` is random and unguessable, "" for who has no cookie yet."""
 
     id: str
@@ -28,8 +28,8 @@ class Visitor:
     address: str = ""
 
 
-OWNER = Visitor("owner", owner=True)  # everybody, where the server is not public
-NOBODY = Visitor("")  # a call that came from no request
+OWNER = User("owner", owner=True)  # everybody, where the server is not public
+NOBODY = User("")  # a call that came from no request
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,20 @@ class Action:
     costly: bool = False  # reads whole files: a visitor may do so a few times a minute
 
 
-def check_permission(visitor: Visitor, action: Action | None, settings: Settings) -> None:
+def check_permission(visitor: User, action: Action | None, settings: Settings) -> None:
     """Whether somebody may do this; without an action only the owner may. Raises UserError."""
     if not visitor.owner and not (action and action.visitors):
-        raise UserError(f"This belongs to the owner of this server. {how_to_sign_in(settings)}")
+        raise UserError(f"This belongs to the owner of this server. {sign_in_hint(settings)}")
 
 
-def oauth_here() -> bool:
+def oauth_available() -> bool:
     """Whether people sign in with Hugging Face: on Spaces only, since elsewhere Gradio would make a profile up."""
     return os.environ.get("SYSTEM") == "spaces" and bool(os.environ.get("OAUTH_CLIENT_ID"))
 
 
-def how_to_sign_in(settings: Settings) -> str:
+def sign_in_hint(settings: Settings) -> str:
     """One sentence for visitors."""
-    if oauth_here():
+    if oauth_available():
         return "The owner signs in with Hugging Face, at the top of the page."
     if settings.login:
         return "The owner signs in at the top of the page."

@@ -11,14 +11,14 @@ from collections import OrderedDict, deque
 from pathlib import Path
 
 from lightreasoner.errors import UserError
-from lightreasoner.serving.permissions import Visitor
+from lightreasoner.serving.permissions import User
 from lightreasoner.settings import Settings
 
-REMEMBERED = 20_000  # visitors and addresses of whom is known what they did lately; the longest unseen are forgotten
+MAX_KEYS = 20_000  # visitors and addresses of whom is known what they did lately; the longest unseen are forgotten
 PER_ADDRESS = 3  # times what one visitor may do in a while: several people share an address
 
 
-class Rate:
+class RateLimit:
     """At most `most` events in `seconds` for each key."""
 
     def __init__(self, most: int, seconds: float):
@@ -26,13 +26,13 @@ class Rate:
         self._seen: OrderedDict[str, deque[float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def take(self, key: str) -> bool:
+    def allow(self, key: str) -> bool:
         """Count an event, unless it is one too many."""
         now = time.monotonic()
         with self._lock:
             times = self._seen.setdefault(key, deque())
             self._seen.move_to_end(key)
-            while len(self._seen) > REMEMBERED:
+            while len(self._seen) > MAX_KEYS:
                 self._seen.popitem(last=False)
             while times and now - times[0] > self.seconds:
                 times.popleft()
@@ -42,27 +42,27 @@ class Rate:
             return True
 
 
-class VisitorRate:
+class VisitorRateLimit:
     """A rate of each visitor, and of each address."""
 
     def __init__(self, most: int, seconds: float):
-        self._visitors, self._addresses = Rate(most, seconds), Rate(most * PER_ADDRESS, seconds)
+        self._visitors, self._addresses = RateLimit(most, seconds), RateLimit(most * PER_ADDRESS, seconds)
 
-    def take(self, visitor: Visitor) -> bool:
-        alone = not visitor.id or self._visitors.take(visitor.id)  # without a cookie there is only the address
-        return alone and self._addresses.take(visitor.address)
+    def allow(self, visitor: User) -> bool:
+        alone = not visitor.id or self._visitors.allow(visitor.id)  # without a cookie there is only the address
+        return alone and self._addresses.allow(visitor.address)
 
 
-class Traces:
+class TraceQuota:
     """The traces that visitors have running, and how many each began lately."""
 
     def __init__(self, settings: Settings):
         self.settings = settings
-        self._rate = VisitorRate(settings.traces_a_minute, 60)
-        self._running: list[tuple[Visitor, threading.Event]] = []
+        self._rate = VisitorRateLimit(settings.traces_a_minute, 60)
+        self._running: list[tuple[User, threading.Event]] = []
         self._lock = threading.Lock()
 
-    def admit(self, visitor: Visitor, done: threading.Event) -> None:
+    def admit(self, visitor: User, done: threading.Event) -> None:
         """Let a visitor's trace begin, which sets `done` when it is over. Raises UserError when it is one too many."""
         most = self.settings.visitor_traces
         with self._lock:
@@ -75,12 +75,12 @@ class Traces:
                 )
             if len(self._running) >= self.settings.public_traces:
                 raise UserError(f"{len(self._running)} visitors' runs are at work already; try again in a minute.")
-            if not self._rate.take(visitor):
+            if not self._rate.allow(visitor):
                 raise UserError("Too many runs in a minute; wait a little, then press Run again.")
             self._running.append((visitor, done))
 
 
-def keep_newest(folder: Path, pattern: str, most_bytes: int) -> None:
+def delete_oldest(folder: Path, pattern: str, most_bytes: int) -> None:
     """Delete the oldest files until those that are left take no more than that."""
     found = []
     for path in folder.glob(pattern):

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lightreasoner.errors import UserError, broke
+from lightreasoner.errors import UserError, log_unexpected
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
 
@@ -26,11 +26,11 @@ NO_JOBS = (
     "Duplicate this Space on hardware of its own, or run the app on your machine."
 )
 Refs = tuple[str | None, str, str]  # preset name, expert, amateur
-Finding = tuple[str, Any]  # "pair", "tuned", "texts", "event", "stopped" or "error", and what was found
-Borrowed = Callable[..., Iterator[Finding]]  # (refs, request, tuned, stop)
+RemoteResult = tuple[str, Any]  # "pair", "tuned", "texts", "event", "stopped" or "error", and what was found
+RemoteTracer = Callable[..., Iterator[RemoteResult]]  # (refs, request, tuned, stop)
 
 
-def lent(env: dict[str, str] | None = None) -> bool:
+def on_zerogpu(env: dict[str, str] | None = None) -> bool:
     """Whether this is a ZeroGPU Space."""
     env = dict(os.environ) if env is None else env
     return env.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true") and bool(importlib.util.find_spec("spaces"))
@@ -39,14 +39,14 @@ def lent(env: dict[str, str] | None = None) -> bool:
 def prepare(settings: Settings) -> Settings:
     """The settings for here. On ZeroGPU `spaces` is imported, which must happen before torch is; jobs are off, and the
     main process keeps to the CPU."""
-    if not lent():
+    if not on_zerogpu():
         return settings
     import spaces  # noqa: F401
 
     return replace(settings, device="cpu", no_jobs=NO_JOBS)
 
 
-class Flag:
+class StopFlag:
     """A file that says "stop" to another process."""
 
     def __init__(self, path: Path):
@@ -60,7 +60,7 @@ class Flag:
             self.path.touch()
 
 
-def borrow(settings: Settings) -> Borrowed:
+def remote_tracer(settings: Settings) -> RemoteTracer:
     """A function that traces on a borrowed GPU; call this once, before the page is launched. For each trace: its
     findings, in order, until it ends or `stop` is set. Raises UserError."""
     import spaces
@@ -71,11 +71,11 @@ def borrow(settings: Settings) -> Borrowed:
     models = LoadedModels(there)  # stays empty here; a process that is used again has its own, with what it loaded
 
     @spaces.GPU(duration=SECONDS)
-    def traced(refs: Refs, request, tuned: dict | None, flag: Path) -> Iterator[Finding]:
-        yield from findings(refs, request, tuned, models, Flag(flag))
+    def traced(refs: Refs, request, tuned: dict | None, flag: Path) -> Iterator[RemoteResult]:
+        yield from trace_with_gpu(refs, request, tuned, models, StopFlag(flag))
 
-    def here(refs: Refs, request, tuned: dict | None, stop: threading.Event) -> Iterator[Finding]:
-        flag = Flag(settings.workspace / "accelerator" / f"stop-{new_id()}")
+    def here(refs: Refs, request, tuned: dict | None, stop: threading.Event) -> Iterator[RemoteResult]:
+        flag = StopFlag(settings.workspace / "accelerator" / f"stop-{new_id()}")
         try:
             flag.path.parent.mkdir(parents=True, exist_ok=True)
             for kind, found in traced(refs, request, tuned, flag.path):
@@ -97,7 +97,7 @@ def borrow(settings: Settings) -> Borrowed:
     return here
 
 
-def findings(refs: Refs, request, tuned: dict | None, models, stop: Flag) -> Iterator[Finding]:
+def trace_with_gpu(refs: Refs, request, tuned: dict | None, models, stop: StopFlag) -> Iterator[RemoteResult]:
     """Load the models and trace, in the process that has the GPU. What goes wrong is a finding too: exceptions lose
     their words on the way."""
     from lightreasoner.models.pairs import describe_pair, load_pair
@@ -125,4 +125,4 @@ def findings(refs: Refs, request, tuned: dict | None, models, stop: Flag) -> Ite
     except UserError as error:
         yield "error", str(error)
     except Exception:
-        yield "error", broke("a trace on ZeroGPU")
+        yield "error", log_unexpected("a trace on ZeroGPU")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lightreasoner.jobs.events import NAME, EventTail
+from lightreasoner.jobs.events import EVENTS_FILE, EventTail
 
 #: Measured as it trains; `samples` is the number seen, repeats counted, and `epoch` the passes over the data.
 TRAINED = ("loss", "learning_rate", "grad_norm", "samples_per_second", "tokens_per_second", "epoch", "samples_seen")
@@ -59,7 +59,7 @@ class Curves:
     """Reads the events of the run in a folder; `refresh` takes in what has come since. Safe with threads."""
 
     def __init__(self, folder: Path):
-        self._tail, self._reading = EventTail(Path(folder) / NAME), threading.Lock()
+        self._tail, self._reading = EventTail(Path(folder) / EVENTS_FILE), threading.Lock()
         self._forget()
 
     def _forget(self) -> None:

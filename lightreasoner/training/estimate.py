@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from lightreasoner.errors import UserError
-from lightreasoner.formatting import said_bytes, spoken_time
+from lightreasoner.formatting import format_bytes, format_duration
 from lightreasoner.models.devices import is_out_of_memory
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.progress import StopRequested
@@ -56,8 +56,8 @@ class Forecast:
         memory = "weights, adapter, optimiser and what the backward pass keeps; Python's own comes on top"
         where = f" ({memory})" if self.counted else f" on {self.device}"
         return [
-            f"About {spoken_time(self.seconds)}, {said_bytes(self.memory_bytes)} of memory{where} and "
-            f"{said_bytes(self.disk_bytes)} on disk.",
+            f"About {format_duration(self.seconds)}, {format_bytes(self.memory_bytes)} of memory{where} and "
+            f"{format_bytes(self.disk_bytes)} on disk.",
             f"{self.samples:,} samples from {self.trajectories:,} trajectories, {self.held_out:,} more kept aside; "
             f"{self.updates:,} updates see {self.seen:,}: {self.passes:.2g} passes.",
             f"Measured just now on {self.device}, with {self.measured} "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from lightreasoner.formatting import table
+from lightreasoner.formatting import markdown_table
 from lightreasoner.training.config import METHODS
 from lightreasoner.training.result import FinetuneResult
 
@@ -34,24 +34,24 @@ def adapter_card(run: dict, merged: bool = False) -> str:
         "",
         "## Data",
         "",
-        *table(dataset),
+        *markdown_table(dataset),
         "",
         "## Settings",
         "",
-        *table({name: value for name, value in config.items() if name != "dataset"}),
+        *markdown_table({name: value for name, value in config.items() if name != "dataset"}),
         "",
         "## Measured while training",
         "",
-        *table(measured(FinetuneResult.from_record(run))),
+        *markdown_table(measured(FinetuneResult.from_record(run))),
         "",
         "Losses and drift are in nats; held-out loss and drift are of trajectories that were kept aside. Whether the "
         "model got better at a task is for an evaluation to say.",
         "",
         "## Versions",
         "",
-        *table({f"fingerprint of the {name}": text for name, text in about.get("fingerprints", {}).items()}),
+        *markdown_table({f"fingerprint of the {name}": text for name, text in about.get("fingerprints", {}).items()}),
         "",
-        *table(about.get("versions", {}) | {"device": about.get("device"), "dtype": about.get("dtype")}),
+        *markdown_table(about.get("versions", {}) | {"device": about.get("device"), "dtype": about.get("dtype")}),
         "",
     ]
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from typing import Any
 
 from lightreasoner.cluster import connect, gpus_a_worker
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.events import NAME, last_event
+from lightreasoner.jobs.events import EVENTS_FILE, last_event
 from lightreasoner.progress import StopRequested
 from lightreasoner.settings import Settings, from_environment, to_environment
 from lightreasoner.training.distributed import rank
@@ -90,4 +90,4 @@ def _first_gave_up(run_dir: Path) -> bool:
 
 def how_it_ended(run_dir: Path) -> dict[str, Any]:
     """What the run's log says last of an end; empty where it says nothing."""
-    return last_event(run_dir / NAME, "end") or {}
+    return last_event(run_dir / EVENTS_FILE, "end") or {}

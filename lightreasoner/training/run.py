@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lightreasoner.datasets.selectors import Selection
-from lightreasoner.jobs.accelerator import Accelerator
+from lightreasoner.jobs.accelerator import AcceleratorLock
 from lightreasoner.jobs.context import job_context
 from lightreasoner.jobs.events import working_seconds
 from lightreasoner.models.adapters import save_adapter
@@ -147,7 +147,7 @@ def mean_loss(run_dir: Path) -> float | None:
 
 def estimate_finetune(job: FinetuneJob, settings: Settings) -> Forecast:
     """Time, memory and disk that the run will take. Raises UserError for a run that would be refused."""
-    with Accelerator(settings.workspace).hold("an estimate in a terminal", interactive=True):
+    with AcceleratorLock(settings.workspace).acquire("an estimate in a terminal", interactive=True):
         began = time.monotonic()
         loaded = load_model(job.expert, settings)
         refuse_other_expert(read_run(job.dataset.local), job.dataset.local.name, job.expert, loaded)

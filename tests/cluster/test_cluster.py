@@ -22,7 +22,7 @@ from lightreasoner.cli.main import main
 from lightreasoner.datasets.trajectories import read_shard, shards
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.evaluate import read_rows
-from lightreasoner.jobs.events import NAME, read_events
+from lightreasoner.jobs.events import EVENTS_FILE, read_events
 from lightreasoner.models.loading import load_model
 from lightreasoner.settings import ROOT, Settings
 from lightreasoner.training import on_cluster as cluster_training
@@ -168,7 +168,7 @@ def tune(dataset: Path) -> list[str]:
 
 
 def curve(folder: Path, kind: str, field: str) -> dict[int, float]:
-    return {event["update"]: event[field] for event in read_events(folder / NAME) if event["kind"] == kind}
+    return {event["update"]: event[field] for event in read_events(folder / EVENTS_FILE) if event["kind"] == kind}
 
 
 def assert_same_run(alone: Path, together: Path) -> None:
@@ -177,7 +177,7 @@ def assert_same_run(alone: Path, together: Path) -> None:
         assert one and list(two) == list(one) and two == pytest.approx(one, rel=1e-3, abs=1e-5), (kind, field)
     assert json.loads((together / "run.json").read_text())["about"]["processes"] == 2
     assert (together / "adapter" / "adapter_model.safetensors").is_file()
-    starts = [event for event in read_events(together / NAME) if event["kind"] == "start"]
+    starts = [event for event in read_events(together / EVENTS_FILE) if event["kind"] == "start"]
     assert len(starts) == 1, "one process alone speaks for all"
 
 
@@ -205,7 +205,7 @@ def test_two_processes_of_torchrun_have_the_curve_of_one(torchrun, alone):
 def test_a_base_that_is_spread_over_two_processes_has_the_curve_of_one(torchrun, dataset, tmp_path):
     assert main([*tune(dataset), *FEW, "--run-dir", str(tmp_path / "one")]) == 0
     assert_same_run(tmp_path / "one", torchrun / "sharded")
-    spread = next(event for event in read_events(torchrun / "sharded" / NAME) if event["kind"] == "sharded")
+    spread = next(event for event in read_events(torchrun / "sharded" / EVENTS_FILE) if event["kind"] == "sharded")
     expert = load_model("lightreasoner-expert-4m", Settings(device="cpu")).model
     layers = sum(p.numel() * 4 for p in expert.model.layers.parameters())
     whole = sum(p.numel() * 4 for p in expert.parameters())
@@ -230,7 +230,7 @@ def test_a_process_that_gives_up_alone_ends_the_others(tmp_path, monkeypatch, sa
     monkeypatch.setattr(cluster_training, "PATIENCE", 0.2)
     monkeypatch.setenv("RANK", "1")
     if said:
-        (tmp_path / NAME).write_text(
+        (tmp_path / EVENTS_FILE).write_text(
             json.dumps({"seq": 1, "time": 1.0, "kind": "end", "state": said, "by": "1"}) + "\n"
         )
     with pytest.raises(RuntimeError, match="gave up") if raises else nullcontext():

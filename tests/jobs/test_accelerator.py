@@ -12,15 +12,15 @@ import threading
 import pytest
 
 from lightreasoner.errors import UserError
-from lightreasoner.jobs import accelerator as lease
-from lightreasoner.jobs.accelerator import Accelerator, Stopped, spoken
+from lightreasoner.jobs import accelerator as module
+from lightreasoner.jobs.accelerator import AcceleratorLock, WaitCancelled, describe_holder
 from lightreasoner.settings import ROOT
 from tests.support.job_bench import until
 
 HOLD = """
 import sys, threading
-from lightreasoner.jobs.accelerator import Accelerator
-with Accelerator(sys.argv[1]).hold("job From elsewhere", job="j" * 22):
+from lightreasoner.jobs.accelerator import AcceleratorLock
+with AcceleratorLock(sys.argv[1]).acquire("job From elsewhere", job="j" * 22):
     print("held", flush=True)
     threading.Event().wait()
 """
@@ -48,10 +48,10 @@ class Waiter(threading.Thread):
 
     def run(self):
         try:
-            with self.accelerator.hold(self.who, self.stop, self.seen.append, self.interactive):
+            with self.accelerator.acquire(self.who, self.stop, self.seen.append, self.interactive):
                 self.has.set()
                 assert self.let_go.wait(60)
-        except Stopped:
+        except WaitCancelled:
             self.stopped = True
 
 
@@ -60,17 +60,17 @@ def waiting(accelerator):
 
 
 def test_the_holder_is_known_while_it_holds_and_only_then(tmp_path):
-    accelerator = Accelerator(tmp_path / "new")
+    accelerator = AcceleratorLock(tmp_path / "new")
     assert accelerator.holder() is None
-    with accelerator.hold("inspector"):
+    with accelerator.acquire("inspector"):
         said = accelerator.holder()
         assert said["who"] == "inspector" and said["job"] is None and said["pid"] == os.getpid()
-        assert Accelerator(tmp_path / "new").holder() == said  # anybody can read it
+        assert AcceleratorLock(tmp_path / "new").holder() == said  # anybody can read it
     assert accelerator.holder() is None
 
 
 def test_another_process_is_waited_for_and_its_death_frees_the_lock(tmp_path, elsewhere):
-    accelerator = Accelerator(tmp_path)
+    accelerator = AcceleratorLock(tmp_path)
     assert accelerator.holder()["who"] == "job From elsewhere" and accelerator.holder()["pid"] == elsewhere.pid
     waiter = Waiter(accelerator)
     waiter.start()
@@ -88,17 +88,17 @@ def test_what_a_dead_process_said_is_not_believed(tmp_path, elsewhere):
     elsewhere.send_signal(signal.SIGKILL)
     elsewhere.wait()
     assert (tmp_path / "accelerator" / "holder.json").exists()
-    assert Accelerator(tmp_path).holder() is None
+    assert AcceleratorLock(tmp_path).holder() is None
 
 
 def test_a_lock_whose_holder_said_nothing_readable_is_held_by_somebody(tmp_path, elsewhere):
     for text in ("{", "[]", '{"who": "me"}', json.dumps({"who": "me", "job": None, "pid": 1, "mark": "x", "since": 0})):
         (tmp_path / "accelerator" / "holder.json").write_text(text)
-        assert Accelerator(tmp_path).holder() == lease.UNKNOWN
+        assert AcceleratorLock(tmp_path).holder() == module.UNKNOWN
 
 
 def test_a_waiting_run_can_be_stopped(tmp_path, elsewhere):
-    accelerator = Accelerator(tmp_path)
+    accelerator = AcceleratorLock(tmp_path)
     waiter = Waiter(accelerator)
     waiter.start()
     until(lambda: waiting(accelerator))
@@ -112,7 +112,7 @@ def test_threads_of_one_process_exclude_each_other(tmp_path):
 
     def take():
         for _ in range(10):
-            with Accelerator(tmp_path).hold("inspector", interactive=True):
+            with AcceleratorLock(tmp_path).acquire("inspector", interactive=True):
                 with lock:
                     inside[0] += 1
                     most[0] = max(most[0], inside[0])
@@ -129,9 +129,9 @@ def test_threads_of_one_process_exclude_each_other(tmp_path):
 
 
 def test_a_job_lets_people_go_first_and_comes_back(tmp_path):
-    accelerator = Accelerator(tmp_path)
+    accelerator = AcceleratorLock(tmp_path)
     person = Waiter(accelerator)
-    with accelerator.hold("job Sample", job="a") as held:
+    with accelerator.acquire("job Sample", job="a") as held:
         assert not held.yield_to_interactive()  # nobody is there
         person.start()
         until(lambda: waiting(accelerator))
@@ -147,9 +147,9 @@ def test_a_job_lets_people_go_first_and_comes_back(tmp_path):
 
 
 def test_a_job_that_waits_does_not_overtake_people(tmp_path):
-    accelerator = Accelerator(tmp_path)
+    accelerator = AcceleratorLock(tmp_path)
     job, person = Waiter(accelerator, "job Sample", interactive=False), Waiter(accelerator)
-    with accelerator.hold("inspector", interactive=True):
+    with accelerator.acquire("inspector", interactive=True):
         job.start()
         until(lambda: job.seen)
         person.start()
@@ -163,9 +163,9 @@ def test_a_job_that_waits_does_not_overtake_people(tmp_path):
 
 
 def test_one_person_does_not_make_way_for_another(tmp_path):
-    accelerator = Accelerator(tmp_path)
+    accelerator = AcceleratorLock(tmp_path)
     person = Waiter(accelerator)
-    with accelerator.hold("inspector", interactive=True) as held:
+    with accelerator.acquire("inspector", interactive=True) as held:
         person.start()
         until(lambda: waiting(accelerator))
         assert not held.yield_to_interactive()
@@ -175,20 +175,20 @@ def test_one_person_does_not_make_way_for_another(tmp_path):
 
 def test_a_person_who_died_waiting_is_not_waited_for(tmp_path):
     """A server that was killed while a trace waited must not hold jobs up for ever."""
-    accelerator = Accelerator(tmp_path)
+    accelerator = AcceleratorLock(tmp_path)
     folder = accelerator.folder / "waiting"
     folder.mkdir(parents=True)
     (folder / "999999999.aaaa.no-such-boot-1").touch()
     (folder / f"{os.getpid()}.aaaa.another-boot-1").touch()  # the pid lives, but as another process
     (folder / "rubbish").touch()
-    with accelerator.hold("job Sample") as held:
+    with accelerator.acquire("job Sample") as held:
         assert not held.yield_to_interactive()
     assert not waiting(accelerator)
 
 
 def test_a_failure_inside_gives_the_lock_back(tmp_path):
-    accelerator = Accelerator(tmp_path)
-    with pytest.raises(ZeroDivisionError), accelerator.hold("inspector"):
+    accelerator = AcceleratorLock(tmp_path)
+    with pytest.raises(ZeroDivisionError), accelerator.acquire("inspector"):
         raise ZeroDivisionError
     assert accelerator.holder() is None
 
@@ -197,19 +197,19 @@ def test_a_full_disk_keeps_nobody_from_computing(tmp_path, monkeypatch):
     def full(*_):
         raise UserError("No space left on device")
 
-    monkeypatch.setattr(lease, "write_text", full)
-    accelerator = Accelerator(tmp_path)
-    with accelerator.hold("inspector"):
-        assert accelerator.holder() == lease.UNKNOWN
+    monkeypatch.setattr(module, "write_text", full)
+    accelerator = AcceleratorLock(tmp_path)
+    with accelerator.acquire("inspector"):
+        assert accelerator.holder() == module.UNKNOWN
 
 
 def test_a_workspace_that_cannot_be_written_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="LIGHTREASONER_WORKSPACE"), Accelerator(tmp_path / "file").hold("trace"):
+    with pytest.raises(UserError, match="LIGHTREASONER_WORKSPACE"), AcceleratorLock(tmp_path / "file").acquire("trace"):
         pytest.fail("it must not be held")
 
 
 def test_holders_in_a_sentence():
-    assert spoken({"who": "job Sample 10"}) == "the job “Sample 10”"
-    assert spoken({"who": "inspector"}) == "a trace in the inspector"
-    assert spoken(None) == "the accelerator" and spoken(lease.UNKNOWN) == "another process"
+    assert describe_holder({"who": "job Sample 10"}) == "the job “Sample 10”"
+    assert describe_holder({"who": "inspector"}) == "a trace in the inspector"
+    assert describe_holder(None) == "the accelerator" and describe_holder(module.UNKNOWN) == "another process"

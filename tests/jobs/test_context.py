@@ -13,9 +13,9 @@ import pytest
 
 from lightreasoner.errors import UserError
 from lightreasoner.jobs import context as work_file
-from lightreasoner.jobs.accelerator import Accelerator
+from lightreasoner.jobs.accelerator import AcceleratorLock
 from lightreasoner.jobs.context import job_context
-from lightreasoner.jobs.events import NAME, EventLog, read_events
+from lightreasoner.jobs.events import EVENTS_FILE, EventLog, read_events
 from lightreasoner.jobs.processes import mark
 from lightreasoner.progress import StopRequested
 from lightreasoner.settings import ROOT, Settings
@@ -57,18 +57,18 @@ def script(run_dir, tmp_path):
 
 
 def events(run_dir, kind=None):
-    return [e for e in read_events(run_dir / NAME) if kind in (None, e["kind"])]
+    return [e for e in read_events(run_dir / EVENTS_FILE) if kind in (None, e["kind"])]
 
 
 def end(run_dir):
-    last = read_events(run_dir / NAME)[-1]
+    last = read_events(run_dir / EVENTS_FILE)[-1]
     assert last["kind"] == "end"
     return last
 
 
 def test_a_run_from_start_to_end(run_dir, settings):
     with job_context(run_dir, "sample", settings, title="Sample 10") as work:
-        assert Accelerator(settings.workspace).holder()["who"] == "job Sample 10"
+        assert AcceleratorLock(settings.workspace).holder()["who"] == "job Sample 10"
         work.status("Loading")
         work.event("histogram", counts=[1, 2])
         work.checkpoint()
@@ -79,7 +79,7 @@ def test_a_run_from_start_to_end(run_dir, settings):
     assert start["job"] is None and start["verb"] == "sample"
     assert status["text"] == "Loading" and histogram["counts"] == [1, 2]
     assert last["state"] == "succeeded" and last["result"] == {"samples": 3, "steps": 4} and last["kept"] is False
-    assert Accelerator(settings.workspace).holder() is None
+    assert AcceleratorLock(settings.workspace).holder() is None
 
 
 def test_progress_is_thinned_out_but_its_last_word_never_is(run_dir, settings):
@@ -119,7 +119,7 @@ def test_a_signal_cancels_in_order(run_dir, script, number, tmp_path):
     child.send_signal(number)
     child.wait(30)
     assert end(run_dir)["state"] == "cancelled"
-    assert Accelerator(tmp_path).holder() is None
+    assert AcceleratorLock(tmp_path).holder() is None
 
 
 def test_sigterm_is_what_it_was_afterwards(run_dir, settings):
@@ -213,7 +213,7 @@ def test_a_process_killed_while_it_writes_leaves_a_log_that_goes_on(run_dir, scr
     until(lambda: events(run_dir, "progress"))
     child.kill()
     child.wait()
-    with open(run_dir / NAME, "ab") as file:
+    with open(run_dir / EVENTS_FILE, "ab") as file:
         file.write(b'{"seq": 9999, "kind": "progr')
     assert script("steps", "--steps", "3", wait=True).returncode == 0
     seqs = [e["seq"] for e in events(run_dir)]
@@ -235,7 +235,7 @@ def test_a_full_disk_is_a_sentence_and_no_traceback(run_dir, settings, monkeypat
     monkeypatch.undo()
     assert [e["kind"] for e in events(run_dir)] == ["start"]
     with job_context(run_dir, "sample", settings):  # nothing is locked, nothing is held
-        assert Accelerator(settings.workspace).holder()
+        assert AcceleratorLock(settings.workspace).holder()
 
 
 def test_a_disk_that_fills_up_at_the_very_end_is_not_passed_off_as_success(run_dir, settings, monkeypatch):
@@ -257,10 +257,10 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path, settings):
 
 
 def test_a_person_goes_first_at_a_safe_point(run_dir, settings):
-    accelerator, has = Accelerator(settings.workspace), threading.Event()
+    accelerator, has = AcceleratorLock(settings.workspace), threading.Event()
 
     def person():
-        with accelerator.hold("inspector", interactive=True):
+        with accelerator.acquire("inspector", interactive=True):
             has.set()
             # the lock is taken a moment before the name is written: the first event may say "another process"
             until(lambda: any((e["holder"] or {}).get("who") == "inspector" for e in events(run_dir, "waiting")))
@@ -291,7 +291,7 @@ def test_work_that_waits_for_the_accelerator_can_be_stopped(run_dir, settings, w
         except StopRequested as stopping:
             outcome.append(stopping.keep)
 
-    with Accelerator(settings.workspace).hold("inspector", interactive=True):
+    with AcceleratorLock(settings.workspace).acquire("inspector", interactive=True):
         thread = threading.Thread(target=begin, daemon=True)
         thread.start()
         until(lambda: events(run_dir, "waiting"))
@@ -302,7 +302,7 @@ def test_work_that_waits_for_the_accelerator_can_be_stopped(run_dir, settings, w
 
 def test_work_that_does_not_compute_needs_no_accelerator(run_dir, settings):
     with (
-        Accelerator(settings.workspace).hold("inspector", interactive=True),
+        AcceleratorLock(settings.workspace).acquire("inspector", interactive=True),
         job_context(run_dir, "export", settings, accelerator=False) as work,
     ):
         work.checkpoint()
@@ -329,5 +329,5 @@ def test_a_second_signal_does_not_tear_the_end(run_dir, settings, monkeypatch):
 def test_every_line_is_json_that_any_reader_takes(run_dir, settings):
     with job_context(run_dir, "sample", settings) as work:
         work.update(1, 2, loss=float("nan"))
-    for line in (run_dir / NAME).read_text().splitlines():
+    for line in (run_dir / EVENTS_FILE).read_text().splitlines():
         json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))

@@ -12,8 +12,8 @@ from dataclasses import replace
 import pytest
 
 from lightreasoner.jobs import processes, scheduler
-from lightreasoner.jobs.accelerator import Accelerator
-from lightreasoner.jobs.events import NAME, EventLog, read_events
+from lightreasoner.jobs.accelerator import AcceleratorLock
+from lightreasoner.jobs.events import EVENTS_FILE, EventLog, read_events
 from lightreasoner.jobs.local import LocalBackend
 from lightreasoner.jobs.store import FINISHED
 from tests.support.job_bench import Bench, gone, make_scheduler, until
@@ -51,7 +51,7 @@ def test_a_job_with_safe_points_stops_at_the_next_one(bench):
     assert bench.scheduler.cancel(job.id).state == "stopping"
     done = bench.finished(job)
     assert done.state == "cancelled" and done.message == "Cancelled."
-    assert read_events(job.run_dir / NAME)[-1]["state"] == "cancelled"
+    assert read_events(job.run_dir / EVENTS_FILE)[-1]["state"] == "cancelled"
     assert not (job.run_dir / "stop").exists()
     assert "Traceback" not in bench.scheduler.backends["local"].logs(bench.store.folder(job.id), 10_000)
 
@@ -81,7 +81,7 @@ def test_a_job_that_ignores_everything_is_gone_with_its_child_within_ten_seconds
     finally:
         bench.scheduler.close()
     assert bench.get(job).state == "cancelled"
-    assert Accelerator(bench.workspace).holder() is None
+    assert AcceleratorLock(bench.workspace).holder() is None
 
 
 def test_a_cancellation_is_carried_on_by_the_next_server(bench):
@@ -186,17 +186,17 @@ def test_a_server_that_dies_around_the_spawn_loses_no_job_and_runs_none_twice(be
     assert claimed.state == "running" and claimed.pid is None
     done = bench.finished(job)
     assert done.state == "succeeded" and done.attempt == 1
-    assert [e["kind"] for e in read_events(job.run_dir / NAME)].count("start") == 1
+    assert [e["kind"] for e in read_events(job.run_dir / EVENTS_FILE)].count("start") == 1
     assert (job.run_dir / "counted.txt").read_text().split() == [str(n) for n in range(15)]
 
 
 def test_a_job_whose_server_died_after_the_spawn_and_that_has_ended_by_now_is_not_run_again(bench):
     job = bench.submit("steps", "--steps", "1", "--pause", "0")
     bench.server("after").wait(60)
-    until(lambda: any(e["kind"] == "end" for e in read_events(job.run_dir / NAME)))
+    until(lambda: any(e["kind"] == "end" for e in read_events(job.run_dir / EVENTS_FILE)))
     until(lambda: not bench.scheduler.backends["local"].find(bench.get(job)))
     assert bench.finished(job).state == "succeeded"
-    assert [e["kind"] for e in read_events(job.run_dir / NAME)].count("start") == 1
+    assert [e["kind"] for e in read_events(job.run_dir / EVENTS_FILE)].count("start") == 1
 
 
 def test_a_job_that_another_server_is_just_starting_is_left_alone(bench):
@@ -307,10 +307,10 @@ def test_a_cancellation_works_on_a_full_disk(bench, monkeypatch):
 def test_a_torn_end_is_no_end(bench):
     job = bench.submit("steps")
     bench.store.claim("1.dead.mark")
-    log = EventLog(job.run_dir / NAME, by=bench.get(job).token)
+    log = EventLog(job.run_dir / EVENTS_FILE, by=bench.get(job).token)
     log.append("start", pid=1, mark="x")
     log.append("end", state="succeeded", message="", result={}, kept=False)
-    whole = (job.run_dir / NAME).read_bytes()
-    (job.run_dir / NAME).write_bytes(whole[:-5])
+    whole = (job.run_dir / EVENTS_FILE).read_bytes()
+    (job.run_dir / EVENTS_FILE).write_bytes(whole[:-5])
     bench.store.change(job.id, ("running",), pid=2**22 + 1, mark="x")
     assert bench.finished(job).state == "interrupted"

@@ -12,7 +12,7 @@ import pytest
 
 from lightreasoner.errors import UserError
 from lightreasoner.jobs import events
-from lightreasoner.jobs.events import EventLog, EventTail, backwards, last_event, read_events
+from lightreasoner.jobs.events import EventLog, EventTail, last_event, read_events, reversed_events
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_lines_that_are_no_events_are_skipped(path):
         )
     EventLog(path).append("end")
     assert [e["kind"] for e in read_events(path)] == ["start", "end"]
-    assert [e["kind"] for e in backwards(path)] == ["end", "start"]
+    assert [e["kind"] for e in reversed_events(path)] == ["end", "start"]
     assert [e["seq"] for e in read_events(path)] == [1, 2]
 
 
@@ -89,7 +89,7 @@ def test_backwards_crosses_its_blocks(path, monkeypatch):
         log.append("progress", done=n, text="x" * (n * 7 % 90))
     for block in (1, 7, 100, 1000, 1 << 16):
         monkeypatch.setattr(events, "BLOCK", block)
-        assert [e["done"] for e in backwards(path)] == list(range(49, -1, -1)), block
+        assert [e["done"] for e in reversed_events(path)] == list(range(49, -1, -1)), block
         assert [e["done"] for e in read_events(path)] == list(range(50)), block
 
 

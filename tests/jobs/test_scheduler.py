@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.backend import OUTPUT
+from lightreasoner.jobs.backend import OUTPUT_FILE
 from lightreasoner.jobs.local import LocalBackend
 from lightreasoner.jobs.store import ACTIVE, FINISHED
 from lightreasoner.settings import ROOT
@@ -23,7 +23,7 @@ def bench(tmp_path):
 
 
 def output(bench, job):
-    return (bench.store.folder(job.id) / OUTPUT).read_text()
+    return (bench.store.folder(job.id) / OUTPUT_FILE).read_text()
 
 
 def test_a_job_runs_in_a_session_of_its_own_and_ends_with_its_true_state(bench):

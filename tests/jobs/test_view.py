@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from lightreasoner.jobs.backend import OUTPUT
-from lightreasoner.jobs.events import NAME, EventLog
+from lightreasoner.jobs.backend import OUTPUT_FILE
+from lightreasoner.jobs.events import EVENTS_FILE, EventLog
 from lightreasoner.jobs.view import LOOK_BACK, job_view, log_tail
 from tests.support.job_bench import Bench
 
@@ -40,7 +40,7 @@ def clock(monkeypatch):
 
 
 def begin(job, **more):
-    log = EventLog(job.run_dir / NAME, by=job.token)
+    log = EventLog(job.run_dir / EVENTS_FILE, by=job.token)
     log.append("start", pid=1, mark="x", attempt=job.attempt, **{"keeps": True, "resumes": True} | more)
     return log
 
@@ -114,7 +114,7 @@ def test_odd_numbers_in_a_log_do_not_break_the_view(bench, job, clock):
         log.append("progress", done=done, total=total)
     seen = view(bench, job)
     assert seen["fraction"] in (None, 1.0) and seen["rate"] is None
-    (job.run_dir / NAME).write_bytes(b"\x00garbage\n[]\n{}\n")
+    (job.run_dir / EVENTS_FILE).write_bytes(b"\x00garbage\n[]\n{}\n")
     assert view(bench, job)["status"] == "Starting"
 
 
@@ -186,7 +186,7 @@ def test_the_command_is_what_a_person_would_type(bench):
 
 def test_the_tail_of_the_output(bench, job):
     assert log_tail(bench.store, job) == ""
-    path = bench.store.folder(job.id) / OUTPUT
+    path = bench.store.folder(job.id) / OUTPUT_FILE
     path.parent.mkdir(parents=True)
     path.write_bytes("".join(f"line {n}\n" for n in range(5000)).encode())
     assert log_tail(bench.store, job, lines=3) == "line 4997\nline 4998\nline 4999\n"

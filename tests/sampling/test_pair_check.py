@@ -9,7 +9,7 @@ import pytest
 
 from lightreasoner.cli.main import main
 from lightreasoner.decoding.generate import DecodingConfig
-from lightreasoner.formatting import spoken_time
+from lightreasoner.formatting import format_duration
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, load_pair
 from lightreasoner.problems.rows import Problem
@@ -90,7 +90,7 @@ def test_the_amateur_is_asked_and_its_loss_is_that_of_the_dataset(pair):
     ("seconds", "words"), [(0.2, "1 second"), (40, "40 seconds"), (420, "7 minutes"), (12_600, "3.5 hours")]
 )
 def test_times_as_people_say_them(seconds, words):
-    assert spoken_time(seconds) == words
+    assert format_duration(seconds) == words
 
 
 @pytest.mark.parametrize("verb", ["check-pair", "preflight"])  # preflight: its name in version 0.2

@@ -205,7 +205,7 @@ def test_stop_and_keep_ends_with_what_is_there(sample):
 
     unlink = Path.unlink
     with pytest.MonkeyPatch.context() as patch:  # a job's stop file is not removed at the start
-        patch.setattr(Path, "unlink", lambda p, **kw: None if p.name == jobs_work.STOP else unlink(p, **kw))
+        patch.setattr(Path, "unlink", lambda p, **kw: None if p.name == jobs_work.STOP_FILE else unlink(p, **kw))
         status, out, _ = sample()
     assert status == 0
     (sample.folder / "stop").unlink(missing_ok=True)

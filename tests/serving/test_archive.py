@@ -11,12 +11,18 @@ import pytest
 
 from lightreasoner.datasets.trajectories import rows
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.events import NAME, EventLog
+from lightreasoner.jobs.events import EVENTS_FILE, EventLog
 from lightreasoner.jobs.local import LocalBackend
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import JobStore
-from lightreasoner.serving.archive import Keeper, forget, forgetful
-from lightreasoner.serving.archive_backends import Bucket, Folder, HubDataset, place, stamp
+from lightreasoner.serving.archive import RunArchiver, ephemeral_disk_notice, note_deleted
+from lightreasoner.serving.archive_backends import (
+    FolderArchive,
+    HubArchive,
+    RemoteArchive,
+    archive_backend,
+    file_stamps,
+)
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import begin_run
@@ -46,10 +52,10 @@ def where(request, tmp_path):
     return str(tmp_path / "mounted"), ""
 
 
-def server(disk: Path, where: tuple[str, str]) -> Keeper:
-    """A server's keeper on a disk of its own."""
+def server(disk: Path, where: tuple[str, str]) -> RunArchiver:
+    """A server's archiver on a disk of its own."""
     settings = Settings(workspace=disk, keep=where[0])
-    return Keeper(settings, place(settings, where[1]))
+    return RunArchiver(settings, archive_backend(settings, where[1]))
 
 
 def run(settings: Settings, kind: str = "dataset", state: str | None = "succeeded") -> Path:
@@ -63,7 +69,7 @@ def run(settings: Settings, kind: str = "dataset", state: str | None = "succeede
 
 
 def end(folder: Path, state: str | None) -> None:
-    log = EventLog(folder / NAME)
+    log = EventLog(folder / EVENTS_FILE)
     log.append("start", pid=os.getpid())
     if state:
         log.append("end", state=state, kept=False)
@@ -71,7 +77,7 @@ def end(folder: Path, state: str | None) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in stamp(folder)}
+    return {name: (folder / name).read_bytes() for name in file_stamps(folder)}
 
 
 def test_what_has_finished_comes_back_on_an_empty_disk(tmp_path, where):
@@ -86,8 +92,8 @@ def test_what_has_finished_comes_back_on_an_empty_disk(tmp_path, where):
     (adapter / "merged-10" / "model.safetensors").write_bytes(b"larger")
     (adapter / ".lock").write_text("")
     left = [run(first.settings, state=None), run(first.settings, state="failed"), run(first.settings, "preflight")]
-    assert first.keep() == 3
-    assert first.keep() == 0, "what is kept already is not copied again"
+    assert first.archive_finished() == 3
+    assert first.archive_finished() == 0, "what is kept already is not copied again"
 
     second = server(tmp_path / "two", where)
     assert second.restore() == 3
@@ -98,17 +104,17 @@ def test_what_has_finished_comes_back_on_an_empty_disk(tmp_path, where):
     assert not (second.settings.runs / adapter.name / "checkpoints").exists()
     assert not any((second.settings.runs / folder.name).exists() for folder in left)
     assert not [p for p in second.settings.runs.iterdir() if p.name.startswith(".")]
-    assert second.restore() == 0 and second.keep() == 0, "nothing goes back and forth"
+    assert second.restore() == 0 and second.archive_finished() == 0, "nothing goes back and forth"
 
 
 def test_a_change_is_kept_and_a_file_that_is_gone_goes(tmp_path, where):
     first = server(tmp_path / "one", where)
     folder = run(first.settings)
     (folder / "notes.txt").write_text("one")
-    assert first.keep() == 1
+    assert first.archive_finished() == 1
     (folder / "marks.json").write_text("{}")
     (folder / "notes.txt").unlink()
-    assert first.keep() == 1
+    assert first.archive_finished() == 1
     second = server(tmp_path / "two", where)
     second.restore()
     assert contents(second.settings.runs / folder.name) == contents(folder)
@@ -117,30 +123,30 @@ def test_a_change_is_kept_and_a_file_that_is_gone_goes(tmp_path, where):
 def test_what_somebody_deleted_does_not_come_back(tmp_path, where):
     first = server(tmp_path / "one", where)
     folder, other = run(first.settings), run(first.settings)
-    first.keep()
+    first.archive_finished()
     jobs = Scheduler(JobStore(first.settings.jobs / "jobs.sqlite"), {"local": LocalBackend()}, first.settings)
     Datasets(first.settings, jobs).remove(folder.name)
-    assert first.keep() == 0
+    assert first.archive_finished() == 0
     second = server(tmp_path / "two", where)
     assert second.restore() == 1 and (second.settings.runs / other.name).is_dir()
     assert not (second.settings.runs / folder.name).exists()
-    forget(second.settings, new_id())  # one that was never kept
-    assert second.keep() == 0 and not any((second.settings.workspace / "kept" / "forgotten").iterdir())
+    note_deleted(second.settings, new_id())  # one that was never kept
+    assert second.archive_finished() == 0 and not any((second.settings.workspace / "kept" / "forgotten").iterdir())
 
 
 def test_a_run_that_was_lost_here_is_not_deleted_there(tmp_path, where):
     first = server(tmp_path / "one", where)
     folder = run(first.settings)
-    first.keep()
+    first.archive_finished()
     shutil.rmtree(folder)
-    assert first.keep() == 0
+    assert first.archive_finished() == 0
     assert first.restore() == 1 and folder.is_dir()
 
 
 def test_half_a_copy_does_not_count(tmp_path):
     first = server(tmp_path / "one", (str(tmp_path / "mounted"), ""))
     folder = run(first.settings)
-    first.keep()
+    first.archive_finished()
     kept = tmp_path / "mounted" / "runs" / folder.name
     (kept / "run.json").unlink()
     damaged = tmp_path / "mounted" / "runs" / new_id()
@@ -151,30 +157,30 @@ def test_half_a_copy_does_not_count(tmp_path):
 
 
 def test_a_place_that_fails_is_said_and_tried_again(tmp_path, hub):
-    keeper = server(tmp_path, ("hf://datasets/me/kept", TOKEN))
-    run(keeper.settings)
+    archiver = server(tmp_path, ("hf://datasets/me/kept", TOKEN))
+    run(archiver.settings)
     hub.fail = 403
     with pytest.raises(UserError, match=r"the Hub answered 403.*are not kept"):
-        keeper.keep()
+        archiver.archive_finished()
     hub.fail = 0
-    assert keeper.keep() == 1
+    assert archiver.archive_finished() == 1
     wrong = server(tmp_path / "two", ("hf://datasets/me/other", "hf_wrong"))
     run(wrong.settings)
     with pytest.raises(UserError, match="401") as caught:
-        wrong.keep()
+        wrong.archive_finished()
     assert "hf_wrong" not in str(caught.value)
     nowhere = server(tmp_path / "three", (str(tmp_path / "file" / "folder"), ""))
     (tmp_path / "file").write_text("")
     run(nowhere.settings)
     with pytest.raises(UserError, match="cannot be written"):
-        nowhere.keep()
+        nowhere.archive_finished()
 
 
 def test_a_dataset_made_for_keeping_is_private(tmp_path, hub):
-    keeper = server(tmp_path, ("hf://datasets/me/kept", TOKEN))
-    assert keeper.restore() == 0 and not hub.repos, "looking makes nothing"
-    run(keeper.settings)
-    keeper.keep()
+    archiver = server(tmp_path, ("hf://datasets/me/kept", TOKEN))
+    assert archiver.restore() == 0 and not hub.repos, "looking makes nothing"
+    run(archiver.settings)
+    archiver.archive_finished()
     said = hub.repos[("datasets", "me/kept")]
     assert said.get("visibility") == "private" or said.get("private")
 
@@ -184,7 +190,7 @@ def test_the_thread_restores_keeps_and_tells_trouble(tmp_path, monkeypatch):
     address = (str(tmp_path / "mounted"), "")
     first = server(tmp_path / "one", address)
     before = run(first.settings)
-    first.keep()
+    first.archive_finished()
     second = server(tmp_path / "two", address).start()
     try:
         until(lambda: (second.settings.runs / before.name).is_dir())
@@ -224,19 +230,19 @@ def until(true) -> None:
 )
 def test_a_place_that_is_none(tmp_path, keep, token, says):
     with pytest.raises(UserError, match=says):
-        place(Settings(workspace=tmp_path, keep=keep.format(workspace=tmp_path)), token)
+        archive_backend(Settings(workspace=tmp_path, keep=keep.format(workspace=tmp_path)), token)
 
 
 def test_which_place(tmp_path):
     settings = Settings(workspace=tmp_path / "work")
-    assert place(settings) is None
-    assert isinstance(place(replace(settings, keep=str(tmp_path / "kept"))), Folder)
-    assert isinstance(place(replace(settings, keep="memory://kept")), Bucket)
-    assert isinstance(place(replace(settings, keep="hf://datasets/me/kept"), TOKEN), HubDataset)
+    assert archive_backend(settings) is None
+    assert isinstance(archive_backend(replace(settings, keep=str(tmp_path / "kept"))), FolderArchive)
+    assert isinstance(archive_backend(replace(settings, keep="memory://kept")), RemoteArchive)
+    assert isinstance(archive_backend(replace(settings, keep="hf://datasets/me/kept"), TOKEN), HubArchive)
 
 
 def test_a_space_says_what_it_forgets(tmp_path):
     settings, space = Settings(workspace=tmp_path), {"SPACE_ID": "me/studio"}
-    assert forgetful(settings, {}) == ""
-    assert "forgets everything" in forgetful(settings, space)
-    assert "keeps finished datasets" in forgetful(replace(settings, keep="/data"), space)
+    assert ephemeral_disk_notice(settings, {}) == ""
+    assert "forgets everything" in ephemeral_disk_notice(settings, space)
+    assert "keeps finished datasets" in ephemeral_disk_notice(replace(settings, keep="/data"), space)

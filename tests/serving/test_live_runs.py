@@ -8,10 +8,10 @@ import time
 import pytest
 
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.accelerator import Accelerator, Stopped
+from lightreasoner.jobs.accelerator import AcceleratorLock, WaitCancelled
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import load_pair
-from lightreasoner.serving.live_runs import Lease, Live
+from lightreasoner.serving.live_runs import LiveRun, RunQueue
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.records import Trace, load_record
 from lightreasoner.tracing.trace import TraceRequest
@@ -29,10 +29,10 @@ def settings(tmp_path):
     return Settings(workspace=tmp_path, device="cpu")
 
 
-def start(refs, settings, lease=None, **request):
+def start(refs, settings, queue=None, **request):
     record = Trace({"expert": refs[0], "amateur": refs[1]}, TraceRequest(**{"question": "2 + 2?"} | request))
     load = lambda say: load_pair(*refs, LoadedModels(settings), on_status=say)  # noqa: E731
-    return Live(record, load, lease or Lease(4), settings).start()
+    return LiveRun(record, load, queue or RunQueue(4), settings).start()
 
 
 def until(condition, seconds=30):
@@ -70,7 +70,7 @@ def test_a_user_error_becomes_the_runs_error(refs, settings):
 
 
 def test_a_bug_is_an_apology_with_a_code_and_a_traceback_in_the_log(refs, settings, caplog):
-    live = Live(Trace({}, TraceRequest("2 + 2?")), lambda say: 1 / 0, Lease(4), settings).start()
+    live = LiveRun(Trace({}, TraceRequest("2 + 2?")), lambda say: 1 / 0, RunQueue(4), settings).start()
     assert live.done.wait(10)
     code = live.error.rsplit(" ", 1)[-1].rstrip(".")
     assert "division" not in live.error
@@ -78,20 +78,20 @@ def test_a_bug_is_an_apology_with_a_code_and_a_traceback_in_the_log(refs, settin
 
 
 def test_a_second_run_waits_and_is_told_so(refs, settings):
-    lease, free = Lease(4), threading.Event()
-    blocker = Live(Trace({}, TraceRequest("x")), lambda say: free.wait(30) and 1 / 0, lease, settings).start()
-    until(lambda: lease._line)
-    second = start(refs, settings, lease, max_new_tokens=4)
+    queue, free = RunQueue(4), threading.Event()
+    blocker = LiveRun(Trace({}, TraceRequest("x")), lambda say: free.wait(30) and 1 / 0, queue, settings).start()
+    until(lambda: queue._waiting)
+    second = start(refs, settings, queue, max_new_tokens=4)
     until(lambda: second.status == "Waiting: 1 run before this one")
     assert not second.trace.steps
     free.set()
     assert second.done.wait(30) and second.error is None and second.trace.steps
-    assert blocker.error  # and its failure freed the lease
+    assert blocker.error  # and its failure freed the queue
 
 
 def test_a_run_waits_for_a_job_and_goes_first_at_its_safe_point(refs, settings):
-    accelerator = Accelerator(settings.workspace)
-    with accelerator.hold("job Sample 10 problems", job="j" * 22) as job:
+    accelerator = AcceleratorLock(settings.workspace)
+    with accelerator.acquire("job Sample 10 problems", job="j" * 22) as job:
         live = start(refs, settings, max_new_tokens=4)
         until(lambda: live.status == "Waiting for the job “Sample 10 problems” to reach a safe point")
         assert not live.trace.steps
@@ -101,7 +101,7 @@ def test_a_run_waits_for_a_job_and_goes_first_at_its_safe_point(refs, settings):
 
 
 def test_a_run_that_waits_for_a_job_can_be_stopped(refs, settings):
-    with Accelerator(settings.workspace).hold("job Sample 10 problems"):
+    with AcceleratorLock(settings.workspace).acquire("job Sample 10 problems"):
         live = start(refs, settings)
         until(lambda: live.status.startswith("Waiting for the job"))
         live.stop.set()
@@ -110,54 +110,54 @@ def test_a_run_that_waits_for_a_job_can_be_stopped(refs, settings):
 
 def test_the_page_shows_who_computes(refs, settings):
     free = threading.Event()
-    live = Live(Trace({}, TraceRequest("x")), lambda say: free.wait(30) and 1 / 0, Lease(4), settings).start()
-    until(lambda: (Accelerator(settings.workspace).holder() or {}).get("who") == "inspector")
+    live = LiveRun(Trace({}, TraceRequest("x")), lambda say: free.wait(30) and 1 / 0, RunQueue(4), settings).start()
+    until(lambda: (AcceleratorLock(settings.workspace).holder() or {}).get("who") == "inspector")
     free.set()
-    assert live.done.wait(30) and Accelerator(settings.workspace).holder() is None
+    assert live.done.wait(30) and AcceleratorLock(settings.workspace).holder() is None
 
 
 def test_a_waiting_run_can_be_stopped_and_leaves_the_line(settings):
-    lease, stop = Lease(4), threading.Event()
-    with lease.hold(threading.Event(), lambda n: None):
+    queue, stop = RunQueue(4), threading.Event()
+    with queue.turn(threading.Event(), lambda n: None):
         stop.set()
-        with pytest.raises(Stopped), lease.hold(stop, lambda n: None):
-            pytest.fail("it must not get the lease")
-        assert len(lease._line) == 1
-    assert not lease._line
+        with pytest.raises(WaitCancelled), queue.turn(stop, lambda n: None):
+            pytest.fail("it must not get its turn")
+        assert len(queue._waiting) == 1
+    assert not queue._waiting
 
 
-def test_the_lease_is_first_come_first_served():
-    lease, order, threads = Lease(8), [], []
+def test_the_queue_is_first_come_first_served():
+    queue, order, threads = RunQueue(8), [], []
     gate = threading.Event()
 
     def take(name):
-        with lease.hold(threading.Event(), lambda n: None):
+        with queue.turn(threading.Event(), lambda n: None):
             order.append(name)
 
-    with lease.hold(threading.Event(), lambda n: None):
+    with queue.turn(threading.Event(), lambda n: None):
         for name in range(5):
             threads.append(threading.Thread(target=take, args=(name,)))
             threads[-1].start()
-            until(lambda name=name: len(lease._line) == name + 2)
+            until(lambda name=name: len(queue._waiting) == name + 2)
         gate.set()
     for thread in threads:
         thread.join(10)
     assert order == [0, 1, 2, 3, 4]
 
 
-def wait_in_vain(lease, stop):
-    with pytest.raises(Stopped), lease.hold(stop, lambda n: None):
-        pytest.fail("it must not get the lease")
+def wait_in_vain(queue, stop):
+    with pytest.raises(WaitCancelled), queue.turn(stop, lambda n: None):
+        pytest.fail("it must not get its turn")
 
 
 def test_more_than_may_wait_are_turned_away():
-    lease, never = Lease(1), threading.Event()
+    queue, never = RunQueue(1), threading.Event()
     stop = threading.Event()
-    with lease.hold(never, lambda n: None):
-        waiting = threading.Thread(target=wait_in_vain, args=(lease, stop))
+    with queue.turn(never, lambda n: None):
+        waiting = threading.Thread(target=wait_in_vain, args=(queue, stop))
         waiting.start()
-        until(lambda: len(lease._line) == 2)
-        with pytest.raises(UserError, match="waiting already"), lease.hold(never, lambda n: None):
+        until(lambda: len(queue._waiting) == 2)
+        with pytest.raises(UserError, match="waiting already"), queue.turn(never, lambda n: None):
             pytest.fail("it must be turned away")
         stop.set()
         waiting.join(10)

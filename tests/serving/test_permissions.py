@@ -15,14 +15,14 @@ from lightreasoner.serving.permissions import (
     NOBODY,
     OWNER,
     Action,
-    Visitor,
+    User,
     check_permission,
-    how_to_sign_in,
     is_owner,
+    sign_in_hint,
     visitor_pair,
     visitor_settings,
 )
-from lightreasoner.serving.quotas import Rate, Traces, VisitorRate, keep_newest
+from lightreasoner.serving.quotas import RateLimit, TraceQuota, VisitorRateLimit, delete_oldest
 from lightreasoner.settings import Settings, from_environment, to_environment
 from lightreasoner.storage.atomic import folder_bytes
 from lightreasoner.tracing.trace import TraceRequest
@@ -38,7 +38,7 @@ from ui.page import build
 from ui.studio import Studio
 
 PUBLIC = Settings(public=True, login="ann:a long word")
-STRANGER = Visitor("a" * 22, address="192.0.2.1")
+STRANGER = User("a" * 22, address="192.0.2.1")
 BUNDLED = ("bundled", "", "")
 
 #: Everything that can be asked of a public server, and who may: the policy, to be changed here and at the handler.
@@ -204,7 +204,7 @@ def test_what_declares_no_action_is_refused(monkeypatch):
         return {"done": arguments}
 
     [checked_call] = checked_calls(PUBLIC, [call])
-    checked = checked_event(event, PUBLIC, VisitorRate(9, 60))
+    checked = checked_event(event, PUBLIC, VisitorRateLimit(9, 60))
     for who in (STRANGER, NOBODY):
         monkeypatch.setattr("ui.access.visitors.current_user", lambda _settings, who=who: who)
         with pytest.raises(gr.Error, match="belongs to the owner"):
@@ -269,9 +269,9 @@ def test_the_engine_asks_again_when_a_trace_is_started(public_studio, monkeypatc
         public_studio.start(TraceRequest("2 + 2?", max_new_tokens=900), BUNDLED)
     live = public_studio.start(TraceRequest("2 + 2?", max_new_tokens=4), BUNDLED)
     assert live.done.wait(60) and not live.error
-    live._wait_for({"who": "job The owner's secret plan"})
+    live._report_holder({"who": "job The owner's secret plan"})
     assert "secret" not in live.status
-    assert live._told(UserError(f"{public_studio.settings.workspace}/traces is full")) == "…/traces is full"
+    assert live._message(UserError(f"{public_studio.settings.workspace}/traces is full")) == "…/traces is full"
 
 
 def test_a_visitor_learns_of_jobs_that_one_runs(public_studio, monkeypatch):
@@ -304,7 +304,7 @@ def test_oauth_is_only_used_on_spaces(monkeypatch):
     assert not SignIn(PUBLIC).oauth  # elsewhere Gradio lets everybody in under an invented profile
     monkeypatch.setenv("SYSTEM", "spaces")
     assert SignIn(PUBLIC).oauth
-    assert "Hugging Face" in how_to_sign_in(PUBLIC)
+    assert "Hugging Face" in sign_in_hint(PUBLIC)
 
 
 def test_the_password_and_the_cookie():
@@ -362,28 +362,28 @@ def test_the_address_behind_the_proxies_of_a_space(monkeypatch):
 
 
 def test_rates():
-    rate = Rate(2, 0.1)
-    assert [rate.take("a"), rate.take("a"), rate.take("a"), rate.take("b")] == [True, True, False, True]
+    rate = RateLimit(2, 0.1)
+    assert [rate.allow("a"), rate.allow("a"), rate.allow("a"), rate.allow("b")] == [True, True, False, True]
     time.sleep(0.12)
-    assert rate.take("a")
-    rate = VisitorRate(2, 60)
-    assert [rate.take(STRANGER) for _ in range(3)] == [True, True, False]
-    fresh = (Visitor(f"{n:022}", address=STRANGER.address) for n in range(20))
-    assert sum(rate.take(visitor) for visitor in fresh) == 4, "fresh cookies bring no more than the address has"
-    assert sum(rate.take(Visitor("", address="192.0.2.9")) for _ in range(20)) == 6
+    assert rate.allow("a")
+    rate = VisitorRateLimit(2, 60)
+    assert [rate.allow(STRANGER) for _ in range(3)] == [True, True, False]
+    fresh = (User(f"{n:022}", address=STRANGER.address) for n in range(20))
+    assert sum(rate.allow(visitor) for visitor in fresh) == 4, "fresh cookies bring no more than the address has"
+    assert sum(rate.allow(User("", address="192.0.2.9")) for _ in range(20)) == 6
 
 
 def test_traces_of_visitors_are_few_at_once_and_in_a_minute():
-    traces, done = Traces(Settings(visitor_traces=1, public_traces=3, traces_a_minute=3)), threading.Event()
+    traces, done = TraceQuota(Settings(visitor_traces=1, public_traces=3, traces_a_minute=3)), threading.Event()
     traces.admit(STRANGER, done)
     with pytest.raises(UserError, match="1 of your runs"):
         traces.admit(STRANGER, threading.Event())
-    traces.admit(Visitor("b" * 22, address=STRANGER.address), threading.Event())
+    traces.admit(User("b" * 22, address=STRANGER.address), threading.Event())
     with pytest.raises(UserError, match="2 of your runs"):  # a third cookie at the same address
-        traces.admit(Visitor("c" * 22, address=STRANGER.address), threading.Event())
-    traces.admit(Visitor("d" * 22, address="192.0.2.2"), threading.Event())
+        traces.admit(User("c" * 22, address=STRANGER.address), threading.Event())
+    traces.admit(User("d" * 22, address="192.0.2.2"), threading.Event())
     with pytest.raises(UserError, match="3 visitors' runs are at work"):
-        traces.admit(Visitor("e" * 22, address="192.0.2.3"), threading.Event())
+        traces.admit(User("e" * 22, address="192.0.2.3"), threading.Event())
     for _ in range(2):
         done.set()
         done = threading.Event()
@@ -399,10 +399,10 @@ def test_the_oldest_traces_go_first(tmp_path):
         path.write_bytes(b"x" * 100)
         os.utime(path, (n, n))
     (tmp_path / "other.txt").write_bytes(b"x" * 100)
-    keep_newest(tmp_path, "*.json", 250)
+    delete_oldest(tmp_path, "*.json", 250)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["2.json", "3.json", "other.txt"]
     assert folder_bytes(tmp_path) == 300
-    keep_newest(tmp_path / "none", "*.json", 0)
+    delete_oldest(tmp_path / "none", "*.json", 0)
 
 
 def test_settings_of_a_public_server():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from lightreasoner.jobs.events import NAME, EventLog
+from lightreasoner.jobs.events import EVENTS_FILE, EventLog
 from lightreasoner.storage.atomic import new_id
 from tests.support.browser import App, Inspect
 from tests.support.tiny_dataset import make_dataset
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.browser
 
 def finished_dataset(folder: Path) -> None:
     make_dataset(folder)
-    log = EventLog(folder / NAME)
+    log = EventLog(folder / EVENTS_FILE)
     log.append("end", state="succeeded", kept=False)
     log.close()
 

@@ -106,11 +106,11 @@ def in_process(monkeypatch):
 
     def GPU(duration):
         def lend(task):
-            def borrowed(*args):
+            def remote_tracer(*args):
                 for value in task(*pickle.loads(pickle.dumps(args))):
                     yield pickle.loads(pickle.dumps(value))
 
-            return borrowed
+            return remote_tracer
 
         return lend
 
@@ -122,7 +122,7 @@ def test_stop_reaches_the_other_process(in_process, tmp_path):
     settings = Settings(workspace=tmp_path, device="cpu")
     request, stop = TraceRequest("2 + 2?", max_new_tokens=800, temperature=10.0), threading.Event()
     kinds, began = [], time.monotonic()
-    for kind, _ in zerogpu.borrow(settings)((None, *refs), request, None, stop):
+    for kind, _ in zerogpu.remote_tracer(settings)((None, *refs), request, None, stop):
         kinds.append(kind)
         if kinds.count("event") == 4:
             stop.set()
@@ -132,6 +132,8 @@ def test_stop_reaches_the_other_process(in_process, tmp_path):
 
 
 def test_only_on_zerogpu(monkeypatch):
-    assert not zerogpu.lent({}) and not zerogpu.lent({"SPACES_ZERO_GPU": "true"}), "without the package it is not"
+    assert not zerogpu.on_zerogpu({}) and not zerogpu.on_zerogpu({"SPACES_ZERO_GPU": "true"}), (
+        "without the package it is not"
+    )
     settings = Settings()
     assert zerogpu.prepare(settings) is settings

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from lightreasoner.cli.main import main
-from lightreasoner.jobs.backend import OUTPUT
+from lightreasoner.jobs.backend import OUTPUT_FILE
 from lightreasoner.models.loading import load_tokenizer
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import begin_run
@@ -74,5 +74,5 @@ def past(app: JobsApp, text: str) -> str:
     job = app.past(text, "failed", text)
     folder = app.jobs().store.folder(job.id)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / OUTPUT).write_bytes(f"{text}\n{text}\r\n\xff".encode("utf-8", "surrogatepass") + b"\xff\xfe\n")
+    (folder / OUTPUT_FILE).write_bytes(f"{text}\n{text}\r\n\xff".encode("utf-8", "surrogatepass") + b"\xff\xfe\n")
     return job.id

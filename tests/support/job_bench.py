@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from lightreasoner.jobs import processes
-from lightreasoner.jobs.events import NAME, read_events
+from lightreasoner.jobs.events import EVENTS_FILE, read_events
 from lightreasoner.jobs.local import LocalBackend
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import FINISHED, Job, JobStore
@@ -66,7 +66,7 @@ class Bench:
         return self.tick_until(lambda: self.said(self.get(job), kind), f"a {kind} event")
 
     def said(self, job: Job, kind: str) -> dict | None:
-        events = [e for e in read_events(job.run_dir / NAME) if e["by"] == job.token and e["kind"] == kind]
+        events = [e for e in read_events(job.run_dir / EVENTS_FILE) if e["by"] == job.token and e["kind"] == kind]
         return events[-1] if events else None
 
     def finished(self, job: Job) -> Job:

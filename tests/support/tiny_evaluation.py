@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lightreasoner.evaluation.evaluate import FOLDER, SCHEMA, Variant, shard, write_results
-from lightreasoner.jobs.events import NAME
+from lightreasoner.jobs.events import EVENTS_FILE
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import add_to_run, begin_run
 from tests.support.tiny_models import save_tiny, save_tiny_adapter, tiny_model, tiny_tokenizer
@@ -29,7 +29,7 @@ def write_events(folder: Path, *attempts: list[tuple[float, str]]) -> None:
     if lines:
         lines[-1] |= {"state": "succeeded"}
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / EVENTS_FILE).write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def make_tuned(

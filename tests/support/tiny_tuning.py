@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from lightreasoner.jobs.events import NAME, EventLog
+from lightreasoner.jobs.events import EVENTS_FILE, EventLog
 from lightreasoner.storage.runs import add_to_run, begin_run
 from lightreasoner.training.config import FinetuneConfig, as_json
 
@@ -19,7 +19,7 @@ def make_run(
     )
     facts = {"expert": "lightreasoner-expert-4m", "dataset": {"problems": "bundled-train"}, "device": "cpu"}
     begin_run(folder, "finetune", {"dataset": str(dataset)} | chosen, facts | (about or {}))
-    log = EventLog(folder / NAME, by="1")
+    log = EventLog(folder / EVENTS_FILE, by="1")
     log.append("start", pid=1, verb="finetune", keeps=True, resumes=True)
     log.append("lessons", samples=500, trajectories=50, held_out=3, tokens=4000)
     log.append("held_out", update=0, held_out_loss=1.0, drift=0.0)

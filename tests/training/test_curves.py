@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from lightreasoner.jobs.events import NAME, EventLog
+from lightreasoner.jobs.events import EVENTS_FILE, EventLog
 from lightreasoner.training.curves import Curves
 
 
@@ -17,7 +17,7 @@ def metrics(log: EventLog, update: int, loss: float, **more) -> None:
 
 @pytest.fixture
 def log(tmp_path):
-    log = EventLog(tmp_path / NAME, by="1")
+    log = EventLog(tmp_path / EVENTS_FILE, by="1")
     log.append("start", pid=1)
     yield log
     log.close()
@@ -47,7 +47,7 @@ def test_a_resumed_run_undoes_what_came_after_its_checkpoint(log, tmp_path):
     log.append("held_out", update=10, held_out_loss=1.0, drift=0.1)
     log.append("held_out", update=20, held_out_loss=9.0, drift=0.9)
     curves = Curves(tmp_path).refresh()
-    again = EventLog(tmp_path / NAME, by="2")
+    again = EventLog(tmp_path / EVENTS_FILE, by="2")
     again.append("start", pid=2)
     metrics(again, 15, 0.5)  # from the checkpoint at 10
     again.close()
@@ -60,7 +60,7 @@ def test_a_resumed_run_undoes_what_came_after_its_checkpoint(log, tmp_path):
 
 
 def test_the_pace_is_that_of_this_attempt(log, tmp_path, monkeypatch):
-    path = tmp_path / NAME
+    path = tmp_path / EVENTS_FILE
     lines = [{"kind": "start", "by": "1"}]
     lines += [{"kind": "metrics", "update": n, "loss": 1.0, "elapsed": 10.0 * n} for n in (1, 2, 3)]
     lines += [{"kind": "start", "by": "2"}, {"kind": "metrics", "update": 4, "loss": 1.0, "elapsed": 5.0}]
@@ -84,7 +84,7 @@ def test_many_points_become_few_with_both_ends(log, tmp_path):
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"kind": "metrics"}', '{"seq": 9, "kind": "metrics", "update": "x"}', ""])
 def test_what_is_no_event_is_passed_over(tmp_path, line):
-    (tmp_path / NAME).write_text(line + "\n" + '{"seq": 10, "kind": "metrics", "update": 1, "loss": "much"}\n')
+    (tmp_path / EVENTS_FILE).write_text(line + "\n" + '{"seq": 10, "kind": "metrics", "update": 1, "loss": "much"}\n')
     curves = Curves(tmp_path).refresh()
     assert curves.trained.updates == [1]
     assert curves.trained.columns["loss"] == [None]
@@ -94,9 +94,9 @@ def test_another_log_in_its_place_is_read_anew(log, tmp_path):
     for update in range(1, 20):
         metrics(log, update, 1.0)
     curves = Curves(tmp_path).refresh()
-    os.unlink(tmp_path / NAME)
+    os.unlink(tmp_path / EVENTS_FILE)
     assert curves.refresh().update == 19, "gone for a moment"
-    (tmp_path / NAME).write_text('{"seq": 1, "kind": "metrics", "update": 3, "loss": 2.0}\n')
+    (tmp_path / EVENTS_FILE).write_text('{"seq": 1, "kind": "metrics", "update": 3, "loss": 2.0}\n')
     assert curves.refresh().trained.updates == [3]
 
 

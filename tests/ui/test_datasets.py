@@ -18,7 +18,7 @@ from lightreasoner.datasets.select_steps import report, samples
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.trajectories import KL_EDGES, rows, shards
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.events import NAME, EventLog
+from lightreasoner.jobs.events import EVENTS_FILE, EventLog
 from lightreasoner.jobs.processes import mark
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
@@ -422,7 +422,7 @@ def test_a_pair_check_is_a_job_and_its_calls_see_no_other_jobs(bench):
 def test_a_dataset_of_the_command_line_grows_while_its_process_lives_and_its_lock_is_left_alone(bench, monkeypatch):
     """The list used to acquire the folder's lock to see whether it was held; a verb that started just then failed."""
     folder = bench.make()
-    log = EventLog(folder / NAME, by="test")
+    log = EventLog(folder / EVENTS_FILE, by="test")
     log.append("start", pid=os.getpid(), mark=mark(os.getpid()), attempt=1)
     (folder / ".lock").touch()
     monkeypatch.setattr("filelock.BaseFileLock.acquire", lambda *_, **__: pytest.fail("the lock was tried"))

@@ -55,7 +55,7 @@ class Bench:
     def score(self, run: Path, problem: str, side: str) -> dict:
         answer = self.ask("score", run.name, 1, problem, side)
         trace = answer["trace"]
-        if live := self.studio.lives.get(trace):
+        if live := self.studio.live_runs.get(trace):
             assert live.done.wait(120)
         return self.ask("scored", trace)
 
@@ -281,7 +281,7 @@ def test_both_responses_are_scored_by_both_models_once(bench):
     assert record["pair"]["amateur"] == str(bench.base)
     assert max(step["kl"] for step in record["steps"]) > 0.01, "the adapter changes something"
     assert record["steps"][0]["candidates"]["ids"] and "support" not in record["steps"][0]
-    assert bench.studio.lives == {}, "what is on disk need not stay in memory"
+    assert bench.studio.live_runs == {}, "what is on disk need not stay in memory"
 
     shutil.rmtree(bench.base)  # a restart, and no model to load
     again = Bench.__new__(Bench)
@@ -293,11 +293,11 @@ def test_both_responses_are_scored_by_both_models_once(bench):
     assert again.ask("scored", trace)["record"] == record
     assert "after" in again.ask("flip", run.name, 1, "p2")
     failed = again.ask("score", run.name, 1, "p2", "after")["trace"]
-    assert again.studio.lives[failed].done.wait(60)
+    assert again.studio.live_runs[failed].done.wait(60)
     assert (
         "tiny-base" in again.ask("scored", failed)["error"]
     )  # the base is gone: a sentence, and it can be tried again
-    assert again.studio.lives == {}
+    assert again.studio.live_runs == {}
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from lightreasoner.cli.main import build_parser
 from lightreasoner.datasets.select_steps import report
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.accelerator import Stopped
+from lightreasoner.jobs.accelerator import WaitCancelled
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import run_folder
@@ -360,5 +360,5 @@ def test_the_estimate_refuses_what_the_run_would_refuse(bench):
 
 def test_an_abandoned_estimate_ends(bench):
     stop = threading.Event()
-    with pytest.raises(Stopped):
+    with pytest.raises(WaitCancelled):
         measured(bench.studio, bench.read(), lambda text: text.startswith("Loading") and stop.set(), stop)

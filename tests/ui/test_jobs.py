@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from lightreasoner.jobs.backend import OUTPUT
-from lightreasoner.jobs.context import STOP
-from lightreasoner.jobs.events import NAME, EventLog
+from lightreasoner.jobs.backend import OUTPUT_FILE
+from lightreasoner.jobs.context import STOP_FILE
+from lightreasoner.jobs.events import EVENTS_FILE, EventLog
 from lightreasoner.settings import ASSETS
 from lightreasoner.storage.atomic import new_id
 from tests.support.job_bench import Bench
@@ -46,7 +46,7 @@ def act(jobs, job_id, action, opened=None):
 def begin(bench, job, done=2, total=5, **numbers):
     """The job runs, as far as its row and its log say; no process is there."""
     assert bench.store.claim("me").id == job.id
-    log = EventLog(job.run_dir / NAME, by=bench.get(job).token)
+    log = EventLog(job.run_dir / EVENTS_FILE, by=bench.get(job).token)
     log.append("start", pid=1, mark="m", keeps=True, resumes=True)
     log.append("progress", done=done, total=total, status="Counting", **numbers)
     log.close()
@@ -104,7 +104,7 @@ def test_the_opened_job_comes_in_full_with_the_end_of_its_log(jobs, bench):
     begin(bench, job, square=4)
     folder = bench.store.folder(job.id)
     folder.mkdir(parents=True)
-    (folder / OUTPUT).write_text("<b>{{x}}</b>\nlast line\n")
+    (folder / OUTPUT_FILE).write_text("<b>{{x}}</b>\nlast line\n")
     answer = look(jobs, opened=job.id)
     assert answer["log"].endswith("<b>{{x}}</b>\nlast line\n")
     assert answer["opened"]["numbers"] == {"square": 4}
@@ -126,11 +126,11 @@ def test_what_the_page_has_is_not_sent_again(jobs, bench):
     end(bench, job)
     folder = bench.store.folder(job.id)
     folder.mkdir(parents=True)
-    (folder / OUTPUT).write_text("one\n")
+    (folder / OUTPUT_FILE).write_text("one\n")
     first = look(jobs, opened=job.id)
     again = look(jobs, opened=job.id, seen=first["marks"])
     assert "past" in first and "past" not in again and "log" in first and "log" not in again
-    (folder / OUTPUT).write_text("one\ntwo\n")
+    (folder / OUTPUT_FILE).write_text("one\ntwo\n")
     grown = look(jobs, opened=job.id, seen=first["marks"])
     assert grown["log"] == "one\ntwo\n" and "past" not in grown
 
@@ -190,7 +190,7 @@ def test_cancel_keep_and_delete(jobs, bench):
     answer = act(jobs, running.id, "keep", opened=running.id)
     assert answer["opened"]["actions"] == ["cancel"]
     assert answer["opened"]["status"] == "Stopping at the next safe point"
-    assert (running.run_dir / STOP).read_text() == "keep\n"
+    assert (running.run_dir / STOP_FILE).read_text() == "keep\n"
     [view] = act(jobs, running.id, "cancel")["active"]
     assert view["state"] == "stopping"
     assert "cannot be done" in act(jobs, running.id, "cancel")["error"]
@@ -216,7 +216,7 @@ def test_a_full_queue_refuses_with_a_sentence(tmp_path):
 
 
 def test_who_holds_the_accelerator_is_said_also_when_it_is_the_inspector(jobs):
-    with jobs.accelerator.hold("inspector", interactive=True):
+    with jobs.accelerator.acquire("inspector", interactive=True):
         assert look(jobs)["summary"]["holder"]["who"] == "a trace in the inspector"
     assert look(jobs)["summary"]["holder"] is None
 

@@ -77,7 +77,7 @@ def test_closing_the_stream_stops_the_run_and_keeps_it(studio, refs):
     while "[" not in next(values).split("\n", 1)[1]:
         time.sleep(0.01)
     values.close()
-    assert live.done.is_set() and live.trace.id not in studio.lives
+    assert live.done.is_set() and live.trace.id not in studio.live_runs
     assert studio.record(live.trace.id)["steps"]
 
 

@@ -123,7 +123,7 @@ def test_a_link_to_a_run_fills_the_form_and_starts_nothing(studio):
     assert (preset, expert, amateur) == ("bundled", "", "") and own.visible is False
     assert "lightreasoner-expert-4m" in card and writer == "Expert"
     assert tuned.value.endswith(f"{run}/adapter") and tuned.choices[0][1] == tuned.value
-    assert not studio.lives and not studio.models._models
+    assert not studio.live_runs and not studio.models._models
     assert isinstance(viewer, dict) and all("value" not in update for update in problem)  # left as they are
 
 
@@ -163,7 +163,7 @@ def test_three_models_stream_replay_and_open_again_alike(studio, refs):
     assert step([live.trace.id, 1])["candidates"]["tuned_logprobs"]
     assert "tuned_kl" in export([live.trace.id, "csv", 0.2, 0.4])["content"]
 
-    studio.lives.clear()
+    studio.live_runs.clear()
     viewer, *_, tuned, writer, _, _, _ = open_link(studio, Request(trace=live.trace.id))
     assert tuned.value == record["lens"]["tuned"] == f"{expert}::{adapter}" and writer == "Expert"
     assert lines(viewer)[1:] == again[1:]

@@ -17,8 +17,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.responses import PlainTextResponse
 
-from lightreasoner.serving.permissions import Visitor, is_owner
-from lightreasoner.serving.quotas import VisitorRate
+from lightreasoner.serving.permissions import User, is_owner
+from lightreasoner.serving.quotas import VisitorRateLimit
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import ID_PATTERN, folder_bytes, new_id
 from ui.access.cookies import OWNER_COOKIE, ROLE_COOKIE, VISITOR_COOKIE, YEAR, read_cookies, set_cookie
@@ -45,8 +45,8 @@ class Rejected(Exception):
 class AccessMiddleware:
     def __init__(self, app: Any, settings: Settings, sign_in: SignIn, uploads: Path):
         self.app, self.settings, self.sign_in, self.uploads = app, settings, sign_in, uploads
-        self._calls = VisitorRate(CALLS_A_MINUTE, 60)
-        self._uploads = VisitorRate(settings.uploads_an_hour, 3600)
+        self._calls = VisitorRateLimit(CALLS_A_MINUTE, 60)
+        self._uploads = VisitorRateLimit(settings.uploads_an_hour, 3600)
         self._sessions: OrderedDict[str, str] = OrderedDict()  # Gradio's session → who opened it
 
     async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
@@ -76,22 +76,22 @@ class AccessMiddleware:
                 status, sentence = refused.args
                 await PlainTextResponse(sentence, status_code=status)(scope, receive, answer)
 
-    def visitor(self, scope: dict, headers: dict, cookies: dict) -> Visitor:
+    def visitor(self, scope: dict, headers: dict, cookies: dict) -> User:
         """Who calls. A cookie is only an id to count by; the owner is who has signed in."""
         known = cookies.get(VISITOR_COOKIE, "")
         id = known if ID_PATTERN.fullmatch(known) else ""
         names = oauth_names(scope) if self.sign_in.oauth else []
         owner = is_owner(names, self.settings) or self.sign_in.knows(cookies.get(OWNER_COOKIE, ""))
-        return Visitor(id, names[0] if names else None, owner, address_of(scope, headers))
+        return User(id, names[0] if names else None, owner, address_of(scope, headers))
 
-    def cookies(self, scope: dict, visitor: Visitor, cookies: dict) -> list[tuple[bytes, bytes]]:
+    def cookies(self, scope: dict, visitor: User, cookies: dict) -> list[tuple[bytes, bytes]]:
         """The page brings an id for who has none, and tells its script which parts to show. That is only looks."""
         found = [set_cookie(scope, ROLE_COOKIE, "owner" if visitor.owner else "visitor", YEAR, script=True)]
         if not visitor.id:
             found.append(set_cookie(scope, VISITOR_COOKIE, new_id(), YEAR))
         return [(b"set-cookie", cookie.encode("latin-1")) for cookie in found]
 
-    async def checked(self, scope: dict, path: str, headers: dict, visitor: Visitor, receive: Any) -> Any:
+    async def checked(self, scope: dict, path: str, headers: dict, visitor: User, receive: Any) -> Any:
         """`receive` for the app, with a body that is not too long. Raises Refused."""
         if CLOSED.match(path):
             raise Rejected(404, "There is nothing here.")
@@ -114,7 +114,7 @@ class AccessMiddleware:
                 raise Rejected(400, "A file has to be uploaded; nothing is fetched from an address.")
         return replayed(body, receive)
 
-    def upload(self, visitor: Visitor, headers: dict, receive: Any) -> Any:
+    def upload(self, visitor: User, headers: dict, receive: Any) -> Any:
         most = self.settings.max_upload_mb * 1_000_000 + 100_000  # and what the form around a file takes
         if int_of(headers.get("content-length")) > most:
             raise Rejected(413, f"That is too large; a file may have {self.settings.max_upload_mb} MB.")
@@ -125,7 +125,7 @@ class AccessMiddleware:
                 raise Rejected(507, "There is no room for uploads just now; try again in an hour.")
         return counted(receive, most)
 
-    def check_session(self, visitor: Visitor, session: object) -> None:
+    def check_session(self, visitor: User, session: object) -> None:
         """A session of Gradio's belongs to whoever used its name first. Raises Refused."""
         if session is None:
             return

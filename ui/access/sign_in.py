@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from lightreasoner.serving.permissions import how_to_sign_in, oauth_here
-from lightreasoner.serving.quotas import Rate
+from lightreasoner.serving.permissions import oauth_available, sign_in_hint
+from lightreasoner.serving.quotas import RateLimit
 from lightreasoner.settings import Settings
 from ui.access.cookies import OWNER_COOKIE, set_cookie
 from ui.access.visitors import SCOPE_KEY
@@ -32,9 +32,9 @@ class SignIn:
 
     def __init__(self, settings: Settings):
         self.settings = settings
-        self.oauth = oauth_here()
+        self.oauth = oauth_available()
         self._words: dict[str, float] = {}  # of those who are signed in → until when
-        self._attempts, self._all = Rate(ATTEMPTS, WHILE), Rate(IN_ALL, WHILE)
+        self._attempts, self._all = RateLimit(ATTEMPTS, WHILE), RateLimit(IN_ALL, WHILE)
         self._lock = threading.Lock()
 
     def knows(self, word: str) -> bool:
@@ -65,7 +65,7 @@ class SignIn:
         return [Route(path, answer, methods=[method]) for path, answer, method in ways]
 
     async def page(self, _request: Request) -> Response:
-        return form("" if self.settings.login else how_to_sign_in(self.settings))
+        return form("" if self.settings.login else sign_in_hint(self.settings))
 
     async def post(self, request: Request) -> Response:
         address = request.scope[SCOPE_KEY].address
@@ -74,7 +74,7 @@ class SignIn:
         except ValueError:
             said = {}
         user, password = (said.get(name, [""])[0] for name in ("user", "password"))
-        if not (self._attempts.take(address) and self._all.take("")):
+        if not (self._attempts.allow(address) and self._all.allow("")):
             return form("Too many attempts; try again in ten minutes.", 429)
         if not self.right(user, password):
             return form("That user and that password do not belong together here.", 403)

@@ -14,8 +14,8 @@ from typing import Any
 import gradio as gr
 
 from lightreasoner.errors import UserError
-from lightreasoner.serving.permissions import NOBODY, OWNER, Visitor, check_permission
-from lightreasoner.serving.quotas import VisitorRate
+from lightreasoner.serving.permissions import NOBODY, OWNER, User, check_permission
+from lightreasoner.serving.quotas import VisitorRateLimit
 from lightreasoner.settings import Settings
 from ui.access.actions import action_of
 from ui.compat.gradio import callable_functions, current_request
@@ -26,7 +26,7 @@ CHECKED = "_lightreasoner_checked"
 OWNERS_ONLY, VISITORS_ONLY = "lr-for-owners", "lr-for-visitors"  # classes of parts that the others do not see
 
 
-def current_user(settings: Settings) -> Visitor:
+def current_user(settings: Settings) -> User:
     """Who is calling just now. On a public server a call from no known request is nobody's."""
     if not settings.public:
         return OWNER
@@ -36,20 +36,20 @@ def current_user(settings: Settings) -> Visitor:
 
 def checked_events(page: gr.Blocks, settings: Settings) -> None:
     """Check the permission before every event of the page, whoever wired it."""
-    costly = VisitorRate(FILES_A_MINUTE, 60)
+    costly = VisitorRateLimit(FILES_A_MINUTE, 60)
     for event in page.fns.values():
         if event.fn is not None:
             event.fn = checked_event(event.fn, settings, costly)
 
 
-def checked_event(function: Callable, settings: Settings, costly: VisitorRate) -> Callable:
+def checked_event(function: Callable, settings: Settings, costly: VisitorRateLimit) -> Callable:
     action = action_of(function)
 
     def check() -> None:
         visitor = current_user(settings)
         try:
             check_permission(visitor, action, settings)
-            if action and action.costly and not visitor.owner and not costly.take(visitor):
+            if action and action.costly and not visitor.owner and not costly.allow(visitor):
                 raise UserError("Too many files in a minute; wait a little, then choose again.")
         except UserError as error:
             raise gr.Error(str(error), print_exception=False) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from lightreasoner.serving.permissions import how_to_sign_in, oauth_here
+from lightreasoner.serving.permissions import oauth_available, sign_in_hint
 from lightreasoner.settings import Settings
 from ui.access.actions import action
 from ui.access.visitors import OWNERS_ONLY, VISITORS_ONLY
@@ -22,10 +22,10 @@ PURPOSES = {
 
 def welcome(settings: Settings) -> None:
     """The line under the header: for visitors, and for the owner."""
-    oauth = oauth_here()
+    oauth = oauth_available()
     bar = {"form": not oauth, "hint": ""}
     gr.HTML(render("access_bar", owner=True, **bar), elem_classes=[OWNERS_ONLY], elem_id="lr-owning")
-    bar = {"form": bool(settings.login) and not oauth, "hint": "" if oauth else how_to_sign_in(settings)}
+    bar = {"form": bool(settings.login) and not oauth, "hint": "" if oauth else sign_in_hint(settings)}
     gr.HTML(render("access_bar", owner=False, **bar), elem_classes=[VISITORS_ONLY], elem_id="lr-visiting")
     if oauth:
         gr.LoginButton(size="sm")
@@ -34,5 +34,5 @@ def welcome(settings: Settings) -> None:
 
 def belongs_to_owner(settings: Settings, title: str) -> None:
     """What visitors see in place of a tab."""
-    text = f"{PURPOSES[title]} This tab belongs to the owner of this server. {how_to_sign_in(settings)}"
+    text = f"{PURPOSES[title]} This tab belongs to the owner of this server. {sign_in_hint(settings)}"
     gr.HTML(render("owner_tab", title=title, text=text), elem_classes=[VISITORS_ONLY])

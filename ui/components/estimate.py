@@ -6,9 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from lightreasoner.errors import UserError, broke
-from lightreasoner.jobs.accelerator import Stopped, spoken
-from lightreasoner.jobs.accelerator import Stopped as NoTurn
+from lightreasoner.errors import UserError, log_unexpected
+from lightreasoner.jobs.accelerator import WaitCancelled, describe_holder
 from ui.studio import Studio
 
 PROBED = 8  # problems
@@ -21,19 +20,19 @@ def stream_status(
     """Run `work(say, stop)` in a thread: ("status", what is being done) as it changes, beginning with `first`, and at
     last ("note", what it returned) or ("error", a sentence).
 
-    Closing it (a closed tab, another click) sets `stop`, upon which the work raises Stopped.
+    Closing it (a closed tab, another click) sets `stop`, upon which the work raises WaitCancelled.
     """
     said, stop, done = [("status", first)], threading.Event(), threading.Event()
 
     def run() -> None:
         try:
             said.append(("note", work(lambda text: said.append(("status", text)), stop)))
-        except (Stopped, NoTurn):
+        except WaitCancelled:
             pass
         except UserError as error:
             said.append(("error", str(error)))
         except Exception:
-            said.append(("error", broke("an estimate")))
+            said.append(("error", log_unexpected("an estimate")))
         finally:
             done.set()
 
@@ -63,7 +62,7 @@ def accelerator_turn(studio: Studio, say: Callable[[str], None], stop: threading
         say(f"Waiting: {before} {'run' if before == 1 else 'runs'} before this one")
 
     def held(holder: dict | None) -> None:
-        say(f"Waiting for {spoken(holder)}")
+        say(f"Waiting for {describe_holder(holder)}")
 
-    with studio.lease.hold(stop, behind), studio.accelerator.hold("inspector", stop, held, interactive=True):
+    with studio.run_queue.turn(stop, behind), studio.accelerator.acquire("inspector", stop, held, interactive=True):
         yield

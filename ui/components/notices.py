@@ -6,7 +6,7 @@ import json
 
 import gradio as gr
 
-from lightreasoner.errors import UserError, broke
+from lightreasoner.errors import UserError, log_unexpected
 from ui.templates import render
 
 
@@ -17,7 +17,7 @@ def open_started(work, doing: str = "the Datasets tab") -> tuple:
     except UserError as error:
         return gr.skip(), notice_html(str(error), "error")
     except Exception:
-        return gr.skip(), notice_html(broke(doing), "error")
+        return gr.skip(), notice_html(log_unexpected(doing), "error")
     return json.dumps({"open": run_id}), notice_html(said, "note") if said else ""
 
 

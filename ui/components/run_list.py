@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.events import NAME, last_event
+from lightreasoner.jobs.events import EVENTS_FILE, last_event
 from lightreasoner.jobs.processes import alive
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import ACTIVE, FINISHED, Job
 from lightreasoner.jobs.view import job_view
-from lightreasoner.serving.archive import forget
+from lightreasoner.serving.archive import note_deleted
 from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import RECORD, delete_run, list_runs, read_run, run_folder
 
@@ -81,7 +81,7 @@ class Entry:
             return states.get(self.job.state, "growing" if self.job.state in ACTIVE else self.job.state)
         if self.run["about"].get("imported"):
             return "done"
-        end = last_event(self.folder / NAME)
+        end = last_event(self.folder / EVENTS_FILE)
         if end is None:  # a copy
             return "done"
         if end["kind"] != "end":  # made by the command line, and at work unless its process was killed
@@ -92,7 +92,7 @@ class Entry:
 def at_work(folder: Path) -> bool:
     """Whether the process that last began to work in the folder still does. The lock is left alone: a verb that starts
     at this very moment must find it free."""
-    start = last_event(folder / NAME, "start") or {}
+    start = last_event(folder / EVENTS_FILE, "start") or {}
     return isinstance(start.get("pid"), int) and alive(start["pid"], start.get("mark"))
 
 
@@ -172,7 +172,7 @@ class RunList:
             shutil.rmtree(entry.folder, ignore_errors=True)
         else:
             delete_run(entry.folder)
-            forget(self.settings, entry.id)
+            note_deleted(self.settings, entry.id)
         return entry
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import wraps
 from inspect import signature
 
-from lightreasoner.errors import UserError, broke
+from lightreasoner.errors import UserError, log_unexpected
 from ui.access.actions import action_of
 
 
@@ -26,7 +26,7 @@ def answering(function: Callable[..., dict]) -> Callable[[object], dict]:
         except UserError as error:
             return {"error": str(error)}
         except Exception:
-            return {"error": broke(f"call {function.__name__}")}
+            return {"error": log_unexpected(f"call {function.__name__}")}
 
     del answer.__wrapped__  # or Gradio would hand over as many values as `function` takes
     return answer

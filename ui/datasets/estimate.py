@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from lightreasoner.decoding.generate import DecodingConfig
-from lightreasoner.jobs.accelerator import Stopped
+from lightreasoner.jobs.accelerator import WaitCancelled
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.problems.stream import open_problems, training_split
 from lightreasoner.sampling.estimate import estimate_resources
@@ -33,7 +33,7 @@ def measured(studio: Studio, request: SampleRequest, say: Callable[[str], None],
 
     def checkpoint() -> None:
         if stop.is_set():
-            raise Stopped
+            raise WaitCancelled
 
     with accelerator_turn(studio, say, stop):
         name, expert, amateur = request.pair

@@ -8,7 +8,7 @@ from pathlib import Path
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.costs import Cost, benchmark, cost_table
 from lightreasoner.evaluation.results import Answers, read_results, variants_of
-from lightreasoner.jobs.events import NAME, working_seconds
+from lightreasoner.jobs.events import EVENTS_FILE, working_seconds
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.models.references import parse_ref
 from lightreasoner.problems.sources import SOURCES
@@ -122,7 +122,7 @@ class Evaluations(RunList):
 
     def _remembered_seconds(self, folder: Path) -> float | None:
         """working_seconds, read again only when the log has changed."""
-        now = stamp(folder / NAME)
+        now = stamp(folder / EVENTS_FILE)
         known = self._seconds.get(folder)
         if known is None or known[0] != now:
             self._seconds[folder] = known = now, working_seconds(folder)

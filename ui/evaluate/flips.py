@@ -85,7 +85,7 @@ class Flips:
         return self.studio.settings.traces / f"{trace}.json"
 
     def _known(self, trace: str) -> bool:
-        return trace in self.studio.lives or self._file(trace).exists()
+        return trace in self.studio.live_runs or self._file(trace).exists()
 
     @action("evaluate.score_response")
     def score(self, run_id, model, problem, side) -> dict:
@@ -103,18 +103,17 @@ class Flips:
         self.studio.start(request, (None, after, before), problem_id=row["problem_id"], trace_id=trace)
         return {"trace": trace}
 
-    @action("evaluate.watch_scoring")
-    def scored(self, trace) -> dict:
-        """{"status"} while a response is scored, then {"record"}."""
-        live = self.studio.lives.get(trace) if isinstance(trace, str) else None
+    def scored(self, trace: object) -> dict:
+        """{"status"} while it is scored, then {"record"}."""
+        live = self.studio.live_runs.get(trace) if isinstance(trace, str) else None
         if live and not live.done.is_set():
             return {"status": live.status}
         if live and live.error:
-            self.studio.lives.pop(trace, None)
+            self.studio.live_runs.pop(trace, None)
             raise UserError(live.error)
         record = self.studio.record(trace)
         if live and self._file(trace).exists():
-            self.studio.lives.pop(trace, None)
+            self.studio.live_runs.pop(trace, None)
         for step in record["steps"]:
             del step["support"]  # the page computes it from the candidates, at any α
         return {"record": record}

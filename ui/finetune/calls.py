@@ -6,7 +6,7 @@ Users can send any arguments: ids are checked where runs are found.
 from __future__ import annotations
 
 from lightreasoner.errors import UserError
-from lightreasoner.formatting import shown
+from lightreasoner.formatting import format_value
 from lightreasoner.jobs.store import FINISHED
 from lightreasoner.storage.atomic import folder_bytes
 from ui.access.actions import action
@@ -35,7 +35,7 @@ def settings_of(run: Tuning, datasets: Datasets) -> dict[str, str]:
     method = str(config.get("method"))
     rows = {"Method": METHOD_TITLES.get(method, method), "Expert": str(about.get("expert", "?")), "Dataset": title}
     labels = SELECTION_LABELS | LABELS
-    rows |= {label: shown(config[name]) for name, label in labels.items() if config.get(name) is not None}
+    rows |= {label: format_value(config[name]) for name, label in labels.items() if config.get(name) is not None}
     device = [str(about[name]) for name in ("device", "dtype") if about.get(name)]
     return rows | ({"Device": ", ".join(device)} if device else {})
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightreasoner.errors import UserError
-from lightreasoner.formatting import shown
+from lightreasoner.formatting import format_value
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import FINISHED, Job
 from lightreasoner.problems.sources import SOURCES
@@ -110,7 +110,7 @@ class Tunings(RunList):
         facts += [f"held-out loss {result.held_out_loss:.3g} nats"] if result.held_out_loss is not None else []
         config = run.run["config"] if run.run else {}
         odd = [name for name in LISTED if name in config and config[name] != getattr(USUAL, name)]
-        return " · ".join(facts + [f"{LABELS[name].lower()} {shown(config[name])}" for name in odd])
+        return " · ".join(facts + [f"{LABELS[name].lower()} {format_value(config[name])}" for name in odd])
 
     def adapter(self, run: Tuning) -> Path | None:
         """The adapter's folder; None before it exists."""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.accelerator import Stopped
+from lightreasoner.jobs.accelerator import WaitCancelled
 from lightreasoner.models.devices import release_memory
 from lightreasoner.models.loading import load_model
 from lightreasoner.training.examples import refuse_other_expert, teach
@@ -24,12 +24,12 @@ def estimate_run(studio: Studio, request: FinetuneRequest) -> Iterator[tuple[str
 
 def measured(studio: Studio, request: FinetuneRequest, say: Callable[[str], None], stop: threading.Event) -> str:
     """The estimate, one sentence per line. Raises UserError, and Stopped once `stop` is set."""
-    from lightreasoner.formatting import said_bytes
+    from lightreasoner.formatting import format_bytes
     from lightreasoner.training.estimate import forecast
 
     def checkpoint() -> None:
         if stop.is_set():
-            raise Stopped
+            raise WaitCancelled
 
     with accelerator_turn(studio, say, stop):
         # training changes the model, so it is loaded separately; models in memory would count as occupied
@@ -49,5 +49,5 @@ def measured(studio: Studio, request: FinetuneRequest, say: Callable[[str], None
             release_memory()
     lines = found.sentences()
     if found.disk_bytes > (free := shutil.disk_usage(studio.settings.workspace).free):
-        raise UserError(f"{lines[0]} Only {said_bytes(free)} are free on the disk; make room first.")
+        raise UserError(f"{lines[0]} Only {format_bytes(free)} are free on the disk; make room first.")
     return "\n".join(lines)

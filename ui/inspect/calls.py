@@ -25,7 +25,7 @@ def viewer_calls(studio: Studio) -> list[Callable[..., dict]]:
     @answering
     def step(run, index) -> dict:
         """One step's candidates and the texts of their tokens."""
-        live = studio.lives.get(run) if isinstance(run, str) else None
+        live = studio.live_runs.get(run) if isinstance(run, str) else None
         record = {} if live else studio.record(run)
         steps = live.trace.steps if live else record["steps"]
         index = number("The step", index, 0, max(0, len(steps) - 1), whole=True)
@@ -53,7 +53,7 @@ def viewer_calls(studio: Studio) -> list[Callable[..., dict]]:
     @answering
     def stop(run, key) -> dict:
         """Stop a run at its next token. Only who started it has the key."""
-        live = studio.lives.get(run) if isinstance(run, str) else None
+        live = studio.live_runs.get(run) if isinstance(run, str) else None
         if live and isinstance(key, str) and key == live.key:
             live.stop.set()
         return {}

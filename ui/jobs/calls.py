@@ -9,11 +9,11 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.accelerator import Accelerator, spoken
+from lightreasoner.jobs.accelerator import AcceleratorLock, describe_holder
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import Job
 from lightreasoner.jobs.view import job_view, log_tail
-from lightreasoner.serving.archive import Keeper
+from lightreasoner.serving.archive import RunArchiver
 from lightreasoner.storage.atomic import ID_PATTERN
 from lightreasoner.validation import number
 from ui.access.actions import action
@@ -40,9 +40,9 @@ ACTIONS: dict[str, Callable[[Scheduler, str], Job | None]] = {
 class Jobs:
     """The workspace's jobs as the page asks for them. Its calls are the functions look, act and glance."""
 
-    def __init__(self, scheduler: Scheduler, keeper: Keeper | None = None):
-        self.scheduler, self.store, self.keeper = scheduler, scheduler.store, keeper
-        self.accelerator = Accelerator(scheduler.settings.workspace)
+    def __init__(self, scheduler: Scheduler, archiver: RunArchiver | None = None):
+        self.scheduler, self.store, self.archiver = scheduler, scheduler.store, archiver
+        self.accelerator = AcceleratorLock(scheduler.settings.workspace)
         # what has ended stays as it was, until it is resumed, and then it is another Job
         self._ended = lru_cache(maxsize=MOST)(lambda job: job_view(self.store, job))
         self.calls = [answering(call) for call in (self.look, self.act, self.glance)]
@@ -64,7 +64,7 @@ class Jobs:
         return {
             "running": {name: running[0][name] for name in names} if running else None,
             "queued": len(views) - len(running),
-            "holder": {"who": spoken(holder), "since": holder["since"]} if holder else None,
+            "holder": {"who": describe_holder(holder), "since": holder["since"]} if holder else None,
         }
 
     @action("jobs.view")
@@ -80,7 +80,7 @@ class Jobs:
         answer = {"active": [line(view) for view in active], "more": len(found) > limit, "marks": {}}
         answer |= {
             "summary": self.summary(active),
-            "trouble": self.scheduler.trouble or (self.keeper and self.keeper.trouble),
+            "trouble": self.scheduler.trouble or (self.archiver and self.archiver.trouble),
         }
         add_if_changed(answer, "past", past, seen)
         if opened:

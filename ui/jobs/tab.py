@@ -6,7 +6,7 @@ does the same with `lrAddress.open('jobs', { job: ID })` (assets/js/shared/addre
 
 from __future__ import annotations
 
-from lightreasoner.serving.archive import forgetful
+from lightreasoner.serving.archive import ephemeral_disk_notice
 from ui.access.visitors import checked_calls
 from ui.components.html_component import HtmlComponent
 from ui.jobs.calls import Jobs
@@ -33,7 +33,7 @@ class Header(HtmlComponent):
 def build_header(studio: Studio) -> None:
     """Lay out the header, with a notice where the disk is ephemeral."""
     *_, glance = Jobs(studio.jobs).calls
-    Header(checked_calls(studio.settings, [glance]), forgetful(studio.settings), elem_id="lr-top")
+    Header(checked_calls(studio.settings, [glance]), ephemeral_disk_notice(studio.settings), elem_id="lr-top")
 
 
 def build_jobs(studio: Studio) -> None:
