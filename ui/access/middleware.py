@@ -102,7 +102,7 @@ class AccessMiddleware:
             raise Rejected(405, "Nothing can be sent here.")
         if not same_site(headers):
             raise Rejected(403, "This came from another site's page; open this one itself.")
-        if not visitor.owner and not self._calls.take(visitor):
+        if not visitor.owner and not self._calls.allow(visitor):
             raise Rejected(429, "Too many requests in a minute; wait a little.")
         if path.startswith(f"{API}/upload"):
             return self.upload(visitor, headers, receive)
@@ -119,7 +119,7 @@ class AccessMiddleware:
         if int_of(headers.get("content-length")) > most:
             raise Rejected(413, f"That is too large; a file may have {self.settings.max_upload_mb} MB.")
         if not visitor.owner:
-            if not self._uploads.take(visitor):
+            if not self._uploads.allow(visitor):
                 raise Rejected(429, "Too many uploads in an hour; try again later.")
             if folder_bytes(self.uploads) + most > self.settings.kept_uploads_mb * 1_000_000:
                 raise Rejected(507, "There is no room for uploads just now; try again in an hour.")
