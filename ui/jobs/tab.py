@@ -38,5 +38,5 @@ def build_header(studio: Studio) -> None:
 
 def build_jobs(studio: Studio) -> None:
     """Lay out the tab, with a notice where jobs are off."""
-    look, act, _ = Jobs(studio.jobs, studio.keeper).calls
+    look, act, _ = Jobs(studio.jobs, studio.archiver).calls
     JobPanel(checked_calls(studio.settings, [look, act]), studio.settings.no_jobs, elem_id="lr-jobs")
