@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lightreasoner.errors import UserError
+from lightreasoner.paper import ALPHA_FLOOR
 
 
 def number(name: str, value: object, low: float, high: float, whole: bool = False) -> float:
@@ -12,3 +13,8 @@ def number(name: str, value: object, low: float, high: float, whole: bool = Fals
     if not ok or (whole and value != int(value)):
         raise UserError(f"{name} is {str(value)[:40]}; it must be {kind} from {low:g} to {high:g}.")
     return int(value) if whole else float(value)
+
+
+def check_alpha_beta(alpha: object, beta: object) -> tuple[float, float]:
+    """α of the plausible set and β in nats, within bounds. Raises UserError."""
+    return number("α", alpha, ALPHA_FLOOR, 1), number("β", beta, 0, 1000)

@@ -27,12 +27,12 @@ from playwright.sync_api import expect
 from transformers import AutoModelForCausalLM
 
 from lightreasoner.cli.main import build_parser, main
-from lightreasoner.datasets.annotations import load_marks
+from lightreasoner.datasets.annotations import load_annotations
 from lightreasoner.datasets.explorer import Explorer
 from lightreasoner.datasets.explorer_page import Filters, page
 from lightreasoner.datasets.external import is_imported
-from lightreasoner.datasets.quality import health
-from lightreasoner.datasets.select_steps import samples
+from lightreasoner.datasets.quality import quality_report
+from lightreasoner.datasets.select_steps import training_samples
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.trajectories import KL_EDGES, rows
 from lightreasoner.evaluation.costs import cost_table
@@ -176,10 +176,10 @@ def look_at_dataset(folder: Path) -> dict:
         "imported": is_imported(run),
         "rows": [],
         "samples": [],
-        "marks": sorted([*key, mark] for key, mark in load_marks(folder).by_step.items()),
+        "marks": sorted([*key, mark] for key, mark in load_annotations(folder).by_step.items()),
         "histogram": explorer.histogram(KL_EDGES),
-        "kinds": {kind["kind"]: [kind["steps"], kind["mean_kl"]] for kind in explorer.kinds()},
-        "health": {finding.name: finding.value for finding in health(explorer, 0.2, 0.4)},
+        "kinds": {kind["kind"]: [kind["steps"], kind["mean_kl"]] for kind in explorer.categories()},
+        "health": {finding.name: finding.value for finding in quality_report(explorer, 0.2, 0.4)},
         "most divergent": [
             [row[name] for name in ("problem", "sample", "step", "token", "kl", "target_tokens", "selected", "mark")]
             for row in page(explorer, Filters(), "kl", 0, 5, Selection())["rows"]
@@ -192,7 +192,7 @@ def look_at_dataset(folder: Path) -> dict:
         name = (row["problem_id"], row["sample"], row["finish_reason"], row["response_ids"], row["response"])
         found["rows"].append([*name, sum(row["prompt_ids"]), [total(column) for column in numbers]])
     for selection in SELECTIONS:
-        taken, report = list(samples(folder, Selection(**selection))), explorer.report(Selection(**selection))
+        taken, report = list(training_samples(folder, Selection(**selection))), explorer.report(Selection(**selection))
         found["samples"].append(
             {
                 "selection": selection,
@@ -203,7 +203,7 @@ def look_at_dataset(folder: Path) -> dict:
                 "weights": total([w for sample in taken for w in sample.weights]),
                 "prefixes": sum(len(sample.prefix_ids or sample.prefix) for sample in taken),
                 "kl": total([sample.kl for sample in taken]),
-                "report": asdict(report),
+                "report": {name.replace("_annotation", "_mark"): count for name, count in asdict(report).items()},
             }
         )
     return found

@@ -1,4 +1,4 @@
-"""The verbs export and import: a dataset's training samples as a file, and such a file as a dataset."""
+"""The verbs export and import: write a dataset's training samples to a file, and make a dataset of such a file."""
 
 from __future__ import annotations
 
@@ -16,38 +16,48 @@ def add(verbs) -> None:
     export = verbs.add_parser(
         "export",
         help="write a dataset's training samples to a file",
-        description="α, β and the selector are applied now: no new sampling is needed to change them.",
+        description="α, β and the selector are applied at export; changing them needs no new sampling.",
     )
-    export.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="the dataset's run folder")
-    export.add_argument("--format", choices=("released", "parquet"), required=True, help="released: JSON lines")
+    export.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="run folder of the dataset")
+    export.add_argument(
+        "--format",
+        type=lambda name: "paper" if name == "released" else name,  # its name in version 0.2
+        choices=("paper", "parquet"),
+        required=True,
+        help="paper: JSON lines in the format of the paper's released samples",
+    )
     export.add_argument("--out", type=Path, required=True, metavar="F", help="the file to write")
     add_selection_options(export)
-    export.add_argument("--skip-corrupt", action="store_true", help="pass over damaged shards instead of stopping")
+    export.add_argument("--skip-corrupt", action="store_true", help="skip damaged shards instead of stopping")
     export.set_defaults(run=run_export)
 
     imports = verbs.add_parser(
         "import",
-        help="make a dataset of a file of samples in the released format",
-        description="Lines that cannot be read are counted and shown; the rest is imported.",
+        help="import a file of samples in the paper's format as a dataset",
+        description="Lines that cannot be read are listed; all others are imported.",
     )
-    imports.add_argument("file", type=Path, metavar="F", help="JSON lines in the released format")
-    imports.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="the new dataset's run folder")
+    imports.add_argument("file", type=Path, metavar="F", help="JSON lines in the paper's format")
+    imports.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="run folder of the new dataset")
     imports.set_defaults(run=run_import)
 
 
 def add_selection_options(parser: argparse.ArgumentParser) -> None:
-    """How to select the steps to train on; see selection_of."""
+    """Add the options of `selection_of`: which steps to train on."""
     parser.add_argument("--alpha", type=float, metavar="A", help=f"α of the plausible set (default {ALPHA})")
-    parser.add_argument("--beta", type=float, metavar="B", help=f"selects steps of larger KL, nats (default {BETA})")
+    parser.add_argument(
+        "--beta", type=float, metavar="B", help=f"select steps with a larger KL, in nats (default {BETA})"
+    )
     parser.add_argument("--selector", metavar="NAME", help="kl (default), top-percent, random, every-k, …")
-    parser.add_argument("--budget", type=float, metavar="X", help="share of all steps that another selector takes")
-    parser.add_argument("--seed", type=int, metavar="S", help="of the random selector (default 0)")
+    parser.add_argument(
+        "--budget", type=float, metavar="X", help="share of all steps to select, for selectors other than kl"
+    )
+    parser.add_argument("--seed", type=int, metavar="S", help="seed of the random selector (default 0)")
 
 
 def selection_of(options: argparse.Namespace, selector: str | None = None):
-    """The Selection that the options name, or None where they name nothing. Raises UserError.
+    """The Selection that the options describe, or None without any of them. Raises UserError.
 
-    selector: what is taken where no selector is named.
+    selector: used if the options name none.
     """
     from lightreasoner.datasets.selectors import Selection
 
@@ -66,19 +76,19 @@ def run_export(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.storage.runs import read_run
 
     if is_imported(read_run(options.run_dir)) and options.alpha is not None:
-        raise UserError("α of an imported dataset was settled when it was made; leave --alpha out.")
+        raise UserError("The targets of an imported dataset have a fixed α; leave out --alpha.")
     skipped: list[str] = []
     on_corrupt = (lambda path, error: skipped.append(str(error))) if options.skip_corrupt else None
     report = export_samples(options.run_dir, options.out, options.format, selection, on_corrupt)
     for sentence in skipped:
-        print(f"Passed over: {sentence}", file=sys.stderr)
+        print(f"Skipped: {sentence}", file=sys.stderr)
     print(f"{report.usable:,} samples of {report.steps:,} steps written to {options.out}")
-    if report.kept_by_mark or report.dropped_by_mark:
-        print(f"by marks: {report.kept_by_mark:,} kept, {report.dropped_by_mark:,} dropped")
+    if report.kept_by_annotation or report.dropped_by_annotation:
+        print(f"by annotations: {report.kept_by_annotation:,} kept, {report.dropped_by_annotation:,} dropped")
     if report.missing:
         print(
-            f"{report.missing:,} selected steps have no stored details and are left out; sample with --beta-floor 0 to "
-            "keep the details of every step"
+            f"{report.missing:,} selected steps were not stored in detail and are left out; sample with --beta-floor 0 "
+            "to store every step in detail"
         )
 
 

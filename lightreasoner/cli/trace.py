@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.errors import UserError
-from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA
+from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.settings import Settings
 
 PROBLEM_FILE_HELP = "a text file, the first row of a .jsonl, .json, .csv or .parquet file, or - for standard input"
@@ -64,11 +64,10 @@ def read_problem(options: argparse.Namespace) -> str:
 
 def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.tracing.trace import TraceRequest, check
-    from lightreasoner.validation import number
+    from lightreasoner.validation import check_alpha_beta
 
     question = read_problem(options)
-    number("--alpha", options.alpha, ALPHA_FLOOR, 1)
-    number("--beta", options.beta, 0, 1000)
+    check_alpha_beta(options.alpha, options.beta)
     request = TraceRequest(question, options.response, (), options.max_new_tokens, options.temperature, options.seed)
     check(request, settings)
     name, expert, amateur = pair_refs(options)

@@ -1,4 +1,4 @@
-"""What the explorer keeps of a dataset in memory: some fifty bytes a step, and the texts of the responses."""
+"""ExplorerColumns: a dataset in memory for the explorer, about 50 bytes per step and the texts of the responses."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ UNKNOWN = -1
 
 @dataclass(frozen=True)
 class Response:
-    """One row of a dataset without its numbers. `shard` and `place` say where these lie."""
+    """One response of a dataset; its numbers are in row `row` of the file `shard`."""
 
     problem_id: str
     sample: int
     question: str
     answer: str | None
     text: str
-    finish_reason: str | None  # None in an imported set
+    finish_reason: str | None  # None in an imported dataset
     shard: str
-    place: int
-    searched: str  # question and text, casefolded
+    row: int
+    search_text: str  # question and text, casefolded
 
 
 @dataclass(frozen=True)
-class Explored:
-    """A dataset's steps, one after another; or those of one shard of it, with rows and details counted from 0."""
+class ExplorerColumns:
+    """The steps of a dataset, or of one of its shards, as flat arrays."""
 
     responses: tuple[Response, ...]
-    starts: np.ndarray  # (rows + 1,) where each response's steps begin
+    starts: np.ndarray  # (responses + 1,) where each response's steps begin
     values: dict[str, np.ndarray]  # FLOAT_MEASURES, (steps,) fp32 each, NaN where undefined
     index: np.ndarray  # (steps,) position in the response
-    token_id: np.ndarray  # (steps,) the token taken; in an imported set the target's likeliest
-    agree: np.ndarray  # (steps,) int8: 1, 0, or UNKNOWN in an imported set
-    kind: np.ndarray  # (steps,) int8, an index into token_kinds.KINDS
-    detail: np.ndarray  # (steps,) index into what follows, or UNKNOWN where no details were stored
+    token_id: np.ndarray  # (steps,) the generated token; in an imported dataset the target's top-1 token
+    agree: np.ndarray  # (steps,) int8: 1, 0, or UNKNOWN in an imported dataset
+    category: np.ndarray  # (steps,) int8, an index into CATEGORIES
+    detail: np.ndarray  # (steps,) index into the arrays below, or UNKNOWN for a step not stored in detail
     gap_starts: np.ndarray  # (details + 1,) where each one's gaps begin
-    gaps: np.ndarray  # log-probability under the likeliest token's, of each plausible token at the α floor; fp32
-    favourites: np.ndarray  # (details, 2) the expert's and the amateur's likeliest token, or UNKNOWN
-    texts: tuple[str, ...] | None = None  # of the tokens, in an imported set only
-    before: tuple[str, ...] | None = None  # what stood before each of them, in an imported set only
+    gaps: np.ndarray  # fp32 log-probability below the top-1 token's, of each plausible token at ALPHA_FLOOR
+    top1: np.ndarray  # (details, 2) the expert's and the amateur's top-1 token, or UNKNOWN
+    texts: tuple[str, ...] | None = None  # of the tokens; imported datasets only
+    before: tuple[str, ...] | None = None  # the text before each token; imported datasets only
 
     @property
     def steps(self) -> int:
@@ -60,22 +60,22 @@ class Explored:
         return np.repeat(np.arange(len(self.responses)), np.diff(self.starts))
 
     def target_sizes(self, alpha: float) -> np.ndarray:
-        """(details,) tokens in the plausible set at α, exactly, for any α from the floor up."""
-        if not len(self.favourites):
+        """(details,) exact number of tokens in the plausible set, for any α from ALPHA_FLOOR up."""
+        if not len(self.top1):
             return np.zeros(0, np.int64)
         return np.add.reduceat((self.gaps >= math.log(alpha) - TIE).astype(np.int64), self.gap_starts[:-1])
 
 
-def read_trajectories(path: Path, kinds: Callable[[np.ndarray], np.ndarray]) -> Explored:
-    """One shard. kinds: token ids → kinds. Raises UserError naming a damaged one."""
+def read_shard_columns(path: Path, categories: Callable[[np.ndarray], np.ndarray]) -> ExplorerColumns:
+    """Read one shard. categories: token ids → categories, (steps,) each. Raises UserError for a damaged shard."""
     columns = ("problem_id", "sample", "question", "answer", "response", "finish_reason", "steps")
     table = read_steps(path, (*FLOAT_MEASURES, "agree", "response_ids"), columns)
     details = read_details(table, path)
     names = columns[:-1]
     lists = (table.table.column(name).to_pylist() for name in names)
     responses = tuple(
-        Response(*row, path.name, place, _searched(row[2], row[4]))
-        for place, row in enumerate(zip(*lists, strict=True))
+        Response(*values, path.name, row, _search_text(values[2], values[4]))
+        for row, values in enumerate(zip(*lists, strict=True))
     )
     token_id = table.values["response_ids"].astype(np.int32)
     detail = np.full(len(token_id), UNKNOWN, np.int32)
@@ -83,13 +83,15 @@ def read_trajectories(path: Path, kinds: Callable[[np.ndarray], np.ndarray]) -> 
     gap_starts, gaps = _gaps(details)
     values = {name: table.values[name].astype(np.float32, copy=False) for name in FLOAT_MEASURES}
     agree = table.values["agree"].astype(np.int8)
-    favourites = _favourites(details)
+    top1 = _top1(details)
     index = table.index.astype(np.int32)
-    kind = kinds(token_id)
-    return Explored(responses, table.starts, values, index, token_id, agree, kind, detail, gap_starts, gaps, favourites)
+    category = categories(token_id)
+    return ExplorerColumns(
+        responses, table.starts, values, index, token_id, agree, category, detail, gap_starts, gaps, top1
+    )
 
 
-def _searched(question: str, text: str) -> str:
+def _search_text(question: str, text: str) -> str:
     return f"{question}\n{text}".casefold()
 
 
@@ -104,79 +106,79 @@ def _gaps(details: Details) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([[0], np.cumsum(sizes)]), gaps[keep]
 
 
-def _favourites(details: Details) -> np.ndarray:
+def _top1(details: Details) -> np.ndarray:
     which = np.arange(len(details.step))
     if not len(which):
         return np.zeros((0, 2), np.int32)
     logprobs = (details.expert_logprobs, details.amateur_logprobs)
     best = [details.padded(column, which, -np.inf).argmax(1) for column in logprobs]
-    return np.stack([details.ids[details.offsets[:-1] + place] for place in best], 1).astype(np.int32)
+    return np.stack([details.ids[details.offsets[:-1] + position] for position in best], 1).astype(np.int32)
 
 
-def read_imported_part(table: pa.Table, kind: Callable[[str], int]) -> Explored:
-    """Rows of an imported set, each a response of one step. kind: token text → kind."""
+def imported_columns(table: pa.Table, category: Callable[[str], int]) -> ExplorerColumns:
+    """Rows of an imported dataset, each as a response of one step. category: token text → category."""
     rows = table.to_pylist()
-    likeliest = [max(range(len(row["weights"])), key=row["weights"].__getitem__) for row in rows]
-    texts = tuple(row["tokens"][i] for row, i in zip(rows, likeliest, strict=True))
+    top = [max(range(len(row["weights"])), key=row["weights"].__getitem__) for row in rows]
+    texts = tuple(row["tokens"][i] for row, i in zip(rows, top, strict=True))
     responses = tuple(
         Response(
-            *(row["problem_id"], row["sample"], row["question"], None, row["prefix"], None, "", place),
-            _searched(row["question"], row["prefix"]),
+            *(row["problem_id"], row["sample"], row["question"], None, row["prefix"], None, "", n),
+            _search_text(row["question"], row["prefix"]),
         )
-        for place, row in enumerate(rows)
+        for n, row in enumerate(rows)
     )
     count, sizes = len(rows), [len(row["weights"]) for row in rows]
     gap_starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     unknown = np.full(count, np.nan, np.float32)
-    return Explored(
+    return ExplorerColumns(
         responses,
         np.arange(count + 1),
         dict.fromkeys(FLOAT_MEASURES, unknown) | {"kl": np.array([row["kl"] for row in rows], np.float64)},
         np.array([row["step"] for row in rows], np.int32),
-        np.array([row["token_ids"][i] for row, i in zip(rows, likeliest, strict=True)], np.int32),
+        np.array([row["token_ids"][i] for row, i in zip(rows, top, strict=True)], np.int32),
         np.full(count, UNKNOWN, np.int8),
-        np.array([kind(text) for text in texts], np.int8),
+        np.array([category(text) for text in texts], np.int8),
         np.arange(count, dtype=np.int32),
         gap_starts,
-        np.zeros(gap_starts[-1], np.float32),  # every token of a settled target belongs to it, whatever α
+        np.zeros(gap_starts[-1], np.float32),  # the targets are fixed: every token belongs to them at any α
         np.full((count, 2), UNKNOWN, np.int32),
         texts,
         tuple(row["prefix"][-200:] for row in rows),
     )
 
 
-def join(parts: Iterable[Explored]) -> Explored:
-    """Several parts as one, in their order."""
+def concatenate(parts: Iterable[ExplorerColumns]) -> ExplorerColumns:
+    """Several parts as one, in order."""
     parts = list(parts)
 
     def joined(name: str) -> np.ndarray:
         return np.concatenate([getattr(part, name) for part in parts])
 
-    def shifted(name: str) -> np.ndarray:  # bounds (n + 1,) of each part, run on
+    def shifted(name: str) -> np.ndarray:  # bounds (n + 1,) of each part, counted on
         ends = np.cumsum([0, *(getattr(part, name)[-1] for part in parts)])
         return np.concatenate([[0], *(getattr(p, name)[1:] + end for p, end in zip(parts, ends, strict=False))])
 
-    offsets = np.cumsum([0, *(len(part.favourites) for part in parts)])
+    offsets = np.cumsum([0, *(len(part.top1) for part in parts)])
     detail = [np.where(p.detail >= 0, p.detail + offset, UNKNOWN) for p, offset in zip(parts, offsets, strict=False)]
     imported = parts[0].texts is not None
-    return Explored(
+    return ExplorerColumns(
         tuple(response for part in parts for response in part.responses),
         shifted("starts").astype(np.int64),
         {name: np.concatenate([part.values[name] for part in parts]) for name in FLOAT_MEASURES},
-        *(joined(name) for name in ("index", "token_id", "agree", "kind")),
+        *(joined(name) for name in ("index", "token_id", "agree", "category")),
         np.concatenate(detail).astype(np.int32),
         shifted("gap_starts").astype(np.int64),
         joined("gaps"),
-        joined("favourites"),
+        joined("top1"),
         tuple(text for part in parts for text in part.texts) if imported else None,
         tuple(text for part in parts for text in part.before) if imported else None,
     )
 
 
-def nothing() -> Explored:
-    """A dataset without a step yet."""
+def no_columns() -> ExplorerColumns:
+    """A dataset without steps."""
     none = np.zeros(0, np.int32)
     bounds = np.zeros(1, np.int64)
     values = {name: np.zeros(0, np.float32) for name in FLOAT_MEASURES}
     small = none.astype(np.int8)
-    return Explored((), bounds, values, none, none, small, small, none, bounds, none, np.zeros((0, 2), np.int32))
+    return ExplorerColumns((), bounds, values, none, none, small, small, none, bounds, none, np.zeros((0, 2), np.int32))

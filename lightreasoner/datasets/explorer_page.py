@@ -1,4 +1,4 @@
-"""A page of a dataset's steps: filtered, sorted, pinned ones first, as rows ready for JSON."""
+"""One page of a dataset's steps, filtered and sorted, pinned steps first, as rows for JSON."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from lightreasoner.datasets.annotations import KINDS as MARKS
+from lightreasoner.datasets.annotations import KINDS
 from lightreasoner.datasets.explorer import Explorer, View
-from lightreasoner.datasets.explorer_columns import Explored
+from lightreasoner.datasets.explorer_columns import ExplorerColumns
 from lightreasoner.datasets.selectors import Selection
-from lightreasoner.datasets.token_categories import KINDS, NAMES
+from lightreasoner.datasets.token_categories import CATEGORIES, CATEGORY_NAMES
 from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA_FLOOR, TIE
+from lightreasoner.validation import number
 
 #: Orders of the steps: name → (title, measure, whether large values come first).
 ORDERS = {
@@ -25,40 +26,40 @@ ORDERS = {
     "amateur-entropy": ("Amateur least certain first", "amateur_entropy", True),
     "order": ("As sampled", None, False),
 }
-MOST_ROWS = 200
+MAX_ROWS = 200
 BEFORE, AFTER = 24, 8  # tokens of context
 CONTEXT_CHARS = 80
 
 
 @dataclass(frozen=True)
 class Filters:
-    """Which steps to show; everything given must hold. Raises UserError for values that make no sense.
+    """Which steps to show; a step must pass all filters. Raises UserError for invalid values.
 
-    low ≤ KL < high in nats (None: no bound). kind: a name of token_kinds, "" for all. search: text in the token, the
-    question or the response, whatever its case. mark: keep, drop, pin, any, or "" for all steps. agree: whether the
-    two models prefer the same token.
+    low ≤ KL < high in nats (None: no bound). category: a token category, "" for all. search: text in the token, the
+    question or the response, ignoring case. annotation: keep, drop, pin, any, or "" for all steps. agree: whether the
+    models' top-1 tokens are the same.
     """
 
     low: float | None = None
     high: float | None = None
-    kind: str = ""
+    category: str = ""
     search: str = ""
-    mark: str = ""
+    annotation: str = ""
     agree: bool | None = None
 
     def __post_init__(self):
         for bound in (self.low, self.high):
-            number = isinstance(bound, int | float) and not isinstance(bound, bool) and not math.isnan(bound)
-            if bound is not None and not number:
-                raise UserError(f"A bound of the KL is {str(bound)[:20]}; it must be a number or nothing.")
-        if self.kind not in ("", *NAMES):
-            raise UserError(f"There is no kind of token {str(self.kind)[:20]!r}; take one of {', '.join(NAMES)}.")
-        if self.mark not in ("", "any", *MARKS):
-            raise UserError(f"There is no mark {str(self.mark)[:20]!r}; take any, keep, drop or pin.")
+            if bound is not None:
+                number("A bound of the KL", bound, -1e9, 1e9)
+        if self.category not in ("", *CATEGORY_NAMES):
+            names = ", ".join(CATEGORY_NAMES)
+            raise UserError(f"There is no token category {str(self.category)[:20]!r}; use one of {names}.")
+        if self.annotation not in ("", "any", *KINDS):
+            raise UserError(f"There is no annotation {str(self.annotation)[:20]!r}; use any, keep, drop or pin.")
         if not isinstance(self.search, str) or len(self.search) > 200:
-            raise UserError("The search is no text of at most 200 characters; shorten it.")
+            raise UserError("The search must be a text of at most 200 characters.")
         if self.agree not in (None, True, False):
-            raise UserError("Whether the models agree must be yes, no or nothing.")
+            raise UserError(f"The filter agree is {str(self.agree)[:20]}; it must be true, false or null.")
 
 
 def page(
@@ -69,119 +70,120 @@ def page(
     limit: int = 50,
     selection: Selection | None = None,
 ) -> dict:
-    """{"total": how many steps fit, "rows": `limit` of them from `offset` on}, as of the explorer's last refresh.
+    """{"total": number of steps that pass the filters, "rows": `limit` of them from `offset`}, as last refreshed.
 
-    selection: says which steps are trained on, before a person's marks, and the α of the targets' sizes; the paper's
-    if None. Raises UserError.
+    selection: decides which rows are marked as selected, before annotations, and the α of the targets' sizes; None is
+    the paper's. Raises UserError.
     """
     filters, selection = filters or Filters(), selection or Selection()
     if not isinstance(sort, str) or sort not in ORDERS:
-        raise UserError(f"Steps cannot be sorted by {str(sort)[:20]!r}; take one of {', '.join(ORDERS)}.")
+        raise UserError(f"Steps cannot be sorted by {str(sort)[:20]!r}; use one of {', '.join(ORDERS)}.")
     whole = all(isinstance(n, int) and not isinstance(n, bool) for n in (offset, limit))
-    if not whole or offset < 0 or not 1 <= limit <= MOST_ROWS:
-        raise UserError(f"A page begins at 0 or later and has 1 to {MOST_ROWS} rows.")
+    if not whole or offset < 0 or not 1 <= limit <= MAX_ROWS:
+        raise UserError(f"A page starts at row 0 or later and has 1 to {MAX_ROWS} rows.")
     view = explorer.view
-    marks = view.marked()
-    fits = _fitting(explorer, view, filters, marks)
+    annotated = view.annotated()
+    passing = _filter(explorer, view, filters, annotated)
     _, measure, descending = ORDERS[sort]
-    shown = np.flatnonzero(fits)
-    pinned = [place for place, mark in marks.items() if mark == "pin" and fits[place]]
-    if pinned:
-        shown = shown[~np.isin(shown, pinned)]
-    first = np.sort(np.array(pinned, np.int64))
-    ordered = [_sorted(view.data, part, measure, descending, offset + limit) for part in (first, shown)]
-    places = np.concatenate(ordered)[offset : offset + limit]
-    chosen = explorer.chosen(selection, view)
-    sizes = _sizes(view.data, places, selection.alpha)
+    others = np.flatnonzero(passing)
+    pinned = np.array(sorted(p for p, kind in annotated.items() if kind == "pin" and passing[p]), np.int64)
+    if len(pinned):
+        others = others[~np.isin(others, pinned)]
+    ordered = [_sorted(view.data, part, measure, descending, offset + limit) for part in (pinned, others)]
+    positions = np.concatenate(ordered)[offset : offset + limit]
+    selected = explorer.selected_steps(selection, view)
+    sizes = _target_sizes(view.data, positions, selection.alpha)
     rows = [
-        _row(explorer, view, place, size) | {"selected": bool(chosen[place]), "mark": marks.get(place)}
-        for place, size in zip(places.tolist(), sizes, strict=True)
+        _row(explorer, view, position, size) | {"selected": bool(selected[position]), "mark": annotated.get(position)}
+        for position, size in zip(positions.tolist(), sizes, strict=True)
     ]
-    return {"total": int(np.count_nonzero(fits)), "rows": rows}
+    return {"total": int(np.count_nonzero(passing)), "rows": rows}
 
 
-def _fitting(explorer: Explorer, view: View, filters: Filters, marks: dict[int, str]) -> np.ndarray:
+def _filter(explorer: Explorer, view: View, filters: Filters, annotated: dict[int, str]) -> np.ndarray:
+    """(steps,) booleans: the steps that pass the filters."""
     data = view.data
-    fits = np.ones(data.steps, bool)
-    kl = data.values["kl"].astype(np.float64)  # as the histogram counts
+    passing = np.ones(data.steps, bool)
+    kl = data.values["kl"].astype(np.float64)  # as in the histogram
     if filters.low is not None:
-        fits &= kl >= filters.low
+        passing &= kl >= filters.low
     if filters.high is not None:
-        fits &= kl < filters.high
-    if filters.kind:
-        fits &= data.kind == NAMES.index(filters.kind)
+        passing &= kl < filters.high
+    if filters.category:
+        passing &= data.category == CATEGORY_NAMES.index(filters.category)
     if filters.agree is not None:
-        fits &= data.agree == int(filters.agree)
-    if filters.mark:
-        wanted = [place for place, mark in marks.items() if filters.mark in ("any", mark)]
-        marked = np.zeros(data.steps, bool)
-        marked[wanted] = True
-        fits &= marked
+        passing &= data.agree == int(filters.agree)
+    if filters.annotation:
+        wanted = [position for position, kind in annotated.items() if filters.annotation in ("any", kind)]
+        passing &= np.isin(np.arange(data.steps), wanted)
     if filters.search:
-        fits &= _found(explorer, data, filters.search.casefold())
-    return fits
+        passing &= _search(explorer, data, filters.search.casefold())
+    return passing
 
 
-def _found(explorer: Explorer, data: Explored, wanted: str) -> np.ndarray:
-    in_row = np.array([wanted in response.searched for response in data.responses], bool)
-    found = np.repeat(in_row, np.diff(data.starts))
+def _search(explorer: Explorer, data: ExplorerColumns, text: str) -> np.ndarray:
+    """(steps,) booleans: the steps whose response, question or token contains the text. text: casefolded."""
+    in_row = np.array([text in response.search_text for response in data.responses], bool)
+    in_response = np.repeat(in_row, np.diff(data.starts))
     if data.texts is not None:
-        return found | np.array([wanted in text.casefold() for text in data.texts], bool)
+        return in_response | np.array([text in token.casefold() for token in data.texts], bool)
     ids = np.zeros(int(data.token_id.max(initial=0)) + 1, bool)
     ids[data.token_id] = True
     for id in np.flatnonzero(ids).tolist():
-        ids[id] = wanted in explorer.texts.text(id).casefold()
-    return found | ids[data.token_id]
+        ids[id] = text in explorer.texts.text(id).casefold()
+    return in_response | ids[data.token_id]
 
 
-def _sorted(data: Explored, places: np.ndarray, measure: str | None, descending: bool, most: int) -> np.ndarray:
-    """The first `most` of these steps in an order; equal ones as sampled, undefined ones last."""
+def _sorted(
+    data: ExplorerColumns, positions: np.ndarray, measure: str | None, descending: bool, most: int
+) -> np.ndarray:
+    """The first `most` of these steps in an order; equal values as sampled, undefined values last."""
     if measure is None:
-        return places[:most]
-    values = data.values[measure][places].astype(np.float64)
+        return positions[:most]
+    values = data.values[measure][positions].astype(np.float64)
     values = np.where(np.isnan(values), np.inf, -values if descending else values)
-    if len(values) > most:  # only what can be on the page is sorted
+    if len(values) > most:  # sort only the steps that can be on the page
         limit = np.partition(values, most - 1)[most - 1]
         near = np.flatnonzero(values <= limit)
-        places, values = places[near], values[near]
-    return places[np.argsort(values, kind="stable")][:most]
+        positions, values = positions[near], values[near]
+    return positions[np.argsort(values, kind="stable")][:most]
 
 
-def _sizes(data: Explored, places: np.ndarray, alpha: float) -> list[int | None]:
-    details = data.detail[places]
+def _target_sizes(data: ExplorerColumns, positions: np.ndarray, alpha: float) -> list[int | None]:
+    details = data.detail[positions]
     floor = math.log(max(alpha, ALPHA_FLOOR)) - TIE
     gaps = [data.gaps[data.gap_starts[d] : data.gap_starts[d + 1]] if d >= 0 else None for d in details]
     return [None if gap is None else int((gap >= floor).sum()) for gap in gaps]
 
 
-def _row(explorer: Explorer, view: View, place: int, size: int | None) -> dict:
+def _row(explorer: Explorer, view: View, position: int, size: int | None) -> dict:
     data, texts = view.data, explorer.texts if not view.imported else None
-    row = int(np.searchsorted(data.starts, place, side="right")) - 1
-    response, detail, agree = data.responses[row], int(data.detail[place]), int(data.agree[place])
-    token_id = int(data.token_id[place])
+    row = int(np.searchsorted(data.starts, position, side="right")) - 1
+    response, detail, agree = data.responses[row], int(data.detail[position]), int(data.agree[position])
+    token_id = int(data.token_id[position])
     if texts is None:
-        token, before, after = data.texts[place], data.before[place][-CONTEXT_CHARS:], ""
+        token, before, after = data.texts[position], data.before[position][-CONTEXT_CHARS:], ""
         expert = amateur = None
     else:
         token = texts.text(token_id)
-        begin, end = int(data.starts[row]), int(data.starts[row + 1])
-        before = _spelled(texts, data.token_id[max(begin, place - BEFORE) : place])[-CONTEXT_CHARS:]
-        after = _spelled(texts, data.token_id[place + 1 : min(end, place + 1 + AFTER)])[:CONTEXT_CHARS]
-        expert, amateur = (texts.text(int(id)) for id in data.favourites[detail]) if detail >= 0 else (None, None)
+        start, end = int(data.starts[row]), int(data.starts[row + 1])
+        before = _decode(texts, data.token_id[max(start, position - BEFORE) : position])[-CONTEXT_CHARS:]
+        after = _decode(texts, data.token_id[position + 1 : min(end, position + 1 + AFTER)])[:CONTEXT_CHARS]
+        expert, amateur = (texts.text(int(id)) for id in data.top1[detail]) if detail >= 0 else (None, None)
     return {
         "problem": response.problem_id,
         "sample": response.sample,
-        "step": int(data.index[place]),
+        "step": int(data.index[position]),
         "question": response.question,
         "token": token,
         "token_id": token_id,
-        "kind": KINDS[data.kind[place]].title,
+        "kind": CATEGORIES[data.category[position]].title,
         "before": before,
         "after": after,
-        "kl": _number(data.values["kl"][place]),
-        "js": _number(data.values["js"][place]),
-        "expert_entropy": _number(data.values["expert_entropy"][place]),
-        "amateur_entropy": _number(data.values["amateur_entropy"][place]),
+        "kl": _json_number(data.values["kl"][position]),
+        "js": _json_number(data.values["js"][position]),
+        "expert_entropy": _json_number(data.values["expert_entropy"][position]),
+        "amateur_entropy": _json_number(data.values["amateur_entropy"][position]),
         "agree": None if agree < 0 else bool(agree),
         "expert": expert,
         "amateur": amateur,
@@ -190,10 +192,10 @@ def _row(explorer: Explorer, view: View, place: int, size: int | None) -> dict:
     }
 
 
-def _spelled(texts: Any, ids: np.ndarray) -> str:
+def _decode(texts: Any, ids: np.ndarray) -> str:
     return b"".join(texts.bytes(id) for id in ids.tolist()).decode("utf-8", "replace")
 
 
-def _number(value: Any) -> float | None:
+def _json_number(value: Any) -> float | None:
     """JSON has neither infinity nor NaN."""
     return float(f"{value:.7g}") if math.isfinite(value) else None

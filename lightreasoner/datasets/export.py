@@ -1,4 +1,4 @@
-"""A dataset's training samples as one file: the released JSON lines, or Parquet."""
+"""Export a dataset's training samples to one file: JSON lines in the paper's format, or Parquet."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lightreasoner.datasets.external import is_imported
-from lightreasoner.datasets.paper_format import released_line
+from lightreasoner.datasets.paper_format import paper_line
 from lightreasoner.datasets.samples import Sample, SelectionReport
-from lightreasoner.datasets.select_steps import OnCorrupt, samples
+from lightreasoner.datasets.select_steps import OnCorrupt, training_samples
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.tokenizer import dataset_tokenizer
 from lightreasoner.errors import UserError
 from lightreasoner.storage.atomic import atomic_file
 from lightreasoner.storage.runs import read_run
 
-FORMATS = {"released": ".jsonl", "parquet": ".parquet"}  # name → usual ending
+FORMATS = {"paper": ".jsonl", "parquet": ".parquet"}  # name → suffix
 _BATCH = 1000  # samples in memory at a time
 SCHEMA = pa.schema(
     [
@@ -28,13 +28,13 @@ SCHEMA = pa.schema(
         ("sample", pa.int32()),
         ("question", pa.string()),
         ("step", pa.int32()),
-        ("prefix_ids", pa.list_(pa.int32())),  # prompt and response before the step; null in an imported set
+        ("prefix_ids", pa.list_(pa.int32())),  # prompt and response before the step; null in an imported dataset
         ("token_ids", pa.list_(pa.int32())),
         ("weights", pa.list_(pa.float64())),
         ("kl", pa.float64()),
     ]
 )
-IMPORTED_SCHEMA = SCHEMA.append(pa.field("prefix", pa.string()))  # all that an imported set has of a prefix
+IMPORTED_SCHEMA = SCHEMA.append(pa.field("prefix", pa.string()))  # text; imported datasets only
 
 
 def export_samples(
@@ -45,69 +45,68 @@ def export_samples(
     on_corrupt: OnCorrupt = None,
     on_progress: Callable[[int], None] = lambda written: None,
 ) -> SelectionReport:
-    """Write the samples that `selection` makes of a dataset (see supervision.samples) to `out`, whole or not at all.
+    """Write a dataset's training samples (see `select_steps.training_samples`) to `out`, atomically.
 
-    kind: a key of FORMATS. "released" needs the expert's tokenizer, for texts; "parquet" needs nothing. `on_progress`
-    is told how many samples are written, every thousand. Raises UserError, also when there is no sample to write.
+    kind: a key of FORMATS; "paper" needs the expert's tokenizer for the texts. on_progress: receives the number of
+    samples written after each batch of 1,000. Raises UserError, also when there is no sample to write.
     """
     if kind not in FORMATS:
-        raise UserError(f"There is no format {str(kind)[:20]!r}; export as {' or '.join(FORMATS)}.")
+        raise UserError(f"There is no format {str(kind)[:20]!r}; use {' or '.join(FORMATS)}.")
     if out.is_dir() or not out.name:
         raise UserError(f"{out} is a folder; name the file to write in it.")
     run, reports = read_run(folder), []
     if run["kind"] != "dataset":
-        raise UserError(f"{folder} holds a run of the kind {run['kind']}, not a dataset; name a dataset's folder.")
+        raise UserError(f"{folder} is a run of kind {run['kind']}, not a dataset; name a dataset's folder.")
     imported = is_imported(run)
-    found = samples(folder, selection, reports.append, on_corrupt)
+    samples = training_samples(folder, selection, reports.append, on_corrupt)
     if kind == "parquet":
         schema = IMPORTED_SCHEMA if imported else SCHEMA
-        chunks: Iterator = _tables(found, schema)
+        chunks: Iterator = _tables(samples, schema)
     else:
-        chunks = _lines(found, None if imported else _tokenizer(folder, run))
+        chunks = _lines(samples, None if imported else _tokenizer(folder, run))
     with atomic_file(Path(out)) as file:
         writer = pq.ParquetWriter(file, schema, compression="zstd") if kind == "parquet" else None
         written = 0
         for chunk in chunks:
             if writer:
                 writer.write_table(chunk)
-                written += len(chunk)
             else:
                 file.writelines(chunk)
-                written += len(chunk)
+            written += len(chunk)
             on_progress(written)
         if writer:
             writer.close()
         if not written:
-            raise UserError(_nothing(folder, reports[0]))
+            raise UserError(_why_empty(folder, reports[0]))
     return reports[0]
 
 
-def _nothing(folder: Path, report: SelectionReport) -> str:
-    """Why there was no sample to write."""
+def _why_empty(folder: Path, report: SelectionReport) -> str:
+    """Why there is no sample to write."""
     if not report.steps:
         return f"{folder} has no steps yet, so there is nothing to export; wait for its first batch, or resume its run."
-    lack = f" ({report.missing:,} chosen steps have no stored details)" if report.missing else ""
-    return f"No step of {folder} became a sample{lack}; lower β or take another selector."
+    missing = f" ({report.missing:,} selected steps were not stored in detail)" if report.missing else ""
+    return f"No step of {folder} became a sample{missing}; lower β or use another selector."
 
 
 def _tokenizer(folder: Path, run: dict) -> Any:
     try:
         return dataset_tokenizer(folder, run)
     except UserError as error:
-        raise UserError(f"{error} Export as parquet, which holds ids and needs no texts.") from None
+        raise UserError(f"{error} Export as parquet, which contains token ids and needs no texts.") from None
 
 
-def _chunks(found: Iterator[Sample]) -> Iterator[list[Sample]]:
-    while chunk := list(itertools.islice(found, _BATCH)):
+def _chunks(samples: Iterator[Sample]) -> Iterator[list[Sample]]:
+    while chunk := list(itertools.islice(samples, _BATCH)):
         yield chunk
 
 
-def _tables(found: Iterator[Sample], schema: pa.Schema) -> Iterator[pa.Table]:
-    for chunk in _chunks(found):
+def _tables(samples: Iterator[Sample], schema: pa.Schema) -> Iterator[pa.Table]:
+    for chunk in _chunks(samples):
         yield pa.table({name: [getattr(sample, name) for sample in chunk] for name in schema.names}, schema)
 
 
-def _lines(found: Iterator[Sample], tokenizer: Any) -> Iterator[list[bytes]]:
+def _lines(samples: Iterator[Sample], tokenizer: Any) -> Iterator[list[bytes]]:
     texts: dict[int, str] = {}
 
     def text(id: int) -> str:
@@ -117,9 +116,9 @@ def _lines(found: Iterator[Sample], tokenizer: Any) -> Iterator[list[bytes]]:
 
     def line(sample: Sample) -> bytes:
         if sample.prefix_ids is None:
-            return released_line(sample, sample.prefix, sample.tokens)
+            return paper_line(sample, sample.prefix, sample.tokens)
         prefix = tokenizer.decode(sample.prefix_ids[sample.prompt_tokens :])
-        return released_line(sample, prefix, [text(id) for id in sample.token_ids])
+        return paper_line(sample, prefix, [text(id) for id in sample.token_ids])
 
-    for chunk in _chunks(found):
+    for chunk in _chunks(samples):
         yield [line(sample) for sample in chunk]

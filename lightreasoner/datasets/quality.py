@@ -1,4 +1,4 @@
-"""Is this dataset fit to train on? A card of numbers, each with a short verdict in words."""
+"""Quality report: is a dataset fit to train on? Findings, each a number with an assessment and advice."""
 
 from __future__ import annotations
 
@@ -9,47 +9,51 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lightreasoner.datasets.explorer import Explorer, View
-from lightreasoner.datasets.selectors import above
+from lightreasoner.datasets.selectors import above_beta
 
 GOOD, WARN, BAD = "good", "warn", "bad"
-JUDGING_SECONDS = 0.3  # spent on comparing answers per card; the rest is compared for the next one
+GRADING_SECONDS = 0.3  # per report; the remaining answers are graded for the next reports
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the card. tone: good, warn or bad; says: "fine", "nothing here yet", or "look at this: …"."""
+    """One line of the report."""
 
     name: str
     title: str
-    value: float | int | None
-    shown: str  # the value, for people
-    tone: str
-    says: str
+    value: float | int
+    shown: str  # the value as text
+    tone: str  # good, warn or bad
+    advice: str = ""  # what is wrong and what to do; empty if the tone is good
 
 
 @dataclass
-class Judged:
-    """Answers that were compared already, by (problem id, sample). `right`: (response, known answer) → is it right."""
+class GradedAnswers:
+    """Answers graded so far, by (problem id, sample). grade(response, known answer) says whether it is right."""
 
-    right: Callable[[str, str], bool]
-    known: dict[tuple[str, int], bool] = field(default_factory=dict)
+    grade: Callable[[str, str], bool]
+    right: dict[tuple[str, int], bool] = field(default_factory=dict)
 
 
-def health(explorer: Explorer, alpha: float, beta: float, judged: Judged | None = None) -> list[Finding]:
-    """The card of a dataset at this α and β, as of the explorer's last refresh."""
+def quality_report(explorer: Explorer, alpha: float, beta: float, graded: GradedAnswers | None = None) -> list[Finding]:
+    """The findings at this α and β, as of the explorer's last refresh."""
     view = explorer.view
     findings = [*_sizes(view, beta), *_samples(view, beta), _one_token(explorer, alpha, beta)]
     if not view.imported:
-        findings += [_undetailed(view, beta), _truncated(view)]
-    findings += [_duplicate_questions(view), _duplicate_responses(view)]
+        findings.append(_missing_details(view, beta))
+    if view.data.responses:
+        findings += [] if view.imported else [_truncated(view)]
+        findings += [_repeated_questions(view), _repeated_responses(view)]
     if view.corrupt:
         count = len(view.corrupt)
-        findings.append(
-            Finding("corrupt", "Damaged shards", count, f"{count:,}", BAD, f"look at this: {view.corrupt[0]}")
-        )
-    if judged:
-        findings += _right(view, judged)
+        findings.append(Finding("corrupt", "Damaged shards", count, f"{count:,}", BAD, view.corrupt[0]))
+    if graded:
+        findings.append(_right_answers(view, graded))
     return [finding for finding in findings if finding]
+
+
+def _finding(name: str, title: str, value: float | int, shown: str, warning: str | None = None) -> Finding:
+    return Finding(name, title, value, shown, WARN if warning else GOOD, warning or "")
 
 
 def _share(part: int, whole: int) -> str:
@@ -57,47 +61,46 @@ def _share(part: int, whole: int) -> str:
 
 
 def _count(name: str, title: str, value: int) -> Finding:
-    return Finding(name, title, value, f"{value:,}", GOOD if value else WARN, "fine" if value else "nothing here yet")
+    return _finding(name, title, value, f"{value:,}", None if value else "nothing yet")
 
 
 def _sizes(view: View, beta: float) -> list[Finding]:
     data = view.data
-    over = int(above(data.values["kl"], beta).sum())
+    above = int(above_beta(data.values["kl"], beta).sum())
     findings = [_count("problems", "Problems", len({r.problem_id for r in data.responses}))]
     if not view.imported:
         findings.append(_count("responses", "Responses", len(data.responses)))
     findings.append(_count("steps", "Samples" if view.imported else "Steps", data.steps))
-    share = over / max(1, data.steps)
-    tone, says = (GOOD, "fine") if data.steps else (WARN, "nothing here yet")
-    if data.steps and not over:
-        tone, says = BAD, "look at this: nothing is selected; lower β, or take an amateur that is weaker"
+    share = above / max(1, data.steps)
+    tone, advice = (GOOD, "") if data.steps else (WARN, "nothing yet")
+    if data.steps and not above:
+        tone, advice = BAD, "no step is selected; lower β, or use a weaker amateur"
     elif not view.imported and data.steps and share < 0.03:
-        tone, says = WARN, "look at this: the two models hardly diverge; lower β, or take a weaker amateur"
+        tone, advice = WARN, "the models hardly diverge; lower β, or use a weaker amateur"
     elif not view.imported and share > 0.6:
-        tone, says = WARN, "look at this: nearly everything diverges; raise β, or take a stronger amateur"
-    return [*findings, Finding("above", "Steps above β", over, _share(over, data.steps), tone, says)]
+        tone, advice = WARN, "the models diverge nearly everywhere; raise β, or use a stronger amateur"
+    return [*findings, Finding("above", "Steps above β", above, _share(above, data.steps), tone, advice)]
 
 
 def _samples(view: View, beta: float) -> list[Finding]:
-    """How the steps above β fall on the problems."""
+    """How the steps above β are distributed over the problems."""
     data = view.data
-    names: dict[str, int] = {}
-    problem = np.array([names.setdefault(r.problem_id, len(names)) for r in data.responses], np.int64)
-    over = above(data.values["kl"], beta)
-    counts = np.bincount(problem[data.row][over], minlength=len(names))
+    numbers: dict[str, int] = {}
+    problem = np.array([numbers.setdefault(r.problem_id, len(numbers)) for r in data.responses], np.int64)
+    above = above_beta(data.values["kl"], beta)
+    counts = np.bincount(problem[data.row][above], minlength=len(numbers))
     if not len(counts):
         return []
     mean, most, none = float(counts.mean()), int(counts.max()), int((counts == 0).sum())
-    lopsided = len(counts) > 4 and most > 20 * max(1.0, mean)
-    few = none > len(counts) / 4
+    uneven = len(counts) > 4 and most > 20 * max(1.0, mean)
+    shown = f"{mean:.1f} on average, {most:,} at most"
+    warning = "one problem gives far more samples than the others"
+    without = "on many problems the models do not diverge"
     return [
-        Finding(
-            *("per_problem", "Samples a problem", mean, f"{mean:.1f} on average, {most:,} at most"),
-            *((WARN, "look at this: one problem gives far more than its share") if lopsided else (GOOD, "fine")),
-        ),
-        Finding(
+        _finding("per_problem", "Samples per problem", mean, shown, warning if uneven else None),
+        _finding(
             *("without", "Problems without a sample", none, _share(none, len(counts))),
-            *((WARN, "look at this: on many problems nothing diverges") if few else (GOOD, "fine")),
+            without if none > len(counts) / 4 else None,
         ),
     ]
 
@@ -107,72 +110,65 @@ def _one_token(explorer: Explorer, alpha: float, beta: float) -> Finding | None:
     if not effect["targets"]:
         return None
     one = round(effect["one_token"] * effect["targets"])
-    verdict = (GOOD, "fine")
-    if effect["one_token"] > 0.9:
-        remedy = "" if explorer.imported else "; lower α"
-        verdict = (WARN, f"look at this: most targets say one token and nothing else{remedy}")
+    warning = "most targets are a single token" + ("" if explorer.imported else "; lower α")
     shown = f"{_share(one, effect['targets'])}, {effect['tokens']:.1f} tokens on average"
-    return Finding("one_token", "One-token targets", one, shown, *verdict)
+    return _finding("one_token", "One-token targets", one, shown, warning if effect["one_token"] > 0.9 else None)
 
 
-def _undetailed(view: View, beta: float) -> Finding | None:
+def _missing_details(view: View, beta: float) -> Finding | None:
     data = view.data
-    missing = int((above(data.values["kl"], beta) & (data.detail < 0)).sum())
-    if not missing:
-        return None
-    says = "look at this: they cannot be trained on; raise β, or sample anew with a lower β floor"
-    return Finding("missing", "Steps above β without details", missing, f"{missing:,}", WARN, says)
+    missing = int((above_beta(data.values["kl"], beta) & (data.detail < 0)).sum())
+    warning = "they cannot be trained on; raise β, or sample again with a lower β floor"
+    return _finding("missing", "Steps above β without details", missing, f"{missing:,}", warning) if missing else None
 
 
-def _truncated(view: View) -> Finding | None:
+def _truncated(view: View) -> Finding:
     rows = view.data.responses
     cut = sum(r.finish_reason == "length" for r in rows)
-    verdict = (GOOD, "fine")
-    if cut > len(rows) / 2:
-        verdict = (WARN, "look at this: most responses never end, so few teach how to; allow more tokens")
-    return Finding("truncated", "Truncated responses", cut, _share(cut, len(rows)), *verdict) if rows else None
+    warning = "most responses do not end, so few samples train how to end one; allow more tokens"
+    shown = _share(cut, len(rows))
+    return _finding("truncated", "Truncated responses", cut, shown, warning if cut > len(rows) / 2 else None)
 
 
-def _duplicate_questions(view: View) -> Finding | None:
-    rows = view.data.responses
-    problems = {r.problem_id: " ".join(r.question.split()).casefold() for r in rows}
-    twice = len(problems) - len(set(problems.values()))
-    verdict = (WARN, "look at this: they weigh double") if twice else (GOOD, "fine")
-    return Finding("duplicate_questions", "Repeated questions", twice, f"{twice:,}", *verdict) if rows else None
+def _repeated_questions(view: View) -> Finding:
+    questions = {r.problem_id: " ".join(r.question.split()).casefold() for r in view.data.responses}
+    repeated = len(questions) - len(set(questions.values()))
+    warning = "they have double weight" if repeated else None
+    return _finding("duplicate_questions", "Repeated questions", repeated, f"{repeated:,}", warning)
 
 
-def _duplicate_responses(view: View) -> Finding | None:
-    """The same words in answer to the same question; in an imported set, the same step of it."""
+def _repeated_responses(view: View) -> Finding:
+    """Equal responses to the same question; in an imported dataset, equal prefixes of the same step."""
     data = view.data
     if view.imported:
         steps = data.index.tolist()
         seen = {(r.question, step, r.text) for r, step in zip(data.responses, steps, strict=True)}
     else:
         seen = {(r.question, r.text) for r in data.responses}
-    twice = len(data.responses) - len(seen)
-    verdict = (GOOD, "fine")
-    if twice > len(data.responses) / 10:
-        verdict = (WARN, "look at this: many say the same again; sample at a higher temperature, or fewer a problem")
+    repeated = len(data.responses) - len(seen)
+    warning = None
+    if repeated > len(data.responses) / 10:
+        warning = "many responses are equal; sample at a higher temperature, or fewer times per problem"
     title = "Repeated samples" if view.imported else "Repeated responses"
-    return Finding("duplicate_responses", title, twice, f"{twice:,}", *verdict) if data.responses else None
+    return _finding("duplicate_responses", title, repeated, f"{repeated:,}", warning)
 
 
-def _right(view: View, judged: Judged) -> list[Finding]:
-    """Right final answers, where the problems came with theirs. Compared a little at a time."""
-    answered = [r for r in view.data.responses if r.answer]
-    until = time.monotonic() + JUDGING_SECONDS
-    for response in answered:
-        name = (response.problem_id, response.sample)
-        if name not in judged.known:
-            if time.monotonic() > until:
+def _right_answers(view: View, graded: GradedAnswers) -> Finding | None:
+    """Right final answers, for problems with a known answer."""
+    known = [response for response in view.data.responses if response.answer]
+    deadline = time.monotonic() + GRADING_SECONDS
+    for response in known:
+        key = (response.problem_id, response.sample)
+        if key not in graded.right:
+            if time.monotonic() > deadline:
                 break
-            judged.known[name] = judged.right(response.text, response.answer)
-    found = [judged.known[name] for r in answered if (name := (r.problem_id, r.sample)) in judged.known]
-    if not found:
-        return []
-    share, rest = sum(found) / len(found), len(answered) - len(found)
-    verdict = (GOOD, "fine")
-    if share < 0.2:
-        verdict = (WARN, "look at this: the expert is mostly wrong, so its steps may not be worth learning")
-    shown = _share(sum(found), len(found)) + (f", {rest:,} still to compare" if rest else "")
-    return [Finding("right", "Right final answers", sum(found), shown, *verdict)]
+            graded.right[key] = graded.grade(response.text, response.answer)
+    grades = [graded.right[key] for r in known if (key := (r.problem_id, r.sample)) in graded.right]
+    if not grades:
+        return None
+    shown = _share(sum(grades), len(grades))
+    if rest := len(known) - len(grades):
+        shown += f", {rest:,} still to grade"
+    warning = "the expert is mostly wrong, so its steps may not be worth learning"
+    low = sum(grades) < 0.2 * len(grades)
+    return _finding("right", "Right final answers", sum(grades), shown, warning if low else None)

@@ -1,4 +1,4 @@
-"""Sample, the unit of training: a prefix and the contrastive target after it. And how many were chosen, and why."""
+"""Sample, the unit of training: a prefix and the contrastive target after it; SelectionReport counts them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import astuple, dataclass
 class Sample:
     """One step to train on.
 
-    `prefix_ids` are the expert's ids before the step, prompt and response so far; the last `len(prefix_ids) -
-    prompt_tokens` of them are response. In a set imported as text both are None, and `prefix` holds the response so
-    far instead, which continues the prompt that `question` makes.
+    `prefix_ids` are the expert's ids before the step: `prompt_tokens` of the prompt, then the response so far. In an
+    imported dataset both are None; instead `prefix` is the text of the response so far, after the prompt made from
+    `question`.
     """
 
     problem_id: str
@@ -21,22 +21,22 @@ class Sample:
     prefix_ids: list[int] | None
     token_ids: list[int]  # the plausible set at α
     weights: list[float]  # the contrastive target on it, summing to 1
-    kl: float  # nats; infinite where the amateur denies what the expert holds possible
+    kl: float  # nats; infinite where the amateur gives a token of the expert probability 0
     prompt_tokens: int | None = None
     prefix: str | None = None
-    tokens: list[str] | None = None  # texts of token_ids, in an imported set
+    tokens: list[str] | None = None  # texts of token_ids, in an imported dataset
 
 
 @dataclass(frozen=True)
 class SelectionReport:
-    """selected − dropped_by_mark + kept_by_mark = usable + missing."""
+    """selected − dropped_by_annotation + kept_by_annotation = usable + missing."""
 
-    steps: int = 0  # all that there are
-    selected: int = 0  # by the selector, before marks
+    steps: int = 0  # of the whole dataset
+    selected: int = 0  # by the selector, before annotations
     usable: int = 0  # became samples
-    missing: int = 0  # chosen, but their details were not stored, so they cannot become samples
-    kept_by_mark: int = 0  # in only because of a mark
-    dropped_by_mark: int = 0  # out only because of a mark
+    missing: int = 0  # selected, but not stored in detail, so they cannot become samples
+    kept_by_annotation: int = 0  # not selected, but annotated with keep
+    dropped_by_annotation: int = 0  # selected, but annotated with drop
 
     def __add__(self, other: SelectionReport) -> SelectionReport:
         return SelectionReport(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))

@@ -1,23 +1,23 @@
-"""From trajectories to training samples: α, β and the selector are applied when a dataset is used.
+"""Step selection: turns a dataset's trajectories into training samples by α, β, a selector and the annotations.
 
-Moving them needs no new sampling, as long as the details of the steps were stored; those that were not (KL at or below
-the run's β floor) are counted, never invented. One shard is in memory at a time.
+Changing these needs no new sampling for steps that were stored in detail. Selected steps that were not (KL at or below
+the run's β floor) are counted as missing. One shard is in memory at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from lightreasoner.datasets.annotations import Marks, load_marks
-from lightreasoner.datasets.external import imported_samples, is_imported
+from lightreasoner.datasets.annotations import Annotations, load_annotations
+from lightreasoner.datasets.external import is_imported, select_imported
 from lightreasoner.datasets.samples import Sample, SelectionReport
-from lightreasoner.datasets.selectors import Selection, above, select, selector_named
+from lightreasoner.datasets.selectors import Selection, above_beta, select, selector_named
 from lightreasoner.datasets.step_table import Details, StepTable, read_details, read_steps
 from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
@@ -28,64 +28,61 @@ OnCorrupt = Callable[[Path, UserError], None] | None
 OnReport = Callable[[SelectionReport], None] | None
 
 
-def samples(
+def training_samples(
     folder: Path,
     selection: Selection | None = None,
     on_report: OnReport = None,
     on_corrupt: OnCorrupt = None,
     contrast: bool = True,
 ) -> Iterator[Sample]:
-    """The training samples of a dataset, in the order of its rows and steps; marks applied.
+    """The training samples of a dataset in the order of its rows and steps, after applying the annotations.
 
-    contrast: False makes the target the expert's own distribution, renormalised on the plausible set (an ablation).
-
-    selection: None is the paper's on trajectories and everything on an imported set (whose α was settled when it was
-    made, so a selection's α changes nothing there). `on_report` gets the SelectionReport after the last sample. A
-    damaged shard raises its UserError, or goes to `on_corrupt` and is passed over. Raises UserError.
+    selection: None means the paper's, or every sample of an imported dataset (whose targets have a fixed α, so a
+    selection's α has no effect there). on_report: receives the SelectionReport after the last sample. on_corrupt:
+    receives a damaged shard's error, and the shard is skipped; without it the error is raised. contrast: False makes
+    the target the expert's own distribution, renormalised on the plausible set (an ablation). Raises UserError.
     """
     folder = Path(folder)
     if is_imported(read_run(folder)):
-        yield from imported_samples(folder, selection, on_report)
+        yield from select_imported(folder, selection, on_report)
         return
     selection = selection or Selection()
-    counted = SelectionReport()
-    for path, chosen, part in _chosen(folder, selection, on_corrupt, ("problem_id", "sample", "steps")):
-        details = part.details
-        which = np.flatnonzero(chosen[details.step])
+    total = SelectionReport()
+    for shard in _selected_shards(folder, selection, on_corrupt):
+        which = np.flatnonzero(shard.selected[shard.details.step])
         if len(which):
-            yield from _shard_samples(path, part.table, details, which, selection.alpha, contrast)
-        counted = counted + replace(part.report, usable=len(which), missing=int(chosen.sum()) - len(which))
+            yield from _shard_samples(shard, which, selection.alpha, contrast)
+        total = total + shard.report
     if on_report:
-        on_report(counted)
+        on_report(total)
 
 
-def report(folder: Path, selection: Selection | None = None, on_corrupt: OnCorrupt = None) -> SelectionReport:
-    """What `samples` would report, without making the samples. Raises UserError."""
+def selection_report(folder: Path, selection: Selection | None = None, on_corrupt: OnCorrupt = None) -> SelectionReport:
+    """The report of `training_samples`, without making the samples. Raises UserError."""
     reports: list[SelectionReport] = []
     folder = Path(folder)
     if is_imported(read_run(folder)):
-        for _ in imported_samples(folder, selection, reports.append):
+        for _ in select_imported(folder, selection, reports.append):
             pass
         return reports[0]
-    counted = SelectionReport()
-    for _, chosen, part in _chosen(folder, selection or Selection(), on_corrupt, ("problem_id", "sample", "steps")):
-        usable = int(chosen[part.details.step].sum())
-        counted = counted + replace(part.report, usable=usable, missing=int(chosen.sum()) - usable)
-    return counted
+    selected = _selected_shards(folder, selection or Selection(), on_corrupt)
+    return sum((shard.report for shard in selected), SelectionReport())
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A shard on its way: its columns, its details, and what was counted before these were looked at."""
+class _SelectedShard:
+    """One shard with its selected steps, annotations applied."""
 
+    path: Path
     table: StepTable
     details: Details
+    selected: np.ndarray  # (steps,) booleans
     report: SelectionReport
 
 
-def _chosen(folder: Path, selection: Selection, on_corrupt: OnCorrupt, others: tuple[str, ...]):
-    """(path, chosen steps as booleans, _Part) of each readable shard: selected, then as the marks will have it."""
-    marks = load_marks(folder)
+def _selected_shards(folder: Path, selection: Selection, on_corrupt: OnCorrupt) -> Iterator[_SelectedShard]:
+    """The readable shards in order."""
+    annotations = load_annotations(folder)
     paths, corrupt = shards(folder), set()
 
     def skip(path: Path, error: UserError) -> None:
@@ -95,31 +92,34 @@ def _chosen(folder: Path, selection: Selection, on_corrupt: OnCorrupt, others: t
             on_corrupt(path, error)
         corrupt.add(path)
 
-    ahead = None if selection.selector == "kl" else _look_ahead(paths, selection, skip)
+    by_shard = None if selection.selector == "kl" else _select_globally(paths, selection, skip)
     for path in paths:
         if path in corrupt:
             continue
         try:
-            table = read_steps(path, ("kl",), others)
+            table = read_steps(path, ("kl",), ("problem_id", "sample", "steps"))
             details = read_details(table, path)
         except UserError as error:
             skip(path, error)
             continue
-        selected = above(table.values["kl"], selection.beta) if ahead is None else ahead.pop(path)
-        if len(selected) != table.starts[-1]:
-            raise UserError(f"The shard {path} changed while it was read; start again.")
-        chosen = _with_marks(selected, table, marks)
-        counted = SelectionReport(
+        by_selector = above_beta(table.values["kl"], selection.beta) if by_shard is None else by_shard.pop(path)
+        if len(by_selector) != table.starts[-1]:
+            raise UserError(f"The shard {path} changed while it was read; try again.")
+        selected = _annotated(by_selector, table, annotations)
+        usable = int(selected[details.step].sum())
+        report = SelectionReport(
             steps=len(selected),
-            selected=int(selected.sum()),
-            kept_by_mark=int((chosen & ~selected).sum()),
-            dropped_by_mark=int((selected & ~chosen).sum()),
+            selected=int(by_selector.sum()),
+            usable=usable,
+            missing=int(selected.sum()) - usable,
+            kept_by_annotation=int((selected & ~by_selector).sum()),
+            dropped_by_annotation=int((by_selector & ~selected).sum()),
         )
-        yield path, chosen, _Part(table, details, counted)
+        yield _SelectedShard(path, table, details, selected, report)
 
 
-def _look_ahead(paths: list[Path], selection: Selection, skip: Callable) -> dict[Path, np.ndarray]:
-    """The selected steps of each shard, for selectors that have to see every step's score before they choose."""
+def _select_globally(paths: list[Path], selection: Selection, skip: Callable) -> dict[Path, np.ndarray]:
+    """The selected steps of each shard, by a selector that ranks the steps of the whole dataset."""
     needs = selector_named(selection.selector).needs
     parts: dict[Path, dict[str, np.ndarray]] = {}
     for path in paths:
@@ -134,24 +134,24 @@ def _look_ahead(paths: list[Path], selection: Selection, skip: Callable) -> dict
     return dict(zip(parts, np.split(select(values, selection), ends[:-1]), strict=True))
 
 
-def _with_marks(selected: np.ndarray, table: StepTable, marks: Marks) -> np.ndarray:
-    """keep: always in. drop: never in. pin changes nothing."""
-    if not marks.by_step:
-        return selected
-    chosen = selected.copy()
-    names = zip(table.table["problem_id"].to_pylist(), table.table["sample"].to_pylist(), strict=True)
-    rows = {name: row for row, name in enumerate(names)}
-    for (problem_id, sample, step), mark in marks.by_step.items():
+def _annotated(by_selector: np.ndarray, table: StepTable, annotations: Annotations) -> np.ndarray:
+    """The selected steps after keep and drop were applied."""
+    if not annotations.by_step:
+        return by_selector
+    selected = by_selector.copy()
+    keys = zip(table.table["problem_id"].to_pylist(), table.table["sample"].to_pylist(), strict=True)
+    rows = {key: row for row, key in enumerate(keys)}
+    for (problem_id, sample, step), kind in annotations.by_step.items():
         row = rows.get((problem_id, sample))
-        if mark != "pin" and row is not None and step < table.starts[row + 1] - table.starts[row]:
-            chosen[table.starts[row] + step] = mark == "keep"
-    return chosen
+        if kind != "pin" and row is not None and step < table.starts[row + 1] - table.starts[row]:
+            selected[table.starts[row] + step] = kind == "keep"
+    return selected
 
 
-def targets(
+def contrastive_targets(
     details: Details, which: np.ndarray, alpha: float, contrast: bool = True
 ) -> list[tuple[list[int], list[float]]]:
-    """(token ids, weights) of the target at these details: `divergence.support`, many steps at once."""
+    """(token ids, weights) of the target at each of these details: `divergence.support`, for many steps at once."""
     log_e = torch.from_numpy(details.padded(details.expert_logprobs, which, -np.inf))  # (which, most candidates)
     log_a = torch.from_numpy(details.padded(details.amateur_logprobs, which, 0.0))
     keep = plausible(log_e, alpha).numpy()
@@ -162,16 +162,15 @@ def targets(
     return [(ids[start:end], weights[start:end]) for start, end in pairwise(bounds)]
 
 
-def _shard_samples(
-    path: Path, table: StepTable, details: Details, which: np.ndarray, alpha: float, contrast: bool
-) -> Iterator[Sample]:
-    steps = details.step[which]
-    texts = read_steps(path, ("response_ids",), ("question", "prompt_ids"))
+def _shard_samples(shard: _SelectedShard, which: np.ndarray, alpha: float, contrast: bool) -> Iterator[Sample]:
+    """The samples of a shard. which: indices into its details."""
+    table, steps = shard.table, shard.details.step[which]
+    texts = read_steps(shard.path, ("response_ids",), ("question", "prompt_ids"))
     questions, prompts = texts.table["question"], texts.table["prompt_ids"]
     problem_ids, numbers = table.table["problem_id"], table.table["sample"]
     kls = table.values["kl"][steps].tolist()
     rows, indices, row = table.row[steps].tolist(), table.index[steps].tolist(), None
-    for n, (token_ids, weights) in enumerate(targets(details, which, alpha, contrast)):
+    for n, (token_ids, weights) in enumerate(contrastive_targets(shard.details, which, alpha, contrast)):
         if rows[n] != row:
             row = rows[n]
             question, prompt = questions[row].as_py(), prompts[row].as_py()

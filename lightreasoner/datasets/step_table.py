@@ -1,4 +1,4 @@
-"""A shard of trajectories as flat arrays: one number a step, however the steps fall into responses."""
+"""A shard of trajectories as flat arrays: one number per step, over all responses."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from lightreasoner.errors import UserError
 
 @dataclass(frozen=True)
 class Details:
-    """The steps of a shard whose candidates were stored, in order. Candidates lie one after another, in fp32 nats."""
+    """The steps of a shard that were stored in detail, in order: flat candidates with fp32 log-probabilities."""
 
     step: np.ndarray  # (details,) position among all steps of the shard
-    offsets: np.ndarray  # (details + 1,) where each one's candidates begin
+    offsets: np.ndarray  # (details + 1,) start of each one's candidates
     ids: np.ndarray  # (candidates,)
     expert_logprobs: np.ndarray  # (candidates,)
     amateur_logprobs: np.ndarray  # (candidates,)
 
     def padded(self, column: np.ndarray, which: np.ndarray, fill: float) -> np.ndarray:
-        """A column of candidates as a matrix (which, most candidates), filled up at the end of shorter rows."""
+        """A column of candidates as a matrix (which, most candidates); shorter rows are padded with `fill`."""
         starts, counts = self.offsets[:-1][which], np.diff(self.offsets)[which]
-        place = np.arange(counts.max(initial=1))
-        inside = place < counts[:, None]
+        position = np.arange(counts.max(initial=1))
+        inside = position < counts[:, None]
         matrix = np.full(inside.shape, fill, column.dtype)
-        matrix[inside] = column[(starts[:, None] + place)[inside]]
+        matrix[inside] = column[(starts[:, None] + position)[inside]]
         return matrix
 
 
 @dataclass(frozen=True)
 class StepTable:
-    """Columns of one shard. `starts` (rows + 1,): where each row's steps begin among all the shard's steps."""
+    """Columns of one shard. `starts` (rows + 1,): where each row's steps begin among the steps of the shard."""
 
     table: pa.Table
     starts: np.ndarray
@@ -56,7 +56,7 @@ class StepTable:
         return np.arange(self.starts[-1]) - np.repeat(self.starts[:-1], np.diff(self.starts))
 
     def details(self) -> Details:
-        """The column `steps`. Raises UserError where it names steps that its row has not."""
+        """The column `steps`. Raises UserError where it does not fit the other columns."""
         steps = self.table.column("steps").combine_chunks()
         counts = _lengths(steps)
         flat = steps.flatten()
@@ -64,8 +64,8 @@ class StepTable:
         row = np.repeat(np.arange(self.rows), counts)
         lists = [flat.field(name) for name in ("ids", "expert_logprobs", "amateur_logprobs")]
         sizes = [_lengths(column) for column in lists]
-        whole = (index >= 0).all() and (index < np.diff(self.starts)[row]).all() and (sizes[0] > 0).all()
-        if not whole or not all((size == sizes[0]).all() for size in sizes):
+        valid = (index >= 0).all() and (index < np.diff(self.starts)[row]).all() and (sizes[0] > 0).all()
+        if not valid or not all((size == sizes[0]).all() for size in sizes):
             raise UserError("the stored details do not fit the steps")
         ids, *logprobs = (_numpy(column.flatten()) for column in lists)
         logprobs = [np.where(np.isnan(column), -np.inf, column) for column in logprobs]
@@ -73,15 +73,15 @@ class StepTable:
 
 
 def read_steps(path: Path, measures: tuple[str, ...], others: tuple[str, ...] = ()) -> StepTable:
-    """Some columns of a shard; `measures` are lists of one value a step and come flat. Raises UserError naming it."""
+    """Columns of a shard; `measures` (one value per step) are read flat. Raises UserError for a damaged shard."""
     table = read_shard(path, [*measures, *others])
     lengths, values = None, {}
     for name in measures:
         column = table.column(name).combine_chunks()
-        own = _lengths(column)
-        lengths = own if lengths is None else lengths
-        if not (own == lengths).all():
-            raise UserError(f"The shard {path} is damaged: not every measure has every step. Sample its batch again.")
+        measured = _lengths(column)
+        lengths = measured if lengths is None else lengths
+        if not (measured == lengths).all():
+            raise UserError(f"The shard {path} is damaged: its measures differ in length. Sample its batch again.")
         values[name] = _numpy(column.flatten())
     return StepTable(table, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), values)
 

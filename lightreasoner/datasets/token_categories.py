@@ -1,4 +1,4 @@
-"""What kind of token a token is, by its text: numbers, operators and words diverge very differently."""
+"""Token categories: sorts tokens by their text, since numbers, operators and words diverge very differently."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Kind:
+class TokenCategory:
     name: str
     title: str
-    says: str
+    description: str
 
 
-KINDS = (
-    Kind("number", "Numbers", "Digits and numbers, decimal points and thousands' commas inside them included."),
-    Kind("operator", "Operators", "Signs of arithmetic and comparison: + − × ÷ = < > % ^ and the like."),
-    Kind("word", "Words", "Words and parts of words, with or without the space before them."),
-    Kind("space", "Spaces and newlines", "Nothing but white space."),
-    Kind("punctuation", "Punctuation", "Points, commas, brackets, quotation marks, backslashes, dollar signs."),
-    Kind("end", "End of turn", "Control tokens: the one that ends the response, and others like it."),
-    Kind("other", "Other", "Mixtures of these, symbols, and tokens that are only a part of a character."),
+CATEGORIES = (
+    TokenCategory("number", "Numbers", "Digits and numbers, with decimal points and thousands separators inside them."),
+    TokenCategory("operator", "Operators", "Signs of arithmetic and comparison: + − × ÷ = < > % ^ and the like."),
+    TokenCategory("word", "Words", "Words and parts of words, with or without the space before them."),
+    TokenCategory("space", "Spaces and newlines", "White space only."),
+    TokenCategory(
+        "punctuation", "Punctuation", "Periods, commas, brackets, quotation marks, backslashes, dollar signs."
+    ),
+    TokenCategory("end", "End of turn", "Control tokens: the one that ends the response, and others like it."),
+    TokenCategory("other", "Other", "Mixtures of these, symbols, and tokens that are only part of a character."),
 )
-NAMES = tuple(kind.name for kind in KINDS)
+CATEGORY_NAMES = tuple(category.name for category in CATEGORIES)
 _OPERATORS = set("+-−–*/=<>^%±×÷·≤≥≠≈√")  # a hyphen and an en dash are minus signs in a mathematical text
 
 
-def kind_of(text: str, special: bool = False) -> str:
-    """The name of the kind of a token with this text. special: a control token."""
+def token_category(text: str, special: bool = False) -> str:
+    """The name of the category of a token with this text. special: a control token."""
     if special:
         return "end"
     bare = text.strip()

@@ -1,4 +1,4 @@
-"""The words of a dataset: its expert's tokenizer, had without the model."""
+"""The tokenizer of a dataset's token ids: saved with the dataset, loaded without the model."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 from lightreasoner.errors import UserError
 from lightreasoner.storage.atomic import atomic_folder
 
-FOLDER = "tokenizer"  # in the run folder, where whoever wrote the run may have kept a copy
+FOLDER = "tokenizer"  # in the run folder
 
 
 def dataset_tokenizer(folder: Path, run: dict) -> Any:
-    """The tokenizer of a dataset's ids: the copy in its folder, else the expert's. Loads no model, asks no network.
+    """The tokenizer saved in the dataset's folder, otherwise the expert's. Loads no model and makes no request.
 
-    Raises UserError where there is none, which leaves ids without texts and nothing else amiss.
+    Raises UserError when it is not available; the dataset is then still readable as token ids.
     """
     from lightreasoner.models.loading import load_tokenizer
 
@@ -23,17 +23,17 @@ def dataset_tokenizer(folder: Path, run: dict) -> Any:
         return load_tokenizer(own)
     expert = run["config"].get("expert")
     if not isinstance(expert, str):
-        raise UserError("This dataset does not say which model wrote it, so its tokens have no texts.")
+        raise UserError("This dataset does not name the model that generated it, so its token ids have no texts.")
     try:
         return load_tokenizer(expert)
     except UserError as error:
-        raise UserError(f"The tokens' texts need the tokenizer of {expert}, which cannot be had. {error}") from None
+        raise UserError(f"The tokens' texts need the tokenizer of {expert}, which is not available. {error}") from None
 
 
 def save_tokenizer(tokenizer: Any, folder: Path) -> None:
-    """Keep a copy in a run folder, so that its dataset stays readable when the model is gone.
+    """Save the tokenizer in a run folder, so that its dataset stays readable without the model.
 
-    Whole or not at all; a copy that is there stays. Raises UserError when the disk refuses.
+    Atomic; an existing copy stays. Raises UserError when it cannot be written.
     """
     own = Path(folder) / FOLDER
     if own.exists():

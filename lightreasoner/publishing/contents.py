@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lightreasoner.datasets.annotations import load_marks, marks_path
+from lightreasoner.datasets.annotations import annotations_path, load_annotations
 from lightreasoner.datasets.card import dataset_card
 from lightreasoner.datasets.external import FILE as SAMPLES
 from lightreasoner.datasets.external import is_imported
@@ -106,9 +106,11 @@ def _dataset(folder: Path, run: dict, staging: Path, license: str) -> Publicatio
         files = {SAMPLES: folder / SAMPLES} if (folder / SAMPLES).is_file() else {}
     if not files:
         raise UserError(f"{folder} has no steps yet, so there is nothing to publish; let its job write some first.")
-    load_marks(folder)  # damaged ones are said here, not by whoever pulls them
-    if marks_path(folder).is_file():
-        files[marks_path(folder).name] = _written(staging, "marks.json", marks_path(folder).read_text(encoding="utf-8"))
+    load_annotations(folder)  # damaged ones are said here, not by whoever pulls them
+    if annotations_path(folder).is_file():
+        files[annotations_path(folder).name] = _written(
+            staging, "marks.json", annotations_path(folder).read_text(encoding="utf-8")
+        )
     for path in sorted((folder / TOKENIZER).glob("*")):
         if path.is_file() and not path.name.startswith(".") and any(path.match(pattern) for pattern in MODEL_FILES):
             name = f"{TOKENIZER}/{path.name}"

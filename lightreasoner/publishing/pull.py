@@ -13,7 +13,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
-from lightreasoner.datasets.annotations import load_marks
+from lightreasoner.datasets.annotations import load_annotations
 from lightreasoner.datasets.external import FILE as SAMPLES
 from lightreasoner.datasets.external import is_imported, read_imported
 from lightreasoner.datasets.trajectories import FOLDER as TRAJECTORIES
@@ -126,7 +126,7 @@ def _checked(repo: str, staging: Path) -> dict:
             held = sum(len(part) for part in read_imported(staging))
         else:
             held = sum(len(read_shard(path)) for path in shards(staging))
-        load_marks(staging)
+        load_annotations(staging)
     except UserError as error:
         raise UserError(f"{repo} cannot be read as a dataset, so nothing is pulled. {error}") from None
     if not held:

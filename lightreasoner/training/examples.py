@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from lightreasoner.datasets.external import is_imported
 from lightreasoner.datasets.samples import Sample, SelectionReport
-from lightreasoner.datasets.select_steps import OnCorrupt, samples
+from lightreasoner.datasets.select_steps import OnCorrupt, training_samples
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.trajectories import rows
 from lightreasoner.errors import UserError
@@ -48,7 +48,7 @@ def teach(
     imported = is_imported(read_run(folder))
     selection = selection_for(method, selection, imported)
     reports: list[SelectionReport] = []
-    chosen = samples(folder, selection, reports.append, on_corrupt, contrast=method != "no-contrast")
+    chosen = training_samples(folder, selection, reports.append, on_corrupt, contrast=method != "no-contrast")
     lessons = gather(_with_ids(chosen, loaded) if imported else chosen)
     refuse_missing(method, reports[0])
     return lessons, reports[0]

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from lightreasoner.datasets.annotations import load_marks
+from lightreasoner.datasets.annotations import load_annotations
 from lightreasoner.datasets.explorer import Explorer
-from lightreasoner.datasets.select_steps import report, samples
+from lightreasoner.datasets.select_steps import selection_report, training_samples
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.trajectories import rows
 from lightreasoner.storage.atomic import new_id
@@ -126,7 +126,7 @@ def test_one_click_builds_a_dataset_and_the_page_watches_it_grow(app, tab):
     [dataset] = parse_qs(urlsplit(here.page.url).query)["dataset"]
     built = app.workspace / "runs" / dataset
     kl = kls(built)
-    expect(here.entries.first).to_contain_text(f"{report(built).usable:,} samples")
+    expect(here.entries.first).to_contain_text(f"{selection_report(built).usable:,} samples")
     facts = here.facts()
     assert (facts["Problems"], facts["Steps"]) == ("40", f"{len(kl):,}")
     assert facts["Above β"] == f"{int((kl > 0.4).sum()):,}"
@@ -194,7 +194,9 @@ def test_a_dataset_can_be_explored(tab, folder):
     here.set_beta(0.7)  # β: at once in the curve, a moment later in what the server counts
     above = int((kl > 0.7).sum())
     expect(here.view.locator(".lr-chart-says").first).to_contain_text(f"{above} of {len(kl)} steps")
-    expect(here.view.locator(".lr-chosen b")).to_have_text(f"{report(folder, Selection(beta=0.7)).usable} samples")
+    expect(here.view.locator(".lr-chosen b")).to_have_text(
+        f"{selection_report(folder, Selection(beta=0.7)).usable} samples"
+    )
     expect(here.root.locator(".lr-selected-step")).to_have_count(min(25, above))
     assert parse_qs(urlsplit(here.page.url).query)["beta"] == ["0.7"]
     here.slider(ALPHA).press("End")
@@ -202,7 +204,7 @@ def test_a_dataset_can_be_explored(tab, folder):
 
     here.view.get_by_label("Selector").select_option("random")
     expect(here.view.locator(".lr-chosen")).to_contain_text("As many steps as have KL above β = 0.7")
-    made = report(folder, Selection("random", 1, 0.7))
+    made = selection_report(folder, Selection("random", 1, 0.7))
     expect(here.view.locator(".lr-chosen b")).to_have_text(f"{made.usable} samples")
 
     plot = here.view.locator(".lr-plot").first  # the histogram, with the mouse
@@ -225,7 +227,7 @@ def test_a_dataset_can_be_explored(tab, folder):
     handle.press("Escape")
     here.shows(len(kl))
 
-    kinds = {kind["kind"]: kind for kind in _explorer(folder).kinds()}
+    kinds = {kind["kind"]: kind for kind in _explorer(folder).categories()}
     number = here.view.locator('.lr-kinds [data-kind="number"]')
     expect(number).to_contain_text(f"{kinds['number']['mean_kl']:.3f}")
     number.click()
@@ -266,7 +268,7 @@ def test_a_step_opens_in_the_step_view_and_its_link_outlives_the_server(own_app,
     index = int(where["step"][0])
     expect(first.step.locator(".lr-verdict")).to_contain_text(f"KL {row['kl'][index]:.3f} nats")
     expect(first.reader.locator(".lr-token")).to_have_count(len(row["response_ids"]))
-    sample = next(s for s in samples(folder) if (s.problem_id, s.step) == (row["problem_id"], index))
+    sample = next(s for s in training_samples(folder) if (s.problem_id, s.step) == (row["problem_id"], index))
     first.step.locator(".lr-training summary").click()
     lines = first.step.locator(".lr-training pre").text_content().splitlines()
     shown = {name: json.loads(value) for name, value in (line.split(": ", 1) for line in lines)}
@@ -277,7 +279,7 @@ def test_a_step_opens_in_the_step_view_and_its_link_outlives_the_server(own_app,
 
     first.reader.get_by_role("button", name=f"pin, step {index}").click()
     expect(first.reader.get_by_role("button", name=f"pin, step {index}")).to_have_attribute("aria-pressed", "true")
-    assert load_marks(folder).get(row["problem_id"], 0, index) == "pin"
+    assert load_annotations(folder).get(row["problem_id"], 0, index) == "pin"
     low = next(i for i, kl in enumerate(row["kl"]) if kl <= 0.05)
     first.reader.locator(f'.lr-token[data-index="{low}"]').click()
     expect(first.step.locator(".lr-unstored")).to_contain_text("were not stored")
@@ -297,7 +299,7 @@ def test_a_step_opens_in_the_step_view_and_its_link_outlives_the_server(own_app,
     expect(again.lines.first.locator(".lr-mark-pin")).to_have_attribute("aria-pressed", "true")  # pinned ones first
     again.lines.nth(2).locator(".lr-mark-drop").click()
     expect(again.view.locator(".lr-chosen")).to_contain_text("1 dropped")
-    assert len(load_marks(folder).of("drop")) == 1
+    assert len(load_annotations(folder).of("drop")) == 1
     again.page.get_by_label("Show only steps with this mark").select_option("any")
     again.shows(2)
 
@@ -305,8 +307,8 @@ def test_a_step_opens_in_the_step_view_and_its_link_outlives_the_server(own_app,
 def test_a_dataset_is_exported_imported_and_deleted(app, tab, folder, tmp_path):
     here = tab(f"&dataset={folder.name}&beta=0.3")
     expect(here.badge).to_have_text("Done")
-    lines = here.take("released").read_text(encoding="utf-8")
-    made = list(samples(folder, Selection(beta=0.3)))
+    lines = here.take("paper").read_text(encoding="utf-8")
+    made = list(training_samples(folder, Selection(beta=0.3)))
     assert [json.loads(line)["token_ids"] for line in lines.splitlines()] == [sample.token_ids for sample in made]
     assert pq.read_metadata(here.take("parquet")).num_rows == len(made)
     assert pq.read_metadata(here.take("raw")).num_rows == 20

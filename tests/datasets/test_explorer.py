@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from lightreasoner.datasets import explorer as exploring
-from lightreasoner.datasets.annotations import set_mark
+from lightreasoner.datasets.annotations import set_annotation
 from lightreasoner.datasets.explorer import Explorer
 from lightreasoner.datasets.explorer_page import ORDERS, Filters, page
 from lightreasoner.datasets.external import import_samples
-from lightreasoner.datasets.quality import BAD, GOOD, WARN, Judged, health
-from lightreasoner.datasets.select_steps import report
-from lightreasoner.datasets.selectors import NAMES, Selection
+from lightreasoner.datasets.quality import BAD, GOOD, WARN, GradedAnswers, quality_report
+from lightreasoner.datasets.select_steps import selection_report
+from lightreasoner.datasets.selectors import SELECTOR_NAMES, Selection
 from lightreasoner.datasets.trajectories import KL_EDGES, kl_histogram, shards
 from lightreasoner.errors import UserError
 from lightreasoner.models.token_text import TokenTexts
@@ -47,7 +47,7 @@ def test_histogram_and_kept(explorer, dataset):
     edges = [0, 0.1, 0.5, 1.0]
     assert explorer.histogram(edges) == [(kl < 0.1).sum(), ((kl >= 0.1) & (kl < 0.5)).sum(), (kl >= 0.5).sum()]
     assert explorer.histogram(KL_EDGES) == kl_histogram(kl).tolist()
-    kept = explorer.kept([0, 0.4, 1000])
+    kept = explorer.steps_above([0, 0.4, 1000])
     assert [k["steps"] for k in kept] == [(kl > 0).sum(), (kl > 0.4).sum(), 0]
     assert kept[1]["share"] == pytest.approx((kl > 0.4).mean())
 
@@ -67,7 +67,7 @@ def test_alphas_effect_is_exact(explorer, dataset):
 
 
 def test_kinds_count_every_step(explorer, dataset):
-    kinds = {row["kind"]: row for row in explorer.kinds()}
+    kinds = {row["kind"]: row for row in explorer.categories()}
     ids = flat(dataset[1], "response_ids")
     assert sum(row["steps"] for row in kinds.values()) == len(ids)
     end = ids == tiny_tokenizer().eos_token_id
@@ -76,10 +76,10 @@ def test_kinds_count_every_step(explorer, dataset):
     assert {"number", "operator", "word", "punctuation"} <= set(kinds)
 
 
-@pytest.mark.parametrize("selector", NAMES)
+@pytest.mark.parametrize("selector", SELECTOR_NAMES)
 def test_the_report_is_what_supervision_will_do(dataset, explorer, selector, tmp_path):
     selection = Selection(selector, beta=0.1, seed=4)
-    assert explorer.report(selection) == report(dataset[0], selection)
+    assert explorer.report(selection) == selection_report(dataset[0], selection)
 
 
 def test_a_page_shows_tokens_in_their_context(explorer, dataset):
@@ -124,12 +124,12 @@ def test_filters(explorer, dataset):
 
     kl = flat(dataset[1], "kl")
     assert len(found(low=0.1, high=0.5)) == ((kl >= 0.1) & (kl < 0.5)).sum()
-    assert {row["kind"] for row in found(kind="number")} == {"Numbers"}
+    assert {row["kind"] for row in found(category="number")} == {"Numbers"}
     assert len(found(agree=False)) == (~flat(dataset[1], "agree")).sum()
     assert {row["problem"] for row in found(search="HOW MANY, 3")} == {"p3"}
     assert {row["problem"] for row in found(search="apples")} == {"p1", "p4"}
     assert found(search="no such thing anywhere") == []
-    both = found(search="how many, 3", kind="number", low=0.2)
+    both = found(search="how many, 3", category="number", low=0.2)
     assert all(row["problem"] == "p3" and row["kind"] == "Numbers" and row["kl"] >= 0.2 for row in both)
 
 
@@ -147,9 +147,9 @@ def test_a_token_is_found_where_the_response_spells_it_otherwise(tmp_path):
     [
         {"low": float("nan")},
         {"low": "1"},
-        {"kind": "verb"},
-        {"kind": ["word"]},
-        {"mark": 1},
+        {"category": "verb"},
+        {"category": ["word"]},
+        {"annotation": 1},
         {"search": "x" * 201},
         {"search": None},
         {"agree": "yes"},
@@ -174,22 +174,22 @@ def test_marks_are_shown_pins_come_first_and_the_report_follows(tmp_path):
     explorer = Explorer(folder)
     explorer.refresh()
     lowest, highest = (page(explorer, sort=sort, limit=1)["rows"][0] for sort in ("-kl", "kl"))
-    explorer.mark(lowest["problem"], 0, lowest["step"], "pin")
-    explorer.mark(highest["problem"], 0, highest["step"], "drop")
+    explorer.annotate(lowest["problem"], 0, lowest["step"], "pin")
+    explorer.annotate(highest["problem"], 0, highest["step"], "drop")
     first, second = page(explorer, limit=2)["rows"]
     assert first == lowest | {"mark": "pin"} and second == highest | {"mark": "drop"}
-    assert page(explorer, Filters(mark="any"))["total"] == 2
-    assert page(explorer, Filters(mark="drop"), limit=1)["rows"] == [second]
+    assert page(explorer, Filters(annotation="any"))["total"] == 2
+    assert page(explorer, Filters(annotation="drop"), limit=1)["rows"] == [second]
     assert (
-        explorer.report(Selection()) == report(folder, Selection())
-        and explorer.report(Selection()).dropped_by_mark == 1
+        explorer.report(Selection()) == selection_report(folder, Selection())
+        and explorer.report(Selection()).dropped_by_annotation == 1
     )
     for key in (("p0", 0, len(rows[0]["kl"])), ("p9", 0, 0), ("p0", 1, 0), (None, 0, 0), ("p0", "0", 0)):
         with pytest.raises(UserError):
-            explorer.mark(*key, "keep")
-    set_mark(folder, ("p0", 0, 1), "keep")  # by somebody else
+            explorer.annotate(*key, "keep")
+    set_annotation(folder, ("p0", 0, 1), "keep")  # by somebody else
     explorer.refresh()
-    assert page(explorer, Filters(mark="keep"))["total"] == 1
+    assert page(explorer, Filters(annotation="keep"))["total"] == 1
 
 
 def test_growing_datasets_are_read_shard_by_shard_and_only_once(tmp_path, monkeypatch):
@@ -200,9 +200,9 @@ def test_growing_datasets_are_read_shard_by_shard_and_only_once(tmp_path, monkey
     for path in hidden:
         path.unlink()
     read = []
-    whole = exploring.read_trajectories
+    whole = exploring.read_shard_columns
     monkeypatch.setattr(
-        exploring, "read_trajectories", lambda path, kinds: read.append(path.stem) or whole(path, kinds)
+        exploring, "read_shard_columns", lambda path, kinds: read.append(path.stem) or whole(path, kinds)
     )
     explorer = Explorer(folder)
     assert explorer.view.data.steps == 0 and page(explorer) == {"total": 0, "rows": []}
@@ -229,7 +229,7 @@ def test_a_corrupt_shard_is_named_and_the_rest_is_shown_until_it_is_repaired(tmp
     view = explorer.refresh()
     assert len(view.corrupt) == 1 and "000000.parquet" in view.corrupt[0]
     assert {r.problem_id for r in view.data.responses} == {"p2", "p3"}
-    card = {finding.name: finding for finding in health(explorer, 0.2, 0.4)}
+    card = {finding.name: finding for finding in quality_report(explorer, 0.2, 0.4)}
     assert card["corrupt"].tone == BAD
     write_rows(folder, 0, rows[:2])
     assert explorer.refresh().corrupt == () and len(explorer.view.data.responses) == 4
@@ -241,7 +241,7 @@ def test_without_the_tokenizer_there_are_ids_and_a_note(tmp_path):
     explorer.refresh()
     row = page(explorer)["rows"][0]
     assert row["token"] == f"[{row['token_id']}]" and row["kind"] == "Other"
-    assert "nowhere/expert" in explorer.note and explorer.kinds()[0]["steps"] == 40
+    assert "nowhere/expert" in explorer.note and explorer.categories()[0]["steps"] == 40
 
 
 def test_a_row_in_full(explorer, dataset):
@@ -279,8 +279,8 @@ def test_the_health_card(tmp_path):
     explorer = Explorer(folder)
     explorer.refresh()
     calls = []
-    judged = Judged(lambda response, answer: calls.append(response) or response == "response 0")
-    card = {finding.name: finding for finding in health(explorer, 0.2, 0.4, judged)}
+    graded = GradedAnswers(lambda response, answer: calls.append(response) or response == "response 0")
+    card = {finding.name: finding for finding in quality_report(explorer, 0.2, 0.4, graded)}
     kl = flat(rows, "kl")
     assert card["problems"].value == card["responses"].value == 4 and card["steps"].value == 80
     assert card["above"].value == (kl > 0.4).sum() and card["above"].tone == GOOD
@@ -291,13 +291,13 @@ def test_the_health_card(tmp_path):
     assert card["duplicate_questions"].value == 2 and card["duplicate_questions"].tone == WARN
     assert card["duplicate_responses"].value == 1
     assert (card["right"].value, card["right"].shown) == (2, "2 of 3 (67%)")
-    health(explorer, 0.2, 0.4, judged)
+    quality_report(explorer, 0.2, 0.4, graded)
     assert len(calls) == 3  # each response is compared once
-    none = {finding.name: finding for finding in health(explorer, 0.2, 900)}
+    none = {finding.name: finding for finding in quality_report(explorer, 0.2, 900)}
     assert none["above"].tone == BAD and "right" not in none and "one_token" not in none
-    missing = {finding.name: finding for finding in health(explorer, 0.2, 0.0)}["missing"]
-    assert missing.value == report(folder, Selection(beta=0)).missing and missing.tone == WARN
-    assert all(f.says.startswith(("fine", "look at this: ")) for f in [*card.values(), *none.values()])
+    missing = {finding.name: finding for finding in quality_report(explorer, 0.2, 0.0)}["missing"]
+    assert missing.value == selection_report(folder, Selection(beta=0)).missing and missing.tone == WARN
+    assert all(bool(f.advice) == (f.tone != GOOD) for f in [*card.values(), *none.values()])
 
 
 def test_one_token_targets_are_counted(tmp_path):
@@ -305,7 +305,7 @@ def test_one_token_targets_are_counted(tmp_path):
     rows = make_dataset(folder, problems=2)
     explorer = Explorer(folder)
     explorer.refresh()
-    finding = {f.name: f for f in health(explorer, 1.0, 0.4)}["one_token"]
+    finding = {f.name: f for f in quality_report(explorer, 1.0, 0.4)}["one_token"]
     assert finding.value == (flat(rows, "kl") > 0.4).sum() and finding.tone == WARN
 
 
@@ -313,9 +313,9 @@ def test_an_empty_dataset_has_a_card_and_numbers(tmp_path):
     make_dataset(tmp_path / "d", problems=0)
     explorer = Explorer(tmp_path / "d")
     explorer.refresh()
-    assert explorer.kinds() == [] and sum(explorer.histogram(KL_EDGES)) == 0
-    assert explorer.kept([0.4]) == [{"beta": 0.4, "steps": 0, "share": 0.0}]
-    assert {f.name: f.tone for f in health(explorer, 0.2, 0.4)}["steps"] == WARN
+    assert explorer.categories() == [] and sum(explorer.histogram(KL_EDGES)) == 0
+    assert explorer.steps_above([0.4]) == [{"beta": 0.4, "steps": 0, "share": 0.0}]
+    assert {f.name: f.tone for f in quality_report(explorer, 0.2, 0.4)}["steps"] == WARN
 
 
 def test_an_infinite_divergence_is_last_in_the_histogram_first_in_the_list_and_null_in_json(tmp_path):
@@ -328,7 +328,7 @@ def test_an_infinite_divergence_is_last_in_the_histogram_first_in_the_list_and_n
     assert explorer.histogram([0, 1000, 2000])[-1] == 1
     first = page(explorer, limit=1)["rows"][0]
     assert first["step"] == 3 and first["kl"] is None and first["selected"]
-    assert all(math.isfinite(kind["mean_kl"]) for kind in explorer.kinds())
+    assert all(math.isfinite(kind["mean_kl"]) for kind in explorer.categories())
 
 
 def test_imported_sets_are_explored_too(tmp_path):
@@ -340,21 +340,21 @@ def test_imported_sets_are_explored_too(tmp_path):
     explorer = Explorer(tmp_path / "d")
     view = explorer.refresh()
     assert view.imported and explorer.histogram([0, 0.5, 1]) == [6, 5]
-    assert explorer.kept([0.4])[0]["steps"] == 5
+    assert explorer.steps_above([0.4])[0]["steps"] == 5
     assert explorer.alpha_effect([0.01, 1], 0)[1] == {"alpha": 1, "tokens": 3, "one_token": 0, "targets": 9}
-    assert explorer.kinds()[0]["kind"] == "number" and explorer.kinds()[0]["steps"] == 11
+    assert explorer.categories()[0]["kind"] == "number" and explorer.categories()[0]["steps"] == 11
     first = page(explorer, limit=1)["rows"][0]
     assert (first["token"], first["step"], first["kl"], first["target_tokens"]) == (" 9", 9, 0.9, 3)
     assert first["before"] == ROW["prefix"] and first["agree"] is None and first["expert"] is None
-    explorer.mark(first["problem"], 0, 0, "pin")
-    explorer.mark(first["problem"], 1, 0, "drop")  # the second row of the same question and step
+    explorer.annotate(first["problem"], 0, 0, "pin")
+    explorer.annotate(first["problem"], 1, 0, "drop")  # the second row of the same question and step
     assert [row["mark"] for row in page(explorer, Filters(high=0.05), selection=Selection(beta=0))["rows"]] == [
         "pin",
         "drop",
     ]
-    assert explorer.report(Selection(beta=0.2)) == report(tmp_path / "d", Selection(beta=0.2))
+    assert explorer.report(Selection(beta=0.2)) == selection_report(tmp_path / "d", Selection(beta=0.2))
     assert page(explorer, Filters(search="3 + 4"))["total"] == 11 and page(explorer, Filters(search=" 7"))["total"] == 1
-    card = {finding.name: finding for finding in health(explorer, 0.2, 0.4)}
+    card = {finding.name: finding for finding in quality_report(explorer, 0.2, 0.4)}
     assert card["steps"].title == "Samples" and card["duplicate_responses"].value == 1 and "truncated" not in card
     with pytest.raises(UserError, match="no trajectories"):
         explorer.row(first["problem"])

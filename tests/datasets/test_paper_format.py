@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from lightreasoner.cli.main import main
-from lightreasoner.datasets.annotations import set_mark
+from lightreasoner.datasets.annotations import set_annotation
 from lightreasoner.datasets.export import export_samples
-from lightreasoner.datasets.external import SHOWN, import_samples
+from lightreasoner.datasets.external import MAX_LISTED, import_samples
 from lightreasoner.datasets.paper_format import MAX_LINE
-from lightreasoner.datasets.select_steps import report, samples
+from lightreasoner.datasets.select_steps import selection_report, training_samples
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.errors import UserError
 from lightreasoner.settings import ROOT
@@ -43,7 +43,7 @@ def test_released_to_folder_to_released_is_byte_for_byte(tmp_path):
     rows = [ROW, ROW | {"step": 4, "weights": [1.0, 0.0, 0.0]}, ROW, ROW | {"kl_divergence": None}]
     given = write(tmp_path / "given.jsonl", rows)
     assert import_samples(given, tmp_path / "set").rows == 4
-    export_samples(tmp_path / "set", tmp_path / "out.jsonl", "released")
+    export_samples(tmp_path / "set", tmp_path / "out.jsonl", "paper")
     assert (tmp_path / "out.jsonl").read_bytes() == given.read_bytes()
     run = read_run(tmp_path / "set")
     assert run["kind"] == "dataset" and run["about"]["imported"] is True
@@ -52,12 +52,12 @@ def test_released_to_folder_to_released_is_byte_for_byte(tmp_path):
 def test_export_to_import_to_export_is_byte_for_byte_and_reads_as_the_paper_wrote_it(tmp_path):
     folder, tokenizer = tmp_path / "set", tiny_tokenizer()
     rows = make_dataset(folder, tokens=True)
-    counted = export_samples(folder, tmp_path / "one.jsonl", "released", Selection(beta=0.1))
+    counted = export_samples(folder, tmp_path / "one.jsonl", "paper", Selection(beta=0.1))
     import_samples(tmp_path / "one.jsonl", tmp_path / "again")
-    export_samples(tmp_path / "again", tmp_path / "two.jsonl", "released")
+    export_samples(tmp_path / "again", tmp_path / "two.jsonl", "paper")
     assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes()
     lines = [json.loads(line) for line in (tmp_path / "one.jsonl").read_text().splitlines()]
-    found = list(samples(folder, Selection(beta=0.1)))
+    found = list(training_samples(folder, Selection(beta=0.1)))
     assert len(lines) == len(found) == counted.usable > 10
     by_id = {row["problem_id"]: row for row in rows}
     for line, sample in zip(lines, found, strict=True):
@@ -74,10 +74,10 @@ def test_the_copy_of_the_tokenizer_outlives_the_model(tmp_path):
 
     make_dataset(tmp_path / "set")  # its expert is nowhere
     with pytest.raises(UserError, match="parquet"):
-        export_samples(tmp_path / "set", tmp_path / "out.jsonl", "released")
+        export_samples(tmp_path / "set", tmp_path / "out.jsonl", "paper")
     assert not (tmp_path / "out.jsonl").exists()
     save_tokenizer(tiny_tokenizer(), tmp_path / "set")
-    export_samples(tmp_path / "set", tmp_path / "out.jsonl", "released")
+    export_samples(tmp_path / "set", tmp_path / "out.jsonl", "paper")
     assert (tmp_path / "out.jsonl").stat().st_size
 
 
@@ -87,7 +87,7 @@ def test_parquet_needs_no_tokenizer(tmp_path):
     export_samples(folder, tmp_path / "out.parquet", "parquet")
     assert pq.ParquetFile(tmp_path / "out.parquet").metadata.row_group(0).column(0).compression == "ZSTD"
     rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
-    found = list(samples(folder))
+    found = list(training_samples(folder))
     assert len(rows) == len(found) > 0
     for row, sample in zip(rows, found, strict=True):
         assert list(row) == ["problem_id", "sample", "question", "step", "prefix_ids", "token_ids", "weights", "kl"]
@@ -98,18 +98,18 @@ def test_an_imported_set_is_selected_from_and_marked(tmp_path):
     rows = [ROW | {"step": n, "kl_divergence": n / 10} for n in range(10)]
     folder = tmp_path / "set"
     import_samples(write(tmp_path / "f.jsonl", rows), folder)
-    name = next(samples(folder)).problem_id
-    assert [s.step for s in samples(folder, Selection(beta=0.4))] == [5, 6, 7, 8, 9]
-    assert [s.step for s in samples(folder, Selection("top-percent", budget=0.2))] == [8, 9]
-    assert len(list(samples(folder, Selection("random", budget=0.5)))) == 5
+    name = next(training_samples(folder)).problem_id
+    assert [s.step for s in training_samples(folder, Selection(beta=0.4))] == [5, 6, 7, 8, 9]
+    assert [s.step for s in training_samples(folder, Selection("top-percent", budget=0.2))] == [8, 9]
+    assert len(list(training_samples(folder, Selection("random", budget=0.5)))) == 5
     with pytest.raises(UserError, match="expert_entropy"):
-        list(samples(folder, Selection("expert-entropy")))
-    set_mark(folder, (name, 0, 9), "drop")
-    set_mark(folder, (name, 0, 0), "keep")
-    assert [s.step for s in samples(folder, Selection(beta=0.7))] == [0, 8]
-    counted = report(folder, Selection(beta=0.7))
-    assert (counted.selected, counted.usable, counted.kept_by_mark, counted.dropped_by_mark) == (2, 2, 1, 1)
-    sample = next(samples(folder, Selection(beta=0.7)))
+        list(training_samples(folder, Selection("expert-entropy")))
+    set_annotation(folder, (name, 0, 9), "drop")
+    set_annotation(folder, (name, 0, 0), "keep")
+    assert [s.step for s in training_samples(folder, Selection(beta=0.7))] == [0, 8]
+    counted = selection_report(folder, Selection(beta=0.7))
+    assert (counted.selected, counted.usable, counted.kept_by_annotation, counted.dropped_by_annotation) == (2, 2, 1, 1)
+    sample = next(training_samples(folder, Selection(beta=0.7)))
     assert sample.prefix_ids is None and sample.prefix == ROW["prefix"] and sample.tokens == ROW["tokens"]
     export_samples(folder, tmp_path / "out.parquet", "parquet")
     assert {row["prefix"] for row in pq.read_table(tmp_path / "out.parquet").to_pylist()} == {ROW["prefix"]}
@@ -150,12 +150,12 @@ def test_every_kind_of_bad_row_is_shown_with_its_line_and_the_rest_loads(tmp_pat
     lines = [good, *BAD.values(), b"", good]
     (tmp_path / "f.jsonl").write_bytes(b"\xef\xbb\xbf" + b"\n".join(lines))
     done = import_samples(tmp_path / "f.jsonl", tmp_path / "set")
-    assert done.rows == 2 and done.unreadable == len(BAD) > SHOWN
-    assert [number for number, _ in done.first] == list(range(2, 2 + SHOWN))
+    assert done.rows == 2 and done.unreadable == len(BAD) > MAX_LISTED
+    assert [number for number, _ in done.first] == list(range(2, 2 + MAX_LISTED))
     text = done.sentences()
     assert "line 2: it is not valid JSON" in text and "weights add up to 0.8, not to 1" in text
-    assert f"and {len(BAD) - SHOWN} more" in text
-    assert len(list(samples(tmp_path / "set"))) == 2
+    assert f"and {len(BAD) - MAX_LISTED} more" in text
+    assert len(list(training_samples(tmp_path / "set"))) == 2
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -199,7 +199,7 @@ def test_missing_files_folders_and_folders_in_use(tmp_path):
         with pytest.raises(UserError, match=says):
             import_samples(path, tmp_path / "set")
     make_dataset(tmp_path / "used")
-    with pytest.raises(UserError, match="holds a dataset already"):
+    with pytest.raises(UserError, match="already contains a dataset"):
         import_samples(tmp_path / "f.jsonl", tmp_path / "used")
 
 
@@ -222,11 +222,11 @@ def test_a_dataset_without_steps_yet_says_so(tmp_path):
     assert not (tmp_path / "out.parquet").exists()
 
 
-@pytest.mark.parametrize("kind", ["parquet", "released", "import"])
+@pytest.mark.parametrize("kind", ["parquet", "paper", "import"])
 def test_a_disk_that_fills_up_while_writing_leaves_nothing_behind(tmp_path, kind):
     """The limit on a file's size stands in for a full disk: writing fails half-way, in a process of its own."""
     make_dataset(tmp_path / "set", problems=30, tokens=True)
-    export_samples(tmp_path / "set", tmp_path / "given.jsonl", "released", Selection(beta=0.05))
+    export_samples(tmp_path / "set", tmp_path / "given.jsonl", "paper", Selection(beta=0.05))
     code = (
         "import resource, sys; from lightreasoner.cli.main import main\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)); sys.exit(main(sys.argv[1:]))"
@@ -251,7 +251,7 @@ def test_the_verbs(tmp_path, capsys):
     folder, out, again = tmp_path / "set", tmp_path / "out.jsonl", tmp_path / "again"
     make_dataset(folder, tokens=True)
     code, says, _ = run("export", "--run-dir", folder, "--format", "released", "--out", out, "--beta", 0.01)
-    assert code == 0 and "samples of" in says and "have no stored details" in says
+    assert code == 0 and "samples of" in says and "were not stored in detail" in says
     with out.open("a") as file:
         file.write("not json\n")
     code, says, _ = run("import", out, "--run-dir", again)

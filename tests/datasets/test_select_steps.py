@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lightreasoner.datasets.annotations import set_mark
+from lightreasoner.datasets.annotations import set_annotation
 from lightreasoner.datasets.samples import SelectionReport
-from lightreasoner.datasets.select_steps import report, samples, targets
-from lightreasoner.datasets.selectors import NAMES, Selection
+from lightreasoner.datasets.select_steps import contrastive_targets, selection_report, training_samples
+from lightreasoner.datasets.selectors import SELECTOR_NAMES, Selection
 from lightreasoner.datasets.step_table import read_details, read_steps
 from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
@@ -24,7 +24,7 @@ def dataset(tmp_path_factory):
 
 def read(folder, *arguments, **kw):
     reports = []
-    return list(samples(folder, *arguments, on_report=reports.append, **kw)), reports[0]
+    return list(training_samples(folder, *arguments, on_report=reports.append, **kw)), reports[0]
 
 
 @pytest.mark.parametrize(("alpha", "beta"), [(0.2, 0.4), (0.01, 0.1), (1.0, 0.05), (0.5, 0.8)])
@@ -56,7 +56,7 @@ def test_steps_below_the_floor_are_counted_not_invented(dataset):
     assert counted.missing == counted.selected - counted.usable > 0
 
 
-@pytest.mark.parametrize("selector", NAMES)
+@pytest.mark.parametrize("selector", SELECTOR_NAMES)
 def test_every_selector_at_equal_budget(dataset, selector):
     folder, rows = dataset
     found, counted = read(folder, Selection(selector, seed=5))
@@ -64,7 +64,7 @@ def test_every_selector_at_equal_budget(dataset, selector):
     assert counted.selected == (280 if selector == "all" else sum(k > 0.4 for row in rows for k in row["kl"]))
     assert counted.usable + counted.missing == counted.selected and counted.usable == len(found)
     assert read(folder, Selection(selector, seed=5)) == (found, counted)
-    assert report(folder, Selection(selector, seed=5)) == counted
+    assert selection_report(folder, Selection(selector, seed=5)) == counted
 
 
 def test_marks_overrule_the_selector(tmp_path):
@@ -76,21 +76,24 @@ def test_marks_overrule_the_selector(tmp_path):
     bare = next(i for i, kl in enumerate(rows[2]["kl"]) if kl <= 0.05)  # has no details
     before, _ = read(folder)
     for index, mark in ((step["in"]["index"], "drop"), (step["out"]["index"], "keep"), (bare, "keep")):
-        set_mark(folder, ("p2", 0, index), mark)
-    set_mark(folder, ("p1", 0, 0), "pin")
-    set_mark(folder, ("p1", 0, 999), "keep")  # no such step
-    set_mark(folder, ("elsewhere", 0, 0), "drop")
+        set_annotation(folder, ("p2", 0, index), mark)
+    set_annotation(folder, ("p1", 0, 0), "pin")
+    set_annotation(folder, ("p1", 0, 999), "keep")  # no such step
+    set_annotation(folder, ("elsewhere", 0, 0), "drop")
     found, counted = read(folder)
     keys = [{(s.problem_id, s.step) for s in some} for some in (before, found)]
     assert keys[0] - keys[1] == {("p2", step["in"]["index"])}
     assert keys[1] - keys[0] == {("p2", step["out"]["index"])}
-    assert (counted.kept_by_mark, counted.dropped_by_mark, counted.missing) == (2, 1, 1)
-    assert counted.selected - counted.dropped_by_mark + counted.kept_by_mark == counted.usable + counted.missing
+    assert (counted.kept_by_annotation, counted.dropped_by_annotation, counted.missing) == (2, 1, 1)
+    assert (
+        counted.selected - counted.dropped_by_annotation + counted.kept_by_annotation
+        == counted.usable + counted.missing
+    )
 
 
 def test_a_floor_of_zero_leaves_nothing_missing(tmp_path):
     make_dataset(tmp_path / "d", beta_floor=0)
-    counted = report(tmp_path / "d", Selection("random", budget=1.0))
+    counted = selection_report(tmp_path / "d", Selection("random", budget=1.0))
     assert counted == SelectionReport(steps=120, selected=120, usable=120)
 
 
@@ -138,7 +141,7 @@ def test_details_that_do_not_fit_their_row_are_a_damaged_shard(tmp_path):
 def test_targets_of_no_steps(dataset):
     path = shards(dataset[0])[0]
     details = read_details(read_steps(path, ("kl",), ("steps",)), path)
-    assert targets(details, np.array([], int), 0.2) == []
+    assert contrastive_targets(details, np.array([], int), 0.2) == []
 
 
 def test_a_growing_dataset_without_shards_gives_nothing(tmp_path):

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from lightreasoner import paper
-from lightreasoner.datasets import selectors
-from lightreasoner.datasets.selectors import NAMES, SELECTORS, Selection, select
+from lightreasoner.datasets.selectors import SELECTOR_NAMES, SELECTORS, Selection, select
 from lightreasoner.errors import UserError
 from lightreasoner.scoring import divergence
 
 KL = np.array([0.1, 0.9, 0.39, np.inf, 0.0, 0.5, 0.2, 0.3], np.float32)  # above 0.4: 1, 3, 5
-BUDGETED = tuple(name for name in NAMES if name not in ("kl", "all"))
+BUDGETED = tuple(name for name in SELECTOR_NAMES if name not in ("kl", "all"))
 VALUES = {
     "kl": KL,
     "js": np.array([0.6, 0.1, 0.6, 0.2, 0.6, 0.0, 0.6, 0.3], np.float32),
@@ -75,7 +74,7 @@ def test_beta_is_compared_as_the_inspector_does():
 def test_a_small_budget_takes_at_least_one_and_nothing_of_nothing():
     assert len(chosen("random", budget=0.001)) == 1
     empty = {name: column[:0] for name, column in VALUES.items()}
-    assert all(select(empty, Selection(name)).sum() == 0 for name in NAMES)
+    assert all(select(empty, Selection(name)).sum() == 0 for name in SELECTOR_NAMES)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +100,8 @@ def test_senseless_values_are_refused(wrong):
 
 
 def test_the_table_is_complete_and_its_floor_is_the_scorers():
-    assert selectors.ALPHA_FLOOR == divergence.ALPHA_FLOOR == paper.ALPHA_FLOOR
-    assert len(NAMES) == len(set(NAMES)) == 10
-    assert all(s.title and s.says.endswith(".") and s.scores and "kl" in s.needs for s in SELECTORS)
+    assert divergence.ALPHA_FLOOR == paper.ALPHA_FLOOR == Selection(alpha=paper.ALPHA_FLOOR).alpha
+    with pytest.raises(UserError):
+        Selection(alpha=paper.ALPHA_FLOOR * 0.999)
+    assert len(SELECTOR_NAMES) == len(set(SELECTOR_NAMES)) == 10
+    assert all(s.title and s.description.endswith(".") and s.score and "kl" in s.needs for s in SELECTORS)

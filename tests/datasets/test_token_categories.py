@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightreasoner.datasets.token_categories import KINDS, NAMES, kind_of
+from lightreasoner.datasets.token_categories import CATEGORIES, CATEGORY_NAMES, token_category
 
 TEXTS = {
     "number": ["7", " 12", "3.5", "1,000", ".5", "½", "٣"],
@@ -18,12 +18,16 @@ TEXTS = {
 
 @pytest.mark.parametrize("kind", TEXTS)
 def test_each_kind(kind):
-    assert {text: kind_of(text) for text in TEXTS[kind]} == dict.fromkeys(TEXTS[kind], kind)
+    assert {text: token_category(text) for text in TEXTS[kind]} == dict.fromkeys(TEXTS[kind], kind)
 
 
 def test_control_tokens_end_a_turn_whatever_their_text():
-    assert kind_of("<|im_end|>", special=True) == kind_of(".", special=True) == "end"
+    assert token_category("<|im_end|>", special=True) == token_category(".", special=True) == "end"
 
 
 def test_the_table_names_each_once():
-    assert len(set(NAMES)) == 7 and {*TEXTS, "end"} == set(NAMES) and all(k.title and k.says for k in KINDS)
+    assert (
+        len(set(CATEGORY_NAMES)) == 7
+        and {*TEXTS, "end"} == set(CATEGORY_NAMES)
+        and all(k.title and k.description for k in CATEGORIES)
+    )

@@ -111,7 +111,7 @@ def test_a_parquet_file_of_something_else_is_no_shard(tmp_path):
 
 
 def test_a_shard_that_vanished_is_said(tmp_path):
-    with pytest.raises(UserError, match="not there any more"):
+    with pytest.raises(UserError, match="no longer exists"):
         read_shard(tmp_path / "trajectories" / "000000.parquet")
 
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from lightreasoner.datasets.annotations import load_marks, set_mark
+from lightreasoner.datasets.annotations import load_annotations, set_annotation
 from lightreasoner.datasets.explorer import Explorer
-from lightreasoner.datasets.select_steps import samples
+from lightreasoner.datasets.select_steps import training_samples
 from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
 from lightreasoner.hub.errors import hub_errors
@@ -66,7 +66,7 @@ def dataset(tmp_path) -> Path:
     shutil.copytree(
         tmp_path / "expert", folder / "tokenizer", ignore=shutil.ignore_patterns("*.safetensors", "config.json")
     )
-    set_mark(folder, ("p1", 0, 3), "keep")
+    set_annotation(folder, ("p1", 0, 3), "keep")
     return folder
 
 
@@ -125,8 +125,8 @@ def test_what_is_pushed_comes_back_bit_for_bit(hub, dataset, tmp_path):
     assert after["about"]["fingerprints"] == before["about"]["fingerprints"] and after["created"] == before["created"]
     assert after["pulled"] == {"repo": "me/data", "revision": repo.sha}
     assert {k: v for k, v in after.items() if k != "pulled"} == redact(before)
-    assert load_marks(back) == load_marks(dataset)
-    assert list(samples(back)) == list(samples(dataset)), "so it trains as the original does"
+    assert load_annotations(back) == load_annotations(dataset)
+    assert list(training_samples(back)) == list(training_samples(dataset)), "so it trains as the original does"
     here, there = Explorer(dataset), Explorer(back)
     assert there.histogram((0, 0.1, 1, 20)) == here.histogram((0, 0.1, 1, 20))
     assert not list(back.glob(".pulled-*"))
@@ -393,7 +393,7 @@ def test_an_imported_dataset_comes_back(hub, tmp_path):
         for n in range(4)
     ]
     from lightreasoner.datasets.paper_format import (
-        released_line,  # the format's own writer, so that this test needs no copy of it
+        paper_line,  # the format's own writer, so that this test needs no copy of it
     )
     from lightreasoner.datasets.samples import Sample
 
@@ -401,7 +401,7 @@ def test_an_imported_dataset_comes_back(hub, tmp_path):
     with open(file, "wb") as out:
         for n, line in enumerate(lines):
             sample = Sample(f"p{n}", 0, line["question"], n, None, [7], [1.0], 0.5)
-            out.write(released_line(sample, "It is", [" 7"]))
+            out.write(paper_line(sample, "It is", [" 7"]))
     assert run(None, "import", file, "--run-dir", tmp_path / "imported")[0] == 0
     code, said = run(hub, "push", tmp_path / "imported", "--repo", "me/samples")
     assert code == 0, said
@@ -410,4 +410,4 @@ def test_an_imported_dataset_comes_back(hub, tmp_path):
     assert (tmp_path / "back" / "samples.parquet").read_bytes() == (
         tmp_path / "imported" / "samples.parquet"
     ).read_bytes()
-    assert list(samples(tmp_path / "back")) == list(samples(tmp_path / "imported"))
+    assert list(training_samples(tmp_path / "back")) == list(training_samples(tmp_path / "imported"))

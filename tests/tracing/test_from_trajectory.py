@@ -7,7 +7,7 @@ import json
 import pytest
 
 from lightreasoner.datasets.explorer import Explorer, IdTexts
-from lightreasoner.datasets.select_steps import samples
+from lightreasoner.datasets.select_steps import training_samples
 from lightreasoner.errors import UserError
 from lightreasoner.scoring.measures import STEP_MEASURES
 from lightreasoner.storage.atomic import ID_PATTERN, new_id
@@ -43,7 +43,7 @@ def test_the_record_has_a_traces_fields(opened, tmp_path):
 def test_its_steps_are_the_stored_ones_and_its_support_the_training_row(opened):
     folder, row, record, _ = opened
     stored = {step["index"]: step for step in row["steps"]}
-    trained = {s.step: s for s in samples(folder) if s.problem_id == "p1"}
+    trained = {s.step: s for s in training_samples(folder) if s.problem_id == "p1"}
     for index, step in enumerate(record["steps"]):
         assert step["index"] == index and step["token_id"] == row["response_ids"][index]
         assert [step[name] for name in STEP_MEASURES] == pytest.approx(

@@ -14,7 +14,7 @@ import torch
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from lightreasoner.datasets.select_steps import report, samples
+from lightreasoner.datasets.select_steps import selection_report, training_samples
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.trajectories import KL_EDGES, rows, shards
 from lightreasoner.errors import UserError
@@ -99,13 +99,13 @@ def test_the_overview_has_the_engines_numbers(shared):
         seen = bench.overview(folder, beta=beta)
         assert seen["steps"] == len(kl) and seen["above"] == int((kl > beta).sum())
         assert dict(map(tuple, seen["curve"]))[beta] == int((kl > beta).sum())
-        assert seen["selection"][0] == f"{report(folder, Selection(beta=beta)).usable:,} samples"
+        assert seen["selection"][0] == f"{selection_report(folder, Selection(beta=beta)).usable:,} samples"
     assert len(seen["curve"]) == len(BETAS)
     counts = np.histogram(kl.clip(0, math.nextafter(KL_EDGES[-1], 0)), KL_EDGES)[0]
     assert seen["histogram"] == {"edges": list(KL_EDGES), "counts": counts.tolist()}
     assert sum(kind["steps"] for kind in seen["kinds"]) == len(kl)
     effect = {round(a["alpha"], 2): a["one_token"] for a in bench.overview(folder)["alphas"]}
-    sizes = [len(s.token_ids) for s in samples(folder, Selection(alpha=0.2))]
+    sizes = [len(s.token_ids) for s in training_samples(folder, Selection(alpha=0.2))]
     assert effect[0.2] == pytest.approx(sum(n == 1 for n in sizes) / len(sizes))
     listed = bench.ask("overview", None, 0.2, 0.4, "kl", "")["datasets"]
     assert [(d["id"], d["samples"], d["state"]) for d in listed] == [(folder.name, int((kl > 0.4).sum()), "done")]
@@ -114,7 +114,7 @@ def test_the_overview_has_the_engines_numbers(shared):
 @pytest.mark.parametrize("selector", ["random", "every-k", "js", "disagreement", "excess-loss"])
 def test_other_selectors_have_the_engines_number_of_samples(shared, selector):
     bench, folder = shared
-    made = report(folder, Selection(selector))
+    made = selection_report(folder, Selection(selector))
     said = bench.overview(folder, selector=selector)["selection"]
     assert said[0] == f"{made.usable:,} samples"
     assert any("equal" in part or "As many steps" in part for part in said)
@@ -191,7 +191,7 @@ def test_forged_ids_get_a_sentence(shared, forged):
         ("mark", ("p0", 0, 0, "keep")),
         ("act", ("cancel",)),
         ("discard", ()),
-        ("prepare", ("released", 0.2, 0.4, "kl")),
+        ("prepare", ("paper", 0.2, 0.4, "kl")),
     ]:
         error = bench.ask(name, forged, *rest)["error"]
         assert error and "Something broke" not in error, (name, error)
@@ -233,7 +233,7 @@ def test_marks_are_saved_and_change_the_samples(bench):
     stored = {s["index"]: s["kl"] for s in row["steps"]}
     low = next(i for i, kl in stored.items() if kl <= 0.4)
     high = next(i for i, kl in stored.items() if kl > 0.4)
-    before = report(folder).usable
+    before = selection_report(folder).usable
     assert bench.ask("mark", folder.name, row["problem_id"], 0, low, "keep") == {}
     assert bench.overview(folder)["selection"][0] == f"{before + 1:,} samples"
     assert bench.ask("mark", folder.name, row["problem_id"], 0, high, "drop") == {}
@@ -255,8 +255,8 @@ def fetched(bench: Bench, answer: dict):
 
 def test_downloads_hold_what_was_selected_and_name_no_path(bench):
     folder = bench.make()
-    made = list(samples(folder, Selection(alpha=0.1, beta=0.3)))
-    answer = bench.ask("prepare", folder.name, "released", 0.1, 0.3, "kl")
+    made = list(training_samples(folder, Selection(alpha=0.1, beta=0.3)))
+    answer = bench.ask("prepare", folder.name, "paper", 0.1, 0.3, "kl")
     assert str(bench.settings.workspace) not in json.dumps(answer)
     response = fetched(bench, answer)
     assert "attachment" in response.headers["content-disposition"]
@@ -279,7 +279,7 @@ def test_only_what_was_offered_can_be_fetched(bench, name):
 def test_old_downloads_go_and_a_failed_one_leaves_nothing(bench, monkeypatch):
     folder = bench.make()
     first = bench.ask("prepare", folder.name, "raw", 0.2, 0.4, "kl")
-    assert "became a sample" in bench.ask("prepare", folder.name, "released", 0.2, 999, "kl")["error"]
+    assert "became a sample" in bench.ask("prepare", folder.name, "paper", 0.2, 999, "kl")["error"]
     assert len(list((bench.settings.workspace / "downloads").iterdir())) == 1
     monkeypatch.setattr(downloads, "KEPT", -1)
     second = bench.ask("prepare", folder.name, "raw", 0.2, 0.4, "kl")
@@ -293,7 +293,7 @@ def test_a_damaged_shard_is_named_and_the_rest_is_there(bench):
     seen = bench.overview(folder)
     assert any(finding["tone"] == "bad" and path.name in finding["says"] for finding in seen["health"])
     assert 0 < seen["steps"] < 120
-    assert "url" in bench.ask("prepare", folder.name, "released", 0.2, 0.4, "kl")
+    assert "url" in bench.ask("prepare", folder.name, "paper", 0.2, 0.4, "kl")
     assert "url" in bench.ask("prepare", folder.name, "raw", 0.2, 0.4, "kl")
 
 
@@ -380,16 +380,16 @@ def test_a_run_of_another_kind_is_no_dataset(bench):
 
 def test_an_import_is_a_dataset_and_reports_unreadable_lines(bench, tmp_path):
     folder = bench.make()
-    answer = bench.ask("prepare", folder.name, "released", 0.2, 0.4, "kl")
+    answer = bench.ask("prepare", folder.name, "paper", 0.2, 0.4, "kl")
     file = tmp_path / "theirs.jsonl"
     file.write_text(fetched(bench, answer).text + "not a line\n")
     dataset, said = import_file(bench.studio, str(file))
-    assert "1 line could not be read" in said and f"line {report(folder).usable + 1}:" in said
+    assert "1 line could not be read" in said and f"line {selection_report(folder).usable + 1}:" in said
     seen = bench.overview(run_folder(bench.settings, dataset))
-    assert seen["imported"] and seen["steps"] == report(folder).usable and "raw" not in seen["downloads"]
+    assert seen["imported"] and seen["steps"] == selection_report(folder).usable and "raw" not in seen["downloads"]
     assert seen["name"] == "theirs.jsonl · imported"
     js = bench.ask("overview", dataset, 0.2, 0.4, "js", "")["open"]
-    assert js["selection"][0] == "No samples" and "imported set" in js["selection"][1]
+    assert js["selection"][0] == "No samples" and "imported dataset" in js["selection"][1]
     row = bench.ask("rows", dataset, {})["rows"][0]
     opened = bench.ask("trajectory", dataset, row["problem"], row["sample"], row["step"])["sample"]
     assert opened["kl"] == pytest.approx(row["kl"], rel=1e-6) and len(opened["tokens"]) == row["target_tokens"]

@@ -14,7 +14,7 @@ import pytest
 from lightreasoner.cli.dataset import selection_of
 from lightreasoner.cli.finetune import config_of
 from lightreasoner.cli.main import build_parser
-from lightreasoner.datasets.select_steps import report
+from lightreasoner.datasets.select_steps import selection_report
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.accelerator import WaitCancelled
@@ -141,7 +141,7 @@ def test_an_unsuitable_dataset_is_refused_before_a_job_is_made(bench, changed, s
 def test_the_amount_of_training_data(bench):
     found = amount(bench.datasets, bench.read(beta=1.0, max_steps=10, samples_per_update=4))
     folder = run_folder(bench.settings, bench.dataset)
-    assert found.samples == report(folder, Selection(beta=1.0)).usable > 0
+    assert found.samples == selection_report(folder, Selection(beta=1.0)).usable > 0
     assert f"{found.samples:,} samples. 10 training steps of about 4 samples see 40, " in found.sentence()
     passes = 40 / (found.samples * 0.95)
     said = f"about {passes:.1f} epochs" if passes >= 1 else f"about {passes:.0%} of one epoch"

@@ -10,19 +10,19 @@ import json
 import math
 from collections.abc import Callable
 
-from lightreasoner.datasets.annotations import set_mark
+from lightreasoner.datasets.annotations import set_annotation
 from lightreasoner.datasets.explorer import Explorer
 from lightreasoner.datasets.explorer_page import Filters, page
 from lightreasoner.datasets.external import read_imported
-from lightreasoner.datasets.quality import GOOD, Finding, Judged, health
-from lightreasoner.datasets.selectors import SELECTORS, Selection, above
+from lightreasoner.datasets.quality import GOOD, GradedAnswers, quality_report
+from lightreasoner.datasets.selectors import SELECTORS, Selection, above_beta
 from lightreasoner.datasets.trajectories import KL_EDGES
 from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA_FLOOR, BETA_FLOOR
 from lightreasoner.problems.grading import grade
 from lightreasoner.tracing.from_trajectory import trace_record
 from lightreasoner.tracing.records import reweigh, trace_csv
-from lightreasoner.validation import number
+from lightreasoner.validation import check_alpha_beta, number
 from ui.access.actions import action
 from ui.components.dataset_catalogue import Dataset, Datasets
 from ui.components.run_actions import RunActions
@@ -40,7 +40,7 @@ OPEN = 4  # datasets whose graded answers stay in memory
 
 def selected(alpha: object, beta: object, selector: object) -> Selection:
     """A Selection of checked values. Raises UserError."""
-    alpha, beta = number("α", alpha, ALPHA_FLOOR, 1), number("β", beta, 0, 1000)
+    alpha, beta = check_alpha_beta(alpha, beta)
     return Selection(selector if isinstance(selector, str) else str(selector), alpha, beta)
 
 
@@ -80,13 +80,11 @@ def describe_selection(explorer: Explorer, selection: Selection) -> list[str]:
         sentences.append(
             f"As many steps as have KL above β = {selection.beta:g}, so that all selectors have the same budget."
         )
-    if report.kept_by_mark or report.dropped_by_mark:
-        sentences.append(f"By your marks: {report.kept_by_mark:,} kept, {report.dropped_by_mark:,} dropped.")
+    if report.kept_by_annotation or report.dropped_by_annotation:
+        sentences.append(
+            f"By your marks: {report.kept_by_annotation:,} kept, {report.dropped_by_annotation:,} dropped."
+        )
     return sentences
-
-
-def advice(finding: Finding) -> str:
-    return finding.says.removeprefix("look at this: ")  # the page shows an icon instead
 
 
 class DatasetActions(RunActions):
@@ -96,7 +94,7 @@ class DatasetActions(RunActions):
 
     def __init__(self, datasets: Datasets):
         super().__init__(datasets)
-        self._graded: Recent[Judged] = Recent(OPEN)
+        self._graded: Recent[GradedAnswers] = Recent(OPEN)
 
     @action("datasets.view")
     def overview(self, dataset_id, alpha, beta, selector, seen) -> dict:
@@ -132,7 +130,7 @@ class DatasetActions(RunActions):
         record = trace_of(explorer, problem, sample)
         for one in record["steps"]:
             del one["support"]  # the page computes it from the candidates, at any α
-        marks = explorer.view.marks.by_step.items()
+        marks = explorer.view.annotations.by_step.items()
         own = {str(index): mark for (name, n, index), mark in marks if (name, n) == (problem, sample)}
         return {"record": record, "marks": own, "why": why_unstored(explorer)}
 
@@ -151,7 +149,7 @@ class DatasetActions(RunActions):
         explorer = self.explorer(dataset_id)
         if place_of(explorer, (problem, sample, step)) is None:
             raise UserError("This dataset has no such step, so there is nothing to mark.")
-        set_mark(explorer.folder, (problem, sample, step), kind)
+        set_annotation(explorer.folder, (problem, sample, step), kind)
         return {}
 
     @action("datasets.download")
@@ -173,7 +171,7 @@ class DatasetActions(RunActions):
         explorer = self.runs.explorer(dataset) if dataset.run else None
         steps = explorer.view.data.steps if explorer else 0
         config = dataset.run["config"] if dataset.run else {}
-        over = int(above(explorer.view.data.values["kl"], selection.beta).sum()) if steps else 0
+        over = int(above_beta(explorer.view.data.values["kl"], selection.beta).sum()) if steps else 0
         now = {
             "id": dataset.id,
             "state": dataset.state,
@@ -191,21 +189,23 @@ class DatasetActions(RunActions):
         now |= {"name": dataset.name, "bytes": size, "command": command, "imported": False, "facts": []}
         if not steps:
             return now
-        graded = self._graded.get(dataset.id, lambda: Judged(lambda response, answer: grade(response, answer).right))
+        graded = self._graded.get(
+            dataset.id, lambda: GradedAnswers(lambda response, answer: grade(response, answer).right)
+        )
         return now | {
             "imported": explorer.imported,
             "trouble": explorer.note,
             "facts": facts(dataset, explorer, size, over),
-            "downloads": ["released", "parquet"] if explorer.imported else ["released", "parquet", "raw"],
+            "downloads": ["paper", "parquet"] if explorer.imported else ["paper", "parquet", "raw"],
             "histogram": {"edges": list(KL_EDGES), "counts": explorer.histogram(KL_EDGES)},
-            "curve": [[point["beta"], point["steps"]] for point in explorer.kept(BETAS)],
+            "curve": [[point["beta"], point["steps"]] for point in explorer.steps_above(BETAS)],
             "alphas": [] if explorer.imported or not over else explorer.alpha_effect(ALPHAS, selection.beta),
-            "kinds": explorer.kinds(),
-            "selectors": [{"name": s.name, "title": s.title, "says": s.says} for s in SELECTORS],
+            "kinds": explorer.categories(),
+            "selectors": [{"name": s.name, "title": s.title, "says": s.description} for s in SELECTORS],
             "selection": describe_selection(explorer, selection),
             "health": [
-                {"title": f.title, "tone": f.tone, "says": f.shown if f.tone == GOOD else f"{f.shown}: {advice(f)}"}
-                for f in health(explorer, selection.alpha, selection.beta, graded)
+                {"title": f.title, "tone": f.tone, "says": f.shown if f.tone == GOOD else f"{f.shown}: {f.advice}"}
+                for f in quality_report(explorer, selection.alpha, selection.beta, graded)
                 if f.tone != GOOD or f.name not in COUNTS
             ],
         }
@@ -214,7 +214,7 @@ class DatasetActions(RunActions):
 def version(dataset: Dataset, explorer: Explorer | None, selection: Selection) -> str:
     """A fingerprint of all that the page shows of a dataset."""
     view = explorer.view if explorer else None
-    marks = sorted(view.marks.by_step.items()) if view else None
+    marks = sorted(view.annotations.by_step.items()) if view else None
     shown = (dataset.id, dataset.state, dataset.job and dataset.job.attempt, view and view.data.steps)
     return fingerprint((shown, view and view.corrupt, marks, selection))
 
@@ -222,7 +222,7 @@ def version(dataset: Dataset, explorer: Explorer | None, selection: Selection) -
 def place_of(explorer: Explorer, key: tuple[object, object, object]) -> int | None:
     """The row of a step (problem id, sample, step); None without such a step."""
     whole = all(isinstance(n, int) and not isinstance(n, bool) for n in key[1:])
-    return explorer.view.place(key) if whole and isinstance(key[0], str) else None
+    return explorer.view.position(key) if whole and isinstance(key[0], str) else None
 
 
 def trace_of(explorer: Explorer, problem: object, sample: object) -> dict:
@@ -241,7 +241,7 @@ def imported_sample(explorer: Explorer, key: tuple) -> dict:
     row = next(itertools.islice(in_turn, place, None))
     kl = row["kl"] if math.isfinite(row["kl"]) else None
     texts = {name: row[name] for name in ("question", "prefix", "tokens", "weights", "step")}
-    return texts | {"kl": kl, "mark": explorer.view.marks.get(*key)}
+    return texts | {"kl": kl, "mark": explorer.view.annotations.get(*key)}
 
 
 #: Export formats of a response.

@@ -27,7 +27,7 @@ def dataset_file(settings: Settings, explorer: Explorer, kind: object, selection
     if kind == RAW and not explorer.imported:
         return offer(settings, f"trajectories-{short}.parquet", lambda out: write_trajectories(explorer.folder, out))
     if not isinstance(kind, str) or kind not in FORMATS:
-        raise UserError(f"There is no file called {str(kind)[:20]!r}; choose released, parquet or raw.")
+        raise UserError(f"There is no file called {str(kind)[:20]!r}; choose paper, parquet or raw.")
     name = f"samples-{short}-{selection.selector}-a{selection.alpha:g}-b{selection.beta:g}{FORMATS[kind]}"
     # the page lists damaged shards; the rest is exported
     return offer(settings, name, lambda out: export_samples(explorer.folder, out, kind, selection, lambda *_: None))

@@ -9,9 +9,8 @@ import json
 from collections.abc import Callable
 
 from lightreasoner.errors import UserError
-from lightreasoner.paper import ALPHA_FLOOR
 from lightreasoner.tracing.records import reweigh, step_json, trace_csv
-from lightreasoner.validation import number
+from lightreasoner.validation import check_alpha_beta, number
 from ui.access.actions import action
 from ui.components.script_calls import answering
 from ui.components.trace_view import standalone
@@ -39,7 +38,7 @@ def viewer_calls(studio: Studio) -> list[Callable[..., dict]]:
     @answering
     def export(run, kind, alpha, beta) -> dict:
         """A run as the text of a "json", "csv" or "html" file, at this α and β."""
-        alpha, beta = number("α", alpha, ALPHA_FLOOR, 1), number("β", beta, 0, 1000)
+        alpha, beta = check_alpha_beta(alpha, beta)
         record = reweigh(studio.record(run), alpha, beta)
         if kind == "json":
             return {"content": json.dumps(record, ensure_ascii=False, indent=1)}

@@ -2,7 +2,7 @@
 
 const TONES = { good: ['\u2713', 'Fine'], warn: ['!', 'Look at this'], bad: ['\u2715', 'A problem'] };
 const DOWNLOADS = [
-  ['released', 'Samples (JSONL)', 'The samples at this selection, in the format of the released LightReasoner scripts'],
+  ['paper', 'Samples (JSONL)', 'The samples at this selection, in the format of the paper\u2019s released samples'],
   ['parquet', 'Samples (Parquet)', 'The same samples as one table, with token ids of the prefix'],
   ['raw', 'Trajectories (Parquet)', 'Everything that was sampled: every step, whatever \u03b1 and \u03b2'],
 ];
