@@ -17,7 +17,7 @@ from lightreasoner.decoding.batch_decoder import BatchDecoder, DecodedStep, deco
 from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.pairs import Pair
-from lightreasoner.models.vocabulary import Alignment
+from lightreasoner.models.vocabulary import VocabularyAlignment
 from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.problems.rows import Problem
 from lightreasoner.scoring.divergence import NotADistribution, StepTensors, measure_steps
@@ -96,7 +96,7 @@ def draws(decoding: DecodingConfig, row: GenerationRow) -> np.ndarray:
     return np.random.default_rng(seed).random(decoding.max_new_tokens)
 
 
-def shared_id_table(alignment: Alignment, rows: int, device: torch.device) -> torch.Tensor:
+def shared_id_table(alignment: VocabularyAlignment, rows: int, device: torch.device) -> torch.Tensor:
     """(rows,) the shared id of each of the expert's ids, −1 for those that the amateur lacks."""
     table = torch.full((rows,), -1, dtype=torch.long, device=device)
     shared = torch.arange(alignment.size, device=device)

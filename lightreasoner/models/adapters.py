@@ -1,4 +1,4 @@
-"""LoRA adapters: which matrices can take one, putting one on, writing it whole, and merging it into the model."""
+"""LoRA adapters: which layers can have one, adding it to a model, saving it, and merging it into the model."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ RESUME = "Free some space and resume."
 
 
 def linear_names(model: Any) -> dict[str, int]:
-    """The linear layers that LoRA can adapt: last part of their names → the largest rank that makes sense there.
+    """The linear layers that LoRA can adapt: last part of their names → the largest useful rank.
 
-    The output head is left out: its matrix is often the embedding's, too.
+    The output head is left out, because many models share its matrix with the embeddings.
     """
-    head, found = model.get_output_embeddings(), {}
+    head, ranks = model.get_output_embeddings(), {}
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear) and module is not head:
             leaf, most = name.rpartition(".")[2], min(module.in_features, module.out_features)
-            found[leaf] = min(most, found.get(leaf, most))
-    return dict(sorted(found.items()))
+            ranks[leaf] = min(most, ranks.get(leaf, most))
+    return dict(sorted(ranks.items()))
 
 
-def check_layers(there: dict[str, int], rank: int, target_modules: tuple[str, ...]) -> None:
-    """Raises UserError unless the layers of `linear_names` can take an adapter of this rank at these names."""
-    lacking = [name for name in target_modules if name not in there]
+def check_layers(layers: dict[str, int], rank: int, target_modules: tuple[str, ...]) -> None:
+    """Raises UserError unless the layers (as of `linear_names`) can have an adapter of this rank at these names."""
+    lacking = [name for name in target_modules if name not in layers]
     if lacking or not target_modules:
         raise UserError(
-            f"This model has no linear layers called {', '.join(lacking) or 'nothing'}; it has {', '.join(there)}."
+            f"This model has no linear layers called {', '.join(lacking) or 'nothing'}; it has {', '.join(layers)}."
         )
-    most = min(there[name] for name in target_modules)
+    most = min(layers[name] for name in target_modules)
     if rank > most:
-        narrow = min(target_modules, key=lambda name: there[name])
-        raise UserError(f"Rank {rank} is beyond {narrow}, whose matrix has rank {most} at most; take {most} or less.")
+        narrow = min(target_modules, key=lambda name: layers[name])
+        raise UserError(f"Rank {rank} is beyond {narrow}, whose matrix has rank {most} at most; choose {most} or less.")
 
 
 def add_lora(model: Any, rank: int, alpha: float, dropout: float, target_modules: tuple[str, ...], seed: int) -> Any:
-    """The model with a fresh adapter, which is all that trains. Raises UserError for what the architecture lacks."""
-    import peft  # a second of imports, which a page that only shows things can do without
+    """The model with a new adapter, its only trainable part. Raises UserError for layers that it lacks."""
+    import peft  # takes a second to import, and showing results does not need it
 
     check_layers(linear_names(model), rank, target_modules)
     config = peft.LoraConfig(
@@ -59,22 +59,22 @@ def add_lora(model: Any, rank: int, alpha: float, dropout: float, target_modules
 
 
 def save_adapter(model: Any, folder: Path, card: str, expert: str | None = None) -> None:
-    """An adapter folder that plain peft loads, with its card. Raises UserError when the disk refuses.
+    """Write an adapter and its card as a folder that peft loads. Raises UserError on a disk error.
 
-    expert: the reference of the base. A Hub id is written as such, not as the place in this machine's cache, which
-    would mean nothing elsewhere.
+    expert: the reference of the base model. For a Hub id, the adapter's config gets the id in place of the path in this
+    machine's cache.
     """
     base = parse_ref(expert) if expert else None
     if base and base.kind in ("hub", "bundled"):
         model.active_peft_config.base_model_name_or_path = base.base
         model.active_peft_config.revision = base.revision
     with atomic_folder(folder, RESUME) as place:
-        model.save_pretrained(place, save_embedding_layers=False)  # "auto" would ask the Hub about its base
-        (place / "README.md").write_text(card, encoding="utf-8")  # over the card that peft leaves
+        model.save_pretrained(place, save_embedding_layers=False)  # "auto" would ask the Hub about the base
+        (place / "README.md").write_text(card, encoding="utf-8")  # in place of peft's card
 
 
 def save_merged(model: Any, tokenizer: Any, folder: Path, card: str) -> None:
-    """The model with its adapter merged in, as a folder that plain transformers loads. The model is used up."""
+    """Write the model with its adapter merged in, as a folder that transformers loads. Changes the model itself."""
     with atomic_folder(folder, RESUME) as place:
         merged = model.merge_and_unload(safe_merge=True)
         merged.save_pretrained(place)

@@ -1,4 +1,4 @@
-"""What a model is made of, told by its configuration alone: no weights are read, and nothing takes memory."""
+"""The linear layers of a model, from its configuration alone: no weights are read."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from lightreasoner.hub.download import NotCached
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.models.weights import find_files
 
-USUAL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # of today's architectures
+USUAL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # in most architectures
 
 
 def linear_layers(ref: str | ModelRef) -> dict[str, int] | None:
-    """What `adapters.linear_names` will say of this model once it is loaded: name → the largest rank that makes sense.
+    """What `adapters.linear_names` returns for this model once it is loaded: name → largest useful LoRA rank.
 
-    None where the model is not on this disk yet, or where only loading it can tell. No network is asked. Raises
-    UserError for a reference that names nothing, or files that are damaged.
+    None if the model is not on this disk, or only loading it can tell. Makes no request. Raises UserError for an
+    invalid reference or damaged files.
     """
     try:
         files = find_files(parse_ref(ref), download=False)
@@ -39,6 +39,6 @@ def _layers(folder: Path, gguf: str | None, _changed: int) -> dict[str, int] | N
         with warnings.catch_warnings(), torch.device("meta"):
             warnings.simplefilter("ignore")
             model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, **where))
-    except Exception:  # a stranger's files: whoever loads the model says what is wrong with them
+    except Exception:  # the files may be anything; loading the model reports what is wrong with them
         return None
     return linear_names(model)

@@ -1,4 +1,4 @@
-"""Models by reference: what can be had, and keeping what is loaded within a memory budget."""
+"""Loaded models, cached within a memory budget, and whether a model can be loaded here."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from lightreasoner.settings import Settings
 
 
 def missing_reason(ref: str | ModelRef, settings: Settings) -> str | None:
-    """Why this model cannot be had right now, in a sentence; None when it can, or when only the Hub could tell.
+    """Why this model cannot be loaded now, in a sentence. None if it can, or if only the Hub could tell.
 
-    Milliseconds; asks no network and loads nothing.
+    Takes milliseconds, makes no request and loads nothing.
     """
     try:
         ref = parse_ref(ref)
@@ -35,36 +35,33 @@ def missing_reason(ref: str | ModelRef, settings: Settings) -> str | None:
 
 
 def check_fit(ref: ModelRef, size: Size | None, settings: Settings, limit: float) -> None:
-    """Raises UserError when a model needs more than `limit` bytes. An unknown size or a limit of 0 passes."""
+    """Raises UserError when a model needs more than `limit` bytes. Passes for an unknown size or a limit of 0."""
     if size is None or not limit:
         return
     dtype = choose_dtype(settings, choose_device(settings), size.parameters)
     need = size.parameters * dtype.itemsize
     if need > limit:
         raise UserError(
-            f"{ref} needs {need / 1e9:.2g} GB, but models may take {limit / 1e9:.2g} GB here; "
-            "take a smaller one or raise LIGHTREASONER_MEMORY_GB."
+            f"{ref} needs {need / 1e9:.2g} GB, but models may use {limit / 1e9:.2g} GB here; "
+            "choose a smaller one or raise LIGHTREASONER_MEMORY_GB."
         )
 
 
 class LoadedModels:
-    """Loaded models, the least recently used of which go when the budget calls for it. Safe to use from threads.
+    """A thread-safe cache of loaded models, within a memory budget. The least recently used are dropped first.
 
-    Who holds a model keeps it: only this object's own reference is dropped.
+    A dropped model stays alive while other code refers to it.
     """
 
     def __init__(self, settings: Settings, budget: int | None = None):
-        """budget: bytes; by default settings.memory_gb, or half of what the device has free."""
+        """budget: bytes; by default settings.memory_gb, or half of the device's free memory."""
         self.settings = settings
         self._fixed_budget = budget or int(settings.memory_gb * 1e9)
         self._models: OrderedDict[tuple[ModelRef, int], LoadedModel] = OrderedDict()
         self._lock, self._loading = threading.Lock(), threading.Lock()
 
     def get(self, ref: str | ModelRef, on_status: Status = None) -> LoadedModel:
-        """The model, loaded now unless it still is and its files are what they were. One loads at a time.
-
-        Raises UserError.
-        """
+        """The model, from the cache unless its files have changed. One thread loads at a time. Raises UserError."""
         ref = parse_ref(ref)
         key = (ref, _last_change(ref))
         if model := self._recall(key):
@@ -81,17 +78,17 @@ class LoadedModels:
             model = load_model(ref, self.settings, on_status)
             with self._lock:
                 self._models[key] = model
-            self._make_room(self._fixed_budget or free // 2)  # a model can turn out larger than its files told
+            self._make_room(self._fixed_budget or free // 2)  # a model can be larger than its files
             return model
 
     def cached(self, ref: str | ModelRef) -> LoadedModel | None:
-        """The model if it is loaded now; loads nothing. Raises UserError for a reference that names nothing."""
+        """The model if it is loaded now, else None. Raises UserError for an invalid reference."""
         ref = parse_ref(ref) if isinstance(ref, str) else ref
         with self._lock:
             return self._models.get((ref, _last_change(ref)))
 
     def clear(self) -> None:
-        """Let all of them go, for a job that needs the memory."""
+        """Drop all models, for a job that needs the memory."""
         with self._lock:
             self._models.clear()
         release_memory()
@@ -104,10 +101,10 @@ class LoadedModels:
 
     def _used(self) -> int:
         with self._lock:
-            return tensor_bytes(loaded.model for loaded in self._models.values())  # a tuned expert shares its base's
+            return tensor_bytes(loaded.model for loaded in self._models.values())  # some share tensors
 
     def _make_room(self, budget: int, incoming: int = 0) -> None:
-        """Drop the oldest until `incoming` more bytes fit; with nothing coming in, the newest always stays."""
+        """Drop the oldest models until `incoming` more bytes fit. With incoming = 0, the newest always stays."""
         count = len(self._models)
         while len(self._models) > (0 if incoming else 1) and self._used() + incoming > budget:
             with self._lock:
@@ -117,11 +114,11 @@ class LoadedModels:
 
 
 def _last_change(ref: ModelRef) -> int:
-    """When the newest local file behind a reference was written, in ns: training may save to a folder again."""
+    """When the newest local file of a reference was written, in ns. Training may save to the same folder again."""
     newest = 0
-    for place in (ref.base, ref.adapter):
-        if place and os.path.isabs(place):
-            with suppress(OSError):  # loading will say what is wrong
-                files = os.scandir(place) if os.path.isdir(place) else [Path(place)]
+    for path in (ref.base, ref.adapter):
+        if path and os.path.isabs(path):
+            with suppress(OSError):  # loading reports what is wrong
+                files = os.scandir(path) if os.path.isdir(path) else [Path(path)]
                 newest = max([newest, *(file.stat().st_mtime_ns for file in files)])
     return newest

@@ -1,4 +1,4 @@
-"""Whether prompt and response fit into the models."""
+"""The check that prompt and response fit into the models' context."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lightreasoner.settings import Settings
 
 
 def check_lengths(pair: Pair, settings: Settings, prompt: int, given: int, budget: int, *more: LoadedModel) -> None:
-    """Whether prompt and response, in tokens, fit into the pair and whatever reads along. Raises UserError."""
+    """Raises UserError unless prompt, given response and `budget` new tokens fit into the pair and `more` models."""
     if prompt > settings.max_prompt_tokens:
         most = settings.max_prompt_tokens
         raise UserError(f"The problem has {prompt:,} tokens; at most {most:,} are read. Shorten it.")

@@ -1,4 +1,4 @@
-"""Loading one model: weights, tokenizer, adapter. No code in its files runs, and nothing is unpickled."""
+"""Loads a model: weights, tokenizer, adapter. Runs no code from its files, and unpickles nothing."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from lightreasoner.models.weights import Files, find_files, fingerprint, measure
 from lightreasoner.settings import Settings
 
 Status = Callable[[str], None] | None
-#: GGUF's names for byte-level tokenizers with GPT-2's splitting, but one token a digit.
+#: GGUF's names for byte-level tokenizers with GPT-2's splitting, except for one token per digit.
 SPLITS_DIGITS = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
 
 
 @dataclass
 class LoadedModel:
-    """A causal language model ready to be asked: frozen, in eval mode, on its device.
+    """A causal language model for inference: frozen, in eval mode, on its device.
 
-    `model` is a plain transformers model. An adapter is merged into it in float32; in 16 bits, where merging would
-    round small updates away, its LoRA layers stay inside the model.
+    `model` is a transformers model. In float32 an adapter is merged into it. In 16 bits, where merging would round
+    small updates away, its LoRA layers stay inside the model.
     """
 
     ref: ModelRef
@@ -42,17 +42,16 @@ class LoadedModel:
     parameters: int
     memory_bytes: int
     end_ids: frozenset[int]  # token ids that end a response
-    max_positions: int | None  # tokens it can read, prompt and response together
+    max_positions: int | None  # most tokens of prompt and response together
     fingerprint: str  # see weights.fingerprint
 
 
 def load_model(
     ref: str | ModelRef, settings: Settings, on_status: Status = None, *, on_host: bool = False
 ) -> LoadedModel:
-    """Load a model, fetching it first where it is on the Hub. Raises UserError for everything that can go wrong.
+    """Load a model, after downloading it if necessary. Raises UserError for everything that can go wrong.
 
-    `on_status` is told what is happening, one short line at a time. on_host: leave the weights in the host's memory,
-    in the precision of the device, for who moves them there in parts.
+    on_status: gets one short line per stage. on_host: leave the weights in the host's memory, in the device's dtype.
     """
     ref = parse_ref(ref)
     device = choose_device(settings)
@@ -73,9 +72,9 @@ def load_model(
         except (torch.OutOfMemoryError, MemoryError):
             need = f"{size.parameters * dtype.itemsize / 1e9:.1f} GB" if size else "more"
             raise UserError(
-                f"{ref} needs {need}, which {device} does not have free; close what uses it, or take a smaller model."
+                f"{ref} needs {need}, which {device} does not have free; free some memory, or choose a smaller model."
             ) from None
-        except Exception as error:  # its files are a stranger's, so anything may be wrong with them
+        except Exception as error:  # anything may be wrong with the files
             raise UserError(f"{ref} cannot be read: {_first_line(error)} Save or download it again.") from error
     return LoadedModel(
         ref,
@@ -92,15 +91,15 @@ def load_model(
 
 
 def tensor_bytes(models: Iterable[Any]) -> int:
-    """Bytes that these models take together; what several of them use is counted once."""
+    """Bytes of these models' tensors together. Tensors that several models share count once."""
     tensors = {t.data_ptr(): t for model in models for t in (*model.parameters(), *model.buffers())}
     return sum(t.numel() * t.element_size() for t in tensors.values())
 
 
 def load_tokenizer(ref: str | ModelRef | Path) -> Any:
-    """A model's tokenizer alone, or that of a folder (a Path) which may hold nothing else.
+    """The tokenizer of a model, or of a folder (a Path) that may contain nothing else.
 
-    Read from files on this disk: no weights are loaded and no network is asked. Raises UserError.
+    Reads files on this disk: loads no weights and makes no request. Raises UserError.
     """
     files = Files(ref) if isinstance(ref, Path) else find_files(parse_ref(ref), download=False)
     with _quiet():
@@ -119,8 +118,8 @@ def _load_tokenizer(files: Files) -> Any:
         )
         _split_digits(tokenizer, files)
     else:
-        # AutoTokenizer would read tokenizer.json only for its vocabulary where the model type has a tokenizer class:
-        # a Qwen2 model gets Qwen2's splitting, NFC and <|endoftext|>, whatever it was trained with.
+        # For a model type with a tokenizer class, AutoTokenizer takes only the vocabulary from tokenizer.json: a Qwen2
+        # model gets Qwen2's splitting, NFC and <|endoftext|>, even if it was trained with others.
         exact = (files.folder / "tokenizer.json").is_file()
         kind = transformers.PreTrainedTokenizerFast if exact else transformers.AutoTokenizer
         try:
@@ -135,9 +134,9 @@ def _load_tokenizer(files: Files) -> Any:
 
 
 def _split_digits(tokenizer: Any, files: Files) -> None:
-    """Cut digits apart before merging where the GGUF file's kind of tokenizer does (SmolLM2's, for one).
+    """Split digits before merging, if the GGUF file's kind of tokenizer does (for example SmolLM2's).
 
-    Transformers overlooks this and would spell "\\n\\n3" otherwise than the model has learned it.
+    Transformers ignores this, and would tokenize "\\n\\n3" differently from the model's training.
     """
     if gguf_pre_tokenizer(files.gguf) in SPLITS_DIGITS:
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -146,11 +145,11 @@ def _split_digits(tokenizer: Any, files: Files) -> None:
 
 
 def _load_weights(ref: ModelRef, files: Files, dtype: torch.dtype) -> Any:
-    where: dict[str, Any] = {"local_files_only": True}
-    if files.gguf:  # unpacked, so that it computes, trains and merges like any other model
-        where |= {"gguf_file": files.gguf.name}
-        config = transformers.AutoConfig.from_pretrained(files.folder, **where)
-        where |= {"quantization_config": transformers.GgufConfig(dequantize=True)}
+    source: dict[str, Any] = {"local_files_only": True}
+    if files.gguf:  # dequantized, so that it computes, trains and merges like any other model
+        source |= {"gguf_file": files.gguf.name}
+        config = transformers.AutoConfig.from_pretrained(files.folder, **source)
+        source |= {"quantization_config": transformers.GgufConfig(dequantize=True)}
     else:
         config = _read_config(ref, files)
     kind = transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
@@ -165,28 +164,28 @@ def _load_weights(ref: ModelRef, files: Files, dtype: torch.dtype) -> Any:
         dtype=dtype,
         use_safetensors=True,
         trust_remote_code=False,
-        attn_implementation="sdpa" if supports_sdpa(kind) else "eager",  # whatever its config says
+        attn_implementation="sdpa" if supports_sdpa(kind) else "eager",  # not as its config asks
         output_loading_info=True,
-        ignore_mismatched_sizes=True,  # to say below which they are
-        **where,
+        ignore_mismatched_sizes=True,  # reported below
+        **source,
     )
     wrong = sorted({*report["missing_keys"], *(key[0] for key in report["mismatched_keys"])})
-    if wrong:  # they would be random numbers
+    if wrong:  # these tensors would be random numbers
         raise UserError(
-            f"The weights of {ref} are not what its configuration calls for: {wrong[0]} is missing or has another shape"
+            f"The weights of {ref} do not match its configuration: {wrong[0]} is missing or has another shape"
             f"{f', and so have {len(wrong) - 1} more' if wrong[1:] else ''}. Save or download it again."
         )
     return model
 
 
 def _read_config(ref: ModelRef, files: Files) -> Any:
-    """The model's configuration. Raises UserError for kinds of models that cannot be loaded here."""
+    """The model's configuration. Raises UserError for kinds of models that are not supported."""
     path = files.folder / "config.json"
     raw = read_json(path)
     kind, classes = raw.get("model_type"), raw.get("architectures") or []
     if not isinstance(kind, str) or kind not in transformers.CONFIG_MAPPING:
         if kind is None:
-            raise UserError(f"{path} names no model type, so it is no model's; save or download the model again.")
+            raise UserError(f"{path} names no model type; save or download the model again.")
         if raw.get("auto_map"):
             raise UserError(f"{ref} comes with its own Python code, which is never run here; use a model without.")
         raise UserError(
@@ -199,7 +198,7 @@ def _read_config(ref: ModelRef, files: Files) -> Any:
 
 
 def _add_adapter(ref: ModelRef, files: Files, model: Any) -> Any:
-    """The model with a LoRA adapter in it. Raises UserError when the two were not made for each other."""
+    """The model with a LoRA adapter in it. Raises UserError when the adapter does not fit the model."""
     import peft
 
     wrong = f"The adapter {ref.adapter} does not fit {ref.base}: {{}} Use the base that it was trained on."
@@ -219,7 +218,7 @@ def _add_adapter(ref: ModelRef, files: Files, model: Any) -> Any:
 
 
 def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """What the generation config ends on, and what the tokenizer calls its end."""
+    """The end-of-sequence ids of the generation config and of the tokenizer."""
     ends = getattr(model.generation_config, "eos_token_id", None)
     ends = ends if isinstance(ends, list | tuple) else [ends]
     return frozenset(end for end in (*ends, tokenizer.eos_token_id) if isinstance(end, int))
@@ -232,7 +231,7 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Transformers' progress bars and advice kept off the terminal: a person reads `on_status` and errors instead."""
+    """Keeps transformers' progress bars and warnings off the terminal, which shows on_status and errors instead."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -1,4 +1,4 @@
-"""An expert and an amateur that can be compared: the catalogue of presets, and whether two vocabularies agree."""
+"""Pairs of an expert and an amateur: the presets, and two loaded models whose vocabularies agree."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.loading import LoadedModel, Status
 from lightreasoner.models.references import ModelRef
-from lightreasoner.models.vocabulary import Alignment, _added, align
+from lightreasoner.models.vocabulary import VocabularyAlignment, added_tokens, align_vocabularies
 from lightreasoner.settings import ASSETS
 
 CATALOGUE = ASSETS / "pairs.toml"
@@ -18,7 +18,7 @@ CATALOGUE = ASSETS / "pairs.toml"
 
 @dataclass(frozen=True)
 class Preset:
-    """A pair of the catalogue."""
+    """A pair of assets/pairs.toml."""
 
     name: str
     title: str
@@ -27,38 +27,40 @@ class Preset:
     why: str
     expert_params: int
     amateur_params: int
-    memory_gb: float  # GB for both models' weights in bf16, and a fifth more to work in
+    memory_gb: float  # GB for both models' weights in bf16, plus a fifth for activations
     license: str | None = None
-    finetune: dict[str, Any] = field(default_factory=dict)  # finetune_config fields that differ from the paper's
+    finetune: dict[str, Any] = field(default_factory=dict)  # fields of FinetuneConfig that differ from the paper's
 
 
 @dataclass
 class Pair:
-    """Two loaded models whose probabilities can be compared, token by token."""
+    """Two loaded models whose next-token probabilities can be compared."""
 
     name: str | None  # of the preset
     expert: LoadedModel
     amateur: LoadedModel
-    alignment: Alignment
+    alignment: VocabularyAlignment
     same_model: bool  # KL is 0 everywhere
     same_special_tokens: bool  # False: the amateur lacks control tokens of the expert and needs its own prompt
 
 
 def presets() -> list[Preset]:
-    """The catalogue; its first pair is the default. Raises UserError on a catalogue that cannot be read."""
+    """The presets, the default first. Raises UserError when assets/pairs.toml cannot be read."""
     try:
         rows = tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))["pair"]
         return [Preset(**row) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"The catalogue {CATALOGUE} cannot be read: {error}. Restore it from the repository.") from None
+        raise UserError(
+            f"The presets in {CATALOGUE} cannot be read: {error}. Restore it from the repository."
+        ) from None
 
 
 def find_preset(name: str) -> Preset:
-    """The preset of this name. Raises UserError listing the names there are."""
-    found = {preset.name: preset for preset in presets()}
-    if not isinstance(name, str) or name not in found:
-        raise UserError(f"There is no pair {name!r:.60}; choose one of {', '.join(found)}, or name two models.")
-    return found[name]
+    """The preset of this name. Raises UserError with the known names."""
+    by_name = {preset.name: preset for preset in presets()}
+    if not isinstance(name, str) or name not in by_name:
+        raise UserError(f"There is no pair {name!r:.60}; choose one of {', '.join(by_name)}, or name two models.")
+    return by_name[name]
 
 
 def load_pair(
@@ -68,26 +70,26 @@ def load_pair(
     on_status: Status = None,
     name: str | None = None,
 ) -> Pair:
-    """Load both models and align their vocabularies. Raises UserError when one cannot be had or they do not agree."""
+    """Load both models and align their vocabularies. Raises UserError when that fails; name: of the preset."""
     expert = models.get(expert_ref, on_status)
     amateur = models.get(amateur_ref, on_status)
     rows = [m.model.get_output_embeddings().weight.shape[0] for m in (expert, amateur)]
     try:
-        alignment = align(expert.tokenizer, amateur.tokenizer, *rows)
+        alignment = align_vocabularies(expert.tokenizer, amateur.tokenizer, *rows)
     except UserError as error:
         raise UserError(f"{expert.ref} and {amateur.ref} cannot be a pair. {error}") from None
     return Pair(
         name,
         expert,
         amateur,
-        alignment.on(expert.device, amateur.device),
+        alignment.to_devices(expert.device, amateur.device),
         same_model=expert.fingerprint == amateur.fingerprint and alignment.expert_ids is None,
-        same_special_tokens=_added(expert.tokenizer) <= _added(amateur.tokenizer),
+        same_special_tokens=added_tokens(expert.tokenizer) <= added_tokens(amateur.tokenizer),
     )
 
 
 def describe_pair(pair: Pair) -> dict:
-    """What a trace remembers of its pair: enough to tell what was run, and to run it again."""
+    """The facts about a pair that a trace stores: which models, and how they ran."""
     about = {"name": pair.name, "same_model": pair.same_model, "shared_vocabulary": pair.alignment.size}
     for role, loaded in (("expert", pair.expert), ("amateur", pair.amateur)):
         about[role] = str(loaded.ref)

@@ -1,4 +1,4 @@
-"""From text to ids: the chat prompt of a problem, and the ids of a response that is given as text."""
+"""Token ids of a problem's chat prompt, and of a response that is given as text."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ SYSTEM_PROMPT = "Please reason step by step."  # the paper's
 
 
 def prompt_ids(loaded: LoadedModel, question: str) -> list[int]:
-    """The problem in the model's chat template, with the paper's system prompt.
+    """The ids of a problem in the model's chat template, with the paper's system prompt.
 
-    A model without a template gets the system prompt and the question as plain paragraphs. Raises UserError when the
-    question is blank or holds one of the model's control tokens: those would be read as the end of the turn.
+    Without a template, the system prompt and the question are plain paragraphs. Raises UserError when the question is
+    blank or contains a control token of the model, which could end the turn.
     """
     tokenizer, question = loaded.tokenizer, question.strip()
     present = [token for token in control_tokens(tokenizer) if token in question]
@@ -24,7 +24,7 @@ def prompt_ids(loaded: LoadedModel, question: str) -> list[int]:
             "remove it."
         )
     if not question:
-        raise UserError("The problem is empty, so there is nothing to read; write or pick one.")
+        raise UserError("The problem is empty; write or choose one.")
     if not tokenizer.chat_template:
         ids = tokenizer(f"{SYSTEM_PROMPT}\n\n{question}\n\n")["input_ids"]
     else:
@@ -33,7 +33,7 @@ def prompt_ids(loaded: LoadedModel, question: str) -> list[int]:
 
 
 def chat_text(tokenizer, question: str) -> str:
-    """The rendered chat template, up to where the assistant begins."""
+    """The rendered chat template, up to the start of the assistant's turn."""
     system, user = {"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": question}
     joined = {"role": "user", "content": f"{SYSTEM_PROMPT}\n\n{question}"}
     try:
@@ -43,17 +43,17 @@ def chat_text(tokenizer, question: str) -> str:
 
 
 def control_tokens(tokenizer) -> list[str]:
-    """The tokens that mean something to the model rather than to a reader."""
+    """The texts of a tokenizer's special tokens."""
     added = tokenizer.added_tokens_decoder.values()
     return [token.content for token in added if token.special and token.content.strip()]
 
 
 def response_ids(loaded: LoadedModel, text: str) -> list[int]:
-    """The expert's ids of a response that is given as text. Control tokens are read as such: one may end the turn.
+    """The expert's ids of a response. A control token in the text is one token, and may end the turn.
 
-    Raises UserError when nothing is left to score.
+    Raises UserError for a text without tokens.
     """
     ids = list(loaded.tokenizer(text, add_special_tokens=False)["input_ids"])
     if not ids:
-        raise UserError("The response has no tokens, so there is nothing to score; write some text.")
+        raise UserError("The response is empty, so there is nothing to score; write some text.")
     return ids

@@ -1,4 +1,4 @@
-"""Model references: the strings by which people name models, and what each of them means."""
+"""Model references: the texts that name a model, such as a Hub id or a folder, and how they are parsed."""
 
 from __future__ import annotations
 
@@ -24,10 +24,7 @@ _HUB = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*)(?:@
 
 @dataclass(frozen=True)
 class ModelRef:
-    """What a person asked for. Paths are absolute, so a reference outlives a change of directory.
-
-    `text` is the canonical spelling: parsed again, it gives the same reference.
-    """
+    """A parsed reference, with absolute paths. `text` is its canonical form, which parses to the same reference."""
 
     text: str
     kind: Literal["bundled", "hub", "folder", "gguf"]
@@ -40,14 +37,14 @@ class ModelRef:
 
 
 def parse_ref(text: str | ModelRef) -> ModelRef:
-    """What a reference names; nothing is looked up but whether a relative path exists. Raises UserError on junk.
+    """Parse a reference. Looks up nothing except whether a relative path exists. Raises UserError.
 
-    `org/name` is always the Hub's, even where a folder of that name exists: such a folder is `./org/name`.
+    `org/name` is always a Hub id, even if there is such a folder; write the folder as `./org/name`.
     """
     if isinstance(text, ModelRef):
         return text
     if not isinstance(text, str):
-        raise UserError(f"A model was named by {text!r:.40}, which is not text; {FORMS}.")
+        raise UserError(f"The model's name is {text!r:.40}, which is not text; {FORMS}.")
     text = text.strip()
     if not text:
         raise UserError(f"No model was named; {FORMS}.")
@@ -62,7 +59,7 @@ def parse_ref(text: str | ModelRef) -> ModelRef:
         return ModelRef(canonical, kind, base, revision)
     adapter_kind, adapter, adapter_revision = _place(adapter)
     if adapter_kind not in ("hub", "folder"):
-        raise UserError(f"The adapter in {_short(text)} is no adapter; name a folder or a Hub id after the '::'.")
+        raise UserError(f"{_short(text)} names no adapter; write a folder or a Hub id after the '::'.")
     adapter = f"{adapter}@{adapter_revision}" if adapter_revision else adapter
     return ModelRef(f"{canonical}::{adapter}", kind, base, revision, adapter)
 
@@ -85,7 +82,7 @@ def _place(text: str) -> tuple[str, str, str | None]:
 
 
 def _is_hub_id(repo: str, revision: str | None) -> bool:
-    """Whether the Hub's own rules allow it. A revision becomes part of a path in the cache, so it may not climb."""
+    """Whether the Hub allows this id. A revision becomes a path in the cache, so it must not contain '..'."""
     try:
         validate_repo_id(repo)
     except HFValidationError:

@@ -1,4 +1,4 @@
-"""What a token id stands for: its exact bytes, and a text for the screen that hides nothing."""
+"""The bytes and the display text of tokens."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # how sentencepiece writes a byte that
 
 
 class TokenTexts:
-    """Texts and bytes of a tokenizer's tokens, each worked out once. Never raises, whatever the id."""
+    """Texts and bytes of a tokenizer's tokens, each text computed once. Methods never raise, for any id."""
 
     def __init__(self, tokenizer: Any):
         self._tokenizer = tokenizer
         added = tokenizer.added_tokens_decoder
         self._added = {id: token.content for id, token in added.items()}
         self._special = {id for id, token in added.items() if token.special} | set(tokenizer.all_special_ids)
-        self._byte_level = self._has("Ġ") and not self._has(SPACE)  # only byte-level BPE writes its space as Ġ
+        self._byte_level = self._has("Ġ") and not self._has(SPACE)  # byte-level BPE writes a space as Ġ
         self._sentencepiece = self._has(SPACE)
         self._byte_of = byte_characters() if self._byte_level else {}
         self._texts: dict[int, str] = {}
 
     def text(self, id: int) -> str:
-        r"""The token as it stands in the response, spaces and line ends included.
+        r"""The token's text in a response, with its spaces and line breaks.
 
-        A part of a character is spelled by its bytes (`\xe2\x80`), an id that no token has as `[id]`.
+        Part of a character appears as its bytes (`\xe2\x80`), an id without a token as `[id]`.
         """
         if not _is_id(id):
             return self.bytes(id).decode("utf-8", "backslashreplace")
@@ -57,10 +57,10 @@ class TokenTexts:
 
     def _has(self, token: str) -> bool:
         id = self._tokenizer.convert_tokens_to_ids(token)
-        return id is not None and self._token(id) == token  # an unknown token comes back as the id of <unk>
+        return id is not None and self._token(id) == token  # unknown tokens get the id of <unk>
 
     def _token(self, id: int) -> str | None:
-        """The token as the vocabulary spells it, or None where it has none."""
+        """The token's entry in the vocabulary, or None."""
         try:
             token = self._tokenizer.convert_ids_to_tokens(id)
         except (IndexError, KeyError):  # tokenizers written in Python
@@ -73,15 +73,15 @@ def _is_id(id: Any) -> bool:
 
 
 def token_text(tokenizer: Any, id: int) -> str:
-    """See TokenTexts.text, which is the quick way to many."""
+    """As TokenTexts.text, which is faster for many tokens."""
     return TokenTexts(tokenizer).text(id)
 
 
 def token_bytes(tokenizer: Any, id: int) -> bytes:
-    """See TokenTexts.bytes."""
+    """As TokenTexts.bytes."""
     return TokenTexts(tokenizer).bytes(id)
 
 
 def is_special(tokenizer: Any, id: int) -> bool:
-    """See TokenTexts.special."""
+    """As TokenTexts.special."""
     return TokenTexts(tokenizer).special(id)

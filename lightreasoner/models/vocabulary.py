@@ -15,11 +15,11 @@ SHOWN = 5  # differences that an error message names
 
 
 @dataclass(frozen=True, eq=False)
-class Alignment:
-    """How the two models' vocabularies map onto the tokens that they share.
+class VocabularyAlignment:
+    """The vocabulary that two models share, as ids 0 … size − 1, and the ids of both models in it.
 
-    Where both index tensors are None, the shared vocabulary is ids 0 … size − 1 in both models. Otherwise shared id i
-    is expert id `expert_ids[i]`, in ascending order, and amateur id `amateur_ids[i]`.
+    Without index tensors, a shared id is the id in both models. Otherwise shared id i is expert id `expert_ids[i]`, in
+    ascending order, and amateur id `amateur_ids[i]`.
     """
 
     size: int
@@ -27,7 +27,7 @@ class Alignment:
     amateur_ids: torch.Tensor | None = None  # (size,)
     #: The amateur's ids for each expert id that is not shared; under −1, for ids that no token has.
     replacements: dict[int, tuple[int, ...]] = field(default_factory=dict, repr=False)
-    expert_list: list[int] = field(default_factory=list, repr=False)  # the same as the tensors, for one id at a time
+    expert_list: list[int] = field(default_factory=list, repr=False)  # expert_ids for single look-ups
     amateur_list: list[int] = field(default_factory=list, repr=False)
 
     def expert(self, logits: torch.Tensor) -> torch.Tensor:
@@ -39,7 +39,7 @@ class Alignment:
         return logits[..., : self.size] if self.amateur_ids is None else _pick(logits, self.amateur_ids)
 
     def to_shared(self, expert_id: int) -> int | None:
-        """The shared id of an expert's token, or None where the amateur has no such token."""
+        """The shared id of an expert's token; None for a token that the amateur lacks."""
         if self.expert_ids is None:
             return expert_id if 0 <= expert_id < self.size else None
         index = bisect_left(self.expert_list, expert_id)
@@ -76,8 +76,8 @@ class Alignment:
         positions = [len(unread) + end for end in (-1, *ends[:-1])]
         return unread + ids[:last], positions, ids[last:]
 
-    def on(self, expert_device: torch.device, amateur_device: torch.device) -> Alignment:
-        """The same with each index tensor where its logits will be, so that no step has to move it."""
+    def to_devices(self, expert_device: torch.device, amateur_device: torch.device) -> VocabularyAlignment:
+        """The same with each index tensor on its model's device, so that no step has to move it."""
         if self.expert_ids is None:
             return self
         return replace(
@@ -85,21 +85,21 @@ class Alignment:
         )
 
 
-def align(
+def align_vocabularies(
     expert_tokenizer: Any, amateur_tokenizer: Any, expert_rows: int | None = None, amateur_rows: int | None = None
-) -> Alignment:
-    """The shared vocabulary of two tokenizers. `*_rows`: of the models' output tables, which may be shorter or longer.
+) -> VocabularyAlignment:
+    """The shared vocabulary of two tokenizers. `*_rows`: rows of the models' output embeddings, if known.
 
-    Ordinary tokens must have the same ids in both. Added tokens (control tokens and the like) are shared where both
-    have them, under whatever ids; the two ends of a turn count as one token if the amateur has not the expert's.
-    Raises UserError, naming the first differences, when ordinary tokens differ.
+    Ordinary tokens must have the same ids in both. Added tokens, such as control tokens, are shared if both tokenizers
+    have them, even under different ids. The two end-of-turn tokens are shared if the amateur lacks the expert's.
+    Raises UserError with the first differences when ordinary tokens differ.
     """
     vocabularies = []
     for tokenizer, rows in ((expert_tokenizer, expert_rows), (amateur_tokenizer, amateur_rows)):
         vocabularies.append({t: id for t, id in tokenizer.get_vocab().items() if rows is None or id < rows})
     expert, amateur = vocabularies
     if expert == amateur and set(expert.values()) == set(range(len(expert))):
-        return Alignment(len(expert), replacements={-1: _unknown(amateur_tokenizer)})
+        return VocabularyAlignment(len(expert), replacements={-1: _unknown(amateur_tokenizer)})
     shared, expert_only, amateur_only = (
         expert.items() & amateur.items(),
         expert.items() - amateur.items(),
@@ -113,7 +113,7 @@ def align(
     if None not in ends and ends[0] not in pairs and ends[0] in expert_added.values() and ends[1] in amateur.values():
         pairs = {e: a for e, a in pairs.items() if a != ends[1]} | {ends[0]: ends[1]}
     if not pairs:
-        raise UserError("The two tokenizers share no token at all; choose an amateur of the expert's own family.")
+        raise UserError("The two tokenizers share no token; choose an amateur of the expert's own family.")
     expert_list = sorted(pairs)
     amateur_list = [pairs[id] for id in expert_list]
     replacements = {-1: _unknown(amateur_tokenizer)}
@@ -121,31 +121,30 @@ def align(
         if id not in pairs:
             replacements[id] = tuple(amateur_tokenizer(token, add_special_tokens=False)["input_ids"])
     if expert_list == amateur_list == list(range(len(pairs))):
-        return Alignment(len(pairs), replacements=replacements)
+        return VocabularyAlignment(len(pairs), replacements=replacements)
     tensors = torch.tensor(expert_list), torch.tensor(amateur_list)
-    return Alignment(len(pairs), *tensors, replacements, expert_list, amateur_list)
+    return VocabularyAlignment(len(pairs), *tensors, replacements, expert_list, amateur_list)
 
 
 def _refuse_ordinary(expert_only: set, amateur_only: set, expert: Any, amateur: Any) -> dict[str, int]:
-    """The added tokens that only the expert has under this id. Raises UserError if ordinary ones differ."""
-    added, differing, spelled = {}, set(), [{}, {}]
+    """The added tokens that the amateur lacks under the same id. Raises UserError if ordinary tokens differ."""
+    added, differing, texts = {}, set(), ({}, {})
     for side, (only, tokenizer) in enumerate(((expert_only, expert), (amateur_only, amateur))):
         known = tokenizer.added_tokens_decoder
         for token, id in only:
             if id in known:
                 if side == 0:
                     added[token] = id
-            elif not re.fullmatch(rf"\[PAD{id}\]", token):  # GGUF files name the padding rows of the table
+            elif not re.fullmatch(rf"\[PAD{id}\]", token):  # names of padding rows in GGUF files
                 differing.add(id)
-            spelled[side][id] = token
+            texts[side][id] = token
     if not differing:
         return added
     shown = "; ".join(
-        f"{id}: {spelled[0].get(id, 'nothing')!r} and {spelled[1].get(id, 'nothing')!r}"
-        for id in sorted(differing)[:SHOWN]
+        f"{id}: {texts[0].get(id, 'nothing')!r} and {texts[1].get(id, 'nothing')!r}" for id in sorted(differing)[:SHOWN]
     )
     raise UserError(
-        f"Their tokenizers disagree on {len(differing):,} ordinary tokens (id: expert's and amateur's): {shown}. "
+        f"Their tokenizers differ in {len(differing):,} ordinary tokens (id: expert's and amateur's): {shown}. "
         "The same id must mean the same token in both; choose an amateur of the expert's own family."
     )
 
@@ -155,9 +154,10 @@ def _pick(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
 
 
 def _unknown(tokenizer: Any) -> tuple[int, ...]:
-    """What stands for an id without a token, should a model ever choose a padding row of its table."""
+    """The ids that replace an id without a token, in case a model chooses a padding row of its embeddings."""
     return tuple(tokenizer("\ufffd", add_special_tokens=False)["input_ids"]) or (0,)
 
 
-def _added(tokenizer: Any) -> set[tuple[int, str]]:
+def added_tokens(tokenizer: Any) -> set[tuple[int, str]]:
+    """The (id, text) of the tokens that were added to a tokenizer's vocabulary, such as control tokens."""
     return {(id, token.content) for id, token in tokenizer.added_tokens_decoder.items()}

@@ -12,7 +12,7 @@ from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.loading import load_model
 from lightreasoner.models.pairs import find_preset, load_pair, presets
 from lightreasoner.models.references import parse_ref
-from lightreasoner.models.vocabulary import Alignment, align
+from lightreasoner.models.vocabulary import VocabularyAlignment, align_vocabularies
 from lightreasoner.settings import Settings
 from tests.support.tiny_models import END, PAD, START, save_tiny, tiny_tokenizer
 
@@ -76,7 +76,7 @@ def test_a_broken_catalogue_is_said(tmp_path, monkeypatch):
 
 
 def test_the_same_vocabulary_is_a_slice():
-    alignment = align(tiny_tokenizer(), tiny_tokenizer())
+    alignment = align_vocabularies(tiny_tokenizer(), tiny_tokenizer())
     assert alignment.size == 300 and alignment.expert_ids is None and alignment.amateur_ids is None
     logits = torch.randn(2, 320)  # a padded table
     assert torch.equal(alignment.expert(logits), logits[:, :300])
@@ -89,13 +89,13 @@ def test_the_same_vocabulary_is_a_slice():
 
 def test_an_id_that_no_token_has_is_spelled_by_the_replacement_character():
     tokenizer = tiny_tokenizer()
-    spelled, ends = align(tokenizer, tokenizer).retokenize([7, 310, 8])
+    spelled, ends = align_vocabularies(tokenizer, tokenizer).retokenize([7, 310, 8])
     assert tokenizer.decode(spelled[1:-1]) == "\ufffd" and ends == [0, 3, 4]
 
 
 def test_swapped_ordinary_ids_are_refused():
     with pytest.raises(UserError) as caught:
-        align(tiny_tokenizer(), swapped(tiny_tokenizer(), 40, 41))
+        align_vocabularies(tiny_tokenizer(), swapped(tiny_tokenizer(), 40, 41))
     a, b = tiny_tokenizer().convert_ids_to_tokens([40, 41])
     assert f"40: {a!r} and {b!r}" in str(caught.value) and f"41: {b!r} and {a!r}" in str(caught.value)
     assert " 2 ordinary tokens" in str(caught.value)
@@ -104,7 +104,7 @@ def test_swapped_ordinary_ids_are_refused():
 def test_other_vocabularies_are_refused_with_the_first_differences():
     mine, other = tiny_tokenizer(), tiny_tokenizer(["zzz yyy xxx www"])
     with pytest.raises(UserError) as caught:
-        align(mine, other)
+        align_vocabularies(mine, other)
     shown = re.findall(r"(\d+): '(.*?)' and '(.*?)'", str(caught.value))
     first = next(id for id in range(300) if mine.convert_ids_to_tokens(id) != other.convert_ids_to_tokens(id))
     assert shown[0] == (str(first), mine.convert_ids_to_tokens(first), other.convert_ids_to_tokens(first))
@@ -117,7 +117,7 @@ def test_more_ordinary_tokens_are_refused(turned):
     more = tiny_tokenizer(["ab ab ab ab cd"])
     assert few.get_vocab().items() < more.get_vocab().items()
     with pytest.raises(UserError, match="nothing"):
-        align(*((few, more) if turned else (more, few)))
+        align_vocabularies(*((few, more) if turned else (more, few)))
 
 
 def test_padding_rows_that_a_gguf_file_names_are_no_tokens():
@@ -130,13 +130,13 @@ def test_padding_rows_that_a_gguf_file_names_are_no_tokens():
     )
     padded._tokenizer = type(padded.backend_tokenizer).from_str(state)
     assert len(padded) == size + 2
-    for alignment in (align(tokenizer, padded), align(padded, tokenizer)):
+    for alignment in (align_vocabularies(tokenizer, padded), align_vocabularies(padded, tokenizer)):
         assert alignment.size == size and alignment.expert_ids is None
 
 
 def test_other_control_tokens_are_left_out_but_the_end_of_a_turn_is_one():
     expert, amateur = tiny_tokenizer(specials=DEEPSEEK), tiny_tokenizer()
-    alignment = align(expert, amateur)
+    alignment = align_vocabularies(expert, amateur)
     assert alignment.size == 298  # 300 less three control tokens, and the end
     assert alignment.to_shared(0) is None and alignment.to_shared(1) is None
     assert alignment.to_expert(alignment.to_shared(2)) == 2
@@ -153,7 +153,7 @@ def test_ends_under_other_ids_are_put_together():
     """DeepSeek-R1-Distill-Qwen's way: the amateur's end lies under an id that is something else for the expert."""
     expert = tiny_tokenizer(specials=("<｜end｜>", "<｜User｜>", "<think>"))
     expert.eos_token = "<｜end｜>"
-    alignment = align(expert, tiny_tokenizer())
+    alignment = align_vocabularies(expert, tiny_tokenizer())
     logits = torch.arange(300.0)
     shared = alignment.to_shared(0)
     assert alignment.expert(logits)[shared] == 0 and alignment.amateur(logits)[shared] == 2
@@ -164,14 +164,14 @@ def test_ends_under_other_ids_are_put_together():
 def test_the_amateurs_end_means_one_thing_only():
     """An expert that has the amateur's end as just another control token must not have it counted twice."""
     expert = tiny_tokenizer(specials=("<｜pad｜>", END, "<｜end｜>"))
-    alignment = align(expert, tiny_tokenizer())
+    alignment = align_vocabularies(expert, tiny_tokenizer())
     assert alignment.amateur_list.count(2) == 1
     assert alignment.amateur_list[alignment.to_shared(2)] == 2 and alignment.to_shared(1) is None
 
 
 def test_the_same_control_tokens_under_other_ids_are_shared():
     expert, amateur = tiny_tokenizer(specials=(START, PAD, END)), tiny_tokenizer()
-    alignment = align(expert, amateur)
+    alignment = align_vocabularies(expert, amateur)
     assert alignment.size == 300
     assert alignment.retokenize([0, 1, 2, 3]) == ([1, 0, 2, 3], [0, 1, 2, 3])
     logits = torch.arange(300.0)
@@ -186,7 +186,7 @@ def test_the_same_control_tokens_under_other_ids_are_shared():
 def test_further_control_tokens_keep_the_slice():
     expert = tiny_tokenizer()
     expert.add_tokens([AddedToken("<think>", special=False)])
-    alignment = align(expert, tiny_tokenizer())
+    alignment = align_vocabularies(expert, tiny_tokenizer())
     assert alignment.size == 300 and alignment.expert_ids is None
     spelled, ends = alignment.retokenize([300, 4])
     assert tiny_tokenizer().decode(spelled[:-1]) == "<think>" and ends == [6, 7]
@@ -196,8 +196,8 @@ def test_further_control_tokens_keep_the_slice():
 def test_tables_with_fewer_rows_than_the_tokenizer_has_tokens():
     tokenizer = tiny_tokenizer()
     tokenizer.add_tokens([AddedToken("<think>"), AddedToken("<tool>")])
-    assert align(tokenizer, tokenizer, 320, 301).size == 301
-    assert align(tokenizer, tokenizer).size == 302
+    assert align_vocabularies(tokenizer, tokenizer, 320, 301).size == 301
+    assert align_vocabularies(tokenizer, tokenizer).size == 302
 
 
 def test_large_vocabularies_are_compared():
@@ -214,8 +214,8 @@ def test_large_vocabularies_are_compared():
         def __call__(self, text, add_special_tokens):
             return {"input_ids": [1]}
 
-    assert align(Large("<end>"), Large("<end>")).expert_ids is None
-    assert align(Large("<end>"), Large("<fin>")).size == 150_001
+    assert align_vocabularies(Large("<end>"), Large("<end>")).expert_ids is None
+    assert align_vocabularies(Large("<end>"), Large("<fin>")).size == 150_001
 
 
 # --- pairs ------------------------------------------------------------------------------------------------------------
@@ -261,11 +261,11 @@ def test_strangers_are_refused_by_name(folders):
 
 
 def test_alignments_move_with_the_logits(folders):
-    alignment = align(tiny_tokenizer(specials=DEEPSEEK), tiny_tokenizer())
-    moved = alignment.on(torch.device("meta"), torch.device("cpu"))
+    alignment = align_vocabularies(tiny_tokenizer(specials=DEEPSEEK), tiny_tokenizer())
+    moved = alignment.to_devices(torch.device("meta"), torch.device("cpu"))
     assert moved.expert_ids.device.type == "meta" and moved.amateur_ids.device.type == "cpu"
     assert moved.to_shared(5) == alignment.to_shared(5)
-    assert Alignment(3).on(torch.device("meta"), torch.device("meta")).size == 3
+    assert VocabularyAlignment(3).on(torch.device("meta"), torch.device("meta")).size == 3
 
 
 def test_rows_are_taken_from_the_models(tmp_path):

@@ -15,7 +15,6 @@ import pytest
 import torch
 
 from lightreasoner.cli.main import main
-from lightreasoner.datasets import trajectories
 from lightreasoner.datasets.trajectories import read_shard, rows, shards
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.events import read_events
@@ -294,7 +293,7 @@ def test_a_full_disk_is_said_and_leaves_no_half_file(pair, tmp_path, monkeypatch
             raise OSError(errno.ENOSPC, "No space left on device")
         real(handle)
 
-    monkeypatch.setattr(trajectories.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(UserError, match="No space left on device"):
         build(pair, tmp_path)
     assert [p.name for p in (tmp_path / "trajectories").iterdir()] == ["000000.parquet"]
