@@ -1,4 +1,4 @@
-"""How the Gradio parts look: system fonts only, so that nothing is fetched, and the viewer's colours."""
+"""The look of Gradio's parts: the viewer's colours, and system fonts only, so that the page downloads none."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def test_a_build_that_fails_says_why_and_can_be_deleted(tab, tmp_path):
     here.page.get_by_label("Number of problems").fill("5")
     here.page.locator("#lr-ds-pair input").click()
     here.page.get_by_role("option", name="Two models of my own").click()
-    for label in ("Expert, the stronger", "Amateur, the weaker"):
+    for label in ("Expert (the stronger model)", "Amateur (the weaker model)"):
         here.page.get_by_label(label).fill(str(tmp_path / "gone"))
     here.build.click()
     expect(here.badge).to_have_text("Failed", timeout=JOB)

@@ -69,8 +69,8 @@ def choose_tuned(inspect: Inspect, ref: str) -> None:
 
 def test_a_runs_link_fills_the_form_and_run_shows_what_moved(visit, tuned, lens_pair):
     inspect = visit(f"?lens={tuned}")
-    expect(inspect.page.get_by_label("Expert, the stronger")).to_have_value(str(lens_pair[0]))
-    expect(inspect.page.get_by_label("Amateur, the weaker")).to_have_value(str(lens_pair[1]))
+    expect(inspect.page.get_by_label("Expert (the stronger model)")).to_have_value(str(lens_pair[0]))
+    expect(inspect.page.get_by_label("Amateur (the weaker model)")).to_have_value(str(lens_pair[1]))
     expect(inspect.page.get_by_label("Tuned expert (optional)")).to_have_value(
         re.compile("lightreasoner, 2,000 samples · .* · tunedtun")
     )

@@ -71,8 +71,8 @@ def test_an_upload(home, visitors, tmp_path):
     problems = tmp_path / "mine.jsonl"
     problems.write_text('{"question": "How much is 20 + 22?", "answer": "42"}\n')
     inspect = Inspect(visitors.context(home).new_page()).open(home + "/")
-    inspect.page.get_by_label("Problems from").click()
-    inspect.page.get_by_role("option", name="A file of mine").click()
+    inspect.page.get_by_label("Problem source").click()
+    inspect.page.get_by_role("option", name="Upload a file").click()
     inspect.page.locator("input[type=file]").set_input_files(problems)
     expect(inspect.question).to_have_value("How much is 20 + 22?")
 

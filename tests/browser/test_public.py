@@ -85,7 +85,7 @@ def test_the_owner_signs_in_and_finds_everything(visit, public):
     expect(page.locator("#lr-pair-try")).to_be_visible()
     assert barriers(inspect) == []
     inspect.pick_pair("Two models of my own")
-    expect(page.get_by_label("Expert, the stronger").filter(visible=True)).to_be_visible()
+    expect(page.get_by_label("Expert (the stronger model)").filter(visible=True)).to_be_visible()
     page.get_by_role("tab", name="Jobs").click()
     expect(page.get_by_text(SECRET).first).to_be_visible()
     page.get_by_role("tab", name="Datasets").click()

@@ -203,7 +203,7 @@ class Inspect:
         self.error, self.step = page.locator(".lr-error"), page.locator(".lr-step")
         self.run_button, self.stop_button = page.locator("#lr-run"), page.locator("#lr-stop")
         self.card = page.locator("#lr-card")
-        self.question = page.get_by_label("Text (change it, or write your own)")
+        self.question = page.get_by_label("Text (edit it, or write your own)")
         self.beta = page.get_by_label("Beta, the KL threshold in nats")
         self.alpha = page.get_by_label("Alpha, the plausibility threshold")
 
@@ -218,8 +218,8 @@ class Inspect:
 
     def use_models(self, expert: str | Path, amateur: str | Path) -> None:
         self.pick_pair("Two models of my own")
-        self.fill("Expert, the stronger", str(expert))
-        self.fill("Amateur, the weaker", str(amateur))
+        self.fill("Expert (the stronger model)", str(expert))
+        self.fill("Amateur (the weaker model)", str(amateur))
 
     def limit(self, tokens: int) -> None:
         if not self.page.get_by_label(TOKEN_LIMIT).is_visible():

@@ -281,7 +281,7 @@ def test_old_downloads_go_and_a_failed_one_leaves_nothing(bench, monkeypatch):
     first = bench.ask("prepare", folder.name, "raw", 0.2, 0.4, "kl")
     assert "became a sample" in bench.ask("prepare", folder.name, "paper", 0.2, 999, "kl")["error"]
     assert len(list((bench.settings.workspace / "downloads").iterdir())) == 1
-    monkeypatch.setattr(downloads, "KEPT", -1)
+    monkeypatch.setattr(downloads, "LIFETIME", -1)
     second = bench.ask("prepare", folder.name, "raw", 0.2, 0.4, "kl")
     assert fetched(bench, first).status_code == 404 and fetched(bench, second).status_code == 200
 
@@ -327,11 +327,11 @@ def test_every_setting_of_the_form_reaches_the_verb(bench):
     [
         ({"preset": "nobody"}, "no pair"),
         ({"preset": ["bundled"]}, "no pair"),
-        ({"preset": "other", "expert": "--run-dir", "amateur": "b"}, "expert is no model"),
-        ({"preset": "other", "expert": "a", "amateur": None}, "amateur is no model"),
+        ({"preset": "other", "expert": "--run-dir", "amateur": "b"}, "expert is not a model"),
+        ({"preset": "other", "expert": "a", "amateur": None}, "amateur is not a model"),
         ({"source": "/etc/passwd"}, "problem source"),
         ({"source": ["gsm8k"]}, "problem source"),
-        ({"source": "file"}, "no file of problems"),
+        ({"source": "file"}, "No file of problems"),
         ({"limit": 0}, "number of problems"),
         ({"limit": 2.5}, "number of problems"),
         ({"limit": float("nan")}, "number of problems"),

@@ -114,7 +114,7 @@ def test_the_form_is_a_command_line(shared, capsys):
         ({"adapter_folder": "a\0b"}, "not a valid path"),
         ({"with_base": False}, "There is no model to evaluate"),
         ({"source": "gsm9k"}, "no problem source"),
-        ({"source": "file"}, "no file of problems yet"),
+        ({"source": "file"}, "No file of problems was uploaded"),
         ({"limit": -3}, "The number of problems is -3"),
         ({"limit": 2.5}, "The number of problems is 2.5"),
         ({"max_new_tokens": 0}, "The token limit is 0"),

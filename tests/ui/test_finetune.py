@@ -25,7 +25,7 @@ from tests.support.tiny_dataset import make_dataset
 from tests.support.tiny_models import save_tiny
 from tests.support.tiny_tuning import make_run
 from ui.components.dataset_catalogue import Datasets
-from ui.components.downloads import folder_of
+from ui.components.downloads import downloads_folder
 from ui.finetune.calls import MOST_COMPARED, FinetuneActions
 from ui.finetune.catalogue import Tunings
 from ui.finetune.estimate import measured
@@ -284,7 +284,7 @@ def test_a_run_of_another_kind_is_not_shown(bench):
 def test_the_adapter_can_be_downloaded(bench):
     run_id = bench.run(updates=3)
     answer = bench.ask("prepare", run_id, "adapter")
-    (path,) = (folder_of(bench.settings) / answer["url"].rpartition("/")[2]).iterdir()
+    (path,) = (downloads_folder(bench.settings) / answer["url"].rpartition("/")[2]).iterdir()
     assert answer["name"] == path.name == f"lightreasoner-{run_id[:8].strip('-.')}.zip"
     with zipfile.ZipFile(path) as zipped:
         names = zipped.namelist()

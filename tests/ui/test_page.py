@@ -186,7 +186,7 @@ def test_an_upload_says_which_columns_it_took(studio, tmp_path):
     file.write_text('{"question": "How much is 5 + 5?", "answer": "10"}\n{"question": ""}\n')
     problems, _, picked, question, note = open_file(studio.settings, str(file))
     assert len(problems) == 1 and picked.answer == "10" and question == "How much is 5 + 5?"
-    assert re.search("1 problem.*question.*1 row was left out, line 2", note) and known_answer(picked) in note
+    assert re.search("1 problem.*question.*1 row was skipped ..line 2", note) and known_answer(picked) in note
 
 
 def test_only_what_streams_stands_in_the_queue(studio):

@@ -1,1 +1,1 @@
-"""Who may do what: sign-in, cookies, permissions, the middleware in front of every request."""
+"""Access to a public server: sign-in, cookies, permissions, and the middleware in front of every request."""

@@ -1,6 +1,7 @@
-"""Permissions where the handlers are: each says by `@action` what it does, under which name, and who may ask for it.
+"""@action declares at each handler the name of its action and whether visitors may use it.
 
-ui/access/visitors.py checks this before every event and every call of a script; what declares no action is the owner's.
+ui/access/visitors.py checks this before every event and every call of a script. A handler without an action is for the
+owner only.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ Handler = TypeVar("Handler", bound=Callable)
 
 
 def action(name: str, *, visitors: bool = False, costly: bool = False) -> Callable[[Handler], Handler]:
-    """Declare what a handler does; see Action. The handler itself is returned, not a wrapper."""
+    """Declare a handler's action; see Action for the arguments. Returns the handler itself, not a wrapper."""
     declared = Action(name, visitors, costly)
 
     def declare(handler: Handler) -> Handler:
@@ -26,5 +27,5 @@ def action(name: str, *, visitors: bool = False, costly: bool = False) -> Callab
 
 
 def action_of(handler: Callable) -> Action | None:
-    """What the handler declares, also through a wrapper made with functools.wraps."""
+    """The action that a handler declares, also through a wrapper made with functools.wraps; None if there is none."""
     return getattr(handler, ATTRIBUTE, None)

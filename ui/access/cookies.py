@@ -1,4 +1,4 @@
-"""The cookies of a public server: a visitor's id, the owner's sign-in, and which parts of the page to show."""
+"""The cookies of a public server: the visitor's id, the owner's sign-in token, and the role for the page's script."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ YEAR = 365 * 24 * 3600
 
 
 def read_cookies(header: str) -> dict[str, str]:
+    """Name → value of a Cookie header; {} if it cannot be parsed."""
     try:
         return {name: morsel.value for name, morsel in SimpleCookie(header).items()}
     except CookieError:
@@ -17,11 +18,14 @@ def read_cookies(header: str) -> dict[str, str]:
 
 
 def set_cookie(scope: dict, name: str, value: str, seconds: int, script: bool = False) -> str:
-    """A cookie that scripts cannot read, unless they are meant to. In the frame that Spaces are shown in, Lax ones
-    would not be sent; what comes from other sites' pages is turned away by its origin, so nothing rests on it."""
+    """A Set-Cookie header. script: whether the page's scripts may read the cookie.
+
+    A Space is shown in a frame, to which browsers do not send Lax cookies. SameSite=None is safe there because the
+    middleware rejects requests from other sites by their Origin header.
+    """
     framed = "SPACE_ID" in os.environ
     secure = framed or scope.get("scheme") == "https"
-    words = [f"{name}={value}", "Path=/", f"Max-Age={seconds}", f"SameSite={'None' if framed else 'Lax'}"]
-    words += ["Secure"] if secure else []
-    words += ["Partitioned"] if framed else []
-    return "; ".join(words + ([] if script else ["HttpOnly"]))
+    parts = [f"{name}={value}", "Path=/", f"Max-Age={seconds}", f"SameSite={'None' if framed else 'Lax'}"]
+    parts += ["Secure"] if secure else []
+    parts += ["Partitioned"] if framed else []
+    return "; ".join(parts + ([] if script else ["HttpOnly"]))

@@ -1,1 +1,1 @@
-"""Parts that several tabs share."""
+"""Parts that several tabs share: forms, cards, run lists, notices, downloads, publishing."""

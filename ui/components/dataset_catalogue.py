@@ -1,4 +1,4 @@
-"""What datasets there are, how each of them stands, and the explorers that are open. Made once for all visitors."""
+"""The datasets of a workspace, the state of each, and the explorers of those that were opened last."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import folder_bytes
 from ui.components.run_list import Entry, Recent, RunList, short_name, stamp
 
-OPEN = 4  # explorers kept in memory: some fifty bytes a step each
-COUNTING = 0.3  # seconds that one look at the list may spend on counting samples; the rest is counted by later looks
+OPEN = 4  # explorers in memory, at about fifty bytes per step each
+COUNTING = 0.3  # seconds per request of the list for counting samples; later requests count the rest
 
 
 class Dataset(Entry):
@@ -45,24 +45,24 @@ class Dataset(Entry):
 
 
 class Datasets(RunList):
-    """All datasets, and the explorers of those that were looked at last."""
+    """All datasets, and the explorers of those that were opened last."""
 
     verb, kind, noun, entry = "sample", "dataset", "a dataset", Dataset
 
     def __init__(self, settings: Settings, jobs: Scheduler):
         super().__init__(settings, jobs)
         self._explorers: Recent[Explorer] = Recent(OPEN)
-        self._counts: dict[Path, tuple[tuple, int]] = {}  # shard → (its stamp, steps above the usual β)
+        self._counts: dict[Path, tuple[tuple, int]] = {}  # shard → (its stamp, steps above the default β)
         self._changing = threading.Lock()
 
     def explorer(self, dataset: Dataset) -> Explorer:
-        """The dataset's explorer, up to date; the last few stay in memory. Raises UserError."""
+        """The dataset's explorer, up to date. Raises UserError."""
         explorer = self._explorers.get(dataset.id, lambda: Explorer(dataset.folder))
         explorer.refresh()
         return explorer
 
     def summaries(self) -> list[dict]:
-        """The list as the page shows it. `samples` is the number of steps above the usual β, None until counted."""
+        """The list for the page. `samples` is the number of steps above the default β, None until counted."""
         until = time.monotonic() + COUNTING
         return [
             {
@@ -100,7 +100,7 @@ class Datasets(RunList):
         return total
 
     def remove(self, run_id: object) -> Entry:
-        """Delete a dataset for good, and forget what was counted of it."""
+        """Delete a dataset for good, and its counts."""
         dataset = super().remove(run_id)
         self._explorers.forget(dataset.id)
         with self._changing:

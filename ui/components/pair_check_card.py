@@ -1,4 +1,4 @@
-"""Try a pair before anything is built with it: a button, and a card that shows the job and then its verdict."""
+"""The pair check: a button that tries a pair on a few problems, and a card that shows the job and then its result."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ui.components.script_calls import answering
 from ui.studio import Studio
 
 RESULT = "preflight.json"  # in the run folder
-TRIED = 24  # problems
+CHECKED = 24  # problems
 
 
 class PairCheckView(HtmlComponent):
@@ -45,20 +45,20 @@ class PairCheckView(HtmlComponent):
 @dataclass(frozen=True)
 class PairCheckCard:
     button: gr.Button
-    verdict: PairCheckView
+    view: PairCheckView
 
 
 def pair_check_card(studio: Studio, prefix: str) -> PairCheckCard:
-    """Lay it out. `prefix` begins the ids of its parts."""
+    """Lay out the button and the card. prefix: begins the ids of the elements."""
     button = gr.Button(
-        f"Try this pair on {TRIED} problems", size="sm", elem_id=f"{prefix}-try", elem_classes=[OWNERS_ONLY]
+        f"Check this pair on {CHECKED} problems", size="sm", elem_id=f"{prefix}-try", elem_classes=[OWNERS_ONLY]
     )
     calls = checked_calls(studio.settings, pair_check_calls(studio))
     return PairCheckCard(button, PairCheckView(calls, elem_id=f"{prefix}-verdict", elem_classes=[OWNERS_ONLY]))
 
 
 def wire_pair_check(studio: Studio, card: PairCheckCard, pair: PairForm, fields: list) -> None:
-    """fields: source, upload, token limit, and where there is one the number of problems to forecast."""
+    """Wire the button. fields: source, upload, token limit and, if there is one, the number of problems to estimate."""
 
     @action("components.check_pair")
     def start(preset, expert, amateur, source, upload, tokens, target=1000) -> str:
@@ -69,28 +69,28 @@ def wire_pair_check(studio: Studio, card: PairCheckCard, pair: PairForm, fields:
         except UserError as error:
             return json.dumps({"error": str(error)})
 
-    card.button.click(start, [*pair.fields, *fields], card.verdict, api_name=False, **UNQUEUED)
+    card.button.click(start, [*pair.fields, *fields], card.view, api_name=False, **UNQUEUED)
 
     @action("components.clear_pair_check", visitors=True)
-    def cleared() -> str:
+    def clear() -> str:
         return ""
 
     for part in pair.fields:
-        part.change(cleared, None, card.verdict, **PRIVATE)
+        part.change(clear, None, card.view, **PRIVATE)
 
 
 def start_pair_check(
     studio: Studio, refs: tuple, source: object, upload: object, tokens: object, target: object
 ) -> str:
-    """Queue the job; its run's id. Raises UserError."""
+    """Queue the job and return the id of its run. Raises UserError."""
     pair, (problems, named) = checked_pair(*refs), checked_problems(source, upload)
     tokens = number("The token limit", tokens, 1, studio.settings.max_new_tokens, whole=True)
     target = number("The number of problems", target, 1, MAX_PROBLEMS, whole=True)
-    words = ["check-pair", *pair_options(pair), "--problems", store_problems(studio.settings, problems)]
-    words += ["--limit", str(TRIED), "--target", str(target), "--max-new-tokens", str(tokens)]
+    argv = ["check-pair", *pair_options(pair), "--problems", store_problems(studio.settings, problems)]
+    argv += ["--limit", str(CHECKED), "--target", str(target), "--max-new-tokens", str(tokens)]
     run = new_id()
-    title = f"Try {pair_title(pair)} · {named}"
-    studio.jobs.submit("preflight", words, title, run_folder(studio.settings, run))
+    title = f"Check {pair_title(pair)} · {named}"
+    studio.jobs.submit("preflight", argv, title, run_folder(studio.settings, run))
     return run
 
 
@@ -101,13 +101,13 @@ def pair_check_calls(studio: Studio) -> list[Callable[..., dict]]:
         folder = run_folder(studio.settings, run)
         found = [job for job in studio.jobs.store.jobs() if job.run_dir.absolute() == folder.absolute()]
         if not found or found[0].verb != "preflight":
-            raise UserError("This try is not there any more; start another.")
+            raise UserError("This pair check was deleted; start another.")
         return found[0]
 
     @action("components.watch_pair_check")
     @answering
     def look(run) -> dict:
-        """How the job stands, and its result once it is there."""
+        """The state of the job, and its result once it has one."""
         job = job_of(run)
         answer = {"job": job_view(studio.jobs.store, job), "result": None}
         if job.state == "succeeded":
@@ -115,13 +115,13 @@ def pair_check_calls(studio: Studio) -> list[Callable[..., dict]]:
             try:
                 answer["result"] = json.loads((job.run_dir / RESULT).read_text(encoding="utf-8"))
             except (OSError, ValueError):
-                raise UserError("The result of this try cannot be read; start another.") from None
+                raise UserError("The result of this pair check cannot be read; start another.") from None
         return answer
 
     @action("components.cancel_pair_check")
     @answering
     def halt(run) -> dict:
-        """Cancel it."""
+        """Cancel the pair check."""
         studio.jobs.cancel(job_of(run).id)
         return {}
 

@@ -1,4 +1,4 @@
-"""Which pair: a preset of the catalogue, or two models of one's own, and the card that says what it is."""
+"""The form for a pair: a preset or two other models, and the card that describes it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PairForm:
     preset: gr.Dropdown
     expert: gr.Textbox
     amateur: gr.Textbox
-    own: gr.Column  # holds the two texts; seen when no preset is chosen
+    own: gr.Column  # holds the two text fields; visible when no preset is selected
     card: gr.HTML
 
     @property
@@ -28,17 +28,17 @@ class PairForm:
 
 
 def pair_refs(preset: str, expert: str, amateur: str) -> tuple[str | None, str, str]:
-    """(preset name or None, expert, amateur) of the form's pair fields."""
+    """(preset name or None, expert, amateur) from the values of the form. Raises UserError for an unknown preset."""
     if preset == OTHER:
         return None, expert, amateur
     chosen = next((p for p in presets() if p.name == preset), None)
     if chosen is None:
-        raise UserError(f"There is no pair called {str(preset)[:60]!r}; pick one of the list.")
+        raise UserError(f"There is no pair called {str(preset)[:60]!r}; select one from the list.")
     return chosen.name, chosen.expert, chosen.amateur
 
 
 def pair_form(studio: Studio, prefix: str = "lr", button: str = "Run") -> PairForm:
-    """Lay the form out and wire it. `prefix` begins the ids of its parts, `button` is what the pair is loaded by."""
+    """Lay out and wire the form. prefix: begins the ids of the elements; button: the one that loads the pair."""
 
     @action("components.describe_pair", visitors=True)
     def described(preset, expert, amateur) -> str:
@@ -53,15 +53,15 @@ def pair_form(studio: Studio, prefix: str = "lr", button: str = "Run") -> PairFo
         return gr.Dropdown(choices=pairs + own_models if studio.visitor.owner else pairs)
 
     pairs, own_models = [(p.title, p.name) for p in presets()], [("Two models of my own …", OTHER)]
-    # visitors of a public server see this form on the Inspect tab only, and there pick of the catalogue
+    # visitors of a public server see this form on the Inspect tab only, with the presets
     for_visitors = studio.settings.public and prefix == "lr"
     choices = pairs if for_visitors else pairs + own_models
-    hint = "a Hub id, a folder, a GGUF file"
+    hint = "a Hub id, a folder or a GGUF file"
     with gr.Group():
         preset = gr.Dropdown(choices, value=choices[0][1], label="Pair", elem_id=f"{prefix}-pair")
         with gr.Column(visible=False) as own:
-            expert = gr.Textbox(label="Expert, the stronger", placeholder=hint, max_lines=1, max_length=500)
-            amateur = gr.Textbox(label="Amateur, the weaker", placeholder=hint, max_lines=1, max_length=500)
+            expert = gr.Textbox(label="Expert (the stronger model)", placeholder=hint, max_lines=1, max_length=500)
+            amateur = gr.Textbox(label="Amateur (the weaker model)", placeholder=hint, max_lines=1, max_length=500)
     card = gr.HTML(described(choices[0][1], "", ""), elem_id=f"{prefix}-card")
     form = PairForm(preset, expert, amateur, own, card)
     preset.change(shown, preset, own, **PRIVATE)

@@ -1,4 +1,4 @@
-"""Where the problem comes from: a source, one of its problems, and the text, which may be changed or one's own."""
+"""The form for one problem: its source, the problem in it, and the text, which can be edited."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ui.access.actions import action
 from ui.components.events import PRIVATE
 
 OWN_FILE = "file"
-OWN_TEXT = "A text of your own: no known answer."
-LISTED = 1000  # problems offered in the list; "Another" draws from all of them
+OWN_TEXT = "This text is your own, so no answer is known."
+LISTED = 1000  # problems in the list; "Another problem" draws from all of them
 
 
 @dataclass(frozen=True)
 class ProblemForm:
-    """What others read of it: the text, and the problem that was picked, whose text may have been changed since."""
+    """The components that other parts of the tab read. `picked` holds the selected problem with its original text."""
 
     question: gr.Textbox
     picked: gr.State
@@ -32,11 +32,11 @@ class ProblemForm:
 
 
 def problem_form(settings: Settings) -> ProblemForm:
-    """Lay the form out and wire it; it opens with a bundled problem chosen."""
+    """Lay out and wire the form, with a bundled problem selected."""
     first = load_problems("bundled-test").problems
     with gr.Group():
-        sources = [(s.title, key) for key, s in SOURCES.items()] + [("A file of mine …", OWN_FILE)]
-        source = gr.Dropdown(sources, value="bundled-test", label="Problems from")
+        sources = [(s.title, key) for key, s in SOURCES.items()] + [("Upload a file …", OWN_FILE)]
+        source = gr.Dropdown(sources, value="bundled-test", label="Problem source")
         upload = gr.File(
             label="JSON lines, JSON, CSV or Parquet",
             file_types=[".jsonl", ".json", ".csv", ".parquet"],
@@ -46,7 +46,7 @@ def problem_form(settings: Settings) -> ProblemForm:
         pick = gr.Dropdown(choices_of(first), value=0, label="Problem", elem_id="lr-pick")
         question = gr.Textbox(
             first[0].question,
-            label="Text (change it, or write your own)",
+            label="Text (edit it, or write your own)",
             lines=4,
             max_lines=7,
             max_length=settings.max_problem_chars,
@@ -85,10 +85,10 @@ def known_answer(problem: Problem) -> str:
 
 @action("inspect.edit_problem", visitors=True)
 def own_text(text: str, picked: Problem, note: str) -> str:
-    """The note under a text that may have been changed: the known answer belongs to the problem as it was."""
+    """The note under a text that may have been edited: the known answer belongs to the original text only."""
     if str(text).strip() != picked.question.strip():
         return OWN_TEXT
-    return known_answer(picked) if note == OWN_TEXT else gr.skip()  # an upload's note says more than the answer
+    return known_answer(picked) if note == OWN_TEXT else gr.skip()  # the note of an upload also describes the file
 
 
 def show_problem(problem: Problem) -> tuple:
@@ -96,13 +96,13 @@ def show_problem(problem: Problem) -> tuple:
 
 
 def listed(found: list[Problem]) -> tuple:
-    """Updates for problems, pick, picked, question and note."""
+    """Updates of problems, pick, picked, question and note."""
     return found, gr.Dropdown(choices_of(found), value=0), *show_problem(found[0])
 
 
 @action("inspect.choose_source", visitors=True, costly=True)
 def choose_source(source: str) -> tuple:
-    """Updates for upload, problems, pick, picked, question and note."""
+    """Updates of upload, problems, pick, picked, question and note."""
     if source == OWN_FILE:
         return gr.File(visible=True), *([gr.skip()] * 5)
     try:
@@ -118,25 +118,25 @@ def open_file(settings: Settings, path: str | None) -> tuple:
         found = load_file(Path(path), max_bytes=settings.max_upload_mb * 1_000_000)
     except UserError as error:
         return *([gr.skip()] * 4), warn(error)
-    columns = ", ".join(f"{what} from “{column}”" for what, column in found.columns.items() if column)
+    columns = ", ".join(f"{field} from “{column}”" for field, column in found.columns.items() if column)
     problems = "1 problem" if len(found.problems) == 1 else f"{len(found.problems):,} problems"
-    said = f"{problems}: {columns}."
+    text = f"{problems}: {columns}."
     if found.skipped:
-        said += f" {left_out(found)}"
+        text += f" {skipped_rows(found)}"
     *rest, answer = listed(found.problems)
-    return *rest, escape(said) + "\n\n" + answer
+    return *rest, escape(text) + "\n\n" + answer
 
 
-def left_out(found: ProblemSet) -> str:
-    """How many rows are no problems, and why the first of them is none."""
+def skipped_rows(found: ProblemSet) -> str:
+    """How many rows of a file were skipped, and why the first one was."""
     (place, why), count = found.skipped[0], len(found.skipped)
     if count == 1:
-        return f"1 row was left out, {found.unit} {place}: {why}."
-    return f"{count:,} rows were left out, the first is {found.unit} {place}: {why}."
+        return f"1 row was skipped ({found.unit} {place}: {why})."
+    return f"{count:,} rows were skipped, the first at {found.unit} {place}: {why}."
 
 
 def escape(text: str) -> str:
-    """As plain text inside Markdown, which makes links of bare addresses too."""
+    """The text escaped for Markdown, in which bare addresses would become links."""
     return "".join(f"\\{c}" if c in "\\`*_{}[]()#+-!|<>~$&:.@" else c for c in text)
 
 

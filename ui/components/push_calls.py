@@ -1,7 +1,7 @@
-"""Publishing from the page: what its scripts may ask, outside the queue. Each answer is a dict, mistakes as "error".
+"""The calls of the page's scripts that push runs to the Hugging Face Hub and pull datasets from it.
 
-A push needs the visitor's own token: typed into the form, or that of who is signed in. The server's own is never used,
-and the token given is passed on to the job's process and to nothing else. A pull needs one for private datasets only.
+A push needs the user's own token, from the form or from the sign-in with Hugging Face. The server's token is never
+used. The user's token is passed to the job's process and nowhere else. A pull needs one for private datasets only.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def start_push(
     merged: Path | None = None,
     replace: object = False,
 ) -> Job:
-    """Queue the job that publishes a run of this server, with this token; it is resumed by starting it again.
+    """Queue the job that publishes a run with the user's token. An interrupted push resumes when it is started again.
 
     merged: the folder of a merged model to publish instead of the adapter. Raises UserError.
     """
@@ -47,11 +47,11 @@ def start_push(
     read_run(folder)
     token = checked_token(token)
     if token is None:
-        raise UserError("A push needs your own access token with the right to write; this server's is never used.")
+        raise UserError("A push needs your own access token with write permission; the server's token is never used.")
     if not isinstance(private, bool) or not isinstance(replace, bool):
-        raise UserError("Private and replace are yes or no; reload the page.")
+        raise UserError("Private and replace must be true or false; reload the page.")
     if any(job.state not in FINISHED for job in pushes_of(studio, folder)):
-        raise UserError("This run is being pushed already; wait for that job to end or cancel it.")
+        raise UserError("This run is being pushed already; wait for that job to finish, or cancel it.")
     argv = ["push", str(folder), "--repo", repo, "--license", license]
     argv += ["--merged", str(merged)] if merged else []
     argv += ["--replace"] * replace + ["--public"] * (not private)
@@ -59,19 +59,20 @@ def start_push(
 
 
 def start_pull(studio: Studio, repo: object, token: object) -> Job:
-    """Queue the job that brings a published dataset in. Raises UserError."""
+    """Queue the job that downloads a published dataset. Raises UserError."""
     repo, token = checked_repo(repo), checked_token(token)
     folder = run_folder(studio.settings, new_id())
     return studio.jobs.submit("pull", ["pull", repo], f"Pull {repo}", folder, token=token)
 
 
 def signed_in(oauth: gr.OAuthToken | None) -> str | None:
-    """The token of who is signed in. Off Spaces Gradio only plays at signing in, on behalf of the server's account."""
+    """The token of the signed-in user. Outside of Spaces Gradio simulates a sign-in with the server's account, so there
+    is none."""
     return oauth.token if oauth and os.environ.get("SPACE_ID") and os.environ.get("OAUTH_CLIENT_ID") else None
 
 
 def pushes_of(studio: Studio, folder: Path) -> list[Job]:
-    """The jobs that pushed this run or do so now, the latest first."""
+    """The finished and active jobs that push this run, newest first."""
     jobs = [job for job in studio.jobs.store.jobs(limit=MOST) if job.verb == "push" and job.argv[1:2] == (str(folder),)]
     return sorted(jobs, key=lambda job: -job.created)
 
@@ -79,58 +80,58 @@ def pushes_of(studio: Studio, folder: Path) -> list[Job]:
 def push_calls(studio: Studio, merged_of: Callable[[object], Path] | None = None) -> list[Callable[..., dict]]:
     """The functions push, pushed, pull and pulled, bound to this server's jobs.
 
-    merged_of: finds the merged model of a run; None where there are only datasets.
+    merged_of: finds the merged model of a run; None for datasets, which have none.
     """
 
-    def seen(job: Job) -> dict:
+    def state(job: Job) -> dict:
         view = job_view(studio.jobs.store, job)
         result = view["result"]
-        known = {"address": result.get("address"), "existing": bool(result.get("existing"))}
-        return {name: view[name] for name in SHOWN} | known | {"busy": job.state not in FINISHED}
+        repo = {"address": result.get("address"), "existing": bool(result.get("existing"))}
+        return {name: view[name] for name in SHOWN} | repo | {"busy": job.state not in FINISHED}
 
     @action("components.push")
     def push(arguments: object, oauth: gr.OAuthToken | None = None) -> dict:
-        """Start a push: [run, kind, {repo, private, license, token, replace}]. Gradio adds who is signed in."""
+        """Start a push: [run, kind, {repo, private, license, token, replace}]. Gradio adds `oauth`."""
 
-        def begin(run, kind, form) -> dict:
+        def start(run, kind, form) -> dict:
             if not isinstance(form, dict) or kind not in KINDS:
-                raise UserError("The form did not arrive whole; reload the page.")
+                raise UserError("The form was incomplete; reload the page.")
             merged = None
             if kind == "merged":
                 if merged_of is None:
-                    raise UserError("There is no merged model of this.")
+                    raise UserError("A dataset has no merged model.")
                 merged = merged_of(run)
             token = form.get("token") or signed_in(oauth)
-            told = (form.get("license") or "", merged, form.get("replace", False))
-            return {"job": start_push(studio, run, form.get("repo"), form.get("private", True), token, *told).id}
+            options = (form.get("license") or "", merged, form.get("replace", False))
+            return {"job": start_push(studio, run, form.get("repo"), form.get("private", True), token, *options).id}
 
-        return answering(begin)(arguments)
+        return answering(start)(arguments)
 
     @action("components.watch_push")
     @answering
     def pushed(run) -> dict:
-        """How the latest push of a run stands: {"push": …}, null where there was none."""
-        found = pushes_of(studio, run_folder(studio.settings, run).absolute())
-        return {"push": seen(found[0]) if found else None}
+        """The state of the latest push of a run: {"push": …}, null if there was none."""
+        pushes = pushes_of(studio, run_folder(studio.settings, run).absolute())
+        return {"push": state(pushes[0]) if pushes else None}
 
     @action("components.pull")
     def pull(arguments: object, oauth: gr.OAuthToken | None = None) -> dict:
         """Start a pull: [repo, token]."""
 
-        def begin(repo, token) -> dict:
+        def start(repo, token) -> dict:
             return {"job": start_pull(studio, repo, token or signed_in(oauth)).id}
 
-        return answering(begin)(arguments)
+        return answering(start)(arguments)
 
     @action("components.watch_pull")
     @answering
     def pulled(job_id) -> dict:
-        """How a pull stands."""
+        """The state of a pull."""
         if not isinstance(job_id, str):
-            raise UserError("That is no job.")
+            raise UserError("That is not the id of a job.")
         job = studio.jobs.store.get(job_id)
         if job.verb != "pull":
-            raise UserError("That job pulls nothing.")
-        return {"pull": seen(job)}
+            raise UserError("That job is not a pull.")
+        return {"pull": state(job)}
 
     return [push, pushed, *([] if merged_of else [pull, pulled])]

@@ -40,7 +40,7 @@ def problem_fields(settings: Settings, activity: str, prefix: str, default: str,
     limit: arguments of the field for the number of problems.
     """
     with gr.Group():
-        sources = [(s.title, key) for key, s in SOURCES.items()] + [("A file of mine …", OWN_FILE)]
+        sources = [(s.title, key) for key, s in SOURCES.items()] + [("Upload a file …", OWN_FILE)]
         source = gr.Dropdown(sources, value=default, label="Problems", elem_id=f"{prefix}-source")
         types = [".jsonl", ".json", ".csv", ".parquet"]
         upload = gr.File(
