@@ -46,7 +46,7 @@ ENVIRONMENT = {
     "PYTHONUNBUFFERED": "1",
 }
 GLYPHS = {"\n": "↵\n", "\x00": "␀", "\x1b": "␛"} | {c: f"‹U+{ord(c):04X}›" for c in "\u200b\u200d\u2028\u202e\ufeff"}
-TOKEN_LIMIT = "At most this many tokens"
+TOKEN_LIMIT = "Max new tokens"
 
 expect.set_options(timeout=PATIENCE)
 

@@ -16,7 +16,7 @@ from tests.support.tiny_models import save_tiny, save_tiny_adapter, tiny_model
 from ui.components.pair_card import OTHER
 from ui.inspect.calls import viewer_calls
 from ui.inspect.links import open_link
-from ui.inspect.tuned_form import asked_tuned, choices, run_form
+from ui.inspect.tuned_form import choices, requested_tuned, run_fields
 from ui.studio import Studio, replay, stream
 
 BUNDLED = {"expert": "lightreasoner-expert-4m", "amateur": "lightreasoner-amateur-1m"}
@@ -78,42 +78,42 @@ def test_a_pair_that_is_none_has_no_runs(studio):
 
 @pytest.mark.parametrize("tuned", [None, "", "  "])
 def test_without_a_tuned_expert_there_is_no_lens(studio, tuned):
-    assert asked_tuned(studio, tuned, "anybody", BUNDLED["expert"]) is None
+    assert requested_tuned(studio, tuned, "anybody", BUNDLED["expert"]) is None
 
 
 @pytest.mark.parametrize("tuned", [7, True, [], ["a", "b"], {}, {"a": 1}, float("nan"), "a b c", "x" * 600, "\x00"])
 def test_what_is_no_model_gets_a_sentence(studio, tuned):
     with pytest.raises(UserError) as caught:
-        asked_tuned(studio, tuned, "Expert", BUNDLED["expert"])
+        requested_tuned(studio, tuned, "Expert", BUNDLED["expert"])
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize("writer", [None, "", "Amateur", [], {}, 7])
 def test_who_cannot_write_gets_a_sentence(studio, writer):
-    with pytest.raises(UserError, match="can write"):
-        asked_tuned(studio, "lightreasoner-expert-4m", writer, BUNDLED["expert"])
+    with pytest.raises(UserError, match="cannot generate"):
+        requested_tuned(studio, "lightreasoner-expert-4m", writer, BUNDLED["expert"])
 
 
 def test_a_picked_run_keeps_its_name(studio):
     run = make_run(studio)
     [_, (title, ref)] = choices(studio, "bundled", "", "")
-    tuned = asked_tuned(studio, ref, "Tuned expert", BUNDLED["expert"])
+    tuned = requested_tuned(studio, ref, "Tuned expert", BUNDLED["expert"])
     assert tuned == {"tuned": ref, "writer": "tuned", "run": run, "name": title}
-    assert asked_tuned(studio, "lightreasoner-amateur-1m", "Expert", BUNDLED["expert"]) == {
+    assert requested_tuned(studio, "lightreasoner-amateur-1m", "Expert", BUNDLED["expert"]) == {
         "tuned": "lightreasoner-amateur-1m",
         "writer": "expert",
     }
 
 
 def test_a_runs_pair_is_a_preset_where_there_is_one(studio):
-    fields, tuned, say = run_form(studio, make_run(studio))
+    fields, tuned, say = run_fields(studio, make_run(studio))
     assert fields == ("bundled", "", "") and say is None
     assert tuned["tuned"].startswith("lightreasoner-expert-4m::/")
-    fields, _, say = run_form(studio, make_run(studio, {"expert": "/my/expert", "amateur": "/my/amateur"}))
+    fields, _, say = run_fields(studio, make_run(studio, {"expert": "/my/expert", "amateur": "/my/amateur"}))
     assert fields == (OTHER, "/my/expert", "/my/amateur") and say is None
-    fields, _, say = run_form(studio, make_run(studio, {"expert": "/my/expert", "amateur": None}))
+    fields, _, say = run_fields(studio, make_run(studio, {"expert": "/my/expert", "amateur": None}))
     assert fields == (OTHER, "/my/expert", "") and "names no amateur" in say
-    fields, _, say = run_form(studio, make_run(studio, {"expert": BUNDLED["expert"], "amateur": None}))
+    fields, _, say = run_fields(studio, make_run(studio, {"expert": BUNDLED["expert"], "amateur": None}))
     assert fields == ("bundled", "", "") and say is None  # an imported dataset; the expert has one amateur here
 
 
@@ -149,7 +149,7 @@ def lines(value):
 
 def test_three_models_stream_replay_and_open_again_alike(studio, refs):
     expert, amateur, adapter = refs
-    tuned = asked_tuned(studio, str(adapter), "Expert", expert)
+    tuned = requested_tuned(studio, str(adapter), "Expert", expert)
     live = studio.start(TraceRequest("2 + 2?", max_new_tokens=12), (None, expert, amateur), tuned=tuned)
     *_, last = stream(studio, live)
     head, *rest = lines(last)
@@ -171,6 +171,6 @@ def test_three_models_stream_replay_and_open_again_alike(studio, refs):
 
 def test_a_tuned_model_that_cannot_be_had_is_the_runs_error(studio, refs):
     expert, amateur, _ = refs
-    tuned = asked_tuned(studio, "/nowhere/at/all", "Expert", expert)
+    tuned = requested_tuned(studio, "/nowhere/at/all", "Expert", expert)
     live = studio.start(TraceRequest("2 + 2?", max_new_tokens=5), (None, expert, amateur), tuned=tuned)
     assert live.done.wait(60) and "There is no folder /nowhere/at/all" in live.error

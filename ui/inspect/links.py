@@ -1,4 +1,4 @@
-"""Permalinks: what an address says, shown again without loading any model."""
+"""Permalinks: show the trace or the tuned expert that an address names, without loading a model."""
 
 from __future__ import annotations
 
@@ -8,63 +8,63 @@ from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import presets
 from lightreasoner.serving.permissions import check_permission
 from ui.components.pair_card import OTHER, pair_card
-from ui.inspect.tuned_form import run_form, shown_tuned
+from ui.inspect.tuned_form import run_fields, tuned_updates
 from ui.studio import Studio, failure, replay
 
 GENERATE, SCORE = "Generate", "Score a text of mine"
 
 
 def open_link(studio: Studio, request: gr.Request) -> tuple:
-    """Updates for viewer, preset, expert, amateur, own, card, tuned, writer, question, mode and response: the form as
-    it was when the trace was made, or as a fine-tuning run's tuned expert calls for it."""
-    asked = dict(request.query_params) if request else {}
-    if "trace" not in asked and "lens" in asked:
-        return *open_tuned_run(studio, asked["lens"]), *[gr.skip()] * 3
-    usual = pair_card(studio, presets()[0].name, "", "")
-    nothing = [*[gr.skip()] * 4, usual, *[gr.skip()] * 5]
-    if "trace" not in asked:
+    """Updates of viewer, preset, expert, amateur, own, card, tuned, writer, question, mode and response: the form of
+    the linked trace, or the pair of the linked fine-tuning run."""
+    query = dict(request.query_params) if request else {}
+    if "trace" not in query and "lens" in query:
+        return *open_tuned_run(studio, query["lens"]), *[gr.skip()] * 3
+    card = pair_card(studio, presets()[0].name, "", "")
+    nothing = [*[gr.skip()] * 4, card, *[gr.skip()] * 5]
+    if "trace" not in query:
         return gr.skip(), *nothing
     try:
-        record = studio.record(asked["trace"])
+        record = studio.record(query["trace"])
     except UserError as error:
         return failure(str(error)), *nothing
-    view = {name: linked_number(asked.get(name)) for name in ("step", "alpha", "beta")}
-    pair, said = record["pair"], record["request"]
+    view = {name: linked_number(query.get(name)) for name in ("step", "alpha", "beta")}
+    pair, trace_request = record["pair"], record["request"]
     known = any(p.name == pair["name"] for p in presets())
     refs = (pair["name"], "", "") if known else (OTHER, pair["expert"], pair["amateur"])
     tuned = record.get("lens")
-    if not studio.visitor.owner:  # the trace is shown; only what a visitor may run goes into the form
+    if not studio.visitor.owner:  # the trace is shown, but the form gets only what a visitor may run
         refs, tuned = (pair["name"] if known else presets()[0].name, "", ""), None
-    scored = said["response"] is not None
+    scored = trace_request["response"] is not None
     return (
         replay(record, view),
         *pair_updates(studio, refs),
-        *shown_tuned(tuned),
-        said["question"],
+        *tuned_updates(tuned),
+        trace_request["question"],
         SCORE if scored else GENERATE,
-        gr.Textbox(said["response"] or "", visible=scored),
+        gr.Textbox(trace_request["response"] or "", visible=scored),
     )
 
 
 def open_tuned_run(studio: Studio, run: object) -> tuple:
-    """Updates for viewer, preset, expert, amateur, own, card, tuned and writer: a fine-tuning run's tuned expert beside
+    """Updates of viewer, preset, expert, amateur, own, card, tuned and writer: a fine-tuning run's tuned expert with
     its pair. Nothing is loaded."""
     try:
-        check_permission(studio.visitor, None, studio.settings)  # asked for by a link, too, which visitors may follow
-        refs, tuned, say = run_form(studio, run)
+        check_permission(studio.visitor, None, studio.settings)  # visitors may follow the link, but not use it
+        refs, tuned, notice = run_fields(studio, run)
     except UserError as error:
-        usual = pair_card(studio, presets()[0].name, "", "")
-        return failure(str(error)), *[gr.skip()] * 4, usual, *[gr.skip()] * 2
-    return failure(say) if say else gr.skip(), *pair_updates(studio, refs), *shown_tuned(tuned)
+        card = pair_card(studio, presets()[0].name, "", "")
+        return failure(str(error)), *[gr.skip()] * 4, card, *[gr.skip()] * 2
+    return failure(notice) if notice else gr.skip(), *pair_updates(studio, refs), *tuned_updates(tuned)
 
 
 def pair_updates(studio: Studio, refs: tuple[str, str, str]) -> tuple:
-    """Updates for preset, expert, amateur, own and card."""
+    """Updates of preset, expert, amateur, own and card."""
     return *refs, gr.Column(visible=refs[0] == OTHER), pair_card(studio, *refs)
 
 
 def linked_number(text: str | None) -> float | None:
-    """A number out of a link; anything else is ignored."""
+    """A number from 0 to 1e6 from a link; None for anything else."""
     try:
         value = float(text)
     except (TypeError, ValueError):

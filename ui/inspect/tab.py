@@ -1,4 +1,4 @@
-"""The Inspect tab: pick a pair and a problem on the left, watch the two models part on the right."""
+"""The Inspect tab: the forms for pair, problem and response on the left, the trace on the right."""
 
 from __future__ import annotations
 
@@ -16,15 +16,34 @@ from ui.access.actions import action
 from ui.access.visitors import checked_calls
 from ui.compat.gradio import event_data
 from ui.components.events import PRIVATE, QUIET
+from ui.components.html_component import HtmlComponent
 from ui.components.pair_card import pair_card
 from ui.components.pair_check_card import pair_check_card, wire_pair_check
 from ui.components.pair_form import PairForm, pair_form, pair_refs
 from ui.components.problem_form import ProblemForm, problem_form
+from ui.components.trace_view import SCRIPTS
 from ui.inspect.calls import viewer_calls
 from ui.inspect.links import GENERATE, SCORE, open_link, open_tuned_run
-from ui.inspect.tuned_form import TunedForm, asked_tuned, tuned_form
-from ui.inspect.viewer import INTRO, Viewer
+from ui.inspect.tuned_form import TunedForm, requested_tuned, tuned_form
 from ui.studio import Studio, branch_request, failure, replay, stream
+
+INTRO = {
+    "title": "What you are about to see",
+    "sentences": [
+        "A stronger model, the expert, solves a problem token by token; a weaker one, the amateur, reads along.",
+        "Every token is coloured by how far apart their expectations were: that is KL divergence, in nats.",
+        "Where they diverge, the expert knows something worth reinforcing: press Run, then select a token to see what.",
+    ],
+}
+
+
+class Viewer(HtmlComponent):
+    """Value: one growing text with a JSON document per line. The first line opens a run; arrays are steps."""
+
+    scripts = (*SCRIPTS, "inspect/mount")
+    mount = "mountPage(element, props, trigger, watch, server);"
+    value_title = "the run, one JSON document per line"
+    owners_only = False
 
 
 @dataclass(frozen=True)
@@ -42,7 +61,7 @@ class ResponseForm:
 
 def response_form(settings: Settings) -> ResponseForm:
     with gr.Group():
-        mode = gr.Radio([GENERATE, SCORE], value=GENERATE, label="The response", elem_id="lr-mode")
+        mode = gr.Radio([GENERATE, SCORE], value=GENERATE, label="Response", elem_id="lr-mode")
         response = gr.Textbox(
             label="Text to score",
             lines=4,
@@ -53,20 +72,20 @@ def response_form(settings: Settings) -> ResponseForm:
             placeholder="Let's work it out. …",
         )
         with gr.Accordion("Decoding", open=False):
-            tokens = gr.Number(128, label="At most this many tokens")
-            temperature = gr.Number(0, label="Temperature", info="0 is greedy: always the expert's favourite")
-            seed = gr.Number(0, label="Seed", info="only used above temperature 0")
+            tokens = gr.Number(128, label="Max new tokens")
+            temperature = gr.Number(0, label="Temperature", info="0 is greedy: always the top-1 token")
+            seed = gr.Number(0, label="Seed", info="used above temperature 0 only")
 
     @action("inspect.choose_mode", visitors=True)
-    def shown(chosen) -> gr.Textbox:
+    def show_response(chosen) -> gr.Textbox:
         return gr.Textbox(visible=chosen == SCORE)
 
-    mode.change(shown, mode, response, **PRIVATE)
+    mode.change(show_response, mode, response, **PRIVATE)
     return ResponseForm(mode, response, tokens, temperature, seed)
 
 
 def build_inspect(studio: Studio) -> None:
-    """Lay the tab out and wire it."""
+    """Lay out and wire the tab."""
     with gr.Row(elem_id="lr-row", equal_height=False):
         with gr.Column(elem_id="lr-side", scale=0):
             pair = pair_form(studio)
@@ -105,13 +124,13 @@ def wire_runs(
     problem: ProblemForm,
     response: ResponseForm,
 ) -> None:
-    """What starts a run, or shows one again: the button, a branch, the way back to a parent."""
+    """Wire the events that start a run (the button, a branch) or show one again (the link to a parent)."""
 
     @action("inspect.run", visitors=True)
     def start(
         preset, expert, amateur, question, mode, response, tokens, temperature, seed, tuned, writer, picked
     ) -> Iterator[str]:
-        """Run one problem. Streams the viewer's value: a JSON document a line."""
+        """Run one problem. Streams the viewer's value: one JSON document per line."""
         try:
             request = TraceRequest(
                 question,
@@ -122,8 +141,8 @@ def wire_runs(
             )
             known = isinstance(picked, Problem) and picked.question.strip() == str(question).strip()
             refs = pair_refs(preset, expert, amateur)
-            third = asked_tuned(studio, tuned, writer, refs[1])
-            live = studio.start(request, refs, problem_id=picked.id if known else None, tuned=third)
+            compared = requested_tuned(studio, tuned, writer, refs[1])
+            live = studio.start(request, refs, problem_id=picked.id if known else None, tuned=compared)
         except UserError as error:
             yield failure(str(error))
             return
@@ -135,9 +154,9 @@ def wire_runs(
             data = event_data(event)
             record = studio.record(data.get("run"))
             request = branch_request(record, data.get("step"), data.get("token"))
-            of = record["pair"]
+            pair = record["pair"]
             parent = {"id": record["id"], "step": data["step"]}
-            refs = (of["name"], of["expert"], of["amateur"])
+            refs = (pair["name"], pair["expert"], pair["amateur"])
             live = studio.start(request, refs, parent, record["problem_id"], tuned=record.get("lens"))
         except UserError as error:
             yield failure(str(error))
@@ -152,12 +171,12 @@ def wire_runs(
             return failure(str(error))
 
     @action("inspect.update_pair_card", visitors=True)
-    def described(preset, expert, amateur) -> str:
+    def describe(preset, expert, amateur) -> str:
         return pair_card(studio, preset, expert, amateur)
 
-    places = {"concurrency_limit": studio.settings.max_waiting + 1}
+    limit = {"concurrency_limit": studio.settings.max_waiting + 1}
     inputs = [*pair.fields, problem.question, *response.fields, *tuned_expert.fields, problem.picked]
-    running = run.click(start, inputs, viewer, api_name="trace", **places, **QUIET)
-    running.then(described, pair.fields, pair.card, **PRIVATE)
-    viewer.branch(branch, None, viewer, api_visibility="private", **places, **QUIET)
+    running = run.click(start, inputs, viewer, api_name="trace", **limit, **QUIET)
+    running.then(describe, pair.fields, pair.card, **PRIVATE)
+    viewer.branch(branch, None, viewer, api_visibility="private", **limit, **QUIET)
     viewer.open(reopen, None, viewer, **PRIVATE)
