@@ -17,8 +17,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from huggingface_hub import DatasetCard
 
 from lightreasoner.datasets.annotations import load_annotations, set_annotation
+from lightreasoner.datasets.card import dataset_card
 from lightreasoner.datasets.explorer import Explorer
 from lightreasoner.datasets.select_steps import training_samples
 from lightreasoner.datasets.trajectories import shards
@@ -100,6 +102,16 @@ def sums(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in shards(folder)}
 
 
+def test_hostile_texts_stay_texts_in_a_card(dataset):
+    run = read_run(dataset)
+    run["config"] |= {"expert": "x`y\n\n# {{ 7 * 7 }}", "note": "a|b\n<script>"}
+    title = 'A: "b" <i>\n---\nlicense: other'
+    card = DatasetCard(text := dataset_card(dataset, run, title, "no"))
+    assert card.data.license == "no" and card.data.pretty_name == title
+    assert "- expert: `xy # {{ 7 * 7 }}`\n" in text and "| note | a\\|b &lt;script> |\n" in text
+    assert '\n# A: "b" &lt;i> --- license: other\n' in text
+
+
 def test_what_is_pushed_comes_back_bit_for_bit(hub, dataset, tmp_path):
     home = tmp_path / "home"
     code, said = run(hub, "push", dataset, "--repo", "me/data", "--license", "mit", home=home)
@@ -115,7 +127,8 @@ def test_what_is_pushed_comes_back_bit_for_bit(hub, dataset, tmp_path):
     told = b"".join(content for name, content in repo.files.items() if not name.endswith(".parquet")).decode()
     assert str(tmp_path) not in told and "hf_abc" not in told and WRITER not in told
     card = repo.files["README.md"].decode()
-    assert card.startswith('---\nlicense: "mit"\n') and "e" * 16 in card and "| 0.2 – 0.4 |" in card
+    assert card.startswith("---\nlicense: mit\n") and "e" * 16 in card and "| 0.2 – 0.4 |" in card
+    assert DatasetCard(card).data.license == "mit" and DatasetCard(card).data.configs[0]["data_files"]
 
     back = tmp_path / "back"
     code, said = run(hub, "pull", "me/data", "--run-dir", back, home=home)
