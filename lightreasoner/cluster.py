@@ -1,10 +1,10 @@
-"""A Ray cluster to work on: how to reach it, and mapping a function over actors. Ray is an extra; it is imported here.
+"""The Ray cluster: how to connect to it, and how to map a worker over its actors. Ray is an optional dependency.
 
     pip install -r requirements-ray.txt
     LIGHTREASONER_RAY_ADDRESS=head:6379 python -m lightreasoner sample … --backend ray --num-workers 8
 
-The verb itself runs where it was started and writes the run's folder; workers hold the models, get a batch and give
-back what came of it. So nothing but the models has to be where the workers are.
+The verb itself runs where it was started and writes the run folder. The workers load the models, receive batches and
+return results, so their machines need only the models.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from typing import Any
 from lightreasoner.errors import UserError
 from lightreasoner.settings import ROOT, Settings
 
-HERE = "local"  # an address: a cluster of this machine, for as long as the verb runs
-REACH = 5.0  # seconds to wait for a head to answer: Ray itself waits for minutes
-WAVE = 256  # batches a worker gets before the next are read: held in memory; after them it loads its models anew
+HERE = "local"  # an address: a cluster on this machine while the verb runs
+CONNECT_SECONDS = 5.0  # time-out for reaching the head node: Ray itself waits for minutes
+WAVE = 256  # batches per worker held in memory at a time; after a wave the workers load their models again
 
 
 def connect(settings: Settings, workers: int) -> Any:
-    """The module ray, connected to LIGHTREASONER_RAY_ADDRESS. Raises UserError in one sentence."""
+    """The ray module, connected to LIGHTREASONER_RAY_ADDRESS. Raises UserError when it cannot connect."""
     if not 1 <= workers <= 10_000:
-        raise UserError(f"The number of workers is {workers}; give one from 1 to 10,000.")
+        raise UserError(f"The number of workers is {workers}; it must be from 1 to 10,000.")
     try:
         import ray
     except ImportError:
         raise UserError(
-            "Ray is not installed here; install it with pip install -r requirements-ray.txt, or leave --backend out."
+            "Ray is not installed; install it with pip install -r requirements-ray.txt, or leave out --backend."
         ) from None
     address = settings.ray_address.strip()
     if not address:
         raise UserError(
-            f"No Ray cluster is named; set LIGHTREASONER_RAY_ADDRESS to HOST:PORT of its head, or to {HERE} for one on "
-            "this machine."
+            f"No Ray cluster is named; set LIGHTREASONER_RAY_ADDRESS to HOST:PORT of its head node, or to {HERE} for a "
+            "cluster on this machine."
         )
     quiet = {"log_to_driver": False, "logging_level": "error", "configure_logging": False}
     try:
@@ -48,44 +48,44 @@ def connect(settings: Settings, workers: int) -> Any:
         if ray.is_initialized():
             return ray
         if address == HERE:
-            ray.init(num_cpus=workers, include_dashboard=False, runtime_env=on_path(), **quiet)
+            ray.init(num_cpus=workers, include_dashboard=False, runtime_env=runtime_env(), **quiet)
         else:
             ray.init(address=address, **quiet)
     except UserError:
         raise
-    except Exception as error:  # whatever Ray and gRPC raise
+    except Exception as error:  # anything that Ray and gRPC raise
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise UserError(f"The Ray cluster at {address} cannot be used: {reason}") from None
     return ray
 
 
 def check_reachable(address: str) -> None:
-    """Raises UserError when nothing listens there."""
+    """Raises UserError when nothing listens at the address."""
     if address == "auto":
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=REACH).close()
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
+        reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"No Ray cluster answers at {address} ({why}); start one with ray start --head, or correct "
+            f"No Ray cluster answers at {address} ({reason}); start one with ray start --head, or correct "
             "LIGHTREASONER_RAY_ADDRESS."
         ) from None
 
 
-def spread_over(
+def map_over_actors(
     ray: Any,
     worker: type,
-    made_with: dict[str, Any],
-    jobs: Iterable[tuple[Any, Any]],
+    arguments: dict[str, Any],
+    payloads: Iterable[tuple[Any, Any]],
     workers: int,
     gpus: float,
 ) -> Iterator[tuple[Any, Any]]:
-    """(key, worker(…)(payload)) for each (key, payload), in the order in which they are done.
+    """(key, worker(**arguments)(payload)) for each (key, payload), in the order of completion.
 
-    worker: a class; each of `workers` actors makes one of it with `made_with` and calls it. An actor that dies is
-    replaced and what it had is done again. Raises the UserError that a worker raised.
+    worker: a class; each of the `workers` actors creates one instance and calls it. If an actor dies, it is replaced
+    and its payloads are processed again. Raises the UserError that a worker raised.
     """
     from ray.data import ActorPoolStrategy, DataContext, from_items
 
@@ -93,50 +93,50 @@ def spread_over(
     context.enable_progress_bars = False
     context.execution_options.preserve_order = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    jobs = iter(jobs)
-    while wave := list(itertools.islice(jobs, WAVE * workers)):
+    payloads = iter(payloads)
+    while wave := list(itertools.islice(payloads, WAVE * workers)):
         keys = [key for key, _ in wave]
         rows = [{"n": n, "payload": pickle.dumps(payload)} for n, (_, payload) in enumerate(wave)]
-        done = from_items(rows, override_num_blocks=len(rows)).map_batches(
+        results = from_items(rows, override_num_blocks=len(rows)).map_batches(
             _Actor,
-            fn_constructor_kwargs={"worker": worker, "made_with": made_with},
+            fn_constructor_kwargs={"worker": worker, "arguments": arguments},
             batch_size=1,
             compute=ActorPoolStrategy(size=workers),
             num_cpus=1,
             num_gpus=gpus or None,
         )
-        for row in done.iter_rows():
-            answer = pickle.loads(row["answer"])
-            if isinstance(answer, UserError):
-                raise answer
-            yield keys[row["n"]], answer
+        for row in results.iter_rows():
+            result = pickle.loads(row["result"])
+            if isinstance(result, UserError):
+                raise result
+            yield keys[row["n"]], result
 
 
 class _Actor:
-    """What runs in an actor: a worker, made once."""
+    """Runs in an actor and holds its worker."""
 
-    def __init__(self, worker: type, made_with: dict[str, Any]):
-        self._worker = worker(**made_with)
+    def __init__(self, worker: type, arguments: dict[str, Any]):
+        self._worker = worker(**arguments)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         try:
-            answer = self._worker(pickle.loads(batch["payload"][0]))
-        except UserError as error:  # nothing that trying again would mend
-            answer = error
-        return {"n": batch["n"], "answer": [pickle.dumps(answer)]}
+            result = self._worker(pickle.loads(batch["payload"][0]))
+        except UserError as error:  # returned, since Ray would try an exception again
+            result = error
+        return {"n": batch["n"], "result": [pickle.dumps(result)]}
 
 
-def on_path() -> dict[str, Any]:
-    """A runtime environment in which workers of this machine find this package."""
+def runtime_env() -> dict[str, Any]:
+    """A runtime environment in which workers on this machine can import this package."""
     return {"env_vars": {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}}
 
 
 def add_backend_options(parser: Any) -> None:
-    """--backend and --num-workers."""
-    parser.add_argument("--backend", choices=("here", "ray"), default="here", help="where it computes (default: here)")
-    parser.add_argument("--num-workers", type=int, default=1, metavar="N", help="with --backend ray: actors")
+    """Add --backend and --num-workers."""
+    parser.add_argument("--backend", choices=("here", "ray"), default="here", help="here (default) or on a Ray cluster")
+    parser.add_argument("--num-workers", type=int, default=1, metavar="N", help="actors of --backend ray (default 1)")
 
 
-def gpus_a_worker(settings: Settings, ray: Any) -> float:
-    """One GPU a worker where the cluster has any and the settings do not say cpu."""
+def gpus_per_worker(settings: Settings, ray: Any) -> float:
+    """1 if the cluster has GPUs and the device setting is not cpu, otherwise 0."""
     return 1.0 if settings.device != "cpu" and ray.cluster_resources().get("GPU", 0) else 0.0

@@ -52,11 +52,7 @@ def dataset_card(folder: Path, run: dict, title: str, license: str) -> str:
         beta=BETA,
         histogram=_histogram(counts),
         models=[
-            {
-                "role": role,
-                "name": " ".join(str(config[role]).replace("`", "").split()),
-                "fingerprint": fingerprints.get(role),
-            }
+            (role, " ".join(str(config[role]).replace("`", "").split()), fingerprints.get(role))
             for role in ("expert", "amateur")
             if config.get(role)
         ],

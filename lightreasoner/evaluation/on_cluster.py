@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lightreasoner.cluster import connect, gpus_a_worker, spread_over
+from lightreasoner.cluster import connect, gpus_per_worker, map_over_actors
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.evaluate import ParallelMap, Solver, Variant
 from lightreasoner.models.loading import LoadedModel, load_model
@@ -22,7 +22,7 @@ def cluster_map(
         "max_new_tokens": max_new_tokens,
         "env": to_environment(settings),
     }
-    return lambda asked: spread_over(ray, FarSolver, made_with, asked, workers, gpus_a_worker(settings, ray))
+    return lambda asked: map_over_actors(ray, FarSolver, made_with, asked, workers, gpus_per_worker(settings, ray))
 
 
 class FarSolver:

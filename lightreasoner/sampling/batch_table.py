@@ -1,4 +1,4 @@
-"""The responses of a batch as a table of trajectories.SCHEMA, built from flat arrays: no loop over steps."""
+"""Converts the responses of a batch into a table of trajectories.SCHEMA from flat arrays, without a loop over steps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightreasoner.scoring.measures import STEP_MEASURES, TAKEN_MEASURES
 
 
 def batch_table(pair: Pair, items: list[GenerationRow], responses: Responses) -> pa.Table:
-    """One row an item, in their order."""
+    """One row per item, in order."""
     tokenizer, end_ids = pair.expert.tokenizer, pair.expert.end_ids
     reasons = ["stop" if tokens[-1] in end_ids else "length" for tokens in responses.tokens]
     texts = [
@@ -42,7 +42,7 @@ def batch_table(pair: Pair, items: list[GenerationRow], responses: Responses) ->
 
 
 def _details(lengths: np.ndarray, responses: Responses) -> pa.ListArray:
-    """The steps that kept their candidates, for each response."""
+    """The column `steps`: the steps stored in detail, per response."""
     measures = responses.measures
     kept = measures["counts"] > 0  # (steps,)
     row = np.repeat(np.arange(len(lengths)), lengths)  # (steps,)

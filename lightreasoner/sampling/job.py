@@ -18,7 +18,7 @@ from lightreasoner.validation import number
 class SamplingJob:
     """All that a sampling run needs to know. It can be pickled, so workers on other machines get the same job."""
 
-    folder: Path
+    run_dir: Path
     expert: str
     amateur: str
     problems: str  # a problem source or a file

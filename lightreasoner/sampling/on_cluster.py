@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from lightreasoner.cluster import connect, gpus_a_worker, spread_over
+from lightreasoner.cluster import connect, gpus_per_worker, map_over_actors
 from lightreasoner.decoding.generate import GenerationRow
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
@@ -29,8 +29,8 @@ def cluster_map(job: SamplingJob, pair: Pair, batch_size: int, settings: Setting
     }
 
     def sample_batches(missing: Iterable[tuple[int, list[GenerationRow]]]) -> Iterator[tuple[int, pa.Table]]:
-        gpus = gpus_a_worker(settings, ray)
-        for batch, (table, halved) in spread_over(ray, BatchSampler, arguments, missing, job.num_workers, gpus):
+        gpus = gpus_per_worker(settings, ray)
+        for batch, (table, halved) in map_over_actors(ray, BatchSampler, arguments, missing, job.num_workers, gpus):
             for rows in halved:
                 progress.event("halved", rows=rows)
             yield batch, table

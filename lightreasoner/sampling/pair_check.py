@@ -81,7 +81,7 @@ class PairCheck:
 class PairCheckJob:
     """Which pair to check on which problems, and into which run folder."""
 
-    folder: Path
+    run_dir: Path
     expert: str
     amateur: str
     problems: str  # a problem source or a file
@@ -108,13 +108,13 @@ def run_pair_check(job: PairCheckJob, settings: Settings, progress: Progress) ->
     stream = open_problems(job.problems, split=job.split, max_chars=settings.max_problem_chars, distinct=True)
     problems = list(itertools.islice(stream, job.limit))
     pair = load_pair(job.expert, job.amateur, LoadedModels(settings), progress.status, job.pair_name)
-    config = {name: value for name, value in asdict(job).items() if name not in ("folder", "pair_name")}
+    config = {name: value for name, value in asdict(job).items() if name not in ("run_dir", "pair_name")}
     fingerprints = {"expert": pair.expert.fingerprint, "amateur": pair.amateur.fingerprint}
     fingerprints |= {"file of problems": source_fingerprint(job.problems)}
     about = {"fingerprints": fingerprints, "versions": versions(), "pair": describe_pair(pair)}
-    begin_run(job.folder, KIND, config, about)
+    begin_run(job.run_dir, KIND, config, about)
     result = check_pair(pair, problems, DecodingConfig(job.max_new_tokens), job.target, progress)
-    write_text(job.folder / RESULT, json.dumps(result.as_json(), indent=1) + "\n")
+    write_text(job.run_dir / RESULT, json.dumps(result.as_json(), indent=1) + "\n")
     progress.result(tone=result.tone, verdict=list(result.assessment), sentence=result.estimate.sentence())
     return result
 

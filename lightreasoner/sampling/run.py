@@ -42,15 +42,15 @@ def run_sampling(job: SamplingJob, settings: Settings, progress: Progress) -> Sa
     When stopped early with the results kept, it saves the result of the shards present and raises StopRequested.
     """
     job.check(settings)
-    if shards(job.folder) and not (job.folder / RECORD).exists():
+    if shards(job.run_dir) and not (job.run_dir / RECORD).exists():
         raise UserError(
-            f"{job.folder} contains shards but no {RECORD}, so their origin is unknown; use another folder."
+            f"{job.run_dir} contains shards but no {RECORD}, so their origin is unknown; use another folder."
         )
     progress.status("Reading the problems")
     total = sum(1 for _ in job.open_problems(settings))  # a mistake in the last row shows now, not after hours
     pair = load_pair(job.expert, job.amateur, LoadedModels(settings), progress.status, job.pair_name)
     batch_size = _begin(job, pair)
-    save_tokenizer(pair.expert.tokenizer, job.folder)  # the dataset stays readable without the model
+    save_tokenizer(pair.expert.tokenizer, job.run_dir)  # the dataset stays readable without the model
     prompts = Prompts(pair, job.open_problems(settings), job.decoding, settings)
     counts = SamplingCounts(job.samples_per_problem)
     parallel_map = None if job.num_workers is None else cluster_map(job, pair, batch_size, settings, progress)
@@ -58,12 +58,12 @@ def run_sampling(job: SamplingJob, settings: Settings, progress: Progress) -> Sa
     def save() -> SamplingResult:
         result = _result(job, counts, prompts)
         progress.result(**asdict(result))
-        add_to_run(job.folder, result=asdict(result))
+        add_to_run(job.run_dir, result=asdict(result))
         return result
 
     try:
         sample_dataset(
-            *(pair, prompts, job.folder, job.decoding),
+            *(pair, prompts, job.run_dir, job.decoding),
             batch_size=batch_size,
             total=total,
             progress=progress,
@@ -72,7 +72,7 @@ def run_sampling(job: SamplingJob, settings: Settings, progress: Progress) -> Sa
         )
     except StopRequested as stop:
         if stop.keep:
-            counts.recount(job.folder)  # it may have stopped before it reached all existing shards
+            counts.recount(job.run_dir)  # it may have stopped before it reached all existing shards
             save()
         raise
     return save()
@@ -80,7 +80,7 @@ def run_sampling(job: SamplingJob, settings: Settings, progress: Progress) -> Sa
 
 def read_result(job: SamplingJob) -> SamplingResult:
     """The saved result of a job that has run. Raises UserError."""
-    stored = read_run(job.folder)["result"]
+    stored = read_run(job.run_dir)["result"]
     return SamplingResult(**stored | {"skipped": Skipped(**stored["skipped"])})
 
 
@@ -97,12 +97,12 @@ def _begin(job: SamplingJob, pair: Pair) -> int:
     about |= {"batch_size": batch_size, "problems": job.problems, "device": str(pair.expert.device), "title": job.title}
     dtypes = {str(model.dtype).removeprefix("torch.") for model in (pair.expert, pair.amateur)}
     config = job.config() | {"dtype": ", ".join(sorted(dtypes))}
-    return begin_run(job.folder, "dataset", config, about)["about"]["batch_size"]
+    return begin_run(job.run_dir, "dataset", config, about)["about"]["batch_size"]
 
 
 def _result(job: SamplingJob, counts: SamplingCounts, prompts: Prompts) -> SamplingResult:
     seconds = counts.seconds
-    earlier = read_run(job.folder).get("result")
+    earlier = read_run(job.run_dir).get("result")
     if earlier and not counts.new_responses:  # nothing was missing: reading the shards is not sampling
         seconds = earlier["seconds"]
     return SamplingResult(
@@ -111,7 +111,7 @@ def _result(job: SamplingJob, counts: SamplingCounts, prompts: Prompts) -> Sampl
         counts.steps,
         counts.above_beta,
         BETA,
-        bytes=sum(path.stat().st_size for path in shards(job.folder)),
+        bytes=sum(path.stat().st_size for path in shards(job.run_dir)),
         seconds=round(seconds, 2),
         skipped=prompts.skipped(),
     )

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lightreasoner.cluster import connect, gpus_a_worker
+from lightreasoner.cluster import connect, gpus_per_worker
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.events import EVENTS_FILE, last_event
 from lightreasoner.progress import StopRequested
@@ -35,7 +35,7 @@ def train_on_cluster(job: FinetuneJob, workers: int, settings: Settings) -> None
     trainer = TorchTrainer(
         _process,
         train_loop_config={"job": job, "env": to_environment(settings)},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus_a_worker(settings, ray))),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus_per_worker(settings, ray))),
         run_config=RunConfig(
             name=run_dir.name,
             storage_path=str(settings.workspace.absolute() / "ray"),

@@ -126,7 +126,7 @@ def test_evaluation_is_the_same_there(ray, tmp_path):
 def test_a_workers_mistake_is_one_sentence(ray):
     """Not Ray's traceback, and not tried again: it would fail in the same way."""
     with pytest.raises(UserError, match="this is no good"):
-        list(cluster.spread_over(ray, Refusing, {"why": "this is no good"}, [(0, 1)], 1, 0))
+        list(cluster.map_over_actors(ray, Refusing, {"why": "this is no good"}, [(0, 1)], 1, 0))
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_no_cluster_is_one_sentence(monkeypatch, tmp_path, capsys, address, says
 
 def test_without_ray_it_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(UserError, match="Ray is not installed here"):
+    with pytest.raises(UserError, match="Ray is not installed"):
         cluster.connect(Settings(ray_address="local"), 1)
 
 
