@@ -15,6 +15,6 @@ def number(name: str, value: object, low: float, high: float, whole: bool = Fals
     return int(value) if whole else float(value)
 
 
-def check_alpha_beta(alpha: object, beta: object) -> tuple[float, float]:
-    """α of the plausible set and β in nats, within bounds. Raises UserError."""
-    return number("α", alpha, ALPHA_FLOOR, 1), number("β", beta, 0, 1000)
+def check_alpha_beta(alpha: object, beta: object, names: tuple[str, str] = ("α", "β")) -> tuple[float, float]:
+    """α of the plausible set and β in nats, within bounds. names: of both, in messages. Raises UserError."""
+    return number(names[0], alpha, ALPHA_FLOOR, 1), number(names[1], beta, 0, 1000)

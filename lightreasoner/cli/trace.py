@@ -67,7 +67,7 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.validation import check_alpha_beta
 
     question = read_problem(options)
-    check_alpha_beta(options.alpha, options.beta)
+    check_alpha_beta(options.alpha, options.beta, ("--alpha", "--beta"))
     request = TraceRequest(question, options.response, (), options.max_new_tokens, options.temperature, options.seed)
     check(request, settings)
     name, expert, amateur = pair_refs(options)

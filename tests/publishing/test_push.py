@@ -108,7 +108,7 @@ def test_hostile_texts_stay_texts_in_a_card(dataset):
     title = 'A: "b" <i>\n---\nlicense: other'
     card = DatasetCard(text := dataset_card(dataset, run, title, "no"))
     assert card.data.license == "no" and card.data.pretty_name == title
-    assert "- expert: `xy # {{ 7 * 7 }}`\n" in text and "| note | a\\|b &lt;script> |\n" in text
+    assert "- expert: `xy # {{ 7 * 7 }}`" in text and "| note | a\\|b &lt;script> |\n" in text
     assert '\n# A: "b" &lt;i> --- license: other\n' in text
 
 
