@@ -31,7 +31,8 @@ def train_on_cluster(job: FinetuneJob, workers: int, settings: Settings) -> None
     from ray.train.torch import TorchTrainer
 
     run_dir = job.run_dir.absolute()
-    job = replace(job, run_dir=run_dir, dataset=job.dataset.absolute())
+    dataset = replace(job.dataset, local=job.dataset.local.absolute())
+    job = replace(job, run_dir=run_dir, dataset=dataset)
     trainer = TorchTrainer(
         _process,
         train_loop_config={"job": job, "env": to_environment(settings)},
