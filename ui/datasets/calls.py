@@ -6,9 +6,7 @@ Users can send any arguments: ids, numbers and names are checked here or in the 
 from __future__ import annotations
 
 import itertools
-import json
 import math
-from collections.abc import Callable
 
 from lightreasoner.datasets.annotations import set_annotation
 from lightreasoner.datasets.explorer import Explorer
@@ -21,14 +19,13 @@ from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA_FLOOR, BETA_FLOOR
 from lightreasoner.problems.grading import grade
 from lightreasoner.tracing.from_trajectory import trace_record
-from lightreasoner.tracing.records import reweigh, trace_csv
 from lightreasoner.validation import check_alpha_beta, number
 from ui.access.actions import action
 from ui.components.dataset_catalogue import Dataset, Datasets
 from ui.components.run_actions import RunActions
 from ui.components.run_list import Recent
 from ui.components.script_calls import fingerprint
-from ui.components.trace_view import standalone
+from ui.components.trace_view import export_trace
 from ui.datasets.downloads import dataset_file
 
 ROWS = 25  # steps per page
@@ -137,11 +134,7 @@ class DatasetActions(RunActions):
     @action("datasets.export_response")
     def trace_file(self, dataset_id, problem, sample, kind, alpha, beta) -> dict:
         """A response as the text of a "json", "csv" or "html" file, at this α and β."""
-        selection = selected(alpha, beta, "kl")
-        record = reweigh(trace_of(self.explorer(dataset_id), problem, sample), selection.alpha, selection.beta)
-        if not isinstance(kind, str) or kind not in WRITERS:
-            raise UserError(f"There is no export called {str(kind)[:20]!r}; choose json, csv or html.")
-        return {"content": WRITERS[kind](record)}
+        return export_trace(trace_of(self.explorer(dataset_id), problem, sample), kind, alpha, beta)
 
     @action("datasets.mark_step")
     def mark(self, dataset_id, problem, sample, step, kind) -> dict:
@@ -242,14 +235,6 @@ def imported_sample(explorer: Explorer, key: tuple) -> dict:
     kl = row["kl"] if math.isfinite(row["kl"]) else None
     texts = {name: row[name] for name in ("question", "prefix", "tokens", "weights", "step")}
     return texts | {"kl": kl, "mark": explorer.view.annotations.get(*key)}
-
-
-#: Export formats of a response.
-WRITERS: dict[str, Callable[[dict], str]] = {
-    "json": lambda record: json.dumps(record, ensure_ascii=False, indent=1),
-    "csv": trace_csv,
-    "html": standalone,
-}
 
 
 def why_unstored(explorer: Explorer) -> str:

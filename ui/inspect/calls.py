@@ -5,15 +5,14 @@ Anybody may call these with anything: ids are unguessable, arguments are checked
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 from lightreasoner.errors import UserError
-from lightreasoner.tracing.records import reweigh, step_json, trace_csv
-from lightreasoner.validation import check_alpha_beta, number
+from lightreasoner.tracing.records import step_json
+from lightreasoner.validation import number
 from ui.access.actions import action
 from ui.components.script_calls import answering
-from ui.components.trace_view import standalone
+from ui.components.trace_view import export_trace
 from ui.studio import Studio
 
 
@@ -38,15 +37,7 @@ def viewer_calls(studio: Studio) -> list[Callable[..., dict]]:
     @answering
     def export(run, kind, alpha, beta) -> dict:
         """A run as the text of a "json", "csv" or "html" file, at this α and β."""
-        alpha, beta = check_alpha_beta(alpha, beta)
-        record = reweigh(studio.record(run), alpha, beta)
-        if kind == "json":
-            return {"content": json.dumps(record, ensure_ascii=False, indent=1)}
-        if kind == "csv":
-            return {"content": trace_csv(record)}
-        if kind == "html":
-            return {"content": standalone(record)}
-        raise UserError(f"There is no export called {str(kind)[:20]!r}; take json, csv or html.")
+        return export_trace(studio.record(run), kind, alpha, beta)
 
     @action("inspect.stop", visitors=True)
     @answering
