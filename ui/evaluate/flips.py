@@ -103,8 +103,9 @@ class Flips:
         self.studio.start(request, (None, after, before), problem_id=row["problem_id"], trace_id=trace)
         return {"trace": trace}
 
-    def scored(self, trace: object) -> dict:
-        """{"status"} while it is scored, then {"record"}."""
+    @action("evaluate.watch_scoring")
+    def scored(self, trace) -> dict:
+        """{"status"} while a response is scored, then {"record"}."""
         live = self.studio.live_runs.get(trace) if isinstance(trace, str) else None
         if live and not live.done.is_set():
             return {"status": live.status}
