@@ -265,7 +265,7 @@ def test_alignments_move_with_the_logits(folders):
     moved = alignment.to_devices(torch.device("meta"), torch.device("cpu"))
     assert moved.expert_ids.device.type == "meta" and moved.amateur_ids.device.type == "cpu"
     assert moved.to_shared(5) == alignment.to_shared(5)
-    assert VocabularyAlignment(3).on(torch.device("meta"), torch.device("meta")).size == 3
+    assert VocabularyAlignment(3).to_devices(torch.device("meta"), torch.device("meta")).size == 3
 
 
 def test_rows_are_taken_from_the_models(tmp_path):
