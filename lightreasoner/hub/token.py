@@ -1,8 +1,7 @@
-"""Whose token a push or a pull uses. In a terminal it is the person's own; in a job it is the one that came with it.
+"""The access token of a push or pull: the user's own in a terminal, and the one given at the start in a job.
 
-A server may be logged in itself, for gated models. What visitors publish or fetch never falls back to that: a job of
-these verbs gets an environment in which the server's own login is not to be found, and its token is kept nowhere but in
-this server's memory until the process starts.
+A server may be logged in to the Hub itself, for gated models. Visitors' jobs never use that login: their environment
+hides it, and their token exists only in the server's memory until the process starts.
 """
 
 from __future__ import annotations
@@ -15,21 +14,21 @@ from lightreasoner.settings import Settings
 
 VERBS = ("push", "pull")
 VARIABLE = "HF_TOKEN"
-_TOKEN = re.compile(r"[\x21-\x7e]{8,4000}")  # what fits into a header; OAuth tokens are long
+_TOKEN = re.compile(r"[\x21-\x7e]{8,4000}")  # whatever fits into a header; OAuth tokens are long
 
 
 def checked_token(token: object) -> str | None:
-    """A token as somebody typed it, or None where nothing was. Raises UserError, which never quotes it."""
+    """The token in a form field or variable, or None if it is empty. Raises UserError, which never quotes it."""
     text = token.strip() if isinstance(token, str) else token
     if text in (None, ""):
         return None
     if not isinstance(text, str) or not _TOKEN.fullmatch(text):
-        raise UserError("That is no access token: it must be one word of letters, digits and signs. Copy it again.")
+        raise UserError("That is no access token: a token is one word of letters, digits and signs. Copy it again.")
     return text
 
 
 def job_environment(verb: str, token: str | None) -> dict[str, str]:
-    """The variables by which a job of this verb has this token and no other. Empty for verbs that need none."""
+    """The environment variables that give a job this token and no other. Empty for commands without a token."""
     if verb not in VERBS:
         return {}
     return {
@@ -42,7 +41,7 @@ def job_environment(verb: str, token: str | None) -> dict[str, str]:
 
 
 def token_of(settings: Settings) -> str | None:
-    """The token of this process: what it was handed in a job, else HF_TOKEN or what `hf auth login` has left."""
+    """The token of this process: the job's, else HF_TOKEN or that of `hf auth login`. None if there is none."""
     if settings.job:
         return checked_token(os.environ.get(VARIABLE))
     from huggingface_hub import get_token
@@ -51,15 +50,15 @@ def token_of(settings: Settings) -> str | None:
 
 
 def needed_token(settings: Settings) -> str:
-    """The same where nothing goes without one. Raises UserError."""
+    """As token_of. Raises UserError if there is none."""
     if token := token_of(settings):
         return token
     if settings.job:
         raise UserError(
-            "This job has no access token: one is given when a push is started, and never stored. Start it again from "
-            "its form; what is on the Hub already is not sent again."
+            "This job has no access token, because tokens are never stored. Start it again from its form; files that "
+            "are already on the Hub are not sent again."
         )
     raise UserError(
-        "No access token was found; make one that may write on https://huggingface.co/settings/tokens, then run "
+        "No access token was found; create one with write access on https://huggingface.co/settings/tokens, then run "
         "`hf auth login` or set HF_TOKEN."
     )

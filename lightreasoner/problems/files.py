@@ -1,7 +1,7 @@
-"""Rows out of a file that somebody brought: JSON lines, JSON, CSV or Parquet.
+"""Reads the rows of a user's file: JSON lines, JSON, CSV or Parquet.
 
-A row is (number, columns), counted from 1: the line in JSON lines and CSV, as an editor shows it, else the position.
-A row that cannot be read is (number, why), so that one bad line does not cost the rest.
+A row is (number, columns). The number counts from 1: lines in JSON lines and CSV, as an editor shows them, else rows.
+A row that cannot be read is (number, reason), so that one bad line does not spoil the others.
 """
 
 from __future__ import annotations
@@ -16,18 +16,16 @@ from lightreasoner.errors import UserError
 
 JSON_LINES, JSON, CSV, PARQUET = (".jsonl", ".ndjson"), (".json",), (".csv", ".tsv"), (".parquet", ".pq")
 KINDS = "JSON lines (.jsonl), JSON (.json), CSV (.csv) or Parquet (.parquet)"
-MAX_UNPACKED = 1_000_000_000  # bytes of a Parquet file after decompression; 20 MB can hide far more
+MAX_UNPACKED = 1_000_000_000  # bytes of a Parquet file after decompression; a file of 20 MB can expand to far more
 ROW_LISTS = ("data", "rows", "examples", "problems", "questions", "items", "instances", "train", "test")
 
 Row = tuple[int, dict | str]
 
 
 def file_rows(path: Path, *, max_bytes: int) -> tuple[str, Iterator[Row]]:
-    """("line" or "row", the rows of one file, read as they are asked for).
+    """("line" or "row", an iterator over the rows of a file), by its content first and its ending second.
 
-    The kind is taken from the content first, then from the ending.
-
-    Raises UserError, now or while iterating, when the file as a whole cannot be read.
+    Raises UserError, now or while iterating, when the whole file cannot be read.
     """
     _check_is_readable(path, max_bytes)
     try:
@@ -43,20 +41,20 @@ def file_rows(path: Path, *, max_bytes: int) -> tuple[str, Iterator[Row]]:
     if head.startswith(b"PAR1") or ending in PARQUET:
         return "row", _parquet_rows(path)
     if head.count(b"\0") > len(head) // 10:
-        raise UserError(f"{path.name} is full of zero bytes, so it is no UTF-8 text; save it as UTF-8 or as {KINDS}.")
+        raise UserError(f"{path.name} contains zero bytes, so it is no UTF-8 text; save it as UTF-8 or as {KINDS}.")
     first = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     if first in (b"{", b"[") or ending in JSON_LINES + JSON:
         return ("line", _json_line_rows(path)) if _holds_json_lines(head, ending) else ("row", _json_rows(path))
     if ending in CSV:
         return "line", _csv_rows(path)
-    raise UserError(f"{path.name} is not a kind of file that problems can be read from; use {KINDS}.")
+    raise UserError(f"{path.name} is not a supported kind of file; use {KINDS}.")
 
 
 def _check_is_readable(path: Path, max_bytes: int) -> None:
     try:
         kind = "file" if path.is_file() else "folder" if path.is_dir() else "other" if path.exists() else "nothing"
         size = path.stat().st_size if kind == "file" else 0
-    except (OSError, ValueError):  # a name too long for the file system, or a folder that may not be entered
+    except (OSError, ValueError):  # the name is too long, or a folder on the way cannot be opened
         kind = "nothing"
     shown = path.name[:80] or str(path)
     if kind == "nothing":
@@ -67,13 +65,13 @@ def _check_is_readable(path: Path, max_bytes: int) -> None:
         raise UserError(f"{shown} is not a regular file; problems are read from {KINDS}.")
     if size > max_bytes:
         raise UserError(
-            f"{shown} has {size / 1e6:.1f} MB, more than the {max_bytes / 1e6:.1f} MB a file may have here; "
+            f"{shown} has {size / 1e6:.1f} MB, more than the limit of {max_bytes / 1e6:.1f} MB; "
             "load a part of it, or raise LIGHTREASONER_MAX_UPLOAD_MB."
         )
 
 
 def _decode(data: bytes, path: Path, first_line: int = 1) -> str:
-    """UTF-8 text, with or without a byte order mark; UserError says which byte is neither."""
+    """Decode UTF-8, with or without a byte order mark. Raises UserError that names the invalid byte."""
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:
         return data.decode("utf-8")
@@ -87,26 +85,26 @@ def _decode(data: bytes, path: Path, first_line: int = 1) -> str:
 
 
 def _parse(text: str) -> tuple[object, str | None]:
-    """(value, None) or (None, why it is not JSON). The why never quotes the text: it ends up in messages and logs."""
+    """(value, None), or (None, why it is not JSON). The reason never quotes the text, because logs contain it."""
     try:
         return json.loads(text), None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}" if "\n" in text.strip() else f"column {error.colno}"
         return None, f"it is not valid JSON ({error.msg}, {where})"
     except RecursionError:
-        return None, "it is nested too deeply to be read"
-    except ValueError:  # Python refuses to parse numbers of thousands of digits
-        return None, "it holds a number that is too long to be read"
+        return None, "it is nested too deeply"
+    except ValueError:  # Python does not parse numbers of thousands of digits
+        return None, "it contains a number that is too long"
 
 
-def _object_row(number: int, value: object, why: str | None) -> Row:
-    if why is None and not isinstance(value, dict):
-        why = "it is not an object with named columns"
-    return number, (why or value)
+def _object_row(number: int, value: object, reason: str | None) -> Row:
+    if reason is None and not isinstance(value, dict):
+        reason = "it is not an object with named columns"
+    return number, (reason or value)
 
 
 def _holds_json_lines(head: bytes, ending: str) -> bool:
-    """One object a line? People name such files .json as well, and put one big document into .jsonl."""
+    """Whether each line is one object. Some .json files are like that, and some .jsonl files hold one document."""
     lines = head.removeprefix(b"\xef\xbb\xbf").lstrip().splitlines()
     value, _ = _parse(lines[0].decode("utf-8", "replace"))
     if isinstance(value, dict):
@@ -131,14 +129,14 @@ def _row_list(document: dict) -> list | None:
 
 
 def _json_rows(path: Path) -> Iterator[Row]:
-    document, why = _parse(_decode(path.read_bytes(), path))
-    if why:
-        raise UserError(f"{path.name} cannot be read: {why}. Correct it there and load it again.")
+    document, reason = _parse(_decode(path.read_bytes(), path))
+    if reason:
+        raise UserError(f"{path.name} cannot be read: {reason}. Correct it and load it again.")
     if isinstance(document, dict):
-        # An object without a list in it may be a single problem; if it is not, its columns are what gets shown.
+        # An object without a list may be a single problem; otherwise the message shows its columns.
         document = _row_list(document) or [document]
     if not isinstance(document, list):
-        raise UserError(f"{path.name} holds a single JSON value; it must hold a list of objects, one a problem.")
+        raise UserError(f"{path.name} holds a single JSON value; it must hold a list of objects, one per problem.")
     for number, value in enumerate(document, 1):
         yield _object_row(number, value, None)
 
@@ -147,8 +145,10 @@ def _csv_rows(path: Path) -> Iterator[Row]:
     text = _decode(path.read_bytes(), path)
     body = text.lstrip("\r\n ")
     blank_lines = text.count("\n") - body.count("\n")
-    # A spreadsheet set to a language with decimal commas writes semicolons.
-    delimiter = max(",;\t", key=body.partition("\n")[0].count)
+    try:  # spreadsheets write semicolons in languages with decimal commas
+        delimiter = csv.Sniffer().sniff(body.partition("\n")[0][:1000], ",;\t").delimiter
+    except csv.Error:  # a single column
+        delimiter = ","
     reader = csv.DictReader(io.StringIO(body, newline=""), delimiter=delimiter)
     while True:
         try:
@@ -159,9 +159,9 @@ def _csv_rows(path: Path) -> Iterator[Row]:
             yield blank_lines + reader.line_num, f"it is not valid CSV ({error})"
             continue
         beyond = row.pop(None, [])
-        # Most likely a question with a comma and no quotes around it: half a question is worse than none.
-        why = "it has more cells than there are columns; put quotes around text with commas" if any(beyond) else None
-        yield blank_lines + reader.line_num, why or row
+        # Most likely a question with a comma and without quotes; half a question is worse than none.
+        reason = "it has more cells than there are columns; put quotes around text with commas" if any(beyond) else None
+        yield blank_lines + reader.line_num, reason or row
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:
@@ -174,7 +174,7 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
             if unpacked > MAX_UNPACKED:
                 raise UserError(f"{path.name} unpacks to {unpacked / 1e9:.1f} GB, over the limit of 1 GB; load a part.")
             number = 0
-            for batch in file.iter_batches(batch_size=64):  # small: repeated values unpack once more here
+            for batch in file.iter_batches(batch_size=64):  # small batches, because repeated values expand here
                 for row in batch.to_pylist():
                     number += 1
                     yield number, row

@@ -1,9 +1,9 @@
-"""The final answer of a response: find it, and tell whether it is the known one.
+"""Grades responses: extracts the final answer and compares it with the reference answer.
 
-Three forms of answer cover the benchmarks: a number (GSM8K, SVAMP, ASDiv), a lettered choice (MMLU-STEM), and
-mathematics in LaTeX (MATH, Minerva, OlympiadBench), which the package math-verify compares. The known answer's own
-form decides. math-verify guards itself by an alarm signal, which only works in a process's main thread; elsewhere it
-runs unguarded, so long expressions are refused first.
+The form of the reference answer decides how: a number (GSM8K, SVAMP, ASDiv), a lettered choice (MMLU-STEM), or
+mathematics in LaTeX (MATH, Minerva, OlympiadBench), which the package math-verify compares. math-verify limits its time
+by an alarm signal, which works only in a process's main thread. Elsewhere it has no limit, so long expressions are
+refused beforehand.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from lightreasoner.problems.rows import last_boxed
 _DIGITS = r"(?:(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,3})?"
 NUMBER = rf"[-+−]?\s*{_DIGITS}(?:\s*/\s*{_DIGITS})?"
 STATED = re.compile(r"(?:final answer|answer)\b(?:\s+is|\s*[:=]|\s+would be)(?:\s*[:=])?\s*(.+)", re.IGNORECASE)
-#: Where a stated answer goes over into reasons or the next sentence.
+#: The end of a stated answer, before reasons or the next sentence.
 BEYOND = re.compile(r"\.\s|\.$|;|\b(?:because|since|so that|which|not)\b")
 CHOSEN = re.compile(r"\b(?:option|choice)\b(?:\s+is|\s*:)?[^\w\n]*([A-Z])\b")
-RELATIVE = 1e-4  # how far a number that is no whole one may be off: answers are rounded in many ways
+RELATIVE = 1e-4  # tolerance for numbers that are not whole, because answers are rounded in many ways
 LONGEST = 300  # characters of LaTeX that are compared as mathematics
-SECONDS = 5  # for one comparison
-logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it logs each expression that it cannot read
+SECONDS = 5  # per comparison
+logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it logs every expression that it cannot parse
 
 
 @dataclass(frozen=True)
 class Grade:
-    """`extracted` is None where no answer could be found in the response; then `right` is False."""
+    """`extracted` is None where the response contains no answer; then `right` is False."""
 
     right: bool
     extracted: str | None
 
 
 def grade(response: str, answer: str) -> Grade:
-    """Is the response's final answer the known one?"""
+    """Compare the final answer of a response with the reference answer."""
     form = answer_form(answer)
     found = {"choice": find_choice, "number": find_number, "math": find_math}[form](response)
     if found is None:
@@ -54,44 +54,43 @@ def answer_form(answer: str) -> str:
     return "number" if to_number(answer) is not None else "math"
 
 
-def stated(response: str) -> str | None:
-    """What the response says its answer is: the last box, what follows ####, or the last “the answer is …”."""
+def stated_answer(response: str) -> str | None:
+    """The answer that the response states: the last box, the text after ####, or the last “the answer is …”."""
     boxed = last_boxed(response)
     if boxed is not None:
         return boxed
     after = response.rpartition("####")
     if after[1] and after[2].strip():
         return after[2].strip().splitlines()[0]
-    said = STATED.findall(response)
-    return said[-1].strip() if said else None
+    statements = STATED.findall(response)
+    return statements[-1].strip() if statements else None
 
 
 def find_number(response: str) -> str | None:
-    """The stated answer where it is a number or mathematics, else the first number in it (of an equation, the first
-    behind its last “=”), else the last of all."""
-    said = stated(response)
-    if said is not None:
-        whole = said.strip().rstrip(".")
-        if to_number(whole) is not None or (last_boxed(response) and not prose(whole)):
+    """The stated answer if it is a number or mathematics. Otherwise the first number in it (after the last “=” of an
+    equation), or the last number of the response."""
+    statement = stated_answer(response)
+    if statement is not None:
+        whole = statement.strip().rstrip(".")
+        if to_number(whole) is not None or (last_boxed(response) and not has_words(whole)):
             return whole
-        result = BEYOND.split(plain(said), maxsplit=1)[0].rpartition("=")[2]
-        if numbers := re.findall(NUMBER, result) or re.findall(NUMBER, plain(said)):
+        result = BEYOND.split(without_units(statement), maxsplit=1)[0].rpartition("=")[2]
+        if numbers := re.findall(NUMBER, result) or re.findall(NUMBER, without_units(statement)):
             return numbers[0].strip()
-    numbers = re.findall(NUMBER, plain(response))
+    numbers = re.findall(NUMBER, without_units(response))
     return numbers[-1].strip().rstrip(".") if numbers else None
 
 
-def prose(text: str) -> bool:
-    """Does it hold a word that is no LaTeX command? “16 cm” does, 2n-2 and 8.7 \\times 10^8 do not."""
+def has_words(text: str) -> bool:
+    """Whether it contains a word that is no LaTeX command: “16 cm” does, 2n-2 and 8.7 \\times 10^8 do not."""
     return bool(re.search("[a-zA-Z]{2}", re.sub(r"\\text\{[^{}\d]*\}|\\[a-zA-Z]+", "", text)))
 
 
 def find_choice(response: str) -> str | None:
-    """A letter: the stated one, else the last option that is named, else the last letter that stands by itself in
-    brackets or at the end."""
-    said = stated(response)
-    if said:
-        letter = re.match(r"\W*(?:\\text\{)?\W*([A-Z])\b", said) or CHOSEN.search(said)
+    """A letter: of the stated answer, else of the last “option X”, else the last in brackets or at the end."""
+    statement = stated_answer(response)
+    if statement:
+        letter = re.match(r"\W*(?:\\text\{)?\W*([A-Z])\b", statement) or CHOSEN.search(statement)
         if letter:
             return letter.group(1)
     if named := CHOSEN.findall(response):
@@ -101,24 +100,24 @@ def find_choice(response: str) -> str | None:
 
 
 def find_math(response: str) -> str | None:
-    """The stated answer as LaTeX or words, else the last formula between dollar signs, else the last number."""
-    said = stated(response)
-    if said is not None:
-        formula = re.search(r"\$+([^$]+)\$+", said)
-        return (formula.group(1) if formula else said).strip().rstrip(".").strip() or None
+    """The stated answer as LaTeX or words; else the last formula between dollar signs; else the last number."""
+    statement = stated_answer(response)
+    if statement is not None:
+        formula = re.search(r"\$+([^$]+)\$+", statement)
+        return (formula.group(1) if formula else statement).strip().rstrip(".").strip() or None
     formulas = re.findall(r"\$+([^$]+)\$+", response)
     return formulas[-1].strip() if formulas else find_number(response)
 
 
-def plain(text: str) -> str:
-    """Without what may stand around and inside a number: LaTeX's thousands' commas, currency, percent, degrees."""
+def without_units(text: str) -> str:
+    """The text without currency, percent and degree signs, and with plain commas for LaTeX's thousands separators."""
     text = re.sub(r"(?<=\d)(?:\{,\}|\\,|,\\!)(?=\d{3})", ",", text)
     return re.sub(r"\\[$%]|[$€£]|\^\{?\\circ\}?", "", text)
 
 
 def to_number(text: str) -> Fraction | None:
-    r"""A number as people write it, exactly: 1,234.50, -3/4, \frac{1}{2}, 8.7e8, 12 %, -1./3; None if it is none."""
-    bare = plain(text).strip().removesuffix("%").strip().rstrip(".").replace("−", "-")
+    r"""A number in any usual notation, exactly: 1,234.50, -3/4, \frac{1}{2}, 8.7e8, 12 %, -1./3; else None."""
+    bare = without_units(text).strip().removesuffix("%").strip().rstrip(".").replace("−", "-")
     bare = re.sub(r"^(-?)\\[dt]?frac\s*\{(-?\d+)\}\s*\{(\d+)\}$", r"\1\2/\3", bare)
     if len(bare) > 100 or not re.fullmatch(NUMBER, bare):
         return None
@@ -134,7 +133,7 @@ def same_choice(found: str, answer: str) -> bool:
 
 
 def same_number(found: str, answer: str) -> bool:
-    """Whole numbers exactly, others up to RELATIVE; what is no plain number is compared as mathematics."""
+    """Equal as numbers: whole numbers exactly, others up to RELATIVE. Mathematics if `found` is no number."""
     one, other = to_number(found), to_number(answer)
     if one is None:
         return same_math(found, repr(float(other)) if "e" in answer.lower() else answer)
@@ -153,9 +152,9 @@ def same_math(found: str, answer: str) -> bool:
 
     seconds = SECONDS if threading.current_thread() is threading.main_thread() else None
     try:
-        gold, said = (
+        gold, candidate = (
             parse(f"${text}$", [LatexExtractionConfig()], parsing_timeout=seconds) for text in (answer, found)
         )
-        return bool(verify(gold, said, timeout_seconds=seconds))
-    except Exception:  # what a model writes may break any parser; it is then not the known answer
+        return bool(verify(gold, candidate, timeout_seconds=seconds))
+    except Exception:  # a response may break any parser; it is then not the reference answer
         return False

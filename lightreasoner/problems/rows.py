@@ -1,8 +1,8 @@
-"""One row → one Problem: which columns hold the question, the answer and the solution, in whatever layout.
+"""Turns a row of any layout into a Problem: finds the columns of the question, the answer and the solution.
 
-There is no list of layouts to choose from. The habits that the benchmarks have (GSM8K's ####, MATH's \\boxed{},
-a body before the question, lettered choices, units in brackets) are told by the columns and marks themselves, so a
-benchmark's rows read the same from the Hub, from the Qwen2.5-Math evaluation files or from a CSV of one's own.
+There is no list of layouts. The conventions of the benchmarks (GSM8K's ####, MATH's \\boxed{}, a body before the
+question, lettered choices, units in brackets) are recognised by column names and marks, so a benchmark reads the same
+from the Hub, from the Qwen2.5-Math evaluation files or from a user's CSV file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 QUESTION = ("question", "problem", "prompt", "query", "input", "instruction")
-#: What stands before the question in a column of its own, and what joins the two.
+#: Columns with text that precedes the question, and what joins the two.
 LEADS = (("body", " "), ("context", "\n"), ("instruction", "\n"))
 ANSWER = (
     *("final_answer", "answer", "expected_answer", "correct_answer", "reference_answer", "ground_truth"),
@@ -26,7 +26,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 @dataclass(frozen=True)
 class Problem:
-    """`answer` is the final answer alone, `solution` a worked one; both are None where the source has none."""
+    """`answer` is the final answer alone, `solution` includes the steps; each is None if the source lacks it."""
 
     id: str
     question: str
@@ -35,13 +35,13 @@ class Problem:
 
 
 class UnusableRow(Exception):
-    """Why a row is no problem: the words after "line 5: "."""
+    """Why a row is no problem: the text after "line 5: "."""
 
 
 def read_row(row: dict, *, max_chars: int) -> tuple[Problem, dict[str, str]]:
-    """The problem in one row, with the row's own id or "", and the columns it was taken from, by role.
+    """The problem in a row, with the row's own id or "", and the column that each role was read from.
 
-    Raises UnusableRow when it has no question that can be asked.
+    Raises UnusableRow for a row without a usable question.
     """
     names = {str(name).strip().lower(): name for name in row}
     cells = {folded: row[name] for folded, name in names.items()}
@@ -58,14 +58,14 @@ def read_row(row: dict, *, max_chars: int) -> tuple[Problem, dict[str, str]]:
     if len(question) > max_chars:
         raise UnusableRow(f"its question has {len(question):,} characters, over the limit of {max_chars:,}")
     for role, text in (("question", question), ("answer", answer), ("solution", solution)):
-        # Half a surrogate pair is legal in JSON but is no text: no tokenizer and no file takes it.
+        # Half a surrogate pair is valid JSON, but no tokenizer and no file accepts it.
         if text and ("\0" in text or re.search("[\ud800-\udfff]", text)):
             raise UnusableRow(f"its {role} holds characters that are not text")
     return Problem(own_id or "", question, answer, solution), shown
 
 
 def _question(cells: dict) -> tuple[str, list[str]]:
-    """The question with what stands before it, and the columns they are from, as they are keyed in `cells`."""
+    """The question with the text before it, and the keys in `cells` of both."""
     found = [name for name in QUESTION if name in cells]
     if not found:
         seen = ", ".join("".join(filter(str.isprintable, name))[:30] for name in list(cells)[:12]) or "none"
@@ -80,11 +80,11 @@ def _question(cells: dict) -> tuple[str, list[str]]:
     question = cells[name].strip()
     for lead, joint in LEADS:
         before = cells.get(lead)
-        if lead == "instruction" and name != "input":  # a fixed instruction beside a question is a prompt template
+        if lead == "instruction" and name != "input":  # beside another column, an instruction is a prompt template
             continue
         if isinstance(before, str) and before.strip():
             before = before.strip()
-            # SVAMP leaves the full stop of the body out.
+            # SVAMP omits the full stop of the body.
             stop = "." if lead == "body" and before[-1].isalnum() else ""
             return f"{before}{stop}{joint}{question}", [lead, name]
     return question, [name]
@@ -93,7 +93,7 @@ def _question(cells: dict) -> tuple[str, list[str]]:
 def _answer_and_solution(
     cells: dict, names: dict[str, str], choices: list[str], has_body: bool
 ) -> tuple[str | None, str | None, dict[str, str]]:
-    """(final answer, worked solution, the columns they are from). Either may stand in the other's column."""
+    """(final answer, worked solution, their columns by role). Either can be in the other's column."""
     answer, answer_from = _first_text(cells, ANSWER, separator=", ")
     solution, solution_from = _first_text(cells, SOLUTION, separator="\n\n")
     if answer is not None and choices:
@@ -120,7 +120,7 @@ def _is_blank(value: object) -> bool:
 
 
 def _text(value: object, separator: str) -> str | None:
-    """Text of a cell: 145.0 → "145", a list joined; None for nothing, NaN and what has no text form."""
+    """The text of a cell: 145.0 becomes "145", and a list is joined. None for empty cells, NaN and objects."""
     if isinstance(value, str):
         return None if value.strip().lower() in ("", "nan") else value.strip()
     if isinstance(value, float):
@@ -135,7 +135,7 @@ def _text(value: object, separator: str) -> str | None:
 
 
 def _first_text(cells: dict, names: tuple[str, ...], separator: str) -> tuple[str | None, str | None]:
-    """(text, column) of the first column that has any."""
+    """(text, column) of the first of these columns that has text."""
     for name in names:
         text = _text(cells.get(name), separator)
         if text is not None:
@@ -144,7 +144,7 @@ def _first_text(cells: dict, names: tuple[str, ...], separator: str) -> tuple[st
 
 
 def _choices(cells: dict) -> tuple[list[str], list[str]]:
-    """(the choices as text, [the column they are in]), both empty if it is not multiple choice."""
+    """(the choices as text, [their column]); both are empty unless the question is multiple choice."""
     for name in ("choices", "options"):
         value = cells.get(name)
         if isinstance(value, dict):  # {"A": …, "B": …}
@@ -157,7 +157,7 @@ def _choices(cells: dict) -> tuple[list[str], list[str]]:
 
 
 def _letter(value: object, text: str, choices: list[str]) -> str:
-    """MMLU gives the position of the right choice, others its letter or its words; a letter comes out."""
+    """The letter of the right choice, which MMLU gives as its position, others as a letter or as its text."""
     is_position = isinstance(value, int | float) and not isinstance(value, bool) and value in range(len(choices))
     if is_position:
         return LETTERS[int(value)]
@@ -179,10 +179,10 @@ def _without_unit(answer: str) -> str:
 
 
 def _final_answer(text: str) -> tuple[str | None, str | None, str]:
-    """(worked solution, final answer, how it is marked) of a text that ends in one, as GSM8K and MATH write them."""
+    """(worked solution, final answer, its mark) of a text that ends with an answer, as in GSM8K and MATH."""
     worked, mark, final = text.rpartition("####")
     final = final.strip()
-    if mark and final and "\n" not in final:  # else it is a heading
+    if mark and final and "\n" not in final:  # otherwise it is a heading
         return worked.strip() or None, re.sub(r"(?<=\d),(?=\d{3})", "", final), "after ####"
     boxed = last_boxed(text)
     only_boxed = boxed is not None and len(text) < len(boxed) + len("$$\\boxed{}$$.")
@@ -199,7 +199,7 @@ def last_boxed(text: str) -> str | None:
         bare = re.match(r"[^\s$.,]+", rest)
         return bare.group() if bare else None
     depth = 0
-    for token in re.finditer(r"\\.|[{}]", rest, re.DOTALL):  # \{ and \} are characters, not braces
+    for token in re.finditer(r"\\.|[{}]", rest, re.DOTALL):  # \{ and \} are no braces
         depth += {"{": 1, "}": -1}.get(token.group(), 0)
         if depth == 0:
             return rest[1 : token.start()].strip() or None

@@ -1,4 +1,4 @@
-"""The named sources of problems: the bundled ones, and benchmarks on the Hugging Face Hub."""
+"""The named problem sources: bundled sets, and benchmarks on the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from lightreasoner.problems.files import Row
 
 log = logging.getLogger(__name__)
 
-HUB_SECONDS = 5  # how long to wait for a first answer from the Hub
+HUB_SECONDS = 5  # time-out for a first answer from the Hub
 
 
 @dataclass(frozen=True)
 class Source:
-    """A named set of problems. With `repo` it is on the Hugging Face Hub, without one it comes with this software."""
+    """A named set of problems. With `repo` it is on the Hugging Face Hub, otherwise it is bundled."""
 
     key: str
     title: str
     description: str  # one sentence
     license: str
-    splits: tuple[str, ...]  # the first one is taken when none is asked for
-    columns: str  # which columns make the question, the answer and the solution
+    splits: tuple[str, ...]  # the first is the default
+    columns: str  # the columns of question, answer and solution
     answer_form: str
     repo: str | None = None
-    configs: tuple[str | None, ...] = (None,)  # several are read in turn, one row each, so that a limit covers all
+    configs: tuple[str | None, ...] = (None,)  # read in turn, one row each, so that a limit covers all of them
 
 
 _BUNDLED = {
@@ -46,7 +46,7 @@ SOURCES: dict[str, Source] = {
         Source(
             key="bundled-train",
             title="Bundled, train",
-            description="1,000 generated word problems of primary school, to build datasets from.",
+            description="1,000 generated word problems of primary-school level, to build datasets from.",
             splits=("train",),
             **_BUNDLED,
         ),
@@ -60,7 +60,7 @@ SOURCES: dict[str, Source] = {
         Source(
             key="bundled-shifted",
             title="Bundled, shifted",
-            description="500 generated word problems with a number from 101 to 200, which no training text had.",
+            description="500 generated word problems with a number from 101 to 200, absent from all training texts.",
             splits=("shifted",),
             **_BUNDLED,
         ),
@@ -89,7 +89,7 @@ SOURCES: dict[str, Source] = {
         Source(
             key="math500",
             title="MATH-500",
-            description="500 problems out of the MATH test split, the usual quick check.",
+            description="500 problems of the MATH test split, the usual quick check.",
             license="MIT (as MATH)",
             splits=("test",),
             columns="problem, answer, solution, unique_id",
@@ -99,7 +99,7 @@ SOURCES: dict[str, Source] = {
         Source(
             key="svamp",
             title="SVAMP",
-            description="One-step word problems varied so that guessing from key words fails (300 test, 700 train).",
+            description="One-step word problems, varied so that guessing by key words fails (300 test, 700 train).",
             license="MIT",
             splits=("test", "train"),
             columns="Body + Question, Answer, ID",
@@ -109,7 +109,7 @@ SOURCES: dict[str, Source] = {
         Source(
             key="asdiv",
             title="ASDiv",
-            description="2,305 diverse word problems of primary school; those with several answers are skipped.",
+            description="2,305 diverse primary-school word problems; those with several answers are skipped.",
             license="CC BY-NC 4.0",
             splits=("validation",),
             columns="body + question, answer",
@@ -132,7 +132,7 @@ SOURCES: dict[str, Source] = {
             title="OlympiadBench",
             description="674 open-ended olympiad problems in mathematics, English, text only.",
             license="Apache-2.0",
-            splits=("train",),  # the repository has no other; it is an evaluation set all the same
+            splits=("train",),  # the only one, although it is an evaluation set
             columns="context + question, final_answer, solution, id",
             answer_form="LaTeX; several values separated by commas",
             repo="Hothan/OlympiadBench",
@@ -153,10 +153,10 @@ SOURCES: dict[str, Source] = {
 
 
 def hub_rows(source: Source, split: str) -> Iterator[Row]:
-    """Rows of a benchmark from the Hub, or from the copy that an earlier download left on this computer.
+    """The rows of a benchmark, from the Hub or from an earlier download on this computer.
 
-    Only data files are read: `datasets` runs no code from a repository. Raises UserError when there is no connection
-    and no copy, or when the repository is missing, gated, or not what it was.
+    Reads data files only: `datasets` runs no code from a repository. Raises UserError without a connection and a
+    copy, or when the repository is missing, gated or changed.
     """
     try:
         import datasets
@@ -167,7 +167,7 @@ def hub_rows(source: Source, split: str) -> Iterator[Row]:
             parts = [datasets.load_dataset(source.repo, config, split=split) for config in source.configs]
     except datasets.exceptions.DatasetNotFoundError:
         raise UserError(
-            f"{source.title} could not be downloaded: {source.repo} is not on the Hub any more, or asks for a login; "
+            f"{source.title} could not be downloaded: {source.repo} is no longer on the Hub, or needs a login; "
             "run hf auth login, or load a file of your own."
         ) from None
     except ConnectionError:
@@ -177,7 +177,7 @@ def hub_rows(source: Source, split: str) -> Iterator[Row]:
         raise UserError(
             f"{source.title} could not be downloaded: {no_hub}. {remedy}, or load a file of your own."
         ) from None
-    except Exception as error:  # httpx, Arrow, file system and server errors: a dozen families, one thing to say
+    except Exception as error:  # httpx, Arrow, file system and server errors: a dozen families, one message
         log.warning("loading %s from %s failed", source.key, source.repo, exc_info=True)
         reason = (str(error).splitlines() or [""])[0][:200]
         raise UserError(
@@ -190,11 +190,11 @@ def hub_rows(source: Source, split: str) -> Iterator[Row]:
 
 @contextmanager
 def _offline_unless_reachable(datasets) -> Iterator[None]:
-    """Without a connection `datasets` retries for 24 seconds before it looks into its cache: ask once, then tell it."""
+    """Makes `datasets` read its cache at once without a connection; by itself it would retry for 24 seconds."""
     from huggingface_hub import get_session
 
     try:
-        # Any answer is a connection. With HF_HUB_OFFLINE set this raises, and `datasets` knows by itself.
+        # any answer means a connection; with HF_HUB_OFFLINE set this raises, and `datasets` is offline anyway
         get_session().head(datasets.config.HF_ENDPOINT, timeout=HUB_SECONDS)
         reachable = True
     except Exception:

@@ -1,4 +1,4 @@
-"""Problem, and where problems come from: bundled ones, benchmarks on the Hugging Face Hub, files of one's own."""
+"""Reads problems from a source: a bundled set, a benchmark on the Hugging Face Hub, or a user's file."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from lightreasoner.problems.sources import SOURCES, hub_rows
 from lightreasoner.settings import ASSETS, Settings
 
 MAX_ROWS = 200_000
-MAX_BYTES = 1_000_000_000  # of a file that somebody names in a terminal; uploads have their own limit
+MAX_BYTES = 1_000_000_000  # of a file named in a terminal; uploads have a limit of their own
 MAX_CHARS = Settings.max_problem_chars
 
 
 @dataclass(frozen=True)
 class ProblemSet:
-    """Problems and how they were read.
+    """All problems of a source, and how they were read.
 
-    `columns` maps question, answer, solution and id to the column each was taken from. `skipped` holds (row, why),
-    with the line of the file, or the position counted from 1, for each row that is no problem.
+    `columns` maps question, answer, solution and id to their columns. `skipped` has (number, reason) for each row that
+    is no problem; the number is the line of the file, or the row counted from 1.
     """
 
     title: str
     problems: list[Problem]
     columns: dict[str, str]
     skipped: list[tuple[int, str]]
-    unit: str = "row"  # what a row's number counts: "line" or "row"
+    unit: str = "row"  # what the numbers count: "line" or "row"
 
 
 class ProblemStream:
-    """Problems one at a time, so that memory does not grow with them; can be gone through once.
+    """Problems one at a time, in constant memory. It can be iterated once.
 
-    While it is read, `count` problems came out, and rows that are none are in `skipped` as (row, why). With `distinct`
-    a question that came before is left out and counted in `duplicates`. `columns` is as in ProblemSet.
+    `count` problems were read so far; `columns` and `skipped` are as in ProblemSet. With `distinct`, repeated questions
+    are left out and counted in `duplicates`.
 
-    Raises UserError on the way when there are too many rows, and at the end when no row was a problem.
+    Iterating raises UserError for too many rows, and at the end if no row was a problem.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class ProblemStream:
         self._max_rows, self._max_chars = max_rows, max_chars
 
     def __iter__(self) -> Iterator[Problem]:
-        """Ids depend only on the rows before, never on the limit: raising it later leaves the first ones' ids alone."""
+        """Ids depend only on the rows before, never on the limit, so a larger limit keeps the first problems' ids."""
         taken: set[str] = set()
         asked: set[bytes] = set()
         for count, (number, row) in enumerate(self._rows, 1):
@@ -103,11 +103,11 @@ class ProblemStream:
 
 
 def open_problems(source: str, *, split: str | None = None, max_bytes: int = MAX_BYTES, **limits: Any) -> ProblemStream:
-    """A stream of the problems behind a key of SOURCES or in the file at a path.
+    """The problems of a key of SOURCES, or of the file at a path.
 
-    `split` is for benchmarks ("train+test" joins two; None is the first of Source.splits). A path is opened as given:
-    whoever passes on text from a stranger must check first that it is a key or an uploaded file. `limits` are limit,
-    max_rows, max_chars and distinct of ProblemStream. Raises UserError.
+    split: of a benchmark ("train+test" joins two; None: the first of Source.splits). limits: limit, max_rows, max_chars
+    and distinct of ProblemStream. A path is opened as given, so text from visitors must be checked first to be a key or
+    an uploaded file. Raises UserError.
     """
     source = str(source).strip()
     known = SOURCES.get(source)
@@ -127,13 +127,13 @@ def open_problems(source: str, *, split: str | None = None, max_bytes: int = MAX
 
 
 def training_split(source: str) -> str | None:
-    """The split that datasets are built from: train where there is one; evaluation takes the other."""
+    """The split for building datasets: "train" if there is one, else the first. None for a file."""
     known = SOURCES.get(str(source).strip())
     return None if known is None else "train" if "train" in known.splits else known.splits[0]
 
 
 def source_fingerprint(source: str) -> str | None:
-    """A hash of a file of one's own, which may change under its name; None for a key of SOURCES."""
+    """A hash of the content of a user's file; None for a key of SOURCES."""
     source = str(source).strip()
     if source in SOURCES:
         return None
@@ -141,7 +141,7 @@ def source_fingerprint(source: str) -> str | None:
         with _existing(source).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:32]
     except OSError as error:
-        raise UserError(f"{source[:80]} cannot be read: {error.strerror}. Give a file that can.") from None
+        raise UserError(f"{source[:80]} cannot be read: {error.strerror}. Check its permissions.") from None
 
 
 def _existing(source: str) -> Path:
@@ -152,24 +152,24 @@ def _existing(source: str) -> Path:
         exists = False
     if not exists:
         keys = ", ".join(SOURCES)
-        raise UserError(f"{source[:80]!r} is neither a problem source ({keys}) nor a file that exists; give one.")
+        raise UserError(f"{source[:80]!r} is neither a problem source ({keys}) nor an existing file; name one of them.")
     return path
 
 
 def load_problems(source: str, **options: Any) -> ProblemSet:
-    """All problems of a source, or the first `limit` of them; arguments and errors are those of `open_problems`."""
+    """All problems of a source, or the first `limit`. Arguments and errors are those of `open_problems`."""
     return _read_all(open_problems(source, **options))
 
 
 def load_file(path: Path, *, max_bytes: int = MAX_BYTES, **limits: Any) -> ProblemSet:
-    """Problems from a file of JSON lines, JSON, CSV or Parquet. Raises UserError when nothing in it can be used."""
+    """The problems of a JSON lines, JSON, CSV or Parquet file. Raises UserError when it contains none."""
     path = Path(path)
     unit, rows = file_rows(path, max_bytes=max_bytes)
     return problems_from_rows(rows, title=path.name, unit=unit, **limits)
 
 
 def problems_from_rows(rows: Iterable[Row], *, title: str, **limits: Any) -> ProblemSet:
-    """Read rows as problems; arguments and errors are those of ProblemStream."""
+    """The problems in rows. Arguments and errors are those of ProblemStream."""
     return _read_all(ProblemStream(rows, title=title, **limits))
 
 
@@ -179,7 +179,7 @@ def _read_all(stream: ProblemStream) -> ProblemSet:
 
 
 def _unused_id(problem: Problem, taken: set[str]) -> str:
-    """The row's own id, else a hash of the question; never the question, which is no fit name for a file or a URL."""
+    """The row's own id, else a hash of the question. Never the question itself, which is unfit for files and URLs."""
     own = re.sub(r"[^\w.-]+", "-", problem.id).strip("-.")
     if own and own not in taken and len(own) <= 64 and problem.id != problem.question:
         return own

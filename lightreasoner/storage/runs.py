@@ -1,6 +1,6 @@
-"""Run folders: what a long-running verb works in, and the run.json that says what it is.
+"""Run folders: the folder of a long-running command, and the run.json that records its configuration.
 
-A folder belongs to one configuration for ever: the same command run again goes on where it was, another is refused.
+A folder belongs to one configuration: the same command resumes it, and a different command is refused.
 """
 
 from __future__ import annotations
@@ -24,26 +24,26 @@ from lightreasoner.storage.atomic import ID_PATTERN, write_text
 
 FORMAT, VERSION = "lightreasoner-run", 1
 RECORD = "run.json"
-LOCK = ".lock"  # held by the process that works in the folder
-TRASH = ".deleted-"  # a folder on its way out
+LOCK = ".lock"  # locked by the process that works in the folder
+TRASH = ".deleted-"  # a folder that is being deleted
 
 
 def versions() -> dict[str, str]:
-    """What the numbers of a run depend on."""
-    found = {"lightreasoner": __version__, "python": platform.python_version()}
+    """The versions that the results of a run depend on."""
+    known = {"lightreasoner": __version__, "python": platform.python_version()}
     for package in ("torch", "transformers", "peft", "accelerate"):
         try:
-            found[package] = version(package)
+            known[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return known
 
 
 def begin_run(folder: Path, kind: str, config: dict, about: dict) -> dict:
-    """Write run.json, or check that the one there is of the same run; the record, with the first start's `about`.
+    """Write run.json, or check that the existing one is of the same run. Returns the record of the first start.
 
-    config: what a person chose. about: what was found, e.g. versions and device; of it only `about["fingerprints"]`
-    (name → text) must be the same again. Raises UserError naming each difference with both values.
+    config: the user's settings. about: facts such as versions and device, of which only about["fingerprints"]
+    (name → text) must stay the same. Raises UserError that names each difference with both values.
     """
     folder = Path(folder)
     record = {"format": FORMAT, "version": VERSION, "kind": kind, "config": config, "about": about}
@@ -59,7 +59,7 @@ def begin_run(folder: Path, kind: str, config: dict, about: dict) -> dict:
     differences += [f"the {name} has changed since" for name in now if name in before and before[name] != now[name]]
     if differences:
         raise UserError(
-            f"{folder} belongs to another run: {'; '.join(differences)}. Give the old settings to go on with it, or "
+            f"{folder} belongs to another run: {'; '.join(differences)}. Use the old settings to resume it, or "
             "another folder."
         )
     return known
@@ -77,12 +77,12 @@ def _shown(value: Any, nothing: object) -> str:
 
 
 def read_run(folder: Path) -> dict:
-    """The record of a run folder. Raises UserError when it is none, or its run.json is damaged."""
+    """The record of a run folder. Raises UserError if there is no run.json, or it is damaged."""
     path = Path(folder) / RECORD
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{folder} is not a run folder: there is no {RECORD} in it. Check the path.") from None
+        raise UserError(f"{folder} is not a run folder: it has no {RECORD}. Check the path.") from None
     except (OSError, ValueError, RecursionError):
         record = None
     if (
@@ -94,20 +94,20 @@ def read_run(folder: Path) -> dict:
         or not isinstance(record.get("created"), int | float)
         or not math.isfinite(record["created"])
     ):
-        raise UserError(f"{path} is damaged, so it cannot be told what this run was; start anew in another folder.")
+        raise UserError(f"{path} is damaged, so the run cannot be used; start a new one in another folder.")
     if record.get("version") != VERSION:
         raise UserError(
             f"{path} has version {record.get('version')!r:.20} and this software reads {VERSION}; "
-            "use the one that wrote it."
+            "use the software that wrote it."
         )
     return record
 
 
 def add_to_run(folder: Path, **entries: Any) -> dict:
-    """Add to a run's record, e.g. its result once it is there; the new record. Raises UserError."""
+    """Add entries, such as the result, to a run's record. Returns the new record. Raises UserError."""
     reserved = {"format", "version", "kind", "config", "about", "created"} & set(entries)
     if reserved:
-        raise ValueError(f"{', '.join(sorted(reserved))} of a run never change")
+        raise ValueError(f"{', '.join(sorted(reserved))} of a run cannot be changed")
     record = read_run(folder) | entries
     _write(Path(folder), record)
     return record
@@ -118,8 +118,8 @@ def _write(folder: Path, record: dict) -> None:
 
 
 def list_runs(parent: Path, kind: str | None = None) -> list[tuple[Path, dict]]:
-    """(folder, record) of the runs in a folder, newest first; what cannot be read as one is left out."""
-    found = []
+    """(folder, record) of the readable runs in a folder, newest first."""
+    runs = []
     parent = Path(parent)
     for folder in parent.iterdir() if parent.is_dir() else ():
         try:
@@ -127,19 +127,19 @@ def list_runs(parent: Path, kind: str | None = None) -> list[tuple[Path, dict]]:
         except UserError:
             continue
         if record and kind in (None, record["kind"]):
-            found.append((folder, record))
-    return sorted(found, key=lambda run: (run[1]["created"], run[0].name), reverse=True)
+            runs.append((folder, record))
+    return sorted(runs, key=lambda run: (run[1]["created"], run[0].name), reverse=True)
 
 
 def run_folder(settings: Settings, run_id: str) -> Path:
-    """Where the run of this id lies or would lie. Raises UserError for what is no id, so no path leads elsewhere."""
+    """The folder of the run with this id, whether it exists or not. Raises UserError for an invalid id."""
     if not isinstance(run_id, str) or not ID_PATTERN.fullmatch(run_id):
         raise UserError("That is no valid run id; copy it again in full.")
     return settings.runs / run_id
 
 
 def delete_run(folder: Path) -> None:
-    """Delete a run with all it wrote. Raises UserError when it is none or a process works in it."""
+    """Delete a run folder. Raises UserError if it is none, or a process works in it."""
     folder = Path(folder)
     read_run(folder)
     lock = FileLock(folder / LOCK)
@@ -147,7 +147,7 @@ def delete_run(folder: Path) -> None:
         lock.acquire(timeout=0)
     except Timeout:
         raise UserError("This run is being worked on; stop its job first, then delete it.") from None
-    # Renamed first: however far the deletion gets, nobody sees half a run.
+    # renamed first, so that an incomplete deletion leaves no half run
     trash = folder.with_name(f"{TRASH}{folder.name}-{secrets.token_hex(4)}")
     try:
         folder.rename(trash)

@@ -281,7 +281,7 @@ def test_bad_rows_are_counted_with_their_line(tmp_path):
     assert "columns: title, body" in reasons[9] and "accepted: question, problem" in reasons[9]
     assert reasons[10] == reasons[11] == "its question holds characters that are not text"
     assert reasons[13] == "its solution holds characters that are not text"
-    assert "nested too deeply" in reasons[14] and "too long to be read" in reasons[15]
+    assert "nested too deeply" in reasons[14] and "a number that is too long" in reasons[15]
     assert reasons[16] == "its question has 20,001 characters, over the limit of 20,000"
     assert all("cut off" not in reason and "hi" not in reason.split() for _, reason in result.skipped)  # no content
 
@@ -291,6 +291,19 @@ def test_csv_rows_whose_commas_have_no_quotes_are_skipped_not_cut(tmp_path):
     result = load_file(write(tmp_path / "p.csv", text))
     assert [p.question for p in result.problems] == ["If 1, then what?", "plain"]
     assert [(line, "quotes" in reason) for line, reason in result.skipped] == [(5, True)]
+
+
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        ('"notes; sources, etc.",answer,question\n-,2,1 + 1?\n', "1 + 1?"),
+        ('question;answer\n"1,5 + 1,5, all in all?";3\n', "1,5 + 1,5, all in all?"),
+        ('"id"\t"question"\n"7"\t"1, 2; 3?"\n', "1, 2; 3?"),
+    ],
+)
+def test_the_delimiter_is_that_of_the_header(tmp_path, text, question):
+    result = load_file(write(tmp_path / "p.csv", text))
+    assert [p.question for p in result.problems] == [question] and not result.skipped
 
 
 def test_csv_cells_beyond_what_the_reader_takes_are_skipped(tmp_path):
@@ -309,7 +322,7 @@ def test_csv_cells_beyond_what_the_reader_takes_are_skipped(tmp_path):
         ("blank.csv", b" \n\r\n\t", "blank.csv is empty"),
         ("none.json", b"[]", "none.json holds no rows"),
         ("header.csv", b"question,answer\n", "header.csv holds no rows"),
-        ("notes.docx", b"PK\x03\x04 some zip", "not a kind of file"),
+        ("notes.docx", b"PK\x03\x04 some zip", "not a supported kind of file"),
         ("notes.txt", b"What is 1 + 1?", "use JSON lines (.jsonl)"),
         ("value.json", b'"just text"', "single JSON value"),
         ("config.json", b'{"lr": 0.1, "steps": 5}', "columns: lr, steps"),
@@ -370,7 +383,7 @@ def test_limits(tmp_path):
     assert len(load_file(path, max_rows=50).problems) == 50
     assert "more than 49 rows" in refused(path, max_rows=49)
     assert len(load_file(path, limit=7, max_rows=49).problems) == 7
-    assert "more than the 0.0 MB" in refused(path, max_bytes=100)
+    assert "more than the limit of 0.0 MB" in refused(path, max_bytes=100)
     assert "at least 1" in refused(path, limit=0)
     assert "over the limit of 1" in refused(path, max_chars=1)
 
@@ -384,7 +397,7 @@ def test_json_lines_are_read_no_further_than_the_limit(tmp_path):
 def test_load_problems_names_what_it_knows(tmp_path):
     assert load_problems(str(write(tmp_path / "p.jsonl", ROWS))).title == "p.jsonl"
     for source in ("gsm9k", "", "no/such/file.jsonl", "x" * 10_000, "~nobody-here/p.jsonl", "a\0b"):
-        with pytest.raises(UserError, match=r"neither a problem source .*gsm8k.* nor a file") as error:
+        with pytest.raises(UserError, match=r"neither a problem source .*gsm8k.* nor an existing file") as error:
             load_problems(source)
         assert len(str(error.value)) < 500
     with pytest.raises(UserError, match="a file and has no split"):
@@ -479,7 +492,7 @@ def test_several_configs_are_read_in_turn(hub, tmp_path):
 @pytest.mark.parametrize(
     ("raised", "words"),
     [
-        ("DatasetNotFoundError", "openai/gsm8k is not on the Hub any more, or asks for a login; run hf auth login"),
+        ("DatasetNotFoundError", "openai/gsm8k is no longer on the Hub, or needs a login; run hf auth login"),
         ("RuntimeError", r"could not be downloaded from openai/gsm8k \(RuntimeError: first line\)"),
     ],
 )
