@@ -1,10 +1,10 @@
-"""Fine-tuning: one forward a trajectory against one forward a sample.
+"""Fine-tuning: one forward per trajectory against one forward per sample.
 
-The other side is an own, faithful version of the released procedure: every sample is its prefix in a row of its own,
-micro-batches are padded on the right, the whole model's logits are computed, and the loss reads one position of each
-row. The released code read a pad there; here the true last position is gathered, so that both sides have the same
-loss, which is checked. Both do forward, backward and AdamW steps on the same LoRA adapter; speed is measured by turns
-in one process, memory in a process of its own for each side.
+The other side is our faithful implementation of the released procedure: every sample has its prefix in its own row,
+micro-batches are padded on the right, logits are computed for all positions, and the loss reads one position per row.
+The released code read a padding position there; here it is the true last position, so that both sides have the same
+loss, which is checked. Both do forward, backward and AdamW steps on the same LoRA adapter. Speed is measured by turns
+in one process, memory in a separate process per side.
 
 python -m benchmarks.finetuning                              SmolLM2-135M's shape, random weights
 python -m benchmarks.finetuning --shape bundled              the bundled expert

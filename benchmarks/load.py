@@ -1,13 +1,13 @@
-"""Many visitors at once, while a job trains: what each waits, what fails, what memory does.
+"""Many visitors at once while a job trains: waiting times, failures and memory.
 
     python -m benchmarks.load [--sessions 32] [--minutes 6] [--no-job]
     python -m benchmarks.load --pages 1200
 
-Starts the app in a process of its own. Every session opens the page, runs problems of the bundled pair, looks at steps
-as a click does, exports at another α and β, and polls the jobs, as fast as it is answered. Printed also: how many hours
-of persons that would be, at RUNS_AN_HOUR.
+Starts the app in a separate process. Every session opens the page, runs problems of the bundled pair, opens steps,
+exports at another α and β, and polls the jobs, as fast as it gets answers. It also prints how many hours of visits that
+would be at RUNS_PER_HOUR.
 
---pages: nothing but so many pages, each opened and left; the server's memory at every sixth of them.
+--pages: only opens and leaves that many pages, and prints the server's memory at every sixth of them.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ from lightreasoner.problems.stream import load_problems
 from lightreasoner.settings import ROOT, Settings
 from lightreasoner.storage.atomic import new_id
 
-STEPS, TOKENS = 20, 48  # looks at a step a run; tokens a run
-RUNS_AN_HOUR = 30  # of a person who also reads
-RUNS_A_PAGE = 10  # before the page is opened anew
+STEPS, TOKENS = 20, 48  # steps opened per run; tokens per run
+RUNS_PER_HOUR = 30  # of a visitor who also reads
+RUNS_PER_PAGE = 10  # before the page is opened again
 
 
 class Session:
-    """One visitor: everything that its page would ask, one request after another."""
+    """One visitor: the requests that its page would send, one after another."""
 
-    def __init__(self, url: str, calls: dict[str, int], told: dict[str, list[float]], errors: list[str]):
+    def __init__(self, url: str, calls: dict[str, int], waits: dict[str, list[float]], errors: list[str]):
         self._http = httpx.Client(base_url=url, timeout=300, trust_env=False)
-        self._calls, self._told, self._errors = calls, told, errors
+        self._calls, self._waits, self._errors = calls, waits, errors
         self.name = ""
 
     def live(self, until: float, problems: list[str]) -> None:
         done = 0
         while time.monotonic() < until:
             try:
-                if done % RUNS_A_PAGE == 0:
+                if done % RUNS_PER_PAGE == 0:
                     self.name = new_id()
                     for page in ("", "config"):
                         self._timed("the page", lambda page=page: self._http.get(page).raise_for_status())
@@ -66,7 +66,7 @@ class Session:
     def _once(self, problem: str) -> None:
         began = time.monotonic()
         run = self._trace(problem)
-        self._told["a run"].append(time.monotonic() - began)
+        self._waits["a run"].append(time.monotonic() - began)
         for _ in range(STEPS):
             self._ask("lr-viewer.step", "a step's distributions", [run, random.randrange(5)])
         alpha, beta = random.choice((0.1, 0.2, 0.3)), random.choice((0.2, 0.4, 0.8))
@@ -97,7 +97,7 @@ class Session:
     def _timed(self, what: str, request: Callable[[], httpx.Response]) -> httpx.Response:
         began = time.monotonic()
         answer = request()
-        self._told[what].append(time.monotonic() - began)
+        self._waits[what].append(time.monotonic() - began)
         return answer
 
     def _ask(self, name: str, what: str, arguments: list) -> None:
@@ -177,7 +177,7 @@ def main() -> None:
     if options.pages:
         return open_pages(options.pages)
     problems = [problem.question for problem in load_problems("bundled-test").problems[:100]]
-    told, errors, memory = defaultdict(list), [], []
+    waits, errors, memory = defaultdict(list), [], []
     with tempfile.TemporaryDirectory() as place:
         workspace = Path(place)
         server, url = start(workspace)
@@ -186,7 +186,7 @@ def main() -> None:
         Session(url, calls, defaultdict(list), errors).live(time.monotonic() + 1, problems)  # warm: the pair is loaded
         began = time.monotonic()
         until = began + 60 * options.minutes
-        sessions = [Session(url, calls, told, errors) for _ in range(options.sessions)]
+        sessions = [Session(url, calls, waits, errors) for _ in range(options.sessions)]
         threads = [threading.Thread(target=s.live, args=(until, problems), daemon=True) for s in sessions]
         for thread in threads:
             thread.start()
@@ -204,10 +204,10 @@ def main() -> None:
         server.terminate()
         server.wait(30)
         tracebacks = (workspace / "server.log").read_text().count("Traceback")
-    runs = len(told["a run"])
-    print(f"{options.sessions} sessions for {seconds:.0f} s: {runs:,} runs, {runs / seconds:.2f} a second")
-    print(f"  as many as {runs / RUNS_AN_HOUR:.0f} persons make in an hour")
-    for what, times in told.items():
+    runs = len(waits["a run"])
+    print(f"{options.sessions} sessions for {seconds:.0f} s: {runs:,} runs, {runs / seconds:.2f} per second")
+    print(f"  the runs of {runs / RUNS_PER_HOUR:.0f} visitors in an hour")
+    for what, times in waits.items():
         times = sorted(times)
         high = times[min(len(times) - 1, int(0.99 * len(times)))]
         print(f"  {what}: {len(times):,} times, median {statistics.median(times):.3f} s, 99 % within {high:.3f} s")

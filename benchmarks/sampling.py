@@ -2,11 +2,12 @@
 
     python -m benchmarks.sampling [--pair NAME | --expert REF --amateur REF] [--problems 512] [--released 16]
 
-(a) ours: tokenise, write, let the amateur read along, measure every step, write shards. (b) the released procedure as a
-program of our own: one prompt at a time; every prefix of the response as text, tokenised again and read by the amateur
-from the start, 64 prefixes in one padded forward; then step by step in Python. Raw logits and step 0, unlike there, so
-that its numbers can be compared with ours. (c) transformers' greedy `generate` of the same expert on (a)'s batches.
-Checked: (b) writes the same tokens, selects the same steps, and no KL differs by more than 1e-4.
+(a) Ours: tokenise, generate, teacher-force the amateur, score every step, write shards. (b) Our implementation of the
+released procedure: one prompt at a time; every prefix of the response is rendered as text, tokenised again and read by
+the amateur from the start, 64 prefixes per padded forward; scores are computed step by step in Python. Unlike the
+released code it uses raw logits and scores step 0, so that its numbers can be compared. (c) transformers' greedy
+`generate` of the same expert on (a)'s batches.
+Checked: (b) generates the same tokens and selects the same steps, and no KL differs by more than 1e-4.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch
 
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.datasets.trajectories import read_shard, write_shard
-from lightreasoner.decoding import generate as generation
+from lightreasoner.decoding import generate
 from lightreasoner.decoding.batch_decoder import BatchDecoder, fitting_rows
 from lightreasoner.decoding.generate import CHUNK, DecodingConfig, GenerationRow, generate_batch
 from lightreasoner.models.cache import LoadedModels
@@ -38,12 +39,12 @@ RELEASED_CHUNK = 64
 
 
 def ours(
-    pair: Pair, items: list[GenerationRow], decoding: DecodingConfig, folder: Path, batch: int, spent: Counter
+    pair: Pair, batch_rows: list[GenerationRow], decoding: DecodingConfig, folder: Path, batch: int, spent: Counter
 ) -> None:
     """(a) for one batch, as `sampling.sample` does it."""
-    responses = generate_batch(pair, items, decoding, lambda ended: None)
+    responses = generate_batch(pair, batch_rows, decoding, lambda ended: None)
     began = time.perf_counter()
-    write_shard(folder, shard_name(batch), batch_table(pair, items, responses))
+    write_shard(folder, shard_name(batch), batch_table(pair, batch_rows, responses))
     spent["Parquet"] += time.perf_counter() - began
 
 
@@ -68,7 +69,7 @@ def released(pair: Pair, item: GenerationRow, tokens: int) -> tuple[list[int], l
         text = tokenizer.decode(item.prompt + response[:step])
         again = tokenizer(text, add_special_tokens=False)["input_ids"]
         ids = item.prompt + response[:step]
-        prefixes.append(torch.tensor(again if again == ids else ids))  # which need not give the same ids
+        prefixes.append(torch.tensor(again if again == ids else ids))  # the ids may differ
     amateur_logits = []
     for start in range(0, len(prefixes), RELEASED_CHUNK):
         chunk = prefixes[start : start + RELEASED_CHUNK]
@@ -89,12 +90,12 @@ def released(pair: Pair, item: GenerationRow, tokens: int) -> tuple[list[int], l
     return response, divergences
 
 
-def bare(pair: Pair, items: list[GenerationRow], tokens: int) -> None:
+def bare(pair: Pair, batch_rows: list[GenerationRow], tokens: int) -> None:
     """(c) for one batch."""
-    width = max(len(item.prompt) for item in items)
-    ids = torch.zeros(len(items), width, dtype=torch.long)
+    width = max(len(item.prompt) for item in batch_rows)
+    ids = torch.zeros(len(batch_rows), width, dtype=torch.long)
     mask = torch.zeros_like(ids)
-    for row, item in enumerate(items):
+    for row, item in enumerate(batch_rows):
         ids[row, width - len(item.prompt) :] = torch.tensor(item.prompt)
         mask[row, width - len(item.prompt) :] = 1
     pair.expert.model.generate(
@@ -108,7 +109,7 @@ def bare(pair: Pair, items: list[GenerationRow], tokens: int) -> None:
 
 
 def watch(pair: Pair, spent: Counter) -> None:
-    """Have the parts of (a) say how long they took."""
+    """Count the seconds that each part of (a) takes."""
 
     def timed(name, call):
         def wrapped(*arguments, **named):
@@ -121,14 +122,14 @@ def watch(pair: Pair, spent: Counter) -> None:
 
         return wrapped
 
-    def who(reader):
-        return "expert" if reader.loaded is pair.expert else "amateur"
+    def role(decoder):
+        return "expert" if decoder.loaded is pair.expert else "amateur"
 
-    BatchDecoder.prefill = timed(lambda reader: f"{who(reader)}: prompts", BatchDecoder.prefill)
+    BatchDecoder.prefill = timed(lambda decoder: f"{role(decoder)}: prompts", BatchDecoder.prefill)
     BatchDecoder.step = timed("expert: steps", BatchDecoder.step)
     BatchDecoder.select = timed("rows that leave", BatchDecoder.select)
-    generation._Batch._amateur_logits = timed("amateur: chunks", generation._Batch._amateur_logits)
-    generation.measure_steps = timed("scorer", generation.measure_steps)
+    generate._Batch._amateur_logits = timed("amateur: chunks", generate._Batch._amateur_logits)
+    generate.measure_steps = timed("scorer", generate.measure_steps)
 
 
 def compare(pair: Pair, folder: Path, batch: int, place: int, theirs: tuple[list[int], list[float]]) -> float:
@@ -146,10 +147,10 @@ def compare(pair: Pair, folder: Path, batch: int, place: int, theirs: tuple[list
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_pair_options(parser)
-    parser.add_argument("--source", default="bundled-train", help="where the problems come from, or a file")
+    parser.add_argument("--source", default="bundled-train", help="a source of problems, or a file")
     parser.add_argument("--problems", type=int, default=512)
-    parser.add_argument("--released", type=int, default=16, help="problems of them for the released procedure")
-    parser.add_argument("--batch-size", type=int, help="default: what the sampler takes")
+    parser.add_argument("--released", type=int, default=16, help="how many of them the released procedure gets")
+    parser.add_argument("--batch-size", type=int, help="default: the sampler's own choice")
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
@@ -161,7 +162,7 @@ def main() -> None:
     began = time.perf_counter()
     plan = list(batches(Prompts(pair, stream, decoding, settings), size, 1))
     planning = time.perf_counter() - began
-    count = sum(len(items) for _, items in plan)
+    count = sum(len(batch_rows) for _, batch_rows in plan)
     print(
         f"{expert} against {amateur}: {pair.expert.device}, {pair.expert.dtype}, {torch.get_num_threads()} threads; "
         f"{count} problems in batches of {size}"
@@ -178,18 +179,18 @@ def main() -> None:
         watch(pair, spent)
         every = max(1, count // options.released)
         for turn in range(options.rounds):
-            for batch, items in plan:
-                for side in "ac" if (batch + turn) % 2 else "ca":  # whoever goes first does so half of the time
+            for batch, batch_rows in plan:
+                for side in "ac" if (batch + turn) % 2 else "ca":  # each side goes first half of the time
                     began = time.perf_counter()
                     if side == "a":
-                        ours(pair, items, decoding, folder, batch, spent)
+                        ours(pair, batch_rows, decoding, folder, batch, spent)
                     else:
-                        bare(pair, items, options.tokens)
+                        bare(pair, batch_rows, options.tokens)
                     seconds[side] += time.perf_counter() - began
-                for n in range(len(items)) if turn == 0 else ():
+                for n in range(len(batch_rows)) if turn == 0 else ():
                     if (batch * size + n) % every == every // 2:  # short and long problems alike
                         began = time.perf_counter()
-                        theirs = released(pair, items[n], options.tokens)
+                        theirs = released(pair, batch_rows[n], options.tokens)
                         seconds["b"] += time.perf_counter() - began
                         worst, single = max(worst, compare(pair, folder, batch, n, theirs)), single + 1
     seconds["a"] += planning * options.rounds

@@ -1,11 +1,11 @@
-"""Sampling as the number of problems grows, and what Ray costs on one machine.
+"""Sampling as the number of problems grows, and the cost of Ray on one machine.
 
     python -m benchmarks.scale [--sizes 1000,10000,100000] [--tokens N] [--ray]
 
-Each run is the verb `sample` in a process of its own, on a file of that many distinct problems (the bundled ones,
-numbered). Printed: problems a second from the first batch to the last, the process's largest memory, bytes on disk.
---tokens: cut responses there, where a hundred thousand whole ones would take too long. --ray: the first size again with
---backend ray at one and two workers.
+Each run is the command `sample` in a separate process, on a file of that many distinct problems (the bundled ones,
+numbered). It prints problems per second from the first batch to the last, the process's peak memory, and bytes on disk.
+--tokens: the response limit, where a hundred thousand whole responses would take too long. --ray: repeats the first
+size with --backend ray at one and two workers.
 """
 
 from __future__ import annotations

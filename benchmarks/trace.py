@@ -2,7 +2,7 @@
 
     python -m benchmarks.trace [--pair NAME | --expert REF --amateur REF] [--problems 8] [--tokens 128] [--rounds 3]
 
-Both write the same tokens (greedy, checked); the ratio is the price of the amateur, the scorer and the events.
+Both generate the same greedy tokens, which is checked. The ratio is the cost of the amateur, the scorer and the events.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def live(pair: Pair, question: str, tokens: int, settings) -> tuple[float, float
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_pair_options(parser)
-    parser.add_argument("--source", default="bundled-test", help="where the problems come from, or a file")
+    parser.add_argument("--source", default="bundled-test", help="a source of problems, or a file")
     parser.add_argument("--problems", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=3)
@@ -68,14 +68,14 @@ def main() -> None:
     for n in range(options.rounds):
         spent, count = [0.0, 0.0], 0
         for i, question in enumerate(questions):
-            for side in (0, 1) if (i + n) % 2 else (1, 0):  # whoever goes first does so half of the time
+            for side in (0, 1) if (i + n) % 2 else (1, 0):  # each side goes first half of the time
                 if side == 0:
                     seconds, plain = bare(pair, question, options.tokens)
                 else:
                     seconds, first, traced = live(pair, question, options.tokens, settings)
                     firsts.append(first)
                 spent[side] += seconds
-            assert plain == traced, f"problem {i}: the trace wrote other tokens than generate"
+            assert plain == traced, f"problem {i}: the trace's tokens differ from generate's"
             count += len(traced)
         ratios.append(spent[1] / spent[0])
         rates = [count / seconds for seconds in spent]

@@ -37,8 +37,8 @@ def trace_record(row: dict, run: dict, run_id: str, texts: Any, alpha: float = A
     config, about = run["config"], run["about"]
     expert, amateur = (str(config.get(role) or "unknown") for role in ("expert", "amateur"))
     pair = {"name": config.get("pair"), "same_model": expert == amateur, "expert": expert, "amateur": amateur}
-    kept = {step["index"]: step for step in row["steps"]}
-    ids = {id for step in kept.values() for id in step["ids"]}
+    details = {step["index"]: step for step in row["steps"]}
+    ids = {id for step in details.values() for id in step["ids"]}
     record = {
         "format": "lightreasoner-trace",
         "version": 1,
@@ -62,19 +62,19 @@ def trace_record(row: dict, run: dict, run_id: str, texts: Any, alpha: float = A
         "finish_reason": row["finish_reason"],
         "seconds": 0.0,  # not measured per response
         "alpha_floor": ALPHA_FLOOR,
-        "steps": [_step(row, index, kept.get(index), texts) for index in range(len(row["response_ids"]))],
+        "steps": [_step(row, index, details.get(index), texts) for index in range(len(row["response_ids"]))],
         "tokens": {str(id): texts.text(id) for id in sorted(ids)},
     }
     return reweigh(record, alpha, beta)
 
 
-def _step(row: dict, index: int, kept: dict | None, texts: Any) -> dict:
+def _step(row: dict, index: int, detail: dict | None, texts: Any) -> dict:
     token_id = row["response_ids"][index]
     candidates = None
-    if kept is not None:
-        candidates = {"ids": kept["ids"]}
+    if detail is not None:
+        candidates = {"ids": detail["ids"]}
         for who in ("expert", "amateur"):
-            candidates[f"{who}_logprobs"] = [json_number(x) for x in kept[f"{who}_logprobs"]]
+            candidates[f"{who}_logprobs"] = [json_number(x) for x in detail[f"{who}_logprobs"]]
     return {
         "index": index,
         "token_id": token_id,

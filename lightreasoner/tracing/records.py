@@ -136,12 +136,12 @@ def reweigh(record: dict, alpha: float, beta: float) -> dict:
     """
 
     def at(step: dict) -> dict:
-        kept = step["candidates"]
+        candidates = step["candidates"]
         selected = step["kl"] is None or step["kl"] > beta
-        if kept is None:
+        if candidates is None:
             return step | {"selected": selected, "support": None}
-        logs = ([-math.inf if x is None else x for x in kept[f"{who}_logprobs"]] for who in ("expert", "amateur"))
-        return step | {"selected": selected, "support": _support_json(support(kept["ids"], *logs, alpha))}
+        logs = ([-math.inf if x is None else x for x in candidates[f"{who}_logprobs"]] for who in ("expert", "amateur"))
+        return step | {"selected": selected, "support": _support_json(support(candidates["ids"], *logs, alpha))}
 
     return record | {"alpha": alpha, "beta": beta, "steps": [at(step) for step in record["steps"]]}
 

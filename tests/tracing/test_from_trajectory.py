@@ -1,4 +1,4 @@
-"""A row of a dataset opens as a trace does."""
+"""A row of a dataset as a trace record: its fields, steps and ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trace as a record: what is written is what was seen, whole or not at all, and opens again without a model."""
+"""A trace's record: complete, written atomically, and readable without a model."""
 
 from __future__ import annotations
 

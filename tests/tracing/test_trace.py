@@ -1,4 +1,4 @@
-"""Tracing on tiny random models: the same numbers as a plain full forward, whatever the way they were computed."""
+"""Tracing with tiny random models gives the numbers of a plain full forward, however they are computed."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_generates_what_transformers_generates(pair, settings):
 
 
 def test_scores_equal_a_plain_forward_from_the_first_step_on(pair, settings):
-    """Released code, mistake 4: step 0 was never looked at."""
+    """Released code, mistake 4: step 0 was never scored."""
     _, steps = run(pair, settings)
     naive = naive_scores(pair, [s.token_id for s in steps])
     assert [s.index for s in steps] == list(range(len(naive)))

@@ -1,4 +1,4 @@
-"""The lens: what training moved, by hand, against a plain full forward, and through every place that keeps a trace."""
+"""What training changed: by hand, against a plain full forward, and in every place that saves a trace."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def run(pair, settings, tuned=None, **request):
     return events, [step for e in events if isinstance(e, StepsEvent) for step in e.steps]
 
 
-def test_what_moved_by_hand():
+def test_the_shift_by_hand():
     """Four tokens; E = (1/2, 1/4, 1/8, 1/8), E′ = (1/4, 1/2, 1/8, 1/8), A uniform."""
     expert, tuned = (torch.tensor([p]).log() for p in ([0.5, 0.25, 0.125, 0.125], [0.25, 0.5, 0.125, 0.125]))
     [(score, moved)] = score_tuned_steps(expert + 3, torch.zeros(1, 4), tuned - 7, [0])
@@ -164,13 +164,13 @@ def same(steps, expected):
 
 
 @pytest.mark.parametrize("writer", [EXPERT, TUNED])
-def test_reading_along_equals_a_plain_forward(pair, tuned, settings, writer):
+def test_scores_equal_a_plain_forward_of_all_three(pair, tuned, settings, writer):
     _, steps = run(pair, settings, replace(tuned, writer=writer))
     same(steps, naive_scores(pair, tuned, [s.token_id for s in steps]))
     assert any(step.shift.tuned_changed for step in steps) and max(s.shift.tuned_kl for s in steps) > 0.01
 
 
-def test_who_writes_decides_the_tokens(pair, tuned, settings):
+def test_the_writer_decides_the_tokens(pair, tuned, settings):
     for writer, loaded in ((EXPERT, pair.expert), (TUNED, tuned.loaded)):
         _, steps = run(pair, settings, replace(tuned, writer=writer))
         ids = torch.tensor([prompt_ids(pair.expert, QUESTION)])
@@ -191,8 +191,8 @@ def test_a_given_text_and_a_kept_prefix_are_read_by_all_three(pair, tuned, setti
     same(branched, naive_scores(pair, tuned, [s.token_id for s in branched]))
 
 
-def test_without_a_lens_nothing_is_added(pair, tuned, settings):
-    """Same tokens, same scores, same JSON and CSV keys as before there was a lens."""
+def test_without_a_tuned_expert_nothing_is_added(pair, tuned, settings):
+    """Same tokens, same scores, same JSON and CSV keys as a trace of the pair alone."""
     _, plain = run(pair, settings)
     _, three = run(pair, settings, tuned)
     assert [s.token_id for s in plain] == [s.token_id for s in three]
@@ -223,7 +223,7 @@ def record_of(pair, tuned, settings, folder=None):
     return trace_json(kept)
 
 
-def test_a_saved_lens_trace_is_whole(pair, tuned, settings, tmp_path):
+def test_a_saved_trace_with_a_tuned_expert_is_whole(pair, tuned, settings, tmp_path):
     record = record_of(pair, tuned, settings, tmp_path)
     again = load_record(record["id"], tmp_path)
     assert again == json.loads(json.dumps(record))
@@ -243,7 +243,7 @@ def test_a_saved_lens_trace_is_whole(pair, tuned, settings, tmp_path):
     assert [row["tuned_changed"] for row in rows] == [str(s["tuned_changed"]) for s in again["steps"]]
 
 
-def test_the_expert_as_its_own_tuned_model_moved_nothing(pair, settings):
+def test_the_expert_as_its_own_tuned_model_changes_nothing(pair, settings):
     record = record_of(pair, TunedModel(pair.expert), settings)
     assert record["lens"]["same_model"] is True
     # read in other chunks than it was written in, so the last bits differ
@@ -278,7 +278,7 @@ def test_in_sixteen_bits_the_adapter_stays_beside_shared_matrices(folder, tmp_pa
     assert own < 0.2 * pair.expert.memory_bytes
 
 
-def test_an_adapters_or_a_runs_folder_goes_on_the_expert(folder, tmp_path):
+def test_the_folder_of_an_adapter_or_a_run_is_applied_to_the_expert(folder, tmp_path):
     expert = str(folder / "expert")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "adapter").symlink_to(folder / "adapter")
