@@ -71,7 +71,7 @@ class Session:
             self._ask("lr-viewer.step", "a step's distributions", [run, random.randrange(5)])
         alpha, beta = random.choice((0.1, 0.2, 0.3)), random.choice((0.2, 0.4, 0.8))
         self._ask("lr-viewer.export", "an export", [run, "json", alpha, beta])
-        self._ask("lr-top.glance", "the jobs at a glance", [None])
+        self._ask("lr-top.header_status", "the header's status", [None])
         self._ask("lr-jobs.look", "the Jobs tab", [20, None, {}])
 
     def _trace(self, problem: str) -> str:
@@ -159,7 +159,7 @@ def open_pages(count: int) -> None:
         calls, http = server_calls(url), httpx.Client(base_url=url, timeout=300, trust_env=False)
         time.sleep(10)  # the bundled pair is loaded meanwhile
         for n in range(count + 1):
-            body = {"component_id": calls["lr-top.glance"], "fn_name": "glance", "data": [None]}
+            body = {"component_id": calls["lr-top.header_status"], "fn_name": "header_status", "data": [None]}
             http.post("gradio_api/component_server", json=body | {"session_hash": new_id()}).raise_for_status()
             if n % max(1, count // 6) == 0:
                 print(f"{n:,} pages: {server.memory_info().rss / 1e6:,.0f} MB", flush=True)

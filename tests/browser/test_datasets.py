@@ -32,11 +32,11 @@ class Datasets:
 
     def __init__(self, page: Page):
         self.page, self.root = page, page.locator("#lr-datasets")
-        self.entries, self.view = self.root.locator(".lr-dataset"), self.root.locator(".lr-dataset-view")
-        self.badge, self.growth = self.view.locator(".lr-badge"), self.view.locator(".lr-growth")
+        self.entries, self.view = self.root.locator(".lr-run-entry"), self.root.locator(".lr-run-view")
+        self.badge, self.progress = self.view.locator(".lr-badge"), self.view.locator(".lr-run-progress")
         self.lines, self.found = self.root.locator(".lr-steps tbody tr"), self.root.locator(".lr-found")
         self.reader, self.step = self.root.locator(".lr-reader"), self.root.locator(".lr-step")
-        self.error = self.view.locator(".lr-dataset-head > .lr-error")
+        self.error = self.view.locator(".lr-run-head > .lr-error")
         self.notice, self.build = page.locator("#lr-ds-notice"), page.locator("#lr-ds-build")
 
     def open(self, url: str) -> Datasets:
@@ -117,11 +117,11 @@ def test_one_click_builds_a_dataset_and_the_page_watches_it_grow(app, tab):
         "python -m lightreasoner sample --pair bundled --problems bundled-train --limit 40 --run-dir my-dataset"
     )
     here.build.click()
-    expect(here.badge).to_have_text("Growing")  # at once, before there is anything
-    expect(here.growth.get_by_role("button", name="Cancel")).to_be_visible()
+    expect(here.badge).to_have_text("In progress")  # at once, before there is anything
+    expect(here.progress.get_by_role("button", name="Cancel")).to_be_visible()
     expect(here.view.get_by_role("button", name="Delete …")).to_be_hidden()
     expect(here.badge).to_have_text("Done", timeout=JOB)
-    expect(here.growth).to_be_hidden()
+    expect(here.progress).to_be_hidden()
 
     [dataset] = parse_qs(urlsplit(here.page.url).query)["dataset"]
     built = app.workspace / "runs" / dataset
@@ -145,17 +145,17 @@ def test_a_build_can_be_explored_stopped_resumed_and_cancelled(app, tab):
     here.page.get_by_label("Number of problems").fill("1000")
     here.build.click()
     expect(here.lines.first).to_be_visible(timeout=JOB)  # while it grows
-    expect(here.badge).to_have_text("Growing")
-    expect(here.growth).to_contain_text("of 1,000 problems")
-    here.growth.get_by_role("button", name="Stop and keep").click()
+    expect(here.badge).to_have_text("In progress")
+    expect(here.progress).to_contain_text("of 1,000 problems")
+    here.progress.get_by_role("button", name="Stop and keep").click()
     expect(here.badge).to_have_text("Stopped early", timeout=JOB)
     built = app.workspace / "runs" / parse_qs(urlsplit(here.page.url).query)["dataset"][0]
     there = sum(1 for _ in rows(built, ["problem_id"]))
-    expect(here.growth).to_contain_text(f"{there} of 1,000 problems")
+    expect(here.progress).to_contain_text(f"{there} of 1,000 problems")
     expect(here.view.locator(".lr-numbers dd").first).to_have_text(str(there))
-    here.growth.get_by_role("button", name="Resume").click()
-    expect(here.badge).to_have_text("Growing")
-    here.growth.get_by_role("button", name="Cancel").click()
+    here.progress.get_by_role("button", name="Resume").click()
+    expect(here.badge).to_have_text("In progress")
+    here.progress.get_by_role("button", name="Cancel").click()
     expect(here.badge).to_have_text("Cancelled", timeout=JOB)
     here.view.get_by_role("button", name="Delete …").click()
     here.view.get_by_role("button", name="Delete it").click()
@@ -175,8 +175,8 @@ def test_a_build_that_fails_says_why_and_can_be_deleted(tab, tmp_path):
         here.page.get_by_label(label).fill(str(tmp_path / "gone"))
     here.build.click()
     expect(here.badge).to_have_text("Failed", timeout=JOB)
-    expect(here.growth).to_contain_text("gone")
-    expect(here.growth.get_by_role("button", name="Resume")).to_be_visible()
+    expect(here.progress).to_contain_text("gone")
+    expect(here.progress.get_by_role("button", name="Resume")).to_be_visible()
     before = here.entries.count()
     here.view.get_by_role("button", name="Delete …").click()
     here.view.get_by_role("button", name="Keep it").click()
@@ -228,7 +228,7 @@ def test_a_dataset_can_be_explored(tab, folder):
     here.shows(len(kl))
 
     kinds = {kind["kind"]: kind for kind in _explorer(folder).categories()}
-    number = here.view.locator('.lr-kinds [data-kind="number"]')
+    number = here.view.locator('.lr-kinds [data-key="number"]')
     expect(number).to_contain_text(f"{kinds['number']['mean_kl']:.3f}")
     number.click()
     here.shows(kinds["number"]["steps"])

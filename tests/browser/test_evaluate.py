@@ -144,7 +144,7 @@ def test_a_flip_is_opened_side_by_side_and_found_again(bench, tab):
     expect(flip).to_contain_text("Known answer: 4")
     expect(flip.get_by_label("The response before")).to_contain_text("The answer is 2.")
     expect(flip.get_by_label("The response after")).to_contain_text("The answer is 4.")
-    expect(flip).to_contain_text(re.compile("the same for \\d+ tokens and part there"))
+    expect(flip).to_contain_text(re.compile("the same for \\d+ tokens and diverge there"))
     address = query(page)
     assert address.keys() == {"tab", "run", "model", "problem"}
 
@@ -154,7 +154,7 @@ def test_a_flip_is_opened_side_by_side_and_found_again(bench, tab):
         expect(tokens.locator(".lr-token").first).to_be_visible()
         expect(tokens.locator('[aria-selected="true"]')).to_have_count(1)  # where the two responses part
     expect(flip.locator(".lr-step h3").first).to_contain_text("Step ")
-    expect(flip.locator(".lr-flip-head")).to_contain_text("the step where the responses part is selected")
+    expect(flip.locator(".lr-flip-head")).to_contain_text("the step where the responses diverge is selected")
     assert barriers(Inspect(page)) == []
 
     page.reload()  # what was computed is there again without a click, and without a model
@@ -174,8 +174,8 @@ def test_a_flip_is_opened_side_by_side_and_found_again(bench, tab):
 @pytest.mark.parametrize("look", LOOKS)
 def test_it_is_accessible(bench, tab, look):
     page = tab(**LOOKS[look])
-    expect(page.get_by_role("heading", name="What it cost")).to_be_visible()
-    costs = page.get_by_role("region", name="What it cost")
+    expect(page.get_by_role("heading", name="Costs")).to_be_visible()
+    costs = page.get_by_role("region", name="Costs")
     expect(costs.locator("tr", has_text="tiny-base: SFT")).to_contain_text("its dataset was deleted")
     expect(costs.locator("tr", has_text="tiny-base: LightReasoner")).to_contain_text("1 min")
     assert costs.locator(".lr-is-paper").count() == costs.locator(".lr-paper-mark").count() == 8

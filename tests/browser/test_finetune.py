@@ -49,8 +49,8 @@ class Tuning:
 
     def __init__(self, page: Page, url: str):
         self.page = page
-        self.runs = page.locator(".lr-tunings .lr-dataset")
-        self.opened = page.locator('.lr-dataset-view[aria-label="The run"]')
+        self.runs = page.locator(".lr-tuning .lr-run-entry")
+        self.opened = page.locator('.lr-run-view[aria-label="The run"]')
         self.state = self.opened.locator(".lr-badge")
         self.error = page.locator("#lr-ft-notice .lr-error")
         self.amount = page.locator("#lr-ft-amount")
@@ -92,9 +92,9 @@ def test_from_a_dataset_to_an_adapter(tuning_app, tuning):
     page = tab.page
     expect(page.get_by_role("heading", name="No fine-tuning run yet")).to_be_visible()
     page.get_by_role("link", name="Go to Datasets").click()
-    page.locator(f'.lr-dataset[data-id="{tuning_app.dataset}"]').click()
-    expect(page.locator(".lr-dataset-view .lr-steps tbody tr").first).to_be_visible()
-    page.locator('.lr-dataset-view .lr-handle[aria-label="Beta, the KL threshold in nats"]').first.press(
+    page.locator(f'.lr-run-entry[data-id="{tuning_app.dataset}"]').click()
+    expect(page.locator(".lr-run-view .lr-steps tbody tr").first).to_be_visible()
+    page.locator('.lr-run-view .lr-handle[aria-label="Beta, the KL threshold in nats"]').first.press(
         "PageDown"
     )  # 0.4 → 0.3
     expect(page.get_by_role("link", name="Fine-tune on it")).to_have_attribute("href", re.compile("beta=0.3"))
@@ -126,7 +126,7 @@ def test_from_a_dataset_to_an_adapter(tuning_app, tuning):
     expect(tab.state).to_have_text(re.compile("Waiting|Training"))
     expect(tab.chart("loss").locator(".lr-line-value")).to_have_text(re.compile(r"\d"))
     expect(tab.chart("held_out_loss")).to_be_visible()
-    expect(tab.opened.locator(".lr-dataset-head [role=status]").first).to_contain_text("of 20,000 updates")
+    expect(tab.opened.locator(".lr-progress-numbers")).to_contain_text("of 20,000 training steps")
     run_id = tab.address()["run"][0]
     tab.do("Stop and keep")
     expect(tab.state).to_have_text("Stopped early")
@@ -210,13 +210,13 @@ def test_by_keyboard_and_by_address(tuning_app, tuning):
     handle = tab.chart("loss").get_by_role("slider")
     handle.focus()
     page.keyboard.press("Home")
-    expect(handle).to_have_attribute("aria-valuetext", "update 1, Loss 1 nats")
+    expect(handle).to_have_attribute("aria-valuetext", "training step 1, Loss 1 nats")
     page.keyboard.press("ArrowRight")
     expect(tab.chart("loss").locator(".lr-line-value")).to_contain_text("at 2")
     expect(tab.chart("drift").locator(".lr-line-value")).to_contain_text("at 0")  # its nearest
     # ticked runs are in the address, and come back from it
     for run_id in ids:
-        box = page.locator(f'.lr-tunings input[data-id="{run_id}"]')
+        box = page.locator(f'.lr-tuning input[data-id="{run_id}"]')
         box.focus()
         page.keyboard.press("Space")
     expect(page.locator(".lr-comparison")).to_be_visible()

@@ -30,7 +30,7 @@ def no_requests(inspect: Inspect):
     inspect.page.on("request", lambda request: asked.append(f"{request.url} {request.post_data}"))
     yield
     inspect.page.wait_for_timeout(400)
-    assert [what for what in asked if '"glance"' not in what] == []
+    assert [what for what in asked if '"header_status"' not in what] == []
 
 
 def above(record: dict, beta: float) -> list[int]:

@@ -85,9 +85,9 @@ def test_a_runs_link_fills_the_form_and_run_shows_what_moved(visit, tuned, lens_
     expect(metric(inspect).locator("option:checked")).to_have_text(LENS)
     changed = sum(step["tuned_changed"] for step in steps)
     assert 0 < changed < len(steps)
-    expect(inspect.counts).to_contain_text(f"training changed the favourite at {changed} steps")
+    expect(inspect.counts).to_contain_text(f"training changed the top-1 token at {changed} steps")
     expect(inspect.page.locator(".lr-token.lr-changed")).to_have_count(changed)
-    expect(inspect.page.locator(".lr-third")).to_contain_text("lightreasoner, 2,000 samples")
+    expect(inspect.page.locator(".lr-tuned-model")).to_contain_text("lightreasoner, 2,000 samples")
     heats = inspect.tokens.evaluate_all("nodes => nodes.map((n) => parseFloat(n.style.getPropertyValue('--heat')))")
     assert heats == pytest.approx([100 * math.sqrt(min(1, step["tuned_kl"])) for step in steps], abs=0.06)
 
@@ -126,11 +126,11 @@ def test_one_sentence_says_what_training_did(visit, tuned):
         if changed in seen or not text.isalnum() or not 1.2 < ratio < 900 or not (changed or ratio > 1):
             continue
         inspect.select(index)
-        sentence = inspect.step.locator(".lr-moved")
+        sentence = inspect.step.locator(".lr-training-effect")
         shown = f"{ratio:.0f}" if ratio >= 9.95 else f"{ratio:.1f}"
         expect(sentence).to_contain_text(f"“{text}” {shown} times as likely here (")
         if changed:
-            expect(sentence).to_contain_text("Training changed the favourite from “")
+            expect(sentence).to_contain_text("Training changed the top-1 token from “")
         seen.add(changed)
     assert seen == {True, False}
 
@@ -148,11 +148,11 @@ def test_a_run_without_a_tuned_expert_is_as_it_was(visit, tuned, lens_pair):
     inspect.run()
     expect(metric(inspect).locator("option:checked")).to_have_text(PAIR)
     assert LENS not in metric(inspect).locator("option").all_text_contents()
-    expect(inspect.page.locator(".lr-third")).to_be_hidden()
+    expect(inspect.page.locator(".lr-tuned-model")).to_be_hidden()
     assert "training" not in inspect.counts.text_content()
     inspect.select(2)
     assert {len(bar) for bar in inspect.bars().values()} == {3}
-    expect(inspect.step.locator(".lr-moved")).to_have_count(0)
+    expect(inspect.step.locator(".lr-training-effect")).to_have_count(0)
     assert "lens" not in inspect.record()
 
 
@@ -167,7 +167,7 @@ def test_a_finished_run_can_be_picked_and_may_write(visit, tuned, lens_pair):
     first = inspect.record()
     assert first["lens"]["writer"] == "tuned" and first["lens"]["run"] == tuned
     assert all(step["tuned_rank"] == 1 for step in first["steps"]), "greedy: its own favourites"
-    expect(inspect.page.locator(".lr-third")).to_contain_text("which writes")
+    expect(inspect.page.locator(".lr-tuned-model")).to_contain_text("which writes")
 
     inspect.select(4)
     with inspect.new_run():
@@ -209,7 +209,7 @@ def test_exports_and_the_link_hold_the_third_model_also_without_models(own_app, 
     alone.select(3)
     assert alone.bars() == bars
     expect(metric(alone).locator("option:checked")).to_have_text(LENS)
-    expect(alone.page.locator(".lr-third")).to_contain_text("lightreasoner, 2,000 samples")
+    expect(alone.page.locator(".lr-tuned-model")).to_contain_text("lightreasoner, 2,000 samples")
     assert alone.download("png").path().read_bytes().startswith(b"\x89PNG")
 
 

@@ -59,7 +59,7 @@ def test_the_address_is_always_that_of_the_run_on_the_page(visit):
     assert addresses[0] != addresses[1]
     assert query(inspect.page.url)["step"] == ["0"]
     inspect.page.get_by_role("button", name="Copy link").click()
-    expect(inspect.page.locator(".lr-said")).to_have_text("Link copied")
+    expect(inspect.page.locator(".lr-action-status")).to_have_text("Link copied")
     assert inspect.page.evaluate("navigator.clipboard.readText()") == inspect.page.url
 
     other = visit("?" + inspect.page.url.partition("?")[2])

@@ -38,7 +38,7 @@ def test_a_dataset_is_pushed_replaced_and_pulled(server, hub, visitors, tmp_path
     hub.add("me/data", tmp_path / "other", "dataset", private=True)
     page = visitors.context(server.url).new_page()
     page.goto(f"{server.url}?tab=datasets&dataset={dataset.name}")
-    push = page.locator("#lr-datasets .lr-dataset-view .lr-hub")
+    push = page.locator("#lr-datasets .lr-run-view .lr-hub")
     push.locator("summary").click()
     button = push.get_by_role("button", name="Push", exact=True)
     expect(push.get_by_label("Private")).to_be_checked()
@@ -51,7 +51,7 @@ def test_a_dataset_is_pushed_replaced_and_pulled(server, hub, visitors, tmp_path
     expect(push.locator(".lr-error")).to_be_hidden()
     expect(push.get_by_label("Access token")).to_have_value("")
     expect(push.locator(".lr-hub-status")).to_contain_text("exists already and holds another file", timeout=JOB)
-    push.get_by_role("button", name="Replace it").click()
+    push.get_by_role("button", name="Replace").click()
     expect(push.locator(".lr-hub-status")).to_contain_text("Pushed to", timeout=JOB)
     assert hub.repos["dataset", "me/data"].private and "a.csv" not in hub.repos["dataset", "me/data"].files
 
@@ -63,10 +63,10 @@ def test_a_dataset_is_pushed_replaced_and_pulled(server, hub, visitors, tmp_path
     assert not report.response["violations"], report.generate_report()
     pull.get_by_role("button", name="Pull", exact=True).click()
     expect(pull.locator(".lr-hub-status")).to_contain_text("Pulled", timeout=JOB)
-    expect(page.locator("#lr-datasets .lr-dataset")).to_have_count(2)
+    expect(page.locator("#lr-datasets .lr-run-entry")).to_have_count(2)
     [back] = [run for run in (server.workspace / "runs").iterdir() if run != dataset and (run / "run.json").is_file()]
     assert sums(back) == sums(dataset)
-    expect(page.locator("#lr-datasets .lr-dataset-view .lr-steps tbody tr").first).to_be_visible()
+    expect(page.locator("#lr-datasets .lr-run-view .lr-steps tbody tr").first).to_be_visible()
     assert f"dataset={back.name}" in page.url, "what has come is opened"
     assert WRITER not in page.url and WRITER not in server.log.read_text()
 

@@ -34,7 +34,7 @@ def test_the_table_is_the_shards_columns():
 
 
 def test_the_page_gets_the_table():
-    text = bundle("shared/base")
+    text = bundle()
     assert all(f'"key": "{m.key}"' in text for m in MEASURES)
     assert '"alpha": 0.2, "beta": 0.4, "alphaFloor": 0.01, "tie": 1e-06' in text
     assert "</" not in text.splitlines()[1]

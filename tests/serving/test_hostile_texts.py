@@ -102,7 +102,7 @@ def test_every_answer_is_data(owner, there):
         ("lr-viewer", "step"): (there.trace, 3),
         ("lr-viewer", "export"): (there.trace, "json", 0.2, 0.4),
         ("lr-jobs", "look"): (100, job, {}),
-        ("lr-top", "glance"): (None,),
+        ("lr-top", "header_status"): (None,),
         ("lr-datasets", "overview"): (there.dataset, 0.2, 0.4, "kl", None),
         ("lr-datasets", "rows"): (there.dataset, {}),
         ("lr-datasets", "trajectory"): (there.dataset, first, 0, 0),
@@ -199,7 +199,7 @@ def test_every_surface_shows_them_as_text(public, there, visitors):
     quiet(page)
 
     page.goto(f"{public.url}?tab=datasets&dataset={there.dataset}")
-    view = page.locator(".lr-dataset-view")
+    view = page.locator(".lr-run-view")
     expect(view.locator(".lr-steps tbody tr").first).to_be_visible()
     quiet(page)
     view.locator(".lr-steps tbody tr").first.click()

@@ -276,9 +276,9 @@ def test_the_engine_asks_again_when_a_trace_is_started(public_studio, monkeypatc
 
 def test_a_visitor_learns_of_jobs_that_one_runs(public_studio, monkeypatch):
     jobs = Jobs(public_studio.jobs)
-    assert jobs.glance(None) == {"running": None, "queued": 0, "holder": None, "busy": False}  # nobody asks
+    assert jobs.header_status(None) == {"running": None, "queued": 0, "holder": None, "busy": False}  # nobody asks
     monkeypatch.setattr("ui.jobs.calls.current_user", lambda _settings: OWNER)
-    assert "busy" not in jobs.glance(None)
+    assert "busy" not in jobs.header_status(None)
 
 
 def test_owners_are_named_exactly():

@@ -43,7 +43,7 @@ def test_a_dataset_outlives_the_disk(tmp_path, visitors):
         context = visitors.context(app.url)
         context.request.post(f"{app.url}sign-in", form={"user": "me", "password": "a long password"})
         page = Inspect(context.new_page()).open(app.url).page
-        expect(page.locator(".lr-header .lr-place")).to_contain_text("This Space keeps finished datasets")
+        expect(page.locator(".lr-header .lr-server-note")).to_contain_text("This Space keeps finished datasets")
         page.goto(f"{app.url}?tab=datasets&dataset={made}")
         expect(page.locator("#lr-datasets .lr-steps tbody tr").first).to_be_visible()
         assert "hf_never_shown" not in app.log.read_text()
@@ -62,7 +62,7 @@ def test_a_place_that_cannot_be_written_is_said_on_the_jobs_tab(tmp_path, visito
         page = visitors.context(app.url).new_page()
         page.goto(f"{app.url}?tab=jobs")
         expect(page.locator("#lr-jobs .lr-error").first).to_contain_text("cannot be written")
-        expect(page.locator(".lr-place")).to_have_count(0)  # nothing to say of a machine that remembers
+        expect(page.locator(".lr-server-note")).to_have_count(0)  # nothing to say of a machine that remembers
         page.close()
     finally:
         app.stop()

@@ -426,7 +426,7 @@ def test_a_dataset_of_the_command_line_grows_while_its_process_lives_and_its_loc
     log.append("start", pid=os.getpid(), mark=mark(os.getpid()), attempt=1)
     (folder / ".lock").touch()
     monkeypatch.setattr("filelock.BaseFileLock.acquire", lambda *_, **__: pytest.fail("the lock was tried"))
-    assert bench.overview(folder)["state"] == "growing"
+    assert bench.overview(folder)["state"] == "running"
     log.append("start", pid=os.getpid(), mark="another life", attempt=2)
     assert bench.overview(folder)["state"] == "interrupted"
     log.append("end", state="succeeded", message="", kept=True)

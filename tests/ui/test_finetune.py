@@ -237,7 +237,7 @@ def test_a_run_is_shown_in_full(bench):
     assert opened["curves"]["measured"]["held_out_loss"][-1] == 0.8
     settings = dict(opened["settings"])
     assert (settings["Rank"], settings["Target modules"], settings["α"]) == ("4", "q_proj, v_proj", "0.2")
-    assert "# A card" in opened["card"]
+    assert "<h4>A card</h4>" in opened["card_html"]
     assert opened["adapter"] > 0 and opened["merge"] is None
     again = bench.ask("overview", run_id, [], {"open": opened["version"]})["open"]
     assert again["unchanged"] and "curves" not in again

@@ -31,7 +31,7 @@ def jobs(bench):
 
 def call(jobs, name, *arguments):
     """A call as the page makes it: the answer has been JSON."""
-    answer = dict(zip(("look", "act", "glance"), jobs.calls, strict=True))[name](list(arguments))
+    answer = dict(zip(("look", "act", "header_status"), jobs.calls, strict=True))[name](list(arguments))
     return json.loads(json.dumps(answer, allow_nan=False))
 
 
@@ -65,7 +65,7 @@ def test_an_empty_workspace_has_an_answer(jobs):
     answer = look(jobs)
     assert answer["active"] == answer["past"] == [] and not answer["more"]
     assert answer["summary"] == {"running": None, "queued": 0, "holder": None}
-    assert call(jobs, "glance", None) == answer["summary"]
+    assert call(jobs, "header_status", None) == answer["summary"]
 
 
 def test_the_list_is_what_runs_then_the_queue_then_the_past(jobs, bench):
@@ -82,7 +82,7 @@ def test_the_list_is_what_runs_then_the_queue_then_the_past(jobs, bench):
     assert all(view.keys() == set(LINE) for view in answer["active"] + answer["past"])
     summary = answer["summary"]
     assert (summary["running"]["id"], summary["running"]["fraction"], summary["queued"]) == (running.id, 0.4, 2)
-    assert call(jobs, "glance", None) == summary
+    assert call(jobs, "header_status", None) == summary
 
 
 def test_the_history_comes_in_pages(jobs, bench):
@@ -225,4 +225,4 @@ def test_a_damaged_list_and_a_queue_that_stands_still_are_said(jobs, bench):
     bench.scheduler.trouble = "The disk is full; free some space."
     assert look(jobs)["trouble"] == "The disk is full; free some space."
     bench.store.path.write_bytes(b"not a database" * 1000)
-    assert "damaged" in look(jobs)["error"] and "damaged" in call(jobs, "glance", None)["error"]
+    assert "damaged" in look(jobs)["error"] and "damaged" in call(jobs, "header_status", None)["error"]

@@ -12,15 +12,17 @@ from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA, TIE
 from lightreasoner.scoring.measures import MEASURES
 from ui.templates import asset, render
 
+SHARED = ("shared/dom", "shared/format", "shared/poll")
+
 
 def bundle(*names: str) -> str:
-    """Scripts of assets/js as one text, in this order, after the engine's constants that they read."""
+    """The shared scripts and these of assets/js as one text, after the engine's constants that they read."""
     constants = {
         "PAPER": {"alpha": ALPHA, "beta": BETA, "alphaFloor": ALPHA_FLOOR, "tie": TIE},
         "MEASURES": [{name: getattr(m, name) for name in ("key", "name", "says", "full", "tuned")} for m in MEASURES],
     }
     lines = [f"const {name} = {json.dumps(value)};" for name, value in constants.items()]
-    return "\n".join(lines + [asset("js", f"{name}.js") for name in names])
+    return "\n".join(lines + [asset("js", f"{name}.js") for name in (*SHARED, *names)])
 
 
 class HtmlComponent(gr.HTML):

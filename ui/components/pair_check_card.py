@@ -36,9 +36,9 @@ CHECKED = 24  # problems
 class PairCheckView(HtmlComponent):
     """Value: "", or the JSON document {"run": id of the pair check to show} or {"error": sentence}."""
 
-    scripts = ("shared/base", "shared/job_format", "shared/charts", "shared/pair_check")
-    mount = "mountPreflight(element, props, watch, server);"
-    root = "lr lr-verdict-card"
+    scripts = ("shared/charts", "shared/pair_check")
+    mount = "mountPairCheck(element, props, watch, server);"
+    root = "lr lr-pair-check"
     value_title = "the pair check to show, as JSON"
 
 

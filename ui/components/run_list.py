@@ -75,17 +75,17 @@ class Entry:
 
     @property
     def state(self) -> str:
-        """waiting, growing, done, stopped, failed, cancelled or interrupted."""
+        """waiting, running, done, stopped, failed, cancelled or interrupted."""
         if self.job:
             states = {"queued": "waiting", "succeeded": "stopped" if self.job.kept else "done"}
-            return states.get(self.job.state, "growing" if self.job.state in ACTIVE else self.job.state)
+            return states.get(self.job.state, "running" if self.job.state in ACTIVE else self.job.state)
         if self.run["about"].get("imported"):
             return "done"
         end = last_event(self.folder / EVENTS_FILE)
         if end is None:  # a copy
             return "done"
         if end["kind"] != "end":  # made by the command line, and at work unless its process was killed
-            return "growing" if at_work(self.folder) else "interrupted"
+            return "running" if at_work(self.folder) else "interrupted"
         return "stopped" if end.get("kept") else {"succeeded": "done"}.get(end.get("state"), str(end.get("state")))
 
 

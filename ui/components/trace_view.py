@@ -14,7 +14,7 @@ from ui.components.html_component import bundle
 from ui.templates import asset, render
 
 SCRIPTS = (
-    "shared/base",
+    "inspect/measures",
     "inspect/heatmap",
     "inspect/kl_curve",
     "inspect/step_view",

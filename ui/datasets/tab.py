@@ -42,10 +42,10 @@ class DatasetExplorer(HtmlComponent):
 
     scripts = (
         *SCRIPTS,
-        "shared/job_format",
-        "shared/push_form",
         "shared/charts",
         "shared/run_list",
+        "shared/run_view",
+        "shared/push_form",
         "datasets/step_table",
         "datasets/explorer",
         "datasets/trajectory",

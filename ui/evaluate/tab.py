@@ -41,9 +41,9 @@ class EvaluateView(HtmlComponent):
 
     scripts = (
         *SCRIPTS,
-        "shared/job_format",
+        "shared/run_list",
+        "shared/run_view",
         "evaluate/plots",
-        "evaluate/run_list",
         "evaluate/run",
         "evaluate/flips",
         "evaluate/cost_table",

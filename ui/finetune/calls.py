@@ -15,6 +15,7 @@ from ui.components.run_actions import RunActions
 from ui.components.run_list import METHOD_TITLES, short_name, stamp
 from ui.components.script_calls import fingerprint
 from ui.finetune.catalogue import LABELS, Tuning, Tunings
+from ui.finetune.model_card import card_html
 
 MOST_COMPARED = 6  # as many lines as can be told apart
 POINTS = 300  # per curve
@@ -93,9 +94,9 @@ class FinetuneActions(RunActions):
             "created": run.created,
             "dataset": dataset if dataset and (self.runs.settings.runs / dataset).is_dir() else None,
             "curves": curves.as_json(POINTS),
-            "result": result if run.state not in ("growing", "waiting") else {},
+            "result": result if run.state not in ("running", "waiting") else {},
             "settings": list(settings_of(run, self.datasets).items()),
-            "card": self.runs.card(run),
+            "card_html": card_html(self.runs.card(run)),
             "adapter": folder_bytes(adapter) if adapter else None,
             "bytes": folder_bytes(run.folder),
         }
@@ -106,7 +107,7 @@ class FinetuneActions(RunActions):
         total = run.updates or view.get("total")
         names = ("id", "state", "status", "message", "command", "eta", "elapsed")
         known = {name: view.get(name) for name in names}
-        if known["eta"] is None and total and run.state == "growing":
+        if known["eta"] is None and total and run.state == "running":
             known["eta"] = self.runs.curves(run).seconds_left(total)
         return known | {"done": done, "total": total, "actions": view.get("actions", [])}
 

@@ -129,7 +129,7 @@ def amount(datasets: Datasets, request: FinetuneRequest) -> Amount:
     """The training data of a request, as its dataset is now. Raises UserError where there is none."""
     explorer = datasets.explorer(request.dataset)
     config, state = request.config, request.dataset.state
-    size = (config.max_steps, config.samples_per_update, config.held_out, state in ("growing", "waiting"))
+    size = (config.max_steps, config.samples_per_update, config.held_out, state in ("running", "waiting"))
     if not explorer.view.data.steps:
         raise UserError(EMPTY)
     if config.method == "sft":

@@ -43,14 +43,11 @@ class FinetuneView(HtmlComponent):
     """
 
     scripts = (
-        "shared/base",
-        "shared/job_format",
         "shared/charts",
         "shared/run_list",
-        "shared/card",
+        "shared/run_view",
         "shared/push_form",
         "finetune/line_charts",
-        "finetune/run_list",
         "finetune/run",
         "finetune/compare",
         "finetune/mount",

@@ -41,7 +41,7 @@ class Viewer(HtmlComponent):
     """Value: one growing text with a JSON document per line. The first line opens a run; arrays are steps."""
 
     scripts = (*SCRIPTS, "inspect/mount")
-    mount = "mountPage(element, props, trigger, watch, server);"
+    mount = "mountInspect(element, props, trigger, watch, server);"
     value_title = "the run, one JSON document per line"
     owners_only = False
 

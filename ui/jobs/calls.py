@@ -38,14 +38,14 @@ ACTIONS: dict[str, Callable[[Scheduler, str], Job | None]] = {
 
 
 class Jobs:
-    """The workspace's jobs as the page asks for them. Its calls are the functions look, act and glance."""
+    """The workspace's jobs as the page asks for them. Its calls are the functions look, act and header_status."""
 
     def __init__(self, scheduler: Scheduler, archiver: RunArchiver | None = None):
         self.scheduler, self.store, self.archiver = scheduler, scheduler.store, archiver
         self.accelerator = AcceleratorLock(scheduler.settings.workspace)
         # what has ended stays as it was, until it is resumed, and then it is another Job
         self._ended = lru_cache(maxsize=MOST)(lambda job: job_view(self.store, job))
-        self.calls = [answering(call) for call in (self.look, self.act, self.glance)]
+        self.calls = [answering(call) for call in (self.look, self.act, self.header_status)]
 
     def find(self, job_id: object) -> Job:
         """The job of this id. Raises UserError."""
@@ -109,7 +109,7 @@ class Jobs:
         return self.look(limit, made or opened, {} if made else seen) | {"made": made}
 
     @action("jobs.summarize", visitors=True)
-    def glance(self, _nothing) -> dict:
+    def header_status(self, _nothing) -> dict:
         """The header's few words. A visitor of a public server learns whether a job runs, and nothing about it."""
         if current_user(self.scheduler.settings).owner:
             return self.summary(self.active())

@@ -16,7 +16,7 @@ from ui.studio import Studio
 class JobPanel(HtmlComponent):
     """The queue and the history. It has no value; the script requests what it shows."""
 
-    scripts = ("shared/base", "shared/job_format", "jobs/details", "jobs/row", "jobs/panel")
+    scripts = ("shared/run_view", "jobs/states", "jobs/details", "jobs/row", "jobs/panel")
     mount = "mountJobs(element, server);"
     root = "lr lr-jobs"
 
@@ -24,16 +24,16 @@ class JobPanel(HtmlComponent):
 class Header(HtmlComponent):
     """The page's name and, on every tab, the state of the jobs."""
 
-    scripts = ("shared/base", "shared/job_format", "jobs/header")
-    mount = "mountGlance(element, server);"
-    template, root = "header", "lr lr-glance"
+    scripts = ("jobs/states", "jobs/header")
+    mount = "mountHeaderStatus(element, server);"
+    template, root = "header", "lr lr-header-status"
     owners_only = False
 
 
 def build_header(studio: Studio) -> None:
     """Lay out the header, with a notice where the disk is ephemeral."""
-    *_, glance = Jobs(studio.jobs).calls
-    Header(checked_calls(studio.settings, [glance]), ephemeral_disk_notice(studio.settings), elem_id="lr-top")
+    *_, header_status = Jobs(studio.jobs).calls
+    Header(checked_calls(studio.settings, [header_status]), ephemeral_disk_notice(studio.settings), elem_id="lr-top")
 
 
 def build_jobs(studio: Studio) -> None:

@@ -1,8 +1,7 @@
 // Numbers with their intervals, several on one axis. All of it is HTML placed in percent, so it follows any width.
 
 const pct = (x) => (Number.isFinite(x) ? (100 * x).toFixed(1) + ' %' : '\u2013');
-const points = (x) => signed(100 * x, 1);
-const plural = (n, one, many) => whole(n) + ' ' + (n === 1 ? one : many || one + 's');
+const points = (x) => formatSigned(100 * x, 1);
 
 // A round range around some shares, with at most six ticks; `zero` keeps 0 inside.
 function shareAxis(shares, { zero = false, most = 1 } = {}) {
@@ -50,14 +49,4 @@ function gridTable(name, columns, rows) {
   })));
   return el('div', { class: 'lr-scroll', tabindex: '0', role: 'region', 'aria-label': name },
     el('table', { class: 'lr-grid' }, el('thead', {}, head), el('tbody', {}, ...body)));
-}
-
-// Replaces what a place holds only when it is something else, so that nothing moves under somebody's hands.
-function drawOnce(place, data, make) {
-  const now = JSON.stringify(data);
-  if (place.shown === now) return;
-  place.shown = now;
-  const held = place.contains(document.activeElement) ? document.activeElement.dataset.key : null;
-  place.replaceChildren(...make());
-  if (held) place.querySelector('[data-key="' + CSS.escape(held) + '"]')?.focus();
 }

@@ -1,16 +1,8 @@
 // Small line charts that share one axis and one cursor: what was measured against updates, one run or several over one
-// another. Every run has a colour, a dash and a marker of its own. Uses shared/base.js and shared/charts.js (svg, createHandle).
+// another. Every run has a colour, a dash and a marker of its own. Uses createHandle of shared/charts.js.
 
 const LOOKS = ['circle', 'square', 'triangle', 'diamond', 'cross', 'ring']; // as in finetune.css: lr-look-0 …
 const LINES = { left: 46, right: 12, top: 8, bottom: 20, height: 132 };
-
-// "0.0312", "1,204", "5e-5": four digits, as short as it can be said.
-function quantity(value) {
-  if (value === null || value === undefined || !Number.isFinite(value)) return '\u2013';
-  const size = Math.abs(value);
-  if (size && (size < 1e-3 || size >= 1e6)) return String(Number(value.toPrecision(3)).toExponential()).replace('e+', 'e').replace('-', (m, at) => (at ? m : '\u2212'));
-  return size >= 100 ? Math.round(value).toLocaleString('en') : String(Number(value.toPrecision(3)));
-}
 
 // Two to five round numbers between low and high.
 function ticksBetween(low, high) {
@@ -50,7 +42,7 @@ function createLineCharts(definitions) {
     const value = el('span', { class: 'lr-line-value' }), meant = el('span', { class: 'lr-muted', hidden: true, text: '\u00b7 mean of ' + smooth }), canvas = svg('svg', { role: 'img' });
     const plot = el('div', { class: 'lr-line-plot' }, canvas);
     const figure = el('figure', { class: 'lr-chart', 'data-chart': key, title: says }, el('figcaption', {}, el('b', { text: title }), unit ? el('span', { class: 'lr-muted', text: ' ' + unit }) : null, meant, value), plot);
-    const handle = createHandle('Update to read the curves at', move);
+    const handle = createHandle('Training step to read the curves at', move);
     plot.append(handle.node);
     plot.addEventListener('pointermove', (event) => put(at(event.clientX - plot.getBoundingClientRect().left)));
     plot.addEventListener('pointerleave', () => { if (!node.contains(document.activeElement)) put(null); });
@@ -78,8 +70,8 @@ function createLineCharts(definitions) {
       canvas.setAttribute('viewBox', '0 0 ' + width + ' ' + LINES.height);
       canvas.replaceChildren();
       for (const v of ticksBetween(low, high)) canvas.append(svg('line', { class: 'lr-gridline', x1: LINES.left, x2: width - LINES.right, y1: y(v), y2: y(v) }),
-        svg('text', { class: 'lr-tick', x: LINES.left - 6, y: y(v) + 4, 'text-anchor': 'end', text: quantity(v) }));
-      for (const v of ticksBetween(...span)) canvas.append(svg('text', { class: 'lr-tick', x: x(v), y: LINES.height - 5, 'text-anchor': 'middle', text: v >= 10000 ? v / 1000 + 'k' : whole(v) }));
+        svg('text', { class: 'lr-tick', x: LINES.left - 6, y: y(v) + 4, 'text-anchor': 'end', text: formatNumber(v) }));
+      for (const v of ticksBetween(...span)) canvas.append(svg('text', { class: 'lr-tick', x: x(v), y: LINES.height - 5, 'text-anchor': 'middle', text: v >= 10000 ? v / 1000 + 'k' : formatCount(v) }));
       const shown = lines.map((line) => near(line.points));
       if (cursor !== null) canvas.append(svg('line', { class: 'lr-mark-line', x1: x(shown[0][0]), x2: x(shown[0][0]), y1: LINES.top, y2: bottom }));
       const path = (points) => points.map(([u, v]) => x(u).toFixed(1) + ',' + y(v).toFixed(1)).join(' ');
@@ -87,13 +79,13 @@ function createLineCharts(definitions) {
       lines.forEach((line, i) => canvas.append(
         svg('polyline', { class: 'lr-series lr-look-' + (line.look % LOOKS.length), points: path(line.points) }),
         lineMarker(line.look, x(shown[i][0]), y(shown[i][1]))));
-      const told = (i) => quantity(shown[i][1]) + (unit ? ' ' + unit : '');
+      const valueOf = (i) => formatNumber(shown[i][1]) + (unit ? ' ' + unit : '');
       figure.classList.toggle('lr-many', !single);
-      value.replaceChildren(...(single ? [el('b', { text: quantity(shown[0][1]) }), cursor === null ? '' : ' at ' + whole(shown[0][0])]
-        : lines.map((line, i) => el('span', { class: 'lr-value-of' }, lineSample(line.look), quantity(shown[i][1])))));
-      canvas.setAttribute('aria-label', title + ': ' + lines.map((line, i) => (single ? '' : line.name + ' ') + told(i) + ' at update ' + whole(shown[i][0]) + ', from ' + quantity(line.points[0][1])).join('; '));
+      value.replaceChildren(...(single ? [el('b', { text: formatNumber(shown[0][1]) }), cursor === null ? '' : ' at ' + formatCount(shown[0][0])]
+        : lines.map((line, i) => el('span', { class: 'lr-value-of' }, lineSample(line.look), formatNumber(shown[i][1])))));
+      canvas.setAttribute('aria-label', title + ': ' + lines.map((line, i) => (single ? '' : line.name + ' ') + valueOf(i) + ' at training step ' + formatCount(shown[i][0]) + ', from ' + formatNumber(line.points[0][1])).join('; '));
       handle.node.hidden = !first;
-      if (first) handle.put(x(shown[0][0]), { valuemin: span[0], valuemax: span[1], valuenow: shown[0][0], valuetext: 'update ' + whole(shown[0][0]) + ', ' + title + ' ' + lines.map((line, i) => (single ? '' : line.name + ' ') + told(i)).join(', ') });
+      if (first) handle.place(x(shown[0][0]), { valuemin: span[0], valuemax: span[1], valuenow: shown[0][0], valuetext: 'training step ' + formatCount(shown[0][0]) + ', ' + title + ' ' + lines.map((line, i) => (single ? '' : line.name + ' ') + valueOf(i)).join(', ') });
     }
     new ResizeObserver(redraw).observe(plot);
     return { key, node: figure, draw };

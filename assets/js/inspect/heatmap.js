@@ -1,19 +1,21 @@
-// The response as tokens: colour for the metric, an underline for KL above beta, a notch where the top tokens differ,
-// and on the other side one where training changed the expert's favourite.
+// The response as tokens: colour for the metric, an underline for KL above beta, a cut corner where the top-1 tokens
+// differ, and on the other side one where training changed the expert's top-1 token.
 
 function createHeatmap(onSelect) {
-  const grid = el('div', { class: 'lr-tokens', role: 'listbox', 'aria-label': 'The response, token by token', tabindex: '-1' });
+  const grid = el('div', { class: 'lr-tokens', role: 'listbox', 'aria-label': 'The response, token by token',
+    tabindex: '-1' });
   let nodes = [], steps = [], current = -1;
 
   function add(step) {
-    const node = el('span', { class: 'lr-token', role: 'option', 'aria-selected': 'false', tabindex: steps.length ? '-1' : '0' });
+    const node = el('span', { class: 'lr-token', role: 'option', 'aria-selected': 'false',
+      tabindex: steps.length ? '-1' : '0' });
     const characters = Array.from(step.text);
     const text = characters.length > LONGEST_LABEL ? characters.slice(0, LONGEST_LABEL).join('') + '\u2026' : step.text;
     const blank = text.trim() === '';
     const invisible = new RegExp('(' + CONTROL.source + (blank ? '| )' : ')'), 'u');
     text.split(invisible).forEach((piece, i) => { // every second piece is one invisible character
       if (i % 2 === 0) { if (piece) node.append(piece); return; }
-      node.append(el('span', { class: 'lr-glyph', text: piece === ' ' ? '\u2423' : visible(piece) }));
+      node.append(el('span', { class: 'lr-glyph', text: piece === ' ' ? '\u2423' : visibleCharacter(piece) }));
       if (piece === '\n') node.append('\n');
     });
     if (text === '') node.append(el('span', { class: 'lr-glyph', text: '\u2205' }));
@@ -24,14 +26,15 @@ function createHeatmap(onSelect) {
   }
 
   function paint(i, metric, beta) {
-    const step = steps[i], node = nodes[i], above = finite(step.kl) > beta;
+    const step = steps[i], node = nodes[i], above = isAbove(step, beta);
     node.style.setProperty('--heat', (shade(metric, step) * 100).toFixed(1) + '%');
     node.classList.toggle('lr-above', above);
     node.classList.toggle('lr-differs', !step.agree);
     node.classList.toggle('lr-changed', !!step.tuned_changed);
-    node.setAttribute('aria-label', 'Step ' + i + ': ' + tokenName(step.text) + ', KL ' + nats(finite(step.kl)) +
-      (above ? ', above beta' : '') + (step.agree ? '' : ', the two models prefer different tokens') +
-      (step.tuned_kl === undefined ? '' : ', moved by training ' + nats(finite(step.tuned_kl))) + (step.tuned_changed ? ', training changed the favourite' : ''));
+    node.setAttribute('aria-label', ['Step ' + i + ': ' + tokenName(step.text), 'KL ' + formatNats(step.kl ?? Infinity),
+      above && 'above beta', !step.agree && 'the two models prefer different tokens',
+      step.tuned_kl !== undefined && 'moved by training ' + formatNats(step.tuned_kl ?? Infinity),
+      step.tuned_changed && 'training changed the top-1 token'].filter(Boolean).join(', '));
   }
 
   function select(i, focus) {
@@ -65,8 +68,9 @@ function createHeatmap(onSelect) {
   }
 
   function nextAbove(direction, beta) {
-    for (let i = current + direction; i >= 0 && i < steps.length; i += direction) if (finite(steps[i].kl) > beta) return i;
-    return -1;
+    let i = current + direction;
+    while (steps[i] && !isAbove(steps[i], beta)) i += direction;
+    return steps[i] ? i : -1;
   }
 
   grid.addEventListener('click', (event) => {
@@ -87,7 +91,7 @@ function createHeatmap(onSelect) {
     },
     repaint(metric, beta) { for (let i = 0; i < steps.length; i++) paint(i, metric, beta); },
     select, onLine, nextAbove,
-    busy(is) { grid.setAttribute('aria-busy', is ? 'true' : 'false'); },
+    busy(is) { grid.setAttribute('aria-busy', String(is)); },
     get current() { return current; },
   };
 }

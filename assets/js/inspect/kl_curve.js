@@ -5,7 +5,7 @@ const TICKS = [0.1, 0.5, 1, 2, 5, 10, 20];
 
 function drawCurve(context, width, height, steps, beta, selected, colours) {
   const left = 34, bottom = 18, top = 8, plotWidth = width - left - 6, plotHeight = height - bottom - top;
-  const largest = Math.min(20, Math.max(2, beta * 1.15, ...steps.map((s) => Math.min(20, Math.max(finite(s.kl), finite(s.tuned_kl, 0))))));
+  const largest = Math.min(20, Math.max(2, beta * 1.15, ...steps.map((s) => Math.min(20, Math.max(s.kl ?? Infinity, s.tuned_kl ?? 0)))));
   // square root like the colours, so that both tell the same story
   const y = (kl) => top + plotHeight * (1 - Math.sqrt(Math.min(kl, largest) / largest));
   context.clearRect(0, 0, width, height);
@@ -21,7 +21,7 @@ function drawCurve(context, width, height, steps, beta, selected, colours) {
   }
   const slot = plotWidth / Math.max(steps.length, 24), bar = Math.max(1, slot * 0.72);
   steps.forEach((step, i) => {
-    const kl = finite(step.kl), x = left + i * slot;
+    const kl = step.kl ?? Infinity, x = left + i * slot;
     if (i === selected) { context.fillStyle = colours.select; context.fillRect(x - slot * 0.14, top, slot, plotHeight); }
     context.fillStyle = kl > beta ? colours.hot : colours.cool;
     const high = Math.max(1, top + plotHeight - y(kl));
@@ -29,7 +29,7 @@ function drawCurve(context, width, height, steps, beta, selected, colours) {
   });
   steps.forEach((step, i) => { // after the bars, so that none hides one
     if (step.tuned_kl === undefined) return;
-    const middle = left + i * slot + bar / 2, high = y(finite(step.tuned_kl)), half = step.tuned_kl !== null && step.tuned_kl < 0.005 ? 1.5 : Math.min(4, Math.max(2.5, slot * 0.4));
+    const middle = left + i * slot + bar / 2, high = y(step.tuned_kl ?? Infinity), half = step.tuned_kl !== null && step.tuned_kl < 0.005 ? 1.5 : Math.min(4, Math.max(2.5, slot * 0.4));
     context.beginPath();
     context.moveTo(middle, high - half); context.lineTo(middle + half, high); context.lineTo(middle, high + half); context.lineTo(middle - half, high);
     context.closePath();
@@ -93,7 +93,7 @@ function createCurve(onSelect) {
     tip.hidden = i < 0;
     if (i < 0) return;
     const step = last[0][i], box = node.getBoundingClientRect();
-    tip.textContent = 'step ' + i + '  ' + tokenLabel(step.text) + '  KL ' + nats(finite(step.kl)) + (step.tuned_kl === undefined ? '' : '  moved ' + nats(finite(step.tuned_kl)));
+    tip.textContent = 'step ' + i + '  ' + tokenLabel(step.text) + '  KL ' + formatNats(step.kl ?? Infinity) + (step.tuned_kl === undefined ? '' : '  moved ' + formatNats(step.tuned_kl ?? Infinity));
     tip.style.left = Math.min(event.clientX - box.left + 10, box.width - 190) + 'px';
   });
   canvas.addEventListener('pointerleave', () => { tip.hidden = true; });

@@ -1,86 +1,87 @@
 // The viewer on the Gradio page. In scope from Gradio: element, props, trigger, watch, server; lrAddress is address.js.
 
-function mountPage(element, props, trigger, watch, server) {
-  let position = 0, shownRun = null, columns = [], wanted = null, owner = null, began = 0;
+function mountInspect(element, props, trigger, watch, server) {
+  let position = 0, shownRun = null, columns = [], wanted = null, owner = null;
+  const call = createCalls(server), unless = (usual, value) => (value === usual ? null : value);
 
   const viewer = mountViewer(element.querySelector('.lr-root'), {
     idle: 'Ready',
     intro: props.intro,
-    kinds: [['link', 'A link that opens this trace again, also after a restart'], ['json', 'Everything, with every step\u2019s distributions'],
-      ['csv', 'One row a step'], ['png', 'A picture'], ['html', 'One file that opens anywhere, offline, as you see it here']],
-    details: (run, index) => server.step(run, index).catch(offline),
+    kinds: EXPORTS,
+    details: (run, index) => call('step', run, index),
     branch: async (run, step, token) => { trigger('branch', { run, step, token }); return ''; },
     open: (run, step) => { wanted = { step }; trigger('open', { run }); },
-    take: async (kind, run, { alpha, beta, name }) => {
-      if (kind === 'link') {
-        try { await navigator.clipboard.writeText(location.href); return 'Link copied'; } catch (e) { return 'Copy it from the address bar'; }
-      }
-      const answer = await server.export(run, kind, alpha, beta).catch(offline);
-      if (answer.error) return answer.error;
-      download(name + '.' + kind, { json: 'application/json', csv: 'text/csv', html: 'text/html' }[kind], answer.content);
-      return '';
-    },
-    address: ({ run, step, alpha, beta }) => lrAddress.put('inspect',
-      { trace: run, step: step === -1 ? null : step, alpha: alpha === PAPER.alpha ? null : alpha, beta: beta === PAPER.beta ? null : beta, lens: null }),
+    export: (kind, run, { alpha, beta, name }) => exportFile(kind, name, () => call('export', run, kind, alpha, beta)),
+    address: ({ run, step, alpha, beta }) => lrAddress.set('inspect', { trace: run, step: unless(-1, step),
+      alpha: unless(PAPER.alpha, alpha), beta: unless(PAPER.beta, beta), lens: null }),
   });
-  const offline = () => ({ error: 'The server does not answer; check that it still runs, then reload.' });
 
   function running(on) { document.body.classList.toggle('lr-running', on); }
 
-  // The value only ever grows: one JSON document a line. A shorter value, or another first line, is another run.
+  // The value only grows, by one JSON document per line. A shorter value, or another first line, is another run.
   function sync() {
-    const value = String(props.value || ''), first = value.indexOf('\n'), head = first < 0 ? null : value.slice(0, first);
-    if (head === null) return;
+    const value = String(props.value || ''), first = value.indexOf('\n');
+    if (first < 0) return;
+    const head = value.slice(0, first);
     if (head !== shownRun || value.length < position) {
-      shownRun = head; position = first + 1; began = performance.now();
-      const header = JSON.parse(head);
-      columns = header.columns || [];
-      owner = header.key ? { run: header.run, key: header.key } : null;
-      if (header.run) viewer.begin(header);
-      if (header.run && !wanted) wanted = header.view || null;
-      running(!!owner);
-      if (owner && innerWidth <= 900) element.scrollIntoView({ behavior: 'smooth', block: 'start' });
+      shownRun = head;
+      position = first + 1;
+      begin(JSON.parse(head));
     }
-    const end = value.lastIndexOf('\n') + 1, steps = [], lines = value.slice(position, end).split('\n');
-    let ended = false;
+    const end = value.lastIndexOf('\n') + 1, lines = value.slice(position, end).split('\n').filter(Boolean);
     position = Math.max(position, end);
-    const flush = () => { if (steps.length) viewer.append(steps.splice(0)); };
-    for (const line of lines) {
-      if (!line) continue;
-      const item = JSON.parse(line);
+    const steps = [], flush = () => { if (steps.length) viewer.append(steps.splice(0)); };
+    let ended = false;
+    for (const item of lines.map((line) => JSON.parse(line))) {
       if (Array.isArray(item)) steps.push(stepFromLine(item, columns, viewer.count + steps.length));
-      else {
-        flush();
-        if (item.facts) viewer.tell(item.facts);
-        if (item.status) viewer.say(item.status, true);
-        if (item.error) { viewer.fail(item.error); if (!item.end) viewer.say(viewer.run ? 'Broke off' : 'Ready', false); running(false); }
-        if (item.end) { viewer.end(item.end, item.seconds); running(false); ended = true; }
-      }
+      else { flush(); ended = apply(item) || ended; }
     }
     flush();
     if (document.body.classList.contains('lr-running') && viewer.count) {
-      viewer.say('Writing \u00b7 ' + viewer.count + ' tokens', true);
+      viewer.setStatus('Writing \u00b7 ' + viewer.count + ' tokens', true);
     }
-    if (wanted && (ended || viewer.count > (wanted.step ?? -1))) { // once it has ended, a step that is not there never comes
-      const { step, alpha, beta } = wanted;
-      wanted = null;
-      if (beta !== undefined && beta !== null) viewer.setBeta(beta);
-      if (alpha !== undefined && alpha !== null) viewer.setAlpha(alpha);
-      if (step !== undefined && step !== null && step >= 0) viewer.select(step, false);
+    // once the run has ended, a step that does not exist is no longer waited for
+    if (wanted && (ended || viewer.count > (wanted.step ?? -1))) selectWanted();
+  }
+  function begin(header) {
+    columns = header.columns || [];
+    owner = header.key ? { run: header.run, key: header.key } : null;
+    if (header.run) {
+      viewer.begin(header);
+      wanted = wanted || header.view || null;
     }
+    running(!!owner);
+    if (owner) scrollToResult(element);
+  }
+  // Returns whether the run has ended.
+  function apply({ facts, status, error, end, seconds }) {
+    if (facts) viewer.addFacts(facts);
+    if (status) viewer.setStatus(status, true);
+    if (error) {
+      viewer.fail(error);
+      if (!end) viewer.setStatus(viewer.run ? 'Failed' : 'Ready', false);
+    }
+    if (end) viewer.end(end, seconds);
+    if (error || end) running(false);
+    return !!end;
+  }
+  function selectWanted() {
+    const { step, alpha, beta } = wanted;
+    wanted = null;
+    if (Number.isFinite(beta)) viewer.setBeta(beta);
+    if (Number.isFinite(alpha)) viewer.setAlpha(alpha);
+    if (step >= 0 && step !== null) viewer.select(step, false);
   }
 
   document.addEventListener('click', (event) => {
-    if (event.target.closest('#lr-stop') && owner) server.stop(owner.run, owner.key).catch(() => {});
+    if (event.target.closest('#lr-stop') && owner) call('stop', owner.run, owner.key);
   });
   lrAddress.watch('inspect', (params) => { // a link on another tab to a trace, or to a run's tuned expert
-    if (!params.get('trace')) {
-      if (params.get('lens')) trigger('lens', { run: params.get('lens') });
-      return;
-    }
-    const said = (name) => (params.has(name) ? Number(params.get(name)) : null);
-    wanted = { step: said('step'), alpha: said('alpha'), beta: said('beta') };
-    trigger('open', { run: params.get('trace') });
+    const numberOf = (name) => (params.has(name) ? Number(params.get(name)) : null);
+    if (params.get('trace')) {
+      wanted = { step: numberOf('step'), alpha: numberOf('alpha'), beta: numberOf('beta') };
+      trigger('open', { run: params.get('trace') });
+    } else if (params.get('lens')) trigger('lens', { run: params.get('lens') });
   });
   watch('value', sync);
   sync();

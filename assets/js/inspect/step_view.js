@@ -1,22 +1,33 @@
-// One step: the expert, the amateur, the contrastive target and, where one reads along, the tuned expert as bars over
-// the same tokens.
+// One step: the expert, the amateur, the contrastive target and, where there is one, the tuned expert as bars over the
+// same tokens.
 
 const ROWS = 10;
-const NOT_STORED = 'What the two models expected here was not stored, because they hardly diverge; a dataset built with details of every step has it.';
+const NOT_STORED = 'The distributions of this step were not stored, because the two models hardly diverge here. ' +
+  'A dataset built with the details of every step has them.';
+const ALPHA_HELP = 'A token is plausible if the expert gives it at least \u03b1 times the probability of its top-1 token. ' +
+  'Only plausible tokens can be reinforced.';
+
+// who: expert, amateur, target or tuned
+function probabilityBar(who, p, plausible = true) {
+  return el('div', { class: 'lr-bar lr-' + who },
+    el('span', { class: 'lr-track' }, el('i', { style: 'width:' + (p * 100).toFixed(2) + '%' })),
+    el('span', { class: 'lr-value', text: plausible ? formatPercent(p) : '\u2013' }));
+}
 
 function createStepView(actions) {
   const node = el('section', { class: 'lr-card lr-step', 'aria-label': 'The selected step' });
-  let shown = null, alphaNow = PAPER.alpha;
+  let shown = null;
 
   const alphaOut = el('output', { class: 'lr-number' });
-  const slider = el('input', { type: 'range', min: PAPER.alphaFloor, max: '1', step: '0.01', value: PAPER.alpha, 'aria-label': 'Alpha, the plausibility threshold' });
+  const slider = el('input', { type: 'range', min: PAPER.alphaFloor, max: '1', step: '0.01', value: PAPER.alpha,
+    'aria-label': 'Alpha, the plausibility threshold' });
   slider.addEventListener('input', () => actions.alpha(Number(slider.value)));
-  const alphaRow = el('label', { class: 'lr-slider', title: 'A token is plausible if the expert gives it at least \u03b1 times the probability of its favourite. Only plausible tokens can be reinforced.' },
-    el('span', { text: '\u03b1 mask' }), slider, alphaOut);
+  const alphaRow = el('label', { class: 'lr-slider', title: ALPHA_HELP }, el('span', { text: '\u03b1 mask' }), slider,
+    alphaOut);
 
   function empty(hasSteps) {
     shown = null;
-    node.removeAttribute('aria-busy'); // what was waited for is no longer wanted
+    node.removeAttribute('aria-busy'); // an answer on its way is no longer wanted
     node.replaceChildren(
       el('h3', { text: 'Step view' }),
       el('p', { class: 'lr-muted', text: hasSteps
@@ -24,47 +35,37 @@ function createStepView(actions) {
         : 'Once the expert writes, select any token to see what both models expected there, and what training would reinforce.' }));
   }
 
-  function fact(name, value, title) {
-    return el('div', { class: 'lr-fact', title }, el('dt', { text: name }), el('dd', { text: value }));
-  }
-
-  function bars(rowData) {
-    const box = el('div', { class: 'lr-bars' });
-    for (const [who, p] of [['expert', rowData.e], ['amateur', rowData.a], ['target', rowData.c], ['tuned', rowData.t]]) {
-      if (p === undefined) continue;
-      box.append(el('div', { class: 'lr-bar lr-' + who },
-        el('span', { class: 'lr-track' }, el('i', { style: 'width:' + (p * 100).toFixed(2) + '%' })),
-        el('span', { class: 'lr-value', text: who === 'target' && !rowData.plausible ? '\u2013' : percent(p) })));
-    }
-    return box;
-  }
-
   function tableRow(row, step) {
-    const taken = row.id === step.token_id;
-    const go = el('button', { type: 'button', class: 'lr-branch', 'aria-label': 'Continue from here with ' + tokenName(row.text),
-      title: taken ? 'This is the token that was taken' : 'Continue from here with this token', disabled: taken || !actions.branch,
-      text: taken ? 'taken' : '\u21b3 go' });
-    if (!taken && actions.branch) go.addEventListener('click', () => actions.branch(step.index, row.id));
+    const taken = row.id === step.token_id, can = !taken && actions.branch;
+    const go = el('button', { type: 'button', class: 'lr-branch', disabled: !can, text: taken ? 'taken' : '\u21b3 go',
+      'aria-label': 'Continue from here with ' + tokenName(row.text),
+      title: taken ? 'This is the token that was taken' : 'Continue from here with this token',
+      onclick: () => { if (can) actions.branch(step.index, row.id); } });
+    const bars = [['expert', row.e], ['amateur', row.a], ['target', row.c], ['tuned', row.t]].filter(([, p]) =>
+      p !== undefined);
     return el('li', { class: 'lr-row' + (row.plausible ? '' : ' lr-masked') + (taken ? ' lr-taken' : '') },
       el('span', { class: 'lr-label', title: 'token ' + row.id, text: tokenLabel(row.text) }),
-      bars(row),
-      el('span', { class: 'lr-contribution', title: 'log-ratio: log \u03c0E \u2212 log \u03c0A' , text: signed(row.ratio, 2) }),
-      el('span', { class: 'lr-contribution', title: 'this token\u2019s part of the KL: \u03c0E \u00b7 (log \u03c0E \u2212 log \u03c0A)', text: signed(row.part) }),
+      el('div', { class: 'lr-bars' }, ...bars.map(([who, p]) =>
+        probabilityBar(who, p, who !== 'target' || row.plausible))),
+      el('span', { class: 'lr-contribution', title: 'log-ratio: log \u03c0E \u2212 log \u03c0A',
+        text: formatSigned(row.ratio, 2) }),
+      el('span', { class: 'lr-contribution', text: formatSigned(row.part),
+        title: 'contribution of this token to the KL: \u03c0E \u00b7 (log \u03c0E \u2212 log \u03c0A)' }),
       actions.branch || taken ? go : el('span'));
   }
 
   function rowsOf(step, details, alpha) {
-    const { logE, logA, plausible, weights } = contrast(details.candidates, alpha);
+    const { logE, logA, plausible, weights } = contrastiveTarget(details.candidates, alpha);
     const logT = details.candidates.tuned_logprobs;
     const all = details.candidates.ids.map((id, i) => {
-      const t = logT && Math.exp(finite(logT[i], -Infinity));
+      const t = logT && Math.exp(logT[i] ?? -Infinity);
       const e = Math.exp(logE[i]), a = Math.exp(logA[i]), ratio = logE[i] - logA[i];
-      return { id, text: details.tokens[id] === undefined ? '[' + id + ']' : details.tokens[id], e, a, t, c: weights[i], plausible: plausible[i], ratio, part: e > 0 ? e * ratio : 0 };
+      const text = details.tokens[id] === undefined ? '[' + id + ']' : details.tokens[id];
+      return { id, text, e, a, t, c: weights[i], plausible: plausible[i], ratio, part: e > 0 ? e * ratio : 0 };
     });
     const largest = (row) => Math.max(row.e, row.a, row.c, row.t || 0);
-    const keep = new Set([...all].sort((x, y) => largest(y) - largest(x)).slice(0, ROWS));
-    all.forEach((row) => { if (row.id === step.token_id) keep.add(row); });
-    return { all, rows: all.filter((row) => keep.has(row)) };
+    const listed = new Set([...all].sort((x, y) => largest(y) - largest(x)).slice(0, ROWS));
+    return { all, rows: all.filter((row) => listed.has(row) || row.id === step.token_id) };
   }
 
   function trainingRow(run, step, all) {
@@ -75,69 +76,85 @@ function createStepView(actions) {
   }
 
   function show(run, step, details, alpha, beta) {
-    const scroll = node.scrollTop, open = node.querySelector('details') && node.querySelector('details').open;
-    shown = step.index; alphaNow = alpha;
-    slider.value = alpha; alphaOut.textContent = alpha.toFixed(2);
-    const kl = finite(step.kl), above = kl > beta, held = document.activeElement === slider;
-    node.replaceChildren(...head(step, kl, above), ...(details.candidates ? distributions(run, step, details, kl, above, open) : [el('p', { class: 'lr-muted lr-unstored', text: details.why || NOT_STORED })]));
+    const scroll = node.scrollTop, open = node.querySelector('details')?.open;
+    const focused = document.activeElement === slider, selected = isAbove(step, beta);
+    shown = step.index;
+    slider.value = alpha;
+    alphaOut.textContent = alpha.toFixed(2);
+    node.replaceChildren(...head(step, selected), ...(details.candidates
+      ? distributions(run, step, rowsOf(step, details, alpha), selected, open)
+      : [el('p', { class: 'lr-muted lr-unstored', text: details.why || NOT_STORED })]));
     node.scrollTop = scroll;
-    if (held) slider.focus();
+    if (focused) slider.focus();
   }
 
-  // What there is of every step: its verdict and its measures.
-  function head(step, kl, above) {
-    const probability = (x) => (x === null ? 'not shared' : percent(Math.exp(x)));
-    const rank = (x) => (x === null ? '' : ' (rank ' + x.toLocaleString('en') + ')');
-    const three = step.tuned_kl !== undefined;
+  // Every step has these: whether it is selected, and its measures.
+  function head(step, selected) {
+    const probability = (x) => (x === null ? 'not shared' : formatPercent(Math.exp(x)));
+    const given = (who) => {
+      const rank = step[who + '_rank'];
+      return probability(step[who + '_logprob']) + (rank === null ? '' : ' (rank ' + rank.toLocaleString('en') + ')');
+    };
+    const divergence = (key) => formatNats(step[key] ?? Infinity);
+    const reverse = 'KL(tuned expert \u2016 expert); the other way round it is ' + divergence('tuned_reverse_kl') +
+      ' nats';
+    const facts = [
+      ['Expert gave the token', given('expert')],
+      ['Amateur gave it', given('amateur')],
+      ['Entropy, expert', formatNats(step.expert_entropy), SAYS.expert_entropy],
+      ['Entropy, amateur', formatNats(step.amateur_entropy), SAYS.amateur_entropy],
+      ['Reverse KL', divergence('reverse_kl'), 'KL(amateur \u2016 expert) in nats'],
+      ['Jensen\u2013Shannon', formatNats(step.js), SAYS.js],
+      ...(step.tuned_kl === undefined ? [] : [['Tuned expert gives it', given('tuned')],
+        ['Training moved', divergence('tuned_kl') + ' nats', reverse]])];
+    const jump = (by, key, word) => el('button', { type: 'button', onclick: () => actions.move(by),
+      title: word + ' step above \u03b2 (' + key + ')', 'aria-label': word + ' step above beta',
+      text: by < 0 ? '\u2039 ' + key : key + ' \u203a' });
     return [
       el('div', { class: 'lr-step-head' },
         el('h3', {}, 'Step ' + step.index + ' ', el('code', { text: tokenLabel(step.text) })),
-        el('div', { class: 'lr-step-move' },
-          el('button', { type: 'button', title: 'Previous step above \u03b2 (p)', 'aria-label': 'Previous step above beta', onclick: () => actions.move(-1), text: '\u2039 p' }),
-          el('button', { type: 'button', title: 'Next step above \u03b2 (n)', 'aria-label': 'Next step above beta', onclick: () => actions.move(1), text: 'n \u203a' }))),
-      el('p', { class: 'lr-verdict' + (above ? ' lr-yes' : '') },
-        el('b', { text: 'KL ' + nats(kl) + ' nats' }), above ? ' \u2013 above \u03b2, selected for training.' : ' \u2013 not above \u03b2, left alone.',
+        el('div', { class: 'lr-step-move' }, jump(-1, 'p', 'Previous'), jump(1, 'n', 'Next'))),
+      el('p', { class: 'lr-verdict' + (selected ? ' lr-yes' : '') },
+        el('b', { text: 'KL ' + divergence('kl') + ' nats' }),
+        selected ? ' \u2013 above \u03b2, selected for training.' : ' \u2013 not above \u03b2, not selected.',
         step.agree ? '' : ' The two models prefer different tokens.'),
-      el('dl', { class: 'lr-facts' },
-        fact('Expert gave the token', probability(step.expert_logprob) + rank(step.expert_rank)),
-        fact('Amateur gave it', probability(step.amateur_logprob) + rank(step.amateur_rank)),
-        fact('Entropy, expert', nats(step.expert_entropy), SAYS.expert_entropy),
-        fact('Entropy, amateur', nats(step.amateur_entropy), SAYS.amateur_entropy),
-        fact('Reverse KL', nats(finite(step.reverse_kl)), 'KL(amateur \u2016 expert) in nats'),
-        fact('Jensen\u2013Shannon', nats(step.js), SAYS.js),
-        three ? fact('Tuned expert gives it', probability(step.tuned_logprob) + rank(step.tuned_rank)) : null,
-        three ? fact('Training moved', nats(finite(step.tuned_kl)) + ' nats', 'KL(tuned expert \u2016 expert); the other way round it is ' + nats(finite(step.tuned_reverse_kl)) + ' nats') : null),
+      el('dl', { class: 'lr-facts' }, ...facts.map(([name, text, title]) =>
+        el('div', { class: 'lr-fact', title }, el('dt', { text: name }), el('dd', { text })))),
     ];
   }
 
-  // What there is where the candidates were kept: the three distributions and the training row.
-  function distributions(run, step, details, kl, above, open) {
-    const { all, rows } = rowsOf(step, details, alphaNow);
-    const list = el('ol', { class: 'lr-rows' });
-    list.append(el('li', { class: 'lr-row lr-head' }, ...['token', 'probability', 'log-ratio', 'KL part', ''].map((text) => el('span', { text }))));
-    let line = false;
-    for (const row of rows) {
-      if (!row.plausible && !line) { list.append(el('li', { class: 'lr-mask-line', text: '\u03b1-mask: below this, too unlikely for the expert to be reinforced' })); line = true; }
-      list.append(tableRow(row, step));
-    }
-    const three = rows[0].t !== undefined;
-    const rest = { t: three && 1 - rows.reduce((s, r) => s + r.t, 0), e: 1 - rows.reduce((s, r) => s + r.e, 0), a: 1 - rows.reduce((s, r) => s + r.a, 0), part: kl - rows.reduce((s, r) => s + r.part, 0) };
-    list.append(el('li', { class: 'lr-rest', text: 'All other tokens: expert ' + percent(Math.max(0, rest.e)) + ', amateur ' + percent(Math.max(0, rest.a)) +
-      (three ? ', tuned ' + percent(Math.max(0, rest.t)) : '') +
-      (Number.isFinite(rest.part) ? ', KL part ' + signed(rest.part) : '') }));
-    const training = el('details', { class: 'lr-training', open: open },
-      el('summary', { text: above ? 'The training row' : 'The training row, were \u03b2 lower' }),
-      el('p', { class: 'lr-muted', text: 'Fine-tuning pulls the expert\u2019s next-token distribution after this prefix towards these weights.' }),
-      el('pre', { text: Object.entries(trainingRow(run, step, all)).map(([name, value]) => name + ': ' + JSON.stringify(value)).join('\n') }));
+  // Where the candidates were stored: the distributions and the training row.
+  function distributions(run, step, { all, rows }, selected, open) {
+    const tuned = rows[0].t !== undefined, firstMasked = rows.findIndex((row) => !row.plausible);
+    const lines = rows.map((row) => tableRow(row, step));
+    if (firstMasked >= 0) lines.splice(firstMasked, 0, el('li', { class: 'lr-mask-line',
+      text: '\u03b1-mask: tokens below are too unlikely for the expert to be reinforced' }));
+    const rest = (key) => formatPercent(Math.max(0, 1 - rows.reduce((sum, row) => sum + row[key], 0)));
+    const part = (step.kl ?? Infinity) - rows.reduce((sum, row) => sum + row.part, 0);
+    const others = 'All other tokens: expert ' + rest('e') + ', amateur ' + rest('a') +
+      (tuned ? ', tuned ' + rest('t') : '') +
+      (Number.isFinite(part) ? ', KL part ' + formatSigned(part) : '');
+    const training = Object.entries(trainingRow(run, step, all)).map(([name, value]) => name + ': ' +
+      JSON.stringify(value));
     return [
-      three ? el('p', { class: 'lr-moved', text: movedSentence(all, step.tuned_changed) }) : null,
+      tuned ? el('p', { class: 'lr-training-effect', text: trainingEffect(all, step.tuned_changed) }) : null,
       alphaRow,
       el('div', { class: 'lr-key' },
-        el('span', { class: 'lr-expert', text: 'Expert' }), el('span', { class: 'lr-amateur', text: 'Amateur' }), el('span', { class: 'lr-target', text: 'Contrastive target' }),
-        three ? el('span', { class: 'lr-tuned', text: 'Tuned expert E\u2032' }) : null),
-      list, training].filter(Boolean);
+        el('span', { class: 'lr-expert', text: 'Expert' }), el('span', { class: 'lr-amateur', text: 'Amateur' }),
+        el('span', { class: 'lr-target', text: 'Contrastive target' }),
+        tuned ? el('span', { class: 'lr-tuned', text: 'Tuned expert E\u2032' }) : null),
+      el('ol', { class: 'lr-rows' },
+        el('li', { class: 'lr-row lr-head' },
+          ...['token', 'probability', 'log-ratio', 'KL part', ''].map((text) => el('span', { text }))),
+        ...lines, el('li', { class: 'lr-rest', text: others })),
+      el('details', { class: 'lr-training', open },
+        el('summary', { text: selected ? 'The training row' : 'The training row, if \u03b2 were lower' }),
+        el('p', { class: 'lr-muted',
+          text: 'Fine-tuning pulls the expert\u2019s next-token distribution after this prefix towards these weights.' }),
+        el('pre', { text: training.join('\n') }))].filter(Boolean);
   }
 
   empty(false);
-  return { node, show, empty, wait(i) { if (shown !== i) node.setAttribute('aria-busy', 'true'); }, ready() { node.removeAttribute('aria-busy'); } };
+  return { node, show, empty, ready() { node.removeAttribute('aria-busy'); },
+    wait(i) { if (shown !== i) node.setAttribute('aria-busy', 'true'); } };
 }

@@ -1,42 +1,43 @@
-// The header's few words on the jobs: seen on every tab, a link to what runs. In scope: element, server.
+// The state of the jobs in the page's header: seen on every tab, a link to the running job. In scope: element, server.
 
-function mountGlance(element, server) {
-  const place = element.querySelector('.lr-glance');
+function mountHeaderStatus(element, server) {
+  const place = element.querySelector('.lr-header-status');
   const link = el('a', { class: 'lr-pill', hidden: true });
   place.append(link);
   let timer = 0, busy = false;
 
-  function draw(seen) {
-    const now = seen.running, words = [];
-    if (now) {
-      words.push(now.state === 'stopping' ? '1 job stopping' : now.waiting_for ? '1 job waiting' : '1 job running');
-      if (Number.isFinite(now.fraction)) words.push(share(now.fraction));
-      if (now.eta >= 1) words.push(remaining(now.eta));
+  function draw({ running: job, busy: hidden, queued, holder }) { // hidden: a visitor learns only that a job runs
+    const texts = [];
+    if (job) {
+      texts.push(job.state === 'stopping' ? '1 job stopping' : job.waiting_for ? '1 job waiting' : '1 job running');
+      if (Number.isFinite(job.fraction)) texts.push(formatProgress(job.fraction));
+      if (job.eta >= 1) texts.push(formatRemaining(job.eta));
     }
-    if (seen.busy) words.push('a job is running'); // all that a visitor is told
-    if (seen.queued) words.push(seen.queued + ' queued');
-    const text = words.join(' \u00b7 ');
+    if (hidden) texts.push('a job is running');
+    if (queued) texts.push(queued + ' queued');
+    const text = texts.join(' \u00b7 ');
     busy = !!text;
     link.hidden = !busy;
     if (!busy) return;
-    const signs = now ? now.state : seen.busy ? 'running' : 'queued';
-    if (link.dataset.state !== signs || link.lastChild.textContent !== text) {
-      link.replaceChildren(stateSign(signs), el('span', { text }));
-      link.dataset.state = signs;
+    const state = job ? job.state : hidden ? 'running' : 'queued';
+    if (link.dataset.state !== state || link.lastChild.textContent !== text) {
+      link.replaceChildren(stateSign(state), el('span', { text }));
+      link.dataset.state = state;
     }
-    if (seen.busy) return;
-    link.setAttribute('href', now ? '?tab=jobs&job=' + now.id : '?tab=jobs');
-    const holder = seen.holder ? 'On the accelerator: ' + seen.holder.who : 'The accelerator is free';
-    link.title = (now ? now.title + '. ' : '') + holder + '.';
+    if (hidden) return;
+    link.setAttribute('href', job ? '?tab=jobs&job=' + job.id : '?tab=jobs');
+    link.title = (job ? job.title + '. ' : '') + (holder ? 'On the accelerator: ' +
+      holder.who : 'The accelerator is free') + '.';
   }
   function later(seconds) { clearTimeout(timer); timer = setTimeout(ask, seconds * 1000); }
   async function ask() {
-    if (document.hidden) return; // it asks again when it is looked at
-    const seen = await server.glance([null]).catch(() => null);
-    if (seen && !seen.error) draw(seen);
+    if (document.hidden) return; // it asks again when the page is seen
+    const answer = await server.header_status([null]).catch(() => null);
+    if (answer && !answer.error) draw(answer);
     later(busy ? 1 : 5);
   }
   document.addEventListener('visibilitychange', () => { if (!document.hidden) ask(); });
-  window.addEventListener('lr-jobs', (event) => { draw(event.detail); later(busy ? 3 : 5); }); // the Jobs tab has just asked
+  // the Jobs tab has just asked
+  window.addEventListener('lr-jobs', (event) => { draw(event.detail); later(busy ? 3 : 5); });
   ask();
 }

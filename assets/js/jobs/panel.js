@@ -1,23 +1,27 @@
-// The Jobs tab: queue and history, one job opened. It asks the server, once a second while something is going on and
-// the tab is seen, and draws the answers; every visitor sees the same. In scope: element, server.
+// The Jobs tab: queue and history, with one job opened. While the tab is seen it asks the server, once per second if
+// jobs are active, and draws the answers; every user sees the same. In scope: element, server.
 
-const EMPTY = ['A job is work that goes on without a page: building a dataset, for example. Closing this tab or restarting the server changes nothing for it.',
-  'Jobs come from the other tabs and from the command line; the first one will be listed here, with its progress, its log and the command that does the same.'];
-const AWAY = 'The server does not answer. Jobs that run go on; this list comes back with the server.';
-const PAGE = 50; // jobs of the past that are listed at first, and by which the list grows
+const EMPTY = ['A job is work that runs without the page, for example building a dataset. ' +
+    'It continues when this tab is closed and resumes when the server restarts.',
+  'Jobs come from the other tabs and from the command line. The first one will be listed here, with its progress, ' +
+    'its log and the command that does the same.'];
+const AWAY = 'The server does not answer. Running jobs continue; this list returns with the server.';
+const PAGE = 50; // ended jobs that are listed at first, and that "Show older jobs" adds
 
 function mountJobs(element, server) {
   const rows = new Map();
-  let limit = PAGE, opened = lrAddress.get('jobs').get('job'), marks = {}, past = [], timer = 0, asking = 0, told = null, goto = !!opened;
+  let limit = PAGE, opened = lrAddress.get('jobs').get('job'), marks = {}, past = [], timer = 0, asking = 0;
+  let states = null, goto = !!opened;
 
-  const holder = el('p', { class: 'lr-jobs-holder lr-muted' });
-  const error = el('div', { class: 'lr-error', role: 'alert', hidden: true }), missing = el('div', { class: 'lr-error', role: 'alert', hidden: true });
+  const holder = el('p', { class: 'lr-jobs-holder lr-muted' }), error = createErrorBox(), missing = createErrorBox();
   const announce = el('div', { class: 'lr-unseen', role: 'status', 'aria-live': 'polite' });
-  const empty = el('div', { class: 'lr-intro', hidden: true }, el('h3', { text: 'No jobs yet' }), ...EMPTY.map((text) => el('p', { text })));
+  const empty = el('div', { class: 'lr-intro', hidden: true }, el('h3', { text: 'No jobs yet' }),
+    ...EMPTY.map((text) => el('p', { text })));
   const parts = { active: list('Now'), past: list('History') };
-  const more = el('button', { type: 'button', class: 'lr-jobs-more', text: 'Show older jobs', hidden: true, onclick: () => { limit += PAGE; look(); } });
+  const more = el('button', { type: 'button', class: 'lr-jobs-more', text: 'Show older jobs', hidden: true,
+    onclick: () => { limit += PAGE; look(); } });
   element.querySelector('.lr-jobs').append(el('section', { class: 'lr-card', 'aria-label': 'Jobs' },
-    holder, error, missing, announce, empty, parts.active.node, parts.past.node, more));
+    holder, error.node, missing.node, announce, empty, parts.active.node, parts.past.node, more));
 
   function list(title) {
     const items = el('ul', { class: 'lr-job-list', role: 'list', 'aria-label': title });
@@ -28,36 +32,41 @@ function mountJobs(element, server) {
     const focused = document.activeElement;
     jobs.forEach((job, i) => {
       if (!rows.has(job.id)) rows.set(job.id, createJobRow(job.id, { toggle, act }));
-      const row = rows.get(job.id), before = told && told.get(job.id);
+      const row = rows.get(job.id), before = states && states.get(job.id);
       row.update(job);
       row.open(job.id === opened);
       if (part.items.children[i] !== row.node) {
-        const log = row.node.querySelector('.lr-job-log'), read = log && log.scrollTop; // moving a node scrolls what is in it to its top
+        // moving a node scrolls it to its top
+        const log = row.node.querySelector('.lr-job-log'), read = log && log.scrollTop;
         part.items.insertBefore(row.node, part.items.children[i] || null);
         if (log) log.scrollTop = read;
       }
-      if (before && before !== job.state) announce.textContent = job.title + ': ' + (STATES[job.state] || { word: job.state }).word.toLowerCase();
+      if (before && before !== job.state) {
+        announce.textContent = job.title + ': ' + (STATES[job.state] || { word: job.state }).word.toLowerCase();
+      }
     });
-    if (focused && focused !== document.activeElement && focused.isConnected) focused.focus(); // moving a node takes its focus away
+    // moving a node loses its focus
+    if (focused && focused !== document.activeElement && focused.isConnected) focused.focus();
   }
   function draw(answer) {
     const { active, summary } = answer, other = answer.opened;
     past = answer.past || past;
     marks = answer.marks;
     // the opened one is listed even where the list ends before it
-    const listed = !other || [...active, ...past].some((job) => job.id === other.id), shown = listed ? past : [...past, other];
+    const listed = !other || [...active, ...past].some((job) => job.id === other.id);
+    const shown = listed ? past : [...past, other];
     fill(parts.active, active);
     fill(parts.past, shown);
     const all = [...active, ...shown], here = new Set(all.map((job) => job.id));
     for (const [id, row] of rows) if (!here.has(id)) { row.node.remove(); rows.delete(id); }
-    told = new Map(all.map((job) => [job.id, job.state]));
+    states = new Map(all.map((job) => [job.id, job.state]));
     empty.hidden = all.length > 0;
     more.hidden = !answer.more;
-    set(holder, summary.holder ? 'On the accelerator: ' + summary.holder.who + (summary.holder.since ? ', since ' + clock(summary.holder.since) : '') : all.length ? 'The accelerator is free' : '');
-    missing.hidden = !answer.missing;
-    set(missing, answer.missing || '');
-    error.hidden = !answer.trouble;
-    set(error, answer.trouble || '');
+    const { who, since } = summary.holder || {};
+    setText(holder, who ? 'On the accelerator: ' + who + (since ? ', since ' + formatTime(since) : '')
+      : all.length ? 'The accelerator is free' : '');
+    missing.show(answer.missing);
+    error.show(answer.trouble);
     if (other && other.id === opened) {
       rows.get(other.id).details(other, answer.log);
       if (goto) rows.get(other.id).node.scrollIntoView({ block: 'nearest' });
@@ -68,7 +77,7 @@ function mountJobs(element, server) {
   function show(id) {
     opened = id;
     delete marks.log;
-    lrAddress.put('jobs', { job: id });
+    lrAddress.set('jobs', { job: id });
     for (const [key, row] of rows) row.open(key === id);
   }
   function toggle(id) { show(opened === id ? null : id); look(); }
@@ -76,28 +85,32 @@ function mountJobs(element, server) {
   // Answers can overtake each other: only the one to the latest question is drawn.
   async function ask(question) {
     clearTimeout(timer);
-    const mine = ++asking, answer = (await question().catch(() => null)) || { error: AWAY }; // Gradio answers nothing when nobody is there
+    const mine = ++asking;
+    const answer = (await question().catch(() => null)) || { error: AWAY }; // Gradio answers nothing when it is away
     if (mine !== asking) return answer;
     if (!answer.error) draw(answer);
-    else if (!answer.refused) { error.hidden = false; set(error, answer.error); }
+    else if (!answer.refused) error.show(answer.error);
     const busy = answer.error || answer.active.length;
     timer = setTimeout(look, busy ? 1000 : 5000);
     return answer;
   }
   async function look() {
-    if (document.hidden || lrAddress.shown !== 'jobs') return; // it asks again when it is looked at
+    if (document.hidden || lrAddress.shown !== 'jobs') return; // it asks again when it is seen
     await ask(() => server.look([limit, opened, marks]));
   }
-  // A sentence when it was refused, else nothing.
+  // Returns a sentence if the action was refused.
   async function act(id, action) {
     const answer = await ask(async () => {
-      const said = await server.act([id, action, limit, opened, marks]);
-      if (said && said.made) show(said.made);
-      return said && said.error ? { ...said, refused: true } : said;
+      const now = await server.act([id, action, limit, opened, marks]);
+      if (now && now.made) show(now.made);
+      return now && now.error ? { ...now, refused: true } : now;
     });
     if (answer.error) return answer.error;
     if (answer.made) { const row = rows.get(answer.made); row.focus(); row.node.scrollIntoView({ block: 'nearest' }); }
-    if (action === 'delete') { show(null); (element.querySelector('.lr-job-open') || document.getElementById('lr-tab-jobs-button')).focus(); }
+    if (action === 'delete') {
+      show(null);
+      (element.querySelector('.lr-job-open') || document.getElementById('lr-tab-jobs-button')).focus();
+    }
     return '';
   }
 

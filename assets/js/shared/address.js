@@ -2,7 +2,7 @@
 // which are in the address while it is shown. Parameters that begin with "__" are Gradio's and stay.
 //
 //   lrAddress.get(tab)             the tab's parameters, a URLSearchParams; read it when the tab is mounted
-//   lrAddress.put(tab, changes)    what the tab shows now: {name: value}, null takes a parameter away
+//   lrAddress.set(tab, changes)    what the tab shows now: {name: value}, null takes a parameter away
 //   lrAddress.open(tab, params)    show that tab with exactly these parameters
 //   lrAddress.watch(tab, react)    react(parameters) whenever open() or a link was used for this tab
 //   lrAddress.shown                the tab that is seen; the window gets an event "lr-tab" when that changes
@@ -17,7 +17,9 @@ window.lrAddress = (() => {
 
   const button = (tab) => document.getElementById('lr-tab-' + tab + '-button');
   const get = (tab) => new URLSearchParams(own.get(tab) || '');
-  function remember(tab, params) { own.set(tab, new URLSearchParams([...params].filter(([name]) => name !== 'tab' && !name.startsWith('__')))); }
+  function remember(tab, params) {
+    own.set(tab, new URLSearchParams([...params].filter(([name]) => name !== 'tab' && !name.startsWith('__'))));
+  }
   remember(shown, opening);
   // until the tab of the address is there, the first one must not flash up
   if (shown !== HOME) document.documentElement.classList.add('lr-opening');
@@ -29,9 +31,11 @@ window.lrAddress = (() => {
     const url = location.pathname + (String(q) && '?' + q);
     if (url !== location.pathname + location.search) history.replaceState(history.state, '', url);
   }
-  function put(tab, changes) {
+  function set(tab, changes) {
     const params = get(tab);
-    for (const [name, value] of Object.entries(changes)) if (value === null || value === undefined) params.delete(name); else params.set(name, value);
+    for (const [name, value] of Object.entries(changes)) {
+      if (value === null || value === undefined) params.delete(name); else params.set(name, value);
+    }
     remember(tab, params);
     if (tab === shown) write();
   }
@@ -49,7 +53,8 @@ window.lrAddress = (() => {
     const selected = document.querySelector('#lr-tabs > .tab-wrapper [role="tab"][aria-selected="true"]');
     if (!selected) return false;
     if (asked && !button(asked)) { remember(HOME, get(asked)); shown = HOME; }
-    else if (asked && button(asked) !== selected) { button(asked).click(); return true; } // seen again when it is selected
+    // seen again when it is selected
+    else if (asked && button(asked) !== selected) { button(asked).click(); return true; }
     asked = null;
     select(selected.dataset.tabId);
     return true;
@@ -70,13 +75,15 @@ window.lrAddress = (() => {
 
   document.addEventListener('click', (event) => {
     const link = event.target.closest?.('a[href^="?"]');
-    if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey ||
+      event.altKey) return;
     const params = new URLSearchParams(link.getAttribute('href'));
     event.preventDefault();
     open(params.get('tab') || HOME, params);
   });
   document.addEventListener('keydown', (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key], tabs = [...document.querySelectorAll('#lr-tabs [role="tablist"] [role="tab"]')];
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key],
+      tabs = [...document.querySelectorAll('#lr-tabs [role="tablist"] [role="tab"]')];
     const at = tabs.indexOf(event.target);
     if (!step || at < 0) return;
     event.preventDefault();
@@ -84,5 +91,5 @@ window.lrAddress = (() => {
     next.focus();
     next.click();
   });
-  return { get, put, open, watch, get shown() { return shown; } };
+  return { get, set, open, watch, get shown() { return shown; } };
 })();

@@ -1,15 +1,6 @@
 // The charts of a dataset: a histogram to brush and a curve whose marker is a slider. SVG in the page's colours; what
 // can be moved is an HTML element with role="slider", so that keyboard, touch and screen readers have it too.
 
-function svg(tag, attributes, ...children) {
-  const node = document.createElementNS('http://www.w3.org/2000/svg', tag);
-  for (const [name, value] of Object.entries(attributes || {})) if (name === 'text') node.textContent = value; else node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
-const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
-
 // Three or four round numbers from 0 up to `most`, for an axis.
 function roundTicks(most) {
   if (!(most > 0)) return [0];
@@ -26,7 +17,7 @@ function createHandle(label, move) {
     event.preventDefault();
     move(steps[event.key]);
   });
-  return { node, put(x, values) {
+  return { node, place(x, values) {
     node.style.left = x + 'px';
     for (const [name, value] of Object.entries(values)) node.setAttribute('aria-' + name, value);
   } };
@@ -117,7 +108,7 @@ function createHistogram(onBrush) {
     x = (kl) => PLOT.left + place(kl) * slot;
     canvas.replaceChildren();
     if (range) canvas.append(svg('rect', { class: 'lr-brushed', x: PLOT.left + range[0] * slot, width: (range[1] - range[0]) * slot, y: PLOT.top, height: bottom - PLOT.top }));
-    axes(canvas, width, [0, 0.01, 0.1, 1, 10], roundTicks(most).map((n) => [n, n >= 10000 ? Math.round(n / 1000) + 'k' : whole(n)]), x, y);
+    axes(canvas, width, [0, 0.01, 0.1, 1, 10], roundTicks(most).map((n) => [n, n >= 10000 ? Math.round(n / 1000) + 'k' : formatCount(n)]), x, y);
     data.counts.forEach((n, i) => {
       if (!n) return;
       const hot = data.edges[i] >= data.beta - 1e-9, out = range && (i < range[0] || i >= range[1]);
@@ -127,9 +118,9 @@ function createHistogram(onBrush) {
     canvas.append(svg('line', { class: 'lr-mark-line', x1: x(data.beta), x2: x(data.beta), y1: PLOT.top, y2: bottom }),
       svg('text', { class: 'lr-mark-label', x: x(data.beta) + 5, y: PLOT.top + 10, text: '\u03b2 ' + data.beta.toFixed(2) }));
     const [a, b] = range || [0, bins()], inside = data.counts.slice(a, b).reduce((s, n) => s + n, 0);
-    low.put(PLOT.left + a * slot, { valuemin: 0, valuemax: bins() - 1, valuenow: a, valuetext: 'from ' + edge(a) + ' nats' });
-    high.put(PLOT.left + b * slot, { valuemin: 1, valuemax: bins(), valuenow: b, valuetext: 'up to ' + edge(b) + ' nats' });
-    said.textContent = range ? whole(inside) + ' step' + (inside === 1 ? '' : 's') + ' with KL from ' + edge(a) + ' to ' + edge(b) + ' nats' : '';
+    low.place(PLOT.left + a * slot, { valuemin: 0, valuemax: bins() - 1, valuenow: a, valuetext: 'from ' + edge(a) + ' nats' });
+    high.place(PLOT.left + b * slot, { valuemin: 1, valuemax: bins(), valuenow: b, valuetext: 'up to ' + edge(b) + ' nats' });
+    said.textContent = range ? formatCount(inside) + ' step' + (inside === 1 ? '' : 's') + ' with KL from ' + edge(a) + ' to ' + edge(b) + ' nats' : '';
     clear.hidden = !range;
   }
   new ResizeObserver(draw).observe(plot);
@@ -137,7 +128,7 @@ function createHistogram(onBrush) {
 }
 
 // y against x as a line, with a marker that can be dragged along it. values: [[x, y]…] by ascending x.
-function createDial({ title, says, label, xTicks, root, step, digits, percentages, onInput }) {
+function createSlider({ title, says, label, xTicks, root, step, digits, percentages, onInput }) {
   const { node, plot, canvas } = chartBox(title, says);
   const handle = createHandle(label, (by) => by && set(by === -Infinity ? low() : by === Infinity ? high() : value + by * step));
   plot.append(handle.node);
@@ -176,7 +167,7 @@ function createDial({ title, says, label, xTicks, root, step, digits, percentage
       svg('polyline', { class: 'lr-line', points }), svg('line', { class: 'lr-mark-line', x1: x(value), x2: x(value), y1: PLOT.top, y2: bottom }),
       svg('circle', { class: 'lr-dot', cx: x(value), cy: y(yAt(value)), r: 5 }));
     const v = yAt(value);
-    handle.put(x(value), { valuemin: low(), valuemax: high(), valuenow: value, valuetext: value.toFixed(digits) + ': ' + (percentages ? percent(v) : v.toFixed(1)) });
+    handle.place(x(value), { valuemin: low(), valuemax: high(), valuenow: value, valuetext: value.toFixed(digits) + ': ' + (percentages ? formatPercent(v) : v.toFixed(1)) });
   }
   new ResizeObserver(draw).observe(plot);
   return { node, draw(nextValues, nextValue) { values = nextValues; value = nextValue; draw(); } };

@@ -1,9 +1,8 @@
-// The verdict on a pair: how the job stands, then what it found. In scope from Gradio: element, props, watch, server.
+// The check of a pair: the state of its job, then its result. In scope from Gradio: element, props, watch, server.
 
-function mountPreflight(element, props, watch, server) {
-  const root = element.querySelector('.lr-verdict-card');
+function mountPairCheck(element, props, watch, server) {
+  const root = element.querySelector('.lr-pair-check'), call = createCalls(server);
   let run = null, timer = 0;
-  const offline = () => ({ error: 'The server does not answer; check that it still runs, then reload.' });
 
   function sync() {
     clearTimeout(timer);
@@ -14,39 +13,46 @@ function mountPreflight(element, props, watch, server) {
     if (run) look();
   }
   async function look() {
-    const mine = run, answer = document.hidden ? null : await server.look([mine]).catch(offline);
+    const mine = run, answer = document.hidden ? null : await call('look', mine);
     if (mine !== run) return;
     if (answer) show(answer);
-    if (!answer || (answer.job && ['queued', 'running', 'stopping'].includes(answer.job.state))) timer = setTimeout(look, 1000);
+    if (!answer || (answer.job && isRunning(answer.job))) timer = setTimeout(look, 1000);
   }
+  const isRunning = (job) => ['queued', 'running', 'stopping'].includes(job.state);
   function show({ error, job, result }) {
     if (error) root.replaceChildren(el('div', { class: 'lr-error', role: 'alert', text: error }));
-    else if (result) root.replaceChildren(verdict(result));
-    else if (['queued', 'running', 'stopping'].includes(job.state)) waiting(job);
-    else root.replaceChildren(el('div', { class: job.state === 'failed' ? 'lr-error' : 'lr-muted', role: 'status', text: job.message || 'It ended without a result.' }));
+    else if (result) root.replaceChildren(assessment(result));
+    else if (isRunning(job)) showStatus(job);
+    else root.replaceChildren(el('div', { class: job.state === 'failed' ? 'lr-error' : 'lr-muted', role: 'status',
+      text: job.message || 'The check ended without a result.' }));
   }
-  function waiting(job) {
-    if (!root.querySelector('.lr-trying')) root.replaceChildren(el('div', { class: 'lr-trying' }, el('span', { class: 'lr-busy', role: 'status' }),
-      el('a', { href: '?tab=jobs&job=' + job.id, text: 'The job' }), el('button', { type: 'button', text: 'Cancel', onclick: () => server.halt([run]).catch(offline) })));
-    const said = root.querySelector('[role="status"]'), text = job.status || 'Starting';
-    if (said.textContent !== text) said.textContent = text;
+  function showStatus(job) {
+    if (!root.querySelector('.lr-checking')) root.replaceChildren(el('div', { class: 'lr-checking' },
+      el('span', { class: 'lr-busy', role: 'status' }), el('a', { href: '?tab=jobs&job=' + job.id, text: 'The job' }),
+      el('button', { type: 'button', text: 'Cancel', onclick: () => call('halt', run) })));
+    setText(root.querySelector('[role="status"]'), job.status || 'Starting');
   }
 
   const share = (x) => (x === null ? '\u2013' : Math.round(x * 100) + ' %');
-  function solved(who) { return who.accuracy === null ? 'not known' : share(who.accuracy) + ' (' + share(who.low) + ' to ' + share(who.high) + ')'; }
-  function verdict(found) {
-    const { probe, expert, amateur } = found;
-    const facts = [['Expert right', solved(expert), 'Final answers, with the 95 % interval'], ['Amateur right', solved(amateur), 'Final answers, with the 95 % interval'],
-      ['Cut off', share(expert.truncated) + ', amateur ' + share(amateur.truncated), 'Responses that hit the token limit'],
-      ['Mean KL', nats(finite(found.mean_kl)) + ' nats', 'Over all steps of the expert\u2019s responses'],
-      ['Amateur\u2019s loss', nats(finite(found.amateur_loss)) + ' nats', 'A token, on the expert\u2019s text'],
-      ['Memory', (probe.memory_bytes / 1e9).toFixed(probe.memory_bytes < 1e8 ? 2 : 1) + ' GB', 'Both models, caches and one chunk of logits at the usual batch size']];
-    return el('section', { class: 'lr-card lr-tone-' + found.tone, 'aria-label': 'Verdict on the pair' },
+  function accuracy(model) {
+    if (model.accuracy === null) return 'not known';
+    return share(model.accuracy) + ' (' + share(model.low) + ' to ' + share(model.high) + ')';
+  }
+  function assessment(found) {
+    const { probe, expert, amateur } = found, interval = 'Final answers, with the 95 % interval';
+    const facts = [['Expert right', accuracy(expert), interval], ['Amateur right', accuracy(amateur), interval],
+      ['Cut off', share(expert.truncated) + ', amateur ' + share(amateur.truncated), 'Responses that reached the token limit'],
+      ['Mean KL', formatNats(found.mean_kl ?? Infinity) + ' nats', 'Over all steps of the expert\u2019s responses'],
+      ['Amateur\u2019s loss', formatNats(found.amateur_loss ?? Infinity) + ' nats', 'Per token, on the expert\u2019s text'],
+      ['Memory', (probe.memory_bytes / 1e9).toFixed(probe.memory_bytes < 1e8 ? 2 : 1) + ' GB',
+        'Both models, caches and one chunk of logits at the usual batch size']];
+    return el('section', { class: 'lr-card lr-tone-' + found.tone, 'aria-label': 'Assessment of the pair' },
       el('ul', { class: 'lr-sentences' }, ...found.verdict.map((text) => el('li', { text }))),
-      el('dl', { class: 'lr-facts' }, ...facts.map(([name, text, says]) => el('div', { class: 'lr-fact', title: says }, el('dt', { text: name }), el('dd', { text })))),
+      el('dl', { class: 'lr-facts' }, ...facts.map(([name, text, title]) =>
+        el('div', { class: 'lr-fact', title }, el('dt', { text: name }), el('dd', { text })))),
       small('Kept against \u03b2', 'share of the steps', found.betas.map((b, i) => [b, probe.kept[i]])),
       bars('Steps by KL', 'nats', found.edges, found.histogram),
-      el('p', { text: found.sentence + ' That is for ' + whole(probe.problems) + ' problems.' }));
+      el('p', { text: found.sentence + ' That is for ' + plural(probe.problems, 'problem') + '.' }));
   }
   function frame(title, says, name) {
     const node = el('figure', { class: 'lr-chart' }, el('figcaption', {}, el('b', { text: title }), ' ', el('span', { class: 'lr-muted', text: says })));
@@ -71,7 +77,7 @@ function mountPreflight(element, props, watch, server) {
   function bars(title, says, edges, counts) {
     const { node, canvas } = frame(title, says, 'Histogram of the steps by KL'), most = Math.max(1, ...counts), slot = (RIGHT - LEFT) / counts.length;
     const y = (n) => BOTTOM - Math.sqrt(n / most) * (BOTTOM - TOP);
-    grid(canvas, [0, 0.01, 0.1, 1, 10].map((kl) => [LEFT + Math.max(0, edges.findIndex((e) => e >= kl - 1e-9)) * slot, kl]), roundTicks(most).map((n) => [y(n), whole(n)]));
+    grid(canvas, [0, 0.01, 0.1, 1, 10].map((kl) => [LEFT + Math.max(0, edges.findIndex((e) => e >= kl - 1e-9)) * slot, kl]), roundTicks(most).map((n) => [y(n), formatCount(n)]));
     counts.forEach((n, i) => { if (n) canvas.append(svg('rect', { class: edges[i] >= PAPER.beta ? 'lr-bar-hot' : 'lr-bar-cool', x: LEFT + i * slot, width: slot * 0.84, y: y(n), height: BOTTOM - y(n) })); });
     return node;
   }

@@ -1,0 +1,56 @@
+// The measures that colour the tokens, and what the browser computes from a step's candidates. MEASURES and PAPER come
+// from the engine's measures.py and paper.py. In a step, null stands for an infinite number.
+
+const METRICS = MEASURES.filter((m) => m.full).map((m) => (
+  { ...m, of: m.key === 'ratio' ? logRatio : (step) => step[m.key] ?? Infinity }));
+const SAYS = Object.fromEntries(MEASURES.map((m) => [m.key, m.says]));
+
+function logRatio({ expert_logprob: e, amateur_logprob: a }) {
+  return Math.max(0, (e ?? 0) - (a ?? (e === null ? 0 : -Infinity)));
+}
+const isAbove = (step, beta) => (step.kl ?? Infinity) > beta;
+
+// Depth of the colour, from 0 to 1. The square root tells the many small values apart.
+function shade(metric, step) {
+  return Math.sqrt(clamp(metric.of(step) / metric.full, 0, 1));
+}
+
+// The same definitions as lightreasoner/scoring/divergence.py, on the candidates that came with the step.
+function contrastiveTarget(candidates, alpha) {
+  const logE = candidates.expert_logprobs.map((x) => x ?? -Infinity);
+  const logA = candidates.amateur_logprobs.map((x) => x ?? -Infinity);
+  const bound = Math.max(...logE) + Math.log(alpha) - PAPER.tie;
+  const plausible = logE.map((x) => x >= bound && x > -Infinity);
+  const ratio = logE.map((x, i) => (plausible[i] ? x - logA[i] : -Infinity));
+  const excluded = ratio.some((r) => r === Infinity); // the amateur gives a plausible token no probability at all
+  const score = excluded ? logE.map((x, i) => (ratio[i] === Infinity ? x : -Infinity)) : ratio;
+  const top = Math.max(...score), weight = score.map((x) => Math.exp(x - top));
+  const total = weight.reduce((a, b) => a + b, 0);
+  return { logE, logA, plausible, weights: weight.map((w) => w / total) };
+}
+
+const CHANGE = 0.005; // of probability; a smaller change is not worth a sentence
+// What training did to one step, in a sentence. Rows: {text, e, t}, the probabilities under the expert and the tuned
+// one.
+function trainingEffect(rows, changed) {
+  const quoted = (row) => '\u201c' + tokenLabel(row.text) + '\u201d';
+  const most = (of) => rows.reduce((best, row) => (of(row) > of(best) ? row : best), rows[0]);
+  const effect = (row) => quoted(row) + ' ' + times(row.t / row.e) + ' as likely here (' +
+    formatPercent(row.e) + ' \u2192 ' + formatPercent(row.t) + ')';
+  if (changed) {
+    const before = most((row) => row.e), now = most((row) => row.t);
+    return 'Training changed the top-1 token from ' + quoted(before) + ' to ' + quoted(now) + ': it made ' +
+      effect(now) + '.';
+  }
+  const gained = most((row) => row.t - row.e), lost = most((row) => row.e - row.t);
+  const row = gained.t - gained.e >= CHANGE ? gained : lost;
+  if (Math.abs(row.t - row.e) < CHANGE) {
+    return 'Training changed no token\u2019s probability by more than half a percentage point here.';
+  }
+  return 'Training made ' + effect(row) + '.';
+}
+function times(ratio) {
+  if (!(ratio < 1000)) return 'over 1,000 times';
+  const digits = ratio >= 9.95 ? 0 : ratio >= 0.895 && ratio < 1.095 ? 2 : 1;
+  return (ratio >= 0.095 ? ratio.toFixed(digits) : ratio.toPrecision(1)) + ' times';
+}
