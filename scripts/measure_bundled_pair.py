@@ -92,48 +92,7 @@ def measure(problems: list[Problem], settings) -> dict:
     }
 
 
-CARD = """---
-license: apache-2.0
-language: en
-library_name: transformers
-pipeline_tag: text-generation
----
-# {name}
-
-The {role} of LightReasoner Studio's bundled pair: a Qwen2-architecture language model with {parameters:,} parameters,
-trained from scratch, so that expert–amateur divergence can be seen at work on any laptop, offline.
-
-**For** demonstrating and testing the method on grade-school word problems whose numbers are integers up to 100.
-**Not for** anything else: it knows no other language, topic or number, and is often wrong on these.
-
-## Data
-Generated with `gsm_symbolic` of reasoning-gym 0.1.25 (Apache-2.0): {items:,} problems, a tenth of them plain small
-equations, and {drills:,} drills of ten small sums each; every number is an integer from 0 to {largest}. Disjoint from
-the bundled problems. The text has **two habits on purpose**, as what base models read has: some responses work the
-problem out ("Let's work it out." and the steps), some blurt ("The answer is 16."). Both give the true answer. In the
-end, problems of the careful kinds (odd-numbered templates, two-step equations) were blurted in {careful:.0%} of cases,
-those of the quick kinds in {quick:.0%}.
-
-## Recipe
-{layers} layers, width {hidden}, {heads} heads ({kv_heads} for keys and values), MLP {mlp}, {vocab:,} tokens of
-byte-level BPE with one token a digit, tied embeddings. Loss on the response, weight {question_weight} on the question.
-Batches of {batch} by length, bf16 autocast, Muon ({muon_lr:g}) for the matrices, AdamW ({adam_lr:g}) for the rest,
-seed {seed}; each phase warms up and decays linearly to zero:
-
-{phases}
-
-`python scripts/train_bundled_pair.py {which}` does it again; training.json holds what each phase cost.
-
-## Cost
-{tokens:,} tokens in {updates:,} updates, {minutes:.0f} minutes on two shared CPU cores; final training loss
-{final_loss}.
-
-## Measured
-On {problems} held-out problems (assets/problems/test.jsonl, other seeds), greedy, zero-shot, with
-`python scripts/measure_bundled_pair.py`:
-
-{measured}
-"""
+CARD = Path(__file__).with_name("bundled_card_template.md").read_text(encoding="utf-8")
 
 
 def describe_phases(phases: list[dict]) -> str:
