@@ -1,4 +1,4 @@
-"""The one family of errors that a person is meant to read."""
+"""The errors that users read, and the log entry for those that they should not."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ log = logging.getLogger(__name__)
 
 
 class UserError(Exception):
-    """Something a person asked for that cannot work.
+    """A request that cannot work. Its message is shown to the user; any other exception is a bug and gets logged.
 
-    The message is one sentence (or two short ones): what was seen, why it cannot work, what to do.
-    Anything that is not a UserError is a bug and is logged with its traceback.
+    The message is one sentence or two short ones: what was seen, why it cannot work, what to do.
     """
 
 
 def log_unexpected(where: str) -> str:
-    """Log the exception being handled, a bug, with its traceback; the sentence to show instead of it."""
+    """Log the exception being handled, a bug, with its traceback. Returns the sentence to show instead."""
     code = secrets.token_hex(3)
     log.exception("error %s in %s", code, where)
-    return f"Something broke on our side. The server's log explains it under {code}."
+    return f"An unexpected error occurred. The server's log describes it under {code}."

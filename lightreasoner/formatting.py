@@ -1,4 +1,4 @@
-"""Values and foreign text as a person reads them."""
+"""Values and untrusted text formatted for people."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def printable(text: str) -> str:
-    """Control characters (a model may write any) spelled out, so that nothing can drive the terminal."""
+    """The text with control characters escaped, so that model output cannot control the terminal."""
     return "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else repr(c)[1:-1] for c in text)
 
 
@@ -19,17 +19,14 @@ def format_duration(seconds: float) -> str:
 
 
 def format_bytes(size: float) -> str:
+    """3 MB, 1.2 GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6)):,} MB"
 
 
 def markdown_table(values: dict[str, Any]) -> list[str]:
-    """A Markdown table of names and values; what is not there is left out."""
-    rows = [(name, format_value(value)) for name, value in values.items() if value is not None]
-    return [
-        "| | |",
-        "|---|---|",
-        *(f"| {markdown_cell(name.replace('_', ' '))} | {markdown_cell(value)} |" for name, value in rows),
-    ]
+    """A Markdown table of names and values without those that are None."""
+    rows = [(name.replace("_", " "), format_value(value)) for name, value in values.items() if value is not None]
+    return ["| | |", "|---|---|", *(f"| {markdown_cell(name)} | {markdown_cell(value)} |" for name, value in rows)]
 
 
 def format_value(value: Any) -> str:
@@ -43,5 +40,5 @@ def format_value(value: Any) -> str:
 
 
 def markdown_cell(text: str) -> str:
-    """As plain text inside a table."""
+    """The text escaped for a Markdown table."""
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

@@ -1,4 +1,4 @@
-"""What a request may ask for: numbers within bounds, and texts that fit into the models."""
+"""Checks of numbers that users enter."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from lightreasoner.paper import ALPHA_FLOOR
 
 
 def number(name: str, value: object, low: float, high: float, whole: bool = False) -> float:
-    """A number within bounds, or a UserError that says which one was not. Refuses NaN, booleans and strings."""
+    """The value, from `low` to `high`. Raises UserError naming it otherwise, also for NaN, booleans and strings."""
     kind = "a whole number" if whole else "a number"
     ok = isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
     if not ok or (whole and value != int(value)):

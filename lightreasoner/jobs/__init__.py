@@ -1,1 +1,1 @@
-"""Jobs: long-running command lines that nobody has to watch, and that nothing but the machine's end can lose."""
+"""Jobs: long-running commands in processes of their own, which survive closed tabs and restarted servers."""

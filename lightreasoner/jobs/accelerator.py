@@ -1,7 +1,7 @@
-"""The accelerator of this machine: one process computes on it at a time, and everybody can read who.
+"""The lock on this machine's accelerator: one process computes at a time, and every process can read which one.
 
-A lock of the operating system, so it is free again whenever its holder dies. People who wait in front of a page or a
-terminal are interactive: a job lets them go first at its safe points. The CPU counts as an accelerator.
+It is a lock of the operating system, so the death of its holder frees it. Traces and estimates that a user waits for
+are interactive: jobs yield to them at their checkpoints. The CPU counts as an accelerator.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ UNKNOWN = {"who": "another process", "job": None, "pid": None, "since": None}
 
 
 def describe_holder(holder: dict | None) -> str:
-    """Who holds the accelerator, as part of a sentence."""
+    """The holder of the accelerator, as part of a sentence."""
     who = (holder or {}).get("who") or "the accelerator"
     if who.startswith("job "):
         return f"the job “{who.removeprefix('job ')}”"
@@ -33,11 +33,11 @@ def describe_holder(holder: dict | None) -> str:
 
 
 class WaitCancelled(Exception):
-    """The run was stopped while it waited."""
+    """The wait for the accelerator was cancelled."""
 
 
 class AcceleratorLock:
-    """The lock of a workspace. Objects are cheap and hold nothing: each `acquire` makes a handle of its own."""
+    """The lock of a workspace. The object itself holds nothing: each `acquire` makes a handle of its own."""
 
     def __init__(self, workspace: Path):
         self.path = Path(workspace) / "accelerator.lock"
@@ -52,11 +52,11 @@ class AcceleratorLock:
         interactive: bool = False,
         job: str | None = None,
     ) -> Iterator[LockHandle]:
-        """Wait for the accelerator and have it inside the block.
+        """Wait for the accelerator and hold it inside the block.
 
-        who: what others are shown, "inspector", "trace" or "job TITLE"; job: that job's id. on_wait is called many
-        times a second while waiting, with the holder (see `holder`). Raises WaitCancelled as soon as `stop` is set, and
-        UserError when the workspace cannot be written.
+        who: the name that others see, "inspector", "trace" or "job TITLE". job: the id of that job. on_wait: called
+        with the holder (see `holder`) about 20 times per second while waiting. Raises WaitCancelled as soon as `stop`
+        is set, and UserError when the workspace is not writable.
         """
         handle = LockHandle(self, who, stop or threading.Event(), on_wait or (lambda holder: None), interactive, job)
         try:
@@ -66,32 +66,33 @@ class AcceleratorLock:
             handle.release()
 
     def holder(self) -> dict | None:
-        """Who computes: {"who", "job" (id or None), "pid", "since" (unix s)}; None when nobody does."""
+        """The current holder: {"who", "job" (id or None), "pid", "since" (unix s)}; None when the lock is free."""
         if not self.path.exists():
             return None
         lock = FileLock(self.path)
         try:
             lock.acquire(timeout=0)
-        except (Timeout, OSError):  # held: only now is what was said believed
-            said = self._read_holder()
-            return {name: said[name] for name in UNKNOWN} if said and alive(said["pid"], said["mark"]) else UNKNOWN
+        except (Timeout, OSError):  # held, so holder.json may be current
+            holder = self._read_holder()
+            known = holder and alive(holder["pid"], holder["mark"])
+            return {name: holder[name] for name in UNKNOWN} if known else UNKNOWN
         lock.release()
         return None
 
     def wanted(self) -> bool:
-        """Whether somebody interactive waits."""
+        """Whether an interactive run waits."""
         return bool(announced(self.folder / "waiting"))
 
     def _read_holder(self) -> dict | None:
         try:
-            said = json.loads((self.folder / "holder.json").read_text(encoding="utf-8"))
-            return said if {*UNKNOWN, "mark"} <= said.keys() else None
+            holder = json.loads((self.folder / "holder.json").read_text(encoding="utf-8"))
+            return holder if {*UNKNOWN, "mark"} <= holder.keys() else None
         except (OSError, ValueError, AttributeError):
             return None
 
 
 class LockHandle:
-    """One process's turn at the accelerator."""
+    """One hold of the accelerator, which can be released and acquired again."""
 
     def __init__(self, accelerator, who, stop, on_wait, interactive, job):
         self._accelerator, self._who, self._job = accelerator, who, job
@@ -99,11 +100,11 @@ class LockHandle:
         self._lock = FileLock(accelerator.path, thread_local=False)
 
     def acquire(self) -> None:
-        """Wait for the lock. Raises WaitCancelled or UserError."""
+        """Wait for the lock. Raises WaitCancelled or UserError like `AcceleratorLock.acquire`."""
         announced = None
         try:
             if not self._try_lock():
-                with suppress(OSError):  # on a full disk it waits all the same
+                with suppress(OSError):  # on a full disk it waits without being announced
                     announced = announce(self._accelerator.folder / "waiting") if self._interactive else None
                 while not self._try_lock():
                     self._on_wait(self._accelerator.holder())
@@ -115,14 +116,14 @@ class LockHandle:
         self._write_holder()
 
     def release(self) -> None:
-        """Let go of the lock; nothing when it is not held."""
+        """Release the lock if it is held."""
         if self._lock.is_locked:
             with suppress(OSError):
                 (self._accelerator.folder / "holder.json").unlink(missing_ok=True)
             self._lock.release()
 
     def yield_to_interactive(self) -> bool:
-        """Let whoever waits in front of a screen go first; whether anybody did. Raises WaitCancelled like `acquire`."""
+        """Let interactive runs that wait go first; whether one did. Raises WaitCancelled like `acquire`."""
         if self._interactive or not self._accelerator.wanted():
             return False
         self.release()
@@ -140,13 +141,12 @@ class LockHandle:
         except OSError as error:
             why = error.strerror or error
             raise UserError(
-                f"{self._accelerator.path} cannot be locked: {why}. Set LIGHTREASONER_WORKSPACE to a folder that can "
-                "be written."
+                f"{self._accelerator.path} cannot be locked: {why}. Set LIGHTREASONER_WORKSPACE to a writable folder."
             ) from error
         return True
 
     def _write_holder(self) -> None:
         pid = os.getpid()
-        said = {"who": self._who, "job": self._job, "pid": pid, "mark": mark(pid), "since": time.time()}
-        with suppress(UserError):  # the lock counts, not what is said about it
-            write_text(self._accelerator.folder / "holder.json", json.dumps(said))
+        holder = {"who": self._who, "job": self._job, "pid": pid, "mark": mark(pid), "since": time.time()}
+        with suppress(UserError):  # the lock counts, not its description
+            write_text(self._accelerator.folder / "holder.json", json.dumps(holder))

@@ -1,4 +1,4 @@
-"""Where jobs run. `local` is a process on this machine; nothing above this file knows which backend it is."""
+"""The interface of the places where jobs run: processes of this machine (local.py) or a Ray cluster (ray.py)."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from typing import Protocol
 
 from lightreasoner.jobs.store import Job
 
-OUTPUT_FILE = "output.log"  # in the job's folder: what every attempt printed, one after the other
+OUTPUT_FILE = "output.log"  # in the job's folder: the output of all attempts
 
 
 class Backend(Protocol):
-    """pid and mark are the backend's handle: together they mean one attempt of one job and never anything else."""
+    """A handle is (pid, mark): together they identify one attempt of one job for ever."""
 
     def submit(self, job: Job, folder: Path, env: dict[str, str]) -> tuple[int, str]:
-        """Start the job's command line with these variables added; its output goes to OUTPUT in `folder`. The handle.
+        """Start the job's command with `env` added; its output goes to OUTPUT_FILE in `folder`.
 
-        Raises UserError when it cannot be started.
+        Returns the handle. Raises UserError when the job cannot be started.
         """
 
     def find(self, job: Job) -> tuple[int, str] | None:
-        """The handle of an attempt that was started but never recorded, because who started it died in between."""
+        """The handle of an attempt that was started but not recorded, because its server died in between."""
 
     def alive(self, job: Job) -> bool:
-        """Whether the job's process still runs."""
+        """Whether the job's process is running."""
 
     def status(self, job: Job) -> int | None:
-        """The exit status of a process that has ended, where it is known; negative for a signal."""
+        """The exit status of an ended process, negative for a signal; None when it is unknown."""
 
     def interrupt(self, job: Job) -> None:
-        """Ask the job's processes to end now."""
+        """Ask the job's processes to end (SIGTERM)."""
 
     def kill(self, job: Job) -> None:
-        """End every process of the job, also those that outlived the first one."""
+        """Kill every process of the job, also those that outlived the first one."""
 
     def logs(self, folder: Path, size: int) -> str:
-        """The last `size` bytes of a job's output."""
+        """The last `size` bytes of the job's output, as text."""

@@ -1,11 +1,11 @@
-"""What a long-running verb wraps itself in: the folder is its own, the accelerator too, and its log says how it went.
+"""The context of a long-running command: it locks the run folder and the accelerator and writes the event log.
 
-with working(run_dir, "sample", settings, title="Sample 1,000 problems") as work:
-    work.status("Loading the expert")
+with job_context(run_dir, "sample", settings, title="Sample 1,000 problems") as context:
+    context.status("Loading the expert")
     for done in …:
-        work.safe_point()
-        work.progress(done, total, samples=…)
-    work.result(samples=…)
+        context.checkpoint()
+        context.update(done, total, samples=…)
+    context.result(samples=…)
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ PAUSE = 0.3  # seconds between progress events
 
 
 def stop_requested(run_dir: Path) -> str | None:
-    """What somebody asked of the work in this folder: "keep", "cancel", or None. A file that says nothing cancels."""
+    """The stop request in a run folder: "keep" (save the results so far), "cancel" or None. A damaged file cancels."""
     try:
         return "keep" if (Path(run_dir) / STOP_FILE).read_text(errors="replace").strip() == "keep" else "cancel"
     except FileNotFoundError:
@@ -46,60 +46,60 @@ def stop_requested(run_dir: Path) -> str | None:
 
 
 class JobContext:
-    """What the verb says about itself, and where it learns that it should stop. Made by `job_context`."""
+    """Writes a run's progress to its event log and learns of stop requests. Made by `job_context`."""
 
     def __init__(self, run_dir: Path, log: EventLog):
-        self.run_dir, self._log, self._hold = run_dir, log, None
+        self.run_dir, self._log, self._handle = run_dir, log, None
         self._status, self._pending, self._written = "", None, float("-inf")
         self._result, self._finishing = {}, False
 
     def status(self, text: str) -> None:
-        """Say in a few words what is being done now."""
+        """Report the current activity in a few words."""
         self._status = text
         self.event("status", text=text)
 
     def update(self, done: float, total: float | None, **numbers: Any) -> None:
-        """How far it is. Call it as often as you like: about three a second are written, and the last always."""
+        """Report progress. About three events per second are written, and always the last one."""
         self._pending = {"done": done, "total": total, "status": self._status} | numbers
         if done == total or time.monotonic() - self._written >= PAUSE:
             self.flush()
 
     def event(self, kind: str, **data: Any) -> None:
-        """Write any other event. Raises UserError on a full disk, as everything here does."""
+        """Write any other event. Like every method here it raises UserError on a full disk."""
         self.flush()
         self._log.append(kind, **data)
 
     def flush(self) -> None:
-        """Write the progress that was held back, if any."""
+        """Write progress that `update` held back."""
         pending, self._pending = self._pending, None
         if pending:
             self._written = time.monotonic()
             self._log.append("progress", **pending)
 
     def result(self, **data: Any) -> None:
-        """Numbers for the end event; a later call adds to them."""
+        """Add numbers to the end event."""
         self._result |= data
 
     def checkpoint(self) -> None:
-        """Where stopping loses nothing. Raises Stopping when asked to; lets interactive runs go first.
+        """Stop here if requested, without losing anything, and yield the accelerator to interactive runs.
 
-        After Stopping(keep=True) was raised, the verb may finish what it has with these same calls: from then on only
-        a cancellation is raised.
+        Raises StopRequested. After StopRequested(keep=True) the command may save its results with the same calls; from
+        then on only a cancellation is raised.
         """
         self._check()
-        if self._hold and self._hold.yield_to_interactive():
+        if self._handle and self._handle.yield_to_interactive():
             self.event("status", text=self._status)
 
     def _check(self) -> None:
-        wish = stop_requested(self.run_dir)
-        if wish == "cancel":
+        request = stop_requested(self.run_dir)
+        if request == "cancel":
             raise StopRequested(keep=False)
-        if wish == "keep" and not self._finishing:
+        if request == "keep" and not self._finishing:
             self._finishing = True
             raise StopRequested(keep=True)
 
     def wait(self, accelerator: AcceleratorLock, stack: ExitStack, title: str, job: str | None) -> None:
-        """Take the accelerator until the stack is closed."""
+        """Hold the accelerator until the stack is closed."""
         last = []
 
         def on_wait(holder: dict | None) -> None:
@@ -108,13 +108,13 @@ class JobContext:
                 last[:] = [holder]
                 self.event("waiting", holder=holder)
 
-        self._hold: LockHandle = stack.enter_context(accelerator.acquire(f"job {title}", on_wait=on_wait, job=job))
+        self._handle: LockHandle = stack.enter_context(accelerator.acquire(f"job {title}", on_wait=on_wait, job=job))
         if last:
             self.status("Starting")
 
 
 def _lock_folder(run_dir: Path) -> FileLock:
-    """The folder's lock. Raises UserError naming the process that has it."""
+    """Acquire the folder's lock. Raises UserError naming the process that holds it."""
     lock = FileLock(run_dir / LOCK, thread_local=False)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -122,17 +122,15 @@ def _lock_folder(run_dir: Path) -> FileLock:
     except Timeout:
         start = last_event(run_dir / EVENTS_FILE, "start")
         who = f"process {start['pid']}" if start and start.get("pid") else "another process"
-        raise UserError(
-            f"{run_dir} is being worked on by {who}; wait for it or stop it, or name another folder."
-        ) from None
+        raise UserError(f"{run_dir} is in use by {who}; wait for it or stop it, or choose another folder.") from None
     except OSError as error:
-        raise UserError(f"{run_dir} cannot be written: {error.strerror}. Name another folder.") from error
+        raise UserError(f"{run_dir} is not writable: {error.strerror}. Choose another folder.") from error
     return lock
 
 
 @contextmanager
 def _sigterm_interrupts() -> Iterator[None]:
-    """Inside, SIGTERM is what Ctrl+C is: the work ends in order. The handler that was there comes back."""
+    """Inside, SIGTERM raises KeyboardInterrupt like Ctrl+C; afterwards the former handler is restored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -145,7 +143,7 @@ def _sigterm_interrupts() -> Iterator[None]:
 
 @contextmanager
 def _signals_ignored() -> Iterator[None]:
-    """Inside, a second Ctrl+C or SIGTERM does not keep the end from being written."""
+    """Inside, Ctrl+C and SIGTERM are ignored, so that the end event gets written."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -170,9 +168,9 @@ def job_context(
 ) -> Iterator[JobContext]:
     """Lock the folder, take the accelerator, and log "start" … "end" around the block.
 
-    accelerator: whether the verb computes. keeps: whether something is left when it is stopped early. resumes: whether
-    the same command goes on where it was. The end's state is succeeded, failed or cancelled; every exception, Stopping
-    included, leaves the block again. Raises UserError when another process works in the folder.
+    accelerator: whether the command computes. keeps: whether it saves results when stopped early. resumes: whether the
+    same command continues where it stopped. The end event's state is succeeded, failed or cancelled; every exception,
+    StopRequested included, is raised again. Raises UserError when another process works in the folder.
     """
     run_dir, title = Path(run_dir).absolute(), title or verb
     job, _, attempt = settings.job.partition("/")
@@ -180,7 +178,7 @@ def job_context(
     with ExitStack() as stack:
         stack.enter_context(_sigterm_interrupts())
         stack.callback(_lock_folder(run_dir).release)
-        if not job:  # a job's stop file may be meant for it already; the scheduler removed older ones
+        if not job:  # of a job, the scheduler removed older requests, so one that is there is meant for this attempt
             (run_dir / STOP_FILE).unlink(missing_ok=True)
         if not attempt:
             attempt = 1 + sum(event["kind"] == "start" for event in reversed_events(run_dir / EVENTS_FILE))
@@ -198,7 +196,7 @@ def job_context(
                 yield context
                 context.flush()
         except BaseException as error:
-            with _signals_ignored(), suppress(UserError):  # a full disk may be why it failed: that is said already
+            with _signals_ignored(), suppress(UserError):  # a full disk may be the cause, which is reported already
                 _end(context, log, *_outcome(context, verb, error))
             raise
         else:
@@ -207,9 +205,9 @@ def job_context(
 
 
 def _outcome(context: JobContext, verb: str, error: BaseException) -> tuple[str, str, bool]:
-    """(state, message, kept) of work that ended with this exception."""
+    """(state, message, kept) of a run that ended with this exception."""
     if isinstance(error, StopRequested) and error.keep:
-        return "succeeded", "Stopped early; what was there by then is kept.", True
+        return "succeeded", "Stopped early; results so far are saved.", True
     if isinstance(error, StopRequested | KeyboardInterrupt):
         return "cancelled", "Cancelled.", False
     if isinstance(error, UserError):

@@ -1,7 +1,7 @@
-"""The event log of a run: one JSON object a line, only ever appended to, read while it grows.
+"""The event log of a run: one JSON object per line, append-only, read while it grows.
 
-Whatever happens to the writer, every line that was written stays readable: a torn last line is ended by the next
-writer and skipped by all readers.
+Every complete line stays readable, even if the writer is killed: the next writer ends a torn last line, and all readers
+skip it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BLOCK = 65_536  # bytes read at a time
 
 
 def _to_json(value: Any) -> Any:
-    """The value as JSON can hold it: numbers that are not finite become null, arrays lists, the rest text."""
+    """The value as JSON: non-finite numbers become null, arrays lists, unknown types text."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -38,7 +38,7 @@ def _to_json(value: Any) -> Any:
 
 
 def _parse(line: bytes) -> dict | None:
-    """The event of a line, None for one that is no event (torn, or damaged)."""
+    """The event of a line; None for a torn or damaged one."""
     try:
         event = json.loads(line)
     except (ValueError, RecursionError):
@@ -48,9 +48,9 @@ def _parse(line: bytes) -> dict | None:
 
 
 class EventLog:
-    """The writing end; one process at a time, which the run folder's lock sees to. Threads may share it.
+    """Appends events. Thread-safe; the run folder's lock ensures that only one process writes.
 
-    by: who writes, on every line, so that the events of one attempt are told from those of another.
+    by: the attempt that writes; it is stored with every event.
     """
 
     def __init__(self, path: Path, by: str = ""):
@@ -66,9 +66,9 @@ class EventLog:
         self._torn = self._ends_torn()
 
     def append(self, kind: str, **data: Any) -> dict:
-        """Write one event: seq, unix time, seconds since this writer began, kind, and the data.
+        """Write one event: seq, time (unix s), elapsed (s since this writer started), kind and the data.
 
-        Raises UserError when the disk refuses; what stood before stays readable.
+        Raises UserError when the disk is full; earlier events stay readable.
         """
         with self._lock:
             self._seq += 1
@@ -76,7 +76,7 @@ class EventLog:
             head = {"seq": self._seq, "time": round(time.time(), 3), "elapsed": elapsed, "kind": kind}
             event = _to_json(head | ({"by": self.by} if self.by else {}) | data | head)
             line = (b"\n" if self._torn else b"") + json.dumps(event, allow_nan=False).encode() + b"\n"
-            self._torn = True  # until it is written for sure
+            self._torn = True  # until it is surely written
             try:
                 written = os.write(self._file, line)
             except OSError as error:
@@ -87,10 +87,10 @@ class EventLog:
             return event
 
     def close(self) -> None:
-        """Bring everything to the disk and let go of the file."""
+        """Sync and close the file."""
         with self._lock:
             if self._file >= 0:
-                with suppress(OSError):  # a full disk has been reported by append
+                with suppress(OSError):  # append has reported a full disk
                     os.fsync(self._file)
                 os.close(self._file)
                 self._file = -1
@@ -101,17 +101,17 @@ class EventLog:
 
     def _write_error(self, error: OSError) -> UserError:
         why = error.strerror or error
-        return UserError(f"{self.path} could not be written: {why}. Free some space, then resume the run.")
+        return UserError(f"{self.path} cannot be written: {why}. Free some space, then resume the run.")
 
 
 class EventTail:
-    """The reading end of a log that grows: each call of `new` gives what came since the last one."""
+    """Reads a growing log: each call of `new` returns the events since the last call."""
 
     def __init__(self, path: Path):
         self.path, self._offset, self._rest = Path(path), 0, b""
 
     def new(self) -> list[dict]:
-        """The events since the last call; a missing file has none. A file that shrank is read from the start."""
+        """The events since the last call, none for a missing file. A file that shrank is read from its start."""
         try:
             file = open(self.path, "rb")  # noqa: SIM115
         except OSError:
@@ -125,7 +125,7 @@ class EventTail:
                 self._offset += len(block)
                 *lines, self._rest = (self._rest + block).split(b"\n")
                 events += (event for line in lines if (event := _parse(line)))
-        if event := _parse(self._rest):  # whole but for its newline: nothing of it is missing
+        if event := _parse(self._rest):  # complete except for its newline
             events.append(event)
             self._rest = b""
         return events
@@ -137,7 +137,7 @@ def read_events(path: Path, after: int = 0) -> list[dict]:
 
 
 def reversed_events(path: Path) -> Iterator[dict]:
-    """The readable events from the last to the first, reading no more of the file than is asked for."""
+    """The readable events from last to first; the file is read block by block, as far as needed."""
     try:
         file = open(path, "rb")  # noqa: SIM115
     except OSError:
@@ -157,12 +157,12 @@ def reversed_events(path: Path) -> Iterator[dict]:
 
 
 def last_event(path: Path, kind: str | None = None) -> dict | None:
-    """The last readable event, of this kind if one is named."""
+    """The last readable event, of this kind if one is given."""
     return next((event for event in reversed_events(path) if kind in (None, event["kind"])), None)
 
 
 def first_event(path: Path) -> dict | None:
-    """The event of the first line: how the first attempt started. None when it cannot be read."""
+    """The event of the first line, the start of the first attempt. None when it cannot be read."""
     try:
         with open(path, "rb") as file:
             return _parse(file.readline(BLOCK))
@@ -171,10 +171,10 @@ def first_event(path: Path) -> dict | None:
 
 
 def working_seconds(folder: Path) -> float | None:
-    """Seconds that processes worked in a run folder, by their monotonic clocks. None without a readable log."""
+    """Seconds of work in a run folder without the waits, by monotonic clocks. None without a readable log."""
     ends: dict[str, float] = {}  # attempt → its last event
-    waits: dict[str, float] = {}  # attempt → seconds it waited
-    since: dict[str, float] = {}  # attempt → since when it waits
+    waits: dict[str, float] = {}  # attempt → seconds of waiting
+    since: dict[str, float] = {}  # attempt → start of its current wait
     for event in read_events(Path(folder) / EVENTS_FILE):
         by, at = str(event.get("by")), event.get("elapsed")
         if not isinstance(at, int | float):
@@ -184,6 +184,6 @@ def working_seconds(folder: Path) -> float | None:
             since.setdefault(by, at)
         elif by in since:
             waits[by] = waits.get(by, 0.0) + at - since.pop(by)
-    for by, at in since.items():  # it ended while it waited
+    for by, at in since.items():  # ended while waiting
         waits[by] = waits.get(by, 0.0) + ends[by] - at
     return sum(ends.values()) - sum(waits.values()) if ends else None

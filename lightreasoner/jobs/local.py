@@ -1,4 +1,4 @@
-"""Jobs as processes of this machine, each in a session of its own: the page's server may come and go."""
+"""Jobs as processes of this machine, each in a session of its own, so that they outlive the server."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from lightreasoner.jobs.backend import OUTPUT_FILE
 from lightreasoner.jobs.store import Job
 from lightreasoner.settings import PREFIX, ROOT
 
-VARIABLE = f"{PREFIX}JOB"  # every process of a job carries it, which tells leftovers of it from strangers
+VARIABLE = f"{PREFIX}JOB"  # set in every process of a job, to recognise them later
 
 
 class LocalBackend:
-    """Processes of this machine. `command` is what comes before a job's argv."""
+    """Runs `command` followed by a job's argv."""
 
     def __init__(self, command: tuple[str, ...] = (sys.executable, "-m", "lightreasoner")):
         self._command = command
-        self._children: dict[str, subprocess.Popen] = {}  # by attempt; kept so that they can be reaped
+        self._children: dict[str, subprocess.Popen] = {}  # by attempt, to be reaped
 
     def submit(self, job: Job, folder: Path, env: dict[str, str]) -> tuple[int, str]:
         command = [*self._command, *job.argv]
@@ -61,7 +61,7 @@ class LocalBackend:
 
     def alive(self, job: Job) -> bool:
         if child := self._children.get(job.token):
-            child.poll()  # reaps it: a zombie would keep its place in the process table
+            child.poll()  # reaps a zombie
         return processes.alive(job.pid, job.mark)
 
     def status(self, job: Job) -> int | None:
@@ -80,7 +80,7 @@ class LocalBackend:
             self._children.pop(job.token, None)
 
     def _signal(self, job: Job, number: int) -> None:
-        """To the whole group, whose leader is the job's process; never to a pid that is somebody else's by now."""
+        """Signal the job's process group, unless its pid belongs to another process by now."""
         if processes.alive(job.pid, job.mark):
             with suppress(OSError):
                 os.killpg(job.pid, number)
@@ -95,12 +95,12 @@ class LocalBackend:
 
 
 def header(job: Job) -> str:
-    """How an attempt's output begins."""
+    """The first line of an attempt's output begins with this."""
     return f"=== attempt {job.attempt}"
 
 
 def _carrying(job: Job) -> list[int]:
-    """The living processes whose environment says that they belong to this attempt of the job."""
+    """Pids of the living processes whose environment names this attempt of the job."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):

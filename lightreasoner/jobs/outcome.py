@@ -1,4 +1,4 @@
-"""How an attempt ended, told from what it left behind: its events first, then its exit status and its output."""
+"""The outcome of an attempt, from its events, its exit status and its output, in this order."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from lightreasoner.jobs.events import EVENTS_FILE, reversed_events
 from lightreasoner.jobs.local import header
 from lightreasoner.jobs.store import Job
 
-ERROR_PREFIXES = ("lightreasoner: ", "python -m lightreasoner ")  # how the command line begins its last words
+ERROR_PREFIXES = ("lightreasoner: ", "python -m lightreasoner ")  # of the command line's error messages
 
 END_STATES = ("succeeded", "failed", "cancelled")
-PROCESS_GONE = "Its process is gone: it was killed, or the machine restarted. Resume goes on where it was."
+PROCESS_GONE = "The process was killed, or the machine restarted. Resume continues where it stopped."
 
 
 def outcome(job: Job, status: int | None, output: str) -> dict:
-    """state, message and kept of a job whose process is gone. status: its exit status, None when nobody knows it."""
-    said = last_attempt_event(job) or {}
-    state = said.get("state") if said.get("kind") == "end" else None
+    """State, message and kept of a job whose process has ended. status: its exit status, None when unknown."""
+    end = last_attempt_event(job) or {}
+    state = end.get("state") if end.get("kind") == "end" else None
     if state in END_STATES and not (job.state == "stopping" and state == "failed"):
-        return {"state": state, "message": str(said.get("message") or ""), "kept": bool(said.get("kept"))}
+        return {"state": state, "message": str(end.get("message") or ""), "kept": bool(end.get("kept"))}
     if job.state == "stopping":
         return {"state": "cancelled", "message": "Cancelled.", "kept": False}
     last = _last_line(job, output)
@@ -26,17 +26,17 @@ def outcome(job: Job, status: int | None, output: str) -> dict:
     if last.startswith(ERROR_PREFIXES):
         return {"state": "failed", "message": last.removeprefix(ERROR_PREFIXES[0]), "kept": False}
     if status is not None and status > 0:
-        message = last or "It ended without saying why; is the disk full?"
+        message = last or "The process ended without an error message; is the disk full?"
         return {"state": "failed", "message": f"Exit status {status}: {message}", "kept": False}
     return {"state": "interrupted", "message": PROCESS_GONE, "kept": False}
 
 
 def last_attempt_event(job: Job) -> dict | None:
-    """The last event of the current attempt; None when its work never began."""
+    """The last event of the current attempt; None when it wrote none."""
     return next((event for event in reversed_events(job.run_dir / EVENTS_FILE) if event.get("by") == job.token), None)
 
 
 def _last_line(job: Job, output: str) -> str:
-    """The last line that the current attempt printed."""
+    """The last non-empty line of the current attempt's output."""
     lines = [line.strip() for line in output.rpartition(header(job))[2].splitlines()[1:] if line.strip()]
     return lines[-1][:500] if lines else ""

@@ -1,7 +1,7 @@
-"""Which process is meant: a pid together with a mark that no later process of the same pid can have.
+"""Identifies processes: a pid together with a mark that no later process with the same pid has.
 
-The mark is made of the machine's boot and the process's start in clock ticks since then, so setting the clock changes
-nothing. Processes also announce themselves by files in a folder; such a file counts only while its process lives.
+The mark consists of the machine's boot id and the process's start in clock ticks since boot, so setting the clock does
+not change it. Processes also announce themselves by files in a folder; a file counts only while its process is alive.
 """
 
 from __future__ import annotations
@@ -23,20 +23,17 @@ def _boot() -> str | None:
 
 
 def _stat(pid: int) -> tuple[str, int] | None:
-    """(state, start in ticks since boot) from Linux's /proc, None where there is no such process."""
+    """(state, start in ticks since boot) from Linux's /proc; None for an unknown pid."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
         return None
-    fields = text[text.rindex(")") + 2 :].split()  # the name before may hold anything, spaces and brackets too
+    fields = text[text.rindex(")") + 2 :].split()  # the name before may contain spaces and brackets
     return fields[0], int(fields[19])
 
 
 def mark(pid: int) -> str | None:
-    """What tells this process from every other that had or will have its pid; None when there is none.
-
-    A zombie still has its mark; see `alive`.
-    """
+    """The mark of the process with this pid, also of a zombie; None for an unknown pid."""
     if _boot() is not None:
         stat = _stat(pid)
         return f"{_boot()}-{stat[1]}" if stat else None
@@ -47,7 +44,7 @@ def mark(pid: int) -> str | None:
 
 
 def alive(pid: int | None, expected: str | None) -> bool:
-    """Whether that very process still runs. A zombie does not."""
+    """Whether the process with this pid and mark is running. A zombie is not."""
     if not pid or not expected or mark(pid) != expected:
         return False
     if _boot() is not None:
@@ -60,18 +57,18 @@ def alive(pid: int | None, expected: str | None) -> bool:
 
 
 def new_name() -> str:
-    """A new name for something in this process, which tells anybody whether the process still lives."""
+    """A new unique name that contains this process's pid and mark; see `owner_alive`."""
     return f"{os.getpid()}.{secrets.token_hex(4)}.{mark(os.getpid())}"
 
 
 def owner_alive(given: str | None) -> bool:
-    """Whether the process that made this name still lives."""
+    """Whether the process that made this name is alive."""
     pid, _, rest = (given or "").partition(".")
     return pid.isdigit() and alive(int(pid), rest.partition(".")[2])
 
 
 def announce(folder: Path) -> Path:
-    """Leave a file that says that this process is here; remove it when done. Raises OSError."""
+    """Create a file that announces this process, and return it; remove it when done. Raises OSError."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / new_name()
     path.touch()
@@ -79,7 +76,7 @@ def announce(folder: Path) -> Path:
 
 
 def announced(folder: Path) -> list[Path]:
-    """The announcements of processes that live; those of dead ones are removed."""
+    """The announcements of living processes; those of dead ones are deleted."""
     living = []
     with suppress(FileNotFoundError, NotADirectoryError):
         for path in folder.iterdir():

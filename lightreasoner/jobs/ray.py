@@ -1,6 +1,6 @@
-"""Jobs on a Ray cluster, through Ray Jobs. The workspace lies on storage that its machines share.
+"""Jobs on a Ray cluster, through Ray Jobs. All machines must share the workspace.
 
-The truth about a run stays in its folder: a cluster that is lost takes no history along, and the job can be resumed.
+A run's state is in its folder, so a lost cluster loses no history and the job can be resumed.
 """
 
 from __future__ import annotations
@@ -19,27 +19,26 @@ from lightreasoner.jobs.local import LocalBackend, header
 from lightreasoner.jobs.store import Job
 from lightreasoner.settings import PREFIX, ROOT, Settings
 
-PATIENCE = 60.0  # seconds that a cluster may be out of reach before its jobs count as lost
-PID = 0  # no process of this machine: `mark` alone is the handle
+PATIENCE = 60.0  # seconds without an answer before a cluster's jobs count as lost
+PID = 0  # not a process of this machine: the mark alone is the handle
 
 
 class RayBackend:
-    """address: of the head, HOST:PORT, http://HOST:8265, or auto."""
+    """address: of the cluster's head, HOST:PORT or http://HOST:8265, or "auto"."""
 
     def __init__(self, address: str):
         self._address = address
         self._client: Any = None
-        self._silent: float | None = None  # since when the cluster has not answered, by the monotonic clock
+        self._silent: float | None = None  # start of the current silence, monotonic clock
 
     def _jobs(self) -> Any:
-        """Ray's client. Raises UserError when there is none to be had."""
+        """Ray's client. Raises UserError without Ray or without a reachable cluster."""
         if self._client is None:
             try:
                 from ray.job_submission import JobSubmissionClient
             except ImportError:
                 raise UserError(
-                    "Ray is not installed here; install it with pip install -r requirements-ray.txt, or unset "
-                    "LIGHTREASONER_RAY_ADDRESS."
+                    "Ray is not installed; run pip install -r requirements-ray.txt, or unset LIGHTREASONER_RAY_ADDRESS."
                 ) from None
             check_reachable(self._address.removeprefix("http://"))
             try:
@@ -52,15 +51,15 @@ class RayBackend:
     def submit(self, job: Job, folder: Path, env: dict[str, str]) -> tuple[int, str]:
         folder.mkdir(parents=True, exist_ok=True)
         output = shlex.quote(str(folder.absolute() / OUTPUT_FILE))
-        said = shlex.quote(f"{header(job)} · {shlex.join(job.argv)}")
+        first = shlex.quote(f"{header(job)} · {shlex.join(job.argv)}")
         command = shlex.join(["-m", "lightreasoner", *job.argv])
-        python = f'P={shlex.quote(sys.executable)}; [ -x "$P" ] || P=python'  # on another machine it may lie elsewhere
-        # the machine that gets it has an accelerator of its own, so it has a lock of its own
+        python = f'P={shlex.quote(sys.executable)}; [ -x "$P" ] || P=python'  # other machines may have it elsewhere
+        # the machine that runs the job has its own accelerator, hence its own lock
         env = env | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", f"{PREFIX}LEASE": f"/tmp/{PREFIX.lower()}lease"}
         name = submission(job)
         try:
             self._jobs().submit_job(
-                entrypoint=f'echo {said} >> {output}; {python}; exec "$P" {command} >> {output} 2>&1',
+                entrypoint=f'echo {first} >> {output}; {python}; exec "$P" {command} >> {output} 2>&1',
                 submission_id=name,
                 runtime_env={"env_vars": env},
                 metadata={"job": job.id, "title": job.title},
@@ -86,18 +85,18 @@ class RayBackend:
         return {"SUCCEEDED": 0, "STOPPED": -15}.get(details.status.value, details.driver_exit_code)
 
     def interrupt(self, job: Job) -> None:
-        with suppress(Exception):  # out of reach, or ended: `alive` will tell
+        with suppress(Exception):  # unreachable or ended: `alive` finds out
             self._jobs().stop_job(job.mark)
 
     def kill(self, job: Job) -> None:
         if self.alive(job):
-            self.interrupt(job)  # Ray kills what has not ended three seconds later
+            self.interrupt(job)  # Ray kills the job three seconds later
 
     def logs(self, folder: Path, size: int) -> str:
         return LocalBackend().logs(folder, size)
 
     def _details(self, name: str) -> Any:
-        """Ray's record of a submission; None when it has none or does not answer."""
+        """Ray's record of a submission; None when it is unknown or Ray does not answer."""
         try:
             details = self._jobs().get_job_info(name)
         except UserError:
@@ -122,7 +121,7 @@ def submission(job: Job) -> str:
 
 
 def backends(settings: Settings) -> dict[str, Any]:
-    """What jobs can run on here. New ones go to the last: the cluster, where LIGHTREASONER_RAY_ADDRESS names one."""
+    """The backends by name. New jobs go to the last one: the cluster, if LIGHTREASONER_RAY_ADDRESS names one."""
     found: dict[str, Any] = {"local": LocalBackend()}
     if settings.ray_address and settings.ray_address != HERE:
         found["ray"] = RayBackend(settings.ray_address)

@@ -1,7 +1,7 @@
-"""What keeps the queue going: one job at a time, and the list in step with the processes that really live.
+"""The scheduler: runs queued jobs one at a time and keeps the job list in step with the processes.
 
-Any number of servers may do this on one workspace at once. Every decision is a comparison and a write in the store, so
-whoever comes second does nothing; a job's process belongs to none of them.
+Any number of servers may run one on the same workspace. Every decision is a compare-and-set in the store, so the second
+server changes nothing, and no server owns a job's process.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from lightreasoner.storage.atomic import new_id, write_text
 log = logging.getLogger(__name__)
 
 TICK = 0.5  # seconds between looks at the processes
-SETTLE = 1.0  # seconds before a job without a process on record is taken for one that was never started
-PATIENCE = 5.0  # seconds for another scheduler to say what became of the job that it started: it has the exit status
-TERM_AFTER, KILL_AFTER = 4.0, 7.0  # seconds after somebody cancelled; before, the work may stop at a safe point
+SETTLE = 1.0  # seconds before a job without a recorded process counts as never started
+PATIENCE = 5.0  # seconds for the scheduler that started a job to record its end: it knows the exit status
+TERM_AFTER, KILL_AFTER = 4.0, 7.0  # seconds after a cancellation; until then the job may stop at a checkpoint
 
 
 class Scheduler:
-    """Runs the jobs of a store. `trouble` is what keeps it from working right now, a sentence, or None."""
+    """Runs the jobs of a store. `trouble`: a sentence saying why it cannot run them now, or None."""
 
     def __init__(self, store: JobStore, backends: dict[str, Backend], settings: Settings):
         self.store, self.backends, self.settings = store, backends, settings
         self.trouble: str | None = None
         self._name = processes.new_name()
-        self._since: dict[str, float] = {}  # attempt → when it was first seen stopping, by the monotonic clock
-        self._warned: set[str] = set()  # attempts that got their TERM
-        self._tokens: dict[str, str] = {}  # job → what it was handed for the Hub; never written down
-        self._doubts: dict[str, float] = {}  # attempt → when it first was not clear what became of it
+        self._since: dict[str, float] = {}  # attempt → start of its stopping, monotonic clock
+        self._warned: set[str] = set()  # attempts that got SIGTERM
+        self._tokens: dict[str, str] = {}  # job → its Hub token; never written to disk
+        self._doubts: dict[str, float] = {}  # attempt → when its outcome was first unclear
         self._one_at_a_time, self._wake, self._closed = threading.Lock(), threading.Event(), threading.Event()
         self._thread, self._announced = None, None
 
     def start(self) -> Scheduler:
-        """Tick in a daemon thread until `close`, and let command lines know that somebody does."""
+        """Tick in a daemon thread until `close`, and announce that this server runs the queue."""
         with suppress(OSError):
             self._announced = processes.announce(servers(self.settings))
         self._thread = threading.Thread(target=self._run, daemon=True, name="scheduler")
@@ -55,7 +55,7 @@ class Scheduler:
         return self
 
     def close(self) -> None:
-        """End the thread. Jobs that run go on running."""
+        """End the thread. Running jobs continue."""
         self._closed.set()
         self._wake.set()
         if self._thread:
@@ -70,32 +70,32 @@ class Scheduler:
                 self.trouble = None
             except UserError as error:
                 if self.trouble != str(error):
-                    log.warning("the queue stands still: %s", error)
+                    log.warning("the queue is blocked: %s", error)
                 self.trouble = str(error)
-            except Exception:  # nothing may end this thread
+            except Exception:  # the thread must survive
                 log.exception("error in the scheduler")
-                self.trouble = "Something broke on our side; the server's log has more."
+                self.trouble = "An unexpected error occurred; see the server's log."
             self._wake.wait(TICK)
             self._wake.clear()
 
     def tick(self, start: bool = True) -> None:
-        """Bring the list in step with the processes, carry cancellations on, and start the next job if none runs.
+        """Update the list from the processes, continue cancellations, and start the next job if none runs.
 
-        start: False only looks after what runs. Raises UserError when the store cannot be used.
+        start: False starts none. Raises UserError when the store cannot be used.
         """
         with self._one_at_a_time:
             for job in self.store.jobs(active=True):
                 if job.state in ACTIVE and job.backend in self.backends:
-                    self._follow(job, self.backends[job.backend])
+                    self._check_process(job, self.backends[job.backend])
             if start and (job := self.store.claim(self._name)):
                 self._launch(job)
 
-    # ---- what happens to a job that was started
+    # ---- jobs that were started
 
     def _launch(self, job: Job) -> None:
         try:
             if job.backend not in self.backends:
-                raise UserError(f"The backend {job.backend!r} is not set up here; set it up or retry the job locally.")
+                raise UserError(f"This server has no backend {job.backend!r}; configure it or retry the job locally.")
             here = replace(self.settings, job=job.token, workspace=self.settings.workspace.resolve())
             env = to_environment(here) | job_environment(job.verb, self._tokens.pop(job.id, None))
             pid, mark = self.backends[job.backend].submit(job, self.store.folder(job.id), env)
@@ -104,60 +104,60 @@ class Scheduler:
             return
         self.store.change(job.id, ACTIVE, job, pid=pid, mark=mark)
 
-    def _follow(self, job: Job, backend: Backend) -> None:
+    def _check_process(self, job: Job, backend: Backend) -> None:
         if job.pid is None:
-            self._settle_claim(job, backend)
+            self._recover_claim(job, backend)
         elif not backend.alive(job):
-            if self._conclude(job, backend):
+            if self._finish(job, backend):
                 self._since.pop(job.token, None)
                 self._warned.discard(job.token)
         elif job.state == "stopping":
-            self._press(job, backend)
+            self._stop(job, backend)
 
-    def _settle_claim(self, job: Job, backend: Backend) -> None:
-        """A job that somebody took and has no process on record: it is being started, or was when its server died."""
-        if self._others(job):  # however long it takes: started twice would be worse
+    def _recover_claim(self, job: Job, backend: Backend) -> None:
+        """Handle a claimed job without a recorded process: it is starting, or its server died while starting it."""
+        if self._owned_by_other(job):  # starting twice would be worse than waiting
             return
-        if self._waited(job) < SETTLE:  # a process is not to be told from its server until it is past its exec
+        if self._seconds_in_doubt(job) < SETTLE:  # until its exec a child looks like its server
             return
         if found := backend.find(job):
             self.store.change(job.id, ACTIVE, job, pid=found[0], mark=found[1])
         elif last_attempt_event(job):
-            self._conclude(job, backend)
+            self._finish(job, backend)
         elif job.state == "stopping":
             self.store.change(job.id, ACTIVE, job, state="cancelled", ended=time.time(), message="Cancelled.")
         else:
             self._doubts.pop(job.token, None)
             self.store.change(job.id, ("running",), job, **FRESH | {"state": "queued", "attempt": job.attempt - 1})
 
-    def _conclude(self, job: Job, backend: Backend) -> bool:
-        """Write down how a job ended whose process is gone; whether this was the one to do so."""
+    def _finish(self, job: Job, backend: Backend) -> bool:
+        """Record the outcome of a job whose process has ended; whether this call did."""
         status, said = backend.status(job), last_attempt_event(job)
         if (
             status is None
             and not (said and said["kind"] == "end")
-            and self._others(job)
-            and self._waited(job) < PATIENCE
+            and self._owned_by_other(job)
+            and self._seconds_in_doubt(job) < PATIENCE
         ):
             return False
-        backend.kill(job)  # what the process started and left behind
+        backend.kill(job)  # child processes that it left behind
         ending = outcome(job, status, backend.logs(self.store.folder(job.id), 20_000))
-        # only from the state that was judged: a cancellation that came in between is another verdict
+        # only from the same state: a cancellation in between changes the outcome
         return self.store.change(job.id, (job.state,), job, ended=time.time(), **ending)
 
-    def _others(self, job: Job) -> bool:
-        """Whether the job was started by another scheduler that lives."""
+    def _owned_by_other(self, job: Job) -> bool:
+        """Whether another living scheduler started the job."""
         return job.claimed_by != self._name and processes.owner_alive(job.claimed_by)
 
-    def _waited(self, job: Job) -> float:
-        """Seconds since this scheduler first had doubts about this attempt."""
+    def _seconds_in_doubt(self, job: Job) -> float:
+        """Seconds since the outcome of this attempt was first unclear."""
         return time.monotonic() - self._doubts.setdefault(job.token, time.monotonic())
 
-    def _press(self, job: Job, backend: Backend) -> None:
-        """Stop a job: a word first, then TERM, then KILL. The monotonic clock counts, whatever the wall says."""
+    def _stop(self, job: Job, backend: Backend) -> None:
+        """Stop a job by its stop file, then SIGTERM, then SIGKILL, timed by the monotonic clock."""
         if job.token not in self._since:
             self._since[job.token] = time.monotonic()
-            with suppress(UserError):  # on a full disk the signals do it
+            with suppress(UserError):  # on a full disk the signals stop it
                 write_text(job.run_dir / STOP_FILE, "cancel\n")
         waited = time.monotonic() - self._since[job.token]
         if waited >= KILL_AFTER:
@@ -166,7 +166,7 @@ class Scheduler:
             self._warned.add(job.token)
             backend.interrupt(job)
 
-    # ---- what people ask for
+    # ---- requests of users
 
     def submit(
         self,
@@ -178,19 +178,19 @@ class Scheduler:
         retry_of: str | None = None,
         token: str | None = None,
     ) -> Job:
-        """Queue `python -m lightreasoner *argv`; --run-dir is added where it is missing. Raises UserError when the
-        queue is full, or jobs are off here.
+        """Queue `python -m lightreasoner *argv`, with --run-dir added if it is missing. Raises UserError when the queue
+        is full or jobs are disabled.
 
-        backend: by default the last of this scheduler's. token: for the Hub; it stays in this process's memory until
-        the job's process gets it in its environment, so such a job stays on this machine."""
-        self._allow()
+        backend: the last one by default. token: for the Hub; it stays in memory until the job's process gets it in its
+        environment, so such a job runs on this machine."""
+        self._check_enabled()
         backend = backend or ("local" if token else list(self.backends)[-1])
         argv, run_dir = tuple(str(word) for word in argv), Path(run_dir).absolute()
         argv = argv if argv[:1] == (verb,) else (verb, *argv)
         argv = argv if "--run-dir" in argv else (*argv, "--run-dir", str(run_dir))
         title = "".join(c if c.isprintable() else " " for c in title)[:200]
         job = Job(new_id(), verb, title, argv, run_dir, backend=backend, retry_of=retry_of)
-        if token:  # before the row is there: another thread may start it at once
+        if token:  # before the row exists, since another thread may start the job at once
             self._tokens[job.id] = token
         try:
             job = self.store.add(job, self.settings.max_queued)
@@ -200,12 +200,12 @@ class Scheduler:
         self._wake.set()
         return job
 
-    def _allow(self) -> None:
+    def _check_enabled(self) -> None:
         if self.settings.no_jobs:
             raise UserError(self.settings.no_jobs)
 
     def cancel(self, job_id: str) -> Job:
-        """Stop a job for good: at once when queued, else within ten seconds. Raises UserError when it has ended."""
+        """Cancel a job: a queued one at once, a running one within ten seconds. Raises UserError when it has ended."""
         if not self.store.change(job_id, ("queued",), state="cancelled", ended=time.time(), message="Cancelled."):
             self.store.change(job_id, ("running",), state="stopping")
         job = self.store.get(job_id)
@@ -213,17 +213,17 @@ class Scheduler:
         if job.state == "stopping":
             if job.backend in self.backends:
                 with self._one_at_a_time:
-                    self._press(job, self.backends[job.backend])
+                    self._stop(job, self.backends[job.backend])
         elif job.state != "cancelled":
-            raise UserError(f"This job has {job.state} already; there is nothing to cancel.")
+            raise UserError(f"This job cannot be cancelled: it has ended already ({job.state}).")
         self._wake.set()
         return job
 
     def keep(self, job_id: str) -> Job:
-        """Let a running job end at its next safe point and keep what it has. Raises UserError when it does not run."""
+        """Let a running job stop at its next checkpoint and save its results. Raises UserError when it does not run."""
         job = self.store.get(job_id)
         if job.state != "running":
-            raise UserError(f"This job is {job.state}; only a running one can be stopped with what it has.")
+            raise UserError(f"This job is {job.state}; only a running job can be stopped with its results saved.")
         write_text(job.run_dir / STOP_FILE, "keep\n")
         return job
 
@@ -237,20 +237,20 @@ class Scheduler:
         return self.submit(job.verb, argv, job.title, run_dir, job.backend, retry_of=job.id)
 
     def resume(self, job_id: str) -> Job:
-        """Queue the same job again, to go on in its run folder. Raises UserError when nothing can go on."""
-        self._allow()
+        """Queue the same job again, to continue in its run folder. Raises UserError when it cannot be resumed."""
+        self._check_enabled()
         job = self.store.get(job_id)
         if not resumable(job):
-            raise UserError(f"This job has {job.state}; there is nothing to resume. Retry starts it anew.")
+            raise UserError(f"This job cannot be resumed ({job.state}). Retry starts it anew.")
         with suppress(OSError):
-            (job.run_dir / STOP_FILE).unlink(missing_ok=True)  # meant for the attempt before
+            (job.run_dir / STOP_FILE).unlink(missing_ok=True)  # of an earlier attempt
         if not self.store.requeue(job.id, (job.state,), self.settings.max_queued):
             raise UserError("This job was resumed a moment ago, or deleted.")
         self._wake.set()
         return self.store.get(job_id)
 
     def delete(self, job_id: str) -> None:
-        """Forget a finished job and its output; the run folder stays. Raises UserError for one that has not ended."""
+        """Delete a finished job and its output; the run folder stays. Raises UserError for an unfinished job."""
         job = self.store.get(job_id)
         if not self.store.delete(job_id):
             raise UserError(f"This job is {job.state}; cancel it first, then delete it.")
@@ -258,10 +258,10 @@ class Scheduler:
 
 
 def resumable(job: Job) -> bool:
-    """Whether a job can go on where it stopped."""
+    """Whether a job can continue where it stopped."""
     return job.state in ("interrupted", "failed", "cancelled") or (job.state == "succeeded" and job.kept)
 
 
 def servers(settings: Settings) -> Path:
-    """The folder in which the schedulers that run announce themselves."""
+    """The folder in which running schedulers announce themselves."""
     return settings.jobs / "servers"

@@ -1,6 +1,6 @@
-"""The jobs of a workspace: one row each in SQLite, which any number of servers and command lines may share.
+"""The job list of a workspace: one row per job in SQLite, shared by any number of servers and command lines.
 
-Every change is a comparison with what was expected and a write, in one transaction: who comes second changes nothing.
+Every change is a compare-and-set in one transaction, so the second of two concurrent changes has no effect.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from typing import Any
 
 from lightreasoner.errors import UserError
 
-ACTIVE = ("running", "stopping")  # a process is there, or should be
+ACTIVE = ("running", "stopping")  # has a process, or should have
 FINISHED = ("succeeded", "failed", "cancelled", "interrupted")
 STATES = ("queued", *ACTIVE, *FINISHED)
-LOCKED = 15  # seconds that a transaction waits for others
+LOCKED = 15  # seconds a transaction waits for others
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Job:
     id: str
     verb: str
     title: str
-    argv: tuple[str, ...]  # what follows `python -m lightreasoner`
+    argv: tuple[str, ...]  # after `python -m lightreasoner`
     run_dir: Path
     state: str = "queued"
     created: float = 0.0
@@ -41,13 +41,13 @@ class Job:
     mark: str | None = None
     attempt: int = 0  # 1 while it runs for the first time
     message: str = ""
-    kept: bool = False  # it was stopped early and keeps what it had
+    kept: bool = False  # stopped early with its results saved
     retry_of: str | None = None
     claimed_by: str | None = None  # the scheduler that started this attempt
 
     @property
     def token(self) -> str:
-        """What marks the events of the current attempt."""
+        """Identifies the current attempt, e.g. in its events."""
         return f"{self.id}/{self.attempt}"
 
 
@@ -70,90 +70,92 @@ def _job(row: tuple) -> Job:
 
 
 class JobStore:
-    """The table in the file `path`; a folder beside it holds each job's output. Safe for threads and processes."""
+    """The table in the file `path`; a folder next to it holds each job's output. Safe for threads and processes."""
 
     def __init__(self, path: Path):
         self.path = Path(path)
 
     def folder(self, job_id: str) -> Path:
-        """Where a job's output.log lies."""
+        """The folder of a job's output.log."""
         return self.path.parent / job_id
 
     def _open(self, begin: str) -> sqlite3.Connection:
-        """A connection with a transaction begun. SQLite's own waiting does not cover the moments in which another
-        connection opens the file first or closes it last, so this tries again."""
-        patience = time.monotonic() + LOCKED
+        """A connection with an open transaction. Retries, since SQLite's own timeout does not cover the moments in
+        which another connection opens the file first or closes it last."""
+        deadline = time.monotonic() + LOCKED
         while True:
             connection = sqlite3.connect(self.path, timeout=LOCKED, isolation_level=None)
             try:
                 connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute("PRAGMA synchronous=FULL")  # a job that was accepted outlives a power cut
+                connection.execute("PRAGMA synchronous=FULL")  # an accepted job survives a power cut
                 connection.execute(begin)
                 connection.execute(SCHEMA)
                 return connection
             except BaseException as error:
                 connection.close()
                 busy = isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
-                if not busy or time.monotonic() > patience:
+                if not busy or time.monotonic() > deadline:
                     raise
             time.sleep(0.01)
 
     @contextmanager
     def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        """One transaction. Raises UserError for a file that is damaged, busy, or cannot be written."""
+        """One transaction. Raises UserError for a damaged, busy or unwritable file."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(self._open(begin)) as connection:  # closing rolls back what was not committed
+            with closing(self._open(begin)) as connection:  # closing rolls back without a commit
                 yield connection
                 connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:  # locked, full, unreadable: nothing is wrong with the data
+        except sqlite3.OperationalError as error:  # locked, full, unreadable: the data is intact
             raise UserError(f"The job list {self.path} cannot be used: {error}. Try again in a moment.") from error
         except (sqlite3.DatabaseError, ValueError) as error:
             raise UserError(
-                f"The job list {self.path} is damaged ({error}). Move it away and restart; the run folders are whole "
+                f"The job list {self.path} is damaged ({error}). Move it away and restart; the run folders are intact "
                 "and can be resumed from the command line."
             ) from error
         except OSError as error:
-            raise UserError(f"{self.path.parent} cannot be written: {error.strerror}. Free some space.") from error
+            raise UserError(f"{self.path.parent} is not writable: {error.strerror}. Free some space.") from error
 
     def _select(self, connection: sqlite3.Connection, where: str = "", values: tuple = ()) -> list[Job]:
         return [_job(row) for row in connection.execute(f"SELECT {', '.join(COLUMNS)} FROM jobs {where}", values)]
 
     def add(self, job: Job, max_queued: int) -> Job:
-        """Put a job at the end of the queue. Raises UserError when `max_queued` are waiting there already."""
+        """Append a job to the queue. Raises UserError when `max_queued` jobs are queued already."""
         with self._transaction() as connection:
-            job = Job(**_fields(job) | {"created": time.time(), "position": self._place(connection, max_queued)})
+            job = Job(
+                **_fields(job) | {"created": time.time(), "position": self._next_position(connection, max_queued)}
+            )
             marks = ", ".join(f":{name}" for name in COLUMNS)
             connection.execute(f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES ({marks})", _row(job))
         return job
 
     def requeue(self, job_id: str, from_states: tuple[str, ...], max_queued: int) -> bool:
-        """Put a job that was there before at the end of the queue; whether it was in one of `from_states`."""
+        """Append an existing job to the queue again; whether it was in one of `from_states`."""
         with self._transaction() as connection:
-            place = self._place(connection, max_queued)
-            return self._change(connection, job_id, from_states, {}, {"state": "queued", "position": place} | FRESH)
+            position = self._next_position(connection, max_queued)
+            return self._change(connection, job_id, from_states, {}, {"state": "queued", "position": position} | FRESH)
 
-    def _place(self, connection: sqlite3.Connection, max_queued: int) -> int:
+    def _next_position(self, connection: sqlite3.Connection, max_queued: int) -> int:
         waiting, last = connection.execute(
             "SELECT COALESCE(SUM(state = 'queued'), 0), COALESCE(MAX(position), 0) FROM jobs"
         ).fetchone()
         if waiting >= max_queued:
-            raise UserError(f"{waiting} jobs are queued already; wait for one to end or cancel one.")
+            raise UserError(f"{waiting} jobs are queued already; wait for one to finish or cancel one.")
         return last + 1
 
     def get(self, job_id: str) -> Job:
-        """The job of this id. Raises UserError when there is none."""
+        """The job with this id. Raises UserError for an unknown one."""
         with self._transaction("BEGIN") as connection:
             found = self._select(connection, "WHERE id = ?", (str(job_id),))
         if not found:
             raise UserError(
-                f"There is no job {str(job_id)[:40]!r} in this workspace; it was deleted or made elsewhere."
+                f"There is no job {str(job_id)[:40]!r} in this workspace; it was deleted or belongs to another one."
             )
         return found[0]
 
     def jobs(self, active: bool | None = None, limit: int = 200) -> list[Job]:
-        """What runs, then the queue in its order, then what has ended, newest first. active: only the first two, or
-        only the last."""
+        """The running job, the queue in order, then finished jobs, newest first. active: True leaves out the finished
+        ones, False the others."""
         with self._transaction("BEGIN") as connection:
             found = []
             if active in (None, True):
@@ -165,7 +167,7 @@ class JobStore:
         return found[:limit]
 
     def claim(self, claimed_by: str) -> Job | None:
-        """Make the first queued job the running one, unless one runs; None when there is nothing to start."""
+        """Mark the first queued job as running, unless a job runs already; None when there is none to start."""
         with self._transaction() as connection:
             if self._select(connection, f"WHERE state IN {ACTIVE} LIMIT 1"):
                 return None
@@ -177,8 +179,8 @@ class JobStore:
             return self._select(connection, "WHERE id = ?", (first[0].id,))[0]
 
     def change(self, job_id: str, from_states: tuple[str, ...], expect: Job | None = None, **values: Any) -> bool:
-        """Set fields of a job that is in one of `from_states`; whether it was. expect: only if it still is in the same
-        attempt and process as this copy of it."""
+        """Set fields of a job if it is in one of `from_states`; whether it was. expect: also only if its attempt and
+        process are those of this copy."""
         same = {"attempt": expect.attempt, "pid": expect.pid} if expect else {}
         with self._transaction() as connection:
             return self._change(connection, job_id, from_states, same, values)
@@ -197,12 +199,12 @@ class JobStore:
         return done.rowcount == 1
 
     def move(self, job_id: str, where: str) -> None:
-        """Move a queued job "up", "down" or "first". Raises UserError for one that is not queued any more."""
+        """Move a queued job "up", "down" or "first". Raises UserError for a job that is not queued."""
         with self._transaction() as connection:
             queue = self._select(connection, "WHERE state = 'queued' ORDER BY position")
             ids = [job.id for job in queue]
             if job_id not in ids:
-                raise UserError("This job is not in the queue any more, so it has no place there.")
+                raise UserError("This job is no longer queued, so it cannot be moved.")
             at = ids.index(job_id)
             to = {"up": max(0, at - 1), "down": at + 1, "first": 0}.get(where)
             if to is None:
@@ -212,13 +214,13 @@ class JobStore:
             connection.executemany("UPDATE jobs SET position = ? WHERE id = ?", list(zip(places, ids, strict=True)))
 
     def delete(self, job_id: str) -> bool:
-        """Forget a finished job; whether there was one. Its run folder stays."""
+        """Delete a finished job; whether there was one. Its run folder stays."""
         with self._transaction() as connection:
             done = connection.execute(f"DELETE FROM jobs WHERE id = ? AND state IN {FINISHED}", (job_id,))
             return done.rowcount == 1
 
 
-#: What an earlier attempt left behind that a new one must not inherit.
+#: The fields that a new attempt resets.
 FRESH = {"started": None, "ended": None, "pid": None, "mark": None, "message": "", "kept": False, "claimed_by": None}
 
 

@@ -1,4 +1,4 @@
-"""A job as a page or a terminal shows it: one dictionary, ready for JSON."""
+"""A job as the page and the terminal show it: one dictionary, ready for JSON."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from lightreasoner.jobs.events import EVENTS_FILE, first_event, reversed_events
 from lightreasoner.jobs.scheduler import resumable
 from lightreasoner.jobs.store import ACTIVE, FINISHED, Job, JobStore
 
-LOOK_BACK = 300  # events: at three a second the rate is that of the last minute or two
-LINE = 2_000  # bytes a log line is reckoned with
+LOOK_BACK = 300  # events: at three per second, the rate covers the last minute or two
+LINE = 2_000  # assumed bytes per log line
 PROGRESS = {"seq", "time", "elapsed", "kind", "by", "done", "total", "status"}
 
 
 def job_view(store: JobStore, job: Job) -> dict[str, Any]:
-    """Everything worth showing of a job. Times in unix seconds, `eta` and `elapsed` in seconds, `rate` per second.
+    """The state of a job. Times in unix seconds, `eta` and `elapsed` in seconds, `rate` per second.
 
-    Rate and ETA come from the attempt's own monotonic clock, so that a wall clock that is set changes neither.
+    Rate and ETA use the attempt's monotonic clock, so setting the wall clock changes neither.
     """
     events = _recent(job)
     progress = [event for event in events if event["kind"] == "progress" and _number(event.get("done")) is not None]
@@ -64,7 +64,7 @@ def job_view(store: JobStore, job: Job) -> dict[str, Any]:
 
 
 def log_tail(store: JobStore, job: Job, lines: int = 200) -> str:
-    """The last lines that the job's attempts printed. Model text is in it: show it as text and nothing else."""
+    """The last lines of the job's output. It contains model text: show it as plain text only."""
     try:
         with open(store.folder(job.id) / OUTPUT_FILE, "rb") as file:
             size = file.seek(0, 2)
@@ -72,13 +72,13 @@ def log_tail(store: JobStore, job: Job, lines: int = 200) -> str:
             text = file.read().decode(errors="replace")
     except OSError:
         return ""
-    # a progress bar redraws its line after a carriage return: what it drew last is what is on it
+    # a progress bar redraws its line after a carriage return: the last drawing counts
     found = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
     return "\n".join(found[-lines - 1 :] if not found[-1] else found[-lines:])
 
 
 def _recent(job: Job) -> list[dict]:
-    """The latest events of the current attempt, oldest first; of one that has ended, back to its last progress."""
+    """The latest events of the current attempt, oldest first; of a finished job, back to its last progress."""
     events, over = [], job.state in FINISHED
     for event in reversed_events(job.run_dir / EVENTS_FILE):
         if event.get("by") != job.token:
@@ -94,7 +94,7 @@ def _number(value: Any) -> float | int | None:
 
 
 def _rate(progress: list[dict]) -> float | None:
-    """Done per second over the events at hand; None until that can be told."""
+    """Units per second over these events; None while unknown."""
     points = [(at, event["done"]) for event in progress if (at := _number(event.get("elapsed"))) is not None]
     if len(points) < 2:
         return None
@@ -103,7 +103,7 @@ def _rate(progress: list[dict]) -> float | None:
 
 
 def _status(job: Job, events: list[dict], waiting: str | None) -> str:
-    """What it does now, in a few words."""
+    """The current activity in a few words."""
     if job.state in FINISHED:
         return ""
     if waiting:
@@ -113,7 +113,7 @@ def _status(job: Job, events: list[dict], waiting: str | None) -> str:
     if job.state == "stopping":
         return "Stopping"
     if stop_requested(job.run_dir) == "keep":
-        return "Stopping at the next safe point"
+        return "Stopping at the next checkpoint"
     for event in reversed(events):
         if event["kind"] == "status" and event.get("text"):
             return str(event["text"])
@@ -123,7 +123,7 @@ def _status(job: Job, events: list[dict], waiting: str | None) -> str:
 
 
 def _waiting_for(job: Job, events: list[dict], active: list[Job]) -> str | None:
-    """Who has what the job waits for: the job that runs, or who holds the accelerator."""
+    """What the job waits for: the running job, or the holder of the accelerator."""
     if job.state == "queued":
         return next((f"the job “{other.title}”" for other in active if other.state in ACTIVE), None)
     if job.state == "running" and events and events[-1]["kind"] == "waiting":
@@ -132,7 +132,7 @@ def _waiting_for(job: Job, events: list[dict], active: list[Job]) -> str | None:
 
 
 def _actions(job: Job, queue: list[str]) -> list[str]:
-    """What can be asked of the job now."""
+    """The actions that the job allows now."""
     start = first_event(job.run_dir / EVENTS_FILE) or {}
     if job.state == "queued":
         return [
@@ -141,7 +141,7 @@ def _actions(job: Job, queue: list[str]) -> list[str]:
             "cancel",
         ]
     if job.state == "running":
-        keeps = start.get("keeps", False) and stop_requested(job.run_dir) != "keep"  # once is enough
+        keeps = start.get("keeps", False) and stop_requested(job.run_dir) != "keep"  # not requested twice
         return [*(["keep"] if keeps else []), "cancel"]
     if job.state == "stopping":
         return []

@@ -87,7 +87,7 @@ class LiveRun:
         self._set_status(f"Waiting: {before} {'run' if before == 1 else 'runs'} before this one")
 
     def _report_holder(self, holder: dict | None) -> None:
-        until = " to reach a safe point" if holder and holder["who"].startswith("job ") else ""
+        until = " to reach a checkpoint" if holder and holder["who"].startswith("job ") else ""
         self._set_status(
             "Waiting for other work on this server"
             if self._hide_details

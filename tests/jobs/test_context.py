@@ -252,7 +252,7 @@ def test_a_disk_that_fills_up_at_the_very_end_is_not_passed_off_as_success(run_d
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path, settings):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"), job_context(tmp_path / "file", "sample", settings):
+    with pytest.raises(UserError, match="is not writable"), job_context(tmp_path / "file", "sample", settings):
         pytest.fail("it must not begin")
 
 

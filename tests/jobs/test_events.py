@@ -162,7 +162,7 @@ def test_a_full_disk_is_a_sentence_and_what_stood_stays_readable(path, monkeypat
     for broken in (half, full):
         with monkeypatch.context() as patch:
             patch.setattr(os, "write", broken)
-            with pytest.raises(UserError, match=r"events\.jsonl could not be written: No space left"):
+            with pytest.raises(UserError, match=r"events\.jsonl cannot be written: No space left"):
                 log.append("progress", done=1)
     log.append("end")  # somebody made room
     assert [e["kind"] for e in read_events(path)] == ["start", "end"]
@@ -179,5 +179,5 @@ def test_a_device_that_is_really_full():
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
     (tmp_path / "run").write_text("a file")
-    with pytest.raises(UserError, match="could not be written"):
+    with pytest.raises(UserError, match="cannot be written"):
         EventLog(tmp_path / "run" / "events.jsonl")

@@ -57,7 +57,7 @@ def test_a_crash_before_the_work_began_fails_and_its_traceback_is_kept(bench):
 
 def test_a_bug_fails_with_an_apology_and_its_traceback_is_kept(bench):
     job = bench.finished(bench.submit("bug"))
-    assert job.state == "failed" and "Something broke on our side" in job.message
+    assert job.state == "failed" and "An unexpected error occurred" in job.message
     assert "ZeroDivisionError: a bug" in output(bench, job)
 
 
@@ -122,7 +122,7 @@ def test_stop_and_keep_then_resume_does_the_rest(bench):
     assert done.state == "succeeded" and not done.kept and done.attempt == 2
     assert (job.run_dir / "counted.txt").read_text().split() == [str(n) for n in range(40)]
     assert output(bench, job).count("=== attempt") == 2
-    with pytest.raises(UserError, match="nothing to resume"):
+    with pytest.raises(UserError, match="cannot be resumed"):
         bench.scheduler.resume(job.id)
 
 
@@ -207,7 +207,7 @@ def test_the_scheduler_survives_a_list_that_breaks_and_says_so(bench, caplog):
         whole.write_bytes(b"garbage " * 1000)
         bench.scheduler._one_at_a_time.release()
         trouble = until(lambda: bench.scheduler.trouble)
-        assert "jobs.sqlite is damaged" in trouble and caplog.text.count("stands still") == 1
+        assert "jobs.sqlite is damaged" in trouble and caplog.text.count("is blocked") == 1
         os.replace(aside, whole)
         until(lambda: bench.scheduler.trouble is None)
         assert bench.get(job).state == "succeeded"

@@ -199,5 +199,5 @@ def test_a_list_that_cannot_be_opened_is_a_sentence(tmp_path):
     with pytest.raises(UserError, match=r"jobs\.sqlite cannot be used"):
         JobStore(tmp_path / "jobs.sqlite").jobs()
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="is not writable"):
         JobStore(tmp_path / "file" / "jobs.sqlite").jobs()

@@ -165,7 +165,7 @@ def test_a_verb_that_cannot_keep_or_resume_is_not_asked_to(bench, job):
 def test_a_job_asked_to_stop_and_keep_says_so(bench, job):
     begin(job).append("status", text="Sampling")
     bench.scheduler.keep(job.id)
-    assert view(bench, job)["status"] == "Stopping at the next safe point"
+    assert view(bench, job)["status"] == "Stopping at the next checkpoint"
 
 
 def test_the_result_of_a_job_that_has_ended(bench, job):

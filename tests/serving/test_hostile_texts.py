@@ -159,7 +159,7 @@ def test_no_page_makes_anything_of_what_is_sent(stranger, text):
             assert PWN not in answer.text or "window.__pwned" not in text
     for changes in ({"question": text}, {"question": "2 + 2?", "mode": "Score a text of mine", "response": text}):
         told = trace(stranger, tokens=4, **changes)
-        assert "Something broke" not in told and "Traceback" not in told, told[:500]
+        assert "unexpected error" not in told and "Traceback" not in told, told[:500]
         assert "event: complete" in told, told[:500]
 
 

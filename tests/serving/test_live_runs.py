@@ -93,7 +93,7 @@ def test_a_run_waits_for_a_job_and_goes_first_at_its_safe_point(refs, settings):
     accelerator = AcceleratorLock(settings.workspace)
     with accelerator.acquire("job Sample 10 problems", job="j" * 22) as job:
         live = start(refs, settings, max_new_tokens=4)
-        until(lambda: live.status == "Waiting for the job “Sample 10 problems” to reach a safe point")
+        until(lambda: live.status == "Waiting for the job “Sample 10 problems” to reach a checkpoint")
         assert not live.trace.steps
         assert job.yield_to_interactive()
         assert live.trace.steps  # it had the accelerator in between
