@@ -1,1 +1,1 @@
-"""The running server: permissions, limits, live traces, archive of finished runs."""
+"""The running server: permissions, rate limits, live traces, the archive of finished runs."""

@@ -1,9 +1,8 @@
-"""Keeping finished runs where the disk forgets: copied to a folder, a bucket or a dataset on the Hub, and back.
+"""The archive of finished runs, for servers with an ephemeral disk: a folder, a bucket or a dataset on the Hub.
 
-LIGHTREASONER_KEEP names the place: /path, s3://BUCKET/PATH or hf://datasets/OWNER/NAME. Datasets, adapters and
-evaluations are kept when they are finished; jobs and their SQLite file, traces, checkpoints and merged models are not.
-They come back when the server starts. run.json is written last and read first: a run that was copied in part does not
-count.
+LIGHTREASONER_KEEP names it: /path, s3://BUCKET/PATH or hf://datasets/OWNER/NAME. Finished datasets, adapters and
+evaluations are copied there, and back when the server starts; jobs, traces, checkpoints and merged models are not.
+run.json is copied last, so a partial copy does not count as a run.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from lightreasoner.storage.runs import list_runs, read_run
 log = logging.getLogger(__name__)
 
 ARCHIVED_KINDS = ("dataset", "finetune", "evaluation")
-PAUSE = 20.0  # seconds between looks at what has finished
+PAUSE = 20.0  # seconds between searches for finished runs
 
 
 def is_finished(run: Path, record: dict) -> bool:
-    """Whether a run is of a kind that is kept, and whole: imported, or ended well, also when it was stopped early."""
+    """Whether a run is of an archived kind and complete: imported, succeeded, or stopped early with its results."""
     if record["kind"] not in ARCHIVED_KINDS:
         return False
     if record["about"].get("imported"):
@@ -39,81 +38,81 @@ def is_finished(run: Path, record: dict) -> bool:
 
 
 class RunArchiver:
-    """Copies what has finished to the place, in a thread. `trouble` is what keeps it from doing so, or None."""
+    """Copies finished runs to a backend, in a thread. `trouble`: a sentence saying why it cannot, or None."""
 
     def __init__(self, settings: Settings, backend: ArchiveBackend):
         self.settings, self.backend, self.trouble = settings, backend, None
-        self._notes = settings.workspace / "kept" / "runs.json"  # run id → what of it is kept
+        self._notes = settings.workspace / "kept" / "runs.json"  # run id → its archived files
         self._closed, self._thread = threading.Event(), None
 
     def start(self) -> RunArchiver:
-        """Bring back what is kept, then look for what has finished, until `close`."""
-        self._thread = threading.Thread(target=self._run, daemon=True, name="keeper")
+        """Restore the archived runs, then archive finished ones until `close`."""
+        self._thread = threading.Thread(target=self._run, daemon=True, name="archiver")
         self._thread.start()
         return self
 
     def close(self) -> None:
-        """End the thread; what is being copied is finished first."""
+        """End the thread after the current copy."""
         self._closed.set()
         if self._thread:
             self._thread.join(30)
 
     def _run(self) -> None:
-        back = False
+        restored = False
         while True:
             try:
-                back = back or self.restore() >= 0
+                restored = restored or self.restore() >= 0
                 self.archive_finished()
                 self.trouble = None
             except UserError as error:
                 if self.trouble != str(error):
                     log.warning("%s", error)
                 self.trouble = str(error)
-            except Exception:  # nothing may end this thread
-                log.exception("error in the keeper")
-                self.trouble = "Finished runs are not kept: something broke on our side; the server's log has more."
+            except Exception:  # the thread must survive
+                log.exception("error in the archiver")
+                self.trouble = "Finished runs are not archived: an unexpected error occurred; see the server's log."
             if self._closed.wait(PAUSE):
                 return
 
     def restore(self) -> int:
-        """Bring back every kept run that is not here, whole or not at all; how many. Raises UserError."""
-        self._apply_deletions()  # what somebody deleted must not come back
-        runs, coming = self.settings.runs, self.settings.runs / f"{PARTIAL}back"
-        shutil.rmtree(coming, ignore_errors=True)
-        coming.mkdir(parents=True)
+        """Restore every archived run that is missing here, completely or not at all. Returns their number."""
+        self._apply_deletions()  # deleted runs must not come back
+        runs, staging = self.settings.runs, self.settings.runs / f"{PARTIAL}back"
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
         try:
-            self.backend.fetch(coming, {path.name for path in runs.iterdir()})
-            kept, count = self._archived(), 0
-            for run in [path for path in coming.iterdir() if not path.name.startswith(".")]:
+            self.backend.fetch(staging, {path.name for path in runs.iterdir()})
+            archived, count = self._archived(), 0
+            for run in [path for path in staging.iterdir() if not path.name.startswith(".")]:
                 try:
                     read_run(run)
                 except UserError as error:
-                    log.warning("a kept run is left where it is: %s", error)
+                    log.warning("an archived run is not restored: %s", error)
                     continue
-                kept[run.name] = _as_lists(file_stamps(run))
+                archived[run.name] = _as_lists(file_stamps(run))
                 run.rename(runs / run.name)
                 count += 1
             if count:
-                self._write_notes(kept)
+                self._write_notes(archived)
             return count
         finally:
-            shutil.rmtree(coming, ignore_errors=True)
+            shutil.rmtree(staging, ignore_errors=True)
 
     def archive_finished(self) -> int:
-        """Keep what has finished or changed since, and let go of what was deleted here; how many runs were copied."""
+        """Archive finished and changed runs, and remove those that were deleted here. Returns the number of copies."""
         self._apply_deletions()
-        kept, count = self._archived(), 0
+        archived, count = self._archived(), 0
         for run, record in list_runs(self.settings.runs):
             if not ID_PATTERN.fullmatch(run.name) or not is_finished(run, record):
                 continue
             files = file_stamps(run)
-            if kept.get(run.name) == _as_lists(files):
+            if archived.get(run.name) == _as_lists(files):
                 continue
             self.backend.put(run, files)
-            if file_stamps(run) != files:  # it changed under our hands; the next look copies the rest
+            if file_stamps(run) != files:  # it changed meanwhile; the next search copies the rest
                 continue
-            kept[run.name] = _as_lists(files)
-            self._write_notes(kept)
+            archived[run.name] = _as_lists(files)
+            self._write_notes(archived)
             count += 1
         return count
 
@@ -124,15 +123,15 @@ class RunArchiver:
             note.unlink(missing_ok=True)
 
     def _archived(self) -> dict[str, dict]:
-        """Run id → the stamp of what is kept of it, as far as this disk knows."""
+        """Run id → the stamps of its archived files, as noted on this disk."""
         try:
             noted = json.loads(self._notes.read_text(encoding="utf-8"))
             return noted["runs"] if noted["place"] == str(self.backend) else {}
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 
-    def _write_notes(self, kept: dict[str, dict]) -> None:
-        write_text(self._notes, json.dumps({"place": str(self.backend), "runs": kept}))
+    def _write_notes(self, archived: dict[str, dict]) -> None:
+        write_text(self._notes, json.dumps({"place": str(self.backend), "runs": archived}))
 
 
 def _as_lists(files: FileStamps) -> dict[str, list[int]]:
@@ -140,24 +139,24 @@ def _as_lists(files: FileStamps) -> dict[str, list[int]]:
 
 
 def deleted_runs(settings: Settings) -> Path:
-    """The folder with an empty file for each run that a person deleted and that is kept still."""
+    """The folder with an empty file for each deleted run that is still archived."""
     return settings.workspace / "kept" / "forgotten"
 
 
 def note_deleted(settings: Settings, run_id: str) -> None:
-    """Note that a run was deleted for good, so that it is not kept any longer. Raises UserError."""
+    """Note that a run was deleted, so that it is removed from the archive, too. Raises UserError."""
     if settings.keep and ID_PATTERN.fullmatch(run_id):
         write_text(deleted_runs(settings) / run_id, "")
 
 
 def ephemeral_disk_notice(settings: Settings, env: dict[str, str] | None = None) -> str:
-    """What people should know about this place's memory, in a sentence; empty where there is nothing to say."""
+    """A warning where the disk is ephemeral; otherwise empty."""
     env = dict(os.environ) if env is None else env
     if not env.get("SPACE_ID") or os.path.ismount(settings.workspace):
         return ""
     if settings.keep:
         return (
-            "This Space keeps finished datasets, adapters and evaluations; traces and what is unfinished are gone when "
+            "This Space archives finished datasets, adapters and evaluations; traces and unfinished runs are lost when "
             "it restarts."
         )
-    return "This Space forgets everything when it restarts: take along what you want to keep."
+    return "This Space's disk is ephemeral: download the results you need before it restarts."

@@ -1,4 +1,4 @@
-"""Places where finished runs are kept: a folder, a bucket, or a dataset on the Hub, with one folder a run in each."""
+"""Archive backends: a folder, a bucket or a dataset on the Hub, each with one folder per run."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from lightreasoner.storage.runs import RECORD
 
 HUB = re.compile(r"hf://datasets/([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})", re.ASCII)
 TOKEN_VARIABLE = "LIGHTREASONER_KEEP_TOKEN"
-#: Of a run, by path; also locks and half-written files.
+#: Paths within a run: checkpoints, merged models, locks and half-written files.
 NOT_ARCHIVED = re.compile(r"(?:checkpoints|merged-[^/]*)/|\.|.*/\.")
-PARTIAL = ".keep-"  # a run on its way in
-RUNS_FOLDER = "runs"  # the folder of the place that holds one folder a run
+PARTIAL = ".keep-"  # of a run that is being restored, of a file that is being copied
+RUNS_FOLDER = "runs"  # the folder within the archive that holds the runs
 FileStamps = dict[str, tuple[int, int]]  # a run's files: path in it → (bytes, mtime in ns)
 
 
 class ArchiveBackend(Protocol):
-    """Where runs are kept. Every method raises UserError when the place cannot be used."""
+    """An archive of runs. Every method raises UserError when it cannot be used."""
 
     def fetch(self, into: Path, known: set[str]) -> None:
-        """Lay every kept run but the known ones into a folder, each under its id."""
+        """Copy every archived run except the known ones into a folder, each under its id."""
 
     def put(self, run: Path, files: FileStamps) -> None:
-        """Keep a run as it is now, in place of what was kept of it."""
+        """Archive a run as it is now, replacing an earlier copy."""
 
     def remove(self, run_id: str) -> None:
-        """Forget a run; nothing when it is not there."""
+        """Remove a run if it is archived."""
 
 
 class FolderArchive:
-    """A folder that outlives the machine: a mounted bucket or volume."""
+    """A folder on a mounted bucket or volume."""
 
     def __init__(self, path: Path):
         self.path = Path(path)
@@ -59,7 +59,7 @@ class FolderArchive:
             for name in sorted(files, key=lambda name: name == RECORD):  # the record is the last
                 (kept / name).parent.mkdir(parents=True, exist_ok=True)
                 if not _same_file(run / name, kept / name):
-                    # under another name first: however far a copy gets, what was kept before stays whole
+                    # under another name first: an aborted copy leaves the earlier one intact
                     part = (kept / name).with_name(f"{PARTIAL}{Path(name).name}")
                     shutil.copyfile(run / name, part)
                     shutil.copystat(run / name, part)
@@ -69,7 +69,9 @@ class FolderArchive:
 
     def remove(self, run_id: str) -> None:
         with self._errors("written"), suppress(FileNotFoundError):
-            (self.path / RUNS_FOLDER / run_id / RECORD).unlink(missing_ok=True)  # half a deletion is one
+            (self.path / RUNS_FOLDER / run_id / RECORD).unlink(
+                missing_ok=True
+            )  # run.json first: a partial deletion counts
             shutil.rmtree(self.path / RUNS_FOLDER / run_id)
 
     def _errors(self, done: str):
@@ -77,7 +79,7 @@ class FolderArchive:
 
 
 class RemoteArchive:
-    """An address that fsspec knows."""
+    """A bucket, at any address that fsspec supports."""
 
     def __init__(self, address: str):
         self._remote = RemoteFolder(address)
@@ -102,7 +104,9 @@ class RemoteArchive:
             self._remote.delete(f"runs/{run.name}/{name}")
 
     def remove(self, run_id: str) -> None:
-        for name in sorted(self._names(run_id), key=lambda name: name != RECORD):  # half a deletion is one
+        for name in sorted(
+            self._names(run_id), key=lambda name: name != RECORD
+        ):  # run.json first: a partial deletion counts
             self._remote.delete(f"runs/{run_id}/{name}")
 
     def _names(self, run_id: str) -> set[str]:
@@ -111,7 +115,7 @@ class RemoteArchive:
 
 
 class HubArchive:
-    """A dataset repository on the Hugging Face Hub, private unless its owner made it otherwise."""
+    """A dataset repository on the Hugging Face Hub, created as a private one."""
 
     def __init__(self, repo: str, token: str):
         from huggingface_hub import HfApi
@@ -145,7 +149,7 @@ class HubArchive:
             )
             names = {name: _escape_pattern(name) for name in files}
             upload(allow_patterns=[pattern for name, pattern in names.items() if name != RECORD])
-            upload(allow_patterns=[*names.values()], delete_patterns="**")  # the record, and what is gone goes
+            upload(allow_patterns=[*names.values()], delete_patterns="**")  # run.json, and the deletion of other files
 
     def remove(self, run_id: str) -> None:
         from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
@@ -163,7 +167,7 @@ class HubArchive:
 
 
 class _ArchiveErrors:
-    """Inside, what goes wrong with the place becomes a UserError."""
+    """Inside, errors of the archive become UserErrors."""
 
     def __init__(self, sentence):
         self._sentence = sentence
@@ -173,12 +177,12 @@ class _ArchiveErrors:
 
     def __exit__(self, kind, error, trace) -> None:
         if isinstance(error, Exception) and not isinstance(error, UserError):
-            advice = "check LIGHTREASONER_KEEP and that it can be written"
-            raise UserError(f"{self._sentence(error)}, so finished runs are not kept; {advice}.") from error
+            advice = "check LIGHTREASONER_KEEP and its write access"
+            raise UserError(f"{self._sentence(error)}, so finished runs are not archived; {advice}.") from error
 
 
 def _same_file(ours: Path, kept: Path) -> bool:
-    """Whether a file was copied already. A mount may round times, to a second or two."""
+    """Whether a file was copied already. Mounts may round times to a second or two."""
     try:
         here, there = ours.stat(), kept.stat()
     except FileNotFoundError:
@@ -191,30 +195,30 @@ def _escape_pattern(name: str) -> str:
 
 
 def archive_backend(settings: Settings, token: str = "") -> ArchiveBackend | None:
-    """Where the settings say that runs are kept, or None. Raises UserError for what is no place."""
+    """The archive that the settings name, or None. Raises UserError for an unusable one."""
     if not settings.keep:
         return None
     if found := HUB.fullmatch(settings.keep):
         if not token:
             raise UserError(
-                f"Keeping runs in {settings.keep} needs a token that may write there; set {TOKEN_VARIABLE} to it."
+                f"The archive {settings.keep} needs a token with write access; set {TOKEN_VARIABLE} to one."
             )
         return HubArchive(found[1], token)
     if ADDRESS.fullmatch(settings.keep) and not settings.keep.startswith("hf://"):
         return RemoteArchive(settings.keep.rstrip("/"))
     if "://" in settings.keep or not Path(settings.keep).is_absolute():
         raise UserError(
-            f"LIGHTREASONER_KEEP is {settings.keep!r:.100}; give a folder's whole path, a bucket's address such as "
+            f"LIGHTREASONER_KEEP is {settings.keep!r:.100}; give an absolute path, a bucket's address such as "
             "s3://BUCKET/PATH, or hf://datasets/OWNER/NAME."
         )
     path = Path(settings.keep)
     if path.resolve().is_relative_to(settings.workspace.resolve()):
-        raise UserError(f"LIGHTREASONER_KEEP is {path}, which lies in the workspace; name a folder that outlives it.")
+        raise UserError(f"LIGHTREASONER_KEEP is {path}, which is inside the workspace; name a folder outside.")
     return FolderArchive(path)
 
 
 def file_stamps(run: Path) -> FileStamps:
-    """The files of a run that are kept."""
+    """The files of a run that are archived, with their stamps."""
     found: FileStamps = {}
     for path in sorted(run.rglob("*")):
         name = path.relative_to(run).as_posix()

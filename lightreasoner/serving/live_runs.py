@@ -1,7 +1,7 @@
-"""Runs that somebody watches: each in a thread of its own, one at a time on the accelerator.
+"""Live traces: each runs in a thread of its own, one at a time on the accelerator.
 
-The watcher only reads. `RunQueue` is first come, first served, so everybody can be told how many are before them. Whose
-turn it is then takes the machine's accelerator, which jobs of other processes share.
+`RunQueue` is first come, first served, so each run knows how many are before it. The first in the queue then waits for
+the accelerator, which it shares with other processes. The page only reads a `LiveRun`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from lightreasoner.tracing.tuned_decoder import TunedModel, describe_tuned
 
 
 class RunQueue:
-    """The right to compute. One holder; the others wait in order."""
+    """The queue of this process's runs: one computes, the others wait in order."""
 
-    def __init__(self, places: int):
-        self._max_waiting, self._waiting, self._changed = places, [], threading.Condition()
+    def __init__(self, max_waiting: int):
+        self._max_waiting, self._waiting, self._changed = max_waiting, [], threading.Condition()
 
     @contextmanager
     def turn(self, stop: threading.Event, on_wait: Callable[[int], None]):
-        """Wait for the queue, reporting how many are before. Raises WaitCancelled, or UserError when too many wait."""
+        """Wait for one's turn; on_wait gets the number of runs before. Raises WaitCancelled, or UserError when full."""
         ticket = object()
         with self._changed:
             if len(self._waiting) > self._max_waiting:
@@ -53,7 +53,7 @@ class RunQueue:
 
 
 class LiveRun:
-    """One run and what can be seen of it: `trace` grows, `status` says what it is doing, `error` why it failed."""
+    """A trace in progress: `trace` grows, `status` is the current activity, `error` a sentence if it failed."""
 
     def __init__(
         self,
@@ -64,10 +64,10 @@ class LiveRun:
         accelerator: AcceleratorLock | None = None,
         load_tuned: Callable[[Pair, Callable[[str], None]], TunedModel] | None = None,
         remote: Callable[[threading.Event], Iterator[tuple[str, Any]]] | None = None,
-        hide_details: bool = False,  # for a visitor, who is not told what else this machine is doing
+        hide_details: bool = False,  # for visitors, who must not see other work and paths
     ):
-        """elsewhere: where another process computes, what it finds (see zerogpu.Finding) until the event is set."""
-        self.trace, self.key = record, secrets.token_urlsafe(16)  # who holds the key may stop it
+        """remote: on ZeroGPU, a function that yields the results of another process until the event is set."""
+        self.trace, self.key = record, secrets.token_urlsafe(16)  # needed to stop it
         self.status, self.error = "Starting", None
         self.stop, self.done = threading.Event(), threading.Event()
         self._load, self._load_tuned, self._queue, self._settings = load, load_tuned, queue, settings
@@ -75,7 +75,7 @@ class LiveRun:
         self._accelerator, self._remote = accelerator or AcceleratorLock(settings.workspace), remote
 
     def start(self) -> LiveRun:
-        # in the caller's context: ZeroGPU tells by the request that is in it on whose account it lends
+        # in the caller's context: ZeroGPU reads from its request whose quota pays
         run = contextvars.copy_context().run
         threading.Thread(target=run, args=(self._run,), daemon=True, name=f"trace-{self.trace.id[:6]}").start()
         return self
@@ -95,7 +95,7 @@ class LiveRun:
         )
 
     def _message(self, error: UserError) -> str:
-        """The sentence; a visitor is not told where things lie on this machine."""
+        """The error's message, without this machine's paths for visitors."""
         return str(error).replace(str(self._settings.workspace), "…") if self._hide_details else str(error)
 
     def _run(self) -> None:
@@ -136,7 +136,7 @@ class LiveRun:
             self.trace.response = pair.expert.tokenizer.decode([s.token_id for s in self.trace.steps])
 
     def _run_remotely(self) -> None:
-        """What _compute does, computed by another process."""
+        """Like `_run_here`, computed by another process."""
         self._set_status("Waiting for a GPU")
         trace, began = self.trace, time.perf_counter()
         for kind, found in self._remote(self.stop):
@@ -145,7 +145,7 @@ class LiveRun:
                 self._set_status("Reading the problem")
             elif kind == "tuned":
                 trace.tuned = (trace.tuned or {}) | found
-            elif kind == "texts":  # they come before the steps that need them
+            elif kind == "texts":  # sent before the steps that need them
                 trace.texts.update(found)
             elif kind == "event":
                 trace.add(found, None)

@@ -1,6 +1,6 @@
-"""How much visitors of a public server may do, each and all together. Nothing here binds the owner.
+"""Limits on the visitors of a public server, each and all together. They do not apply to the owner.
 
-Cookies can be thrown away, so every limit on a visitor has a wider one on its network address beside it.
+Visitors can delete their cookies, so every limit per visitor comes with a wider one per network address.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from lightreasoner.errors import UserError
 from lightreasoner.serving.permissions import User
 from lightreasoner.settings import Settings
 
-MAX_KEYS = 20_000  # visitors and addresses of whom is known what they did lately; the longest unseen are forgotten
-PER_ADDRESS = 3  # times what one visitor may do in a while: several people share an address
+MAX_KEYS = 20_000  # visitors and addresses remembered; the least recent are dropped
+PER_ADDRESS = 3  # times the limit of a visitor, since users share addresses
 
 
 class RateLimit:
-    """At most `most` events in `seconds` for each key."""
+    """At most `most` events per key in `seconds`."""
 
     def __init__(self, most: int, seconds: float):
         self.most, self.seconds = most, seconds
@@ -27,7 +27,7 @@ class RateLimit:
         self._lock = threading.Lock()
 
     def allow(self, key: str) -> bool:
-        """Count an event, unless it is one too many."""
+        """Count an event unless it exceeds the limit; whether it was counted."""
         now = time.monotonic()
         with self._lock:
             times = self._seen.setdefault(key, deque())
@@ -43,18 +43,18 @@ class RateLimit:
 
 
 class VisitorRateLimit:
-    """A rate of each visitor, and of each address."""
+    """A rate limit per visitor and a wider one per address."""
 
     def __init__(self, most: int, seconds: float):
         self._visitors, self._addresses = RateLimit(most, seconds), RateLimit(most * PER_ADDRESS, seconds)
 
     def allow(self, visitor: User) -> bool:
-        alone = not visitor.id or self._visitors.allow(visitor.id)  # without a cookie there is only the address
+        alone = not visitor.id or self._visitors.allow(visitor.id)  # without a cookie only the address counts
         return alone and self._addresses.allow(visitor.address)
 
 
 class TraceQuota:
-    """The traces that visitors have running, and how many each began lately."""
+    """Limits the traces of visitors: at once and per minute."""
 
     def __init__(self, settings: Settings):
         self.settings = settings
@@ -63,7 +63,7 @@ class TraceQuota:
         self._lock = threading.Lock()
 
     def admit(self, visitor: User, done: threading.Event) -> None:
-        """Let a visitor's trace begin, which sets `done` when it is over. Raises UserError when it is one too many."""
+        """Admit a visitor's trace, which sets `done` at its end. Raises UserError when a limit is reached."""
         most = self.settings.visitor_traces
         with self._lock:
             self._running = [(who, ended) for who, ended in self._running if not ended.is_set()]
@@ -71,17 +71,19 @@ class TraceQuota:
             of_address = sum(who.address == visitor.address for who, _ in self._running)
             if of_visitor >= most or of_address >= 2 * most:
                 raise UserError(
-                    f"{max(of_visitor, of_address)} of your runs are not done yet; wait for them, or stop one."
+                    f"{max(of_visitor, of_address)} of your runs are still in progress; wait for them, or stop one."
                 )
             if len(self._running) >= self.settings.public_traces:
-                raise UserError(f"{len(self._running)} visitors' runs are at work already; try again in a minute.")
+                raise UserError(
+                    f"{len(self._running)} runs of visitors are in progress already; try again in a minute."
+                )
             if not self._rate.allow(visitor):
-                raise UserError("Too many runs in a minute; wait a little, then press Run again.")
+                raise UserError("Too many runs per minute; wait a little, then press Run again.")
             self._running.append((visitor, done))
 
 
 def delete_oldest(folder: Path, pattern: str, most_bytes: int) -> None:
-    """Delete the oldest files until those that are left take no more than that."""
+    """Delete the oldest files of a folder until the others take at most `most_bytes`."""
     found = []
     for path in folder.glob(pattern):
         try:

@@ -1,7 +1,6 @@
-"""ZeroGPU: Spaces whose GPU is lent to one call at a time, which runs in another process.
+"""ZeroGPU Spaces: each trace runs in another process, which gets a GPU for about a minute.
 
-There the main process has no CUDA: it shows what the call finds, and loads no model. Only what pickle can carry goes
-to and fro. Jobs need a machine of their own and are off.
+The main process has no CUDA and loads no model; it receives pickled results. Jobs are disabled.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from lightreasoner.errors import UserError, log_unexpected
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
 
-SECONDS = 60  # that a call may take, loading included; ZeroGPU's own default
+SECONDS = 60  # per call, with the loading of models; ZeroGPU's default
 NO_JOBS = (
-    "Jobs are off here: ZeroGPU lends its GPU for a minute at a time, and a job needs one for longer. "
-    "Duplicate this Space on hardware of its own, or run the app on your machine."
+    "Jobs are disabled: ZeroGPU provides its GPU for a minute at a time, and a job needs it for longer. "
+    "Duplicate this Space on dedicated hardware, or run the app on your machine."
 )
 Refs = tuple[str | None, str, str]  # preset name, expert, amateur
-RemoteResult = tuple[str, Any]  # "pair", "tuned", "texts", "event", "stopped" or "error", and what was found
+RemoteResult = tuple[str, Any]  # "pair", "tuned", "texts", "event", "stopped" or "error", and its value
 RemoteTracer = Callable[..., Iterator[RemoteResult]]  # (refs, request, tuned, stop)
 
 
@@ -37,8 +36,10 @@ def on_zerogpu(env: dict[str, str] | None = None) -> bool:
 
 
 def prepare(settings: Settings) -> Settings:
-    """The settings for here. On ZeroGPU `spaces` is imported, which must happen before torch is; jobs are off, and the
-    main process keeps to the CPU."""
+    """The settings adapted to ZeroGPU: no jobs, and the CPU for the main process. Elsewhere they stay the same.
+
+    On ZeroGPU it imports `spaces`, which must happen before torch is imported.
+    """
     if not on_zerogpu():
         return settings
     import spaces  # noqa: F401
@@ -47,7 +48,7 @@ def prepare(settings: Settings) -> Settings:
 
 
 class StopFlag:
-    """A file that says "stop" to another process."""
+    """A file that asks another process to stop."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -61,45 +62,46 @@ class StopFlag:
 
 
 def remote_tracer(settings: Settings) -> RemoteTracer:
-    """A function that traces on a borrowed GPU; call this once, before the page is launched. For each trace: its
-    findings, in order, until it ends or `stop` is set. Raises UserError."""
+    """A function that traces on ZeroGPU's GPU; call this once, before the page is launched.
+
+    The function yields a trace's results in order until it ends or `stop` is set. Raises UserError.
+    """
     import spaces
 
     from lightreasoner.models.cache import LoadedModels
 
-    there = replace(settings, device="auto")
-    models = LoadedModels(there)  # stays empty here; a process that is used again has its own, with what it loaded
+    models = LoadedModels(replace(settings, device="auto"))  # filled in the other processes only
 
     @spaces.GPU(duration=SECONDS)
-    def traced(refs: Refs, request, tuned: dict | None, flag: Path) -> Iterator[RemoteResult]:
+    def on_gpu(refs: Refs, request, tuned: dict | None, flag: Path) -> Iterator[RemoteResult]:
         yield from trace_with_gpu(refs, request, tuned, models, StopFlag(flag))
 
-    def here(refs: Refs, request, tuned: dict | None, stop: threading.Event) -> Iterator[RemoteResult]:
+    def results(refs: Refs, request, tuned: dict | None, stop: threading.Event) -> Iterator[RemoteResult]:
         flag = StopFlag(settings.workspace / "accelerator" / f"stop-{new_id()}")
         try:
             flag.path.parent.mkdir(parents=True, exist_ok=True)
-            for kind, found in traced(refs, request, tuned, flag.path):
+            for kind, value in on_gpu(refs, request, tuned, flag.path):
                 if kind == "error":
-                    raise UserError(found)
+                    raise UserError(value)
                 if stop.is_set():
                     flag.set()
-                yield kind, found
+                yield kind, value
         except UserError:
             raise
         except Exception as error:
-            if said := getattr(error, "message", None):  # ZeroGPU's own: no quota left, none free, the time is over
-                said = " ".join(re.sub(r"<[^>]*>", " ", str(said)).split())  # it comes with HTML in it
-                raise UserError(f"ZeroGPU ended this: {said[:300]}") from error
+            if message := getattr(error, "message", None):  # of ZeroGPU: no quota left, no GPU free, time is up
+                message = " ".join(re.sub(r"<[^>]*>", " ", str(message)).split())  # it contains HTML
+                raise UserError(f"ZeroGPU ended the run: {message[:300]}") from error
             raise
         finally:
             flag.path.unlink(missing_ok=True)
 
-    return here
+    return results
 
 
 def trace_with_gpu(refs: Refs, request, tuned: dict | None, models, stop: StopFlag) -> Iterator[RemoteResult]:
-    """Load the models and trace, in the process that has the GPU. What goes wrong is a finding too: exceptions lose
-    their words on the way."""
+    """Load the models and trace, in the process that has the GPU. Errors are results, too, since exceptions lose their
+    messages on the way."""
     from lightreasoner.models.pairs import describe_pair, load_pair
     from lightreasoner.models.references import parse_ref
     from lightreasoner.models.token_text import TokenTexts

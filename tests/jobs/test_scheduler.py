@@ -67,7 +67,7 @@ def test_a_program_that_is_not_there_fails_the_job_and_not_the_queue(bench):
     assert job.state == "failed" and "could not be started: No such file" in job.message
     bench.scheduler.backends["nowhere"] = bench.scheduler.backends.pop("local")
     job = bench.finished(bench.scheduler.submit("steps", [], "steps", bench.workspace / "lost", backend="local"))
-    assert job.state == "failed" and "'local' is not set up" in job.message
+    assert job.state == "failed" and "has no backend 'local'" in job.message
 
 
 def test_jobs_run_one_after_the_other_in_the_order_of_the_queue(bench):

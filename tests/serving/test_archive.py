@@ -160,7 +160,7 @@ def test_a_place_that_fails_is_said_and_tried_again(tmp_path, hub):
     archiver = server(tmp_path, ("hf://datasets/me/kept", TOKEN))
     run(archiver.settings)
     hub.fail = 403
-    with pytest.raises(UserError, match=r"the Hub answered 403.*are not kept"):
+    with pytest.raises(UserError, match=r"the Hub answered 403.*are not archived"):
         archiver.archive_finished()
     hub.fail = 0
     assert archiver.archive_finished() == 1
@@ -224,7 +224,7 @@ def until(true) -> None:
         ("hf://models/me/kept", TOKEN, "hf://datasets/OWNER/NAME"),
         ("s3://bucket/kept", "", "s3://bucket/kept cannot be reached from here: Install s3fs"),
         ("nonsense://bucket", "", "no known kind of storage"),
-        ("kept", "", "whole path"),
+        ("kept", "", "absolute path"),
         ("{workspace}/kept", "", "lies in the workspace"),
     ],
 )
@@ -244,5 +244,5 @@ def test_which_place(tmp_path):
 def test_a_space_says_what_it_forgets(tmp_path):
     settings, space = Settings(workspace=tmp_path), {"SPACE_ID": "me/studio"}
     assert ephemeral_disk_notice(settings, {}) == ""
-    assert "forgets everything" in ephemeral_disk_notice(settings, space)
-    assert "keeps finished datasets" in ephemeral_disk_notice(replace(settings, keep="/data"), space)
+    assert "disk is ephemeral" in ephemeral_disk_notice(settings, space)
+    assert "archives finished datasets" in ephemeral_disk_notice(replace(settings, keep="/data"), space)

@@ -241,7 +241,7 @@ def test_a_visitor_may_do_what_is_open_and_nothing_else():
 @pytest.mark.parametrize(
     ("refs", "tuned", "says"),
     [
-        ((None, "a/b", "a/c"), None, "Models of one's own"),
+        ((None, "a/b", "a/c"), None, "Other models"),
         (("nobody's", "a/b", "a/c"), None, "There is no pair"),
         ((["bundled"], "", ""), None, "There is no pair"),
         (BUNDLED, {"tuned": "/etc/passwd", "writer": "expert"}, "Tuned experts"),
@@ -263,7 +263,7 @@ def test_the_models_come_from_the_catalogue_whatever_the_caller_says():
 
 def test_the_engine_asks_again_when_a_trace_is_started(public_studio, monkeypatch):
     monkeypatch.setattr("ui.studio.current_user", lambda _settings: STRANGER)
-    with pytest.raises(UserError, match="Models of one's own"):
+    with pytest.raises(UserError, match="Other models"):
         public_studio.start(TraceRequest("2 + 2?"), (None, "a/b", "a/c"))
     with pytest.raises(UserError, match="from 1 to 512"):
         public_studio.start(TraceRequest("2 + 2?", max_new_tokens=900), BUNDLED)
@@ -382,14 +382,14 @@ def test_traces_of_visitors_are_few_at_once_and_in_a_minute():
     with pytest.raises(UserError, match="2 of your runs"):  # a third cookie at the same address
         traces.admit(User("c" * 22, address=STRANGER.address), threading.Event())
     traces.admit(User("d" * 22, address="192.0.2.2"), threading.Event())
-    with pytest.raises(UserError, match="3 visitors' runs are at work"):
+    with pytest.raises(UserError, match="3 runs of visitors are in progress"):
         traces.admit(User("e" * 22, address="192.0.2.3"), threading.Event())
     for _ in range(2):
         done.set()
         done = threading.Event()
         traces.admit(STRANGER, done)
     done.set()
-    with pytest.raises(UserError, match="Too many runs in a minute"):
+    with pytest.raises(UserError, match="Too many runs per minute"):
         traces.admit(STRANGER, threading.Event())
 
 

@@ -281,7 +281,7 @@ def test_a_branch_of_the_owners_own_models_is_refused(public, stranger):
     body = {"data": [], "event_data": data, "fn_index": branch["id"], "session_hash": new_id()}
     stranger.post("gradio_api/queue/join", content=json.dumps(body))
     told = heard(stranger, body["session_hash"])
-    assert "Models of one's own belong to the owner" in told and "/srv/models" not in told.replace("\\/", "/")
+    assert "Other models belong to the owner" in told and "/srv/models" not in told.replace("\\/", "/")
 
 
 def test_one_visitors_flood_is_one_visitors_trouble(public):

@@ -71,14 +71,14 @@ def test_what_goes_wrong_there_is_said_here(zero):
 
 def test_the_page_says_why_jobs_are_off_and_what_is_forgotten(zero):
     page = zero[1].get("config").text
-    assert zerogpu.NO_JOBS in page and "forgets everything" in page
+    assert zerogpu.NO_JOBS in page and "disk is ephemeral" in page
 
 
 def test_without_quota_its_own_words_are_shown(tmp_path):
     app, client = serve(tmp_path, FAKE_NO_QUOTA="1")
     try:
         errors = [item["error"] for item in last_value(call_trace(client, GOOD)) if "error" in item]
-        assert errors == ["ZeroGPU ended this: You have exceeded your GPU quota. Log in"]
+        assert errors == ["ZeroGPU ended the run: You have exceeded your GPU quota. Log in"]
     finally:
         app.stop()
 
