@@ -1,4 +1,4 @@
-"""The entry point: settings → page → launch. python app.py --help lists the few options."""
+"""The web app's entry point: reads the settings, builds the page and launches the server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 
-# Read at import time by the libraries: nothing leaves the machine unless a person asks for a model or a dataset.
+# Read by the libraries at import time. Without telemetry, only requested models and datasets cause network traffic.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
@@ -23,12 +23,14 @@ def options() -> argparse.Namespace:
     port = int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
     parser.add_argument("--host", default=host, help=f"address to listen on (default {host})")
     parser.add_argument("--port", type=int, default=port, help=f"port to listen on (default {port})")
-    parser.add_argument("--no-preload", action="store_true", help="load the bundled pair only when it is run")
+    parser.add_argument(
+        "--no-preload", action="store_true", help="load the bundled pair at its first use, not at startup"
+    )
     return parser.parse_args()
 
 
 def preload(studio) -> None:
-    """Load the default pair, so that the first run starts at once."""
+    """Load the default pair, so that the first trace starts at once."""
     from lightreasoner.models.pairs import load_pair, presets
 
     first = presets()[0]
@@ -36,7 +38,7 @@ def preload(studio) -> None:
 
 
 def main() -> None:
-    chosen = options()  # before the slow imports, so that --help is quick
+    args = options()  # before the slow imports, so that --help is quick
     from lightreasoner.errors import UserError
     from lightreasoner.serving.archive import RunArchiver
     from lightreasoner.serving.archive_backends import TOKEN_VARIABLE, archive_backend
@@ -45,13 +47,13 @@ def main() -> None:
 
     try:
         settings = prepare(from_environment())
-        kept = archive_backend(settings, os.environ.pop(TOKEN_VARIABLE, ""))  # taken out: no job is to inherit it
+        archive = archive_backend(settings, os.environ.pop(TOKEN_VARIABLE, ""))  # removed, so that no job inherits it
     except UserError as error:
         raise SystemExit(f"app.py: {error}") from None
-    if not settings.public and chosen.host not in LOOPBACK:
+    if not settings.public and args.host not in LOOPBACK:
         print(
-            f"app.py: everybody who reaches {chosen.host}:{chosen.port} may do everything; "
-            "set LIGHTREASONER_PUBLIC=1 where strangers can.",
+            f"Warning: every user who can reach {args.host}:{args.port} has full control of this server. "
+            "Set LIGHTREASONER_PUBLIC=1 to limit what visitors may do.",
             file=sys.stderr,
         )
     settings.workspace.mkdir(parents=True, exist_ok=True)
@@ -60,25 +62,23 @@ def main() -> None:
     from ui.page import build, launch_options
     from ui.studio import Studio
 
-    studio = Studio(settings, archiver=RunArchiver(settings, kept) if kept else None)
+    studio = Studio(settings, archiver=RunArchiver(settings, archive) if archive else None)
     page = build(studio)
-    if not (chosen.no_preload or on_zerogpu()):
+    if not (args.no_preload or on_zerogpu()):
         threading.Thread(target=preload, args=(studio,), daemon=True).start()
-    where = {"server_name": chosen.host, "server_port": chosen.port}
+    address = {"server_name": args.host, "server_port": args.port}
     try:
-        _, url, _ = page.launch(**where, **launch_options(settings), quiet=True, prevent_thread_lock=True)
+        _, url, _ = page.launch(**address, **launch_options(settings), quiet=True, prevent_thread_lock=True)
     except OSError as error:
-        raise SystemExit(
-            f"app.py: no listening on {chosen.host}:{chosen.port} ({error}). Try another --port."
-        ) from None
+        raise SystemExit(f"Cannot listen on {args.host}:{args.port} ({error}). Try another --port.") from None
     studio.jobs.start()
     if studio.archiver:
         studio.archiver.start()
-    print(f"LightReasoner Studio is open at {url}  (Ctrl+C ends it)", flush=True)
+    print(f"LightReasoner Studio is open at {url}  (Ctrl+C stops it)", flush=True)
     try:
         page.block_thread()
     finally:
-        studio.jobs.close()  # a job that runs goes on
+        studio.jobs.close()  # a running job continues
         if studio.archiver:
             studio.archiver.close()
 

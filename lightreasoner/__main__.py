@@ -1,4 +1,4 @@
-"""python -m lightreasoner VERB"""
+"""The entry point of python -m lightreasoner."""
 
 from lightreasoner.cli.main import main
 

@@ -1,4 +1,4 @@
-"""Everything that is read from the environment, in one typed object."""
+"""The settings, read from environment variables into one typed object."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ PREFIX = "LIGHTREASONER_"
 class Settings:
     """Each field is read from LIGHTREASONER_<NAME>, e.g. LIGHTREASONER_MEMORY_GB=12.
 
-    The limits bind everybody, the page, the command line and direct HTTP calls alike.
+    The limits apply to the page, the command line and direct HTTP calls alike.
     """
 
-    workspace: Path = ROOT / "workspace"  # traces, runs and jobs live here
+    workspace: Path = ROOT / "workspace"  # folder of traces, runs and jobs
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
     dtype: str = "auto"  # auto, float32, bfloat16, float16
     memory_gb: float = 0.0  # budget for loaded models in GB; 0: half of what the device has free
@@ -28,25 +28,23 @@ class Settings:
     max_prompt_tokens: int = 4_096
     max_new_tokens: int = 2_048
     max_upload_mb: int = 20
-    max_waiting: int = 16  # runs that may wait for the accelerator
-    max_queued: int = 20  # jobs that may wait in the queue
-    keep: str = ""  # where finished runs are kept too: a folder's path, s3://BUCKET/PATH, or hf://datasets/OWNER/NAME
-    no_jobs: str = ""  # why no job may run here, a sentence; empty: they may
+    max_waiting: int = 16  # traces that may wait for the accelerator
+    max_queued: int = 20  # jobs in the queue
+    keep: str = ""  # archive of finished runs: a folder's path, s3://BUCKET/PATH, or hf://datasets/OWNER/NAME
+    no_jobs: str = ""  # a sentence saying why jobs are disabled; empty: they are enabled
     ray_address: str = ""  # HOST:PORT of a Ray cluster's head, auto, or local; empty: no Ray
     lease: str = ""  # folder of the accelerator's lock; empty: the workspace
-    job: str = ""  # "id/attempt" in a process that the scheduler started, empty in all others
-    public: bool = (
-        False  # strangers may come; on by itself on Spaces. What they may do: lightreasoner/serving/permissions.py
-    )
-    owners: str = ""  # names or organisations that sign in as the owner by OAuth, comma-separated
-    login: str = ""  # "user:password" of the owner, for places without OAuth
-    visitor_tokens: int = 512  # of a visitor's trace; the limits from here on bind visitors of a public server only
-    visitor_traces: int = 2  # at once, of one visitor; of one network address twice as many
-    public_traces: int = 8  # at once, of all visitors together
-    traces_a_minute: int = 10  # of one visitor; of one network address three times as many
-    uploads_an_hour: int = 20  # of one visitor; of one network address three times as many
-    kept_uploads_mb: int = 500  # disk for uploads
-    kept_traces_mb: int = 1_000  # disk for traces of a public server; the oldest go first
+    job: str = ""  # "id/attempt" in processes started by the scheduler, else empty
+    public: bool = False  # visitors with limited permissions (serving/permissions.py); the default on Spaces
+    owners: str = ""  # users or organisations that are the owner by OAuth, comma-separated
+    login: str = ""  # "user:password" of the owner, without OAuth
+    visitor_tokens: int = 512  # per trace of a visitor; this and the following limits only apply to visitors
+    visitor_traces: int = 2  # at once per visitor; twice as many per network address
+    public_traces: int = 8  # at once, all visitors together
+    traces_a_minute: int = 10  # per visitor; three times as many per network address
+    uploads_an_hour: int = 20  # per visitor; three times as many per network address
+    kept_uploads_mb: int = 500  # disk space of uploads
+    kept_traces_mb: int = 1_000  # disk space of traces on a public server; the oldest are deleted
 
     @property
     def traces(self) -> Path:
@@ -73,26 +71,27 @@ def from_environment(env: dict[str, str] | None = None) -> Settings:
         try:
             values[field.name] = cast(env[name])
         except KeyError:
-            raise UserError(f"{name} is {env[name]!r}; say 1 or 0, or unset it.") from None
+            raise UserError(f"{name} is {env[name]!r}; set it to 1 or 0, or unset it.") from None
         except ValueError:
-            raise UserError(f"{name} is {env[name]!r}, which is not a number; give it one or unset it.") from None
+            raise UserError(f"{name} is {env[name]!r}, which is not a number; set it to one or unset it.") from None
         if cast in (int, float) and not 0 <= values[field.name] < 1e12:  # also refuses NaN
-            raise UserError(f"{name} is {env[name]!r}; it must be a number from 0 up.")
+            raise UserError(f"{name} is {env[name]!r}; it must be a number of at least 0.")
     if env.get("SPACE_ID"):
         values.setdefault("public", True)
         values.setdefault("owners", env.get("SPACE_AUTHOR_NAME", ""))
     if values.get("login") and not all(values["login"].partition(":")[::2]):  # the value itself is not shown
-        raise UserError(f"{PREFIX}LOGIN names no user and password; write it as user:password, or unset it.")
+        raise UserError(f"{PREFIX}LOGIN is not of the form user:password; correct or unset it.")
     return Settings(**values)
 
 
 def yes_or_no(text: str) -> bool:
+    """Parse a Boolean variable. Raises KeyError."""
     words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
     return words[text.strip().lower()]
 
 
 def to_environment(settings: Settings) -> dict[str, str]:
-    """The variables from which `from_environment` makes these settings again, for a process of one's own: a job. It
-    need not know who the owner is, so the password stays here (an empty variable also hides the server's own)."""
+    """The variables from which a job's process reads these settings. The owner's password is replaced by an empty
+    value, which hides the server's own variable."""
     names = {PREFIX + field.name.upper(): str(getattr(settings, field.name)) for field in fields(Settings)}
     return names | {f"{PREFIX}LOGIN": ""}

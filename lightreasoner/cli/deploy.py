@@ -1,4 +1,4 @@
-"""The verb deploy-space: this app as a Hugging Face Space, in one command."""
+"""The command deploy-space: push this app to a Hugging Face Space."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from lightreasoner.settings import Settings
 
 def add(verbs) -> None:
     deploy = verbs.add_parser("deploy-space", help="push this app to a Hugging Face Space")
-    deploy.add_argument("repo", metavar="OWNER/NAME", help="the Space; created where it is not there yet")
+    deploy.add_argument("repo", metavar="OWNER/NAME", help="the Space; created if missing")
     deploy.add_argument("--sdk", choices=("docker", "gradio"), default="docker", help="default: docker")
-    deploy.add_argument("--private", action="store_true", help="nobody but its owner sees it")
+    deploy.add_argument("--private", action="store_true", help="create a private Space")
     deploy.add_argument("--hardware", metavar="NAME", help="the Hub's name, e.g. cpu-upgrade, t4-small or zero-a10g")
-    deploy.add_argument("--dry-run", action="store_true", help="print what would be pushed, and ask the Hub nothing")
+    deploy.add_argument("--dry-run", action="store_true", help="print the files without contacting the Hub")
     deploy.set_defaults(run=run_deploy)
 
 

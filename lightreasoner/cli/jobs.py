@@ -1,4 +1,4 @@
-"""The verb jobs: the queue and the history from a terminal, with or without a server that runs."""
+"""The command jobs: lists and controls the jobs of a workspace, with or without a running server."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from lightreasoner.jobs.store import FINISHED, Job, JobStore
 from lightreasoner.jobs.view import job_view, log_tail
 from lightreasoner.settings import Settings
 
-SHORT = 8  # characters of an id that the list shows; any unambiguous beginning names a job
+SHORT = 8  # characters of an id in the list; any unambiguous prefix identifies a job
 
 
 def add(verbs) -> None:
-    jobs = verbs.add_parser("jobs", help="see and control the jobs of this workspace")
+    jobs = verbs.add_parser("jobs", help="list and control the jobs of this workspace")
     what = jobs.add_subparsers(dest="what", required=True, metavar="ACTION")
-    listing = what.add_parser("list", help="the running job, the queue, and what has ended")
-    listing.add_argument("--json", action="store_true", help="one JSON array")
+    listing = what.add_parser("list", help="the running job, the queue and finished jobs")
+    listing.add_argument("--json", action="store_true", help="as a JSON array")
     listing.set_defaults(run=run_list)
-    runner = what.add_parser("run", help="run the queue here until it is empty (Ctrl+C leaves a running job running)")
+    runner = what.add_parser("run", help="run the queue until it is empty (a running job survives Ctrl+C)")
     runner.set_defaults(run=run_queue)
     actions = {
-        "show": (run_show, "everything about one job"),
-        "logs": (run_logs, "what it printed"),
-        "cancel": (run_cancel, "stop it, within ten seconds"),
+        "show": (run_show, "show a job"),
+        "logs": (run_logs, "show its output"),
+        "cancel": (run_cancel, "cancel it within ten seconds"),
         "retry": (run_retry, "queue a new job with the same settings"),
-        "resume": (run_resume, "queue it again, to go on where it stopped"),
+        "resume": (run_resume, "queue it again, to continue where it stopped"),
     }
     for name, (run, text) in actions.items():
         action = what.add_parser(name, help=text)
-        action.add_argument("id", metavar="ID", help="the job's id, or an unambiguous beginning of it")
+        action.add_argument("id", metavar="ID", help="the job's id, or an unambiguous prefix of it")
         action.set_defaults(run=run)
         if name == "show":
             action.add_argument("--json", action="store_true", help="as JSON")
         if name == "logs":
-            action.add_argument("--follow", action="store_true", help="go on until the job ends")
+            action.add_argument("--follow", action="store_true", help="follow until the job ends")
 
 
 def open_jobs(settings: Settings) -> Scheduler:
-    """The workspace's jobs, in step with the processes that live. Starts nothing."""
+    """The workspace's jobs, updated from the running processes. Starts none."""
     store = JobStore(settings.jobs / "jobs.sqlite")
     scheduler = Scheduler(store, backends(settings), settings)
     scheduler.tick(start=False)
@@ -54,7 +54,7 @@ def open_jobs(settings: Settings) -> Scheduler:
 
 
 def find(store: JobStore, given: str) -> Job:
-    """The job whose id begins like this. Raises UserError for none or several."""
+    """The job with this id prefix. Raises UserError for none or several."""
     found = [job for job in store.jobs(limit=100_000) if job.id.startswith(given)]
     if len(found) == 1:
         return found[0]
@@ -98,12 +98,12 @@ def run_logs(options: argparse.Namespace, settings: Settings) -> None:
     path, offset = scheduler.store.folder(job.id) / OUTPUT_FILE, 0
     while True:
         scheduler.tick(start=False)
-        over = scheduler.store.get(job.id).state in FINISHED  # looked at first: what it printed is then all there
+        over = scheduler.store.get(job.id).state in FINISHED  # checked first, so that its output is complete
         if path.exists():
             with open(path, "rb") as file:
                 file.seek(offset)
                 text = file.read()
-            whole = len(text) if over else text.rfind(b"\n") + 1  # no half line, no half character
+            whole = len(text) if over else text.rfind(b"\n") + 1  # whole lines, whole characters
             offset += whole
             sys.stdout.write(printable(text[:whole].decode(errors="replace")))
             sys.stdout.flush()
@@ -115,7 +115,7 @@ def run_logs(options: argparse.Namespace, settings: Settings) -> None:
 def run_cancel(options: argparse.Namespace, settings: Settings) -> None:
     scheduler = open_jobs(settings)
     job = scheduler.cancel(find(scheduler.store, options.id).id)
-    while job.state not in FINISHED:  # carried on from here too, in case no server runs
+    while job.state not in FINISHED:  # continues the cancellation, in case no server runs
         time.sleep(TICK / 2)
         scheduler.tick(start=False)
         job = scheduler.store.get(job.id)
@@ -134,15 +134,15 @@ def run_resume(options: argparse.Namespace, settings: Settings) -> None:
 
 def run_queue(options: argparse.Namespace, settings: Settings) -> None:
     scheduler = open_jobs(settings).start()
-    told = {job.id: job.state for job in scheduler.store.jobs(active=False)}
+    shown = {job.id: job.state for job in scheduler.store.jobs(active=False)}
     try:
         while True:
             if scheduler.trouble:
                 raise UserError(scheduler.trouble)
             active = scheduler.store.jobs(active=True)
             for job in (*active, *scheduler.store.jobs(active=False)):
-                if told.get(job.id) != job.state:
-                    told[job.id] = job.state
+                if shown.get(job.id) != job.state:
+                    shown[job.id] = job.state
                     print(
                         printable(f"{job.id[:SHORT]}  {job.state:<11}  {job.title}  {job.message}".rstrip()), flush=True
                     )

@@ -1,6 +1,6 @@
-"""The command line: python -m lightreasoner VERB. Exit status 0; 2 with one line on standard error for a mistake.
+"""The command line: python -m lightreasoner COMMAND. Exit status 0, or 2 with one line on standard error.
 
-Each verb is a file of `commands`; slow imports (torch, transformers) happen inside the verbs, so --help is quick.
+Each command is a module of this package. Slow imports (torch, transformers) happen when it runs, so --help is fast.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COMMANDS = (pairs, trace, check_pair, sample, dataset, finetune, evaluate, hub, 
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is one line, and options are written out: others look for them, too."""
+    """An ArgumentParser with one-line errors and without abbreviated options."""
 
     def __init__(self, **options) -> None:
         super().__init__(**options, allow_abbrev=False)
@@ -32,9 +32,9 @@ class Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="python -m lightreasoner", description="Expert–amateur divergence, from a terminal.")
-    parser.add_argument("--version", action="version", version=__version__)
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=Parser)
+    parser = Parser(prog="python -m lightreasoner", description="LightReasoner Studio on the command line.")
+    parser.add_argument("--version", action="version", version=f"lightreasoner {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=Parser)
     for command in COMMANDS:
         command.add(verbs)
     return parser
@@ -54,10 +54,10 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"lightreasoner: {error}".replace("\n", " "), file=sys.stderr)
         return 2
-    except StopRequested as stopping:  # the run's log says how it ended
+    except StopRequested as stopping:  # the run's log has the outcome
         return 0 if stopping.keep else 130
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader, e.g. head, has seen enough
+    except BrokenPipeError:  # the reader, e.g. head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

@@ -1,1 +1,1 @@
-"""Publishing datasets, adapters and Spaces on the Hub, and getting them back."""
+"""Publishing datasets, adapters, merged models and Spaces on the Hub, and pulling datasets back."""

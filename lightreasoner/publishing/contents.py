@@ -1,7 +1,7 @@
-"""What of a run goes to the Hub: which files, under which names, cleaned of this machine's paths, and a list of them.
+"""The files of a run that are published on the Hub, without this machine's paths, and their manifest.
 
-The list, lightreasoner.json, is sent first, with the card, and names every other file with its SHA-256: by it a push
-that was cut off is known again and goes on, and whoever pulls can tell that all is there and as it was.
+The manifest, lightreasoner.json, is sent first, with the card, and lists every other file with its SHA-256. An
+interrupted push is resumed by it, and a pull checks by it that all files are complete and unchanged.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
 from lightreasoner.hub.download import MODEL_FILES
 from lightreasoner.hub.redaction import redact, redact_text
+from lightreasoner.storage.atomic import write_bytes
 from lightreasoner.storage.runs import LOCK, RECORD, read_run
 from lightreasoner.training.model_card import adapter_card
 from lightreasoner.training.runs import adapter_folder
 
 MANIFEST, CARD = "lightreasoner.json", "README.md"
 FORMAT, VERSION = "lightreasoner-publication", 1
-FIRST, LAST = (CARD,), (RECORD,)  # the Hub looks at a card before anything else is sent; run.json closes a push
+FIRST, LAST = (CARD,), (RECORD,)  # the Hub checks the card before other files; run.json completes a push
 _LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,59}")
-_BLOCK = 1 << 20  # bytes hashed at a time
 
 
 @dataclass(frozen=True)
 class Publication:
-    """Files by their names in the repository. `sha256` and `sizes` have the same keys."""
+    """What is published: files, checksums and sizes in bytes, by their names in the repository."""
 
     kind: str  # "dataset", "adapter" or "merged model"
     repo_type: str  # "dataset" or "model"
@@ -50,32 +50,32 @@ class Publication:
 
     @property
     def manifest(self) -> str:
-        """lightreasoner.json, the same for the same files."""
+        """The text of lightreasoner.json, the same for the same files."""
         files = {name: {"sha256": self.sha256[name], "bytes": self.sizes[name]} for name in sorted(self.files)}
         document = {"format": FORMAT, "version": VERSION, "kind": self.kind, "files": files}
-        return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+        return _json(document)
 
 
 @contextmanager
 def publication(run_dir: Path, staging: Path, license: str | None, merged: Path | None = None) -> Iterator[Publication]:
-    """What there is to publish of a run; inside, nobody works in the run's folder and nobody deletes it.
+    """The publication of a run, whose folder is locked inside the block.
 
-    staging: an empty folder for the files that are made anew. merged: a folder that `merge` wrote of this run, to be
-    published instead of its adapter. Raises UserError.
+    staging: an empty folder for generated files. license: an id of the Hub. merged: the folder of the merged model
+    to publish instead of the adapter. Raises UserError.
     """
     run_dir, license = Path(run_dir), checked_license(license)
     run = read_run(run_dir)
     if run["kind"] not in ("dataset", "finetune"):
         raise UserError(
-            f"{run_dir} holds a run of the kind {run['kind']}; datasets and fine-tuning runs are published."
+            f"{run_dir} holds a run of the kind {run['kind']}; only datasets and fine-tuning runs can be published."
         )
     if merged is not None and run["kind"] == "dataset":
-        raise UserError(f"{run_dir} is a dataset and has no merged model; leave --merged out.")
+        raise UserError(f"{run_dir} is a dataset and has no merged model; omit --merged.")
     lock = FileLock(run_dir / LOCK, thread_local=False)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(f"{run_dir} is being worked on; wait for its job to end or stop it, then publish it.") from None
+        raise UserError(f"{run_dir} is in use; wait for its job to finish or stop it, then publish it.") from None
     except OSError as error:
         raise UserError(f"{run_dir} cannot be locked: {error.strerror}. Check its permissions.") from None
     try:
@@ -91,12 +91,12 @@ def publication(run_dir: Path, staging: Path, license: str | None, merged: Path 
 
 
 def checked_license(license: object) -> str:
-    """The Hub's name of a licence; "unknown" where none is given. Raises UserError."""
+    """The licence as the Hub names it, "unknown" if none is given. Raises UserError."""
     text = license.strip().lower() if isinstance(license, str) else license
     if text in (None, ""):
         return "unknown"
     if not isinstance(text, str) or not _LICENSE.fullmatch(text):
-        raise UserError("A licence is named as the Hub does: mit, apache-2.0, cc-by-4.0 or other, for example.")
+        raise UserError("This is not a licence id of the Hub; give one such as mit, apache-2.0, cc-by-4.0 or other.")
     return text
 
 
@@ -114,36 +114,36 @@ def _dataset(folder: Path, run: dict, staging: Path, license: str) -> Publicatio
     for path in sorted((folder / TOKENIZER).glob("*")):
         if path.is_file() and not path.name.startswith(".") and any(path.match(pattern) for pattern in MODEL_FILES):
             name = f"{TOKENIZER}/{path.name}"
-            files[name] = _staged(staging, name, path)
+            files[name] = _redacted(staging, name, path)
     title = str(run["about"].get("title") or run["config"].get("source") or "Dataset")[:120]
-    files[CARD] = _written(staging, CARD, dataset_card(folder, run, title, license))
-    files[RECORD] = _written(staging, RECORD, _json(run))
-    return _hashed("dataset", "dataset", title, files)
+    files[CARD] = _write(staging, CARD, dataset_card(folder, run, title, license))
+    files[RECORD] = _write(staging, RECORD, _json(run))
+    return _publication("dataset", "dataset", title, files)
 
 
 def _adapter(run_dir: Path, run: dict, staging: Path, license: str) -> Publication:
-    place = adapter_folder(run_dir)
-    files = {"adapter_model.safetensors": place / "adapter_model.safetensors"}
-    files["adapter_config.json"] = _staged(staging, "adapter_config.json", place / "adapter_config.json")
+    folder = adapter_folder(run_dir)
+    files = {"adapter_model.safetensors": folder / "adapter_model.safetensors"}
+    files["adapter_config.json"] = _redacted(staging, "adapter_config.json", folder / "adapter_config.json")
     card = adapter_card(run)
-    files[CARD] = _written(staging, CARD, with_license(card, license))
-    files[RECORD] = _written(staging, RECORD, _json(run))
-    return _hashed("adapter", "model", f"Adapter of {run['about'].get('expert', 'a model')}"[:120], files)
+    files[CARD] = _write(staging, CARD, with_license(card, license))
+    files[RECORD] = _write(staging, RECORD, _json(run))
+    return _publication("adapter", "model", f"Adapter of {run['about'].get('expert', 'a model')}"[:120], files)
 
 
 def _model(run_dir: Path, run: dict, folder: Path, staging: Path, license: str) -> Publication:
     if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
         raise UserError(
-            f"{folder} is no merged model: it lacks config.json or its weights; make one with `merge` first."
+            f"{folder} is not a merged model: config.json or its weights are missing; create one with `merge`."
         )
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.name.startswith(".") and any(path.match(pattern) for pattern in MODEL_FILES):
-            files[path.name] = _staged(staging, path.name, path)
+            files[path.name] = _redacted(staging, path.name, path)
     card = adapter_card(run, merged=True)
-    files[CARD] = _written(staging, CARD, with_license(card, license))
-    files[RECORD] = _written(staging, RECORD, _json(run))
-    return _hashed("merged model", "model", f"Merged {run['about'].get('expert', 'model')}"[:120], files)
+    files[CARD] = _write(staging, CARD, with_license(card, license))
+    files[RECORD] = _write(staging, RECORD, _json(run))
+    return _publication("merged model", "model", f"Merged {run['about'].get('expert', 'model')}"[:120], files)
 
 
 def with_license(card: str, license: str) -> str:
@@ -151,42 +151,35 @@ def with_license(card: str, license: str) -> str:
     return card.replace("---\n", f"---\nlicense: {json.dumps(license)}\n", 1)
 
 
-def _staged(staging: Path, name: str, path: Path) -> Path:
-    """The file itself, or a copy without private paths where it is a JSON document that holds some."""
+def _redacted(staging: Path, name: str, path: Path) -> Path:
+    """The file itself, or a redacted copy of a JSON document with private paths."""
     if path.suffix != ".json" or name.endswith(("tokenizer.json", ".safetensors.index.json")):
         return path
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        raise UserError(f"{path} is damaged, so it is not published; make it anew.") from None
-    # only what names a place: a vocabulary has tokens that look like paths
-    private = {key: value for key, value in document.items() if key in PLACES} if isinstance(document, dict) else {}
+        raise UserError(f"{path} is damaged, so it cannot be published; create it again.") from None
+    # only these keys: a vocabulary has tokens that look like paths
+    private = {key: value for key, value in document.items() if key in PATH_KEYS} if isinstance(document, dict) else {}
     if redact(private) == private:
         return path
-    return _written(staging, name, _json(document | redact(private)))
+    return _write(staging, name, _json(document | redact(private)))
 
 
-#: Where transformers and peft note the folder that something was loaded from.
-PLACES = ("base_model_name_or_path", "_name_or_path", "name_or_path", "parent_library", "tokenizer_file")
+#: The keys under which transformers and peft store the path that something was loaded from.
+PATH_KEYS = ("base_model_name_or_path", "_name_or_path", "name_or_path", "parent_library", "tokenizer_file")
 
 
 def _json(document: dict) -> str:
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 
-def _written(staging: Path, name: str, text: str) -> Path:
-    path = staging / name
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8", errors="backslashreplace")
-    except OSError as error:
-        raise UserError(
-            f"{staging} cannot be written: {error.strerror}. Free some space, then publish again."
-        ) from None
-    return path
+def _write(staging: Path, name: str, text: str) -> Path:
+    write_bytes(staging / name, text.encode(errors="backslashreplace"), advice="Free some space, then publish again.")
+    return staging / name
 
 
-def _hashed(kind: str, repo_type: str, title: str, files: dict[str, Path]) -> Publication:
+def _publication(kind: str, repo_type: str, title: str, files: dict[str, Path]) -> Publication:
     try:
         sums = {name: sha256(path) for name, path in files.items()}
         sizes = {name: path.stat().st_size for name, path in files.items()}
@@ -196,8 +189,6 @@ def _hashed(kind: str, repo_type: str, title: str, files: dict[str, Path]) -> Pu
 
 
 def sha256(path: Path) -> str:
-    digest = hashlib.sha256()
+    """The SHA-256 of a file, as hex digits."""
     with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

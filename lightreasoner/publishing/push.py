@@ -1,4 +1,4 @@
-"""Pushing a publication to the Hub: who may, what is there already, sending the rest, and whether all arrived."""
+"""Pushing a publication to the Hub: checks the token and the repository, sends missing files, verifies the result."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from huggingface_hub.utils import HFValidationError, disable_progress_bars, vali
 
 from lightreasoner.errors import UserError
 from lightreasoner.hub.errors import hub_errors, refuse_offline
+from lightreasoner.progress import Progress
 from lightreasoner.publishing.contents import FIRST, LAST, MANIFEST, Publication
 
-GROUP, GROUP_BYTES = 8, 64e6  # files and bytes sent side by side; after each group it is told how far it is
-COMMIT, COMMIT_BYTES = 100, 1e9  # files and bytes a commit; the Hub allows about a hundred commits an hour
-OURS = (".gitattributes",)  # what the Hub itself puts into a new repository
+GROUP, GROUP_BYTES = 8, 64e6  # files and bytes uploaded in parallel, between two progress reports
+COMMIT, COMMIT_BYTES = 100, 1e9  # files and bytes per commit; the Hub allows about a hundred commits per hour
+HUB_FILES = (".gitattributes",)  # created by the Hub itself
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a publication goes."""
+    """The repository of a publication."""
 
     repo: str
     public: bool = False
@@ -31,7 +32,7 @@ class Target:
 
 
 def checked_repo(repo: object) -> str:
-    """OWNER/NAME by the Hub's own rules. Raises UserError."""
+    """The repository OWNER/NAME, if the Hub's rules allow it. Raises UserError."""
     shown = repr(repo)[:60]
     text = repo.strip() if isinstance(repo, str) else ""
     try:
@@ -40,84 +41,81 @@ def checked_repo(repo: object) -> str:
             raise HFValidationError
     except HFValidationError:
         raise UserError(
-            f"{shown} names no repository; write OWNER/NAME, of letters, digits, '-', '_' and '.', at most 96."
+            f"{shown} is not a repository; write OWNER/NAME with letters, digits, '-', '_' and '.', at most 96."
         ) from None
     return text
 
 
-def push(what: Publication, target: Target, token: str, progress: Any) -> str:
-    """Send what is not there yet; the repository's address. The same call again goes on where one was cut off.
-
-    Raises UserError.
-    """
+def push(publication: Publication, target: Target, token: str, progress: Progress) -> str:
+    """Send the files that the repository lacks; a repeated call resumes. Returns the address. Raises UserError."""
     refuse_offline()
     repo = checked_repo(target.repo)
     disable_progress_bars()
     api = HfApi(token=token)
     with hub_errors(repo):
-        progress.status("Asking the Hub who this token belongs to")
+        progress.status("Checking the token")
         check_owner(api, repo)
-        progress.status(f"Looking at {repo}")
-        there = _listed(api, what, repo)
-        if there is None:
-            api.create_repo(repo, repo_type=what.repo_type, private=not target.public, exist_ok=False)
-            there = {}
+        progress.status(f"Checking {repo}")
+        remote = _listed(api, publication, repo)
+        if remote is None:
+            api.create_repo(repo, repo_type=publication.repo_type, private=not target.public, exist_ok=False)
+            remote = {}
         else:
-            _check_there(api, what, target, there, progress)
-        _send(api, what, target, there, progress)
-        left = _missing(what, _listed(api, what, repo) or {})
+            _check_existing(api, publication, target, remote, progress)
+        _send(api, publication, target, remote, progress)
+        left = _missing(publication, _listed(api, publication, repo) or {})
         if left:
-            raise UserError(f"The Hub holds something else as {', '.join(left[:3])} than was sent; push once more.")
-    kind = "datasets/" if what.repo_type == "dataset" else ""
+            raise UserError(f"The Hub's {', '.join(left[:3])} differs from the file that was sent; push again.")
+    kind = "datasets/" if publication.repo_type == "dataset" else ""
     return f"{api.endpoint}/{kind}{repo}"
 
 
 def check_owner(api: HfApi, repo: str) -> None:
-    """Raises UserError for a token that is none, may not write, or is another account's."""
+    """Raises UserError for a token that is invalid, read-only, or of another account."""
     me = api.whoami()
     role = ((me.get("auth") or {}).get("accessToken") or {}).get("role")
     if role == "read":
         raise UserError(
-            "This access token may only read; make one that may write on https://huggingface.co/settings/tokens."
+            "This access token is read-only; create one with write access on https://huggingface.co/settings/tokens."
         )
     mine = [str(me.get("name", "")), *(str(org.get("name", "")) for org in me.get("orgs") or ())]
     owner = repo.partition("/")[0]
     if owner.casefold() not in {name.casefold() for name in mine}:
-        raise UserError(f"{repo} belongs to somebody else: this token may write as {' or '.join(mine)[:200]} only.")
+        raise UserError(f"{repo} belongs to another account: this token can only write as {' or '.join(mine)[:200]}.")
 
 
-def _listed(api: HfApi, what: Publication, repo: str) -> dict[str, Any] | None:
-    """The files in the repository by name, or None where there is no such repository."""
+def _listed(api: HfApi, publication: Publication, repo: str) -> dict[str, Any] | None:
+    """The files in the repository by name, or None if it does not exist."""
     try:
-        entries = list(api.list_repo_tree(repo, repo_type=what.repo_type, recursive=True))
+        entries = list(api.list_repo_tree(repo, repo_type=publication.repo_type, recursive=True))
     except RepositoryNotFoundError:
         return None
     return {entry.path: entry for entry in entries if hasattr(entry, "blob_id")}
 
 
-def _check_there(api: HfApi, what: Publication, target: Target, there: dict[str, Any], progress: Any) -> None:
-    """Whether a repository that exists may be written to. Raises UserError saying what is in it."""
-    private = bool(api.repo_info(target.repo, repo_type=what.repo_type).private)
+def _check_existing(
+    api: HfApi, publication: Publication, target: Target, remote: dict[str, Any], progress: Progress
+) -> None:
+    """Raises UserError unless an existing repository may be written to."""
+    private = bool(api.repo_info(target.repo, repo_type=publication.repo_type).private)
     if private == target.public:
-        now, asked = ("private", "public") if private else ("public", "private")
-        hint = "leave --public out" if target.public else "say --public"
-        raise UserError(
-            f"{target.repo} exists already and is {now}, but it was to be {asked}: {hint}, or change that on its page."
-        )
-    held = [name for name in there if name not in OURS]
-    begun = MANIFEST in there and _same(there[MANIFEST], what.manifest.encode())
-    if not held or begun or target.replace:
+        now, wanted = ("private", "public") if private else ("public", "private")
+        hint = "omit --public" if target.public else "add --public"
+        raise UserError(f"{target.repo} exists already and is {now}, not {wanted}: {hint}, or change that on its page.")
+    others = [name for name in remote if name not in HUB_FILES]
+    started = MANIFEST in remote and _same(remote[MANIFEST], publication.manifest.encode())
+    if not others or started or target.replace:
         return
-    size = sum(there[name].size or 0 for name in held)
-    progress.result(existing=True)  # a page asks whether to replace it
-    others = "another file" if len(held) == 1 else f"{len(held):,} other files"
-    named = ["".join(c if c.isprintable() else "·" for c in name)[:60] for name in held]
+    size = sum(remote[name].size or 0 for name in others)
+    progress.result(existing=True)  # the page then asks whether to replace it
+    count = "another file" if len(others) == 1 else f"{len(others):,} other files"
+    named = ["".join(c if c.isprintable() else "·" for c in name)[:60] for name in others]
     shown = ", ".join(sorted(named, key=lambda name: name not in (MANIFEST, *FIRST, *LAST))[:3]) + (
-        " …" if len(held) > 3 else ""
+        " …" if len(others) > 3 else ""
     )
     raise UserError(
-        f"{target.repo} exists already and holds {others}, {size / 1e6:,.3f} MB: {shown}. Push with --replace to put "
-        "this in its place, or name another repository."
+        f"{target.repo} exists already and holds {count}, {size / 1e6:,.3f} MB: {shown}. Push with --replace to "
+        "replace its contents, or choose another repository."
     )
 
 
@@ -128,67 +126,65 @@ def _same(entry: Any, content: bytes) -> bool:
     return entry.blob_id == hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-def _missing(what: Publication, there: dict[str, Any]) -> list[str]:
-    """The files that the repository lacks, or has otherwise."""
+def _missing(publication: Publication, remote: dict[str, Any]) -> list[str]:
+    """The files that are missing in the repository or differ there."""
 
     def differs(name: str) -> bool:
-        entry = there.get(name)
-        if entry is None or entry.size != what.sizes[name]:
+        entry = remote.get(name)
+        if entry is None or entry.size != publication.sizes[name]:
             return True
         if getattr(entry, "lfs", None):
-            return entry.lfs.sha256 != what.sha256[name]
-        return not _same(entry, what.files[name].read_bytes())
+            return entry.lfs.sha256 != publication.sha256[name]
+        return not _same(entry, publication.files[name].read_bytes())
 
-    return [name for name in what.files if differs(name)]
+    return [name for name in publication.files if differs(name)]
 
 
-def _send(api: HfApi, what: Publication, target: Target, there: dict[str, Any], progress: Any) -> None:
-    missing = _missing(what, there)
-    total, files = sum(what.sizes.values()), len(what.files)
-    sent = [name for name in what.files if name not in missing]
-    bytes_done = sum(what.sizes[name] for name in sent)
-    place = {"repo_id": target.repo, "repo_type": what.repo_type}
+def _send(api: HfApi, publication: Publication, target: Target, remote: dict[str, Any], progress: Progress) -> None:
+    missing = _missing(publication, remote)
+    total, files = sum(publication.sizes.values()), len(publication.files)
+    sent = [name for name in publication.files if name not in missing]
+    bytes_done = sum(publication.sizes[name] for name in sent)
+    place = {"repo_id": target.repo, "repo_type": publication.repo_type}
 
-    def told(text: str = "") -> None:
+    def report(text: str = "") -> None:
         if text:
             progress.status(text)
         progress.update(bytes_done, total, files=len(sent), files_in_all=files)
 
-    told(
-        f"Sending to {target.repo}" if not sent else f"Sending to {target.repo}; {len(sent):,} files are there already"
-    )
-    old = [name for name in there if name not in (*what.files, MANIFEST, *OURS)]
-    first = [CommitOperationAdd(name, str(what.files[name])) for name in missing if name in FIRST]
-    if MANIFEST not in there or not _same(there[MANIFEST], what.manifest.encode()):
-        # From here on this repository is known as ours, however far it gets. What an older publication closed with goes
-        # first: nobody may take the two together for a whole.
-        gone = [CommitOperationDelete(name) for name in LAST if name in there and name in missing]
-        first += [CommitOperationAdd(MANIFEST, what.manifest.encode()), *gone]
+    report(f"Sending to {target.repo}" if not sent else f"Sending to {target.repo}; {len(sent):,} files are up to date")
+    old = [name for name in remote if name not in (*publication.files, MANIFEST, *HUB_FILES)]
+    first = [CommitOperationAdd(name, str(publication.files[name])) for name in missing if name in FIRST]
+    if MANIFEST not in remote or not _same(remote[MANIFEST], publication.manifest.encode()):
+        # The manifest marks the repository as ours, even if the push is interrupted. An older publication's run.json
+        # is deleted at once, so that the mixture does not count as complete.
+        gone = [CommitOperationDelete(name) for name in LAST if name in remote and name in missing]
+        first += [CommitOperationAdd(MANIFEST, publication.manifest.encode()), *gone]
     if first:
         api.create_commit(**place, operations=first, commit_message="Begin")
         sent += [name for name in missing if name in FIRST]
-        bytes_done = sum(what.sizes[name] for name in sent)
+        bytes_done = sum(publication.sizes[name] for name in sent)
     pending: list[CommitOperationAdd] = []
-    for group in _groups([name for name in missing if name not in (*FIRST, *LAST)], what.sizes):
+    for group in _groups([name for name in missing if name not in (*FIRST, *LAST)], publication.sizes):
         progress.checkpoint()
-        adds = [CommitOperationAdd(name, str(what.files[name])) for name in group]
+        adds = [CommitOperationAdd(name, str(publication.files[name])) for name in group]
         api.preupload_lfs_files(**place, additions=adds, num_threads=4, free_memory=False)
         pending += adds
         sent += group
-        bytes_done += sum(what.sizes[name] for name in group)
-        told()
-        if len(pending) >= COMMIT or sum(what.sizes[add.path_in_repo] for add in pending) >= COMMIT_BYTES:
+        bytes_done += sum(publication.sizes[name] for name in group)
+        report()
+        if len(pending) >= COMMIT or sum(publication.sizes[add.path_in_repo] for add in pending) >= COMMIT_BYTES:
             api.create_commit(**place, operations=pending, commit_message=f"Add {len(pending)} files")
             pending = []
     last = [name for name in missing if name in LAST]
-    closing = [CommitOperationAdd(name, str(what.files[name])) for name in last]
+    closing = [CommitOperationAdd(name, str(publication.files[name])) for name in last]
     operations = [*pending, *closing, *(CommitOperationDelete(name) for name in old)]
     if operations:
         progress.checkpoint()
-        api.create_commit(**place, operations=operations, commit_message=f"Publish: {what.title}"[:100])
+        api.create_commit(**place, operations=operations, commit_message=f"Publish: {publication.title}"[:100])
     sent += last
     bytes_done = total
-    told("Checking what arrived")
+    report("Checking the uploaded files")
 
 
 def _groups(names: list[str], sizes: dict[str, int]) -> list[list[str]]:
@@ -204,7 +200,7 @@ def _groups(names: list[str], sizes: dict[str, int]) -> list[list[str]]:
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """The list of a publication's files, as it came from the Hub: anybody may have written it. Raises UserError."""
+    """The kind and the files, name → (SHA-256, bytes), of an untrusted manifest. Raises UserError."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         known = document["format"] == "lightreasoner-publication" and document["version"] == 1

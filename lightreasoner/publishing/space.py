@@ -1,4 +1,4 @@
-"""A Hugging Face Space of this app: which files make one, what its README tells the Hub, and pushing it."""
+"""Deploys this app as a Hugging Face Space: its files, its README and the push."""
 
 from __future__ import annotations
 
@@ -15,32 +15,28 @@ from lightreasoner.settings import ROOT
 SDKS = ("docker", "gradio")
 ZERO = "zero-a10g"  # the Hub's name for ZeroGPU
 REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
-FOLDERS = (
-    "lightreasoner",
-    "ui",
-    "assets",
-)  # everything in them, but hidden files and what Python and Gradio leave there
+FOLDERS = ("lightreasoner", "ui", "assets")  # all files except hidden and generated ones
 FILES = ("app.py", "LICENSE")
 LEFTOVERS = {".pyc", ".pyi"}
-#: What a push replaces as a whole, so that a file that is gone here goes there too.
+#: Replaced as a whole by a push, so that files deleted here are deleted there, too.
 REPLACED = [f"{folder}/**" for folder in FOLDERS]
-#: ZeroGPU's own versions; the app is not tested with them here.
+#: ZeroGPU's versions; the tests do not run with them.
 ZERO_PYTHON, ZERO_TORCH = "3.12.12", "2.11.0"
 CUDA = "cu130"  # the build of PyTorch for Spaces with a GPU
 ABOUT = """
 # LightReasoner Studio
 
 See where a stronger language model knows more than a weaker one, token by token.
-The expert solves a problem, the amateur reads along, and every token is coloured by KL(expert ‖ amateur).
+The expert solves a problem, the amateur predicts the same tokens, and each token is coloured by KL(expert ‖ amateur).
 
-What this Space can and cannot do is in the project's docs/deploy.md; the method is
+The project's docs/deploy.md describes the limits of this Space; the method is
 [LightReasoner](https://arxiv.org/abs/2510.07962).
 """
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A Space to be. `files`: path in the Space → its text, or the file here that it is a copy of."""
+    """A Space to push. `files`: path in the Space → its text, or the local file to copy."""
 
     repo: str
     sdk: str
@@ -50,23 +46,23 @@ class Plan:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """The total size in bytes."""
         return sum(size_of(content) for content in self.files.values())
 
 
 def plan(repo: str, sdk: str = "docker", hardware: str | None = None, private: bool = False) -> Plan:
-    """What would be pushed. Nothing is asked of the Hub. Raises UserError."""
+    """The Space to push, planned without requests to the Hub. Raises UserError."""
     if not REPO.fullmatch(repo):
-        raise UserError(f"{repo!r:.100} names no Space; give OWNER/NAME, letters, digits and - _ . only.")
+        raise UserError(f"{repo!r:.100} is not a Space; give OWNER/NAME with letters, digits and - _ . only.")
     if sdk not in SDKS:
-        raise UserError(f"The SDK {sdk!r:.20} is none of ours; take {' or '.join(SDKS)}.")
+        raise UserError(f"The SDK {sdk!r:.20} is not supported; choose {' or '.join(SDKS)}.")
     if hardware == ZERO and sdk != "gradio":
-        raise UserError("ZeroGPU runs Gradio Spaces only; add --sdk gradio.")
+        raise UserError("ZeroGPU only runs Gradio Spaces; add --sdk gradio.")
     return Plan(repo, sdk, hardware, private, files(sdk, hardware))
 
 
 def front_matter(sdk: str, hardware: str | None = None) -> str:
-    """What the README of a Space begins with: the Hub builds and runs it by this."""
+    """The YAML block of a Space's README, by which the Hub builds and runs it."""
     lines = ["title: LightReasoner Studio", "emoji: 🔦", "colorFrom: indigo", "colorTo: yellow"]
     if sdk == "docker":
         lines += ["sdk: docker", "app_port: 7860"]
@@ -81,7 +77,7 @@ def front_matter(sdk: str, hardware: str | None = None) -> str:
 
 
 def files(sdk: str, hardware: str | None = None) -> dict[str, str | Path]:
-    """Path in the Space → its text, or the file here that it is a copy of."""
+    """Path in the Space → its text, or the local file to copy."""
     found: dict[str, str | Path] = {"README.md": front_matter(sdk, hardware) + ABOUT}
     for path in sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(ROOT).parts)
@@ -101,16 +97,16 @@ def on_cpu(hardware: str | None) -> bool:
 
 
 def dockerfile(hardware: str | None) -> str:
-    """Ours, with the build of PyTorch that the hardware needs."""
+    """The project's Dockerfile with the build of PyTorch for the hardware."""
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     return text if on_cpu(hardware) else text.replace("ARG TORCH=cpu\n", f"ARG TORCH={CUDA}\n", 1)
 
 
 def requirements() -> tuple[list[str], list[str]]:
-    """The pins of requirements.txt: what the app imports, and what those bring along."""
+    """The pins of requirements.txt: of the app's imports, and of their dependencies."""
     text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
-    own, _, brought = text.partition("\n\n")
-    return tuple([line for line in part.splitlines() if re.match(r"[A-Za-z]", line)] for part in (own, brought))
+    own, _, dependencies = text.partition("\n\n")
+    return tuple([line for line in part.splitlines() if re.match(r"[A-Za-z]", line)] for part in (own, dependencies))
 
 
 def pinned(package: str) -> str:
@@ -119,8 +115,8 @@ def pinned(package: str) -> str:
 
 
 def gradio_requirements(hardware: str | None) -> str:
-    """Only what the app imports is pinned: a Gradio Space installs packages of its own beside it, with other versions
-    of what is brought along (Gradio's extra "mcp" refuses the pydantic that we pin)."""
+    """requirements.txt of a Gradio Space. It pins the app's imports only, since a Gradio Space installs packages with
+    other versions of their dependencies (Gradio's extra "mcp" conflicts with the pinned pydantic)."""
     own, head = requirements()[0], []
     if hardware == ZERO:
         own = [f"torch=={ZERO_TORCH}" if line.startswith("torch==") else line for line in own]
@@ -134,9 +130,9 @@ def size_of(content: str | Path) -> int:
 
 
 def push(planned: Plan, token: str | None = None) -> str:
-    """Create the Space where it is not there yet, and push the files in one go; its address. Raises UserError.
+    """Create the Space if it is missing and push the files in one commit. Returns its address. Raises UserError.
 
-    token: the one to use; None takes that of the environment or of `hf auth login`.
+    token: None uses the token of the environment or of `hf auth login`.
     """
     from huggingface_hub import HfApi, get_token
 
@@ -147,7 +143,7 @@ def push(planned: Plan, token: str | None = None) -> str:
     with hub_errors(planned.repo, kind="Space"):
         known = api.repo_exists(planned.repo, repo_type="space")
         if known and planned.private and not api.space_info(planned.repo).private:
-            raise UserError(f"{planned.repo} is there and public; make it private in its settings, then push again.")
+            raise UserError(f"{planned.repo} exists and is public; make it private in its settings, then push again.")
         if not known:
             api.create_repo(
                 planned.repo,

@@ -45,7 +45,7 @@ def test_a_dataset_is_pushed_replaced_and_pulled(server, hub, visitors, tmp_path
     push.get_by_label("Repository").fill("me/<b>data</b>")
     push.get_by_label("Access token").fill(WRITER)
     button.click()
-    expect(push.locator(".lr-error")).to_contain_text("names no repository")
+    expect(push.locator(".lr-error")).to_contain_text("is not a repository")
     push.get_by_label("Repository").fill("me/data")
     button.click()
     expect(push.locator(".lr-error")).to_be_hidden()

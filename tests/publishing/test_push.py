@@ -147,9 +147,9 @@ def test_what_is_pushed_comes_back_bit_for_bit(hub, dataset, tmp_path):
     assert run(hub, "push", dataset, "--repo", "me/data", "--license", "mit", home=home)[0] == 0, "again is no mistake"
     assert hub.asked("POST .*/commit/") == 2, "and sends nothing"
     old = list(repo.commits)[1]
-    refused(run(hub, "pull", "me/data", "--revision", old, "--run-dir", tmp_path / "part", home=home), "is not whole")
+    refused(run(hub, "pull", "me/data", "--revision", old, "--run-dir", tmp_path / "part", home=home), "is incomplete")
     assert not (tmp_path / "part").exists()
-    refused(run(hub, "pull", "me/data", "--run-dir", back, home=home), "is there already")
+    refused(run(hub, "pull", "me/data", "--run-dir", back, home=home), "exists already")
     refused(
         run(hub, "pull", "me/data", "--run-dir", tmp_path / "x", token=None, home=home), "private and needs a token"
     )
@@ -171,14 +171,14 @@ def test_load_dataset_reads_it(hub, dataset, tmp_path):
     [
         (None, "me/data", "No access token was found.*hf auth login"),
         ("hf_nobodysnobodys", "me/data", "does not know this access token"),
-        (READER, "me/data", "may only read"),
-        (WRITER, "stranger/data", "belongs to somebody else.*me or lab"),
-        (WRITER, "data", "names no repository; write OWNER/NAME"),
-        (WRITER, "me/../../etc", "names no repository"),
-        (WRITER, "me/<script>alert(1)</script>", "names no repository"),
-        (WRITER, "me/a..b", "names no repository"),
-        (WRITER, "me/" + "x" * 97, "names no repository"),
-        (WRITER, "me/\u202egpj", "names no repository"),
+        (READER, "me/data", "is read-only"),
+        (WRITER, "stranger/data", "belongs to another account.*me or lab"),
+        (WRITER, "data", "is not a repository; write OWNER/NAME"),
+        (WRITER, "me/../../etc", "is not a repository"),
+        (WRITER, "me/<script>alert(1)</script>", "is not a repository"),
+        (WRITER, "me/a..b", "is not a repository"),
+        (WRITER, "me/" + "x" * 97, "is not a repository"),
+        (WRITER, "me/\u202egpj", "is not a repository"),
         ("hf_a b\nc", "me/data", "is no access token"),
     ],
 )
@@ -203,9 +203,9 @@ def test_an_existing_repository_is_asked_about(hub, dataset, tmp_path):
     said = refused(run(hub, *words), "exists already and holds 2 other files")
     assert "README.md" in said and "data.csv" in said and "--replace" in said
     assert set(hub.repos["dataset", "me/data"].files) == {"data.csv", "README.md"}
-    refused(run(hub, *words, "--public", "--replace"), "is private, but it was to be public")
+    refused(run(hub, *words, "--public", "--replace"), "is private, not public")
     hub.repos["dataset", "me/data"].private = False
-    refused(run(hub, *words, "--replace"), "is public, but it was to be private")
+    refused(run(hub, *words, "--replace"), "is public, not private")
     hub.repos["dataset", "me/data"].private = True
     assert run(hub, *words, "--replace")[0] == 0
     assert "data.csv" not in hub.repos["dataset", "me/data"].files
@@ -229,7 +229,7 @@ def test_a_push_that_was_cut_off_goes_on(hub, dataset, tmp_path, fault, expected
     what, code, spare = fault
     trouble = hub.fail(what, code, spare, **({"Retry-After": "30"} if code == 429 else {}))
     refused(run(hub, "push", dataset, "--repo", "me/data"), expected)
-    refused(run(hub, "pull", "me/data", "--run-dir", tmp_path / "early"), "is not whole|no lightreasoner.json")
+    refused(run(hub, "pull", "me/data", "--run-dir", tmp_path / "early"), "is incomplete|lightreasoner.json is missing")
     sent = len(hub.objects)
     assert sent > 0, "the failure came midway"
     hub.faults.remove(trouble)
@@ -319,7 +319,7 @@ def test_what_cannot_be_published(hub, dataset, tmp_path):
     refused(run(hub, "push", tmp_path / "empty", "--repo", "me/data"), "has no steps yet")
     begin_run(tmp_path / "scores", "evaluation", {}, {})
     refused(run(hub, "push", tmp_path / "scores", "--repo", "me/data"), "kind evaluation")
-    refused(run(hub, "push", dataset, "--repo", "me/data", "--license", "my own!"), "licence is named as the Hub does")
+    refused(run(hub, "push", dataset, "--repo", "me/data", "--license", "my own!"), "not a licence id of the Hub")
     refused(run(hub, "push", dataset, "--repo", "me/data", "--license", "gpl-99"), "refuses the card's first lines")
     assert not hub.objects, "the card is looked at before anything large is sent"
 
@@ -354,7 +354,7 @@ def test_hostile_repositories_are_not_pulled(hub, dataset, tmp_path):
     record["config"]["expert"] = "/etc/passwd"
     text = json.dumps(record).encode()
     entry = {"sha256": hashlib.sha256(text).hexdigest(), "bytes": len(text)}
-    pulled(good | {RECORD: text, MANIFEST: listing(**{RECORD: entry})}, "names a place on a machine")
+    pulled(good | {RECORD: text, MANIFEST: listing(**{RECORD: entry})}, "names a local path")
     pulled(good | {MANIFEST: b"[" * 100_000}, "is damaged or of another version")
     pulled({name: content for name, content in good.items() if name != MANIFEST}, "not published by LightReasoner")
 
@@ -390,7 +390,7 @@ def test_an_adapter_is_pushed_and_used_as_a_reference(hub, tmp_path, monkeypatch
     files = hub.repos["model", "lab/whole"].files
     assert {"model.safetensors", "config.json", "tokenizer.json", "README.md"} <= set(files)
     assert 'library_name: "transformers"' in files["README.md"].decode()
-    refused(run(hub, "push", tuned, "--merged", tmp_path / "data", "--repo", "lab/none"), "is no merged model")
+    refused(run(hub, "push", tuned, "--merged", tmp_path / "data", "--repo", "lab/none"), "is not a merged model")
 
 
 def test_an_imported_dataset_comes_back(hub, tmp_path):

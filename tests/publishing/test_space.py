@@ -93,7 +93,7 @@ def test_pytorch_fits_the_hardware():
 
 @pytest.mark.parametrize("repo", ["studio", "a/b/c", "../etc/x", "me/ studio", "me/--x", "", "https://x/y", "me/x\n"])
 def test_a_name_that_is_none(repo):
-    with pytest.raises(UserError, match="names no Space"):
+    with pytest.raises(UserError, match="is not a Space"):
         plan(repo)
 
 

@@ -7,6 +7,7 @@ import shlex
 from importlib import import_module
 from pathlib import Path
 
+from lightreasoner import __version__
 from lightreasoner.cli.main import build_parser
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,6 +18,15 @@ def test_pictures_and_pages_that_are_linked_are_there():
         text = (ROOT / page).read_text(encoding="utf-8")
         for link in re.findall(r"\]\((?!https?://|#)([^)#]+)", text):
             assert ((ROOT / page).parent / link).exists(), f"{page} links to {link}"
+
+
+def test_the_newest_section_of_the_changelog_is_the_packages_version(capsys):
+    newest = re.search(r"^## (\S+?)(,|:|$)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)[1]
+    assert newest == __version__
+    try:
+        build_parser().parse_args(["--version"])
+    except SystemExit as ended:
+        assert ended.code == 0 and capsys.readouterr().out == f"lightreasoner {newest}\n"
 
 
 def blocks(language: str) -> list[str]:

@@ -412,10 +412,10 @@ def test_settings_of_a_public_server():
     assert from_environment(space).public and from_environment(space).owners == "ann"
     assert from_environment(space | {"LIGHTREASONER_OWNERS": "bob"}).owners == "bob"
     assert not from_environment(space | {"LIGHTREASONER_PUBLIC": "0"}).public
-    with pytest.raises(UserError, match="say 1 or 0"):
+    with pytest.raises(UserError, match="set it to 1 or 0"):
         from_environment({"LIGHTREASONER_PUBLIC": "maybe"})
     for login in ("ann", "ann:", ":word"):
-        with pytest.raises(UserError, match="names no user and password") as refused:
+        with pytest.raises(UserError, match="not of the form user:password") as refused:
             from_environment({"LIGHTREASONER_LOGIN": login})
         assert "word" not in str(refused.value).replace("password", "")
 
