@@ -60,7 +60,7 @@ def test_the_order_can_be_changed(store):
     with pytest.raises(UserError, match="up, down or first"):
         store.move("a", "sideways")
     assert store.claim("me").id == "d"
-    with pytest.raises(UserError, match="not in the queue"):
+    with pytest.raises(UserError, match="no longer queued"):
         store.move("d", "up")
     add(store, "e")
     assert ids(store.jobs(active=True)) == ["d", "b", "a", "c", "e"]

@@ -225,7 +225,7 @@ def until(true) -> None:
         ("s3://bucket/kept", "", "s3://bucket/kept cannot be reached from here: Install s3fs"),
         ("nonsense://bucket", "", "no known kind of storage"),
         ("kept", "", "absolute path"),
-        ("{workspace}/kept", "", "lies in the workspace"),
+        ("{workspace}/kept", "", "is inside the workspace"),
     ],
 )
 def test_a_place_that_is_none(tmp_path, keep, token, says):
