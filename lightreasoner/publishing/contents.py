@@ -108,7 +108,7 @@ def _dataset(folder: Path, run: dict, staging: Path, license: str) -> Publicatio
         raise UserError(f"{folder} has no steps yet, so there is nothing to publish; let its job write some first.")
     load_annotations(folder)  # damaged ones are said here, not by whoever pulls them
     if annotations_path(folder).is_file():
-        files[annotations_path(folder).name] = _written(
+        files[annotations_path(folder).name] = _write(
             staging, "marks.json", annotations_path(folder).read_text(encoding="utf-8")
         )
     for path in sorted((folder / TOKENIZER).glob("*")):

@@ -160,7 +160,7 @@ def test_what_makes_no_sense_is_refused_with_a_sentence(bench):
     assert bench.finished(job).state == "cancelled"
     scheduler.cancel(job.id)  # nor is asking for what has happened
     done = bench.finished(bench.submit("steps", "--steps", "1"))
-    with pytest.raises(UserError, match="ended already (succeeded)"):
+    with pytest.raises(UserError, match=r"ended already \(succeeded\)"):
         scheduler.cancel(done.id)
     for ask in (scheduler.cancel, scheduler.keep, scheduler.retry, scheduler.resume, scheduler.delete):
         with pytest.raises(UserError, match="no job"):
