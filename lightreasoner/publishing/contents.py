@@ -106,7 +106,7 @@ def _dataset(folder: Path, run: dict, staging: Path, license: str) -> Publicatio
         files = {SAMPLES: folder / SAMPLES} if (folder / SAMPLES).is_file() else {}
     if not files:
         raise UserError(f"{folder} has no steps yet, so there is nothing to publish; let its job write some first.")
-    load_annotations(folder)  # damaged ones are said here, not by whoever pulls them
+    load_annotations(folder)  # damaged ones are reported here, not at the next pull
     if annotations_path(folder).is_file():
         files[annotations_path(folder).name] = _write(
             staging, "marks.json", annotations_path(folder).read_text(encoding="utf-8")
