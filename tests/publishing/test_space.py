@@ -145,6 +145,6 @@ def test_what_the_hub_refuses_is_one_sentence(tmp_path):
         assert done.returncode == 2 and "write access to me" in done.stderr and "Traceback" not in done.stderr
         hub.fail = 0
         done = deploy("me/studio", "--private", **env, HF_TOKEN=TOKEN)
-        assert done.returncode == 2 and "is there and public" in done.stderr
+        assert done.returncode == 2 and "exists and is public" in done.stderr
     done = deploy("me/studio", **env, HF_TOKEN=TOKEN)
     assert done.returncode == 2 and "cannot be reached" in done.stderr
