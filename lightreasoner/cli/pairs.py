@@ -1,4 +1,4 @@
-"""The verb pairs: list the presets. And the options that name a pair, which other verbs share."""
+"""The verb pairs lists the presets; the options that name a pair are shared by other verbs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightreasoner.settings import Settings
 
 def add(verbs) -> None:
     pairs = verbs.add_parser("pairs", help="list the preset pairs")
-    pairs.add_argument("--json", action="store_true", help="as JSON")
+    pairs.add_argument("--json", action="store_true", help="print JSON")
     pairs.set_defaults(run=run_pairs)
 
 
@@ -29,13 +29,13 @@ def run_pairs(options: argparse.Namespace, settings: Settings) -> None:
 
 
 def add_pair_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pair", metavar="NAME", help="a preset (see the verb pairs); default: the bundled pair")
+    parser.add_argument("--pair", metavar="NAME", help="a preset listed by the verb pairs (default: the bundled pair)")
     parser.add_argument("--expert", metavar="REF", help="the stronger model")
     parser.add_argument("--amateur", metavar="REF", help="the weaker model")
 
 
 def pair_refs(options: argparse.Namespace) -> tuple[str | None, str, str]:
-    """(preset name or None, expert, amateur)."""
+    """(preset name or None, expert, amateur) of the options. Raises UserError."""
     from lightreasoner.models.pairs import find_preset, presets
 
     if options.pair and (options.expert or options.amateur):

@@ -1,4 +1,4 @@
-"""The verb trace: one problem in a terminal."""
+"""The verb trace: compare expert and amateur step by step on one problem, in the terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROBLEM_FILE_HELP = "a text file, the first row of a .jsonl, .json, .csv or .par
 def add(verbs) -> None:
     trace = verbs.add_parser(
         "trace",
-        help="let the expert solve one problem and show where the amateur would not have",
+        help="solve one problem and show at which tokens expert and amateur diverge",
         description="A model is a bundled name, a Hub id (org/name, org/name@revision), a local folder, a GGUF file, "
         "or one of these with a LoRA adapter (BASE::ADAPTER).",
     )
@@ -28,24 +28,30 @@ def add(verbs) -> None:
     problem.add_argument("--problem-file", metavar="F", help=PROBLEM_FILE_HELP)
     trace.add_argument("--response", metavar="TEXT", help="score this response instead of generating one")
     trace.add_argument(
-        "--tuned", metavar="REF", help="a third model, the expert after training: adds to each step what training moved"
+        "--tuned",
+        metavar="REF",
+        help="the fine-tuned expert, as a third model: shows what training changed at each step",
     )
-    trace.add_argument("--tuned-writes", action="store_true", help="let the tuned expert write, not the expert")
-    trace.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="default 128")
-    trace.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0, the default, is greedy")
-    trace.add_argument("--seed", type=int, default=0, metavar="S")
+    trace.add_argument("--tuned-writes", action="store_true", help="generate the response with the tuned expert")
+    trace.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="per response (default 128)")
+    trace.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default 0)")
+    trace.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling at a temperature (default 0)")
     trace.add_argument(
         "--alpha", type=float, default=ALPHA, metavar="A", help="α of the plausible set (default %(default)s)"
     )
     trace.add_argument(
-        "--beta", type=float, default=BETA, metavar="B", help="selects steps of larger KL, nats (default %(default)s)"
+        "--beta",
+        type=float,
+        default=BETA,
+        metavar="B",
+        help="select steps with a larger KL, in nats (default %(default)s)",
     )
-    trace.add_argument("--json", type=Path, metavar="FILE", help="write everything as JSON (- for standard output)")
+    trace.add_argument("--json", type=Path, metavar="FILE", help="write the trace as JSON (- for standard output)")
     trace.set_defaults(run=run_trace)
 
 
 def read_problem(options: argparse.Namespace) -> str:
-    """The problem's text, from --problem, a text file, standard input, or the first row of a table."""
+    """The text of the problem that --problem or --problem-file gives. Raises UserError."""
     if options.problem_file is None:
         return options.problem
     if options.problem_file == "-":
@@ -72,7 +78,7 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     check(request, settings)
     name, expert, amateur = pair_refs(options)
     if options.tuned_writes and not options.tuned:
-        raise UserError("--tuned-writes needs a tuned expert; name one with --tuned.")
+        raise UserError("--tuned-writes needs a tuned expert; give one with --tuned.")
 
     from lightreasoner.jobs.accelerator import AcceleratorLock, describe_holder
     from lightreasoner.models.cache import LoadedModels
@@ -85,11 +91,11 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.tracing.tuned_decoder import EXPERT, TUNED, describe_tuned, load_tuned_model, tuned_ref
 
     to_stdout = str(options.json) == "-"
-    said = set()
+    printed = set()
 
     def on_wait(holder: dict | None) -> None:
-        if (line := f"Waiting for {describe_holder(holder)} …") not in said:
-            said.add(line)
+        if (line := f"Waiting for {describe_holder(holder)} …") not in printed:
+            printed.add(line)
             print(line, file=sys.stderr)
 
     with AcceleratorLock(settings.workspace).acquire("trace", on_wait=on_wait, interactive=True):

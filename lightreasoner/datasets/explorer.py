@@ -1,6 +1,6 @@
 """Explorer: a dataset's statistics, also while it is being sampled. It reads each shard once.
 
-Imported datasets are explored in the same way, without what they lack: measures other than KL, and whole responses.
+Imported datasets are explored in the same way; they have no measures other than KL and no complete responses.
 """
 
 from __future__ import annotations

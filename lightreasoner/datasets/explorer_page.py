@@ -78,8 +78,8 @@ def page(
     filters, selection = filters or Filters(), selection or Selection()
     if not isinstance(sort, str) or sort not in ORDERS:
         raise UserError(f"Steps cannot be sorted by {str(sort)[:20]!r}; use one of {', '.join(ORDERS)}.")
-    whole = all(isinstance(n, int) and not isinstance(n, bool) for n in (offset, limit))
-    if not whole or offset < 0 or not 1 <= limit <= MAX_ROWS:
+    integers = all(isinstance(n, int) and not isinstance(n, bool) for n in (offset, limit))
+    if not integers or offset < 0 or not 1 <= limit <= MAX_ROWS:
         raise UserError(f"A page starts at row 0 or later and has 1 to {MAX_ROWS} rows.")
     view = explorer.view
     annotated = view.annotated()

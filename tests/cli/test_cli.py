@@ -1,4 +1,4 @@
-"""The command line: what it prints, writes and answers to mistakes."""
+"""The command line: what it prints and writes, and its answers to mistakes."""
 
 from __future__ import annotations
 

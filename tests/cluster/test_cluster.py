@@ -1,4 +1,4 @@
-"""The same commands on a real Ray cluster of this machine: same results, workers that die, and no cluster at all."""
+"""Commands on a real Ray cluster on this machine: same results, workers that die, and a missing cluster."""
 
 from __future__ import annotations
 

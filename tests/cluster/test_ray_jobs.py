@@ -1,4 +1,4 @@
-"""Jobs on a real Ray cluster: started, followed, stopped, and not lost when the cluster is."""
+"""Jobs on a real Ray cluster: started, followed, stopped, and not lost when the cluster is lost."""
 
 from __future__ import annotations
 

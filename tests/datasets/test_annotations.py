@@ -1,4 +1,4 @@
-"""Marks: remembered, safe with several writers, and nothing lost when the file is damaged."""
+"""Annotations: saved, safe with concurrent writers, and nothing is lost when the file is damaged."""
 
 from __future__ import annotations
 

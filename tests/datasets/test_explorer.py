@@ -77,7 +77,7 @@ def test_kinds_count_every_step(explorer, dataset):
 
 
 @pytest.mark.parametrize("selector", SELECTOR_NAMES)
-def test_the_report_is_what_supervision_will_do(dataset, explorer, selector, tmp_path):
+def test_the_report_is_what_step_selection_makes(dataset, explorer, selector, tmp_path):
     selection = Selection(selector, beta=0.1, seed=4)
     assert explorer.report(selection) == selection_report(dataset[0], selection)
 

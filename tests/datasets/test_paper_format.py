@@ -1,4 +1,4 @@
-"""The released format: round trips are exact, and rows that cannot be read are counted and shown."""
+"""The paper's format: round trips are exact, and rows that cannot be read are counted and listed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def write(path, rows):
     return path
 
 
-def test_released_to_folder_to_released_is_byte_for_byte(tmp_path):
+def test_import_and_export_in_the_papers_format_are_byte_for_byte(tmp_path):
     rows = [ROW, ROW | {"step": 4, "weights": [1.0, 0.0, 0.0]}, ROW, ROW | {"kl_divergence": None}]
     given = write(tmp_path / "given.jsonl", rows)
     assert import_samples(given, tmp_path / "set").rows == 4

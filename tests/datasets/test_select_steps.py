@@ -1,4 +1,4 @@
-"""Supervision: the samples of a dataset at any α and β are the inspector's training rows."""
+"""Step selection: the samples of a dataset at any α and β are the training rows of a trace."""
 
 from __future__ import annotations
 

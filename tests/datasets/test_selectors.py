@@ -1,4 +1,4 @@
-"""Selectors: which steps each takes, at what budget, and the same again under the same seed."""
+"""Selectors: which steps each selects at which budget, and the same again with the same seed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kinds of tokens, by their texts."""
+"""Token categories, by the texts of tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shards: written whole or not at all, read one at a time, damage named."""
+"""Shards: written atomically, read one at a time, and damaged ones are named."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from lightreasoner.sampling.estimate import BETAS, estimate_resources
 from lightreasoner.sampling.pair_check import ModelAccuracy, assess_pair, check_pair
 from lightreasoner.settings import Settings
 from tests.support.tiny_models import save_tiny
-from tests.support.tiny_sampling import QUESTIONS, Remembering
+from tests.support.tiny_sampling import QUESTIONS, RecordingProgress
 
 FINE = ModelAccuracy(0.6, 0.5, 0.7, 0.0, 0.0)
 POOR = ModelAccuracy(0.1, 0.05, 0.2, 0.0, 0.0)
@@ -76,7 +76,7 @@ def test_the_estimate_is_in_proportion(pair):
 
 
 def test_the_amateur_is_asked_and_its_loss_is_that_of_the_dataset(pair):
-    progress = Remembering()
+    progress = RecordingProgress()
     found = check_pair(pair, ASKED, DecodingConfig(max_new_tokens=10), 100, progress)
     _, table = estimate_resources(pair, ASKED, DecodingConfig(max_new_tokens=10), 1, total=100)
     logprobs = [x for row in table["amateur_logprob"].to_pylist() for x in row]

@@ -1,4 +1,4 @@
-"""Sampling on tiny random models: what the dataset holds is what the inspector shows, however it was batched."""
+"""Sampling with tiny random models: a dataset contains what a trace shows, however it was batched."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lightreasoner.settings import Settings
 from lightreasoner.tracing.events import StepsEvent
 from lightreasoner.tracing.trace import TraceRequest, trace
 from tests.support.tiny_models import SPECIALS, save_tiny, tiny_tokenizer
-from tests.support.tiny_sampling import QUESTIONS, Remembering, build, ending
+from tests.support.tiny_sampling import QUESTIONS, RecordingProgress, build, ending
 
 DEEPSEEK = ("<｜pad｜>", "<｜User｜>", "<｜end｜>")
 
@@ -272,7 +272,7 @@ def test_what_cannot_be_sampled_is_counted_and_the_rest_goes_on(pair, settings, 
     assert (skipped.unusable, skipped.duplicates, skipped.unreadable) == (1, 1, 2)
     assert "no column for the question" in skipped.reasons[0] and skipped.reasons[0].startswith("row 3")
     assert "tokens" in skipped.reasons[1] and "control token" in skipped.reasons[2]
-    progress = Remembering()
+    progress = RecordingProgress()
     counts = build(pair, tmp_path, problems, progress=progress)
     assert counts.responses == 2
     assert (progress.of("progress")[-1]["done"], progress.of("progress")[-1]["total"]) == (2, 4)

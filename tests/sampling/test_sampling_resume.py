@@ -1,4 +1,4 @@
-"""A run that was stopped anywhere, and faults on the way: nothing lost, nothing twice, the rest usable."""
+"""Interrupted and failing runs: nothing is lost, nothing is sampled twice, and the rest stays usable."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from lightreasoner.models.pairs import load_pair
 from lightreasoner.settings import ROOT, Settings
 from lightreasoner.storage.runs import read_run
 from tests.support.tiny_models import Broken, save_tiny
-from tests.support.tiny_sampling import QUESTIONS, Remembering, build
+from tests.support.tiny_sampling import QUESTIONS, RecordingProgress, build
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_stopping_at_a_safe_point_leaves_whole_shards(pair, tmp_path, stop_at):
         pass
 
     with pytest.raises(Stop):
-        build(pair, tmp_path / "run", progress=Remembering(stop_at, Stop()))
+        build(pair, tmp_path / "run", progress=RecordingProgress(stop_at, Stop()))
     there = len(shards(tmp_path / "run"))
     assert there < 3 and not list((tmp_path / "run" / "trajectories").glob(".*"))
     counts = build(pair, tmp_path / "run")
@@ -187,9 +187,9 @@ def test_stopping_at_a_safe_point_leaves_whole_shards(pair, tmp_path, stop_at):
 
 
 def test_a_safe_point_comes_at_every_step(pair, tmp_path):
-    progress = Remembering()
+    progress = RecordingProgress()
     build(pair, tmp_path, batch_size=7, progress=progress, max_new_tokens=20)
-    assert progress.asked >= 20
+    assert progress.checkpoints >= 20
     done = [event["done"] for event in progress.of("progress")]
     assert done == sorted(done) and done[-1] == 7
 
@@ -241,7 +241,7 @@ def with_expert(pair, model):
     "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
 def test_out_of_memory_halves_the_batch_and_goes_on(pair, tmp_path, error):
-    progress = Remembering()
+    progress = RecordingProgress()
     build(with_expert(pair, Hungry(pair.expert.model, 2, error)), tmp_path / "hungry", batch_size=7, progress=progress)
     assert [data["rows"] for data in progress.of("halved")] == [3, 1]  # once, not at every batch
     build(pair, tmp_path / "whole", batch_size=7)

@@ -1,4 +1,4 @@
-"""What the sampling tests share: questions of many lengths, a work that only remembers, a dataset from a tiny pair."""
+"""Shared by the sampling tests: questions of many lengths, a recording progress, a dataset from a tiny pair."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ QUESTIONS = [
 ]
 
 
-class Remembering:
-    """A work that keeps what it is told, and at the n-th safe point raises what it was given."""
+class RecordingProgress:
+    """A Progress that records its events and raises `stop` at the `stop_at`-th checkpoint."""
 
     def __init__(self, stop_at: int | None = None, stop: BaseException | None = None):
-        self.events, self.asked, self._stop_at, self._stop = [], 0, stop_at, stop
+        self.events, self.checkpoints, self._stop_at, self._stop = [], 0, stop_at, stop
 
     def status(self, text):
         self.events.append(("status", {"text": text}))
@@ -38,8 +38,8 @@ class Remembering:
         self.events.append((kind, data))
 
     def checkpoint(self):
-        self.asked += 1
-        if self.asked == self._stop_at:
+        self.checkpoints += 1
+        if self.checkpoints == self._stop_at:
             raise self._stop
 
     def of(self, kind):
@@ -66,7 +66,7 @@ def build(
         decoding,
         batch_size=batch_size,
         total=len(rows),
-        progress=progress or Remembering(),
+        progress=progress or RecordingProgress(),
         counts=counts,
     )
     return counts
