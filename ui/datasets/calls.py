@@ -16,7 +16,7 @@ from lightreasoner.datasets.quality import GOOD, GradedAnswers, quality_report
 from lightreasoner.datasets.selectors import SELECTORS, Selection, above_beta
 from lightreasoner.datasets.trajectories import KL_EDGES
 from lightreasoner.errors import UserError
-from lightreasoner.paper import ALPHA_FLOOR, BETA_FLOOR
+from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA, BETA_FLOOR
 from lightreasoner.problems.grading import grade
 from lightreasoner.tracing.from_trajectory import trace_record
 from lightreasoner.validation import check_alpha_beta, number
@@ -113,7 +113,7 @@ class DatasetActions(RunActions):
             raise UserError("The filters must be names and values; reload the page.")
         filters = Filters(query.get("low"), query.get("high"), *(query.get(n, "") for n in ("kind", "search", "mark")))
         at = number("The page", query.get("page", 0), 0, 1e6, whole=True)
-        selection = selected(query.get("alpha", 0.2), query.get("beta", 0.4), query.get("selector", "kl"))
+        selection = selected(query.get("alpha", ALPHA), query.get("beta", BETA), query.get("selector", "kl"))
         explorer = self.explorer(dataset_id)
         order = query.get("order", "kl")
         return page(explorer, filters, str(order), at * ROWS, ROWS, selection) | {"size": ROWS}
