@@ -70,18 +70,3 @@ class TokenTexts:
 
 def _is_id(id: Any) -> bool:
     return isinstance(id, int) and not isinstance(id, bool) and 0 <= id < 2**31
-
-
-def token_text(tokenizer: Any, id: int) -> str:
-    """As TokenTexts.text, which is faster for many tokens."""
-    return TokenTexts(tokenizer).text(id)
-
-
-def token_bytes(tokenizer: Any, id: int) -> bytes:
-    """As TokenTexts.bytes."""
-    return TokenTexts(tokenizer).bytes(id)
-
-
-def is_special(tokenizer: Any, id: int) -> bool:
-    """As TokenTexts.special."""
-    return TokenTexts(tokenizer).special(id)

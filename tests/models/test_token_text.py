@@ -6,7 +6,7 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 from transformers import PreTrainedTokenizerFast
 
-from lightreasoner.models.token_text import TokenTexts, is_special, token_bytes, token_text
+from lightreasoner.models.token_text import TokenTexts
 from tests.support.tiny_models import tiny_tokenizer
 
 TEXTS = [
@@ -65,7 +65,7 @@ def test_part_of_a_character_is_spelled_by_its_bytes(byte_level):
 
 
 def test_every_byte_has_its_token(byte_level):
-    assert {token_bytes(byte_level, id) for id in range(3, 259)} == {bytes([b]) for b in range(256)}
+    assert set(map(TokenTexts(byte_level).bytes, range(3, 259))) == {bytes([b]) for b in range(256)}
 
 
 def test_added_tokens_are_their_content():
@@ -74,15 +74,16 @@ def test_added_tokens_are_their_content():
     texts, think = TokenTexts(tokenizer), len(tokenizer) - 1
     assert texts.text(2) == "<|im_end|>" and texts.special(2) and texts.special(0)
     assert texts.text(think) == "<thìnk> Ġ" and not texts.special(think)
-    assert not is_special(tokenizer, 50) and is_special(tokenizer, 1)
+    assert not TokenTexts(tokenizer).special(50) and TokenTexts(tokenizer).special(1)
 
 
 @pytest.mark.parametrize(
     "id", [300, 151_900, 2**31, 2**70, -1, -(2**40), None, "x", 1.0, [1], float("nan"), True, "\ud800"]
 )
 def test_ids_that_no_token_has(byte_level, id):
-    assert token_text(byte_level, id) == f"[{id}]".encode("utf-8", "surrogatepass").decode("utf-8", "backslashreplace")
-    assert isinstance(token_bytes(byte_level, id), bytes)
+    texts = TokenTexts(byte_level)
+    assert texts.text(id) == f"[{id}]".encode("utf-8", "surrogatepass").decode("utf-8", "backslashreplace")
+    assert isinstance(texts.bytes(id), bytes)
 
 
 @pytest.fixture(scope="module")
@@ -127,5 +128,5 @@ def test_each_token_is_worked_out_once(byte_level):
     texts = TokenTexts(counting)
     before = counting.calls
     for _ in range(5):
-        assert texts.text(70) == token_text(byte_level, 70)
+        assert texts.text(70) == TokenTexts(byte_level).text(70)
     assert counting.calls == before + 1
