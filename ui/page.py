@@ -1,4 +1,4 @@
-"""The whole page: header and tabs, and how it is launched."""
+"""The whole page: header, tabs, routes, and the options of its launch."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from starlette.routing import Route
 
 from lightreasoner.settings import Settings
 from ui.access.middleware import AccessMiddleware
+from ui.access.permissions import OWNERS_ONLY, checked_events, require_checks
 from ui.access.sign_in import SignIn
-from ui.access.visitors import OWNERS_ONLY, checked_events, require_checks
 from ui.access.welcome import belongs_to_owner, welcome
 from ui.components.downloads import download_route
 from ui.datasets.tab import build_datasets
@@ -27,7 +27,7 @@ from ui.studio import Studio
 from ui.templates import asset, render
 from ui.theme import page_css, theme
 
-#: Name in the address → (title, what lays it out), in the order of the tab bar.
+#: Name in the address → (title, function that lays out the tab), in the order of the tab bar.
 TABS = {
     "inspect": ("Inspect", build_inspect),
     "datasets": ("Datasets", build_datasets),
@@ -36,18 +36,20 @@ TABS = {
     "jobs": ("Jobs", build_jobs),
 }
 FOR_VISITORS = ("inspect",)  # tabs that visitors of a public server use
-#: Of the workspace; nothing in them is ever handed out as a file of Gradio's.
+#: Folders of the workspace from which Gradio must never serve files.
 PRIVATE_FOLDERS = ("traces", "runs", "jobs", "accelerator", "problems", "downloads", "kept")
 
 
 def build(studio: Studio) -> gr.Blocks:
     public = studio.settings.public
-    kept = (600, 3600) if public else None  # seconds: how often uploads are looked through, how old they get
-    with gr.Blocks(title="LightReasoner Studio", analytics_enabled=False, fill_width=True, delete_cache=kept) as page:
+    uploads = (600, 3600) if public else None  # seconds between looks at the uploads, and their maximum age
+    with gr.Blocks(
+        title="LightReasoner Studio", analytics_enabled=False, fill_width=True, delete_cache=uploads
+    ) as page:
         build_header(studio)
         if public:
             welcome(studio.settings)
-        with gr.Tabs(elem_id="lr-tabs", overflow_behavior="wrap"):  # address.js selects one and notes which is
+        with gr.Tabs(elem_id="lr-tabs", overflow_behavior="wrap"):  # address.js keeps the selected one in the address
             for name, (title, build_tab) in TABS.items():
                 with gr.Tab(title, id=name, elem_id=f"lr-tab-{name}"):
                     if public and name not in FOR_VISITORS:
@@ -64,32 +66,31 @@ def build(studio: Studio) -> gr.Blocks:
 
 
 def launch_options(settings: Settings) -> dict:
-    """What launch() needs for this page to look right and to let nothing out."""
+    """Arguments of launch(): theme, scripts, limits and protection of files."""
     return {
         "theme": theme(),
         "css": page_css(settings.public),
         "head": render("head", script=access_script(settings) + asset("js", "shared/address.js")),
         "max_file_size": f"{settings.max_upload_mb}mb",
-        # not the whole workspace: uploads lie in it too, and Gradio would refuse to hand a blocked one to its handler
+        # not the whole workspace: uploads are in it, and Gradio would not pass blocked ones to their handlers
         "blocked_paths": [str(settings.workspace / name) for name in PRIVATE_FOLDERS],
         "footer_links": [],
         "run_history": False,
         "ssr_mode": False,
-        # Gradio keeps a third of a megabyte of every page that was ever opened; whose page is open asks now and then,
-        # which keeps it among the newest
+        # Gradio keeps a third of a megabyte per page ever opened; open pages poll, which keeps them among the newest
         "state_session_capacity": 400,
         "app_kwargs": {"openapi_url": None, **server_parts(settings)},
     }
 
 
 def server_parts(settings: Settings) -> dict:
-    """Our own routes; on a public server also the sign-in, and the gate before everything."""
+    """Our own routes; on a public server also the sign-in and the middleware."""
     if not settings.public:
         return {"routes": [health_route(), download_route(settings)]}
     sign_in = SignIn(settings)
     uploads = Path(os.environ.get("GRADIO_TEMP_DIR") or settings.workspace / "uploads")
-    gate = Middleware(AccessMiddleware, settings=settings, sign_in=sign_in, uploads=uploads)
-    return {"routes": [health_route(), download_route(settings), *sign_in.routes()], "middleware": [gate]}
+    middleware = Middleware(AccessMiddleware, settings=settings, sign_in=sign_in, uploads=uploads)
+    return {"routes": [health_route(), download_route(settings), *sign_in.routes()], "middleware": [middleware]}
 
 
 def access_script(settings: Settings) -> Markup:
@@ -99,7 +100,7 @@ def access_script(settings: Settings) -> Markup:
 
 
 def health_route() -> Route:
-    """GET healthz: "ok" as soon as the server answers, for whatever watches over it. It says nothing else."""
+    """GET /healthz: "ok" as soon as the server responds, for monitoring."""
 
     async def healthz(request: Request) -> PlainTextResponse:
         return PlainTextResponse("ok\n", headers={"Cache-Control": "no-store"})

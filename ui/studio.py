@@ -1,4 +1,4 @@
-"""What the page's handlers share, made once in app.py, and the runs as the viewer's stream."""
+"""Studio, the state that the page's handlers share, made once in app.py; and traces as the viewer's stream."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from lightreasoner.settings import Settings
 from lightreasoner.tracing.records import Trace, columns, load_record, step_line, trace_json
 from lightreasoner.tracing.trace import TraceRequest, check
 from lightreasoner.tracing.tuned_decoder import load_tuned_model
-from ui.access.visitors import current_user
+from ui.access.permissions import current_user
 
-POLL = 0.05  # seconds between looks at a run; the page gets at most ten updates a second once it writes
-QUIET = 0.1
+POLL = 0.05  # seconds between looks at a run
+INTERVAL = 0.1  # seconds between updates of the page at least, once there are steps
 
 
 @dataclass
@@ -39,8 +39,8 @@ class Studio:
     run_queue: RunQueue = None
     accelerator: AcceleratorLock = None
     jobs: Scheduler = None  # app.py starts it
-    archiver: RunArchiver | None = None  # where finished runs are kept elsewhere too; app.py starts it
-    remote_tracer: RemoteTracer | None = None  # on ZeroGPU: what traces on a GPU that is lent
+    archiver: RunArchiver | None = None  # copies finished runs to another place; app.py starts it
+    remote_tracer: RemoteTracer | None = None  # on ZeroGPU, whose GPUs are in other processes
     live_runs: dict[str, LiveRun] = field(default_factory=dict)
     trace_quota: TraceQuota = None  # on a public server
 
@@ -55,8 +55,8 @@ class Studio:
             self.remote_tracer = zerogpu.remote_tracer(self.settings)
 
     @property
-    def visitor(self) -> User:
-        """Who is calling just now; the owner, unless the server is public."""
+    def user(self) -> User:
+        """The user whose request is being handled; always the owner unless the server is public."""
         return current_user(self.settings)
 
     def start(
@@ -68,19 +68,19 @@ class Studio:
         trace_id: str | None = None,
         tuned: dict | None = None,
     ) -> LiveRun:
-        """Start a run on (preset name, expert, amateur). Raises UserError for a request that cannot work.
+        """Start a run on (preset name or None, expert, amateur). Raises UserError for a request that cannot work.
 
-        trace_id: the run's own id, for one that is to be found again; nobody must be able to guess it.
-        tuned: the tuned expert that reads along, as asked for by tuned_form.asked_tuned or kept in a trace.
+        trace_id: an unguessable id for the run, where it must be found again; a random one by default.
+        tuned: the tuned expert to compare, from ui/inspect/tuned_form.py or a saved trace.
         """
-        visitor, settings = self.visitor, self.settings
-        if not visitor.owner:
+        user, settings = self.user, self.settings
+        if not user.owner:
             refs, settings = visitor_pair(refs, tuned), visitor_settings(settings)
         check(request, settings)
         name, expert, amateur = refs
         pair = {"name": name, "expert": expert, "amateur": amateur, "same_model": expert == amateur}
-        named = {"id": trace_id} if trace_id else {}
-        record = Trace(pair, request, parent=parent, problem_id=problem_id, tuned=tuned, **named)
+        given = {"id": trace_id} if trace_id else {}
+        record = Trace(pair, request, parent=parent, problem_id=problem_id, tuned=tuned, **given)
 
         def load(say):
             return load_pair(expert, amateur, self.models, on_status=say, name=name)
@@ -93,16 +93,16 @@ class Studio:
 
         tools = (self.run_queue, settings, self.accelerator)
         where = {"load_tuned": load_tuned if tuned else None, "remote": remote if self.remote_tracer else None}
-        live = LiveRun(record, load, *tools, **where, hide_details=not visitor.owner)
-        if not visitor.owner:
-            self.trace_quota.admit(visitor, live.done)
+        live = LiveRun(record, load, *tools, **where, hide_details=not user.owner)
+        if not user.owner:
+            self.trace_quota.admit(user, live.done)
         if settings.public:
             delete_oldest(settings.traces, "*.json", settings.kept_traces_mb * 1_000_000)
         self.live_runs[record.id] = live
         return live.start()
 
     def record(self, run: str) -> dict:
-        """A run's JSON, from memory while it is there, else from disk. Raises UserError."""
+        """A run's JSON, from memory while it is live, else from disk. Raises UserError."""
         live = self.live_runs.get(run) if isinstance(run, str) else None
         return trace_json(live.trace) if live else load_record(run, self.settings.traces)
 
@@ -130,25 +130,25 @@ def line(item) -> str:
 
 
 def failure(message: str) -> str:
-    """A stream that holds nothing but a sentence on what went wrong."""
+    """A stream that holds nothing but an error message."""
     return line({"run": None}) + line({"error": message})
 
 
 def stream(studio: Studio, live: LiveRun) -> Iterator[str]:
-    """The viewer's value while a run grows. Closing it (a closed tab) stops the run."""
-    trace, sent, status, told, waited = live.trace, 0, None, False, QUIET
-    view = {"step": trace.parent["step"]} if trace.parent else None  # a branch shows where it left its parent
+    """The viewer's value while a run is in progress. Closing the generator (a closed tab) stops the run."""
+    trace, sent, status, opened, waited = live.trace, 0, None, False, INTERVAL
+    view = {"step": trace.parent["step"]} if trace.parent else None  # a branch opens where it leaves its parent
     text = header(trace_json(trace), key=live.key, view=view)
     try:
         while True:
-            done = live.done.is_set()  # looked at first: what was added before it is then seen for sure
+            done = live.done.is_set()  # read first, so that no step before the end is missed
             steps, before = trace.steps[sent:], text
-            if steps and not told:
-                told = True
+            if steps and not opened:
+                opened = True
                 facts = {"prompt_tokens": len(trace.prompt_ids), "same_model": trace.pair["same_model"]}
                 facts["lens"] = trace.tuned
                 text += line({"facts": facts})
-            if steps and (waited >= QUIET or done):
+            if steps and (waited >= INTERVAL or done):
                 text += "".join(line(step_line(step)) for step in steps)
                 sent += len(steps)
                 waited = 0.0
@@ -166,12 +166,12 @@ def stream(studio: Studio, live: LiveRun) -> Iterator[str]:
             waited += POLL
     finally:
         live.stop.set()
-        if live.done.wait(10) and not live.error:  # on disk now; memory keeps only what could not be saved
+        if live.done.wait(10) and not live.error:  # saved to disk; otherwise it stays in memory
             studio.live_runs.pop(trace.id, None)
 
 
 def replay(record: dict, view: dict | None = None) -> str:
-    """The viewer's value for a run that has ended."""
+    """The viewer's value for a finished run."""
     measured = columns(record)
     steps = "".join(line([s["text"], s["token_id"], *(s[m] for m in measured)]) for s in record["steps"])
     end = line({"end": record["finish_reason"], "seconds": record["seconds"]})
@@ -179,12 +179,12 @@ def replay(record: dict, view: dict | None = None) -> str:
 
 
 def branch_request(record: dict, step: int, token: int) -> TraceRequest:
-    """Continue a run's response from `step` with another token there. Raises UserError."""
+    """The request that continues a run's response from `step` with another token. Raises UserError."""
     steps = record["steps"]
     whole = all(isinstance(x, int) and not isinstance(x, bool) for x in (step, token))
     if not whole or not 0 <= step < len(steps) or token < 0:
         raise UserError(
-            f"This trace has no step {str(step)[:20]} with a token {str(token)[:20]}; pick one that is shown."
+            f"This trace has no step {str(step)[:20]} with a token {str(token)[:20]}; select one that is shown."
         )
     request = record["request"]
     return TraceRequest(

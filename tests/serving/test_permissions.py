@@ -26,11 +26,10 @@ from lightreasoner.serving.quotas import RateLimit, TraceQuota, VisitorRateLimit
 from lightreasoner.settings import Settings, from_environment, to_environment
 from lightreasoner.storage.atomic import folder_bytes
 from lightreasoner.tracing.trace import TraceRequest
-from ui.access.actions import action, action_of
 from ui.access.cookies import read_cookies, set_cookie
-from ui.access.middleware import address_of, oauth_names, same_site
+from ui.access.middleware import client_address, oauth_names, same_site
+from ui.access.permissions import action, action_of, checked_calls, checked_event, current_user, require_checks
 from ui.access.sign_in import SignIn
-from ui.access.visitors import checked_calls, checked_event, current_user, require_checks
 from ui.compat.gradio import callable_functions
 from ui.components.push_calls import push_calls
 from ui.jobs.calls import Jobs
@@ -132,7 +131,7 @@ def permissions(functions) -> dict[str, str]:
     who, handlers = {}, {}
     for function in functions:
         handler, declared = f"{function.__module__}.{function.__qualname__}", action_of(function)
-        assert declared, f"{handler} declares no action; decorate it, see ui/access/actions.py."
+        assert declared, f"{handler} declares no action; decorate it, see ui/access/permissions.py."
         allowed = ("visitors" if declared.visitors else "owner") + (", costly" if declared.costly else "")
         same = handlers.setdefault(declared.name, handler), who.setdefault(declared.name, allowed)
         assert same == (handler, allowed), f"{handler} and {same[0]} both are {declared.name}."
@@ -206,11 +205,11 @@ def test_what_declares_no_action_is_refused(monkeypatch):
     [checked_call] = checked_calls(PUBLIC, [call])
     checked = checked_event(event, PUBLIC, VisitorRateLimit(9, 60))
     for who in (STRANGER, NOBODY):
-        monkeypatch.setattr("ui.access.visitors.current_user", lambda _settings, who=who: who)
+        monkeypatch.setattr("ui.access.permissions.current_user", lambda _settings, who=who: who)
         with pytest.raises(gr.Error, match="belongs to the owner"):
             checked()
         assert "belongs to the owner" in checked_call(1)["error"]
-    monkeypatch.setattr("ui.access.visitors.current_user", lambda _settings: OWNER)
+    monkeypatch.setattr("ui.access.permissions.current_user", lambda _settings: OWNER)
     assert checked() == "done" and checked_call(1) == {"done": 1}
 
 
@@ -309,17 +308,17 @@ def test_oauth_is_only_used_on_spaces(monkeypatch):
 
 def test_the_password_and_the_cookie():
     sign_in = SignIn(Settings(public=True, login="ann:a:b"))
-    assert sign_in.right("ann", "a:b")
+    assert sign_in.is_correct("ann", "a:b")
     for user, password in (("ann", "a"), ("", ""), ("ann", ""), ("Ann", "a:b"), ("ann\ud800", "a:b")):
-        assert not sign_in.right(user, password)
-    assert not SignIn(Settings(public=True)).right("", "")
-    word = sign_in.enter()
-    assert sign_in.knows(word) and not sign_in.knows("") and not SignIn(PUBLIC).knows(word)
-    sign_in._words[word] = time.time() - 1
-    assert not sign_in.knows(word)
-    word = sign_in.enter()
-    sign_in.leave(word)
-    assert not sign_in.knows(word)
+        assert not sign_in.is_correct(user, password)
+    assert not SignIn(Settings(public=True)).is_correct("", "")
+    word = sign_in.sign_in()
+    assert sign_in.is_signed_in(word) and not sign_in.is_signed_in("") and not SignIn(PUBLIC).is_signed_in(word)
+    sign_in._tokens[word] = time.time() - 1
+    assert not sign_in.is_signed_in(word)
+    word = sign_in.sign_in()
+    sign_in.sign_out(word)
+    assert not sign_in.is_signed_in(word)
 
 
 def test_cookies_are_lax_here_and_secure_in_the_frame_of_a_space(monkeypatch):
@@ -353,12 +352,12 @@ def test_other_sites_pages_are_told_by_their_origin(headers, fine):
 def test_the_address_behind_the_proxies_of_a_space(monkeypatch):
     scope = {"client": ("10.1.2.3", 5)}
     spoofed = {"x-forwarded-for": "1.1.1.1, 8.8.8.8, 10.0.0.9"}
-    assert address_of(scope, spoofed) == "10.1.2.3"  # the server itself heeds proxies that it knows
+    assert client_address(scope, spoofed) == "10.1.2.3"  # the server itself heeds proxies that it knows
     monkeypatch.setenv("SPACE_ID", "ann/studio")
-    assert address_of(scope, spoofed) == "8.8.8.8"
+    assert client_address(scope, spoofed) == "8.8.8.8"
     for noted in ("", "nonsense", "8.8.8.8, nonsense", "10.0.0.1"):
-        assert address_of(scope, {"x-forwarded-for": noted}) == "10.1.2.3"
-    assert address_of({}, {}) == "unknown"
+        assert client_address(scope, {"x-forwarded-for": noted}) == "10.1.2.3"
+    assert client_address({}, {}) == "unknown"
 
 
 def test_rates():

@@ -19,7 +19,7 @@ from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import begin_run
 from tests.support.browser import App
 from tests.support.browser_jobs import JobsApp
-from ui.access.actions import action_of
+from ui.access.permissions import action_of
 from ui.compat.gradio import callable_functions
 from ui.components.pair_card import OTHER
 from ui.page import build
@@ -311,7 +311,7 @@ def test_sessions_traces_and_downloads_of_others(public, stranger, owner):
             other.get("gradio_api/queue/data", params={"session_hash": session}, timeout=10),
             other.get(f"gradio_api/heartbeat/{session}", timeout=10),
         ):
-            assert said.status_code == 403 and "somebody else's" in said.text
+            assert said.status_code == 403 and "another user" in said.text
         run = run_of(trace(stranger))
         assert ask(other, "lr-viewer", "stop", run, "guessed") == {}
         for wrong in (run[:-1], "../" + run, "", None, f"{run}.json"):
@@ -371,7 +371,7 @@ def test_file_fields_take_uploads_only(public, stranger):
         assert "root:" not in said.text and SECRET not in said.text and "problems:" not in said.text, value
         assert str(ROOT) not in said.text, value
         if isinstance(value, dict) and "://" in value["path"]:
-            assert said.status_code == 400 and "has to be uploaded" in said.text
+            assert said.status_code == 400 and "Upload the file" in said.text
 
 
 def test_files_are_read_a_few_times_a_minute(public, stranger):

@@ -306,7 +306,7 @@ def test_building_queues_the_command_that_the_form_shows(bench):
     assert seen["open"]["state"] == "waiting" and seen["open"]["job"]["actions"] == ["cancel"]
     assert [d["id"] for d in seen["datasets"]] == [dataset]
     assert "cancel it first" in bench.ask("discard", dataset)["error"]
-    assert "that cannot be done" in bench.ask("act", dataset, "resume")["error"]
+    assert "no longer possible" in bench.ask("act", dataset, "resume")["error"]
     assert bench.ask("act", dataset, "cancel") == {}
     assert bench.ask("overview", None, 0.2, 0.4, "kl", "")["datasets"] == []  # nothing was ever there
 

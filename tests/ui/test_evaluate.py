@@ -317,7 +317,7 @@ def test_both_responses_are_scored_by_both_models_once(bench):
         ("scored", ("../../etc/passwd",), "no valid trace id"),
         ("scored", (None,), "no valid trace id"),
         ("act", ("RUN", "rm -rf"), "no action called"),
-        ("act", ("RUN", "resume"), "cannot be done any more"),
+        ("act", ("RUN", "resume"), "no longer possible"),
         ("discard", ("TUNED",), "not an evaluation"),
     ],
 )

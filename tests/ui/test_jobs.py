@@ -193,7 +193,7 @@ def test_cancel_keep_and_delete(jobs, bench):
     assert (running.run_dir / STOP_FILE).read_text() == "keep\n"
     [view] = act(jobs, running.id, "cancel")["active"]
     assert view["state"] == "stopping"
-    assert "cannot be done" in act(jobs, running.id, "cancel")["error"]
+    assert "no longer possible" in act(jobs, running.id, "cancel")["error"]
 
 
 def test_run_again_opens_the_new_job_and_resume_goes_on_with_the_old_one(jobs, bench):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ui.access.actions import action, action_of
+from ui.access.permissions import action, action_of
 from ui.components.run_actions import RunActions
 from ui.components.run_list import Recent
 from ui.components.script_calls import add_if_changed, fingerprint

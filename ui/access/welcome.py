@@ -6,8 +6,7 @@ import gradio as gr
 
 from lightreasoner.serving.permissions import oauth_available, sign_in_hint
 from lightreasoner.settings import Settings
-from ui.access.actions import action
-from ui.access.visitors import OWNERS_ONLY, VISITORS_ONLY
+from ui.access.permissions import OWNERS_ONLY, VISITORS_ONLY, action
 from ui.compat.gradio import LOGIN_STATUS_HANDLER
 from ui.templates import render
 

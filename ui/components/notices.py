@@ -1,8 +1,9 @@
-"""Notices on the page."""
+"""Notices on the page, and the answer of handlers that start a run."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import gradio as gr
 
@@ -10,15 +11,18 @@ from lightreasoner.errors import UserError, log_unexpected
 from ui.templates import render
 
 
-def open_started(work, doing: str = "the Datasets tab") -> tuple:
-    """(the view's value, the notice's HTML): what `work` returns as (run id, text), or a mistake's sentence."""
+def open_started(start: Callable[[], tuple[str, str]], doing: str = "the Datasets tab") -> tuple:
+    """(value of the tab's view, HTML of the notice) after `start`, which returns (run id, text of the notice or "").
+
+    A UserError becomes a notice; so does any other exception, which is logged under `doing`.
+    """
     try:
-        run_id, said = work()
+        run_id, text = start()
     except UserError as error:
         return gr.skip(), notice_html(str(error), "error")
     except Exception:
         return gr.skip(), notice_html(log_unexpected(doing), "error")
-    return json.dumps({"open": run_id}), notice_html(said, "note") if said else ""
+    return json.dumps({"open": run_id}), notice_html(text, "note") if text else ""
 
 
 def notice_html(text: str, tone: str) -> str:

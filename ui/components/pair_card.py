@@ -32,7 +32,7 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
     chosen = next((p for p in presets() if p.name == preset), None)
     if chosen:
         expert, amateur = chosen.expert, chosen.amateur
-    elif not studio.visitor.owner:  # no look-up for visitors, who could find out which files exist on this machine
+    elif not studio.user.owner:  # no look-up for visitors, who could find out which files exist on this machine
         return html([], "Choose a preset pair; only the owner of this server can use other models.", "warn")
     if not (isinstance(expert, str) and isinstance(amateur, str) and expert.strip() and amateur.strip()):
         return html([], "Name an expert and an amateur that share one tokenizer.", "warn")
@@ -63,7 +63,7 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
         times = loaded[0].parameters / loaded[1].parameters
         return html(rows, f"Both are loaded. The expert is {times:.1f} times the amateur's size.", "good", why)
     if not all(known_size(ref) for ref in (expert, amateur)):
-        mine = studio.visitor.owner
+        mine = studio.user.owner
         how = f"{button} downloads it from the Hugging Face Hub first." if mine else "only the owner can download it."
         return html(rows, f"Not on this machine yet: {how}", "warn", why)
     return html(rows, f"Loads when you press {button}.", "good", why)

@@ -13,8 +13,7 @@ from lightreasoner.jobs.view import job_view
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import read_run, run_folder
 from lightreasoner.validation import number
-from ui.access.actions import action
-from ui.access.visitors import OWNERS_ONLY, checked_calls
+from ui.access.permissions import OWNERS_ONLY, action, checked_calls
 from ui.components.events import PRIVATE, UNQUEUED
 from ui.components.form_values import (
     MAX_PROBLEMS,

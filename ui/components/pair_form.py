@@ -8,7 +8,7 @@ import gradio as gr
 
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import presets
-from ui.access.actions import action
+from ui.access.permissions import action
 from ui.components.events import PRIVATE
 from ui.components.pair_card import OTHER, pair_card
 from ui.studio import Studio
@@ -50,7 +50,7 @@ def pair_form(studio: Studio, prefix: str = "lr", button: str = "Run") -> PairFo
 
     @action("components.list_pairs", visitors=True)
     def offered() -> gr.Dropdown:
-        return gr.Dropdown(choices=pairs + own_models if studio.visitor.owner else pairs)
+        return gr.Dropdown(choices=pairs + own_models if studio.user.owner else pairs)
 
     pairs, own_models = [(p.title, p.name) for p in presets()], [("Two models of my own …", OTHER)]
     # visitors of a public server see this form on the Inspect tab only, with the presets

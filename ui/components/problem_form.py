@@ -13,7 +13,7 @@ from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.problems.stream import ProblemSet, load_file, load_problems
 from lightreasoner.settings import Settings
-from ui.access.actions import action
+from ui.access.permissions import action
 from ui.components.events import PRIVATE
 
 OWN_FILE = "file"

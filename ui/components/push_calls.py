@@ -20,8 +20,8 @@ from lightreasoner.publishing.contents import checked_license
 from lightreasoner.publishing.push import checked_repo
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import read_run, run_folder
-from ui.access.actions import action
-from ui.components.run_list import MOST
+from ui.access.permissions import action
+from ui.components.run_list import MAX_LISTED
 from ui.components.script_calls import answering
 from ui.studio import Studio
 
@@ -73,7 +73,11 @@ def signed_in(oauth: gr.OAuthToken | None) -> str | None:
 
 def pushes_of(studio: Studio, folder: Path) -> list[Job]:
     """The finished and active jobs that push this run, newest first."""
-    jobs = [job for job in studio.jobs.store.jobs(limit=MOST) if job.verb == "push" and job.argv[1:2] == (str(folder),)]
+    jobs = [
+        job
+        for job in studio.jobs.store.jobs(limit=MAX_LISTED)
+        if job.verb == "push" and job.argv[1:2] == (str(folder),)
+    ]
     return sorted(jobs, key=lambda job: -job.created)
 
 

@@ -1,4 +1,4 @@
-"""The calls of a tab's script on the runs of one kind: a base class with those that every tab has.
+"""RunActions, the base class for the calls of a tab's script on the runs of one kind.
 
     class DatasetActions(RunActions):
         activity = "datasets"
@@ -20,13 +20,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ui.access.actions import action
+from ui.access.permissions import action
 from ui.components.run_list import RunList
 from ui.components.script_calls import answering, calls_of
 
 
 class RunActions:
-    """Methods that declare an action (ui/access/actions.py) are calls; `act` and `discard` are calls of every tab."""
+    """Methods that declare an @action are calls; so are `act` and `discard`, which every tab has."""
 
     activity: ClassVar[str]  # begins the actions' names
 

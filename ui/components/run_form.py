@@ -11,7 +11,7 @@ from gradio.components import Component
 
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import Settings
-from ui.access.actions import action
+from ui.access.permissions import action
 from ui.components.events import PRIVATE
 from ui.components.form_values import describe_source
 from ui.components.problem_form import OWN_FILE

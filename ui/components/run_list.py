@@ -21,7 +21,7 @@ from lightreasoner.serving.archive import note_deleted
 from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import RECORD, delete_run, list_runs, read_run, run_folder
 
-MOST = 500  # runs and jobs that are listed
+MAX_LISTED = 500  # runs and jobs
 #: Fine-tuning method → its name on the page.
 METHOD_TITLES = {
     "lightreasoner": "LightReasoner",
@@ -38,26 +38,26 @@ class Recent(Generic[Parsed]):
 
     def __init__(self, size: int):
         self.size = size
-        self._kept: OrderedDict[Hashable, Parsed] = OrderedDict()
+        self._parsed: OrderedDict[Hashable, Parsed] = OrderedDict()
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], Parsed]) -> Parsed:
-        """What is kept under the key, made by `make` where there is nothing; the one unused for longest goes."""
+        """The value of the key, from `make` if there is none; the least recently used one is dropped."""
         with self._lock:
-            found = self._kept.pop(key, None) or make()
-            self._kept[key] = found
-            while len(self._kept) > self.size:
-                self._kept.popitem(last=False)
-        return found
+            parsed = self._parsed.pop(key, None) or make()
+            self._parsed[key] = parsed
+            while len(self._parsed) > self.size:
+                self._parsed.popitem(last=False)
+        return parsed
 
     def forget(self, key: Hashable) -> None:
         with self._lock:
-            self._kept.pop(key, None)
+            self._parsed.pop(key, None)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a list. `run` is None as long as its job has not begun, or if it failed before it could."""
+    """One entry of a list. `run` is None until its job has started, or if the job failed before."""
 
     id: str
     folder: Path
@@ -70,7 +70,7 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """What people read; each kind of run says more than this."""
+        """The name on the page; subclasses say more than this."""
         return self.job.title if self.job else self.id
 
     @property
@@ -82,26 +82,26 @@ class Entry:
         if self.run["about"].get("imported"):
             return "done"
         end = last_event(self.folder / EVENTS_FILE)
-        if end is None:  # a copy
+        if end is None:  # a run copied from elsewhere
             return "done"
-        if end["kind"] != "end":  # made by the command line, and at work unless its process was killed
-            return "running" if at_work(self.folder) else "interrupted"
+        if end["kind"] != "end":  # made on the command line; in progress unless its process was killed
+            return "running" if is_in_progress(self.folder) else "interrupted"
         return "stopped" if end.get("kept") else {"succeeded": "done"}.get(end.get("state"), str(end.get("state")))
 
 
-def at_work(folder: Path) -> bool:
-    """Whether the process that last began to work in the folder still does. The lock is left alone: a verb that starts
-    at this very moment must find it free."""
+def is_in_progress(folder: Path) -> bool:
+    """Whether the process that last started in the folder is alive. The folder's lock is not touched, so that a command
+    that starts at this moment finds it free."""
     start = last_event(folder / EVENTS_FILE, "start") or {}
     return isinstance(start.get("pid"), int) and alive(start["pid"], start.get("mark"))
 
 
 class RunList:
-    """Runs of one kind. Every method takes ids as they came from the page and raises UserError for what is none."""
+    """The runs of one kind. Methods take unchecked ids from the page and raise UserError for invalid ones."""
 
-    verb: ClassVar[str]  # whose jobs make such runs
-    kind: ClassVar[str]  # as run.json has it
-    noun: ClassVar[str]  # with its article, as sentences have it
+    verb: ClassVar[str]  # of the jobs that make such runs
+    kind: ClassVar[str]  # in run.json
+    noun: ClassVar[str]  # with its article, for sentences
     entry: ClassVar[type[Entry]] = Entry
 
     def __init__(self, settings: Settings, jobs: Scheduler):
@@ -110,7 +110,7 @@ class RunList:
     def latest_jobs(self) -> dict[Path, Job]:
         """Run folder → its latest job."""
         latest: dict[Path, Job] = {}
-        for job in sorted(self.jobs.store.jobs(limit=MOST), key=lambda job: job.created):
+        for job in sorted(self.jobs.store.jobs(limit=MAX_LISTED), key=lambda job: job.created):
             if job.verb == self.verb:
                 latest[job.run_dir.absolute()] = job
         return latest
@@ -118,21 +118,21 @@ class RunList:
     def listed(self) -> list[Any]:
         """All entries, newest first."""
         jobs = self.latest_jobs()
-        found = [
+        entries = [
             self.entry(folder.name, folder, run, jobs.pop(folder.absolute(), None))
-            for folder, run in list_runs(self.settings.runs, self.kind)[:MOST]
+            for folder, run in list_runs(self.settings.runs, self.kind)[:MAX_LISTED]
         ]
-        found += [
+        entries += [
             self.entry(folder.name, folder, None, job)
             for folder, job in jobs.items()
             if folder.parent == self.settings.runs.absolute()
             and not (folder / RECORD).exists()
             and (job.state not in FINISHED or folder.is_dir())
         ]
-        return sorted(found, key=lambda entry: -entry.created)
+        return sorted(entries, key=lambda entry: -entry.created)
 
     def find(self, run_id: object) -> Any:
-        """The entry of this id."""
+        """The entry with this id."""
         folder = run_folder(self.settings, run_id)
         job = self.latest_jobs().get(folder.absolute())
         plain = self.noun.partition(" ")[2]
@@ -146,11 +146,11 @@ class RunList:
         return self.entry(folder.name, folder, run, job)
 
     def view(self, entry: Entry) -> dict | None:
-        """What the page shows of the entry's job, or None."""
+        """The view of the entry's job, or None if it has none."""
         return job_view(self.jobs.store, entry.job) if entry.job else None
 
     def act(self, run_id: object, action: object) -> None:
-        """Stop its job and keep what is there ("keep"), cancel it, or resume it."""
+        """Stop its job and save the output so far ("keep"), cancel it, or resume it."""
         entry = self.find(run_id)
         actions = {"keep": self.jobs.keep, "cancel": self.jobs.cancel, "resume": self.jobs.resume}
         view = self.view(entry)
@@ -158,16 +158,16 @@ class RunList:
             raise UserError(f"There is no action called {str(action)[:20]!r}.")
         if view is None or action not in view["actions"]:
             plain = self.noun.partition(" ")[2]
-            raise UserError(f"This {plain} is {entry.state} by now, so that cannot be done any more.")
+            raise UserError(f"This {plain} is {entry.state} by now, so this action is no longer possible.")
         actions[action](entry.job.id)
 
     def remove(self, run_id: object) -> Entry:
-        """Delete one for good. Refused while a job works in it or waits to."""
+        """Delete a run for good. Raises UserError while a job of it is queued or running."""
         entry = self.find(run_id)
         plain = self.noun.partition(" ")[2]
         if entry.job and entry.job.state not in FINISHED:
-            raise UserError(f"A job is at work on this {plain}; cancel it first, then delete the {plain}.")
-        if entry.run is None:  # its job ended before there was anything
+            raise UserError(f"A job is working on this {plain}; cancel it first, then delete the {plain}.")
+        if entry.run is None:  # its job ended before it wrote a run
             self.jobs.delete(entry.job.id)
             shutil.rmtree(entry.folder, ignore_errors=True)
         else:
@@ -177,7 +177,7 @@ class RunList:
 
 
 def stamp(path: Path) -> tuple[int, int] | None:
-    """What changes when a file does: (mtime in ns, bytes); None while it is not there."""
+    """(mtime in ns, bytes) of a file, to recognise changes; None if there is no file."""
     try:
         status = path.stat()
     except OSError:
@@ -186,7 +186,7 @@ def stamp(path: Path) -> tuple[int, int] | None:
 
 
 def ago(seconds: float) -> str:
-    """When something was made, for a label: "22 Nov 14:05", in the server's time."""
+    """A time for a label, e.g. "22 Nov 14:05", in the server's time zone."""
     return time.strftime("%d %b %H:%M", time.localtime(seconds)).lstrip("0")
 
 

@@ -20,7 +20,7 @@ from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA, BETA_FLOOR
 from lightreasoner.problems.grading import grade
 from lightreasoner.tracing.from_trajectory import trace_record
 from lightreasoner.validation import check_alpha_beta, number
-from ui.access.actions import action
+from ui.access.permissions import action
 from ui.components.dataset_catalogue import Dataset, Datasets
 from ui.components.run_actions import RunActions
 from ui.components.run_list import Recent

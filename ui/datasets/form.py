@@ -7,7 +7,7 @@ import gradio as gr
 from lightreasoner.errors import UserError
 from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.problems.sources import SOURCES
-from ui.access.actions import action
+from ui.access.permissions import action
 from ui.components.events import PRIVATE
 from ui.components.pair_check_card import pair_check_card, wire_pair_check
 from ui.components.pair_form import pair_form

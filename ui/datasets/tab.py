@@ -11,8 +11,7 @@ from lightreasoner.datasets.external import import_samples
 from lightreasoner.errors import UserError
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import run_folder
-from ui.access.actions import action
-from ui.access.visitors import checked_calls
+from ui.access.permissions import action, checked_calls
 from ui.components.dataset_catalogue import Datasets
 from ui.components.events import PRIVATE, QUIET, UNQUEUED
 from ui.components.form_values import store_problems

@@ -13,7 +13,7 @@ from lightreasoner.evaluation.costs import Cost, benchmark
 from lightreasoner.evaluation.paper_results import Paper, read_paper
 from lightreasoner.evaluation.results import variants_of
 from lightreasoner.problems.sources import SOURCES
-from ui.access.actions import action
+from ui.access.permissions import action
 from ui.components.run_actions import RunActions
 from ui.components.run_list import METHOD_TITLES
 from ui.components.script_calls import add_if_changed, calls_of, fingerprint

@@ -10,7 +10,7 @@ from lightreasoner.models.references import BUNDLED
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import Settings
 from lightreasoner.training.runs import tuned_run, tuned_runs
-from ui.access.actions import action
+from ui.access.permissions import action
 from ui.components.events import PRIVATE
 from ui.components.pair_card import OTHER
 from ui.components.run_form import MODEL_HINT, RunForm, command_line, problem_fields, shell_command

@@ -8,8 +8,7 @@ import gradio as gr
 
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import run_folder
-from ui.access.actions import action
-from ui.access.visitors import checked_calls
+from ui.access.permissions import action, checked_calls
 from ui.compat.gradio import event_data
 from ui.components.events import PRIVATE, UNQUEUED
 from ui.components.form_values import store_problems

@@ -9,7 +9,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.formatting import format_value
 from lightreasoner.jobs.store import FINISHED
 from lightreasoner.storage.atomic import folder_bytes
-from ui.access.actions import action
+from ui.access.permissions import action
 from ui.components.dataset_catalogue import Datasets
 from ui.components.run_actions import RunActions
 from ui.components.run_list import METHOD_TITLES, short_name, stamp

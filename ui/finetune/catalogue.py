@@ -20,7 +20,7 @@ from lightreasoner.training.curves import Curves
 from lightreasoner.training.result import FinetuneResult
 from lightreasoner.training.runs import adapter_folder
 from ui.components.downloads import offer
-from ui.components.run_list import METHOD_TITLES, MOST, Entry, Recent, RunList, short_name
+from ui.components.run_list import MAX_LISTED, METHOD_TITLES, Entry, Recent, RunList, short_name
 
 OPEN = 12  # runs whose curves stay in memory
 LARGEST = 4e9  # bytes of a download; for larger files the page shows the folder
@@ -131,7 +131,7 @@ class Tunings(RunList):
 
     def merges(self, run: Tuning) -> list[Merge]:
         """The merges of a run, latest first. Each writes into the run's folder."""
-        jobs = [job for job in self.jobs.store.jobs(limit=MOST) if job.verb == "merge"]
+        jobs = [job for job in self.jobs.store.jobs(limit=MAX_LISTED) if job.verb == "merge"]
         found = [Merge(job.run_dir, job) for job in jobs if job.run_dir.parent == run.folder.absolute()]
         return sorted(found, key=lambda merge: -merge.job.created)
 

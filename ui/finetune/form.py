@@ -12,7 +12,7 @@ from lightreasoner.models.architecture import USUAL as USUAL_LAYERS
 from lightreasoner.models.architecture import linear_layers
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.training.config import METHODS
-from ui.access.actions import action
+from ui.access.permissions import action
 from ui.components.dataset_catalogue import Dataset, Datasets
 from ui.components.events import PRIVATE
 from ui.components.problem_form import escape

@@ -10,8 +10,7 @@ from lightreasoner.datasets.selectors import SELECTORS
 from lightreasoner.errors import UserError
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import run_folder
-from ui.access.actions import action
-from ui.access.visitors import checked_calls
+from ui.access.permissions import action, checked_calls
 from ui.compat.gradio import event_data
 from ui.components.dataset_catalogue import Datasets
 from ui.components.events import PRIVATE, QUIET, UNQUEUED

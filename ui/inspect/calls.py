@@ -1,6 +1,6 @@
-"""What the viewer's script may ask of the server, outside the queue. Each answer is a dict; mistakes come as "error".
+"""The calls of the viewer's script: a step's candidates, exports, stopping a run.
 
-Anybody may call these with anything: ids are unguessable, arguments are checked in the engine.
+Users can send any arguments over HTTP. Ids cannot be guessed, and the engine checks the rest.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from lightreasoner.errors import UserError
 from lightreasoner.tracing.records import step_json
 from lightreasoner.validation import number
-from ui.access.actions import action
+from ui.access.permissions import action
 from ui.components.script_calls import answering
 from ui.components.trace_view import export_trace
 from ui.studio import Studio
@@ -22,16 +22,16 @@ def viewer_calls(studio: Studio) -> list[Callable[..., dict]]:
     @action("inspect.read_step", visitors=True)
     @answering
     def step(run, index) -> dict:
-        """One step's candidates and the texts of their tokens."""
+        """The candidates of a step, and the texts of their tokens."""
         live = studio.live_runs.get(run) if isinstance(run, str) else None
         record = {} if live else studio.record(run)
         steps = live.trace.steps if live else record["steps"]
         index = number("The step", index, 0, max(0, len(steps) - 1), whole=True)
         if not steps:
             raise UserError("This run has no steps yet; wait for its first token.")
-        kept = (step_json(steps[index]) if live else steps[index])["candidates"]
+        candidates = (step_json(steps[index]) if live else steps[index])["candidates"]
         texts = live.trace.texts if live else {int(i): text for i, text in record["tokens"].items()}
-        return {"candidates": kept, "tokens": {str(i): texts[i] for i in kept["ids"] if i in texts}}
+        return {"candidates": candidates, "tokens": {str(i): texts[i] for i in candidates["ids"] if i in texts}}
 
     @action("inspect.export", visitors=True)
     @answering
@@ -42,7 +42,7 @@ def viewer_calls(studio: Studio) -> list[Callable[..., dict]]:
     @action("inspect.stop", visitors=True)
     @answering
     def stop(run, key) -> dict:
-        """Stop a run at its next token. Only who started it has the key."""
+        """Stop a run at its next token. Only the user who started it has the key."""
         live = studio.live_runs.get(run) if isinstance(run, str) else None
         if live and isinstance(key, str) and key == live.key:
             live.stop.set()

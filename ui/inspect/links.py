@@ -33,7 +33,7 @@ def open_link(studio: Studio, request: gr.Request) -> tuple:
     known = any(p.name == pair["name"] for p in presets())
     refs = (pair["name"], "", "") if known else (OTHER, pair["expert"], pair["amateur"])
     tuned = record.get("lens")
-    if not studio.visitor.owner:  # the trace is shown, but the form gets only what a visitor may run
+    if not studio.user.owner:  # the trace is shown, but the form gets only what a visitor may run
         refs, tuned = (pair["name"] if known else presets()[0].name, "", ""), None
     scored = trace_request["response"] is not None
     return (
@@ -50,7 +50,7 @@ def open_tuned_run(studio: Studio, run: object) -> tuple:
     """Updates of viewer, preset, expert, amateur, own, card, tuned and writer: a fine-tuning run's tuned expert with
     its pair. Nothing is loaded."""
     try:
-        check_permission(studio.visitor, None, studio.settings)  # visitors may follow the link, but not use it
+        check_permission(studio.user, None, studio.settings)  # visitors may follow the link, but not use it
         refs, tuned, notice = run_fields(studio, run)
     except UserError as error:
         card = pair_card(studio, presets()[0].name, "", "")

@@ -12,8 +12,7 @@ from lightreasoner.problems.rows import Problem
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.trace import TraceRequest
 from lightreasoner.validation import number
-from ui.access.actions import action
-from ui.access.visitors import checked_calls
+from ui.access.permissions import action, checked_calls
 from ui.compat.gradio import event_data
 from ui.components.events import PRIVATE, QUIET
 from ui.components.html_component import HtmlComponent

@@ -11,8 +11,7 @@ from lightreasoner.models.pairs import presets
 from lightreasoner.models.references import parse_ref
 from lightreasoner.tracing.tuned_decoder import EXPERT, TUNED, tuned_ref
 from lightreasoner.training.runs import amateur_of, tuned_run, tuned_runs
-from ui.access.actions import action
-from ui.access.visitors import OWNERS_ONLY
+from ui.access.permissions import OWNERS_ONLY, action
 from ui.components.events import PRIVATE
 from ui.components.pair_card import OTHER
 from ui.components.pair_form import PairForm, pair_refs
@@ -77,7 +76,7 @@ def tuned_form(studio: Studio, pair: PairForm) -> TunedForm:
 def choices(studio: Studio, preset: str, expert: str, amateur: str) -> list[tuple[str, str]]:
     """(title, reference) of no model and of the finished runs with this pair's expert, newest first."""
     try:
-        mine = studio.visitor.owner
+        mine = studio.user.owner
         runs = tuned_runs(studio.settings, pair_refs(preset, expert, amateur)[1]) if mine else []
     except UserError:
         runs = []
@@ -88,7 +87,7 @@ def requested_tuned(studio: Studio, tuned: object, writer: object, expert: str) 
     """The form's tuned expert as Studio.start takes it; None if there is none. Raises UserError."""
     if tuned is None or (isinstance(tuned, str) and not tuned.strip()):
         return None
-    if not studio.visitor.owner:  # before any look-up
+    if not studio.user.owner:  # before any look-up
         raise UserError("Tuned experts belong to the owner of this server; leave that field empty.")
     if not isinstance(writer, str) or writer not in WRITERS:
         raise UserError(f"{str(writer)[:40]!r} cannot generate the response; choose {' or '.join(WRITERS)}.")

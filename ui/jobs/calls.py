@@ -1,6 +1,6 @@
-"""What the page's scripts may ask about jobs, and do with them. Each answer is a dict; mistakes come as "error".
+"""The calls of the page's scripts that show jobs and control them.
 
-Anybody may call these with anything: everything is checked here or in the scheduler.
+Users can send any arguments over HTTP, so everything is checked here or in the scheduler.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from lightreasoner.jobs.view import job_view, log_tail
 from lightreasoner.serving.archive import RunArchiver
 from lightreasoner.storage.atomic import ID_PATTERN
 from lightreasoner.validation import number
-from ui.access.actions import action
-from ui.access.visitors import current_user
+from ui.access.permissions import action, current_user
 from ui.components.script_calls import add_if_changed, answering
 
-MOST = 1000  # jobs of the past in one answer, whatever is asked
-#: What a line of the list shows; the rest of a view is sent for the opened job only.
+MAX_PAST = 1000  # finished jobs in one answer
+#: The fields of a line in the list; only the opened job is sent in full.
 LINE = ("id", "title", "state", "created", "started", "ended", "position", "done", "total", "fraction", "rate")
 LINE += ("eta", "elapsed", "status", "message")
-#: What a person can do with a job, by the names that job_view gives under "actions".
+#: Actions on a job, by the names that job_view lists under "actions".
 ACTIONS: dict[str, Callable[[Scheduler, str], Job | None]] = {
     "cancel": lambda jobs, job_id: jobs.cancel(job_id),
     "keep": lambda jobs, job_id: jobs.keep(job_id),
@@ -38,13 +37,13 @@ ACTIONS: dict[str, Callable[[Scheduler, str], Job | None]] = {
 
 
 class Jobs:
-    """The workspace's jobs as the page asks for them. Its calls are the functions look, act and header_status."""
+    """The workspace's jobs for the page. `calls` are the functions look, act and header_status."""
 
     def __init__(self, scheduler: Scheduler, archiver: RunArchiver | None = None):
         self.scheduler, self.store, self.archiver = scheduler, scheduler.store, archiver
         self.accelerator = AcceleratorLock(scheduler.settings.workspace)
-        # what has ended stays as it was, until it is resumed, and then it is another Job
-        self._ended = lru_cache(maxsize=MOST)(lambda job: job_view(self.store, job))
+        # a finished job does not change; a resumed one is another Job object
+        self._finished = lru_cache(maxsize=MAX_PAST)(lambda job: job_view(self.store, job))
         self.calls = [answering(call) for call in (self.look, self.act, self.header_status)]
 
     def find(self, job_id: object) -> Job:
@@ -54,11 +53,11 @@ class Jobs:
         return self.store.get(job_id)
 
     def active(self) -> list[dict]:
-        """Views of what runs and what waits, in this order."""
+        """Views of the running and the queued jobs, in this order."""
         return [job_view(self.store, job) for job in self.store.jobs(active=True)]
 
     def summary(self, views: list[dict]) -> dict:
-        """The header's few words: the job that runs, how many wait, who holds the accelerator since when."""
+        """For the header: the running job, the number of queued ones, and the holder of the accelerator."""
         running, holder = [view for view in views if view["state"] != "queued"], self.accelerator.holder()
         names = ("id", "title", "state", "fraction", "eta", "waiting_for")
         return {
@@ -69,15 +68,15 @@ class Jobs:
 
     @action("jobs.view")
     def look(self, limit, opened, seen) -> dict:
-        """All that the tab shows: what runs and waits, `limit` jobs of the past, and the opened one in full.
+        """The content of the tab: active jobs, up to `limit` finished ones, and the opened one in full.
 
-        seen: the marks of the answer before; what has not changed since is left out.
+        seen: the marks of the previous answer; unchanged parts are left out.
         """
-        limit = number("The number of jobs", limit, 1, MOST, whole=True)
+        limit = number("The number of jobs", limit, 1, MAX_PAST, whole=True)
         seen = seen if isinstance(seen, dict) else {}
-        active, found = self.active(), self.store.jobs(active=False, limit=limit + 1)
-        past = [line(self._ended(job)) for job in found[:limit]]
-        answer = {"active": [line(view) for view in active], "more": len(found) > limit, "marks": {}}
+        active, finished = self.active(), self.store.jobs(active=False, limit=limit + 1)
+        past = [line(self._finished(job)) for job in finished[:limit]]
+        answer = {"active": [line(view) for view in active], "more": len(finished) > limit, "marks": {}}
         answer |= {
             "summary": self.summary(active),
             "trouble": self.scheduler.trouble or (self.archiver and self.archiver.trouble),
@@ -86,7 +85,7 @@ class Jobs:
         if opened:
             try:
                 job = self.find(opened)
-                made = (job.run_dir / "run.json").is_file()  # there is something to open
+                made = (job.run_dir / "run.json").is_file()  # so it can be opened
                 answer["opened"] = job_view(self.store, job) | {"made": made}
                 add_if_changed(answer, "log", log_tail(self.store, job), seen)
             except UserError as error:
@@ -95,22 +94,22 @@ class Jobs:
 
     @action("jobs.control")
     def act(self, job_id, action, limit, opened, seen) -> dict:
-        """Do something with a job and look again; "made" is the id of a new job. Raises UserError for what makes no
-        sense in the job's state."""
+        """Apply an action to a job, then `look`; "made" is the id of a new job. Raises UserError for an action that the
+        job's state does not allow."""
         job = self.find(job_id)
         if not isinstance(action, str) or action not in ACTIONS:
             raise UserError(f"There is no action called {str(action)[:20]!r}.")
         if action not in job_view(self.store, job)["actions"]:
-            raise UserError(f"This job is {job.state} by now, so this cannot be done any more.")
-        done = ACTIONS[action](self.scheduler, job.id)
-        made = done.id if isinstance(done, Job) and done.id != job.id else None
+            raise UserError(f"This job is {job.state} by now, so this action is no longer possible.")
+        result = ACTIONS[action](self.scheduler, job.id)
+        made = result.id if isinstance(result, Job) and result.id != job.id else None
         if action == "delete" and opened == job.id:
             opened = None
         return self.look(limit, made or opened, {} if made else seen) | {"made": made}
 
     @action("jobs.summarize", visitors=True)
     def header_status(self, _nothing) -> dict:
-        """The header's few words. A visitor of a public server learns whether a job runs, and nothing about it."""
+        """The summary for the header. Visitors of a public server only learn whether a job is running."""
         if current_user(self.scheduler.settings).owner:
             return self.summary(self.active())
         running = any(job.state != "queued" for job in self.store.jobs(active=True))

@@ -7,7 +7,7 @@ does the same with `lrAddress.open('jobs', { job: ID })` (assets/js/shared/addre
 from __future__ import annotations
 
 from lightreasoner.serving.archive import ephemeral_disk_notice
-from ui.access.visitors import checked_calls
+from ui.access.permissions import checked_calls
 from ui.components.html_component import HtmlComponent
 from ui.jobs.calls import Jobs
 from ui.studio import Studio
