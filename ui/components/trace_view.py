@@ -23,17 +23,6 @@ SCRIPTS = (
 )
 
 
-def export_trace(record: dict, kind: object) -> str:
-    """A trace as the text of a "json", "csv" or "html" file. Raises UserError for another kind."""
-    if kind == "json":
-        return json.dumps(record, ensure_ascii=False, indent=1)
-    if kind == "csv":
-        return trace_csv(record)
-    if kind == "html":
-        return standalone(record)
-    raise UserError(f"There is no export called {str(kind)[:20]!r}; choose json, csv or html.")
-
-
 def standalone(record: dict) -> str:
     """A trace's JSON as one HTML file that shows itself offline, with the scripts of the page."""
     return render("standalone", style=asset("css", "inspect.css"), script=Markup(bundle(*SCRIPTS)), record=record)

@@ -14,7 +14,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.evaluation.results import Answers
 from lightreasoner.tracing.trace import TraceRequest
 from lightreasoner.validation import number
-from ui.access.actions import action
+from ui.access.permissions import action
 from ui.evaluate.catalogue import Evaluation, Evaluations
 from ui.studio import Studio
 
