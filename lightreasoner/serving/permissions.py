@@ -1,9 +1,9 @@
 """Permissions on a public server: the actions of visitors and those of the owner.
 
 On a private server every user is the owner. On a public one (settings.public) users are visitors until they sign in as
-the owner, and visitors may only use the actions marked for them. Each handler of the page declares its action
-(ui/access/permissions.py); ui/access/permissions.py identifies the user and checks the permission before every event and every
-call of a script. Studio.start checks again what a visitor may run.
+the owner, and visitors may only use the actions marked for them. Each handler of the page declares its action;
+ui/access/permissions.py identifies the user and checks the permission before every event and every call of a script.
+Studio.start checks again what a visitor may run.
 """
 
 from __future__ import annotations
