@@ -28,15 +28,15 @@ function createExplorer(host) {
   const push = createPush({ push: host.push, pushed: host.pushed });
 
   const histogram = createHistogram((range) => { brush = range; steps.first(); rows(); });
-  const kept = createSlider({ title: 'Kept against \u03b2', says: 'share of all steps; drag the marker',
+  const betaChart = createSlider({ title: 'Selected steps by \u03b2', says: 'share of all steps; drag the marker',
     label: 'Beta, the KL threshold in nats', xTicks: [0, 0.1, PAPER.beta, 1, 2, 3],
     root: true, step: 0.01, digits: 2, percentages: true, onInput: (value) => { beta = value; changed(200); } });
-  const hard = createSlider({ title: 'One-token targets against \u03b1', says: 'share of selected steps',
+  const alphaChart = createSlider({ title: 'One-token targets by \u03b1', says: 'share of selected steps',
     label: 'Alpha, the plausibility threshold', xTicks: [PAPER.alphaFloor, PAPER.alpha, 0.4, 0.6, 0.8, 1],
     root: false, step: 0.01, digits: 2, percentages: true, onInput: (value) => { alpha = value; changed(200); } });
   const betaSays = el('p', { class: 'lr-chart-says' }), alphaSays = el('p', { class: 'lr-chart-says' });
-  kept.node.append(betaSays);
-  hard.node.append(alphaSays);
+  betaChart.node.append(betaSays);
+  alphaChart.node.append(alphaSays);
   const kinds = el('ul', { class: 'lr-kinds' }), quality = el('ul', { class: 'lr-quality' });
   const picker = el('select', { 'aria-label': 'Selector' }), selectorSays = el('p', { class: 'lr-muted' });
   const selection = el('p', { class: 'lr-chosen' });
@@ -46,7 +46,7 @@ function createExplorer(host) {
   const panel = (name, extra, ...children) => el('figure', { class: 'lr-chart ' + extra, 'aria-label': name },
     el('figcaption', {}, el('b', { text: name })), ...children);
   const kindsHelp = 'Mean KL in nats, and the number of steps. Select one to see only its steps.';
-  const charts = el('div', { class: 'lr-charts' }, histogram.node, kept.node, hard.node,
+  const charts = el('div', { class: 'lr-charts' }, histogram.node, betaChart.node, alphaChart.node,
     panel('Token categories', '', el('p', { class: 'lr-muted', text: kindsHelp }), kinds),
     panel('Training samples', '', el('label', { class: 'lr-pick' }, el('span', { text: 'Selector' }), picker),
       selectorSays, selection),
@@ -92,13 +92,13 @@ function createExplorer(host) {
     histogram.draw({ ...data.histogram, beta });
     const share = (n) => (data.steps ? n / data.steps : 0);
     const at = data.curve.find(([b]) => Math.abs(b - beta) < 1e-6), above = at ? at[1] : data.above;
-    kept.draw(data.curve.map(([b, n]) => [b, share(n)]), beta);
+    betaChart.draw(data.curve.map(([b, n]) => [b, share(n)]), beta);
     betaSays.replaceChildren('\u03b2 = ' + beta.toFixed(2) + ' nats: ',
       el('b', { text: formatCount(above) + ' of ' + formatCount(data.steps) + ' steps' }), ', ' +
         formatPercent(share(above)));
-    hard.node.hidden = !data.alphas.length;
+    alphaChart.node.hidden = !data.alphas.length;
     if (!data.alphas.length) return;
-    hard.draw(data.alphas.map((a) => [a.alpha, a.one_token]), alpha);
+    alphaChart.draw(data.alphas.map((a) => [a.alpha, a.one_token]), alpha);
     const near = data.alphas.reduce((x, y) => (Math.abs(y.alpha - alpha) < Math.abs(x.alpha - alpha) ? y : x));
     alphaSays.replaceChildren('\u03b1 = ' + alpha.toFixed(2) + ': ',
       el('b', { text: near.tokens.toFixed(1) + ' tokens per target' }), ', ' + formatPercent(near.one_token) +

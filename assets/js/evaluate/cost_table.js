@@ -15,8 +15,8 @@ function createOverview() {
   function results(data) {
     if (!data.groups.length) return [];
     return [el('div', { class: 'lr-card lr-results' }, el('h3', { text: 'All results' }),
-      muted('Each model\u2019s largest evaluation on each benchmark; the dashed line is its base. The paper\u2019s numbers ' +
-        'are below ours where it has the same model and benchmark.'),
+      muted('Each model\u2019s largest evaluation on each benchmark; the dashed line is its base. The paper\u2019s ' +
+        'numbers are below ours where it has the same model and benchmark.'),
       ...data.groups.flatMap(({ base, title, models, paper }) => [el('h4', {}, shortName(base) + ' on ' + title),
         modelsTable(title + ', ' + shortName(base), models, paper, true)]))];
   }

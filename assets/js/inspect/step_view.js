@@ -4,8 +4,8 @@
 const ROWS = 10;
 const NOT_STORED = 'The distributions of this step were not stored, because the two models hardly diverge here. ' +
   'A dataset built with the details of every step has them.';
-const ALPHA_HELP = 'A token is plausible if the expert gives it at least \u03b1 times the probability of its top-1 token. ' +
-  'Only plausible tokens can be reinforced.';
+const ALPHA_HELP = 'A token is plausible if the expert gives it at least \u03b1 times the probability of its top-1 ' +
+  'token. Only plausible tokens can be reinforced.';
 
 // who: expert, amateur, target or tuned
 function probabilityBar(who, p, plausible = true) {
@@ -32,7 +32,8 @@ function createStepView(actions) {
       el('h3', { text: 'Step view' }),
       el('p', { class: 'lr-muted', text: hasSteps
         ? 'Select a token, in the text or in the curve, to see what both models expected there.'
-        : 'Once the expert writes, select any token to see what both models expected there, and what training would reinforce.' }));
+        : 'Once the expert writes, select any token to see what both models expected there, ' +
+          'and what training would reinforce.' }));
   }
 
   function tableRow(row, step) {

@@ -1,19 +1,20 @@
-// One address bar for all tabs. `?tab=NAME` says which one is shown (none: Inspect); each tab keeps its own parameters,
-// which are in the address while it is shown. Parameters that begin with "__" are Gradio's and stay.
+// One address bar for all tabs. `?tab=NAME` names the tab that is shown (without it: Inspect). Each tab has its own
+// parameters, which are in the address while it is shown. Parameters that begin with "__" are Gradio's and stay.
 //
-//   lrAddress.get(tab)             the tab's parameters, a URLSearchParams; read it when the tab is mounted
-//   lrAddress.set(tab, changes)    what the tab shows now: {name: value}, null takes a parameter away
-//   lrAddress.open(tab, params)    show that tab with exactly these parameters
-//   lrAddress.watch(tab, react)    react(parameters) whenever open() or a link was used for this tab
-//   lrAddress.shown                the tab that is seen; the window gets an event "lr-tab" when that changes
+//   lrAddress.get(tab)             the tab's parameters, a URLSearchParams; to be read when the tab is mounted
+//   lrAddress.set(tab, changes)    the tab's new parameters: {name: value}, null removes one
+//   lrAddress.open(tab, params)    shows that tab with exactly these parameters
+//   lrAddress.watch(tab, react)    react(parameters) after open() or a link for this tab
+//   lrAddress.shown                the tab that is shown; the window gets an event "lr-tab" when it changes
 //
-// A plain link, <a href="?tab=datasets&dataset=ID">, does what open() does, and opens in a new window when asked to.
+// A plain link, <a href="?tab=datasets&dataset=ID">, does the same as open(), or opens in a new window as usual.
 
 window.lrAddress = (() => {
   const HOME = 'inspect';
-  const opening = new URLSearchParams(location.search), kept = [...opening].filter(([name]) => name.startsWith('__'));
-  const own = new Map(), watchers = new Map();
-  let shown = opening.get('tab') || HOME, asked = shown; // asked: what the address says, until the tab bar is there
+  const opening = new URLSearchParams(location.search), own = new Map(), watchers = new Map();
+  const internal = [...opening].filter(([name]) => name.startsWith('__'));
+  let shown = opening.get('tab') || HOME;
+  let requested = shown; // the tab of the address, until the tab bar exists
 
   const button = (tab) => document.getElementById('lr-tab-' + tab + '-button');
   const get = (tab) => new URLSearchParams(own.get(tab) || '');
@@ -21,11 +22,11 @@ window.lrAddress = (() => {
     own.set(tab, new URLSearchParams([...params].filter(([name]) => name !== 'tab' && !name.startsWith('__'))));
   }
   remember(shown, opening);
-  // until the tab of the address is there, the first one must not flash up
+  // until the tab of the address exists, the first one must not appear
   if (shown !== HOME) document.documentElement.classList.add('lr-opening');
 
   function write() {
-    const q = new URLSearchParams(kept);
+    const q = new URLSearchParams(internal);
     if (shown !== HOME) q.set('tab', shown);
     for (const [name, value] of get(shown)) q.append(name, value);
     const url = location.pathname + (String(q) && '?' + q);
@@ -48,14 +49,14 @@ window.lrAddress = (() => {
   }
   function watch(tab, react) { watchers.set(tab, [...(watchers.get(tab) || []), react]); }
 
-  // The tab bar is Gradio's: what it selects is seen from outside, since an event of it would be a call to the server.
+  // The tab bar is Gradio's. It is observed from outside, because an event of its own would be a call to the server.
   function bar() {
     const selected = document.querySelector('#lr-tabs > .tab-wrapper [role="tab"][aria-selected="true"]');
     if (!selected) return false;
-    if (asked && !button(asked)) { remember(HOME, get(asked)); shown = HOME; }
+    if (requested && !button(requested)) { remember(HOME, get(requested)); shown = HOME; }
     // seen again when it is selected
-    else if (asked && button(asked) !== selected) { button(asked).click(); return true; }
-    asked = null;
+    else if (requested && button(requested) !== selected) { button(requested).click(); return true; }
+    requested = null;
     select(selected.dataset.tabId);
     return true;
   }

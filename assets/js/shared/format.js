@@ -51,14 +51,15 @@ const formatProgress = (fraction) => Math.floor(clamp(fraction, 0, 1) * 100) + '
 const formatBytes = (n) => (n >= 1e9 ? (n / 1e9).toFixed(1) + ' GB' : n >= 1e6 ? (n / 1e6).toFixed(1) + ' MB'
   : Math.max(1, Math.round(n / 1e3)) + ' kB');
 
+const minus = (text) => text.replace(/^-/, '\u2212');
 // "0.0312", "1,204", "5e-5": three digits, as short as possible.
 function formatNumber(value) {
   if (!Number.isFinite(value)) return '\u2013';
   const size = Math.abs(value), rounded = Number(value.toPrecision(3));
   if (size && (size < 1e-3 || size >= 1e6)) {
-    return rounded.toExponential().replace('e+', 'e').replace(/^-/, '\u2212');
+    return minus(rounded.toExponential().replace('e+', 'e'));
   }
-  return size >= 100 ? formatCount(value) : String(rounded);
+  return minus(size >= 100 ? formatCount(value) : String(rounded));
 }
 
 // 3725 s → "1 h 2 min": the two largest units, seconds only below ten minutes.

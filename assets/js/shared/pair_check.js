@@ -50,7 +50,7 @@ function mountPairCheck(element, props, watch, server) {
       el('ul', { class: 'lr-sentences' }, ...found.verdict.map((text) => el('li', { text }))),
       el('dl', { class: 'lr-facts' }, ...facts.map(([name, text, title]) =>
         el('div', { class: 'lr-fact', title }, el('dt', { text: name }), el('dd', { text })))),
-      small('Kept against \u03b2', 'share of the steps', found.betas.map((b, i) => [b, probe.kept[i]])),
+      small('Selected steps by \u03b2', 'share of the steps', found.betas.map((b, i) => [b, probe.kept[i]])),
       bars('Steps by KL', 'nats', found.edges, found.histogram),
       el('p', { text: found.sentence + ' That is for ' + plural(probe.problems, 'problem') + '.' }));
   }
@@ -67,7 +67,7 @@ function mountPairCheck(element, props, watch, server) {
   }
   function small(title, says, points) {
     const near = points.reduce((a, b) => (Math.abs(b[0] - PAPER.beta) < Math.abs(a[0] - PAPER.beta) ? b : a));
-    const { node, canvas } = frame(title, says, 'At beta ' + PAPER.beta + ', ' + share(near[1]) + ' of the steps are kept'), most = points[points.length - 1][0];
+    const { node, canvas } = frame(title, says, 'At beta ' + PAPER.beta + ', ' + share(near[1]) + ' of the steps are selected'), most = points[points.length - 1][0];
     const x = (b) => LEFT + Math.sqrt(b / most) * (RIGHT - LEFT), y = (s) => BOTTOM - s * (BOTTOM - TOP);
     grid(canvas, [0.1, PAPER.beta, 1, 2].map((b) => [x(b), b]), [0, 0.5, 1].map((s) => [y(s), s * 100 + ' %']));
     canvas.append(svg('polyline', { class: 'lr-line', points: points.map(([b, s]) => x(b) + ',' + y(s)).join(' ') }),

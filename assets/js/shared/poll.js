@@ -1,4 +1,4 @@
-// Asking the server: the answer when it is away, and asking again while the page is looked at.
+// Calls to the server, what they answer without a connection, and polling while the page is seen.
 
 const offline = () => ({ error: 'The server does not answer; check that it still runs, then reload.' });
 
