@@ -1,4 +1,4 @@
-"""Each use of a private part of transformers, torch or datasets, tried alone, and no such use anywhere else."""
+"""One test per private part of transformers, torch and datasets, and a check that no other module uses them."""
 
 from __future__ import annotations
 

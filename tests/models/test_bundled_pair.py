@@ -1,4 +1,4 @@
-"""The bundled pair and the bundled problems, for real."""
+"""The bundled pair on the bundled problems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models from the Hub: a pretend one on a local port, and one that is out of reach."""
+"""Downloading models from a fake Hub on a local port, and from an unreachable one."""
 
 import pickle
 import re
@@ -25,7 +25,7 @@ CPU = Settings(device="cpu", dtype="float32")
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
-    """Never this machine's Hub cache, never the real Hub: unless a test pretends one, its port is closed."""
+    """Never this machine's Hub cache, never the real Hub: unless a test starts a fake one, its port is closed."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     point_hub_at(monkeypatch, "http://127.0.0.1:9")
@@ -82,7 +82,7 @@ def test_a_local_folder_never_stands_in_for_a_hub_id(one, tmp_path, monkeypatch)
 
 @pytest.fixture
 def hub(one, tmp_path, monkeypatch):
-    """A pretend Hub: org/model and org/lora, and some repositories that cannot be had."""
+    """A fake Hub: org/model and org/lora, and some repositories that cannot be used."""
     save_tiny_adapter(tmp_path / "hub-lora", tiny_model(1))
     shutil.copytree(one, tmp_path / "hub-model")
     (tmp_path / "hub-model" / "evil.py").write_text("raise SystemExit")

@@ -1,4 +1,4 @@
-"""Presets, and whether and how two vocabularies agree."""
+"""Presets, pairs, and the alignment of two vocabularies."""
 
 import re
 

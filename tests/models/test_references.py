@@ -1,4 +1,4 @@
-"""What a model reference may be, and what it may not."""
+"""Valid and invalid model references."""
 
 from pathlib import Path
 

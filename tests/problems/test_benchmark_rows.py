@@ -1,4 +1,4 @@
-"""Each benchmark's own answers, said back, are recognised, and the next problem's answers are not taken for right.
+"""Each benchmark's own answers are graded right, and the next problem's answers wrong.
 
 The rows are not ours to ship: LIGHTREASONER_TEST_ROWS names a folder that holds them as NAME/test.jsonl, in the layout
 of the Qwen2.5-Math evaluation toolkit. Without it there is nothing to test here.

@@ -1,4 +1,4 @@
-"""Final answers: found in the ways people and models write them, compared in the form that the benchmark uses."""
+"""Grading: final answers are extracted from many ways of writing, and compared in the benchmark's form."""
 
 from __future__ import annotations
 

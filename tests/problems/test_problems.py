@@ -1,4 +1,4 @@
-"""Where problems come from: every layout with its right answer, and every kind of bad file with one clear sentence."""
+"""Reading problems: every layout gives the right answer, and every kind of bad file one clear sentence."""
 
 from __future__ import annotations
 

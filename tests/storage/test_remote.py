@@ -1,4 +1,4 @@
-"""Runs whose folder lies elsewhere, through fsspec: here mostly its file system in memory."""
+"""Run folders in remote storage, mostly on fsspec's in-memory file system."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def rows(folder: Path) -> list[dict]:
 
 
 def fetched(address: str, to: Path) -> Path:
-    """A copy of what lies there, made without our code."""
+    """A copy of a remote folder, made without our code."""
     fs, path = fsspec.core.url_to_fs(address)
     fs.get(path, str(to), recursive=True)
     return to
@@ -73,7 +73,7 @@ def test_a_dataset_and_its_adapter_lie_in_a_bucket(models, here, bucket, monkeyp
     tuned = fetched(f"{bucket}/tuned", here / "tuned")
     assert (tuned / "adapter" / "adapter_model.safetensors").is_file()
     assert json.loads((tuned / "run.json").read_text())["result"]["updates"] == 2
-    monkeypatch.setenv("LIGHTREASONER_WORKSPACE", str(here / "another"))  # as it is on another machine
+    monkeypatch.setenv("LIGHTREASONER_WORKSPACE", str(here / "another"))  # as on another machine
     assert main([*words, "--max-steps", "2", "--beta", "0"]) == 0
     assert json.loads((tuned / "run.json").read_text())["config"]["dataset"] == f"{bucket}/data"
 
@@ -110,7 +110,7 @@ def write(folder: Path, **files: str) -> Path:
 
 
 def test_whoever_is_further_is_right(here, bucket):
-    """Killed before it could send all, a machine goes on with what it has; if overtaken, it takes what is there."""
+    """A machine killed before its last upload resumes from its own copy, unless the remote run is ahead by now."""
     ahead = write(here / "ahead", events_jsonl="1\n2\n3\n", run_json="{}", data__x="new")
     SyncedFolder(RemoteFolder(bucket), ahead).push()
     behind = write(here / "behind", events_jsonl="1\n", run_json="{}", data__x="old", data__y="old")

@@ -1,4 +1,4 @@
-"""Run folders: one configuration each, whatever happens to their files."""
+"""Run folders: one configuration per folder, damaged files, ids, deletion."""
 
 from __future__ import annotations
 
