@@ -30,8 +30,8 @@ from lightreasoner.models.adapters import add_lora
 from lightreasoner.models.devices import choose_device
 from lightreasoner.models.loading import load_model
 from lightreasoner.settings import from_environment
-from lightreasoner.training.batches import Updates, count
-from lightreasoner.training.loss import Lesson, Target, collate, step_logits, step_losses
+from lightreasoner.training.batches import BatchSampler, count_samples
+from lightreasoner.training.loss import PackedExample, Target, collate, step_logits, step_losses
 
 RESPONSE, SUPPORT = 128, 3
 #: Tokens of a prompt, template included: the mean of the bundled problems, and of GSM8K in SmolLM2's tokens.
@@ -71,7 +71,7 @@ MEMORY_FLOOR = 0.55
 PACKED_UPDATES = 12  # a round; the other side does one of them
 
 
-def lessons(selected: int, trajectories: int, shape: str, vocabulary: int) -> list[Lesson]:
+def examples(selected: int, trajectories: int, shape: str, vocabulary: int) -> list[PackedExample]:
     """Random trajectories with so many selected steps each, anywhere in the response."""
     generator = torch.Generator().manual_seed(0)
     prompt = BUNDLED_PROMPT if shape == "bundled" else PROMPT
@@ -83,7 +83,7 @@ def lessons(selected: int, trajectories: int, shape: str, vocabulary: int) -> li
         for step in steps:
             weights = torch.softmax(torch.randn(SUPPORT, generator=generator), -1).tolist()
             targets.append(Target(step, torch.randperm(vocabulary, generator=generator)[:SUPPORT].tolist(), weights))
-        made.append(Lesson(ids, prompt, tuple(targets)))
+        made.append(PackedExample(ids, prompt, tuple(targets)))
     return made
 
 
@@ -102,7 +102,7 @@ def model_for(shape: str):
     return add_lora(model, 8, 16, 0.0, ("q_proj", "v_proj"), 0).to(device), vocabulary, device
 
 
-def packed(model, update: list[Lesson], vocabulary: int, device) -> float:
+def packed(model, update: list[PackedExample], vocabulary: int, device) -> float:
     """Ours: backward over one update; its mean loss."""
     batch = collate(update).to(device)
     loss = step_losses(step_logits(model, batch), batch, vocabulary).mean()
@@ -110,9 +110,9 @@ def packed(model, update: list[Lesson], vocabulary: int, device) -> float:
     return loss.item()
 
 
-def one_by_one(model, update: list[Lesson], vocabulary: int, device) -> float:
+def one_by_one(model, update: list[PackedExample], vocabulary: int, device) -> float:
     """The released procedure: one prefix a row."""
-    rows = [(lesson.ids[: lesson.prompt_length + t.step], t) for lesson in update for t in lesson.targets]
+    rows = [(example.ids[: example.prompt_length + t.step], t) for example in update for t in example.targets]
     random.Random(0).shuffle(rows)  # its loader draws samples, not trajectories
     total = 0.0
     for start in range(0, len(rows), MICRO):
@@ -134,7 +134,9 @@ def one_by_one(model, update: list[Lesson], vocabulary: int, device) -> float:
 SIDES = {"packed": packed, "one_by_one": one_by_one}
 
 
-def run(side: str, model, updates: Updates, which: range, vocabulary: int, device) -> tuple[float, int, list[float]]:
+def run(
+    side: str, model, updates: BatchSampler, which: range, vocabulary: int, device
+) -> tuple[float, int, list[float]]:
     """(seconds, samples, losses) of some updates, optimiser included."""
     optimiser = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad], lr=0.0
@@ -145,7 +147,7 @@ def run(side: str, model, updates: Updates, which: range, vocabulary: int, devic
         losses.append(SIDES[side](model, update, vocabulary, device))
         optimiser.step()
         optimiser.zero_grad()
-        samples += count(update)
+        samples += count_samples(update)
     if device.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - began, samples, losses
@@ -154,9 +156,12 @@ def run(side: str, model, updates: Updates, which: range, vocabulary: int, devic
 def peak(side: str, shape: str, selected: int) -> None:
     """In a process of its own: print the bytes that one side's updates take beyond the loaded model."""
     model, vocabulary, device = model_for(shape)
-    updates = Updates(lessons(selected, 20, shape, vocabulary), 2, PER_UPDATE, 64, 0)
+    updates = BatchSampler(examples(selected, 20, shape, vocabulary), 2, PER_UPDATE, 64, 0)
     SIDES[side](
-        model, [Lesson(lesson.ids[:9], 8, (Target(0, (1,), (1.0,)),)) for lesson in updates[0]], vocabulary, device
+        model,
+        [PackedExample(example.ids[:9], 8, (Target(0, (1,), (1.0,)),)) for example in updates[0]],
+        vocabulary,
+        device,
     )
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
@@ -185,7 +190,7 @@ def main() -> None:
     print(f"{options.shape} on {torch.cuda.get_device_name() if device.type == 'cuda' else device}")
     failed = []
     for selected, floor in FLOORS.items():
-        updates = Updates(lessons(selected, 30, options.shape, vocabulary), PACKED_UPDATES, PER_UPDATE, 64, 0)
+        updates = BatchSampler(examples(selected, 30, options.shape, vocabulary), PACKED_UPDATES, PER_UPDATE, 64, 0)
         for side in SIDES:
             run(side, model, updates, range(1), vocabulary, device)  # warm up
         rates, losses = {side: [] for side in SIDES}, {}

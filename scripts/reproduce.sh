@@ -17,7 +17,7 @@ $VERB sample --problems bundled-train --beta-floor 0 --run-dir "$OUT/dataset"
 tune() {
     name=$1
     shift
-    $VERB finetune --dataset "$OUT/dataset" --run-dir "$OUT/tuned/$name" --group 16 --max-steps 300 "$@"
+    $VERB finetune --dataset "$OUT/dataset" --run-dir "$OUT/tuned/$name" --max-samples-per-trajectory 16 --max-steps 300 "$@"
 }
 
 for seed in $SEEDS; do

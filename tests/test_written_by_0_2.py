@@ -46,7 +46,7 @@ from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import list_runs, read_run
 from lightreasoner.tracing.from_trajectory import parse_record_id, record_id
 from lightreasoner.tracing.records import reweigh, trace_csv
-from lightreasoner.training.examples import load_lessons
+from lightreasoner.training.examples import load_examples
 from lightreasoner.training.result import FinetuneResult
 from lightreasoner.training.runs import amateur_of, tuned_run
 from lightreasoner.training.trainer import last_checkpoint
@@ -212,17 +212,23 @@ def look_at_dataset(folder: Path) -> dict:
 def look_at_tuning(studio: Studio, run_id: str) -> dict:
     tunings = Tunings(studio.settings, studio.jobs)
     run = tunings.find(run_id)
-    lessons = load_lessons(run.folder)
+    examples = load_examples(run.folder)
     checkpoint = last_checkpoint(run.folder / "checkpoints")
     return {
         "config": run.run["config"],
         "result": result_of(run.run),
         "curves": tunings.curves(run).as_json(),
         "events": [[event["seq"], event["kind"]] for event in read_events(run.folder / EVENTS)],
-        "lessons": [[sum(lesson.ids), [target.step for target in lesson.targets]] for lesson in lessons],
+        "lessons": [[sum(example.ids), [target.step for target in example.targets]] for example in examples],
         "card": tunings.card(run),
         "checkpoint": checkpoint and checkpoint.name,
     }
+
+
+def renamed(found: dict) -> dict:
+    """With the setting that was called group then under its name now."""
+    config = found["config"]
+    return found | {"config": {"max_samples_per_trajectory" if n == "group" else n: v for n, v in config.items()}}
 
 
 def result_of(run: dict) -> dict | None:
@@ -479,7 +485,7 @@ def test_the_same_command_again_finds_all_done(own, ids, expected, name):
     assert after.keys() == before.keys()
     changed = [path for path in before if before[path] != after[path] and path not in ("run.json", "results.json")]
     assert not changed
-    assert read_run(folder) == json.loads(before["run.json"])
+    assert read_run(folder) == renamed(json.loads(before["run.json"]))
     events = read_events(folder / EVENTS)
     assert [event["state"] for event in events if event["kind"] == "end"] == ["succeeded", "succeeded"]
     second = events[[event["kind"] for event in events].index("end") + 1 :]
@@ -490,7 +496,7 @@ def test_the_same_command_again_finds_all_done(own, ids, expected, name):
 def test_fine_tuning_runs_open_with_curves_and_results(studio, home, ids, expected, name):
     if name == "interrupted":
         assert read_run(home / "runs" / ids[name]).get("result") is None
-    same(look_at_tuning(studio, ids[name]), expected["tuned"][name], home)
+    same(look_at_tuning(studio, ids[name]), renamed(expected["tuned"][name]), home)
 
 
 @pytest.mark.parametrize("name", BASES)

@@ -1,4 +1,4 @@
-"""The verbs finetune and merge: train an adapter on a dataset, and make a whole model of it."""
+"""The commands finetune and merge: train an adapter on a dataset, and merge it into its base model."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ def add(verbs) -> None:
         description="Defaults are the paper's. Run the same command again to resume.",
     )
     finetune.add_argument("--dataset", type=run_path, required=True, metavar="DIR", help="the dataset's run folder")
-    finetune.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="where the adapter goes")
-    finetune.add_argument("--expert", metavar="REF", help="where the expert is now, if not where it was sampled")
+    finetune.add_argument(
+        "--run-dir", type=run_path, required=True, metavar="DIR", help="folder for the adapter and the log"
+    )
+    finetune.add_argument("--expert", metavar="REF", help="the expert, if it is not where the dataset names it")
     for name, spec in FinetuneConfig.__dataclass_fields__.items():
         kind = {"int": int, "float": float}.get(spec.type, str)
         choices = spec.metadata["choices"] or None
         default = ",".join(spec.default) if isinstance(spec.default, tuple) else spec.default
-        if name != "seed":  # the selection has one already: it serves for both
+        if name != "seed":  # the seed of the selection serves for both
             flag = "--" + name.replace("_", "-")
             meta = None if choices else "N" if kind is int else "X" if kind is float else "NAMES"
             finetune.add_argument(
@@ -36,18 +38,21 @@ def add(verbs) -> None:
                 default=default,
                 choices=choices,
                 metavar=meta,
-                help=f"{spec.metadata['says']} (default {default})",
+                help=f"{spec.metadata['help']} (default {default})",
             )
+    finetune.add_argument(  # its name until version 0.2
+        "--group", type=int, dest="max_samples_per_trajectory", default=argparse.SUPPRESS, help=argparse.SUPPRESS
+    )
     add_selection_options(finetune)
-    finetune.add_argument("--skip-corrupt", action="store_true", help="pass over damaged shards instead of stopping")
+    finetune.add_argument("--skip-corrupt", action="store_true", help="skip damaged shards instead of stopping")
     finetune.add_argument(
-        "--estimate", action="store_true", help="train nothing: measure a few updates and say what all will take"
+        "--estimate", action="store_true", help="estimate time, memory and disk from a few updates, without training"
     )
     add_backend_options(finetune)
     finetune.add_argument(
         "--shard",
         action="store_true",
-        help="with several processes: spread the expert over them (FSDP), for 32B and up",
+        help="spread the expert over the processes (FSDP), for models of 32B and more",
     )
     finetune.set_defaults(run=run_finetune)
 
@@ -58,7 +63,7 @@ def add(verbs) -> None:
 
 
 def config_of(options: argparse.Namespace) -> FinetuneConfig:
-    """Raises UserError for values out of bounds."""
+    """The settings that the options give. Raises UserError for values out of bounds."""
     given = {name: getattr(options, name) for name in FinetuneConfig.__dataclass_fields__}
     given["seed"] = options.seed or 0
     given["target_modules"] = tuple(part.strip() for part in options.target_modules.split(",") if part.strip())
@@ -66,17 +71,17 @@ def config_of(options: argparse.Namespace) -> FinetuneConfig:
 
 
 def run_finetune(options: argparse.Namespace, settings: Settings) -> None:
-    from lightreasoner.training.distributed import rank, world
+    from lightreasoner.training.distributed import rank, world_size
     from lightreasoner.training.run import estimate_finetune, run_as_job
 
     job = job_of(options)
-    processes = options.num_workers if options.backend == "ray" else world()
+    processes = options.num_workers if options.backend == "ray" else world_size()
     if job.sharded and processes == 1:
         raise UserError(
             "--shard spreads the expert over several processes, and this is one; start them with torchrun, or with "
             "--backend ray --num-workers 2."
         )
-    if options.estimate and world() > 1:
+    if options.estimate and world_size() > 1:
         raise UserError("--estimate measures one process; run it without torchrun.")
     if options.estimate:
         print("\n".join(estimate_finetune(job, settings).sentences()))

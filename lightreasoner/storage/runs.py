@@ -25,6 +25,7 @@ from lightreasoner.storage.atomic import ID_PATTERN, write_text
 FORMAT, VERSION = "lightreasoner-run", 1
 RECORD = "run.json"
 LOCK = ".lock"  # locked by the process that works in the folder
+RENAMED = {"finetune": {"group": "max_samples_per_trajectory"}}  # kind → setting until version 0.2 → its name now
 TRASH = ".deleted-"  # a folder that is being deleted
 
 
@@ -100,6 +101,8 @@ def read_run(folder: Path) -> dict:
             f"{path} has version {record.get('version')!r:.20} and this software reads {VERSION}; "
             "use the software that wrote it."
         )
+    names = RENAMED.get(record["kind"], {})
+    record["config"] = {names.get(name, name): value for name, value in record["config"].items()}
     return record
 
 

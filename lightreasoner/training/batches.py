@@ -1,8 +1,8 @@
-"""Training samples as lessons: grouped by trajectory, a part kept aside, and mixed into updates.
+"""Packs samples into training examples, holds some out, and deals the rest into updates of a given batch size.
 
-An update is counted in samples, as in the paper. What one update mixes is a choice between speed and variety: samples
-taken together from one trajectory cost one forward, from many trajectories one each. The whole order is a function of
-the seed, so that a resumed run goes on with the very data that an undisturbed one would have seen.
+As in the paper, the batch size counts samples. All samples of one trajectory in an update share one forward pass, so
+packing more of them is faster and packing fewer mixes trajectories better. The order depends on the seed alone, so that
+a resumed run continues with the same data.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ import numpy as np
 
 from lightreasoner.datasets.samples import Sample
 from lightreasoner.errors import UserError
-from lightreasoner.training.loss import Lesson, Target
+from lightreasoner.training.loss import PackedExample, Target
 
 
-def gather(samples: Iterable[Sample]) -> list[Lesson]:
-    """One lesson a trajectory. Samples of one trajectory must follow each other, as `supervision.samples` gives them.
+def group_by_trajectory(samples: Iterable[Sample]) -> list[PackedExample]:
+    """One example per trajectory. Samples of one trajectory must be consecutive, as `select_steps.samples` yields them.
 
-    Raises UserError when there is not a single sample.
+    Raises UserError when there is no sample.
     """
-    lessons: list[Lesson] = []
+    examples: list[PackedExample] = []
     last, ids, prompt, targets = None, [], 0, []
 
     def close() -> None:
         if targets:
-            lessons.append(Lesson(ids, prompt, tuple(targets)))
+            examples.append(PackedExample(ids, prompt, tuple(targets)))
 
     for sample in samples:
         key = (sample.problem_id, sample.sample)
@@ -37,56 +37,57 @@ def gather(samples: Iterable[Sample]) -> list[Lesson]:
         ids = sample.prefix_ids  # the longest so far: steps come in order
         targets.append(Target(sample.step, sample.token_ids, sample.weights))
     close()
-    if not lessons:
+    if not examples:
         raise UserError(
             "Nothing is selected, so there is nothing to train on; lower β or choose another selector or dataset."
         )
-    return lessons
+    return examples
 
 
-def count(lessons: list[Lesson]) -> int:
-    """Samples in these lessons."""
-    return sum(len(lesson.targets) for lesson in lessons)
+def count_samples(examples: list[PackedExample]) -> int:
+    """Number of samples in these examples."""
+    return sum(len(example.targets) for example in examples)
 
 
-def hold_out(lessons: list[Lesson], share: float, seed: int) -> tuple[list[Lesson], list[Lesson]]:
-    """(to train on, kept aside): whole trajectories, so that nothing kept aside shares a prefix with what is learned.
+def hold_out(
+    examples: list[PackedExample], fraction: float, seed: int
+) -> tuple[list[PackedExample], list[PackedExample]]:
+    """(training examples, held-out examples). Whole trajectories are held out, so that the two share no prefix.
 
-    At least one is kept aside where share > 0 and there are two.
+    At least one is held out where fraction > 0 and there are two or more.
     """
-    aside = round(share * len(lessons))
-    if share > 0:
-        aside = min(max(1, aside), len(lessons) - 1)
-    order = np.random.default_rng([seed, 1]).permutation(len(lessons))
-    kept = set(order[:aside].tolist())
-    return (
-        [lesson for n, lesson in enumerate(lessons) if n not in kept],
-        [lessons[n] for n in order[:aside].tolist()],
-    )
+    n_held_out = round(fraction * len(examples))
+    if fraction > 0:
+        n_held_out = min(max(1, n_held_out), len(examples) - 1)
+    held_out = np.random.default_rng([seed, 1]).permutation(len(examples))[:n_held_out].tolist()
+    train = sorted(set(range(len(examples))) - set(held_out))
+    return [examples[n] for n in train], [examples[n] for n in held_out]
 
 
-class Updates:
-    """Which samples each update learns: `updates[n]` gives its lessons.
+class BatchSampler:
+    """Which samples each update trains on: `sampler[n]` gives the packed examples of update n.
 
-    A pass over the data (an epoch) takes every sample once: each trajectory's samples are dealt at random into groups
-    of at most `group`, and the groups shuffled. Groups are never cut, since a cut costs a forward more; so an update
-    has about `size` samples, and so many that after n updates as nearly n · size were seen as whole groups allow.
-    Updates run on across the ends of passes.
+    An epoch takes every sample once. It deals each trajectory's samples at random into groups of at most
+    `max_per_trajectory` and shuffles the groups. A group is never cut, since that would cost another forward pass. So
+    an update has about `batch_size` samples, and after n updates the number of samples seen is as close to
+    n · batch_size as whole groups allow. An update may span two epochs.
     """
 
-    def __init__(self, lessons: list[Lesson], updates: int, size: int, group: int, seed: int):
-        self._lessons, self._group, self._seed = lessons, group, seed
-        self._orders: dict[int, list[tuple[int, np.ndarray]]] = {}
-        #: first group of each update, and samples before it, both counted through all passes
-        self._starts, self._seen = self._cut(updates, size)
+    def __init__(
+        self, examples: list[PackedExample], updates: int, batch_size: int, max_per_trajectory: int, seed: int
+    ):
+        self._examples, self._max_per_trajectory, self._seed = examples, max_per_trajectory, seed
+        self._groups: dict[int, list[tuple[int, np.ndarray]]] = {}  # epoch → its groups
+        #: first group of each update, and samples before it, both counted through all epochs
+        self._starts, self._seen = self._cut(updates, batch_size)
 
-    def _cut(self, updates: int, size: int) -> tuple[list[int], list[int]]:
+    def _cut(self, updates: int, batch_size: int) -> tuple[list[int], list[int]]:
         starts, seen, groups, samples = [0], [0], 0, 0
         while len(starts) <= updates:
-            for _, targets in self._order(groups // self._groups_a_pass()):
+            for _, targets in self._groups_of(groups // self._groups_per_epoch()):
                 before, groups, samples = samples, groups + 1, samples + len(targets)
-                goal = size * len(starts)
-                # The last group that came may have gone too far; then the update before ends without it, unless empty.
+                goal = batch_size * len(starts)
+                # If the last group overshoots by more than it fills, the update ends before it, unless that is empty.
                 if samples >= goal:
                     without = groups - 1 > starts[-1] and goal - before < samples - goal
                     starts.append(groups - 1 if without else groups)
@@ -98,40 +99,40 @@ class Updates:
     def __len__(self) -> int:
         return len(self._starts) - 1
 
-    def samples(self, updates: int) -> int:
-        """Samples seen after so many updates."""
+    def samples_seen(self, updates: int) -> int:
+        """Samples seen after this many updates, repeats counted."""
         return self._seen[updates]
 
-    def passes(self, updates: int) -> float:
-        """How often so many updates go through the data."""
-        return self._seen[updates] / count(self._lessons)
+    def epochs(self, updates: int) -> float:
+        """Passes over the data after this many updates."""
+        return self._seen[updates] / count_samples(self._examples)
 
-    def __getitem__(self, update: int) -> list[Lesson]:
+    def __getitem__(self, update: int) -> list[PackedExample]:
         if not 0 <= update < len(self):
             raise IndexError(update)
-        taken: dict[tuple[int, int], list[int]] = {}  # (pass, lesson) → targets: a pass's end may fall inside
+        taken: dict[tuple[int, int], list[int]] = {}  # (epoch, example) → targets
         for place in range(self._starts[update], self._starts[update + 1]):
-            epoch, offset = divmod(place, self._groups_a_pass())
-            lesson, targets = self._order(epoch)[offset]
-            taken.setdefault((epoch, lesson), []).extend(targets.tolist())
-        return [self._part(lesson, targets) for (_, lesson), targets in taken.items()]
+            epoch, offset = divmod(place, self._groups_per_epoch())
+            example, targets = self._groups_of(epoch)[offset]
+            taken.setdefault((epoch, example), []).extend(targets.tolist())
+        return [self._part(example, targets) for (_, example), targets in taken.items()]
 
-    def _part(self, lesson: int, targets: list[int]) -> Lesson:
-        whole = self._lessons[lesson]
+    def _part(self, example: int, targets: list[int]) -> PackedExample:
+        whole = self._examples[example]
         return replace(whole, targets=tuple(whole.targets[n] for n in sorted(targets)))
 
-    def _groups_a_pass(self) -> int:
-        return sum(-(-len(lesson.targets) // self._group) for lesson in self._lessons)
+    def _groups_per_epoch(self) -> int:
+        return sum(-(-len(example.targets) // self._max_per_trajectory) for example in self._examples)
 
-    def _order(self, epoch: int) -> list[tuple[int, np.ndarray]]:
-        """The groups of one pass: (lesson, its targets)."""
-        if epoch not in self._orders:
-            rng = np.random.default_rng([self._seed, 2, epoch])
+    def _groups_of(self, epoch: int) -> list[tuple[int, np.ndarray]]:
+        """The groups of one epoch: (index of an example, indices of its targets)."""
+        if epoch not in self._groups:
+            rng, size = np.random.default_rng([self._seed, 2, epoch]), self._max_per_trajectory
             groups = []
-            for n, lesson in enumerate(self._lessons):
-                dealt = rng.permutation(len(lesson.targets))
-                groups += [(n, dealt[start : start + self._group]) for start in range(0, len(dealt), self._group)]
-            if len(self._orders) > 1:  # an update touches two passes at most
-                self._orders.pop(min(self._orders))
-            self._orders[epoch] = [groups[n] for n in rng.permutation(len(groups))]
-        return self._orders[epoch]
+            for n, example in enumerate(self._examples):
+                dealt = rng.permutation(len(example.targets))
+                groups += [(n, dealt[start : start + size]) for start in range(0, len(dealt), size)]
+            if len(self._groups) > 1:  # an update spans two epochs at most
+                self._groups.pop(min(self._groups))
+            self._groups[epoch] = [groups[n] for n in rng.permutation(len(groups))]
+        return self._groups[epoch]

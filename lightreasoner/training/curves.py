@@ -1,7 +1,6 @@
-"""What a fine-tuning run has measured so far, read from its events while it grows: each line of the log is read once.
+"""Training curves of a run, read from its event log while it grows; each line is read once.
 
-A run that is resumed goes back to its last checkpoint, so the same updates come again: what was measured beyond the
-first of them belongs to a past that has been undone, and is dropped.
+A resumed run continues from its last checkpoint, so later updates come again. Their earlier measurements are dropped.
 """
 
 from __future__ import annotations
@@ -14,15 +13,16 @@ from typing import Any
 
 from lightreasoner.jobs.events import EVENTS_FILE, EventTail
 
-#: Measured as it trains; `samples` is the number seen, repeats counted, and `epoch` the passes over the data.
+#: Measured during training; `loss` in nats, `samples_seen` with repeats counted.
 TRAINED = ("loss", "learning_rate", "grad_norm", "samples_per_second", "tokens_per_second", "epoch", "samples_seen")
-MEASURED = ("held_out_loss", "drift")  # on what was kept aside, now and then
-RECENT = 30  # points whose pace tells how long the rest will take
+MEASURED = ("held_out_loss", "drift")  # nats, on the held-out trajectories
+RECENT = 30  # points from which the remaining time is estimated
 
 
 @dataclass
 class Curve:
-    """Numbers at updates, ascending. Columns are as long as `updates`; None where a number was none."""
+    """Measurements at ascending updates. Each column has the length of `updates`; None where a value is missing or not
+    finite."""
 
     names: tuple[str, ...]
     updates: list[int] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Curve:
         self.columns = {name: [] for name in self.names}
 
     def rewind(self, update: int) -> None:
-        """Forget what was measured at this update or later."""
+        """Drop the measurements at this update and later ones."""
         while self.updates and self.updates[-1] >= update:
             self.updates.pop()
             for column in self.columns.values():
@@ -44,11 +44,11 @@ class Curve:
             column.append(_number(event.get(name)))
 
     def last(self, name: str) -> float | None:
-        """The latest number there is."""
+        """The latest value that is not None."""
         return next((value for value in reversed(self.columns[name]) if value is not None), None)
 
     def thinned(self, most: int) -> dict[str, list]:
-        """At most `most` of the points, evenly chosen, the first and the last among them; ready for JSON."""
+        """At most `most` evenly spaced points as JSON, the first and the last included."""
         last = len(self.updates) - 1
         keep = range(last + 1) if last < most else [round(n * last / (most - 1)) for n in range(most)]
         columns = {name: [_short(column[n]) for n in keep] for name, column in self.columns.items()}
@@ -56,7 +56,7 @@ class Curve:
 
 
 class Curves:
-    """Reads the events of the run in a folder; `refresh` takes in what has come since. Safe with threads."""
+    """The curves of the run in a folder; `refresh` reads new events. Thread-safe."""
 
     def __init__(self, folder: Path):
         self._tail, self._reading = EventTail(Path(folder) / EVENTS_FILE), threading.Lock()
@@ -64,15 +64,15 @@ class Curves:
 
     def _forget(self) -> None:
         self.trained, self.measured = Curve(TRAINED), Curve(MEASURED)
-        self.lessons: dict[str, int] = {}  # samples, trajectories, held_out and tokens that this run learns from
-        self.notes: list[str] = []  # what the training had to say for itself
-        self.version = 0  # another number whenever there is something new
+        self.examples: dict[str, int] = {}  # counts: samples, trajectories, held_out (trajectories), tokens
+        self.notes: list[str] = []  # messages of the training for the user
+        self.version = 0  # changes with every new measurement
         self._attempt: Any = None
         self._pace: list[tuple[float, int]] = []  # (seconds, update) of the current attempt
         self._seq = 0
 
     def refresh(self) -> Curves:
-        """Take in what has come since; itself."""
+        """Read new events; returns itself."""
         with self._reading:
             for event in self._tail.new():
                 if event["seq"] <= self._seq:  # another log in the same place
@@ -87,7 +87,7 @@ class Curves:
             self._attempt, self._pace = event.get("by"), []
         elif kind == "lessons":
             names = ("samples", "trajectories", "held_out", "tokens")
-            self.lessons = {name: value for name in names if isinstance(value := event.get(name), int)}
+            self.examples = {name: value for name in names if isinstance(value := event.get(name), int)}
         elif kind == "note" and event.get("text"):
             self.notes = [*[note for note in self.notes if note != event["text"]], str(event["text"])][-5:]
         elif kind in ("metrics", "held_out") and isinstance(update, int) and not isinstance(update, bool):
@@ -104,22 +104,22 @@ class Curves:
 
     @property
     def update(self) -> int:
-        """The last update that is known of; 0 before the first."""
+        """The last update with a measurement; 0 before the first."""
         return max([0, *self.trained.updates[-1:], *self.measured.updates[-1:]])
 
     def seconds_left(self, updates: int) -> float | None:
-        """How long the rest of so many updates takes at the pace of the last ones; None until that can be told."""
+        """Seconds until this many updates are done, at the pace of the last ones; None until there are two points."""
         if len(self._pace) < 2:
             return None
         seconds, done = (b - a for a, b in zip(self._pace[0], self._pace[-1], strict=True))
         return max(0, updates - self.update) * seconds / done if done > 0 and seconds > 0 else None
 
     def as_json(self, most: int = 300) -> dict:
-        """Everything for a page, at most so many points a curve."""
+        """Everything for the page, with at most `most` points per curve."""
         return {
             "trained": self.trained.thinned(most),
             "measured": self.measured.thinned(most),
-            "lessons": self.lessons,
+            "lessons": self.examples,
             "notes": self.notes,
         }
 

@@ -1,8 +1,8 @@
-"""Several processes that train one adapter: who does what, and what they tell one another.
+"""Data-parallel training of one adapter: the process group, how an update is partitioned, and summed gradients.
 
-torchrun, accelerate and Ray Train start the processes and set the usual variables (RANK, WORLD_SIZE, …); the Trainer
-uses the process group that `join` made. Every process has the whole model and the same updates, learns its share of
-each update's samples, and the gradients are summed: the update is the one that a single process would make.
+torchrun, accelerate and Ray Train start the processes and set RANK, WORLD_SIZE and so on; the Trainer uses the process
+group made here. Every process has the whole model and the same updates and trains on its part of each update. The
+gradients are summed, so the update equals the one that a single process would make.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from collections.abc import Iterable, Sequence
 import torch
 import torch.distributed as dist
 
-from lightreasoner.training.loss import Lesson
+from lightreasoner.training.loss import PackedExample
 
-GO_ON, KEEP, THROW_AWAY = 0, 1, 2
+CONTINUE, STOP_AND_SAVE, STOP_AND_DISCARD = 0, 1, 2
 
 
 def rank() -> int:
-    """This process's number, 0 where there is one only."""
+    """This process's rank; 0 without a process group."""
     return int(os.environ.get("RANK", "0"))
 
 
-def world() -> int:
-    """How many processes train together."""
+def world_size() -> int:
+    """Number of processes that train together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def join() -> None:
-    """Be part of the group, if there is one and nobody has joined this process yet. Each process of a machine has the
-    GPU of its number there."""
-    if world() == 1:
+def init_process_group() -> None:
+    """Join the process group, if there is one and this has not happened yet. Each process uses the GPU of its local
+    rank."""
+    if world_size() == 1:
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
@@ -39,22 +39,22 @@ def join() -> None:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
 
 
-def shares(lessons: Sequence[Lesson], parts: int) -> list[list[Lesson]]:
-    """An update's lessons dealt to `parts` processes, the longest first to whoever has least to read.
+def partition_by_length(examples: Sequence[PackedExample], parts: int) -> list[list[PackedExample]]:
+    """The examples in `parts` lists of similar token counts: longest first, each to the list with the fewest tokens.
 
-    A lesson is never cut: its forward is what costs. With fewer lessons than processes some have nothing to do.
+    An example is never cut, since its forward pass is the cost. With fewer examples than parts some lists are empty.
     """
-    dealt: list[list[Lesson]] = [[] for _ in range(parts)]
-    load = [0] * parts
-    for lesson in sorted(lessons, key=lambda lesson: -lesson.length()):
-        least = load.index(min(load))
-        dealt[least].append(lesson)
-        load[least] += lesson.length()
-    return dealt
+    lists: list[list[PackedExample]] = [[] for _ in range(parts)]
+    tokens = [0] * parts
+    for example in sorted(examples, key=lambda example: -example.length()):
+        least = tokens.index(min(tokens))
+        lists[least].append(example)
+        tokens[least] += example.length()
+    return lists
 
 
-def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
-    """Add up the gradients of all processes, in one message; a process without samples adds zeros."""
+def all_reduce_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
+    """Sum the gradients of all processes in one message; a process without samples contributes zeros."""
     trained = [p for p in parameters if p.requires_grad]
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained])
     dist.all_reduce(flat)
@@ -64,14 +64,14 @@ def sum_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
         start += p.numel()
 
 
-def meet() -> None:
+def barrier() -> None:
     """Wait until all processes are here."""
-    if world() > 1:
+    if world_size() > 1:
         dist.barrier()
 
 
-def agreed(wish: int, device: torch.device) -> int:
-    """What the first process wishes, known to all."""
-    said = torch.tensor([wish], device=device)
-    dist.broadcast(said, 0)
-    return int(said)
+def broadcast(value: int, device: torch.device) -> int:
+    """The value that rank 0 passed, in every process."""
+    tensor = torch.tensor([value], device=device)
+    dist.broadcast(tensor, 0)
+    return int(tensor)

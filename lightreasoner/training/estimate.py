@@ -1,8 +1,7 @@
-"""What a fine-tuning run will take, measured before it starts: some of its own updates, with its own code, on its data.
+"""Resource estimate of a fine-tuning run: time, memory and disk, measured on some of its own updates.
 
-Nothing here is a formula for time. Memory on a GPU is what the allocator saw at its fullest; elsewhere it is counted:
-the weights, the adapter with its gradients and Adam's two moments, and what the backward pass kept of the largest
-update of the run.
+No formula predicts time. On a GPU, memory is the peak of the allocator. Elsewhere it is the sum of the weights, the
+adapter with its gradients and Adam's two moments, and the tensors that autograd saves for the largest update.
 """
 
 from __future__ import annotations
@@ -21,184 +20,184 @@ from lightreasoner.errors import UserError
 from lightreasoner.formatting import format_bytes, format_duration
 from lightreasoner.models.devices import is_out_of_memory
 from lightreasoner.models.loading import LoadedModel
-from lightreasoner.progress import StopRequested
-from lightreasoner.training.batches import Updates, count, hold_out
+from lightreasoner.progress import SilentProgress, StopRequested
+from lightreasoner.training.batches import BatchSampler, count_samples, hold_out
 from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.training.finetune import finetune
-from lightreasoner.training.loss import Lesson, collate, step_logits, step_losses
+from lightreasoner.training.loss import PackedExample, collate, step_logits, step_losses
 
-PROBED = 12  # updates, at most
-PATIENCE = 4.0  # seconds of training after which no further update is begun
-LOOKED_THROUGH = 500  # updates among which the largest is looked for
+MAX_TIMED = 12  # updates
+TIME_LIMIT = 4.0  # seconds of training after which no further update starts
+MAX_SEARCHED = 500  # updates among which the largest is searched
 
 
 @dataclass(frozen=True)
-class Forecast:
-    """What was measured, and what it makes for the whole run. Seconds, bytes."""
+class ResourceEstimate:
+    """Measurements, and what they predict for the whole run."""
 
-    samples: int  # learned from, once each
-    trajectories: int  # that they come from
-    held_out: int  # trajectories kept aside
-    seen: int  # samples seen, repeats counted
-    passes: float  # over the data
+    samples: int  # different ones, to train on
+    trajectories: int  # of these samples
+    held_out: int  # trajectories
+    samples_seen: int  # repeats counted
+    epochs: float
     updates: int
-    measured: int  # updates that were timed
+    updates_timed: int
     update_seconds: float
-    seconds: float  # of the whole run, from loading to the last update
+    seconds: float  # from loading to the last update
     memory_bytes: float
-    counted: bool  # rather than seen by the device's allocator
+    memory_counted: bool  # summed up here; otherwise the peak of the device's allocator
     disk_bytes: float  # two checkpoints and the adapter
     device: str
     notes: tuple[str, ...] = ()
 
     def sentences(self) -> list[str]:
-        """For people, the most important first."""
-        memory = "weights, adapter, optimiser and what the backward pass keeps; Python's own comes on top"
-        where = f" ({memory})" if self.counted else f" on {self.device}"
+        """For the user, the most important first."""
+        memory = "weights, adapter, optimiser and saved activations; Python itself needs more"
+        where = f" ({memory})" if self.memory_counted else f" on {self.device}"
         return [
             f"About {format_duration(self.seconds)}, {format_bytes(self.memory_bytes)} of memory{where} and "
             f"{format_bytes(self.disk_bytes)} on disk.",
-            f"{self.samples:,} samples from {self.trajectories:,} trajectories, {self.held_out:,} more kept aside; "
-            f"{self.updates:,} updates see {self.seen:,}: {self.passes:.2g} passes.",
-            f"Measured just now on {self.device}, with {self.measured} "
-            f"update{'' if self.measured == 1 else 's'} of this very run: {self.update_seconds:.2g} seconds each.",
+            f"{self.samples:,} samples from {self.trajectories:,} trajectories, {self.held_out:,} more held out; "
+            f"{self.updates:,} updates see {self.samples_seen:,}: {self.epochs:.2g} epochs.",
+            f"Measured just now on {self.device}, with {self.updates_timed} "
+            f"update{'' if self.updates_timed == 1 else 's'} of this run: {self.update_seconds:.2g} seconds each.",
             *(f"{note}." for note in self.notes),
         ]
 
 
-def forecast(
-    lessons: list[Lesson],
+def estimate_resources(
+    examples: list[PackedExample],
     config: FinetuneConfig,
     loaded: LoadedModel,
     loading_seconds: float,
     checkpoint: Callable[[], None] = lambda: None,
-) -> Forecast:
-    """Measure a run of `config` on these lessons with `loaded`, whose model is used up.
+) -> ResourceEstimate:
+    """Measure some updates of a run with these examples. The model of `loaded` is modified and must not be used again.
 
-    loading_seconds: what came before the training, since it belongs to the run's time. safe_point may raise to end
-    the measuring. Raises UserError for what the run itself would refuse.
+    loading_seconds: time spent before, which the run will spend too. checkpoint: called after each update, may raise
+    to end the measurement. Raises UserError for a run that would be refused.
     """
-    learned, held = hold_out(lessons, config.held_out, config.seed)
-    updates = Updates(learned, config.max_steps, config.samples_per_update, config.group, config.seed)
+    train, held_out = hold_out(examples, config.held_out, config.seed)
+    sampler = BatchSampler(
+        train, config.max_steps, config.samples_per_update, config.max_samples_per_trajectory, config.seed
+    )
     before = _allocated(loaded.device, peak=False) - loaded.memory_bytes
-    watch = _Watch(checkpoint)
-    short = replace(config, max_steps=min(PROBED, config.max_steps), save_every=1_000_000, evaluate_every=1_000_000)
+    timer = UpdateTimer(checkpoint)
+    short = replace(config, max_steps=min(MAX_TIMED, config.max_steps), save_every=1_000_000, evaluate_every=1_000_000)
     with tempfile.TemporaryDirectory(prefix="lightreasoner-") as place:
         folder = Path(place)
-        tuned = finetune(folder, short, loaded, learned, held, watch)
+        tuned = finetune(folder, short, loaded, train, held_out, timer, on_start=timer.start)
         disk = 2 * sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    trained = [p for p in tuned.model.parameters() if p.requires_grad]
-    kept = _largest_update(tuned.model, updates, loaded)
+    adapter = sum(p.numel() * p.element_size() for p in tuned.model.parameters() if p.requires_grad)
+    activations = _largest_update(tuned.model, sampler, loaded)
     if loaded.device.type == "cuda":
         memory = _allocated(loaded.device, peak=True) - before
     else:
-        adapter = sum(p.numel() * p.element_size() for p in trained)
-        memory = loaded.memory_bytes + 4 * adapter + kept  # itself, gradient, two moments
-    seconds = watch.update_seconds()
-    measurings = 1 + config.max_steps // config.evaluate_every
-    return Forecast(
-        samples=count(learned),
-        trajectories=len(learned),
-        held_out=len(held),
-        seen=updates.samples(config.max_steps),
-        passes=updates.passes(config.max_steps),
+        memory = loaded.memory_bytes + 4 * adapter + activations  # adapter, gradient, two moments
+    seconds, evaluations = timer.update_seconds(), 1 + config.max_steps // config.evaluate_every
+    return ResourceEstimate(
+        samples=count_samples(train),
+        trajectories=len(train),
+        held_out=len(held_out),
+        samples_seen=sampler.samples_seen(config.max_steps),
+        epochs=sampler.epochs(config.max_steps),
         updates=config.max_steps,
-        measured=watch.timed,
+        updates_timed=timer.timed,
         update_seconds=seconds,
-        seconds=loading_seconds + seconds * config.max_steps + watch.measuring * measurings,
+        seconds=loading_seconds + seconds * config.max_steps + timer.evaluation_seconds * evaluations,
         memory_bytes=memory,
-        counted=loaded.device.type != "cuda",
-        disk_bytes=disk + sum(p.numel() * p.element_size() for p in trained),
+        memory_counted=loaded.device.type != "cuda",
+        disk_bytes=disk + adapter,
         device=device_name(loaded.device),
-        notes=tuple(watch.notes),
+        notes=tuple(timer.notes),
     )
 
 
 def device_name(device: torch.device) -> str:
-    """The device, for people."""
+    """The device's name for the user."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else {"cpu": "the CPU"}.get(device.type, "MPS")
 
 
-@dataclass
-class _Watch:
-    """A Progress that notes when each update ended, and ends the training when enough was seen."""
+class UpdateTimer(SilentProgress):
+    """A Progress that records when each update ended, and stops the training after TIME_LIMIT seconds."""
 
-    check: Callable[[], None]
-    ends: list[float] = field(default_factory=list)  # the first is when training began
-    notes: list[str] = field(default_factory=list)
-    measuring: float = 0.0  # seconds of one measurement on what is kept aside
-    _since: float = field(default_factory=time.perf_counter)
+    def __init__(self, check: Callable[[], None]):
+        self._check = check
+        self._times: list[float] = []  # start of the training, then the end of each update
+        self._since = time.perf_counter()
+        self.notes: list[str] = []
+        self.evaluation_seconds = 0.0  # of one evaluation on the held-out examples
+
+    def start(self) -> None:
+        """The training starts now."""
+        self._times.append(time.perf_counter())
 
     def status(self, text: str) -> None:
         self._since = time.perf_counter()
-        if text == "Training":
-            self.ends.append(self._since)
 
     def event(self, kind: str, **data: Any) -> None:
-        if kind == "held_out" and not self.ends:
-            self.measuring = time.perf_counter() - self._since
+        if kind == "held_out" and not self._times:
+            self.evaluation_seconds = time.perf_counter() - self._since
         elif kind == "note":
             self.notes.append(str(data["text"]))
 
-    def update(self, done: float, total: float, **numbers: Any) -> None:
-        pass
-
     def checkpoint(self) -> None:
-        self.ends.append(time.perf_counter())
-        self.check()
-        if len(self.ends) > 2 and self.ends[-1] - self.ends[0] > PATIENCE:
+        self._times.append(time.perf_counter())
+        self._check()
+        if len(self._times) > 2 and self._times[-1] - self._times[0] > TIME_LIMIT:
             raise StopRequested(keep=True)
 
     @property
     def timed(self) -> int:
-        """Updates that count: all but the first, which pays for what is set up once; unless it is the only one."""
-        return max(1, len(self.ends) - 2)
+        """Updates that count: all but the first, which includes one-time costs, unless it is the only one."""
+        return max(1, len(self._times) - 2)
 
     def update_seconds(self) -> float:
-        return (self.ends[-1] - self.ends[-1 - self.timed]) / self.timed
+        """Mean seconds per update."""
+        return (self._times[-1] - self._times[-1 - self.timed]) / self.timed
 
 
-def _largest_update(model: Any, updates: Updates, loaded: LoadedModel) -> float:
-    """Forward and backward over the update with the most tokens; bytes that were kept for the backward pass."""
+def _largest_update(model: Any, sampler: BatchSampler, loaded: LoadedModel) -> float:
+    """Forward and backward pass of the update with the most tokens; bytes that autograd saved in between."""
 
     def tokens(n: int) -> int:
-        lessons = updates[n]
-        return len(lessons) * max(lesson.length() for lesson in lessons)
+        examples = sampler[n]
+        return len(examples) * max(example.length() for example in examples)
 
-    lessons = updates[max(range(min(LOOKED_THROUGH, len(updates))), key=tokens)]
+    examples = sampler[max(range(min(MAX_SEARCHED, len(sampler))), key=tokens)]
     model.train()
-    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    known = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     try:
-        with kept_for_backward(own) as kept:
-            batch = collate(lessons).to(loaded.device)
+        with measure_saved_tensors(known) as saved:
+            batch = collate(examples).to(loaded.device)
             step_losses(step_logits(model, batch), batch, len(loaded.tokenizer)).mean().backward()
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        return float(kept.most)  # the run splits such an update, as it says in a note
-    except AttributeError:  # no head where transformers usually has it: finetune took the long way
+        return float(saved.peak)  # the run splits such an update and says so in a note
+    except AttributeError:  # the output head has another name than usual: finetune computes every position
         raise UserError("The memory of this architecture cannot be measured; start the run to see.") from None
     finally:
         model.zero_grad()
-    return float(kept.most)
+    return float(saved.peak)
 
 
 @dataclass
-class Kept:
-    """Bytes that autograd holds on to: now, and at most so far."""
+class SavedBytes:
+    """Bytes that autograd saves for the backward pass: now, and at most so far."""
 
     now: int = 0
-    most: int = 0
-    counts: dict[int, int] = field(default_factory=dict)  # storage → how often it is held
+    peak: int = 0
+    counts: dict[int, int] = field(default_factory=dict)  # data pointer of a storage → references
 
-    def take(self, storage: torch.UntypedStorage) -> None:
+    def add(self, storage: torch.UntypedStorage) -> None:
         pointer = storage.data_ptr()
         self.counts[pointer] = self.counts.get(pointer, 0) + 1
         if self.counts[pointer] == 1:
             self.now += storage.nbytes()
-            self.most = max(self.most, self.now)
+            self.peak = max(self.peak, self.now)
 
-    def give(self, storage: torch.UntypedStorage) -> None:
+    def remove(self, storage: torch.UntypedStorage) -> None:
         pointer = storage.data_ptr()
         self.counts[pointer] -= 1
         if not self.counts[pointer]:
@@ -206,33 +205,33 @@ class Kept:
             self.now -= storage.nbytes()
 
 
-class _Held:
-    """A tensor that autograd holds; gone when autograd lets go of it."""
+class _SavedTensor:
+    """A tensor that autograd saved; deleted when autograd releases it."""
 
-    def __init__(self, tensor: torch.Tensor, kept: Kept | None):
-        self.tensor, self._kept = tensor, kept
-        if kept:
-            kept.take(tensor.untyped_storage())
+    def __init__(self, tensor: torch.Tensor, saved: SavedBytes | None):
+        self.tensor, self._saved = tensor, saved
+        if saved:
+            saved.add(tensor.untyped_storage())
 
     def __del__(self):
-        if self._kept:
-            self._kept.give(self.tensor.untyped_storage())
+        if self._saved:
+            self._saved.remove(self.tensor.untyped_storage())
 
 
 @contextmanager
-def kept_for_backward(own: set[int]) -> Iterator[Kept]:
-    """Counts what autograd keeps inside the block, each storage once; `own` are storages that are there anyway."""
-    kept = Kept()
+def measure_saved_tensors(known: set[int]) -> Iterator[SavedBytes]:
+    """Counts the storages that autograd saves inside the block, each once. known: data pointers not to count."""
+    saved = SavedBytes()
 
-    def pack(tensor: torch.Tensor) -> _Held:
-        return _Held(tensor, None if tensor.untyped_storage().data_ptr() in own else kept)
+    def pack(tensor: torch.Tensor) -> _SavedTensor:
+        return _SavedTensor(tensor, None if tensor.untyped_storage().data_ptr() in known else saved)
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda held: held.tensor):
-        yield kept
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda packed: packed.tensor):
+        yield saved
 
 
 def _allocated(device: torch.device, peak: bool) -> int:
-    """Bytes of a GPU that this process's tensors take, or took at most since this was asked without `peak`."""
+    """GPU bytes of this process's tensors now; with `peak`, the most since the last call without it. 0 elsewhere."""
     if device.type != "cuda":
         return 0
     if peak:

@@ -1,4 +1,4 @@
-"""What a dataset teaches under each fine-tuning method: the same trajectories, other steps or other targets."""
+"""Builds the training examples of a dataset for each fine-tuning method, and stores them in the run folder."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.problems.grading import grade
 from lightreasoner.storage.atomic import atomic_file
 from lightreasoner.storage.runs import read_run
-from lightreasoner.training.batches import gather
-from lightreasoner.training.loss import Lesson, Target
+from lightreasoner.training.batches import group_by_trajectory
+from lightreasoner.training.loss import PackedExample, Target
 
-FILE = "lessons.parquet"  # in the run folder: what this run learns, even if the dataset changes later
+#: In the run folder, so that a resumed run trains on the same examples even if the dataset has changed.
+FILE, OLD_FILE = "examples.parquet", "lessons.parquet"  # the latter until version 0.2
 SCHEMA = pa.schema(
     [
-        ("ids", pa.list_(pa.int32())),  # prompt and response, as far as they are read
+        ("ids", pa.list_(pa.int32())),  # prompt and response, up to the token before the last step
         ("prompt_length", pa.int32()),
         ("steps", pa.list_(pa.int32())),  # positions in the response, from 0
         ("token_ids", pa.list_(pa.list_(pa.int32()))),  # of each step's target
@@ -35,13 +36,13 @@ SCHEMA = pa.schema(
 )
 
 
-def teach(
+def build_examples(
     folder: Path, method: str, selection: Selection, loaded: LoadedModel, on_corrupt: OnCorrupt = None
-) -> tuple[list[Lesson], SelectionReport]:
-    """The lessons of a dataset for one of finetune_config.METHODS, and how many steps were selected for them.
+) -> tuple[list[PackedExample], SelectionReport]:
+    """The training examples of a dataset for one of config.METHODS, and the counts of their selection.
 
-    `selection` gives α and β, and the selector for the methods that leave one open. Raises UserError when the dataset
-    has not what the method needs.
+    selection: α and β, and the selector for methods that leave it open. Raises UserError when the dataset lacks data
+    that the method needs.
     """
     if method == "sft":
         return right_answers(folder)
@@ -49,13 +50,13 @@ def teach(
     selection = selection_for(method, selection, imported)
     reports: list[SelectionReport] = []
     chosen = training_samples(folder, selection, reports.append, on_corrupt, contrast=method != "no-contrast")
-    lessons = gather(_with_ids(chosen, loaded) if imported else chosen)
+    examples = group_by_trajectory(_with_ids(chosen, loaded) if imported else chosen)
     refuse_missing(method, reports[0])
-    return lessons, reports[0]
+    return examples, reports[0]
 
 
 def selection_for(method: str, selection: Selection, imported: bool) -> Selection:
-    """What a method (any but sft) trains on; `selection` where it leaves that open. Raises UserError."""
+    """The steps on which a method (other than sft) trains; `selection` where it leaves that open. Raises UserError."""
     if imported and method == "no-contrast":
         raise UserError("An imported dataset holds contrastive targets only, so no-contrast cannot be trained on it.")
     fixed = {"all-steps": "all", "random-steps": "random"}.get(method)
@@ -65,27 +66,27 @@ def selection_for(method: str, selection: Selection, imported: bool) -> Selectio
 
 
 def refuse_missing(method: str, report: SelectionReport) -> None:
-    """Raises UserError where more than one in a hundred of the steps wanted have no stored details."""
+    """Raises UserError when more than 1 % of the selected steps have no stored details."""
     if report.missing > 0.01 * (report.usable + report.missing):
         raise UserError(
-            f"{report.missing:,} of the {report.usable + report.missing:,} steps that {method} wants have no stored "
-            "details, because their KL was below the β floor of the sampling; sample again with --beta-floor 0."
+            f"{report.missing:,} of the {report.usable + report.missing:,} steps that {method} selects have no stored "
+            "details, because their KL is below the β floor of the sampling; sample again with --beta-floor 0."
         )
 
 
 def refuse_other_expert(dataset: dict, name: str, expert: str, loaded: LoadedModel) -> None:
-    """Raises UserError where a dataset (its run.json) was sampled with other weights than those of `loaded`."""
+    """Raises UserError when the dataset, given by its record, was sampled with other weights than those of `loaded`."""
     sampled_with = dataset["about"].get("fingerprints", {}).get("expert")
     if sampled_with and sampled_with != loaded.fingerprint:
         raise UserError(
             f"The dataset {name} was sampled from another expert than {expert}: their fingerprints differ. "
-            "Its steps say nothing about this model; sample anew with it."
+            "Its steps do not apply to this model; sample a new dataset with it."
         )
 
 
-def right_answers(folder: Path) -> tuple[list[Lesson], SelectionReport]:
-    """Rejection sampling: every token of the responses that ended and whose final answer is the known one."""
-    lessons, steps, known = [], 0, 0
+def right_answers(folder: Path) -> tuple[list[PackedExample], SelectionReport]:
+    """Rejection sampling: every token of each response that ended with the known answer."""
+    examples, steps, known = [], 0, 0
     columns = ["answer", "prompt_ids", "response_ids", "response", "finish_reason"]
     for row in rows(folder, columns):
         steps += len(row["response_ids"])
@@ -93,45 +94,49 @@ def right_answers(folder: Path) -> tuple[list[Lesson], SelectionReport]:
         if row["answer"] is None or row["finish_reason"] != "stop" or not grade(row["response"], row["answer"]).right:
             continue
         targets = tuple(Target(step, (token,), (1.0,)) for step, token in enumerate(row["response_ids"]))
-        # the last token is learned, not read
-        lessons.append(Lesson([*row["prompt_ids"], *row["response_ids"][:-1]], len(row["prompt_ids"]), targets))
+        # the last token is a target only
+        examples.append(PackedExample([*row["prompt_ids"], *row["response_ids"][:-1]], len(row["prompt_ids"]), targets))
     if not known:
-        raise UserError("This dataset has no known answers, so right ones cannot be told; sft needs them.")
-    if not lessons:
-        raise UserError("None of the expert's responses has the right answer, so there is nothing to fine-tune on.")
-    usable = sum(len(lesson.targets) for lesson in lessons)
-    return lessons, SelectionReport(steps=steps, selected=usable, usable=usable)
+        raise UserError(
+            "This dataset has no known answers, so no response can be graded; choose a method other than sft."
+        )
+    if not examples:
+        raise UserError(
+            "None of the expert's responses is correct, so sft has nothing to train on; choose another method."
+        )
+    usable = sum(len(example.targets) for example in examples)
+    return examples, SelectionReport(steps=steps, selected=usable, usable=usable)
 
 
 def _with_ids(chosen: Iterator[Sample], loaded: LoadedModel) -> Iterator[Sample]:
-    """Imported samples have texts only: give each the expert's ids for its prompt and its prefix."""
+    """Imported samples with the expert's token ids for their prompt and prefix, which they hold as text."""
     prompts: dict[str, list[int]] = {}
     for n, sample in enumerate(chosen):
-        if strange := [token for token in sample.token_ids if not 0 <= token < len(loaded.tokenizer)]:
+        if unknown := [token for token in sample.token_ids if not 0 <= token < len(loaded.tokenizer)]:
             raise UserError(
-                f"The imported set asks for the token {strange[0]:,}, but {loaded.ref} has {len(loaded.tokenizer):,}; "
-                "name the expert whose tokenizer made these samples."
+                f"The imported set asks for the token {unknown[0]:,}, but {loaded.ref} has {len(loaded.tokenizer):,}; "
+                "choose the expert whose tokenizer made these samples."
             )
         if sample.question not in prompts:
             prompts[sample.question] = prompt_ids(loaded, sample.question)
         prompt = prompts[sample.question]
         prefix = list(loaded.tokenizer(sample.prefix, add_special_tokens=False)["input_ids"])
-        # Tokenized again, a prefix need not be the start of the next one: each is a trajectory of its own.
+        # A prefix tokenized again need not be a prefix of the next one, so each sample becomes its own trajectory.
         yield replace(sample, sample=n, step=len(prefix), prefix_ids=prompt + prefix, prompt_tokens=len(prompt))
 
 
-def save_lessons(lessons: list[Lesson], folder: Path) -> None:
-    """Keep what a run learns in its folder. Raises UserError when the disk refuses."""
+def save_examples(examples: list[PackedExample], folder: Path) -> None:
+    """Store the examples in the run folder. Raises UserError when the file cannot be written."""
     table = pa.Table.from_pylist(
         [
             {
-                "ids": lesson.ids[: lesson.length()],
-                "prompt_length": lesson.prompt_length,
-                "steps": [target.step for target in lesson.targets],
-                "token_ids": [list(target.token_ids) for target in lesson.targets],
-                "weights": [list(target.weights) for target in lesson.targets],
+                "ids": example.ids[: example.length()],
+                "prompt_length": example.prompt_length,
+                "steps": [target.step for target in example.targets],
+                "token_ids": [list(target.token_ids) for target in example.targets],
+                "weights": [list(target.weights) for target in example.targets],
             }
-            for lesson in lessons
+            for example in examples
         ],
         SCHEMA,
     )
@@ -139,17 +144,17 @@ def save_lessons(lessons: list[Lesson], folder: Path) -> None:
         pq.write_table(table, file, compression="zstd")
 
 
-def load_lessons(folder: Path) -> list[Lesson] | None:
-    """What `save_lessons` kept, or None. Raises UserError for a damaged file."""
-    path = folder / FILE
-    if not path.exists():
+def load_examples(folder: Path) -> list[PackedExample] | None:
+    """The examples that a run stored, or None. Raises UserError for a damaged file."""
+    path = next((folder / name for name in (FILE, OLD_FILE) if (folder / name).exists()), None)
+    if not path:
         return None
     try:
         found = pq.read_table(path).cast(SCHEMA).to_pylist()
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({str(error)[:100]}); start the run anew in another folder.") from None
+        raise UserError(f"{path} is damaged ({str(error)[:100]}); start a new run in another folder.") from None
     return [
-        Lesson(
+        PackedExample(
             row["ids"],
             row["prompt_length"],
             tuple(map(Target, row["steps"], row["token_ids"], row["weights"])),

@@ -1,7 +1,8 @@
-"""Stage 2: fine-tune the expert on a dataset's samples with LoRA, and the baselines on the same code path."""
+"""Trains a LoRA adapter for the expert on packed examples, and measures held-out loss and drift."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,106 +13,110 @@ from transformers import PrinterCallback, TrainingArguments
 from lightreasoner.compat.transformers import use_one_device
 from lightreasoner.models.adapters import add_lora
 from lightreasoner.models.loading import LoadedModel
-from lightreasoner.progress import StopRequested
-from lightreasoner.training import distributed as parallel
-from lightreasoner.training.batches import Updates
+from lightreasoner.progress import Progress, StopRequested
+from lightreasoner.training import distributed
+from lightreasoner.training.batches import BatchSampler
 from lightreasoner.training.config import FinetuneConfig
-from lightreasoner.training.loss import Lesson, Target, collate, gathers, step_logits, step_losses
-from lightreasoner.training.trainer import PackedTrainer, Reporter, last_checkpoint
+from lightreasoner.training.loss import PackedExample, Target, can_gather_before_head, collate, step_logits, step_losses
+from lightreasoner.training.trainer import MetricsCallback, PackedTrainer, last_checkpoint
 
-HELD_OUT_STEPS = 256  # at most, for held-out loss and drift each
+HELD_OUT_STEPS = 256  # steps measured, about: for held-out loss and for drift each
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """What came out: the peft model in eval mode, how many updates it had, and whether somebody stopped it there."""
+class TrainedAdapter:
+    """The peft model in eval mode, and what its training measured."""
 
     model: Any
     updates: int
-    samples: int  # learned from, repeats counted
-    stopped: bool
-    measured: dict[str, float]  # the last held_out_loss and drift
+    samples_seen: int  # repeats counted
+    stopped: bool  # before the last update, at the user's request
+    measured: dict[str, float]  # the last held_out_loss and drift, nats
 
 
 def finetune(
     folder: Path,
     config: FinetuneConfig,
     loaded: LoadedModel,
-    train: list[Lesson],
-    held: list[Lesson],
-    progress: Any,
+    train: list[PackedExample],
+    held_out: list[PackedExample],
+    progress: Progress,
     sharded: bool = False,
-) -> Tuned:
-    """Train an adapter for `loaded`, whose model is changed; resumes from the folder's last whole checkpoint.
+    on_start: Callable[[], None] = lambda: None,
+) -> TrainedAdapter:
+    """Train an adapter on `loaded`, whose model is modified; resumes from the last complete checkpoint in `folder`.
 
-    progress: Asked to stop and keep, it
-    writes a checkpoint and returns early. sharded: spread the base over the processes, see sharding.py. Raises
-    UserError, and StopRequested when asked to stop and throw away.
+    When the user stops the run and keeps its results, this writes a checkpoint and returns early. sharded: spread the
+    base over the processes, see sharding.py. on_start: called once, before the first update. Raises UserError, and
+    StopRequested when the run was cancelled.
     """
     model = add_lora(loaded.model, config.rank, config.lora_alpha, config.dropout, config.target_modules, config.seed)
     if sharded:
         from lightreasoner.training.sharding import frozen_bytes, shard
 
-        shard(model, loaded.device, parallel.world())
+        shard(model, loaded.device, distributed.world_size())
         progress.event("sharded", **frozen_bytes(model))
     model = model.to(loaded.device)
-    updates = Updates(train, config.max_steps, config.samples_per_update, config.group, config.seed)
-    vocabulary = len(loaded.tokenizer)
-    whole_head = not gathers(model, collate(updates[0][:2]).to(loaded.device))
-    if whole_head:
-        progress.event("note", text="This architecture changes its logits after the head: every position is computed")
-    args = _arguments(folder, config, loaded)
-    trainer = PackedTrainer(
-        model, args, updates, vocabulary, whole_head, lambda text: progress.event("note", text=text)
+    sampler = BatchSampler(
+        train, config.max_steps, config.samples_per_update, config.max_samples_per_trajectory, config.seed
     )
+    vocabulary = len(loaded.tokenizer)
+
+    def notify(text: str) -> None:
+        progress.event("note", text=text)
+
+    whole_head = not can_gather_before_head(model, collate(sampler[0][:2]).to(loaded.device))
+    if whole_head:
+        notify("This architecture changes its logits after the head: the logits of every position are computed")
+    trainer = PackedTrainer(model, _arguments(folder, config, loaded), sampler, vocabulary, whole_head, notify)
     trainer.sharded = sharded
     measured: dict[str, float] = {}
     stops: list[StopRequested] = []
 
     def measure(update: int) -> None:
-        if held:
-            measured.update(measure_held_out(model, held, vocabulary, whole_head, loaded.device))
+        if held_out:
+            measured.update(measure_held_out(model, held_out, vocabulary, whole_head, loaded.device))
             progress.event("held_out", update=update, **measured)
 
-    def check(update: int) -> bool:
+    def after_update(update: int) -> bool:
         if update % config.evaluate_every == 0 or update == config.max_steps:
             measure(update)
-        wish, stopping = parallel.GO_ON, None
+        decision, request = distributed.CONTINUE, None
         try:
             progress.checkpoint()
-        except StopRequested as asked:
-            wish, stopping = (parallel.KEEP if asked.keep else parallel.THROW_AWAY), asked
-        if parallel.world() > 1:
-            wish = parallel.agreed(wish, loaded.device)
-        if wish == parallel.THROW_AWAY:
-            raise stopping or StopRequested(keep=False)
-        if wish == parallel.KEEP:
-            stops.append(stopping or StopRequested(keep=True))
+        except StopRequested as stop:
+            decision, request = (distributed.STOP_AND_SAVE if stop.keep else distributed.STOP_AND_DISCARD), stop
+        if distributed.world_size() > 1:
+            decision = distributed.broadcast(decision, loaded.device)
+        if decision == distributed.STOP_AND_DISCARD:
+            raise request or StopRequested(keep=False)
+        if decision == distributed.STOP_AND_SAVE:
+            stops.append(request or StopRequested(keep=True))
         return bool(stops)
 
-    def tell(update: int, **numbers: float) -> None:
+    def log(update: int, **numbers: float) -> None:
         progress.event("metrics", update=update, **numbers)
         progress.update(update, config.max_steps, **numbers, **measured)
 
-    reporter = Reporter(tell, check)
-    reporter.trainer = trainer
     trainer.remove_callback(PrinterCallback)  # it would print every log line
-    trainer.add_callback(reporter)
-    if parallel.rank() == 0:  # it also removes what is half written
-        last_checkpoint(Path(trainer.args.output_dir), lambda text: progress.event("note", text=text))
-    parallel.meet()
-    checkpoint = last_checkpoint(Path(trainer.args.output_dir))
+    trainer.add_callback(MetricsCallback(trainer, log, after_update))
+    checkpoints = Path(trainer.args.output_dir)
+    if distributed.rank() == 0:
+        last_checkpoint(checkpoints, notify)  # removes the incomplete ones
+    distributed.barrier()
+    checkpoint = last_checkpoint(checkpoints)
     if checkpoint is None:
         progress.status("Measuring before the first update")
         measure(0)
     progress.status(
         "Training" if checkpoint is None else f"Training resumes at update {checkpoint.name.rpartition('-')[2]}"
     )
+    on_start()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    done = trainer.state.global_step
-    if stops and done % config.evaluate_every:
-        measure(done)
-    return Tuned(model.eval(), done, updates.samples(done), bool(stops), measured)
+    updates = trainer.state.global_step
+    if stops and updates % config.evaluate_every:
+        measure(updates)
+    return TrainedAdapter(model.eval(), updates, sampler.samples_seen(updates), bool(stops), measured)
 
 
 def _arguments(folder: Path, config: FinetuneConfig, loaded: LoadedModel) -> TrainingArguments:
@@ -143,32 +148,32 @@ def _arguments(folder: Path, config: FinetuneConfig, loaded: LoadedModel) -> Tra
 
 @torch.no_grad()
 def measure_held_out(
-    model: Any, held: list[Lesson], vocabulary: int, whole_head: bool, device: torch.device
+    model: Any, held_out: list[PackedExample], vocabulary: int, whole_head: bool, device: torch.device
 ) -> dict[str, float]:
-    """`held_out_loss`: mean KL(target ‖ π_θ) at selected steps kept aside, nats. `drift`: mean KL(π_E ‖ π_θ) at the
-    steps of the same trajectories that were not selected, E being the untouched expert, nats."""
+    """`held_out_loss`: mean KL(target ‖ π_θ) at the selected steps of held-out trajectories, nats. `drift`: mean
+    KL(π_E ‖ π_θ) at their other steps, where π_E is the expert before fine-tuning, nats."""
     was_training = model.training
     model.eval()
     losses, drifts = [], []
-    for lesson in held:
+    for example in held_out:
         if sum(map(len, losses)) < HELD_OUT_STEPS:
-            batch = collate([lesson]).to(device)
+            batch = collate([example]).to(device)
             losses.append(step_losses(step_logits(model, batch, whole_head), batch, vocabulary))
-        if (other := _unselected(lesson)) and sum(map(len, drifts)) < HELD_OUT_STEPS:
+        if (other := _unselected(example)) and sum(map(len, drifts)) < HELD_OUT_STEPS:
             batch = collate([other]).to(device)
-            ours = torch.log_softmax(step_logits(model, batch, whole_head)[:, :vocabulary].float(), -1)
+            tuned = torch.log_softmax(step_logits(model, batch, whole_head)[:, :vocabulary].float(), -1)
             with model.disable_adapter():
                 expert = torch.log_softmax(step_logits(model, batch, whole_head)[:, :vocabulary].float(), -1)
-            drifts.append((expert.exp() * (expert - ours)).sum(-1))
+            drifts.append((expert.exp() * (expert - tuned)).sum(-1))
     model.train(was_training)
     numbers = {"held_out_loss": losses, "drift": drifts}
     return {name: float(torch.cat(found).mean()) for name, found in numbers.items() if found}
 
 
-def _unselected(lesson: Lesson) -> Lesson | None:
-    """The steps of a trajectory, as far as it is read, at which nothing is to be learned."""
-    chosen = {target.step for target in lesson.targets}
-    steps = [step for step in range(len(lesson.ids) - lesson.prompt_length + 1) if step not in chosen]
+def _unselected(example: PackedExample) -> PackedExample | None:
+    """The steps of a trajectory that were not selected, up to the last one that was."""
+    chosen = {target.step for target in example.targets}
+    steps = [step for step in range(len(example.ids) - example.prompt_length + 1) if step not in chosen]
     if not steps:
         return None
-    return Lesson(lesson.ids, lesson.prompt_length, tuple(Target(step, (0,), (1.0,)) for step in steps))
+    return PackedExample(example.ids, example.prompt_length, tuple(Target(step, (0,), (1.0,)) for step in steps))

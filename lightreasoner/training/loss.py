@@ -1,9 +1,9 @@
-"""The training objective: KL(target ‖ π_θ) at the selected steps, one forward a trajectory.
+"""The training loss: KL(target ‖ π_θ) at the selected steps, with one forward pass per trajectory.
 
-A released-style trainer forwards each (prefix, step) alone. Causal attention makes that needless: the hidden state at
-a step is the same whether or not later tokens follow, so one forward over the trajectory serves all of its steps. The
-hidden states are gathered before the output head, so vocabulary-sized tensors exist for selected steps only, and the
-targets stay sparse. Rows are padded on the right, after everything that is ever read: no position can see a pad.
+The paper's released trainer runs each (prefix, step) alone. Causal attention makes that unnecessary: the hidden state
+at a step does not depend on later tokens, so one forward pass over the trajectory serves all its steps. Hidden states
+are gathered before the output head, so vocabulary-sized tensors exist for selected steps only. Targets stay sparse.
+Rows are padded on the right, where causal attention never looks.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ import torch
 
 @dataclass(frozen=True)
 class Target:
-    """What one step should learn: a distribution over a few tokens. `step` counts response tokens from 0."""
+    """The target distribution of one step, over a few tokens."""
 
-    step: int
+    step: int  # position in the response, from 0
     token_ids: Sequence[int]
     weights: Sequence[float]  # sum to 1
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """Steps of one trajectory that are learned together. `ids`: prompt and response, as far as they are read."""
+class PackedExample:
+    """Selected steps of one trajectory that share a forward pass."""
 
-    ids: Sequence[int]
+    ids: Sequence[int]  # prompt and response, at least up to the last step
     prompt_length: int
     targets: Sequence[Target]
 
     def length(self) -> int:
-        """Tokens that must be read to predict the last of the steps."""
+        """Tokens of the forward pass: up to the one that predicts the last step."""
         return self.prompt_length + max(target.step for target in self.targets)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Lessons side by side, as tensors. Samples are numbered through, entries are the targets' tokens."""
+    """Packed examples as tensors. Samples are numbered consecutively; entries are the targets' tokens."""
 
     input_ids: torch.Tensor  # (rows, length)
-    row: torch.Tensor  # (samples,) of input_ids
-    position: torch.Tensor  # (samples,) whose hidden state predicts the step
-    sample: torch.Tensor  # (entries,) which sample it belongs to
+    row: torch.Tensor  # (samples,) row of input_ids
+    position: torch.Tensor  # (samples,) position whose hidden state predicts the step
+    sample: torch.Tensor  # (entries,) sample that the entry belongs to
     token: torch.Tensor  # (entries,)
     weight: torch.Tensor  # (entries,) fp32
 
@@ -52,30 +52,30 @@ class Batch:
         return Batch(*(tensor.to(device, non_blocking=True) for tensor in vars(self).values()))
 
 
-def collate(lessons: Sequence[Lesson], pad_id: int = 0) -> Batch:
-    """Pad on the right; entries of weight 0 teach nothing and are left out."""
-    width = max(lesson.length() for lesson in lessons)
-    input_ids = torch.full((len(lessons), width), pad_id)
+def collate(examples: Sequence[PackedExample], pad_id: int = 0) -> Batch:
+    """Pad on the right and drop entries of weight 0, which do not change the loss."""
+    width = max(example.length() for example in examples)
+    input_ids = torch.full((len(examples), width), pad_id)
     row, position, sample, token, weight = [], [], [], [], []
-    for n, lesson in enumerate(lessons):
-        length = lesson.length()
-        input_ids[n, :length] = torch.tensor(lesson.ids[:length])
-        for target in lesson.targets:
+    for n, example in enumerate(examples):
+        length = example.length()
+        input_ids[n, :length] = torch.tensor(example.ids[:length])
+        for target in example.targets:
             entries = [(t, w) for t, w in zip(target.token_ids, target.weights, strict=True) if w > 0]
             sample += [len(row)] * len(entries)
             token += [t for t, _ in entries]
             weight += [w for _, w in entries]
             row.append(n)
-            position.append(lesson.prompt_length + target.step - 1)
+            position.append(example.prompt_length + target.step - 1)
     whole = (torch.tensor(column, dtype=torch.long) for column in (row, position, sample, token))
     return Batch(input_ids, *whole, torch.tensor(weight, dtype=torch.float32))
 
 
 def step_logits(model: Any, batch: Batch, whole_head: bool = False) -> torch.Tensor:
-    """The model's logits (samples, rows of the head) at the batch's steps, in its own dtype.
+    """The model's logits at the batch's steps: (samples, rows of the output head), in the model's dtype.
 
-    `whole_head` runs the model's own forward over every position, for architectures that do more to their logits
-    than apply the output head (see `gathers`).
+    whole_head: run the model's own forward pass over every position, for architectures whose logits are more than
+    the output head's product (see `can_gather_before_head`).
     """
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     if whole_head:
@@ -86,24 +86,25 @@ def step_logits(model: Any, batch: Batch, whole_head: bool = False) -> torch.Ten
 
 
 @torch.no_grad()
-def gathers(model: Any, batch: Batch) -> bool:
-    """Whether gathering before the head gives the logits of the model's own forward; softcaps and scales break it."""
+def can_gather_before_head(model: Any, batch: Batch) -> bool:
+    """Whether gathering before the head gives the logits of the model's own forward pass. They differ where an
+    architecture caps or scales logits after the head."""
     was_training = model.training
     model.eval()
     try:
-        ours, own = step_logits(model, batch).float(), step_logits(model, batch, whole_head=True).float()
-    except (AttributeError, TypeError):  # no body or head where transformers usually has them
+        gathered, own = step_logits(model, batch).float(), step_logits(model, batch, whole_head=True).float()
+    except (AttributeError, TypeError):  # body or head have other names than usual in transformers
         return False
     finally:
         model.train(was_training)
-    close = 1e-2 * own.abs().max()  # 16-bit models round the two ways differently
-    return bool(((ours - own).abs() <= close).all() | ours.isnan().any())  # NaN is for the loss to report
+    close = 1e-2 * own.abs().max()  # 16-bit models round the two results differently
+    return bool(((gathered - own).abs() <= close).all() | gathered.isnan().any())  # the loss reports NaN
 
 
 def step_losses(logits: torch.Tensor, batch: Batch, vocabulary: int) -> torch.Tensor:
-    """KL(target ‖ π_θ) in nats for each sample: (samples, rows of the head) → (samples,).
+    """KL(target ‖ π_θ) per sample in nats: (samples, rows of the output head) → (samples,).
 
-    The model's distribution is renormalised over its `vocabulary` real tokens; padding rows of the head do not count.
+    The model's distribution is normalised over the first `vocabulary` rows; the others are padding.
     """
     log_p = torch.log_softmax(logits[:, :vocabulary].to(torch.promote_types(logits.dtype, torch.float32)), -1)
     weight = batch.weight.to(log_p.dtype)

@@ -1,4 +1,4 @@
-"""From a fine-tuning run to a model of its own: the adapter merged into its base, loadable by plain transformers."""
+"""Merges a run's adapter into its base model; transformers loads the result without PEFT."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from lightreasoner.training.runs import adapter_folder
 
 
 def merge_run(run_dir: Path, out: Path, settings: Settings) -> None:
-    """Write base and adapter as one model folder. Raises UserError."""
-    import peft  # a second of imports
+    """Write the base model with the merged adapter to the new folder `out`. Raises UserError."""
+    import peft  # slow to import
 
     adapter, record = adapter_folder(run_dir), read_run(run_dir)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} is there already; name a new folder for the merged model.")
+        raise UserError(f"{out} already exists; name a new folder for the merged model.")
     loaded = load_model(record["about"]["expert"], settings)
     if loaded.fingerprint != record["about"]["fingerprints"]["expert"]:
         raise UserError(
-            f"{loaded.ref} is not the model that was fine-tuned: it has changed since. Bring back the old one to merge."
+            f"{loaded.ref} is not the model that was fine-tuned: its weights have changed. Restore them to merge."
         )
     model = peft.PeftModel.from_pretrained(loaded.model.float(), adapter)
     save_merged(model, loaded.tokenizer, out, adapter_card(record, merged=True))

@@ -17,12 +17,12 @@ from lightreasoner.progress import Progress, SilentProgress, StopRequested
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import RunLocation
 from lightreasoner.storage.runs import add_to_run, begin_run, read_run, versions
-from lightreasoner.training.batches import count, hold_out
+from lightreasoner.training.batches import count_samples, hold_out
 from lightreasoner.training.config import FinetuneConfig, as_json
 from lightreasoner.training.curves import Curves
-from lightreasoner.training.distributed import join, meet, rank, world
-from lightreasoner.training.estimate import Forecast, forecast
-from lightreasoner.training.examples import load_lessons, refuse_other_expert, save_lessons, teach
+from lightreasoner.training.distributed import barrier, init_process_group, rank, world_size
+from lightreasoner.training.estimate import ResourceEstimate, estimate_resources
+from lightreasoner.training.examples import build_examples, load_examples, refuse_other_expert, save_examples
 from lightreasoner.training.finetune import finetune
 from lightreasoner.training.model_card import adapter_card
 from lightreasoner.training.result import FinetuneResult
@@ -68,12 +68,12 @@ def run_as_job(
 
 
 def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> FinetuneResult:
-    """Train, save the adapter with its card, and store the result in run.json.
+    """Train the adapter, save it with its model card, and store the result in run.json.
 
     Every process of a distributed run calls this; only the first one writes. A run that has ended is not repeated:
     its stored result is returned. Raises UserError, and StopRequested when the run was cancelled.
     """
-    join()
+    init_process_group()
     first = rank() == 0
     dataset = read_run(job.dataset.local)
     progress.status("Loading the expert")
@@ -84,7 +84,7 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
         "dataset": {"sampled from": job.expert, "problems": dataset["config"].get("problems")},
         "versions": versions(),
         "device": str(loaded.device),
-        "processes": world(),
+        "processes": world_size(),
         "sharded": job.sharded,
         "dtype": str(loaded.dtype).removeprefix("torch."),
         "fingerprints": {"expert": loaded.fingerprint},
@@ -92,7 +92,7 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
     if first:
         settled = {"dataset": job.dataset.address} | asdict(job.selection) | as_json(job.config)
         begin_run(job.run_dir, "finetune", settled, about)
-    meet()
+    barrier()
     record = read_run(job.run_dir)
     done = FinetuneResult.from_record(record)
     if (
@@ -103,26 +103,26 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
         progress.result(**done.as_json())
         return done
     progress.status("Reading the dataset")
-    lessons = load_lessons(job.run_dir) if first else None
-    if lessons is None and first:
-        passed = lambda path, error: progress.event("note", text=f"Passed over: {error}")  # noqa: E731
-        lessons, report = teach(
+    examples = load_examples(job.run_dir) if first else None
+    if examples is None and first:
+        passed = lambda path, error: progress.event("note", text=f"Skipped: {error}")  # noqa: E731
+        examples, report = build_examples(
             job.dataset.local, job.config.method, job.selection, loaded, passed if job.skip_corrupt else None
         )
-        save_lessons(lessons, job.run_dir)
+        save_examples(examples, job.run_dir)
         progress.event("dataset", **asdict(report))
-    meet()
-    lessons = lessons if first else load_lessons(job.run_dir)
-    learned, held = hold_out(lessons, job.config.held_out, job.config.seed)
-    samples, tokens = count(lessons), sum(lesson.length() for lesson in lessons)
-    progress.event("lessons", samples=samples, trajectories=len(lessons), held_out=len(held), tokens=tokens)
+    barrier()
+    examples = examples if first else load_examples(job.run_dir)
+    train, held_out = hold_out(examples, job.config.held_out, job.config.seed)
+    samples, tokens = count_samples(examples), sum(example.length() for example in examples)
+    progress.event("lessons", samples=samples, trajectories=len(examples), held_out=len(held_out), tokens=tokens)
 
-    tuned = finetune(job.run_dir, job.config, loaded, learned, held, progress, job.sharded)
+    tuned = finetune(job.run_dir, job.config, loaded, train, held_out, progress, job.sharded)
     result = FinetuneResult(
         updates=tuned.updates,
-        samples_seen=tuned.samples,
+        samples_seen=tuned.samples_seen,
         samples=samples,
-        trajectories=len(lessons),
+        trajectories=len(examples),
         train_loss=mean_loss(job.run_dir),
         held_out_loss=tuned.measured.get("held_out_loss"),
         drift=tuned.measured.get("drift"),
@@ -145,11 +145,11 @@ def mean_loss(run_dir: Path) -> float | None:
     return sum(losses) / len(losses) if losses else None
 
 
-def estimate_finetune(job: FinetuneJob, settings: Settings) -> Forecast:
+def estimate_finetune(job: FinetuneJob, settings: Settings) -> ResourceEstimate:
     """Time, memory and disk that the run will take. Raises UserError for a run that would be refused."""
     with AcceleratorLock(settings.workspace).acquire("an estimate in a terminal", interactive=True):
         began = time.monotonic()
         loaded = load_model(job.expert, settings)
         refuse_other_expert(read_run(job.dataset.local), job.dataset.local.name, job.expert, loaded)
-        lessons, _ = teach(job.dataset.local, job.config.method, job.selection, loaded)
-        return forecast(lessons, job.config, loaded, time.monotonic() - began)
+        examples, _ = build_examples(job.dataset.local, job.config.method, job.selection, loaded)
+        return estimate_resources(examples, job.config, loaded, time.monotonic() - began)

@@ -1,4 +1,4 @@
-"""Tuned experts that fine-tuning runs of this workspace have left: which there are for an expert, and their pair."""
+"""Fine-tuned experts of this workspace: the finished runs of an expert, and their adapters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WEIGHTS = "adapter_model.safetensors"
 
 @dataclass(frozen=True)
 class TunedRun:
-    """A finished fine-tuning run whose adapter can be put on its expert."""
+    """A finished fine-tuning run whose adapter can be loaded on its expert."""
 
     id: str
     expert: str  # a canonical reference
@@ -28,13 +28,13 @@ class TunedRun:
 
 
 def tuned_run(settings: Settings, run_id: str) -> TunedRun:
-    """The tuned expert of this run. Raises UserError when the run is none, not finished, or cannot be looked at."""
+    """The tuned expert of this run. Raises UserError when it is no finished fine-tuning run or cannot be inspected."""
     folder = run_folder(settings, run_id)
     return _tuned(folder, read_run(folder))
 
 
 def tuned_runs(settings: Settings, expert: str) -> list[TunedRun]:
-    """The tuned experts whose base is this expert, newest first; none for what names no model."""
+    """The tuned experts whose base is this expert, newest first; none for a reference that names no model."""
     try:
         expert = str(parse_ref(expert))
     except UserError:

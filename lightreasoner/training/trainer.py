@@ -1,8 +1,8 @@
-"""The training loop: transformers' Trainer around our data and our loss.
+"""The training loop: transformers' Trainer with packed examples, our loss, and crash-safe checkpoints.
 
-One item of the data is one update's lessons. The trainer's own machinery does the optimiser, the schedule, the
-clipping, the logging, and checkpoints from which the very same run goes on; what is ours is the packed loss, splitting
-an update when memory is short, and checkpoints that count only once they are whole.
+One item of the data holds one update's examples. The Trainer runs the optimiser, schedule, clipping, logging and
+resuming. This file adds the packed loss, splitting an update when memory is short, and the completion marker of
+checkpoints.
 """
 
 from __future__ import annotations
@@ -24,142 +24,147 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 from lightreasoner.compat.transformers import TrainerHooks
 from lightreasoner.errors import UserError
 from lightreasoner.models.devices import is_out_of_memory, release_memory
-from lightreasoner.training.batches import Updates, count
-from lightreasoner.training.distributed import meet, rank, shares, sum_gradients, world
-from lightreasoner.training.loss import Lesson, collate, step_logits, step_losses
+from lightreasoner.training.batches import BatchSampler, count_samples
+from lightreasoner.training.distributed import all_reduce_gradients, barrier, partition_by_length, rank, world_size
+from lightreasoner.training.loss import PackedExample, collate, step_logits, step_losses
 
-COMPLETE = "complete"  # in a checkpoint's folder, written last
+COMPLETE = "complete"  # file in a checkpoint folder, written last
 
 
 class PackedTrainer(TrainerHooks, Trainer):
-    """A Trainer whose items are lists of lessons. `vocabulary`: real tokens of the head; see objective.step_losses."""
+    """A Trainer whose items are the packed examples of one update. vocabulary: see `step_losses`."""
 
-    def __init__(self, model: Any, args: TrainingArguments, updates: Updates, vocabulary: int, whole_head: bool, say):
-        super().__init__(model=model, args=args, train_dataset=updates, data_collator=_only)
+    def __init__(
+        self, model: Any, args: TrainingArguments, sampler: BatchSampler, vocabulary: int, whole_head: bool, notify
+    ):
+        super().__init__(model=model, args=args, train_dataset=sampler, data_collator=_first)
         self.vocabulary, self.whole_head = vocabulary, whole_head
-        self.splits, self._say = 1, say
-        self.sharded = False  # the base is spread over the processes: all must make the same passes
-        self.read_tokens, self.learned = 0, 0  # in this process
+        self.splits, self._notify = 1, notify
+        self.sharded = False  # the base is spread over the processes: all must make the same forward passes
+        self.tokens_processed, self.samples_processed = 0, 0  # in this process
 
     def get_train_dataloader(self) -> torch.utils.data.DataLoader:
-        if world() == 1:
+        if world_size() == 1:
             return super().get_train_dataloader()
-        # Accelerate would hand each process other updates; here all have the same, and deal its samples themselves.
-        return torch.utils.data.DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=_only)
+        # Accelerate would give each process other updates; here all have the same ones and partition each.
+        return torch.utils.data.DataLoader(self.train_dataset, batch_size=1, shuffle=False, collate_fn=_first)
 
     def training_step(self, model, inputs: dict, num_items_in_batch=None) -> torch.Tensor:
-        """Backward over one update; its mean loss. Raises UserError for a loss that is no number."""
+        """Forward and backward pass of one update; its mean loss, nats. Raises UserError where it is not finite."""
         model.train()
-        lessons = inputs["lessons"]
+        examples = inputs["examples"]
         while True:
             try:
-                return self._update(model, lessons)
+                return self._update(model, examples)
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                if self.sharded:  # another try of one process alone would wait for the others' layers for ever
+                if self.sharded:  # a retry in one process would wait forever for the other processes' layers
                     raise UserError(
-                        "Memory is short for an update of a sharded model; take more processes, or sample the dataset "
-                        "with fewer new tokens."
+                        "There is not enough memory for an update of the sharded model; use more processes, or sample "
+                        "the dataset with fewer new tokens."
                     ) from None
                 model.zero_grad()
                 release_memory()
-                if self.splits >= count(lessons):
+                if self.splits >= count_samples(examples):
                     raise UserError(
-                        "Memory is short even for one sample at a time; lower the rank, take a smaller model, or "
-                        "sample the dataset with fewer new tokens."
+                        "There is not enough memory even for one sample at a time; lower the rank, choose a smaller "
+                        "model, or sample the dataset with fewer new tokens."
                     ) from None
                 self.splits *= 2
-                self._say(f"Memory is short: each update is now read in {self.splits} parts")
+                self._notify(f"Memory is short: each update is now computed in {self.splits} parts")
 
-    def _update(self, model, lessons: Sequence[Lesson]) -> torch.Tensor:
+    def _update(self, model, examples: Sequence[PackedExample]) -> torch.Tensor:
         total = torch.zeros((), device=self.args.device)
-        samples, alone = count(lessons), world() == 1
-        mine = lessons if alone else shares(lessons, world())[rank()]
-        parts = [(part, 1.0) for part in (split(mine, self.splits) if mine else ())]
-        if self.sharded and not parts:  # the others need this process's part of every layer: it reads along
-            parts = [([min(lessons, key=Lesson.length)], 0.0)]
+        samples, alone = count_samples(examples), world_size() == 1
+        mine = examples if alone else partition_by_length(examples, world_size())[rank()]
+        parts = [(part, 1.0) for part in (split_update(mine, self.splits) if mine else ())]
+        if self.sharded and not parts:  # the others need this process's part of every layer
+            parts = [([min(examples, key=PackedExample.length)], 0.0)]
         for part, weight in parts:
             batch = collate(part).to(self.args.device)
-            # self.model: what DistributedDataParallel puts around it only sums gradients of its own forward
+            # self.model: DistributedDataParallel around it would sum the gradients of its own forward pass only
             logits = step_logits(model if alone else self.model, batch, self.whole_head)
             loss = step_losses(logits, batch, self.vocabulary).sum() * weight / samples
             self.accelerator.backward(loss)
             total += loss.detach()
-            self.read_tokens += batch.input_ids.numel()
+            self.tokens_processed += batch.input_ids.numel()
         if not alone:
-            sum_gradients(self.model.parameters())
+            all_reduce_gradients(self.model.parameters())
             torch.distributed.all_reduce(total)
-        self.learned += samples
+        self.samples_processed += samples
         if not torch.isfinite(total):
             raise UserError(
-                f"The loss is no number any more at update {self.state.global_step + 1}: the weights ran away. Lower "
-                "the learning rate, or train in float32; the last checkpoint is kept."
+                f"The loss is not finite at update {self.state.global_step + 1}: training diverged. Lower the learning "
+                "rate, or train in float32; the last checkpoint is saved."
             )
         return total
 
     def floating_point_ops(self, inputs) -> int:
-        return 0  # the Trainer's formula asks for the model's own inputs
+        return 0  # the Trainer's formula needs the model's own inputs
 
     def write_checkpoint(self, write: Callable[[], None]) -> None:
-        """As usual, then the marker that makes it count. Raises UserError when the disk refuses."""
+        """Call `write`, then add the completion marker. Raises UserError when the checkpoint cannot be written."""
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         try:
             if rank() == 0:
                 shutil.rmtree(folder, ignore_errors=True)  # of an earlier attempt
-            meet()
+            barrier()
             write()
-            meet()
+            barrier()
             if rank() > 0:
                 return
             for file in folder.iterdir():
                 with open(file, "rb") as written:
                     os.fsync(written.fileno())
             (folder / COMPLETE).touch()
-        except (OSError, RuntimeError, SafetensorError) as error:  # a full disk has many names, by who writes
+        except (
+            OSError,
+            RuntimeError,
+            SafetensorError,
+        ) as error:  # a full disk raises different errors in different writers
             shutil.rmtree(folder, ignore_errors=True)
             reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise UserError(f"{folder} could not be written: {reason}. Free some space and resume.") from error
 
 
-def _only(items: list) -> dict:
-    return {"lessons": items[0]}
+def _first(items: list) -> dict:
+    return {"examples": items[0]}
 
 
-def split(lessons: Sequence[Lesson], parts: int) -> list[list[Lesson]]:
-    """An update's samples in `parts` parts of nearly equal size; a lesson that is cut is read once a part."""
+def split_update(examples: Sequence[PackedExample], parts: int) -> list[list[PackedExample]]:
+    """An update's samples in `parts` parts of nearly equal size. A divided example needs a forward pass per part."""
     if parts == 1:
-        return [list(lessons)]
-    each = math.ceil(count(lessons) / parts)
-    out: list[list[Lesson]] = [[]]
+        return [list(examples)]
+    each = math.ceil(count_samples(examples) / parts)
+    out: list[list[PackedExample]] = [[]]
     room = each
-    for lesson in lessons:
-        targets = list(lesson.targets)
+    for example in examples:
+        targets = list(example.targets)
         while targets:
             if not room:
                 out.append([])
                 room = each
             taken, targets = targets[:room], targets[room:]
-            out[-1].append(Lesson(lesson.ids, lesson.prompt_length, tuple(taken)))
+            out[-1].append(PackedExample(example.ids, example.prompt_length, tuple(taken)))
             room -= len(taken)
     return out
 
 
-def last_checkpoint(folder: Path, say: Callable[[str], None] = lambda text: None) -> Path | None:
-    """The newest whole checkpoint. Those that a killed process left half written are removed, and so are damaged ones,
-    of which `say` is told."""
+def last_checkpoint(folder: Path, notify: Callable[[str], None] = lambda text: None) -> Path | None:
+    """The newest complete checkpoint. Incomplete and damaged ones are removed; `notify` is told of damaged ones."""
     places = sorted(folder.glob("checkpoint-*"), key=lambda place: -int(place.name.rpartition("-")[2]))
     for place in places if folder.is_dir() else ():
         if (place / COMPLETE).exists():
-            if not (damaged := damage(place)):
+            if not (damaged := damaged_file(place)):
                 return place
-            say(f"{place.name} is damaged ({damaged}) and left out")
+            notify(f"{place.name} is damaged ({damaged}) and was removed")
         shutil.rmtree(place, ignore_errors=True)
     return None
 
 
-def damage(checkpoint: Path) -> str | None:
-    """Which file of a checkpoint cannot be read; None where all can."""
+def damaged_file(checkpoint: Path) -> str | None:
+    """The name of a file that cannot be read; None where all can."""
     for path in checkpoint.iterdir():
         try:
             if path.suffix == ".json":
@@ -176,40 +181,35 @@ def damage(checkpoint: Path) -> str | None:
     return None
 
 
-class Reporter(TrainerCallback):
-    """Tells `tell(update, **numbers)` what the Trainer logs, with speeds, and runs `check` after each update.
+class MetricsCallback(TrainerCallback):
+    """Passes the Trainer's metrics and measured speeds to `log(update, **numbers)`, and calls `after_update`.
 
-    check(update) may return True: the run then saves and ends in order.
+    after_update(update) may return True: the run then saves a checkpoint and ends.
     """
 
-    def __init__(self, tell: Callable[..., None], check: Callable[[int], bool]):
-        self._tell, self._check = tell, check
-        self.trainer: PackedTrainer | None = None
-        self._since, self._mark = time.monotonic(), (0, 0)
-
-    def pause(self, seconds: float) -> None:
-        """Time that was spent on something else than training does not count as speed."""
-        self._since += seconds
+    def __init__(self, trainer: PackedTrainer, log: Callable[..., None], after_update: Callable[[int], bool]):
+        self._trainer, self._log, self._after_update = trainer, log, after_update
+        self._since, self._samples, self._tokens = time.monotonic(), 0, 0
 
     def on_step_end(self, args, state, control, **kw):
         began = time.monotonic()
-        if self._check(state.global_step):
+        if self._after_update(state.global_step):
             control.should_save = control.should_training_stop = True
-        self.pause(time.monotonic() - began)
+        self._since += time.monotonic() - began  # evaluation does not count as training time
 
     def on_log(self, args, state, control, logs=None, **kw):
         if not logs or "loss" not in logs:
             return
-        seconds = max(time.monotonic() - self._since, 1e-9)
-        learned, read = self.trainer.learned - self._mark[0], self.trainer.read_tokens - self._mark[1]
-        self._since, self._mark = time.monotonic(), (self.trainer.learned, self.trainer.read_tokens)
-        self._tell(
+        trainer, seconds = self._trainer, max(time.monotonic() - self._since, 1e-9)
+        samples, tokens = trainer.samples_processed - self._samples, trainer.tokens_processed - self._tokens
+        self._since, self._samples, self._tokens = time.monotonic(), trainer.samples_processed, trainer.tokens_processed
+        self._log(
             state.global_step,
             loss=float(logs["loss"]),
             learning_rate=float(logs["learning_rate"]),
             grad_norm=float(logs["grad_norm"]) if logs.get("grad_norm") is not None else None,
-            samples_per_second=learned / seconds,
-            tokens_per_second=read / seconds,
-            epoch=self.trainer.train_dataset.passes(state.global_step),
-            samples_seen=self.trainer.train_dataset.samples(state.global_step),
+            samples_per_second=samples / seconds,
+            tokens_per_second=tokens / seconds,
+            epoch=trainer.train_dataset.epochs(state.global_step),
+            samples_seen=trainer.train_dataset.samples_seen(state.global_step),
         )

@@ -30,7 +30,7 @@ def test_what_comes_is_added_to_what_was_there(log, tmp_path):
     metrics(log, 5, 1.5)
     before = curves.refresh().version
     assert curves.trained.updates == [5]
-    assert curves.lessons == {"samples": 100, "trajectories": 10, "held_out": 1, "tokens": 900}
+    assert curves.examples == {"samples": 100, "trajectories": 10, "held_out": 1, "tokens": 900}
     assert curves.refresh().version == before, "nothing new"
     metrics(log, 10, 1.25, grad_norm=None)
     log.append("status", text="no number")

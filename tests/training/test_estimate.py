@@ -13,10 +13,10 @@ from lightreasoner.models.adapters import linear_names
 from lightreasoner.models.architecture import linear_layers
 from lightreasoner.models.loading import load_model
 from lightreasoner.settings import Settings
-from lightreasoner.training.batches import count
+from lightreasoner.training.batches import count_samples
 from lightreasoner.training.config import FinetuneConfig
-from lightreasoner.training.estimate import PROBED, forecast, kept_for_backward
-from lightreasoner.training.examples import teach
+from lightreasoner.training.estimate import MAX_TIMED, estimate_resources, measure_saved_tensors
+from lightreasoner.training.examples import build_examples
 from tests.support.tiny_dataset import make_dataset
 from tests.support.tiny_models import save_tiny, save_tiny_adapter, save_tiny_gguf
 
@@ -25,37 +25,37 @@ CONFIG = FinetuneConfig(max_steps=400, samples_per_update=8, evaluate_every=100)
 
 @pytest.fixture
 def run(tmp_path):
-    """(lessons, loaded expert) of a dataset of random logits."""
+    """(examples, loaded expert) of a dataset of random logits."""
     make_dataset(tmp_path / "data", tokens=True, beta_floor=0)
     settings = Settings(workspace=tmp_path / "workspace", device="cpu", dtype="float32")
     loaded = load_model(str(tmp_path / "expert"), settings)
-    lessons, _ = teach(tmp_path / "data", "lightreasoner", Selection(), loaded)
-    return lessons, loaded
+    examples, _ = build_examples(tmp_path / "data", "lightreasoner", Selection(), loaded)
+    return examples, loaded
 
 
 def test_it_is_measured_with_updates_of_the_run_itself(run, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    lessons, loaded = run
-    found = forecast(lessons, CONFIG, loaded, loading_seconds=100)
-    assert found.samples < count(lessons), "what is kept aside is not learned"
+    examples, loaded = run
+    found = estimate_resources(examples, CONFIG, loaded, loading_seconds=100)
+    assert found.samples < count_samples(examples), "held-out samples are not trained on"
     assert (found.trajectories, found.held_out) == (5, 1)
-    assert abs(found.seen - 400 * 8) < 16
-    assert found.passes == pytest.approx(found.seen / found.samples)
-    assert 1 <= found.measured <= PROBED - 1
+    assert abs(found.samples_seen - 400 * 8) < 16
+    assert found.epochs == pytest.approx(found.samples_seen / found.samples)
+    assert 1 <= found.updates_timed <= MAX_TIMED - 1
     assert found.seconds >= 100 + 400 * found.update_seconds
     assert found.memory_bytes > loaded.memory_bytes
-    assert found.disk_bytes > 0 and found.counted
+    assert found.disk_bytes > 0 and found.memory_counted
     said = " ".join(found.sentences())
     assert "Measured just now on the CPU" in said
-    assert f"{found.samples:,} samples from 5 trajectories, 1 more kept aside" in said
+    assert f"{found.samples:,} samples from 5 trajectories, 1 more held out" in said
     assert not list(tmp_path.glob("lightreasoner-*")), "nothing is left behind"
 
 
 def test_a_larger_update_keeps_more_memory(run, tmp_path):
-    lessons, loaded = run
-    small = forecast(lessons, replace(CONFIG, samples_per_update=1, group=1), loaded, 0)
+    examples, loaded = run
+    small = estimate_resources(examples, replace(CONFIG, samples_per_update=1, max_samples_per_trajectory=1), loaded, 0)
     again = load_model(loaded.ref, Settings(workspace=tmp_path, device="cpu", dtype="float32"))
-    large = forecast(lessons, replace(CONFIG, samples_per_update=64), again, 0)
+    large = estimate_resources(examples, replace(CONFIG, samples_per_update=64), again, 0)
     assert large.memory_bytes > small.memory_bytes
 
 
@@ -71,25 +71,25 @@ def test_measuring_ends_when_nobody_waits_for_it(run):
             raise Gone
 
     with pytest.raises(Gone):
-        forecast(run[0], CONFIG, run[1], 0, checkpoint)
+        estimate_resources(run[0], CONFIG, run[1], 0, checkpoint)
 
 
 def test_it_refuses_what_the_run_would_refuse(run):
     with pytest.raises(UserError, match="Rank 999 is beyond"):
-        forecast(run[0], replace(CONFIG, rank=999), run[1], 0)
+        estimate_resources(run[0], replace(CONFIG, rank=999), run[1], 0)
 
 
 def test_what_the_backward_pass_keeps_is_counted_once_and_given_back():
     weight = torch.ones(4, 4, requires_grad=True)
     x = torch.ones(8, 4)
-    with kept_for_backward({weight.untyped_storage().data_ptr()}) as kept:
+    with measure_saved_tensors({weight.untyped_storage().data_ptr()}) as saved:
         hidden = x @ weight  # keeps x: 8 · 4 floats; the weight itself is there anyway
         product = hidden * hidden  # keeps hidden, twice, counted once: 8 · 4 floats
-        assert kept.most == kept.now == 2 * 8 * 4 * 4
+        assert saved.peak == saved.now == 2 * 8 * 4 * 4
         product.sum().backward()
         del hidden, product
-    assert kept.now == 0
-    assert kept.most == 2 * 8 * 4 * 4
+    assert saved.now == 0
+    assert saved.peak == 2 * 8 * 4 * 4
 
 
 def test_layers_are_known_without_loading(tmp_path):

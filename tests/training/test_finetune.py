@@ -20,11 +20,17 @@ from lightreasoner.training import trainer as training
 from lightreasoner.training.batches import hold_out
 from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.training.finetune import finetune
-from lightreasoner.training.loss import Lesson, Target
+from lightreasoner.training.loss import PackedExample, Target
 from tests.support.tiny_models import IDS, save_tiny
 
 CONFIG = FinetuneConfig(
-    learning_rate=1e-2, max_steps=30, samples_per_update=4, group=2, evaluate_every=10, save_every=10, held_out=0.1
+    learning_rate=1e-2,
+    max_steps=30,
+    samples_per_update=4,
+    max_samples_per_trajectory=2,
+    evaluate_every=10,
+    save_every=10,
+    held_out=0.1,
 )
 
 
@@ -64,11 +70,11 @@ def load(folder: Path) -> LoadedModel:
     return load_model(str(folder), Settings(device="cpu", dtype="float32"))
 
 
-def lessons() -> list[Lesson]:
+def examples() -> list[PackedExample]:
     """Twelve trajectories that all want token 5 wherever they are asked."""
     generator = torch.Generator().manual_seed(0)
     return [
-        Lesson(
+        PackedExample(
             torch.randint(3, 290, (20 + n,), generator=generator).tolist(),
             10,
             tuple(Target(step, (5, 6), (0.9, 0.1)) for step in range(0, 8, 2)),
@@ -78,7 +84,7 @@ def lessons() -> list[Lesson]:
 
 
 def run(folder: Path, model: Path, progress: RecordingProgress, config: FinetuneConfig = CONFIG):
-    return finetune(folder, config, load(model), *hold_out(lessons(), config.held_out, config.seed), progress)
+    return finetune(folder, config, load(model), *hold_out(examples(), config.held_out, config.seed), progress)
 
 
 def adapter(tuned) -> dict[str, torch.Tensor]:
@@ -152,7 +158,7 @@ def test_memory_that_runs_short_costs_parts_not_the_run(tmp_path, model, monkeyp
     collate = training.collate
 
     def collate_little(part):
-        if sum(len(lesson.targets) for lesson in part) > 1:
+        if sum(len(example.targets) for example in part) > 1:
             raise torch.OutOfMemoryError
         return collate(part)
 
@@ -160,8 +166,8 @@ def test_memory_that_runs_short_costs_parts_not_the_run(tmp_path, model, monkeyp
     run(tmp_path / "tight", model, tight, no_dropout)
     assert tight.losses() == pytest.approx(usual.losses(), rel=1e-5)
     assert [event["text"] for event in tight.of("note")] == [
-        "Memory is short: each update is now read in 2 parts",
-        "Memory is short: each update is now read in 4 parts",
+        "Memory is short: each update is now computed in 2 parts",
+        "Memory is short: each update is now computed in 4 parts",
     ]
 
 
@@ -170,7 +176,7 @@ def test_memory_too_short_for_one_sample(tmp_path, model, monkeypatch):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(training, "collate", none)
-    with pytest.raises(UserError, match="Memory is short even for one sample"):
+    with pytest.raises(UserError, match="not enough memory even for one sample"):
         run(tmp_path / "run", model, RecordingProgress())
 
 
@@ -178,8 +184,8 @@ def test_a_loss_that_runs_away_is_explained(tmp_path, model):
     loaded = load(model)
     with torch.no_grad():
         loaded.model.get_input_embeddings().weight[5] = float("nan")
-    told = [replace(lesson, ids=[5, *lesson.ids]) for lesson in lessons()]
-    with pytest.raises(UserError, match=r"The loss is no number any more at update 1.*Lower the learning rate"):
+    told = [replace(example, ids=[5, *example.ids]) for example in examples()]
+    with pytest.raises(UserError, match=r"The loss is not finite at update 1.*Lower the learning rate"):
         finetune(tmp_path / "run", CONFIG, loaded, told, [], RecordingProgress())
 
 

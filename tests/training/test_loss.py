@@ -10,13 +10,13 @@ import peft
 import pytest
 import torch
 
-from lightreasoner.training.loss import Lesson, Target, collate, gathers, step_logits, step_losses
+from lightreasoner.training.loss import PackedExample, Target, can_gather_before_head, collate, step_logits, step_losses
 from tests.support.tiny_models import tiny_model
 
 VOCABULARY = 290  # ten fewer than the model's rows
 
 
-def lessons() -> list[Lesson]:
+def examples() -> list[PackedExample]:
     """Three trajectories of mixed lengths; prompts of mixed lengths too; step 0 and a last step among the targets."""
     made = []
     for seed, (prompt, response, steps) in enumerate([(7, 12, (0, 3, 11)), (21, 5, (4,)), (3, 30, (0, 1, 15, 29))]):
@@ -27,7 +27,7 @@ def lessons() -> list[Lesson]:
             weights = torch.softmax(torch.randn(1 + step % 3, generator=generator, dtype=torch.float64), -1).tolist()
             tokens = torch.randperm(VOCABULARY, generator=generator)[: len(weights)].tolist()
             targets.append(Target(step, tokens, weights))
-        made.append(Lesson(ids, prompt, targets))
+        made.append(PackedExample(ids, prompt, targets))
     return made
 
 
@@ -50,12 +50,12 @@ def fp64_norm(norm, hidden: torch.Tensor) -> torch.Tensor:
     return norm.weight * hidden * torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + norm.variance_epsilon)
 
 
-def naive_losses(model, lesson: Lesson) -> list[torch.Tensor]:
+def naive_losses(model, example: PackedExample) -> list[torch.Tensor]:
     """One forward a sample over its own prefix, no padding, dense targets: what the paper defines, as directly as it
     can be written."""
     losses = []
-    for target in lesson.targets:
-        prefix = torch.tensor([lesson.ids[: lesson.prompt_length + target.step]])
+    for target in example.targets:
+        prefix = torch.tensor([example.ids[: example.prompt_length + target.step]])
         log_p = torch.log_softmax(model(input_ids=prefix).logits[0, -1, :VOCABULARY].double(), -1)
         dense = torch.zeros(VOCABULARY, dtype=torch.float64)
         dense[list(target.token_ids)] = torch.tensor(target.weights, dtype=torch.float64)
@@ -63,8 +63,8 @@ def naive_losses(model, lesson: Lesson) -> list[torch.Tensor]:
     return losses
 
 
-def losses_one_by_one(model, told: list[Lesson]) -> list[torch.Tensor]:
-    return [loss for lesson in told for loss in naive_losses(model, lesson)]
+def losses_one_by_one(model, told: list[PackedExample]) -> list[torch.Tensor]:
+    return [loss for example in told for loss in naive_losses(model, example)]
 
 
 def gradient(model, loss: torch.Tensor) -> torch.Tensor:
@@ -81,13 +81,13 @@ def test_a_loss_worked_out_by_hand():
     """Target (3/4, 1/4) on tokens 0 and 2; the model says (1/2, 1/4, 1/4), and a padding row has most of the mass.
     KL = 3/4·ln(3/2) + 1/4·ln 1 = 0.30410."""
     logits = torch.tensor([[math.log(2), 0.0, 0.0, 9.0]])
-    batch = collate([Lesson([5, 6], 1, [Target(0, [0, 2, 1], [0.75, 0.25, 0.0])])])
+    batch = collate([PackedExample([5, 6], 1, [Target(0, [0, 2, 1], [0.75, 0.25, 0.0])])])
     assert step_losses(logits, batch, vocabulary=3).item() == pytest.approx(0.75 * math.log(1.5), abs=1e-6)
 
 
 def test_a_target_that_the_model_already_gives_costs_nothing():
     logits = torch.randn(1, 6, generator=torch.Generator().manual_seed(0))
-    batch = collate([Lesson([5, 6], 1, [Target(0, range(6), torch.softmax(logits[0], -1).tolist())])])
+    batch = collate([PackedExample([5, 6], 1, [Target(0, range(6), torch.softmax(logits[0], -1).tolist())])])
     assert step_losses(logits, batch, 6).item() == pytest.approx(0, abs=1e-6)
 
 
@@ -95,11 +95,11 @@ def test_a_target_that_the_model_already_gives_costs_nothing():
 def test_packed_gradients_equal_one_by_one_gradients(whole_head):
     """Pins the released code's pad-position bug (METHOD.md, mistake 1): in a micro-batch of mixed lengths every row
     but the longest learned at a pad position."""
-    model, told = lora_model(), lessons()
+    model, told = lora_model(), examples()
     naive = losses_one_by_one(model, told)
     batch = collate(told)
     exact = torch.tensor(
-        [w for lesson in told for target in lesson.targets for w in target.weights], dtype=torch.float64
+        [w for example in told for target in example.targets for w in target.weights], dtype=torch.float64
     )
     batch = replace(batch, weight=exact)  # collate keeps fp32, which is finer than any model
     packed = packed_losses(model, batch, whole_head=whole_head)
@@ -112,21 +112,21 @@ def test_packed_gradients_equal_one_by_one_gradients(whole_head):
 def test_pads_change_nothing():
     """The same lesson alone and beside a much longer one."""
     model = lora_model()
-    short, _, long = lessons()
+    short, _, long = examples()
     alone, beside = packed_losses(model, collate([short])), packed_losses(model, collate([short, long], pad_id=17))
     torch.testing.assert_close(beside[: len(alone)], alone, rtol=0, atol=1e-9)
 
 
 def test_only_what_is_needed_is_read():
     """Nothing after the last selected step is forwarded."""
-    lesson = Lesson(list(range(3, 40)), 10, [Target(2, [5], [1.0])])
-    assert collate([lesson]).input_ids.shape == (1, 12)
+    example = PackedExample(list(range(3, 40)), 10, [Target(2, [5], [1.0])])
+    assert collate([example]).input_ids.shape == (1, 12)
 
 
 def test_a_model_that_changes_its_logits_after_the_head_is_noticed():
     """Gemma 2's softcap would be lost by gathering before the head."""
-    model, batch = tiny_model(1), collate(lessons())
-    assert gathers(model, batch)
+    model, batch = tiny_model(1), collate(examples())
+    assert can_gather_before_head(model, batch)
     forward = model.forward
 
     def capped(*args, **kw):
@@ -135,4 +135,4 @@ def test_a_model_that_changes_its_logits_after_the_head_is_noticed():
         return output
 
     model.forward = capped
-    assert not gathers(model, batch)
+    assert not can_gather_before_head(model, batch)

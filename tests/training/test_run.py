@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from lightreasoner.cli.main import main
 from lightreasoner.storage.runs import read_run
-from lightreasoner.training.examples import load_lessons, right_answers
+from lightreasoner.training.examples import load_examples, right_answers
 from tests.support.tiny_dataset import make_dataset
 from tests.support.tiny_models import IDS, save_tiny
 
@@ -57,7 +57,7 @@ def test_methods_learn_what_they_say(dataset, tmp_path):
     learned = {}
     for method in ("lightreasoner", "no-contrast", "all-steps", "random-steps"):
         finetune(dataset, tmp_path / method, "--method", method)
-        told = load_lessons(tmp_path / method)
+        told = load_examples(tmp_path / method)
         learned[method] = [
             (tuple(x.ids[:13]), t.step, tuple(t.token_ids), tuple(t.weights)) for x in told for t in x.targets
         ]
@@ -74,14 +74,14 @@ def test_methods_learn_what_they_say(dataset, tmp_path):
 def test_sft_learns_right_answers_whole(tmp_path, dataset):
     make_dataset(tmp_path / "told", tokens=True, answer="7")  # one response in three says 7
     assert finetune(tmp_path / "told", tmp_path / "run", "--method", "sft") == 0
-    lessons = load_lessons(tmp_path / "run")
-    assert len(lessons) == 2
+    examples = load_examples(tmp_path / "run")
+    assert len(examples) == 2
     # what the first process trains on is what the others read: with one token more it hung when sharded
-    assert [lesson.ids for lesson in right_answers(tmp_path / "told")[0]] == [lesson.ids for lesson in lessons]
-    for lesson in lessons:
-        response = [target.token_ids[0] for target in lesson.targets]
-        assert [target.step for target in lesson.targets] == list(range(len(response)))
-        assert lesson.ids[lesson.prompt_length :] == response[:-1]
+    assert [example.ids for example in right_answers(tmp_path / "told")[0]] == [example.ids for example in examples]
+    for example in examples:
+        response = [target.token_ids[0] for target in example.targets]
+        assert [target.step for target in example.targets] == list(range(len(response)))
+        assert example.ids[example.prompt_length :] == response[:-1]
         assert response[-1] == 2, "it learns to end its turn"
 
 
@@ -110,7 +110,7 @@ def test_the_merged_model_is_the_adapted_one(dataset, tmp_path, capsys):
         torch.testing.assert_close(merged(input_ids=IDS).logits, expected, rtol=0, atol=1e-4)
         assert (expected - plain).abs().max() > 0.01
     assert main(["merge", "--run-dir", str(tmp_path / "run"), "--out", str(tmp_path / "merged")]) == 2
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_a_dataset_from_another_expert_is_refused(dataset, tmp_path, capsys):

@@ -81,7 +81,13 @@ def bench(tmp_path) -> Bench:
         {"method": "random-steps", "seed": 7, "beta": 0.25},
         {"rank": 4, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"], "dropout": 0},
         {"learning_rate": 1.25e-7, "schedule": "cosine", "warmup": 10, "weight_decay": 0.01, "held_out": 0},
-        {"max_steps": 7, "samples_per_update": 3, "group": 1, "evaluate_every": 2, "save_every": 3},
+        {
+            "max_steps": 7,
+            "samples_per_update": 3,
+            "max_samples_per_trajectory": 1,
+            "evaluate_every": 2,
+            "save_every": 3,
+        },
     ],
 )
 def test_the_command_line_says_what_the_form_says(bench, changed):

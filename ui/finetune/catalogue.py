@@ -37,14 +37,14 @@ LABELS = {
     "schedule": "Schedule",
     "warmup": "Warm-up steps",
     "weight_decay": "Weight decay",
-    "group": "Max samples per trajectory",
+    "max_samples_per_trajectory": "Max samples per trajectory",
     "held_out": "Held-out fraction",
     "evaluate_every": "Evaluate every (updates)",
     "save_every": "Save every (updates)",
     "seed": "Seed",
 }
 #: Settings that the list shows where they are not the paper's.
-LISTED = ("learning_rate", "rank", "samples_per_update", "group", "schedule", "seed")
+LISTED = ("learning_rate", "rank", "samples_per_update", "max_samples_per_trajectory", "schedule", "seed")
 USUAL = FinetuneConfig()
 
 

@@ -11,7 +11,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.jobs.accelerator import WaitCancelled
 from lightreasoner.models.devices import release_memory
 from lightreasoner.models.loading import load_model
-from lightreasoner.training.examples import refuse_other_expert, teach
+from lightreasoner.training.examples import build_examples, refuse_other_expert
 from ui.components.estimate import accelerator_turn, stream_status
 from ui.finetune.request import FinetuneRequest
 from ui.studio import Studio
@@ -23,9 +23,9 @@ def estimate_run(studio: Studio, request: FinetuneRequest) -> Iterator[tuple[str
 
 
 def measured(studio: Studio, request: FinetuneRequest, say: Callable[[str], None], stop: threading.Event) -> str:
-    """The estimate, one sentence per line. Raises UserError, and Stopped once `stop` is set."""
+    """The estimate, one sentence per line. Raises UserError, and WaitCancelled once `stop` is set."""
     from lightreasoner.formatting import format_bytes
-    from lightreasoner.training.estimate import forecast
+    from lightreasoner.training.estimate import estimate_resources
 
     def checkpoint() -> None:
         if stop.is_set():
@@ -40,10 +40,10 @@ def measured(studio: Studio, request: FinetuneRequest, say: Callable[[str], None
             refuse_other_expert(request.dataset.run, request.dataset.id[:8], request.expert, loaded)
             checkpoint()
             say("Reading the dataset")
-            lessons, _ = teach(request.dataset.folder, request.config.method, request.selection, loaded)
+            examples, _ = build_examples(request.dataset.folder, request.config.method, request.selection, loaded)
             checkpoint()
             say("Training a few updates")
-            found = forecast(lessons, request.config, loaded, time.monotonic() - began, checkpoint)
+            found = estimate_resources(examples, request.config, loaded, time.monotonic() - began, checkpoint)
         finally:
             loaded = None  # releases the model's memory
             release_memory()

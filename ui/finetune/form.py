@@ -187,7 +187,7 @@ def rank_info(layers: dict[str, int] | None, selected: list[str]) -> str:
 def setting(name: str, value: object) -> gr.components.Component:
     """The field of a setting of FinetuneConfig."""
     spec, label = USUAL.__dataclass_fields__[name], LABELS[name]
-    info = {"rank": rank_info(None, [])}.get(name, spec.metadata["says"])
+    info = {"rank": rank_info(None, [])}.get(name, spec.metadata["help"])
     if spec.metadata["choices"]:
         return gr.Dropdown(list(spec.metadata["choices"]), value=value, label=label, info=info)
     if name == "target_modules":
