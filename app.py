@@ -47,7 +47,8 @@ def main() -> None:
 
     try:
         settings = prepare(from_environment())
-        archive = archive_backend(settings, os.environ.pop(TOKEN_VARIABLE, ""))  # removed, so that no job inherits it
+        token = os.environ.pop("LIGHTREASONER_KEEP_TOKEN", "")  # the former name; removed, so that no job inherits it
+        archive = archive_backend(settings, os.environ.pop(TOKEN_VARIABLE, token))
     except UserError as error:
         raise SystemExit(f"app.py: {error}") from None
     if not settings.public and args.host not in LOOPBACK:

@@ -11,6 +11,15 @@ from lightreasoner.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 ASSETS = ROOT / "assets"
 PREFIX = "LIGHTREASONER_"
+#: Former names of variables, which are still read: field → name without the prefix.
+FORMER = {
+    "archive": "KEEP",
+    "lock_folder": "LEASE",
+    "traces_per_minute": "TRACES_A_MINUTE",
+    "uploads_per_hour": "UPLOADS_AN_HOUR",
+    "max_uploads_mb": "KEPT_UPLOADS_MB",
+    "max_traces_mb": "KEPT_TRACES_MB",
+}
 
 
 @dataclass(frozen=True)
@@ -30,10 +39,10 @@ class Settings:
     max_upload_mb: int = 20
     max_waiting: int = 16  # traces that may wait for the accelerator
     max_queued: int = 20  # jobs in the queue
-    keep: str = ""  # archive of finished runs: a folder's path, s3://BUCKET/PATH, or hf://datasets/OWNER/NAME
+    archive: str = ""  # archive of finished runs: a folder's path, s3://BUCKET/PATH, or hf://datasets/OWNER/NAME
     no_jobs: str = ""  # a sentence saying why jobs are disabled; empty: they are enabled
     ray_address: str = ""  # HOST:PORT of a Ray cluster's head, auto, or local; empty: no Ray
-    lease: str = ""  # folder of the accelerator's lock; empty: the workspace
+    lock_folder: str = ""  # folder of the accelerator's lock; empty: the workspace
     job: str = ""  # "id/attempt" in processes started by the scheduler, else empty
     public: bool = False  # visitors with limited permissions (serving/permissions.py); the default on Spaces
     owners: str = ""  # users or organisations that are the owner by OAuth, comma-separated
@@ -41,10 +50,10 @@ class Settings:
     visitor_tokens: int = 512  # per trace of a visitor; this and the following limits only apply to visitors
     visitor_traces: int = 2  # at once per visitor; twice as many per network address
     public_traces: int = 8  # at once, all visitors together
-    traces_a_minute: int = 10  # per visitor; three times as many per network address
-    uploads_an_hour: int = 20  # per visitor; three times as many per network address
-    kept_uploads_mb: int = 500  # disk space of uploads
-    kept_traces_mb: int = 1_000  # disk space of traces on a public server; the oldest are deleted
+    traces_per_minute: int = 10  # per visitor; three times as many per network address
+    uploads_per_hour: int = 20  # per visitor; three times as many per network address
+    max_uploads_mb: int = 500  # disk space of uploads
+    max_traces_mb: int = 1_000  # disk space of traces on a public server; the oldest are deleted
 
     @property
     def traces(self) -> Path:
@@ -65,6 +74,8 @@ def from_environment(env: dict[str, str] | None = None) -> Settings:
     values = {}
     for field in fields(Settings):
         name = PREFIX + field.name.upper()
+        if name not in env and field.name in FORMER:
+            name = PREFIX + FORMER[field.name]
         if not env.get(name):
             continue
         cast = {"Path": Path, "str": str, "float": float, "int": int, "bool": yes_or_no}[field.type]

@@ -97,7 +97,7 @@ class Studio:
         if not user.owner:
             self.trace_quota.admit(user, live.done)
         if settings.public:
-            delete_oldest(settings.traces, "*.json", settings.kept_traces_mb * 1_000_000)
+            delete_oldest(settings.traces, "*.json", settings.max_traces_mb * 1_000_000)
         self.live_runs[record.id] = live
         return live.start()
 

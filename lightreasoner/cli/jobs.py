@@ -55,12 +55,12 @@ def open_jobs(settings: Settings) -> Scheduler:
 
 def find(store: JobStore, given: str) -> Job:
     """The job with this id prefix. Raises UserError for none or several."""
-    found = [job for job in store.jobs(limit=100_000) if job.id.startswith(given)]
-    if len(found) == 1:
-        return found[0]
-    if not found:
+    matches = [job for job in store.jobs(limit=100_000) if job.id.startswith(given)]
+    if len(matches) == 1:
+        return matches[0]
+    if not matches:
         raise UserError(f"No job's id begins with {given!r:.40}; see `jobs list`.")
-    raise UserError(f"The ids of {len(found)} jobs begin with {given!r:.40}; give more of it.")
+    raise UserError(f"The ids of {len(matches)} jobs begin with {given!r:.40}; give more of it.")
 
 
 def run_list(options: argparse.Namespace, settings: Settings) -> None:

@@ -191,7 +191,7 @@ def job_context(
             with ExitStack() as holding:
                 if accelerator:
                     context.wait(
-                        AcceleratorLock(Path(settings.lease or settings.workspace)), holding, title, job or None
+                        AcceleratorLock(Path(settings.lock_folder or settings.workspace)), holding, title, job or None
                     )
                 yield context
                 context.flush()

@@ -101,10 +101,10 @@ def header(job: Job) -> str:
 
 def _carrying(job: Job) -> list[int]:
     """Pids of the living processes whose environment names this attempt of the job."""
-    found = []
+    pids = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             mine = process.environ().get(VARIABLE) == job.token and process.pid != os.getpid()
             if mine and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process.pid)
-    return found
+                pids.append(process.pid)
+    return pids

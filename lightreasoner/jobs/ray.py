@@ -55,7 +55,8 @@ class RayBackend:
         command = shlex.join(["-m", "lightreasoner", *job.argv])
         python = f'P={shlex.quote(sys.executable)}; [ -x "$P" ] || P=python'  # other machines may have it elsewhere
         # the machine that runs the job has its own accelerator, hence its own lock
-        env = env | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", f"{PREFIX}LEASE": f"/tmp/{PREFIX.lower()}lease"}
+        lock = f"/tmp/{PREFIX.lower()}lock"
+        env = env | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", f"{PREFIX}LOCK_FOLDER": lock}
         name = submission(job)
         try:
             self._jobs().submit_job(
@@ -122,7 +123,7 @@ def submission(job: Job) -> str:
 
 def backends(settings: Settings) -> dict[str, Any]:
     """The backends by name. New jobs go to the last one: the cluster, if LIGHTREASONER_RAY_ADDRESS names one."""
-    found: dict[str, Any] = {"local": LocalBackend()}
+    by_name: dict[str, Any] = {"local": LocalBackend()}
     if settings.ray_address and settings.ray_address != HERE:
-        found["ray"] = RayBackend(settings.ray_address)
-    return found
+        by_name["ray"] = RayBackend(settings.ray_address)
+    return by_name

@@ -120,8 +120,8 @@ class Scheduler:
             return
         if self._seconds_in_doubt(job) < SETTLE:  # until its exec a child looks like its server
             return
-        if found := backend.find(job):
-            self.store.change(job.id, ACTIVE, job, pid=found[0], mark=found[1])
+        if handle := backend.find(job):
+            self.store.change(job.id, ACTIVE, job, pid=handle[0], mark=handle[1])
         elif last_attempt_event(job):
             self._finish(job, backend)
         elif job.state == "stopping":
@@ -132,10 +132,10 @@ class Scheduler:
 
     def _finish(self, job: Job, backend: Backend) -> bool:
         """Record the outcome of a job whose process has ended; whether this call did."""
-        status, said = backend.status(job), last_attempt_event(job)
+        status, event = backend.status(job), last_attempt_event(job)
         if (
             status is None
-            and not (said and said["kind"] == "end")
+            and not (event and event["kind"] == "end")
             and self._owned_by_other(job)
             and self._seconds_in_doubt(job) < PATIENCE
         ):

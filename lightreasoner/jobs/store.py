@@ -146,25 +146,25 @@ class JobStore:
     def get(self, job_id: str) -> Job:
         """The job with this id. Raises UserError for an unknown one."""
         with self._transaction("BEGIN") as connection:
-            found = self._select(connection, "WHERE id = ?", (str(job_id),))
-        if not found:
+            rows = self._select(connection, "WHERE id = ?", (str(job_id),))
+        if not rows:
             raise UserError(
                 f"There is no job {str(job_id)[:40]!r} in this workspace; it was deleted or belongs to another one."
             )
-        return found[0]
+        return rows[0]
 
     def jobs(self, active: bool | None = None, limit: int = 200) -> list[Job]:
         """The running job, the queue in order, then finished jobs, newest first. active: True leaves out the finished
         ones, False the others."""
         with self._transaction("BEGIN") as connection:
-            found = []
+            rows = []
             if active in (None, True):
-                found += self._select(connection, f"WHERE state IN {ACTIVE} ORDER BY started")
-                found += self._select(connection, "WHERE state = 'queued' ORDER BY position")
+                rows += self._select(connection, f"WHERE state IN {ACTIVE} ORDER BY started")
+                rows += self._select(connection, "WHERE state = 'queued' ORDER BY position")
             if active in (None, False):
                 order = "ORDER BY COALESCE(ended, created) DESC, rowid DESC LIMIT ?"
-                found += self._select(connection, f"WHERE state IN {FINISHED} {order}", (limit,))
-        return found[:limit]
+                rows += self._select(connection, f"WHERE state IN {FINISHED} {order}", (limit,))
+        return rows[:limit]
 
     def claim(self, claimed_by: str) -> Job | None:
         """Mark the first queued job as running, unless a job runs already; None when there is none to start."""

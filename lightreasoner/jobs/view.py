@@ -73,8 +73,8 @@ def log_tail(store: JobStore, job: Job, lines: int = 200) -> str:
     except OSError:
         return ""
     # a progress bar redraws its line after a carriage return: the last drawing counts
-    found = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
-    return "\n".join(found[-lines - 1 :] if not found[-1] else found[-lines:])
+    shown = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
+    return "\n".join(shown[-lines - 1 :] if not shown[-1] else shown[-lines:])
 
 
 def _recent(job: Job) -> list[dict]:

@@ -78,18 +78,18 @@ def front_matter(sdk: str, hardware: str | None = None) -> str:
 
 def files(sdk: str, hardware: str | None = None) -> dict[str, str | Path]:
     """Path in the Space → its text, or the local file to copy."""
-    found: dict[str, str | Path] = {"README.md": front_matter(sdk, hardware) + ABOUT}
+    contents: dict[str, str | Path] = {"README.md": front_matter(sdk, hardware) + ABOUT}
     for path in sorted(p for folder in FOLDERS for p in (ROOT / folder).rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(ROOT).parts)
         if path.is_file() and path.suffix not in LEFTOVERS and not hidden:
-            found[path.relative_to(ROOT).as_posix()] = path
-    found |= {name: ROOT / name for name in FILES}
+            contents[path.relative_to(ROOT).as_posix()] = path
+    contents |= {name: ROOT / name for name in FILES}
     if sdk == "docker":
-        found |= {".dockerignore": ROOT / ".dockerignore", "requirements.txt": ROOT / "requirements.txt"}
-        found["Dockerfile"] = dockerfile(hardware)
+        contents |= {".dockerignore": ROOT / ".dockerignore", "requirements.txt": ROOT / "requirements.txt"}
+        contents["Dockerfile"] = dockerfile(hardware)
     else:
-        found["requirements.txt"] = gradio_requirements(hardware)
-    return dict(sorted(found.items()))
+        contents["requirements.txt"] = gradio_requirements(hardware)
+    return dict(sorted(contents.items()))
 
 
 def on_cpu(hardware: str | None) -> bool:

@@ -1,6 +1,6 @@
 """The archive of finished runs, for servers with an ephemeral disk: a folder, a bucket or a dataset on the Hub.
 
-LIGHTREASONER_KEEP names it: /path, s3://BUCKET/PATH or hf://datasets/OWNER/NAME. Finished datasets, adapters and
+LIGHTREASONER_ARCHIVE names it: /path, s3://BUCKET/PATH or hf://datasets/OWNER/NAME. Finished datasets, adapters and
 evaluations are copied there, and back when the server starts; jobs, traces, checkpoints and merged models are not.
 run.json is copied last, so a partial copy does not count as a run.
 """
@@ -145,7 +145,7 @@ def deleted_runs(settings: Settings) -> Path:
 
 def note_deleted(settings: Settings, run_id: str) -> None:
     """Note that a run was deleted, so that it is removed from the archive, too. Raises UserError."""
-    if settings.keep and ID_PATTERN.fullmatch(run_id):
+    if settings.archive and ID_PATTERN.fullmatch(run_id):
         write_text(deleted_runs(settings) / run_id, "")
 
 
@@ -154,7 +154,7 @@ def ephemeral_disk_notice(settings: Settings, env: dict[str, str] | None = None)
     env = dict(os.environ) if env is None else env
     if not env.get("SPACE_ID") or os.path.ismount(settings.workspace):
         return ""
-    if settings.keep:
+    if settings.archive:
         return (
             "This Space archives finished datasets, adapters and evaluations; traces and unfinished runs are lost when "
             "it restarts."

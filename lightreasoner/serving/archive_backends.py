@@ -17,7 +17,7 @@ from lightreasoner.storage.remote import ADDRESS, RemoteFolder
 from lightreasoner.storage.runs import RECORD
 
 HUB = re.compile(r"hf://datasets/([A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95})", re.ASCII)
-TOKEN_VARIABLE = "LIGHTREASONER_KEEP_TOKEN"
+TOKEN_VARIABLE = "LIGHTREASONER_ARCHIVE_TOKEN"
 #: Paths within a run: checkpoints, merged models, locks and half-written files.
 NOT_ARCHIVED = re.compile(r"(?:checkpoints|merged-[^/]*)/|\.|.*/\.")
 PARTIAL = ".keep-"  # of a run that is being restored, of a file that is being copied
@@ -55,17 +55,17 @@ class FolderArchive:
 
     def put(self, run: Path, files: FileStamps) -> None:
         with self._errors("written"):
-            kept = self.path / RUNS_FOLDER / run.name
+            target = self.path / RUNS_FOLDER / run.name
             for name in sorted(files, key=lambda name: name == RECORD):  # the record is the last
-                (kept / name).parent.mkdir(parents=True, exist_ok=True)
-                if not _same_file(run / name, kept / name):
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                if not _same_file(run / name, target / name):
                     # under another name first: an aborted copy leaves the earlier one intact
-                    part = (kept / name).with_name(f"{PARTIAL}{Path(name).name}")
+                    part = (target / name).with_name(f"{PARTIAL}{Path(name).name}")
                     shutil.copyfile(run / name, part)
                     shutil.copystat(run / name, part)
-                    os.replace(part, kept / name)
-            for name in set(file_stamps(kept)) - set(files):
-                (kept / name).unlink(missing_ok=True)
+                    os.replace(part, target / name)
+            for name in set(file_stamps(target)) - set(files):
+                (target / name).unlink(missing_ok=True)
 
     def remove(self, run_id: str) -> None:
         with self._errors("written"), suppress(FileNotFoundError):
@@ -177,17 +177,17 @@ class _ArchiveErrors:
 
     def __exit__(self, kind, error, trace) -> None:
         if isinstance(error, Exception) and not isinstance(error, UserError):
-            advice = "check LIGHTREASONER_KEEP and its write access"
+            advice = "check LIGHTREASONER_ARCHIVE and its write access"
             raise UserError(f"{self._sentence(error)}, so finished runs are not archived; {advice}.") from error
 
 
-def _same_file(ours: Path, kept: Path) -> bool:
+def _same_file(source: Path, target: Path) -> bool:
     """Whether a file was copied already. Mounts may round times to a second or two."""
     try:
-        here, there = ours.stat(), kept.stat()
+        ours, copy = source.stat(), target.stat()
     except FileNotFoundError:
         return False
-    return here.st_size == there.st_size and abs(here.st_mtime - there.st_mtime) < 2 and ours.name != RECORD
+    return ours.st_size == copy.st_size and abs(ours.st_mtime - copy.st_mtime) < 2 and source.name != RECORD
 
 
 def _escape_pattern(name: str) -> str:
@@ -196,35 +196,35 @@ def _escape_pattern(name: str) -> str:
 
 def archive_backend(settings: Settings, token: str = "") -> ArchiveBackend | None:
     """The archive that the settings name, or None. Raises UserError for an unusable one."""
-    if not settings.keep:
+    if not settings.archive:
         return None
-    if found := HUB.fullmatch(settings.keep):
+    if found := HUB.fullmatch(settings.archive):
         if not token:
             raise UserError(
-                f"The archive {settings.keep} needs a token with write access; set {TOKEN_VARIABLE} to one."
+                f"The archive {settings.archive} needs a token with write access; set {TOKEN_VARIABLE} to one."
             )
         return HubArchive(found[1], token)
-    if ADDRESS.fullmatch(settings.keep) and not settings.keep.startswith("hf://"):
-        return RemoteArchive(settings.keep.rstrip("/"))
-    if "://" in settings.keep or not Path(settings.keep).is_absolute():
+    if ADDRESS.fullmatch(settings.archive) and not settings.archive.startswith("hf://"):
+        return RemoteArchive(settings.archive.rstrip("/"))
+    if "://" in settings.archive or not Path(settings.archive).is_absolute():
         raise UserError(
-            f"LIGHTREASONER_KEEP is {settings.keep!r:.100}; give an absolute path, a bucket's address such as "
+            f"LIGHTREASONER_ARCHIVE is {settings.archive!r:.100}; give an absolute path, a bucket's address such as "
             "s3://BUCKET/PATH, or hf://datasets/OWNER/NAME."
         )
-    path = Path(settings.keep)
+    path = Path(settings.archive)
     if path.resolve().is_relative_to(settings.workspace.resolve()):
-        raise UserError(f"LIGHTREASONER_KEEP is {path}, which is inside the workspace; name a folder outside.")
+        raise UserError(f"LIGHTREASONER_ARCHIVE is {path}, which is inside the workspace; name a folder outside.")
     return FolderArchive(path)
 
 
 def file_stamps(run: Path) -> FileStamps:
     """The files of a run that are archived, with their stamps."""
-    found: FileStamps = {}
+    stamps: FileStamps = {}
     for path in sorted(run.rglob("*")):
         name = path.relative_to(run).as_posix()
         if NOT_ARCHIVED.match(name) or path.is_symlink() or not path.is_file():
             continue
         with suppress(FileNotFoundError):
             status = path.stat()
-            found[name] = (status.st_size, status.st_mtime_ns)
-    return found
+            stamps[name] = (status.st_size, status.st_mtime_ns)
+    return stamps

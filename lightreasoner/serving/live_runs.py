@@ -127,28 +127,28 @@ class LiveRun:
             self.trace.tuned = (self.trace.tuned or {}) | describe_tuned(tuned, pair)
         texts = TokenTexts(pair.expert.tokenizer)
         self._set_status("Reading the problem")
-        began = time.perf_counter()
+        start = time.perf_counter()
         for event in trace(pair, self.trace.request, self._settings, self.stop, tuned):
             self.trace.add(event, texts)
             self._set_status("Writing")
         if self.stop.is_set() and self.trace.finish_reason is None:
-            self.trace.seconds = time.perf_counter() - began
+            self.trace.seconds = time.perf_counter() - start
             self.trace.response = pair.expert.tokenizer.decode([s.token_id for s in self.trace.steps])
 
     def _run_remotely(self) -> None:
         """Like `_run_here`, computed by another process."""
         self._set_status("Waiting for a GPU")
-        trace, began = self.trace, time.perf_counter()
-        for kind, found in self._remote(self.stop):
+        trace, start = self.trace, time.perf_counter()
+        for kind, value in self._remote(self.stop):
             if kind == "pair":
-                trace.pair, began = found, time.perf_counter()
+                trace.pair, start = value, time.perf_counter()
                 self._set_status("Reading the problem")
             elif kind == "tuned":
-                trace.tuned = (trace.tuned or {}) | found
+                trace.tuned = (trace.tuned or {}) | value
             elif kind == "texts":  # sent before the steps that need them
-                trace.texts.update(found)
+                trace.texts.update(value)
             elif kind == "event":
-                trace.add(found, None)
+                trace.add(value, None)
                 self._set_status("Writing")
             elif kind == "stopped":
-                trace.response, trace.seconds = found, time.perf_counter() - began
+                trace.response, trace.seconds = value, time.perf_counter() - start

@@ -58,7 +58,7 @@ class TraceQuota:
 
     def __init__(self, settings: Settings):
         self.settings = settings
-        self._rate = VisitorRateLimit(settings.traces_a_minute, 60)
+        self._rate = VisitorRateLimit(settings.traces_per_minute, 60)
         self._running: list[tuple[User, threading.Event]] = []
         self._lock = threading.Lock()
 
@@ -84,15 +84,15 @@ class TraceQuota:
 
 def delete_oldest(folder: Path, pattern: str, most_bytes: int) -> None:
     """Delete the oldest files of a folder until the others take at most `most_bytes`."""
-    found = []
+    files = []
     for path in folder.glob(pattern):
         try:
             status = path.stat()
-            found.append((status.st_mtime, status.st_size, path))
+            files.append((status.st_mtime, status.st_size, path))
         except OSError:
             continue
-    total = sum(size for _, size, _ in found)
-    for _, size, path in sorted(found):
+    total = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
         if total <= most_bytes:
             return
         path.unlink(missing_ok=True)

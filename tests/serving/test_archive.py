@@ -54,7 +54,7 @@ def where(request, tmp_path):
 
 def server(disk: Path, where: tuple[str, str]) -> RunArchiver:
     """A server's archiver on a disk of its own."""
-    settings = Settings(workspace=disk, keep=where[0])
+    settings = Settings(workspace=disk, archive=where[0])
     return RunArchiver(settings, archive_backend(settings, where[1]))
 
 
@@ -219,7 +219,7 @@ def until(true) -> None:
 @pytest.mark.parametrize(
     ("keep", "token", "says"),
     [
-        ("hf://datasets/me/kept", "", "LIGHTREASONER_KEEP_TOKEN"),
+        ("hf://datasets/me/kept", "", "LIGHTREASONER_ARCHIVE_TOKEN"),
         ("hf://datasets/kept", TOKEN, "hf://datasets/OWNER/NAME"),
         ("hf://models/me/kept", TOKEN, "hf://datasets/OWNER/NAME"),
         ("s3://bucket/kept", "", "s3://bucket/kept cannot be reached from here: Install s3fs"),
@@ -228,21 +228,21 @@ def until(true) -> None:
         ("{workspace}/kept", "", "is inside the workspace"),
     ],
 )
-def test_a_place_that_is_none(tmp_path, keep, token, says):
+def test_a_place_that_is_none(tmp_path, archive, token, says):
     with pytest.raises(UserError, match=says):
-        archive_backend(Settings(workspace=tmp_path, keep=keep.format(workspace=tmp_path)), token)
+        archive_backend(Settings(workspace=tmp_path, archive=archive.format(workspace=tmp_path)), token)
 
 
 def test_which_place(tmp_path):
     settings = Settings(workspace=tmp_path / "work")
     assert archive_backend(settings) is None
-    assert isinstance(archive_backend(replace(settings, keep=str(tmp_path / "kept"))), FolderArchive)
-    assert isinstance(archive_backend(replace(settings, keep="memory://kept")), RemoteArchive)
-    assert isinstance(archive_backend(replace(settings, keep="hf://datasets/me/kept"), TOKEN), HubArchive)
+    assert isinstance(archive_backend(replace(settings, archive=str(tmp_path / "kept"))), FolderArchive)
+    assert isinstance(archive_backend(replace(settings, archive="memory://kept")), RemoteArchive)
+    assert isinstance(archive_backend(replace(settings, archive="hf://datasets/me/kept"), TOKEN), HubArchive)
 
 
 def test_a_space_says_what_it_forgets(tmp_path):
     settings, space = Settings(workspace=tmp_path), {"SPACE_ID": "me/studio"}
     assert ephemeral_disk_notice(settings, {}) == ""
     assert "disk is ephemeral" in ephemeral_disk_notice(settings, space)
-    assert "archives finished datasets" in ephemeral_disk_notice(replace(settings, keep="/data"), space)
+    assert "archives finished datasets" in ephemeral_disk_notice(replace(settings, archive="/data"), space)

@@ -373,7 +373,7 @@ def test_rates():
 
 
 def test_traces_of_visitors_are_few_at_once_and_in_a_minute():
-    traces, done = TraceQuota(Settings(visitor_traces=1, public_traces=3, traces_a_minute=3)), threading.Event()
+    traces, done = TraceQuota(Settings(visitor_traces=1, public_traces=3, traces_per_minute=3)), threading.Event()
     traces.admit(STRANGER, done)
     with pytest.raises(UserError, match="1 of your runs"):
         traces.admit(STRANGER, threading.Event())
@@ -407,6 +407,10 @@ def test_the_oldest_traces_go_first(tmp_path):
 def test_settings_of_a_public_server():
     assert not from_environment({}).public
     assert from_environment({"LIGHTREASONER_PUBLIC": "1"}).public
+    former = {"LIGHTREASONER_KEEP": "/data", "LIGHTREASONER_TRACES_A_MINUTE": "3", "LIGHTREASONER_LEASE": "/lock"}
+    read = from_environment(former)
+    assert (read.archive, read.traces_per_minute, read.lock_folder) == ("/data", 3, "/lock")
+    assert from_environment(former | {"LIGHTREASONER_ARCHIVE": ""}).archive == "", "the new name counts"
     space = {"SPACE_ID": "ann/studio", "SPACE_AUTHOR_NAME": "ann"}
     assert from_environment(space).public and from_environment(space).owners == "ann"
     assert from_environment(space | {"LIGHTREASONER_OWNERS": "bob"}).owners == "bob"

@@ -30,14 +30,14 @@ SECRET = "The owner's secret plan"  # in the title of a job, the name of a datas
 GOOD = ["bundled", "", "", "How much is 2 + 2?", "Generate", "", 8, 0, 0, "", "Expert"]
 BELONGS = "belongs to the owner of this server"
 ADDRESSES = itertools.count(1)
-LIMITS = {"visitor_tokens": 64, "visitor_traces": 1, "public_traces": 2, "traces_a_minute": 1000, "max_upload_mb": 1}
+LIMITS = {"visitor_tokens": 64, "visitor_traces": 1, "public_traces": 2, "traces_per_minute": 1000, "max_upload_mb": 1}
 
 
 class PublicApp(JobsApp):
     """A public server; what the owner has on it was put there before it started."""
 
     def __init__(self, workspace):
-        super().__init__(workspace, public=1, login=f"{USER}:{PASSWORD}", uploads_an_hour=5, **LIMITS)
+        super().__init__(workspace, public=1, login=f"{USER}:{PASSWORD}", uploads_per_hour=5, **LIMITS)
         self.dataset, self.job = new_id(), None
 
     def furnish(self) -> PublicApp:

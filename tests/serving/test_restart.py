@@ -43,7 +43,7 @@ def test_a_dataset_outlives_the_disk(tmp_path, visitors):
         context = visitors.context(app.url)
         context.request.post(f"{app.url}sign-in", form={"user": "me", "password": "a long password"})
         page = Inspect(context.new_page()).open(app.url).page
-        expect(page.locator(".lr-header .lr-server-note")).to_contain_text("This Space keeps finished datasets")
+        expect(page.locator(".lr-header .lr-server-note")).to_contain_text("This Space archives finished datasets")
         page.goto(f"{app.url}?tab=datasets&dataset={made}")
         expect(page.locator("#lr-datasets .lr-steps tbody tr").first).to_be_visible()
         assert "hf_never_shown" not in app.log.read_text()

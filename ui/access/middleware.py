@@ -50,7 +50,7 @@ class AccessMiddleware:
     def __init__(self, app: Any, settings: Settings, sign_in: SignIn, uploads: Path):
         self.app, self.settings, self.sign_in, self.uploads = app, settings, sign_in, uploads
         self._calls = VisitorRateLimit(CALLS_PER_MINUTE, 60)
-        self._uploads = VisitorRateLimit(settings.uploads_an_hour, 3600)
+        self._uploads = VisitorRateLimit(settings.uploads_per_hour, 3600)
         self._sessions: OrderedDict[str, str] = OrderedDict()  # Gradio session → the visitor who opened it
 
     async def __call__(self, scope: dict, receive: Any, send: Any) -> None:
@@ -125,7 +125,7 @@ class AccessMiddleware:
         if not user.owner:
             if not self._uploads.allow(user):
                 raise Rejected(429, "Too many uploads per hour; try again later.")
-            if folder_bytes(self.uploads) + most > self.settings.kept_uploads_mb * 1_000_000:
+            if folder_bytes(self.uploads) + most > self.settings.max_uploads_mb * 1_000_000:
                 raise Rejected(507, "The space for uploads is full; try again in an hour.")
         return limit_body(receive, most)
 
