@@ -217,7 +217,7 @@ def until(true) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keep", "token", "says"),
+    ("archive", "token", "says"),
     [
         ("hf://datasets/me/kept", "", "LIGHTREASONER_ARCHIVE_TOKEN"),
         ("hf://datasets/kept", TOKEN, "hf://datasets/OWNER/NAME"),
