@@ -133,7 +133,7 @@ def test_sigterm_is_what_it_was_afterwards(run_dir, settings):
 
 
 @pytest.mark.parametrize("wish", ["cancel", "", "rubbish"])
-def test_a_stop_file_cancels_at_the_next_safe_point(run_dir, settings, wish):
+def test_a_stop_file_cancels_at_the_next_checkpoint(run_dir, settings, wish):
     with pytest.raises(StopRequested) as stopping, job_context(run_dir, "sample", settings) as work:
         work.checkpoint()
         (run_dir / "stop").write_text(wish)
@@ -256,7 +256,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path, settings):
         pytest.fail("it must not begin")
 
 
-def test_a_person_goes_first_at_a_safe_point(run_dir, settings):
+def test_a_person_goes_first_at_a_checkpoint(run_dir, settings):
     accelerator, has = AcceleratorLock(settings.workspace), threading.Event()
 
     def person():

@@ -45,7 +45,7 @@ def test_a_queued_job_is_cancelled_at_once(bench):
     assert bench.get(job).state == "cancelled" and not job.run_dir.exists()
 
 
-def test_a_job_with_safe_points_stops_at_the_next_one(bench):
+def test_a_job_with_checkpoints_stops_at_the_next_one(bench):
     job = bench.submit("steps", "--steps", "1000")
     bench.running(job, "progress")
     assert bench.scheduler.cancel(job.id).state == "stopping"
@@ -56,7 +56,7 @@ def test_a_job_with_safe_points_stops_at_the_next_one(bench):
     assert "Traceback" not in bench.scheduler.backends["local"].logs(bench.store.folder(job.id), 10_000)
 
 
-def test_a_job_without_safe_points_gets_a_term_and_ends_in_order(bench):
+def test_a_job_without_checkpoints_gets_a_term_and_ends_in_order(bench):
     job = bench.submit("deaf")
     bench.running(job, "status")
     bench.scheduler.cancel(job.id)

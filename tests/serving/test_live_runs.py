@@ -89,7 +89,7 @@ def test_a_second_run_waits_and_is_told_so(refs, settings):
     assert blocker.error  # and its failure freed the queue
 
 
-def test_a_run_waits_for_a_job_and_goes_first_at_its_safe_point(refs, settings):
+def test_a_run_waits_for_a_job_and_goes_first_at_its_checkpoint(refs, settings):
     accelerator = AcceleratorLock(settings.workspace)
     with accelerator.acquire("job Sample 10 problems", job="j" * 22) as job:
         live = start(refs, settings, max_new_tokens=4)

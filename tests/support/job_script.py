@@ -49,7 +49,7 @@ def stubborn(options, work) -> None:
 
 
 def deaf(options, work) -> None:
-    """Never comes to a safe point, but ends in order when it gets a TERM."""
+    """Never comes to a checkpoint, but ends in order when it gets a TERM."""
     work.status("Deaf")
     while True:
         time.sleep(0.05)
