@@ -125,8 +125,7 @@ def _adapter(run_dir: Path, run: dict, staging: Path, license: str) -> Publicati
     folder = adapter_folder(run_dir)
     files = {"adapter_model.safetensors": folder / "adapter_model.safetensors"}
     files["adapter_config.json"] = _redacted(staging, "adapter_config.json", folder / "adapter_config.json")
-    card = adapter_card(run)
-    files[CARD] = _write(staging, CARD, with_license(card, license))
+    files[CARD] = _write(staging, CARD, adapter_card(run, license=license))
     files[RECORD] = _write(staging, RECORD, _json(run))
     return _publication("adapter", "model", f"Adapter of {run['about'].get('expert', 'a model')}"[:120], files)
 
@@ -140,15 +139,9 @@ def _model(run_dir: Path, run: dict, folder: Path, staging: Path, license: str) 
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.name.startswith(".") and any(path.match(pattern) for pattern in MODEL_FILES):
             files[path.name] = _redacted(staging, path.name, path)
-    card = adapter_card(run, merged=True)
-    files[CARD] = _write(staging, CARD, with_license(card, license))
+    files[CARD] = _write(staging, CARD, adapter_card(run, merged=True, license=license))
     files[RECORD] = _write(staging, RECORD, _json(run))
     return _publication("merged model", "model", f"Merged {run['about'].get('expert', 'model')}"[:120], files)
-
-
-def with_license(card: str, license: str) -> str:
-    """A card with its licence as the first line of its YAML."""
-    return card.replace("---\n", f"---\nlicense: {json.dumps(license)}\n", 1)
 
 
 def _redacted(staging: Path, name: str, path: Path) -> Path:

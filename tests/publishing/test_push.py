@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from huggingface_hub import DatasetCard
+from huggingface_hub import DatasetCard, ModelCard
 
 from lightreasoner.datasets.annotations import load_annotations, set_annotation
 from lightreasoner.datasets.card import dataset_card
@@ -371,7 +371,8 @@ def test_an_adapter_is_pushed_and_used_as_a_reference(hub, tmp_path, monkeypatch
     files = hub.repos["model", "lab/lora"].files
     assert {"adapter_config.json", "adapter_model.safetensors", "README.md", RECORD} < set(files)
     card = files["README.md"].decode()
-    assert 'base_model: "./base"' in card and 'library_name: "peft"' in card and 'license: "apache-2.0"' in card
+    data = ModelCard(card).data
+    assert (data.base_model, data.library_name, data.license) == ("./base", "peft", "apache-2.0")
     assert str(tmp_path) not in b"".join(v for k, v in files.items() if not k.endswith(".safetensors")).decode()
 
     from huggingface_hub import constants
@@ -389,7 +390,7 @@ def test_an_adapter_is_pushed_and_used_as_a_reference(hub, tmp_path, monkeypatch
     assert code == 0, said
     files = hub.repos["model", "lab/whole"].files
     assert {"model.safetensors", "config.json", "tokenizer.json", "README.md"} <= set(files)
-    assert 'library_name: "transformers"' in files["README.md"].decode()
+    assert ModelCard(files["README.md"].decode()).data.library_name == "transformers"
     refused(run(hub, "push", tuned, "--merged", tmp_path / "data", "--repo", "lab/none"), "is not a merged model")
 
 
