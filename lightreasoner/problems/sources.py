@@ -1,9 +1,10 @@
-"""The named problem sources: bundled sets, and benchmarks on the Hugging Face Hub."""
+"""The named problem sources (assets/problems.toml), and the rows of those on the Hugging Face Hub."""
 
 from __future__ import annotations
 
 import itertools
 import logging
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from lightreasoner.compat.transformers import datasets_offline
 from lightreasoner.errors import UserError
 from lightreasoner.problems.files import Row
+from lightreasoner.settings import ASSETS
 
 log = logging.getLogger(__name__)
 
@@ -33,123 +35,14 @@ class Source:
     configs: tuple[str | None, ...] = (None,)  # read in turn, one row each, so that a limit covers all of them
 
 
-_BUNDLED = {
-    "license": "generated with reasoning-gym (Apache-2.0)",
-    "columns": "question, answer, solution",
-    "answer_form": "a whole number",
-}
-_MATH_SUBJECTS = "algebra counting_and_probability geometry intermediate_algebra number_theory prealgebra precalculus"
+def _read_sources() -> dict[str, Source]:
+    """The sources of assets/problems.toml by key, in its order."""
+    read = tomllib.loads((ASSETS / "problems.toml").read_text(encoding="utf-8"))["source"]
+    rows = [{name: tuple(value) if isinstance(value, list) else value for name, value in row.items()} for row in read]
+    return {row["key"]: Source(**row) for row in rows}
 
-SOURCES: dict[str, Source] = {
-    source.key: source
-    for source in (
-        Source(
-            key="bundled-train",
-            title="Bundled, train",
-            description="1,000 generated word problems of primary-school level, to build datasets from.",
-            splits=("train",),
-            **_BUNDLED,
-        ),
-        Source(
-            key="bundled-test",
-            title="Bundled, test",
-            description="500 generated word problems to evaluate on, drawn from other seeds than the training ones.",
-            splits=("test",),
-            **_BUNDLED,
-        ),
-        Source(
-            key="bundled-shifted",
-            title="Bundled, shifted",
-            description="500 generated word problems with a number from 101 to 200, absent from all training texts.",
-            splits=("shifted",),
-            **_BUNDLED,
-        ),
-        Source(
-            key="gsm8k",
-            title="GSM8K",
-            description="Grade-school word problems of two to eight steps (7,473 train, 1,319 test).",
-            license="MIT",
-            splits=("test", "train"),
-            columns="question; answer holds the solution, ####, and the answer",
-            answer_form="a number",
-            repo="openai/gsm8k",
-            configs=("main",),
-        ),
-        Source(
-            key="math",
-            title="MATH",
-            description="Competition mathematics in seven subjects and five levels (7,500 train, 5,000 test).",
-            license="MIT",
-            splits=("test", "train"),
-            columns="problem; solution, with the answer in \\boxed{}",
-            answer_form="LaTeX",
-            repo="EleutherAI/hendrycks_math",
-            configs=tuple(_MATH_SUBJECTS.split()),
-        ),
-        Source(
-            key="math500",
-            title="MATH-500",
-            description="500 problems of the MATH test split, the usual quick check.",
-            license="MIT (as MATH)",
-            splits=("test",),
-            columns="problem, answer, solution, unique_id",
-            answer_form="LaTeX",
-            repo="HuggingFaceH4/MATH-500",
-        ),
-        Source(
-            key="svamp",
-            title="SVAMP",
-            description="One-step word problems, varied so that guessing by key words fails (300 test, 700 train).",
-            license="MIT",
-            splits=("test", "train"),
-            columns="Body + Question, Answer, ID",
-            answer_form="a number",
-            repo="ChilleD/SVAMP",
-        ),
-        Source(
-            key="asdiv",
-            title="ASDiv",
-            description="2,305 diverse primary-school word problems; those with several answers are skipped.",
-            license="CC BY-NC 4.0",
-            splits=("validation",),
-            columns="body + question, answer",
-            answer_form="a number or a word, its unit in brackets removed",
-            repo="EleutherAI/asdiv",
-            configs=("asdiv",),
-        ),
-        Source(
-            key="minerva_math",
-            title="Minerva Math",
-            description="272 undergraduate problems in science and mathematics from MIT OpenCourseWare.",
-            license="not stated by the repository",
-            splits=("test",),
-            columns="question, answer",
-            answer_form="LaTeX or a number",
-            repo="math-ai/minervamath",
-        ),
-        Source(
-            key="olympiadbench",
-            title="OlympiadBench",
-            description="674 open-ended olympiad problems in mathematics, English, text only.",
-            license="Apache-2.0",
-            splits=("train",),  # the only one, although it is an evaluation set
-            columns="context + question, final_answer, solution, id",
-            answer_form="LaTeX; several values separated by commas",
-            repo="Hothan/OlympiadBench",
-            configs=("OE_TO_maths_en_COMP",),
-        ),
-        Source(
-            key="mmlu_stem",
-            title="MMLU-STEM",
-            description="3,153 multiple-choice questions in science, technology, engineering and mathematics.",
-            license="MIT",
-            splits=("test",),
-            columns="question + choices, answer (position of the choice)",
-            answer_form="a letter, A to D",
-            repo="TIGER-Lab/MMLU-STEM",
-        ),
-    )
-}
+
+SOURCES = _read_sources()
 
 
 def hub_rows(source: Source, split: str) -> Iterator[Row]:
