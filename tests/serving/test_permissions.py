@@ -1,4 +1,4 @@
-"""The rules of a public server: who may call what, how much, and how the server knows who it is."""
+"""The rules of a public server: permissions of visitors and of the owner, rate limits, and identification of users."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PUBLIC = Settings(public=True, login="ann:a long word")
 STRANGER = User("a" * 22, address="192.0.2.1")
 BUNDLED = ("bundled", "", "")
 
-#: Everything that can be asked of a public server, and who may: the policy, to be changed here and at the handler.
+#: Every action of the page and who may use it: the policy, to be changed here and at the handler.
 PERMISSIONS = {
     "components.cancel_pair_check": "owner",
     "components.check_pair": "owner",
@@ -105,7 +105,7 @@ PERMISSIONS = {
     "inspect.edit_problem": "visitors",
     "inspect.export": "visitors",
     "inspect.follow_link": "visitors",
-    "inspect.list_tuned_experts": "visitors",  # there are none for them
+    "inspect.list_tuned_experts": "visitors",  # an empty list for visitors
     "inspect.open_problem_file": "visitors, costly",
     "inspect.open_tuned_expert": "owner",
     "inspect.read_step": "visitors",
@@ -115,7 +115,7 @@ PERMISSIONS = {
     "inspect.update_pair_card": "visitors",
     "inspect.update_tuned_experts": "visitors",
     "jobs.control": "owner",
-    "jobs.summarize": "visitors",  # whether a job runs, and nothing about it
+    "jobs.summarize": "visitors",  # visitors only learn whether a job runs
     "jobs.view": "owner",
 }
 ACTIONS = [Action(name, who.startswith("visitors")) for name, who in PERMISSIONS.items()]
@@ -127,7 +127,7 @@ def public_studio(tmp_path_factory):
 
 
 def permissions(functions) -> dict[str, str]:
-    """Action → who may, of everything that can be called. Fails where there is no action, or one name for two."""
+    """Action → its users, of all functions that a browser can call. Fails for a missing action or a name used twice."""
     who, handlers = {}, {}
     for function in functions:
         handler, declared = f"{function.__module__}.{function.__qualname__}", action_of(function)
@@ -139,14 +139,14 @@ def permissions(functions) -> dict[str, str]:
     return dict(sorted(who.items()))
 
 
-def test_who_may_do_what(public_studio):
-    """The policy. Something new on the page is the owner's until somebody decides; this test asks for the decision."""
+def test_the_policy(public_studio):
+    """The policy. A new handler is for the owner only until PERMISSIONS says otherwise."""
     found = permissions(callable_functions(build(public_studio)))
     table = "\n".join(f"{name:32}{who}" for name, who in found.items())
     assert found == PERMISSIONS, f"\n{table}"
 
 
-def test_who_may_do_what_where_people_sign_in_with_hugging_face(public_studio, monkeypatch):
+def test_the_policy_with_a_sign_in_through_hugging_face(public_studio, monkeypatch):
     """Gradio's button wires an event of its own."""
     for name, value in {"SYSTEM": "spaces", "SPACE_ID": "ann/studio", "OAUTH_CLIENT_ID": "x"}.items():
         monkeypatch.setenv(name, value)
@@ -156,7 +156,7 @@ def test_who_may_do_what_where_people_sign_in_with_hugging_face(public_studio, m
 
 
 def test_a_checked_call_takes_what_the_call_takes(public_studio):
-    """Gradio reads off the signature whether the token of who is signed in is wanted."""
+    """Gradio reads from the signature whether a call takes the token of the signed-in user."""
     taken = {
         call.__name__: list(signature(call).parameters) for call in checked_calls(PUBLIC, push_calls(public_studio))
     }
@@ -193,8 +193,8 @@ def test_a_function_without_a_permission_check_stops_the_server_from_starting(pu
         require_checks(page)
 
 
-def test_what_declares_no_action_is_refused(monkeypatch):
-    """An event and a call of a script: both are the owner's."""
+def test_a_handler_without_an_action_is_for_the_owner_only(monkeypatch):
+    """Both as an event and as a call of a script."""
 
     def event():
         return "done"
@@ -213,19 +213,19 @@ def test_what_declares_no_action_is_refused(monkeypatch):
     assert checked() == "done" and checked_call(1) == {"done": 1}
 
 
-def test_a_page_for_oneself_is_not_wrapped(tmp_path):
+def test_the_page_of_a_private_server_is_not_wrapped(tmp_path):
     page = build(Studio(Settings(workspace=tmp_path, device="cpu")))
     assert not any(hasattr(event.fn, "__wrapped__") for event in page.fns.values())
 
 
-def test_locally_everybody_is_the_owner():
+def test_every_user_of_a_private_server_is_the_owner():
     assert current_user(Settings()) == OWNER
     assert current_user(PUBLIC) == NOBODY  # no request, no rights
     for declared in (*ACTIONS, None):
         check_permission(OWNER, declared, Settings())
 
 
-def test_a_visitor_may_do_what_is_open_and_nothing_else():
+def test_visitors_may_use_their_actions_only():
     for declared in ACTIONS:
         if declared.visitors:
             check_permission(STRANGER, declared, PUBLIC)
@@ -247,20 +247,20 @@ def test_a_visitor_may_do_what_is_open_and_nothing_else():
         (("qwen2.5-math-7b", "", ""), None, "not on this server"),
     ],
 )
-def test_a_visitor_runs_presets_that_are_there(refs, tuned, says, tmp_path, monkeypatch):
+def test_a_visitor_runs_presets_on_the_server_only(refs, tuned, says, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(UserError, match=says):
         visitor_pair(refs, tuned)
 
 
-def test_the_models_come_from_the_catalogue_whatever_the_caller_says():
+def test_a_visitors_models_come_from_the_presets():
     assert visitor_pair(("bundled", "/etc/passwd", "https://example.org"), None)[1] == "lightreasoner-expert-4m"
     assert visitor_settings(Settings(visitor_tokens=100)).max_new_tokens == 100
     assert visitor_settings(Settings(max_new_tokens=50)).max_new_tokens == 50
 
 
-def test_the_engine_asks_again_when_a_trace_is_started(public_studio, monkeypatch):
+def test_starting_a_trace_checks_the_permission_again(public_studio, monkeypatch):
     monkeypatch.setattr("ui.studio.current_user", lambda _settings: STRANGER)
     with pytest.raises(UserError, match="Other models"):
         public_studio.start(TraceRequest("2 + 2?"), (None, "a/b", "a/c"))
@@ -273,14 +273,14 @@ def test_the_engine_asks_again_when_a_trace_is_started(public_studio, monkeypatc
     assert live._message(UserError(f"{public_studio.settings.workspace}/traces is full")) == "…/traces is full"
 
 
-def test_a_visitor_learns_of_jobs_that_one_runs(public_studio, monkeypatch):
+def test_a_visitor_only_learns_whether_a_job_runs(public_studio, monkeypatch):
     jobs = Jobs(public_studio.jobs)
-    assert jobs.header_status(None) == {"running": None, "queued": 0, "holder": None, "busy": False}  # nobody asks
+    assert jobs.header_status(None) == {"running": None, "queued": 0, "holder": None, "busy": False}  # no request
     monkeypatch.setattr("ui.jobs.calls.current_user", lambda _settings: OWNER)
     assert "busy" not in jobs.header_status(None)
 
 
-def test_owners_are_named_exactly():
+def test_owners_match_exactly():
     settings = Settings(owners=" Ann, acme-labs ,")
     assert is_owner(["ann"], settings) and is_owner(["bob", "ACME-Labs"], settings)
     for names in ([], [""], ["an"], ["ann, acme-labs"], [None], [["ann"]]):
@@ -288,7 +288,7 @@ def test_owners_are_named_exactly():
     assert not is_owner([""], Settings())
 
 
-def test_oauth_tells_the_name_and_the_organisations():
+def test_oauth_gives_the_name_and_the_organisations():
     info = {"userinfo": {"preferred_username": "ann", "orgs": [{"preferred_username": "acme", "name": "Ann"}, "x"]}}
     info |= {"access_token": "t", "expires_at": time.time() + 60}
     assert oauth_names({"session": {"oauth_info": info}}) == ["ann", "acme"]  # a free name, like "Ann", is not one
@@ -300,7 +300,7 @@ def test_oauth_tells_the_name_and_the_organisations():
 
 def test_oauth_is_only_used_on_spaces(monkeypatch):
     monkeypatch.setenv("OAUTH_CLIENT_ID", "x")
-    assert not SignIn(PUBLIC).oauth  # elsewhere Gradio lets everybody in under an invented profile
+    assert not SignIn(PUBLIC).oauth  # elsewhere Gradio signs every user in under an invented profile
     monkeypatch.setenv("SYSTEM", "spaces")
     assert SignIn(PUBLIC).oauth
     assert "Hugging Face" in sign_in_hint(PUBLIC)
@@ -312,13 +312,13 @@ def test_the_password_and_the_cookie():
     for user, password in (("ann", "a"), ("", ""), ("ann", ""), ("Ann", "a:b"), ("ann\ud800", "a:b")):
         assert not sign_in.is_correct(user, password)
     assert not SignIn(Settings(public=True)).is_correct("", "")
-    word = sign_in.sign_in()
-    assert sign_in.is_signed_in(word) and not sign_in.is_signed_in("") and not SignIn(PUBLIC).is_signed_in(word)
-    sign_in._tokens[word] = time.time() - 1
-    assert not sign_in.is_signed_in(word)
-    word = sign_in.sign_in()
-    sign_in.sign_out(word)
-    assert not sign_in.is_signed_in(word)
+    token = sign_in.sign_in()
+    assert sign_in.is_signed_in(token) and not sign_in.is_signed_in("") and not SignIn(PUBLIC).is_signed_in(token)
+    sign_in._tokens[token] = time.time() - 1
+    assert not sign_in.is_signed_in(token)
+    token = sign_in.sign_in()
+    sign_in.sign_out(token)
+    assert not sign_in.is_signed_in(token)
 
 
 def test_cookies_are_lax_here_and_secure_in_the_frame_of_a_space(monkeypatch):
@@ -345,14 +345,14 @@ def test_cookies_are_lax_here_and_secure_in_the_frame_of_a_space(monkeypatch):
         ({"host": "a.example", "sec-fetch-site": "cross-site"}, False),
     ],
 )
-def test_other_sites_pages_are_told_by_their_origin(headers, fine):
+def test_requests_of_other_sites_are_recognised_by_their_origin(headers, fine):
     assert same_site(headers) is fine
 
 
 def test_the_address_behind_the_proxies_of_a_space(monkeypatch):
     scope = {"client": ("10.1.2.3", 5)}
     spoofed = {"x-forwarded-for": "1.1.1.1, 8.8.8.8, 10.0.0.9"}
-    assert client_address(scope, spoofed) == "10.1.2.3"  # the server itself heeds proxies that it knows
+    assert client_address(scope, spoofed) == "10.1.2.3"  # the server itself handles proxies that it trusts
     monkeypatch.setenv("SPACE_ID", "ann/studio")
     assert client_address(scope, spoofed) == "8.8.8.8"
     for noted in ("", "nonsense", "8.8.8.8, nonsense", "10.0.0.1"):
@@ -360,7 +360,7 @@ def test_the_address_behind_the_proxies_of_a_space(monkeypatch):
     assert client_address({}, {}) == "unknown"
 
 
-def test_rates():
+def test_rate_limits():
     rate = RateLimit(2, 0.1)
     assert [rate.allow("a"), rate.allow("a"), rate.allow("a"), rate.allow("b")] == [True, True, False, True]
     time.sleep(0.12)
@@ -372,7 +372,7 @@ def test_rates():
     assert sum(rate.allow(User("", address="192.0.2.9")) for _ in range(20)) == 6
 
 
-def test_traces_of_visitors_are_few_at_once_and_in_a_minute():
+def test_visitors_traces_are_limited_at_once_and_per_minute():
     traces, done = TraceQuota(Settings(visitor_traces=1, public_traces=3, traces_per_minute=3)), threading.Event()
     traces.admit(STRANGER, done)
     with pytest.raises(UserError, match="1 of your runs"):
@@ -392,7 +392,7 @@ def test_traces_of_visitors_are_few_at_once_and_in_a_minute():
         traces.admit(STRANGER, threading.Event())
 
 
-def test_the_oldest_traces_go_first(tmp_path):
+def test_the_oldest_traces_are_deleted_first(tmp_path):
     for n in range(4):
         path = tmp_path / f"{n}.json"
         path.write_bytes(b"x" * 100)
@@ -423,6 +423,6 @@ def test_settings_of_a_public_server():
         assert "word" not in str(refused.value).replace("password", "")
 
 
-def test_jobs_are_not_told_the_password():
+def test_jobs_do_not_get_the_password():
     env = to_environment(PUBLIC)
     assert env["LIGHTREASONER_LOGIN"] == "" and from_environment(env).public

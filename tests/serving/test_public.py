@@ -1,4 +1,4 @@
-"""A public server, and what strangers get out of it over plain HTTP: what the rules allow, and nothing else."""
+"""A public server over plain HTTP: visitors get what the rules allow and nothing else."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LIMITS = {"visitor_tokens": 64, "visitor_traces": 1, "public_traces": 2, "traces
 
 
 class PublicApp(JobsApp):
-    """A public server; what the owner has on it was put there before it started."""
+    """A public server with the owner's runs, written before it started."""
 
     def __init__(self, workspace):
         super().__init__(workspace, public=1, login=f"{USER}:{PASSWORD}", uploads_per_hour=5, **LIMITS)
@@ -49,7 +49,7 @@ class PublicApp(JobsApp):
 
 @contextmanager
 def serving_public(workspace: Path) -> Iterator[PublicApp]:
-    """It runs inside the block, and nothing may have logged a traceback."""
+    """The server runs inside the block, and its log must hold no traceback."""
     app = PublicApp(workspace).furnish()
     app.start("--no-preload")
     yield app
@@ -65,8 +65,8 @@ def public(tmp_path_factory) -> Iterator[PublicApp]:
 
 @contextmanager
 def visitor(app: App, **headers: str) -> Iterator[httpx.Client]:
-    """A browser of its own, as far as the server can tell: each gets its own cookie with the page, and as the server
-    heeds a proxy on its own machine, each seems to come from an address of its own."""
+    """A client that the server takes for a browser of its own: it gets its own cookie with the page and, as the server
+    trusts a proxy on its own machine, has its own address."""
     headers = {"X-Forwarded-For": f"198.51.100.{next(ADDRESSES)}", "Content-Type": "application/json"} | headers
     with httpx.Client(base_url=app.url, timeout=120, trust_env=False, headers=headers) as client:
         client.get("")
@@ -102,7 +102,7 @@ def events(client: httpx.Client) -> list[dict]:
 
 
 def twin(app: App) -> gr.Blocks:
-    """The page, laid out here just as it is on the server."""
+    """The page, built here exactly as on the server."""
     return build(Studio(Settings(workspace=app.workspace / "twin", device="cpu", public=True)))
 
 
@@ -112,7 +112,7 @@ def actions_of_events(app: App) -> dict[int, Action]:
 
 
 def server_calls(client: httpx.Client) -> list[tuple[str, int, str]]:
-    """(component class's script name, component id, function) of everything that a script may call."""
+    """(element id, component id, function) of every call of the scripts."""
     found = []
     for component in client.get("config").json()["components"]:
         for function in component["props"].get("server_fns") or component.get("server_fns") or ():
@@ -132,7 +132,7 @@ def ask(client: httpx.Client, elem_id: str, function: str, *arguments: object) -
 
 
 def trace(client: httpx.Client, **changes: object) -> str:
-    """Run the public endpoint to its end; all that it said."""
+    """Run the public endpoint to its end; all of its output."""
     places = {"pair": 0, "expert": 1, "amateur": 2, "question": 3, "mode": 4, "response": 5, "tokens": 6, "tuned": 9}
     data = [*GOOD]
     for name, value in changes.items():
@@ -145,7 +145,7 @@ def trace(client: httpx.Client, **changes: object) -> str:
 
 
 def heard(client: httpx.Client, session: str) -> str:
-    """What the queue says to a session, until an event of it has ended."""
+    """The messages of the queue to a session, until one of its events has ended."""
     told = ""
     with client.stream("GET", f"gradio_api/queue/data?session_hash={session}") as said:
         for part in said.iter_text():
@@ -160,7 +160,7 @@ def run_of(said: str) -> str:
     return json.loads(json.loads(last)[0].splitlines()[0])["run"]
 
 
-def test_the_page_tells_visitors_nothing_of_the_owners(public, stranger):
+def test_the_page_shows_visitors_nothing_of_the_owners_runs(public, stranger):
     for page in ("", "config", "gradio_api/info", "sign-in"):
         said = stranger.get(page)
         assert said.status_code == 200
@@ -168,7 +168,7 @@ def test_the_page_tells_visitors_nothing_of_the_owners(public, stranger):
             assert secret not in said.text, (page, secret)
 
 
-def test_cookies_are_random_and_kept_from_scripts(public):
+def test_cookies_are_random_and_hidden_from_scripts(public):
     with visitor(public) as one, visitor(public) as other:
         assert one.cookies["lr_visitor"] != other.cookies["lr_visitor"] and len(one.cookies["lr_visitor"]) >= 22
         kept = one.get("").headers.get_list("set-cookie")
@@ -179,9 +179,9 @@ def test_cookies_are_random_and_kept_from_scripts(public):
     assert "HttpOnly" in made and "SameSite=Lax" in made
 
 
-def test_every_event_is_refused_or_open(public, stranger):
-    """Of all events in the page's own config: what is not open to visitors refuses, in both ways that
-    there are to call one, whatever event data comes along."""
+def test_every_event_is_refused_or_for_visitors(public, stranger):
+    """All events in the page's config that are not for visitors refuse them, in both ways to call an event and with any
+    event data."""
     actions = actions_of_events(public)
     assert {event["id"] for event in events(stranger)} == set(actions), "the twin is laid out differently"
     before = sorted(public.workspace.rglob("*.json")), len(public.jobs().store.jobs())
@@ -204,7 +204,7 @@ def test_named_endpoints_are_refused_in_the_queue_too(stranger, name):
     assert BELONGS in heard(stranger, session)
 
 
-def test_every_call_of_the_scripts_is_refused_or_open(public, stranger):
+def test_every_call_of_the_scripts_is_refused_or_for_visitors(public, stranger):
     found = server_calls(stranger)
     known = {function.__name__ for function in callable_functions(twin(public)) if hasattr(function, "_is_server_fn")}
     assert {function for _, _, function in found} == known
@@ -236,7 +236,7 @@ def test_the_owner_signs_in_and_out(public, stranger, owner):
     assert BELONGS in ask(owner, "lr-jobs", "look", 5, None, {})["error"], "the old word is worth nothing"
 
 
-def test_passwords_cannot_be_tried_for_long(public):
+def test_password_attempts_are_limited(public):
     with visitor(public, **{"X-Forwarded-For": "203.0.113.7"}) as guesser:
         said = [sign_in(guesser, USER, f"guess {n}").status_code for n in range(7)]
         assert said == [403] * 5 + [429] * 2
@@ -270,7 +270,7 @@ def test_a_visitor_inspects_presets_within_limits(stranger):
 
 
 def test_a_branch_of_the_owners_own_models_is_refused(public, stranger):
-    """Who has a link to a trace may read it; going on with it would load what the owner loaded."""
+    """A visitor with the link may read a trace; continuing it would load the owner's models."""
     record = json.loads(ask(stranger, "lr-viewer", "export", run_of(trace(stranger)), "json", 0.2, 0.4)["content"])
     record["id"] = new_id()
     record["pair"] |= {"name": None, "expert": "/srv/models/own", "amateur": "/srv/models/own"}
@@ -284,8 +284,8 @@ def test_a_branch_of_the_owners_own_models_is_refused(public, stranger):
     assert "Other models belong to the owner" in told and "/srv/models" not in told.replace("\\/", "/")
 
 
-def test_one_visitors_flood_is_one_visitors_trouble(public):
-    """More runs at once than one may have: each ends or is told why not, and somebody else's runs."""
+def test_one_visitors_flood_does_not_stop_others(public):
+    """More runs at once than allowed: each ends or gets the reason, and another visitor's run works."""
 
     def run(client) -> str:
         said = trace(client, tokens=64, question="Tell a long story about 17 apples.")
@@ -374,7 +374,7 @@ def test_file_fields_take_uploads_only(public, stranger):
             assert said.status_code == 400 and "Upload the file" in said.text
 
 
-def test_files_are_read_a_few_times_a_minute(public, stranger):
+def test_reading_files_is_limited_per_minute(public, stranger):
     event = next(event for event in events(stranger) if event["api_name"] == "choose_source")
     body = {"data": ["bundled-test"], "fn_index": event["id"], "session_hash": new_id()}
     said = [stranger.post("gradio_api/run/predict", content=json.dumps(body)) for _ in range(22)]
@@ -384,8 +384,8 @@ def test_files_are_read_a_few_times_a_minute(public, stranger):
         assert other.post("gradio_api/run/predict", content=json.dumps(body)).status_code == 200
 
 
-def test_calls_are_not_endless(public):
-    """300 a minute of a visitor, a few hundred more of an address whose cookies are thrown away."""
+def test_calls_are_limited(public):
+    """300 per minute and visitor, and a few hundred more per address if cookies are deleted."""
     with visitor(public) as one, visitor(public) as other:
         said = [one.post("gradio_api/component_server", content=b"{}").status_code for _ in range(305)]
         assert set(said[:300]) == {400} and set(said[300:]) == {429}
@@ -393,29 +393,29 @@ def test_calls_are_not_endless(public):
 
 
 @pytest.mark.parametrize("path", ["gradio_api/queue/join", "gradio_api/component_server", "sign-in"])
-def test_bodies_are_not_endless(stranger, path):
+def test_bodies_are_limited(stranger, path):
     said = stranger.post(path, content=b"[" * 1_100_000)
     assert said.status_code == 413 and "too large" in said.text
     said = stranger.post(path, content=(b"[" * 100_000 for _ in range(12)))  # without a length
     assert said.status_code == 413
 
 
-def test_deep_and_broken_bodies_are_answered(stranger):
+def test_deep_and_broken_bodies_get_an_answer(stranger):
     for body in (b"", b"{", b"[" * 100_000, b"null", b"7", b'{"session_hash": {}}', b'{"session_hash": "' + b"x" * 500):
         for path in ("gradio_api/queue/join", "gradio_api/run/predict", "gradio_api/component_server"):
             assert stranger.post(path, content=body).status_code in (400, 403, 404, 422, 500), (path, body[:20])
     assert stranger.get("").status_code == 200
 
 
-def test_nothing_can_be_sent_elsewhere(stranger):
+def test_other_routes_accept_no_post(stranger):
     for path in ("", "login", "config", "gradio_api/stream/x", "gradio_api/process_recording", "gradio_api/vibe-edit"):
         assert stranger.post(path, content=b"{}").status_code in (404, 405), path
     for method in ("PUT", "DELETE", "PATCH", "TRACE"):
         assert stranger.request(method, "gradio_api/queue/join").status_code == 405
 
 
-def test_another_sites_page_changes_nothing(public, owner):
-    """The browser of the signed-in owner is on a page of somebody else's."""
+def test_cross_site_requests_change_nothing(public, owner):
+    """The browser of the signed-in owner is on another site's page."""
     for headers in (
         {"Origin": "https://evil.example"},
         {"Origin": "null"},
@@ -429,7 +429,7 @@ def test_another_sites_page_changes_nothing(public, owner):
     assert owner.post("gradio_api/component_server", content=b"{}", headers=own).status_code != 403
 
 
-def test_uploads_are_few_and_small(public):
+def test_uploads_are_limited(public):
     problem = json.dumps({"question": "What is 2 + 2?", "answer": "4"}).encode()
     with visitor(public) as client:
         del client.headers["Content-Type"]

@@ -1,4 +1,4 @@
-"""What the Jobs tab's calls answer, called as plain functions; anybody may call them with anything."""
+"""The calls of the Jobs tab as plain functions, also with forged arguments."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def jobs(bench):
 
 
 def call(jobs, name, *arguments):
-    """A call as the page makes it: the answer has been JSON."""
+    """A call as from the page, with the answer through JSON."""
     answer = dict(zip(("look", "act", "header_status"), jobs.calls, strict=True))[name](list(arguments))
     return json.loads(json.dumps(answer, allow_nan=False))
 
@@ -44,7 +44,7 @@ def act(jobs, job_id, action, opened=None):
 
 
 def begin(bench, job, done=2, total=5, **numbers):
-    """The job runs, as far as its row and its log say; no process is there."""
+    """A job that runs according to its row and log, without a process."""
     assert bench.store.claim("me").id == job.id
     log = EventLog(job.run_dir / EVENTS_FILE, by=bench.get(job).token)
     log.append("start", pid=1, mark="m", keeps=True, resumes=True)
@@ -68,7 +68,7 @@ def test_an_empty_workspace_has_an_answer(jobs):
     assert call(jobs, "header_status", None) == answer["summary"]
 
 
-def test_the_list_is_what_runs_then_the_queue_then_the_past(jobs, bench):
+def test_the_list_is_running_then_queued_then_finished(jobs, bench):
     old, failed, running, first, second = (bench.submit("steps") for _ in range(5))
     end(bench, old)
     end(bench, failed, "failed", "The disk is full; free some space.")
@@ -112,8 +112,8 @@ def test_the_opened_job_comes_in_full_with_the_end_of_its_log(jobs, bench):
     assert answer["opened"]["actions"] == ["keep", "cancel"]
 
 
-def test_a_job_that_made_nothing_offers_nothing_to_open(jobs, bench):
-    """A job that failed at once offered its dataset, which did not exist."""
+def test_a_job_without_a_run_offers_nothing_to_open(jobs, bench):
+    """Regression: a job that failed at once offered its dataset, which did not exist."""
     job = bench.submit("sample", "--problems", "nowhere.jsonl")
     end(bench, job, "failed", "There is no file nowhere.jsonl.")
     assert look(jobs, opened=job.id)["opened"]["made"] is False
@@ -121,7 +121,7 @@ def test_a_job_that_made_nothing_offers_nothing_to_open(jobs, bench):
     assert look(jobs, opened=job.id)["opened"]["made"] is True
 
 
-def test_what_the_page_has_is_not_sent_again(jobs, bench):
+def test_unchanged_parts_are_not_sent_again(jobs, bench):
     job = bench.submit("steps")
     end(bench, job)
     folder = bench.store.folder(job.id)
@@ -135,7 +135,7 @@ def test_what_the_page_has_is_not_sent_again(jobs, bench):
     assert grown["log"] == "one\ntwo\n" and "past" not in grown
 
 
-def test_a_link_to_a_job_that_is_gone_says_so_and_the_list_is_there(jobs, bench):
+def test_a_link_to_a_deleted_job_gets_an_error_beside_the_list(jobs, bench):
     job = bench.submit("steps")
     for opened in (new_id(), "../x", "<img src=x>", ["a"], 7):
         answer = look(jobs, opened=opened)
@@ -144,7 +144,7 @@ def test_a_link_to_a_job_that_is_gone_says_so_and_the_list_is_there(jobs, bench)
 
 
 @pytest.mark.parametrize("forged", FORGED)
-def test_forged_calls_get_a_sentence_and_change_nothing(jobs, bench, forged):
+def test_forged_calls_get_an_error_and_change_nothing(jobs, bench, forged):
     job = bench.submit("steps")
     before = bench.get(job)
     for answer in (
@@ -160,13 +160,13 @@ def test_forged_calls_get_a_sentence_and_change_nothing(jobs, bench, forged):
 
 
 @pytest.mark.parametrize("limit", [0, -1, 10**9, 1.5, float("nan"), float("inf"), True, "7"])
-def test_odd_limits_get_a_sentence(jobs, limit):
+def test_invalid_limits_get_an_error(jobs, limit):
     answer = jobs.calls[0]([limit, None, {}])
     assert "number of jobs" in answer["error"]
 
 
 def test_every_action_is_known_to_the_page():
-    """A button without words, or words without a button, would be the first sign of two lists drifting apart."""
+    """Every action has a label in the script, and every label an action."""
     text = (ASSETS / "js" / "jobs" / "row.js").read_text(encoding="utf-8")
     table = text[text.index("const ACTIONS = {") : text.index("};")]
     assert set(re.findall(r"^  (\w+): \{", table, re.MULTILINE)) == set(ACTIONS)
@@ -196,7 +196,7 @@ def test_cancel_keep_and_delete(jobs, bench):
     assert "no longer possible" in act(jobs, running.id, "cancel")["error"]
 
 
-def test_run_again_opens_the_new_job_and_resume_goes_on_with_the_old_one(jobs, bench):
+def test_run_again_opens_the_new_job_and_resume_the_old_one(jobs, bench):
     job = bench.submit("steps", "--steps", "9")
     end(bench, job, "interrupted", "Its process is gone.")
     answer = act(jobs, job.id, "retry", opened=job.id)
@@ -207,7 +207,7 @@ def test_run_again_opens_the_new_job_and_resume_goes_on_with_the_old_one(jobs, b
     assert len(answer["active"]) == 2 and answer["past"] == []
 
 
-def test_a_full_queue_refuses_with_a_sentence(tmp_path):
+def test_a_full_queue_is_an_error(tmp_path):
     bench = Bench(tmp_path, max_queued=1)
     job = bench.submit("steps")
     end(bench, job)
@@ -215,13 +215,13 @@ def test_a_full_queue_refuses_with_a_sentence(tmp_path):
     assert "queued already" in act(Jobs(bench.scheduler), job.id, "retry")["error"]
 
 
-def test_who_holds_the_accelerator_is_said_also_when_it_is_the_inspector(jobs):
+def test_the_holder_of_the_accelerator_is_named_also_if_it_is_the_inspector(jobs):
     with jobs.accelerator.acquire("inspector", interactive=True):
         assert look(jobs)["summary"]["holder"]["who"] == "a trace in the inspector"
     assert look(jobs)["summary"]["holder"] is None
 
 
-def test_a_damaged_list_and_a_queue_that_stands_still_are_said(jobs, bench):
+def test_a_damaged_list_and_a_stalled_queue_are_reported(jobs, bench):
     bench.scheduler.trouble = "The disk is full; free some space."
     assert look(jobs)["trouble"] == "The disk is full; free some space."
     bench.store.path.write_bytes(b"not a database" * 1000)

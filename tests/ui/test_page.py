@@ -1,4 +1,4 @@
-"""What the page's handlers stream and answer, called as plain functions, and what the engine must not import."""
+"""The page's handlers called as plain functions: streams, exports, links, cards, templates."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def studio(tmp_path):
 
 
 def finished(studio, refs, **request):
-    """(run id, the stream's last value) of a run that has ended."""
+    """(run id, the stream's last value) of a finished run."""
     live = studio.start(TraceRequest(**{"question": "2 + 2?", "max_new_tokens": 12} | request), (None, *refs))
     *_, last = stream(studio, live)
     return live.trace.id, last
@@ -71,7 +71,7 @@ def test_the_stream_only_grows_and_carries_every_step(studio, refs):
     assert rest[-1]["end"] == record["finish_reason"]
 
 
-def test_closing_the_stream_stops_the_run_and_keeps_it(studio, refs):
+def test_closing_the_stream_stops_the_run_and_saves_it(studio, refs):
     live = studio.start(TraceRequest("2 + 2?", max_new_tokens=800, temperature=10.0), (None, *refs))
     values = stream(studio, live)
     while "[" not in next(values).split("\n", 1)[1]:
@@ -81,7 +81,7 @@ def test_closing_the_stream_stops_the_run_and_keeps_it(studio, refs):
     assert studio.record(live.trace.id)["steps"]
 
 
-def test_a_replay_shows_what_the_run_showed_without_its_key(studio, refs):
+def test_a_replay_equals_the_run_without_its_key(studio, refs):
     run, last = finished(studio, refs)
     again = replay(studio.record(run))
     steps = lambda value: [item for item in lines(value) if isinstance(item, list)]  # noqa: E731
@@ -89,7 +89,7 @@ def test_a_replay_shows_what_the_run_showed_without_its_key(studio, refs):
     assert "key" not in lines(again)[0]
 
 
-def test_step_answers_with_candidates_that_have_names(studio, refs):
+def test_a_steps_candidates_have_texts(studio, refs):
     run, _ = finished(studio, refs)
     step, _, _ = viewer_calls(studio)
     answer = step([run, 1])
@@ -99,14 +99,14 @@ def test_step_answers_with_candidates_that_have_names(studio, refs):
 
 
 @pytest.mark.parametrize("arguments", [None, 7, [], ["x"], ["x", 0, 1], [None, 0], [["a"], 0], [{}, 0], ["../x", 0]])
-def test_forged_calls_get_a_sentence(studio, arguments):
+def test_forged_calls_get_an_error(studio, arguments):
     step, export, stop = viewer_calls(studio)
     assert "error" in step(arguments) and "error" in export(arguments)
     assert stop(arguments).keys() <= {"error"}
 
 
 @pytest.mark.parametrize("index", [-1, 10**9, 1.5, float("nan"), None, "1", True])
-def test_forged_indices_get_a_sentence(studio, refs, index):
+def test_forged_indices_get_an_error(studio, refs, index):
     run, _ = finished(studio, refs)
     assert "The step is" in viewer_calls(studio)[0]([run, index])["error"]
 
@@ -131,7 +131,7 @@ def test_exports_carry_the_pages_alpha_and_beta(studio, refs):
         assert "error" in export(bad)
 
 
-def test_an_exported_file_asks_nobody_and_cannot_be_broken_out_of(studio, refs):
+def test_an_exported_file_loads_nothing_and_its_data_cannot_end_the_script(studio, refs):
     run, _ = finished(studio, refs, response="</script><script>alert(1)</script> <!-- ${x} {{y}}")
     page = standalone(studio.record(run))
     assert page.count("</script>") == 2  # its own two
@@ -159,22 +159,22 @@ def test_the_card_escapes_and_explains(studio):
 
 
 def test_the_card_says_whether_run_would_download(studio):
-    """A pair that is only on the Hub was said to load at once."""
+    """Regression: the card said that a pair on the Hub would load at once."""
     assert "Loads when you press Run" in pair_card(studio, "bundled", "", "")
     far = pair_card(studio, "other", "no-such/expert", "no-such/amateur")
     assert "Loads when you press Run" not in far and "Hub" in far
 
 
-def test_counts_read_well():
+def test_parameter_counts_are_formatted():
     assert [count(n) for n in (None, 3_970_304, 952_448, 1_543_714_304)] == ["", "3.97 M", "0.952 M", "1.54 B"]
 
 
-def test_what_a_link_says_is_checked():
+def test_numbers_in_links_are_checked():
     assert [linked_number(t) for t in ("3", "0.25", "nan", "inf", "-1", "x", None, "")] == [3, 0.25, *[None] * 6]
 
 
 def test_a_changed_text_loses_the_known_answer():
-    """The page went on showing the picked problem's answer under a text of one's own."""
+    """Regression: the page showed the selected problem's answer under an edited text."""
     problem = Problem("p", "How much is 5 + 5?", "10")
     assert own_text("How much is 5 + 6?", problem, known_answer(problem)) == OWN_TEXT
     assert "10" in own_text("How much is 5 + 5? ", problem, OWN_TEXT)  # changed back
@@ -182,7 +182,7 @@ def test_a_changed_text_loses_the_known_answer():
     assert not isinstance(own_text(problem.question, problem, "3 problems: …"), str)  # the upload's note stays
 
 
-def test_an_upload_says_which_columns_it_took(studio, tmp_path):
+def test_an_upload_shows_which_columns_were_used(studio, tmp_path):
     file = tmp_path / "mine.jsonl"
     file.write_text('{"question": "How much is 5 + 5?", "answer": "10"}\n{"question": ""}\n')
     problems, _, picked, question, note = open_file(studio.settings, str(file))
@@ -190,15 +190,15 @@ def test_an_upload_says_which_columns_it_took(studio, tmp_path):
     assert re.search("1 problem.*question.*1 row was skipped ..line 2", note) and known_answer(picked) in note
 
 
-def test_only_what_streams_stands_in_the_queue(studio):
-    """Gradio's client loses a queued event that it sends while the server closes the page's stream, which it does as
-    soon as the last queued event is answered: a link to a dataset that is not there was then met with silence."""
+def test_only_streaming_handlers_are_queued(studio):
+    """Regression: Gradio's client loses a queued event that it sends while the server closes the page's stream, which
+    it does after the last queued answer. A link to a deleted dataset then showed nothing."""
     queued = [event for event in build(studio).fns.values() if event.fn and event.queue]
     assert {event.api_name for event in queued} == {"trace", "branch", "estimate_dataset", "estimate_finetune"}
     assert all(inspect.isgeneratorfunction(event.fn) for event in queued)
 
 
-def test_templates_escape_every_value_and_miss_none():
+def test_templates_escape_all_values_and_need_all_of_them():
     bad = "<script>alert(1)</script>"
     assert "<script" not in render("pair_card", rows=[(bad, bad)], text=bad, tone=bad, why=bad)
     assert "<script" not in render("sign_in", notice=bad) + render("notice", text=bad, tone="note")
@@ -206,7 +206,7 @@ def test_templates_escape_every_value_and_miss_none():
         render("sign_in")
 
 
-def test_html_is_written_in_templates_only():
-    """assets/templates; an f-string would escape nothing."""
+def test_html_is_only_in_templates():
+    """assets/templates, whose values are escaped; an f-string escapes nothing."""
     for path in (ROOT / "ui").rglob("*.py"):
         assert not re.search(r"""["']\s*<[a-z!/]""", path.read_text(encoding="utf-8")), path

@@ -1,5 +1,5 @@
-"""Pushing from a server: a visitor's token reaches the job's process and the Hub, and nothing else; the server's own
-token reaches neither. The scheduler starts the real command line, which talks to a Hub on a local port."""
+"""Pushing from the page: the user's token reaches the job's process and the Hub and nothing else, the server's token
+neither. The scheduler starts the real command line, which talks to a Hub on a local port."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ui.studio import Studio
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """The Hub, and a server whose own login may write to it just as well, by the variable and by the file."""
+    """A Hub, and a server whose own token, in the environment and in a file, could write to it."""
     with Hub() as hub:
         hub.accounts |= {WRITER: Account("me"), SERVERS: Account("me"), STRANGER: Account("stranger")}
         home = tmp_path / "home"
@@ -52,7 +52,7 @@ class Bench:
         return self.calls["push"]([self.folder.name, "dataset", form])
 
     def ended(self, answer: dict):
-        """The job, once it has ended."""
+        """The finished job."""
         assert "job" in answer, answer
         until = time.monotonic() + 100
         while True:
@@ -73,7 +73,7 @@ def bench(hub, tmp_path):
 
 
 def holding(folder: Path, *secrets: str) -> list[Path]:
-    """The files in which one of these is."""
+    """The files that contain one of the texts."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert len(files) > 5, "there is something to look through"
     return [path for path in files if any(secret.encode() in path.read_bytes() for secret in secrets)]
@@ -120,7 +120,7 @@ def test_the_servers_own_token_is_never_used(hub, bench):
     assert SERVERS not in hub.tokens() and not hub.repos
 
 
-def test_who_is_signed_in_on_a_space_needs_to_type_nothing(hub, bench, monkeypatch):
+def test_a_user_signed_in_on_a_space_needs_no_token_in_the_form(hub, bench, monkeypatch):
     monkeypatch.setenv("SPACE_ID", "lab/studio")
     monkeypatch.setenv("OAUTH_CLIENT_ID", "x")
     form = {"repo": "stranger/data", "private": True}
@@ -129,7 +129,7 @@ def test_who_is_signed_in_on_a_space_needs_to_type_nothing(hub, bench, monkeypat
     assert hub.tokens() == {STRANGER} and ("dataset", "stranger/data") in hub.repos
 
 
-def test_a_push_that_failed_is_started_again_and_goes_on(hub, bench):
+def test_a_failed_push_resumes_when_started_again(hub, bench):
     fault = hub.fail("POST .*/commit/", 0, 1)
     job = bench.ended(bench.push())
     assert job.state == "failed" and "it resumes" in job.message
@@ -139,7 +139,7 @@ def test_a_push_that_failed_is_started_again_and_goes_on(hub, bench):
     assert puts and hub.asked("PUT /lfs/") == puts, "nothing is sent twice"
 
 
-def test_a_repository_that_is_there_is_asked_about(hub, bench, tmp_path):
+def test_an_existing_repository_is_only_replaced_on_request(hub, bench, tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a.csv").write_text("a\n")
     hub.add("me/data", tmp_path / "other", "dataset", private=True)
@@ -167,13 +167,13 @@ def test_a_repository_that_is_there_is_asked_about(hub, bench, tmp_path):
         {"replace": 1},
     ],
 )
-def test_junk_in_the_form_starts_nothing(hub, bench, form):
+def test_invalid_values_start_nothing(hub, bench, form):
     answer = bench.push(**form)
     assert answer["error"].endswith(".") and "\n" not in answer["error"]
     assert not bench.jobs.store.jobs() and not hub.seen
 
 
-def test_junk_instead_of_a_form(bench):
+def test_an_invalid_form_starts_nothing(bench):
     call = bench.calls["push"]
     for arguments in (
         None,

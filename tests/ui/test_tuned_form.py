@@ -1,4 +1,4 @@
-"""Which tuned experts can be chosen, what the form and a link make of them, and what is refused."""
+"""The form for the tuned expert: the list, links to runs, invalid values, and traces with three models."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def refs(tmp_path_factory):
 
 
 def make_run(studio, pair=None, *, adapter=True, result=True, method="lightreasoner") -> str:
-    """A fine-tuning run and its dataset, as far as the list of tuned experts looks at them."""
+    """A fine-tuning run and its dataset with all that the list of tuned experts reads."""
     pair, runs = pair or BUNDLED, studio.settings.runs
     data, run = new_id(), new_id()
     begin_run(runs / data, "dataset", {k: v for k, v in pair.items() if v}, {})
@@ -54,7 +54,7 @@ class Request:
         self.query_params = query
 
 
-def test_only_finished_runs_on_this_expert_are_offered_newest_first(studio):
+def test_only_finished_runs_of_this_expert_are_listed_newest_first(studio):
     first = make_run(studio)
     make_run(studio, adapter=False)
     make_run(studio, result=False)
@@ -70,31 +70,31 @@ def test_only_finished_runs_on_this_expert_are_offered_newest_first(studio):
     assert tuned_runs(studio.settings, "no model at all") == []
 
 
-def test_a_pair_that_is_none_has_no_runs(studio):
+def test_an_invalid_pair_has_no_runs(studio):
     make_run(studio)
     for refs in (("no such pair", "", ""), (OTHER, "", ""), (OTHER, None, ["x"]), (OTHER, "a b c", "d")):
         assert [ref for _, ref in choices(studio, *refs)] == [""]
 
 
 @pytest.mark.parametrize("tuned", [None, "", "  "])
-def test_without_a_tuned_expert_there_is_no_lens(studio, tuned):
+def test_an_empty_field_means_no_tuned_expert(studio, tuned):
     assert requested_tuned(studio, tuned, "anybody", BUNDLED["expert"]) is None
 
 
 @pytest.mark.parametrize("tuned", [7, True, [], ["a", "b"], {}, {"a": 1}, float("nan"), "a b c", "x" * 600, "\x00"])
-def test_what_is_no_model_gets_a_sentence(studio, tuned):
+def test_an_invalid_model_is_an_error(studio, tuned):
     with pytest.raises(UserError) as caught:
         requested_tuned(studio, tuned, "Expert", BUNDLED["expert"])
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize("writer", [None, "", "Amateur", [], {}, 7])
-def test_who_cannot_write_gets_a_sentence(studio, writer):
+def test_an_invalid_writer_is_an_error(studio, writer):
     with pytest.raises(UserError, match="cannot generate"):
         requested_tuned(studio, "lightreasoner-expert-4m", writer, BUNDLED["expert"])
 
 
-def test_a_picked_run_keeps_its_name(studio):
+def test_a_selected_run_keeps_its_name(studio):
     run = make_run(studio)
     [_, (title, ref)] = choices(studio, "bundled", "", "")
     tuned = requested_tuned(studio, ref, "Tuned expert", BUNDLED["expert"])
@@ -105,7 +105,7 @@ def test_a_picked_run_keeps_its_name(studio):
     }
 
 
-def test_a_runs_pair_is_a_preset_where_there_is_one(studio):
+def test_a_runs_pair_is_a_preset_if_there_is_one(studio):
     fields, tuned, say = run_fields(studio, make_run(studio))
     assert fields == ("bundled", "", "") and say is None
     assert tuned["tuned"].startswith("lightreasoner-expert-4m::/")
@@ -128,12 +128,12 @@ def test_a_link_to_a_run_fills_the_form_and_starts_nothing(studio):
 
 
 @pytest.mark.parametrize("run", ["", "../../etc", "a" * 22, "x", "<img src=x>"])
-def test_a_link_to_no_run_says_so(studio, run):
+def test_an_invalid_link_is_an_error(studio, run):
     viewer, *_ = open_link(studio, Request(lens=run))
     assert "error" in json.loads(viewer.splitlines()[1])
 
 
-def test_runs_that_cannot_be_looked_at_say_why(studio):
+def test_unusable_runs_give_the_reason(studio):
     for options, says in (
         ({"adapter": False}, "no adapter yet"),
         ({"result": False}, "no adapter yet"),
@@ -147,7 +147,7 @@ def lines(value):
     return [json.loads(line) for line in value.splitlines()]
 
 
-def test_three_models_stream_replay_and_open_again_alike(studio, refs):
+def test_stream_replay_and_reopened_trace_of_three_models_are_equal(studio, refs):
     expert, amateur, adapter = refs
     tuned = requested_tuned(studio, str(adapter), "Expert", expert)
     live = studio.start(TraceRequest("2 + 2?", max_new_tokens=12), (None, expert, amateur), tuned=tuned)
@@ -169,7 +169,7 @@ def test_three_models_stream_replay_and_open_again_alike(studio, refs):
     assert lines(viewer)[1:] == again[1:]
 
 
-def test_a_tuned_model_that_cannot_be_had_is_the_runs_error(studio, refs):
+def test_a_tuned_model_that_cannot_be_loaded_is_the_runs_error(studio, refs):
     expert, amateur, _ = refs
     tuned = requested_tuned(studio, "/nowhere/at/all", "Expert", expert)
     live = studio.start(TraceRequest("2 + 2?", max_new_tokens=5), (None, expert, amateur), tuned=tuned)
