@@ -1,6 +1,6 @@
-"""What a fine-tuned model cost and what it gained, from the run folders: the paper's cost table, as measured here.
+"""Cost and gain of every fine-tuned model, from the run folders: the paper's cost table, measured here.
 
-Nothing is estimated. What the folders do not tell is None, with the reason in words.
+No number is estimated. A missing one is None, with its reason in `Cost.missing`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lightreasoner.training.result import FinetuneResult
 
 @dataclass(frozen=True)
 class Gain:
-    """One paired comparison of a tuned model with its base. Differences from −1 to 1."""
+    """Paired comparison of a tuned model with its base. Differences of pass@1, from −1 to 1."""
 
     evaluation: str  # its run's folder name
     benchmark: str  # key of SOURCES, or a file's name
@@ -37,7 +37,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class Cost:
-    """One fine-tuning run. Seconds are those at work, of every attempt; waiting for the accelerator is left out."""
+    """One fine-tuning run. Seconds are of all attempts, without waiting for the accelerator."""
 
     run: str
     base: str  # the expert's reference
@@ -47,8 +47,8 @@ class Cost:
     sampling_seconds: float | None
     tuning_seconds: float | None
     problems: int | None  # sampled
-    tuned_tokens: int | None  # positions with a target that were learned from, repeats counted
-    gains: tuple[Gain, ...]  # one a benchmark
+    tuned_tokens: int | None  # samples seen, repeats counted
+    gains: tuple[Gain, ...]  # one per benchmark
     missing: dict[str, str] = field(default_factory=dict)  # field → why it is None
 
     @property
@@ -64,7 +64,7 @@ class Cost:
 
 
 def sampled_problems(folder: Path, samples_per_problem: int) -> int | None:
-    """Problems that a dataset holds responses to. None where a shard is damaged, or there is none."""
+    """Problems with responses in a dataset. None for a dataset without shards or with a damaged one."""
     try:
         responses = sum(pq.read_metadata(path).num_rows for path in shards(folder))
     except (pa.ArrowException, OSError):
@@ -73,9 +73,9 @@ def sampled_problems(folder: Path, samples_per_problem: int) -> int | None:
 
 
 def gains(runs: Path) -> dict[Path, tuple[Gain, ...]]:
-    """Adapter folder → its gain on each benchmark it was evaluated on beside its base.
+    """Adapter folder → its gain on each benchmark on which it was evaluated together with its base.
 
-    Of several evaluations on one benchmark the one with the most problems counts, and of those the newest.
+    Of several evaluations on one benchmark, the one with the most problems counts, and among equals the newest.
     """
     best: dict[tuple[Path, str], Gain] = {}
     for folder, run in list_runs(runs, "evaluation"):  # newest first
@@ -107,13 +107,13 @@ def _gain(name: str, run: dict, comparison: dict) -> Gain | None:
 
 
 def benchmark(run: dict) -> str:
-    """Which problems an evaluation was on: the source's key with its split, where one was named, or a file's name."""
+    """The problems of an evaluation: the source's key or the file's name, with the split where one was chosen."""
     named, split = Path(str(run["config"].get("problems"))).name, run["config"].get("split")
     return f"{named} ({split})" if split else named
 
 
 def cost_table(runs: Path, seconds: Callable[[Path], float | None] = working_seconds) -> list[Cost]:
-    """Every fine-tuning run that has an adapter, newest first. `seconds`: working_seconds, or one that remembers."""
+    """Every fine-tuning run with an adapter, newest first. seconds: `working_seconds`, or a cached version of it."""
     gained, sampled = gains(runs), cache(sampled_problems)  # several runs share a dataset
     return [
         _cost(folder, run, gained.get((folder / "adapter").resolve(), ()), seconds, sampled)

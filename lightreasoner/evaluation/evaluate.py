@@ -1,7 +1,7 @@
-"""Did it get better? Several models on one set of problems: one row a problem and model, and what they come to.
+"""Measures pass@1 of a base model and its adapters on the same problems, and compares them in pairs.
 
-The base model is loaded once; adapters are put on it and switched. Rows are written a batch at a time, and the batches
-that are there are not done again.
+The base model is loaded once, and adapters are switched on it. Each batch of graded responses is one Parquet shard; a
+resumed evaluation skips the batches that have one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -26,7 +26,8 @@ from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.problems.grading import grade
 from lightreasoner.problems.rows import Problem
-from lightreasoner.scoring.significance import Comparison, compare, wilson
+from lightreasoner.progress import Progress
+from lightreasoner.scoring.significance import compare, wilson
 from lightreasoner.storage.atomic import atomic_file, write_text
 
 FOLDER, RESULTS = "answers", "results.json"
@@ -34,23 +35,23 @@ FOLDER, RESULTS = "answers", "results.json"
 ParallelMap = Callable[[Iterable[tuple[Any, Any]]], Iterable[tuple[Any, Any]]]
 SCHEMA = pa.schema(
     [
-        ("model", pa.string()),  # the variant's name
+        ("model", pa.string()),  # name of the variant
         ("problem_id", pa.string()),
         ("question", pa.string()),
         ("answer", pa.string()),
         ("response_ids", pa.list_(pa.int32())),
         ("response", pa.string()),
         ("finish_reason", pa.string()),  # "stop" or "length"
-        ("extracted", pa.string()),  # the final answer found in the response; null where none was
+        ("extracted", pa.string()),  # final answer found in the response; null without one
         ("right", pa.bool_()),
-        ("seconds", pa.float32()),  # of the batch, divided among its rows
+        ("seconds", pa.float32()),  # of the batch, divided by its rows
     ]
 )
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A model that is evaluated: the base itself, or the base with an adapter."""
+    """A model to evaluate: the base alone, or the base with an adapter."""
 
     name: str
     adapter: Path | None = None
@@ -58,7 +59,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Summary:
-    """One model's results. Shares from 0 to 1, lengths in tokens."""
+    """Results of one variant. Shares from 0 to 1, lengths in tokens."""
 
     name: str
     problems: int
@@ -74,7 +75,7 @@ class Summary:
 
 
 def batches(prompts: list[list[int]], size: int) -> list[list[int]]:
-    """Indices of the problems of each batch, those of like length together: the same on every attempt."""
+    """Indices of the problems in each batch, sorted by prompt length. The same on every attempt."""
     order = sorted(range(len(prompts)), key=lambda n: (len(prompts[n]), n))
     return [order[start : start + size] for start in range(0, len(order), size)]
 
@@ -86,13 +87,13 @@ def evaluate(
     problems: list[Problem],
     max_new_tokens: int,
     batch_size: int | None,
-    progress: Any,
+    progress: Progress,
     parallel_map: ParallelMap | None = None,
 ) -> list[Summary]:
-    """Let every variant solve every problem; write the rows and results.json. Raises UserError, StopRequested.
+    """Solve every problem with every variant; write the shards and results.json. Raises UserError, StopRequested.
 
-    work: see `Progress`. spread: what solves the batches that are missing, in any order, if not
-    this process. Problems without a known answer must have been left out before.
+    problems: all with a known answer. batch_size: None for as many as fit into memory. parallel_map: solves the missing
+    batches elsewhere, in any order; None for this process.
     """
     prompts = [prompt_ids(loaded, problem.question) for problem in problems]
     longest = max(map(len, prompts)) + max_new_tokens
@@ -103,13 +104,13 @@ def evaluate(
         )
     size = batch_size or fitting_rows([loaded], longest, 1)
     plan = batches(prompts, size)
-    put_aside_damaged(folder, progress)
+    set_aside_damaged(folder, progress)
     todo = [(n, b) for n in range(len(variants)) for b in range(len(plan)) if not shard(folder, n, b).exists()]
     done = len(variants) * len(problems) - sum(len(plan[b]) for _, b in todo)
-    asked = (((n, b), (n, [prompts[i] for i in plan[b]])) for n, b in todo)
+    requests = (((n, b), (n, [prompts[i] for i in plan[b]])) for n, b in todo)
     solver = Solver(loaded, variants, max_new_tokens, progress)
     right, answered = [0] * len(variants), [0] * len(variants)
-    solved = parallel_map(asked) if parallel_map else ((key, solver(request)) for key, request in asked)
+    solved = parallel_map(requests) if parallel_map else ((key, solver(request)) for key, request in requests)
     for (n, batch), (responses, seconds) in solved:
         rows = graded_rows(loaded, variants[n].name, [problems[i] for i in plan[batch]], responses, seconds)
         with atomic_file(shard(folder, n, batch)) as file:
@@ -123,15 +124,15 @@ def evaluate(
 
 
 class Solver:
-    """The base model and its adapters. Called with (variant's number, prompts) it gives (responses, seconds)."""
+    """Solves batches with the base model and its adapters: (index of the variant, prompts) → (responses, seconds)."""
 
-    def __init__(self, loaded: LoadedModel, variants: list[Variant], max_new_tokens: int, progress: Any):
-        self._loaded, self._variants, self._most, self._progress = loaded, variants, max_new_tokens, progress
+    def __init__(self, loaded: LoadedModel, variants: list[Variant], max_new_tokens: int, progress: Progress):
+        self._loaded, self._variants, self._max_new_tokens, self._progress = loaded, variants, max_new_tokens, progress
         self._model, self._active = None, None
-        self._rows: int | None = None  # that fit at once, where a batch did not
+        self._rows: int | None = None  # that fit into memory, once a batch did not
 
-    def __call__(self, ask: tuple[int, list[list[int]]]) -> tuple[list[list[int]], float]:
-        n, prompts = ask
+    def __call__(self, request: tuple[int, list[list[int]]]) -> tuple[list[list[int]], float]:
+        n, prompts = request
         variant = self._variants[n]
         if self._active != n:
             self._progress.status(f"Solving with {variant.name}")
@@ -144,7 +145,7 @@ class Solver:
 
     def _solved(self, used: LoadedModel, prompts: list[list[int]]) -> list[list[int]]:
         def attempt(part: list[list[int]], _first: int) -> list[list[int]]:
-            return greedy_generate(used, part, self._most, self._progress.checkpoint)
+            return greedy_generate(used, part, self._max_new_tokens, self._progress.checkpoint)
 
         def halved(rows: int) -> None:
             self._rows = rows
@@ -154,8 +155,8 @@ class Solver:
             parts, _ = run_with_oom_backoff(prompts, self._rows or len(prompts), attempt, halved)
         except DoesNotFit:
             raise UserError(
-                f"A single problem needs more memory than {used.device} has free; close what uses it, lower "
-                "--max-new-tokens, or take a smaller model. What was solved before is kept."
+                f"A single problem needs more memory than {used.device} has free; close programs that use it, lower "
+                "--max-new-tokens, or choose a smaller model. The results so far are saved."
             ) from None
         return [ids for part in parts for ids in part]
 
@@ -176,8 +177,8 @@ def activate_adapter(loaded: LoadedModel, model: Any, variant: Variant) -> Any:
         else:
             model.load_adapter(variant.adapter, adapter_name=name)
     except (ValueError, RuntimeError, KeyError) as error:
-        said = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = (said[1:2] or said or [type(error).__name__])[0][:200]  # the first line only names the class
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = (lines[1:2] or lines or [type(error).__name__])[0][:200]  # the first line only names the class
         raise UserError(f"The adapter {variant.adapter} does not fit {loaded.ref}: {reason}") from None
     model.set_adapter(name)
     return model.eval()
@@ -190,7 +191,7 @@ def base_only(model: Any, variant: Variant):
 
 def graded_rows(
     loaded: LoadedModel, name: str, problems: list[Problem], responses: list[list[int]], seconds: float
-) -> Iterator[dict]:
+) -> list[dict]:
     """The graded responses of a batch as rows of SCHEMA."""
     rows = []
     for problem, ids in zip(problems, responses, strict=True):
@@ -218,8 +219,8 @@ def shard(folder: Path, variant: int, batch: int) -> Path:
     return folder / FOLDER / f"{variant:02d}-{batch:06d}.parquet"
 
 
-def put_aside_damaged(folder: Path, progress: Any) -> None:
-    """Files of rows that cannot be read get another name, so that their batches are done again."""
+def set_aside_damaged(folder: Path, progress: Progress) -> None:
+    """Rename unreadable shards, so that their batches are computed again."""
     for path in sorted((folder / FOLDER).glob("*.parquet")):
         try:
             pq.read_table(path)
@@ -229,14 +230,14 @@ def put_aside_damaged(folder: Path, progress: Any) -> None:
 
 
 def read_rows(folder: Path, variant: int, columns: list[str] | None = None) -> list[dict]:
-    """A variant's rows, one a problem. Raises UserError for a damaged file."""
+    """A variant's rows, one per problem. Raises UserError for a damaged shard."""
     rows = []
     for path in sorted((folder / FOLDER).glob(f"{variant:02d}-[0-9]*.parquet")):
         try:
             rows += pq.read_table(path, columns=columns).to_pylist()
         except (pa.ArrowException, OSError, ValueError) as error:
             reason = (str(error).splitlines() or [""])[0][:100]
-            raise UserError(f"{path} is damaged ({reason}); delete it and run the evaluation again.") from None
+            raise UserError(f"{path} is damaged ({reason}); delete it and resume the evaluation.") from None
     return rows
 
 
@@ -258,8 +259,8 @@ def summarise(name: str, rows: list[dict]) -> Summary:
 
 
 def write_results(folder: Path, variants: list[Variant]) -> list[Summary]:
-    """results.json: each model's summary, every later model compared with the first, and, at the top, the last model's
-    numbers, which is the one somebody asked about."""
+    """Write results.json: a summary per variant and each later variant compared with the first. The last variant's
+    numbers also stand at the top level."""
     found = [read_rows(folder, n) for n in range(len(variants))]
     summaries = [summarise(variant.name, rows) for variant, rows in zip(variants, found, strict=True)]
     right = [{row["problem_id"]: row["right"] for row in rows} for rows in found]
@@ -275,7 +276,7 @@ def as_json(summary: Summary) -> dict:
 
 
 def compared(variants: list[Variant], right: list[dict[str, bool]], n: int) -> dict:
-    found: Comparison = compare(right[0], right[n])
+    found = compare(right[0], right[n])
     return {"before": variants[0].name, "after": variants[n].name, "difference": found.difference} | {
         name: value for name, value in asdict(found).items() if name not in ("before", "after")
     }

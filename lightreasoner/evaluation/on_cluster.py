@@ -1,4 +1,4 @@
-"""Evaluation on a cluster: every worker holds the base model and its adapters, and solves whole batches."""
+"""Evaluation on a cluster: every worker holds the base model with its adapters and solves whole batches."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ def cluster_map(
         "max_new_tokens": max_new_tokens,
         "env": to_environment(settings),
     }
-    return lambda asked: map_over_actors(ray, FarSolver, made_with, asked, workers, gpus_per_worker(settings, ray))
+    return lambda requests: map_over_actors(
+        ray, WorkerSolver, made_with, requests, workers, gpus_per_worker(settings, ray)
+    )
 
 
-class FarSolver:
-    """A Solver in a worker, with a model of its own."""
+class WorkerSolver:
+    """A Solver in a worker, which loads its own model."""
 
     def __init__(self, ref: str, fingerprint: str, variants: list[Variant], max_new_tokens: int, env: dict[str, str]):
         loaded = load_model(ref, from_environment(env))
         self._same = loaded.fingerprint == fingerprint
         self._solve = Solver(loaded, variants, max_new_tokens, SilentProgress())
 
-    def __call__(self, ask: tuple[int, list[list[int]]]) -> tuple[list[list[int]], float]:
+    def __call__(self, request: tuple[int, list[list[int]]]) -> tuple[list[list[int]], float]:
         if not self._same:
             raise UserError(
-                "A worker has another model than the machine that started this run; give all machines the same files."
+                "A worker has another model than the machine that started this run; copy the same files to all."
             )
-        return self._solve(ask)
+        return self._solve(request)

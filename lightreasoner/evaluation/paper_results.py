@@ -1,4 +1,4 @@
-"""The paper's own numbers (assets/paper.toml), to be shown beside what is measured here and always marked as such."""
+"""Reads the paper's results (assets/paper.toml), which are always shown as the paper's, beside our measurements."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Paper:
 
 
 def read_paper() -> Paper:
-    """Raises UserError on a file that cannot be read."""
+    """The paper's results. Raises UserError for an unreadable file."""
     try:
         found = tomllib.loads(FILE.read_text(encoding="utf-8"))
         keys, results = tuple(found["benchmarks"]), found["result"]

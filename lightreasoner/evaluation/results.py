@@ -1,7 +1,6 @@
-"""What an evaluation has found so far: read shard by shard while it grows, each shard once.
+"""Results of an evaluation, read shard by shard while it runs.
 
-Summaries and comparisons are the engine's own, over the rows that are there; of the rows only what a list shows is kept
-in memory, and a whole row is read again when somebody opens it.
+Memory holds only the columns of the list; a whole row is read again when the user opens it.
 """
 
 from __future__ import annotations
@@ -19,28 +18,28 @@ from lightreasoner.evaluation.evaluate import FOLDER, RESULTS, Variant, as_json,
 from lightreasoner.scoring.significance import compare
 
 SHOWN = ["problem_id", "question", "answer", "response_ids", "finish_reason", "extracted", "right", "seconds"]
-QUESTION = 300  # characters of a question that a list needs
+QUESTION = 300  # characters of a question in the list
 
 
 class Answer(NamedTuple):
-    """One problem and model, as far as lists and sums need it."""
+    """The columns of a row that lists and summaries need."""
 
-    question: str  # its beginning
-    answer: str | None  # the known one
-    extracted: str | None  # the model's; None where none was found
+    question: str  # the first QUESTION characters
+    answer: str | None  # known
+    extracted: str | None  # from the response; None without one
     right: bool
     finish_reason: str
     length: int  # tokens
     seconds: float
-    path: Path  # the shard it stands in
+    path: Path  # shard that holds the row
 
 
-class Answers:
-    """The answers of one evaluation's folder; `refresh` reads what came since."""
+class ResultsReader:
+    """Reads the results in one evaluation's folder; `refresh` reads new shards."""
 
     def __init__(self, folder: Path, variants: list[Variant]):
         self.folder, self.variants = Path(folder), variants
-        self.rows: list[dict[str, Answer]] = [{} for _ in variants]  # problem id → answer, a dict a variant
+        self.rows: list[dict[str, Answer]] = [{} for _ in variants]  # per variant: problem id → answer
         self._read: set[str] = set()
         self._results: tuple[int, dict] | None = None
 
@@ -49,7 +48,7 @@ class Answers:
         return len(self._read)
 
     def refresh(self) -> None:
-        """Raises UserError naming a damaged shard."""
+        """Read new shards. Raises UserError that names a damaged one."""
         for path in sorted((self.folder / FOLDER).glob("[0-9][0-9]-[0-9]*.parquet")):
             variant = int(path.name[:2])
             if path.name in self._read or variant >= len(self.variants):
@@ -63,37 +62,37 @@ class Answers:
             self._read.add(path.name)
 
     def results(self) -> dict[str, Any]:
-        """{"models", "comparisons"} as in results.json, over what is there by now; a model without a row is left out.
+        """{"models", "comparisons"} as in results.json, of the rows read so far. Variants without a row are left out.
 
-        Every later model is compared with the first, on the problems that both have answered.
+        Each later variant is compared with the first on the problems that both have answered.
         """
         if self._results is None or self._results[0] != self.shards:
             self._results = self.shards, self._summed()
         return self._results[1]
 
     def _summed(self) -> dict[str, Any]:
-        there = [n for n, rows in enumerate(self.rows) if rows]
-        models = [as_json(summarise(self.variants[n].name, plain(self.rows[n]))) for n in there]
+        started = [n for n, rows in enumerate(self.rows) if rows]
+        models = [as_json(summarise(self.variants[n].name, summary_rows(self.rows[n]))) for n in started]
         right = [{problem: row.right for problem, row in rows.items()} for rows in self.rows]
         comparisons = []
-        for n in there:
+        for n in started:
             if n and right[0].keys() & right[n].keys():
                 found = compare(right[0], right[n])
-                said = {name: getattr(found, name) for name in ("difference", "low", "high", "p", "problems")}
+                numbers = {name: getattr(found, name) for name in ("difference", "low", "high", "p", "problems")}
                 flips = {"gained": list(found.gained), "lost": list(found.lost)}
-                comparisons.append({"before": self.variants[0].name, "after": self.variants[n].name} | said | flips)
+                comparisons.append({"before": self.variants[0].name, "after": self.variants[n].name} | numbers | flips)
         return {"models": models, "comparisons": comparisons}
 
     def row(self, variant: int, problem_id: str) -> dict[str, Any]:
-        """A whole row (evaluation.SCHEMA). Raises UserError when there is none."""
+        """A whole row, as in evaluate.SCHEMA. Raises UserError when there is none."""
         known = self.rows[variant].get(problem_id) if 0 <= variant < len(self.rows) else None
         if known is None:
-            raise UserError("This evaluation has no such answer; pick one of its list.")
+            raise UserError("This evaluation has no such answer; choose one from its list.")
         return next(row for row in read(known.path, None).to_pylist() if row["problem_id"] == problem_id)
 
 
-def plain(rows: dict[str, Answer]) -> list[dict]:
-    """Rows as `summarise` takes them; of the ids it wants nothing but how many there are."""
+def summary_rows(rows: dict[str, Answer]) -> list[dict]:
+    """Rows for `summarise`, with as many placeholder ids as the response has tokens."""
     return [row._asdict() | {"response_ids": range(row.length)} for row in rows.values()]
 
 
@@ -106,7 +105,7 @@ def read(path: Path, columns: list[str] | None) -> pa.Table:
 
 
 def variants_of(run: dict) -> list[Variant]:
-    """The models of an evaluation, from its run.json."""
+    """The variants of an evaluation, from its record."""
     adapters = [Path(place) for place in run["config"].get("adapters") or []]
     places = [None, *adapters] if run["config"].get("base", True) else adapters
     names = run["about"].get("models") or []
@@ -114,7 +113,7 @@ def variants_of(run: dict) -> list[Variant]:
 
 
 def read_results(folder: Path) -> dict | None:
-    """results.json of an evaluation that has ended; None while there is none, or if it cannot be read."""
+    """results.json of a finished evaluation; None when it does not exist or cannot be read."""
     try:
         found = json.loads((Path(folder) / RESULTS).read_text(encoding="utf-8"))
     except (OSError, ValueError):

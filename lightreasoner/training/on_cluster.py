@@ -20,8 +20,8 @@ from lightreasoner.settings import Settings, from_environment, to_environment
 from lightreasoner.training.distributed import rank
 from lightreasoner.training.run import FinetuneJob, run_as_job
 
-TRIES = 3  # a group that lost a worker begins again from the last checkpoint, at most this often
-PATIENCE = 10.0  # seconds in which processes that fail for one reason fail
+MAX_ATTEMPTS = 3  # a group that loses a worker restarts from the last checkpoint
+PATIENCE = 10.0  # seconds within which all processes fail that fail for the same reason
 
 
 def train_on_cluster(job: FinetuneJob, workers: int, settings: Settings) -> None:
@@ -40,23 +40,23 @@ def train_on_cluster(job: FinetuneJob, workers: int, settings: Settings) -> None
         run_config=RunConfig(
             name=run_dir.name,
             storage_path=str(settings.workspace.absolute() / "ray"),
-            failure_config=FailureConfig(max_failures=TRIES - 1),
+            failure_config=FailureConfig(max_failures=MAX_ATTEMPTS - 1),
         ),
     )
     try:
         trainer.fit()
-    except Exception as error:  # whatever Ray makes of what went wrong in a process
-        why = how_it_ended(run_dir).get("message") or (str(error).splitlines() or [type(error).__name__])[0][:300]
-        raise UserError(f"Training broke off on the cluster: {why} The same command goes on from there.") from error
-    ended = how_it_ended(run_dir)
-    if not ended:
+    except Exception as error:  # Ray wraps an error of a process in several types
+        why = end_event(run_dir).get("message") or (str(error).splitlines() or [type(error).__name__])[0][:300]
+        raise UserError(f"Training on the cluster failed: {why} Run the same command again to resume.") from error
+    end = end_event(run_dir)
+    if not end:
         raise UserError(
-            f"The workers left no word in {run_dir}; its folder and the dataset must be on storage that they share."
+            f"The workers wrote no log in {run_dir}; this folder and the dataset must be on storage that they share."
         )
-    if ended.get("state") == "failed":
-        raise UserError(ended["message"])
-    if ended.get("state") == "cancelled" or ended.get("kept"):
-        raise StopRequested(keep=bool(ended.get("kept")))
+    if end.get("state") == "failed":
+        raise UserError(end["message"])
+    if end.get("state") == "cancelled" or end.get("kept"):
+        raise StopRequested(keep=bool(end.get("kept")))
 
 
 def _process(config: dict[str, Any]) -> None:
@@ -69,26 +69,26 @@ def _process(config: dict[str, Any]) -> None:
         return  # the run's log says how it ended
     except UserError as error:
         print(f"lightreasoner: {error}", file=sys.stderr)
-        if rank() > 0 and not _first_gave_up(run_dir):
+        if rank() > 0 and not _first_process_failed(run_dir):
             raise RuntimeError(
                 "a process gave up while the first one waits for it; see this process's output"
             ) from None
     except Exception:
         # when the first process ends in order, the others lose it in the middle of a message: its log counts
-        if rank() == 0 or how_it_ended(run_dir).get("state") not in ("failed", "cancelled"):
+        if rank() == 0 or end_event(run_dir).get("state") not in ("failed", "cancelled"):
             raise
 
 
-def _first_gave_up(run_dir: Path) -> bool:
-    """Whether the first process fails for the same reason: it takes a moment to say so."""
+def _first_process_failed(run_dir: Path) -> bool:
+    """Whether the first process fails too, within PATIENCE seconds."""
     until = time.monotonic() + PATIENCE
-    while how_it_ended(run_dir).get("state") not in ("failed", "cancelled"):
+    while end_event(run_dir).get("state") not in ("failed", "cancelled"):
         if time.monotonic() > until:
             return False
         time.sleep(0.1)
     return True
 
 
-def how_it_ended(run_dir: Path) -> dict[str, Any]:
-    """What the run's log says last of an end; empty where it says nothing."""
+def end_event(run_dir: Path) -> dict[str, Any]:
+    """The last end event in the run's log; empty without one."""
     return last_event(run_dir / EVENTS_FILE, "end") or {}

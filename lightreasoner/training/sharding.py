@@ -1,8 +1,8 @@
-"""A model too large for one device, its frozen layers spread over the processes that train together (FSDP).
+"""Shards a base model's frozen decoder layers over the training processes (FSDP), for models too large for one device.
 
-Only the base's decoder layers are spread: they are most of the bytes, and nothing in them is trained. A layer is
-gathered whole just before it computes, forward and backward, and dropped after. Embeddings, the head and the adapter
-stay whole in every process, so the loss, the sum of gradients, the optimiser and checkpoints are those of parallel.py.
+The decoder layers are most of the bytes, and none of their own weights is trained. A layer is gathered just before its
+forward or backward pass and dropped afterwards. Embeddings, head and adapter stay whole in every process, so loss,
+gradients, optimiser and checkpoints are those of distributed.py.
 """
 
 from __future__ import annotations
@@ -19,34 +19,32 @@ from lightreasoner.errors import UserError
 
 
 def shard(model: Any, device: torch.device, processes: int) -> None:
-    """Leave this process its part of every decoder layer of a peft model, on `device`; the rest may lie anywhere yet.
+    """Reduce every decoder layer of a peft model to this process's shard on `device`, one layer at a time.
 
-    Only one layer at a time is whole on the device. Raises UserError for an architecture that names no layers.
+    Raises UserError for an architecture that does not name its layers.
     """
     kinds = layer_class_names(model.get_base_model())
     layers: list[torch.nn.Module] = []
-    inside: set[torch.nn.Module] = set()  # some architectures name parts of their layers, too
+    inside: set[torch.nn.Module] = set()  # some architectures also name parts of their layers
     for module in model.modules():
         if type(module).__name__ in kinds and module not in inside:
             layers.append(module)
             inside.update(module.modules())
     if not layers:
-        raise UserError(
-            "This architecture does not say what its layers are, so it cannot be sharded; leave --shard out."
-        )
+        raise UserError("This architecture does not name its layers, so it cannot be sharded; omit --shard.")
     mesh = init_device_mesh(device.type, (processes,))
     for layer in layers:
-        # dropped after the forward, too: else the one process that writes a checkpoint, which drops them, would gather
-        # alone afterwards, and wait for ever
+        # Dropped after the forward pass, too. Otherwise the process that writes a checkpoint, which drops layers, would
+        # gather them alone afterwards and wait forever.
         trained = {p for p in layer.parameters() if p.requires_grad}
         fully_shard(layer, mesh=mesh, reshard_after_forward=True, ignored_params=trained)
-    # DistributedDataParallel, which the Trainer puts around the model, would send the parts from process to process
+    # DistributedDataParallel, in which the Trainer wraps the model, would broadcast the shards
     spread = [name for name, p in model.named_parameters() if isinstance(p, DTensor)]
     ignore_in_ddp(model, spread)
 
 
 def frozen_bytes(model: Any) -> dict[str, int]:
-    """`held`: bytes of the base that this process holds; `whole`: bytes of the whole base."""
+    """`held`: bytes of the base model in this process; `whole`: bytes of the whole base model."""
     held = whole = 0
     for p in model.parameters():
         if not p.requires_grad:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.costs import Cost, benchmark, cost_table
-from lightreasoner.evaluation.results import Answers, read_results, variants_of
+from lightreasoner.evaluation.results import ResultsReader, read_results, variants_of
 from lightreasoner.jobs.events import EVENTS_FILE, working_seconds
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.models.references import parse_ref
@@ -57,13 +57,13 @@ class Evaluations(RunList):
 
     def __init__(self, settings: Settings, jobs: Scheduler):
         super().__init__(settings, jobs)
-        self._answers: Recent[Answers] = Recent(OPEN)
+        self._answers: Recent[ResultsReader] = Recent(OPEN)
         self._seconds: dict[Path, tuple[tuple | None, float | None]] = {}  # run folder → (its log's stamp, seconds)
         self._refreshing = threading.Lock()
 
-    def answers(self, evaluation: Evaluation) -> Answers:
+    def answers(self, evaluation: Evaluation) -> ResultsReader:
         """The answers so far; those of the last few evaluations stay in memory. Raises UserError."""
-        found = self._answers.get(evaluation.id, lambda: Answers(evaluation.folder, variants_of(evaluation.run)))
+        found = self._answers.get(evaluation.id, lambda: ResultsReader(evaluation.folder, variants_of(evaluation.run)))
         with self._refreshing:
             found.refresh()
         return found

@@ -11,7 +11,7 @@ import hashlib
 from pathlib import Path
 
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation.results import Answers
+from lightreasoner.evaluation.results import ResultsReader
 from lightreasoner.tracing.trace import TraceRequest
 from lightreasoner.validation import number
 from ui.access.permissions import action
@@ -28,7 +28,7 @@ class Flips:
     def __init__(self, studio: Studio, evaluations: Evaluations):
         self.studio, self.evaluations = studio, evaluations
 
-    def _opened(self, run_id: object, model: object) -> tuple[Evaluation, Answers, int]:
+    def _opened(self, run_id: object, model: object) -> tuple[Evaluation, ResultsReader, int]:
         evaluation = self.evaluations.find(run_id)
         if evaluation.run is None:
             raise UserError("This evaluation is still empty; wait for its first answers.")

@@ -1,10 +1,12 @@
-"""Writes docs/results.md and its picture from what scripts/reproduce.sh left behind: python scripts/results.py FOLDER.
+"""Writes docs/results.md and its picture from the runs of reproduce.sh: python scripts/report_results.py FOLDER.
 
-Every number in the tables is computed here from the run folders; the sentences around them are in results_text.md.
+The tables are computed here from the run folders; the text around them is in results_template.md.
 """
 
 from __future__ import annotations
 
+import ast
+import operator
 import re
 import sys
 from pathlib import Path
@@ -28,11 +30,12 @@ METHODS = {
     "sft": "rejection-sampled SFT",
 }
 EQUATION = re.compile(r"(?<![\d.])(\d+(?: ?[-+*/] ?\d+)+) = (\d+)(?![\d.])")
-WORKED = "Let's work it out"
+OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+WORKED = "Let's work it out"  # begins a response that shows its steps
 
 
 class Evaluated:
-    """The rows of one split, by model name."""
+    """The graded responses to one split, by model name."""
 
     def __init__(self, folder: Path):
         names = read_run(folder)["about"]["models"]
@@ -51,17 +54,22 @@ def interval(low: float, high: float) -> str:
     return f"{100 * low:+.1f} to {100 * high:+.1f}"
 
 
+def arithmetic(node: ast.expr) -> float:
+    """The value of an expression of integers and + - * /."""
+    if isinstance(node, ast.Constant):
+        return node.value
+    return OPERATORS[type(node.op)](arithmetic(node.left), arithmetic(node.right))
+
+
 def habits(rows: list[dict]) -> dict[str, float]:
-    """Shares and tokens: how often it works the problem out, how often its sums are true, how it stops."""
+    """Shares of worked-out responses, of correct ones, of true equations and of truncated responses; mean tokens."""
     worked = [row for row in rows if row["response"].startswith(WORKED)]
     sums = [pair for row in worked for pair in EQUATION.findall(row["response"])]
-    true = [
-        abs(eval(left, {"__builtins__": {}}) - int(right)) < 1e-9 for left, right in sums
-    ]  # digits and + - * / only
+    true = [abs(arithmetic(ast.parse(left, mode="eval").body) - int(right)) < 1e-9 for left, right in sums]
     return {
         "worked": len(worked) / len(rows),
         "right if worked": mean(row["right"] for row in worked) if worked else float("nan"),
-        "right if blurted": mean([row["right"] for row in rows if row not in worked] or [float("nan")]),
+        "right if answered at once": mean([row["right"] for row in rows if row not in worked] or [float("nan")]),
         "sums true": mean(true) if true else float("nan"),
         "cut off": mean(row["finish_reason"] == "length" for row in rows),
         "tokens": mean(len(row["response_ids"]) for row in rows),
@@ -86,7 +94,7 @@ def main_table(test: Evaluated, shifted: Evaluated) -> list[str]:
         cells = []
         for split in (test, shifted):
             found = [compare(split.right["base"], split.right[name]) for name in names]
-            # The seeds share their problems, so their intervals are averaged, not narrowed.
+            # The seeds share their problems, so averaging does not narrow their interval.
             cells.append((found, mean(f.after for f in found), mean(f.low for f in found), mean(f.high for f in found)))
         (found, after, low, high), (_, shifted_after, shifted_low, shifted_high) = cells
         each = ", ".join(percent(f.after) for f in found)
@@ -117,7 +125,7 @@ def sweep_table(test: Evaluated, tuned: Path) -> list[str]:
 def habit_table(test: Evaluated) -> list[str]:
     names = {"expert, untouched": ["base"]} | {title: seeds(test, method) for method, title in METHODS.items()}
     lines = [
-        "| | worked out | right if worked out | right if blurted | sums that are true | cut off | tokens |",
+        "| | worked out | right if worked out | right if answered at once | sums that are true | cut off | tokens |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for title, of in names.items():
@@ -127,8 +135,8 @@ def habit_table(test: Evaluated) -> list[str]:
     return lines
 
 
-def worked(run: Path) -> float:
-    """Seconds of the attempt that did the work: a run that is resumed or looked at again logs further ends."""
+def seconds_of(run: Path) -> float:
+    """Seconds of the longest attempt: running a finished run again logs a further end."""
     ends = [event for event in read_events(run / "events.jsonl") if event["kind"] == "end" and event.get("result")]
     return max(end["result"]["seconds"] for end in ends)
 
@@ -136,18 +144,18 @@ def worked(run: Path) -> float:
 def cost_table(out: Path) -> list[str]:
     dataset, lines = read_run(out / "dataset")["result"], ["| stage | | seconds |", "|---|---|--:|"]
     sampled = f"{dataset['problems']:,} problems, {dataset['steps']:,} steps, {dataset['above_beta']:,} above {BETA}"
-    lines.append(f"| sampling | {sampled} | {worked(out / 'dataset'):.0f} |")
+    lines.append(f"| sampling | {sampled} | {seconds_of(out / 'dataset'):.0f} |")
     for method, title in METHODS.items():
         folders = sorted((out / "tuned").glob(f"{method}-[0-9]"))
         runs = [FinetuneResult.from_record(read_run(path)) for path in folders]
         seen = mean(run.samples_seen for run in runs)
         what = f"{title}: {seen:,.0f} samples seen, of {runs[0].samples:,}"
-        lines.append(f"| fine-tuning | {what} | {mean(map(worked, folders)):.0f} |")
+        lines.append(f"| fine-tuning | {what} | {mean(map(seconds_of, folders)):.0f} |")
     return lines
 
 
 def picture(test: Evaluated) -> str:
-    """Accuracy with its interval, a dot a seed, as an SVG that reads on light and dark."""
+    """Accuracy with its interval, one dot per seed, as an SVG for light and dark pages."""
     rows = [("expert, untouched", ["base"])] + [(title, seeds(test, method)) for method, title in METHODS.items()]
     width, left, top, step, lowest, highest = 760, 250, 30, 44, 0.2, 0.8
 
@@ -158,7 +166,7 @@ def picture(test: Evaluated) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {top + step * len(rows) + 30}" '
         'font-family="system-ui,sans-serif" font-size="14" role="img" aria-label="pass@1 by method">',
         f'<rect width="100%" height="100%" fill="#fff"/><text x="{left}" y="18" fill="#333">pass@1 on 500 held-out '
-        "problems, 95 % interval, one dot a seed</text>",
+        "problems, 95 % interval, one dot per seed</text>",
     ]
     for tick in range(20, 81, 10):
         at = x(tick / 100)
@@ -188,7 +196,7 @@ def main() -> None:
         "SWEEP": sweep_table(Evaluated(out / "evaluated/settings"), out / "tuned"),
         "COST": cost_table(out),
     }
-    text = (ROOT / "scripts/results_text.md").read_text(encoding="utf-8")
+    text = (ROOT / "scripts/results_template.md").read_text(encoding="utf-8")
     for name, lines in tables.items():
         text = text.replace(f"<!-- {name} -->", "\n".join(lines))
     (ROOT / "docs/results.md").write_text(text, encoding="utf-8")
