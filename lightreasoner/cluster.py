@@ -17,7 +17,7 @@ import socket
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from lightreasoner.errors import UserError
+from lightreasoner.errors import UserError, first_line
 from lightreasoner.settings import ROOT, Settings
 
 HERE = "local"  # an address: a cluster on this machine while the verb runs
@@ -54,8 +54,7 @@ def connect(settings: Settings, workers: int) -> Any:
     except UserError:
         raise
     except Exception as error:  # anything that Ray and gRPC raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise UserError(f"The Ray cluster at {address} cannot be used: {reason}") from None
+        raise UserError(f"The Ray cluster at {address} cannot be used: {first_line(error)}") from None
     return ray
 
 

@@ -15,6 +15,11 @@ class UserError(Exception):
     """
 
 
+def first_line(error: Exception, most: int = 200) -> str:
+    """The first line of an exception's text, up to `most` characters; the name of its class if it has no text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:most]
+
+
 def log_unexpected(where: str) -> str:
     """Log the exception being handled, a bug, with its traceback. Returns the sentence to show instead."""
     code = secrets.token_hex(3)

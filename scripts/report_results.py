@@ -15,7 +15,7 @@ from statistics import mean
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from lightreasoner.evaluation.evaluate import read_rows  # noqa: E402
+from lightreasoner.evaluation.results import read_rows  # noqa: E402
 from lightreasoner.jobs.events import read_events  # noqa: E402
 from lightreasoner.paper import BETA  # noqa: E402
 from lightreasoner.scoring.significance import compare, wilson  # noqa: E402

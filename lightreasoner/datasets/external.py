@@ -22,7 +22,7 @@ from lightreasoner.datasets.annotations import load_annotations
 from lightreasoner.datasets.paper_format import MAX_BYTES, read_paper_file
 from lightreasoner.datasets.samples import Sample, SelectionReport
 from lightreasoner.datasets.selectors import Selection, select, selector_named
-from lightreasoner.errors import UserError
+from lightreasoner.errors import UserError, first_line
 from lightreasoner.storage.atomic import atomic_file
 from lightreasoner.storage.runs import LOCK, RECORD, begin_run, versions
 
@@ -142,7 +142,7 @@ def read_imported(folder: Path, columns: list[str] | None = None) -> Iterator[pa
     except FileNotFoundError:
         raise UserError(f"{path} no longer exists; import the file again.") from None
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        reason = first_line(error)
         raise UserError(f"{path} is damaged ({reason}); import the file again into another folder.") from None
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lightreasoner.errors import UserError
+from lightreasoner.errors import UserError, first_line
 from lightreasoner.scoring.measures import MEASURES, STEP_MEASURES
 from lightreasoner.storage.atomic import atomic_file
 
@@ -99,9 +99,8 @@ def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
     except FileNotFoundError:
         raise UserError(f"The shard {path} no longer exists; the dataset was changed or deleted.") from None
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise UserError(
-            f"The shard {path} is damaged ({reason}). Resume the run that wrote it to sample it again."
+            f"The shard {path} is damaged ({first_line(error)}). Resume the run that wrote it to sample it again."
         ) from None
 
 

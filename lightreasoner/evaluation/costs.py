@@ -1,15 +1,15 @@
-"""Cost and gain of every fine-tuned model, from the run folders: the paper's cost table, measured here.
+"""The costs and the gains of fine-tuned models, as measured in this workspace: the paper's cost table.
 
-No number is estimated. A missing one is None, with its reason in `Cost.missing`.
+Nothing is estimated. A number that the run folders do not contain is None, with the reason.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +24,7 @@ from lightreasoner.training.result import FinetuneResult
 
 @dataclass(frozen=True)
 class Gain:
-    """Paired comparison of a tuned model with its base. Differences of pass@1, from −1 to 1."""
+    """A tuned model compared with its base. Differences of pass@1 from −1 to 1, with their 95 % interval."""
 
     evaluation: str  # its run's folder name
     benchmark: str  # key of SOURCES, or a file's name
@@ -37,7 +37,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class Cost:
-    """One fine-tuning run. Seconds are of all attempts, without waiting for the accelerator."""
+    """One fine-tuning run. Seconds are those of every attempt, without the time spent waiting for the accelerator."""
 
     run: str
     base: str  # the expert's reference
@@ -47,7 +47,7 @@ class Cost:
     sampling_seconds: float | None
     tuning_seconds: float | None
     problems: int | None  # sampled
-    tuned_tokens: int | None  # samples seen, repeats counted
+    tuned_tokens: int | None  # positions with a target that training used, repeats counted
     gains: tuple[Gain, ...]  # one per benchmark
     missing: dict[str, str] = field(default_factory=dict)  # field → why it is None
 
@@ -59,12 +59,12 @@ class Cost:
 
     @property
     def gain(self) -> float | None:
-        """Average over the benchmarks."""
+        """The mean over the benchmarks."""
         return sum(gain.difference for gain in self.gains) / len(self.gains) if self.gains else None
 
 
 def sampled_problems(folder: Path, samples_per_problem: int) -> int | None:
-    """Problems with responses in a dataset. None for a dataset without shards or with a damaged one."""
+    """Problems with responses in a dataset. None where a shard is damaged, or there is none."""
     try:
         responses = sum(pq.read_metadata(path).num_rows for path in shards(folder))
     except (pa.ArrowException, OSError):
@@ -73,11 +73,11 @@ def sampled_problems(folder: Path, samples_per_problem: int) -> int | None:
 
 
 def gains(runs: Path) -> dict[Path, tuple[Gain, ...]]:
-    """Adapter folder → its gain on each benchmark on which it was evaluated together with its base.
+    """Adapter folder → its gains, one per benchmark on which it was compared with its base.
 
-    Of several evaluations on one benchmark, the one with the most problems counts, and among equals the newest.
+    Of several evaluations on one benchmark the one with the most problems counts, and of those the newest.
     """
-    best: dict[tuple[Path, str], Gain] = {}
+    best: dict[Path, dict[str, Gain]] = defaultdict(dict)
     for folder, run in list_runs(runs, "evaluation"):  # newest first
         results, config = read_results(folder), run["config"]
         if not results or not config.get("base", True):
@@ -86,16 +86,13 @@ def gains(runs: Path) -> dict[Path, tuple[Gain, ...]]:
         by_name = dict(zip((run["about"].get("models") or [])[1:], adapters, strict=False))
         for comparison in results["comparisons"]:
             adapter = by_name.get(comparison.get("after"))
-            found = _gain(folder.name, run, comparison)
-            if adapter is None or found is None:
+            gain = _gain(folder.name, run, comparison)
+            if adapter is None or gain is None:
                 continue
-            known = best.get((adapter, found.benchmark))
-            if known is None or found.problems > known.problems:
-                best[adapter, found.benchmark] = found
-    by_adapter: dict[Path, list[Gain]] = {}
-    for (adapter, _), gain in best.items():
-        by_adapter.setdefault(adapter, []).append(gain)
-    return {adapter: tuple(sorted(found, key=lambda gain: gain.benchmark)) for adapter, found in by_adapter.items()}
+            known = best[adapter].get(gain.benchmark)
+            if known is None or gain.problems > known.problems:
+                best[adapter][gain.benchmark] = gain
+    return {adapter: tuple(found[name] for name in sorted(found)) for adapter, found in best.items()}
 
 
 def _gain(name: str, run: dict, comparison: dict) -> Gain | None:
@@ -107,16 +104,16 @@ def _gain(name: str, run: dict, comparison: dict) -> Gain | None:
 
 
 def benchmark(run: dict) -> str:
-    """The problems of an evaluation: the source's key or the file's name, with the split where one was chosen."""
-    named, split = Path(str(run["config"].get("problems"))).name, run["config"].get("split")
-    return f"{named} ({split})" if split else named
+    """The problems of an evaluation: the source's key, with the split if one was named, or the file's name."""
+    name, split = Path(str(run["config"].get("problems"))).name, run["config"].get("split")
+    return f"{name} ({split})" if split else name
 
 
 def cost_table(runs: Path, seconds: Callable[[Path], float | None] = working_seconds) -> list[Cost]:
-    """Every fine-tuning run with an adapter, newest first. seconds: `working_seconds`, or a cached version of it."""
-    gained, sampled = gains(runs), cache(sampled_problems)  # several runs share a dataset
+    """Every fine-tuning run that has an adapter, newest first. seconds: working_seconds, or a cached version of it."""
+    all_gains, sampled = gains(runs), cache(sampled_problems)  # several runs share a dataset
     return [
-        _cost(folder, run, gained.get((folder / "adapter").resolve(), ()), seconds, sampled)
+        _cost(folder, run, all_gains.get((folder / "adapter").resolve(), ()), seconds, sampled)
         for folder, run in list_runs(runs, "finetune")
         if (folder / "adapter" / "adapter_model.safetensors").is_file()
     ]
@@ -125,36 +122,37 @@ def cost_table(runs: Path, seconds: Callable[[Path], float | None] = working_sec
 def _cost(
     folder: Path,
     run: dict,
-    gained: tuple[Gain, ...],
+    gains: tuple[Gain, ...],
     seconds: Callable[[Path], float | None],
     sampled: Callable[[Path, int], int | None],
 ) -> Cost:
-    config, about, missing = run["config"], run["about"], {}
-
-    def known(name: str, value: Any, why: str) -> Any:
-        if value is None:
-            missing[name] = why
-        return value
-
-    place, dataset = Path(str(config.get("dataset"))), None
+    config, about, result = run["config"], run["about"], FinetuneResult.from_record(run)
+    place, sampling_seconds, problems = Path(str(config.get("dataset"))), None, None
     try:
         dataset = read_run(place)
         why = "the samples were imported" if dataset["about"].get("imported") else "its dataset's log is gone"
+        if not dataset["about"].get("imported"):
+            sampling_seconds = seconds(place)
+            problems = sampled(place, max(1, int(dataset["config"].get("samples_per_problem") or 1)))
     except UserError:
         why = "its dataset was deleted"
-    own = dataset is not None and not dataset["about"].get("imported")
-    per_problem = max(1, int(dataset["config"].get("samples_per_problem") or 1)) if own else 1
-    result = FinetuneResult.from_record(run)
-    return Cost(
+    cost = Cost(
         folder.name,
         str(about.get("expert", "?")),
         str(config.get("method", "?")),
         run["created"],
         about.get("device"),
-        known("sampling_seconds", seconds(place) if own else None, why),
-        known("tuning_seconds", seconds(folder), "its log is gone"),
-        known("problems", sampled(place, per_problem) if own else None, why),
-        known("tuned_tokens", result and result.samples_seen, "it has not ended yet"),
-        gained,
-        missing | ({} if gained else {"gain": "not evaluated beside its base yet"}),
+        sampling_seconds,
+        seconds(folder),
+        problems,
+        result and result.samples_seen,
+        gains,
     )
+    reasons = {
+        "sampling_seconds": why,
+        "tuning_seconds": "its log is gone",
+        "problems": why,
+        "tuned_tokens": "it has not ended yet",
+        "gain": "not evaluated beside its base yet",
+    }
+    return replace(cost, missing={name: why for name, why in reasons.items() if getattr(cost, name) is None})

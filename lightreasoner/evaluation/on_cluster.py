@@ -1,10 +1,11 @@
-"""Evaluation on a cluster: every worker holds the base model with its adapters and solves whole batches."""
+"""Evaluate on a Ray cluster: each worker loads the base model and its adapters, and solves whole batches."""
 
 from __future__ import annotations
 
 from lightreasoner.cluster import connect, gpus_per_worker, map_over_actors
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation.evaluate import ParallelMap, Solver, Variant
+from lightreasoner.evaluation.evaluate import ParallelMap, Solver
+from lightreasoner.evaluation.results import Variant
 from lightreasoner.models.loading import LoadedModel, load_model
 from lightreasoner.progress import SilentProgress
 from lightreasoner.settings import Settings, from_environment, to_environment
@@ -15,16 +16,15 @@ def cluster_map(
 ) -> ParallelMap:
     """The `parallel_map` of `evaluate` that runs on a cluster. Raises UserError without a cluster."""
     ray = connect(settings, workers)
-    made_with = {
+    arguments = {
         "ref": loaded.ref,
         "fingerprint": loaded.fingerprint,
         "variants": variants,
         "max_new_tokens": max_new_tokens,
         "env": to_environment(settings),
     }
-    return lambda requests: map_over_actors(
-        ray, WorkerSolver, made_with, requests, workers, gpus_per_worker(settings, ray)
-    )
+    gpus = gpus_per_worker(settings, ray)
+    return lambda requests: map_over_actors(ray, WorkerSolver, arguments, requests, workers, gpus)
 
 
 class WorkerSolver:
@@ -33,11 +33,11 @@ class WorkerSolver:
     def __init__(self, ref: str, fingerprint: str, variants: list[Variant], max_new_tokens: int, env: dict[str, str]):
         loaded = load_model(ref, from_environment(env))
         self._same = loaded.fingerprint == fingerprint
-        self._solve = Solver(loaded, variants, max_new_tokens, SilentProgress())
+        self._solver = Solver(loaded, variants, max_new_tokens, SilentProgress())
 
     def __call__(self, request: tuple[int, list[list[int]]]) -> tuple[list[list[int]], float]:
         if not self._same:
             raise UserError(
                 "A worker has another model than the machine that started this run; copy the same files to all."
             )
-        return self._solve(request)
+        return self._solver(request)

@@ -1,4 +1,4 @@
-"""Reads the paper's results (assets/paper.toml), which are always shown as the paper's, beside our measurements."""
+"""The paper's own results (assets/paper.toml), shown beside those measured here and always marked as the paper's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ METHODS = ("base", "sft", "lightreasoner")
 
 @dataclass(frozen=True)
 class Paper:
-    """`scores`: model → method → benchmark's key → zero-shot pass@1 from 0 to 1. `averages`: model → method → theirs.
+    """`scores`: model → method → benchmark's key → zero-shot pass@1 from 0 to 1. `averages`: model → method → mean.
 
     `costs`: model → method → hours, problems, tuned_tokens, and gain from 0 to 1.
     """
@@ -28,21 +28,17 @@ class Paper:
 
 
 def read_paper() -> Paper:
-    """The paper's results. Raises UserError for an unreadable file."""
+    """Raises UserError on a file that cannot be read."""
     try:
         found = tomllib.loads(FILE.read_text(encoding="utf-8"))
         keys, results = tuple(found["benchmarks"]), found["result"]
-        scores = {r["model"]: {m: shares(keys, r[m]) for m in METHODS} for r in results}
-        averages = {r["model"]: {m: percent(r["averages"][m]) for m in METHODS} for r in results}
-        costs = {c["model"]: {m: c[m] | {"gain": percent(c[m]["gain"])} for m in METHODS[1:]} for c in found["cost"]}
+        scores = {r["model"]: {m: dict(zip(keys, map(share, r[m]), strict=True)) for m in METHODS} for r in results}
+        averages = {r["model"]: {m: share(r["averages"][m]) for m in METHODS} for r in results}
+        costs = {c["model"]: {m: c[m] | {"gain": share(c[m]["gain"])} for m in METHODS[1:]} for c in found["cost"]}
         return Paper(found["source"], found["hardware"], keys, scores, averages, costs)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{FILE} cannot be read: {error}. Restore it from the repository.") from None
 
 
-def shares(keys: tuple[str, ...], values: list[float]) -> dict[str, float]:
-    return {key: percent(value) for key, value in zip(keys, values, strict=True)}
-
-
-def percent(value: float) -> float:
-    return round(value / 100, 6)
+def share(percent: float) -> float:
+    return round(percent / 100, 6)

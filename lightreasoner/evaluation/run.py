@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation.evaluate import Summary, Variant, evaluate
+from lightreasoner.evaluation.evaluate import evaluate
+from lightreasoner.evaluation.results import Summary, Variant
+from lightreasoner.hub.download import ADAPTER_FILES
 from lightreasoner.jobs.context import job_context
 from lightreasoner.models.loading import LoadedModel, load_model
 from lightreasoner.models.prompts import prompt_ids
@@ -15,6 +16,7 @@ from lightreasoner.models.weights import check_adapter
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.stream import open_problems, source_fingerprint
 from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import sha256
 from lightreasoner.storage.runs import RECORD, begin_run, versions
 from lightreasoner.training.runs import adapter_folder
 
@@ -64,33 +66,25 @@ def run_evaluation(job: EvaluationJob, settings: Settings) -> list[Summary]:
             split=job.split,
             limit=job.limit,
             max_chars=settings.max_problem_chars,
-            distinct=True,  # a problem that comes twice is no second observation
+            distinct=True,  # a repeated problem is no second observation
         )
-        read = list(stream)
-        problems = [problem for problem in read if problem.answer]
+        problems = [problem for problem in stream if problem.answer]
         if not problems:
             raise UserError(
-                f"None of the {len(read):,} problems of {stream.title} has a known answer, so no response can be "
+                f"None of the {stream.count:,} problems of {stream.title} has a known answer, so no response can be "
                 "graded; choose problems with answers."
             )
         progress.status("Loading the model")
         loaded = load_model(job.model, settings, progress.status)
         max_new_tokens = job.max_new_tokens or default_max_new_tokens(loaded, problems)
-        config = {
-            "model": job.model,
-            "adapters": [str(variant.adapter) for variant in variants if variant.adapter],
-            "base": job.base,
-            "problems": job.problems,
-            "split": job.split,
-            "limit": job.limit,
-            "max_new_tokens": max_new_tokens,
-            "batch_size": job.batch_size,
-        }
+        tuned = [variant for variant in variants if variant.adapter]
+        config = {name: getattr(job, name) for name in ("model", "base", "problems", "split", "limit", "batch_size")}
+        config |= {"adapters": [str(variant.adapter) for variant in tuned], "max_new_tokens": max_new_tokens}
         fingerprints = {"model": loaded.fingerprint, "file of problems": source_fingerprint(job.problems)}
-        fingerprints |= {f"adapter {v.name}": adapter_fingerprint(v.adapter) for v in variants if v.adapter}
+        fingerprints |= {f"adapter {v.name}": sha256(v.adapter / ADAPTER_FILES[1])[:32] for v in tuned}
         about = {
             "problems": len(problems),
-            "without answer": len(read) - len(problems),
+            "without answer": stream.count - len(problems),
             "duplicates": stream.duplicates,
             "models": [variant.name for variant in variants],
             "versions": versions(),
@@ -118,7 +112,7 @@ def default_max_new_tokens(loaded: LoadedModel, problems: list[Problem]) -> int:
 
 
 def adapter_of(folder: Path) -> Path:
-    """The folder itself when it holds an adapter, or the adapter of a fine-tuning run. Raises UserError."""
+    """The adapter's folder: of a fine-tuning run, or the given folder itself. Raises UserError."""
     if (folder / RECORD).is_file():
         return adapter_folder(folder)
     check_adapter(folder)
@@ -128,9 +122,3 @@ def adapter_of(folder: Path) -> Path:
 def adapter_name(adapter: Path) -> str:
     """The name of the run that made the adapter, or of its own folder."""
     return adapter.parent.name if adapter.name == "adapter" else adapter.name
-
-
-def adapter_fingerprint(adapter: Path) -> str:
-    """SHA-256 of the adapter's weights, 32 hexadecimal digits."""
-    with open(adapter / "adapter_model.safetensors", "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lightreasoner.cluster import HERE, check_reachable
-from lightreasoner.errors import UserError
+from lightreasoner.errors import UserError, first_line
 from lightreasoner.jobs.backend import OUTPUT_FILE
 from lightreasoner.jobs.local import LocalBackend, header
 from lightreasoner.jobs.store import Job
@@ -44,8 +44,7 @@ class RayBackend:
             try:
                 self._client = JobSubmissionClient(self._address)
             except Exception as error:  # whatever Ray and requests raise
-                reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-                raise UserError(f"Ray Jobs cannot be used at {self._address}: {reason}") from None
+                raise UserError(f"Ray Jobs cannot be used at {self._address}: {first_line(error)}") from None
         return self._client
 
     def submit(self, job: Job, folder: Path, env: dict[str, str]) -> tuple[int, str]:
@@ -66,8 +65,7 @@ class RayBackend:
                 metadata={"job": job.id, "title": job.title},
             )
         except (RuntimeError, ConnectionError, OSError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-            raise UserError(f"The cluster at {self._address} did not take the job: {reason}") from error
+            raise UserError(f"The cluster at {self._address} did not take the job: {first_line(error)}") from error
         return PID, name
 
     def find(self, job: Job) -> tuple[int, str] | None:

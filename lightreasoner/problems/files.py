@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from lightreasoner.errors import UserError
+from lightreasoner.errors import UserError, first_line
 
 JSON_LINES, JSON, CSV, PARQUET = (".jsonl", ".ndjson"), (".json",), (".csv", ".tsv"), (".parquet", ".pq")
 KINDS = "JSON lines (.jsonl), JSON (.json), CSV (.csv) or Parquet (.parquet)"
@@ -179,5 +179,5 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
                     number += 1
                     yield number, row
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        reason = first_line(error)
         raise UserError(f"{path.name} is damaged or not a Parquet file ({reason}); export it again.") from None

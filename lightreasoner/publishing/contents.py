@@ -6,7 +6,6 @@ interrupted push is resumed by it, and a pull checks by it that all files are co
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -26,7 +25,7 @@ from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
 from lightreasoner.hub.download import MODEL_FILES
 from lightreasoner.hub.redaction import redact, redact_text
-from lightreasoner.storage.atomic import write_bytes
+from lightreasoner.storage.atomic import sha256, write_bytes
 from lightreasoner.storage.runs import LOCK, RECORD, read_run
 from lightreasoner.training.model_card import adapter_card
 from lightreasoner.training.runs import adapter_folder
@@ -179,9 +178,3 @@ def _publication(kind: str, repo_type: str, title: str, files: dict[str, Path]) 
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read: {error.strerror}. Check the run.") from None
     return Publication(kind, repo_type, redact_text(title), files, sums, sizes)
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, as hex digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -20,9 +20,9 @@ from lightreasoner.datasets.trajectories import read_shard, shards
 from lightreasoner.errors import UserError
 from lightreasoner.hub.errors import hub_errors, refuse_offline
 from lightreasoner.progress import Progress
-from lightreasoner.publishing.contents import CARD, MANIFEST, sha256
+from lightreasoner.publishing.contents import CARD, MANIFEST
 from lightreasoner.publishing.push import checked_repo, read_manifest
-from lightreasoner.storage.atomic import sync_folder
+from lightreasoner.storage.atomic import sha256, sync_folder
 from lightreasoner.storage.runs import RECORD, add_to_run, read_run
 
 MANIFEST_BYTES = 50e6

@@ -1,7 +1,8 @@
-"""Files and folders that are written whole or not at all, and the ids that name them."""
+"""Files and folders: written whole or not at all, their ids, hashes and sizes."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
@@ -102,6 +103,12 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 hash of a file, as 64 hexadecimal digits. Raises OSError."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def folder_bytes(folder: Path) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from lightreasoner.errors import UserError
+from lightreasoner.errors import UserError, first_line
 from lightreasoner.storage.runs import RECORD
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ class RemoteFolder:
         except UserError:
             raise
         except Exception as error:  # each kind of storage has exceptions of its own
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            reason = first_line(error)
             raise UserError(f"{self.address} cannot be used: {reason}. Check the address and your access.") from error
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lightreasoner.cluster import connect, gpus_per_worker
-from lightreasoner.errors import UserError
+from lightreasoner.errors import UserError, first_line
 from lightreasoner.jobs.events import EVENTS_FILE, last_event
 from lightreasoner.progress import StopRequested
 from lightreasoner.settings import Settings, from_environment, to_environment
@@ -46,7 +46,7 @@ def train_on_cluster(job: FinetuneJob, workers: int, settings: Settings) -> None
     try:
         trainer.fit()
     except Exception as error:  # Ray wraps an error of a process in several types
-        why = end_event(run_dir).get("message") or (str(error).splitlines() or [type(error).__name__])[0][:300]
+        why = end_event(run_dir).get("message") or first_line(error)
         raise UserError(f"Training on the cluster failed: {why} Run the same command again to resume.") from error
     end = end_event(run_dir)
     if not end:

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from lightreasoner.compat.transformers import TrainerHooks
-from lightreasoner.errors import UserError
+from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.devices import is_out_of_memory, release_memory
 from lightreasoner.training.batches import BatchSampler, count_samples
 from lightreasoner.training.distributed import all_reduce_gradients, barrier, partition_by_length, rank, world_size
@@ -124,7 +124,7 @@ class PackedTrainer(TrainerHooks, Trainer):
             SafetensorError,
         ) as error:  # a full disk raises different errors in different writers
             shutil.rmtree(folder, ignore_errors=True)
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            reason = first_line(error)
             raise UserError(f"{folder} could not be written: {reason}. Free some space and resume.") from error
 
 

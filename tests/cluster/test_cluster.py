@@ -21,7 +21,7 @@ from lightreasoner import cluster
 from lightreasoner.cli.main import main
 from lightreasoner.datasets.trajectories import read_shard, shards
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation.evaluate import read_rows
+from lightreasoner.evaluation.results import read_rows
 from lightreasoner.jobs.events import EVENTS_FILE, read_events
 from lightreasoner.models.loading import load_model
 from lightreasoner.settings import ROOT, Settings

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 from lightreasoner.cli.main import main
 from lightreasoner.decoding.generate import greedy_generate
 from lightreasoner.evaluation import evaluate as evaluation
+from lightreasoner.evaluation.results import read_rows, shard
 from lightreasoner.models.loading import load_model
 from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.settings import Settings
@@ -58,7 +59,7 @@ def naive(place: Path, adapter: Path | None = None) -> dict[str, list[int]]:
 
 
 def written(place: Path, variant: int) -> dict[str, list[int]]:
-    return {row["problem_id"]: row["response_ids"] for row in evaluation.read_rows(place / "run", variant)}
+    return {row["problem_id"]: row["response_ids"] for row in read_rows(place / "run", variant)}
 
 
 def test_base_and_adapter_in_one_job_are_what_each_is_alone(place):
@@ -71,7 +72,7 @@ def test_base_and_adapter_in_one_job_are_what_each_is_alone(place):
 
 def test_the_numbers_are_those_of_the_rows(place):
     assert evaluate(place, "--adapter", str(place / "tuned")) == 0
-    found, rows = results(place), [evaluation.read_rows(place / "run", n) for n in (0, 1)]
+    found, rows = results(place), [read_rows(place / "run", n) for n in (0, 1)]
     for summary, of in zip(found["models"], rows, strict=True):
         right = sum(row["right"] for row in of)
         assert summary["problems"] == 10
@@ -206,7 +207,7 @@ def test_one_problem_that_does_not_fit_is_a_sentence(place, monkeypatch, capsys)
 
 def test_damaged_rows_are_put_aside_and_done_again(place):
     assert evaluate(place) == 0
-    whole, path = written(place, 0), evaluation.shard(place / "run", 0, 1)
+    whole, path = written(place, 0), shard(place / "run", 0, 1)
     path.write_bytes(path.read_bytes()[:50])
     assert evaluate(place) == 0
     assert written(place, 0) == whole and path.with_name(path.name + ".corrupt").is_file()

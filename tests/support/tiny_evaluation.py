@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lightreasoner.evaluation.evaluate import FOLDER, SCHEMA, Variant, shard, write_results
+from lightreasoner.evaluation.results import FOLDER, SCHEMA, Variant, shard, write_results
 from lightreasoner.jobs.events import EVENTS_FILE
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import add_to_run, begin_run

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation.evaluate import FOLDER, write_results
-from lightreasoner.evaluation.results import variants_of
+from lightreasoner.evaluation.results import FOLDER, variants_of, write_results
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import read_run
