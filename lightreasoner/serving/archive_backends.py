@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from lightreasoner.errors import UserError
+from lightreasoner.hub.errors import hub_errors
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import ID_PATTERN
 from lightreasoner.storage.remote import ADDRESS, RemoteFolder
@@ -69,13 +71,12 @@ class FolderArchive:
 
     def remove(self, run_id: str) -> None:
         with self._errors("written"), suppress(FileNotFoundError):
-            (self.path / RUNS_FOLDER / run_id / RECORD).unlink(
-                missing_ok=True
-            )  # run.json first: a partial deletion counts
+            # run.json first: a partial deletion counts
+            (self.path / RUNS_FOLDER / run_id / RECORD).unlink(missing_ok=True)
             shutil.rmtree(self.path / RUNS_FOLDER / run_id)
 
-    def _errors(self, done: str):
-        return _ArchiveErrors(lambda error: f"{self.path} cannot be {done} ({error.strerror or error})")
+    def _errors(self, done: str) -> AbstractContextManager[None]:
+        return _archive_errors(f"{self.path} cannot be {done}")
 
 
 class RemoteArchive:
@@ -104,9 +105,7 @@ class RemoteArchive:
             self._remote.delete(f"runs/{run.name}/{name}")
 
     def remove(self, run_id: str) -> None:
-        for name in sorted(
-            self._names(run_id), key=lambda name: name != RECORD
-        ):  # run.json first: a partial deletion counts
+        for name in sorted(self._names(run_id), key=lambda name: name != RECORD):  # as in FolderArchive
             self._remote.delete(f"runs/{run_id}/{name}")
 
     def _names(self, run_id: str) -> set[str]:
@@ -158,27 +157,23 @@ class HubArchive:
             if any(True for _ in self._api.list_repo_tree(self.repo, f"{RUNS_FOLDER}/{run_id}", repo_type="dataset")):
                 self._api.delete_folder(f"{RUNS_FOLDER}/{run_id}", self.repo, repo_type="dataset")
 
-    def _errors(self):
-        def sentence(error: Exception) -> str:
-            status = getattr(getattr(error, "response", None), "status_code", None)
-            return f"{self} cannot be used ({f'the Hub answered {status}' if status else type(error).__name__})"
-
-        return _ArchiveErrors(sentence)
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        with _archive_errors(f"{self} cannot be used"), hub_errors(self.repo, kind="dataset"):
+            yield
 
 
-class _ArchiveErrors:
-    """Inside, errors of the archive become UserErrors."""
-
-    def __init__(self, sentence):
-        self._sentence = sentence
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, trace) -> None:
-        if isinstance(error, Exception) and not isinstance(error, UserError):
-            advice = "check LIGHTREASONER_ARCHIVE and its write access"
-            raise UserError(f"{self._sentence(error)}, so finished runs are not archived; {advice}.") from error
+@contextmanager
+def _archive_errors(failure: str) -> Iterator[None]:
+    """Turns every exception inside into a UserError that begins with `failure`."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{failure}, so finished runs are not archived. {error}") from error
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__  # a text may contain the token
+        advice = "Check LIGHTREASONER_ARCHIVE and its write access."
+        raise UserError(f"{failure} ({reason}), so finished runs are not archived. {advice}") from error
 
 
 def _same_file(source: Path, target: Path) -> bool:

@@ -70,8 +70,8 @@ def _tuned(folder: Path, record: dict) -> TunedRun:
     base = parse_ref(about.get("expert"))
     if base.adapter:
         raise UserError(
-            f"The expert of run {short} wears an adapter already, and a second one cannot be put on it here; merge the "
-            "run and take the merged folder as the tuned expert."
+            f"The expert of run {short} already includes an adapter, and adapters cannot be stacked; merge the run and "
+            "use the merged folder as the tuned expert."
         )
     method = config.get("method") if isinstance(config.get("method"), str) else "fine-tuned"
     size = f", {result.samples:,} samples" if result.samples is not None else ""

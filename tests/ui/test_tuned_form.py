@@ -137,7 +137,7 @@ def test_unusable_runs_give_the_reason(studio):
     for options, says in (
         ({"adapter": False}, "no adapter yet"),
         ({"result": False}, "no adapter yet"),
-        ({"pair": {"expert": "/e::/a", "amateur": "/b"}}, "wears an adapter already"),
+        ({"pair": {"expert": "/e::/a", "amateur": "/b"}}, "already includes an adapter"),
     ):
         with pytest.raises(UserError, match=says):
             tuned_run(studio.settings, make_run(studio, **options))
