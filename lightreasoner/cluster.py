@@ -74,12 +74,7 @@ def check_reachable(address: str) -> None:
 
 
 def map_over_actors(
-    ray: Any,
-    worker: type,
-    arguments: dict[str, Any],
-    payloads: Iterable[tuple[Any, Any]],
-    workers: int,
-    gpus: float,
+    ray: Any, worker: type, arguments: dict[str, Any], payloads: Iterable[tuple[Any, Any]], workers: int, gpus: float
 ) -> Iterator[tuple[Any, Any]]:
     """(key, worker(**arguments)(payload)) for each (key, payload), in the order of completion.
 

@@ -50,9 +50,7 @@ def add(verbs) -> None:
     )
     add_backend_options(finetune)
     finetune.add_argument(
-        "--shard",
-        action="store_true",
-        help="spread the expert over the processes (FSDP), for models of 32B and more",
+        "--shard", action="store_true", help="spread the expert over the processes (FSDP), for models of 32B and more"
     )
     finetune.set_defaults(run=run_finetune)
 

@@ -1,4 +1,4 @@
-"""The paper's own results (assets/paper.toml), shown beside those measured here and always marked as the paper's."""
+"""The paper's own results (assets/paper_results.toml), shown beside those measured here and marked as the paper's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lightreasoner.errors import UserError
 from lightreasoner.settings import ASSETS
 
-FILE = ASSETS / "paper.toml"
+FILE = ASSETS / "paper_results.toml"
 METHODS = ("base", "sft", "lightreasoner")
 
 

@@ -85,10 +85,7 @@ class DoesNotFit(Exception):
 
 
 def run_with_oom_backoff(
-    rows: Sequence[Any],
-    max_rows: int,
-    attempt: Callable[[Sequence[Any], int], Any],
-    on_halved: Callable[[int], None],
+    rows: Sequence[Any], max_rows: int, attempt: Callable[[Sequence[Any], int], Any], on_halved: Callable[[int], None]
 ) -> tuple[list[Any], int]:
     """Call attempt(part, index of its first row) for consecutive parts of `rows`; (the results, rows per part at last).
 

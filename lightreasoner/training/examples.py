@@ -155,9 +155,7 @@ def load_examples(folder: Path) -> list[PackedExample] | None:
         raise UserError(f"{path} is damaged ({str(error)[:100]}); start a new run in another folder.") from None
     return [
         PackedExample(
-            row["ids"],
-            row["prompt_length"],
-            tuple(map(Target, row["steps"], row["token_ids"], row["weights"])),
+            row["ids"], row["prompt_length"], tuple(map(Target, row["steps"], row["token_ids"], row["weights"]))
         )
         for row in found
     ]

@@ -123,10 +123,7 @@ def test_whoever_is_further_is_right(here, bucket):
 
 
 def test_a_dataset_that_is_read_is_as_it_is_there(here, bucket):
-    with (
-        pytest.raises(UserError, match="There is nothing at"),
-        open_run(bucket, here, read_only=True),
-    ):
+    with pytest.raises(UserError, match="There is nothing at"), open_run(bucket, here, read_only=True):
         pass
     folder = write(here / "run", run_json="{}", events_jsonl="1\n", marks_json="{}")
     SyncedFolder(RemoteFolder(bucket), folder).push()
@@ -248,10 +245,7 @@ def test_one_command_at_a_time_and_one_process(here, bucket, monkeypatch):
     ):
         pass
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with (
-        pytest.raises(UserError, match="need a folder that all of them see"),
-        open_run(bucket, here),
-    ):
+    with pytest.raises(UserError, match="need a folder that all of them see"), open_run(bucket, here):
         pass
 
 

@@ -52,10 +52,7 @@ def test_a_result_is_added_and_the_identity_cannot_be(tmp_path):
         add_to_run(tmp_path, config={})
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "{", "[]", '"text"', "{}", '{"format": "other"}', "\x00" * 50, "[" * 100_000],
-)
+@pytest.mark.parametrize("text", ["", "{", "[]", '"text"', "{}", '{"format": "other"}', "\x00" * 50, "[" * 100_000])
 def test_a_damaged_record_is_one_sentence(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     for attempt in (read_run, lambda folder: begin_run(folder, "dataset", CONFIG, ABOUT)):
