@@ -112,8 +112,8 @@ def datasets_offline() -> Iterator[None]:
     import datasets
 
     with _OFFLINE_LOCK:
-        datasets.config.HF_HUB_OFFLINE = True
+        before, datasets.config.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE, True
         try:
             yield
         finally:
-            datasets.config.HF_HUB_OFFLINE = False
+            datasets.config.HF_HUB_OFFLINE = before

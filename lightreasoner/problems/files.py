@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,21 +52,18 @@ def file_rows(path: Path, *, max_bytes: int) -> tuple[str, Iterator[Row]]:
 
 
 def _check_is_readable(path: Path, max_bytes: int) -> None:
-    try:
-        kind = "file" if path.is_file() else "folder" if path.is_dir() else "other" if path.exists() else "nothing"
-        size = path.stat().st_size if kind == "file" else 0
-    except (OSError, ValueError):  # the name is too long, or a folder on the way cannot be opened
-        kind = "nothing"
     shown = path.name[:80] or str(path)
-    if kind == "nothing":
-        raise UserError(f"There is no file {shown}; check the path.")
-    if kind == "folder":
+    try:
+        status = path.stat()
+    except (OSError, ValueError):  # also when the name is too long, or a folder on the way cannot be opened
+        raise UserError(f"There is no file {shown}; check the path.") from None
+    if stat.S_ISDIR(status.st_mode):
         raise UserError(f"{shown} is a folder; give the path of one file in it.")
-    if kind == "other":
+    if not stat.S_ISREG(status.st_mode):
         raise UserError(f"{shown} is not a regular file; problems are read from {KINDS}.")
-    if size > max_bytes:
+    if status.st_size > max_bytes:
         raise UserError(
-            f"{shown} has {size / 1e6:.1f} MB, more than the limit of {max_bytes / 1e6:.1f} MB; "
+            f"{shown} has {status.st_size / 1e6:.1f} MB, more than the limit of {max_bytes / 1e6:.1f} MB; "
             "load a part of it, or raise LIGHTREASONER_MAX_UPLOAD_MB."
         )
 
@@ -122,8 +120,7 @@ def _json_line_rows(path: Path) -> Iterator[Row]:
 
 def _row_list(document: dict) -> list | None:
     """The list of rows inside {"data": [...]} and the like."""
-    lists = {key: value for key, value in document.items() if isinstance(value, list) and value}
-    lists = {key: value for key, value in lists.items() if isinstance(value[0], dict)}
+    lists = {k: v for k, v in document.items() if isinstance(v, list) and v and isinstance(v[0], dict)}
     named = [lists[key] for key in ROW_LISTS if key in lists]
     return named[0] if named else next(iter(lists.values())) if len(lists) == 1 else None
 
@@ -152,9 +149,8 @@ def _csv_rows(path: Path) -> Iterator[Row]:
     reader = csv.DictReader(io.StringIO(body, newline=""), delimiter=delimiter)
     while True:
         try:
-            row = next(reader)
-        except StopIteration:
-            return
+            if (row := next(reader, None)) is None:
+                return
         except csv.Error as error:
             yield blank_lines + reader.line_num, f"it is not valid CSV ({error})"
             continue
@@ -173,11 +169,8 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
             unpacked = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
             if unpacked > MAX_UNPACKED:
                 raise UserError(f"{path.name} unpacks to {unpacked / 1e9:.1f} GB, over the limit of 1 GB; load a part.")
-            number = 0
-            for batch in file.iter_batches(batch_size=64):  # small batches, because repeated values expand here
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
+            batches = file.iter_batches(batch_size=64)  # small batches, because repeated values expand here
+            yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = first_line(error)
         raise UserError(f"{path.name} is damaged or not a Parquet file ({reason}); export it again.") from None

@@ -39,16 +39,17 @@ class Grade:
 
 def grade(response: str, answer: str) -> Grade:
     """Compare the final answer of a response with the reference answer."""
-    form = answer_form(answer)
-    found = {"choice": find_choice, "number": find_number, "math": find_math}[form](response)
-    if found is None:
-        return Grade(False, None)
-    same = {"choice": same_choice, "number": same_number, "math": same_math}[form]
-    return Grade(same(found, answer), found)
+    find, same = {
+        "choice": (find_choice, lambda found, answer: found.strip("() ") == answer.strip("() ")),
+        "number": (find_number, same_number),
+        "math": (find_math, same_math),
+    }[answer_form(answer)]
+    found = find(response)
+    return Grade(found is not None and same(found, answer), found)
 
 
 def answer_form(answer: str) -> str:
-    """ "choice", "number", or "math", by how the known answer is written."""
+    """ "choice", "number" or "math", by how the reference answer is written."""
     if re.fullmatch(r"\(?[A-Z]\)?", answer.strip()):
         return "choice"
     return "number" if to_number(answer) is not None else "math"
@@ -126,10 +127,6 @@ def to_number(text: str) -> Fraction | None:
         return Fraction(top) / Fraction(bottom) if slash else Fraction(top)
     except ZeroDivisionError:
         return None
-
-
-def same_choice(found: str, answer: str) -> bool:
-    return found.strip("() ") == answer.strip("() ")
 
 
 def same_number(found: str, answer: str) -> bool:

@@ -6,12 +6,12 @@ import itertools
 import logging
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from lightreasoner.compat.transformers import datasets_offline
-from lightreasoner.errors import UserError
+from lightreasoner.errors import UserError, first_line
 from lightreasoner.problems.files import Row
 from lightreasoner.settings import ASSETS
 
@@ -51,12 +51,10 @@ def hub_rows(source: Source, split: str) -> Iterator[Row]:
     Reads data files only: `datasets` runs no code from a repository. Raises UserError without a connection and a
     copy, or when the repository is missing, gated or changed.
     """
+    import datasets  # takes a second to import, and the bundled sets do not need it
+
     try:
-        import datasets
-    except ImportError:
-        raise UserError(f"{source.title} needs the package datasets; run: pip install datasets") from None
-    try:
-        with _offline_unless_reachable(datasets):
+        with nullcontext() if _is_reachable(datasets.config.HF_ENDPOINT) else datasets_offline():
             parts = [datasets.load_dataset(source.repo, config, split=split) for config in source.configs]
     except datasets.exceptions.DatasetNotFoundError:
         raise UserError(
@@ -72,28 +70,20 @@ def hub_rows(source: Source, split: str) -> Iterator[Row]:
         ) from None
     except Exception as error:  # httpx, Arrow, file system and server errors: a dozen families, one message
         log.warning("loading %s from %s failed", source.key, source.repo, exc_info=True)
-        reason = (str(error).splitlines() or [""])[0][:200]
         raise UserError(
-            f"{source.title} could not be downloaded from {source.repo} ({type(error).__name__}: {reason}). "
+            f"{source.title} could not be downloaded from {source.repo} ({type(error).__name__}: {first_line(error)}). "
             "Try again later, or load a file of your own."
         ) from None
     in_turn = (row for rows in itertools.zip_longest(*parts) for row in rows if row is not None)
     return enumerate(in_turn, 1)
 
 
-@contextmanager
-def _offline_unless_reachable(datasets) -> Iterator[None]:
-    """Makes `datasets` read its cache at once without a connection; by itself it would retry for 24 seconds."""
+def _is_reachable(endpoint: str) -> bool:
+    """Whether the Hub answers at all. Without it, `datasets` would retry for 24 seconds before it reads its cache."""
     from huggingface_hub import get_session
 
     try:
-        # any answer means a connection; with HF_HUB_OFFLINE set this raises, and `datasets` is offline anyway
-        get_session().head(datasets.config.HF_ENDPOINT, timeout=HUB_SECONDS)
-        reachable = True
-    except Exception:
-        reachable = False
-    if reachable or datasets.config.HF_HUB_OFFLINE:
-        yield
-        return
-    with datasets_offline():
-        yield
+        get_session().head(endpoint, timeout=HUB_SECONDS)
+    except Exception:  # also where HF_HUB_OFFLINE is set
+        return False
+    return True

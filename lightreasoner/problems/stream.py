@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,9 @@ class ProblemStream:
                 raise UserError(
                     f"{self.title} has more than {self._max_rows:,} rows; set a limit or load a part of it."
                 )
-            if isinstance(row, str):
-                self.skipped.append((number, row))
-                continue
             try:
+                if isinstance(row, str):
+                    raise UnusableRow(row)
                 problem, used = read_row(row, max_chars=self._max_chars)
             except UnusableRow as reason:
                 self.skipped.append((number, str(reason)))
@@ -93,13 +93,11 @@ class ProblemStream:
             yield problem
             if self.count == self._limit:
                 break
-        if not self.count and not self.skipped:
-            raise UserError(f"{self.title} holds no rows; it must hold at least one problem.")
         if not self.count:
-            number, reason = self.skipped[0]
-            raise UserError(
-                f"None of the {len(self.skipped):,} rows of {self.title} is a problem; {self.unit} {number}: {reason}."
-            )
+            if not self.skipped:
+                raise UserError(f"{self.title} holds no rows; it must hold at least one problem.")
+            (number, reason), count = self.skipped[0], len(self.skipped)
+            raise UserError(f"None of the {count:,} rows of {self.title} is a problem; {self.unit} {number}: {reason}.")
 
 
 def open_problems(source: str, *, split: str | None = None, max_bytes: int = MAX_BYTES, **limits: Any) -> ProblemStream:
@@ -145,15 +143,12 @@ def source_fingerprint(source: str) -> str | None:
 
 
 def _existing(source: str) -> Path:
-    try:
+    with suppress(OSError, ValueError, RuntimeError):
         path = Path(source).expanduser()
-        exists = bool(source) and path.exists()
-    except (OSError, ValueError, RuntimeError):
-        exists = False
-    if not exists:
-        keys = ", ".join(SOURCES)
-        raise UserError(f"{source[:80]!r} is neither a problem source ({keys}) nor an existing file; name one of them.")
-    return path
+        if source and path.exists():
+            return path
+    keys = ", ".join(SOURCES)
+    raise UserError(f"{source[:80]!r} is neither a problem source ({keys}) nor an existing file; name one of them.")
 
 
 def load_problems(source: str, **options: Any) -> ProblemSet:
@@ -184,5 +179,5 @@ def _unused_id(problem: Problem, taken: set[str]) -> str:
     if own and own not in taken and len(own) <= 64 and problem.id != problem.question:
         return own
     digest = hashlib.sha256(problem.question.encode()).hexdigest()[:12]
-    candidates = itertools.chain([digest], (f"{digest}-{n}" for n in itertools.count(2)))
+    candidates = (f"{digest}-{n}" if n > 1 else digest for n in itertools.count(1))
     return next(candidate for candidate in candidates if candidate not in taken)

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from lightreasoner.datasets.annotations import annotations_path, load_annotations
 from lightreasoner.datasets.card import dataset_card
 from lightreasoner.datasets.external import FILE as SAMPLES
@@ -25,7 +23,7 @@ from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
 from lightreasoner.hub.download import MODEL_FILES
 from lightreasoner.hub.redaction import redact, redact_text
-from lightreasoner.storage.atomic import sha256, write_bytes
+from lightreasoner.storage.atomic import locked, sha256, write_bytes
 from lightreasoner.storage.runs import LOCK, RECORD, read_run
 from lightreasoner.training.model_card import adapter_card
 from lightreasoner.training.runs import adapter_folder
@@ -70,14 +68,7 @@ def publication(run_dir: Path, staging: Path, license: str | None, merged: Path 
         )
     if merged is not None and run["kind"] == "dataset":
         raise UserError(f"{run_dir} is a dataset and has no merged model; omit --merged.")
-    lock = FileLock(run_dir / LOCK, thread_local=False)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"{run_dir} is in use; wait for its job to finish or stop it, then publish it.") from None
-    except OSError as error:
-        raise UserError(f"{run_dir} cannot be locked: {error.strerror}. Check its permissions.") from None
-    try:
+    with locked(run_dir / LOCK, f"{run_dir} is in use; wait for its job to finish or stop it, then publish it."):
         run = redact(read_run(run_dir))
         if run["kind"] == "dataset":
             yield _dataset(run_dir, run, staging, license)
@@ -85,8 +76,6 @@ def publication(run_dir: Path, staging: Path, license: str | None, merged: Path 
             yield _model(run_dir, run, Path(merged), staging, license)
         else:
             yield _adapter(run_dir, run, staging, license)
-    finally:
-        lock.release()
 
 
 def checked_license(license: object) -> str:

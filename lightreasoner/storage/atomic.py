@@ -1,4 +1,4 @@
-"""Files and folders: written whole or not at all, their ids, hashes and sizes."""
+"""Files and folders: written whole or not at all, their ids, locks, hashes and sizes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from filelock import FileLock, Timeout
 
 from lightreasoner.errors import UserError
 
@@ -103,6 +105,22 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+@contextmanager
+def locked(path: Path, refusal: str) -> Iterator[None]:
+    """Locks a file inside. Raises UserError: `refusal` if another process holds it, or why it cannot be locked."""
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UserError(refusal) from None
+    except OSError as error:
+        raise UserError(f"{path.parent} cannot be locked: {error.strerror}. Check its permissions.") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def sha256(path: Path) -> str:

@@ -16,9 +16,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from lightreasoner.errors import UserError, first_line
+from lightreasoner.storage.atomic import locked
 from lightreasoner.storage.runs import RECORD
 
 log = logging.getLogger(__name__)
@@ -196,28 +195,14 @@ def open_run(place: Path | str, workspace: Path, read_only: bool = False) -> Ite
         )
     copies = workspace / "mirrors" / hashlib.sha256(place.encode()).hexdigest()[:16]
     synced = SyncedFolder(remote, copies / place.rpartition("/")[2])
-    with _only_command(copies, remote.address):
+    copies.mkdir(parents=True, exist_ok=True)
+    with locked(copies / ".lock", f"Another command on this machine uses {remote.address}; wait until it has ended."):
         if read_only:
             synced.pull_to_read()
             yield RunLocation(synced.local, remote.address)
         else:
             with synced:
                 yield RunLocation(synced.local, remote.address)
-
-
-@contextmanager
-def _only_command(folder: Path, address: str) -> Iterator[None]:
-    """Two commands at once would replace each other's files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", thread_local=False)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"Another command on this machine works on {address}; wait until it has ended.") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def file_states(folder: Path) -> FileStates:

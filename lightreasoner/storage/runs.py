@@ -11,16 +11,15 @@ import platform
 import secrets
 import shutil
 import time
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from lightreasoner import __version__
 from lightreasoner.errors import UserError
 from lightreasoner.settings import Settings
-from lightreasoner.storage.atomic import ID_PATTERN, write_text
+from lightreasoner.storage.atomic import ID_PATTERN, locked, write_text
 
 FORMAT, VERSION = "lightreasoner-run", 1
 RECORD = "run.json"
@@ -33,10 +32,8 @@ def versions() -> dict[str, str]:
     """The versions that the results of a run depend on."""
     known = {"lightreasoner": __version__, "python": platform.python_version()}
     for package in ("torch", "transformers", "peft", "accelerate"):
-        try:
+        with suppress(PackageNotFoundError):
             known[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return known
 
 
@@ -54,9 +51,11 @@ def begin_run(folder: Path, kind: str, config: dict, about: dict) -> dict:
         return record
     known = read_run(folder)
     differences = [] if known["kind"] == kind else [f"it holds a {known['kind']}, not a {kind}"]
-    differences += _differences(known["config"], record["config"])
-    now = record["about"].get("fingerprints", {})
-    before = known["about"].get("fingerprints", {})
+    before, now = known["config"], record["config"]
+    for name in before | now:
+        if name not in before or name not in now or before[name] != now[name]:
+            differences.append(f"{name} was {_shown(before.get(name))}, now {_shown(now.get(name))}")
+    before, now = (side["about"].get("fingerprints", {}) for side in (known, record))
     differences += [f"the {name} has changed since" for name in now if name in before and before[name] != now[name]]
     if differences:
         raise UserError(
@@ -66,15 +65,8 @@ def begin_run(folder: Path, kind: str, config: dict, about: dict) -> dict:
     return known
 
 
-def _differences(before: dict, now: dict) -> list[str]:
-    nothing = object()
-    names = [*before, *(name for name in now if name not in before)]
-    values = [(name, before.get(name, nothing), now.get(name, nothing)) for name in names]
-    return [f"{name} was {_shown(b, nothing)}, now {_shown(n, nothing)}" for name, b, n in values if b != n]
-
-
-def _shown(value: Any, nothing: object) -> str:
-    return "not set" if value is nothing or value is None else str(value)[:80]
+def _shown(value: Any) -> str:
+    return "not set" if value is None else str(value)[:80]
 
 
 def read_run(folder: Path) -> dict:
@@ -86,13 +78,11 @@ def read_run(folder: Path) -> dict:
         raise UserError(f"{folder} is not a run folder: it has no {RECORD}. Check the path.") from None
     except (OSError, ValueError, RecursionError):
         record = None
+    types = {"kind": str, "config": dict, "about": dict, "created": int | float}
     if (
         not isinstance(record, dict)
         or record.get("format") != FORMAT
-        or not isinstance(record.get("kind"), str)
-        or not isinstance(record.get("config"), dict)
-        or not isinstance(record.get("about"), dict)
-        or not isinstance(record.get("created"), int | float)
+        or not all(isinstance(record.get(name), kind) for name, kind in types.items())
         or not math.isfinite(record["created"])
     ):
         raise UserError(f"{path} is damaged, so the run cannot be used; start a new one in another folder.")
@@ -123,14 +113,11 @@ def _write(folder: Path, record: dict) -> None:
 def list_runs(parent: Path, kind: str | None = None) -> list[tuple[Path, dict]]:
     """(folder, record) of the readable runs in a folder, newest first."""
     runs = []
-    parent = Path(parent)
-    for folder in parent.iterdir() if parent.is_dir() else ():
-        try:
-            record = read_run(folder) if not folder.name.startswith(".") else None
-        except UserError:
-            continue
-        if record and kind in (None, record["kind"]):
-            runs.append((folder, record))
+    for folder in Path(parent).glob("[!.]*"):
+        with suppress(UserError):
+            record = read_run(folder)
+            if kind in (None, record["kind"]):
+                runs.append((folder, record))
     return sorted(runs, key=lambda run: (run[1]["created"], run[0].name), reverse=True)
 
 
@@ -145,18 +132,10 @@ def delete_run(folder: Path) -> None:
     """Delete a run folder. Raises UserError if it is none, or a process works in it."""
     folder = Path(folder)
     read_run(folder)
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError("This run is being worked on; stop its job first, then delete it.") from None
-    # renamed first, so that an incomplete deletion leaves no half run
-    trash = folder.with_name(f"{TRASH}{folder.name}-{secrets.token_hex(4)}")
-    try:
-        folder.rename(trash)
-    except OSError as error:
-        raise UserError(f"{folder} cannot be deleted: {error.strerror}. Check its permissions.") from None
-    finally:
-        lock.release()
-    for leftover in [trash, *folder.parent.glob(f"{TRASH}*")]:
+    with locked(folder / LOCK, "A job is working on this run; stop it first, then delete the run."):
+        try:  # renamed first, so that an incomplete deletion leaves no half run
+            folder.rename(folder.with_name(f"{TRASH}{folder.name}-{secrets.token_hex(4)}"))
+        except OSError as error:
+            raise UserError(f"{folder} cannot be deleted: {error.strerror}. Check its permissions.") from None
+    for leftover in folder.parent.glob(f"{TRASH}*"):
         shutil.rmtree(leftover, ignore_errors=True)

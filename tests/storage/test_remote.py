@@ -240,7 +240,7 @@ def test_a_listing_that_fails_is_not_an_empty_place(here, bucket, monkeypatch):
 def test_one_command_at_a_time_and_one_process(here, bucket, monkeypatch):
     with (
         open_run(bucket, here),
-        pytest.raises(UserError, match="Another command on this machine works on"),
+        pytest.raises(UserError, match="Another command on this machine uses"),
         open_run(bucket, here),
     ):
         pass

@@ -109,7 +109,7 @@ def test_a_run_is_deleted_unless_somebody_works_in_it(tmp_path):
     begin_run(tmp_path / "run", "dataset", CONFIG, ABOUT)
     (tmp_path / "run" / "trajectories").mkdir()
     (tmp_path / ".deleted-other-1234").mkdir()  # a deletion that was cut off
-    with FileLock(tmp_path / "run" / ".lock"), pytest.raises(UserError, match="being worked on"):
+    with FileLock(tmp_path / "run" / ".lock"), pytest.raises(UserError, match="is working on this run"):
         delete_run(tmp_path / "run")
     assert read_run(tmp_path / "run")
     delete_run(tmp_path / "run")
