@@ -76,6 +76,11 @@ SELECTIONS = (
     {"selector": "top-percent", "budget": 0.2},
     {"selector": "random", "budget": 0.1, "seed": 3},
 )
+#: Sentences that are written on reading: today's → those of 0.2.0.
+REWORDED = {
+    "The process was killed, or the machine restarted. Resume continues where it stopped.": "Its process is gone: it was "
+    "killed, or the machine restarted. Resume goes on where it was."
+}
 BASES = {"tuned": "lightreasoner-expert-4m", "own tuned": f"{WRITTEN_AT}/models/expert"}
 
 
@@ -286,6 +291,7 @@ def look_at_jobs(studio: Studio) -> list[dict]:
     )
     for job in store.jobs():
         view = job_view(store, job)
+        view["message"] = REWORDED.get(view["message"], view["message"])
         found.append({name: view[name] for name in names} | {"argv": list(job.argv), "log": log_tail(store, job)})
     return found
 

@@ -132,7 +132,7 @@ def test_from_a_dataset_to_an_adapter(tuning_app, tuning):
     expect(tab.state).to_have_text("Stopped early")
     card = page.locator(".lr-model-card")
     card.locator("summary").click()
-    expect(card).to_contain_text("It learned from the expert’s own responses".replace("’", "'"))
+    expect(card).to_contain_text("It was trained on the expert’s own responses".replace("’", "'"))
     expect(card.locator("h5").first).to_have_text("Data")
     with page.expect_download() as waiting:
         tab.do("Download adapter")
