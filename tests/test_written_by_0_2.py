@@ -78,8 +78,9 @@ SELECTIONS = (
 )
 #: Sentences that are written on reading: today's → those of 0.2.0.
 REWORDED = {
-    "The process was killed, or the machine restarted. Resume continues where it stopped.": "Its process is gone: it was "
-    "killed, or the machine restarted. Resume goes on where it was."
+    "The process was killed, or the machine restarted. Resume continues where it stopped.": (
+        "Its process is gone: it was killed, or the machine restarted. Resume goes on where it was."
+    )
 }
 BASES = {"tuned": "lightreasoner-expert-4m", "own tuned": f"{WRITTEN_AT}/models/expert"}
 
