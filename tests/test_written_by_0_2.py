@@ -220,10 +220,11 @@ def look_at_tuning(studio: Studio, run_id: str) -> dict:
     run = tunings.find(run_id)
     examples = load_examples(run.folder)
     checkpoint = last_checkpoint(run.folder / "checkpoints")
+    curves = tunings.curves(run).as_json()
     return {
         "config": run.run["config"],
         "result": result_of(run.run),
-        "curves": tunings.curves(run).as_json(),
+        "curves": {"lessons" if name == "examples" else name: value for name, value in curves.items()},
         "events": [[event["seq"], event["kind"]] for event in read_events(run.folder / EVENTS)],
         "lessons": [[sum(example.ids), [target.step for target in example.targets]] for example in examples],
         "card": tunings.card(run),

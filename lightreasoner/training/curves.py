@@ -47,7 +47,7 @@ class Curve:
         """The latest value that is not None."""
         return next((value for value in reversed(self.columns[name]) if value is not None), None)
 
-    def thinned(self, most: int) -> dict[str, list]:
+    def thin_evenly(self, most: int) -> dict[str, list]:
         """At most `most` evenly spaced points as JSON, the first and the last included."""
         last = len(self.updates) - 1
         keep = range(last + 1) if last < most else [round(n * last / (most - 1)) for n in range(most)]
@@ -60,14 +60,13 @@ class Curves:
 
     def __init__(self, folder: Path):
         self._tail, self._reading = EventTail(Path(folder) / EVENTS_FILE), threading.Lock()
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self.trained, self.measured = Curve(TRAINED), Curve(MEASURED)
         self.examples: dict[str, int] = {}  # counts: samples, trajectories, held_out (trajectories), tokens
         self.notes: list[str] = []  # messages of the training for the user
         self.version = 0  # changes with every new measurement
-        self._attempt: Any = None
         self._pace: list[tuple[float, int]] = []  # (seconds, update) of the current attempt
         self._seq = 0
 
@@ -76,16 +75,16 @@ class Curves:
         with self._reading:
             for event in self._tail.new():
                 if event["seq"] <= self._seq:  # another log in the same place
-                    self._forget()
+                    self._reset()
                 self._seq = event["seq"]
-                self._take(event)
+                self._add(event)
         return self
 
-    def _take(self, event: dict) -> None:
+    def _add(self, event: dict) -> None:
         kind, update = event["kind"], event.get("update")
         if kind == "start":
-            self._attempt, self._pace = event.get("by"), []
-        elif kind == "lessons":
+            self._pace = []
+        elif kind == "lessons":  # the training examples; stored under this name
             names = ("samples", "trajectories", "held_out", "tokens")
             self.examples = {name: value for name in names if isinstance(value := event.get(name), int)}
         elif kind == "note" and event.get("text"):
@@ -117,9 +116,9 @@ class Curves:
     def as_json(self, most: int = 300) -> dict:
         """Everything for the page, with at most `most` points per curve."""
         return {
-            "trained": self.trained.thinned(most),
-            "measured": self.measured.thinned(most),
-            "lessons": self.examples,
+            "trained": self.trained.thin_evenly(most),
+            "measured": self.measured.thin_evenly(most),
+            "examples": self.examples,
             "notes": self.notes,
         }
 

@@ -26,6 +26,7 @@ from lightreasoner.training.examples import build_examples, load_examples, refus
 from lightreasoner.training.finetune import finetune
 from lightreasoner.training.model_card import adapter_card
 from lightreasoner.training.result import FinetuneResult
+from lightreasoner.training.runs import ADAPTER, WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -95,19 +96,15 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
     barrier()
     record = read_run(job.run_dir)
     done = FinetuneResult.from_record(record)
-    if (
-        done
-        and (done.updates or 0) >= job.config.max_steps
-        and (job.run_dir / "adapter" / "adapter_model.safetensors").is_file()
-    ):
+    if done and (done.updates or 0) >= job.config.max_steps and (job.run_dir / ADAPTER / WEIGHTS).is_file():
         progress.result(**done.as_json())
         return done
     progress.status("Reading the dataset")
     examples = load_examples(job.run_dir) if first else None
     if examples is None and first:
-        passed = lambda path, error: progress.event("note", text=f"Skipped: {error}")  # noqa: E731
+        skip = lambda path, error: progress.event("note", text=f"Skipped: {error}")  # noqa: E731
         examples, report = build_examples(
-            job.dataset.local, job.config.method, job.selection, loaded, passed if job.skip_corrupt else None
+            job.dataset.local, job.config.method, job.selection, loaded, skip if job.skip_corrupt else None
         )
         save_examples(examples, job.run_dir)
         progress.event("dataset", **asdict(report))
@@ -132,7 +129,7 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
     if first:
         progress.status("Saving the adapter")
         save_adapter(
-            tuned.model, job.run_dir / "adapter", adapter_card(record | {"result": result.as_json()}), job.expert
+            tuned.model, job.run_dir / ADAPTER, adapter_card(record | {"result": result.as_json()}), job.expert
         )
         add_to_run(job.run_dir, result=result.as_json())
         progress.result(**result.as_json())

@@ -64,9 +64,13 @@ def _tuned(folder: Path, record: dict) -> TunedRun:
     config, about, result = record["config"], record["about"], FinetuneResult.from_record(record)
     short = folder.name[:8]
     if record["kind"] != "finetune":
-        raise UserError(f"{short} is not a fine-tuning run (it says: {record['kind']}), so it has no tuned expert.")
+        raise UserError(
+            f"{short} is a {record['kind']} run, not a fine-tuning run, so it has no tuned expert; choose another."
+        )
     if not result or not (folder / ADAPTER / WEIGHTS).is_file():
-        raise UserError(f"The fine-tuning run {short} has no adapter yet; let it finish, or stop and keep it, first.")
+        raise UserError(
+            f"The fine-tuning run {short} has no adapter yet; wait until it ends, or stop it and keep its results."
+        )
     base = parse_ref(about.get("expert"))
     if base.adapter:
         raise UserError(
@@ -83,12 +87,10 @@ def _tuned(folder: Path, record: dict) -> TunedRun:
 
 
 def adapter_folder(run_dir: Path) -> Path:
-    """The adapter of a fine-tuning run. Raises UserError when there is none (yet)."""
-    record = read_run(run_dir)
-    if record["kind"] != "finetune":
-        kind = record["kind"]
-        raise UserError(f"{run_dir} is not a fine-tuning run (it says: {kind}) and has no adapter; name one that is.")
-    folder = Path(run_dir) / "adapter"
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise UserError(f"{run_dir} has no adapter yet; let its job end, or stop it and keep what it has.")
+    """The adapter folder of a fine-tuning run. Raises UserError when it has none."""
+    if (kind := read_run(run_dir)["kind"]) != "finetune":
+        raise UserError(f"{run_dir} is a {kind} run and has no adapter; name a fine-tuning run.")
+    folder = Path(run_dir) / ADAPTER
+    if not (folder / WEIGHTS).is_file():
+        raise UserError(f"{run_dir} has no adapter yet; wait until its job ends, or stop it and keep its results.")
     return folder

@@ -212,7 +212,7 @@ def test_a_base_that_is_spread_over_two_processes_has_the_curve_of_one(torchrun,
     assert (spread["held"], spread["whole"]) == (whole - layers // 2, whole)
 
 
-def test_one_process_has_nobody_to_share_a_model_with(dataset, tmp_path, capsys):
+def test_one_process_cannot_share_a_model(dataset, tmp_path, capsys):
     assert main([*tune(dataset), "--shard", "--run-dir", str(tmp_path / "run")]) == 2
     assert "this is one; start them with torchrun" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
@@ -223,15 +223,15 @@ def test_two_workers_of_ray_train_have_the_curve_of_one(ray, dataset, alone, tmp
     assert_same_run(alone, tmp_path / "run")
 
 
-@pytest.mark.parametrize("said, raises", [("failed", False), (None, True)])
-def test_a_process_that_gives_up_alone_ends_the_others(tmp_path, monkeypatch, said, raises):
+@pytest.mark.parametrize("state, raises", [("failed", False), (None, True)])
+def test_a_process_that_gives_up_alone_ends_the_others(tmp_path, monkeypatch, state, raises):
     """With the same mistake in all, the first one's sentence is the end; else it would wait for this one for ever."""
     monkeypatch.setattr(cluster_training, "run_as_job", lambda job, settings: Refusing("no good")(job))
     monkeypatch.setattr(cluster_training, "PATIENCE", 0.2)
     monkeypatch.setenv("RANK", "1")
-    if said:
+    if state:
         (tmp_path / EVENTS_FILE).write_text(
-            json.dumps({"seq": 1, "time": 1.0, "kind": "end", "state": said, "by": "1"}) + "\n"
+            json.dumps({"seq": 1, "time": 1.0, "kind": "end", "state": state, "by": "1"}) + "\n"
         )
     with pytest.raises(RuntimeError, match="gave up") if raises else nullcontext():
         cluster_training._process({"job": SimpleNamespace(run_dir=tmp_path), "env": {}})

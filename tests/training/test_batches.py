@@ -1,4 +1,4 @@
-"""From samples to updates: nothing lost, nothing twice, the same order however one gets there."""
+"""From samples to updates: no sample is lost or repeated, and the order is the same after a resume."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_each_pass_takes_every_sample_once(group):
 
 
 def test_an_update_has_about_its_size_and_never_drifts_from_it():
-    """11 steps a trajectory and 16 samples an update: 11, 22, 11, 22 …; no group is cut, none is empty."""
+    """11 steps per trajectory and 16 samples per update: 11, 22, 11, 22 …; no group is cut, none is empty."""
     made = examples(*[11] * 40)
     updates = BatchSampler(made, updates=100, batch_size=16, max_per_trajectory=100, seed=0)
     sizes = [count_samples(updates[n]) for n in range(100)]

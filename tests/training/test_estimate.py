@@ -45,9 +45,9 @@ def test_it_is_measured_with_updates_of_the_run_itself(run, tmp_path, monkeypatc
     assert found.seconds >= 100 + 400 * found.update_seconds
     assert found.memory_bytes > loaded.memory_bytes
     assert found.disk_bytes > 0 and found.memory_counted
-    said = " ".join(found.sentences())
-    assert "Measured just now on the CPU" in said
-    assert f"{found.samples:,} samples from 5 trajectories, 1 more held out" in said
+    text = " ".join(found.sentences())
+    assert "Measured just now on the CPU" in text
+    assert f"{found.samples:,} samples from 5 trajectories, 1 more held out" in text
     assert not list(tmp_path.glob("lightreasoner-*")), "nothing is left behind"
 
 

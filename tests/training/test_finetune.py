@@ -1,4 +1,4 @@
-"""Fine-tuning on a tiny model: it learns, it goes on where it was, and it fails in sentences."""
+"""Fine-tuning on a tiny model: it learns, it resumes from its checkpoint, and it fails with one sentence."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CONFIG = FinetuneConfig(
 
 
 class RecordingProgress:
-    """Records what it is told, and stops the run when it is time."""
+    """Records everything, and stops the run when it is time."""
 
     def __init__(self, stop_at: int | None = None, error: BaseException | None = None):
         self.events, self.points, self._stop_at, self._error = [], 0, stop_at, error
@@ -91,7 +91,7 @@ def adapter(tuned) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in tuned.model.named_parameters() if p.requires_grad}
 
 
-def test_it_learns_and_measures_what_was_kept_aside(tmp_path, model):
+def test_it_learns_and_measures_what_was_held_out(tmp_path, model):
     progress = RecordingProgress()
     tuned = run(tmp_path / "run", model, progress, replace(CONFIG, samples_per_update=16, dropout=0.0))
     assert tuned.updates == 30
@@ -184,9 +184,9 @@ def test_a_loss_that_runs_away_is_explained(tmp_path, model):
     loaded = load(model)
     with torch.no_grad():
         loaded.model.get_input_embeddings().weight[5] = float("nan")
-    told = [replace(example, ids=[5, *example.ids]) for example in examples()]
+    longer = [replace(example, ids=[5, *example.ids]) for example in examples()]
     with pytest.raises(UserError, match=r"The loss is not finite at update 1.*Lower the learning rate"):
-        finetune(tmp_path / "run", CONFIG, loaded, told, [], RecordingProgress())
+        finetune(tmp_path / "run", CONFIG, loaded, longer, [], RecordingProgress())
 
 
 def test_a_full_disk_at_a_checkpoint(tmp_path, model, monkeypatch):

@@ -63,8 +63,8 @@ def naive_losses(model, example: PackedExample) -> list[torch.Tensor]:
     return losses
 
 
-def losses_one_by_one(model, told: list[PackedExample]) -> list[torch.Tensor]:
-    return [loss for example in told for loss in naive_losses(model, example)]
+def losses_one_by_one(model, packed_examples: list[PackedExample]) -> list[torch.Tensor]:
+    return [loss for example in packed_examples for loss in naive_losses(model, example)]
 
 
 def gradient(model, loss: torch.Tensor) -> torch.Tensor:
@@ -95,16 +95,19 @@ def test_a_target_that_the_model_already_gives_costs_nothing():
 def test_packed_gradients_equal_one_by_one_gradients(whole_head):
     """Pins the released code's pad-position bug (METHOD.md, mistake 1): in a micro-batch of mixed lengths every row
     but the longest learned at a pad position."""
-    model, told = lora_model(), examples()
-    naive = losses_one_by_one(model, told)
-    batch = collate(told)
+    model, packed_examples = lora_model(), examples()
+    naive = losses_one_by_one(model, packed_examples)
+    batch = collate(packed_examples)
     exact = torch.tensor(
-        [w for example in told for target in example.targets for w in target.weights], dtype=torch.float64
+        [w for example in packed_examples for target in example.targets for w in target.weights], dtype=torch.float64
     )
     batch = replace(batch, weight=exact)  # collate keeps fp32, which is finer than any model
     packed = packed_losses(model, batch, whole_head=whole_head)
     torch.testing.assert_close(packed, torch.stack(naive), rtol=0, atol=1e-9)
-    ours, theirs = gradient(model, packed.mean()), gradient(model, torch.stack(losses_one_by_one(model, told)).mean())
+    ours, theirs = (
+        gradient(model, packed.mean()),
+        gradient(model, torch.stack(losses_one_by_one(model, packed_examples)).mean()),
+    )
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
     assert theirs.abs().max() > 1e-4
 

@@ -1,4 +1,4 @@
-"""The verbs finetune and merge, from a dataset to a model that plain transformers loads."""
+"""The commands finetune and merge, from a dataset to a model that plain transformers loads."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def test_from_a_dataset_to_an_adapter(dataset, tmp_path, method):
     assert "| held-out loss |" in card
 
 
-def test_methods_learn_what_they_say(dataset, tmp_path):
+def test_methods_train_on_what_they_say(dataset, tmp_path):
     """Same trajectories; other steps, or other targets on the same steps."""
     learned = {}
     for method in ("lightreasoner", "no-contrast", "all-steps", "random-steps"):
         finetune(dataset, tmp_path / method, "--method", method)
-        told = load_examples(tmp_path / method)
+        stored = load_examples(tmp_path / method)
         learned[method] = [
-            (tuple(x.ids[:13]), t.step, tuple(t.token_ids), tuple(t.weights)) for x in told for t in x.targets
+            (tuple(x.ids[:13]), t.step, tuple(t.token_ids), tuple(t.weights)) for x in stored for t in x.targets
         ]
     steps = {method: {(ids, step) for ids, step, _, _ in found} for method, found in learned.items()}
     assert len(learned["lightreasoner"]) == len(learned["random-steps"]), "equal budget"
@@ -72,12 +72,12 @@ def test_methods_learn_what_they_say(dataset, tmp_path):
 
 
 def test_sft_learns_right_answers_whole(tmp_path, dataset):
-    make_dataset(tmp_path / "told", tokens=True, answer="7")  # one response in three says 7
-    assert finetune(tmp_path / "told", tmp_path / "run", "--method", "sft") == 0
+    make_dataset(tmp_path / "answered", tokens=True, answer="7")  # one response in three says 7
+    assert finetune(tmp_path / "answered", tmp_path / "run", "--method", "sft") == 0
     examples = load_examples(tmp_path / "run")
     assert len(examples) == 2
     # what the first process trains on is what the others read: with one token more it hung when sharded
-    assert [example.ids for example in right_answers(tmp_path / "told")[0]] == [example.ids for example in examples]
+    assert [example.ids for example in right_answers(tmp_path / "answered")[0]] == [example.ids for example in examples]
     for example in examples:
         response = [target.token_ids[0] for target in example.targets]
         assert [target.step for target in example.targets] == list(range(len(response)))
@@ -136,8 +136,8 @@ def test_a_dataset_from_another_expert_is_refused(dataset, tmp_path, capsys):
 )
 def test_mistakes_are_one_sentence(dataset, tmp_path, capsys, options, sentence):
     assert finetune(dataset, tmp_path / "run", *options) == 2
-    said = capsys.readouterr().err.strip().splitlines()[-1]
-    assert sentence in said
+    output = capsys.readouterr().err.strip().splitlines()[-1]
+    assert sentence in output
     assert not (tmp_path / "run/adapter").exists()
 
 
@@ -161,7 +161,7 @@ def test_what_is_no_dataset(dataset, tmp_path, capsys):
     [("org/name", "org/name"), ("org/name@v2", "org/name"), ("lightreasoner-expert-4m", "lightreasoner-expert-4m")],
 )
 def test_an_adapter_names_its_base_and_no_place_on_this_machine(tmp_path, expert, named):
-    """It named the folder of the Hub's cache, which told whoever downloaded it about this disk and loaded nowhere."""
+    """It named the folder of the Hub's cache, which revealed a path of this disk to downloaders and loaded nowhere."""
     from lightreasoner.models.adapters import add_lora, save_adapter
     from tests.support.tiny_models import tiny_model
 
@@ -174,24 +174,24 @@ def test_an_adapter_names_its_base_and_no_place_on_this_machine(tmp_path, expert
     assert str(tmp_path) not in json.dumps(config)
 
 
-def test_it_says_what_it_made(dataset, tmp_path, capsys):
+def test_it_prints_its_result(dataset, tmp_path, capsys):
     assert finetune(dataset, tmp_path / "run") == 0
-    said = capsys.readouterr()
-    assert "6 updates" in said.out and str(tmp_path / "run/adapter") in said.out
-    assert "Training" in said.err
+    output = capsys.readouterr()
+    assert "6 updates" in output.out and str(tmp_path / "run/adapter") in output.out
+    assert "Training" in output.err
     assert finetune(dataset, tmp_path / "none", "--estimate") == 0
-    said = capsys.readouterr().out
-    assert "of memory" in said and "on disk" in said and not (tmp_path / "none").exists()
+    output = capsys.readouterr().out
+    assert "of memory" in output and "on disk" in output and not (tmp_path / "none").exists()
 
 
-def test_mean_loss_and_seconds_are_of_the_whole_run_whoever_made_it(dataset, tmp_path):
-    """They were divided as if one process had made all updates, and published so in the adapter's card."""
+def test_mean_loss_and_seconds_are_of_the_whole_run_in_all_attempts(dataset, tmp_path):
+    """They were once divided as if one process had made all updates, and published so in the adapter's card."""
     assert finetune(dataset, tmp_path / "whole", "--dropout", "0") == 0
     assert finetune(dataset, tmp_path / "run", "--dropout", "0") == 0
     losses = [e["loss"] for e in events(tmp_path / "whole") if e["kind"] == "metrics"]
     result = read_run(tmp_path / "whole")["result"]
     assert len(losses) == 6 and result["train_loss"] == pytest.approx(sum(losses) / 6)
-    # as after a kill -9 behind the first checkpoint: no adapter, no result, and the log goes on
+    # as after a kill -9 behind the first checkpoint: no adapter, no result, and the log continues
     run = tmp_path / "run"
     record = json.loads((run / "run.json").read_text())
     record.pop("result")
@@ -220,7 +220,7 @@ def test_imported_tokens_that_the_model_lacks_are_refused(dataset, tmp_path, cap
     assert "asks for the token 999,999" in capsys.readouterr().err
 
 
-def test_a_damaged_shard_can_be_passed_over(dataset, tmp_path, capsys):
+def test_a_damaged_shard_can_be_skipped(dataset, tmp_path, capsys):
     shard = sorted((dataset / "trajectories").glob("*.parquet"))[0]
     shard.write_bytes(shard.read_bytes()[:40])
     assert finetune(dataset, tmp_path / "run") == 2

@@ -93,19 +93,19 @@ function createTuning(host) {
       folder ? el('span', {}, 'The merged model is in ', el('code', { text: folder })) : ''].filter(Boolean);
   }
   function drawFacts() {
-    const { trained, measured, lessons } = data.curves, { done, total } = data.job, ended = !isActive(data.state);
+    const { trained, measured, examples } = data.curves, { done, total } = data.job, ended = !isActive(data.state);
     const last = (from, key) => from[key].findLast((x) => x !== null);
     const seen = last(trained, 'samples_seen'), epochs = last(trained, 'epoch');
     const before = measured.held_out_loss.find((x) => x !== null), after = last(measured, 'held_out_loss');
-    const heldOut = lessons.held_out ? ', ' + formatCount(lessons.held_out) + ' held out' : '';
+    const heldOut = examples.held_out ? ', ' + formatCount(examples.held_out) + ' held out' : '';
     const took = ended && data.result.seconds;
     const rows = [
       ['Training steps', formatCount(done) + (total && total !== done ? ' of ' + formatCount(total) : ''),
         'Made so far'],
       Number.isFinite(seen) && ['Samples seen', formatCount(seen), 'With repetitions'],
       Number.isFinite(epochs) && ['Epochs', epochs.toFixed(2), 'Passes over the data'],
-      lessons.samples && ['Samples', formatCount(lessons.samples), 'In the dataset, held-out ones included'],
-      lessons.trajectories && ['Trajectories', formatCount(lessons.trajectories) + heldOut,
+      examples.samples && ['Samples', formatCount(examples.samples), 'In the dataset, held-out ones included'],
+      examples.trajectories && ['Trajectories', formatCount(examples.trajectories) + heldOut,
         'That the samples come from'],
       took >= 1 && ['Took', formatDuration(took), 'Training, evaluation and checkpoints of the last attempt'],
       ended && Number.isFinite(after) && ['Held-out loss', formatNumber(before) + ' \u2192 ' + formatNumber(after) +
