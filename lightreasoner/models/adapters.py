@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 
 from lightreasoner.errors import UserError
-from lightreasoner.models.references import parse_ref
+from lightreasoner.hub.download import NotCached
+from lightreasoner.models.references import ModelRef, parse_ref
+from lightreasoner.models.weights import find_files
 from lightreasoner.storage.atomic import atomic_folder
 
 RESUME = "Free some space and resume."
+USUAL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # in most architectures
 
 
 def linear_names(model: Any) -> dict[str, int]:
@@ -27,6 +33,32 @@ def linear_names(model: Any) -> dict[str, int]:
     return dict(sorted(ranks.items()))
 
 
+def linear_layers(ref: str | ModelRef) -> dict[str, int] | None:
+    """`linear_names` of a model that is not loaded, from its configuration alone.
+
+    None if the model is not on this disk, or only loading it can tell. Makes no request. Raises UserError for an
+    invalid reference or damaged files.
+    """
+    try:
+        files = find_files(parse_ref(ref), download=False)
+    except NotCached:
+        return None
+    source = files.gguf or files.folder / "config.json"
+    return _layers(files.folder, files.gguf and files.gguf.name, source.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def _layers(folder: Path, gguf: str | None, _changed: int) -> dict[str, int] | None:
+    where = {"local_files_only": True, "trust_remote_code": False} | ({"gguf_file": gguf} if gguf else {})
+    try:
+        with warnings.catch_warnings(), torch.device("meta"):
+            warnings.simplefilter("ignore")
+            config = transformers.AutoConfig.from_pretrained(folder, **where)
+            return linear_names(transformers.AutoModelForCausalLM.from_config(config))
+    except Exception:  # the files may be anything; loading the model reports what is wrong with them
+        return None
+
+
 def check_layers(layers: dict[str, int], rank: int, target_modules: tuple[str, ...]) -> None:
     """Raises UserError unless the layers (as of `linear_names`) can have an adapter of this rank at these names."""
     lacking = [name for name in target_modules if name not in layers]
@@ -34,9 +66,8 @@ def check_layers(layers: dict[str, int], rank: int, target_modules: tuple[str, .
         raise UserError(
             f"This model has no linear layers called {', '.join(lacking) or 'nothing'}; it has {', '.join(layers)}."
         )
-    most = min(layers[name] for name in target_modules)
+    most, narrow = min((layers[name], name) for name in target_modules)
     if rank > most:
-        narrow = min(target_modules, key=lambda name: layers[name])
         raise UserError(f"Rank {rank} is beyond {narrow}, whose matrix has rank {most} at most; choose {most} or less.")
 
 
@@ -46,12 +77,7 @@ def add_lora(model: Any, rank: int, alpha: float, dropout: float, target_modules
 
     check_layers(linear_names(model), rank, target_modules)
     config = peft.LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
-        target_modules=list(target_modules),
-        bias="none",
-        task_type="CAUSAL_LM",
+        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(target_modules), task_type="CAUSAL_LM"
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -15,7 +15,7 @@ from tokenizers import pre_tokenizers
 from transformers.utils import logging
 
 from lightreasoner.compat.transformers import gguf_pre_tokenizer, no_gguf_progress_bar, supports_sdpa
-from lightreasoner.errors import UserError
+from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.devices import choose_device, choose_dtype
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.models.weights import Files, find_files, fingerprint, measure, read_json
@@ -75,7 +75,7 @@ def load_model(
                 f"{ref} needs {need}, which {device} does not have free; free some memory, or choose a smaller model."
             ) from None
         except Exception as error:  # anything may be wrong with the files
-            raise UserError(f"{ref} cannot be read: {_first_line(error)} Save or download it again.") from error
+            raise UserError(f"{ref} cannot be read: {_sentence(error)} Save or download it again.") from error
     return LoadedModel(
         ref,
         model,
@@ -103,42 +103,33 @@ def load_tokenizer(ref: str | ModelRef | Path) -> Any:
     """
     files = Files(ref) if isinstance(ref, Path) else find_files(parse_ref(ref), download=False)
     with _quiet():
-        try:
-            return _load_tokenizer(files)
-        except UserError:
-            raise
-        except Exception as error:  # see load_model
-            raise UserError(f"The tokenizer of {ref} cannot be read: {_first_line(error)}") from error
+        return _load_tokenizer(files)
 
 
 def _load_tokenizer(files: Files) -> Any:
+    source: dict[str, Any] = {"gguf_file": files.gguf.name} if files.gguf else {}
+    # For a model type with a tokenizer class, AutoTokenizer takes only the vocabulary from tokenizer.json: a Qwen2
+    # model gets Qwen2's splitting, NFC and <|endoftext|>, even if it was trained with others.
+    exact = not files.gguf and (files.folder / "tokenizer.json").is_file()
+    kind = transformers.PreTrainedTokenizerFast if exact else transformers.AutoTokenizer
+    try:
+        tokenizer = kind.from_pretrained(files.folder, trust_remote_code=False, local_files_only=True, **source)
+    except Exception as error:  # the Rust library raises bare ones
+        place, reason = files.gguf or files.folder, _sentence(error)
+        raise UserError(f"The tokenizer in {place} cannot be read: {reason} Save or download it again.") from error
     if files.gguf:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            files.folder, gguf_file=files.gguf.name, trust_remote_code=False, local_files_only=True
-        )
-        _split_digits(tokenizer, files)
-    else:
-        # For a model type with a tokenizer class, AutoTokenizer takes only the vocabulary from tokenizer.json: a Qwen2
-        # model gets Qwen2's splitting, NFC and <|endoftext|>, even if it was trained with others.
-        exact = (files.folder / "tokenizer.json").is_file()
-        kind = transformers.PreTrainedTokenizerFast if exact else transformers.AutoTokenizer
-        try:
-            tokenizer = kind.from_pretrained(files.folder, trust_remote_code=False, local_files_only=True)
-        except Exception as error:  # the Rust library raises bare ones
-            raise UserError(
-                f"The tokenizer in {files.folder} cannot be read: {_first_line(error)} Save or download it again."
-            ) from error
+        _split_digits(tokenizer, files.gguf)
     if not len(tokenizer):
         raise UserError(f"The tokenizer in {files.folder} is empty; save the model's tokenizer into it.")
     return tokenizer
 
 
-def _split_digits(tokenizer: Any, files: Files) -> None:
+def _split_digits(tokenizer: Any, gguf: Path) -> None:
     """Split digits before merging, if the GGUF file's kind of tokenizer does (for example SmolLM2's).
 
     Transformers ignores this, and would tokenize "\\n\\n3" differently from the model's training.
     """
-    if gguf_pre_tokenizer(files.gguf) in SPLITS_DIGITS:
+    if gguf_pre_tokenizer(gguf) in SPLITS_DIGITS:
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
@@ -183,9 +174,9 @@ def _read_config(ref: ModelRef, files: Files) -> Any:
     path = files.folder / "config.json"
     raw = read_json(path)
     kind, classes = raw.get("model_type"), raw.get("architectures") or []
+    if kind is None:
+        raise UserError(f"{path} names no model type; save or download the model again.")
     if not isinstance(kind, str) or kind not in transformers.CONFIG_MAPPING:
-        if kind is None:
-            raise UserError(f"{path} names no model type; save or download the model again.")
         if raw.get("auto_map"):
             raise UserError(f"{ref} comes with its own Python code, which is never run here; use a model without.")
         raise UserError(
@@ -210,7 +201,7 @@ def _add_adapter(ref: ModelRef, files: Files, model: Any) -> Any:
     except RuntimeError:  # PEFT's message is a page of names and sizes
         raise UserError(wrong.format("their tensors differ in shape.")) from None
     except ValueError as error:
-        raise UserError(wrong.format(_first_line(error))) from None
+        raise UserError(wrong.format(_sentence(error))) from None
     if report.missing_keys or report.unexpected_keys:
         odd = f"{len(report.missing_keys)} of its tensors are missing and {len(report.unexpected_keys)} have no place."
         raise UserError(wrong.format(odd))
@@ -224,9 +215,8 @@ def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(end for end in (*ends, tokenizer.eos_token_id) if isinstance(end, int))
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0].strip()[:300].rstrip(".:!") + "."
+def _sentence(error: Exception) -> str:
+    return first_line(error, 300).rstrip(" .:!") + "."
 
 
 @contextmanager

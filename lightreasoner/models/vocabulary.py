@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -94,19 +93,15 @@ def align_vocabularies(
     have them, even under different ids. The two end-of-turn tokens are shared if the amateur lacks the expert's.
     Raises UserError with the first differences when ordinary tokens differ.
     """
-    vocabularies = []
-    for tokenizer, rows in ((expert_tokenizer, expert_rows), (amateur_tokenizer, amateur_rows)):
-        vocabularies.append({t: id for t, id in tokenizer.get_vocab().items() if rows is None or id < rows})
-    expert, amateur = vocabularies
+    expert, amateur = (
+        {token: id for token, id in tokenizer.get_vocab().items() if rows is None or id < rows}
+        for tokenizer, rows in ((expert_tokenizer, expert_rows), (amateur_tokenizer, amateur_rows))
+    )
     if expert == amateur and set(expert.values()) == set(range(len(expert))):
         return VocabularyAlignment(len(expert), replacements={-1: _unknown(amateur_tokenizer)})
-    shared, expert_only, amateur_only = (
-        expert.items() & amateur.items(),
-        expert.items() - amateur.items(),
-        amateur.items() - expert.items(),
-    )
-    expert_added = _refuse_ordinary(expert_only, amateur_only, expert_tokenizer, amateur_tokenizer)
-    pairs = {id: id for _, id in shared}
+    only = expert.items() - amateur.items(), amateur.items() - expert.items()
+    expert_added = _refuse_ordinary(*only, expert_tokenizer, amateur_tokenizer)
+    pairs = {id: id for _, id in expert.items() & amateur.items()}
     known = amateur_tokenizer.added_tokens_decoder
     pairs |= {id: amateur[token] for token, id in expert_added.items() if amateur.get(token) in known}
     ends = expert_tokenizer.eos_token_id, amateur_tokenizer.eos_token_id
@@ -128,18 +123,16 @@ def align_vocabularies(
 
 def _refuse_ordinary(expert_only: set, amateur_only: set, expert: Any, amateur: Any) -> dict[str, int]:
     """The added tokens that the amateur lacks under the same id. Raises UserError if ordinary tokens differ."""
-    added, differing, texts = {}, set(), ({}, {})
-    for side, (only, tokenizer) in enumerate(((expert_only, expert), (amateur_only, amateur))):
-        known = tokenizer.added_tokens_decoder
-        for token, id in only:
-            if id in known:
-                if side == 0:
-                    added[token] = id
-            elif not re.fullmatch(rf"\[PAD{id}\]", token):  # names of padding rows in GGUF files
-                differing.add(id)
-            texts[side][id] = token
+    added = expert.added_tokens_decoder
+    differing = {
+        id
+        for only, known in ((expert_only, added), (amateur_only, amateur.added_tokens_decoder))
+        for token, id in only
+        if id not in known and token != f"[PAD{id}]"  # the name of a padding row in GGUF files
+    }
     if not differing:
-        return added
+        return {token: id for token, id in expert_only if id in added}
+    texts = [{id: token for token, id in only} for only in (expert_only, amateur_only)]
     shown = "; ".join(
         f"{id}: {texts[0].get(id, 'nothing')!r} and {texts[1].get(id, 'nothing')!r}" for id in sorted(differing)[:SHOWN]
     )

@@ -144,11 +144,7 @@ def check_adapter(folder: Path) -> list[Path]:
     for name in ADAPTER_FILES:
         if not (folder / name).is_file():
             pickled = name == ADAPTER_FILES[1] and (folder / "adapter_model.bin").exists()
-            why = (
-                "its pickled weights are never loaded, so save it again with safetensors"
-                if pickled
-                else "check the path"
-            )
+            why = "pickled weights are never loaded, so save it again with safetensors" if pickled else "check the path"
             raise UserError(f"The adapter folder {folder} has no {name}; {why}.")
     config = read_json(folder / ADAPTER_FILES[0])
     if config.get("peft_type") != "LORA":

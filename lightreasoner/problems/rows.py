@@ -136,11 +136,8 @@ def _text(value: object, separator: str) -> str | None:
 
 def _first_text(cells: dict, names: tuple[str, ...], separator: str) -> tuple[str | None, str | None]:
     """(text, column) of the first of these columns that has text."""
-    for name in names:
-        text = _text(cells.get(name), separator)
-        if text is not None:
-            return text, name
-    return None, None
+    texts = ((_text(cells.get(name), separator), name) for name in names)
+    return next((found for found in texts if found[0] is not None), (None, None))
 
 
 def _choices(cells: dict) -> tuple[list[str], list[str]]:
@@ -158,8 +155,7 @@ def _choices(cells: dict) -> tuple[list[str], list[str]]:
 
 def _letter(value: object, text: str, choices: list[str]) -> str:
     """The letter of the right choice, which MMLU gives as its position, others as a letter or as its text."""
-    is_position = isinstance(value, int | float) and not isinstance(value, bool) and value in range(len(choices))
-    if is_position:
+    if isinstance(value, int | float) and not isinstance(value, bool) and value in range(len(choices)):
         return LETTERS[int(value)]
     if text in choices:
         return LETTERS[choices.index(text)]

@@ -99,6 +99,9 @@ class ProblemStream:
             (number, reason), count = self.skipped[0], len(self.skipped)
             raise UserError(f"None of the {count:,} rows of {self.title} is a problem; {self.unit} {number}: {reason}.")
 
+    def read_all(self) -> ProblemSet:
+        return ProblemSet(self.title, list(self), self.columns, self.skipped, self.unit)
+
 
 def open_problems(source: str, *, split: str | None = None, max_bytes: int = MAX_BYTES, **limits: Any) -> ProblemStream:
     """The problems of a key of SOURCES, or of the file at a path.
@@ -153,24 +156,14 @@ def _existing(source: str) -> Path:
 
 def load_problems(source: str, **options: Any) -> ProblemSet:
     """All problems of a source, or the first `limit`. Arguments and errors are those of `open_problems`."""
-    return _read_all(open_problems(source, **options))
+    return open_problems(source, **options).read_all()
 
 
 def load_file(path: Path, *, max_bytes: int = MAX_BYTES, **limits: Any) -> ProblemSet:
     """The problems of a JSON lines, JSON, CSV or Parquet file. Raises UserError when it contains none."""
     path = Path(path)
     unit, rows = file_rows(path, max_bytes=max_bytes)
-    return problems_from_rows(rows, title=path.name, unit=unit, **limits)
-
-
-def problems_from_rows(rows: Iterable[Row], *, title: str, **limits: Any) -> ProblemSet:
-    """The problems in rows. Arguments and errors are those of ProblemStream."""
-    return _read_all(ProblemStream(rows, title=title, **limits))
-
-
-def _read_all(stream: ProblemStream) -> ProblemSet:
-    problems = list(stream)
-    return ProblemSet(stream.title, problems, stream.columns, stream.skipped, stream.unit)
+    return ProblemStream(rows, title=path.name, unit=unit, **limits).read_all()
 
 
 def _unused_id(problem: Problem, taken: set[str]) -> str:

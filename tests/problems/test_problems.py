@@ -14,7 +14,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.problems import files as problem_files
 from lightreasoner.problems.rows import QUESTION, last_boxed
 from lightreasoner.problems.sources import SOURCES, hub_rows
-from lightreasoner.problems.stream import load_file, load_problems, problems_from_rows
+from lightreasoner.problems.stream import ProblemStream, load_file, load_problems
 
 
 def write(path, content):
@@ -34,7 +34,7 @@ def refused(path, **limits):
 
 def only(rows):
     """The one problem in rows of columns."""
-    result = problems_from_rows(enumerate(rows, 1), title="rows")
+    result = ProblemStream(enumerate(rows, 1), title="rows").read_all()
     assert result.skipped == []
     (problem,) = result.problems
     return problem, result.columns
@@ -74,7 +74,7 @@ def test_asdiv_takes_the_unit_off_and_skips_several_answers():
     assert only([row | {"answer": "9 (things (in all))"}])[0].answer == "9"
     assert only([row | {"answer": "Mr. Oak"}])[0].answer == "Mr. Oak"
     both = [row | {"answer": "9 (things)"}, row | {"answer": "3 (pens); 6 (caps)", "idx": 5}]
-    result = problems_from_rows(enumerate(both, 1), title="rows")
+    result = ProblemStream(enumerate(both, 1), title="rows").read_all()
     assert result.skipped == [(2, "it asks for several answers at once")]
 
 

@@ -9,8 +9,7 @@ import torch
 
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.errors import UserError
-from lightreasoner.models.adapters import linear_names
-from lightreasoner.models.architecture import linear_layers
+from lightreasoner.models.adapters import linear_layers, linear_names
 from lightreasoner.models.loading import load_model
 from lightreasoner.settings import Settings
 from lightreasoner.training.batches import count_samples

@@ -8,8 +8,8 @@ import gradio as gr
 
 from lightreasoner.datasets.selectors import SELECTORS
 from lightreasoner.errors import UserError
-from lightreasoner.models.architecture import USUAL as USUAL_LAYERS
-from lightreasoner.models.architecture import linear_layers
+from lightreasoner.models.adapters import USUAL as USUAL_LAYERS
+from lightreasoner.models.adapters import linear_layers
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.training.config import METHODS
 from ui.access.permissions import action

@@ -8,8 +8,7 @@ from pathlib import Path
 
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.errors import UserError
-from lightreasoner.models.adapters import check_layers
-from lightreasoner.models.architecture import linear_layers
+from lightreasoner.models.adapters import check_layers, linear_layers
 from lightreasoner.models.cache import missing_reason
 from lightreasoner.models.pairs import Preset, presets
 from lightreasoner.settings import Settings
