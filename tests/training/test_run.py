@@ -228,3 +228,18 @@ def test_a_damaged_shard_can_be_skipped(dataset, tmp_path, capsys):
     assert finetune(dataset, tmp_path / "run", "--skip-corrupt") == 0
     notes = [event["text"] for event in events(tmp_path / "run") if event["kind"] == "note"]
     assert any(shard.name in text for text in notes)
+
+
+def test_a_setting_is_accepted_under_its_former_name(dataset, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert finetune(dataset, run, "--group", "2") == 0
+    record = json.loads((run / "run.json").read_text())
+    assert record["config"]["max_samples_per_trajectory"] == 2
+    record["config"]["group"] = record["config"].pop("max_samples_per_trajectory")  # as version 0.2 stored it
+    (run / "run.json").write_text(json.dumps(record))
+    assert finetune(dataset, run, "--max-samples-per-trajectory", "2") == 0
+    assert finetune(dataset, run, "--max-samples-per-trajectory", "3") == 2
+    assert "max_samples_per_trajectory was 2, now 3" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["finetune", "--help"])
+    assert "--group" not in capsys.readouterr().out
