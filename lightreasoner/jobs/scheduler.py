@@ -173,7 +173,7 @@ class Scheduler:
         verb: str,
         argv: tuple[str, ...] | list[str],
         title: str,
-        run_dir: Path,
+        run_dir: Path | None = None,
         backend: str | None = None,
         retry_of: str | None = None,
         token: str | None = None,
@@ -181,11 +181,11 @@ class Scheduler:
         """Queue `python -m lightreasoner *argv`, with --run-dir added if it is missing. Raises UserError when the queue
         is full or jobs are disabled.
 
-        backend: the last one by default. token: for the Hub; it stays in memory until the job's process gets it in its
-        environment, so such a job runs on this machine."""
+        run_dir: a new one by default. backend: the last one by default. token: for the Hub; it stays in memory until
+        the job's process gets it in its environment, so such a job runs on this machine."""
         self._check_enabled()
         backend = backend or ("local" if token else list(self.backends)[-1])
-        argv, run_dir = tuple(str(word) for word in argv), Path(run_dir).absolute()
+        argv, run_dir = tuple(str(word) for word in argv), Path(run_dir or self.settings.runs / new_id()).absolute()
         argv = argv if argv[:1] == (verb,) else (verb, *argv)
         argv = argv if "--run-dir" in argv else (*argv, "--run-dir", str(run_dir))
         title = "".join(c if c.isprintable() else " " for c in title)[:200]

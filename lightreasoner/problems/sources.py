@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from lightreasoner.compat.transformers import datasets_offline
@@ -43,6 +44,11 @@ def _read_sources() -> dict[str, Source]:
 
 
 SOURCES = _read_sources()
+
+
+def problems_title(problems: str) -> str:
+    """The title of a source, by its key; the name of any other file of problems."""
+    return SOURCES[problems].title if problems in SOURCES else Path(problems).name
 
 
 def hub_rows(source: Source, split: str) -> Iterator[Row]:

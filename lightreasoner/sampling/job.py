@@ -8,7 +8,7 @@ from typing import Any
 
 from lightreasoner.decoding.generate import DecodingConfig
 from lightreasoner.errors import UserError
-from lightreasoner.problems.sources import SOURCES
+from lightreasoner.problems.sources import SOURCES, problems_title
 from lightreasoner.problems.stream import MAX_ROWS, ProblemStream, open_problems, source_fingerprint
 from lightreasoner.settings import Settings
 from lightreasoner.validation import number
@@ -78,5 +78,5 @@ class SamplingJob:
 
 def sampling_title(problems: str, limit: int | None) -> str:
     """For example "Sample 500 problems of GSM8K"."""
-    name = SOURCES[problems].title if problems in SOURCES else Path(problems).name[:60]
+    name = problems_title(problems)[:60]
     return f"Sample {name}" if limit is None else f"Sample {limit:,} problems of {name}"

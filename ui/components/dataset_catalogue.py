@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from pathlib import Path
 
@@ -13,14 +12,13 @@ from lightreasoner.datasets.step_table import read_steps
 from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.scheduler import Scheduler
-from lightreasoner.models.pairs import presets
 from lightreasoner.paper import BETA
-from lightreasoner.problems.sources import SOURCES
+from lightreasoner.problems.sources import problems_title
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import folder_bytes
-from ui.components.run_list import Entry, Recent, RunList, short_name, stamp
+from ui.components.form_values import pair_title
+from ui.components.run_list import Entry, RunList, stamp
 
-OPEN = 4  # explorers in memory, at about fifty bytes per step each
 COUNTING = 0.3  # seconds per request of the list for counting samples; later requests count the rest
 
 
@@ -35,29 +33,26 @@ class Dataset(Entry):
         config, about = self.run["config"], self.run["about"]
         if about.get("imported"):
             return f"{config.get('source', 'samples')} · imported"
-        known = about.get("pair") or {}
-        preset = next((p for p in presets() if p.name == known.get("name")), None)
-        refs = [short_name(config.get(role, "?")) for role in ("expert", "amateur")]
-        source = str(config.get("problems", "?"))
-        named = SOURCES[source].title if source in SOURCES else source
-        limit = config.get("limit")
-        return " · ".join([preset.title if preset else " / ".join(refs), named, *([f"{limit:,}"] if limit else [])])
+        known, limit = about.get("pair") or {}, config.get("limit")
+        pair = pair_title((known.get("name"), config.get("expert", "?"), config.get("amateur", "?")))
+        problems = problems_title(str(config.get("problems", "?")))
+        return " · ".join([pair, problems, *([f"{limit:,}"] if limit else [])])
 
 
 class Datasets(RunList):
     """All datasets, and the explorers of those that were opened last."""
 
     verb, kind, noun, entry = "sample", "dataset", "a dataset", Dataset
+    in_memory = 4  # explorers, at about fifty bytes per step each
 
     def __init__(self, settings: Settings, jobs: Scheduler):
         super().__init__(settings, jobs)
-        self._explorers: Recent[Explorer] = Recent(OPEN)
-        self._counts: dict[Path, tuple[tuple, int]] = {}  # shard → (its stamp, steps above the default β)
-        self._changing = threading.Lock()
+        # id → shard → (its stamp, steps above the default β)
+        self._counts: dict[str, dict[Path, tuple[tuple, int]]] = {}
 
     def explorer(self, dataset: Dataset) -> Explorer:
         """The dataset's explorer, up to date. Raises UserError."""
-        explorer = self._explorers.get(dataset.id, lambda: Explorer(dataset.folder))
+        explorer = self.parsed.get(dataset.id, lambda: Explorer(dataset.folder))
         explorer.refresh()
         return explorer
 
@@ -81,12 +76,12 @@ class Datasets(RunList):
             return None
         if dataset.run["about"].get("imported"):
             return (dataset.run["about"].get("import") or {}).get("rows")
-        total = 0
+        total, counts = 0, self._counts.setdefault(dataset.id, {})
         for path in shards(dataset.folder):
             now = stamp(path)
             if now is None:
                 continue
-            known = self._counts.get(path)
+            known = counts.get(path)
             if known is None or known[0] != now:
                 if time.monotonic() > until:
                     return None
@@ -95,14 +90,12 @@ class Datasets(RunList):
                     known = (now, int((kl > BETA).sum()))
                 except UserError:  # the explorer names damaged shards
                     known = (now, 0)
-                self._counts[path] = known
+                counts[path] = known
             total += known[1]
         return total
 
     def remove(self, run_id: object) -> Entry:
         """Delete a dataset for good, and its counts."""
         dataset = super().remove(run_id)
-        self._explorers.forget(dataset.id)
-        with self._changing:
-            self._counts = {path: count for path, count in self._counts.items() if path.parent.parent != dataset.folder}
+        self._counts.pop(dataset.id, None)
         return dataset

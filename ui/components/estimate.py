@@ -5,34 +5,43 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from lightreasoner.errors import UserError, log_unexpected
 from lightreasoner.jobs.accelerator import WaitCancelled, describe_holder
+from ui.components.notices import notice_html
 from ui.studio import Studio
 
-PROBED = 8  # problems that a dataset's estimate samples
 POLL = 0.1  # seconds
 
 
-def stream_status(
-    work: Callable[[Callable[[str], None], threading.Event], str], first: str
-) -> Iterator[tuple[str, str]]:
-    """Run `work(say, stop)` in a thread. Yields ("status", text) whenever the work calls `say`, beginning with `first`,
-    and finally ("note", the text that it returned) or ("error", a sentence).
+def stream_estimate(
+    studio: Studio,
+    read_request: Callable[[], Any],
+    measure: Callable[[Studio, Any, Callable[[str], None], threading.Event], str],
+    first: str,
+) -> Iterator[str]:
+    """Run `measure(studio, request, say, stop)` in a thread. Yields notices as HTML: a status whenever it calls `say`,
+    beginning with `first`, and finally the text that it returned, or an error.
 
-    Closing the generator (a closed tab, another click) sets `stop`; the work then raises WaitCancelled.
+    Closing the generator (a closed tab, another click) sets `stop`; `measure` then raises WaitCancelled.
     """
-    messages, stop, done = [("status", first)], threading.Event(), threading.Event()
+    try:
+        request = read_request()
+    except UserError as error:
+        yield notice_html(str(error), "error")
+        return
+    messages, stop, done = [(first, "status")], threading.Event(), threading.Event()
 
     def run() -> None:
         try:
-            messages.append(("note", work(lambda text: messages.append(("status", text)), stop)))
+            messages.append((measure(studio, request, lambda text: messages.append((text, "status")), stop), "note"))
         except WaitCancelled:
             pass
         except UserError as error:
-            messages.append(("error", str(error)))
+            messages.append((str(error), "error"))
         except Exception:
-            messages.append(("error", log_unexpected("an estimate")))
+            messages.append((log_unexpected("an estimate"), "error"))
         finally:
             done.set()
 
@@ -43,7 +52,7 @@ def stream_status(
             ended = done.is_set()  # read first, so that no message before the end is missed
             if len(messages) > sent:
                 sent = len(messages)
-                yield messages[-1]
+                yield notice_html(*messages[-1])
             if ended:
                 return
             done.wait(POLL)
@@ -52,9 +61,11 @@ def stream_status(
 
 
 @contextmanager
-def accelerator_turn(studio: Studio, say: Callable[[str], None], stop: threading.Event) -> Iterator[None]:
-    """Hold the accelerator inside the block; `say` gets what it waits for. Raises WaitCancelled once `stop` is set, and
-    UserError where jobs are off."""
+def accelerator_turn(studio: Studio, say: Callable[[str], None], stop: threading.Event) -> Iterator[Callable[[], None]]:
+    """Hold the accelerator inside the block; `say` gets what it waits for. Yields a checkpoint for the block to call.
+
+    It and the wait raise WaitCancelled once `stop` is set. Raises UserError where jobs are off.
+    """
     if studio.settings.no_jobs:
         raise UserError(studio.settings.no_jobs)
 
@@ -64,5 +75,9 @@ def accelerator_turn(studio: Studio, say: Callable[[str], None], stop: threading
     def held(holder: dict | None) -> None:
         say(f"Waiting for {describe_holder(holder)}")
 
+    def checkpoint() -> None:
+        if stop.is_set():
+            raise WaitCancelled
+
     with studio.run_queue.turn(stop, queued), studio.accelerator.acquire("inspector", stop, held, interactive=True):
-        yield
+        yield checkpoint

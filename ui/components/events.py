@@ -7,3 +7,5 @@ QUIET = {"show_progress": "hidden"}
 #: client loses an event that it sends at that very moment. So only long-running handlers are queued.
 UNQUEUED = QUIET | {"queue": False}
 PRIVATE = UNQUEUED | {"api_visibility": "private"}
+#: Empties the output, without asking the server.
+CLEAR = PRIVATE | {"fn": None, "js": "() => ''"}

@@ -29,8 +29,8 @@ def describe_source(settings: Settings, source: object, upload: object) -> str:
         found = load_file(Path(upload), max_bytes=settings.max_upload_mb * 1_000_000)
     except UserError as error:
         return escape(str(error))
-    text = f"{len(found.problems):,} problem{'' if len(found.problems) == 1 else 's'}."
-    return escape(f"{text} {skipped_rows(found)}" if found.skipped else text)
+    count = len(found.problems)
+    return escape(f"{count:,} problem{'' if count == 1 else 's'}.{skipped_rows(found)}")
 
 
 def pair_options(pair: tuple[str | None, str, str]) -> list[str]:
@@ -54,15 +54,15 @@ def checked_pair(preset: object, expert: object, amateur: object) -> tuple[str |
     return pair[0], pair[1].strip(), pair[2].strip()
 
 
-def checked_problems(source: object, upload: object) -> tuple[str, str]:
-    """(a key of SOURCES or the path of an uploaded file, its title). Raises UserError."""
+def checked_problems(source: object, upload: object) -> str:
+    """A key of SOURCES, or the path of an uploaded file. Raises UserError."""
     if source == OWN_FILE:
         if not isinstance(upload, str) or not upload:
             raise UserError("No file of problems was uploaded; upload one, or select another source.")
-        return upload, Path(upload).name
+        return upload
     if not isinstance(source, str) or source not in SOURCES:
         raise UserError(f"There is no problem source {str(source)[:40]!r}; select one from the list.")
-    return source, SOURCES[source].title
+    return source
 
 
 def store_problems(settings: Settings, problems: str) -> str:

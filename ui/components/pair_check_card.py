@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import gradio as gr
 
 from lightreasoner.errors import UserError
+from lightreasoner.jobs.store import Job
 from lightreasoner.jobs.view import job_view
-from lightreasoner.storage.atomic import new_id
+from lightreasoner.problems.sources import problems_title
+from lightreasoner.sampling.pair_check import KIND, RESULT
 from lightreasoner.storage.runs import read_run, run_folder
 from lightreasoner.validation import number
 from ui.access.permissions import OWNERS_ONLY, action, checked_calls
-from ui.components.events import PRIVATE, UNQUEUED
+from ui.components.events import CLEAR, UNQUEUED
 from ui.components.form_values import (
     MAX_PROBLEMS,
     checked_pair,
@@ -28,7 +29,6 @@ from ui.components.pair_form import PairForm
 from ui.components.script_calls import answering
 from ui.studio import Studio
 
-RESULT = "preflight.json"  # in the run folder
 CHECKED = 24  # problems
 
 
@@ -41,65 +41,54 @@ class PairCheckView(HtmlComponent):
     value_title = "the pair check to show, as JSON"
 
 
-@dataclass(frozen=True)
-class PairCheckCard:
-    button: gr.Button
-    view: PairCheckView
-
-
-def pair_check_card(studio: Studio, prefix: str) -> PairCheckCard:
+def pair_check_card(studio: Studio, prefix: str) -> tuple[gr.Button, PairCheckView]:
     """Lay out the button and the card. prefix: begins the ids of the elements."""
     button = gr.Button(
         f"Check this pair on {CHECKED} problems", size="sm", elem_id=f"{prefix}-try", elem_classes=[OWNERS_ONLY]
     )
     calls = checked_calls(studio.settings, pair_check_calls(studio))
-    return PairCheckCard(button, PairCheckView(calls, elem_id=f"{prefix}-verdict", elem_classes=[OWNERS_ONLY]))
+    return button, PairCheckView(calls, elem_id=f"{prefix}-verdict", elem_classes=[OWNERS_ONLY])
 
 
-def wire_pair_check(studio: Studio, card: PairCheckCard, pair: PairForm, fields: list) -> None:
-    """Wire the button. fields: source, upload, token limit and, if there is one, the number of problems to estimate."""
+def wire_pair_check(studio: Studio, card: tuple[gr.Button, PairCheckView], pair: PairForm, fields: list) -> None:
+    """Wire the button of a pair_check_card.
+
+    fields: source, upload, token limit and, if there is one, the number of problems to estimate.
+    """
 
     @action("components.check_pair")
     def start(preset, expert, amateur, source, upload, tokens, target=1000) -> str:
         try:
-            return json.dumps(
-                {"run": start_pair_check(studio, (preset, expert, amateur), source, upload, tokens, target)}
-            )
+            run = start_pair_check(studio, (preset, expert, amateur), source, upload, tokens, target)
+            return json.dumps({"run": run})
         except UserError as error:
             return json.dumps({"error": str(error)})
 
-    card.button.click(start, [*pair.fields, *fields], card.view, api_name=False, **UNQUEUED)
-
-    @action("components.clear_pair_check", visitors=True)
-    def clear() -> str:
-        return ""
-
-    for part in pair.fields:
-        part.change(clear, None, card.view, **PRIVATE)
+    button, view = card
+    button.click(start, [*pair.fields, *fields], view, api_name=False, **UNQUEUED)
+    gr.on([part.change for part in pair.fields], outputs=view, **CLEAR)
 
 
 def start_pair_check(
     studio: Studio, refs: tuple, source: object, upload: object, tokens: object, target: object
 ) -> str:
     """Queue the job and return the id of its run. Raises UserError."""
-    pair, (problems, named) = checked_pair(*refs), checked_problems(source, upload)
+    pair, problems = checked_pair(*refs), checked_problems(source, upload)
     tokens = number("The token limit", tokens, 1, studio.settings.max_new_tokens, whole=True)
     target = number("The number of problems", target, 1, MAX_PROBLEMS, whole=True)
     argv = ["check-pair", *pair_options(pair), "--problems", store_problems(studio.settings, problems)]
     argv += ["--limit", str(CHECKED), "--target", str(target), "--max-new-tokens", str(tokens)]
-    run = new_id()
-    title = f"Check {pair_title(pair)} · {named}"
-    studio.jobs.submit("preflight", argv, title, run_folder(studio.settings, run))
-    return run
+    title = f"Check {pair_title(pair)} · {problems_title(problems)}"
+    return studio.jobs.submit(KIND, argv, title).run_dir.name
 
 
 def pair_check_calls(studio: Studio) -> list[Callable[..., dict]]:
     """The functions look and halt, bound to this server's jobs."""
 
-    def job_of(run: object):
-        folder = run_folder(studio.settings, run)
-        found = [job for job in studio.jobs.store.jobs() if job.run_dir.absolute() == folder.absolute()]
-        if not found or found[0].verb != "preflight":
+    def job_of(run: object) -> Job:
+        folder = run_folder(studio.settings, run).absolute()
+        found = [job for job in studio.jobs.store.jobs() if job.run_dir.absolute() == folder]
+        if not found or found[0].verb != KIND:
             raise UserError("This pair check was deleted; start another.")
         return found[0]
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import gradio as gr
 
-from lightreasoner.errors import UserError
-from lightreasoner.models.pairs import presets
+from lightreasoner.models.pairs import find_preset, presets
 from ui.access.permissions import action
 from ui.components.events import PRIVATE
 from ui.components.pair_card import OTHER, pair_card
@@ -31,9 +30,7 @@ def pair_refs(preset: str, expert: str, amateur: str) -> tuple[str | None, str, 
     """(preset name or None, expert, amateur) from the values of the form. Raises UserError for an unknown preset."""
     if preset == OTHER:
         return None, expert, amateur
-    chosen = next((p for p in presets() if p.name == preset), None)
-    if chosen is None:
-        raise UserError(f"There is no pair called {str(preset)[:60]!r}; select one from the list.")
+    chosen = find_preset(preset)
     return chosen.name, chosen.expert, chosen.amateur
 
 

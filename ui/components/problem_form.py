@@ -35,14 +35,7 @@ def problem_form(settings: Settings) -> ProblemForm:
     """Lay out and wire the form, with a bundled problem selected."""
     first = load_problems("bundled-test").problems
     with gr.Group():
-        sources = [(s.title, key) for key, s in SOURCES.items()] + [("Upload a file …", OWN_FILE)]
-        source = gr.Dropdown(sources, value="bundled-test", label="Problem source")
-        upload = gr.File(
-            label="JSON lines, JSON, CSV or Parquet",
-            file_types=[".jsonl", ".json", ".csv", ".parquet"],
-            visible=False,
-            height=120,
-        )
+        source, upload = source_fields("bundled-test", "Problem source", "JSON lines, JSON, CSV or Parquet", "lr")
         pick = gr.Dropdown(choices_of(first), value=0, label="Problem", elem_id="lr-pick")
         question = gr.Textbox(
             first[0].question,
@@ -68,6 +61,18 @@ def problem_form(settings: Settings) -> ProblemForm:
     question.change(own_text, [question, picked, note], note, **PRIVATE)
     another.click(another_problem, problems, [pick, picked, question, note], **PRIVATE)
     return ProblemForm(question, picked, source, upload)
+
+
+def source_fields(default: str, label: str, upload_label: str, prefix: str) -> tuple[gr.Dropdown, gr.File]:
+    """The list of problem sources, and the field for a file, which the caller shows when OWN_FILE is selected.
+
+    default: the key of a source; prefix: begins the ids of the elements.
+    """
+    sources = [(s.title, key) for key, s in SOURCES.items()] + [("Upload a file …", OWN_FILE)]
+    source = gr.Dropdown(sources, value=default, label=label, elem_id=f"{prefix}-source")
+    types = [".jsonl", ".json", ".csv", ".parquet"]
+    file_id = f"{prefix}-file"
+    return source, gr.File(label=upload_label, file_types=types, visible=False, height=120, elem_id=file_id)
 
 
 def label(n: int, problem: Problem) -> str:
@@ -120,19 +125,19 @@ def open_file(settings: Settings, path: str | None) -> tuple:
         return *([gr.skip()] * 4), warn(error)
     columns = ", ".join(f"{field} from “{column}”" for field, column in found.columns.items() if column)
     problems = "1 problem" if len(found.problems) == 1 else f"{len(found.problems):,} problems"
-    text = f"{problems}: {columns}."
-    if found.skipped:
-        text += f" {skipped_rows(found)}"
+    text = f"{problems}: {columns}.{skipped_rows(found)}"
     *rest, answer = listed(found.problems)
     return *rest, escape(text) + "\n\n" + answer
 
 
 def skipped_rows(found: ProblemSet) -> str:
-    """How many rows of a file were skipped, and why the first one was."""
+    """A sentence on how many rows of a file were skipped, and why the first one was, after a space; "" if none was."""
+    if not found.skipped:
+        return ""
     (place, why), count = found.skipped[0], len(found.skipped)
     if count == 1:
-        return f"1 row was skipped ({found.unit} {place}: {why})."
-    return f"{count:,} rows were skipped, the first at {found.unit} {place}: {why}."
+        return f" 1 row was skipped ({found.unit} {place}: {why})."
+    return f" {count:,} rows were skipped, the first at {found.unit} {place}: {why}."
 
 
 def escape(text: str) -> str:

@@ -18,7 +18,6 @@ from lightreasoner.jobs.store import FINISHED, Job
 from lightreasoner.jobs.view import job_view
 from lightreasoner.publishing.contents import checked_license
 from lightreasoner.publishing.push import checked_repo
-from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import read_run, run_folder
 from ui.access.permissions import action
 from ui.components.run_list import MAX_LISTED
@@ -55,14 +54,13 @@ def start_push(
     argv = ["push", str(folder), "--repo", repo, "--license", license]
     argv += ["--merged", str(merged)] if merged else []
     argv += ["--replace"] * replace + ["--public"] * (not private)
-    return studio.jobs.submit("push", argv, f"Push to {repo}", run_folder(studio.settings, new_id()), token=token)
+    return studio.jobs.submit("push", argv, f"Push to {repo}", token=token)
 
 
 def start_pull(studio: Studio, repo: object, token: object) -> Job:
     """Queue the job that downloads a published dataset. Raises UserError."""
     repo, token = checked_repo(repo), checked_token(token)
-    folder = run_folder(studio.settings, new_id())
-    return studio.jobs.submit("pull", ["pull", repo], f"Pull {repo}", folder, token=token)
+    return studio.jobs.submit("pull", ["pull", repo], f"Pull {repo}", token=token)
 
 
 def signed_in(oauth: gr.OAuthToken | None) -> str | None:
@@ -73,12 +71,9 @@ def signed_in(oauth: gr.OAuthToken | None) -> str | None:
 
 def pushes_of(studio: Studio, folder: Path) -> list[Job]:
     """The finished and active jobs that push this run, newest first."""
-    jobs = [
-        job
-        for job in studio.jobs.store.jobs(limit=MAX_LISTED)
-        if job.verb == "push" and job.argv[1:2] == (str(folder),)
-    ]
-    return sorted(jobs, key=lambda job: -job.created)
+    jobs = studio.jobs.store.jobs(limit=MAX_LISTED)
+    pushes = (job for job in jobs if job.verb == "push" and job.argv[1:2] == (str(folder),))
+    return sorted(pushes, key=lambda job: -job.created)
 
 
 def push_calls(studio: Studio, merged_of: Callable[[object], Path] | None = None) -> list[Callable[..., dict]]:

@@ -1,17 +1,6 @@
 """RunActions, the base class for the calls of a tab's script on the runs of one kind.
 
-    class DatasetActions(RunActions):
-        activity = "datasets"
-
-        @action("datasets.list_steps")
-        def rows(self, dataset_id, query) -> dict:
-            "A page of steps."
-            explorer = self.runs.explorer(self.runs.find(dataset_id))
-            ...
-
-    DatasetExplorer(checked_calls(settings, DatasetActions(datasets).calls))
-
-A script calls `await server.rows([id, query])`. Users can send any arguments over HTTP, so a method checks them all and
+A script calls `await server.METHOD([…])`. Users can send any arguments over HTTP, so a method checks them all and
 raises UserError, which the script gets as {"error": sentence}.
 """
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
+from pathlib import Path
 
 import gradio as gr
 from gradio.components import Component
 
+from lightreasoner.errors import UserError
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import Settings
 from ui.access.permissions import action
 from ui.components.events import PRIVATE
 from ui.components.form_values import describe_source
-from ui.components.problem_form import OWN_FILE
+from ui.components.problem_form import OWN_FILE, source_fields
 
 MODEL_HINT = "a Hub id, a folder or a GGUF file"
 
@@ -22,6 +24,7 @@ MODEL_HINT = "a Hub id, a folder or a GGUF file"
 class RunForm:
     """`fields` maps the names of the inputs to their components, in the order of the API's arguments."""
 
+    settings: Settings
     fields: dict[str, Component]
 
     @property
@@ -32,6 +35,15 @@ class RunForm:
         """The values that a handler got from `inputs`, by the names of their fields."""
         return dict(zip(self.fields, values, strict=True))
 
+    def command(self, values: Sequence[object], read_form: Callable, folder: str) -> str:
+        """The command line of the form's values, or an error's sentence. An upload is named without its folder."""
+        try:
+            request = read_form(self.settings, self.named(values))
+        except UserError as error:
+            return str(error)
+        problems = request.problems
+        return shell_command(request.argv(problems if problems in SOURCES else Path(problems).name), folder)
+
 
 def problem_fields(settings: Settings, activity: str, prefix: str, default: str, **limit) -> dict[str, Component]:
     """Lay out and wire the fields source, upload and limit, with a description of the problems below.
@@ -40,12 +52,7 @@ def problem_fields(settings: Settings, activity: str, prefix: str, default: str,
     limit: arguments of the field for the number of problems.
     """
     with gr.Group():
-        sources = [(s.title, key) for key, s in SOURCES.items()] + [("Upload a file …", OWN_FILE)]
-        source = gr.Dropdown(sources, value=default, label="Problems", elem_id=f"{prefix}-source")
-        types = [".jsonl", ".json", ".csv", ".parquet"]
-        upload = gr.File(
-            label="File of problems", file_types=types, visible=False, height=120, elem_id=f"{prefix}-file"
-        )
+        source, upload = source_fields(default, "Problems", "File of problems", prefix)
         limit = gr.Number(200, label="Number of problems", precision=0, elem_id=f"{prefix}-limit", **limit)
     about = gr.Markdown(describe_source(settings, default, None), elem_classes="lr-answer", elem_id=f"{prefix}-there")
 

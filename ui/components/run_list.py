@@ -103,9 +103,11 @@ class RunList:
     kind: ClassVar[str]  # in run.json
     noun: ClassVar[str]  # with its article, for sentences
     entry: ClassVar[type[Entry]] = Entry
+    in_memory: ClassVar[int]  # runs whose parsed form stays in memory
 
     def __init__(self, settings: Settings, jobs: Scheduler):
         self.settings, self.jobs = settings, jobs
+        self.parsed: Recent[Any] = Recent(self.in_memory)  # by the run's id
 
     def latest_jobs(self) -> dict[Path, Job]:
         """Run folder → its latest job."""
@@ -130,6 +132,17 @@ class RunList:
             and (job.state not in FINISHED or folder.is_dir())
         ]
         return sorted(entries, key=lambda entry: -entry.created)
+
+    def summaries(self) -> list[dict]:
+        """The list as the page shows it."""
+        return [
+            {"id": e.id, "name": e.name, "state": e.state, "created": e.created, "facts": self.facts(e)}
+            for e in self.listed()
+        ]
+
+    def facts(self, entry: Any) -> str:
+        """What the list says of an entry besides its name and state."""
+        raise NotImplementedError
 
     def find(self, run_id: object) -> Any:
         """The entry with this id."""
@@ -173,6 +186,7 @@ class RunList:
         else:
             delete_run(entry.folder)
             note_deleted(self.settings, entry.id)
+        self.parsed.forget(entry.id)
         return entry
 
 

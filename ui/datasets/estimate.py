@@ -5,37 +5,28 @@ from __future__ import annotations
 import itertools
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from lightreasoner.decoding.generate import DecodingConfig
-from lightreasoner.jobs.accelerator import WaitCancelled
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.problems.stream import open_problems, training_split
 from lightreasoner.sampling.estimate import estimate_resources
-from ui.components.estimate import PROBED, accelerator_turn, stream_status
+from ui.components.estimate import accelerator_turn
 from ui.datasets.request import SampleRequest
 from ui.studio import Studio
 
-
-def estimate(studio: Studio, request: SampleRequest) -> Iterator[tuple[str, str]]:
-    """The states and the result of the estimate, as (tone, sentences); see `stream_status`."""
-    return stream_status(lambda say, stop: measured(studio, request, say, stop), "Reading the problems")
+PROBED = 8  # problems
 
 
 def measured(studio: Studio, request: SampleRequest, say: Callable[[str], None], stop: threading.Event) -> str:
-    """The estimate as sentences. Raises UserError, and Stopped once `stop` is set."""
+    """The estimate as sentences. Raises UserError, and WaitCancelled once `stop` is set."""
     settings = studio.settings
     limits = {"limit": request.limit, "max_chars": settings.max_problem_chars, "distinct": True}
     most = settings.max_upload_mb * 1_000_000
     stream = open_problems(request.problems, split=training_split(request.problems), max_bytes=most, **limits)
     problems = list(itertools.islice(stream, PROBED))
     total = len(problems) + sum(1 for _ in stream)
-
-    def checkpoint() -> None:
-        if stop.is_set():
-            raise WaitCancelled
-
-    with accelerator_turn(studio, say, stop):
+    with accelerator_turn(studio, say, stop) as checkpoint:
         name, expert, amateur = request.pair
         pair = load_pair(expert, amateur, studio.models, on_status=say, name=name)
         checkpoint()

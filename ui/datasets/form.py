@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import gradio as gr
 
-from lightreasoner.errors import UserError
 from lightreasoner.paper import BETA_FLOOR
-from lightreasoner.problems.sources import SOURCES
 from ui.access.permissions import action
 from ui.components.events import PRIVATE
 from ui.components.pair_check_card import pair_check_card, wire_pair_check
 from ui.components.pair_form import pair_form
-from ui.components.run_form import RunForm, command_line, problem_fields, shell_command
+from ui.components.run_form import RunForm, command_line, problem_fields
 from ui.datasets.request import read_form
 from ui.studio import Studio
 
@@ -53,9 +51,4 @@ class DatasetForm(RunForm):
     @action("datasets.show_command")
     def show_command(self, *values) -> tuple[str, str]:
         """The command line or an error's sentence, and an empty estimate."""
-        try:
-            request = read_form(self.settings, self.named(values))
-        except UserError as error:
-            return str(error), ""
-        argv = request.argv(request.problems if request.problems in SOURCES else request.problems_title)
-        return shell_command(argv, "my-dataset"), ""
+        return self.command(values, read_form, "my-dataset"), ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lightreasoner.errors import UserError
 from lightreasoner.paper import BETA_FLOOR
+from lightreasoner.problems.sources import problems_title
 from lightreasoner.settings import Settings
 from lightreasoner.validation import number
 from ui.components.form_values import (
@@ -27,7 +28,6 @@ class SampleRequest:
 
     pair: tuple[str | None, str, str]  # preset name or None, expert, amateur
     problems: str
-    problems_title: str
     limit: int
     max_new_tokens: int = 128
     batch_size: int | None = None  # None: as many responses as fit into memory
@@ -42,13 +42,13 @@ class SampleRequest:
 
     @property
     def title(self) -> str:
-        return f"{pair_title(self.pair)} · {self.problems_title} · {self.limit:,}"
+        return f"{pair_title(self.pair)} · {problems_title(self.problems)} · {self.limit:,}"
 
 
 def read_form(settings: Settings, values: Mapping[str, object]) -> SampleRequest:
     """The form's values, by the names of DatasetForm.fields, as a request. Raises UserError for invalid ones."""
     pair = checked_pair(*(values[name] for name in ("preset", "expert", "amateur")))
-    problems, title = checked_problems(values["source"], values["upload"])
+    problems = checked_problems(values["source"], values["upload"])
     temperature = number("The temperature", values["temperature"], 0, 10)
     samples = number(
         "The number of samples per problem", values["samples_per_problem"], 1, MAX_SAMPLES_PER_PROBLEM, whole=True
@@ -61,7 +61,6 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> SampleRequest
     return SampleRequest(
         pair,
         problems,
-        title,
         limit=number("The number of problems", values["limit"], 1, MAX_PROBLEMS, whole=True),
         max_new_tokens=number("The token limit", values["max_new_tokens"], 1, settings.max_new_tokens, whole=True),
         batch_size=number("The batch size", values["batch_size"] or 0, 0, MAX_BATCH_SIZE, whole=True) or None,

@@ -13,14 +13,15 @@ from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import run_folder
 from ui.access.permissions import action, checked_calls
 from ui.components.dataset_catalogue import Datasets
-from ui.components.events import PRIVATE, QUIET, UNQUEUED
+from ui.components.estimate import stream_estimate
+from ui.components.events import CLEAR, QUIET, UNQUEUED
 from ui.components.form_values import store_problems
 from ui.components.html_component import HtmlComponent
-from ui.components.notices import notice_html, open_started
+from ui.components.notices import open_started
 from ui.components.push_calls import push_calls
 from ui.components.trace_view import SCRIPTS
 from ui.datasets.calls import DatasetActions
-from ui.datasets.estimate import estimate
+from ui.datasets.estimate import measured
 from ui.datasets.form import DatasetForm
 from ui.datasets.request import read_form
 from ui.studio import Studio
@@ -71,13 +72,9 @@ def build_datasets(studio: Studio) -> None:
 
     @action("datasets.estimate")
     def measure(*values) -> Iterator[str]:
-        try:
-            request = read_form(studio.settings, form.named(values))
-        except UserError as error:
-            yield notice_html(str(error), "error")
-            return
-        for tone, text in estimate(studio, request):
-            yield notice_html(text, tone)
+        yield from stream_estimate(
+            studio, lambda: read_form(studio.settings, form.named(values)), measured, "Reading the problems"
+        )
 
     @action("datasets.build")
     def start(*values) -> tuple[str, str]:
@@ -87,10 +84,6 @@ def build_datasets(studio: Studio) -> None:
     def take_in(path: str) -> tuple[str, str]:
         return open_started(lambda: import_file(studio, path))
 
-    @action("datasets.clear_notice")
-    def clear_notice() -> str:
-        return ""
-
     places = studio.settings.max_waiting + 1
     measuring = probe.click(
         measure, form.inputs, form.estimate, api_name="estimate_dataset", concurrency_limit=places, **QUIET
@@ -99,15 +92,14 @@ def build_datasets(studio: Studio) -> None:
     imported.upload(
         take_in, imported, [explorer, notice], api_name="import_dataset", queue=False, show_progress_on=[imported]
     )
-    form.pair.preset.change(clear_notice, None, notice, **PRIVATE)
+    form.pair.preset.change(outputs=notice, **CLEAR)
 
 
 def start_build(studio: Studio, values: Mapping[str, object]) -> str:
     """Queue the job that builds the dataset of the form's values; returns the dataset's id. Raises UserError."""
     request = read_form(studio.settings, values)
-    argv, dataset_id = request.argv(store_problems(studio.settings, request.problems)), new_id()
-    studio.jobs.submit("sample", argv, request.title, run_folder(studio.settings, dataset_id))
-    return dataset_id
+    argv = request.argv(store_problems(studio.settings, request.problems))
+    return studio.jobs.submit("sample", argv, request.title).run_dir.name
 
 
 def import_file(studio: Studio, path: str) -> tuple[str, str]:

@@ -137,12 +137,7 @@ def paper_rows(paper: Paper, base: str, key: str) -> list[dict]:
     return [{"method": method, "value": scores[key]} for method, scores in known.items() if key in scores]
 
 
-def without(values: dict, name: str) -> dict:
-    return {key: value for key, value in values.items() if key != name}
-
-
 def cost_line(cost: Cost) -> dict:
     """A row of the cost table; `missing` explains empty cells."""
-    line = without(asdict(cost), "gains")
-    line |= {"method": METHOD_TITLES.get(cost.method, cost.method), "seconds": cost.seconds, "gain": cost.gain}
-    return line | {"gains": [asdict(gain) for gain in cost.gains]}
+    method = METHOD_TITLES.get(cost.method, cost.method)
+    return asdict(cost) | {"method": method, "seconds": cost.seconds, "gain": cost.gain}

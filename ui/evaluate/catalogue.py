@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import lru_cache
 from pathlib import Path
 
 from lightreasoner.errors import UserError
@@ -11,13 +12,11 @@ from lightreasoner.evaluation.results import ResultsReader, read_results, varian
 from lightreasoner.jobs.events import EVENTS_FILE, working_seconds
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.models.references import parse_ref
-from lightreasoner.problems.sources import SOURCES
+from lightreasoner.problems.sources import problems_title
 from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import list_runs, read_run, run_folder
 from lightreasoner.training.runs import ADAPTER, WEIGHTS, tuned_run
-from ui.components.run_list import Entry, Recent, RunList, short_name, stamp
-
-OPEN = 3  # evaluations whose answers stay in memory
+from ui.components.run_list import MAX_LISTED, Entry, RunList, short_name, stamp
 
 
 def canonical(ref: str) -> str:
@@ -28,13 +27,12 @@ def canonical(ref: str) -> str:
         return ref
 
 
-def problems_name(run: dict) -> str:
-    key = str(run["config"].get("problems"))
-    return SOURCES[key].title if key in SOURCES else Path(key).name
-
-
 class Evaluation(Entry):
     """One entry of the list."""
+
+    @property
+    def problems(self) -> str:
+        return problems_title(str(self.run["config"].get("problems")))
 
     @property
     def name(self) -> str:
@@ -42,11 +40,7 @@ class Evaluation(Entry):
         if self.run is None:
             return self.job.title
         config, count = self.run["config"], len(self.run["config"].get("adapters") or [])
-        parts = [
-            short_name(str(config.get("model"))),
-            problems_name(self.run),
-            f"{self.run['about'].get('problems', 0):,}",
-        ]
+        parts = [short_name(config.get("model")), self.problems, f"{self.run['about'].get('problems', 0):,}"]
         return " · ".join(parts + ([f"{count} adapter{'' if count == 1 else 's'}"] if count else []))
 
 
@@ -54,16 +48,16 @@ class Evaluations(RunList):
     """All evaluations, and the answers of those that were opened last."""
 
     verb, kind, noun, entry = "evaluate", "evaluation", "an evaluation", Evaluation
+    in_memory = 3
 
     def __init__(self, settings: Settings, jobs: Scheduler):
         super().__init__(settings, jobs)
-        self._answers: Recent[ResultsReader] = Recent(OPEN)
-        self._seconds: dict[Path, tuple[tuple | None, float | None]] = {}  # run folder → (its log's stamp, seconds)
+        self._seconds = lru_cache(MAX_LISTED)(lambda folder, log_stamp: working_seconds(folder))
         self._refreshing = threading.Lock()
 
     def answers(self, evaluation: Evaluation) -> ResultsReader:
         """The answers so far; those of the last few evaluations stay in memory. Raises UserError."""
-        found = self._answers.get(evaluation.id, lambda: ResultsReader(evaluation.folder, variants_of(evaluation.run)))
+        found = self.parsed.get(evaluation.id, lambda: ResultsReader(evaluation.folder, variants_of(evaluation.run)))
         with self._refreshing:
             found.refresh()
         return found
@@ -71,12 +65,6 @@ class Evaluations(RunList):
     def results(self, evaluation: Evaluation) -> dict:
         """{"models", "comparisons"} of the answers so far. Raises UserError."""
         return read_results(evaluation.folder) or self.answers(evaluation).results()
-
-    def remove(self, run_id: object) -> Entry:
-        """Delete an evaluation for good."""
-        evaluation = super().remove(run_id)
-        self._answers.forget(evaluation.id)
-        return evaluation
 
     def tuned(self) -> list[str]:
         """Ids of the fine-tuning runs that have an adapter."""
@@ -99,14 +87,7 @@ class Evaluations(RunList):
         except UserError:  # deleted since
             return None
 
-    def summaries(self) -> list[dict]:
-        """The list as the page shows it."""
-        return [
-            {"id": e.id, "name": e.name, "state": e.state, "created": e.created, "facts": self._facts(e)}
-            for e in self.listed()
-        ]
-
-    def _facts(self, evaluation: Evaluation) -> str:
+    def facts(self, evaluation: Evaluation) -> str:
         """pass@1 of the first model, and the lowest and highest pass@1 of the others."""
         found = read_results(evaluation.folder) if evaluation.run else None
         if not found or not found["models"]:
@@ -118,15 +99,7 @@ class Evaluations(RunList):
 
     def costs(self) -> list[Cost]:
         """The cost of every fine-tuned model of this workspace."""
-        return cost_table(self.settings.runs, self._remembered_seconds)
-
-    def _remembered_seconds(self, folder: Path) -> float | None:
-        """working_seconds, read again only when the log has changed."""
-        now = stamp(folder / EVENTS_FILE)
-        known = self._seconds.get(folder)
-        if known is None or known[0] != now:
-            self._seconds[folder] = known = now, working_seconds(folder)
-        return known[1]
+        return cost_table(self.settings.runs, lambda folder: self._seconds(folder, stamp(folder / EVENTS_FILE)))
 
 
 def by_benchmark(evaluations: Evaluations) -> list[dict]:
@@ -143,7 +116,7 @@ def by_benchmark(evaluations: Evaluations) -> list[dict]:
         named = dict(zip([v.name for v in variants], evaluations.names(entry.run), strict=True))
         group = groups.setdefault(
             (base, benchmark(entry.run)),
-            {"base": base, "key": benchmark(entry.run), "title": problems_name(entry.run), "models": {}},
+            {"base": base, "key": benchmark(entry.run), "title": entry.problems, "models": {}},
         )
         places = {v.name: str(v.adapter or "") for v in variants}
         for model in results["models"]:

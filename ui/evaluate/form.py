@@ -7,13 +7,12 @@ import gradio as gr
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import presets
 from lightreasoner.models.references import BUNDLED
-from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import Settings
 from lightreasoner.training.runs import tuned_run, tuned_runs
 from ui.access.permissions import action
 from ui.components.events import PRIVATE
 from ui.components.pair_card import OTHER
-from ui.components.run_form import MODEL_HINT, RunForm, command_line, problem_fields, shell_command
+from ui.components.run_form import MODEL_HINT, RunForm, command_line, problem_fields
 from ui.components.run_list import short_name
 from ui.evaluate.catalogue import canonical
 from ui.evaluate.request import base_of, read_form
@@ -83,12 +82,7 @@ class EvaluateForm(RunForm):
     @action("evaluate.show_command")
     def show_command(self, *values) -> str:
         """The command line, or an error's sentence."""
-        try:
-            request = read_form(self.settings, self.named(values))
-        except UserError as error:
-            return str(error)
-        argv = request.argv(request.problems if request.problems in SOURCES else request.problems_title)
-        return shell_command(argv, "my-evaluation")
+        return self.command(values, read_form, "my-evaluation")
 
     @action("evaluate.choose_model")
     def choose_model(self, model, own_model, selected, tokens) -> tuple:

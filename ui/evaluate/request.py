@@ -9,6 +9,7 @@ from pathlib import Path
 from lightreasoner.errors import UserError
 from lightreasoner.models.references import parse_ref
 from lightreasoner.models.weights import check_adapter
+from lightreasoner.problems.sources import problems_title
 from lightreasoner.problems.stream import MAX_ROWS
 from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import RECORD, run_folder
@@ -30,7 +31,6 @@ class EvaluateRequest:
     adapters: tuple[Path, ...]  # fine-tuning runs, or folders of adapters
     with_base: bool
     problems: str
-    problems_title: str
     max_new_tokens: int
     limit: int | None = None  # None: all
     batch_size: int | None = None  # None: as many responses as fit into memory
@@ -47,7 +47,7 @@ class EvaluateRequest:
     def title(self) -> str:
         count = len(self.adapters)
         models = short_name(self.model) + (f" and {count} adapter{'' if count == 1 else 's'}" if count else "")
-        return f"Evaluate {models} · {self.problems_title}" + (f" · {self.limit:,}" if self.limit else "")
+        return f"Evaluate {models} · {problems_title(self.problems)}" + (f" · {self.limit:,}" if self.limit else "")
 
 
 def base_of(model: object, own: object) -> str:
@@ -67,13 +67,11 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> EvaluateReque
         raise UserError(f"These are {len(adapters)} adapters; at most {MOST_MODELS} can be evaluated together.")
     if not with_base and not adapters:
         raise UserError("There is no model to evaluate; select an adapter or include the base model.")
-    problems, title = checked_problems(values["source"], values["upload"])
     return EvaluateRequest(
         base,
         tuple(adapters),
         with_base,
-        problems,
-        title,
+        checked_problems(values["source"], values["upload"]),
         max_new_tokens=number("The token limit", values["max_new_tokens"], 1, settings.max_new_tokens, whole=True),
         limit=number("The number of problems", values["limit"] or 0, 0, MAX_ROWS, whole=True) or None,
         batch_size=number("The batch size", values["batch_size"] or 0, 0, MAX_BATCH_SIZE, whole=True) or None,

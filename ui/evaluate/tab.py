@@ -6,11 +6,9 @@ from collections.abc import Mapping
 
 import gradio as gr
 
-from lightreasoner.storage.atomic import new_id
-from lightreasoner.storage.runs import run_folder
 from ui.access.permissions import action, checked_calls
 from ui.compat.gradio import event_data
-from ui.components.events import PRIVATE, UNQUEUED
+from ui.components.events import CLEAR, PRIVATE, UNQUEUED
 from ui.components.form_values import store_problems
 from ui.components.html_component import HtmlComponent
 from ui.components.notices import notice_html, open_started
@@ -77,19 +75,14 @@ def build_evaluate(studio: Studio) -> None:
     def renew(model, own_model, selected) -> gr.CheckboxGroup:
         return gr.CheckboxGroup(**adapter_choices(studio.settings, base_or_none(model, own_model), selected))
 
-    @action("evaluate.clear_notice")
-    def clear_notice() -> str:
-        return ""
-
     go.click(start, form.inputs, [view, notice], api_name="evaluate", **UNQUEUED)
     view.prefill(fill, None, [*form.prefilled_fields, notice], **PRIVATE)
     view.tuned(renew, form.prefilled_fields, form.adapters, **PRIVATE)
-    form.model.input(clear_notice, None, notice, **PRIVATE)
+    form.model.input(outputs=notice, **CLEAR)
 
 
 def start_evaluation(studio: Studio, values: Mapping[str, object]) -> str:
     """Queue the job of the form's values; returns the evaluation's id. Raises UserError."""
     request = read_form(studio.settings, values)
-    argv, run_id = request.argv(store_problems(studio.settings, request.problems)), new_id()
-    studio.jobs.submit("evaluate", argv, request.title, run_folder(studio.settings, run_id))
-    return run_id
+    argv = request.argv(store_problems(studio.settings, request.problems))
+    return studio.jobs.submit("evaluate", argv, request.title).run_dir.name

@@ -74,9 +74,7 @@ class FinetuneActions(RunActions):
     @action("finetune.download")
     def prepare(self, run_id, kind) -> dict:
         """Write a zip file of the "adapter" or the "merged" model to download: {"url", "name"}."""
-        if kind not in ("adapter", "merged"):
-            raise UserError(f"There is no file called {str(kind)[:20]!r}; choose adapter or merged.")
-        return self.runs.adapter_file(run_id) if kind == "adapter" else self.runs.merged_file(run_id)
+        return self.runs.zip_file(run_id, kind)
 
     def opened(self, run_id: object, seen: object) -> dict:
         """Everything that the page shows of a run. Raises UserError."""

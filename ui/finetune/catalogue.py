@@ -10,19 +10,16 @@ from pathlib import Path
 
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import format_value
-from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import FINISHED, Job
-from lightreasoner.problems.sources import SOURCES
-from lightreasoner.settings import Settings
+from lightreasoner.problems.sources import problems_title
 from lightreasoner.storage.atomic import atomic_file, folder_bytes
 from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.training.curves import Curves
 from lightreasoner.training.result import FinetuneResult
 from lightreasoner.training.runs import adapter_folder
 from ui.components.downloads import offer
-from ui.components.run_list import MAX_LISTED, METHOD_TITLES, Entry, Recent, RunList, short_name
+from ui.components.run_list import MAX_LISTED, METHOD_TITLES, Entry, RunList, short_name
 
-OPEN = 12  # runs whose curves stay in memory
 LARGEST = 4e9  # bytes of a download; for larger files the page shows the folder
 CARD = "README.md"
 #: Settings of FinetuneConfig without the method, in the form's order, and their names on the page.
@@ -58,15 +55,17 @@ class Tuning(Entry):
             return self.job.title
         config, about = self.run["config"], self.run["about"]
         method, problems = str(config.get("method")), (about.get("dataset") or {}).get("problems")
-        source = (
-            SOURCES[problems].title if problems in SOURCES else Path(str(problems)).name if problems else "imported"
-        )
+        source = problems_title(str(problems)) if problems else "imported"
         return " · ".join([METHOD_TITLES.get(method, method), short_name(about.get("expert", "?")), source])
 
     @property
     def updates(self) -> int | None:
         """The number of updates of a complete run."""
         return self.run["config"].get("max_steps") if self.run else None
+
+    @property
+    def result(self) -> FinetuneResult:
+        return FinetuneResult.from_record(self.run) or FinetuneResult()
 
 
 @dataclass(frozen=True)
@@ -85,29 +84,21 @@ class Tunings(RunList):
     """All fine-tuning runs, and the curves of those that were opened last."""
 
     verb, kind, noun, entry = "finetune", "finetune", "a fine-tuning run", Tuning
-
-    def __init__(self, settings: Settings, jobs: Scheduler):
-        super().__init__(settings, jobs)
-        self._curves: Recent[Curves] = Recent(OPEN)
+    in_memory = 12
 
     def curves(self, run: Tuning) -> Curves:
         """The measurements so far; those of the last few runs stay in memory."""
-        return self._curves.get(run.folder, lambda: Curves(run.folder)).refresh()
+        return self.parsed.get(run.id, lambda: Curves(run.folder)).refresh()
 
-    def summaries(self) -> list[dict]:
-        """The list as the page shows it."""
-        return [
-            {"id": run.id, "name": run.name, "state": run.state, "created": run.created, "facts": self._facts(run)}
-            for run in self.listed()
-        ]
-
-    def _facts(self, run: Tuning) -> str:
+    def facts(self, run: Tuning) -> str:
         """Training steps, held-out loss, and the settings that are not the paper's."""
-        result = FinetuneResult.from_record(run.run) or FinetuneResult()
-        facts = [f"{result.updates:,} training steps"] if result.updates is not None else []
-        if not facts and run.updates:
-            facts = [f"{run.updates:,} training steps planned"]
-        facts += [f"held-out loss {result.held_out_loss:.3g} nats"] if result.held_out_loss is not None else []
+        facts, result = [], run.result
+        if result.updates is not None:
+            facts.append(f"{result.updates:,} training steps")
+        elif run.updates:
+            facts.append(f"{run.updates:,} training steps planned")
+        if result.held_out_loss is not None:
+            facts.append(f"held-out loss {result.held_out_loss:.3g} nats")
         config = run.run["config"] if run.run else {}
         odd = [name for name in LISTED if name in config and config[name] != getattr(USUAL, name)]
         return " · ".join(facts + [f"{LABELS[name].lower()} {format_value(config[name])}" for name in odd])
@@ -147,7 +138,7 @@ class Tunings(RunList):
             if not merge.done:  # remains of a killed merge
                 for place in [merge.folder, *run.folder.glob(f".{merge.folder.name}.*")]:
                     shutil.rmtree(place, ignore_errors=True)
-        updates = (FinetuneResult.from_record(run.run) or FinetuneResult()).updates or 0
+        updates = run.result.updates or 0
         out, n = run.folder.absolute() / f"merged-{updates}", 2
         while out.exists():
             out, n = out.with_name(f"merged-{updates}-{n}"), n + 1
@@ -159,21 +150,7 @@ class Tunings(RunList):
         run = self.find(run_id)
         if any(merge.job.state not in FINISHED for merge in self.merges(run)):
             raise UserError("This run is being merged; cancel that job first, then delete the run.")
-        super().remove(run_id)
-        self._curves.forget(run.folder)
-        return run
-
-    # ---- files to download
-
-    def adapter_file(self, run_id: object) -> dict:
-        """Write the adapter's folder as a zip file: {"url", "name"}. Raises UserError."""
-        run = self.find(run_id)
-        return self._zipped(f"lightreasoner-{run.id[:8]}", adapter_folder(run.folder))
-
-    def merged_file(self, run_id: object) -> dict:
-        """Write the latest merged model as a zip file: {"url", "name"}. Raises UserError."""
-        folder = self.merged_folder(run_id)
-        return self._zipped(f"lightreasoner-{folder.parent.name[:8]}-{folder.name}", folder)
+        return super().remove(run_id)
 
     def merged_folder(self, run_id: object) -> Path:
         """The folder of a run's latest merged model. Raises UserError."""
@@ -182,7 +159,19 @@ class Tunings(RunList):
             raise UserError("This run has no merged model yet; merge it first.")
         return done[0]
 
-    def _zipped(self, name: str, folder: Path) -> dict:
+    # ---- files to download
+
+    def zip_file(self, run_id: object, kind: object) -> dict:
+        """Write a zip file of the "adapter" or the latest "merged" model: {"url", "name"}. Raises UserError."""
+        run = self.find(run_id)
+        name = f"lightreasoner-{run.id[:8]}"
+        if kind == "adapter":
+            folder = adapter_folder(run.folder)
+        elif kind == "merged":
+            folder = self.merged_folder(run_id)
+            name += f"-{folder.name}"
+        else:
+            raise UserError(f"There is no file called {str(kind)[:20]!r}; choose adapter or merged.")
         if (size := folder_bytes(folder)) > LARGEST:
             raise UserError(f"{folder.name} has {size / 1e9:.0f} GB, too much for a download; copy {folder} instead.")
         files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))

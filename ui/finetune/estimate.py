@@ -5,21 +5,15 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.accelerator import WaitCancelled
 from lightreasoner.models.devices import release_memory
 from lightreasoner.models.loading import load_model
 from lightreasoner.training.examples import build_examples, refuse_other_expert
-from ui.components.estimate import accelerator_turn, stream_status
+from ui.components.estimate import accelerator_turn
 from ui.finetune.request import FinetuneRequest
 from ui.studio import Studio
-
-
-def estimate_run(studio: Studio, request: FinetuneRequest) -> Iterator[tuple[str, str]]:
-    """The states and the result of the estimate, as (tone, lines); see `stream_status`."""
-    return stream_status(lambda say, stop: measured(studio, request, say, stop), "Waiting for the accelerator")
 
 
 def measured(studio: Studio, request: FinetuneRequest, say: Callable[[str], None], stop: threading.Event) -> str:
@@ -27,11 +21,7 @@ def measured(studio: Studio, request: FinetuneRequest, say: Callable[[str], None
     from lightreasoner.formatting import format_bytes
     from lightreasoner.training.estimate import estimate_resources
 
-    def checkpoint() -> None:
-        if stop.is_set():
-            raise WaitCancelled
-
-    with accelerator_turn(studio, say, stop):
+    with accelerator_turn(studio, say, stop) as checkpoint:
         # training changes the model, so it is loaded separately; models in memory would count as occupied
         studio.models.clear()
         began = time.monotonic()

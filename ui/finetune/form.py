@@ -14,7 +14,7 @@ from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.training.config import METHODS
 from ui.access.permissions import action
 from ui.components.dataset_catalogue import Dataset, Datasets
-from ui.components.events import PRIVATE
+from ui.components.events import CLEAR, PRIVATE
 from ui.components.problem_form import escape
 from ui.components.run_form import MODEL_HINT, RunForm, command_line, shell_command
 from ui.components.run_list import METHOD_TITLES, ago
@@ -97,7 +97,7 @@ class FinetuneForm(RunForm):
         changes = [part.change for part in self.inputs]
         gr.on(changes, self.show_command, self.inputs, [about_amount, command], **LATEST)
         # only input by the user clears the notice: the form also changes by itself, right after a notice has appeared
-        gr.on([part.input for part in self.inputs], None, None, self.notice, js="() => ''", **PRIVATE)
+        gr.on([part.input for part in self.inputs], outputs=self.notice, **CLEAR)
 
     @action("finetune.show_command")
     def show_command(self, *values) -> tuple[str, str]:

@@ -8,18 +8,17 @@ import gradio as gr
 
 from lightreasoner.datasets.selectors import SELECTORS
 from lightreasoner.errors import UserError
-from lightreasoner.storage.atomic import new_id
-from lightreasoner.storage.runs import run_folder
 from ui.access.permissions import action, checked_calls
 from ui.compat.gradio import event_data
 from ui.components.dataset_catalogue import Datasets
+from ui.components.estimate import stream_estimate
 from ui.components.events import PRIVATE, QUIET, UNQUEUED
 from ui.components.html_component import HtmlComponent
 from ui.components.notices import notice_html, open_started
 from ui.components.push_calls import push_calls
 from ui.finetune.calls import FinetuneActions
 from ui.finetune.catalogue import Tunings
-from ui.finetune.estimate import estimate_run
+from ui.finetune.estimate import measured
 from ui.finetune.form import FinetuneForm, dataset_choices
 from ui.finetune.request import EMPTY, checked_start, read_form
 from ui.studio import Studio
@@ -69,13 +68,9 @@ def build_finetune(studio: Studio) -> None:
 
     @action("finetune.estimate")
     def measure(*values) -> Iterator[str]:
-        try:
-            request = read_form(datasets, form.named(values))
-        except UserError as error:
-            yield notice_html(str(error), "error")
-            return
-        for tone, text in estimate_run(studio, request):
-            yield notice_html(text, tone)
+        yield from stream_estimate(
+            studio, lambda: read_form(datasets, form.named(values)), measured, "Waiting for the accelerator"
+        )
 
     @action("finetune.start")
     def start(*values) -> tuple[str, str]:
@@ -97,9 +92,7 @@ def build_finetune(studio: Studio) -> None:
 def start_run(studio: Studio, datasets: Datasets, values: Mapping[str, object]) -> str:
     """Queue the job of the form's values; returns the run's id. Raises UserError."""
     argv, title = checked_start(datasets, studio.settings, read_form(datasets, values))
-    run_id = new_id()
-    studio.jobs.submit("finetune", argv, title, run_folder(studio.settings, run_id))
-    return run_id
+    return studio.jobs.submit("finetune", argv, title).run_dir.name
 
 
 def renewed(datasets: Datasets, current: object, wanted: object) -> tuple:
