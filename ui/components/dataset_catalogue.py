@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from lightreasoner.problems.sources import problems_title
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import folder_bytes
 from ui.components.form_values import pair_title
-from ui.components.run_list import Entry, RunList, stamp
+from ui.components.run_list import MAX_LISTED, Entry, Recent, RunList, stamp
 
 COUNTING = 0.3  # seconds per request of the list for counting samples; later requests count the rest
 
@@ -25,12 +24,8 @@ COUNTING = 0.3  # seconds per request of the list for counting samples; later re
 class Dataset(Entry):
     """One entry of the list."""
 
-    @property
-    def name(self) -> str:
+    def describe(self, config: dict, about: dict) -> str:
         """Pair · source · number of problems."""
-        if self.run is None:
-            return self.job.title
-        config, about = self.run["config"], self.run["about"]
         if about.get("imported"):
             return f"{config.get('source', 'samples')} · imported"
         known, limit = about.get("pair") or {}, config.get("limit")
@@ -42,13 +37,12 @@ class Dataset(Entry):
 class Datasets(RunList):
     """All datasets, and the explorers of those that were opened last."""
 
-    verb, kind, noun, entry = "sample", "dataset", "a dataset", Dataset
+    verb, kind, article, noun, entry = "sample", "dataset", "a", "dataset", Dataset
     in_memory = 4  # explorers, at about fifty bytes per step each
 
     def __init__(self, settings: Settings, jobs: Scheduler):
         super().__init__(settings, jobs)
-        # id → shard → (its stamp, steps above the default β)
-        self._counts: dict[str, dict[Path, tuple[tuple, int]]] = {}
+        self._counts = Recent(MAX_LISTED)  # id → {shard: (its stamp, steps above the default β)}
 
     def explorer(self, dataset: Dataset) -> Explorer:
         """The dataset's explorer, up to date. Raises UserError."""
@@ -76,7 +70,7 @@ class Datasets(RunList):
             return None
         if dataset.run["about"].get("imported"):
             return (dataset.run["about"].get("import") or {}).get("rows")
-        total, counts = 0, self._counts.setdefault(dataset.id, {})
+        total, counts = 0, self._counts.get(dataset.id, dict)
         for path in shards(dataset.folder):
             now = stamp(path)
             if now is None:
@@ -93,9 +87,3 @@ class Datasets(RunList):
                 counts[path] = known
             total += known[1]
         return total
-
-    def remove(self, run_id: object) -> Entry:
-        """Delete a dataset for good, and its counts."""
-        dataset = super().remove(run_id)
-        self._counts.pop(dataset.id, None)
-        return dataset

@@ -34,6 +34,12 @@ def pair_refs(preset: str, expert: str, amateur: str) -> tuple[str | None, str, 
     return chosen.name, chosen.expert, chosen.amateur
 
 
+def model_field(label: str, **options) -> gr.Textbox:
+    """The field for a model's reference. options: more arguments of gr.Textbox."""
+    hint = "a Hub id, a folder or a GGUF file"
+    return gr.Textbox(label=label, placeholder=hint, max_lines=1, max_length=500, **options)
+
+
 def pair_form(studio: Studio, prefix: str = "lr", button: str = "Run") -> PairForm:
     """Lay out and wire the form. prefix: begins the ids of the elements; button: the one that loads the pair."""
 
@@ -53,12 +59,11 @@ def pair_form(studio: Studio, prefix: str = "lr", button: str = "Run") -> PairFo
     # visitors of a public server see this form on the Inspect tab only, with the presets
     for_visitors = studio.settings.public and prefix == "lr"
     choices = pairs if for_visitors else pairs + own_models
-    hint = "a Hub id, a folder or a GGUF file"
     with gr.Group():
         preset = gr.Dropdown(choices, value=choices[0][1], label="Pair", elem_id=f"{prefix}-pair")
         with gr.Column(visible=False) as own:
-            expert = gr.Textbox(label="Expert (the stronger model)", placeholder=hint, max_lines=1, max_length=500)
-            amateur = gr.Textbox(label="Amateur (the weaker model)", placeholder=hint, max_lines=1, max_length=500)
+            expert = model_field("Expert (the stronger model)")
+            amateur = model_field("Amateur (the weaker model)")
     card = gr.HTML(described(choices[0][1], "", ""), elem_id=f"{prefix}-card")
     form = PairForm(preset, expert, amateur, own, card)
     preset.change(shown, preset, own, **PRIVATE)

@@ -95,11 +95,9 @@ def push_calls(studio: Studio, merged_of: Callable[[object], Path] | None = None
         def start(run, kind, form) -> dict:
             if not isinstance(form, dict) or kind not in KINDS:
                 raise UserError("The form was incomplete; reload the page.")
-            merged = None
-            if kind == "merged":
-                if merged_of is None:
-                    raise UserError("A dataset has no merged model.")
-                merged = merged_of(run)
+            if kind == "merged" and merged_of is None:
+                raise UserError("A dataset has no merged model.")
+            merged = merged_of(run) if kind == "merged" else None
             token = form.get("token") or signed_in(oauth)
             options = (form.get("license") or "", merged, form.get("replace", False))
             return {"job": start_push(studio, run, form.get("repo"), form.get("private", True), token, *options).id}

@@ -18,8 +18,6 @@ from ui.components.events import PRIVATE
 from ui.components.form_values import describe_source
 from ui.components.problem_form import OWN_FILE, source_fields
 
-MODEL_HINT = "a Hub id, a folder or a GGUF file"
-
 
 class RunForm:
     """`fields` maps the names of the inputs to their components, in the order of the API's arguments."""
@@ -73,15 +71,8 @@ def problem_fields(settings: Settings, activity: str, prefix: str, default: str,
 def command_line(elem_id: str) -> gr.Textbox:
     """A field for the equivalent command line, in an accordion of its own."""
     with gr.Accordion("The same on the command line", open=False):
-        return gr.Textbox(
-            show_label=False,
-            container=False,
-            lines=3,
-            max_lines=6,
-            interactive=False,
-            buttons=["copy"],
-            elem_id=elem_id,
-        )
+        bare = {"show_label": False, "container": False, "interactive": False}
+        return gr.Textbox(lines=3, max_lines=6, buttons=["copy"], elem_id=elem_id, **bare)
 
 
 def shell_command(argv: Sequence[str], folder: str) -> str:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar
 
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.events import EVENTS_FILE, last_event
@@ -30,18 +30,17 @@ METHOD_TITLES = {
     "random-steps": "Random steps",
     "sft": "SFT",
 }
-Parsed = TypeVar("Parsed")
 
 
-class Recent(Generic[Parsed]):
+class Recent:
     """The parsed form of the runs that were opened last; safe to use from several threads."""
 
     def __init__(self, size: int):
         self.size = size
-        self._parsed: OrderedDict[Hashable, Parsed] = OrderedDict()
+        self._parsed: OrderedDict[Hashable, Any] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable, make: Callable[[], Parsed]) -> Parsed:
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
         """The value of the key, from `make` if there is none; the least recently used one is dropped."""
         with self._lock:
             parsed = self._parsed.pop(key, None) or make()
@@ -70,8 +69,12 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """The name on the page; subclasses say more than this."""
-        return self.job.title if self.job else self.id
+        """The name on the page: that of the job until there is a run."""
+        return self.describe(self.run["config"], self.run["about"]) if self.run else self.job.title
+
+    def describe(self, config: dict, about: dict) -> str:
+        """The name of a run, from its record."""
+        raise NotImplementedError
 
     @property
     def state(self) -> str:
@@ -101,13 +104,14 @@ class RunList:
 
     verb: ClassVar[str]  # of the jobs that make such runs
     kind: ClassVar[str]  # in run.json
-    noun: ClassVar[str]  # with its article, for sentences
+    article: ClassVar[str]  # of the noun
+    noun: ClassVar[str]  # for sentences
     entry: ClassVar[type[Entry]] = Entry
     in_memory: ClassVar[int]  # runs whose parsed form stays in memory
 
     def __init__(self, settings: Settings, jobs: Scheduler):
         self.settings, self.jobs = settings, jobs
-        self.parsed: Recent[Any] = Recent(self.in_memory)  # by the run's id
+        self.parsed = Recent(self.in_memory)  # by the run's id
 
     def latest_jobs(self) -> dict[Path, Job]:
         """Run folder → its latest job."""
@@ -148,14 +152,13 @@ class RunList:
         """The entry with this id."""
         folder = run_folder(self.settings, run_id)
         job = self.latest_jobs().get(folder.absolute())
-        plain = self.noun.partition(" ")[2]
         if not (folder / RECORD).exists():
             if job is None or (job.state in FINISHED and not folder.is_dir()):
-                raise UserError(f"There is no {plain} {run_id} on this server; it was deleted or made elsewhere.")
+                raise UserError(f"There is no {self.noun} {run_id} on this server; it was deleted or made elsewhere.")
             return self.entry(folder.name, folder, None, job)
         run = read_run(folder)
         if run["kind"] != self.kind:
-            raise UserError(f"This link opens a run of the kind {run['kind']}, not {self.noun}.")
+            raise UserError(f"This link opens a run of the kind {run['kind']}, not {self.article} {self.noun}.")
         return self.entry(folder.name, folder, run, job)
 
     def view(self, entry: Entry) -> dict | None:
@@ -170,16 +173,14 @@ class RunList:
         if not isinstance(action, str) or action not in actions:
             raise UserError(f"There is no action called {str(action)[:20]!r}.")
         if view is None or action not in view["actions"]:
-            plain = self.noun.partition(" ")[2]
-            raise UserError(f"This {plain} is {entry.state} by now, so this action is no longer possible.")
+            raise UserError(f"This {self.noun} is {entry.state} by now, so this action is no longer possible.")
         actions[action](entry.job.id)
 
     def remove(self, run_id: object) -> Entry:
         """Delete a run for good. Raises UserError while a job of it is queued or running."""
         entry = self.find(run_id)
-        plain = self.noun.partition(" ")[2]
         if entry.job and entry.job.state not in FINISHED:
-            raise UserError(f"A job is working on this {plain}; cancel it first, then delete the {plain}.")
+            raise UserError(f"A job is working on this {self.noun}; cancel it first, then delete the {self.noun}.")
         if entry.run is None:  # its job ended before it wrote a run
             self.jobs.delete(entry.job.id)
             shutil.rmtree(entry.folder, ignore_errors=True)

@@ -1,7 +1,4 @@
-"""The calls of the Datasets tab's script on the server: the list, a dataset, its steps, responses, marks and files.
-
-Users can send any arguments: ids, numbers and names are checked here or in the engine.
-"""
+"""The calls of the Datasets tab's script on the server: the list, a dataset, its steps, responses, marks and files."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ OPEN = 4  # datasets whose graded answers stay in memory
 def selected(alpha: object, beta: object, selector: object) -> Selection:
     """A Selection of checked values. Raises UserError."""
     alpha, beta = check_alpha_beta(alpha, beta)
-    return Selection(selector if isinstance(selector, str) else str(selector), alpha, beta)
+    return Selection(str(selector), alpha, beta)
 
 
 def facts(dataset: Dataset, explorer: Explorer, size: int, over: int) -> list[tuple[str, str, str]]:
@@ -91,7 +88,7 @@ class DatasetActions(RunActions):
 
     def __init__(self, datasets: Datasets):
         super().__init__(datasets)
-        self._graded: Recent[GradedAnswers] = Recent(OPEN)
+        self._graded = Recent(OPEN)
 
     @action("datasets.view")
     def overview(self, dataset_id, alpha, beta, selector, seen) -> dict:

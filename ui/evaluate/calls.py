@@ -1,7 +1,4 @@
-"""The calls of the Evaluate tab's script on the server: the list, an opened evaluation, all results side by side.
-
-Users can send any arguments: ids, numbers and names are checked here or in the engine.
-"""
+"""The calls of the Evaluate tab's script on the server: the list, an opened evaluation, all results side by side."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation.costs import Cost, benchmark
+from lightreasoner.evaluation.costs import benchmark
 from lightreasoner.evaluation.paper_results import Paper, read_paper
 from lightreasoner.evaluation.results import variants_of
 from lightreasoner.problems.sources import SOURCES
@@ -108,14 +105,17 @@ class EvaluateActions(RunActions):
         paper, groups = self.paper, by_benchmark(self.runs)
         for group in groups:
             group["paper"] = paper_rows(paper, group["base"], group["key"])
-        titles = [SOURCES[key].title for key in paper.benchmarks]
         return {
             "groups": groups,
-            "costs": [cost_line(cost) for cost in self.runs.costs()],
+            "costs": [
+                asdict(cost)
+                | {"method": METHOD_TITLES.get(cost.method, cost.method), "seconds": cost.seconds, "gain": cost.gain}
+                for cost in self.runs.costs()
+            ],
             "paper": {
                 "source": paper.source,
                 "hardware": paper.hardware,
-                "benchmarks": titles,
+                "benchmarks": [SOURCES[key].title for key in paper.benchmarks],
                 "scores": [
                     {"model": m, "method": way, "values": list(values.values()), "average": paper.averages[m][way]}
                     for m, by_method in paper.scores.items()
@@ -135,9 +135,3 @@ def paper_rows(paper: Paper, base: str, key: str) -> list[dict]:
     """The paper's results of this model on this benchmark: [{"method", "value"}], empty if there are none."""
     known = paper.scores.get(base, {})
     return [{"method": method, "value": scores[key]} for method, scores in known.items() if key in scores]
-
-
-def cost_line(cost: Cost) -> dict:
-    """A row of the cost table; `missing` explains empty cells."""
-    method = METHOD_TITLES.get(cost.method, cost.method)
-    return asdict(cost) | {"method": method, "seconds": cost.seconds, "gain": cost.gain}

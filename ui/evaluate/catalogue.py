@@ -34,20 +34,17 @@ class Evaluation(Entry):
     def problems(self) -> str:
         return problems_title(str(self.run["config"].get("problems")))
 
-    @property
-    def name(self) -> str:
+    def describe(self, config: dict, about: dict) -> str:
         """Base · benchmark · number of problems · number of adapters."""
-        if self.run is None:
-            return self.job.title
-        config, count = self.run["config"], len(self.run["config"].get("adapters") or [])
-        parts = [short_name(config.get("model")), self.problems, f"{self.run['about'].get('problems', 0):,}"]
+        count = len(config.get("adapters") or [])
+        parts = [short_name(config.get("model")), self.problems, f"{about.get('problems', 0):,}"]
         return " · ".join(parts + ([f"{count} adapter{'' if count == 1 else 's'}"] if count else []))
 
 
 class Evaluations(RunList):
     """All evaluations, and the answers of those that were opened last."""
 
-    verb, kind, noun, entry = "evaluate", "evaluation", "an evaluation", Evaluation
+    verb, kind, article, noun, entry = "evaluate", "evaluation", "an", "evaluation", Evaluation
     in_memory = 3
 
     def __init__(self, settings: Settings, jobs: Scheduler):
@@ -114,10 +111,8 @@ def by_benchmark(evaluations: Evaluations) -> list[dict]:
             continue
         variants, base = variants_of(entry.run), canonical(str(entry.run["config"].get("model")))
         named = dict(zip([v.name for v in variants], evaluations.names(entry.run), strict=True))
-        group = groups.setdefault(
-            (base, benchmark(entry.run)),
-            {"base": base, "key": benchmark(entry.run), "title": entry.problems, "models": {}},
-        )
+        key = benchmark(entry.run)
+        group = groups.setdefault((base, key), {"base": base, "key": key, "title": entry.problems, "models": {}})
         places = {v.name: str(v.adapter or "") for v in variants}
         for model in results["models"]:
             place = places.get(model["name"], model["name"])

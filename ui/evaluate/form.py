@@ -12,7 +12,8 @@ from lightreasoner.training.runs import tuned_run, tuned_runs
 from ui.access.permissions import action
 from ui.components.events import PRIVATE
 from ui.components.pair_card import OTHER
-from ui.components.run_form import MODEL_HINT, RunForm, command_line, problem_fields
+from ui.components.pair_form import model_field
+from ui.components.run_form import RunForm, command_line, problem_fields
 from ui.components.run_list import short_name
 from ui.evaluate.catalogue import canonical
 from ui.evaluate.request import base_of, read_form
@@ -43,14 +44,7 @@ class EvaluateForm(RunForm):
         self.settings, choices = studio.settings, base_choices()
         with gr.Group():
             self.model = gr.Dropdown(choices, value=choices[0][1], label="Base model", elem_id="lr-ev-model")
-            self.own_model = gr.Textbox(
-                label="Model name",
-                placeholder=MODEL_HINT,
-                visible=False,
-                max_lines=1,
-                max_length=500,
-                elem_id="lr-ev-own",
-            )
+            self.own_model = model_field("Model name", visible=False, elem_id="lr-ev-own")
             # every visitor of a public server gets this layout; the owner's script then requests the list
             offered = adapter_choices(self.settings, None if self.settings.public else canonical(choices[0][1]), [])
             self.adapters = Adapters(label="Fine-tuned models", elem_id="lr-ev-adapters", **offered)

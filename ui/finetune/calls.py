@@ -1,7 +1,4 @@
-"""The calls of the Fine-tune tab's script on the server: the list, an opened run, a comparison, merging and files.
-
-Users can send any arguments: ids are checked where runs are found.
-"""
+"""The calls of the Fine-tune tab's script on the server: the list, an opened run, a comparison, merging and files."""
 
 from __future__ import annotations
 

@@ -48,12 +48,8 @@ USUAL = FinetuneConfig()
 class Tuning(Entry):
     """One entry of the list."""
 
-    @property
-    def name(self) -> str:
+    def describe(self, config: dict, about: dict) -> str:
         """Method · expert · the problems that its dataset was sampled from."""
-        if self.run is None:
-            return self.job.title
-        config, about = self.run["config"], self.run["about"]
         method, problems = str(config.get("method")), (about.get("dataset") or {}).get("problems")
         source = problems_title(str(problems)) if problems else "imported"
         return " · ".join([METHOD_TITLES.get(method, method), short_name(about.get("expert", "?")), source])
@@ -83,7 +79,7 @@ class Merge:
 class Tunings(RunList):
     """All fine-tuning runs, and the curves of those that were opened last."""
 
-    verb, kind, noun, entry = "finetune", "finetune", "a fine-tuning run", Tuning
+    verb, kind, article, noun, entry = "finetune", "finetune", "a", "fine-tuning run", Tuning
     in_memory = 12
 
     def curves(self, run: Tuning) -> Curves:

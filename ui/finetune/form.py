@@ -15,8 +15,9 @@ from lightreasoner.training.config import METHODS
 from ui.access.permissions import action
 from ui.components.dataset_catalogue import Dataset, Datasets
 from ui.components.events import CLEAR, PRIVATE
+from ui.components.pair_form import model_field
 from ui.components.problem_form import escape
-from ui.components.run_form import MODEL_HINT, RunForm, command_line, shell_command
+from ui.components.run_form import RunForm, command_line, shell_command
 from ui.components.run_list import METHOD_TITLES, ago
 from ui.finetune.catalogue import LABELS, USUAL
 from ui.finetune.request import CONFIG, SELECTING, amount, defaults, expert_of, read_form, source_of_defaults
@@ -52,9 +53,7 @@ class FinetuneForm(RunForm):
             self.dataset = gr.Dropdown(
                 choices, value=None, label="Dataset", elem_id="lr-ft-dataset", allow_custom_value=True
             )
-            expert = gr.Textbox(
-                label="Model to train", placeholder=MODEL_HINT, max_lines=1, visible=False, elem_id="lr-ft-expert"
-            )
+            expert = model_field("Model to train", visible=False, elem_id="lr-ft-expert")
         with gr.Group():
             titles = [(title, name) for name, title in METHOD_TITLES.items()]
             method = gr.Radio(titles, value="lightreasoner", label="Method", elem_id="lr-ft-method")

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.errors import UserError
 from lightreasoner.models.adapters import check_layers, linear_layers
-from lightreasoner.models.cache import missing_reason
-from lightreasoner.models.pairs import Preset, presets
-from lightreasoner.settings import Settings
+from lightreasoner.models.pairs import presets
 from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.training.examples import refuse_missing, selection_for
 from ui.components.dataset_catalogue import Dataset, Datasets
@@ -50,16 +47,16 @@ def expert_of(dataset: Dataset) -> str | None:
     return named if isinstance(named, str) and named else None
 
 
-def preset_of(dataset: Dataset | None) -> Preset | None:
-    """The preset of the pair that sampled a dataset."""
+def preset_settings(dataset: Dataset | None) -> dict:
+    """The settings in the preset of the pair that sampled a dataset; empty without one."""
     pair = ((dataset.run if dataset else None) or {}).get("about", {}).get("pair") or {}
-    return next((preset for preset in presets() if preset.name == pair.get("name")), None)
+    return next((preset.finetune for preset in presets() if preset.name == pair.get("name")), {})
 
 
 def source_of_defaults(dataset: Dataset | None) -> str:
     """A sentence on the origin of the defaults."""
-    preset = preset_of(dataset)
-    own = [LABELS[name].lower() for name in CONFIG if preset and name in preset.finetune]
+    chosen = preset_settings(dataset)
+    own = [LABELS[name].lower() for name in CONFIG if name in chosen]
     if not own:
         return "The defaults are those of the paper."
     listed = ", ".join(own[:-1]) + f" and {own[-1]}" if len(own) > 1 else own[0]
@@ -68,10 +65,8 @@ def source_of_defaults(dataset: Dataset | None) -> str:
 
 def defaults(dataset: Dataset | None) -> dict:
     """The default settings: those of the preset of the dataset's pair, else the paper's."""
-    preset = preset_of(dataset)
-    own = preset.finetune if preset else {}
-    usual = {name: getattr(USUAL, name) for name in CONFIG}
-    found = usual | {name: own[name] for name in CONFIG if name in own}
+    own = preset_settings(dataset)
+    found = {name: own.get(name, getattr(USUAL, name)) for name in CONFIG}
     return found | {"target_modules": list(found["target_modules"])}
 
 
@@ -143,11 +138,3 @@ def amount(datasets: Datasets, request: FinetuneRequest) -> Amount:
             "choose another selector or dataset."
         )
     return Amount(report.usable, *size, missing=report.missing)
-
-
-def checked_start(datasets: Datasets, settings: Settings, request: FinetuneRequest) -> tuple[list[str], str]:
-    """(argv, title) of the job. Raises UserError where the run would refuse, as far as it can be known now."""
-    amount(datasets, request)
-    if why := missing_reason(request.expert, settings):
-        raise UserError(why)
-    return request.argv(str(Path(request.dataset.folder).absolute())), request.title

@@ -8,6 +8,7 @@ import gradio as gr
 
 from lightreasoner.datasets.selectors import SELECTORS
 from lightreasoner.errors import UserError
+from lightreasoner.models.cache import missing_reason
 from ui.access.permissions import action, checked_calls
 from ui.compat.gradio import event_data
 from ui.components.dataset_catalogue import Datasets
@@ -20,7 +21,7 @@ from ui.finetune.calls import FinetuneActions
 from ui.finetune.catalogue import Tunings
 from ui.finetune.estimate import measured
 from ui.finetune.form import FinetuneForm, dataset_choices
-from ui.finetune.request import EMPTY, checked_start, read_form
+from ui.finetune.request import EMPTY, amount, read_form
 from ui.studio import Studio
 
 INTRO = {
@@ -90,9 +91,16 @@ def build_finetune(studio: Studio) -> None:
 
 
 def start_run(studio: Studio, datasets: Datasets, values: Mapping[str, object]) -> str:
-    """Queue the job of the form's values; returns the run's id. Raises UserError."""
-    argv, title = checked_start(datasets, studio.settings, read_form(datasets, values))
-    return studio.jobs.submit("finetune", argv, title).run_dir.name
+    """Queue the job of the form's values; returns the run's id.
+
+    Raises UserError where the run would refuse, as far as it can be known now.
+    """
+    request = read_form(datasets, values)
+    amount(datasets, request)
+    if why := missing_reason(request.expert, studio.settings):
+        raise UserError(why)
+    argv = request.argv(str(request.dataset.folder.absolute()))
+    return studio.jobs.submit("finetune", argv, request.title).run_dir.name
 
 
 def renewed(datasets: Datasets, current: object, wanted: object) -> tuple:
@@ -114,7 +122,7 @@ def renewed(datasets: Datasets, current: object, wanted: object) -> tuple:
 def linked_selection(link: dict) -> tuple:
     """Updates of α, β and the selector to the valid values of a link."""
     selector = link.get("selector")
-    known = isinstance(selector, str) and selector in {s.name for s in SELECTORS}
+    known = selector in [s.name for s in SELECTORS]
     return linked_number(link, "alpha"), linked_number(link, "beta"), selector if known else gr.skip()
 
 
