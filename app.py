@@ -1,7 +1,5 @@
 """The web app's entry point: reads the settings, builds the page and launches the server."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -11,8 +11,6 @@ python -m benchmarks.finetuning --shape bundled              the bundled expert
 python -m benchmarks.finetuning --shape qwen2.5-math-1.5b    for a GPU
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import random

@@ -10,8 +10,6 @@ would be at RUNS_PER_HOUR.
 --pages: only opens and leaves that many pages, and prints the server's memory at every sixth of them.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

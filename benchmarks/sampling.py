@@ -10,8 +10,6 @@ released code it uses raw logits and scores step 0, so that its numbers can be c
 Checked: (b) generates the same tokens and selects the same steps, and no KL differs by more than 1e-4.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import tempfile

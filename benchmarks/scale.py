@@ -8,8 +8,6 @@ numbered). It prints problems per second from the first batch to the last, the p
 size with --backend ray at one and two workers.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -5,8 +5,6 @@
 Both generate the same greedy tokens, which is checked. The ratio is the cost of the amateur, the scorer and the events.
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import time

@@ -7,8 +7,6 @@ The verb itself runs where it was started and writes the run folder. The workers
 return results, so their machines need only the models.
 """
 
-from __future__ import annotations
-
 import itertools
 import logging
 import os

@@ -1,7 +1,5 @@
 """The errors that users read, and the log entry for those that they should not."""
 
-from __future__ import annotations
-
 import logging
 import secrets
 

@@ -1,7 +1,5 @@
 """Values and untrusted text formatted for people."""
 
-from __future__ import annotations
-
 import unicodedata
 from typing import Any
 

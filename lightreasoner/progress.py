@@ -1,7 +1,5 @@
 """How a long-running computation reports its progress and learns that it should stop."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from typing import Any, Protocol

@@ -1,7 +1,5 @@
 """Checks of numbers that users enter."""
 
-from __future__ import annotations
-
 from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA_FLOOR
 

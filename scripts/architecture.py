@@ -3,8 +3,6 @@
 python scripts/architecture.py          rewrites it; tests/repository/test_architecture.py checks that it is up to date
 """
 
-from __future__ import annotations
-
 import ast
 import re
 from pathlib import Path

@@ -5,8 +5,6 @@ Two habits of answering are written on purpose, because that is what base models
 Both give true answers. How often a problem is blurted depends on its kind and on the reader it is written for.
 """
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Iterator

@@ -5,8 +5,6 @@
 Prints the loss per token on a few sentences before and after, which tells whether it is still coherent.
 """
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

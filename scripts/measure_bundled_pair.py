@@ -5,8 +5,6 @@
 Greedy, through the same tracing that the page uses. Accuracy intervals are Wilson's, at 95 %.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import math

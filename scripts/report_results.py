@@ -3,8 +3,6 @@
 The tables are computed here from the run folders; the text around them is in results_template.md.
 """
 
-from __future__ import annotations
-
 import ast
 import operator
 import re

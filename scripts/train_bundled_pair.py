@@ -8,8 +8,6 @@ Needs requirements-train.txt.
 Accuracy and divergence are measured afterwards by scripts/measure_bundled_pair.py, which writes the model cards.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import math

@@ -1,7 +1,5 @@
 """The whole page: header, tabs, routes, and the options of its launch."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Studio, the state that the page's handlers share, made once in app.py; and traces as the viewer's stream."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field

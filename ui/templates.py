@@ -1,7 +1,5 @@
 """HTML from the Jinja2 templates in assets/templates."""
 
-from __future__ import annotations
-
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 

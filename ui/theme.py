@@ -1,7 +1,5 @@
 """The look of Gradio's parts: the viewer's colours, and system fonts only, so that the page downloads none."""
 
-from __future__ import annotations
-
 import gradio as gr
 
 from ui.templates import asset

@@ -1,7 +1,5 @@
 """The verb check-pair: does a pair suit these problems, and what would sampling a dataset with it take?"""
 
-from __future__ import annotations
-
 import argparse
 
 from lightreasoner.cli.pairs import add_pair_options, pair_refs

@@ -1,7 +1,5 @@
 """The verbs export and import: write a dataset's training samples to a file, and make a dataset of such a file."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The command deploy-space: push this app to a Hugging Face Space."""
 
-from __future__ import annotations
-
 import argparse
 
 from lightreasoner.settings import Settings

@@ -1,7 +1,5 @@
 """The command evaluate: pass@1 of a model, alone or with adapters, on problems with known answers."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

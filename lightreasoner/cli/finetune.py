@@ -1,7 +1,5 @@
 """The commands finetune and merge: train an adapter on a dataset, and merge it into its base model."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The commands push and pull: publish a run on the Hugging Face Hub, and pull a published dataset into a run folder."""
 
-from __future__ import annotations
-
 import argparse
 import shutil
 import tempfile

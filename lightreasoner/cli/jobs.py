@@ -1,7 +1,5 @@
 """The command jobs: lists and controls the jobs of a workspace, with or without a running server."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -3,8 +3,6 @@
 Each command is a module of this package. Slow imports (torch, transformers) happen when it runs, so --help is fast.
 """
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

@@ -1,7 +1,5 @@
 """The verb pairs lists the presets; the options that name a pair are shared by other verbs."""
 
-from __future__ import annotations
-
 import argparse
 import json
 

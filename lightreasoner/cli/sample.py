@@ -1,7 +1,5 @@
 """The verb sample: generate responses to many problems and record where expert and amateur diverge."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 from typing import Any

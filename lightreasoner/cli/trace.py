@@ -1,7 +1,5 @@
 """The verb trace: compare expert and amateur step by step on one problem, in the terminal."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import sys

@@ -5,8 +5,6 @@ has one test per use, and checks that no other module of the engine touches thes
 where they are used, so this module itself costs nothing.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

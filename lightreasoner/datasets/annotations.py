@@ -3,8 +3,6 @@
 keep: always a training sample. drop: never a training sample. pin: a bookmark, listed first.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The card of a published dataset: its contents, the distribution of its KL, its provenance and settings."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path

@@ -3,8 +3,6 @@
 Imported datasets are explored in the same way; they have no measures other than KL and no complete responses.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """ExplorerColumns: a dataset in memory for the explorer, about 50 bytes per step and the texts of the responses."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

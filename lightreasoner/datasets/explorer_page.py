@@ -1,7 +1,5 @@
 """One page of a dataset's steps, filtered and sorted, pinned steps first, as rows for JSON."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

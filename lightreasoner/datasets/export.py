@@ -1,7 +1,5 @@
 """Export a dataset's training samples to one file: JSON lines in the paper's format, or Parquet."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -4,8 +4,6 @@ They have no trajectories, and their targets have a fixed α. Everything else wo
 that need only KL, annotations, the explorer, export.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 from collections import Counter

@@ -5,8 +5,6 @@ the prompt, which the paper's trainer makes from the question), `tokens` and `to
 the contrastive target on it, `kl_divergence` in nats. JSON has no infinity, so an infinite divergence is null.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Quality report: is a dataset fit to train on? Findings, each a number with an assessment and advice."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ Changing these needs no new sampling for steps that were stored in detail. Selec
 the run's β floor) are counted as missing. One shard is in memory at a time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise

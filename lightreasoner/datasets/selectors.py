@@ -4,8 +4,6 @@ A selector reads arrays with one number per step of the whole dataset and return
 know whether a step was stored in detail: `select_steps` counts those that cannot become samples.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """A shard of trajectories as flat arrays: one number per step, over all responses."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Token categories: sorts tokens by their text, since numbers, operators and words diverge very differently."""
 
-from __future__ import annotations
-
 import unicodedata
 from dataclasses import dataclass
 

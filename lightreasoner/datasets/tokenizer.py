@@ -1,7 +1,5 @@
 """The tokenizer of a dataset's token ids: saved with the dataset, loaded without the model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

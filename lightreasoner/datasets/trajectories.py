@@ -4,8 +4,6 @@
 temporary name and renamed, so every shard present is complete, and the shards are the progress of the run.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """One model decoding one sequence through a key-value cache."""
 
-from __future__ import annotations
-
 import torch
 from transformers import DynamicCache
 

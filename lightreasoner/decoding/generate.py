@@ -4,8 +4,6 @@ In generate_batch the expert generates all responses side by side. The amateur i
 key-value cache, CHUNK steps at a time for all rows, so logits exist for at most one chunk of steps.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields

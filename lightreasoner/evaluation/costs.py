@@ -3,8 +3,6 @@
 Nothing is estimated. A number that the run folders do not contain is None, with the reason.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace

@@ -3,8 +3,6 @@
 The base model is loaded once, and its adapters are switched. Batches whose file exists are not solved again.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Iterable

@@ -1,7 +1,5 @@
 """Evaluate on a Ray cluster: each worker loads the base model and its adapters, and solves whole batches."""
 
-from __future__ import annotations
-
 from lightreasoner.cluster import connect, gpus_per_worker, map_over_actors
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.evaluate import ParallelMap, Solver

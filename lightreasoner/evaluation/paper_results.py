@@ -1,7 +1,5 @@
 """The paper's own results (assets/paper_results.toml), shown beside those measured here and marked as the paper's."""
 
-from __future__ import annotations
-
 import tomllib
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ They can be read while the evaluation runs. Only what lists and sums need is hel
 when a user opens it.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """A whole evaluation: reads the problems, loads the base model, and measures pass@1 of every model variant."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

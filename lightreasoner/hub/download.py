@@ -1,7 +1,5 @@
 """Downloads model repositories from the Hugging Face Hub into its cache."""
 
-from __future__ import annotations
-
 import io
 import shutil
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The sentence for each way in which a request to the Hugging Face Hub can fail."""
 
-from __future__ import annotations
-
 import errno
 import json
 from collections.abc import Iterator

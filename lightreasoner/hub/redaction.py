@@ -1,7 +1,5 @@
 """Removes local paths and access tokens from texts and records before they leave this machine."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

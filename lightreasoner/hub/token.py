@@ -4,8 +4,6 @@ A server may be logged in to the Hub itself, for gated models. Visitors' jobs ne
 hides it, and their token exists only in the server's memory until the process starts.
 """
 
-from __future__ import annotations
-
 import os
 import re
 

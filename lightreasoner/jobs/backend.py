@@ -1,7 +1,5 @@
 """The interface of the places where jobs run: processes of this machine (local.py) or a Ray cluster (ray.py)."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Protocol
 

@@ -8,8 +8,6 @@ with job_context(run_dir, "sample", settings, title="Sample 1,000 problems") as 
     context.result(samples=…)
 """
 
-from __future__ import annotations
-
 import os
 import secrets
 import signal

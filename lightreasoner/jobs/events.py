@@ -4,8 +4,6 @@ Every complete line stays readable, even if the writer is killed: the next write
 skip it.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -1,7 +1,5 @@
 """Jobs as processes of this machine, each in a session of its own, so that they outlive the server."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import signal

@@ -1,7 +1,5 @@
 """The outcome of an attempt, from its events, its exit status and its output, in this order."""
 
-from __future__ import annotations
-
 from lightreasoner.jobs.events import EVENTS_FILE, reversed_events
 from lightreasoner.jobs.local import header
 from lightreasoner.jobs.store import Job

@@ -4,8 +4,6 @@ The mark consists of the machine's boot id and the process's start in clock tick
 not change it. Processes also announce themselves by files in a folder; a file counts only while its process is alive.
 """
 
-from __future__ import annotations
-
 import os
 import secrets
 from contextlib import suppress

@@ -3,8 +3,6 @@
 A run's state is in its folder, so a lost cluster loses no history and the job can be resumed.
 """
 
-from __future__ import annotations
-
 import shlex
 import sys
 import time

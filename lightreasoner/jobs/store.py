@@ -3,8 +3,6 @@
 Every change is a compare-and-set in one transaction, so the second of two concurrent changes has no effect.
 """
 
-from __future__ import annotations
-
 import json
 import sqlite3
 import time

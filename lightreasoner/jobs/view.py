@@ -1,7 +1,5 @@
 """A job as the page and the terminal show it: one dictionary, ready for JSON."""
 
-from __future__ import annotations
-
 import shlex
 from typing import Any
 

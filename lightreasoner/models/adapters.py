@@ -1,7 +1,5 @@
 """LoRA adapters: which layers can have one, adding it to a model, saving it, and merging it into the model."""
 
-from __future__ import annotations
-
 import warnings
 from functools import lru_cache
 from pathlib import Path

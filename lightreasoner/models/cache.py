@@ -1,7 +1,5 @@
 """Loaded models, cached within a memory budget, and whether a model can be loaded here."""
 
-from __future__ import annotations
-
 import os
 import threading
 from collections import OrderedDict

@@ -1,7 +1,5 @@
 """The check that prompt and response fit into the models' context."""
 
-from __future__ import annotations
-
 from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.pairs import Pair

@@ -1,7 +1,5 @@
 """Devices: which one to use, in which dtype, how much memory is free, and what to do when it runs out."""
 
-from __future__ import annotations
-
 import gc
 import re
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Loads a model: weights, tokenizer, adapter. Runs no code from its files, and unpickles nothing."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """Pairs of an expert and an amateur: the presets, and two loaded models whose vocabularies agree."""
 
-from __future__ import annotations
-
 import tomllib
 from dataclasses import dataclass, field
 from typing import Any

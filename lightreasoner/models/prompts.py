@@ -1,7 +1,5 @@
 """Token ids of a problem's chat prompt, and of a response that is given as text."""
 
-from __future__ import annotations
-
 from jinja2 import TemplateError
 
 from lightreasoner.errors import UserError

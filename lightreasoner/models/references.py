@@ -1,7 +1,5 @@
 """Model references: the texts that name a model, such as a Hub id or a folder, and how they are parsed."""
 
-from __future__ import annotations
-
 import os
 import re
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """The bytes and the display text of tokens."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

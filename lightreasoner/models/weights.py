@@ -3,8 +3,6 @@
 Loads no weights, and opens no file that could run code.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

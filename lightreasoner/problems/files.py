@@ -4,8 +4,6 @@ A row is (number, columns). The number counts from 1: lines in JSON lines and CS
 A row that cannot be read is (number, reason), so that one bad line does not spoil the others.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

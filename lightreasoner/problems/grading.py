@@ -6,8 +6,6 @@ by an alarm signal, which works only in a process's main thread. Elsewhere it ha
 refused beforehand.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import re

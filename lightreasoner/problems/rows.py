@@ -5,8 +5,6 @@ question, lettered choices, units in brackets) are recognised by column names an
 from the Hub, from the Qwen2.5-Math evaluation files or from a user's CSV file.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from dataclasses import dataclass

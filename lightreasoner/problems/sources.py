@@ -1,7 +1,5 @@
 """The named problem sources (assets/problems.toml), and the rows of those on the Hugging Face Hub."""
 
-from __future__ import annotations
-
 import itertools
 import logging
 import tomllib

@@ -1,7 +1,5 @@
 """Reads problems from a source: a bundled set, a benchmark on the Hugging Face Hub, or a user's file."""
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import re

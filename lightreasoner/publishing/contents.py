@@ -4,8 +4,6 @@ The manifest, lightreasoner.json, is sent first, with the card, and lists every 
 interrupted push is resumed by it, and a pull checks by it that all files are complete and unchanged.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """Pulling a published dataset from the Hub into a run folder: downloaded, checked, then moved into place."""
 
-from __future__ import annotations
-
 import os
 import re
 import secrets

@@ -1,7 +1,5 @@
 """Pushing a publication to the Hub: checks the token and the repository, sends missing files, verifies the result."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Deploys this app as a Hugging Face Space: its files, its README and the push."""
 
-from __future__ import annotations
-
 import re
 import shutil
 import tempfile

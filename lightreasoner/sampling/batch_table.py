@@ -1,7 +1,5 @@
 """Converts the responses of a batch into a table of trajectories.SCHEMA from flat arrays, without a loop over steps."""
 
-from __future__ import annotations
-
 import numpy as np
 import pyarrow as pa
 

@@ -1,7 +1,5 @@
 """Resource estimate: what sampling a dataset would bring and cost, measured by sampling a few of its problems."""
 
-from __future__ import annotations
-
 import io
 import math
 import time

@@ -1,7 +1,5 @@
 """SamplingJob: which pair samples which problems, how, and into which run folder."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

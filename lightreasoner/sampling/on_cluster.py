@@ -1,7 +1,5 @@
 """Sample on a Ray cluster: each worker loads both models and samples batches with the functions of the local path."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from typing import Any
 

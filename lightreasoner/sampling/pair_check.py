@@ -5,8 +5,6 @@ the pair by the paper's rule: the expert must clearly outperform the amateur, an
 (arXiv 2510.07962).
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import math

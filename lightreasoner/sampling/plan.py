@@ -1,7 +1,5 @@
 """The batch plan: which problems are sampled in which batch, as a pure function of the problems and the batch size."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

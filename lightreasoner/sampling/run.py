@@ -1,7 +1,5 @@
 """Run a sampling job: read the problems, load both models, sample what is missing, and save the result."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 
 from lightreasoner.datasets.tokenizer import save_tokenizer

@@ -4,8 +4,6 @@ The batches are a pure function of the problems and the batch size, and the shar
 was killed therefore resumes with the same batches, hence with the same numbers.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator

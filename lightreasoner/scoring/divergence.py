@@ -5,8 +5,6 @@ to it; `log_probs` normalises them there. Definitions: arXiv 2510.07962, section
 Masked tokens (logit −inf) are allowed: they have probability 0 and contribute 0 wherever 0·log 0 appears.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, fields
 

@@ -1,7 +1,5 @@
 """The one table of step measures: what is stored, traced, exported and drawn per step, in this order."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

@@ -4,8 +4,6 @@ Two models are compared on the problems that both answered. The comparison rests
 model got right and the other wrong, not on the two totals.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Archive backends: a folder, a bucket or a dataset on the Hub, each with one folder per run."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -6,8 +6,6 @@ ui/access/permissions.py identifies the user and checks the permission before ev
 Studio.start checks again what a visitor may run.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace

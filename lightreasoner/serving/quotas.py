@@ -3,8 +3,6 @@
 Visitors can delete their cookies, so every limit per visitor comes with a wider one per network address.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import OrderedDict, deque

@@ -3,8 +3,6 @@
 The main process has no CUDA and loads no model; it receives pickled results. Jobs are disabled.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import re

@@ -1,7 +1,5 @@
 """Files and folders: written whole or not at all, their ids, locks, hashes and sizes."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -3,8 +3,6 @@
 A folder belongs to one configuration: the same command resumes it, and a different command is refused.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import platform

@@ -1,7 +1,5 @@
 """The events that a trace yields, and the contents of one step."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from lightreasoner.scoring.divergence import StepScore

@@ -3,8 +3,6 @@
 Its id is "<run id>.<sample>.<problem id>". The id of a live trace contains no point, so the two cannot be confused.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Expert and amateur decoding the same response, step by step, with every step scored."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

@@ -4,8 +4,6 @@ The page's permalinks, the command line's --json and the page's export use the s
 which one model gives probability 0, are written as null because JSON has no infinity.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

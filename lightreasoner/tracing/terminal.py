@@ -1,7 +1,5 @@
 """A trace in a terminal: the response coloured by KL, underlined above β."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Iterator

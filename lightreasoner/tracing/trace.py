@@ -4,8 +4,6 @@ The amateur reads in small chunks behind the expert, with its own key-value cach
 expert's logits are those that generated the token. Tensors of vocabulary size exist for one chunk of steps at most.
 """
 
-from __future__ import annotations
-
 import re
 import threading
 import time

@@ -4,8 +4,6 @@ The tuned expert E′ is compared with the expert E over the pair's shared vocab
 probabilities of a step are shares of the same whole.
 """
 
-from __future__ import annotations
-
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path

@@ -5,8 +5,6 @@ packing more of them is faster and packing fewer mixes trajectories better. The 
 a resumed run continues with the same data.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import replace
 

@@ -5,8 +5,6 @@ group made here. Every process has the whole model and the same updates and trai
 gradients are summed, so the update equals the one that a single process would make.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Sequence
 

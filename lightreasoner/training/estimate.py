@@ -4,8 +4,6 @@ No formula predicts time. On a GPU, memory is the peak of the allocator. Elsewhe
 adapter with its gradients and Adam's two moments, and the tensors that autograd saves for the largest update.
 """
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Builds the training examples of a dataset for each fine-tuning method, and stores them in the run folder."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Trains a LoRA adapter for the expert on packed examples, and measures held-out loss and drift."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

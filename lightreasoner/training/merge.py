@@ -1,7 +1,5 @@
 """Merges a run's adapter into its base model; transformers loads the result without PEFT."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from lightreasoner.errors import UserError

@@ -1,7 +1,5 @@
 """The model card of an adapter or a merged model: origin, settings and measurements."""
 
-from __future__ import annotations
-
 from huggingface_hub import ModelCard, ModelCardData
 
 from lightreasoner.formatting import markdown_cell, markdown_table

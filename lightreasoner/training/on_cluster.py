@@ -3,8 +3,6 @@
 The workers must be able to read the dataset and to write the run folder: on shared storage, or on one machine.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 import time

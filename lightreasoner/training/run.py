@@ -1,7 +1,5 @@
 """A whole fine-tuning run, from a dataset to the saved adapter and its model card."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """Fine-tuned experts of this workspace: the finished runs of an expert, and their adapters."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from pathlib import Path

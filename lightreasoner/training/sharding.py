@@ -5,8 +5,6 @@ forward or backward pass and dropped afterwards. Embeddings, head and adapter st
 gradients, optimiser and checkpoints are those of distributed.py.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

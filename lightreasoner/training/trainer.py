@@ -5,8 +5,6 @@ resuming. This file adds the packed loss, splitting an update when memory is sho
 checkpoints.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

@@ -1,7 +1,5 @@
 """The cookies of a public server: the visitor's id, the owner's sign-in token, and the role for the page's script."""
 
-from __future__ import annotations
-
 import os
 from http.cookies import CookieError, SimpleCookie
 

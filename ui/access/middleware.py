@@ -4,8 +4,6 @@ cross-site requests and unknown routes.
 lightreasoner/serving/permissions.py decides what the user may do behind it.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import json
 import os

@@ -4,8 +4,6 @@ A handler without an action is for the owner only. ui/access/middleware.py store
 Gradio makes the request available while a handler or a call runs, in any thread, queued or not.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 from collections.abc import Callable, Iterator

@@ -3,8 +3,6 @@
 The cookie holds a random token that this process knows. A restart or signing out invalidates it.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import secrets

@@ -1,7 +1,5 @@
 """What a public server's page says about permissions, and where the owner signs in."""
 
-from __future__ import annotations
-
 import gradio as gr
 
 from lightreasoner.serving.permissions import oauth_available, sign_in_hint

@@ -4,8 +4,6 @@ Nothing else in the project touches Gradio's private names, so an upgrade is che
 tests/compat/test_gradio.py.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, MutableMapping
 from typing import Any
 

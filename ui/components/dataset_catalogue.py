@@ -1,7 +1,5 @@
 """The datasets of a workspace, the state of each, and the explorers of those that were opened last."""
 
-from __future__ import annotations
-
 import time
 
 import numpy as np

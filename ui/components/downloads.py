@@ -3,8 +3,6 @@
 The page neither sends nor receives a path. Anyone with the id can fetch the file.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import threading

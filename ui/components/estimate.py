@@ -1,7 +1,5 @@
 """Estimates on the page: run in a thread, with their status streamed, once the accelerator is free."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """How the page's events reach their handlers: options of Gradio's event listeners."""
 
-from __future__ import annotations
-
 QUIET = {"show_progress": "hidden"}
 #: Past the queue. The queue answers over one stream per page and closes it when no answer is left to send; Gradio's
 #: client loses an event that it sends at that very moment. So only long-running handlers are queued.

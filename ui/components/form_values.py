@@ -1,7 +1,5 @@
 """Form values, checked and in the form that the engine takes: pairs, problems, uploads."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """HtmlComponent: a gr.HTML whose content a script of assets/js draws. The base class of the page's own components."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from typing import Any, ClassVar

@@ -1,7 +1,5 @@
 """Notices on the page, and the answer of handlers that start a run."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 

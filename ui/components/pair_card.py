@@ -1,7 +1,5 @@
 """The card that describes a pair: sizes, device, dtype, shared vocabulary, and whether it can run on this machine."""
 
-from __future__ import annotations
-
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import missing_reason
 from lightreasoner.models.pairs import presets

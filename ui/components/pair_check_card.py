@@ -1,7 +1,5 @@
 """The pair check: a button that tries a pair on a few problems, and a card that shows the job and then its result."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """The form for a pair: a preset or two other models, and the card that describes it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import gradio as gr

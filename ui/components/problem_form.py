@@ -1,7 +1,5 @@
 """The form for one problem: its source, the problem in it, and the text, which can be edited."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ A push needs the user's own token, from the form or from the sign-in with Huggin
 used. The user's token is passed to the job's process and nowhere else. A pull needs one for private datasets only.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path

@@ -4,8 +4,6 @@ A script calls `await server.METHOD([…])`. Users can send any arguments over H
 raises UserError, which the script gets as {"error": sentence}.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, ClassVar
 

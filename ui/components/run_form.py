@@ -1,7 +1,5 @@
 """RunForm, the base of the forms that start a run: named fields, the problems, and the equivalent command line."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields

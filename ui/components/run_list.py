@@ -1,7 +1,5 @@
 """The runs of one kind that a tab lists, the state of each, and deleting one."""
 
-from __future__ import annotations
-
 import shutil
 import threading
 import time

@@ -1,7 +1,5 @@
 """The calls of the page's scripts on the server, outside of the queue: errors as answers, and only changed parts."""
 
-from __future__ import annotations
-
 import json
 import zlib
 from collections.abc import Callable

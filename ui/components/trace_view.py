@@ -1,7 +1,5 @@
 """A trace on the page and in files: the scripts that draw it, and its export as JSON, CSV or HTML."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 

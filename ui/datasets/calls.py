@@ -1,7 +1,5 @@
 """The calls of the Datasets tab's script on the server: the list, a dataset, its steps, responses, marks and files."""
 
-from __future__ import annotations
-
 import itertools
 import math
 

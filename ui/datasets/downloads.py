@@ -1,7 +1,5 @@
 """The files that a dataset exports: its samples at a selection, or all its trajectories."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pyarrow.parquet as pq

@@ -1,7 +1,5 @@
 """The estimate of a dataset: samples, time and disk space, measured on a few of its problems."""
 
-from __future__ import annotations
-
 import itertools
 import shutil
 import threading

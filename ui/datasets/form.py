@@ -1,7 +1,5 @@
 """The form that builds a dataset: pair, problems, sampling settings, and the equivalent command line."""
 
-from __future__ import annotations
-
 import gradio as gr
 
 from lightreasoner.paper import BETA_FLOOR

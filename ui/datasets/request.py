@@ -1,7 +1,5 @@
 """SampleRequest: the checked values of the Datasets form, and the arguments of its job."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The Datasets tab: the form that builds a dataset on the left, the explorer of all datasets on the right."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 

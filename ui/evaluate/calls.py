@@ -1,7 +1,5 @@
 """The calls of the Evaluate tab's script on the server: the list, an opened evaluation, all results side by side."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import asdict
 

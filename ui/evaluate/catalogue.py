@@ -1,7 +1,5 @@
 """The evaluations of the workspace: their results, the names of their models, and the costs of adapters."""
 
-from __future__ import annotations
-
 import threading
 from functools import lru_cache
 from pathlib import Path

@@ -5,8 +5,6 @@ fine-tuning changed the distribution. A trace's id is derived from evaluation, m
 found again.
 """
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

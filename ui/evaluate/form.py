@@ -1,7 +1,5 @@
 """The form that starts an evaluation: base model, adapters, problems, and the equivalent command line."""
 
-from __future__ import annotations
-
 import gradio as gr
 
 from lightreasoner.errors import UserError

@@ -1,7 +1,5 @@
 """EvaluateRequest: the checked values of the Evaluate form, and the arguments of its job."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

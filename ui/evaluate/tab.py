@@ -1,7 +1,5 @@
 """The Evaluate tab: the form that starts an evaluation on the left, all evaluations on the right."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import gradio as gr

@@ -1,7 +1,5 @@
 """The calls of the Fine-tune tab's script on the server: the list, an opened run, a comparison, merging and files."""
 
-from __future__ import annotations
-
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import format_value
 from lightreasoner.jobs.store import FINISHED

@@ -1,7 +1,5 @@
 """The fine-tuning runs of the workspace: their curves, adapters, merged models, and files to download."""
 
-from __future__ import annotations
-
 import shutil
 import zipfile
 from collections.abc import Iterable

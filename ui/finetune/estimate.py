@@ -1,7 +1,5 @@
 """The estimate of a fine-tuning run: time, memory and disk space, measured on some of its own updates."""
 
-from __future__ import annotations
-
 import shutil
 import threading
 import time

@@ -1,7 +1,5 @@
 """The form that starts a fine-tuning run: dataset, method, selection, LoRA and optimizer settings."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import gradio as gr

@@ -1,7 +1,5 @@
 """The adapter's card as HTML that the page can show."""
 
-from __future__ import annotations
-
 import re
 
 from markdown_it import MarkdownIt

@@ -1,7 +1,5 @@
 """FinetuneRequest: the values of the Fine-tune form, checked against dataset and model, and its job's arguments."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

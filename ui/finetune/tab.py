@@ -1,7 +1,5 @@
 """The Fine-tune tab: the form that starts a run on the left, all runs on the right."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 
 import gradio as gr

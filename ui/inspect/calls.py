@@ -3,8 +3,6 @@
 Users can send any arguments over HTTP. Ids cannot be guessed, and the engine checks the rest.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 from lightreasoner.errors import UserError

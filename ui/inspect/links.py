@@ -1,7 +1,5 @@
 """Permalinks: show the trace or the tuned expert that an address names, without loading a model."""
 
-from __future__ import annotations
-
 import gradio as gr
 
 from lightreasoner.errors import UserError

@@ -1,7 +1,5 @@
 """The Inspect tab: the forms for pair, problem and response on the left, the trace on the right."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The form for an optional tuned expert, which is compared with the pair, and for the model that generates."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import gradio as gr

@@ -3,8 +3,6 @@
 Users can send any arguments over HTTP, so everything is checked here or in the scheduler.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache
 

@@ -4,8 +4,6 @@ Another tab submits with `studio.jobs.submit(...)` and links to the job with `<a
 does the same with `lrAddress.open('jobs', { job: ID })` (assets/js/shared/address.js).
 """
 
-from __future__ import annotations
-
 from lightreasoner.serving.archive import ephemeral_disk_notice
 from ui.access.permissions import checked_calls
 from ui.components.html_component import HtmlComponent
