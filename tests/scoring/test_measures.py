@@ -16,7 +16,7 @@ STORED = {pa.float32(): float, pa.int32(): int, pa.bool_(): bool}
 
 
 def test_the_table_is_the_scorers_fields():
-    types = {m.key: m.type.__name__ + " | None" * m.taken for m in MEASURES if m.type}
+    types = {m.key: m.type | None if m.taken else m.type for m in MEASURES if m.type}
     step, tuning = ({f.name: f.type for f in fields(kind)} for kind in (StepScore, TuningShift))
     assert tuple(step) == (*STEP_MEASURES, *CANDIDATES) and tuple(tuning) == (*TUNING_MEASURES, "tuned_logprobs")
     assert {name: kind for name, kind in (step | tuning).items() if name in types} == types
