@@ -12,7 +12,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 
 #: From the bottom to the top. A module imports from its own package and from layers below it, never from beside it.
 LAYERS = (
-    ("errors", "formatting", "progress", "paper"),
+    ("errors", "formatting", "progress", "paper", "plotting"),
     ("settings", "validation", "scoring", "compat"),
     ("cluster", "hub", "problems", "storage"),
     ("models", "jobs"),
@@ -21,7 +21,7 @@ LAYERS = (
     ("training", "serving"),
     ("evaluation", "publishing"),
     ("cli",),
-    ("ui.compat", "ui.templates"),
+    ("ui.compat", "ui.templates", "ui.scripts"),
     ("ui.access", "ui.theme"),
     ("ui.studio",),
     ("ui.components",),
@@ -55,7 +55,7 @@ def first_sentence(path: Path) -> str:
     if path.suffix == ".py":
         said = ast.get_docstring(ast.parse(text)) or ""
     else:
-        text = re.sub(r"\A#!.*\n|\A<!doctype html>\s*", "", text, flags=re.IGNORECASE)
+        text = re.sub(r"\A#!.*\n|\A<!doctype html>\s*|\A// @ts-check\n", "", text, flags=re.IGNORECASE)
         found = COMMENTS.match(text.lstrip())
         said = next((part for part in found.groupdict().values() if part), "") if found else ""
         said = re.sub(r"^\s*(//|#|\*) ?", "", said, flags=re.MULTILINE)

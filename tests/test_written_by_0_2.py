@@ -441,7 +441,7 @@ def test_traces_open_with_every_number(studio, home, ids, expected, name):
 def test_a_trace_is_exported_as_a_page_of_its_own(studio, ids):
     record = studio.record(ids["lens"])
     text = standalone(record)
-    held = text.partition('<script type="application/json" id="record">')[2].partition("</script>")[0]
+    held = text.partition('<script type="application/json" id="lr-record">')[2].partition("</script>")[0]
     assert json.loads(held) == record
 
 

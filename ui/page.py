@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import gradio as gr
-from markupsafe import Markup
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
@@ -21,8 +20,9 @@ from ui.evaluate.tab import build_evaluate
 from ui.finetune.tab import build_finetune
 from ui.inspect.tab import build_inspect
 from ui.jobs.tab import build_header, build_jobs
+from ui.scripts import address, engine_constants, modules_of, scripts_route
 from ui.studio import Studio
-from ui.templates import asset, render
+from ui.templates import render
 from ui.theme import page_css, theme
 
 #: Name in the address → (title, function that lays out the tab), in the order of the tab bar.
@@ -68,7 +68,7 @@ def launch_options(settings: Settings) -> dict:
     return {
         "theme": theme(),
         "css": page_css(settings.public),
-        "head": render("head", script=access_script(settings) + asset("js", "shared/address.js")),
+        "head": page_head(settings),
         "max_file_size": f"{settings.max_upload_mb}mb",
         # not the whole workspace: uploads are in it, and Gradio would not pass blocked ones to their handlers
         "blocked_paths": [str(settings.workspace / name) for name in PRIVATE_FOLDERS],
@@ -83,18 +83,25 @@ def launch_options(settings: Settings) -> dict:
 
 def server_parts(settings: Settings) -> dict:
     """Our own routes; on a public server also the sign-in and the middleware."""
+    routes = [health_route(), scripts_route(), download_route(settings)]
     if not settings.public:
-        return {"routes": [health_route(), download_route(settings)]}
+        return {"routes": routes}
     sign_in = SignIn(settings)
     uploads = Path(os.environ.get("GRADIO_TEMP_DIR") or settings.workspace / "uploads")
     middleware = Middleware(AccessMiddleware, settings=settings, sign_in=sign_in, uploads=uploads)
-    return {"routes": [health_route(), download_route(settings), *sign_in.routes()], "middleware": [middleware]}
+    return {"routes": [*routes, *sign_in.routes()], "middleware": [middleware]}
 
 
-def access_script(settings: Settings) -> Markup:
-    """The script that sets window.lrVisitor on a public server's page. It only hides parts; the server checks
-    permissions."""
-    return asset("js", "shared/access.js") if settings.public else Markup()
+def page_head(settings: Settings) -> str:
+    """Our part of the page's head: what the engine tells the scripts, and those that the page needs at once."""
+    names = ["shared/start.js", "shared/address.js"]
+    preload = [name for start in (*names, "inspect/mount.js") for name, _ in modules_of(start)]
+    return render(
+        "head",
+        constants=engine_constants(settings.public),
+        preload=[address(name) for name in dict.fromkeys(preload)],
+        scripts=[address(name) for name in names],
+    )
 
 
 def health_route() -> Route:

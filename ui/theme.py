@@ -44,6 +44,7 @@ def theme() -> gr.themes.Base:
 def page_css(public: bool = False) -> str:
     names = (
         "inspect.css",
+        "charts.css",
         "page.css",
         "jobs.css",
         "datasets.css",

@@ -20,7 +20,7 @@ EVIL = " ".join((*HOSTILE, BEACON))
 def assert_inert(page: Page) -> None:
     """Nothing was executed, nothing became an element, and the page is as wide as the window."""
     assert page.evaluate("window.__pwned") is None
-    assert page.locator(".lr-root :is(img, script, a), #lr-side img").count() == 0
+    assert page.locator(".lr-root :is(img:not(.lr-curve-picture), script, a), #lr-side img").count() == 0
     assert page.locator("[onmouseover], [onerror]").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
 

@@ -190,12 +190,11 @@ def test_a_metric_recolours_the_tokens_without_a_request(scored):
 
 
 def test_the_curve_selects_the_step_that_is_clicked(scored):
-    steps = scored.tokens.count()
-    box = scored.page.locator(".lr-curve").bounding_box()
-    left, right = 34, 6  # the axis and the margin
-    slot = (box["width"] - left - right) / max(steps, 24)
-    scored.page.locator(".lr-curve").click(position={"x": left + 10.4 * slot, "y": box["height"] / 2})
-    scored.shows(10)
-    scored.page.locator(".lr-curve").hover(position={"x": left + 4.4 * slot, "y": box["height"] / 2})
     kl = scored.record()["steps"][4]["kl"]
-    expect(scored.page.locator(".lr-tip")).to_contain_text(f"KL {kl:.3f}")
+    plot = scored.page.locator(".lr-curve .nsewdrag")
+    box, slots = plot.bounding_box(), max(scored.tokens.count(), 24)
+    middle = {"y": box["height"] / 2}
+    plot.click(position=middle | {"x": 10.6 / slots * box["width"]})
+    scored.shows(10)
+    plot.hover(position=middle | {"x": 4.6 / slots * box["width"]})
+    expect(scored.page.locator(".lr-curve .hoverlayer")).to_contain_text(f"KL {kl:.3f} nats")

@@ -108,5 +108,7 @@ def test_a_phone_shows_all_of_it_without_sideways_scrolling(visit, related_pair)
     inspect.tokens.nth(3).tap()
     inspect.shows(3)
     assert overflow(inspect) <= 0
+    wide = inspect.page.locator(".lr-curve .main-svg").first.get_attribute("width")
     inspect.page.set_viewport_size({"width": 320, "height": 568})
+    expect(inspect.page.locator(".lr-curve .main-svg").first).not_to_have_attribute("width", str(wide))
     assert overflow(inspect) <= 0

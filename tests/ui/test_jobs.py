@@ -167,8 +167,8 @@ def test_invalid_limits_get_an_error(jobs, limit):
 
 def test_every_action_is_known_to_the_page():
     """Every action has a label in the script, and every label an action."""
-    text = (ASSETS / "js" / "jobs" / "row.js").read_text(encoding="utf-8")
-    table = text[text.index("const ACTIONS = {") : text.index("};")]
+    text = (ASSETS / "js" / "jobs" / "states.js").read_text(encoding="utf-8")
+    table = text[text.index("const ACTIONS = {") :].partition("};")[0]
     assert set(re.findall(r"^  (\w+): \{", table, re.MULTILINE)) == set(ACTIONS)
 
 

@@ -33,8 +33,7 @@ CHECKED = 24  # problems
 class PairCheckView(HtmlComponent):
     """Value: "", or the JSON document {"run": id of the pair check to show} or {"error": sentence}."""
 
-    scripts = ("shared/charts", "shared/pair_check")
-    mount = "mountPairCheck(element, props, watch, server);"
+    script = "shared/pair_check"
     root = "lr lr-pair-check"
     value_title = "the pair check to show, as JSON"
 

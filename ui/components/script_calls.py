@@ -13,13 +13,14 @@ from ui.access.permissions import action_of
 def answering(function: Callable[..., dict]) -> Callable[[object], dict]:
     """A call that takes the function's arguments as one list. Errors are returned as {"error": sentence}; Gradio would
     turn an exception into a bare 500."""
-    wanted = len(signature(function).parameters)
+    parameters = signature(function).parameters.values()
+    least = sum(parameter.default is parameter.empty for parameter in parameters)
 
     @wraps(function, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
     def answer(arguments: object) -> dict:
         try:
-            if not isinstance(arguments, list) or len(arguments) != wanted:
-                raise UserError(f"{function.__name__} takes {wanted} arguments in a list.")
+            if not isinstance(arguments, list) or not least <= len(arguments) <= len(parameters):
+                raise UserError(f"{function.__name__} takes {len(parameters)} arguments in a list.")
             return function(*arguments)
         except UserError as error:
             return {"error": str(error)}

@@ -127,9 +127,9 @@ class DatasetActions(RunActions):
         return {"record": record, "marks": own, "why": why_unstored(explorer)}
 
     @action("datasets.export_response")
-    def trace_file(self, dataset_id, problem, sample, kind, alpha, beta) -> dict:
-        """A response as the text of a "json", "csv" or "html" file, at this α and β."""
-        return export_trace(trace_of(self.explorer(dataset_id), problem, sample), kind, alpha, beta)
+    def trace_file(self, dataset_id, problem, sample, kind, alpha, beta, curve="") -> dict:
+        """A response as the text of a "json", "csv" or "html" file, at this α and β, with this picture of its curve."""
+        return export_trace(trace_of(self.explorer(dataset_id), problem, sample), kind, alpha, beta, curve)
 
     @action("datasets.mark_step")
     def mark(self, dataset_id, problem, sample, step, kind) -> dict:

@@ -17,7 +17,6 @@ from ui.components.form_values import store_problems
 from ui.components.html_component import HtmlComponent
 from ui.components.notices import open_started
 from ui.components.push_calls import push_calls
-from ui.components.trace_view import SCRIPTS
 from ui.datasets.calls import DatasetActions
 from ui.datasets.estimate import measured
 from ui.datasets.form import DatasetForm
@@ -38,18 +37,7 @@ INTRO = {
 class DatasetExplorer(HtmlComponent):
     """Value: "" or the JSON document {"open": dataset id}, which shows that dataset. The script requests the rest."""
 
-    scripts = (
-        *SCRIPTS,
-        "shared/charts",
-        "shared/run_list",
-        "shared/run_view",
-        "shared/push_form",
-        "datasets/step_table",
-        "datasets/explorer",
-        "datasets/trajectory",
-        "datasets/mount",
-    )
-    mount = "mountDatasets(element, props, trigger, watch, server);"
+    script = "datasets/mount"
     value_title = "the dataset to show, as JSON"
 
 

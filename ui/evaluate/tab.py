@@ -10,7 +10,6 @@ from ui.components.events import CLEAR, PRIVATE, UNQUEUED
 from ui.components.form_values import store_problems
 from ui.components.html_component import HtmlComponent
 from ui.components.notices import notice_html, open_started
-from ui.components.trace_view import SCRIPTS
 from ui.evaluate.calls import EvaluateActions
 from ui.evaluate.catalogue import Evaluations
 from ui.evaluate.form import EvaluateForm, adapter_choices, base_or_none, prefilled
@@ -34,17 +33,8 @@ class EvaluateView(HtmlComponent):
     list of fine-tuned models has changed.
     """
 
-    scripts = (
-        *SCRIPTS,
-        "shared/run_list",
-        "shared/run_view",
-        "evaluate/plots",
-        "evaluate/run",
-        "evaluate/flips",
-        "evaluate/cost_table",
-        "evaluate/mount",
-    )
-    mount = "mountEvaluate(element, props, trigger, watch, server);"
+    script = "evaluate/mount"
+    own_events = ("prefill", "tuned")
     value_title = "the evaluation to show, as JSON"
 
 

@@ -39,17 +39,8 @@ class FinetuneView(HtmlComponent):
     selector if it names them.
     """
 
-    scripts = (
-        "shared/charts",
-        "shared/run_list",
-        "shared/run_view",
-        "shared/push_form",
-        "finetune/line_charts",
-        "finetune/run",
-        "finetune/compare",
-        "finetune/mount",
-    )
-    mount = "mountFinetune(element, props, trigger, watch, server); // 'renew'"
+    script = "finetune/mount"
+    own_events = ("renew",)
     value_title = "the run to show, as JSON"
 
 

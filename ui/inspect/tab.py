@@ -18,7 +18,6 @@ from ui.components.pair_card import pair_card
 from ui.components.pair_check_card import pair_check_card, wire_pair_check
 from ui.components.pair_form import PairForm, pair_form, pair_refs
 from ui.components.problem_form import ProblemForm, problem_form
-from ui.components.trace_view import SCRIPTS
 from ui.inspect.calls import viewer_calls
 from ui.inspect.links import GENERATE, SCORE, open_link, open_tuned_run
 from ui.inspect.tuned_form import TunedForm, requested_tuned, tuned_form
@@ -37,8 +36,8 @@ INTRO = {
 class Viewer(HtmlComponent):
     """Value: one growing text with a JSON document per line. The first line opens a run; arrays are steps."""
 
-    scripts = (*SCRIPTS, "inspect/mount")
-    mount = "mountInspect(element, props, trigger, watch, server);"
+    script = "inspect/mount"
+    own_events = ("branch", "open", "lens")
     value_title = "the run, one JSON document per line"
     owners_only = False
 

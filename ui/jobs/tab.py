@@ -1,7 +1,7 @@
 """The Jobs tab, which lists running, waiting and finished jobs; and the page's header, which summarises them.
 
 Another tab submits with `studio.jobs.submit(...)` and links to the job with `<a href="?tab=jobs&job=ID">`; a script
-does the same with `lrAddress.open('jobs', { job: ID })` (assets/js/shared/address.js).
+does the same with `address.open('jobs', { job: ID })` (assets/js/shared/address.js).
 """
 
 from lightreasoner.serving.archive import ephemeral_disk_notice
@@ -14,16 +14,14 @@ from ui.studio import Studio
 class JobPanel(HtmlComponent):
     """The queue and the history. It has no value; the script requests what it shows."""
 
-    scripts = ("shared/run_view", "jobs/states", "jobs/details", "jobs/row", "jobs/panel")
-    mount = "mountJobs(element, server);"
+    script = "jobs/panel"
     root = "lr lr-jobs"
 
 
 class Header(HtmlComponent):
     """The page's name and, on every tab, the state of the jobs."""
 
-    scripts = ("jobs/states", "jobs/header")
-    mount = "mountHeaderStatus(element, server);"
+    script = "jobs/header"
     template, root = "header", "lr lr-header-status"
     owners_only = False
 

@@ -1,5 +1,14 @@
+// @ts-check
 // One dataset: its facts, charts, selection, quality and steps. `host` has the server's calls; nothing here knows
 // Gradio.
+import { createHistogram, createSlider } from '../shared/charts.js';
+import { createErrorBox, el, replaceIfChanged } from '../shared/dom.js';
+import { PAPER } from '../shared/engine.js';
+import { formatBytes, formatCount, formatNats, formatPercent } from '../shared/format.js';
+import { createPush } from '../shared/push_form.js';
+import { isActive, stateBadge } from '../shared/run_list.js';
+import { createCommand, createDeletion, createRunProgress } from '../shared/run_view.js';
+import { createSteps } from './step_table.js';
 
 const TONES = { good: ['\u2713', 'OK'], warn: ['!', 'Warning'], bad: ['\u2715', 'Problem'] };
 const DOWNLOADS = [
@@ -13,7 +22,7 @@ const DATASET_ACTIONS = {
   resume: ['Resume', 'Resume where it stopped; nothing is sampled twice'],
 };
 
-function createExplorer(host) {
+export function createExplorer(host) {
   let data = null, kind = null, brush = null, alpha = PAPER.alpha, beta = PAPER.beta, selector = 'kl', timer = 0;
 
   const title = el('h2', { tabindex: '-1' }), badge = el('span'), facts = el('dl', { class: 'lr-numbers' });

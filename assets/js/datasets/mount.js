@@ -1,7 +1,16 @@
-// The Datasets tab on the Gradio page. In scope from Gradio: element, props, trigger, watch, server; lrAddress is
-// address.js.
+// @ts-check
+// The Datasets tab on the Gradio page.
+import { address } from '../shared/address.js';
+import { createErrorBox, downloadFrom, el } from '../shared/dom.js';
+import { PAPER } from '../shared/engine.js';
+import { clamp, formatBytes, formatCount } from '../shared/format.js';
+import { createCalls, pollWhileVisible, scrollToResult } from '../shared/poll.js';
+import { createPull } from '../shared/push_form.js';
+import { createRunList, isActive } from '../shared/run_list.js';
+import { createExplorer } from './explorer.js';
+import { createReader } from './trajectory.js';
 
-function mountDatasets(element, props, trigger, watch, server) {
+export function mount({ element, props, trigger, server }) {
   const DEFAULTS = { alpha: PAPER.alpha, beta: PAPER.beta, selector: 'kl' }, TAB = 'datasets';
   let open = null, reading = null, asked = 0, looked = 0, seen = '', busy = false;
   const call = createCalls(server);
@@ -41,7 +50,7 @@ function mountDatasets(element, props, trigger, watch, server) {
   const error = createErrorBox();
   const reader = createReader({
     load: (problem, sample, step) => call('trajectory', open, problem, sample, step),
-    file: (problem, sample, kind, alpha, beta) => call('trace_file', open, problem, sample, kind, alpha, beta),
+    file: (...where) => call('trace_file', open, ...where),
     mark: (problem, sample, step, kind) => call('mark', open, problem, sample, step, kind),
     close: () => {
       reading = null;
@@ -62,7 +71,7 @@ function mountDatasets(element, props, trigger, watch, server) {
     const settings = explorer.settings();
     const selection = Object.entries(DEFAULTS).map(([name, usual]) =>
       [name, open && settings[name] !== usual ? settings[name] : null]);
-    lrAddress.set(TAB, { dataset: open, problem: reading && reading.problem, sample: reading && reading.sample,
+    address.set(TAB, { dataset: open, problem: reading && reading.problem, sample: reading && reading.sample,
       step: reading && reading.step >= 0 ? reading.step : null, ...Object.fromEntries(selection) });
   }
   function place() { // the list and the dataset, or one of its trajectories
@@ -119,12 +128,12 @@ function mountDatasets(element, props, trigger, watch, server) {
     if (open && params.has('problem')) read(params.get('problem'), numberOf('sample') ?? 0, numberOf('step') ?? -1);
     if (!open) look(true);
   }
-  lrAddress.watch(TAB, follow);
-  watch('value', () => {
+  address.watch(TAB, follow);
+  follow(address.get(TAB));
+  return () => {
     if (!props.value) return;
     const { open: id } = JSON.parse(props.value);
     if (id && id !== open) show(id); else look(true);
     scrollToResult(element);
-  });
-  follow(lrAddress.get(TAB));
+  };
 }

@@ -1,4 +1,7 @@
+// @ts-check
 // The steps of a dataset, one page of rows at a time; the server sorts, filters and counts.
+import { el } from '../shared/dom.js';
+import { formatCount, formatNats, plural, tokenLabel, tokenName } from '../shared/format.js';
 
 const MARKS = [
   ['keep', '\u2713', 'Keep: always a training sample, whatever \u03b2 is'],
@@ -8,7 +11,7 @@ const MARKS = [
 const UNFILTERED = { search: '', mark: '', order: 'kl' };
 
 // Three toggles; at most one is on. set(kind or null): a promise of an error's text, or of nothing.
-function markButtons(name, current, set) {
+export function markButtons(name, current, set) {
   const box = el('span', { class: 'lr-marks', role: 'group', 'aria-label': 'Mark ' + name });
   for (const [kind, sign, says] of MARKS) {
     const button = el('button', { type: 'button', class: 'lr-mark-' + kind, 'aria-pressed': String(current === kind),
@@ -24,7 +27,7 @@ function markButtons(name, current, set) {
   return box;
 }
 
-function createSteps({ onFilter, onOpen, onMark }) {
+export function createSteps({ onFilter, onOpen, onMark }) {
   let filter = UNFILTERED, page = 0, timer = 0;
   const search = el('input', { type: 'search', placeholder: 'Token, problem, response', maxlength: '200',
     'aria-label': 'Search tokens, problems and responses' });

@@ -1,6 +1,14 @@
+// @ts-check
 // One trajectory of a dataset in the inspector's own view; a sample of an imported set as far as it is known.
+import { EXPORTS, exportFile } from '../inspect/exports.js';
+import { probabilityBar } from '../inspect/step_view.js';
+import { createCurve } from '../inspect/kl_curve.js';
+import { Viewer, showRecord } from '../inspect/viewer.js';
+import { createErrorBox, el } from '../shared/dom.js';
+import { formatNats, tokenLabel } from '../shared/format.js';
+import { markButtons } from './step_table.js';
 
-function createReader(host) {
+export function createReader(host) {
   let at = null, record = null, marks = {};
   const error = createErrorBox(), stage = el('div');
   const name = el('span', { class: 'lr-reader-name' }), marking = el('span', { class: 'lr-reader-marks' });
@@ -9,12 +17,13 @@ function createReader(host) {
   const node = el('section', { class: 'lr-reader', 'aria-label': 'A trajectory of the dataset', hidden: true },
     el('div', { class: 'lr-card lr-reader-bar' }, back, name, marking), error.node, stage, sample);
 
-  const viewer = mountViewer(stage, {
+  const viewer = new Viewer(stage, {
+    curve: createCurve,
     idle: '',
     kinds: EXPORTS.map(([kind, title]) => [kind, kind === 'json' ? 'The trajectory in the format of a trace' : title]),
     details: async (run, index) => ({ candidates: record.steps[index].candidates, tokens: record.tokens, why: at.why }),
-    export: (kind, run, { alpha, beta, name: file }) =>
-      exportFile(kind, file, () => host.file(at.problem, at.sample, kind, alpha, beta)),
+    export: (kind, run, { alpha, beta, curve, name: file }) =>
+      exportFile(kind, file, () => host.file(at.problem, at.sample, kind, alpha, beta, curve)),
     address: ({ step, alpha, beta }) => {
       if (!at.ready) return;
       at.step = step;

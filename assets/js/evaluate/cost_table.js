@@ -1,14 +1,18 @@
+// @ts-check
 // All results side by side, the costs, and the paper's figures, which are marked as the paper's everywhere.
+import { el, replaceIfChanged } from '../shared/dom.js';
+import { formatCount, formatDuration, formatTime, plural } from '../shared/format.js';
+import { METHODS_OF_PAPER, modelsTable, paperMark } from './models_table.js';
+import { gridTable, points } from './plots.js';
 
 const shortName = (ref) => ref.replace(/\/+$/, '').split('/').pop();
 const tokensText = (n) => (n >= 1e6 ? (n / 1e6).toFixed(2) + ' M' : formatCount(n));
-const paperMark = () => el('span', { class: 'lr-paper-mark', text: 'paper' });
 const missing = (text) => el('span', { class: 'lr-muted lr-lacking', text });
-const muted = (text) => el('p', { class: 'lr-muted', text });
+export const muted = (text) => el('p', { class: 'lr-muted', text });
 const nameOf = ({ base, model, method }) => shortName(base || model) + ': ' + (METHODS_OF_PAPER[method] || method);
 const paperName = (row) => el('span', {}, paperMark(), ' ' + nameOf(row));
 
-function createOverview() {
+export function createOverview() {
   const place = el('div', { class: 'lr-overview' });
   const node = el('section', { class: 'lr-run-view', 'aria-label': 'All results', hidden: true }, place);
 

@@ -1,4 +1,9 @@
+// @ts-check
 // The problems that changed sides: two lists, and one of them opened with both responses side by side.
+import { createCurve } from '../inspect/kl_curve.js';
+import { Viewer, showRecord } from '../inspect/viewer.js';
+import { createErrorBox, el, replaceIfChanged } from '../shared/dom.js';
+import { formatCount, plural } from '../shared/format.js';
 
 const SIDES = { gained: ['Gained', 'wrong before, right after'], lost: ['Lost', 'right before, wrong after'] };
 function answerText(text) {
@@ -6,7 +11,7 @@ function answerText(text) {
   return text.length > 60 ? text.slice(0, 59) + '\u2026' : text;
 }
 
-function createFlipLists(host) {
+export function createFlipLists(host) {
   let data = null, model = 1, drawn = '';
   const pick = el('select', { 'aria-label': 'Flips of which model' });
   const picker = el('label', { class: 'lr-pick', hidden: true }, el('span', { text: 'Model' }), pick);
@@ -79,7 +84,7 @@ function createFlipLists(host) {
 }
 
 // One flip: the question, both responses, and both as heatmaps of the change that tuning made.
-function createFlip(host) {
+export function createFlip(host) {
   let at = null;
   const back = el('button', { type: 'button', text: '\u2039 Back to the evaluation', onclick: host.close });
   const name = el('span', { class: 'lr-reader-name' }), error = createErrorBox();
@@ -97,7 +102,8 @@ function createFlip(host) {
     const title = el('h3'), grade = el('p'), text = el('pre', { class: 'lr-flip-text', tabindex: '0' });
     const link = el('a', { hidden: true, text: 'Open in Inspect' }), stage = el('div', { hidden: true });
     let record = null;
-    const viewer = mountViewer(stage, {
+    const viewer = new Viewer(stage, {
+      curve: createCurve,
       idle: '', kinds: [['png', 'A picture']],
       details: async (run, index) => ({ candidates: record.steps[index].candidates, tokens: record.tokens }),
       address: ({ run, step }) => link.setAttribute('href', '?trace=' + run + (step >= 0 ? '&step=' + step : '')),

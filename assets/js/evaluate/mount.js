@@ -1,7 +1,14 @@
-// The Evaluate tab on the Gradio page. In scope from Gradio: element, props, trigger, watch, server; lrAddress is
-// address.js.
+// @ts-check
+// The Evaluate tab on the Gradio page.
+import { address } from '../shared/address.js';
+import { createErrorBox, el } from '../shared/dom.js';
+import { createCalls, pollWhileVisible, scrollToResult } from '../shared/poll.js';
+import { createRunList, isActive, stateWord } from '../shared/run_list.js';
+import { createOverview } from './cost_table.js';
+import { createFlip } from './flips.js';
+import { createEvaluation } from './run.js';
 
-function mountEvaluate(element, props, trigger, watch, server) {
+export function mount({ element, props, trigger, server }) {
   const TAB = 'evaluate';
   let open = null, filling = null, flip = null, marks = {}, parts = {}, looked = 0, busy = false, tuned = null;
   const call = createCalls(server);
@@ -40,7 +47,7 @@ function mountEvaluate(element, props, trigger, watch, server) {
   root.replaceChildren(error.node, announce, list.node, empty, run.node, overview.node, reader.node);
 
   function writeAddress() {
-    lrAddress.set(TAB, { run: open || filling, model: flip && flip.model, problem: flip && flip.problem });
+    address.set(TAB, { run: open || filling, model: flip && flip.model, problem: flip && flip.problem });
   }
   function place() { // the list and what is open, or one flip
     for (const node of [list.node, run.node, overview.node]) node.classList.toggle('lr-away', !!flip);
@@ -97,12 +104,12 @@ function mountEvaluate(element, props, trigger, watch, server) {
     const model = Number(params.get('model'));
     if (open && params.has('problem') && Number.isInteger(model)) read(model, params.get('problem'));
   }
-  lrAddress.watch(TAB, follow);
-  watch('value', () => {
+  address.watch(TAB, follow);
+  follow(address.get(TAB));
+  return () => {
     if (!props.value) return;
     const { open: id } = JSON.parse(props.value);
     if (id && id !== open) show(id);
     scrollToResult(element);
-  });
-  follow(lrAddress.get(TAB));
+  };
 }

@@ -1,10 +1,13 @@
+// @ts-check
 // Numbers with their intervals, several on one axis. All of it is HTML placed in percent, so it follows any width.
+import { el } from '../shared/dom.js';
+import { formatSigned } from '../shared/format.js';
 
-const pct = (x) => (Number.isFinite(x) ? (100 * x).toFixed(1) + ' %' : '\u2013');
-const points = (x) => formatSigned(100 * x, 1);
+export const pct = (x) => (Number.isFinite(x) ? (100 * x).toFixed(1) + ' %' : '\u2013');
+export const points = (x) => formatSigned(100 * x, 1);
 
 // A round range around some shares, with at most six ticks; `zero` keeps 0 inside.
-function shareAxis(shares, { zero = false, most = 1 } = {}) {
+export function shareAxis(shares, { zero = false, most = 1 } = {}) {
   const seen = shares.filter(Number.isFinite), reach = 0.005;
   let low = Math.min(...seen, zero ? 0 : Infinity), high = Math.max(...seen, zero ? 0 : -Infinity);
   if (!seen.length) { low = 0; high = 1; }
@@ -17,14 +20,14 @@ function shareAxis(shares, { zero = false, most = 1 } = {}) {
   return { low, high, ticks, at: (x) => (100 * (Math.min(high, Math.max(low, x)) - low)) / (high - low) };
 }
 
-function axisNode(axis, write) {
+export function axisNode(axis, write) {
   const box = el('span', { class: 'lr-axis', 'aria-hidden': 'true' });
   for (const tick of axis.ticks) { const mark = el('span', { text: write(tick) }); mark.style.left = axis.at(tick) + '%'; box.append(mark); }
   return box;
 }
 
 // A dot with its interval; without one (the paper gives none) a hollow dot. `at`: where a dashed line stands.
-function intervalNode(axis, value, interval, { at = null, look = '' } = {}) {
+export function intervalNode(axis, value, interval, { at = null, look = '' } = {}) {
   const box = el('span', { class: 'lr-interval ' + look, 'aria-hidden': 'true' });
   for (const tick of axis.ticks) { const line = el('i', { class: 'lr-interval-tick' }); line.style.left = axis.at(tick) + '%'; box.append(line); }
   if (at !== null) { const line = el('i', { class: 'lr-interval-base' }); line.style.left = axis.at(at) + '%'; box.append(line); }
@@ -41,7 +44,7 @@ function intervalNode(axis, value, interval, { at = null, look = '' } = {}) {
 }
 
 // A table that becomes a list of cards where it is narrow: every cell knows its column's name.
-function gridTable(name, columns, rows) {
+export function gridTable(name, columns, rows) {
   const head = el('tr', {}, ...columns.map((c) => el('th', { scope: 'col', class: c.class || null, title: c.says || null }, el('span', { text: c.title }), c.axis || '')));
   const body = rows.map((row) => el('tr', { class: row.class || null }, ...row.cells.map((cell, i) => {
     const content = cell instanceof Node ? cell : el('span', { text: cell ?? '\u2013' });

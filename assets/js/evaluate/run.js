@@ -1,51 +1,19 @@
+// @ts-check
 // One evaluation: its models with their intervals, the paired comparison, and the problems that changed sides. `host`
 // has the server's calls.
+import { createErrorBox, el, replaceIfChanged, setText } from '../shared/dom.js';
+import { formatCount, plural } from '../shared/format.js';
+import { isActive, stateBadge } from '../shared/run_list.js';
+import { createCommand, createDeletion, createRunProgress } from '../shared/run_view.js';
+import { createFlipLists } from './flips.js';
+import { modelsTable, plotted } from './models_table.js';
+import { axisNode, gridTable, intervalNode, points, shareAxis } from './plots.js';
 
-const METHODS_OF_PAPER = { base: 'base', sft: 'SFT', lightreasoner: 'LightReasoner' };
 const EVALUATION_ACTIONS = {
   keep: ['Stop and keep', 'End after the problems in progress; the answers up to then are saved'],
   cancel: ['Cancel', 'Stop at once; the answers so far stay on disk'],
   resume: ['Resume', 'Resume where it stopped; nothing is solved twice'],
 };
-const plotted = (interval, text, muted) => el('span', { class: 'lr-plot-cell' }, interval,
-  el('span', { class: 'lr-between' + (muted ? ' lr-muted' : ''), text }));
-
-// The models of one benchmark on one axis, the paper's figures below them. models: as the server has them.
-function modelsTable(name, models, paper, link) {
-  const evaluated = models.filter((m) => Number.isFinite(m.pass_at_1));
-  const axis = shareAxis([...evaluated.flatMap((m) => m.interval), ...paper.map((p) => p.value)]);
-  const base = evaluated.find((m) => m.base);
-  const columns = [
-    { title: 'Model', class: 'lr-name' }, { title: 'pass@1', class: 'lr-num' },
-    { title: '95 % interval', class: 'lr-plotted', axis: axisNode(axis, (x) => Math.round(100 * x) + ' %') },
-    { title: 'Right', class: 'lr-num', says: 'Problems solved, of those answered' },
-    { title: 'No answer extracted', class: 'lr-num', says: 'Responses without a final answer; they count as wrong' },
-    { title: 'Cut off', class: 'lr-num', says: 'Responses that reached the token limit' },
-    { title: 'Tokens', class: 'lr-num', says: 'Mean length of a response' },
-    { title: 'Tokens per second', class: 'lr-num' }];
-  const counted = (n, m) => (n ? formatCount(n) + ' (' + pct(n / m.problems) + ')' : '0');
-  function cells(m) {
-    if (!Number.isFinite(m.pass_at_1)) {
-      return [m.name, '', el('span', { class: 'lr-muted', text: 'not started' }), '', '', '', '', ''];
-    }
-    const options = { at: base && !m.base ? base.pass_at_1 : null, look: m.base ? 'lr-ci-base' : '' };
-    const speed = m.tokens_per_second;
-    return [link ? el('a', { href: '?tab=evaluate&run=' + m.run, text: m.name }) : m.name,
-      el('b', { text: pct(m.pass_at_1) }),
-      plotted(intervalNode(axis, m.pass_at_1, m.interval, options), pct(m.interval[0]) + ' \u2013 ' +
-        pct(m.interval[1])),
-      formatCount(m.right) + ' of ' + formatCount(m.problems),
-      counted(m.extraction_failures, m), counted(m.truncations, m),
-      m.mean_length.toFixed(1), speed >= 10 ? formatCount(speed) : speed.toFixed(1)];
-  }
-  const ours = models.map((m) => ({ class: m.base ? 'lr-is-base' : '', cells: cells(m) }));
-  const theirs = paper.map((p) => ({ class: 'lr-is-paper', cells: [
-    el('span', {}, paperMark(), ' ' + (METHODS_OF_PAPER[p.method] || p.method)), pct(p.value),
-    plotted(intervalNode(axis, p.value, null, { look: 'lr-ci-paper' }), 'no interval given', true), '', '', '', '',
-      ''] }));
-  return gridTable(name, columns, [...ours, ...theirs]);
-}
-
 function comparisonTable(models, comparisons, onFlips) {
   const axis = shareAxis(comparisons.flatMap((c) => [c.low, c.high]), { zero: true });
   const columns = [
@@ -75,7 +43,7 @@ function comparisonTable(models, comparisons, onFlips) {
   return gridTable('Compared problem by problem', columns, rows);
 }
 
-function createEvaluation(host) {
+export function createEvaluation(host) {
   let data = null;
   const title = el('h2', { tabindex: '-1' }), badge = el('span'), facts = el('dl', { class: 'lr-numbers' });
   const error = createErrorBox(), command = createCommand();

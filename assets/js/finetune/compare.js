@@ -1,6 +1,10 @@
+// @ts-check
 // Some runs over one another: their curves, and their settings with those that differ marked.
+import { el } from '../shared/dom.js';
+import { createLineCharts, lineSample } from './line_charts.js';
+import { CURVES, curvePoints } from './run.js';
 
-function createComparison({ onClose }) {
+export function createComparison({ onClose }) {
   const legend = el('ul', { class: 'lr-legend-list' }), charts = createLineCharts(CURVES.filter(({ key }) => !key.endsWith('_per_second')).concat(CURVES.filter(({ key }) => key.endsWith('_per_second'))));
   const body = el('tbody'), head = el('tr'), only = el('input', { type: 'checkbox' }), count = el('span', { class: 'lr-muted' });
   const table = el('div', { class: 'lr-scroll', tabindex: '0', role: 'region', 'aria-label': 'Settings of the compared runs' }, el('table', { class: 'lr-compared' }, el('thead', {}, head), body));

@@ -1,5 +1,9 @@
+// @ts-check
 // Small line charts that share one axis and one cursor: what was measured against updates, one run or several over one
 // another. Every run has a colour, a dash and a marker of its own. Uses createHandle of shared/charts.js.
+import { createHandle } from '../shared/charts.js';
+import { el, svg } from '../shared/dom.js';
+import { formatCount, formatNumber } from '../shared/format.js';
 
 const LOOKS = ['circle', 'square', 'triangle', 'diamond', 'cross', 'ring']; // as in finetune.css: lr-look-0 …
 const LINES = { left: 46, right: 12, top: 8, bottom: 20, height: 132 };
@@ -21,7 +25,7 @@ function lineMarker(look, x, y, r = 4) {
   return svg('path', { ...of, 'data-open': '', d: `M${x - r} ${y - r}l${2 * r} ${2 * r}M${x - r} ${y + r}l${2 * r} ${-2 * r}` });
 }
 
-function lineSample(look) {
+export function lineSample(look) {
   return svg('svg', { class: 'lr-line-sample', viewBox: '0 0 36 12', 'aria-hidden': 'true' },
     svg('line', { class: 'lr-series lr-look-' + (look % LOOKS.length), x1: 1, x2: 35, y1: 6, y2: 6 }), lineMarker(look, 18, 6));
 }
@@ -32,7 +36,7 @@ const trailing = (points, n) => points.map(([x], i) => { const part = points.sli
 // definitions: [{ key, title, unit, says, smooth, zero }]; zero: the axis begins there; smooth: where there are many points, the mean of so many is drawn,
 // and a single line's own points are pale behind it.
 // draw({ key: [{ name, look, points: [[x, y] …] }] }, names of the looks?)
-function createLineCharts(definitions) {
+export function createLineCharts(definitions) {
   const node = el('div', { class: 'lr-line-charts' });
   let series = {}, span = [0, 1], cursor = null;
   const charts = definitions.map((definition) => createChart(definition));

@@ -1,9 +1,16 @@
-// The Fine-tune tab on the Gradio page. In scope from Gradio: element, props, trigger, watch, server; lrAddress is
-// address.js.
+// @ts-check
+// The Fine-tune tab on the Gradio page.
+import { address } from '../shared/address.js';
+import { createErrorBox, downloadFrom, el, setText } from '../shared/dom.js';
+import { formatTime } from '../shared/format.js';
+import { createCalls, pollWhileVisible, scrollToResult } from '../shared/poll.js';
+import { createRunList, isActive } from '../shared/run_list.js';
+import { createComparison } from './compare.js';
+import { createTuning } from './run.js';
 
 const MOST_COMPARED = 6; // as many lines as can be told apart
 
-function mountFinetune(element, props, trigger, watch, server) {
+export function mount({ element, props, trigger, server }) {
   const TAB = 'finetune';
   let open = null, compared = [], seen = {}, looked = 0, busy = false, renewed = null, wanted = null, active = false;
   const call = createCalls(server);
@@ -59,7 +66,7 @@ function mountFinetune(element, props, trigger, watch, server) {
   }
 
   function writeAddress() {
-    lrAddress.set(TAB, { run: open, compare: compared.length ? compared.join() : null,
+    address.set(TAB, { run: open, compare: compared.length ? compared.join() : null,
       dataset: null, alpha: null, beta: null, selector: null });
   }
   function show(id) {
@@ -79,7 +86,7 @@ function mountFinetune(element, props, trigger, watch, server) {
 
   // The state of the list and of what is open; curves come again only when they changed.
   async function look(all) {
-    if (document.hidden || !element.checkVisibility() || (busy && !all)) return; // it asks again when it is seen
+    if (document.hidden || !element.getClientRects().length || (busy && !all)) return; // it asks again when it is seen
     busy = true;
     const mine = (looked += all ? 1 : 0), answer = await call('overview', open, compared.length > 1 ? compared : [],
       seen);
@@ -122,11 +129,11 @@ function mountFinetune(element, props, trigger, watch, server) {
     seen = {};
     show(params.get('run') || null);
   }
-  lrAddress.watch(TAB, follow);
-  watch('value', () => {
+  address.watch(TAB, follow);
+  follow(address.get(TAB));
+  return () => {
     if (!props.value) return;
     show(JSON.parse(props.value).open);
     scrollToResult(element);
-  });
-  follow(lrAddress.get(TAB));
+  };
 }

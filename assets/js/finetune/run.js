@@ -1,6 +1,13 @@
+// @ts-check
 // One fine-tuning run: its progress, its curves, its settings, and what can be done with its adapter.
+import { createErrorBox, el, replaceIfChanged } from '../shared/dom.js';
+import { formatBytes, formatCount, formatDuration, formatNumber } from '../shared/format.js';
+import { createPush } from '../shared/push_form.js';
+import { isActive, stateBadge } from '../shared/run_list.js';
+import { createCommand, createDeletion, createRunProgress } from '../shared/run_view.js';
+import { createLineCharts } from './line_charts.js';
 
-const CURVES = [
+export const CURVES = [
   { key: 'loss', title: 'Loss', unit: 'nats', smooth: 10,
     says: 'KL(target \u2016 model) at the training samples, mean since the previous point' },
   { key: 'held_out_loss', title: 'Held-out loss', unit: 'nats', says: 'The same on held-out trajectories' },
@@ -20,12 +27,12 @@ const TUNING_ACTIONS = {
 };
 
 // { trained, measured } of one run → { key: points }
-function curvePoints({ trained, measured }) {
+export function curvePoints({ trained, measured }) {
   const points = (from, key) => from.update.map((u, i) => [u, from[key][i]]);
   return Object.fromEntries(CURVES.map(({ key }) => [key, points(key in measured ? measured : trained, key)]));
 }
 
-function createTuning(host) {
+export function createTuning(host) {
   let data = null;
   const title = el('h2', { tabindex: '-1' }), badge = el('span'), facts = el('dl', { class: 'lr-numbers' });
   const error = createErrorBox(), command = createCommand(), notes = el('ul', { class: 'lr-sentences lr-muted' });
@@ -94,7 +101,7 @@ function createTuning(host) {
   }
   function drawFacts() {
     const { trained, measured, examples } = data.curves, { done, total } = data.job, ended = !isActive(data.state);
-    const last = (from, key) => from[key].findLast((x) => x !== null);
+    const last = (from, key) => from[key].filter((x) => x !== null).pop();
     const seen = last(trained, 'samples_seen'), epochs = last(trained, 'epoch');
     const before = measured.held_out_loss.find((x) => x !== null), after = last(measured, 'held_out_loss');
     const heldOut = examples.held_out ? ', ' + formatCount(examples.held_out) + ' held out' : '';

@@ -1,6 +1,10 @@
+// @ts-check
 // Export of a trace: a link, files, and a picture drawn from the same numbers as the page.
+import { copyText, download, el } from '../shared/dom.js';
+import { LONGEST_LABEL, showInvisible } from '../shared/format.js';
+import { isAbove, shade, tunedName } from './measures.js';
 
-const EXPORTS = [
+export const EXPORTS = [
   ['link', 'A link that opens this step again, also after a restart of the server'],
   ['json', 'The whole trace, with the distributions of every step'],
   ['csv', 'One row per step'],
@@ -9,18 +13,12 @@ const EXPORTS = [
 ];
 const FILE_TYPES = { json: 'application/json', csv: 'text/csv', html: 'text/html' };
 
-function download(name, type, content) {
-  const url = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type }));
-  downloadFrom(url, name);
-  setTimeout(() => URL.revokeObjectURL(url), 10000);
-}
-
 // Copies the link, or saves the file that request() gets. Returns a message to show, or ''.
-async function exportFile(kind, name, request) {
+export async function exportFile(kind, name, request) {
   if (kind === 'link') return (await copyText(location.href)) ? 'Link copied' : 'Copy it from the address bar';
   const answer = await request();
   if (answer.error) return answer.error;
-  download(name + '.' + kind, FILE_TYPES[kind], answer.content);
+  download(name + '.' + kind, answer.content, FILE_TYPES[kind]);
   return '';
 }
 
@@ -29,68 +27,81 @@ function mix(heat, surface, share) {
   const a = parse(heat), b = parse(surface);
   return 'rgb(' + a.map((x, i) => Math.round(x * share + b[i] * (1 - share))).join(',') + ')';
 }
+function themeColours(node) {
+  const style = getComputedStyle(node), names = ['muted', 'ink', 'hot', 'tuned', 'surface', 'heat'];
+  return { font: style.fontFamily,
+    ...Object.fromEntries(names.map((name) => [name, style.getPropertyValue('--lr-' + name).trim()])) };
+}
 
-// The heatmap and the curve on one canvas, 1200 pixels wide, in the page's colours.
-function picture(run, steps, metric, beta, colours) {
-  const width = 1200, margin = 32, lineHeight = 30, scale = 2;
-  const canvas = document.createElement('canvas'), context = canvas.getContext('2d');
-  const font = '16px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace';
-  context.font = font;
+const WIDTH = 1200, MARGIN = 32, LINE = 30, SCALE = 2, CURVE = 190; // of the picture, in pixels
+const MONOSPACE = '16px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace';
+
+// Where each piece of each token stands: [{ label, x, y, w, step }], and the last line's y.
+function placeTokens(context, steps, top) {
   const placed = [];
-  let x = margin, y = run.lens ? 132 : 110;
+  let x = MARGIN, y = top;
   for (const step of steps) {
     const pieces = step.text.split('\n');
     pieces.forEach((piece, i) => {
-      const shown = (piece + (i < pieces.length - 1 ? '\u21b5' : '')).replace(CONTROL, visibleCharacter);
+      const shown = showInvisible(piece + (i < pieces.length - 1 ? '\n' : ''));
       const label = shown.slice(0, LONGEST_LABEL), w = context.measureText(label).width;
-      if (x + w > width - margin && x > margin) { x = margin; y += lineHeight; }
+      if (x + w > WIDTH - MARGIN && x > MARGIN) { x = MARGIN; y += LINE; }
       placed.push({ label, x, y, w, step });
       x += w;
-      if (i < pieces.length - 1) { x = margin; y += lineHeight; }
+      if (i < pieces.length - 1) { x = MARGIN; y += LINE; }
     });
   }
-  const curveTop = y + 50, height = curveTop + 190;
-  canvas.width = width * scale; canvas.height = height * scale;
-  context.scale(scale, scale);
-  context.fillStyle = colours.surface; context.fillRect(0, 0, width, height);
+  return { placed, bottom: y };
+}
+function drawHead(context, run, steps, metric, beta, colours) {
   context.fillStyle = colours.ink; context.font = 'bold 18px ' + colours.font;
-  context.fillText(run.expert + '  against  ' + run.amateur, margin, 40, width - 2 * margin);
+  context.fillText(run.expert + '  against  ' + run.amateur, MARGIN, 40, WIDTH - 2 * MARGIN);
   context.font = '14px ' + colours.font; context.fillStyle = colours.muted;
   const above = steps.filter((s) => isAbove(s, beta)).length;
   context.fillText(metric.name + ' \u00b7 ' + above + ' of ' + steps.length + ' steps above \u03b2 = ' +
-    beta.toFixed(2) +
-    ' nats (underlined)', margin, 66);
-  if (run.lens) {
-    const changed = steps.filter((s) => s.tuned_changed).length;
-    context.fillText('\u25c6 ' + tunedName(run.lens) + ': training changed the top-1 token at ' + changed + ' of ' +
-      steps.length +
-      ' steps (corner at the right)', margin, 88, width - 2 * margin);
+    beta.toFixed(2) + ' nats (underlined)', MARGIN, 66);
+  if (!run.lens) return;
+  const changed = steps.filter((s) => s.tuned_changed).length;
+  context.fillText('\u25c6 ' + tunedName(run.lens) + ': training changed the top-1 token at ' + changed + ' of ' +
+    steps.length + ' steps (corner at the right)', MARGIN, 88, WIDTH - 2 * MARGIN);
+}
+function drawToken(context, { label, x: left, y: middle, w, step }, metric, beta, colours) {
+  context.fillStyle = mix(colours.heat, colours.surface, shade(metric, step) * 0.85);
+  context.fillRect(left, middle - 12, w, 24);
+  if (isAbove(step, beta)) { context.fillStyle = colours.hot; context.fillRect(left, middle + 11, w, 2); }
+  if (step.tuned_changed) {
+    context.fillStyle = colours.tuned;
+    context.beginPath();
+    context.moveTo(left + w, middle - 12);
+    context.lineTo(left + w - 7, middle - 12);
+    context.lineTo(left + w, middle - 5);
+    context.fill();
   }
-  context.font = font; context.textBaseline = 'middle';
-  for (const { label, x: left, y: middle, w, step } of placed) {
-    context.fillStyle = mix(colours.heat, colours.surface, shade(metric, step) * 0.85);
-    context.fillRect(left, middle - 12, w, 24);
-    if (isAbove(step, beta)) { context.fillStyle = colours.hot; context.fillRect(left, middle + 11, w, 2); }
-    if (step.tuned_changed) {
-      context.fillStyle = colours.tuned;
-      context.beginPath();
-      context.moveTo(left + w, middle - 12);
-      context.lineTo(left + w - 7, middle - 12);
-      context.lineTo(left + w, middle - 5);
-      context.fill();
-    }
-    context.fillStyle = colours.ink; context.fillText(label, left, middle);
+  context.fillStyle = colours.ink; context.fillText(label, left, middle);
+}
+
+// The heatmap and the curve on one canvas, in the page's colours. curve: the address of a picture of it, or ''.
+export async function picture(run, steps, metric, beta, node, curve) {
+  const canvas = el('canvas'), context = canvas.getContext('2d'), colours = themeColours(node);
+  context.font = MONOSPACE;
+  const { placed, bottom } = placeTokens(context, steps, run.lens ? 132 : 110);
+  const strip = curve && Object.assign(new Image(), { src: curve });
+  if (strip) await strip.decode();
+  const height = bottom + 50 + (strip ? CURVE : 0);
+  canvas.width = WIDTH * SCALE; canvas.height = height * SCALE;
+  context.scale(SCALE, SCALE);
+  context.fillStyle = colours.surface; context.fillRect(0, 0, WIDTH, height);
+  drawHead(context, run, steps, metric, beta, colours);
+  context.font = MONOSPACE; context.textBaseline = 'middle';
+  for (const token of placed) drawToken(context, token, metric, beta, colours);
+  if (strip) {
+    const across = Math.min(WIDTH - 2 * MARGIN, (strip.width * (CURVE - 20)) / strip.height);
+    context.drawImage(strip, MARGIN, bottom + 40, across, CURVE - 20);
   }
-  const strip = document.createElement('canvas');
-  strip.width = (width - 2 * margin) * scale; strip.height = 160 * scale;
-  const pen = strip.getContext('2d');
-  pen.scale(scale, scale);
-  drawCurve(pen, width - 2 * margin, 160, steps, beta, -1, colours);
-  context.drawImage(strip, margin, curveTop, width - 2 * margin, 160);
   return new Promise((resolve) => canvas.toBlob(resolve, 'image/png'));
 }
 
-function createExportMenu(kinds, run) {
+export function createExportMenu(kinds, run) {
   const menu = el('div', { class: 'lr-menu', role: 'group', 'aria-label': 'Export' });
   const status = el('span', { class: 'lr-action-status', role: 'status' });
   async function start(kind) {

@@ -1,48 +1,88 @@
+// @ts-check
 // The response as tokens: colour for the metric, an underline for KL above beta, a cut corner where the top-1 tokens
 // differ, and on the other side one where training changed the expert's top-1 token.
+import { el } from '../shared/dom.js';
+import { LONGEST_LABEL, formatNats, splitInvisible, tokenName, visibleCharacter } from '../shared/format.js';
+import { isAbove, shade } from './measures.js';
 
-function createHeatmap(onSelect) {
-  const grid = el('div', { class: 'lr-tokens', role: 'listbox', 'aria-label': 'The response, token by token',
-    tabindex: '-1' });
-  let nodes = [], steps = [], current = -1;
+function tokenNode(step, index) {
+  const node = el('span', { class: 'lr-token', role: 'option', 'aria-selected': 'false', tabindex: index ? '-1' : '0',
+    'data-index': index });
+  const characters = Array.from(step.text);
+  const text = characters.length > LONGEST_LABEL ? characters.slice(0, LONGEST_LABEL).join('') + '\u2026' : step.text;
+  const pieces = text.trim() === '' ? ['', ...Array.from(text).flatMap((c) => [c, ''])] : splitInvisible(text);
+  pieces.forEach((piece, i) => { // every second piece is one invisible character
+    if (i % 2 === 0) { if (piece) node.append(piece); return; }
+    node.append(el('span', { class: 'lr-glyph', text: piece === ' ' ? '\u2423' : visibleCharacter(piece) }));
+    if (piece === '\n') node.append('\n');
+  });
+  if (text === '') node.append(el('span', { class: 'lr-glyph', text: '\u2205' }));
+  return node;
+}
+function describe(step, i, above) {
+  return ['Step ' + i + ': ' + tokenName(step.text), 'KL ' + formatNats(step.kl ?? Infinity),
+    above && 'above beta', !step.agree && 'the two models prefer different tokens',
+    step.tuned_kl !== undefined && 'moved by training ' + formatNats(step.tuned_kl ?? Infinity),
+    step.tuned_changed && 'training changed the top-1 token'].filter(Boolean).join(', ');
+}
 
-  function add(step) {
-    const node = el('span', { class: 'lr-token', role: 'option', 'aria-selected': 'false',
-      tabindex: steps.length ? '-1' : '0' });
-    const characters = Array.from(step.text);
-    const text = characters.length > LONGEST_LABEL ? characters.slice(0, LONGEST_LABEL).join('') + '\u2026' : step.text;
-    const blank = text.trim() === '';
-    const invisible = new RegExp('(' + CONTROL.source + (blank ? '| )' : ')'), 'u');
-    text.split(invisible).forEach((piece, i) => { // every second piece is one invisible character
-      if (i % 2 === 0) { if (piece) node.append(piece); return; }
-      node.append(el('span', { class: 'lr-glyph', text: piece === ' ' ? '\u2423' : visibleCharacter(piece) }));
-      if (piece === '\n') node.append('\n');
+export class Heatmap {
+  /** @param {(step: number, focus: boolean) => void} onSelect */
+  constructor(onSelect) {
+    this.node = el('div', { class: 'lr-tokens', role: 'listbox', 'aria-label': 'The response, token by token',
+      tabindex: '-1' });
+    /** @type {HTMLElement[]} */ this.nodes = [];
+    /** @type {any[]} */ this.steps = [];
+    this.current = -1;
+    this.beta = 0;
+    this.node.addEventListener('click', (event) => {
+      const token = /** @type {HTMLElement} */ (event.target).closest('.lr-token');
+      if (token instanceof HTMLElement) onSelect(Number(token.dataset.index), true);
     });
-    if (text === '') node.append(el('span', { class: 'lr-glyph', text: '\u2205' }));
-    node.dataset.index = steps.length;
-    nodes.push(node);
-    steps.push(step);
-    return node;
   }
+  reset() { this.nodes = []; this.steps = []; this.current = -1; this.node.replaceChildren(); }
+  busy(is) { this.node.setAttribute('aria-busy', String(is)); }
 
-  function paint(i, metric, beta) {
-    const step = steps[i], node = nodes[i], above = isAbove(step, beta);
+  append(more, metric, beta) {
+    const grid = this.node, follow = grid.scrollHeight - grid.scrollTop - grid.clientHeight < 40;
+    const part = document.createDocumentFragment(), first = this.steps.length;
+    this.beta = beta;
+    for (const step of more) {
+      const node = tokenNode(step, this.steps.length);
+      this.nodes.push(node);
+      this.steps.push(step);
+      part.append(node);
+    }
+    for (let i = first; i < this.steps.length; i++) this.paint(i, metric);
+    grid.append(part);
+    if (follow) grid.scrollTop = grid.scrollHeight;
+  }
+  repaint(metric) { for (let i = 0; i < this.steps.length; i++) this.paint(i, metric); }
+  paint(i, metric) {
+    const step = this.steps[i], node = this.nodes[i];
     node.style.setProperty('--heat', (shade(metric, step) * 100).toFixed(1) + '%');
-    node.classList.toggle('lr-above', above);
     node.classList.toggle('lr-differs', !step.agree);
     node.classList.toggle('lr-changed', !!step.tuned_changed);
-    node.setAttribute('aria-label', ['Step ' + i + ': ' + tokenName(step.text), 'KL ' + formatNats(step.kl ?? Infinity),
-      above && 'above beta', !step.agree && 'the two models prefer different tokens',
-      step.tuned_kl !== undefined && 'moved by training ' + formatNats(step.tuned_kl ?? Infinity),
-      step.tuned_changed && 'training changed the top-1 token'].filter(Boolean).join(', '));
+    this.underline(i);
+  }
+  underline(i) {
+    const above = isAbove(this.steps[i], this.beta);
+    this.nodes[i].classList.toggle('lr-above', above);
+    this.nodes[i].setAttribute('aria-label', describe(this.steps[i], i, above));
+  }
+  setBeta(beta) { // only tokens that change sides are touched: thousands in one frame
+    const before = this.beta;
+    this.beta = beta;
+    this.steps.forEach((step, i) => { if (isAbove(step, before) !== isAbove(step, beta)) this.underline(i); });
   }
 
-  function select(i, focus) {
+  select(i, focus) {
+    const { nodes, node: grid } = this;
     if (i < 0 || i >= nodes.length) return false;
-    const before = nodes[current] || nodes[0];
+    const before = nodes[this.current] || nodes[0];
     before.setAttribute('aria-selected', 'false');
     before.tabIndex = -1;
-    current = i;
+    this.current = i;
     nodes[i].setAttribute('aria-selected', 'true');
     nodes[i].tabIndex = 0;
     if (focus) nodes[i].focus({ preventScroll: true });
@@ -50,9 +90,9 @@ function createHeatmap(onSelect) {
     if (token.top < box.top || token.bottom > box.bottom) grid.scrollTop += token.top - box.top - box.height / 2;
     return true;
   }
-
   // The nearest token on the next line of text, up or down.
-  function onLine(direction) {
+  onLine(direction) {
+    const { nodes, current } = this;
     if (current < 0) return 0;
     const from = nodes[current].getBoundingClientRect(), middle = from.left + from.width / 2;
     let best = -1, distance = Infinity, line = null;
@@ -66,32 +106,9 @@ function createHeatmap(onSelect) {
     }
     return best;
   }
-
-  function nextAbove(direction, beta) {
-    let i = current + direction;
-    while (steps[i] && !isAbove(steps[i], beta)) i += direction;
-    return steps[i] ? i : -1;
+  nextAbove(direction) {
+    let i = this.current + direction;
+    while (this.steps[i] && !isAbove(this.steps[i], this.beta)) i += direction;
+    return this.steps[i] ? i : -1;
   }
-
-  grid.addEventListener('click', (event) => {
-    const node = event.target.closest('.lr-token');
-    if (node && grid.contains(node)) onSelect(Number(node.dataset.index), true);
-  });
-
-  return {
-    node: grid,
-    reset() { nodes = []; steps = []; current = -1; grid.replaceChildren(); },
-    append(more, metric, beta) {
-      const follow = grid.scrollHeight - grid.scrollTop - grid.clientHeight < 40;
-      const part = document.createDocumentFragment(), first = steps.length;
-      for (const step of more) part.append(add(step));
-      for (let i = first; i < steps.length; i++) paint(i, metric, beta);
-      grid.append(part);
-      if (follow) grid.scrollTop = grid.scrollHeight;
-    },
-    repaint(metric, beta) { for (let i = 0; i < steps.length; i++) paint(i, metric, beta); },
-    select, onLine, nextAbove,
-    busy(is) { grid.setAttribute('aria-busy', String(is)); },
-    get current() { return current; },
-  };
 }

@@ -1,22 +1,25 @@
+// @ts-check
 // The measures that colour the tokens, and what the browser computes from a step's candidates. MEASURES and PAPER come
 // from the engine's measures.py and paper.py. In a step, null stands for an infinite number.
+import { MEASURES, PAPER } from '../shared/engine.js';
+import { clamp, formatPercent, tokenLabel } from '../shared/format.js';
 
-const METRICS = MEASURES.filter((m) => m.full).map((m) => (
+export const METRICS = MEASURES.filter((m) => m.full).map((m) => (
   { ...m, of: m.key === 'ratio' ? logRatio : (step) => step[m.key] ?? Infinity }));
-const SAYS = Object.fromEntries(MEASURES.map((m) => [m.key, m.says]));
+export const SAYS = Object.fromEntries(MEASURES.map((m) => [m.key, m.says]));
 
 function logRatio({ expert_logprob: e, amateur_logprob: a }) {
   return Math.max(0, (e ?? 0) - (a ?? (e === null ? 0 : -Infinity)));
 }
-const isAbove = (step, beta) => (step.kl ?? Infinity) > beta;
+export const isAbove = (step, beta) => (step.kl ?? Infinity) > beta;
 
 // Depth of the colour, from 0 to 1. The square root tells the many small values apart.
-function shade(metric, step) {
+export function shade(metric, step) {
   return Math.sqrt(clamp(metric.of(step) / metric.full, 0, 1));
 }
 
 // The same definitions as lightreasoner/scoring/divergence.py, on the candidates that came with the step.
-function contrastiveTarget(candidates, alpha) {
+export function contrastiveTarget(candidates, alpha) {
   const logE = candidates.expert_logprobs.map((x) => x ?? -Infinity);
   const logA = candidates.amateur_logprobs.map((x) => x ?? -Infinity);
   const bound = Math.max(...logE) + Math.log(alpha) - PAPER.tie;
@@ -32,7 +35,7 @@ function contrastiveTarget(candidates, alpha) {
 const CHANGE = 0.005; // of probability; a smaller change is not worth a sentence
 // What training did to one step, in a sentence. Rows: {text, e, t}, the probabilities under the expert and the tuned
 // one.
-function trainingEffect(rows, changed) {
+export function trainingEffect(rows, changed) {
   const quoted = (row) => '\u201c' + tokenLabel(row.text) + '\u201d';
   const most = (of) => rows.reduce((best, row) => (of(row) > of(best) ? row : best), rows[0]);
   const effect = (row) => quoted(row) + ' ' + times(row.t / row.e) + ' as likely here (' +
@@ -53,4 +56,11 @@ function times(ratio) {
   if (!(ratio < 1000)) return 'over 1,000 times';
   const digits = ratio >= 9.95 ? 0 : ratio >= 0.895 && ratio < 1.095 ? 2 : 1;
   return (ratio >= 0.095 ? ratio.toFixed(digits) : ratio.toPrecision(1)) + ' times';
+}
+
+// A tuned expert's name: its run's, or the end of its reference.
+export function tunedName(tuned) {
+  if (tuned.name) return tuned.name;
+  const parts = tuned.tuned.split(/[/\\]/).filter(Boolean);
+  return parts.length > 2 ? '\u2026/' + parts.slice(-2).join('/') : tuned.tuned;
 }

@@ -1,18 +1,27 @@
-// The viewer on the Gradio page. In scope from Gradio: element, props, trigger, watch, server; lrAddress is address.js.
+// @ts-check
+// The viewer on the Gradio page.
+import { address } from '../shared/address.js';
+import { PAPER } from '../shared/engine.js';
+import { createCalls, scrollToResult } from '../shared/poll.js';
+import { EXPORTS, exportFile } from './exports.js';
+import { createCurve } from './kl_curve.js';
+import { Viewer, stepFromLine } from './viewer.js';
 
-function mountInspect(element, props, trigger, watch, server) {
+export function mount({ element, props, trigger, server }) {
   let position = 0, shownRun = null, columns = [], wanted = null, owner = null;
   const call = createCalls(server), unless = (usual, value) => (value === usual ? null : value);
 
-  const viewer = mountViewer(element.querySelector('.lr-root'), {
+  const viewer = new Viewer(element.querySelector('.lr-root'), {
+    curve: createCurve,
     idle: 'Ready',
     intro: props.intro,
     kinds: EXPORTS,
     details: (run, index) => call('step', run, index),
     branch: async (run, step, token) => { trigger('branch', { run, step, token }); return ''; },
     open: (run, step) => { wanted = { step }; trigger('open', { run }); },
-    export: (kind, run, { alpha, beta, name }) => exportFile(kind, name, () => call('export', run, kind, alpha, beta)),
-    address: ({ run, step, alpha, beta }) => lrAddress.set('inspect', { trace: run, step: unless(-1, step),
+    export: (kind, run, { alpha, beta, name, curve }) =>
+      exportFile(kind, name, () => call('export', run, kind, alpha, beta, curve)),
+    address: ({ run, step, alpha, beta }) => address.set('inspect', { trace: run, step: unless(-1, step),
       alpha: unless(PAPER.alpha, alpha), beta: unless(PAPER.beta, beta), lens: null }),
   });
 
@@ -76,13 +85,13 @@ function mountInspect(element, props, trigger, watch, server) {
   document.addEventListener('click', (event) => {
     if (event.target.closest('#lr-stop') && owner) call('stop', owner.run, owner.key);
   });
-  lrAddress.watch('inspect', (params) => { // a link on another tab to a trace, or to a run's tuned expert
+  address.watch('inspect', (params) => { // a link on another tab to a trace, or to a run's tuned expert
     const numberOf = (name) => (params.has(name) ? Number(params.get(name)) : null);
     if (params.get('trace')) {
       wanted = { step: numberOf('step'), alpha: numberOf('alpha'), beta: numberOf('beta') };
       trigger('open', { run: params.get('trace') });
     } else if (params.get('lens')) trigger('lens', { run: params.get('lens') });
   });
-  watch('value', sync);
   sync();
+  return sync;
 }

@@ -1,5 +1,10 @@
+// @ts-check
 // One step: the expert, the amateur, the contrastive target and, where there is one, the tuned expert as bars over the
 // same tokens.
+import { el } from '../shared/dom.js';
+import { PAPER } from '../shared/engine.js';
+import { formatNats, formatPercent, formatSigned, tokenLabel, tokenName } from '../shared/format.js';
+import { SAYS, contrastiveTarget, isAbove, trainingEffect } from './measures.js';
 
 const ROWS = 10;
 const NOT_STORED = 'The distributions of this step were not stored, because the two models hardly diverge here. ' +
@@ -8,13 +13,13 @@ const ALPHA_HELP = 'A token is plausible if the expert gives it at least \u03b1 
   'token. Only plausible tokens can be reinforced.';
 
 // who: expert, amateur, target or tuned
-function probabilityBar(who, p, plausible = true) {
+export function probabilityBar(who, p, plausible = true) {
   return el('div', { class: 'lr-bar lr-' + who },
     el('span', { class: 'lr-track' }, el('i', { style: 'width:' + (p * 100).toFixed(2) + '%' })),
     el('span', { class: 'lr-value', text: plausible ? formatPercent(p) : '\u2013' }));
 }
 
-function createStepView(actions) {
+export function createStepView(actions) {
   const node = el('section', { class: 'lr-card lr-step', 'aria-label': 'The selected step' });
   let shown = null;
 

@@ -1,137 +1,195 @@
+// @ts-check
 // The viewer of one run: text, curve and step view. It does not know where runs come from: `host` gives it details,
 // exports and branches, on the page from the server, in an exported file from the file.
+import { createErrorBox, download, el, setText } from '../shared/dom.js';
+import { PAPER } from '../shared/engine.js';
+import { clamp, plural } from '../shared/format.js';
+import { createExportMenu, picture } from './exports.js';
+import { Heatmap } from './heatmap.js';
+import { METRICS, isAbove, tunedName } from './measures.js';
+import { createStepView } from './step_view.js';
 
 const BETA_HELP = 'A step is selected when its KL lies above \u03b2.';
 const KEYS_HELP = '\u2190 \u2192 \u2191 \u2193 step by step \u00b7 n / p next or previous above \u03b2 \u00b7 Home / End';
 const END_REASONS = { stop: 'The expert ended its turn', length: 'Cut off at the token limit',
   given: 'Your text, scored', stopped: 'Stopped', error: 'Failed' };
 
-function mountViewer(root, host) {
-  let run = null, steps = [], metric = METRICS[0], alpha = PAPER.alpha, beta = PAPER.beta, current = -1;
-  let details = new Map(), asked = -1, withTuned = false;
+/**
+ * @typedef {object} Host what a viewer is part of
+ * @property {[string, string][]} kinds the exports that it offers, with a sentence on each
+ * @property {(run: string, step: number) => Promise<any>} details a step's candidates and their texts
+ * @property {(select: (step: number, focus: boolean) => void) => any} curve makes the curve below the text
+ * @property {(kind: string, run: string, where: any) => Promise<string>} [export] saves a file; returns a message
+ * @property {(run: string, step: number, token: number) => Promise<string>} [branch] returns an error's sentence
+ * @property {(run: string, step: number) => void} [open] opens another run
+ * @property {(where: { run: string, step: number, alpha: number, beta: number }) => void} [address]
+ * @property {string} [idle] the status without a run
+ * @property {{ title: string, sentences: string[] }} [intro]
+ */
 
-  const heat = createHeatmap(select), curve = createCurve(select);
-  const view = createStepView({ alpha: setAlpha, branch: host.branch ? branch : null, move: jump });
-  const exportMenu = createExportMenu(host.kinds, exportAs);
-
-  const status = el('div', { class: 'lr-state', role: 'status', 'aria-live': 'polite' });
-  const error = createErrorBox();
-  const parent = el('div', { class: 'lr-parent', hidden: true }),
-    tunedModel = el('div', { class: 'lr-tuned-model', hidden: true });
-  const counts = el('div', { class: 'lr-counts' });
-  const betaOut = el('output', { class: 'lr-number' });
-  const betaSlider = el('input', { type: 'range', class: 'lr-beta', min: '0', max: '3', step: '0.01', value: PAPER.beta,
-    'aria-label': 'Beta, the KL threshold in nats' });
-  betaSlider.addEventListener('input', () => setBeta(Number(betaSlider.value)));
-  const metricSelect = el('select', { 'aria-label': 'Colour the tokens by' });
-  metricSelect.addEventListener('change', () => { metric = METRICS[metricSelect.value]; repaint(); });
-  const metricSays = el('span', { class: 'lr-muted lr-metric-says' }), legendFull = el('span', {});
-  const question = el('blockquote', { class: 'lr-question', hidden: true, tabindex: '0', 'aria-label': 'The problem' });
-  const intro = host.intro ? el('div', { class: 'lr-intro' }, el('h3', { text: host.intro.title }),
-    el('ol', {}, ...host.intro.sentences.map((text) => el('li', { text })))) : null;
-
+/** The elements of a viewer, and what the user changes with them. */
+function layOut(root, host, { heat, curve, view, exportMenu, onBeta, onMetric }) {
+  const parts = { status: el('div', { class: 'lr-state', role: 'status', 'aria-live': 'polite' }),
+    error: createErrorBox(), parent: el('div', { class: 'lr-parent', hidden: true }),
+    tunedModel: el('div', { class: 'lr-tuned-model', hidden: true }), counts: el('div', { class: 'lr-counts' }),
+    betaOut: el('output', { class: 'lr-number' }), metricSelect: el('select', { 'aria-label': 'Colour the tokens by' }),
+    betaSlider: el('input', { type: 'range', class: 'lr-beta', min: '0', max: '3', step: '0.01', value: PAPER.beta,
+      'aria-label': 'Beta, the KL threshold in nats' }),
+    metricSays: el('span', { class: 'lr-muted lr-metric-says' }), legendFull: el('span', {}),
+    question: el('blockquote', { class: 'lr-question', hidden: true, tabindex: '0', 'aria-label': 'The problem' }),
+    intro: host.intro ? el('div', { class: 'lr-intro' }, el('h3', { text: host.intro.title }),
+      el('ol', {}, ...host.intro.sentences.map((text) => el('li', { text })))) : null };
+  parts.betaSlider.addEventListener('input', () => onBeta(Number(parts.betaSlider.value)));
+  parts.metricSelect.addEventListener('change', () => onMetric(METRICS[Number(parts.metricSelect.value)]));
   const controls = el('div', { class: 'lr-controls' },
-    el('label', { class: 'lr-slider', title: BETA_HELP }, el('span', { text: '\u03b2 threshold' }), betaSlider,
-      betaOut),
-    el('label', { class: 'lr-pick' }, el('span', { text: 'Colour' }), metricSelect));
+    el('label', { class: 'lr-slider', title: BETA_HELP }, el('span', { text: '\u03b2 threshold' }), parts.betaSlider,
+      parts.betaOut),
+    el('label', { class: 'lr-pick' }, el('span', { text: 'Colour' }), parts.metricSelect));
   const cue = (name, text) => el('span', { class: 'lr-cue' },
     el('span', { class: 'lr-sample lr-' + name, text: 'token' }), ' ' + text);
   const changedCue = cue('changed', 'training changed the top-1 token');
-  const legend = el('div', { class: 'lr-legend' }, el('span', { text: '0' }), el('i', {}), legendFull,
+  const legend = el('div', { class: 'lr-legend' }, el('span', { text: '0' }), el('i', {}), parts.legendFull,
     cue('above', 'KL above \u03b2'), cue('differs', 'top-1 differs'), changedCue);
   const response = el('section', { class: 'lr-card lr-response', 'aria-label': 'The response' },
-    el('div', { class: 'lr-top' }, status, exportMenu.node), error.node, parent, tunedModel, intro, question, heat.node,
-    legend, metricSays, controls, counts, curve.node, el('div', { class: 'lr-keys lr-muted', text: KEYS_HELP }));
+    el('div', { class: 'lr-top' }, parts.status, exportMenu.node), parts.error.node, parts.parent, parts.tunedModel,
+    parts.intro, parts.question, heat.node, legend, parts.metricSays, controls, parts.counts, curve.node,
+    el('div', { class: 'lr-keys lr-muted', text: KEYS_HELP }));
   root.classList.add('lr');
   root.replaceChildren(el('div', { class: 'lr-viewer' }, response, view.node));
+  return { ...parts, changedCue, response };
+}
+
+export class Viewer {
+  /** @param {HTMLElement} root @param {Host} host */
+  constructor(root, host) {
+    this.root = root;
+    this.host = host;
+    /** @type {any} */ this.run = null;
+    /** @type {any[]} */ this.steps = [];
+    this.metric = METRICS[0];
+    this.alpha = PAPER.alpha;
+    this.beta = PAPER.beta;
+    this.current = -1;
+    this.details = new Map();
+    this.asked = -1; // the step whose details were asked for last
+    this.withTuned = false;
+    const select = (step, focus) => this.select(step, focus);
+    this.heat = new Heatmap(select);
+    this.curve = host.curve(select);
+    this.view = createStepView({ alpha: (value) => this.setAlpha(value), move: (direction) => this.jump(direction),
+      branch: host.branch ? (step, token) => this.branch(step, token) : null });
+    this.exportMenu = createExportMenu(host.kinds, (kind) => this.exportAs(kind));
+    this.parts = layOut(root, host, { ...this, onBeta: (value) => this.setBeta(value),
+      onMetric: (metric) => { this.metric = metric; this.repaint(); } });
+    this.heat.node.addEventListener('keydown', (event) => this.onKey(event));
+    this.offerMetrics(false);
+    this.setStatus(host.idle || '', false);
+    this.curve.show(this.steps, this.beta, '');
+  }
+  get count() { return this.steps.length; }
 
   // The effect of training is only offered where there is a tuned expert, and there it is the first choice.
-  function offerMetrics(tuned) {
-    const offered = METRICS.filter((m) => tuned || !m.tuned);
+  offerMetrics(tuned) {
+    const offered = METRICS.filter((m) => tuned || !m.tuned), { metricSelect, changedCue } = this.parts;
     metricSelect.replaceChildren(...offered.map((m) => el('option', { value: METRICS.indexOf(m), text: m.name })));
-    if (tuned !== withTuned) {
-      metric = tuned ? METRICS.find((m) => m.tuned) : offered.includes(metric) ? metric : METRICS[0];
+    if (tuned !== this.withTuned) {
+      this.metric = tuned ? METRICS.find((m) => m.tuned) : offered.includes(this.metric) ? this.metric : METRICS[0];
     }
-    withTuned = tuned;
-    metricSelect.value = METRICS.indexOf(metric);
+    this.withTuned = tuned;
+    metricSelect.value = String(METRICS.indexOf(this.metric));
     changedCue.hidden = !tuned;
-    drawScale();
+    this.drawScale();
   }
-  function drawCounts() {
+  drawCounts() {
+    const { counts } = this.parts, { steps, beta } = this;
     counts.replaceChildren();
     if (!steps.length) return;
     const above = steps.filter((s) => isAbove(s, beta)).length, differ = steps.filter((s) => !s.agree).length;
     counts.append(el('b', { text: above + ' of ' + steps.length + ' steps above \u03b2' }), ' \u00b7 ' +
       Math.round((100 * above) / steps.length) + ' % \u00b7 ' + plural(differ, 'top-1 disagreement'));
     const changed = steps.filter((s) => s.tuned_changed).length;
-    if (run.lens) counts.append(' \u00b7 training changed the top-1 token at ' + plural(changed, 'step'));
+    if (this.run.lens) counts.append(' \u00b7 training changed the top-1 token at ' + plural(changed, 'step'));
   }
-  function drawScale() {
-    betaOut.textContent = beta.toFixed(2);
-    legendFull.textContent = metric.full + (metric.full === 1 ? ' nat' : ' nats') + ' and more';
-    metricSays.textContent = metric.name + ': ' + metric.says;
+  drawScale() {
+    const { betaOut, legendFull, metricSays } = this.parts, { name, full, says } = this.metric;
+    betaOut.textContent = this.beta.toFixed(2);
+    legendFull.textContent = full + (full === 1 ? ' nat' : ' nats') + ' and more';
+    metricSays.textContent = name + ': ' + says;
   }
-  function repaint() {
-    heat.repaint(metric, beta);
-    curve.draw(steps, beta, current);
-    drawCounts(); drawScale(); drawStep(); writeAddress();
+  repaint() {
+    this.heat.repaint(this.metric);
+    this.drawScale();
   }
-  function setBeta(value) { beta = value; betaSlider.value = value; repaint(); }
-  // a link may hold any
-  function setAlpha(value) { alpha = clamp(value, PAPER.alphaFloor, 1); drawStep(); writeAddress(); }
-  function writeAddress() { if (host.address && run) host.address({ run: run.run, step: current, alpha, beta }); }
+  setBeta(value) {
+    this.beta = value;
+    this.parts.betaSlider.value = String(value);
+    this.heat.setBeta(value);
+    this.curve.setBeta(value);
+    this.drawCounts(); this.drawScale(); this.drawStep(); this.writeAddress();
+  }
+  setAlpha(value) { // a link may hold any
+    this.alpha = clamp(value, PAPER.alphaFloor, 1);
+    this.drawStep(); this.writeAddress();
+  }
+  writeAddress() {
+    const { run, current: step, alpha, beta } = this;
+    if (this.host.address && run) this.host.address({ run: run.run, step, alpha, beta });
+  }
 
-  async function drawStep() {
-    const i = current;
-    if (i < 0 || !steps[i]) { view.empty(steps.length > 0); return; }
-    if (!details.has(i)) {
+  async drawStep() {
+    const i = this.current, { view } = this;
+    if (i < 0 || !this.steps[i]) { view.empty(this.steps.length > 0); return; }
+    if (!this.details.has(i)) {
       view.wait(i);
-      asked = i;
-      const key = run.run, answer = await host.details(key, i);
-      if (!run || run.run !== key) return;
+      this.asked = i;
+      const key = this.run.run, answer = await this.host.details(key, i);
+      if (!this.run || this.run.run !== key) return;
       if (answer.error) {
-        if (current === i) view.ready();
-        fail(answer.error);
+        if (this.current === i) view.ready();
+        this.fail(answer.error);
         return;
       }
-      details.set(i, answer);
-      if (asked !== i || current !== i) return; // a later selection is on its way
+      this.details.set(i, answer);
+      if (this.asked !== i || this.current !== i) return; // a later selection is on its way
     }
     view.ready();
-    view.show(run, steps[i], details.get(i), alpha, beta);
+    view.show(this.run, this.steps[i], this.details.get(i), this.alpha, this.beta);
   }
-  function select(i, focus) {
-    if (!heat.select(i, focus)) return;
-    current = i;
-    curve.draw(steps, beta, current);
-    drawStep();
-    writeAddress();
+  select(i, focus) {
+    if (!this.heat.select(i, focus)) return;
+    this.current = i;
+    this.drawStep();
+    this.curve.select(i);
+    this.writeAddress();
   }
-  function jump(direction) { const i = heat.nextAbove(direction, beta); if (i >= 0) select(i, true); }
-
-  const MOVES = { ArrowRight: () => current + 1, ArrowLeft: () => current - 1,
-    ArrowDown: () => heat.onLine(1), ArrowUp: () => heat.onLine(-1), Home: () => 0, End: () => steps.length - 1,
-    n: () => heat.nextAbove(1, beta), p: () => heat.nextAbove(-1, beta),
-    Enter: () => Math.max(0, current), ' ': () => Math.max(0, current) };
-  heat.node.addEventListener('keydown', (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || !MOVES[event.key]) return;
+  jump(direction) {
+    const i = this.heat.nextAbove(direction);
+    if (i >= 0) this.select(i, true);
+  }
+  onKey(event) {
+    const { heat, current } = this;
+    const moves = { ArrowRight: () => current + 1, ArrowLeft: () => current - 1, ArrowDown: () => heat.onLine(1),
+      ArrowUp: () => heat.onLine(-1), Home: () => 0, End: () => this.count - 1, n: () => heat.nextAbove(1),
+      p: () => heat.nextAbove(-1), Enter: () => Math.max(0, current), ' ': () => Math.max(0, current) };
+    if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in moves)) return;
     event.preventDefault();
-    const i = MOVES[event.key]();
-    if (i >= 0 && i < steps.length) select(i, true);
-  });
-
-  function setStatus(text, busy) {
-    setText(status, text);
-    status.classList.toggle('lr-busy', !!busy);
-    heat.busy(!!busy);
-  }
-  function fail(message) {
-    error.show(message);
-    root.classList.toggle('lr-has-run', steps.length > 0); // no empty curve below an error
+    const i = moves[event.key]();
+    if (i >= 0 && i < this.count) this.select(i, true);
   }
 
-  function begin(header) {
-    run = header; steps = []; current = -1; details = new Map();
+  setStatus(text, busy) {
+    setText(this.parts.status, text);
+    this.parts.status.classList.toggle('lr-busy', !!busy);
+    this.heat.busy(!!busy);
+  }
+  fail(message) {
+    this.parts.error.show(message);
+    this.root.classList.toggle('lr-has-run', this.count > 0); // no empty curve below an error
+  }
+
+  begin(header) {
+    const { error, intro, question, parent } = this.parts;
+    this.run = header; this.steps = []; this.current = -1; this.details = new Map();
     error.show('');
     if (intro) intro.hidden = true;
     question.hidden = !header.question;
@@ -139,77 +197,66 @@ function mountViewer(root, host) {
     parent.hidden = !header.parent;
     parent.replaceChildren();
     if (header.parent) {
-      const { id, step } = header.parent;
-      const text = '\u2190 Back to the parent', onclick = () => host.open(id, step);
-      const button = host.open ? el('button', { type: 'button', text, onclick }) : '';
-      parent.append('Branched at step ' + step + '. ', button);
+      const { id, step } = header.parent, onclick = () => this.host.open(id, step);
+      parent.append('Branched at step ' + step + '. ', this.host.open
+        ? el('button', { type: 'button', text: '\u2190 Back to the parent', onclick }) : '');
     }
-    drawTunedModel();
-    offerMetrics(!!header.lens);
-    heat.reset(); view.empty(false); exportMenu.enable(false); drawCounts(); curve.draw(steps, beta, -1);
-    root.classList.add('lr-has-run');
+    this.drawTunedModel();
+    this.offerMetrics(!!header.lens);
+    this.heat.reset(); this.view.empty(false); this.exportMenu.enable(false); this.drawCounts();
+    this.curve.show(this.steps, this.beta, header.run);
+    this.root.classList.add('lr-has-run');
   }
-  function drawTunedModel() {
-    const tuned = run.lens;
+  drawTunedModel() {
+    const tuned = this.run.lens, { tunedModel } = this.parts;
     tunedModel.hidden = !tuned;
     if (!tuned) return;
     const role = tuned.writer === 'tuned' ? ', which writes; the expert reads along' : ', which reads along';
     tunedModel.replaceChildren('Tuned expert: ',
       el('b', { class: 'lr-tuned-ink', title: tuned.tuned, text: tunedName(tuned) }),
-      (run.scored ? '' : role) + '.', tuned.same_model ? ' It is the expert itself, so training changed nothing.' : '');
+      (this.run.scored ? '' : role) + '.',
+      tuned.same_model ? ' It is the expert itself, so training changed nothing.' : '');
   }
-  function addFacts(facts) { Object.assign(run, facts); drawTunedModel(); }
-  function append(more) {
-    steps.push(...more);
-    heat.append(more, metric, beta);
-    curve.draw(steps, beta, current);
-    drawCounts();
-    exportMenu.enable(steps.length > 0);
-    if (current < 0) view.empty(true);
-    if (steps.length === more.length) writeAddress(); // from its first step on, the run can be opened again
+  addFacts(facts) { Object.assign(this.run, facts); this.drawTunedModel(); }
+  append(more) {
+    this.steps.push(...more);
+    this.heat.append(more, this.metric, this.beta);
+    this.curve.grew();
+    this.drawCounts();
+    this.exportMenu.enable(this.count > 0);
+    if (this.current < 0) this.view.empty(true);
+    if (this.count === more.length) this.writeAddress(); // from its first step on, the run can be opened again
   }
-  function end(reason, seconds) {
-    const n = steps.length, tuned = reason === 'stop' && run.lens && run.lens.writer === 'tuned';
+  end(reason, seconds) {
+    const n = this.count, { run } = this, tuned = reason === 'stop' && run.lens && run.lens.writer === 'tuned';
     const texts = [tuned ? 'The tuned expert ended its turn' : END_REASONS[reason] || reason,
       seconds > 0 && n ? n + ' tokens in ' + seconds.toFixed(1) + ' s (' + (n / seconds).toFixed(0) +
         ' per second)' : '',
       run.same_model ? 'Both models are the same, so KL is 0 everywhere' : ''];
-    setStatus(texts.filter(Boolean).join(' \u00b7 '), false);
+    this.setStatus(texts.filter(Boolean).join(' \u00b7 '), false);
   }
-  async function branch(step, token) {
-    const message = await host.branch(run.run, step, token);
-    if (message) fail(message);
+  async branch(step, token) {
+    const message = await this.host.branch(this.run.run, step, token);
+    if (message) this.fail(message);
   }
-  async function exportAs(kind) {
-    const name = 'lightreasoner-' + run.run.slice(0, 8);
-    if (kind !== 'png') return host.export(kind, run.run, { alpha, beta, name });
-    download(name + '.png', 'image/png', await picture(run, steps, metric, beta, themeColours(response)));
+  async exportAs(kind) {
+    const { run, steps, metric, alpha, beta } = this, name = 'lightreasoner-' + run.run.slice(0, 8);
+    const curve = ['png', 'html'].includes(kind) ? await this.curve.picture() : '';
+    if (kind !== 'png') return this.host.export(kind, run.run, { alpha, beta, name, curve });
+    download(name + '.png', await picture(run, steps, metric, beta, this.parts.response, curve));
     return '';
   }
-
-  offerMetrics(false);
-  setStatus(host.idle || '', false);
-  curve.draw(steps, beta, -1);
-  return { begin, append, addFacts, setStatus, fail, end, select, setBeta, setAlpha,
-    get run() { return run; }, get count() { return steps.length; } };
 }
 
-// A tuned expert's name: its run's, or the end of its reference.
-function tunedName(tuned) {
-  if (tuned.name) return tuned.name;
-  const parts = tuned.tuned.split(/[/\\]/).filter(Boolean);
-  return parts.length > 2 ? '\u2026/' + parts.slice(-2).join('/') : tuned.tuned;
-}
-
-// A step as the stream carries it, an array in the order of `columns`.
-function stepFromLine(line, columns, index) {
+/** A step as the stream carries it, an array in the order of `columns`. */
+export function stepFromLine(line, columns, index) {
   const step = { index, text: line[0], token_id: line[1] };
   columns.forEach((name, i) => { step[name] = line[i + 2]; });
   return step;
 }
 
-// Shows a whole record (a trace's JSON) at once.
-function showRecord(viewer, record) {
+/** Shows a whole record (a trace's JSON) at once. @param {Viewer} viewer */
+export function showRecord(viewer, record) {
   const { id, request, parent, problem_id, prompt_ids, pair: { expert, amateur, same_model }, lens } = record;
   viewer.begin({ run: id, question: request.question, parent, problem_id, prompt_tokens: prompt_ids.length,
     expert, amateur, same_model, lens, scored: request.response !== null });

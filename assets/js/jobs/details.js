@@ -1,8 +1,13 @@
+// @ts-check
 // The details of an opened job: its error, its buttons, its numbers, its command, the end of its log.
+import { copyText, createErrorBox, el, replaceIfChanged, setText } from '../shared/dom.js';
+import { fieldName, formatValue, timeNode } from '../shared/format.js';
+import { createConfirm } from '../shared/run_view.js';
+import { ACTIONS, resultLink } from './states.js';
 
 const NO_LOG = 'The log is empty so far.';
 
-function createJobDetails(id, start) {
+export function createJobDetails(id, start) {
   const error = el('div', { class: 'lr-error', hidden: true }), refused = createErrorBox();
   const buttons = el('div', { class: 'lr-job-actions', role: 'group', 'aria-label': 'Actions on this job' });
   const link = el('a', { class: 'lr-job-made', hidden: true });

@@ -1,6 +1,10 @@
-// The state of the jobs in the page's header: seen on every tab, a link to the running job. In scope: element, server.
+// @ts-check
+// The state of the jobs in the page's header: seen on every tab, a link to the running job.
+import { el } from '../shared/dom.js';
+import { formatProgress, formatRemaining } from '../shared/format.js';
+import { stateSign } from './states.js';
 
-function mountHeaderStatus(element, server) {
+export function mount({ element, server }) {
   const place = element.querySelector('.lr-header-status');
   const link = el('a', { class: 'lr-pill', hidden: true });
   place.append(link);

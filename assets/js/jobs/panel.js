@@ -1,5 +1,11 @@
+// @ts-check
 // The Jobs tab: queue and history, with one job opened. While the tab is seen it asks the server, once per second if
-// jobs are active, and draws the answers; every user sees the same. In scope: element, server.
+// jobs are active, and draws the answers; every user sees the same.
+import { address } from '../shared/address.js';
+import { createErrorBox, el, setText } from '../shared/dom.js';
+import { formatTime } from '../shared/format.js';
+import { createJobRow } from './row.js';
+import { STATES } from './states.js';
 
 const EMPTY = ['A job is work that runs without the page, for example building a dataset. ' +
     'It continues when this tab is closed and resumes when the server restarts.',
@@ -8,9 +14,9 @@ const EMPTY = ['A job is work that runs without the page, for example building a
 const AWAY = 'The server does not answer. Running jobs continue; this list returns with the server.';
 const PAGE = 50; // ended jobs that are listed at first, and that "Show older jobs" adds
 
-function mountJobs(element, server) {
+export function mount({ element, server }) {
   const rows = new Map();
-  let limit = PAGE, opened = lrAddress.get('jobs').get('job'), marks = {}, past = [], timer = 0, asking = 0;
+  let limit = PAGE, opened = address.get('jobs').get('job'), marks = {}, past = [], timer = 0, asking = 0;
   let states = null, goto = !!opened;
 
   const holder = el('p', { class: 'lr-jobs-holder lr-muted' }), error = createErrorBox(), missing = createErrorBox();
@@ -77,7 +83,7 @@ function mountJobs(element, server) {
   function show(id) {
     opened = id;
     delete marks.log;
-    lrAddress.set('jobs', { job: id });
+    address.set('jobs', { job: id });
     for (const [key, row] of rows) row.open(key === id);
   }
   function toggle(id) { show(opened === id ? null : id); look(); }
@@ -95,7 +101,7 @@ function mountJobs(element, server) {
     return answer;
   }
   async function look() {
-    if (document.hidden || lrAddress.shown !== 'jobs') return; // it asks again when it is seen
+    if (document.hidden || address.shown !== 'jobs') return; // it asks again when it is seen
     await ask(() => server.look([limit, opened, marks]));
   }
   // Returns a sentence if the action was refused.
@@ -114,7 +120,7 @@ function mountJobs(element, server) {
     return '';
   }
 
-  lrAddress.watch('jobs', (params) => { show(params.get('job')); goto = true; look(); });
+  address.watch('jobs', (params) => { show(params.get('job')); goto = true; look(); });
   document.addEventListener('visibilitychange', look);
   window.addEventListener('lr-tab', look);
   look();

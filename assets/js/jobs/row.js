@@ -1,18 +1,12 @@
+// @ts-check
 // One job of the list: a line that can be opened. `update` changes its parts in place, so that focus and selection
 // stay.
-
-const ACTIONS = {
-  first: { says: 'To the front', doing: 'Moving \u2026', title: 'Next in the queue' },
-  up: { says: 'Move up', doing: 'Moving \u2026', title: 'Ahead of the job before it' },
-  down: { says: 'Move down', doing: 'Moving \u2026', title: 'Behind the job after it' },
-  keep: { says: 'Stop and keep', doing: 'Stopping; the results so far are saved \u2026',
-    title: 'Ends at the next checkpoint, as succeeded, with its results so far' },
-  cancel: { says: 'Cancel', doing: 'Stopping \u2026', title: 'Ends within ten seconds; files on disk stay' },
-  resume: { says: 'Resume', doing: 'Queueing \u2026', title: 'Resumes where it stopped' },
-  retry: { says: 'Run again', doing: 'Queueing a new job \u2026',
-    title: 'A new job with the same settings, from the start, in a folder of its own' },
-  delete: { says: 'Delete \u2026', doing: 'Deleting \u2026', title: 'Removes this job and its log from the list' },
-};
+import { el, setText } from '../shared/dom.js';
+import {
+  formatDuration, formatProgress, formatRate, formatRemaining, formatValue, plural, timeNode,
+} from '../shared/format.js';
+import { createJobDetails } from './details.js';
+import { ACTIONS, STATES, stateSign } from './states.js';
 
 function queuePosition(n) { return n === 1 ? 'next in the queue' : plural(n - 1, 'job') + ' before it'; }
 
@@ -23,16 +17,7 @@ function sentence(job) {
   return job.state === 'running' ? job.status : job.message;
 }
 
-// The page of a job's result: [text, address], or null.
-const RESULTS = { finetune: ['Open the run', 'finetune', 'run'], evaluate: ['Open the evaluation', 'evaluate', 'run'] };
-for (const verb of ['sample', 'import', 'pull']) RESULTS[verb] = ['Open the dataset', 'datasets', 'dataset'];
-function resultLink(job) {
-  const [text, tab, name] = RESULTS[job.verb] || [];
-  if (!text || !job.made || !document.getElementById('lr-tab-' + tab + '-button')) return null;
-  return [text, '?' + new URLSearchParams({ tab, [name]: job.run })];
-}
-
-function createJobRow(id, { toggle, act }) {
+export function createJobRow(id, { toggle, act }) {
   const body = el('div', { class: 'lr-job-body', id: 'lr-job-' + id, hidden: true });
   const state = el('span', { class: 'lr-job-state' }), title = el('span', { class: 'lr-job-title' });
   const button = el('button', { type: 'button', class: 'lr-job-open', 'aria-expanded': 'false',

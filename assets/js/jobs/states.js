@@ -1,5 +1,9 @@
+// @ts-check
+// The states of a job, its actions, and where its result is shown.
+import { svg } from '../shared/dom.js';
+
 // The states of a job. Each has a word, a sign and a colour; the signs differ without their colours, too.
-const STATES = {
+export const STATES = {
   queued: { word: 'Queued', sign: ['M8 4.5V8l2.5 1.5'] },
   running: { word: 'Running', sign: ['M6.3 5.2v5.6L11 8z'] },
   stopping: { word: 'Stopping', sign: ['M5.8 5.8h4.4v4.4H5.8z'] },
@@ -9,8 +13,30 @@ const STATES = {
   interrupted: { word: 'Interrupted', sign: ['M8 4.4v4.4M8 11.2v.4'] },
 };
 
-function stateSign(state) {
+export function stateSign(state) {
   return svg('svg', { viewBox: '0 0 16 16', 'aria-hidden': 'true', class: 'lr-sign' },
     svg('circle', { cx: 8, cy: 8, r: 7 }),
     ...(STATES[state] || STATES.queued).sign.map((d) => svg('path', { d })));
+}
+
+export const ACTIONS = {
+  first: { says: 'To the front', doing: 'Moving \u2026', title: 'Next in the queue' },
+  up: { says: 'Move up', doing: 'Moving \u2026', title: 'Ahead of the job before it' },
+  down: { says: 'Move down', doing: 'Moving \u2026', title: 'Behind the job after it' },
+  keep: { says: 'Stop and keep', doing: 'Stopping; the results so far are saved \u2026',
+    title: 'Ends at the next checkpoint, as succeeded, with its results so far' },
+  cancel: { says: 'Cancel', doing: 'Stopping \u2026', title: 'Ends within ten seconds; files on disk stay' },
+  resume: { says: 'Resume', doing: 'Queueing \u2026', title: 'Resumes where it stopped' },
+  retry: { says: 'Run again', doing: 'Queueing a new job \u2026',
+    title: 'A new job with the same settings, from the start, in a folder of its own' },
+  delete: { says: 'Delete \u2026', doing: 'Deleting \u2026', title: 'Removes this job and its log from the list' },
+};
+
+// The page of a job's result: [text, address], or null.
+const RESULTS = { finetune: ['Open the run', 'finetune', 'run'], evaluate: ['Open the evaluation', 'evaluate', 'run'] };
+for (const verb of ['sample', 'import', 'pull']) RESULTS[verb] = ['Open the dataset', 'datasets', 'dataset'];
+export function resultLink(job) {
+  const [text, tab, name] = RESULTS[job.verb] || [];
+  if (!text || !job.made || !document.getElementById('lr-tab-' + tab + '-button')) return null;
+  return [text, '?' + new URLSearchParams({ tab, [name]: job.run })];
 }

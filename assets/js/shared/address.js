@@ -1,15 +1,16 @@
+// @ts-check
 // One address bar for all tabs. `?tab=NAME` names the tab that is shown (without it: Inspect). Each tab has its own
 // parameters, which are in the address while it is shown. Parameters that begin with "__" are Gradio's and stay.
 //
-//   lrAddress.get(tab)             the tab's parameters, a URLSearchParams; to be read when the tab is mounted
-//   lrAddress.set(tab, changes)    the tab's new parameters: {name: value}, null removes one
-//   lrAddress.open(tab, params)    shows that tab with exactly these parameters
-//   lrAddress.watch(tab, react)    react(parameters) after open() or a link for this tab
-//   lrAddress.shown                the tab that is shown; the window gets an event "lr-tab" when it changes
+//   address.get(tab)             the tab's parameters, a URLSearchParams; to be read when the tab is mounted
+//   address.set(tab, changes)    the tab's new parameters: {name: value}, null removes one
+//   address.open(tab, params)    shows that tab with exactly these parameters
+//   address.watch(tab, react)    react(parameters) after open() or a link for this tab
+//   address.shown                the tab that is shown; the window gets an event "lr-tab" when it changes
 //
 // A plain link, <a href="?tab=datasets&dataset=ID">, does the same as open(), or opens in a new window as usual.
 
-window.lrAddress = (() => {
+export const address = (() => {
   const HOME = 'inspect';
   const opening = new URLSearchParams(location.search), own = new Map(), watchers = new Map();
   const internal = [...opening].filter(([name]) => name.startsWith('__'));
@@ -22,8 +23,6 @@ window.lrAddress = (() => {
     own.set(tab, new URLSearchParams([...params].filter(([name]) => name !== 'tab' && !name.startsWith('__'))));
   }
   remember(shown, opening);
-  // until the tab of the address exists, the first one must not appear
-  if (shown !== HOME) document.documentElement.classList.add('lr-opening');
 
   function write() {
     const q = new URLSearchParams(internal);
@@ -67,12 +66,16 @@ window.lrAddress = (() => {
     write();
     window.dispatchEvent(new CustomEvent('lr-tab', { detail: tab }));
   }
-  new MutationObserver((_, arrival) => {
-    if (!bar()) return;
-    arrival.disconnect();
+  function follow() { // the bar, once it exists
+    if (!bar()) return false;
     const watched = { subtree: true, childList: true, attributes: true, attributeFilter: ['aria-selected'] };
     new MutationObserver(bar).observe(document.querySelector('#lr-tabs > .tab-wrapper'), watched);
-  }).observe(document.documentElement, { subtree: true, childList: true });
+    return true;
+  }
+  if (!follow()) {
+    new MutationObserver((_, arrival) => { if (follow()) arrival.disconnect(); })
+      .observe(document.documentElement, { subtree: true, childList: true });
+  }
 
   document.addEventListener('click', (event) => {
     const link = event.target.closest?.('a[href^="?"]');

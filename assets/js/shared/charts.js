@@ -1,15 +1,18 @@
+// @ts-check
 // The charts of a dataset: a histogram to brush and a curve whose marker is a slider. SVG in the page's colours; what
 // can be moved is an HTML element with role="slider", so that keyboard, touch and screen readers have it too.
+import { el, svg } from './dom.js';
+import { clamp, formatCount, formatPercent } from './format.js';
 
 // Three or four round numbers from 0 up to `most`, for an axis.
-function roundTicks(most) {
+export function roundTicks(most) {
   if (!(most > 0)) return [0];
   const rough = most / 3, power = 10 ** Math.floor(Math.log10(rough)), step = [1, 2, 5, 10].find((m) => m * power >= rough) * power;
   return Array.from({ length: Math.floor(most / step) + 1 }, (_, i) => i * step);
 }
 
 // A part that slides: arrows, Page Up and Down, Home and End, and the pointer that its chart hands on.
-function createHandle(label, move) {
+export function createHandle(label, move) {
   const node = el('div', { class: 'lr-handle', role: 'slider', tabindex: '0', 'aria-label': label });
   const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 10, PageDown: -10, Home: -Infinity, End: Infinity };
   node.addEventListener('keydown', (event) => {
@@ -59,7 +62,7 @@ function axes(canvas, width, xTicks, yTicks, x, y) {
 }
 
 // How many steps have which KL. Bars above beta are marked; a range of bars can be taken out of it.
-function createHistogram(onBrush) {
+export function createHistogram(onBrush) {
   const said = el('span', { class: 'lr-brush-said', role: 'status' });
   const clear = el('button', { type: 'button', hidden: true, text: 'Show all', onclick: () => brush(null) });
   const { node, plot, canvas } = chartBox('Steps by KL', 'nats; height by square root. Drag to look at a range.', el('div', { class: 'lr-brush-line' }, said, clear));
@@ -128,7 +131,7 @@ function createHistogram(onBrush) {
 }
 
 // y against x as a line, with a marker that can be dragged along it. values: [[x, y]…] by ascending x.
-function createSlider({ title, says, label, xTicks, root, step, digits, percentages, onInput }) {
+export function createSlider({ title, says, label, xTicks, root, step, digits, percentages, onInput }) {
   const { node, plot, canvas } = chartBox(title, says);
   const handle = createHandle(label, (by) => by && set(by === -Infinity ? low() : by === Infinity ? high() : value + by * step));
   plot.append(handle.node);

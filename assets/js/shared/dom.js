@@ -1,6 +1,15 @@
+// @ts-check
 // Building and updating the page's elements. Model text only ever enters the page through textContent.
 
-function el(tag, attributes, ...children) {
+/**
+ * An element with attributes, listeners ("onclick": function), `text` and children. What is null or false is left out.
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {Record<string, any>} [attributes]
+ * @param {...any} children
+ * @returns {HTMLElementTagNameMap[K]}
+ */
+export function el(tag, attributes, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes || {})) {
     if (value === null || value === undefined || value === false) continue;
@@ -12,7 +21,7 @@ function el(tag, attributes, ...children) {
   return node;
 }
 
-function svg(tag, attributes, ...children) {
+export function svg(tag, attributes, ...children) {
   const node = document.createElementNS('http://www.w3.org/2000/svg', tag);
   for (const [name, value] of Object.entries(attributes || {})) {
     if (name === 'text') node.textContent = value; else node.setAttribute(name, value);
@@ -22,11 +31,11 @@ function svg(tag, attributes, ...children) {
 }
 
 // Only a text that differs is written, so that screen readers announce it once and a selection stays.
-function setText(node, text) { if (node.textContent !== text) node.textContent = text; }
+export function setText(node, text) { if (node.textContent !== text) node.textContent = text; }
 
 // Replaces the content of a place only when its data changed, so that nothing moves under the user's hands. The focus
 // stays on the element with the same data-key.
-function replaceIfChanged(place, data, make) {
+export function replaceIfChanged(place, data, make) {
   const now = JSON.stringify(data);
   if (place.shown === now) return;
   place.shown = now;
@@ -36,16 +45,22 @@ function replaceIfChanged(place, data, make) {
 }
 
 // A box for an error's sentence. show() returns its text: nothing where there is no error.
-function createErrorBox() {
+export function createErrorBox() {
   const node = el('div', { class: 'lr-error', role: 'alert', hidden: true });
   return { node, show(text) { node.hidden = !text; setText(node, text || ''); return text; } };
 }
 
-async function copyText(text) {
+export async function copyText(text) {
   // no clipboard without https
   try { await navigator.clipboard.writeText(text); return true; } catch (e) { return false; }
 }
-function downloadFrom(href, name) {
+/** Saves a text or a Blob as a file. @param {string | Blob} content */
+export function download(name, content, type = '') {
+  const url = URL.createObjectURL(content instanceof Blob ? content : new Blob([content], { type }));
+  downloadFrom(url, name);
+  setTimeout(() => URL.revokeObjectURL(url), 10000);
+}
+export function downloadFrom(href, name) {
   const link = el('a', { href, download: name });
   document.body.append(link);
   link.click();

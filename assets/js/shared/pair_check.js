@@ -1,6 +1,12 @@
-// The check of a pair: the state of its job, then its result. In scope from Gradio: element, props, watch, server.
+// @ts-check
+// The check of a pair: the state of its job, then its result.
+import { roundTicks } from './charts.js';
+import { el, setText, svg } from './dom.js';
+import { PAPER } from './engine.js';
+import { formatCount, formatNats, plural } from './format.js';
+import { createCalls } from './poll.js';
 
-function mountPairCheck(element, props, watch, server) {
+export function mount({ element, props, server }) {
   const root = element.querySelector('.lr-pair-check'), call = createCalls(server);
   let run = null, timer = 0;
 
@@ -81,6 +87,6 @@ function mountPairCheck(element, props, watch, server) {
     counts.forEach((n, i) => { if (n) canvas.append(svg('rect', { class: edges[i] >= PAPER.beta ? 'lr-bar-hot' : 'lr-bar-cool', x: LEFT + i * slot, width: slot * 0.84, y: y(n), height: BOTTOM - y(n) })); });
     return node;
   }
-  watch('value', sync);
   sync();
+  return sync;
 }

@@ -1,20 +1,21 @@
+// @ts-check
 // Calls to the server, what they answer without a connection, and polling while the page is seen.
 
 const offline = () => ({ error: 'The server does not answer; check that it still runs, then reload.' });
 
 // call(name, ...arguments): a promise of the server's answer. Gradio answers nothing when the connection is lost.
-const createCalls = (server) => async (name, ...args) => (await server[name](args).catch(offline)) || offline();
+export const createCalls = (server) => async (name, ...args) => (await server[name](args).catch(offline)) || offline();
 
 // Calls look() once per second while busy() holds, else every five seconds; not while the element is out of sight.
-function pollWhileVisible(element, busy, look) {
+export function pollWhileVisible(element, busy, look) {
   let tick = 0;
   setInterval(() => {
-    if (document.hidden || !element.checkVisibility() || tick++ % (busy() ? 1 : 5)) return;
+    if (document.hidden || !element.getClientRects().length || tick++ % (busy() ? 1 : 5)) return;
     look();
   }, 1000);
 }
 
 // On a narrow screen the form is above the result: this brings the result into sight.
-function scrollToResult(element) {
+export function scrollToResult(element) {
   if (innerWidth <= 900) element.scrollIntoView({ behavior: 'smooth', block: 'start' });
 }

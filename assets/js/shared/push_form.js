@@ -1,5 +1,9 @@
+// @ts-check
 // Publishing: the form that pushes a run, and the one that pulls a published dataset. A token stays in the password
 // field, and in this page while a push is in question; it is sent once and never stored.
+import { createErrorBox, el, replaceIfChanged } from './dom.js';
+import { formatCount, formatProgress } from './format.js';
+import { createConfirm } from './run_view.js';
 
 const PRIVATE_HELP = 'Only its owner sees it until it is made public on the Hub.';
 const REPLACE = 'Replace the repository\u2019s contents? That is a new commit; the earlier ones stay in its history.';
@@ -16,7 +20,7 @@ const tokenInput = () => hubInput({ type: 'password', autocomplete: 'new-passwor
 const logLink = (job) => el('a', { href: '?' + new URLSearchParams({ tab: 'jobs', job }), text: 'the job\u2019s log' });
 
 // host.push(kind, form) and host.pushed(): promises of the server's answers.
-function createPush(host) {
+export function createPush(host) {
   let id = null, timer = 0, heldToken = '', started = '';
   const kind = el('select', {}), repo = repositoryInput(), token = tokenInput();
   const license = hubInput({ placeholder: 'mit, apache-2.0, cc-by-4.0 \u2026', maxlength: '60' });
@@ -91,7 +95,7 @@ function createPush(host) {
 }
 
 // host.pull(repo, token), host.pulled(job): promises of answers; host.done(run) shows the new dataset.
-function createPull(host) {
+export function createPull(host) {
   let timer = 0, job = null;
   const repo = repositoryInput(), token = tokenInput(), error = createErrorBox();
   const status = el('p', { class: 'lr-hub-status', role: 'status' }),

@@ -1,16 +1,19 @@
+// @ts-check
 // The list at the top of a tab: its datasets, fine-tuning runs or evaluations, newest first; and the badge of a state.
+import { el, replaceIfChanged } from './dom.js';
+import { formatTime } from './format.js';
 
 const RUN_STATES = { running: 'In progress', waiting: 'Waiting', done: 'Done', stopped: 'Stopped early',
   interrupted: 'Interrupted', failed: 'Failed', cancelled: 'Cancelled' };
-const isActive = (state) => state === 'running' || state === 'waiting';
+export const isActive = (state) => state === 'running' || state === 'waiting';
 // running: the word for a run in progress
-const stateWord = (state, running) => (state === 'running' && running) || RUN_STATES[state] || state;
-const stateBadge = (state, running) => el('span', { class: 'lr-badge lr-is-' + state,
+export const stateWord = (state, running) => (state === 'running' && running) || RUN_STATES[state] || state;
+export const stateBadge = (state, running) => el('span', { class: 'lr-badge lr-is-' + state,
   text: stateWord(state, running) });
 
 // title: the heading; aside: what stands beside it; facts(run): a line on a run; before(run): an element before its
 // button; running: the word for a run in progress.
-function createRunList({ title, label = title, aside, facts, before, running, onOpen }) {
+export function createRunList({ title, label = title, aside, facts, before, running, onOpen }) {
   const items = el('ul', { class: 'lr-runs' });
   const node = el('section', { class: 'lr-card lr-run-list', 'aria-label': label, hidden: true },
     el('div', { class: 'lr-top' }, el('h3', { text: title }), aside), items);

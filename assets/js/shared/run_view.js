@@ -1,9 +1,13 @@
+// @ts-check
 // What the views of a dataset, a fine-tuning run and an evaluation have in common: how far its job is, the question
 // before something is deleted, and the command that does the same.
+import { copyText, el, replaceIfChanged, setText } from './dom.js';
+import { formatRate, formatRemaining } from './format.js';
+import { isActive } from './run_list.js';
 
 // A question before what cannot be undone; the harmless answer has the focus. act(): a promise of an error's text;
 // opener(): the button that asked.
-function createConfirm({ label, yes = 'Delete it', no = 'Keep it', act, opener }) {
+export function createConfirm({ label, yes = 'Delete it', no = 'Keep it', act, opener }) {
   const close = () => { node.hidden = true; opener()?.focus(); };
   const question = el('span'), keep = el('button', { type: 'button', text: no, onclick: close });
   const go = async () => { if (await act()) close(); else node.hidden = true; };
@@ -18,7 +22,7 @@ function createConfirm({ label, yes = 'Delete it', no = 'Keep it', act, opener }
 }
 
 // The button that deletes what a view shows, and its question. text(): the question.
-function createDeletion({ label, text, act }) {
+export function createDeletion({ label, text, act }) {
   const button = el('button', { type: 'button', text: 'Delete \u2026', onclick: () => confirm.ask(text()) });
   const confirm = createConfirm({ label, act, opener: () => button });
   return { button, node: confirm.node, hide: confirm.hide,
@@ -26,7 +30,7 @@ function createDeletion({ label, text, act }) {
 }
 
 // label: what the bar counts; actions: {name: [text, title]}; act(name).
-function createRunProgress({ label, actions, act }) {
+export function createRunProgress({ label, actions, act }) {
   const bar = el('i'), track = el('div', { class: 'lr-progress', role: 'progressbar', 'aria-label': label,
     'aria-valuemin': '0', 'aria-valuemax': '100' }, bar);
   const numbers = el('p', { class: 'lr-progress-numbers' }), status = el('p', { class: 'lr-muted', role: 'status' });
@@ -55,7 +59,7 @@ function createRunProgress({ label, actions, act }) {
 }
 
 // The command that does the same, to copy.
-function createCommand() {
+export function createCommand() {
   const command = el('pre', { tabindex: '0' });
   const copy = el('button', { type: 'button', text: 'Copy', onclick: async () => {
     copy.textContent = (await copyText(command.textContent)) ? 'Copied' : 'Select it to copy';

@@ -1,0 +1,285 @@
+// @ts-check
+// One chart on the page: a figure of the engine (lightreasoner/plotting.py), drawn by plotly.js, with its title, its
+// text alternative and a menu that switches the scale and saves the picture or its table.
+//
+// plotly.js is loaded when the first chart is seen. A chart that is out of sight is drawn when it comes into sight.
+import { download, el, replaceIfChanged } from './dom.js';
+import { formatNumber } from './format.js';
+
+/** @typedef {{ data: any[], layout: any }} Figure */
+
+const PLOTLY = new URL('../plotly.min.js', import.meta.url).href;
+const NOT_LOADED = 'The charts could not be loaded; reload the page.';
+const SCALES = { linear: 'Linear axis', log: 'Logarithmic axis', root: 'Square-root axis' };
+const CONFIG = { displayModeBar: false, displaylogo: false, doubleClick: 'reset', showTips: false };
+const TOUCH = matchMedia('(pointer: coarse)');
+
+let loading = null;
+/** plotly.js, loaded once. A failed attempt is made again at the next call. @returns {Promise<any>} */
+export function loadPlotly() {
+  loading ??= new Promise((resolve, reject) => {
+    const failed = () => { loading = null; reject(new Error(NOT_LOADED)); };
+    const script = el('script', { src: PLOTLY, onload: () => resolve(window['Plotly']), onerror: failed });
+    document.head.append(script);
+  });
+  return loading;
+}
+
+/**
+ * Calls act() while the page's <base> names no address. With one, plotly.js writes the address of the page into its
+ * clip paths, and browsers load the page again for each as soon as the address bar changes.
+ */
+function withoutBase(act) {
+  const base = document.querySelector('base'), href = base?.getAttribute('href');
+  base?.removeAttribute('href');
+  try { return act(); } finally { if (href) base.setAttribute('href', href); }
+}
+
+/** @type {Set<Chart>} */
+const charts = new Set(); // those on the page, redrawn when its theme changes
+const redrawAll = () => charts.forEach((chart) => chart.redraw());
+new MutationObserver(redrawAll).observe(document.body, { attributes: true, attributeFilter: ['class'] });
+
+/** A copy of a figure's part with the values of the page's CSS variables. Arrays of numbers are not copied. */
+function withColours(part, style) {
+  if (typeof part === 'string') return part.startsWith('var(') ? style.getPropertyValue(part.slice(4, -1)).trim() : part;
+  if (Array.isArray(part)) return typeof part[0] === 'string' || (part[0] && typeof part[0] === 'object' &&
+    !Array.isArray(part[0])) ? part.map((item) => withColours(item, style)) : part;
+  if (!part || typeof part !== 'object') return part;
+  return Object.fromEntries(Object.entries(part).map(([name, value]) => [name, withColours(value, style)]));
+}
+
+const ROOT_TICKS = [0, 0.1, 0.5, 1, 2, 5, 10, 20, 50];
+/** About four round numbers from 0 to `most`, close together near 0 as a square-root axis has them. */
+function rootTicks(most) {
+  const power = 10 ** Math.floor(Math.log10(most / 20 || 1));
+  return most > 50 || most < 2 ? [0, 0.25, 1, 2.5, 5, 10, 20].map((x) => x * power * 5).filter((x) => x <= most)
+    : ROOT_TICKS.filter((x) => x <= most);
+}
+
+/** Puts the y axis of a figure into a scale. plotly.js has no square-root axis, so values and ticks are converted. */
+function scaleAxis({ data, layout }, scale) {
+  const axis = layout.yaxis;
+  axis.type = scale === 'log' ? 'log' : 'linear';
+  if (scale === 'log') { delete axis.rangemode; delete axis.range; }
+  if (scale !== 'root') return;
+  const most = Math.max(0, ...data.flatMap(({ y }) => y.filter(Number.isFinite)));
+  const ticks = rootTicks(most);
+  for (const trace of data) trace.y = trace.y.map((y) => (y === null ? null : Math.sqrt(y)));
+  Object.assign(axis, { tickvals: ticks.map(Math.sqrt), ticktext: ticks.map(formatNumber) });
+}
+const scaled = (value, scale) => (scale === 'root' ? Math.sqrt(Math.max(0, value))
+  : scale === 'log' ? Math.log10(Math.max(1e-6, value)) : value);
+/** A layout's shapes in the units of the scaled axis. */
+function scaleShape(shape, scale) {
+  if ((shape.yref || 'y') !== 'y' || scale === 'linear') return shape;
+  return { ...shape, y0: scale === 'log' && shape.type !== 'line' && shape.y0 === 0 ? -9 : scaled(shape.y0, scale),
+    y1: scaled(shape.y1, scale) };
+}
+
+/** A cell of a CSV file: quoted where needed, and never a formula for a spreadsheet. */
+function csvCell(value) {
+  const text = value === null || value === undefined ? '' : String(value);
+  const safe = typeof value === 'string' && /^[=+\-@\t\r]/.test(text) ? '\'' + text : text;
+  return /[",\n\r]/.test(safe) ? '"' + safe.replace(/"/g, '""') + '"' : safe;
+}
+const plain = (text) => String(text).replace(/&lt;/g, '<').replace(/&gt;/g, '>').replace(/&amp;/g, '&');
+
+/** The table behind a figure: one row per point. @param {Figure} figure */
+export function csvOf({ data, layout }) {
+  const { x, y, customdata = [] } = layout.meta.columns, several = data.length > 1;
+  const rows = [[...(several ? ['series'] : []), x, y, ...customdata]];
+  for (const trace of data) {
+    const sideways = trace.orientation === 'h';
+    (trace.x || []).forEach((at, i) => {
+      const [across, value] = sideways ? [trace.y[i], at] : [at, trace.y[i]];
+      const more = customdata.map((_, n) => trace.customdata[i][n]);
+      rows.push([...(several ? [plain(trace.name)] : []), ...[across, value, ...more].map((cell) =>
+        (typeof cell === 'string' ? plain(cell) : cell))]);
+    });
+  }
+  return rows.map((row) => row.map(csvCell).join(',')).join('\r\n') + '\r\n';
+}
+
+/** The menu of a chart: buttons in a box that opens beside the title. */
+class Menu {
+  /** @param {Chart} chart */
+  constructor(chart) {
+    const button = (text, act) => el('button', { type: 'button', text, onclick: act });
+    this.chart = chart;
+    this.scales = el('span', { class: 'lr-chart-scales', role: 'group', 'aria-label': 'Scale of the vertical axis' });
+    this.node = el('details', { class: 'lr-chart-menu' },
+      el('summary', { 'aria-label': 'Options of the chart ' + chart.options.title, title: 'Scale, zoom, picture, table',
+        text: '\u22ef' }),
+      el('div', { class: 'lr-chart-options' }, this.scales, button('Reset zoom', () => chart.reset()),
+        button('Save PNG', () => chart.savePicture('png')), button('Save SVG', () => chart.savePicture('svg')),
+        button('Save CSV', () => chart.saveTable())));
+    this.node.addEventListener('keydown', (event) => {
+      if (event.key !== 'Escape' || !this.node.open) return;
+      event.stopPropagation();
+      this.node.open = false;
+      this.node.querySelector('summary').focus();
+    });
+    this.node.addEventListener('focusout', (event) => {
+      if (!this.node.contains(/** @type {Node} */ (event.relatedTarget))) this.node.open = false;
+    });
+  }
+  show(offered, chosen) {
+    this.scales.hidden = offered.length < 2;
+    replaceIfChanged(this.scales, [offered, chosen], () => offered.map((kind) => el('button', { type: 'button',
+      'data-key': kind, 'aria-pressed': String(kind === chosen), text: SCALES[kind],
+      onclick: () => this.chart.chooseScale(kind) })));
+  }
+}
+
+/**
+ * @typedef {object} ChartOptions
+ * @property {string} title
+ * @property {string} name of saved files
+ * @property {string} [says] what the axes show, beside the title
+ * @property {(point: { x: any, y: any, curveNumber: number, pointIndex: number }) => void} [onClick]
+ * @property {(range: [number, number] | null) => void} [onBrush] a range of x was dragged over; null: none is
+ * @property {(layout: Record<string, any>) => void} [onLayout] the user zoomed or reset
+ * @property {(series: number) => void} [onLegend] an entry of the legend hid or showed its series
+ * @property {(scale: string) => void} [onScale] the user chose another scale
+ */
+
+export class Chart {
+  /** @param {ChartOptions} options */
+  constructor(options) {
+    this.options = options;
+    this.plot = el('div', { class: 'lr-plot', role: 'img' });
+    this.message = el('p', { class: 'lr-muted', hidden: true });
+    this.menu = new Menu(this);
+    this.node = el('figure', { class: 'lr-chart' },
+      el('figcaption', {}, el('b', { text: options.title }), ' ',
+        el('span', { class: 'lr-muted', text: options.says || '' }), this.menu.node), this.plot, this.message);
+    /** @type {Figure} as the engine made it, with what moved since */ this.figure = null;
+    /** @type {Figure} as plotly.js has it */ this.drawn = null;
+    this.scale = '';
+    this.plotly = null;
+    this.width = 0;
+    new ResizeObserver(() => {
+      const { clientWidth } = this.plot;
+      if (!clientWidth || clientWidth === this.width) return;
+      this.width = clientWidth;
+      this.redraw();
+    }).observe(this.plot);
+    charts.add(this);
+  }
+  /** @param {Figure} figure */
+  draw(figure) {
+    const { height, meta } = figure.layout;
+    this.figure = figure;
+    this.plot.style.height = height + 'px';
+    this.describe(meta.says);
+    if (!meta.scales.includes(this.scale)) [this.scale] = meta.scales;
+    this.menu.show(meta.scales, this.scale);
+    return this.redraw();
+  }
+  /** The text alternative, where the page knows it better than the figure. */
+  describe(text) { this.plot.setAttribute('aria-label', text); }
+
+  async redraw() {
+    if (!this.figure || !this.plot.clientWidth) return;
+    try { this.plotly = await loadPlotly(); } catch (error) {
+      this.message.textContent = error.message;
+      this.message.hidden = false;
+      return;
+    }
+    this.message.hidden = true;
+    const first = !this.drawn;
+    this.drawn = this.prepared();
+    const { data, layout } = this.drawn;
+    await withoutBase(() => this.plotly.react(this.plot, data, { ...layout, width: this.plot.clientWidth }, CONFIG));
+    if (first) this.listen();
+  }
+  /** The figure in the page's colours and in the chosen scale. @returns {Figure} */
+  prepared() {
+    const style = getComputedStyle(this.plot), { onBrush } = this.options;
+    const copy = withColours({ data: this.figure.data, layout: this.figure.layout }, style);
+    scaleAxis(copy, this.scale);
+    copy.layout.shapes = (copy.layout.shapes || []).map((shape) => scaleShape(shape, this.scale));
+    copy.layout.font.family = style.fontFamily;
+    copy.layout.dragmode = TOUCH.matches ? false : onBrush ? 'select' : 'zoom';
+    if (onBrush) copy.layout.selectdirection = 'h';
+    return copy;
+  }
+  listen() {
+    const { onClick, onBrush, onLayout, onLegend } = this.options;
+    const on = (name, act) => /** @type {any} */ (this.plot).on('plotly_' + name, act);
+    if (onClick) on('click', ({ points }) => points.length && onClick(points[0]));
+    if (onLegend) on('restyle', ([change, which]) => 'visible' in change && onLegend(which[0]));
+    if (onLayout) on('relayout', onLayout);
+    if (!onBrush) return;
+    on('selected', (event) => event?.range && onBrush(event.range.x));
+    on('deselect', () => onBrush(null));
+  }
+  setScale(scale) {
+    if (scale === this.scale || !this.figure) return;
+    this.scale = scale;
+    this.menu.show(this.figure.layout.meta.scales, scale);
+    this.redraw();
+  }
+  chooseScale(scale) {
+    this.setScale(scale);
+    this.options.onScale?.(scale);
+  }
+  /** The whole of both axes, and no range. */
+  reset() {
+    if (!this.drawn) return;
+    const changes = {};
+    for (const axis of ['xaxis', 'yaxis']) {
+      const { range } = this.drawn.layout[axis];
+      changes[axis + (range ? '.range' : '.autorange')] = range ? [...range] : true;
+    }
+    this.plotly.relayout(this.plot, changes);
+    this.options.onBrush?.(null);
+  }
+  /** Moves shapes by their names, without drawing anything else: { beta: { y0, y1 } }. */
+  move(shapes) {
+    const changes = {};
+    (this.figure?.layout.shapes || []).forEach((shape, i) => {
+      const moved = shapes[shape.name];
+      if (!moved) return;
+      Object.assign(shape, moved);
+      const now = scaleShape(shape, this.scale);
+      for (const key of Object.keys(moved)) changes['shapes[' + i + '].' + key] = now[key];
+    });
+    if (this.drawn && Object.keys(changes).length) this.plotly.relayout(this.plot, changes);
+  }
+
+  /** The chart as an SVG picture's address; '' where it has no points. @returns {Promise<string>} */
+  async svg(width = this.plot.clientWidth || 800) {
+    if (!this.figure || !this.figure.data.some(({ x }) => x.length)) return '';
+    const { data, layout } = this.prepared();
+    return (await loadPlotly()).toImage({ data, layout }, { format: 'svg', width, height: layout.height });
+  }
+  /** Saves the picture, with its title and on a solid ground. @param {'png' | 'svg'} format */
+  async savePicture(format) {
+    if (!this.figure) return;
+    const { data, layout } = this.prepared(), { title, name } = this.options, style = getComputedStyle(this.plot);
+    const colour = (variable) => style.getPropertyValue(variable).trim();
+    const heading = { text: title, x: 0, xref: 'paper', xanchor: 'left', yref: 'container', y: 0.97, yanchor: 'top',
+      font: { size: 15, color: colour('--lr-ink') } };
+    Object.assign(layout, { title: heading, paper_bgcolor: colour('--lr-surface'),
+      margin: { l: 16, r: 20, t: 64, b: 16 } });
+    const size = { format, width: Math.max(640, this.plot.clientWidth), height: layout.height + 72,
+      scale: format === 'png' ? 2 : 1 };
+    const address = await (await loadPlotly()).toImage({ data, layout }, size);
+    download(name + '.' + format, await (await fetch(address)).blob());
+  }
+  saveTable() { if (this.figure) download(this.options.name + '.csv', csvOf(this.figure), 'text/csv'); }
+}
+
+/**
+ * A slider below a chart.
+ * @param {{ label: string, name: string, min: number, max: number, step: number, onInput: (value: number) => void }} options
+ */
+export function createSlider({ label, name, min, max, step, onInput }) {
+  const out = el('output', { class: 'lr-number' });
+  const input = el('input', { type: 'range', min, max, step, 'aria-label': label });
+  input.addEventListener('input', () => { onInput(Number(input.value)); });
+  const node = el('label', { class: 'lr-slider' }, el('span', { text: name }), input, out);
+  return { node, input, show(value, text) { input.value = String(value); out.textContent = text; } };
+}

@@ -1,0 +1,74 @@
+"""KL over the steps of a response, as a figure."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from lightreasoner import plotting
+
+#: No step yet: the figure that the page fills as the steps come.
+NO_STEPS = pd.DataFrame({"step": [], "token": [], "kl": [], "tuned_kl": []})
+
+
+def kl_figure(steps: pd.DataFrame, beta: float, tuned: bool) -> go.Figure:
+    """KL(expert ‖ amateur) of each step in nats, above the line of β in the strong colour.
+
+    steps: the columns step, token (its text) and kl, and where a tuned expert reads along tuned_kl, KL(tuned ‖ expert).
+    Infinite values are None. The page moves the shapes "beta", "below-beta" (which pales what is below) and "selected".
+    """
+    text = [plotting.escaped(token) for token in steps["token"]]
+    shared = {"x": plotting.column(steps["step"]), "mode": "lines"}
+    expert = go.Scatter(
+        y=plotting.column(steps["kl"]),
+        name="expert ‖ amateur",
+        fill="tozeroy",
+        fillcolor=plotting.HOT,
+        line={"color": plotting.HOT, "width": 1, "shape": "hvh"},
+        customdata=list(zip(text, plotting.column(steps["kl"]), strict=True)),
+        hovertemplate="%{customdata[0]}<br>KL %{customdata[1]:.3f} nats<extra></extra>",
+        **shared,
+    )
+    traces = [expert]
+    if tuned:
+        line = {"color": plotting.TUNED, "width": 1.5, "shape": "hvh"}
+        moved = go.Scatter(
+            y=plotting.column(steps["tuned_kl"]),
+            name="tuned ‖ expert",
+            line=line,
+            customdata=list(zip(text, plotting.column(steps["tuned_kl"]), strict=True)),
+            hovertemplate="moved %{customdata[1]:.3f} nats<extra></extra>",
+            **shared,
+        )
+        traces.append(moved)
+    found = plotting.figure(
+        traces,
+        x="step",
+        y="KL in nats",
+        says=says(steps, beta),
+        scales=("root", "linear", "log"),
+        columns={"x": "step", "y": "kl", "customdata": ["token"]},
+        height=170,
+    )
+    band = {"type": "rect", "line": {"width": 0}, "xref": "x", "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
+    veil = {"type": "rect", "line": {"width": 0}, "xref": "paper", "x0": 0, "x1": 1, "yref": "y", "layer": "above"}
+    found.update_layout(
+        shapes=[
+            band | {"name": "selected", "x0": -2, "x1": -2, "fillcolor": plotting.SELECTED},
+            veil | {"name": "below-beta", "y0": 0, "y1": beta, "fillcolor": plotting.SURFACE, "opacity": 0.55},
+            plotting.threshold_line(beta, vertical=False, name="beta"),
+        ],
+        xaxis_range=[-0.5, max(len(steps), 24) - 0.5],
+    )
+    return found
+
+
+def says(steps: pd.DataFrame, beta: float) -> str:
+    """The main numbers of the figure in a sentence."""
+    if not len(steps):
+        return "KL over the steps of the response; no step yet."
+    kl = steps["kl"].fillna(float("inf"))
+    above, highest = int((kl > beta).sum()), kl.idxmax()
+    most = "infinite" if kl[highest] == float("inf") else f"{kl[highest]:.2f} nats"
+    return (
+        f"KL over {len(steps)} steps: {above} above β = {beta:.2f}; the highest, {most}, at step "
+        f"{steps['step'][highest]}."
+    )
