@@ -1,7 +1,7 @@
 # make run     install what is pinned and open the app on http://127.0.0.1:7860
 #              (PyTorch's CPU build on Linux without an NVIDIA card; make run TORCH=default takes the usual one)
 # make test    install what the tests need and run the whole suite
-# make bench   measure; make lint, make format: ruff
+# make bench   measure; make lint, make format: ruff, and eslint and tsc where Node is present
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
@@ -28,10 +28,16 @@ bench: .venv/app
 lint: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@$(call scripts,lint)
 
 format: .venv/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	@$(call scripts,format)
+
+# the browser's scripts, where Node is present; the app and the tests need none
+scripts = if command -v npm > /dev/null; then npm ci --silent --no-audit --no-fund && npm run --silent $(1); \
+	else echo "Node is not installed: the browser's scripts are left out."; fi
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
@@ -49,4 +55,4 @@ format: .venv/dev
 	@touch $@
 
 clean:
-	rm -rf .venv build .pytest_cache .ruff_cache
+	rm -rf .venv build node_modules .pytest_cache .ruff_cache

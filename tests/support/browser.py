@@ -173,9 +173,28 @@ class Visitors:
             profile.forget()
 
 
+def in_every_look(page: Page) -> Iterator[str]:
+    """Show a page in light, in dark and as wide as a telephone, by turns, and leave it as it was."""
+    wide = page.viewport_size
+    yield "light"
+    page.emulate_media(color_scheme="dark")
+    expect(page.locator("body.dark")).to_be_attached()
+    yield "dark"
+    page.emulate_media(color_scheme="light")
+    expect(page.locator("body.dark")).not_to_be_attached()
+    page.set_viewport_size({"width": 390, "height": wide["height"]})
+    yield "phone"
+    page.set_viewport_size(wide)
+
+
+#: A promise of the page: every transition and animation that ends has ended.
+ARRIVED = """() => Promise.allSettled(document.getAnimations()
+    .filter((one) => Number.isFinite(one.effect.getComputedTiming().endTime)).map((one) => one.finished))"""
+
+
 def barriers_of(page: Page) -> list[str]:
     """What axe finds serious or critical, a line each."""
-    page.wait_for_timeout(300)  # colours that fade in are measured when they have arrived
+    page.evaluate(ARRIVED)  # colours that fade in are measured when they have arrived
     # what is in order is not listed node by node, which takes as long as finding it
     found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     serious = [violation for violation in found if violation["impact"] in ("serious", "critical")]

@@ -22,6 +22,7 @@ function filled(steps, beta, run) {
   });
   figure.layout.showlegend = tuned;
   figure.layout.uirevision = run;
+  // with ranges of its own, plotly.js draws nothing anew when a shape moves
   figure.layout.xaxis.range = [-0.5, Math.max(steps.length, NARROWEST) - 0.5];
   place(figure, { beta });
   return figure;
@@ -61,7 +62,8 @@ export function createCurve(onSelect) {
     show(now, at, id) {
       steps = now; beta = at; run = id; selected = -1;
       clearTimeout(timer);
-      draw();
+      timer = 0;
+      if (steps.length || chart.drawn) draw(); // plotly.js is not loaded before the first token is on the page
     },
     grew() { timer = timer || window.setTimeout(draw, PAUSE); },
     select(step) { selected = step; mark(); },

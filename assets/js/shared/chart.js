@@ -12,6 +12,7 @@ const PLOTLY = new URL('../plotly.min.js', import.meta.url).href;
 const NOT_LOADED = 'The charts could not be loaded; reload the page.';
 const SCALES = { linear: 'Linear axis', log: 'Logarithmic axis', root: 'Square-root axis' };
 const CONFIG = { displayModeBar: false, displaylogo: false, doubleClick: 'reset', showTips: false };
+const REST = 250; // milliseconds without a movement
 const TOUCH = matchMedia('(pointer: coarse)');
 
 let loading = null;
@@ -57,24 +58,31 @@ function rootTicks(most) {
     : ROOT_TICKS.filter((x) => x <= most);
 }
 
+const largest = (data) => data.reduce((most, { y }) => y.reduce((a, b) => (b > a && b < Infinity ? b : a), most), 0);
 /** Puts the y axis of a figure into a scale. plotly.js has no square-root axis, so values and ticks are converted. */
 function scaleAxis({ data, layout }, scale) {
   const axis = layout.yaxis;
   axis.type = scale === 'log' ? 'log' : 'linear';
   if (scale === 'log') { delete axis.rangemode; delete axis.range; }
   if (scale !== 'root') return;
-  const most = Math.max(0, ...data.flatMap(({ y }) => y.filter(Number.isFinite)));
+  const most = largest(data);
   const ticks = rootTicks(most);
   for (const trace of data) trace.y = trace.y.map((y) => (y === null ? null : Math.sqrt(y)));
   Object.assign(axis, { tickvals: ticks.map(Math.sqrt), ticktext: ticks.map(formatNumber) });
 }
-const scaled = (value, scale) => (scale === 'root' ? Math.sqrt(Math.max(0, value))
-  : scale === 'log' ? Math.log10(Math.max(1e-6, value)) : value);
-/** A layout's shapes in the units of the scaled axis. */
+/** A shape in the units of the scaled axis; a logarithmic one ends below what can be seen. */
 function scaleShape(shape, scale) {
   if ((shape.yref || 'y') !== 'y' || scale === 'linear') return shape;
-  return { ...shape, y0: scale === 'log' && shape.type !== 'line' && shape.y0 === 0 ? -9 : scaled(shape.y0, scale),
-    y1: scaled(shape.y1, scale) };
+  const at = (y) => (scale === 'root' ? Math.sqrt(Math.max(0, y)) : Math.max(1e-9, y));
+  return { ...shape, y0: at(shape.y0), y1: at(shape.y1) };
+}
+/** Where a line or a rectangle stands in the plot, as an SVG path. area: the plot's rectangle; layout: as drawn. */
+function pathOf(shape, area, { xaxis, yaxis }) {
+  const share = (value, { range, type }) => ((type === 'log' ? Math.log10(value) : value) - range[0]) / (range[1] - range[0]);
+  const x = (value) => area.x + area.width * (shape.xref === 'paper' ? value : share(value, xaxis));
+  const y = (value) => area.y + area.height * (1 - (shape.yref === 'paper' ? value : share(value, yaxis)));
+  const [x0, x1, y0, y1] = [x(shape.x0), x(shape.x1), y(shape.y0), y(shape.y1)];
+  return shape.type === 'line' ? `M${x0},${y0}L${x1},${y1}` : `M${x0},${y0}H${x1}V${y1}H${x0}Z`;
 }
 
 /** A cell of a CSV file: quoted where needed, and never a formula for a spreadsheet. */
@@ -159,6 +167,7 @@ export class Chart {
     this.scale = '';
     this.plotly = null;
     this.width = 0;
+    this.resting = 0;
     new ResizeObserver(() => {
       const { clientWidth } = this.plot;
       if (!clientWidth || clientWidth === this.width) return;
@@ -189,6 +198,7 @@ export class Chart {
     }
     this.message.hidden = true;
     const first = !this.drawn;
+    clearTimeout(this.resting);
     this.drawn = this.prepared();
     const { data, layout } = this.drawn;
     await withoutBase(() => this.plotly.react(this.plot, data, { ...layout, width: this.plot.clientWidth }, CONFIG));
@@ -236,17 +246,29 @@ export class Chart {
     this.plotly.relayout(this.plot, changes);
     this.options.onBrush?.(null);
   }
-  /** Moves shapes by their names, without drawing anything else: { beta: { y0, y1 } }. */
+  /**
+   * Moves shapes by their names: { beta: { y0, y1 } }. plotly.js needs 10 to 100 ms for that, so while they move only
+   * their paths change; it is told when they rest.
+   */
   move(shapes) {
-    const changes = {};
-    (this.figure?.layout.shapes || []).forEach((shape, i) => {
-      const moved = shapes[shape.name];
-      if (!moved) return;
-      Object.assign(shape, moved);
-      const now = scaleShape(shape, this.scale);
-      for (const key of Object.keys(moved)) changes['shapes[' + i + '].' + key] = now[key];
+    if (!this.figure) return;
+    const area = /** @type {any} */ (this.plot.querySelector('.nsewdrag'))?.getBBox();
+    this.figure.layout.shapes.forEach((shape, i) => {
+      if (!shapes[shape.name]) return;
+      Object.assign(shape, shapes[shape.name]);
+      const path = this.drawn && area && this.plot.querySelector('.shapelayer path[data-index="' + i + '"]');
+      if (path) path.setAttribute('d', pathOf(scaleShape(shape, this.scale), area, /** @type {any} */ (this.plot).layout));
     });
-    if (this.drawn && Object.keys(changes).length) this.plotly.relayout(this.plot, changes);
+    clearTimeout(this.resting);
+    this.resting = window.setTimeout(() => this.settle(), REST);
+  }
+  settle() {
+    const changes = {};
+    this.figure.layout.shapes.forEach((shape, i) => {
+      const now = scaleShape(shape, this.scale);
+      for (const key of ['x0', 'x1', 'y0', 'y1']) changes['shapes[' + i + '].' + key] = now[key];
+    });
+    if (this.drawn) this.plotly.relayout(this.plot, changes);
   }
 
   /** The chart as an SVG picture's address; '' where it has no points. @returns {Promise<string>} */
