@@ -29,8 +29,8 @@ function mix(heat, surface, share) {
 }
 function themeColours(node) {
   const style = getComputedStyle(node), names = ['muted', 'ink', 'hot', 'tuned', 'surface', 'heat'];
-  return { font: style.fontFamily,
-    ...Object.fromEntries(names.map((name) => [name, style.getPropertyValue('--lr-' + name).trim()])) };
+  return /** @type {Record<string, string>} */ ({ font: style.fontFamily,
+    ...Object.fromEntries(names.map((name) => [name, style.getPropertyValue('--lr-' + name).trim()])) });
 }
 
 const WIDTH = 1200, MARGIN = 32, LINE = 30, SCALE = 2, CURVE = 190; // of the picture, in pixels

@@ -56,7 +56,10 @@ export function createCurve(onSelect) {
     chart.draw(figure);
     mark();
   }
-  const mark = () => chart.move({ selected: { x0: selected < 0 ? -2 : selected - 0.5, x1: selected < 0 ? -2 : selected + 0.5 } });
+  function mark() {
+    const [x0, x1] = selected < 0 ? [-2, -2] : [selected - 0.5, selected + 0.5];
+    chart.move({ selected: { x0, x1 } });
+  }
   return { node: chart.node,
     /** All steps so far, which the curve keeps: later ones are added to the same array. */
     show(now, at, id) {

@@ -41,13 +41,15 @@ const charts = new Set(); // those on the page, redrawn when its theme changes
 const redrawAll = () => charts.forEach((chart) => chart.redraw());
 new MutationObserver(redrawAll).observe(document.body, { attributes: true, attributeFilter: ['class'] });
 
-/** A copy of a figure's part with the values of the page's CSS variables. Arrays of numbers are not copied. */
+/** A copy of a part of a figure, with the values of the page's CSS variables. plotly.js changes what it is given. */
 function withColours(part, style) {
-  if (typeof part === 'string') return part.startsWith('var(') ? style.getPropertyValue(part.slice(4, -1)).trim() : part;
-  if (Array.isArray(part)) return typeof part[0] === 'string' || (part[0] && typeof part[0] === 'object' &&
-    !Array.isArray(part[0])) ? part.map((item) => withColours(item, style)) : part;
+  if (typeof part === 'string' && part.startsWith('var(')) return style.getPropertyValue(part.slice(4, -1)).trim();
   if (!part || typeof part !== 'object') return part;
-  return Object.fromEntries(Object.entries(part).map(([name, value]) => [name, withColours(value, style)]));
+  if (!Array.isArray(part)) {
+    return Object.fromEntries(Object.entries(part).map(([name, value]) => [name, withColours(value, style)]));
+  }
+  const holdsMore = typeof part[0] === 'string' || (part[0] && typeof part[0] === 'object' && !Array.isArray(part[0]));
+  return holdsMore ? part.map((item) => withColours(item, style)) : part.slice();
 }
 
 const ROOT_TICKS = [0, 0.1, 0.5, 1, 2, 5, 10, 20, 50];
@@ -78,7 +80,8 @@ function scaleShape(shape, scale) {
 }
 /** Where a line or a rectangle stands in the plot, as an SVG path. area: the plot's rectangle; layout: as drawn. */
 function pathOf(shape, area, { xaxis, yaxis }) {
-  const share = (value, { range, type }) => ((type === 'log' ? Math.log10(value) : value) - range[0]) / (range[1] - range[0]);
+  const share = (value, { range: [low, high], type }) =>
+    ((type === 'log' ? Math.log10(value) : value) - low) / (high - low);
   const x = (value) => area.x + area.width * (shape.xref === 'paper' ? value : share(value, xaxis));
   const y = (value) => area.y + area.height * (1 - (shape.yref === 'paper' ? value : share(value, yaxis)));
   const [x0, x1, y0, y1] = [x(shape.x0), x(shape.x1), y(shape.y0), y(shape.y1)];
@@ -113,7 +116,7 @@ export function csvOf({ data, layout }) {
 class Menu {
   /** @param {Chart} chart */
   constructor(chart) {
-    const button = (text, act) => el('button', { type: 'button', text, onclick: act });
+    const button = (text, act) => el('button', { type: 'button', text, onclick: () => { this.close(); act(); } });
     this.chart = chart;
     this.scales = el('span', { class: 'lr-chart-scales', role: 'group', 'aria-label': 'Scale of the vertical axis' });
     this.node = el('details', { class: 'lr-chart-menu' },
@@ -125,12 +128,15 @@ class Menu {
     this.node.addEventListener('keydown', (event) => {
       if (event.key !== 'Escape' || !this.node.open) return;
       event.stopPropagation();
-      this.node.open = false;
-      this.node.querySelector('summary').focus();
+      this.close();
     });
     this.node.addEventListener('focusout', (event) => {
       if (!this.node.contains(/** @type {Node} */ (event.relatedTarget))) this.node.open = false;
     });
+  }
+  close() {
+    this.node.open = false;
+    this.node.querySelector('summary').focus();
   }
   show(offered, chosen) {
     this.scales.hidden = offered.length < 2;
@@ -240,7 +246,7 @@ export class Chart {
     if (!this.drawn) return;
     const changes = {};
     for (const axis of ['xaxis', 'yaxis']) {
-      const { range } = this.drawn.layout[axis];
+      const { range } = this.figure.layout[axis]; // plotly.js changes the one that it was given
       changes[axis + (range ? '.range' : '.autorange')] = range ? [...range] : true;
     }
     this.plotly.relayout(this.plot, changes);
@@ -257,7 +263,8 @@ export class Chart {
       if (!shapes[shape.name]) return;
       Object.assign(shape, shapes[shape.name]);
       const path = this.drawn && area && this.plot.querySelector('.shapelayer path[data-index="' + i + '"]');
-      if (path) path.setAttribute('d', pathOf(scaleShape(shape, this.scale), area, /** @type {any} */ (this.plot).layout));
+      const { layout } = /** @type {any} */ (this.plot);
+      if (path) path.setAttribute('d', pathOf(scaleShape(shape, this.scale), area, layout));
     });
     clearTimeout(this.resting);
     this.resting = window.setTimeout(() => this.settle(), REST);
@@ -296,7 +303,8 @@ export class Chart {
 
 /**
  * A slider below a chart.
- * @param {{ label: string, name: string, min: number, max: number, step: number, onInput: (value: number) => void }} options
+ * @param {{ label: string, name: string, min: number, max: number, step: number,
+ *   onInput: (value: number) => void }} options
  */
 export function createSlider({ label, name, min, max, step, onInput }) {
   const out = el('output', { class: 'lr-number' });
