@@ -4,10 +4,13 @@ import json
 from collections.abc import Callable
 
 import gradio as gr
+import pandas as pd
 
+from lightreasoner.datasets.figures import histogram_figure, kept_figure
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.store import Job
 from lightreasoner.jobs.view import job_view
+from lightreasoner.paper import BETA
 from lightreasoner.problems.sources import problems_title
 from lightreasoner.sampling.pair_check import KIND, RESULT
 from lightreasoner.storage.runs import read_run, run_folder
@@ -79,6 +82,16 @@ def start_pair_check(
     return studio.jobs.submit(KIND, argv, title).run_dir.name
 
 
+def figures(result: dict) -> dict[str, dict]:
+    """The charts of a pair check's result file, at the paper's β."""
+    edges, counts, shares = result["edges"], result["histogram"], result["probe"]["kept"]
+    bins = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "steps": counts})
+    kept = pd.DataFrame({"beta": result["betas"], "share": shares})
+    kept["steps"] = (kept["share"] * sum(counts)).round().astype(int)
+    found = {"kept": kept_figure(kept, BETA), "histogram": histogram_figure(bins, BETA)}
+    return {name: one.to_plotly_json() for name, one in found.items()}
+
+
 def pair_check_calls(studio: Studio) -> list[Callable[..., dict]]:
     """The functions look and halt, bound to this server's jobs."""
 
@@ -98,8 +111,9 @@ def pair_check_calls(studio: Studio) -> list[Callable[..., dict]]:
         if job.state == "succeeded":
             read_run(job.run_dir)
             try:
-                answer["result"] = json.loads((job.run_dir / RESULT).read_text(encoding="utf-8"))
-            except (OSError, ValueError):
+                result = json.loads((job.run_dir / RESULT).read_text(encoding="utf-8"))
+                answer |= {"result": result, "figures": figures(result)}
+            except (OSError, ValueError, KeyError):
                 raise UserError("The result of this pair check cannot be read; start another.") from None
         return answer
 

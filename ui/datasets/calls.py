@@ -3,10 +3,14 @@
 import itertools
 import math
 
+import pandas as pd
+import plotly.graph_objects as go
+
 from lightreasoner.datasets.annotations import set_annotation
 from lightreasoner.datasets.explorer import Explorer
 from lightreasoner.datasets.explorer_page import Filters, page
 from lightreasoner.datasets.external import read_imported
+from lightreasoner.datasets.figures import category_figure, histogram_figure, kept_figure, one_token_figure
 from lightreasoner.datasets.quality import GOOD, GradedAnswers, quality_report
 from lightreasoner.datasets.selectors import SELECTORS, Selection, above_beta
 from lightreasoner.datasets.trajectories import KL_EDGES
@@ -54,6 +58,20 @@ def facts(dataset: Dataset, explorer: Explorer, size: int, over: int) -> list[tu
     if config.get("beta_floor") == 0:
         rows.append(("Details", "of every step", "Steps of any KL can become training samples"))
     return [*rows, ("On disk", f"{size / 1e6:,.1f} MB", "")]
+
+
+def figures(explorer: Explorer, selection: Selection, over: int) -> dict[str, go.Figure]:
+    """The charts of a dataset by their names. over: the number of steps above β."""
+    bins = pd.DataFrame({"low": KL_EDGES[:-1], "high": KL_EDGES[1:], "steps": explorer.histogram(KL_EDGES)})
+    found = {
+        "histogram": histogram_figure(bins, selection.beta),
+        "kept": kept_figure(pd.DataFrame(explorer.steps_above(BETAS)), selection.beta),
+        "categories": category_figure(pd.DataFrame(explorer.categories())),
+    }
+    if over and not explorer.imported:  # an imported target is the same at any α
+        effect = pd.DataFrame(explorer.alpha_effect(ALPHAS, selection.beta))
+        found["one_token"] = one_token_figure(effect, selection.alpha)
+    return found
 
 
 def describe_selection(explorer: Explorer, selection: Selection) -> list[str]:
@@ -185,10 +203,7 @@ class DatasetActions(RunActions):
             "trouble": explorer.note,
             "facts": facts(dataset, explorer, size, over),
             "downloads": ["paper", "parquet"] if explorer.imported else ["paper", "parquet", "raw"],
-            "histogram": {"edges": list(KL_EDGES), "counts": explorer.histogram(KL_EDGES)},
-            "curve": [[point["beta"], point["steps"]] for point in explorer.steps_above(BETAS)],
-            "alphas": [] if explorer.imported or not over else explorer.alpha_effect(ALPHAS, selection.beta),
-            "kinds": explorer.categories(),
+            "figures": {name: found.to_plotly_json() for name, found in figures(explorer, selection, over).items()},
             "selectors": [{"name": s.name, "title": s.title, "says": s.description} for s in SELECTORS],
             "selection": describe_selection(explorer, selection),
             "health": [

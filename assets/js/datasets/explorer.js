@@ -1,14 +1,14 @@
 // @ts-check
 // One dataset: its facts, charts, selection, quality and steps. `host` has the server's calls; nothing here knows
 // Gradio.
-import { createHistogram, createSlider } from '../shared/charts.js';
-import { createErrorBox, el, replaceIfChanged } from '../shared/dom.js';
+import { createErrorBox, el } from '../shared/dom.js';
 import { PAPER } from '../shared/engine.js';
-import { formatBytes, formatCount, formatNats, formatPercent } from '../shared/format.js';
+import { formatBytes, formatCount, formatPercent } from '../shared/format.js';
 import { createPush } from '../shared/push_form.js';
 import { isActive, stateBadge } from '../shared/run_list.js';
 import { createCommand, createDeletion, createRunProgress } from '../shared/run_view.js';
-import { createSteps } from './step_table.js';
+import { CategoryChart, Histogram, ThresholdChart } from './charts.js';
+import { StepTable } from './step_table.js';
 
 const TONES = { good: ['\u2713', 'OK'], warn: ['!', 'Warning'], bad: ['\u2715', 'Problem'] };
 const DOWNLOADS = [
@@ -21,166 +21,190 @@ const DATASET_ACTIONS = {
   cancel: ['Cancel', 'Stop at once; what was sampled stays until it is deleted'],
   resume: ['Resume', 'Resume where it stopped; nothing is sampled twice'],
 };
+const PAUSE = 200; // milliseconds after the last movement of a slider until the server counts
 
-export function createExplorer(host) {
-  let data = null, kind = null, brush = null, alpha = PAPER.alpha, beta = PAPER.beta, selector = 'kl', timer = 0;
+const panel = (name, ...children) => el('figure', { class: 'lr-chart', 'aria-label': name },
+  el('figcaption', {}, el('b', { text: name })), ...children);
 
-  const title = el('h2', { tabindex: '-1' }), badge = el('span'), facts = el('dl', { class: 'lr-numbers' });
-  const error = createErrorBox(), command = createCommand();
-  const progress = createRunProgress({ label: 'Problems sampled', actions: DATASET_ACTIONS,
-    act: (name) => act(() => host.act(name)) });
-  const links = el('div', { class: 'lr-buttons', role: 'group', 'aria-label': 'Downloads' });
-  const tune = el('a', { class: 'lr-job-made', href: '?tab=finetune', text: 'Fine-tune on it',
-    title: 'Train the expert on these steps, with the settings for this pair' });
-  const deletion = createDeletion({ label: 'Delete this dataset?', act: () => act(host.remove),
-    text: () => 'Delete \u201c' + data.name + '\u201d, ' + formatBytes(data.bytes) + '? This cannot be undone.' });
-  const push = createPush({ push: host.push, pushed: host.pushed });
+/** The charts and panels of a dataset. @param {Explorer} explorer */
+function createParts(explorer) {
+  const moved = (name) => (value) => explorer.move({ [name]: value });
+  const parts = { histogram: new Histogram((range) => { explorer.range = range; explorer.listAgain(); }),
+    beta: new ThresholdChart({ title: 'Selected steps by \u03b2', says: 'click to set \u03b2',
+      name: 'selected-by-beta', label: 'Beta, the KL threshold in nats', symbol: '\u03b2', shape: 'beta',
+      min: 0, max: 3, onInput: moved('beta') }),
+    alpha: new ThresholdChart({ title: 'One-token targets by \u03b1', says: 'click to set \u03b1',
+      name: 'one-token-by-alpha', label: 'Alpha, the plausibility threshold', symbol: '\u03b1', shape: 'alpha',
+      min: PAPER.alphaFloor, max: 1, onInput: moved('alpha') }),
+    categories: new CategoryChart((kind) => explorer.steps.pick(kind)),
+    picker: el('select', { 'aria-label': 'Selector' }), selectorSays: el('p', { class: 'lr-muted' }),
+    selection: el('p', { class: 'lr-chosen' }), quality: el('ul', { class: 'lr-quality' }) };
+  parts.picker.addEventListener('change', () => explorer.move({ selector: parts.picker.value }, 0));
+  const node = el('div', { class: 'lr-charts' }, parts.histogram.chart.node, parts.beta.chart.node,
+    parts.alpha.chart.node, parts.categories.chart.node,
+    panel('Training samples', el('label', { class: 'lr-pick' }, el('span', { text: 'Selector' }), parts.picker),
+      parts.selectorSays, parts.selection), panel('Quality', parts.quality));
+  return { ...parts, node };
+}
+/** What stands above the charts: name and state, facts, downloads, and what can be done. @param {Explorer} explorer */
+function createHead(explorer) {
+  const { host } = explorer, error = createErrorBox(), act = async (call) => error.show((await call()).error);
+  const head = { act, error, title: el('h2', { tabindex: '-1' }), badge: el('span'),
+    facts: el('dl', { class: 'lr-numbers' }), command: createCommand(),
+    progress: createRunProgress({ label: 'Problems sampled', actions: DATASET_ACTIONS,
+      act: (name) => act(() => host.act(name)) }),
+    links: el('div', { class: 'lr-buttons', role: 'group', 'aria-label': 'Downloads' }),
+    tune: el('a', { class: 'lr-job-made', href: '?tab=finetune', text: 'Fine-tune on it',
+      title: 'Train the expert on these steps, with the settings for this pair' }),
+    deletion: createDeletion({ label: 'Delete this dataset?', act: () => act(host.remove),
+      text: () => 'Delete \u201c' + explorer.data.name + '\u201d, ' + formatBytes(explorer.data.bytes) +
+        '? This cannot be undone.' }),
+    push: createPush({ push: host.push, pushed: host.pushed }) };
+  const node = el('div', { class: 'lr-card lr-run-head' },
+    el('div', { class: 'lr-top' }, el('div', { class: 'lr-run-title' }, head.title, head.badge),
+      el('div', { class: 'lr-buttons' }, head.tune, head.deletion.button)),
+    head.deletion.node, error.node, head.progress.node, head.facts, head.links, head.push.node, head.command.node);
+  return { ...head, node };
+}
 
-  const histogram = createHistogram((range) => { brush = range; steps.first(); rows(); });
-  const betaChart = createSlider({ title: 'Selected steps by \u03b2', says: 'share of all steps; drag the marker',
-    label: 'Beta, the KL threshold in nats', xTicks: [0, 0.1, PAPER.beta, 1, 2, 3],
-    root: true, step: 0.01, digits: 2, percentages: true, onInput: (value) => { beta = value; changed(200); } });
-  const alphaChart = createSlider({ title: 'One-token targets by \u03b1', says: 'share of selected steps',
-    label: 'Alpha, the plausibility threshold', xTicks: [PAPER.alphaFloor, PAPER.alpha, 0.4, 0.6, 0.8, 1],
-    root: false, step: 0.01, digits: 2, percentages: true, onInput: (value) => { alpha = value; changed(200); } });
-  const betaSays = el('p', { class: 'lr-chart-says' }), alphaSays = el('p', { class: 'lr-chart-says' });
-  betaChart.node.append(betaSays);
-  alphaChart.node.append(alphaSays);
-  const kinds = el('ul', { class: 'lr-kinds' }), quality = el('ul', { class: 'lr-quality' });
-  const picker = el('select', { 'aria-label': 'Selector' }), selectorSays = el('p', { class: 'lr-muted' });
-  const selection = el('p', { class: 'lr-chosen' });
-  picker.addEventListener('change', () => { selector = picker.value; changed(0); });
-  const steps = createSteps({ onFilter: rows, onOpen: host.open, onMark: mark });
-
-  const panel = (name, extra, ...children) => el('figure', { class: 'lr-chart ' + extra, 'aria-label': name },
-    el('figcaption', {}, el('b', { text: name })), ...children);
-  const kindsHelp = 'Mean KL in nats, and the number of steps. Select one to see only its steps.';
-  const charts = el('div', { class: 'lr-charts' }, histogram.node, betaChart.node, alphaChart.node,
-    panel('Token categories', '', el('p', { class: 'lr-muted', text: kindsHelp }), kinds),
-    panel('Training samples', '', el('label', { class: 'lr-pick' }, el('span', { text: 'Selector' }), picker),
-      selectorSays, selection),
-    panel('Quality', '', quality));
-  const inside = el('div', { class: 'lr-inside' }, el('div', { class: 'lr-card' }, charts), steps.node);
-  const node = el('section', { class: 'lr-run-view', 'aria-label': 'The dataset', hidden: true },
-    el('div', { class: 'lr-card lr-run-head' },
-      el('div', { class: 'lr-top' }, el('div', { class: 'lr-run-title' }, title, badge),
-        el('div', { class: 'lr-buttons' }, tune, deletion.button)),
-      deletion.node, error.node, progress.node, facts, links, push.node, command.node),
-    inside);
-
-  async function act(call) { return error.show((await call()).error); }
-  async function mark(row, next) {
-    const answer = await host.mark(row, next);
-    if (!answer.error) { row.mark = next; changed(400); }
-    return error.show(answer.error);
+export class Explorer {
+  constructor(host) {
+    this.host = host;
+    this.data = null;
+    this.range = null; // of KL, whose steps are listed
+    this.selection = { alpha: PAPER.alpha, beta: PAPER.beta, selector: 'kl' };
+    this.timer = 0;
+    this.steps = new StepTable({ onFilter: () => this.list(), onOpen: host.open,
+      onMark: (row, kind) => this.mark(row, kind) });
+    this.head = createHead(this);
+    this.parts = createParts(this);
+    this.inside = el('div', { class: 'lr-inside' }, el('div', { class: 'lr-card' }, this.parts.node), this.steps.node);
+    this.node = el('section', { class: 'lr-run-view', 'aria-label': 'The dataset', hidden: true }, this.head.node,
+      this.inside);
   }
-  const settings = () => ({ alpha, beta, selector });
-  // The browser draws at once what it can; the numbers that depend on the selection come after the last movement.
-  function changed(wait) {
-    draw();
-    linkToFinetune();
-    host.address(settings());
-    clearTimeout(timer);
-    timer = setTimeout(host.refresh, wait);
+  get inUse() { return this.steps.node.matches(':hover, :focus-within'); }
+  focus() { this.head.title.focus({ preventScroll: true }); }
+
+  async mark(row, next) {
+    const answer = await this.host.mark(row, next);
+    if (!answer.error) { row.mark = next; this.move({}, 400); }
+    return this.head.error.show(answer.error);
   }
-  function linkToFinetune() { // with the selection made here
-    const params = data && { tab: 'finetune', dataset: data.id, alpha, beta: +beta.toFixed(4), selector };
-    if (params) tune.href = '?' + new URLSearchParams(params);
+  /** Another selection. The browser shows at once what it can; what the server counts comes after the last movement. */
+  move(selection, wait = PAUSE) {
+    Object.assign(this.selection, selection);
+    this.showSelection();
+    this.host.address();
+    clearTimeout(this.timer);
+    this.timer = setTimeout(this.host.refresh, wait);
   }
-  async function rows() {
-    if (!data || !data.steps) return;
+  listAgain() { this.steps.change({}); }
+  async list() {
+    if (!this.data || !this.data.steps) return;
+    const { steps, parts } = this, { query } = steps, [low, high] = this.range || [null, null];
+    parts.categories.pick(query.kind);
     steps.busy(true);
-    const [low, high] = brush || [null, null];
-    const answer = await host.rows({ ...steps.query, kind: kind || '', low, high, ...settings() });
+    const answer = await this.host.rows({ ...query, low, high, ...this.selection });
     if (!answer) return; // a later request is on its way
     steps.busy(false);
-    if (!error.show(answer.error)) steps.show(answer);
+    if (!this.head.error.show(answer.error)) steps.show(answer);
   }
 
-  function draw() {
-    histogram.draw({ ...data.histogram, beta });
-    const share = (n) => (data.steps ? n / data.steps : 0);
-    const at = data.curve.find(([b]) => Math.abs(b - beta) < 1e-6), above = at ? at[1] : data.above;
-    betaChart.draw(data.curve.map(([b, n]) => [b, share(n)]), beta);
-    betaSays.replaceChildren('\u03b2 = ' + beta.toFixed(2) + ' nats: ',
-      el('b', { text: formatCount(above) + ' of ' + formatCount(data.steps) + ' steps' }), ', ' +
-        formatPercent(share(above)));
-    alphaChart.node.hidden = !data.alphas.length;
-    if (!data.alphas.length) return;
-    alphaChart.draw(data.alphas.map((a) => [a.alpha, a.one_token]), alpha);
-    const near = data.alphas.reduce((x, y) => (Math.abs(y.alpha - alpha) < Math.abs(x.alpha - alpha) ? y : x));
-    alphaSays.replaceChildren('\u03b1 = ' + alpha.toFixed(2) + ': ',
-      el('b', { text: near.tokens.toFixed(1) + ' tokens per target' }), ', ' + formatPercent(near.one_token) +
-        ' hold a single one');
+  /** α and β in the charts, and what they come to. */
+  showSelection() {
+    const { data, parts, head } = this, { alpha, beta, selector } = this.selection;
+    if (!data?.steps) return;
+    const { kept: { data: [kept] }, one_token: ones } = data.figures;
+    const at = kept.x.findIndex((x) => Math.abs(x - beta) < 1e-6), above = at < 0 ? data.above : kept.customdata[at][0];
+    parts.histogram.mark(beta);
+    parts.beta.mark(beta, [formatCount(above) + ' of ' + formatCount(data.steps) + ' steps',
+      ', ' + formatPercent(above / data.steps)]);
+    if (ones) {
+      const [{ x, y, customdata }] = ones.data;
+      const near = x.reduce((best, a, i) => (Math.abs(a - alpha) < Math.abs(x[best] - alpha) ? i : best), 0);
+      parts.alpha.mark(alpha, [customdata[near][0].toFixed(1) + ' tokens per target',
+        ', ' + formatPercent(y[near]) + ' hold a single one']);
+    }
+    head.tune.href = '?' + new URLSearchParams({ tab: 'finetune', dataset: data.id, alpha: String(alpha),
+      beta: String(+beta.toFixed(4)), selector }); // with the selection made here
   }
-  function drawKinds() {
-    const most = Math.max(1e-9, ...data.kinds.map((k) => k.mean_kl));
-    const toggle = (k) => { kind = kind === k.kind ? null : k.kind; drawKinds(); steps.first(); rows(); };
-    replaceIfChanged(kinds, [data.kinds, kind], () => data.kinds.map((k) => el('li', {},
-      el('button', { type: 'button', 'data-key': k.kind, 'aria-pressed': String(kind === k.kind), title: k.says,
-        onclick: () => toggle(k) },
-        el('span', { class: 'lr-kind-name', text: k.title }),
-        el('span', { class: 'lr-track' }, el('i', { style: 'width:' + ((100 * k.mean_kl) / most).toFixed(1) + '%' })),
-        el('span', { class: 'lr-num', text: formatNats(k.mean_kl) }),
-        el('span', { class: 'lr-num lr-muted', text: formatCount(k.steps) })))));
+  drawCharts() {
+    const { histogram, kept, one_token: ones, categories } = this.data.figures, { parts } = this;
+    for (const figure of [histogram, kept, categories, ...(ones ? [ones] : [])]) {
+      figure.layout.uirevision = this.data.id; // what was zoomed stays zoomed while a dataset grows
+    }
+    parts.alpha.chart.node.hidden = !ones;
+    parts.histogram.draw(histogram, this.selection.beta);
+    parts.beta.chart.draw(kept);
+    if (ones) parts.alpha.chart.draw(ones);
+    parts.categories.draw(categories);
+    const [{ y: titles, customdata: kinds }] = categories.data;
+    this.steps.offer(kinds.map(([, kind], i) => [kind, titles[i]]).reverse());
+    this.showSelection();
   }
-  function showState(next) {
-    data = { ...data, ...next };
-    const { state, job, steps: stepped, unit } = data;
+  showState(next) {
+    const data = this.data = { ...this.data, ...next }, { state, job, steps: stepped, unit } = data;
     const done = isActive(state) && job ? job.done : data.responses; // an unfinished batch is not in the dataset
     const { total } = job || {};
-    progress.show({ state, job, done, total, counted: [
+    this.head.progress.show({ state, job, done, total, counted: [
       total && formatCount(done) + ' of ' + formatCount(total) + ' ' + unit,
       stepped && formatCount(stepped) + ' steps', stepped && formatCount(data.above) + ' above \u03b2'] });
   }
-  function download(format) {
-    return async (event) => {
-      event.target.disabled = true;
-      await act(() => host.download(format, settings()));
-      event.target.disabled = false;
-    };
+  show(next) {
+    const other = !this.data || this.data.id !== next.id;
+    this.data = next;
+    this.showState({});
+    this.showHead();
+    this.node.hidden = false;
+    this.inside.hidden = !next.steps;
+    if (!next.steps) return;
+    this.showPanels();
+    this.drawCharts();
+    if (other) this.list();
   }
-  function show(next) {
-    const other = !data || data.id !== next.id, active = isActive(next.state);
-    data = next;
-    showState({});
-    node.hidden = false;
-    title.textContent = data.name;
-    badge.replaceChildren(stateBadge(data.state));
-    error.show(data.trouble || '');
-    deletion.offer(!active); // a job has to be stopped first
-    facts.replaceChildren(...data.facts.map(([name, text, says]) =>
+  showHead() {
+    const { head, data } = this, active = isActive(data.state);
+    head.title.textContent = data.name;
+    head.badge.replaceChildren(stateBadge(data.state));
+    head.error.show(data.trouble || '');
+    head.deletion.offer(!active); // a job has to be stopped first
+    head.facts.replaceChildren(...data.facts.map(([name, text, says]) =>
       el('div', { title: says }, el('dt', { text: name }), el('dd', { text }))));
-    command.show(data.command);
-    inside.hidden = links.hidden = tune.hidden = !data.steps;
-    if (!document.getElementById('lr-tab-finetune-button')) tune.hidden = true;
-    linkToFinetune();
-    push.show(data.id, data.steps && !active ? [['dataset', 'Dataset']] : []);
-    if (!data.steps) return;
-    const offered = DOWNLOADS.filter(([format]) => data.downloads.includes(format));
-    links.replaceChildren(...offered.map(([format, text, says]) =>
-      el('button', { type: 'button', 'data-format': format, title: says, text, onclick: download(format) })));
-    if (picker.options.length !== data.selectors.length) {
-      picker.replaceChildren(...data.selectors.map((s) => el('option', { value: s.name, text: s.title })));
+    head.command.show(data.command);
+    head.links.hidden = !data.steps;
+    head.tune.hidden = !data.steps || !document.getElementById('lr-tab-finetune-button');
+    head.push.show(data.id, data.steps && !active ? [['dataset', 'Dataset']] : []);
+    const offered = data.steps ? DOWNLOADS.filter(([format]) => data.downloads.includes(format)) : [];
+    head.links.replaceChildren(...offered.map(([format, text, says]) => el('button', { type: 'button', title: says,
+      text, 'data-format': format, onclick: (event) => this.download(format, event.target) })));
+  }
+  async download(format, button) {
+    button.disabled = true;
+    await this.head.act(() => this.host.download(format, this.selection));
+    button.disabled = false;
+  }
+  showPanels() {
+    const { selectors, selection, health } = this.data, { parts } = this, { picker, selectorSays, quality } = parts;
+    if (picker.options.length !== selectors.length) {
+      picker.replaceChildren(...selectors.map((s) => el('option', { value: s.name, text: s.title })));
     }
-    picker.value = selector;
-    selectorSays.textContent = (data.selectors.find((s) => s.name === selector) || {}).says || '';
-    selection.replaceChildren(...data.selection.map((text, i) =>
+    picker.value = this.selection.selector;
+    selectorSays.textContent = selectors.find((s) => s.name === picker.value)?.says || '';
+    parts.selection.replaceChildren(...selection.map((text, i) =>
       el(i ? 'span' : 'b', { class: i ? 'lr-muted' : null, text })));
-    quality.replaceChildren(...data.health.map((h) => el('li', { class: 'lr-tone-' + h.tone },
+    quality.replaceChildren(...health.map((h) => el('li', { class: 'lr-tone-' + h.tone },
       el('span', { class: 'lr-tone', role: 'img', 'aria-label': TONES[h.tone][1], text: TONES[h.tone][0] }),
       el('span', {}, el('b', { text: h.title }), ' ', h.says))));
-    draw();
-    drawKinds();
-    if (other) rows();
   }
-  return { node, show, showState, rows, settings, get data() { return data; },
-    get inUse() { return steps.node.matches(':hover, :focus-within'); },
-    adopt(moved) { ({ alpha, beta } = moved); }, // from the sliders of the step view
-    begin(selected) { // another dataset: without filters, with the selection of its address
-      data = null; kind = brush = null; ({ alpha, beta, selector } = selected);
-      node.hidden = true;
-      deletion.hide(); error.show(''); steps.reset(); histogram.reset();
-    },
-    focus() { title.focus({ preventScroll: true }); } };
+  /** Another dataset: without filters, with the selection of its address. */
+  begin(selection) {
+    this.data = this.range = null;
+    this.selection = { ...selection };
+    this.node.hidden = true;
+    this.head.deletion.hide();
+    this.head.error.show('');
+    this.steps.reset();
+    this.parts.histogram.reset();
+    this.parts.categories.picked = '';
+  }
 }

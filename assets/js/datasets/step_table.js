@@ -1,6 +1,6 @@
 // @ts-check
 // The steps of a dataset, one page of rows at a time; the server sorts, filters and counts.
-import { el } from '../shared/dom.js';
+import { el, replaceIfChanged } from '../shared/dom.js';
 import { formatCount, formatNats, plural, tokenLabel, tokenName } from '../shared/format.js';
 
 const MARKS = [
@@ -8,7 +8,11 @@ const MARKS = [
   ['drop', '\u2715', 'Drop: never a training sample'],
   ['pin', '\u2605', 'Pin: a bookmark, shown first'],
 ];
-const UNFILTERED = { search: '', mark: '', order: 'kl' };
+const ORDERS = [['kl', 'Most divergent first'], ['-kl', 'Least divergent first'], ['order', 'As sampled']];
+const MARKED = [['', 'All steps'], ['any', 'Marked'], ['keep', 'Kept'], ['drop', 'Dropped'], ['pin', 'Pinned']];
+const COLUMNS = [['Text before', 'lr-num'], ['Token'], ['KL', 'lr-num'], ['Expert \u2192 amateur'], ['Category'],
+  ['Step', 'lr-num'], ['Mark']];
+const UNFILTERED = { search: '', kind: '', mark: '', order: 'kl' };
 
 // Three toggles; at most one is on. set(kind or null): a promise of an error's text, or of nothing.
 export function markButtons(name, current, set) {
@@ -27,49 +31,85 @@ export function markButtons(name, current, set) {
   return box;
 }
 
-export function createSteps({ onFilter, onOpen, onMark }) {
-  let filter = UNFILTERED, page = 0, timer = 0;
-  const search = el('input', { type: 'search', placeholder: 'Token, problem, response', maxlength: '200',
-    'aria-label': 'Search tokens, problems and responses' });
-  const order = select('Order', 'Sort the steps by',
-    [['kl', 'Most divergent first'], ['-kl', 'Least divergent first'], ['order', 'As sampled']]);
-  const mark = select('Marks', 'Show only steps with this mark',
-    [['', 'All steps'], ['any', 'Marked'], ['keep', 'Kept'], ['drop', 'Dropped'], ['pin', 'Pinned']]);
-  const found = el('span', { class: 'lr-muted lr-found', role: 'status' }), body = el('tbody');
-  const COLUMNS = [['Text before', 'lr-num'], ['Token'], ['KL', 'lr-num'], ['Expert \u2192 amateur'], ['Category'],
-    ['Step', 'lr-num'], ['Mark']];
-  const head = el('tr', {}, ...COLUMNS.map(([text, c]) => el('th', { scope: 'col', class: c, text })));
-  const table = el('table', { class: 'lr-steps', 'aria-label': 'Steps' }, el('thead', {}, head), body);
-  const back = el('button', { type: 'button', text: '\u2039 Back', onclick: () => turn(-1) });
-  const next = el('button', { type: 'button', text: 'Next \u203a', onclick: () => turn(1) });
-  const position = el('span', { class: 'lr-muted', role: 'status' });
-  const pager = el('nav', { class: 'lr-pager', 'aria-label': 'Pages of steps' }, back, position, next);
-  const nothing = el('p', { class: 'lr-muted lr-none', hidden: true });
-  const node = el('section', { class: 'lr-card lr-step-list', 'aria-label': 'Steps of the dataset' },
-    el('div', { class: 'lr-filters' }, el('h3', { text: 'Steps' }), found, search, mark.label, order.label),
-    el('div', { class: 'lr-scroll', tabindex: '0', role: 'region', 'aria-label': 'Table of steps' }, table), nothing,
-      pager);
+const option = ([value, text]) => el('option', { value, text });
+function labelled(name, label, choices) {
+  const box = el('select', { 'aria-label': label }, ...choices.map(option));
+  return { box, node: el('label', { class: 'lr-pick' }, el('span', { text: name }), box) };
+}
+/** The top-1 tokens of the two models. */
+function topTokens({ expert, amateur, agree }) {
+  if (expert === null || expert === undefined) return [el('span', { class: 'lr-muted', text: 'not stored' })];
+  return [el('code', { text: tokenLabel(expert, 14) }), agree ? el('span', { class: 'lr-muted', text: ' both' })
+    : el('code', { text: ' \u2192 ' + tokenLabel(amateur, 14) })];
+}
 
-  function select(name, label, choices) {
-    const box = el('select', { 'aria-label': label }, ...choices.map(([value, text]) => el('option', { value, text })));
-    return { box, label: el('label', { class: 'lr-pick' }, el('span', { text: name }), box) };
+export class StepTable {
+  /**
+   * @param {object} host
+   * @param {() => void} host.onFilter another filter or page: the rows of `query` are to be shown
+   * @param {(row: any) => void} host.onOpen
+   * @param {(row: any, kind: string | null) => Promise<string>} host.onMark a promise of an error's text
+   */
+  constructor(host) {
+    this.host = host;
+    this.filter = UNFILTERED;
+    this.page = 0;
+    this.search = el('input', { type: 'search', placeholder: 'Token, problem, response', maxlength: '200',
+      'aria-label': 'Search tokens, problems and responses' });
+    this.selects = { kind: labelled('Category', 'Show only tokens of this category', []),
+      mark: labelled('Marks', 'Show only steps with this mark', MARKED),
+      order: labelled('Order', 'Sort the steps by', ORDERS) };
+    this.found = el('span', { class: 'lr-muted lr-found', role: 'status' });
+    this.body = el('tbody');
+    this.table = el('table', { class: 'lr-steps', 'aria-label': 'Steps' }, el('thead', {}, el('tr', {},
+      ...COLUMNS.map(([text, c]) => el('th', { scope: 'col', class: c, text })))), this.body);
+    this.nothing = el('p', { class: 'lr-muted lr-none', hidden: true,
+      text: 'No step matches; widen the range, or clear the search.' });
+    this.back = el('button', { type: 'button', text: '\u2039 Back', onclick: () => this.turn(-1) });
+    this.next = el('button', { type: 'button', text: 'Next \u203a', onclick: () => this.turn(1) });
+    this.position = el('span', { class: 'lr-muted', role: 'status' });
+    this.pager = el('nav', { class: 'lr-pager', 'aria-label': 'Pages of steps' }, this.back, this.position, this.next);
+    this.node = el('section', { class: 'lr-card lr-step-list', 'aria-label': 'Steps of the dataset' },
+      el('div', { class: 'lr-filters' }, el('h3', { text: 'Steps' }), this.found, this.search,
+        ...Object.values(this.selects).map(({ node }) => node)),
+      el('div', { class: 'lr-scroll', tabindex: '0', role: 'region', 'aria-label': 'Table of steps' }, this.table),
+      this.nothing, this.pager);
+    let timer = 0;
+    this.search.addEventListener('input', () => {
+      clearTimeout(timer);
+      timer = setTimeout(() => this.change({ search: this.search.value.trim() }), 250);
+    });
+    for (const [name, { box }] of Object.entries(this.selects)) {
+      box.addEventListener('change', () => this.change({ [name]: box.value }));
+    }
   }
-  function change() {
-    filter = { search: search.value.trim(), mark: mark.box.value, order: order.box.value };
-    page = 0;
-    onFilter();
-  }
-  search.addEventListener('input', () => { clearTimeout(timer); timer = setTimeout(change, 250); });
-  for (const { box } of [order, mark]) box.addEventListener('change', change);
-  function turn(by) { page += by; onFilter(); }
+  get query() { return { ...this.filter, page: this.page }; }
 
-  // The top-1 tokens of the two models.
-  function topTokens({ expert, amateur, agree }) {
-    if (expert === null || expert === undefined) return [el('span', { class: 'lr-muted', text: 'not stored' })];
-    return [el('code', { text: tokenLabel(expert, 14) }), agree ? el('span', { class: 'lr-muted', text: ' both' })
-      : el('code', { text: ' \u2192 ' + tokenLabel(amateur, 14) })];
+  change(more) {
+    this.filter = { ...this.filter, ...more };
+    this.page = 0;
+    this.host.onFilter();
   }
-  function line(row) {
+  turn(by) { this.page += by; this.host.onFilter(); }
+  /** @param {string[][]} kinds the categories of the dataset: [kind, title] */
+  offer(kinds) {
+    const { box } = this.selects.kind;
+    replaceIfChanged(box, kinds, () => [['', 'All tokens'], ...kinds].map(option));
+    box.value = this.filter.kind;
+  }
+  pick(kind) {
+    this.selects.kind.box.value = kind;
+    this.change({ kind });
+  }
+  reset() {
+    this.filter = UNFILTERED;
+    this.page = 0;
+    this.search.value = '';
+    for (const [name, { box }] of Object.entries(this.selects)) box.value = UNFILTERED[name];
+  }
+  busy(is) { this.table.setAttribute('aria-busy', String(is)); }
+
+  line(row) {
     const name = 'step ' + row.step + ' of ' + row.problem;
     const tr = el('tr', { class: row.selected ? 'lr-selected-step' : '' },
       el('td', { class: 'lr-before', title: row.before }, el('bdi', { text: row.before })),
@@ -79,26 +119,24 @@ export function createSteps({ onFilter, onOpen, onMark }) {
       el('td', { class: 'lr-top-tokens' }, ...topTokens(row)),
       el('td', { text: row.kind }),
       el('td', { class: 'lr-num', title: row.problem, text: row.step }),
-      el('td', {}, markButtons(name, row.mark, (kind) => onMark(row, kind))));
-    tr.addEventListener('click', (event) => { if (!event.target.closest('.lr-marks')) onOpen(row); });
+      el('td', {}, markButtons(name, row.mark, (kind) => this.host.onMark(row, kind))));
+    tr.addEventListener('click', ({ target }) => {
+      if (!(/** @type {Element} */ (target).closest('.lr-marks'))) this.host.onOpen(row);
+    });
     return tr;
   }
-  function show({ rows, total, size, why }) {
-    const pages = Math.max(1, Math.ceil(total / size)), focused = document.activeElement;
-    page = Math.min(page, pages - 1);
-    body.replaceChildren(...rows.map(line));
-    found.textContent = plural(total, 'step');
-    nothing.hidden = total > 0;
-    nothing.textContent = why || 'No step matches; widen the range, or clear the search.';
-    table.hidden = !total;
-    pager.hidden = pages < 2;
-    back.disabled = page === 0;
-    next.disabled = page >= pages - 1;
-    position.textContent = 'Page ' + formatCount(page + 1) + ' of ' + formatCount(pages);
+  show({ rows, total, size }) {
+    const { back, next } = this, pages = Math.max(1, Math.ceil(total / size)), focused = document.activeElement;
+    this.page = Math.min(this.page, pages - 1);
+    this.body.replaceChildren(...rows.map((row) => this.line(row)));
+    this.found.textContent = plural(total, 'step');
+    this.nothing.hidden = total > 0;
+    this.table.hidden = !total;
+    this.pager.hidden = pages < 2;
+    back.disabled = this.page === 0;
+    next.disabled = this.page >= pages - 1;
+    this.position.textContent = 'Page ' + formatCount(this.page + 1) + ' of ' + formatCount(pages);
     if (focused === back && back.disabled) next.focus();
     if (focused === next && next.disabled) back.focus();
   }
-  return { node, show, get query() { return { ...filter, page }; }, first() { page = 0; },
-    reset() { search.value = ''; mark.box.value = ''; order.box.value = 'kl'; filter = UNFILTERED; page = 0; },
-    busy(is) { table.setAttribute('aria-busy', String(is)); } };
 }

@@ -8,83 +8,89 @@ import { createErrorBox, el } from '../shared/dom.js';
 import { formatNats, tokenLabel } from '../shared/format.js';
 import { markButtons } from './step_table.js';
 
-export function createReader(host) {
-  let at = null, record = null, marks = {};
-  const error = createErrorBox(), stage = el('div');
-  const name = el('span', { class: 'lr-reader-name' }), marking = el('span', { class: 'lr-reader-marks' });
-  const sample = el('section', { class: 'lr-card lr-imported', 'aria-label': 'The sample', hidden: true });
-  const back = el('button', { type: 'button', text: '\u2039 Back to the dataset', onclick: host.close });
-  const node = el('section', { class: 'lr-reader', 'aria-label': 'A trajectory of the dataset', hidden: true },
-    el('div', { class: 'lr-card lr-reader-bar' }, back, name, marking), error.node, stage, sample);
+/** The target of an imported sample, whose trajectory and amateur are not known; the problem and the prefix with it. */
+function sampleParts({ question, prefix, tokens, weights, step, kl }) {
+  const order = weights.map((_, i) => i).sort((a, b) => weights[b] - weights[a]);
+  const row = (i) => el('li', { class: 'lr-target-row' },
+    el('span', { class: 'lr-label', text: tokenLabel(tokens[i]) }),
+    probabilityBar('target', weights[i]));
+  return [el('h3', { text: 'Step ' + step }),
+    el('p', { class: 'lr-verdict lr-yes' }, el('b', { text: 'KL ' + formatNats(kl ?? Infinity) + ' nats' }),
+      '. Imported: the distributions of the two models are not known.'),
+    el('blockquote', { class: 'lr-question', tabindex: '0', 'aria-label': 'The problem', text: question }),
+    el('pre', { class: 'lr-prefix', tabindex: '0', role: 'region', 'aria-label': 'The response before this step' },
+      el('bdi', { text: prefix || '\u2205' })),
+    el('div', { class: 'lr-key' }, el('span', { class: 'lr-target', text: 'Contrastive target' })),
+    el('ol', { class: 'lr-rows' }, ...order.map(row))];
+}
 
-  const viewer = new Viewer(stage, {
-    curve: createCurve,
-    idle: '',
-    kinds: EXPORTS.map(([kind, title]) => [kind, kind === 'json' ? 'The trajectory in the format of a trace' : title]),
-    details: async (run, index) => ({ candidates: record.steps[index].candidates, tokens: record.tokens, why: at.why }),
-    export: (kind, run, { alpha, beta, curve, name: file }) =>
-      exportFile(kind, file, () => host.file(at.problem, at.sample, kind, alpha, beta, curve)),
-    address: ({ step, alpha, beta }) => {
-      if (!at.ready) return;
-      at.step = step;
-      drawMarks();
-      host.moved(step, { alpha, beta });
-    },
-  });
-
-  function drawMarks() {
-    const { problem, sample: n, step } = at;
+export class Reader {
+  constructor(host) {
+    this.host = host;
+    this.at = null; // { problem, sample, step, ready, why }
+    this.record = null;
+    this.marks = {};
+    this.error = createErrorBox();
+    this.stage = el('div');
+    this.name = el('span', { class: 'lr-reader-name' });
+    this.marking = el('span', { class: 'lr-reader-marks' });
+    this.sample = el('section', { class: 'lr-card lr-imported', 'aria-label': 'The sample', hidden: true });
+    this.back = el('button', { type: 'button', text: '\u2039 Back to the dataset', onclick: host.close });
+    this.node = el('section', { class: 'lr-reader', 'aria-label': 'A trajectory of the dataset', hidden: true },
+      el('div', { class: 'lr-card lr-reader-bar' }, this.back, this.name, this.marking), this.error.node, this.stage,
+      this.sample);
+    this.viewer = new Viewer(this.stage, { curve: createCurve, idle: '',
+      kinds: EXPORTS.map(([kind, title]) =>
+        [kind, kind === 'json' ? 'The trajectory in the format of a trace' : title]),
+      details: async (_run, index) =>
+        ({ candidates: this.record.steps[index].candidates, tokens: this.record.tokens, why: this.at.why }),
+      export: (kind, _run, { alpha, beta, curve, name }) =>
+        exportFile(kind, name, () => host.file(this.at.problem, this.at.sample, kind, alpha, beta, curve)),
+      address: ({ step, alpha, beta }) => {
+        if (!this.at.ready) return;
+        this.at.step = step;
+        this.drawMarks();
+        host.moved(step, { alpha, beta });
+      } });
+  }
+  drawMarks() {
+    const { marks, marking } = this, { problem, sample, step } = this.at;
     marking.replaceChildren();
     if (step < 0) return;
     const set = async (kind) => {
-      const answer = await host.mark(problem, n, step, kind);
+      const answer = await this.host.mark(problem, sample, step, kind);
       if (!answer.error) { if (kind) marks[step] = kind; else delete marks[step]; }
-      return error.show(answer.error);
+      return this.error.show(answer.error);
     };
     marking.append(el('span', { class: 'lr-muted', text: 'Mark step ' + step }),
       markButtons('step ' + step, marks[step] || null, set));
   }
-  // An imported sample has no trajectory and no amateur: only the problem, the prefix and the target.
-  function drawSample({ question, prefix, tokens, weights, step, kl }) {
-    const order = weights.map((_, i) => i).sort((a, b) => weights[b] - weights[a]);
-    const row = (i) => el('li', { class: 'lr-target-row' },
-      el('span', { class: 'lr-label', text: tokenLabel(tokens[i]) }),
-      probabilityBar('target', weights[i]));
-    sample.replaceChildren(el('h3', { text: 'Step ' + step }),
-      el('p', { class: 'lr-verdict lr-yes' }, el('b', { text: 'KL ' + formatNats(kl ?? Infinity) + ' nats' }),
-        '. Imported: the distributions of the two models are not known.'),
-      el('blockquote', { class: 'lr-question', tabindex: '0', 'aria-label': 'The problem', text: question }),
-      el('pre', { class: 'lr-prefix', tabindex: '0', role: 'region', 'aria-label': 'The response before this step' },
-        el('bdi', { text: prefix || '\u2205' })),
-      el('div', { class: 'lr-key' }, el('span', { class: 'lr-target', text: 'Contrastive target' })),
-      el('ol', { class: 'lr-rows' }, ...order.map(row)));
+  async open(problem, sample, step, selection) {
+    const mine = (this.at = { problem, sample, step, ready: false, why: '' });
+    this.error.show('');
+    this.name.textContent = 'Problem ' + problem + (sample ? ', sample ' + sample : '');
+    const answer = await this.host.load(problem, sample, step);
+    if (mine !== this.at) return;
+    this.stage.hidden = !!answer.error || !!answer.sample;
+    this.sample.hidden = !answer.sample;
+    if (this.error.show(answer.error)) return;
+    if (answer.sample) this.drawSample(answer.sample, step); else this.drawTrajectory(answer, step, selection);
+    this.back.focus({ preventScroll: true });
+    if (!answer.sample) this.node.scrollIntoView({ block: 'start' });
   }
-  function drawTrajectory(answer, step, { alpha, beta }) {
-    record = answer.record;
-    at.why = answer.why;
-    showRecord(viewer, record);
-    viewer.setBeta(beta);
-    viewer.setAlpha(alpha);
-    at.ready = true;
-    if (step >= 0) viewer.select(Math.min(step, record.steps.length - 1), false);
+  drawSample(sample, step) {
+    this.marks = sample.mark ? { [step]: sample.mark } : {};
+    this.at.ready = true;
+    this.sample.replaceChildren(...sampleParts(sample));
+    this.drawMarks();
   }
-  async function open(problem, n, step, settings) {
-    const mine = (at = { problem, sample: n, step, ready: false });
-    error.show('');
-    name.textContent = 'Problem ' + problem + (n ? ', sample ' + n : '');
-    const answer = await host.load(problem, n, step);
-    if (mine !== at) return;
-    stage.hidden = !!answer.error || !!answer.sample;
-    sample.hidden = !answer.sample;
-    if (error.show(answer.error)) return;
-    marks = answer.sample ? (answer.sample.mark ? { [step]: answer.sample.mark } : {}) : answer.marks;
-    if (answer.sample) {
-      at.ready = true;
-      drawSample(answer.sample);
-      drawMarks();
-    } else drawTrajectory(answer, step, settings);
-    back.focus({ preventScroll: true });
-    if (!answer.sample) node.scrollIntoView({ block: 'start' });
+  drawTrajectory({ record, marks, why }, step, { alpha, beta }) {
+    Object.assign(this, { record, marks });
+    this.at.why = why;
+    showRecord(this.viewer, record);
+    this.viewer.setBeta(beta);
+    this.viewer.setAlpha(alpha);
+    this.at.ready = true;
+    if (step >= 0) this.viewer.select(Math.min(step, record.steps.length - 1), false);
   }
-  return { node, open };
 }

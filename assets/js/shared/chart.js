@@ -52,18 +52,19 @@ function withColours(part, style) {
   return holdsMore ? part.map((item) => withColours(item, style)) : part.slice();
 }
 
-const ROOT_TICKS = [0, 0.1, 0.5, 1, 2, 5, 10, 20, 50];
-/** About four round numbers from 0 to `most`, close together near 0 as a square-root axis has them. */
-function rootTicks(most) {
-  const power = 10 ** Math.floor(Math.log10(most / 20 || 1));
-  return most > 50 || most < 2 ? [0, 0.25, 1, 2.5, 5, 10, 20].map((x) => x * power * 5).filter((x) => x <= most)
-    : ROOT_TICKS.filter((x) => x <= most);
+/** The largest round number up to x. */
+function roundDown(x) {
+  const power = 10 ** Math.floor(Math.log10(x));
+  return [5, 2, 1].find((digit) => digit * power <= x) * power;
 }
+/** Round numbers from 0 to `most`, close together near 0 as a square-root axis has them. */
+const rootTicks = (most) => (most > 0 ? [0, ...[most / 20, most / 4, most].map(roundDown)] : [0]);
 
 const largest = (data) => data.reduce((most, { y }) => y.reduce((a, b) => (b > a && b < Infinity ? b : a), most), 0);
 /** Puts the y axis of a figure into a scale. plotly.js has no square-root axis, so values and ticks are converted. */
 function scaleAxis({ data, layout }, scale) {
   const axis = layout.yaxis;
+  if (layout.meta.scales.length < 2) return; // it may hold names
   axis.type = scale === 'log' ? 'log' : 'linear';
   if (scale === 'log') { delete axis.rangemode; delete axis.range; }
   if (scale !== 'root') return;
@@ -96,16 +97,16 @@ function csvCell(value) {
 }
 const plain = (text) => String(text).replace(/&lt;/g, '<').replace(/&gt;/g, '>').replace(/&amp;/g, '&');
 
-/** The table behind a figure: one row per point. @param {Figure} figure */
+/** The table behind a figure: one row per point. A column without a name is left out. @param {Figure} figure */
 export function csvOf({ data, layout }) {
   const { x, y, customdata = [] } = layout.meta.columns, several = data.length > 1;
-  const rows = [[...(several ? ['series'] : []), x, y, ...customdata]];
+  const rows = [[...(several ? ['series'] : []), ...(x ? [x] : []), y, ...customdata]];
   for (const trace of data) {
     const sideways = trace.orientation === 'h';
     (trace.x || []).forEach((at, i) => {
       const [across, value] = sideways ? [trace.y[i], at] : [at, trace.y[i]];
       const more = customdata.map((_, n) => trace.customdata[i][n]);
-      rows.push([...(several ? [plain(trace.name)] : []), ...[across, value, ...more].map((cell) =>
+      rows.push([...(several ? [plain(trace.name)] : []), ...[...(x ? [across] : []), value, ...more].map((cell) =>
         (typeof cell === 'string' ? plain(cell) : cell))]);
     });
   }
@@ -228,7 +229,11 @@ export class Chart {
     if (onLegend) on('restyle', ([change, which]) => 'visible' in change && onLegend(which[0]));
     if (onLayout) on('relayout', onLayout);
     if (!onBrush) return;
-    on('selected', (event) => event?.range && onBrush(event.range.x));
+    on('selected', (event) => {
+      if (!event?.range) return;
+      this.plotly.update(this.plot, { selectedpoints: [null] }, { selections: [] }); // the page marks the range itself
+      onBrush(event.range.x);
+    });
     on('deselect', () => onBrush(null));
   }
   setScale(scale) {
@@ -311,5 +316,9 @@ export function createSlider({ label, name, min, max, step, onInput }) {
   const input = el('input', { type: 'range', min, max, step, 'aria-label': label });
   input.addEventListener('input', () => { onInput(Number(input.value)); });
   const node = el('label', { class: 'lr-slider' }, el('span', { text: name }), input, out);
-  return { node, input, show(value, text) { input.value = String(value); out.textContent = text; } };
+  return { node, input, show(value, text) {
+    input.value = String(value);
+    input.setAttribute('aria-valuetext', text);
+    out.textContent = text;
+  } };
 }

@@ -19,58 +19,70 @@ const repositoryInput = () => hubInput({ placeholder: 'OWNER/NAME', maxlength: '
 const tokenInput = () => hubInput({ type: 'password', autocomplete: 'new-password', maxlength: '4000' });
 const logLink = (job) => el('a', { href: '?' + new URLSearchParams({ tab: 'jobs', job }), text: 'the job\u2019s log' });
 
-// host.push(kind, form) and host.pushed(): promises of the server's answers.
-export function createPush(host) {
-  let id = null, timer = 0, heldToken = '', started = '';
-  const kind = el('select', {}), repo = repositoryInput(), token = tokenInput();
-  const license = hubInput({ placeholder: 'mit, apache-2.0, cc-by-4.0 \u2026', maxlength: '60' });
-  const hidden = el('input', { type: 'checkbox', checked: true }), kindField = hubField('Content', kind);
-  const error = createErrorBox(), status = el('p', { class: 'lr-hub-status', role: 'status' });
-  const go = el('button', { type: 'submit', text: 'Push' });
-  const confirm = createConfirm({ label: 'Replace the contents?', yes: 'Replace', no: 'Cancel',
-    act: () => start(true), opener: () => { heldToken = ''; return repo; } });
-  const form = el('form', { class: 'lr-hub-form', onsubmit: (event) => { event.preventDefault(); start(false); } },
-    kindField, hubField('Repository', repo), hubField('Licence', license, 'As the Hub names it; may stay empty'),
-    hubField('Access token', token, 'With the right to write. It is used for this push only and never stored.'),
-    el('label', { class: 'lr-hub-tick' }, hidden, el('span', { text: 'Private' }),
-      el('small', { class: 'lr-muted', text: PRIVATE_HELP })), go);
-  const node = el('details', { class: 'lr-command lr-hub', hidden: true }, el('summary', { text: 'Push to the Hub' }),
-    form, error.node, status, confirm.node);
+/** How much of a push is done. */
+function counted({ numbers, fraction }) {
+  const { files = 0, files_in_all: all } = numbers || {};
+  if (!all) return '';
+  return ' \u00b7 ' + formatCount(files) + ' of ' + formatCount(all) + ' files' +
+    (fraction === null ? '' : ', ' + formatProgress(fraction) + ' of the bytes');
+}
+function hubLink(address) {
+  if (!/^https?:\/\//.test(address || '')) return 'the Hub';
+  return el('a', { href: address, target: '_blank', rel: 'noopener noreferrer',
+    text: address.replace(/^https?:\/\//, '') });
+}
 
-  async function start(replace) {
-    const mine = id;
-    error.show('');
-    confirm.hide();
+class PushForm {
+  constructor(host) {
+    this.host = host;
+    this.id = null; // the run
+    this.timer = 0;
+    this.heldToken = '';
+    this.started = ''; // the push that this page started
+    this.kind = el('select', {});
+    this.repo = repositoryInput();
+    this.token = tokenInput();
+    this.license = hubInput({ placeholder: 'mit, apache-2.0, cc-by-4.0 \u2026', maxlength: '60' });
+    this.hidden = el('input', { type: 'checkbox', checked: true });
+    this.kindField = hubField('Content', this.kind);
+    this.error = createErrorBox();
+    this.status = el('p', { class: 'lr-hub-status', role: 'status' });
+    this.go = el('button', { type: 'submit', text: 'Push' });
+    this.confirm = createConfirm({ label: 'Replace the contents?', yes: 'Replace', no: 'Cancel',
+      act: () => this.start(true), opener: () => { this.heldToken = ''; return this.repo; } });
+    const start = (event) => { event.preventDefault(); this.start(false); };
+    const form = el('form', { class: 'lr-hub-form', onsubmit: start }, this.kindField,
+      hubField('Repository', this.repo), hubField('Licence', this.license, 'As the Hub names it; may stay empty'),
+      hubField('Access token', this.token, 'With the right to write. It is used for this push only and never stored.'),
+      el('label', { class: 'lr-hub-tick' }, this.hidden, el('span', { text: 'Private' }),
+        el('small', { class: 'lr-muted', text: PRIVATE_HELP })), this.go);
+    this.node = el('details', { class: 'lr-command lr-hub', hidden: true }, el('summary', { text: 'Push to the Hub' }),
+      form, this.error.node, this.status, this.confirm.node);
+  }
+  async start(replace) {
+    const { id, go, token } = this;
+    this.error.show('');
+    this.confirm.hide();
     go.disabled = true;
-    heldToken = token.value || heldToken;
-    const answer = await host.push(kind.value, { repo: repo.value.trim(), license: license.value.trim(),
-      private: hidden.checked, token: heldToken, replace });
+    this.heldToken = token.value || this.heldToken;
+    const answer = await this.host.push(this.kind.value, { repo: this.repo.value.trim(), token: this.heldToken, replace,
+      license: this.license.value.trim(), private: this.hidden.checked });
     go.disabled = false;
-    if (mine !== id || error.show(answer.error)) return;
+    if (id !== this.id || this.error.show(answer.error)) return;
     token.value = '';
-    started = answer.job;
-    look();
+    this.started = answer.job;
+    this.look();
   }
-  async function look() {
-    clearTimeout(timer);
-    const mine = id, answer = await host.pushed();
-    if (mine !== id || answer.error) return;
-    draw(answer.push);
-    if (answer.push && answer.push.busy) timer = setTimeout(look, 1000);
+  async look() {
+    clearTimeout(this.timer);
+    const { id } = this, answer = await this.host.pushed();
+    if (id !== this.id || answer.error) return;
+    this.draw(answer.push);
+    if (answer.push && answer.push.busy) this.timer = setTimeout(() => this.look(), 1000);
   }
-  function counted({ numbers, fraction }) {
-    const { files = 0, files_in_all: all } = numbers || {};
-    if (!all) return '';
-    return ' \u00b7 ' + formatCount(files) + ' of ' + formatCount(all) + ' files' +
-      (fraction === null ? '' : ', ' + formatProgress(fraction) + ' of the bytes');
-  }
-  function hubLink(address) {
-    if (!/^https?:\/\//.test(address || '')) return 'the Hub';
-    return el('a', { href: address, target: '_blank', rel: 'noopener noreferrer',
-      text: address.replace(/^https?:\/\//, '') });
-  }
-  function draw(push) {
-    go.disabled = !!(push && push.busy);
+  draw(push) {
+    const { status } = this;
+    this.go.disabled = !!(push && push.busy);
     if (!push) { status.replaceChildren(); return; }
     const log = logLink(push.id), done = push.state === 'succeeded';
     if (push.busy) status.replaceChildren((push.status || 'Pushing') + counted(push) + ': ', log);
@@ -78,21 +90,24 @@ export function createPush(host) {
     else status.replaceChildren((push.message || 'The push ended: ' + push.state + '.') + ' ', log);
     if (push.busy) return;
     // only the page that started the push asks whether to replace
-    if (push.existing && push.id === started && heldToken) confirm.ask(REPLACE, false);
-    else if (done || push.id === started) heldToken = '';
+    if (push.existing && push.id === this.started && this.heldToken) this.confirm.ask(REPLACE, false);
+    else if (done || push.id === this.started) this.heldToken = '';
   }
-  return { node, show(run, offered) { // offered: [[kind, text]]
-    replaceIfChanged(kind, offered, () => offered.map(([value, text]) => el('option', { value, text })));
-    kindField.hidden = offered.length < 2;
-    node.hidden = !offered.length;
-    if (run === id) return;
-    id = run;
-    heldToken = token.value = started = '';
-    node.open = false;
-    confirm.hide(); error.show(''); draw(null);
-    if (run && offered.length) look();
-  } };
+  /** @param {string} run @param {string[][]} offered [kind, text] of what can be pushed */
+  show(run, offered) {
+    replaceIfChanged(this.kind, offered, () => offered.map(([value, text]) => el('option', { value, text })));
+    this.kindField.hidden = offered.length < 2;
+    this.node.hidden = !offered.length;
+    if (run === this.id) return;
+    this.id = run;
+    this.heldToken = this.token.value = this.started = '';
+    this.node.open = false;
+    this.confirm.hide(); this.error.show(''); this.draw(null);
+    if (run && offered.length) this.look();
+  }
 }
+// host.push(kind, form) and host.pushed(): promises of the server's answers.
+export const createPush = (host) => new PushForm(host);
 
 // host.pull(repo, token), host.pulled(job): promises of answers; host.done(run) shows the new dataset.
 export function createPull(host) {

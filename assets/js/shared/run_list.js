@@ -13,7 +13,7 @@ export const stateBadge = (state, running) => el('span', { class: 'lr-badge lr-i
 
 // title: the heading; aside: what stands beside it; facts(run): a line on a run; before(run): an element before its
 // button; running: the word for a run in progress.
-export function createRunList({ title, label = title, aside, facts, before, running, onOpen }) {
+export function createRunList({ title, label = title, aside, facts, before = null, running = '', onOpen }) {
   const items = el('ul', { class: 'lr-runs' });
   const node = el('section', { class: 'lr-card lr-run-list', 'aria-label': label, hidden: true },
     el('div', { class: 'lr-top' }, el('h3', { text: title }), aside), items);

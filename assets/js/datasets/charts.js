@@ -1,0 +1,124 @@
+// @ts-check
+// The charts of a dataset (figures of lightreasoner/datasets/figures.py) and the sliders below them.
+import { Chart, createSlider } from '../shared/chart.js';
+import { el } from '../shared/dom.js';
+import { clamp, plural } from '../shared/format.js';
+
+const PAUSE = 200; // milliseconds after the last movement until the steps of a range are asked for
+
+/** Steps by KL, and the range whose steps are listed: a part of the chart that was dragged over, or two sliders. */
+export class Histogram {
+  /** @param {(range: [number | null, number | null] | null) => void} onBrush lowest and highest KL; null: no bound */
+  constructor(onBrush) {
+    this.onBrush = onBrush;
+    this.edges = [0];
+    this.range = null; // in bins, the second not included
+    this.timer = 0;
+    this.chart = new Chart({ title: 'Steps by KL', says: 'drag to list a range', name: 'steps-by-kl',
+      onBrush: (range) => this.brush(range && [Math.floor(range[0]), Math.ceil(range[1])], 0) });
+    const slider = (name, label, at) => createSlider({ name, label, min: 0, max: 1, step: 1,
+      onInput: (value) => this.nudge(at, value) });
+    this.sliders = [slider('From', 'Lowest KL shown', 0), slider('To', 'Highest KL shown', 1)];
+    this.said = el('span', { class: 'lr-brush-said', role: 'status' });
+    this.clear = el('button', { type: 'button', hidden: true, text: 'Show all', onclick: () => this.brush(null, 0) });
+    this.chart.node.append(el('div', { class: 'lr-chart-sliders' }, ...this.sliders.map(({ node }) => node)),
+      el('div', { class: 'lr-brush-line' }, this.said, this.clear));
+    this.chart.node.addEventListener('keydown', (event) => {
+      if (event.key === 'Escape' && this.range) { event.stopPropagation(); this.brush(null, 0); }
+    });
+  }
+  get bins() { return this.edges.length - 1; }
+
+  draw(figure, beta) {
+    const bins = figure.data[0].customdata;
+    this.counts = figure.data[0].y;
+    this.edges = [...bins.map(([low]) => low), bins[bins.length - 1][1]];
+    this.chart.draw(figure);
+    for (const { input } of this.sliders) input.max = String(this.bins);
+    this.mark(beta);
+    this.place();
+  }
+  /** Where β is. */
+  mark(beta) {
+    const after = this.edges.findIndex((edge) => edge > beta), [low, high] = [this.edges[after - 1], this.edges[after]];
+    const x = after < 0 ? this.bins : after - 1 + (beta - low) / (high - low);
+    this.chart.move({ beta: { x0: x, x1: x }, 'below-beta': { x1: x } });
+  }
+  nudge(which, value) {
+    const next = this.range ? [...this.range] : [0, this.bins];
+    next[which] = which ? Math.max(value, next[0] + 1) : Math.min(value, next[1] - 1);
+    this.brush(next, PAUSE);
+  }
+  brush(next, wait) {
+    const inside = next?.map((bin) => clamp(bin, 0, this.bins)), all = !inside || inside[1] - inside[0] === this.bins;
+    const before = String(this.range);
+    this.range = all ? null : inside;
+    this.place();
+    if (String(this.range) === before) return;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.onBrush(this.kl()), wait);
+  }
+  /** The range in nats. The last bin includes everything above. @returns {[number | null, number | null] | null} */
+  kl() {
+    if (!this.range) return null;
+    const [low, high] = this.range;
+    return [low > 0 ? this.edges[low] : null, high < this.bins ? this.edges[high] : null];
+  }
+  place() {
+    const [low, high] = this.range || [0, this.bins];
+    const name = (bin) => (bin >= this.bins ? '\u221e' : String(Number(this.edges[bin].toPrecision(3))));
+    this.sliders[0].show(low, name(low));
+    this.sliders[1].show(high, name(high));
+    this.chart.move({ shown: this.range ? { x0: low, x1: high } : { x0: -2, x1: -2 } });
+    this.clear.hidden = !this.range;
+    const steps = this.counts.slice(low, high).reduce((sum, n) => sum + n, 0);
+    this.said.textContent = this.range
+      ? `${plural(steps, 'step')} with KL from ${name(low)} to ${name(high)} nats` : '';
+  }
+  reset() { this.range = null; clearTimeout(this.timer); }
+}
+
+/** A share against β or α, with a slider; a click on the chart sets the value, too. */
+export class ThresholdChart {
+  /**
+   * @param {{ title: string, says: string, name: string, label: string, symbol: string, shape: string, min: number,
+   *   max: number, onInput: (value: number) => void }} options
+   */
+  constructor({ title, says, name, label, symbol, shape, min, max, onInput }) {
+    this.title = title;
+    this.shape = shape;
+    this.chart = new Chart({ title, says, name, onClick: ({ x }) => onInput(x) });
+    this.slider = createSlider({ name: symbol, label, min, max, step: 0.01, onInput });
+    this.now = el('p', { class: 'lr-chart-now' });
+    this.chart.node.append(this.slider.node, this.now);
+  }
+  /** What holds at a value: the main number, and the rest. @param {number} value @param {string[]} says */
+  mark(value, [main, rest]) {
+    this.slider.show(value, value.toFixed(2));
+    this.chart.move({ [this.shape]: { x0: value, x1: value } });
+    this.now.replaceChildren(el('b', { text: main }), rest);
+    this.chart.describe(this.title + ': at ' + value.toFixed(2) + ', ' + main + rest);
+  }
+}
+
+/** Mean KL of each token category; a click on one lists only its steps, a second click all again. */
+export class CategoryChart {
+  /** @param {(kind: string) => void} onPick */
+  constructor(onPick) {
+    this.picked = '';
+    this.chart = new Chart({ title: 'Token categories', name: 'token-categories',
+      says: 'click to list its steps',
+      onClick: ({ pointIndex }) => onPick(this.kinds[pointIndex] === this.picked ? '' : this.kinds[pointIndex]) });
+  }
+  draw(figure) {
+    const [{ customdata }] = figure.data;
+    this.kinds = customdata.map(([, kind]) => kind);
+    this.chart.draw(figure);
+    this.pick(this.picked);
+  }
+  pick(kind) {
+    const at = this.kinds?.indexOf(kind) ?? -1;
+    this.picked = kind;
+    this.chart.move({ chosen: at < 0 ? { y0: -2, y1: -2 } : { y0: at - 0.5, y1: at + 0.5 } });
+  }
+}

@@ -1,0 +1,154 @@
+"""A dataset's charts as figures: its steps by KL, the share that β selects, one-token targets by α, and the categories
+of its tokens. The pair check has the first two as well.
+"""
+
+import textwrap
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from lightreasoner import plotting
+
+TICKS = (0, 0.01, 0.1, 1, 10)  # nats
+
+
+def histogram_figure(bins: pd.DataFrame, beta: float) -> go.Figure:
+    """How many steps have which KL. bins: the columns low and high (edges in nats) and steps, at least one row.
+
+    Every bin is one wide, so an x is a number of bins. The page moves the shapes "beta", "below-beta" (which pales what
+    is below) and "shown" (the range of KL whose steps it lists).
+    """
+    edges = [*bins["low"], bins["high"].iloc[-1]]
+    labels = [f"{low:.3g} to {high:.3g} nats" for low, high in zip(bins["low"], bins["high"], strict=True)]
+    labels[-1] = f"{edges[-2]:.3g} nats and more"
+    bars = go.Bar(
+        x=[n + 0.5 for n in range(len(bins))],
+        y=plotting.column(bins["steps"]),
+        width=0.9,
+        marker={"color": plotting.HOT, "line": {"width": 0}},
+        customdata=list(zip(*(plotting.column(bins[name]) for name in ("low", "high", "steps")), labels, strict=True)),
+        hovertemplate="%{customdata[3]}: %{customdata[2]:,}<extra></extra>",
+    )
+    at = float(np.interp(beta, edges, range(len(edges))))
+    rect = {"type": "rect", "line": {"width": 0}, "yref": "paper", "y0": 0, "y1": 1}
+    ticks = [tick for tick in TICKS if tick in edges]
+    found = plotting.figure(
+        [bars],
+        x="KL in nats",
+        y="steps",
+        says=_spread(bins),
+        scales=("root", "linear", "log"),
+        columns={"x": None, "y": "steps", "customdata": ["low", "high"]},
+        shapes=[
+            rect | {"name": "shown", "x0": -2, "x1": -2, "fillcolor": plotting.SELECTED, "layer": "below"},
+            rect | {"name": "below-beta", "x0": 0, "x1": at, "fillcolor": plotting.SURFACE, "opacity": 0.55},
+            plotting.threshold_line(at, vertical=True, name="beta"),
+        ],
+    )
+    found.update_yaxes(separatethousands=True)
+    return found.update_xaxes(
+        range=[0, len(bins)],
+        tickvals=[edges.index(tick) for tick in ticks],
+        ticktext=[f"{tick:g}" for tick in ticks],
+        tickangle=0,
+        unifiedhovertitle_text="Steps with a KL of",
+    )
+
+
+def _spread(bins: pd.DataFrame) -> str:
+    """Where most of the steps lie, to the bin."""
+    total = int(bins["steps"].sum())
+    if not total:
+        return "Histogram of the steps by KL; no step yet."
+    reached = bins["steps"].cumsum() / total
+    half, most = (bins["high"][reached >= share].iloc[0] for share in (0.5, 0.95))
+    return f"Histogram of {total:,} steps by KL: half of them below {half:.3g} nats, 95 % below {most:.3g} nats."
+
+
+def kept_figure(kept: pd.DataFrame, beta: float) -> go.Figure:
+    """The share of all steps that each β selects. kept: the columns beta, steps and share, by ascending beta, at least
+    one row. The page moves the shape "beta"."""
+    near = kept.loc[(kept["beta"] - beta).abs().idxmin()]
+    trace = _share_line(kept, "beta", "share", ["steps"], "%{customdata[0]:,} steps, %{y:.1%} of all")
+    found = plotting.figure(
+        [trace],
+        x="β in nats",
+        y="share of steps",
+        says=f"Selected steps by β: at β = {near['beta']:.2f} nats {near['share']:.1%} of all steps.",
+        scales=("linear", "log"),
+        columns={"x": "beta", "y": "share", "customdata": ["steps"]},
+        shapes=[plotting.threshold_line(beta, vertical=True, name="beta")],
+    )
+    return _percent(found, kept["beta"], "β = %{x:.2f} nats")
+
+
+def one_token_figure(effect: pd.DataFrame, alpha: float) -> go.Figure:
+    """The share of targets that hold a single token, for each α. effect: the columns alpha, tokens (mean per target),
+    one_token and targets, by ascending alpha, at least one row. The page moves the shape "alpha"."""
+    near = effect.loc[(effect["alpha"] - alpha).abs().idxmin()]
+    words = "%{y:.1%} hold a single token<br>%{customdata[0]:.1f} tokens on average"
+    found = plotting.figure(
+        [_share_line(effect, "alpha", "one_token", ["tokens", "targets"], words)],
+        x="α",
+        y="share of targets",
+        says=f"One-token targets by α: at α = {near['alpha']:.2f} {near['one_token']:.1%} of {near['targets']:,.0f} "
+        f"targets hold a single token; {near['tokens']:.1f} tokens on average.",
+        columns={"x": "alpha", "y": "one_token", "customdata": ["tokens", "targets"]},
+        shapes=[plotting.threshold_line(alpha, vertical=True, name="alpha")],
+    )
+    return _percent(found, effect["alpha"], "α = %{x:.2f}")
+
+
+def _share_line(points: pd.DataFrame, x: str, y: str, more: list[str], words: str) -> go.Scatter:
+    return go.Scatter(
+        x=plotting.column(points[x]),
+        y=plotting.column(points[y]),
+        mode="lines",
+        fill="tozeroy",
+        fillcolor=plotting.SELECTED,
+        line={"color": "var(--lr-focus)", "width": 2},
+        customdata=list(zip(*(plotting.column(points[name]) for name in more), strict=True)),
+        hovertemplate=words + "<extra></extra>",
+    )
+
+
+def _percent(found: go.Figure, x: pd.Series, title: str) -> go.Figure:
+    """The whole of x, percentages on the y axis, and a title of what the pointer is on."""
+    found.update_xaxes(range=[float(x.min()), float(x.max())], unifiedhovertitle_text=title)
+    return found.update_yaxes(tickformat=".0%")
+
+
+def category_figure(categories: pd.DataFrame) -> go.Figure:
+    """Mean KL of each token category. categories: the columns kind, title, says, steps and mean_kl (in nats, over
+    finite values). The page moves the shape "chosen", the band of the category whose steps it lists."""
+    shown = categories.sort_values("mean_kl", kind="stable")  # the first is at the bottom
+    highest = shown.iloc[::-1].head(3)
+    named = [f"{plain} {mean:.2f}" for plain, mean in zip(highest["title"], highest["mean_kl"], strict=True)]
+    says = ["<br>".join(textwrap.wrap(plotting.escaped(text), 44)) for text in shown["says"]]
+    titles = [plotting.escaped(title) for title in shown["title"]]
+    bars = go.Bar(
+        x=plotting.column(shown["mean_kl"]),
+        y=titles,
+        orientation="h",
+        width=0.6,
+        marker={"color": plotting.HOT, "line": {"width": 0}},
+        text=[f"{mean:.3f}" for mean in shown["mean_kl"]],
+        textposition="outside",
+        cliponaxis=False,
+        customdata=list(zip(plotting.column(shown["steps"]), plotting.column(shown["kind"]), says, strict=True)),
+        hovertemplate="mean KL %{x:.3f} nats, %{customdata[0]:,} steps<br>%{customdata[2]}<extra></extra>",
+    )
+    band = {"type": "rect", "line": {"width": 0}, "xref": "paper", "x0": 0, "x1": 1, "layer": "below"}
+    found = plotting.figure(
+        [bars],
+        x="mean KL in nats",
+        y="",
+        says=f"Mean KL of {len(shown)} token categories, in nats; the highest: {', '.join(named) or 'none'}.",
+        columns={"x": "category", "y": "mean_kl", "customdata": ["steps", "kind"]},
+        height=64 + 24 * len(shown),
+        hovermode="y",
+        shapes=[band | {"name": "chosen", "y0": -2, "y1": -2, "fillcolor": plotting.SELECTED}],
+    )
+    found.update_xaxes(range=[0, 1.15 * float(shown["mean_kl"].max() if len(shown) else 1) or 1])
+    return found.update_yaxes(range=[-0.5, len(shown) - 0.5], type="category", rangemode="normal", showgrid=False)
