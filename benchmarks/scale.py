@@ -1,9 +1,10 @@
-"""Sampling as the number of problems grows, and the cost of Ray on one machine.
+"""Sampling and exploring as the number of problems grows, and the cost of Ray on one machine.
 
     python -m benchmarks.scale [--sizes 1000,10000,100000] [--tokens N] [--ray]
 
 Each run is the command `sample` in a separate process, on a file of that many distinct problems (the bundled ones,
-numbered). It prints problems per second from the first batch to the last, the process's peak memory, and bytes on disk.
+numbered). It prints problems per second from the first batch to the last, the process's peak memory, and bytes on disk;
+then what the explorer needs for the dataset: for pages of 25 rows the median of five in milliseconds.
 --tokens: the response limit, where a hundred thousand whole responses would take too long. --ray: repeats the first
 size with --backend ray at one and two workers.
 """
@@ -11,12 +12,16 @@ size with --backend ray at one and two workers.
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from pathlib import Path
 
+from lightreasoner.datasets.explorer import Explorer
+from lightreasoner.datasets.explorer_page import Filters, page
 from lightreasoner.problems.stream import load_problems
 from lightreasoner.settings import ROOT
 
@@ -47,6 +52,35 @@ def run(problems: Path, folder: Path, *options: str) -> tuple[float, float, dict
     return seconds, usage.ru_maxrss / scale, json.loads((folder / "run.json").read_text())["result"]
 
 
+def explore(folder: Path) -> str:
+    """How long the explorer takes to read a dataset and to show pages of it, and the memory that it keeps."""
+    explorer = Explorer(folder)
+    tracemalloc.start()
+    began = time.perf_counter()
+    explorer.refresh()
+    page(explorer, limit=25)
+    seconds, steps = time.perf_counter() - began, explorer.view.data.steps
+    memory = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    pages = {
+        "the first page": {},
+        "the middle one": {"offset": steps // 2},
+        "sorted by entropy": {"sort": "expert-entropy"},
+        "as sampled": {"sort": "order"},
+        "filtered": {"filters": Filters(low=0.1, high=2, category="number")},
+        "searched": {"filters": Filters(search="Problem 7")},
+    }
+    measured = []
+    for name, options in pages.items():
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            page(explorer, limit=25, **options)
+            times.append(1000 * (time.perf_counter() - began))
+        measured.append(f"{name} {statistics.median(times):.1f} ms")
+    return f"  explored: {steps:,} steps read in {seconds:.1f} s, {memory / steps:.0f} bytes a step; {', '.join(measured)}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", default="1000,10000,100000")
@@ -65,6 +99,7 @@ def main() -> None:
                 f"{result['bytes'] / result['problems']:,.0f} bytes a problem on disk",
                 flush=True,
             )
+            print(explore(folder / str(size)), flush=True)
         if options.ray:
             os.environ["LIGHTREASONER_RAY_ADDRESS"] = "local"
             for workers in (1, 2):

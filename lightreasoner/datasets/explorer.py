@@ -177,16 +177,12 @@ class Explorer:
 
     def categories(self) -> list[dict]:
         """Number of steps and mean finite KL per token category; categories without steps are left out."""
-        data = self.view.data
-        kl = np.where(np.isfinite(data.values["kl"]), data.values["kl"], np.nan).astype(np.float64)
-        counts = np.bincount(data.category, minlength=len(CATEGORIES))
-        finite = np.bincount(data.category[~np.isnan(kl)], minlength=len(CATEGORIES))
-        sums = np.bincount(data.category, np.nan_to_num(kl), len(CATEGORIES))
-        rows = zip(CATEGORIES, counts.tolist(), (sums / np.maximum(1, finite)).tolist(), strict=True)
+        table = self.view.data.table
+        kl = table["kl"].where(np.isfinite(table["kl"])).astype("float64")
+        found = kl.groupby(table["category"]).agg(["size", "mean"]).fillna({"mean": 0.0})
         return [
             {"kind": category.name, "title": category.title, "says": category.description, "steps": n, "mean_kl": mean}
-            for category, n, mean in rows
-            if n
+            for category, n, mean in ((CATEGORIES[at], *row) for at, *row in found.itertuples())
         ]
 
     def selected_steps(self, selection: Selection, view: View | None = None) -> np.ndarray:

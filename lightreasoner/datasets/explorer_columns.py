@@ -3,9 +3,11 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from lightreasoner.datasets.step_table import Details, read_details, read_steps
@@ -51,6 +53,13 @@ class ExplorerColumns:
     @property
     def steps(self) -> int:
         return len(self.index)
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The numbers of each step, which share the arrays' memory; the index is the position among all steps."""
+        more = {"index_in_response": self.index, "token_id": self.token_id, "agree": self.agree}
+        more |= {"category": self.category, "detail": self.detail}
+        return pd.DataFrame(self.values | more, copy=False)
 
     @property
     def row(self) -> np.ndarray:

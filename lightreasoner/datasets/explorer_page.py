@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from lightreasoner.datasets.annotations import KINDS
 from lightreasoner.datasets.explorer import Explorer, View
@@ -79,43 +80,39 @@ def page(
     integers = all(isinstance(n, int) and not isinstance(n, bool) for n in (offset, limit))
     if not integers or offset < 0 or not 1 <= limit <= MAX_ROWS:
         raise UserError(f"A page starts at row 0 or later and has 1 to {MAX_ROWS} rows.")
-    view = explorer.view
+    view, table = explorer.view, explorer.view.data.table
     annotated = view.annotated()
-    passing = _filter(explorer, view, filters, annotated)
-    _, measure, descending = ORDERS[sort]
-    others = np.flatnonzero(passing)
-    pinned = np.array(sorted(p for p, kind in annotated.items() if kind == "pin" and passing[p]), np.int64)
-    if len(pinned):
-        others = others[~np.isin(others, pinned)]
-    ordered = [_sorted(view.data, part, measure, descending, offset + limit) for part in (pinned, others)]
-    positions = np.concatenate(ordered)[offset : offset + limit]
-    selected = explorer.selected_steps(selection, view)
-    sizes = _target_sizes(view.data, positions, selection.alpha)
+    places = table.index[_filter(explorer, view, filters, annotated)]
+    pinned = places[places.isin([place for place, kind in annotated.items() if kind == "pin"])]
+    ordered = [_first(table, part, sort, offset + limit) for part in (pinned, places.difference(pinned, sort=False))]
+    shown = table.take(np.concatenate(ordered)[offset : offset + limit])
+    shown["selected"] = explorer.selected_steps(selection, view)[shown.index]
+    shown["response"] = np.searchsorted(view.data.starts, shown.index, side="right") - 1
+    sizes = _target_sizes(view.data, shown["detail"], selection.alpha)
     rows = [
-        _row(explorer, view, position, size) | {"selected": bool(selected[position]), "mark": annotated.get(position)}
-        for position, size in zip(positions.tolist(), sizes, strict=True)
+        _row(explorer, view, step) | {"target_tokens": size, "mark": annotated.get(step.Index)}
+        for step, size in zip(shown.itertuples(), sizes, strict=True)
     ]
-    return {"total": int(np.count_nonzero(passing)), "rows": rows}
+    return {"total": len(places), "rows": rows}
 
 
-def _filter(explorer: Explorer, view: View, filters: Filters, annotated: dict[int, str]) -> np.ndarray:
-    """(steps,) booleans: the steps that pass the filters."""
-    data = view.data
-    passing = np.ones(data.steps, bool)
-    kl = data.values["kl"].astype(np.float64)  # as in the histogram
+def _filter(explorer: Explorer, view: View, filters: Filters, annotated: dict[int, str]) -> pd.Series:
+    """Whether each step passes the filters."""
+    table = view.data.table
+    passing = pd.Series(True, index=table.index)
+    kl = table["kl"].astype("float64")  # as in the histogram
     if filters.low is not None:
         passing &= kl >= filters.low
     if filters.high is not None:
         passing &= kl < filters.high
     if filters.category:
-        passing &= data.category == CATEGORY_NAMES.index(filters.category)
+        passing &= table["category"] == CATEGORY_NAMES.index(filters.category)
     if filters.agree is not None:
-        passing &= data.agree == int(filters.agree)
+        passing &= table["agree"] == int(filters.agree)
     if filters.annotation:
-        wanted = [position for position, kind in annotated.items() if filters.annotation in ("any", kind)]
-        passing &= np.isin(np.arange(data.steps), wanted)
+        passing &= table.index.isin([p for p, kind in annotated.items() if filters.annotation in ("any", kind)])
     if filters.search:
-        passing &= _search(explorer, data, filters.search.casefold())
+        passing &= _search(explorer, view.data, filters.search.casefold())
     return passing
 
 
@@ -132,61 +129,52 @@ def _search(explorer: Explorer, data: ExplorerColumns, text: str) -> np.ndarray:
     return in_response | ids[data.token_id]
 
 
-def _sorted(
-    data: ExplorerColumns, positions: np.ndarray, measure: str | None, descending: bool, most: int
-) -> np.ndarray:
+def _first(table: pd.DataFrame, places: pd.Index, sort: str, most: int) -> pd.Index:
     """The first `most` of these steps in an order; equal values as sampled, undefined values last."""
+    _, measure, descending = ORDERS[sort]
     if measure is None:
-        return positions[:most]
-    values = data.values[measure][positions].astype(np.float64)
-    values = np.where(np.isnan(values), np.inf, -values if descending else values)
-    if len(values) > most:  # sort only the steps that can be on the page
-        limit = np.partition(values, most - 1)[most - 1]
-        near = np.flatnonzero(values <= limit)
-        positions, values = positions[near], values[near]
-    return positions[np.argsort(values, kind="stable")][:most]
+        return places[:most]
+    values = table[measure].take(places)
+    return (values.nlargest(most) if descending else values.nsmallest(most)).index
 
 
-def _target_sizes(data: ExplorerColumns, positions: np.ndarray, alpha: float) -> list[int | None]:
-    details = data.detail[positions]
+def _target_sizes(data: ExplorerColumns, details: pd.Series, alpha: float) -> list[int | None]:
     floor = math.log(max(alpha, ALPHA_FLOOR)) - TIE
     gaps = [data.gaps[data.gap_starts[d] : data.gap_starts[d + 1]] if d >= 0 else None for d in details]
     return [None if gap is None else int((gap >= floor).sum()) for gap in gaps]
 
 
-def _row(explorer: Explorer, view: View, position: int, size: int | None) -> dict:
-    data, texts = view.data, explorer.texts if not view.imported else None
-    row = int(np.searchsorted(data.starts, position, side="right")) - 1
-    response, detail, agree = data.responses[row], int(data.detail[position]), int(data.agree[position])
-    token_id = int(data.token_id[position])
+def _row(explorer: Explorer, view: View, step: Any) -> dict:
+    """step: a row of the data's table, with the columns selected and response."""
+    data, place, texts = view.data, step.Index, explorer.texts if not view.imported else None
+    response = data.responses[step.response]
     if texts is None:
-        token, before, after = data.texts[position], data.before[position][-CONTEXT_CHARS:], ""
+        token, before, after = data.texts[place], data.before[place][-CONTEXT_CHARS:], ""
         expert = amateur = None
     else:
-        token = texts.text(token_id)
-        start, end = int(data.starts[row]), int(data.starts[row + 1])
-        before = _decode(texts, data.token_id[max(start, position - BEFORE) : position])[-CONTEXT_CHARS:]
-        after = _decode(texts, data.token_id[position + 1 : min(end, position + 1 + AFTER)])[:CONTEXT_CHARS]
-        expert, amateur = (texts.text(int(id)) for id in data.top1[detail]) if detail >= 0 else (None, None)
+        token = texts.text(step.token_id)
+        start, end = int(data.starts[step.response]), int(data.starts[step.response + 1])
+        before = _decode(texts, data.token_id[max(start, place - BEFORE) : place])[-CONTEXT_CHARS:]
+        after = _decode(texts, data.token_id[place + 1 : min(end, place + 1 + AFTER)])[:CONTEXT_CHARS]
+        top1 = data.top1[step.detail].tolist() if step.detail >= 0 else []
+        expert, amateur = [texts.text(id) for id in top1] or (None, None)
+    measures = ("kl", "js", "expert_entropy", "amateur_entropy")
     return {
         "problem": response.problem_id,
         "sample": response.sample,
-        "step": int(data.index[position]),
+        "step": step.index_in_response,
         "question": response.question,
         "token": token,
-        "token_id": token_id,
-        "kind": CATEGORIES[data.category[position]].title,
+        "token_id": step.token_id,
+        "kind": CATEGORIES[step.category].title,
         "before": before,
         "after": after,
-        "kl": _json_number(data.values["kl"][position]),
-        "js": _json_number(data.values["js"][position]),
-        "expert_entropy": _json_number(data.values["expert_entropy"][position]),
-        "amateur_entropy": _json_number(data.values["amateur_entropy"][position]),
-        "agree": None if agree < 0 else bool(agree),
+        **{name: _json_number(getattr(step, name)) for name in measures},
+        "agree": None if step.agree < 0 else bool(step.agree),
         "expert": expert,
         "amateur": amateur,
-        "details": detail >= 0,
-        "target_tokens": size,
+        "details": step.detail >= 0,
+        "selected": step.selected,
     }
 
 

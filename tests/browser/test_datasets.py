@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -16,7 +17,7 @@ from lightreasoner.datasets.annotations import load_annotations
 from lightreasoner.datasets.explorer import Explorer
 from lightreasoner.datasets.select_steps import selection_report, training_samples
 from lightreasoner.datasets.selectors import Selection
-from lightreasoner.datasets.trajectories import rows
+from lightreasoner.datasets.trajectories import KL_EDGES, rows
 from lightreasoner.storage.atomic import new_id
 from tests.support.browser import PATIENCE, App, barriers_of
 from tests.support.tiny_dataset import make_dataset
@@ -45,15 +46,51 @@ class Datasets:
         return self
 
     def slider(self, name: str) -> Locator:
-        """A handle of a chart; the step view has sliders of the same names."""
-        return self.view.locator(f'.lr-handle[aria-label="{name}"]')
+        """A slider below a chart; the step view has sliders of the same names."""
+        return self.view.get_by_label(name)
 
     def set_beta(self, value: float) -> None:
-        handle = self.slider(BETA)
-        handle.press("Home")
-        for _ in range(round(value / 0.1)):
-            handle.press("PageUp")
-        expect(handle).to_have_attribute("aria-valuenow", f"{value:g}")
+        """With the keyboard: a hundredth a press, and what a browser goes with Page Up."""
+        slider = self.slider(BETA)
+        slider.press("Home")
+        expect(slider).to_have_value("0")
+        while float(slider.input_value()) < value - 1e-9:
+            left = value - float(slider.input_value())
+            slider.press("PageUp" if left > 0.3 else "ArrowRight")
+        expect(slider).to_have_value(f"{value:g}")
+
+    def chart(self, title: str) -> Locator:
+        return self.view.locator("figure.lr-chart").filter(has=self.page.get_by_text(title, exact=True))
+
+    def plotted(self, title: str) -> dict:
+        """What plotly.js has drawn: its traces, and the shapes by their names."""
+        plot = self.chart(title).locator(".lr-plot")
+        expect(plot.locator(".main-svg").first).to_be_visible()
+        return plot.evaluate(
+            """({ data, layout }) => JSON.parse(JSON.stringify({ data, x: layout.xaxis.range, y: layout.yaxis.range,
+                type: layout.yaxis.type, shapes: Object.fromEntries(layout.shapes.map((s) => [s.name, s])) }))"""
+        )
+
+    def point(self, title: str, x: float, y: float = 0.5) -> tuple[float, float]:
+        """A place in the window: these fractions of the area that a chart draws in."""
+        area = self.chart(title).locator(".nsewdrag").first
+        area.scroll_into_view_if_needed()
+        box = area.bounding_box()
+        return box["x"] + box["width"] * x, box["y"] + box["height"] * y
+
+    def drag(self, title: str, begin: float, end: float) -> None:
+        (left, top), (right, _) = self.point(title, begin), self.point(title, end)
+        self.page.mouse.move(left, top)
+        self.page.mouse.down()
+        self.page.mouse.move(right, top, steps=5)
+        self.page.mouse.up()
+
+    def option(self, title: str, name: str) -> Locator:
+        """An entry of a chart's menu, opened."""
+        menu = self.chart(title).locator(".lr-chart-menu")
+        if menu.get_attribute("open") is None:
+            menu.locator("summary").click()
+        return menu.get_by_role("button", name=name)
 
     def facts(self) -> dict[str, str]:
         names, values = (self.view.locator(f".lr-numbers {tag}").all_text_contents() for tag in ("dt", "dd"))
@@ -193,27 +230,22 @@ def test_a_dataset_can_be_explored(tab, folder):
 
     here.set_beta(0.7)  # β: at once in the curve, a moment later in what the server counts
     above = int((kl > 0.7).sum())
-    expect(here.view.locator(".lr-chart-says").first).to_contain_text(f"{above} of {len(kl)} steps")
+    expect(here.view.locator(".lr-chart-now").first).to_contain_text(f"{above} of {len(kl)} steps")
     expect(here.view.locator(".lr-chosen b")).to_have_text(
         f"{selection_report(folder, Selection(beta=0.7)).usable} samples"
     )
     expect(here.root.locator(".lr-selected-step")).to_have_count(min(25, above))
     assert parse_qs(urlsplit(here.page.url).query)["beta"] == ["0.7"]
     here.slider(ALPHA).press("End")
-    expect(here.view.locator(".lr-chart-says").last).to_contain_text("100 % hold a single one")
+    expect(here.view.locator(".lr-chart-now").last).to_contain_text("100 % hold a single one")
 
     here.view.get_by_label("Selector").select_option("random")
     expect(here.view.locator(".lr-chosen")).to_contain_text("As many steps as have KL above β = 0.7")
     made = selection_report(folder, Selection("random", 1, 0.7))
     expect(here.view.locator(".lr-chosen b")).to_have_text(f"{made.usable} samples")
 
-    plot = here.view.locator(".lr-plot").first  # the histogram, with the mouse
-    plot.scroll_into_view_if_needed()
-    box = plot.bounding_box()
-    here.page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 70)
-    here.page.mouse.down()
-    here.page.mouse.move(box["x"] + box["width"] * 0.72, box["y"] + 70, steps=5)
-    here.page.mouse.up()
+    here.drag("Steps by KL", 0.45, 0.7)  # with the mouse
+    expect(here.view.get_by_role("button", name="Show all")).to_be_visible()
     said = here.view.locator(".lr-brush-said").text_content()
     low, high = (float(word) for word in said.split("from ")[1].removesuffix(" nats").split(" to "))
     brushed = int(said.split()[0].replace(",", ""))
@@ -228,12 +260,17 @@ def test_a_dataset_can_be_explored(tab, folder):
     here.shows(len(kl))
 
     kinds = {kind["kind"]: kind for kind in _explorer(folder).categories()}
-    number = here.view.locator('.lr-kinds [data-key="number"]')
-    expect(number).to_contain_text(f"{kinds['number']['mean_kl']:.3f}")
-    number.click()
+    title = "Token categories"
+    expect(here.chart(title).locator(".lr-plot")).to_contain_text(f"{kinds['number']['mean_kl']:.3f}")
+    [bars] = here.plotted(title)["data"]
+    row = 1 - (bars["y"].index("Numbers") + 0.5) / len(kinds)
+    here.page.mouse.click(*here.point(title, 0.1, row))
     here.shows(kinds["number"]["steps"])
     assert set(here.lines.locator("td:nth-child(5)").all_text_contents()) == {"Numbers"}
-    number.click()
+    picker = here.page.get_by_label("Show only tokens of this category")  # the keyboard's way
+    expect(picker).to_have_value("number")
+    picker.select_option("")
+    here.shows(len(kl))
     here.page.get_by_label("Search tokens, problems and responses").fill("How many, 7?")
     here.shows(next(len(row["kl"]) for row in rows(folder) if row["question"] == "How many, 7?"))
     here.page.get_by_label("Search tokens, problems and responses").fill("no such thing")
@@ -243,6 +280,78 @@ def test_a_dataset_can_be_explored(tab, folder):
     here.shows(len(kl))
     here.page.get_by_role("button", name="Next ›").click()
     expect(here.root.locator(".lr-pager")).to_contain_text("Page 2 of")
+
+
+def test_the_charts_answer_the_pointer_and_move_without_a_request(tab, folder):
+    here = tab(f"&dataset={folder.name}")
+    kl = kls(folder)
+    kept, bins = "Selected steps by β", "Steps by KL"
+    assert here.plotted(bins)["shapes"]["beta"]["x0"] == pytest.approx(
+        np.interp(0.4, KL_EDGES, range(len(KL_EDGES))), abs=1e-3
+    )
+    here.page.mouse.move(*here.point(kept, 0.5))
+    hover = here.chart(kept).locator(".hoverlayer")
+    expect(hover).to_contain_text("β = 1.50 nats")
+    expect(hover).to_contain_text(f"{(kl > 1.5).sum():,} steps, {100 * (kl > 1.5).mean():.1f}% of all")
+    here.page.mouse.move(*here.point(bins, 0.755))
+    [hovered] = re.findall(r"([\d.]+) to ([\d.]+) nats: (\d+)", here.chart(bins).locator(".hoverlayer").text_content())
+    at = [n for n, edge in enumerate(KL_EDGES) if f"{edge:.3g}" == hovered[0]]
+    assert int(hovered[2]) in np.histogram(kl, KL_EDGES)[0][at]
+
+    here.drag(kept, 0.1, 0.3)  # box zoom, and back
+    low, high = here.plotted(kept)["x"]
+    assert (low, high) == (pytest.approx(0.3, abs=0.02), pytest.approx(0.9, abs=0.02))
+    here.option(kept, "Logarithmic axis").click()
+    assert here.plotted(kept)["type"] == "log"
+    assert here.plotted(kept)["x"] == [low, high]  # what was zoomed stays
+    here.option(kept, "Reset zoom").click()
+    assert here.plotted(kept)["x"] == [0, 3]
+    here.page.keyboard.press("Escape")
+
+    asked = []
+    here.page.on("request", lambda request: asked.append(str(request.post_data)))
+    moves = [n / 20 for n in range(30)]
+    drawn = here.slider(BETA).evaluate(  # in one go: nothing can be asked in between
+        """(input, moves) => moves.map((beta) => {
+            input.value = beta;
+            input.dispatchEvent(new Event('input'));
+            return input.closest('figure').querySelector('.lr-plot').layout.shapes.find((s) => s.name === 'beta').x0;
+        })""",
+        [*moves, 1.2],
+    )
+    assert drawn == [*moves, 1.2]
+    expect(here.chart(kept).locator(".lr-plot")).to_have_attribute("aria-label", re.compile(r"at 1\.20, "))
+    moved = here.plotted(bins)["shapes"]
+    assert moved["below-beta"]["x1"] == pytest.approx(np.interp(1.2, KL_EDGES, range(len(KL_EDGES))), abs=1e-3)
+    expect(here.view.locator(".lr-chosen b")).to_have_text(
+        f"{selection_report(folder, Selection(beta=1.2)).usable} samples"
+    )
+    assert len([body for body in asked if '"overview"' in body]) <= 2  # for the last movement, and the page's own look
+    here.page.mouse.click(*here.point(kept, 0.25))
+    expect(here.slider(BETA)).to_have_value(re.compile(r"0\.7[456]"))
+
+
+def test_the_charts_can_be_saved(tab, folder):
+    here = tab(f"&dataset={folder.name}", color_scheme="dark")
+    kept, bins = "Selected steps by β", "Steps by KL"
+    here.plotted(kept)
+    saved = {}
+    for title, name in ((kept, "Save PNG"), (kept, "Save SVG"), (kept, "Save CSV"), (bins, "Save CSV")):
+        with here.page.expect_download() as waiting:
+            here.option(title, name).click()
+        saved[waiting.value.suggested_filename] = waiting.value.path().read_bytes()
+    assert saved["selected-by-beta.png"].startswith(b"\x89PNG\r\n\x1a\n")
+    picture = saved["selected-by-beta.svg"].decode()
+    assert picture.count("<path") > 2 and kept in picture and "β in nats" in picture and "var(--" not in picture
+    explorer = _explorer(folder)
+    lines = saved["selected-by-beta.csv"].decode().splitlines()
+    assert lines[0] == "beta,share,steps"
+    wanted = [[p["beta"], p["share"], p["steps"]] for p in explorer.steps_above(n / 100 for n in range(301))]
+    assert [[float(cell) for cell in line.split(",")] for line in lines[1:]] == wanted
+    lines = saved["steps-by-kl.csv"].decode().splitlines()
+    assert lines[0] == "steps,low,high"
+    assert [float(line.split(",")[0]) for line in lines[1:]] == explorer.histogram(KL_EDGES)
+    assert [float(line.split(",")[1]) for line in lines[1:]] == list(KL_EDGES[:-1])
 
 
 def _explorer(folder: Path) -> Explorer:
@@ -341,11 +450,8 @@ def test_it_is_accessible(tab, folder, look):
     assert here.overflow() <= 0
     assert here.barriers() == []
     if look == "phone":
-        plot = here.view.locator(".lr-plot").nth(1)
-        plot.scroll_into_view_if_needed()
-        box = plot.bounding_box()
-        here.page.touchscreen.tap(box["x"] + box["width"] * 0.7, box["y"] + 60)
-        expect(here.slider(BETA)).not_to_have_attribute("aria-valuenow", "0.4")
+        here.page.touchscreen.tap(*here.point("Selected steps by β", 0.7, 0.4))
+        expect(here.slider(BETA)).not_to_have_value("0.4")
         here.lines.nth(2).locator(".lr-open").tap()
     else:
         here.lines.nth(2).locator(".lr-open").press("Enter")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -98,13 +99,17 @@ def test_the_overview_has_the_engines_numbers(shared):
     for beta in (0.0, 0.3, 0.4, 1.0):
         seen = bench.overview(folder, beta=beta)
         assert seen["steps"] == len(kl) and seen["above"] == int((kl > beta).sum())
-        assert dict(map(tuple, seen["curve"]))[beta] == int((kl > beta).sum())
+        [kept] = seen["figures"]["kept"]["data"]
+        assert dict(zip(kept["x"], kept["customdata"], strict=True))[beta] == [int((kl > beta).sum())]
         assert seen["selection"][0] == f"{selection_report(folder, Selection(beta=beta)).usable:,} samples"
-    assert len(seen["curve"]) == len(BETAS)
+    assert len(kept["x"]) == len(BETAS)
     counts = np.histogram(kl.clip(0, math.nextafter(KL_EDGES[-1], 0)), KL_EDGES)[0]
-    assert seen["histogram"] == {"edges": list(KL_EDGES), "counts": counts.tolist()}
-    assert sum(kind["steps"] for kind in seen["kinds"]) == len(kl)
-    effect = {round(a["alpha"], 2): a["one_token"] for a in bench.overview(folder)["alphas"]}
+    [bins] = seen["figures"]["histogram"]["data"]
+    assert bins["y"] == counts.tolist()
+    assert [tuple(place[:2]) for place in bins["customdata"]] == list(pairwise(KL_EDGES))
+    assert sum(place[0] for place in seen["figures"]["categories"]["data"][0]["customdata"]) == len(kl)
+    [ones] = bench.overview(folder)["figures"]["one_token"]["data"]
+    effect = {round(alpha, 2): share for alpha, share in zip(ones["x"], ones["y"], strict=True)}
     sizes = [len(s.token_ids) for s in training_samples(folder, Selection(alpha=0.2))]
     assert effect[0.2] == pytest.approx(sum(n == 1 for n in sizes) / len(sizes))
     listed = bench.ask("overview", None, 0.2, 0.4, "kl", "")["datasets"]
@@ -126,8 +131,8 @@ def test_an_unchanged_dataset_is_not_sent_again(bench):
     folder = bench.make()
     first = bench.overview(folder)
     again = bench.overview(folder, seen=first["version"])
-    assert again["unchanged"] and "curve" not in again
-    assert "curve" in bench.overview(folder, beta=0.5, seen=first["version"])
+    assert again["unchanged"] and "figures" not in again
+    assert "figures" in bench.overview(folder, beta=0.5, seen=first["version"])
     row = next(rows(folder))
     assert bench.ask("mark", folder.name, row["problem_id"], 0, 3, "keep") == {}
     marked = bench.overview(folder, seen=first["version"])
