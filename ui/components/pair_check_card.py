@@ -76,7 +76,7 @@ def start_pair_check(
     pair, problems = checked_pair(*refs), checked_problems(source, upload)
     tokens = number("The token limit", tokens, 1, studio.settings.max_new_tokens, whole=True)
     target = number("The number of problems", target, 1, MAX_PROBLEMS, whole=True)
-    argv = ["check-pair", *pair_options(pair), "--problems", store_problems(studio.settings, problems)]
+    argv = [*pair_options(pair), "--problems", store_problems(studio.settings, problems)]
     argv += ["--limit", str(CHECKED), "--target", str(target), "--max-new-tokens", str(tokens)]
     title = f"Check {pair_title(pair)} · {problems_title(problems)}"
     return studio.jobs.submit(KIND, argv, title).run_dir.name
