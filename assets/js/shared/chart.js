@@ -215,9 +215,6 @@ export class Chart {
   prepared() {
     const style = getComputedStyle(this.plot), { onBrush } = this.options;
     const copy = withColours({ data: this.figure.data, layout: this.figure.layout }, style);
-    for (const axis of [copy.layout.xaxis, copy.layout.yaxis]) {
-      if (axis.range) axis.range = [...axis.range]; // zooming writes into it
-    }
     scaleAxis(copy, this.scale);
     copy.layout.shapes = (copy.layout.shapes || []).map((shape) => scaleShape(shape, this.scale));
     copy.layout.font.family = style.fontFamily;
