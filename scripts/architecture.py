@@ -48,6 +48,23 @@ One package per activity, with the same name in the engine (`lightreasoner/`), o
 A module imports from its own package and from the layers below it. `tests/repository/test_architecture.py` checks this.
 """
 
+BY_HAND = """## Charts, and what is drawn by hand
+
+A chart is a Plotly figure: a pure function over a pandas DataFrame in the `figures.py` of an activity, in the style of
+`lightreasoner/plotting.py`. The page draws it with the plotly.js of the Python package (`assets/js/shared/chart.js`),
+which is loaded when the first chart is seen. Drawn by hand remain:
+
+| what | where | why |
+|---|---|---|
+| the response as a heatmap of tokens | js/inspect/heatmap.js | text to read and to walk through by keyboard |
+| the bars of one step | js/inspect/step_view.js | must follow a click within 30 ms |
+| the picture of a trace | js/inspect/exports.js | text on a canvas; its curve is the figure's own picture |
+| a line or a band while it moves | js/shared/chart.js, `pathOf` | takes plotly.js 10 to 100 ms; it draws it at rest |
+| progress bars, the signs of job states | js/shared/run_view.js, js/jobs/ | no charts |
+| the histogram on a dataset's card | datasets/card.py | Markdown on the Hub shows characters only |
+| the heatmap in a terminal | tracing/terminal.py | ANSI colours |
+"""
+
 
 def first_sentence(path: Path) -> str:
     """The first sentence of a file's docstring or leading comment, without its full stop; "" where there is none."""
@@ -90,7 +107,7 @@ def diagram() -> str:
 
 
 def page() -> str:
-    return f"{INTRODUCTION}\n{diagram()}\n## Files\n\n{tree()}"
+    return f"{INTRODUCTION}\n{diagram()}\n{BY_HAND}\n## Files\n\n{tree()}"
 
 
 if __name__ == "__main__":
