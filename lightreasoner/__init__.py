@@ -1,3 +1,3 @@
 """The engine of LightReasoner Studio: models, divergence, sampling, training, evaluation, jobs. Imports no Gradio."""
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
