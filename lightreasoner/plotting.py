@@ -6,6 +6,7 @@ theme. A figure's layout.meta holds what plotly.js does not know:
 
 - says: the text alternative, a sentence with the main numbers
 - columns: the column names of the table behind the figure, {"x", "y", …}, for its CSV
+- narrow: what changes in the layout where the chart is narrow, if anything does
 - scales: the scales that the y axis offers, of "linear", "log" and "root" (square root); the first is used
 """
 
@@ -17,6 +18,7 @@ import plotly.graph_objects as go
 
 INK, MUTED, GRID, SURFACE = "var(--lr-ink)", "var(--lr-muted)", "var(--lr-line)", "var(--lr-surface)"
 HOT, COOL, TUNED, SELECTED = "var(--lr-hot)", "var(--lr-cool)", "var(--lr-tuned)", "var(--lr-select)"
+BETTER, WORSE = "var(--lr-target)", "var(--lr-bad)"
 #: Of several series, with a dash and a marker of their own: told apart without their colours, too.
 SERIES = [f"var(--lr-series-{i})" for i in range(6)]
 DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"]

@@ -1,24 +1,36 @@
-"""Writes docs/results.md and its picture from the runs of reproduce.sh: python scripts/report_results.py FOLDER.
+"""Writes docs/results.md and its picture from the runs of reproduce.sh: python scripts/report_results.py [FOLDER].
 
-The tables are computed here from the run folders; the text around them is in results_template.md.
+The tables are computed here from the run folders; the text around them is in results_template.md. The picture is drawn
+from the main table of docs/results.md, in a browser (pip install -r requirements-dev.txt); without FOLDER only it is.
 """
 
 import ast
+import html
 import operator
 import re
 import sys
 from pathlib import Path
 from statistics import mean
+from urllib.parse import unquote
+
+import pandas as pd
+import plotly.graph_objects as go
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from lightreasoner.evaluation.figures import models_figure  # noqa: E402
 from lightreasoner.evaluation.results import read_rows  # noqa: E402
 from lightreasoner.jobs.events import read_events  # noqa: E402
 from lightreasoner.paper import BETA  # noqa: E402
 from lightreasoner.scoring.significance import compare, wilson  # noqa: E402
+from lightreasoner.settings import ASSETS  # noqa: E402
 from lightreasoner.storage.runs import read_run  # noqa: E402
 from lightreasoner.training.result import FinetuneResult  # noqa: E402
+from ui.scripts import content  # noqa: E402
+
+REPORT, PICTURE = ROOT / "docs/results.md", ROOT / "docs/img/results.svg"
+TITLE = "pass@1 on 500 held-out problems, 95 % intervals, one marker per seed"
 
 METHODS = {
     "lightreasoner": "LightReasoner",
@@ -152,41 +164,55 @@ def cost_table(out: Path) -> list[str]:
     return lines
 
 
-def picture(test: Evaluated) -> str:
-    """Accuracy with its interval, one dot per seed, as an SVG for light and dark pages."""
-    rows = [("expert, untouched", ["base"])] + [(title, seeds(test, method)) for method, title in METHODS.items()]
-    width, left, top, step, lowest, highest = 760, 250, 30, 44, 0.2, 0.8
+def accuracies(report: str) -> pd.DataFrame:
+    """pass@1 of every method and seed from the main table of docs/results.md, as models_figure takes it.
 
-    def x(share: float) -> float:
-        return left + (width - left - 30) * (share - lowest) / (highest - lowest)
+    The table's tenths of a percent give the exact counts: there are fewer than 1,000 problems.
+    """
+    problems, rows = int(re.search(r"(\d+) held-out problems", report)[1]), []
+    for title in ("expert, untouched", *METHODS.values()):
+        overall, by_seed = re.search(rf"^\| {re.escape(title)} \| ([\d.]+) \| ([^|]+) \|", report, re.M).groups()
+        kind = "fine-tuned" if title in METHODS.values() else "base"
+        for share in by_seed.split(", ") if kind == "fine-tuned" else [overall]:
+            right = round(float(share) / 100 * problems)
+            rows.append((title, kind, right / problems, *wilson(right, problems), right, problems))
+    return pd.DataFrame(rows, columns=["name", "kind", "pass_at_1", "low", "high", "right", "problems"])
 
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {top + step * len(rows) + 30}" '
-        'font-family="system-ui,sans-serif" font-size="14" role="img" aria-label="pass@1 by method">',
-        f'<rect width="100%" height="100%" fill="#fff"/><text x="{left}" y="18" fill="#333">pass@1 on 500 held-out '
-        "problems, 95 % interval, one dot per seed</text>",
-    ]
-    for tick in range(20, 81, 10):
-        at = x(tick / 100)
-        parts.append(f'<path d="M{at:.1f} {top}V{top + step * len(rows)}" stroke="#ddd"/>')
-        parts.append(
-            f'<text x="{at:.1f}" y="{top + step * len(rows) + 20}" text-anchor="middle" fill="#555">{tick} %</text>'
+
+def draw(figure: go.Figure, title: str, width: int = 760) -> str:
+    """The figure as the page would save it in its light theme, as SVG, by plotly.js in the system's Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.support.browser import launch_chromium
+
+    css = "".join((ASSETS / "css" / f"{name}.css").read_text(encoding="utf-8") for name in ("inspect", "charts"))
+    page_url = "http://127.0.0.1/"
+
+    def answer(route) -> None:
+        name = route.request.url.removeprefix(page_url)
+        start = f"<style>{css}</style><body class=lr></body>"
+        route.fulfill(body=content(name)[0] if name else start, content_type="text/javascript" if name else "text/html")
+
+    with sync_playwright() as playwright:
+        chromium = launch_chromium(playwright)
+        page = chromium.new_page()
+        page.route(page_url + "**", answer)
+        page.goto(page_url)
+        address = page.evaluate(
+            """async ([figure, title, width]) => {
+                const { Chart } = await import('/shared/chart.js'), chart = new Chart({ title, name: '' });
+                document.body.append(chart.node);
+                await chart.draw(figure);
+                return chart.picture('svg', width);
+            }""",
+            [figure.to_plotly_json(), title, width],
         )
-    for n, (title, names) in enumerate(rows):
-        y = top + step * n + step / 2
-        parts.append(f'<text x="{left - 14}" y="{y + 5}" text-anchor="end" fill="#222">{title}</text>')
-        for k, name in enumerate(names):
-            total = len(test.right[name])
-            low, high = wilson(sum(test.right[name].values()), total)
-            at = y + 9 * (k - (len(names) - 1) / 2)
-            colour = "#59616b" if name == "base" else "#0b62a8"
-            parts.append(f'<path d="M{x(low):.1f} {at}H{x(high):.1f}" stroke="{colour}" stroke-width="2"/>')
-            parts.append(f'<circle cx="{x(test.accuracy(name)):.1f}" cy="{at}" r="4" fill="{colour}"/>')
-    return "\n".join([*parts, "</svg>\n"])
+        chromium.close()
+    says = html.escape(f"{title}: {figure.layout.meta['says']}")
+    return unquote(address.partition(",")[2]).replace("<svg ", f'<svg role="img" aria-label="{says}" ', 1) + "\n"
 
 
-def main() -> None:
-    out = Path(sys.argv[1])
+def write_report(out: Path) -> None:
     test, shifted = Evaluated(out / "evaluated/test"), Evaluated(out / "evaluated/shifted")
     tables = {
         "MAIN": main_table(test, shifted),
@@ -197,9 +223,15 @@ def main() -> None:
     text = (ROOT / "scripts/results_template.md").read_text(encoding="utf-8")
     for name, lines in tables.items():
         text = text.replace(f"<!-- {name} -->", "\n".join(lines))
-    (ROOT / "docs/results.md").write_text(text, encoding="utf-8")
-    (ROOT / "docs/img/results.svg").write_text(picture(test), encoding="utf-8")
+    REPORT.write_text(text, encoding="utf-8")
     print(text)
+
+
+def main() -> None:
+    if sys.argv[1:]:
+        write_report(Path(sys.argv[1]))
+    picture = draw(models_figure(accuracies(REPORT.read_text(encoding="utf-8"))), TITLE)
+    PICTURE.write_text(picture, encoding="utf-8")
 
 
 if __name__ == "__main__":

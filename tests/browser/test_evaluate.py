@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.test_jobs import query
 from tests.browser.test_look import LOOKS, barriers
@@ -171,6 +171,53 @@ def test_a_flip_is_opened_side_by_side_and_found_again(bench, tab):
     assert query(page) == {"tab": ["evaluate"], "run": [bench.run.name]}
 
 
+def saved(page: Page, chart: Locator, button: str) -> bytes:
+    chart.locator("summary").click()
+    with page.expect_download() as waiting:
+        chart.get_by_role("button", name=button).click()
+    page.keyboard.press("Escape")
+    return Path(waiting.value.path()).read_bytes()
+
+
+def test_the_charts_show_hide_and_save_the_results(bench, tab):
+    page = tab(f"?tab=evaluate&run={bench.run.name}")
+    models, differences = (
+        page.locator("#lr-evaluate .lr-chart:visible", has=page.get_by_text(title, exact=True))
+        for title in ("pass@1", "Difference in pass@1")
+    )
+    plot = models.locator(".lr-plot")
+    expect(plot).to_have_attribute(
+        "aria-label", re.compile(r"pass@1 40\.0 %, 95 % interval 24\.6 to 57\.7 %, 12 of 30")
+    )
+    expect(plot).to_have_attribute(
+        "aria-label", re.compile(r"pass@1 70\.0 %, 95 % interval 52\.1 to 83\.3 %, 21 of 30")
+    )
+    drag = models.locator(".nsewdrag")
+    drag.scroll_into_view_if_needed()
+    box = drag.bounding_box()
+    drag.hover(position={"x": box["width"] / 3, "y": box["height"] * 0.75})  # anywhere in its row
+    for words in ("lightreasoner", "pass@1 70.0 %", "95 % interval 52.1 to 83.3 %", "21 of 30 right"):
+        expect(models.locator(".hoverlayer")).to_contain_text(words)
+    expect(models.locator(".errorbar")).to_have_count(2)
+    models.locator(".legendtoggle").nth(1).click()  # the fine-tuned ones
+    expect(models.locator(".errorbar")).to_have_count(1)
+
+    drag = differences.locator(".nsewdrag")
+    drag.scroll_into_view_if_needed()
+    drag.hover()
+    expect(differences.locator(".hoverlayer")).to_contain_text("better: +30.0 points")
+    expect(differences.locator(".infolayer .legendtext")).to_have_text("better")
+
+    head, base, tuned = saved(page, models, "Save CSV").decode().splitlines()
+    assert head == "series,model,pass@1 in %,low,high,right,problems"
+    assert base.startswith('base,"tiny-base, base model",40,24.6') and base.endswith(",12,30")
+    assert tuned.startswith('fine-tuned,"lightreasoner,') and tuned.endswith(",21,30")
+    assert b"gained,lost,McNemar p" in saved(page, differences, "Save CSV")
+    assert saved(page, models, "Save PNG").startswith(b"\x89PNG")
+    picture = saved(page, differences, "Save SVG").decode()
+    assert "Difference in pass@1</text>" in picture and ">better</text>" in picture
+
+
 @pytest.mark.parametrize("look", LOOKS)
 def test_it_is_accessible(bench, tab, look):
     page = tab(**LOOKS[look])
@@ -181,6 +228,23 @@ def test_it_is_accessible(bench, tab, look):
     assert costs.locator(".lr-is-paper").count() == costs.locator(".lr-paper-mark").count() == 8
     theirs = page.get_by_role("region", name="GSM8K, Qwen2.5-Math-1.5B").locator(".lr-is-paper")
     expect(theirs).to_have_count(3)
+    charts = page.locator(".lr-overview .lr-chart")
+    expect(charts).to_have_count(3)
+    of_paper = charts.filter(has=page.get_by_role("heading", name="Qwen2.5-Math-1.5B on GSM8K"))
+    expect(of_paper.locator(".lr-plot")).to_have_attribute(
+        "aria-label", re.compile("paper: SFT, pass@1 69.2 %, the paper gives no")
+    )
+    of_paper.scroll_into_view_if_needed()
+    expect(of_paper.locator(".point")).to_have_count(4)
+    name = of_paper.locator(
+        ".annotation-text" if look == "phone" else ".ytick text"
+    ).first  # a phone has no room beside
+    expect(name).to_have_text(re.compile("Qwen2.5-Math-1.5B, base ?model"))
+    inside = of_paper.locator(".lr-plot").bounding_box()
+    box = name.bounding_box()
+    assert inside["x"] <= box["x"] and box["x"] + box["width"] <= inside["x"] + inside["width"]
+    marker = of_paper.locator(".point").first.evaluate("node => getComputedStyle(node).fill")
+    assert marker == ("rgb(165, 175, 186)" if look == "dark" else "rgb(89, 97, 107)")
     page.get_by_text("The paper’s results", exact=True).click()
     assert overflow(page) <= 0
     assert barriers(Inspect(page)) == []

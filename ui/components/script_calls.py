@@ -41,11 +41,11 @@ def fingerprint(value: object) -> str:
     return f"{zlib.crc32(json.dumps(value, default=repr).encode()):08x}"
 
 
-def add_if_changed(answer: dict, name: str, value: object, seen: dict) -> None:
-    """Put `value` into the answer unless the page has it already.
+def add_if_changed(answer: dict, name: str, value: object, seen: dict, make: Callable = lambda value: value) -> None:
+    """Put `value`, or what `make` makes of it, into the answer unless the page has it already.
 
-    seen: the "marks" of the previous answer, which hold the fingerprint of each part.
+    seen: the "marks" of the previous answer, which hold the fingerprint of each part's value.
     """
     answer["marks"][name] = mark = fingerprint(value)
     if seen.get(name) != mark:
-        answer[name] = value
+        answer[name] = make(value)

@@ -3,8 +3,11 @@
 from collections.abc import Callable
 from dataclasses import asdict
 
+import pandas as pd
+
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.costs import benchmark
+from lightreasoner.evaluation.figures import differences_figure, models_figure
 from lightreasoner.evaluation.paper_results import Paper, read_paper
 from lightreasoner.evaluation.results import variants_of
 from lightreasoner.problems.sources import SOURCES
@@ -63,13 +66,18 @@ class EvaluateActions(RunActions):
         answer: dict = {"marks": {}, "tuned": fingerprint(self.runs.tuned())}
         add_if_changed(answer, "evaluations", self.runs.summaries(), seen)
         if wide is True:
-            add_if_changed(answer, "overview", self.overview(), seen)
+            overview = self.overview()
+            add_if_changed(answer, "overview", overview, seen)
+            add_if_changed(answer, "charts", overview["groups"], seen, lambda groups: list(map(models_chart, groups)))
         if run_id is None:
             return answer
         try:
             if is_tuning_run(self.runs.settings, run_id):
                 return answer | {"fills": True}
-            add_if_changed(answer, "open", self.opened(self.runs.find(run_id)), seen)
+            opened = self.opened(self.runs.find(run_id))
+            add_if_changed(answer, "open", opened, seen)
+            results = {part: opened[part] for part in ("models", "comparisons", "paper")}
+            add_if_changed(answer, "figures", results, seen, figures)
         except UserError as error:
             answer["error"] = str(error)
         return answer
@@ -127,6 +135,37 @@ class EvaluateActions(RunActions):
                 ],
             },
         }
+
+
+def models_chart(group: dict) -> dict:
+    """pass@1 of a group's models and the paper's, as a figure. group: "models" and "paper" as the page has them."""
+    rows = [
+        {
+            "name": m["name"],
+            "kind": "base" if m["base"] else "fine-tuned",
+            "low": m["interval"][0],
+            "high": m["interval"][1],
+        }
+        | {key: m[key] for key in ("pass_at_1", "right", "problems")}
+        for m in group["models"]
+        if m.get("problems")
+    ]
+    for row in group["paper"]:
+        name = f"paper: {METHOD_TITLES.get(row['method'], row['method'])}"
+        rows.append({"name": name, "kind": "paper", "pass_at_1": row["value"]})
+    columns = ["name", "kind", "pass_at_1", "low", "high", "right", "problems"]
+    return models_figure(pd.DataFrame(rows, columns=columns)).to_plotly_json()
+
+
+def figures(results: dict) -> dict:
+    """The figures of an opened evaluation: "models", and "differences" where a model is compared with the first."""
+    found = {"models": models_chart(results)}
+    if results["comparisons"]:
+        rows = pd.DataFrame(results["comparisons"])
+        names = [results["models"][n]["name"] for n in rows["model"]]
+        frame = rows.assign(name=names, significant=rows["verdict"] == "significant")
+        found["differences"] = differences_figure(frame).to_plotly_json()
+    return found
 
 
 def paper_rows(paper: Paper, base: str, key: str) -> list[dict]:

@@ -4,112 +4,141 @@ import { address } from '../shared/address.js';
 import { createErrorBox, el } from '../shared/dom.js';
 import { createCalls, pollWhileVisible, scrollToResult } from '../shared/poll.js';
 import { createRunList, isActive, stateWord } from '../shared/run_list.js';
-import { createOverview } from './cost_table.js';
-import { createFlip } from './flips.js';
-import { createEvaluation } from './run.js';
+import { FlipView } from './flip.js';
+import { Overview } from './overview.js';
+import { EvaluationView } from './run.js';
 
-export function mount({ element, props, trigger, server }) {
-  const TAB = 'evaluate';
-  let open = null, filling = null, flip = null, marks = {}, parts = {}, looked = 0, busy = false, tuned = null;
-  const call = createCalls(server);
+const TAB = 'evaluate';
 
-  const allResults = el('button', { type: 'button', text: 'All results', onclick: () => show(null, true) });
-  const list = createRunList({ title: 'Evaluations', running: 'Running', aside: allResults, facts: (e) => [e.facts],
-    onOpen: (id) => show(id, true) });
-  const run = createEvaluation({
-    listed: (model, side, start) => call('listed', open, model, side, start),
-    open: (model, problem) => read(model, problem),
-    act: async (name) => { const answer = await call('act', open, name); look(true); return answer; },
-    remove: async () => {
-      const answer = await call('discard', open);
-      if (!answer.error) { show(null); document.getElementById('lr-tab-evaluate-button').focus(); }
-      return answer;
-    },
-  });
-  const reader = createFlip({
-    flip: (model, problem) => call('flip', open, model, problem),
-    score: (model, problem, side) => call('score', open, model, problem, side),
-    scored: (trace) => call('scored', trace),
-    close: () => {
-      const row = flip && run.node.querySelector('.lr-flip-row[data-key$="' + CSS.escape(flip.problem) + '"]');
-      flip = null;
-      reader.close(); place(); writeAddress(); look(true);
-      (row || run).focus();
-    },
-  });
-  const overview = createOverview();
-  const empty = el('section', { class: 'lr-card lr-empty', hidden: true }, el('h2', { text: props.intro.title }),
-    ...props.intro.sentences.map((text) => el('p', { text })));
-  const error = createErrorBox(), announce = el('div', { class: 'lr-unseen', role: 'status' });
-  const root = element.querySelector('.lr-root');
-  // a flip's viewers are inside: no part of them is hidden
-  root.classList.add('lr', 'lr-data', 'lr-evaluate', 'lr-has-run');
-  root.replaceChildren(error.node, announce, list.node, empty, run.node, overview.node, reader.node);
-
-  function writeAddress() {
-    address.set(TAB, { run: open || filling, model: flip && flip.model, problem: flip && flip.problem });
+/** The list of evaluations, and below it the opened one or all results; or one flip alone. */
+class EvaluateTab {
+  /** @param {import('../shared/start.js').Gradio} gradio */
+  constructor({ element, props, trigger, server }) {
+    this.trigger = trigger;
+    this.call = createCalls(server);
+    /** @type {string | null} the opened evaluation's id */ this.open = null;
+    /** @type {string | null} a fine-tuning run's id, which fills the form */ this.filling = null;
+    /** @type {{ model: number, problem: string } | null} */ this.flip = null;
+    /** @type {Record<string, string>} of what the page has */ this.marks = {};
+    /** @type {Record<string, any>} */ this.parts = {};
+    this.looked = 0;
+    this.busy = false;
+    this.tuned = null;
+    this.allResults = el('button', { type: 'button', text: 'All results', onclick: () => this.show(null, true) });
+    this.list = createRunList({ title: 'Evaluations', running: 'Running', aside: this.allResults,
+      facts: (e) => [e.facts], onOpen: (id) => this.show(id, true) });
+    this.run = new EvaluationView({
+      listed: (model, side, start) => this.call('listed', this.open, model, side, start),
+      open: (model, problem) => this.read(model, problem),
+      act: async (name) => { const answer = await this.call('act', this.open, name); this.look(true); return answer; },
+      remove: () => this.remove() });
+    this.reader = new FlipView({
+      flip: (model, problem) => this.call('flip', this.open, model, problem),
+      score: (model, problem, side) => this.call('score', this.open, model, problem, side),
+      scored: (trace) => this.call('scored', trace),
+      close: () => this.closeFlip() });
+    this.overview = new Overview();
+    this.empty = el('section', { class: 'lr-card lr-empty', hidden: true }, el('h2', { text: props.intro.title }),
+      ...props.intro.sentences.map((text) => el('p', { text })));
+    this.error = createErrorBox();
+    this.announce = el('div', { class: 'lr-unseen', role: 'status' });
+    const root = element.querySelector('.lr-root');
+    // a flip's viewers are inside: no part of them is hidden
+    root.classList.add('lr', 'lr-data', 'lr-evaluate', 'lr-has-run');
+    root.replaceChildren(this.error.node, this.announce, this.list.node, this.empty, this.run.node,
+      this.overview.node, this.reader.node);
   }
-  function place() { // the list and what is open, or one flip
-    for (const node of [list.node, run.node, overview.node]) node.classList.toggle('lr-away', !!flip);
-    reader.node.hidden = !flip;
+  writeAddress() {
+    address.set(TAB, { run: this.open || this.filling, model: this.flip?.model, problem: this.flip?.problem });
   }
-  function show(id, focus) {
-    open = id; filling = flip = null; looked += 1;
-    marks = { evaluations: marks.evaluations, overview: marks.overview };
-    reader.close(); run.hide(); overview.hide();
-    error.show('');
-    place(); writeAddress();
-    look(true).then(() => focus && open && run.focus());
+  place() {
+    for (const { node } of [this.list, this.run, this.overview]) node.classList.toggle('lr-away', !!this.flip);
+    this.reader.node.hidden = !this.flip;
   }
-  function read(model, problem) { flip = { model, problem }; place(); writeAddress(); reader.open(model, problem); }
+  show(id, focus = false) {
+    this.open = id;
+    this.filling = this.flip = null;
+    this.looked += 1;
+    const { evaluations, overview, charts } = this.marks;
+    this.marks = { evaluations, overview, charts };
+    this.reader.close(); this.run.hide(); this.overview.hide();
+    this.error.show('');
+    this.place(); this.writeAddress();
+    this.look(true).then(() => focus && this.open && this.run.focus());
+  }
+  async remove() {
+    const answer = await this.call('discard', this.open);
+    if (!answer.error) { this.show(null); document.getElementById('lr-tab-evaluate-button').focus(); }
+    return answer;
+  }
+  read(model, problem) {
+    this.flip = { model, problem };
+    this.place(); this.writeAddress();
+    this.reader.open(model, problem);
+  }
+  closeFlip() {
+    /** @type {HTMLElement | null} */
+    const row = this.run.node.querySelector('.lr-flip-row[data-key$="' + CSS.escape(this.flip.problem) + '"]');
+    this.flip = null;
+    this.reader.close(); this.place(); this.writeAddress(); this.look(true);
+    (row || this.run).focus();
+  }
 
   // The state of the list and of what is open; the server leaves out what the page has already.
-  async function look(all) {
-    if (busy && !all) return;
-    busy = true;
-    const mine = (looked += all ? 1 : 0), answer = await call('look', open || filling, !open, marks);
-    busy = false;
-    if (mine !== looked) return; // a later request is on its way
-    error.show(answer.error);
+  async look(all) {
+    if (this.busy && !all) return;
+    this.busy = true;
+    const mine = (this.looked += all ? 1 : 0);
+    const answer = await this.call('look', this.open || this.filling, !this.open, this.marks);
+    this.busy = false;
+    if (mine !== this.looked) return; // a later request is on its way
+    this.error.show(answer.error);
     if (!answer.marks) return;
-    marks = { ...marks, ...answer.marks };
-    for (const part of ['evaluations', 'overview']) if (part in answer) parts[part] = answer[part];
-    if (answer.fills && open) { fillForm(answer); return; }
-    if (tuned !== answer.tuned) { tuned = answer.tuned; trigger('tuned', {}); }
-    list.show(parts.evaluations, open);
-    allResults.hidden = !open;
-    empty.hidden = parts.evaluations.length > 0 || !!open;
-    if (open) overview.hide(); else if (parts.overview) overview.show(parts.overview);
-    if (answer.open) showOpen(answer.open);
-    else if (answer.error) run.hide();
+    Object.assign(this.marks, answer.marks);
+    for (const part of ['evaluations', 'overview']) if (part in answer) this.parts[part] = answer[part];
+    if (answer.fills && this.open) { this.fillForm(answer); return; }
+    if (this.tuned !== answer.tuned) { this.tuned = answer.tuned; this.trigger('tuned', {}); }
+    this.list.show(this.parts.evaluations, this.open);
+    this.allResults.hidden = !this.open;
+    this.empty.hidden = this.parts.evaluations.length > 0 || !!this.open;
+    if (this.open) this.overview.hide();
+    else if (this.parts.overview) this.overview.show(this.parts.overview, answer.charts);
+    if (answer.open) this.showOpen(answer.open);
+    else if (answer.error) this.run.hide();
+    if (answer.figures) this.run.draw(answer.figures);
   }
-  function fillForm(answer) { // the address names a fine-tuning run that is to be evaluated
-    filling = open;
-    open = null;
-    trigger('prefill', { run: filling });
-    tuned = answer.tuned;
-    look(true);
+  fillForm(answer) { // the address names a fine-tuning run that is to be evaluated
+    this.filling = this.open;
+    this.open = null;
+    this.trigger('prefill', { run: this.filling });
+    this.tuned = answer.tuned;
+    this.look(true);
   }
-  function showOpen(now) {
-    const before = run.data;
-    run.show(now);
+  showOpen(now) {
+    const before = this.run.data;
+    this.run.show(now);
     if (before && before.state !== now.state) {
-      announce.textContent = now.name + ': ' + stateWord(now.state, 'Running').toLowerCase();
+      this.announce.textContent = now.name + ': ' + stateWord(now.state, 'Running').toLowerCase();
     }
   }
-  pollWhileVisible(element, () => run.data && isActive(run.data.state), () => { if (!flip) look(false); });
-
-  function follow(params) {
-    show(params.get('run'));
+  follow(params) {
+    this.show(params.get('run'));
     const model = Number(params.get('model'));
-    if (open && params.has('problem') && Number.isInteger(model)) read(model, params.get('problem'));
+    if (this.open && params.has('problem') && Number.isInteger(model)) this.read(model, params.get('problem'));
   }
-  address.watch(TAB, follow);
-  follow(address.get(TAB));
+}
+
+/** @param {import('../shared/start.js').Gradio} gradio */
+export function mount(gradio) {
+  const { element, props } = gradio, tab = new EvaluateTab(gradio);
+  pollWhileVisible(element, () => tab.run.data && isActive(tab.run.data.state),
+    () => { if (!tab.flip) tab.look(false); });
+  address.watch(TAB, (params) => tab.follow(params));
+  tab.follow(address.get(TAB));
   return () => {
     if (!props.value) return;
     const { open: id } = JSON.parse(props.value);
-    if (id && id !== open) show(id);
+    if (id && id !== tab.open) tab.show(id);
     scrollToResult(element);
   };
 }

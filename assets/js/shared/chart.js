@@ -13,6 +13,7 @@ const NOT_LOADED = 'The charts could not be loaded; reload the page.';
 const SCALES = { linear: 'Linear axis', log: 'Logarithmic axis', root: 'Square-root axis' };
 const CONFIG = { displayModeBar: false, displaylogo: false, doubleClick: 'reset', showTips: false };
 const REST = 250; // milliseconds without a movement
+const NARROW = 560; // pixels
 const TOUCH = matchMedia('(pointer: coarse)');
 
 let loading = null;
@@ -97,16 +98,16 @@ function csvCell(value) {
 }
 const plain = (text) => String(text).replace(/&lt;/g, '<').replace(/&gt;/g, '>').replace(/&amp;/g, '&');
 
-/** The table behind a figure: one row per point. A column without a name is left out. @param {Figure} figure */
+/** The table behind a figure: one row per point. An axis without a name is left out. @param {Figure} figure */
 export function csvOf({ data, layout }) {
-  const { x, y, customdata = [] } = layout.meta.columns, several = data.length > 1;
-  const rows = [[...(several ? ['series'] : []), ...(x ? [x] : []), y, ...customdata]];
+  const { columns } = layout.meta, { customdata = [] } = columns, several = data.length > 1;
+  const axes = ['x', 'y'].filter((axis) => columns[axis]);
+  const rows = [[...(several ? ['series'] : []), ...axes.map((axis) => columns[axis]), ...customdata]];
   for (const trace of data) {
-    const sideways = trace.orientation === 'h';
-    (trace.x || []).forEach((at, i) => {
-      const [across, value] = sideways ? [trace.y[i], at] : [at, trace.y[i]];
-      const more = customdata.map((_, n) => trace.customdata[i][n]);
-      rows.push([...(several ? [plain(trace.name)] : []), ...[...(x ? [across] : []), value, ...more].map((cell) =>
+    const [x, y] = trace.orientation === 'h' ? [trace.y, trace.x] : [trace.x, trace.y], values = { x, y };
+    (trace.x || []).forEach((_, i) => {
+      const cells = [...axes.map((axis) => values[axis][i]), ...customdata.map((__, n) => trace.customdata[i][n])];
+      rows.push([...(several ? [plain(trace.name)] : []), ...cells.map((cell) =>
         (typeof cell === 'string' ? plain(cell) : cell))]);
     });
   }
@@ -152,6 +153,7 @@ class Menu {
  * @property {string} title
  * @property {string} name of saved files
  * @property {string} [says] what the axes show, beside the title
+ * @property {'h3' | 'h4' | 'b'} [tag] of the title: a heading, unless it stands below one
  * @property {(point: { x: any, y: any, curveNumber: number, pointIndex: number }) => void} [onClick]
  * @property {(range: [number, number] | null) => void} [onBrush] a range of x was dragged over; null: none is
  * @property {(layout: Record<string, any>) => void} [onLayout] the user zoomed or reset
@@ -167,7 +169,7 @@ export class Chart {
     this.message = el('p', { class: 'lr-muted', hidden: true });
     this.menu = new Menu(this);
     this.node = el('figure', { class: 'lr-chart' },
-      el('figcaption', {}, el('b', { text: options.title }), ' ',
+      el('figcaption', {}, el(options.tag || 'b', { text: options.title }), ' ',
         el('span', { class: 'lr-muted', text: options.says || '' }), this.menu.node), this.plot, this.message);
     /** @type {Figure} as the engine made it, with what moved since */ this.figure = null;
     /** @type {Figure} as plotly.js has it */ this.drawn = null;
@@ -215,6 +217,10 @@ export class Chart {
   prepared() {
     const style = getComputedStyle(this.plot), { onBrush } = this.options;
     const copy = withColours({ data: this.figure.data, layout: this.figure.layout }, style);
+    const narrow = (this.plot.clientWidth < NARROW && copy.layout.meta.narrow) || {};
+    for (const [part, value] of Object.entries(narrow)) {
+      copy.layout[part] = Array.isArray(value) ? value : { ...copy.layout[part], ...value };
+    }
     scaleAxis(copy, this.scale);
     copy.layout.shapes = (copy.layout.shapes || []).map((shape) => scaleShape(shape, this.scale));
     copy.layout.font.family = style.fontFamily;
@@ -289,19 +295,24 @@ export class Chart {
     const { data, layout } = this.prepared();
     return (await loadPlotly()).toImage({ data, layout }, { format: 'svg', width, height: layout.height });
   }
-  /** Saves the picture, with its title and on a solid ground. @param {'png' | 'svg'} format */
-  async savePicture(format) {
-    if (!this.figure) return;
-    const { data, layout } = this.prepared(), { title, name } = this.options, style = getComputedStyle(this.plot);
+  /**
+   * The address of the picture with its title, on a solid ground.
+   * @param {'png' | 'svg'} format
+   * @returns {Promise<string>}
+   */
+  async picture(format, width = Math.max(640, this.plot.clientWidth)) {
+    const { data, layout } = this.prepared(), { title } = this.options, style = getComputedStyle(this.plot);
     const colour = (variable) => style.getPropertyValue(variable).trim();
-    const heading = { text: title, x: 0, xref: 'paper', xanchor: 'left', yref: 'container', y: 0.97, yanchor: 'top',
-      font: { size: 15, color: colour('--lr-ink') } };
+    const heading = { text: title, x: 0, xref: 'container', xanchor: 'left', pad: { l: 16 }, yref: 'container',
+      y: 0.97, yanchor: 'top', font: { size: 15, color: colour('--lr-ink') } };
     Object.assign(layout, { title: heading, paper_bgcolor: colour('--lr-surface'),
       margin: { l: 16, r: 20, t: 64, b: 16 } });
-    const size = { format, width: Math.max(640, this.plot.clientWidth), height: layout.height + 72,
-      scale: format === 'png' ? 2 : 1 };
-    const address = await (await loadPlotly()).toImage({ data, layout }, size);
-    download(name + '.' + format, await (await fetch(address)).blob());
+    const size = { format, width, height: layout.height + 72, scale: format === 'png' ? 2 : 1 };
+    return (await loadPlotly()).toImage({ data, layout }, size);
+  }
+  async savePicture(format) {
+    if (!this.figure) return;
+    download(this.options.name + '.' + format, await (await fetch(await this.picture(format))).blob());
   }
   saveTable() { if (this.figure) download(this.options.name + '.csv', csvOf(this.figure), 'text/csv'); }
 }

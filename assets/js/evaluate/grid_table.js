@@ -1,0 +1,24 @@
+// @ts-check
+// A table that becomes a list of cards where it is narrow, and how shares and differences of shares are written in it.
+import { el } from '../shared/dom.js';
+import { formatSigned } from '../shared/format.js';
+
+export const pct = (x) => (Number.isFinite(x) ? (100 * x).toFixed(1) + ' %' : '\u2013');
+export const points = (x) => formatSigned(100 * x, 1);
+export const muted = (text) => el('p', { class: 'lr-muted', text });
+
+/**
+ * @typedef {{ title: string, class?: string, says?: string }} Column
+ * @param {string} name
+ * @param {Column[]} columns every cell knows its column's title
+ * @param {{ class?: string, cells: (Node | string)[] }[]} rows
+ */
+export function gridTable(name, columns, rows) {
+  const head = el('tr', {}, ...columns.map((c) =>
+    el('th', { scope: 'col', class: c.class, title: c.says }, el('span', { text: c.title }))));
+  const body = rows.map((row) => el('tr', { class: row.class }, ...row.cells.map((cell, i) =>
+    el(i ? 'td' : 'th', { class: columns[i].class, scope: i ? null : 'row', 'data-label': columns[i].title },
+      cell instanceof Node ? cell : el('span', { text: cell ?? '\u2013' })))));
+  return el('div', { class: 'lr-scroll', tabindex: '0', role: 'region', 'aria-label': name },
+    el('table', { class: 'lr-grid' }, el('thead', {}, head), el('tbody', {}, ...body)));
+}

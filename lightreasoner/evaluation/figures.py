@@ -1,0 +1,151 @@
+"""Results as figures: pass@1 of models with its intervals, and the paired differences of models to the first one."""
+
+import textwrap
+from collections.abc import Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from lightreasoner import plotting
+
+#: A kind of rows, by its name in the legend: colour and marker
+KINDS = {
+    "base": (plotting.MUTED, "circle"),
+    "fine-tuned": (plotting.SERIES[0], "circle"),
+    "paper": (plotting.SERIES[1], "diamond-open"),
+    "better": (plotting.BETTER, "triangle-right"),
+    "worse": (plotting.WORSE, "triangle-left"),
+    "no significant difference": (plotting.MUTED, "circle"),
+}
+WIDTH, LINES = 24, 3  # of a model's name beside its row, in characters
+NARROW = 46  # characters of a name above its row, where the page is narrow
+CLOSE = 0.2  # between the rows of one name, in rows
+
+
+def models_figure(models: pd.DataFrame) -> go.Figure:
+    """pass@1 of each model with its 95 % interval. The base's is a dashed line, the paper's have no interval.
+
+    models: the columns name, kind ("base", "fine-tuned" or "paper"), pass_at_1, low, high (0 to 1), right and problems.
+    Those without pass_at_1 are left out. Several rows of one name, such as seeds, lie closely together.
+    """
+    rows = models[models["pass_at_1"].notna()]
+    shares = _percent(rows[["pass_at_1", "low", "high"]])
+    table = pd.concat([rows["name"], shares, rows[["right", "problems"]]], axis=1)
+    table.columns = ["model", "pass@1 in %", "low", "high", "right", "problems"]
+    words = [
+        (name, f"pass@1 {value:.1f} %", "the paper gives no interval")
+        if kind == "paper"
+        else (
+            name,
+            f"pass@1 {value:.1f} %",
+            f"95 % interval {low:.1f} to {high:.1f} %",
+            f"{right:.0f} of {n:.0f} right",
+        )
+        for kind, (name, value, low, high, right, n) in zip(rows["kind"], table.itertuples(index=False), strict=True)
+    ]
+    base = table["pass@1 in %"][rows["kind"] == "base"]
+    lines = [plotting.threshold_line(base.iloc[0], vertical=True, name="base")] if len(base) else []
+    return _intervals(table, rows["kind"], words, x="pass@1 in percent", shapes=lines, clip=(-1.5, 101.5))
+
+
+def differences_figure(comparisons: pd.DataFrame) -> go.Figure:
+    """pass@1 of each model minus the first model's on the same problems, with its 95 % interval, around a line at 0.
+
+    comparisons: the columns name, difference, low, high (−1 to 1), gained, lost, p and significant.
+    """
+    points = _percent(comparisons[["difference", "low", "high"]])
+    table = pd.concat([comparisons["name"], points, comparisons[["gained", "lost", "p"]]], axis=1)
+    table.columns = ["model", "difference in points", "low", "high", "gained", "lost", "McNemar p"]
+    kinds = pd.Series("no significant difference", table.index)
+    kinds[comparisons["significant"] & (points["difference"] > 0)] = "better"
+    kinds[comparisons["significant"] & (points["difference"] < 0)] = "worse"
+    words = [
+        (
+            name,
+            f"{kind}: {value:+.1f} points".replace("-", "−"),
+            f"95 % interval {low:+.1f} to {high:+.1f}".replace("-", "−"),
+            f"{won} gained, {lost} lost",
+        )
+        for kind, (name, value, low, high, won, lost, _) in zip(kinds, table.itertuples(index=False), strict=True)
+    ]
+    zero = plotting.threshold_line(0, vertical=True, name="zero")
+    return _intervals(table, kinds, words, x="difference in percentage points", shapes=[zero], clip=(-101.5, 101.5))
+
+
+def _percent(shares: pd.DataFrame) -> pd.DataFrame:
+    return (100 * shares.astype(float)).round(6)
+
+
+def _intervals(
+    table: pd.DataFrame, kinds: pd.Series, words: list[tuple], *, x: str, shapes: list[dict], clip: tuple[float, float]
+) -> go.Figure:
+    """One row per row of the table, from the top. table: a name, a value, its interval, and what else its CSV has."""
+    code, names = pd.factorize(table.iloc[:, 0])
+    same = pd.Series(code).groupby(code)
+    heights = code + CLOSE * (same.cumcount() - (same.transform("size") - 1) / 2)
+    cells = table.assign(model=table["model"].map(plotting.escaped))
+    traces = []
+    for kind, (colour, marker) in KINDS.items():
+        chosen = (kinds == kind).to_numpy()
+        if not chosen.any():
+            continue
+        value, low, high = (table.iloc[chosen, n] for n in (1, 2, 3))
+        bars = {"array": plotting.column(high - value), "arrayminus": plotting.column(value - low)}
+        trace = go.Scatter(
+            name=kind,
+            orientation="h",
+            mode="markers",
+            x=plotting.column(value),
+            y=heights[chosen].tolist(),
+            text=[
+                _text([*_lines(name, 60, 4), *more]) for (name, *more), its in zip(words, chosen, strict=True) if its
+            ],
+            customdata=list(zip(*(plotting.column(cells.loc[chosen, name]) for name in table), strict=True)),
+            hovertemplate="%{text}<extra></extra>",
+            marker={"color": colour, "symbol": marker, "size": 10, "line": {"color": colour, "width": 2}},
+            cliponaxis=False,
+        )
+        if kind != "paper":
+            trace.error_x = bars | {"type": "data", "color": colour, "thickness": 2, "width": 0, "symmetric": False}
+        traces.append(trace)
+    labels = [_lines(name, WIDTH, LINES) for name in names]
+    row = max(36, 14 * max(map(len, labels)) + 8, 18 * int(same.size().max())) if len(table) else 0
+    found = plotting.figure(
+        traces,
+        x=x,
+        y="",
+        says="; ".join(", ".join(row) for row in words) + "." if words else "No result yet.",
+        columns={"customdata": list(table)},
+        height=90 + row * len(names),
+        shapes=[line | {"layer": "below"} for line in shapes],
+        hovermode="y unified",
+        showlegend=True,
+    )
+    found.update_xaxes(
+        ticksuffix=" %" if clip[0] > -100 else "",
+        showgrid=True,
+        autorangeoptions={"clipmin": clip[0], "clipmax": clip[1]},
+    )
+    found.update_yaxes(
+        tickvals=list(range(len(names))),
+        ticktext=[_text(lines) for lines in labels],
+        range=[len(names) - 0.5, -0.5],
+        fixedrange=True,
+        showgrid=False,
+        showspikes=False,
+        unifiedhovertitle_text=x,
+        ticklabelstandoff=6,
+    )
+    above = {"x": 0, "xref": "paper", "xanchor": "left", "yanchor": "bottom", "yshift": 6, "showarrow": False}
+    above |= {"font": {"size": 11, "color": plotting.INK}}
+    texts = [above | {"y": n, "text": _text(_lines(name, NARROW, 1))} for n, name in enumerate(names)]
+    found.layout.meta |= {"narrow": {"yaxis": {"showticklabels": False}, "annotations": texts}}
+    return found
+
+
+def _lines(name: str, width: int, most: int) -> list[str]:
+    return textwrap.wrap(name, width, max_lines=most, placeholder="…") or [""]
+
+
+def _text(lines: Sequence[str]) -> str:
+    return "<br>".join(map(plotting.escaped, lines))
