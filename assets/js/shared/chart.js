@@ -165,7 +165,7 @@ export class Chart {
   /** @param {ChartOptions} options */
   constructor(options) {
     this.options = options;
-    this.plot = el('div', { class: 'lr-plot', role: 'img' });
+    this.plot = el('div', { class: 'lr-plot', role: 'img', 'aria-label': options.title });
     this.message = el('p', { class: 'lr-muted', hidden: true });
     this.menu = new Menu(this);
     this.node = el('figure', { class: 'lr-chart' },
