@@ -4,6 +4,7 @@ import { copyText, download, el } from '../shared/dom.js';
 import { LONGEST_LABEL, showInvisible } from '../shared/format.js';
 import { isAbove, shade, tunedName } from './measures.js';
 
+/** @type {[string, string][]} */
 export const EXPORTS = [
   ['link', 'A link that opens this step again, also after a restart of the server'],
   ['json', 'The whole trace, with the distributions of every step'],

@@ -7,63 +7,76 @@ import { EXPORTS, exportFile } from './exports.js';
 import { createCurve } from './kl_curve.js';
 import { Viewer, stepFromLine } from './viewer.js';
 
-export function mount({ element, props, trigger, server }) {
-  let position = 0, shownRun = null, columns = [], wanted = null, owner = null;
-  const call = createCalls(server), unless = (usual, value) => (value === usual ? null : value);
+const isRunning = () => document.body.classList.contains('lr-running');
+const running = (on) => document.body.classList.toggle('lr-running', on);
+const unless = (usual, value) => (value === usual ? null : value);
 
-  const viewer = new Viewer(element.querySelector('.lr-root'), {
-    curve: createCurve,
-    idle: 'Ready',
-    intro: props.intro,
-    kinds: EXPORTS,
-    details: (run, index) => call('step', run, index),
-    branch: async (run, step, token) => { trigger('branch', { run, step, token }); return ''; },
-    open: (run, step) => { wanted = { step }; trigger('open', { run }); },
-    export: (kind, run, { alpha, beta, name, curve }) =>
-      exportFile(kind, name, () => call('export', run, kind, alpha, beta, curve)),
-    address: ({ run, step, alpha, beta }) => address.set('inspect', { trace: run, step: unless(-1, step),
-      alpha: unless(PAPER.alpha, alpha), beta: unless(PAPER.beta, beta), lens: null }),
-  });
-
-  function running(on) { document.body.classList.toggle('lr-running', on); }
-
-  // The value only grows, by one JSON document per line. A shorter value, or another first line, is another run.
-  function sync() {
-    const value = String(props.value || ''), first = value.indexOf('\n');
+/** Follows the component's value, which only grows, by one JSON document per line, and shows it in the viewer. */
+class LiveRun {
+  /** @param {import('../shared/start.js').Gradio} gradio */
+  constructor({ element, props, trigger, server }) {
+    this.element = element;
+    this.props = props;
+    this.position = 0; // up to which the value is shown
+    /** @type {string | null} the first line of the run that is shown */ this.head = null;
+    /** @type {string[]} */ this.columns = [];
+    /** @type {{ step: number | null, alpha?: number, beta?: number } | null} to be selected */ this.wanted = null;
+    /** @type {{ run: string, key: string } | null} of a run that this page may stop */ this.owner = null;
+    const call = this.call = createCalls(server);
+    this.viewer = new Viewer(element.querySelector('.lr-root'), {
+      curve: createCurve,
+      idle: 'Ready',
+      intro: props.intro,
+      kinds: EXPORTS,
+      details: (run, index) => call('step', run, index),
+      branch: async (run, step, token) => { trigger('branch', { run, step, token }); return ''; },
+      open: (run, step) => { this.wanted = { step }; trigger('open', { run }); },
+      export: (kind, run, { alpha, beta, name, curve }) =>
+        exportFile(kind, name, () => call('export', run, kind, alpha, beta, curve)),
+      address: ({ run, step, alpha, beta }) => address.set('inspect', { trace: run, step: unless(-1, step),
+        alpha: unless(PAPER.alpha, alpha), beta: unless(PAPER.beta, beta), lens: null }),
+    });
+  }
+  // A value that is shorter, or has another first line, is another run.
+  sync() {
+    const value = String(this.props.value || ''), first = value.indexOf('\n');
     if (first < 0) return;
     const head = value.slice(0, first);
-    if (head !== shownRun || value.length < position) {
-      shownRun = head;
-      position = first + 1;
-      begin(JSON.parse(head));
+    if (head !== this.head || value.length < this.position) {
+      this.head = head;
+      this.position = first + 1;
+      this.begin(JSON.parse(head));
     }
-    const end = value.lastIndexOf('\n') + 1, lines = value.slice(position, end).split('\n').filter(Boolean);
-    position = Math.max(position, end);
-    const steps = [], flush = () => { if (steps.length) viewer.append(steps.splice(0)); };
+    const end = value.lastIndexOf('\n') + 1, lines = value.slice(this.position, end).split('\n').filter(Boolean);
+    this.position = Math.max(this.position, end);
+    const ended = this.add(lines.map((line) => JSON.parse(line))), { viewer, wanted } = this;
+    if (isRunning() && viewer.count) viewer.setStatus('Writing \u00b7 ' + viewer.count + ' tokens', true);
+    // once the run has ended, a step that does not exist is no longer waited for
+    if (wanted && (ended || viewer.count > (wanted.step ?? -1))) this.selectWanted();
+  }
+  begin(header) {
+    this.columns = header.columns || [];
+    this.owner = header.key ? { run: header.run, key: header.key } : null;
+    if (header.run) {
+      this.viewer.begin(header);
+      this.wanted = this.wanted || header.view || null;
+    }
+    running(!!this.owner);
+    if (this.owner) scrollToResult(this.element);
+  }
+  /** Returns whether the run has ended. */
+  add(items) {
+    const steps = [], flush = () => { if (steps.length) this.viewer.append(steps.splice(0)); };
     let ended = false;
-    for (const item of lines.map((line) => JSON.parse(line))) {
-      if (Array.isArray(item)) steps.push(stepFromLine(item, columns, viewer.count + steps.length));
-      else { flush(); ended = apply(item) || ended; }
+    for (const item of items) {
+      if (Array.isArray(item)) steps.push(stepFromLine(item, this.columns, this.viewer.count + steps.length));
+      else { flush(); ended = this.apply(item) || ended; }
     }
     flush();
-    if (document.body.classList.contains('lr-running') && viewer.count) {
-      viewer.setStatus('Writing \u00b7 ' + viewer.count + ' tokens', true);
-    }
-    // once the run has ended, a step that does not exist is no longer waited for
-    if (wanted && (ended || viewer.count > (wanted.step ?? -1))) selectWanted();
+    return ended;
   }
-  function begin(header) {
-    columns = header.columns || [];
-    owner = header.key ? { run: header.run, key: header.key } : null;
-    if (header.run) {
-      viewer.begin(header);
-      wanted = wanted || header.view || null;
-    }
-    running(!!owner);
-    if (owner) scrollToResult(element);
-  }
-  // Returns whether the run has ended.
-  function apply({ facts, status, error, end, seconds }) {
+  apply({ facts, status, error, end, seconds }) {
+    const { viewer } = this;
     if (facts) viewer.addFacts(facts);
     if (status) viewer.setStatus(status, true);
     if (error) {
@@ -74,24 +87,29 @@ export function mount({ element, props, trigger, server }) {
     if (error || end) running(false);
     return !!end;
   }
-  function selectWanted() {
-    const { step, alpha, beta } = wanted;
-    wanted = null;
-    if (Number.isFinite(beta)) viewer.setBeta(beta);
-    if (Number.isFinite(alpha)) viewer.setAlpha(alpha);
-    if (step >= 0 && step !== null) viewer.select(step, false);
+  selectWanted() {
+    const { step, alpha, beta } = this.wanted;
+    this.wanted = null;
+    if (Number.isFinite(beta)) this.viewer.setBeta(beta);
+    if (Number.isFinite(alpha)) this.viewer.setAlpha(alpha);
+    if (step >= 0 && step !== null) this.viewer.select(step, false);
   }
+  stop() { if (this.owner) this.call('stop', this.owner.run, this.owner.key); }
+}
 
-  document.addEventListener('click', (event) => {
-    if (event.target.closest('#lr-stop') && owner) call('stop', owner.run, owner.key);
+/** @param {import('../shared/start.js').Gradio} gradio */
+export function mount(gradio) {
+  const { trigger } = gradio, live = new LiveRun(gradio);
+  document.addEventListener('click', ({ target }) => {
+    if (target instanceof Element && target.closest('#lr-stop')) live.stop();
   });
   address.watch('inspect', (params) => { // a link on another tab to a trace, or to a run's tuned expert
     const numberOf = (name) => (params.has(name) ? Number(params.get(name)) : null);
     if (params.get('trace')) {
-      wanted = { step: numberOf('step'), alpha: numberOf('alpha'), beta: numberOf('beta') };
+      live.wanted = { step: numberOf('step'), alpha: numberOf('alpha'), beta: numberOf('beta') };
       trigger('open', { run: params.get('trace') });
     } else if (params.get('lens')) trigger('lens', { run: params.get('lens') });
   });
-  sync();
-  return sync;
+  live.sync();
+  return () => live.sync();
 }

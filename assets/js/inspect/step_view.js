@@ -12,6 +12,11 @@ const NOT_STORED = 'The distributions of this step were not stored, because the 
 const ALPHA_HELP = 'A token is plausible if the expert gives it at least \u03b1 times the probability of its top-1 ' +
   'token. Only plausible tokens can be reinforced.';
 
+const SELECT = 'Select a token, in the text or in the curve, to see what both models expected there.';
+const NO_STEP = 'Once the expert writes, select any token to see what both models expected there, and what training ' +
+  'would reinforce.';
+const PULLS = 'Fine-tuning pulls the expert\u2019s next-token distribution after this prefix towards these weights.';
+
 // who: expert, amateur, target or tuned
 export function probabilityBar(who, p, plausible = true) {
   return el('div', { class: 'lr-bar lr-' + who },
@@ -19,148 +24,154 @@ export function probabilityBar(who, p, plausible = true) {
     el('span', { class: 'lr-value', text: plausible ? formatPercent(p) : '\u2013' }));
 }
 
-export function createStepView(actions) {
-  const node = el('section', { class: 'lr-card lr-step', 'aria-label': 'The selected step' });
-  let shown = null;
+function tableRow(row, step, branch) {
+  const taken = row.id === step.token_id, can = !taken && branch;
+  const go = el('button', { type: 'button', class: 'lr-branch', disabled: !can, text: taken ? 'taken' : '\u21b3 go',
+    'aria-label': 'Continue from here with ' + tokenName(row.text),
+    title: taken ? 'This is the token that was taken' : 'Continue from here with this token',
+    onclick: () => { if (can) branch(step.index, row.id); } });
+  const bars = [['expert', row.e], ['amateur', row.a], ['target', row.c], ['tuned', row.t]].filter(([, p]) =>
+    p !== undefined);
+  return el('li', { class: 'lr-row' + (row.plausible ? '' : ' lr-masked') + (taken ? ' lr-taken' : '') },
+    el('span', { class: 'lr-label', title: 'token ' + row.id, text: tokenLabel(row.text) }),
+    el('div', { class: 'lr-bars' }, ...bars.map(([who, p]) =>
+      probabilityBar(who, p, who !== 'target' || row.plausible))),
+    el('span', { class: 'lr-contribution', title: 'log-ratio: log \u03c0E \u2212 log \u03c0A',
+      text: formatSigned(row.ratio, 2) }),
+    el('span', { class: 'lr-contribution', text: formatSigned(row.part),
+      title: 'contribution of this token to the KL: \u03c0E \u00b7 (log \u03c0E \u2212 log \u03c0A)' }),
+    branch || taken ? go : el('span'));
+}
 
-  const alphaOut = el('output', { class: 'lr-number' });
-  const slider = el('input', { type: 'range', min: PAPER.alphaFloor, max: '1', step: '0.01', value: PAPER.alpha,
-    'aria-label': 'Alpha, the plausibility threshold' });
-  slider.addEventListener('input', () => actions.alpha(Number(slider.value)));
-  const alphaRow = el('label', { class: 'lr-slider', title: ALPHA_HELP }, el('span', { text: '\u03b1 mask' }), slider,
-    alphaOut);
+function rowsOf(step, details, alpha) {
+  const { logE, logA, plausible, weights } = contrastiveTarget(details.candidates, alpha);
+  const logT = details.candidates.tuned_logprobs;
+  const all = details.candidates.ids.map((id, i) => {
+    const t = logT && Math.exp(logT[i] ?? -Infinity);
+    const e = Math.exp(logE[i]), a = Math.exp(logA[i]), ratio = logE[i] - logA[i];
+    const text = details.tokens[id] === undefined ? '[' + id + ']' : details.tokens[id];
+    return { id, text, e, a, t, c: weights[i], plausible: plausible[i], ratio, part: e > 0 ? e * ratio : 0 };
+  });
+  const largest = (row) => Math.max(row.e, row.a, row.c, row.t || 0);
+  const listed = new Set([...all].sort((x, y) => largest(y) - largest(x)).slice(0, ROWS));
+  return { all, rows: all.filter((row) => listed.has(row) || row.id === step.token_id) };
+}
 
-  function empty(hasSteps) {
-    shown = null;
-    node.removeAttribute('aria-busy'); // an answer on its way is no longer wanted
-    node.replaceChildren(
-      el('h3', { text: 'Step view' }),
-      el('p', { class: 'lr-muted', text: hasSteps
-        ? 'Select a token, in the text or in the curve, to see what both models expected there.'
-        : 'Once the expert writes, select any token to see what both models expected there, ' +
-          'and what training would reinforce.' }));
+function trainingRow(run, step, all) {
+  const inside = all.filter((row) => row.plausible && row.c > 0);
+  return { problem_id: run.problem_id, step: step.index, prefix_tokens: run.prompt_tokens + step.index,
+    tokens: inside.map((r) => r.text), token_ids: inside.map((r) => r.id),
+    weights: inside.map((r) => Number(r.c.toPrecision(6))), kl_divergence: step.kl };
+}
+
+const divergence = (step, key) => formatNats(step[key] ?? Infinity);
+// [name, value, explanation]
+function factsOf(step) {
+  const probability = (x) => (x === null ? 'not shared' : formatPercent(Math.exp(x)));
+  const given = (who) => {
+    const rank = step[who + '_rank'];
+    return probability(step[who + '_logprob']) + (rank === null ? '' : ' (rank ' + rank.toLocaleString('en') + ')');
+  };
+  const reverse = 'KL(tuned expert \u2016 expert); the other way round it is ' + divergence(step, 'tuned_reverse_kl') +
+    ' nats';
+  return [
+    ['Expert gave the token', given('expert')],
+    ['Amateur gave it', given('amateur')],
+    ['Entropy, expert', formatNats(step.expert_entropy), SAYS.expert_entropy],
+    ['Entropy, amateur', formatNats(step.amateur_entropy), SAYS.amateur_entropy],
+    ['Reverse KL', divergence(step, 'reverse_kl'), 'KL(amateur \u2016 expert) in nats'],
+    ['Jensen\u2013Shannon', formatNats(step.js), SAYS.js],
+    ...(step.tuned_kl === undefined ? [] : [['Tuned expert gives it', given('tuned')],
+      ['Training moved', divergence(step, 'tuned_kl') + ' nats', reverse]])];
+}
+
+// Every step has these: whether it is selected, and its measures.
+function head(step, selected, move) {
+  const jump = (by, key, word) => el('button', { type: 'button', onclick: () => move(by),
+    title: word + ' step above \u03b2 (' + key + ')', 'aria-label': word + ' step above beta',
+    text: by < 0 ? '\u2039 ' + key : key + ' \u203a' });
+  return [
+    el('div', { class: 'lr-step-head' },
+      el('h3', {}, 'Step ' + step.index + ' ', el('code', { text: tokenLabel(step.text) })),
+      el('div', { class: 'lr-step-move' }, jump(-1, 'p', 'Previous'), jump(1, 'n', 'Next'))),
+    el('p', { class: 'lr-verdict' + (selected ? ' lr-yes' : '') },
+      el('b', { text: 'KL ' + divergence(step, 'kl') + ' nats' }),
+      selected ? ' \u2013 above \u03b2, selected for training.' : ' \u2013 not above \u03b2, not selected.',
+      step.agree ? '' : ' The two models prefer different tokens.'),
+    el('dl', { class: 'lr-facts' }, ...factsOf(step).map(([name, text, title]) =>
+      el('div', { class: 'lr-fact', title }, el('dt', { text: name }), el('dd', { text })))),
+  ];
+}
+
+// Where the candidates were stored: the distributions and the training row.
+function distributions(run, step, { all, rows }, { selected, open, alphaRow, branch }) {
+  const tuned = rows[0].t !== undefined, firstMasked = rows.findIndex((row) => !row.plausible);
+  const lines = rows.map((row) => tableRow(row, step, branch));
+  if (firstMasked >= 0) lines.splice(firstMasked, 0, el('li', { class: 'lr-mask-line',
+    text: '\u03b1-mask: tokens below are too unlikely for the expert to be reinforced' }));
+  const rest = (key) => formatPercent(Math.max(0, 1 - rows.reduce((sum, row) => sum + row[key], 0)));
+  const part = (step.kl ?? Infinity) - rows.reduce((sum, row) => sum + row.part, 0);
+  const others = 'All other tokens: expert ' + rest('e') + ', amateur ' + rest('a') +
+    (tuned ? ', tuned ' + rest('t') : '') +
+    (Number.isFinite(part) ? ', KL part ' + formatSigned(part) : '');
+  const training = Object.entries(trainingRow(run, step, all)).map(([name, value]) => name + ': ' +
+    JSON.stringify(value));
+  return [
+    tuned ? el('p', { class: 'lr-training-effect', text: trainingEffect(all, step.tuned_changed) }) : null,
+    alphaRow,
+    el('div', { class: 'lr-key' },
+      el('span', { class: 'lr-expert', text: 'Expert' }), el('span', { class: 'lr-amateur', text: 'Amateur' }),
+      el('span', { class: 'lr-target', text: 'Contrastive target' }),
+      tuned ? el('span', { class: 'lr-tuned', text: 'Tuned expert E\u2032' }) : null),
+    el('ol', { class: 'lr-rows' },
+      el('li', { class: 'lr-row lr-head' },
+        ...['token', 'probability', 'log-ratio', 'KL part', ''].map((text) => el('span', { text }))),
+      ...lines, el('li', { class: 'lr-rest', text: others })),
+    el('details', { class: 'lr-training', open },
+      el('summary', { text: selected ? 'The training row' : 'The training row, if \u03b2 were lower' }),
+      el('p', { class: 'lr-muted', text: PULLS }),
+      el('pre', { text: training.join('\n') }))].filter(Boolean);
+}
+
+/**
+ * @typedef {object} StepActions
+ * @property {(alpha: number) => void} alpha
+ * @property {(by: 1 | -1) => void} move to the next or previous step above β
+ * @property {((step: number, token: number) => void) | null} branch
+ */
+export class StepView {
+  /** @param {StepActions} actions */
+  constructor(actions) {
+    this.actions = actions;
+    this.shown = null;
+    this.node = el('section', { class: 'lr-card lr-step', 'aria-label': 'The selected step' });
+    this.alphaOut = el('output', { class: 'lr-number' });
+    this.slider = el('input', { type: 'range', min: PAPER.alphaFloor, max: '1', step: '0.01', value: PAPER.alpha,
+      'aria-label': 'Alpha, the plausibility threshold' });
+    this.slider.addEventListener('input', () => actions.alpha(Number(this.slider.value)));
+    this.alphaRow = el('label', { class: 'lr-slider', title: ALPHA_HELP }, el('span', { text: '\u03b1 mask' }),
+      this.slider, this.alphaOut);
+    this.empty(false);
   }
-
-  function tableRow(row, step) {
-    const taken = row.id === step.token_id, can = !taken && actions.branch;
-    const go = el('button', { type: 'button', class: 'lr-branch', disabled: !can, text: taken ? 'taken' : '\u21b3 go',
-      'aria-label': 'Continue from here with ' + tokenName(row.text),
-      title: taken ? 'This is the token that was taken' : 'Continue from here with this token',
-      onclick: () => { if (can) actions.branch(step.index, row.id); } });
-    const bars = [['expert', row.e], ['amateur', row.a], ['target', row.c], ['tuned', row.t]].filter(([, p]) =>
-      p !== undefined);
-    return el('li', { class: 'lr-row' + (row.plausible ? '' : ' lr-masked') + (taken ? ' lr-taken' : '') },
-      el('span', { class: 'lr-label', title: 'token ' + row.id, text: tokenLabel(row.text) }),
-      el('div', { class: 'lr-bars' }, ...bars.map(([who, p]) =>
-        probabilityBar(who, p, who !== 'target' || row.plausible))),
-      el('span', { class: 'lr-contribution', title: 'log-ratio: log \u03c0E \u2212 log \u03c0A',
-        text: formatSigned(row.ratio, 2) }),
-      el('span', { class: 'lr-contribution', text: formatSigned(row.part),
-        title: 'contribution of this token to the KL: \u03c0E \u00b7 (log \u03c0E \u2212 log \u03c0A)' }),
-      actions.branch || taken ? go : el('span'));
+  empty(hasSteps) {
+    this.shown = null;
+    this.ready(); // an answer on its way is no longer wanted
+    this.node.replaceChildren(el('h3', { text: 'Step view' }),
+      el('p', { class: 'lr-muted', text: hasSteps ? SELECT : NO_STEP }));
   }
-
-  function rowsOf(step, details, alpha) {
-    const { logE, logA, plausible, weights } = contrastiveTarget(details.candidates, alpha);
-    const logT = details.candidates.tuned_logprobs;
-    const all = details.candidates.ids.map((id, i) => {
-      const t = logT && Math.exp(logT[i] ?? -Infinity);
-      const e = Math.exp(logE[i]), a = Math.exp(logA[i]), ratio = logE[i] - logA[i];
-      const text = details.tokens[id] === undefined ? '[' + id + ']' : details.tokens[id];
-      return { id, text, e, a, t, c: weights[i], plausible: plausible[i], ratio, part: e > 0 ? e * ratio : 0 };
-    });
-    const largest = (row) => Math.max(row.e, row.a, row.c, row.t || 0);
-    const listed = new Set([...all].sort((x, y) => largest(y) - largest(x)).slice(0, ROWS));
-    return { all, rows: all.filter((row) => listed.has(row) || row.id === step.token_id) };
-  }
-
-  function trainingRow(run, step, all) {
-    const inside = all.filter((row) => row.plausible && row.c > 0);
-    return { problem_id: run.problem_id, step: step.index, prefix_tokens: run.prompt_tokens + step.index,
-      tokens: inside.map((r) => r.text), token_ids: inside.map((r) => r.id),
-      weights: inside.map((r) => Number(r.c.toPrecision(6))), kl_divergence: step.kl };
-  }
-
-  function show(run, step, details, alpha, beta) {
-    const scroll = node.scrollTop, open = node.querySelector('details')?.open;
-    const focused = document.activeElement === slider, selected = isAbove(step, beta);
-    shown = step.index;
+  show(run, step, details, alpha, beta) {
+    const { node, slider, alphaRow, actions: { branch, move } } = this, scroll = node.scrollTop;
+    const open = node.querySelector('details')?.open, focused = document.activeElement === slider;
+    const selected = isAbove(step, beta);
+    this.shown = step.index;
     slider.value = alpha;
-    alphaOut.textContent = alpha.toFixed(2);
-    node.replaceChildren(...head(step, selected), ...(details.candidates
-      ? distributions(run, step, rowsOf(step, details, alpha), selected, open)
+    this.alphaOut.textContent = alpha.toFixed(2);
+    node.replaceChildren(...head(step, selected, move), ...(details.candidates
+      ? distributions(run, step, rowsOf(step, details, alpha), { selected, open, alphaRow, branch })
       : [el('p', { class: 'lr-muted lr-unstored', text: details.why || NOT_STORED })]));
     node.scrollTop = scroll;
     if (focused) slider.focus();
   }
-
-  // Every step has these: whether it is selected, and its measures.
-  function head(step, selected) {
-    const probability = (x) => (x === null ? 'not shared' : formatPercent(Math.exp(x)));
-    const given = (who) => {
-      const rank = step[who + '_rank'];
-      return probability(step[who + '_logprob']) + (rank === null ? '' : ' (rank ' + rank.toLocaleString('en') + ')');
-    };
-    const divergence = (key) => formatNats(step[key] ?? Infinity);
-    const reverse = 'KL(tuned expert \u2016 expert); the other way round it is ' + divergence('tuned_reverse_kl') +
-      ' nats';
-    const facts = [
-      ['Expert gave the token', given('expert')],
-      ['Amateur gave it', given('amateur')],
-      ['Entropy, expert', formatNats(step.expert_entropy), SAYS.expert_entropy],
-      ['Entropy, amateur', formatNats(step.amateur_entropy), SAYS.amateur_entropy],
-      ['Reverse KL', divergence('reverse_kl'), 'KL(amateur \u2016 expert) in nats'],
-      ['Jensen\u2013Shannon', formatNats(step.js), SAYS.js],
-      ...(step.tuned_kl === undefined ? [] : [['Tuned expert gives it', given('tuned')],
-        ['Training moved', divergence('tuned_kl') + ' nats', reverse]])];
-    const jump = (by, key, word) => el('button', { type: 'button', onclick: () => actions.move(by),
-      title: word + ' step above \u03b2 (' + key + ')', 'aria-label': word + ' step above beta',
-      text: by < 0 ? '\u2039 ' + key : key + ' \u203a' });
-    return [
-      el('div', { class: 'lr-step-head' },
-        el('h3', {}, 'Step ' + step.index + ' ', el('code', { text: tokenLabel(step.text) })),
-        el('div', { class: 'lr-step-move' }, jump(-1, 'p', 'Previous'), jump(1, 'n', 'Next'))),
-      el('p', { class: 'lr-verdict' + (selected ? ' lr-yes' : '') },
-        el('b', { text: 'KL ' + divergence('kl') + ' nats' }),
-        selected ? ' \u2013 above \u03b2, selected for training.' : ' \u2013 not above \u03b2, not selected.',
-        step.agree ? '' : ' The two models prefer different tokens.'),
-      el('dl', { class: 'lr-facts' }, ...facts.map(([name, text, title]) =>
-        el('div', { class: 'lr-fact', title }, el('dt', { text: name }), el('dd', { text })))),
-    ];
-  }
-
-  // Where the candidates were stored: the distributions and the training row.
-  function distributions(run, step, { all, rows }, selected, open) {
-    const tuned = rows[0].t !== undefined, firstMasked = rows.findIndex((row) => !row.plausible);
-    const lines = rows.map((row) => tableRow(row, step));
-    if (firstMasked >= 0) lines.splice(firstMasked, 0, el('li', { class: 'lr-mask-line',
-      text: '\u03b1-mask: tokens below are too unlikely for the expert to be reinforced' }));
-    const rest = (key) => formatPercent(Math.max(0, 1 - rows.reduce((sum, row) => sum + row[key], 0)));
-    const part = (step.kl ?? Infinity) - rows.reduce((sum, row) => sum + row.part, 0);
-    const others = 'All other tokens: expert ' + rest('e') + ', amateur ' + rest('a') +
-      (tuned ? ', tuned ' + rest('t') : '') +
-      (Number.isFinite(part) ? ', KL part ' + formatSigned(part) : '');
-    const training = Object.entries(trainingRow(run, step, all)).map(([name, value]) => name + ': ' +
-      JSON.stringify(value));
-    return [
-      tuned ? el('p', { class: 'lr-training-effect', text: trainingEffect(all, step.tuned_changed) }) : null,
-      alphaRow,
-      el('div', { class: 'lr-key' },
-        el('span', { class: 'lr-expert', text: 'Expert' }), el('span', { class: 'lr-amateur', text: 'Amateur' }),
-        el('span', { class: 'lr-target', text: 'Contrastive target' }),
-        tuned ? el('span', { class: 'lr-tuned', text: 'Tuned expert E\u2032' }) : null),
-      el('ol', { class: 'lr-rows' },
-        el('li', { class: 'lr-row lr-head' },
-          ...['token', 'probability', 'log-ratio', 'KL part', ''].map((text) => el('span', { text }))),
-        ...lines, el('li', { class: 'lr-rest', text: others })),
-      el('details', { class: 'lr-training', open },
-        el('summary', { text: selected ? 'The training row' : 'The training row, if \u03b2 were lower' }),
-        el('p', { class: 'lr-muted',
-          text: 'Fine-tuning pulls the expert\u2019s next-token distribution after this prefix towards these weights.' }),
-        el('pre', { text: training.join('\n') }))].filter(Boolean);
-  }
-
-  empty(false);
-  return { node, show, empty, ready() { node.removeAttribute('aria-busy'); },
-    wait(i) { if (shown !== i) node.setAttribute('aria-busy', 'true'); } };
+  ready() { this.node.removeAttribute('aria-busy'); }
+  wait(i) { if (this.shown !== i) this.node.setAttribute('aria-busy', 'true'); }
 }

@@ -7,10 +7,11 @@ import { clamp, plural } from '../shared/format.js';
 import { createExportMenu, picture } from './exports.js';
 import { Heatmap } from './heatmap.js';
 import { METRICS, isAbove, tunedName } from './measures.js';
-import { createStepView } from './step_view.js';
+import { StepView } from './step_view.js';
 
 const BETA_HELP = 'A step is selected when its KL lies above \u03b2.';
-const KEYS_HELP = '\u2190 \u2192 \u2191 \u2193 step by step \u00b7 n / p next or previous above \u03b2 \u00b7 Home / End';
+const KEYS_HELP = '\u2190 \u2192 \u2191 \u2193 step by step \u00b7 n / p next or previous above \u03b2 \u00b7 ' +
+  'Home / End';
 const END_REASONS = { stop: 'The expert ended its turn', length: 'Cut off at the token limit',
   given: 'Your text, scored', stopped: 'Stopped', error: 'Failed' };
 
@@ -76,7 +77,7 @@ export class Viewer {
     const select = (step, focus) => this.select(step, focus);
     this.heat = new Heatmap(select);
     this.curve = host.curve(select);
-    this.view = createStepView({ alpha: (value) => this.setAlpha(value), move: (direction) => this.jump(direction),
+    this.view = new StepView({ alpha: (value) => this.setAlpha(value), move: (direction) => this.jump(direction),
       branch: host.branch ? (step, token) => this.branch(step, token) : null });
     this.exportMenu = createExportMenu(host.kinds, (kind) => this.exportAs(kind));
     this.parts = layOut(root, host, { ...this, onBeta: (value) => this.setBeta(value),

@@ -10,90 +10,93 @@
 //
 // A plain link, <a href="?tab=datasets&dataset=ID">, does the same as open(), or opens in a new window as usual.
 
-export const address = (() => {
-  const HOME = 'inspect';
-  const opening = new URLSearchParams(location.search), own = new Map(), watchers = new Map();
-  const internal = [...opening].filter(([name]) => name.startsWith('__'));
-  let shown = opening.get('tab') || HOME;
-  let requested = shown; // the tab of the address, until the tab bar exists
+const HOME = 'inspect';
+const opening = new URLSearchParams(location.search), own = new Map(), watchers = new Map();
+const internal = [...opening].filter(([name]) => name.startsWith('__'));
+let shown = opening.get('tab') || HOME;
+let requested = shown; // the tab of the address, until the tab bar exists
 
-  const button = (tab) => document.getElementById('lr-tab-' + tab + '-button');
-  const get = (tab) => new URLSearchParams(own.get(tab) || '');
-  function remember(tab, params) {
-    own.set(tab, new URLSearchParams([...params].filter(([name]) => name !== 'tab' && !name.startsWith('__'))));
-  }
-  remember(shown, opening);
+const button = (tab) => document.getElementById('lr-tab-' + tab + '-button');
+const get = (tab) => new URLSearchParams(own.get(tab) || '');
+function remember(tab, params) {
+  own.set(tab, new URLSearchParams([...params].filter(([name]) => name !== 'tab' && !name.startsWith('__'))));
+}
+remember(shown, opening);
 
-  function write() {
-    const q = new URLSearchParams(internal);
-    if (shown !== HOME) q.set('tab', shown);
-    for (const [name, value] of get(shown)) q.append(name, value);
-    const url = location.pathname + (String(q) && '?' + q);
-    if (url !== location.pathname + location.search) history.replaceState(history.state, '', url);
+function write() {
+  const q = new URLSearchParams(internal);
+  if (shown !== HOME) q.set('tab', shown);
+  for (const [name, value] of get(shown)) q.append(name, value);
+  const url = location.pathname + (String(q) && '?' + q);
+  if (url !== location.pathname + location.search) history.replaceState(history.state, '', url);
+}
+function set(tab, changes) {
+  const params = get(tab);
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === null || value === undefined) params.delete(name); else params.set(name, value);
   }
-  function set(tab, changes) {
-    const params = get(tab);
-    for (const [name, value] of Object.entries(changes)) {
-      if (value === null || value === undefined) params.delete(name); else params.set(name, value);
-    }
-    remember(tab, params);
-    if (tab === shown) write();
-  }
-  function open(tab, params) {
-    if (!button(tab)) return;
-    remember(tab, new URLSearchParams(params));
-    if (tab !== shown) button(tab)?.click();
-    write();
-    for (const react of watchers.get(tab) || []) react(get(tab));
-  }
-  function watch(tab, react) { watchers.set(tab, [...(watchers.get(tab) || []), react]); }
+  remember(tab, params);
+  if (tab === shown) write();
+}
+function open(tab, params) {
+  if (!button(tab)) return;
+  remember(tab, new URLSearchParams(params));
+  if (tab !== shown) button(tab)?.click();
+  write();
+  for (const react of watchers.get(tab) || []) react(get(tab));
+}
+function watch(tab, react) { watchers.set(tab, [...(watchers.get(tab) || []), react]); }
 
-  // The tab bar is Gradio's. It is observed from outside, because an event of its own would be a call to the server.
-  function bar() {
-    const selected = document.querySelector('#lr-tabs > .tab-wrapper [role="tab"][aria-selected="true"]');
-    if (!selected) return false;
-    if (requested && !button(requested)) { remember(HOME, get(requested)); shown = HOME; }
-    // seen again when it is selected
-    else if (requested && button(requested) !== selected) { button(requested).click(); return true; }
-    requested = null;
-    select(selected.dataset.tabId);
+// The tab bar is Gradio's. It is observed from outside, because an event of its own would be a call to the server.
+function bar() {
+  /** @type {HTMLElement | null} */
+  const selected = document.querySelector('#lr-tabs > .tab-wrapper [role="tab"][aria-selected="true"]');
+  if (!selected) return false;
+  if (requested && !button(requested)) {
+    remember(HOME, get(requested));
+    shown = HOME;
+  } else if (requested && button(requested) !== selected) { // seen again when it is selected
+    button(requested).click();
     return true;
   }
-  function select(tab) {
-    document.documentElement.classList.remove('lr-opening');
-    if (tab === shown) { write(); return; }
-    shown = tab;
-    write();
-    window.dispatchEvent(new CustomEvent('lr-tab', { detail: tab }));
-  }
-  function follow() { // the bar, once it exists
-    if (!bar()) return false;
-    const watched = { subtree: true, childList: true, attributes: true, attributeFilter: ['aria-selected'] };
-    new MutationObserver(bar).observe(document.querySelector('#lr-tabs > .tab-wrapper'), watched);
-    return true;
-  }
-  if (!follow()) {
-    new MutationObserver((_, arrival) => { if (follow()) arrival.disconnect(); })
-      .observe(document.documentElement, { subtree: true, childList: true });
-  }
+  requested = null;
+  select(selected.dataset.tabId);
+  return true;
+}
+function select(tab) {
+  document.documentElement.classList.remove('lr-opening');
+  if (tab === shown) { write(); return; }
+  shown = tab;
+  write();
+  window.dispatchEvent(new CustomEvent('lr-tab', { detail: tab }));
+}
+function follow() { // the bar, once it exists
+  if (!bar()) return false;
+  const watched = { subtree: true, childList: true, attributes: true, attributeFilter: ['aria-selected'] };
+  new MutationObserver(bar).observe(document.querySelector('#lr-tabs > .tab-wrapper'), watched);
+  return true;
+}
+if (!follow()) {
+  new MutationObserver((_, arrival) => { if (follow()) arrival.disconnect(); })
+    .observe(document.documentElement, { subtree: true, childList: true });
+}
 
-  document.addEventListener('click', (event) => {
-    const link = event.target.closest?.('a[href^="?"]');
-    if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey ||
-      event.altKey) return;
-    const params = new URLSearchParams(link.getAttribute('href'));
-    event.preventDefault();
-    open(params.get('tab') || HOME, params);
-  });
-  document.addEventListener('keydown', (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key],
-      tabs = [...document.querySelectorAll('#lr-tabs [role="tablist"] [role="tab"]')];
-    const at = tabs.indexOf(event.target);
-    if (!step || at < 0) return;
-    event.preventDefault();
-    const next = tabs[(at + step + tabs.length) % tabs.length];
-    next.focus();
-    next.click();
-  });
-  return { get, set, open, watch, get shown() { return shown; } };
-})();
+document.addEventListener('click', (event) => {
+  const link = event.target instanceof Element && event.target.closest('a[href^="?"]');
+  if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey ||
+    event.altKey) return;
+  const params = new URLSearchParams(link.getAttribute('href'));
+  event.preventDefault();
+  open(params.get('tab') || HOME, params);
+});
+document.addEventListener('keydown', (event) => {
+  /** @type {NodeListOf<HTMLElement>} */
+  const bar = document.querySelectorAll('#lr-tabs [role="tablist"] [role="tab"]'), tabs = [...bar];
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key], at = tabs.findIndex((tab) => tab === event.target);
+  if (!step || at < 0) return;
+  event.preventDefault();
+  const next = tabs[(at + step + tabs.length) % tabs.length];
+  next.focus();
+  next.click();
+});
+export const address = { get, set, open, watch, get shown() { return shown; } };

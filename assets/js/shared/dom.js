@@ -39,7 +39,8 @@ export function replaceIfChanged(place, data, make) {
   const now = JSON.stringify(data);
   if (place.shown === now) return;
   place.shown = now;
-  const focused = place.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+  const { activeElement } = document;
+  const focused = place.contains(activeElement) ? activeElement.getAttribute('data-key') : null;
   place.replaceChildren(...make());
   if (focused) place.querySelector('[data-key="' + CSS.escape(focused) + '"]')?.focus();
 }
@@ -52,7 +53,7 @@ export function createErrorBox() {
 
 export async function copyText(text) {
   // no clipboard without https
-  try { await navigator.clipboard.writeText(text); return true; } catch (e) { return false; }
+  try { await navigator.clipboard.writeText(text); return true; } catch { return false; }
 }
 /** Saves a text or a Blob as a file. @param {string | Blob} content */
 export function download(name, content, type = '') {

@@ -3,7 +3,7 @@
 import { el } from './dom.js';
 
 export const LONGEST_LABEL = 120; // a token of ten thousand characters must not push the page apart
-const EMOJI = '\\p{Extended_Pictographic}[\\ufe0f\\u{1f3fb}-\\u{1f3ff}]*';
+const EMOJI = '\\p{Extended_Pictographic}(?:\\ufe0f|[\\u{1f3fb}-\\u{1f3ff}])*';
 const CONTROL = '[\\u0000-\\u001f\\u007f-\\u009f\\u200b-\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ufeff]';
 // A joiner between two emoji makes one of them and stays; any other is as invisible as the rest.
 const INVISIBLE = new RegExp('(' + EMOJI + '(?:\\u200d' + EMOJI + ')+)|' + CONTROL, 'gu');
@@ -79,19 +79,21 @@ export function formatNumber(value) {
   return minus(size >= 100 ? formatCount(value) : String(rounded));
 }
 
+/** @type {[string, number][]} */
+const UNITS = [['d', 86400], ['h', 3600], ['min', 60], ['s', 1]];
 // 3725 s → "1 h 2 min": the two largest units, seconds only below ten minutes.
 export function formatDuration(seconds) {
   if (!Number.isFinite(seconds) || seconds < 0) return '';
-  const s = Math.round(seconds), units = [['d', 86400], ['h', 3600], ['min', 60], ['s', 1]];
-  const first = units.findIndex(([, size]) => s >= size);
+  const s = Math.round(seconds), first = UNITS.findIndex(([, size]) => s >= size);
   if (first < 0) return 'under 1 s';
-  const [name, size] = units[first], big = Math.floor(s / size), next = units[first + 1];
+  const [name, size] = UNITS[first], big = Math.floor(s / size), next = UNITS[first + 1];
   const small = next && !(name === 'min' && big >= 10) ? Math.floor((s % size) / next[1]) : 0;
   return big + ' ' + name + (small ? ' ' + small + ' ' + next[0] : '');
 }
 
 // The time that is left is an estimate, so it is rounded up to minutes: 101 s → "2 min left".
-export const formatRemaining = (seconds) => formatDuration(seconds < 60 ? seconds : Math.ceil(seconds / 60) * 60) + ' left';
+export const formatRemaining = (seconds) =>
+  formatDuration(seconds < 60 ? seconds : Math.ceil(seconds / 60) * 60) + ' left';
 
 // Seconds since 1970 → "14:32:05", with the day when it is not today's.
 export function formatTime(seconds) {
