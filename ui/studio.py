@@ -191,4 +191,5 @@ def branch_request(record: dict, step: int, token: int) -> TraceRequest:
         max_new_tokens=request["max_new_tokens"],
         temperature=request["temperature"],
         seed=request["seed"],
+        stop=tuple(request.get("stop") or ()),  # traces of earlier versions have none
     )

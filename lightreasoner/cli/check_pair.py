@@ -2,6 +2,7 @@
 
 import argparse
 
+from lightreasoner.cli.decoding import add_stop_option, stop_strings
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path
@@ -24,6 +25,7 @@ def add(verbs) -> None:
             "--target", type=int, default=1000, metavar="N", help="problems to estimate for (default 1000)"
         )
         check.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="per response (default 128)")
+        add_stop_option(check)
         check.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="run folder of the result")
         check.set_defaults(run=run_check_pair)
 
@@ -41,6 +43,7 @@ def run_check_pair(options: argparse.Namespace, settings: Settings) -> None:
         limit=options.limit,
         target=options.target,
         max_new_tokens=options.max_new_tokens,
+        stop=stop_strings(options),
     )
     job.check(settings)
     with job_context(options.run_dir, KIND, settings, title=job.title) as progress:

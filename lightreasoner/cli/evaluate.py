@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from lightreasoner.cli.decoding import add_stop_option, stop_strings
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path
@@ -32,6 +33,7 @@ def add(verbs) -> None:
     evaluate.add_argument(
         "--batch-size", default="auto", metavar="N", help="problems per batch (default: as many as fit into memory)"
     )
+    add_stop_option(evaluate)
     evaluate.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="folder for the results")
     add_backend_options(evaluate)
     evaluate.set_defaults(run=run_evaluate)
@@ -57,6 +59,7 @@ def run_evaluate(options: argparse.Namespace, settings: Settings) -> None:
         limit=options.limit,
         max_new_tokens=options.max_new_tokens,
         batch_size=size,
+        stop=stop_strings(options),
         workers=options.num_workers if options.backend == "ray" else None,
     )
     print("\n".join(report(run_evaluation(job, settings))))

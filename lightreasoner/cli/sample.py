@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from lightreasoner.cli.decoding import add_stop_option, stop_strings
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.errors import UserError
@@ -39,6 +40,7 @@ def add(verbs) -> None:
         metavar="B",
         help="save the candidates of steps with a larger KL, in nats (default %(default)s)",
     )
+    add_stop_option(sample)
     sample.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="run folder of the dataset")
     add_backend_options(sample)
     sample.set_defaults(run=run_sample)
@@ -58,7 +60,9 @@ def sampling_job(options: argparse.Namespace):
     problems = options.problems.strip()
     return SamplingJob(
         *(options.run_dir, expert, amateur, problems),
-        decoding=DecodingConfig(options.max_new_tokens, options.temperature, options.seed, options.beta_floor),
+        decoding=DecodingConfig(
+            options.max_new_tokens, options.temperature, options.seed, options.beta_floor, stop_strings(options)
+        ),
         pair_name=name,
         split=options.split or training_split(problems),
         limit=options.limit,

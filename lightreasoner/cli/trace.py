@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+from lightreasoner.cli.decoding import add_stop_option, stop_strings
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA, BETA
@@ -34,6 +35,7 @@ def add(verbs) -> None:
     trace.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="per response (default 128)")
     trace.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default 0)")
     trace.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling at a temperature (default 0)")
+    add_stop_option(trace)
     trace.add_argument(
         "--alpha", type=float, default=ALPHA, metavar="A", help="α of the plausible set (default %(default)s)"
     )
@@ -72,7 +74,8 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
 
     question = read_problem(options)
     check_alpha_beta(options.alpha, options.beta, ("--alpha", "--beta"))
-    request = TraceRequest(question, options.response, (), options.max_new_tokens, options.temperature, options.seed)
+    decoding = (options.max_new_tokens, options.temperature, options.seed, stop_strings(options))
+    request = TraceRequest(question, options.response, (), *decoding)
     check(request, settings)
     name, expert, amateur = pair_refs(options)
     if options.tuned_writes and not options.tuned:

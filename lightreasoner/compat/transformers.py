@@ -27,11 +27,16 @@ def no_gguf_progress_bar() -> Iterator[None]:
         gguf.tqdm = bar
 
 
-def gguf_pre_tokenizer(path: Path) -> str | None:
-    """The name that a GGUF file gives its way of splitting text before merging, e.g. "smollm"."""
+def gguf_metadata(path: Path) -> dict[str, Any]:
+    """The metadata of a GGUF file, by its keys, such as "tokenizer.ggml.eos_token_id"."""
     from transformers.integrations.gguf.reader import read_gguf_metadata
 
-    return read_gguf_metadata(str(path))[0].get("tokenizer.ggml.pre")
+    return read_gguf_metadata(str(path))[0]
+
+
+def gguf_pre_tokenizer(path: Path) -> str | None:
+    """The name that a GGUF file gives its way of splitting text before merging, e.g. "smollm"."""
+    return gguf_metadata(path).get("tokenizer.ggml.pre")
 
 
 def gguf_shapes(path: Path) -> list[tuple[int, ...]]:

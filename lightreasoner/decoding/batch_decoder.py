@@ -14,6 +14,7 @@ import torch
 from lightreasoner.decoding.kv_cache import PreallocatedCacheLayer, cache_bytes, preallocated_cache
 from lightreasoner.models.devices import free_bytes
 from lightreasoner.models.loading import LoadedModel
+from lightreasoner.models.turn_ends import ResponseEnds
 
 PREFILL_TOKENS = 8_192  # read at once, over all rows; bounds the activations between two layers
 #: The most rows. On a CPU more rows are hardly faster, because arithmetic is the bottleneck; and a batch, which is lost
@@ -136,15 +137,17 @@ def decode_rows(
     on_step: Callable[[int], None],
     compact_every: int | None = None,
     keep_logits: bool = False,
+    stop: Iterable[str] = (),
 ) -> Iterator[DecodedStep]:
     """The one decoding loop: a token per step for each of the decoder's rows, until all have ended their turn.
 
     unread: (rows,) the last token of each prompt, which the decoder has not read yet.
     choose: from logits (rows, output rows), the indices of these rows and the step, the next tokens (rows,).
     on_step: called before each step with the number of rows that have ended; it may raise.
+    stop: texts that end a response, besides the ends of the model's turn.
     compact_every: rows that have ended also leave the decoder after so many steps, not only once they are numerous.
     """
-    count, end_ids = len(unread), decoder.loaded.end_ids
+    count, ends = len(unread), ResponseEnds(decoder.loaded, stop)
     rows, ended = list(range(count)), set()  # the rows in the decoder, and the places of those that have ended
     for step in range(max_new_tokens):
         if ended and (len(ended) > ENDED_SHARE * len(rows) or (compact_every and step % compact_every == 0)):
@@ -159,7 +162,7 @@ def decode_rows(
         places = [place for place in range(len(rows)) if place not in ended]
         picked = (logits if len(places) == len(rows) else logits[places]) if keep_logits else None
         del logits
-        ended.update(place for place in places if tokens[place] in end_ids)
+        ended.update(place for place in places if ends.ended(tokens[place], rows[place]))
         yield DecodedStep(step, [rows[place] for place in places], [tokens[place] for place in places], picked)
         if len(ended) == len(rows):
             return

@@ -25,9 +25,15 @@ CHUNK = 16  # steps that the amateur reads, and the scorer measures, at once
 
 @torch.inference_mode()
 def greedy_generate(
-    loaded: LoadedModel, prompts: list[list[int]], max_new_tokens: int, checkpoint: Callable[[], None] = lambda: None
+    loaded: LoadedModel,
+    prompts: list[list[int]],
+    max_new_tokens: int,
+    checkpoint: Callable[[], None] = lambda: None,
+    stop: tuple[str, ...] = (),
 ) -> list[list[int]]:
     """Greedy responses to these prompts, in token ids, each with its end-of-turn token unless the limit cut it off.
+
+    A response also ends with the token that completes one of the texts `stop`.
 
     Padding rows of the output table are never chosen. `checkpoint` is called before each step and may raise.
     """
@@ -40,7 +46,7 @@ def greedy_generate(
     def choose(logits: torch.Tensor, rows: list[int], step: int) -> torch.Tensor:
         return logits[:, :vocabulary].float().argmax(-1)
 
-    for step in decode_rows(decoder, unread, choose, max_new_tokens, lambda ended: checkpoint()):
+    for step in decode_rows(decoder, unread, choose, max_new_tokens, lambda ended: checkpoint(), stop=stop):
         for row, token in zip(step.rows, step.tokens, strict=True):
             responses[row].append(token)
     return responses
@@ -64,6 +70,7 @@ class DecodingConfig:
     temperature: float = 0.0  # 0 is greedy
     seed: int = 0
     beta_floor: float = BETA_FLOOR  # nats; steps of larger KL store their candidates, all steps where it is 0
+    stop: tuple[str, ...] = ()  # texts that end a response, besides the ends of the model's turn
 
 
 @dataclass(frozen=True)
@@ -129,8 +136,8 @@ class _Batch:
         self.amateur_rows = list(range(len(self.rows)))  # the rows in the amateur's cache
         self.amateur_unread = [row.amateur_prompt[-1:] for row in self.rows]
         unread = torch.tensor([row.prompt[-1] for row in self.rows], device=self.device)
-        limit, chunk = self.decoding.max_new_tokens, []
-        for step in decode_rows(expert, unread, self._choose, limit, self.on_step, CHUNK, keep_logits=True):
+        limit, stop, chunk = self.decoding.max_new_tokens, self.decoding.stop, []
+        for step in decode_rows(expert, unread, self._choose, limit, self.on_step, CHUNK, keep_logits=True, stop=stop):
             for row, token in zip(step.rows, step.tokens, strict=True):
                 self.tokens[row].append(token)
             chunk.append(step)

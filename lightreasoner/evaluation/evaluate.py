@@ -21,6 +21,7 @@ from lightreasoner.evaluation.results import FOLDER, SCHEMA, Summary, Variant, s
 from lightreasoner.models.devices import DoesNotFit, run_with_oom_backoff
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.prompts import prompt_ids
+from lightreasoner.models.turn_ends import finished_text
 from lightreasoner.problems.grading import grade
 from lightreasoner.problems.rows import Problem
 from lightreasoner.progress import Progress
@@ -45,11 +46,12 @@ def evaluate(
     batch_size: int | None,
     progress: Progress,
     parallel_map: ParallelMap | None = None,
+    stop: tuple[str, ...] = (),
 ) -> list[Summary]:
     """Let every variant solve every problem, and write answers and results.json. Raises UserError, StopRequested.
 
     batch_size: problems; None: as many as fit. parallel_map: solves the missing batches in place of this process.
-    Every problem needs a reference answer.
+    stop: texts that end a response, besides the ends of the model's turn. Every problem needs a reference answer.
     """
     prompts = [prompt_ids(loaded, problem.question) for problem in problems]
     longest = max(map(len, prompts)) + max_new_tokens
@@ -64,11 +66,11 @@ def evaluate(
     total = len(variants) * len(problems)
     done = total - sum(len(plan[b]) for _, b in missing)
     requests = (((n, b), (n, [prompts[i] for i in plan[b]])) for n, b in missing)
-    solver = Solver(loaded, variants, max_new_tokens, progress)
+    solver = Solver(loaded, variants, max_new_tokens, progress, stop)
     right, answered = [0] * len(variants), [0] * len(variants)
     solved = parallel_map(requests) if parallel_map else ((key, solver(request)) for key, request in requests)
     for (n, batch), (responses, seconds) in solved:
-        rows = graded_rows(loaded, variants[n].name, [problems[i] for i in plan[batch]], responses, seconds)
+        rows = graded_rows(loaded, variants[n].name, [problems[i] for i in plan[batch]], responses, seconds, stop)
         with atomic_file(shard(folder, n, batch)) as file:
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file, compression="zstd")
         done, answered[n] = done + len(rows), answered[n] + len(rows)
@@ -81,8 +83,16 @@ def evaluate(
 class Solver:
     """The base model and its adapters. Called with (number of a variant, prompts), it returns (responses, seconds)."""
 
-    def __init__(self, loaded: LoadedModel, variants: list[Variant], max_new_tokens: int, progress: Progress):
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        variants: list[Variant],
+        max_new_tokens: int,
+        progress: Progress,
+        stop: tuple[str, ...] = (),
+    ):
         self._loaded, self._variants, self._max_new_tokens, self._progress = loaded, variants, max_new_tokens, progress
+        self._stop = stop
         self._peft_model, self._active = None, None
         self._rows: int | None = None  # that fit into memory, once a batch did not
 
@@ -100,7 +110,7 @@ class Solver:
 
     def _solve(self, loaded: LoadedModel, prompts: list[list[int]]) -> list[list[int]]:
         def attempt(part: list[list[int]], _first: int) -> list[list[int]]:
-            return greedy_generate(loaded, part, self._max_new_tokens, self._progress.checkpoint)
+            return greedy_generate(loaded, part, self._max_new_tokens, self._progress.checkpoint, self._stop)
 
         def on_halved(rows: int) -> None:
             self._rows = rows
@@ -140,13 +150,17 @@ def activate_adapter(loaded: LoadedModel, model: Any, variant: Variant) -> Any:
 
 
 def graded_rows(
-    loaded: LoadedModel, name: str, problems: list[Problem], responses: list[list[int]], seconds: float
+    loaded: LoadedModel,
+    name: str,
+    problems: list[Problem],
+    responses: list[list[int]],
+    seconds: float,
+    stop: tuple[str, ...] = (),
 ) -> list[dict]:
-    """The graded responses of a batch as rows of SCHEMA. seconds: of the whole batch."""
+    """The graded responses of a batch as rows of SCHEMA. seconds: of the whole batch; stop: as for `evaluate`."""
     rows = []
     for problem, ids in zip(problems, responses, strict=True):
-        ended = bool(ids) and ids[-1] in loaded.end_ids
-        text = loaded.tokenizer.decode(ids[:-1] if ended else ids)
+        text, reason = finished_text(loaded, ids, stop)
         graded = grade(text, problem.answer)
         rows.append(
             {
@@ -156,7 +170,7 @@ def graded_rows(
                 "answer": problem.answer,
                 "response_ids": ids,
                 "response": text,
-                "finish_reason": "stop" if ended else "length",
+                "finish_reason": reason,
                 "extracted": graded.extracted,
                 "right": graded.right,
                 "seconds": seconds / len(problems),

@@ -10,7 +10,12 @@ from lightreasoner.settings import Settings, from_environment, to_environment
 
 
 def cluster_map(
-    loaded: LoadedModel, variants: list[Variant], max_new_tokens: int, workers: int, settings: Settings
+    loaded: LoadedModel,
+    variants: list[Variant],
+    max_new_tokens: int,
+    stop: tuple[str, ...],
+    workers: int,
+    settings: Settings,
 ) -> ParallelMap:
     """The `parallel_map` of `evaluate` that runs on a cluster. Raises UserError without a cluster."""
     ray = connect(settings, workers)
@@ -19,6 +24,7 @@ def cluster_map(
         "fingerprint": loaded.fingerprint,
         "variants": variants,
         "max_new_tokens": max_new_tokens,
+        "stop": stop,
         "env": to_environment(settings),
     }
     gpus = gpus_per_worker(settings, ray)
@@ -28,10 +34,18 @@ def cluster_map(
 class WorkerSolver:
     """A Solver in a worker, which loads its own model."""
 
-    def __init__(self, ref: str, fingerprint: str, variants: list[Variant], max_new_tokens: int, env: dict[str, str]):
+    def __init__(
+        self,
+        ref: str,
+        fingerprint: str,
+        variants: list[Variant],
+        max_new_tokens: int,
+        stop: tuple[str, ...],
+        env: dict[str, str],
+    ):
         loaded = load_model(ref, from_environment(env))
         self._same = loaded.fingerprint == fingerprint
-        self._solver = Solver(loaded, variants, max_new_tokens, SilentProgress())
+        self._solver = Solver(loaded, variants, max_new_tokens, SilentProgress(), stop)
 
     def __call__(self, request: tuple[int, list[list[int]]]) -> tuple[list[list[int]], float]:
         if not self._same:

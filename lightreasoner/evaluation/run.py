@@ -34,6 +34,7 @@ class EvaluationJob:
     limit: int | None = None  # the first problems only
     max_new_tokens: int | None = None  # None: MAX_NEW_TOKENS, or fewer where the model's context is short
     batch_size: int | None = None  # problems per batch; None: as many as fit into memory
+    stop: tuple[str, ...] = ()  # texts that end a response, besides the ends of the model's turn
     workers: int | None = None  # of a Ray cluster; None: this process computes
 
     @property
@@ -78,6 +79,7 @@ def run_evaluation(job: EvaluationJob, settings: Settings) -> list[Summary]:
         tuned = [variant for variant in variants if variant.adapter]
         config = {name: getattr(job, name) for name in ("model", "base", "problems", "split", "limit", "batch_size")}
         config |= {"adapters": [str(variant.adapter) for variant in tuned], "max_new_tokens": max_new_tokens}
+        config |= {"stop": list(job.stop)} if job.stop else {}  # earlier versions' runs have none
         fingerprints = {"model": loaded.fingerprint, "file of problems": source_fingerprint(job.problems)}
         fingerprints |= {f"adapter {v.name}": sha256(v.adapter / ADAPTER_FILES[1])[:32] for v in tuned}
         about = {
@@ -95,9 +97,9 @@ def run_evaluation(job: EvaluationJob, settings: Settings) -> list[Summary]:
         if job.workers is not None:
             from lightreasoner.evaluation.on_cluster import cluster_map
 
-            parallel_map = cluster_map(loaded, variants, max_new_tokens, job.workers, settings)
+            parallel_map = cluster_map(loaded, variants, max_new_tokens, job.stop, job.workers, settings)
         summaries = evaluate(
-            job.run_dir, loaded, variants, problems, max_new_tokens, job.batch_size, progress, parallel_map
+            job.run_dir, loaded, variants, problems, max_new_tokens, job.batch_size, progress, parallel_map, job.stop
         )
         progress.result(**{summary.name: round(summary.pass_at_1, 4) for summary in summaries})
     return summaries

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lightreasoner.compat.transformers import gguf_pre_tokenizer, no_gguf_progre
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.devices import choose_device, choose_dtype
 from lightreasoner.models.references import ModelRef, parse_ref
+from lightreasoner.models.turn_ends import TurnEnd, turn_ends
 from lightreasoner.models.weights import Files, find_files, fingerprint, measure, read_json
 from lightreasoner.settings import Settings
 
@@ -42,6 +44,12 @@ class LoadedModel:
     end_ids: frozenset[int]  # token ids that end a response
     max_positions: int | None  # most tokens of prompt and response together
     fingerprint: str  # see weights.fingerprint
+    ends: tuple[TurnEnd, ...] = ()  # the same ends with their texts and sources
+
+    @property
+    def end_texts(self) -> tuple[str, ...]:
+        """Texts that end a response, where the chat template ends a turn with no token of the tokenizer."""
+        return tuple(end.text for end in self.ends if end.id is None)
 
 
 def load_model(
@@ -61,6 +69,7 @@ def load_model(
     with _quiet():
         try:
             tokenizer = _load_tokenizer(files)
+            ends = turn_ends(files, tokenizer)
             model = _load_weights(ref, files, dtype)
             if files.adapter:
                 model = _add_adapter(ref, files, model)
@@ -82,9 +91,10 @@ def load_model(
         dtype,
         parameters=sum(p.numel() for p in model.parameters()),
         memory_bytes=tensor_bytes([model]),
-        end_ids=_end_ids(model, tokenizer),
+        end_ids=frozenset(end.id for end in ends if end.id is not None),
         max_positions=getattr(model.config.get_text_config(), "max_position_embeddings", None),
         fingerprint=fingerprint(files),
+        ends=ends,
     )
 
 
@@ -102,6 +112,20 @@ def load_tokenizer(ref: str | ModelRef | Path) -> Any:
     files = Files(ref) if isinstance(ref, Path) else find_files(parse_ref(ref), download=False)
     with _quiet():
         return _load_tokenizer(files)
+
+
+def known_ends(ref: str | ModelRef) -> tuple[TurnEnd, ...]:
+    """The ends of a model's turn, from the small files of a folder on this disk. Empty where only loading can tell."""
+    try:
+        files = find_files(parse_ref(ref), download=False)
+        return () if files.gguf else _ends_in(files.folder, max(f.stat().st_mtime_ns for f in files.folder.iterdir()))
+    except (UserError, OSError, ValueError):
+        return ()
+
+
+@lru_cache(maxsize=32)
+def _ends_in(folder: Path, _changed: int) -> tuple[TurnEnd, ...]:
+    return turn_ends(Files(folder), load_tokenizer(folder))
 
 
 def _load_tokenizer(files: Files) -> Any:
@@ -204,13 +228,6 @@ def _add_adapter(ref: ModelRef, files: Files, model: Any) -> Any:
         odd = f"{len(report.missing_keys)} of its tensors are missing and {len(report.unexpected_keys)} have no place."
         raise UserError(wrong.format(odd))
     return wrapped.merge_and_unload() if model.dtype == torch.float32 else wrapped.get_base_model()
-
-
-def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
-    """The end-of-sequence ids of the generation config and of the tokenizer."""
-    ends = getattr(model.generation_config, "eos_token_id", None)
-    ends = ends if isinstance(ends, list | tuple) else [ends]
-    return frozenset(end for end in (*ends, tokenizer.eos_token_id) if isinstance(end, int))
 
 
 def _sentence(error: Exception) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from lightreasoner.errors import UserError
+from lightreasoner.models.turn_ends import turn_end_id
 
 SHOWN = 5  # differences that an error message names
 
@@ -104,9 +105,10 @@ def align_vocabularies(
     pairs = {id: id for _, id in expert.items() & amateur.items()}
     known = amateur_tokenizer.added_tokens_decoder
     pairs |= {id: amateur[token] for token, id in expert_added.items() if amateur.get(token) in known}
-    ends = expert_tokenizer.eos_token_id, amateur_tokenizer.eos_token_id
-    if None not in ends and ends[0] not in pairs and ends[0] in expert_added.values() and ends[1] in amateur.values():
-        pairs = {e: a for e, a in pairs.items() if a != ends[1]} | {ends[0]: ends[1]}
+    by_template = turn_end_id(expert_tokenizer), turn_end_id(amateur_tokenizer)
+    for end, other in (by_template, (expert_tokenizer.eos_token_id, amateur_tokenizer.eos_token_id)):
+        if end not in pairs and end in expert_added.values() and other in amateur.values():
+            pairs = {e: a for e, a in pairs.items() if a != other} | {end: other}
     if not pairs:
         raise UserError("The two tokenizers share no token; choose an amateur of the expert's own family.")
     expert_list = sorted(pairs)

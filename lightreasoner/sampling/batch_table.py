@@ -6,18 +6,14 @@ import pyarrow as pa
 from lightreasoner.datasets.trajectories import SCHEMA, STEP
 from lightreasoner.decoding.generate import GenerationRow, Responses
 from lightreasoner.models.pairs import Pair
+from lightreasoner.models.turn_ends import finished_text
 from lightreasoner.scoring.divergence import CANDIDATES
 from lightreasoner.scoring.measures import STEP_MEASURES, TAKEN_MEASURES
 
 
-def batch_table(pair: Pair, items: list[GenerationRow], responses: Responses) -> pa.Table:
-    """One row per item, in order."""
-    tokenizer, end_ids = pair.expert.tokenizer, pair.expert.end_ids
-    reasons = ["stop" if tokens[-1] in end_ids else "length" for tokens in responses.tokens]
-    texts = [
-        tokenizer.decode(tokens[:-1] if reason == "stop" else tokens)
-        for tokens, reason in zip(responses.tokens, reasons, strict=True)
-    ]
+def batch_table(pair: Pair, items: list[GenerationRow], responses: Responses, stop: tuple[str, ...] = ()) -> pa.Table:
+    """One row per item, in order. stop: the stop strings with which the responses were generated."""
+    texts, reasons = zip(*(finished_text(pair.expert, tokens, stop) for tokens in responses.tokens), strict=True)
     lengths = np.array([len(tokens) for tokens in responses.tokens])
     columns = {
         "problem_id": [item.problem.id for item in items],

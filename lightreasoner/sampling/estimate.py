@@ -64,7 +64,7 @@ def estimate_resources(
             )
         )
     started = time.perf_counter()
-    table = batch_table(pair, items, generate_batch(pair, items, decoding, lambda ended: checkpoint()))
+    table = batch_table(pair, items, generate_batch(pair, items, decoding, lambda ended: checkpoint()), decoding.stop)
     seconds = time.perf_counter() - started
     kl = table["kl"].combine_chunks().flatten().to_numpy()
     buffer = io.BytesIO()

@@ -47,7 +47,7 @@ class SamplingJob:
             "temperature": self.decoding.temperature,
             "samples_per_problem": self.samples_per_problem,
             "beta_floor": self.decoding.beta_floor,
-        }
+        } | ({"stop": list(self.decoding.stop)} if self.decoding.stop else {})  # earlier versions' runs have none
 
     def check(self, settings: Settings) -> None:
         """Check everything that can be checked without loading a model. Raises UserError."""

@@ -18,6 +18,7 @@ from lightreasoner.decoding.generate import DecodingConfig, greedy_generate
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, describe_pair, load_pair
 from lightreasoner.models.prompts import prompt_ids
+from lightreasoner.models.turn_ends import finished_text
 from lightreasoner.paper import BETA
 from lightreasoner.problems.grading import grade
 from lightreasoner.problems.rows import Problem
@@ -88,6 +89,7 @@ class PairCheckJob:
     limit: int = 24  # problems to try
     target: int = 1000  # problems to estimate resources for
     max_new_tokens: int = 128  # per response
+    stop: tuple[str, ...] = ()  # texts that end a response, besides the ends of the model's turn
 
     @property
     def title(self) -> str:
@@ -107,11 +109,12 @@ def run_pair_check(job: PairCheckJob, settings: Settings, progress: Progress) ->
     problems = list(itertools.islice(stream, job.limit))
     pair = load_pair(job.expert, job.amateur, LoadedModels(settings), progress.status, job.pair_name)
     config = {name: value for name, value in asdict(job).items() if name not in ("run_dir", "pair_name")}
+    config = {name: value for name, value in config.items() if name != "stop" or value}  # earlier runs have none
     fingerprints = {"expert": pair.expert.fingerprint, "amateur": pair.amateur.fingerprint}
     fingerprints |= {"file of problems": source_fingerprint(job.problems)}
     about = {"fingerprints": fingerprints, "versions": versions(), "pair": describe_pair(pair)}
     begin_run(job.run_dir, KIND, config, about)
-    result = check_pair(pair, problems, DecodingConfig(job.max_new_tokens), job.target, progress)
+    result = check_pair(pair, problems, DecodingConfig(job.max_new_tokens, stop=job.stop), job.target, progress)
     write_text(job.run_dir / RESULT, json.dumps(result.as_json(), indent=1) + "\n")
     progress.result(tone=result.tone, verdict=list(result.assessment), sentence=result.estimate.sentence())
     return result
@@ -130,10 +133,10 @@ def check_pair(
     if not pair.same_model:
         progress.status("The amateur solves the problems")
         prompts = [prompt_ids(pair.amateur, problem.question) for problem in problems]
-        ids = greedy_generate(pair.amateur, prompts, decoding.max_new_tokens, progress.checkpoint)
-        ended = [bool(own) and own[-1] in pair.amateur.end_ids for own in ids]
-        texts = [pair.amateur.tokenizer.decode(own[:-1] if end else own) for own, end in zip(ids, ended, strict=True)]
-        amateur, amateur_right = _accuracy(problems, texts, [not end for end in ended])
+        ids = greedy_generate(pair.amateur, prompts, decoding.max_new_tokens, progress.checkpoint, decoding.stop)
+        ended = [finished_text(pair.amateur, own, decoding.stop) for own in ids]
+        texts, truncated = [text for text, _ in ended], [reason == "length" for _, reason in ended]
+        amateur, amateur_right = _accuracy(problems, texts, truncated)
     gap = _gap(expert_right, amateur_right)
     logprobs = table["amateur_logprob"].combine_chunks().flatten().drop_null().to_numpy()
     loss = float(-logprobs.mean()) if len(logprobs) else math.nan

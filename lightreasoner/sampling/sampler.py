@@ -179,7 +179,8 @@ def sample_batch(
     """
 
     def attempt(rows: list[GenerationRow], before: int) -> pa.Table:
-        return batch_table(pair, rows, generate_batch(pair, rows, decoding, lambda ended: on_step(before + ended)))
+        responses = generate_batch(pair, rows, decoding, lambda ended: on_step(before + ended))
+        return batch_table(pair, rows, responses, decoding.stop)
 
     try:
         on_halved = lambda rows: progress.event("halved", rows=rows)  # noqa: E731

@@ -51,6 +51,7 @@ def trace_record(row: dict, run: dict, run_id: str, texts: Any, alpha: float = A
             "max_new_tokens": config.get("max_new_tokens", 128),
             "temperature": config.get("temperature", 0.0),
             "seed": config.get("seed", 0),
+            "stop": config.get("stop", []),
         },
         "parent": None,
         "dataset": {"run": run_id, "problem_id": row["problem_id"], "sample": row["sample"], "answer": row["answer"]},

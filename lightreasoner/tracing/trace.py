@@ -16,6 +16,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.models.context_length import check_lengths
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.prompts import prompt_ids, response_ids
+from lightreasoner.models.turn_ends import ResponseEnds, finished_text
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, StepsEvent
 from lightreasoner.tracing.pair_decoder import PairDecoder
@@ -38,6 +39,7 @@ class TraceRequest:
     max_new_tokens: int = 128
     temperature: float = 0.0  # 0 is greedy
     seed: int = 0
+    stop: tuple[str, ...] = ()  # texts that end a response, besides the ends of the model's turn
 
 
 def choose(logits: torch.Tensor, vocabulary: int, temperature: float, generator: torch.Generator | None) -> int:
@@ -83,22 +85,24 @@ def trace(
         chunk = given[start : start + GIVEN_CHUNK]
         yield decoder.score(chunk, decoder.writer.teacher_force(chunk))
         tokens += chunk
-    reason = "given" if scoring else "stop" if given and given[-1] in decoder.writer.loaded.end_ids else None
-    if reason is None:
-        for event in generate(decoder, request, vocabulary, stop):
+    ends = ResponseEnds(decoder.writer.loaded, request.stop)
+    ended = [ends.ended(token) for token in given][-1:] == [True]  # by the last token of a given beginning
+    if not scoring and not ended:
+        for event in generate(decoder, request, ends, vocabulary, stop):
             tokens += [step.token_id for step in event.steps]
             yield event
         if stop and stop.is_set():
             return
-        reason = "stop" if tokens and tokens[-1] in decoder.writer.loaded.end_ids else "length"
-    ended = tokens[:-1] if reason == "stop" else tokens
-    yield EndEvent(reason, pair.expert.tokenizer.decode(ended), time.perf_counter() - began)
+    text, reason = finished_text(decoder.writer.loaded, tokens, request.stop)
+    if scoring:
+        text, reason = pair.expert.tokenizer.decode(tokens), "given"
+    yield EndEvent(reason, text, time.perf_counter() - began)
 
 
 def generate(
-    decoder: PairDecoder, request: TraceRequest, vocabulary: int, stop: threading.Event | None
+    decoder: PairDecoder, request: TraceRequest, ends: ResponseEnds, vocabulary: int, stop: threading.Event | None
 ) -> Iterator[StepsEvent]:
-    """Generate the response, scoring every few tokens."""
+    """Generate the response until `ends` sees its end, scoring every few tokens."""
     writer, generator = decoder.writer, None
     if request.temperature > 0:
         generator = torch.Generator(writer.loaded.device).manual_seed(request.seed)
@@ -112,7 +116,7 @@ def generate(
         writer.append(token)
         pending.append(token)
         rows.append(row)
-        ended = token in writer.loaded.end_ids or n + 1 == request.max_new_tokens
+        ended = ends.ended(token) or n + 1 == request.max_new_tokens
         if ended or len(pending) == size:
             yield decoder.score(pending, torch.stack(rows))
             pending, rows, size = [], [], next(chunks, size)

@@ -102,12 +102,14 @@ PERMISSIONS = {
     "inspect.edit_problem": "visitors",
     "inspect.export": "visitors",
     "inspect.follow_link": "visitors",
+    "inspect.follow_link_stop": "visitors",
     "inspect.list_tuned_experts": "visitors",  # an empty list for visitors
     "inspect.open_problem_file": "visitors, costly",
     "inspect.open_tuned_expert": "owner",
     "inspect.read_step": "visitors",
     "inspect.reopen": "visitors",
     "inspect.run": "visitors",
+    "inspect.set_stop_strings": "visitors",
     "inspect.stop": "visitors",  # needs the run's key
     "inspect.update_pair_card": "visitors",
     "inspect.update_tuned_experts": "visitors",

@@ -328,6 +328,24 @@ def test_every_setting_of_the_form_reaches_the_verb(bench):
     assert (options.seed, options.batch_size, options.beta_floor) == (11, "16", 0)
 
 
+def test_stop_strings_of_the_forms_reach_the_verbs(bench):
+    """One per line, with escapes; they used to be impossible in every form and verb."""
+    from lightreasoner.cli.decoding import stop_strings
+    from lightreasoner.cli.main import build_parser
+    from ui.evaluate.request import read_form as read_evaluation
+
+    typed, stops = "\\n\\nQ:\n--x\n\n", ("\n\nQ:", "--x")
+    form = dict(zip(FORM, ("bundled", "", "", "gsm8k", None, 7, 33, 0, 1, 0, 0, False), strict=True))
+    asked = read_form(bench.settings, form | {"stop": typed}).argv("gsm8k")
+    assert stop_strings(build_parser().parse_args([*asked, "--run-dir", "x"])) == stops
+    form = {"model": "lightreasoner-expert-4m", "own_model": "", "adapters": [], "adapter_folder": "", "limit": 0}
+    form |= {"with_base": True, "source": "gsm8k", "upload": None, "max_new_tokens": 9, "batch_size": 0, "stop": typed}
+    asked = read_evaluation(bench.settings, form).argv("gsm8k")
+    assert stop_strings(build_parser().parse_args([*asked, "--run-dir", "x"])) == stops
+    for verb in ("trace --problem q", "check-pair --problems gsm8k --run-dir x"):
+        assert stop_strings(build_parser().parse_args([*verb.split(), "--stop", r"\n\nQ:", "--stop=--x"])) == stops
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [

@@ -163,6 +163,7 @@ def test_the_card_escapes_and_explains(studio):
 def test_the_card_says_whether_run_would_download(studio):
     """Regression: the card said that a pair on the Hub would load at once."""
     assert "Loads when you press Run" in pair_card(studio, "bundled", "", "")
+    assert "&lt;|im_end|&gt; (chat template" in pair_card(studio, "bundled", "", "")
     far = pair_card(studio, "other", "no-such/expert", "no-such/amateur")
     assert "Loads when you press Run" not in far and "Hub" in far
 

@@ -117,6 +117,20 @@ def test_a_runs_pair_is_a_preset_if_there_is_one(studio):
     assert fields == ("bundled", "", "") and say is None  # an imported dataset; the expert has one amateur here
 
 
+def test_a_link_keeps_the_stop_strings(studio):
+    from ui.inspect.links import linked_stop
+    from ui.studio import branch_request
+
+    request = TraceRequest("2 + 2?", max_new_tokens=3, stop=("\nQ:", "x"))
+    live = studio.start(request, (None, *BUNDLED.values()))
+    assert live.done.wait(60) and not live.error
+    assert linked_stop(studio, Request(trace=live.trace.id)) == "\\nQ:\nx"
+    record = studio.record(live.trace.id)
+    assert branch_request(record, 0, 5).stop == request.stop
+    del record["request"]["stop"]  # as version 0.2 wrote it
+    assert branch_request(record, 0, 5).stop == ()
+
+
 def test_a_link_to_a_run_fills_the_form_and_starts_nothing(studio):
     run = make_run(studio)
     viewer, preset, expert, amateur, own, card, tuned, writer, *problem = open_link(studio, Request(lens=run))

@@ -4,8 +4,11 @@ import hashlib
 import re
 from pathlib import Path
 
+import gradio as gr
+
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import presets
+from lightreasoner.models.turn_ends import parse_stops, written_stop
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.problems.stream import load_file
 from lightreasoner.settings import Settings
@@ -29,6 +32,30 @@ def describe_source(settings: Settings, source: object, upload: object) -> str:
         return escape(str(error))
     count = len(found.problems)
     return escape(f"{count:,} problem{'' if count == 1 else 's'}.{skipped_rows(found)}")
+
+
+def stop_field(elem_id: str) -> gr.Textbox:
+    """The field for stop strings of one's own."""
+    return gr.Textbox(
+        label="Stop strings",
+        info=r"one per line; a response also ends at these texts; \n is a line break",
+        lines=1,
+        max_lines=6,
+        max_length=4000,
+        elem_id=elem_id,
+    )
+
+
+def checked_stops(text: object) -> tuple[str, ...]:
+    """The stop strings of the field's text, one per line. Raises UserError."""
+    if not isinstance(text, str | None):
+        raise UserError("The stop strings did not arrive as text; type them again.")
+    return parse_stops(line for line in (text or "").split("\n") if line.strip())
+
+
+def stop_options(stop: tuple[str, ...]) -> list[str]:
+    """The options of the command line that name these stop strings."""
+    return [f"--stop={written_stop(text)}" for text in stop]
 
 
 def pair_options(pair: tuple[str | None, str, str]) -> list[str]:

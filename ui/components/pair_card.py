@@ -2,7 +2,9 @@
 
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import missing_reason
+from lightreasoner.models.loading import known_ends
 from lightreasoner.models.pairs import presets
+from lightreasoner.models.turn_ends import describe_ends
 from lightreasoner.models.weights import known_size
 from ui.studio import Studio
 from ui.templates import render
@@ -51,6 +53,8 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
         rows.append(("Shared", f"{len(model.tokenizer):,} tokens of vocabulary"))
     elif chosen:
         rows.append(("Needs", f"about {chosen.memory_gb:g} GB"))
+    if ends := loaded[0].ends if loaded[0] else known_ends(expert):
+        rows.append(("Ends at", describe_ends(ends)))
     why = chosen.why if chosen else ""
     missing = next((m for m in (missing_reason(ref, studio.settings) for ref in (expert, amateur)) if m), None)
     if missing and not all(loaded):

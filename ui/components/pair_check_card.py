@@ -21,8 +21,10 @@ from ui.components.form_values import (
     MAX_PROBLEMS,
     checked_pair,
     checked_problems,
+    checked_stops,
     pair_options,
     pair_title,
+    stop_options,
     store_problems,
 )
 from ui.components.html_component import HtmlComponent
@@ -53,13 +55,13 @@ def pair_check_card(studio: Studio, prefix: str) -> tuple[gr.Button, PairCheckVi
 def wire_pair_check(studio: Studio, card: tuple[gr.Button, PairCheckView], pair: PairForm, fields: list) -> None:
     """Wire the button of a pair_check_card.
 
-    fields: source, upload, token limit and, if there is one, the number of problems to estimate.
+    fields: source, upload, token limit, stop strings and, if there is one, the number of problems to estimate.
     """
 
     @action("components.check_pair")
-    def start(preset, expert, amateur, source, upload, tokens, target=1000) -> str:
+    def start(preset, expert, amateur, source, upload, tokens, stop, target=1000) -> str:
         try:
-            run = start_pair_check(studio, (preset, expert, amateur), source, upload, tokens, target)
+            run = start_pair_check(studio, (preset, expert, amateur), source, upload, tokens, target, stop)
             return json.dumps({"run": run})
         except UserError as error:
             return json.dumps({"error": str(error)})
@@ -70,7 +72,7 @@ def wire_pair_check(studio: Studio, card: tuple[gr.Button, PairCheckView], pair:
 
 
 def start_pair_check(
-    studio: Studio, refs: tuple, source: object, upload: object, tokens: object, target: object
+    studio: Studio, refs: tuple, source: object, upload: object, tokens: object, target: object, stop: object = ""
 ) -> str:
     """Queue the job and return the id of its run. Raises UserError."""
     pair, problems = checked_pair(*refs), checked_problems(source, upload)
@@ -78,6 +80,7 @@ def start_pair_check(
     target = number("The number of problems", target, 1, MAX_PROBLEMS, whole=True)
     argv = [*pair_options(pair), "--problems", store_problems(studio.settings, problems)]
     argv += ["--limit", str(CHECKED), "--target", str(target), "--max-new-tokens", str(tokens)]
+    argv += stop_options(checked_stops(stop))
     title = f"Check {pair_title(pair)} · {problems_title(problems)}"
     return studio.jobs.submit(KIND, argv, title).run_dir.name
 

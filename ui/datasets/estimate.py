@@ -29,7 +29,8 @@ def measured(studio: Studio, request: SampleRequest, say: Callable[[str], None],
         pair = load_pair(expert, amateur, studio.models, on_status=say, name=name)
         checkpoint()
         say(f"Sampling {len(problems)} problems")
-        decoding = DecodingConfig(request.max_new_tokens, request.temperature, request.seed, request.beta_floor)
+        r = request
+        decoding = DecodingConfig(r.max_new_tokens, r.temperature, r.seed, r.beta_floor, r.stop)
         found, _ = estimate_resources(pair, problems, decoding, request.samples_per_problem, total, checkpoint)
     text = found.sentence()
     if total < request.limit:

@@ -5,6 +5,7 @@ import gradio as gr
 from lightreasoner.paper import BETA_FLOOR
 from ui.access.permissions import action
 from ui.components.events import PRIVATE
+from ui.components.form_values import stop_field
 from ui.components.pair_check_card import pair_check_card, wire_pair_check
 from ui.components.pair_form import pair_form
 from ui.components.run_form import RunForm, command_line, problem_fields
@@ -34,13 +35,14 @@ class DatasetForm(RunForm):
                     info=f"instead of those with a KL above {BETA_FLOOR} nats; the methods all-steps and random-steps "
                     "need it, and it takes more disk space",
                 ),
+                "stop": stop_field("lr-ds-stop"),
             }
         command = command_line("lr-ds-command")
         self.estimate = gr.HTML("", elem_id="lr-ds-estimate")
         pair = {"preset": self.pair.preset, "expert": self.pair.expert, "amateur": self.pair.amateur}
         self.fields = pair | problems | more
         wire_pair_check(
-            studio, card, self.pair, [self.fields[n] for n in ("source", "upload", "max_new_tokens", "limit")]
+            studio, card, self.pair, [self.fields[n] for n in ("source", "upload", "max_new_tokens", "stop", "limit")]
         )
         changes, shown = [part.change for part in self.inputs], [command, self.estimate]
         gr.on(changes, self.show_command, self.inputs, shown, trigger_mode="always_last", **PRIVATE)

@@ -1,7 +1,7 @@
 """SampleRequest: the checked values of the Datasets form, and the arguments of its job."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 
 from lightreasoner.errors import UserError
 from lightreasoner.paper import BETA_FLOOR
@@ -14,8 +14,10 @@ from ui.components.form_values import (
     MAX_SAMPLES_PER_PROBLEM,
     checked_pair,
     checked_problems,
+    checked_stops,
     pair_options,
     pair_title,
+    stop_options,
 )
 from ui.components.run_form import options
 
@@ -33,10 +35,13 @@ class SampleRequest:
     temperature: float = 0
     samples_per_problem: int = 1
     beta_floor: float = BETA_FLOOR  # nats
+    stop: tuple[str, ...] = ()
 
     def argv(self, problems: str) -> list[str]:
         """The verb's arguments without --run-dir; defaults are left out."""
-        return ["sample", *pair_options(self.pair), "--problems", problems, "--limit", str(self.limit), *options(self)]
+        argv = ["sample", *pair_options(self.pair), "--problems", problems, "--limit", str(self.limit)]
+        names = (f.name for f in fields(self) if f.default is not MISSING and f.name != "stop")
+        return [*argv, *options(self, *names), *stop_options(self.stop)]
 
     @property
     def title(self) -> str:
@@ -66,4 +71,5 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> SampleRequest
         temperature=temperature,
         samples_per_problem=samples,
         beta_floor=0 if values["every_step"] is True else BETA_FLOOR,
+        stop=checked_stops(values.get("stop")),
     )

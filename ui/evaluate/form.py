@@ -9,6 +9,7 @@ from lightreasoner.settings import Settings
 from lightreasoner.training.runs import tuned_run, tuned_runs
 from ui.access.permissions import action
 from ui.components.events import PRIVATE
+from ui.components.form_values import stop_field
 from ui.components.pair_card import OTHER
 from ui.components.pair_form import model_field
 from ui.components.run_form import RunForm, command_line, problem_fields
@@ -53,12 +54,13 @@ class EvaluateForm(RunForm):
             )
             tokens = gr.Number(SMALL, label="Max new tokens", info="longer responses are cut off", precision=0)
             batch_size = gr.Number(0, label="Batch size", info="0: as many problems as fit into memory", precision=0)
+            stop = stop_field("lr-ev-stop")
             with_base = gr.Checkbox(
                 True, label="Evaluate the base model too", info="the reference for the fine-tuned models"
             )
         command = command_line("lr-ev-command")
         models = {"model": self.model, "own_model": self.own_model, "adapters": self.adapters}
-        more = {"max_new_tokens": tokens, "with_base": with_base, "batch_size": batch_size}
+        more = {"max_new_tokens": tokens, "with_base": with_base, "batch_size": batch_size, "stop": stop}
         self.fields = models | {"adapter_folder": folder} | problems | more
         inputs, outputs = [*self.prefilled_fields, tokens], [self.own_model, self.adapters, tokens]
         gr.on([self.model.input, self.own_model.input], self.choose_model, inputs, outputs, **PRIVATE)

@@ -13,7 +13,7 @@ from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import RECORD, run_folder
 from lightreasoner.training.runs import tuned_run
 from lightreasoner.validation import number
-from ui.components.form_values import MAX_BATCH_SIZE, checked_problems
+from ui.components.form_values import MAX_BATCH_SIZE, checked_problems, checked_stops, stop_options
 from ui.components.pair_card import OTHER
 from ui.components.run_form import options
 from ui.components.run_list import short_name
@@ -32,6 +32,7 @@ class EvaluateRequest:
     max_new_tokens: int
     limit: int | None = None  # None: all
     batch_size: int | None = None  # None: as many responses as fit into memory
+    stop: tuple[str, ...] = ()
 
     def argv(self, problems: str) -> list[str]:
         """The verb's arguments without --run-dir."""
@@ -39,7 +40,7 @@ class EvaluateRequest:
         for adapter in self.adapters:
             argv += ["--adapter", str(adapter)]
         argv += ["--problems", problems] if self.with_base else ["--no-base", "--problems", problems]
-        return argv + options(self, "limit", "max_new_tokens", "batch_size")
+        return argv + options(self, "limit", "max_new_tokens", "batch_size") + stop_options(self.stop)
 
     @property
     def title(self) -> str:
@@ -73,6 +74,7 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> EvaluateReque
         max_new_tokens=number("The token limit", values["max_new_tokens"], 1, settings.max_new_tokens, whole=True),
         limit=number("The number of problems", values["limit"] or 0, 0, MAX_ROWS, whole=True) or None,
         batch_size=number("The batch size", values["batch_size"] or 0, 0, MAX_BATCH_SIZE, whole=True) or None,
+        stop=checked_stops(values.get("stop")),
     )
 
 

@@ -4,6 +4,7 @@ import gradio as gr
 
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import presets
+from lightreasoner.models.turn_ends import written_stop
 from lightreasoner.serving.permissions import check_permission
 from ui.components.pair_card import OTHER, pair_card
 from ui.inspect.tuned_form import run_fields, tuned_updates
@@ -42,6 +43,15 @@ def open_link(studio: Studio, request: gr.Request) -> tuple:
         SCORE if scored else GENERATE,
         gr.Textbox(trace_request["response"] or "", visible=scored),
     )
+
+
+def linked_stop(studio: Studio, request: gr.Request) -> object:
+    """The update of the stop strings: those of the linked trace."""
+    try:
+        record = studio.record((dict(request.query_params) if request else {})["trace"])
+    except (KeyError, UserError):  # open_link says what is wrong
+        return gr.skip()
+    return "\n".join(map(written_stop, record["request"].get("stop") or ()))
 
 
 def open_tuned_run(studio: Studio, run: object) -> tuple:

@@ -13,13 +13,14 @@ from lightreasoner.validation import number
 from ui.access.permissions import action, checked_calls
 from ui.compat.gradio import event_data
 from ui.components.events import PRIVATE, QUIET
+from ui.components.form_values import checked_stops, stop_field
 from ui.components.html_component import HtmlComponent
 from ui.components.pair_card import pair_card
 from ui.components.pair_check_card import pair_check_card, wire_pair_check
 from ui.components.pair_form import PairForm, pair_form, pair_refs
 from ui.components.problem_form import ProblemForm, problem_form
 from ui.inspect.calls import viewer_calls
-from ui.inspect.links import GENERATE, SCORE, open_link, open_tuned_run
+from ui.inspect.links import GENERATE, SCORE, linked_stop, open_link, open_tuned_run
 from ui.inspect.tuned_form import TunedForm, requested_tuned, tuned_form
 from ui.studio import Studio, branch_request, failure, replay, stream
 
@@ -49,6 +50,7 @@ class ResponseForm:
     tokens: gr.Number
     temperature: gr.Number
     seed: gr.Number
+    stop: gr.Textbox
 
     @property
     def fields(self) -> list:
@@ -71,13 +73,14 @@ def response_form(settings: Settings) -> ResponseForm:
             tokens = gr.Number(128, label="Max new tokens")
             temperature = gr.Number(0, label="Temperature", info="0 is greedy: always the top-1 token")
             seed = gr.Number(0, label="Seed", info="used above temperature 0 only")
+            stop = stop_field("lr-stop-strings")
 
     @action("inspect.choose_mode", visitors=True)
     def show_response(chosen) -> gr.Textbox:
         return gr.Textbox(visible=chosen == SCORE)
 
     mode.change(show_response, mode, response, **PRIVATE)
-    return ResponseForm(mode, response, tokens, temperature, seed)
+    return ResponseForm(mode, response, tokens, temperature, seed, stop)
 
 
 def build_inspect(studio: Studio) -> None:
@@ -94,7 +97,7 @@ def build_inspect(studio: Studio) -> None:
                 gr.Button("Stop", variant="stop", elem_id="lr-stop")
         with gr.Column(elem_id="lr-main", scale=1):
             viewer = Viewer(checked_calls(studio.settings, viewer_calls(studio)), intro=INTRO, elem_id="lr-viewer")
-    wire_pair_check(studio, card, pair, [problem.source, problem.upload, response.tokens])
+    wire_pair_check(studio, card, pair, [problem.source, problem.upload, response.tokens, response.stop])
     wire_runs(studio, run, viewer, pair, tuned, problem, response)
     models = [viewer, *pair.fields, pair.own, pair.card, *tuned.fields]
     form = [*models, problem.question, response.mode, response.response]
@@ -107,7 +110,12 @@ def build_inspect(studio: Studio) -> None:
     def follow_tuned(event: gr.EventData) -> tuple:
         return open_tuned_run(studio, event_data(event).get("run"))
 
+    @action("inspect.follow_link_stop", visitors=True)
+    def follow_link_stop(request: gr.Request) -> object:
+        return linked_stop(studio, request)
+
     gr.on(None, follow_link, None, form, **PRIVATE)  # when the page loads
+    gr.on(None, follow_link_stop, None, response.stop, **PRIVATE)
     viewer.lens(follow_tuned, None, models, **PRIVATE)  # a link on another tab
 
 
@@ -124,7 +132,7 @@ def wire_runs(
 
     @action("inspect.run", visitors=True)
     def start(
-        preset, expert, amateur, question, mode, response, tokens, temperature, seed, tuned, writer, picked
+        preset, expert, amateur, question, mode, response, tokens, temperature, seed, tuned, writer, picked, stops=""
     ) -> Iterator[str]:
         """Run one problem. Streams the viewer's value: one JSON document per line."""
         try:
@@ -134,6 +142,7 @@ def wire_runs(
                 max_new_tokens=number("The token limit", tokens, 1, studio.settings.max_new_tokens, whole=True),
                 temperature=number("The temperature", temperature, 0, 10),
                 seed=number("The seed", seed, 0, 2**53, whole=True),
+                stop=checked_stops(stops),
             )
             known = isinstance(picked, Problem) and picked.question.strip() == str(question).strip()
             refs = pair_refs(preset, expert, amateur)
@@ -170,8 +179,14 @@ def wire_runs(
     def describe(preset, expert, amateur) -> str:
         return pair_card(studio, preset, expert, amateur)
 
+    @action("inspect.set_stop_strings", visitors=True)
+    def set_stops(text) -> str:
+        return text
+
+    stops = gr.State("")  # a state, so that callers of the endpoint need not give it
+    response.stop.change(set_stops, response.stop, stops, **PRIVATE)
     limit = {"concurrency_limit": studio.settings.max_waiting + 1}
-    inputs = [*pair.fields, problem.question, *response.fields, *tuned_expert.fields, problem.picked]
+    inputs = [*pair.fields, problem.question, *response.fields, *tuned_expert.fields, problem.picked, stops]
     running = run.click(start, inputs, viewer, api_name="trace", **limit, **QUIET)
     running.then(describe, pair.fields, pair.card, **PRIVATE)
     viewer.branch(branch, None, viewer, api_visibility="private", **limit, **QUIET)
