@@ -78,7 +78,9 @@ def explore(folder: Path) -> str:
             page(explorer, limit=25, **options)
             times.append(1000 * (time.perf_counter() - began))
         measured.append(f"{name} {statistics.median(times):.1f} ms")
-    return f"  explored: {steps:,} steps read in {seconds:.1f} s, {memory / steps:.0f} bytes a step; {', '.join(measured)}"
+    return (
+        f"  explored: {steps:,} steps read in {seconds:.1f} s, {memory / steps:.0f} bytes a step; {', '.join(measured)}"
+    )
 
 
 def main() -> None:

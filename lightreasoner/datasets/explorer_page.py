@@ -82,29 +82,32 @@ def page(
         raise UserError(f"A page starts at row 0 or later and has 1 to {MAX_ROWS} rows.")
     view, table = explorer.view, explorer.view.data.table
     annotated = view.annotated()
-    places = table.index[_filter(explorer, view, filters, annotated)]
-    pinned = places[places.isin([place for place, kind in annotated.items() if kind == "pin"])]
-    ordered = [_first(table, part, sort, offset + limit) for part in (pinned, places.difference(pinned, sort=False))]
-    shown = table.take(np.concatenate(ordered)[offset : offset + limit])
-    shown["selected"] = explorer.selected_steps(selection, view)[shown.index]
-    shown["response"] = np.searchsorted(view.data.starts, shown.index, side="right") - 1
-    sizes = _target_sizes(view.data, shown["detail"], selection.alpha)
+    passing = _filter(explorer, view, filters, annotated)
+    pins = [place for place, kind in annotated.items() if kind == "pin"]
+    pinned = table.index.isin(pins) if pins else None
+    groups = [passing] if pinned is None else [passing & pinned, passing & ~pinned]
+    places = np.concatenate([_first(table, group, sort, offset + limit) for group in groups])[offset : offset + limit]
+    shown, responses = table.take(places), np.searchsorted(view.data.starts, places, side="right") - 1
+    selected, sizes = (
+        explorer.selected_steps(selection, view),
+        _target_sizes(view.data, shown["detail"], selection.alpha),
+    )
     rows = [
-        _row(explorer, view, step) | {"target_tokens": size, "mark": annotated.get(step.Index)}
-        for step, size in zip(shown.itertuples(), sizes, strict=True)
+        _row(explorer, view, step, response)
+        | {"selected": bool(selected[step.Index]), "target_tokens": size, "mark": annotated.get(step.Index)}
+        for step, response, size in zip(shown.itertuples(), responses.tolist(), sizes, strict=True)
     ]
-    return {"total": len(places), "rows": rows}
+    return {"total": int(passing.sum()), "rows": rows}
 
 
 def _filter(explorer: Explorer, view: View, filters: Filters, annotated: dict[int, str]) -> pd.Series:
     """Whether each step passes the filters."""
     table = view.data.table
     passing = pd.Series(True, index=table.index)
-    kl = table["kl"].astype("float64")  # as in the histogram
     if filters.low is not None:
-        passing &= kl >= filters.low
+        passing &= table["kl"].astype("float64") >= filters.low  # as in the histogram
     if filters.high is not None:
-        passing &= kl < filters.high
+        passing &= table["kl"].astype("float64") < filters.high
     if filters.category:
         passing &= table["category"] == CATEGORY_NAMES.index(filters.category)
     if filters.agree is not None:
@@ -129,12 +132,14 @@ def _search(explorer: Explorer, data: ExplorerColumns, text: str) -> np.ndarray:
     return in_response | ids[data.token_id]
 
 
-def _first(table: pd.DataFrame, places: pd.Index, sort: str, most: int) -> pd.Index:
-    """The first `most` of these steps in an order; equal values as sampled, undefined values last."""
+def _first(table: pd.DataFrame, which: pd.Series, sort: str, most: int) -> pd.Index:
+    """The positions of the first `most` of these steps in an order; equal values as sampled, undefined values last."""
     _, measure, descending = ORDERS[sort]
     if measure is None:
-        return places[:most]
-    values = table[measure].take(places)
+        return table.index[which][:most]
+    values = table.loc[which, measure]
+    if most > len(values) / 10:  # where most of them have to be sorted, pandas sorts all of them faster
+        return values.sort_values(ascending=not descending, kind="stable").index[:most]
     return (values.nlargest(most) if descending else values.nsmallest(most)).index
 
 
@@ -144,16 +149,16 @@ def _target_sizes(data: ExplorerColumns, details: pd.Series, alpha: float) -> li
     return [None if gap is None else int((gap >= floor).sum()) for gap in gaps]
 
 
-def _row(explorer: Explorer, view: View, step: Any) -> dict:
-    """step: a row of the data's table, with the columns selected and response."""
+def _row(explorer: Explorer, view: View, step: Any, at: int) -> dict:
+    """step: a row of the data's table; at: the number of its response."""
     data, place, texts = view.data, step.Index, explorer.texts if not view.imported else None
-    response = data.responses[step.response]
+    response = data.responses[at]
     if texts is None:
         token, before, after = data.texts[place], data.before[place][-CONTEXT_CHARS:], ""
         expert = amateur = None
     else:
         token = texts.text(step.token_id)
-        start, end = int(data.starts[step.response]), int(data.starts[step.response + 1])
+        start, end = int(data.starts[at]), int(data.starts[at + 1])
         before = _decode(texts, data.token_id[max(start, place - BEFORE) : place])[-CONTEXT_CHARS:]
         after = _decode(texts, data.token_id[place + 1 : min(end, place + 1 + AFTER)])[:CONTEXT_CHARS]
         top1 = data.top1[step.detail].tolist() if step.detail >= 0 else []
@@ -174,7 +179,6 @@ def _row(explorer: Explorer, view: View, step: Any) -> dict:
         "expert": expert,
         "amateur": amateur,
         "details": step.detail >= 0,
-        "selected": step.selected,
     }
 
 

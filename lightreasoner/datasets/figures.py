@@ -33,7 +33,7 @@ def histogram_figure(bins: pd.DataFrame, beta: float) -> go.Figure:
     at = float(np.interp(beta, edges, range(len(edges))))
     rect = {"type": "rect", "line": {"width": 0}, "yref": "paper", "y0": 0, "y1": 1}
     ticks = [tick for tick in TICKS if tick in edges]
-    found = plotting.figure(
+    return plotting.figure(
         [bars],
         x="KL in nats",
         y="steps",
@@ -45,14 +45,14 @@ def histogram_figure(bins: pd.DataFrame, beta: float) -> go.Figure:
             rect | {"name": "below-beta", "x0": 0, "x1": at, "fillcolor": plotting.SURFACE, "opacity": 0.55},
             plotting.threshold_line(at, vertical=True, name="beta"),
         ],
-    )
-    found.update_yaxes(separatethousands=True)
-    return found.update_xaxes(
-        range=[0, len(bins)],
-        tickvals=[edges.index(tick) for tick in ticks],
-        ticktext=[f"{tick:g}" for tick in ticks],
-        tickangle=0,
-        unifiedhovertitle_text="Steps with a KL of",
+        xaxis={
+            "range": [0, len(bins)],
+            "tickvals": [edges.index(tick) for tick in ticks],
+            "ticktext": [f"{tick:g}" for tick in ticks],
+            "tickangle": 0,
+            "unifiedhovertitle": {"text": "Steps with a KL of"},
+        },
+        yaxis={"separatethousands": True},
     )
 
 
@@ -71,7 +71,7 @@ def kept_figure(kept: pd.DataFrame, beta: float) -> go.Figure:
     one row. The page moves the shape "beta"."""
     near = kept.loc[(kept["beta"] - beta).abs().idxmin()]
     trace = _share_line(kept, "beta", "share", ["steps"], "%{customdata[0]:,} steps, %{y:.1%} of all")
-    found = plotting.figure(
+    return plotting.figure(
         [trace],
         x="β in nats",
         y="share of steps",
@@ -79,8 +79,8 @@ def kept_figure(kept: pd.DataFrame, beta: float) -> go.Figure:
         scales=("linear", "log"),
         columns={"x": "beta", "y": "share", "customdata": ["steps"]},
         shapes=[plotting.threshold_line(beta, vertical=True, name="beta")],
+        **_axes(kept["beta"], "β = %{x:.2f} nats"),
     )
-    return _percent(found, kept["beta"], "β = %{x:.2f} nats")
 
 
 def one_token_figure(effect: pd.DataFrame, alpha: float) -> go.Figure:
@@ -88,7 +88,7 @@ def one_token_figure(effect: pd.DataFrame, alpha: float) -> go.Figure:
     one_token and targets, by ascending alpha, at least one row. The page moves the shape "alpha"."""
     near = effect.loc[(effect["alpha"] - alpha).abs().idxmin()]
     words = "%{y:.1%} hold a single token<br>%{customdata[0]:.1f} tokens on average"
-    found = plotting.figure(
+    return plotting.figure(
         [_share_line(effect, "alpha", "one_token", ["tokens", "targets"], words)],
         x="α",
         y="share of targets",
@@ -96,8 +96,8 @@ def one_token_figure(effect: pd.DataFrame, alpha: float) -> go.Figure:
         f"targets hold a single token; {near['tokens']:.1f} tokens on average.",
         columns={"x": "alpha", "y": "one_token", "customdata": ["tokens", "targets"]},
         shapes=[plotting.threshold_line(alpha, vertical=True, name="alpha")],
+        **_axes(effect["alpha"], "α = %{x:.2f}"),
     )
-    return _percent(found, effect["alpha"], "α = %{x:.2f}")
 
 
 def _share_line(points: pd.DataFrame, x: str, y: str, more: list[str], words: str) -> go.Scatter:
@@ -113,10 +113,10 @@ def _share_line(points: pd.DataFrame, x: str, y: str, more: list[str], words: st
     )
 
 
-def _percent(found: go.Figure, x: pd.Series, title: str) -> go.Figure:
-    """The whole of x, percentages on the y axis, and a title of what the pointer is on."""
-    found.update_xaxes(range=[float(x.min()), float(x.max())], unifiedhovertitle_text=title)
-    return found.update_yaxes(tickformat=".0%")
+def _axes(x: pd.Series, title: str) -> dict:
+    """The whole of x and percentages of y; title: of what the pointer is on."""
+    xaxis = {"range": [float(x.min()), float(x.max())], "unifiedhovertitle": {"text": title}}
+    return {"xaxis": xaxis, "yaxis": {"tickformat": ".0%"}}
 
 
 def category_figure(categories: pd.DataFrame) -> go.Figure:
@@ -140,7 +140,8 @@ def category_figure(categories: pd.DataFrame) -> go.Figure:
         hovertemplate="mean KL %{x:.3f} nats, %{customdata[0]:,} steps<br>%{customdata[2]}<extra></extra>",
     )
     band = {"type": "rect", "line": {"width": 0}, "xref": "paper", "x0": 0, "x1": 1, "layer": "below"}
-    found = plotting.figure(
+    most = float(shown["mean_kl"].max()) if len(shown) else 0
+    return plotting.figure(
         [bars],
         x="mean KL in nats",
         y="",
@@ -149,6 +150,6 @@ def category_figure(categories: pd.DataFrame) -> go.Figure:
         height=64 + 24 * len(shown),
         hovermode="y",
         shapes=[band | {"name": "chosen", "y0": -2, "y1": -2, "fillcolor": plotting.SELECTED}],
+        xaxis={"range": [0, 1.2 * most or 1]},
+        yaxis={"range": [-0.5, len(shown) - 0.5], "type": "category", "rangemode": "normal", "showgrid": False},
     )
-    found.update_xaxes(range=[0, 1.15 * float(shown["mean_kl"].max() if len(shown) else 1) or 1])
-    return found.update_yaxes(range=[-0.5, len(shown) - 0.5], type="category", rangemode="normal", showgrid=False)

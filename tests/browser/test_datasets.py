@@ -332,6 +332,17 @@ def test_the_charts_answer_the_pointer_and_move_without_a_request(tab, folder):
     expect(here.slider(BETA)).to_have_value(re.compile(r"0\.7[456]"))
 
 
+def test_a_pair_is_checked_and_its_charts_are_shown(tab):
+    here = tab()
+    here.page.get_by_role("button", name="Check this pair on 24 problems").click()
+    check = here.page.get_by_label("Assessment of the pair")
+    expect(check).to_contain_text("diverge by more than β = 0.4", timeout=JOB)
+    kept, bins = (check.locator("figure").nth(n) for n in range(2))
+    expect(kept.locator(".lr-plot")).to_have_attribute("aria-label", re.compile(r"at β = 0\.40 nats [\d.]+% of all"))
+    expect(bins.locator(".bars path").first).to_be_attached()
+    expect(kept.locator(".shapelayer path")).to_be_attached()
+
+
 def test_the_charts_can_be_saved(tab, folder):
     here = tab(f"&dataset={folder.name}", color_scheme="dark")
     kept, bins = "Selected steps by β", "Steps by KL"

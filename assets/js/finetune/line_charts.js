@@ -1,12 +1,26 @@
 // @ts-check
 // Small line charts that share one axis and one cursor: what was measured against updates, one run or several over one
-// another. Every run has a colour, a dash and a marker of its own. Uses createHandle of shared/charts.js.
-import { createHandle } from '../shared/charts.js';
+// another. Every run has a colour, a dash and a marker of its own.
 import { el, svg } from '../shared/dom.js';
 import { formatCount, formatNumber } from '../shared/format.js';
 
 const LOOKS = ['circle', 'square', 'triangle', 'diamond', 'cross', 'ring']; // as in finetune.css: lr-look-0 …
 const LINES = { left: 46, right: 12, top: 8, bottom: 20, height: 132 };
+
+// A part that slides: arrows, Page Up and Down, Home and End, and the pointer that its chart hands on.
+function createHandle(label, move) {
+  const node = el('div', { class: 'lr-handle', role: 'slider', tabindex: '0', 'aria-label': label });
+  const steps = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1, PageUp: 10, PageDown: -10, Home: -Infinity, End: Infinity };
+  node.addEventListener('keydown', (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in steps)) return;
+    event.preventDefault();
+    move(steps[event.key]);
+  });
+  return { node, place(x, values) {
+    node.style.left = x + 'px';
+    for (const [name, value] of Object.entries(values)) node.setAttribute('aria-' + name, value);
+  } };
+}
 
 // Two to five round numbers between low and high.
 function ticksBetween(low, high) {
