@@ -49,8 +49,8 @@ class Evaluated:
 
     def __init__(self, folder: Path):
         names = read_run(folder)["about"]["models"]
-        self.rows = {name: read_rows(folder, n) for n, name in enumerate(names)}
-        self.right = {name: {row["problem_id"]: row["right"] for row in rows} for name, rows in self.rows.items()}
+        self.rows = {name: pd.DataFrame(read_rows(folder, n)) for n, name in enumerate(names)}
+        self.right = {name: rows.set_index("problem_id")["right"].to_dict() for name, rows in self.rows.items()}
 
     def accuracy(self, name: str) -> float:
         return mean(self.right[name].values())
@@ -71,18 +71,21 @@ def arithmetic(node: ast.expr) -> float:
     return OPERATORS[type(node.op)](arithmetic(node.left), arithmetic(node.right))
 
 
-def habits(rows: list[dict]) -> dict[str, float]:
+def is_true(equation: tuple[str, str]) -> bool:
+    left, right = equation
+    return abs(arithmetic(ast.parse(left, mode="eval").body) - int(right)) < 1e-9
+
+
+def habits(rows: pd.DataFrame) -> dict[str, float]:
     """Shares of worked-out responses, of correct ones, of true equations and of truncated responses; mean tokens."""
-    worked = [row for row in rows if row["response"].startswith(WORKED)]
-    sums = [pair for row in worked for pair in EQUATION.findall(row["response"])]
-    true = [abs(arithmetic(ast.parse(left, mode="eval").body) - int(right)) < 1e-9 for left, right in sums]
+    worked = rows["response"].str.startswith(WORKED)
     return {
-        "worked": len(worked) / len(rows),
-        "right if worked": mean(row["right"] for row in worked) if worked else float("nan"),
-        "right if answered at once": mean([row["right"] for row in rows if row not in worked] or [float("nan")]),
-        "sums true": mean(true) if true else float("nan"),
-        "cut off": mean(row["finish_reason"] == "length" for row in rows),
-        "tokens": mean(len(row["response_ids"]) for row in rows),
+        "worked": worked.mean(),
+        "right if worked": rows["right"][worked].mean(),
+        "right if answered at once": rows["right"][~worked].mean(),
+        "sums true": rows["response"][worked].str.findall(EQUATION).explode().dropna().map(is_true).mean(),
+        "cut off": (rows["finish_reason"] == "length").mean(),
+        "tokens": rows["response_ids"].map(len).mean(),
     }
 
 
@@ -139,9 +142,8 @@ def habit_table(test: Evaluated) -> list[str]:
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for title, of in names.items():
-        found = [habits(test.rows[name]) for name in of]
-        shares = [percent(mean(h[key] for h in found)) for key in list(found[0])[:5]]
-        lines.append(f"| {title} | {' | '.join(shares)} | {mean(h['tokens'] for h in found):.0f} |")
+        *shares, tokens = pd.DataFrame([habits(test.rows[name]) for name in of]).mean()
+        lines.append(f"| {title} | {' | '.join(map(percent, shares))} | {tokens:.0f} |")
     return lines
 
 

@@ -3,12 +3,12 @@
 Nothing is estimated. A number that the run folders do not contain is None, with the reason.
 """
 
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -75,7 +75,7 @@ def gains(runs: Path) -> dict[Path, tuple[Gain, ...]]:
 
     Of several evaluations on one benchmark the one with the most problems counts, and of those the newest.
     """
-    best: dict[Path, dict[str, Gain]] = defaultdict(dict)
+    found = []
     for folder, run in list_runs(runs, "evaluation"):  # newest first
         results, config = read_results(folder), run["config"]
         if not results or not config.get("base", True):
@@ -85,12 +85,16 @@ def gains(runs: Path) -> dict[Path, tuple[Gain, ...]]:
         for comparison in results["comparisons"]:
             adapter = by_name.get(comparison.get("after"))
             gain = _gain(folder.name, run, comparison)
-            if adapter is None or gain is None:
-                continue
-            known = best[adapter].get(gain.benchmark)
-            if known is None or gain.problems > known.problems:
-                best[adapter][gain.benchmark] = gain
-    return {adapter: tuple(found[name] for name in sorted(found)) for adapter, found in best.items()}
+            if adapter is not None and gain is not None:
+                found.append((adapter, gain.benchmark, gain.problems, gain))
+    table = pd.DataFrame(found, columns=["adapter", "benchmark", "problems", "gain"])
+    best = largest(table, ["adapter", "benchmark"]).sort_values("benchmark")
+    return {adapter: tuple(of_adapter) for adapter, of_adapter in best.groupby("adapter")["gain"]}
+
+
+def largest(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Of the rows that agree in the columns `by`, the one over the most problems; of those the first."""
+    return table.sort_values("problems", ascending=False, kind="stable").drop_duplicates(by)
 
 
 def _gain(name: str, run: dict, comparison: dict) -> Gain | None:

@@ -19,6 +19,7 @@ def scored(visit, related_pair) -> Inspect:
     inspect = visit()
     inspect.use_models(*related_pair)
     inspect.score(TEXT)
+    expect(inspect.page.locator(".lr-curve .main-svg").first).to_be_visible()  # plotly.js has come
     return inspect
 
 

@@ -4,8 +4,10 @@ import threading
 from functools import lru_cache
 from pathlib import Path
 
+import pandas as pd
+
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation.costs import Cost, benchmark, cost_table
+from lightreasoner.evaluation.costs import Cost, benchmark, cost_table, largest
 from lightreasoner.evaluation.results import ResultsReader, read_results, variants_of
 from lightreasoner.jobs.events import EVENTS_FILE, working_seconds
 from lightreasoner.jobs.scheduler import Scheduler
@@ -102,27 +104,25 @@ def by_benchmark(evaluations: Evaluations) -> list[dict]:
 
     Of several results of a model on a benchmark the one over the most problems counts, then the newest.
     """
-    groups: dict[tuple[str, str], dict] = {}
+    found = []
     for entry in evaluations.listed():  # newest first
         results = read_results(entry.folder) if entry.run else None
         if not results:
             continue
         variants, base = variants_of(entry.run), canonical(str(entry.run["config"].get("model")))
         named = dict(zip([v.name for v in variants], evaluations.names(entry.run), strict=True))
-        key = benchmark(entry.run)
-        group = groups.setdefault((base, key), {"base": base, "key": key, "title": entry.problems, "models": {}})
         places = {v.name: str(v.adapter or "") for v in variants}
         for model in results["models"]:
-            place = places.get(model["name"], model["name"])
-            known = group["models"].get(place)
-            if known is None or model["problems"] > known["problems"]:
-                name = named.get(model["name"], model["name"])
-                group["models"][place] = model | {"name": name, "run": entry.id, "base": place == ""}
-    found = [group | {"models": list(group["models"].values())} for group in groups.values()]
-    for group in found:
-        group["models"].sort(key=lambda model: (not model["base"], -model["pass_at_1"]))
-    bases = list(dict.fromkeys(group["base"] for group in found))  # the latest evaluated first
-    return sorted(found, key=lambda group: (bases.index(group["base"]), group["key"]))
+            place, name = (of.get(model["name"], model["name"]) for of in (places, named))
+            shown = model | {"name": name, "run": entry.id, "base": place == ""}
+            found.append((base, benchmark(entry.run), entry.problems, place, model["problems"], shown))
+    table = pd.DataFrame(found, columns=["base", "key", "title", "place", "problems", "model"])
+    bases = table["base"].unique().tolist()  # the latest evaluated first
+    groups = []
+    for (base, key), rows in largest(table, ["base", "key", "place"]).groupby(["base", "key"]):
+        models = sorted(rows["model"], key=lambda model: (not model["base"], -model["pass_at_1"]))
+        groups.append({"base": base, "key": key, "title": rows["title"].iloc[0], "models": models})
+    return sorted(groups, key=lambda group: bases.index(group["base"]))  # stable: by key within a base
 
 
 def is_tuning_run(settings: Settings, run_id: object) -> bool:
