@@ -4,7 +4,6 @@ A row is (number, columns). The number counts from 1: lines in JSON lines and CS
 A row that cannot be read is (number, reason), so that one bad line does not spoil the others.
 """
 
-import csv
 import io
 import json
 import stat
@@ -12,11 +11,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lightreasoner.errors import UserError, first_line
+from lightreasoner.problems.cells import folded
+from lightreasoner.problems.delimited import KNOWN, csv_rows
 
 JSON_LINES, JSON, CSV, PARQUET = (".jsonl", ".ndjson"), (".json",), (".csv", ".tsv"), (".parquet", ".pq")
 KINDS = "JSON lines (.jsonl), JSON (.json), CSV (.csv) or Parquet (.parquet)"
 MAX_UNPACKED = 1_000_000_000  # bytes of a Parquet file after decompression; a file of 20 MB can expand to far more
 ROW_LISTS = ("data", "rows", "examples", "problems", "questions", "items", "instances", "train", "test")
+
+BOM = b"\xef\xbb\xbf"
+#: The first bytes of files that hold no text, and what they are.
+PACKED = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook (save its sheet as CSV UTF-8)",
+    b"\x1f\x8b": "compressed with gzip (unpack it)",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd (unpack it)",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook (save its sheet as CSV UTF-8)",
+    b"ARROW1": "an Arrow file (save it as Parquet)",
+}
 
 Row = tuple[int, dict | str]
 
@@ -35,18 +46,39 @@ def file_rows(path: Path, *, max_bytes: int) -> tuple[str, Iterator[Row]]:
     ending = path.suffix.lower()
     if not head.strip():
         raise UserError(f"{path.name} is empty; it must hold at least one problem.")
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise UserError(f"{path.name} is UTF-16 text; save it as UTF-8 and load it again.")
     if head.startswith(b"PAR1") or ending in PARQUET:
         return "row", _parquet_rows(path)
+    packed = next((name for mark, name in PACKED.items() if head.startswith(mark)), None)
+    if packed:
+        raise UserError(f"{path.name} is not a supported kind of file but {packed}; use {KINDS}.")
+    if _wide(head):
+        data = _decode(path.read_bytes(), path).encode()
+        head = data[:65_536]
+    else:
+        data = None
     if head.count(b"\0") > len(head) // 10:
         raise UserError(f"{path.name} contains zero bytes, so it is no UTF-8 text; save it as UTF-8 or as {KINDS}.")
-    first = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    first = head.removeprefix(BOM).lstrip()[:1]
     if first in (b"{", b"[") or ending in JSON_LINES + JSON:
-        return ("line", _json_line_rows(path)) if _holds_json_lines(head, ending) else ("row", _json_rows(path))
-    if ending in CSV:
-        return "line", _csv_rows(path)
+        if _holds_json_lines(head, ending):
+            return "line", _json_line_rows(path, data)
+        return "row", _json_rows(path, data)
+    if ending in CSV or (ending == ".txt" and _has_header(head)):  # Excel's "Unicode text" is .txt
+        return "line", _csv_rows(path, data)
     raise UserError(f"{path.name} is not a supported kind of file; use {KINDS}.")
+
+
+def _has_header(head: bytes) -> bool:
+    """Whether the first line of a text has the names of columns between tabs, semicolons or commas."""
+    lines = head.removeprefix(BOM).decode("utf-8", "replace").lstrip().splitlines()
+    line = lines[1] if lines[0].lower().startswith(("sep=", '"sep=')) and len(lines) > 1 else lines[0]
+    return any(len(cells := line.split(d)) > 1 and KNOWN & set(map(folded, cells)) for d in "\t;,|")
+
+
+def _wide(data: bytes) -> str | None:
+    """The encoding of UTF-16 and UTF-32 text, which PowerShell and Excel write; None for any other."""
+    marks = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+    return next((encoding for mark, encoding in marks.items() if data.startswith(mark)), None)
 
 
 def _check_is_readable(path: Path, max_bytes: int) -> None:
@@ -67,8 +99,15 @@ def _check_is_readable(path: Path, max_bytes: int) -> None:
 
 
 def _decode(data: bytes, path: Path, first_line: int = 1) -> str:
-    """Decode UTF-8, with or without a byte order mark. Raises UserError that names the invalid byte."""
-    data = data.removeprefix(b"\xef\xbb\xbf")
+    """Decode UTF-8, with or without a byte order mark, and UTF-16. Raises UserError that names the invalid byte."""
+    if encoding := _wide(data):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{path.name} is {encoding.upper()} text that is damaged at byte {error.start + 1}; save it as UTF-8."
+            ) from None
+    data = data.removeprefix(BOM)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -76,21 +115,34 @@ def _decode(data: bytes, path: Path, first_line: int = 1) -> str:
         byte = error.start - data.rfind(b"\n", 0, error.start)
         raise UserError(
             f"{path.name} is not UTF-8 text: byte {byte} of line {line} is 0x{data[error.start]:02X}; "
-            "save it as UTF-8 and load it again."
+            "save it as UTF-8 (in Excel: CSV UTF-8) and load it again."
         ) from None
 
 
 def _parse(text: str) -> tuple[object, str | None]:
     """(value, None), or (None, why it is not JSON). The reason never quotes the text, because logs contain it."""
     try:
-        return json.loads(text), None
+        return json.loads(text, object_pairs_hook=_once), None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}" if "\n" in text.strip() else f"column {error.colno}"
         return None, f"it is not valid JSON ({error.msg}, {where})"
     except RecursionError:
         return None, "it is nested too deeply"
+    except KeyError as error:
+        return None, f"it names {''.join(filter(str.isprintable, error.args[0]))[:30]!r} twice in one object"
     except ValueError:  # Python does not parse numbers of thousands of digits
         return None, "it contains a number that is too long"
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    """An object of JSON. Raises KeyError where a name has two values, of which Python would take the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        name = next(name for name in names if names.count(name) > 1)
+        if any(value != found[name] for own, value in pairs if own == name):
+            raise KeyError(name)
+    return found
 
 
 def _object_row(number: int, value: object, reason: str | None) -> Row:
@@ -101,15 +153,15 @@ def _object_row(number: int, value: object, reason: str | None) -> Row:
 
 def _holds_json_lines(head: bytes, ending: str) -> bool:
     """Whether each line is one object. Some .json files are like that, and some .jsonl files hold one document."""
-    lines = head.removeprefix(b"\xef\xbb\xbf").lstrip().splitlines()
+    lines = head.removeprefix(BOM).lstrip().splitlines()
     value, _ = _parse(lines[0].decode("utf-8", "replace"))
     if isinstance(value, dict):
-        return len(lines) > 1 or _row_list(value) is None
+        return len(lines) > 1 or not _is_table(value)
     return ending in JSON_LINES and not lines[0].startswith(b"[")
 
 
-def _json_line_rows(path: Path) -> Iterator[Row]:
-    with path.open("rb") as file:
+def _json_line_rows(path: Path, data: bytes | None) -> Iterator[Row]:
+    with path.open("rb") if data is None else io.BytesIO(data) as file:
         for number, line in enumerate(file, 1):
             text = _decode(line, path, number)
             if text.strip():
@@ -123,39 +175,58 @@ def _row_list(document: dict) -> list | None:
     return named[0] if named else next(iter(lists.values())) if len(lists) == 1 else None
 
 
-def _json_rows(path: Path) -> Iterator[Row]:
-    document, reason = _parse(_decode(path.read_bytes(), path))
+def _is_table(document: dict) -> bool:
+    """Whether one object holds several rows."""
+    try:
+        return _row_list(document) is not None or _table_rows(document) is not None
+    except ValueError:  # a damaged table
+        return True
+
+
+def _table_rows(document: dict) -> list | None:
+    """The rows of a table in one object, as pandas and datasets write it; None for any other object.
+
+    {"question": {"0": …}} (to_json), {"0": {"question": …}} (orient="index"), {"columns": […], "data": [[…]]}
+    (orient="split") and {"question": […]} (to_dict). Raises ValueError for columns of different length.
+    """
+    columns, data = document.get("columns"), document.get("data")
+    if isinstance(columns, list) and isinstance(data, list) and all(isinstance(row, list) for row in data):
+        return [dict(zip(map(str, columns), row, strict=True)) for row in data]
+    values, named = list(document.values()), bool(KNOWN & set(map(folded, document)))
+    if values and all(isinstance(value, dict) for value in values):
+        if not named:
+            return values if KNOWN & set(map(folded, values[0])) else None
+        if all(value.keys() == values[0].keys() for value in values):
+            return [{name: value[key] for name, value in document.items()} for key in values[0]]
+    if named and len(values) > 1 and all(isinstance(value, list) for value in values):
+        return [dict(zip(document, row, strict=True)) for row in zip(*values, strict=True)]
+    return None
+
+
+def _json_rows(path: Path, data: bytes | None) -> Iterator[Row]:
+    document, reason = _parse(_decode(path.read_bytes() if data is None else data, path))
     if reason:
         raise UserError(f"{path.name} cannot be read: {reason}. Correct it and load it again.")
     if isinstance(document, dict):
-        # An object without a list may be a single problem; otherwise the message shows its columns.
-        document = _row_list(document) or [document]
+        try:
+            # An object without a list may be a single problem; otherwise the message shows its columns.
+            document = _table_rows(document) or _row_list(document) or [document]
+        except ValueError:
+            raise UserError(
+                f"{path.name} holds columns of different length, so its rows cannot be told; write a list of objects."
+            ) from None
     if not isinstance(document, list):
         raise UserError(f"{path.name} holds a single JSON value; it must hold a list of objects, one per problem.")
     for number, value in enumerate(document, 1):
         yield _object_row(number, value, None)
 
 
-def _csv_rows(path: Path) -> Iterator[Row]:
-    text = _decode(path.read_bytes(), path)
-    body = text.lstrip("\r\n ")
-    blank_lines = text.count("\n") - body.count("\n")
-    try:  # spreadsheets write semicolons in languages with decimal commas
-        delimiter = csv.Sniffer().sniff(body.partition("\n")[0][:1000], ",;\t").delimiter
-    except csv.Error:  # a single column
-        delimiter = ","
-    reader = csv.DictReader(io.StringIO(body, newline=""), delimiter=delimiter)
-    while True:
-        try:
-            if (row := next(reader, None)) is None:
-                return
-        except csv.Error as error:
-            yield blank_lines + reader.line_num, f"it is not valid CSV ({error})"
-            continue
-        beyond = row.pop(None, [])
-        # Most likely a question with a comma and without quotes; half a question is worse than none.
-        reason = "it has more cells than there are columns; put quotes around text with commas" if any(beyond) else None
-        yield blank_lines + reader.line_num, reason or row
+def _csv_rows(path: Path, data: bytes | None) -> Iterator[Row]:
+    text = _decode(path.read_bytes() if data is None else data, path)
+    try:
+        yield from csv_rows(text)
+    except ValueError as error:
+        raise UserError(f"{path.name} cannot be read: {error}.") from None
 
 
 def _parquet_rows(path: Path) -> Iterator[Row]:

@@ -1,74 +1,104 @@
 """Turns a row of any layout into a Problem: finds the columns of the question, the answer and the solution.
 
 There is no list of layouts. The conventions of the benchmarks (GSM8K's ####, MATH's \\boxed{}, a body before the
-question, lettered choices, units in brackets) are recognised by column names and marks, so a benchmark reads the same
-from the Hub, from the Qwen2.5-Math evaluation files or from a user's CSV file.
+question, lettered choices, turns of a conversation, units in brackets) are recognised by column names and marks, so a
+benchmark reads the same from the Hub, from the Qwen2.5-Math evaluation files or from a user's CSV file.
 """
 
-import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
+
+from lightreasoner.problems.cells import ANSWER, EXCEL_ERROR, UnusableRow, cell_text, first_text, is_blank, row_cells
+from lightreasoner.problems.choices import MEANINGS, ONE, ZERO, Choices, digit_readings, find_choices, right_choice
+from lightreasoner.problems.conversations import Turn, context_of_columns, find_conversation, ground_truth
 
 QUESTION = ("question", "problem", "prompt", "query", "input", "instruction")
+#: Columns that hold the question of a row with choices (OpenBookQA, PIQA, WinoGrande, HellaSwag).
+STEMS = (*QUESTION, "question_stem", "stem", "goal", "sentence", "ctx", "question_text")
 #: Columns with text that precedes the question, and what joins the two.
-LEADS = (("body", " "), ("context", "\n"), ("instruction", "\n"))
-ANSWER = (
-    *("final_answer", "answer", "expected_answer", "correct_answer", "reference_answer", "ground_truth"),
-    *("gold", "gt", "target", "label", "result"),
+LEADS = (
+    ("body", " "),
+    ("context", "\n"),
+    ("passage", "\n"),
+    ("article", "\n"),
+    ("premise", "\n"),
+    ("instruction", "\n"),
 )
 SOLUTION = ("solution", "rationale", "explanation", "reasoning", "cot", "response", "output", "completion")
-ID = ("id", "unique_id", "problem_id", "question_id", "uid", "idx", "index")
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+ID = ("id", "unique_id", "problem_id", "question_id", "uid", "uuid", "idx", "index")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """`answer` is the final answer alone, `solution` includes the steps; each is None if the source lacks it."""
+    """`answer` is the final answer alone, `solution` includes the steps; each is None if the source lacks it.
+
+    `context` has the turns of a conversation before the question; `response` is the assistant's turn after it.
+    """
 
     id: str
     question: str
     answer: str | None = None
     solution: str | None = None
+    context: tuple[Turn, ...] = ()
+    response: str | None = None
 
 
-class UnusableRow(Exception):
-    """Why a row is no problem: the text after "line 5: "."""
-
-
-def read_row(row: dict, *, max_chars: int) -> tuple[Problem, dict[str, str]]:
+def read_row(
+    row: dict, *, max_chars: int, meanings: Callable[[], frozenset] = lambda: MEANINGS
+) -> tuple[Problem, dict[str, str]]:
     """The problem in a row, with the row's own id or "", and the column that each role was read from.
 
-    Raises UnusableRow for a row without a usable question.
+    meanings: called for answers that are whole numbers, where there are choices (choices.digit_meanings).
+
+    Raises UnusableRow for a row without a usable question, or one that cannot be read without guessing.
     """
-    names = {str(name).strip().lower(): name for name in row}
-    cells = {folded: row[name] for folded, name in names.items()}
-    question, question_from = _question(cells)
-    choices, choices_from = _choices(cells)
-    if choices:
-        question += "".join(f"\n({letter}) {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
-    answer, solution, shown = _answer_and_solution(cells, names, choices, has_body="body" in question_from)
-    shown = {"question": " + ".join(names[name] for name in question_from + choices_from)} | shown
-    own_id, id_from = _first_text(cells, ID, separator="-")
+    cells, names = row_cells(row)
+    if truth := ground_truth(cells):
+        cells["ground_truth"], names["ground_truth"] = truth
+        if all(is_blank(cells.get(name)) for name in ANSWER[: ANSWER.index("ground_truth")]):
+            cells = {name: value for name, value in cells.items() if name not in ANSWER or name == "ground_truth"}
+    talk = find_conversation(cells)
+    choices = find_choices(cells, names)
+    if talk:
+        question, question_from, context = talk.question, talk.columns, talk.context
+        if talk.response is not None:
+            cells = {n: v for n, v in cells.items() if not (n in SOLUTION and isinstance(v, list))}
+            cells.setdefault("response", talk.response)
+            names.setdefault("response", names[talk.columns[0]])
+    else:
+        question, question_from = _question(cells, STEMS if choices else QUESTION)
+        context, more = context_of_columns(cells)
+        question_from = more + question_from
+    if choices and not _shows(question, choices):
+        question += choices.lines()
+        question_from = question_from + choices.columns
+    answer, solution, shown = _answer_and_solution(cells, names, choices, "body" in question_from, meanings)
+    shown = {"question": " + ".join(names[name] for name in question_from)} | shown
+    own_id, id_from = first_text(cells, ID, separator="-")
     if id_from:
         shown["id"] = names[id_from]
 
-    if len(question) > max_chars:
-        raise UnusableRow(f"its question has {len(question):,} characters, over the limit of {max_chars:,}")
-    for role, text in (("question", question), ("answer", answer), ("solution", solution)):
+    length = len(question) + sum(len(turn.text) for turn in context)
+    if length > max_chars:
+        whose = "question and context have" if context else "question has"
+        raise UnusableRow(f"its {whose} {length:,} characters, over the limit of {max_chars:,}")
+    response = talk.response if talk else None
+    texts = [("question", question), ("answer", answer), ("solution", solution), ("response", response)]
+    for role, text in texts + [("context", turn.text) for turn in context]:
         # Half a surrogate pair is valid JSON, but no tokenizer and no file accepts it.
         if text and ("\0" in text or re.search("[\ud800-\udfff]", text)):
             raise UnusableRow(f"its {role} holds characters that are not text")
-    return Problem(own_id or "", question, answer, solution), shown
+    return Problem(own_id or "", question, answer, solution, context, response), shown
 
 
-def _question(cells: dict) -> tuple[str, list[str]]:
+def _question(cells: dict, accepted: tuple[str, ...]) -> tuple[str, list[str]]:
     """The question with the text before it, and the keys in `cells` of both."""
-    found = [name for name in QUESTION if name in cells]
+    found = [name for name in accepted if name in cells]
     if not found:
         seen = ", ".join("".join(filter(str.isprintable, name))[:30] for name in list(cells)[:12]) or "none"
         raise UnusableRow(f"it has no column for the question; columns: {seen}; accepted: {', '.join(QUESTION)}")
-    filled = [name for name in found if not _is_blank(cells[name])]
+    filled = [name for name in found if not is_blank(cells[name])]
     if not filled:
         raise UnusableRow("its question is blank")
     name = filled[0]
@@ -76,11 +106,13 @@ def _question(cells: dict) -> tuple[str, list[str]]:
         kind = {list: "a list", dict: "an object", bool: "true or false"}.get(type(cells[name]), "a number")
         raise UnusableRow(f"its question is {kind}, not text")
     question = cells[name].strip()
+    if EXCEL_ERROR.fullmatch(question):
+        raise UnusableRow(f"its question is {question}, a spreadsheet's error in place of the text")
     for lead, joint in LEADS:
         before = cells.get(lead)
         if lead == "instruction" and name != "input":  # beside another column, an instruction is a prompt template
             continue
-        if isinstance(before, str) and before.strip():
+        if isinstance(before, str) and before.strip() and before.strip() not in question:
             before = before.strip()
             # SVAMP omits the full stop of the body.
             stop = "." if lead == "body" and before[-1].isalnum() else ""
@@ -88,15 +120,21 @@ def _question(cells: dict) -> tuple[str, list[str]]:
     return question, [name]
 
 
+def _shows(question: str, choices: Choices) -> bool:
+    """Whether the question itself lists its choices with their letters."""
+    lines = zip(choices.letters, choices.texts, strict=True)
+    return all(re.search(rf"(?<![A-Za-z]){x}\W{{1,3}}{re.escape(text)}", question) for x, text in lines)
+
+
 def _answer_and_solution(
-    cells: dict, names: dict[str, str], choices: list[str], has_body: bool
+    cells: dict, names: dict[str, str], choices: Choices | None, has_body: bool, meanings: Callable[[], frozenset]
 ) -> tuple[str | None, str | None, dict[str, str]]:
     """(final answer, worked solution, their columns by role). Either can be in the other's column."""
-    answer, answer_from = _first_text(cells, ANSWER, separator=", ")
-    solution, solution_from = _first_text(cells, SOLUTION, separator="\n\n")
-    if answer is not None and choices:
-        answer = _letter(cells[answer_from], answer, choices)
-    elif answer is not None and has_body:
+    if choices:
+        return _option_and_solution(cells, names, choices, meanings)
+    answer, answer_from = first_text(cells, ANSWER, separator=", ")
+    solution, solution_from = first_text(cells, SOLUTION, separator="\n\n")
+    if answer is not None and has_body:
         answer = _without_unit(answer)
     elif answer_from == "final_answer":
         answer = re.sub(r"(?<!\\)\$", "", answer).strip()  # OlympiadBench: $2^{1009}$
@@ -113,52 +151,22 @@ def _answer_and_solution(
     return answer or None, solution, shown
 
 
-def _is_blank(value: object) -> bool:
-    return value is None or value != value or (isinstance(value, str) and not value.strip())
-
-
-def _text(value: object, separator: str) -> str | None:
-    """The text of a cell: 145.0 becomes "145", and a list is joined. None for empty cells, NaN and objects."""
-    if isinstance(value, str):
-        return None if value.strip().lower() in ("", "nan") else value.strip()
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return None
-        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
-    if isinstance(value, int | Decimal):
-        return str(value)
-    if isinstance(value, list | tuple):
-        return separator.join(filter(None, (_text(item, separator) for item in value))) or None
-    return None
-
-
-def _first_text(cells: dict, names: tuple[str, ...], separator: str) -> tuple[str | None, str | None]:
-    """(text, column) of the first of these columns that has text."""
-    texts = ((_text(cells.get(name), separator), name) for name in names)
-    return next((found for found in texts if found[0] is not None), (None, None))
-
-
-def _choices(cells: dict) -> tuple[list[str], list[str]]:
-    """(the choices as text, [their column]); both are empty unless the question is multiple choice."""
-    for name in ("choices", "options"):
-        value = cells.get(name)
-        if isinstance(value, dict):  # {"A": …, "B": …}
-            value = list(value.values())
-        if isinstance(value, list) and 2 <= len(value) <= len(LETTERS):
-            texts = [_text(item, ", ") for item in value]
-            if all(texts):
-                return texts, [name]
-    return [], []
-
-
-def _letter(value: object, text: str, choices: list[str]) -> str:
-    """The letter of the right choice, which MMLU gives as its position, others as a letter or as its text."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and value in range(len(choices)):
-        return LETTERS[int(value)]
-    if text in choices:
-        return LETTERS[choices.index(text)]
-    bare = text.strip("().").upper()
-    return bare if len(bare) == 1 and bare in LETTERS[: len(choices)] else text
+def _option_and_solution(
+    cells: dict, names: dict[str, str], choices: Choices, meanings: Callable[[], frozenset]
+) -> tuple[str | None, str | None, dict[str, str]]:
+    """As above for a question with choices, whose answer is the letter of one."""
+    solution, solution_from = first_text(cells, SOLUTION, separator="\n\n")
+    shown = {"solution": names[solution_from]} if solution_from else {}
+    n, column = right_choice(cells, choices, _final_answer(solution)[1] if solution else None, meanings)
+    if n is None:
+        return None, solution, shown
+    shown["answer"] = names.get(column) or names[choices.columns[0]]
+    given = cell_text(cells.get(column)) if column in cells else None
+    if given and re.fullmatch(r"\d+(?:\.0)?", given) and not choices.labels:
+        ways = {meaning for meaning, at in digit_readings(given, choices).items() if at == n and meaning in meanings()}
+        if ways & {ZERO, ONE}:
+            shown["answer"] += f" ({'positions from 0' if ZERO in ways else ONE})"
+    return choices.letters[n], solution, shown
 
 
 def _without_unit(answer: str) -> str:

@@ -1,23 +1,27 @@
 """Reads problems from a source: a bundled set, a benchmark on the Hugging Face Hub, or a user's file."""
 
+import functools
 import hashlib
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lightreasoner.errors import UserError
+from lightreasoner.problems.cells import UnusableRow
+from lightreasoner.problems.choices import MEANINGS, digit_meanings
 from lightreasoner.problems.files import Row, file_rows
-from lightreasoner.problems.rows import Problem, UnusableRow, read_row
+from lightreasoner.problems.rows import Problem, read_row
 from lightreasoner.problems.sources import SOURCES, hub_rows
 from lightreasoner.settings import ASSETS, Settings
 
 MAX_ROWS = 200_000
 MAX_BYTES = 1_000_000_000  # of a file named in a terminal; uploads have a limit of their own
 MAX_CHARS = Settings.max_problem_chars
+SHOWN = 3  # rows that cannot be read, in a sentence
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,10 @@ class ProblemSet:
     skipped: list[tuple[int, str]]
     unit: str = "row"  # what the numbers count: "line" or "row"
 
+    def unreadable(self) -> str:
+        """A sentence on the skipped rows with the first reasons; "" if none was skipped."""
+        return unreadable_rows(self.title, self.skipped, self.unit)
+
 
 class ProblemStream:
     """Problems one at a time, in constant memory. It can be iterated once.
@@ -41,25 +49,29 @@ class ProblemStream:
     `count` problems were read so far; `columns` and `skipped` are as in ProblemSet. With `distinct`, repeated questions
     are left out and counted in `duplicates`.
 
-    Iterating raises UserError for too many rows, and at the end if no row was a problem.
+    Iterating raises UserError for too many rows, and at the end if no row was a problem, or if a row could not be read
+    and `skip_unreadable` is False.
     """
 
     def __init__(
         self,
         rows: Iterable[Row],
         *,
+        again: Callable[[], Iterable[Row]] | None = None,  # all the rows, to see how the file counts its choices
         title: str,
         unit: str = "row",
         limit: int | None = None,
         max_rows: int = MAX_ROWS,
         max_chars: int = MAX_CHARS,
         distinct: bool = False,
+        skip_unreadable: bool = True,
     ):
         if limit is not None and limit < 1:
             raise UserError(f"The number of problems is {limit}; it must be at least 1.")
         self.title, self.columns, self.skipped, self.count, self.duplicates = title, {}, [], 0, 0
         self._rows, self.unit, self._limit, self._distinct = rows, unit, limit, distinct
         self._max_rows, self._max_chars = max_rows, max_chars
+        self._again, self._meanings, self._skip_unreadable = again, None, skip_unreadable
 
     def __iter__(self) -> Iterator[Problem]:
         """Ids depend only on the rows before, never on the limit, so a larger limit keeps the first problems' ids."""
@@ -73,14 +85,15 @@ class ProblemStream:
             try:
                 if isinstance(row, str):
                     raise UnusableRow(row)
-                problem, used = read_row(row, max_chars=self._max_chars)
+                problem, used = read_row(row, max_chars=self._max_chars, meanings=self._digit_meanings)
             except UnusableRow as reason:
                 self.skipped.append((number, str(reason)))
                 continue
             problem = replace(problem, id=_unused_id(problem, taken))
             taken.add(problem.id)
             if self._distinct:
-                digest = hashlib.sha256(problem.question.encode()).digest()[:16]
+                turns = "".join(f"{turn.role}\0{turn.text}\0" for turn in problem.context)
+                digest = hashlib.sha256((turns + problem.question).encode()).digest()[:16]
                 if digest in asked:
                     self.duplicates += 1
                     continue
@@ -96,17 +109,41 @@ class ProblemStream:
                 raise UserError(f"{self.title} holds no rows; it must hold at least one problem.")
             (number, reason), count = self.skipped[0], len(self.skipped)
             raise UserError(f"None of the {count:,} rows of {self.title} is a problem; {self.unit} {number}: {reason}.")
+        if self.skipped and not self._skip_unreadable:
+            sentence = unreadable_rows(self.title, self.skipped, self.unit)
+            raise UserError(
+                f"{sentence} Correct the file, or say that the other {self.count:,} rows are to be used: "
+                "--skip-unreadable, on the page the box under the file."
+            )
+
+    def _digit_meanings(self) -> frozenset:
+        """How the file's answers that are whole numbers name their choices. Reads the whole file once."""
+        if self._meanings is None:
+            self._meanings = MEANINGS
+            with suppress(UserError):  # a later line that is no text; it is named when it is reached
+                rows = itertools.islice(self._again() if self._again else (), self._max_rows)
+                self._meanings = digit_meanings(row for _, row in rows if isinstance(row, dict))
+        return self._meanings
 
     def read_all(self) -> ProblemSet:
         return ProblemSet(self.title, list(self), self.columns, self.skipped, self.unit)
 
 
+def unreadable_rows(title: str, skipped: list[tuple[int, str]], unit: str) -> str:
+    """A sentence on the rows of a file that cannot be read, with the first reasons; "" if there are none."""
+    if not skipped:
+        return ""
+    shown = "; ".join(f"{unit} {number}: {reason}" for number, reason in skipped[:SHOWN])
+    count = "1 row" if len(skipped) == 1 else f"{len(skipped):,} rows"
+    return f"{count} of {title} cannot be read without guessing: {shown}{'; …' if len(skipped) > SHOWN else ''}."
+
+
 def open_problems(source: str, *, split: str | None = None, max_bytes: int = MAX_BYTES, **limits: Any) -> ProblemStream:
     """The problems of a key of SOURCES, or of the file at a path.
 
-    split: of a benchmark ("train+test" joins two; None: the first of Source.splits). limits: limit, max_rows, max_chars
-    and distinct of ProblemStream. A path is opened as given, so text from visitors must be checked first to be a key or
-    an uploaded file. Raises UserError.
+    split: of a benchmark ("train+test" joins two; None: the first of Source.splits). limits: limit, max_rows,
+    max_chars, distinct and, for files, skip_unreadable of ProblemStream. A path is opened as given, so text from
+    visitors must be checked first to be a key or an uploaded file. Raises UserError.
     """
     source = str(source).strip()
     known = SOURCES.get(source)
@@ -114,8 +151,8 @@ def open_problems(source: str, *, split: str | None = None, max_bytes: int = MAX
         path = _existing(source)
         if split is not None:
             raise UserError(f"{path.name[:80]} is a file and has no split {split!r}; leave the split out.")
-        unit, rows = file_rows(path, max_bytes=max_bytes)
-        return ProblemStream(rows, title=path.name, unit=unit, **limits)
+        return _file_stream(path, max_bytes, limits)
+    limits.pop("skip_unreadable", None)  # what a benchmark has that cannot be graded is known
     split = split or known.splits[0]
     if not set(split.split("+")) <= set(known.splits):
         raise UserError(f"{known.title} has no split {split!r}; it has {' and '.join(known.splits)}.")
@@ -159,9 +196,17 @@ def load_problems(source: str, **options: Any) -> ProblemSet:
 
 def load_file(path: Path, *, max_bytes: int = MAX_BYTES, **limits: Any) -> ProblemSet:
     """The problems of a JSON lines, JSON, CSV or Parquet file. Raises UserError when it contains none."""
-    path = Path(path)
+    return _file_stream(Path(path), max_bytes, limits).read_all()
+
+
+def _file_stream(path: Path, max_bytes: int, limits: dict) -> ProblemStream:
     unit, rows = file_rows(path, max_bytes=max_bytes)
-    return ProblemStream(rows, title=path.name, unit=unit, **limits).read_all()
+    again = functools.partial(_rows_of, path, max_bytes)
+    return ProblemStream(rows, again=again, title=path.name, unit=unit, **limits)
+
+
+def _rows_of(path: Path, max_bytes: int) -> Iterator[Row]:
+    return file_rows(path, max_bytes=max_bytes)[1]
 
 
 def _unused_id(problem: Problem, taken: set[str]) -> str:
