@@ -82,7 +82,9 @@ def _cut(turns: list[Turn], name: str, cells: dict) -> Conversation:
 def _turns(value: object, name: str) -> list[Turn]:
     """The turns in a cell; [] where it holds none."""
     if looks_written(value):
-        if not re.search(r"['\"](?:role|from|content|value|human|user|assistant|speaker)['\"]", value):
+        if name not in COLUMNS[:8] and not re.search(
+            r"['\"](?:role|from|content|value|human|user|assistant|speaker)['\"]", value
+        ):
             return []
         try:
             value = written_value(value)

@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from lightreasoner.problems.cells import ANSWER, folded
 
 DELIMITERS = (",", ";", "\t", "|")
-KNOWN = frozenset(
-    ("question", "problem", "prompt", "query", "input", "instruction", "messages", "conversations", *ANSWER)
-)
+QUESTIONS = {
+    *("question", "problem", "prompt", "query", "input", "instruction", "question_stem", "stem", "goal", "sentence"),
+    *("ctx", "messages", "conversations", "conversation", "chat", "dialog", "dialogue", "raw_prompt", "chosen"),
+}
+KNOWN = QUESTIONS | {*ANSWER, "answer_key", "correct", "correct_option"}
 ESCAPED = re.compile(r'\\(["\\])')
 QUOTED = re.compile(r'"(?:[^"\\]|\\.|"")*"', re.DOTALL)
 DECIMAL = re.compile(r"\s*[-+−]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+\s*%?\s*")

@@ -4,6 +4,7 @@ A row is (number, columns). The number counts from 1: lines in JSON lines and CS
 A row that cannot be read is (number, reason), so that one bad line does not spoil the others.
 """
 
+import contextlib
 import io
 import json
 import stat
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.problems.cells import folded
-from lightreasoner.problems.delimited import KNOWN, csv_rows
+from lightreasoner.problems.delimited import KNOWN, QUESTIONS, csv_rows
 
 JSON_LINES, JSON, CSV, PARQUET = (".jsonl", ".ndjson"), (".json",), (".csv", ".tsv"), (".parquet", ".pq")
 KINDS = "JSON lines (.jsonl), JSON (.json), CSV (.csv) or Parquet (.parquet)"
@@ -28,6 +29,8 @@ PACKED = {
     b"\xd0\xcf\x11\xe0": "an old Excel workbook (save its sheet as CSV UTF-8)",
     b"ARROW1": "an Arrow file (save it as Parquet)",
 }
+#: Names inside the cells of a row, which are no labels of a table's rows.
+PARTS = {"role", "from", "content", "value", "text", "label", "stem", "choices", "options"}
 
 Row = tuple[int, dict | str]
 
@@ -154,7 +157,9 @@ def _object_row(number: int, value: object, reason: str | None) -> Row:
 def _holds_json_lines(head: bytes, ending: str) -> bool:
     """Whether each line is one object. Some .json files are like that, and some .jsonl files hold one document."""
     lines = head.removeprefix(BOM).lstrip().splitlines()
-    value, _ = _parse(lines[0].decode("utf-8", "replace"))
+    value = None
+    with contextlib.suppress(ValueError, RecursionError):  # the row's reader says what is wrong
+        value = json.loads(lines[0].decode("utf-8", "replace"))
     if isinstance(value, dict):
         return len(lines) > 1 or not _is_table(value)
     return ending in JSON_LINES and not lines[0].startswith(b"[")
@@ -171,8 +176,11 @@ def _json_line_rows(path: Path, data: bytes | None) -> Iterator[Row]:
 def _row_list(document: dict) -> list | None:
     """The list of rows inside {"data": [...]} and the like."""
     lists = {k: v for k, v in document.items() if isinstance(v, list) and v and isinstance(v[0], dict)}
+    asked = {k: v for k, v in lists.items() if QUESTIONS & set(map(folded, v[0]))}
+    if QUESTIONS & set(map(folded, document)):  # a row of its own, whose lists are turns or choices
+        lists = asked = {k: v for k, v in asked.items() if folded(k) not in QUESTIONS}
     named = [lists[key] for key in ROW_LISTS if key in lists]
-    return named[0] if named else next(iter(lists.values())) if len(lists) == 1 else None
+    return named[0] if named else next(iter(asked.values())) if len(asked) == len(lists) == 1 else None
 
 
 def _is_table(document: dict) -> bool:
@@ -196,9 +204,10 @@ def _table_rows(document: dict) -> list | None:
     if values and all(isinstance(value, dict) for value in values):
         if not named:
             return values if KNOWN & set(map(folded, values[0])) else None
-        if all(value.keys() == values[0].keys() for value in values):
+        if all(value.keys() == values[0].keys() for value in values) and not PARTS & set(map(folded, values[0])):
             return [{name: value[key] for name, value in document.items()} for key in values[0]]
-    if named and len(values) > 1 and all(isinstance(value, list) for value in values):
+    lists = named and len(values) > 1 and all(isinstance(value, list) for value in values)
+    if lists and not any(isinstance(item, dict) for value in values for item in value):  # elsewhere turns of a row
         return [dict(zip(document, row, strict=True)) for row in zip(*values, strict=True)]
     return None
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lightreasoner.problems.cells import ANSWER, EXCEL_ERROR, UnusableRow, cell_text, first_text, is_blank, row_cells
-from lightreasoner.problems.choices import MEANINGS, ONE, ZERO, Choices, digit_readings, find_choices, right_choice
+from lightreasoner.problems.multiple_choice import MEANINGS, ONE, ZERO, Choices, digit_readings, find_choices, right_choice
 from lightreasoner.problems.conversations import Turn, context_of_columns, find_conversation, ground_truth
 
 QUESTION = ("question", "problem", "prompt", "query", "input", "instruction")
@@ -49,7 +49,7 @@ def read_row(
 ) -> tuple[Problem, dict[str, str]]:
     """The problem in a row, with the row's own id or "", and the column that each role was read from.
 
-    meanings: called for answers that are whole numbers, where there are choices (choices.digit_meanings).
+    meanings: called for answers that are whole numbers, where there are choices (multiple_choice.digit_meanings).
 
     Raises UnusableRow for a row without a usable question, or one that cannot be read without guessing.
     """

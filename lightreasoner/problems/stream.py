@@ -12,7 +12,7 @@ from typing import Any
 
 from lightreasoner.errors import UserError
 from lightreasoner.problems.cells import UnusableRow
-from lightreasoner.problems.choices import MEANINGS, digit_meanings
+from lightreasoner.problems.multiple_choice import MEANINGS, digit_meanings
 from lightreasoner.problems.files import Row, file_rows
 from lightreasoner.problems.rows import Problem, read_row
 from lightreasoner.problems.sources import SOURCES, hub_rows
