@@ -10,8 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lightreasoner.problems.cells import ANSWER, EXCEL_ERROR, UnusableRow, cell_text, first_text, is_blank, row_cells
-from lightreasoner.problems.multiple_choice import MEANINGS, ONE, ZERO, Choices, digit_readings, find_choices, right_choice
 from lightreasoner.problems.conversations import Turn, context_of_columns, find_conversation, ground_truth
+from lightreasoner.problems.multiple_choice import (
+    MEANINGS,
+    ONE,
+    ZERO,
+    Choices,
+    digit_readings,
+    find_choices,
+    right_choice,
+)
 
 QUESTION = ("question", "problem", "prompt", "query", "input", "instruction")
 #: Columns that hold the question of a row with choices (OpenBookQA, PIQA, WinoGrande, HellaSwag).

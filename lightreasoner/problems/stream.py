@@ -12,8 +12,8 @@ from typing import Any
 
 from lightreasoner.errors import UserError
 from lightreasoner.problems.cells import UnusableRow
-from lightreasoner.problems.multiple_choice import MEANINGS, digit_meanings
 from lightreasoner.problems.files import Row, file_rows
+from lightreasoner.problems.multiple_choice import MEANINGS, digit_meanings
 from lightreasoner.problems.rows import Problem, read_row
 from lightreasoner.problems.sources import SOURCES, hub_rows
 from lightreasoner.settings import ASSETS, Settings
