@@ -12,6 +12,7 @@ from lightreasoner.jobs.store import JobStore
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.references import parse_ref
+from lightreasoner.problems.conversations import context_text, stored_context
 from lightreasoner.serving import zerogpu
 from lightreasoner.serving.archive import RunArchiver
 from lightreasoner.serving.live_runs import LiveRun, RunQueue
@@ -106,11 +107,12 @@ class Studio:
 
 
 def header(record: dict, **more) -> str:
-    """The line that opens a run in the viewer."""
+    """The line that opens a run in the viewer. The turns before a problem are shown with it."""
+    before = stored_context(record["request"].get("context"))
     head = {
         "run": record["id"],
         "columns": columns(record),
-        "question": record["request"]["question"],
+        "question": "\n\n".join(filter(None, (context_text(before), record["request"]["question"]))),
         "parent": record["parent"],
         "problem_id": record["problem_id"],
         "prompt_tokens": len(record["prompt_ids"]),
@@ -192,4 +194,5 @@ def branch_request(record: dict, step: int, token: int) -> TraceRequest:
         temperature=request["temperature"],
         seed=request["seed"],
         stop=tuple(request.get("stop") or ()),  # traces of earlier versions have none
+        context=stored_context(request.get("context")),
     )

@@ -20,6 +20,9 @@ def add(verbs) -> None:
         add_pair_options(check)
         check.add_argument("--problems", required=True, metavar="SOURCE", help="as for the verb sample")
         check.add_argument("--split", metavar="S", help="split of a benchmark (default: train, if it has one)")
+        check.add_argument(
+            "--skip-unreadable", action="store_true", help="use the rest of a file that has rows which cannot be read"
+        )
         check.add_argument("--limit", type=int, default=24, metavar="N", help="problems to try (default 24)")
         check.add_argument(
             "--target", type=int, default=1000, metavar="N", help="problems to estimate for (default 1000)"
@@ -44,6 +47,7 @@ def run_check_pair(options: argparse.Namespace, settings: Settings) -> None:
         target=options.target,
         max_new_tokens=options.max_new_tokens,
         stop=stop_strings(options),
+        skip_unreadable=options.skip_unreadable,
     )
     job.check(settings)
     with job_context(options.run_dir, KIND, settings, title=job.title) as progress:

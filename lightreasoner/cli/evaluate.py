@@ -1,6 +1,7 @@
 """The command evaluate: pass@1 of a model, alone or with adapters, on problems with known answers."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
@@ -23,6 +24,9 @@ def add(verbs) -> None:
     evaluate.add_argument("--no-base", action="store_true", help="evaluate the adapters only")
     evaluate.add_argument("--problems", required=True, metavar="SOURCE_OR_FILE", help="see the command sample")
     evaluate.add_argument("--split", metavar="S", help="split of a benchmark (default: test)")
+    evaluate.add_argument(
+        "--skip-unreadable", action="store_true", help="use the rest of a file that has rows which cannot be read"
+    )
     evaluate.add_argument("--limit", type=int, metavar="N", help="evaluate the first N problems only")
     evaluate.add_argument(
         "--max-new-tokens",
@@ -61,8 +65,9 @@ def run_evaluate(options: argparse.Namespace, settings: Settings) -> None:
         batch_size=size,
         stop=stop_strings(options),
         workers=options.num_workers if options.backend == "ray" else None,
+        skip_unreadable=options.skip_unreadable,
     )
-    print("\n".join(report(run_evaluation(job, settings))))
+    print("\n".join(report(run_evaluation(job, settings, lambda sentence: print(sentence, file=sys.stderr)))))
 
 
 def report(summaries: list) -> list[str]:

@@ -23,6 +23,9 @@ def add(verbs) -> None:
     add_pair_options(sample)
     sample.add_argument("--problems", required=True, metavar="SOURCE", help="gsm8k, math, bundled-train, … or a file")
     sample.add_argument("--split", metavar="S", help="split of a benchmark (default: train, if it has one)")
+    sample.add_argument(
+        "--skip-unreadable", action="store_true", help="use the rest of a file that has rows which cannot be read"
+    )
     sample.add_argument("--limit", type=int, metavar="N", help="the first N problems (default: all)")
     sample.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="per response (default 128)")
     sample.add_argument(
@@ -69,6 +72,7 @@ def sampling_job(options: argparse.Namespace):
         samples_per_problem=options.samples_per_problem,
         batch_size=batch_size,
         num_workers=options.num_workers if options.backend == "ray" else None,
+        skip_unreadable=options.skip_unreadable,
     )
 
 

@@ -25,6 +25,9 @@ def add(verbs) -> None:
     problem = trace.add_mutually_exclusive_group(required=True)
     problem.add_argument("--problem", metavar="TEXT", help="the problem itself")
     problem.add_argument("--problem-file", metavar="F", help=PROBLEM_FILE_HELP)
+    trace.add_argument(
+        "--skip-unreadable", action="store_true", help="use the rest of a file that has rows which cannot be read"
+    )
     trace.add_argument("--response", metavar="TEXT", help="score this response instead of generating one")
     trace.add_argument(
         "--tuned",
@@ -50,19 +53,20 @@ def add(verbs) -> None:
     trace.set_defaults(run=run_trace)
 
 
-def read_problem(options: argparse.Namespace) -> str:
-    """The text of the problem that --problem or --problem-file gives. Raises UserError."""
+def read_problem(options: argparse.Namespace) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """The text of the problem that --problem or --problem-file gives, and the turns before it. Raises UserError."""
     if options.problem_file is None:
-        return options.problem
+        return options.problem, ()
     if options.problem_file == "-":
-        return sys.stdin.read()
+        return sys.stdin.read(), ()
     path = Path(options.problem_file)
     if path.suffix.lower() in {".jsonl", ".json", ".csv", ".parquet"}:
         from lightreasoner.problems.stream import load_file
 
-        return load_file(path, limit=1).problems[0].question
+        problem = load_file(path, limit=1, skip_unreadable=options.skip_unreadable).problems[0]
+        return problem.question, problem.context
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8"), ()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UserError(f"{path} cannot be read: {reason}. Name a text file.") from None
@@ -72,10 +76,10 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.tracing.trace import TraceRequest, check
     from lightreasoner.validation import check_alpha_beta
 
-    question = read_problem(options)
+    question, context = read_problem(options)
     check_alpha_beta(options.alpha, options.beta, ("--alpha", "--beta"))
     decoding = (options.max_new_tokens, options.temperature, options.seed, stop_strings(options))
-    request = TraceRequest(question, options.response, (), *decoding)
+    request = TraceRequest(question, options.response, (), *decoding, context=context)
     check(request, settings)
     name, expert, amateur = pair_refs(options)
     if options.tuned_writes and not options.tuned:

@@ -14,6 +14,7 @@ from lightreasoner.datasets.samples import Sample, SelectionReport
 from lightreasoner.datasets.select_steps import OnCorrupt, training_samples
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.tokenizer import dataset_tokenizer
+from lightreasoner.datasets.trajectories import holds_conversations
 from lightreasoner.errors import UserError
 from lightreasoner.storage.atomic import atomic_file
 from lightreasoner.storage.runs import read_run
@@ -56,6 +57,11 @@ def export_samples(
     if run["kind"] != "dataset":
         raise UserError(f"{folder} is a run of kind {run['kind']}, not a dataset; name a dataset's folder.")
     imported = is_imported(run)
+    if kind == "paper" and not imported and holds_conversations(folder):
+        raise UserError(
+            f"{folder} holds conversations, and the paper's format has no place for the turns before a question, so "
+            "others would train with another prompt; export the samples as parquet."
+        )
     samples = training_samples(folder, selection, reports.append, on_corrupt)
     if kind == "parquet":
         schema = IMPORTED_SCHEMA if imported else SCHEMA

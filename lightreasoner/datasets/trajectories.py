@@ -37,6 +37,7 @@ SCHEMA = pa.schema(
         ("problem_id", pa.string()),
         ("sample", pa.int32()),  # 0 to samples per problem − 1
         ("question", pa.string()),
+        ("context", pa.string()),  # JSON of the turns before the question; null where there are none
         ("answer", pa.string()),  # null if the source has none
         ("prompt_ids", pa.list_(pa.int32())),  # the expert's, including the chat template
         ("response_ids", pa.list_(pa.int32())),  # the expert's, including the end-of-turn token
@@ -92,7 +93,10 @@ def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             wanted = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
-            table = file.read(columns)
+            absent = {"context"} - set(file.schema_arrow.names)  # versions up to 0.4 knew no conversations
+            table = file.read([name for name in wanted.names if name not in absent])
+        if "context" in absent & set(wanted.names):
+            table = table.append_column("context", pa.nulls(len(table), pa.string()))
         return table.select(wanted.names).cast(wanted)
     except FileNotFoundError:
         raise UserError(f"The shard {path} no longer exists; the dataset was changed or deleted.") from None
@@ -100,6 +104,13 @@ def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
         raise UserError(
             f"The shard {path} is damaged ({first_line(error)}). Resume the run that wrote it to sample it again."
         ) from None
+
+
+def holds_conversations(folder: Path) -> bool:
+    """Whether problems of a dataset have turns before their question."""
+    return any(
+        len(table) > table["context"].null_count for table in (read_shard(p, ["context"]) for p in shards(folder))
+    )
 
 
 def rows(

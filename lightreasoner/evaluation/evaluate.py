@@ -22,6 +22,7 @@ from lightreasoner.models.devices import DoesNotFit, run_with_oom_backoff
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.models.turn_ends import finished_text
+from lightreasoner.problems.conversations import context_json
 from lightreasoner.problems.grading import grade
 from lightreasoner.problems.rows import Problem
 from lightreasoner.progress import Progress
@@ -53,7 +54,7 @@ def evaluate(
     batch_size: problems; None: as many as fit. parallel_map: solves the missing batches in place of this process.
     stop: texts that end a response, besides the ends of the model's turn. Every problem needs a reference answer.
     """
-    prompts = [prompt_ids(loaded, problem.question) for problem in problems]
+    prompts = [prompt_ids(loaded, problem.question, context=problem.context) for problem in problems]
     longest = max(map(len, prompts)) + max_new_tokens
     if loaded.max_positions and longest > loaded.max_positions:
         raise UserError(
@@ -167,6 +168,7 @@ def graded_rows(
                 "model": name,
                 "problem_id": problem.id,
                 "question": problem.question,
+                "context": context_json(problem.context),
                 "answer": problem.answer,
                 "response_ids": ids,
                 "response": text,

@@ -24,6 +24,7 @@ SCHEMA = pa.schema(
         ("model", pa.string()),  # the variant's name
         ("problem_id", pa.string()),
         ("question", pa.string()),
+        ("context", pa.string()),  # JSON of the turns before it; null where there are none
         ("answer", pa.string()),
         ("response_ids", pa.list_(pa.int32())),
         ("response", pa.string()),

@@ -1,5 +1,6 @@
 """A whole evaluation: reads the problems, loads the base model, and measures pass@1 of every model variant."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from lightreasoner.jobs.context import job_context
 from lightreasoner.models.loading import LoadedModel, load_model
 from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.models.weights import check_adapter
+from lightreasoner.problems.gold import words_sentence
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.stream import open_problems, source_fingerprint
 from lightreasoner.settings import Settings
@@ -36,6 +38,7 @@ class EvaluationJob:
     batch_size: int | None = None  # problems per batch; None: as many as fit into memory
     stop: tuple[str, ...] = ()  # texts that end a response, besides the ends of the model's turn
     workers: int | None = None  # of a Ray cluster; None: this process computes
+    skip_unreadable: bool = True  # use the rest of a file that has rows which cannot be read
 
     @property
     def title(self) -> str:
@@ -55,8 +58,13 @@ class EvaluationJob:
         return [Variant("base"), *variants] if self.base else variants
 
 
-def run_evaluation(job: EvaluationJob, settings: Settings) -> list[Summary]:
-    """Evaluate every variant in the job's run folder; one summary per variant. Raises UserError, StopRequested."""
+def run_evaluation(
+    job: EvaluationJob, settings: Settings, on_notice: Callable[[str], None] = lambda sentence: None
+) -> list[Summary]:
+    """Evaluate every variant in the job's run folder; one summary per variant. Raises UserError, StopRequested.
+
+    on_notice: receives a sentence on unusual reference answers, before any model is loaded.
+    """
     variants = job.variants()
     with job_context(job.run_dir, "evaluate", settings, title=job.title) as progress:
         progress.status("Reading the problems")
@@ -66,6 +74,7 @@ def run_evaluation(job: EvaluationJob, settings: Settings) -> list[Summary]:
             limit=job.limit,
             max_chars=settings.max_problem_chars,
             distinct=True,  # a repeated problem is no second observation
+            skip_unreadable=job.skip_unreadable,
         )
         problems = [problem for problem in stream if problem.answer]
         if not problems:
@@ -73,6 +82,10 @@ def run_evaluation(job: EvaluationJob, settings: Settings) -> list[Summary]:
                 f"None of the {stream.count:,} problems of {stream.title} has a known answer, so no response can be "
                 "graded; choose problems with answers."
             )
+        words = words_sentence(problems)
+        if words:
+            on_notice(words)
+            progress.event("answers", message=words)
         progress.status("Loading the model")
         loaded = load_model(job.model, settings, progress.status)
         max_new_tokens = job.max_new_tokens or default_max_new_tokens(loaded, problems)
@@ -86,6 +99,8 @@ def run_evaluation(job: EvaluationJob, settings: Settings) -> list[Summary]:
             "problems": len(problems),
             "without answer": stream.count - len(problems),
             "duplicates": stream.duplicates,
+            "unreadable rows": len(stream.skipped),
+            "answers": words,
             "models": [variant.name for variant in variants],
             "versions": versions(),
             "device": str(loaded.device),
@@ -107,7 +122,7 @@ def run_evaluation(job: EvaluationJob, settings: Settings) -> list[Summary]:
 
 def default_max_new_tokens(loaded: LoadedModel, problems: list[Problem]) -> int:
     """MAX_NEW_TOKENS, or fewer where the model's context has no room for them after the longest prompt."""
-    longest = max(len(prompt_ids(loaded, problem.question)) for problem in problems)
+    longest = max(len(prompt_ids(loaded, problem.question, context=problem.context)) for problem in problems)
     return max(1, min(MAX_NEW_TOKENS, loaded.max_positions - longest)) if loaded.max_positions else MAX_NEW_TOKENS
 
 

@@ -1,21 +1,26 @@
 """Token ids of a problem's chat prompt, and of a response that is given as text."""
 
+from collections.abc import Sequence
+
 from jinja2 import TemplateError
 
-from lightreasoner.errors import UserError
+from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.loading import LoadedModel
 
 SYSTEM_PROMPT = "Please reason step by step."  # the paper's
 
 
-def prompt_ids(loaded: LoadedModel, question: str) -> list[int]:
+def prompt_ids(loaded: LoadedModel, question: str, context: Sequence[tuple[str, str]] = ()) -> list[int]:
     """The ids of a problem in the model's chat template, with the paper's system prompt.
 
-    Without a template, the system prompt and the question are plain paragraphs. Raises UserError when the question is
-    blank or contains a control token of the model, which could end the turn.
+    context: (role, text) of the turns before the question; a system turn among them takes the place of the paper's.
+    Without a template, the turns are plain paragraphs. Raises UserError when the question is blank, when a turn
+    contains a control token of the model, which could end it, and when the template cannot render the turns.
     """
     tokenizer, question = loaded.tokenizer, question.strip()
-    present = [token for token in control_tokens(tokenizer) if token in question]
+    present = [
+        token for token in control_tokens(tokenizer) if any(token in text for text in (question, *texts(context)))
+    ]
     if present:
         raise UserError(
             f"The problem contains {present[0]!r}, a control token of {loaded.ref} that would break the prompt; "
@@ -24,20 +29,40 @@ def prompt_ids(loaded: LoadedModel, question: str) -> list[int]:
     if not question:
         raise UserError("The problem is empty; write or choose one.")
     if not tokenizer.chat_template:
-        ids = tokenizer(f"{SYSTEM_PROMPT}\n\n{question}\n\n")["input_ids"]
+        paragraphs = [*([] if has_system(context) else [SYSTEM_PROMPT]), *texts(context), question]
+        ids = tokenizer("\n\n".join(paragraphs) + "\n\n")["input_ids"]
     else:
-        ids = tokenizer(chat_text(tokenizer, question), add_special_tokens=False)["input_ids"]
+        try:
+            text = chat_text(tokenizer, question, context)
+        except TemplateError as error:
+            raise UserError(
+                f"The chat template of {loaded.ref} cannot render this conversation ({first_line(error)}); leave out "
+                "the turns that it does not know."
+            ) from None
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     return list(ids)
 
 
-def chat_text(tokenizer, question: str) -> str:
-    """The rendered chat template, up to the start of the assistant's turn."""
-    system, user = {"role": "system", "content": SYSTEM_PROMPT}, {"role": "user", "content": question}
-    joined = {"role": "user", "content": f"{SYSTEM_PROMPT}\n\n{question}"}
+def texts(context: Sequence[tuple[str, str]]) -> list[str]:
+    return [text for _, text in context]
+
+
+def has_system(context: Sequence[tuple[str, str]]) -> bool:
+    return bool(context) and context[0][0] == "system"
+
+
+def chat_text(tokenizer, question: str, context: Sequence[tuple[str, str]] = ()) -> str:
+    """The rendered chat template, up to the start of the assistant's turn. Raises TemplateError."""
+    system = context[0][1] if has_system(context) else SYSTEM_PROMPT
+    spoken = [*(context[1:] if has_system(context) else context), ("user", question)]
+    turns = [{"role": role, "content": text} for role, text in spoken]
     try:
-        return tokenizer.apply_chat_template([system, user], tokenize=False, add_generation_prompt=True)
+        first = {"role": "system", "content": system}
+        return tokenizer.apply_chat_template([first, *turns], tokenize=False, add_generation_prompt=True)
     except TemplateError:  # some templates (Gemma's) refuse a system turn
-        return tokenizer.apply_chat_template([joined], tokenize=False, add_generation_prompt=True)
+        asked = next(n for n, turn in enumerate(turns) if turn["role"] == "user")
+        turns[asked] = {"role": "user", "content": f"{system}\n\n{turns[asked]['content']}"}
+        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
 
 
 def control_tokens(tokenizer) -> list[str]:

@@ -4,7 +4,9 @@ Known are OpenAI's `messages`, ShareGPT's `conversations`, prompt lists with a r
 pairs of a user's and an assistant's text, and a question with `history` and `system` columns (Alpaca, OpenOrca).
 """
 
+import json
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from lightreasoner.problems.cells import UnusableRow, cell_text, folded, is_blank, looks_written, written_value
@@ -36,6 +38,23 @@ class Conversation(NamedTuple):
     question: str
     response: str | None  # the assistant's turn after it
     columns: list[str]  # folded names
+
+
+def context_json(context: Iterable[Turn]) -> str | None:
+    """The turns before a question as JSON, for a column of a table; None where there are none."""
+    turns = [list(turn) for turn in context]
+    return json.dumps(turns, ensure_ascii=False) if turns else None
+
+
+def stored_context(value: object) -> tuple[Turn, ...]:
+    """The turns of `context_json`, or of a record's list of pairs."""
+    pairs = json.loads(value) if isinstance(value, str) else value
+    return tuple(Turn(*map(str, pair)) for pair in pairs or ())
+
+
+def context_text(context: Iterable[Turn]) -> str:
+    """The turns as text, one paragraph each."""
+    return "\n\n".join(f"{turn.role}: {turn.text}" for turn in context)
 
 
 def find_conversation(cells: dict) -> Conversation | None:

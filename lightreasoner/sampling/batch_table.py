@@ -7,6 +7,7 @@ from lightreasoner.datasets.trajectories import SCHEMA, STEP
 from lightreasoner.decoding.generate import GenerationRow, Responses
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.turn_ends import finished_text
+from lightreasoner.problems.conversations import context_json
 from lightreasoner.scoring.divergence import CANDIDATES
 from lightreasoner.scoring.measures import STEP_MEASURES, TAKEN_MEASURES
 
@@ -19,6 +20,7 @@ def batch_table(pair: Pair, items: list[GenerationRow], responses: Responses, st
         "problem_id": [item.problem.id for item in items],
         "sample": [item.sample for item in items],
         "question": [item.problem.question for item in items],
+        "context": [context_json(item.problem.context) for item in items],
         "answer": [item.problem.answer for item in items],
         "prompt_ids": [item.prompt for item in items],
         "response_ids": responses.tokens,

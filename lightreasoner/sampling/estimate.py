@@ -57,10 +57,15 @@ def estimate_resources(
     """
     items = []
     for problem in problems:
-        prompt = prompt_ids(pair.expert, problem.question)
+        prompt = prompt_ids(pair.expert, problem.question, context=problem.context)
         items.append(
             GenerationRow(
-                problem, 0, prompt, prompt if pair.same_special_tokens else prompt_ids(pair.amateur, problem.question)
+                problem,
+                0,
+                prompt,
+                prompt
+                if pair.same_special_tokens
+                else prompt_ids(pair.amateur, problem.question, context=problem.context),
             )
         )
     started = time.perf_counter()

@@ -27,6 +27,7 @@ class SamplingJob:
     samples_per_problem: int = 1
     batch_size: int | None = None  # responses per batch; None: as many as fit into memory
     num_workers: int | None = None  # actors on a Ray cluster; None: sample in this process
+    skip_unreadable: bool = True  # use the rest of a file that has rows which cannot be read
 
     @property
     def title(self) -> str:
@@ -71,6 +72,7 @@ class SamplingJob:
     def open_problems(self, settings: Settings) -> ProblemStream:
         """The job's problems without repeated questions. Raises UserError."""
         limits = {"limit": self.limit, "max_chars": settings.max_problem_chars, "distinct": True}
+        limits["skip_unreadable"] = self.skip_unreadable
         return open_problems(self.problems, split=self.split, **limits)
 
 

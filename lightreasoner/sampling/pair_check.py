@@ -5,7 +5,6 @@ the pair by the paper's rule: the expert must clearly outperform the amateur, an
 (arXiv 2510.07962).
 """
 
-import itertools
 import json
 import math
 from dataclasses import asdict, dataclass
@@ -31,6 +30,7 @@ from lightreasoner.storage.atomic import write_text
 from lightreasoner.storage.runs import begin_run, versions
 from lightreasoner.validation import number
 
+LEFT_OUT = ("run_dir", "pair_name", "skip_unreadable")  # of the configuration in run.json
 KIND = "preflight"  # the run's kind in run.json, and the job's verb
 RESULT = "preflight.json"  # in the run folder
 #: Bounds of the assessment. A gap below SMALL_GAP hurt in the paper: in its table Qwen2.5-Math-7B and -1.5B are 7.6
@@ -90,6 +90,7 @@ class PairCheckJob:
     target: int = 1000  # problems to estimate resources for
     max_new_tokens: int = 128  # per response
     stop: tuple[str, ...] = ()  # texts that end a response, besides the ends of the model's turn
+    skip_unreadable: bool = True  # use the rest of a file that has rows which cannot be read
 
     @property
     def title(self) -> str:
@@ -105,10 +106,11 @@ class PairCheckJob:
 def run_pair_check(job: PairCheckJob, settings: Settings, progress: Progress) -> PairCheck:
     """Load both models, check the pair and save the result in the run folder. Raises UserError."""
     progress.status("Reading the problems")
-    stream = open_problems(job.problems, split=job.split, max_chars=settings.max_problem_chars, distinct=True)
-    problems = list(itertools.islice(stream, job.limit))
+    limits = {"limit": job.limit, "max_chars": settings.max_problem_chars, "distinct": True}
+    stream = open_problems(job.problems, split=job.split, skip_unreadable=job.skip_unreadable, **limits)
+    problems = list(stream)
     pair = load_pair(job.expert, job.amateur, LoadedModels(settings), progress.status, job.pair_name)
-    config = {name: value for name, value in asdict(job).items() if name not in ("run_dir", "pair_name")}
+    config = {name: value for name, value in asdict(job).items() if name not in LEFT_OUT}
     config = {name: value for name, value in config.items() if name != "stop" or value}  # earlier runs have none
     fingerprints = {"expert": pair.expert.fingerprint, "amateur": pair.amateur.fingerprint}
     fingerprints |= {"file of problems": source_fingerprint(job.problems)}
@@ -132,7 +134,7 @@ def check_pair(
     amateur, amateur_right = expert, expert_right
     if not pair.same_model:
         progress.status("The amateur solves the problems")
-        prompts = [prompt_ids(pair.amateur, problem.question) for problem in problems]
+        prompts = [prompt_ids(pair.amateur, problem.question, context=problem.context) for problem in problems]
         ids = greedy_generate(pair.amateur, prompts, decoding.max_new_tokens, progress.checkpoint, decoding.stop)
         ended = [finished_text(pair.amateur, own, decoding.stop) for own in ids]
         texts, truncated = [text for text, _ in ended], [reason == "length" for _, reason in ended]

@@ -38,9 +38,11 @@ class Prompts:
         """One item per problem, its sample 0. Raises UserError at the end when no problem fits."""
         for problem in self._stream:
             try:
-                prompt = prompt_ids(self._pair.expert, problem.question)
+                prompt = prompt_ids(self._pair.expert, problem.question, context=problem.context)
                 own = self._pair.same_special_tokens
-                amateur_prompt = prompt if own else prompt_ids(self._pair.amateur, problem.question)
+                amateur_prompt = (
+                    prompt if own else prompt_ids(self._pair.amateur, problem.question, context=problem.context)
+                )
                 longest = max(len(prompt), len(amateur_prompt))
                 check_lengths(self._pair, self._settings, longest, 0, self._decoding.max_new_tokens)
             except UserError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA
+from lightreasoner.problems.conversations import stored_context
 from lightreasoner.scoring.measures import STEP_MEASURES
 from lightreasoner.storage.atomic import ID_PATTERN
 from lightreasoner.tracing.records import json_number, reweigh
@@ -52,6 +53,7 @@ def trace_record(row: dict, run: dict, run_id: str, texts: Any, alpha: float = A
             "temperature": config.get("temperature", 0.0),
             "seed": config.get("seed", 0),
             "stop": config.get("stop", []),
+            "context": stored_context(row.get("context")),
         },
         "parent": None,
         "dataset": {"run": run_id, "problem_id": row["problem_id"], "sample": row["sample"], "answer": row["answer"]},

@@ -40,6 +40,7 @@ class TraceRequest:
     temperature: float = 0.0  # 0 is greedy
     seed: int = 0
     stop: tuple[str, ...] = ()  # texts that end a response, besides the ends of the model's turn
+    context: tuple[tuple[str, str], ...] = ()  # (role, text) of the turns before the problem
 
 
 def choose(logits: torch.Tensor, vocabulary: int, temperature: float, generator: torch.Generator | None) -> int:
@@ -64,8 +65,9 @@ def trace(
     Raises UserError for an impossible request before any model reads a token. Closing the generator frees the caches.
     """
     check(request, settings)
-    expert_prompt = prompt_ids(pair.expert, request.question)
-    amateur_prompt = expert_prompt if pair.same_special_tokens else prompt_ids(pair.amateur, request.question)
+    expert_prompt = amateur_prompt = prompt_ids(pair.expert, request.question, context=request.context)
+    if not pair.same_special_tokens:
+        amateur_prompt = prompt_ids(pair.amateur, request.question, context=request.context)
     scoring = request.response is not None
     given = response_ids(pair.expert, request.response) if scoring else list(request.prefix)
     budget = 0 if scoring else request.max_new_tokens
@@ -128,7 +130,8 @@ def generate(
 
 def check(request: TraceRequest, settings: Settings) -> None:
     """Check the limits that need no model. Raises UserError."""
-    for name, text in (("problem", request.question), ("response", request.response)):
+    before = [("context", text) for _, text in request.context]
+    for name, text in (("problem", request.question), ("response", request.response), *before):
         if text is None and name == "response":
             continue
         if not isinstance(text, str) or not text.strip():

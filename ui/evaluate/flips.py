@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.results import ResultsReader
+from lightreasoner.problems.conversations import stored_context
 from lightreasoner.tracing.trace import TraceRequest
 from lightreasoner.validation import number
 from ui.access.permissions import action
@@ -77,7 +78,9 @@ class Flips:
                 "cut": row["finish_reason"] == "length",
                 "trace": trace if self._known(trace) else None,
             }
-        return {"question": rows[0]["question"], "answer": rows[0]["answer"], "shared": shared} | sides
+        before = [f"{turn.role}: {turn.text}\n\n" for turn in stored_context(rows[0].get("context"))]
+        question = "".join(before) + rows[0]["question"]
+        return {"question": question, "answer": rows[0]["answer"], "shared": shared} | sides
 
     def _file(self, trace: str) -> Path:
         return self.studio.settings.traces / f"{trace}.json"
@@ -97,7 +100,8 @@ class Flips:
             return {"trace": trace}
         base = str(evaluation.run["config"].get("model"))
         before, after = (model_ref(base, answers.variants[v].adapter) for v in (0, n))
-        request = TraceRequest(row["question"], response=row["response"])
+        context = stored_context(row.get("context"))
+        request = TraceRequest(row["question"], response=row["response"], context=context)
         self.studio.start(request, (None, after, before), problem_id=row["problem_id"], trace_id=trace)
         return {"trace": trace}
 
