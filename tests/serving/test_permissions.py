@@ -97,6 +97,8 @@ PERMISSIONS = {
     "inspect.choose_mode": "visitors",
     "inspect.choose_problem": "visitors",
     "inspect.choose_source": "visitors, costly",
+    "inspect.offer_response": "visitors",
+    "inspect.use_readable_rows": "visitors, costly",
     "inspect.choose_tuned_expert": "visitors",
     "inspect.draw_problem": "visitors",
     "inspect.edit_problem": "visitors",

@@ -8,6 +8,7 @@ import json
 import re
 import time
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from jinja2 import UndefinedError
@@ -18,12 +19,13 @@ from lightreasoner.settings import ROOT, Settings
 from lightreasoner.tracing.trace import TraceRequest
 from tests.support.tiny_models import save_tiny
 from ui.components.pair_card import count, pair_card
-from ui.components.problem_form import OWN_TEXT, known_answer, open_file, own_text
+from ui.components.problem_form import OWN_TEXT, known_answer, open_file, own_text, rest_box
 from ui.components.trace_view import standalone
 from ui.inspect.calls import viewer_calls
-from ui.inspect.links import linked_number
+from ui.inspect.links import linked_number, open_link
+from ui.inspect.tab import offer_response
 from ui.page import build
-from ui.studio import Studio, branch_request, replay, stream
+from ui.studio import Studio, branch_request, header, replay, stream
 from ui.templates import render
 
 
@@ -188,9 +190,46 @@ def test_a_changed_text_loses_the_known_answer():
 def test_an_upload_shows_which_columns_were_used(studio, tmp_path):
     file = tmp_path / "mine.jsonl"
     file.write_text('{"question": "How much is 5 + 5?", "answer": "10"}\n{"question": ""}\n')
-    problems, _, picked, question, note = open_file(studio.settings, str(file))
+    *nothing, note = open_file(studio.settings, str(file))  # the rest is used only after the user says so
+    assert not any(map(plain, nothing)) and re.search("1 row .*cannot be read.*line 2.*tick “Use the rows", note)
+    problems, _, picked, question, note = open_file(studio.settings, str(file), use_rest=True)
     assert len(problems) == 1 and picked.answer == "10" and question == "How much is 5 + 5?"
-    assert re.search("1 problem.*question.*1 row was skipped ..line 2", note) and known_answer(picked) in note
+    assert re.search("1 problem.*question.*1 row .*cannot be read.*line 2", note) and known_answer(picked) in note
+    assert rest_box(studio.settings, str(file)).visible
+    file.write_text('{"question": "How much is 5 + 5?", "answer": "10"}\n')
+    assert not rest_box(studio.settings, str(file)).visible and open_file(studio.settings, str(file))[2].answer == "10"
+
+
+def plain(update):
+    """Whether an update of the page changes a value."""
+    return not isinstance(update, dict) or "value" in update
+
+
+def test_a_conversation_shows_its_turns_and_offers_its_response(studio, tmp_path):
+    file = tmp_path / "talk.jsonl"
+    turns = [("system", "Be brief."), ("user", "1 + 1?"), ("assistant", "2"), ("user", "Twice?"), ("assistant", "4!")]
+    file.write_text(json.dumps({"messages": [{"role": role, "content": text} for role, text in turns]}))
+    _, _, picked, question, note = open_file(studio.settings, str(file))
+    assert question == "Twice?" and [turn.role for turn in picked.context] == ["system", "user", "assistant"]
+    assert "> system: Be brief" in note and "The file has a response" in note
+    assert "Be brief" in own_text("Three times?", picked, note)  # the turns stay, and are said to
+    assert offer_response(picked, "", "") == ("4!", "4!")
+    assert not any(map(plain, offer_response(picked, "mine", "4!")))  # what a person wrote stays
+    assert offer_response(Problem("p", "q"), "4!", "4!") == ("", "")
+
+
+def test_a_link_to_a_conversation_brings_its_turns_back(studio, refs):
+    """Regression: a run from a permalink would have asked the question without the turns before it."""
+    context = (("system", "Be brief."), ("user", "1 + 1?"), ("assistant", "2"))
+    live = studio.start(TraceRequest("Twice?", max_new_tokens=3, context=context), (None, *refs))
+    assert live.done.wait(60) and not live.error
+    record = studio.record(live.trace.id)
+    assert "Be brief." in record["prompt"] and record["prompt"].index("1 + 1?") < record["prompt"].index("Twice?")
+    assert "Please reason step by step" not in record["prompt"]  # the conversation has its own system turn
+    *_, picked, question, _, _ = open_link(studio, SimpleNamespace(query_params={"trace": live.trace.id}))
+    assert (picked.context, question) == (context, "Twice?")
+    assert branch_request(record, 0, 1).context == context
+    assert header(record).count("user: 1 + 1?") == 1
 
 
 def test_only_streaming_handlers_are_queued(studio):

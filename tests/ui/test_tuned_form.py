@@ -178,7 +178,7 @@ def test_stream_replay_and_reopened_trace_of_three_models_are_equal(studio, refs
     assert "tuned_kl" in export([live.trace.id, "csv", 0.2, 0.4])["content"]
 
     studio.live_runs.clear()
-    viewer, *_, tuned, writer, _, _, _ = open_link(studio, Request(trace=live.trace.id))
+    viewer, *_, tuned, writer, _, _, _, _ = open_link(studio, Request(trace=live.trace.id))
     assert tuned.value == record["lens"]["tuned"] == f"{expert}::{adapter}" and writer == "Expert"
     assert lines(viewer)[1:] == again[1:]
 

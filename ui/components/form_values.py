@@ -9,29 +9,34 @@ import gradio as gr
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import presets
 from lightreasoner.models.turn_ends import parse_stops, written_stop
+from lightreasoner.problems.gold import words_sentence
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.problems.stream import load_file
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import write_bytes
 from ui.components.pair_form import pair_refs
-from ui.components.problem_form import OWN_FILE, escape, skipped_rows
+from ui.components.problem_form import OWN_FILE, ask_about_rest, escape, uploaded
 from ui.components.run_list import short_name
 
 MAX_PROBLEMS, MAX_SAMPLES_PER_PROBLEM, MAX_BATCH_SIZE = 100_000, 64, 1024
 
 
 def describe_source(settings: Settings, source: object, upload: object) -> str:
-    """The number of problems of a source, as Markdown; what is wrong with a file, if it cannot be read."""
+    """The number of problems of a source, as Markdown; what is wrong with a file, if it or a row cannot be read; and
+    how many known answers can only be compared as text."""
     if source != OWN_FILE:
         return escape(SOURCES[source].description) if isinstance(source, str) and source in SOURCES else ""
     if not isinstance(upload, str) or not upload:
         return "JSON lines, JSON, CSV or Parquet with a column of questions."
     try:
-        found = load_file(Path(upload), max_bytes=settings.max_upload_mb * 1_000_000)
+        found = uploaded(settings, upload)
     except UserError as error:
         return escape(str(error))
     count = len(found.problems)
-    return escape(f"{count:,} problem{'' if count == 1 else 's'}.{skipped_rows(found)}")
+    sentences = [f"{count:,} problem{'' if count == 1 else 's'}.", words_sentence(found.problems)]
+    if found.skipped:
+        sentences.append(ask_about_rest(found))
+    return escape(" ".join(filter(None, sentences)))
 
 
 def stop_field(elem_id: str) -> gr.Textbox:
@@ -90,15 +95,15 @@ def checked_problems(source: object, upload: object) -> str:
     return source
 
 
-def store_problems(settings: Settings, problems: str) -> str:
+def store_problems(settings: Settings, problems: str, skip_unreadable: bool) -> str:
     """The value of --problems: the key of a source, or the stored copy of an uploaded file. Raises UserError."""
-    return problems if problems in SOURCES else str(store_upload(settings, problems).absolute())
+    return problems if problems in SOURCES else str(store_upload(settings, problems, skip_unreadable).absolute())
 
 
-def store_upload(settings: Settings, path: str) -> Path:
+def store_upload(settings: Settings, path: str, skip_unreadable: bool = False) -> Path:
     """Check an uploaded file and store it under the hash of its content, so each is stored once. Raises UserError."""
     source = Path(path)
-    load_file(source, limit=1, max_bytes=settings.max_upload_mb * 1_000_000)
+    load_file(source, skip_unreadable=skip_unreadable, max_bytes=settings.max_upload_mb * 1_000_000)
     content = source.read_bytes()
     folder = settings.workspace / "problems" / hashlib.sha256(content).hexdigest()[:24]
     stored = folder / (re.sub(r"[^\w. -]+", "-", source.stem).strip("-. ")[:60] + source.suffix.lower())

@@ -55,13 +55,15 @@ def pair_check_card(studio: Studio, prefix: str) -> tuple[gr.Button, PairCheckVi
 def wire_pair_check(studio: Studio, card: tuple[gr.Button, PairCheckView], pair: PairForm, fields: list) -> None:
     """Wire the button of a pair_check_card.
 
-    fields: source, upload, token limit, stop strings and, if there is one, the number of problems to estimate.
+    fields: source, upload, the box for the rest of a file, token limit, stop strings and, if there is one, the number
+    of problems to estimate.
     """
 
     @action("components.check_pair")
-    def start(preset, expert, amateur, source, upload, tokens, stop, target=1000) -> str:
+    def start(preset, expert, amateur, source, upload, rest, tokens, stop, target=1000) -> str:
         try:
-            run = start_pair_check(studio, (preset, expert, amateur), source, upload, tokens, target, stop)
+            pair = (preset, expert, amateur)
+            run = start_pair_check(studio, pair, source, upload, tokens, target, stop, rest is True)
             return json.dumps({"run": run})
         except UserError as error:
             return json.dumps({"error": str(error)})
@@ -72,13 +74,21 @@ def wire_pair_check(studio: Studio, card: tuple[gr.Button, PairCheckView], pair:
 
 
 def start_pair_check(
-    studio: Studio, refs: tuple, source: object, upload: object, tokens: object, target: object, stop: object = ""
+    studio: Studio,
+    refs: tuple,
+    source: object,
+    upload: object,
+    tokens: object,
+    target: object,
+    stop: object = "",
+    skip_unreadable: bool = False,
 ) -> str:
     """Queue the job and return the id of its run. Raises UserError."""
     pair, problems = checked_pair(*refs), checked_problems(source, upload)
     tokens = number("The token limit", tokens, 1, studio.settings.max_new_tokens, whole=True)
     target = number("The number of problems", target, 1, MAX_PROBLEMS, whole=True)
-    argv = [*pair_options(pair), "--problems", store_problems(studio.settings, problems)]
+    argv = [*pair_options(pair), "--problems", store_problems(studio.settings, problems, skip_unreadable)]
+    argv += ["--skip-unreadable"] if skip_unreadable else []
     argv += ["--limit", str(CHECKED), "--target", str(target), "--max-new-tokens", str(tokens)]
     argv += stop_options(checked_stops(stop))
     title = f"Check {pair_title(pair)} · {problems_title(problems)}"

@@ -7,6 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 from lightreasoner.errors import UserError
+from lightreasoner.problems.conversations import context_text
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.problems.stream import ProblemSet, load_file, load_problems
@@ -16,6 +17,7 @@ from ui.components.events import PRIVATE
 
 OWN_FILE = "file"
 OWN_TEXT = "This text is your own, so no answer is known."
+REST = "Use the rows that can be read"
 LISTED = 1000  # problems in the list; "Another problem" draws from all of them
 
 
@@ -25,15 +27,18 @@ class ProblemForm:
 
     question: gr.Textbox
     picked: gr.State
+    note: gr.Markdown
     source: gr.Dropdown
     upload: gr.File
+    rest: gr.Checkbox
 
 
 def problem_form(settings: Settings) -> ProblemForm:
     """Lay out and wire the form, with a bundled problem selected."""
     first = load_problems("bundled-test").problems
     with gr.Group():
-        source, upload = source_fields("bundled-test", "Problem source", "JSON lines, JSON, CSV or Parquet", "lr")
+        fields = source_fields("bundled-test", "Problem source", "JSON lines, JSON, CSV or Parquet", "lr")
+        source, upload, rest = fields
         pick = gr.Dropdown(choices_of(first), value=0, label="Problem", elem_id="lr-pick")
         question = gr.Textbox(
             first[0].question,
@@ -49,28 +54,35 @@ def problem_form(settings: Settings) -> ProblemForm:
 
     @action("inspect.open_problem_file", visitors=True, costly=True)
     def opened(path) -> tuple:
-        return open_file(settings, path)
+        return *open_file(settings, path), rest_box(settings, path)
+
+    @action("inspect.use_readable_rows", visitors=True, costly=True)
+    def use_rest(path, use) -> tuple:
+        return open_file(settings, path, use is True)
 
     waiting = PRIVATE | {"show_progress": "minimal", "show_progress_on": note}
     shown = [problems, pick, picked, question, note]
-    source.change(choose_source, source, [upload, *shown], **waiting)
-    upload.upload(opened, upload, shown, **waiting)
+    source.change(choose_source, source, [upload, *shown, rest], **waiting)
+    upload.upload(opened, upload, [*shown, rest], **waiting)
+    rest.input(use_rest, [upload, rest], shown, **waiting)
     pick.input(choose_problem, [problems, pick], [picked, question, note], **PRIVATE)
     question.change(own_text, [question, picked, note], note, **PRIVATE)
     another.click(another_problem, problems, [pick, picked, question, note], **PRIVATE)
-    return ProblemForm(question, picked, source, upload)
+    return ProblemForm(question, picked, note, source, upload, rest)
 
 
-def source_fields(default: str, label: str, upload_label: str, prefix: str) -> tuple[gr.Dropdown, gr.File]:
-    """The list of problem sources, and the field for a file, which the caller shows when OWN_FILE is selected.
+def source_fields(default: str, label: str, upload_label: str, prefix: str) -> tuple[gr.Dropdown, gr.File, gr.Checkbox]:
+    """The list of problem sources, the field for a file, which the caller shows when OWN_FILE is selected, and the box
+    that says to use the rest of a file, which the caller shows where rows of the file cannot be read.
 
     default: the key of a source; prefix: begins the ids of the elements.
     """
     sources = [(s.title, key) for key, s in SOURCES.items()] + [("Upload a file …", OWN_FILE)]
     source = gr.Dropdown(sources, value=default, label=label, elem_id=f"{prefix}-source")
-    types = [".jsonl", ".json", ".csv", ".parquet"]
+    types = [".jsonl", ".json", ".csv", ".tsv", ".txt", ".parquet"]
     file_id = f"{prefix}-file"
-    return source, gr.File(label=upload_label, file_types=types, visible=False, height=120, elem_id=file_id)
+    upload = gr.File(label=upload_label, file_types=types, visible=False, height=120, elem_id=file_id)
+    return source, upload, gr.Checkbox(False, label=REST, visible=False, elem_id=f"{prefix}-rest")
 
 
 def label(n: int, problem: Problem) -> str:
@@ -83,15 +95,29 @@ def choices_of(problems: list[Problem]) -> list[tuple[str, int]]:
 
 
 def known_answer(problem: Problem) -> str:
-    return f"Known answer: **{escape(problem.answer)}**" if problem.answer else "No known answer."
+    """Markdown: the known answer, the file's own response, and the turns before the question."""
+    text = f"Known answer: **{escape(problem.answer)}**" if problem.answer else "No known answer."
+    if problem.response:
+        text += " The file has a response, too: choose “Score a text of mine” to score it."
+    return text + before_it(problem)
+
+
+def before_it(problem: Problem) -> str:
+    """Markdown: the turns before a problem, which are part of its prompt; "" if there are none."""
+    if not problem.context:
+        return ""
+    shown = "\n".join(f"> {escape(line)}" for line in context_text(problem.context)[:2000].splitlines())
+    return f"\n\nBefore the question, in the prompt:\n\n{shown}"
 
 
 @action("inspect.edit_problem", visitors=True)
 def own_text(text: str, picked: Problem, note: str) -> str:
     """The note under a text that may have been edited: the known answer belongs to the original text only."""
     if str(text).strip() != picked.question.strip():
-        return OWN_TEXT
-    return known_answer(picked) if note == OWN_TEXT else gr.skip()  # the note of an upload also describes the file
+        return OWN_TEXT + (before_it(picked) if isinstance(picked, Problem) else "")
+    return (
+        known_answer(picked) if str(note).startswith(OWN_TEXT) else gr.skip()
+    )  # the note of an upload also describes the file
 
 
 def show_problem(problem: Problem) -> tuple:
@@ -105,37 +131,52 @@ def listed(found: list[Problem]) -> tuple:
 
 @action("inspect.choose_source", visitors=True, costly=True)
 def choose_source(source: str) -> tuple:
-    """Updates of upload, problems, pick, picked, question and note."""
+    """Updates of upload, problems, pick, picked, question, note and the box for the rest of a file."""
     if source == OWN_FILE:
-        return gr.File(visible=True), *([gr.skip()] * 5)
+        return gr.File(visible=True), *([gr.skip()] * 6)
+    none = gr.Checkbox(False, visible=False)
     try:
-        return gr.File(visible=False), *listed(load_problems(source).problems)
+        return gr.File(visible=False), *listed(load_problems(source).problems), none
     except UserError as error:
-        return gr.File(visible=False), *([gr.skip()] * 4), warn(error)
+        return gr.File(visible=False), *([gr.skip()] * 4), warn(error), none
 
 
-def open_file(settings: Settings, path: str | None) -> tuple:
+def rest_box(settings: Settings, path: object) -> gr.Checkbox:
+    """The update of the box for the rest of a file: shown, without its tick, where rows cannot be read."""
+    try:
+        visible = bool(path) and bool(uploaded(settings, path).skipped)
+    except UserError:
+        visible = False
+    return gr.Checkbox(False, visible=visible)
+
+
+def uploaded(settings: Settings, path: object) -> ProblemSet:
+    """The problems of an uploaded file. Raises UserError."""
+    return load_file(Path(str(path)), max_bytes=settings.max_upload_mb * 1_000_000)
+
+
+def open_file(settings: Settings, path: str | None, use_rest: bool = False) -> tuple:
+    """Updates of problems, pick, picked, question and note. use_rest: although rows of the file cannot be read."""
     if not path:
         return tuple([gr.skip()] * 5)
     try:
-        found = load_file(Path(path), max_bytes=settings.max_upload_mb * 1_000_000)
+        found = uploaded(settings, path)
     except UserError as error:
         return *([gr.skip()] * 4), warn(error)
+    if found.skipped and not use_rest:
+        return *([gr.skip()] * 4), f"**{escape(ask_about_rest(found))}**"
     columns = ", ".join(f"{field} from “{column}”" for field, column in found.columns.items() if column)
     problems = "1 problem" if len(found.problems) == 1 else f"{len(found.problems):,} problems"
-    text = f"{problems}: {columns}.{skipped_rows(found)}"
+    text = " ".join(filter(None, (f"{problems}: {columns}.", found.unreadable())))
     *rest, answer = listed(found.problems)
     return *rest, escape(text) + "\n\n" + answer
 
 
-def skipped_rows(found: ProblemSet) -> str:
-    """A sentence on how many rows of a file were skipped, and why the first one was, after a space; "" if none was."""
-    if not found.skipped:
-        return ""
-    (place, why), count = found.skipped[0], len(found.skipped)
-    if count == 1:
-        return f" 1 row was skipped ({found.unit} {place}: {why})."
-    return f" {count:,} rows were skipped, the first at {found.unit} {place}: {why}."
+def ask_about_rest(found: ProblemSet) -> str:
+    """What cannot be read in a file, and the question whether to use the rest."""
+    count = len(found.problems)
+    rest = "the other row" if count == 1 else f"the other {count:,} rows"
+    return f"{found.unreadable()} Correct the file, or tick “{REST}” to use {rest}."
 
 
 def escape(text: str) -> str:

@@ -14,7 +14,7 @@ from lightreasoner.settings import Settings
 from ui.access.permissions import action
 from ui.components.events import PRIVATE
 from ui.components.form_values import describe_source
-from ui.components.problem_form import OWN_FILE, source_fields
+from ui.components.problem_form import OWN_FILE, rest_box, source_fields
 
 
 class RunForm:
@@ -42,13 +42,13 @@ class RunForm:
 
 
 def problem_fields(settings: Settings, activity: str, prefix: str, default: str, **limit) -> dict[str, Component]:
-    """Lay out and wire the fields source, upload and limit, with a description of the problems below.
+    """Lay out and wire the fields source, upload, limit and skip_unreadable, with a description of the problems below.
 
     activity: begins the names of the actions; prefix: begins the ids of the elements; default: the key of a source;
     limit: arguments of the field for the number of problems.
     """
     with gr.Group():
-        source, upload = source_fields(default, "Problems", "File of problems", prefix)
+        source, upload, rest = source_fields(default, "Problems", "File of problems", prefix)
         limit = gr.Number(200, label="Number of problems", precision=0, elem_id=f"{prefix}-limit", **limit)
     about = gr.Markdown(describe_source(settings, default, None), elem_classes="lr-answer", elem_id=f"{prefix}-there")
 
@@ -57,13 +57,13 @@ def problem_fields(settings: Settings, activity: str, prefix: str, default: str,
         return gr.File(visible=chosen == OWN_FILE)
 
     @action(f"{activity}.describe_problems")
-    def describe_problems(chosen, path) -> str:
-        return describe_source(settings, chosen, path)
+    def describe_problems(chosen, path) -> tuple[str, gr.Checkbox]:
+        return describe_source(settings, chosen, path), rest_box(settings, path if chosen == OWN_FILE else None)
 
     source.change(choose_source, source, upload, **PRIVATE)
     for part in (source, upload):
-        part.change(describe_problems, [source, upload], about, **PRIVATE)
-    return {"source": source, "upload": upload, "limit": limit}
+        part.change(describe_problems, [source, upload], [about, rest], **PRIVATE)
+    return {"source": source, "upload": upload, "limit": limit, "skip_unreadable": rest}
 
 
 def command_line(elem_id: str) -> gr.Textbox:
@@ -87,7 +87,9 @@ def options(values: object, *names: str) -> list[str]:
     argv = []
     for name in names or defaults:
         value = getattr(values, name)
-        if value != defaults.get(name):
+        if value is True:
+            argv.append("--" + name.replace("_", "-"))
+        elif value != defaults.get(name):
             text = ",".join(value) if isinstance(value, tuple) else str(value).removesuffix(".0")
             argv += ["--" + name.replace("_", "-"), text]
     return argv

@@ -20,6 +20,7 @@ def measured(studio: Studio, request: SampleRequest, say: Callable[[str], None],
     """The estimate as sentences. Raises UserError, and WaitCancelled once `stop` is set."""
     settings = studio.settings
     limits = {"limit": request.limit, "max_chars": settings.max_problem_chars, "distinct": True}
+    limits["skip_unreadable"] = request.skip_unreadable
     most = settings.max_upload_mb * 1_000_000
     stream = open_problems(request.problems, split=training_split(request.problems), max_bytes=most, **limits)
     problems = list(itertools.islice(stream, PROBED))

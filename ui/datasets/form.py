@@ -40,9 +40,13 @@ class DatasetForm(RunForm):
         command = command_line("lr-ds-command")
         self.estimate = gr.HTML("", elem_id="lr-ds-estimate")
         pair = {"preset": self.pair.preset, "expert": self.pair.expert, "amateur": self.pair.amateur}
-        self.fields = pair | problems | more
+        rest = {"skip_unreadable": problems.pop("skip_unreadable")}
+        self.fields = pair | problems | more | rest
         wire_pair_check(
-            studio, card, self.pair, [self.fields[n] for n in ("source", "upload", "max_new_tokens", "stop", "limit")]
+            studio,
+            card,
+            self.pair,
+            [self.fields[n] for n in ("source", "upload", "skip_unreadable", "max_new_tokens", "stop", "limit")],
         )
         changes, shown = [part.change for part in self.inputs], [command, self.estimate]
         gr.on(changes, self.show_command, self.inputs, shown, trigger_mode="always_last", **PRIVATE)

@@ -36,6 +36,7 @@ class SampleRequest:
     samples_per_problem: int = 1
     beta_floor: float = BETA_FLOOR  # nats
     stop: tuple[str, ...] = ()
+    skip_unreadable: bool = False  # use the rest of a file that has rows which cannot be read
 
     def argv(self, problems: str) -> list[str]:
         """The verb's arguments without --run-dir; defaults are left out."""
@@ -72,4 +73,5 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> SampleRequest
         samples_per_problem=samples,
         beta_floor=0 if values["every_step"] is True else BETA_FLOOR,
         stop=checked_stops(values.get("stop")),
+        skip_unreadable=values.get("skip_unreadable") is True,
     )

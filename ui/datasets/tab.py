@@ -84,7 +84,7 @@ def build_datasets(studio: Studio) -> None:
 def start_build(studio: Studio, values: Mapping[str, object]) -> str:
     """Queue the job that builds the dataset of the form's values; returns the dataset's id. Raises UserError."""
     request = read_form(studio.settings, values)
-    argv = request.argv(store_problems(studio.settings, request.problems))
+    argv = request.argv(store_problems(studio.settings, request.problems, request.skip_unreadable))
     return studio.jobs.submit("sample", argv, request.title).run_dir.name
 
 

@@ -37,6 +37,10 @@ def facts(run: dict) -> list[tuple[str, str, str]]:
     rows = [("Problems", f"{about.get('problems', 0):,}", "With a known answer")]
     if about.get("without answer"):
         rows.append(("Left out", f"{about['without answer']:,}", "Problems without a known answer"))
+    if about.get("unreadable rows"):
+        rows.append(("Unreadable", f"{about['unreadable rows']:,}", "Rows of the file that were left out"))
+    if about.get("answers"):
+        rows.append(("Compared as text", about["answers"].partition(" known")[0], about["answers"]))
     rows.append(("Max new tokens", f"{config.get('max_new_tokens', 0):,}", "Longer responses are cut off"))
     rows.append(("Decoding", "greedy, zero-shot", "In the model's chat template"))
     rows.append(("Device", " · ".join(filter(None, [about.get("device"), about.get("dtype")])), "Device and precision"))

@@ -61,7 +61,8 @@ class EvaluateForm(RunForm):
         command = command_line("lr-ev-command")
         models = {"model": self.model, "own_model": self.own_model, "adapters": self.adapters}
         more = {"max_new_tokens": tokens, "with_base": with_base, "batch_size": batch_size, "stop": stop}
-        self.fields = models | {"adapter_folder": folder} | problems | more
+        rest = {"skip_unreadable": problems.pop("skip_unreadable")}
+        self.fields = models | {"adapter_folder": folder} | problems | more | rest
         inputs, outputs = [*self.prefilled_fields, tokens], [self.own_model, self.adapters, tokens]
         gr.on([self.model.input, self.own_model.input], self.choose_model, inputs, outputs, **PRIVATE)
         changes = [part.change for part in self.inputs]

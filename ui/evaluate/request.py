@@ -33,6 +33,7 @@ class EvaluateRequest:
     limit: int | None = None  # None: all
     batch_size: int | None = None  # None: as many responses as fit into memory
     stop: tuple[str, ...] = ()
+    skip_unreadable: bool = False  # use the rest of a file that has rows which cannot be read
 
     def argv(self, problems: str) -> list[str]:
         """The verb's arguments without --run-dir."""
@@ -40,7 +41,7 @@ class EvaluateRequest:
         for adapter in self.adapters:
             argv += ["--adapter", str(adapter)]
         argv += ["--problems", problems] if self.with_base else ["--no-base", "--problems", problems]
-        return argv + options(self, "limit", "max_new_tokens", "batch_size") + stop_options(self.stop)
+        return argv + options(self, "skip_unreadable", "limit", "max_new_tokens", "batch_size") + stop_options(self.stop)
 
     @property
     def title(self) -> str:
@@ -75,6 +76,7 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> EvaluateReque
         limit=number("The number of problems", values["limit"] or 0, 0, MAX_ROWS, whole=True) or None,
         batch_size=number("The batch size", values["batch_size"] or 0, 0, MAX_BATCH_SIZE, whole=True) or None,
         stop=checked_stops(values.get("stop")),
+        skip_unreadable=values.get("skip_unreadable") is True,
     )
 
 

@@ -72,5 +72,5 @@ def build_evaluate(studio: Studio) -> None:
 def start_evaluation(studio: Studio, values: Mapping[str, object]) -> str:
     """Queue the job of the form's values; returns the evaluation's id. Raises UserError."""
     request = read_form(studio.settings, values)
-    argv = request.argv(store_problems(studio.settings, request.problems))
+    argv = request.argv(store_problems(studio.settings, request.problems, request.skip_unreadable))
     return studio.jobs.submit("evaluate", argv, request.title).run_dir.name

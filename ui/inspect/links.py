@@ -5,6 +5,8 @@ import gradio as gr
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import presets
 from lightreasoner.models.turn_ends import written_stop
+from lightreasoner.problems.conversations import stored_context
+from lightreasoner.problems.rows import Problem
 from lightreasoner.serving.permissions import check_permission
 from ui.components.pair_card import OTHER, pair_card
 from ui.inspect.tuned_form import run_fields, tuned_updates
@@ -14,13 +16,13 @@ GENERATE, SCORE = "Generate", "Score a text of mine"
 
 
 def open_link(studio: Studio, request: gr.Request) -> tuple:
-    """Updates of viewer, preset, expert, amateur, own, card, tuned, writer, question, mode and response: the form of
-    the linked trace, or the pair of the linked fine-tuning run."""
+    """Updates of viewer, preset, expert, amateur, own, card, tuned, writer, picked, question, mode and response: the
+    form of the linked trace, or the pair of the linked fine-tuning run."""
     query = dict(request.query_params) if request else {}
     if "trace" not in query and "lens" in query:
-        return *open_tuned_run(studio, query["lens"]), *[gr.skip()] * 3
+        return *open_tuned_run(studio, query["lens"]), *[gr.skip()] * 4
     card = pair_card(studio, presets()[0].name, "", "")
-    nothing = [*[gr.skip()] * 4, card, *[gr.skip()] * 5]
+    nothing = [*[gr.skip()] * 4, card, *[gr.skip()] * 6]
     if "trace" not in query:
         return gr.skip(), *nothing
     try:
@@ -35,10 +37,13 @@ def open_link(studio: Studio, request: gr.Request) -> tuple:
     if not studio.user.owner:  # the trace is shown, but the form gets only what a visitor may run
         refs, tuned = (pair["name"] if known else presets()[0].name, "", ""), None
     scored = trace_request["response"] is not None
+    context = stored_context(trace_request.get("context"))  # else a run would ask it without the turns before it
+    own = Problem(record["problem_id"] or "", trace_request["question"], context=context)
     return (
         replay(record, view),
         *pair_updates(studio, refs),
         *tuned_updates(tuned),
+        own if context else gr.skip(),
         trace_request["question"],
         SCORE if scored else GENERATE,
         gr.Textbox(trace_request["response"] or "", visible=scored),

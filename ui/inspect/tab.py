@@ -97,10 +97,14 @@ def build_inspect(studio: Studio) -> None:
                 gr.Button("Stop", variant="stop", elem_id="lr-stop")
         with gr.Column(elem_id="lr-main", scale=1):
             viewer = Viewer(checked_calls(studio.settings, viewer_calls(studio)), intro=INTRO, elem_id="lr-viewer")
-    wire_pair_check(studio, card, pair, [problem.source, problem.upload, response.tokens, response.stop])
+    checked = [problem.source, problem.upload, problem.rest, response.tokens, response.stop]
+    wire_pair_check(studio, card, pair, checked)
+    offered = gr.State("")
+    changed = [problem.picked, response.response, offered]
+    problem.picked.change(offer_response, changed, [response.response, offered], **PRIVATE)
     wire_runs(studio, run, viewer, pair, tuned, problem, response)
     models = [viewer, *pair.fields, pair.own, pair.card, *tuned.fields]
-    form = [*models, problem.question, response.mode, response.response]
+    form = [*models, problem.picked, problem.question, response.mode, response.response]
 
     @action("inspect.follow_link", visitors=True)
     def follow_link(request: gr.Request) -> tuple:
@@ -117,6 +121,15 @@ def build_inspect(studio: Studio) -> None:
     gr.on(None, follow_link, None, form, **PRIVATE)  # when the page loads
     gr.on(None, follow_link_stop, None, response.stop, **PRIVATE)
     viewer.lens(follow_tuned, None, models, **PRIVATE)  # a link on another tab
+
+
+@action("inspect.offer_response", visitors=True)
+def offer_response(picked: Problem, written: str, offered: str) -> tuple:
+    """Updates of the text to score and of what was offered last: a file's response, unless the user wrote a text."""
+    if str(written or "").strip() not in ("", str(offered).strip()):
+        return gr.skip(), gr.skip()
+    response = (picked.response if isinstance(picked, Problem) else None) or ""
+    return response, response
 
 
 def wire_runs(
@@ -143,6 +156,7 @@ def wire_runs(
                 temperature=number("The temperature", temperature, 0, 10),
                 seed=number("The seed", seed, 0, 2**53, whole=True),
                 stop=checked_stops(stops),
+                context=picked.context if isinstance(picked, Problem) else (),
             )
             known = isinstance(picked, Problem) and picked.question.strip() == str(question).strip()
             refs = pair_refs(preset, expert, amateur)
