@@ -4,6 +4,7 @@
 temporary name and renamed, so every shard present is complete, and the shards are the progress of the run.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -107,10 +108,13 @@ def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def holds_conversations(folder: Path) -> bool:
-    """Whether problems of a dataset have turns before their question."""
-    return any(
-        len(table) > table["context"].null_count for table in (read_shard(p, ["context"]) for p in shards(folder))
-    )
+    """Whether problems of a dataset have turns before their question. A damaged shard has none to export."""
+    for path in shards(folder):
+        with contextlib.suppress(UserError):
+            column = read_shard(path, ["context"])["context"]
+            if column.null_count < len(column):
+                return True
+    return False
 
 
 def rows(

@@ -53,7 +53,7 @@ def trace_record(row: dict, run: dict, run_id: str, texts: Any, alpha: float = A
             "temperature": config.get("temperature", 0.0),
             "seed": config.get("seed", 0),
             "stop": config.get("stop", []),
-            "context": stored_context(row.get("context")),
+            "context": [[*turn] for turn in stored_context(row.get("context"))],
         },
         "parent": None,
         "dataset": {"run": run_id, "problem_id": row["problem_id"], "sample": row["sample"], "answer": row["answer"]},

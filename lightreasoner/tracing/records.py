@@ -111,7 +111,12 @@ def trace_json(trace: Trace, alpha: float = ALPHA, beta: float = BETA) -> dict:
         "created": trace.created,
         "pair": trace.pair,
         "problem_id": trace.problem_id,
-        "request": request | {"prefix": list(request["prefix"]), "stop": list(request["stop"])},
+        "request": request
+        | {
+            "prefix": list(request["prefix"]),
+            "stop": list(request["stop"]),
+            "context": [[*turn] for turn in request["context"]],
+        },
         "parent": trace.parent,
         "prompt_ids": trace.prompt_ids,
         "prompt": trace.prompt,

@@ -28,6 +28,7 @@ ROW = {
     "problem_id": "p-1",
     "sample": 0,
     "question": "1 + 1?",
+    "context": None,
     "answer": None,
     "prompt_ids": [1, 2],
     "response_ids": [3, 7],

@@ -211,7 +211,7 @@ def test_a_conversation_shows_its_turns_and_offers_its_response(studio, tmp_path
     file.write_text(json.dumps({"messages": [{"role": role, "content": text} for role, text in turns]}))
     _, _, picked, question, note = open_file(studio.settings, str(file))
     assert question == "Twice?" and [turn.role for turn in picked.context] == ["system", "user", "assistant"]
-    assert "> system: Be brief" in note and "The file has a response" in note
+    assert "> system\\: Be brief" in note and "The file has a response" in note
     assert "Be brief" in own_text("Three times?", picked, note)  # the turns stay, and are said to
     assert offer_response(picked, "", "") == ("4!", "4!")
     assert not any(map(plain, offer_response(picked, "mine", "4!")))  # what a person wrote stays

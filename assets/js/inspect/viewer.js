@@ -259,7 +259,9 @@ export function stepFromLine(line, columns, index) {
 /** Shows a whole record (a trace's JSON) at once. @param {Viewer} viewer */
 export function showRecord(viewer, record) {
   const { id, request, parent, problem_id, prompt_ids, pair: { expert, amateur, same_model }, lens } = record;
-  viewer.begin({ run: id, question: request.question, parent, problem_id, prompt_tokens: prompt_ids.length,
+  const turns = (request.context || []).map(([role, text]) => `${role}: ${text}`); // they are before the question
+  const question = [...turns, request.question].join('\n\n');
+  viewer.begin({ run: id, question, parent, problem_id, prompt_tokens: prompt_ids.length,
     expert, amateur, same_model, lens, scored: request.response !== null });
   viewer.append(record.steps);
   viewer.end(record.finish_reason, record.seconds);
