@@ -41,7 +41,9 @@ class EvaluateRequest:
         for adapter in self.adapters:
             argv += ["--adapter", str(adapter)]
         argv += ["--problems", problems] if self.with_base else ["--no-base", "--problems", problems]
-        return argv + options(self, "skip_unreadable", "limit", "max_new_tokens", "batch_size") + stop_options(self.stop)
+        return (
+            argv + options(self, "skip_unreadable", "limit", "max_new_tokens", "batch_size") + stop_options(self.stop)
+        )
 
     @property
     def title(self) -> str:
