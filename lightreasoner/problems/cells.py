@@ -11,7 +11,7 @@ from decimal import Decimal
 
 ANSWER = (
     *("final_answer", "answer", "expected_answer", "correct_answer", "reference_answer", "ground_truth"),
-    *("gold", "gt", "target", "label", "result"),
+    *("gold", "gt", "target", "label", "result", "ideal"),
 )
 #: What spreadsheets and data frames write where there is no value.
 MISSING = ("", "nan", "<na>", "null", "\\n")
@@ -104,8 +104,13 @@ def cell_text(value: object, separator: str = ", ") -> str | None:
 
 def first_text(cells: dict, names: tuple[str, ...], separator: str) -> tuple[str | None, str | None]:
     """(text, column) of the first of these columns that has text."""
-    texts = ((cell_text(cells.get(name), separator), name) for name in names)
+    texts = ((cell_text(cells.get(name), separator), name) for name in names if not _is_flag(cells.get(name), name))
     return next((found for found in texts if found[0] is not None), (None, None))
+
+
+def _is_flag(value: object, name: str) -> bool:
+    """Whether a label says that a response is good (KTO), which is no answer."""
+    return name == "label" and isinstance(value, bool)
 
 
 def looks_written(value: object) -> bool:

@@ -173,6 +173,10 @@ def _json_line_rows(path: Path, data: bytes | None) -> Iterator[Row]:
                 yield _object_row(number, *_parse(text))
 
 
+class SeveralLists(ValueError):
+    """A document has several lists of rows; `args[0]` has their names."""
+
+
 def _row_list(document: dict) -> list | None:
     """The list of rows inside {"data": [...]} and the like."""
     lists = {k: v for k, v in document.items() if isinstance(v, list) and v and isinstance(v[0], dict)}
@@ -180,6 +184,8 @@ def _row_list(document: dict) -> list | None:
     if QUESTIONS & set(map(folded, document)):  # a row of its own, whose lists are turns or choices
         lists = asked = {k: v for k, v in asked.items() if folded(k) not in QUESTIONS}
     named = [lists[key] for key in ROW_LISTS if key in lists]
+    if len(named) > 1 and all(QUESTIONS & set(map(folded, rows[0])) for rows in named):
+        raise SeveralLists([key for key in ROW_LISTS if key in lists])
     return named[0] if named else next(iter(asked.values())) if len(asked) == len(lists) == 1 else None
 
 
@@ -220,6 +226,11 @@ def _json_rows(path: Path, data: bytes | None) -> Iterator[Row]:
         try:
             # An object without a list may be a single problem; otherwise the message shows its columns.
             document = _table_rows(document) or _row_list(document) or [document]
+        except SeveralLists as found:
+            names = " and ".join(found.args[0])
+            raise UserError(
+                f"{path.name} holds several lists of problems ({names}); save one in a file of its own."
+            ) from None
         except ValueError:
             raise UserError(
                 f"{path.name} holds columns of different length, so its rows cannot be told; write a list of objects."

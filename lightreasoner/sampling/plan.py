@@ -56,7 +56,7 @@ class Prompts:
 
     def skipped(self) -> Skipped:
         """What was left out so far."""
-        rows = [f"row {row}: {reason}" for row, reason in self._stream.skipped[:MAX_REASONS]]
+        rows = [f"{self._stream.unit} {row}: {reason}" for row, reason in self._stream.skipped[:MAX_REASONS]]
         reasons = tuple((rows + self._reasons)[:MAX_REASONS])
         return Skipped(len(self._stream.skipped), self._stream.duplicates, self.unreadable, reasons)
 

@@ -89,6 +89,13 @@ def test_prompt_lists_have_the_ground_truth_of_the_reward_model(tmp_path, row, k
     assert [(p.question, p.answer, p.context) for p in found.problems] == [(Q, "4", ())]
 
 
+def test_evaluations_ideal_answers_and_flags_of_responses():
+    """OpenAI's evals name the gold `ideal`; KTO's label says whether a response is good, and was taken for the gold."""
+    rows = [{"input": messages(TURNS[:2]), "ideal": "2"}, {"prompt": Q, "completion": "4", "label": True}]
+    found = ProblemStream(enumerate(rows, 1), title="rows").read_all()
+    assert [(problem.question, problem.answer) for problem in found.problems] == [(FIRST[1], "2"), (Q, None)]
+
+
 def test_history_and_system_columns_are_context():
     """OpenOrca's system prompt and Alpaca's history were dropped without a word."""
     orca = {"system_prompt": SYSTEM[1], "question": Q, "response": A}

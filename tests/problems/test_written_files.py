@@ -44,6 +44,9 @@ def test_other_tables_in_json(tmp_path):
     path.write_text('{"question": ["a", "b"], "answer": ["1"]}')
     with pytest.raises(UserError, match="columns of different length"):
         load_file(path)
+    path.write_text('{"train": [{"question": "a"}], "test": [{"question": "b"}]}')
+    with pytest.raises(UserError, match=r"several lists of problems \(train and test\); save one"):
+        load_file(path)  # the second was left out without a word
     path.write_text('{"question": "a", "answer": "1", "answer": "2"}\n{"question": "b"}\n')
     assert load_file(path).skipped == [(1, "it names 'answer' twice in one object")]
 
