@@ -11,6 +11,7 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from lightreasoner.cli.console import show_everything
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -36,6 +37,7 @@ def preload(studio) -> None:
 
 
 def main() -> None:
+    show_everything()
     args = options()  # before the slow imports, so that --help is quick
     from lightreasoner.errors import UserError
     from lightreasoner.serving.archive import RunArchiver

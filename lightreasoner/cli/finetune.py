@@ -55,6 +55,7 @@ def add(verbs) -> None:
     merge = verbs.add_parser("merge", help="merge a run's adapter into its base model, as one folder")
     merge.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="the fine-tuning run")
     merge.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the folder to write")
+    merge.add_argument("--dtype", default="auto", metavar="D", help="of the weights (default auto: the base's on disk)")
     merge.set_defaults(run=run_merge)
 
 
@@ -137,5 +138,5 @@ def summary(result, adapter: Path) -> str:
 def run_merge(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.training.merge import merge_run
 
-    merge_run(options.run_dir, options.out, settings)
+    merge_run(options.run_dir, options.out, settings, options.dtype)
     print(f"The merged model is in {options.out}")

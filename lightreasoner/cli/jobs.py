@@ -1,10 +1,10 @@
 """The command jobs: lists and controls the jobs of a workspace, with or without a running server."""
 
 import argparse
-import json
 import sys
 import time
 
+from lightreasoner.cli.console import print_json
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import printable
 from lightreasoner.jobs.backend import OUTPUT_FILE
@@ -65,7 +65,7 @@ def run_list(options: argparse.Namespace, settings: Settings) -> None:
     store = open_jobs(settings).store
     views = [job_view(store, job) for job in store.jobs()]
     if options.json:
-        print(json.dumps(views, ensure_ascii=False, indent=1))
+        print_json(views, 1)
         return
     for view in views:
         print(printable(f"{view['id'][:SHORT]}  {view['state']:<11}  {_share(view):>5}  {view['title']}"))
@@ -77,7 +77,7 @@ def run_show(options: argparse.Namespace, settings: Settings) -> None:
     store = open_jobs(settings).store
     view = job_view(store, find(store, options.id))
     if options.json:
-        print(json.dumps(view, ensure_ascii=False, indent=1))
+        print_json(view, 1)
         return
     for name, value in view.items():
         if value not in (None, "", {}, []):

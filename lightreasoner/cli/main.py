@@ -11,6 +11,7 @@ from contextlib import ExitStack
 
 from lightreasoner import __version__
 from lightreasoner.cli import check_pair, dataset, deploy, evaluate, finetune, hub, jobs, pairs, sample, trace
+from lightreasoner.cli.console import show_everything
 from lightreasoner.errors import UserError
 from lightreasoner.progress import StopRequested
 from lightreasoner.settings import from_environment
@@ -39,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
+    show_everything()
     logging.basicConfig(level=logging.WARNING)
     options = build_parser().parse_args(sys.argv[1:] if argv is None else argv)
     try:

@@ -1,8 +1,8 @@
 """The verb pairs lists the presets; the options that name a pair are shared by other verbs."""
 
 import argparse
-import json
 
+from lightreasoner.cli.console import print_json
 from lightreasoner.errors import UserError
 from lightreasoner.settings import Settings
 
@@ -19,7 +19,7 @@ def run_pairs(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.models.pairs import presets
 
     if options.json:
-        print(json.dumps([asdict(p) for p in presets()], indent=2, ensure_ascii=False))
+        print_json([asdict(p) for p in presets()], 2)
         return
     for preset in presets():
         print(f"{preset.name}\n  {preset.title}\n  expert  {preset.expert}\n  amateur {preset.amateur}")

@@ -5,6 +5,7 @@ import json
 import sys
 from pathlib import Path
 
+from lightreasoner.cli.console import print_json, read_stdin
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.errors import UserError
@@ -58,7 +59,7 @@ def read_problem(options: argparse.Namespace) -> tuple[str, tuple[tuple[str, str
     if options.problem_file is None:
         return options.problem, ()
     if options.problem_file == "-":
-        return sys.stdin.read(), ()
+        return read_stdin(), ()
     path = Path(options.problem_file)
     if path.suffix.lower() in {".jsonl", ".json", ".csv", ".parquet"}:
         from lightreasoner.problems.stream import load_file
@@ -115,8 +116,8 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
         for event in print_events(events, options.beta, sys.stderr if to_stdout else sys.stdout):
             record.add(event, texts)
     if options.json:
-        text = json.dumps(trace_json(record, options.alpha, options.beta), ensure_ascii=False, indent=1)
+        document = trace_json(record, options.alpha, options.beta)
         if to_stdout:
-            print(text)
+            print_json(document, 1)
         else:
-            write_text(options.json, text + "\n")
+            write_text(options.json, json.dumps(document, ensure_ascii=False, indent=1) + "\n")

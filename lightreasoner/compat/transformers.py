@@ -46,6 +46,13 @@ def gguf_shapes(path: Path) -> list[tuple[int, ...]]:
     return [tensor.shape for tensor in GgufHeader.from_file(str(path)).tensors]
 
 
+def gguf_dtype(path: Path) -> Any:
+    """The torch dtype that a GGUF file was written in; None for quantized weights."""
+    from transformers.integrations.gguf.reader import GgufHeader
+
+    return GgufHeader.from_file(str(path)).dtype
+
+
 @cache
 def byte_characters() -> dict[str, int]:
     """The 256 characters with which byte-level BPE writes bytes: character → byte."""

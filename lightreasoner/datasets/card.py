@@ -14,6 +14,7 @@ from lightreasoner.formatting import markdown_cell, markdown_table
 from lightreasoner.paper import BETA
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import ASSETS
+from lightreasoner.storage.runs import versions_shown
 
 #: Edges of the card's histogram in nats; the last bin includes everything above.
 EDGES = (0, 0.01, 0.05, 0.1, 0.2, BETA, 0.8, 1.6, 3.2, np.inf)
@@ -56,7 +57,7 @@ def dataset_card(folder: Path, run: dict, title: str, license: str) -> str:
         ],
         source=SOURCES.get(str(config.get("problems"))),
         settings="\n".join(markdown_table({k: v for k, v in config.items() if k not in ("expert", "amateur")})),
-        versions="\n".join(markdown_table(dict(about.get("versions") or {}) | {"device": about.get("device")})),
+        versions="\n".join(markdown_table(versions_shown(run) | {"device": about.get("device")})),
         license_text="Not stated by the publisher" if license == "unknown" else markdown_cell(license),
     )
     return f"{card}\n"

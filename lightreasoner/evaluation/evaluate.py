@@ -27,6 +27,7 @@ from lightreasoner.problems.grading import grade
 from lightreasoner.problems.rows import Problem
 from lightreasoner.progress import Progress
 from lightreasoner.storage.atomic import atomic_file
+from lightreasoner.storage.runs import note_versions
 
 #: (key, request for a Solver) of each missing batch → (key, what the Solver returns), in any order.
 ParallelMap = Callable[[Iterable[tuple[Any, Any]]], Iterable[tuple[Any, Any]]]
@@ -65,6 +66,8 @@ def evaluate(
     set_aside_damaged(folder, progress)
     missing = [(n, b) for n in range(len(variants)) for b in range(len(plan)) if not shard(folder, n, b).exists()]
     total = len(variants) * len(problems)
+    if missing and (changed := note_versions(folder)):
+        progress.status(changed)
     done = total - sum(len(plan[b]) for _, b in missing)
     requests = (((n, b), (n, [prompts[i] for i in plan[b]])) for n, b in missing)
     solver = Solver(loaded, variants, max_new_tokens, progress, stop)

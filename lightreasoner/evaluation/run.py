@@ -9,6 +9,7 @@ from lightreasoner.evaluation.evaluate import evaluate
 from lightreasoner.evaluation.results import Summary, Variant
 from lightreasoner.hub.download import ADAPTER_FILES
 from lightreasoner.jobs.context import job_context
+from lightreasoner.models.identity import describe_models
 from lightreasoner.models.loading import LoadedModel, load_model
 from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.models.weights import check_adapter
@@ -17,7 +18,7 @@ from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.stream import open_problems, source_fingerprint
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import sha256
-from lightreasoner.storage.runs import RECORD, begin_run, versions
+from lightreasoner.storage.runs import RECORD, begin_run, stored_about, versions
 from lightreasoner.training.runs import adapter_folder
 
 MAX_NEW_TOKENS = 512  # where the user names no limit
@@ -93,9 +94,10 @@ def run_evaluation(
         config = {name: getattr(job, name) for name in ("model", "base", "problems", "split", "limit", "batch_size")}
         config |= {"adapters": [str(variant.adapter) for variant in tuned], "max_new_tokens": max_new_tokens}
         config |= {"stop": list(job.stop)} if job.stop else {}  # earlier versions' runs have none
-        fingerprints = {"model": loaded.fingerprint, "file of problems": source_fingerprint(job.problems)}
-        fingerprints |= {f"adapter {v.name}": sha256(v.adapter / ADAPTER_FILES[1])[:32] for v in tuned}
-        about = {
+        about = describe_models({"model": loaded}, stored_about(job.run_dir))
+        about["fingerprints"]["file of problems"] = source_fingerprint(job.problems)
+        about["fingerprints"] |= {f"adapter {v.name}": sha256(v.adapter / ADAPTER_FILES[1])[:32] for v in tuned}
+        about |= {
             "problems": len(problems),
             "without answer": stream.count - len(problems),
             "duplicates": stream.duplicates,
@@ -105,7 +107,6 @@ def run_evaluation(
             "versions": versions(),
             "device": str(loaded.device),
             "dtype": str(loaded.dtype).removeprefix("torch."),
-            "fingerprints": fingerprints,
         }
         begin_run(job.run_dir, "evaluation", config, about)
         parallel_map = None

@@ -38,7 +38,7 @@ class LocalBackend:
                 child = subprocess.Popen(
                     command,
                     cwd=ROOT,
-                    env=os.environ | env | {"PYTHONUNBUFFERED": "1"},
+                    env=os.environ | env | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"},
                     start_new_session=True,
                     stdin=subprocess.DEVNULL,
                     stdout=output,

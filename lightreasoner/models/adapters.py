@@ -1,4 +1,4 @@
-"""LoRA adapters: which layers can have one, adding it to a model, saving it, and merging it into the model."""
+"""LoRA adapters: which layers can have one, adding it to a model, and saving it."""
 
 import warnings
 from functools import lru_cache
@@ -95,12 +95,3 @@ def save_adapter(model: Any, folder: Path, card: str, expert: str | None = None)
     with atomic_folder(folder, RESUME) as place:
         model.save_pretrained(place, save_embedding_layers=False)  # "auto" would ask the Hub about the base
         (place / "README.md").write_text(card, encoding="utf-8")  # in place of peft's card
-
-
-def save_merged(model: Any, tokenizer: Any, folder: Path, card: str) -> None:
-    """Write the model with its adapter merged in, as a folder that transformers loads. Changes the model itself."""
-    with atomic_folder(folder, RESUME) as place:
-        merged = model.merge_and_unload(safe_merge=True)
-        merged.save_pretrained(place)
-        tokenizer.save_pretrained(place)
-        (place / "README.md").write_text(card, encoding="utf-8")

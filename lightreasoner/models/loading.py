@@ -16,9 +16,10 @@ from transformers.utils import logging
 from lightreasoner.compat.transformers import gguf_pre_tokenizer, no_gguf_progress_bar, supports_sdpa
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.devices import choose_device, choose_dtype
+from lightreasoner.models.merging import untie
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.models.turn_ends import TurnEnd, turn_ends
-from lightreasoner.models.weights import Files, find_files, fingerprint, measure, read_json
+from lightreasoner.models.weights import Files, find_files, fingerprint, measure, read_json, weights_fingerprint
 from lightreasoner.settings import Settings
 
 Status = Callable[[str], None] | None
@@ -45,6 +46,8 @@ class LoadedModel:
     max_positions: int | None  # most tokens of prompt and response together
     fingerprint: str  # see weights.fingerprint
     ends: tuple[TurnEnd, ...] = ()  # the same ends with their texts and sources
+    weights: str = ""  # see weights.weights_fingerprint
+    files: Files | None = None  # that it was read from
 
     @property
     def end_texts(self) -> tuple[str, ...]:
@@ -95,6 +98,8 @@ def load_model(
         max_positions=getattr(model.config.get_text_config(), "max_position_embeddings", None),
         fingerprint=fingerprint(files),
         ends=ends,
+        weights=weights_fingerprint(files),
+        files=files,
     )
 
 
@@ -217,6 +222,7 @@ def _add_adapter(ref: ModelRef, files: Files, model: Any) -> Any:
     wrong = f"The adapter {ref.adapter} does not fit {ref.base}: {{}} Use the base that it was trained on."
     config = peft.PeftConfig.from_pretrained(str(files.adapter))
     config.inference_mode = True
+    untie(model, files.adapter)
     try:
         wrapped = peft.PeftModel(model, config)
         report = wrapped.load_adapter(str(files.adapter), "default", torch_device="cpu")

@@ -6,6 +6,7 @@ from typing import Any
 
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.identity import same_model
 from lightreasoner.models.loading import LoadedModel, Status
 from lightreasoner.models.references import ModelRef
 from lightreasoner.models.vocabulary import VocabularyAlignment, added_tokens, align_vocabularies
@@ -81,7 +82,7 @@ def load_pair(
         expert,
         amateur,
         alignment.to_devices(expert.device, amateur.device),
-        same_model=expert.fingerprint == amateur.fingerprint and alignment.expert_ids is None,
+        same_model=same_model(expert, amateur) and alignment.expert_ids is None,
         same_special_tokens=added_tokens(expert.tokenizer) <= added_tokens(amateur.tokenizer),
     )
 

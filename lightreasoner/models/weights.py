@@ -8,9 +8,11 @@ import json
 import os
 import re
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -31,6 +33,11 @@ MODELS = ASSETS / "models"
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
 _SMALL = 64 * 2**20  # bytes up to which a weight file is hashed completely
 _SAMPLE = 4096  # bytes hashed per tensor of a larger file, or per 256th of a GGUF file
+#: What an adapter's configuration says about its effect. The rest is the writer's: versions, paths, modes.
+ADAPTER_SETTINGS = (
+    *("r", "lora_alpha", "use_rslora", "use_dora", "fan_in_fan_out", "bias", "rank_pattern", "alpha_pattern"),
+    *("target_parameters", "trainable_token_indices", "layer_replication", "lora_bias"),
+)
 
 
 @dataclass(frozen=True)
@@ -153,6 +160,14 @@ def check_adapter(folder: Path) -> list[Path]:
     return [folder / ADAPTER_FILES[1]]
 
 
+def adapter_reaches(folder: Path, modules: set[str]) -> bool:
+    """Whether a LoRA adapter changes one of these modules on its own, given by the last parts of their names."""
+    config = read_json(folder / ADAPTER_FILES[0])
+    if config.get("ensure_weight_tying") or config.get("trainable_token_indices"):  # PEFT keeps tied weights tied
+        return False
+    return any(modules & set(name.split(".")) for name in tensor_table(folder / ADAPTER_FILES[1]))
+
+
 def check_gguf(path: Path) -> None:
     """Raises UserError unless the path is a readable file that starts as GGUF files do."""
     if not os.path.isfile(path):
@@ -225,8 +240,28 @@ def known_size(ref: str | ModelRef) -> Size | None:
         return None
 
 
+def weights_fingerprint(files: Files) -> str:
+    """32 hex digits that identify weights, however their files were written.
+
+    A hash of each tensor's name, dtype, shape and bytes, adapter included; of weights over 64 MB it covers 4 KB from
+    the middle of each tensor (GGUF: of each 256th of the file). Neither the split into files nor config.json counts:
+    models.identity compares the configuration, the tokenizer and the chat template.
+    """
+    digest = hashlib.sha256()
+    if files.gguf:
+        _hash_file(digest, files.gguf)
+    else:
+        _hash_tensors(digest, check_model(files.folder))
+    if files.adapter:
+        _hash_tensors(digest, [files.adapter / ADAPTER_FILES[1]])
+        settings = read_json(files.adapter / ADAPTER_FILES[0])
+        counting = {name: settings[name] for name in ADAPTER_SETTINGS if settings.get(name)}
+        digest.update(json.dumps(counting, sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:32]
+
+
 def fingerprint(files: Files) -> str:
-    """32 hex digits that identify weights: the same for every copy, different after any training.
+    """32 hex digits that identify a model's files: the same for every copy, different after any training.
 
     A hash of config.json and of each weight file, adapter included. Of a file of over 64 MB it covers the header and
     4 KB from the middle of each tensor (GGUF: of each 256th of the file). It does not cover the tokenizer.
@@ -236,21 +271,42 @@ def fingerprint(files: Files) -> str:
     if files.adapter:
         paths += [files.adapter / name for name in ADAPTER_FILES]
     for path in paths:
-        size = path.stat().st_size
-        digest.update(f"{path.suffix} {size}\n".encode())  # names differ between copies of one model
-        with path.open("rb") as file:
-            if size <= _SMALL:
-                while block := file.read(2**20):
-                    digest.update(block)
-                continue
-            if path.suffix == ".safetensors":
-                table = tensor_table(path)
-                digest.update(json.dumps(table, sort_keys=True).encode())
-                start = size - _data_bytes(table)
-                middles = [start + sum(tensor["data_offsets"]) // 2 for tensor in table.values()]
-            else:
-                middles = [(2 * n + 1) * size // 512 for n in range(256)]
-            for middle in sorted(middles):
-                file.seek(max(0, middle - _SAMPLE // 2))
-                digest.update(file.read(_SAMPLE))
+        _hash_file(digest, path)
     return digest.hexdigest()[:32]
+
+
+def _hash_tensors(digest: Any, paths: list[Path]) -> None:
+    """Add the tensors of these safetensors files to a hash, in the order of their names."""
+    tables = {path: tensor_table(path) for path in paths}
+    starts = {path: path.stat().st_size - _data_bytes(table) for path, table in tables.items()}
+    places = sorted((name, path, tensor) for path, table in tables.items() for name, tensor in table.items())
+    whole = sum(_data_bytes(table) for table in tables.values()) <= _SMALL
+    with ExitStack() as stack:
+        opened = {path: stack.enter_context(path.open("rb")) for path in paths}
+        for name, path, tensor in places:
+            begin, end = tensor["data_offsets"]
+            digest.update(f"{name} {tensor['dtype']} {tensor['shape']}\n".encode())
+            size = end - begin if whole else min(_SAMPLE, end - begin)
+            opened[path].seek(starts[path] + begin + (end - begin - size) // 2)
+            digest.update(opened[path].read(size))
+
+
+def _hash_file(digest: Any, path: Path) -> None:
+    """Add a file to a hash: all of it up to 64 MB, else its header and samples."""
+    size = path.stat().st_size
+    digest.update(f"{path.suffix} {size}\n".encode())  # names differ between copies of one model
+    with path.open("rb") as file:
+        if size <= _SMALL:
+            while block := file.read(2**20):
+                digest.update(block)
+            return
+        if path.suffix == ".safetensors":
+            table = tensor_table(path)
+            digest.update(json.dumps(table, sort_keys=True).encode())
+            start = size - _data_bytes(table)
+            middles = [start + sum(tensor["data_offsets"]) // 2 for tensor in table.values()]
+        else:
+            middles = [(2 * n + 1) * size // 512 for n in range(256)]
+        for middle in sorted(middles):
+            file.seek(max(0, middle - _SAMPLE // 2))
+            digest.update(file.read(_SAMPLE))

@@ -15,6 +15,7 @@ import numpy as np
 from lightreasoner.datasets.trajectories import KL_EDGES, kl_histogram
 from lightreasoner.decoding.generate import DecodingConfig, greedy_generate
 from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.identity import describe_models
 from lightreasoner.models.pairs import Pair, describe_pair, load_pair
 from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.models.turn_ends import finished_text
@@ -27,7 +28,7 @@ from lightreasoner.sampling.estimate import BETAS, ResourceEstimate, estimate_re
 from lightreasoner.scoring.significance import Z, wilson
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import write_text
-from lightreasoner.storage.runs import begin_run, versions
+from lightreasoner.storage.runs import begin_run, note_versions, stored_about, versions
 from lightreasoner.validation import number
 
 LEFT_OUT = ("run_dir", "pair_name", "skip_unreadable")  # of the configuration in run.json
@@ -112,10 +113,12 @@ def run_pair_check(job: PairCheckJob, settings: Settings, progress: Progress) ->
     pair = load_pair(job.expert, job.amateur, LoadedModels(settings), progress.status, job.pair_name)
     config = {name: value for name, value in asdict(job).items() if name not in LEFT_OUT}
     config = {name: value for name, value in config.items() if name != "stop" or value}  # earlier runs have none
-    fingerprints = {"expert": pair.expert.fingerprint, "amateur": pair.amateur.fingerprint}
-    fingerprints |= {"file of problems": source_fingerprint(job.problems)}
-    about = {"fingerprints": fingerprints, "versions": versions(), "pair": describe_pair(pair)}
+    about = describe_models({"expert": pair.expert, "amateur": pair.amateur}, stored_about(job.run_dir))
+    about["fingerprints"]["file of problems"] = source_fingerprint(job.problems)
+    about |= {"versions": versions(), "pair": describe_pair(pair)}
     begin_run(job.run_dir, KIND, config, about)
+    if changed := note_versions(job.run_dir):
+        progress.status(changed)
     result = check_pair(pair, problems, DecodingConfig(job.max_new_tokens, stop=job.stop), job.target, progress)
     write_text(job.run_dir / RESULT, json.dumps(result.as_json(), indent=1) + "\n")
     progress.result(tone=result.tone, verdict=list(result.assessment), sentence=result.estimate.sentence())

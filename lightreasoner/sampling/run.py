@@ -8,6 +8,7 @@ from lightreasoner.decoding.batch_decoder import fitting_rows
 from lightreasoner.decoding.generate import CHUNK
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.identity import describe_models
 from lightreasoner.models.pairs import Pair, describe_pair, load_pair
 from lightreasoner.paper import BETA
 from lightreasoner.problems.stream import source_fingerprint
@@ -17,7 +18,7 @@ from lightreasoner.sampling.on_cluster import cluster_map
 from lightreasoner.sampling.plan import TYPICAL_PROMPT, Prompts, Skipped
 from lightreasoner.sampling.sampler import SamplingCounts, sample_dataset
 from lightreasoner.settings import Settings
-from lightreasoner.storage.runs import RECORD, add_to_run, begin_run, read_run, versions
+from lightreasoner.storage.runs import RECORD, add_to_run, begin_run, read_run, stored_about, versions
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def run_sampling(job: SamplingJob, settings: Settings, progress: Progress) -> Sa
     progress.status("Reading the problems")
     total = sum(1 for _ in job.open_problems(settings))  # a mistake in the last row shows now, not after hours
     pair = load_pair(job.expert, job.amateur, LoadedModels(settings), progress.status, job.pair_name)
-    batch_size = _begin(job, pair)
+    record = _begin(job, pair)
+    batch_size = record["about"]["batch_size"]
     save_tokenizer(pair.expert.tokenizer, job.run_dir)  # the dataset stays readable without the model
     prompts = Prompts(pair, job.open_problems(settings), job.decoding, settings)
     counts = SamplingCounts(job.samples_per_problem)
@@ -82,20 +84,20 @@ def read_result(job: SamplingJob) -> SamplingResult:
     return SamplingResult(**stored | {"skipped": Skipped(**stored["skipped"])})
 
 
-def _begin(job: SamplingJob, pair: Pair) -> int:
-    """Write or check run.json; the batch size of the run's first start, on which the batches depend."""
+def _begin(job: SamplingJob, pair: Pair) -> dict:
+    """Write or check run.json; the record of the run's first start, whose batch size decides the batches."""
     batch_size = job.batch_size
     if batch_size is None:
         tokens = TYPICAL_PROMPT + job.decoding.max_new_tokens
         batch_size = fitting_rows((pair.expert, pair.amateur), tokens, CHUNK)
-    fingerprints = {"expert": pair.expert.fingerprint, "amateur": pair.amateur.fingerprint}
+    about = describe_models({"expert": pair.expert, "amateur": pair.amateur}, stored_about(job.run_dir))
     if problem_file := source_fingerprint(job.problems):
-        fingerprints["problem file"] = problem_file
-    about = {"fingerprints": fingerprints, "versions": versions(), "pair": describe_pair(pair)}
+        about["fingerprints"]["problem file"] = problem_file
+    about |= {"versions": versions(), "pair": describe_pair(pair)}
     about |= {"batch_size": batch_size, "problems": job.problems, "device": str(pair.expert.device), "title": job.title}
     dtypes = {str(model.dtype).removeprefix("torch.") for model in (pair.expert, pair.amateur)}
     config = job.config() | {"dtype": ", ".join(sorted(dtypes))}
-    return begin_run(job.run_dir, "dataset", config, about)["about"]["batch_size"]
+    return begin_run(job.run_dir, "dataset", config, about)
 
 
 def _result(job: SamplingJob, counts: SamplingCounts, prompts: Prompts) -> SamplingResult:

@@ -22,6 +22,7 @@ from lightreasoner.paper import BETA
 from lightreasoner.progress import Progress
 from lightreasoner.sampling.batch_table import batch_table
 from lightreasoner.sampling.plan import Prompts, batches
+from lightreasoner.storage.runs import note_versions
 
 HISTOGRAM_SECONDS = 2.0  # between two histogram events
 
@@ -120,6 +121,8 @@ def sample_dataset(
                 counts.add(table, new=False)
                 report()
                 continue
+            if not counts.new_responses and (changed := note_versions(folder)):
+                progress.status(changed)
             if resuming:
                 resuming, counts.started = False, time.monotonic()
                 progress.status("Sampling")

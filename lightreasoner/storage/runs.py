@@ -23,6 +23,7 @@ FORMAT, VERSION = "lightreasoner-run", 1
 RECORD = "run.json"
 LOCK = ".lock"  # locked by the process that works in the folder
 RENAMED = {"finetune": {"group": "max_samples_per_trajectory"}}  # kind → setting until version 0.2 → its name now
+ARROW = " → "  # between the versions of two starts
 TRASH = ".deleted-"  # a folder that is being deleted
 
 
@@ -39,7 +40,7 @@ def begin_run(folder: Path, kind: str, config: dict, about: dict) -> dict:
     """Write run.json, or check that the existing one is of the same run. Returns the record of the first start.
 
     config: the user's settings. about: facts such as versions and device, of which only about["fingerprints"]
-    (name → text) must stay the same. Raises UserError that names each difference with both values.
+    and about["marks"] (name → text) must stay the same. Raises UserError that names each difference with both values.
     """
     folder = Path(folder)
     record = {"format": FORMAT, "version": VERSION, "kind": kind, "config": config, "about": about}
@@ -53,7 +54,7 @@ def begin_run(folder: Path, kind: str, config: dict, about: dict) -> dict:
     for name in before | now:
         if name not in before or name not in now or before[name] != now[name]:
             differences.append(f"{name} was {_shown(before.get(name))}, now {_shown(now.get(name))}")
-    before, now = (side["about"].get("fingerprints", {}) for side in (known, record))
+    before, now = (side["about"].get("fingerprints", {}) | side["about"].get("marks", {}) for side in (known, record))
     differences += [f"the {name} has changed since" for name in now if name in before and before[name] != now[name]]
     if differences:
         raise UserError(
@@ -61,6 +62,44 @@ def begin_run(folder: Path, kind: str, config: dict, about: dict) -> dict:
             "another folder."
         )
     return known
+
+
+def note_versions(folder: Path) -> str | None:
+    """Add the versions of this start to a run's record where they differ from those of its last start.
+
+    Called before new work, so that a finished run stays as it is. Returns the sentence of `changed_versions`; None
+    for a folder without a record.
+    """
+    if not (Path(folder) / RECORD).exists():
+        return None
+    record, now = read_run(folder), versions()
+    starts = [record["about"].get("versions") or now, *(start["versions"] for start in _resumed(record))]
+    if starts[-1] != now:
+        record["about"]["resumed"] = [*_resumed(record), {"at": time.time(), "versions": now}]
+        _write(Path(folder), record)
+    return changed_versions(record)
+
+
+def _resumed(record: dict) -> list[dict]:
+    return record["about"].get("resumed") or []
+
+
+def changed_versions(record: dict) -> str | None:
+    """A sentence on the packages whose versions changed between a run's starts; None where none did."""
+    changed = [f"{name} {seen}" for name, seen in versions_shown(record).items() if ARROW in seen]
+    return f"The run was resumed with other versions: {', '.join(changed)}." if changed else None
+
+
+def versions_shown(record: dict) -> dict[str, str]:
+    """The versions of a run for a card: of a package that changed between its starts, one after another."""
+    starts = [record["about"].get("versions") or {}, *(start["versions"] for start in _resumed(record))]
+    names = dict.fromkeys(name for start in starts for name in start)
+    return {name: ARROW.join(dict.fromkeys(str(s[name]) for s in starts if name in s)) for name in names}
+
+
+def stored_about(folder: Path) -> dict:
+    """The part "about" of the record in a run folder; empty where there is none yet. Raises UserError."""
+    return read_run(folder)["about"] if (Path(folder) / RECORD).exists() else {}
 
 
 def _shown(value: Any) -> str:

@@ -13,6 +13,7 @@ import torch
 from lightreasoner.decoding.cached_decoder import CachedDecoder
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.identity import same_model
 from lightreasoner.models.loading import LoadedModel, Status
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.references import ModelRef, parse_ref
@@ -174,5 +175,5 @@ def describe_tuned(tuned: TunedModel, pair: Pair) -> dict:
         "tuned_parameters": tuned.loaded.parameters,
         "tuned_fingerprint": tuned.loaded.fingerprint,
         "writer": tuned.writer,
-        "same_model": tuned.loaded.fingerprint == pair.expert.fingerprint,
+        "same_model": same_model(tuned.loaded, pair.expert),
     }

@@ -13,6 +13,7 @@ from lightreasoner.datasets.select_steps import OnCorrupt, training_samples
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.trajectories import rows
 from lightreasoner.errors import UserError
+from lightreasoner.models.identity import differences
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.problems.grading import grade
@@ -73,12 +74,13 @@ def refuse_missing(method: str, report: SelectionReport) -> None:
 
 
 def refuse_other_expert(dataset: dict, name: str, expert: str, loaded: LoadedModel) -> None:
-    """Raises UserError when the dataset, given by its record, was sampled with other weights than those of `loaded`."""
-    sampled_with = dataset["about"].get("fingerprints", {}).get("expert")
-    if sampled_with and sampled_with != loaded.fingerprint:
+    """Raises UserError when the dataset, given by its record, was sampled from another model than `loaded`."""
+    different = differences(dataset["about"], "expert", loaded)
+    if different:
         raise UserError(
-            f"The dataset {name} was sampled from another expert than {expert}: their fingerprints differ. "
-            "Its steps do not apply to this model; sample a new dataset with it."
+            f"The dataset {name} was sampled from another expert than {expert}: the {' and the '.join(different)} "
+            f"{'differ' if different[1:] or different == ['weights'] else 'differs'}. Its steps do not apply to this "
+            "model; sample a new dataset with it."
         )
 
 

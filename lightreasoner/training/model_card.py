@@ -4,6 +4,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from lightreasoner.formatting import markdown_cell, markdown_table
 from lightreasoner.settings import ASSETS
+from lightreasoner.storage.runs import versions_shown
 from lightreasoner.training.config import METHODS
 from lightreasoner.training.result import FinetuneResult
 
@@ -29,7 +30,7 @@ def adapter_card(run: dict, merged: bool = False, license: str | None = None) ->
         "settings": {name: value for name, value in config.items() if name != "dataset"},
         "result": {LABELS.get(name, name): value for name, value in (result.as_json() if result else {}).items()},
         "fingerprints": {f"fingerprint of the {name}": text for name, text in about.get("fingerprints", {}).items()},
-        "versions": about.get("versions", {}) | {"device": about.get("device"), "dtype": about.get("dtype")},
+        "versions": versions_shown(run) | {"device": about.get("device"), "dtype": about.get("dtype")},
     }
     card = ModelCard.from_template(
         data,

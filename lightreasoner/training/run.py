@@ -10,11 +10,12 @@ from lightreasoner.jobs.accelerator import AcceleratorLock
 from lightreasoner.jobs.context import job_context
 from lightreasoner.jobs.events import working_seconds
 from lightreasoner.models.adapters import save_adapter
+from lightreasoner.models.identity import describe_models
 from lightreasoner.models.loading import load_model
 from lightreasoner.progress import Progress, SilentProgress, StopRequested
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import RunLocation
-from lightreasoner.storage.runs import add_to_run, begin_run, read_run, versions
+from lightreasoner.storage.runs import add_to_run, begin_run, note_versions, read_run, stored_about, versions
 from lightreasoner.training.batches import count_samples, hold_out
 from lightreasoner.training.config import FinetuneConfig, as_json
 from lightreasoner.training.curves import Curves
@@ -86,8 +87,8 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
         "processes": world_size(),
         "sharded": job.sharded,
         "dtype": str(loaded.dtype).removeprefix("torch."),
-        "fingerprints": {"expert": loaded.fingerprint},
     }
+    about |= describe_models({"expert": loaded}, stored_about(job.run_dir))
     if first:
         settled = {"dataset": job.dataset.address} | asdict(job.selection) | as_json(job.config)
         begin_run(job.run_dir, "finetune", settled, about)
@@ -97,6 +98,8 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
     if done and (done.updates or 0) >= job.config.max_steps and (job.run_dir / ADAPTER / WEIGHTS).is_file():
         progress.result(**done.as_json())
         return done
+    if first and (changed := note_versions(job.run_dir)):
+        progress.status(changed)
     progress.status("Reading the dataset")
     examples = load_examples(job.run_dir) if first else None
     if examples is None and first:

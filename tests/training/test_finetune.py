@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from lightreasoner.errors import UserError
-from lightreasoner.models.adapters import linear_names, save_adapter, save_merged
+from lightreasoner.models.adapters import linear_names, save_adapter
 from lightreasoner.models.loading import LoadedModel, load_model
+from lightreasoner.models.merging import save_merged
 from lightreasoner.progress import StopRequested
 from lightreasoner.settings import Settings
 from lightreasoner.training import trainer as training
