@@ -11,6 +11,7 @@ from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import JobStore
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import load_pair
+from lightreasoner.models.prompt_settings import prompt_of
 from lightreasoner.models.references import parse_ref
 from lightreasoner.problems.conversations import context_text, stored_context
 from lightreasoner.serving import zerogpu
@@ -121,6 +122,8 @@ def header(record: dict, **more) -> str:
         "same_model": record["pair"]["same_model"],
         "scored": record["request"]["response"] is not None,
         "lens": record.get("lens"),
+        "prompt": record["prompt"],
+        "notes": record.get("prompt_notes", []),
     }
     return line(head | more)
 
@@ -146,7 +149,7 @@ def stream(studio: Studio, live: LiveRun) -> Iterator[str]:
             if steps and not opened:
                 opened = True
                 facts = {"prompt_tokens": len(trace.prompt_ids), "same_model": trace.pair["same_model"]}
-                facts["lens"] = trace.tuned
+                facts |= {"lens": trace.tuned, "prompt": trace.prompt, "notes": list(trace.prompt_notes)}
                 text += line({"facts": facts})
             if steps and (waited >= INTERVAL or done):
                 text += "".join(line(step_line(step)) for step in steps)
@@ -195,4 +198,5 @@ def branch_request(record: dict, step: int, token: int) -> TraceRequest:
         seed=request["seed"],
         stop=tuple(request.get("stop") or ()),  # traces of earlier versions have none
         context=stored_context(request.get("context")),
+        prompt=prompt_of(request.get("prompt")),
     )

@@ -4,6 +4,7 @@ import argparse
 
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path
 
@@ -30,12 +31,13 @@ def add(verbs) -> None:
         check.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="per response (default 128)")
         add_stop_option(check)
         check.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="run folder of the result")
+        add_prompt_options(check)
         check.set_defaults(run=run_check_pair)
 
 
 def run_check_pair(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.jobs.context import job_context
-    from lightreasoner.problems.stream import training_split
+    from lightreasoner.problems.stream import open_problems, training_split
     from lightreasoner.sampling.pair_check import KIND, PairCheckJob, run_pair_check
 
     name, expert, amateur = pair_refs(options)
@@ -48,8 +50,13 @@ def run_check_pair(options: argparse.Namespace, settings: Settings) -> None:
         max_new_tokens=options.max_new_tokens,
         stop=stop_strings(options),
         skip_unreadable=options.skip_unreadable,
+        prompt=prompt_settings(options),
     )
     job.check(settings)
+    if options.show_prompt:
+        limits = {"limit": 1, "max_chars": settings.max_problem_chars, "skip_unreadable": job.skip_unreadable}
+        print_prompt(expert, next(iter(open_problems(job.problems, split=job.split, **limits))), job.prompt)
+        return
     with job_context(options.run_dir, KIND, settings, title=job.title) as progress:
         result = run_pair_check(job, settings, progress)
     for sentence in (*result.assessment, result.estimate.sentence()):

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
+from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path
@@ -39,6 +40,7 @@ def add(verbs) -> None:
     )
     add_stop_option(evaluate)
     evaluate.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="folder for the results")
+    add_prompt_options(evaluate)
     add_backend_options(evaluate)
     evaluate.set_defaults(run=run_evaluate)
 
@@ -64,9 +66,16 @@ def run_evaluate(options: argparse.Namespace, settings: Settings) -> None:
         max_new_tokens=options.max_new_tokens,
         batch_size=size,
         stop=stop_strings(options),
+        prompt=prompt_settings(options),
         workers=options.num_workers if options.backend == "ray" else None,
         skip_unreadable=options.skip_unreadable,
     )
+    if options.show_prompt:
+        from lightreasoner.problems.stream import open_problems
+
+        limits = {"limit": 1, "max_chars": settings.max_problem_chars, "skip_unreadable": options.skip_unreadable}
+        print_prompt(job.model, next(iter(open_problems(job.problems, split=job.split, **limits))), job.prompt)
+        return
     print("\n".join(report(run_evaluation(job, settings, lambda sentence: print(sentence, file=sys.stderr)))))
 
 

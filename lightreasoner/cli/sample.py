@@ -6,6 +6,7 @@ from typing import Any
 
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.errors import UserError
 from lightreasoner.paper import BETA_FLOOR
@@ -45,6 +46,7 @@ def add(verbs) -> None:
     )
     add_stop_option(sample)
     sample.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="run folder of the dataset")
+    add_prompt_options(sample)
     add_backend_options(sample)
     sample.set_defaults(run=run_sample)
 
@@ -71,6 +73,7 @@ def sampling_job(options: argparse.Namespace):
         limit=options.limit,
         samples_per_problem=options.samples_per_problem,
         batch_size=batch_size,
+        prompt=prompt_settings(options),
         num_workers=options.num_workers if options.backend == "ray" else None,
         skip_unreadable=options.skip_unreadable,
     )
@@ -81,6 +84,10 @@ def run_sample(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.sampling.job import sampling_title
     from lightreasoner.sampling.run import read_result, run_sampling
 
+    if options.show_prompt:
+        job = sampling_job(options)
+        print_prompt(job.expert, next(iter(job.open_problems(settings))), job.prompt)
+        return
     if not settings.job:  # a mistake made in a terminal leaves no folder behind; a job's mistake belongs in its log
         sampling_job(options).check(settings)
     title = sampling_title(options.problems.strip(), options.limit)

@@ -8,6 +8,7 @@ from pathlib import Path
 from lightreasoner.cli.console import print_json, read_stdin
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.settings import Settings
@@ -50,6 +51,7 @@ def add(verbs) -> None:
         metavar="B",
         help="select steps with a larger KL, in nats (default %(default)s)",
     )
+    add_prompt_options(trace)
     trace.add_argument("--json", type=Path, metavar="FILE", help="write the trace as JSON (- for standard output)")
     trace.set_defaults(run=run_trace)
 
@@ -80,9 +82,13 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     question, context = read_problem(options)
     check_alpha_beta(options.alpha, options.beta, ("--alpha", "--beta"))
     decoding = (options.max_new_tokens, options.temperature, options.seed, stop_strings(options))
-    request = TraceRequest(question, options.response, (), *decoding, context=context)
+    prompt = prompt_settings(options)
+    request = TraceRequest(question, options.response, (), *decoding, context=context, prompt=prompt)
     check(request, settings)
     name, expert, amateur = pair_refs(options)
+    if options.show_prompt:
+        print_prompt(expert, request, request.prompt)
+        return
     if options.tuned_writes and not options.tuned:
         raise UserError("--tuned-writes needs a tuned expert; give one with --tuned.")
 

@@ -8,11 +8,14 @@ where they are used, so this module itself costs nothing.
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 _OFFLINE_LOCK = threading.Lock()
+_TEMPLATE_DAY: ContextVar[datetime | None] = ContextVar("day", default=None)
 
 
 @contextmanager
@@ -114,6 +117,28 @@ def ignore_in_ddp(model: Any, parameters: list[str]) -> None:
     from torch.nn.parallel import DistributedDataParallel
 
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, parameters)
+
+
+@contextmanager
+def template_date(day: str) -> Iterator[None]:
+    """Chat templates that name today name this day (YYYY-MM-DD). It belongs to the calling thread or task."""
+    from transformers.utils import chat_template_utils
+
+    if chat_template_utils.datetime is not _TemplateClock:
+        chat_template_utils.datetime = _TemplateClock
+    token = _TEMPLATE_DAY.set(datetime.fromisoformat(day))
+    try:
+        yield
+    finally:
+        _TEMPLATE_DAY.reset(token)
+
+
+class _TemplateClock(datetime):
+    """The clock of strftime_now in chat templates."""
+
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:
+        return _TEMPLATE_DAY.get() or datetime.now(tz)
 
 
 @contextmanager

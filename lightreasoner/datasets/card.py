@@ -10,11 +10,11 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from lightreasoner.datasets.external import is_imported, read_imported
 from lightreasoner.datasets.step_table import read_steps
 from lightreasoner.datasets.trajectories import shards
-from lightreasoner.formatting import markdown_cell, markdown_table
+from lightreasoner.formatting import markdown_cell, markdown_table, printable
 from lightreasoner.paper import BETA
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import ASSETS
-from lightreasoner.storage.runs import versions_shown
+from lightreasoner.storage.runs import flat_config, versions_shown
 
 #: Edges of the card's histogram in nats; the last bin includes everything above.
 EDGES = (0, 0.01, 0.05, 0.1, 0.2, BETA, 0.8, 1.6, 3.2, np.inf)
@@ -31,6 +31,7 @@ def dataset_card(folder: Path, run: dict, title: str, license: str) -> str:
         above, rows = above + int((kl > BETA).sum()), rows + number_of_rows
     config, about = run["config"], run["about"]
     fingerprints = about.get("fingerprints") or {}
+    settings = {name: value for name, value in flat_config(config).items() if name not in ("expert", "amateur")}
     files = "samples.parquet" if imported else "trajectories/*.parquet"
     data = DatasetCardData(
         license=license,
@@ -55,12 +56,20 @@ def dataset_card(folder: Path, run: dict, title: str, license: str) -> str:
             for role in ("expert", "amateur")
             if config.get(role)
         ],
+        prompt=prompt_text(about),
+        notes=[markdown_cell(note) for note in (about.get("prompt") or {}).get("notes", [])],
         source=SOURCES.get(str(config.get("problems"))),
-        settings="\n".join(markdown_table({k: v for k, v in config.items() if k not in ("expert", "amateur")})),
+        settings="\n".join(markdown_table(settings)),
         versions="\n".join(markdown_table(versions_shown(run) | {"device": about.get("device")})),
         license_text="Not stated by the publisher" if license == "unknown" else markdown_cell(license),
     )
     return f"{card}\n"
+
+
+def prompt_text(about: dict) -> str:
+    """The prompt of an example problem, as it stands in a block of code; empty for runs that stored none."""
+    text = str((about.get("prompt") or {}).get("example") or "")
+    return "\n".join(f"    {line}" for line in printable(text).split("\n")) if text else ""
 
 
 def _read_kl(folder: Path, imported: bool) -> Iterable[tuple[np.ndarray, int]]:

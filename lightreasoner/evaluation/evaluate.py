@@ -20,7 +20,8 @@ from lightreasoner.errors import UserError, first_line
 from lightreasoner.evaluation.results import FOLDER, SCHEMA, Summary, Variant, shard, write_results
 from lightreasoner.models.devices import DoesNotFit, run_with_oom_backoff
 from lightreasoner.models.loading import LoadedModel
-from lightreasoner.models.prompts import prompt_ids
+from lightreasoner.models.prompt_settings import PAPER, PromptSettings
+from lightreasoner.models.prompts import describe_prompt, prompt_ids
 from lightreasoner.models.turn_ends import finished_text
 from lightreasoner.problems.conversations import context_json
 from lightreasoner.problems.grading import grade
@@ -49,13 +50,15 @@ def evaluate(
     progress: Progress,
     parallel_map: ParallelMap | None = None,
     stop: tuple[str, ...] = (),
+    prompt: PromptSettings = PAPER,
 ) -> list[Summary]:
     """Let every variant solve every problem, and write answers and results.json. Raises UserError, StopRequested.
 
     batch_size: problems; None: as many as fit. parallel_map: solves the missing batches in place of this process.
     stop: texts that end a response, besides the ends of the model's turn. Every problem needs a reference answer.
     """
-    prompts = [prompt_ids(loaded, problem.question, context=problem.context) for problem in problems]
+    prompts = [prompt_ids(loaded, problem.question, prompt, problem.context) for problem in problems]
+    opening = describe_prompt(loaded, prompt)["opening"]
     longest = max(map(len, prompts)) + max_new_tokens
     if loaded.max_positions and longest > loaded.max_positions:
         raise UserError(
@@ -74,7 +77,8 @@ def evaluate(
     right, answered = [0] * len(variants), [0] * len(variants)
     solved = parallel_map(requests) if parallel_map else ((key, solver(request)) for key, request in requests)
     for (n, batch), (responses, seconds) in solved:
-        rows = graded_rows(loaded, variants[n].name, [problems[i] for i in plan[batch]], responses, seconds, stop)
+        solved_problems = [problems[i] for i in plan[batch]]
+        rows = graded_rows(loaded, variants[n].name, solved_problems, responses, seconds, stop, opening)
         with atomic_file(shard(folder, n, batch)) as file:
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file, compression="zstd")
         done, answered[n] = done + len(rows), answered[n] + len(rows)
@@ -160,12 +164,16 @@ def graded_rows(
     responses: list[list[int]],
     seconds: float,
     stop: tuple[str, ...] = (),
+    opening: str = "",
 ) -> list[dict]:
-    """The graded responses of a batch as rows of SCHEMA. seconds: of the whole batch; stop: as for `evaluate`."""
+    """The graded responses of a batch as rows of SCHEMA. seconds: of the whole batch; stop: as for `evaluate`.
+
+    opening: the beginning of the answers, see prompts.Prompt.
+    """
     rows = []
     for problem, ids in zip(problems, responses, strict=True):
         text, reason = finished_text(loaded, ids, stop)
-        graded = grade(text, problem.answer)
+        graded = grade(opening + text, problem.answer)
         rows.append(
             {
                 "model": name,

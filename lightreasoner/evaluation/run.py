@@ -11,14 +11,15 @@ from lightreasoner.hub.download import ADAPTER_FILES
 from lightreasoner.jobs.context import job_context
 from lightreasoner.models.identity import describe_models
 from lightreasoner.models.loading import LoadedModel, load_model
-from lightreasoner.models.prompts import prompt_ids
+from lightreasoner.models.prompt_settings import PAPER, PromptSettings, check_prompt
+from lightreasoner.models.prompts import describe_prompt, prompt_ids, prompt_marks, settle_date
 from lightreasoner.models.weights import check_adapter
 from lightreasoner.problems.gold import words_sentence
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.stream import open_problems, source_fingerprint
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import sha256
-from lightreasoner.storage.runs import RECORD, begin_run, stored_about, versions
+from lightreasoner.storage.runs import RECORD, begin_run, stored_run, versions
 from lightreasoner.training.runs import adapter_folder
 
 MAX_NEW_TOKENS = 512  # where the user names no limit
@@ -38,6 +39,7 @@ class EvaluationJob:
     max_new_tokens: int | None = None  # None: MAX_NEW_TOKENS, or fewer where the model's context is short
     batch_size: int | None = None  # problems per batch; None: as many as fit into memory
     stop: tuple[str, ...] = ()  # texts that end a response, besides the ends of the model's turn
+    prompt: PromptSettings = PAPER
     workers: int | None = None  # of a Ray cluster; None: this process computes
     skip_unreadable: bool = True  # use the rest of a file that has rows which cannot be read
 
@@ -89,12 +91,17 @@ def run_evaluation(
             progress.event("answers", message=words)
         progress.status("Loading the model")
         loaded = load_model(job.model, settings, progress.status)
-        max_new_tokens = job.max_new_tokens or default_max_new_tokens(loaded, problems)
+        stored = stored_run(job.run_dir)
+        prompt = settle_date(check_prompt(job.prompt), [loaded.tokenizer], stored["config"].get("prompt"))
+        max_new_tokens = job.max_new_tokens or default_max_new_tokens(loaded, problems, prompt)
         tuned = [variant for variant in variants if variant.adapter]
         config = {name: getattr(job, name) for name in ("model", "base", "problems", "split", "limit", "batch_size")}
         config |= {"adapters": [str(variant.adapter) for variant in tuned], "max_new_tokens": max_new_tokens}
         config |= {"stop": list(job.stop)} if job.stop else {}  # earlier versions' runs have none
-        about = describe_models({"model": loaded}, stored_about(job.run_dir))
+        config |= {"prompt": prompt.as_json()} if prompt.as_json() else {}
+        about = describe_models({"model": loaded}, stored["about"])
+        about["marks"] |= prompt_marks({"model": loaded}, prompt)
+        about["prompt"] = describe_prompt(loaded, prompt)
         about["fingerprints"]["file of problems"] = source_fingerprint(job.problems)
         about["fingerprints"] |= {f"adapter {v.name}": sha256(v.adapter / ADAPTER_FILES[1])[:32] for v in tuned}
         about |= {
@@ -115,15 +122,17 @@ def run_evaluation(
 
             parallel_map = cluster_map(loaded, variants, max_new_tokens, job.stop, job.workers, settings)
         summaries = evaluate(
-            job.run_dir, loaded, variants, problems, max_new_tokens, job.batch_size, progress, parallel_map, job.stop
+            *(job.run_dir, loaded, variants, problems, max_new_tokens, job.batch_size, progress, parallel_map),
+            stop=job.stop,
+            prompt=prompt,
         )
         progress.result(**{summary.name: round(summary.pass_at_1, 4) for summary in summaries})
     return summaries
 
 
-def default_max_new_tokens(loaded: LoadedModel, problems: list[Problem]) -> int:
+def default_max_new_tokens(loaded: LoadedModel, problems: list[Problem], prompt: PromptSettings = PAPER) -> int:
     """MAX_NEW_TOKENS, or fewer where the model's context has no room for them after the longest prompt."""
-    longest = max(len(prompt_ids(loaded, problem.question, context=problem.context)) for problem in problems)
+    longest = max(len(prompt_ids(loaded, problem.question, prompt, problem.context)) for problem in problems)
     return max(1, min(MAX_NEW_TOKENS, loaded.max_positions - longest)) if loaded.max_positions else MAX_NEW_TOKENS
 
 

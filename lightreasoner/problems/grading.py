@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from lightreasoner.problems.rows import last_boxed
+from lightreasoner.problems.thinking import after_thinking
 
 _DIGITS = r"(?:(?:\d{1,3}(?:,\d{3})+(?![\d,])|\d+)(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d{1,3})?"
 NUMBER = rf"[-+−]?\s*{_DIGITS}(?:\s*/\s*{_DIGITS})?"
@@ -36,7 +37,8 @@ class Grade:
 
 
 def grade(response: str, answer: str) -> Grade:
-    """Compare the final answer of a response with the reference answer."""
+    """Compare the final answer of a response with the reference answer. What it thought before is not its answer."""
+    response = after_thinking(response)
     find, same = {
         "choice": (find_choice, lambda found, answer: found.strip("() ") == answer.strip("() ")),
         "number": (find_number, same_number),

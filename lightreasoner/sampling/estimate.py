@@ -14,7 +14,8 @@ from lightreasoner.decoding.generate import CHUNK, DecodingConfig, GenerationRow
 from lightreasoner.decoding.kv_cache import cache_bytes
 from lightreasoner.formatting import format_duration
 from lightreasoner.models.pairs import Pair
-from lightreasoner.models.prompts import prompt_ids
+from lightreasoner.models.prompt_settings import PAPER, PromptSettings
+from lightreasoner.models.prompts import pair_prompts
 from lightreasoner.paper import BETA
 from lightreasoner.problems.rows import Problem
 from lightreasoner.sampling.batch_table import batch_table
@@ -49,25 +50,17 @@ def estimate_resources(
     samples_per_problem: int,
     total: int,
     checkpoint: Callable[[], None] = lambda: None,
+    prompt: PromptSettings = PAPER,
 ) -> tuple[ResourceEstimate, pa.Table]:
     """Sample these few problems in one batch: (the estimate for `total` problems, the batch's table).
 
     The table has trajectories.SCHEMA. Raises UserError for a problem that makes no prompt and for a model whose output
     is not a distribution.
     """
-    items = []
-    for problem in problems:
-        prompt = prompt_ids(pair.expert, problem.question, context=problem.context)
-        items.append(
-            GenerationRow(
-                problem,
-                0,
-                prompt,
-                prompt
-                if pair.same_special_tokens
-                else prompt_ids(pair.amateur, problem.question, context=problem.context),
-            )
-        )
+    items = [
+        GenerationRow(problem, 0, *pair_prompts(pair, problem.question, prompt, problem.context))
+        for problem in problems
+    ]
     started = time.perf_counter()
     table = batch_table(pair, items, generate_batch(pair, items, decoding, lambda ended: checkpoint()), decoding.stop)
     seconds = time.perf_counter() - started

@@ -6,6 +6,7 @@ from typing import Any
 
 from lightreasoner.decoding.generate import DecodingConfig
 from lightreasoner.errors import UserError
+from lightreasoner.models.prompt_settings import PAPER, PromptSettings, check_prompt
 from lightreasoner.problems.sources import SOURCES, problems_title
 from lightreasoner.problems.stream import MAX_ROWS, ProblemStream, open_problems, source_fingerprint
 from lightreasoner.settings import Settings
@@ -26,6 +27,7 @@ class SamplingJob:
     limit: int | None = None  # number of problems; None: all
     samples_per_problem: int = 1
     batch_size: int | None = None  # responses per batch; None: as many as fit into memory
+    prompt: PromptSettings = PAPER
     num_workers: int | None = None  # actors on a Ray cluster; None: sample in this process
     skip_unreadable: bool = True  # use the rest of a file that has rows which cannot be read
 
@@ -48,7 +50,8 @@ class SamplingJob:
             "temperature": self.decoding.temperature,
             "samples_per_problem": self.samples_per_problem,
             "beta_floor": self.decoding.beta_floor,
-        } | ({"stop": list(self.decoding.stop)} if self.decoding.stop else {})  # earlier versions' runs have none
+            **({"prompt": prompt} if (prompt := self.prompt.as_json()) else {}),  # earlier versions' runs have none
+        } | ({"stop": list(self.decoding.stop)} if self.decoding.stop else {})
 
     def check(self, settings: Settings) -> None:
         """Check everything that can be checked without loading a model. Raises UserError."""
@@ -67,6 +70,7 @@ class SamplingJob:
             number("The number of problems", self.limit, 1, MAX_ROWS, whole=True)
         if self.batch_size is not None:
             number("The batch size", self.batch_size, 1, 4096, whole=True)
+        check_prompt(self.prompt)
         source_fingerprint(self.problems)
 
     def open_problems(self, settings: Settings) -> ProblemStream:

@@ -17,7 +17,8 @@ from lightreasoner.decoding.generate import DecodingConfig, greedy_generate
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.identity import describe_models
 from lightreasoner.models.pairs import Pair, describe_pair, load_pair
-from lightreasoner.models.prompts import prompt_ids
+from lightreasoner.models.prompt_settings import PAPER, PromptSettings, check_prompt
+from lightreasoner.models.prompts import describe_prompt, prompt_ids, prompt_marks, settle_date
 from lightreasoner.models.turn_ends import finished_text
 from lightreasoner.paper import BETA
 from lightreasoner.problems.grading import grade
@@ -28,7 +29,7 @@ from lightreasoner.sampling.estimate import BETAS, ResourceEstimate, estimate_re
 from lightreasoner.scoring.significance import Z, wilson
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import write_text
-from lightreasoner.storage.runs import begin_run, note_versions, stored_about, versions
+from lightreasoner.storage.runs import begin_run, note_versions, stored_run, versions
 from lightreasoner.validation import number
 
 LEFT_OUT = ("run_dir", "pair_name", "skip_unreadable")  # of the configuration in run.json
@@ -92,6 +93,7 @@ class PairCheckJob:
     max_new_tokens: int = 128  # per response
     stop: tuple[str, ...] = ()  # texts that end a response, besides the ends of the model's turn
     skip_unreadable: bool = True  # use the rest of a file that has rows which cannot be read
+    prompt: PromptSettings = PAPER
 
     @property
     def title(self) -> str:
@@ -101,6 +103,7 @@ class PairCheckJob:
         """Raises UserError for a number out of bounds."""
         number("--limit", self.limit, 2, 200, whole=True)
         number("--target", self.target, 1, 10_000_000, whole=True)
+        check_prompt(self.prompt)
         number("--max-new-tokens", self.max_new_tokens, 1, settings.max_new_tokens, whole=True)
 
 
@@ -111,37 +114,51 @@ def run_pair_check(job: PairCheckJob, settings: Settings, progress: Progress) ->
     stream = open_problems(job.problems, split=job.split, skip_unreadable=job.skip_unreadable, **limits)
     problems = list(stream)
     pair = load_pair(job.expert, job.amateur, LoadedModels(settings), progress.status, job.pair_name)
+    stored = stored_run(job.run_dir)
+    tokenizers = (pair.expert.tokenizer, pair.amateur.tokenizer)
+    prompt = settle_date(job.prompt, tokenizers, stored["config"].get("prompt"))
     config = {name: value for name, value in asdict(job).items() if name not in LEFT_OUT}
-    config = {name: value for name, value in config.items() if name != "stop" or value}  # earlier runs have none
-    about = describe_models({"expert": pair.expert, "amateur": pair.amateur}, stored_about(job.run_dir))
+    config |= {"prompt": prompt.as_json()}
+    config = {name: value for name, value in config.items() if name not in ("stop", "prompt") or value}
+    about = describe_models({"expert": pair.expert, "amateur": pair.amateur}, stored["about"])
+    about["marks"] |= prompt_marks({"expert": pair.expert, "amateur": pair.amateur}, prompt)
+    about["prompt"] = describe_prompt(pair.expert, prompt)
     about["fingerprints"]["file of problems"] = source_fingerprint(job.problems)
     about |= {"versions": versions(), "pair": describe_pair(pair)}
     begin_run(job.run_dir, KIND, config, about)
     if changed := note_versions(job.run_dir):
         progress.status(changed)
-    result = check_pair(pair, problems, DecodingConfig(job.max_new_tokens, stop=job.stop), job.target, progress)
+    decoding = DecodingConfig(job.max_new_tokens, stop=job.stop)
+    result = check_pair(pair, problems, decoding, job.target, progress, prompt)
     write_text(job.run_dir / RESULT, json.dumps(result.as_json(), indent=1) + "\n")
     progress.result(tone=result.tone, verdict=list(result.assessment), sentence=result.estimate.sentence())
     return result
 
 
 def check_pair(
-    pair: Pair, problems: list[Problem], decoding: DecodingConfig, total: int, progress: Progress | None = None
+    pair: Pair,
+    problems: list[Problem],
+    decoding: DecodingConfig,
+    total: int,
+    progress: Progress | None = None,
+    prompt: PromptSettings = PAPER,
 ) -> PairCheck:
     """Check a pair on a few dozen problems and estimate the resources for `total` of them. Raises UserError."""
     progress = progress or SilentProgress()
     progress.status("The expert solves the problems; the amateur predicts the same tokens")
-    estimate, table = estimate_resources(pair, problems, decoding, 1, total, progress.checkpoint)
+    estimate, table = estimate_resources(pair, problems, decoding, 1, total, progress.checkpoint, prompt)
     truncated = [reason == "length" for reason in table["finish_reason"].to_pylist()]
-    expert, expert_right = _accuracy(problems, table["response"].to_pylist(), truncated)
+    opening = describe_prompt(pair.expert, prompt)["opening"]
+    expert, expert_right = _accuracy(problems, table["response"].to_pylist(), truncated, opening)
     amateur, amateur_right = expert, expert_right
     if not pair.same_model:
         progress.status("The amateur solves the problems")
-        prompts = [prompt_ids(pair.amateur, problem.question, context=problem.context) for problem in problems]
+        prompts = [prompt_ids(pair.amateur, problem.question, prompt, problem.context) for problem in problems]
+        opening = describe_prompt(pair.amateur, prompt)["opening"]
         ids = greedy_generate(pair.amateur, prompts, decoding.max_new_tokens, progress.checkpoint, decoding.stop)
         ended = [finished_text(pair.amateur, own, decoding.stop) for own in ids]
         texts, truncated = [text for text, _ in ended], [reason == "length" for _, reason in ended]
-        amateur, amateur_right = _accuracy(problems, texts, truncated)
+        amateur, amateur_right = _accuracy(problems, texts, truncated, opening)
     gap = _gap(expert_right, amateur_right)
     logprobs = table["amateur_logprob"].combine_chunks().flatten().drop_null().to_numpy()
     loss = float(-logprobs.mean()) if len(logprobs) else math.nan
@@ -161,10 +178,10 @@ def check_pair(
 
 
 def _accuracy(
-    problems: list[Problem], responses: list[str], truncated: list[bool]
+    problems: list[Problem], responses: list[str], truncated: list[bool], opening: str
 ) -> tuple[ModelAccuracy, list[bool | None]]:
     """(summary, whether each problem's answer is right; None where no answer is known)."""
-    grades = [grade(r, p.answer) if p.answer else None for p, r in zip(problems, responses, strict=True)]
+    grades = [grade(opening + r, p.answer) if p.answer else None for p, r in zip(problems, responses, strict=True)]
     known = [grade for grade in grades if grade]
     share = sum(truncated) / len(problems)
     if not known:

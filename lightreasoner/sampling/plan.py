@@ -8,7 +8,8 @@ from lightreasoner.decoding.generate import DecodingConfig, GenerationRow
 from lightreasoner.errors import UserError
 from lightreasoner.models.context_length import check_lengths
 from lightreasoner.models.pairs import Pair
-from lightreasoner.models.prompts import prompt_ids
+from lightreasoner.models.prompt_settings import PAPER, PromptSettings
+from lightreasoner.models.prompts import pair_prompts
 from lightreasoner.problems.stream import ProblemStream
 from lightreasoner.settings import Settings
 
@@ -30,7 +31,15 @@ class Skipped:
 class Prompts:
     """The problems of a stream as prompts for both models; problems that do not fit are skipped and counted."""
 
-    def __init__(self, pair: Pair, stream: ProblemStream, decoding: DecodingConfig, settings: Settings):
+    def __init__(
+        self,
+        pair: Pair,
+        stream: ProblemStream,
+        decoding: DecodingConfig,
+        settings: Settings,
+        prompt: PromptSettings = PAPER,
+    ):
+        self._prompt = prompt
         self._pair, self._stream, self._decoding, self._settings = pair, stream, decoding, settings
         self.unreadable, self._reasons = 0, []
 
@@ -38,11 +47,7 @@ class Prompts:
         """One item per problem, its sample 0. Raises UserError at the end when no problem fits."""
         for problem in self._stream:
             try:
-                prompt = prompt_ids(self._pair.expert, problem.question, context=problem.context)
-                own = self._pair.same_special_tokens
-                amateur_prompt = (
-                    prompt if own else prompt_ids(self._pair.amateur, problem.question, context=problem.context)
-                )
+                prompt, amateur_prompt = pair_prompts(self._pair, problem.question, self._prompt, problem.context)
                 longest = max(len(prompt), len(amateur_prompt))
                 check_lengths(self._pair, self._settings, longest, 0, self._decoding.max_new_tokens)
             except UserError as error:

@@ -1,6 +1,6 @@
 """Run a sampling job: read the problems, load both models, sample what is missing, and save the result."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from lightreasoner.datasets.tokenizer import save_tokenizer
 from lightreasoner.datasets.trajectories import shards
@@ -10,6 +10,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.identity import describe_models
 from lightreasoner.models.pairs import Pair, describe_pair, load_pair
+from lightreasoner.models.prompts import describe_prompt, prompt_marks, settle_date
 from lightreasoner.paper import BETA
 from lightreasoner.problems.stream import source_fingerprint
 from lightreasoner.progress import Progress, StopRequested
@@ -18,7 +19,7 @@ from lightreasoner.sampling.on_cluster import cluster_map
 from lightreasoner.sampling.plan import TYPICAL_PROMPT, Prompts, Skipped
 from lightreasoner.sampling.sampler import SamplingCounts, sample_dataset
 from lightreasoner.settings import Settings
-from lightreasoner.storage.runs import RECORD, add_to_run, begin_run, read_run, stored_about, versions
+from lightreasoner.storage.runs import RECORD, add_to_run, begin_run, read_run, stored_run, versions
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,13 @@ def run_sampling(job: SamplingJob, settings: Settings, progress: Progress) -> Sa
     progress.status("Reading the problems")
     total = sum(1 for _ in job.open_problems(settings))  # a mistake in the last row shows now, not after hours
     pair = load_pair(job.expert, job.amateur, LoadedModels(settings), progress.status, job.pair_name)
-    record = _begin(job, pair)
-    batch_size = record["about"]["batch_size"]
+    prompt = settle_date(
+        job.prompt, (pair.expert.tokenizer, pair.amateur.tokenizer), stored_run(job.run_dir)["config"].get("prompt")
+    )
+    job = replace(job, prompt=prompt)
+    batch_size = _begin(job, pair)["about"]["batch_size"]
     save_tokenizer(pair.expert.tokenizer, job.run_dir)  # the dataset stays readable without the model
-    prompts = Prompts(pair, job.open_problems(settings), job.decoding, settings)
+    prompts = Prompts(pair, job.open_problems(settings), job.decoding, settings, job.prompt)
     counts = SamplingCounts(job.samples_per_problem)
     parallel_map = None if job.num_workers is None else cluster_map(job, pair, batch_size, settings, progress)
 
@@ -90,9 +94,11 @@ def _begin(job: SamplingJob, pair: Pair) -> dict:
     if batch_size is None:
         tokens = TYPICAL_PROMPT + job.decoding.max_new_tokens
         batch_size = fitting_rows((pair.expert, pair.amateur), tokens, CHUNK)
-    about = describe_models({"expert": pair.expert, "amateur": pair.amateur}, stored_about(job.run_dir))
+    about = describe_models({"expert": pair.expert, "amateur": pair.amateur}, stored_run(job.run_dir)["about"])
     if problem_file := source_fingerprint(job.problems):
         about["fingerprints"]["problem file"] = problem_file
+    about["marks"] |= prompt_marks({"expert": pair.expert, "amateur": pair.amateur}, job.prompt)
+    about["prompt"] = describe_prompt(pair.expert, job.prompt)
     about |= {"versions": versions(), "pair": describe_pair(pair)}
     about |= {"batch_size": batch_size, "problems": job.problems, "device": str(pair.expert.device), "title": job.title}
     dtypes = {str(model.dtype).removeprefix("torch.") for model in (pair.expert, pair.amateur)}

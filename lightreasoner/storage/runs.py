@@ -50,7 +50,7 @@ def begin_run(folder: Path, kind: str, config: dict, about: dict) -> dict:
         return record
     known = read_run(folder)
     differences = [] if known["kind"] == kind else [f"it holds a {known['kind']}, not a {kind}"]
-    before, now = known["config"], record["config"]
+    before, now = (flat_config(side["config"]) for side in (known, record))
     for name in before | now:
         if name not in before or name not in now or before[name] != now[name]:
             differences.append(f"{name} was {_shown(before.get(name))}, now {_shown(now.get(name))}")
@@ -97,9 +97,19 @@ def versions_shown(record: dict) -> dict[str, str]:
     return {name: ARROW.join(dict.fromkeys(str(s[name]) for s in starts if name in s)) for name in names}
 
 
-def stored_about(folder: Path) -> dict:
-    """The part "about" of the record in a run folder; empty where there is none yet. Raises UserError."""
-    return read_run(folder)["about"] if (Path(folder) / RECORD).exists() else {}
+def stored_run(folder: Path) -> dict[str, dict]:
+    """The parts "config" and "about" of the record in a folder; empty where there is none yet. Raises UserError."""
+    known = read_run(folder) if (Path(folder) / RECORD).exists() else {}
+    return {name: known.get(name, {}) for name in ("config", "about")}
+
+
+def flat_config(config: dict) -> dict:
+    """A configuration with the settings of its prompt one by one, so that each can be named and shown."""
+    prompt = config.get("prompt")
+    if not isinstance(prompt, dict):
+        return config
+    rest = {name: value for name, value in config.items() if name != "prompt"}
+    return rest | {f"the prompt's {name}": value for name, value in prompt.items()}
 
 
 def _shown(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from lightreasoner.models.prompt_settings import PAPER, PromptSettings
 from lightreasoner.scoring.divergence import StepScore
 
 
@@ -22,10 +23,12 @@ class TuningShift:
 
 @dataclass(frozen=True)
 class PromptEvent:
-    """The expert's prompt, with its chat template."""
+    """The expert's prompt, with its chat template; the settings that made it, and what is not as they ask."""
 
     ids: list[int]
     text: str
+    settings: PromptSettings = PAPER
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

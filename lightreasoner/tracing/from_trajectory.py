@@ -54,6 +54,7 @@ def trace_record(row: dict, run: dict, run_id: str, texts: Any, alpha: float = A
             "seed": config.get("seed", 0),
             "stop": config.get("stop", []),
             "context": [[*turn] for turn in stored_context(row.get("context"))],
+            **({"prompt": config["prompt"]} if config.get("prompt") else {}),
         },
         "parent": None,
         "dataset": {"run": run_id, "problem_id": row["problem_id"], "sample": row["sample"], "answer": row["answer"]},

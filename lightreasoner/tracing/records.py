@@ -9,7 +9,7 @@ import io
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from lightreasoner.errors import UserError
@@ -38,6 +38,7 @@ class Trace:
     problem_id: str | None = None
     prompt_ids: list[int] = field(default_factory=list)
     prompt: str = ""
+    prompt_notes: tuple[str, ...] = ()
     steps: list[Step] = field(default_factory=list)
     finish_reason: str | None = None  # stop, length, given, stopped, error; None while it runs
     response: str = ""
@@ -48,7 +49,8 @@ class Trace:
         """Add an event. Token texts come before steps, so that other threads can name every candidate that they see.
         texts: None where `self.texts` has them already."""
         if isinstance(event, PromptEvent):
-            self.prompt_ids, self.prompt = event.ids, event.text
+            self.prompt_ids, self.prompt, self.prompt_notes = event.ids, event.text, event.notes
+            self.request = replace(self.request, prompt=event.settings)
         elif isinstance(event, StepsEvent):
             for step in event.steps:
                 self.texts.update((i, texts.text(i)) for i in step.score.ids if i not in self.texts)
@@ -104,6 +106,11 @@ def step_json(step: Step, alpha: float = ALPHA, beta: float = BETA) -> dict:
 def trace_json(trace: Trace, alpha: float = ALPHA, beta: float = BETA) -> dict:
     """The whole trace as the value for json.dumps."""
     request = asdict(trace.request)
+    request |= {name: list(request[name]) for name in ("prefix", "stop")}
+    request["context"] = [[*turn] for turn in request["context"]]
+    request.pop("prompt")
+    if prompt := trace.request.prompt.as_json():
+        request["prompt"] = prompt
     record = {
         "format": "lightreasoner-trace",
         "version": 1,
@@ -111,12 +118,7 @@ def trace_json(trace: Trace, alpha: float = ALPHA, beta: float = BETA) -> dict:
         "created": trace.created,
         "pair": trace.pair,
         "problem_id": trace.problem_id,
-        "request": request
-        | {
-            "prefix": list(request["prefix"]),
-            "stop": list(request["stop"]),
-            "context": [[*turn] for turn in request["context"]],
-        },
+        "request": request,
         "parent": trace.parent,
         "prompt_ids": trace.prompt_ids,
         "prompt": trace.prompt,
@@ -129,6 +131,7 @@ def trace_json(trace: Trace, alpha: float = ALPHA, beta: float = BETA) -> dict:
         "steps": [step_json(step, alpha, beta) for step in trace.steps],
         "tokens": {str(i): text for i, text in trace.texts.items()},
     }
+    record |= {"prompt_notes": list(trace.prompt_notes)} if trace.prompt_notes else {}
     return record | {"lens": trace.tuned} if trace.tuned else record
 
 

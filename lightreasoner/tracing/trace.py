@@ -15,7 +15,8 @@ import torch
 from lightreasoner.errors import UserError
 from lightreasoner.models.context_length import check_lengths
 from lightreasoner.models.pairs import Pair
-from lightreasoner.models.prompts import prompt_ids, response_ids
+from lightreasoner.models.prompt_settings import PAPER, PromptSettings, check_prompt
+from lightreasoner.models.prompts import prompt_ids, render, response_ids, settle_date
 from lightreasoner.models.turn_ends import ResponseEnds, finished_text
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, StepsEvent
@@ -41,6 +42,7 @@ class TraceRequest:
     seed: int = 0
     stop: tuple[str, ...] = ()  # texts that end a response, besides the ends of the model's turn
     context: tuple[tuple[str, str], ...] = ()  # (role, text) of the turns before the problem
+    prompt: PromptSettings = PAPER
 
 
 def choose(logits: torch.Tensor, vocabulary: int, temperature: float, generator: torch.Generator | None) -> int:
@@ -65,9 +67,11 @@ def trace(
     Raises UserError for an impossible request before any model reads a token. Closing the generator frees the caches.
     """
     check(request, settings)
-    expert_prompt = amateur_prompt = prompt_ids(pair.expert, request.question, context=request.context)
-    if not pair.same_special_tokens:
-        amateur_prompt = prompt_ids(pair.amateur, request.question, context=request.context)
+    settled = settle_date(request.prompt, (pair.expert.tokenizer, pair.amateur.tokenizer))
+    asked = (request.question, settled, request.context)
+    rendered = render(pair.expert.tokenizer, str(pair.expert.ref), *asked)
+    expert_prompt = rendered.ids
+    amateur_prompt = expert_prompt if pair.same_special_tokens else prompt_ids(pair.amateur, *asked)
     scoring = request.response is not None
     given = response_ids(pair.expert, request.response) if scoring else list(request.prefix)
     budget = 0 if scoring else request.max_new_tokens
@@ -76,7 +80,7 @@ def trace(
     vocabulary = len(pair.expert.tokenizer)
     if not all(0 <= t < vocabulary for t in given):
         raise UserError(f"A forced token id lies outside the expert's vocabulary of {vocabulary:,} tokens.")
-    yield PromptEvent(expert_prompt, pair.expert.tokenizer.decode(expert_prompt))
+    yield PromptEvent(expert_prompt, pair.expert.tokenizer.decode(expert_prompt), settled, rendered.notes)
 
     began, tokens = time.perf_counter(), []
     prompts = (expert_prompt, amateur_prompt)
@@ -144,6 +148,7 @@ def check(request: TraceRequest, settings: Settings) -> None:
             raise UserError(
                 f"The {name} has {len(text):,} characters; the limit is {settings.max_problem_chars:,}. Shorten it."
             )
+    check_prompt(request.prompt)
     number("The token limit", request.max_new_tokens, 1, settings.max_new_tokens, whole=True)
     number("The temperature", request.temperature, 0, 10)
     number("The seed", request.seed, 0, 2**53, whole=True)

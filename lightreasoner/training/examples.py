@@ -18,7 +18,7 @@ from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.problems.grading import grade
 from lightreasoner.storage.atomic import atomic_file
-from lightreasoner.storage.runs import read_run
+from lightreasoner.storage.runs import read_run, stored_run
 from lightreasoner.training.batches import group_by_trajectory
 from lightreasoner.training.loss import PackedExample, Target
 
@@ -87,11 +87,16 @@ def refuse_other_expert(dataset: dict, name: str, expert: str, loaded: LoadedMod
 def right_answers(folder: Path) -> tuple[list[PackedExample], SelectionReport]:
     """Rejection sampling: every token of each response that ended with the known answer."""
     examples, steps, known = [], 0, 0
+    opening = (stored_run(folder)["about"].get("prompt") or {}).get("opening") or ""
     columns = ["answer", "prompt_ids", "response_ids", "response", "finish_reason"]
     for row in rows(folder, columns):
         steps += len(row["response_ids"])
         known += row["answer"] is not None
-        if row["answer"] is None or row["finish_reason"] != "stop" or not grade(row["response"], row["answer"]).right:
+        if (
+            row["answer"] is None
+            or row["finish_reason"] != "stop"
+            or not grade(opening + row["response"], row["answer"]).right
+        ):
             continue
         targets = tuple(Target(step, (token,), (1.0,)) for step, token in enumerate(row["response_ids"]))
         # the last token is a target only

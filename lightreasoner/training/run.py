@@ -15,7 +15,7 @@ from lightreasoner.models.loading import load_model
 from lightreasoner.progress import Progress, SilentProgress, StopRequested
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import RunLocation
-from lightreasoner.storage.runs import add_to_run, begin_run, note_versions, read_run, stored_about, versions
+from lightreasoner.storage.runs import add_to_run, begin_run, flat_config, note_versions, read_run, stored_run, versions
 from lightreasoner.training.batches import count_samples, hold_out
 from lightreasoner.training.config import FinetuneConfig, as_json
 from lightreasoner.training.curves import Curves
@@ -81,14 +81,15 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
     refuse_other_expert(dataset, job.dataset.local.name, job.expert, loaded)
     about = {
         "expert": job.expert,
-        "dataset": {"sampled from": job.expert, "problems": dataset["config"].get("problems")},
+        "dataset": {"sampled from": job.expert, "problems": dataset["config"].get("problems")}
+        | prompt_of_dataset(dataset),
         "versions": versions(),
         "device": str(loaded.device),
         "processes": world_size(),
         "sharded": job.sharded,
         "dtype": str(loaded.dtype).removeprefix("torch."),
     }
-    about |= describe_models({"expert": loaded}, stored_about(job.run_dir))
+    about |= describe_models({"expert": loaded}, stored_run(job.run_dir)["about"])
     if first:
         settled = {"dataset": job.dataset.address} | asdict(job.selection) | as_json(job.config)
         begin_run(job.run_dir, "finetune", settled, about)
@@ -135,6 +136,11 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
         add_to_run(job.run_dir, result=result.as_json())
         progress.result(**result.as_json())
     return result
+
+
+def prompt_of_dataset(dataset: dict) -> dict:
+    """The settings of the prompt that a dataset was sampled with, one by one; none for the paper's."""
+    return {name: value for name, value in flat_config(dataset["config"]).items() if name.startswith("the prompt's")}
 
 
 def mean_loss(run_dir: Path) -> float | None:

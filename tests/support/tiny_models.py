@@ -104,8 +104,11 @@ def save_tiny_adapter(folder: Path | str, base: Qwen2ForCausalLM, seed: int = 3)
     return logits_of(model)
 
 
-def save_tiny_gguf(path: Path) -> Path:
-    """A random Llama with the tiny tokenizer's vocabulary, as llama.cpp's converter writes SmolLM2."""
+def save_tiny_gguf(path: Path, add_bos: bool | None = None, add_eos: bool | None = None) -> Path:
+    """A random Llama with the tiny tokenizer's vocabulary, as llama.cpp's converter writes SmolLM2.
+
+    add_bos, add_eos: the file's flags for tokens around plain text; None leaves one out.
+    """
     import gguf
 
     tokenizer = tiny_tokenizer(["a\n\nb\n\nc\n\n"])
@@ -129,6 +132,10 @@ def save_tiny_gguf(path: Path) -> Path:
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     writer.add_pad_token_id(0)
+    if add_bos is not None:
+        writer.add_add_bos_token(add_bos)
+    if add_eos is not None:
+        writer.add_add_eos_token(add_eos)
     writer.add_chat_template(tokenizer.chat_template)
     shapes = {"attn_q": (32, 32), "attn_k": (16, 32), "attn_v": (16, 32), "attn_output": (32, 32)}
     shapes |= {"ffn_gate": (64, 32), "ffn_up": (64, 32), "ffn_down": (32, 64), "attn_norm": (32,), "ffn_norm": (32,)}

@@ -2,8 +2,10 @@
 
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import missing_reason
-from lightreasoner.models.loading import known_ends
+from lightreasoner.models.loading import LoadedModel, known_ends
 from lightreasoner.models.pairs import presets
+from lightreasoner.models.prompt_settings import PAPER
+from lightreasoner.models.prompts import describe_prompt
 from lightreasoner.models.turn_ends import describe_ends
 from lightreasoner.models.weights import known_size
 from ui.studio import Studio
@@ -18,6 +20,14 @@ def count(parameters: float | None) -> str:
         return ""
     size, unit = (1e9, "B") if parameters >= 1e9 else (1e6, "M") if parameters >= 1e5 else (1e3, "k")
     return f"{parameters / size:.3g} {unit}"
+
+
+def prompt_notes(loaded: LoadedModel) -> list[str]:
+    """What of the paper's prompt is not as asked with this model, in sentences."""
+    try:
+        return describe_prompt(loaded, PAPER)["notes"]
+    except UserError as error:
+        return [str(error)]
 
 
 def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: str = "Run") -> str:
@@ -51,6 +61,7 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
         memory = sum(m.memory_bytes for m in {id(m): m for m in loaded}.values()) / 1e6
         rows.append(("Runs on", f"{model.device}, {str(model.dtype).removeprefix('torch.')}, {memory:,.0f} MB"))
         rows.append(("Shared", f"{len(model.tokenizer):,} tokens of vocabulary"))
+        rows += [("Prompt", note) for note in prompt_notes(model)]
     elif chosen:
         rows.append(("Needs", f"about {chosen.memory_gb:g} GB"))
     if ends := loaded[0].ends if loaded[0] else known_ends(expert):

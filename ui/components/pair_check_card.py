@@ -6,10 +6,12 @@ from collections.abc import Callable
 import gradio as gr
 import pandas as pd
 
+from lightreasoner.cli.prompt import prompt_argument
 from lightreasoner.datasets.figures import histogram_figure, kept_figure
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.store import Job
 from lightreasoner.jobs.view import job_view
+from lightreasoner.models.prompt_settings import PAPER, PromptSettings
 from lightreasoner.paper import BETA
 from lightreasoner.problems.sources import problems_title
 from lightreasoner.sampling.pair_check import KIND, RESULT
@@ -29,6 +31,7 @@ from ui.components.form_values import (
 )
 from ui.components.html_component import HtmlComponent
 from ui.components.pair_form import PairForm
+from ui.components.prompt_form import PromptForm, read_prompt
 from ui.components.script_calls import answering
 from ui.studio import Studio
 
@@ -52,24 +55,28 @@ def pair_check_card(studio: Studio, prefix: str) -> tuple[gr.Button, PairCheckVi
     return button, PairCheckView(calls, elem_id=f"{prefix}-verdict", elem_classes=[OWNERS_ONLY])
 
 
-def wire_pair_check(studio: Studio, card: tuple[gr.Button, PairCheckView], pair: PairForm, fields: list) -> None:
+def wire_pair_check(
+    studio: Studio, card: tuple[gr.Button, PairCheckView], pair: PairForm, fields: list, prompt: PromptForm
+) -> None:
     """Wire the button of a pair_check_card.
 
     fields: source, upload, the box for the rest of a file, token limit, stop strings and, if there is one, the number
-    of problems to estimate.
+    of problems to estimate. prompt: that the models are asked with.
     """
 
     @action("components.check_pair")
-    def start(preset, expert, amateur, source, upload, rest, tokens, stop, target=1000) -> str:
+    def start(preset, expert, amateur, source, upload, rest, tokens, stop, *more) -> str:
         try:
-            pair = (preset, expert, amateur)
-            run = start_pair_check(studio, pair, source, upload, tokens, target, stop, rest is True)
+            pair, count = (preset, expert, amateur), len(prompt.fields)
+            asked = read_prompt(dict(zip(prompt.fields, more[-count:], strict=True)))
+            target = more[0] if len(more) > count else 1000
+            run = start_pair_check(studio, pair, source, upload, tokens, target, stop, rest is True, asked)
             return json.dumps({"run": run})
         except UserError as error:
             return json.dumps({"error": str(error)})
 
     button, view = card
-    button.click(start, [*pair.fields, *fields], view, api_name=False, **UNQUEUED)
+    button.click(start, [*pair.fields, *fields, *prompt.inputs], view, api_name=False, **UNQUEUED)
     gr.on([part.change for part in pair.fields], outputs=view, **CLEAR)
 
 
@@ -82,6 +89,7 @@ def start_pair_check(
     target: object,
     stop: object = "",
     skip_unreadable: bool = False,
+    prompt: PromptSettings = PAPER,
 ) -> str:
     """Queue the job and return the id of its run. Raises UserError."""
     pair, problems = checked_pair(*refs), checked_problems(source, upload)
@@ -90,7 +98,7 @@ def start_pair_check(
     argv = [*pair_options(pair), "--problems", store_problems(studio.settings, problems, skip_unreadable)]
     argv += ["--skip-unreadable"] if skip_unreadable else []
     argv += ["--limit", str(CHECKED), "--target", str(target), "--max-new-tokens", str(tokens)]
-    argv += stop_options(checked_stops(stop))
+    argv += stop_options(checked_stops(stop)) + prompt_argument(prompt)
     title = f"Check {pair_title(pair)} · {problems_title(problems)}"
     return studio.jobs.submit(KIND, argv, title).run_dir.name
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import gradio as gr
 from gradio.components import Component
 
+from lightreasoner.cli.prompt import prompt_argument
 from lightreasoner.errors import UserError
+from lightreasoner.models.prompt_settings import PromptSettings
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import Settings
 from ui.access.permissions import action
@@ -89,6 +91,8 @@ def options(values: object, *names: str) -> list[str]:
         value = getattr(values, name)
         if value is True:
             argv.append("--" + name.replace("_", "-"))
+        elif isinstance(value, PromptSettings):
+            argv += prompt_argument(value)
         elif value != defaults.get(name):
             text = ",".join(value) if isinstance(value, tuple) else str(value).removesuffix(".0")
             argv += ["--" + name.replace("_", "-"), text]

@@ -21,6 +21,7 @@ from lightreasoner.tracing.from_trajectory import trace_record
 from lightreasoner.validation import check_alpha_beta, number
 from ui.access.permissions import action
 from ui.components.dataset_catalogue import Dataset, Datasets
+from ui.components.prompt_form import prompt_facts
 from ui.components.run_actions import RunActions
 from ui.components.run_list import Recent
 from ui.components.script_calls import fingerprint
@@ -57,6 +58,7 @@ def facts(dataset: Dataset, explorer: Explorer, size: int, over: int) -> list[tu
         rows.append(("Temperature", f"{config['temperature']:g}", f"seed {config.get('seed', 0)}"))
     if config.get("beta_floor") == 0:
         rows.append(("Details", "of every step", "Steps of any KL can become training samples"))
+    rows += prompt_facts(dataset.run)
     return [*rows, ("On disk", f"{size / 1e6:,.1f} MB", "")]
 
 

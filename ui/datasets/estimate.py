@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from lightreasoner.decoding.generate import DecodingConfig
 from lightreasoner.models.pairs import load_pair
+from lightreasoner.models.prompts import settle_date
 from lightreasoner.problems.stream import open_problems, training_split
 from lightreasoner.sampling.estimate import estimate_resources
 from ui.components.estimate import accelerator_turn
@@ -32,7 +33,8 @@ def measured(studio: Studio, request: SampleRequest, say: Callable[[str], None],
         say(f"Sampling {len(problems)} problems")
         r = request
         decoding = DecodingConfig(r.max_new_tokens, r.temperature, r.seed, r.beta_floor, r.stop)
-        found, _ = estimate_resources(pair, problems, decoding, request.samples_per_problem, total, checkpoint)
+        prompt = settle_date(request.prompt, (pair.expert.tokenizer, pair.amateur.tokenizer))
+        found, _ = estimate_resources(pair, problems, decoding, request.samples_per_problem, total, checkpoint, prompt)
     text = found.sentence()
     if total < request.limit:
         text += f" There are only {total:,} problems."

@@ -1,16 +1,35 @@
 """The form that builds a dataset: pair, problems, sampling settings, and the equivalent command line."""
 
+from collections.abc import Callable
+
 import gradio as gr
 
 from lightreasoner.paper import BETA_FLOOR
+from lightreasoner.problems.rows import Problem
+from lightreasoner.problems.stream import open_problems, training_split
+from lightreasoner.settings import Settings
 from ui.access.permissions import action
 from ui.components.events import PRIVATE
-from ui.components.form_values import stop_field
+from ui.components.form_values import checked_pair, checked_problems, stop_field
 from ui.components.pair_check_card import pair_check_card, wire_pair_check
 from ui.components.pair_form import pair_form
+from ui.components.prompt_form import prompt_form, wire_preview
 from ui.components.run_form import RunForm, command_line, problem_fields
 from ui.datasets.request import read_form
 from ui.studio import Studio
+
+
+def first_problem(settings: Settings) -> Callable[..., tuple[str, Problem]]:
+    """A function of pair and problems in the form: (the expert, the first problem). It raises UserError."""
+
+    def asked(preset, expert, amateur, source, upload) -> tuple[str, Problem]:
+        problems = checked_problems(source, upload)
+        limits = {"limit": 1, "max_chars": settings.max_problem_chars, "skip_unreadable": True}
+        limits["max_bytes"] = settings.max_upload_mb * 1_000_000
+        first = next(iter(open_problems(problems, split=training_split(problems), **limits)))
+        return checked_pair(preset, expert, amateur)[1], first
+
+    return asked
 
 
 class DatasetForm(RunForm):
@@ -21,6 +40,7 @@ class DatasetForm(RunForm):
         self.pair = pair_form(studio, "lr-ds", "Build dataset")
         card = pair_check_card(studio, "lr-ds")
         problems = problem_fields(self.settings, "datasets", "lr-ds", "bundled-train")
+        prompt = prompt_form("lr-ds")
         with gr.Accordion("More", open=False, elem_id="lr-ds-more"):
             more = {
                 "max_new_tokens": gr.Number(128, label="Max new tokens", precision=0),
@@ -41,12 +61,15 @@ class DatasetForm(RunForm):
         self.estimate = gr.HTML("", elem_id="lr-ds-estimate")
         pair = {"preset": self.pair.preset, "expert": self.pair.expert, "amateur": self.pair.amateur}
         rest = {"skip_unreadable": problems.pop("skip_unreadable")}
-        self.fields = pair | problems | more | rest
+        self.fields = pair | problems | more | rest | prompt.fields
+        asked = [*self.pair.fields, problems["source"], problems["upload"]]
+        wire_preview(prompt, "datasets.show_prompt", first_problem(self.settings), asked)
         wire_pair_check(
             studio,
             card,
             self.pair,
             [self.fields[n] for n in ("source", "upload", "skip_unreadable", "max_new_tokens", "stop", "limit")],
+            prompt,
         )
         changes, shown = [part.change for part in self.inputs], [command, self.estimate]
         gr.on(changes, self.show_command, self.inputs, shown, trigger_mode="always_last", **PRIVATE)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 
 from lightreasoner.errors import UserError
+from lightreasoner.models.prompt_settings import PAPER, PromptSettings
 from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.problems.sources import problems_title
 from lightreasoner.settings import Settings
@@ -19,6 +20,7 @@ from ui.components.form_values import (
     pair_title,
     stop_options,
 )
+from ui.components.prompt_form import read_prompt
 from ui.components.run_form import options
 
 
@@ -37,6 +39,7 @@ class SampleRequest:
     beta_floor: float = BETA_FLOOR  # nats
     stop: tuple[str, ...] = ()
     skip_unreadable: bool = False  # use the rest of a file that has rows which cannot be read
+    prompt: PromptSettings = PAPER
 
     def argv(self, problems: str) -> list[str]:
         """The verb's arguments without --run-dir; defaults are left out."""
@@ -74,4 +77,5 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> SampleRequest
         beta_floor=0 if values["every_step"] is True else BETA_FLOOR,
         stop=checked_stops(values.get("stop")),
         skip_unreadable=values.get("skip_unreadable") is True,
+        prompt=read_prompt(values),
     )

@@ -12,6 +12,7 @@ from lightreasoner.evaluation.paper_results import Paper, read_paper
 from lightreasoner.evaluation.results import variants_of
 from lightreasoner.problems.sources import SOURCES
 from ui.access.permissions import action
+from ui.components.prompt_form import prompt_facts, stored_prompt
 from ui.components.run_actions import RunActions
 from ui.components.run_list import METHOD_TITLES
 from ui.components.script_calls import add_if_changed, calls_of, fingerprint
@@ -42,7 +43,11 @@ def facts(run: dict) -> list[tuple[str, str, str]]:
     if about.get("answers"):
         rows.append(("Compared as text", about["answers"].partition(" known")[0], about["answers"]))
     rows.append(("Max new tokens", f"{config.get('max_new_tokens', 0):,}", "Longer responses are cut off"))
-    rows.append(("Decoding", "greedy, zero-shot", "In the model's chat template"))
+    prompt = stored_prompt(config.get("prompt"))
+    shots = f"{len(prompt.examples)}-shot" if prompt.examples else "zero-shot"
+    where = "In the model's chat template" if prompt.template else "Without a chat template"
+    rows.append(("Decoding", f"greedy, {shots}", where))
+    rows += prompt_facts(run)
     rows.append(("Device", " · ".join(filter(None, [about.get("device"), about.get("dtype")])), "Device and precision"))
     return rows
 

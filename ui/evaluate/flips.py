@@ -14,6 +14,7 @@ from lightreasoner.problems.conversations import stored_context
 from lightreasoner.tracing.trace import TraceRequest
 from lightreasoner.validation import number
 from ui.access.permissions import action
+from ui.components.prompt_form import stored_prompt
 from ui.evaluate.catalogue import Evaluation, Evaluations
 from ui.studio import Studio
 
@@ -101,7 +102,8 @@ class Flips:
         base = str(evaluation.run["config"].get("model"))
         before, after = (model_ref(base, answers.variants[v].adapter) for v in (0, n))
         context = stored_context(row.get("context"))
-        request = TraceRequest(row["question"], response=row["response"], context=context)
+        prompt = stored_prompt(evaluation.run["config"].get("prompt"))
+        request = TraceRequest(row["question"], response=row["response"], context=context, prompt=prompt)
         self.studio.start(request, (None, after, before), problem_id=row["problem_id"], trace_id=trace)
         return {"trace": trace}
 

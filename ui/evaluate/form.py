@@ -5,13 +5,16 @@ import gradio as gr
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import presets
 from lightreasoner.models.references import BUNDLED
+from lightreasoner.problems.rows import Problem
+from lightreasoner.problems.stream import open_problems
 from lightreasoner.settings import Settings
 from lightreasoner.training.runs import tuned_run, tuned_runs
 from ui.access.permissions import action
 from ui.components.events import PRIVATE
-from ui.components.form_values import stop_field
+from ui.components.form_values import checked_problems, stop_field
 from ui.components.pair_card import OTHER
 from ui.components.pair_form import model_field
+from ui.components.prompt_form import prompt_form, wire_preview
 from ui.components.run_form import RunForm, command_line, problem_fields
 from ui.components.run_list import short_name
 from ui.evaluate.catalogue import canonical
@@ -48,6 +51,7 @@ class EvaluateForm(RunForm):
             offered = adapter_choices(self.settings, None if self.settings.public else canonical(choices[0][1]), [])
             self.adapters = Adapters(label="Fine-tuned models", elem_id="lr-ev-adapters", **offered)
         problems = problem_fields(self.settings, "evaluate", "lr-ev", "bundled-test", info="the first ones; 0: all")
+        prompt = prompt_form("lr-ev")
         with gr.Accordion("More", open=False, elem_id="lr-ev-more"):
             folder = gr.Textbox(
                 label="Another adapter", placeholder="the path of its folder", max_lines=1, max_length=1000
@@ -62,7 +66,9 @@ class EvaluateForm(RunForm):
         models = {"model": self.model, "own_model": self.own_model, "adapters": self.adapters}
         more = {"max_new_tokens": tokens, "with_base": with_base, "batch_size": batch_size, "stop": stop}
         rest = {"skip_unreadable": problems.pop("skip_unreadable")}
-        self.fields = models | {"adapter_folder": folder} | problems | more | rest
+        self.fields = models | {"adapter_folder": folder} | problems | more | rest | prompt.fields
+        asked = [self.model, self.own_model, problems["source"], problems["upload"]]
+        wire_preview(prompt, "evaluate.show_prompt", self.first_problem, asked)
         inputs, outputs = [*self.prefilled_fields, tokens], [self.own_model, self.adapters, tokens]
         gr.on([self.model.input, self.own_model.input], self.choose_model, inputs, outputs, **PRIVATE)
         changes = [part.change for part in self.inputs]
@@ -73,6 +79,13 @@ class EvaluateForm(RunForm):
     def prefilled_fields(self) -> list:
         """The fields that a link to a fine-tuned model sets."""
         return [self.model, self.own_model, self.adapters]
+
+    def first_problem(self, model, own_model, source, upload) -> tuple[str, Problem]:
+        """(the base model, the first problem) of the form. Raises UserError."""
+        settings = self.settings
+        limits = {"limit": 1, "max_chars": settings.max_problem_chars, "skip_unreadable": True}
+        limits["max_bytes"] = settings.max_upload_mb * 1_000_000
+        return base_of(model, own_model), next(iter(open_problems(checked_problems(source, upload), **limits)))
 
     @action("evaluate.show_command")
     def show_command(self, *values) -> str:

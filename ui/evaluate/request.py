@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightreasoner.errors import UserError
+from lightreasoner.models.prompt_settings import PAPER, PromptSettings
 from lightreasoner.models.references import parse_ref
 from lightreasoner.models.weights import check_adapter
 from lightreasoner.problems.sources import problems_title
@@ -15,6 +16,7 @@ from lightreasoner.training.runs import tuned_run
 from lightreasoner.validation import number
 from ui.components.form_values import MAX_BATCH_SIZE, checked_problems, checked_stops, stop_options
 from ui.components.pair_card import OTHER
+from ui.components.prompt_form import read_prompt
 from ui.components.run_form import options
 from ui.components.run_list import short_name
 
@@ -34,6 +36,7 @@ class EvaluateRequest:
     batch_size: int | None = None  # None: as many responses as fit into memory
     stop: tuple[str, ...] = ()
     skip_unreadable: bool = False  # use the rest of a file that has rows which cannot be read
+    prompt: PromptSettings = PAPER
 
     def argv(self, problems: str) -> list[str]:
         """The verb's arguments without --run-dir."""
@@ -41,9 +44,8 @@ class EvaluateRequest:
         for adapter in self.adapters:
             argv += ["--adapter", str(adapter)]
         argv += ["--problems", problems] if self.with_base else ["--no-base", "--problems", problems]
-        return (
-            argv + options(self, "skip_unreadable", "limit", "max_new_tokens", "batch_size") + stop_options(self.stop)
-        )
+        argv += options(self, "skip_unreadable", "limit", "max_new_tokens", "batch_size", "prompt")
+        return argv + stop_options(self.stop)
 
     @property
     def title(self) -> str:
@@ -79,6 +81,7 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> EvaluateReque
         batch_size=number("The batch size", values["batch_size"] or 0, 0, MAX_BATCH_SIZE, whole=True) or None,
         stop=checked_stops(values.get("stop")),
         skip_unreadable=values.get("skip_unreadable") is True,
+        prompt=read_prompt(values),
     )
 
 

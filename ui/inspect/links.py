@@ -9,6 +9,7 @@ from lightreasoner.problems.conversations import stored_context
 from lightreasoner.problems.rows import Problem
 from lightreasoner.serving.permissions import check_permission
 from ui.components.pair_card import OTHER, pair_card
+from ui.components.prompt_form import NAMES, prompt_updates, stored_prompt
 from ui.inspect.tuned_form import run_fields, tuned_updates
 from ui.studio import Studio, failure, replay
 
@@ -57,6 +58,15 @@ def linked_stop(studio: Studio, request: gr.Request) -> object:
     except (KeyError, UserError):  # open_link says what is wrong
         return gr.skip()
     return "\n".join(map(written_stop, record["request"].get("stop") or ()))
+
+
+def linked_prompt(studio: Studio, request: gr.Request) -> tuple:
+    """Updates of the prompt's fields to the prompt of the linked trace."""
+    try:
+        record = studio.record((dict(request.query_params) if request else {})["trace"])
+    except (KeyError, UserError):  # open_link says what is wrong
+        return tuple([gr.skip()] * len(NAMES))
+    return prompt_updates(stored_prompt(record["request"].get("prompt")))
 
 
 def open_tuned_run(studio: Studio, run: object) -> tuple:

@@ -1,12 +1,13 @@
 """The Inspect tab: the forms for pair, problem and response on the left, the trace on the right."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import gradio as gr
 
 from lightreasoner.errors import UserError
 from lightreasoner.problems.rows import Problem
+from lightreasoner.serving.permissions import visitor_pair
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.trace import TraceRequest
 from lightreasoner.validation import number
@@ -19,8 +20,9 @@ from ui.components.pair_card import pair_card
 from ui.components.pair_check_card import pair_check_card, wire_pair_check
 from ui.components.pair_form import PairForm, pair_form, pair_refs
 from ui.components.problem_form import ProblemForm, problem_form
+from ui.components.prompt_form import PromptForm, prompt_form, read_prompt, wire_preview
 from ui.inspect.calls import viewer_calls
-from ui.inspect.links import GENERATE, SCORE, linked_stop, open_link, open_tuned_run
+from ui.inspect.links import GENERATE, SCORE, linked_prompt, linked_stop, open_link, open_tuned_run
 from ui.inspect.tuned_form import TunedForm, requested_tuned, tuned_form
 from ui.studio import Studio, branch_request, failure, replay, stream
 
@@ -91,6 +93,7 @@ def build_inspect(studio: Studio) -> None:
             tuned = tuned_form(studio, pair)
             card = pair_check_card(studio, "lr-pair")
             problem = problem_form(studio.settings)
+            prompt = prompt_form("lr")
             response = response_form(studio.settings)
             with gr.Row(elem_id="lr-go"):
                 run = gr.Button("Run", variant="primary", elem_id="lr-run")
@@ -98,17 +101,22 @@ def build_inspect(studio: Studio) -> None:
         with gr.Column(elem_id="lr-main", scale=1):
             viewer = Viewer(checked_calls(studio.settings, viewer_calls(studio)), intro=INTRO, elem_id="lr-viewer")
     checked = [problem.source, problem.upload, problem.rest, response.tokens, response.stop]
-    wire_pair_check(studio, card, pair, checked)
+    wire_pair_check(studio, card, pair, checked, prompt)
+    wire_preview(prompt, "inspect.show_prompt", asked_of(studio), [*pair.fields, problem.question, problem.picked])
     offered = gr.State("")
     changed = [problem.picked, response.response, offered]
     problem.picked.change(offer_response, changed, [response.response, offered], **PRIVATE)
-    wire_runs(studio, run, viewer, pair, tuned, problem, response)
+    wire_runs(studio, run, viewer, pair, tuned, problem, response, prompt)
     models = [viewer, *pair.fields, pair.own, pair.card, *tuned.fields]
     form = [*models, problem.picked, problem.question, response.mode, response.response]
 
     @action("inspect.follow_link", visitors=True)
     def follow_link(request: gr.Request) -> tuple:
         return open_link(studio, request)
+
+    @action("inspect.follow_link_prompt", visitors=True)
+    def follow_link_prompt(request: gr.Request) -> tuple:
+        return linked_prompt(studio, request)
 
     @action("inspect.open_tuned_expert")
     def follow_tuned(event: gr.EventData) -> tuple:
@@ -120,7 +128,21 @@ def build_inspect(studio: Studio) -> None:
 
     gr.on(None, follow_link, None, form, **PRIVATE)  # when the page loads
     gr.on(None, follow_link_stop, None, response.stop, **PRIVATE)
+    gr.on(None, follow_link_prompt, None, prompt.inputs, **PRIVATE)
     viewer.lens(follow_tuned, None, models, **PRIVATE)  # a link on another tab
+
+
+def asked_of(studio: Studio) -> Callable[..., tuple[str, Problem]]:
+    """A function of the form's pair and problem: (the expert, the problem). It raises UserError."""
+
+    def asked(preset, expert, amateur, question, picked) -> tuple[str, Problem]:
+        refs = pair_refs(preset, expert, amateur)
+        if not studio.user.owner:
+            refs = visitor_pair(refs, None)
+        context = picked.context if isinstance(picked, Problem) else ()
+        return refs[1], Problem("", str(question)[: studio.settings.max_problem_chars], None, None, context)
+
+    return asked
 
 
 @action("inspect.offer_response", visitors=True)
@@ -140,12 +162,13 @@ def wire_runs(
     tuned_expert: TunedForm,
     problem: ProblemForm,
     response: ResponseForm,
+    prompt: PromptForm,
 ) -> None:
     """Wire the events that start a run (the button, a branch) or show one again (the link to a parent)."""
 
     @action("inspect.run", visitors=True)
     def start(
-        preset, expert, amateur, question, mode, response, tokens, temperature, seed, tuned, writer, picked, stops=""
+        preset, expert, amateur, question, mode, response, tokens, temperature, seed, tuned, writer, picked, *asked
     ) -> Iterator[str]:
         """Run one problem. Streams the viewer's value: one JSON document per line."""
         try:
@@ -155,8 +178,9 @@ def wire_runs(
                 max_new_tokens=number("The token limit", tokens, 1, studio.settings.max_new_tokens, whole=True),
                 temperature=number("The temperature", temperature, 0, 10),
                 seed=number("The seed", seed, 0, 2**53, whole=True),
-                stop=checked_stops(stops),
+                stop=checked_stops(asked[0] if asked else ""),
                 context=picked.context if isinstance(picked, Problem) else (),
+                prompt=read_prompt(dict(zip(prompt.fields, asked[1:], strict=False))),
             )
             known = isinstance(picked, Problem) and picked.question.strip() == str(question).strip()
             refs = pair_refs(preset, expert, amateur)
@@ -201,6 +225,7 @@ def wire_runs(
     response.stop.change(set_stops, response.stop, stops, **PRIVATE)
     limit = {"concurrency_limit": studio.settings.max_waiting + 1}
     inputs = [*pair.fields, problem.question, *response.fields, *tuned_expert.fields, problem.picked, stops]
+    inputs += prompt.inputs
     running = run.click(start, inputs, viewer, api_name="trace", **limit, **QUIET)
     running.then(describe, pair.fields, pair.card, **PRIVATE)
     viewer.branch(branch, None, viewer, api_visibility="private", **limit, **QUIET)

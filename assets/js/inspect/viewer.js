@@ -38,6 +38,7 @@ function layOut(root, host, { heat, curve, view, exportMenu, onBeta, onMetric })
       'aria-label': 'Beta, the KL threshold in nats' }),
     metricSays: el('span', { class: 'lr-muted lr-metric-says' }), legendFull: el('span', {}),
     question: el('blockquote', { class: 'lr-question', hidden: true, tabindex: '0', 'aria-label': 'The problem' }),
+    prompt: el('details', { class: 'lr-prompt', hidden: true }),
     intro: host.intro ? el('div', { class: 'lr-intro' }, el('h3', { text: host.intro.title }),
       el('ol', {}, ...host.intro.sentences.map((text) => el('li', { text })))) : null };
   parts.betaSlider.addEventListener('input', () => onBeta(Number(parts.betaSlider.value)));
@@ -53,7 +54,7 @@ function layOut(root, host, { heat, curve, view, exportMenu, onBeta, onMetric })
     cue('above', 'KL above \u03b2'), cue('differs', 'top-1 differs'), changedCue);
   const response = el('section', { class: 'lr-card lr-response', 'aria-label': 'The response' },
     el('div', { class: 'lr-top' }, parts.status, exportMenu.node), parts.error.node, parts.parent, parts.tunedModel,
-    parts.intro, parts.question, heat.node, legend, parts.metricSays, controls, parts.counts, curve.node,
+    parts.intro, parts.question, parts.prompt, heat.node, legend, parts.metricSays, controls, parts.counts, curve.node,
     el('div', { class: 'lr-keys lr-muted', text: KEYS_HELP }));
   root.classList.add('lr');
   root.replaceChildren(el('div', { class: 'lr-viewer' }, response, view.node));
@@ -203,6 +204,7 @@ export class Viewer {
         ? el('button', { type: 'button', text: '\u2190 Back to the parent', onclick }) : '');
     }
     this.drawTunedModel();
+    this.drawPrompt();
     this.offerMetrics(!!header.lens);
     this.heat.reset(); this.view.empty(false); this.exportMenu.enable(false); this.drawCounts();
     this.curve.show(this.steps, this.beta, header.run);
@@ -218,7 +220,15 @@ export class Viewer {
       (this.run.scored ? '' : role) + '.',
       tuned.same_model ? ' It is the expert itself, so training changed nothing.' : '');
   }
-  addFacts(facts) { Object.assign(this.run, facts); this.drawTunedModel(); }
+  /** The prompt as the expert got it, and what of it is not as asked. */
+  drawPrompt() {
+    const { prompt: text, prompt_tokens: tokens, notes } = this.run, { prompt } = this.parts;
+    prompt.hidden = !text;
+    const summary = el('summary', { text: 'Prompt, ' + plural(tokens, 'token') });
+    prompt.replaceChildren(summary, el('pre', { text: text || '' }),
+      ...(notes || []).map((note) => el('p', { text: note })));
+  }
+  addFacts(facts) { Object.assign(this.run, facts); this.drawTunedModel(); this.drawPrompt(); }
   append(more) {
     this.steps.push(...more);
     this.heat.append(more, this.metric, this.beta);
@@ -262,7 +272,8 @@ export function showRecord(viewer, record) {
   const turns = (request.context || []).map(([role, text]) => `${role}: ${text}`); // they are before the question
   const question = [...turns, request.question].join('\n\n');
   viewer.begin({ run: id, question, parent, problem_id, prompt_tokens: prompt_ids.length,
-    expert, amateur, same_model, lens, scored: request.response !== null });
+    expert, amateur, same_model, lens, scored: request.response !== null, prompt: record.prompt,
+    notes: record.prompt_notes });
   viewer.append(record.steps);
   viewer.end(record.finish_reason, record.seconds);
 }
