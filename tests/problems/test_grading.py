@@ -7,7 +7,8 @@ from fractions import Fraction
 
 import pytest
 
-from lightreasoner.problems.grading import answer_form, grade, to_number
+from lightreasoner.problems.grading import answer_form, grade
+from lightreasoner.problems.numbers import to_number
 
 RIGHT = [
     # GSM8K, SVAMP, ASDiv: a number

@@ -1,0 +1,81 @@
+"""One notation for answers: digits, blanks and punctuation of any script become ASCII, and LaTeX loses its styling."""
+
+import re
+import unicodedata
+
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
+_PUNCTUATION = str.maketrans(
+    {
+        **{"。": ". ", "，": ", ", "、": ", ", "：": ": ", "；": "; ", "！": "! ", "？": "? ", "।": ". ", "．": "."},
+        **{"（": "(", "）": ")", "％": "%", "﹪": "%", "٪": "%", "＋": "+", "－": "-", "＝": "=", "／": "/", "＊": "*"},
+        **{"−": "-", "–": "-", "‑": "-", "‐": "-", "⁄": "/", "∕": "/", "＄": "$", "￥": "¥", "٫": ".", "٬": ","},
+        **{
+            "’": "'",
+            "‘": "'",
+            "“": '"',
+            "”": '"',
+            "【": "[",
+            "】": "]",
+            "∶": ":",
+            "\u200b": "",
+            "\u2060": "",
+            "\ufeff": "",
+        },
+    }
+)
+STYLES = (
+    r"\\(?:text(?:bf|it|rm|sf|tt|normal)?|math(?:rm|bf|it|sf|tt|bb|cal)|mbox|boldsymbol|bm|operatorname\*?|emph"
+    r"|underline)"
+)
+
+
+def in_ascii(text: str) -> str:
+    """The text with ASCII digits, blanks and punctuation: １８。 → 18. , 2½ → 2 1/2, 10⁸ → 10^{8}. Letters stay."""
+    text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda found: "^{" + found.group().translate(_RAISED) + "}", text)
+    return "".join(map(_character, text.translate(_PUNCTUATION))).translate(_PUNCTUATION)
+
+
+def _character(char: str) -> str:
+    if char.isascii():
+        return char
+    if char.isdecimal():
+        return str(unicodedata.decimal(char))
+    kind = unicodedata.category(char)
+    if kind == "No" and "VULGAR FRACTION" in unicodedata.name(char, ""):
+        return " " + unicodedata.normalize("NFKC", char)
+    return " " if kind == "Zs" else char
+
+
+def grouped(text: str) -> str:
+    r"""Thousands that LaTeX separates by a blank (1\,234) or an unspaced comma (1{,}234), with commas."""
+    return re.sub(r"(?<=\d)(?:\{,\}|\\,|,\\!|\\[;: ]|~)(?=\d{3}(?!\d))", ",", text)
+
+
+def without_style(text: str) -> str:
+    r"""LaTeX without what changes only its look: \dfrac{1}{2}\text{ cm} → \frac{1}{2} cm, 1{,}000 → 1,000, \$ → $."""
+    text = grouped(text)
+    text = re.sub(r"\\(?:left|right|displaystyle|bigg?[lr]?|Bigg?[lr]?|limits|!)(?![a-zA-Z])", "", text)
+    text = re.sub(r"\\[,;:> ]|~|\\q?quad(?![a-zA-Z])|\\space(?![a-zA-Z])", " ", text)
+    text = re.sub(r"\\[dtc]frac(?![a-zA-Z])", r"\\frac", text)
+    text = re.sub(r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}", text)
+    text = re.sub(r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{", text)
+    text = re.sub(r"\\frac\s*(\{[^{}]*\})\s*(\d)", r"\\frac\1{\2}", text)
+    text = re.sub(r"\^\s*\{?\s*(?:\\circ|°)\s*\}?|\\degree\b|°", " ", text)
+    for _ in range(3):  # \textbf{\text{C}}
+        text = re.sub(STYLES + r"\s*\{([^{}]*)\}", r" \1", text)
+    text = re.sub(r"\{\s*\\(?:bf|rm|it|sf)\s+([^{}]*)\}", r" \1", text)
+    return re.sub(r"\\([$%#&])", r"\1", text).strip()
+
+
+def split_top(text: str, separator: str) -> list[str]:
+    """The parts between the matches of a pattern that stand outside all brackets. LaTeX's \\{ and \\} are brackets."""
+    parts, depth, start = [], 0, 0
+    for token in re.finditer(rf"\\[{{}}]|(?P<open>[(\[{{])|(?P<close>[)\]}}])|(?P<split>{separator})", text):
+        if token["open"] or token.group() == "\\{":
+            depth += 1
+        elif token["close"] or token.group() == "\\}":
+            depth -= 1
+        elif token["split"] is not None and depth <= 0:
+            parts.append(text[start : token.start()])
+            start = token.end()
+    return [*parts, text[start:]]
