@@ -67,10 +67,12 @@ class Studio:
         problem_id: str | None = None,
         trace_id: str | None = None,
         tuned: dict | None = None,
+        answer: str | None = None,
     ) -> LiveRun:
         """Start a run on (preset name or None, expert, amateur). Raises UserError for a request that cannot work.
 
         trace_id: an unguessable id for the run, where it must be found again; a random one by default.
+        answer: the problem's known answer, by which the response is judged when it has ended.
         tuned: the tuned expert to compare, from ui/inspect/tuned_form.py or a saved trace.
         """
         user, settings = self.user, self.settings
@@ -80,7 +82,7 @@ class Studio:
         name, expert, amateur = refs
         pair = {"name": name, "expert": expert, "amateur": amateur, "same_model": expert == amateur}
         given = {"id": trace_id} if trace_id else {}
-        record = Trace(pair, request, parent=parent, problem_id=problem_id, tuned=tuned, **given)
+        record = Trace(pair, request, parent=parent, problem_id=problem_id, answer=answer, tuned=tuned, **given)
 
         def load(say):
             return load_pair(expert, amateur, self.models, on_status=say, name=name)
@@ -161,6 +163,8 @@ def stream(studio: Studio, live: LiveRun) -> Iterator[str]:
             if done:
                 if live.error:
                     text += line({"error": live.error})
+                if trace.graded:
+                    text += line({"graded": trace.graded})
                 yield text + line({"end": trace.finish_reason, "seconds": round(trace.seconds, 3)})
                 return
             if text != before:
@@ -177,7 +181,8 @@ def replay(record: dict, view: dict | None = None) -> str:
     """The viewer's value for a finished run."""
     measured = columns(record)
     steps = "".join(line([s["text"], s["token_id"], *(s[m] for m in measured)]) for s in record["steps"])
-    end = line({"end": record["finish_reason"], "seconds": record["seconds"]})
+    end = line({"graded": record["graded"]}) if record.get("graded") else ""
+    end += line({"end": record["finish_reason"], "seconds": record["seconds"]})
     return header(record, view=view) + steps + end
 
 

@@ -29,7 +29,8 @@ _CHECK = re.compile(
 _ENGLISH = re.compile(
     r"\banswers?\b(?![a-z])[^.\n:=!?]{0,60}?(?:\s(?:is|are|was|would be|will be|should be|must be|could be|seems to be|"
     r"appears to be|has to be|equals|comes (?:out )?to)\b|\s*\**[:=])(?:\s*\**[:=])?\**[ \t]*"
-    r"|(?:^|\n)[#*_ \t]{0,20}(?:final\s+)?answer[*_ \t]{0,20}(?=\n)|^\s{0,20}(?:ans|a)\s*[:.]\s+(?=\S+\s*$)|\bans\s*[:=]\s*",
+    r"|(?:^|\n)[#*_ \t]{0,20}(?:final\s+)?answer[*_ \t]{0,20}(?=\n)"
+    r"|^\s{0,20}(?:ans|a)\s*[:.]\s+(?=\S+\s*$)|\bans\s*[:=]\s*",
     re.IGNORECASE,
 )
 #: Languages that write 2,5 and 1.234 for 2.5 and 1,234.

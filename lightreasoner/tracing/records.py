@@ -15,6 +15,7 @@ from pathlib import Path
 from lightreasoner.errors import UserError
 from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA
+from lightreasoner.problems.grading import grade
 from lightreasoner.scoring.divergence import support
 from lightreasoner.scoring.measures import STEP_MEASURES, TUNING_MEASURES
 from lightreasoner.storage.atomic import ID_PATTERN, new_id, write_text
@@ -36,6 +37,8 @@ class Trace:
     parent: dict | None = None
     tuned: dict | None = None
     problem_id: str | None = None
+    answer: str | None = None  # the problem's known answer
+    graded: dict | None = None  # {"answer", "extracted", "right"}, once the response has ended
     prompt_ids: list[int] = field(default_factory=list)
     prompt: str = ""
     prompt_notes: tuple[str, ...] = ()
@@ -56,6 +59,9 @@ class Trace:
                 self.texts.update((i, texts.text(i)) for i in step.score.ids if i not in self.texts)
             self.steps += event.steps
         elif isinstance(event, EndEvent):
+            if self.answer:
+                found = grade(event.text, self.answer)
+                self.graded = {"answer": self.answer, "extracted": found.extracted, "right": found.right}
             self.finish_reason, self.response, self.seconds = event.finish_reason, event.text, event.seconds
 
 
@@ -132,7 +138,8 @@ def trace_json(trace: Trace, alpha: float = ALPHA, beta: float = BETA) -> dict:
         "tokens": {str(i): text for i, text in trace.texts.items()},
     }
     record |= {"prompt_notes": list(trace.prompt_notes)} if trace.prompt_notes else {}
-    return record | {"lens": trace.tuned} if trace.tuned else record
+    record |= {"lens": trace.tuned} if trace.tuned else {}
+    return record | ({"graded": trace.graded} if trace.graded else {})
 
 
 def reweigh(record: dict, alpha: float, beta: float) -> dict:

@@ -14,6 +14,7 @@ import pytest
 from jinja2 import UndefinedError
 
 from lightreasoner.errors import UserError
+from lightreasoner.problems.grading import grade
 from lightreasoner.problems.rows import Problem
 from lightreasoner.settings import ROOT, Settings
 from lightreasoner.tracing.trace import TraceRequest
@@ -71,6 +72,22 @@ def test_the_stream_only_grows_and_carries_every_step(studio, refs):
     assert [s[0] for s in steps] == [s["text"] for s in record["steps"]]
     assert [s[2] for s in steps] == [s["kl"] for s in record["steps"]]
     assert rest[-1]["end"] == record["finish_reason"]
+
+
+@pytest.mark.parametrize("answer", ["4", None])
+def test_a_response_to_a_problem_with_a_known_answer_is_judged_at_once(studio, refs, answer):
+    """The viewer was told nothing: whether a response is right showed only after an evaluation."""
+    live = studio.start(TraceRequest("2 + 2?", max_new_tokens=12), (None, *refs), answer=answer)
+    *_, last = stream(studio, live)
+    told = [json.loads(item) for item in last.splitlines() if '"graded"' in item]
+    record = studio.record(live.trace.id)
+    if answer is None:
+        assert not told and "graded" not in record
+    else:
+        assert told == [{"graded": record["graded"]}]
+        assert record["graded"]["answer"] == answer
+        assert record["graded"]["right"] == grade(record["response"], answer).right
+        assert '"graded"' in replay(record)
 
 
 def test_closing_the_stream_stops_the_run_and_saves_it(studio, refs):

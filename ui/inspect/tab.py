@@ -185,7 +185,8 @@ def wire_runs(
             known = isinstance(picked, Problem) and picked.question.strip() == str(question).strip()
             refs = pair_refs(preset, expert, amateur)
             compared = requested_tuned(studio, tuned, writer, refs[1])
-            live = studio.start(request, refs, problem_id=picked.id if known else None, tuned=compared)
+            of_problem = {"problem_id": picked.id, "answer": picked.answer} if known else {}
+            live = studio.start(request, refs, tuned=compared, **of_problem)
         except UserError as error:
             yield failure(str(error))
             return
@@ -200,7 +201,8 @@ def wire_runs(
             pair = record["pair"]
             parent = {"id": record["id"], "step": data["step"]}
             refs = (pair["name"], pair["expert"], pair["amateur"])
-            live = studio.start(request, refs, parent, record["problem_id"], tuned=record.get("lens"))
+            answer = (record.get("graded") or {}).get("answer")
+            live = studio.start(request, refs, parent, record["problem_id"], tuned=record.get("lens"), answer=answer)
         except UserError as error:
             yield failure(str(error))
             return

@@ -75,9 +75,10 @@ class LiveRun {
     flush();
     return ended;
   }
-  apply({ facts, status, error, end, seconds }) {
+  apply({ facts, status, error, end, seconds, graded }) {
     const { viewer } = this;
     if (facts) viewer.addFacts(facts);
+    if (graded) viewer.showGrade(graded);
     if (status) viewer.setStatus(status, true);
     if (error) {
       viewer.fail(error);

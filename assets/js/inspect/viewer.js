@@ -32,7 +32,8 @@ const END_REASONS = { stop: 'The expert ended its turn', length: 'Cut off at the
 function layOut(root, host, { heat, curve, view, exportMenu, onBeta, onMetric }) {
   const parts = { status: el('div', { class: 'lr-state', role: 'status', 'aria-live': 'polite' }),
     error: createErrorBox(), parent: el('div', { class: 'lr-parent', hidden: true }),
-    tunedModel: el('div', { class: 'lr-tuned-model', hidden: true }), counts: el('div', { class: 'lr-counts' }),
+    tunedModel: el('div', { class: 'lr-tuned-model', hidden: true }),
+    grade: el('div', { class: 'lr-grade', role: 'status', hidden: true }), counts: el('div', { class: 'lr-counts' }),
     betaOut: el('output', { class: 'lr-number' }), metricSelect: el('select', { 'aria-label': 'Colour the tokens by' }),
     betaSlider: el('input', { type: 'range', class: 'lr-beta', min: '0', max: '3', step: '0.01', value: PAPER.beta,
       'aria-label': 'Beta, the KL threshold in nats' }),
@@ -54,7 +55,8 @@ function layOut(root, host, { heat, curve, view, exportMenu, onBeta, onMetric })
     cue('above', 'KL above \u03b2'), cue('differs', 'top-1 differs'), changedCue);
   const response = el('section', { class: 'lr-card lr-response', 'aria-label': 'The response' },
     el('div', { class: 'lr-top' }, parts.status, exportMenu.node), parts.error.node, parts.parent, parts.tunedModel,
-    parts.intro, parts.question, parts.prompt, heat.node, legend, parts.metricSays, controls, parts.counts, curve.node,
+    parts.intro, parts.question, parts.prompt, heat.node, parts.grade, legend, parts.metricSays, controls,
+    parts.counts, curve.node,
     el('div', { class: 'lr-keys lr-muted', text: KEYS_HELP }));
   root.classList.add('lr');
   root.replaceChildren(el('div', { class: 'lr-viewer' }, response, view.node));
@@ -190,7 +192,8 @@ export class Viewer {
   }
 
   begin(header) {
-    const { error, intro, question, parent } = this.parts;
+    const { error, intro, question, parent, grade } = this.parts;
+    grade.hidden = true;
     this.run = header; this.steps = []; this.current = -1; this.details = new Map();
     error.show('');
     if (intro) intro.hidden = true;
@@ -227,6 +230,15 @@ export class Viewer {
     const summary = el('summary', { text: 'Prompt, ' + plural(tokens, 'token') });
     prompt.replaceChildren(summary, el('pre', { text: text || '' }),
       ...(notes || []).map((note) => el('p', { text: note })));
+  }
+  /** Whether the response is right, where the problem's answer is known. */
+  showGrade({ answer, extracted, right }) {
+    const { grade } = this.parts;
+    const found = extracted === null ? 'No answer found.' : 'The answer read is ' + extracted + '.';
+    grade.hidden = false;
+    grade.classList.toggle('lr-wrong', !right);
+    grade.replaceChildren(el('b', { text: right ? 'Right. ' : 'Wrong. ' }),
+      found + (right ? '' : ' The known answer is ' + answer + '.'));
   }
   addFacts(facts) { Object.assign(this.run, facts); this.drawTunedModel(); this.drawPrompt(); }
   append(more) {
@@ -275,5 +287,6 @@ export function showRecord(viewer, record) {
     expert, amateur, same_model, lens, scored: request.response !== null, prompt: record.prompt,
     notes: record.prompt_notes });
   viewer.append(record.steps);
+  if (record.graded) viewer.showGrade(record.graded);
   viewer.end(record.finish_reason, record.seconds);
 }
