@@ -181,6 +181,19 @@ def test_an_evaluation_shows_the_engines_numbers(shared):
     assert (seen["state"], seen["done"], seen["total"], seen["paper"]) == ("done", 20, 20, [])
 
 
+def test_the_charts_come_with_their_numbers_and_only_when_these_changed(shared):
+    bench, _, run = shared
+    first = bench.ask("look", run.name, True, {})
+    figures = first["figures"]
+    assert [trace["name"] for trace in figures["models"]["data"]] == ["base", "fine-tuned"]
+    assert len(first["charts"]) == len(first["overview"]["groups"])
+    assert first["charts"][0]["layout"]["meta"]["says"].startswith("tiny-base, base model, pass@1 ")
+    assert figures["differences"]["data"][0]["x"] == pytest.approx([20])
+    json.dumps(first, allow_nan=False)
+    again = bench.ask("look", run.name, True, first["marks"])
+    assert not again.keys() & {"figures", "charts", "open", "overview"}
+
+
 @pytest.mark.parametrize(
     ("before", "after", "verdict"),
     [

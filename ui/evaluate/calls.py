@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import lru_cache
 
 import pandas as pd
 
@@ -14,7 +15,7 @@ from lightreasoner.problems.sources import SOURCES
 from ui.access.permissions import action
 from ui.components.prompt_form import prompt_facts, stored_prompt
 from ui.components.run_actions import RunActions
-from ui.components.run_list import METHOD_TITLES
+from ui.components.run_list import MAX_LISTED, METHOD_TITLES
 from ui.components.script_calls import add_if_changed, calls_of, fingerprint
 from ui.evaluate.catalogue import Evaluation, Evaluations, by_benchmark, canonical, is_tuning_run
 from ui.evaluate.flips import Flips
@@ -149,19 +150,17 @@ class EvaluateActions(RunActions):
 def models_chart(group: dict) -> dict:
     """pass@1 of a group's models and the paper's, as a figure. group: "models" and "paper" as the page has them."""
     rows = [
-        {
-            "name": m["name"],
-            "kind": "base" if m["base"] else "fine-tuned",
-            "low": m["interval"][0],
-            "high": m["interval"][1],
-        }
-        | {key: m[key] for key in ("pass_at_1", "right", "problems")}
+        (m["name"], "base" if m["base"] else "fine-tuned", m["pass_at_1"], *m["interval"], m["right"], m["problems"])
         for m in group["models"]
         if m.get("problems")
     ]
-    for row in group["paper"]:
-        name = f"paper: {METHOD_TITLES.get(row['method'], row['method'])}"
-        rows.append({"name": name, "kind": "paper", "pass_at_1": row["value"]})
+    titles = [f"paper: {METHOD_TITLES.get(row['method'], row['method'])}" for row in group["paper"]]
+    theirs = [(title, "paper", row["value"], *[None] * 4) for title, row in zip(titles, group["paper"], strict=True)]
+    return drawn((*rows, *theirs))
+
+
+@lru_cache(MAX_LISTED)  # of all groups mostly one changes
+def drawn(rows: tuple) -> dict:
     columns = ["name", "kind", "pass_at_1", "low", "high", "right", "problems"]
     return models_figure(pd.DataFrame(rows, columns=columns)).to_plotly_json()
 
