@@ -138,13 +138,18 @@ def _intervals(
     )
     above = {"x": 0, "xref": "paper", "xanchor": "left", "yanchor": "bottom", "yshift": 6, "showarrow": False}
     above |= {"font": {"size": 11, "color": plotting.INK}}
-    texts = [above | {"y": n, "text": _text(_lines(name, NARROW, 1))} for n, name in enumerate(names)]
+    texts = [above | {"y": n, "text": plotting.escaped(_short(name))} for n, name in enumerate(names)]
     found.layout.meta |= {"narrow": {"yaxis": {"showticklabels": False}, "annotations": texts}}
     return found
 
 
 def _lines(name: str, width: int, most: int) -> list[str]:
     return textwrap.wrap(name, width, max_lines=most, placeholder="…") or [""]
+
+
+def _short(name: str) -> str:
+    """Without its middle where it is long: names of runs differ at their ends."""
+    return name if len(name) <= NARROW else f"{name[: NARROW - 16]}…{name[-15:]}"
 
 
 def _text(lines: Sequence[str]) -> str:

@@ -81,6 +81,9 @@ def test_long_and_hostile_names_stay_readable_and_harmless():
     (label,) = found["layout"]["yaxis"]["ticktext"]
     assert label.startswith("&lt;b&gt;bold&lt;/b&gt; &amp;") and label.endswith("…") and label.count("<br>") == 2
     (narrow,) = found["layout"]["meta"]["narrow"]["annotations"]
+    assert narrow["text"].startswith("&lt;b&gt;bold") and narrow["text"].endswith(
+        "that-goes-on "
+    )  # ends tell runs apart
     assert "<" not in narrow["text"] and len(narrow["text"]) < 70
     assert "<b>" not in found["data"][0]["text"][0]
     assert found["layout"]["meta"]["says"].startswith(name)  # not read as HTML there

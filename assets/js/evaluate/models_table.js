@@ -26,7 +26,7 @@ function cells(m, link) {
   }
   const counted = (n) => (n ? formatCount(n) + ' (' + pct(n / m.problems) + ')' : '0'), speed = m.tokens_per_second;
   return [link ? el('a', { href: '?tab=evaluate&run=' + m.run, text: m.name }) : m.name,
-    el('b', { text: pct(m.pass_at_1) }), pct(m.interval[0]) + ' \u2013 ' + pct(m.interval[1]),
+    el('b', { text: pct(m.pass_at_1) }), pct(m.interval[0]).slice(0, -2) + ' \u2013 ' + pct(m.interval[1]),
     formatCount(m.right) + ' of ' + formatCount(m.problems), counted(m.extraction_failures), counted(m.truncations),
     m.mean_length.toFixed(1), speed >= 10 ? formatCount(speed) : speed.toFixed(1)];
 }
