@@ -124,9 +124,9 @@ def header(record: dict, **more) -> str:
         "same_model": record["pair"]["same_model"],
         "scored": record["request"]["response"] is not None,
         "lens": record.get("lens"),
-        "prompt": record["prompt"],
-        "notes": record.get("prompt_notes", []),
     }
+    if record["request"].get("prompt") or record.get("prompt_notes"):  # the streams of earlier versions have neither
+        head |= {"prompt": record["prompt"], "notes": record.get("prompt_notes", [])}
     return line(head | more)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -173,7 +174,8 @@ def _chat(
         if switch is None:
             raise UserError(f"The chat template of {name} has no switch for thinking; leave it as the template has it.")
         arguments[switch] = settings.thinking
-    if unused := [each for each in settings.arguments if each not in str(tokenizer.chat_template)]:
+    known = set(re.findall(r"\w+", str(tokenizer.chat_template)))
+    if unused := [each for each in settings.arguments if each not in known]:
         notes.append(f"The chat template has no argument {', '.join(unused)}; it changes nothing.")
     shots = [(settings.user_turn(asked.strip()), answer.strip()) for asked, answer in settings.examples]
     spoken = [turn for asked, answer in shots for turn in (("user", asked), ("assistant", answer))]

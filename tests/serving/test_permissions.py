@@ -45,8 +45,10 @@ PERMISSIONS = {
     "components.cancel_pair_check": "owner",
     "components.check_pair": "owner",
     "components.choose_pair": "visitors",
+    "components.choose_prompt": "visitors",
     "components.describe_pair": "visitors",
     "components.list_pairs": "visitors",
+    "components.name_prompt": "visitors",
     "components.pull": "owner",
     "components.push": "owner",
     "components.watch_pair_check": "owner",
@@ -65,6 +67,7 @@ PERMISSIONS = {
     "datasets.mark_step": "owner",
     "datasets.read_response": "owner",
     "datasets.show_command": "owner",
+    "datasets.show_prompt": "owner",
     "datasets.view": "owner",
     "evaluate.choose_model": "owner",
     "evaluate.choose_source": "owner",
@@ -76,6 +79,7 @@ PERMISSIONS = {
     "evaluate.read_flip": "owner",
     "evaluate.score_response": "owner",
     "evaluate.show_command": "owner",
+    "evaluate.show_prompt": "owner",
     "evaluate.start": "owner",
     "evaluate.update_adapters": "owner",
     "evaluate.view": "owner",
@@ -104,6 +108,7 @@ PERMISSIONS = {
     "inspect.edit_problem": "visitors",
     "inspect.export": "visitors",
     "inspect.follow_link": "visitors",
+    "inspect.follow_link_prompt": "visitors",
     "inspect.follow_link_stop": "visitors",
     "inspect.list_tuned_experts": "visitors",  # an empty list for visitors
     "inspect.open_problem_file": "visitors, costly",
@@ -112,6 +117,7 @@ PERMISSIONS = {
     "inspect.reopen": "visitors",
     "inspect.run": "visitors",
     "inspect.set_stop_strings": "visitors",
+    "inspect.show_prompt": "visitors, costly",  # of the preset pairs, without loading a model
     "inspect.stop": "visitors",  # needs the run's key
     "inspect.update_pair_card": "visitors",
     "inspect.update_tuned_experts": "visitors",

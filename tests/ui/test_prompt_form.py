@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html import unescape
 from types import SimpleNamespace
 
 import gradio as gr
@@ -89,10 +90,10 @@ def test_a_folded_system_turn_is_on_the_pair_card(studio, tmp_path):
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = DROPS
     refs = [str(save_tiny(tmp_path / name, seed, tokenizer)) for name, seed in (("expert", 1), ("amateur", 2))]
-    assert FOLDED in preview_html(refs[0], Problem("", "2 + 2?"), PAPER)
+    assert FOLDED in unescape(preview_html(refs[0], Problem("", "2 + 2?"), PAPER))
     for ref in refs:
         studio.models.get(ref)
-    assert FOLDED in pair_card(studio, "other", *refs)
+    assert FOLDED in unescape(pair_card(studio, "other", *refs))
 
 
 def test_a_trace_keeps_its_prompt_in_links_and_branches(studio, tmp_path):

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import gradio as gr
@@ -15,7 +14,8 @@ from lightreasoner.models.loading import load_tokenizer
 from lightreasoner.models.prompt_settings import MAX_CHARS, PAPER, PRESETS, TITLES, PromptSettings, preset_of, prompt_of
 from lightreasoner.models.prompts import render, settle_date
 from lightreasoner.models.token_text import TokenTexts
-from lightreasoner.problems.rows import Problem, UnusableRow, read_row
+from lightreasoner.problems.cells import UnusableRow
+from lightreasoner.problems.rows import Problem, read_row
 from lightreasoner.storage.runs import changed_versions
 from ui.access.permissions import action
 from ui.components.events import PRIVATE
@@ -40,41 +40,54 @@ class PromptForm:
         return list(self.fields.values())
 
 
-@cache
-def _unlisted(kind: type[Component]) -> type[Component]:
-    """A component that the page sends, but calls over HTTP leave out, whose arguments are counted."""
-    return type(kind.__name__, (kind,), {"is_template": True, "skip_api": property(lambda self: True)})
+#: The page sends these fields, but calls over HTTP leave them out: their arguments are counted.
+UNLISTED = property(lambda component: True)
+
+
+class Text(gr.Textbox):
+    is_template, skip_api = True, UNLISTED  # a template is drawn as its base class
+
+
+class Choice(gr.Radio):
+    is_template, skip_api = True, UNLISTED
+
+
+class Tick(gr.Checkbox):
+    is_template, skip_api = True, UNLISTED
+
+
+class Menu(gr.Dropdown):
+    is_template, skip_api = True, UNLISTED
 
 
 def prompt_form(prefix: str) -> PromptForm:
     """Lay out the form and wire its presets. prefix: begins the ids of the elements."""
-    text, choice, tick, menu = map(_unlisted, (gr.Textbox, gr.Radio, gr.Checkbox, gr.Dropdown))
     long = {"lines": 1, "max_lines": 6, "max_length": MAX_CHARS}
     with gr.Accordion("Prompt", open=False, elem_id=f"{prefix}-prompt"):
         titles = [(title, name) for name, title in TITLES.items()]
-        preset = menu([*titles, ("A prompt of my own", OWN)], value="paper", label="Prompt", elem_id=f"{prefix}-preset")
-        system = text(PAPER.system, label="System prompt", info="empty: none", elem_id=f"{prefix}-system", **long)
-        wrapping = text(
+        preset = Menu([*titles, ("A prompt of my own", OWN)], value="paper", label="Prompt", elem_id=f"{prefix}-preset")
+        system = Text(PAPER.system, label="System prompt", info="empty: none", elem_id=f"{prefix}-system", **long)
+        wrapping = Text(
             PAPER.wrapping,
             label="Question",
             info="{question} stands for the problem",
             elem_id=f"{prefix}-wrapping",
             **long,
         )
-        begin = text("", label="Beginning of the response", elem_id=f"{prefix}-begin", **long)
-        thinking = choice(
+        begin = Text("", label="Beginning of the response", elem_id=f"{prefix}-begin", **long)
+        thinking = Choice(
             list(THINKING), value="As the template has it", label="Thinking", info="where the template has a switch"
         )
-        template = tick(PAPER.template, label="In the chat template")
-        arguments = text("", label="Arguments of the chat template", placeholder='{"name": "value"}', **long)
-        examples = text(
+        template = Tick(PAPER.template, label="In the chat template")
+        arguments = Text("", label="Arguments of the chat template", placeholder='{"name": "value"}', **long)
+        examples = Text(
             "",
             label="Solved examples before the question",
             placeholder='{"question": "1 + 2?", "answer": "3"}',
             info="rows of JSON, one a line",
             **long,
         )
-        date = text(
+        date = Text(
             "",
             label="Date",
             info="for templates that name today; empty: the day of the start",
@@ -145,11 +158,15 @@ def stored_prompt(value: object) -> PromptSettings:
 
 
 def wire_preview(
-    form: PromptForm, name: str, asked: Callable[..., tuple[str, Problem]], inputs: Sequence[Component]
+    form: PromptForm,
+    name: str,
+    asked: Callable[..., tuple[str, Problem]],
+    inputs: Sequence[Component],
+    visitors: bool = False,
 ) -> None:
     """Wire the button that shows the prompt. asked(*values of inputs) is (model reference, Problem)."""
 
-    @action(name, visitors=True, costly=True)
+    @action(name, visitors=visitors, costly=visitors)
     def show(*values) -> str:
         try:
             ref, problem = asked(*values[len(NAMES) :])
@@ -195,7 +212,7 @@ def _examples(text: str) -> tuple[tuple[str, str], ...]:
             continue
         try:
             row = json.loads(line)
-            problem, _ = read_row(row if isinstance(row, dict) else {})
+            problem, _ = read_row(row if isinstance(row, dict) else {}, max_chars=MAX_CHARS)
         except (ValueError, RecursionError, UnusableRow) as error:
             raise UserError(f"Line {number} of the examples is no row with a question: {error}. Mend it.") from None
         if not (response := solved(replace(problem))):

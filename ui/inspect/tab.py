@@ -102,7 +102,8 @@ def build_inspect(studio: Studio) -> None:
             viewer = Viewer(checked_calls(studio.settings, viewer_calls(studio)), intro=INTRO, elem_id="lr-viewer")
     checked = [problem.source, problem.upload, problem.rest, response.tokens, response.stop]
     wire_pair_check(studio, card, pair, checked, prompt)
-    wire_preview(prompt, "inspect.show_prompt", asked_of(studio), [*pair.fields, problem.question, problem.picked])
+    question = [problem.question, problem.picked]
+    wire_preview(prompt, "inspect.show_prompt", asked_of(studio), [*pair.fields, *question], visitors=True)
     offered = gr.State("")
     changed = [problem.picked, response.response, offered]
     problem.picked.change(offer_response, changed, [response.response, offered], **PRIVATE)
