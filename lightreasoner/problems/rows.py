@@ -75,7 +75,7 @@ def read_row(
             cells.setdefault("response", talk.response)
             names.setdefault("response", names[talk.columns[0]])
     else:
-        question, question_from = _question(cells, STEMS if choices else QUESTION)
+        question, question_from = _question(cells, names, STEMS if choices else QUESTION)
         context, more = context_of_columns(cells)
         question_from = more + question_from
     if choices and not _shows(question, choices):
@@ -100,11 +100,11 @@ def read_row(
     return Problem(own_id or "", question, answer, solution, context, response), shown
 
 
-def _question(cells: dict, accepted: tuple[str, ...]) -> tuple[str, list[str]]:
+def _question(cells: dict, names: dict[str, str], accepted: tuple[str, ...]) -> tuple[str, list[str]]:
     """The question with the text before it, and the keys in `cells` of both."""
     found = [name for name in accepted if name in cells]
     if not found:
-        seen = ", ".join("".join(filter(str.isprintable, name))[:30] for name in list(cells)[:12]) or "none"
+        seen = ", ".join("".join(filter(str.isprintable, name))[:30] for name in list(names.values())[:12]) or "none"
         raise UnusableRow(f"it has no column for the question; columns: {seen}; accepted: {', '.join(QUESTION)}")
     filled = [name for name in found if not is_blank(cells[name])]
     if not filled:
