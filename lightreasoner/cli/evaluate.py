@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
@@ -15,15 +16,22 @@ def add(verbs) -> None:
     evaluate = verbs.add_parser(
         "evaluate",
         help="measure pass@1 of a model, and whether adapters improve it",
-        description="Greedy decoding, zero-shot, in the chat template. Adapters share one base model and are compared "
-        "with it problem by problem. Run the same command again to resume.",
+        description="Zero-shot, in the chat template; greedy, or several responses per problem at a temperature. "
+        "Adapters share one base model and are compared with it problem by problem. Run the same command again to "
+        "resume.",
     )
-    evaluate.add_argument("--model", required=True, metavar="REF", help="the base model")
+    evaluate.add_argument(
+        "--regrade",
+        type=run_path,
+        metavar="RUN",
+        help="judge the stored responses of this evaluation again, without a model, and list what changed",
+    )
+    evaluate.add_argument("--model", metavar="REF", help="the base model")
     evaluate.add_argument(
         "--adapter", action="append", default=[], metavar="DIR", help="an adapter or a fine-tuning run; repeatable"
     )
     evaluate.add_argument("--no-base", action="store_true", help="evaluate the adapters only")
-    evaluate.add_argument("--problems", required=True, metavar="SOURCE_OR_FILE", help="see the command sample")
+    evaluate.add_argument("--problems", metavar="SOURCE_OR_FILE", help="see the command sample")
     evaluate.add_argument("--split", metavar="S", help="split of a benchmark (default: test)")
     evaluate.add_argument(
         "--skip-unreadable", action="store_true", help="use the rest of a file that has rows which cannot be read"
@@ -39,13 +47,23 @@ def add(verbs) -> None:
         "--batch-size", default="auto", metavar="N", help="problems per batch (default: as many as fit into memory)"
     )
     add_stop_option(evaluate)
-    evaluate.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="folder for the results")
+    evaluate.add_argument(
+        "--samples", type=int, default=1, metavar="K", help="responses per problem: avg@k, pass@k, maj@k (default 1)"
+    )
+    evaluate.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default 0)")
+    evaluate.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling (default 0)")
+    evaluate.add_argument("--run-dir", type=run_path, metavar="DIR", help="folder for the results")
     add_prompt_options(evaluate)
     add_backend_options(evaluate)
-    evaluate.set_defaults(run=run_evaluate)
+    evaluate.set_defaults(run=partial(run_evaluate, evaluate))
 
 
-def run_evaluate(options: argparse.Namespace, settings: Settings) -> None:
+def run_evaluate(parser: argparse.ArgumentParser, options: argparse.Namespace, settings: Settings) -> None:
+    if options.regrade is not None:
+        return print_regraded(options.regrade)
+    missing = [f"--{name}" for name in ("model", "problems", "run-dir") if not vars(options)[name.replace("-", "_")]]
+    if missing:
+        parser.error(f"the following arguments are required: {', '.join(missing)}")
     from lightreasoner.evaluation.run import EvaluationJob, run_evaluation
     from lightreasoner.validation import number
 
@@ -67,6 +85,9 @@ def run_evaluate(options: argparse.Namespace, settings: Settings) -> None:
         batch_size=size,
         stop=stop_strings(options),
         prompt=prompt_settings(options),
+        samples=options.samples,
+        temperature=options.temperature,
+        seed=options.seed,
         workers=options.num_workers if options.backend == "ray" else None,
         skip_unreadable=options.skip_unreadable,
     )
@@ -79,6 +100,19 @@ def run_evaluate(options: argparse.Namespace, settings: Settings) -> None:
     print("\n".join(report(run_evaluation(job, settings, lambda sentence: print(sentence, file=sys.stderr)))))
 
 
+def print_regraded(folder: Path) -> None:
+    from lightreasoner.evaluation.verdicts import regrade
+    from lightreasoner.formatting import printable
+
+    changes = regrade(folder)
+    flipped = [change for change in changes if change.flipped]
+    for change in changes:
+        before, after = (f"{'right' if right else 'wrong'} ({found})" for right, found in (change.before, change.after))
+        place = f"{change.model} · {change.problem_id}" + (f" · sample {change.sample}" if change.sample else "")
+        print(printable(f"{place}: {before} → {after}; the reference answer is {change.answer}"))
+    print(f"{len(flipped):,} verdicts changed, and {len(changes) - len(flipped):,} answers were read in another way.")
+
+
 def report(summaries: list) -> list[str]:
     """A table of Summaries for a terminal."""
     lines = [f"{'model':24} {'pass@1':>8}  {'95 % interval':>15}  {'no answer':>9}  {'cut off':>7}  {'tokens':>6}"]
@@ -88,4 +122,17 @@ def report(summaries: list) -> list[str]:
             f"{s.name[:24]:24} {100 * s.pass_at_1:6.1f} %  {interval:>15}  {s.extraction_failures:9}  "
             f"{s.truncations:7}  {s.mean_length:6.1f}"
         )
+    for s in summaries:
+        if s.samples > 1:
+            numbers = [(f"pass@{k}", found) for k, found in s.pass_at.items() if k > 1]
+            numbers.append((f"maj@{s.samples}", s.majority))
+            lines += [
+                f"{s.name[:24]:24} {name:>8}  {100 * of.value:.1f} % ({100 * of.low:.1f} – {100 * of.high:.1f} %)"
+                for name, of in numbers
+            ]
+        lines += [
+            f"{s.name[:24]:24} {grouping} {group['name']}: {100 * group['pass_at_1']:.1f} % of {group['problems']:,}"
+            for grouping, groups in s.groups.items()
+            for group in groups
+        ]
     return lines

@@ -52,6 +52,48 @@ def greedy_generate(
     return responses
 
 
+@torch.inference_mode()
+def sampled_generate(
+    loaded: LoadedModel,
+    prompts: list[list[int]],
+    max_new_tokens: int,
+    temperature: float,
+    drawn: np.ndarray,
+    checkpoint: Callable[[], None] = lambda: None,
+    stop: tuple[str, ...] = (),
+) -> list[list[int]]:
+    """Like greedy_generate, sampled at a temperature. drawn: (rows, max_new_tokens), uniform numbers from `uniform`."""
+    vocabulary = len(loaded.tokenizer)
+    kind = torch.float32 if loaded.device.type == "mps" else torch.float64
+    numbers = torch.tensor(drawn, dtype=kind, device=loaded.device)
+    decoder = BatchDecoder(loaded, len(prompts))
+    decoder.prefill([prompt[:-1] for prompt in prompts])
+    unread = torch.tensor([prompt[-1] for prompt in prompts], device=loaded.device)
+    responses: list[list[int]] = [[] for _ in prompts]
+
+    def choose(logits: torch.Tensor, rows: list[int], step: int) -> torch.Tensor:
+        return inverse_cdf(logits[:, :vocabulary], temperature, numbers[rows, step])
+
+    for step in decode_rows(decoder, unread, choose, max_new_tokens, lambda ended: checkpoint(), stop=stop):
+        for row, token in zip(step.rows, step.tokens, strict=True):
+            responses[row].append(token)
+    return responses
+
+
+def inverse_cdf(logits: torch.Tensor, temperature: float, drawn: torch.Tensor) -> torch.Tensor:
+    """Tokens (rows,) from logits (rows, vocabulary): the inverse of the cumulative distribution at uniform numbers."""
+    p = torch.softmax(logits.float() / temperature, -1)
+    cumulative = p.to(drawn.dtype).cumsum(-1)
+    at = drawn.unsqueeze(-1) * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, at, right=True).squeeze(-1).clamp_max(logits.shape[-1] - 1)
+
+
+def uniform(seed: int, problem_id: str, sample: int, count: int) -> np.ndarray:
+    """The uniform random numbers (count,) of one response; they depend on seed, problem and sample alone."""
+    name = f"{seed}\0{problem_id}\0{sample}".encode()
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(name).digest()[:16])).random(count)
+
+
 @dataclass(frozen=True)
 class GenerationRow:
     """A row of a batch: the `sample`-th response to a problem, with the prompt in each model's token ids."""
@@ -95,10 +137,8 @@ def generate_batch(
 
 
 def draws(decoding: DecodingConfig, row: GenerationRow) -> np.ndarray:
-    """The uniform random numbers (max_new_tokens,) of one response; they depend on seed, problem and sample alone."""
-    name = f"{decoding.seed}\0{row.problem.id}\0{row.sample}".encode()
-    seed = int.from_bytes(hashlib.sha256(name).digest()[:16])
-    return np.random.default_rng(seed).random(decoding.max_new_tokens)
+    """The uniform random numbers (max_new_tokens,) of one response."""
+    return uniform(decoding.seed, row.problem.id, row.sample, decoding.max_new_tokens)
 
 
 def shared_id_table(alignment: VocabularyAlignment, rows: int, device: torch.device) -> torch.Tensor:
@@ -152,10 +192,7 @@ class _Batch:
         logits = logits[:, : self.vocabulary]
         if self.draws is None:
             return logits.float().argmax(-1)
-        p = torch.softmax(logits.float() / self.decoding.temperature, -1)
-        cumulative = p.to(self.draws.dtype).cumsum(-1)
-        drawn = self.draws[rows, step].unsqueeze(-1) * cumulative[:, -1:]
-        return torch.searchsorted(cumulative, drawn, right=True).squeeze(-1).clamp_max(self.vocabulary - 1)
+        return inverse_cdf(logits, self.decoding.temperature, self.draws[rows, step])
 
     def _measure(self, chunk: list[DecodedStep]) -> None:
         """Measure the steps of a chunk and empty it."""

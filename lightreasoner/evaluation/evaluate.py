@@ -7,15 +7,16 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lightreasoner.decoding.batch_decoder import fitting_rows
-from lightreasoner.decoding.generate import greedy_generate
+from lightreasoner.decoding.generate import greedy_generate, sampled_generate, uniform
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.evaluation.results import FOLDER, SCHEMA, Summary, Variant, shard, write_results
 from lightreasoner.models.devices import DoesNotFit, run_with_oom_backoff
@@ -32,6 +33,18 @@ from lightreasoner.storage.runs import note_versions
 
 #: (key, request for a Solver) of each missing batch → (key, what the Solver returns), in any order.
 ParallelMap = Callable[[Iterable[tuple[Any, Any]]], Iterable[tuple[Any, Any]]]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How many responses each problem gets, and how they are drawn. The default is one greedy response."""
+
+    samples: int = 1
+    temperature: float = 0.0
+    seed: int = 0
+
+
+GREEDY = Sampling()
 
 
 def batches(prompts: list[list[int]], size: int) -> list[list[int]]:
@@ -51,8 +64,11 @@ def evaluate(
     parallel_map: ParallelMap | None = None,
     stop: tuple[str, ...] = (),
     prompt: PromptSettings = PAPER,
+    sampling: Sampling = GREEDY,
 ) -> list[Summary]:
     """Let every variant solve every problem, and write answers and results.json. Raises UserError, StopRequested.
+
+    The k-th response to problem n has the place n × samples + k in the plan.
 
     batch_size: problems; None: as many as fit. parallel_map: solves the missing batches in place of this process.
     stop: texts that end a response, besides the ends of the model's turn. Every problem needs a reference answer.
@@ -65,20 +81,25 @@ def evaluate(
             f"The longest problem and {max_new_tokens} new tokens need {longest:,} positions, but {loaded.ref} reads "
             f"{loaded.max_positions:,}; lower --max-new-tokens."
         )
+    k = sampling.samples
+    prompts = [prompt for prompt in prompts for _ in range(k)]
     plan = batches(prompts, batch_size or fitting_rows([loaded], longest, 1))
     set_aside_damaged(folder, progress)
     missing = [(n, b) for n in range(len(variants)) for b in range(len(plan)) if not shard(folder, n, b).exists()]
-    total = len(variants) * len(problems)
+    total = len(variants) * len(prompts)
     if missing and (changed := note_versions(folder)):
         progress.status(changed)
     done = total - sum(len(plan[b]) for _, b in missing)
-    requests = (((n, b), (n, [prompts[i] for i in plan[b]])) for n, b in missing)
-    solver = Solver(loaded, variants, max_new_tokens, progress, stop)
+    names = [(problem.id, sample) for problem in problems for sample in range(k)]
+    requests = (((n, b), (n, [prompts[i] for i in plan[b]], [names[i] for i in plan[b]])) for n, b in missing)
+    solver = Solver(loaded, variants, max_new_tokens, progress, stop, sampling)
     right, answered = [0] * len(variants), [0] * len(variants)
     solved = parallel_map(requests) if parallel_map else ((key, solver(request)) for key, request in requests)
     for (n, batch), (responses, seconds) in solved:
-        solved_problems = [problems[i] for i in plan[batch]]
+        solved_problems = [problems[i // k] for i in plan[batch]]
         rows = graded_rows(loaded, variants[n].name, solved_problems, responses, seconds, stop, opening)
+        for row, i in zip(rows, plan[batch], strict=True):
+            row["sample"] = i % k
         with atomic_file(shard(folder, n, batch)) as file:
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file, compression="zstd")
         done, answered[n] = done + len(rows), answered[n] + len(rows)
@@ -89,7 +110,10 @@ def evaluate(
 
 
 class Solver:
-    """The base model and its adapters. Called with (number of a variant, prompts), it returns (responses, seconds)."""
+    """The base model and its adapters.
+
+    Called with (number of a variant, prompts, (problem id, sample) of each), it returns (responses, seconds).
+    """
 
     def __init__(
         self,
@@ -98,14 +122,16 @@ class Solver:
         max_new_tokens: int,
         progress: Progress,
         stop: tuple[str, ...] = (),
+        sampling: Sampling = GREEDY,
     ):
+        self._sampling = sampling
         self._loaded, self._variants, self._max_new_tokens, self._progress = loaded, variants, max_new_tokens, progress
         self._stop = stop
         self._peft_model, self._active = None, None
         self._rows: int | None = None  # that fit into memory, once a batch did not
 
-    def __call__(self, request: tuple[int, list[list[int]]]) -> tuple[list[list[int]], float]:
-        n, prompts = request
+    def __call__(self, request: tuple[int, list[list[int]], list[tuple[str, int]]]) -> tuple[list[list[int]], float]:
+        n, prompts, names = request
         variant = self._variants[n]
         if self._active != n:
             self._progress.status(f"Solving with {variant.name}")
@@ -113,12 +139,17 @@ class Solver:
         start, model = time.monotonic(), self._peft_model
         with model.disable_adapter() if model is not None and variant.adapter is None else nullcontext():
             loaded = replace(self._loaded, model=self._loaded.model if model is None else model)
-            responses = self._solve(loaded, prompts)
+            responses = self._solve(loaded, prompts, names)
         return responses, time.monotonic() - start
 
-    def _solve(self, loaded: LoadedModel, prompts: list[list[int]]) -> list[list[int]]:
-        def attempt(part: list[list[int]], _first: int) -> list[list[int]]:
-            return greedy_generate(loaded, part, self._max_new_tokens, self._progress.checkpoint, self._stop)
+    def _solve(self, loaded: LoadedModel, prompts: list[list[int]], names: list[tuple[str, int]]) -> list[list[int]]:
+        most, sampling, checkpoint, stop = self._max_new_tokens, self._sampling, self._progress.checkpoint, self._stop
+
+        def attempt(part: list[list[int]], first: int) -> list[list[int]]:
+            if not sampling.temperature:
+                return greedy_generate(loaded, part, most, checkpoint, stop)
+            drawn = np.stack([uniform(sampling.seed, *name, most) for name in names[first : first + len(part)]])
+            return sampled_generate(loaded, part, most, sampling.temperature, drawn, checkpoint, stop)
 
         def on_halved(rows: int) -> None:
             self._rows = rows
@@ -187,6 +218,8 @@ def graded_rows(
                 "extracted": graded.extracted,
                 "right": graded.right,
                 "seconds": seconds / len(problems),
+                "level": problem.level,
+                "subject": problem.subject,
             }
         )
     return rows

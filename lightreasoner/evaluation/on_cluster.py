@@ -2,7 +2,7 @@
 
 from lightreasoner.cluster import connect, gpus_per_worker, map_over_actors
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation.evaluate import ParallelMap, Solver
+from lightreasoner.evaluation.evaluate import GREEDY, ParallelMap, Sampling, Solver
 from lightreasoner.evaluation.results import Variant
 from lightreasoner.models.loading import LoadedModel, load_model
 from lightreasoner.progress import SilentProgress
@@ -16,6 +16,7 @@ def cluster_map(
     stop: tuple[str, ...],
     workers: int,
     settings: Settings,
+    sampling: Sampling = GREEDY,
 ) -> ParallelMap:
     """The `parallel_map` of `evaluate` that runs on a cluster. Raises UserError without a cluster."""
     ray = connect(settings, workers)
@@ -26,6 +27,7 @@ def cluster_map(
         "max_new_tokens": max_new_tokens,
         "stop": stop,
         "env": to_environment(settings),
+        "sampling": sampling,
     }
     gpus = gpus_per_worker(settings, ray)
     return lambda requests: map_over_actors(ray, WorkerSolver, arguments, requests, workers, gpus)
@@ -42,12 +44,13 @@ class WorkerSolver:
         max_new_tokens: int,
         stop: tuple[str, ...],
         env: dict[str, str],
+        sampling: Sampling = GREEDY,
     ):
         loaded = load_model(ref, from_environment(env))
         self._same = loaded.fingerprint == fingerprint
-        self._solver = Solver(loaded, variants, max_new_tokens, SilentProgress(), stop)
+        self._solver = Solver(loaded, variants, max_new_tokens, SilentProgress(), stop, sampling)
 
-    def __call__(self, request: tuple[int, list[list[int]]]) -> tuple[list[list[int]], float]:
+    def __call__(self, request: tuple[int, list[list[int]], list[tuple[str, int]]]) -> tuple[list[list[int]], float]:
         if not self._same:
             raise UserError(
                 "A worker has another model than the machine that started this run; copy the same files to all."

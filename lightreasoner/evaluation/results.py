@@ -5,8 +5,8 @@ when a user opens it.
 """
 
 import json
-from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from collections import Counter
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +15,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lightreasoner.errors import UserError, first_line
-from lightreasoner.scoring.significance import compare, wilson
+from lightreasoner.problems.grading import answer_key
+from lightreasoner.scoring.significance import Estimate, compare, estimate, pass_at_k
 from lightreasoner.storage.atomic import write_text
 
 FOLDER, RESULTS = "answers", "results.json"
+VERDICTS = "verdicts.json"  # set by hand: {verdict_key: right}
 SCHEMA = pa.schema(
     [
         ("model", pa.string()),  # the variant's name
@@ -32,9 +34,14 @@ SCHEMA = pa.schema(
         ("extracted", pa.string()),  # the final answer found in the response; null where none was
         ("right", pa.bool_()),
         ("seconds", pa.float32()),  # of the batch, divided among its rows
+        ("sample", pa.int32()),  # from 0, where a problem has several responses; null or absent in older files
+        ("level", pa.string()),  # of the problem, where its source says; like the next
+        ("subject", pa.string()),
     ]
 )
 SHOWN = ["problem_id", "question", "answer", "response_ids", "finish_reason", "extracted", "right", "seconds"]
+SHOWN += ["sample", "level", "subject"]
+GROUPINGS = ("level", "subject")
 QUESTION = 300  # characters of a question that a list needs
 
 
@@ -61,9 +68,19 @@ class Summary:
     mean_length: float
     tokens_per_second: float
     seconds: float
+    by_hand: int = 0  # verdicts set by hand
+    samples: int = 1  # responses per problem; with several, pass_at_1 is avg@k, and `right` counts problems by maj@k
+    pass_at: dict[int, Estimate] = field(default_factory=dict)  # k → pass@k
+    majority: Estimate | None = None  # maj@k
+    groups: dict[str, list[dict]] = field(default_factory=dict)  # "level" and "subject" → results of each
 
     def as_json(self) -> dict:
+        """As in results.json; what an evaluation lacks is left out."""
         numbers = asdict(self)
+        optional = {"by_hand": 0, "samples": 1, "pass_at": {}, "majority": None, "groups": {}}
+        numbers = {name: value for name, value in numbers.items() if optional.get(name, self) != value}
+        if self.pass_at:
+            numbers["pass_at"] = {str(k): asdict(found) for k, found in self.pass_at.items()}
         return numbers | {"interval": [numbers.pop("low"), numbers.pop("high")]}
 
 
@@ -78,6 +95,10 @@ class Answer(NamedTuple):
     length: int  # tokens
     seconds: float
     path: Path  # the file that holds the whole row
+    sample: int = 0
+    groups: tuple[str | None, ...] = (None, None)  # of GROUPINGS
+    judged: bool = False  # the grader's verdict; `right` is another where it was set by hand
+    by_hand: bool = False
 
 
 class ResultsReader:
@@ -85,8 +106,12 @@ class ResultsReader:
 
     def __init__(self, folder: Path, variants: list[Variant]):
         self.folder, self.variants = Path(folder), variants
-        self.rows: list[dict[str, Answer]] = [{} for _ in variants]  # problem id → answer, one dict per variant
-        self._read: set[str] = set()
+        #: Problem id → its answer, one dict per variant. Of several responses one that gives the majority's answer.
+        self.rows: list[dict[str, Answer]] = [{} for _ in variants]
+        self.responses: list[dict[str, dict[int, Answer]]] = [{} for _ in variants]  # problem id → sample → answer
+        self._read: dict[str, int] = {}  # file name → when it was written, in ns
+        self._version = 0  # grows with everything that is read
+        self._verdicts: tuple[int, dict[str, bool]] = 0, {}
         self._results: tuple[int, dict] | None = None
 
     @property
@@ -95,31 +120,47 @@ class ResultsReader:
 
     def refresh(self) -> None:
         """Raises UserError that names a damaged file."""
+        written = _written(self.folder / VERDICTS)
+        if written != self._verdicts[0]:
+            self._verdicts = written, read_verdicts(self.folder)
+            self._read.clear()  # a verdict may be on any of them
         for path in sorted((self.folder / FOLDER).glob("[0-9][0-9]-[0-9]*.parquet")):
-            variant = int(path.name[:2])
-            if path.name in self._read or variant >= len(self.variants):
+            variant, written = int(path.name[:2]), _written(path)
+            if self._read.get(path.name) == written or variant >= len(self.variants):
                 continue
             table = read_shard(path, SHOWN)
             lengths = pc.list_value_length(table["response_ids"]).to_pylist()
             for row, length in zip(table.drop(["response_ids"]).to_pylist(), lengths, strict=True):
-                shown = (row[name] for name in ("answer", "extracted", "right", "finish_reason"))
-                answer = Answer(row["question"][:QUESTION], *shown, length, row["seconds"], path)
-                self.rows[variant][row["problem_id"]] = answer
-            self._read.add(path.name)
+                self._add(variant, row, length, path)
+            self._read[path.name] = written
+            self._version += 1
+
+    def _add(self, variant: int, row: dict, length: int, path: Path) -> None:
+        sample, problem = row.get("sample") or 0, row["problem_id"]
+        given = self._verdicts[1].get(verdict_key(variant, problem, sample))
+        right = row["right"] if given is None else given
+        shown = row["answer"], row["extracted"], right, row["finish_reason"]
+        groups = tuple(row.get(name) for name in GROUPINGS)
+        numbers = length, row["seconds"], path, sample, groups, row["right"], given is not None
+        responses = self.responses[variant].setdefault(problem, {})
+        responses[sample] = Answer(row["question"][:QUESTION], *shown, *numbers)
+        in_order = [responses[n] for n in sorted(responses)]
+        self.rows[variant][problem] = in_order[majority([answer.extracted for answer in in_order])]
 
     def summaries(self) -> list[Summary]:
         """One per model that has answered a problem."""
-        answered = zip(self.variants, self.rows, strict=True)
-        return [summarise(variant.name, rows.values()) for variant, rows in answered if rows]
+        answered = zip(self.variants, self.responses, strict=True)
+        return [summarise(v.name, [list(found.values()) for found in rows.values()]) for v, rows in answered if rows]
 
     def results(self) -> dict[str, Any]:
         """{"models", "comparisons"} as in results.json, of the answers so far; a model without one is left out.
 
-        Every later model is compared with the first, on the problems that both have answered.
+        Every later model is compared with the first, on the problems that both have answered; of several responses
+        by the majority's answer.
         """
-        if self._results is None or self._results[0] != self.shards:
+        if self._results is None or self._results[0] != self._version:
             models = [summary.as_json() for summary in self.summaries()]
-            self._results = self.shards, {"models": models, "comparisons": self._comparisons()}
+            self._results = self._version, {"models": models, "comparisons": self._comparisons()}
         return self._results[1]
 
     def _comparisons(self) -> list[dict]:
@@ -133,29 +174,111 @@ class ResultsReader:
                 comparisons.append(asdict(found) | names | flips)
         return comparisons
 
-    def row(self, variant: int, problem_id: str) -> dict[str, Any]:
-        """A whole row of SCHEMA. Raises UserError when there is none."""
+    def row(self, variant: int, problem_id: str, sample: int | None = None) -> dict[str, Any]:
+        """A whole row of SCHEMA, with "judged" and "by_hand" as in Answer; by default the response that `rows` names.
+
+        Raises UserError when there is none.
+        """
         known = self.rows[variant].get(problem_id) if 0 <= variant < len(self.rows) else None
+        if known is not None and sample is not None:
+            known = self.responses[variant][problem_id].get(sample)
         if known is None:
             raise UserError("This evaluation has no such answer; choose one from its list.")
-        return next(row for row in read_shard(known.path).to_pylist() if row["problem_id"] == problem_id)
+        at = (problem_id, known.sample)
+        rows = read_shard(known.path).to_pylist()
+        row = next(row for row in rows if (row["problem_id"], row.get("sample") or 0) == at)
+        return row | {"right": known.right, "judged": known.judged, "by_hand": known.by_hand}
 
 
-def summarise(name: str, answers: Collection[Answer]) -> Summary:
-    n, right = len(answers), sum(answer.right for answer in answers)
+def summarise(name: str, problems: list[list[Answer]]) -> Summary:
+    """problems: the responses to each, at least one."""
+    answers = [answer for responses in problems for answer in responses]
+    n, samples = len(answers), max(map(len, problems))
     tokens, seconds = sum(answer.length for answer in answers), sum(answer.seconds for answer in answers)
+    shares = [sum(answer.right for answer in responses) / len(responses) for responses in problems]
+    voted = [responses[majority([answer.extracted for answer in responses])].right for responses in problems]
+    average = estimate(shares)
     return Summary(
         name,
-        n,
-        right,
-        right / n,
-        *wilson(right, n),
+        len(problems),
+        sum(voted),
+        average.value,
+        average.low,
+        average.high,
+        by_hand=sum(answer.by_hand for answer in answers),
+        samples=samples,
+        pass_at=_pass_at(problems) if samples > 1 else {},
+        majority=estimate([float(right) for right in voted]) if samples > 1 else None,
+        groups=_groups(problems, shares),
         extraction_failures=sum(answer.extracted is None for answer in answers),
         truncations=sum(answer.finish_reason == "length" for answer in answers),
         mean_length=tokens / n,
         tokens_per_second=tokens / max(seconds, 1e-9),
         seconds=seconds,
     )
+
+
+def _pass_at(problems: list[list[Answer]]) -> dict[int, Estimate]:
+    """pass@k for k = 1, 2, 4, … up to the responses that every problem has."""
+    fewest = min(map(len, problems))
+    sizes = sorted({fewest, *(2**n for n in range(fewest.bit_length()) if 2**n <= fewest)})
+    right = [(len(responses), sum(answer.right for answer in responses)) for responses in problems]
+    return {k: estimate([pass_at_k(n, c, k) for n, c in right]) for k in sizes}
+
+
+def _groups(problems: list[list[Answer]], shares: list[float]) -> dict[str, list[dict]]:
+    """Results by level and by subject, where at least two are named."""
+    found: dict[str, list[dict]] = {}
+    for place, grouping in enumerate(GROUPINGS):
+        by_name: dict[str, list[float]] = {}
+        for responses, share in zip(problems, shares, strict=True):
+            if name := responses[0].groups[place]:
+                by_name.setdefault(name, []).append(share)
+        if len(by_name) > 1:
+            found[grouping] = [
+                {"name": name, "problems": len(of), "pass_at_1": (average := estimate(of)).value}
+                | {"interval": [average.low, average.high]}
+                for name, of in sorted(by_name.items())
+            ]
+    return found
+
+
+def majority(extracted: list[str | None]) -> int:
+    """The place of the first response that gives the most frequent answer; of equally frequent ones the first.
+
+    A response without an answer has no vote.
+    """
+    keys = [None if answer is None else answer_key(answer) for answer in extracted]
+    votes = Counter(key for key in keys if key is not None)
+    return keys.index(votes.most_common(1)[0][0]) if votes else 0
+
+
+def verdict_key(variant: int, problem_id: str, sample: int = 0) -> str:
+    """The name of a response in verdicts.json."""
+    return f"{variant}/{sample}/{problem_id}"
+
+
+def read_verdicts(folder: Path) -> dict[str, bool]:
+    """The verdicts set by hand. Raises UserError for a damaged file."""
+    try:
+        found = json.loads((folder / VERDICTS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict) or not all(isinstance(value, bool) for value in found.values()):
+        raise UserError(
+            f"{VERDICTS}, with the verdicts set by hand, is damaged; restore it, or delete it to lose them."
+        )
+    return found
+
+
+def _written(path: Path) -> int:
+    """When a file was written, in nanoseconds; 0 without it."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def shard(folder: Path, variant: int, batch: int) -> Path:
@@ -166,7 +289,8 @@ def shard(folder: Path, variant: int, batch: int) -> Path:
 def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
     """The rows of a file, or some of their columns. Raises UserError for a damaged file."""
     try:
-        return pq.read_table(path, columns=columns)
+        present = columns and [name for name in columns if name in pq.read_schema(path).names]
+        return pq.read_table(path, columns=present)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path.name} is damaged ({first_line(error)}); delete it and resume the evaluation.") from None
 

@@ -1,11 +1,11 @@
 """A whole evaluation: reads the problems, loads the base model, and measures pass@1 of every model variant."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation.evaluate import evaluate
+from lightreasoner.evaluation.evaluate import Sampling, evaluate
 from lightreasoner.evaluation.results import Summary, Variant
 from lightreasoner.hub.download import ADAPTER_FILES
 from lightreasoner.jobs.context import job_context
@@ -21,7 +21,9 @@ from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import sha256
 from lightreasoner.storage.runs import RECORD, begin_run, stored_run, versions
 from lightreasoner.training.runs import adapter_folder
+from lightreasoner.validation import number
 
+MOST_SAMPLES = 1024  # responses per problem
 MAX_NEW_TOKENS = 512  # where the user names no limit
 
 
@@ -40,6 +42,9 @@ class EvaluationJob:
     batch_size: int | None = None  # problems per batch; None: as many as fit into memory
     stop: tuple[str, ...] = ()  # texts that end a response, besides the ends of the model's turn
     prompt: PromptSettings = PAPER
+    samples: int = 1  # responses per problem
+    temperature: float = 0.0  # 0 is greedy
+    seed: int = 0  # of sampling
     workers: int | None = None  # of a Ray cluster; None: this process computes
     skip_unreadable: bool = True  # use the rest of a file that has rows which cannot be read
 
@@ -68,7 +73,7 @@ def run_evaluation(
 
     on_notice: receives a sentence on unusual reference answers, before any model is loaded.
     """
-    variants = job.variants()
+    variants, sampling = job.variants(), sampling_of(job)
     with job_context(job.run_dir, "evaluate", settings, title=job.title) as progress:
         progress.status("Reading the problems")
         stream = open_problems(
@@ -97,6 +102,8 @@ def run_evaluation(
         tuned = [variant for variant in variants if variant.adapter]
         config = {name: getattr(job, name) for name in ("model", "base", "problems", "split", "limit", "batch_size")}
         config |= {"adapters": [str(variant.adapter) for variant in tuned], "max_new_tokens": max_new_tokens}
+        if sampling.temperature:  # other evaluations stay as earlier versions wrote them
+            config |= asdict(sampling)
         config |= {"stop": list(job.stop)} if job.stop else {}  # earlier versions' runs have none
         config |= {"prompt": prompt.as_json()} if prompt.as_json() else {}
         about = describe_models({"model": loaded}, stored["about"])
@@ -120,14 +127,27 @@ def run_evaluation(
         if job.workers is not None:
             from lightreasoner.evaluation.on_cluster import cluster_map
 
-            parallel_map = cluster_map(loaded, variants, max_new_tokens, job.stop, job.workers, settings)
+            parallel_map = cluster_map(loaded, variants, max_new_tokens, job.stop, job.workers, settings, sampling)
         summaries = evaluate(
             *(job.run_dir, loaded, variants, problems, max_new_tokens, job.batch_size, progress, parallel_map),
             stop=job.stop,
             prompt=prompt,
+            sampling=sampling,
         )
         progress.result(**{summary.name: round(summary.pass_at_1, 4) for summary in summaries})
     return summaries
+
+
+def sampling_of(job: EvaluationJob) -> Sampling:
+    """The responses that the job asks for. Raises UserError for several greedy ones, which would all be the same."""
+    samples = number("--samples", job.samples, 1, MOST_SAMPLES, whole=True)
+    temperature = number("--temperature", job.temperature, 0, 10)
+    if samples > 1 and not temperature:
+        raise UserError(
+            f"--samples is {samples} at temperature 0, where every response to a problem is the same; add a "
+            "--temperature such as 0.6, or omit --samples."
+        )
+    return Sampling(samples, temperature, number("--seed", job.seed, 0, 2**53, whole=True))
 
 
 def default_max_new_tokens(loaded: LoadedModel, problems: list[Problem], prompt: PromptSettings = PAPER) -> int:

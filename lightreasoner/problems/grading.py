@@ -85,6 +85,14 @@ def grade(response: str, answer: str) -> Grade:
     return Grade(False, None)
 
 
+def answer_key(extracted: str) -> str:
+    """What equal answers have in common, for a vote: 18, 18.0 and 18 eggs are one answer."""
+    number = read_number(right_side(extracted))
+    if number is not None:
+        return f"{number.value}{'%' if number.percent else ''}"
+    return ", ".join(sorted(_packed(_value_of(part)).lower() for part in values(extracted)))
+
+
 def answer_form(answer: str) -> str:
     """ "choice", "number" or "math", by how the reference answer is written."""
     if re.fullmatch(r"\(?[A-Z]\)?[.:]?", _bare_letter(answer)):
@@ -156,7 +164,7 @@ def value_in(statement: Statement) -> str | None:
     plain = plain.rstrip(".,")
     if read_number(plain):
         return plain
-    if is_formula(plain):
+    if is_formula(plain) and re.search(r"[\d√π∞\\]", plain):  # a letter alone is no number
         return right_side(plain)
     result = plain.rpartition("=")[2] if _is_chain(plain) else plain
     for part in (result, plain):

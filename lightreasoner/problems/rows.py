@@ -35,6 +35,8 @@ LEADS = (
 )
 SOLUTION = ("solution", "rationale", "explanation", "reasoning", "cot", "response", "output", "completion")
 ID = ("id", "unique_id", "problem_id", "question_id", "uid", "uuid", "idx", "index")
+LEVEL = ("level", "difficulty")
+SUBJECT = ("subject", "type", "subfield", "category", "topic")
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Problem:
     solution: str | None = None
     context: tuple[Turn, ...] = ()
     response: str | None = None
+    level: str | None = None  # of difficulty, as the source names it
+    subject: str | None = None
 
 
 def read_row(
@@ -97,7 +101,13 @@ def read_row(
         # Half a surrogate pair is valid JSON, but no tokenizer and no file accepts it.
         if text and ("\0" in text or re.search("[\ud800-\udfff]", text)):
             raise UnusableRow(f"its {role} holds characters that are not text")
-    return Problem(own_id or "", question, answer, solution, context, response), shown
+    level, subject = (first_text(cells, names, separator=", ")[0] for names in (LEVEL, SUBJECT))
+    return Problem(own_id or "", question, answer, solution, context, response, _name(level), _name(subject)), shown
+
+
+def _name(text: str | None) -> str | None:
+    """The name of a level or subject; None for a text that is too long or broken for one."""
+    return text if text and len(text) <= 80 and text.isprintable() else None
 
 
 def _question(cells: dict, names: dict[str, str], accepted: tuple[str, ...]) -> tuple[str, list[str]]:

@@ -5,7 +5,7 @@ model got right and the other wrong, not on the two totals.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,38 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     middle = (share + z2 / (2 * n)) / (1 + z2 / n)
     reach = Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     return (middle - reach if right else 0.0), (middle + reach if right < n else 1.0)  # exact at the ends
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over problems, from 0 to 1, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def estimate(values: Sequence[float], seed: int = 0) -> Estimate:
+    """The mean of one value per problem. Wilson's interval where all are 0 or 1, else a bootstrap over problems."""
+    n, mean = len(values), math.fsum(values) / max(1, len(values))
+    if all(value in (0, 1) for value in values):
+        return Estimate(mean, *wilson(round(math.fsum(values)), n))
+    if len(set(values)) == 1:  # nothing to resample
+        low, high = wilson(round(n * mean), n)
+        return Estimate(mean, min(low, mean), max(high, mean))
+    random, array = np.random.default_rng(seed), np.asarray(values)
+    # Resampling with replacement, by the number of problems that have each value.
+    distinct, counts = np.unique(array, return_counts=True)
+    drawn = random.multinomial(n, counts / n, RESAMPLES) @ distinct / n
+    low, high = np.quantile(drawn, [0.025, 0.975]).tolist()
+    return Estimate(mean, low, high)
+
+
+def pass_at_k(n: int, right: int, k: int) -> float:
+    """The unbiased estimate that one of k responses is right, from n of which `right` are (Chen et al., 2021)."""
+    if n - right < k:
+        return 1.0
+    return 1 - math.comb(n - right, k) / math.comb(n, k)
 
 
 def mcnemar(gained: int, lost: int) -> float:

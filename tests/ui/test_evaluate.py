@@ -352,3 +352,19 @@ def test_a_deleted_evaluation_is_gone(bench):
     assert bench.ask("discard", run.name) == {}
     assert not run.exists() and bench.ask("look", None, False, {})["evaluations"] == []
     assert "There is no evaluation" in bench.ask("look", run.name, False, {})["error"]
+
+
+def test_judging_again_and_verdicts_by_hand_from_the_page(bench):
+    tuned = make_tuned(bench.runs, bench.base)
+    run = make_evaluation(bench.runs, bench.base, [tuned], [BEFORE, AFTER], batch=3)
+    assert bench.ask("regrade", run.name).keys() == {"changes", "flipped", "read"}
+    problem = bench.ask("listed", run.name, 1, "gained", 0)["rows"][0]["problem"]
+    assert bench.ask("set_verdict", run.name, 1, problem, "before", True) == {}
+    assert problem not in [row["problem"] for row in bench.ask("listed", run.name, 1, "gained", 0)["rows"]]
+    side = bench.ask("flip", run.name, 1, problem)["before"]
+    assert (side["right"], side["judged"], side["by_hand"]) == (True, False, True)
+    assert bench.open(run)["models"][0]["by_hand"] == 1
+    assert "error" in bench.ask("set_verdict", run.name, 1, problem, "before", 1)
+    assert "error" in bench.ask("set_verdict", run.name, 1, problem, "aside", True)
+    assert bench.ask("set_verdict", run.name, 1, problem, "before", None) == {}
+    assert bench.open(run)["models"][0]["by_hand"] is None

@@ -11,6 +11,7 @@ from lightreasoner.evaluation.costs import benchmark
 from lightreasoner.evaluation.figures import differences_figure, models_figure
 from lightreasoner.evaluation.paper_results import Paper, read_paper
 from lightreasoner.evaluation.results import variants_of
+from lightreasoner.evaluation.verdicts import regrade
 from lightreasoner.problems.sources import SOURCES
 from ui.access.permissions import action
 from ui.components.prompt_form import prompt_facts, stored_prompt
@@ -21,9 +22,10 @@ from ui.evaluate.catalogue import Evaluation, Evaluations, by_benchmark, canonic
 from ui.evaluate.flips import Flips
 from ui.studio import Studio
 
+MAX_CHANGES = 200  # that one answer lists
 SIGNIFICANT = 0.05  # differences with a McNemar p below it are called significant
 MODEL = ("problems", "right", "pass_at_1", "interval", "extraction_failures", "truncations", "mean_length")
-MODEL += ("tokens_per_second", "seconds")
+MODEL += ("tokens_per_second", "seconds", "by_hand", "samples", "pass_at", "majority", "groups")
 
 
 def verdict(comparison: dict) -> str:
@@ -44,11 +46,15 @@ def facts(run: dict) -> list[tuple[str, str, str]]:
     if about.get("answers"):
         rows.append(("Compared as text", about["answers"].partition(" known")[0], about["answers"]))
     rows.append(("Max new tokens", f"{config.get('max_new_tokens', 0):,}", "Longer responses are cut off"))
+    samples, temperature = config.get("samples", 1), config.get("temperature", 0)
+    way = f"temperature {temperature:g}" if temperature else "greedy"
     prompt = stored_prompt(config.get("prompt"))
     shots = f"{len(prompt.examples)}-shot" if prompt.examples else "zero-shot"
     where = "In the model's chat template" if prompt.template else "Without a chat template"
-    rows.append(("Decoding", f"greedy, {shots}", where))
+    rows.append(("Decoding", f"{way}, {shots}", where))
     rows += prompt_facts(run)
+    if samples > 1:
+        rows.append(("Responses", f"{samples:,} per problem", "pass@1 is avg@k; models are compared by maj@k"))
     rows.append(("Device", " · ".join(filter(None, [about.get("device"), about.get("dtype")])), "Device and precision"))
     return rows
 
@@ -91,6 +97,14 @@ class EvaluateActions(RunActions):
         except UserError as error:
             answer["error"] = str(error)
         return answer
+
+    @action("evaluate.regrade")
+    def regrade(self, run_id) -> dict:
+        """Judge the stored responses again by today's rules, without a model: {"changes", "flipped", "read"}."""
+        changes = regrade(self.runs.find(run_id).folder)
+        flipped = sum(change.flipped for change in changes)
+        shown = [asdict(change) | {"flipped": change.flipped} for change in changes[:MAX_CHANGES]]
+        return {"changes": shown, "flipped": flipped, "read": len(changes) - flipped}
 
     def opened(self, evaluation: Evaluation) -> dict:
         """Everything that the page shows of an evaluation. Raises UserError."""

@@ -1,0 +1,104 @@
+"""Verdicts on stored responses: given again by today's rules, without a model, or set by hand.
+
+A verdict set by hand lies beside the answers, in verdicts.json. It counts in place of the grader's, is counted as set
+by hand, and stays when the responses are judged again.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lightreasoner.errors import UserError
+from lightreasoner.evaluation.results import (
+    FOLDER,
+    SCHEMA,
+    VERDICTS,
+    ResultsReader,
+    read_results,
+    read_shard,
+    read_verdicts,
+    variants_of,
+    verdict_key,
+    write_results,
+)
+from lightreasoner.problems.grading import grade
+from lightreasoner.storage.atomic import atomic_file, locked, write_text
+from lightreasoner.storage.runs import LOCK, read_run
+
+WORKING = "A job is working on this evaluation; let it end or stop it first."
+
+
+@dataclass(frozen=True)
+class Change:
+    """A response whose verdict or extracted answer is another by today's rules."""
+
+    model: str
+    problem_id: str
+    sample: int
+    answer: str  # the reference answer
+    before: tuple[bool, str | None]  # right, extracted
+    after: tuple[bool, str | None]
+
+    @property
+    def flipped(self) -> bool:
+        """Whether the verdict changed, not only the answer that was read."""
+        return self.before[0] != self.after[0]
+
+
+def regrade(folder: Path) -> list[Change]:
+    """Judge every stored response of an evaluation again; the changes, those of the verdict first.
+
+    Files are replaced whole, and only those with a change; results.json last. Raises UserError for a folder that is no
+    evaluation or is being worked on, and for a damaged file, before anything is written.
+    """
+    run = read_run(folder)
+    if run["kind"] != "evaluation":
+        raise UserError(
+            f"{folder} holds a {run['kind']} run, and no answers to judge; name the folder of an evaluation."
+        )
+    opening = (run["about"].get("prompt") or {}).get("opening") or ""  # of every answer: it stands in the prompt
+    with locked(folder / LOCK, WORKING):
+        changes, tables = [], {}
+        for path in sorted((folder / FOLDER).glob("[0-9][0-9]-[0-9]*.parquet")):
+            rows = read_shard(path).to_pylist()
+            found = [change for row in rows if (change := _judge(row, opening))]
+            if found:
+                changes += found
+                schema = pa.schema([field for field in SCHEMA if field.name in rows[0]])
+                tables[path] = pa.Table.from_pylist(rows, schema)
+        for path, table in tables.items():
+            with atomic_file(path) as file:
+                pq.write_table(table, file, compression="zstd")
+        if read_results(folder):  # it had ended
+            write_results(folder, variants_of(run))
+    return sorted(changes, key=lambda change: not change.flipped)
+
+
+def _judge(row: dict, opening: str) -> Change | None:
+    """Put today's verdict into a row; None if it is the one that stood there."""
+    if row["answer"] is None:
+        return None
+    found = grade(opening + row["response"], row["answer"])
+    before, after = (row["right"], row["extracted"]), (found.right, found.extracted)
+    row["right"], row["extracted"] = after
+    place = row["model"], row["problem_id"], row.get("sample") or 0, row["answer"]
+    return None if before == after else Change(*place, before, after)
+
+
+def set_verdict(folder: Path, variant: int, problem_id: str, right: bool | None, sample: int = 0) -> None:
+    """Set the verdict on a response by hand; None takes it back. Raises UserError where there is no such response."""
+    run = read_run(folder)
+    with locked(folder / LOCK, WORKING):
+        reader = ResultsReader(folder, variants_of(run))
+        reader.refresh()
+        reader.row(variant, problem_id, sample)
+        verdicts = read_verdicts(folder)
+        verdicts.pop(verdict_key(variant, problem_id, sample), None)
+        if right is not None:
+            verdicts[verdict_key(variant, problem_id, sample)] = bool(right)
+        write_text(folder / VERDICTS, json.dumps(verdicts, ensure_ascii=False, indent=1) + "\n")
+        if read_results(folder):
+            write_results(folder, variants_of(run))
