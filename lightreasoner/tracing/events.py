@@ -23,12 +23,16 @@ class TuningShift:
 
 @dataclass(frozen=True)
 class PromptEvent:
-    """The expert's prompt, with its chat template; the settings that made it, and what is not as they ask."""
+    """The expert's prompt, with its chat template; the settings that made it, and what is not as they ask.
+
+    opening: the beginning of the answer that the prompt holds, see prompts.Prompt.
+    """
 
     ids: list[int]
     text: str
     settings: PromptSettings = PAPER
     notes: tuple[str, ...] = ()
+    opening: str = ""
 
 
 @dataclass(frozen=True)

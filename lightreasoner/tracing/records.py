@@ -42,6 +42,7 @@ class Trace:
     prompt_ids: list[int] = field(default_factory=list)
     prompt: str = ""
     prompt_notes: tuple[str, ...] = ()
+    opening: str = ""  # the beginning of the answer that the prompt holds
     steps: list[Step] = field(default_factory=list)
     finish_reason: str | None = None  # stop, length, given, stopped, error; None while it runs
     response: str = ""
@@ -53,14 +54,14 @@ class Trace:
         texts: None where `self.texts` has them already."""
         if isinstance(event, PromptEvent):
             self.prompt_ids, self.prompt, self.prompt_notes = event.ids, event.text, event.notes
-            self.request = replace(self.request, prompt=event.settings)
+            self.request, self.opening = replace(self.request, prompt=event.settings), event.opening
         elif isinstance(event, StepsEvent):
             for step in event.steps:
                 self.texts.update((i, texts.text(i)) for i in step.score.ids if i not in self.texts)
             self.steps += event.steps
         elif isinstance(event, EndEvent):
             if self.answer:
-                found = grade(event.text, self.answer)
+                found = grade(self.opening + event.text, self.answer)
                 self.graded = {"answer": self.answer, "extracted": found.extracted, "right": found.right}
             self.finish_reason, self.response, self.seconds = event.finish_reason, event.text, event.seconds
 

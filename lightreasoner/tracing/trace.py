@@ -80,7 +80,8 @@ def trace(
     vocabulary = len(pair.expert.tokenizer)
     if not all(0 <= t < vocabulary for t in given):
         raise UserError(f"A forced token id lies outside the expert's vocabulary of {vocabulary:,} tokens.")
-    yield PromptEvent(expert_prompt, pair.expert.tokenizer.decode(expert_prompt), settled, rendered.notes)
+    text = pair.expert.tokenizer.decode(expert_prompt)
+    yield PromptEvent(expert_prompt, text, settled, rendered.notes, rendered.opening)
 
     began, tokens = time.perf_counter(), []
     prompts = (expert_prompt, amateur_prompt)

@@ -142,3 +142,12 @@ def test_a_lone_surrogate_does_not_stop_the_save(tmp_path):
 def test_ids_cannot_be_guessed_and_do_not_repeat():
     ids = {traces.new_id() for _ in range(1000)}
     assert len(ids) == 1000 and all(traces.ID_PATTERN.fullmatch(i) and len(i) >= 22 for i in ids)
+
+
+@pytest.mark.parametrize(("opening", "text"), [("\\boxed{", "4}"), ("<think>\n", "Is it 5?</think> The answer is 4.")])
+def test_an_answer_that_begins_in_the_prompt_is_graded_whole(opening, text):
+    """A prefix such as \\boxed{ is not in the response, and a thinking block may be opened by the template."""
+    trace = traces.Trace({"expert": "e", "amateur": "a"}, TraceRequest("2 + 2?"), answer="4")
+    trace.add(PromptEvent([1], "2 + 2?", opening=opening), None)
+    trace.add(EndEvent("stop", text, 1.0), None)
+    assert trace.graded["right"] and trace.response == text

@@ -197,8 +197,9 @@ class DatasetActions(RunActions):
         now |= {"name": dataset.name, "bytes": size, "command": command, "imported": False, "facts": []}
         if not steps:
             return now
+        opening = (dataset.run["about"].get("prompt") or {}).get("opening") or ""  # of every answer, in its prompt
         graded = self._graded.get(
-            dataset.id, lambda: GradedAnswers(lambda response, answer: grade(response, answer).right)
+            dataset.id, lambda: GradedAnswers(lambda response, answer: grade(opening + response, answer).right)
         )
         return now | {
             "imported": explorer.imported,
