@@ -43,11 +43,12 @@ def figure(
     says: str,
     scales: Sequence[str] = ("linear",),
     columns: dict | None = None,
+    more: dict | None = None,
     height: int = 200,
     **layout: object,
 ) -> go.Figure:
-    """A figure in the page's style. x, y: titles of the axes, with the unit; layout: the rest of it, of which xaxis and
-    yaxis are added to the page's; the other arguments: see the module."""
+    """A figure in the page's style. x, y: titles of the axes, with the unit; more: what else layout.meta holds; layout:
+    the rest of it, of which xaxis and yaxis are added to the page's; the other arguments: see the module."""
     axis = {"gridcolor": GRID, "linecolor": GRID, "zeroline": False, "automargin": True, "fixedrange": False}
     axis |= {"tickfont": {"size": 11}}
     title = {"standoff": 6, "font": {"size": 11}}
@@ -62,7 +63,7 @@ def figure(
         "hoverlabel": {"bgcolor": SURFACE, "bordercolor": GRID, "font": {"color": INK}},
         "showlegend": len(traces) > 1,
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
-        "meta": {"says": says, "scales": list(scales), "columns": columns or {"x": x, "y": y}},
+        "meta": {"says": says, "scales": list(scales), "columns": columns or {"x": x, "y": y}} | (more or {}),
     }
     # all in one go: each update of a figure costs as much as a small one
     axes = {

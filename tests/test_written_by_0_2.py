@@ -220,11 +220,13 @@ def look_at_tuning(studio: Studio, run_id: str) -> dict:
     run = tunings.find(run_id)
     examples = load_examples(run.folder)
     checkpoint = last_checkpoint(run.folder / "checkpoints")
-    curves = tunings.curves(run).as_json()
+    curves = tunings.curves(run)
+    tables = {"trained": curves.trained.table(300), "measured": curves.measured.table(300)}
+    tables = {name: table.drop(columns="seconds").to_dict("list") for name, table in tables.items()}
     return {
         "config": run.run["config"],
         "result": result_of(run.run),
-        "curves": {"lessons" if name == "examples" else name: value for name, value in curves.items()},
+        "curves": tables | {"lessons": curves.examples, "notes": curves.notes},
         "events": [[event["seq"], event["kind"]] for event in read_events(run.folder / EVENTS)],
         "lessons": [[sum(example.ids), [target.step for target in example.targets]] for example in examples],
         "card": tunings.card(run),

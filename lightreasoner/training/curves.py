@@ -11,11 +11,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from lightreasoner.jobs.events import EVENTS_FILE, EventTail
 
-#: Measured during training; `loss` in nats, `samples_seen` with repeats counted.
-TRAINED = ("loss", "learning_rate", "grad_norm", "samples_per_second", "tokens_per_second", "epoch", "samples_seen")
-MEASURED = ("held_out_loss", "drift")  # nats, on the held-out trajectories
+#: Measured during training; `loss` in nats, `samples_seen` with repeats counted. Both kinds have `seconds`: the work so
+#: far, without waiting for the accelerator and without what a resumed run does again.
+TRAINED = (
+    "loss",
+    "learning_rate",
+    "grad_norm",
+    "samples_per_second",
+    "tokens_per_second",
+    "epoch",
+    "samples_seen",
+    "seconds",
+)
+MEASURED = ("held_out_loss", "drift", "seconds")  # nats, on the held-out trajectories
 RECENT = 30  # points from which the remaining time is estimated
 
 
@@ -47,12 +60,13 @@ class Curve:
         """The latest value that is not None."""
         return next((value for value in reversed(self.columns[name]) if value is not None), None)
 
-    def thin_evenly(self, most: int) -> dict[str, list]:
-        """At most `most` evenly spaced points as JSON, the first and the last included."""
+    def table(self, most: int) -> pd.DataFrame:
+        """The columns update and all others, to six digits: at most `most` rows, evenly spaced, both ends included."""
         last = len(self.updates) - 1
         keep = range(last + 1) if last < most else [round(n * last / (most - 1)) for n in range(most)]
         columns = {name: [_short(column[n]) for n in keep] for name, column in self.columns.items()}
-        return {"update": [self.updates[n] for n in keep]} | columns
+        whole = pd.Series([self.updates[n] for n in keep], dtype=int)
+        return pd.DataFrame({"update": whole} | {name: pd.Series(c, dtype=float) for name, c in columns.items()})
 
 
 class Curves:
@@ -68,6 +82,8 @@ class Curves:
         self.notes: list[str] = []  # messages of the training for the user
         self.version = 0  # changes with every new measurement
         self._pace: list[tuple[float, int]] = []  # (seconds, update) of the current attempt
+        self._earlier: float | None = None  # seconds of work of earlier attempts; None before this one's first point
+        self._waited, self._waits_since = 0.0, None
         self._seq = 0
 
     def refresh(self) -> Curves:
@@ -81,7 +97,7 @@ class Curves:
         return self
 
     def _add(self, event: dict) -> None:
-        kind, update = event["kind"], event.get("update")
+        kind, update, at = event["kind"], event.get("update"), self._working(event)
         if kind == "start":
             self._pace = []
         elif kind == "lessons":  # the training examples; stored under this name
@@ -94,12 +110,26 @@ class Curves:
             if curve.updates and update <= curve.updates[-1]:
                 self.trained.rewind(update)
                 self.measured.rewind(update)
-            curve.add(update, event)
-            if kind == "metrics" and (at := _number(event.get("elapsed"))) is not None:
+            if self._earlier is None:  # an attempt goes on where its checkpoint was
+                self._earlier = max(self.trained.last("seconds") or 0, self.measured.last("seconds") or 0)
+            curve.add(update, event | {"seconds": None if at is None else self._earlier + at})
+            if kind == "metrics" and at is not None:
                 self._pace = [*self._pace, (at, update)][-RECENT:]
         else:
             return
         self.version += 1
+
+    def _working(self, event: dict) -> float | None:
+        """Seconds of work in the event's attempt so far, without the waits; None where its time is not known."""
+        at = _number(event.get("elapsed"))
+        if event["kind"] == "start":
+            self._earlier, self._waited, self._waits_since = None, 0.0, None
+        if at is None:
+            return None
+        if self._waits_since is not None:
+            self._waited += at - self._waits_since
+        self._waits_since = at if event["kind"] == "waiting" else None
+        return at - self._waited
 
     @property
     def update(self) -> int:
@@ -113,14 +143,14 @@ class Curves:
         seconds, done = (b - a for a, b in zip(self._pace[0], self._pace[-1], strict=True))
         return max(0, updates - self.update) * seconds / done if done > 0 and seconds > 0 else None
 
-    def as_json(self, most: int = 300) -> dict:
-        """Everything for the page, with at most `most` points per curve."""
-        return {
-            "trained": self.trained.thin_evenly(most),
-            "measured": self.measured.thin_evenly(most),
-            "examples": self.examples,
-            "notes": self.notes,
-        }
+    def table(self, most: int = 300) -> pd.DataFrame:
+        """All measurements by update, at most `most` of each kind: update, samples_seen, seconds and those of TRAINED
+        and MEASURED; NaN where a row does not have one."""
+        with self._reading:
+            trained, measured = self.trained.table(most), self.measured.table(most)
+            known = pd.Series(self.trained.columns["samples_seen"], [*self.trained.updates], float).dropna()
+        measured["samples_seen"] = np.interp(measured["update"], [0, *known.index], [0, *known])
+        return pd.concat([trained, measured]).sort_values("update", kind="stable", ignore_index=True)
 
 
 def _number(value: Any) -> float | None:

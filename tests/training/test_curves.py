@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from pandas.testing import assert_frame_equal
 
 from lightreasoner.jobs.events import EVENTS_FILE, EventLog
 from lightreasoner.training.curves import Curves
@@ -37,7 +38,8 @@ def test_what_comes_is_added_to_what_was_there(log, tmp_path):
     assert curves.refresh().trained.columns["loss"] == [1.5, 1.25]
     assert curves.version == before + 1
     assert (curves.update, curves.trained.last("loss"), curves.trained.last("grad_norm")) == (10, 1.25, None)
-    assert curves.as_json()["measured"] == {"update": [0], "held_out_loss": [2.0], "drift": [0.0]}
+    measured = curves.table().dropna(subset="drift")[["update", "held_out_loss", "drift"]]
+    assert measured.to_dict("list") == {"update": [0], "held_out_loss": [2.0], "drift": [0.0]}
 
 
 def test_a_resumed_run_undoes_what_came_after_its_checkpoint(log, tmp_path):
@@ -56,7 +58,7 @@ def test_a_resumed_run_undoes_what_came_after_its_checkpoint(log, tmp_path):
     assert curves.trained.columns["loss"] == [15.0, 20.0, 0.5]
     assert curves.measured.updates == [10]
     fresh = Curves(tmp_path).refresh()
-    assert fresh.as_json() == curves.as_json(), "read at once or bit by bit: the same"
+    assert_frame_equal(fresh.table(), curves.table())  # read at once or bit by bit: the same
 
 
 def test_the_pace_is_that_of_this_attempt(log, tmp_path, monkeypatch):
@@ -73,13 +75,41 @@ def test_the_pace_is_that_of_this_attempt(log, tmp_path, monkeypatch):
     assert curves.seconds_left(6) == 0
 
 
+def test_time_is_that_of_the_work_over_all_attempts(tmp_path):
+    def event(elapsed, kind, **more):
+        return {"kind": kind, "elapsed": elapsed} | more
+
+    events = [
+        event(0, "start"),
+        event(1, "waiting"),
+        event(4, "status"),  # three seconds of waiting
+        event(5, "held_out", update=0, held_out_loss=1.0, drift=0.0),
+        event(10, "metrics", update=5, loss=1.0, samples_seen=80),
+        event(15, "metrics", update=10, loss=0.9, samples_seen=160),
+        event(20, "metrics", update=15, loss=0.8, samples_seen=240),
+        event(0, "start"),
+        event(7, "metrics", update=15, loss=0.7, samples_seen=240),  # resumed at 10, after 12 s of work
+        event(8, "held_out", update=15, held_out_loss=0.5, drift=0.1),
+    ]
+    lines = [json.dumps({"seq": n} | one) + "\n" for n, one in enumerate(events, 1)]
+    (tmp_path / EVENTS_FILE).write_text("".join(lines))
+    table = Curves(tmp_path).refresh().table()
+    assert table["seconds"].tolist() == [2, 7, 12, 19, 20]
+    assert table["samples_seen"].tolist() == [0, 80, 160, 240, 240]
+
+
+def test_a_log_without_times_has_none(tmp_path):
+    (tmp_path / EVENTS_FILE).write_text('{"seq": 1, "kind": "metrics", "update": 3, "loss": 2.0}\n')
+    assert Curves(tmp_path).refresh().table()["seconds"].isna().all()
+
+
 def test_many_points_become_few_with_both_ends(log, tmp_path):
     for update in range(1, 1001):
         metrics(log, update, 1 / update)
-    thin = Curves(tmp_path).refresh().as_json(most=50)["trained"]
-    assert len(thin["update"]) == 50 == len(thin["loss"])
-    assert (thin["update"][0], thin["update"][-1]) == (1, 1000)
-    assert thin["loss"][-1] == pytest.approx(0.001)
+    thin = Curves(tmp_path).refresh().table(most=50)
+    assert len(thin) == 50 == thin["loss"].notna().sum()
+    assert (thin["update"].iloc[0], thin["update"].iloc[-1]) == (1, 1000)
+    assert thin["loss"].iloc[-1] == pytest.approx(0.001)
 
 
 @pytest.mark.parametrize("line", ["{", "[]", '{"kind": "metrics"}', '{"seq": 9, "kind": "metrics", "update": "x"}', ""])
@@ -101,4 +131,4 @@ def test_another_log_in_its_place_is_read_anew(log, tmp_path):
 
 
 def test_no_log_has_no_points(tmp_path):
-    assert Curves(tmp_path / "nowhere").refresh().as_json()["trained"]["update"] == []
+    assert Curves(tmp_path / "nowhere").refresh().table().empty

@@ -18,6 +18,7 @@ from lightreasoner.datasets.select_steps import selection_report
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.accelerator import WaitCancelled
+from lightreasoner.jobs.events import EVENTS_FILE, EventLog
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import run_folder
@@ -239,14 +240,38 @@ def test_a_run_is_shown_in_full(bench):
     assert listed["state"] == "done"
     assert listed["facts"] == "40 training steps · held-out loss 0.8 nats · learning rate 0.001 · rank 4"
     opened = answer["open"]
-    assert opened["curves"]["trained"]["update"] == list(range(1, 41))
-    assert opened["curves"]["measured"]["held_out_loss"][-1] == 0.8
+    figures = opened["figures"]["changed"]
+    assert figures["loss"]["data"][0]["x"] == list(range(1, 41))
+    assert figures["held_out_loss"]["data"][0]["y"][-1] == 0.8
+    assert opened["numbers"] == {
+        "samples": 500,
+        "trajectories": 50,
+        "held_out": 3,
+        "tokens": 4000,
+        "samples_seen": 640.0,
+        "epoch": 2.0,
+        "before": 1.0,
+        "after": 0.8,
+    }
     settings = dict(opened["settings"])
     assert (settings["Rank"], settings["Target modules"], settings["α"]) == ("4", "q_proj, v_proj", "0.2")
     assert "<h4>A card</h4>" in opened["card_html"]
     assert opened["adapter"] > 0 and opened["merge"] is None
     again = bench.ask("overview", run_id, [], {"open": opened["version"]})["open"]
-    assert again["unchanged"] and "curves" not in again
+    assert again["unchanged"] and "figures" not in again
+
+
+def test_only_figures_that_changed_are_sent_again(bench):
+    run_id = bench.run(updates=20)
+    first = bench.ask("overview", run_id, [], {})["open"]
+    assert list(first["figures"]["changed"]) == list(first["figures"]["marks"])
+    log = EventLog(run_folder(bench.settings, run_id) / EVENTS_FILE)
+    log.append("metrics", update=21, loss=0.5, samples_seen=336)
+    log.close()
+    seen = {"open": first["version"], "figures": first["figures"]["marks"]}
+    now = bench.ask("overview", run_id, [], seen)["open"]["figures"]
+    assert "loss" in now["changed"] and "held_out_loss" not in now["changed"]
+    assert now["marks"]["held_out_loss"] == first["figures"]["marks"]["held_out_loss"]
 
 
 def test_runs_are_compared_setting_by_setting(bench):
@@ -256,6 +281,9 @@ def test_runs_are_compared_setting_by_setting(bench):
     assert answer["missing"] == ["A" * 22, "../x"]
     differing = {row["name"]: row["values"] for row in answer["table"] if row["differs"]}
     assert differing == {"Rank": ["8", "4", "8"], "Training steps": ["10", "20", "20"]}
+    lines = answer["figures"]["changed"]["loss"]["data"]
+    assert [line["name"] for line in lines] == ["A", "B", "C"]
+    assert [line["x"][-1] for line in lines] == [10, 20, 20]
     again = bench.ask("overview", None, ids, {"compared": answer["version"]})["compared"]
     assert again["unchanged"]
     many = [bench.run(updates=1) for _ in range(MOST_COMPARED + 1)]

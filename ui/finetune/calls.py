@@ -1,14 +1,18 @@
 """The calls of the Fine-tune tab's script on the server: the list, an opened run, a comparison, merging and files."""
 
+import pandas as pd
+
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import format_value
 from lightreasoner.jobs.store import FINISHED
 from lightreasoner.storage.atomic import folder_bytes
+from lightreasoner.training.curves import Curves
+from lightreasoner.training.figures import curve_figures
 from ui.access.permissions import action
 from ui.components.dataset_catalogue import Datasets
 from ui.components.run_actions import RunActions
 from ui.components.run_list import METHOD_TITLES, short_name, stamp
-from ui.components.script_calls import fingerprint
+from ui.components.script_calls import add_if_changed, fingerprint
 from ui.finetune.catalogue import LABELS, Tuning, Tunings
 from ui.finetune.model_card import card_html
 
@@ -36,6 +40,28 @@ def settings_of(run: Tuning, datasets: Datasets) -> dict[str, str]:
     return rows | ({"Device": ", ".join(device)} if device else {})
 
 
+def differences(settings: pd.DataFrame) -> list[dict]:
+    """A row per setting with its value in each run, and whether they differ. settings: a row per run."""
+    table = settings.fillna("–")
+    return [{"name": n, "values": table[n].tolist(), "differs": bool(table[n].nunique() > 1)} for n in table]
+
+
+def numbers_of(curves: Curves) -> dict:
+    """The counts and the numbers beside a run's progress."""
+    trained, held_out = curves.trained, curves.measured.columns["held_out_loss"]
+    found = {name: trained.last(name) for name in ("samples_seen", "epoch")}
+    first = next((value for value in held_out if value is not None), None)
+    return curves.examples | found | {"before": first, "after": curves.measured.last("held_out_loss")}
+
+
+def changed(figures: dict, marks: object) -> dict:
+    """The names of all figures, and those as JSON that the page does not have yet. marks: of the previous answer."""
+    seen, answer = marks if isinstance(marks, dict) else {}, {"marks": {}}
+    for name, figure in figures.items():
+        add_if_changed(answer, name, figure.to_plotly_json(), seen)
+    return {"marks": answer.pop("marks"), "changed": answer}
+
+
 class FinetuneActions(RunActions):
     """The calls of the Fine-tune tab's script."""
 
@@ -47,16 +73,17 @@ class FinetuneActions(RunActions):
 
     @action("finetune.view")
     def overview(self, run_id, ids, seen) -> dict:
-        """The list, the opened run and the compared runs. seen: the versions of the latter two that the page has."""
+        """The list, the opened run and the compared runs. seen: the versions of the latter two that the page has, and
+        under "figures" and "comparison" the marks of their figures."""
         seen = seen if isinstance(seen, dict) else {}
         datasets = [(dataset.id, dataset.state) for dataset in self.datasets.listed() if dataset.run]
         answer: dict = {"runs": self.runs.summaries(), "open": None, "compared": None, "datasets": len(datasets)}
         answer["renew"] = fingerprint(datasets)
         if isinstance(ids, list) and ids:
-            answer["compared"] = self.compared(ids, seen.get("compared"))
+            answer["compared"] = self.compared(ids, seen.get("compared"), seen.get("comparison"))
         if run_id is not None:
             try:
-                answer["open"] = self.opened(run_id, seen.get("open"))
+                answer["open"] = self.opened(run_id, seen.get("open"), seen.get("figures"))
             except UserError as error:
                 answer["error"] = str(error)
         return answer
@@ -71,7 +98,7 @@ class FinetuneActions(RunActions):
         """Write a zip file of the "adapter" or the "merged" model to download: {"url", "name"}."""
         return self.runs.zip_file(run_id, kind)
 
-    def opened(self, run_id: object, seen: object) -> dict:
+    def opened(self, run_id: object, seen: object, marks: object) -> dict:
         """Everything that the page shows of a run. Raises UserError."""
         run = self.runs.find(run_id)
         curves, adapter = self.runs.curves(run), self.runs.adapter(run)
@@ -86,7 +113,9 @@ class FinetuneActions(RunActions):
             "name": run.name,
             "created": run.created,
             "dataset": dataset if dataset and (self.runs.settings.runs / dataset).is_dir() else None,
-            "curves": curves.as_json(POINTS),
+            "numbers": numbers_of(curves),
+            "notes": curves.notes,
+            "figures": changed(curve_figures({"": curves.table(POINTS)}, now["job"]["total"]), marks),
             "result": result if run.state not in ("running", "waiting") else {},
             "settings": list(settings_of(run, self.datasets).items()),
             "card_html": card_html(self.runs.card(run)),
@@ -119,7 +148,7 @@ class FinetuneActions(RunActions):
             "bytes": folder_bytes(whole.folder) if whole else None,
         }
 
-    def compared(self, ids: list, seen: object) -> dict:
+    def compared(self, ids: list, seen: object, marks: object) -> dict:
         """The curves of several runs and a table of their settings; ids without a run are listed as missing."""
         runs, missing = [], []
         for run_id in ids[:MOST_COMPARED]:
@@ -127,13 +156,19 @@ class FinetuneActions(RunActions):
                 runs.append(self.runs.find(run_id))
             except UserError:
                 missing.append(run_id)
-        lines = [
-            {"id": r.id, "name": r.name, "state": r.state, "curves": self.runs.curves(r).as_json(POINTS)} for r in runs
+        names = [chr(ord("A") + n) for n in range(len(runs))]
+        curves = [self.runs.curves(run) for run in runs]
+        shown = [
+            (r.id, r.name, r.state, c.version, settings_of(r, self.datasets)) for r, c in zip(runs, curves, strict=True)
         ]
-        version = fingerprint(lines)
+        version = fingerprint(shown)
         if version == seen:
             return {"version": version, "unchanged": True}
-        settings = [settings_of(run, self.datasets) for run in runs]
-        rows = {name: [one.get(name, "–") for one in settings] for one in settings for name in one}
-        table = [{"name": name, "values": values, "differs": len(set(values)) > 1} for name, values in rows.items()]
-        return {"version": version, "runs": lines, "table": table, "missing": missing}
+        figures = curve_figures({name: one.table(POINTS) for name, one in zip(names, curves, strict=True)})
+        return {
+            "version": version,
+            "runs": [{"id": run.id, "name": run.name} for run in runs],
+            "figures": changed(figures, marks),
+            "table": differences(pd.DataFrame([one[-1] for one in shown], names)),
+            "missing": missing,
+        }

@@ -11,7 +11,7 @@ import { formatNumber } from './format.js';
 const PLOTLY = new URL('../plotly.min.js', import.meta.url).href;
 const NOT_LOADED = 'The charts could not be loaded; reload the page.';
 const SCALES = { linear: 'Linear axis', log: 'Logarithmic axis', root: 'Square-root axis' };
-const CONFIG = { displayModeBar: false, displaylogo: false, doubleClick: 'reset', showTips: false };
+const CONFIG = { displayModeBar: false, displaylogo: false, doubleClick: false, showTips: false };
 const REST = 250; // milliseconds without a movement
 const NARROW = 560; // pixels
 const TOUCH = matchMedia('(pointer: coarse)');
@@ -157,7 +157,7 @@ class Menu {
  * @property {(point: { x: any, y: any, curveNumber: number, pointIndex: number }) => void} [onClick]
  * @property {(range: [number, number] | null) => void} [onBrush] a range of x was dragged over; null: none is
  * @property {(layout: Record<string, any>) => void} [onLayout] the user zoomed or reset
- * @property {(series: number) => void} [onLegend] an entry of the legend hid or showed its series
+ * @property {(hidden: string[]) => void} [onLegend] the names of the series that the legend hides now
  * @property {(scale: string) => void} [onScale] the user chose another scale
  */
 
@@ -230,9 +230,11 @@ export class Chart {
   }
   listen() {
     const { onClick, onBrush, onLayout, onLegend } = this.options;
-    const on = (name, act) => /** @type {any} */ (this.plot).on('plotly_' + name, act);
+    const plot = /** @type {any} */ (this.plot), on = (name, act) => plot.on('plotly_' + name, act);
+    const hidden = () => plot.data.filter((trace) => trace.visible === 'legendonly').map((trace) => trace.name);
+    on('doubleclick', () => this.reset());
     if (onClick) on('click', ({ points }) => points.length && onClick(points[0]));
-    if (onLegend) on('restyle', ([change, which]) => 'visible' in change && onLegend(which[0]));
+    if (onLegend) on('restyle', ([change]) => 'visible' in change && onLegend(hidden()));
     if (onLayout) on('relayout', onLayout);
     if (!onBrush) return;
     on('selected', (event) => {
