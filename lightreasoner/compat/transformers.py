@@ -81,11 +81,15 @@ def initialize_cache_layer(layer: Any, keys: Any, values: Any) -> None:
 
 
 def cache_with_layers(config: Any, layer_class: type) -> Any:
-    """The DynamicCache of a model configuration, with `layer_class` in place of each plain DynamicLayer."""
-    from transformers.cache_utils import DynamicCache, DynamicLayer
+    """The DynamicCache of a model configuration, with `layer_class` in place of each plain or sliding DynamicLayer.
+
+    A sliding layer drops what its window has passed. The mask leaves that out anyway, by the rule of a plain forward.
+    """
+    from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
     cache = DynamicCache(config=config)
-    cache.layers = [layer_class() if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    replaced = (DynamicLayer, DynamicSlidingWindowLayer)
+    cache.layers = [layer_class() if type(layer) in replaced else layer for layer in cache.layers]
     if cache.layer_class_to_replicate is DynamicLayer:
         cache.layer_class_to_replicate = layer_class
     return cache

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
+from lightreasoner.decoding.cached_decoder import CachedDecoder
 from lightreasoner.decoding.kv_cache import PreallocatedCacheLayer, cache_bytes, preallocated_cache
+from lightreasoner.decoding.reading import ALIGNED, APART, Reading, forward, reading_of
 from lightreasoner.models.devices import free_bytes
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.turn_ends import ResponseEnds
@@ -27,19 +29,38 @@ ENDED_SHARE = 1 / 8  # ended rows leave the decoder once they are a larger share
 class BatchDecoder:
     """One model at its position in each of several sequences, which may have different lengths."""
 
-    def __init__(self, loaded: LoadedModel, rows: int):
-        self.loaded = loaded
-        self.cache = preallocated_cache(loaded.model.config)
-        self._mask = torch.zeros(
-            rows, 0, dtype=torch.long, device=loaded.device
-        )  # (rows, columns) 1: a token, 0: padding
-        self._length = torch.zeros(rows, 1, dtype=torch.long, device=loaded.device)  # (rows, 1) tokens so far
+    def __init__(self, loaded: LoadedModel, rows: int, reading: Reading | None = None):
+        """reading: how the model is read; by default as checked."""
+        self.loaded, self._reading = loaded, reading or reading_of(loaded)
+        self._apart: list[CachedDecoder] | None = None
+        if self._reading.many == APART:  # one row at a time
+            self._apart = [CachedDecoder(loaded, [], self._reading) for _ in range(rows)]
+            return
+        #: Each row's tokens, where padding inside a sequence would be wrong and ragged rows are read again.
+        self._history: list[list[int]] | None = [[] for _ in range(rows)] if self._reading.many == ALIGNED else None
+        self._clear(rows)
+
+    def _clear(self, rows: int) -> None:
+        self.cache = preallocated_cache(self.loaded.model.config)
+        device = self.loaded.device
+        self._mask = torch.zeros(rows, 0, dtype=torch.long, device=device)  # (rows, columns) 1: a token, 0: padding
+        self._length = torch.zeros(rows, 1, dtype=torch.long, device=device)  # (rows, 1) tokens so far
 
     def read(self, sequences: list[list[int]], keep: int) -> torch.Tensor:
         """Read each row's next tokens; the logits (rows, keep, output rows) after the last `keep` columns.
 
         Rows with different numbers of tokens end in the same column.
         """
+        if self._apart is not None:
+            return self._read_apart(sequences, keep)
+        if self._history is not None:
+            ragged = self._mask.shape[1] and len(set(map(len, sequences))) > 1
+            self._history = [row + more for row, more in zip(self._history, sequences, strict=True)]
+            if ragged:
+                return self._read_again(keep)
+        return self._read_padded(sequences, keep)
+
+    def _read_padded(self, sequences: list[list[int]], keep: int) -> torch.Tensor:
         width = max(map(len, sequences))
         ids = torch.zeros(len(sequences), width, dtype=torch.long)
         real = torch.zeros_like(ids)
@@ -49,29 +70,61 @@ class BatchDecoder:
                 real[row, width - len(sequence) :] = 1
         return self._forward(ids.to(self.loaded.device), real.to(self.loaded.device), keep)
 
+    def _read_again(self, keep: int) -> torch.Tensor:
+        """Read all rows from their beginnings, where padding is harmless."""
+        whole, width = self._history, max(map(len, self._history))
+        before = max(0, width - max(keep, 1))  # columns that need no logits
+        self._clear(len(whole))
+        self._read_pieces([row[: max(0, len(row) - width + before)] for row in whole], PREFILL_TOKENS)
+        return self._read_padded([row[max(0, len(row) - width + before) :] for row in whole], keep)
+
+    def _read_apart(self, sequences: list[list[int]], keep: int) -> torch.Tensor:
+        logits = [
+            row.read(ids, min(keep, len(ids))) if ids else None for row, ids in zip(self._apart, sequences, strict=True)
+        ]
+        known = next((found for found in logits if found is not None), torch.empty(0, 0))
+        out = known.new_zeros(len(logits), keep, known.shape[-1])
+        for row, found in enumerate(logits):
+            if found is not None and len(found):
+                out[row, keep - len(found) :] = found
+        return out
+
     def step(self, tokens: torch.Tensor) -> torch.Tensor:
         """Read one token per row, tokens (rows,); the logits (rows, output rows) after it."""
+        if self._apart is not None:
+            return self._read_apart([[token] for token in tokens.tolist()], 1)[:, 0]
+        if self._history is not None:
+            self._history = [[*row, token] for row, token in zip(self._history, tokens.tolist(), strict=True)]
         return self._forward(tokens.unsqueeze(1), torch.ones_like(tokens).unsqueeze(1), keep=1)[:, 0]
 
-    def prefill(self, sequences: list[list[int]]) -> None:
+    def prefill(self, sequences: list[list[int]], piece: int | None = None) -> None:
         """Read each row's first tokens, without logits.
 
         The common prefix of all rows, the system prompt, is read once. Rows of similar length are read together, so
-        little time goes into padding; sequences sorted by length make the fewest groups.
+        little time goes into padding; sequences sorted by length make the fewest groups. piece: columns read at once.
         """
+        if self._apart is not None:
+            self._apart = [CachedDecoder(self.loaded, [*ids, 0], self._reading) for ids in sequences]
+            return
+        if self._history is not None:
+            self._history = [list(ids) for ids in sequences]
         widest = max(map(len, sequences))
-        if not widest or not all(isinstance(layer, PreallocatedCacheLayer) for layer in self.cache.layers):
-            return self._prefill(sequences)
+        if (
+            not widest
+            or self._history is not None
+            or not all(isinstance(layer, PreallocatedCacheLayer) for layer in self.cache.layers)
+        ):
+            return self._read_pieces(sequences, PREFILL_TOKENS if piece is None else piece * len(sequences))
         common = common_prefix(sequences) if len(sequences) > 1 else []
-        prefix = BatchDecoder(self.loaded, 1)
-        prefix._prefill([common])
+        prefix = BatchDecoder(self.loaded, 1, self._reading)
+        prefix._read_pieces([common], PREFILL_TOKENS)
         groups = length_buckets([len(sequence) for sequence in sequences])
         rows = [group.stop - group.start for group in groups]
-        decoders = [BatchDecoder(self.loaded, count) for count in rows]
+        decoders = [BatchDecoder(self.loaded, count, self._reading) for count in rows]
         for decoder, group, count in zip(decoders, groups, rows, strict=True):
             if common:
                 decoder._stack([prefix], [count], len(common))
-            decoder._prefill([sequence[len(common) :] for sequence in sequences[group]])
+            decoder._read_pieces([sequence[len(common) :] for sequence in sequences[group]], PREFILL_TOKENS)
         self._stack(decoders, rows, widest)
 
     def _stack(self, decoders: list[BatchDecoder], rows: list[int], columns: int) -> None:
@@ -84,23 +137,29 @@ class BatchDecoder:
         self._mask = torch.cat(masks)
         self._length = torch.cat([decoder._length.expand(n, -1) for decoder, n in pairs])
 
-    def _prefill(self, sequences: list[list[int]]) -> None:
-        """Read without logits, padded to the longest, in pieces of columns."""
+    def _read_pieces(self, sequences: list[list[int]], tokens: int) -> None:
+        """Read without logits, padded to the longest, in pieces of columns with at most `tokens` tokens."""
         width = max(map(len, sequences))
         if not width:
             return
-        piece = max(1, PREFILL_TOKENS // len(sequences))
+        piece = max(1, tokens // len(sequences))
         for end in range(width - (width - 1) // piece * piece, width + 1, piece):
             start = max(0, end - piece)
             # counted from the right, where the rows end together
             cut = [s[max(0, len(s) - width + start) : max(0, len(s) - width + end)] for s in sequences]
-            self.read(cut, keep=0)
+            self._read_padded(cut, keep=0)
 
     def select(self, rows: torch.Tensor) -> None:
         """Continue with these rows only, in this order."""
+        if self._apart is not None:
+            self._apart = [self._apart[row] for row in rows.tolist()]
+            return
+        if self._history is not None:
+            self._history = [self._history[row] for row in rows.tolist()]
         for layer in self.cache.layers:
-            select = getattr(layer, "batch_select_indices", None) or layer.reorder_cache
-            select(rows)
+            # DynamicLayer's own batch_select_indices leaves out the states of its subclasses
+            own = isinstance(layer, PreallocatedCacheLayer)
+            (layer.batch_select_indices if own else layer.reorder_cache)(rows)
         self._mask, self._length = self._mask[rows], self._length[rows]
 
     @torch.inference_mode()
@@ -108,15 +167,7 @@ class BatchDecoder:
         self._mask = torch.cat([self._mask, real], 1)
         positions = (self._length + real.cumsum(1) - 1).clamp_min_(0)
         self._length = self._length + real.sum(1, keepdim=True)
-        output = self.loaded.model(
-            input_ids=ids,
-            attention_mask=self._mask,
-            position_ids=positions,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=max(keep, 1),
-        )
-        return output.logits if keep else output.logits[:, :0]
+        return forward(self.loaded, ids, keep, self.cache, self._mask, positions if self._reading.positions else None)
 
 
 @dataclass(frozen=True)

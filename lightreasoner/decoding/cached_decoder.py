@@ -1,8 +1,9 @@
-"""One model decoding one sequence through a key-value cache."""
+"""One model decoding one sequence, through a key-value cache where its architecture allows it."""
 
 import torch
-from transformers import DynamicCache
 
+from lightreasoner.decoding.kv_cache import preallocated_cache
+from lightreasoner.decoding.reading import CHUNKS, WHOLE, Reading, forward, reading_of
 from lightreasoner.models.loading import LoadedModel
 
 PREFILL_TOKENS = 512  # of the prompt, read at once
@@ -11,20 +12,35 @@ PREFILL_TOKENS = 512  # of the prompt, read at once
 class CachedDecoder:
     """One model at its position in one sequence. The last token of the sequence is always still unread."""
 
-    def __init__(self, loaded: LoadedModel, prompt: list[int]):
+    def __init__(self, loaded: LoadedModel, prompt: list[int], reading: Reading | None = None):
+        """reading: how the model is read; by default as checked. Raises UserError for a model that cannot be read."""
         self.loaded, self.unread = loaded, prompt[-1:]
-        self.cache = DynamicCache(config=loaded.model.config)
-        for start in range(0, len(prompt) - 1, PREFILL_TOKENS):
-            self.read(prompt[start : min(start + PREFILL_TOKENS, len(prompt) - 1)], keep=0)
+        reading = reading or reading_of(loaded)
+        self._how, self._positions = reading.one, reading.positions
+        self.cache = None if self._how == WHOLE else preallocated_cache(loaded.model.config)
+        self._read: list[int] = []  # so far
+        size = PREFILL_TOKENS if self._how == CHUNKS else max(1, len(prompt))
+        for start in range(0, len(prompt) - 1, size):
+            self.read(prompt[start : min(start + size, len(prompt) - 1)], keep=0)
 
     @torch.inference_mode()
     def read(self, ids: list[int], keep: int) -> torch.Tensor:
         """Read these ids; the logits (keep, output rows) that follow the last `keep` of them."""
-        tokens = torch.tensor([ids], device=self.loaded.device)
-        output = self.loaded.model(
-            input_ids=tokens, past_key_values=self.cache, use_cache=True, logits_to_keep=max(keep, 1)
-        )
-        return output.logits[0, -keep:] if keep else output.logits[0, :0]
+        begun, self._read = bool(self._read), self._read + ids
+        if self._how == WHOLE:
+            if keep == 0:
+                return torch.empty(0, 0)
+            return forward(self.loaded, [self._read], keep=keep)[0]
+        first = len(self._read) - len(ids)
+        # some architectures count positions in their first layer's cache, which may be a recurrent one
+        positions = torch.arange(first, len(self._read), device=self.loaded.device)[None] if self._positions else None
+        if self._how == CHUNKS or not begun:
+            return forward(self.loaded, [ids], keep=keep, cache=self.cache, positions=positions)[0]
+        return torch.cat([self._read_one(id, first + n) for n, id in enumerate(ids)])[len(ids) - keep :]
+
+    def _read_one(self, id: int, place: int) -> torch.Tensor:
+        positions = torch.tensor([[place]], device=self.loaded.device) if self._positions else None
+        return forward(self.loaded, [[id]], keep=1, cache=self.cache, positions=positions)[0]
 
     def next_logits(self) -> torch.Tensor:
         """The logits (output rows,) of the next token, which `append` then decides."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from lightreasoner.decoding.batch_decoder import BatchDecoder, DecodedStep, decode_rows
+from lightreasoner.decoding.reading_check import check_reading
 from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.pairs import Pair
@@ -38,6 +39,7 @@ def greedy_generate(
     Padding rows of the output table are never chosen. `checkpoint` is called before each step and may raise.
     """
     vocabulary = len(loaded.tokenizer)
+    check_reading(loaded)
     decoder = BatchDecoder(loaded, len(prompts))
     decoder.prefill([prompt[:-1] for prompt in prompts])
     unread = torch.tensor([prompt[-1] for prompt in prompts], device=loaded.device)
@@ -132,6 +134,8 @@ def generate_batch(
     `on_step` is called before each step with the number of responses that have ended; it may raise. Raises UserError,
     naming the problem, where a model's output is not a distribution.
     """
+    for loaded in (pair.expert, pair.amateur):
+        check_reading(loaded)
     with torch.inference_mode():
         return _Batch(pair, rows, decoding, on_step).run()
 
@@ -246,8 +250,14 @@ class _Batch:
             sequences.append(ids)
             offsets.append(own)
             self.amateur_unread[row] = rest
-        width = max(map(len, sequences))
+        width, steps = max(map(len, sequences)), max(len(self.tokens[row]) for row in living)
         padding = [width - len(sequence) for sequence in sequences]
+        for place, row in enumerate(living):
+            # A row that has ended is read no further, so it may be filled up behind its end. Padding before its tokens
+            # would lie inside its sequence, which only full attention bears.
+            if len(self.tokens[row]) < steps:
+                sequences[place] = sequences[place] + sequences[place][-1:] * padding[place]
+                padding[place] = 0
         # Where the unread token takes several ids, the columns before its last one are of no use.
         skipped = min(pad + own[0] for pad, own in zip(padding, offsets, strict=True))
         out = self.amateur.read(sequences, keep=width - skipped)

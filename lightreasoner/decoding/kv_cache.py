@@ -71,7 +71,9 @@ def preallocated_cache(config) -> DynamicCache:
 def cache_bytes(loaded: LoadedModel) -> int:
     """The bytes of one token in the key-value cache."""
     config = loaded.model.config.get_text_config()
-    heads = config.num_attention_heads
+    heads = getattr(config, "num_attention_heads", None)
+    if not heads:  # a recurrent model, whose state does not grow
+        return 0
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     cached = getattr(config, "num_key_value_heads", None) or heads
     return 2 * config.num_hidden_layers * cached * width * loaded.dtype.itemsize

@@ -193,6 +193,12 @@ def _load_weights(ref: ModelRef, files: Files, dtype: torch.dtype) -> Any:
             f"The weights of {ref} do not match its configuration: {wrong[0]} is missing or has another shape"
             f"{f', and so have {len(wrong) - 1} more' if wrong[1:] else ''}. Save or download it again."
         )
+    if left := sorted(report["unexpected_keys"]):  # transformers leaves out those that it knows to be ignorable
+        shown = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if left[3:] else "")
+        raise UserError(
+            f"The weights of {ref} do not match its configuration: a {config.model_type!r} model has no place for "
+            f"{shown}, which would be dropped without a word. Correct config.json, or save the model again."
+        )
     return model
 
 

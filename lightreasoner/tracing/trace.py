@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from lightreasoner.decoding.reading_check import check_reading
 from lightreasoner.errors import UserError
 from lightreasoner.models.context_length import check_lengths
 from lightreasoner.models.pairs import Pair
@@ -80,6 +81,8 @@ def trace(
     vocabulary = len(pair.expert.tokenizer)
     if not all(0 <= t < vocabulary for t in given):
         raise UserError(f"A forced token id lies outside the expert's vocabulary of {vocabulary:,} tokens.")
+    for loaded in (pair.expert, pair.amateur, *more):
+        check_reading(loaded)
     text = pair.expert.tokenizer.decode(expert_prompt)
     yield PromptEvent(expert_prompt, text, settled, rendered.notes, rendered.opening)
 

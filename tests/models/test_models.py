@@ -410,3 +410,12 @@ def test_the_table_of_tensors_is_the_header(tmp_path, dtype):
     header = json.loads(data[8 : 8 + length])
     del header["__metadata__"]
     assert tensor_table(path) == header and len(header) == 4
+
+
+def test_weights_that_have_no_place_are_refused_with_their_names(copy):
+    """A config relabelled from qwen2 to llama loaded with its biases dropped and said nothing."""
+    config = json.loads((copy / "config.json").read_text())
+    config |= {"model_type": "llama", "architectures": ["LlamaForCausalLM"]}
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"'llama' model has no place for model\.layers\.0\.self_attn.*bias.* more"):
+        load_model(str(copy), CPU)
