@@ -138,9 +138,10 @@ def _first(table: pd.DataFrame, which: pd.Series, sort: str, most: int) -> pd.In
     if measure is None:
         return table.index[which][:most]
     values = table.loc[which, measure]
-    if most > len(values) / 10:  # where most of them have to be sorted, pandas sorts all of them faster
-        return values.sort_values(ascending=not descending, kind="stable").index[:most]
-    return (values.nlargest(most) if descending else values.nsmallest(most)).index
+    if len(values) > most:  # sort only the steps that can be on the page
+        keys = (-values if descending else values).fillna(math.inf).to_numpy()
+        values = values[keys <= np.partition(keys, most - 1)[most - 1]]
+    return values.sort_values(ascending=not descending, kind="stable").index[:most]
 
 
 def _target_sizes(data: ExplorerColumns, details: pd.Series, alpha: float) -> list[int | None]:
