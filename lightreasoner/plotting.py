@@ -49,7 +49,14 @@ def figure(
 ) -> go.Figure:
     """A figure in the page's style. x, y: titles of the axes, with the unit; more: what else layout.meta holds; layout:
     the rest of it, of which xaxis and yaxis are added to the page's; the other arguments: see the module."""
-    axis = {"gridcolor": GRID, "linecolor": GRID, "zeroline": False, "automargin": True, "fixedrange": False}
+    axis = {
+        "gridcolor": GRID,
+        "linecolor": GRID,
+        "zeroline": False,
+        "automargin": True,
+        "fixedrange": False,
+        "exponentformat": "e",
+    }
     axis |= {"tickfont": {"size": 11}}
     title = {"standoff": 6, "font": {"size": 11}}
     shared = {
