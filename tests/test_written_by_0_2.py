@@ -255,6 +255,7 @@ def look_at_evaluation(studio: Studio, ids: dict[str, str]) -> dict:
     evaluations = Evaluations(studio.settings, studio.jobs)
     calls, entry = EvaluateActions(studio, evaluations).calls, evaluations.find(ids["evaluation"])
     flip = call(calls, "flip", ids["evaluation"], 1, ids["flip"])
+    later = ("name", "judged", "by_hand")  # what 0.2.0 did not tell
     names = ("tuning_seconds", "sampling_seconds", "problems", "tuned_tokens", "method", "base", "gains")
     return {
         "results": evaluations.results(entry),
@@ -262,7 +263,7 @@ def look_at_evaluation(studio: Studio, ids: dict[str, str]) -> dict:
             [[p, a.right, a.extracted, a.length] for p, a in v.items()] for v in evaluations.answers(entry).rows
         ],
         "flips": {side: call(calls, "listed", ids["evaluation"], 1, side, 0) for side in ("gained", "lost")},
-        "flip": flip | {side: {n: v for n, v in flip[side].items() if n != "name"} for side in ("before", "after")},
+        "flip": flip | {side: {n: v for n, v in flip[side].items() if n not in later} for side in ("before", "after")},
         "costs": {cost.run: {name: asdict(cost)[name] for name in names} for cost in cost_table(studio.settings.runs)},
     }
 
