@@ -36,7 +36,8 @@ export function createJobDetails(id, start) {
     replaceIfChanged(buttons, names, () => names.map((name) => el('button', { type: 'button', 'data-key': name,
       title: ACTIONS[name].title, text: ACTIONS[name].says, onclick: () => run(name) })));
     if (!names.includes('delete')) confirm.hide();
-    if (focused && !buttons.contains(document.activeElement)) node.closest('li').querySelector('.lr-job-open').focus();
+    if (!focused || buttons.contains(document.activeElement)) return;
+    /** @type {HTMLElement} */ (node.closest('li').querySelector('.lr-job-open')).focus();
   }
   function update(job) {
     error.hidden = !job.message || !['failed', 'interrupted'].includes(job.state);

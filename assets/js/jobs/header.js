@@ -41,7 +41,9 @@ export function mount({ element, server }) {
     later(busy ? 1 : 5);
   }
   document.addEventListener('visibilitychange', () => { if (!document.hidden) ask(); });
-  // the Jobs tab has just asked
-  window.addEventListener('lr-jobs', (event) => { draw(event.detail); later(busy ? 3 : 5); });
+  window.addEventListener('lr-jobs', (/** @type {CustomEvent} */ event) => { // the Jobs tab has just asked
+    draw(event.detail);
+    later(busy ? 3 : 5);
+  });
   ask();
 }

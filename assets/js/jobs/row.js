@@ -17,81 +17,98 @@ function sentence(job) {
   return job.state === 'running' ? job.status : job.message;
 }
 
-export function createJobRow(id, { toggle, act }) {
-  const body = el('div', { class: 'lr-job-body', id: 'lr-job-' + id, hidden: true });
-  const state = el('span', { class: 'lr-job-state' }), title = el('span', { class: 'lr-job-title' });
-  const button = el('button', { type: 'button', class: 'lr-job-open', 'aria-expanded': 'false',
-    'aria-controls': body.id,
-    onclick: () => toggle(id) }, title);
-  const under = el('span', { class: 'lr-job-under lr-muted' });
-  const fill = el('i', {}), percentage = el('span', { class: 'lr-job-percent' });
-  const track = el('div', { class: 'lr-job-track', role: 'progressbar', 'aria-valuemin': '0', 'aria-valuemax': '100' },
-    fill);
-  const bar = el('div', { class: 'lr-job-progress' }, track, percentage);
-  const counted = el('span', {}), rate = el('span', { class: 'lr-muted' });
-  const left = el('span', {}), when = el('span', { class: 'lr-muted' });
-  const node = el('li', { class: 'lr-job', 'data-id': id },
-    el('div', { class: 'lr-job-head' }, state, button, under, bar,
-    el('div', { class: 'lr-job-counted' }, counted, rate), el('div', { class: 'lr-job-when' }, left, when)), body);
-  let view = null, pending = '', details = null;
+export class JobRow {
+  /**
+   * @param {string} id
+   * @param {{ toggle: (id: string) => void, act: (id: string, action: string) => Promise<string> }} host
+   */
+  constructor(id, host) {
+    this.id = id;
+    this.host = host;
+    this.body = el('div', { class: 'lr-job-body', id: 'lr-job-' + id, hidden: true });
+    this.state = el('span', { class: 'lr-job-state' });
+    this.title = el('span', { class: 'lr-job-title' });
+    this.button = el('button', { type: 'button', class: 'lr-job-open', 'aria-expanded': 'false',
+      'aria-controls': this.body.id, onclick: () => host.toggle(id) }, this.title);
+    this.under = el('span', { class: 'lr-job-under lr-muted' });
+    this.fill = el('i', {});
+    this.percentage = el('span', { class: 'lr-job-percent' });
+    this.track = el('div', { class: 'lr-job-track', role: 'progressbar', 'aria-valuemin': '0', 'aria-valuemax': '100' },
+      this.fill);
+    this.bar = el('div', { class: 'lr-job-progress' }, this.track, this.percentage);
+    this.counted = el('span', {});
+    this.rate = el('span', { class: 'lr-muted' });
+    this.left = el('span', {});
+    this.when = el('span', { class: 'lr-muted' });
+    this.node = el('li', { class: 'lr-job', 'data-id': id },
+      el('div', { class: 'lr-job-head' }, this.state, this.button, this.under, this.bar,
+        el('div', { class: 'lr-job-counted' }, this.counted, this.rate),
+        el('div', { class: 'lr-job-when' }, this.left, this.when)), this.body);
+    /** @type {any} the job as the server has it */ this.job = null;
+    this.pending = ''; // a sentence while an action is on its way
+    /** @type {ReturnType<typeof createJobDetails> | null} */ this.details = null;
+  }
 
-  function update(job) {
-    if (view && (view.state !== job.state || view.position !== job.position)) pending = '';
-    view = job;
-    if (node.dataset.state !== job.state) {
-      node.dataset.state = job.state;
-      state.replaceChildren(stateSign(job.state), el('span',
+  update(job) {
+    if (this.job && (this.job.state !== job.state || this.job.position !== job.position)) this.pending = '';
+    this.job = job;
+    if (this.node.dataset.state !== job.state) {
+      this.node.dataset.state = job.state;
+      this.state.replaceChildren(stateSign(job.state), el('span',
         { text: (STATES[job.state] || { word: job.state }).word }));
     }
-    setText(title, job.title);
-    setText(under, pending || sentence(job));
-    drawProgress(job);
-    drawTimes(job);
+    setText(this.title, job.title);
+    setText(this.under, this.pending || sentence(job));
+    this.drawProgress(job);
+    this.drawTimes(job);
   }
-  function drawProgress(job) {
-    const { done, total, fraction } = job, waits = job.state === 'queued';
-    bar.hidden = !Number.isFinite(fraction) || waits || job.state === 'succeeded';
-    if (!bar.hidden) {
-      fill.style.width = Math.min(100, fraction * 100).toFixed(2) + '%';
-      track.setAttribute('aria-valuenow', Math.floor(fraction * 100));
-      track.setAttribute('aria-label', 'Progress of ' + job.title);
-      setText(percentage, formatProgress(fraction));
+  drawProgress({ done, total, fraction, state, title }) {
+    const waits = state === 'queued';
+    this.bar.hidden = !Number.isFinite(fraction) || waits || state === 'succeeded';
+    if (!this.bar.hidden) {
+      this.fill.style.width = Math.min(100, fraction * 100).toFixed(2) + '%';
+      this.track.setAttribute('aria-valuenow', String(Math.floor(fraction * 100)));
+      this.track.setAttribute('aria-label', 'Progress of ' + title);
+      setText(this.percentage, formatProgress(fraction));
     }
     const of = Number.isFinite(total) ? ' of ' + formatValue(total) : '';
-    setText(counted, Number.isFinite(done) && !waits ? formatValue(done) + of : '');
+    setText(this.counted, Number.isFinite(done) && !waits ? formatValue(done) + of : '');
   }
-  function drawTimes(job) {
-    const going = job.state === 'running' || job.state === 'stopping', at = job.ended || job.created;
+  drawTimes(job) {
+    const { when } = this, going = job.state === 'running' || job.state === 'stopping', at = job.ended || job.created;
     const took = Number.isFinite(job.elapsed) ? formatDuration(job.elapsed) : '';
     const remains = job.eta >= 1 && job.state === 'running' ? formatRemaining(job.eta) : '';
-    setText(rate, going ? formatRate(job.rate) : '');
-    setText(left, going ? remains : took && job.ended ? 'took ' + took : '');
+    setText(this.rate, going ? formatRate(job.rate) : '');
+    setText(this.left, going ? remains : took && job.ended ? 'took ' + took : '');
     if (going) setText(when, took ? took + ' so far' : '');
     else if (at && when.dataset.at !== String(at)) when.replaceChildren(job.ended ? '' : 'queued ', timeNode(at));
     when.dataset.at = going ? '' : String(at);
   }
-  // An open row has details, which come with every answer.
-  function open(on) {
-    if (on === !body.hidden) return;
-    body.hidden = !on;
-    button.setAttribute('aria-expanded', String(on));
-    node.classList.toggle('lr-opened', on);
-    details = on ? createJobDetails(id, start) : null;
-    body.replaceChildren(...(on ? [details.node] : []));
+  focus() { this.button.focus(); }
+  /** An open row has details, which come with every answer. */
+  open(on) {
+    if (on === !this.body.hidden) return;
+    this.body.hidden = !on;
+    this.button.setAttribute('aria-expanded', String(on));
+    this.node.classList.toggle('lr-opened', on);
+    this.details = on ? createJobDetails(this.id, (action) => this.start(action)) : null;
+    this.body.replaceChildren(...(this.details ? [this.details.node] : []));
   }
-  async function start(action) {
-    pending = ACTIONS[action].doing;
-    setText(under, pending);
-    details.busy(true);
-    const before = details, message = await act(id, action);
-    const stops = ['keep', 'cancel'].includes(action) && ['running', 'stopping'].includes(view.state);
-    if (message || !stops) pending = ''; // done, or refused
-    if (view) setText(under, pending || sentence(view));
+  show(job, log) {
+    this.details.update(job);
+    if (log !== undefined) this.details.log(log);
+  }
+  async start(action) {
+    this.pending = ACTIONS[action].doing;
+    setText(this.under, this.pending);
+    this.details.busy(true);
+    const before = this.details, message = await this.host.act(this.id, action);
+    const stops = ['keep', 'cancel'].includes(action) && ['running', 'stopping'].includes(this.job.state);
+    if (message || !stops) this.pending = ''; // done, or refused
+    setText(this.under, this.pending || sentence(this.job));
     before.busy(false);
     before.fail(message);
     const focused = document.activeElement;
-    if (node.isConnected && (!focused || focused === document.body)) button.focus();
+    if (this.node.isConnected && (!focused || focused === document.body)) this.focus();
   }
-  return { node, update, open, focus: () => button.focus(),
-    details(job, log) { details.update(job); if (log !== undefined) details.log(log); } };
 }

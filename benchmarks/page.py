@@ -1,17 +1,20 @@
-"""The Inspect page in a browser: bytes and time to the first token, selecting a token, moving β.
+"""The page in a browser: bytes and time to the first token, selecting a token, moving β, drawing the training curves.
 
-    python -m benchmarks.inspect_page [--against FOLDER] [--rounds 7]
+    python -m benchmarks.page [--against FOLDER] [--rounds 7] [--runs FOLDER]
 
---against: another checkout of this project, measured by turns with this one.
+--against: another checkout of this project, measured by turns with this one. --runs: a run folder of `finetune`, of
+which two copies are opened by turns.
 
 Starts app.py of each checkout in a process of its own and drives a headless Chromium. The long traces are the bundled
 pair's response, repeated; no model runs for them. Times are taken in the page, from the event to the end of the frame
-that shows its effect.
+that shows its effect; of the training curves it is the work of the page's main thread until all are drawn.
 """
 
 import argparse
+import itertools
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -29,6 +32,7 @@ from lightreasoner.storage.atomic import new_id
 from tests.support.browser import ENVIRONMENT, free_port, launch_chromium
 
 LENGTHS = (500, 5000)
+COPIES = ("copy-of-a-finetune-run", "copy-of-the-same-run-again")
 #: A function of the page: milliseconds from what `act` does to the end of the frame that shows it.
 FRAME = """const frame = (act) => new Promise((resolve) => {
   const began = performance.now();
@@ -117,10 +121,35 @@ def moving(chromium: Browser, server: Server, length: int) -> dict[str, float]:
     }
 
 
-def measure(checkouts: dict[str, Path], rounds: int) -> dict[str, dict[str, list[float]]]:
+def curves(chromium: Browser, server: Server) -> dict[str, float]:
+    """Opening one of two runs after the other, with all of its curves."""
+    page, _ = opened(chromium, f"{server.url}?tab=finetune&run={COPIES[0]}")
+    page.wait_for_selector(".lr-curves .lr-chart")
+    page.wait_for_timeout(3000)
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+
+    def work() -> float:
+        return next(
+            m["value"] for m in session.send("Performance.getMetrics")["metrics"] if m["name"] == "TaskDuration"
+        )
+
+    taken = []
+    for turn in range(6):
+        before = work()
+        page.locator(f'.lr-run-entry[data-id="{COPIES[(turn + 1) % 2]}"]').click()
+        page.wait_for_timeout(2500)
+        taken.append(1000 * (work() - before))
+    page.context.close()
+    return {"draw all curves of a run, ms of work": statistics.median(taken)}
+
+
+def measure(checkouts: dict[str, Path], rounds: int, run: Path | None) -> dict[str, dict[str, list[float]]]:
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         chromium = launch_chromium(playwright)
+        for name, copy in itertools.product(checkouts, COPIES if run else ()):
+            shutil.copytree(run, Path(folder) / name / "runs" / copy)
         servers = {name: Server(path, Path(folder) / name) for name, path in checkouts.items()}
         try:
             for turn in range(rounds + 1):  # the first one loads the models
@@ -128,6 +157,7 @@ def measure(checkouts: dict[str, Path], rounds: int) -> dict[str, dict[str, list
                     numbers = first_token(chromium, server)
                     for length in LENGTHS:
                         numbers |= moving(chromium, server, length)
+                    numbers |= curves(chromium, server) if run else {}
                     for what, value in numbers.items():
                         found[what][name] += [value] * (turn > 0)
         finally:
@@ -140,9 +170,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--against", type=Path, help="another checkout")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--runs", type=Path, help="a run folder of finetune")
     asked = parser.parse_args()
     checkouts = {"this": ROOT} | ({"other": asked.against} if asked.against else {})
-    for what, values in measure(checkouts, asked.rounds).items():
+    for what, values in measure(checkouts, asked.rounds, asked.runs).items():
         print(f"{what:36}", *(f"{name} {statistics.median(one):8.1f}" for name, one in values.items()))
 
 
