@@ -32,7 +32,7 @@ from lightreasoner.storage.atomic import new_id
 from tests.support.browser import ENVIRONMENT, free_port, launch_chromium
 
 LENGTHS = (500, 5000)
-COPIES = ("copy-of-a-finetune-run", "copy-of-the-same-run-again")
+COPIES = ("copy-of-a-finetune-run", "copy-of-the-run-again2")
 #: A function of the page: milliseconds from what `act` does to the end of the frame that shows it.
 FRAME = """const frame = (act) => new Promise((resolve) => {
   const began = performance.now();
@@ -137,7 +137,7 @@ def curves(chromium: Browser, server: Server) -> dict[str, float]:
     taken = []
     for turn in range(6):
         before = work()
-        page.locator(f'.lr-run-entry[data-id="{COPIES[(turn + 1) % 2]}"]').click()
+        page.locator(f'button[data-id="{COPIES[(turn + 1) % 2]}"]').click()
         page.wait_for_timeout(2500)
         taken.append(1000 * (work() - before))
     page.context.close()
