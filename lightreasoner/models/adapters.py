@@ -1,14 +1,12 @@
 """LoRA adapters: which layers can have one, adding it to a model, and saving it."""
 
 import warnings
-from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers.pytorch_utils import Conv1D  # how GPT-2 writes a linear layer
 
 from lightreasoner.errors import UserError
 from lightreasoner.hub.download import NotCached
@@ -20,27 +18,6 @@ RESUME = "Free some space and resume."
 USUAL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # in most architectures
 
 
-#: Tried in this order where PEFT does not know the architecture: separate projections, then fused ones.
-TARGETS = (("q_proj", "v_proj"), ("query_key_value",), ("qkv_proj",), ("c_attn",), ("Wqkv",), ("query", "value"))
-
-
-def default_targets(kind: str, layers: Iterable[str]) -> tuple[str, ...]:
-    """The layers to adapt by default: those that PEFT knows for this model type, else its query and value projections.
-
-    layers: the names that the model has. Raises UserError where none of the usual names is among them.
-    """
-    from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as known
-
-    layers = set(layers)
-    for names in (known.get(kind), *TARGETS):
-        if isinstance(names, list | tuple) and layers.issuperset(names):
-            return tuple(names)
-    raise UserError(
-        f"No default target modules are known for a {kind!r} model; name some of its linear layers with "
-        f"--target-modules: {', '.join(sorted(layers))}."
-    )
-
-
 def linear_names(model: Any) -> dict[str, int]:
     """The linear layers that LoRA can adapt: last part of their names → the largest useful rank.
 
@@ -48,8 +25,8 @@ def linear_names(model: Any) -> dict[str, int]:
     """
     head, ranks = model.get_output_embeddings(), {}
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head:
-            leaf, most = name.rpartition(".")[2], min(module.weight.shape)
+        if isinstance(module, torch.nn.Linear) and module is not head:
+            leaf, most = name.rpartition(".")[2], min(module.in_features, module.out_features)
             ranks[leaf] = min(most, ranks.get(leaf, most))
     return dict(sorted(ranks.items()))
 
@@ -97,14 +74,8 @@ def add_lora(model: Any, rank: int, alpha: float, dropout: float, target_modules
     import peft  # takes a second to import, and showing results does not need it
 
     check_layers(linear_names(model), rank, target_modules)
-    leaves = ((name.rpartition(".")[2], module) for name, module in model.named_modules())
     config = peft.LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
-        target_modules=list(target_modules),
-        task_type="CAUSAL_LM",
-        fan_in_fan_out=any(leaf in target_modules and isinstance(module, Conv1D) for leaf, module in leaves),
+        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(target_modules), task_type="CAUSAL_LM"
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -114,11 +114,7 @@ def load_tokenizer(ref: str | ModelRef | Path) -> Any:
 
     Reads files on this disk: loads no weights and makes no request. Raises UserError.
     """
-    return tokenizer_in(Files(ref) if isinstance(ref, Path) else find_files(parse_ref(ref), download=False))
-
-
-def tokenizer_in(files: Files) -> Any:
-    """The tokenizer of these files, without their weights. Raises UserError."""
+    files = Files(ref) if isinstance(ref, Path) else find_files(parse_ref(ref), download=False)
     with _quiet():
         return _load_tokenizer(files)
 

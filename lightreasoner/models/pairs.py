@@ -1,16 +1,15 @@
 """Pairs of an expert and an amateur: the presets, and two loaded models whose vocabularies agree."""
 
 import tomllib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.identity import same_model
-from lightreasoner.models.loading import LoadedModel, Status, tokenizer_in
-from lightreasoner.models.references import ModelRef, parse_ref
+from lightreasoner.models.loading import LoadedModel, Status
+from lightreasoner.models.references import ModelRef
 from lightreasoner.models.vocabulary import VocabularyAlignment, added_tokens, align_vocabularies
-from lightreasoner.models.weights import find_files, fingerprint
 from lightreasoner.settings import ASSETS
 
 CATALOGUE = ASSETS / "pairs.toml"
@@ -70,14 +69,9 @@ def load_pair(
     on_status: Status = None,
     name: str | None = None,
 ) -> Pair:
-    """Load both models and align their vocabularies. Raises UserError when that fails; name: of the preset.
-
-    Two tokenizers that differ are refused before any weights are read. Equal files are read once.
-    """
-    if not (models.cached(expert_ref) and models.cached(amateur_ref)):
-        _compare_tokenizers(parse_ref(expert_ref), parse_ref(amateur_ref), on_status)
+    """Load both models and align their vocabularies. Raises UserError when that fails; name: of the preset."""
     expert = models.get(expert_ref, on_status)
-    amateur = _same_files(expert, parse_ref(amateur_ref)) or models.get(amateur_ref, on_status)
+    amateur = models.get(amateur_ref, on_status)
     rows = [m.model.get_output_embeddings().weight.shape[0] for m in (expert, amateur)]
     try:
         alignment = align_vocabularies(expert.tokenizer, amateur.tokenizer, *rows)
@@ -91,30 +85,6 @@ def load_pair(
         same_model=same_model(expert, amateur) and alignment.expert_ids is None,
         same_special_tokens=added_tokens(expert.tokenizer) <= added_tokens(amateur.tokenizer),
     )
-
-
-def _compare_tokenizers(expert: ModelRef, amateur: ModelRef, on_status: Status) -> None:
-    """Raises UserError for two models that cannot be a pair, from their small files alone."""
-    if on_status:
-        on_status("Comparing the two tokenizers")
-    files = [find_files(ref, on_status) for ref in (expert, amateur)]
-    if files[0] == files[1]:
-        return
-    try:
-        align_vocabularies(*map(tokenizer_in, files))
-    except UserError as error:
-        raise UserError(f"{expert} and {amateur} cannot be a pair. {error}") from None
-
-
-def _same_files(expert: LoadedModel, amateur: ModelRef) -> LoadedModel | None:
-    """The expert again if the amateur is another name for the same weights."""
-    files = [find_files(ref, download=False) for ref in (expert.ref, amateur)]
-    if expert.ref == amateur or files[0].adapter or files[1].adapter:
-        return None
-    if fingerprint(files[1]) != expert.fingerprint:
-        return None
-    same = tokenizer_in(files[1]).get_vocab() == expert.tokenizer.get_vocab()
-    return replace(expert, ref=amateur) if same else None
 
 
 def describe_pair(pair: Pair) -> dict:

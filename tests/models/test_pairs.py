@@ -274,26 +274,3 @@ def test_rows_are_taken_from_the_models(tmp_path):
     folder = save_tiny(tmp_path / "short", seed=5, tokenizer=tokenizer, vocab_rows=300)
     assert len(load_model(str(folder), CPU).tokenizer) == 301
     assert load_pair(str(folder), str(folder), LoadedModels(CPU)).alignment.size == 300
-
-
-def test_two_tokenizers_that_differ_are_refused_before_weights_are_read(tmp_path, monkeypatch):
-    """Two GGUF files took two minutes to be told apart, because both models were loaded first."""
-    one = save_tiny(tmp_path / "one", seed=1)
-    other = save_tiny(tmp_path / "other", seed=2, tokenizer=tiny_tokenizer(["quite other words"]))
-    monkeypatch.setattr(LoadedModels, "get", lambda *_: pytest.fail("weights were read"))
-    said = []
-    with pytest.raises(UserError, match=r"cannot be a pair.*ordinary tokens"):
-        load_pair(str(one), str(other), LoadedModels(CPU), said.append)
-    assert said == ["Comparing the two tokenizers"]
-
-
-def test_the_same_file_as_expert_and_amateur_is_read_once(tmp_path):
-    """Under two names, too: a second copy in memory compares nothing."""
-    import shutil
-
-    one = save_tiny(tmp_path / "one", seed=1)
-    shutil.copytree(one, tmp_path / "copy")
-    models = LoadedModels(CPU)
-    pair = load_pair(str(one), str(tmp_path / "copy"), models)
-    assert pair.same_model and pair.amateur.model is pair.expert.model and len(models._models) == 1
-    assert str(pair.amateur.ref).endswith("copy")
