@@ -8,7 +8,8 @@ const tooNew = [
   { selector: "Literal[regex.pattern=/[(][?]<[=!]/]", message: 'Safari 15 does not read regular-expression look-behind.' },
   { selector: "Literal[regex.flags=/v/]", message: 'Safari 15 does not know the flag v.' },
   { selector: "Literal[value=/[(][?]<[=!]/]", message: 'Safari 15 does not read regular-expression look-behind.' },
-  { selector: "CallExpression > MemberExpression[property.name=/^(checkVisibility|findLast|findLastIndex|toSorted|toReversed|toSpliced|withResolvers|groupBy)$/]",
+  { selector: 'CallExpression > MemberExpression[property.name=/^(checkVisibility|findLast|findLastIndex|groupBy|' +
+    'toReversed|toSorted|toSpliced|withResolvers)$/]',
     message: 'Safari 15 does not know this method.' },
 ];
 

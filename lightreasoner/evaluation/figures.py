@@ -137,7 +137,7 @@ def _intervals(
         ticklabelstandoff=6,
     )
     above = {"x": 0, "xref": "paper", "xanchor": "left", "yanchor": "bottom", "yshift": 6, "showarrow": False}
-    above |= {"font": {"size": 11, "color": plotting.INK}}
+    above |= {"font": {"size": 11, "color": plotting.INK}, "bgcolor": plotting.SURFACE}
     texts = [above | {"y": n, "text": plotting.escaped(_short(name))} for n, name in enumerate(names)]
     found.layout.meta |= {"narrow": {"yaxis": {"showticklabels": False}, "annotations": texts}}
     return found

@@ -81,7 +81,10 @@ def curve_figure(quantity: Quantity, runs: Mapping[str, pd.DataFrame], updates: 
         shapes=[plotting.threshold_line(NOWHERE, vertical=True, name="cursor")],
         margin={"l": 8, "r": 18, "t": 8, "b": 8},
         xaxis={"range": [0, int(last)]},
-        yaxis={"rangemode": "tozero" if quantity.zero else "normal", "exponentformat": "SI" if quantity.unit else "e"},
+        yaxis={
+            "rangemode": "tozero" if quantity.zero else "normal",
+            "exponentformat": "SI" if quantity.unit == "per second" else "e",
+        },
     )
 
 

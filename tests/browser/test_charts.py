@@ -7,19 +7,9 @@ import re
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.support.browser import Inspect, in_every_look
+from tests.support.browser import in_every_look
 
 pytestmark = pytest.mark.browser
-TEXT = "Three and four make seven. Seven and one make eight."
-
-
-@pytest.fixture
-def scored(visit, related_pair) -> Inspect:
-    inspect = visit()
-    inspect.use_models(*related_pair)
-    inspect.score(TEXT)
-    expect(inspect.page.locator(".lr-curve .nsewdrag")).to_be_visible()
-    return inspect
 
 
 def choose(page: Page, name: str) -> None:

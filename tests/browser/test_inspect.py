@@ -11,16 +11,6 @@ from playwright.sync_api import expect
 from tests.support.browser import Inspect
 
 pytestmark = pytest.mark.browser
-TEXT = "She sold 12 of the 20 cakes, so 20 - 12 = 8 cakes are left.\nThe answer is 8."
-
-
-@pytest.fixture
-def scored(visit, related_pair) -> Inspect:
-    inspect = visit()
-    inspect.use_models(*related_pair)
-    inspect.score(TEXT)
-    expect(inspect.page.locator(".lr-curve .main-svg").first).to_be_visible()  # plotly.js has come
-    return inspect
 
 
 @contextmanager

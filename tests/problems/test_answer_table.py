@@ -422,4 +422,4 @@ def test_memory_of_symbolic_evaluation_is_bounded(monkeypatch):
 @pytest.mark.parametrize("answer", ["5", "B", "1, 2"])
 def test_a_long_response_is_judged_in_linear_time(part, answer):
     """Patterns that looked back or ahead without a bound took minutes for 100,000 digits or line breaks."""
-    grade(part * (50_000 // len(part)), answer)
+    assert grade(part * (50_000 // len(part)), answer).right == grade(part * 40, answer).right

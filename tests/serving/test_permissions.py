@@ -118,7 +118,6 @@ PERMISSIONS = {
     "inspect.read_step": "visitors",
     "inspect.reopen": "visitors",
     "inspect.run": "visitors",
-    "inspect.set_stop_strings": "visitors",
     "inspect.show_prompt": "visitors, costly",  # of the preset pairs, without loading a model
     "inspect.stop": "visitors",  # needs the run's key
     "inspect.update_pair_card": "visitors",

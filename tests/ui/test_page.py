@@ -257,6 +257,15 @@ def test_only_streaming_handlers_are_queued(studio):
     assert all(inspect.isgeneratorfunction(event.fn) for event in queued)
 
 
+def test_run_reads_the_stop_strings_as_they_are(studio):
+    """They went through a state that another event filled, so a quick Run missed the last edit."""
+    page = build(studio)
+    (run,) = [event for event in page.fns.values() if event.api_name == "trace"]
+    assert "lr-stop-strings" in [part.elem_id for part in run.inputs]
+    info = page.get_api_info()["named_endpoints"]["/trace"]["parameters"]
+    assert len(info) == 11  # as before there were stop strings
+
+
 def test_templates_escape_all_values_and_need_all_of_them():
     bad = "<script>alert(1)</script>"
     assert "<script" not in render("pair_card", rows=[(bad, bad)], text=bad, tone=bad, why=bad)

@@ -39,9 +39,9 @@ def describe_source(settings: Settings, source: object, upload: object) -> str:
     return escape(" ".join(filter(None, sentences)))
 
 
-def stop_field(elem_id: str) -> gr.Textbox:
+def stop_field(elem_id: str, kind: type[gr.Textbox] = gr.Textbox) -> gr.Textbox:
     """The field for stop strings of one's own."""
-    return gr.Textbox(
+    return kind(
         label="Stop strings",
         info=r"one per line; a response also ends at these texts; \n is a line break",
         lines=1,

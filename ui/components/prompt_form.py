@@ -84,7 +84,7 @@ def prompt_form(prefix: str) -> PromptForm:
             "",
             label="Solved examples before the question",
             placeholder='{"question": "1 + 2?", "answer": "3"}',
-            info="rows of JSON, one a line",
+            info="rows of JSON, one per line",
             **long,
         )
         date = Text(

@@ -20,7 +20,7 @@ from ui.components.pair_card import pair_card
 from ui.components.pair_check_card import pair_check_card, wire_pair_check
 from ui.components.pair_form import PairForm, pair_form, pair_refs
 from ui.components.problem_form import ProblemForm, problem_form
-from ui.components.prompt_form import PromptForm, prompt_form, read_prompt, wire_preview
+from ui.components.prompt_form import PromptForm, Text, prompt_form, read_prompt, wire_preview
 from ui.inspect.calls import viewer_calls
 from ui.inspect.links import GENERATE, SCORE, linked_prompt, linked_stop, open_link, open_tuned_run
 from ui.inspect.tuned_form import TunedForm, requested_tuned, tuned_form
@@ -75,7 +75,7 @@ def response_form(settings: Settings) -> ResponseForm:
             tokens = gr.Number(128, label="Max new tokens")
             temperature = gr.Number(0, label="Temperature", info="0 is greedy: always the top-1 token")
             seed = gr.Number(0, label="Seed", info="used above temperature 0 only")
-            stop = stop_field("lr-stop-strings")
+            stop = stop_field("lr-stop-strings", Text)
 
     @action("inspect.choose_mode", visitors=True)
     def show_response(chosen) -> gr.Textbox:
@@ -220,15 +220,9 @@ def wire_runs(
     def describe(preset, expert, amateur) -> str:
         return pair_card(studio, preset, expert, amateur)
 
-    @action("inspect.set_stop_strings", visitors=True)
-    def set_stops(text) -> str:
-        return text
-
-    stops = gr.State("")  # a state, so that callers of the endpoint need not give it
-    response.stop.change(set_stops, response.stop, stops, **PRIVATE)
     limit = {"concurrency_limit": studio.settings.max_waiting + 1}
-    inputs = [*pair.fields, problem.question, *response.fields, *tuned_expert.fields, problem.picked, stops]
-    inputs += prompt.inputs
+    inputs = [*pair.fields, problem.question, *response.fields, *tuned_expert.fields, problem.picked]
+    inputs += [response.stop, *prompt.inputs]
     running = run.click(start, inputs, viewer, api_name="trace", **limit, **QUIET)
     running.then(describe, pair.fields, pair.card, **PRIVATE)
     viewer.branch(branch, None, viewer, api_visibility="private", **limit, **QUIET)

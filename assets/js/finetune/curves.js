@@ -110,7 +110,7 @@ export class Curves {
     this.whole.hidden = !zoom;
     const last = this.line ? this.line.x.length - 1 : 0;
     this.read.input.max = String(last);
-    if (this.view.cursor === null) this.read.show(last, '');
+    if (this.view.cursor === null) this.read.show(last, 'the last point');
   }
   /** @param {[number, number] | null} zoom */
   zoom(zoom) {
