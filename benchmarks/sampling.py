@@ -7,7 +7,10 @@ released procedure: one prompt at a time; every prefix of the response is render
 the amateur from the start, 64 prefixes per padded forward; scores are computed step by step in Python. Unlike the
 released code it uses raw logits and scores step 0, so that its numbers can be compared. (c) transformers' greedy
 `generate` of the same expert on (a)'s batches.
-Checked: (b) generates the same tokens and selects the same steps, and no KL differs by more than 1e-4.
+Checked in float32: (b) generates the same tokens and selects the same steps, and no KL differs by more than 1e-4 (of
+the mean KL, where that is above 1 nat). In 16 bits a batch rounds otherwise than a single row, so tokens may part where
+two are nearly equal. Then the steps up to there are compared: their mean difference may be ROUNDING of the mean KL, and
+flips of the selection are counted.
 """
 
 import argparse
@@ -34,6 +37,7 @@ from lightreasoner.sampling.sampler import shard_name
 from lightreasoner.settings import from_environment
 
 RELEASED_CHUNK = 64
+ROUNDING = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}
 
 
 def ours(
@@ -130,16 +134,30 @@ def watch(pair: Pair, spent: Counter) -> None:
     generate.measure_steps = timed("scorer", generate.measure_steps)
 
 
-def compare(pair: Pair, folder: Path, batch: int, place: int, theirs: tuple[list[int], list[float]]) -> float:
-    """The largest difference of a KL between (a) and (b). Raises AssertionError where they disagree."""
+def compare(
+    pair: Pair, folder: Path, batch: int, place: int, theirs: tuple[list[int], list[float]]
+) -> tuple[float, int, int]:
+    """(largest difference of a KL, selections that flip, steps up to where the tokens part) between (a) and (b).
+
+    Raises AssertionError where they disagree by more than rounding.
+    """
     row = read_shard(folder / "trajectories" / f"{shard_name(batch)}.parquet").slice(place, 1).to_pylist()[0]
     tokens, divergences = theirs
-    assert row["response_ids"] == tokens, f"{row['problem_id']}: other tokens"
-    selected = [[n for n, kl in enumerate(kls) if kl > BETA] for kls in (row["kl"], divergences)]
-    assert selected[0] == selected[1], f"{row['problem_id']}: other steps above β"
-    difference = max(abs(a - b) for a, b in zip(row["kl"], divergences, strict=True))
-    assert difference < 1e-4, f"{row['problem_id']}: KL differs by {difference:.2g}"
-    return difference
+    exact, allowed = pair.expert.dtype == torch.float32, ROUNDING[pair.expert.dtype]
+    pairs = list(zip(row["response_ids"], tokens, strict=False))
+    common = next((n for n, (a, b) in enumerate(pairs) if a != b), len(pairs))
+    if exact:
+        assert row["response_ids"] == tokens, f"{row['problem_id']}: other tokens"
+    else:
+        common = min(common + 1, len(pairs))  # the step at which they part has still the same prefix
+    kls = list(zip(row["kl"][:common], divergences[:common], strict=True))
+    flips = sum((a > BETA) != (b > BETA) for a, b in kls)
+    assert not (exact and flips), f"{row['problem_id']}: other steps above β"
+    apart = [abs(a - b) for a, b in kls]
+    worst, mean = max(apart), sum(apart) / len(apart)
+    bound = allowed * max(1.0, sum(b for _, b in kls) / len(kls))
+    assert (worst if exact else mean) < bound, f"{row['problem_id']}: KL differs by {worst:.2g}, {mean:.2g} on average"
+    return worst, flips, common
 
 
 def main() -> None:
@@ -165,7 +183,7 @@ def main() -> None:
         f"{expert} against {amateur}: {pair.expert.device}, {pair.expert.dtype}, {torch.get_num_threads()} threads; "
         f"{count} problems in batches of {size}"
     )
-    spent, seconds, worst, single = Counter(), Counter(), 0.0, 0
+    spent, seconds, found = Counter(), Counter(), []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         first = plan[0][1][:2]
@@ -190,14 +208,19 @@ def main() -> None:
                         began = time.perf_counter()
                         theirs = released(pair, batch_rows[n], options.tokens)
                         seconds["b"] += time.perf_counter() - began
-                        worst, single = max(worst, compare(pair, folder, batch, n, theirs)), single + 1
+                        found.append((*compare(pair, folder, batch, n, theirs), len(theirs[0])))
     seconds["a"] += planning * options.rounds
+    single = len(found)
     rates = {"a": count * options.rounds / seconds["a"], "b": single / seconds["b"]}
     rates["c"] = count * options.rounds / seconds["c"]
     for side, what in (("a", "ours"), ("b", f"released procedure, {single} problems"), ("c", "bare generate")):
         print(f"({side}) {what}: {rates[side]:.3g} problems/s")
     print(f"(a) is {rates['a'] / rates['b']:.1f} times as fast as (b), and takes {rates['c'] / rates['a']:.3f} of (c)")
-    print(f"(b) writes the same tokens and selects the same steps; the largest difference of a KL is {worst:.1e}")
+    flips, common, steps = (sum(column) for column in list(zip(*found, strict=True))[1:])
+    print(
+        f"(b) writes the same tokens in {common} of {steps} steps, where {flips} selections differ; the largest "
+        f"difference of a KL is {max(worst for worst, *_ in found):.1e}"
+    )
     spent["tokenising and sorting"] = planning * options.rounds
     spent["the rest"] = seconds["a"] - sum(spent.values())
     for what, took in spent.most_common():

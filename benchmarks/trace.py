@@ -2,7 +2,9 @@
 
     python -m benchmarks.trace [--pair NAME | --expert REF --amateur REF] [--problems 8] [--tokens 128] [--rounds 3]
 
-Both generate the same greedy tokens, which is checked. The ratio is the cost of the amateur, the scorer and the events.
+Both generate the same greedy tokens, which is checked in float32. In 16 bits another kernel may round two nearly equal
+logits the other way, so there the share of responses that agree is printed. The ratio is the cost of the amateur, the
+scorer and the events.
 """
 
 import argparse
@@ -62,7 +64,7 @@ def main() -> None:
     questions = [p.question for p in load_problems(options.source, limit=options.problems).problems]
     print(f"{expert} against {amateur}: {pair.expert.device}, {pair.expert.dtype}, {torch.get_num_threads()} threads")
     bare(pair, questions[0], 16), live(pair, questions[0], 16, settings)  # warm both up
-    ratios, firsts = [], []
+    ratios, firsts, same = [], [], []
     for n in range(options.rounds):
         spent, count = [0.0, 0.0], 0
         for i, question in enumerate(questions):
@@ -73,14 +75,17 @@ def main() -> None:
                     seconds, first, traced = live(pair, question, options.tokens, settings)
                     firsts.append(first)
                 spent[side] += seconds
-            assert plain == traced, f"problem {i}: the trace's tokens differ from generate's"
+            same.append(plain == traced)
+            exact = pair.expert.dtype == torch.float32
+            assert same[-1] or not exact, f"problem {i}: the trace's tokens differ from generate's"
             count += len(traced)
         ratios.append(spent[1] / spent[0])
         rates = [count / seconds for seconds in spent]
         print(f"round {n + 1}: generate {rates[0]:.1f} tokens/s, live trace {rates[1]:.1f}, ratio {ratios[-1]:.3f}")
     print(
         f"ratio of times, live / bare: median {statistics.median(ratios):.3f} "
-        f"(min {min(ratios):.3f}, max {max(ratios):.3f}); first step after {statistics.median(firsts) * 1000:.0f} ms"
+        f"(min {min(ratios):.3f}, max {max(ratios):.3f}); first step after {statistics.median(firsts) * 1000:.0f} ms; "
+        f"{sum(same)} of {len(same)} responses alike"
     )
 
 

@@ -1,0 +1,161 @@
+"""What 16 bits do to a pair: to KL, to the selection of steps, and to the gradients of LoRA, against float32.
+
+    python -m benchmarks.dtypes [--pair NAME | --expert REF --amateur REF] [--problems 12] [--tokens 64]
+
+The expert writes greedy responses in float32. Every dtype then reads the same tokens, so that steps can be compared one
+by one, with its output head in the model's dtype and in float32. A gradient is that of the training loss by the
+adapter's matrices over some trajectories; its error is relative to its length.
+"""
+
+import argparse
+import gc
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from lightreasoner.decoding.generate import greedy_generate
+from lightreasoner.decoding.reading import base_model, forward
+from lightreasoner.models.adapters import add_lora, linear_names
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.devices import DTYPES, release_memory
+from lightreasoner.models.loading import LoadedModel
+from lightreasoner.models.pairs import load_pair
+from lightreasoner.models.prompts import pair_prompts
+from lightreasoner.paper import ALPHA, BETA
+from lightreasoner.problems.stream import load_problems
+from lightreasoner.scoring.divergence import score_steps
+from lightreasoner.settings import Settings, from_environment
+from lightreasoner.training.loss import PackedExample, Target, collate, step_logits, step_losses
+
+TRAINED = 4  # trajectories whose gradient is compared
+
+
+@dataclass(frozen=True)
+class Read:
+    """What one dtype makes of the responses: all steps in one row, and the flat gradient of the adapter."""
+
+    kl: np.ndarray  # (steps,) nats
+    favourite: np.ndarray  # (steps,) the expert's most likely token
+    tied: np.ndarray  # (steps,) bool: it shares the first place
+    gradient: torch.Tensor | None = None
+
+
+@contextmanager
+def float32_head(model):
+    """The model with its output head computed in float32."""
+    head = base_model(model).get_output_embeddings()
+    own = head.forward
+    weight = head.weight.float()
+    head.forward = lambda hidden: torch.nn.functional.linear(hidden.float(), weight)
+    try:
+        yield
+    finally:
+        head.forward = own
+
+
+def read(pair, prompts: list, responses: list[list[int]]) -> Read:
+    """Measure every step of these responses."""
+    kl, favourite, tied = [], [], []
+    for (expert_prompt, amateur_prompt), response in zip(prompts, responses, strict=True):
+        rows = []
+        for loaded, prompt in ((pair.expert, expert_prompt), (pair.amateur, amateur_prompt)):
+            with torch.inference_mode():
+                rows.append(forward(loaded, [[*prompt, *response[:-1]]], keep=len(response))[0])
+        expert, amateur = pair.alignment.expert(rows[0]), pair.alignment.amateur(rows[1])
+        kl += [score.kl for score in score_steps(expert, amateur, [pair.alignment.to_shared(t) for t in response])]
+        favourite += expert.argmax(-1).tolist()
+        tied += ((expert == expert.amax(-1, keepdim=True)).sum(-1) > 1).tolist()
+    return Read(np.array(kl), np.array(favourite), np.array(tied))
+
+
+def examples(pair, prompts: list, responses: list[list[int]]) -> list[PackedExample]:
+    """Training examples of the first responses: contrastive targets at their steps above β, or at all without any."""
+    made = []
+    for (expert_prompt, amateur_prompt), response in list(zip(prompts, responses, strict=True))[:TRAINED]:
+        with torch.inference_mode():
+            logits = [
+                forward(loaded, [[*prompt, *response[:-1]]], keep=len(response))[0]
+                for loaded, prompt in ((pair.expert, expert_prompt), (pair.amateur, amateur_prompt))
+            ]
+        shared = [pair.alignment.to_shared(token) for token in response]
+        scores = score_steps(pair.alignment.expert(logits[0]), pair.alignment.amateur(logits[1]), shared)
+        targets = []
+        for step, score in enumerate(scores):
+            ids, _, _, weights = score.support(ALPHA)
+            if score.kl > BETA and len(ids) > 1:
+                targets.append(Target(step, [pair.alignment.to_expert(id) for id in ids], weights))
+        if targets:
+            made.append(PackedExample([*expert_prompt, *response], len(expert_prompt), tuple(targets)))
+    return made
+
+
+def gradient(loaded: LoadedModel, trained: list[PackedExample]) -> torch.Tensor | None:
+    """The flat gradient of the loss by a new adapter, whose second matrices are not 0. Changes the model."""
+    names = tuple(name for name in ("q_proj", "v_proj") if name in linear_names(loaded.model))
+    if not trained or not names:
+        return None
+    model = add_lora(loaded.model, 8, 16, 0.0, names, 0).to(loaded.device)
+    torch.manual_seed(0)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:  # drawn on the CPU, so that every device and dtype has the same
+            weight.data.copy_(0.01 * torch.randn(weight.shape))
+    for example in trained:
+        batch = collate([example]).to(loaded.device)
+        (step_losses(step_logits(model, batch), batch, len(loaded.tokenizer)).sum() / 64).backward()
+    return torch.cat([p.grad.float().flatten().cpu() for p in model.parameters() if p.requires_grad])
+
+
+def table(expert: str, amateur: str, settings: Settings, problems: int, tokens: int, source: str) -> list[str]:
+    """The rows of the table, in Markdown."""
+    reference, first, trained, prompts, responses = None, None, [], [], []
+    lines = [
+        "| dtype | head | mean KL | mean \\|ΔKL\\| | p99 | largest | selections that flip | other favourite | tied | "
+        "gradient's error |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for name in ("float32", "bfloat16", "float16"):
+        pair = load_pair(expert, amateur, LoadedModels(replace(settings, dtype=name)))
+        if reference is None:
+            chosen = load_problems(source, limit=problems).problems
+            prompts = [pair_prompts(pair, problem.question) for problem in chosen]
+            responses = greedy_generate(pair.expert, [prompt for prompt, _ in prompts], tokens)
+            trained = examples(pair, prompts, responses)
+        found = {name: read(pair, prompts, responses)}
+        if name != "float32":
+            with float32_head(pair.expert.model), float32_head(pair.amateur.model):
+                found["float32"] = read(pair, prompts, responses)
+        slope = gradient(pair.expert, trained)
+        reference, first = reference or found[name], slope if first is None else first
+        for head, this in found.items():
+            apart = np.abs(this.kl - reference.kl)
+            flips = ((this.kl > BETA) != (reference.kl > BETA)).sum()
+            error = "" if slope is None or head != name else f"{float((slope - first).norm() / first.norm()):.2g}"
+            lines.append(
+                f"| {name} | {head} | {this.kl.mean():.3f} | {apart.mean():.2g} | {np.quantile(apart, 0.99):.2g} | "
+                f"{apart.max():.2g} | {flips} of {len(apart)} | {(this.favourite != reference.favourite).mean():.1%} | "
+                f"{this.tied.mean():.1%} | {error} |"
+            )
+        del pair
+        gc.collect(), release_memory()
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add_pair_options(parser)
+    parser.add_argument("--source", default="bundled-test", help="a source of problems, or a file")
+    parser.add_argument("--problems", type=int, default=12)
+    parser.add_argument("--tokens", type=int, default=64)
+    options = parser.parse_args()
+    assert set(DTYPES) == {"float32", "bfloat16", "float16"}
+    _, expert, amateur = pair_refs(options)
+    settings = from_environment()
+    print(f"{expert} against {amateur}, {options.problems} problems of {options.source}\n")
+    print("\n".join(table(expert, amateur, settings, options.problems, options.tokens, options.source)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,520 @@
+"""All that needs a GPU, in ten minutes: the marked tests, and the benchmarks at the paper's shapes with random weights.
+
+    scripts/gpu_check.sh [--seconds 540] [--out docs/gpu.md] [--only tests,waits] [--tiny]
+
+Every section runs in a process of its own with a share of the time that is left. One that outruns its share is cut and
+what it printed stays; one that fails does not stop the others. The report is written anew after every section. --tiny,
+the default without CUDA: tiny shapes, to see that the program works.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.random_pair import save_random
+from lightreasoner.datasets.selectors import Selection
+from lightreasoner.datasets.trajectories import read_shard, shards
+from lightreasoner.decoding.batch_decoder import BatchDecoder, fitting_rows
+from lightreasoner.decoding.generate import CHUNK, DecodingConfig
+from lightreasoner.errors import first_line
+from lightreasoner.evaluation.run import EvaluationJob, run_evaluation
+from lightreasoner.formatting import format_duration
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.devices import choose_device, free_bytes, release_memory
+from lightreasoner.models.pairs import load_pair
+from lightreasoner.models.prompts import pair_prompts
+from lightreasoner.problems.stream import load_problems
+from lightreasoner.progress import SilentProgress, StopRequested
+from lightreasoner.sampling.estimate import sampling_memory
+from lightreasoner.sampling.job import SamplingJob
+from lightreasoner.sampling.plan import TYPICAL_PROMPT
+from lightreasoner.sampling.run import read_result, run_sampling
+from lightreasoner.scoring.divergence import measure_steps
+from lightreasoner.settings import ROOT, from_environment
+from lightreasoner.storage.remote import RunLocation
+from lightreasoner.tracing.events import StepsEvent
+from lightreasoner.tracing.trace import TraceRequest, trace
+from lightreasoner.training.config import FinetuneConfig
+from lightreasoner.training.loss import PackedExample, Target, collate, step_logits, step_losses
+from lightreasoner.training.run import FinetuneJob, estimate_finetune, run_as_job
+
+#: Section → its share of the time. In this order; a section gets its share of what is left.
+SHARES = {
+    "device": 5,
+    "tests": 14,
+    "waits": 14,
+    "pipeline-1.5b": 28,
+    "dtypes": 10,
+    "finetuning": 8,
+    "sampling": 8,
+    "trace": 6,
+    "pipeline-7b": 24,
+}
+LAUNCHES = ("cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cuLaunchKernelEx", "cudaGraphLaunch")
+WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
+
+
+class Deadline(SilentProgress):
+    """A Progress that asks the run to stop, and to keep its results, when its time is over."""
+
+    def __init__(self, seconds: float):
+        self.end, self.notes, self.cut = time.monotonic() + seconds, [], False
+
+    def event(self, kind: str, **data) -> None:
+        if kind in ("halved", "note"):
+            self.notes.append(str(data.get("text", f"halved to {data.get('rows')} rows")))
+
+    def checkpoint(self) -> None:
+        if time.monotonic() > self.end:
+            self.cut = True
+            raise StopRequested(keep=True)
+
+
+def say(*lines: str) -> None:
+    print(*lines, sep="\n", flush=True)
+
+
+def synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def used_bytes(peak: bool = False) -> float:
+    """GPU memory of this process's tensors; with `peak`, the most since the last call without it. 0 on the CPU."""
+    if not torch.cuda.is_available():
+        return 0.0
+    if peak:
+        return torch.cuda.max_memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated()
+
+
+def counted(call: Callable[[], object], units: int) -> str:
+    """Wall time without the profiler, then launches, waits, copies and GPU time of the same call, each by unit."""
+    from torch.profiler import ProfilerActivity, profile
+
+    call()
+    synchronize()
+    began = time.perf_counter()
+    call()
+    synchronize()
+    wall = time.perf_counter() - began
+    cuda = torch.cuda.is_available()
+    before = used_bytes()
+    with profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda) as profiled:
+        call()
+    peak = used_bytes(peak=True) - before
+    if not cuda:
+        ops = {event.key: event.count for event in profiled.key_averages()}
+        waits = ops.get("aten::_local_scalar_dense", 0) + ops.get("aten::nonzero", 0)
+        return f"{1000 * wall / units:.2f} | {sum(ops.values()) / units:,.0f} operators | {waits / units:.1f} | | | "
+    counts = {event.key: event.count for event in profiled.key_averages()}
+    busy = sum(event.time_range.elapsed_us() for event in profiled.events() if event.device_type.name == "CUDA") / 1000
+    launches, waits = (sum(counts.get(name, 0) for name in names) for names in (LAUNCHES, WAITS))
+    copies = counts.get("cudaMemcpyAsync", 0)
+    return (
+        f"{1000 * wall / units:.2f} | {launches / units:,.0f} | {waits / units:.1f} | {copies / units:.1f} | "
+        f"{busy / units:.2f} | {peak / 1e9:.2f}"
+    )
+
+
+# --- the sections, each in a process of its own ---
+
+
+def device(folder: Path, seconds: float, tiny: bool) -> None:
+    """What this is measured on."""
+    import peft
+    import transformers
+
+    place = choose_device(from_environment())
+    say(
+        f"torch {torch.__version__}, transformers {transformers.__version__}, peft {peft.__version__}, Python "
+        f"{sys.version.split()[0]}, {os.cpu_count()} CPU cores."
+    )
+    if place.type != "cuda":
+        return say("No CUDA: this run only shows that the program works.")
+    about = torch.cuda.get_device_properties(place)
+    say(
+        f"{about.name}: {about.total_memory / 1e9:.1f} GB, {about.multi_processor_count} multiprocessors, capability "
+        f"{about.major}.{about.minor}; CUDA {torch.version.cuda}; {free_bytes(place) / 1e9:.1f} GB free."
+    )
+    x = torch.randn(8192, 8192, device=place, dtype=torch.bfloat16)
+    y = torch.empty(1 << 30, dtype=torch.uint8, device=place)
+    for name, call, work in (
+        ("bf16 matrix product, TFLOP/s", lambda: x @ x, 2 * 8192**3 / 1e12),
+        ("copy in memory, GB/s", lambda: y.clone(), 2 * y.numel() / 1e9),
+    ):
+        call(), synchronize()
+        began = time.perf_counter()
+        for _ in range(10):
+            call()
+        synchronize()
+        say(f"- {name}: {10 * work / (time.perf_counter() - began):,.0f}")
+
+
+def tests(folder: Path, seconds: float, tiny: bool) -> None:
+    """The tests marked `gpu`: trace, sample, fine-tune and evaluate the bundled pair, against the CPU in float32."""
+    import pytest
+
+    if not torch.cuda.is_available():
+        os.environ["LIGHTREASONER_GPU_TEST"] = "cpu"
+    words = ["tests/test_gpu.py", "-m", "gpu", "--noconftest", "-rA", "--tb=short", "--show-capture=no"]
+    words += ["-p", "no:cacheprovider", "-W", "ignore", "--durations=4"]
+    if tiny:
+        words += ["-k", "trace and float32"]
+    os.chdir(ROOT)
+    say("```")
+    ended = pytest.main(words)
+    say("```")
+    if ended:
+        raise SystemExit(f"pytest ended with {int(ended)}")
+
+
+def waits(folder: Path, seconds: float, tiny: bool) -> None:
+    """Launches, waits and GPU time: the scorer, batched decoding, the live trace, an update."""
+    settings, place = from_environment(), choose_device(from_environment())
+    expert, amateur = pair_folders(folder, "tiny" if tiny else "1.5b")
+    say("| what | ms | launches | waits | copies | ms of the GPU | peak GB |", "|---|--:|--:|--:|--:|--:|--:|")
+    count, vocabulary = (64, 2048) if tiny else (256 * CHUNK, 151_665)
+    dtype = torch.float32 if place.type == "cpu" else torch.bfloat16
+    torch.manual_seed(0)
+    made = (8 * torch.randn(count, vocabulary, device=place)).to(dtype)
+    other = made + (0.1 * torch.randn_like(made))
+    other[::5] = made[::5].roll(1, -1)  # a fifth of the steps diverge
+    chunk = made, other, made.argmax(-1)
+    few = [tensor[:8] for tensor in chunk]
+    say(f"| scorer, {count:,} steps of {vocabulary:,} tokens | {counted(lambda: measure_steps(*chunk, 0.05), 1)} |")
+    say(f"| scorer, 8 steps | {counted(lambda: measure_steps(*few), 1)} |")
+    made = other = chunk = few = None
+    release_memory()
+    pair = load_pair(str(expert), str(amateur), LoadedModels(settings))
+    problems = load_problems("bundled-train", limit=8 if tiny else 256).problems
+    prompts = [pair_prompts(pair, problem.question)[0] for problem in problems]
+    steps = 8
+
+    def decode(rows: int) -> Callable[[], None]:
+        decoder = BatchDecoder(pair.expert, rows)
+        decoder.prefill([prompt[:-1] for prompt in (prompts * 8)[:rows]])
+        unread = torch.zeros(rows, dtype=torch.long, device=place)
+
+        def step() -> None:
+            for _ in range(steps):
+                logits = decoder.step(unread)
+                logits[:, :1000].float().argmax(-1).tolist()
+
+        return step
+
+    for count in (1, len(prompts)):
+        say(f"| a step of the expert, {count} rows | {counted(decode(count), steps)} |")
+    tokens = 16 if tiny else 64
+    request = TraceRequest(problems[0].question, max_new_tokens=tokens)
+    say(f"| live trace, a token | {counted(lambda: list(trace(pair, request, settings)), tokens)} |")
+    update = [
+        PackedExample(
+            (prompts[n] + list(range(128)))[: len(prompts[n]) + 128],
+            len(prompts[n]),
+            tuple(Target(step, (5, 6, 7), (0.5, 0.3, 0.2)) for step in range(0, 128, 16)),
+        )
+        for n in range(2)
+    ]
+    from lightreasoner.models.adapters import add_lora
+
+    model = add_lora(pair.expert.model, 8, 16, 0.0, ("q_proj", "v_proj"), 0).to(place)
+
+    def train() -> None:
+        batch = collate(update).to(place)
+        step_losses(step_logits(model, batch), batch, len(pair.expert.tokenizer)).mean().backward()
+
+    say(f"| an update of 16 samples, 2 trajectories | {counted(train, 1)} |")
+
+
+def pair_folders(folder: Path, size: str) -> tuple[Path, Path]:
+    """The pair's folders, made where they are missing."""
+    names = {"tiny": ("tiny-expert", "tiny-amateur")}.get(size, (f"qwen2.5-math-{size}", "qwen2.5-0.5b"))
+    place = choose_device(from_environment())
+    dtype = torch.float32 if place.type == "cpu" else torch.bfloat16
+    made = tuple(save_random(folder, name, place, dtype) for name in names)
+    release_memory()
+    return made
+
+
+def pipeline(folder: Path, seconds: float, tiny: bool, size: str) -> None:
+    """Sample 1,000 problems of 128 tokens, fine-tune 1,000 updates of 16 samples, evaluate; plan against use."""
+    began = time.monotonic()
+    left = lambda: seconds - (time.monotonic() - began)  # noqa: E731
+    expert, amateur = pair_folders(folder, "tiny" if tiny else size)
+    say(f"- random weights written in {time.monotonic() - began:.1f} s")
+    settings = replace(from_environment(), workspace=folder / "workspace")
+    since = time.monotonic()
+    pair = load_pair(str(expert), str(amateur), LoadedModels(settings))
+    synchronize()
+    weights = used_bytes()
+    say(
+        f"- pair read in {time.monotonic() - since:.1f} s: {pair.expert.parameters / 1e9:.2f} and "
+        f"{pair.amateur.parameters / 1e9:.2f} billion parameters in {pair.expert.dtype}, {weights / 1e9:.2f} GB on the "
+        f"device, {(pair.expert.memory_bytes + pair.amateur.memory_bytes) / 1e9:.2f} planned"
+    )
+    tokens = 16 if tiny else 128
+    planned = sampling_memory(pair, TYPICAL_PROMPT + tokens)
+    rows = fitting_rows((pair.expert, pair.amateur), TYPICAL_PROMPT + tokens, CHUNK)
+    for n in range(2):
+        since, count = time.monotonic(), 0
+        for event in trace(
+            pair, TraceRequest(load_problems("bundled-test").problems[n].question, max_new_tokens=tokens), settings
+        ):
+            count += len(event.steps) if isinstance(event, StepsEvent) else 0
+        took = time.monotonic() - since
+    say(f"- live trace: {count / took:.1f} tokens/s")
+    del pair
+    release_memory()
+
+    job = SamplingJob(
+        folder / f"dataset-{size}",
+        str(expert),
+        str(amateur),
+        "bundled-train",
+        DecodingConfig(max_new_tokens=tokens),
+        limit=24 if tiny else 1000,
+    )
+    used_bytes()
+    progress = Deadline(left() * 0.4)
+    try:
+        result = run_sampling(job, settings, progress)
+    except StopRequested:
+        result = read_result(job)
+    say(
+        f"- sampled {result.responses:,} responses, {result.steps:,} tokens in {result.seconds:.1f} s"
+        f"{' (cut)' if progress.cut else ''}: {result.responses / result.seconds:.1f} problems/s, "
+        f"{result.steps / result.seconds:,.0f} tokens/s; batches of {rows}; {result.above_beta:,} steps above β; "
+        f"{result.bytes / 1e6:.1f} MB on disk",
+        f"- memory of sampling: {planned / 1e9:.2f} GB planned, {used_bytes(peak=True) / 1e9:.2f} GB used at most",
+        *(f"- {note}" for note in progress.notes),
+    )
+    release_memory()
+
+    updates = 6 if tiny else 1000
+    config = FinetuneConfig(max_steps=updates, evaluate_every=max(1, updates // 4), save_every=max(1, updates // 2))
+    kl = np.concatenate([read_shard(path, ["kl"])["kl"].combine_chunks().flatten() for path in shards(job.run_dir)])
+    beta = float(np.quantile(kl, 0.85))  # as many steps as trained models have: about 20 of 128
+    place = RunLocation(job.run_dir, str(job.run_dir))
+    tuning = FinetuneJob(folder / f"tuned-{size}", place, str(expert), config, Selection(beta=beta))
+    estimate = estimate_finetune(tuning, settings)
+    release_memory()
+    say(
+        f"- fine-tuning, as estimated: {format_duration(estimate.seconds)}, {estimate.update_seconds * 1000:.0f} ms an "
+        f"update, {estimate.memory_bytes / 1e9:.2f} GB"
+    )
+    used_bytes()
+    progress, since = Deadline(left() - 8 - 0.1 * seconds), time.monotonic()
+
+    def console(inner):
+        inner.checkpoint = progress.checkpoint
+        return inner
+
+    try:
+        result = run_as_job(tuning, settings, console)
+    except StopRequested:
+        return say("- fine-tuning was cut before its first update")
+    took = time.monotonic() - since
+    say(
+        f"- fine-tuned {result.updates:,} of {updates:,} updates, {result.samples_seen:,} samples in {took:.1f} s"
+        f"{' (cut)' if progress.cut else ''}, loading included; held-out loss {result.held_out_loss:.3f}; "
+        f"{used_bytes(peak=True) / 1e9:.2f} GB used at most"
+    )
+    release_memory()
+
+    if left() > 10:
+        since, limit = time.monotonic(), 8 if tiny else 64
+        used_bytes()
+        evaluation = EvaluationJob(
+            folder / f"evaluated-{size}",
+            str(expert),
+            (tuning.run_dir / "adapter",),
+            "bundled-test",
+            limit=limit,
+            max_new_tokens=tokens,
+        )
+        run_evaluation(evaluation, settings)
+        say(
+            f"- evaluated {limit} problems with and without the adapter in {time.monotonic() - since:.1f} s, loading "
+            f"included; {used_bytes(peak=True) / 1e9:.2f} GB used at most"
+        )
+
+
+def dtypes(folder: Path, seconds: float, tiny: bool) -> None:
+    """What 16 bits do to the bundled pair: benchmarks/dtypes.py."""
+    from benchmarks.dtypes import table
+
+    problems, tokens = (2, 16) if tiny else (24, 64)
+    lines = table(
+        "lightreasoner-expert-4m", "lightreasoner-amateur-1m", from_environment(), problems, tokens, "bundled-test"
+    )
+    say(*lines)
+
+
+def program(main: Callable[[], None], *options: str) -> None:
+    """Run a benchmark; its lines are this section's."""
+    sys.argv = ["benchmark", *options]
+    say("```")
+    main()
+    say("```")
+
+
+def finetuning(folder: Path, seconds: float, tiny: bool) -> None:
+    """benchmarks/finetuning.py: one forward per trajectory against one forward per sample."""
+    from benchmarks.finetuning import main
+
+    program(main, "--rounds", "1", "--shape", "bundled" if tiny else "qwen2.5-math-1.5b")
+
+
+def sampling(folder: Path, seconds: float, tiny: bool) -> None:
+    """benchmarks/sampling.py: against the released procedure, and a bare batched generate."""
+    expert, amateur = map(str, pair_folders(folder, "tiny" if tiny else "1.5b"))
+    counts = ("8", "1", "16") if tiny else ("256", "2", "128")
+    options = ("--problems", counts[0], "--released", counts[1], "--tokens", counts[2])
+    from benchmarks.sampling import main
+
+    program(main, "--expert", expert, "--amateur", amateur, *options)
+
+
+def trace_speed(folder: Path, seconds: float, tiny: bool) -> None:
+    """benchmarks/trace.py: the live trace against a bare generate."""
+    expert, amateur = map(str, pair_folders(folder, "tiny" if tiny else "1.5b"))
+    options = ("--problems", "2", "--rounds", "1", "--tokens", "16" if tiny else "128")
+    from benchmarks.trace import main
+
+    program(main, "--expert", expert, "--amateur", amateur, *options)
+
+
+SECTIONS: dict[str, Callable[[Path, float, bool], None]] = {
+    "device": device,
+    "tests": tests,
+    "waits": waits,
+    "pipeline-1.5b": lambda folder, seconds, tiny: pipeline(folder, seconds, tiny, "1.5b"),
+    "dtypes": dtypes,
+    "finetuning": finetuning,
+    "sampling": sampling,
+    "trace": trace_speed,
+    "pipeline-7b": lambda folder, seconds, tiny: pipeline(folder, seconds, tiny, "7b"),
+}
+TITLES = {
+    "device": "Device",
+    "tests": "Tests marked gpu",
+    "waits": "Launches and waits, Qwen2.5-Math-1.5B's shape",
+    "pipeline-1.5b": "The paper's pipeline, Qwen2.5-Math-1.5B and 0.5B",
+    "dtypes": "What 16 bits do to the bundled pair",
+    "finetuning": "Fine-tuning against one forward per sample",
+    "sampling": "Sampling against the released procedure and a bare generate",
+    "trace": "Live trace against a bare generate",
+    "pipeline-7b": "The paper's pipeline, Qwen2.5-Math-7B and 0.5B",
+}
+
+
+def in_process(name: str, folder: Path, seconds: float, tiny: bool, log: Path) -> None:
+    """A section in its own process: what it prints goes into `log`, a traceback to the terminal."""
+    os.setsid()  # so that it can be ended with the processes that it starts
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 1)
+    sys.stdout.reconfigure(line_buffering=True)
+    os.environ["LIGHTREASONER_WORKSPACE"] = str(folder / "workspace")
+    try:
+        SECTIONS[name](folder, seconds, tiny)
+    except BaseException as error:
+        if isinstance(error, SystemExit) and not error.code:
+            return
+        say("", f"{type(error).__name__}: {first_line(error, 300)}")
+        raise
+
+
+def run_section(how: str, name: str, folder: Path, seconds: float, tiny: bool) -> tuple[list[str], bool]:
+    """(the part of the report, whether all went well). The lines are echoed as they come. how: fork or spawn."""
+    log, began, echoed = folder / f"{name}.log", time.monotonic(), 0
+    print(f"\n## {TITLES[name]} (at most {seconds:.0f} s)", flush=True)
+    process = get_context(how).Process(target=in_process, args=(name, folder, seconds, tiny, log))
+    process.start()
+    while True:
+        running = process.is_alive() and time.monotonic() - began < seconds
+        process.join(0.2 if running else 0)
+        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+        whole = text.rstrip().split("\n") if not running else text.split("\n")[:-1]
+        for line in whole[echoed:]:
+            print(f"[{time.monotonic() - began:5.1f}] {line}", flush=True)
+        echoed = len(whole)
+        if not running:
+            break
+    took, cut = time.monotonic() - began, process.is_alive()
+    if cut:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.join()
+    note = f"took {took:.0f} s"
+    if process.exitcode:
+        note = f"was **cut** after its share of {seconds:.0f} s" if cut else f"**failed** after {took:.0f} s"
+    print(note, flush=True)
+    lines = [line for line in text.rstrip().split("\n") if not line.startswith("USDT:")]  # of torch's profiler
+    if sum(line.startswith("```") for line in lines) % 2:
+        lines.append("```")
+    return [f"## {TITLES[name]}", "", *lines, "", f"*This section {note}.*", ""], not process.exitcode
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seconds", type=float, default=540, help="for all sections together")
+    parser.add_argument("--out", type=Path, help="the report; default: docs/gpu.md, without CUDA none")
+    parser.add_argument("--only", default="", help=f"some of {', '.join(SHARES)}")
+    parser.add_argument("--tiny", action="store_true")
+    options = parser.parse_args()
+    began = time.monotonic()
+    names = [name for name in SHARES if not options.only or name in options.only.split(",")]
+    place, cuda = ask_device()
+    out = options.out or (ROOT / "docs" / "gpu.md" if cuda else None)
+    report = [
+        "# On a GPU",
+        "",
+        f"Written by `scripts/gpu_check.sh` on {time.strftime('%Y-%m-%d')}, on: **{place}**. The paper's shapes have "
+        "random weights (`benchmarks/random_pair.py`): their times and memory are real, their texts and losses mean "
+        "nothing, and every step diverges, which is the most work that sampling can be.",
+        "",
+    ]
+    print("\n".join(report), flush=True)
+    failed, how = [], "fork"  # the imports are made once; no CUDA in this process
+    with tempfile.TemporaryDirectory(prefix="gpu-check-") as folder:
+        for n, name in enumerate(names):
+            share = SHARES[name] / sum(SHARES[other] for other in names[n:])
+            left = options.seconds - (time.monotonic() - began)
+            if left < 5:
+                part, well = [f"## {TITLES[name]}", "", "*No time was left for this section.*", ""], False
+                print("\n".join(part), flush=True)
+            else:
+                arguments = (name, Path(folder), max(left * share, 5), options.tiny or not cuda)
+                part, well = run_section(how, *arguments)
+                if not well and n == 0:
+                    how = "spawn"  # perhaps a library has touched CUDA while it was imported
+            report += part
+            failed += [] if well else [name]
+            if out:
+                out.write_text("\n".join(report), encoding="utf-8")
+    print(f"\n{time.monotonic() - began:.0f} s in all; {', '.join(failed) or 'nothing'} failed or was cut", flush=True)
+    raise SystemExit(1 if failed else 0)
+
+
+def ask_device() -> tuple[str, bool]:
+    """(the device's name, whether it is a GPU), asked in another process: CUDA must not be touched before a fork."""
+    code = (
+        "import torch; found = torch.cuda.is_available(); print(torch.cuda.get_device_name() if found else 'the CPU')"
+    )
+    name = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).strip().splitlines()[-1]
+    return name, name != "the CPU"
+
+
+if __name__ == "__main__":
+    main()
