@@ -109,7 +109,8 @@ def print_regraded(folder: Path) -> None:
     for change in changes:
         before, after = (f"{'right' if right else 'wrong'} ({found})" for right, found in (change.before, change.after))
         place = f"{change.model} · {change.problem_id}" + (f" · sample {change.sample}" if change.sample else "")
-        print(printable(f"{place}: {before} → {after}; the reference answer is {change.answer}"))
+        by_hand = f"; set by hand: {'right' if change.by_hand else 'wrong'}" if change.by_hand is not None else ""
+        print(printable(f"{place}: {before} → {after}; the reference answer is {change.answer}{by_hand}"))
     print(f"{len(flipped):,} verdicts changed, and {len(changes) - len(flipped):,} answers were read in another way.")
 
 
@@ -124,15 +125,20 @@ def report(summaries: list) -> list[str]:
         )
     for s in summaries:
         if s.samples > 1:
-            numbers = [(f"pass@{k}", found) for k, found in s.pass_at.items() if k > 1]
-            numbers.append((f"maj@{s.samples}", s.majority))
-            lines += [
-                f"{s.name[:24]:24} {name:>8}  {100 * of.value:.1f} % ({100 * of.low:.1f} – {100 * of.high:.1f} %)"
-                for name, of in numbers
-            ]
+            numbers = [(f"avg@{s.samples}", (s.pass_at_1, s.low, s.high))]
+            numbers += [(f"pass@{k}", (of.value, of.low, of.high)) for k, of in s.pass_at.items() if k > 1]
+            numbers.append((f"maj@{s.samples}", (s.majority.value, s.majority.low, s.majority.high)))
+            lines += [f"{s.name[:24]:24} {name:>8}  {_with_interval(*of)}" for name, of in numbers]
         lines += [
-            f"{s.name[:24]:24} {grouping} {group['name']}: {100 * group['pass_at_1']:.1f} % of {group['problems']:,}"
+            f"{s.name[:24]:24} {grouping} {group['name']}: "
+            f"{_with_interval(group['pass_at_1'], *group['interval'])} of {group['problems']:,}"
             for grouping, groups in s.groups.items()
             for group in groups
         ]
+        if s.by_hand:
+            lines.append(f"{s.name[:24]:24} {s.by_hand:,} verdict{'' if s.by_hand == 1 else 's'} set by hand, counted")
     return lines
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    return f"{100 * value:.1f} % ({100 * low:.1f} – {100 * high:.1f} %)"

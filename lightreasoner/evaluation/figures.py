@@ -22,30 +22,32 @@ NARROW = 46  # characters of a name above its row, where the page is narrow
 CLOSE = 0.2  # between the rows of one name, in rows
 
 
-def models_figure(models: pd.DataFrame) -> go.Figure:
+def models_figure(models: pd.DataFrame, measure: str = "pass@1") -> go.Figure:
     """pass@1 of each model with its 95 % interval. The base's is a dashed line, the paper's have no interval.
 
     models: the columns name, kind ("base", "fine-tuned" or "paper"), pass_at_1, low, high (0 to 1), right and problems.
     Those without pass_at_1 are left out. Several rows of one name, such as seeds, lie closely together.
+    measure: the name of pass_at_1 where models gave several responses per problem; `right` is then by majority.
     """
     rows = models[models["pass_at_1"].notna()]
     shares = _percent(rows[["pass_at_1", "low", "high"]])
     table = pd.concat([rows["name"], shares, rows[["right", "problems"]]], axis=1)
-    table.columns = ["model", "pass@1 in %", "low", "high", "right", "problems"]
+    table.columns = ["model", f"{measure} in %", "low", "high", "right", "problems"]
+    vote = "" if measure == "pass@1" else " by majority"
     words = [
-        (name, f"pass@1 {value:.1f} %", "the paper gives no interval")
+        (name, f"{measure} {value:.1f} %", "the paper gives no interval")
         if kind == "paper"
         else (
             name,
-            f"pass@1 {value:.1f} %",
+            f"{measure} {value:.1f} %",
             f"95 % interval {low:.1f} to {high:.1f} %",
-            f"{right:.0f} of {n:.0f} right",
+            f"{right:.0f} of {n:.0f} right{vote}",
         )
         for kind, (name, value, low, high, right, n) in zip(rows["kind"], table.itertuples(index=False), strict=True)
     ]
-    base = table["pass@1 in %"][rows["kind"] == "base"]
+    base = table[f"{measure} in %"][rows["kind"] == "base"]
     lines = [plotting.threshold_line(base.iloc[0], vertical=True, name="base")] if len(base) else []
-    return _intervals(table, rows["kind"], words, x="pass@1 in percent", shapes=lines, clip=(-1.5, 101.5))
+    return _intervals(table, rows["kind"], words, x=f"{measure} in percent", shapes=lines, clip=(-1.5, 101.5))
 
 
 def differences_figure(comparisons: pd.DataFrame) -> go.Figure:

@@ -5,6 +5,7 @@ when a user opens it.
 """
 
 import json
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -70,6 +71,7 @@ class Summary:
     seconds: float
     by_hand: int = 0  # verdicts set by hand
     samples: int = 1  # responses per problem; with several, pass_at_1 is avg@k, and `right` counts problems by maj@k
+    responses: int = 0  # of all problems, where they have several; extraction_failures and truncations are of these
     pass_at: dict[int, Estimate] = field(default_factory=dict)  # k → pass@k
     majority: Estimate | None = None  # maj@k
     groups: dict[str, list[dict]] = field(default_factory=dict)  # "level" and "subject" → results of each
@@ -77,7 +79,7 @@ class Summary:
     def as_json(self) -> dict:
         """As in results.json; what an evaluation lacks is left out."""
         numbers = asdict(self)
-        optional = {"by_hand": 0, "samples": 1, "pass_at": {}, "majority": None, "groups": {}}
+        optional = {"by_hand": 0, "samples": 1, "responses": 0, "pass_at": {}, "majority": None, "groups": {}}
         numbers = {name: value for name, value in numbers.items() if optional.get(name, self) != value}
         if self.pass_at:
             numbers["pass_at"] = {str(k): asdict(found) for k, found in self.pass_at.items()}
@@ -207,6 +209,7 @@ def summarise(name: str, problems: list[list[Answer]]) -> Summary:
         average.high,
         by_hand=sum(answer.by_hand for answer in answers),
         samples=samples,
+        responses=n if samples > 1 else 0,
         pass_at=_pass_at(problems) if samples > 1 else {},
         majority=estimate([float(right) for right in voted]) if samples > 1 else None,
         groups=_groups(problems, shares),
@@ -238,9 +241,14 @@ def _groups(problems: list[list[Answer]], shares: list[float]) -> dict[str, list
             found[grouping] = [
                 {"name": name, "problems": len(of), "pass_at_1": (average := estimate(of)).value}
                 | {"interval": [average.low, average.high]}
-                for name, of in sorted(by_name.items())
+                for name, of in sorted(by_name.items(), key=lambda item: _in_order(item[0]))
             ]
     return found
+
+
+def _in_order(name: str) -> list[tuple[int, str]]:
+    """Sorts names with numbers by these: level 2 before level 10."""
+    return [(int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def majority(extracted: list[str | None]) -> int:

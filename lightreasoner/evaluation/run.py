@@ -73,7 +73,7 @@ def run_evaluation(
 
     on_notice: receives a sentence on unusual reference answers, before any model is loaded.
     """
-    variants, sampling = job.variants(), sampling_of(job)
+    variants, sampling = job.variants(), checked_sampling(job.samples, job.temperature, job.seed)
     with job_context(job.run_dir, "evaluate", settings, title=job.title) as progress:
         progress.status("Reading the problems")
         stream = open_problems(
@@ -138,16 +138,21 @@ def run_evaluation(
     return summaries
 
 
-def sampling_of(job: EvaluationJob) -> Sampling:
-    """The responses that the job asks for. Raises UserError for several greedy ones, which would all be the same."""
-    samples = number("--samples", job.samples, 1, MOST_SAMPLES, whole=True)
-    temperature = number("--temperature", job.temperature, 0, 10)
+def checked_sampling(
+    samples: object, temperature: object, seed: object = 0, names: tuple[str, str] = ("--samples", "--temperature")
+) -> Sampling:
+    """The responses that are asked for. names: what samples and temperature are called where they were entered.
+
+    Raises UserError for several greedy ones, which would all be the same.
+    """
+    samples = number(names[0], samples, 1, MOST_SAMPLES, whole=True)
+    temperature = number(names[1], temperature, 0, 10)
     if samples > 1 and not temperature:
         raise UserError(
-            f"--samples is {samples} at temperature 0, where every response to a problem is the same; add a "
-            "--temperature such as 0.6, or omit --samples."
+            f"{names[0]} is {samples} at temperature 0, where every response to a problem is the same; give a "
+            "temperature such as 0.6, or ask for one response."
         )
-    return Sampling(samples, temperature, number("--seed", job.seed, 0, 2**53, whole=True))
+    return Sampling(samples, temperature, number("--seed", seed, 0, 2**53, whole=True))
 
 
 def default_max_new_tokens(loaded: LoadedModel, problems: list[Problem], prompt: PromptSettings = PAPER) -> int:

@@ -5,6 +5,7 @@ by hand, and stays when the responses are judged again.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,7 @@ class Change:
     answer: str  # the reference answer
     before: tuple[bool, str | None]  # right, extracted
     after: tuple[bool, str | None]
+    by_hand: bool | None = None  # the verdict set by hand, which counts in place of both
 
     @property
     def flipped(self) -> bool:
@@ -48,8 +50,10 @@ class Change:
         return self.before[0] != self.after[0]
 
 
-def regrade(folder: Path) -> list[Change]:
+def regrade(folder: Path, on_progress: Callable[[int, int], None] = lambda done, total: None) -> list[Change]:
     """Judge every stored response of an evaluation again; the changes, those of the verdict first.
+
+    on_progress: receives how many responses are judged, of how many, after each.
 
     Files are replaced whole, and only those with a change; results.json last. Raises UserError for a folder that is no
     evaluation or is being worked on, and for a damaged file, before anything is written.
@@ -61,10 +65,16 @@ def regrade(folder: Path) -> list[Change]:
         )
     opening = (run["about"].get("prompt") or {}).get("opening") or ""  # of every answer: it stands in the prompt
     with locked(folder / LOCK, WORKING):
-        changes, tables = [], {}
-        for path in sorted((folder / FOLDER).glob("[0-9][0-9]-[0-9]*.parquet")):
-            rows = read_shard(path).to_pylist()
-            found = [change for row in rows if (change := _judge(row, opening))]
+        changes, tables, done, by_hand = [], {}, 0, read_verdicts(folder)
+        paths = sorted((folder / FOLDER).glob("[0-9][0-9]-[0-9]*.parquet"))
+        total = sum(read_shard(path, ["problem_id"]).num_rows for path in paths)
+        for path in paths:
+            rows, found = read_shard(path).to_pylist(), []
+            for row in rows:
+                if change := _judge(row, opening, int(path.name[:2]), by_hand):
+                    found.append(change)
+                done += 1
+                on_progress(done, total)
             if found:
                 changes += found
                 schema = pa.schema([field for field in SCHEMA if field.name in rows[0]])
@@ -77,15 +87,16 @@ def regrade(folder: Path) -> list[Change]:
     return sorted(changes, key=lambda change: not change.flipped)
 
 
-def _judge(row: dict, opening: str) -> Change | None:
-    """Put today's verdict into a row; None if it is the one that stood there."""
+def _judge(row: dict, opening: str, variant: int, by_hand: dict[str, bool]) -> Change | None:
+    """Put today's verdict into a row of a variant; None if it is the one that stood there. by_hand: as stored."""
     if row["answer"] is None:
         return None
     found = grade(opening + row["response"], row["answer"])
     before, after = (row["right"], row["extracted"]), (found.right, found.extracted)
     row["right"], row["extracted"] = after
     place = row["model"], row["problem_id"], row.get("sample") or 0, row["answer"]
-    return None if before == after else Change(*place, before, after)
+    given = by_hand.get(verdict_key(variant, row["problem_id"], place[2]))
+    return None if before == after else Change(*place, before, after, given)
 
 
 def set_verdict(folder: Path, variant: int, problem_id: str, right: bool | None, sample: int = 0) -> None:

@@ -98,6 +98,12 @@ def test_from_the_form_to_the_results(bench, tab):
     page.get_by_label("Max new tokens").fill("24")
     page.get_by_role("button", name="The same on the command line").click()
     command = page.locator("#lr-ev-command textarea")
+    page.get_by_role("spinbutton", name="Responses").fill("2")
+    expect(command).to_have_value(re.compile("2 at temperature 0, where every response to a problem is the same"))
+    page.get_by_label("Temperature").fill("0.6")
+    expect(command).to_have_value(re.compile("--samples 2 --temperature 0.6"))
+    page.get_by_role("spinbutton", name="Responses").fill("1")
+    page.get_by_label("Temperature").fill("0")
     expect(command).to_have_value(re.compile(rf"--adapter \S+{bench.tuned.name} .*--limit 6 --max-new-tokens 24"))
     page.get_by_role("button", name="Evaluate", exact=True).click()
 
@@ -147,6 +153,11 @@ def test_a_flip_is_opened_side_by_side_and_found_again(bench, tab):
     expect(flip).to_contain_text(re.compile("the same for \\d+ tokens and diverge there"))
     address = query(page)
     assert address.keys() == {"tab", "run", "model", "problem"}
+    before = flip.get_by_role("group", name="Verdict by hand").first
+    before.get_by_role("button", name="Right").click()
+    expect(flip.locator(".lr-judged").first).to_contain_text("✓ right by hand (graded wrong), answer 2")
+    before.get_by_role("button", name="As graded").click()
+    expect(flip.locator(".lr-judged").first).to_contain_text("✕ wrong, answer 2")
 
     flip.get_by_role("button", name="Show what tuning changed").click()
     for side in (0, 1):
@@ -169,6 +180,29 @@ def test_a_flip_is_opened_side_by_side_and_found_again(bench, tab):
     flip.get_by_role("button", name="Back to the evaluation").click()
     expect(page.locator(":focus")).to_have_class(re.compile("lr-flip-row"))
     assert query(page) == {"tab": ["evaluate"], "run": [bench.run.name]}
+
+
+def test_responses_are_read_judged_again_and_their_verdicts_set_by_hand(bench, tab):
+    page = tab(f"?tab=evaluate&run={bench.run.name}")
+    page.get_by_role("button", name="Judge again").click()
+    judged = page.get_by_role("region", name="Judged again")
+    # an unfinished sum is read as an answer today, and is as wrong as before
+    expect(judged).to_contain_text("60 responses judged again: 0 verdicts changed, 6 answers are read")
+    expect(judged.get_by_role("listitem").first).to_contain_text("problem p4Known 8Before no answer extracted ✕Now 4 ✕")
+    responses = page.get_by_role("region", name="Responses", exact=True)
+    responses.get_by_label("Which responses").select_option("wrong")
+    expect(responses).to_contain_text("18 responses.")
+    row = responses.locator("details").first
+    row.locator("summary").click()
+    expect(row.get_by_label("The response", exact=True)).to_contain_text("2 + 2 = 2")
+    row.get_by_role("button", name="Right").click()
+    expect(row.locator("summary")).to_contain_text("✓ right by hand")
+    base = page.get_by_role("region", name="pass@1 of each model").locator("tbody tr").first
+    expect(base).to_contain_text("13 of 301 by hand")
+    assert barriers(Inspect(page)) == []
+    row.get_by_role("button", name="As graded").click()
+    expect(base).to_contain_text("12 of 30")
+    expect(row.locator("summary")).to_contain_text("✕ wrong")
 
 
 def saved(page: Page, chart: Locator, button: str) -> bytes:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+import time
+from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from lightreasoner.cli.evaluate import report
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation.results import FOLDER, variants_of, write_results
+from lightreasoner.evaluation.results import FOLDER, SCHEMA, shard, variants_of, write_results
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import read_run
 from tests.support.tiny_dataset import make_dataset
-from tests.support.tiny_evaluation import make_base, make_evaluation, make_tuned, write_events
+from tests.support.tiny_evaluation import make_base, make_evaluation, make_tuned, row, write_events
+from tests.support.tiny_models import tiny_tokenizer
 from ui.components.pair_card import OTHER
+from ui.evaluate import regrading
 from ui.evaluate.calls import EvaluateActions
 from ui.evaluate.catalogue import Evaluations
 from ui.evaluate.form import NO_ADAPTERS, adapter_choices, prefilled
@@ -27,7 +35,7 @@ BEFORE, AFTER = "1100x01010", "1111x00011"
 GAINED, LOST = ["p2", "p3", "p9"], ["p6"]
 FORM = {"model": "lightreasoner-expert-4m", "own_model": "", "adapters": [], "adapter_folder": ""}
 FORM |= {"source": "bundled-test", "upload": None, "limit": 50, "max_new_tokens": 256, "with_base": True}
-FORM |= {"batch_size": 0}
+FORM |= {"batch_size": 0, "samples": 1, "temperature": 0}
 
 
 class Bench:
@@ -95,6 +103,9 @@ def test_the_form_is_a_command_line(shared, capsys):
         bench.settings, fields(model=OTHER, own_model=str(bench.base), adapters=[tuned.name], with_base=False)
     )
     assert "--no-base" in alone.argv("svamp") and alone.argv("svamp")[-4:-2] == ["--limit", "50"]
+    several = read_form(bench.settings, fields(samples=4, temperature=0.6)).argv("svamp")
+    assert several[-4:] == ["--samples", "4", "--temperature", "0.6"]
+    assert read_form(bench.settings, fields(samples=None, temperature=None)) == read_form(bench.settings, fields())
     folder = read_form(bench.settings, fields(adapter_folder=str(tuned / "adapter")))
     assert folder.adapters == (tuned / "adapter",)
 
@@ -119,6 +130,11 @@ def test_the_form_is_a_command_line(shared, capsys):
         ({"max_new_tokens": 0}, "The token limit is 0"),
         ({"max_new_tokens": float("nan")}, "The token limit is nan"),
         ({"batch_size": "many"}, "The batch size is many"),
+        ({"samples": 4}, "The number of responses per problem is 4 at temperature 0"),
+        ({"samples": 0}, "The number of responses per problem is 0"),
+        ({"samples": 2.5, "temperature": 1}, "The number of responses per problem is 2.5"),
+        ({"temperature": -1}, "The temperature is -1"),
+        ({"temperature": True}, "The temperature is True"),
     ],
 )
 def test_mistakes_in_the_form_are_one_sentence(shared, change, sentence):
@@ -328,6 +344,17 @@ def test_both_responses_are_scored_by_both_models_once(bench):
         ("score", ("RUN", 1, "p1", "between"), "before or after"),
         ("scored", ("../../etc/passwd",), "no valid trace id"),
         ("scored", (None,), "no valid trace id"),
+        ("listed_responses", ("RUN", 2, "all", 0), "The model is 2"),
+        ("listed_responses", ("RUN", 0, "best", 0), "There are the filters all, right"),
+        ("listed_responses", ("RUN", 0, ["all"], 0), "There are the filters all, right"),
+        ("response", ("RUN", 0, "p77", 0), "no such answer"),
+        ("response", ("RUN", 0, "p1", 5), "no such answer"),
+        ("response", ("RUN", 0, "p1", "x"), "The sample is x"),
+        ("set_verdict", ("RUN", 0, "p1", 0, 1), "A verdict is right, wrong or the grader's, not '1'"),
+        ("set_verdict", ("RUN", 0, "p1", 3, True), "no such answer"),
+        ("set_verdict", ("RUN", 7, "p1", 0, True), "The model is 7"),
+        ("set_verdict", ("RUN", 0, "p77", 0, None), "no such answer"),
+        ("regrade", ("TUNED",), "not an evaluation"),
         ("act", ("RUN", "rm -rf"), "no action called"),
         ("act", ("RUN", "resume"), "no longer possible"),
         ("discard", ("TUNED",), "not an evaluation"),
@@ -354,17 +381,127 @@ def test_a_deleted_evaluation_is_gone(bench):
     assert "There is no evaluation" in bench.ask("look", run.name, False, {})["error"]
 
 
-def test_judging_again_and_verdicts_by_hand_from_the_page(bench):
+# ---- judging again, and verdicts by hand
+
+
+def judged(bench: Bench, run: Path) -> dict:
+    """What came of judging again, once it has ended."""
+    for _ in range(600):
+        state = bench.open(run)["judged"]
+        if "done" not in state:
+            return state
+        time.sleep(0.1)
+    raise AssertionError(state)
+
+
+def altered(run: Path) -> str:
+    """Give the first stored response the verdict of another rule; returns its problem."""
+    path = sorted((run / FOLDER).iterdir())[0]
+    rows = pq.read_table(path).to_pylist()
+    rows[0] |= {"right": not rows[0]["right"], "extracted": "7"}
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), path)
+    return rows[0]["problem_id"]
+
+
+def test_judging_again_lists_what_changed_and_says_where_nothing_did(bench):
+    run = make_evaluation(bench.runs, bench.base, [make_tuned(bench.runs, bench.base)], ["1100", "1010"], batch=3)
+    assert bench.open(run)["judged"] is None
+    assert bench.ask("regrade", run.name) == {}
+    assert judged(bench, run) == {"judged": 8, "flipped": 0, "read": 0, "changes": []}
+    problem = altered(run)
+    assert bench.ask("set_verdict", run.name, 0, problem, 0, True)["right"] is True
+    bench.ask("regrade", run.name)
+    state = judged(bench, run)
+    (change,) = state["changes"]
+    assert (state["flipped"], state["read"], change["problem_id"]) == (1, 0, problem)
+    assert (change["before"], change["after"]) == ((False, "7"), (True, "0")) and change["by_hand"] is True
+    assert bench.open(run)["labels"][change["model"]] == "tiny-base, base model"
+    assert bench.open(run)["models"][0]["by_hand"] == 1, "judging again keeps what was set by hand"
+
+
+def test_no_request_waits_while_responses_are_judged(bench, monkeypatch):
+    """The call ran the whole judging inside the request; 20,000 responses are half a minute of it."""
+    run = make_evaluation(bench.runs, bench.base, [], [BEFORE])
+    go, runs = threading.Event(), []
+
+    def slow(folder, on_progress):
+        runs.append(folder)
+        on_progress(3, 10)
+        assert go.wait(60)
+        raise UserError("00-000000.parquet is damaged.")
+
+    monkeypatch.setattr(regrading, "regrade", slow)
+    monkeypatch.setattr(regrading, "AT_ONCE", 0.05)
+    assert bench.ask("regrade", run.name) == bench.ask("regrade", run.name) == {}
+    assert bench.open(run)["judged"] == {"done": 3, "total": 10} and len(runs) == 1, "the second click joins the first"
+    assert "being judged again" in bench.ask("set_verdict", run.name, 0, "p1", 0, True)["error"]
+    go.set()
+    assert judged(bench, run) == {"error": "00-000000.parquet is damaged."}
+
+
+def test_verdicts_by_hand_from_the_page(bench):
     tuned = make_tuned(bench.runs, bench.base)
     run = make_evaluation(bench.runs, bench.base, [tuned], [BEFORE, AFTER], batch=3)
-    assert bench.ask("regrade", run.name).keys() == {"changes", "flipped", "read"}
     problem = bench.ask("listed", run.name, 1, "gained", 0)["rows"][0]["problem"]
-    assert bench.ask("set_verdict", run.name, 1, problem, "before", True) == {}
+    before = bench.open(run)["models"][0]
+    now = bench.ask("set_verdict", run.name, 0, problem, 0, True)
+    assert now == {"sample": 0, "extracted": "2", "right": True, "judged": False, "by_hand": True}
     assert problem not in [row["problem"] for row in bench.ask("listed", run.name, 1, "gained", 0)["rows"]]
     side = bench.ask("flip", run.name, 1, problem)["before"]
-    assert (side["right"], side["judged"], side["by_hand"]) == (True, False, True)
-    assert bench.open(run)["models"][0]["by_hand"] == 1
-    assert "error" in bench.ask("set_verdict", run.name, 1, problem, "before", 1)
-    assert "error" in bench.ask("set_verdict", run.name, 1, problem, "aside", True)
-    assert bench.ask("set_verdict", run.name, 1, problem, "before", None) == {}
+    assert (side["right"], side["judged"], side["by_hand"], side["model"], side["sample"]) == (True, False, True, 0, 0)
+    after = bench.open(run)["models"][0]
+    assert (before["by_hand"], after["by_hand"]) == (None, 1)
+    assert after["pass_at_1"] == before["pass_at_1"] + 0.1
+    assert all(a < b for a, b in zip(before["interval"], after["interval"], strict=True)), "intervals count it"
+    shown = bench.ask("listed_responses", run.name, 0, "by_hand", 0)
+    assert [row["problem"] for row in shown["rows"]] == [problem] and shown["total"] == 1
+    assert bench.ask("set_verdict", run.name, 0, problem, 0, None)["by_hand"] is False
     assert bench.open(run)["models"][0]["by_hand"] is None
+
+
+def test_every_response_of_a_model_alone_can_be_read(bench):
+    """Responses were only to be seen where two models differ: an evaluation of one model had none."""
+    run = make_evaluation(bench.runs, bench.base, [], [BEFORE])
+    ask = partial(bench.ask, "listed_responses", run.name, 0)
+    found = {which: ask(which, 0)["total"] for which in ("all", "right", "wrong", "unread", "by_hand")}
+    assert found == {"all": 10, "right": 4, "wrong": 6, "unread": 1, "by_hand": 0}
+    (row,) = ask("unread", 0)["rows"]
+    assert (row["problem"], row["extracted"], row["right"]) == ("p4", None, False)
+    answer = bench.ask("response", run.name, 0, "p4", 0)
+    assert (answer["response"], answer["cut"]) == ("4 + 4 + 4 + 4 and so on", True)
+    assert [row["problem"] for row in ask("all", 8)["rows"]] == ["p8", "p9"]
+
+
+def test_several_responses_on_the_page_as_on_the_command_line(bench):
+    """avg@k, pass@k, maj@k, levels and their intervals: the page shows the numbers that the command line prints."""
+    run = make_evaluation(bench.runs, bench.base, [], ["1"])
+    levels = {"p2": "10", "p3": "2", "p4": "2"}
+    rows = [
+        row("base", n, mark, "{n}?", tiny_tokenizer()) | {"sample": sample, "level": levels[f"p{n}"]}
+        for n, marks in ((2, "1100"), (3, "0x00"), (4, "1110"))
+        for sample, mark in enumerate(marks)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), shard(run, 0, 0))
+    record = json.loads((run / "run.json").read_text())
+    record["config"] |= {"samples": 4, "temperature": 0.6}
+    record["about"]["problems"] = 3
+    (run / "run.json").write_text(json.dumps(record))
+    summaries = write_results(run, variants_of(read_run(run)))
+    seen = bench.open(run)
+    (model,) = seen["models"]
+    assert (seen["done"], seen["total"]) == (12, 12), "responses are counted, not problems"
+    assert (model["samples"], model["responses"], model["extraction_failures"]) == (4, 12, 1)
+    printed = "\n".join(report(summaries))
+    for share, low, high in (
+        (model["pass_at_1"], *model["interval"]),
+        *((of["value"], of["low"], of["high"]) for size, of in model["pass_at"].items() if size != "1"),
+        tuple(model["majority"].values()),
+        *((group["pass_at_1"], *group["interval"]) for group in model["groups"]["level"]),
+    ):
+        assert f"{100 * share:.1f} % ({100 * low:.1f} – {100 * high:.1f} %)" in printed
+    assert [group["name"] for group in model["groups"]["level"]] == ["2", "10"], "in the order of the numbers"
+    figure = bench.ask("look", run.name, False, {})["figures"]["models"]
+    assert "avg@4 41.7 %" in figure["layout"]["meta"]["says"] and "2 of 3 right by majority" in str(figure)
+    assert [row["sample"] for row in bench.ask("listed_responses", run.name, 0, "all", 4)["rows"]][:4] == [0, 1, 2, 3]
+    bench.ask("set_verdict", run.name, 0, "p3", 1, True)
+    assert bench.open(run)["models"][0]["pass_at"]["4"]["value"] == 1

@@ -11,7 +11,6 @@ from lightreasoner.evaluation.costs import benchmark
 from lightreasoner.evaluation.figures import differences_figure, models_figure
 from lightreasoner.evaluation.paper_results import Paper, read_paper
 from lightreasoner.evaluation.results import variants_of
-from lightreasoner.evaluation.verdicts import regrade
 from lightreasoner.problems.sources import SOURCES
 from ui.access.permissions import action
 from ui.components.prompt_form import prompt_facts, stored_prompt
@@ -20,12 +19,13 @@ from ui.components.run_list import MAX_LISTED, METHOD_TITLES
 from ui.components.script_calls import add_if_changed, calls_of, fingerprint
 from ui.evaluate.catalogue import Evaluation, Evaluations, by_benchmark, canonical, is_tuning_run
 from ui.evaluate.flips import Flips
+from ui.evaluate.regrading import Regrading
+from ui.evaluate.responses import Responses
 from ui.studio import Studio
 
-MAX_CHANGES = 200  # that one answer lists
 SIGNIFICANT = 0.05  # differences with a McNemar p below it are called significant
 MODEL = ("problems", "right", "pass_at_1", "interval", "extraction_failures", "truncations", "mean_length")
-MODEL += ("tokens_per_second", "seconds", "by_hand", "samples", "pass_at", "majority", "groups")
+MODEL += ("tokens_per_second", "seconds", "by_hand", "samples", "responses", "pass_at", "majority", "groups")
 
 
 def verdict(comparison: dict) -> str:
@@ -60,17 +60,18 @@ def facts(run: dict) -> list[tuple[str, str, str]]:
 
 
 class EvaluateActions(RunActions):
-    """The calls of the Evaluate tab's script; those on single problems are in Flips."""
+    """The calls of the Evaluate tab's script; those on single problems are in Flips and Responses."""
 
     activity = "evaluate"
 
     def __init__(self, studio: Studio, evaluations: Evaluations):
         super().__init__(evaluations)
-        self.flips, self.paper = Flips(studio, evaluations), read_paper()
+        self.regrading, self.paper = Regrading(), read_paper()
+        self.flips, self.responses = Flips(studio, evaluations), Responses(evaluations, self.regrading)
 
     @property
     def calls(self) -> list[Callable[[object], dict]]:
-        return super().calls + calls_of(self.flips)
+        return super().calls + calls_of(self.flips) + calls_of(self.responses)
 
     @action("evaluate.view")
     def look(self, run_id, wide, seen) -> dict:
@@ -100,17 +101,16 @@ class EvaluateActions(RunActions):
 
     @action("evaluate.regrade")
     def regrade(self, run_id) -> dict:
-        """Judge the stored responses again by today's rules, without a model: {"changes", "flipped", "read"}."""
-        changes = regrade(self.runs.find(run_id).folder)
-        flipped = sum(change.flipped for change in changes)
-        shown = [asdict(change) | {"flipped": change.flipped} for change in changes[:MAX_CHANGES]]
-        return {"changes": shown, "flipped": flipped, "read": len(changes) - flipped}
+        """Begin to judge the stored responses again by today's rules, without a model; `look` has what came of it."""
+        self.regrading.begin(self.runs.find(run_id))
+        return {}
 
     def opened(self, evaluation: Evaluation) -> dict:
         """Everything that the page shows of an evaluation. Raises UserError."""
         job = self.runs.view(evaluation)
         shown = {"id": evaluation.id, "name": evaluation.name, "state": evaluation.state, "job": job}
         shown |= {"command": job["command"] if job else None, "models": [], "comparisons": [], "facts": [], "paper": []}
+        shown["judged"] = self.regrading.state(evaluation.id)
         if evaluation.run is None:
             return shown
         run, variants = evaluation.run, variants_of(evaluation.run)
@@ -118,7 +118,9 @@ class EvaluateActions(RunActions):
         place = {variant.name: n for n, variant in enumerate(variants)}
         results, total = self.runs.results(evaluation), run["about"].get("problems", 0)
         models = {place[model["name"]]: model for model in results["models"] if model["name"] in place}
-        for n, name in enumerate(self.runs.names(run)):
+        names = self.runs.names(run)
+        shown["labels"] = {variant.name: name for variant, name in zip(variants, names, strict=True)}
+        for n, name in enumerate(names):
             numbers = {key: models[n].get(key) for key in MODEL} if n in models else {}
             shown["models"].append({"name": name, "base": variants[n].adapter is None, "total": total} | numbers)
         for found in results["comparisons"]:
@@ -126,8 +128,9 @@ class EvaluateActions(RunActions):
                 row = {"model": place[found["after"]], "verdict": verdict(found)}
                 row |= {key: found[key] for key in ("difference", "low", "high", "p", "problems")}
                 shown["comparisons"].append(row | {side: len(found[side]) for side in ("gained", "lost")})
-        done = sum(model["problems"] for model in results["models"])
-        shown |= {"done": done, "total": total * len(variants), "facts": facts(run)}
+        done = sum(model.get("responses") or model["problems"] for model in results["models"])
+        total *= len(variants) * run["config"].get("samples", 1)
+        shown |= {"done": done, "total": total, "facts": facts(run)}
         return shown | {"paper": paper_rows(self.paper, base, benchmark(run))}
 
     def overview(self) -> dict:
@@ -161,7 +164,7 @@ class EvaluateActions(RunActions):
         }
 
 
-def models_chart(group: dict) -> dict:
+def models_chart(group: dict, measure: str = "pass@1") -> dict:
     """pass@1 of a group's models and the paper's, as a figure. group: "models" and "paper" as the page has them."""
     rows = [
         (m["name"], "base" if m["base"] else "fine-tuned", m["pass_at_1"], *m["interval"], m["right"], m["problems"])
@@ -170,18 +173,19 @@ def models_chart(group: dict) -> dict:
     ]
     titles = [f"paper: {METHOD_TITLES.get(row['method'], row['method'])}" for row in group["paper"]]
     theirs = [(title, "paper", row["value"], *[None] * 4) for title, row in zip(titles, group["paper"], strict=True)]
-    return drawn((*rows, *theirs))
+    return drawn((*rows, *theirs), measure)
 
 
 @lru_cache(MAX_LISTED)  # of all groups mostly one changes
-def drawn(rows: tuple) -> dict:
+def drawn(rows: tuple, measure: str) -> dict:
     columns = ["name", "kind", "pass_at_1", "low", "high", "right", "problems"]
-    return models_figure(pd.DataFrame(rows, columns=columns)).to_plotly_json()
+    return models_figure(pd.DataFrame(rows, columns=columns), measure).to_plotly_json()
 
 
 def figures(results: dict) -> dict:
     """The figures of an opened evaluation: "models", and "differences" where a model is compared with the first."""
-    found = {"models": models_chart(results)}
+    samples = max((model.get("samples") or 1 for model in results["models"]), default=1)
+    found = {"models": models_chart(results, f"avg@{samples}" if samples > 1 else "pass@1")}
     if results["comparisons"]:
         rows = pd.DataFrame(results["comparisons"])
         names = [results["models"][n]["name"] for n in rows["model"]]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.results import ResultsReader
-from lightreasoner.evaluation.verdicts import set_verdict
 from lightreasoner.problems.conversations import stored_context
 from lightreasoner.tracing.trace import TraceRequest
 from lightreasoner.validation import number
@@ -77,6 +76,8 @@ class Flips:
             trace = trace_id(evaluation.id, n, row["problem_id"], side)
             sides[side] = {
                 "name": names[variant],
+                "model": variant,
+                "sample": row.get("sample") or 0,
                 "response": row["response"],
                 "extracted": row["extracted"],
                 "right": row["right"],
@@ -89,19 +90,6 @@ class Flips:
         before = [f"{turn.role}: {turn.text}\n\n" for turn in stored_context(rows[0].get("context"))]
         question = "".join(before) + rows[0]["question"]
         return {"question": question, "answer": rows[0]["answer"], "shared": shared} | sides
-
-    @action("evaluate.set_verdict")
-    def set_verdict(self, run_id, model, problem, side, right) -> dict:
-        """Set the verdict on one response by hand; None takes it back."""
-        evaluation, answers, n = self._opened(run_id, model)
-        if side not in SIDES:
-            raise UserError(f"A response is before or after, not {str(side)[:20]!r}.")
-        if right not in (True, False, None) or (isinstance(right, int | float) and not isinstance(right, bool)):
-            raise UserError(f"A verdict is right, wrong or the grader's, not {str(right)[:20]!r}.")
-        variant = 0 if side == "before" else n
-        sample = answers.row(variant, str(problem)).get("sample") or 0
-        set_verdict(evaluation.folder, variant, str(problem), right, sample)
-        return {}
 
     def _file(self, trace: str) -> Path:
         return self.studio.settings.traces / f"{trace}.json"

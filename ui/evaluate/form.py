@@ -56,6 +56,9 @@ class EvaluateForm(RunForm):
             folder = gr.Textbox(
                 label="Another adapter", placeholder="the path of its folder", max_lines=1, max_length=1000
             )
+            with gr.Row(elem_id="lr-ev-sampling"):
+                samples = gr.Number(1, label="Responses", info="per problem", precision=0, min_width=120)
+                temperature = gr.Number(0, label="Temperature", info="0: greedy", step=0.1, min_width=120)
             tokens = gr.Number(SMALL, label="Max new tokens", info="longer responses are cut off", precision=0)
             batch_size = gr.Number(0, label="Batch size", info="0: as many problems as fit into memory", precision=0)
             stop = stop_field("lr-ev-stop")
@@ -66,7 +69,8 @@ class EvaluateForm(RunForm):
         models = {"model": self.model, "own_model": self.own_model, "adapters": self.adapters}
         more = {"max_new_tokens": tokens, "with_base": with_base, "batch_size": batch_size, "stop": stop}
         rest = {"skip_unreadable": problems.pop("skip_unreadable")}
-        self.fields = models | {"adapter_folder": folder} | problems | more | rest | prompt.fields
+        several = {"samples": samples, "temperature": temperature}
+        self.fields = models | {"adapter_folder": folder} | problems | more | rest | prompt.fields | several
         asked = [self.model, self.own_model, problems["source"], problems["upload"]]
         wire_preview(prompt, "evaluate.show_prompt", self.first_problem, asked)
         inputs, outputs = [*self.prefilled_fields, tokens], [self.own_model, self.adapters, tokens]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightreasoner.errors import UserError
+from lightreasoner.evaluation.run import checked_sampling
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings
 from lightreasoner.models.references import parse_ref
 from lightreasoner.models.weights import check_adapter
@@ -21,6 +22,7 @@ from ui.components.run_form import options
 from ui.components.run_list import short_name
 
 MOST_MODELS = 32  # in one evaluation
+SAMPLING = {"samples": 1, "temperature": 0}  # of fields that are empty
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class EvaluateRequest:
     stop: tuple[str, ...] = ()
     skip_unreadable: bool = False  # use the rest of a file that has rows which cannot be read
     prompt: PromptSettings = PAPER
+    samples: int = 1  # responses per problem
+    temperature: float = 0.0  # 0 is greedy
 
     def argv(self, problems: str) -> list[str]:
         """The verb's arguments without --run-dir."""
@@ -44,7 +48,9 @@ class EvaluateRequest:
         for adapter in self.adapters:
             argv += ["--adapter", str(adapter)]
         argv += ["--problems", problems] if self.with_base else ["--no-base", "--problems", problems]
-        argv += options(self, "skip_unreadable", "limit", "max_new_tokens", "batch_size", "prompt")
+        argv += options(
+            self, "skip_unreadable", "limit", "max_new_tokens", "batch_size", "samples", "temperature", "prompt"
+        )
         return argv + stop_options(self.stop)
 
     @property
@@ -71,6 +77,9 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> EvaluateReque
         raise UserError(f"These are {len(adapters)} adapters; at most {MOST_MODELS} can be evaluated together.")
     if not with_base and not adapters:
         raise UserError("There is no model to evaluate; select an adapter or include the base model.")
+    words = ("The number of responses per problem", "The temperature")
+    several = (default if (given := values.get(name)) is None else given for name, default in SAMPLING.items())
+    sampling = checked_sampling(*several, names=words)
     return EvaluateRequest(
         base,
         tuple(adapters),
@@ -82,6 +91,8 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> EvaluateReque
         stop=checked_stops(values.get("stop")),
         skip_unreadable=values.get("skip_unreadable") is True,
         prompt=read_prompt(values),
+        samples=sampling.samples,
+        temperature=sampling.temperature,
     )
 
 

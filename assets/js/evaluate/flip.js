@@ -4,16 +4,16 @@ import { createCurve } from '../inspect/kl_curve.js';
 import { Viewer, showRecord } from '../inspect/viewer.js';
 import { createErrorBox, el } from '../shared/dom.js';
 import { plural } from '../shared/format.js';
-import { answerText } from './flip_lists.js';
+import { Verdict } from './verdict.js';
 
 /** One of the two responses. */
 class FlipSide {
-  /** @param {'before' | 'after'} side */
-  constructor(side) {
+  /** @param {'before' | 'after'} side @param {FlipHost['setVerdict']} setVerdict */
+  constructor(side, setVerdict) {
     this.side = side;
     /** @type {any} */ this.record = null;
     this.title = el('h3');
-    this.grade = el('p');
+    this.verdict = new Verdict((right) => setVerdict(this.answer, right));
     this.text = el('pre', { class: 'lr-flip-text', tabindex: '0' });
     this.link = el('a', { hidden: true, text: 'Open in Inspect' });
     this.stage = el('div', { hidden: true });
@@ -22,15 +22,14 @@ class FlipSide {
       address: ({ run, step }) =>
         this.link.setAttribute('href', '?trace=' + run + (step >= 0 ? '&step=' + step : '')) });
     this.node = el('div', { class: 'lr-flip-side', role: 'group' },
-      el('div', { class: 'lr-card lr-flip-response' }, this.title, this.grade, this.link, this.text), this.stage);
+      el('div', { class: 'lr-card lr-flip-response' }, this.title, this.verdict.node, this.link, this.text),
+      this.stage);
   }
   showResponse(answer) {
     this.record = null;
+    this.answer = answer;
     this.title.textContent = (this.side === 'before' ? 'Before: ' : 'After: ') + answer.name;
-    this.grade.className = answer.right ? 'lr-right' : 'lr-wrong';
-    this.grade.replaceChildren(el('b', { text: answer.right ? '\u2713 right' : '\u2715 wrong' }), ', answer ',
-      el('bdi', { text: answerText(answer.extracted) }),
-      ' \u00b7 ' + plural(answer.tokens, 'token') + (answer.cut ? ', cut off' : ''));
+    this.verdict.show(answer);
     this.text.textContent = answer.response || '(an empty response)';
     this.text.setAttribute('aria-label', 'The response ' + this.side);
     this.text.hidden = false;
@@ -57,6 +56,7 @@ function whereTheyDiverge({ before, after, shared }) {
  * @property {(model: number, problem: string) => Promise<any>} flip
  * @property {(model: number, problem: string, side: string) => Promise<any>} score
  * @property {(trace: string) => Promise<any>} scored
+ * @property {(answer: any, right: boolean | null) => Promise<any>} setVerdict on one side's response
  * @property {() => void} close
  */
 export class FlipView {
@@ -74,7 +74,8 @@ export class FlipView {
       onclick: () => this.compute() });
     this.status = el('p', { class: 'lr-muted', role: 'status' });
     this.legend = el('p', { class: 'lr-muted' });
-    this.sides = { before: new FlipSide('before'), after: new FlipSide('after') };
+    const set = (answer, right) => host.setVerdict({ problem: this.at.problem, ...answer }, right);
+    this.sides = { before: new FlipSide('before', set), after: new FlipSide('after', set) };
     this.both = el('div', { class: 'lr-flip-sides' }, this.sides.before.node, this.sides.after.node);
     this.node = el('section', { class: 'lr-reader lr-flip', hidden: true,
       'aria-label': 'A problem that changed sides' },

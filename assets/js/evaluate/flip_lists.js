@@ -2,25 +2,24 @@
 // The problems that changed sides, in two lists: those that a model gained and those that it lost.
 import { createErrorBox, el, replaceIfChanged } from '../shared/dom.js';
 import { formatCount } from '../shared/format.js';
+import { answerText, handMark } from './verdict.js';
 
 const SIDES = { gained: ['Gained', 'wrong before, right after'], lost: ['Lost', 'right before, wrong after'] };
-export function answerText(text) {
-  if (text === null || text === undefined) return 'no answer extracted';
-  return text.length > 60 ? text.slice(0, 59) + '\u2026' : text;
-}
-function answer(name, text, grade) {
+function answer(name, text, grade, byHand = false) {
   const sign = { right: '\u2713', wrong: '\u2715' }[grade];
   return el('span', { class: 'lr-flip-answer' + (grade ? ' lr-' + grade : '') },
     el('span', { class: 'lr-muted', text: name + ' ' }), el('bdi', { text }),
-    sign ? el('b', { text: ' ' + sign, 'aria-label': grade }) : '');
+    sign ? el('b', { text: ' ' + sign, 'aria-label': grade }) : '', byHand ? ' ' : '', byHand ? handMark() : '');
 }
 function flipRow(row, side, onOpen) {
   const [before, after] = side === 'gained' ? ['wrong', 'right'] : ['right', 'wrong'];
+  const { by_hand: byHand = [] } = row;
   return el('li', {}, el('button', { type: 'button', class: 'lr-flip-row', 'data-key': side + row.problem,
     onclick: onOpen },
   el('span', { class: 'lr-flip-question', text: row.question }),
   el('span', { class: 'lr-flip-answers' }, answer('Known', row.answer, ''),
-    answer('Before', answerText(row.before), before), answer('After', answerText(row.after), after))));
+    answer('Before', answerText(row.before), before, byHand.includes('before')),
+    answer('After', answerText(row.after), after, byHand.includes('after')))));
 }
 
 /** One of the two lists; its rows come from the server, some at a time. */
@@ -80,14 +79,14 @@ export class FlipLists {
   }
   /** The evaluation's new state. The lists are loaded again only when a count changed. */
   update(data) {
-    const { comparisons } = this.data = data;
+    const { comparisons, models } = this.data = data;
     this.node.hidden = !comparisons.length;
     if (this.node.hidden) return;
     this.picker.hidden = comparisons.length < 2;
-    const names = comparisons.map((c) => [c.model, data.models[c.model].name]);
+    const names = comparisons.map((c) => [c.model, models[c.model].name]);
     replaceIfChanged(this.pick, names, () => names.map(([value, text]) => el('option', { value, text })));
     this.pick.value = String(this.model);
-    const counts = JSON.stringify([data.id, comparisons.map((c) => [c.gained, c.lost])]);
+    const counts = JSON.stringify([data.id, comparisons.map((c) => [c.gained, c.lost]), models.map((m) => m.by_hand)]);
     if (counts === this.drawn || (this.drawn && this.node.contains(document.activeElement))) return;
     this.drawn = counts;
     this.load();

@@ -3,8 +3,10 @@
 import { el } from '../shared/dom.js';
 import { formatSigned } from '../shared/format.js';
 
-export const pct = (x) => (Number.isFinite(x) ? (100 * x).toFixed(1) + ' %' : '\u2013');
-export const points = (x) => formatSigned(100 * x, 1);
+/** For one decimal place. Of 31.25, the command line and the figures make 31.2 (Python), but toFixed makes 31.3. */
+const asPython = (x) => (Math.abs(x % 1) === 0.25 ? x - Math.sign(x) / 100 : x);
+export const pct = (x) => (Number.isFinite(x) ? asPython(100 * x).toFixed(1) + ' %' : '\u2013');
+export const points = (x) => formatSigned(asPython(100 * x), 1);
 export const muted = (text) => el('p', { class: 'lr-muted', text });
 
 /**

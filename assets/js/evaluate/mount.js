@@ -6,6 +6,7 @@ import { createCalls, pollWhileVisible, scrollToResult } from '../shared/poll.js
 import { createRunList, isActive, stateWord } from '../shared/run_list.js';
 import { FlipView } from './flip.js';
 import { Overview } from './overview.js';
+import { isJudging } from './regrading.js';
 import { EvaluationView } from './run.js';
 
 const TAB = 'evaluate';
@@ -30,12 +31,17 @@ class EvaluateTab {
     this.run = new EvaluationView({
       listed: (model, side, start) => this.call('listed', this.open, model, side, start),
       open: (model, problem) => this.read(model, problem),
-      act: async (name) => { const answer = await this.call('act', this.open, name); this.look(true); return answer; },
+      responses: (model, which, start) => this.call('listed_responses', this.open, model, which, start),
+      response: (model, problem, sample) => this.call('response', this.open, model, problem, sample),
+      setVerdict: (model, problem, sample, right) => this.change('set_verdict', model, problem, sample, right),
+      regrade: () => this.change('regrade'),
+      act: (name) => this.change('act', name),
       remove: () => this.remove() });
     this.reader = new FlipView({
       flip: (model, problem) => this.call('flip', this.open, model, problem),
       score: (model, problem, side) => this.call('score', this.open, model, problem, side),
       scored: (trace) => this.call('scored', trace),
+      setVerdict: ({ model, problem, sample }, right) => this.change('set_verdict', model, problem, sample, right),
       close: () => this.closeFlip() });
     this.overview = new Overview();
     this.empty = el('section', { class: 'lr-card lr-empty', hidden: true }, el('h2', { text: props.intro.title }),
@@ -69,6 +75,12 @@ class EvaluateTab {
   async remove() {
     const answer = await this.call('discard', this.open);
     if (!answer.error) { this.show(null); document.getElementById('lr-tab-evaluate-button').focus(); }
+    return answer;
+  }
+  /** A call that changes the opened evaluation, and a look at what came of it. */
+  async change(name, ...args) {
+    const answer = await this.call(name, this.open, ...args);
+    this.look(true);
     return answer;
   }
   read(model, problem) {
@@ -131,7 +143,7 @@ class EvaluateTab {
 /** @param {import('../shared/start.js').Gradio} gradio */
 export function mount(gradio) {
   const { element, props } = gradio, tab = new EvaluateTab(gradio);
-  pollWhileVisible(element, () => tab.run.data && isActive(tab.run.data.state),
+  pollWhileVisible(element, () => tab.run.data && (isActive(tab.run.data.state) || isJudging(tab.run.data.judged)),
     () => { if (!tab.flip) tab.look(false); });
   address.watch(TAB, (params) => tab.follow(params));
   tab.follow(address.get(TAB));

@@ -1,5 +1,6 @@
 // @ts-check
-// One evaluation: its models with their intervals, the paired comparison, and the problems that changed sides.
+// One evaluation: its models with their intervals, the paired comparison, the problems that changed sides, and all
+// responses.
 import { createErrorBox, el, replaceIfChanged, setText } from '../shared/dom.js';
 import { formatCount, plural } from '../shared/format.js';
 import { isActive, stateBadge } from '../shared/run_list.js';
@@ -7,7 +8,9 @@ import { createCommand, createDeletion, createRunProgress } from '../shared/run_
 import { comparisonChart, comparisonTable } from './comparison_table.js';
 import { FlipLists } from './flip_lists.js';
 import { muted } from './grid_table.js';
-import { modelsChart, modelsTable } from './models_table.js';
+import { groupTables, modelsChart, modelsTable, samplesTable } from './models_table.js';
+import { Regrading } from './regrading.js';
+import { ResponseList } from './responses.js';
 
 const ACTIONS = {
   keep: ['Stop and keep', 'End after the problems in progress; the answers up to then are saved'],
@@ -22,10 +25,12 @@ function preliminary(state) {
 }
 
 /**
- * @typedef {object} Host the server's calls on the opened evaluation
+ * @typedef {import('./responses.js').ResponsesHost & OwnHost} Host the server's calls on the opened evaluation
+ * @typedef {object} OwnHost
  * @property {(model: number, side: string, start: number) => Promise<any>} listed
  * @property {(model: number, problem: string) => void} open
  * @property {(name: string) => Promise<any>} act
+ * @property {() => Promise<any>} regrade
  * @property {() => Promise<any>} remove
  */
 export class EvaluationView {
@@ -46,12 +51,14 @@ export class EvaluationView {
     this.results = el('div', { class: 'lr-results' });
     this.card = el('div', { class: 'lr-card', hidden: true }, this.results);
     this.flips = new FlipLists(host);
+    this.responses = new ResponseList(host);
+    this.regrading = new Regrading(host.regrade);
     this.node = el('section', { class: 'lr-run-view', 'aria-label': 'The evaluation', hidden: true },
       el('div', { class: 'lr-card lr-run-head' },
         el('div', { class: 'lr-top' }, el('div', { class: 'lr-run-title' }, this.title, this.badge),
-          this.deletion.button),
-        this.deletion.node, this.error.node, this.progress.node, this.facts, this.command.node),
-      this.card, this.flips.node);
+          el('div', { class: 'lr-buttons' }, this.regrading.button, this.deletion.button)),
+        this.deletion.node, this.error.node, this.progress.node, this.facts, this.regrading.node, this.command.node),
+      this.card, this.flips.node, this.responses.node);
   }
   focus() { this.title.focus(); }
   hide() { this.node.hidden = true; this.data = null; }
@@ -60,7 +67,9 @@ export class EvaluationView {
     const other = this.data?.id !== data.id, { state, job, models } = data;
     this.data = data;
     this.node.hidden = false;
-    if (other) { this.deletion.hide(); this.error.show(''); this.flips.begin(); }
+    if (other) {
+      this.deletion.hide(); this.error.show(''); this.flips.begin(); this.responses.begin(); this.regrading.hide();
+    }
     setText(this.title, data.name);
     replaceIfChanged(this.badge, state, () => [stateBadge(state, 'Running')]);
     this.deletion.offer(!isActive(state));
@@ -74,11 +83,15 @@ export class EvaluationView {
     replaceIfChanged(this.results, [models, data.comparisons, data.paper, state], () =>
       (this.card.hidden ? [] : this.drawResults(data)));
     this.flips.update(data);
+    this.responses.update(data);
+    this.regrading.show(data);
   }
   drawResults({ models, comparisons, paper, state }) {
-    const early = preliminary(state);
+    const early = preliminary(state), k = Math.max(...models.map((m) => m.samples || 1));
+    this.charts.models.rename(k > 1 ? 'avg@' + k : 'pass@1');
+    this.charts.differences.rename('Difference in ' + (k > 1 ? 'maj@' + k : 'pass@1'));
     return [...(early ? [muted(early)] : []), this.charts.models.node,
-      modelsTable('pass@1 of each model', models, paper, false),
+      modelsTable('pass@1 of each model', models, paper, false), ...samplesTable(models), ...groupTables(models),
       ...(comparisons.length ? [el('h3', { text: 'Against ' + models[0].name }), this.charts.differences.node,
         comparisonTable(models, comparisons, (model, side) => this.flips.show(model, side))] : []),
       ...(models.length < 2 ? [muted(ONE_MODEL)] : [])];

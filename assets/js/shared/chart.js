@@ -167,9 +167,10 @@ export class Chart {
     this.options = options;
     this.plot = el('div', { class: 'lr-plot', role: 'img', 'aria-label': options.title });
     this.message = el('p', { class: 'lr-muted', hidden: true });
+    this.heading = el(options.tag || 'b', { text: options.title });
     this.menu = new Menu(this);
     this.node = el('figure', { class: 'lr-chart' },
-      el('figcaption', {}, el(options.tag || 'b', { text: options.title }), ' ',
+      el('figcaption', {}, this.heading, ' ',
         el('span', { class: 'lr-muted', text: options.says || '' }), this.menu.node), this.plot, this.message);
     /** @type {Figure} as the engine made it, with what moved since */ this.figure = null;
     /** @type {Figure} as plotly.js has it */ this.drawn = null;
@@ -195,6 +196,7 @@ export class Chart {
     this.menu.show(meta.scales, this.scale);
     return this.redraw();
   }
+  rename(title) { this.heading.textContent = this.options.title = title; }
   /** The text alternative, where the page knows it better than the figure. */
   describe(text) { this.plot.setAttribute('aria-label', text); }
 
