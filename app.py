@@ -59,19 +59,26 @@ def main() -> None:
         )
     settings.workspace.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("GRADIO_TEMP_DIR", str(settings.workspace / "uploads"))
+    os.environ["FORWARDED_ALLOW_IPS"] = ""  # the gate reads what proxies say; uvicorn believes what a client made up
 
+    from ui.access.gate import require_gate
     from ui.page import build, launch_options
     from ui.studio import Studio
 
+    try:
+        launching = launch_options(settings, args.host)
+    except UserError as error:
+        raise SystemExit(f"app.py: {error}") from None
     studio = Studio(settings, archiver=RunArchiver(settings, archive) if archive else None)
     page = build(studio)
     if not (args.no_preload or on_zerogpu()):
         threading.Thread(target=preload, args=(studio,), daemon=True).start()
     address = {"server_name": args.host, "server_port": args.port}
     try:
-        _, url, _ = page.launch(**address, **launch_options(settings), quiet=True, prevent_thread_lock=True)
+        _, url, _ = page.launch(**address, **launching, quiet=True, prevent_thread_lock=True)
     except OSError as error:
         raise SystemExit(f"Cannot listen on {args.host}:{args.port} ({error}). Try another --port.") from None
+    require_gate(page.app)
     studio.jobs.start()
     if studio.archiver:
         studio.archiver.start()

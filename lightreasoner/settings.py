@@ -44,6 +44,10 @@ class Settings:
     ray_address: str = ""  # HOST:PORT of a Ray cluster's head, auto, or local; empty: no Ray
     lock_folder: str = ""  # folder of the accelerator's lock; empty: the workspace
     job: str = ""  # "id/attempt" in processes started by the scheduler, else empty
+    hosts: str = (
+        ""  # more names under which the page is reached, and sites that frame it, comma-separated: *.example.org
+    )
+    proxies: str = ""  # addresses whose X-Forwarded-For is believed; empty: this machine's; also FORWARDED_ALLOW_IPS
     public: bool = False  # visitors with limited permissions (serving/permissions.py); the default on Spaces
     owners: str = ""  # users or organisations that are the owner by OAuth, comma-separated
     login: str = ""  # "user:password" of the owner, without OAuth
@@ -87,6 +91,7 @@ def from_environment(env: dict[str, str] | None = None) -> Settings:
             raise UserError(f"{name} is {env[name]!r}, which is not a number; set it to one or unset it.") from None
         if cast in (int, float) and not 0 <= values[field.name] < 1e12:  # also refuses NaN
             raise UserError(f"{name} is {env[name]!r}; it must be a number of at least 0.")
+    values.setdefault("proxies", env.get("FORWARDED_ALLOW_IPS", ""))  # the web server's own variable
     if env.get("SPACE_ID"):
         values.setdefault("public", True)
         values.setdefault("owners", env.get("SPACE_AUTHOR_NAME", ""))

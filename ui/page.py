@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from lightreasoner.settings import Settings
+from ui.access.gate import gated
 from ui.access.middleware import AccessMiddleware
 from ui.access.permissions import OWNERS_ONLY, checked_events, require_checks
 from ui.access.sign_in import SignIn
@@ -63,8 +64,9 @@ def build(studio: Studio) -> gr.Blocks:
     return page
 
 
-def launch_options(settings: Settings) -> dict:
-    """Arguments of launch(): theme, scripts, limits and protection of files."""
+def launch_options(settings: Settings, listening: str = "127.0.0.1") -> dict:
+    """Arguments of launch(): theme, scripts, limits and protection of files. listening: the address or name that the
+    server listens on. Raises UserError for settings that cannot be read."""
     return {
         "theme": theme(),
         "css": page_css(settings.public),
@@ -77,12 +79,12 @@ def launch_options(settings: Settings) -> dict:
         "ssr_mode": False,
         # Gradio keeps a third of a megabyte per page ever opened; open pages poll, which keeps them among the newest
         "state_session_capacity": 400,
-        "app_kwargs": {"openapi_url": None, **server_parts(settings)},
+        "app_kwargs": {"openapi_url": None, "lifespan": gated(settings, listening), **server_parts(settings)},
     }
 
 
 def server_parts(settings: Settings) -> dict:
-    """Our own routes; on a public server also the sign-in and the middleware."""
+    """Our own routes; on a public server also the sign-in and the middleware that knows users."""
     routes = [health_route(), scripts_route(), download_route(settings)]
     if not settings.public:
         return {"routes": routes}

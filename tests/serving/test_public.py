@@ -19,6 +19,7 @@ from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import begin_run
 from tests.support.browser import App
 from tests.support.browser_jobs import JobsApp
+from tests.support.nginx import NGINX, documented_block, nginx
 from ui.access.permissions import action_of
 from ui.compat.gradio import callable_functions
 from ui.components.pair_card import OTHER
@@ -241,9 +242,60 @@ def test_password_attempts_are_limited(public):
         said = [sign_in(guesser, USER, f"guess {n}").status_code for n in range(7)]
         assert said == [403] * 5 + [429] * 2
         assert sign_in(guesser, USER, PASSWORD).status_code == 429
+        guesser.cookies.set("lr_device", f"{'x' * 22}.{'0' * 64}")
+        assert sign_in(guesser, USER, PASSWORD).status_code == 429, "a made-up mark of a browser is worth nothing"
     with visitor(public) as other:
         assert sign_in(other, USER, PASSWORD).status_code == 303, "nobody else is kept out"
         assert sign_in(other, "x" * 10_000, "\0\u202e{{7*7}}").status_code == 403
+
+
+def test_strangers_attempts_do_not_lock_out_a_browser_of_the_owner(public):
+    """Behind a proxy that tells no addresses, five wrong passwords kept everybody out for ten minutes."""
+    shared = {"X-Forwarded-For": "203.0.113.8"}
+    with visitor(public, **shared) as owner, visitor(public, **shared) as guesser:
+        assert sign_in(owner, USER, PASSWORD).status_code == 303
+        assert [sign_in(guesser, USER, f"guess {n}").status_code for n in range(5)][-1] == 429
+        owner.cookies.delete("lr_owner")
+        assert sign_in(owner, USER, PASSWORD).status_code == 303
+        said = [sign_in(owner, USER, "wrong").status_code for _ in range(6)]
+        assert said == [403] * 5 + [429], "whoever has the cookie cannot try passwords for ever"
+
+
+def test_a_made_up_address_evades_no_limit(public):
+    """The proxy adds the client's address at the end; the client wrote the rest."""
+    with visitor(public) as guesser:
+        said = []
+        for n in range(6):
+            guesser.headers["X-Forwarded-For"] = f"6.6.6.{n}, 203.0.113.9"
+            said.append(sign_in(guesser, USER, f"guess {n}").status_code)
+        assert said == [403] * 5 + [429]
+
+
+@pytest.mark.skipif(not NGINX, reason="nginx is not installed")
+def test_behind_the_documented_nginx_block_each_client_is_counted_by_itself(public, tmp_path):
+    """Everybody was 127.0.0.1, and a made-up X-Forwarded-For was believed."""
+
+    def client(address: str) -> httpx.Client:
+        transport = httpx.HTTPTransport(local_address=address)
+        return httpx.Client(base_url=f"{home}/", transport=transport, trust_env=False)
+
+    with nginx(tmp_path, public.port, documented_block()) as home:
+        origin = "/".join(home.split("/")[:3])
+        with client("127.0.0.2") as owner, client("127.0.0.3") as guesser, client("127.0.0.4") as other:
+            assert sign_in(owner, USER, PASSWORD).status_code == 303
+            said = []
+            for n in range(6):
+                guesser.headers["X-Forwarded-For"] = f"6.6.6.{n}"
+                said.append(sign_in(guesser, USER, f"guess {n}").status_code)
+            assert said == [403] * 5 + [429]
+            assert sign_in(other, USER, PASSWORD).status_code == 303, "nobody else is kept out"
+            page = owner.get("", headers={"X-Forwarded-Host": "evil.example"})
+            assert page.status_code == 200 and "You are a visitor" in page.text
+            own = owner.post("gradio_api/component_server", json={}, headers={"Origin": origin})
+            assert own.status_code == 400, "it arrives, and calls nothing"
+            assert owner.get("", headers={"Host": "evil.example"}).status_code == 403
+            foreign = {"Origin": "http://127.0.0.1:1"}
+            assert owner.post("gradio_api/component_server", json={}, headers=foreign).status_code == 403
 
 
 def test_a_visitor_inspects_presets_within_limits(stranger):
@@ -394,9 +446,10 @@ def test_calls_are_limited(public):
 
 @pytest.mark.parametrize("path", ["gradio_api/queue/join", "gradio_api/component_server", "sign-in"])
 def test_bodies_are_limited(stranger, path):
-    said = stranger.post(path, content=b"[" * 1_100_000)
+    kind = {"Content-Type": "application/x-www-form-urlencoded"} if path == "sign-in" else {}
+    said = stranger.post(path, content=b"[" * 1_100_000, headers=kind)
     assert said.status_code == 413 and "too large" in said.text
-    said = stranger.post(path, content=(b"[" * 100_000 for _ in range(12)))  # without a length
+    said = stranger.post(path, content=(b"[" * 100_000 for _ in range(12)), headers=kind)  # without a length
     assert said.status_code == 413
 
 

@@ -29,7 +29,8 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # nobody's browser reaches anything but this machine
+    # nobody's browser reaches anything but this machine; there is one name of somebody else's that leads to it
+    "--host-resolver-rules=MAP evil.example 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
 #: More tokens than any model writes within PATIENCE: a run with this limit goes on until somebody stops it.
 ENDLESS = 20_000

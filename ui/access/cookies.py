@@ -1,9 +1,10 @@
-"""The cookies of a public server: the visitor's id, the owner's sign-in token, and the role for the page's script."""
+"""The cookies of a public server: the visitor's id, the owner's sign-in token, the mark of a browser that the owner has
+used, and the role for the page's script."""
 
 import os
 from http.cookies import CookieError, SimpleCookie
 
-VISITOR_COOKIE, OWNER_COOKIE, ROLE_COOKIE = "lr_visitor", "lr_owner", "lr_role"
+VISITOR_COOKIE, OWNER_COOKIE, ROLE_COOKIE, DEVICE_COOKIE = "lr_visitor", "lr_owner", "lr_role", "lr_device"
 YEAR = 365 * 24 * 3600
 
 
@@ -19,7 +20,7 @@ def set_cookie(scope: dict, name: str, value: str, seconds: int, script: bool = 
     """A Set-Cookie header. script: whether the page's scripts may read the cookie.
 
     A Space is shown in a frame, to which browsers do not send Lax cookies. SameSite=None is safe there because the
-    middleware rejects requests from other sites by their Origin header.
+    gate refuses requests of other sites by their Origin header.
     """
     framed = "SPACE_ID" in os.environ
     secure = framed or scope.get("scheme") == "https"

@@ -1,17 +1,14 @@
-"""The ASGI middleware of a public server: identifies the user behind a request and rejects oversized, too frequent and
-cross-site requests and unknown routes.
+"""The ASGI middleware of a public server: identifies the user behind a request that has passed the gate, and rejects
+oversized and too frequent ones.
 
 lightreasoner/serving/permissions.py decides what the user may do behind it.
 """
 
-import ipaddress
 import json
-import os
-import re
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 from starlette.responses import PlainTextResponse
 
@@ -20,26 +17,14 @@ from lightreasoner.serving.quotas import VisitorRateLimit
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import ID_PATTERN, folder_bytes, new_id
 from ui.access.cookies import OWNER_COOKIE, ROLE_COOKIE, VISITOR_COOKIE, YEAR, read_cookies, set_cookie
+from ui.access.gate import API, Rejected, route_of
 from ui.access.permissions import SCOPE_KEY
 from ui.access.sign_in import SignIn
 from ui.compat.gradio import oauth_info
 
-API = "/gradio_api"
-#: The only routes that accept other methods than GET.
-POST_ROUTES = re.compile(
-    rf"{API}/(queue/join|component_server|upload|cancel|reset|(run|api|call|call/v2)/[\w.-]+)/?|/sign-(in|out)"
-)
-#: Routes of Gradio that the page does not use.
-CLOSED_ROUTES = re.compile(
-    rf"({API})?/(monitoring|deep_link|proxy=|dev/|process_recording|runs\b|run-history|profiling|vibe)"
-)
 MAX_JSON_BYTES = 1_000_000  # of an event or a call
 CALLS_PER_MINUTE = 300  # of one visitor; enough for selecting steps with the arrow keys
 MAX_SESSIONS = 20_000  # whose owners are remembered
-
-
-class Rejected(Exception):
-    """A rejected request, with the arguments HTTP status and message."""
 
 
 class AccessMiddleware:
@@ -55,11 +40,11 @@ class AccessMiddleware:
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)
-            return  # the server has no WebSockets
+            return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         cookies = read_cookies(headers.get("cookie", ""))
-        scope[SCOPE_KEY] = user = self.user(scope, headers, cookies)
-        path = scope["path"].removeprefix(scope.get("root_path", "").rstrip("/")) or "/"
+        scope[SCOPE_KEY] = user = self.user(scope, cookies)
+        path = route_of(scope)
         started = False
 
         async def send_with_headers(message: dict) -> None:
@@ -67,7 +52,7 @@ class AccessMiddleware:
             if message["type"] == "http.response.start":
                 started = True
                 more = self.new_cookies(scope, user) if path == "/" else []
-                message["headers"] = [*message["headers"], *security_headers(), *more]
+                message["headers"] = [*message["headers"], *more]
             await send(message)
 
         try:
@@ -78,13 +63,13 @@ class AccessMiddleware:
                 status, message = rejection.args
                 await PlainTextResponse(message, status_code=status)(scope, receive, send_with_headers)
 
-    def user(self, scope: dict, headers: dict, cookies: dict) -> User:
+    def user(self, scope: dict, cookies: dict) -> User:
         """The user behind a request. The visitor's cookie only counts requests; the owner is known by the sign-in."""
         known = cookies.get(VISITOR_COOKIE, "")
         id = known if ID_PATTERN.fullmatch(known) else ""
         names = oauth_names(scope) if self.sign_in.oauth else []
         owner = is_owner(names, self.settings) or self.sign_in.is_signed_in(cookies.get(OWNER_COOKIE, ""))
-        return User(id, names[0] if names else None, owner, client_address(scope, headers))
+        return User(id, names[0] if names else None, owner, (scope.get("client") or ("unknown",))[0])
 
     def new_cookies(self, scope: dict, user: User) -> list[tuple[bytes, bytes]]:
         """Cookies for the page: an id, if the visitor has none, and the role, by which the script hides parts."""
@@ -95,15 +80,9 @@ class AccessMiddleware:
 
     async def check(self, scope: dict, path: str, headers: dict, user: User, receive: Any) -> Any:
         """Check a request; returns `receive` for the app, with a limited body. Raises Rejected."""
-        if CLOSED_ROUTES.match(path):
-            raise Rejected(404, "This route does not exist.")
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             self.check_session(user, session_read(scope, path))
             return receive
-        if scope["method"] != "POST" or not POST_ROUTES.fullmatch(path):
-            raise Rejected(405, "This route accepts GET requests only.")
-        if not same_site(headers):
-            raise Rejected(403, "This request came from another site; open this page directly.")
         if not user.owner and not self._calls.allow(user):
             raise Rejected(429, "Too many requests per minute; wait a little.")
         if path.startswith(f"{API}/upload"):
@@ -143,53 +122,12 @@ class AccessMiddleware:
             raise Rejected(403, "This session belongs to another user; reload the page.")
 
 
-def security_headers() -> list[tuple[bytes, bytes]]:
-    """Headers of every response: browsers must not guess content types, must not send addresses (which hold the ids of
-    traces) to other sites, and must not show the page in another site's frame, except in Hugging Face's on Spaces."""
-    frames = "'self' https://huggingface.co" if "SPACE_ID" in os.environ else "'self'"
-    return [
-        (b"x-content-type-options", b"nosniff"),
-        (b"referrer-policy", b"same-origin"),
-        (b"content-security-policy", f"frame-ancestors {frames}; object-src 'none'; base-uri 'self'".encode()),
-    ]
-
-
-def client_address(scope: dict, headers: dict) -> str:
-    """The network address of the client. On Spaces, whose proxies append to X-Forwarded-For, it is the last public
-    address there; the client can forge those before it. Elsewhere the server itself trusts a proxy on this machine and
-    those in FORWARDED_ALLOW_IPS."""
-    if "SPACE_ID" in os.environ:
-        for address in reversed(headers.get("x-forwarded-for", "").split(",")):
-            try:
-                if ipaddress.ip_address(address.strip()).is_global:
-                    return address.strip()
-            except ValueError:
-                break
-    return (scope.get("client") or ("unknown",))[0]
-
-
 def oauth_names(scope: dict) -> list[str]:
     """The name and the organisations of the user signed in with Hugging Face, from Gradio's signed session."""
     profile = oauth_info(scope.get("session") or {}).get("userinfo") or {}
     names = [profile.get("preferred_username")]
     names += [org.get("preferred_username") for org in profile.get("orgs") or () if isinstance(org, dict)]
     return [name for name in names if isinstance(name, str)]
-
-
-def same_site(headers: dict) -> bool:
-    """Whether the request comes from our own page. Browsers always send the origin of a cross-site request; other
-    programs send none and hold no user's cookies."""
-    if headers.get("sec-fetch-site") == "cross-site":
-        return False
-    origin = headers.get("origin")
-    if origin is None:
-        return True
-    own = {headers.get("host"), headers.get("x-forwarded-host", "").split(",")[0].strip()}
-    try:
-        site = urlsplit(origin).netloc
-    except ValueError:  # an unbalanced bracket
-        return False
-    return bool(site) and site in own
 
 
 def session_read(scope: dict, path: str) -> str | None:

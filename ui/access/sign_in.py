@@ -1,6 +1,7 @@
 """The owner's sign-in with a password on a public server: a form and a cookie.
 
-The cookie holds a random token that this process knows. A restart or signing out invalidates it.
+The cookie holds a random token that this process knows. A restart or signing out invalidates it. A second, signed
+cookie marks the browser: strangers who use up all attempts do not lock it out. It stays, and grants nothing else.
 """
 
 import hashlib
@@ -17,12 +18,12 @@ from starlette.routing import Route
 from lightreasoner.serving.permissions import oauth_available, sign_in_hint
 from lightreasoner.serving.quotas import RateLimit
 from lightreasoner.settings import Settings
-from ui.access.cookies import OWNER_COOKIE, set_cookie
+from ui.access.cookies import DEVICE_COOKIE, OWNER_COOKIE, YEAR, set_cookie
 from ui.access.permissions import SCOPE_KEY
 from ui.templates import render
 
 HOURS = 12  # for which a sign-in is valid
-#: Attempts per address and of all addresses together, per period in seconds.
+#: Attempts per address or marked browser and of all unmarked ones together, per period in seconds.
 ATTEMPTS, ALL_ATTEMPTS, PERIOD = 5, 50, 600
 
 
@@ -34,7 +35,32 @@ class SignIn:
         self.oauth = oauth_available()
         self._tokens: dict[str, float] = {}  # → time of expiry
         self._attempts, self._all = RateLimit(ATTEMPTS, PERIOD), RateLimit(ALL_ATTEMPTS, PERIOD)
+        self._devices = RateLimit(ATTEMPTS, PERIOD)
+        # derived slowly, since the cookie could be used to try passwords; a new password makes all marks worthless
+        self._key = hashlib.scrypt(settings.login.encode(errors="replace"), salt=b"lr_device", n=2**14, r=8, p=1)
         self._lock = threading.Lock()
+
+    def new_device(self) -> str:
+        """The mark of a browser in which the owner has signed in: a random id and its signature."""
+        id = secrets.token_urlsafe(16)
+        return f"{id}.{self._signature(id)}"
+
+    def device(self, mark: str) -> str | None:
+        """The id of a mark; None if this server has not signed it."""
+        id, _, signature = mark.partition(".")
+        genuine = self.settings.login and hmac.compare_digest(
+            signature.encode(errors="replace"), self._signature(id).encode()
+        )
+        return id if genuine else None
+
+    def _signature(self, id: str) -> str:
+        return hmac.new(self._key, id.encode(errors="replace"), hashlib.sha256).hexdigest()
+
+    def _allow_attempt(self, address: str, mark: str) -> bool:
+        device = self.device(mark)
+        if device:
+            return self._devices.allow(device)
+        return self._attempts.allow(address) and self._all.allow("")
 
     def is_signed_in(self, token: str) -> bool:
         """Whether the token is valid. It has 256 random bits, so timing the look-up does not reveal it."""
@@ -72,12 +98,13 @@ class SignIn:
         except ValueError:
             fields = {}
         user, password = (fields.get(name, [""])[0] for name in ("user", "password"))
-        if not (self._attempts.allow(address) and self._all.allow("")):
+        if not self._allow_attempt(address, request.cookies.get(DEVICE_COOKIE, "")):
             return sign_in_page("Too many attempts; try again in ten minutes.", 429)
         if not self.is_correct(user, password):
             return sign_in_page("Wrong user or password.", 403)
         answer = RedirectResponse("./", status_code=303)
         answer.headers.append("set-cookie", set_cookie(request.scope, OWNER_COOKIE, self.sign_in(), HOURS * 3600))
+        answer.headers.append("set-cookie", set_cookie(request.scope, DEVICE_COOKIE, self.new_device(), YEAR))
         return answer
 
     async def out(self, request: Request) -> Response:
