@@ -8,11 +8,11 @@ from lightreasoner.cli.console import print_json
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import printable
 from lightreasoner.jobs.backend import OUTPUT_FILE
-from lightreasoner.jobs.processes import announced
 from lightreasoner.jobs.ray import backends
-from lightreasoner.jobs.scheduler import TICK, Scheduler, servers
+from lightreasoner.jobs.scheduler import TICK, Scheduler, runs_elsewhere, servers
 from lightreasoner.jobs.store import FINISHED, Job, JobStore
 from lightreasoner.jobs.view import job_view, log_tail
+from lightreasoner.processes import announced
 from lightreasoner.settings import Settings
 
 SHORT = 8  # characters of an id in the list; any unambiguous prefix identifies a job
@@ -68,7 +68,8 @@ def run_list(options: argparse.Namespace, settings: Settings) -> None:
         print_json(views, 1)
         return
     for view in views:
-        print(printable(f"{view['id'][:SHORT]}  {view['state']:<11}  {_share(view):>5}  {view['title']}"))
+        where = f" · runs on {view['host']}" if view["host"] else ""
+        print(printable(f"{view['id'][:SHORT]}  {view['state']:<11}  {_share(view):>5}  {view['title']}{where}"))
     if not views:
         print("No jobs yet.")
 
@@ -113,6 +114,8 @@ def run_logs(options: argparse.Namespace, settings: Settings) -> None:
 def run_cancel(options: argparse.Namespace, settings: Settings) -> None:
     scheduler = open_jobs(settings)
     job = scheduler.cancel(find(scheduler.store, options.id).id)
+    if where := runs_elsewhere(job):
+        print(printable(f"It runs on {where} and stops at its next step."), file=sys.stderr)
     while job.state not in FINISHED:  # continues the cancellation, in case no server runs
         time.sleep(TICK / 2)
         scheduler.tick(start=False)

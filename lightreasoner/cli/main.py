@@ -7,12 +7,14 @@ import argparse
 import logging
 import os
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from lightreasoner import __version__
 from lightreasoner.cli import check_pair, dataset, deploy, evaluate, finetune, hub, jobs, pairs, sample, trace
 from lightreasoner.cli.console import show_everything
 from lightreasoner.errors import UserError
+from lightreasoner.jobs.backend import HEARTBEAT
+from lightreasoner.processes import heartbeat
 from lightreasoner.progress import StopRequested
 from lightreasoner.settings import from_environment
 from lightreasoner.storage.remote import open_run
@@ -46,6 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         settings = from_environment()
         with ExitStack() as stack:
+            if settings.job:  # before anything slow
+                with suppress(OSError):
+                    stack.enter_context(heartbeat(settings.jobs / settings.job.partition("/")[0] / HEARTBEAT))
             if "dataset" in options:
                 options.dataset = stack.enter_context(open_run(options.dataset, settings.workspace, read_only=True))
             if getattr(options, "run_dir", None):

@@ -17,7 +17,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.processes import alive, announce, announced, mark
+from lightreasoner.processes import BEAT, alive, announce, announced, beat, elsewhere, mark
 from lightreasoner.storage.atomic import write_text
 
 POLL = 0.05  # seconds between tries for the lock
@@ -74,7 +74,7 @@ class AcceleratorLock:
             lock.acquire(timeout=0)
         except (Timeout, OSError):  # held, so holder.json may be current
             holder = self._read_holder()
-            known = holder and alive(holder["pid"], holder["mark"])
+            known = holder and (elsewhere(holder["mark"]) or alive(holder["pid"], holder["mark"]))
             return {name: holder[name] for name in UNKNOWN} if known else UNKNOWN
         lock.release()
         return None
@@ -106,8 +106,12 @@ class LockHandle:
             if not self._try_lock():
                 with suppress(OSError):  # on a full disk it waits without being announced
                     announced = announce(self._accelerator.folder / "waiting") if self._interactive else None
+                last_beat = time.monotonic()
                 while not self._try_lock():
                     self._on_wait(self._accelerator.holder())
+                    if announced and time.monotonic() - last_beat >= BEAT:
+                        last_beat = time.monotonic()
+                        beat(announced)
                     if self._stop.wait(POLL):
                         raise WaitCancelled
         finally:

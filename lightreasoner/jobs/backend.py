@@ -6,6 +6,7 @@ from typing import Protocol
 from lightreasoner.jobs.store import Job
 
 OUTPUT_FILE = "output.log"  # in the job's folder: the output of all attempts
+HEARTBEAT = "heartbeat"  # in the job's folder: touched by its process while it lives
 
 
 class Backend(Protocol):

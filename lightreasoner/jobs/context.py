@@ -24,13 +24,14 @@ from filelock import FileLock, Timeout
 from lightreasoner.errors import UserError, log_unexpected
 from lightreasoner.jobs.accelerator import AcceleratorLock, LockHandle
 from lightreasoner.jobs.events import EVENTS_FILE, EventLog, last_event, reversed_events
-from lightreasoner.jobs.processes import mark
+from lightreasoner.processes import elsewhere, heartbeat, mark
 from lightreasoner.progress import StopRequested
 from lightreasoner.settings import Settings
-from lightreasoner.storage.runs import LOCK
+from lightreasoner.storage.runs import BEATING, LOCK
 
 STOP_FILE = "stop"  # in a run folder: "keep" or "cancel"
 PAUSE = 0.3  # seconds between progress events
+BRIEFLY = 0.2  # seconds for those who only look whether the folder's lock is held
 
 
 def stop_requested(run_dir: Path) -> str | None:
@@ -116,10 +117,12 @@ def _lock_folder(run_dir: Path) -> FileLock:
     lock = FileLock(run_dir / LOCK, thread_local=False)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=BRIEFLY)
     except Timeout:
-        start = last_event(run_dir / EVENTS_FILE, "start")
-        who = f"process {start['pid']}" if start and start.get("pid") else "another process"
+        start = last_event(run_dir / EVENTS_FILE, "start") or {}
+        who = f"process {start['pid']}" if start.get("pid") else "another process"
+        if where := elsewhere(str(start.get("mark"))):
+            who += f" on {where}"
         raise UserError(f"{run_dir} is in use by {who}; wait for it or stop it, or choose another folder.") from None
     except OSError as error:
         raise UserError(f"{run_dir} is not writable: {error.strerror}. Choose another folder.") from error
@@ -176,6 +179,8 @@ def job_context(
     with ExitStack() as stack:
         stack.enter_context(_sigterm_interrupts())
         stack.callback(_lock_folder(run_dir).release)
+        with suppress(OSError):
+            stack.enter_context(heartbeat(run_dir / BEATING))
         if not job:  # of a job, the scheduler removed older requests, so one that is there is meant for this attempt
             (run_dir / STOP_FILE).unlink(missing_ok=True)
         if not attempt:

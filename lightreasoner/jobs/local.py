@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 
+from lightreasoner import processes
 from lightreasoner.errors import UserError
-from lightreasoner.jobs import processes
-from lightreasoner.jobs.backend import OUTPUT_FILE
+from lightreasoner.jobs.backend import HEARTBEAT, OUTPUT_FILE
 from lightreasoner.jobs.store import Job
 from lightreasoner.settings import PREFIX, ROOT
 
@@ -31,6 +31,7 @@ class LocalBackend:
         command = [*self._command, *job.argv]
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            (folder / HEARTBEAT).touch()
             with open(folder / OUTPUT_FILE, "ab") as output:
                 when = time.strftime("%Y-%m-%d %H:%M:%S")
                 output.write(f"{header(job)} · {when} · {shlex.join(job.argv)}\n".encode(errors="replace"))
@@ -98,11 +99,11 @@ def header(job: Job) -> str:
 
 
 def _carrying(job: Job) -> list[int]:
-    """Pids of the living processes whose environment names this attempt of the job."""
+    """Pids of the living processes of this place whose environment names this attempt of the job."""
     pids = []
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             mine = process.environ().get(VARIABLE) == job.token and process.pid != os.getpid()
-            if mine and process.status() != psutil.STATUS_ZOMBIE:
+            if mine and process.status() != psutil.STATUS_ZOMBIE and processes.lives_here(process.pid):
                 pids.append(process.pid)
     return pids

@@ -14,18 +14,20 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from lightreasoner import processes
 from lightreasoner.errors import UserError
 from lightreasoner.hub.token import job_environment
-from lightreasoner.jobs import processes
-from lightreasoner.jobs.backend import Backend
+from lightreasoner.jobs.backend import HEARTBEAT, Backend
 from lightreasoner.jobs.context import STOP_FILE
 from lightreasoner.jobs.outcome import last_attempt_event, outcome
 from lightreasoner.jobs.store import ACTIVE, FINISHED, FRESH, Job, JobStore
 from lightreasoner.settings import Settings, to_environment
-from lightreasoner.storage.atomic import new_id, write_text
+from lightreasoner.storage.atomic import in_use, new_id, write_text
+from lightreasoner.storage.runs import BEATING, LOCK
 
 log = logging.getLogger(__name__)
 
+LOST = "It ran on {}, from where nothing has been heard for a while. Resume continues where it stopped."
 TICK = 0.5  # seconds between looks at the processes
 SETTLE = 1.0  # seconds before a job without a recorded process counts as never started
 PATIENCE = 5.0  # seconds for the scheduler that started a job to record its end: it knows the exit status
@@ -49,7 +51,7 @@ class Scheduler:
     def start(self) -> Scheduler:
         """Tick in a daemon thread until `close`, and announce that this server runs the queue."""
         with suppress(OSError):
-            self._announced = processes.announce(servers(self.settings))
+            self._announced = processes.announce(servers(self.settings), self._name)
         self._thread = threading.Thread(target=self._run, daemon=True, name="scheduler")
         self._thread.start()
         return self
@@ -65,6 +67,8 @@ class Scheduler:
 
     def _run(self) -> None:
         while not self._closed.is_set():
+            if self._announced:
+                processes.beat(self._announced)
             try:
                 self.tick()
                 self.trouble = None
@@ -105,7 +109,9 @@ class Scheduler:
         self.store.change(job.id, ACTIVE, job, pid=pid, mark=mark)
 
     def _check_process(self, job: Job, backend: Backend) -> None:
-        if job.pid is None:
+        if runs_elsewhere(job):
+            self._check_elsewhere(job)
+        elif job.pid is None:
             self._recover_claim(job, backend)
         elif not backend.alive(job):
             if self._finish(job, backend):
@@ -113,6 +119,19 @@ class Scheduler:
                 self._warned.discard(job.token)
         elif job.state == "stopping":
             self._stop(job, backend)
+
+    def _check_elsewhere(self, job: Job) -> None:
+        """Handle a job of another machine or container, whose processes cannot be seen or signalled from here."""
+        if self._owned_by_other(job):  # that server sees them
+            return
+        event, beats = last_attempt_event(job), (self.store.folder(job.id) / HEARTBEAT, job.run_dir / BEATING)
+        ended = event and event["kind"] == "end"
+        if (not ended and any(map(processes.fresh, beats))) or in_use(job.run_dir / LOCK):
+            return
+        ending = outcome(job, None, "")
+        if not ended and job.state != "stopping":
+            ending["message"] = LOST.format(runs_elsewhere(job))
+        self.store.change(job.id, (job.state,), job, ended=time.time(), **ending)
 
     def _recover_claim(self, job: Job, backend: Backend) -> None:
         """Handle a claimed job without a recorded process: it is starting, or its server died while starting it."""
@@ -147,7 +166,7 @@ class Scheduler:
 
     def _owned_by_other(self, job: Job) -> bool:
         """Whether another living scheduler started the job."""
-        return job.claimed_by != self._name and processes.owner_alive(job.claimed_by)
+        return job.claimed_by != self._name and processes.owner_alive(job.claimed_by, servers(self.settings))
 
     def _seconds_in_doubt(self, job: Job) -> float:
         """Seconds since the outcome of this attempt was first unclear."""
@@ -159,6 +178,8 @@ class Scheduler:
             self._since[job.token] = time.monotonic()
             with suppress(UserError):  # on a full disk the signals stop it
                 write_text(job.run_dir / STOP_FILE, "cancel\n")
+        if runs_elsewhere(job):  # its own server sends the signals
+            return
         waited = time.monotonic() - self._since[job.token]
         if waited >= KILL_AFTER:
             backend.kill(job)
@@ -260,6 +281,13 @@ class Scheduler:
 def resumable(job: Job) -> bool:
     """Whether a job can continue where it stopped."""
     return job.state in ("interrupted", "failed", "cancelled") or (job.state == "succeeded" and job.kept)
+
+
+def runs_elsewhere(job: Job) -> str | None:
+    """The other machine or container that runs a job; None for one of this place, and for a job that does not run."""
+    if job.state not in ACTIVE:
+        return None
+    return processes.elsewhere(job.mark or processes.owner_mark(job.claimed_by))
 
 
 def servers(settings: Settings) -> Path:

@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from lightreasoner.errors import UserError
+from lightreasoner.storage.mounts import is_local
 
 ACTIVE = ("running", "stopping")  # has a process, or should have
 FINISHED = ("succeeded", "failed", "cancelled", "interrupted")
@@ -73,6 +75,10 @@ class JobStore:
     def __init__(self, path: Path):
         self.path = Path(path)
 
+    @cached_property
+    def _local(self) -> bool:
+        return is_local(self.path.parent)
+
     def folder(self, job_id: str) -> Path:
         """The folder of a job's output.log."""
         return self.path.parent / job_id
@@ -84,7 +90,7 @@ class JobStore:
         while True:
             connection = sqlite3.connect(self.path, timeout=LOCKED, isolation_level=None)
             try:
-                connection.execute("PRAGMA journal_mode=WAL")
+                self._set_journal(connection)
                 connection.execute("PRAGMA synchronous=FULL")  # an accepted job survives a power cut
                 connection.execute(begin)
                 connection.execute(SCHEMA)
@@ -96,6 +102,19 @@ class JobStore:
                     raise
             time.sleep(0.01)
 
+    def _set_journal(self, connection: sqlite3.Connection) -> None:
+        """A write-ahead log on this machine's own disks. Its readers share memory, which machines cannot: elsewhere it
+        is a rollback journal, and a list that has one keeps it, since another machine may need it."""
+        with open(self.path, "rb") as file:
+            header = file.read(20)
+        if self._local:
+            if not header:
+                connection.execute("PRAGMA journal_mode=WAL")
+        elif header[18:19] != b"\1":
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # opens a write-ahead log without shared memory
+            connection.execute("PRAGMA journal_mode=DELETE")
+            connection.execute("PRAGMA locking_mode=NORMAL")
+
     @contextmanager
     def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
         """One transaction. Raises UserError for a damaged, busy or unwritable file."""
@@ -105,6 +124,12 @@ class JobStore:
                 yield connection
                 connection.execute("COMMIT")
         except sqlite3.OperationalError as error:  # locked, full, unreadable: the data is intact
+            kind = error.sqlite_errorcode & 0xFF
+            if not self._local and kind in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL):
+                raise UserError(
+                    f"The job list {self.path} cannot be used ({error}): it lies on a network file system that does "
+                    "not lock files. Set LIGHTREASONER_WORKSPACE to a folder elsewhere, or mount this one with locks."
+                ) from error
             raise UserError(f"The job list {self.path} cannot be used: {error}. Try again in a moment.") from error
         except (sqlite3.DatabaseError, ValueError) as error:
             raise UserError(

@@ -7,7 +7,7 @@ from lightreasoner.jobs.accelerator import describe_holder
 from lightreasoner.jobs.backend import OUTPUT_FILE
 from lightreasoner.jobs.context import stop_requested
 from lightreasoner.jobs.events import EVENTS_FILE, first_event, reversed_events
-from lightreasoner.jobs.scheduler import resumable
+from lightreasoner.jobs.scheduler import resumable, runs_elsewhere
 from lightreasoner.jobs.store import ACTIVE, FINISHED, Job, JobStore
 
 LOOK_BACK = 300  # events: at three per second, the rate covers the last minute or two
@@ -58,6 +58,7 @@ def job_view(store: JobStore, job: Job) -> dict[str, Any]:
         "command": shlex.join(["python", "-m", "lightreasoner", *job.argv]),
         "actions": _actions(job, queue),
         "waiting_for": waiting,
+        "host": runs_elsewhere(job),  # another machine or container; None for this one
     }
 
 

@@ -121,6 +121,21 @@ def locked(path: Path, refusal: str) -> Iterator[None]:
         lock.release()
 
 
+def in_use(path: Path) -> bool:
+    """Whether a process holds this lock now. False for a lock that does not exist, or cannot be read."""
+    if not path.is_file():
+        return False
+    lock = FileLock(path, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError:
+        return False
+    lock.release()
+    return False
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 hash of a file, as 64 hexadecimal digits. Raises OSError."""
     with open(path, "rb") as file:

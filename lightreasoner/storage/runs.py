@@ -22,6 +22,7 @@ from lightreasoner.storage.atomic import ID_PATTERN, locked, write_text
 FORMAT, VERSION = "lightreasoner-run", 1
 RECORD = "run.json"
 LOCK = ".lock"  # locked by the process that works in the folder
+BEATING = ".heartbeat"  # touched by that process
 RENAMED = {"finetune": {"group": "max_samples_per_trajectory"}}  # kind → setting until version 0.2 → its name now
 ARROW = " → "  # between the versions of two starts
 TRASH = ".deleted-"  # a folder that is being deleted

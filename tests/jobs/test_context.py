@@ -16,7 +16,7 @@ from lightreasoner.jobs import context as work_file
 from lightreasoner.jobs.accelerator import AcceleratorLock
 from lightreasoner.jobs.context import job_context
 from lightreasoner.jobs.events import EVENTS_FILE, EventLog, read_events
-from lightreasoner.jobs.processes import mark
+from lightreasoner.processes import mark
 from lightreasoner.progress import StopRequested
 from lightreasoner.settings import ROOT, Settings
 from tests.support.job_bench import SCRIPT, until

@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-from lightreasoner.jobs import processes, scheduler
+from lightreasoner import processes
+from lightreasoner.jobs import scheduler
 from lightreasoner.jobs.accelerator import AcceleratorLock
 from lightreasoner.jobs.events import EVENTS_FILE, EventLog, read_events
 from lightreasoner.jobs.local import LocalBackend

@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from lightreasoner.jobs import processes
+from lightreasoner import processes
 from lightreasoner.jobs.events import EVENTS_FILE, read_events
 from lightreasoner.jobs.local import LocalBackend
 from lightreasoner.jobs.scheduler import Scheduler

@@ -21,7 +21,7 @@ from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.trajectories import KL_EDGES, rows, shards
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.events import EVENTS_FILE, EventLog
-from lightreasoner.jobs.processes import mark
+from lightreasoner.processes import mark
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import read_run, run_folder

@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.events import EVENTS_FILE, last_event
-from lightreasoner.jobs.processes import alive
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import ACTIVE, FINISHED, Job
 from lightreasoner.jobs.view import job_view
+from lightreasoner.processes import alive, elsewhere, fresh
 from lightreasoner.serving.archive import note_deleted
 from lightreasoner.settings import Settings
-from lightreasoner.storage.runs import RECORD, delete_run, list_runs, read_run, run_folder
+from lightreasoner.storage.runs import BEATING, RECORD, delete_run, list_runs, read_run, run_folder
 
 MAX_LISTED = 500  # runs and jobs
 #: Fine-tuning method → its name on the page.
@@ -94,7 +94,9 @@ def is_in_progress(folder: Path) -> bool:
     """Whether the process that last started in the folder is alive. The folder's lock is not touched, so that a command
     that starts at this moment finds it free."""
     start = last_event(folder / EVENTS_FILE, "start") or {}
-    return isinstance(start.get("pid"), int) and alive(start["pid"], start.get("mark"))
+    if not isinstance(start.get("pid"), int) or not isinstance(start.get("mark"), str):
+        return False
+    return fresh(folder / BEATING) if elsewhere(start["mark"]) else alive(start["pid"], start["mark"])
 
 
 class RunList:

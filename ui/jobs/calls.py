@@ -20,7 +20,7 @@ from ui.components.script_calls import add_if_changed, answering
 MAX_PAST = 1000  # finished jobs in one answer
 #: The fields of a line in the list; only the opened job is sent in full.
 LINE = ("id", "title", "state", "created", "started", "ended", "position", "done", "total", "fraction", "rate")
-LINE += ("eta", "elapsed", "status", "message")
+LINE += ("eta", "elapsed", "status", "message", "host")
 #: Actions on a job, by the names that job_view lists under "actions".
 ACTIONS: dict[str, Callable[[Scheduler, str], Job | None]] = {
     "cancel": lambda jobs, job_id: jobs.cancel(job_id),

@@ -13,8 +13,9 @@ function queuePosition(n) { return n === 1 ? 'next in the queue' : plural(n - 1,
 // The line under the title: the job's status, its place in the queue, or how it ended.
 function sentence(job) {
   if (job.state === 'queued') return queuePosition(job.position || 1);
-  if (job.state === 'stopping') return 'Stopping; ends within ten seconds';
-  return job.state === 'running' ? job.status : job.message;
+  const where = job.host ? ' \u00b7 runs on ' + job.host : '';
+  if (job.state === 'stopping') return where ? 'Stopping' + where : 'Stopping; ends within ten seconds';
+  return job.state === 'running' ? job.status + where : job.message;
 }
 
 export class JobRow {
