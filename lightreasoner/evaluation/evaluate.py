@@ -19,6 +19,7 @@ from lightreasoner.decoding.batch_decoder import fitting_rows
 from lightreasoner.decoding.generate import greedy_generate, sampled_generate, uniform
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.evaluation.results import FOLDER, SCHEMA, Summary, Variant, shard, write_results
+from lightreasoner.models.adapters import attach_adapter
 from lightreasoner.models.devices import DoesNotFit, run_with_oom_backoff
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings
@@ -168,22 +169,12 @@ class Solver:
 def activate_adapter(loaded: LoadedModel, model: Any, variant: Variant) -> Any:
     """The PEFT model with the variant's adapter active. model: the PEFT model of the variants before, or None.
 
-    Raises UserError for an adapter that does not fit the base model.
+    Raises UserError, see `attach_adapter`.
     """
     if variant.adapter is None:
         return model
-    import peft  # takes a second to import, and showing results does not need it
-
     name = variant.name.replace(".", "_")
-    try:
-        if model is None:
-            model = peft.PeftModel.from_pretrained(loaded.model, variant.adapter, adapter_name=name)
-        else:
-            model.load_adapter(variant.adapter, adapter_name=name)
-    except (ValueError, RuntimeError, KeyError) as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = (lines[1:2] or lines or [type(error).__name__])[0][:200]  # the first line only names the class
-        raise UserError(f"The adapter {variant.adapter} does not fit {loaded.ref}: {reason}") from None
+    model = attach_adapter(loaded.model, variant.adapter, str(loaded.ref), loaded.files, name, onto=model)
     model.set_adapter(name)
     return model.eval()
 

@@ -163,8 +163,7 @@ def default_max_new_tokens(loaded: LoadedModel, problems: list[Problem], prompt:
 
 def adapter_of(folder: Path) -> Path:
     """The adapter's folder: of a fine-tuning run, or the given folder itself. Raises UserError."""
-    if (folder / RECORD).is_file():
-        return adapter_folder(folder)
+    folder = adapter_folder(folder) if (folder / RECORD).is_file() else folder
     check_adapter(folder)
     return folder
 

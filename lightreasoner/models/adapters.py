@@ -1,6 +1,7 @@
-"""LoRA adapters: which layers can have one, adding it to a model, and saving it."""
+"""LoRA adapters: which layers can have one, adding it to a model, saving it, and loading it onto its base."""
 
 import warnings
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,22 @@ from typing import Any
 import torch
 import transformers
 
-from lightreasoner.errors import UserError
-from lightreasoner.hub.download import NotCached
+from lightreasoner.errors import UserError, first_line
+from lightreasoner.hub.download import ADAPTER_FILES, NotCached
 from lightreasoner.models.references import ModelRef, parse_ref
-from lightreasoner.models.weights import find_files
+from lightreasoner.models.weights import (
+    Files,
+    check_adapter,
+    check_model,
+    find_files,
+    fingerprint,
+    read_json,
+    tensor_table,
+    weights_fingerprint,
+)
 from lightreasoner.storage.atomic import atomic_folder
+from lightreasoner.storage.checksums import note_checksum
+from lightreasoner.storage.runs import read_run
 
 RESUME = "Free some space and resume."
 USUAL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # in most architectures
@@ -95,3 +107,63 @@ def save_adapter(model: Any, folder: Path, card: str, expert: str | None = None)
     with atomic_folder(folder, RESUME) as place:
         model.save_pretrained(place, save_embedding_layers=False)  # "auto" would ask the Hub about the base
         (place / "README.md").write_text(card, encoding="utf-8")  # in place of peft's card
+        for name in ADAPTER_FILES:
+            note_checksum(place / name)
+
+
+def attach_adapter(model: Any, folder: Path, base: str, files: Files, name: str = "default", onto: Any = None) -> Any:
+    """The PEFT model of `model` with the adapter in a folder, not merged.
+
+    base, files: the reference and the files of the model. onto: its PEFT model, if it has another adapter already.
+    Raises UserError for an adapter that is damaged, does not fit the model, or was trained on another.
+    """
+    import peft  # takes a second to import, and showing results does not need it
+
+    check_adapter(folder)
+    wrong = f"The adapter {folder} does not fit {base}: {{}} Use the base that it was trained on."
+    if named := other_base(folder, files):
+        raise UserError(wrong.format(f"it was trained on {named}, whose weights are others."))
+    try:
+        if onto is None:
+            config = peft.PeftConfig.from_pretrained(str(folder))
+            config.inference_mode = True
+            onto = peft.PeftModelForCausalLM(model, config, adapter_name=name)
+        report = onto.load_adapter(str(folder), name, torch_device=str(model.device))
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except RuntimeError:  # PEFT's message is a page of names and sizes
+        raise UserError(wrong.format("their tensors differ in shape.")) from None
+    except ValueError as error:
+        raise UserError(wrong.format(first_line(error, 300).rstrip(" .:!") + ".")) from None
+    except Exception as error:  # its configuration may say anything
+        raise UserError(f"The adapter {folder} cannot be read: {first_line(error)}. Save it again.") from error
+    if report.missing_keys or report.unexpected_keys:
+        odd = f"{len(report.missing_keys)} of its tensors are missing and {len(report.unexpected_keys)} have no place."
+        raise UserError(wrong.format(odd))
+    own = (tensor for path, tensor in onto.named_parameters() if f".{name}" in path)
+    if not all(bool(tensor.isfinite().all()) for tensor in own):
+        raise UserError(f"The adapter {folder} holds values that are no numbers, so it is damaged; train it again.")
+    return onto
+
+
+def other_base(folder: Path, files: Files) -> str | None:
+    """The name of the model that an adapter was trained on, if its weights are known and are not those of `files`."""
+    with suppress(UserError):
+        record = read_run(folder.parent) if folder.name == "adapter" else {}
+        if record.get("kind") == "finetune":
+            marks, prints = (record["about"].get(name) or {} for name in ("marks", "fingerprints"))
+            known, same = prints.get("expert"), marks.get("expert's weights")
+            differs = known and known != fingerprint(files) and same != weights_fingerprint(files)
+            return str(record["about"].get("expert")) if differs else None
+    config = read_json(folder / ADAPTER_FILES[0])
+    named, revision = config.get("base_model_name_or_path"), config.get("revision")
+    with suppress(UserError, OSError):  # it may be named by a path of another machine
+        trained = parse_ref(f"{named}@{revision}" if revision else named)
+        if trained.kind == "gguf" or files.gguf or files.adapter:
+            return None
+        theirs = find_files(trained, download=False)
+        tables = [[tensor_table(path) for path in check_model(each.folder)] for each in (theirs, files)]
+        # of another dtype or layout it may be the same model, written again
+        alike = theirs.folder != files.folder and tables[0] == tables[1]
+        return str(trained) if alike and weights_fingerprint(theirs) != weights_fingerprint(files) else None
+    return None

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from lightreasoner.compat.transformers import gguf_pre_tokenizer, no_gguf_progress_bar, supports_sdpa
 from lightreasoner.errors import UserError, first_line
+from lightreasoner.models.adapters import attach_adapter
 from lightreasoner.models.devices import choose_device, choose_dtype
 from lightreasoner.models.merging import untie
 from lightreasoner.models.references import ModelRef, parse_ref
@@ -222,23 +223,9 @@ def _read_config(ref: ModelRef, files: Files) -> Any:
 
 
 def _add_adapter(ref: ModelRef, files: Files, model: Any) -> Any:
-    """The model with a LoRA adapter in it. Raises UserError when the adapter does not fit the model."""
-    import peft
-
-    wrong = f"The adapter {ref.adapter} does not fit {ref.base}: {{}} Use the base that it was trained on."
-    config = peft.PeftConfig.from_pretrained(str(files.adapter))
-    config.inference_mode = True
+    """The model with a LoRA adapter in it. Raises UserError, see `attach_adapter`."""
     untie(model, files.adapter)
-    try:
-        wrapped = peft.PeftModel(model, config)
-        report = wrapped.load_adapter(str(files.adapter), "default", torch_device="cpu")
-    except RuntimeError:  # PEFT's message is a page of names and sizes
-        raise UserError(wrong.format("their tensors differ in shape.")) from None
-    except ValueError as error:
-        raise UserError(wrong.format(_sentence(error))) from None
-    if report.missing_keys or report.unexpected_keys:
-        odd = f"{len(report.missing_keys)} of its tensors are missing and {len(report.unexpected_keys)} have no place."
-        raise UserError(wrong.format(odd))
+    wrapped = attach_adapter(model, files.adapter, ref.base, replace(files, adapter=None))
     return wrapped.merge_and_unload() if model.dtype == torch.float32 else wrapped.get_base_model()
 
 

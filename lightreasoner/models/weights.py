@@ -28,6 +28,8 @@ from lightreasoner.hub.download import (
 )
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.settings import ASSETS
+from lightreasoner.storage.checksums import FILE as CHECKSUMS
+from lightreasoner.storage.checksums import ChangedFile, verify
 
 MODELS = ASSETS / "models"
 PICKLES = {".bin", ".pt", ".pth", ".ckpt", ".pkl"}
@@ -156,8 +158,30 @@ def check_adapter(folder: Path) -> list[Path]:
         raise UserError(f"{folder} is an adapter of type {config.get('peft_type')!r:.40}; only LoRA adapters are read.")
     if config.get("megatron_config"):  # PEFT would import any module that such a config names
         raise UserError(f"The adapter {folder} is made for Megatron and cannot be loaded here; use an ordinary LoRA.")
-    tensor_table(folder / ADAPTER_FILES[1])
+    for name in ADAPTER_FILES:
+        try:
+            verify(folder / name)
+        except ChangedFile as error:
+            raise UserError(
+                f"{folder / name} has changed since it was saved: {error}. Restore it or train it again; or delete "
+                f"{CHECKSUMS} beside it to use it as it is."
+            ) from None
+        except OSError as error:
+            raise UserError(f"{folder / name} cannot be read ({error.strerror}); check its permissions.") from None
+    _check_rank(folder, config, tensor_table(folder / ADAPTER_FILES[1]))
     return [folder / ADAPTER_FILES[1]]
+
+
+def _check_rank(folder: Path, config: dict, table: dict[str, dict]) -> None:
+    """Raises UserError for a configuration whose matrices would be larger than those stored; any memory could do."""
+    stored = [t["shape"][0] for name, t in table.items() if ".lora_A" in name or ".lora_embedding_A" in name]
+    pattern = config.get("rank_pattern") or {}
+    wanted = [*(pattern.values() if isinstance(pattern, dict) else [pattern]), *([] if pattern else [config.get("r")])]
+    if stored and not all(isinstance(rank, int) and 0 < rank <= max(stored) for rank in wanted):
+        raise UserError(
+            f"{folder / ADAPTER_FILES[0]} asks for rank {wanted[-1]!r:.20}, but the adapter's matrices have rank "
+            f"{max(stored)}; save the adapter again."
+        )
 
 
 def adapter_reaches(folder: Path, modules: set[str]) -> bool:

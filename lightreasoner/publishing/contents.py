@@ -21,6 +21,7 @@ from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
 from lightreasoner.hub.download import MODEL_FILES
 from lightreasoner.hub.redaction import redact, redact_text
+from lightreasoner.models.weights import check_adapter, check_model
 from lightreasoner.storage.atomic import locked, sha256, write_bytes
 from lightreasoner.storage.runs import LOCK, RECORD, read_run
 from lightreasoner.training.model_card import adapter_card
@@ -109,6 +110,7 @@ def _dataset(folder: Path, run: dict, staging: Path, license: str) -> Publicatio
 
 def _adapter(run_dir: Path, run: dict, staging: Path, license: str) -> Publication:
     folder = adapter_folder(run_dir)
+    check_adapter(folder)
     files = {"adapter_model.safetensors": folder / "adapter_model.safetensors"}
     files["adapter_config.json"] = _redacted(staging, "adapter_config.json", folder / "adapter_config.json")
     files[CARD] = _write(staging, CARD, adapter_card(run, license=license))
@@ -121,6 +123,7 @@ def _model(run_dir: Path, run: dict, folder: Path, staging: Path, license: str) 
         raise UserError(
             f"{folder} is not a merged model: config.json or its weights are missing; create one with `merge`."
         )
+    check_model(folder)
     files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.name.startswith(".") and any(path.match(pattern) for pattern in MODEL_FILES):

@@ -4,10 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from lightreasoner.errors import UserError
+from lightreasoner.models.adapters import attach_adapter
 from lightreasoner.models.devices import DTYPES
 from lightreasoner.models.identity import differences
 from lightreasoner.models.loading import load_model
 from lightreasoner.models.merging import base_dtype, save_merged, untie
+from lightreasoner.models.weights import check_adapter
 from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import read_run
 from lightreasoner.training.model_card import adapter_card
@@ -19,9 +21,8 @@ def merge_run(run_dir: Path, out: Path, settings: Settings, dtype: str = "auto")
 
     dtype: of the weights written; "auto" is the base's on disk. The sum itself is computed in float32.
     """
-    import peft  # slow to import
-
     adapter, record = adapter_folder(run_dir), read_run(run_dir)
+    check_adapter(adapter)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} already exists; name a new folder for the merged model.")
     if dtype not in ("auto", *DTYPES):
@@ -34,6 +35,6 @@ def merge_run(run_dir: Path, out: Path, settings: Settings, dtype: str = "auto")
             f"{'have' if different == ['weights'] or different[1:] else 'has'} changed. Restore them to merge."
         )
     untie(loaded.model, adapter)
-    model = peft.PeftModel.from_pretrained(loaded.model, adapter)
+    model = attach_adapter(loaded.model, adapter, str(loaded.ref), loaded.files)
     written = base_dtype(loaded.files) if dtype == "auto" else DTYPES[dtype]
     save_merged(model, loaded.tokenizer, out, adapter_card(record, merged=True), loaded.files, written)

@@ -1,0 +1,64 @@
+"""Checksums of files, kept in a file of their folder, so that a byte that has changed since is noticed.
+
+The file has one JSON object per line and only grows; of two lines on one file the later counts. Files without a line,
+as earlier versions wrote them, are not checked.
+"""
+
+import json
+import os
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+from lightreasoner.storage.atomic import sha256
+
+FILE = "checksums.jsonl"
+
+
+class ChangedFile(ValueError):
+    """A file is not the one that was written."""
+
+
+def note_checksum(path: Path, written: Path | None = None) -> None:
+    """Note the checksum of a file; `written` is where its content is now, if not there yet. Raises OSError."""
+    line = json.dumps({"file": path.name, "sha256": sha256(written or path)})
+    handle = os.open(path.with_name(FILE), os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        data = f"\n{line}\n".encode()  # after a torn line
+        if os.write(handle, data) < len(data):
+            raise OSError(28, os.strerror(28))
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def verify(path: Path) -> None:
+    """Compare a file with its checksum, once for each time that it was written. Raises ChangedFile, and OSError."""
+    path = Path(path)
+    known = _known(path.with_name(FILE), *_stamp(path.with_name(FILE)))
+    if path.name in known and _digest(path, *_stamp(path)) != known[path.name]:
+        raise ChangedFile("its checksum is not the one that it was written with")
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    with suppress(FileNotFoundError):
+        status = path.stat()
+        return status.st_ino, status.st_size, status.st_mtime_ns
+    return ()
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: Path, *_stamp: int) -> str:
+    return sha256(path)
+
+
+@lru_cache(maxsize=256)
+def _known(path: Path, *_stamp: int) -> dict[str, str]:
+    """File name → SHA-256, as a folder's file of checksums has them."""
+    found = {}
+    with suppress(FileNotFoundError):
+        for line in path.read_bytes().splitlines():
+            with suppress(ValueError, TypeError, KeyError):
+                entry = json.loads(line)
+                found[entry["file"]] = entry["sha256"]
+    return found
