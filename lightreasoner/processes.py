@@ -110,7 +110,7 @@ def lives_here(pid: int) -> bool:
 
 @contextmanager
 def heartbeat(path: Path) -> Iterator[None]:
-    """Inside, a thread touches the file every BEAT seconds. Raises OSError when it cannot be created."""
+    """Inside, the file exists and a thread touches it every BEAT seconds. Raises OSError when it cannot be created."""
     path.touch()
     ended = threading.Event()
 
@@ -123,6 +123,8 @@ def heartbeat(path: Path) -> Iterator[None]:
         yield
     finally:
         ended.set()
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def beat(path: Path) -> None:
