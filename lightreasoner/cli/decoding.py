@@ -1,6 +1,8 @@
-"""The options of decoding that all verbs that generate share."""
+"""The options of decoding that several verbs share: stop strings, and contrasts of two models."""
 
 import argparse
+
+from lightreasoner.errors import UserError
 
 
 def add_stop_option(parser: argparse.ArgumentParser) -> None:
@@ -18,3 +20,32 @@ def stop_strings(options: argparse.Namespace) -> tuple[str, ...]:
     from lightreasoner.models.turn_ends import parse_stops
 
     return parse_stops(options.stop)
+
+
+def add_contrast_options(parser: argparse.ArgumentParser, alpha: str, beta: str) -> None:
+    """alpha, beta: the defaults, written as the user would write them."""
+    parser.add_argument("--alpha", default=alpha, metavar="A,…", help=f"plausibility thresholds (default {alpha})")
+    parser.add_argument("--beta", default=beta, metavar="B,…", help=f"KL thresholds in nats (default {beta})")
+    parser.add_argument(
+        "--takeover",
+        action="store_true",
+        help="the amateur writes, and where KL is above β the expert's choice is taken in place of its own",
+    )
+
+
+def contrasts(options: argparse.Namespace) -> tuple:
+    """A Contrast of each α with each β; a takeover has no α. Raises UserError."""
+    from lightreasoner.decoding.contrast import Contrast
+    from lightreasoner.validation import check_alpha_beta
+
+    alphas, betas = _numbers("--alpha", options.alpha), _numbers("--beta", options.beta)
+    checked = [check_alpha_beta(alpha, beta, ("--alpha", "--beta")) for alpha in alphas for beta in betas]
+    found = [Contrast(0.0 if options.takeover else alpha, beta, options.takeover) for alpha, beta in checked]
+    return tuple(dict.fromkeys(found))
+
+
+def _numbers(name: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"{name} is {text[:40]!r}; give numbers with commas between them, such as 0.1,0.2.") from None

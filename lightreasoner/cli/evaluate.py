@@ -5,9 +5,10 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from lightreasoner.cli.decoding import add_stop_option, stop_strings
+from lightreasoner.cli.decoding import add_contrast_options, add_stop_option, contrasts, stop_strings
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cluster import add_backend_options
+from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path
 
@@ -31,6 +32,12 @@ def add(verbs) -> None:
         "--adapter", action="append", default=[], metavar="DIR", help="an adapter or a fine-tuning run; repeatable"
     )
     evaluate.add_argument("--no-base", action="store_true", help="evaluate the adapters only")
+    evaluate.add_argument(
+        "--amateur",
+        metavar="REF",
+        help="also decode by contrast with this weaker model, a preview of fine-tuning; see preview",
+    )
+    add_contrast_options(evaluate, f"{ALPHA:g}", f"{BETA:g}")
     evaluate.add_argument("--problems", metavar="SOURCE_OR_FILE", help="see the command sample")
     evaluate.add_argument("--split", metavar="S", help="split of a benchmark (default: test)")
     evaluate.add_argument(
@@ -88,6 +95,8 @@ def run_evaluate(parser: argparse.ArgumentParser, options: argparse.Namespace, s
         samples=options.samples,
         temperature=options.temperature,
         seed=options.seed,
+        amateur=options.amateur,
+        contrasts=contrasts(options) if options.amateur else (),
         workers=options.num_workers if options.backend == "ray" else None,
         skip_unreadable=options.skip_unreadable,
     )

@@ -10,7 +10,7 @@ import sys
 from contextlib import ExitStack, suppress
 
 from lightreasoner import __version__
-from lightreasoner.cli import check_pair, dataset, deploy, evaluate, finetune, hub, jobs, pairs, sample, trace
+from lightreasoner.cli import check_pair, dataset, deploy, evaluate, finetune, hub, jobs, pairs, preview, sample, trace
 from lightreasoner.cli.console import show_everything
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.backend import HEARTBEAT
@@ -19,7 +19,8 @@ from lightreasoner.progress import StopRequested
 from lightreasoner.settings import from_environment
 from lightreasoner.storage.remote import open_run
 
-COMMANDS = (pairs, trace, check_pair, sample, dataset, finetune, evaluate, hub, jobs, deploy)  # in the order of --help
+# In the order of --help.
+COMMANDS = (pairs, trace, check_pair, preview, sample, dataset, finetune, evaluate, hub, jobs, deploy)
 
 
 class Parser(argparse.ArgumentParser):

@@ -6,7 +6,7 @@ masked and takes no position.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -189,6 +189,7 @@ def decode_rows(
     compact_every: int | None = None,
     keep_logits: bool = False,
     stop: Iterable[str] = (),
+    begun: Sequence[Sequence[int]] | None = None,
 ) -> Iterator[DecodedStep]:
     """The one decoding loop: a token per step for each of the decoder's rows, until all have ended their turn.
 
@@ -197,10 +198,15 @@ def decode_rows(
     on_step: called before each step with the number of rows that have ended; it may raise.
     stop: texts that end a response, besides the ends of the model's turn.
     compact_every: rows that have ended also leave the decoder after so many steps, not only once they are numerous.
+    begun: the tokens of each row's response that its prompt already holds; they count towards max_new_tokens.
     """
     count, ends = len(unread), ResponseEnds(decoder.loaded, stop)
     rows, ended = list(range(count)), set()  # the rows in the decoder, and the places of those that have ended
-    for step in range(max_new_tokens):
+    written = [len(tokens) for tokens in begun or [()] * count]  # tokens of each response before the first step
+    for row, tokens in enumerate(begun or ()):
+        for token in tokens:
+            ends.ended(token, row)  # a stop string may have begun in them
+    for step in range(max_new_tokens - min(written, default=0)):
         if ended and (len(ended) > ENDED_SHARE * len(rows) or (compact_every and step % compact_every == 0)):
             staying = [place for place in range(len(rows)) if place not in ended]
             index = torch.tensor(staying, device=unread.device)
@@ -213,7 +219,8 @@ def decode_rows(
         places = [place for place in range(len(rows)) if place not in ended]
         picked = (logits if len(places) == len(rows) else logits[places]) if keep_logits else None
         del logits
-        ended.update(place for place in places if ends.ended(tokens[place], rows[place]))
+        full = {place for place in places if written[rows[place]] + step + 1 >= max_new_tokens}
+        ended.update(full, (place for place in places if ends.ended(tokens[place], rows[place])))
         yield DecodedStep(step, [rows[place] for place in places], [tokens[place] for place in places], picked)
         if len(ended) == len(rows):
             return

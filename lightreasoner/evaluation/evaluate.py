@@ -1,4 +1,4 @@
-"""Evaluates model variants: each solves every problem greedily, and a file of graded answers is written per batch.
+"""Evaluates model variants: each solves every problem, and a file of graded answers is written per batch.
 
 The base model is loaded once, and its adapters are switched. Batches whose file exists are not solved again.
 """
@@ -16,14 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lightreasoner.decoding.batch_decoder import fitting_rows
+from lightreasoner.decoding.contrast import Contrast, ContrastResponse, contrast_generate
 from lightreasoner.decoding.generate import greedy_generate, sampled_generate, uniform
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.evaluation.results import FOLDER, SCHEMA, Summary, Variant, shard, write_results
 from lightreasoner.models.adapters import attach_adapter
 from lightreasoner.models.devices import DoesNotFit, run_with_oom_backoff
 from lightreasoner.models.loading import LoadedModel
+from lightreasoner.models.pairs import Pair
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings
-from lightreasoner.models.prompts import describe_prompt, prompt_ids
+from lightreasoner.models.prompts import describe_prompt, pair_prompts, prompt_ids
 from lightreasoner.models.turn_ends import finished_text
 from lightreasoner.problems.conversations import context_json
 from lightreasoner.problems.grading import grade
@@ -66,6 +68,7 @@ def evaluate(
     stop: tuple[str, ...] = (),
     prompt: PromptSettings = PAPER,
     sampling: Sampling = GREEDY,
+    pair: Pair | None = None,
 ) -> list[Summary]:
     """Let every variant solve every problem, and write answers and results.json. Raises UserError, StopRequested.
 
@@ -73,6 +76,7 @@ def evaluate(
 
     batch_size: problems; None: as many as fit. parallel_map: solves the missing batches in place of this process.
     stop: texts that end a response, besides the ends of the model's turn. Every problem needs a reference answer.
+    pair: `loaded` as the expert beside its amateur, where a variant is a contrast.
     """
     prompts = [prompt_ids(loaded, problem.question, prompt, problem.context) for problem in problems]
     opening = describe_prompt(loaded, prompt)["opening"]
@@ -84,23 +88,27 @@ def evaluate(
         )
     k = sampling.samples
     prompts = [prompt for prompt in prompts for _ in range(k)]
-    plan = batches(prompts, batch_size or fitting_rows([loaded], longest, 1))
+    both = [pair_prompts(pair, problem.question, prompt, problem.context) for problem in problems] if pair else []
+    both = [prompts for prompts in both for _ in range(k)]
+    plan = batches(prompts, batch_size or fitting_rows([loaded, pair.amateur] if pair else [loaded], longest, 1))
     set_aside_damaged(folder, progress)
     missing = [(n, b) for n in range(len(variants)) for b in range(len(plan)) if not shard(folder, n, b).exists()]
+    missing.sort(key=lambda at: _turn(variants[at[0]], *at))
     total = len(variants) * len(prompts)
     if missing and (changed := note_versions(folder)):
         progress.status(changed)
     done = total - sum(len(plan[b]) for _, b in missing)
     names = [(problem.id, sample) for problem in problems for sample in range(k)]
-    requests = (((n, b), (n, [prompts[i] for i in plan[b]], [names[i] for i in plan[b]])) for n, b in missing)
-    solver = Solver(loaded, variants, max_new_tokens, progress, stop, sampling)
+    of = [both if variant.contrast else prompts for variant in variants]  # the prompts of each variant
+    requests = (((n, b), (n, [of[n][i] for i in plan[b]], [names[i] for i in plan[b]])) for n, b in missing)
+    solver = Solver(loaded, variants, max_new_tokens, progress, stop, sampling, pair)
     right, answered = [0] * len(variants), [0] * len(variants)
     solved = parallel_map(requests) if parallel_map else ((key, solver(request)) for key, request in requests)
-    for (n, batch), (responses, seconds) in solved:
+    for (n, batch), (responses, seconds, columns) in solved:
         solved_problems = [problems[i // k] for i in plan[batch]]
         rows = graded_rows(loaded, variants[n].name, solved_problems, responses, seconds, stop, opening)
-        for row, i in zip(rows, plan[batch], strict=True):
-            row["sample"] = i % k
+        for place, (row, i) in enumerate(zip(rows, plan[batch], strict=True)):
+            row |= {"sample": i % k} | {name: values[place] for name, values in columns.items()}
         with atomic_file(shard(folder, n, batch)) as file:
             pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file, compression="zstd")
         done, answered[n] = done + len(rows), answered[n] + len(rows)
@@ -110,11 +118,21 @@ def evaluate(
     return write_results(folder, variants)
 
 
-class Solver:
-    """The base model and its adapters.
+def _turn(variant: Variant, n: int, batch: int) -> tuple:
+    """When a batch is solved: models one after another, then all contrasts of a batch, which share beginnings.
 
-    Called with (number of a variant, prompts, (problem id, sample) of each), it returns (responses, seconds).
+    The fewer tokens a contrast changes, the more of its response others share, so the largest β comes first.
     """
+    return (1, batch, -variant.contrast.beta, n) if variant.contrast else (0, n, batch)
+
+
+#: (prompts of a variant's batch): its number; token ids, of a contrast (expert's, amateur's); (problem id, sample).
+Request = tuple[int, list[Any], list[tuple[str, int]]]
+Solved = tuple[list[list[int]], float, dict[str, list[int]]]  # responses, seconds, more columns of SCHEMA
+
+
+class Solver:
+    """The base model and its adapters; called with a Request, it returns what is Solved."""
 
     def __init__(
         self,
@@ -124,14 +142,16 @@ class Solver:
         progress: Progress,
         stop: tuple[str, ...] = (),
         sampling: Sampling = GREEDY,
+        pair: Pair | None = None,
     ):
-        self._sampling = sampling
+        self._sampling, self._pair = sampling, pair
+        self._grid: tuple[list, list[list[ContrastResponse]]] = [], []  # names of a batch → its responses so far
         self._loaded, self._variants, self._max_new_tokens, self._progress = loaded, variants, max_new_tokens, progress
         self._stop = stop
         self._peft_model, self._active = None, None
         self._rows: int | None = None  # that fit into memory, once a batch did not
 
-    def __call__(self, request: tuple[int, list[list[int]], list[tuple[str, int]]]) -> tuple[list[list[int]], float]:
+    def __call__(self, request: Request) -> Solved:
         n, prompts, names = request
         variant = self._variants[n]
         if self._active != n:
@@ -140,8 +160,11 @@ class Solver:
         start, model = time.monotonic(), self._peft_model
         with model.disable_adapter() if model is not None and variant.adapter is None else nullcontext():
             loaded = replace(self._loaded, model=self._loaded.model if model is None else model)
-            responses = self._solve(loaded, prompts, names)
-        return responses, time.monotonic() - start
+            if variant.contrast is None:
+                return self._solve(loaded, prompts, names), time.monotonic() - start, {}
+            found = self._contrast(replace(self._pair, expert=loaded), variant.contrast, prompts, names)
+        columns = {"changed": [r.changed for r in found], "decoded": [r.decoded for r in found]}
+        return [r.tokens.tolist() for r in found], time.monotonic() - start, columns
 
     def _solve(self, loaded: LoadedModel, prompts: list[list[int]], names: list[tuple[str, int]]) -> list[list[int]]:
         most, sampling, checkpoint, stop = self._max_new_tokens, self._sampling, self._progress.checkpoint, self._stop
@@ -151,6 +174,29 @@ class Solver:
                 return greedy_generate(loaded, part, most, checkpoint, stop)
             drawn = np.stack([uniform(sampling.seed, *name, most) for name in names[first : first + len(part)]])
             return sampled_generate(loaded, part, most, sampling.temperature, drawn, checkpoint, stop)
+
+        return self._in_parts(loaded, prompts, attempt)
+
+    def _contrast(
+        self, pair: Pair, contrast: Contrast, prompts: list[tuple[list[int], list[int]]], names: list[tuple[str, int]]
+    ) -> list[ContrastResponse]:
+        """Responses under one contrast; what the batch's earlier contrasts share with it is not decoded again."""
+        if self._grid[0] != names:
+            self._grid = names, [[] for _ in names]
+        known, most, stop = self._grid[1], self._max_new_tokens, self._stop
+        alphas = {v.contrast.alpha for v in self._variants if v.contrast and not v.contrast.takeover}
+
+        def attempt(part: list, first: int) -> list[ContrastResponse]:
+            begun = known[first : first + len(part)]
+            return contrast_generate(pair, part, contrast, most, self._progress.checkpoint, stop, alphas, begun)
+
+        found = self._in_parts(pair.expert, prompts, attempt)
+        for responses, response in zip(known, found, strict=True):
+            responses.append(response)
+        return found
+
+    def _in_parts(self, loaded: LoadedModel, prompts: list, attempt: Callable[[list, int], list]) -> list:
+        """The results of attempt(prompts, index of the first), for fewer at a time where memory runs out."""
 
         def on_halved(rows: int) -> None:
             self._rows = rows
@@ -163,7 +209,7 @@ class Solver:
                 f"A single problem needs more memory than {loaded.device} has free; free some memory, lower "
                 "--max-new-tokens, or choose a smaller model. The answers so far are saved."
             ) from None
-        return [ids for part in parts for ids in part]
+        return [response for part in parts for response in part]
 
 
 def activate_adapter(loaded: LoadedModel, model: Any, variant: Variant) -> Any:

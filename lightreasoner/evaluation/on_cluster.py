@@ -2,9 +2,12 @@
 
 from lightreasoner.cluster import connect, gpus_per_worker, map_over_actors
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation.evaluate import GREEDY, ParallelMap, Sampling, Solver
+from lightreasoner.evaluation.evaluate import GREEDY, ParallelMap, Request, Sampling, Solved, Solver
 from lightreasoner.evaluation.results import Variant
+from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.loading import LoadedModel, load_model
+from lightreasoner.models.pairs import Pair, load_pair
+from lightreasoner.models.references import ModelRef
 from lightreasoner.progress import SilentProgress
 from lightreasoner.settings import Settings, from_environment, to_environment
 
@@ -17,6 +20,7 @@ def cluster_map(
     workers: int,
     settings: Settings,
     sampling: Sampling = GREEDY,
+    pair: Pair | None = None,
 ) -> ParallelMap:
     """The `parallel_map` of `evaluate` that runs on a cluster. Raises UserError without a cluster."""
     ray = connect(settings, workers)
@@ -28,6 +32,7 @@ def cluster_map(
         "stop": stop,
         "env": to_environment(settings),
         "sampling": sampling,
+        "amateur": pair and (pair.amateur.ref, pair.amateur.fingerprint),
     }
     gpus = gpus_per_worker(settings, ray)
     return lambda requests: map_over_actors(ray, WorkerSolver, arguments, requests, workers, gpus)
@@ -45,12 +50,17 @@ class WorkerSolver:
         stop: tuple[str, ...],
         env: dict[str, str],
         sampling: Sampling = GREEDY,
+        amateur: tuple[ModelRef, str] | None = None,
     ):
-        loaded = load_model(ref, from_environment(env))
-        self._same = loaded.fingerprint == fingerprint
-        self._solver = Solver(loaded, variants, max_new_tokens, SilentProgress(), stop, sampling)
+        """amateur: its reference and fingerprint, where a variant is a contrast."""
+        settings, pair = from_environment(env), None
+        if amateur:
+            pair = load_pair(ref, amateur[0], LoadedModels(settings))
+        loaded = pair.expert if pair else load_model(ref, settings)
+        self._same = loaded.fingerprint == fingerprint and (not pair or pair.amateur.fingerprint == amateur[1])
+        self._solver = Solver(loaded, variants, max_new_tokens, SilentProgress(), stop, sampling, pair)
 
-    def __call__(self, request: tuple[int, list[list[int]], list[tuple[str, int]]]) -> tuple[list[list[int]], float]:
+    def __call__(self, request: Request) -> Solved:
         if not self._same:
             raise UserError(
                 "A worker has another model than the machine that started this run; copy the same files to all."

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.problems.grading import answer_key
 from lightreasoner.scoring.significance import Estimate, compare, estimate, pass_at_k
@@ -38,20 +39,23 @@ SCHEMA = pa.schema(
         ("sample", pa.int32()),  # from 0, where a problem has several responses; null or absent in older files
         ("level", pa.string()),  # of the problem, where its source says; like the next
         ("subject", pa.string()),
+        ("changed", pa.int32()),  # of a contrast: tokens that are not the writer's own choice; else null
+        ("decoded", pa.int32()),  # of a contrast: tokens that no other cell of the grid had decoded; else null
     ]
 )
 SHOWN = ["problem_id", "question", "answer", "response_ids", "finish_reason", "extracted", "right", "seconds"]
-SHOWN += ["sample", "level", "subject"]
+SHOWN += ["sample", "level", "subject", "changed", "decoded"]
 GROUPINGS = ("level", "subject")
 QUESTION = 300  # characters of a question that a list needs
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A model that is evaluated: the base itself, or the base with an adapter."""
+    """A model that is evaluated: the base itself, the base with an adapter, or the base beside an amateur."""
 
     name: str
     adapter: Path | None = None
+    contrast: Contrast | None = None
 
 
 @dataclass(frozen=True)
@@ -75,11 +79,13 @@ class Summary:
     pass_at: dict[int, Estimate] = field(default_factory=dict)  # k → pass@k
     majority: Estimate | None = None  # maj@k
     groups: dict[str, list[dict]] = field(default_factory=dict)  # "level" and "subject" → results of each
+    changed: float | None = None  # of a contrast: the share of tokens that are not the writer's own choice
 
     def as_json(self) -> dict:
         """As in results.json; what an evaluation lacks is left out."""
         numbers = asdict(self)
         optional = {"by_hand": 0, "samples": 1, "responses": 0, "pass_at": {}, "majority": None, "groups": {}}
+        optional |= {"changed": None}
         numbers = {name: value for name, value in numbers.items() if optional.get(name, self) != value}
         if self.pass_at:
             numbers["pass_at"] = {str(k): asdict(found) for k, found in self.pass_at.items()}
@@ -101,6 +107,8 @@ class Answer(NamedTuple):
     groups: tuple[str | None, ...] = (None, None)  # of GROUPINGS
     judged: bool = False  # the grader's verdict; `right` is another where it was set by hand
     by_hand: bool = False
+    changed: int | None = None  # tokens, see SCHEMA
+    decoded: int | None = None
 
 
 class ResultsReader:
@@ -144,6 +152,7 @@ class ResultsReader:
         shown = row["answer"], row["extracted"], right, row["finish_reason"]
         groups = tuple(row.get(name) for name in GROUPINGS)
         numbers = length, row["seconds"], path, sample, groups, row["right"], given is not None
+        numbers += row.get("changed"), row.get("decoded")
         responses = self.responses[variant].setdefault(problem, {})
         responses[sample] = Answer(row["question"][:QUESTION], *shown, *numbers)
         in_order = [responses[n] for n in sorted(responses)]
@@ -197,6 +206,8 @@ def summarise(name: str, problems: list[list[Answer]]) -> Summary:
     answers = [answer for responses in problems for answer in responses]
     n, samples = len(answers), max(map(len, problems))
     tokens, seconds = sum(answer.length for answer in answers), sum(answer.seconds for answer in answers)
+    decoded = sum(answer.length if answer.decoded is None else answer.decoded for answer in answers)
+    changed = [answer.changed for answer in answers if answer.changed is not None]
     shares = [sum(answer.right for answer in responses) / len(responses) for responses in problems]
     voted = [responses[majority([answer.extracted for answer in responses])].right for responses in problems]
     average = estimate(shares)
@@ -216,8 +227,9 @@ def summarise(name: str, problems: list[list[Answer]]) -> Summary:
         extraction_failures=sum(answer.extracted is None for answer in answers),
         truncations=sum(answer.finish_reason == "length" for answer in answers),
         mean_length=tokens / n,
-        tokens_per_second=tokens / max(seconds, 1e-9),
+        tokens_per_second=decoded / max(seconds, 1e-9),
         seconds=seconds,
+        changed=sum(changed) / max(1, tokens) if changed else None,
     )
 
 
@@ -333,4 +345,6 @@ def variants_of(run: dict) -> list[Variant]:
     adapters = [Path(place) for place in run["config"].get("adapters") or []]
     places = [None, *adapters] if run["config"].get("base", True) else adapters
     names = run["about"].get("models") or []
-    return [Variant(str(names[n]) if n < len(names) else str(place), place) for n, place in enumerate(places)]
+    variants = [Variant(str(names[n]) if n < len(names) else str(place), place) for n, place in enumerate(places)]
+    contrasts = [Contrast(**numbers) for numbers in run["config"].get("contrasts") or []]
+    return variants + [Variant(contrast.title, contrast=contrast) for contrast in contrasts]

@@ -4,13 +4,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.evaluate import Sampling, evaluate
 from lightreasoner.evaluation.results import Summary, Variant
 from lightreasoner.hub.download import ADAPTER_FILES
 from lightreasoner.jobs.context import job_context
+from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.identity import describe_models
 from lightreasoner.models.loading import LoadedModel, load_model
+from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings, check_prompt
 from lightreasoner.models.prompts import describe_prompt, prompt_ids, prompt_marks, settle_date
 from lightreasoner.models.weights import check_adapter
@@ -45,6 +48,8 @@ class EvaluationJob:
     samples: int = 1  # responses per problem
     temperature: float = 0.0  # 0 is greedy
     seed: int = 0  # of sampling
+    amateur: str | None = None  # its reference; the contrasts need one
+    contrasts: tuple[Contrast, ...] = ()  # decoded beside the models: what training would come to, at most
     workers: int | None = None  # of a Ray cluster; None: this process computes
     skip_unreadable: bool = True  # use the rest of a file that has rows which cannot be read
 
@@ -55,7 +60,7 @@ class EvaluationJob:
     def variants(self) -> list[Variant]:
         """The models to evaluate, the base first. Equal names get numbers. Raises UserError."""
         adapters = [adapter_of(folder) for folder in self.adapters]
-        if not self.base and not adapters:
+        if not self.base and not adapters and not self.contrasts:
             raise UserError("--no-base leaves nothing to evaluate; add an --adapter or omit --no-base.")
         names = [adapter_name(folder) for folder in adapters]
         taken = names + (["base"] if self.base else [])
@@ -63,7 +68,8 @@ class EvaluationJob:
             Variant(f"{name}-{n}" if taken.count(name) > 1 else name, folder)
             for n, (name, folder) in enumerate(zip(names, adapters, strict=True), 1)
         ]
-        return [Variant("base"), *variants] if self.base else variants
+        contrasts = [Variant(contrast.title, contrast=contrast) for contrast in self.contrasts]
+        return [*([Variant("base")] if self.base else []), *variants, *contrasts]
 
 
 def run_evaluation(
@@ -94,20 +100,28 @@ def run_evaluation(
         if words:
             on_notice(words)
             progress.event("answers", message=words)
-        progress.status("Loading the model")
-        loaded = load_model(job.model, settings, progress.status)
+        progress.status("Loading the models" if job.amateur else "Loading the model")
+        pair = None
+        if job.amateur:
+            pair = load_pair(job.model, job.amateur, LoadedModels(settings), progress.status)
+        loaded = pair.expert if pair else load_model(job.model, settings, progress.status)
+        models = {"model": loaded} | ({"amateur": pair.amateur} if pair else {})
         stored = stored_run(job.run_dir)
-        prompt = settle_date(check_prompt(job.prompt), [loaded.tokenizer], stored["config"].get("prompt"))
+        prompt = settle_date(
+            check_prompt(job.prompt), [m.tokenizer for m in models.values()], stored["config"].get("prompt")
+        )
         max_new_tokens = job.max_new_tokens or default_max_new_tokens(loaded, problems, prompt)
         tuned = [variant for variant in variants if variant.adapter]
         config = {name: getattr(job, name) for name in ("model", "base", "problems", "split", "limit", "batch_size")}
         config |= {"adapters": [str(variant.adapter) for variant in tuned], "max_new_tokens": max_new_tokens}
         if sampling.temperature:  # other evaluations stay as earlier versions wrote them
             config |= asdict(sampling)
+        if pair:
+            config |= {"amateur": job.amateur, "contrasts": [asdict(contrast) for contrast in job.contrasts]}
         config |= {"stop": list(job.stop)} if job.stop else {}  # earlier versions' runs have none
         config |= {"prompt": prompt.as_json()} if prompt.as_json() else {}
-        about = describe_models({"model": loaded}, stored["about"])
-        about["marks"] |= prompt_marks({"model": loaded}, prompt)
+        about = describe_models(models, stored["about"])
+        about["marks"] |= prompt_marks(models, prompt)
         about["prompt"] = describe_prompt(loaded, prompt)
         about["fingerprints"]["file of problems"] = source_fingerprint(job.problems)
         about["fingerprints"] |= {f"adapter {v.name}": sha256(v.adapter / ADAPTER_FILES[1])[:32] for v in tuned}
@@ -127,12 +141,15 @@ def run_evaluation(
         if job.workers is not None:
             from lightreasoner.evaluation.on_cluster import cluster_map
 
-            parallel_map = cluster_map(loaded, variants, max_new_tokens, job.stop, job.workers, settings, sampling)
+            parallel_map = cluster_map(
+                loaded, variants, max_new_tokens, job.stop, job.workers, settings, sampling, pair
+            )
         summaries = evaluate(
             *(job.run_dir, loaded, variants, problems, max_new_tokens, job.batch_size, progress, parallel_map),
             stop=job.stop,
             prompt=prompt,
             sampling=sampling,
+            pair=pair,
         )
         progress.result(**{summary.name: round(summary.pass_at_1, 4) for summary in summaries})
     return summaries

@@ -87,11 +87,20 @@ def contrastive_target(log_e: torch.Tensor, log_a: torch.Tensor, alpha: float) -
     Where the amateur gives plausible tokens probability 0, the ratio is infinite. The limit then shares the whole mass
     among these tokens, in proportion to the expert's probabilities.
     """
-    mask = plausible(log_e, alpha)
-    ratio = torch.where(mask, log_e - log_a, -math.inf)
+    return torch.softmax(_contrast(log_e, log_a, alpha), -1)
+
+
+def contrastive_choice(log_e: torch.Tensor, log_a: torch.Tensor, alpha: float) -> torch.Tensor:
+    """The token that the contrastive target v_C makes most likely. (…, vocab) twice → (…) ids."""
+    return _contrast(log_e, log_a, alpha).argmax(-1)
+
+
+def _contrast(log_e: torch.Tensor, log_a: torch.Tensor, alpha: float) -> torch.Tensor:
+    """The logits of the contrastive target, −inf outside its support."""
+    ratio = torch.where(plausible(log_e, alpha), log_e - log_a, -math.inf)
     denied = ratio == math.inf
     limit = torch.where(denied, log_e, -math.inf)
-    return torch.softmax(torch.where(denied.any(-1, keepdim=True), limit, ratio), -1)
+    return torch.where(denied.any(-1, keepdim=True), limit, ratio)
 
 
 @dataclass(frozen=True)

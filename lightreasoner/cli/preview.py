@@ -1,0 +1,83 @@
+"""The verb preview: would fine-tuning with this pair help on these problems, and at which α and β?"""
+
+import argparse
+import sys
+
+from lightreasoner.cli.decoding import add_contrast_options, add_stop_option, contrasts, stop_strings
+from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
+from lightreasoner.cluster import add_backend_options
+from lightreasoner.paper import ALPHA
+from lightreasoner.settings import Settings
+from lightreasoner.storage.remote import run_path
+
+
+def add(verbs) -> None:
+    preview = verbs.add_parser(
+        "preview",
+        help="tell without training whether fine-tuning with a pair would help",
+        description="The expert solves the problems, alone and with the contrastive target in its place wherever KL is "
+        "above β: what training would come to if it reached its target. The run folder is an evaluation's. Run the "
+        "same command again to resume.",
+    )
+    add_pair_options(preview)
+    preview.add_argument("--problems", required=True, metavar="SOURCE_OR_FILE", help="see the command sample")
+    preview.add_argument("--split", metavar="S", help="split of a benchmark (default: test)")
+    preview.add_argument(
+        "--skip-unreadable", action="store_true", help="use the rest of a file that has rows which cannot be read"
+    )
+    preview.add_argument("--limit", type=int, default=100, metavar="N", help="the first N problems (default 100)")
+    preview.add_argument(
+        "--max-new-tokens", type=int, default=128, metavar="N", help="tokens per response (default 128)"
+    )
+    add_contrast_options(preview, f"{ALPHA:g}", "0.05,0.1,0.2,0.4,1,2")
+    add_stop_option(preview)
+    preview.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="folder for the results")
+    add_prompt_options(preview)
+    add_backend_options(preview)
+    preview.set_defaults(run=run_preview)
+
+
+def run_preview(options: argparse.Namespace, settings: Settings) -> None:
+    from lightreasoner.evaluation.preview import preview_cells, verdict
+    from lightreasoner.evaluation.run import EvaluationJob, run_evaluation
+    from lightreasoner.validation import number
+
+    _, expert, amateur = pair_refs(options)
+    job = EvaluationJob(
+        run_dir=options.run_dir,
+        model=expert,
+        adapters=(),
+        problems=options.problems,
+        split=options.split,
+        limit=number("--limit", options.limit, 2, 1_000_000, whole=True),
+        max_new_tokens=number("--max-new-tokens", options.max_new_tokens, 1, settings.max_new_tokens, whole=True),
+        stop=stop_strings(options),
+        prompt=prompt_settings(options),
+        amateur=amateur,
+        contrasts=contrasts(options),
+        workers=options.num_workers if options.backend == "ray" else None,
+        skip_unreadable=options.skip_unreadable,
+    )
+    if options.show_prompt:
+        from lightreasoner.problems.stream import open_problems
+
+        limits = {"limit": 1, "max_chars": settings.max_problem_chars, "skip_unreadable": options.skip_unreadable}
+        print_prompt(expert, next(iter(open_problems(job.problems, split=job.split, **limits))), job.prompt)
+        return
+    run_evaluation(job, settings, lambda sentence: print(sentence, file=sys.stderr))
+    alone, cells = preview_cells(job.run_dir, job.variants())
+    print("\n".join([*table(alone, cells), verdict(alone, cells)]))
+
+
+def table(expert: float, cells: list) -> list[str]:
+    """The cells of a preview for a terminal."""
+    lines = [f"expert alone: {100 * expert:.1f} % of {cells[0].problems:,} problems" if cells else ""]
+    lines.append(f"{'':28} {'pass@1':>7} {'gain':>7} {'95 % interval':>16} {'gained':>7} {'lost':>5} {'changed':>8}")
+    for cell in cells:
+        interval = f"{100 * cell.low:+.1f} to {100 * cell.high:+.1f}"
+        lines.append(
+            f"{cell.contrast.title:28} {100 * cell.pass_at_1:5.1f} % {100 * cell.difference:+7.1f} {interval:>16} "
+            f"{cell.gained:7,} {cell.lost:5,} {100 * cell.changed:6.1f} %"
+        )
+    return lines

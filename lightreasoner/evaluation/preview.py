@@ -1,0 +1,91 @@
+"""The preview: what fine-tuning would come to at each α and β, told by decoding with the contrastive target itself.
+
+It is an evaluation of the expert and of a grid of contrasts. Each cell is compared with the expert problem by problem.
+A training that reaches its target ends near its cell; a small learning rate or few updates reach less.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightreasoner.decoding.contrast import Contrast
+from lightreasoner.evaluation.results import ResultsReader, Variant
+from lightreasoner.problems.grading import answer_key
+
+BETAS = (0.05, 0.1, 0.2, 0.4, 1.0, 2.0)  # nats
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One contrast beside the expert. Shares from 0 to 1, differences from −1 to 1 with their paired 95 % interval."""
+
+    contrast: Contrast
+    problems: int
+    pass_at_1: float
+    difference: float
+    low: float
+    high: float
+    gained: int  # problems that only the contrast solves
+    lost: int  # problems that only the expert solves
+    changed: float  # share of the tokens that are not the writer's own choice
+    same_answer: float  # share of the problems to which both give the same answer, or none
+    mean_length: float  # tokens
+
+
+def preview_cells(folder: Path, variants: list[Variant]) -> tuple[float | None, list[Cell]]:
+    """(the expert's pass@1, a cell per contrast that has answers), from an evaluation whose first variant is the base.
+
+    Raises UserError for a damaged file of answers.
+    """
+    reader = ResultsReader(folder, variants)
+    reader.refresh()
+    summaries = {summary.name: summary for summary in reader.summaries()}
+    comparisons = {comparison["after"]: comparison for comparison in reader.results()["comparisons"]}
+    base, cells = reader.rows[0], []
+    for variant, rows in zip(variants, reader.rows, strict=True):
+        found = comparisons.get(variant.name)
+        if variant.contrast is None or found is None:
+            continue
+        both = base.keys() & rows.keys()
+        same = sum(_key(base[problem].extracted) == _key(rows[problem].extracted) for problem in both)
+        summary = summaries[variant.name]
+        cells.append(
+            Cell(
+                variant.contrast,
+                len(both),
+                summary.pass_at_1,
+                *(found["difference"], found["low"], found["high"]),
+                len(found["gained"]),
+                len(found["lost"]),
+                summary.changed or 0.0,
+                same / len(both),
+                summary.mean_length,
+            )
+        )
+    expert = summaries.get(variants[0].name)
+    return expert and expert.pass_at_1, cells
+
+
+def best_cell(cells: list[Cell]) -> Cell | None:
+    """The cell that solves the most; of equal ones the one that changes the fewest tokens. None where none gains."""
+    gaining = [cell for cell in cells if cell.difference > 0]
+    return max(gaining, key=lambda cell: (cell.pass_at_1, -cell.changed), default=None)
+
+
+def verdict(expert: float, cells: list[Cell]) -> str:
+    """A sentence on whether fine-tuning with this pair can help on these problems."""
+    best = best_cell(cells)
+    if best is None:
+        return (
+            "No cell solves more problems than the expert alone, so training with this pair has nothing to reach here."
+        )
+    points = f"{100 * best.difference:+.1f} points (95 % interval {100 * best.low:+.1f} to {100 * best.high:+.1f})"
+    where = f"β = {best.contrast.beta:g}" + ("" if best.contrast.takeover else f" and α = {best.contrast.alpha:g}")
+    if best.low <= 0:
+        return f"The best cell, at {where}, gains {points}: the problems are too few to be sure that training helps."
+    if best.contrast.takeover:
+        return f"With takeover at {where} the amateur's text solves {points} more than the expert's."
+    return f"If training reached its target at {where}, the expert would gain {points} on these problems."
+
+
+def _key(extracted: str | None) -> str | None:
+    return None if extracted is None else answer_key(extracted)

@@ -1,0 +1,117 @@
+"""Selective contrastive decoding against a naive one, which reads the whole text again for every token."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from lightreasoner.decoding.contrast import Contrast, contrast_generate
+from lightreasoner.decoding.generate import greedy_generate
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.pairs import load_pair
+from lightreasoner.models.prompts import pair_prompts
+from lightreasoner.scoring.divergence import contrastive_choice, contrastive_target
+from lightreasoner.settings import Settings
+from tests.support.tiny_models import SPECIALS, save_tiny, tiny_tokenizer
+from tests.support.tiny_sampling import QUESTIONS, ending
+
+LIMIT = 24
+CONTRASTS = [Contrast(0.2, 0.4), Contrast(0.05, 0.0), Contrast(0.5, 1.0), Contrast(0.2, 1e9), Contrast(1.0, 0.1)]
+TAKEOVERS = [Contrast(0, beta, takeover=True) for beta in (0.0, 0.4, 1e9)]
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """One pair with a tokenizer, and one that shares no control tokens: the amateur spells the expert's in several."""
+    folder, models = tmp_path_factory.mktemp("models"), LoadedModels(Settings(device="cpu"))
+    deepseek = tiny_tokenizer(specials=("<｜pad｜>", "<｜User｜>", "<｜end｜>"))
+    refs = [
+        (save_tiny(folder / "expert", seed=1), save_tiny(folder / "amateur", seed=2)),
+        (
+            save_tiny(folder / "other", seed=4, tokenizer=deepseek),
+            save_tiny(folder / "own", seed=5, tokenizer=tiny_tokenizer(specials=SPECIALS)),
+        ),
+    ]
+    return [ending(load_pair(str(expert), str(amateur), models), *range(40, 60)) for expert, amateur in refs]
+
+
+def naive(pair, prompt: list[int], own: list[int], contrast: Contrast) -> tuple[list[int], int]:
+    """(response, tokens that are not the writer's own choice)."""
+    tokens, changed = [], 0
+    while len(tokens) < LIMIT and not (tokens and tokens[-1] in pair.expert.end_ids):
+        spelled = pair.alignment.retokenize(tokens)[0]
+        e, a = (
+            loaded.model(torch.tensor([ids])).logits[0, -1].float()
+            for loaded, ids in ((pair.expert, prompt + tokens), (pair.amateur, own + spelled))
+        )
+        favourite = int(e[: len(pair.expert.tokenizer)].argmax())
+        log_e, log_a = (x.log_softmax(-1) for x in (pair.alignment.expert(e), pair.alignment.amateur(a)))
+        p = log_e.exp()
+        divergence = float((p * (log_e - log_a)).sum())
+        ratio = (log_e - log_a).masked_fill(p < contrast.alpha * p.max(), -np.inf)
+        target, amateur = (pair.alignment.to_expert(int(x.argmax())) for x in (ratio, log_a))
+        writer, above = (amateur, favourite) if contrast.takeover else (favourite, target)
+        tokens.append(above if divergence > contrast.beta else writer)
+        changed += tokens[-1] != writer
+    return tokens, changed
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["one tokenizer", "other control tokens"])
+def test_it_chooses_as_a_naive_loop(pairs, which):
+    pair = pairs[which]
+    prompts = [pair_prompts(pair, question) for question in QUESTIONS]
+    lengths = set()
+    for contrast in CONTRASTS + TAKEOVERS:
+        found = contrast_generate(pair, prompts, contrast, LIMIT)
+        expected = [naive(pair, *prompt, contrast) for prompt in prompts]
+        assert [(r.tokens.tolist(), r.changed) for r in found] == expected, contrast
+        assert [r.decoded for r in found] == [len(tokens) for tokens, _ in expected]
+        lengths |= {len(tokens) for tokens, _ in expected}
+    assert len(lengths) > 2, "all responses have one length, so nothing was tested about rows that ended"
+
+
+def test_far_above_every_kl_it_is_greedy_decoding(pairs):
+    pair = pairs[0]
+    prompts = [pair_prompts(pair, question) for question in QUESTIONS]
+    found = contrast_generate(pair, prompts, Contrast(0.2, 1e9), LIMIT)
+    assert [r.tokens.tolist() for r in found] == greedy_generate(pair.expert, [own for own, _ in prompts], LIMIT)
+    assert sum(r.changed for r in found) == 0
+
+
+@pytest.mark.parametrize("stop", [(), ("e",)], ids=["", "stop string"])
+def test_what_other_cells_of_a_grid_share_is_not_decoded_again(pairs, stop):
+    pair, alphas = pairs[0], (0.05, 0.5)
+    prompts = [pair_prompts(pair, question) for question in QUESTIONS]
+    known = [[] for _ in prompts]
+    saved = 0
+    for beta in (2.0, 1.0, 0.4, 0.1):
+        for alpha in alphas:
+            contrast = Contrast(alpha, beta)
+            alone = contrast_generate(pair, prompts, contrast, LIMIT, stop=stop)
+            found = contrast_generate(pair, prompts, contrast, LIMIT, stop=stop, alphas=alphas, known=known)
+            for one, other, before in zip(alone, found, known, strict=True):
+                assert one.tokens.tolist() == other.tokens.tolist()
+                assert one.changed == other.changed
+                np.testing.assert_allclose(one.kl, other.kl, atol=1e-4)
+                saved += len(other.tokens) - other.decoded
+                before.append(other)
+    assert saved > 0
+
+
+def test_a_model_beside_itself_changes_nothing(pairs):
+    pair = replace(pairs[0], amateur=pairs[0].expert, same_model=True)
+    prompts = [pair_prompts(pair, question) for question in QUESTIONS[:2]]
+    found = contrast_generate(pair, prompts, Contrast(0.2, 0.0), LIMIT)
+    assert sum(r.changed for r in found) == 0 and max(r.kl.max() for r in found) < 1e-6
+
+
+def test_the_choice_is_the_largest_entry_of_the_target_also_where_the_amateur_gives_zero():
+    log_e = torch.log_softmax(torch.tensor([[3.0, 2.5, 2.0, -9.0], [3.0, 2.9, 0.0, 0.0]]), -1)
+    log_a = torch.log_softmax(torch.tensor([[3.0, 1.0, 0.0, -9.0], [1.0, -torch.inf, -torch.inf, 2.0]]), -1)
+    for alpha in (0.0, 0.05, 0.2, 1.0):
+        target = contrastive_target(log_e, log_a, alpha)
+        assert contrastive_choice(log_e, log_a, alpha).tolist() == target.argmax(-1).tolist()
+    # by hand: of ln(π_E / π_A) over the first row's plausible tokens, 2.0 − 0.0 is the largest; in the second, tokens
+    # 1 and 2 have π_A = 0, and of them the expert prefers 1
+    assert contrastive_choice(log_e, log_a, 0.2).tolist() == [2, 1]
