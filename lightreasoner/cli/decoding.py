@@ -35,12 +35,12 @@ def add_contrast_options(parser: argparse.ArgumentParser, alpha: str, beta: str)
 
 def contrasts(options: argparse.Namespace) -> tuple:
     """A Contrast of each α with each β; a takeover has no α. Raises UserError."""
-    from lightreasoner.decoding.contrast import Contrast
+    from lightreasoner.decoding.contrast import Contrast, takeover
     from lightreasoner.validation import check_alpha_beta
 
     alphas, betas = _numbers("--alpha", options.alpha), _numbers("--beta", options.beta)
     checked = [check_alpha_beta(alpha, beta, ("--alpha", "--beta")) for alpha in alphas for beta in betas]
-    found = [Contrast(0.0 if options.takeover else alpha, beta, options.takeover) for alpha, beta in checked]
+    found = [takeover(beta) if options.takeover else Contrast(alpha, beta) for alpha, beta in checked]
     return tuple(dict.fromkeys(found))
 
 

@@ -37,6 +37,13 @@ def add(verbs) -> None:
         help="the fine-tuned expert, as a third model: shows what training changed at each step",
     )
     trace.add_argument("--tuned-writes", action="store_true", help="generate the response with the tuned expert")
+    trace.add_argument(
+        "--writer",
+        choices=["expert", "contrast", "takeover"],
+        default="expert",
+        help="contrast: above β the contrastive target's choice is taken, as training would teach; takeover: the "
+        "amateur writes, and above β the expert's choice is taken (default expert)",
+    )
     trace.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="per response (default 128)")
     trace.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default 0)")
     trace.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling at a temperature (default 0)")
@@ -76,6 +83,7 @@ def read_problem(options: argparse.Namespace) -> tuple[str, tuple[tuple[str, str
 
 
 def run_trace(options: argparse.Namespace, settings: Settings) -> None:
+    from lightreasoner.decoding.contrast import Contrast, takeover
     from lightreasoner.tracing.trace import TraceRequest, check
     from lightreasoner.validation import check_alpha_beta
 
@@ -83,7 +91,10 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     check_alpha_beta(options.alpha, options.beta, ("--alpha", "--beta"))
     decoding = (options.max_new_tokens, options.temperature, options.seed, stop_strings(options))
     prompt = prompt_settings(options)
-    request = TraceRequest(question, options.response, (), *decoding, context=context, prompt=prompt)
+    contrast = None
+    if options.writer != "expert":
+        contrast = Contrast(options.alpha, options.beta) if options.writer == "contrast" else takeover(options.beta)
+    request = TraceRequest(question, options.response, (), *decoding, context=context, prompt=prompt, contrast=contrast)
     check(request, settings)
     name, expert, amateur = pair_refs(options)
     if options.show_prompt:

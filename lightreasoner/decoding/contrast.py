@@ -25,15 +25,19 @@ from lightreasoner.scoring.divergence import NotADistribution, contrastive_choic
 
 @dataclass(frozen=True)
 class Contrast:
-    """Who chooses the next token. α has no meaning in a takeover."""
+    """Who chooses the next token."""
 
-    alpha: float = ALPHA
+    alpha: float = ALPHA  # without meaning in a takeover, and there 0
     beta: float = BETA  # nats
     takeover: bool = False  # the amateur writes, and above β the expert's choice is taken
 
     @property
     def title(self) -> str:
         return f"takeover β {self.beta:g}" if self.takeover else f"contrast α {self.alpha:g} β {self.beta:g}"
+
+
+def takeover(beta: float) -> Contrast:
+    return Contrast(0.0, beta, takeover=True)
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,7 @@ class ContrastResponse:
 
     def choices(self, contrast: Contrast) -> np.ndarray:
         """What would be taken at each step under this contrast, after the same beginning."""
-        above = self.above[0.0 if contrast.takeover else contrast.alpha]
-        return np.where(self.kl > contrast.beta, above, self.own)
+        return np.where(self.kl > contrast.beta, self.above[contrast.alpha], self.own)
 
     def shared(self, contrast: Contrast) -> int:
         """With how many of these tokens a response under this contrast begins."""
@@ -89,7 +92,7 @@ def contrast_generate(
     """
     for loaded in (pair.expert, pair.amateur):
         check_reading(loaded)
-    alphas = [0.0] if contrast.takeover else sorted({contrast.alpha, *alphas})
+    alphas = [contrast.alpha] if contrast.takeover else sorted({contrast.alpha, *alphas})
     begun = [_longest(found, contrast, alphas) for found in known or [()] * len(prompts)]
     ended = [len(start.tokens) >= max_new_tokens or _has_ended(pair, start, stop) for start in begun]
     places = [place for place, done in enumerate(ended) if not done]
@@ -119,6 +122,30 @@ def _has_ended(pair: Pair, start: ContrastResponse, stop: tuple[str, ...]) -> bo
     return ended
 
 
+def contrast_choices(
+    pair: Pair, expert_logits: torch.Tensor, amateur_logits: torch.Tensor, contrast: Contrast, alphas: Sequence[float]
+) -> tuple[torch.Tensor, torch.Tensor, dict[float, torch.Tensor], torch.Tensor]:
+    """(tokens to take, the writer's own choices, α → the choices above β, KL in nats), each (rows,), in expert ids.
+
+    Logits: (rows, each model's output rows). In a takeover the choices above β are the expert's, for every α. Padding
+    rows of the output tables are never chosen. Raises NotADistribution.
+    """
+    alignment = pair.alignment
+    log_e = log_probs(alignment.expert(expert_logits))
+    log_a = log_probs(alignment.amateur(amateur_logits).to(log_e.device))
+
+    def to_expert(shared: torch.Tensor) -> torch.Tensor:
+        return shared if alignment.expert_ids is None else alignment.expert_ids[shared]
+
+    divergence = kl(log_e, log_a)
+    favourite = expert_logits[:, : len(pair.expert.tokenizer)].float().argmax(-1)
+    if contrast.takeover:
+        own, above = to_expert(log_a.argmax(-1)), dict.fromkeys(alphas, favourite)
+    else:
+        own, above = favourite, {alpha: to_expert(contrastive_choice(log_e, log_a, alpha)) for alpha in alphas}
+    return torch.where(divergence > contrast.beta, above[contrast.alpha], own), own, above, divergence
+
+
 class _Batch:
     """The state of `contrast_generate`. A row is named by its index."""
 
@@ -132,7 +159,6 @@ class _Batch:
     ):
         self.pair, self.begun, self.contrast, self.alphas = pair, begun, contrast, alphas
         self.device = pair.expert.device
-        self.vocabulary = len(pair.expert.tokenizer)  # the output table's padding rows beyond it are never chosen
         self.tokens = [start.tokens.tolist() for start in begun]
         self.expert_prompts = [own + more for (own, _), more in zip(prompts, self.tokens, strict=True)]
         self.unread = [  # the amateur's ids
@@ -163,30 +189,17 @@ class _Batch:
 
     def _choose(self, logits: torch.Tensor, rows: list[int], step: int) -> torch.Tensor:
         """The next tokens (rows,) of these rows. logits: the expert's (rows, output rows)."""
-        alignment = self.pair.alignment
+        amateur = self._amateur_logits(rows) if self.amateur else logits
         try:
-            log_e = log_probs(alignment.expert(logits))
-            log_a = log_probs(alignment.amateur(self._amateur_logits(rows)).to(self.device)) if self.amateur else log_e
+            taken, own, above, divergence = contrast_choices(self.pair, logits, amateur, self.contrast, self.alphas)
         except NotADistribution as error:
             where = len(self.tokens[rows[error.rows[0]]]) + step
             raise UserError(
                 f"At step {where} of a response a model's output is not a distribution: {error}. Load it in another "
                 "dtype, or use another model; what was written before is saved."
             ) from error
-        divergence = kl(log_e, log_a)  # (rows,)
-        expert = logits[:, : self.vocabulary].float().argmax(-1)
-        if self.contrast.takeover:
-            own, above = self._to_expert(log_a.argmax(-1)), [expert]
-        else:
-            own, above = expert, [self._to_expert(contrastive_choice(log_e, log_a, alpha)) for alpha in self.alphas]
-        chosen = above[0 if self.contrast.takeover else self.alphas.index(self.contrast.alpha)]
-        taken = torch.where(divergence > self.contrast.beta, chosen, own)
-        self.steps.append((rows, torch.stack([taken, own, *above]), divergence))
+        self.steps.append((rows, torch.stack([taken, own, *above.values()]), divergence))
         return taken
-
-    def _to_expert(self, shared: torch.Tensor) -> torch.Tensor:
-        ids = self.pair.alignment.expert_ids
-        return shared if ids is None else ids[shared]
 
     def _amateur_logits(self, rows: list[int]) -> torch.Tensor:
         """The amateur's logits (rows, its output rows) after what these rows hold."""

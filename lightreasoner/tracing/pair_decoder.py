@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 
 from lightreasoner.decoding.cached_decoder import CachedDecoder
+from lightreasoner.decoding.contrast import Contrast, contrast_choices
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.token_text import TokenTexts
@@ -16,10 +17,34 @@ class PairDecoder:
     """Both models at the same position of the same response. `writer` is the decoder that generates it."""
 
     def __init__(self, pair: Pair, expert_prompt: list[int], amateur_prompt: list[int]):
-        self.alignment, self.texts = pair.alignment, TokenTexts(pair.expert.tokenizer)
+        self.pair, self.alignment, self.texts = pair, pair.alignment, TokenTexts(pair.expert.tokenizer)
         self.writer = self.expert = CachedDecoder(pair.expert, expert_prompt)
         self.amateur = None if pair.same_model else CachedDecoder(pair.amateur, amateur_prompt)
         self.index = 0  # of the next step to score
+        self._ahead: list[torch.Tensor] = []  # the amateur's logits (output rows,) of steps that are not scored yet
+
+    def choose_by_contrast(self, logits: torch.Tensor, contrast: Contrast) -> int:
+        """The next token, to which both models have their say, so the amateur reads ahead of the scorer.
+
+        logits: the expert's (output rows,). Raises UserError where a model's output is not a distribution.
+        """
+        amateur = self.amateur.read(self.amateur.unread, keep=1)[0] if self.amateur else logits
+        try:
+            taken, *_ = contrast_choices(self.pair, logits[None], amateur[None], contrast, [contrast.alpha])
+        except ValueError as error:
+            raise self._not_a_distribution(self.index + len(self._ahead), error) from error
+        token = int(taken)
+        if self.amateur:
+            self._ahead.append(amateur)
+            self.amateur.unread = self.alignment.retokenize([token])[0]
+        return token
+
+    @staticmethod
+    def _not_a_distribution(step: int, error: ValueError) -> UserError:
+        return UserError(
+            f"At step {step} a model's output is not a distribution: {error}. "
+            "Load it in another dtype, or use another model."
+        )
 
     def score(self, tokens: list[int], logits: torch.Tensor) -> StepsEvent:
         """Score the next tokens of the response. logits: (steps, output rows), the writer's.
@@ -30,10 +55,7 @@ class PairDecoder:
         try:
             scores = self._score(tokens, logits, shared)
         except ValueError as error:
-            raise UserError(
-                f"At step {self.index} a model's output is not a distribution: {error}. "
-                "Load it in another dtype, or use another model."
-            ) from error
+            raise self._not_a_distribution(self.index, error) from error
         if self.alignment.expert_ids is not None:  # stored ids are the expert's
             scores = [(replace(s, ids=tuple(map(self.alignment.to_expert, s.ids))), shift) for s, shift in scores]
         steps = [
@@ -55,7 +77,10 @@ class PairDecoder:
         return self.alignment.expert(logits), self.alignment.amateur(amateur_logits)
 
     def _amateur_logits(self, tokens: list[int]) -> torch.Tensor:
-        """(steps, output rows): the amateur is teacher-forced with the tokens in its own ids."""
+        """(steps, output rows): the amateur is teacher-forced with the tokens in its own ids, unless it read ahead."""
+        if self._ahead:
+            ahead, self._ahead = self._ahead, []
+            return torch.stack(ahead)
         ids, rows, self.amateur.unread = self.alignment.retokenize_chunk(self.amateur.unread, tokens)
         keep = len(ids) - rows[0]
         logits = self.amateur.read(ids, keep)

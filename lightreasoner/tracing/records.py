@@ -116,6 +116,8 @@ def trace_json(trace: Trace, alpha: float = ALPHA, beta: float = BETA) -> dict:
     request |= {name: list(request[name]) for name in ("prefix", "stop")}
     request["context"] = [[*turn] for turn in request["context"]]
     request.pop("prompt")
+    if request["contrast"] is None:  # records of earlier versions have none
+        request.pop("contrast")
     if prompt := trace.request.prompt.as_json():
         request["prompt"] = prompt
     record = {

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
+from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.decoding.reading_check import check_reading
 from lightreasoner.errors import UserError
 from lightreasoner.models.context_length import check_lengths
@@ -22,7 +23,7 @@ from lightreasoner.models.turn_ends import ResponseEnds, finished_text
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, StepsEvent
 from lightreasoner.tracing.pair_decoder import PairDecoder
-from lightreasoner.tracing.tuned_decoder import TunedModel, TunedPairDecoder
+from lightreasoner.tracing.tuned_decoder import TUNED, TunedModel, TunedPairDecoder
 from lightreasoner.validation import number
 
 #: Steps scored together while generating: the first appear immediately, later ones take one amateur pass per eight.
@@ -44,6 +45,7 @@ class TraceRequest:
     stop: tuple[str, ...] = ()  # texts that end a response, besides the ends of the model's turn
     context: tuple[tuple[str, str], ...] = ()  # (role, text) of the turns before the problem
     prompt: PromptSettings = PAPER
+    contrast: Contrast | None = None  # decode by it, and not by the expert alone
 
 
 def choose(logits: torch.Tensor, vocabulary: int, temperature: float, generator: torch.Generator | None) -> int:
@@ -68,6 +70,8 @@ def trace(
     Raises UserError for an impossible request before any model reads a token. Closing the generator frees the caches.
     """
     check(request, settings)
+    if request.contrast and tuned and tuned.writer == TUNED:
+        raise UserError("Both the tuned expert and the contrast are to write the response; choose one of them.")
     settled = settle_date(request.prompt, (pair.expert.tokenizer, pair.amateur.tokenizer))
     asked = (request.question, settled, request.context)
     rendered = render(pair.expert.tokenizer, str(pair.expert.ref), *asked)
@@ -122,7 +126,10 @@ def generate(
         if stop and stop.is_set():
             break
         row = writer.next_logits()
-        token = choose(row, vocabulary, request.temperature, generator)
+        if request.contrast:
+            token = decoder.choose_by_contrast(row, request.contrast)
+        else:
+            token = choose(row, vocabulary, request.temperature, generator)
         writer.append(token)
         pending.append(token)
         rows.append(row)
@@ -155,4 +162,8 @@ def check(request: TraceRequest, settings: Settings) -> None:
     check_prompt(request.prompt)
     number("The token limit", request.max_new_tokens, 1, settings.max_new_tokens, whole=True)
     number("The temperature", request.temperature, 0, 10)
+    if request.contrast and request.temperature:
+        raise UserError(
+            f"The temperature is {request.temperature:g}, but decoding by contrast draws nothing; set it to 0."
+        )
     number("The seed", request.seed, 0, 2**53, whole=True)

@@ -6,19 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from lightreasoner.decoding.contrast import Contrast, contrast_generate
+from lightreasoner.decoding.contrast import Contrast, contrast_generate, takeover
 from lightreasoner.decoding.generate import greedy_generate
+from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.prompts import pair_prompts
 from lightreasoner.scoring.divergence import contrastive_choice, contrastive_target
 from lightreasoner.settings import Settings
+from lightreasoner.tracing.events import StepsEvent
+from lightreasoner.tracing.trace import TraceRequest, trace
 from tests.support.tiny_models import SPECIALS, save_tiny, tiny_tokenizer
 from tests.support.tiny_sampling import QUESTIONS, ending
 
-LIMIT = 24
+LIMIT = 16
 CONTRASTS = [Contrast(0.2, 0.4), Contrast(0.05, 0.0), Contrast(0.5, 1.0), Contrast(0.2, 1e9), Contrast(1.0, 0.1)]
-TAKEOVERS = [Contrast(0, beta, takeover=True) for beta in (0.0, 0.4, 1e9)]
+TAKEOVERS = [takeover(beta) for beta in (0.0, 0.4, 1e9)]
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +118,25 @@ def test_the_choice_is_the_largest_entry_of_the_target_also_where_the_amateur_gi
     # by hand: of ln(π_E / π_A) over the first row's plausible tokens, 2.0 − 0.0 is the largest; in the second, tokens
     # 1 and 2 have π_A = 0, and of them the expert prefers 1
     assert contrastive_choice(log_e, log_a, 0.2).tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("contrast", [Contrast(0.2, 0.4), takeover(0.4)], ids=["contrast", "takeover"])
+def test_a_live_trace_writes_the_same_and_its_scores_are_those_of_the_text(pairs, contrast):
+    pair, settings = pairs[0], Settings(device="cpu")
+    request = TraceRequest(QUESTIONS[0], max_new_tokens=LIMIT, contrast=contrast)
+    steps = [s for event in trace(pair, request, settings) if isinstance(event, StepsEvent) for s in event.steps]
+    (expected,) = contrast_generate(pair, [pair_prompts(pair, QUESTIONS[0])], contrast, LIMIT)
+    assert [step.token_id for step in steps] == expected.tokens.tolist()
+    np.testing.assert_allclose([step.score.kl for step in steps], expected.kl, atol=1e-4)
+    given = TraceRequest(QUESTIONS[0], prefix=tuple(expected.tokens.tolist()), max_new_tokens=1)
+    scored = [s for event in trace(pair, given, settings) if isinstance(event, StepsEvent) for s in event.steps]
+    for ours, theirs in zip(steps, scored, strict=False):
+        assert ours.token_id == theirs.token_id
+        assert ours.score.kl == pytest.approx(theirs.score.kl, abs=1e-4)
+        assert ours.score.expert_rank == theirs.score.expert_rank
+
+
+def test_a_temperature_and_a_contrast_exclude_each_other(pairs):
+    request = TraceRequest(QUESTIONS[0], temperature=0.5, contrast=Contrast())
+    with pytest.raises(UserError, match=r"The temperature is 0\.5, but decoding by contrast draws nothing"):
+        next(trace(pairs[0], request, Settings(device="cpu")))
