@@ -36,7 +36,7 @@ def column(values: pd.Series) -> list:
 
 
 def figure(
-    traces: Sequence[go.Scatter | go.Bar],
+    traces: Sequence[go.Scatter | go.Bar | go.Heatmap],
     *,
     x: str,
     y: str,

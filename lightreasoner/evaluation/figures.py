@@ -74,6 +74,69 @@ def differences_figure(comparisons: pd.DataFrame) -> go.Figure:
     return _intervals(table, kinds, words, x="difference in percentage points", shapes=[zero], clip=(-101.5, 101.5))
 
 
+def preview_figure(cells: pd.DataFrame) -> go.Figure:
+    """What contrasts gain on the expert, in points: over β with 95 % intervals, or α × β as a heatmap for several α.
+
+    cells: the columns alpha, beta, takeover, difference, low, high (−1 to 1), gained, lost and changed (0 to 1); either
+    takeovers or contrasts.
+    """
+    points = _percent(cells[["difference", "low", "high", "changed"]])
+    table = pd.concat([cells[["alpha", "beta"]], points, cells[["gained", "lost"]]], axis=1).sort_values(
+        ["alpha", "beta"]
+    )
+    table.columns = ["α", "β", "gain in points", "low", "high", "changed tokens in %", "gained", "lost"]
+    grid = not cells["takeover"].any() and table["α"].nunique() > 1
+    texts = [
+        (f"α = {alpha:g}, " if grid else "")
+        + f"β = {beta:g}: {gain:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f}; {won} gained, {lost} lost; "
+        f"{changed:.1f} % of the tokens changed".replace("-", "−")
+        for alpha, beta, gain, low, high, changed, won, lost in table.itertuples(index=False)
+    ]
+    says = " ".join(f"{text}." for text in texts)
+    betas = [f"{beta:g}" for beta in sorted(table["β"].unique())]
+    columns = {"customdata": list(table)}
+    shared = {"customdata": table.to_numpy().tolist(), "hovertemplate": "%{text}<extra></extra>", "text": texts}
+    if not grid:
+        bars = {"array": plotting.column(table["high"] - table["gain in points"]), "symmetric": False}
+        bars |= {"arrayminus": plotting.column(table["gain in points"] - table["low"]), "thickness": 2, "width": 0}
+        line = go.Scatter(
+            x=[f"{beta:g}" for beta in table["β"]],
+            y=plotting.column(table["gain in points"]),
+            mode="lines+markers",
+            line={"color": plotting.TUNED, "width": 2},
+            marker={"size": 9},
+            error_y=bars | {"type": "data", "color": plotting.TUNED},
+            **shared,
+        )
+        zero = plotting.threshold_line(0, vertical=False, name="zero") | {"layer": "below"}
+        found = plotting.figure(
+            [line], x="β in nats", y="gain in points", says=says, columns=columns, height=260, shapes=[zero]
+        )
+        found.update_layout(hovermode="closest")
+        found.update_xaxes(type="category", categoryorder="array", categoryarray=betas)
+        return found.update_yaxes(rangemode="normal", showgrid=True)
+    largest = max(1.0, float(table["gain in points"].abs().max()))
+    heat = go.Heatmap(
+        x=[f"{beta:g}" for beta in table["β"]],
+        y=[f"{alpha:g}" for alpha in table["α"]],
+        z=plotting.column(table["gain in points"]),
+        zmin=-largest,
+        zmax=largest,
+        colorscale=[[0, plotting.WORSE], [0.5, plotting.SURFACE], [1, plotting.BETTER]],
+        texttemplate="%{z:+.1f}",
+        xgap=2,
+        ygap=2,
+        showscale=False,
+        **shared,
+    )
+    rows = table["α"].nunique()
+    found = plotting.figure([heat], x="β in nats", y="α", says=says, columns=columns, height=90 + 44 * rows)
+    found.update_layout(hovermode="closest")
+    found.update_xaxes(type="category", categoryorder="array", categoryarray=betas)
+    alphas = [f"{alpha:g}" for alpha in sorted(table["α"].unique())]
+    return found.update_yaxes(type="category", categoryorder="array", categoryarray=alphas, rangemode="normal")
+
+
 def _percent(shares: pd.DataFrame) -> pd.DataFrame:
     return (100 * shares.astype(float)).round(6)
 

@@ -5,6 +5,7 @@ group made here. Every process has the whole model and the same updates and trai
 gradients are summed, so the update equals the one that a single process would make.
 """
 
+import atexit
 import os
 from collections.abc import Iterable, Sequence
 
@@ -35,6 +36,8 @@ def init_process_group() -> None:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if not dist.is_initialized():
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        # its threads, left to the end of the process, sometimes abort it when all work is done
+        atexit.register(dist.destroy_process_group)
 
 
 def partition_by_length(examples: Sequence[PackedExample], parts: int) -> list[list[PackedExample]]:

@@ -17,7 +17,7 @@ from playwright.sync_api import Locator, Page, expect
 from lightreasoner.jobs.events import EVENTS_FILE, EventLog
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
-from tests.browser.test_look import LOOKS, barriers
+from tests.browser.test_look import barriers
 from tests.support.browser import Inspect, Visitors, in_every_look
 from tests.support.browser_jobs import JobsApp, serving
 from tests.support.tiny_dataset import make_dataset
@@ -174,8 +174,7 @@ def test_from_a_dataset_to_an_adapter(tuning_app, tuning):
     assert tab.address() == {"tab": ["finetune"]}
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_it_is_accessible(tuning_app, tuning, look):
+def test_it_is_accessible(tuning_app, tuning):
     about = {"expert": HOSTILE, "dataset": {"problems": HOSTILE}}
     card = f"---\nbase_model: x\n---\n# {HOSTILE}\n\n{HOSTILE}\n\n| | |\n|---|---|\n| {HOSTILE} | {HOSTILE} |\n"
     ids = [
@@ -183,7 +182,7 @@ def test_it_is_accessible(tuning_app, tuning, look):
         tuning_app.tuned(updates=60, method="no-contrast", learning_rate=0.001),
         tuning_app.tuned(updates=20, state="failed"),
     ]
-    tab = tuning(f"&run={ids[0]}&compare={','.join(ids)}", **LOOKS[look])
+    tab = tuning(f"&run={ids[0]}&compare={','.join(ids)}")
     page = tab.page
     expect(page.locator(".lr-comparison .lr-legend-list li")).to_have_count(3)
     expect(page.locator(".lr-compared tbody")).to_contain_text("Learning rate")
@@ -191,9 +190,10 @@ def test_it_is_accessible(tuning_app, tuning, look):
     page.locator(".lr-settings summary").click()
     page.locator(".lr-model-card summary").click()
     expect(page.locator(".lr-model-card h4")).to_have_text(HOSTILE)
-    assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     page.set_viewport_size({"width": page.viewport_size["width"], "height": 6000})
-    assert barriers(Inspect(page)) == []
+    for look in in_every_look(page):
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, look
+        assert barriers(Inspect(page)) == [], look
     assert page.evaluate("window.__pwned") is None
     # lines are told apart by more than colour
     legend = page.locator('.lr-comparison [data-chart="loss"] .legend')
