@@ -1,0 +1,138 @@
+"""The preview: a grid of contrasts beside the expert, compared problem by problem, in one evaluation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from lightreasoner.cli.main import main
+from lightreasoner.decoding.contrast import Contrast, contrast_generate, takeover
+from lightreasoner.evaluation import evaluate as evaluation
+from lightreasoner.evaluation.figures import preview_figure
+from lightreasoner.evaluation.preview import Cell, best_cell, preview_cells, verdict
+from lightreasoner.evaluation.results import read_rows, variants_of
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.pairs import load_pair
+from lightreasoner.models.prompts import pair_prompts
+from lightreasoner.settings import Settings
+from lightreasoner.storage.runs import read_run
+from tests.support.tiny_models import save_tiny
+
+PROBLEMS = [
+    {"id": f"p{n}", "question": f"Tom has {n} apples{' and pears' * (n % 3)}.", "answer": "7"} for n in range(5)
+]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch) -> Path:
+    for name, value in (("WORKSPACE", str(tmp_path / "workspace")), ("DEVICE", "cpu"), ("DTYPE", "float32")):
+        monkeypatch.setenv(f"LIGHTREASONER_{name}", value)
+    save_tiny(tmp_path / "expert", seed=1)
+    save_tiny(tmp_path / "amateur", seed=2)
+    (tmp_path / "problems.jsonl").write_text("".join(json.dumps(p) + "\n" for p in PROBLEMS))
+    return tmp_path
+
+
+def preview(place: Path, *options: str) -> int:
+    pair = ["--expert", str(place / "expert"), "--amateur", str(place / "amateur")]
+    where = ["--problems", str(place / "problems.jsonl"), "--run-dir", str(place / "run")]
+    return main(["preview", *pair, *where, "--max-new-tokens", "12", *options])
+
+
+def test_every_cell_is_what_it_is_alone_and_stands_in_an_evaluation(place, capsys):
+    assert preview(place, "--alpha", "0.05,0.2", "--beta", "0.4,2,1000") == 0
+    printed = capsys.readouterr().out
+    pair = load_pair(str(place / "expert"), str(place / "amateur"), LoadedModels(Settings(device="cpu")))
+    prompts = [pair_prompts(pair, problem["question"]) for problem in PROBLEMS]
+    variants = variants_of(read_run(place / "run"))
+    wanted = [None, *(Contrast(alpha, beta) for alpha in (0.05, 0.2) for beta in (0.4, 2.0, 1000.0))]
+    assert [variant.contrast for variant in variants] == wanted
+    decoded = 0
+    for n, contrast in enumerate(wanted):
+        rows = {row["problem_id"]: row for row in read_rows(place / "run", n)}
+        if contrast is None:
+            assert {row["changed"] for row in rows.values()} == {None}
+            continue
+        for problem, response in zip(PROBLEMS, contrast_generate(pair, prompts, contrast, 12), strict=True):
+            row = rows[problem["id"]]
+            assert (row["response_ids"], row["changed"]) == (response.tokens.tolist(), response.changed), contrast
+            decoded += row["decoded"]
+        assert contrast.title in printed
+    assert 0 < decoded < 6 * 5 * 12, "cells share what they have in common"
+    alone, cells = preview_cells(place / "run", variants)
+    assert alone == 0 and [cell.contrast for cell in cells] == wanted[1:]
+    unchanged = cells[2]
+    assert (unchanged.changed, unchanged.same_answer, unchanged.difference) == (0, 1, 0)
+
+
+def test_an_interrupted_grid_goes_on_and_other_cells_are_refused(place, monkeypatch, capsys):
+    calls = []
+
+    def counted(*args):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return contrast_generate(*args)
+
+    monkeypatch.setattr(evaluation, "contrast_generate", counted)
+    assert preview(place, "--beta", "0.1,0.4,1") == 130
+    assert preview(place, "--beta", "0.1,0.4,1") == 0
+    assert len(calls) == 2 + 2
+    assert preview(place, "--beta", "0.1,0.4") == 2
+    assert "contrasts" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        (["--beta", "0.1;0.2"], "--beta is '0.1;0.2'; give numbers with commas"),
+        (["--beta", "nan"], "--beta is nan; it must be a number from 0 to 1000"),
+        (["--alpha", "0"], "--alpha is 0.0; it must be a number from 0.01 to 1"),
+        (["--limit", "1"], "--limit is 1; it must be a whole number from 2"),
+    ],
+)
+def test_what_makes_no_grid_is_one_sentence(place, capsys, options, says):
+    assert preview(place, *options) == 2
+    error = capsys.readouterr().err
+    assert says in error and error.count("\n") == 1
+
+
+def test_takeover_is_a_variant_of_evaluate(place):
+    argv = ["evaluate", "--model", str(place / "expert"), "--amateur", str(place / "amateur"), "--takeover"]
+    argv += ["--beta", "0.5", "--problems", str(place / "problems.jsonl"), "--max-new-tokens", "8"]
+    assert main([*argv, "--run-dir", str(place / "run")]) == 0
+    assert [v.contrast for v in variants_of(read_run(place / "run"))] == [None, takeover(0.5)]
+    assert json.loads((place / "run" / "results.json").read_text())["models"][1]["changed"] > 0
+
+
+def cell(beta: float, difference: float, low: float, changed: float = 0.1, alpha: float = 0.2) -> Cell:
+    high = 2 * difference - low
+    return Cell(Contrast(alpha, beta), 100, 0.4 + difference, difference, low, high, 20, 5, changed, 0.7, 60.0)
+
+
+def test_the_best_cell_solves_most_with_the_fewest_changes():
+    cells = [cell(0.1, 0.2, 0.1, changed=0.03), cell(0.2, 0.2, 0.1, changed=0.02), cell(0.4, 0.1, 0.05)]
+    assert best_cell(cells) is cells[1]
+    assert verdict(0.4, cells).startswith(
+        "If training reached its target at β = 0.2 and α = 0.2, the expert would gain +20.0"
+    )
+    assert "too few to be sure" in verdict(0.4, [cell(0.4, 0.02, -0.03)])
+    assert best_cell([cell(0.4, 0.0, -0.1)]) is None
+    assert "nothing to reach here" in verdict(0.4, [cell(0.4, -0.05, -0.1)])
+
+
+def test_one_alpha_is_a_line_and_several_are_a_heatmap():
+    def frame(cells: list[Cell]) -> pd.DataFrame:
+        return pd.DataFrame([vars(c) | vars(c.contrast) for c in cells])
+
+    line = preview_figure(frame([cell(1.0, 0.0, -0.02), cell(0.1, 0.2, 0.1)]))
+    assert (
+        line.data[0].type == "scatter" and list(line.data[0].x) == ["0.1", "1"] and list(line.data[0].y) == [20.0, 0.0]
+    )
+    assert line.layout.meta["says"].startswith("β = 0.1: +20.0 points, 95 % interval +10.0 to +30.0; 20 gained, 5 lost")
+    grid = preview_figure(frame([cell(b, d, 0.0, alpha=a) for a in (0.05, 0.2) for b, d in ((0.1, 0.2), (1.0, -0.1))]))
+    assert grid.data[0].type == "heatmap" and list(grid.data[0].z) == [20.0, -10.0] * 2
+    assert list(grid.data[0].y) == ["0.05", "0.05", "0.2", "0.2"]
