@@ -2,8 +2,6 @@
 
 import argparse
 
-from lightreasoner.errors import UserError
-
 
 def add_stop_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -35,17 +33,6 @@ def add_contrast_options(parser: argparse.ArgumentParser, alpha: str, beta: str)
 
 def contrasts(options: argparse.Namespace) -> tuple:
     """A Contrast of each α with each β; a takeover has no α. Raises UserError."""
-    from lightreasoner.decoding.contrast import Contrast, takeover
-    from lightreasoner.validation import check_alpha_beta
+    from lightreasoner.decoding.contrast import parse_contrasts
 
-    alphas, betas = _numbers("--alpha", options.alpha), _numbers("--beta", options.beta)
-    checked = [check_alpha_beta(alpha, beta, ("--alpha", "--beta")) for alpha in alphas for beta in betas]
-    found = [takeover(beta) if options.takeover else Contrast(alpha, beta) for alpha, beta in checked]
-    return tuple(dict.fromkeys(found))
-
-
-def _numbers(name: str, text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise UserError(f"{name} is {text[:40]!r}; give numbers with commas between them, such as 0.1,0.2.") from None
+    return parse_contrasts(options.alpha, options.beta, options.takeover, ("--alpha", "--beta"))

@@ -7,7 +7,7 @@ from lightreasoner.cli.decoding import add_contrast_options, add_stop_option, co
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cluster import add_backend_options
-from lightreasoner.paper import ALPHA
+from lightreasoner.paper import ALPHA, PREVIEW_BETAS
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path
 
@@ -30,7 +30,7 @@ def add(verbs) -> None:
     preview.add_argument(
         "--max-new-tokens", type=int, default=128, metavar="N", help="tokens per response (default 128)"
     )
-    add_contrast_options(preview, f"{ALPHA:g}", "0.05,0.1,0.2,0.4,1,2")
+    add_contrast_options(preview, f"{ALPHA:g}", PREVIEW_BETAS)
     add_stop_option(preview)
     preview.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="folder for the results")
     add_prompt_options(preview)

@@ -21,6 +21,9 @@ from lightreasoner.models.pairs import Pair
 from lightreasoner.models.turn_ends import ResponseEnds
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.scoring.divergence import NotADistribution, contrastive_choice, kl, log_probs
+from lightreasoner.validation import check_alpha_beta
+
+MOST_CELLS = 64  # of a grid
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,34 @@ class Contrast:
 
 def takeover(beta: float) -> Contrast:
     return Contrast(0.0, beta, takeover=True)
+
+
+def check_greedy(temperature: float) -> None:
+    """Raises UserError for a temperature that a contrast would ignore."""
+    if temperature:
+        raise UserError(f"The temperature is {temperature:g}, but decoding by contrast draws nothing; set it to 0.")
+
+
+def parse_contrasts(
+    alphas: str, betas: str, takeovers: bool, names: tuple[str, str] = ("α", "β")
+) -> tuple[Contrast, ...]:
+    """A contrast of each α with each β, both as a user writes them: "0.1, 0.2"; takeovers have no α.
+
+    names: of both, in messages. Raises UserError.
+    """
+    lists = [_numbers(name, text) for name, text in zip(names, (alphas, betas), strict=True)]
+    checked = [check_alpha_beta(alpha, beta, names) for alpha in lists[0] for beta in lists[1]]
+    found = tuple(dict.fromkeys(takeover(beta) if takeovers else Contrast(alpha, beta) for alpha, beta in checked))
+    if len(found) > MOST_CELLS:
+        raise UserError(f"These are {len(found)} cells of α and β; at most {MOST_CELLS} can be decoded together.")
+    return found
+
+
+def _numbers(name: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except (ValueError, AttributeError):
+        raise UserError(f"{name} is {text!r:.40}; give numbers with commas between them, such as 0.1,0.2.") from None
 
 
 @dataclass(frozen=True)

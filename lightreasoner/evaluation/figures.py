@@ -12,6 +12,7 @@ from lightreasoner import plotting
 KINDS = {
     "base": (plotting.MUTED, "circle"),
     "fine-tuned": (plotting.SERIES[0], "circle"),
+    "contrast": (plotting.SERIES[2], "square"),
     "paper": (plotting.SERIES[1], "diamond-open"),
     "better": (plotting.BETTER, "triangle-right"),
     "worse": (plotting.WORSE, "triangle-left"),
@@ -25,8 +26,8 @@ CLOSE = 0.2  # between the rows of one name, in rows
 def models_figure(models: pd.DataFrame, measure: str = "pass@1") -> go.Figure:
     """pass@1 of each model with its 95 % interval. The base's is a dashed line, the paper's have no interval.
 
-    models: the columns name, kind ("base", "fine-tuned" or "paper"), pass_at_1, low, high (0 to 1), right and problems.
-    Those without pass_at_1 are left out. Several rows of one name, such as seeds, lie closely together.
+    models: the columns name, kind ("base", "fine-tuned", "contrast" or "paper"), pass_at_1, low, high (0 to 1), right
+    and problems. Those without pass_at_1 are left out. Several rows of one name, such as seeds, lie closely together.
     measure: the name of pass_at_1 where models gave several responses per problem; `right` is then by majority.
     """
     rows = models[models["pass_at_1"].notna()]

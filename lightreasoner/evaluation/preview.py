@@ -11,8 +11,6 @@ from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.evaluation.results import ResultsReader, Variant
 from lightreasoner.problems.grading import answer_key
 
-BETAS = (0.05, 0.1, 0.2, 0.4, 1.0, 2.0)  # nats
-
 
 @dataclass(frozen=True)
 class Cell:

@@ -57,6 +57,10 @@ class Variant:
     adapter: Path | None = None
     contrast: Contrast | None = None
 
+    @property
+    def is_base(self) -> bool:
+        return self.adapter is None and self.contrast is None
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -71,7 +75,7 @@ class Summary:
     extraction_failures: int
     truncations: int
     mean_length: float
-    tokens_per_second: float
+    tokens_per_second: float | None  # None for a contrast that took over what others of its grid had decoded
     seconds: float
     by_hand: int = 0  # verdicts set by hand
     samples: int = 1  # responses per problem; with several, pass_at_1 is avg@k, and `right` counts problems by maj@k
@@ -227,7 +231,7 @@ def summarise(name: str, problems: list[list[Answer]]) -> Summary:
         extraction_failures=sum(answer.extracted is None for answer in answers),
         truncations=sum(answer.finish_reason == "length" for answer in answers),
         mean_length=tokens / n,
-        tokens_per_second=decoded / max(seconds, 1e-9),
+        tokens_per_second=tokens / max(seconds, 1e-9) if decoded == tokens else None,
         seconds=seconds,
         changed=sum(changed) / max(1, tokens) if changed else None,
     )

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lightreasoner.decoding.contrast import Contrast
+from lightreasoner.decoding.contrast import Contrast, check_greedy
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.evaluate import Sampling, evaluate
 from lightreasoner.evaluation.results import Summary, Variant
@@ -79,6 +79,8 @@ def run_evaluation(
 
     on_notice: receives a sentence on unusual reference answers, before any model is loaded.
     """
+    if job.contrasts:
+        check_greedy(job.temperature)
     variants, sampling = job.variants(), checked_sampling(job.samples, job.temperature, job.seed)
     with job_context(job.run_dir, "evaluate", settings, title=job.title) as progress:
         progress.status("Reading the problems")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from lightreasoner.decoding.contrast import Contrast
+from lightreasoner.decoding.contrast import Contrast, check_greedy
 from lightreasoner.decoding.reading_check import check_reading
 from lightreasoner.errors import UserError
 from lightreasoner.models.context_length import check_lengths
@@ -162,8 +162,6 @@ def check(request: TraceRequest, settings: Settings) -> None:
     check_prompt(request.prompt)
     number("The token limit", request.max_new_tokens, 1, settings.max_new_tokens, whole=True)
     number("The temperature", request.temperature, 0, 10)
-    if request.contrast and request.temperature:
-        raise UserError(
-            f"The temperature is {request.temperature:g}, but decoding by contrast draws nothing; set it to 0."
-        )
+    if request.contrast:
+        check_greedy(request.temperature)
     number("The seed", request.seed, 0, 2**53, whole=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.evaluation.results import FOLDER, SCHEMA, Variant, shard, write_results
 from lightreasoner.jobs.events import EVENTS_FILE
 from lightreasoner.storage.atomic import new_id
@@ -55,20 +57,27 @@ def make_evaluation(
     batch: int = 8,
     whole: bool = True,
     question: str = "Tom has {n} apples and buys {n} more. How many?",
+    contrasts: tuple[Contrast, ...] = (),
 ) -> Path:
     """An evaluation. right: for each model a string with "1" where it solved the problem, "0" where it answered wrong,
-    "x" where it found no answer and was cut off. whole: with results.json, as when it has ended."""
+    "x" where it found no answer and was cut off; contrasts come last. whole: with results.json, as when
+    it has ended."""
     folder, tokenizer = runs / new_id(), tiny_tokenizer()
     places = [None, *(run / "adapter" for run in adapters)]
     variants = [Variant("base" if place is None else place.parent.name, place) for place in places]
+    variants += [Variant(contrast.title, contrast=contrast) for contrast in contrasts]
     count = len(right[0])
     config = {"model": str(base), "adapters": [str(place) for place in places[1:]], "base": True, "split": None}
     config |= {"problems": problems, "limit": count, "max_new_tokens": 64, "batch_size": None}
+    if contrasts:
+        config |= {"amateur": str(base), "contrasts": [asdict(contrast) for contrast in contrasts]}
     about = {"problems": count, "without answer": 0, "models": [v.name for v in variants], "device": "cpu"}
     begin_run(folder, "evaluation", config, about | {"dtype": "float32"})
     (folder / FOLDER).mkdir(parents=True)
     for n, marks in enumerate(right):
         rows = [row(variants[n].name, i, mark, question, tokenizer) for i, mark in enumerate(marks)]
+        if variants[n].contrast:
+            rows = [row | {"changed": 1, "decoded": 2} for row in rows]
         for at in range(0, len(rows), batch):
             pq.write_table(pa.Table.from_pylist(rows[at : at + batch], SCHEMA), shard(folder, n, at // batch))
     if whole:

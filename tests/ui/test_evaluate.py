@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lightreasoner.cli.evaluate import report
+from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.results import FOLDER, SCHEMA, shard, variants_of, write_results
 from lightreasoner.settings import Settings
@@ -36,6 +37,7 @@ GAINED, LOST = ["p2", "p3", "p9"], ["p6"]
 FORM = {"model": "lightreasoner-expert-4m", "own_model": "", "adapters": [], "adapter_folder": ""}
 FORM |= {"source": "bundled-test", "upload": None, "limit": 50, "max_new_tokens": 256, "with_base": True}
 FORM |= {"batch_size": 0, "samples": 1, "temperature": 0}
+FORM |= {"amateur": "", "alpha": "0.2", "beta": "0.4", "takeover": False}
 
 
 class Bench:
@@ -505,3 +507,51 @@ def test_several_responses_on_the_page_as_on_the_command_line(bench):
     assert [row["sample"] for row in bench.ask("listed_responses", run.name, 0, "all", 4)["rows"]][:4] == [0, 1, 2, 3]
     bench.ask("set_verdict", run.name, 0, "p3", 1, True)
     assert bench.open(run)["models"][0]["pass_at"]["4"]["value"] == 1
+
+
+def test_a_preview_is_an_evaluation_whose_best_cell_leads_to_fine_tuning(bench):
+    cells = (Contrast(0.2, 0.1), Contrast(0.2, 1.0))
+    right = ["0" * 20, "1" * 15 + "0" * 5, "0" * 20]
+    answer = bench.ask("look", make_evaluation(bench.runs, bench.base, [], right, contrasts=cells).name, False, {})
+    preview = answer["open"]["preview"]
+    assert preview["best"] == {"alpha": 0.2, "beta": 0.1}
+    assert preview["sentence"].startswith(
+        "If training reached its target at β = 0.1 and α = 0.2, the expert would gain +75"
+    )
+    assert list(answer["figures"]["preview"]["data"][0]["y"]) == [75.0, 0.0]
+    kinds = [(m["base"], m.get("kind"), m["tokens_per_second"] is None) for m in answer["open"]["models"]]
+    assert kinds == [(True, None, False), (False, "contrast", True), (False, "contrast", True)]
+    overview = bench.ask("look", None, True, {})["overview"]
+    assert [len(group["models"]) for group in overview["groups"]] == [1], "cells are no models"
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        ({"beta": "0.1; 2"}, "β is '0.1; 2'; give numbers with commas between them"),
+        ({"alpha": "0"}, "α is 0.0; it must be a number from 0.01 to 1"),
+        ({"alpha": None}, "α is None; give numbers"),
+        ({"temperature": 0.5}, "The temperature is 0.5, but decoding by contrast draws nothing"),
+        ({"beta": ",".join(map(str, range(65)))}, "These are 65 cells of α and β; at most 64"),
+    ],
+)
+def test_a_grid_that_is_none_is_one_sentence(shared, change, sentence):
+    values = fields(amateur="lightreasoner-amateur-1m", alpha="0.2", beta="0.4", takeover=False) | change
+    with pytest.raises(UserError) as caught:
+        read_form(shared[0].settings, values)
+    assert str(caught.value).startswith(sentence)
+
+
+def test_the_preview_of_the_form_is_a_command_line(shared):
+    values = fields(amateur="lightreasoner-amateur-1m", alpha=" 0.2,0.5", beta="0.10,1", takeover=False)
+    argv = read_form(shared[0].settings, values).argv("bundled-test")
+    assert argv[argv.index("--amateur") :] == [
+        "--amateur",
+        "lightreasoner-amateur-1m",
+        "--alpha",
+        "0.2,0.5",
+        "--beta",
+        "0.1,1",
+    ]
+    argv = read_form(shared[0].settings, values | {"takeover": True}).argv("bundled-test")
+    assert argv[argv.index("--amateur") :][2:] == ["--beta", "0.1,1", "--takeover"]

@@ -3,14 +3,17 @@
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import lru_cache
+from pathlib import Path
 
 import pandas as pd
 
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.costs import benchmark
-from lightreasoner.evaluation.figures import differences_figure, models_figure
+from lightreasoner.evaluation.figures import differences_figure, models_figure, preview_figure
 from lightreasoner.evaluation.paper_results import Paper, read_paper
-from lightreasoner.evaluation.results import variants_of
+from lightreasoner.evaluation.preview import best_cell, preview_cells
+from lightreasoner.evaluation.preview import verdict as preview_verdict
+from lightreasoner.evaluation.results import Variant, variants_of
 from lightreasoner.problems.sources import SOURCES
 from ui.access.permissions import action
 from ui.components.prompt_form import prompt_facts, stored_prompt
@@ -93,7 +96,7 @@ class EvaluateActions(RunActions):
                 return answer | {"fills": True}
             opened = self.opened(self.runs.find(run_id))
             add_if_changed(answer, "open", opened, seen)
-            results = {part: opened[part] for part in ("models", "comparisons", "paper")}
+            results = {part: opened.get(part) for part in ("models", "comparisons", "paper", "preview")}
             add_if_changed(answer, "figures", results, seen, figures)
         except UserError as error:
             answer["error"] = str(error)
@@ -122,7 +125,9 @@ class EvaluateActions(RunActions):
         shown["labels"] = {variant.name: name for variant, name in zip(variants, names, strict=True)}
         for n, name in enumerate(names):
             numbers = {key: models[n].get(key) for key in MODEL} if n in models else {}
-            shown["models"].append({"name": name, "base": variants[n].adapter is None, "total": total} | numbers)
+            shown["models"].append({"name": name, "base": variants[n].is_base, "total": total} | numbers)
+            if variants[n].contrast:
+                shown["models"][-1]["kind"] = "contrast"
         for found in results["comparisons"]:
             if found["after"] in place:
                 row = {"model": place[found["after"]], "verdict": verdict(found)}
@@ -131,6 +136,7 @@ class EvaluateActions(RunActions):
         done = sum(model.get("responses") or model["problems"] for model in results["models"])
         total *= len(variants) * run["config"].get("samples", 1)
         shown |= {"done": done, "total": total, "facts": facts(run)}
+        shown["preview"] = preview_of(evaluation.folder, variants) if results["models"] else None
         return shown | {"paper": paper_rows(self.paper, base, benchmark(run))}
 
     def overview(self) -> dict:
@@ -164,10 +170,35 @@ class EvaluateActions(RunActions):
         }
 
 
+def preview_of(folder: Path, variants: list[Variant]) -> dict | None:
+    """{"cells", "sentence", "best"} of an evaluation with contrasts; best: {"alpha", "beta"}, or None. None without."""
+    if not variants[0].is_base or not any(variant.contrast for variant in variants):
+        return None
+    expert, cells = preview_cells(folder, variants)
+    if not cells:
+        return None
+    best = best_cell(cells)
+    usable = best is not None and not best.contrast.takeover and best.low > 0
+    rows = [asdict(cell) | asdict(cell.contrast) for cell in cells]
+    names = ("alpha", "beta", "takeover", "difference", "low", "high", "gained", "lost", "changed")
+    return {
+        "cells": [{name: row[name] for name in names} for row in rows],
+        "sentence": preview_verdict(expert, cells),
+        "best": {"alpha": best.contrast.alpha, "beta": best.contrast.beta} if usable else None,
+    }
+
+
 def models_chart(group: dict, measure: str = "pass@1") -> dict:
     """pass@1 of a group's models and the paper's, as a figure. group: "models" and "paper" as the page has them."""
     rows = [
-        (m["name"], "base" if m["base"] else "fine-tuned", m["pass_at_1"], *m["interval"], m["right"], m["problems"])
+        (
+            m["name"],
+            "base" if m["base"] else m.get("kind", "fine-tuned"),
+            m["pass_at_1"],
+            *m["interval"],
+            m["right"],
+            m["problems"],
+        )
         for m in group["models"]
         if m.get("problems")
     ]
@@ -191,6 +222,8 @@ def figures(results: dict) -> dict:
         names = [results["models"][n]["name"] for n in rows["model"]]
         frame = rows.assign(name=names, significant=rows["verdict"] == "significant")
         found["differences"] = differences_figure(frame).to_plotly_json()
+    if results["preview"]:
+        found["preview"] = preview_figure(pd.DataFrame(results["preview"]["cells"])).to_plotly_json()
     return found
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.costs import Cost, benchmark, cost_table, largest
-from lightreasoner.evaluation.results import ResultsReader, read_results, variants_of
+from lightreasoner.evaluation.results import ResultsReader, Variant, read_results, variants_of
 from lightreasoner.jobs.events import EVENTS_FILE, working_seconds
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.models.references import parse_ref
@@ -35,10 +35,12 @@ class Evaluation(Entry):
         return problems_title(str(self.run["config"].get("problems")))
 
     def describe(self, config: dict, about: dict) -> str:
-        """Base · benchmark · number of problems · number of adapters."""
-        count = len(config.get("adapters") or [])
+        """Base · benchmark · number of problems · number of adapters · preview against an amateur."""
+        count, more = len(config.get("adapters") or []), []
+        if config.get("contrasts"):
+            more = [f"preview against {short_name(str(config.get('amateur')))}"]
         parts = [short_name(config.get("model")), self.problems, f"{about.get('problems', 0):,}"]
-        return " · ".join(parts + ([f"{count} adapter{'' if count == 1 else 's'}"] if count else []))
+        return " · ".join([*parts, *([f"{count} adapter{'' if count == 1 else 's'}"] if count else []), *more])
 
 
 class Evaluations(RunList):
@@ -71,12 +73,17 @@ class Evaluations(RunList):
     def names(self, run: dict) -> list[str]:
         """The names of an evaluation's models on the page, all different."""
         base, variants = short_name(str(run["config"].get("model"))), variants_of(run)
-        full = [f"{base}, base model" if v.adapter is None else self._named(v.adapter) or v.name for v in variants]
+        full = [self._named(v, base) for v in variants]
         brief = [name.rpartition(" · ")[0] or name for name in full]  # without the run's id
         return [b if brief.count(b) == 1 else f for b, f in zip(brief, full, strict=True)]
 
-    def _named(self, adapter: Path) -> str | None:
-        """The title of the fine-tuning run that an adapter belongs to; None if it is none of this workspace."""
+    def _named(self, variant: Variant, base: str) -> str:
+        """Of an adapter, the title of its fine-tuning run if that is in this workspace."""
+        if variant.is_base:
+            return f"{base}, base model"
+        return (variant.adapter and self._title(variant.adapter)) or variant.name
+
+    def _title(self, adapter: Path) -> str | None:
         if adapter.parent.parent.resolve() != self.settings.runs.resolve():
             return None
         try:
@@ -112,7 +119,10 @@ def by_benchmark(evaluations: Evaluations) -> list[dict]:
         variants, base = variants_of(entry.run), canonical(str(entry.run["config"].get("model")))
         named = dict(zip([v.name for v in variants], evaluations.names(entry.run), strict=True))
         places = {v.name: str(v.adapter or "") for v in variants}
+        contrasts = {v.name for v in variants if v.contrast}  # no models; a grid of them would crowd the others out
         for model in results["models"]:
+            if model["name"] in contrasts:
+                continue
             place, name = (of.get(model["name"], model["name"]) for of in (places, named))
             shown = model | {"name": name, "run": entry.id, "base": place == ""}
             found.append((base, benchmark(entry.run), entry.problems, place, model["problems"], shown))

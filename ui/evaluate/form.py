@@ -5,6 +5,7 @@ import gradio as gr
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import presets
 from lightreasoner.models.references import BUNDLED
+from lightreasoner.paper import ALPHA, PREVIEW_BETAS
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.stream import open_problems
 from lightreasoner.settings import Settings
@@ -51,6 +52,21 @@ class EvaluateForm(RunForm):
             offered = adapter_choices(self.settings, None if self.settings.public else canonical(choices[0][1]), [])
             self.adapters = Adapters(label="Fine-tuned models", elem_id="lr-ev-adapters", **offered)
         problems = problem_fields(self.settings, "evaluate", "lr-ev", "bundled-test", info="the first ones; 0: all")
+        with gr.Accordion("Preview of training", open=False, elem_id="lr-ev-preview"):
+            amateurs = dict.fromkeys(pair.amateur for pair in presets())
+            amateur = gr.Dropdown(
+                [("none", ""), *((short_name(ref), ref) for ref in amateurs)],
+                value="",
+                label="Amateur",
+                info="the expert decodes by contrast with it: what training would come to. Or type a model’s name",
+                allow_custom_value=True,
+                elem_id="lr-ev-amateur",
+            )
+            beta = gr.Textbox(PREVIEW_BETAS, label="β in nats", max_lines=1, max_length=200)
+            alpha = gr.Textbox(f"{ALPHA:g}", label="α", max_lines=1, max_length=200)
+            takeovers = gr.Checkbox(
+                label="Takeover", info="the amateur writes, and above β the expert’s choice is taken"
+            )
         prompt = prompt_form("lr-ev")
         with gr.Accordion("More", open=False, elem_id="lr-ev-more"):
             folder = gr.Textbox(
@@ -70,6 +86,7 @@ class EvaluateForm(RunForm):
         more = {"max_new_tokens": tokens, "with_base": with_base, "batch_size": batch_size, "stop": stop}
         rest = {"skip_unreadable": problems.pop("skip_unreadable")}
         several = {"samples": samples, "temperature": temperature}
+        several |= {"amateur": amateur, "alpha": alpha, "beta": beta, "takeover": takeovers}
         self.fields = models | {"adapter_folder": folder} | problems | more | rest | prompt.fields | several
         asked = [self.model, self.own_model, problems["source"], problems["upload"]]
         wire_preview(prompt, "evaluate.show_prompt", self.first_problem, asked)

@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightreasoner.decoding.contrast import check_greedy, parse_contrasts
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.run import checked_sampling
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings
 from lightreasoner.models.references import parse_ref
 from lightreasoner.models.weights import check_adapter
+from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.problems.sources import problems_title
 from lightreasoner.problems.stream import MAX_ROWS
 from lightreasoner.settings import Settings
@@ -41,6 +43,10 @@ class EvaluateRequest:
     prompt: PromptSettings = PAPER
     samples: int = 1  # responses per problem
     temperature: float = 0.0  # 0 is greedy
+    amateur: str | None = None  # decode by contrast with it, at every α and β of these lists
+    alpha: str = f"{ALPHA:g}"
+    beta: str = f"{BETA:g}"
+    takeover: bool = False
 
     def argv(self, problems: str) -> list[str]:
         """The verb's arguments without --run-dir."""
@@ -51,13 +57,17 @@ class EvaluateRequest:
         argv += options(
             self, "skip_unreadable", "limit", "max_new_tokens", "batch_size", "samples", "temperature", "prompt"
         )
+        argv += options(self, "amateur", "alpha", "beta", "takeover") if self.amateur else []
         return argv + stop_options(self.stop)
 
     @property
     def title(self) -> str:
         count = len(self.adapters)
         models = short_name(self.model) + (f" and {count} adapter{'' if count == 1 else 's'}" if count else "")
-        return f"Evaluate {models} · {problems_title(self.problems)}" + (f" · {self.limit:,}" if self.limit else "")
+        if self.amateur:
+            models += f" against {short_name(self.amateur)}"
+        verb = "Preview" if self.amateur else "Evaluate"
+        return f"{verb} {models} · {problems_title(self.problems)}" + (f" · {self.limit:,}" if self.limit else "")
 
 
 def base_of(model: object, own: object) -> str:
@@ -75,7 +85,8 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> EvaluateReque
     adapters = [*ticked_runs(settings, base, values["adapters"]), *adapter_at(values["adapter_folder"])]
     if len(adapters) > MOST_MODELS:
         raise UserError(f"These are {len(adapters)} adapters; at most {MOST_MODELS} can be evaluated together.")
-    if not with_base and not adapters:
+    amateur = amateur_of(values)
+    if not with_base and not adapters and not amateur:
         raise UserError("There is no model to evaluate; select an adapter or include the base model.")
     words = ("The number of responses per problem", "The temperature")
     several = (default if (given := values.get(name)) is None else given for name, default in SAMPLING.items())
@@ -93,7 +104,21 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> EvaluateReque
         prompt=read_prompt(values),
         samples=sampling.samples,
         temperature=sampling.temperature,
+        **amateur,
     )
+
+
+def amateur_of(values: Mapping[str, object]) -> dict:
+    """The fields of a request on the preview; empty without an amateur. Raises UserError."""
+    ref = values.get("amateur")
+    if ref is None or (isinstance(ref, str) and not ref.strip()):
+        return {}
+    check_greedy(values.get("temperature") or 0)
+    alpha, beta, takeovers = values.get("alpha"), values.get("beta"), values.get("takeover") is True
+    cells = parse_contrasts(alpha, beta, takeovers)
+    written = {"beta": ",".join(dict.fromkeys(f"{cell.beta:g}" for cell in cells)), "takeover": takeovers}
+    written |= {} if takeovers else {"alpha": ",".join(dict.fromkeys(f"{cell.alpha:g}" for cell in cells))}
+    return {"amateur": parse_ref(ref if isinstance(ref, str) else str(ref)).text} | written
 
 
 def ticked_runs(settings: Settings, base: str, ticked: object) -> list[Path]:

@@ -23,6 +23,11 @@ const COLUMNS = [
 /** An interval, of shares. */
 const span = ([low, high]) => pct(low).slice(0, -2) + ' \u2013 ' + pct(high);
 
+const SHARED = 'Not measured: it took over what other cells of the grid had decoded';
+function speedCell(speed) {
+  if (!Number.isFinite(speed)) return el('span', { class: 'lr-muted', title: SHARED, text: '\u2013' });
+  return speed >= 10 ? formatCount(speed) : speed.toFixed(1);
+}
 function cells(m, link) {
   if (!Number.isFinite(m.pass_at_1)) {
     return [m.name, '', el('span', { class: 'lr-muted', text: 'not started' }), '', '', '', '', ''];
@@ -34,7 +39,7 @@ function cells(m, link) {
     el('span', {}, el('b', { text: pct(m.pass_at_1) }), aside(m.samples > 1 && 'avg@' + m.samples)), span(m.interval),
     el('span', {}, formatCount(m.right) + ' of ' + formatCount(m.problems), aside(m.samples > 1 && 'maj@' + m.samples),
       aside(m.by_hand && formatCount(m.by_hand) + ' by hand')), counted(m.extraction_failures), counted(m.truncations),
-    m.mean_length.toFixed(1), speed >= 10 ? formatCount(speed) : speed.toFixed(1)];
+    m.mean_length.toFixed(1), speedCell(speed)];
 }
 /** models: as the server has them; the paper's are below them. */
 export function modelsTable(name, models, paper, link) {

@@ -9,6 +9,7 @@ import { comparisonChart, comparisonTable } from './comparison_table.js';
 import { FlipLists } from './flip_lists.js';
 import { muted } from './grid_table.js';
 import { groupTables, modelsChart, modelsTable, samplesTable } from './models_table.js';
+import { previewChart, previewNotes } from './preview.js';
 import { Regrading } from './regrading.js';
 import { ResponseList } from './responses.js';
 
@@ -37,7 +38,7 @@ export class EvaluationView {
   /** @param {Host} host */
   constructor(host) {
     /** @type {any} */ this.data = null;
-    this.charts = { models: modelsChart('h3', 'pass@1'), differences: comparisonChart() };
+    this.charts = { models: modelsChart('h3', 'pass@1'), differences: comparisonChart(), preview: previewChart() };
     this.title = el('h2', { tabindex: '-1' });
     this.badge = el('span');
     this.facts = el('dl', { class: 'lr-numbers' });
@@ -80,17 +81,18 @@ export class EvaluationView {
       el('div', { title: says }, el('dt', { text: name }), el('dd', { text: value }))));
     this.command.show(data.command);
     this.card.hidden = !models.some((m) => m.problems);
-    replaceIfChanged(this.results, [models, data.comparisons, data.paper, state], () =>
+    replaceIfChanged(this.results, [models, data.comparisons, data.paper, data.preview, state], () =>
       (this.card.hidden ? [] : this.drawResults(data)));
     this.flips.update(data);
     this.responses.update(data);
     this.regrading.show(data);
   }
-  drawResults({ models, comparisons, paper, state }) {
+  drawResults({ models, comparisons, paper, preview, state }) {
     const early = preliminary(state), k = Math.max(...models.map((m) => m.samples || 1));
     this.charts.models.rename(k > 1 ? 'avg@' + k : 'pass@1');
     this.charts.differences.rename('Difference in ' + (k > 1 ? 'maj@' + k : 'pass@1'));
-    return [...(early ? [muted(early)] : []), this.charts.models.node,
+    return [...(early ? [muted(early)] : []),
+      ...(preview ? [this.charts.preview.node, previewNotes(preview)] : []), this.charts.models.node,
       modelsTable('pass@1 of each model', models, paper, false), ...samplesTable(models), ...groupTables(models),
       ...(comparisons.length ? [el('h3', { text: 'Against ' + models[0].name }), this.charts.differences.node,
         comparisonTable(models, comparisons, (model, side) => this.flips.show(model, side))] : []),

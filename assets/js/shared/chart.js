@@ -49,7 +49,11 @@ function withColours(part, style) {
   if (!Array.isArray(part)) {
     return Object.fromEntries(Object.entries(part).map(([name, value]) => [name, withColours(value, style)]));
   }
-  const holdsMore = typeof part[0] === 'string' || (part[0] && typeof part[0] === 'object' && !Array.isArray(part[0]));
+  const [first] = part;
+  if (Array.isArray(first) && String(first[1]).startsWith('var(')) { // a heatmap's colours: [value, colour] each
+    return part.map(([at, colour]) => [at, withColours(colour, style)]);
+  }
+  const holdsMore = typeof first === 'string' || (first && typeof first === 'object' && !Array.isArray(first));
   return holdsMore ? part.map((item) => withColours(item, style)) : part.slice();
 }
 
