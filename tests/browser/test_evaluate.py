@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from lightreasoner.decoding.contrast import Contrast
 from tests.browser.test_jobs import query
-from tests.browser.test_look import LOOKS, barriers
-from tests.support.browser import Inspect, Visitors
+from tests.browser.test_look import barriers
+from tests.support.browser import Inspect, Visitors, in_every_look
 from tests.support.browser_jobs import JobsApp, serving
 from tests.support.tiny_dataset import make_dataset
 from tests.support.tiny_evaluation import make_base, make_evaluation, make_tuned, write_events
@@ -36,6 +37,9 @@ class Bench:
         three, both = [BEFORE, AFTER, BEFORE[::-1]], [self.tuned, self.orphan]
         self.hostile = make_evaluation(runs, self.base, both, three, problems="svamp", question=HOSTILE)
         self.run = make_evaluation(runs, self.base, [self.tuned], [BEFORE, AFTER])
+        cells = tuple(Contrast(alpha, beta) for alpha in (0.2, 0.5) for beta in (0.1, 1.0))
+        grid = ["0" * 20, "1" * 15 + "0" * 5, "0" * 20, "1" * 10 + "0" * 10, "0" * 20]
+        self.preview = make_evaluation(runs, self.base, [], grid, problems="mathqa", contrasts=cells)
 
 
 @pytest.fixture(scope="module")
@@ -252,9 +256,8 @@ def test_the_charts_show_hide_and_save_the_results(bench, tab):
     assert "Difference in pass@1</text>" in picture and ">better</text>" in picture
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_it_is_accessible(bench, tab, look):
-    page = tab(**LOOKS[look])
+def test_it_is_accessible(bench, tab):
+    page = tab()
     expect(page.get_by_role("heading", name="Costs")).to_be_visible()
     costs = page.get_by_role("region", name="Costs")
     expect(costs.locator("tr", has_text="tiny-base: SFT")).to_contain_text("its dataset was deleted")
@@ -263,35 +266,51 @@ def test_it_is_accessible(bench, tab, look):
     theirs = page.get_by_role("region", name="GSM8K, Qwen2.5-Math-1.5B").locator(".lr-is-paper")
     expect(theirs).to_have_count(3)
     charts = page.locator(".lr-overview .lr-chart")
-    expect(charts).to_have_count(3)
+    expect(charts).to_have_count(4)
     of_paper = charts.filter(has=page.get_by_role("heading", name="Qwen2.5-Math-1.5B on GSM8K"))
     expect(of_paper.locator(".lr-plot")).to_have_attribute(
         "aria-label", re.compile("paper: SFT, pass@1 69.2 %, the paper gives no")
     )
     of_paper.scroll_into_view_if_needed()
-    expect(of_paper.locator(".point")).to_have_count(4)
-    name = of_paper.locator(
-        ".annotation-text" if look == "phone" else ".ytick text"
-    ).first  # a phone has no room beside
-    expect(name).to_have_text(re.compile("Qwen2.5-Math-1.5B, base ?model"))
-    inside = of_paper.locator(".lr-plot").bounding_box()
-    box = name.bounding_box()
-    assert inside["x"] <= box["x"] and box["x"] + box["width"] <= inside["x"] + inside["width"]
-    marker = of_paper.locator(".point").first.evaluate("node => getComputedStyle(node).fill")
-    assert marker == ("rgb(165, 175, 186)" if look == "dark" else "rgb(89, 97, 107)")
     page.get_by_text("The paper’s results", exact=True).click()
-    assert overflow(page) <= 0
-    assert barriers(Inspect(page)) == []
+    for look in in_every_look(page):
+        of_paper.scroll_into_view_if_needed()
+        expect(of_paper.locator(".point")).to_have_count(4)
+        name = of_paper.locator(
+            ".annotation-text" if look == "phone" else ".ytick text"
+        ).first  # a phone has no room beside
+        expect(name).to_have_text(re.compile("Qwen2.5-Math-1.5B, base ?model"))
+        inside = of_paper.locator(".lr-plot").bounding_box()
+        box = name.bounding_box()
+        assert inside["x"] <= box["x"] and box["x"] + box["width"] <= inside["x"] + inside["width"]
+        marker = of_paper.locator(".point").first
+        expect(marker).to_have_css("fill", "rgb(165, 175, 186)" if look == "dark" else "rgb(89, 97, 107)")
+        assert overflow(page) <= 0, look
+        assert barriers(Inspect(page)) == [], look
 
     page.locator(f'[data-key="{bench.hostile.name}"]').click()
     expect(page.locator(":focus")).to_contain_text("tiny-base · SVAMP")
     expect(page.locator(".lr-flip-row").first).to_contain_text('<img src=x onerror="window.__pwned=1">')
     page.get_by_label("Flips of which model").select_option("2")
     expect(page.get_by_role("region", name="Problems that changed sides")).to_contain_text("After: sft")
-    assert overflow(page) <= 0
-    assert barriers(Inspect(page)) == []
+    for look in in_every_look(page):
+        assert overflow(page) <= 0, look
+        assert barriers(Inspect(page)) == [], look
     page.locator(".lr-flip-row").first.click()
     expect(page.locator(".lr-flip-head .lr-question")).to_contain_text("${window.__pwned=1}")
-    assert overflow(page) <= 0
-    assert barriers(Inspect(page)) == []
+    for look in in_every_look(page):
+        assert overflow(page) <= 0, look
+        assert barriers(Inspect(page)) == [], look
     assert page.evaluate("window.__pwned") is None
+
+
+def test_a_preview_shows_its_grid_and_leads_to_fine_tuning(bench, tab):
+    page = tab(f"?tab=evaluate&run={bench.preview.name}")
+    chart = page.locator(".lr-results .lr-chart", has_text="Preview of training")
+    expect(chart.locator(".lr-plot")).to_have_attribute("aria-label", re.compile(r"α = 0.2, β = 0.1: [+]75.0 points"))
+    expect(chart.locator(".heatmap-label").first).to_have_text(re.compile("75"))
+    for look in in_every_look(page):
+        assert overflow(page) <= 0, look
+        assert barriers(Inspect(page)) == [], look
+    page.get_by_role("link", name="Fine-tune with α 0.2 and β 0.1").click()
+    expect(page.locator("#lr-ft-side").get_by_label("β", exact=True)).to_have_value("0.1")

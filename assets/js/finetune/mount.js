@@ -138,9 +138,9 @@ class FinetuneTab {
   }
 
   follow(params) {
-    // the selection made with the dataset, in the explorer, comes along
+    // the selection made in the explorer with the dataset, or in a preview, comes along
     const selected = ['dataset', 'alpha', 'beta', 'selector'].filter((name) => params.get(name));
-    if (params.get('dataset')) this.wanted = Object.fromEntries(selected.map((name) => [name, params.get(name)]));
+    if (selected.length) this.wanted = Object.fromEntries(selected.map((name) => [name, params.get(name)]));
     this.compared = (params.get('compare') || '').split(',').filter(Boolean).slice(0, MOST_COMPARED);
     if (this.compared.length < 2) this.comparison.hide();
     this.seen = {};
