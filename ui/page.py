@@ -11,10 +11,12 @@ from starlette.routing import Route
 
 from lightreasoner.settings import Settings
 from ui.access.gate import gated
-from ui.access.middleware import AccessMiddleware
+from ui.access.messages import MessageMiddleware
+from ui.access.middleware import MAX_JSON_BYTES, AccessMiddleware
 from ui.access.permissions import OWNERS_ONLY, checked_events, require_checks
 from ui.access.sign_in import SignIn
 from ui.access.welcome import belongs_to_owner, welcome
+from ui.compat.gradio import Page
 from ui.components.downloads import download_route
 from ui.datasets.tab import build_datasets
 from ui.evaluate.tab import build_evaluate
@@ -42,9 +44,7 @@ PRIVATE_FOLDERS = ("traces", "runs", "jobs", "accelerator", "problems", "downloa
 def build(studio: Studio) -> gr.Blocks:
     public = studio.settings.public
     uploads = (600, 3600) if public else None  # seconds between looks at the uploads, and their maximum age
-    with gr.Blocks(
-        title="LightReasoner Studio", analytics_enabled=False, fill_width=True, delete_cache=uploads
-    ) as page:
+    with Page(title="LightReasoner Studio", analytics_enabled=False, fill_width=True, delete_cache=uploads) as page:
         build_header(studio)
         if public:
             welcome(studio.settings)
@@ -84,14 +84,17 @@ def launch_options(settings: Settings, listening: str = "127.0.0.1") -> dict:
 
 
 def server_parts(settings: Settings) -> dict:
-    """Our own routes; on a public server also the sign-in and the middleware that knows users."""
+    """Our own routes and the middleware that reads messages; on a public server also the sign-in and the middleware
+    that knows users."""
     routes = [health_route(), scripts_route(), download_route(settings)]
     if not settings.public:
-        return {"routes": routes}
+        messages = Middleware(MessageMiddleware, most=settings.max_upload_mb * 1_000_000)
+        return {"routes": routes, "middleware": [messages]}
     sign_in = SignIn(settings)
     uploads = Path(os.environ.get("GRADIO_TEMP_DIR") or settings.workspace / "uploads")
     middleware = Middleware(AccessMiddleware, settings=settings, sign_in=sign_in, uploads=uploads)
-    return {"routes": [*routes, *sign_in.routes()], "middleware": [middleware]}
+    messages = Middleware(MessageMiddleware, most=MAX_JSON_BYTES)
+    return {"routes": [*routes, *sign_in.routes()], "middleware": [middleware, messages]}
 
 
 def page_head(settings: Settings) -> str:

@@ -7,6 +7,7 @@ import math
 
 import httpx
 import pytest
+from gradio_client import Client
 
 from tests.support.browser import App
 
@@ -67,6 +68,16 @@ def test_the_endpoint_traces_a_problem(client):
     assert rest[-1]["end"] in ("stop", "length")
 
 
+def test_the_documented_values_are_enough_for_gradios_own_client(app):
+    """It sends neither the hidden fields of the prompt nor those of the stop strings, and was told that it sent too few
+    values. curl leaves out the states, too."""
+    remote = Client(app.url, verbose=False)
+    stream = remote.predict(*GOOD, api_name="/trace")
+    assert json.loads(stream.splitlines()[-1])["end"] in ("stop", "length")
+    refused = remote.submit(*GOOD[:6], 10**6, *GOOD[7:], api_name="/trace").result()
+    assert "The token limit is 1000000" in refused
+
+
 @pytest.mark.parametrize("field", FIELDS)
 def test_any_value_in_any_field_is_answered(client, app, field):
     place = FIELDS.index(field)
@@ -125,6 +136,71 @@ def test_forged_events_do_nothing(client, app):
             said = client.post("gradio_api/run/predict", content=json.dumps(body)).text
             assert "Traceback" not in said and str(app.workspace) not in said
     assert client.get("").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("route", "changes", "status", "says"),
+    [
+        ("queue/join", {"fn_index": 10**6}, 404, "no such event"),
+        ("queue/join", {"fn_index": "1"}, 400, "fn_index is '1'; it must be a whole number"),
+        ("queue/join", {"fn_index": True}, 400, "fn_index is True"),
+        ("run/predict", {"fn_index": -1}, 404, "no such event"),
+        ("run/no-such", {"fn_index": None}, 404, "no such event"),
+        ("run/predict", {"data": {}}, 400, "data is no list"),
+        ("run/predict", {"data": []}, 400, "got 0"),
+        ("run/predict", {"data": ["\ud800"] * 40}, 400, "half of a character"),
+        ("run/predict", {"session_hash": "\udfff"}, 400, "not a valid session"),
+        ("run/predict", {"session_hash": "a/../b"}, 400, "not a valid session"),
+        ("run/predict", {"session_hash": {}}, 400, "session_hash is {}"),
+        ("run/predict", {"trigger_id": 0.5}, 400, "trigger_id is 0.5"),
+        ("run/predict", {"batched": True}, 400, "No event takes batches"),
+        (
+            "queue/join",
+            {"event_data": [[[[]]]] * 2, "data": [None] * 40, "x": json.loads("[" * 70 + "]" * 70)},
+            400,
+            "levels",
+        ),
+        ("component_server", {}, 400, "fn_name is None"),
+        ("component_server", {"component_id": 10**6, "fn_name": "step"}, 404, "no such function"),
+        ("component_server", {"component_id": 1, "fn_name": "__init__"}, 404, "no such function"),
+        ("component_server", {"component_id": 1, "fn_name": "a\0\ud800"}, 400, "half of a character"),
+        ("cancel", {"event_id": None}, 400, "event_id is None"),
+        ("call/v2/no-such", {}, 404, "no endpoint"),
+        ("call/v2/trace", {}, 400, "cannot be served"),
+        ("call/no-such", {}, 404, "no such event"),
+    ],
+)
+def test_a_bad_message_is_one_sentence_and_one_line_of_the_log(client, app, route, changes, status, says):
+    """Unknown events and half characters were a bare 500 and a traceback of kilobytes (12.3 MB of 4,470 requests)."""
+    before = app.log.stat().st_size
+    message = {"data": [None], "fn_index": 1, "session_hash": "bad"} | changes
+    said = client.post(f"gradio_api/{route}", content=json.dumps(message))
+    assert said.status_code == status and says in said.json()["error"] and len(said.text) < 300
+    logged = app.log.read_bytes()[before:].decode()
+    assert len(logged) < 300 and logged.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("gradio_api/file=%00", {}, 400),
+        ("a%0d%0ab", {}, 400),
+        ("x" * 9_000, {}, 431),
+        ("", {"X-Big": "x" * 40_000}, 431),
+        ("favicon.ico", {"Range": "bytes=9-1"}, 400),
+        ("gradio_api/custom_component/1/client/x/y", {}, 404),
+    ],
+)
+def test_a_bad_address_or_header_is_a_short_refusal(client, app, path, headers, status):
+    said = client.get(path, headers=headers)
+    assert said.status_code == status and len(said.content) < 300
+
+
+def test_a_stream_of_no_session_ends_without_a_traceback(client, app):
+    """Gradio raises once the answer has begun."""
+    before = app.log.stat().st_size
+    assert "session_not_found" in client.get("gradio_api/queue/data?session_hash=nobody").text
+    assert app.log.stat().st_size < before + 300
 
 
 def test_traces_cannot_be_listed_or_read_as_files(client, app):

@@ -109,13 +109,8 @@ class App:
             self._process.join()
 
     def tracebacks(self) -> str:
-        """The tracebacks in the log: each was a bug, whatever the page made of it. Gradio also logs one where its own
-        components refuse a value, in so many words or by its type, or where somebody calls an event that only lives in
-        the browser (of `cancels=`, for example); that is no bug."""
-        refusals = ("\ngradio.exceptions.", "\nIndexError: function has no backend method.")
-        refusals += ("\npydantic_core._pydantic_core.ValidationError: ", "\nValueError: embedded null byte")
-        blocks = self.log.read_text(errors="replace").split("Traceback (most recent call last)")[1:]
-        return "\n".join(block for block in blocks if not any(refusal in block for refusal in refusals))
+        """The tracebacks in the log: each was a bug, whatever the page made of it."""
+        return "\n".join(self.log.read_text(errors="replace").split("Traceback (most recent call last)")[1:])
 
 
 class Visitor:

@@ -1,19 +1,25 @@
 """The outermost ASGI middleware, of private and public servers: refuses other hosts, other sites' pages and unknown
-routes before anything else reads a request, and sets the headers of every response.
+routes before anything else reads a request, sets the headers of every response, and answers for what fails behind it.
 
 Gradio's own CORS middleware lets any name read what it serves under that name; no response leaves with its headers.
 """
 
+import errno
+import json
 import os
 import re
+import traceback
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
-from starlette.responses import PlainTextResponse
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, PlainTextResponse
 
+from lightreasoner.errors import first_line, log_unexpected
 from lightreasoner.serving.log import log_line
-from lightreasoner.settings import Settings
+from lightreasoner.settings import ROOT, Settings
 from ui.access.origins import AllowedHosts, Host, allowed_hosts, frame_sources, from_own_page, is_page_load, parse_host
 from ui.access.proxies import FORWARDED, Proxies, trusted_proxies
 
@@ -27,14 +33,87 @@ POST_ROUTES = (
 )
 #: Routes of Gradio that the page does not use.
 CLOSED_ROUTES = re.compile(
-    rf"({API})?/(monitoring|deep_link|proxy=|dev/|process_recording|runs\b|run-history|profiling|vibe)"
+    rf"({API})?/(monitoring|deep_link|proxy=|dev/|process_recording|runs\b|run-history|profiling|vibe|custom_component)"
 )
 #: Routes that hold data, not pages: a link in another site must not lead there.
 DATA_ROUTES = re.compile(rf"({API}|/downloads)\b")
+MAX_ADDRESS, MAX_HEADERS = 8_000, 32_000  # bytes of the path and query, and of all headers
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+#: Files that every request passes; any other of ours in a traceback means that our code failed.
+PASSED = {ROOT / "ui" / "access" / name for name in ("gate.py", "middleware.py", "messages.py")}
 
 
 class Rejected(Exception):
     """A rejected request, with the arguments HTTP status and message."""
+
+
+class Answer:
+    """`send` for one request: adds the headers, and keeps a response of status 500 back until it is clear why."""
+
+    def __init__(self, send: Any, headers: list[tuple[bytes, bytes]], path: str):
+        self._send, self._headers, self._path = send, headers, path
+        self._kept: list[dict] = []
+        self._started = False
+
+    async def __call__(self, message: dict) -> None:
+        if message["type"] == "http.response.start":
+            kept = [(k, v) for k, v in message["headers"] if not k.lower().startswith(b"access-control-")]
+            message["headers"] = kept + self._headers
+        if self._kept or message.get("status") == 500:
+            self._kept.append(message)
+            return
+        self._started = True
+        await self._send(message)
+
+    async def finish(self) -> None:
+        """Send what was kept. Gradio answers a refusal by an event of the page with 500 and its sentence."""
+        if self._kept and self._path.startswith((f"{API}/run/", f"{API}/api/")):
+            body = b"".join(part.get("body", b"") for part in self._kept)
+            with suppress(ValueError):
+                self._kept[0]["status"] = 400 if json.loads(body)["error"] else 500
+        for message in self._kept:
+            await self._send(message)
+
+    async def fail(self, scope: dict, status: int, sentence: str, why: str) -> None:
+        """Answer a request that failed, unless the answer has begun; then end it."""
+        if why:
+            log_line(f"refused {status}: {scope['method']} {scope['path'][:80]!a}: {why}")
+        self._kept = []
+        if self._started:
+            with suppress(Exception):  # a length that was promised cannot be kept any more
+                await self._send({"type": "http.response.body", "body": b""})
+            return
+        if self._path.startswith(API):  # the page's scripts show either of these fields
+            response = JSONResponse({"error": sentence, "detail": sentence}, status)
+        else:
+            response = PlainTextResponse(sentence, status)
+        for message in response_messages(response, scope["method"]):
+            if message["type"] == "http.response.start":
+                message["headers"] += self._headers
+            await self._send(message)
+
+
+def response_messages(response: PlainTextResponse | JSONResponse, method: str) -> list[dict]:
+    """The ASGI messages of a whole response."""
+    start = {"type": "http.response.start", "status": response.status_code, "headers": list(response.raw_headers)}
+    return [start, {"type": "http.response.body", "body": b"" if method == "HEAD" else response.body}]
+
+
+def failure_of(error: Exception) -> tuple[int, str, str]:
+    """Status, sentence for the client, and the log's line ("" if there is one already) for what a request raised.
+    Gradio checks little of what it reads: what fails in it is the request's fault, what fails in our code is a bug."""
+    if isinstance(error, Rejected):
+        status, sentence = error.args
+        return status, sentence, sentence
+    frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    files = {Path(code.co_filename) for code in frames}
+    own = {file for file in files if file.is_relative_to(ROOT / "ui") or file.is_relative_to(ROOT / "lightreasoner")}
+    if own - PASSED:
+        return 500, log_unexpected("a request"), ""
+    why = f"{type(error).__name__} in {frames[-1].co_name}: {first_line(error)!a}"
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        return 507, "The server's disk cannot be written; try again later.", why
+    return 400, "This request cannot be served; see /gradio_api/info for what can.", why
 
 
 class Gate:
@@ -52,21 +131,16 @@ class Gate:
             await self.app(scope, receive, send)
             return
 
-        async def send_with_headers(message: dict) -> None:
-            if message["type"] == "http.response.start":
-                kept = [(k, v) for k, v in message["headers"] if not k.lower().startswith(b"access-control-")]
-                message["headers"] = kept + self.headers
-            await send(message)
-
-        scope, forwarded_host = self.behind_proxy(scope)
+        answer = Answer(send, self.headers, route_of(scope))
         try:
+            scope, forwarded_host = self.behind_proxy(scope)
             check_request(scope, forwarded_host, self.hosts)
-        except Rejected as rejection:
-            status, message = rejection.args
-            log_line(f"refused {status}: {scope['method']} {scope['path'][:80]!a}: {message}")
-            await PlainTextResponse(message, status_code=status)(scope, receive, send_with_headers)
-            return
-        await self.app(scope, receive, send_with_headers)
+            await self.app(scope, receive, answer)
+            await answer.finish()
+        except ClientDisconnect:  # in the middle of its own request
+            pass
+        except Exception as error:
+            await answer.fail(scope, *failure_of(error))
 
     def behind_proxy(self, scope: dict) -> tuple[dict, str | None]:
         """The request with the client's address and scheme as a trusted proxy tells them, and the host that it tells.
@@ -85,6 +159,11 @@ class Gate:
 
 def check_request(scope: dict, forwarded_host: str | None, hosts: AllowedHosts) -> None:
     """Raises Rejected for a request to another host, of another site's page, or to a route that is closed."""
+    address = scope["path"] + scope.get("query_string", b"").decode("latin-1")
+    if len(address) > MAX_ADDRESS or sum(len(k) + len(v) for k, v in scope["headers"]) > MAX_HEADERS:
+        raise Rejected(431, "The address or the headers are too long; shorten them.")
+    if not scope["path"].isprintable() or not scope["path"].startswith("/"):
+        raise Rejected(400, "The address holds characters that no address of this server has.")
     own = [check_host(values_of(scope, b"host"), hosts)]
     if forwarded_host:
         own.append(check_host([forwarded_host], hosts))

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
-from starlette.responses import PlainTextResponse
-
 from lightreasoner.serving.permissions import User, is_owner
 from lightreasoner.serving.quotas import VisitorRateLimit
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import ID_PATTERN, folder_bytes, new_id
 from ui.access.cookies import OWNER_COOKIE, ROLE_COOKIE, VISITOR_COOKIE, YEAR, read_cookies, set_cookie
 from ui.access.gate import API, Rejected, route_of
+from ui.access.messages import read_body, replay_body
 from ui.access.permissions import SCOPE_KEY
 from ui.access.sign_in import SignIn
 from ui.compat.gradio import oauth_info
@@ -45,23 +44,14 @@ class AccessMiddleware:
         cookies = read_cookies(headers.get("cookie", ""))
         scope[SCOPE_KEY] = user = self.user(scope, cookies)
         path = route_of(scope)
-        started = False
 
-        async def send_with_headers(message: dict) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                more = self.new_cookies(scope, user) if path == "/" else []
-                message["headers"] = [*message["headers"], *more]
+        async def send_with_cookies(message: dict) -> None:
+            if message["type"] == "http.response.start" and path == "/":
+                message["headers"] = [*message["headers"], *self.new_cookies(scope, user)]
             await send(message)
 
-        try:
-            receive = await self.check(scope, path, headers, user, receive)
-            await self.app(scope, receive, send_with_headers)
-        except Rejected as rejection:
-            if not started:  # otherwise the connection is closed
-                status, message = rejection.args
-                await PlainTextResponse(message, status_code=status)(scope, receive, send_with_headers)
+        receive = await self.check(scope, path, headers, user, receive)
+        await self.app(scope, receive, send_with_cookies)
 
     def user(self, scope: dict, cookies: dict) -> User:
         """The user behind a request. The visitor's cookie only counts requests; the owner is known by the sign-in."""
@@ -160,30 +150,6 @@ def contains_url(message: object) -> bool:
 
 def parse_int(text: str | None) -> int:
     return int(text) if text and text.isdecimal() else 0
-
-
-async def read_body(receive: Any, limit: int) -> bytes:
-    """The body of a request. Raises Rejected if it has more than `limit` bytes."""
-    body = b""
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise Rejected(400, "The request was cut off.")
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise Rejected(413, f"The request is too large; the limit is {limit:,} bytes.")
-        if not message.get("more_body"):
-            return body
-
-
-def replay_body(body: bytes, receive: Any) -> Any:
-    """`receive` for a body that has been read already."""
-    waiting = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def again() -> dict:
-        return waiting.pop() if waiting else await receive()
-
-    return again
 
 
 def limit_body(receive: Any, limit: int) -> Any:

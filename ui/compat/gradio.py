@@ -4,6 +4,7 @@ Nothing else in the project touches Gradio's private names, so an upgrade is che
 tests/compat/test_gradio.py.
 """
 
+import re
 from collections.abc import Callable, MutableMapping
 from typing import Any
 
@@ -11,6 +12,9 @@ import gradio as gr
 from gradio import oauth
 from gradio.context import LocalContext
 from starlette.requests import Request
+
+from lightreasoner.errors import first_line
+from lightreasoner.serving.log import log_line
 
 CHECKED_VERSION = "6.31.0"
 #: The handler that gr.LoginButton wires to the loading of the page; it returns the button with its present label.
@@ -40,3 +44,44 @@ def callable_functions(page: gr.Blocks) -> list[Callable]:
         members = [value for owner in (block, type(block)) for value in vars(owner).values() if callable(value)]
         functions += [value for value in members if getattr(value, "_is_server_fn", False)]
     return functions
+
+
+class Page(gr.Blocks):
+    """gr.Blocks that takes an event's values as HTTP clients send them, and refuses wrong ones in a sentence to the
+    client and one line of the log. Gradio logs a traceback of kilobytes, and its clients leave fields out."""
+
+    async def preprocess_data(self, block_fn: Any, inputs: list, state: Any, explicit_call: bool = False) -> Any:
+        try:
+            return await super().preprocess_data(block_fn, all_inputs(block_fn, inputs), state, explicit_call)
+        except Exception as error:
+            text = error.message if isinstance(error, gr.Error) else "A value is none that its field takes."
+            text = re.sub(r": \[.*", ".", first_line(Exception(text)))  # the choices may be the owner's
+            log_line(f"refused values of {block_fn.name}: {type(error).__name__}: {first_line(error)!a}")
+            raise gr.Error(text.encode("utf-8", "backslashreplace").decode(), print_exception=False) from None
+
+
+def all_inputs(event: Any, data: list) -> list:
+    """The values of all inputs of an event, also from clients that leave out those which the documentation does not
+    show: the JavaScript client sends all, curl only what is shown, gradio_client that and a None for each state."""
+    shown = [not block.skip_api for block in event.inputs]
+    with_states = [listed or isinstance(block, gr.State) for listed, block in zip(shown, event.inputs, strict=True)]
+    for sent in (shown, with_states):
+        if len(data) == sum(sent) < len(sent):
+            values = iter(data)
+            return [next(values) if is_sent else None for is_sent in sent]
+    return data
+
+
+def event_of(page: gr.Blocks, index: int | None, name: str | None) -> Any:
+    """The event with this index, or this name, whose handler runs on the server; None if there is none."""
+    if index is None:
+        named = (event for event in page.fns.values() if name and event.api_name == name)
+        return next((event for event in named if event.fn), None)
+    event = page.fns.get(index)
+    return event if event and event.fn else None
+
+
+def server_function(page: gr.Blocks, component: int, name: str) -> Callable | None:
+    """The function that a component's script may call under this name."""
+    function = getattr(page.blocks.get(component), name, None)
+    return function if getattr(function, "_is_server_fn", False) else None
