@@ -6,6 +6,7 @@ machine's, cannot be looked up here: it is known by its heartbeat, a file that i
 announce themselves by files in a folder; a file counts only while its process is alive.
 """
 
+import hashlib
 import os
 import re
 import secrets
@@ -21,6 +22,7 @@ from pathlib import Path
 import psutil
 
 BEAT = 5.0  # seconds between two heartbeats
+IDLE = 86_400.0  # seconds after which a half-written file of a process elsewhere counts as left behind
 STALE = 30.0  # seconds without a heartbeat after which a process elsewhere counts as dead
 
 
@@ -91,6 +93,11 @@ def alive(pid: int | None, expected: str | None) -> bool:
     former = start if _boot() is None else f"{_boot()}-{start}"
     if expected.partition("@")[2] != f"{place()}@{start}" and expected != former:
         return False
+    return _runs(pid)
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process that is there is no zombie."""
     if _boot() is not None:
         stat = _stat(pid)
         return stat is not None and stat[0] not in "ZX"
@@ -150,6 +157,21 @@ def fresh(path: Path) -> bool:
 def new_name() -> str:
     """A new unique name that contains this process's pid and mark; see `owner_alive`."""
     return f"{os.getpid()}.{secrets.token_hex(4)}.{mark(os.getpid())}"
+
+
+def new_owner() -> str:
+    """This process in the name of a temporary file, PID-START-PLACE; see `owner_dead`."""
+    start = re.sub(r"\D", "", _start(os.getpid()) or "0")
+    return f"{os.getpid()}-{start}-{hashlib.sha256(place().encode()).hexdigest()[:8]}"
+
+
+def owner_dead(owner: str, idle: float) -> bool:
+    """Whether the process of `new_owner` has ended. idle: seconds since it wrote, by which one elsewhere is judged."""
+    pid, start, where = owner.split("-")
+    if where != new_owner().rpartition("-")[2]:
+        return idle > IDLE
+    now = _start(int(pid))
+    return now is None or re.sub(r"\D", "", now) != start or not _runs(int(pid))
 
 
 def owner_mark(given: str | None) -> str:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from lightreasoner import __version__
 from lightreasoner.cli import check_pair, dataset, deploy, evaluate, finetune, hub, jobs, pairs, preview, sample, trace
 from lightreasoner.cli.console import show_everything
-from lightreasoner.errors import UserError
+from lightreasoner.errors import UserError, disk_full
 from lightreasoner.jobs.backend import HEARTBEAT
 from lightreasoner.processes import heartbeat
 from lightreasoner.progress import StopRequested
@@ -58,12 +58,20 @@ def main(argv: list[str] | None = None) -> int:
                 options.run_dir = stack.enter_context(open_run(options.run_dir, settings.workspace)).local
             options.run(options, settings)
     except UserError as error:
-        print(f"lightreasoner: {error}".replace("\n", " "), file=sys.stderr)
-        return 2
+        return _fail(error)
     except StopRequested as stopping:  # the run's log has the outcome
         return 0 if stopping.keep else 130
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader, e.g. head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        if not (full := disk_full(error)):
+            raise
+        return _fail(f"A file could not be written: {full}. Free some space and try again.")
     return 0
+
+
+def _fail(why: object) -> int:
+    print(f"lightreasoner: {why}".replace("\n", " "), file=sys.stderr)
+    return 2

@@ -5,6 +5,7 @@ temporary name and renamed, so every shard present is complete, and the shards a
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.scoring.measures import MEASURES, STEP_MEASURES
 from lightreasoner.storage.atomic import atomic_file
+from lightreasoner.storage.checksums import note_checksum, verify
 
 FOLDER = "trajectories"
 
@@ -71,7 +73,8 @@ def write_shard(folder: Path, name: str, table: pa.Table) -> Path:
     """Write a shard atomically. name: without suffix. Raises UserError when it cannot be written."""
     path = Path(folder) / FOLDER / f"{name}.parquet"
     advice = "Free some space and resume the run; the shards so far are complete."
-    with atomic_file(path, f"The dataset in {folder}", advice) as file:
+    note = functools.partial(note_checksum, path)
+    with atomic_file(path, f"The dataset in {folder}", advice, note) as file:
         pq.write_table(table.cast(SCHEMA), file, compression="zstd", write_page_checksum=True)
     return path
 
@@ -92,6 +95,7 @@ def shards(folder: Path) -> list[Path]:
 def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
     """A shard, or some columns of it. Raises UserError when it is damaged or has other columns."""
     try:
+        verify(path)
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             wanted = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
             absent = {"context"} - set(file.schema_arrow.names)  # versions up to 0.4 knew no conversations

@@ -19,7 +19,7 @@ from lightreasoner.decoding.batch_decoder import fitting_rows
 from lightreasoner.decoding.contrast import Contrast, ContrastResponse, contrast_generate
 from lightreasoner.decoding.generate import greedy_generate, sampled_generate, uniform
 from lightreasoner.errors import UserError, first_line
-from lightreasoner.evaluation.results import FOLDER, SCHEMA, Summary, Variant, shard, write_results
+from lightreasoner.evaluation.results import FOLDER, SCHEMA, Summary, Variant, shard, write_results, write_shard
 from lightreasoner.models.adapters import attach_adapter
 from lightreasoner.models.devices import DoesNotFit, run_with_oom_backoff
 from lightreasoner.models.loading import LoadedModel
@@ -31,7 +31,7 @@ from lightreasoner.problems.conversations import context_json
 from lightreasoner.problems.grading import grade
 from lightreasoner.problems.rows import Problem
 from lightreasoner.progress import Progress
-from lightreasoner.storage.atomic import atomic_file
+from lightreasoner.storage.checksums import verify
 from lightreasoner.storage.runs import note_versions
 
 #: (key, request for a Solver) of each missing batch → (key, what the Solver returns), in any order.
@@ -109,12 +109,16 @@ def evaluate(
         rows = graded_rows(loaded, variants[n].name, solved_problems, responses, seconds, stop, opening)
         for place, (row, i) in enumerate(zip(rows, plan[batch], strict=True)):
             row |= {"sample": i % k} | {name: values[place] for name, values in columns.items()}
-        with atomic_file(shard(folder, n, batch)) as file:
-            pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file, compression="zstd")
+        write_shard(shard(folder, n, batch), pa.Table.from_pylist(rows, SCHEMA))
         done, answered[n] = done + len(rows), answered[n] + len(rows)
         right[n] += sum(row["right"] for row in rows)
         progress.update(done, total, model=variants[n].name, pass_at_1=right[n] / answered[n])
         progress.checkpoint()
+    gone = sum(not shard(folder, n, b).exists() for n in range(len(variants)) for b in range(len(plan)))
+    if gone:
+        raise UserError(
+            f"{gone} files of answers in {folder} were deleted meanwhile; resume to solve their problems again."
+        )
     return write_results(folder, variants)
 
 
@@ -266,6 +270,7 @@ def set_aside_damaged(folder: Path, progress: Progress) -> None:
     """Rename the files of answers that cannot be read, so that their batches are solved again."""
     for path in sorted((folder / FOLDER).glob("*.parquet")):
         try:
+            verify(path)
             pq.read_table(path)
         except (pa.ArrowException, OSError, ValueError) as error:
             os.replace(path, path.with_name(f"{path.name}.corrupt"))

@@ -8,6 +8,7 @@ import json
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,8 @@ from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.problems.grading import answer_key
 from lightreasoner.scoring.significance import Estimate, compare, estimate, pass_at_k
-from lightreasoner.storage.atomic import write_text
+from lightreasoner.storage.atomic import atomic_file, write_text
+from lightreasoner.storage.checksums import note_checksum, verify
 
 FOLDER, RESULTS = "answers", "results.json"
 VERDICTS = "verdicts.json"  # set by hand: {verdict_key: right}
@@ -310,9 +312,16 @@ def shard(folder: Path, variant: int, batch: int) -> Path:
     return folder / FOLDER / f"{variant:02d}-{batch:06d}.parquet"
 
 
+def write_shard(path: Path, table: pa.Table) -> None:
+    """Write a file of answers with its checksum. Raises UserError."""
+    with atomic_file(path, before=partial(note_checksum, path)) as file:
+        pq.write_table(table, file, compression="zstd")
+
+
 def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
     """The rows of a file, or some of their columns. Raises UserError for a damaged file."""
     try:
+        verify(path)
         present = columns and [name for name in columns if name in pq.read_schema(path).names]
         return pq.read_table(path, columns=present)
     except (pa.ArrowException, OSError, ValueError) as error:

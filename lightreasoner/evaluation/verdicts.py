@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.results import (
@@ -24,9 +23,10 @@ from lightreasoner.evaluation.results import (
     variants_of,
     verdict_key,
     write_results,
+    write_shard,
 )
 from lightreasoner.problems.grading import grade
-from lightreasoner.storage.atomic import atomic_file, locked, write_text
+from lightreasoner.storage.atomic import locked, write_text
 from lightreasoner.storage.runs import LOCK, read_run
 
 WORKING = "A job is working on this evaluation; let it end or stop it first."
@@ -80,8 +80,7 @@ def regrade(folder: Path, on_progress: Callable[[int, int], None] = lambda done,
                 schema = pa.schema([field for field in SCHEMA if field.name in rows[0]])
                 tables[path] = pa.Table.from_pylist(rows, schema)
         for path, table in tables.items():
-            with atomic_file(path) as file:
-                pq.write_table(table, file, compression="zstd")
+            write_shard(path, table)
         if read_results(folder):  # it had ended
             write_results(folder, variants_of(run))
     return sorted(changes, key=lambda change: not change.flipped)

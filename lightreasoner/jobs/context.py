@@ -21,15 +21,18 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lightreasoner.errors import UserError, log_unexpected
+from lightreasoner.errors import UserError, disk_full, log_unexpected
 from lightreasoner.jobs.accelerator import AcceleratorLock, LockHandle
 from lightreasoner.jobs.events import EVENTS_FILE, EventLog, last_event, reversed_events
 from lightreasoner.processes import elsewhere, heartbeat, mark
 from lightreasoner.progress import StopRequested
 from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import remove_leftovers
+from lightreasoner.storage.held import check_held, clear_away, holding
 from lightreasoner.storage.runs import BEATING, LOCK
 
 STOP_FILE = "stop"  # in a run folder: "keep" or "cancel"
+RESUME = "Free some space and resume."
 PAUSE = 0.3  # seconds between progress events
 BRIEFLY = 0.2  # seconds for those who only look whether the folder's lock is held
 
@@ -64,16 +67,20 @@ class JobContext:
             self.flush()
 
     def event(self, kind: str, **data: Any) -> None:
-        """Write any other event. Like every method here it raises UserError on a full disk."""
+        """Write any other event. Like every method here it raises UserError on a full disk and for a deleted folder."""
         self.flush()
-        self._log.append(kind, **data)
+        self._append(kind, **data)
 
     def flush(self) -> None:
         """Write progress that `update` held back."""
         pending, self._pending = self._pending, None
         if pending:
             self._written = time.monotonic()
-            self._log.append("progress", **pending)
+            self._append("progress", **pending)
+
+    def _append(self, kind: str, **data: Any) -> None:
+        check_held(self.run_dir)
+        self._log.append(kind, **data)
 
     def result(self, **data: Any) -> None:
         """Add numbers to the end event."""
@@ -90,6 +97,7 @@ class JobContext:
             self.event("status", text=self._status)
 
     def _check(self) -> None:
+        check_held(self.run_dir)
         request = stop_requested(self.run_dir)
         if request == "cancel":
             raise StopRequested(keep=False)
@@ -190,21 +198,40 @@ def job_context(
         context = JobContext(run_dir, log)
         about = {"verb": verb, "title": title, "argv": sys.argv[1:], "attempt": int(attempt), "job": job or None}
         log.append("start", pid=pid, mark=mark(pid), **about, keeps=keeps, resumes=resumes)
+        stack.enter_context(holding(run_dir, log.path))
+        remove_leftovers(run_dir, everywhere=True)
         try:
-            with ExitStack() as holding:
+            with ExitStack() as computing:
                 if accelerator:
                     context.wait(
-                        AcceleratorLock(Path(settings.lock_folder or settings.workspace)), holding, title, job or None
+                        AcceleratorLock(Path(settings.lock_folder or settings.workspace)), computing, title, job or None
                     )
                 yield context
                 context.flush()
+                check_held(run_dir)
         except BaseException as error:
+            told = _told(context, error)
             with _signals_ignored(), suppress(UserError):  # a full disk may be the cause, which is reported already
-                _end(context, log, *_outcome(context, verb, error))
-            raise
+                _end(context, log, *_outcome(context, verb, told))
+            if told is error:
+                raise
+            raise told from error
         else:
             with _signals_ignored():
                 _end(context, log, "succeeded", "", False)
+
+
+def _told(context: JobContext, error: BaseException) -> BaseException:
+    """The error that a run ends with: whatever a library made of a deleted folder or a full disk is one sentence."""
+    if not isinstance(error, Exception) or isinstance(error, StopRequested):
+        return error
+    try:
+        check_held(context.run_dir)
+    except UserError as deleted:
+        clear_away(context.run_dir)
+        return deleted
+    full = None if isinstance(error, UserError) else disk_full(error)
+    return UserError(f"{context.run_dir} could not be written: {full}. {RESUME}") if full else error
 
 
 def _outcome(context: JobContext, verb: str, error: BaseException) -> tuple[str, str, bool]:

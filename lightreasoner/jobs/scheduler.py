@@ -106,6 +106,8 @@ class Scheduler:
         except UserError as error:
             self.store.change(job.id, ACTIVE, job, state="failed", ended=time.time(), message=str(error))
             return
+        with suppress(OSError):  # the job says why; from here on, a folder that is missing was deleted
+            job.run_dir.mkdir(parents=True, exist_ok=True)
         self.store.change(job.id, ACTIVE, job, pid=pid, mark=mark)
 
     def _check_process(self, job: Job, backend: Backend) -> None:
@@ -176,8 +178,9 @@ class Scheduler:
         """Stop a job by its stop file, then SIGTERM, then SIGKILL, timed by the monotonic clock."""
         if job.token not in self._since:
             self._since[job.token] = time.monotonic()
-            with suppress(UserError):  # on a full disk the signals stop it
-                write_text(job.run_dir / STOP_FILE, "cancel\n")
+            with suppress(UserError):  # on a full disk, and in a folder that was deleted, the signals stop it
+                if job.run_dir.is_dir():
+                    write_text(job.run_dir / STOP_FILE, "cancel\n")
         if runs_elsewhere(job):  # its own server sends the signals
             return
         waited = time.monotonic() - self._since[job.token]
@@ -245,6 +248,10 @@ class Scheduler:
         job = self.store.get(job_id)
         if job.state != "running":
             raise UserError(f"This job is {job.state}; only a running job can be stopped with its results saved.")
+        if folder_deleted(job):
+            raise UserError(
+                f"The run folder {job.run_dir} was deleted, so there are no results to save; cancel the job."
+            )
         write_text(job.run_dir / STOP_FILE, "keep\n")
         return job
 
@@ -276,6 +283,11 @@ class Scheduler:
         if not self.store.delete(job_id):
             raise UserError(f"This job is {job.state}; cancel it first, then delete it.")
         shutil.rmtree(self.store.folder(job_id), ignore_errors=True)
+
+
+def folder_deleted(job: Job) -> bool:
+    """Whether a job's run folder was deleted while its process runs."""
+    return job.state in ACTIVE and job.pid is not None and not job.run_dir.exists()
 
 
 def resumable(job: Job) -> bool:

@@ -3,7 +3,9 @@
 Every change is a compare-and-set in one transaction, so the second of two concurrent changes has no effect.
 """
 
+import errno
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lightreasoner.errors import UserError
-from lightreasoner.storage.mounts import is_local
+from lightreasoner.storage.mounts import disk_is_full, is_local
 
 ACTIVE = ("running", "stopping")  # has a process, or should have
 FINISHED = ("succeeded", "failed", "cancelled", "interrupted")
@@ -125,6 +127,9 @@ class JobStore:
                 connection.execute("COMMIT")
         except sqlite3.OperationalError as error:  # locked, full, unreadable: the data is intact
             kind = error.sqlite_errorcode & 0xFF
+            if kind == sqlite3.SQLITE_FULL or (kind == sqlite3.SQLITE_IOERR and disk_is_full(self.path.parent)):
+                full = f"The job list {self.path} could not be written: {os.strerror(errno.ENOSPC)}."
+                raise UserError(f"{full} Free some space and try again.") from error
             if not self._local and kind in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL):
                 raise UserError(
                     f"The job list {self.path} cannot be used ({error}): it lies on a network file system that does "

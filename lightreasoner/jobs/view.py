@@ -7,7 +7,7 @@ from lightreasoner.jobs.accelerator import describe_holder
 from lightreasoner.jobs.backend import OUTPUT_FILE
 from lightreasoner.jobs.context import stop_requested
 from lightreasoner.jobs.events import EVENTS_FILE, first_event, reversed_events
-from lightreasoner.jobs.scheduler import resumable, runs_elsewhere
+from lightreasoner.jobs.scheduler import folder_deleted, resumable, runs_elsewhere
 from lightreasoner.jobs.store import ACTIVE, FINISHED, Job, JobStore
 
 LOOK_BACK = 300  # events: at three per second, the rate covers the last minute or two
@@ -111,6 +111,8 @@ def _status(job: Job, events: list[dict], waiting: str | None) -> str:
         return "Queued"
     if job.state == "stopping":
         return "Stopping"
+    if folder_deleted(job):
+        return "Its run folder was deleted; the job stops at its next write"
     if stop_requested(job.run_dir) == "keep":
         return "Stopping at the next checkpoint"
     for event in reversed(events):

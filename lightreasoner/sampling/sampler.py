@@ -101,6 +101,7 @@ def sample_dataset(
     """
     remove_leftovers(folder)
     resuming, last_histogram = bool(shards(folder)), 0.0
+    expected: set[str] = set()
     progress.status("Reading the existing shards" if resuming else "Sampling")
 
     def report(in_flight: int = 0) -> None:
@@ -116,6 +117,7 @@ def sample_dataset(
         nonlocal resuming
         for batch, items in batches(prompts, batch_size, counts.samples_per_problem):
             progress.checkpoint()
+            expected.add(shard_name(batch))
             table = _read_existing(folder, batch, items, progress)
             if table is not None:
                 counts.add(table, new=False)
@@ -144,6 +146,11 @@ def sample_dataset(
         report()
         if parallel_map:
             progress.checkpoint()
+    if gone := expected - {path.stem for path in shards(folder)}:
+        raise UserError(
+            f"{len(gone):,} of the {len(expected):,} shards in {folder} were deleted meanwhile; resume to sample their "
+            "problems again."
+        )
     report()
     progress.event("histogram", counts=counts.histogram.tolist())
 

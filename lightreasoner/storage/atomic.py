@@ -5,16 +5,20 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-from lightreasoner.errors import UserError
+from lightreasoner import processes
+from lightreasoner.errors import UserError, disk_full
+from lightreasoner.storage.held import check_held, make_folder
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{16,40}")
+LEFTOVER = re.compile(r"\.(\d+-\d+-[0-9a-f]{8})-[0-9a-f]{8}\.part$")  # the end of a temporary file's name: its owner
 ADVICE = "Free some space or choose another place."
 
 
@@ -37,22 +41,30 @@ def write_bytes(path: Path, data: bytes, name: object = None, advice: str = ADVI
 
 
 @contextmanager
-def atomic_file(path: Path, name: object = None, advice: str = ADVICE) -> Iterator[BinaryIO]:
+def atomic_file(
+    path: Path, name: object = None, advice: str = ADVICE, before: Callable[[Path], None] | None = None
+) -> Iterator[BinaryIO]:
     """A temporary file that becomes `path`, synced to the disk, when the block ends; if it raises, `path` is unchanged.
 
-    Raises UserError on a disk error: `name` (default: the path) could not be written, why, and the advice.
+    before: called with the complete temporary file just before it becomes `path`. Raises UserError on a disk error:
+    `name` (default: the path) could not be written, why, and the advice; and see `check_held`.
     """
     temporary = _temporary(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
+        _remove_leftovers_once(path.parent)
         with open(temporary, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if before is not None:
+            before(temporary)
         os.replace(temporary, path)
         sync_folder(path.parent)
-    except OSError as error:
-        raise _not_written(name or path, error, advice) from error
+    except UserError:
+        raise
+    except Exception as error:  # pyarrow has errors of its own for a full disk
+        raise _not_written(path, name or path, error, advice) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -63,7 +75,8 @@ def atomic_folder(path: Path, advice: str = ADVICE) -> Iterator[Path]:
     """As `atomic_file`, for a folder: a temporary one to fill, which then replaces `path`."""
     temporary = _temporary(path)
     try:
-        temporary.mkdir(parents=True)
+        make_folder(temporary)
+        _remove_leftovers_once(path.parent)
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():
@@ -76,21 +89,48 @@ def atomic_folder(path: Path, advice: str = ADVICE) -> Iterator[Path]:
         sync_folder(path.parent)
     except UserError:
         raise
-    except Exception as error:  # safetensors and torch raise exceptions of their own on a full disk
-        if isinstance(error, OSError) or "space" in str(error).lower() or "I/O" in str(error):
-            raise _not_written(path, error, advice) from error
-        raise
+    except Exception as error:  # safetensors, tokenizers and torch have errors of their own for a full disk
+        raise _not_written(path, path, error, advice) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    return path.with_name(f".{path.name[:50]}.{processes.new_owner()}-{secrets.token_hex(4)}.part")
 
 
-def _not_written(name: object, error: Exception, advice: str) -> UserError:
-    number = getattr(error, "errno", None)
-    return UserError(f"{name} could not be written: {os.strerror(number) if number else error}. {advice}")
+def remove_leftovers(folder: Path, everywhere: bool = False) -> int:
+    """Delete the temporary files and folders of processes of this place that have died; the number of them.
+
+    everywhere: also in the folders below.
+    """
+    count = 0
+    with suppress(OSError):
+        for path in list(folder.rglob(".*.part") if everywhere else folder.glob(".*.part")):
+            owner = LEFTOVER.search(path.name)
+            with suppress(OSError):
+                if owner and processes.owner_dead(owner[1], time.time() - path.stat().st_mtime):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    count += 1
+    return count
+
+
+_looked: set[Path] = set()  # folders in which this process has looked for leftovers
+
+
+def _remove_leftovers_once(folder: Path) -> None:
+    if folder not in _looked:
+        _looked.add(folder)
+        remove_leftovers(folder)
+
+
+def _not_written(path: Path, name: object, error: Exception, advice: str) -> Exception:
+    """The sentence for a file that could not be written; the error itself if the disk is not to blame."""
+    check_held(path)
+    number, full = getattr(error, "errno", None), disk_full(error)
+    if not full and not isinstance(error, OSError) and "I/O" not in str(error):
+        return error
+    return UserError(f"{name} could not be written: {full or (os.strerror(number) if number else error)}. {advice}")
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Checksums of files, kept in a file of their folder, so that a byte that has changed since is noticed.
 
-The file has one JSON object per line and only grows; of two lines on one file the later counts. Files without a line,
-as earlier versions wrote them, are not checked.
+The file has one JSON object per line and only grows. Of two lines on one file either may be right: a file is replaced
+after its line is written. Files without a line, as earlier versions wrote them, are not checked.
 """
 
 import json
@@ -36,7 +36,7 @@ def verify(path: Path) -> None:
     """Compare a file with its checksum, once for each time that it was written. Raises ChangedFile, and OSError."""
     path = Path(path)
     known = _known(path.with_name(FILE), *_stamp(path.with_name(FILE)))
-    if path.name in known and _digest(path, *_stamp(path)) != known[path.name]:
+    if path.name in known and _digest(path, *_stamp(path)) not in known[path.name]:
         raise ChangedFile("its checksum is not the one that it was written with")
 
 
@@ -47,18 +47,18 @@ def _stamp(path: Path) -> tuple[int, ...]:
     return ()
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=65536)
 def _digest(path: Path, *_stamp: int) -> str:
     return sha256(path)
 
 
 @lru_cache(maxsize=256)
-def _known(path: Path, *_stamp: int) -> dict[str, str]:
-    """File name → SHA-256, as a folder's file of checksums has them."""
-    found = {}
+def _known(path: Path, *_stamp: int) -> dict[str, set[str]]:
+    """File name → SHA-256 of what was written to it, as a folder's file of checksums has them."""
+    found: dict[str, set[str]] = {}
     with suppress(FileNotFoundError):
         for line in path.read_bytes().splitlines():
             with suppress(ValueError, TypeError, KeyError):
                 entry = json.loads(line)
-                found[entry["file"]] = entry["sha256"]
+                found.setdefault(entry["file"], set()).add(entry["sha256"])
     return found

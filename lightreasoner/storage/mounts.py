@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 MOUNTS = Path("/proc/self/mounts")
@@ -34,3 +36,10 @@ def file_system(path: Path) -> str | None:
 def is_local(path: Path) -> bool:
     """Whether a path lies on a disk of this machine; also where the system does not say."""
     return file_system(path) in {None, *LOCAL}
+
+
+def disk_is_full(path: Path) -> bool:
+    """Whether the disk of a path has no room for even a small file."""
+    with suppress(OSError):
+        return shutil.disk_usage(path).free < 100_000
+    return False

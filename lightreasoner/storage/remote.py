@@ -138,6 +138,8 @@ class SyncedFolder:
 
     def push(self) -> None:
         """Upload what has changed since the last push, and delete remotely what was deleted here."""
+        if not self.local.is_dir():  # deleted by somebody: the remote copy is all that is left
+            return
         local = file_states(self.local)
         for name in sorted(local, key=lambda name: Path(name).name in LAST):
             if self._synced.get(name) != local[name] and (self.local / name).exists():

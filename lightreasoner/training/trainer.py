@@ -20,8 +20,10 @@ from safetensors import SafetensorError, safe_open
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from lightreasoner.compat.transformers import TrainerHooks
-from lightreasoner.errors import UserError, first_line
+from lightreasoner.errors import UserError, disk_full, first_line
 from lightreasoner.models.devices import is_out_of_memory, release_memory
+from lightreasoner.storage.checksums import note_checksum, verify
+from lightreasoner.storage.held import check_held
 from lightreasoner.training.batches import BatchSampler, count_samples
 from lightreasoner.training.distributed import all_reduce_gradients, barrier, partition_by_length, rank, world_size
 from lightreasoner.training.loss import PackedExample, collate, step_logits, step_losses
@@ -104,6 +106,7 @@ class PackedTrainer(TrainerHooks, Trainer):
     def write_checkpoint(self, write: Callable[[], None]) -> None:
         """Call `write`, then add the completion marker. Raises UserError when the checkpoint cannot be written."""
         folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        check_held(folder)
         try:
             if rank() == 0:
                 shutil.rmtree(folder, ignore_errors=True)  # of an earlier attempt
@@ -112,17 +115,19 @@ class PackedTrainer(TrainerHooks, Trainer):
             barrier()
             if rank() > 0:
                 return
-            for file in folder.iterdir():
+            for file in sorted(folder.iterdir()):
                 with open(file, "rb") as written:
                     os.fsync(written.fileno())
+                note_checksum(file)
             (folder / COMPLETE).touch()
-        except (
-            OSError,
-            RuntimeError,
-            SafetensorError,
-        ) as error:  # a full disk raises different errors in different writers
+            check_held(folder)  # the Trainer makes its folders again
+        except UserError:
             shutil.rmtree(folder, ignore_errors=True)
-            reason = first_line(error)
+            raise
+        except (OSError, RuntimeError, SafetensorError) as error:  # a full disk has another error in each writer
+            shutil.rmtree(folder, ignore_errors=True)
+            check_held(folder)
+            reason = disk_full(error) or first_line(error)
             raise UserError(f"{folder} could not be written: {reason}. Free some space and resume.") from error
 
 
@@ -162,9 +167,10 @@ def last_checkpoint(folder: Path, notify: Callable[[str], None] = lambda text: N
 
 
 def damaged_file(checkpoint: Path) -> str | None:
-    """The name of a file that cannot be read; None where all can."""
+    """The name of a file that cannot be read, or is not as it was written; None where all are sound."""
     for path in checkpoint.iterdir():
         try:
+            verify(path)
             if path.suffix == ".json":
                 json.loads(path.read_text(encoding="utf-8"))
             elif path.suffix == ".safetensors":

@@ -22,6 +22,7 @@ from lightreasoner.datasets.trajectories import (
     write_shard,
 )
 from lightreasoner.errors import UserError
+from lightreasoner.storage.checksums import FILE as CHECKSUMS
 
 STEP = {"index": 1, "token_id": 7, "kl": 0.5, "ids": [7, 9], "expert_logprobs": [-0.5, -1.0]}
 ROW = {
@@ -128,7 +129,8 @@ def test_a_full_disk_leaves_what_was_there_and_no_half_file(tmp_path, monkeypatc
         with pytest.raises(UserError, match=r"No space left on device.*Free some space"):
             write_shard(tmp_path, name, table("b"))
     monkeypatch.undo()
-    assert [path.name for path in (tmp_path / "trajectories").iterdir()] == ["000000.parquet"]
+    names = sorted(path.name for path in (tmp_path / "trajectories").iterdir())
+    assert names == ["000000.parquet", CHECKSUMS]
     assert [row["problem_id"] for row in rows(tmp_path)] == ["a"]
 
 
@@ -141,6 +143,22 @@ def test_leftovers_of_killed_writers_are_no_shards_and_can_be_removed(tmp_path):
     assert [path.name for path in shards(tmp_path)] == ["000000.parquet"]
     assert remove_leftovers(tmp_path) == 2 and remove_leftovers(tmp_path) == 0
     assert (tmp_path / ".lock").exists() and len(shards(tmp_path)) == 1
+
+
+def test_one_flipped_bit_of_a_shard_is_noticed_and_shards_of_earlier_versions_open(tmp_path):
+    """5 of 400 such flips changed what was read, in spite of Parquet's own checksums."""
+    path = write_shard(tmp_path, "000000", table("a"))
+    whole = path.read_bytes()
+    for bit in range(0, 8 * len(whole), 8 * len(whole) // 50):
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(data)
+        with pytest.raises(UserError, match=r"000000.parquet is damaged .*Resume the run"):
+            read_shard(path)
+    path.write_bytes(whole)
+    assert len(read_shard(path)) == 1
+    (path.parent / CHECKSUMS).unlink()
+    assert len(read_shard(path)) == 1
 
 
 def test_the_histogram_counts_every_number_once():

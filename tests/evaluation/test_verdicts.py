@@ -13,7 +13,7 @@ import pytest
 
 from lightreasoner.cli.main import main
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation import verdicts
+from lightreasoner.evaluation import results
 from lightreasoner.evaluation.evaluate import Sampling
 from lightreasoner.evaluation.results import (
     FOLDER,
@@ -61,13 +61,13 @@ def run(tmp_path) -> Path:
 
 
 def test_judging_again_changes_what_todays_rules_see_in_another_way(run):
-    untouched = {path.name: path.stat().st_mtime_ns for path in (run / FOLDER).iterdir()}
+    untouched = {path.name: path.stat().st_mtime_ns for path in (run / FOLDER).glob("*.parquet")}
     (change,) = regrade(run)
     assert (change.problem_id, change.before, change.after) == ("p2", (True, "2"), (False, r"2\sqrt{3}"))
     assert change.flipped
     assert {row["problem_id"]: row["right"] for row in read_rows(run, 0)} == {"p1": True, "p2": False, "p3": False}
     assert read_results(run)["models"][0]["right"] == 1
-    now = {path.name: path.stat().st_mtime_ns for path in (run / FOLDER).iterdir()}
+    now = {path.name: path.stat().st_mtime_ns for path in (run / FOLDER).glob("*.parquet")}
     assert [name for name in now if now[name] != untouched[name]] == ["00-000001.parquet"]
     assert regrade(run) == []
 
@@ -90,7 +90,7 @@ def test_an_interrupted_judging_leaves_every_file_whole(run, monkeypatch):
     def full(*args, **options):
         raise OSError("no space")
 
-    monkeypatch.setattr(verdicts.pq, "write_table", full)
+    monkeypatch.setattr(results.pq, "write_table", full)
     with pytest.raises((OSError, UserError)):
         regrade(run)
     assert len(read_rows(run, 0)) == 3

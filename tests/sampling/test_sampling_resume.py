@@ -21,6 +21,7 @@ from lightreasoner.jobs.events import read_events
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.settings import ROOT, Settings
+from lightreasoner.storage.checksums import FILE as CHECKSUMS
 from lightreasoner.storage.runs import read_run
 from tests.support.tiny_models import Broken, save_tiny
 from tests.support.tiny_sampling import QUESTIONS, RecordingProgress, build
@@ -289,14 +290,15 @@ def test_a_full_disk_is_said_and_leaves_no_half_file(pair, tmp_path, monkeypatch
 
     def fsync(handle):
         written.append(handle)
-        if len(written) > 2:  # the first shard and its folder
+        if len(written) > 3:  # the first shard, its checksum and its folder
             raise OSError(errno.ENOSPC, "No space left on device")
         real(handle)
 
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(UserError, match="No space left on device"):
         build(pair, tmp_path)
-    assert [p.name for p in (tmp_path / "trajectories").iterdir()] == ["000000.parquet"]
+    names = sorted(p.name for p in (tmp_path / "trajectories").iterdir())
+    assert names == ["000000.parquet", CHECKSUMS]
     monkeypatch.undo()
     assert build(pair, tmp_path).new_responses == 4
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from lightreasoner.errors import UserError
+from lightreasoner.jobs.context import job_context
 from lightreasoner.models.adapters import linear_names, save_adapter
 from lightreasoner.models.loading import LoadedModel, load_model
 from lightreasoner.models.merging import save_merged
@@ -315,3 +317,34 @@ def test_whatever_a_full_disk_is_called_it_is_one_sentence(tmp_path, model, monk
     with pytest.raises(UserError, match=r"could not be written: .*Free some space and resume"):
         run(tmp_path / "run", model, RecordingProgress())
     assert not list((tmp_path / "run/checkpoints").glob("checkpoint-*"))
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_noticed(tmp_path, model):
+    """The file stays readable, so it was taken, and training went on from other numbers."""
+    run(tmp_path / "run", model, RecordingProgress(), replace(CONFIG, max_steps=20))
+    newest = tmp_path / "run/checkpoints/checkpoint-20"
+    weights = newest / "adapter_model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-9] ^= 4
+    weights.write_bytes(data)
+    resumed = RecordingProgress()
+    assert run(tmp_path / "run", model, resumed).updates == 30
+    assert any("checkpoint-20 is damaged (adapter_model.safetensors)" in event["text"] for event in resumed.of("note"))
+    assert training.damaged_file(tmp_path / "run/checkpoints/checkpoint-30") is None
+
+
+def test_a_folder_that_is_deleted_at_a_checkpoint_is_not_made_again(tmp_path, model, monkeypatch):
+    """The Trainer makes its folders again: the checkpoint stayed behind, alone, in a new folder."""
+    real = training.PackedTrainer.save_model
+
+    def late(self, *args, **options):
+        shutil.rmtree(tmp_path / "run")
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(training.PackedTrainer, "save_model", late)
+    with (
+        pytest.raises(UserError, match="was deleted or moved while its job worked in it"),
+        job_context(tmp_path / "run", "finetune", Settings(workspace=tmp_path), accelerator=False) as work,
+    ):
+        run(tmp_path / "run", model, work)
+    assert not (tmp_path / "run").exists()
