@@ -123,6 +123,14 @@ def ignore_in_ddp(model: Any, parameters: list[str]) -> None:
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, parameters)
 
 
+def render_chat_template(template: str, turns: list[dict], generation: bool, names: dict[str, Any]) -> str:
+    """A chat template, rendered as `apply_chat_template` does, without a tokenizer. names: what it can name besides."""
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    texts, _ = render_jinja_template([turns], chat_template=template, add_generation_prompt=generation, **names)
+    return texts[0]
+
+
 @contextmanager
 def template_date(day: str) -> Iterator[None]:
     """Chat templates that name today name this day (YYYY-MM-DD). It belongs to the calling thread or task."""

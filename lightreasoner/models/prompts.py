@@ -4,15 +4,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from lightreasoner.compat.transformers import template_date
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings
+from lightreasoner.models.templates import TemplateError, render_template
 from lightreasoner.problems.thinking import after_thinking, open_block
 
 SWITCHES = ("enable_thinking", "thinking")  # names of templates' switches for thinking
@@ -116,7 +115,7 @@ def thinking_switch(tokenizer: Any) -> str | None:
     for name in SWITCHES:
         try:
             texts = {_apply(tokenizer, turns, PAPER, {name: on}) for on in (True, False)}
-        except Exception:  # `render` reports what is wrong with a template
+        except TemplateError:  # `render` reports what is wrong with it
             return None
         if len(texts) > 1:
             return name
@@ -186,7 +185,7 @@ def _chat(
         whole = [{"role": "system", "content": system}, *turns]
         try:
             text = _apply(tokenizer, whole, settings, arguments)
-        except Exception as found:  # some templates (Gemma's) refuse a system turn; a template may do anything
+        except TemplateError as found:  # some templates (Gemma's) refuse a system turn
             error = found
         if text is not None and not _holds(text, system, [turn["content"] for turn in turns]):
             text = None
@@ -199,7 +198,7 @@ def _chat(
             notes.append(FOLDED)
         try:
             text = _apply(tokenizer, whole, settings, arguments)
-        except Exception as found:
+        except TemplateError as found:
             why = first_line(error or found, 200)
             if context:
                 raise UserError(
@@ -216,16 +215,21 @@ def _chat(
                 f"The chat template of {name} leaves out a part of the prompt ({part[:60]!r}), so the model would "
                 "never see it; use a prompt without a chat template."
             )
-    before = _apply(tokenizer, whole, settings, arguments, generation=False)
+    try:
+        before = _apply(tokenizer, whole, settings, arguments, generation=False)
+    except TemplateError as found:
+        raise UserError(
+            f"The chat template of {name} cannot render a conversation that has ended ({found}), so where its answers "
+            "begin is unknown; use a prompt without a chat template."
+        ) from found
     return text, text[len(before) :] if text.startswith(before) else "", tuple(notes)
 
 
 def _apply(
     tokenizer: Any, turns: list[dict], settings: PromptSettings, arguments: dict[str, Any], generation: bool = True
 ) -> str:
-    """The rendered chat template."""
-    with template_date(settings.date) if settings.date else nullcontext():
-        return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=generation, **arguments)
+    """The rendered chat template. Raises TemplateError."""
+    return render_template(tokenizer, turns, generation, arguments, settings.date)
 
 
 def _holds(text: str, part: str, others: Iterable[str] = ()) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 
 from lightreasoner.compat.transformers import gguf_metadata
 from lightreasoner.errors import UserError
+from lightreasoner.models.templates import TemplateError, render_template
 from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.models.weights import Files, read_json
 
@@ -91,8 +92,8 @@ def template_ends(tokenizer: Any) -> list[int | str]:
 def _after_content(tokenizer: Any, turns: list[dict]) -> str:
     """What follows the assistant's content in the rendered turns, up to the next turn's content."""
     try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=False)
-    except Exception:  # a template may refuse these turns, or anything else; it then names no end
+        text = render_template(tokenizer, turns, generation=False)
+    except TemplateError:  # it may refuse these turns, or anything else; it then names no end
         return ""
     _, found, tail = text.rpartition(CONTENT)
     return tail.partition(NEXT)[0] if found else ""

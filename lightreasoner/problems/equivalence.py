@@ -1,29 +1,17 @@
 """Compares two answers as mathematics (math-verify), in a process of its own that is bounded in time and memory.
 
 A short answer such as 5^{5^{5^{5}}} keeps symbolic evaluation busy for ever, in code that no signal interrupts, and may
-take all memory. So the process gives up by itself after SECONDS of computing, and is ended from outside after
-PATIENCE; the two answers are then not equal. It works from every thread, and ends when its parent does.
+take all memory. It works from every thread.
 """
 
-import atexit
-import json
-import os
-import signal
-import subprocess
-import sys
-import threading
-import time
-from contextlib import suppress
 from functools import lru_cache
 
+from lightreasoner.bounded import Worker, serve
+
 SECONDS = 5  # of computing, per comparison
-PATIENCE = 10  # seconds of waiting, per comparison
-STARTING = 120  # seconds of waiting for its imports
-MEMORY = 2 << 30  # bytes of its address space
+MEMORY = 2 << 30  # bytes
 DIGITS = 60  # that two irrational numbers are computed to
-_lock = threading.Lock()
-_process: subprocess.Popen | None = None
-_owner: int | None = None  # the process id that started it; a fork must not share its pipes
+_worker = Worker("lightreasoner.problems.equivalence", SECONDS)
 
 
 @lru_cache(maxsize=4096)
@@ -32,109 +20,14 @@ def equivalent(found: str, gold: str, tolerance: float | None = None) -> bool:
 
     tolerance: relative, of numbers where one is rounded; None: math-verify's six decimals.
     """
-    with _lock:
-        answer = _ask({"found": found, "gold": gold, "tolerance": tolerance})
-    return bool(answer and answer["same"])
+    return bool(_worker.ask({"found": found, "gold": gold, "tolerance": tolerance}).get("same"))
 
 
-def _ask(request: dict) -> dict | None:
-    global _process, _owner
-    if _process is None or _owner != os.getpid() or _process.poll() is not None:
-        _process, _owner = _start(), os.getpid()
-    process = _process
-    timer = threading.Timer(PATIENCE, process.kill)
-    timer.start()
+def _answer(request: dict) -> dict:
     try:
-        process.stdin.write(json.dumps(request) + "\n")
-        process.stdin.flush()
-        line = process.stdout.readline()
-    except OSError:
-        line = ""
-    finally:
-        timer.cancel()
-    if not line:  # it was ended, or its memory did not suffice
-        stop()
-        return None
-    return json.loads(line)
-
-
-def _start() -> subprocess.Popen:
-    here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lightreasoner.problems.equivalence"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        encoding="utf-8",
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"},
-        start_new_session=True,  # Ctrl+C in a terminal is for the job
-    )
-    timer = threading.Timer(STARTING, process.kill)
-    timer.start()
-    process.stdout.readline()  # it has made its imports
-    timer.cancel()
-    return process
-
-
-def stop() -> None:
-    """End the process, if this process started one."""
-    global _process
-    if _process is not None and _owner == os.getpid():
-        _process.kill()
-        _process.wait()
-        for pipe in (_process.stdin, _process.stdout):
-            with suppress(OSError):  # what was written to it was not read
-                pipe.close()
-    _process = None
-
-
-atexit.register(stop)
-
-
-class _OutOfTime(BaseException):
-    """No subclass of Exception: the libraries catch those."""
-
-
-def _serve() -> None:
-    """Answer requests, one JSON object a line, until standard input ends."""
-    import logging
-
-    logging.disable(logging.CRITICAL)  # math-verify logs every expression that it cannot parse
-    import math_verify  # noqa: F401
-
-    _limit("RLIMIT_AS", MEMORY)
-
-    def out_of_time(*_) -> None:
-        raise _OutOfTime
-
-    timed = hasattr(signal, "setitimer")
-    if timed:
-        signal.signal(signal.SIGPROF, out_of_time)
-    print("ready", flush=True)
-    for line in sys.stdin:
-        request = json.loads(line)
-        _limit("RLIMIT_CPU", int(time.process_time()) + 2 * PATIENCE)  # should its parent end meanwhile
-        try:
-            if timed:
-                signal.setitimer(signal.ITIMER_PROF, SECONDS)
-            same = _same(request["found"], request["gold"], request["tolerance"])
-        except (Exception, _OutOfTime):  # an answer may break any parser; it is then not the reference answer
-            same = False
-        finally:
-            if timed:
-                signal.setitimer(signal.ITIMER_PROF, 0)
-        print(json.dumps({"same": same}), flush=True)
-
-
-def _limit(name: str, most: int) -> None:
-    try:
-        import resource
-
-        resource.setrlimit(getattr(resource, name), (most, resource.RLIM_INFINITY))
-    except (ImportError, ValueError, OSError):
-        pass  # not on this system
+        return {"same": _same(request["found"], request["gold"], request["tolerance"])}
+    except Exception:  # an answer may break any parser; it is then not the reference answer
+        return {"same": False}
 
 
 def _same(found: str, gold: str, tolerance: float | None) -> bool:
@@ -178,4 +71,9 @@ def _same_constants(one, other, tolerance: float | None) -> bool:
 
 
 if __name__ == "__main__":
-    _serve()
+    import logging
+
+    logging.disable(logging.CRITICAL)  # math-verify logs every expression that it cannot parse
+    import math_verify  # noqa: F401
+
+    serve(_answer, SECONDS, MEMORY)

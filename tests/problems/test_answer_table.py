@@ -393,7 +393,7 @@ ENDLESS = [  # Math-Verify 63, 65; sympy 24187
 @pytest.mark.parametrize("in_thread", [False, True])
 def test_endless_evaluation_is_given_up_in_a_job_and_on_the_page(in_thread, monkeypatch):
     """math-verify's limit is an alarm, which a thread has not and which does not interrupt big integers."""
-    monkeypatch.setattr(equivalence, "PATIENCE", 2)
+    monkeypatch.setattr(equivalence._worker, "patience", 2)
     equivalence.equivalent.cache_clear()
     results, start = [], time.monotonic()
 
@@ -411,7 +411,7 @@ def test_endless_evaluation_is_given_up_in_a_job_and_on_the_page(in_thread, monk
 
 def test_memory_of_symbolic_evaluation_is_bounded(monkeypatch):
     """A power that fits no memory ends the comparison, not the job."""
-    monkeypatch.setattr(equivalence, "PATIENCE", 2)
+    monkeypatch.setattr(equivalence._worker, "patience", 2)
     assert not grade(r"\boxed{\sqrt{2} \cdot 7^{7^{9^{3}}}}", r"\sqrt{2}").right
     assert grade(r"\boxed{\sqrt{8}}", r"2\sqrt{2}").right
 
