@@ -8,9 +8,22 @@ from typing import Any, Protocol
 class StopRequested(Exception):
     """The user asked the run to stop. keep: results so far are to be saved; otherwise they are discarded."""
 
-    def __init__(self, keep: bool):
-        super().__init__("Stopped early" if keep else "Cancelled")
+    def __init__(self, keep: bool, message: str = ""):
+        super().__init__(message or ("Stopped early" if keep else "Cancelled"))
         self.keep = keep
+
+
+def stoppable(say: Callable[[str], None], check: Callable[[], None]) -> Callable[[str], None]:
+    """The on_status of a loading model: gives `say` each new text, and raises what check() raises, which stops it."""
+    said = [""]
+
+    def on_status(text: str) -> None:
+        check()
+        if text != said[0]:
+            said[0] = text
+            say(text)
+
+    return on_status
 
 
 class Progress(Protocol):
@@ -30,6 +43,24 @@ class Progress(Protocol):
 
     def checkpoint(self) -> None:
         """Called where stopping loses nothing. Raises StopRequested when the user has asked for it."""
+
+
+def while_loading(progress: Progress, resumed: bool = False) -> Callable[[str], None]:
+    """The on_status with which a run loads its models. It raises StopRequested, without results to keep.
+
+    resumed: an earlier attempt may have results; they are saved with the loaded model, so a request to keep them waits.
+    """
+
+    def check() -> None:
+        if resumed:
+            return
+        try:
+            progress.checkpoint()
+        except StopRequested as stop:
+            message = "Stopped while a model was loading, so nothing was computed" if stop.keep else ""
+            raise StopRequested(False, message) from None
+
+    return stoppable(progress.status, check)
 
 
 class SilentProgress:

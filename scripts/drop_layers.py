@@ -38,12 +38,13 @@ def main() -> None:
     loaded = load_model(options.ref, from_environment())
     model, before = loaded.model, loss(loaded.model, loaded.tokenizer)
     layers = model.model.layers
-    model.model.layers = nn.ModuleList(layer for i, layer in enumerate(layers) if not low <= i <= high)
+    kept = [i for i in range(len(layers)) if not low <= i <= high]
+    model.model.layers = nn.ModuleList(layers[i] for i in kept)
     for i, layer in enumerate(model.model.layers):
         layer.self_attn.layer_idx = i  # where its keys and values lie in the cache
-    model.config.num_hidden_layers = len(model.model.layers)
-    if getattr(model.config, "layer_types", None):
-        model.config.layer_types = model.config.layer_types[: len(model.model.layers)]
+    model.config.num_hidden_layers = len(kept)
+    if types := getattr(model.config, "layer_types", None):  # Gemma's layers differ: some see a window only
+        model.config.layer_types = [types[i] for i in kept]
     after = loss(model, loaded.tokenizer)
     print(f"{len(layers)} layers → {len(model.model.layers)}; loss a token {before:.3f} → {after:.3f} nats")
     model.save_pretrained(options.out)

@@ -6,11 +6,13 @@ where they are used, so this module itself costs nothing.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,40 @@ _TEMPLATE_DAY: ContextVar[datetime | None] = ContextVar("day", default=None)
 
 
 @contextmanager
-def no_gguf_progress_bar() -> Iterator[None]:
-    """Loads GGUF files without their progress bar, the only one that transformers offers no switch for."""
-    from transformers import modeling_gguf_pytorch_utils as gguf
+def gguf_reading(bar: Callable[[Any], Any]) -> Iterator[None]:
+    """Reads GGUF files with bar(tensors) in place of a progress bar, the only one without a switch or a hook.
 
-    bar, gguf.tqdm = gguf.tqdm, lambda items, **_: items
+    And in a third of the time: gguf takes millions of slices of a memory map, whose class makes each slow. Kinds of
+    quantization that transformers' newer loader refuses (Q5_0, which every Q4_K_M file of a narrow model has) are left
+    to its older one.
+    """
+    import gguf
+    import numpy
+    from transformers import modeling_gguf_pytorch_utils as reader
+    from transformers.quantizers.quantizer_gguf import GgufHfQuantizer as Loader
+
+    class PlainReader(gguf.GGUFReader):
+        @property
+        def data(self) -> Any:
+            return self._plain
+
+        @data.setter
+        def data(self, mapped: Any) -> None:
+            self._plain = mapped.view(numpy.ndarray)
+
+    before = reader.tqdm, gguf.GGUFReader, Loader.read_header
+
+    def read_header(self: Any, path: str) -> None:
+        try:
+            before[2](self, path)
+        except ValueError:
+            self.supported = False
+
+    reader.tqdm, gguf.GGUFReader, Loader.read_header = lambda items, **_: bar(items), PlainReader, read_header
     try:
         yield
     finally:
-        gguf.tqdm = bar
+        reader.tqdm, gguf.GGUFReader, Loader.read_header = before
 
 
 def gguf_metadata(path: Path) -> dict[str, Any]:
@@ -44,16 +71,27 @@ def gguf_pre_tokenizer(path: Path) -> str | None:
 
 def gguf_shapes(path: Path) -> list[tuple[int, ...]]:
     """The shapes of a GGUF file's tensors, from its header alone. Raises whatever the reader raises."""
-    from transformers.integrations.gguf.reader import GgufHeader
-
-    return [tensor.shape for tensor in GgufHeader.from_file(str(path)).tensors]
+    return [shape for _, shape, _, _ in _gguf_tensors(path)]
 
 
 def gguf_dtype(path: Path) -> Any:
-    """The torch dtype that a GGUF file was written in; None for quantized weights."""
-    from transformers.integrations.gguf.reader import GgufHeader
+    """The torch dtype that most of a GGUF file's numbers were written in; None for quantized weights."""
+    import torch
 
-    return GgufHeader.from_file(str(path)).dtype
+    sizes: Counter[int] = Counter()
+    for _, shape, kind, _ in _gguf_tensors(path):
+        sizes[kind] += prod(shape)
+    dtypes = {0: torch.float32, 1: torch.float16, 30: torch.bfloat16}  # GGML's numbers
+    return dtypes.get(sizes.most_common(1)[0][0])
+
+
+def _gguf_tensors(path: Path) -> list[tuple[str, tuple[int, ...], int, int]]:
+    """(name, shape, GGML's number of the kind, offset) of each tensor, of kinds that GgufHeader refuses, too."""
+    from transformers.integrations.gguf import reader
+
+    data = reader._mapped(str(path))
+    _, count, start = reader._read_metadata(data, str(path))
+    return reader._read_tensor_table(data, count, start)[0]
 
 
 @cache

@@ -20,6 +20,7 @@ from lightreasoner.models.weights import check_adapter
 from lightreasoner.problems.gold import words_sentence
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.stream import open_problems, source_fingerprint
+from lightreasoner.progress import while_loading
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import sha256
 from lightreasoner.storage.runs import RECORD, begin_run, stored_run, versions
@@ -103,10 +104,10 @@ def run_evaluation(
             on_notice(words)
             progress.event("answers", message=words)
         progress.status("Loading the models" if job.amateur else "Loading the model")
-        pair = None
+        pair, say = None, while_loading(progress, (job.run_dir / RECORD).exists())
         if job.amateur:
-            pair = load_pair(job.model, job.amateur, LoadedModels(settings), progress.status)
-        loaded = pair.expert if pair else load_model(job.model, settings, progress.status)
+            pair = load_pair(job.model, job.amateur, LoadedModels(settings), say)
+        loaded = pair.expert if pair else load_model(job.model, settings, say)
         models = {"model": loaded} | ({"amateur": pair.amateur} if pair else {})
         stored = stored_run(job.run_dir)
         prompt = settle_date(

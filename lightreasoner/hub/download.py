@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from lightreasoner.hub.errors import OFFLINE, HubUnreachable, hub_errors
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 #: Only files at the top level; no pickles and no code.
-MODEL_FILES = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  # all but the weights
+MODEL_FILES = (*SMALL_FILES, "*.safetensors")
 IGNORED = ("*/*", "consolidated*")
 TIMEOUT = 5  # seconds until the Hub counts as unreachable
+PAUSE = 0.5  # seconds between reports
 
 
 class NotCached(UserError):
@@ -94,14 +97,19 @@ def _check_listing(name: str, sizes: dict[str, int], wanted: tuple[str, ...]) ->
 
 
 def _bar_into(status: Callable[[str], None], name: str) -> type[tqdm]:
-    """A progress bar class that reports to `status` and prints nothing."""
+    """A progress bar class that reports to `status` and prints nothing. What `status` raises ends the download."""
+    due = [0.0]
 
     class Bar(tqdm):
         def __init__(self, *args, **kwargs):
-            super().__init__(*args, **(kwargs | {"file": io.StringIO(), "disable": False, "mininterval": 0.5}))
+            super().__init__(*args, **(kwargs | {"file": io.StringIO(), "disable": False}))
 
-        def display(self, *args, **kwargs):
-            if self.unit == "B" and self.n and self.total:  # another bar counts files
+        def display(self, *args, **kwargs): ...  # tqdm holds its lock here, which an exception would leave locked
+
+        def update(self, n=1):
+            super().update(n)
+            if self.unit == "B" and self.n and self.total and time.monotonic() >= due[0]:  # another bar counts files
+                due[0] = time.monotonic() + PAUSE
                 status(f"Downloading {name}: {self.n / 1e6:,.0f} of {self.total / 1e6:,.0f} MB")
 
     return Bar

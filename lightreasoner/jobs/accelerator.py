@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from lightreasoner.errors import UserError
 from lightreasoner.processes import BEAT, alive, announce, announced, beat, elsewhere, mark
+from lightreasoner.progress import StopRequested
 from lightreasoner.storage.atomic import write_text
 
 POLL = 0.05  # seconds between tries for the lock
@@ -32,8 +33,11 @@ def describe_holder(holder: dict | None) -> str:
     return {"inspector": "a trace in the inspector", "trace": "a trace in a terminal"}.get(who, who)
 
 
-class WaitCancelled(Exception):
-    """The wait for the accelerator was cancelled."""
+class WaitCancelled(StopRequested):
+    """The wait for the accelerator, or what came after it, was cancelled."""
+
+    def __init__(self) -> None:
+        super().__init__(keep=False)
 
 
 class AcceleratorLock:

@@ -238,7 +238,9 @@ def _outcome(context: JobContext, verb: str, error: BaseException) -> tuple[str,
     """(state, message, kept) of a run that ended with this exception."""
     if isinstance(error, StopRequested) and error.keep:
         return "succeeded", "Stopped early; results so far are saved.", True
-    if isinstance(error, StopRequested | KeyboardInterrupt):
+    if isinstance(error, StopRequested):
+        return "cancelled", f"{error}.", False
+    if isinstance(error, KeyboardInterrupt):
         return "cancelled", "Cancelled.", False
     if isinstance(error, UserError):
         return "failed", str(error), False

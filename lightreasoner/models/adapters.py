@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import transformers
 
+from lightreasoner.compat.transformers import gguf_reading
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.hub.download import ADAPTER_FILES, NotCached
 from lightreasoner.models.references import ModelRef, parse_ref
@@ -61,7 +62,7 @@ def linear_layers(ref: str | ModelRef) -> dict[str, int] | None:
 def _layers(folder: Path, gguf: str | None, _changed: int) -> dict[str, int] | None:
     where = {"local_files_only": True, "trust_remote_code": False} | ({"gguf_file": gguf} if gguf else {})
     try:
-        with warnings.catch_warnings(), torch.device("meta"):
+        with warnings.catch_warnings(), torch.device("meta"), gguf_reading(iter):
             warnings.simplefilter("ignore")
             config = transformers.AutoConfig.from_pretrained(folder, **where)
             return linear_names(transformers.AutoModelForCausalLM.from_config(config))

@@ -5,6 +5,7 @@ import threading
 from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub.constants import is_offline_mode
 
@@ -13,7 +14,7 @@ from lightreasoner.hub.download import NotCached
 from lightreasoner.models.devices import choose_device, choose_dtype, free_bytes, release_memory
 from lightreasoner.models.loading import LoadedModel, Status, load_model, tensor_bytes
 from lightreasoner.models.references import ModelRef, parse_ref
-from lightreasoner.models.weights import Size, find_files, measure
+from lightreasoner.models.weights import Size, find_files, fingerprint, measure
 from lightreasoner.settings import Settings
 
 
@@ -58,8 +59,11 @@ class LoadedModels:
         self._models: OrderedDict[tuple[ModelRef, int], LoadedModel] = OrderedDict()
         self._lock, self._loading = threading.Lock(), threading.Lock()
 
-    def get(self, ref: str | ModelRef, on_status: Status = None) -> LoadedModel:
-        """The model, from the cache unless its files have changed. One thread loads at a time. Raises UserError."""
+    def get(self, ref: str | ModelRef, on_status: Status = None, tokenizer: Any = None) -> LoadedModel:
+        """The model, from the cache unless its files have changed. One thread loads at a time. Raises UserError.
+
+        The same files under another name share the weights. tokenizer: the model's, if it has been read already.
+        """
         ref = parse_ref(ref)
         key = (ref, _last_change(ref))
         if model := self._recall(key):
@@ -67,13 +71,15 @@ class LoadedModels:
         with self._loading:
             if model := self._recall(key):  # another thread was quicker
                 return model
-            size = measure(find_files(ref, on_status))
+            files = find_files(ref, on_status)
+            size, twin = measure(files), self._twin(fingerprint(files))
             device = choose_device(self.settings)
             free = free_bytes(device) + self._used()
             check_fit(ref, size, self.settings, self._fixed_budget or free)
-            incoming = size.parameters * choose_dtype(self.settings, device, size.parameters).itemsize if size else 0
-            self._make_room(self._fixed_budget or free // 2, incoming)
-            model = load_model(ref, self.settings, on_status)
+            if size and not twin:
+                incoming = size.parameters * choose_dtype(self.settings, device, size.parameters).itemsize
+                self._make_room(self._fixed_budget or free // 2, incoming)
+            model = load_model(ref, self.settings, on_status, tokenizer, twin)
             with self._lock:
                 self._models[key] = model
             self._make_room(self._fixed_budget or free // 2)  # a model can be larger than its files
@@ -81,7 +87,7 @@ class LoadedModels:
 
     def cached(self, ref: str | ModelRef) -> LoadedModel | None:
         """The model if it is loaded now, else None. Raises UserError for an invalid reference."""
-        ref = parse_ref(ref) if isinstance(ref, str) else ref
+        ref = parse_ref(ref)
         with self._lock:
             return self._models.get((ref, _last_change(ref)))
 
@@ -96,6 +102,11 @@ class LoadedModels:
             if key in self._models:
                 self._models.move_to_end(key)
             return self._models.get(key)
+
+    def _twin(self, mark: str) -> LoadedModel | None:
+        """A loaded model of this fingerprint."""
+        with self._lock:
+            return next((loaded for loaded in self._models.values() if loaded.fingerprint == mark), None)
 
     def _used(self) -> int:
         with self._lock:

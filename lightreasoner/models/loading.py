@@ -1,8 +1,10 @@
 """Loads a model: weights, tokenizer, adapter. Runs no code from its files, and unpickles nothing."""
 
+import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +15,7 @@ import transformers
 from tokenizers import pre_tokenizers
 from transformers.utils import logging
 
-from lightreasoner.compat.transformers import gguf_pre_tokenizer, no_gguf_progress_bar, supports_sdpa
+from lightreasoner.compat.transformers import gguf_pre_tokenizer, gguf_reading, supports_sdpa
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.adapters import attach_adapter
 from lightreasoner.models.devices import choose_device, choose_dtype
@@ -21,9 +23,12 @@ from lightreasoner.models.merging import untie
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.models.turn_ends import TurnEnd, turn_ends
 from lightreasoner.models.weights import Files, find_files, fingerprint, measure, read_json, weights_fingerprint
+from lightreasoner.progress import StopRequested
 from lightreasoner.settings import Settings
 
 Status = Callable[[str], None] | None
+PAUSE = 0.5  # seconds between calls of a status while weights are read
+_REPORT: ContextVar[Callable[[int, int], None] | None] = ContextVar("report", default=None)
 #: GGUF's names for byte-level tokenizers with GPT-2's splitting, except for one token per digit.
 SPLITS_DIGITS = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
 
@@ -57,28 +62,37 @@ class LoadedModel:
 
 
 def load_model(
-    ref: str | ModelRef, settings: Settings, on_status: Status = None, *, on_host: bool = False
+    ref: str | ModelRef,
+    settings: Settings,
+    on_status: Status = None,
+    tokenizer: Any = None,
+    twin: LoadedModel | None = None,
+    *,
+    on_host: bool = False,
 ) -> LoadedModel:
     """Load a model, after downloading it if necessary. Raises UserError for everything that can go wrong.
 
-    on_status: gets one short line per stage. on_host: leave the weights in the host's memory, in the device's dtype.
+    on_status: gets one short line per stage, and while weights are read the same again and again; what it raises stops
+    the loading and passes through. tokenizer: the model's, if it has been read already. twin: a loaded model
+    with the same fingerprint, whose weights are shared. on_host: leave the weights in the host's memory, in the
+    device's dtype.
     """
     ref = parse_ref(ref)
     device = choose_device(settings)
     files = find_files(ref, on_status)
     size = measure(files)
     dtype = choose_dtype(settings, device, size and size.parameters)
-    if on_status:
-        on_status(f"Loading {ref} on {device} in {str(dtype).removeprefix('torch.')}")
-    with _quiet():
+    report = _Report(on_status, f"Loading {ref} on {device} in {str(dtype).removeprefix('torch.')}")
+    report(0, 1)
+    with _quiet(), _tensor_by_tensor(report):
         try:
-            tokenizer = _load_tokenizer(files)
+            tokenizer = tokenizer or _load_tokenizer(files)
             ends = turn_ends(files, tokenizer)
-            model = _load_weights(ref, files, dtype)
-            if files.adapter:
+            model = twin.model if twin else _load_weights(ref, files, dtype)
+            if files.adapter and not twin:
                 model = _add_adapter(ref, files, model)
             model = model.eval().requires_grad_(False).to("cpu" if on_host else device)
-        except UserError:
+        except (UserError, StopRequested):
             raise
         except (torch.OutOfMemoryError, MemoryError):
             need = f"{size.parameters * dtype.itemsize / 1e9:.1f} GB" if size else "more"
@@ -104,6 +118,44 @@ def load_model(
     )
 
 
+class _Report:
+    """Calls on_status with how much of a model is read. Stops at what that raises, but not more often than PAUSE."""
+
+    def __init__(self, on_status: Status, text: str):
+        self._say, self._text, self._next = on_status, text, 0.0
+
+    def __call__(self, done: int, total: int) -> None:
+        """done of total tensors are read."""
+        if self._say and time.monotonic() >= self._next:
+            tens = 10 * (10 * done // total)
+            self._say(f"{self._text}: {tens} %" if tens else self._text)
+            self._next = time.monotonic() + PAUSE
+
+
+@contextmanager
+def _tensor_by_tensor(report: Callable[[int, int], None]) -> Iterator[None]:
+    """Inside, in this thread, report(done, total) is called before each tensor that transformers reads."""
+    logging.set_tqdm_hook(_hook)
+    token = _REPORT.set(report)
+    try:
+        yield
+    finally:
+        _REPORT.reset(token)
+
+
+def _hook(bar: Callable[..., Any], args: tuple, options: dict[str, Any]) -> Any:
+    """A progress bar of transformers over items that are reported one by one."""
+    return bar(_reported(args[0]), *args[1:], **options) if args else bar(**options)
+
+
+def _reported(items: Iterable[Any]) -> Iterable[Any]:
+    """The items, each reported before it comes, where this thread loads a model."""
+    report = _REPORT.get()
+    if report is None or not isinstance(items, Sized):
+        return items
+    return (item for done, item in enumerate(items) if report(done, len(items)) is None)
+
+
 def tensor_bytes(models: Iterable[Any]) -> int:
     """Bytes of these models' tensors together. Tensors that several models share count once."""
     tensors = {t.data_ptr(): t for model in models for t in (*model.parameters(), *model.buffers())}
@@ -115,7 +167,11 @@ def load_tokenizer(ref: str | ModelRef | Path) -> Any:
 
     Reads files on this disk: loads no weights and makes no request. Raises UserError.
     """
-    files = Files(ref) if isinstance(ref, Path) else find_files(parse_ref(ref), download=False)
+    return tokenizer_in(Files(ref) if isinstance(ref, Path) else find_files(parse_ref(ref), download=False))
+
+
+def tokenizer_in(files: Files) -> Any:
+    """The tokenizer of these files, without their weights. Raises UserError."""
     with _quiet():
         return _load_tokenizer(files)
 
@@ -240,7 +296,7 @@ def _quiet() -> Iterator[None]:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        with warnings.catch_warnings(), no_gguf_progress_bar():
+        with warnings.catch_warnings(), gguf_reading(_reported):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -1,15 +1,17 @@
 """Pairs of an expert and an amateur: the presets, and two loaded models whose vocabularies agree."""
 
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.identity import same_model
-from lightreasoner.models.loading import LoadedModel, Status
-from lightreasoner.models.references import ModelRef
+from lightreasoner.models.loading import LoadedModel, Status, tokenizer_in
+from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.models.vocabulary import VocabularyAlignment, added_tokens, align_vocabularies
+from lightreasoner.models.weights import find_small_files
 from lightreasoner.settings import ASSETS
 
 CATALOGUE = ASSETS / "pairs.toml"
@@ -69,14 +71,17 @@ def load_pair(
     on_status: Status = None,
     name: str | None = None,
 ) -> Pair:
-    """Load both models and align their vocabularies. Raises UserError when that fails; name: of the preset."""
-    expert = models.get(expert_ref, on_status)
-    amateur = models.get(amateur_ref, on_status)
+    """Load both models and align their vocabularies. Raises UserError when that fails; name: of the preset.
+
+    Two tokenizers that differ are refused before any weights are downloaded or read.
+    """
+    refs = parse_ref(expert_ref), parse_ref(amateur_ref)
+    tokenizers = _read_tokenizers(refs, models, on_status)
+    if all(tokenizers):
+        _align(refs, tokenizers)
+    expert, amateur = (models.get(ref, on_status, own) for ref, own in zip(refs, tokenizers, strict=True))
     rows = [m.model.get_output_embeddings().weight.shape[0] for m in (expert, amateur)]
-    try:
-        alignment = align_vocabularies(expert.tokenizer, amateur.tokenizer, *rows)
-    except UserError as error:
-        raise UserError(f"{expert.ref} and {amateur.ref} cannot be a pair. {error}") from None
+    alignment = _align(refs, (expert.tokenizer, amateur.tokenizer), *rows)
     return Pair(
         name,
         expert,
@@ -85,6 +90,24 @@ def load_pair(
         same_model=same_model(expert, amateur) and alignment.expert_ids is None,
         same_special_tokens=added_tokens(expert.tokenizer) <= added_tokens(amateur.tokenizer),
     )
+
+
+def _read_tokenizers(refs: Sequence[ModelRef], models: LoadedModels, on_status: Status) -> list[Any]:
+    """The tokenizers of two models of which at least one is still to be loaded; else None for each."""
+    loaded = [models.cached(ref) for ref in refs]
+    if all(loaded) or refs[0] == refs[1]:
+        return [None, None]
+    files = [None if model else find_small_files(ref, on_status) for ref, model in zip(refs, loaded, strict=True)]
+    if on_status:
+        on_status("Reading both tokenizers")
+    return [model.tokenizer if model else tokenizer_in(own) for model, own in zip(loaded, files, strict=True)]
+
+
+def _align(refs: Sequence[ModelRef], tokenizers: Sequence[Any], *rows: int) -> VocabularyAlignment:
+    try:
+        return align_vocabularies(*tokenizers, *rows)
+    except UserError as error:
+        raise UserError(f"{refs[0]} and {refs[1]} cannot be a pair. {error}") from None
 
 
 def describe_pair(pair: Pair) -> dict:

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.hub.download import (
     ADAPTER_FILES,
     MODEL_FILES,
+    SMALL_FILES,
     NotCached,
     cached_snapshot,
     download_snapshot,
@@ -83,6 +84,18 @@ def find_files(ref: ModelRef, on_status: Callable[[str], None] | None = None, do
         raise UserError(f"The bundled model {ref.base} is not in {MODELS}; check out this software again.")
     check_model(folder)
     return Files(folder, None, adapter)
+
+
+def find_small_files(ref: ModelRef, on_status: Callable[[str], None] | None = None) -> Files:
+    """The files of a reference without its adapter, of which only those beside the weights are needed.
+
+    Of a model on the Hub that is not in the cache, only these are downloaded. Raises UserError, see `find_files`.
+    """
+    ref = replace(ref, adapter=None)
+    try:
+        return find_files(ref, download=False)
+    except NotCached:
+        return Files(download_snapshot(ref.base, ref.revision, SMALL_FILES, on_status))
 
 
 def _hub_folder(repo: str, revision: str | None, check: Callable, on_status: Callable | None, download: bool) -> Path:

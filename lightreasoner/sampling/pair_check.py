@@ -24,7 +24,7 @@ from lightreasoner.paper import BETA
 from lightreasoner.problems.grading import grade
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.stream import open_problems, source_fingerprint
-from lightreasoner.progress import Progress, SilentProgress
+from lightreasoner.progress import Progress, SilentProgress, while_loading
 from lightreasoner.sampling.estimate import BETAS, ResourceEstimate, estimate_resources
 from lightreasoner.scoring.significance import Z, wilson
 from lightreasoner.settings import Settings
@@ -113,7 +113,7 @@ def run_pair_check(job: PairCheckJob, settings: Settings, progress: Progress) ->
     limits = {"limit": job.limit, "max_chars": settings.max_problem_chars, "distinct": True}
     stream = open_problems(job.problems, split=job.split, skip_unreadable=job.skip_unreadable, **limits)
     problems = list(stream)
-    pair = load_pair(job.expert, job.amateur, LoadedModels(settings), progress.status, job.pair_name)
+    pair = load_pair(job.expert, job.amateur, LoadedModels(settings), while_loading(progress), job.pair_name)
     stored = stored_run(job.run_dir)
     tokenizers = (pair.expert.tokenizer, pair.amateur.tokenizer)
     prompt = settle_date(job.prompt, tokenizers, stored["config"].get("prompt"))

@@ -13,7 +13,7 @@ from lightreasoner.models.pairs import Pair, describe_pair, load_pair
 from lightreasoner.models.prompts import describe_prompt, prompt_marks, settle_date
 from lightreasoner.paper import BETA
 from lightreasoner.problems.stream import source_fingerprint
-from lightreasoner.progress import Progress, StopRequested
+from lightreasoner.progress import Progress, StopRequested, while_loading
 from lightreasoner.sampling.job import SamplingJob
 from lightreasoner.sampling.on_cluster import cluster_map
 from lightreasoner.sampling.plan import TYPICAL_PROMPT, Prompts, Skipped
@@ -48,7 +48,8 @@ def run_sampling(job: SamplingJob, settings: Settings, progress: Progress) -> Sa
         )
     progress.status("Reading the problems")
     total = sum(1 for _ in job.open_problems(settings))  # a mistake in the last row shows now, not after hours
-    pair = load_pair(job.expert, job.amateur, LoadedModels(settings), progress.status, job.pair_name)
+    say = while_loading(progress, (job.run_dir / RECORD).exists())
+    pair = load_pair(job.expert, job.amateur, LoadedModels(settings), say, job.pair_name)
     prompt = settle_date(
         job.prompt, (pair.expert.tokenizer, pair.amateur.tokenizer), stored_run(job.run_dir)["config"].get("prompt")
     )

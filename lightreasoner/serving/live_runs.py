@@ -83,6 +83,12 @@ class LiveRun:
     def _set_status(self, status: str) -> None:
         self.status = status
 
+    def _on_loading(self, status: str) -> None:
+        """The on_status of the models that it loads, which a stop ends."""
+        if self.stop.is_set():
+            raise WaitCancelled
+        self.status = status
+
     def _report_queue(self, before: int) -> None:
         self._set_status(f"Waiting: {before} {'run' if before == 1 else 'runs'} before this one")
 
@@ -120,9 +126,9 @@ class LiveRun:
             self.done.set()
 
     def _run_here(self) -> None:
-        pair = self._load(self._set_status)
+        pair = self._load(self._on_loading)
         self.trace.pair = describe_pair(pair)
-        tuned = self._load_tuned and self._load_tuned(pair, self._set_status)
+        tuned = self._load_tuned and self._load_tuned(pair, self._on_loading)
         if tuned:
             self.trace.tuned = (self.trace.tuned or {}) | describe_tuned(tuned, pair)
         texts = TokenTexts(pair.expert.tokenizer)

@@ -12,10 +12,19 @@ from lightreasoner.jobs.events import working_seconds
 from lightreasoner.models.adapters import save_adapter
 from lightreasoner.models.identity import describe_models
 from lightreasoner.models.loading import load_model
-from lightreasoner.progress import Progress, SilentProgress, StopRequested
+from lightreasoner.progress import Progress, SilentProgress, StopRequested, while_loading
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import RunLocation
-from lightreasoner.storage.runs import add_to_run, begin_run, flat_config, note_versions, read_run, stored_run, versions
+from lightreasoner.storage.runs import (
+    RECORD,
+    add_to_run,
+    begin_run,
+    flat_config,
+    note_versions,
+    read_run,
+    stored_run,
+    versions,
+)
 from lightreasoner.training.batches import count_samples, hold_out
 from lightreasoner.training.config import FinetuneConfig, as_json
 from lightreasoner.training.curves import Curves
@@ -77,7 +86,9 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
     first = rank() == 0
     dataset = read_run(job.dataset.local)
     progress.status("Loading the expert")
-    loaded = load_model(job.expert, settings, progress.status, on_host=job.sharded)
+    resumed = (job.run_dir / RECORD).exists() or world_size() > 1  # one of several processes cannot stop alone
+    say = while_loading(progress, resumed)
+    loaded = load_model(job.expert, settings, say, on_host=job.sharded)
     refuse_other_expert(dataset, job.dataset.local.name, job.expert, loaded)
     about = {
         "expert": job.expert,

@@ -26,12 +26,20 @@ FILES = [path for path in sorted(ENGINE.rglob("*.py")) if path != Path(compat.__
 
 
 def test_a_gguf_file_loads_without_a_bar_and_its_header_is_read(tmp_path):
+    import gguf as gguf_package
+    import numpy
+    from gguf import GGUFReader
     from transformers import modeling_gguf_pytorch_utils as gguf
 
-    path, bar = save_tiny_gguf(tmp_path / "model.gguf"), gguf.tqdm
-    with compat.no_gguf_progress_bar():
-        assert list(gguf.tqdm([1, 2], desc="Converting")) == [1, 2] and gguf.tqdm is not bar
-    assert gguf.tqdm is bar
+    path, bar, reader = save_tiny_gguf(tmp_path / "model.gguf"), gguf.tqdm, GGUFReader
+    with compat.gguf_reading(lambda items: [2 * item for item in items]):
+        assert list(gguf.tqdm([1, 2], desc="Converting")) == [2, 4] and gguf.tqdm is not bar
+        plain = gguf_package.GGUFReader(path)
+    assert gguf.tqdm is bar and gguf_package.GGUFReader is reader
+    known = GGUFReader(path)
+    assert type(plain.data) is numpy.ndarray and plain.fields.keys() == known.fields.keys()
+    assert all((a.data == b.data).all() for a, b in zip(plain.tensors, known.tensors, strict=True))
+    assert plain.fields["tokenizer.ggml.tokens"].contents() == known.fields["tokenizer.ggml.tokens"].contents()
     shapes = compat.gguf_shapes(path)
     assert shapes and all(isinstance(n, int) for shape in shapes for n in shape)
     assert compat.gguf_pre_tokenizer(path) is None or isinstance(compat.gguf_pre_tokenizer(path), str)

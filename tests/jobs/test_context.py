@@ -17,7 +17,7 @@ from lightreasoner.jobs.accelerator import AcceleratorLock
 from lightreasoner.jobs.context import job_context
 from lightreasoner.jobs.events import EVENTS_FILE, EventLog, read_events
 from lightreasoner.processes import mark
-from lightreasoner.progress import StopRequested
+from lightreasoner.progress import StopRequested, while_loading
 from lightreasoner.settings import ROOT, Settings
 from tests.support.job_bench import SCRIPT, until
 
@@ -158,6 +158,31 @@ def test_stop_and_keep_lets_the_verb_finish_what_it_has(run_dir, settings):
     last = end(run_dir)
     assert last["state"] == "succeeded" and last["kept"] is True and last["result"] == {"samples": 2}
     assert last["message"].startswith("Stopped early")
+
+
+@pytest.mark.parametrize(("wish", "said"), [("keep", "Stopped while a model was loading"), ("cancel", "Cancelled.")])
+def test_a_stop_while_a_model_loads_ends_the_job_and_says_so(run_dir, settings, wish, said):
+    """Stop waited until the models were loaded; "keep" then called a run with nothing in it a success."""
+    with pytest.raises(StopRequested), job_context(run_dir, "sample", settings) as work:
+        on_status = while_loading(work)
+        for text in ("Loading", "Loading", "Loading: 10 %"):
+            on_status(text)
+        (run_dir / "stop").write_text(wish)
+        on_status("Loading: 10 %")
+        pytest.fail("it must not go on")
+    last = end(run_dir)
+    assert (last["state"], last["kept"]) == ("cancelled", False) and last["message"].startswith(said)
+    texts = [event["text"] for event in read_events(run_dir / "events.jsonl") if event["kind"] == "status"]
+    assert texts == ["Loading", "Loading: 10 %"]
+
+
+def test_results_of_an_earlier_attempt_are_kept_by_a_stop_while_the_model_loads(run_dir, settings):
+    """They are saved with the loaded model, so the request waits for it."""
+    with pytest.raises(StopRequested) as stopping, job_context(run_dir, "sample", settings) as work:
+        (run_dir / "stop").write_text("keep")
+        while_loading(work, resumed=True)("Loading")
+        work.checkpoint()
+    assert stopping.value.keep and end(run_dir)["kept"]
 
 
 def test_a_cancellation_ends_the_finishing_too(run_dir, settings):

@@ -11,12 +11,14 @@ import torch
 from huggingface_hub import constants
 
 from lightreasoner.errors import UserError
-from lightreasoner.models.cache import missing_reason
+from lightreasoner.models.cache import LoadedModels, missing_reason
 from lightreasoner.models.loading import load_model
+from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.weights import known_size
+from lightreasoner.progress import StopRequested
 from lightreasoner.settings import Settings
 from tests.support.hub_server import Hub
-from tests.support.tiny_models import logits_of, save_tiny, save_tiny_adapter, tiny_model
+from tests.support.tiny_models import logits_of, save_tiny, save_tiny_adapter, tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # PEFT's, from saving adapters
 
@@ -120,6 +122,26 @@ def test_a_hub_model_is_fetched_once_and_then_used_from_the_cache(hub, one, monk
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert load_model("org/model", CPU).parameters == loaded.parameters
     assert missing_reason("org/model", CPU) is None
+
+
+def test_tokenizers_of_the_hub_are_compared_before_weights_are_downloaded(hub, tmp_path):
+    """Gigabytes were fetched before two tokenizers that differ were refused."""
+    other = save_tiny(tmp_path / "other", seed=2, tokenizer=tiny_tokenizer(["quite other words"]))
+    assert "cannot be a pair" in refusal(load_pair, "org/model", str(other), LoadedModels(CPU))
+    assert not any(path.endswith(".safetensors") for path in paths(hub))
+    assert known_size("org/model") is None  # not taken for complete
+    assert load_model("org/model", CPU).parameters > 0
+
+
+def test_a_download_can_be_stopped_and_completed_later(hub):
+    def on_status(text):
+        if text.startswith("Downloading"):
+            raise StopRequested(keep=False)
+
+    with pytest.raises(StopRequested):
+        load_model("org/model", CPU, on_status)
+    assert known_size("org/model") is None
+    assert load_model("org/model", CPU).parameters > 0
 
 
 def test_a_hub_adapter_on_a_local_base(hub, one, tmp_path):

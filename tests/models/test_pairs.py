@@ -1,20 +1,21 @@
 """Presets, pairs, and the alignment of two vocabularies."""
 
 import re
+import shutil
 
 import pytest
 import torch
 from tokenizers import AddedToken
 
 from lightreasoner.errors import UserError
-from lightreasoner.models import pairs
+from lightreasoner.models import loading, pairs
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.loading import load_model
 from lightreasoner.models.pairs import find_preset, load_pair, presets
 from lightreasoner.models.references import parse_ref
 from lightreasoner.models.vocabulary import VocabularyAlignment, align_vocabularies
 from lightreasoner.settings import Settings
-from tests.support.tiny_models import END, PAD, START, save_tiny, tiny_tokenizer
+from tests.support.tiny_models import END, PAD, START, save_tiny, save_tiny_gguf, tiny_tokenizer
 
 CPU = Settings(device="cpu", dtype="float32")
 DEEPSEEK = ("<｜pad｜>", "<｜User｜>", "<｜end｜>")  # other control tokens over the same ordinary ones
@@ -274,3 +275,38 @@ def test_rows_are_taken_from_the_models(tmp_path):
     folder = save_tiny(tmp_path / "short", seed=5, tokenizer=tokenizer, vocab_rows=300)
     assert len(load_model(str(folder), CPU).tokenizer) == 301
     assert load_pair(str(folder), str(folder), LoadedModels(CPU)).alignment.size == 300
+
+
+def no_weights(*_):
+    pytest.fail("weights were read")
+
+
+def test_two_tokenizers_that_differ_are_refused_before_weights_are_read(tmp_path, monkeypatch):
+    """Two GGUF files took two minutes to be told apart, because both models were loaded first."""
+    one = save_tiny_gguf(tmp_path / "one.gguf")
+    other = save_tiny(tmp_path / "other", seed=2, tokenizer=tiny_tokenizer(["quite other words"]))
+    monkeypatch.setattr(loading, "_load_weights", no_weights)
+    said = []
+    with pytest.raises(UserError, match=r"cannot be a pair.*ordinary tokens"):
+        load_pair(str(one), str(other), LoadedModels(CPU), said.append)
+    assert said == ["Reading both tokenizers"]
+
+
+@pytest.mark.parametrize("nothing", [None, "", " ", 3, [], "../", "no such"])
+def test_a_reference_that_names_no_model_is_refused_in_a_sentence(nothing):
+    """The first version of the check of tokenizers ended in a traceback here."""
+    for refs in ((nothing, "lightreasoner-amateur-1m"), ("lightreasoner-expert-4m", nothing)):
+        with pytest.raises(UserError):
+            load_pair(*refs, LoadedModels(CPU))
+
+
+def test_the_same_file_as_expert_and_amateur_is_read_once(tmp_path):
+    """Under two names, too: a second copy in memory compares nothing. Each keeps its own tokenizer and template."""
+    one = save_tiny(tmp_path / "one", seed=1)
+    other = shutil.copytree(one, tmp_path / "copy")
+    (other / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    models = LoadedModels(CPU)
+    pair = load_pair(str(one), str(other), models)
+    assert pair.same_model and pair.amateur.model is pair.expert.model
+    assert pair.amateur.ref.base == str(other) and pair.amateur.tokenizer.chat_template == "{{ messages[0].content }}"
+    assert load_pair(str(one), str(other), models).amateur is pair.amateur

@@ -63,6 +63,21 @@ def test_a_stopped_run_keeps_what_it_wrote(refs, settings):
     assert record["response"]
 
 
+def test_a_run_is_stopped_while_its_models_load(refs, settings):
+    """Stop waited for both models, minutes on a large pair."""
+    models, go = LoadedModels(settings), threading.Event()
+
+    def load(say):
+        go.wait(10)
+        return load_pair(*refs, models, on_status=say)
+
+    live = LiveRun(Trace({}, TraceRequest("2 + 2?")), load, RunQueue(4), settings).start()
+    live.stop.set()
+    go.set()
+    assert live.done.wait(10) and live.error is None and live.trace.finish_reason == "stopped"
+    assert [models.cached(ref) for ref in refs] == [None, None]
+
+
 def test_a_user_error_becomes_the_runs_error(refs, settings):
     live = start(refs, settings, max_new_tokens=1900)
     assert live.done.wait(30)

@@ -104,10 +104,13 @@ def save_tiny_adapter(folder: Path | str, base: Qwen2ForCausalLM, seed: int = 3)
     return logits_of(model)
 
 
-def save_tiny_gguf(path: Path, add_bos: bool | None = None, add_eos: bool | None = None) -> Path:
+def save_tiny_gguf(
+    path: Path, add_bos: bool | None = None, add_eos: bool | None = None, kind: str | None = None
+) -> Path:
     """A random Llama with the tiny tokenizer's vocabulary, as llama.cpp's converter writes SmolLM2.
 
-    add_bos, add_eos: the file's flags for tokens around plain text; None leaves one out.
+    add_bos, add_eos: the file's flags for tokens around plain text; None leaves one out. kind: the quantization of
+    its matrices, such as "Q5_0"; None leaves them in fp32.
     """
     import gguf
 
@@ -143,7 +146,11 @@ def save_tiny_gguf(path: Path, add_bos: bool | None = None, add_eos: bool | None
     shapes |= {"token_embd": (len(vocabulary), 32), "output_norm": (32,)}
     generator = torch.Generator().manual_seed(0)
     for name, shape in shapes.items():
-        writer.add_tensor(f"{name}.weight", torch.randn(shape, generator=generator).numpy())
+        values, numbers = torch.randn(shape, generator=generator).numpy(), None
+        if kind and len(shape) == 2:
+            numbers = gguf.GGMLQuantizationType[kind]
+            values = gguf.quants.quantize(values, numbers)
+        writer.add_tensor(f"{name}.weight", values, raw_dtype=numbers)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -9,6 +9,7 @@ from lightreasoner.decoding.generate import DecodingConfig
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.prompts import settle_date
 from lightreasoner.problems.stream import open_problems, training_split
+from lightreasoner.progress import stoppable
 from lightreasoner.sampling.estimate import estimate_resources
 from ui.components.estimate import accelerator_turn
 from ui.datasets.request import SampleRequest
@@ -28,7 +29,7 @@ def measured(studio: Studio, request: SampleRequest, say: Callable[[str], None],
     total = len(problems) + sum(1 for _ in stream)
     with accelerator_turn(studio, say, stop) as checkpoint:
         name, expert, amateur = request.pair
-        pair = load_pair(expert, amateur, studio.models, on_status=say, name=name)
+        pair = load_pair(expert, amateur, studio.models, stoppable(say, checkpoint), name)
         checkpoint()
         say(f"Sampling {len(problems)} problems")
         r = request

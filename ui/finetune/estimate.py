@@ -8,6 +8,7 @@ from collections.abc import Callable
 from lightreasoner.errors import UserError
 from lightreasoner.models.devices import release_memory
 from lightreasoner.models.loading import load_model
+from lightreasoner.progress import stoppable
 from lightreasoner.training.examples import build_examples, refuse_other_expert
 from ui.components.estimate import accelerator_turn
 from ui.finetune.request import FinetuneRequest
@@ -24,7 +25,7 @@ def measured(studio: Studio, request: FinetuneRequest, say: Callable[[str], None
         studio.models.clear()
         began = time.monotonic()
         try:
-            loaded = load_model(request.expert, studio.settings, say)
+            loaded = load_model(request.expert, studio.settings, stoppable(say, checkpoint))
             refuse_other_expert(request.dataset.run, request.dataset.id[:8], request.expert, loaded)
             checkpoint()
             say("Reading the dataset")

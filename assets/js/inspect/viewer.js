@@ -252,7 +252,8 @@ export class Viewer {
   }
   end(reason, seconds) {
     const n = this.count, { run } = this, tuned = reason === 'stop' && run.lens && run.lens.writer === 'tuned';
-    const texts = [tuned ? 'The tuned expert ended its turn' : END_REASONS[reason] || reason,
+    const unread = reason === 'stopped' && !n ? ' before the first token' : '';
+    const texts = [tuned ? 'The tuned expert ended its turn' : (END_REASONS[reason] || reason) + unread,
       seconds > 0 && n ? n + ' tokens in ' + seconds.toFixed(1) + ' s (' + (n / seconds).toFixed(0) +
         ' per second)' : '',
       run.same_model ? 'Both models are the same, so KL is 0 everywhere' : ''];
