@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import threading
 
@@ -11,17 +12,18 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from lightreasoner.cli.console import show_everything
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 def options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Explore expert–amateur divergence in a browser.")
+    from lightreasoner.cli.main import Parser
+    from lightreasoner.serving.address import port_number
+
+    parser = Parser(prog="app.py", description="Explore expert–amateur divergence in a browser.")
     host = os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")
-    port = int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
-    parser.add_argument("--host", default=host, help=f"address to listen on (default {host})")
-    parser.add_argument("--port", type=int, default=port, help=f"port to listen on (default {port})")
+    port = os.environ.get("GRADIO_SERVER_PORT") or "7860"
+    parser.add_argument("--host", default=host, help="address to listen on (default %(default)s)")
+    parser.add_argument("--port", type=port_number, default=port, help="port to listen on (default %(default)s)")
     parser.add_argument(
         "--no-preload", action="store_true", help="load the bundled pair at its first use, not at startup"
     )
@@ -37,27 +39,38 @@ def preload(studio) -> None:
 
 
 def main() -> None:
+    usual = signal.getsignal(signal.SIGINT)
+    if usual is signal.default_int_handler:  # a shell's background job ignores Ctrl+C
+        # until the server is open: nothing is lost, and an interrupted import ends in a traceback, or not at all
+        signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+    from lightreasoner.cli.console import show_everything
+    from lightreasoner.errors import UserError
+    from lightreasoner.serving.address import bracketed, check_free, local_url
+
     show_everything()
     args = options()  # before the slow imports, so that --help is quick
-    from lightreasoner.errors import UserError
     from lightreasoner.serving.archive import RunArchiver
     from lightreasoner.serving.archive_backends import TOKEN_VARIABLE, archive_backend
     from lightreasoner.serving.zerogpu import on_zerogpu, prepare
     from lightreasoner.settings import from_environment
+    from lightreasoner.storage.atomic import check_writable
 
     try:
+        check_free(args.host, args.port)
         settings = prepare(from_environment())
+        check_writable(settings.workspace)
         token = os.environ.pop("LIGHTREASONER_KEEP_TOKEN", "")  # the former name; removed, so that no job inherits it
         archive = archive_backend(settings, os.environ.pop(TOKEN_VARIABLE, token))
     except UserError as error:
         raise SystemExit(f"app.py: {error}") from None
-    if not settings.public and args.host not in LOOPBACK:
+    host = bracketed(args.host)
+    if not settings.public and host not in LOOPBACK:
         print(
-            f"Warning: every user who can reach {args.host}:{args.port} has full control of this server. "
+            f"Warning: every user who can reach {host}:{args.port} has full control of this server. "
             "Set LIGHTREASONER_PUBLIC=1 to limit what visitors may do.",
             file=sys.stderr,
         )
-    settings.workspace.mkdir(parents=True, exist_ok=True)
+    os.environ.pop("GRADIO_SERVER_NAME", None)  # Gradio binds it as an IPv4 address, to see whether the port is free
     os.environ.setdefault("GRADIO_TEMP_DIR", str(settings.workspace / "uploads"))
     os.environ["FORWARDED_ALLOW_IPS"] = ""  # the gate reads what proxies say; uvicorn believes what a client made up
 
@@ -73,16 +86,17 @@ def main() -> None:
     page = build(studio)
     if not (args.no_preload or on_zerogpu()):
         threading.Thread(target=preload, args=(studio,), daemon=True).start()
-    address = {"server_name": args.host, "server_port": args.port}
+    address = {"server_name": host, "server_port": args.port}
     try:
-        _, url, _ = page.launch(**address, **launching, quiet=True, prevent_thread_lock=True)
+        page.launch(**address, **launching, quiet=True, prevent_thread_lock=True)
     except OSError as error:
-        raise SystemExit(f"Cannot listen on {args.host}:{args.port} ({error}). Try another --port.") from None
+        raise SystemExit(f"Cannot listen on {host}:{args.port} ({error}). Try another --port.") from None
     require_gate(page.app)
     studio.jobs.start()
     if studio.archiver:
         studio.archiver.start()
-    print(f"LightReasoner Studio is open at {url}  (Ctrl+C stops it)", flush=True)
+    signal.signal(signal.SIGINT, usual)
+    print(f"LightReasoner Studio is open at {local_url(host, args.port)}  (Ctrl+C stops it)", flush=True)
     try:
         page.block_thread()
     finally:

@@ -234,10 +234,10 @@ class Requests:
         )
 
 
-def exchange(port: int, request: bytes) -> tuple[int, bytes]:
+def exchange(address: tuple[str, int], request: bytes) -> tuple[int, bytes]:
     """(status, body) of the answer to a request, (0, b"") if there is none."""
     answer = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+    with socket.create_connection(address, timeout=30) as connection:
         try:
             connection.sendall(request)
             connection.settimeout(WAIT)
@@ -267,9 +267,10 @@ def faults(status: int, body: bytes, logged: str, secret: str) -> list[str]:
 
 
 @contextmanager
-def serving(workspace: Path, **settings: object) -> Iterator[tuple[object, int]]:
-    """The app on a free port of this process: (its page, the port)."""
+def serving(workspace: Path, host: str = "127.0.0.1", **settings: object) -> Iterator[tuple[object, tuple]]:
+    """The app on a free port of this process: (its page, (host, port))."""
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(workspace / "uploads")}
+    from lightreasoner.serving.address import bracketed
     from lightreasoner.settings import Settings
     from ui.page import build, launch_options
     from ui.studio import Studio
@@ -279,24 +280,25 @@ def serving(workspace: Path, **settings: object) -> Iterator[tuple[object, int]]
         port = free.getsockname()[1]
     chosen = Settings(workspace=workspace, device="cpu", **settings)
     page = build(Studio(chosen))
-    page.launch(
-        server_name="127.0.0.1", server_port=port, quiet=True, prevent_thread_lock=True, **launch_options(chosen)
-    )
+    where = {"server_name": bracketed(host), "server_port": port}
+    page.launch(**where, quiet=True, prevent_thread_lock=True, **launch_options(chosen, bracketed(host)))
     try:
-        yield page, port
+        yield page, (host, port)
     finally:
         page.close(verbose=False)
 
 
-def requests_to(page: object, port: int, seed: int) -> Iterator[bytes]:
+def requests_to(page: object, address: tuple[str, int], seed: int) -> Iterator[bytes]:
     """Hostile requests to this page, without end."""
+    from lightreasoner.serving.address import bracketed
+
     calls = [
         (id, name)
         for id, block in page.blocks.items()
         for name in dir(type(block)) + list(vars(block))
         if getattr(getattr(block, name, None), "_is_server_fn", False)
     ]
-    return iter(Requests(seed, f"127.0.0.1:{port}", sorted(page.fns), calls))
+    return iter(Requests(seed, f"{bracketed(address[0])}:{address[1]}", sorted(page.fns), calls))
 
 
 def files_in(workspace: Path) -> set[str]:
@@ -313,12 +315,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, open(Path(folder) / "log", "w+b", buffering=0) as log:
         workspace, answered, wrong, seen, lines = Path(folder) / "studio", Counter(), Counter(), 0, 0
         os.dup2(log.fileno(), 2)
-        with serving(workspace, public=options.public) as (page, port):
+        with serving(workspace, public=options.public) as (page, address):
             before, until = files_in(workspace), time.monotonic() + options.minutes * 60
-            for number, request in enumerate(requests_to(page, port, options.seed)):
+            for number, request in enumerate(requests_to(page, address, options.seed)):
                 if time.monotonic() > until:
                     break
-                status, body = exchange(port, request)
+                status, body = exchange(address, request)
                 answered[status] += 1
                 logged = os.pread(log.fileno(), 1_000_000, seen).decode(errors="replace")
                 seen, lines = seen + len(logged.encode()), lines + logged.count("\n")

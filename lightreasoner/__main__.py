@@ -1,5 +1,8 @@
 """The entry point of python -m lightreasoner."""
 
-from lightreasoner.cli.main import main
+try:
+    from lightreasoner.cli.main import main
 
-raise SystemExit(main())
+    raise SystemExit(main())
+except KeyboardInterrupt:  # while it was being imported
+    raise SystemExit(130) from None

@@ -22,37 +22,52 @@ def first_line(error: Exception, most: int = 200) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:most]
 
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL, FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}, {errno.EROFS, errno.EACCES, errno.EPERM}
 #: How libraries that keep no errno say it: SQLite, safetensors and tokenizers (Rust), torch, pyarrow.
 SAYS_FULL = re.compile(
     r"No space left|disk is full|quota exceeded|os error (?:28|122)\b|errno 28\b|not enough space|iostream error|"
     r"PytorchStreamWriter failed writing|inline_container.*unexpected pos",
     re.IGNORECASE,
 )
+SAYS_READ_ONLY = re.compile(r"Read-only file system|readonly database|os error 30\b|errno 30\b", re.IGNORECASE)
 
 
-def disk_full(error: BaseException | None) -> str | None:
-    """Why a disk takes no more, such as "No space left on device", if that is behind an exception; else None."""
+def disk_trouble(error: BaseException | None, advice: str, writing: bool = False) -> str | None:
+    """Why a disk takes nothing and what to do about it, if that is behind an exception; else None.
+
+    advice: for a full disk, beginning with "Free some space", which is replaced where that does not help. writing:
+    the exception was raised by a write, so that any OSError counts.
+    """
     seen = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        number = getattr(error, "errno", None)
-        if isinstance(error, OSError) and number in FULL:
-            return os.strerror(number)
-        if isinstance(error, Exception) and not isinstance(error, UserError) and SAYS_FULL.search(str(error)):
-            return os.strerror(errno.ENOSPC)
+        if number := _disk_errno(error, writing):
+            if number not in FULL:
+                instead = "Make it writable for this user" if number in FORBIDDEN else "Check that path"
+                advice = advice.replace("Free some space", instead)
+            return f"{os.strerror(number)}. {advice}"
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return None
+
+
+def _disk_errno(error: BaseException, writing: bool) -> int | None:
+    if isinstance(error, UserError) or not isinstance(error, Exception):
+        return None
+    if isinstance(error, OSError) and error.errno and (writing or error.errno in {*FULL, errno.EROFS}):
+        return error.errno
+    if SAYS_FULL.search(str(error)):
+        return errno.ENOSPC
+    return errno.EROFS if SAYS_READ_ONLY.search(str(error)) else None
 
 
 def log_unexpected(where: str) -> str:
     """Log the exception being handled, a bug, with its traceback. Returns the sentence to show instead.
 
-    A full disk is no bug and has a sentence of its own.
+    A disk that takes nothing is no bug and has a sentence of its own.
     """
-    if full := disk_full(sys.exception()):
-        log.error("the disk is full: %s", where)
-        return f"This could not be written: {full}. Free some space and try again."
+    if trouble := disk_trouble(sys.exception(), "Free some space and try again."):
+        log.error("nothing can be written: %s: %s", where, first_line(sys.exception()))
+        return f"This could not be written: {trouble}"
     code = secrets.token_hex(3)
     log.exception("error %s in %s", code, where)
     return f"An unexpected error occurred. The server's log describes it under {code}."

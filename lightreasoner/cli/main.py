@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from lightreasoner import __version__
 from lightreasoner.cli import check_pair, dataset, deploy, evaluate, finetune, hub, jobs, pairs, preview, sample, trace
 from lightreasoner.cli.console import show_everything
-from lightreasoner.errors import UserError, disk_full
+from lightreasoner.errors import UserError, disk_trouble
 from lightreasoner.jobs.backend import HEARTBEAT
 from lightreasoner.processes import heartbeat
 from lightreasoner.progress import StopRequested
@@ -66,9 +66,12 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, e.g. head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
-        if not (full := disk_full(error)):
-            raise
-        return _fail(f"A file could not be written: {full}. Free some space and try again.")
+        named = getattr(error, "filename", None) or "A file"
+        if trouble := disk_trouble(error, "Free some space and try again."):
+            return _fail(f"{named} could not be written: {trouble}")
+        if isinstance(error, PermissionError):
+            return _fail(f"{named} cannot be used: {error.strerror}. Give this user access to it.")
+        raise
     return 0
 
 

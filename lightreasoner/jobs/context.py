@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from lightreasoner.errors import UserError, disk_full, log_unexpected
+from lightreasoner.errors import UserError, disk_trouble, log_unexpected
 from lightreasoner.jobs.accelerator import AcceleratorLock, LockHandle
 from lightreasoner.jobs.events import EVENTS_FILE, EventLog, last_event, reversed_events
 from lightreasoner.processes import elsewhere, heartbeat, mark
@@ -230,8 +230,8 @@ def _told(context: JobContext, error: BaseException) -> BaseException:
     except UserError as deleted:
         clear_away(context.run_dir)
         return deleted
-    full = None if isinstance(error, UserError) else disk_full(error)
-    return UserError(f"{context.run_dir} could not be written: {full}. {RESUME}") if full else error
+    trouble = None if isinstance(error, UserError) else disk_trouble(error, RESUME)
+    return UserError(f"{context.run_dir} could not be written: {trouble}") if trouble else error
 
 
 def _outcome(context: JobContext, verb: str, error: BaseException) -> tuple[str, str, bool]:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lightreasoner.errors import UserError
+from lightreasoner.errors import UserError, disk_trouble
 
 EVENTS_FILE = "events.jsonl"
 BLOCK = 65_536  # bytes read at a time
@@ -98,8 +98,8 @@ class EventLog:
         return size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
 
     def _write_error(self, error: OSError) -> UserError:
-        why = error.strerror or error
-        return UserError(f"{self.path} cannot be written: {why}. Free some space, then resume the run.")
+        trouble = disk_trouble(error, "Free some space, then resume the run.", writing=True)
+        return UserError(f"{self.path} cannot be written: {trouble}")
 
 
 class EventTail:

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lightreasoner.errors import UserError
+from lightreasoner.errors import UserError, disk_trouble
 from lightreasoner.storage.mounts import disk_is_full, is_local
 
 ACTIVE = ("running", "stopping")  # has a process, or should have
@@ -135,14 +135,18 @@ class JobStore:
                     f"The job list {self.path} cannot be used ({error}): it lies on a network file system that does "
                     "not lock files. Set LIGHTREASONER_WORKSPACE to a folder elsewhere, or mount this one with locks."
                 ) from error
-            raise UserError(f"The job list {self.path} cannot be used: {error}. Try again in a moment.") from error
+            advice = "Try again in a moment."
+            if kind in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+                advice = "Make its folder writable for this user, or set LIGHTREASONER_WORKSPACE to another."
+            raise UserError(f"The job list {self.path} cannot be used: {error}. {advice}") from error
         except (sqlite3.DatabaseError, ValueError) as error:
             raise UserError(
                 f"The job list {self.path} is damaged ({error}). Move it away and restart; the run folders are intact "
                 "and can be resumed from the command line."
             ) from error
         except OSError as error:
-            raise UserError(f"{self.path.parent} is not writable: {error.strerror}. Free some space.") from error
+            trouble = disk_trouble(error, "Free some space.", writing=True)
+            raise UserError(f"{self.path.parent} is not writable: {trouble}") from error
 
     def _select(self, connection: sqlite3.Connection, where: str = "", values: tuple = ()) -> list[Job]:
         return [_job(row) for row in connection.execute(f"SELECT {', '.join(COLUMNS)} FROM jobs {where}", values)]

@@ -15,7 +15,7 @@ from lightreasoner.datasets.external import FILE as SAMPLES
 from lightreasoner.datasets.external import is_imported, read_imported
 from lightreasoner.datasets.trajectories import FOLDER as TRAJECTORIES
 from lightreasoner.datasets.trajectories import read_shard, shards
-from lightreasoner.errors import UserError
+from lightreasoner.errors import UserError, disk_trouble
 from lightreasoner.hub.errors import hub_errors, refuse_offline
 from lightreasoner.progress import Progress
 from lightreasoner.publishing.contents import CARD, MANIFEST
@@ -53,7 +53,8 @@ def pull(repo: str, revision: str | None, folder: Path, token: str | None, progr
         _settle(staging, folder)
         return add_to_run(folder, pulled={"repo": repo, "revision": commit}) if record else record
     except OSError as error:
-        raise UserError(f"{folder} is not writable: {error.strerror}. Free some space or choose another.") from error
+        trouble = disk_trouble(error, "Free some space or choose another.", writing=True)
+        raise UserError(f"{folder} is not writable: {trouble}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

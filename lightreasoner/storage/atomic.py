@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +15,7 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 
 from lightreasoner import processes
-from lightreasoner.errors import UserError, disk_full
+from lightreasoner.errors import UserError, disk_trouble
 from lightreasoner.storage.held import check_held, make_folder
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{16,40}")
@@ -95,6 +96,17 @@ def atomic_folder(path: Path, advice: str = ADVICE) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def check_writable(folder: Path) -> None:
+    """Make a folder unless it exists. Raises UserError if nothing can be written into it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        advice = "Free some space, or set LIGHTREASONER_WORKSPACE to another folder."
+        raise UserError(f"The workspace {folder} cannot be written: {disk_trouble(error, advice, True)}") from None
+
+
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name[:50]}.{processes.new_owner()}-{secrets.token_hex(4)}.part")
 
@@ -127,10 +139,10 @@ def _remove_leftovers_once(folder: Path) -> None:
 def _not_written(path: Path, name: object, error: Exception, advice: str) -> Exception:
     """The sentence for a file that could not be written; the error itself if the disk is not to blame."""
     check_held(path)
-    number, full = getattr(error, "errno", None), disk_full(error)
-    if not full and not isinstance(error, OSError) and "I/O" not in str(error):
-        return error
-    return UserError(f"{name} could not be written: {full or (os.strerror(number) if number else error)}. {advice}")
+    trouble = disk_trouble(error, advice, writing=True)
+    if not trouble and (isinstance(error, OSError) or "I/O" in str(error)):
+        trouble = f"{error}. {advice}"
+    return UserError(f"{name} could not be written: {trouble}") if trouble else error
 
 
 def sync_folder(folder: Path) -> None:

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from lightreasoner.compat.transformers import TrainerHooks
-from lightreasoner.errors import UserError, disk_full, first_line
+from lightreasoner.errors import UserError, disk_trouble, first_line
 from lightreasoner.models.devices import is_out_of_memory, release_memory
 from lightreasoner.storage.checksums import note_checksum, verify
 from lightreasoner.storage.held import check_held
@@ -127,8 +127,9 @@ class PackedTrainer(TrainerHooks, Trainer):
         except (OSError, RuntimeError, SafetensorError) as error:  # a full disk has another error in each writer
             shutil.rmtree(folder, ignore_errors=True)
             check_held(folder)
-            reason = disk_full(error) or first_line(error)
-            raise UserError(f"{folder} could not be written: {reason}. Free some space and resume.") from error
+            advice = "Free some space and resume."
+            trouble = disk_trouble(error, advice, writing=True) or f"{first_line(error)}. {advice}"
+            raise UserError(f"{folder} could not be written: {trouble}") from error
 
 
 def _first(items: list) -> dict:

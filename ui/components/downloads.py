@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from lightreasoner.errors import UserError
+from lightreasoner.errors import UserError, disk_trouble
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import ID_PATTERN, new_id
 from ui.access.sign_in import owners_only
@@ -44,7 +44,8 @@ def offer(settings: Settings, name: str, write: Callable[[Path], object]) -> dic
         write(folder / name)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise UserError(f"The file could not be written: {error.strerror}. Free some space and try again.") from None
+        trouble = disk_trouble(error, "Free some space and try again.", writing=True)
+        raise UserError(f"The file could not be written: {trouble}") from None
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
