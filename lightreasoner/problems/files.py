@@ -11,13 +11,17 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
+
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.problems.cells import folded
 from lightreasoner.problems.delimited import KNOWN, QUESTIONS, csv_rows
+from lightreasoner.problems.packed import BATCH, MAX_UNPACKED, refusal
 
 JSON_LINES, JSON, CSV, PARQUET = (".jsonl", ".ndjson"), (".json",), (".csv", ".tsv"), (".parquet", ".pq")
 KINDS = "JSON lines (.jsonl), JSON (.json), CSV (.csv) or Parquet (.parquet)"
-MAX_UNPACKED = 1_000_000_000  # bytes of a Parquet file after decompression; a file of 20 MB can expand to far more
+PLENTY = 1_000_000_000  # bytes of memory that any document may take
+MAX_LINE = 8_000_000  # bytes of a line of JSON
 ROW_LISTS = ("data", "rows", "examples", "problems", "questions", "items", "instances", "train", "test")
 
 BOM = b"\xef\xbb\xbf"
@@ -167,7 +171,12 @@ def _holds_json_lines(head: bytes, ending: str) -> bool:
 
 def _json_line_rows(path: Path, data: bytes | None) -> Iterator[Row]:
     with path.open("rb") if data is None else io.BytesIO(data) as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), b""), 1):
+            if len(line) == MAX_LINE and not line.endswith(b"\n"):
+                while len(rest := file.readline(MAX_LINE)) == MAX_LINE and not rest.endswith(b"\n"):
+                    pass
+                yield number, f"it has more than {MAX_LINE / 1e6:.0f} MB"
+                continue
             text = _decode(line, path, number)
             if text.strip():
                 yield _object_row(number, *_parse(text))
@@ -218,8 +227,21 @@ def _table_rows(document: dict) -> list | None:
     return None
 
 
+def _check_memory(path: Path, data: bytes, needed: int) -> None:
+    """Raises UserError where a document that can only be read whole needs more memory than there is."""
+    free = psutil.virtual_memory().available
+    if needed > max(free, PLENTY):
+        raise UserError(
+            f"{path.name} needs some {needed / 1e9:.1f} GB of memory, since it can only be read whole, and "
+            f"{free / 1e9:.1f} GB are free; save it as JSON lines or Parquet."
+        )
+
+
 def _json_rows(path: Path, data: bytes | None) -> Iterator[Row]:
-    document, reason = _parse(_decode(path.read_bytes() if data is None else data, path))
+    data = path.read_bytes() if data is None else data
+    # an empty list takes 56 bytes and its place in another, an object 64, a text 50
+    _check_memory(path, data, 3 * len(data) + 72 * (data.count(b"[") + data.count(b"{")) + 25 * data.count(b'"'))
+    document, reason = _parse(_decode(data, path))
     if reason:
         raise UserError(f"{path.name} cannot be read: {reason}. Correct it and load it again.")
     if isinstance(document, dict):
@@ -242,7 +264,9 @@ def _json_rows(path: Path, data: bytes | None) -> Iterator[Row]:
 
 
 def _csv_rows(path: Path, data: bytes | None) -> Iterator[Row]:
-    text = _decode(path.read_bytes() if data is None else data, path)
+    data = path.read_bytes() if data is None else data
+    _check_memory(path, data, 4 * len(data) + 100 * data.count(b"\n") + 60 * data.count(b","))
+    text = _decode(data, path)
     try:
         yield from csv_rows(text)
     except ValueError as error:
@@ -253,12 +277,11 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if why := refusal(path, MAX_UNPACKED):
+        raise UserError(f"{path.name} {why}{'; export it again' if 'damaged' in why else ''}.")
     try:
         with pq.ParquetFile(path) as file:
-            unpacked = sum(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups))
-            if unpacked > MAX_UNPACKED:
-                raise UserError(f"{path.name} unpacks to {unpacked / 1e9:.1f} GB, over the limit of 1 GB; load a part.")
-            batches = file.iter_batches(batch_size=64)  # small batches, because repeated values expand here
+            batches = file.iter_batches(batch_size=BATCH)
             yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = first_line(error)

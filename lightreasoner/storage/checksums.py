@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lightreasoner.storage.atomic import sha256
 
-FILE = "checksums.jsonl"
+FILE = "_checksums.jsonl"  # by this beginning, readers of a folder of Parquet files leave it out
 
 
 class ChangedFile(ValueError):
