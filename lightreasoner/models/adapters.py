@@ -1,6 +1,7 @@
 """LoRA adapters: which layers can have one, adding it to a model, saving it, and loading it onto its base."""
 
 import warnings
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any
 
 import torch
 import transformers
+from transformers.pytorch_utils import Conv1D  # how GPT-2 writes a linear layer
 
 from lightreasoner.compat.transformers import gguf_reading
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.hub.download import ADAPTER_FILES, NotCached
+from lightreasoner.models.devices import is_out_of_memory
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.models.weights import (
     Files,
@@ -29,6 +32,29 @@ from lightreasoner.storage.runs import read_run
 
 RESUME = "Free some space and resume."
 USUAL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # in most architectures
+#: Tried in this order where PEFT does not know the architecture: separate projections, then fused ones.
+TARGETS = (
+    *(("q_proj", "v_proj"), ("query", "value"), ("query_key_value",), ("qkv_proj",), ("Wqkv",), ("c_attn",)),
+    *(("q_b_proj", "kv_b_proj"), ("q_proj", "kv_b_proj")),  # DeepSeek's latent attention
+)
+PROBED = 16  # tokens with which `check_reach` tries an adapter
+
+
+def default_targets(kind: str, layers: Iterable[str]) -> tuple[str, ...]:
+    """The layers to adapt by default: those that PEFT knows for this model type, else its query and value projections.
+
+    layers: the names that the model has. Raises UserError where none of the usual names is among them.
+    """
+    from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as known
+
+    layers = set(layers)
+    for names in (known.get(kind), *TARGETS):
+        if isinstance(names, list | tuple) and layers.issuperset(names):
+            return tuple(names)
+    raise UserError(
+        f"No default target modules are known for a {kind!r} model; name some of its linear layers (--target-modules): "
+        f"{', '.join(sorted(layers))}."
+    )
 
 
 def linear_names(model: Any) -> dict[str, int]:
@@ -38,8 +64,8 @@ def linear_names(model: Any) -> dict[str, int]:
     """
     head, ranks = model.get_output_embeddings(), {}
     for name, module in model.named_modules():
-        if isinstance(module, torch.nn.Linear) and module is not head:
-            leaf, most = name.rpartition(".")[2], min(module.in_features, module.out_features)
+        if isinstance(module, torch.nn.Linear | Conv1D) and module is not head:
+            leaf, most = name.rpartition(".")[2], min(module.weight.shape)
             ranks[leaf] = min(most, ranks.get(leaf, most))
     return dict(sorted(ranks.items()))
 
@@ -50,6 +76,17 @@ def linear_layers(ref: str | ModelRef) -> dict[str, int] | None:
     None if the model is not on this disk, or only loading it can tell. Makes no request. Raises UserError for an
     invalid reference or damaged files.
     """
+    found = _kind_and_layers(ref)
+    return found and found[1]
+
+
+def usual_targets(ref: str | ModelRef) -> tuple[str, ...] | None:
+    """`default_targets` of a model that is not loaded. None as for `linear_layers`. Raises UserError."""
+    found = _kind_and_layers(ref)
+    return found and default_targets(*found)
+
+
+def _kind_and_layers(ref: str | ModelRef) -> tuple[str, dict[str, int]] | None:
     try:
         files = find_files(parse_ref(ref), download=False)
     except NotCached:
@@ -59,13 +96,13 @@ def linear_layers(ref: str | ModelRef) -> dict[str, int] | None:
 
 
 @lru_cache(maxsize=32)
-def _layers(folder: Path, gguf: str | None, _changed: int) -> dict[str, int] | None:
+def _layers(folder: Path, gguf: str | None, _changed: int) -> tuple[str, dict[str, int]] | None:
     where = {"local_files_only": True, "trust_remote_code": False} | ({"gguf_file": gguf} if gguf else {})
     try:
         with warnings.catch_warnings(), torch.device("meta"), gguf_reading(iter):
             warnings.simplefilter("ignore")
             config = transformers.AutoConfig.from_pretrained(folder, **where)
-            return linear_names(transformers.AutoModelForCausalLM.from_config(config))
+            return config.model_type, linear_names(transformers.AutoModelForCausalLM.from_config(config))
     except Exception:  # the files may be anything; loading the model reports what is wrong with them
         return None
 
@@ -82,17 +119,77 @@ def check_layers(layers: dict[str, int], rank: int, target_modules: tuple[str, .
         raise UserError(f"Rank {rank} is beyond {narrow}, whose matrix has rank {most} at most; choose {most} or less.")
 
 
-def add_lora(model: Any, rank: int, alpha: float, dropout: float, target_modules: tuple[str, ...], seed: int) -> Any:
-    """The model with a new adapter, its only trainable part. Raises UserError for layers that it lacks."""
+def add_lora(
+    model: Any, rank: int, alpha: float, dropout: float, target_modules: tuple[str, ...] | None, seed: int
+) -> Any:
+    """The model with a new adapter, its only trainable part.
+
+    target_modules: the last parts of the layers' names; None: those of `default_targets`. Raises UserError for layers
+    that the model lacks, or that PEFT refuses.
+    """
     import peft  # takes a second to import, and showing results does not need it
 
-    check_layers(linear_names(model), rank, target_modules)
+    layers = linear_names(model)
+    names = default_targets(model.config.model_type, layers) if target_modules is None else target_modules
+    check_layers(layers, rank, names)
+    transposed = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, Conv1D)}
     config = peft.LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(target_modules), task_type="CAUSAL_LM"
+        r=rank,
+        lora_alpha=alpha,
+        lora_dropout=dropout,
+        target_modules=list(names),
+        task_type="CAUSAL_LM",
+        fan_in_fan_out=not transposed.isdisjoint(names),
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return peft.get_peft_model(model, config)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return peft.get_peft_model(model, config)
+    except ValueError as error:
+        others = ", ".join(name for name in layers if name not in names) or "none"
+        raise UserError(
+            f"PEFT cannot adapt {', '.join(names)} of a {model.config.model_type!r} model: "
+            f"{first_line(error, 200).rstrip(' .:!')}. Choose other target modules; it also has {others}."
+        ) from None
+
+
+def check_reach(model: Any, ids: list[int]) -> None:
+    """Raises UserError unless training moves each kind of layer that a new adapter has, measured on these tokens.
+
+    Some architectures use the weight of a layer without the layer, so that its adapter would never count (Mamba's
+    dt_proj), others cannot be trained at all.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    gpus = [model.device] if model.device.type == "cuda" else []
+    moved: dict[str, bool] = {}
+    try:
+        with torch.enable_grad(), torch.random.fork_rng(devices=gpus):
+            model.train()
+            tokens = torch.tensor([ids[:PROBED]], device=model.device)
+            output = model(input_ids=tokens, use_cache=False).logits
+            if output.requires_grad:
+                output.float().logsumexp(-1).sum().backward()
+        for name, weight in model.named_parameters():
+            layer, mark, _ = name.partition(".lora_B.")
+            if mark:
+                leaf = layer.rpartition(".")[2]
+                moved[leaf] = moved.get(leaf, False) or (weight.grad is not None and bool(weight.grad.any()))
+    except Exception as error:  # an architecture may break in any way
+        if is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"This {model.config.model_type!r} model cannot be trained with this adapter: "
+            f"{first_line(error, 200).rstrip(' .:!')}. Choose other target modules, or another model."
+        ) from error
+    finally:
+        model.zero_grad(set_to_none=True)
+        for module, training in modes:
+            module.training = training
+    if still := sorted(leaf for leaf, moves in moved.items() if not moves):
+        raise UserError(
+            f"Adapters at {', '.join(still)} would never change what this {model.config.model_type!r} model says, "
+            "since nothing it computes depends on them; leave them out of the target modules."
+        )
 
 
 def save_adapter(model: Any, folder: Path, card: str, expert: str | None = None) -> None:

@@ -17,6 +17,8 @@ METHODS = {
     "sft": "every token of the expert's own correct responses: rejection-sampled fine-tuning, the baseline",
 }
 
+AUTO = ("auto",)  # target modules: those of models.adapters.default_targets
+
 
 def _setting(default: Any, help: str, low: float | None = None, high: float | None = None, choices: tuple = ()):
     return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
@@ -33,7 +35,9 @@ class FinetuneConfig:
     rank: int = _setting(8, "LoRA rank", 1, 1024)
     lora_alpha: float = _setting(16.0, "LoRA alpha: the adapter is scaled by alpha / rank", 0.01, 4096)
     dropout: float = _setting(0.05, "LoRA dropout", 0, 0.9)
-    target_modules: tuple[str, ...] = _setting(("q_proj", "v_proj"), "linear layers to adapt")
+    target_modules: tuple[str, ...] = _setting(
+        AUTO, "linear layers to adapt; auto: those that PEFT knows for the architecture"
+    )
     learning_rate: float = _setting(5e-5, "peak learning rate", 0, 1)
     schedule: str = _setting("linear", "decay of the learning rate", choices=("linear", "cosine", "constant"))
     warmup: int = _setting(0, "training steps until the peak learning rate", 0, 100_000)
@@ -59,6 +63,11 @@ class FinetuneConfig:
         names = self.target_modules
         if not isinstance(names, tuple) or not all(isinstance(n, str) and 0 < len(n) <= 100 for n in names):
             raise UserError("target_modules must be names of linear layers, such as q_proj,v_proj.")
+
+
+def named_targets(config: FinetuneConfig) -> tuple[str, ...] | None:
+    """The target modules that the settings name; None for AUTO."""
+    return None if config.target_modules == AUTO else config.target_modules
 
 
 def as_json(config: FinetuneConfig) -> dict:

@@ -9,12 +9,12 @@ import torch
 from transformers import PrinterCallback, TrainingArguments
 
 from lightreasoner.compat.transformers import use_one_device
-from lightreasoner.models.adapters import add_lora
+from lightreasoner.models.adapters import add_lora, check_reach
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.progress import Progress, StopRequested
 from lightreasoner.training import distributed
 from lightreasoner.training.batches import BatchSampler
-from lightreasoner.training.config import FinetuneConfig
+from lightreasoner.training.config import FinetuneConfig, named_targets
 from lightreasoner.training.loss import PackedExample, Target, can_gather_before_head, collate, step_logits, step_losses
 from lightreasoner.training.trainer import MetricsCallback, PackedTrainer, last_checkpoint
 
@@ -48,13 +48,16 @@ def finetune(
     base over the processes, see sharding.py. on_start: called once, before the first update. Raises UserError, and
     StopRequested when the run was cancelled.
     """
-    model = add_lora(loaded.model, config.rank, config.lora_alpha, config.dropout, config.target_modules, config.seed)
+    lora = (config.rank, config.lora_alpha, config.dropout, named_targets(config), config.seed)
+    model = add_lora(loaded.model, *lora)
     if sharded:
         from lightreasoner.training.sharding import frozen_bytes, shard
 
         shard(model, loaded.device, distributed.world_size())
         progress.event("sharded", **frozen_bytes(model))
     model = model.to(loaded.device)
+    if not sharded:
+        check_reach(model, train[0].ids)
     sampler = BatchSampler(
         train, config.max_steps, config.samples_per_update, config.max_samples_per_trajectory, config.seed
     )

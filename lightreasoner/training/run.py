@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.jobs.accelerator import AcceleratorLock
 from lightreasoner.jobs.context import job_context
 from lightreasoner.jobs.events import working_seconds
-from lightreasoner.models.adapters import save_adapter
+from lightreasoner.models.adapters import default_targets, linear_names, save_adapter
 from lightreasoner.models.identity import describe_models
 from lightreasoner.models.loading import load_model
 from lightreasoner.progress import Progress, SilentProgress, StopRequested, while_loading
@@ -26,7 +26,7 @@ from lightreasoner.storage.runs import (
     versions,
 )
 from lightreasoner.training.batches import count_samples, hold_out
-from lightreasoner.training.config import FinetuneConfig, as_json
+from lightreasoner.training.config import FinetuneConfig, as_json, named_targets
 from lightreasoner.training.curves import Curves
 from lightreasoner.training.distributed import barrier, init_process_group, rank, world_size
 from lightreasoner.training.estimate import ResourceEstimate, estimate_resources
@@ -100,7 +100,11 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
         "sharded": job.sharded,
         "dtype": str(loaded.dtype).removeprefix("torch."),
     }
-    about |= describe_models({"expert": loaded}, stored_run(job.run_dir)["about"])
+    stored = stored_run(job.run_dir)
+    targets = named_targets(job.config) or stored["config"].get("target_modules")  # a resumed run keeps its own
+    targets = targets or default_targets(loaded.model.config.model_type, linear_names(loaded.model))
+    job = replace(job, config=replace(job.config, target_modules=tuple(targets)))
+    about |= describe_models({"expert": loaded}, stored["about"])
     if first:
         settled = {"dataset": job.dataset.address} | asdict(job.selection) | as_json(job.config)
         begin_run(job.run_dir, "finetune", settled, about)

@@ -15,7 +15,7 @@ def make_run(
 ) -> Path:
     """A run of so many updates that has ended, with an adapter folder of two small files and a card."""
     chosen = {"selector": "kl", "alpha": 0.2, "beta": 0.4, "budget": None} | as_json(
-        FinetuneConfig(max_steps=updates, **config)
+        FinetuneConfig(max_steps=updates, **{"target_modules": ("q_proj", "v_proj")} | config)  # as a run names them
     )
     facts = {"expert": "lightreasoner-expert-4m", "dataset": {"problems": "bundled-train"}, "device": "cpu"}
     begin_run(folder, "finetune", {"dataset": str(dataset)} | chosen, facts | (about or {}))

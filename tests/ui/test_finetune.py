@@ -22,16 +22,17 @@ from lightreasoner.jobs.events import EVENTS_FILE, EventLog
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import run_folder
+from tests.support.families import causal_configs, tiny_config, tiny_family
 from tests.support.tiny_dataset import make_dataset
-from tests.support.tiny_models import save_tiny
+from tests.support.tiny_models import save_tiny, tiny_tokenizer
 from tests.support.tiny_tuning import make_run
 from ui.components.dataset_catalogue import Datasets
 from ui.components.downloads import downloads_folder
 from ui.finetune.calls import MOST_COMPARED, FinetuneActions
 from ui.finetune.catalogue import Tunings
 from ui.finetune.estimate import measured
-from ui.finetune.form import carried, dataset_choices, layer_field, rank_info
-from ui.finetune.request import CONFIG, amount, defaults, read_form, source_of_defaults
+from ui.finetune.form import carried, dataset_choices, layer_field, layers_of, rank_info
+from ui.finetune.request import CONFIG, amount, defaults, read_form, source_of_defaults, targets_of
 from ui.finetune.tab import renewed, start_run
 from ui.studio import Studio
 
@@ -168,8 +169,22 @@ def test_an_imported_dataset_needs_a_model(bench, tmp_path):
     asked = bench.read(dataset=imported, expert=model)
     assert asked.argv("D")[:5] == ["finetune", "--dataset", "D", "--expert", model]
     assert amount(bench.datasets, asked).samples == 1
+    assert "--target-modules" not in asked.argv("D")
     with pytest.raises(UserError, match="contrastive targets only"):
         amount(bench.datasets, bench.read(dataset=imported, expert=model, method="no-contrast"))
+
+
+def test_the_target_modules_are_those_of_the_architecture(tmp_path):
+    """The form asked for q_proj and v_proj of every model; a fused projection could be chosen by nobody."""
+    tiny_family(tiny_config(causal_configs()["gpt2"])).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    layers = layers_of(str(tmp_path))
+    assert list(layers) == ["c_attn", "c_fc", "c_proj"] and targets_of(str(tmp_path)) == ("c_attn",)
+    assert layer_field(layers, ["q_proj", "v_proj"], ("c_attn",))["value"] == ["c_attn"]
+    assert layer_field(layers, ["c_fc", "v_proj"], ("c_attn",))["value"] == ["c_fc"]
+    assert layer_field(layers, [], ("c_attn",))["value"] == []  # the user chose none
+    for unknown in (None, "", " ", "no/such", str(tmp_path / "missing")):
+        assert targets_of(unknown) == ("q_proj", "v_proj")
 
 
 def test_a_run_is_a_job_with_the_command_that_was_shown(bench):

@@ -18,7 +18,16 @@ from ui.components.problem_form import escape
 from ui.components.run_form import RunForm, command_line, shell_command
 from ui.components.run_list import METHOD_TITLES, ago
 from ui.finetune.catalogue import LABELS, USUAL
-from ui.finetune.request import CONFIG, SELECTING, amount, defaults, expert_of, read_form, source_of_defaults
+from ui.finetune.request import (
+    CONFIG,
+    SELECTING,
+    amount,
+    defaults,
+    expert_of,
+    read_form,
+    source_of_defaults,
+    targets_of,
+)
 
 FIRST = ("max_steps", "samples_per_update", "learning_rate")
 PLAIN = ("max_steps", "samples_per_update", "learning_rate", "dropout")  # settings that need no explanation
@@ -120,8 +129,9 @@ class FinetuneForm(RunForm):
     @action("finetune.update_layers")
     def update_layers(self, dataset_id, model, selected) -> tuple:
         """Updates of the target modules and of the highest rank, from the layers of the model."""
-        layers = layers_of(find_dataset(self.datasets, dataset_id), model)
-        field = layer_field(layers, selected or [])
+        expert = chosen_expert(find_dataset(self.datasets, dataset_id), model)
+        layers = layers_of(expert)
+        field = layer_field(layers, selected or [], targets_of(expert))
         return gr.CheckboxGroup(**field), gr.Number(info=rank_info(layers, field["value"]))
 
     @action("finetune.choose_method")
@@ -158,22 +168,30 @@ def describe(method: object) -> str:
     return escape(METHODS[method][0].upper() + METHODS[method][1:] + ".") if method in METHOD_TITLES else ""
 
 
-def layers_of(dataset: Dataset | None, expert: object) -> dict[str, int] | None:
+def chosen_expert(dataset: Dataset | None, named: object) -> str | None:
+    """The model to train: the dataset's expert, else the one that the form names."""
+    return (dataset and expert_of(dataset)) or (named if isinstance(named, str) and named.strip() else None)
+
+
+def layers_of(ref: str | None) -> dict[str, int] | None:
     """Name → highest rank of the linear layers; None where the model is not on this disk."""
-    ref = (dataset and expert_of(dataset)) or (expert if isinstance(expert, str) and expert.strip() else None)
     try:
         return linear_layers(ref) if ref else None
     except UserError:
         return None
 
 
-def layer_field(layers: dict[str, int] | None, selected: list[str]) -> dict:
-    """Choices, value and info of the field of target modules."""
+def layer_field(layers: dict[str, int] | None, selected: list[str], usual: Sequence[str] = ()) -> dict:
+    """Choices, value and info of the field of target modules.
+
+    usual: the value where all that are selected belong to another model.
+    """
     info = "linear layers of this model"
     if layers is None:
         info = "the usual names; the model is not on this disk, so they are checked when the run starts"
     names = list(USUAL_LAYERS if layers is None else layers)
-    return {"choices": names, "value": [name for name in selected if name in names], "info": info}
+    value = [name for name in selected if name in names] or [name for name in usual if selected and name in names]
+    return {"choices": names, "value": value, "info": info}
 
 
 def rank_info(layers: dict[str, int] | None, selected: list[str]) -> str:

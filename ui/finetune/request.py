@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.errors import UserError
-from lightreasoner.models.adapters import check_layers, linear_layers
+from lightreasoner.models.adapters import TARGETS, check_layers, linear_layers, usual_targets
 from lightreasoner.models.pairs import presets
-from lightreasoner.training.config import FinetuneConfig
+from lightreasoner.training.config import AUTO, FinetuneConfig
 from lightreasoner.training.examples import refuse_missing, selection_for
 from ui.components.dataset_catalogue import Dataset, Datasets
 from ui.components.run_form import options
@@ -65,7 +65,15 @@ def defaults(dataset: Dataset | None) -> dict:
     """The default settings: those of the preset of the dataset's pair, else the paper's."""
     own = preset_settings(dataset)
     found = {name: own.get(name, getattr(USUAL, name)) for name in CONFIG}
-    return found | {"target_modules": list(found["target_modules"])}
+    return found | {"target_modules": list(own.get("target_modules") or targets_of(dataset and expert_of(dataset)))}
+
+
+def targets_of(expert: str | None) -> tuple[str, ...]:
+    """The default target modules of an expert; the usual names where it is not on this disk."""
+    try:
+        return (usual_targets(expert) if expert and expert.strip() else None) or TARGETS[0]
+    except UserError:  # the run says so
+        return TARGETS[0]
 
 
 def read_form(datasets: Datasets, values: Mapping[str, object]) -> FinetuneRequest:
@@ -77,17 +85,18 @@ def read_form(datasets: Datasets, values: Mapping[str, object]) -> FinetuneReque
         raise UserError(EMPTY)
     modules, method, expert = values["target_modules"], values["method"], values["expert"]
     names = tuple(modules) if isinstance(modules, list | tuple) else (modules,)
-    settings = {name: values[name] for name in CONFIG} | {"method": method, "target_modules": names}
+    known = expert_of(dataset)
+    auto = sorted(map(str, names)) == sorted(targets_of(known or (expert if isinstance(expert, str) else None)))
+    settings = {name: values[name] for name in CONFIG} | {"method": method, "target_modules": AUTO if auto else names}
     config = FinetuneConfig(**settings)
     selector = {"selector": str(values["selector"])} if method in SELECTING else {}  # the others determine the steps
     selection = Selection(**selector, alpha=values["alpha"], beta=values["beta"], seed=config.seed)
-    known = expert_of(dataset)
     if not known and (not isinstance(expert, str) or not expert.strip()):
         raise UserError("This dataset was imported and names no expert; enter the model to train.")
     request = FinetuneRequest(dataset, known or expert.strip(), not known, config, selection)
     layers = linear_layers(request.expert)
     if layers is not None:
-        check_layers(layers, config.rank, config.target_modules)
+        check_layers(layers, config.rank, names)
     return request
 
 
