@@ -208,6 +208,26 @@ class Explorer:
         counts = (used & stored, used & ~stored, used & ~selected, selected & ~used)
         return SelectionReport(len(selected), int(selected.sum()), *(int(count.sum()) for count in counts))
 
+    def past_end(self) -> tuple[int, int]:
+        """(responses that run on past the end of their turn, their steps after it), by the dataset's own tokenizer.
+
+        As versions until 0.4 sampled models whose chat template alone names that end.
+        """
+        data, ends = self.view.data, self._ends()
+        if self.imported or not ends:
+            return 0, 0
+        found = np.flatnonzero(np.isin(data.token_id, ends))
+        rows, first = np.unique(data.row[found], return_index=True)
+        after = data.starts[rows + 1] - found[first] - 1
+        return int((after > 0).sum()), int(after.sum())
+
+    def _ends(self) -> list[int]:
+        from lightreasoner.models.turn_ends import template_ends
+
+        tokenizer = getattr(self.texts, "tokenizer", None)
+        named = [*template_ends(tokenizer), tokenizer.eos_token_id] if tokenizer else []
+        return [end for end in named if isinstance(end, int)]
+
     def annotate(self, problem_id: str, sample: int, step: int, kind: Kind | None) -> None:
         """Annotate a step (see `annotations.set_annotation`) and refresh. Raises UserError."""
         key = check_step_key((problem_id, sample, step))

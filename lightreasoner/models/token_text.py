@@ -13,7 +13,7 @@ class TokenTexts:
     """Texts and bytes of a tokenizer's tokens, each text computed once. Methods never raise, for any id."""
 
     def __init__(self, tokenizer: Any):
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         added = tokenizer.added_tokens_decoder
         self._added = {id: token.content for id, token in added.items()}
         self._special = {id for id, token in added.items() if token.special} | set(tokenizer.all_special_ids)
@@ -54,13 +54,13 @@ class TokenTexts:
         return _is_id(id) and id in self._special
 
     def _has(self, token: str) -> bool:
-        id = self._tokenizer.convert_tokens_to_ids(token)
+        id = self.tokenizer.convert_tokens_to_ids(token)
         return id is not None and self._token(id) == token  # unknown tokens get the id of <unk>
 
     def _token(self, id: int) -> str | None:
         """The token's entry in the vocabulary, or None."""
         try:
-            token = self._tokenizer.convert_ids_to_tokens(id)
+            token = self.tokenizer.convert_ids_to_tokens(id)
         except (IndexError, KeyError):  # tokenizers written in Python
             return None
         return token if isinstance(token, str) and token else None

@@ -1,6 +1,6 @@
 """Builds the training examples of a dataset for each fine-tuning method, and stores them in the run folder."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.models.identity import differences
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.prompts import prompt_ids
+from lightreasoner.models.turn_ends import ResponseEnds, finished_text
 from lightreasoner.problems.grading import grade
 from lightreasoner.storage.atomic import atomic_file
 from lightreasoner.storage.runs import read_run, stored_run
@@ -35,16 +36,74 @@ SCHEMA = pa.schema(
 )
 
 
+class TurnCutter:
+    """Finds responses that run on past the end of the expert's turn, and counts what they hold after it.
+
+    Versions until 0.4 did not stop a model at an end that its chat template alone names, such as <|im_end|> with
+    Qwen2.5's base models. What such a model wrote after the end of its turn is nothing to learn from.
+    """
+
+    def __init__(self, loaded: LoadedModel):
+        self.loaded, self._trajectories, self._steps = loaded, 0, 0
+
+    def end(self, ids: Sequence[int]) -> int | None:
+        """The number of ids up to the first end of a turn, and with it; None without one."""
+        ends = ResponseEnds(self.loaded)
+        return next((n for n, id in enumerate(ids, 1) if ends.ended(id)), None)
+
+    def cut(self, example: PackedExample) -> PackedExample | None:
+        """The example without the steps after an end; None where none is left."""
+        end = self.end(example.ids[example.prompt_length :])
+        kept = tuple(target for target in example.targets if end is None or target.step < end)
+        self.count(len(example.targets) - len(kept))
+        return replace(example, targets=kept) if kept else None
+
+    def count(self, steps: int) -> None:
+        """Note that a trajectory has so many steps after an end."""
+        self._trajectories += steps > 0
+        self._steps += steps
+
+    @property
+    def note(self) -> str:
+        """What was left out, in a sentence; empty for nothing."""
+        if not self._steps:
+            return ""
+        ends = ", ".join(dict.fromkeys(end.text.strip() or repr(end.text) for end in self.loaded.ends))
+        return (
+            f"{self._trajectories:,} trajectories of this dataset run on past the end of the turn ({ends}), as "
+            f"versions until 0.4 sampled some models; the {self._steps:,} steps after it are left out"
+        )
+
+
 def build_examples(
-    folder: Path, method: str, selection: Selection, loaded: LoadedModel, on_corrupt: OnCorrupt = None
+    folder: Path,
+    method: str,
+    selection: Selection,
+    loaded: LoadedModel,
+    on_corrupt: OnCorrupt = None,
+    on_note: Callable[[str], None] = lambda text: None,
 ) -> tuple[list[PackedExample], SelectionReport]:
     """The training examples of a dataset for one of config.METHODS, and the counts of their selection.
 
-    selection: α and β, and the selector for methods that leave it open. Raises UserError when the dataset lacks data
-    that the method needs.
+    selection: α and β, and the selector for methods that leave it open. on_note: gets what was left out, in a sentence
+    without its full stop. Raises UserError when the dataset lacks data that the method needs.
     """
+    cutter = TurnCutter(loaded)
     if method == "sft":
-        return right_answers(folder)
+        examples, report = right_answers(folder, cutter)
+    else:
+        examples, report = _selected(folder, method, selection, loaded, on_corrupt)
+        examples = [kept for example in examples if (kept := cutter.cut(example))]
+        if not examples:
+            raise UserError(f"Nothing is left to train on: {cutter.note}. Sample a new dataset.")
+    if cutter.note:
+        on_note(cutter.note)
+    return examples, report
+
+
+def _selected(
+    folder: Path, method: str, selection: Selection, loaded: LoadedModel, on_corrupt: OnCorrupt
+) -> tuple[list[PackedExample], SelectionReport]:
     imported = is_imported(read_run(folder))
     selection = selection_for(method, selection, imported)
     reports: list[SelectionReport] = []
@@ -84,7 +143,7 @@ def refuse_other_expert(dataset: dict, name: str, expert: str, loaded: LoadedMod
         )
 
 
-def right_answers(folder: Path) -> tuple[list[PackedExample], SelectionReport]:
+def right_answers(folder: Path, cutter: TurnCutter | None = None) -> tuple[list[PackedExample], SelectionReport]:
     """Rejection sampling: every token of each response that ended with the known answer."""
     examples, steps, known = [], 0, 0
     opening = (stored_run(folder)["about"].get("prompt") or {}).get("opening") or ""
@@ -92,15 +151,18 @@ def right_answers(folder: Path) -> tuple[list[PackedExample], SelectionReport]:
     for row in rows(folder, columns):
         steps += len(row["response_ids"])
         known += row["answer"] is not None
-        if (
-            row["answer"] is None
-            or row["finish_reason"] != "stop"
-            or not grade(opening + row["response"], row["answer"]).right
-        ):
+        if row["answer"] is None:
             continue
-        targets = tuple(Target(step, (token,), (1.0,)) for step, token in enumerate(row["response_ids"]))
+        ids, text, reason = row["response_ids"], row["response"], row["finish_reason"]
+        if cutter and (end := cutter.end(ids)) and end < len(ids):
+            cutter.count(len(ids) - end)
+            ids = ids[:end]
+            text, reason = finished_text(cutter.loaded, ids)
+        if reason != "stop" or not grade(opening + text, row["answer"]).right:
+            continue
+        targets = tuple(Target(step, (token,), (1.0,)) for step, token in enumerate(ids))
         # the last token is a target only
-        examples.append(PackedExample([*row["prompt_ids"], *row["response_ids"][:-1]], len(row["prompt_ids"]), targets))
+        examples.append(PackedExample([*row["prompt_ids"], *ids[:-1]], len(row["prompt_ids"]), targets))
     if not known:
         raise UserError(
             "This dataset has no known answers, so no response can be graded; choose a method other than sft."

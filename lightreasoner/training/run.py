@@ -119,9 +119,14 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
     progress.status("Reading the dataset")
     examples = load_examples(job.run_dir) if first else None
     if examples is None and first:
+
+        def note(text: str) -> None:
+            progress.event("note", text=text)
+            progress.status(f"{text}.")  # a terminal shows no notes
+
         skip = lambda path, error: progress.event("note", text=f"Skipped: {error}")  # noqa: E731
         examples, report = build_examples(
-            job.dataset.local, job.config.method, job.selection, loaded, skip if job.skip_corrupt else None
+            job.dataset.local, job.config.method, job.selection, loaded, skip if job.skip_corrupt else None, note
         )
         save_examples(examples, job.run_dir)
         progress.event("dataset", **asdict(report))
@@ -170,5 +175,8 @@ def estimate_finetune(job: FinetuneJob, settings: Settings) -> ResourceEstimate:
         began = time.monotonic()
         loaded = load_model(job.expert, settings)
         refuse_other_expert(read_run(job.dataset.local), job.dataset.local.name, job.expert, loaded)
-        examples, _ = build_examples(job.dataset.local, job.config.method, job.selection, loaded)
-        return estimate_resources(examples, job.config, loaded, time.monotonic() - began)
+        notes: list[str] = []
+        dataset = (job.dataset.local, job.config.method, job.selection)
+        examples, _ = build_examples(*dataset, loaded, on_note=notes.append)
+        found = estimate_resources(examples, job.config, loaded, time.monotonic() - began)
+        return replace(found, notes=(*notes, *found.notes))

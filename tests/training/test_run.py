@@ -11,8 +11,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from lightreasoner.cli.main import main
+from lightreasoner.models.loading import load_model
+from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import read_run
-from lightreasoner.training.examples import load_examples, right_answers
+from lightreasoner.training.examples import TurnCutter, load_examples, right_answers
+from lightreasoner.training.loss import PackedExample, Target
 from tests.support.tiny_dataset import make_dataset
 from tests.support.tiny_models import IDS, save_tiny
 
@@ -83,6 +86,36 @@ def test_sft_learns_right_answers_whole(tmp_path, dataset):
         assert [target.step for target in example.targets] == list(range(len(response)))
         assert example.ids[example.prompt_length :] == response[:-1]
         assert response[-1] == 2, "it learns to end its turn"
+
+
+RUN_ON = "3 + 4 = 7\nThe answer is 7.<|im_end|>\nuser\nAnd 5 + 4?\nThe answer is 9."
+
+
+@pytest.mark.parametrize("method", ["lightreasoner", "all-steps", "no-contrast", "sft"])
+def test_what_follows_the_end_of_a_turn_is_not_trained_on(dataset, tmp_path, method, capsys):
+    """Versions until 0.4 sampled Qwen2.5's base models past their <|im_end|>: half of such a dataset is noise."""
+    rows = make_dataset(tmp_path / "old", tokens=True, beta_floor=0, response=RUN_ON, answer="7")
+    ids = rows[0]["response_ids"]
+    end = ids.index(2) + 1
+    assert finetune(tmp_path / "old", tmp_path / "run", "--method", method, "--beta", "0.1", "--max-steps", "1") == 0
+    examples = load_examples(tmp_path / "run")
+    steps = [target.step for example in examples for target in example.targets]
+    assert len(examples) == 6 and max(steps) == end - 1, "the end itself is learned"
+    assert max(example.length() - example.prompt_length for example in examples) == end - 1
+    (note,) = [event["text"] for event in events(tmp_path / "run") if event["kind"] == "note"]
+    assert note.startswith("6 trajectories of this dataset run on past the end of the turn (<|im_end|>)")
+    assert method not in ("all-steps", "sft") or f"{6 * (len(ids) - end)} steps" in note
+    assert note in capsys.readouterr().err
+
+
+def test_responses_that_end_with_their_turn_are_left_whole(dataset, tmp_path):
+    assert finetune(dataset, tmp_path / "run", "--max-steps", "1") == 0
+    assert not [event for event in events(tmp_path / "run") if event["kind"] == "note"]
+    loaded = load_model(str(tmp_path / "expert"), Settings(device="cpu", dtype="float32"))
+    cutter = TurnCutter(loaded)
+    assert (cutter.end([5, 6]), cutter.end([5, 2]), cutter.end([2, 5]), cutter.end([])) == (None, 2, 1, None)
+    only_after = PackedExample([9, 9, 2, 5, 6], 2, (Target(2, (5,), (1.0,)),))
+    assert cutter.cut(only_after) is None and cutter.note
 
 
 def test_again_is_a_resume_and_other_settings_are_refused(dataset, tmp_path, capsys):

@@ -156,6 +156,17 @@ def test_the_amount_of_training_data(bench):
     assert said in found.sentence()
 
 
+def test_a_dataset_that_runs_on_past_the_end_of_a_turn_is_noticed_before_a_run(bench):
+    """Former versions sampled Qwen2.5's base models past their <|im_end|>; the run leaves out what follows it."""
+    assert "run on" not in amount(bench.datasets, bench.read()).sentence()
+    old = new_id()
+    rows = make_dataset(run_folder(bench.settings, old), tokens=True, response="7<|im_end|>\nuser 8", answer="7")
+    after = sum(len(row["response_ids"]) - row["response_ids"].index(2) - 1 for row in rows)
+    for method in ("lightreasoner", "sft"):
+        said = amount(bench.datasets, bench.read(dataset=old, method=method, beta=0.1)).sentence()
+        assert "6 responses run on past the end of their turn" in said and f"their {after} steps after it" in said
+
+
 def test_an_imported_dataset_needs_a_model(bench, tmp_path):
     from lightreasoner.datasets.external import import_samples
 

@@ -29,14 +29,15 @@ def measured(studio: Studio, request: FinetuneRequest, say: Callable[[str], None
             refuse_other_expert(request.dataset.run, request.dataset.id[:8], request.expert, loaded)
             checkpoint()
             say("Reading the dataset")
-            examples, _ = build_examples(request.dataset.folder, request.config.method, request.selection, loaded)
+            dataset, notes = (request.dataset.folder, request.config.method, request.selection), []
+            examples, _ = build_examples(*dataset, loaded, on_note=notes.append)
             checkpoint()
             say("Training a few updates")
             found = estimate_resources(examples, request.config, loaded, time.monotonic() - began, checkpoint)
         finally:
             loaded = None  # releases the model's memory
             release_memory()
-    lines = found.sentences()
+    lines = [*found.sentences(), *(f"{note}." for note in notes)]
     if found.disk_bytes > (free := shutil.disk_usage(studio.settings.workspace).free):
         raise UserError(f"{lines[0]} Only {format_bytes(free)} are free on the disk; make room first.")
     return "\n".join(lines)

@@ -110,16 +110,28 @@ class Amount:
     held_out: float  # fraction of the trajectories
     growing: bool  # whether the dataset is still being sampled
     missing: int = 0  # selected steps without stored details
+    past_end: tuple[int, int] = (0, 0)  # responses that run on past the end of their turn, and their steps after it
 
     def sentence(self) -> str:
         seen = self.steps * self.per_step
         text = f"{self.steps:,} training steps of about {self.per_step:,} samples see {seen:,}"
         if self.samples is None:
-            return f"{text}; each token of a correct response is a sample. Press Estimate to count them."
+            text += "; each token of a correct response is a sample. Press Estimate to count them."
+            return text + self._past_end()
         text = f"{self.samples:,} samples. {text}, {epochs(seen / (self.samples * (1 - self.held_out)))}."
         if self.missing:
             text += f" {self.missing:,} more are selected, but have no stored details and are left out."
-        return text + (" Sampling is still in progress; the run uses what exists when it starts." * self.growing)
+        text += " Sampling is still in progress; the run uses what exists when it starts." * self.growing
+        return text + self._past_end()
+
+    def _past_end(self) -> str:
+        responses, steps = self.past_end
+        if not steps:
+            return ""
+        return (
+            f" {responses:,} responses run on past the end of their turn, as former versions sampled some models; the "
+            f"run leaves out their {steps:,} steps after it."
+        )
 
 
 def epochs(count: float) -> str:
@@ -136,7 +148,7 @@ def amount(datasets: Datasets, request: FinetuneRequest) -> Amount:
     if config.method == "sft":
         if explorer.imported or not any(response.answer for response in explorer.view.data.responses):
             raise UserError("The method sft trains on correct responses, but this dataset has no known answers.")
-        return Amount(None, *size)
+        return Amount(None, *size, past_end=explorer.past_end())
     report = explorer.report(selection_for(config.method, request.selection, explorer.imported))
     refuse_missing(config.method, report)
     if not report.usable:
@@ -144,4 +156,4 @@ def amount(datasets: Datasets, request: FinetuneRequest) -> Amount:
             f"No steps are selected at β = {request.selection.beta:g}, so there is nothing to train on; lower β, or "
             "choose another selector or dataset."
         )
-    return Amount(report.usable, *size, missing=report.missing)
+    return Amount(report.usable, *size, missing=report.missing, past_end=explorer.past_end())
