@@ -1,6 +1,6 @@
 """Make an amateur out of an expert: the same model without some of its middle layers, saved as a folder.
 
-    python scripts/drop_layers.py REF OUT --drop 18-23
+    python -m scripts.drop_layers REF OUT --drop 18-23
 
 Prints the loss per token on a few sentences before and after, which tells whether it is still coherent.
 """

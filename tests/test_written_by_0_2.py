@@ -255,7 +255,7 @@ def look_at_evaluation(studio: Studio, ids: dict[str, str]) -> dict:
     evaluations = Evaluations(studio.settings, studio.jobs)
     calls, entry = EvaluateActions(studio, evaluations).calls, evaluations.find(ids["evaluation"])
     flip = call(calls, "flip", ids["evaluation"], 1, ids["flip"])
-    later = ("name", "judged", "by_hand")  # what 0.2.0 did not tell
+    later = ("name", "judged", "by_hand", "model", "sample")  # what 0.2.0 did not tell
     names = ("tuning_seconds", "sampling_seconds", "problems", "tuned_tokens", "method", "base", "gains")
     return {
         "results": evaluations.results(entry),
