@@ -19,7 +19,7 @@ from lightreasoner.models.pairs import Pair
 from lightreasoner.models.vocabulary import VocabularyAlignment
 from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.problems.rows import Problem
-from lightreasoner.scoring.divergence import NotADistribution, StepTensors, measure_steps
+from lightreasoner.scoring.divergence import NotADistribution, StepTensors, measure_steps, to_host
 
 CHUNK = 16  # steps that the amateur reads, and the scorer measures, at once
 
@@ -230,7 +230,8 @@ class _Batch:
                 f"a distribution: {error}. Load it in another dtype, or use another model; what was sampled before "
                 "is saved."
             ) from error
-        arrays = {field.name: getattr(found, field.name).cpu().numpy() for field in fields(StepTensors)}
+        moved = to_host(found)
+        arrays = {field.name: getattr(moved, field.name).numpy() for field in fields(StepTensors)}
         if alignment.expert_ids is not None:  # stored ids are the expert's
             arrays["ids"] = alignment.expert_ids[found.ids.to(alignment.expert_ids.device)].cpu().numpy()
         self.parts.append((rows, steps, (shared >= 0).cpu().numpy(), arrays))

@@ -14,8 +14,9 @@ from lightreasoner.paper import ALPHA_FLOOR, TIE
 from lightreasoner.scoring.measures import STEP_MEASURES, TAKEN_MEASURES
 
 TOP_K = 10
-#: Logits measured at once. On a CPU a block is read a dozen times and should stay in the processor's cache.
-CPU_BLOCK, GPU_BLOCK = 1 << 17, 1 << 24
+#: Logits measured at once. On a CPU a block is read a dozen times and should stay in the processor's cache. On a GPU
+#: larger blocks mean fewer launches; a block takes about 1.3 GB. Candidates need fewer tensors of vocabulary size.
+CPU_BLOCK, GPU_BLOCK, GPU_CANDIDATE_BLOCK = 1 << 17, 1 << 25, 1 << 26
 
 #: The fields that list a step's candidates.
 CANDIDATES = ("ids", "expert_logprobs", "amateur_logprobs")
@@ -56,10 +57,12 @@ def jensen_shannon(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
     return _jensen_shannon(log_p, log_q, log_p.exp(), log_q.exp())
 
 
-def _jensen_shannon(log_p: torch.Tensor, log_q: torch.Tensor, p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+def _jensen_shannon(
+    log_p: torch.Tensor, log_q: torch.Tensor, p: torch.Tensor, q: torch.Tensor, expectation=_expectation
+) -> torch.Tensor:
     # Where the mean underflows, p and q are below 1e-37 and contribute nothing, whatever its logarithm is.
     log_m = (p + q).mul_(0.5).clamp_min_(torch.finfo(p.dtype).tiny).log_()
-    to_mean = _expectation(p, log_p - log_m).clamp_min(0.0) + _expectation(q, log_q - log_m).clamp_min(0.0)
+    to_mean = expectation(p, log_p - log_m).clamp_min(0.0) + expectation(q, log_q - log_m).clamp_min(0.0)
     return (0.5 * to_mean).clamp_max(math.log(2))
 
 
@@ -168,10 +171,14 @@ class StepTensors:
     amateur_logprobs: torch.Tensor  # (candidates,) fp32
 
 
-def blocks(logits: torch.Tensor) -> list[slice]:
-    """Cut logits (steps, vocab) into runs of steps whose tensors fit into fast memory; one empty run for no steps."""
-    size = max(1, (CPU_BLOCK if logits.device.type == "cpu" else GPU_BLOCK) // logits.shape[-1])
-    return [slice(start, start + size) for start in range(0, max(len(logits), 1), size)]
+def blocks(logits: torch.Tensor, size: int | None = None) -> list[slice]:
+    """Cut logits (steps, vocab) into runs of steps whose tensors fit into fast memory; one empty run for no steps.
+
+    size: logits of a run; by default the device's.
+    """
+    size = size or (CPU_BLOCK if logits.device.type == "cpu" else GPU_BLOCK)
+    steps = max(1, size // logits.shape[-1])
+    return [slice(start, start + steps) for start in range(0, max(len(logits), 1), steps)]
 
 
 def measure_steps(
@@ -183,6 +190,8 @@ def measure_steps(
     step's token, −1 where it has none. above: only steps of larger KL get candidates; None: all steps do.
     Raises NotADistribution with the numbers of the steps.
     """
+    if expert_logits.device.type != "cpu":
+        return _measure_queued(expert_logits, amateur_logits, taken, above)
     parts = []
     for block in blocks(expert_logits):
         try:
@@ -198,28 +207,78 @@ def measure_steps(
 def _measure(
     expert_logits: torch.Tensor, amateur_logits: torch.Tensor, taken: torch.Tensor, above: float | None
 ) -> StepTensors:
-    """measure_steps for one block of steps."""
+    """measure_steps for one block of steps, in the processor's cache."""
     log_e, log_a = log_probs(expert_logits), log_probs(amateur_logits)  # (steps, vocab)
-    p, q, ratio = log_e.exp(), log_a.exp(), log_e - log_a
-    top_e, top_a = log_e.argmax(-1), log_a.argmax(-1)  # (steps,)
-    token = torch.where(taken >= 0, taken, top_e)
-    divergence = _expectation(p, ratio).clamp_min(0.0)
-    detailed = slice(None) if above is None else (divergence > above).nonzero().flatten()
+    token, *columns = _step_columns(log_e, log_a, taken, _expectation)
+    detailed = slice(None) if above is None else (columns[0] > above).nonzero().flatten()
     counts = torch.zeros_like(token)
     counts[detailed], *candidates = _candidates(log_e[detailed], log_a[detailed], token[detailed])
-    return StepTensors(
+    return StepTensors(*columns, counts, *candidates)
+
+
+def _measure_queued(
+    expert_logits: torch.Tensor, amateur_logits: torch.Tensor, taken: torch.Tensor, above: float | None
+) -> StepTensors:
+    """measure_steps where a look at a value makes the host wait for all that it has queued, which is a GPU.
+
+    It looks once for all blocks, and once more for every block of candidates, whose number it must know.
+    """
+    runs = blocks(expert_logits)
+    for expectation in (torch.linalg.vecdot, _expectation_by_row):
+        parts = []
+        for run in runs:
+            (log_e, legal_e), (log_a, legal_a) = (
+                _log_probs_unseen(expert_logits[run]),
+                _log_probs_unseen(amateur_logits[run]),
+            )
+            parts.append((legal_e & legal_a, *_step_columns(log_e, log_a, taken[run], expectation)))
+        legal, token, *columns = (torch.cat(column) for column in zip(*parts, strict=True))
+        fine, finite = torch.stack([legal.all(), torch.stack(columns[:5]).isfinite().all()]).tolist()
+        if not fine:
+            raise NotADistribution((~legal).nonzero().flatten().tolist())
+        if finite:
+            break  # else infinite, or 0·∞
+    counts, found = torch.zeros_like(token), []
+    detailed = torch.arange(len(token), device=token.device) if above is None else (columns[0] > above).nonzero()[:, 0]
+    for run in blocks(expert_logits[: len(detailed)], GPU_CANDIDATE_BLOCK):
+        steps = detailed[run]
+        log_e, log_a = (_log_probs_unseen(logits[steps])[0] for logits in (expert_logits, amateur_logits))
+        counts[steps], *candidates = _candidates(log_e, log_a, token[steps])
+        found.append(candidates)
+    return StepTensors(*columns, counts, *(torch.cat(column) for column in zip(*found, strict=True)))
+
+
+def _log_probs_unseen(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(`log_probs`, whether each row is a distribution), without a look at the values."""
+    logits = logits.float()
+    return torch.log_softmax(logits, -1), logits.amax(-1).isfinite()
+
+
+def _expectation_by_row(p: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """`_expectation` without a look at the values."""
+    sums = torch.linalg.vecdot(p, values)
+    return torch.where(sums.isfinite(), sums, torch.where(p > 0, p * values, 0.0).sum(-1))
+
+
+def _step_columns(log_e: torch.Tensor, log_a: torch.Tensor, taken: torch.Tensor, expectation) -> tuple:
+    """(the token that is measured, the fields of StepTensors up to `agree`), each (steps,)."""
+    p, q, ratio = log_e.exp(), log_a.exp(), log_e - log_a
+    top_e, top_a = log_e.argmax(-1), log_a.argmax(-1)
+    token = torch.where(taken >= 0, taken, top_e)
+    divergence, reverse = expectation(p, ratio).clamp_min(0.0), (-expectation(q, ratio)).clamp_min(0.0)
+    del ratio  # two tensors of vocabulary size follow
+    return (
+        token,
         divergence,
-        (-_expectation(q, ratio)).clamp_min(0.0),
-        _jensen_shannon(log_e, log_a, p, q),
-        (-_expectation(p, log_e)).clamp_min(0.0),
-        (-_expectation(q, log_a)).clamp_min(0.0),
+        reverse,
+        _jensen_shannon(log_e, log_a, p, q, expectation),
+        (-expectation(p, log_e)).clamp_min(0.0),
+        (-expectation(q, log_a)).clamp_min(0.0),
         log_e.gather(-1, token.unsqueeze(-1)).squeeze(-1),
         log_a.gather(-1, token.unsqueeze(-1)).squeeze(-1),
         rank(log_e, token),
         rank(log_a, token),
         top_e == top_a,
-        counts,
-        *candidates,
     )
 
 
@@ -237,11 +296,27 @@ def _candidates(log_e: torch.Tensor, log_a: torch.Tensor, token: torch.Tensor) -
     return keep.sum(-1), ids, logprobs[order], log_a[step, ids]
 
 
+def to_host(found: StepTensors) -> StepTensors:
+    """The same in the host's memory, moved in few pieces: each move waits for the device."""
+    if found.kl.device.type == "cpu":
+        return found
+    names = [field.name for field in fields(StepTensors)]
+    groups: dict[tuple, list[str]] = {}
+    for name in names:
+        value = getattr(found, name)
+        groups.setdefault((name in CANDIDATES, value.is_floating_point()), []).append(name)
+    moved = {}
+    for (_, real), members in groups.items():
+        packed = torch.stack([getattr(found, name) if real else getattr(found, name).long() for name in members]).cpu()
+        moved |= dict(zip(members, packed, strict=True))
+    return StepTensors(**{name: moved[name].to(getattr(found, name).dtype) for name in names})
+
+
 def score_steps(expert_logits: torch.Tensor, amateur_logits: torch.Tensor, taken: list[int | None]) -> list[StepScore]:
     """Score a chunk of steps: one StepScore per step. Arguments as in `measure_steps`, but `taken` is a list, with None
     where a step's token is not shared."""
     token = torch.tensor([-1 if t is None else t for t in taken], dtype=torch.long, device=expert_logits.device)
-    found = measure_steps(expert_logits, amateur_logits, token)
+    found = to_host(measure_steps(expert_logits, amateur_logits, token))
     columns = {field.name: getattr(found, field.name).tolist() for field in fields(StepTensors)}
     scores, start = [], 0
     for n, count in enumerate(columns["counts"]):

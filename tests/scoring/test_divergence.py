@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lightreasoner.scoring import divergence as d
+from tests.support.fake_cuda import FakeCuda
 
 INF = math.inf
 
@@ -161,3 +162,49 @@ def test_candidates_hold_both_tops_and_the_taken_token_in_order():
 def test_a_token_outside_the_shared_vocabulary_has_no_rank():
     score = d.score_steps(torch.zeros(1, 8), torch.zeros(1, 8), [None])[0]
     assert score.expert_rank is None and score.amateur_logprob is None and score.kl == 0
+
+
+def test_looking_at_values_late_changes_no_bit(monkeypatch):
+    """The scorer of a GPU, run on the CPU: masked tokens, steps with and without candidates, blocks of every size."""
+    g = torch.Generator().manual_seed(1)
+    e, a = (3 * torch.randn(41, 97, generator=g) for _ in range(2))
+    a[::3] = e[::3] + 0.01 * a[::3]  # a third hardly diverges
+    taken = torch.randint(-1, 97, (41,), generator=g)
+    e[0, 5:9], a[0, 7:12] = -INF, -INF
+    for masked in (False, True):
+        first = 0 if masked else 1
+        for name, block in (("CPU_BLOCK", 5), ("GPU_BLOCK", 5), ("GPU_CANDIDATE_BLOCK", 8)):
+            monkeypatch.setattr(d, name, 97 * block)
+        for above in (None, 0.1, 1e9):
+            now = d.measure_steps(e[first:], a[first:], taken[first:], above)
+            late = d._measure_queued(e[first:], a[first:], taken[first:], above)
+            for name, value in vars(now).items():
+                assert torch.allclose(value, getattr(late, name), atol=1e-6 if masked else 0.0, rtol=0), name
+    assert d._measure_queued(e, a, taken, None).kl[0] == INF
+    e[[3, 40], 2] = math.nan
+    for measure in (d.measure_steps, d._measure_queued):
+        with pytest.raises(d.NotADistribution) as error:
+            measure(e, a, taken, None)
+        assert error.value.rows[0] == 3  # and, where all blocks are looked at together, the rest
+    none = d._measure_queued(e[:0], a[:0], taken[:0], None)
+    assert len(none.kl) == len(none.ids) == 0
+
+
+def test_a_gpu_waits_a_few_times_for_a_chunk_of_steps():
+    """It looked at values 381 times in 4,096 steps, and launched 6,474 kernels: 99 ms on an H200."""
+    peaks = []
+    for rows, share in ((512, 0.2), (4096, 1.0)):
+        with FakeCuda(share) as gpu:
+            e, a = (torch.empty(rows, 151_665, dtype=torch.bfloat16, device="cuda:0") for _ in range(2))
+            taken = torch.zeros(rows, dtype=torch.long, device="cuda:0")
+            gpu.reset()
+            found = d.measure_steps(e, a, taken, 0.05)
+            assert {value.device.type for value in vars(found).values()} == {"cuda"}
+            assert gpu.waits.total() <= 13 and gpu.launches <= 2600
+            peaks.append(gpu.peak)
+            gpu.reset()
+            moved = d.to_host(found)
+            assert {value.device.type for value in vars(moved).values()} == {"cpu"}
+            assert [v.dtype for v in vars(moved).values()] == [v.dtype for v in vars(found).values()]
+            assert gpu.waits.total() <= 4
+    assert max(peaks) < 1.5e9  # whatever the number of rows
