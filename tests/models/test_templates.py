@@ -55,7 +55,8 @@ def test_a_hostile_template_is_bounded_and_one_sentence(template):
     tokenizer.chat_template = template
     with pytest.raises(UserError, match=r"^The chat template of m cannot render this prompt: ") as refused:
         render(tokenizer, "m", "How many?")
-    assert HOSTILE[template] in str(refused.value) and "\n" not in str(refused.value)
+    bounds = [HOSTILE[template]] if template != DOUBLING else [TOO_MUCH["memory"], TOO_MUCH["time"]]  # what comes first
+    assert any(bound in str(refused.value) for bound in bounds) and "\n" not in str(refused.value)
     assert template_ends(tokenizer) == [] and thinking_switch(tokenizer) is None
     assert time.process_time() - began < 2  # of this process: the rest is bounded by the worker
 

@@ -71,6 +71,8 @@ class MessageMiddleware:
             if message.get("more_body"):
                 return
             content = bytes(body).replace(json.dumps(folder)[1:-1].encode() + b"/", b"uploads/")
+            if self._uploading == 1:  # before the answer: who has it finds nothing left
+                remove_leftovers(folder)
             kept = [(name, value) for name, value in started["headers"] if name.lower() != b"content-length"]
             await send(started | {"headers": [*kept, (b"content-length", str(len(content)).encode())]})
             await send({"type": "http.response.body", "body": content})
@@ -81,9 +83,14 @@ class MessageMiddleware:
         finally:
             self._uploading -= 1
             if not self._uploading:
-                for left in Path(folder).glob("tmp*"):  # finished uploads lie in folders
-                    with suppress(OSError):
-                        left.unlink()
+                remove_leftovers(folder)
+
+
+def remove_leftovers(folder: str) -> None:
+    """Remove what Gradio leaves of uploads that it refuses; finished ones lie in folders."""
+    for left in Path(folder).glob("tmp*"):
+        with suppress(OSError):
+            left.unlink()
 
 
 def folder_of(scope: dict) -> str:
