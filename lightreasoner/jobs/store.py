@@ -106,14 +106,22 @@ class JobStore:
 
     def _set_journal(self, connection: sqlite3.Connection) -> None:
         """A write-ahead log on this machine's own disks. Its readers share memory, which machines cannot: elsewhere it
-        is a rollback journal, and a list that has one keeps it, since another machine may need it."""
-        with open(self.path, "rb") as file:
-            header = file.read(20)
+        is a rollback journal, and a list that has one keeps it, since another machine may need it.
+
+        The file itself is not opened: closing it would end the locks that SQLite holds on it for the whole process.
+        """
         if self._local:
-            if not header:
+            if self.path.stat().st_size == 0:  # a new list
                 connection.execute("PRAGMA journal_mode=WAL")
-        elif header[18:19] != b"\1":
-            connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # opens a write-ahead log without shared memory
+            return
+        try:
+            ahead = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise
+            ahead = True  # a write-ahead log that cannot be opened without shared memory
+        if ahead:
+            connection.execute("PRAGMA locking_mode=EXCLUSIVE")  # needs none
             connection.execute("PRAGMA journal_mode=DELETE")
             connection.execute("PRAGMA locking_mode=NORMAL")
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -123,6 +125,24 @@ def test_many_at_once_are_never_turned_away(store):
     for thread in threads:
         thread.join()
     assert not failed
+
+
+def test_a_look_at_the_list_ends_no_transaction_of_the_same_process(store):
+    """Opening the file beside SQLite and closing it ended the process's locks: a second server wrote at the same time,
+    one of the two changes was lost, and a job could run twice."""
+    other = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0.2).execute(sys.argv[2]).fetchall()"
+
+    def as_another_process(sql: str) -> str:
+        command = [sys.executable, "-c", other, str(store.path), sql]
+        return subprocess.run(command, capture_output=True, text=True).stderr
+
+    add(store, "a")
+    with store._transaction() as connection:
+        connection.execute("UPDATE jobs SET message = 'mine'")
+        JobStore(store.path).jobs()
+        assert as_another_process("SELECT count(*) FROM jobs") == ""  # its end would remove the write-ahead log
+        assert "database is locked" in as_another_process("BEGIN IMMEDIATE")
+    assert store.get("a").message == "mine"
 
 
 def test_a_change_needs_the_state_it_expects(store):
