@@ -4,6 +4,7 @@ import argparse
 
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from lightreasoner.cli.problems import add_skip_option, first_problem
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path
@@ -21,9 +22,7 @@ def add(verbs) -> None:
         add_pair_options(check)
         check.add_argument("--problems", required=True, metavar="SOURCE", help="as for the verb sample")
         check.add_argument("--split", metavar="S", help="split of a benchmark (default: train, if it has one)")
-        check.add_argument(
-            "--skip-unreadable", action="store_true", help="use the rest of a file that has rows which cannot be read"
-        )
+        add_skip_option(check)
         check.add_argument("--limit", type=int, default=24, metavar="N", help="problems to try (default 24)")
         check.add_argument(
             "--target", type=int, default=1000, metavar="N", help="problems to estimate for (default 1000)"
@@ -37,7 +36,7 @@ def add(verbs) -> None:
 
 def run_check_pair(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.jobs.context import job_context
-    from lightreasoner.problems.stream import open_problems, training_split
+    from lightreasoner.problems.stream import training_split
     from lightreasoner.sampling.pair_check import KIND, PairCheckJob, run_pair_check
 
     name, expert, amateur = pair_refs(options)
@@ -54,8 +53,7 @@ def run_check_pair(options: argparse.Namespace, settings: Settings) -> None:
     )
     job.check(settings)
     if options.show_prompt:
-        limits = {"limit": 1, "max_chars": settings.max_problem_chars, "skip_unreadable": job.skip_unreadable}
-        print_prompt(expert, next(iter(open_problems(job.problems, split=job.split, **limits))), job.prompt)
+        print_prompt(expert, first_problem(options, job.split, settings), job.prompt)
         return
     with job_context(options.run_dir, KIND, settings, title=job.title) as progress:
         result = run_pair_check(job, settings, progress)

@@ -21,9 +21,9 @@ def stop_strings(options: argparse.Namespace) -> tuple[str, ...]:
 
 
 def add_contrast_options(parser: argparse.ArgumentParser, alpha: str, beta: str) -> None:
-    """alpha, beta: the defaults, written as the user would write them."""
-    parser.add_argument("--alpha", default=alpha, metavar="A,…", help=f"plausibility thresholds (default {alpha})")
-    parser.add_argument("--beta", default=beta, metavar="B,…", help=f"KL thresholds in nats (default {beta})")
+    """alpha, beta: the usual values, as `contrasts` gets them."""
+    parser.add_argument("--alpha", metavar="A,…", help=f"plausibility thresholds (default {alpha})")
+    parser.add_argument("--beta", metavar="B,…", help=f"KL thresholds in nats (default {beta})")
     parser.add_argument(
         "--takeover",
         action="store_true",
@@ -31,8 +31,16 @@ def add_contrast_options(parser: argparse.ArgumentParser, alpha: str, beta: str)
     )
 
 
-def contrasts(options: argparse.Namespace) -> tuple:
-    """A Contrast of each α with each β; a takeover has no α. Raises UserError."""
+def contrasts(options: argparse.Namespace, alpha: str, beta: str) -> tuple:
+    """A Contrast of each α with each β; a takeover has no α. Raises UserError.
+
+    alpha, beta: the usual values, written as the user would write them.
+    """
     from lightreasoner.decoding.contrast import parse_contrasts
 
-    return parse_contrasts(options.alpha, options.beta, options.takeover, ("--alpha", "--beta"))
+    return parse_contrasts(
+        alpha if options.alpha is None else options.alpha,
+        beta if options.beta is None else options.beta,
+        options.takeover,
+        ("--alpha", "--beta"),
+    )

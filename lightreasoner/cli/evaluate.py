@@ -6,11 +6,14 @@ from functools import partial
 from pathlib import Path
 
 from lightreasoner.cli.decoding import add_contrast_options, add_stop_option, contrasts, stop_strings
+from lightreasoner.cli.problems import add_skip_option, first_problem
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path
+
+USUAL = (f"{ALPHA:g}", f"{BETA:g}")  # of a contrast
 
 
 def add(verbs) -> None:
@@ -37,12 +40,10 @@ def add(verbs) -> None:
         metavar="REF",
         help="also decode by contrast with this weaker model, a preview of fine-tuning; see preview",
     )
-    add_contrast_options(evaluate, f"{ALPHA:g}", f"{BETA:g}")
+    add_contrast_options(evaluate, *USUAL)
     evaluate.add_argument("--problems", metavar="SOURCE_OR_FILE", help="see the command sample")
     evaluate.add_argument("--split", metavar="S", help="split of a benchmark (default: test)")
-    evaluate.add_argument(
-        "--skip-unreadable", action="store_true", help="use the rest of a file that has rows which cannot be read"
-    )
+    add_skip_option(evaluate)
     evaluate.add_argument("--limit", type=int, metavar="N", help="evaluate the first N problems only")
     evaluate.add_argument(
         "--max-new-tokens",
@@ -71,6 +72,8 @@ def run_evaluate(parser: argparse.ArgumentParser, options: argparse.Namespace, s
     missing = [f"--{name}" for name in ("model", "problems", "run-dir") if not vars(options)[name.replace("-", "_")]]
     if missing:
         parser.error(f"the following arguments are required: {', '.join(missing)}")
+    if not options.amateur and (options.takeover or options.alpha is not None or options.beta is not None):
+        parser.error("--alpha, --beta and --takeover decode by contrast with an amateur; name one with --amateur")
     from lightreasoner.evaluation.run import EvaluationJob, run_evaluation
     from lightreasoner.validation import number
 
@@ -96,15 +99,12 @@ def run_evaluate(parser: argparse.ArgumentParser, options: argparse.Namespace, s
         temperature=options.temperature,
         seed=options.seed,
         amateur=options.amateur,
-        contrasts=contrasts(options) if options.amateur else (),
+        contrasts=contrasts(options, *USUAL) if options.amateur else (),
         workers=options.num_workers if options.backend == "ray" else None,
         skip_unreadable=options.skip_unreadable,
     )
     if options.show_prompt:
-        from lightreasoner.problems.stream import open_problems
-
-        limits = {"limit": 1, "max_chars": settings.max_problem_chars, "skip_unreadable": options.skip_unreadable}
-        print_prompt(job.model, next(iter(open_problems(job.problems, split=job.split, **limits))), job.prompt)
+        print_prompt(job.model, first_problem(options, job.split, settings), job.prompt)
         return
     print("\n".join(report(run_evaluation(job, settings, lambda sentence: print(sentence, file=sys.stderr)))))
 

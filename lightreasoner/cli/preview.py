@@ -5,11 +5,14 @@ import sys
 
 from lightreasoner.cli.decoding import add_contrast_options, add_stop_option, contrasts, stop_strings
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from lightreasoner.cli.problems import add_skip_option, first_problem
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.paper import ALPHA, PREVIEW_BETAS
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path
+
+USUAL = (f"{ALPHA:g}", PREVIEW_BETAS)
 
 
 def add(verbs) -> None:
@@ -23,14 +26,12 @@ def add(verbs) -> None:
     add_pair_options(preview)
     preview.add_argument("--problems", required=True, metavar="SOURCE_OR_FILE", help="see the command sample")
     preview.add_argument("--split", metavar="S", help="split of a benchmark (default: test)")
-    preview.add_argument(
-        "--skip-unreadable", action="store_true", help="use the rest of a file that has rows which cannot be read"
-    )
+    add_skip_option(preview)
     preview.add_argument("--limit", type=int, default=100, metavar="N", help="the first N problems (default 100)")
     preview.add_argument(
         "--max-new-tokens", type=int, default=128, metavar="N", help="tokens per response (default 128)"
     )
-    add_contrast_options(preview, f"{ALPHA:g}", PREVIEW_BETAS)
+    add_contrast_options(preview, *USUAL)
     add_stop_option(preview)
     preview.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="folder for the results")
     add_prompt_options(preview)
@@ -55,15 +56,12 @@ def run_preview(options: argparse.Namespace, settings: Settings) -> None:
         stop=stop_strings(options),
         prompt=prompt_settings(options),
         amateur=amateur,
-        contrasts=contrasts(options),
+        contrasts=contrasts(options, *USUAL),
         workers=options.num_workers if options.backend == "ray" else None,
         skip_unreadable=options.skip_unreadable,
     )
     if options.show_prompt:
-        from lightreasoner.problems.stream import open_problems
-
-        limits = {"limit": 1, "max_chars": settings.max_problem_chars, "skip_unreadable": options.skip_unreadable}
-        print_prompt(expert, next(iter(open_problems(job.problems, split=job.split, **limits))), job.prompt)
+        print_prompt(expert, first_problem(options, job.split, settings), job.prompt)
         return
     run_evaluation(job, settings, lambda sentence: print(sentence, file=sys.stderr))
     alone, cells = preview_cells(job.run_dir, job.variants())

@@ -6,6 +6,7 @@ from typing import Any
 
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from lightreasoner.cli.problems import add_skip_option
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.errors import UserError
@@ -24,9 +25,7 @@ def add(verbs) -> None:
     add_pair_options(sample)
     sample.add_argument("--problems", required=True, metavar="SOURCE", help="gsm8k, math, bundled-train, … or a file")
     sample.add_argument("--split", metavar="S", help="split of a benchmark (default: train, if it has one)")
-    sample.add_argument(
-        "--skip-unreadable", action="store_true", help="use the rest of a file that has rows which cannot be read"
-    )
+    add_skip_option(sample)
     sample.add_argument("--limit", type=int, metavar="N", help="the first N problems (default: all)")
     sample.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="per response (default 128)")
     sample.add_argument(

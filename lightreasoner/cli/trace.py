@@ -8,6 +8,7 @@ from pathlib import Path
 from lightreasoner.cli.console import print_json, read_stdin
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from lightreasoner.cli.problems import add_skip_option
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA, BETA
@@ -27,9 +28,7 @@ def add(verbs) -> None:
     problem = trace.add_mutually_exclusive_group(required=True)
     problem.add_argument("--problem", metavar="TEXT", help="the problem itself")
     problem.add_argument("--problem-file", metavar="F", help=PROBLEM_FILE_HELP)
-    trace.add_argument(
-        "--skip-unreadable", action="store_true", help="use the rest of a file that has rows which cannot be read"
-    )
+    add_skip_option(trace)
     trace.add_argument("--response", metavar="TEXT", help="score this response instead of generating one")
     trace.add_argument(
         "--tuned",

@@ -79,10 +79,11 @@ def verdict(expert: float, cells: list[Cell]) -> str:
     points = f"{100 * best.difference:+.1f} points (95 % interval {100 * best.low:+.1f} to {100 * best.high:+.1f})"
     where = f"β = {best.contrast.beta:g}" + ("" if best.contrast.takeover else f" and α = {best.contrast.alpha:g}")
     if best.low <= 0:
-        return f"The best cell, at {where}, gains {points}: the problems are too few to be sure that training helps."
+        return f"The best of {len(cells)} cells, at {where}, gains {points}: too few problems to be sure of it."
     if best.contrast.takeover:
         return f"With takeover at {where} the amateur's text solves {points} more than the expert's."
-    return f"If training reached its target at {where}, the expert would gain {points} on these problems."
+    best_of = "" if len(cells) == 1 else f", the best of {len(cells)} cells"
+    return f"If training reached its target at {where}{best_of}, the expert would gain {points} on these problems."
 
 
 def _key(extracted: str | None) -> str | None:

@@ -163,5 +163,7 @@ def check(request: TraceRequest, settings: Settings) -> None:
     number("The token limit", request.max_new_tokens, 1, settings.max_new_tokens, whole=True)
     number("The temperature", request.temperature, 0, 10)
     if request.contrast:
+        if request.response is not None:
+            raise UserError("A response is given, so nobody writes one; leave out the contrast.")
         check_greedy(request.temperature)
     number("The seed", request.seed, 0, 2**53, whole=True)

@@ -140,3 +140,9 @@ def test_a_temperature_and_a_contrast_exclude_each_other(pairs):
     request = TraceRequest(QUESTIONS[0], temperature=0.5, contrast=Contrast())
     with pytest.raises(UserError, match=r"The temperature is 0\.5, but decoding by contrast draws nothing"):
         next(trace(pairs[0], request, Settings(device="cpu")))
+
+
+def test_a_given_response_has_no_writer(pairs):
+    request = TraceRequest(QUESTIONS[0], response="7", contrast=Contrast())
+    with pytest.raises(UserError, match="A response is given, so nobody writes one"):
+        next(trace(pairs[0], request, Settings(device="cpu")))

@@ -100,6 +100,14 @@ def test_what_makes_no_grid_is_one_sentence(place, capsys, options, says):
     assert says in error and error.count("\n") == 1
 
 
+def test_options_of_a_contrast_need_an_amateur(place, capsys):
+    """They were ignored without a word."""
+    argv = ["evaluate", "--model", str(place / "expert"), "--problems", str(place / "problems.jsonl")]
+    with pytest.raises(SystemExit):
+        main([*argv, "--run-dir", str(place / "run"), "--beta", "0.4"])
+    assert "name one with --amateur" in capsys.readouterr().err and not (place / "run").exists()
+
+
 def test_takeover_is_a_variant_of_evaluate(place):
     argv = ["evaluate", "--model", str(place / "expert"), "--amateur", str(place / "amateur"), "--takeover"]
     argv += ["--beta", "0.5", "--problems", str(place / "problems.jsonl"), "--max-new-tokens", "8"]
@@ -117,9 +125,9 @@ def test_the_best_cell_solves_most_with_the_fewest_changes():
     cells = [cell(0.1, 0.2, 0.1, changed=0.03), cell(0.2, 0.2, 0.1, changed=0.02), cell(0.4, 0.1, 0.05)]
     assert best_cell(cells) is cells[1]
     assert verdict(0.4, cells).startswith(
-        "If training reached its target at β = 0.2 and α = 0.2, the expert would gain +20.0"
+        "If training reached its target at β = 0.2 and α = 0.2, the best of 3 cells, the expert would gain +20.0"
     )
-    assert "too few to be sure" in verdict(0.4, [cell(0.4, 0.02, -0.03)])
+    assert "too few problems to be sure" in verdict(0.4, [cell(0.4, 0.02, -0.03)])
     assert best_cell([cell(0.4, 0.0, -0.1)]) is None
     assert "nothing to reach here" in verdict(0.4, [cell(0.4, -0.05, -0.1)])
 

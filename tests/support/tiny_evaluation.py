@@ -58,6 +58,7 @@ def make_evaluation(
     whole: bool = True,
     question: str = "Tom has {n} apples and buys {n} more. How many?",
     contrasts: tuple[Contrast, ...] = (),
+    amateur: Path | None = None,
 ) -> Path:
     """An evaluation. right: for each model a string with "1" where it solved the problem, "0" where it answered wrong,
     "x" where it found no answer and was cut off; contrasts come last. whole: with results.json, as when
@@ -70,7 +71,7 @@ def make_evaluation(
     config = {"model": str(base), "adapters": [str(place) for place in places[1:]], "base": True, "split": None}
     config |= {"problems": problems, "limit": count, "max_new_tokens": 64, "batch_size": None}
     if contrasts:
-        config |= {"amateur": str(base), "contrasts": [asdict(contrast) for contrast in contrasts]}
+        config |= {"amateur": str(amateur or base), "contrasts": [asdict(contrast) for contrast in contrasts]}
     about = {"problems": count, "without answer": 0, "models": [v.name for v in variants], "device": "cpu"}
     begin_run(folder, "evaluation", config, about | {"dtype": "float32"})
     (folder / FOLDER).mkdir(parents=True)

@@ -22,7 +22,7 @@ from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import read_run
 from tests.support.tiny_dataset import make_dataset
 from tests.support.tiny_evaluation import make_base, make_evaluation, make_tuned, row, write_events
-from tests.support.tiny_models import tiny_tokenizer
+from tests.support.tiny_models import save_tiny, tiny_tokenizer
 from ui.components.pair_card import OTHER
 from ui.evaluate import regrading
 from ui.evaluate.calls import EvaluateActions
@@ -516,13 +516,23 @@ def test_a_preview_is_an_evaluation_whose_best_cell_leads_to_fine_tuning(bench):
     preview = answer["open"]["preview"]
     assert preview["best"] == {"alpha": 0.2, "beta": 0.1}
     assert preview["sentence"].startswith(
-        "If training reached its target at β = 0.1 and α = 0.2, the expert would gain +75"
+        "If training reached its target at β = 0.1 and α = 0.2, the best of 2 cells, the expert would gain +75"
     )
     assert list(answer["figures"]["preview"]["data"][0]["y"]) == [75.0, 0.0]
     kinds = [(m["base"], m.get("kind"), m["tokens_per_second"] is None) for m in answer["open"]["models"]]
     assert kinds == [(True, None, False), (False, "contrast", True), (False, "contrast", True)]
     overview = bench.ask("look", None, True, {})["overview"]
     assert [len(group["models"]) for group in overview["groups"]] == [1], "cells are no models"
+
+
+def test_responses_beside_a_contrast_are_scored_with_its_two_models(bench):
+    """They were scored with the base against itself: KL 0 at every step, said of a model that does not exist."""
+    amateur = save_tiny(bench.settings.workspace / "amateur", seed=2)
+    right = [BEFORE, AFTER]
+    run = make_evaluation(bench.runs, bench.base, [], right, contrasts=(Contrast(0.2, 0.1),), amateur=amateur)
+    record = bench.score(run, "p2", "after")["record"]
+    assert (record["pair"]["expert"], record["pair"]["amateur"]) == (str(bench.base), str(amateur))
+    assert max(step["kl"] for step in record["steps"]) > 0.01
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,13 @@ class Evaluations(RunList):
             found.refresh()
         return found
 
+    def answered(self, run_id: object) -> tuple[Evaluation, ResultsReader]:
+        """An evaluation that has begun, and its answers so far. Raises UserError."""
+        evaluation = self.find(run_id)
+        if evaluation.run is None:
+            raise UserError("This evaluation is still empty; wait for its first answers.")
+        return evaluation, self.answers(evaluation)
+
     def results(self, evaluation: Evaluation) -> dict:
         """{"models", "comparisons"} of the answers so far. Raises UserError."""
         return read_results(evaluation.folder) or self.answers(evaluation).results()

@@ -1,8 +1,9 @@
 """Flips: problems that only one of two models solves, and the KL divergence of the models along both responses.
 
 Each response is scored with the fine-tuned model as expert and the first model as amateur: a large KL shows where
-fine-tuning changed the distribution. A trace's id is derived from evaluation, model, problem and side, so that it is
-found again.
+fine-tuning changed the distribution. Beside a contrast it is scored with the two models that decided in it.
+
+A trace's id is derived from evaluation, model, problem and side, so that it is found again.
 """
 
 import hashlib
@@ -29,10 +30,7 @@ class Flips:
         self.studio, self.evaluations = studio, evaluations
 
     def _opened(self, run_id: object, model: object) -> tuple[Evaluation, ResultsReader, int]:
-        evaluation = self.evaluations.find(run_id)
-        if evaluation.run is None:
-            raise UserError("This evaluation is still empty; wait for its first answers.")
-        answers = self.evaluations.answers(evaluation)
+        evaluation, answers = self.evaluations.answered(run_id)
         if len(answers.variants) < 2:
             raise UserError("This evaluation has only one model, so there is nothing to compare.")
         return evaluation, answers, number("The model", model, 1, len(answers.variants) - 1, whole=True)
@@ -107,8 +105,11 @@ class Flips:
         trace = trace_id(evaluation.id, n, row["problem_id"], side)
         if self._known(trace):
             return {"trace": trace}
-        base = str(evaluation.run["config"].get("model"))
+        config = evaluation.run["config"]
+        base, compared = str(config.get("model")), answers.variants[n]
         before, after = (model_ref(base, answers.variants[v].adapter) for v in (0, n))
+        if compared.contrast:  # by which the two decided
+            before, after = str(config.get("amateur")), base
         context = stored_context(row.get("context"))
         prompt = stored_prompt(evaluation.run["config"].get("prompt"))
         request = TraceRequest(row["question"], response=row["response"], context=context, prompt=prompt)

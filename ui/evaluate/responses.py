@@ -27,10 +27,7 @@ class Responses:
         self.evaluations, self.regrading = evaluations, regrading
 
     def _opened(self, run_id: object, model: object) -> tuple[Evaluation, ResultsReader, int]:
-        evaluation = self.evaluations.find(run_id)
-        if evaluation.run is None:
-            raise UserError("This evaluation is still empty; wait for its first answers.")
-        answers = self.evaluations.answers(evaluation)
+        evaluation, answers = self.evaluations.answered(run_id)
         return evaluation, answers, number("The model", model, 0, len(answers.variants) - 1, whole=True)
 
     @action("evaluate.list_responses")
