@@ -32,6 +32,7 @@ from lightreasoner.evaluation.run import EvaluationJob, run_evaluation
 from lightreasoner.formatting import format_duration
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.devices import choose_device, free_bytes, release_memory
+from lightreasoner.models.loading import load_model
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.prompts import pair_prompts
 from lightreasoner.problems.stream import load_problems
@@ -41,7 +42,7 @@ from lightreasoner.sampling.job import SamplingJob
 from lightreasoner.sampling.plan import TYPICAL_PROMPT
 from lightreasoner.sampling.run import read_result, run_sampling
 from lightreasoner.scoring.divergence import measure_steps
-from lightreasoner.settings import ROOT, from_environment
+from lightreasoner.settings import ROOT, Settings, from_environment
 from lightreasoner.storage.remote import RunLocation
 from lightreasoner.tracing.events import StepsEvent
 from lightreasoner.tracing.trace import TraceRequest, trace
@@ -100,16 +101,20 @@ def used_bytes(peak: bool = False) -> float:
     return torch.cuda.memory_allocated()
 
 
-def counted(call: Callable[[], object], units: int) -> str:
-    """Wall time without the profiler, then launches, waits, copies and GPU time of the same call, each by unit."""
-    from torch.profiler import ProfilerActivity, profile
-
+def timed(call: Callable[[], object]) -> float:
+    """Seconds of a call, after one to warm up."""
     call()
     synchronize()
     began = time.perf_counter()
     call()
     synchronize()
-    wall = time.perf_counter() - began
+    return time.perf_counter() - began
+
+
+def counted(call: Callable[[], object], units: int) -> str:
+    """Launches, waits, copies and GPU time of a call, each by unit. Whatever runs in this process later is slower."""
+    from torch.profiler import ProfilerActivity, profile
+
     cuda = torch.cuda.is_available()
     before = used_bytes()
     with profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda) as profiled:
@@ -118,14 +123,13 @@ def counted(call: Callable[[], object], units: int) -> str:
     if not cuda:
         ops = {event.key: event.count for event in profiled.key_averages()}
         waits = ops.get("aten::_local_scalar_dense", 0) + ops.get("aten::nonzero", 0)
-        return f"{1000 * wall / units:.2f} | {sum(ops.values()) / units:,.0f} operators | {waits / units:.1f} | | | "
+        return f"{sum(ops.values()) / units:,.0f} operators | {waits / units:.1f} | | | "
     counts = {event.key: event.count for event in profiled.key_averages()}
     busy = sum(event.time_range.elapsed_us() for event in profiled.events() if event.device_type.name == "CUDA") / 1000
     launches, waits = (sum(counts.get(name, 0) for name in names) for names in (LAUNCHES, WAITS))
     copies = counts.get("cudaMemcpyAsync", 0)
     return (
-        f"{1000 * wall / units:.2f} | {launches / units:,.0f} | {waits / units:.1f} | {copies / units:.1f} | "
-        f"{busy / units:.2f} | {peak / 1e9:.2f}"
+        f"{launches / units:,.0f} | {waits / units:.1f} | {copies / units:.1f} | {busy / units:.2f} | {peak / 1e9:.2f}"
     )
 
 
@@ -183,25 +187,40 @@ def tests(folder: Path, seconds: float, tiny: bool) -> None:
 
 def waits(folder: Path, seconds: float, tiny: bool) -> None:
     """Launches, waits and GPU time: the scorer, batched decoding, the live trace, an update."""
-    settings, place = from_environment(), choose_device(from_environment())
-    expert, amateur = pair_folders(folder, "tiny" if tiny else "1.5b")
+    calls = [*scorer_calls(tiny), *model_calls(folder, tiny)]
+    took = [timed(call) for _, call, _ in calls]  # all before the profiler
     say("| what | ms | launches | waits | copies | ms of the GPU | peak GB |", "|---|--:|--:|--:|--:|--:|--:|")
+    for (what, call, units), wall in zip(calls, took, strict=True):
+        say(f"| {what} | {1000 * wall / units:.2f} | {counted(call, units)} |")
+
+
+def scorer_calls(tiny: bool) -> list[tuple[str, Callable[[], object], int]]:
+    """(what, call, its units) of the scorer, on logits of which a fifth of the steps diverge."""
+    place = choose_device(from_environment())
     count, vocabulary = (64, 2048) if tiny else (256 * CHUNK, 151_665)
     dtype = torch.float32 if place.type == "cpu" else torch.bfloat16
     torch.manual_seed(0)
     made = (8 * torch.randn(count, vocabulary, device=place)).to(dtype)
     other = made + (0.1 * torch.randn_like(made))
-    other[::5] = made[::5].roll(1, -1)  # a fifth of the steps diverge
+    other[::5] = made[::5].roll(1, -1)
     chunk = made, other, made.argmax(-1)
     few = [tensor[:8] for tensor in chunk]
-    say(f"| scorer, {count:,} steps of {vocabulary:,} tokens | {counted(lambda: measure_steps(*chunk, 0.05), 1)} |")
-    say(f"| scorer, 8 steps | {counted(lambda: measure_steps(*few), 1)} |")
-    made = other = chunk = few = None
-    release_memory()
+    return [
+        (f"scorer, {count:,} steps of {vocabulary:,} tokens", lambda: measure_steps(*chunk, 0.05), 1),
+        ("scorer, 8 steps", lambda: measure_steps(*few), 1),
+    ]
+
+
+def model_calls(folder: Path, tiny: bool) -> list[tuple[str, Callable[[], object], int]]:
+    """(what, call, its units) of decoding and training with the 1.5B pair's shape."""
+    from lightreasoner.models.adapters import add_lora
+
+    settings, place = from_environment(), choose_device(from_environment())
+    expert, amateur = pair_folders(folder, "tiny" if tiny else "1.5b")
     pair = load_pair(str(expert), str(amateur), LoadedModels(settings))
     problems = load_problems("bundled-train", limit=8 if tiny else 256).problems
     prompts = [pair_prompts(pair, problem.question)[0] for problem in problems]
-    steps = 8
+    steps, tokens = 8, 16 if tiny else 64
 
     def decode(rows: int) -> Callable[[], None]:
         decoder = BatchDecoder(pair.expert, rows)
@@ -215,11 +234,7 @@ def waits(folder: Path, seconds: float, tiny: bool) -> None:
 
         return step
 
-    for count in (1, len(prompts)):
-        say(f"| a step of the expert, {count} rows | {counted(decode(count), steps)} |")
-    tokens = 16 if tiny else 64
     request = TraceRequest(problems[0].question, max_new_tokens=tokens)
-    say(f"| live trace, a token | {counted(lambda: list(trace(pair, request, settings)), tokens)} |")
     update = [
         PackedExample(
             (prompts[n] + list(range(128)))[: len(prompts[n]) + 128],
@@ -228,15 +243,18 @@ def waits(folder: Path, seconds: float, tiny: bool) -> None:
         )
         for n in range(2)
     ]
-    from lightreasoner.models.adapters import add_lora
-
-    model = add_lora(pair.expert.model, 8, 16, 0.0, ("q_proj", "v_proj"), 0).to(place)
+    trained = load_model(str(expert), settings)
+    model = add_lora(trained.model, 8, 16, 0.0, ("q_proj", "v_proj"), 0).to(place)
 
     def train() -> None:
         batch = collate(update).to(place)
         step_losses(step_logits(model, batch), batch, len(pair.expert.tokenizer)).mean().backward()
 
-    say(f"| an update of 16 samples, 2 trajectories | {counted(train, 1)} |")
+    return [
+        *((f"a step of the expert, {count} rows", decode(count), steps) for count in (1, len(prompts))),
+        ("live trace, a token", lambda: list(trace(pair, request, settings)), tokens),
+        ("an update of 16 samples, 2 trajectories", train, 1),
+    ]
 
 
 def pair_folders(folder: Path, size: str) -> tuple[Path, Path]:
@@ -251,44 +269,57 @@ def pair_folders(folder: Path, size: str) -> tuple[Path, Path]:
 
 def pipeline(folder: Path, seconds: float, tiny: bool, size: str) -> None:
     """Sample 1,000 problems of 128 tokens, fine-tune 1,000 updates of 16 samples, evaluate; plan against use."""
-    began = time.monotonic()
-    left = lambda: seconds - (time.monotonic() - began)  # noqa: E731
-    expert, amateur = pair_folders(folder, "tiny" if tiny else size)
-    say(f"- random weights written in {time.monotonic() - began:.1f} s")
+    until, tokens = time.monotonic() + seconds, 16 if tiny else 128
+    left = lambda: until - time.monotonic()  # noqa: E731
+    expert, amateur = map(str, pair_folders(folder, "tiny" if tiny else size))
+    say(f"- random weights written in {seconds - left():.1f} s")
     settings = replace(from_environment(), workspace=folder / "workspace")
+    planned = read_and_trace(expert, amateur, settings, tokens)
+    release_memory()
+    limit = 24 if tiny else 1000
+    decoding = DecodingConfig(max_new_tokens=tokens)
+    job = SamplingJob(folder / f"dataset-{size}", expert, amateur, "bundled-train", decoding, limit=limit)
+    sample(job, settings, planned, left() * 0.4)
+    release_memory()
+    adapter = tune(job, folder / f"tuned-{size}", settings, 6 if tiny else 1000, lambda: left() - 8 - 0.1 * seconds)
+    release_memory()
+    if adapter and left() > 10:
+        since, limit = time.monotonic(), 8 if tiny else 64
+        used_bytes()
+        place = folder / f"evaluated-{size}"
+        run_evaluation(
+            EvaluationJob(place, expert, (adapter,), "bundled-test", limit=limit, max_new_tokens=tokens), settings
+        )
+        say(
+            f"- evaluated {limit} problems with and without the adapter in {time.monotonic() - since:.1f} s, loading "
+            f"included; {used_bytes(peak=True) / 1e9:.2f} GB used at most"
+        )
+
+
+def read_and_trace(expert: str, amateur: str, settings: Settings, tokens: int) -> tuple[int, float]:
+    """Read the pair and trace two problems; (rows per batch, bytes) that sampling plans for."""
     since = time.monotonic()
-    pair = load_pair(str(expert), str(amateur), LoadedModels(settings))
+    pair = load_pair(expert, amateur, LoadedModels(settings))
     synchronize()
-    weights = used_bytes()
     say(
         f"- pair read in {time.monotonic() - since:.1f} s: {pair.expert.parameters / 1e9:.2f} and "
-        f"{pair.amateur.parameters / 1e9:.2f} billion parameters in {pair.expert.dtype}, {weights / 1e9:.2f} GB on the "
-        f"device, {(pair.expert.memory_bytes + pair.amateur.memory_bytes) / 1e9:.2f} planned"
+        f"{pair.amateur.parameters / 1e9:.2f} billion parameters in {pair.expert.dtype}, {used_bytes() / 1e9:.2f} GB "
+        f"on the device, {(pair.expert.memory_bytes + pair.amateur.memory_bytes) / 1e9:.2f} planned"
     )
-    tokens = 16 if tiny else 128
-    planned = sampling_memory(pair, TYPICAL_PROMPT + tokens)
-    rows = fitting_rows((pair.expert, pair.amateur), TYPICAL_PROMPT + tokens, CHUNK)
-    for n in range(2):
-        since, count = time.monotonic(), 0
-        for event in trace(
-            pair, TraceRequest(load_problems("bundled-test").problems[n].question, max_new_tokens=tokens), settings
-        ):
-            count += len(event.steps) if isinstance(event, StepsEvent) else 0
+    longest = TYPICAL_PROMPT + tokens
+    planned = fitting_rows((pair.expert, pair.amateur), longest, CHUNK), sampling_memory(pair, longest)
+    for n in range(2):  # the first warms up
+        since = time.monotonic()
+        request = TraceRequest(load_problems("bundled-test").problems[n].question, max_new_tokens=tokens)
+        count = sum(len(event.steps) for event in trace(pair, request, settings) if isinstance(event, StepsEvent))
         took = time.monotonic() - since
     say(f"- live trace: {count / took:.1f} tokens/s")
-    del pair
-    release_memory()
+    return planned
 
-    job = SamplingJob(
-        folder / f"dataset-{size}",
-        str(expert),
-        str(amateur),
-        "bundled-train",
-        DecodingConfig(max_new_tokens=tokens),
-        limit=24 if tiny else 1000,
-    )
+
+def sample(job: SamplingJob, settings: Settings, planned: tuple[int, float], seconds: float) -> None:
     used_bytes()
-    progress = Deadline(left() * 0.4)
+    progress = Deadline(seconds)
     try:
         result = run_sampling(job, settings, progress)
     except StopRequested:
@@ -296,19 +327,23 @@ def pipeline(folder: Path, seconds: float, tiny: bool, size: str) -> None:
     say(
         f"- sampled {result.responses:,} responses, {result.steps:,} tokens in {result.seconds:.1f} s"
         f"{' (cut)' if progress.cut else ''}: {result.responses / result.seconds:.1f} problems/s, "
-        f"{result.steps / result.seconds:,.0f} tokens/s; batches of {rows}; {result.above_beta:,} steps above β; "
+        f"{result.steps / result.seconds:,.0f} tokens/s; batches of {planned[0]}; {result.above_beta:,} steps above β; "
         f"{result.bytes / 1e6:.1f} MB on disk",
-        f"- memory of sampling: {planned / 1e9:.2f} GB planned, {used_bytes(peak=True) / 1e9:.2f} GB used at most",
+        f"- memory of sampling: {planned[1] / 1e9:.2f} GB planned, {used_bytes(peak=True) / 1e9:.2f} GB used at most",
         *(f"- {note}" for note in progress.notes),
     )
-    release_memory()
 
-    updates = 6 if tiny else 1000
+
+def tune(
+    job: SamplingJob, run_dir: Path, settings: Settings, updates: int, seconds: Callable[[], float]
+) -> Path | None:
+    """Fine-tune the expert on what was sampled; the adapter's folder, or None without an update. seconds: left, when
+    the estimate has been made."""
     config = FinetuneConfig(max_steps=updates, evaluate_every=max(1, updates // 4), save_every=max(1, updates // 2))
     kl = np.concatenate([read_shard(path, ["kl"])["kl"].combine_chunks().flatten() for path in shards(job.run_dir)])
     beta = float(np.quantile(kl, 0.85))  # as many steps as trained models have: about 20 of 128
     place = RunLocation(job.run_dir, str(job.run_dir))
-    tuning = FinetuneJob(folder / f"tuned-{size}", place, str(expert), config, Selection(beta=beta))
+    tuning = FinetuneJob(run_dir, place, job.expert, config, Selection(beta=beta))
     estimate = estimate_finetune(tuning, settings)
     release_memory()
     say(
@@ -316,7 +351,7 @@ def pipeline(folder: Path, seconds: float, tiny: bool, size: str) -> None:
         f"update, {estimate.memory_bytes / 1e9:.2f} GB"
     )
     used_bytes()
-    progress, since = Deadline(left() - 8 - 0.1 * seconds), time.monotonic()
+    progress, since = Deadline(seconds()), time.monotonic()
 
     def console(inner):
         inner.checkpoint = progress.checkpoint
@@ -325,31 +360,14 @@ def pipeline(folder: Path, seconds: float, tiny: bool, size: str) -> None:
     try:
         result = run_as_job(tuning, settings, console)
     except StopRequested:
-        return say("- fine-tuning was cut before its first update")
-    took = time.monotonic() - since
+        say("- fine-tuning was cut before its first update")
+        return None
     say(
-        f"- fine-tuned {result.updates:,} of {updates:,} updates, {result.samples_seen:,} samples in {took:.1f} s"
-        f"{' (cut)' if progress.cut else ''}, loading included; held-out loss {result.held_out_loss:.3f}; "
-        f"{used_bytes(peak=True) / 1e9:.2f} GB used at most"
+        f"- fine-tuned {result.updates:,} of {updates:,} updates, {result.samples_seen:,} samples in "
+        f"{time.monotonic() - since:.1f} s{' (cut)' if progress.cut else ''}, loading included; held-out loss "
+        f"{result.held_out_loss:.3f}; {used_bytes(peak=True) / 1e9:.2f} GB used at most"
     )
-    release_memory()
-
-    if left() > 10:
-        since, limit = time.monotonic(), 8 if tiny else 64
-        used_bytes()
-        evaluation = EvaluationJob(
-            folder / f"evaluated-{size}",
-            str(expert),
-            (tuning.run_dir / "adapter",),
-            "bundled-test",
-            limit=limit,
-            max_new_tokens=tokens,
-        )
-        run_evaluation(evaluation, settings)
-        say(
-            f"- evaluated {limit} problems with and without the adapter in {time.monotonic() - since:.1f} s, loading "
-            f"included; {used_bytes(peak=True) / 1e9:.2f} GB used at most"
-        )
+    return run_dir / "adapter"
 
 
 def dtypes(folder: Path, seconds: float, tiny: bool) -> None:
