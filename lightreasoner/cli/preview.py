@@ -65,7 +65,7 @@ def run_preview(options: argparse.Namespace, settings: Settings) -> None:
         return
     run_evaluation(job, settings, lambda sentence: print(sentence, file=sys.stderr))
     alone, cells = preview_cells(job.run_dir, job.variants())
-    print("\n".join([*table(alone, cells), verdict(alone, cells)]))
+    print("\n".join([*table(alone, cells), verdict(cells)]))
 
 
 def table(expert: float, cells: list) -> list[str]:

@@ -69,21 +69,29 @@ def best_cell(cells: list[Cell]) -> Cell | None:
     return max(gaining, key=lambda cell: (cell.pass_at_1, -cell.changed), default=None)
 
 
-def verdict(expert: float, cells: list[Cell]) -> str:
-    """A sentence on whether fine-tuning with this pair can help on these problems."""
+def verdict(cells: list[Cell]) -> str:
+    """A sentence on whether fine-tuning with this pair can help on these problems, or on what takeovers reach."""
+    if cells[0].contrast.takeover:
+        return _takeover_verdict(cells)
     best = best_cell(cells)
     if best is None:
-        return (
-            "No cell solves more problems than the expert alone, so training with this pair has nothing to reach here."
-        )
+        return "No cell solves more problems than the expert alone: training with this pair has nothing to reach here."
     points = f"{100 * best.difference:+.1f} points (95 % interval {100 * best.low:+.1f} to {100 * best.high:+.1f})"
-    where = f"β = {best.contrast.beta:g}" + ("" if best.contrast.takeover else f" and α = {best.contrast.alpha:g}")
-    if best.low <= 0:
-        return f"The best of {len(cells)} cells, at {where}, gains {points}: too few problems to be sure of it."
-    if best.contrast.takeover:
-        return f"With takeover at {where} the amateur's text solves {points} more than the expert's."
+    where = f"β = {best.contrast.beta:g} and α = {best.contrast.alpha:g}"
     best_of = "" if len(cells) == 1 else f", the best of {len(cells)} cells"
+    if best.low <= 0:
+        return f"At {where}{best_of}, the gain is {points}: too few problems to be sure of it."
     return f"If training reached its target at {where}{best_of}, the expert would gain {points} on these problems."
+
+
+def _takeover_verdict(cells: list[Cell]) -> str:
+    """Of the takeovers that are not significantly worse than the expert alone, the one that takes the fewest tokens."""
+    close = [cell for cell in cells if cell.high >= 0]
+    cell = min(close, key=lambda cell: cell.changed) if close else max(cells, key=lambda cell: cell.pass_at_1)
+    return (
+        f"With {100 * cell.changed:.1f} % of the tokens taken over (β = {cell.contrast.beta:g}) the amateur's text "
+        f"solves {100 * cell.pass_at_1:.1f} %; the expert alone solves {100 * (cell.pass_at_1 - cell.difference):.1f} %."
+    )
 
 
 def _key(extracted: str | None) -> str | None:

@@ -124,12 +124,17 @@ def cell(beta: float, difference: float, low: float, changed: float = 0.1, alpha
 def test_the_best_cell_solves_most_with_the_fewest_changes():
     cells = [cell(0.1, 0.2, 0.1, changed=0.03), cell(0.2, 0.2, 0.1, changed=0.02), cell(0.4, 0.1, 0.05)]
     assert best_cell(cells) is cells[1]
-    assert verdict(0.4, cells).startswith(
+    assert verdict(cells).startswith(
         "If training reached its target at β = 0.2 and α = 0.2, the best of 3 cells, the expert would gain +20.0"
     )
-    assert "too few problems to be sure" in verdict(0.4, [cell(0.4, 0.02, -0.03)])
+    assert "too few problems to be sure" in verdict([cell(0.4, 0.02, -0.03)])
     assert best_cell([cell(0.4, 0.0, -0.1)]) is None
-    assert "nothing to reach here" in verdict(0.4, [cell(0.4, -0.05, -0.1)])
+    over = [
+        Cell(takeover(beta), 100, 0.4 + gain, gain, gain - 0.05, gain + 0.05, 12, 2, changed, 0.7, 60.0)
+        for beta, gain, changed in ((0.1, 0.01, 0.16), (0.4, 0.0, 0.08), (1.0, -0.2, 0.04))
+    ]
+    assert verdict(over).startswith("With 8.0 % of the tokens taken over (β = 0.4) the amateur's text solves 40.0 %")
+    assert "nothing to reach here" in verdict([cell(0.4, -0.05, -0.1)])
 
 
 def test_one_alpha_is_a_line_and_several_are_a_heatmap():

@@ -171,10 +171,13 @@ class EvaluateActions(RunActions):
 
 
 def preview_of(folder: Path, variants: list[Variant]) -> dict | None:
-    """{"cells", "sentence", "best"} of an evaluation with contrasts; best: {"alpha", "beta"}, or None. None without."""
+    """{"cells", "sentence", "takeover", "best"} of an evaluation with contrasts, else None.
+
+    best: {"alpha", "beta"} where training is worth a try, or None.
+    """
     if not variants[0].is_base or not any(variant.contrast for variant in variants):
         return None
-    expert, cells = preview_cells(folder, variants)
+    _, cells = preview_cells(folder, variants)
     if not cells:
         return None
     best = best_cell(cells)
@@ -183,7 +186,8 @@ def preview_of(folder: Path, variants: list[Variant]) -> dict | None:
     names = ("alpha", "beta", "takeover", "difference", "low", "high", "gained", "lost", "changed")
     return {
         "cells": [{name: row[name] for name in names} for row in rows],
-        "sentence": preview_verdict(expert, cells),
+        "sentence": preview_verdict(cells),
+        "takeover": cells[0].contrast.takeover,
         "best": {"alpha": best.contrast.alpha, "beta": best.contrast.beta} if usable else None,
     }
 

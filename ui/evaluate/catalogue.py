@@ -37,8 +37,9 @@ class Evaluation(Entry):
     def describe(self, config: dict, about: dict) -> str:
         """Base · benchmark · number of problems · number of adapters · preview against an amateur."""
         count, more = len(config.get("adapters") or []), []
-        if config.get("contrasts"):
-            more = [f"preview against {short_name(str(config.get('amateur')))}"]
+        if contrasts := config.get("contrasts"):
+            what = "takeover of" if contrasts[0].get("takeover") else "preview against"
+            more = [f"{what} {short_name(str(config.get('amateur')))}"]
         parts = [short_name(config.get("model")), self.problems, f"{about.get('problems', 0):,}"]
         return " · ".join([*parts, *([f"{count} adapter{'' if count == 1 else 's'}"] if count else []), *more])
 

@@ -91,6 +91,7 @@ export class EvaluationView {
     const early = preliminary(state), k = Math.max(...models.map((m) => m.samples || 1));
     this.charts.models.rename(k > 1 ? 'avg@' + k : 'pass@1');
     this.charts.differences.rename('Difference in ' + (k > 1 ? 'maj@' + k : 'pass@1'));
+    if (preview) this.charts.preview.rename(preview.takeover ? 'Takeover' : 'Preview of training');
     return [...(early ? [muted(early)] : []),
       ...(preview ? [this.charts.preview.node, previewNotes(preview)] : []), this.charts.models.node,
       modelsTable('pass@1 of each model', models, paper, false), ...samplesTable(models), ...groupTables(models),
