@@ -88,9 +88,10 @@ def _takeover_verdict(cells: list[Cell]) -> str:
     """Of the takeovers that are not significantly worse than the expert alone, the one that takes the fewest tokens."""
     close = [cell for cell in cells if cell.high >= 0]
     cell = min(close, key=lambda cell: cell.changed) if close else max(cells, key=lambda cell: cell.pass_at_1)
+    alone = 100 * (cell.pass_at_1 - cell.difference)
     return (
         f"With {100 * cell.changed:.1f} % of the tokens taken over (β = {cell.contrast.beta:g}) the amateur's text "
-        f"solves {100 * cell.pass_at_1:.1f} %; the expert alone solves {100 * (cell.pass_at_1 - cell.difference):.1f} %."
+        f"solves {100 * cell.pass_at_1:.1f} %; the expert alone solves {alone:.1f} %."
     )
 
 
