@@ -1,6 +1,7 @@
 """The web app's entry point: reads the settings, builds the page and launches the server."""
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -84,6 +85,8 @@ def main() -> None:
         raise SystemExit(f"app.py: {error}") from None
     studio = Studio(settings, archiver=RunArchiver(settings, archive) if archive else None)
     page = build(studio)
+    gc.collect()
+    gc.freeze()  # a collection walks through what was imported, for a quarter of a second; none of it is ever garbage
     if not (args.no_preload or on_zerogpu()):
         threading.Thread(target=preload, args=(studio,), daemon=True).start()
     address = {"server_name": host, "server_port": args.port}

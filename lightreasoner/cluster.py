@@ -13,6 +13,7 @@ import os
 import pickle
 import socket
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from lightreasoner.errors import UserError, first_line
@@ -46,7 +47,8 @@ def connect(settings: Settings, workers: int) -> Any:
         if ray.is_initialized():
             return ray
         if address == HERE:
-            ray.init(num_cpus=workers, include_dashboard=False, runtime_env=runtime_env(), **quiet)
+            with _importable():
+                ray.init(num_cpus=workers, include_dashboard=False, **quiet)
         else:
             ray.init(address=address, **quiet)
     except UserError:
@@ -118,9 +120,19 @@ class _Actor:
         return {"n": batch["n"], "result": [pickle.dumps(result)]}
 
 
-def runtime_env() -> dict[str, Any]:
-    """A runtime environment in which workers on this machine can import this package."""
-    return {"env_vars": {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}}
+@contextmanager
+def _importable() -> Iterator[None]:
+    """Processes that are started meanwhile can import this package. (A runtime environment of Ray would start each
+    worker twice, and let none of those that a cluster begins with be used.)"""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), before]))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 def add_backend_options(parser: Any) -> None:

@@ -1,5 +1,6 @@
 """Everything that app.py and its jobs import sooner or later; see warm_app.py."""
 
+import gc
 from importlib import import_module
 
 for name in (
@@ -15,3 +16,6 @@ for name in (
     "lightreasoner.training.run",
 ):
     import_module(name)
+
+gc.collect()
+gc.freeze()  # no fork walks through it again, or gets copies of its pages
