@@ -50,6 +50,9 @@ def main() -> None:
 
     show_everything()
     args = options()  # before the slow imports, so that --help is quick
+    from lightreasoner import threads
+
+    threads.prepare()
     from lightreasoner.serving.archive import RunArchiver
     from lightreasoner.serving.archive_backends import TOKEN_VARIABLE, archive_backend
     from lightreasoner.serving.zerogpu import on_zerogpu, prepare

@@ -9,7 +9,7 @@ import os
 import sys
 from contextlib import ExitStack, suppress
 
-from lightreasoner import __version__
+from lightreasoner import __version__, threads
 from lightreasoner.cli import check_pair, dataset, deploy, evaluate, finetune, hub, jobs, pairs, preview, sample, trace
 from lightreasoner.cli.console import show_everything
 from lightreasoner.errors import UserError, disk_trouble
@@ -48,8 +48,10 @@ def main(argv: list[str] | None = None) -> int:
     options = build_parser().parse_args(sys.argv[1:] if argv is None else argv)
     try:
         settings = from_environment()
+        threads.prepare()
         with ExitStack() as stack:
             if settings.job:  # before anything slow
+                threads.step_back(settings.job_nice)
                 with suppress(OSError):
                     stack.enter_context(heartbeat(settings.jobs / settings.job.partition("/")[0] / HEARTBEAT))
             if "dataset" in options:

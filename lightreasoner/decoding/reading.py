@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
+from lightreasoner import threads
 from lightreasoner.models.loading import LoadedModel
 
 #: One sequence: several tokens at once through a cache; one at a time; or without a cache, from the start each time.
@@ -83,6 +84,7 @@ def forward(
     cache: read before, and extended. mask: (rows, all columns so far) 1: a token, 0: padding. positions: as ids.
     Raises TypeError for a cache where the architecture takes none.
     """
+    threads.follow()
     if not isinstance(ids, torch.Tensor):
         ids = torch.tensor(ids, device=loaded.device)
     accepted = _parameters(type(base_model(loaded.model)))

@@ -8,6 +8,7 @@ from typing import Any
 import psutil
 import torch
 
+from lightreasoner import threads
 from lightreasoner.errors import UserError
 from lightreasoner.settings import Settings
 
@@ -17,6 +18,7 @@ LARGE = 1_000_000_000  # parameters from which a CPU with bf16 units computes fa
 
 def choose_device(settings: Settings) -> torch.device:
     """The device of the settings, or the best one available. Raises UserError for one that is not available."""
+    threads.follow()  # weights are about to be read and cast
     wanted = settings.device
     if wanted == "auto":
         best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

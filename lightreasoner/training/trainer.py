@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
+from lightreasoner import threads
 from lightreasoner.compat.transformers import TrainerHooks
 from lightreasoner.errors import UserError, disk_trouble, first_line
 from lightreasoner.models.devices import is_out_of_memory, release_memory
@@ -51,6 +52,7 @@ class PackedTrainer(TrainerHooks, Trainer):
 
     def training_step(self, model, inputs: dict, num_items_in_batch=None) -> torch.Tensor:
         """Forward and backward pass of one update; its mean loss, nats. Raises UserError where it is not finite."""
+        threads.follow()
         model.train()
         examples = inputs["examples"]
         while True:
