@@ -122,13 +122,13 @@ class _Report:
     """Calls on_status with how much of a model is read. Stops at what that raises, but not more often than PAUSE."""
 
     def __init__(self, on_status: Status, text: str):
-        self._say, self._text, self._next = on_status, text, 0.0
+        self._say, self._text, self._next, self._tens = on_status, text, 0.0, 0
 
     def __call__(self, done: int, total: int) -> None:
-        """done of total tensors are read."""
+        """done of total tensors are read, or of those of a later stage."""
         if self._say and time.monotonic() >= self._next:
-            tens = 10 * (10 * done // total)
-            self._say(f"{self._text}: {tens} %" if tens else self._text)
+            self._tens = max(self._tens, 10 * (10 * done // total))
+            self._say(f"{self._text}: {self._tens} %" if self._tens else self._text)
             self._next = time.monotonic() + PAUSE
 
 

@@ -84,6 +84,8 @@ def tokenizer_config(place: Path) -> dict:
     if (place / "tokenizer.json").is_file() and config.get("tokenizer_class", EXACT_FOR_ALL) in EXACT | {EXACT_FOR_ALL}:
         config["tokenizer_class"] = EXACT_FOR_ALL
         config.pop("backend", None)
+    for name in ("is_local", "local_files_only"):  # how it was read here
+        config.pop(name, None)
     if isinstance(more := config.get("extra_special_tokens"), list):
         config["additional_special_tokens"] = config.pop("extra_special_tokens") and more
     return config

@@ -125,6 +125,7 @@ def test_a_merge_names_what_all_programs_know(tmp_path, kind):
     written = json.loads((tmp_path / "out/tokenizer_config.json").read_text())
     assert written["tokenizer_class"] == "PreTrainedTokenizerFast" and "backend" not in written
     assert not isinstance(written.get("extra_special_tokens"), list)
+    assert not {"is_local", "local_files_only"} & written.keys()
     config = json.loads((tmp_path / "out/config.json").read_text())
     assert config["rope_theta"] == 10000.0 and config["torch_dtype"] == config["dtype"] == "float32"
     for tokenizer in (

@@ -449,6 +449,17 @@ def test_a_stop_ends_the_loading_at_the_next_tensor(one, tmp_path, monkeypatch, 
     assert held.get(ref, said.append).parameters > 0 and said[-1].endswith("90 %")
 
 
+def test_how_much_of_a_model_is_read_never_goes_back(monkeypatch):
+    """The status fell from 90 % to nothing when a second stage of loading began."""
+    monkeypatch.setattr(loading, "PAUSE", 0.0)
+    said = []
+    report = loading._Report(said.append, "Loading")
+    for total in (10, 4):
+        for done in range(total):
+            report(done, total)
+    assert said[0] == "Loading" and said[9:] == ["Loading: 90 %"] * 5
+
+
 def test_other_threads_bars_are_left_alone():
     """The hook of transformers' bars belongs to the process, the report of a loading to its thread."""
     report = loading._tensor_by_tensor(lambda done, total: pytest.fail("reported elsewhere"))
