@@ -31,7 +31,7 @@ from lightreasoner.datasets.external import FILE, is_imported, read_imported, re
 from lightreasoner.datasets.samples import SelectionReport
 from lightreasoner.datasets.selectors import Selection, above_beta, select
 from lightreasoner.datasets.token_categories import CATEGORIES, CATEGORY_NAMES, token_category
-from lightreasoner.datasets.trajectories import read_shard, shards
+from lightreasoner.datasets.trajectories import FOLDER, read_shard, shards
 from lightreasoner.errors import UserError
 from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.storage.runs import read_run
@@ -244,8 +244,10 @@ class Explorer:
             reason = "an imported dataset has no trajectories" if self.imported else "it belongs to another dataset"
             raise UserError(f"There is no trajectory {problem_id[:80]!r}, {sample} to show: {reason}.")
         response = self.view.data.responses[row]
-        path = next(path for path in self._parts if path.name == response.shard)
-        return read_shard(path).slice(response.row, 1).to_pylist()[0]
+        found = read_shard(self.folder / FOLDER / response.shard).slice(response.row, 1).to_pylist()
+        if not found or (found[0]["problem_id"], found[0]["sample"]) != (problem_id, sample):
+            raise UserError(f"The shard {response.shard} was changed while it was shown; reload the page.")
+        return found[0]
 
 
 def _positions(data: ExplorerColumns, imported: bool) -> MappingProxyType:

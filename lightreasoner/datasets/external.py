@@ -154,6 +154,8 @@ def select_imported(
     for table in read_imported(folder):
         for row in table.to_pylist():
             sample = Sample(prefix_ids=None, **row)
+            if by_selector is not None and steps >= len(by_selector):
+                raise UserError(f"{Path(folder) / FILE} changed while it was read; try again.")
             chosen = by_selector is None or bool(by_selector[steps])
             kind = annotations.get(sample.problem_id, sample.sample, sample.step)
             used = kind == "keep" or (chosen and kind != "drop")

@@ -92,6 +92,16 @@ def shards(folder: Path) -> list[Path]:
     return sorted((Path(folder) / FOLDER).glob("[!.]*.parquet"))
 
 
+def is_as_written(folder: Path, name: str) -> bool:
+    """Whether a shard is there with the content that was written. Hashes a file that changed; reads no rows."""
+    path = Path(folder) / FOLDER / f"{name}.parquet"
+    try:
+        verify(path)
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
     """A shard, or some columns of it. Raises UserError when it is damaged or has other columns."""
     try:

@@ -140,6 +140,11 @@ class ResultsReader:
         if written != self._verdicts[0]:
             self._verdicts = written, read_verdicts(self.folder)
             self._read.clear()  # a verdict may be on any of them
+        if any(_written(self.folder / FOLDER / name) != written for name, written in self._read.items()):
+            self.rows = [{} for _ in self.variants]  # what was deleted or replaced counts no more
+            self.responses = [{} for _ in self.variants]
+            self._read.clear()
+            self._version += 1
         for path in sorted((self.folder / FOLDER).glob("[0-9][0-9]-[0-9]*.parquet")):
             variant, written = int(path.name[:2]), _written(path)
             if self._read.get(path.name) == written or variant >= len(self.variants):
@@ -203,7 +208,9 @@ class ResultsReader:
             raise UserError("This evaluation has no such answer; choose one from its list.")
         at = (problem_id, known.sample)
         rows = read_shard(known.path).to_pylist()
-        row = next(row for row in rows if (row["problem_id"], row.get("sample") or 0) == at)
+        row = next((row for row in rows if (row["problem_id"], row.get("sample") or 0) == at), None)
+        if row is None:
+            raise UserError(f"{known.path.name} was changed while it was shown; reload the page.")
         return row | {"right": known.right, "judged": known.judged, "by_hand": known.by_hand}
 
 
@@ -324,6 +331,8 @@ def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
         verify(path)
         present = columns and [name for name in columns if name in pq.read_schema(path).names]
         return pq.read_table(path, columns=present)
+    except FileNotFoundError:
+        raise UserError(f"{path.name} was deleted; resume the evaluation to solve its problems again.") from None
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path.name} is damaged ({first_line(error)}); delete it and resume the evaluation.") from None
 

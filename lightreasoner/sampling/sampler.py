@@ -13,7 +13,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from lightreasoner.datasets.trajectories import FOLDER, kl_histogram, read_shard, remove_leftovers, shards, write_shard
+from lightreasoner.datasets.trajectories import (
+    FOLDER,
+    is_as_written,
+    kl_histogram,
+    read_shard,
+    remove_leftovers,
+    shards,
+    write_shard,
+)
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch
 from lightreasoner.errors import UserError
 from lightreasoner.models.devices import DoesNotFit, run_with_oom_backoff
@@ -146,10 +154,10 @@ def sample_dataset(
         report()
         if parallel_map:
             progress.checkpoint()
-    if gone := expected - {path.stem for path in shards(folder)}:
+    if lost := sum(not is_as_written(folder, name) for name in expected):
         raise UserError(
-            f"{len(gone):,} of the {len(expected):,} shards in {folder} were deleted meanwhile; resume to sample their "
-            "problems again."
+            f"{lost:,} of the {len(expected):,} shards in {folder} were deleted or changed meanwhile; resume to sample "
+            "their problems again."
         )
     report()
     progress.event("histogram", counts=counts.histogram.tolist())

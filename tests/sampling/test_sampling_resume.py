@@ -20,9 +20,11 @@ from lightreasoner.errors import UserError
 from lightreasoner.jobs.events import read_events
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import load_pair
+from lightreasoner.sampling import sampler
 from lightreasoner.settings import ROOT, Settings
 from lightreasoner.storage.checksums import FILE as CHECKSUMS
 from lightreasoner.storage.runs import read_run
+from tests.support.damage import DAMAGES
 from tests.support.tiny_models import Broken, save_tiny
 from tests.support.tiny_sampling import QUESTIONS, RecordingProgress, build
 
@@ -301,6 +303,24 @@ def test_a_full_disk_is_said_and_leaves_no_half_file(pair, tmp_path, monkeypatch
     assert names == ["000000.parquet", CHECKSUMS]
     monkeypatch.undo()
     assert build(pair, tmp_path).new_responses == 4
+
+
+@pytest.mark.parametrize("damage", ["deleted", "cut", "another"])
+def test_shards_that_are_lost_meanwhile_are_named_at_the_end_and_sampled_again(pair, tmp_path, monkeypatch, damage):
+    """The run succeeded, with fewer problems than its record said."""
+    real = sampler.write_shard
+
+    def write(folder, name, table):
+        path = real(folder, name, table)
+        if len(found := shards(folder)) == 2:
+            DAMAGES[damage](*found)
+        return path
+
+    monkeypatch.setattr(sampler, "write_shard", write)
+    with pytest.raises(UserError, match=r"\d of the 3 shards in .* were deleted or changed meanwhile; resume"):
+        build(pair, tmp_path)
+    monkeypatch.undo()
+    assert build(pair, tmp_path).responses == 7
 
 
 def test_a_model_that_vanishes_does_no_harm_until_it_is_needed_again(folders, tmp_path, sample):

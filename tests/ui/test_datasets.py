@@ -25,6 +25,7 @@ from lightreasoner.processes import mark
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import read_run, run_folder
+from tests.support.damage import DAMAGES
 from tests.support.tiny_dataset import make_dataset, trajectory, write_rows
 from ui.components import downloads
 from ui.components.dataset_catalogue import Datasets
@@ -456,3 +457,21 @@ def test_a_dataset_of_the_command_line_grows_while_its_process_lives_and_its_loc
     log.append("end", state="succeeded", message="", kept=True)
     assert bench.overview(folder)["state"] == "stopped"
     log.close()
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_shards_that_change_while_the_page_shows_them(bench, damage):
+    """A trajectory that was no longer in its shard was a bare error, or another trajectory."""
+    folder = bench.make(problems=6, per_shard=2)
+    bench.overview(folder)
+    first, second, _ = shards(folder)
+    DAMAGES[damage](first, second)
+    asked = [("trajectory", folder.name, "p0", 0, 0), ("trajectory", folder.name, "p1", 0, 0)]
+    asked += [("trace_file", folder.name, "p0", 0, "json", 0.2, 0.4), ("rows", folder.name, {})]
+    asked += [("prepare", folder.name, kind, 0.2, 0.4, "kl") for kind in ("paper", "raw")]
+    asked += [("mark", folder.name, "p0", 0, 0, "keep"), ("overview", folder.name, 0.2, 0.4, "kl", "")]
+    answers = [bench.ask(*call) for call in asked + asked]
+    assert not [answer for answer in answers if "unexpected" in str(answer.get("error"))]
+    assert answers[0]["error"], "p0 is not there any more"
+    if damage != "all gone":
+        assert answers[7]["open"]["steps"] < 120 and len(shards(folder)) == (2 if damage == "deleted" else 3)

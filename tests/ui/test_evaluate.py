@@ -20,6 +20,7 @@ from lightreasoner.evaluation.results import FOLDER, SCHEMA, shard, variants_of,
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import read_run
+from tests.support.damage import DAMAGES
 from tests.support.tiny_dataset import make_dataset
 from tests.support.tiny_evaluation import make_base, make_evaluation, make_tuned, row, write_events
 from tests.support.tiny_models import save_tiny, tiny_tokenizer
@@ -565,3 +566,22 @@ def test_the_preview_of_the_form_is_a_command_line(shared):
     ]
     argv = read_form(shared[0].settings, values | {"takeover": True}).argv("bundled-test")
     assert argv[argv.index("--amateur") :][2:] == ["--beta", "0.1,1", "--takeover"]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_answers_that_change_while_the_page_shows_them(bench, damage):
+    """Answers of deleted files were counted on, and a response that was no longer in its file was a bare error."""
+    tuned = make_tuned(bench.runs, bench.base)
+    run = make_evaluation(bench.runs, bench.base, [tuned], [BEFORE, AFTER], batch=3, whole=False)
+    bench.open(run)
+    DAMAGES[damage](shard(run, 1, 0), shard(run, 1, 1))
+    asked = [("response", run.name, 1, "p0", 0), ("flip", run.name, 1, "p2"), ("look", run.name, False, {})]
+    asked += [("listed", run.name, 1, side, 0) for side in ("gained", "lost")]
+    asked += [("listed_responses", run.name, 1, "all", 0), ("set_verdict", run.name, 1, "p0", 0, True)]
+    answers = [bench.ask(*call) for call in asked + asked]
+    assert not [answer for answer in answers if "unexpected" in str(answer.get("error"))]
+    models = (answers[2].get("open") or {}).get("models")
+    if left := {"deleted": 7, "another": 7, "fewer rows": 8}.get(damage):
+        assert [model["problems"] for model in models] == [10, left]
+    elif damage != "all gone":
+        assert "01-000000.parquet is damaged" in answers[2]["error"]
