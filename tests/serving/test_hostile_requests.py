@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import socket
 
 import pytest
+from gradio.route_utils import GradioUploadFile
 
 from benchmarks.hostile import exchange, faults, files_in, requests_to, serving
 
@@ -19,6 +22,24 @@ def has_ipv6() -> bool:
     except OSError:
         return False
     return True
+
+
+def full_disk_is_one_sentence(address, monkeypatch) -> None:
+    """What Gradio had written of an upload kept its space until the garbage was collected, so the disk stayed full."""
+    held = []
+
+    async def write(self, data: bytes) -> None:
+        held.append(self.file)
+        self.file.write(data)
+        self.file.flush()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(GradioUploadFile, "write", write)
+    body = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.csv"\r\n\r\nquestion\r\n--b--\r\n'
+    head = f"POST /gradio_api/upload HTTP/1.0\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+    status, answer = exchange(address, f"{head}Content-Type: multipart/form-data; boundary=b\r\n\r\n".encode() + body)
+    assert status == 507 and b"This could not be written: No space left on device. Free some space" in answer
+    assert [os.fstat(file.fileno()).st_size for file in held] == [0]
 
 
 @pytest.mark.parametrize("public", [False, True])
@@ -35,5 +56,7 @@ def test_hostile_requests_change_nothing_and_fill_no_log(tmp_path, capfd, monkey
             lines, refused = lines + logged.count("\n"), refused + (status >= 400)
             assert not faults(status, body, logged, str(tmp_path)), request[:1000]
         assert lines <= REQUESTS and refused > REQUESTS / 2
+        assert files_in(tmp_path) == before
+        full_disk_is_one_sentence(address, monkeypatch)
         assert files_in(tmp_path) == before
         assert exchange(address, b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n") == (200, b"ok\n")

@@ -17,7 +17,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse
 
-from lightreasoner.errors import first_line, log_unexpected
+from lightreasoner.errors import disk_trouble, first_line, log_unexpected
 from lightreasoner.serving.log import log_line
 from lightreasoner.settings import ROOT, Settings
 from ui.access.origins import AllowedHosts, Host, allowed_hosts, frame_sources, from_own_page, is_page_load, parse_host
@@ -38,7 +38,6 @@ CLOSED_ROUTES = re.compile(
 #: Routes that hold data, not pages: a link in another site must not lead there.
 DATA_ROUTES = re.compile(rf"({API}|/downloads)\b")
 MAX_ADDRESS, MAX_HEADERS = 8_000, 32_000  # bytes of the path and query, and of all headers
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 #: Files that every request passes; any other of ours in a traceback means that our code failed.
 PASSED = {ROOT / "ui" / "access" / name for name in ("gate.py", "middleware.py", "messages.py")}
 
@@ -111,8 +110,9 @@ def failure_of(error: Exception) -> tuple[int, str, str]:
     if own - PASSED:
         return 500, log_unexpected("a request"), ""
     why = f"{type(error).__name__} in {frames[-1].co_name}: {first_line(error)!a}"
-    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-        return 507, "The server's disk cannot be written; try again later.", why
+    broken = getattr(error, "errno", None) == errno.EIO
+    if trouble := disk_trouble(error, "Free some space and try again.", writing=broken):
+        return 507, f"This could not be written: {trouble}", why
     return 400, "This request cannot be served; see /gradio_api/info for what can.", why
 
 

@@ -3,6 +3,7 @@ in a sentence, and nobody is told where the server keeps uploads.
 """
 
 import json
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -90,6 +91,7 @@ def remove_leftovers(folder: str) -> None:
     """Remove what Gradio leaves of uploads that it refuses; finished ones lie in folders."""
     for left in Path(folder).glob("tmp*"):
         with suppress(OSError):
+            os.truncate(left, 0)  # Gradio holds it open, so that its space would stay taken
             left.unlink()
 
 
