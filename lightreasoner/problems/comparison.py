@@ -1,0 +1,211 @@
+"""Compares an answer with the reference answer: as text, as numbers, as lists of values, or as mathematics.
+
+Of several values in no brackets the order is free.
+"""
+
+import re
+from itertools import product
+
+from lightreasoner.problems.equivalence import equivalent
+from lightreasoner.problems.expressions import (
+    FUNCTIONS,
+    LONGEST,
+    both_signs,
+    is_words,
+    packed,
+    right_side,
+    values,
+    words,
+)
+from lightreasoner.problems.notation import STYLES, in_ascii, split_top, without_style
+from lightreasoner.problems.numbers import Number, read_number
+from lightreasoner.problems.stated import REACH
+
+RELATIVE = 1e-4  # tolerance for numbers that are not whole, because answers are rounded in many ways
+
+
+def same_answer(found: str, answer: str) -> bool:
+    """Equal as text, as numbers, as lists of values, or as mathematics."""
+    if packed(found) == packed(answer):
+        return True
+    if max(len(found), len(answer)) > REACH:
+        return False
+    if read_number(answer) and len(values(answer)) == 1:
+        return same_number(found, answer)
+    if is_words(answer):
+        return words(found) == words(answer) or bool(
+            re.match(rf"{re.escape(words(answer))}\s*[,(]", without_style(found).lower())
+        )
+    gold, got = values(answer), values(found)
+    if len(gold) == 1 and (inner := _inside_tuple(answer)) is not None:
+        return _same_tuple(found, answer, inner)
+    if len(gold) == 1:
+        return len(got) == 1 and same_one(got[0], gold[0])
+    if len(got) == 1 and (inner := _inside_tuple(found)) is not None:  # (1, 3) for 1, 3
+        got = [value for part in inner for value in both_signs(part)]
+    if len(got) != len(gold):
+        return False
+    return _matched([value_of(part) for part in got], [value_of(part) for part in gold])
+
+
+def value_of(part: str) -> str:
+    """The value in “x = 3”; a part of a list that says more stays as it is."""
+    bare = part.strip().strip("$").strip()
+    left, equals, right = bare.partition("=")
+    return (
+        right.strip()
+        if equals and "=" not in right and re.fullmatch(r"[a-zA-Z](?:_\{?\w+\}?)?", left.strip())
+        else bare
+    )
+
+
+def _matched(got: list[str], gold: list[str]) -> bool:
+    """Whether each value has a partner of its own, in any order."""
+    left = list(got)
+    for value in gold:
+        partner = next((other for other in left if same_one(other, value)), None)
+        if partner is None:
+            return False
+        left.remove(partner)
+    return not left
+
+
+def _inside_tuple(text: str) -> list[str] | None:
+    """The parts of a tuple or an interval: of “(1, 2]” 1 and 2. None for any other text."""
+    bare = without_style(text.strip().strip("$"))
+    inner = re.fullmatch(r"[(\[](.*)[)\]]", bare, re.DOTALL)
+    if not inner or len(split_top(bare, r"\\cup|,")) > 1:
+        return None
+    parts = [part.strip() for part in split_top(inner.group(1), r",(?!\d{3}(?!\d))|,(?=\s)|;")]
+    depth = [inner.group(1)[:n].count("(") - inner.group(1)[:n].count(")") for n in range(len(inner.group(1)))]
+    return parts if len(parts) > 1 and min(depth, default=0) >= 0 else None
+
+
+def _same_tuple(found: str, answer: str, gold: list[str]) -> bool:
+    """Tuples in their order, with the same brackets; without brackets also as (x, y) = …, or x = …, y = …"""
+    bare, wanted = (without_style(text.strip().strip("$").strip()) for text in (right_side(found), answer))
+    got = _inside_tuple(bare)
+    if got is not None and (bare[0], bare[-1]) != (wanted[0], wanted[-1]):
+        return False
+    if (
+        got is None
+        and (wanted[0], wanted[-1]) == ("(", ")")
+        and not re.search(r"[<>]|\\[lg]e|\\cup|\\in(?![a-z])", found)
+    ):
+        got = [value_of(part) for part in values(found)]
+    if got is None or len(got) == 1:
+        return same_math(found, answer)
+    return len(got) == len(gold) and all(same_one(a, b) for a, b in zip(got, gold, strict=True))
+
+
+def same_one(found: str, answer: str) -> bool:
+    """Two values that are no lists."""
+    if packed(found) == packed(answer):
+        return True
+    if read_number(answer):
+        return same_number(found, answer)
+    one, other = (re.split(r"(?<![<>!\\])=", text) for text in (found, answer))
+    if len(one) == len(other) == 2 and packed(one[0]) == packed(other[0]):  # f(x) = … twice: what is right of it
+        return same_answer(one[1], other[1])
+    return same_math(found, answer)
+
+
+def same_number(found: str, answer: str) -> bool:
+    """Equal as numbers: whole numbers and fractions exactly, decimals up to RELATIVE. Mathematics if one is no number.
+
+    12 % is 12 and 0.12, whichever the other is. Of two units of one dimension the larger is converted.
+    """
+    one, other = read_number(found) or read_number(right_side(found)), read_number(answer)
+    if one is None or (len(values(found)) > 1 and read_number(found) is None):
+        if len(values(found)) > 1:  # 3/8 or 37.5 % is one value
+            return all(same_number(value, answer) for value in values(found))
+        if re.fullmatch(r"[a-zA-Z]+", found):
+            return False
+        gold = other.value
+        exact = f"{gold.numerator}/{gold.denominator}" if gold.denominator != 1 else str(gold.numerator)
+        text = (repr(float(gold)) if abs(gold) < 1e300 else exact) if other.rounded and gold.denominator != 1 else exact
+        text = rf"\frac{{{gold.numerator}}}{{{gold.denominator}}}" if text == exact and gold.denominator != 1 else text
+        base = re.search(r"_\{?\d+\}?$", found.strip())
+        if base and (whole := read_number(found.strip()[: base.start()])):
+            return whole.value == gold  # 52_8 for 52: the base is the question's
+        return same_math(
+            _without_unit(right_side(found)), text, RELATIVE if other.rounded and gold.denominator != 1 else None
+        )
+    if one.size and other.size:
+        if one.size[0] != other.size[0]:
+            return False
+        if one.size[1] != other.size[1]:
+            return _equal(one.value * one.size[1], other.value * other.size[1], one.rounded or other.rounded)
+    return any(
+        _equal(a, b, one.rounded or other.rounded) for a, b in product(_readings(one, other), _readings(other, one))
+    )
+
+
+def _readings(number: Number, beside: Number) -> list:
+    return [number.value, number.value / 100] if number.percent and not beside.percent else [number.value]
+
+
+def _equal(one, other, rounded: bool) -> bool:
+    if one == other or other.denominator == 1 or not rounded:
+        return one == other
+    return abs(one - other) <= RELATIVE * max(abs(one), abs(other))
+
+
+def _without_unit(text: str) -> str:
+    r"""A formula without the unit after it: 4\pi \text{ cm}^2 → 4\pi."""
+    styled = rf"{STYLES}\s*\{{[^{{}}]*\}}"
+    unit = rf"\s*{STYLES}\s*\{{[^{{}}]*[a-zA-Z%°][^{{}}]*\}}(?:\s*/\s*{styled})?(?:\s*\^\s*\{{?-?\d\}}?)?\s*$"
+    text = re.sub(unit, "", text) or text
+    plain = rf"(?<=[\d}})π])\s+(?:(?!(?:and|or|{FUNCTIONS})\b)[a-zA-Z]{{2,}}\.?(?:\^\{{?\d\}}?)?\s*)+$"
+    return re.sub(plain, "", text).strip() or text
+
+
+def same_math(found: str, answer: str, tolerance: float | None = None) -> bool:
+    """Equal as text, or as mathematics (math-verify, in a process that is bounded in time and memory)."""
+    one, other = packed(found), packed(answer)
+    if one == other:
+        return True
+    if max(len(found), len(answer)) > LONGEST or not one or not other:
+        return False
+    clock = re.compile(r"\d+(?::\d+)+")
+    if ":" in one + other:  # a time or a ratio: math-verify reads its last number alone
+        times = [[list(map(int, time.split(":"))) for time in clock.findall(text)] for text in (one, other)]
+        return bool(times[0]) and times[0] == times[1]
+    if re.search(r"\\(?:l|c|v|d)?dots|\.\.\.|…", found + answer):
+        return False
+    if all(re.fullmatch(r"[0-9A-F]+_\{?\d+\}?", text) for text in (one, other)):  # numbers in a base
+        return one.replace("{", "").replace("}", "") == other.replace("{", "").replace("}", "")
+    one, other = (
+        (re.sub(r"_\{?\d+\}?$", "", text) for text in (one, other)) if _one_has_base(one, other) else (one, other)
+    )
+    if one == other:
+        return True
+    return equivalent(_latex(found), _latex(answer), tolerance)
+
+
+def _one_has_base(one: str, other: str) -> bool:
+    return all(re.fullmatch(r"[0-9A-Z]+(?:_\{?\d+\}?)?", text) for text in (one, other)) and ("_" in one) != (
+        "_" in other
+    )
+
+
+def _latex(text: str) -> str:
+    """As math-verify reads it: roots and signs as commands, no unit, no thousands separators."""
+    text = in_ascii(text).strip().strip("$").strip().rstrip(".")
+    text = _without_unit(text)
+    text = re.sub(r"(?<=\d)(?:\{,\}|\\,|,\\!)(?=\d{3}(?!\d))", "", text)
+    text = re.sub(r"(\S+) squared\b", r"{\1}^2", re.sub(r"(\S+) cubed\b", r"{\1}^3", text))
+    text = re.sub(r"(\d+) choose (\d+)", r"\\binom{\1}{\2}", text)
+    if re.search(r"\\?(?:sin|cos|tan|cot|sec|csc)", text):
+        text = re.sub(r"(\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*\\circ\s*\}?|°)", r"{(\\frac{\1\\pi}{180})}", text)
+    text = re.sub(r"\b(?:np|math|numpy)\.", "", text).replace("**", "^")
+    text = re.sub(r"(?<!\\)\b(arc(?:sin|cos|tan)|sin|cos|tan|log|ln|exp)\b", r"\\\1", text)
+    text = re.sub(r"√\s*\(", r"\\sqrt(", text)
+    text = re.sub(r"√\s*(\d+|\w)", r"\\sqrt{\1}", text)
+    text = re.sub(r"\\?\bsqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
+    for sign, command in (("π", r"\pi "), ("∞", r"\infty "), ("·", r"\cdot "), ("×", r"\times "), ("÷", r"\div ")):
+        text = text.replace(sign, command)
+    for sign, command in (("≤", r"\le "), ("≥", r"\ge "), ("≠", r"\ne "), ("∪", r"\cup "), ("±", r"\pm ")):
+        text = text.replace(sign, command)
+    text = re.sub(r"(?<![\\\w])pi\b", r"\\pi", text)
+    return re.sub(r"\^\s*\{?\s*\\circ\s*\}?", "", text)

@@ -1,0 +1,78 @@
+"""What an answer is: a formula, words, or several values; and the result of an equation."""
+
+import re
+
+from lightreasoner.problems.notation import STYLES, in_ascii, split_top, without_style
+
+LONGEST = 300  # characters of LaTeX that are compared as mathematics
+FUNCTIONS = (
+    "choose|squared|cubed|factorial|times|plus|minus|divided by|a?(?:sin|cos|tan)|arc(?:sin|cos|tan)|(?:sin|cos|tan)h"
+    "|cot|sec|csc|log|ln|exp|sqrt|cbrt|pi|max|min|gcd|lcm|mod|infinity|inf"
+)
+_AND = (
+    r",(?!\d{3}(?!\d))|,(?=\d{3},)|;|\s(?:and|or|und|oder|et|ou|y|o|и|или)\s|&|[和或与]|\\(?:text|mbox"
+    r"|mathrm)\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|\\(?:and|or|quad|qquad|vee|lor)(?![a-z])"
+)
+
+
+def has_words(text: str) -> bool:
+    """Whether it contains a word that is no LaTeX command: “16 cm” does, 2n-2 and 8.7 \\times 10^8 do not."""
+    bare = re.sub(rf"{STYLES}\{{[^{{}}\d]*\}}|\\[a-zA-Z]+|\b(?:{FUNCTIONS})\b", "", text)
+    return bool(re.search("[^\\W\\d_]{2}|[\u3040-\u9fff\uac00-\ud7af]", bare))
+
+
+def is_formula(text: str) -> bool:
+    """Whether a text is a formula and nothing else."""
+    return (
+        not has_words(text) and bool(re.search(r"[\w√π]", text)) and len(text) <= LONGEST and len(text.split("=")) <= 4
+    )
+
+
+def right_side(formula: str) -> str:
+    """What follows the last “=” or “≈” outside brackets: the result of an equation."""
+    parts = split_top(formula, r"(?<![<>!\\])=|≈|\\approx(?![a-z])|\\simeq(?![a-z])|\\doteq(?![a-z])")
+    filled = [part.strip().rstrip(".").strip() for part in parts if part.strip(" .&")]
+    return filled[-1].lstrip("&").strip() if filled else formula
+
+
+def is_words(answer: str) -> bool:
+    """Whether a reference answer is words and no formula: “Mrs. Hilt”, \\text{even}, “Yes”."""
+    bare = without_style(answer)
+    return bool(re.fullmatch(r"[^\W\d_][^\W\d_'.\s-]*(?:[\s.'-]+[^\W\d_]+)*\.?", bare)) and bool(
+        re.search(r"[^\W\d_]{2}", bare)
+    )
+
+
+def words(text: str) -> str:
+    """Words in lower case, without articles, punctuation and styling."""
+    bare = re.sub(r"[^\w\s]", " ", without_style(in_ascii(text)).lower().replace("'s", ""))
+    return " ".join(word for word in bare.split() if word not in ("a", "an", "the"))
+
+
+def values(text: str) -> list[str]:
+    r"""The values of a list in no brackets, or in \{…\}; ± stands for two. One value: a list of one."""
+    text = text.strip().strip("$").strip()
+    inside = re.fullmatch(r"\\?\{(.*?)\\?\}", re.sub(r"\\(?:left|right|l|r)(?=\\?[{}])", "", text), re.DOTALL)
+    if inside:
+        text = inside.group(1)
+    if re.fullmatch(r"[-+\s]*\d{1,2}(?:,\d{2})*,\d{3}(?:\.\d+)?", text):
+        return [text]
+    if re.search(r"\d,\s\d|\d,\d{1,2}(?!\d)|\d{4,},\d", text):  # 69, 100 are two values; 1,000 is one
+        parts = split_top(text, _AND.replace(r",(?!\d{3}(?!\d))", ","))
+    else:
+        parts = split_top(text, _AND)
+    parts = [re.sub(r"^\s*(?:and|or)\s+", "", part.strip().strip("$.").strip()) for part in parts]
+    parts = [part for part in parts if part] or [text]
+    if len(parts) > 1 and all(has_words(part) and not re.search(r"\d", part) for part in parts[1:]):
+        return [text]  # "Evelyn, because she ran", not values
+    return [sign for part in parts for sign in both_signs(part)]
+
+
+def both_signs(text: str) -> list[str]:
+    if len(re.findall(r"\\pm(?![a-z])|±", text)) != 1:
+        return [text]
+    return [re.sub(r"\s*(?:\\pm(?![a-z])|±)\s*", sign, text) for sign in "+-"]
+
+
+def packed(text: str) -> str:
+    return re.sub(r"(?<!\d)\s+|\s+(?!\d)|^\$+|\$+$", "", without_style(in_ascii(text)).strip())

@@ -1,0 +1,175 @@
+"""Finds the final answer in a response: a number, a formula, several values or words, as they are written there."""
+
+import re
+
+from lightreasoner.problems.expressions import (
+    FUNCTIONS,
+    LONGEST,
+    has_words,
+    is_formula,
+    is_words,
+    right_side,
+    values,
+    words,
+)
+from lightreasoner.problems.notation import grouped, in_ascii
+from lightreasoner.problems.numbers import HAN_NUMBER, NUMBER_WORDS, PART_WORDS, PERCENT, VALUE, read_number, signed
+from lightreasoner.problems.sentences import (
+    FORMULA,
+    comma_decimals,
+    first_sentence,
+    formula_of,
+    unmarked,
+    unmask,
+    with_masks,
+    without_lead,
+)
+from lightreasoner.problems.stated import REACH, Statement, before_check, statements
+
+_TAIL = (
+    rf"(?:\s*[√π∛∜!^](?!\s*[A-Z=])|\s*\*\*|\s*\*\s*\w|\s*(?:{FUNCTIONS})\b|[a-z](?![a-zA-Z])|\s*/\s*[\w√(]"
+    rf"|(?<=\d)\()[^\s,;]*"
+)
+_TOKEN = re.compile(
+    rf"(?<![a-zA-Z0-9_.\\])(?:(?:√|∛|sqrt|log|ln|sin|cos|tan"
+    rf"|[a-zA-Z]\^)\s*\(?)?(?<![\d)\]}}])(?:{VALUE})(?:{_TAIL})?(?:\s*(?:{PERCENT}))?",
+    re.I,
+)
+#: Two values at once, which are no answer to a question for one: “3 and 5”, “x = 3 or x = 5”.
+_SEVERAL = re.compile(
+    rf"\W*(?:between |from )?(?:[a-zA-Z]\s*=\s*)?(?:{VALUE})\s*,?\s*(?:and|or|to|和|或|到"
+    rf"|至)\s*(?:[a-zA-Z]\s*=\s*)?(?:{VALUE})(?!\s*/|\d)\W*$",
+    re.I,
+)
+
+
+def find_number(turn: str) -> str | None:
+    """The first value of the stated answer (after the last “=” of an equation), else the last value of the turn.
+
+    A formula is one value: $2\\sqrt{3}$ is never 2.
+    """
+    for statement in statements(turn):
+        if (found := value_in(statement)) is not None:
+            return found
+    return last_value(before_check(turn))
+
+
+def find_math(turn: str, answer: str) -> str | None:
+    """The stated answer as LaTeX or words, or several values; else the last formula; else the last number."""
+    several = len(values(answer)) > 1
+    for statement in statements(turn, several):
+        if several and (found := list_in(statement)) is not None:
+            return found
+        if not several and (found := expression_in(statement)) is not None:
+            return found
+    rest = before_check(turn)[-10 * REACH :]
+    if several:
+        last = next((line for line in reversed(rest.strip().splitlines()) if re.search(r"\d|\$", line)), "")
+        sentence = re.split(r"(?<=[.!?])\s+(?=[A-Z])", last.strip())[-1]
+        return list_in(Statement(sentence)) or last_value(rest)
+    if is_words(answer):
+        yes_no = re.findall(r"\b(yes|no|true|false)\b", rest, re.IGNORECASE)
+        if words(answer) in ("yes", "no", "true", "false") and yes_no:
+            return yes_no[-1]
+        return rest.strip().strip(".") if len(rest.split()) <= 5 and rest.strip() else None
+    formulas = [formula.strip() for formula in map(formula_of, FORMULA.finditer(rest))]
+    return formulas[-1] if formulas else last_value(rest)
+
+
+def value_in(statement: Statement) -> str | None:
+    """The value that a stated answer begins with, as it is written; None if it has none."""
+    text = unmarked(statement.text)
+    if statement.boxed and (read_number(text) or not has_words(text)):
+        return text.rstrip(".")
+    sentence, formulas = first_sentence(text)
+    sentence = signed(grouped(in_ascii(sentence)))
+    if statement.comma:
+        sentence = comma_decimals(sentence)
+    if several := _SEVERAL.match(unmask(sentence, formulas)):
+        return several.group().strip()
+    masked = re.search(r"⟦(\d+)⟧", sentence)
+    digit = re.search(rf"\d|{NUMBER_WORDS}", sentence[: masked.start()] if masked else sentence)
+    if masked and not digit:
+        percent = re.match(rf"\s*(?:{PERCENT})", sentence[masked.end() :])
+        formula = right_side(formulas[int(masked.group(1))])
+        words_after = re.match(r"\s*((?:hundred|thousand|million|billion)s?\b)", sentence[masked.end() :])
+        return formula + ("%" if percent else f" {words_after.group(1)}" if words_after else "")
+    plain = re.sub(r"^[^\w√π$€£¥(\\.+-]+", "", without_lead(sentence)).strip()
+    plain = plain.rstrip(".,")
+    if read_number(plain):
+        return plain
+    if is_formula(plain) and re.search(r"[\d√π∞\\]", plain):  # a letter alone is no number
+        return right_side(plain)
+    result = plain.rpartition("=")[2] if _is_chain(plain) else plain
+    for part in (result, plain):
+        if part and read_number(part.strip()):
+            return part.strip()
+        if found := _TOKEN.search(part):
+            return _exact_token(part, found)
+        if found := re.search(rf"{PART_WORDS}|{NUMBER_WORDS}|{HAN_NUMBER}", part, re.IGNORECASE):
+            return found.group()
+    return None
+
+
+def _exact_token(text: str, found: re.Match) -> str:
+    """A value with the words after it where they change it (3 million), without the sign of a subtraction (25 - 7)."""
+    times = re.match(
+        r"\s*(?:hundred|thousand|million|billion|trillion|[千万萬亿億만억])(?![a-z])", text[found.end() :], re.I
+    )
+    token = found.group().strip()
+    if token[0] in "-+" and token[1:2] == " " and re.search(r"[\w)\]}%⟧]\s*$", text[: found.start()]):
+        token = token[1:]
+    return (token + (times.group() if times else "")).strip().strip("$€£¥ ").rstrip(".")
+
+
+def _is_chain(text: str) -> bool:
+    """Whether the text computes up to its last “=”: “5 + 6 = 11”, “x = 3”; not “18 apples, 3 * 6 = 18”."""
+    start = re.match(VALUE, text)
+    if "=" not in text or not start:
+        return "=" in text
+    after = re.sub(r"^\s*[a-zA-Z]+\b", "", text[start.end() :])
+    return bool(
+        re.match(r"\s*(?:[-+*/×÷=^]|x\s*\d|\\(?:times|cdot|div|frac))", after)
+        or re.match(r"\s*[-+*/×÷=^]", text[start.end() :])
+    )
+
+
+def last_value(text: str) -> str | None:
+    """The last value of a text without a stated answer: a bold one of the last paragraph, else the last of all."""
+    text = text[-10 * REACH :]
+    text = re.sub(r"(?m)^[ \t]*(?:[-*•]\s+|\d+[.)]\s+(?=\S))", "", text)
+    last = next((part for part in reversed(re.split(r"\n[ \t]*\n", text.strip())) if re.search(r"\d", part)), "")
+    bold = [mark for mark in re.findall(r"\*\*([^*\n]+)\*\*", last) if re.match(rf"\s*(?:{VALUE})", mark)]
+    if bold and (found := value_in(Statement(bold[-1]))):
+        return found
+    found = None
+    masked, formulas = with_masks(text)
+    masked = in_ascii(masked)
+    for match in re.finditer(rf"⟦(\d+)⟧|{_TOKEN.pattern}", masked, re.IGNORECASE):
+        if match.group(1) is None:
+            found = _exact_token(masked, match)
+        elif re.search(r"\d", formulas[int(match.group(1))]):
+            found = right_side(formulas[int(match.group(1))])
+    return found
+
+
+def expression_in(statement: Statement) -> str | None:
+    """The stated answer as a formula, or as words."""
+    text = unmarked(statement.text)
+    if statement.boxed:
+        return text.rstrip(".").strip() or None
+    sentence, formulas = first_sentence(text)
+    masked = re.search(r"⟦(\d+)⟧", sentence)
+    if masked and not re.search(r"\d", sentence[: masked.start()]):
+        return formulas[int(masked.group(1))].strip().rstrip(".").strip() or None
+    sentence = unmask(sentence, formulas)
+    if len(sentence) > LONGEST:
+        return None
+    return re.sub(r"^(?:that\s+)?(?:the\s+)?", "", without_lead(sentence).strip()).rstrip(".,").strip() or None
+
+
+def list_in(statement: Statement) -> str | None:
+    """Several values, as they are written; None where a text has fewer than two parts with a value."""
+    sentence, formulas = first_sentence(unmarked(statement.text)) if not statement.boxed else (statement.text, [])
+    text = unmask(sentence, formulas).strip().rstrip(".")
+    return text or None
