@@ -115,6 +115,7 @@ def same_number(found: str, answer: str) -> bool:
 
     12 % is 12 and 0.12, whichever the other is. Of two units of one dimension the larger is converted.
     """
+    found = re.sub(r"(?<![\d.,])(\d+,\d{1,2}|0,\d+)(?![\d.,])", lambda part: part.group().replace(",", "."), found)
     one, other = read_number(found) or read_number(right_side(found)), read_number(answer)
     if one is None or (len(values(found)) > 1 and read_number(found) is None):
         if len(values(found)) > 1:  # 3/8 or 37.5 % is one value
@@ -132,17 +133,18 @@ def same_number(found: str, answer: str) -> bool:
             _without_unit(right_side(found)), text, RELATIVE if other.rounded and gold.denominator != 1 else None
         )
     if one.size and other.size:
-        if one.size[0] != other.size[0]:
+        if one.size.dimension != other.size.dimension:
             return False
-        if one.size[1] != other.size[1]:
-            return _equal(one.value * one.size[1], other.value * other.size[1], one.rounded or other.rounded)
+        if one.size.base != other.size.base:
+            return _equal(one.value * one.size.base, other.value * other.size.base, one.rounded or other.rounded)
     return any(
         _equal(a, b, one.rounded or other.rounded) for a, b in product(_readings(one, other), _readings(other, one))
     )
 
 
 def _readings(number: Number, beside: Number) -> list:
-    return [number.value, number.value / 100] if number.percent and not beside.percent else [number.value]
+    also = [number.also] if number.also is not None and not (number.size and beside.size) else []
+    return [number.value, *also, *([number.value / 100] if number.percent and not beside.percent else [])]
 
 
 def _equal(one, other, rounded: bool) -> bool:

@@ -2,6 +2,7 @@
 
 import re
 
+from lightreasoner.problems.arithmetic import VALUE
 from lightreasoner.problems.expressions import (
     FUNCTIONS,
     LONGEST,
@@ -13,7 +14,8 @@ from lightreasoner.problems.expressions import (
     words,
 )
 from lightreasoner.problems.notation import grouped, in_ascii
-from lightreasoner.problems.numbers import HAN_NUMBER, NUMBER_WORDS, PART_WORDS, PERCENT, VALUE, read_number, signed
+from lightreasoner.problems.number_words import HAN_NUMBER, NUMBER_WORDS, PART_WORDS, respelled
+from lightreasoner.problems.numbers import COMPOUND, PERCENT, read_number
 from lightreasoner.problems.sentences import (
     FORMULA,
     comma_decimals,
@@ -27,12 +29,12 @@ from lightreasoner.problems.sentences import (
 from lightreasoner.problems.stated import REACH, Statement, before_check, statements
 
 _TAIL = (
-    rf"(?:\s*[√π∛∜!^](?!\s*[A-Z=])|\s*\*\*|\s*\*\s*\w|\s*(?:{FUNCTIONS})\b|[a-z](?![a-zA-Z])|\s*/\s*[\w√(]"
+    rf"(?:\s*[√π∛∜!^](?!\s*(?:(?-i:[A-Z])|=))|\s*\*\*|\s*\*\s*\w|\s*(?:{FUNCTIONS})\b|[a-z](?![a-zA-Z])|\s*/\s*[\w√(]"
     rf"|(?<=\d)\()[^\s,;]*"
 )
 _TOKEN = re.compile(
     rf"(?<![a-zA-Z0-9_.\\])(?:(?:√|∛|sqrt|log|ln|sin|cos|tan"
-    rf"|[a-zA-Z]\^)\s*\(?)?(?<![\d)\]}}])(?:{VALUE})(?:{_TAIL})?(?:\s*(?:{PERCENT}))?",
+    rf"|[a-zA-Z]\^)\s*\(?)?(?<![\d)\]}}])(?:±\s*)?(?:\d{{1,6}}(?::\d{{1,6}}){{1,4}}(?![:\d])|{VALUE})(?:{_TAIL})?(?:\s*(?:{PERCENT}))?",
     re.I,
 )
 #: Two values at once, which are no answer to a question for one: “3 and 5”, “x = 3 or x = 5”.
@@ -82,7 +84,7 @@ def value_in(statement: Statement) -> str | None:
     if statement.boxed and (read_number(text) or not has_words(text)):
         return text.rstrip(".")
     sentence, formulas = first_sentence(text)
-    sentence = signed(grouped(in_ascii(sentence)))
+    sentence = respelled(grouped(in_ascii(sentence)))
     if statement.comma:
         sentence = comma_decimals(sentence)
     if several := _SEVERAL.match(unmask(sentence, formulas)):
@@ -92,9 +94,11 @@ def value_in(statement: Statement) -> str | None:
     if masked and not digit:
         percent = re.match(rf"\s*(?:{PERCENT})", sentence[masked.end() :])
         formula = right_side(formulas[int(masked.group(1))])
-        words_after = re.match(r"\s*((?:hundred|thousand|million|billion)s?\b)", sentence[masked.end() :])
+        words_after = re.match(
+            r"\s*((?:hundred|thousand|million|billion|trillion|dozen)s?\b)", sentence[masked.end() :]
+        )
         return formula + ("%" if percent else f" {words_after.group(1)}" if words_after else "")
-    plain = re.sub(r"^[^\w√π$€£¥(\\.+-]+", "", without_lead(sentence)).strip()
+    plain = re.sub(r"^[^\w√π$€£¥(\\.+±-]+", "", without_lead(sentence)).strip()
     plain = plain.rstrip(".,")
     if read_number(plain):
         return plain
@@ -106,15 +110,20 @@ def value_in(statement: Statement) -> str | None:
             return part.strip()
         if found := _TOKEN.search(part):
             return _exact_token(part, found)
-        if found := re.search(rf"{PART_WORDS}|{NUMBER_WORDS}|{HAN_NUMBER}", part, re.IGNORECASE):
+        if found := re.search(rf"{PART_WORDS}|-?{NUMBER_WORDS}|{HAN_NUMBER}", part, re.IGNORECASE):
             return found.group()
     return None
 
 
 def _exact_token(text: str, found: re.Match) -> str:
     """A value with the words after it where they change it (3 million), without the sign of a subtraction (25 - 7)."""
+    compound = COMPOUND.match(text, found.start())
+    if compound and read_number(compound.group()):
+        return compound.group().strip()
     times = re.match(
-        r"\s*(?:hundred|thousand|million|billion|trillion|[千万萬亿億만억])(?![a-z])", text[found.end() :], re.I
+        r"\s*(?:hundred|thousand|million|billion|trillion|dozen|bn|mio|lakh|crore|[千万萬亿億만억])s?(?![a-z])",
+        text[found.end() :],
+        re.I,
     )
     token = found.group().strip()
     if token[0] in "-+" and token[1:2] == " " and re.search(r"[\w)\]}%⟧]\s*$", text[: found.start()]):

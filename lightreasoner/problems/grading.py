@@ -12,6 +12,7 @@ from lightreasoner.problems.choices import find_choice
 from lightreasoner.problems.comparison import same_answer, value_of
 from lightreasoner.problems.expressions import packed, right_side, values
 from lightreasoner.problems.extraction import find_math, find_number
+from lightreasoner.problems.markup import without_html
 from lightreasoner.problems.notation import without_style
 from lightreasoner.problems.numbers import read_number, to_number
 from lightreasoner.problems.stated import is_cut_off, turns
@@ -28,7 +29,7 @@ class Grade:
 
 def grade(response: str, answer: str) -> Grade:
     """Compare the final answer of a response with the reference answer. What it thought before is not its answer."""
-    response = after_thinking(response)
+    response = without_html(after_thinking(response))
     form = answer_form(answer)
     for turn in turns(response):
         if is_cut_off(turn):

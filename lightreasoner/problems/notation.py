@@ -28,9 +28,13 @@ STYLES = (
     r"|underline)"
 )
 
+_UNIT_FRACTION = re.compile(
+    rf"\\frac\s*\{{\s*({STYLES}\s*\{{[^{{}}]*\}}[^{{}}]*)\}}\s*\{{\s*({STYLES}\s*\{{[^{{}}]*\}}(?:\^\{{?\d\}}?)?)\s*\}}"
+)
+
 
 def in_ascii(text: str) -> str:
-    """The text with ASCII digits, blanks and punctuation: １８。 → 18. , 2½ → 2 1/2, 10⁸ → 10^{8}. Letters stay."""
+    """The text with ASCII digits, blanks and punctuation: １８。 → 18. , 2½ → 2 1/2, 10⁸ → 10^{8}, Ｂ → B. Other letters stay."""
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda found: "^{" + found.group().translate(_RAISED) + "}", text)
     return "".join(map(_character, text.translate(_PUNCTUATION))).translate(_PUNCTUATION)
 
@@ -41,6 +45,8 @@ def _character(char: str) -> str:
     if char.isdecimal():
         return str(unicodedata.decimal(char))
     kind = unicodedata.category(char)
+    if "Ａ" <= char <= "ｚ" or "𝐀" <= char <= "𝟿":  # letters of full width, and mathematical ones
+        return unicodedata.normalize("NFKC", char)
     if kind == "No" and "VULGAR FRACTION" in unicodedata.name(char, ""):
         return " " + unicodedata.normalize("NFKC", char)
     return " " if kind == "Zs" else char
@@ -55,8 +61,9 @@ def without_style(text: str) -> str:
     r"""LaTeX without what changes only its look: \dfrac{1}{2}\text{ cm} → \frac{1}{2} cm, 1{,}000 → 1,000, \$ → $."""
     text = grouped(text)
     text = re.sub(r"\\(?:left|right|displaystyle|bigg?[lr]?|Bigg?[lr]?|limits|!)(?![a-zA-Z])", "", text)
-    text = re.sub(r"\\[,;:> ]|~|\\q?quad(?![a-zA-Z])|\\space(?![a-zA-Z])", " ", text)
+    text = re.sub(r"(?<!\\)\\[,;:> ]|~|\\q?quad(?![a-zA-Z])|\\space(?![a-zA-Z])", " ", text)
     text = re.sub(r"\\[dtc]frac(?![a-zA-Z])", r"\\frac", text)
+    text = _UNIT_FRACTION.sub(r" \1/\2", text)
     text = re.sub(r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{", text)
     text = re.sub(r"\\frac\s*(\{[^{}]*\})\s*(\d)", r"\\frac\1{\2}", text)

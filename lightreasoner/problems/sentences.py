@@ -22,7 +22,9 @@ def unmarked(text: str) -> str:
     text = re.sub(r"^\s*\n\s*(?:[-*•–—‣◦]\s+|1[.)]\s+(?=\S))", "", text)
     text = grouped(text)
     text = re.sub(r"(\d)\s*\$\s*(\\[dt]?frac[^$]*)\$", r"$\1\2$", text)
-    text = re.sub(r"(?<!\d)\*\*|\*\*(?!\d)|__|`|(?<![\w*\\])\*(?=\S)|(?<=[\w.%])\*(?![\w*\s(])", "", text).strip()
+    text = re.sub(
+        r"(?<![\d)])\*\*|\*\*(?![-+]?\(?[-+]?\d)|__|`|(?<![\w*\\])\*(?=\S)|(?<=[\w.%])\*(?![\w*\s(])", "", text
+    ).strip()
     return re.sub(r"^>\s*|^#+\s*", "", text)
 
 

@@ -10,40 +10,70 @@ REACH = 1000  # characters after “the answer is” that are read
 MOST = 50  # such statements, and boxes side by side
 #: What a model writes where its turn should have ended, and the next question after it.
 _ENDS = re.compile(
-    r"<\|(?:im_end|im_start|endoftext|eot_id|end_of_text|end|user|eom_id)\|>|</s>|<end_of_turn>|<eos>|\[INST\]"
+    r"<[|｜][ \t]?(?:im_end|im_start|im_sep|endoftext|eot_id|start_header_id|end_of_text|end|end_of_turn|user|assistant"
+    r"|system|eom_id|eos|end▁of▁sentence|User|Assistant|return|END_OF_TURN_TOKEN|START_OF_TURN_TOKEN)[ \t]?[|｜]>"
+    r"|</s>|<(?:end|start)_of_turn>|<eos>|\[/?INST\]|<</?SYS>>"
 )
+_QUESTION = (
+    r"question|problem|example|exercise|task|puzzle|q|instruction|input|prompt|问题|问|题目|例题|题|質問|問題|問|문제|질문"
+    r"|pregunta|problema|ejercicio|pergunta|exercício|domanda|esercizio|frage|aufgabe|exercice|problème|вопрос|задача"
+    r"|سؤال|প্রশ্ন|ప్రశ్న|คำถาม|swali|प्रश्न"
+)
+_LINE = r"\n[ \t\n#*>-]{0,20}"
 _NEXT = re.compile(
     r"(?:\n|(?<=[.!] ))[\s#*>-]{0,20}(?:now,?\s+)?(?:the |a |an )?(?:next|another|new)\s+(?:question|problem)\b"
-    r"|\n[ \t]{0,9}(?:user|human|assistant|model)\s*(?=\n)|\n[\s#*>-]{0,20}(?:question|problem|example|exercise"
-    r"|q|human|user|instruction|input|问题|问|题目|例题|用户|问题|質問|問題|문제|질문|pregunta|problema|frage|aufgabe|"
-    r"exercice|вопрос|задача|سؤال|প্রশ্ন|ప్రశ్న|คำถาม|swali|प्रश्न)\s*#?\d*\s*\**\s*[:.)：]",
+    r"|\n[ \t]{0,9}(?:user|human|assistant|model)\s*(?=\n)"
+    rf"|{_LINE}(?:{_QUESTION}|human|user|用户)[ \t]*(?:no\.?[ \t]*|\#)?\d*[ \t]*\**[ \t]*[:.)：]"
+    rf"|{_LINE}(?:{_QUESTION})[ \t]*(?:no\.?[ \t]*|\#)?\d+[ \t]*\**[ \t]*(?=\n)"
+    rf"|{_LINE}第[一二三四五六七八九十\d]+[题題问問道][^\n]?"
+    r"|\n[ \t]{0,9}You are an? [^\n.]{0,60}\b(?:assistant|expert|tutor|teacher|model|AI)\b",
+    re.IGNORECASE,
+)
+#: The next question where an answer stands before it: a heading, a line between, or a numbered question.
+_AFTER_ANSWER = re.compile(
+    rf"\n[ \t]{{0,9}}\#{{1,6}}[ \t*]{{0,9}}(?:(?:{_QUESTION}|follow-?up|bonus|extension|variation|challenge)\b)"
+    r"|\n[ \t]{0,9}(?:-{3,20}|\*{3,20}|_{3,20}|={3,20})[ \t]*\n(?P<between>[^?？]{0,600}[?？])"
+    r"|\n[ \t]{0,9}\**(?P<number>\d{1,3})[.)][ \t]+(?P<numbered>[^\n?？]{1,400}[?？])[ \t*]*(?=\n)",
+    re.IGNORECASE,
+)
+#: How a model begins that goes on with its own problem.
+_SAME = re.compile(
+    r"[\s#*>]{0,20}(?:wait|but|hmm|however|actually|no\b|oh|let(?:'s| me)|is (?:this|that|it)|did|does|correct|final"
+    r"|answer|therefore|thus|so\b|check|verif|explanation|solution|step|等|但|不对|最终|答案)",
     re.IGNORECASE,
 )
 #: What comes after an answer and is none: an unstated answer is looked for before it.
 _CHECK = re.compile(
-    r"(?:^|(?<=[\s.]))(?:[\s*#]{0,20}(?:(?:double[- ])?check(?:ing)?|verif(?:y|ication|ying)|proof|note|hint|probe"
-    r"|vérification"
-    r"|comprobación|проверка)\s*\**\s*:|let(?:'s| me| us) (?:double[- ])?(?:check|verify)\b|验算|检验|驗算|検算|검산)",
+    r"(?:^|(?<=[\s.(]))[\s*#(]{0,20}(?:(?:(?:double[- ]?|sanity[- ]?)?check(?:ing)?|verif(?:y|ication|ying)|proof|note"
+    r"|hint|probe|kontrolle|vérification|remarque|comprobación|verificación|verificação|nota|verifica|проверка"
+    r"|примечание)\s*\**\s*[:：]|let(?:'s| me| us) (?:double[- ]?)?(?:check|verify|confirm)\b)"
+    r"|(?:^|\n|[.!]\s)[\s*#(]{0,20}(?:(?:to|we can|we could|you can|i can|i will|i'll) (?:double[- ]?|also )?"
+    r"(?:check|verify|confirm)\b|(?:verify|check)(?:ing)? (?:by|that|this|with|it)\b)"
+    r"|验算|检验|驗算|檢驗|检查[:：]|验证|驗證|(?:\n|。)\s{0,9}注意?[:：]|検算|검산",
     re.IGNORECASE,
 )
 _ENGLISH = re.compile(
     r"\banswers?\b(?![a-z])[^.\n:=!?]{0,60}?(?:\s(?:is|are|was|would be|will be|should be|must be|could be|seems to be|"
     r"appears to be|has to be|equals|comes (?:out )?to)\b|\s*\**[:=])(?:\s*\**[:=])?\**[ \t]*"
+    r"|\bfinal (?:result|value)\s*\**\s*(?:is|:|=)\**[ \t]*|\banswer\s+[-–—]\s+(?=\S)"
     r"|(?:^|\n)[#*_ \t]{0,20}(?:final\s+)?answer[*_ \t]{0,20}(?=\n)"
     r"|^\s{0,20}(?:ans|a)\s*[:.]\s+(?=\S+\s*$)|\bans\s*[:=]\s*",
     re.IGNORECASE,
 )
 #: Languages that write 2,5 and 1.234 for 2.5 and 1,234.
 _COMMA = re.compile(
-    r"(?:\br[ée]ponse|\brespuesta|\bresposta|\bantwort|\blösung|\bergebnis|\brisposta|ответ|\bodpowiedź|\bantwoord|"
-    r"\bcevap|\byanıt|\bjawaban|đáp án|câu trả lời|\bsvar)(?:\s+(?:finale?|correcta?|correta|richtige|est|ist"
-    r"|lautet|es|"
-    r"è|é|равен|là|cuối cùng|to|is|adalah|de la|está))*\s*\**[:=]?\**\s*",
+    r"(?:\br[ée]ponses?|\brespuestas?|\brespostas?|\bantwort(?:en)?|\blösung(?:en)?|\bergebnis|\brispost[ae]|ответы?"
+    r"|\b(?:opci[óo]n|op[çc][ãa]o|opzione|alternativa) (?=corr[ei]|certa)|\bsoluci[óo]n(?:es)?|\bsolu[çc](?:ão|ões)"
+    r"|\bsoluzion[ei]|\bsolutions? (?=est\b|sont\b)|\br[ée]sultat final|\bresultado final|решения?|\bodpowiedź"
+    r"|\bantwoord|\bcevap|\byanıt|\bjawaban|đáp án|câu trả lời|\bsvar)"
+    r"(?:\s+(?:finale?|correct[ao]s?|corret[ao]s?|certa|richtige|est|ist|sind|sont|lautet|lauten|es|son|são|sono|è|é"
+    r"|равен|равна|là|cuối cùng|to|is|adalah|de|la|l'|está|also|daher|somit|folglich|donc|alors|entonces|então|quindi))*"
+    r"\s*\**[:=]?\**\s*",
     re.IGNORECASE,
 )
 _POINT = re.compile(
-    r"(?:(?:正确|最终|最后|所以|因此)*(?:答案|答え|答|正解|解答|回答|正确的?选项|정답|답변|답)|"
-    r"(?:故|应|應|所以|因此)?(?:选择|選擇|选|選)(?=\s*[A-Za-z(（])"
+    r"(?:(?:正确|最终|最后|所以|因此)*(?:答案|答え|答|正解|解答|回答|正确的?选项|정답|답변|답)|(?:最终|最后)的?结果|正确的(?=是)|해답"
+    r"|(?:故|应|應|所以|因此)?(?:选择|選擇|选|選)(?=\s*[A-Za-z(（])"
     r"|الجواب|الإجابة|الاجابة|उत्तर|উত্তর|คำตอบ|సమాధానం|\bjibu)"
     r"(?:应该|应为|应|就|选项|为|為|是|选|選|は|が|은|는|هو|هي|النهائية|النهائي|الصحيحة|है|হল|คือ|ที่ถูกต้อง|ni|సరైన)*\s*\**[:=]?\**\s*",
     re.IGNORECASE,
@@ -54,6 +84,14 @@ _LISTS = re.compile(
     re.IGNORECASE,
 )
 _PLURAL = re.compile(r"\b(?:solutions|roots|zeros|possible values) are:?[ \t]*", re.IGNORECASE)
+#: An answer between marks: <answer>18</answer>, {"answer": "18"}.
+_MARKED = re.compile(
+    r"<(?P<tag>(?:final[_-]?)?answer)>(?P<inside>.{1,1000}?)</(?P=tag)>"
+    r"|[\"'](?:final[_ ]?|correct[_ ]?)?(?:answer|solution_value)[\"']\s*:\s*"
+    r"(?:\"(?P<text>(?:[^\"\\\n]|\\.){1,1000})\"|'(?P<single>[^'\n]{1,1000})'|(?P<bare>[^\"',}\]\n][^,}\]\n]{0,100}))",
+    re.IGNORECASE | re.DOTALL,
+)
+_STATED = (re.compile(r"\\boxed|####"), _MARKED, _ENGLISH, _COMMA, _POINT)
 
 
 @dataclass(frozen=True)
@@ -74,8 +112,21 @@ def turns(response: str) -> list[str]:
 
 
 def _split(text: str) -> list[str]:
-    starts = [0, *(found.start() for found in _NEXT.finditer(text)), len(text)]
-    return [text[a:b] for a, b in pairwise(starts)]
+    starts = {0, len(text), *(found.start() for found in _NEXT.finditer(text))}
+    stated = min((cue.start() for pattern in _STATED if (cue := pattern.search(text))), default=len(text))
+    starts |= {found.start() for found in _AFTER_ANSWER.finditer(text, stated) if _is_next(text, found)}
+    return [text[a:b] for a, b in pairwise(sorted(starts))]
+
+
+def _is_next(text: str, found: re.Match) -> bool:
+    """Whether it is another question, and not one that the model asks itself, or a step of its own list."""
+    question = found["between"] or found["numbered"]
+    if question is None:
+        return True
+    if _SAME.match(question):
+        return False
+    before = found["number"] and rf"(?m)^[ \t*]*{int(found['number']) - 1}[.)]"
+    return not (before and re.search(before, text[: found.start()]))
 
 
 def before_check(turn: str) -> str:
@@ -96,6 +147,10 @@ def statements(turn: str, several: bool = False) -> list[Statement]:
 
     several: boxes that stand side by side are one statement, and solutions, roots and values are answers, too.
     """
+    marks = [mark for mark in _MARKED.finditer(turn) if _inside(mark).strip()]
+    if marks:
+        content = _inside(marks[-1]).strip()
+        return statements(content, several) or [Statement(content)]
     found = []
     if (boxed := boxes(turn) if several else last_boxed(turn)) is not None:
         found.append(Statement(boxed, boxed=True))
@@ -112,6 +167,12 @@ def statements(turn: str, several: bool = False) -> list[Statement]:
     cues = sorted(cues, reverse=True)[:MOST]
     found += [Statement(turn[end : end + REACH], comma) for end, comma in cues if turn[end : end + REACH].strip()]
     return found
+
+
+def _inside(mark: re.Match) -> str:
+    """What stands between the marks; the text of JSON without its escapes."""
+    text = next(mark[name] for name in ("inside", "text", "single", "bare") if mark[name] is not None)
+    return re.sub(r"\\([\\\"/])", r"\1", text) if mark["text"] is not None else text
 
 
 def boxes(turn: str) -> str | None:
