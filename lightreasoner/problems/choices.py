@@ -14,7 +14,7 @@ _CONNECT = (
 )
 _LETTER = re.compile(
     r"(?<![a-zA-Z0-9_'.-])(?:\(?(?P<upper>[A-Z])(?![a-zA-Z0-9_'])(?!\s*[=+*/^_<>](?!\*))|\((?P<lower>[a-z])\)"
-    r"|(?:(?<=option )|(?<=choice )|(?<=answer )|(?<=选项)|(?<=选))(?P<named>[a-zA-Z])(?![a-zA-Z0-9_']))"
+    r"|(?<!\()(?P<closed>[a-z])\)|(?:(?<=option )|(?<=choice )|(?<=answer )|(?<=选项)|(?<=选))(?P<named>[a-zA-Z])(?![a-zA-Z0-9_']))"
 )
 _NEGATED = re.compile(
     r"(?:\b(?:not|isn't|isnt|aren't|cannot be|can't be|neither|nor|rul(?:es?|ed|ing) out|except|rather than"
@@ -36,17 +36,20 @@ _CHOOSES = re.compile(
     r"(?:(?:the|option|choice|answer|letter)\s*)*[:\s(\"'*]*$",
     re.IGNORECASE,
 )
-_NAMED = re.compile(r"\b(?:option|choice|选项|選項)\b(?:\s+is|\s*:)?[^\w\n]*([A-Za-z])(?![\w'])", re.IGNORECASE)
+_NAMED = re.compile(
+    r"\b(?:option|choice|选项|選項|(?:my|final) (?:pick|guess|choice|selection|vote))\b(?:\s+is|\s*:)?[^\w\n]*([A-Za-z])(?![\w'])",
+    re.IGNORECASE,
+)
 _PLACED = re.compile(
     rf"\b(?:the\s+)?(?P<place>{'|'.join(_PLACES)})\s+(?:option|choice|answer|one|alternative|statement)\b"
     rf"|\b(?:option|choice)\s+(?:number\s+)?(?P<count>{'|'.join(_COUNTS)}|\d)\b|第(?P<han>[一二三四五六七八九十])(?:个|個|项|項)",
     re.IGNORECASE,
 )
 _CORRECT = re.compile(
-    r"\(?(?<![a-zA-Z0-9_'])([A-Z])(?:[)*\"]*\s*(?:是?正确|对的|が正解)|(?![a-zA-Z0-9_'])[)*\"]*\s+"
+    r"\(?(?<![a-zA-Z0-9_'])([A-Z])(?:[)*\"]*\s*(?:项|項|选项|選項)?(?:是?正确|是?对的|が正しい|が正解|이 정답)|(?![a-zA-Z0-9_'])[)*\"]*\s+"
     r"(?:is|must be|would be"
     r"|seems to be)\s+(?:therefore |thus |the |indeed |clearly )*"
-    r"(?:correct|right|true|best|answer)\b)|(?:\b(?:[Ii](?:'d| would| will)? (?:choose|pick|select|go with)"
+    r"(?:correct|right|true|best|answer)\b|(?![a-zA-Z0-9_'])[)*\"]*\s+(?:remains|is left|is the only (?:one|option|choice))\b)|(?:\b(?:[Ii](?:'d| would| will)? (?:choose|pick|select|go with)"
     r"|[Ii]t(?:'s| is| must be| has to be)"
     r"|(?:[Ss]o|[Tt]herefore|[Tt]hus|[Hh]ence|leaving|leaves),?)|(?:故|应)?(?:选|選)(?:择|擇)?)"
     r"\s*(?:option |choice |the |answer |it is |it's )*[(*\"]*([A-Za-z])(?![a-zA-Z0-9_'])(?!\s+[a-z])"

@@ -12,13 +12,17 @@ from lightreasoner.problems.expressions import (
     LONGEST,
     both_signs,
     is_words,
+    labelled,
+    named,
     packed,
     right_side,
     values,
     words,
 )
+from lightreasoner.problems.intervals import same_intervals
 from lightreasoner.problems.notation import STYLES, in_ascii, split_top, without_style
 from lightreasoner.problems.numbers import Number, read_number
+from lightreasoner.problems.ratios import as_ratio, read_colons, same_colons
 from lightreasoner.problems.stated import REACH
 
 RELATIVE = 1e-4  # tolerance for numbers that are not whole, because answers are rounded in many ways
@@ -32,11 +36,20 @@ def same_answer(found: str, answer: str) -> bool:
         return False
     if read_number(answer) and len(values(answer)) == 1:
         return same_number(found, answer)
+    found, answer = named(found), named(answer)
+    if packed(found) == packed(answer):
+        return True
     if is_words(answer):
         return words(found) == words(answer) or bool(
             re.match(rf"{re.escape(words(answer))}\s*[,(]", without_style(found).lower())
         )
+    if read_colons(answer):
+        return same_colons(found, answer) or _is_ratio(found, answer)
+    if (same := same_intervals(found, answer, same_one)) is not None:
+        return same
     gold, got = values(answer), values(found)
+    if (wanted := labelled(answer)) is not None:
+        return _same_labelled(found, got, wanted)
     if len(gold) == 1 and (inner := _inside_tuple(answer)) is not None:
         return _same_tuple(found, answer, inner)
     if len(gold) == 1:
@@ -46,6 +59,20 @@ def same_answer(found: str, answer: str) -> bool:
     if len(got) != len(gold):
         return False
     return _matched([value_of(part) for part in got], [value_of(part) for part in gold])
+
+
+def _same_labelled(found: str, got: list[str], gold: dict[str, str]) -> bool:
+    """By name where the found values have names, else in their order."""
+    if (by_name := labelled(found)) is not None:
+        return by_name.keys() == gold.keys() and all(same_one(by_name[name], gold[name]) for name in gold)
+    inner = _inside_tuple(right_side(found)) or got
+    return len(inner) == len(gold) and all(same_one(a, b) for a, b in zip(inner, gold.values(), strict=True))
+
+
+def _is_ratio(found: str, answer: str) -> bool:
+    """Whether a number is the reference answer's ratio: 3/4 for 3:4."""
+    ratio, number = as_ratio(answer), read_number(found)
+    return ratio is not None and number is not None and _equal(number.value, ratio, number.rounded)
 
 
 def value_of(part: str) -> str:
@@ -120,9 +147,11 @@ def same_number(found: str, answer: str) -> bool:
     if one is None or (len(values(found)) > 1 and read_number(found) is None):
         if len(values(found)) > 1:  # 3/8 or 37.5 % is one value
             return all(same_number(value, answer) for value in values(found))
-        if re.fullmatch(r"[a-zA-Z]+", found):
-            return False
         gold = other.value
+        if re.fullmatch(r"[a-zA-Z]+", found):
+            return gold == 0 and found.lower() in ("none", "nothing", "nil")
+        if (ratio := as_ratio(found)) is not None:
+            return ratio == gold
         exact = f"{gold.numerator}/{gold.denominator}" if gold.denominator != 1 else str(gold.numerator)
         text = (repr(float(gold)) if abs(gold) < 1e300 else exact) if other.rounded and gold.denominator != 1 else exact
         text = rf"\frac{{{gold.numerator}}}{{{gold.denominator}}}" if text == exact and gold.denominator != 1 else text
@@ -169,10 +198,8 @@ def same_math(found: str, answer: str, tolerance: float | None = None) -> bool:
         return True
     if max(len(found), len(answer)) > LONGEST or not one or not other:
         return False
-    clock = re.compile(r"\d+(?::\d+)+")
     if ":" in one + other:  # a time or a ratio: math-verify reads its last number alone
-        times = [[list(map(int, time.split(":"))) for time in clock.findall(text)] for text in (one, other)]
-        return bool(times[0]) and times[0] == times[1]
+        return same_colons(found, answer)
     if re.search(r"\\(?:l|c|v|d)?dots|\.\.\.|…", found + answer):
         return False
     if all(re.fullmatch(r"[0-9A-F]+_\{?\d+\}?", text) for text in (one, other)):  # numbers in a base

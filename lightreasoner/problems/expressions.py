@@ -57,7 +57,9 @@ def values(text: str) -> list[str]:
         text = inside.group(1)
     if re.fullmatch(r"[-+\s]*\d{1,2}(?:,\d{2})*,\d{3}(?:\.\d+)?", text):
         return [text]
-    if re.search(r"\d,\s\d|\d,\d{1,2}(?!\d)|\d{4,},\d", text):  # 69, 100 are two values; 1,000 is one
+    if re.search(r"\d,\d{3}(?!\d)", text) and re.search(r",\s", text) and not re.search(r"\d{4},|,\d{1,2}(?!\d)", text):
+        parts = split_top(text, _AND.replace(r",(?!\d{3}(?!\d))|,(?=\d{3},)", r",\s"))  # 1,000, 2,000
+    elif re.search(r"\d,\s\d|\d,\d{1,2}(?!\d)|\d{4,},\d", text):  # 69, 100 are two values; 1,000 is one
         parts = split_top(text, _AND.replace(r",(?!\d{3}(?!\d))", ","))
     else:
         parts = split_top(text, _AND)
@@ -76,3 +78,49 @@ def both_signs(text: str) -> list[str]:
 
 def packed(text: str) -> str:
     return re.sub(r"(?<!\d)\s+|\s+(?!\d)|^\$+|\$+$", "", without_style(in_ascii(text)).strip())
+
+
+#: What has several names, by one of them.
+_NAMED = {
+    r"\emptyset": r"\\emptyset|\\varnothing|∅|\\?\{\s*\\?\}|(?:there (?:is|are) )?no (?:real )?solutions?|none|(?:the )?empty set"
+    "|无解|無解|解なし|无实数解|空集",
+    r"(-\infty,\infty)": r"(?:the set of )?all (?:the )?real(?:s| numbers)|ℝ|\\mathbb\s*\{?\s*R\s*\}?|\\R|全体实数",
+    r"\infty": r"infinity|∞|\+?\\infty|inf",
+    "undefined": "undefined|does not exist|dne|not defined|doesn't exist|不存在",
+    "infinitely many": "infinitely many(?: solutions)?|an infinite number(?: of solutions)?|无穷多个?解?|无数个",
+}
+_BRACKETS = {
+    r"\langle": "(",
+    r"\rangle": ")",
+    "⟨": "(",
+    "⟩": ")",
+    r"\lbrace": r"\{",
+    r"\rbrace": r"\}",
+    r"\lbrack": "[",
+} | {r"\rbrack": "]"}
+
+
+def named(text: str) -> str:
+    """An answer without “x ∈” before it, with usual brackets, and with one name for what has several: no solution, ∅."""
+    bare = text.strip().strip("$").strip()
+    bare = re.sub(r"^[a-zA-Z]\s*(?:\\in(?![a-z])|∈)\s*", "", bare)
+    for sign, bracket in _BRACKETS.items():
+        bare = bare.replace(sign, bracket)
+    plain = without_style(bare.replace(r"\mathbb{R}", "ℝ")).strip().strip(".").strip()
+    for name, spellings in _NAMED.items():
+        if re.fullmatch(spellings, plain, re.IGNORECASE):
+            return name
+    return bare
+
+
+def labelled(text: str) -> dict[str, str] | None:
+    """The values by their names in “x = 1, y = 2”; None where names are missing, or are one: x_1 = 1, x_2 = 2."""
+    pairs = [part.strip().strip("$").partition("=") for part in values(text)]
+    names = [name.strip() for name, _, _ in pairs]
+    if len(pairs) < 2 or not all(
+        re.fullmatch(r"[a-zA-Z]\w{0,20}(?:_\{\w+\})?", name) and value for name, _, value in pairs
+    ):
+        return None
+    if len({name.partition("_")[0].rstrip("0123456789") for name in names}) < len(names):
+        return None
+    return {name: value.strip() for name, (_, _, value) in zip(names, pairs, strict=True)}

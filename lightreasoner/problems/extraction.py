@@ -13,7 +13,7 @@ from lightreasoner.problems.expressions import (
     values,
     words,
 )
-from lightreasoner.problems.notation import grouped, in_ascii
+from lightreasoner.problems.notation import STYLES, grouped, in_ascii
 from lightreasoner.problems.number_words import HAN_NUMBER, NUMBER_WORDS, PART_WORDS, respelled
 from lightreasoner.problems.numbers import COMPOUND, PERCENT, read_number
 from lightreasoner.problems.sentences import (
@@ -81,6 +81,8 @@ def find_math(turn: str, answer: str) -> str | None:
 def value_in(statement: Statement) -> str | None:
     """The value that a stated answer begins with, as it is written; None if it has none."""
     text = unmarked(statement.text)
+    if statement.boxed:  # \text{The value is } 12
+        text = re.sub(rf"^{STYLES}\s*\{{(?:(?!\b(?:{FUNCTIONS})\b)[^{{}}\d])*\}}\s*(?=[-+\\$\d.(])", "", text)
     if statement.boxed and (read_number(text) or not has_words(text)):
         return text.rstrip(".")
     sentence, formulas = first_sentence(text)
@@ -100,7 +102,7 @@ def value_in(statement: Statement) -> str | None:
         return formula + ("%" if percent else f" {words_after.group(1)}" if words_after else "")
     plain = re.sub(r"^[^\w√π$€£¥(\\.+±-]+", "", without_lead(sentence)).strip()
     plain = plain.rstrip(".,")
-    if read_number(plain):
+    if read_number(plain) or plain.lower() in ("none", "nothing"):
         return plain
     if is_formula(plain) and re.search(r"[\d√π∞\\]", plain):  # a letter alone is no number
         return right_side(plain)
@@ -126,6 +128,8 @@ def _exact_token(text: str, found: re.Match) -> str:
         re.I,
     )
     token = found.group().strip()
+    if ":" in token and re.search(r"(?:^|\n)\W*[A-Z][a-z]+ $", text[: found.start()]):  # “Week 3:210 pages”
+        token = token.rpartition(":")[2]
     if token[0] in "-+" and token[1:2] == " " and re.search(r"[\w)\]}%⟧]\s*$", text[: found.start()]):
         token = token[1:]
     return (token + (times.group() if times else "")).strip().strip("$€£¥ ").rstrip(".")

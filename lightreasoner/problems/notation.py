@@ -75,12 +75,15 @@ def without_style(text: str) -> str:
 
 
 def split_top(text: str, separator: str) -> list[str]:
-    """The parts between the matches of a pattern that stand outside all brackets. LaTeX's \\{ and \\} are brackets."""
+    """The parts between the matches of a pattern that stand outside all brackets. LaTeX's \\{ and \\}, \\begin and \\end are brackets."""
     parts, depth, start = [], 0, 0
-    for token in re.finditer(rf"\\[{{}}]|(?P<open>[(\[{{])|(?P<close>[)\]}}])|(?P<split>{separator})", text):
-        if token["open"] or token.group() == "\\{":
+    for token in re.finditer(
+        rf"\\(?P<environment>begin|end)\s*\{{[^{{}}]*\}}|\\[{{}}]|(?P<open>[(\[{{])|(?P<close>[)\]}}])|(?P<split>{separator})",
+        text,
+    ):
+        if token["open"] or token.group() == "\\{" or token["environment"] == "begin":
             depth += 1
-        elif token["close"] or token.group() == "\\}":
+        elif token["close"] or token.group() == "\\}" or token["environment"] == "end":
             depth -= 1
         elif token["split"] is not None and depth <= 0:
             parts.append(text[start : token.start()])

@@ -63,11 +63,11 @@ _ENGLISH = re.compile(
 #: Languages that write 2,5 and 1.234 for 2.5 and 1,234.
 _COMMA = re.compile(
     r"(?:\br[ée]ponses?|\brespuestas?|\brespostas?|\bantwort(?:en)?|\blösung(?:en)?|\bergebnis|\brispost[ae]|ответы?"
-    r"|\b(?:opci[óo]n|op[çc][ãa]o|opzione|alternativa) (?=corr[ei]|certa)|\bsoluci[óo]n(?:es)?|\bsolu[çc](?:ão|ões)"
-    r"|\bsoluzion[ei]|\bsolutions? (?=est\b|sont\b)|\br[ée]sultat final|\bresultado final|решения?|\bodpowiedź"
+    r"|\b(?:opci[óo]n|op[çc][ãa]o|opzione|alternativa)(?=\s+(?:corr[ei]|certa))|\bsoluci[óo]n(?:es)?|\bsolu[çc](?:ão|ões)"
+    r"|\bsoluzion[ei]|\bsolutions?(?=\s+(?:est|sont)\b)|\br[ée]sultat final|\bresultado final|решения?|\bodpowiedź"
     r"|\bantwoord|\bcevap|\byanıt|\bjawaban|đáp án|câu trả lời|\bsvar)"
-    r"(?:\s+(?:finale?|correct[ao]s?|corret[ao]s?|certa|richtige|est|ist|sind|sont|lautet|lauten|es|son|são|sono|è|é"
-    r"|равен|равна|là|cuối cùng|to|is|adalah|de|la|l'|está|also|daher|somit|folglich|donc|alors|entonces|então|quindi))*"
+    r"(?:\s+(?:finale?|correct[ao]s?|corret[ao]s?|certa|richtige|est|ist|sind|sont|lautet|lauten|es|son|são|sono|è|é|"
+    r"равен|равна|là|cuối cùng|to|is|adalah|de|la|l'|está|also|daher|somit|folglich|donc|alors|entonces|então|quindi))*"
     r"\s*\**[:=]?\**\s*",
     re.IGNORECASE,
 )
@@ -129,11 +129,22 @@ def _is_next(text: str, found: re.Match) -> bool:
     return not (before and re.search(before, text[: found.start()]))
 
 
+#: Why an answer is right, after it in the last sentence.
+_REASON = re.compile(
+    r",\s*(?:because|since|as|given that|ya que|porque|pues|puesto que|car|parce que|puisque|weil|denn|da|poiché|perché"
+    r"|pois|já que|потому что|так как|поскольку)\s|[,.]\s*(?:因为|因為|由于)|なぜなら",
+    re.IGNORECASE,
+)
+
+
 def before_check(turn: str) -> str:
-    """The turn up to a check of its answer, if something comes before it."""
+    """The turn up to a check of its answer or the reason for it, if something comes before it."""
     digit = re.search(r"\d", turn)
     found = _CHECK.search(turn, digit.end()) if digit else None
-    return turn[: found.start()] if found else turn
+    turn = turn[: found.start()] if found else turn
+    last = max(turn.rstrip().rfind(end) for end in ("\n", ". ", "。", "! "))
+    reason = _REASON.search(turn, last + 1)
+    return turn[: reason.start()] if reason and re.search(r"\d", turn[last + 1 : reason.start()]) else turn
 
 
 def is_cut_off(turn: str) -> bool:

@@ -1,0 +1,49 @@
+"""Times of day and ratios: 1:30 PM, 13:30, 3:4, 3 to 4."""
+
+import re
+from fractions import Fraction
+
+_COLONS = re.compile(r"(\d{1,9})\s*:\s*(\d{1,9})(?:\s*:\s*(\d{1,9}))?(?:\s*:\s*(\d{1,9}))?")
+_HALF = re.compile(r"(?<![a-z])([ap])\.?\s?m\b", re.IGNORECASE)
+
+
+def read_colons(text: str) -> list[int] | None:
+    """The numbers of a time or a ratio; None where a text has none, or two."""
+    text = re.sub(r"\b(\d+) to (\d+)\b", r"\1:\2", text.replace("∶", ":").replace(r"\colon", ":"))
+    found = list(_COLONS.finditer(text))
+    return [int(part) for part in found[0].groups() if part is not None] if len(found) == 1 else None
+
+
+def is_time(text: str) -> bool:
+    """Whether a text with colons can be a time: 2:30 can, 3:4 and 1:75 cannot."""
+    later = re.findall(r"(?<=:)\s*(\d+)", text)
+    return bool(_HALF.search(text)) or (bool(later) and all(len(part) == 2 and int(part) < 60 for part in later))
+
+
+def same_colons(found: str, answer: str) -> bool:
+    """Whether two texts with a time or a ratio mean the same. Where the answer names the half of the day, both do."""
+    got, gold = read_colons(found), read_colons(answer)
+    if got is None or gold is None:
+        return False
+    if is_time(answer):
+        named, wanted = _HALF.search(found), _HALF.search(answer)
+        if wanted:
+            return _of_day(got, named) == _of_day(gold, wanted)
+        return got == gold or (named is not None and _of_day(got, named) == gold)
+    return (
+        len(got) == len(gold) and all(a * gold[0] == b * got[0] for a, b in zip(got, gold, strict=True)) and got[0] > 0
+    )
+
+
+def as_ratio(text: str) -> Fraction | None:
+    """3:4 as a number; None for times, and for ratios of three."""
+    parts = read_colons(text)
+    if parts is None or len(parts) != 2 or is_time(text) or parts[1] == 0 or re.search(r"[a-zA-Z]{3}|\\", text):
+        return None
+    return Fraction(*parts)
+
+
+def _of_day(parts: list[int], half: re.Match | None) -> list[int]:
+    if half is None:
+        return parts
+    return [parts[0] % 12 + (12 if half[1].lower() == "p" else 0), *parts[1:]]
