@@ -5,7 +5,7 @@ import operator
 import re
 from fractions import Fraction
 
-#: 1.234,56 and 1 234,5 and 1.234.567: thousands and decimals as most of Europe writes them, where nothing else is meant.
+#: 1.234,56 and 1 234,5 and 1.234.567: thousands and decimals as most of Europe writes them.
 EUROPEAN = r"\d{1,3}(?:[. ]\d{3}){1,9},\d{1,9}(?![\d,])|\d{1,3}(?:\.\d{3}){2,9}(?!\.?\d)"
 GROUPED = (
     r"\d{1,3}(?:,\d{3}){1,9}(?!,?\d)|\d{1,3}(?: \d{3}){1,9}(?! ?\d)|\d{1,3}(?:['_]\d{3}){1,9}(?!['_]?\d)"
@@ -26,7 +26,8 @@ def arithmetic(text: str) -> Fraction | None:
     r"""The exact value of digits, fractions, + - * / and whole powers: \frac{1}{2^{98}}, 4.5 \times 10^{33}."""
     if len(text) > 300 or not re.search(r"\d", text):
         return None
-    text = re.sub(r"(\d*)\.(\d*)\\overline\{(\d+)\}", _repeating, text)
+    text = re.sub(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\{?(\d+)\}?", _repeating, text)
+    text = re.sub(r"(\d*)\.(\d*?)(\d{1,6}?)\3{2,}(?:\.\.\.|…|\\[lc]?dots)", _repeating, text)
     text = re.sub(EUROPEAN, lambda found: re.sub("[. ]", "", found.group()).replace(",", "."), text)
     text = re.sub(GROUPED, lambda found: re.sub("[, '_]", "", found.group()), text)
     for pattern in (r"\s+(?:and\s+)?(\d+)\s*/\s*(\d+)(?![\d.]*\d)", r"\s*\\frac\s*\{(\d+)\}\s*\{(\d+)\}"):

@@ -14,13 +14,15 @@ _CONNECT = (
 )
 _LETTER = re.compile(
     r"(?<![a-zA-Z0-9_'.-])(?:\(?(?P<upper>[A-Z])(?![a-zA-Z0-9_'])(?!\s*[=+*/^_<>](?!\*))|\((?P<lower>[a-z])\)"
-    r"|(?<!\()(?P<closed>[a-z])\)|(?:(?<=option )|(?<=choice )|(?<=answer )|(?<=选项)|(?<=选))(?P<named>[a-zA-Z])(?![a-zA-Z0-9_']))"
+    r"|(?<!\()(?P<closed>[a-z])\)|(?:(?<=option )|(?<=choice )|(?<=answer )|(?<=选项)|(?<=选))"
+    r"(?P<named>[a-zA-Z])(?![a-zA-Z0-9_']))"
 )
 _NEGATED = re.compile(
     r"(?:\b(?:not|isn't|isnt|aren't|cannot be|can't be|neither|nor|rul(?:es?|ed|ing) out|except|rather than"
     r"|instead of|than|unlike"
     r"|eliminat\w+|exclud\w+|reject\w*|discard\w*|never|incorrect\w*|wrong|(?:don't|doesn't|do not) (?:think"
-    r"|believe)(?: that)?(?: it'?s| it is| the answer is)?)|不是|不选|排除|而非|n't)\s*:?\s*"
+    r"|believe)(?: that)?(?: it'?s| it is| the answer is)?)"
+    r"|\b(?:nicht|no es|n'est pas|n'est|não é|non è|не|нет)|不是|不选|排除|而非|n't)\s*:?\s*"
     r"(?:(?:the|be|answers?|options?|choices?|either|both|选项)\s*)*[(\"'*]*$",
     re.IGNORECASE,
 )
@@ -37,7 +39,8 @@ _CHOOSES = re.compile(
     re.IGNORECASE,
 )
 _NAMED = re.compile(
-    r"\b(?:option|choice|选项|選項|(?:my|final) (?:pick|guess|choice|selection|vote))\b(?:\s+is|\s*:)?[^\w\n]*([A-Za-z])(?![\w'])",
+    r"\b(?:option|choice|选项|選項|(?:my|final) (?:pick|guess|choice|selection|vote))\b"
+    r"(?:\s+is\s*:\s*|\s+is|\s*:)?[^\w\n]*([A-Za-z])(?![\w'])",
     re.IGNORECASE,
 )
 _PLACED = re.compile(
@@ -46,10 +49,13 @@ _PLACED = re.compile(
     re.IGNORECASE,
 )
 _CORRECT = re.compile(
-    r"\(?(?<![a-zA-Z0-9_'])([A-Z])(?:[)*\"]*\s*(?:项|項|选项|選項)?(?:是?正确|是?对的|が正しい|が正解|이 정답)|(?![a-zA-Z0-9_'])[)*\"]*\s+"
+    r"\(?(?<![a-zA-Z0-9_'])([A-Z])(?:[)*\"]*\s*(?:项|項|选项|選項)?(?:是?正确|是?对的|が正しい|が正解|이 정답)"
+    r"|(?![a-zA-Z0-9_'])[)*\"]*\s+"
     r"(?:is|must be|would be"
     r"|seems to be)\s+(?:therefore |thus |the |indeed |clearly )*"
-    r"(?:correct|right|true|best|answer)\b|(?![a-zA-Z0-9_'])[)*\"]*\s+(?:remains|is left|is the only (?:one|option|choice))\b)|(?:\b(?:[Ii](?:'d| would| will)? (?:choose|pick|select|go with)"
+    r"(?:correct|right|true|best|answer)\b"
+    r"|(?![a-zA-Z0-9_'])[)*\"]*\s+(?:remains|is left|is the only (?:one|option|choice))\b)"
+    r"|(?:\b(?:[Ii](?:'d| would| will)? (?:choose|pick|select|go with)"
     r"|[Ii]t(?:'s| is| must be| has to be)"
     r"|(?:[Ss]o|[Tt]herefore|[Tt]hus|[Hh]ence|leaving|leaves),?)|(?:故|应)?(?:选|選)(?:择|擇)?)"
     r"\s*(?:option |choice |the |answer |it is |it's )*[(*\"]*([A-Za-z])(?![a-zA-Z0-9_'])(?!\s+[a-z])"
@@ -64,7 +70,7 @@ def find_choice(turn: str) -> str | None:
         if letter := letter_in(statement.text):
             return letter
     bare = without_style(turn).replace("**", "")
-    whole = re.match(r"\s*[\"'$]*\(?([A-Ja-j])(?:\)|[.:](?=\s|$)|[\"'$]*\s*$)", bare)
+    whole = re.match(r"\s*[\"'$]*\(?([A-Ja-j])(?:\)|[.:](?=\s|$)|(?<=[A-J])\s+(?=\()|[\"'$]*\s*$)", bare)
     if whole:
         return whole.group(1).upper()
     for pattern in (_CORRECT, _NAMED, _PLACED):

@@ -6,6 +6,7 @@ Of several values in no brackets the order is free.
 import re
 from itertools import product
 
+from lightreasoner.problems.chemistry import same_chemical
 from lightreasoner.problems.equivalence import equivalent
 from lightreasoner.problems.expressions import (
     FUNCTIONS,
@@ -40,9 +41,13 @@ def same_answer(found: str, answer: str) -> bool:
     if packed(found) == packed(answer):
         return True
     if is_words(answer):
-        return words(found) == words(answer) or bool(
-            re.match(rf"{re.escape(words(answer))}\s*[,(]", without_style(found).lower())
+        return (
+            words(found) == words(answer)
+            or _same_words(words(found), words(answer))
+            or bool(re.match(rf"{re.escape(words(answer))}\s*[,(]", without_style(found).lower()))
         )
+    if (same := same_chemical(found, answer)) is not None:
+        return same
     if read_colons(answer):
         return same_colons(found, answer) or _is_ratio(found, answer)
     if (same := same_intervals(found, answer, same_one)) is not None:
@@ -54,11 +59,19 @@ def same_answer(found: str, answer: str) -> bool:
         return _same_tuple(found, answer, inner)
     if len(gold) == 1:
         return len(got) == 1 and same_one(got[0], gold[0])
+    if len(got) == 1 and r"\cup" in found:
+        return same_math(found, answer)
     if len(got) == 1 and (inner := _inside_tuple(found)) is not None:  # (1, 3) for 1, 3
         got = [value for part in inner for value in both_signs(part)]
     if len(got) != len(gold):
         return False
     return _matched([value_of(part) for part in got], [value_of(part) for part in gold])
+
+
+def _same_words(found: str, answer: str) -> bool:
+    """Words joined by “and” in any order: blue and red."""
+    parts = [sorted(re.split(r"\s+and\s+", text)) for text in (found, answer)]
+    return len(parts[1]) > 1 and parts[0] == parts[1]
 
 
 def _same_labelled(found: str, got: list[str], gold: dict[str, str]) -> bool:
@@ -213,9 +226,12 @@ def same_math(found: str, answer: str, tolerance: float | None = None) -> bool:
 
 
 def _one_has_base(one: str, other: str) -> bool:
-    return all(re.fullmatch(r"[0-9A-Z]+(?:_\{?\d+\}?)?", text) for text in (one, other)) and ("_" in one) != (
-        "_" in other
-    )
+    """Whether one is a number with its base, as in 1101_2, and the other has none."""
+    digits = [re.fullmatch(r"([0-9A-F]+)(?:_\{?(\d{1,2})\}?)?", text) for text in (one, other)]
+    if not all(digits) or bool(digits[0][2]) == bool(digits[1][2]):
+        return False
+    base = int(digits[0][2] or digits[1][2])
+    return all(int(digit, 16) < base for found in digits for digit in found[1])
 
 
 def _latex(text: str) -> str:

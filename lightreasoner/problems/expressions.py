@@ -30,8 +30,17 @@ def is_formula(text: str) -> bool:
 
 def right_side(formula: str) -> str:
     """What follows the last “=” or “≈” outside brackets: the result of an equation."""
+    formula = re.sub(
+        r"\\(?:begin|end)\s*\{(?:align(?:ed)?|gather(?:ed)?|split|equation)\*?\}|(?<=[\s\d])\\\\(?=\s)", " ", formula
+    )
     parts = split_top(formula, r"(?<![<>!\\])=|≈|\\approx(?![a-z])|\\simeq(?![a-z])|\\doteq(?![a-z])")
     filled = [part.strip().rstrip(".").strip() for part in parts if part.strip(" .&")]
+    if (
+        len(filled) > 1
+        and re.fullmatch(r"[a-zA-Z]", filled[-1])
+        and re.fullmatch(r"[-+\d.,/]+|-?\\frac\{\d+\}\{\d+\}", filled[-2])
+    ):
+        return filled[-2]  # 18 = N
     return filled[-1].lstrip("&").strip() if filled else formula
 
 
@@ -46,13 +55,16 @@ def is_words(answer: str) -> bool:
 def words(text: str) -> str:
     """Words in lower case, without articles, punctuation and styling."""
     bare = re.sub(r"[^\w\s]", " ", without_style(in_ascii(text)).lower().replace("'s", ""))
+    bare = re.sub(r"^\s*(?:on|in|at|by)\s+(?=\w)", "", re.sub(r"(\d)(?:st|nd|rd|th)\b", r"\1", bare))
     return " ".join(word for word in bare.split() if word not in ("a", "an", "the"))
 
 
 def values(text: str) -> list[str]:
     r"""The values of a list in no brackets, or in \{…\}; ± stands for two. One value: a list of one."""
     text = text.strip().strip("$").strip()
-    inside = re.fullmatch(r"\\?\{(.*?)\\?\}", re.sub(r"\\(?:left|right|l|r)(?=\\?[{}])", "", text), re.DOTALL)
+    inside = re.fullmatch(
+        r"\\?\{((?:(?!\\\}\s*\S).)*?)\\?\}", re.sub(r"\\(?:left|right|l|r)(?=\\?[{}])", "", text), re.DOTALL
+    )
     if inside:
         text = inside.group(1)
     if re.fullmatch(r"[-+\s]*\d{1,2}(?:,\d{2})*,\d{3}(?:\.\d+)?", text):
@@ -77,12 +89,14 @@ def both_signs(text: str) -> list[str]:
 
 
 def packed(text: str) -> str:
-    return re.sub(r"(?<!\d)\s+|\s+(?!\d)|^\$+|\$+$", "", without_style(in_ascii(text)).strip())
+    text = re.sub(r"(?<=\d)\s?(?:st|nd|rd|th)\b", "", without_style(in_ascii(text)).strip())
+    return re.sub(r"(?<!\d)\s+|\s+(?!\d)|^\$+|\$+$", "", text)
 
 
 #: What has several names, by one of them.
-_NAMED = {
-    r"\emptyset": r"\\emptyset|\\varnothing|∅|\\?\{\s*\\?\}|(?:there (?:is|are) )?no (?:real )?solutions?|none|(?:the )?empty set"
+NAMES = {
+    r"\emptyset": r"\\emptyset|\\varnothing|∅|\\?\{\s*\\?\}|(?:there (?:is|are) )?no (?:real )?solutions?"
+    "|none|(?:the )?empty set"
     "|无解|無解|解なし|无实数解|空集",
     r"(-\infty,\infty)": r"(?:the set of )?all (?:the )?real(?:s| numbers)|ℝ|\\mathbb\s*\{?\s*R\s*\}?|\\R|全体实数",
     r"\infty": r"infinity|∞|\+?\\infty|inf",
@@ -101,16 +115,22 @@ _BRACKETS = {
 
 
 def named(text: str) -> str:
-    """An answer without “x ∈” before it, with usual brackets, and with one name for what has several: no solution, ∅."""
+    """An answer without “x ∈”, with usual brackets, and with one name for what has several: no solution, ∅."""
     bare = text.strip().strip("$").strip()
     bare = re.sub(r"^[a-zA-Z]\s*(?:\\in(?![a-z])|∈)\s*", "", bare)
     for sign, bracket in _BRACKETS.items():
         bare = bare.replace(sign, bracket)
     plain = without_style(bare.replace(r"\mathbb{R}", "ℝ")).strip().strip(".").strip()
-    for name, spellings in _NAMED.items():
+    for name, spellings in NAMES.items():
         if re.fullmatch(spellings, plain, re.IGNORECASE):
             return name
     return bare
+
+
+def find_name(text: str, name: str) -> str | None:
+    """Where a text says what has this name: “There is no solution.”"""
+    found = re.search(rf"(?<![a-zA-Z\\])(?:{NAMES[name]})(?![a-zA-Z])", text, re.IGNORECASE)
+    return found.group() if found else None
 
 
 def labelled(text: str) -> dict[str, str] | None:
@@ -124,3 +144,10 @@ def labelled(text: str) -> dict[str, str] | None:
     if len({name.partition("_")[0].rstrip("0123456789") for name in names}) < len(names):
         return None
     return {name: value.strip() for name, (_, _, value) in zip(names, pairs, strict=True)}
+
+
+def is_tuple(text: str) -> bool:
+    """Whether an answer is one pair or more values in round brackets."""
+    return (
+        bool(re.fullmatch(r"\(.*,.*\)", without_style(text.strip().strip("$")), re.DOTALL)) and len(values(text)) == 1
+    )

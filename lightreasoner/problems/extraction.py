@@ -6,9 +6,13 @@ from lightreasoner.problems.arithmetic import VALUE
 from lightreasoner.problems.expressions import (
     FUNCTIONS,
     LONGEST,
+    NAMES,
+    find_name,
     has_words,
     is_formula,
+    is_tuple,
     is_words,
+    named,
     right_side,
     values,
     words,
@@ -39,7 +43,7 @@ _TOKEN = re.compile(
 )
 #: Two values at once, which are no answer to a question for one: “3 and 5”, “x = 3 or x = 5”.
 _SEVERAL = re.compile(
-    rf"\W*(?:between |from )?(?:[a-zA-Z]\s*=\s*)?(?:{VALUE})\s*,?\s*(?:and|or|to|和|或|到"
+    rf"\W*(?:between |from )?(?:[a-zA-Z]\s*=\s*)?(?:{VALUE})\s*,?\s*(?:and|or|to|by|和|或|到"
     rf"|至)\s*(?:[a-zA-Z]\s*=\s*)?(?:{VALUE})(?!\s*/|\d)\W*$",
     re.I,
 )
@@ -59,7 +63,7 @@ def find_number(turn: str) -> str | None:
 def find_math(turn: str, answer: str) -> str | None:
     """The stated answer as LaTeX or words, or several values; else the last formula; else the last number."""
     several = len(values(answer)) > 1
-    for statement in statements(turn, several):
+    for statement in statements(turn, several, joined=is_tuple(answer)):
         if several and (found := list_in(statement)) is not None:
             return found
         if not several and (found := expression_in(statement)) is not None:
@@ -69,6 +73,8 @@ def find_math(turn: str, answer: str) -> str | None:
         last = next((line for line in reversed(rest.strip().splitlines()) if re.search(r"\d|\$", line)), "")
         sentence = re.split(r"(?<=[.!?])\s+(?=[A-Z])", last.strip())[-1]
         return list_in(Statement(sentence)) or last_value(rest)
+    if named(answer) in NAMES and (spelled := find_name(rest[-LONGEST:], named(answer))):
+        return spelled
     if is_words(answer):
         yes_no = re.findall(r"\b(yes|no|true|false)\b", rest, re.IGNORECASE)
         if words(answer) in ("yes", "no", "true", "false") and yes_no:
@@ -84,7 +90,7 @@ def value_in(statement: Statement) -> str | None:
     if statement.boxed:  # \text{The value is } 12
         text = re.sub(rf"^{STYLES}\s*\{{(?:(?!\b(?:{FUNCTIONS})\b)[^{{}}\d])*\}}\s*(?=[-+\\$\d.(])", "", text)
     if statement.boxed and (read_number(text) or not has_words(text)):
-        return text.rstrip(".")
+        return re.sub(r"(?<!\.)\.$", "", text)
     sentence, formulas = first_sentence(text)
     sentence = respelled(grouped(in_ascii(sentence)))
     if statement.comma:
@@ -100,7 +106,7 @@ def value_in(statement: Statement) -> str | None:
             r"\s*((?:hundred|thousand|million|billion|trillion|dozen)s?\b)", sentence[masked.end() :]
         )
         return formula + ("%" if percent else f" {words_after.group(1)}" if words_after else "")
-    plain = re.sub(r"^[^\w√π$€£¥(\\.+±-]+", "", without_lead(sentence)).strip()
+    plain = re.sub(r"^(?:[-=]+>|[^\w√π$€£¥(\\.+±<>≤≥-])+", "", without_lead(sentence)).strip()
     plain = plain.rstrip(".,")
     if read_number(plain) or plain.lower() in ("none", "nothing"):
         return plain
@@ -158,9 +164,13 @@ def last_value(text: str) -> str | None:
     found = None
     masked, formulas = with_masks(text)
     masked = in_ascii(masked)
+    end = 0
     for match in re.finditer(rf"⟦(\d+)⟧|{_TOKEN.pattern}", masked, re.IGNORECASE):
+        if match.start() < end:  # the minutes of 2 hours and 15 minutes
+            continue
         if match.group(1) is None:
             found = _exact_token(masked, match)
+            end = match.start() + len(found)
         elif re.search(r"\d", formulas[int(match.group(1))]):
             found = right_side(formulas[int(match.group(1))])
     return found

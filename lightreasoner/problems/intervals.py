@@ -93,7 +93,8 @@ def same_intervals(found: str, answer: str, same: Callable[[str, str], bool]) ->
     got, gold = read_intervals(found), read_intervals(answer)
     if got is None or gold is None:
         return None
-    if all(variable is None and len(intervals) == 1 for intervals, variable in (got, gold)):
+    one_each = all(variable is None and len(intervals) == 1 for intervals, variable in (got, gold))
+    if one_each and not re.match(r"\s*\]|.*\[\s*$", found):  # ]2, 5[ is no pair
         return None
     if None not in (got[1], gold[1]) and got[1] != gold[1]:
         return False

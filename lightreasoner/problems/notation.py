@@ -4,6 +4,7 @@ import re
 import unicodedata
 
 _RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
+_LOWERED = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _PUNCTUATION = str.maketrans(
     {
         **{"。": ". ", "，": ", ", "、": ", ", "：": ": ", "；": "; ", "！": "! ", "？": "? ", "।": ". ", "．": "."},
@@ -34,8 +35,9 @@ _UNIT_FRACTION = re.compile(
 
 
 def in_ascii(text: str) -> str:
-    """The text with ASCII digits, blanks and punctuation: １８。 → 18. , 2½ → 2 1/2, 10⁸ → 10^{8}, Ｂ → B. Other letters stay."""
+    """The text with ASCII digits, blanks and punctuation: １８。 → 18. , 2½ → 2 1/2, 10⁸ → 10^{8}, Ｂ → B."""
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda found: "^{" + found.group().translate(_RAISED) + "}", text)
+    text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda found: "_{" + found.group().translate(_LOWERED) + "}", text)
     return "".join(map(_character, text.translate(_PUNCTUATION))).translate(_PUNCTUATION)
 
 
@@ -75,7 +77,7 @@ def without_style(text: str) -> str:
 
 
 def split_top(text: str, separator: str) -> list[str]:
-    """The parts between the matches of a pattern that stand outside all brackets. LaTeX's \\{ and \\}, \\begin and \\end are brackets."""
+    """The parts between the matches of a pattern outside all brackets, of which \\{ and \\begin{…} are some, too."""
     parts, depth, start = [], 0, 0
     for token in re.finditer(
         rf"\\(?P<environment>begin|end)\s*\{{[^{{}}]*\}}|\\[{{}}]|(?P<open>[(\[{{])|(?P<close>[)\]}}])|(?P<split>{separator})",

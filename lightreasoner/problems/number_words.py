@@ -17,7 +17,9 @@ NUMBER_WORDS = rf"\b(?:{'|'.join(_WORDS)}|an?\s+(?:{_LARGE}))(?:[\s-]+(?:and\s+)
 PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "eighth": 8, "tenth": 10}
 PART_WORDS = rf"(?:\b(?:a|an|{'|'.join(_WORDS)})[\s-]+)?\b(?:{'|'.join(PARTS)})s?\b"
 _HAN = {char: n for n, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
-HAN_NUMBER = "(?:百分之|[一二三四五六七八九十百]+分之)?[零〇一二两兩三四五六七八九十百千万]+"
+HAN_NUMBER = (
+    "(?:百分之|[一二三四五六七八九十百]+分之)?[零〇一二两兩三四五六七八九十百千万]+(?:[个個]半(?!径))?|半(?![径徑])"
+)
 _HAN_TIMES = {"万": 10**4, "萬": 10**4, "만": 10**4, "亿": 10**8, "億": 10**8, "억": 10**8}
 _RESPELLED = (
     (r"\b(?:minus|negative)\s+(?=[$\d])|[负負](?=\d)|マイナス(?=\d)", "-"),
@@ -26,6 +28,7 @@ _RESPELLED = (
     (r"(\d+)\s*又\s*(\d+\s*/\s*\d+)", r"\1 \2"),
     (r"百分之\s*(\d+(?:\.\d+)?)", r"\1%"),
     (r"(\d+)分之(\d+)", r"\2/\1"),
+    (r"(\d+)\s+(?:[a-z]+\s+)?(?:et demie?|y medi[ao]|e mezz[ao]|e mei[ao]|с половиной)\b", r"\1 1/2"),
 )
 _HAN_DIGITS = re.compile(
     r"(?:\d{1,6}(?:\.\d{1,9})?\s?(?:[千천]?[亿億억万萬만]|[千천](?![克米瓦卡帕])))+\s?(?:\d{1,4}(?![\d.]))?"
@@ -54,6 +57,9 @@ def in_words(text: str) -> Fraction | None:
     """eighteen, one hundred and five, three quarters, two and a half, 十八, 三分之一; a unit may follow."""
     found = re.match(HAN_NUMBER, text)
     if found and len(text) - found.end() <= 4:
+        whole, half, _ = found.group().partition("半")
+        if half:
+            return _han(whole.rstrip("个個")) + Fraction(1, 2)
         bottom, of, top = found.group().rpartition("分之")
         return Fraction(_han(top), _han(bottom.replace("百", "一百", 1) if bottom == "百" else bottom) if of else 1)
     half = re.fullmatch(rf"(.+?) and ({PART_WORDS})(.*)|({PART_WORDS})(.*)", text, re.IGNORECASE)

@@ -42,8 +42,12 @@ class Number:
 
 def read_number(text: str) -> Number | None:
     """The number that a text consists of, with or without a unit, or None. Formulas with roots or letters are none."""
-    bare = without_style(in_ascii(text)).strip().strip("$* ").rstrip(".")
+    bare = without_style(in_ascii(text)).strip().strip("$* ")
+    bare = re.sub(r"(?<!\.)\.$", "", bare)
     bare = respelled(_ABOUT.sub("", bare).strip())
+    bare = re.sub(r"\b(?:US|R|A|CA?|AU|NZ|HK|MX|S)\$", "$", bare)
+    if re.fullmatch(r"0[xX][\da-fA-F]{1,30}|0[bB][01]{1,100}|0[oO][0-7]{1,40}", bare):
+        return Number(Fraction(int(bare, 0)), False, False)
     if not bare or len(bare) > 100:
         return None
     bare = re.sub(r"(?<=\d)\s*[eE]\s*\{([-+]?\d+)\}", r"e\1", bare)  # 6.4\mathrm{e}{-5}

@@ -25,7 +25,7 @@ def unmarked(text: str) -> str:
     text = re.sub(
         r"(?<![\d)])\*\*|\*\*(?![-+]?\(?[-+]?\d)|__|`|(?<![\w*\\])\*(?=\S)|(?<=[\w.%])\*(?![\w*\s(])", "", text
     ).strip()
-    return re.sub(r"^>\s*|^#+\s*", "", text)
+    return re.sub(r"^>\s+|^#+\s*", "", text)
 
 
 def formula_of(found: re.Match) -> str:

@@ -87,10 +87,20 @@ _PLURAL = re.compile(r"\b(?:solutions|roots|zeros|possible values) are:?[ \t]*",
 #: An answer between marks: <answer>18</answer>, {"answer": "18"}.
 _MARKED = re.compile(
     r"<(?P<tag>(?:final[_-]?)?answer)>(?P<inside>.{1,1000}?)</(?P=tag)>"
-    r"|[\"'](?:final[_ ]?|correct[_ ]?)?(?:answer|solution_value)[\"']\s*:\s*"
-    r"(?:\"(?P<text>(?:[^\"\\\n]|\\.){1,1000})\"|'(?P<single>[^'\n]{1,1000})'|(?P<bare>[^\"',}\]\n][^,}\]\n]{0,100}))",
+    r"|[\"'](?:final[_ ]?|correct[_ ]?)?(?:answer|choice|option)[\"']\s*:\s*"
+    r"(?:\"(?P<text>(?:[^\"\\\n]|\\.){1,1000})\"|'(?P<single>[^'\n]{1,1000})'|(?P<bare>[^\"',}\]\n][^,}\]\n]{0,100}))"
+    r"|\[\[(?P<double>[^\[\],\n]{1,60})\]\]",
     re.IGNORECASE | re.DOTALL,
 )
+#: A model that takes its answer back at once: “The answer is 5. Wait, no, 7.”
+_CORRECTED = re.compile(
+    r"(?:\b(?:no|oh|hmm),?\s+)?\b(?:wait|sorry|correction|actually|i mean|scratch that|my mistake|rather)\b"
+    r"(?:[,.:;!\s…—–]|-\s|\b(?:no|sorry|i mean[t]?|actually|it is|it's|make that|that's|should be"
+    r"|it should be|the answer is)\b)*"
+    r"(?=\(?[-+$\\]?\d|[(*]*[A-J](?![\w']))",
+    re.IGNORECASE,
+)
+_NEAR = 80  # characters between an answer and its correction
 _STATED = (re.compile(r"\\boxed|####"), _MARKED, _ENGLISH, _COMMA, _POINT)
 
 
@@ -153,17 +163,18 @@ def is_cut_off(turn: str) -> bool:
     return start >= 0 and turn[start:].partition("{")[0].rstrip() in ("\\boxed", "\\fbox") and last_boxed(turn) is None
 
 
-def statements(turn: str, several: bool = False) -> list[Statement]:
+def statements(turn: str, several: bool = False, joined: bool = False) -> list[Statement]:
     """The stated answers, the one that counts first: the last box, the first text after ####, the last “answer is …”.
 
-    several: boxes that stand side by side are one statement, and solutions, roots and values are answers, too.
+    several: solutions, roots and values are answers, too. several or joined: boxes that stand side by side are one
+    statement.
     """
     marks = [mark for mark in _MARKED.finditer(turn) if _inside(mark).strip()]
     if marks:
         content = _inside(marks[-1]).strip()
-        return statements(content, several) or [Statement(content)]
+        return statements(content, several, joined) or [Statement(content)]
     found = []
-    if (boxed := boxes(turn) if several else last_boxed(turn)) is not None:
+    if (boxed := boxes(turn) if several or joined else last_boxed(turn)) is not None:
         found.append(Statement(boxed, boxed=True))
     marked = [
         line for line in re.findall(r"####(?!#)[ \t]*(\S.*)", turn) if re.match(r"[-+$€£¥\\(\[\d.,]|[A-Z]\W*$", line)
@@ -175,6 +186,11 @@ def statements(turn: str, several: bool = False) -> list[Statement]:
     cues = [(cue.end(), pattern is _COMMA) for pattern in (_ENGLISH, _COMMA, _POINT) for cue in pattern.finditer(turn)]
     if not cues:
         cues = [(cue.end(), False) for cue in (_LISTS if several else _PLURAL).finditer(turn)]
+    cues += [
+        (again.end(), False)
+        for again in _CORRECTED.finditer(turn)
+        if any(0 < again.start() - end <= _NEAR for end, _ in cues)
+    ]
     cues = sorted(cues, reverse=True)[:MOST]
     found += [Statement(turn[end : end + REACH], comma) for end, comma in cues if turn[end : end + REACH].strip()]
     return found
@@ -182,7 +198,7 @@ def statements(turn: str, several: bool = False) -> list[Statement]:
 
 def _inside(mark: re.Match) -> str:
     """What stands between the marks; the text of JSON without its escapes."""
-    text = next(mark[name] for name in ("inside", "text", "single", "bare") if mark[name] is not None)
+    text = next(mark[name] for name in ("inside", "text", "single", "bare", "double") if mark[name] is not None)
     return re.sub(r"\\([\\\"/])", r"\1", text) if mark["text"] is not None else text
 
 

@@ -17,7 +17,9 @@ TIMES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9
     **{"bn": 10**9, "mio": 10**6, "mrd": 10**9, "mn": 10**6, "lakh": 10**5, "crore": 10**7, "dozen": 12},
     **{"milliards": 10**9, "milliarden": 10**9, "тысяч": 10**3, "миллионов": 10**6, "миллиардов": 10**9},
 }
-_TIMES = re.compile("|".join(rf"{word}s?(?![a-z])" for word in sorted(TIMES, key=len, reverse=True)), re.IGNORECASE)
+_TIMES = re.compile(
+    "|".join(rf"{word}s?(?![a-z克米瓦卡帕])" for word in sorted(TIMES, key=len, reverse=True)), re.IGNORECASE
+)
 #: Dimension, size in its base unit, names. A plural s is taken off first.
 _TABLE = """
 length 1/1000 mm millimeter millimetre 毫米
@@ -90,7 +92,9 @@ def read_unit(text: str) -> tuple[int, Size | None] | None:
     """
     words = text.strip().strip(".,")
     factor = 1
-    if times := _TIMES.match(words):
+    if per := re.match(r"/\s*(?=[a-zA-Z]{2}|[hs]\b)", words):  # 18/hour
+        words = words[per.end() :]
+    if _size(words) is None and (times := _TIMES.match(words)):
         factor = TIMES.get(times.group().lower()) or TIMES[times.group().lower().removesuffix("s")]
         words = words[times.end() :].strip()
     elif re.match(r"k(?![\w/^])", text):  # 250k
@@ -107,7 +111,7 @@ def read_unit(text: str) -> tuple[int, Size | None] | None:
         return None
     size = _size(words)
     if size is not None:
-        return factor, size if words not in _LETTER_UNITS or text[0] == " " or times else None
+        return factor, None if per or (words in _LETTER_UNITS and text[0] != " " and factor == 1) else size
     letters = [word for word in re.findall(r"[^\W\d_]+", bare) if len(word) == 1 and word.isascii()]
     return None if set(letters) - _LETTER_UNITS - {"a"} else (factor, None)
 
