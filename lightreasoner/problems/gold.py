@@ -6,6 +6,7 @@ A response is compared with such an answer as text, so another wording of it cou
 import re
 from collections.abc import Iterable
 
+from lightreasoner.problems.expressions import NAMES, named
 from lightreasoner.problems.grading import answer_form
 from lightreasoner.problems.rows import Problem
 
@@ -25,7 +26,7 @@ SHOWN = 3
 
 def is_words(answer: str) -> bool:
     """Whether a reference answer is neither a number (with a unit, perhaps), nor an option, nor a formula."""
-    if answer_form(answer) in ("choice", "number"):
+    if answer_form(answer) in ("choice", "number") or named(answer) in NAMES:
         return False
     text = re.sub(r"\\(?:text|mathrm|textbf|mathbf|operatorname)\s*\{([^{}]*)\}", r" \1 ", answer)
     if QUANTITY.fullmatch(text.strip()):

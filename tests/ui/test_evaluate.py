@@ -24,7 +24,9 @@ from tests.support.damage import DAMAGES
 from tests.support.tiny_dataset import make_dataset
 from tests.support.tiny_evaluation import make_base, make_evaluation, make_tuned, row, write_events
 from tests.support.tiny_models import save_tiny, tiny_tokenizer
+from ui.components.form_values import describe_source
 from ui.components.pair_card import OTHER
+from ui.components.problem_form import OWN_FILE
 from ui.evaluate import regrading
 from ui.evaluate.calls import EvaluateActions
 from ui.evaluate.catalogue import Evaluations
@@ -585,3 +587,11 @@ def test_answers_that_change_while_the_page_shows_them(bench, damage):
         assert [model["problems"] for model in models] == [10, left]
     elif damage != "all gone":
         assert "01-000000.parquet is damaged" in answers[2]["error"]
+
+
+def test_the_form_tells_of_known_answers_in_words_before_an_evaluation_starts(tmp_path):
+    file = tmp_path / "mine.jsonl"
+    answers = ["7", "B", r"\frac{1}{2}", "no solution", "Mr. Oak"]
+    file.write_text("".join(json.dumps({"question": "Who?", "answer": answer}) + "\n" for answer in answers))
+    said = describe_source(Settings(workspace=tmp_path), OWN_FILE, str(file))
+    assert "1 of 5 known answers is neither number, option nor formula (“Mr. Oak”)" in said.replace("\\", "")
