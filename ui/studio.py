@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.accelerator import AcceleratorLock
@@ -21,7 +21,7 @@ from lightreasoner.serving.permissions import User, visitor_pair, visitor_settin
 from lightreasoner.serving.quotas import TraceQuota, delete_oldest
 from lightreasoner.serving.zerogpu import RemoteTracer
 from lightreasoner.settings import Settings
-from lightreasoner.tracing.records import Trace, columns, load_record, step_line, trace_json
+from lightreasoner.tracing.records import Trace, columns, contrast_of, load_record, step_line, trace_json
 from lightreasoner.tracing.trace import TraceRequest, check
 from lightreasoner.tracing.tuned_decoder import load_tuned_model
 from ui.access.permissions import current_user
@@ -127,6 +127,8 @@ def header(record: dict, **more) -> str:
     }
     if record["request"].get("prompt") or record.get("prompt_notes"):  # the streams of earlier versions have neither
         head |= {"prompt": record["prompt"], "notes": record.get("prompt_notes", [])}
+    if contrast := record["request"].get("contrast"):
+        head |= {"contrast": contrast}
     return line(head | more)
 
 
@@ -194,14 +196,32 @@ def branch_request(record: dict, step: int, token: int) -> TraceRequest:
         raise UserError(
             f"This trace has no step {str(step)[:20]} with a token {str(token)[:20]}; select one that is shown."
         )
+    return replace(request_of(record), prefix=(*(s["token_id"] for s in steps[:step]), token))
+
+
+def request_of(record: dict) -> TraceRequest:
+    """A saved run's request, without a beginning or a text that was given."""
     request = record["request"]
     return TraceRequest(
         question=request["question"],
-        prefix=(*(s["token_id"] for s in steps[:step]), token),
         max_new_tokens=request["max_new_tokens"],
         temperature=request["temperature"],
         seed=request["seed"],
         stop=tuple(request.get("stop") or ()),  # traces of earlier versions have none
         context=stored_context(request.get("context")),
         prompt=prompt_of(request.get("prompt")),
+        contrast=contrast_of(record),
     )
+
+
+def greedy_request(record: dict) -> tuple[TraceRequest, int]:
+    """(the request for the expert's own greedy response to the prompt of a run by contrast, the first step at which the
+    two differ). Raises UserError where they do not."""
+    if contrast_of(record) is None:
+        raise UserError("The expert alone wrote this response, so there is nothing to compare; open a run by contrast.")
+    request = replace(request_of(record), prefix=tuple(record["request"]["prefix"]), contrast=None)
+    steps = record["steps"]
+    for step in range(len(request.prefix), len(steps)):
+        if steps[step]["token_id"] != steps[step]["expert_choice"]["token_id"]:
+            return request, step
+    raise UserError("The expert alone would have written the same, so there is nothing to compare.")

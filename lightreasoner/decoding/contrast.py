@@ -165,16 +165,26 @@ def contrast_choices(
     log_e = log_probs(alignment.expert(expert_logits))
     log_a = log_probs(alignment.amateur(amateur_logits).to(log_e.device))
 
-    def to_expert(shared: torch.Tensor) -> torch.Tensor:
-        return shared if alignment.expert_ids is None else alignment.expert_ids[shared]
-
     divergence = kl(log_e, log_a)
-    favourite = expert_logits[:, : len(pair.expert.tokenizer)].float().argmax(-1)
+    favourite, amateurs = own_choices(pair, expert_logits, log_a)
     if contrast.takeover:
-        own, above = to_expert(log_a.argmax(-1)), dict.fromkeys(alphas, favourite)
+        own, above = amateurs, dict.fromkeys(alphas, favourite)
     else:
-        own, above = favourite, {alpha: to_expert(contrastive_choice(log_e, log_a, alpha)) for alpha in alphas}
+        own, above = favourite, {alpha: _to_expert(pair, contrastive_choice(log_e, log_a, alpha)) for alpha in alphas}
     return torch.where(divergence > contrast.beta, above[contrast.alpha], own), own, above, divergence
+
+
+def own_choices(pair: Pair, expert_logits: torch.Tensor, log_a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(what the expert alone would write, what the amateur alone would), each (rows,), in expert ids.
+
+    expert_logits: (rows, output rows), of which padding is never chosen; log_a: the amateur's log-probabilities (rows,
+    shared vocabulary).
+    """
+    return expert_logits[:, : len(pair.expert.tokenizer)].float().argmax(-1), _to_expert(pair, log_a.argmax(-1))
+
+
+def _to_expert(pair: Pair, shared: torch.Tensor) -> torch.Tensor:
+    return shared if pair.alignment.expert_ids is None else pair.alignment.expert_ids[shared]
 
 
 class _Batch:

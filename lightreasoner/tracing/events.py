@@ -36,6 +36,14 @@ class PromptEvent:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """A token that one of the models would have written."""
+
+    token_id: int  # the expert's id
+    text: str
+
+
+@dataclass(frozen=True)
 class Step:
     """One position of the response: the token taken there, and how the models' expectations of it compare."""
 
@@ -44,6 +52,8 @@ class Step:
     text: str
     score: StepScore
     shift: TuningShift | None = None  # where a tuned expert is compared
+    expert_choice: Choice | None = None  # where a contrast writes: what the expert alone would have written
+    amateur_choice: Choice | None = None  # where the amateur writes, in a takeover: what it alone would have written
 
 
 @dataclass(frozen=True)
@@ -61,5 +71,8 @@ class EndEvent:
     text: str
     seconds: float  # in the models and the scorer
 
+
+#: Fields of a Step: a contrast has the first, a takeover both.
+OWN_CHOICES = ("expert_choice", "amateur_choice")
 
 Event = PromptEvent | StepsEvent | EndEvent

@@ -5,32 +5,37 @@ from dataclasses import replace
 import torch
 
 from lightreasoner.decoding.cached_decoder import CachedDecoder
-from lightreasoner.decoding.contrast import Contrast, contrast_choices
+from lightreasoner.decoding.contrast import Contrast, contrast_choices, own_choices
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.token_text import TokenTexts
-from lightreasoner.scoring.divergence import StepScore, score_steps
-from lightreasoner.tracing.events import Step, StepsEvent, TuningShift
+from lightreasoner.scoring.divergence import StepScore, log_probs, score_steps
+from lightreasoner.tracing.events import OWN_CHOICES, Choice, Step, StepsEvent, TuningShift
 
 
 class PairDecoder:
     """Both models at the same position of the same response. `writer` is the decoder that generates it."""
 
-    def __init__(self, pair: Pair, expert_prompt: list[int], amateur_prompt: list[int]):
+    def __init__(
+        self, pair: Pair, expert_prompt: list[int], amateur_prompt: list[int], contrast: Contrast | None = None
+    ):
+        """contrast: decides on the tokens; every step then says what the models alone would have written."""
+        self.contrast = contrast
         self.pair, self.alignment, self.texts = pair, pair.alignment, TokenTexts(pair.expert.tokenizer)
         self.writer = self.expert = CachedDecoder(pair.expert, expert_prompt)
         self.amateur = None if pair.same_model else CachedDecoder(pair.amateur, amateur_prompt)
         self.index = 0  # of the next step to score
         self._ahead: list[torch.Tensor] = []  # the amateur's logits (output rows,) of steps that are not scored yet
 
-    def choose_by_contrast(self, logits: torch.Tensor, contrast: Contrast) -> int:
+    def choose_by_contrast(self, logits: torch.Tensor) -> int:
         """The next token, to which both models have their say, so the amateur reads ahead of the scorer.
 
         logits: the expert's (output rows,). Raises UserError where a model's output is not a distribution.
         """
         amateur = self.amateur.read(self.amateur.unread, keep=1)[0] if self.amateur else logits
         try:
-            taken, *_ = contrast_choices(self.pair, logits[None], amateur[None], contrast, [contrast.alpha])
+            rows = (logits[None], amateur[None])
+            taken, *_ = contrast_choices(self.pair, *rows, self.contrast, [self.contrast.alpha])
         except ValueError as error:
             raise self._not_a_distribution(self.index + len(self._ahead), error) from error
         token = int(taken)
@@ -59,7 +64,7 @@ class PairDecoder:
         if self.alignment.expert_ids is not None:  # stored ids are the expert's
             scores = [(replace(s, ids=tuple(map(self.alignment.to_expert, s.ids))), shift) for s, shift in scores]
         steps = [
-            Step(self.index + n, token, self.texts.text(token), *score)
+            Step(self.index + n, token, self.texts.text(token), *score, **self._own_choices(n))
             for n, (token, score) in enumerate(zip(tokens, scores, strict=True))
         ]
         self.index += len(steps)
@@ -73,8 +78,17 @@ class PairDecoder:
 
     def _pair_logits(self, tokens: list[int], logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Expert's and amateur's logits (steps, shared vocabulary). logits: the expert's (steps, output rows)."""
-        amateur_logits = self._amateur_logits(tokens) if self.amateur else logits
-        return self.alignment.expert(logits), self.alignment.amateur(amateur_logits)
+        amateur = self.alignment.amateur(self._amateur_logits(tokens) if self.amateur else logits)
+        if self.contrast:
+            self._own = [ids.tolist() for ids in own_choices(self.pair, logits, log_probs(amateur).to(logits.device))]
+        return self.alignment.expert(logits), amateur
+
+    def _own_choices(self, n: int) -> dict[str, Choice]:
+        """What the models alone would have written at the n-th of the steps that were scored last."""
+        if not self.contrast:
+            return {}
+        names = OWN_CHOICES if self.contrast.takeover else OWN_CHOICES[:1]
+        return {name: Choice(ids[n], self.texts.text(ids[n])) for name, ids in zip(names, self._own, strict=False)}
 
     def _amateur_logits(self, tokens: list[int]) -> torch.Tensor:
         """(steps, output rows): the amateur is teacher-forced with the tokens in its own ids, unless it read ahead."""

@@ -12,6 +12,7 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.errors import UserError
 from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA
@@ -19,7 +20,7 @@ from lightreasoner.problems.grading import grade
 from lightreasoner.scoring.divergence import support
 from lightreasoner.scoring.measures import STEP_MEASURES, TUNING_MEASURES
 from lightreasoner.storage.atomic import ID_PATTERN, new_id, write_text
-from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, Step, StepsEvent
+from lightreasoner.tracing.events import OWN_CHOICES, EndEvent, Event, PromptEvent, Step, StepsEvent
 from lightreasoner.tracing.trace import TraceRequest
 
 
@@ -73,13 +74,23 @@ def json_number(x: float | int | bool | None) -> float | int | bool | None:
 
 
 def columns(record: dict) -> tuple[str, ...]:
-    """The measures of every step in a trace's JSON: STEP_MEASURES, and with a tuned expert TUNING_MEASURES."""
-    return STEP_MEASURES + TUNING_MEASURES if record.get("lens") else STEP_MEASURES
+    """What every step has in a trace's JSON: STEP_MEASURES, with a tuned expert TUNING_MEASURES, and where a contrast
+    writes what the models alone would have written."""
+    contrast = contrast_of(record)
+    own = () if contrast is None else OWN_CHOICES if contrast.takeover else OWN_CHOICES[:1]
+    return STEP_MEASURES + (TUNING_MEASURES if record.get("lens") else ()) + own
+
+
+def contrast_of(record: dict) -> Contrast | None:
+    """The contrast that wrote the response of a trace's JSON."""
+    found = record["request"].get("contrast")
+    return found and Contrast(**found)
 
 
 def _measures(step: Step) -> dict:
     found = {name: json_number(getattr(step.score, name)) for name in STEP_MEASURES}
-    return found | ({name: json_number(getattr(step.shift, name)) for name in TUNING_MEASURES} if step.shift else {})
+    found |= {name: json_number(getattr(step.shift, name)) for name in TUNING_MEASURES} if step.shift else {}
+    return found | {name: asdict(own) for name in OWN_CHOICES if (own := getattr(step, name))}
 
 
 def step_line(step: Step) -> list:
@@ -163,17 +174,27 @@ def reweigh(record: dict, alpha: float, beta: float) -> dict:
 
 
 def trace_csv(record: dict) -> str:
-    """A trace's JSON as CSV, one row per step. Texts that a spreadsheet would run as formulas start with a quote."""
-    shift = columns(record)[len(STEP_MEASURES) :]
+    """A trace's JSON as CSV, one row per step. Texts that a spreadsheet would run as formulas start with a quote.
+
+    Where a contrast writes, each row has it as well, and the tokens that the models alone would have written.
+    """
+    own, contrast = [name for name in columns(record) if name in OWN_CHOICES], contrast_of(record)
+    shift = [name for name in columns(record)[len(STEP_MEASURES) :] if name not in own]
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(["step", "token_id", "text", *STEP_MEASURES, "selected", *shift])
+    named = [*(["writer"] if contrast else []), *(part for name in own for part in (f"{name}_id", name))]
+    writer.writerow(["step", "token_id", "text", *STEP_MEASURES, "selected", *shift, *named])
     for step in record["steps"]:
-        text = ("'" if step["text"].lstrip()[:1] in tuple("=+-@") and step["text"].strip() else "") + step["text"]
         selected = step["kl"] is None or step["kl"] > record["beta"]
         measured = [*(step[m] for m in STEP_MEASURES), selected, *(step[m] for m in shift)]
-        writer.writerow([step["index"], step["token_id"], text, *measured])
+        measured += [contrast.title] if contrast else []
+        measured += [part for name in own for part in (step[name]["token_id"], _cell(step[name]["text"]))]
+        writer.writerow([step["index"], step["token_id"], _cell(step["text"]), *measured])
     return out.getvalue()
+
+
+def _cell(text: str) -> str:
+    return ("'" if text.lstrip()[:1] in tuple("=+-@") and text.strip() else "") + text
 
 
 def save_trace(trace: Trace, folder: Path) -> Path:

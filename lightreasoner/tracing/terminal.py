@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from lightreasoner.formatting import printable
-from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, StepsEvent, TuningShift
+from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, Step, StepsEvent, TuningShift
 
 #: (lowest KL in nats, xterm-256 background), from pale to deep orange, under black text.
 SHADES = ((0.1, 230), (0.4, 223), (0.8, 216), (1.5, 209), (3.0, 202))
@@ -35,12 +35,29 @@ def tuning_summary(shifts: list[TuningShift]) -> str:
     return f"training changed the top-1 token at {changed} of {len(shifts)} steps · mean KL(E′ ‖ E) {mean:.3f}\n"
 
 
+def writer_summary(steps: list[Step]) -> str:
+    """One line on what a contrast wrote in place of the writer's own choice; empty where none wrote."""
+    if not any(step.expert_choice for step in steps):
+        return ""
+    if steps[0].amateur_choice:
+        taken = sum(step.token_id != step.amateur_choice.token_id for step in steps)
+        return f"{taken} of {len(steps)} tokens taken over from the expert · {taken / len(steps):.0%}\n"
+    changed = sum(step.token_id != step.expert_choice.token_id for step in steps)
+    return f"the contrast changed {changed} of {len(steps)} tokens · {changed / len(steps):.0%}\n"
+
+
+def _ended(event: EndEvent, steps: list[Step]) -> str:
+    by_both = event.finish_reason == "stop" and any(step.expert_choice for step in steps)
+    return "the turn ended" if by_both else REASONS[event.finish_reason]
+
+
 def print_events(events: Iterator[Event], beta: float, out: TextIO = sys.stdout) -> Iterator[Event]:
     """Print a trace as it is generated and pass its events on. Without colours, steps above β are put in ⟦ ⟧."""
     colour = (out.isatty() or "FORCE_COLOR" in os.environ) and "NO_COLOR" not in os.environ
-    kls, disagreements, shifts = [], 0, []
+    kls, disagreements, shifts, steps = [], 0, [], []
     for event in events:
         if isinstance(event, StepsEvent):
+            steps += event.steps
             for step in event.steps:
                 text = printable(step.text)
                 kl = step.score.kl
@@ -58,8 +75,8 @@ def print_events(events: Iterator[Event], beta: float, out: TextIO = sys.stdout)
             out.write(
                 f"\n\n{above} of {len(kls)} steps above β = {beta:g} nats · {share} · "
                 f"{disagreements} top-1 disagreements · mean KL {sum(kls) / max(1, len(kls)):.3f}\n"
-                f"{tuning_summary(shifts)}"
-                f"{REASONS[event.finish_reason]} · {len(kls) / max(event.seconds, 1e-9):.1f} tokens per second\n"
+                f"{tuning_summary(shifts)}{writer_summary(steps)}"
+                f"{_ended(event, steps)} · {len(kls) / max(event.seconds, 1e-9):.1f} tokens per second\n"
             )
         elif isinstance(event, PromptEvent):
             out.write("\n" if colour else "")

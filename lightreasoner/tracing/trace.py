@@ -91,8 +91,8 @@ def trace(
     yield PromptEvent(expert_prompt, text, settled, rendered.notes, rendered.opening)
 
     began, tokens = time.perf_counter(), []
-    prompts = (expert_prompt, amateur_prompt)
-    decoder = TunedPairDecoder(pair, *prompts, tuned) if tuned else PairDecoder(pair, *prompts)
+    prompts, contrast = (expert_prompt, amateur_prompt), request.contrast
+    decoder = TunedPairDecoder(pair, *prompts, tuned, contrast) if tuned else PairDecoder(pair, *prompts, contrast)
     for start in range(0, len(given), GIVEN_CHUNK):
         if stop and stop.is_set():
             return
@@ -127,7 +127,7 @@ def generate(
             break
         row = writer.next_logits()
         if request.contrast:
-            token = decoder.choose_by_contrast(row, request.contrast)
+            token = decoder.choose_by_contrast(row)
         else:
             token = choose(row, vocabulary, request.temperature, generator)
         writer.append(token)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from lightreasoner.decoding.cached_decoder import CachedDecoder
+from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.identity import same_model
@@ -37,8 +38,15 @@ class TunedModel:
 class TunedPairDecoder(PairDecoder):
     """The pair and the tuned expert, which uses the expert's token ids, at the same position of the same response."""
 
-    def __init__(self, pair: Pair, expert_prompt: list[int], amateur_prompt: list[int], tuned: TunedModel):
-        super().__init__(pair, expert_prompt, amateur_prompt)
+    def __init__(
+        self,
+        pair: Pair,
+        expert_prompt: list[int],
+        amateur_prompt: list[int],
+        tuned: TunedModel,
+        contrast: Contrast | None = None,
+    ):
+        super().__init__(pair, expert_prompt, amateur_prompt, contrast)
         self.tuned = CachedDecoder(tuned.loaded, expert_prompt)
         if tuned.writer == TUNED:
             self.writer = self.tuned

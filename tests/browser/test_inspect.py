@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.browser import Inspect
+from tests.support.browser import Inspect, barriers_of, in_every_look
 
 pytestmark = pytest.mark.browser
 
@@ -189,3 +189,59 @@ def test_the_curve_selects_the_step_that_is_clicked(scored):
     scored.shows(10)
     plot.hover(position=middle | {"x": 4.6 / slots * box["width"]})
     expect(scored.page.locator(".lr-curve .hoverlayer")).to_contain_text(f"KL {kl:.3f} nats")
+
+
+def test_a_contrast_writes_and_is_compared_with_greedy(visit, visitors, related_pair, tmp_path):
+    """The page could not decode by contrast. Its tokens are marked, counted, read out and reached by keyboard, the page
+    says with which α and β they were written, and one click shows where the expert alone goes another way."""
+    inspect = visit()
+    inspect.use_models(*related_pair)
+    inspect.limit(24)
+    beta = inspect.page.locator("#lr-beta input")
+    expect(beta).to_be_hidden()
+    inspect.page.get_by_role("radio", name="Contrast").check()
+    expect(beta).to_be_visible()
+    beta.fill("0.1")
+    inspect.run()
+    record, line = inspect.record(), inspect.page.locator(".lr-written-by")
+    assert record["request"]["contrast"] == {"alpha": 0.2, "beta": 0.1, "takeover": False} and record["beta"] == 0.1
+    own = [step["index"] for step in record["steps"] if step["expert_choice"]["token_id"] != step["token_id"]]
+    assert own and [i for i, name in enumerate(classes(inspect)) if "lr-rewritten" in name] == own
+    expect(inspect.counts).to_contain_text(f"{len(own)} token")
+    expect(line).to_contain_text("by contrast with α = 0.2 and β = 0.1")
+    assert "writer=contrast" in inspect.page.url
+
+    inspect.select(0)
+    inspect.page.keyboard.press("c")
+    first = own[1] if own[0] == 0 and len(own) > 1 else own[0]
+    inspect.shows(first)
+    expect(inspect.step.locator(".lr-alone")).to_contain_text("The expert alone would have written “")
+    assert "the expert alone would have written “" in inspect.tokens.nth(first).get_attribute("aria-label")
+    assert inspect.page.locator(".lr-moved").is_hidden()
+    inspect.beta.fill("0.5")
+    expect(line).to_contain_text("The sliders now say α = 0.2 and β = 0.5.")
+    expect(beta).to_have_value("0.5")  # which the next run takes
+    for look in in_every_look(inspect.page):
+        assert barriers_of(inspect.page) == [], look
+
+    file = tmp_path / "contrast.html"
+    inspect.download("html").save_as(file)
+    assert inspect.download("png").path().read_bytes().startswith(b"\x89PNG")
+    address = inspect.page.url
+    with inspect.new_run():
+        inspect.page.get_by_role("button", name="Compare with greedy").click()
+    greedy = inspect.record()
+    assert [s["token_id"] for s in greedy["steps"]][: own[0]] == [s["token_id"] for s in record["steps"]][: own[0]]
+    assert greedy["steps"][own[0]]["token_id"] == record["steps"][own[0]]["expert_choice"]["token_id"]
+    inspect.shows(own[0])
+    expect(inspect.page.locator(".lr-parent")).to_contain_text(f"From step {own[0]} on it differs")
+    expect(line).to_be_hidden()
+
+    inspect.page.goto(address)
+    expect(line).to_contain_text("β = 0.1")
+    expect(inspect.page.get_by_role("radio", name="Contrast")).to_be_checked()
+    expect(beta).to_have_value("0.5")
+    alone = Inspect(visitors.context(file.as_uri()).new_page()).open(file.as_uri())
+    expect(alone.page.locator(".lr-written-by")).to_contain_text("β = 0.1")
+    assert alone.page.locator(".lr-tokens .lr-rewritten").count() == len(own)
+    assert alone.page.locator(".lr-compare").is_hidden()

@@ -12,6 +12,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.prompts import pair_prompts
+from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.scoring.divergence import contrastive_choice, contrastive_target
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.events import StepsEvent
@@ -128,6 +129,14 @@ def test_a_live_trace_writes_the_same_and_its_scores_are_those_of_the_text(pairs
     (expected,) = contrast_generate(pair, [pair_prompts(pair, QUESTIONS[0])], contrast, LIMIT)
     assert [step.token_id for step in steps] == expected.tokens.tolist()
     np.testing.assert_allclose([step.score.kl for step in steps], expected.kl, atol=1e-4)
+    own = [step.amateur_choice if contrast.takeover else step.expert_choice for step in steps]
+    assert [choice.token_id for choice in own] == expected.own.tolist()
+    above = expected.above[contrast.alpha].tolist()
+    if contrast.takeover:
+        assert [step.expert_choice.token_id for step in steps] == above
+    else:
+        assert all(step.amateur_choice is None for step in steps) and expected.changed > 0
+    assert own[0].text == TokenTexts(pair.expert.tokenizer).text(own[0].token_id)
     given = TraceRequest(QUESTIONS[0], prefix=tuple(expected.tokens.tolist()), max_new_tokens=1)
     scored = [s for event in trace(pair, given, settings) if isinstance(event, StepsEvent) for s in event.steps]
     for ours, theirs in zip(steps, scored, strict=False):

@@ -104,6 +104,8 @@ PERMISSIONS = {
     "inspect.branch": "visitors",
     "inspect.choose_mode": "visitors",
     "inspect.choose_problem": "visitors",
+    "inspect.choose_writer": "visitors",
+    "inspect.compare_with_greedy": "visitors",
     "inspect.choose_source": "visitors, costly",
     "inspect.offer_response": "visitors",
     "inspect.use_readable_rows": "visitors, costly",
@@ -114,6 +116,7 @@ PERMISSIONS = {
     "inspect.follow_link": "visitors",
     "inspect.follow_link_prompt": "visitors",
     "inspect.follow_link_stop": "visitors",
+    "inspect.follow_link_writer": "visitors",
     "inspect.list_tuned_experts": "visitors",  # an empty list for visitors
     "inspect.open_problem_file": "visitors, costly",
     "inspect.open_tuned_expert": "owner",

@@ -10,10 +10,11 @@ import os
 
 import pytest
 
+from lightreasoner.decoding.contrast import Contrast, takeover
 from lightreasoner.errors import UserError
 from lightreasoner.scoring.divergence import StepScore
 from lightreasoner.tracing import records as traces
-from lightreasoner.tracing.events import EndEvent, PromptEvent, Step, StepsEvent
+from lightreasoner.tracing.events import Choice, EndEvent, PromptEvent, Step, StepsEvent
 from lightreasoner.tracing.trace import TraceRequest
 
 
@@ -99,6 +100,23 @@ def test_csv_has_a_row_a_step_and_no_formula():
     assert [row["text"] for row in rows] == ["a", "'=1+1", "\n"]
     assert [row["selected"] for row in rows] == ["True", "False", "True"]
     assert float(rows[1]["kl"]) == 0.1
+
+
+@pytest.mark.parametrize("contrast", [Contrast(0.1, 0.5), takeover(0.5)], ids=["contrast", "takeover"])
+def test_what_a_contrast_wrote_stays_with_its_trace_and_table(tmp_path, contrast):
+    """The CSV named no writer, and nothing said what the expert alone would have written."""
+    trace = traces.Trace({"name": None, "expert": "e", "amateur": "a"}, TraceRequest("2 + 2?", contrast=contrast))
+    own = {"expert_choice": Choice(8, "=8"), "amateur_choice": Choice(9, "b") if contrast.takeover else None}
+    trace.add(StepsEvent([Step(0, 7, "a", score(), **own)]), Texts())
+    traces.save_trace(trace, tmp_path)
+    record = traces.load_record(trace.id, tmp_path)
+    assert traces.contrast_of(record) == contrast
+    assert record["steps"][0]["expert_choice"] == {"token_id": 8, "text": "=8"}
+    assert ("amateur_choice" in record["steps"][0]) == contrast.takeover
+    assert traces.columns(record)[-1] == ("amateur_choice" if contrast.takeover else "expert_choice")
+    (row,) = csv.DictReader(io.StringIO(traces.trace_csv(record)))
+    assert row["writer"] == contrast.title and (row["expert_choice_id"], row["expert_choice"]) == ("8", "'=8")
+    assert row.get("amateur_choice") == ("b" if contrast.takeover else None)
 
 
 @pytest.mark.parametrize(

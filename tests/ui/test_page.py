@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import math
 import re
 import time
 from itertools import pairwise
@@ -13,7 +14,9 @@ from types import SimpleNamespace
 import pytest
 from jinja2 import UndefinedError
 
+from lightreasoner.decoding.contrast import Contrast, takeover
 from lightreasoner.errors import UserError
+from lightreasoner.paper import BETA
 from lightreasoner.problems.grading import grade
 from lightreasoner.problems.rows import Problem
 from lightreasoner.settings import ROOT, Settings
@@ -23,10 +26,11 @@ from ui.components.pair_card import count, pair_card
 from ui.components.problem_form import OWN_TEXT, known_answer, open_file, own_text, rest_box
 from ui.components.trace_view import standalone
 from ui.inspect.calls import viewer_calls
-from ui.inspect.links import linked_number, open_link
+from ui.inspect.links import linked_number, linked_writer, open_link
 from ui.inspect.tab import offer_response
+from ui.inspect.writer_form import requested_contrast
 from ui.page import build
-from ui.studio import Studio, branch_request, header, replay, stream
+from ui.studio import Studio, branch_request, greedy_request, header, replay, stream
 from ui.templates import render
 
 
@@ -171,6 +175,50 @@ def test_a_branch_keeps_the_prefix(studio, refs):
             branch_request(record, step, token)
 
 
+@pytest.mark.parametrize("contrast", [Contrast(0.05, 0.0), takeover(9.0)], ids=["contrast", "takeover"])
+def test_a_run_by_contrast_keeps_its_writer_and_is_compared_with_greedy(studio, refs, contrast):
+    """A branch of it was written by the expert alone, and a link to it did not say who wrote it."""
+    run, streamed = finished(studio, refs, contrast=contrast)
+    head, record = lines(streamed)[0], studio.record(run)
+    assert head["contrast"] == record["request"]["contrast"]
+    again = [item for item in lines(replay(record)) if isinstance(item, list)]
+    assert again == [item for item in lines(streamed) if isinstance(item, list)]
+    assert branch_request(record, 2, 9).contrast == contrast
+
+    asked = SimpleNamespace(query_params={"trace": run, "beta": "0.7"})
+    assert open_link(studio, asked)[7] == ("Takeover" if contrast.takeover else "Contrast")
+    writer, alpha, beta = linked_writer(studio, asked)
+    assert (writer == "Takeover") == contrast.takeover and beta == 0.7
+    assert contrast.takeover or alpha == 0.05
+
+    request, step = greedy_request(record)
+    greedy = studio.record(finished(studio, refs)[0])
+    mine, own = ([s["token_id"] for s in found["steps"]] for found in (record, greedy))
+    assert (request.contrast, request.prefix, request.question) == (None, (), "2 + 2?")
+    assert mine[:step] == own[:step] and mine[step] != own[step] == record["steps"][step]["expert_choice"]["token_id"]
+    with pytest.raises(UserError, match="nothing to compare"):
+        greedy_request(greedy)
+
+
+def test_an_address_may_ask_for_a_writer(studio):
+    def filled(**query):
+        return linked_writer(studio, SimpleNamespace(query_params=query))
+
+    assert filled(writer="contrast", alpha="0.1", beta="1") == ("Contrast", 0.1, 1.0)
+    assert filled(writer="takeover")[0::2] == ("Takeover", BETA)
+    for wrong in ({}, {"writer": "nobody"}, {"writer": "contrast", "beta": "x"}, {"writer": "contrast", "alpha": "7"}):
+        assert not any(isinstance(update, str | float) for update in filled(**wrong)), wrong
+
+
+def test_a_writer_is_checked():
+    assert requested_contrast("Expert", "x", None) is None
+    assert requested_contrast("Contrast", None, None) == Contrast()
+    assert requested_contrast("Takeover", "x", 1) == takeover(1)
+    for wrong in (("Contrast", "x", 1), ("Takeover", None, math.nan), ("Contrast", 0.2, -1), ("Amateur", 0.2, 0.4)):
+        with pytest.raises(UserError):
+            requested_contrast(*wrong)
+
+
 def test_the_card_escapes_and_explains(studio):
     card = pair_card(studio, "other", "<img src=x>", "<b>")
     assert "<img" not in card and "<b>" not in card
@@ -253,7 +301,13 @@ def test_only_streaming_handlers_are_queued(studio):
     """Regression: Gradio's client loses a queued event that it sends while the server closes the page's stream, which
     it does after the last queued answer. A link to a deleted dataset then showed nothing."""
     queued = [event for event in build(studio).fns.values() if event.fn and event.queue]
-    assert {event.api_name for event in queued} == {"trace", "branch", "estimate_dataset", "estimate_finetune"}
+    assert {event.api_name for event in queued} == {
+        "trace",
+        "branch",
+        "compare",
+        "estimate_dataset",
+        "estimate_finetune",
+    }
     assert all(inspect.isgeneratorfunction(event.fn) for event in queued)
 
 

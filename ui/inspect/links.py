@@ -8,9 +8,11 @@ from lightreasoner.models.turn_ends import written_stop
 from lightreasoner.problems.conversations import stored_context
 from lightreasoner.problems.rows import Problem
 from lightreasoner.serving.permissions import check_permission
+from lightreasoner.tracing.records import contrast_of
 from ui.components.pair_card import OTHER, pair_card
 from ui.components.prompt_form import NAMES, prompt_updates, stored_prompt
 from ui.inspect.tuned_form import run_fields, tuned_updates
+from ui.inspect.writer_form import linked_contrast, writer_updates
 from ui.studio import Studio, failure, replay
 
 GENERATE, SCORE = "Generate", "Score a text of mine"
@@ -43,7 +45,7 @@ def open_link(studio: Studio, request: gr.Request) -> tuple:
     return (
         replay(record, view),
         *pair_updates(studio, refs),
-        *tuned_updates(tuned),
+        *tuned_updates(tuned, contrast_of(record)),
         own if context else gr.skip(),
         trace_request["question"],
         SCORE if scored else GENERATE,
@@ -67,6 +69,19 @@ def linked_prompt(studio: Studio, request: gr.Request) -> tuple:
     except (KeyError, UserError):  # open_link says what is wrong
         return tuple([gr.skip()] * len(NAMES))
     return prompt_updates(stored_prompt(record["request"].get("prompt")))
+
+
+def linked_writer(studio: Studio, request: gr.Request) -> tuple:
+    """Updates of writer, α and β: the contrast that wrote the linked trace, or that the address asks for."""
+    query = dict(request.query_params) if request else {}
+    try:
+        if "trace" not in query:
+            return writer_updates(linked_contrast(query))
+        writer, *written = writer_updates(contrast_of(studio.record(query["trace"])))
+    except UserError:  # open_link says what is wrong
+        return writer_updates(None)
+    moved = (linked_number(query.get(name)) for name in ("alpha", "beta"))  # as the sliders were
+    return writer, *(then if now is None else now for now, then in zip(moved, written, strict=True))
 
 
 def open_tuned_run(studio: Studio, run: object) -> tuple:

@@ -7,6 +7,7 @@ import gradio as gr
 
 from lightreasoner.errors import UserError
 from lightreasoner.problems.rows import Problem
+from lightreasoner.serving.live_runs import LiveRun
 from lightreasoner.serving.permissions import visitor_pair
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.trace import TraceRequest
@@ -22,9 +23,10 @@ from ui.components.pair_form import PairForm, pair_form, pair_refs
 from ui.components.problem_form import ProblemForm, problem_form
 from ui.components.prompt_form import PromptForm, Text, prompt_form, read_prompt, wire_preview
 from ui.inspect.calls import viewer_calls
-from ui.inspect.links import GENERATE, SCORE, linked_prompt, linked_stop, open_link, open_tuned_run
-from ui.inspect.tuned_form import TunedForm, requested_tuned, tuned_form
-from ui.studio import Studio, branch_request, failure, replay, stream
+from ui.inspect.links import GENERATE, SCORE, linked_prompt, linked_stop, linked_writer, open_link, open_tuned_run
+from ui.inspect.tuned_form import requested_tuned, tuned_form, wire_tuned
+from ui.inspect.writer_form import WriterForm, requested_contrast, writer_form
+from ui.studio import Studio, branch_request, failure, greedy_request, replay, stream
 
 INTRO = {
     "title": "What you are about to see",
@@ -40,7 +42,7 @@ class Viewer(HtmlComponent):
     """Value: one growing text with a JSON document per line. The first line opens a run; arrays are steps."""
 
     script = "inspect/mount"
-    own_events = ("branch", "open", "lens")
+    own_events = ("branch", "compare", "open", "lens")
     value_title = "the run, one JSON document per line"
     owners_only = False
 
@@ -53,6 +55,7 @@ class ResponseForm:
     temperature: gr.Number
     seed: gr.Number
     stop: gr.Textbox
+    writer: WriterForm
 
     @property
     def fields(self) -> list:
@@ -71,6 +74,7 @@ def response_form(settings: Settings) -> ResponseForm:
             elem_id="lr-own-response",
             placeholder="Let's work it out. …",
         )
+        writer = writer_form()
         with gr.Accordion("Decoding", open=False):
             tokens = gr.Number(128, label="Max new tokens")
             temperature = gr.Number(0, label="Temperature", info="0 is greedy: always the top-1 token")
@@ -78,11 +82,11 @@ def response_form(settings: Settings) -> ResponseForm:
             stop = stop_field("lr-stop-strings", Text)
 
     @action("inspect.choose_mode", visitors=True)
-    def show_response(chosen) -> gr.Textbox:
-        return gr.Textbox(visible=chosen == SCORE)
+    def show_response(chosen) -> tuple:
+        return gr.Textbox(visible=chosen == SCORE), *[gr.update(visible=chosen != SCORE)] * 2
 
-    mode.change(show_response, mode, response, **PRIVATE)
-    return ResponseForm(mode, response, tokens, temperature, seed, stop)
+    mode.change(show_response, mode, [response, writer.writer, writer.row], **PRIVATE)
+    return ResponseForm(mode, response, tokens, temperature, seed, stop, writer)
 
 
 def build_inspect(studio: Studio) -> None:
@@ -90,7 +94,7 @@ def build_inspect(studio: Studio) -> None:
     with gr.Row(elem_id="lr-row", equal_height=False):
         with gr.Column(elem_id="lr-side", scale=0):
             pair = pair_form(studio)
-            tuned = tuned_form(studio, pair)
+            tuned = tuned_form()
             card = pair_check_card(studio, "lr-pair")
             problem = problem_form(studio.settings)
             prompt = prompt_form("lr")
@@ -108,7 +112,8 @@ def build_inspect(studio: Studio) -> None:
     changed = [problem.picked, response.response, offered]
     problem.picked.change(offer_response, changed, [response.response, offered], **PRIVATE)
     wire_runs(studio, run, viewer, pair, tuned, problem, response, prompt)
-    models = [viewer, *pair.fields, pair.own, pair.card, *tuned.fields]
+    wire_tuned(studio, tuned, pair, response.writer)
+    models = [viewer, *pair.fields, pair.own, pair.card, tuned, response.writer.writer]
     form = [*models, problem.picked, problem.question, response.mode, response.response]
 
     @action("inspect.follow_link", visitors=True)
@@ -127,7 +132,13 @@ def build_inspect(studio: Studio) -> None:
     def follow_link_stop(request: gr.Request) -> object:
         return linked_stop(studio, request)
 
+    @action("inspect.follow_link_writer", visitors=True)
+    def follow_link_writer(request: gr.Request) -> tuple:
+        return linked_writer(studio, request)
+
+    writer = response.writer
     gr.on(None, follow_link, None, form, **PRIVATE)  # when the page loads
+    gr.on(None, follow_link_writer, None, [writer.writer, *writer.thresholds], **PRIVATE)
     gr.on(None, follow_link_stop, None, response.stop, **PRIVATE)
     gr.on(None, follow_link_prompt, None, prompt.inputs, **PRIVATE)
     viewer.lens(follow_tuned, None, models, **PRIVATE)  # a link on another tab
@@ -160,7 +171,7 @@ def wire_runs(
     run: gr.Button,
     viewer: Viewer,
     pair: PairForm,
-    tuned_expert: TunedForm,
+    tuned_expert: gr.Dropdown,
     problem: ProblemForm,
     response: ResponseForm,
     prompt: PromptForm,
@@ -173,15 +184,19 @@ def wire_runs(
     ) -> Iterator[str]:
         """Run one problem. Streams the viewer's value: one JSON document per line."""
         try:
+            stop, *rest = asked or [""]
+            named = dict(zip([*prompt.fields, "alpha", "beta"], rest, strict=False))
+            contrast = requested_contrast(writer, named.get("alpha"), named.get("beta"))
             request = TraceRequest(
                 question,
                 response if mode == SCORE else None,
                 max_new_tokens=number("The token limit", tokens, 1, studio.settings.max_new_tokens, whole=True),
                 temperature=number("The temperature", temperature, 0, 10),
                 seed=number("The seed", seed, 0, 2**53, whole=True),
-                stop=checked_stops(asked[0] if asked else ""),
+                stop=checked_stops(stop),
                 context=picked.context if isinstance(picked, Problem) else (),
-                prompt=read_prompt(dict(zip(prompt.fields, asked[1:], strict=False))),
+                prompt=read_prompt({name: named[name] for name in prompt.fields if name in named}),
+                contrast=None if mode == SCORE else contrast,
             )
             known = isinstance(picked, Problem) and picked.question.strip() == str(question).strip()
             refs = pair_refs(preset, expert, amateur)
@@ -193,17 +208,31 @@ def wire_runs(
             return
         yield from stream(studio, live)
 
+    def start_again(record: dict, request: TraceRequest, parent: dict) -> LiveRun:
+        pair, answer = record["pair"], (record.get("graded") or {}).get("answer")
+        refs = (pair["name"], pair["expert"], pair["amateur"])
+        return studio.start(request, refs, parent, record["problem_id"], tuned=record.get("lens"), answer=answer)
+
     @action("inspect.branch", visitors=True)
     def branch(event: gr.EventData) -> Iterator[str]:
         try:
             data = event_data(event)
             record = studio.record(data.get("run"))
             request = branch_request(record, data.get("step"), data.get("token"))
-            pair = record["pair"]
-            parent = {"id": record["id"], "step": data["step"]}
-            refs = (pair["name"], pair["expert"], pair["amateur"])
-            answer = (record.get("graded") or {}).get("answer")
-            live = studio.start(request, refs, parent, record["problem_id"], tuned=record.get("lens"), answer=answer)
+            live = start_again(record, request, {"id": record["id"], "step": data["step"]})
+        except UserError as error:
+            yield failure(str(error))
+            return
+        yield from stream(studio, live)
+
+    @action("inspect.compare_with_greedy", visitors=True)
+    def compare(event: gr.EventData) -> Iterator[str]:
+        """The expert's greedy response beside one by contrast."""
+        try:
+            record = studio.record(event_data(event).get("run"))
+            request, step = greedy_request(record)
+            parent = {"id": record["id"], "step": step, "contrast": record["request"]["contrast"]}
+            live = start_again(record, request, parent)
         except UserError as error:
             yield failure(str(error))
             return
@@ -221,9 +250,10 @@ def wire_runs(
         return pair_card(studio, preset, expert, amateur)
 
     limit = {"concurrency_limit": studio.settings.max_waiting + 1}
-    inputs = [*pair.fields, problem.question, *response.fields, *tuned_expert.fields, problem.picked]
-    inputs += [response.stop, *prompt.inputs]
+    inputs = [*pair.fields, problem.question, *response.fields, tuned_expert, response.writer.writer, problem.picked]
+    inputs += [response.stop, *prompt.inputs, *response.writer.thresholds]
     running = run.click(start, inputs, viewer, api_name="trace", **limit, **QUIET)
     running.then(describe, pair.fields, pair.card, **PRIVATE)
     viewer.branch(branch, None, viewer, api_visibility="private", **limit, **QUIET)
+    viewer.compare(compare, None, viewer, api_visibility="private", **limit, **QUIET)
     viewer.open(reopen, None, viewer, **PRIVATE)

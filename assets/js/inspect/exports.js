@@ -3,6 +3,7 @@
 import { copyText, download, el } from '../shared/dom.js';
 import { LONGEST_LABEL, showInvisible } from '../shared/format.js';
 import { isAbove, shade, tunedName } from './measures.js';
+import { countsOf, isRewritten, isTakenOver, writtenBy } from './writer.js';
 
 /** @type {[string, string][]} */
 export const EXPORTS = [
@@ -29,7 +30,7 @@ function mix(heat, surface, share) {
   return 'rgb(' + a.map((x, i) => Math.round(x * share + b[i] * (1 - share))).join(',') + ')';
 }
 function themeColours(node) {
-  const style = getComputedStyle(node), names = ['muted', 'ink', 'hot', 'tuned', 'surface', 'heat'];
+  const style = getComputedStyle(node), names = ['muted', 'ink', 'hot', 'tuned', 'target', 'surface', 'heat'];
   return /** @type {Record<string, string>} */ ({ font: style.fontFamily,
     ...Object.fromEntries(names.map((name) => [name, style.getPropertyValue('--lr-' + name).trim()])) });
 }
@@ -61,10 +62,16 @@ function drawHead(context, run, steps, metric, beta, colours) {
   const above = steps.filter((s) => isAbove(s, beta)).length;
   context.fillText(metric.name + ' \u00b7 ' + above + ' of ' + steps.length + ' steps above \u03b2 = ' +
     beta.toFixed(2) + ' nats (underlined)', MARGIN, 66);
-  if (!run.lens) return;
+  headLines(run, steps).forEach((text, n) =>
+    context.fillText(text, MARGIN, 88 + 22 * n, WIDTH - 2 * MARGIN));
+}
+// On the tuned expert, and on the contrast that wrote the response.
+function headLines({ lens, contrast }, steps) {
   const changed = steps.filter((s) => s.tuned_changed).length;
-  context.fillText('\u25c6 ' + tunedName(run.lens) + ': training changed the top-1 token at ' + changed + ' of ' +
-    steps.length + ' steps (corner at the right)', MARGIN, 88, WIDTH - 2 * MARGIN);
+  return [...(lens ? ['\u25c6 ' + tunedName(lens) + ': training changed the top-1 token at ' + changed + ' of ' +
+    steps.length + ' steps (corner at the right)'] : []),
+  ...(contrast ? [writtenBy(contrast), countsOf(steps, contrast) + (contrast.takeover
+    ? ' (double and dashed line above)' : ' (dashed line above)')] : [])];
 }
 function drawToken(context, { label, x: left, y: middle, w, step }, metric, beta, colours) {
   context.fillStyle = mix(colours.heat, colours.surface, shade(metric, step) * 0.85);
@@ -78,6 +85,9 @@ function drawToken(context, { label, x: left, y: middle, w, step }, metric, beta
     context.lineTo(left + w, middle - 5);
     context.fill();
   }
+  context.fillStyle = colours.target;
+  if (isRewritten(step)) for (let x = left; x < left + w; x += 6) context.fillRect(x, middle - 14, 4, 2);
+  if (isTakenOver(step)) for (const y of [-15, -12]) context.fillRect(left, middle + y, w, 1);
   context.fillStyle = colours.ink; context.fillText(label, left, middle);
 }
 
@@ -85,7 +95,7 @@ function drawToken(context, { label, x: left, y: middle, w, step }, metric, beta
 export async function picture(run, steps, metric, beta, node, curve) {
   const canvas = el('canvas'), context = canvas.getContext('2d'), colours = themeColours(node);
   context.font = MONOSPACE;
-  const { placed, bottom } = placeTokens(context, steps, run.lens ? 132 : 110);
+  const { placed, bottom } = placeTokens(context, steps, 110 + 22 * headLines(run, steps).length);
   const strip = curve && Object.assign(new Image(), { src: curve });
   if (strip) await strip.decode();
   const height = bottom + 50 + (strip ? CURVE : 0);

@@ -1,9 +1,11 @@
 // @ts-check
 // The response as tokens: colour for the metric, an underline for KL above beta, a cut corner where the top-1 tokens
-// differ, and on the other side one where training changed the expert's top-1 token.
+// differ, and on the other side one where training changed the expert's top-1 token. A line over the token where a
+// contrast wrote it.
 import { el } from '../shared/dom.js';
 import { LONGEST_LABEL, formatNats, splitInvisible, tokenName, visibleCharacter } from '../shared/format.js';
 import { isAbove, shade } from './measures.js';
+import { aloneSays, isMarked, isRewritten, isTakenOver } from './writer.js';
 
 function tokenNode(step, index) {
   const node = el('span', { class: 'lr-token', role: 'option', 'aria-selected': 'false', tabindex: index ? '-1' : '0',
@@ -23,7 +25,7 @@ function describe(step, i, above) {
   return ['Step ' + i + ': ' + tokenName(step.text), 'KL ' + formatNats(step.kl ?? Infinity),
     above && 'above beta', !step.agree && 'the two models prefer different tokens',
     step.tuned_kl !== undefined && 'moved by training ' + formatNats(step.tuned_kl ?? Infinity),
-    step.tuned_changed && 'training changed the top-1 token'].filter(Boolean).join(', ');
+    step.tuned_changed && 'training changed the top-1 token', aloneSays(step)].filter(Boolean).join(', ');
 }
 
 export class Heatmap {
@@ -63,6 +65,8 @@ export class Heatmap {
     node.style.setProperty('--heat', (shade(metric, step) * 100).toFixed(1) + '%');
     node.classList.toggle('lr-differs', !step.agree);
     node.classList.toggle('lr-changed', !!step.tuned_changed);
+    node.classList.toggle('lr-rewritten', isRewritten(step));
+    node.classList.toggle('lr-taken-over', isTakenOver(step));
     this.underline(i);
   }
   underline(i) {
@@ -106,9 +110,11 @@ export class Heatmap {
     }
     return best;
   }
-  nextAbove(direction) {
+  nextAbove(direction) { return this.next(direction, (step) => isAbove(step, this.beta)); }
+  nextMarked(direction) { return this.next(direction, isMarked); }
+  next(direction, wanted) {
     let i = this.current + direction;
-    while (this.steps[i] && !isAbove(this.steps[i], this.beta)) i += direction;
+    while (this.steps[i] && !wanted(this.steps[i])) i += direction;
     return this.steps[i] ? i : -1;
   }
 }

@@ -6,10 +6,19 @@ import { createCalls, scrollToResult } from '../shared/poll.js';
 import { EXPORTS, exportFile } from './exports.js';
 import { createCurve } from './kl_curve.js';
 import { Viewer, stepFromLine } from './viewer.js';
+import { usualThresholds } from './writer.js';
 
 const isRunning = () => document.body.classList.contains('lr-running');
 const running = (on) => document.body.classList.toggle('lr-running', on);
 const unless = (usual, value) => (value === usual ? null : value);
+const writerOf = ({ contrast }) => contrast && (contrast.takeover ? 'takeover' : 'contrast');
+/** The form's field for α or β of a contrast, which Run reads, gets what the slider says. */
+function fillThreshold(name, value) {
+  const field = document.querySelector('#lr-' + name + ' input');
+  if (!(field instanceof HTMLInputElement) || Number(field.value) === value) return;
+  field.value = String(value);
+  field.dispatchEvent(new Event('input', { bubbles: true }));
+}
 
 /** Follows the component's value, which only grows, by one JSON document per line, and shows it in the viewer. */
 class LiveRun {
@@ -30,11 +39,16 @@ class LiveRun {
       kinds: EXPORTS,
       details: (run, index) => call('step', run, index),
       branch: async (run, step, token) => { trigger('branch', { run, step, token }); return ''; },
+      compare: (run) => trigger('compare', { run }),
+      moved: fillThreshold,
       open: (run, step) => { this.wanted = { step }; trigger('open', { run }); },
       export: (kind, run, { alpha, beta, name, curve }) =>
         exportFile(kind, name, () => call('export', run, kind, alpha, beta, curve)),
-      address: ({ run, step, alpha, beta }) => address.set('inspect', { trace: run, step: unless(-1, step),
-        alpha: unless(PAPER.alpha, alpha), beta: unless(PAPER.beta, beta), lens: null }),
+      address: ({ run, step, alpha, beta }) => {
+        const usual = usualThresholds(run.contrast, PAPER);
+        address.set('inspect', { trace: run.run, step: unless(-1, step), alpha: unless(usual.alpha, alpha),
+          beta: unless(usual.beta, beta), writer: writerOf(run), lens: null });
+      },
     });
   }
   // A value that is shorter, or has another first line, is another run.

@@ -5,6 +5,7 @@ import { el } from '../shared/dom.js';
 import { PAPER } from '../shared/engine.js';
 import { formatNats, formatPercent, formatSigned, tokenLabel, tokenName } from '../shared/format.js';
 import { SAYS, contrastiveTarget, isAbove, trainingEffect } from './measures.js';
+import { aloneSays } from './writer.js';
 
 const ROWS = 10;
 const NOT_STORED = 'The distributions of this step were not stored, because the two models hardly diverge here. ' +
@@ -98,10 +99,12 @@ function head(step, selected, move) {
       el('b', { text: 'KL ' + divergence(step, 'kl') + ' nats' }),
       selected ? ' \u2013 above \u03b2, selected for training.' : ' \u2013 not above \u03b2, not selected.',
       step.agree ? '' : ' The two models prefer different tokens.'),
+    aloneSays(step) ? el('p', { class: 'lr-alone', text: sentence(aloneSays(step)) }) : null,
     el('dl', { class: 'lr-facts' }, ...factsOf(step).map(([name, text, title]) =>
       el('div', { class: 'lr-fact', title }, el('dt', { text: name }), el('dd', { text })))),
-  ];
+  ].filter(Boolean);
 }
+const sentence = (text) => text.replace(/^./, (first) => first.toUpperCase()) + '.';
 
 // Where the candidates were stored: the distributions and the training row.
 function distributions(run, step, { all, rows }, { selected, open, alphaRow, branch }) {

@@ -8,10 +8,12 @@ import { createExportMenu, picture } from './exports.js';
 import { Heatmap } from './heatmap.js';
 import { METRICS, isAbove, tunedName } from './measures.js';
 import { StepView } from './step_view.js';
+import { countsOf, createWriterLine, originOf, usualThresholds } from './writer.js';
 
 const BETA_HELP = 'A step is selected when its KL lies above \u03b2.';
 const KEYS_HELP = '\u2190 \u2192 \u2191 \u2193 step by step \u00b7 n / p next or previous above \u03b2 \u00b7 ' +
   'Home / End';
+const WRITER_KEYS_HELP = ' \u00b7 c / C next or previous token of the contrast\u2019s own';
 const END_REASONS = { stop: 'The expert ended its turn', length: 'Cut off at the token limit',
   given: 'Your text, scored', stopped: 'Stopped', error: 'Failed' };
 
@@ -22,14 +24,16 @@ const END_REASONS = { stop: 'The expert ended its turn', length: 'Cut off at the
  * @property {(select: (step: number, focus: boolean) => void) => any} curve makes the curve below the text
  * @property {(kind: string, run: string, where: any) => Promise<string>} [export] saves a file; returns a message
  * @property {(run: string, step: number, token: number) => Promise<string>} [branch] returns an error's sentence
+ * @property {(run: string) => void} [compare] shows the expert's greedy response beside one by contrast
  * @property {(run: string, step: number) => void} [open] opens another run
- * @property {(where: { run: string, step: number, alpha: number, beta: number }) => void} [address]
+ * @property {(where: { run: any, step: number, alpha: number, beta: number }) => void} [address]
+ * @property {(name: string, value: number) => void} [moved] a slider was moved, or a run brought its own α or β
  * @property {string} [idle] the status without a run
  * @property {{ title: string, sentences: string[] }} [intro]
  */
 
 /** The elements of a viewer, and what the user changes with them. */
-function layOut(root, host, { heat, curve, view, exportMenu, onBeta, onMetric }) {
+function layOut(root, host, { heat, curve, view, exportMenu, writerLine, onBeta, onMetric }) {
   const parts = { status: el('div', { class: 'lr-state', role: 'status', 'aria-live': 'polite' }),
     error: createErrorBox(), parent: el('div', { class: 'lr-parent', hidden: true }),
     tunedModel: el('div', { class: 'lr-tuned-model', hidden: true }),
@@ -51,16 +55,18 @@ function layOut(root, host, { heat, curve, view, exportMenu, onBeta, onMetric })
   const cue = (name, text) => el('span', { class: 'lr-cue' },
     el('span', { class: 'lr-sample lr-' + name, text: 'token' }), ' ' + text);
   const changedCue = cue('changed', 'training changed the top-1 token');
+  const rewrittenCue = cue('rewritten', 'not what the expert alone would write');
+  const takenOverCue = cue('taken-over', 'taken over from the expert');
+  const keys = el('div', { class: 'lr-keys lr-muted', text: KEYS_HELP });
   const legend = el('div', { class: 'lr-legend' }, el('span', { text: '0' }), el('i', {}), parts.legendFull,
-    cue('above', 'KL above \u03b2'), cue('differs', 'top-1 differs'), changedCue);
+    cue('above', 'KL above \u03b2'), cue('differs', 'top-1 differs'), changedCue, rewrittenCue, takenOverCue);
   const response = el('section', { class: 'lr-card lr-response', 'aria-label': 'The response' },
     el('div', { class: 'lr-top' }, parts.status, exportMenu.node), parts.error.node, parts.parent, parts.tunedModel,
-    parts.intro, parts.question, parts.prompt, heat.node, parts.grade, legend, parts.metricSays, controls,
-    parts.counts, curve.node,
-    el('div', { class: 'lr-keys lr-muted', text: KEYS_HELP }));
+    writerLine.node, parts.intro, parts.question, parts.prompt, heat.node, parts.grade, legend, parts.metricSays,
+    controls, parts.counts, curve.node, keys);
   root.classList.add('lr');
   root.replaceChildren(el('div', { class: 'lr-viewer' }, response, view.node));
-  return { ...parts, changedCue, response };
+  return { ...parts, changedCue, rewrittenCue, takenOverCue, keys, response };
 }
 
 export class Viewer {
@@ -82,6 +88,7 @@ export class Viewer {
     this.curve = host.curve(select);
     this.view = new StepView({ alpha: (value) => this.setAlpha(value), move: (direction) => this.jump(direction),
       branch: host.branch ? (step, token) => this.branch(step, token) : null });
+    this.writerLine = createWriterLine(host.compare);
     this.exportMenu = createExportMenu(host.kinds, (kind) => this.exportAs(kind));
     this.parts = layOut(root, host, { ...this, onBeta: (value) => this.setBeta(value),
       onMetric: (metric) => { this.metric = metric; this.repaint(); } });
@@ -113,6 +120,8 @@ export class Viewer {
       Math.round((100 * above) / steps.length) + ' % \u00b7 ' + plural(differ, 'top-1 disagreement'));
     const changed = steps.filter((s) => s.tuned_changed).length;
     if (this.run.lens) counts.append(' \u00b7 training changed the top-1 token at ' + plural(changed, 'step'));
+    const written = countsOf(steps, this.run.contrast);
+    if (written) counts.append(' \u00b7 ' + written);
   }
   drawScale() {
     const { betaOut, legendFull, metricSays } = this.parts, { name, full, says } = this.metric;
@@ -129,15 +138,20 @@ export class Viewer {
     this.parts.betaSlider.value = String(value);
     this.heat.setBeta(value);
     this.curve.setBeta(value);
-    this.drawCounts(); this.drawScale(); this.drawStep(); this.writeAddress();
+    this.drawCounts(); this.drawScale(); this.drawStep(); this.drawThresholds('beta', value);
   }
   setAlpha(value) { // a link may hold any
     this.alpha = clamp(value, PAPER.alphaFloor, 1);
-    this.drawStep(); this.writeAddress();
+    this.drawStep(); this.drawThresholds('alpha', this.alpha);
+  }
+  drawThresholds(moved, value) {
+    if (this.run) this.writerLine.thresholds(this.run, this.alpha, this.beta);
+    if (this.host.moved) this.host.moved(moved, value);
+    this.writeAddress();
   }
   writeAddress() {
     const { run, current: step, alpha, beta } = this;
-    if (this.host.address && run) this.host.address({ run: run.run, step, alpha, beta });
+    if (this.host.address && run) this.host.address({ run, step, alpha, beta });
   }
 
   async drawStep() {
@@ -174,7 +188,8 @@ export class Viewer {
     const { heat, current } = this;
     const moves = { ArrowRight: () => current + 1, ArrowLeft: () => current - 1, ArrowDown: () => heat.onLine(1),
       ArrowUp: () => heat.onLine(-1), Home: () => 0, End: () => this.count - 1, n: () => heat.nextAbove(1),
-      p: () => heat.nextAbove(-1), Enter: () => Math.max(0, current), ' ': () => Math.max(0, current) };
+      p: () => heat.nextAbove(-1), c: () => heat.nextMarked(1), C: () => heat.nextMarked(-1),
+      Enter: () => Math.max(0, current), ' ': () => Math.max(0, current) };
     if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in moves)) return;
     event.preventDefault();
     const i = moves[event.key]();
@@ -195,6 +210,7 @@ export class Viewer {
     const { error, intro, question, parent, grade } = this.parts;
     grade.hidden = true;
     this.run = header; this.steps = []; this.current = -1; this.details = new Map();
+    this.takeThresholds(header);
     error.show('');
     if (intro) intro.hidden = true;
     question.hidden = !header.question;
@@ -203,15 +219,32 @@ export class Viewer {
     parent.replaceChildren();
     if (header.parent) {
       const { id, step } = header.parent, onclick = () => this.host.open(id, step);
-      parent.append('Branched at step ' + step + '. ', this.host.open
-        ? el('button', { type: 'button', text: '\u2190 Back to the parent', onclick }) : '');
+      const [from, back] = originOf(header.parent);
+      parent.append(from, this.host.open ? el('button', { type: 'button', text: back, onclick }) : '');
     }
     this.drawTunedModel();
+    this.drawWriter(false);
     this.drawPrompt();
     this.offerMetrics(!!header.lens);
     this.heat.reset(); this.view.empty(false); this.exportMenu.enable(false); this.drawCounts();
     this.curve.show(this.steps, this.beta, header.run);
     this.root.classList.add('lr-has-run');
+  }
+  /** A response by contrast is seen with the α and β that wrote it. */
+  takeThresholds({ contrast }) {
+    if (!contrast) return;
+    Object.assign(this, usualThresholds(contrast, this));
+    this.parts.betaSlider.value = String(this.beta);
+    if (this.host.moved) for (const name of ['alpha', 'beta']) this.host.moved(name, this[name]);
+  }
+  /** Who wrote the response, where both models did. */
+  drawWriter(ended) {
+    const { run: { contrast }, parts: { rewrittenCue, takenOverCue, keys } } = this;
+    this.writerLine.show(this.run, this.steps, ended);
+    this.writerLine.thresholds(this.run, this.alpha, this.beta);
+    rewrittenCue.hidden = !contrast;
+    takenOverCue.hidden = !contrast || !contrast.takeover;
+    keys.textContent = KEYS_HELP + (contrast ? WRITER_KEYS_HELP : '');
   }
   drawTunedModel() {
     const tuned = this.run.lens, { tunedModel } = this.parts;
@@ -252,12 +285,14 @@ export class Viewer {
   }
   end(reason, seconds) {
     const n = this.count, { run } = this, tuned = reason === 'stop' && run.lens && run.lens.writer === 'tuned';
+    const turn = reason === 'stop' && run.contrast ? 'The turn ended' : END_REASONS[reason];
     const unread = reason === 'stopped' && !n ? ' before the first token' : '';
-    const texts = [tuned ? 'The tuned expert ended its turn' : (END_REASONS[reason] || reason) + unread,
+    const texts = [tuned ? 'The tuned expert ended its turn' : (turn || reason) + unread,
       seconds > 0 && n ? n + ' tokens in ' + seconds.toFixed(1) + ' s (' + (n / seconds).toFixed(0) +
         ' per second)' : '',
       run.same_model ? 'Both models are the same, so KL is 0 everywhere' : ''];
     this.setStatus(texts.filter(Boolean).join(' \u00b7 '), false);
+    this.drawWriter(true);
   }
   async branch(step, token) {
     const message = await this.host.branch(this.run.run, step, token);
@@ -282,10 +317,11 @@ export function stepFromLine(line, columns, index) {
 /** Shows a whole record (a trace's JSON) at once. @param {Viewer} viewer */
 export function showRecord(viewer, record) {
   const { id, request, parent, problem_id, prompt_ids, pair: { expert, amateur, same_model }, lens } = record;
+  const { contrast } = request;
   const turns = (request.context || []).map(([role, text]) => `${role}: ${text}`); // they are before the question
   const question = [...turns, request.question].join('\n\n');
   viewer.begin({ run: id, question, parent, problem_id, prompt_tokens: prompt_ids.length,
-    expert, amateur, same_model, lens, scored: request.response !== null, prompt: record.prompt,
+    expert, amateur, same_model, lens, scored: request.response !== null, prompt: record.prompt, contrast,
     notes: record.prompt_notes });
   viewer.append(record.steps);
   if (record.graded) viewer.showGrade(record.graded);

@@ -1,0 +1,86 @@
+// @ts-check
+// Who wrote the response: where both models of the pair did by contrast, how, and at which steps its token is not what
+// one of them alone would have written.
+import { el } from '../shared/dom.js';
+import { plural, tokenName } from '../shared/format.js';
+
+/** @typedef {{ alpha: number, beta: number, takeover: boolean }} Contrast */
+
+export const isRewritten = ({ expert_choice: own, token_id: id }) => !!own && own.token_id !== id;
+/** Whether a takeover put the expert's choice in place of the amateur's. */
+export const isTakenOver = ({ amateur_choice: own, expert_choice: expert, token_id: id }) =>
+  !!own && own.token_id !== id && expert.token_id === id;
+export const isMarked = (step) => isRewritten(step) || isTakenOver(step);
+
+const quoted = ({ text }) => '\u201c' + tokenName(text) + '\u201d';
+/** What the models alone would have written at a step, or ''. */
+export function aloneSays(step) {
+  if (isRewritten(step)) return 'the expert alone would have written ' + quoted(step.expert_choice);
+  if (!isTakenOver(step)) return '';
+  return 'taken over from the expert; the amateur alone would have written ' + quoted(step.amateur_choice);
+}
+
+/** The counts of a response by contrast, or ''. */
+export function countsOf(steps, contrast) {
+  if (!contrast || !steps.length) return '';
+  const rewritten = steps.filter(isRewritten).length, taken = steps.filter(isTakenOver).length;
+  const share = (n) => ' (' + Math.round((100 * n) / steps.length) + ' %)';
+  if (!contrast.takeover) return plural(rewritten, 'token') + ' changed by the contrast' + share(rewritten);
+  return plural(taken, 'token') + ' taken over from the expert' + share(taken) + ' \u00b7 at ' +
+    plural(rewritten, 'step') + ' the expert alone would have written another';
+}
+
+const numbers = ({ alpha, beta, takeover }) => (takeover ? '' : '\u03b1 = ' + alpha + ' and ') + '\u03b2 = ' + beta;
+/** One line on a contrast: for pictures, and the beginning of the page's own. @param {Contrast} contrast */
+export function writtenBy(contrast) {
+  return contrast.takeover
+    ? 'Takeover with ' + numbers(contrast) + ': the amateur writes, and where KL is above \u03b2 the expert\u2019s ' +
+      'choice is taken in place of its own.'
+    : 'Contrast with ' + numbers(contrast) + ': where KL is above \u03b2 the contrastive target\u2019s choice is ' +
+      'taken, elsewhere the expert\u2019s own.';
+}
+const other = (contrast) => (contrast.takeover ? 'by takeover' : 'by contrast');
+
+/** The α and β that a run begins with. */
+export function usualThresholds(contrast, paper) {
+  return { alpha: contrast && !contrast.takeover ? contrast.alpha : paper.alpha,
+    beta: contrast ? contrast.beta : paper.beta };
+}
+
+/**
+ * The lines above a response: who wrote it, and that moved sliders do not change what was written.
+ * @param {((run: string) => void) | undefined} compare shows the expert's own greedy response
+ */
+export function createWriterLine(compare) {
+  const says = el('span', {}), note = el('span', { class: 'lr-muted' });
+  const button = el('button', { type: 'button', class: 'lr-compare', text: 'Compare with greedy',
+    title: 'The expert\u2019s own greedy response to the same prompt, at the first step where the two differ' });
+  const moved = el('p', { class: 'lr-moved', hidden: true });
+  const node = el('div', { class: 'lr-written-by', role: 'status', hidden: true },
+    el('p', {}, says, ' ', button, note), moved);
+  let run = '';
+  button.addEventListener('click', () => { if (compare) compare(run); });
+  return { node,
+    show({ run: id, contrast }, steps, ended) {
+      run = id;
+      node.hidden = !contrast;
+      if (!contrast) return;
+      const same = ended && !steps.some(isRewritten);
+      says.textContent = 'Written by ' + writtenBy(contrast).replace(/^./, (first) => first.toLowerCase());
+      button.hidden = !compare || !ended || same;
+      note.textContent = same ? 'The expert alone would have written the same.' : '';
+    },
+    thresholds({ contrast }, alpha, beta) {
+      const now = contrast && { ...contrast, alpha: contrast.takeover ? contrast.alpha : alpha, beta };
+      moved.hidden = !contrast || numbers(now) === numbers(contrast);
+      moved.textContent = moved.hidden ? '' : 'The sliders now say ' + numbers(now) +
+        '. This text stays as it was written; press Run for one ' + other(contrast) + ' with them.';
+    } };
+}
+
+/** Where a run comes from that was made from another. @param {{ step: number, contrast?: Contrast }} parent */
+export function originOf({ step, contrast }) {
+  if (!contrast) return ['Branched at step ' + step + '. ', '\u2190 Back to the parent'];
+  return ['The expert\u2019s greedy response to the same prompt. From step ' + step + ' on it differs from the ' +
+    'response ' + other(contrast) + '. ', '\u2190 Back to the response ' + other(contrast)];
+}
