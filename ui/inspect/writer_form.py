@@ -42,8 +42,8 @@ def writer_form() -> WriterForm:
     writer = gr.Radio(list(WRITERS), value=BY_EXPERT, label="Written by", info=SAYS, elem_id="lr-writer")
     with gr.Row(elem_id="lr-thresholds") as row:
         shared = {"visible": "hidden", "min_width": 100, "step": 0.05}
-        alpha = Threshold(ALPHA, label="α", info="of the plausible set", elem_id="lr-alpha", **shared)
-        beta = Threshold(BETA, label="β", info="in nats", elem_id="lr-beta", **shared)
+        alpha = Threshold(ALPHA, label="α, plausible set", elem_id="lr-alpha", **shared)
+        beta = Threshold(BETA, label="β, in nats", elem_id="lr-beta", **shared)
     form = WriterForm(writer, row, alpha, beta)
     writer.change(choose_writer, writer, form.thresholds, **PRIVATE)
     return form
