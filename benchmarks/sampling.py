@@ -25,14 +25,14 @@ import torch
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.datasets.trajectories import read_shard, write_shard
 from lightreasoner.decoding import generate
-from lightreasoner.decoding.batch_decoder import BatchDecoder, fitting_rows
-from lightreasoner.decoding.generate import CHUNK, DecodingConfig, GenerationRow, generate_batch
+from lightreasoner.decoding.batch_decoder import BatchDecoder
+from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, load_pair
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.problems.stream import open_problems, training_split
 from lightreasoner.sampling.batch_table import batch_table
-from lightreasoner.sampling.plan import TYPICAL_PROMPT, Prompts, batches
+from lightreasoner.sampling.plan import TYPICAL_PROMPT, Prompts, batches, planned_rows
 from lightreasoner.sampling.sampler import shard_name
 from lightreasoner.settings import from_environment
 
@@ -173,7 +173,7 @@ def main() -> None:
     settings, decoding = from_environment(), DecodingConfig(options.tokens)
     name, expert, amateur = pair_refs(options)
     pair = load_pair(expert, amateur, LoadedModels(settings), name=name)
-    size = options.batch_size or fitting_rows((pair.expert, pair.amateur), TYPICAL_PROMPT + options.tokens, CHUNK)
+    size = options.batch_size or planned_rows(pair, TYPICAL_PROMPT + options.tokens)
     stream = open_problems(options.source, split=training_split(options.source), limit=options.problems, distinct=True)
     began = time.perf_counter()
     plan = list(batches(Prompts(pair, stream, decoding, settings), size, 1))

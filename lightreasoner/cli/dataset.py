@@ -85,8 +85,8 @@ def run_export(options: argparse.Namespace, settings: Settings) -> None:
         print(f"by annotations: {report.kept_by_annotation:,} kept, {report.dropped_by_annotation:,} dropped")
     if report.missing:
         print(
-            f"{report.missing:,} selected steps were not stored in detail and are left out; sample with --beta-floor 0 "
-            "to store every step in detail"
+            f"{report.missing:,} selected steps were not stored in detail and are left out; sample again to "
+            "store every step in detail, which is the default"
         )
 
 

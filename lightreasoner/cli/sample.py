@@ -10,7 +10,6 @@ from lightreasoner.cli.problems import add_skip_option
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.errors import UserError
-from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.progress import ConsoleProgress, StopRequested
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path
@@ -39,9 +38,8 @@ def add(verbs) -> None:
     sample.add_argument(
         "--beta-floor",
         type=float,
-        default=BETA_FLOOR,
         metavar="B",
-        help="save the candidates of steps with a larger KL, in nats (default %(default)s)",
+        help="save the candidates of steps with a larger KL only, in nats (default: of every step)",
     )
     add_stop_option(sample)
     sample.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="run folder of the dataset")
@@ -55,6 +53,7 @@ def sampling_job(options: argparse.Namespace):
     from lightreasoner.decoding.generate import DecodingConfig
     from lightreasoner.problems.stream import training_split
     from lightreasoner.sampling.job import SamplingJob
+    from lightreasoner.storage.runs import stored_run
 
     try:
         batch_size = None if options.batch_size == "auto" else int(options.batch_size)
@@ -62,10 +61,13 @@ def sampling_job(options: argparse.Namespace):
         raise UserError(f"The batch size is {options.batch_size[:40]}; give a whole number or auto.") from None
     name, expert, amateur = pair_refs(options)
     problems = options.problems.strip()
+    floor = options.beta_floor
+    if floor is None:  # a run that versions until 0.4 began stored less, and goes on as it began
+        floor = stored_run(options.run_dir)["config"].get("beta_floor", 0.0)
     return SamplingJob(
         *(options.run_dir, expert, amateur, problems),
         decoding=DecodingConfig(
-            options.max_new_tokens, options.temperature, options.seed, options.beta_floor, stop_strings(options)
+            options.max_new_tokens, options.temperature, options.seed, floor, stop_strings(options)
         ),
         pair_name=name,
         split=options.split or training_split(problems),

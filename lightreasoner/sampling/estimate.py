@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lightreasoner.decoding.batch_decoder import fitting_rows
 from lightreasoner.decoding.generate import CHUNK, DecodingConfig, GenerationRow, generate_batch
 from lightreasoner.decoding.kv_cache import cache_bytes
 from lightreasoner.formatting import format_duration
@@ -19,6 +18,7 @@ from lightreasoner.models.prompts import pair_prompts
 from lightreasoner.paper import BETA
 from lightreasoner.problems.rows import Problem
 from lightreasoner.sampling.batch_table import batch_table
+from lightreasoner.sampling.plan import planned_rows
 
 BETAS = tuple(round(0.05 * n, 2) for n in range(1, 41))  # nats, for ResourceEstimate.kept
 
@@ -84,7 +84,7 @@ def estimate_resources(
 def sampling_memory(pair: Pair, tokens: int) -> float:
     """Bytes needed to sample at the usual batch size with sequences of `tokens` tokens."""
     models = list({id(loaded): loaded for loaded in (pair.expert, pair.amateur)}.values())
-    rows = fitting_rows(models, tokens, CHUNK)
+    rows = planned_rows(pair, tokens)
     caches = sum(rows * tokens * cache_bytes(loaded) for loaded in models)
     heads = [loaded.model.get_output_embeddings().weight.shape[0] * loaded.dtype.itemsize for loaded in models]
     return sum(loaded.memory_bytes for loaded in models) + caches + 3 * rows * CHUNK * sum(heads)

@@ -4,7 +4,8 @@ import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from lightreasoner.decoding.generate import DecodingConfig, GenerationRow
+from lightreasoner.decoding.batch_decoder import fitting_rows
+from lightreasoner.decoding.generate import CHUNK, DecodingConfig, GenerationRow
 from lightreasoner.errors import UserError
 from lightreasoner.models.context_length import check_lengths
 from lightreasoner.models.pairs import Pair
@@ -15,6 +16,9 @@ from lightreasoner.settings import Settings
 
 WINDOW = 512  # problems that are held in memory and sorted by length together
 TYPICAL_PROMPT = 512  # tokens per prompt assumed when the batch size is chosen; longer prompts halve it
+#: The most rows of a batch on a CPU. A batch is shown and kept when it is whole, which should be every few seconds; the
+#: bundled pair takes 1.8 s for 64 rows, and is at most 5 % slower so than with 192.
+CPU_ROWS = 64
 MAX_REASONS = 10  # that are saved for problems left out
 
 
@@ -64,6 +68,13 @@ class Prompts:
         rows = [f"{self._stream.unit} {row}: {reason}" for row, reason in self._stream.skipped[:MAX_REASONS]]
         reasons = tuple((rows + self._reasons)[:MAX_REASONS])
         return Skipped(len(self._stream.skipped), self._stream.duplicates, self.unreadable, reasons)
+
+
+def planned_rows(pair: Pair, tokens: int) -> int:
+    """The responses in a batch, for sequences of `tokens` tokens: as many as are fast, fit into memory, and can be kept
+    every few seconds."""
+    rows = fitting_rows((pair.expert, pair.amateur), tokens, CHUNK)
+    return min(rows, CPU_ROWS) if pair.expert.device.type == "cpu" else rows
 
 
 def batches(prompts: Iterable[GenerationRow], size: int, samples: int) -> Iterator[tuple[int, list[GenerationRow]]]:

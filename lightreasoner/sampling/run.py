@@ -4,8 +4,6 @@ from dataclasses import asdict, dataclass, replace
 
 from lightreasoner.datasets.tokenizer import save_tokenizer
 from lightreasoner.datasets.trajectories import shards
-from lightreasoner.decoding.batch_decoder import fitting_rows
-from lightreasoner.decoding.generate import CHUNK
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.identity import describe_models
@@ -16,7 +14,7 @@ from lightreasoner.problems.stream import source_fingerprint
 from lightreasoner.progress import Progress, StopRequested, while_loading
 from lightreasoner.sampling.job import SamplingJob
 from lightreasoner.sampling.on_cluster import cluster_map
-from lightreasoner.sampling.plan import TYPICAL_PROMPT, Prompts, Skipped
+from lightreasoner.sampling.plan import TYPICAL_PROMPT, Prompts, Skipped, planned_rows
 from lightreasoner.sampling.sampler import SamplingCounts, sample_dataset
 from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import RECORD, add_to_run, begin_run, read_run, stored_run, versions
@@ -93,8 +91,7 @@ def _begin(job: SamplingJob, pair: Pair) -> dict:
     """Write or check run.json; the record of the run's first start, whose batch size decides the batches."""
     batch_size = job.batch_size
     if batch_size is None:
-        tokens = TYPICAL_PROMPT + job.decoding.max_new_tokens
-        batch_size = fitting_rows((pair.expert, pair.amateur), tokens, CHUNK)
+        batch_size = planned_rows(pair, TYPICAL_PROMPT + job.decoding.max_new_tokens)
     about = describe_models({"expert": pair.expert, "amateur": pair.amateur}, stored_run(job.run_dir)["about"])
     if problem_file := source_fingerprint(job.problems):
         about["fingerprints"]["problem file"] = problem_file

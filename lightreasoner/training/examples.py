@@ -128,7 +128,8 @@ def refuse_missing(method: str, report: SelectionReport) -> None:
     if report.missing > 0.01 * (report.usable + report.missing):
         raise UserError(
             f"{report.missing:,} of the {report.usable + report.missing:,} steps that {method} selects have no stored "
-            "details, because their KL is below the β floor of the sampling; sample again with --beta-floor 0."
+            "details, because this dataset holds those of divergent steps only; sample the problems again with the "
+            "details of every step, which is the default."
         )
 
 

@@ -19,7 +19,7 @@ from lightreasoner.models.pairs import load_pair, presets
 from lightreasoner.problems.stream import ProblemStream, load_problems
 from lightreasoner.sampling import plan as sampling_plan
 from lightreasoner.sampling.job import SamplingJob
-from lightreasoner.sampling.plan import Prompts, batches
+from lightreasoner.sampling.plan import CPU_ROWS, Prompts, batches, planned_rows
 from lightreasoner.scoring import divergence
 from lightreasoner.scoring.divergence import support
 from lightreasoner.scoring.measures import FLOAT_MEASURES
@@ -338,3 +338,9 @@ def test_the_batch_size_follows_from_memory(pair, monkeypatch):
         sizes.append(fitting_rows(models, 600, 16))
     assert sizes == sorted(sizes, reverse=True) and sizes[0] == CPU_LARGEST and sizes[-1] == 1
     assert 1 < sizes[2] < CPU_LARGEST and all(size & (size - 1) == 0 for size in sizes)
+
+
+def test_a_batch_on_a_cpu_ends_after_seconds(pair):
+    """200 problems were one batch: nothing was seen until the end, and a kill lost everything."""
+    assert planned_rows(pair, 640) == CPU_ROWS <= 64
+    assert fitting_rows((pair.expert, pair.amateur), 640, 16) > CPU_ROWS  # which memory would allow

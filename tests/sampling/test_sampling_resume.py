@@ -149,6 +149,17 @@ def test_a_mistake_is_one_sentence_and_leaves_no_folder(sample, options, says):
     assert not sample.folder.exists()
 
 
+def test_the_default_dataset_stores_every_step_and_an_older_one_goes_on_as_it_began(sample):
+    """Random steps and All steps were refused on a dataset of the default settings."""
+    assert sample("--beta-floor", 3)[0] == 0  # as versions until 0.4 began it, at another floor
+    shards(sample.folder)[0].unlink()
+    assert sample()[0] == 0
+    assert read_run(sample.folder)["config"]["beta_floor"] == 3
+    shutil.rmtree(sample.folder)
+    assert sample()[0] == 0
+    assert all(len(row["steps"]) == len(row["response_ids"]) for row in rows(sample.folder))
+
+
 def test_a_damaged_shard_is_put_aside_and_sampled_again(sample):
     assert sample()[0] == 0
     whole = tables(sample.folder)

@@ -177,7 +177,7 @@ def test_mistakes_are_one_sentence(dataset, tmp_path, capsys, options, sentence)
 def test_details_that_were_not_stored_are_asked_for(dataset, tmp_path, capsys):
     make_dataset(tmp_path / "floored", tokens=True)
     assert finetune(tmp_path / "floored", tmp_path / "run", "--method", "all-steps") == 2
-    assert "sample again with --beta-floor 0" in capsys.readouterr().err
+    assert "details of every step, which is the default" in capsys.readouterr().err
 
 
 def test_what_is_no_dataset(dataset, tmp_path, capsys):

@@ -40,7 +40,7 @@ from ui.studio import Studio
 
 FORM = {"preset": "bundled", "expert": "", "amateur": "", "source": "bundled-train", "upload": None, "limit": 50}
 FORM |= {"max_new_tokens": 128, "temperature": 0, "samples_per_problem": 1, "seed": 0, "batch_size": 0}
-FORM |= {"every_step": False}
+FORM |= {"every_step": True}
 
 
 class Bench:
@@ -321,12 +321,12 @@ def test_building_queues_the_command_that_the_form_shows(bench):
 def test_every_setting_of_the_form_reaches_the_verb(bench):
     from lightreasoner.cli.main import build_parser
 
-    form = ("other", "org/e", "./a", "gsm8k", None, 7, 33, 0.5, 3, 11, 16, True)
+    form = ("other", "org/e", "./a", "gsm8k", None, 7, 33, 0.5, 3, 11, 16, False)
     asked = read_form(bench.settings, dict(zip(FORM, form, strict=True)))
     options = build_parser().parse_args([*asked.argv("gsm8k"), "--run-dir", "x"])
     assert (options.expert, options.amateur, options.problems, options.limit) == ("org/e", "./a", "gsm8k", 7)
     assert (options.max_new_tokens, options.temperature, options.samples_per_problem) == (33, 0.5, 3)
-    assert (options.seed, options.batch_size, options.beta_floor) == (11, "16", 0)
+    assert (options.seed, options.batch_size, options.beta_floor) == (11, "16", 0.05)
 
 
 def test_stop_strings_of_the_forms_reach_the_verbs(bench):

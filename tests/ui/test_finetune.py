@@ -136,7 +136,7 @@ def test_mistakes_in_the_form_are_one_sentence(bench, changed, sentence):
     ("changed", "sentence"),
     [
         ({"beta": 900}, "No steps are selected at β = 900"),
-        ({"method": "all-steps"}, "sample again with --beta-floor 0"),
+        ({"method": "all-steps"}, "details of every step, which is the default"),
         ({"method": "sft"}, "no known answers"),
     ],
 )

@@ -36,7 +36,7 @@ class SampleRequest:
     seed: int = 0
     temperature: float = 0
     samples_per_problem: int = 1
-    beta_floor: float = BETA_FLOOR  # nats
+    beta_floor: float = 0.0  # nats
     stop: tuple[str, ...] = ()
     skip_unreadable: bool = False  # use the rest of a file that has rows which cannot be read
     prompt: PromptSettings = PAPER
@@ -74,7 +74,7 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> SampleRequest
         seed=number("The seed", values["seed"], 0, 2**53, whole=True),
         temperature=temperature,
         samples_per_problem=samples,
-        beta_floor=0 if values["every_step"] is True else BETA_FLOOR,
+        beta_floor=0.0 if values["every_step"] is True else BETA_FLOOR,
         stop=checked_stops(values.get("stop")),
         skip_unreadable=values.get("skip_unreadable") is True,
         prompt=read_prompt(values),
