@@ -32,6 +32,12 @@ def add(verbs) -> None:
     )
     evaluate.add_argument("--model", metavar="REF", help="the base model")
     evaluate.add_argument(
+        "--responses",
+        metavar="FILE",
+        help="grade the responses in this file, which something else wrote, without any model; --model then names the "
+        "tokenizer of token ids without a text; see score",
+    )
+    evaluate.add_argument(
         "--adapter", action="append", default=[], metavar="DIR", help="an adapter or a fine-tuning run; repeatable"
     )
     evaluate.add_argument("--no-base", action="store_true", help="evaluate the adapters only")
@@ -69,6 +75,8 @@ def add(verbs) -> None:
 def run_evaluate(parser: argparse.ArgumentParser, options: argparse.Namespace, settings: Settings) -> None:
     if options.regrade is not None:
         return print_regraded(options.regrade)
+    if options.responses is not None:
+        return run_grading(parser, options, settings)
     missing = [f"--{name}" for name in ("model", "problems", "run-dir") if not vars(options)[name.replace("-", "_")]]
     if missing:
         parser.error(f"the following arguments are required: {', '.join(missing)}")
@@ -109,6 +117,23 @@ def run_evaluate(parser: argparse.ArgumentParser, options: argparse.Namespace, s
     print("\n".join(report(run_evaluation(job, settings, lambda sentence: print(sentence, file=sys.stderr)))))
 
 
+def run_grading(parser: argparse.ArgumentParser, options: argparse.Namespace, settings: Settings) -> None:
+    """Grade a file of responses. Raises UserError."""
+    if options.adapter or options.amateur or options.samples != 1 or options.temperature or options.no_base:
+        parser.error("--responses grades what was written; --adapter, --amateur, --samples and the like write anew")
+    if not options.run_dir:
+        parser.error("the following arguments are required: --run-dir")
+    from lightreasoner.evaluation.written import GradingJob, grade_responses
+    from lightreasoner.formatting import printable
+
+    job = GradingJob(
+        *(options.run_dir, options.responses, options.problems, options.model, options.split, options.limit),
+        *(prompt_settings(options), stop_strings(options), options.skip_unreadable),
+    )
+    summaries, left_out = grade_responses(job, settings)
+    print("\n".join([*report(summaries), *map(printable, left_out)]))
+
+
 def print_regraded(folder: Path) -> None:
     from lightreasoner.evaluation.verdicts import regrade
     from lightreasoner.formatting import printable
@@ -130,7 +155,7 @@ def report(summaries: list) -> list[str]:
         interval = f"{100 * s.low:.1f} – {100 * s.high:.1f} %"
         lines.append(
             f"{s.name[:24]:24} {100 * s.pass_at_1:6.1f} %  {interval:>15}  {s.extraction_failures:9}  "
-            f"{s.truncations:7}  {s.mean_length:6.1f}"
+            f"{s.truncations:7}  {'' if s.mean_length is None else f'{s.mean_length:.1f}':>6}"
         )
     for s in summaries:
         if s.samples > 1:

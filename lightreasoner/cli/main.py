@@ -10,7 +10,20 @@ import sys
 from contextlib import ExitStack, suppress
 
 from lightreasoner import __version__, threads
-from lightreasoner.cli import check_pair, dataset, deploy, evaluate, finetune, hub, jobs, pairs, preview, sample, trace
+from lightreasoner.cli import (
+    check_pair,
+    dataset,
+    deploy,
+    evaluate,
+    finetune,
+    hub,
+    jobs,
+    pairs,
+    preview,
+    sample,
+    score,
+    trace,
+)
 from lightreasoner.cli.console import show_everything
 from lightreasoner.errors import UserError, disk_trouble
 from lightreasoner.jobs.backend import HEARTBEAT
@@ -20,7 +33,7 @@ from lightreasoner.settings import from_environment
 from lightreasoner.storage.remote import open_run
 
 # In the order of --help.
-COMMANDS = (pairs, trace, check_pair, preview, sample, dataset, finetune, evaluate, hub, jobs, deploy)
+COMMANDS = (pairs, trace, check_pair, preview, sample, score, dataset, finetune, evaluate, hub, jobs, deploy)
 
 
 class Parser(argparse.ArgumentParser):

@@ -27,19 +27,11 @@ def add(verbs) -> None:
     add_skip_option(sample)
     sample.add_argument("--limit", type=int, metavar="N", help="the first N problems (default: all)")
     sample.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="per response (default 128)")
-    sample.add_argument(
-        "--batch-size", default="auto", metavar="N", help="responses per batch (default: auto, by memory)"
-    )
+    add_batch_options(sample)
     sample.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling at a temperature (default 0)")
     sample.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default 0)")
     sample.add_argument(
         "--samples-per-problem", type=int, default=1, metavar="K", help="needs a temperature above 0 (default 1)"
-    )
-    sample.add_argument(
-        "--beta-floor",
-        type=float,
-        metavar="B",
-        help="save the candidates of steps with a larger KL only, in nats (default: of every step)",
     )
     add_stop_option(sample)
     sample.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="run folder of the dataset")
@@ -48,32 +40,54 @@ def add(verbs) -> None:
     sample.set_defaults(run=run_sample)
 
 
+def add_batch_options(parser: argparse.ArgumentParser) -> None:
+    """Add --batch-size and --beta-floor."""
+    parser.add_argument(
+        "--batch-size", default="auto", metavar="N", help="responses per batch (default: auto, by memory)"
+    )
+    parser.add_argument(
+        "--beta-floor",
+        type=float,
+        metavar="B",
+        help="save the candidates of steps with a larger KL only, in nats (default: of every step)",
+    )
+
+
+def read_batch_size(text: str) -> int | None:
+    """The number of --batch-size; None for auto. Raises UserError."""
+    try:
+        return None if text == "auto" else int(text)
+    except ValueError:
+        raise UserError(f"The batch size is {text[:40]}; give a whole number or auto.") from None
+
+
+def read_beta_floor(options: argparse.Namespace) -> float:
+    """The --beta-floor; of a run that versions until 0.4 began, which stored less, the one it began with."""
+    from lightreasoner.storage.runs import stored_run
+
+    if options.beta_floor is not None:
+        return options.beta_floor
+    return stored_run(options.run_dir)["config"].get("beta_floor", 0.0)
+
+
 def sampling_job(options: argparse.Namespace):
     """The SamplingJob that the options describe. Raises UserError."""
     from lightreasoner.decoding.generate import DecodingConfig
     from lightreasoner.problems.stream import training_split
     from lightreasoner.sampling.job import SamplingJob
-    from lightreasoner.storage.runs import stored_run
 
-    try:
-        batch_size = None if options.batch_size == "auto" else int(options.batch_size)
-    except ValueError:
-        raise UserError(f"The batch size is {options.batch_size[:40]}; give a whole number or auto.") from None
     name, expert, amateur = pair_refs(options)
     problems = options.problems.strip()
-    floor = options.beta_floor
-    if floor is None:  # a run that versions until 0.4 began stored less, and goes on as it began
-        floor = stored_run(options.run_dir)["config"].get("beta_floor", 0.0)
     return SamplingJob(
         *(options.run_dir, expert, amateur, problems),
         decoding=DecodingConfig(
-            options.max_new_tokens, options.temperature, options.seed, floor, stop_strings(options)
+            options.max_new_tokens, options.temperature, options.seed, read_beta_floor(options), stop_strings(options)
         ),
         pair_name=name,
         split=options.split or training_split(problems),
         limit=options.limit,
         samples_per_problem=options.samples_per_problem,
-        batch_size=batch_size,
+        batch_size=read_batch_size(options.batch_size),
         prompt=prompt_settings(options),
         num_workers=options.num_workers if options.backend == "ray" else None,
         skip_unreadable=options.skip_unreadable,

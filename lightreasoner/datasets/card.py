@@ -8,6 +8,7 @@ import numpy as np
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from lightreasoner.datasets.external import is_imported, read_imported
+from lightreasoner.datasets.origin import origin_sentences
 from lightreasoner.datasets.step_table import read_steps
 from lightreasoner.datasets.trajectories import shards
 from lightreasoner.formatting import markdown_cell, markdown_table, printable
@@ -46,6 +47,7 @@ def dataset_card(folder: Path, run: dict, title: str, license: str) -> str:
         template_path=str(ASSETS / "templates" / "dataset_card.md.j2"),
         heading=markdown_cell(" ".join(title.split())),
         imported=imported,
+        origin=[markdown_cell(sentence) for sentence in origin_sentences(run)],
         rows=rows,
         steps=int(counts.sum()),
         above=above,

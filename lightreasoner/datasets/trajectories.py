@@ -45,7 +45,7 @@ SCHEMA = pa.schema(
         ("prompt_ids", pa.list_(pa.int32())),  # the expert's, including the chat template
         ("response_ids", pa.list_(pa.int32())),  # the expert's, including the end-of-turn token
         ("response", pa.string()),
-        ("finish_reason", pa.string()),  # "stop" or "length"
+        ("finish_reason", pa.string()),  # "stop", "length", or "given" for a text of which nobody says why it ended
         # Over every step of the response, the end-of-turn token included. Null where the taken token lies outside the
         # shared vocabulary; infinite where one model rules out what the other holds possible.
         *((m.key, pa.list_(ARROW[m.type])) for m in MEASURES if m.key in STEP_MEASURES),

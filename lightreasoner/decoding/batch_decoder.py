@@ -6,9 +6,11 @@ masked and takes no position.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from lightreasoner.decoding.cached_decoder import CachedDecoder
@@ -104,7 +106,9 @@ class BatchDecoder:
         little time goes into padding; sequences sorted by length make the fewest groups. piece: columns read at once.
         """
         if self._apart is not None:
-            self._apart = [CachedDecoder(self.loaded, [*ids, 0], self._reading) for ids in sequences]
+            for row, ids in enumerate(sequences):
+                if ids:
+                    self._apart[row] = CachedDecoder(self.loaded, [*ids, 0], self._reading)
             return
         if self._history is not None:
             self._history = [list(ids) for ids in sequences]
@@ -224,6 +228,62 @@ def decode_rows(
         yield DecodedStep(step, [rows[place] for place in places], [tokens[place] for place in places], picked)
         if len(ended) == len(rows):
             return
+
+
+@dataclass(frozen=True)
+class DecodedChunk:
+    """Successive steps of several rows, n in all. A row may end within them."""
+
+    first: int  # step
+    living: list[int]  # the rows at the first step
+    rows: np.ndarray  # (n,) int64, like the next two
+    steps: np.ndarray
+    tokens: np.ndarray
+    logits: torch.Tensor  # (n, output rows) that predict the tokens
+
+
+def in_chunks(decoded: Iterable[DecodedStep], size: int) -> Iterator[DecodedChunk]:
+    """Steps with logits, `size` of them at a time."""
+    decoded = iter(decoded)
+    while chunk := list(itertools.islice(decoded, size)):
+        steps = np.concatenate([np.full(len(step.rows), step.index) for step in chunk])
+        rows = np.concatenate([np.asarray(step.rows) for step in chunk])
+        tokens = np.array([token for step in chunk for token in step.tokens])
+        logits = chunk[0].logits if len(chunk) == 1 else torch.cat([step.logits for step in chunk])
+        first, living = chunk[0].index, chunk[0].rows
+        chunk.clear()
+        yield DecodedChunk(first, living, rows, steps, tokens, logits)
+
+
+def read_rows(
+    decoder: BatchDecoder,
+    unread: list[list[int]],
+    responses: list[list[int]],
+    on_step: Callable[[int], None],
+    size: int,
+) -> Iterator[DecodedChunk]:
+    """The steps of given responses, of which `size` are read at once.
+
+    unread: the last tokens of each prompt, which the decoder has not read yet; several of one row only. on_step:
+    called before each reading, as by `decode_rows`. Rows that have ended leave the decoder before the next one.
+    """
+    rows = list(range(len(responses)))
+    for first in range(0, max(map(len, responses)), size):
+        places = [place for place, row in enumerate(rows) if len(responses[row]) > first]
+        if len(places) < len(rows):
+            decoder.select(torch.tensor(places, device=decoder.loaded.device))
+            rows = [rows[place] for place in places]
+        on_step(len(responses) - len(rows))
+        taken = [responses[row][first : first + size] for row in rows]
+        lengths = np.array([len(own) for own in taken])
+        width = int(lengths.max())
+        before = [responses[row][first - 1 : first] if first else unread[row] for row in rows]
+        # filled up behind the end, where nothing is read any more: only full attention bears padding before a token
+        ids = [[*last, *own[:-1], *own[-1:] * (width - len(own))] for last, own in zip(before, taken, strict=True)]
+        place, column = np.nonzero(np.arange(width) < lengths[:, None])  # (n,) of the steps, by row
+        logits = decoder.read(ids, keep=width)  # (rows, width, output rows)
+        logits = logits[0] if len(rows) == 1 else logits[torch.from_numpy(place), torch.from_numpy(column)]
+        yield DecodedChunk(first, rows, np.array(rows)[place], first + column, np.concatenate(taken), logits)
 
 
 def common_prefix(sequences: list[list[int]]) -> list[int]:

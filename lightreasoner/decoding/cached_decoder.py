@@ -9,19 +9,25 @@ from lightreasoner.models.loading import LoadedModel
 PREFILL_TOKENS = 512  # of the prompt, read at once
 
 
+def left_unread(loaded: LoadedModel, prompt: list[int]) -> int:
+    """How many of a prompt's last tokens are best read together with a response that is given: one pass, not two."""
+    return PREFILL_TOKENS if reading_of(loaded).one == CHUNKS else max(1, len(prompt))
+
+
 class CachedDecoder:
     """One model at its position in one sequence. The last token of the sequence is always still unread."""
 
-    def __init__(self, loaded: LoadedModel, prompt: list[int], reading: Reading | None = None):
-        """reading: how the model is read; by default as checked. Raises UserError for a model that cannot be read."""
-        self.loaded, self.unread = loaded, prompt[-1:]
+    def __init__(self, loaded: LoadedModel, prompt: list[int], reading: Reading | None = None, unread: int = 1):
+        """reading: how the model is read; by default as checked. unread: last tokens of the prompt that are read
+        together with what follows, at least one. Raises UserError for a model that cannot be read."""
+        self.loaded, self.unread = loaded, prompt[-unread:]
         reading = reading or reading_of(loaded)
         self._how, self._positions = reading.one, reading.positions
         self.cache = None if self._how == WHOLE else preallocated_cache(loaded.model.config)
         self._read: list[int] = []  # so far
-        size = PREFILL_TOKENS if self._how == CHUNKS else max(1, len(prompt))
-        for start in range(0, len(prompt) - 1, size):
-            self.read(prompt[start : min(start + size, len(prompt) - 1)], keep=0)
+        size, end = PREFILL_TOKENS if self._how == CHUNKS else max(1, len(prompt)), len(prompt) - unread
+        for start in range(0, end, size):
+            self.read(prompt[start : min(start + size, end)], keep=0)
 
     @torch.inference_mode()
     def read(self, ids: list[int], keep: int) -> torch.Tensor:

@@ -1,17 +1,19 @@
 """Decoding a batch: greedy_generate with one model; generate_batch with a pair, whose steps are measured as well.
 
-In generate_batch the expert generates all responses side by side. The amateur is teacher-forced through its own
-key-value cache, CHUNK steps at a time for all rows, so logits exist for at most one chunk of steps.
+In generate_batch the expert generates all responses side by side, or reads given ones. The amateur is teacher-forced
+through its own key-value cache, CHUNK steps at a time for all rows, so logits exist for at most one chunk of steps.
 """
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 
-from lightreasoner.decoding.batch_decoder import BatchDecoder, DecodedStep, decode_rows
+from lightreasoner.decoding.batch_decoder import BatchDecoder, DecodedChunk, decode_rows, in_chunks, read_rows
+from lightreasoner.decoding.cached_decoder import left_unread
+from lightreasoner.decoding.reading import APART, reading_of
 from lightreasoner.decoding.reading_check import check_reading
 from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel
@@ -22,6 +24,7 @@ from lightreasoner.problems.rows import Problem
 from lightreasoner.scoring.divergence import NotADistribution, StepTensors, measure_steps, to_host
 
 CHUNK = 16  # steps that the amateur reads, and the scorer measures, at once
+GIVEN_CHUNK = 128  # the same where one response is given and read by itself
 
 
 @torch.inference_mode()
@@ -97,6 +100,14 @@ def uniform(seed: int, problem_id: str, sample: int, count: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Given:
+    """A response that something else wrote: the expert's ids, and why it ended, where that is known."""
+
+    ids: list[int]
+    finish_reason: str | None = None
+
+
+@dataclass(frozen=True)
 class GenerationRow:
     """A row of a batch: the `sample`-th response to a problem, with the prompt in each model's token ids."""
 
@@ -104,6 +115,12 @@ class GenerationRow:
     sample: int
     prompt: list[int]
     amateur_prompt: list[int]
+    given: Given | None = None  # the response, where something else wrote it
+
+    @property
+    def length(self) -> int:
+        """The known tokens, by which rows are put into batches."""
+        return len(self.prompt) + (len(self.given.ids) if self.given else 0)
 
 
 @dataclass(frozen=True)
@@ -129,15 +146,30 @@ class Responses:
 def generate_batch(
     pair: Pair, rows: list[GenerationRow], decoding: DecodingConfig, on_step: Callable[[int], None]
 ) -> Responses:
-    """Generate and measure one response per row.
+    """Generate and measure one response per row, or read and measure the rows' given responses.
+
+    On a CPU, where more rows are hardly faster, each given response is read by itself in the pieces in which the
+    inspector reads it, so that the numbers are the same to the bit. Elsewhere they are read side by side.
 
     `on_step` is called before each step with the number of responses that have ended; it may raise. Raises UserError,
     naming the problem, where a model's output is not a distribution.
     """
     for loaded in (pair.expert, pair.amateur):
         check_reading(loaded)
+    size = 1 if rows[0].given and pair.expert.device.type == "cpu" else len(rows)
     with torch.inference_mode():
-        return _Batch(pair, rows, decoding, on_step).run()
+        found = [
+            _Batch(pair, rows[start : start + size], decoding, lambda ended, first=start: on_step(first + ended)).run()
+            for start in range(0, len(rows), size)
+        ]
+    return found[0] if len(found) == 1 else _joined(found)
+
+
+def _joined(parts: list[Responses]) -> Responses:
+    """The responses of several batches as one."""
+    measures = {name: np.concatenate([part.measures[name] for part in parts]) for name in parts[0].measures}
+    tokens = [ids for part in parts for ids in part.tokens]
+    return Responses(tokens, measures, np.concatenate([part.known for part in parts]))
 
 
 def draws(decoding: DecodingConfig, row: GenerationRow) -> np.ndarray:
@@ -159,11 +191,12 @@ class _Batch:
     def __init__(self, pair: Pair, rows: list[GenerationRow], decoding: DecodingConfig, on_step: Callable[[int], None]):
         self.pair, self.rows, self.decoding, self.on_step = pair, rows, decoding, on_step
         self.device = pair.expert.device
+        self.apart = rows[0].given is not None and len(rows) == 1  # read as the inspector reads it
         self.vocabulary = len(pair.expert.tokenizer)  # the output table's padding rows beyond it are never chosen
         table_rows = pair.expert.model.get_output_embeddings().weight.shape[0]
         self.shared = shared_id_table(pair.alignment, max(table_rows, pair.alignment.size), self.device)
         self.draws = None
-        if decoding.temperature > 0:
+        if decoding.temperature > 0 and not rows[0].given:
             kind = torch.float32 if self.device.type == "mps" else torch.float64
             drawn = np.stack([draws(decoding, row) for row in rows])
             self.draws = torch.tensor(drawn, dtype=kind, device=self.device)  # (rows, max_new_tokens)
@@ -171,25 +204,34 @@ class _Batch:
         self.parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
 
     def run(self) -> Responses:
-        expert = BatchDecoder(self.pair.expert, len(self.rows))
-        expert.prefill([row.prompt[:-1] for row in self.rows])
+        expert, unread = self._begin(self.pair.expert, [row.prompt for row in self.rows])
         self.on_step(0)
-        self.amateur = None if self.pair.same_model else BatchDecoder(self.pair.amateur, len(self.rows))
-        if self.amateur:
-            self.amateur.prefill([row.amateur_prompt[:-1] for row in self.rows])
+        self.amateur, amateur_prompts = None, [row.amateur_prompt for row in self.rows]
+        if not self.pair.same_model:
+            self.amateur, self.amateur_unread = self._begin(self.pair.amateur, amateur_prompts)
         self.amateur_rows = list(range(len(self.rows)))  # the rows in the amateur's cache
-        self.amateur_unread = [row.amateur_prompt[-1:] for row in self.rows]
-        unread = torch.tensor([row.prompt[-1] for row in self.rows], device=self.device)
-        limit, stop, chunk = self.decoding.max_new_tokens, self.decoding.stop, []
-        for step in decode_rows(expert, unread, self._choose, limit, self.on_step, CHUNK, keep_logits=True, stop=stop):
-            for row, token in zip(step.rows, step.tokens, strict=True):
+        for chunk in self._chunks(expert, unread, GIVEN_CHUNK if self.apart else CHUNK):
+            for row, token in zip(chunk.rows.tolist(), chunk.tokens.tolist(), strict=True):
                 self.tokens[row].append(token)
-            chunk.append(step)
-            if len(chunk) == CHUNK:
-                self._measure(chunk)
-        if chunk:
             self._measure(chunk)
         return self._collect()
+
+    def _begin(self, loaded: LoadedModel, prompts: list[list[int]]) -> tuple[BatchDecoder, list[list[int]]]:
+        """A model that has read the prompts up to their last tokens, and these, which are still to be read."""
+        count = left_unread(loaded, prompts[0]) if self.apart else 1
+        reading = replace(reading_of(loaded), many=APART) if self.apart else None
+        decoder = BatchDecoder(loaded, len(prompts), *filter(None, [reading]))
+        decoder.prefill([prompt[:-count] for prompt in prompts])
+        return decoder, [prompt[-count:] for prompt in prompts]
+
+    def _chunks(self, expert: BatchDecoder, unread: list[list[int]], size: int) -> Iterator[DecodedChunk]:
+        """The steps of the responses with the expert's logits, `size` at a time; rows that ended leave in between."""
+        if self.rows[0].given:
+            return read_rows(expert, unread, [row.given.ids for row in self.rows], self.on_step, size)
+        last = torch.tensor([prompt[-1] for prompt in unread], device=self.device)
+        limit, stop = self.decoding.max_new_tokens, self.decoding.stop
+        steps = decode_rows(expert, last, self._choose, limit, self.on_step, size, keep_logits=True, stop=stop)
+        return in_chunks(steps, size)
 
     def _choose(self, logits: torch.Tensor, rows: list[int], step: int) -> torch.Tensor:
         """The next token (rows,) from raw logits: greedy, or the inverse of the cumulative distribution at the draw."""
@@ -198,16 +240,11 @@ class _Batch:
             return logits.float().argmax(-1)
         return inverse_cdf(logits, self.decoding.temperature, self.draws[rows, step])
 
-    def _measure(self, chunk: list[DecodedStep]) -> None:
-        """Measure the steps of a chunk and empty it."""
-        first, living = chunk[0].index, chunk[0].rows
+    def _measure(self, chunk: DecodedChunk) -> None:
+        """Measure the steps of a chunk."""
+        first, living, rows, steps, expert_logits = chunk.first, chunk.living, chunk.rows, chunk.steps, chunk.logits
         place_of = {row: place for place, row in enumerate(living)}
-        steps = np.concatenate([np.full(len(step.rows), step.index) for step in chunk])  # (n,) like the next two
-        rows = np.concatenate([np.asarray(step.rows) for step in chunk])
-        tokens = torch.tensor([token for step in chunk for token in step.tokens], device=self.device)
-        shared = self.shared[tokens]
-        expert_logits = chunk[0].logits if len(chunk) == 1 else torch.cat([step.logits for step in chunk])
-        chunk.clear()
+        shared = self.shared[torch.from_numpy(chunk.tokens).to(self.device)]
         amateur_logits = expert_logits  # (n, the expert's output rows)
         if self.amateur:
             out, columns = self._amateur_logits(living, first)

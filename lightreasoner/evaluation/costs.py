@@ -136,6 +136,8 @@ def _cost(
         if not dataset["about"].get("imported"):
             sampling_seconds = seconds(place)
             problems = sampled(place, max(1, int(dataset["config"].get("samples_per_problem") or 1)))
+            if dataset["config"].get("responses"):  # of a file, as many as it has for each problem
+                problems = (dataset.get("result") or {}).get("problems")
     except UserError:
         why = "its dataset was deleted"
     cost = Cost(

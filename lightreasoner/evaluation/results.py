@@ -32,9 +32,9 @@ SCHEMA = pa.schema(
         ("question", pa.string()),
         ("context", pa.string()),  # JSON of the turns before it; null where there are none
         ("answer", pa.string()),
-        ("response_ids", pa.list_(pa.int32())),
+        ("response_ids", pa.list_(pa.int32())),  # null where other software wrote a text
         ("response", pa.string()),
-        ("finish_reason", pa.string()),  # "stop" or "length"
+        ("finish_reason", pa.string()),  # "stop" or "length"; null where other software does not say
         ("extracted", pa.string()),  # the final answer found in the response; null where none was
         ("right", pa.bool_()),
         ("seconds", pa.float32()),  # of the batch, divided among its rows
@@ -76,8 +76,8 @@ class Summary:
     high: float
     extraction_failures: int
     truncations: int
-    mean_length: float
-    tokens_per_second: float | None  # None for a contrast that took over what others of its grid had decoded
+    mean_length: float | None  # None for texts of which no tokens are known
+    tokens_per_second: float | None  # None where other cells of a contrast's grid, or other software, wrote a part
     seconds: float
     by_hand: int = 0  # verdicts set by hand
     samples: int = 1  # responses per problem; with several, pass_at_1 is avg@k, and `right` counts problems by maj@k
@@ -105,8 +105,8 @@ class Answer(NamedTuple):
     answer: str | None  # the reference answer
     extracted: str | None  # the model's; None where none was found
     right: bool
-    finish_reason: str
-    length: int  # tokens
+    finish_reason: str | None
+    length: int | None  # tokens
     seconds: float
     path: Path  # the file that holds the whole row
     sample: int = 0
@@ -218,8 +218,8 @@ def summarise(name: str, problems: list[list[Answer]]) -> Summary:
     """problems: the responses to each, at least one."""
     answers = [answer for responses in problems for answer in responses]
     n, samples = len(answers), max(map(len, problems))
-    tokens, seconds = sum(answer.length for answer in answers), sum(answer.seconds for answer in answers)
-    decoded = sum(answer.length if answer.decoded is None else answer.decoded for answer in answers)
+    tokens, seconds = sum(answer.length or 0 for answer in answers), sum(answer.seconds for answer in answers)
+    decoded = sum((answer.length or 0) if answer.decoded is None else answer.decoded for answer in answers)
     changed = [answer.changed for answer in answers if answer.changed is not None]
     shares = [sum(answer.right for answer in responses) / len(responses) for responses in problems]
     voted = [responses[majority([answer.extracted for answer in responses])].right for responses in problems]
@@ -239,8 +239,8 @@ def summarise(name: str, problems: list[list[Answer]]) -> Summary:
         groups=_groups(problems, shares),
         extraction_failures=sum(answer.extracted is None for answer in answers),
         truncations=sum(answer.finish_reason == "length" for answer in answers),
-        mean_length=tokens / n,
-        tokens_per_second=tokens / max(seconds, 1e-9) if decoded == tokens else None,
+        mean_length=tokens / n if all(answer.length is not None for answer in answers) else None,
+        tokens_per_second=tokens / seconds if decoded == tokens and seconds else None,
         seconds=seconds,
         changed=sum(changed) / max(1, tokens) if changed else None,
     )

@@ -89,7 +89,7 @@ class ProblemStream:
             except UnusableRow as reason:
                 self.skipped.append((number, str(reason)))
                 continue
-            problem = replace(problem, id=_unused_id(problem, taken))
+            problem = replace(problem, id=unused_id(problem, taken))
             taken.add(problem.id)
             if self._distinct:
                 turns = "".join(f"{turn.role}\0{turn.text}\0" for turn in problem.context)
@@ -171,13 +171,19 @@ def training_split(source: str) -> str | None:
 def source_fingerprint(source: str) -> str | None:
     """A hash of the content of a user's file; None for a key of SOURCES."""
     source = str(source).strip()
-    if source in SOURCES:
-        return None
+    return None if source in SOURCES else file_fingerprint(_existing(source))
+
+
+def file_fingerprint(path: Path) -> str:
+    """A hash of a file's content. Raises UserError."""
     try:
-        with _existing(source).open("rb") as file:
+        if path.exists() and not path.is_file():  # a pipe would be waited for
+            raise UserError(f"{str(path)[:80]} is not a regular file; name a file.")
+        with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:32]
-    except OSError as error:
-        raise UserError(f"{source[:80]} cannot be read: {error.strerror}. Check its permissions.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "its name is invalid"
+        raise UserError(f"{str(path)[:80]} cannot be read: {reason}. Check the path and its permissions.") from None
 
 
 def _existing(source: str) -> Path:
@@ -209,7 +215,7 @@ def _rows_of(path: Path, max_bytes: int) -> Iterator[Row]:
     return file_rows(path, max_bytes=max_bytes)[1]
 
 
-def _unused_id(problem: Problem, taken: set[str]) -> str:
+def unused_id(problem: Problem, taken: set[str]) -> str:
     """The row's own id, else a hash of the question. Never the question itself, which is unfit for files and URLs."""
     own = re.sub(r"[^\w.-]+", "-", problem.id).strip("-.")
     if own and own not in taken and len(own) <= 64 and problem.id != problem.question:

@@ -15,6 +15,8 @@ from lightreasoner.scoring.measures import STEP_MEASURES, TAKEN_MEASURES
 def batch_table(pair: Pair, items: list[GenerationRow], responses: Responses, stop: tuple[str, ...] = ()) -> pa.Table:
     """One row per item, in order. stop: the stop strings with which the responses were generated."""
     texts, reasons = zip(*(finished_text(pair.expert, tokens, stop) for tokens in responses.tokens), strict=True)
+    given = [item.given.finish_reason if item.given else None for item in items]
+    reasons = [said if reason == "length" and said else reason for reason, said in zip(reasons, given, strict=True)]
     lengths = np.array([len(tokens) for tokens in responses.tokens])
     columns = {
         "problem_id": [item.problem.id for item in items],

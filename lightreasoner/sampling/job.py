@@ -1,14 +1,21 @@
-"""SamplingJob: which pair samples which problems, how, and into which run folder."""
+"""SamplingJob: which pair samples which problems, or scores which responses, how, and into which run folder."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightreasoner.decoding.generate import DecodingConfig
 from lightreasoner.errors import UserError
+from lightreasoner.models.pairs import Pair
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings, check_prompt
+from lightreasoner.models.prompts import render
+from lightreasoner.problems.responses import KnownProblems, ResponseFile
+from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.sources import SOURCES, problems_title
-from lightreasoner.problems.stream import MAX_ROWS, ProblemStream, open_problems, source_fingerprint
+from lightreasoner.problems.stream import MAX_ROWS, ProblemStream, file_fingerprint, open_problems, source_fingerprint
+from lightreasoner.sampling.given import GivenPrompts
+from lightreasoner.sampling.plan import Prompts
 from lightreasoner.settings import Settings
 from lightreasoner.validation import number
 
@@ -20,7 +27,7 @@ class SamplingJob:
     run_dir: Path
     expert: str
     amateur: str
-    problems: str  # a problem source or a file
+    problems: str | None  # a problem source or a file; None where the responses hold their problems
     decoding: DecodingConfig
     pair_name: str | None = None  # the preset that named both models
     split: str | None = None  # of a benchmark
@@ -30,26 +37,32 @@ class SamplingJob:
     prompt: PromptSettings = PAPER
     num_workers: int | None = None  # actors on a Ray cluster; None: sample in this process
     skip_unreadable: bool = True  # use the rest of a file that has rows which cannot be read
+    responses: str | None = None  # a file of responses to score; `limit` then counts these
 
     @property
     def title(self) -> str:
         """The run's name in lists of runs and jobs."""
-        return sampling_title(self.problems, self.limit)
+        return scoring_title(self.responses) if self.responses else sampling_title(self.problems, self.limit)
 
     def config(self) -> dict[str, Any]:
         """The configuration in run.json: a run folder resumes only with the same values."""
+        decoding = self.decoding
+        writing = {
+            "max_new_tokens": decoding.max_new_tokens,
+            "seed": decoding.seed,
+            "temperature": decoding.temperature,
+            "samples_per_problem": self.samples_per_problem,
+        }
+        reading = {"responses": Path(self.responses or "").name, "skip_unreadable": self.skip_unreadable}
         return {
             "expert": self.expert,
             "amateur": self.amateur,
-            "problems": self.problems if self.problems in SOURCES else Path(self.problems).name,
+            "problems": self.problems if self.problems in (*SOURCES, None) else Path(self.problems).name,
             "split": self.split,
             "limit": self.limit,
-            "max_new_tokens": self.decoding.max_new_tokens,
             "batch_size": self.batch_size or "auto",
-            "seed": self.decoding.seed,
-            "temperature": self.decoding.temperature,
-            "samples_per_problem": self.samples_per_problem,
-            "beta_floor": self.decoding.beta_floor,
+            "beta_floor": decoding.beta_floor,
+            **(reading if self.responses else writing),
             **({"prompt": prompt} if (prompt := self.prompt.as_json()) else {}),  # earlier versions' runs have none
         } | ({"stop": list(self.decoding.stop)} if self.decoding.stop else {})
 
@@ -67,11 +80,52 @@ class SamplingJob:
                 "0.8, or sample once per problem."
             )
         if self.limit is not None:
-            number("The number of problems", self.limit, 1, MAX_ROWS, whole=True)
+            what = "responses" if self.responses else "problems"
+            number(f"The number of {what}", self.limit, 1, MAX_ROWS, whole=True)
         if self.batch_size is not None:
             number("The batch size", self.batch_size, 1, 4096, whole=True)
         check_prompt(self.prompt)
-        source_fingerprint(self.problems)
+        self.fingerprints()
+
+    def fingerprints(self) -> dict[str, str]:
+        """The content of the files that the job reads. Raises UserError for one that is missing."""
+        files = {"file of responses": file_fingerprint(Path(self.responses))} if self.responses else {}
+        own = source_fingerprint(self.problems) if self.problems is not None else None
+        return files | ({"problem file": own} if own else {})
+
+    def count(self, settings: Settings) -> int:
+        """Problems, or responses, in the files, so that a mistake in the last row shows before any model is loaded.
+
+        Raises UserError.
+        """
+        if not self.responses:
+            return sum(1 for _ in self.open_problems(settings))
+        found = self._open_responses(settings)
+        return sum(1 for _ in found) and found.rows
+
+    def open_prompts(self, pair: Pair, settings: Settings) -> Prompts | GivenPrompts:
+        """The rows to sample, or to score. Raises UserError."""
+        if not self.responses:
+            return Prompts(pair, self.open_problems(settings), self.decoding, settings, self.prompt)
+
+        def prompt(problem: Problem) -> tuple[list[int], str]:
+            asked = (problem.question, self.prompt, problem.context)
+            found = render(pair.expert.tokenizer, str(pair.expert.ref), *asked)
+            return found.ids, found.text
+
+        found = self._open_responses(settings, prompt)
+        return GivenPrompts(pair, found, self.prompt, self.decoding.stop)
+
+    def _open_responses(
+        self, settings: Settings, prompt: Callable[[Problem], tuple[list[int], str]] | None = None
+    ) -> ResponseFile:
+        limits = {"limit": self.limit, "max_chars": settings.max_problem_chars}
+        problems = None
+        if self.problems is not None:
+            rest = {"max_chars": settings.max_problem_chars, "skip_unreadable": self.skip_unreadable}
+            stream = open_problems(self.problems, split=self.split, **rest)
+            problems = KnownProblems(stream.title, stream, prompt, later=prompt is None)
+        return ResponseFile(self.responses, problems, skip_unreadable=self.skip_unreadable, **limits)
 
     def open_problems(self, settings: Settings) -> ProblemStream:
         """The job's problems without repeated questions. Raises UserError."""
@@ -84,3 +138,8 @@ def sampling_title(problems: str, limit: int | None) -> str:
     """For example "Sample 500 problems of GSM8K"."""
     name = problems_title(problems)[:60]
     return f"Sample {name}" if limit is None else f"Sample {limit:,} problems of {name}"
+
+
+def scoring_title(responses: str) -> str:
+    """For example "Score responses.jsonl"."""
+    return f"Score {Path(responses).name[:60]}"

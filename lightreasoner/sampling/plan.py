@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lightreasoner.decoding.batch_decoder import fitting_rows
 from lightreasoner.decoding.generate import CHUNK, DecodingConfig, GenerationRow
@@ -19,6 +19,7 @@ TYPICAL_PROMPT = 512  # tokens per prompt assumed when the batch size is chosen;
 #: The most rows of a batch on a CPU. A batch is shown and kept when it is whole, which should be every few seconds; the
 #: bundled pair takes 1.8 s for 64 rows, and is at most 5 % slower so than with 192.
 CPU_ROWS = 64
+TYPICAL_ROW = 2 * TYPICAL_PROMPT  # tokens of prompt and response, likewise, where the response is given
 MAX_REASONS = 10  # that are saved for problems left out
 
 
@@ -34,6 +35,8 @@ class Skipped:
 
 class Prompts:
     """The problems of a stream as prompts for both models; problems that do not fit are skipped and counted."""
+
+    doing = "Sampling"  # what a run says that it does
 
     def __init__(
         self,
@@ -77,14 +80,25 @@ def planned_rows(pair: Pair, tokens: int) -> int:
     return min(rows, CPU_ROWS) if pair.expert.device.type == "cpu" else rows
 
 
-def batches(prompts: Iterable[GenerationRow], size: int, samples: int) -> Iterator[tuple[int, list[GenerationRow]]]:
-    """(number, items) of each batch. Each window of the stream is sorted by prompt length and cut into batches.
+def batches(rows: Iterable[GenerationRow], size: int, samples: int) -> Iterator[tuple[int, list[GenerationRow]]]:
+    """(number, items) of each batch. Each window of the stream is sorted by length and cut into batches.
 
-    prompts: one item per problem; each is sampled `samples` times.
+    rows: one item per problem, each of which is sampled `samples` times; or one per given response. A batch has at
+    most `size` items; of given responses, which are longer than a prompt, fewer where they have more tokens than so
+    many usual ones.
     """
-    stream, numbers = iter(prompts), itertools.count()
+    stream, numbers = iter(rows), itertools.count()
     while window := list(itertools.islice(stream, WINDOW)):
-        window.sort(key=lambda item: len(item.prompt))  # stable: equal lengths stay in the stream's order
-        rows = [GenerationRow(i.problem, n, i.prompt, i.amateur_prompt) for i in window for n in range(samples)]
-        for start in range(0, len(rows), size):
-            yield next(numbers), rows[start : start + size]
+        window.sort(key=lambda item: item.length)  # stable: equal lengths stay in the stream's order
+        items = [replace(item, sample=item.sample + n) for item in window for n in range(samples)]
+        while items:
+            most = size
+            if items[0].given:
+                most = next((n for n in range(1, size + 1) if n >= len(items) or _too_many(items, n + 1, size)), size)
+            yield next(numbers), items[:most]
+            del items[:most]
+
+
+def _too_many(items: list[GenerationRow], count: int, size: int) -> bool:
+    """Whether so many of these items, sorted by length, have more tokens than `size` usual ones."""
+    return count * items[count - 1].length > size * TYPICAL_ROW

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lightreasoner.datasets.trajectories import (
     FOLDER,
@@ -29,6 +30,7 @@ from lightreasoner.models.pairs import Pair
 from lightreasoner.paper import BETA
 from lightreasoner.progress import Progress
 from lightreasoner.sampling.batch_table import batch_table
+from lightreasoner.sampling.given import GivenPrompts
 from lightreasoner.sampling.plan import Prompts, batches
 from lightreasoner.storage.runs import note_versions
 
@@ -44,6 +46,7 @@ class SamplingCounts:
     """What the dataset contains so far. `new_responses` and `new_tokens` count only what this process sampled."""
 
     samples_per_problem: int = 1
+    problems: int = 0
     responses: int = 0
     steps: int = 0
     above_beta: int = 0
@@ -53,15 +56,12 @@ class SamplingCounts:
     started: float = field(default_factory=time.monotonic)
 
     @property
-    def problems(self) -> int:
-        return -(-self.responses // self.samples_per_problem)
-
-    @property
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
     def add(self, table: pa.Table, new: bool) -> None:
         kl = table["kl"].combine_chunks().flatten().to_numpy()
+        self.problems += pc.sum(pc.equal(table["sample"], 0)).as_py()
         self.responses += len(table)
         self.steps += len(kl)
         self.above_beta += int((kl > BETA).sum())
@@ -72,10 +72,10 @@ class SamplingCounts:
 
     def recount(self, folder: Path) -> None:
         """Count all shards in the folder, including those that this process has not reached."""
-        self.responses = self.steps = self.above_beta = 0
+        self.problems = self.responses = self.steps = self.above_beta = 0
         self.histogram = kl_histogram([])
         for path in shards(folder):
-            self.add(read_shard(path, ["kl"]), new=False)
+            self.add(read_shard(path, ["sample", "kl"]), new=False)
 
     def rates(self, in_flight: int = 0) -> dict[str, float]:
         """Numbers for progress events. in_flight: responses of the current batch that have ended."""
@@ -91,7 +91,7 @@ class SamplingCounts:
 
 def sample_dataset(
     pair: Pair,
-    prompts: Prompts,
+    prompts: Prompts | GivenPrompts,
     folder: Path,
     decoding: DecodingConfig,
     *,
@@ -110,7 +110,7 @@ def sample_dataset(
     remove_leftovers(folder)
     resuming, last_histogram = bool(shards(folder)), 0.0
     expected: set[str] = set()
-    progress.status("Reading the existing shards" if resuming else "Sampling")
+    progress.status("Reading the existing shards" if resuming else prompts.doing)
 
     def report(in_flight: int = 0) -> None:
         nonlocal last_histogram
@@ -135,7 +135,7 @@ def sample_dataset(
                 progress.status(changed)
             if resuming:
                 resuming, counts.started = False, time.monotonic()
-                progress.status("Sampling")
+                progress.status(prompts.doing)
             yield batch, items
 
     def on_step(ended: int) -> None:

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import torch
 
-from lightreasoner.decoding.cached_decoder import CachedDecoder
+from lightreasoner.decoding.cached_decoder import CachedDecoder, left_unread
 from lightreasoner.decoding.contrast import Contrast, contrast_choices, own_choices
 from lightreasoner.errors import UserError
+from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.scoring.divergence import StepScore, log_probs, score_steps
@@ -22,10 +23,15 @@ class PairDecoder:
         """contrast: decides on the tokens; every step then says what the models alone would have written."""
         self.contrast = contrast
         self.pair, self.alignment, self.texts = pair, pair.alignment, TokenTexts(pair.expert.tokenizer)
-        self.writer = self.expert = CachedDecoder(pair.expert, expert_prompt)
-        self.amateur = None if pair.same_model else CachedDecoder(pair.amateur, amateur_prompt)
+        self.writer = self.expert = self._decoder(pair.expert, expert_prompt)
+        self.amateur = None if pair.same_model else self._decoder(pair.amateur, amateur_prompt)
         self.index = 0  # of the next step to score
         self._ahead: list[torch.Tensor] = []  # the amateur's logits (output rows,) of steps that are not scored yet
+
+    @staticmethod
+    def _decoder(loaded: LoadedModel, prompt: list[int]) -> CachedDecoder:
+        """What the sampler reads a given response with (decoding/generate.py), so that the numbers are the same."""
+        return CachedDecoder(loaded, prompt, unread=left_unread(loaded, prompt))
 
     def choose_by_contrast(self, logits: torch.Tensor) -> int:
         """The next token, to which both models have their say, so the amateur reads ahead of the scorer.

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from lightreasoner.decoding.contrast import Contrast, check_greedy
+from lightreasoner.decoding.generate import GIVEN_CHUNK  # steps scored together where the response is given
 from lightreasoner.decoding.reading_check import check_reading
 from lightreasoner.errors import UserError
 from lightreasoner.models.context_length import check_lengths
@@ -28,7 +29,6 @@ from lightreasoner.validation import number
 
 #: Steps scored together while generating: the first appear immediately, later ones take one amateur pass per eight.
 LIVE_CHUNKS = (1, 2, 4, 8)
-GIVEN_CHUNK = 64  # steps scored together where the response is given
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 
-from lightreasoner.decoding.cached_decoder import CachedDecoder
 from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
@@ -47,7 +46,7 @@ class TunedPairDecoder(PairDecoder):
         contrast: Contrast | None = None,
     ):
         super().__init__(pair, expert_prompt, amateur_prompt, contrast)
-        self.tuned = CachedDecoder(tuned.loaded, expert_prompt)
+        self.tuned = self._decoder(tuned.loaded, expert_prompt)
         if tuned.writer == TUNED:
             self.writer = self.tuned
 

@@ -159,7 +159,7 @@ def right_answers(folder: Path, cutter: TurnCutter | None = None) -> tuple[list[
             cutter.count(len(ids) - end)
             ids = ids[:end]
             text, reason = finished_text(cutter.loaded, ids)
-        if reason != "stop" or not grade(opening + text, row["answer"]).right:
+        if reason == "length" or not grade(opening + text, row["answer"]).right:
             continue
         targets = tuple(Target(step, (token,), (1.0,)) for step, token in enumerate(ids))
         # the last token is a target only

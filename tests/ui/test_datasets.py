@@ -8,6 +8,7 @@ import os
 from itertools import pairwise
 from pathlib import Path
 
+import gradio as gr
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -35,6 +36,7 @@ from ui.components.notices import notice_html
 from ui.components.pair_check_card import pair_check_calls, start_pair_check
 from ui.datasets.calls import BETAS, ROWS, DatasetActions
 from ui.datasets.request import read_form
+from ui.datasets.responses_form import ResponsesForm, start_scoring
 from ui.datasets.tab import import_file, start_build
 from ui.studio import Studio
 
@@ -475,3 +477,28 @@ def test_shards_that_change_while_the_page_shows_them(bench, damage):
     assert answers[0]["error"], "p0 is not there any more"
     if damage != "all gone":
         assert answers[7]["open"]["steps"] < 120 and len(shards(folder)) == (2 if damage == "deleted" else 3)
+
+
+def test_responses_that_something_else_wrote_become_a_dataset(bench, tmp_path):
+    """The file is told as it arrives, a bad row asks, and the job is the verb score on a stored copy."""
+    path = tmp_path / "from vllm.jsonl"
+    path.write_text('{"question": "2 + 2?", "response": "It is 4."}\n{"question": "3 + 3?"}\n')
+    fields = {name: gr.Textbox() for name in [*FORM, "stop", "skip_unreadable"]}
+    with gr.Blocks():
+        form = ResponsesForm(bench.settings, fields)
+    told, box = form.describe(str(path), False, None, None)
+    assert "line 2" in told.replace("\\", "") and box.visible
+    values = [*(FORM | {"stop": "", "skip_unreadable": False}).values(), str(path), False, False]
+    with pytest.raises(UserError, match="line 2: it has neither the text of a response"):
+        start_scoring(bench.studio, form.read(values))
+    values[-1] = True
+    name = start_scoring(bench.studio, form.read(values))
+    job = bench.jobs.store.jobs()[0]
+    assert (job.verb, job.argv[0]) == ("score", "score") and "--skip-unreadable" in job.argv
+    stored = Path(job.argv[job.argv.index("--responses") + 1])
+    assert stored.is_relative_to(bench.settings.workspace) and stored.read_bytes() == path.read_bytes()
+    assert build_parser().parse_args(job.argv).verb == "score"
+    assert [entry["id"] for entry in bench.ask("overview", None, 0.2, 0.4, "kl", "")["datasets"]] == [name]
+    for forged in (None, 7, str(tmp_path / "none.jsonl")):
+        with pytest.raises(UserError):
+            start_scoring(bench.studio, form.read([*values[:-3], forged, False, False]))

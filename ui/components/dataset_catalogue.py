@@ -28,14 +28,15 @@ class Dataset(Entry):
             return f"{config.get('source', 'samples')} · imported"
         known, limit = about.get("pair") or {}, config.get("limit")
         pair = pair_title((known.get("name"), config.get("expert", "?"), config.get("amateur", "?")))
-        problems = problems_title(str(config.get("problems", "?")))
-        return " · ".join([pair, problems, *([f"{limit:,}"] if limit else [])])
+        problems = problems_title(str(config.get("problems") or config.get("responses") or "?"))
+        more = [f"{limit:,}"] if limit else []
+        return " · ".join([pair, problems, *more, *(["scored"] if config.get("responses") else [])])
 
 
 class Datasets(RunList):
     """All datasets, and the explorers of those that were opened last."""
 
-    verb, kind, article, noun, entry = "sample", "dataset", "a", "dataset", Dataset
+    verbs, kind, article, noun, entry = ("sample", "score"), "dataset", "a", "dataset", Dataset
     in_memory = 4  # explorers, at about fifty bytes per step each
 
     def __init__(self, settings: Settings, jobs: Scheduler):

@@ -101,11 +101,15 @@ def store_problems(settings: Settings, problems: str, skip_unreadable: bool) -> 
 
 
 def store_upload(settings: Settings, path: str, skip_unreadable: bool = False) -> Path:
-    """Check an uploaded file and store it under the hash of its content, so each is stored once. Raises UserError."""
-    source = Path(path)
-    load_file(source, skip_unreadable=skip_unreadable, max_bytes=settings.max_upload_mb * 1_000_000)
+    """Check an uploaded file of problems and store it. Raises UserError."""
+    load_file(Path(path), skip_unreadable=skip_unreadable, max_bytes=settings.max_upload_mb * 1_000_000)
+    return store_file(settings, Path(path), "problems")
+
+
+def store_file(settings: Settings, source: Path, kind: str) -> Path:
+    """Store a file under the hash of its content, so each is stored once. Raises UserError."""
     content = source.read_bytes()
-    folder = settings.workspace / "problems" / hashlib.sha256(content).hexdigest()[:24]
+    folder = settings.workspace / kind / hashlib.sha256(content).hexdigest()[:24]
     stored = folder / (re.sub(r"[^\w. -]+", "-", source.stem).strip("-. ")[:60] + source.suffix.lower())
     if not stored.exists():
         write_bytes(stored, content, "The file", "Free some space and try again.")  # without the path

@@ -102,7 +102,7 @@ def is_in_progress(folder: Path) -> bool:
 class RunList:
     """The runs of one kind. Methods take unchecked ids from the page and raise UserError for invalid ones."""
 
-    verb: ClassVar[str]  # of the jobs that make such runs
+    verbs: ClassVar[tuple[str, ...]]  # of the jobs that make such runs
     kind: ClassVar[str]  # in run.json
     article: ClassVar[str]  # of the noun
     noun: ClassVar[str]  # for sentences
@@ -117,7 +117,7 @@ class RunList:
         """Run folder → its latest job."""
         latest: dict[Path, Job] = {}
         for job in sorted(self.jobs.store.jobs(limit=MAX_LISTED), key=lambda job: job.created):
-            if job.verb == self.verb:
+            if job.verb in self.verbs:
                 latest[job.run_dir.absolute()] = job
         return latest
 

@@ -11,6 +11,7 @@ from lightreasoner.datasets.explorer import Explorer
 from lightreasoner.datasets.explorer_page import Filters, page
 from lightreasoner.datasets.external import read_imported
 from lightreasoner.datasets.figures import category_figure, histogram_figure, kept_figure, one_token_figure
+from lightreasoner.datasets.origin import origin_sentences
 from lightreasoner.datasets.quality import GOOD, GradedAnswers, quality_report
 from lightreasoner.datasets.selectors import SELECTORS, Selection, above_beta
 from lightreasoner.datasets.trajectories import KL_EDGES
@@ -58,6 +59,8 @@ def facts(dataset: Dataset, explorer: Explorer, size: int, over: int) -> list[tu
         rows.append(("Temperature", f"{config['temperature']:g}", f"seed {config.get('seed', 0)}"))
     if config.get("beta_floor") == 0:
         rows.append(("Details", "of every step", "Steps of any KL can become training samples"))
+    if origin := origin_sentences(dataset.run):
+        rows.append(("Responses from", str(config.get("responses")), " ".join(origin)))
     rows += prompt_facts(dataset.run)
     return [*rows, ("On disk", f"{size / 1e6:,.1f} MB", "")]
 

@@ -21,6 +21,7 @@ from ui.datasets.calls import DatasetActions
 from ui.datasets.estimate import measured
 from ui.datasets.form import DatasetForm
 from ui.datasets.request import read_form
+from ui.datasets.responses_form import ResponsesForm, start_scoring
 from ui.studio import Studio
 
 INTRO = {
@@ -51,6 +52,7 @@ def build_datasets(studio: Studio) -> None:
             probe = gr.Button("Estimate", size="sm", elem_id="lr-ds-probe")
             build = gr.Button("Build dataset", variant="primary", elem_id="lr-ds-build")
             notice = gr.HTML("", elem_id="lr-ds-notice")
+            written = ResponsesForm(studio.settings, form.fields)
             types = [".jsonl"]
             imported = gr.UploadButton("Import samples (JSONL) …", file_types=types, size="sm", elem_id="lr-ds-import")
         with gr.Column(elem_id="lr-data-main", scale=1):
@@ -66,6 +68,10 @@ def build_datasets(studio: Studio) -> None:
     def start(*values) -> tuple[str, str]:
         return open_started(lambda: (start_build(studio, form.named(values)), ""))
 
+    @action("datasets.score")
+    def score(*values) -> tuple[str, str]:
+        return open_started(lambda: (start_scoring(studio, written.read(values)), ""))
+
     @action("datasets.import")
     def take_in(path: str) -> tuple[str, str]:
         return open_started(lambda: import_file(studio, path))
@@ -75,6 +81,7 @@ def build_datasets(studio: Studio) -> None:
         measure, form.inputs, form.estimate, api_name="estimate_dataset", concurrency_limit=places, **QUIET
     )
     build.click(start, form.inputs, [explorer, notice], api_name="build_dataset", cancels=[measuring], **UNQUEUED)
+    written.button.click(score, written.inputs, [explorer, notice], api_name="score_responses", **UNQUEUED)
     imported.upload(
         take_in, imported, [explorer, notice], api_name="import_dataset", queue=False, show_progress_on=[imported]
     )

@@ -47,7 +47,7 @@ class Evaluation(Entry):
 class Evaluations(RunList):
     """All evaluations, and the answers of those that were opened last."""
 
-    verb, kind, article, noun, entry = "evaluate", "evaluation", "an", "evaluation", Evaluation
+    verbs, kind, article, noun, entry = ("evaluate",), "evaluation", "an", "evaluation", Evaluation
     in_memory = 3
 
     def __init__(self, settings: Settings, jobs: Scheduler):

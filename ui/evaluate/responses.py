@@ -57,7 +57,7 @@ class Responses:
         row = answers.row(n, str(problem), number("The sample", sample, 0, 1e6, whole=True))
         before = [f"{turn.role}: {turn.text}\n\n" for turn in stored_context(row.get("context"))]
         shown = {name: row[name] for name in ("answer", "response", "extracted", "right", "judged", "by_hand")}
-        shown |= {"tokens": len(row["response_ids"]), "cut": row["finish_reason"] == "length"}
+        shown |= {"tokens": len(row["response_ids"] or ()), "cut": row["finish_reason"] == "length"}
         return shown | {"question": "".join(before) + row["question"]}
 
     @action("evaluate.set_verdict")

@@ -77,7 +77,7 @@ class Merge:
 class Tunings(RunList):
     """All fine-tuning runs, and the curves of those that were opened last."""
 
-    verb, kind, article, noun, entry = "finetune", "finetune", "a", "fine-tuning run", Tuning
+    verbs, kind, article, noun, entry = ("finetune",), "finetune", "a", "fine-tuning run", Tuning
     in_memory = 12
 
     def curves(self, run: Tuning) -> Curves:

@@ -23,7 +23,7 @@ const COLUMNS = [
 /** An interval, of shares. */
 const span = ([low, high]) => pct(low).slice(0, -2) + ' \u2013 ' + pct(high);
 
-const SHARED = 'Not measured: it took over what other cells of the grid had decoded';
+const SHARED = 'Not measured: other cells of the grid, or other software, wrote a part of it';
 function speedCell(speed) {
   if (!Number.isFinite(speed)) return el('span', { class: 'lr-muted', title: SHARED, text: '\u2013' });
   return speed >= 10 ? formatCount(speed) : speed.toFixed(1);
@@ -39,7 +39,7 @@ function cells(m, link) {
     el('span', {}, el('b', { text: pct(m.pass_at_1) }), aside(m.samples > 1 && 'avg@' + m.samples)), span(m.interval),
     el('span', {}, formatCount(m.right) + ' of ' + formatCount(m.problems), aside(m.samples > 1 && 'maj@' + m.samples),
       aside(m.by_hand && formatCount(m.by_hand) + ' by hand')), counted(m.extraction_failures), counted(m.truncations),
-    m.mean_length.toFixed(1), speedCell(speed)];
+    Number.isFinite(m.mean_length) ? m.mean_length.toFixed(1) : '\u2013', speedCell(speed)];
 }
 /** models: as the server has them; the paper's are below them. */
 export function modelsTable(name, models, paper, link) {

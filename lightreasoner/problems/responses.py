@@ -1,0 +1,467 @@
+"""Reads responses that something else wrote: the problem that each answers, its text or token ids, its prompt's ids.
+
+Known are this software's own columns and the fields of vLLM, SGLang, llama.cpp, TRL and OpenAI's API with its batches.
+A row that could be read in two ways is refused.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lightreasoner.errors import UserError
+from lightreasoner.problems.cells import UnusableRow, cell_text, is_blank, row_cells
+from lightreasoner.problems.conversations import COLUMNS, ROLE_KEYS, ROLE_OF, TEXT_KEYS, stored_context
+from lightreasoner.problems.files import file_rows
+from lightreasoner.problems.rows import ID, Problem, read_row
+from lightreasoner.problems.stream import MAX_CHARS, SHOWN, unused_id
+
+MAX_BYTES = 10**13  # of a file named in a terminal, which is read line by line; uploads have a limit of their own
+IDS = (
+    *("response_ids", "token_ids", "response_token_ids", "output_token_ids", "output_ids", "completion_token_ids"),
+    *("completion_ids", "generated_ids", "tokens"),
+)
+PROMPT_IDS = ("prompt_ids", "prompt_token_ids", "input_token_ids")
+TEXTS = ("response", "completion", "generated_text", "output_text", "generation", "prediction", "model_output")
+VAGUE = ("output", "text", "content")  # names of a response only where no other column holds one
+LISTS = ("outputs", "choices", "responses", "completions", "generations")
+TURNS = COLUMNS[:8]  # columns of whole conversations, whose last turn may be the response
+PROBLEM_ID = ("problem_id", "custom_id")
+NUMBERS = ("sample", "sample_index")  # in a row; an item of a list has its index
+STOPPED = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", "word")
+CUT_OFF = ("length", "max_tokens", "max_length", "limit", "max_output_tokens")
+
+
+@dataclass(frozen=True)
+class WrittenResponse:
+    """A response of a file. Of `text` and `ids` at least one is given."""
+
+    line: int
+    problem: Problem
+    sample: int  # of the problem's responses, from 0 in their order in the file
+    text: str | None
+    ids: list[int] | None
+    prompt_ids: list[int] | None  # with which it was written
+    prompt: str | None  # the text of that prompt; None where it is the question itself
+    finish_reason: str | None  # "stop", "length", or None where neither is said
+    apart: str | None  # the field with a part of the model's text that `text` lacks
+    writer: str | None  # the model that the row names
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One response within a row."""
+
+    where: str
+    text: str | None
+    ids: list[int] | None
+    prompt_ids: list[int] | None = None
+    finish_reason: str | None = None
+    number: int | None = None
+    apart: str | None = None
+
+
+class KnownProblems:
+    """The problems that responses may answer, by id, by question, and by the prompt that asks them."""
+
+    def __init__(
+        self,
+        title: str,
+        problems: Iterable[Problem],
+        prompt: Callable[[Problem], tuple[list[int], str]] | None = None,
+        later: bool = False,
+    ):
+        """prompt: the ids and the text of a problem's prompt; without it prompts are not compared. later: a row with a
+        prompt alone is to be told later, when they are. Raises UserError like the problems."""
+        self.title, self._prompt, self._later = title, prompt, later
+        self._by_id: dict[str, Problem] = {}
+        self._by_question: dict[bytes, Problem] = {}
+        self._by_prompt: dict[bytes, Problem] | None = None
+        for problem in problems:  # a repeated question is the same problem under another id
+            first = self._by_question.setdefault(_digest(_asked(problem)), problem)
+            self._by_question.setdefault(_digest(" ".join(problem.question.split())), problem)
+            self._by_id.setdefault(problem.id, first)
+
+    def __iter__(self) -> Iterator[Problem]:
+        return iter({id(problem): problem for problem in self._by_id.values()}.values())
+
+    def find(self, cells: dict, prompt_ids: list[int] | None, max_chars: int) -> Problem:
+        """The problem that a row answers. Raises UnusableRow."""
+        said = {name: cell_text(cells[name]) for name in (*PROBLEM_ID, *ID) if isinstance(cells.get(name), str | int)}
+        said = {name: text for name, text in said.items() if text}
+        by_id = [found for text in said.values() if (found := self._by_id.get(text) or self._by_id.get(_clean(text)))]
+        try:
+            asked = _problem(cells, max_chars)
+        except UnusableRow:
+            asked = None
+        by_text = asked and self._by_question.get(_digest(_asked(asked)))
+        if asked and not by_text and all(turn.role == "system" for turn in asked.context):
+            by_text = self._by_question.get(_digest(" ".join(asked.question.split())))
+        if by_id and by_text and by_id[0] is not by_text:
+            raise UnusableRow(f"its id is that of another problem of {self.title} than its question")
+        if found := by_text or next(iter(by_id), None):
+            question = cells.get("question") or cells.get("problem")
+            if not by_text and isinstance(question, str) and not _same(question, found.question):
+                raise UnusableRow(f"its question is not that of the problem {found.id} of {self.title}, which it names")
+            return found if prompt_ids or asked is None else self._as_asked(found, asked, cells)
+        if found := self._by_its_prompt(cells, prompt_ids):
+            return found
+        if not said and asked is None and not prompt_ids:
+            raise UnusableRow("it names no problem; give problem_id or question")
+        named = next(iter(said.items()), None)
+        shown = f" ({named[0]} {''.join(filter(str.isprintable, named[1]))[:40]!r})" if named else ""
+        raise UnusableRow(f"it answers a problem that {self.title} does not have{shown}")
+
+    def _as_asked(self, found: Problem, asked: Problem, cells: dict) -> Problem:
+        """The problem after the turns with which a row asks it: they, too, were in the prompt."""
+        turns = next((name for name in (*TURNS, "prompt") if isinstance(cells.get(name), list)), None)
+        if turns is None or (self._prompt is None and not self._later):
+            return found
+        if not _same(asked.question, found.question):
+            raise UnusableRow(
+                f"its {turns} ask the problem {found.id} of {self.title} in other words than it has; record "
+                "prompt_token_ids, which then count"
+            )
+        return replace(found, context=asked.context)
+
+    def _by_its_prompt(self, cells: dict, prompt_ids: list[int] | None) -> Problem | None:
+        """The problem whose prompt, as this software writes it, a row records as ids or text."""
+        text = cells.get("prompt")
+        if self._later and (prompt_ids is not None or isinstance(text, str)):
+            return Problem("?", "?")
+        if self._prompt is None or (prompt_ids is None and not isinstance(text, str)):
+            return None
+        if self._by_prompt is None:
+            self._by_prompt = {}
+            for problem in self:
+                try:
+                    ids, written = self._prompt(problem)
+                except UserError:  # a problem that makes no prompt is said where a response answers it
+                    continue
+                self._by_prompt |= {_digest(str(ids)): problem, _digest(written): problem}
+        return self._by_prompt.get(_digest(text if prompt_ids is None else str(prompt_ids)))
+
+
+class ResponseFile:
+    """The responses of a file, one at a time in constant memory, however often it is iterated.
+
+    `problems`: those of a set; None where each row holds its own problem. `accept` makes of a response what is
+    yielded, and may raise UnusableRow; so may a response that repeats another.
+
+    After an iteration `count` responses were usable, of `rows`, and `skipped` has (line, reason) of the first others.
+    It raises UserError for a file that cannot be read, at the end where nothing was usable, and where a row could not
+    be used and `skip_unreadable` is False.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        problems: KnownProblems | None = None,
+        *,
+        limit: int | None = None,
+        max_bytes: int = MAX_BYTES,
+        max_chars: int = MAX_CHARS,
+        skip_unreadable: bool = False,
+    ):
+        self.path, self.title = Path(path), Path(path).name[:80]
+        self._problems, self._limit, self._max_bytes, self._max_chars = problems, limit, max_bytes, max_chars
+        self._skip_unreadable = skip_unreadable
+        self.unit, self.rows, self.count, self.left_out, self.skipped = "line", 0, 0, 0, []
+
+    def __iter__(self) -> Iterator[WrittenResponse]:
+        return self.accepted(lambda response: response)
+
+    def accepted(self, accept: Callable[[WrittenResponse], Any]) -> Iterator[Any]:
+        """What `accept` makes of each response. It may raise UnusableRow."""
+        self.unit, rows = file_rows(self.path, max_bytes=self._max_bytes)
+        self.rows, self.count, self.left_out, self.skipped = 0, 0, 0, []
+        own = None if self._problems else _OwnProblems(self._max_chars)
+        samples: dict[str, int] = {}  # problem → its responses so far
+        seen: dict[int, int] = {}  # response → its line
+        for line, row in rows:
+            if self._limit is not None and self.rows >= self._limit:
+                break
+            self.rows += 1
+            try:
+                if isinstance(row, str):
+                    raise UnusableRow(row)
+                for response in self._responses(line, row, own, seen):
+                    sample = samples.get(response.problem.id, 0)
+                    made = accept(replace(response, sample=sample))
+                    samples[response.problem.id] = sample + 1
+                    self.count += 1
+                    yield made
+            except UnusableRow as reason:
+                self.left_out += 1
+                if len(self.skipped) < 10:
+                    self.skipped.append((line, str(reason)))
+        self._report()
+
+    def _responses(self, line: int, row: dict, own: Any, seen: dict[int, int]) -> Iterator[WrittenResponse]:
+        cells, names = row_cells(row)
+        found, rest = find_responses(cells, names)
+        problem = None
+        for each in found:
+            if problem is None and own:
+                problem = own.find(rest, line)
+            elif problem is None:
+                problem = self._problems.find(rest, each.prompt_ids, self._max_chars)
+            prompt = rest.get("prompt")
+            recorded = isinstance(prompt, str) and not is_blank(prompt) and not _same(prompt, problem.question)
+            key = (problem.id, each.text if each.ids is None else each.ids, each.prompt_ids, each.number)
+            key = int.from_bytes(_digest(repr(key))[:8])
+            if key in seen:
+                which = f"{self.unit} {seen[key]}" if seen[key] != line else "the same row"
+                raise UnusableRow(
+                    f"it repeats the response in {which} to the problem {problem.id}; remove one, or number the "
+                    "samples of a problem in a column `sample`"
+                )
+            seen[key] = line
+            writer = rest.get("model")
+            yield WrittenResponse(
+                *(line, problem, 0, each.text, each.ids, each.prompt_ids),
+                prompt=prompt if recorded and not each.prompt_ids else None,
+                finish_reason=each.finish_reason,
+                apart=each.apart,
+                writer=writer[:120] if isinstance(writer, str) and writer.isprintable() else None,
+            )
+
+    def _report(self) -> None:
+        if not self.rows:
+            raise UserError(f"{self.title} holds no rows; it must hold at least one response.")
+        if not self.count:
+            line, reason = self.skipped[0]
+            raise UserError(
+                f"None of the {self.rows:,} rows of {self.title} can be used; {self.unit} {line}: {reason}."
+            )
+        if self.left_out and not self._skip_unreadable:
+            raise UserError(
+                f"{self.reasons()} Correct the file, or say that the rest ({self.count:,}) is to be used: "
+                "--skip-unreadable, on the page the box under the file."
+            )
+
+    def reasons(self) -> str:
+        """A sentence on the rows that cannot be used, with the first reasons."""
+        shown = "; ".join(f"{self.unit} {line}: {reason}" for line, reason in self.skipped[:SHOWN])
+        rows = "1 row" if self.left_out == 1 else f"{self.left_out:,} rows"
+        return f"{rows} of {self.title} cannot be used: {shown}{'; …' if self.left_out > SHOWN else ''}."
+
+
+class _OwnProblems:
+    """The problems of a file whose rows hold problem and response."""
+
+    def __init__(self, max_chars: int):
+        self._max_chars = max_chars
+        self._known: dict[bytes, tuple[str, int, str | None]] = {}  # question → (id, line, answer)
+        self._taken: dict[str, int] = {}  # id → line
+
+    def find(self, cells: dict, line: int) -> Problem:
+        problem = _problem(cells, self._max_chars)
+        key = _digest(_asked(problem))
+        if key not in self._known:
+            stated = cell_text(cells.get("problem_id"))
+            if stated and (before := self._taken.get(_clean(stated))):
+                raise UnusableRow(f"its problem_id is that of another question, in line {before}")
+            own = unused_id(problem, self._taken)
+            self._known[key], self._taken[own] = (own, line, problem.answer), line
+        own, first, answer = self._known[key]
+        if problem.answer and answer and problem.answer != answer:
+            raise UnusableRow(f"its answer differs from that of the same question in line {first}")
+        return replace(problem, id=own, answer=problem.answer or answer)
+
+
+def find_responses(cells: dict, names: dict[str, str]) -> tuple[list[_Found], dict]:
+    """(the responses in a row, its other cells). Raises UnusableRow."""
+    cells = dict(cells)
+    body = cells.get("response")
+    if isinstance(body, dict) and isinstance(body.get("body"), dict):  # a line of OpenAI's and vLLM's batches
+        status = body.get("status_code", 200)
+        if not is_blank(cells.get("error")) or status != 200:
+            raise UnusableRow(f"its request failed (status {str(status)[:20]}), so it holds no response")
+        del cells["response"]
+        cells |= {name: value for name, value in body["body"].items() if name != "id"}
+    elif isinstance(cells.get("error"), dict | str) and not is_blank(cells["error"]):
+        raise UnusableRow("it holds an error in place of a response")
+    prompt_ids = _ids(cells, PROMPT_IDS)
+    lists = [name for name in (*LISTS, *TEXTS) if isinstance(cells.get(name), list) and _is_response_list(name, cells)]
+    single = _single(cells)
+    turn = _last_turn(cells)
+    found = [f"its {name}" for name in lists]
+    found += [f"its {single.where}"] if single else []
+    found += [f"its {turn.where}"] if turn and not (single and single.text == turn.text) else []
+    if len(found) > 1:
+        raise UnusableRow(f"both {found[0]} and {found[1]} hold a response; keep one of them")
+    if lists:
+        items = [replace(_item(value, f"{lists[0]}[{n}]"), number=n) for n, value in enumerate(cells[lists[0]])]
+    elif single or turn:
+        items = [single or turn]
+    else:
+        shown = ", ".join("".join(filter(str.isprintable, name))[:30] for name in list(names.values())[:12]) or "none"
+        raise UnusableRow(f"it has neither the text of a response nor its token ids; columns: {shown}")
+    for item in items:
+        if not item.ids and is_blank(item.text):
+            raise UnusableRow(
+                "its response is empty" if len(items) == 1 else f"the response in its {item.where} is empty"
+            )
+        if item.text and ("\0" in item.text or re.search("[\ud800-\udfff]", item.text)):
+            raise UnusableRow("its response holds characters that are not text (half of a character, or a zero)")
+    items = [replace(item, prompt_ids=item.prompt_ids or prompt_ids) for item in items]
+    used = {*IDS, *PROMPT_IDS, *TEXTS, *VAGUE, *lists, "message", "meta_info", "finish_reason", "steps"}
+    rest = {name: value for name, value in cells.items() if name not in used}
+    if turn and turn.where in rest:
+        rest[turn.where] = rest[turn.where][:-1]
+    return items, rest
+
+
+def _is_response_list(name: str, cells: dict) -> bool:
+    """Whether a list holds responses; `choices` may be the options of a multiple-choice problem, and `completion` the
+    turns of a conversation."""
+    if not cells[name]:
+        return False
+    first = cells[name][0]
+    if name in TEXTS:
+        return isinstance(first, str)
+    if name == "choices":
+        return isinstance(first, dict) and bool({"message", "finish_reason", "token_ids", "logprobs"} & set(first))
+    return isinstance(first, str | dict | list)
+
+
+def _single(cells: dict) -> _Found | None:
+    """The response that a row, or an item of a list, holds in columns of its own; None where there is none."""
+    ids, id_names = _ids(cells, IDS), [name for name in IDS if _is_ids(cells.get(name))]
+    texts, apart = {}, None
+    for name in (*TEXTS, "message"):
+        value = cells.get(name)
+        if isinstance(value, list) and value and isinstance(value[0], str):  # several responses
+            continue
+        if isinstance(value, dict | list) and value:
+            texts[name], apart = _message(value, name)
+        elif isinstance(value, str):
+            texts[name] = value
+    if not texts:
+        texts = {name: text for name in VAGUE if isinstance(text := cells.get(name), str)}
+    if len(set(texts.values())) > 1:
+        first, second = list(texts)[:2]
+        raise UnusableRow(f"its {first} and its {second} are two different texts; keep one of them")
+    if ids is None and not texts:
+        return None
+    meta = cells.get("meta_info") if isinstance(cells.get("meta_info"), dict) else {}
+    reason = cells.get("finish_reason") or meta.get("finish_reason") or cells.get("stop_type")
+    reason = reason.get("type") if isinstance(reason, dict) else reason
+    numbers = [cells[name] for name in NUMBERS if isinstance(cells.get(name), int)]
+    return _Found(
+        next(iter(texts), None) or id_names[0],
+        *(next(iter(texts.values()), None), ids, _ids(cells, PROMPT_IDS)),
+        finish_reason="stop" if reason in STOPPED else "length" if reason in CUT_OFF else None,
+        number=numbers[0] if numbers else None,
+        apart=apart or ("reasoning_content" if not is_blank(cells.get("reasoning_content")) else None),
+    )
+
+
+def _item(value: object, where: str) -> _Found:
+    """One response of a list."""
+    if isinstance(value, str):
+        return _Found(where, value, None)
+    if isinstance(value, list) and _is_ids(value):
+        return _Found(where, None, value)
+    if isinstance(value, list) and len(value) == 1:  # turns, of which there is one
+        value = value[0]
+    if not isinstance(value, dict):
+        raise UnusableRow(f"its {where} is neither text nor an object")
+    cells, _ = row_cells(value)
+    found = _single(cells)
+    if found is None:
+        raise UnusableRow(f"its {where} has neither a text nor token ids")
+    return replace(found, where=where)
+
+
+def _message(value: object, name: str) -> tuple[str | None, str | None]:
+    """(text, the field with a part of the model's text that it lacks) of an assistant's message."""
+    message = value[0] if isinstance(value, list) and len(value) == 1 else value
+    text = message if isinstance(message, str) else None
+    if isinstance(message, dict):
+        role = next((message[key] for key in ROLE_KEYS if key in message), "assistant")
+        if ROLE_OF.get(str(role).lower()) != "assistant":
+            raise UnusableRow(f"its {name} is no turn of the assistant")
+        if message.get("tool_calls"):
+            raise UnusableRow(f"its {name} calls a tool, which is no text")
+        content = next((message[key] for key in TEXT_KEYS if message.get(key) is not None), "")
+        parts = content if isinstance(content, list) else [content]
+        texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+        text = "".join(texts) if all(isinstance(part, str) for part in texts) else None
+        thought = next((key for key in ("reasoning_content", "reasoning") if not is_blank(message.get(key))), None)
+        if text is not None:
+            return text, thought
+    if text is None:
+        raise UnusableRow(f"its {name} is not text")
+    return text, None
+
+
+def _last_turn(cells: dict) -> _Found | None:
+    """The response at the end of a conversation."""
+    for name in TURNS:
+        turns = cells.get(name)
+        if not isinstance(turns, list) or len(turns) < 2 or not all(isinstance(turn, dict) for turn in turns):
+            continue
+        role = next((turns[-1][key] for key in ROLE_KEYS if key in turns[-1]), None)
+        if ROLE_OF.get(str(role).lower()) == "assistant":
+            text, apart = _message(turns[-1], name)
+            return _Found(name, text, None, apart=apart)
+    return None
+
+
+def _is_ids(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(id, int | float) for id in value)
+
+
+def _ids(cells: dict, accepted: tuple[str, ...]) -> list[int] | None:
+    """The token ids in the one of these columns that holds some. Raises UnusableRow."""
+    found: dict[str, list[int]] = {}
+    for name in accepted:
+        value = cells.get(name)
+        if is_blank(value) or (name == "tokens" and not _is_ids(value)):
+            continue
+        if not isinstance(value, list) or not all(type(id) is int and id >= 0 for id in value):
+            raise UnusableRow(f"its {name} is no list of whole numbers from 0")
+        if value:
+            found[name] = value
+    if len({tuple(ids) for ids in found.values()}) > 1:
+        raise UnusableRow(f"its {' and its '.join(list(found)[:2])} are different token ids; keep one of them")
+    return next(iter(found.values()), None)
+
+
+def _problem(cells: dict, max_chars: int) -> Problem:
+    """The problem in the cells of a row that are not its response. Raises UnusableRow."""
+    context = cells.get("context")
+    turns = ()
+    if isinstance(context, str) and context.startswith('[["'):  # as this software stores it
+        try:
+            turns = stored_context(context)
+        except (ValueError, TypeError):
+            raise UnusableRow("its context is no list of turns") from None
+        cells = {name: value for name, value in cells.items() if name != "context"}
+    for name in reversed(PROBLEM_ID):
+        if not is_blank(cells.get(name)):
+            cells = cells | {"id": cells[name]}
+    problem, _ = read_row(cells, max_chars=max_chars)
+    return replace(problem, context=turns or problem.context)
+
+
+def _asked(problem: Problem) -> str:
+    return "".join(f"{turn.role}\0{turn.text}\0" for turn in problem.context) + problem.question
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two texts ask the same, one of them perhaps with its choices, whatever their spaces."""
+    one, other = (" ".join(text.split()) for text in (one, other))
+    return one == other or other.startswith(one)
+
+
+def _clean(id: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", id).strip("-.")
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]
