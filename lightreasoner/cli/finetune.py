@@ -42,7 +42,9 @@ def add(verbs) -> None:
         "--group", type=int, dest="max_samples_per_trajectory", default=argparse.SUPPRESS, help=argparse.SUPPRESS
     )
     add_selection_options(finetune)
-    finetune.add_argument("--skip-corrupt", action="store_true", help="skip damaged shards instead of stopping")
+    finetune.add_argument(
+        "--skip-corrupt", action="store_true", help="skip damaged and lost shards instead of stopping"
+    )
     finetune.add_argument(
         "--estimate", action="store_true", help="estimate time, memory and disk from a few updates, without training"
     )

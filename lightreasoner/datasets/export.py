@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 from lightreasoner.datasets.external import is_imported
 from lightreasoner.datasets.paper_format import paper_line
 from lightreasoner.datasets.samples import Sample, SelectionReport
-from lightreasoner.datasets.select_steps import OnCorrupt, training_samples
+from lightreasoner.datasets.select_steps import training_samples
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.tokenizer import dataset_tokenizer
-from lightreasoner.datasets.trajectories import holds_conversations
+from lightreasoner.datasets.trajectories import OnCorrupt, holds_conversations
 from lightreasoner.errors import UserError
 from lightreasoner.storage.atomic import atomic_file
 from lightreasoner.storage.runs import read_run

@@ -22,7 +22,7 @@ from lightreasoner.datasets.samples import Sample, SelectionReport
 from lightreasoner.datasets.selectors import Selection, select, selector_named
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.storage.atomic import atomic_file
-from lightreasoner.storage.runs import LOCK, RECORD, begin_run, versions
+from lightreasoner.storage.runs import LOCK, RECORD, begin_run, read_run, versions
 
 FILE = "samples.parquet"
 MAX_LISTED = 20  # unreadable lines that are listed with their reason
@@ -116,7 +116,7 @@ def _write(rows: Iterator[tuple[int, Sample | str]], path: Path, folder: Path) -
             repeats[key] += 1
 
     samples = readable()
-    with atomic_file(folder / FILE) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+    with atomic_file(folder / FILE) as file, _writer(file) as writer:
         while batch := list(itertools.islice(samples, _BATCH)):
             writer.write_table(pa.Table.from_pylist(batch, SCHEMA))
             count += len(batch)
@@ -130,11 +130,19 @@ def _write(rows: Iterator[tuple[int, Sample | str]], path: Path, folder: Path) -
     return ImportReport(count, unreadable, tuple(first))
 
 
+def _writer(file) -> pq.ParquetWriter:
+    return pq.ParquetWriter(file, SCHEMA, compression="zstd", write_page_checksum=True)
+
+
 def read_imported(folder: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
     """The imported rows in batches of up to 1,000, or some columns of them. Raises UserError for a damaged file."""
     path = Path(folder) / FILE
+    record = read_run(folder) if (Path(folder) / RECORD).exists() else {"about": {}}
+    rows = (record["about"].get("import") or {}).get("rows")
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if rows and file.metadata.num_rows != rows:
+                raise ValueError(f"it holds {file.metadata.num_rows:,} samples of the {rows:,} that were imported")
             for batch in file.iter_batches(_BATCH, columns=columns):
                 yield pa.Table.from_batches([batch])
     except FileNotFoundError:

@@ -17,12 +17,11 @@ from lightreasoner.datasets.external import is_imported, select_imported
 from lightreasoner.datasets.samples import Sample, SelectionReport
 from lightreasoner.datasets.selectors import Selection, above_beta, select, selector_named
 from lightreasoner.datasets.step_table import Details, StepTable, read_details, read_steps
-from lightreasoner.datasets.trajectories import shards
+from lightreasoner.datasets.trajectories import OnCorrupt, complete_shards
 from lightreasoner.errors import UserError
 from lightreasoner.scoring.divergence import contrastive_target, plausible
 from lightreasoner.storage.runs import read_run
 
-OnCorrupt = Callable[[Path, UserError], None] | None
 OnReport = Callable[[SelectionReport], None] | None
 
 
@@ -37,8 +36,8 @@ def training_samples(
 
     selection: None means the paper's, or every sample of an imported dataset (whose targets have a fixed α, so a
     selection's α has no effect there). on_report: receives the SelectionReport after the last sample. on_corrupt:
-    receives a damaged shard's error, and the shard is skipped; without it the error is raised. contrast: False makes
-    the target the expert's own distribution, renormalised on the plausible set (an ablation). Raises UserError.
+    receives the error of a damaged or lost shard, which is skipped; without it the error is raised. contrast: False
+    makes the target the expert's own distribution, renormalised on the plausible set (an ablation). Raises UserError.
     """
     folder = Path(folder)
     if is_imported(read_run(folder)):
@@ -81,7 +80,7 @@ class _SelectedShard:
 def _selected_shards(folder: Path, selection: Selection, on_corrupt: OnCorrupt) -> Iterator[_SelectedShard]:
     """The readable shards in order."""
     annotations = load_annotations(folder)
-    paths, corrupt = shards(folder), set()
+    corrupt: set[Path] = set()
 
     def skip(path: Path, error: UserError) -> None:
         if on_corrupt is None:
@@ -90,6 +89,7 @@ def _selected_shards(folder: Path, selection: Selection, on_corrupt: OnCorrupt) 
             on_corrupt(path, error)
         corrupt.add(path)
 
+    paths = complete_shards(folder, skip)
     by_shard = None if selection.selector == "kl" else _select_globally(paths, selection, skip)
     for path in paths:
         if path in corrupt:

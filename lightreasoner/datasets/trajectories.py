@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.scoring.measures import MEASURES, STEP_MEASURES
 from lightreasoner.storage.atomic import atomic_file
-from lightreasoner.storage.checksums import note_checksum, verify
+from lightreasoner.storage.checksums import note_checksum, noted, verify
+from lightreasoner.storage.runs import RECORD, read_run
 
 FOLDER = "trajectories"
 
@@ -92,6 +93,38 @@ def shards(folder: Path) -> list[Path]:
     return sorted((Path(folder) / FOLDER).glob("[!.]*.parquet"))
 
 
+OnCorrupt = Callable[[Path, UserError], None] | None
+
+
+def complete_shards(folder: Path, on_corrupt: OnCorrupt = None) -> list[Path]:
+    """The shards of a dataset, in order, with those that a finished one has lost since, which `read_shard` refuses.
+
+    Those lost are known by their checksums and by the gaps in their numbers. Responses that are missing in another way
+    raise UserError, or are told to `on_corrupt` with the folder of the shards.
+    """
+    place, present = Path(folder) / FOLDER, shards(folder)
+    result = read_run(folder).get("result") if (Path(folder) / RECORD).exists() else None
+    responses = (result or {}).get("responses") or 0
+    if not responses:  # it is still being sampled
+        return present
+    last = max((int(path.stem) for path in present if path.stem.isdecimal()), default=-1)
+    names = {f"{n:06d}.parquet" for n in range(last)} if any(path.stem == f"{last:06d}" for path in present) else set()
+    names |= {name for name in noted(place) if name.endswith(".parquet")}
+    if lost := names - {path.name for path in present}:
+        return sorted({*present, *(place / name for name in lost)})
+    with contextlib.suppress(pa.ArrowException, OSError, ValueError):  # a damaged shard is named when it is read
+        held = sum(pq.read_metadata(path).num_rows for path in present)
+        if held < responses:
+            error = UserError(
+                f"{responses - held:,} of the {responses:,} responses of the dataset {folder} are missing: it has lost "
+                "shards since it was finished. Resume the run that wrote it to sample them again."
+            )
+            if on_corrupt is None:
+                raise error
+            on_corrupt(place, error)
+    return present
+
+
 def is_as_written(folder: Path, name: str) -> bool:
     """Whether a shard is there with the content that was written. Hashes a file that changed; reads no rows."""
     path = Path(folder) / FOLDER / f"{name}.parquet"
@@ -114,7 +147,10 @@ def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
             table = table.append_column("context", pa.nulls(len(table), pa.string()))
         return table.select(wanted.names).cast(wanted)
     except FileNotFoundError:
-        raise UserError(f"The shard {path} no longer exists; the dataset was changed or deleted.") from None
+        raise UserError(
+            f"The shard {path} no longer exists: the dataset was changed or deleted. Resume the run that wrote it to "
+            "sample it again."
+        ) from None
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise UserError(
             f"The shard {path} is damaged ({first_line(error)}). Resume the run that wrote it to sample it again."
@@ -131,14 +167,12 @@ def holds_conversations(folder: Path) -> bool:
     return False
 
 
-def rows(
-    folder: Path, columns: list[str] | None = None, on_corrupt: Callable[[Path, UserError], None] | None = None
-) -> Iterator[dict]:
+def rows(folder: Path, columns: list[str] | None = None, on_corrupt: OnCorrupt = None) -> Iterator[dict]:
     """Every row as a dict, one shard in memory at a time.
 
-    A damaged shard raises its UserError, or is passed to `on_corrupt` and skipped.
+    A damaged or lost shard raises its UserError, or is passed to `on_corrupt` and skipped; see `complete_shards`.
     """
-    for path in shards(folder):
+    for path in complete_shards(folder, on_corrupt):
         try:
             table = read_shard(path, columns)
         except UserError as error:

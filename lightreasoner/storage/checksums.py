@@ -32,6 +32,11 @@ def note_checksum(path: Path, written: Path | None = None) -> None:
         os.close(handle)
 
 
+def noted(folder: Path) -> set[str]:
+    """The names of the files of a folder whose checksums were noted, whether they are still there or not."""
+    return set(_known(Path(folder) / FILE, *_stamp(Path(folder) / FILE)))
+
+
 def verify(path: Path) -> None:
     """Compare a file with its checksum, once for each time that it was written. Raises ChangedFile, and OSError."""
     path = Path(path)

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 
 from lightreasoner.datasets.external import is_imported
 from lightreasoner.datasets.samples import Sample, SelectionReport
-from lightreasoner.datasets.select_steps import OnCorrupt, training_samples
+from lightreasoner.datasets.select_steps import training_samples
 from lightreasoner.datasets.selectors import Selection
-from lightreasoner.datasets.trajectories import rows
+from lightreasoner.datasets.trajectories import OnCorrupt, complete_shards, rows
 from lightreasoner.errors import UserError
 from lightreasoner.models.identity import differences
 from lightreasoner.models.loading import LoadedModel
@@ -85,19 +85,32 @@ def build_examples(
 ) -> tuple[list[PackedExample], SelectionReport]:
     """The training examples of a dataset for one of config.METHODS, and the counts of their selection.
 
-    selection: α and β, and the selector for methods that leave it open. on_note: gets what was left out, in a sentence
+    selection: α and β, and the selector for methods that leave it open. on_corrupt: receives the error of a damaged or
+    lost shard, which is skipped; without it the error is raised. on_note: gets what was left out, in a sentence
     without its full stop. Raises UserError when the dataset lacks data that the method needs.
     """
-    cutter = TurnCutter(loaded)
+    cutter, skipped = TurnCutter(loaded), []
+
+    def skip(path: Path, error: UserError) -> None:
+        skipped.append(path)
+        on_corrupt(path, error)
+
+    on_damage = None if on_corrupt is None else skip
     if method == "sft":
-        examples, report = right_answers(folder, cutter)
+        examples, report = right_answers(folder, cutter, on_damage)
     else:
-        examples, report = _selected(folder, method, selection, loaded, on_corrupt)
+        examples, report = _selected(folder, method, selection, loaded, on_damage)
         examples = [kept for example in examples if (kept := cutter.cut(example))]
         if not examples:
             raise UserError(f"Nothing is left to train on: {cutter.note}. Sample a new dataset.")
     if cutter.note:
         on_note(cutter.note)
+    if skipped:
+        shards = len(complete_shards(folder, lambda path, error: None))
+        on_note(
+            f"{len(skipped):,} of the {shards:,} shards of this dataset are damaged or lost and are skipped; "
+            f"{report.usable:,} samples are left"
+        )
     return examples, report
 
 
@@ -144,12 +157,14 @@ def refuse_other_expert(dataset: dict, name: str, expert: str, loaded: LoadedMod
         )
 
 
-def right_answers(folder: Path, cutter: TurnCutter | None = None) -> tuple[list[PackedExample], SelectionReport]:
+def right_answers(
+    folder: Path, cutter: TurnCutter | None = None, on_corrupt: OnCorrupt = None
+) -> tuple[list[PackedExample], SelectionReport]:
     """Rejection sampling: every token of each response that ended with the known answer."""
     examples, steps, known = [], 0, 0
     opening = (stored_run(folder)["about"].get("prompt") or {}).get("opening") or ""
     columns = ["answer", "prompt_ids", "response_ids", "response", "finish_reason"]
-    for row in rows(folder, columns):
+    for row in rows(folder, columns, on_corrupt):
         steps += len(row["response_ids"])
         known += row["answer"] is not None
         if row["answer"] is None:

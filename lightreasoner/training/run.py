@@ -177,6 +177,7 @@ def estimate_finetune(job: FinetuneJob, settings: Settings) -> ResourceEstimate:
         refuse_other_expert(read_run(job.dataset.local), job.dataset.local.name, job.expert, loaded)
         notes: list[str] = []
         dataset = (job.dataset.local, job.config.method, job.selection)
-        examples, _ = build_examples(*dataset, loaded, on_note=notes.append)
+        skip = (lambda path, error: None) if job.skip_corrupt else None  # a note says how many
+        examples, _ = build_examples(*dataset, loaded, skip, notes.append)
         found = estimate_resources(examples, job.config, loaded, time.monotonic() - began)
         return replace(found, notes=(*notes, *found.notes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from lightreasoner.datasets.annotations import set_annotation
@@ -10,9 +11,11 @@ from lightreasoner.datasets.samples import SelectionReport
 from lightreasoner.datasets.select_steps import contrastive_targets, selection_report, training_samples
 from lightreasoner.datasets.selectors import SELECTOR_NAMES, Selection
 from lightreasoner.datasets.step_table import read_details, read_steps
+from lightreasoner.datasets.trajectories import rows as stored_rows
 from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
 from lightreasoner.scoring.divergence import support
+from lightreasoner.storage.runs import add_to_run
 from tests.support.tiny_dataset import make_dataset, trajectory, write_rows
 
 
@@ -152,3 +155,26 @@ def test_a_growing_dataset_without_shards_gives_nothing(tmp_path):
 def test_a_folder_that_is_no_dataset(tmp_path):
     with pytest.raises(UserError, match="not a run folder"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("case", ["the last of all, without checksums", "the last", "one between", "fewer rows"])
+def test_a_finished_dataset_that_lost_responses_is_an_error_or_says_how_many(tmp_path, case):
+    """Fine-tuning on it took what was left, without a word."""
+    folder = tmp_path / "d"
+    make_dataset(folder, problems=6, per_shard=2)
+    make = selection_report(folder).steps
+    lost = shards(folder)[1 if case == "one between" else 2]
+    lost.rename(folder / "away.parquet")
+    assert selection_report(folder).steps < make  # it is still being sampled
+    add_to_run(folder, result={"responses": 6})
+    if case.endswith("checksums") or case == "fewer rows":
+        (lost.parent / "_checksums.jsonl").unlink()
+    if case == "fewer rows":
+        pq.write_table(pq.read_table(folder / "away.parquet").slice(1), lost)
+    with pytest.raises(UserError, match=r"no longer exists|\d of the 6 responses of the dataset .* are missing"):
+        read(folder)
+    with pytest.raises(UserError):
+        list(stored_rows(folder))
+    seen = []
+    found, _ = read(folder, on_corrupt=lambda path, error: seen.append(path))
+    assert found and len(seen) == 1

@@ -261,6 +261,7 @@ def test_a_damaged_shard_can_be_skipped(dataset, tmp_path, capsys):
     assert finetune(dataset, tmp_path / "run", "--skip-corrupt") == 0
     notes = [event["text"] for event in events(tmp_path / "run") if event["kind"] == "note"]
     assert any(shard.name in text for text in notes)
+    assert any(text.startswith("1 of the ") and "shards of this dataset are damaged or lost" in text for text in notes)
 
 
 def test_a_setting_is_accepted_under_its_former_name(dataset, tmp_path, capsys):
