@@ -20,6 +20,7 @@ LAYERS = (
     ("tracing", "sampling"),
     ("training", "serving"),
     ("evaluation", "publishing"),
+    ("experiments",),
     ("cli",),
     ("ui.compat", "ui.templates", "ui.scripts"),
     ("ui.access", "ui.theme"),

@@ -15,6 +15,7 @@ from lightreasoner.cli import (
     dataset,
     deploy,
     evaluate,
+    experiment,
     finetune,
     hub,
     jobs,
@@ -33,7 +34,7 @@ from lightreasoner.settings import from_environment
 from lightreasoner.storage.remote import open_run
 
 # In the order of --help.
-COMMANDS = (pairs, trace, check_pair, preview, sample, score, dataset, finetune, evaluate, hub, jobs, deploy)
+COMMANDS = (pairs, trace, check_pair, preview, sample, score, dataset, finetune, evaluate, experiment, hub, jobs, deploy)
 
 
 class Parser(argparse.ArgumentParser):

@@ -20,7 +20,7 @@ from lightreasoner.models.weights import check_adapter
 from lightreasoner.problems.gold import words_sentence
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.stream import open_problems, source_fingerprint
-from lightreasoner.progress import while_loading
+from lightreasoner.progress import Progress, while_loading
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import sha256
 from lightreasoner.storage.runs import RECORD, begin_run, stored_run, versions
@@ -74,16 +74,21 @@ class EvaluationJob:
 
 
 def run_evaluation(
-    job: EvaluationJob, settings: Settings, on_notice: Callable[[str], None] = lambda sentence: None
+    job: EvaluationJob,
+    settings: Settings,
+    on_notice: Callable[[str], None] = lambda sentence: None,
+    console: Callable[[Progress], Progress] = lambda progress: progress,
 ) -> list[Summary]:
     """Evaluate every variant in the job's run folder; one summary per variant. Raises UserError, StopRequested.
 
-    on_notice: receives a sentence on unusual reference answers, before any model is loaded.
+    on_notice: receives a sentence on unusual reference answers, before any model is loaded. console: wraps the
+    progress, for example to print it.
     """
     if job.contrasts:
         check_greedy(job.temperature)
     variants, sampling = job.variants(), checked_sampling(job.samples, job.temperature, job.seed)
-    with job_context(job.run_dir, "evaluate", settings, title=job.title) as progress:
+    with job_context(job.run_dir, "evaluate", settings, title=job.title) as context:
+        progress = console(context)
         progress.status("Reading the problems")
         stream = open_problems(
             job.problems,

@@ -1,0 +1,124 @@
+"""The verb experiment: sample, fine-tune and evaluate in one go, with a control beside the method."""
+
+import argparse
+from pathlib import Path
+
+from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from lightreasoner.errors import UserError
+from lightreasoner.progress import ConsoleProgress
+from lightreasoner.settings import Settings
+
+
+def add(verbs) -> None:
+    experiment = verbs.add_parser(
+        "experiment",
+        help="sample, fine-tune and evaluate in one go, with a control",
+        description="Samples a dataset, fine-tunes the expert on it once per arm, and evaluates each arm beside the "
+        "expert. Its runs lie beside the experiment's folder. Run the same command again to resume; finished stages "
+        "are not repeated.",
+    )
+    experiment.add_argument(
+        "plan", nargs="?", type=Path, metavar="PLAN.toml", help="a plan with arms; without one, give the options below"
+    )
+    add_pair_options(experiment)
+    experiment.add_argument("--problems", metavar="SOURCE", help="to learn from; see the command sample")
+    experiment.add_argument("--limit", type=int, metavar="N", help="of the problems to learn from (default: all)")
+    experiment.add_argument("--test", metavar="SOURCE", help="to be measured on, with known answers")
+    experiment.add_argument("--test-limit", type=int, metavar="N", help="of the problems to be measured on")
+    experiment.add_argument("--max-new-tokens", type=int, metavar="N", help="per response to learn from (default 128)")
+    experiment.add_argument("--test-max-new-tokens", type=int, metavar="N", help="per response that is judged")
+    experiment.add_argument(
+        "--arm",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE,…",
+        help="settings of an arm, named like the options of finetune; VALUE may be several, divided by |; repeatable. "
+        "Example: --arm learning_rate=1e-3,max_steps=300,seed=0|1|2",
+    )
+    experiment.add_argument("--no-control", action="store_true", help="without the arm of random steps")
+    experiment.add_argument("--preview", type=int, metavar="N", help="problems of the preview; 0: none (default 100)")
+    experiment.add_argument("--rounds", type=int, metavar="N", help="tune the tuned expert again (default 1)")
+    experiment.add_argument("--stop-worse", action="store_true", help="end evaluations of clearly worse arms early")
+    experiment.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="folder of the experiment")
+    experiment.add_argument("--dry-run", action="store_true", help="print the stages, and run nothing")
+    experiment.set_defaults(run=run_experiment_verb)
+
+
+#: Options that a plan's file holds instead.
+GIVEN = ("problems", "limit", "test", "test_limit", "max_new_tokens", "test_max_new_tokens", "preview", "rounds")
+
+
+def plan_from(options: argparse.Namespace):
+    """The Plan of the file or of the options. Raises UserError."""
+    from lightreasoner.experiments.plan import plan_of, read_plan
+
+    given = {name: value for name in GIVEN if (value := getattr(options, name)) is not None}
+    others = {"arm": options.arm, "pair": options.pair, "expert": options.expert, "amateur": options.amateur}
+    others |= {"no_control": options.no_control, "stop_worse": options.stop_worse}
+    if options.plan is not None:
+        if named := [name for name, value in (given | others).items() if value]:
+            raise UserError(
+                f"The plan in {options.plan} decides everything; leave out --{named[0].replace('_', '-')}, or change "
+                "the plan."
+            )
+        return read_plan(options.plan)
+    name, expert, amateur = pair_refs(options)
+    tables = given | {"expert": expert, "amateur": amateur, "control": not options.no_control}
+    tables |= {"pair": name, "stop_worse": options.stop_worse, "arm": [parse_arm(text) for text in options.arm]}
+    return plan_of(tables)
+
+
+def parse_arm(text: str) -> dict:
+    """The settings in NAME=VALUE,…; a value with | is a list. Raises UserError."""
+    found = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, is_set, value = part.partition("=")
+        if not is_set or not name.strip() or not value.strip():
+            raise UserError(f"--arm has {part!r:.60}; write its settings as NAME=VALUE, divided by commas.")
+        values = [_value(one.strip()) for one in value.split("|")]
+        found[name.strip().replace("-", "_")] = values if len(values) > 1 else values[0]
+    return found
+
+
+def _value(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def run_experiment_verb(options: argparse.Namespace, settings: Settings) -> None:
+    from lightreasoner.experiments.report import REPORT, sentence
+    from lightreasoner.experiments.results import arm_results
+    from lightreasoner.experiments.run import run_experiment
+    from lightreasoner.experiments.stages import round_stages
+
+    if "://" in str(options.run_dir):
+        raise UserError("An experiment's runs lie beside its folder, so --run-dir must be a folder of this machine.")
+    plan = plan_from(options)
+    if options.dry_run:
+        for stage in round_stages(plan, options.run_dir.absolute()):
+            print(f"{stage.state:12} {stage.title:50} {stage.folder}")
+        return
+    stages = run_experiment(plan, options.run_dir, settings, lambda inner: ConsoleProgress(progress_line, inner))
+    results = arm_results(stages)
+    print("\n".join([*table(results), sentence(results), f"The report is {options.run_dir / REPORT}"]))
+
+
+def progress_line(done: float, total: float | None, numbers: dict) -> str:
+    return f"{100 * done / total:.0f} % · {numbers['stage']}" if total else ""
+
+
+def table(results: list) -> list[str]:
+    """The arms of an experiment for a terminal."""
+    lines = [f"{'arm':40} {'pass@1':>8} {'change':>7} {'95 % interval':>16} {'gained':>7} {'lost':>5}"]
+    for arm in results:
+        interval = f"{100 * arm.low:+.1f} to {100 * arm.high:+.1f}"
+        name = arm.name if arm.round == 1 else f"round {arm.round}: {arm.name}"
+        lines.append(
+            f"{name[:40]:40} {100 * arm.pass_at_1:6.1f} % {100 * arm.difference:+7.1f} {interval:>16} {arm.gained:7,} "
+            f"{arm.lost:5,}"
+        )
+    return lines

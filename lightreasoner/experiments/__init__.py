@@ -1,0 +1,1 @@
+"""Experiments: sample, fine-tune and evaluate in one go, with a control beside the method."""

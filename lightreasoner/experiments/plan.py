@@ -1,0 +1,220 @@
+"""The plan of an experiment: a pair, the problems to learn from and to be measured on, and the arms to compare.
+
+A plan is written as a TOML file, or given by options or a form:
+
+    expert = "lightreasoner-expert-4m"
+    amateur = "lightreasoner-amateur-1m"
+    problems = "bundled-train"
+    test = "bundled-test"
+
+    [[arm]]
+    name = "LightReasoner"
+    learning_rate = 1e-3
+    seed = [0, 1, 2]          # a list makes an arm of each value
+"""
+
+import itertools
+import json
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from lightreasoner.datasets.selectors import Selection
+from lightreasoner.decoding.contrast import parse_contrasts
+from lightreasoner.errors import UserError, first_line
+from lightreasoner.models.pairs import find_preset, presets
+from lightreasoner.paper import ALPHA, PREVIEW_BETAS
+from lightreasoner.training.config import FinetuneConfig
+from lightreasoner.validation import number
+
+FILE = "plan.toml"  # in an experiment's folder: a plan that repeats it
+MOST_ARMS, MOST_ROUNDS = 64, 10
+CONTROL = "control: random steps"
+TRAINED = {field.name: field for field in fields(FinetuneConfig)}
+SELECTED = {field.name: field for field in fields(Selection)}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One fine-tuning of the expert: on which steps, and how."""
+
+    name: str
+    config: FinetuneConfig
+    selection: Selection
+
+    @property
+    def cost(self) -> int:
+        """Samples that are read: what training time grows with."""
+        return self.config.max_steps * self.config.samples_per_update
+
+    @property
+    def is_control(self) -> bool:
+        return self.config.method == "random-steps"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment as the user wants it. Raises UserError for values out of bounds."""
+
+    expert: str
+    amateur: str
+    problems: str  # to learn from
+    test: str  # to be measured on; their answers must be known
+    arms: tuple[Arm, ...]
+    pair: str | None = None  # the preset that names both models
+    split: str | None = None
+    limit: int | None = None  # of `problems`; None: all
+    test_split: str | None = None
+    test_limit: int | None = None
+    max_new_tokens: int = 128  # of a response that is learned from
+    test_max_new_tokens: int | None = None  # of one that is judged; None: as `evaluate` chooses
+    preview: int = 100  # problems of `problems` that the preview solves first; 0: no preview
+    preview_betas: str = PREVIEW_BETAS
+    rounds: int = 1  # in each later round the best tuned expert is the expert
+    stop_worse: bool = False  # end the evaluation of an arm that is clearly worse than the best one
+
+    def __post_init__(self):
+        for name in ("expert", "amateur", "problems", "test"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
+                raise UserError(f"The plan names no {name}; add {name} = … to it.")
+        for name in ("pair", "split", "test_split", "preview_betas"):
+            if not isinstance(getattr(self, name), str | None):
+                raise UserError(f"The plan's {name} is {getattr(self, name)!r:.40}; it must be a text.")
+        if not isinstance(self.stop_worse, bool):
+            raise UserError(f"The plan's stop_worse is {self.stop_worse!r:.40}; it must be true or false.")
+        for name, low, high in (("limit", 1, 10**7), ("test_limit", 2, 10**7), ("test_max_new_tokens", 1, 10**6)):
+            if getattr(self, name) is not None:
+                number(name, getattr(self, name), low, high, whole=True)
+        number("max_new_tokens", self.max_new_tokens, 1, 10**6, whole=True)
+        number("preview", self.preview, 0, 10**6, whole=True)
+        number("rounds", self.rounds, 1, MOST_ROUNDS, whole=True)
+        if self.preview == 1:
+            raise UserError("The preview has 1 problem, and an interval needs two; give 0 for none, or some 100.")
+        parse_contrasts(f"{ALPHA:g}", self.preview_betas, False, ("alpha", "preview_betas"))
+        if not 1 <= len(self.arms) <= MOST_ARMS:
+            raise UserError(f"The plan has {len(self.arms):,} arms; it must have 1 to {MOST_ARMS}.")
+        names = [arm.name for arm in self.arms]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise UserError(f"Two arms are called {twice!r:.80}; give each a name of its own.")
+
+    @property
+    def title(self) -> str:
+        return f"Improve {self.expert.rpartition('/')[2]} on {Path(self.problems).name}"
+
+    def in_order(self) -> list[Arm]:
+        """The cheapest arms first, equal ones in the order of the plan."""
+        return sorted(self.arms, key=lambda arm: arm.cost)
+
+    def as_json(self) -> dict[str, Any]:
+        """For run.json, and for `plan_of`."""
+        return {name: value for name, value in asdict(self).items() if name != "arms"} | {
+            "arm": [{"name": arm.name} | _settings(arm) for arm in self.arms]
+        }
+
+
+def _settings(arm: Arm) -> dict[str, Any]:
+    """The settings of an arm that are not the usual ones."""
+    chosen = {}
+    for known, given in ((SELECTED, arm.selection), (TRAINED, arm.config)):
+        for name, spec in known.items():
+            value = getattr(given, name)
+            if value != spec.default:
+                chosen[name] = list(value) if isinstance(value, tuple) else value
+    return chosen
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan in a TOML file. Raises UserError."""
+    try:
+        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or first_line(error)
+        raise UserError(f"{path} is no plan: {why}. It must be a TOML file; docs/experiments.md shows one.") from None
+    return plan_of(tables)
+
+
+def write_plan(plan: Plan) -> str:
+    """The plan as TOML, which read_plan reads as the same plan."""
+    tables = plan.as_json()
+    arms = tables.pop("arm")
+    lines = [f"{name} = {_toml(value)}" for name, value in tables.items() if value is not None]
+    for arm in arms:
+        lines += ["", "[[arm]]", *(f"{name} = {_toml(value)}" for name, value in arm.items() if value is not None)]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """A text, number, truth value or list of these; JSON writes all of them as TOML does, but for a surrogate."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def plan_of(tables: dict[str, Any]) -> Plan:
+    """The plan in a TOML file's or a form's tables. An arm's settings that are lists make an arm of each combination.
+
+    control: whether a control of random steps is added beside the first arm; by default yes. Raises UserError that
+    names what is unknown.
+    """
+    given = dict(tables)
+    arms, control = given.pop("arm", None) or [{}], given.pop("control", True)
+    usual = given.pop("arms", {})  # settings of all arms
+    known = {field.name for field in fields(Plan)} - {"arms"}
+    _refuse_unknown("The plan", given, known | {"arm", "arms", "control"})
+    if not isinstance(arms, list) or not all(isinstance(arm, dict) for arm in [usual, *arms]):
+        raise UserError("The plan's arms are no tables; begin each with [[arm]], and settings of all with [arms].")
+    if given.get("pair") and not given.get("expert"):
+        preset = find_preset(given["pair"])
+        given |= {"expert": preset.expert, "amateur": preset.amateur}
+    if not given.get("expert") and not given.get("amateur"):
+        given |= {"pair": presets()[0].name, "expert": presets()[0].expert, "amateur": presets()[0].amateur}
+    made = [arm for table in arms for arm in _arms(usual | table)]
+    if control and not any(arm.is_control for arm in made) and made:
+        made.append(control_of(made[0]))
+    return Plan(**given, arms=tuple(made))
+
+
+def control_of(arm: Arm) -> Arm:
+    """The same with as many steps, drawn at random: what training on anything at all comes to."""
+    settings = _settings(arm) | {"method": "random-steps", "selector": "random"}
+    return _arm(CONTROL, settings)
+
+
+def _arms(table: dict[str, Any]) -> list[Arm]:
+    """The arms of a table, one per combination of its lists."""
+    table = dict(table)
+    name = table.pop("name", None)
+    lists = {
+        key: value
+        for key, value in table.items()
+        if isinstance(value, list) and (key != "target_modules" or any(isinstance(part, list) for part in value))
+    }
+    if any(not value for value in lists.values()):
+        raise UserError(f"An arm's {next(key for key in lists if not lists[key])} is an empty list; give it a value.")
+    if len(list(itertools.islice(itertools.product(*lists.values()), MOST_ARMS + 1))) > MOST_ARMS:
+        raise UserError(f"The lists of one arm make more than {MOST_ARMS} arms; leave some values out.")
+    found = []
+    for values in itertools.product(*lists.values()):
+        chosen = dict(zip(lists, values, strict=True))
+        title = str(name or table.get("method") or chosen.get("method") or "lightreasoner")
+        told = ", ".join(f"{key} {value}" for key, value in chosen.items() if key != "method" or name)
+        found.append(_arm(f"{title}, {told}" if told else title, table | chosen))
+    return found
+
+
+def _arm(name: str, settings: dict[str, Any]) -> Arm:
+    _refuse_unknown(f"The arm {name!r:.60}", settings, TRAINED | SELECTED)
+    trained = {key: value for key, value in settings.items() if key in TRAINED}
+    if isinstance(modules := trained.get("target_modules"), list):
+        trained["target_modules"] = tuple(modules)
+    selected = {key: value for key, value in settings.items() if key in SELECTED}
+    if trained.get("method") == "random-steps":
+        selected.setdefault("selector", "random")
+    for key in ("method", "selector"):
+        if not isinstance(settings.get(key, ""), str):
+            raise UserError(f"The arm {name!r:.60} has the {key} {settings[key]!r:.40}, which is no name.")
+    return Arm(name, FinetuneConfig(**trained), Selection(**selected))
+
+
+def _refuse_unknown(whose: str, given: dict, known) -> None:
+    if unknown := next((key for key in given if key not in known), None):
+        raise UserError(f"{whose} has {unknown!r:.60}, which is unknown; use {', '.join(sorted(known))}.")

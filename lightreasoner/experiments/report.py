@@ -1,0 +1,109 @@
+"""The report of an experiment: what was done and what came of it, as an HTML file and as a model card to take along."""
+
+import time
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader
+
+from lightreasoner.experiments.plan import FILE, Plan, write_plan
+from lightreasoner.experiments.results import ArmResult, all_stages, arm_results, best_arm, flips, forecast
+from lightreasoner.experiments.stages import Stage
+from lightreasoner.formatting import markdown_cell, markdown_table
+from lightreasoner.jobs.events import working_seconds
+from lightreasoner.settings import ASSETS
+from lightreasoner.storage.atomic import write_text
+from lightreasoner.storage.runs import read_run, versions_shown
+from lightreasoner.training.model_card import adapter_card
+from lightreasoner.training.result import FinetuneResult
+
+REPORT, CARD = "report.html", "model_card.md"
+
+
+def write_report(plan: Plan, folder: Path) -> None:
+    """Write the report of what there is so far, and the card of the best arm. Raises UserError."""
+    stages = all_stages(folder)
+    results = arm_results(stages)
+    write_text(folder / REPORT, html_report(plan, folder, stages, results))
+    if best := best_arm(results):
+        tuned = next(s for s in stages if s.kind == "finetune" and s.folder.name == best.run)
+        write_text(folder / CARD, card(plan, tuned, results))
+
+
+def command(folder: Path) -> str:
+    """The command that repeats an experiment in another folder."""
+    return f"python -m lightreasoner experiment {folder.name}/{FILE} --run-dir ANOTHER_FOLDER"
+
+
+def html_report(plan: Plan, folder: Path, stages: list[Stage], results: list[ArmResult]) -> str:
+    """One page without scripts, which opens offline."""
+    template = Environment(loader=FileSystemLoader(ASSETS / "templates"), autoescape=True, trim_blocks=True)
+    best = best_arm(results)
+    shown = next((s for s in stages if best and s.kind == "evaluation" and s.folder.name == best.evaluation), None)
+    record = read_run(folder)
+    return template.get_template("experiment_report.html").render(
+        title=plan.title,
+        verdict=sentence(results),
+        forecast=forecast(stages),
+        plan=plan,
+        arms=results,
+        best=best,
+        costs=[(stage.title, stage.state, seconds_of(stage)) for stage in stages],
+        flips=flips(shown) if shown else [],
+        plan_text=write_plan(plan),
+        command=command(folder),
+        versions=versions_shown(record),
+        date=time.strftime("%Y-%m-%d", time.gmtime(record["created"])),
+    )
+
+
+def seconds_of(stage: Stage) -> float | None:
+    """Seconds that a stage has computed; None where it has not begun."""
+    return working_seconds(stage.folder)
+
+
+def sentence(results: list[ArmResult]) -> str:
+    """What came of the experiment, the control considered."""
+    best = best_arm(results)
+    if best is None:
+        return "No arm has been evaluated yet."
+    found = (
+        f"{best.name}: pass@1 from {100 * best.before:.1f} to {100 * best.pass_at_1:.1f} % of {best.problems:,} "
+        f"problems ({points(best.difference)}, 95 % interval {signed(best.low)} to {signed(best.high)}; "
+        f"{best.gained:,} gained, {best.lost:,} lost)."
+    )
+    if best.low <= 0 <= best.high:
+        return f"{found} The interval contains no change: more problems are needed to tell."
+    controls = (arm for arm in results if arm.whole and arm.is_control and arm.round == best.round)
+    control = next(controls, None)
+    if control is None or control is best:
+        return found
+    return (
+        f"{found} The control, random steps at the same budget, reaches {100 * control.pass_at_1:.1f} % "
+        f"({points(control.difference)})."
+    )
+
+
+def signed(share: float) -> str:
+    return f"{100 * share:+.1f}".replace("-", "−")
+
+
+def points(share: float) -> str:
+    return f"{signed(share)} points"
+
+
+def card(plan: Plan, tuned: Stage, results: list[ArmResult]) -> str:
+    """The model card of the tuned expert with the experiment's results."""
+    record = read_run(tuned.folder)
+    rows = {
+        markdown_cell(arm.name): f"{100 * arm.pass_at_1:.1f} % ({points(arm.difference)}; 95 % interval "
+        f"{signed(arm.low)} to {signed(arm.high)}; {arm.gained} gained, {arm.lost} lost)"
+        for arm in results
+        if arm.whole
+    }
+    before = next(arm for arm in results if arm.run == tuned.folder.name)
+    result = FinetuneResult.from_record(record)
+    lines = ["## Experiment", "", f"pass@1 on {before.problems:,} problems of {Path(plan.test).name}, greedy; "]
+    lines[-1] += f"the expert before fine-tuning: {100 * before.before:.1f} %."
+    if result and result.updates:
+        lines[-1] += f" {result.updates:,} updates."
+    return adapter_card(record) + "\n" + "\n".join([*lines, "", *markdown_table(rows)]) + "\n"

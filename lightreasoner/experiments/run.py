@@ -1,0 +1,191 @@
+"""Runs an experiment: its stages one after another, in this process, each as the run that its own command would make.
+
+What has ended is not done again, so the same command resumes an experiment and repeats only the arms that failed.
+"""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lightreasoner.errors import UserError, log_unexpected
+from lightreasoner.evaluation.results import FOLDER, ResultsReader
+from lightreasoner.evaluation.run import run_evaluation
+from lightreasoner.experiments.plan import FILE, Plan, write_plan
+from lightreasoner.experiments.report import write_report
+from lightreasoner.experiments.results import arm_results, best_arm
+from lightreasoner.experiments.stages import WITH_ALL, Stage, later_expert, round_stages
+from lightreasoner.jobs.context import job_context, stop_requested
+from lightreasoner.models.devices import release_memory
+from lightreasoner.progress import Progress, StopRequested
+from lightreasoner.sampling.run import run_sampling
+from lightreasoner.scoring.significance import compare
+from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import write_text
+from lightreasoner.storage.checksums import note_checksum
+from lightreasoner.storage.runs import begin_run, versions
+from lightreasoner.training.merge import merge_run
+from lightreasoner.training.run import run_as_job
+
+ENOUGH = 100  # problems that an arm answers before it can be called clearly worse
+
+
+def run_experiment(
+    plan: Plan, folder: Path, settings: Settings, console: Callable[[Progress], Progress]
+) -> list[Stage]:
+    """Run what is missing of an experiment, and write its report. Returns all stages.
+
+    console: wraps the progress, for example to print it. Raises UserError when a stage failed that others need, or at
+    the end when an arm failed; StopRequested when the experiment was stopped.
+    """
+    folder = Path(folder).absolute()
+    settings = replace(settings, workspace=settings.workspace.absolute())
+    with job_context(folder, "experiment", settings, title=plan.title, accelerator=False) as context:
+        progress = console(context)
+        begin_run(folder, "experiment", plan.as_json(), {"versions": versions()})
+        write_text(folder / FILE, write_plan(plan))
+        stages: list[Stage] = []
+        for turn in range(1, plan.rounds + 1):
+            expert = None if turn == 1 else _expert_of(plan, folder, turn, settings, stages, progress)
+            stages += round_stages(plan, folder, turn, expert)
+            _run_round(plan, folder, [stage for stage in stages if stage.round == turn], settings, progress)
+        results = arm_results(stages)
+        best = best_arm(results)
+        if best:
+            progress.result(best=best.name, gain_in_points=round(100 * best.difference, 1))
+        failed = [stage for stage in stages if stage.arm and not stage.is_done]
+        if failed:
+            raise UserError(
+                f"{len(failed)} of {len(stages)} stages have no results; {failed[0].title}: "
+                f"{failed[0].message or 'it was not run'} Resume repeats only these."
+            )
+    return stages
+
+
+def _run_round(plan: Plan, folder: Path, stages: list[Stage], settings: Settings, progress: Progress) -> None:
+    """Raises UserError when the dataset could not be made; an arm that fails is left behind."""
+    total = len(stages)
+    for done, stage in enumerate(stages):
+        relay = _Relay(progress, folder, stage, done, total)
+        if not stage.is_done:
+            if stage.kind == "evaluation":
+                trained = next(s for s in stages if s.kind == "finetune" and s.arm == stage.arm)
+                if not trained.is_done:
+                    continue
+                _share_answers(stages, stage)
+            progress.status(stage.title)
+            _run_stage(plan, stage, stages, settings, relay)
+            release_memory()
+        progress.update(done + 1, total, stage=stage.title)
+        progress.checkpoint()
+        if stage.kind in ("evaluation", "preview"):
+            write_report(plan, folder)
+
+
+def _run_stage(plan: Plan, stage: Stage, stages: list[Stage], settings: Settings, relay: "_Relay") -> None:
+    try:
+        if stage.kind == "dataset":
+            with job_context(stage.folder, "sample", replace(settings, job=""), title=stage.job.title) as context:
+                run_sampling(stage.job, settings, relay.over(context))
+        elif stage.kind == "finetune":
+            run_as_job(stage.job, replace(settings, job=""), relay.over)
+        else:
+            if plan.stop_worse and stage.kind == "evaluation":
+                relay.gives_up = lambda: _is_worse(stages, stage)
+            run_evaluation(stage.job, replace(settings, job=""), console=relay.over)
+    except StopRequested as stop:
+        if stop_requested(relay.folder):  # of the whole experiment
+            raise
+        if not stop.keep and stage.kind == "dataset":
+            raise UserError("The dataset was cancelled, and nothing can be trained without it.") from None
+    except UserError as error:
+        if stage.arm is None and stage.kind != "preview":
+            raise
+        relay.progress.event("note", text=f"{stage.title}: {error}")
+    except Exception:
+        if stage.arm is None:
+            raise
+        relay.progress.event("note", text=f"{stage.title}: {log_unexpected('experiment')}")
+
+
+class _Relay:
+    """The progress of a stage: goes to the stage's own log, and as a fraction to the experiment's."""
+
+    def __init__(self, progress: Progress, folder: Path, stage: Stage, done: int, total: int):
+        self.progress, self.folder = progress, folder
+        self.gives_up: Callable[[], bool] = lambda: False
+        self._stage, self._done, self._total = stage, done, total
+
+    def over(self, inner: Progress) -> Progress:
+        """inner: the progress that writes the stage's own log."""
+        self._inner = inner
+        self.event, self.result = inner.event, inner.result
+        return self
+
+    def status(self, text: str) -> None:
+        self._inner.status(text)
+        self.progress.status(f"{self._stage.title}: {text}")
+
+    def update(self, done: float, total: float | None, **numbers: Any) -> None:
+        self._inner.update(done, total, **numbers)
+        fraction = min(1.0, done / total) if total else 0.0
+        self.progress.update(self._done + fraction, self._total, stage=self._stage.title)
+
+    def checkpoint(self) -> None:
+        try:
+            self.progress.checkpoint()
+        except StopRequested:
+            self.event(WITH_ALL)
+            raise
+        self._inner.checkpoint()
+        if self.gives_up():
+            self._inner.event("note", text="Clearly worse than the best arm, so its evaluation ends here.")
+            raise StopRequested(keep=True, message="Clearly worse than the best arm")
+
+
+def _is_worse(stages: list[Stage], stage: Stage) -> bool:
+    """Whether an arm's answers so far are significantly fewer than the best arm's on the same problems."""
+    best = best_arm(arm_results([s for s in stages if s is not stage]))
+    if best is None or stage.arm.is_control:
+        return False
+    own = _right(stage)
+    of_best = _right(next(s for s in stages if s.kind == "evaluation" and s.arm.name == best.name))
+    if len(own.keys() & of_best.keys()) < ENOUGH:
+        return False
+    return compare(of_best, own).high < 0
+
+
+def _right(stage: Stage) -> dict[str, bool]:
+    reader = ResultsReader(stage.folder, stage.job.variants())
+    reader.refresh()
+    return {problem: row.right for problem, row in reader.rows[-1].items()}
+
+
+def _share_answers(stages: list[Stage], stage: Stage) -> None:
+    """Copy the base's answers from an evaluation of the same expert: they are the same ones."""
+    for other in stages:
+        if other.kind != "evaluation" or other is stage or other.state != "succeeded":
+            continue
+        for path in sorted((other.folder / FOLDER).glob("00-*.parquet")):
+            copy = stage.folder / FOLDER / path.name
+            if not copy.exists():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                part = copy.with_name(f".{copy.name}.part")
+                shutil.copyfile(path, part)
+                note_checksum(copy, part)
+                part.replace(copy)
+        return
+
+
+def _expert_of(plan: Plan, folder: Path, turn: int, settings: Settings, stages: list[Stage], progress: Progress) -> str:
+    """The merged model of the last round's best arm. Raises UserError when no arm has gained."""
+    out = later_expert(folder, turn)
+    if not (out / "config.json").is_file():
+        best = best_arm(arm_results([stage for stage in stages if stage.round == turn - 1]))
+        if best is None or best.difference <= 0:
+            raise UserError(f"No arm of round {turn - 1} improves its expert, so there is no expert for the next one.")
+        progress.status(f"Merging {best.name} for round {turn}")
+        tuned = next(s for s in stages if s.round == turn - 1 and s.kind == "finetune" and s.arm.name == best.name)
+        merge_run(tuned.folder, out, settings)
+    return str(out)
