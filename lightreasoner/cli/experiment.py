@@ -39,9 +39,18 @@ def add(verbs) -> None:
     experiment.add_argument("--preview", type=int, metavar="N", help="problems of the preview; 0: none (default 100)")
     experiment.add_argument("--rounds", type=int, metavar="N", help="tune the tuned expert again (default 1)")
     experiment.add_argument("--stop-worse", action="store_true", help="end evaluations of clearly worse arms early")
-    experiment.add_argument("--run-dir", type=Path, required=True, metavar="DIR", help="folder of the experiment")
+    experiment.add_argument(
+        "--run-dir", type=local_folder, required=True, metavar="DIR", help="folder of the experiment"
+    )
     experiment.add_argument("--dry-run", action="store_true", help="print the stages, and run nothing")
     experiment.set_defaults(run=run_experiment_verb)
+
+
+def local_folder(text: str) -> Path:
+    """A --run-dir. Raises ArgumentTypeError for an address."""
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"the runs lie beside it, so it must be a folder of this machine, not {text}")
+    return Path(text)
 
 
 #: Options that a plan's file holds instead.
@@ -92,13 +101,12 @@ def _value(text: str) -> int | float | str:
 def run_experiment_verb(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.experiments.report import REPORT, sentence
     from lightreasoner.experiments.results import arm_results
-    from lightreasoner.experiments.run import run_experiment
+    from lightreasoner.experiments.run import check, run_experiment
     from lightreasoner.experiments.stages import round_stages
 
-    if "://" in str(options.run_dir):
-        raise UserError("An experiment's runs lie beside its folder, so --run-dir must be a folder of this machine.")
     plan = plan_from(options)
     if options.dry_run:
+        check(plan, options.run_dir.absolute(), settings)
         for stage in round_stages(plan, options.run_dir.absolute()):
             print(f"{stage.state:12} {stage.title:50} {stage.folder}")
         return

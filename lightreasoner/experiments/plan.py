@@ -109,7 +109,8 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         """For run.json, and for `plan_of`."""
         return {name: value for name, value in asdict(self).items() if name != "arms"} | {
-            "arm": [{"name": arm.name} | _settings(arm) for arm in self.arms]
+            "control": False,  # it is among the arms, if it is wanted
+            "arm": [{"name": arm.name} | _settings(arm) for arm in self.arms],
         }
 
 
@@ -170,7 +171,8 @@ def plan_of(tables: dict[str, Any]) -> Plan:
     made = [arm for table in arms for arm in _arms(usual | table)]
     if control and not any(arm.is_control for arm in made) and made:
         made.append(control_of(made[0]))
-    return Plan(**given, arms=tuple(made))
+    named = dict.fromkeys(("expert", "amateur", "problems", "test"), "")
+    return Plan(**named | given, arms=tuple(made))
 
 
 def control_of(arm: Arm) -> Arm:

@@ -18,6 +18,7 @@ from lightreasoner.experiments.results import arm_results, best_arm
 from lightreasoner.experiments.stages import WITH_ALL, Stage, later_expert, round_stages
 from lightreasoner.jobs.context import job_context, stop_requested
 from lightreasoner.models.devices import release_memory
+from lightreasoner.problems.stream import source_fingerprint
 from lightreasoner.progress import Progress, StopRequested
 from lightreasoner.sampling.run import run_sampling
 from lightreasoner.scoring.significance import compare
@@ -32,7 +33,7 @@ ENOUGH = 100  # problems that an arm answers before it can be called clearly wor
 
 
 def run_experiment(
-    plan: Plan, folder: Path, settings: Settings, console: Callable[[Progress], Progress]
+    plan: Plan, folder: Path, settings: Settings, console: Callable[[Progress], Progress] = lambda progress: progress
 ) -> list[Stage]:
     """Run what is missing of an experiment, and write its report. Returns all stages.
 
@@ -41,31 +42,42 @@ def run_experiment(
     """
     folder = Path(folder).absolute()
     settings = replace(settings, workspace=settings.workspace.absolute())
+    check(plan, folder, settings)
     with job_context(folder, "experiment", settings, title=plan.title, accelerator=False) as context:
         progress = console(context)
         begin_run(folder, "experiment", plan.as_json(), {"versions": versions()})
         write_text(folder / FILE, write_plan(plan))
         stages: list[Stage] = []
+        troubles: dict[str, str] = {}  # stage → why it has no results
         for turn in range(1, plan.rounds + 1):
             expert = None if turn == 1 else _expert_of(plan, folder, turn, settings, stages, progress)
             stages += round_stages(plan, folder, turn, expert)
-            _run_round(plan, folder, [stage for stage in stages if stage.round == turn], settings, progress)
+            own = [stage for stage in stages if stage.round == turn]
+            troubles |= _run_round(plan, folder, own, settings, progress)
         results = arm_results(stages)
         best = best_arm(results)
         if best:
             progress.result(best=best.name, gain_in_points=round(100 * best.difference, 1))
-        failed = [stage for stage in stages if stage.arm and not stage.is_done]
-        if failed:
+        if failed := [stage for stage in stages if stage.kind == "evaluation" and not stage.is_done]:
+            title, why = next(iter(troubles.items()), (failed[0].title, "It was not run."))
+            arms = sum(stage.kind == "evaluation" for stage in stages)
             raise UserError(
-                f"{len(failed)} of {len(stages)} stages have no results; {failed[0].title}: "
-                f"{failed[0].message or 'it was not run'} Resume repeats only these."
+                f"{len(failed)} of {arms} arms have no result; {title}: {why} Resume repeats only what is missing."
             )
     return stages
 
 
-def _run_round(plan: Plan, folder: Path, stages: list[Stage], settings: Settings, progress: Progress) -> None:
-    """Raises UserError when the dataset could not be made; an arm that fails is left behind."""
-    total = len(stages)
+def check(plan: Plan, folder: Path, settings: Settings) -> None:
+    """What can be known before anything is loaded or written. Raises UserError."""
+    for stage in round_stages(plan, folder):
+        if stage.kind == "dataset":
+            stage.job.check(settings)
+    source_fingerprint(plan.test)
+
+
+def _run_round(plan: Plan, folder: Path, stages: list[Stage], settings: Settings, progress: Progress) -> dict[str, str]:
+    """Why stages failed. Raises UserError when the dataset could not be made; an arm that fails is left behind."""
+    total, troubles = len(stages), {}
     for done, stage in enumerate(stages):
         relay = _Relay(progress, folder, stage, done, total)
         if not stage.is_done:
@@ -75,15 +87,19 @@ def _run_round(plan: Plan, folder: Path, stages: list[Stage], settings: Settings
                     continue
                 _share_answers(stages, stage)
             progress.status(stage.title)
-            _run_stage(plan, stage, stages, settings, relay)
+            if why := _run_stage(plan, stage, stages, settings, relay):
+                troubles[stage.title] = why
+                progress.event("note", text=f"{stage.title}: {why}")
             release_memory()
         progress.update(done + 1, total, stage=stage.title)
         progress.checkpoint()
         if stage.kind in ("evaluation", "preview"):
             write_report(plan, folder)
+    return troubles
 
 
-def _run_stage(plan: Plan, stage: Stage, stages: list[Stage], settings: Settings, relay: "_Relay") -> None:
+def _run_stage(plan: Plan, stage: Stage, stages: list[Stage], settings: Settings, relay: "_Relay") -> str | None:
+    """Why the stage failed, if it did and others can go on."""
     try:
         if stage.kind == "dataset":
             with job_context(stage.folder, "sample", replace(settings, job=""), title=stage.job.title) as context:
@@ -94,19 +110,22 @@ def _run_stage(plan: Plan, stage: Stage, stages: list[Stage], settings: Settings
             if plan.stop_worse and stage.kind == "evaluation":
                 relay.gives_up = lambda: _is_worse(stages, stage)
             run_evaluation(stage.job, replace(settings, job=""), console=relay.over)
+        if request := stop_requested(relay.folder):  # of the whole experiment; this stage's results are kept
+            raise StopRequested(keep=request == "keep")
     except StopRequested as stop:
-        if stop_requested(relay.folder):  # of the whole experiment
+        if stop_requested(relay.folder):
             raise
         if not stop.keep and stage.kind == "dataset":
             raise UserError("The dataset was cancelled, and nothing can be trained without it.") from None
     except UserError as error:
         if stage.arm is None and stage.kind != "preview":
             raise
-        relay.progress.event("note", text=f"{stage.title}: {error}")
+        return str(error)
     except Exception:
         if stage.arm is None:
             raise
-        relay.progress.event("note", text=f"{stage.title}: {log_unexpected('experiment')}")
+        return log_unexpected("experiment")
+    return None
 
 
 class _Relay:

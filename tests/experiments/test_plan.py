@@ -1,0 +1,129 @@
+"""Plans of experiments: what a file and the options mean, and what is refused in a sentence."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from lightreasoner.cli.experiment import parse_arm
+from lightreasoner.errors import UserError
+from lightreasoner.experiments.plan import CONTROL, plan_of, read_plan, write_plan
+
+PLAN = {"problems": "bundled-train", "test": "bundled-test"}
+
+
+def names(plan) -> list[str]:
+    return [arm.name for arm in plan.arms]
+
+
+def test_without_arms_it_is_the_paper_s_method_beside_its_control():
+    plan = plan_of(PLAN)
+    assert names(plan) == ["lightreasoner", CONTROL]
+    method, control = plan.arms
+    assert (method.config.method, method.selection.selector) == ("lightreasoner", "kl")
+    assert (control.config.method, control.selection.selector) == ("random-steps", "random")
+    assert control.cost == method.cost and (plan.pair, plan.rounds) == ("bundled", 1)
+
+
+def test_a_control_is_the_first_arm_with_other_steps_alone():
+    plan = plan_of(PLAN | {"arm": [{"learning_rate": 0.001, "max_steps": 7, "beta": 0.1, "seed": 3}]})
+    method, control = plan.arms
+    assert control.config == type(control.config)(**vars(method.config) | {"method": "random-steps"})
+    assert (control.selection.beta, control.selection.seed) == (0.1, 3)
+
+
+def test_lists_make_an_arm_of_each_combination():
+    arm = {"name": "A", "learning_rate": [1e-3, 1e-4], "seed": [0, 1], "target_modules": ["q_proj", "v_proj"]}
+    plan = plan_of(PLAN | {"arm": [arm], "control": False})
+    assert names(plan) == [
+        "A, learning_rate 0.001, seed 0",
+        "A, learning_rate 0.001, seed 1",
+        "A, learning_rate 0.0001, seed 0",
+        "A, learning_rate 0.0001, seed 1",
+    ]
+    assert all(one.config.target_modules == ("q_proj", "v_proj") for one in plan.arms)
+    assert [one.config.seed for one in plan.arms] == [one.selection.seed for one in plan.arms] == [0, 1, 0, 1]
+
+
+def test_the_cheapest_arms_come_first():
+    plan = plan_of(PLAN | {"arm": [{"max_steps": [30, 10, 20]}], "control": False})
+    assert [arm.config.max_steps for arm in plan.in_order()] == [10, 20, 30]
+
+
+def test_settings_of_all_arms_are_given_once():
+    plan = plan_of(PLAN | {"arms": {"max_steps": 5}, "arm": [{"name": "a"}, {"name": "b", "max_steps": 6}]})
+    assert [arm.config.max_steps for arm in plan.arms] == [5, 6, 5]
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {},
+        {"pair": "bundled", "limit": 5, "test_limit": 9, "rounds": 3, "stop_worse": True, "preview": 0},
+        {"expert": "a/b", "amateur": './c\\d "e" ü\n', "split": "train", "preview_betas": "0.1, 2"},
+        {"arm": [{"name": 'ä="1"', "target_modules": ["q_proj"], "budget": 0.25, "selector": "js", "seed": 4}]},
+        {"arm": [{"method": "sft"}, {"method": "all-steps"}], "control": False},
+    ],
+)
+def test_a_plan_that_is_written_is_read_as_the_same(tables, tmp_path):
+    plan = plan_of(PLAN | tables)
+    (tmp_path / "plan.toml").write_text(write_plan(plan), encoding="utf-8")
+    assert read_plan(tmp_path / "plan.toml") == plan == plan_of(plan.as_json())
+
+
+@pytest.mark.parametrize(
+    "tables, says",
+    [
+        ({"problems": ""}, "names no problems"),
+        ({"test": 5}, "names no test"),
+        ({"limit": 0}, "limit is 0; it must be a whole number from 1"),
+        ({"limit": True}, "limit is True"),
+        ({"test_limit": 1}, "test_limit is 1"),
+        ({"rounds": 11}, "rounds is 11"),
+        ({"preview": 1}, "an interval needs two"),
+        ({"preview_betas": "0.4,x"}, "preview_betas"),
+        ({"preview_betas": 0.4}, "preview_betas is 0.4; it must be a text"),
+        ({"stop_worse": "yes"}, "must be true or false"),
+        ({"learning_rate": 1e-3}, "The plan has 'learning_rate', which is unknown"),
+        ({"pair": "no-such"}, "no-such"),
+        ({"expert": "a/b"}, "names no amateur"),
+        ({"arm": {"name": "x"}}, r"begin each with \[\[arm\]\]"),
+        ({"arm": [{"learning-rate": 1}]}, "has 'learning-rate', which is unknown"),
+        ({"arm": [{"learning_rate": "fast"}]}, "learning_rate is fast"),
+        ({"arm": [{"method": "magic"}]}, "choose one of lightreasoner"),
+        ({"arm": [{"selector": 3}]}, "which is no name"),
+        ({"arm": [{"seed": []}]}, "an empty list"),
+        ({"arm": [{"seed": list(range(9)), "rank": list(range(1, 9))}]}, "more than 64 arms"),
+        ({"arm": [{}, {}]}, "Two arms are called 'lightreasoner'"),
+    ],
+)
+def test_what_cannot_be_a_plan_is_refused_in_a_sentence(tables, says):
+    with pytest.raises(UserError, match=says):
+        plan_of(PLAN | tables)
+
+
+@pytest.mark.parametrize("text", ["problems = ", "\x00", "[[arm]\n"])
+def test_a_file_that_is_no_plan(tmp_path, text):
+    (tmp_path / "plan.toml").write_text(text)
+    with pytest.raises(UserError, match=r"plan.toml is no plan: .* It must be a TOML file"):
+        read_plan(tmp_path / "plan.toml")
+    with pytest.raises(UserError, match="is no plan: No such file"):
+        read_plan(tmp_path / "none.toml")
+
+
+def test_an_arm_on_the_command_line():
+    assert parse_arm("learning_rate=1e-3, max-steps=300,seed=0|1|2,method=sft") == {
+        "learning_rate": 1e-3,
+        "max_steps": 300,
+        "seed": [0, 1, 2],
+        "method": "sft",
+    }
+    for text in ("fast", "=1", "seed="):
+        with pytest.raises(UserError, match="write its settings as NAME=VALUE"):
+            parse_arm(text)
+
+
+def test_the_plan_in_the_documentation_is_one():
+    text = __import__("lightreasoner.experiments.plan", fromlist=["x"]).__doc__.partition("form:\n")[2]
+    assert len(plan_of(tomllib.loads(text)).arms) == 4  # three seeds and the control
