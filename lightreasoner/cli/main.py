@@ -34,7 +34,21 @@ from lightreasoner.settings import from_environment
 from lightreasoner.storage.remote import open_run
 
 # In the order of --help.
-COMMANDS = (pairs, trace, check_pair, preview, sample, score, dataset, finetune, evaluate, experiment, hub, jobs, deploy)
+COMMANDS = (
+    pairs,
+    trace,
+    check_pair,
+    preview,
+    sample,
+    score,
+    dataset,
+    finetune,
+    evaluate,
+    experiment,
+    hub,
+    jobs,
+    deploy,
+)
 
 
 class Parser(argparse.ArgumentParser):

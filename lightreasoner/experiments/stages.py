@@ -13,7 +13,7 @@ from lightreasoner.evaluation.results import read_results
 from lightreasoner.evaluation.run import EvaluationJob
 from lightreasoner.experiments.plan import Arm, Plan
 from lightreasoner.jobs.events import EVENTS_FILE, last_event, reversed_events
-from lightreasoner.paper import ALPHA, BETA_FLOOR
+from lightreasoner.paper import ALPHA
 from lightreasoner.problems.stream import training_split
 from lightreasoner.sampling.job import SamplingJob
 from lightreasoner.storage.atomic import in_use
@@ -99,10 +99,9 @@ def round_stages(plan: Plan, folder: Path, turn: int = 1, expert: str | None = N
             contrasts=parse_contrasts(f"{ALPHA:g}", plan.preview_betas, False),
         )
         found.append(Stage("preview", title("Preview"), job.run_dir, job, turn))
-    floor = 0.0 if any(needs_every_step(arm) for arm in plan.arms) else BETA_FLOOR
     sampling = SamplingJob(
         *(place("data"), expert, plan.amateur, plan.problems),
-        decoding=DecodingConfig(plan.max_new_tokens, beta_floor=floor),
+        decoding=DecodingConfig(plan.max_new_tokens, beta_floor=0.0),
         pair_name=plan.pair if turn == 1 else None,
         split=plan.split or training_split(plan.problems),
         limit=plan.limit,
@@ -125,11 +124,6 @@ def round_stages(plan: Plan, folder: Path, turn: int = 1, expert: str | None = N
         found.append(Stage("finetune", title(f"Fine-tune · {arm.name}"), tuned.run_dir, tuned, turn, arm))
         found.append(Stage("evaluation", title(f"Evaluate · {arm.name}"), evaluation.run_dir, evaluation, turn, arm))
     return found
-
-
-def needs_every_step(arm: Arm) -> bool:
-    """Whether an arm trains on steps of little divergence, so that their candidates must be stored, too."""
-    return arm.config.method in ("all-steps", "random-steps") or arm.selection.selector not in ("kl", "top-percent")
 
 
 def later_expert(folder: Path, turn: int) -> Path:
