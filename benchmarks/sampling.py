@@ -24,7 +24,7 @@ import torch
 
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.datasets.trajectories import read_shard, write_shard
-from lightreasoner.decoding import generate
+from lightreasoner.decoding import amateur_reader
 from lightreasoner.decoding.batch_decoder import BatchDecoder
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch
 from lightreasoner.models.cache import LoadedModels
@@ -130,8 +130,8 @@ def watch(pair: Pair, spent: Counter) -> None:
     BatchDecoder.prefill = timed(lambda decoder: f"{role(decoder)}: prompts", BatchDecoder.prefill)
     BatchDecoder.step = timed("expert: steps", BatchDecoder.step)
     BatchDecoder.select = timed("rows that leave", BatchDecoder.select)
-    generate._Batch._amateur_logits = timed("amateur: chunks", generate._Batch._amateur_logits)
-    generate.measure_steps = timed("scorer", generate.measure_steps)
+    amateur_reader.AmateurReader._logits = timed("amateur: chunks", amateur_reader.AmateurReader._logits)
+    amateur_reader.measure_steps = timed("scorer", amateur_reader.measure_steps)
 
 
 def compare(

@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 
 from lightreasoner.datasets.trajectories import SCHEMA, STEP
-from lightreasoner.decoding.generate import GenerationRow, Responses
+from lightreasoner.decoding.amateur_reader import Responses
+from lightreasoner.decoding.generate import GenerationRow
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.turn_ends import finished_text
 from lightreasoner.problems.conversations import context_json
