@@ -26,14 +26,28 @@ def run_pairs(options: argparse.Namespace, settings: Settings) -> None:
         print(f"  needs about {preset.memory_gb:g} GB. {preset.why}\n")
 
 
-def add_pair_options(parser: argparse.ArgumentParser) -> None:
+def add_pair_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """several: whether more than one amateur makes sense, see `ladder_refs`."""
+    more = "; repeat it to measure several beside the same expert" if several else ""
     parser.add_argument("--pair", metavar="NAME", help="a preset listed by the verb pairs (default: the bundled pair)")
     parser.add_argument("--expert", metavar="REF", help="the stronger model")
-    parser.add_argument("--amateur", metavar="REF", help="the weaker model")
+    parser.add_argument("--amateur", action="append", metavar="REF", help=f"the weaker model{more}")
 
 
 def pair_refs(options: argparse.Namespace) -> tuple[str | None, str, str]:
     """(preset name or None, expert, amateur) of the options. Raises UserError."""
+    name, expert, amateurs = ladder_refs(options)
+    if len(amateurs) > 1:
+        raise UserError(
+            f"--amateur was given {len(amateurs)} times, but this command takes one amateur; name one, or compare them "
+            "with check-pair."
+        )
+    return name, expert, amateurs[0]
+
+
+def ladder_refs(options: argparse.Namespace) -> tuple[str | None, str, list[str]]:
+    """(preset name or None, expert, its amateurs, at least one) of the options. Raises UserError."""
+    from lightreasoner.datasets.amateurs import check_amateurs
     from lightreasoner.models.pairs import find_preset, presets
 
     if options.pair and (options.expert or options.amateur):
@@ -41,6 +55,6 @@ def pair_refs(options: argparse.Namespace) -> tuple[str | None, str, str]:
     if bool(options.expert) != bool(options.amateur):
         raise UserError("A pair needs both models; give --expert and --amateur, or --pair.")
     if options.expert:
-        return None, options.expert, options.amateur
+        return None, options.expert, check_amateurs(options.amateur)
     preset = find_preset(options.pair) if options.pair else presets()[0]
-    return preset.name, preset.expert, preset.amateur
+    return preset.name, preset.expert, [preset.amateur]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
-from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from lightreasoner.cli.pairs import add_pair_options, ladder_refs
 from lightreasoner.cli.problems import add_skip_option
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cluster import add_backend_options
@@ -21,7 +21,7 @@ def add(verbs) -> None:
         help="generate responses to many problems and record where expert and amateur diverge",
         description="If interrupted, run the same command again to resume: finished batches are not sampled again.",
     )
-    add_pair_options(sample)
+    add_pair_options(sample, several=True)
     sample.add_argument("--problems", required=True, metavar="SOURCE", help="gsm8k, math, bundled-train, … or a file")
     sample.add_argument("--split", metavar="S", help="split of a benchmark (default: train, if it has one)")
     add_skip_option(sample)
@@ -76,7 +76,7 @@ def sampling_job(options: argparse.Namespace):
     from lightreasoner.problems.stream import training_split
     from lightreasoner.sampling.job import SamplingJob
 
-    name, expert, amateur = pair_refs(options)
+    name, expert, (amateur, *others) = ladder_refs(options)
     problems = options.problems.strip()
     return SamplingJob(
         *(options.run_dir, expert, amateur, problems),
@@ -91,6 +91,7 @@ def sampling_job(options: argparse.Namespace):
         prompt=prompt_settings(options),
         num_workers=options.num_workers if options.backend == "ray" else None,
         skip_unreadable=options.skip_unreadable,
+        other_amateurs=tuple(others),
     )
 
 

@@ -119,6 +119,11 @@ class GenerationRow:
         """The known tokens, by which rows are put into batches."""
         return len(self.prompt) + (len(self.given.ids) if self.given else 0)
 
+    def read_by(self, amateurs: Sequence[int]) -> "GenerationRow":
+        """The same for some of its amateurs, by number from 0, at least one."""
+        first, *others = ((self.amateur_prompt, *self.other_prompts)[n] for n in amateurs)
+        return replace(self, amateur_prompt=first, other_prompts=tuple(others))
+
 
 @dataclass(frozen=True)
 class DecodingConfig:

@@ -1,10 +1,11 @@
 """SamplingJob: which pair samples which problems, or scores which responses, how, and into which run folder."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightreasoner.datasets.amateurs import check_amateurs
 from lightreasoner.decoding.generate import DecodingConfig
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import Pair
@@ -38,6 +39,11 @@ class SamplingJob:
     num_workers: int | None = None  # actors on a Ray cluster; None: sample in this process
     skip_unreadable: bool = True  # use the rest of a file that has rows which cannot be read
     responses: str | None = None  # a file of responses to score; `limit` then counts these
+    other_amateurs: tuple[str, ...] = ()  # that read the same responses, each into a dataset of its own within this one
+
+    @property
+    def amateurs(self) -> tuple[str, ...]:
+        return (self.amateur, *self.other_amateurs)
 
     @property
     def title(self) -> str:
@@ -85,6 +91,7 @@ class SamplingJob:
         if self.batch_size is not None:
             number("The batch size", self.batch_size, 1, 4096, whole=True)
         check_prompt(self.prompt)
+        check_amateurs(list(self.amateurs))
         self.fingerprints()
 
     def fingerprints(self) -> dict[str, str]:
@@ -103,10 +110,10 @@ class SamplingJob:
         found = self._open_responses(settings)
         return sum(1 for _ in found) and found.rows
 
-    def open_prompts(self, pair: Pair, settings: Settings) -> Prompts | GivenPrompts:
-        """The rows to sample, or to score. Raises UserError."""
+    def open_prompts(self, pair: Pair, settings: Settings, others: Sequence[Pair] = ()) -> Prompts | GivenPrompts:
+        """The rows to sample, or to score. others: of the other amateurs. Raises UserError."""
         if not self.responses:
-            return Prompts(pair, self.open_problems(settings), self.decoding, settings, self.prompt)
+            return Prompts(pair, self.open_problems(settings), self.decoding, settings, self.prompt, others)
 
         def prompt(problem: Problem) -> tuple[list[int], str]:
             asked = (problem.question, self.prompt, problem.context)

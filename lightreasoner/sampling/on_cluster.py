@@ -1,58 +1,67 @@
 """Sample on a Ray cluster: each worker loads both models and samples batches with the functions of the local path."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from lightreasoner.cluster import connect, gpus_per_worker, map_over_actors
-from lightreasoner.decoding.generate import GenerationRow
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, load_pair
 from lightreasoner.progress import Progress, SilentProgress
 from lightreasoner.sampling.job import SamplingJob
-from lightreasoner.sampling.sampler import ParallelMap, sample_batch
+from lightreasoner.sampling.sampler import Missing, ParallelMap, sample_batch
 from lightreasoner.settings import Settings, from_environment, to_environment
 
 
-def cluster_map(job: SamplingJob, pair: Pair, batch_size: int, settings: Settings, progress: Progress) -> ParallelMap:
-    """A ParallelMap over the job's workers. batch_size: responses at once. Raises UserError without a cluster."""
+def cluster_map(
+    job: SamplingJob, pairs: Sequence[Pair], batch_size: int, settings: Settings, progress: Progress
+) -> ParallelMap:
+    """A ParallelMap over the job's workers. batch_size: responses at once. Raises UserError without a cluster.
+
+    pairs: the expert beside each of the job's amateurs.
+    """
     ray = connect(settings, job.num_workers)
     arguments = {
         "job": job,
-        "fingerprints": (pair.expert.fingerprint, pair.amateur.fingerprint),
+        "fingerprints": _fingerprints(pairs),
         "batch_size": batch_size,
         "env": to_environment(settings),
     }
 
-    def sample_batches(missing: Iterable[tuple[int, list[GenerationRow]]]) -> Iterator[tuple[int, pa.Table]]:
+    def sample_batches(missing: Iterable[tuple[int, Missing]]) -> Iterator[tuple[int, list[pa.Table]]]:
         gpus = gpus_per_worker(settings, ray)
-        for batch, (table, halved) in map_over_actors(ray, BatchSampler, arguments, missing, job.num_workers, gpus):
+        for batch, (tables, halved) in map_over_actors(ray, BatchSampler, arguments, missing, job.num_workers, gpus):
             for rows in halved:
                 progress.event("halved", rows=rows)
-            yield batch, table
+            yield batch, tables
 
     return sample_batches
 
 
 class BatchSampler:
-    """Holds both models in a worker. Called with a batch's items, it returns (table, batch sizes after halving)."""
+    """Holds the models in a worker. Called with what a batch misses, it returns (tables, batch sizes after halving)."""
 
-    def __init__(self, job: SamplingJob, fingerprints: tuple[str, str], batch_size: int, env: dict[str, str]):
-        self._decoding, self._rows = job.decoding, batch_size
-        self._pair = load_pair(job.expert, job.amateur, LoadedModels(from_environment(env)), name=job.pair_name)
-        self._same = (self._pair.expert.fingerprint, self._pair.amateur.fingerprint) == fingerprints
+    def __init__(self, job: SamplingJob, fingerprints: list[str], batch_size: int, env: dict[str, str]):
+        self._decoding, self._rows, models = job.decoding, batch_size, LoadedModels(from_environment(env))
+        self._pairs = [load_pair(job.expert, amateur, models, name=job.pair_name) for amateur in job.amateurs]
+        self._same = _fingerprints(self._pairs) == fingerprints
 
-    def __call__(self, items: list[GenerationRow]) -> tuple[pa.Table, list[int]]:
+    def __call__(self, missing: Missing) -> tuple[list[pa.Table], list[int]]:
         if not self._same:
             raise UserError(
                 "A worker has other models than the machine that started this run; copy the same model files to all "
                 "machines."
             )
         progress = HalvedBatches()
-        table, self._rows = sample_batch(self._pair, items, self._decoding, progress, lambda ended: None, self._rows)
-        return table, progress.halved
+        quiet = lambda ended: None  # noqa: E731
+        tables, self._rows = sample_batch(self._pairs, missing, self._decoding, progress, quiet, self._rows)
+        return tables, progress.halved
+
+
+def _fingerprints(pairs: Sequence[Pair]) -> list[str]:
+    return [pairs[0].expert.fingerprint, *(pair.amateur.fingerprint for pair in pairs)]
 
 
 class HalvedBatches(SilentProgress):

@@ -1,7 +1,7 @@
 """The batch plan: which problems are sampled in which batch, as a pure function of the problems and the batch size."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from lightreasoner.decoding.batch_decoder import fitting_rows
@@ -45,8 +45,10 @@ class Prompts:
         decoding: DecodingConfig,
         settings: Settings,
         prompt: PromptSettings = PAPER,
+        others: Sequence[Pair] = (),
     ):
-        self._prompt = prompt
+        """others: further amateurs of the same expert."""
+        self._prompt, self._others = prompt, others
         self._pair, self._stream, self._decoding, self._settings = pair, stream, decoding, settings
         self.unreadable, self._reasons = 0, []
 
@@ -54,15 +56,17 @@ class Prompts:
         """One item per problem, its sample 0. Raises UserError at the end when no problem fits."""
         for problem in self._stream:
             try:
-                prompt, amateur_prompt = pair_prompts(self._pair, problem.question, self._prompt, problem.context)
-                longest = max(len(prompt), len(amateur_prompt))
-                check_lengths(self._pair, self._settings, longest, 0, self._decoding.max_new_tokens)
+                asked = (problem.question, self._prompt, problem.context)
+                prompt, amateur_prompt = pair_prompts(self._pair, *asked)
+                others = tuple(pair_prompts(pair, *asked)[1] for pair in self._others)
+                longest, more = max(map(len, (prompt, amateur_prompt, *others))), [p.amateur for p in self._others]
+                check_lengths(self._pair, self._settings, longest, 0, self._decoding.max_new_tokens, *more)
             except UserError as error:
                 self.unreadable += 1
                 if len(self._reasons) < MAX_REASONS:
                     self._reasons.append(f"{problem.id}: {error}")
                 continue
-            yield GenerationRow(problem, 0, prompt, amateur_prompt)
+            yield GenerationRow(problem, 0, prompt, amateur_prompt, other_prompts=others)
         if self.unreadable == self._stream.count:
             raise UserError(f"None of the {self.unreadable:,} problems fits into these models; {self._reasons[0]}")
 
@@ -73,10 +77,10 @@ class Prompts:
         return Skipped(len(self._stream.skipped), self._stream.duplicates, self.unreadable, reasons)
 
 
-def planned_rows(pair: Pair, tokens: int) -> int:
+def planned_rows(pair: Pair, tokens: int, others: Sequence[Pair] = ()) -> int:
     """The responses in a batch, for sequences of `tokens` tokens: as many as are fast, fit into memory, and can be kept
-    every few seconds."""
-    rows = fitting_rows((pair.expert, pair.amateur), tokens, CHUNK)
+    every few seconds. others: further amateurs."""
+    rows = fitting_rows((pair.expert, *(each.amateur for each in (pair, *others))), tokens, CHUNK)
     return min(rows, CPU_ROWS) if pair.expert.device.type == "cpu" else rows
 
 

@@ -1,7 +1,9 @@
 """Run a sampling job: read the problems or responses, load both models, do what is missing, and save the result."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
+from lightreasoner.datasets.amateurs import further_folder, short_name
 from lightreasoner.datasets.tokenizer import save_tokenizer
 from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
@@ -44,27 +46,42 @@ def run_sampling(job: SamplingJob, settings: Settings, progress: Progress) -> Sa
         raise UserError(
             f"{job.run_dir} contains shards but no {RECORD}, so their origin is unknown; use another folder."
         )
+    job = _first_first(job)
     progress.status("Reading the responses" if job.responses else "Reading the problems")
     total = job.count(settings)  # a mistake in the last row shows now, not after hours
     say = while_loading(progress, (job.run_dir / RECORD).exists())
-    pair = load_pair(job.expert, job.amateur, LoadedModels(settings), say, job.pair_name)
-    prompt = settle_date(
-        job.prompt, (pair.expert.tokenizer, pair.amateur.tokenizer), stored_run(job.run_dir)["config"].get("prompt")
-    )
+    models = LoadedModels(settings)
+    pair = load_pair(job.expert, job.amateur, models, say, job.pair_name)
+    others = [load_pair(job.expert, amateur, models, say) for amateur in job.other_amateurs]
+    tokenizers = [loaded.tokenizer for loaded in (pair.expert, *(each.amateur for each in (pair, *others)))]
+    prompt = settle_date(job.prompt, tokenizers, stored_run(job.run_dir)["config"].get("prompt"))
     job = replace(job, prompt=prompt)
-    prompts, origin = job.open_prompts(pair, settings), None
+    prompts, origin = job.open_prompts(pair, settings, others), None
     if isinstance(prompts, GivenPrompts):
         progress.status("Checking the responses")
         origin, total = prompts.check(progress.checkpoint), prompts.responses
-    batch_size = _begin(job, pair, origin)["about"]["batch_size"]
-    save_tokenizer(pair.expert.tokenizer, job.run_dir)  # the dataset stays readable without the model
+    batch_size = _begin(job, (pair, *others), origin)["about"]["batch_size"]
+    further = []  # (job, pair) of each amateur's own dataset
+    for ref, other in zip(job.other_amateurs, others, strict=True):
+        own = replace(job, run_dir=further_folder(job.run_dir, ref), amateur=ref, other_amateurs=(), pair_name=None)
+        own = replace(own, batch_size=batch_size)
+        _begin(own, (other,), origin, {"title": f"{job.title} · {short_name(ref)}"})
+        further.append((own, other))
+    for each in (job, *(own for own, _ in further)):
+        save_tokenizer(pair.expert.tokenizer, each.run_dir)  # the dataset stays readable without the model
     counts = SamplingCounts(job.samples_per_problem)
-    parallel_map = None if job.num_workers is None else cluster_map(job, pair, batch_size, settings, progress)
+    parallel_map = (
+        None if job.num_workers is None else cluster_map(job, (pair, *others), batch_size, settings, progress)
+    )
 
     def save() -> SamplingResult:
         result = _result(job, counts, prompts)
         progress.result(**asdict(result))
         add_to_run(job.run_dir, result=asdict(result))
+        for own, _ in further:
+            seen = SamplingCounts(job.samples_per_problem)
+            seen.recount(own.run_dir)
+            add_to_run(own.run_dir, result=asdict(_result(own, seen, prompts)) | {"seconds": result.seconds})
         return result
 
     try:
@@ -75,6 +92,7 @@ def run_sampling(job: SamplingJob, settings: Settings, progress: Progress) -> Sa
             progress=progress,
             counts=counts,
             parallel_map=parallel_map,
+            others=[(other, own.run_dir) for own, other in further],
         )
     except StopRequested as stop:
         if stop.keep:
@@ -90,15 +108,25 @@ def read_result(job: SamplingJob) -> SamplingResult:
     return SamplingResult(**stored | {"skipped": Skipped(**stored["skipped"])})
 
 
-def _begin(job: SamplingJob, pair: Pair, origin: dict | None) -> dict:
+def _first_first(job: SamplingJob) -> SamplingJob:
+    """The job with the amateur of an existing dataset first, in whatever order the amateurs were named."""
+    first = stored_run(job.run_dir)["config"].get("amateur", job.amateur)
+    if first not in job.other_amateurs:
+        return job
+    return replace(job, amateur=first, other_amateurs=tuple(ref for ref in job.amateurs if ref != first))
+
+
+def _begin(job: SamplingJob, pairs: Sequence[Pair], origin: dict | None, facts: dict | None = None) -> dict:
     """Write or check run.json; the record of the run's first start, whose batch size decides the batches.
 
-    origin: where responses that something else wrote come from.
+    pairs: the expert beside the job's amateur, and beside further ones, which need memory, too. origin: where responses
+    that something else wrote come from. facts: for the record's part "about".
     """
+    pair = pairs[0]
     batch_size = job.batch_size
     if batch_size is None:
         tokens = TYPICAL_ROW if job.responses else TYPICAL_PROMPT + job.decoding.max_new_tokens
-        batch_size = planned_rows(pair, tokens)
+        batch_size = planned_rows(pair, tokens, pairs[1:])
     about = describe_models({"expert": pair.expert, "amateur": pair.amateur}, stored_run(job.run_dir)["about"])
     about["fingerprints"] |= job.fingerprints()
     about["marks"] |= prompt_marks({"expert": pair.expert, "amateur": pair.amateur}, job.prompt)
@@ -106,7 +134,7 @@ def _begin(job: SamplingJob, pair: Pair, origin: dict | None) -> dict:
     about |= {"versions": versions(), "pair": describe_pair(pair)}
     about |= {"batch_size": batch_size, "problems": job.problems or job.responses, "title": job.title}
     about |= {"device": str(pair.expert.device)}
-    about |= {"responses": origin} if origin else {}
+    about |= ({"responses": origin} if origin else {}) | (facts or {})
     dtypes = {str(model.dtype).removeprefix("torch.") for model in (pair.expert, pair.amateur)}
     config = job.config() | {"dtype": ", ".join(sorted(dtypes))}
     return begin_run(job.run_dir, "dataset", config, about)

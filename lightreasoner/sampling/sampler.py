@@ -6,8 +6,8 @@ was killed therefore resumes with the same batches, hence with the same numbers.
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from lightreasoner.datasets.trajectories import (
     shards,
     write_shard,
 )
-from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch
+from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, Given, generate_batch
 from lightreasoner.errors import UserError
 from lightreasoner.models.devices import DoesNotFit, run_with_oom_backoff
 from lightreasoner.models.pairs import Pair
@@ -37,8 +37,10 @@ from lightreasoner.storage.runs import note_versions
 HISTOGRAM_SECONDS = 2.0  # between two histogram events
 
 OnStep = Callable[[int], None]  # receives the number of responses of the batch that have ended
-#: Samples the missing batches (number, items) elsewhere and yields (number, table) of each in any order.
-ParallelMap = Callable[[Iterable[tuple[int, list[GenerationRow]]]], Iterable[tuple[int, pa.Table]]]
+#: What a batch still needs: its items, and the numbers of the amateurs that have not read them; 0 is the pair's own.
+Missing = tuple[list[GenerationRow], tuple[int, ...]]
+#: Samples missing batches (number, what is missing) elsewhere; yields (number, a table per amateur) in any order.
+ParallelMap = Callable[[Iterable[tuple[int, Missing]]], Iterable[tuple[int, list[pa.Table]]]]
 
 
 @dataclass
@@ -100,14 +102,20 @@ def sample_dataset(
     progress: Progress,
     counts: SamplingCounts,
     parallel_map: ParallelMap | None = None,
+    others: Sequence[tuple[Pair, Path]] = (),
 ) -> None:
     """Sample the batches whose shards are missing; afterwards `counts` covers the whole dataset.
+
+    others: further amateurs of the same expert, each with the folder of its measures. Where only they miss a batch, its
+    responses are read again and not written again.
 
     total: problems in the stream, whether they fit into the models or not. parallel_map: samples the missing batches
     elsewhere; None: this process does. However it ends (a UserError, a full disk, StopRequested), the shards written
     so far are complete, and the next call resumes from them.
     """
-    remove_leftovers(folder)
+    folders = [folder, *(own for _, own in others)]
+    for own in folders:
+        remove_leftovers(own)
     resuming, last_histogram = bool(shards(folder)), 0.0
     expected: set[str] = set()
     progress.status("Reading the existing shards" if resuming else prompts.doing)
@@ -120,15 +128,19 @@ def sample_dataset(
         responses = max((total - prompts.unreadable) * counts.samples_per_problem, counts.responses)
         progress.update(min(counts.responses + in_flight, responses), responses, **counts.rates(in_flight))
 
-    def missing() -> Iterator[tuple[int, list[GenerationRow]]]:
+    written: dict[int, pa.Table] = {}  # batches that only further amateurs miss
+    unread: dict[int, tuple[int, ...]] = {}  # batch → the amateurs that miss it
+
+    def missing() -> Iterator[tuple[int, Missing]]:
         """The batches without a shard; shards present are counted on the way."""
         nonlocal resuming
         for batch, items in batches(prompts, batch_size, counts.samples_per_problem):
             progress.checkpoint()
             expected.add(shard_name(batch))
-            table = _read_existing(folder, batch, items, progress)
-            if table is not None:
-                counts.add(table, new=False)
+            tables = [_read_existing(own, batch, items, progress) for own in folders]
+            wanted = tuple(n for n, table in enumerate(tables) if table is None)
+            if not wanted:
+                counts.add(tables[0], new=False)
                 report()
                 continue
             if not counts.new_responses and (changed := note_versions(folder)):
@@ -136,25 +148,31 @@ def sample_dataset(
             if resuming:
                 resuming, counts.started = False, time.monotonic()
                 progress.status(prompts.doing)
-            yield batch, items
+            if tables[0] is None:
+                wanted = tuple(range(len(folders)))
+            else:
+                written[batch], items = tables[0], _given(items, tables[0])
+            unread[batch] = wanted
+            yield batch, (items, wanted)
 
     def on_step(ended: int) -> None:
         progress.checkpoint()
         report(ended)
 
-    def sample_here() -> Iterator[tuple[int, pa.Table]]:
-        max_rows = batch_size
-        for batch, items in missing():
-            table, max_rows = sample_batch(pair, items, decoding, progress, on_step, max_rows)
-            yield batch, table
+    def sample_here() -> Iterator[tuple[int, list[pa.Table]]]:
+        max_rows, pairs = batch_size, [pair, *(each for each, _ in others)]
+        for batch, needed in missing():
+            tables, max_rows = sample_batch(pairs, needed, decoding, progress, on_step, max_rows)
+            yield batch, tables
 
-    for batch, table in parallel_map(missing()) if parallel_map else sample_here():
-        write_shard(folder, shard_name(batch), table)
-        counts.add(table, new=True)
+    for batch, tables in parallel_map(missing()) if parallel_map else sample_here():
+        for n, table in reversed(list(zip(unread.pop(batch), tables, strict=True))):
+            write_shard(folders[n], shard_name(batch), table)  # the dataset's own last, because it completes the batch
+        counts.add(written.pop(batch, tables[0]), new=True)
         report()
         if parallel_map:
             progress.checkpoint()
-    if lost := sum(not is_as_written(folder, name) for name in expected):
+    if lost := len({name for own in folders for name in expected if not is_as_written(own, name)}):
         raise UserError(
             f"{lost:,} of the {len(expected):,} shards in {folder} were deleted or changed meanwhile; resume to sample "
             "their problems again."
@@ -188,24 +206,40 @@ def _read_existing(folder: Path, batch: int, items: list[GenerationRow], progres
     return table
 
 
-def sample_batch(
-    pair: Pair, items: list[GenerationRow], decoding: DecodingConfig, progress: Progress, on_step: OnStep, max_rows: int
-) -> tuple[pa.Table, int]:
-    """Sample one batch, at most `max_rows` responses at once: (its table, the number of rows that fit into memory).
+def _given(items: list[GenerationRow], table: pa.Table) -> list[GenerationRow]:
+    """The items with the responses that a shard holds."""
+    stored = zip(table["response_ids"].to_pylist(), table["finish_reason"].to_pylist(), strict=True)
+    return [replace(item, given=Given(*response)) for item, response in zip(items, stored, strict=True)]
 
-    Out of memory, it tries again with half of the rows. Raises UserError when a single row does not fit.
+
+def sample_batch(
+    pairs: Sequence[Pair],
+    missing: Missing,
+    decoding: DecodingConfig,
+    progress: Progress,
+    on_step: OnStep,
+    max_rows: int,
+) -> tuple[list[pa.Table], int]:
+    """Sample a batch, at most `max_rows` responses at once: (a table per missing amateur, the rows that fit).
+
+    pairs: the expert beside each of its amateurs. Out of memory, it tries again with half of the rows. Raises UserError
+    when a single row does not fit.
     """
 
-    def attempt(rows: list[GenerationRow], before: int) -> pa.Table:
-        responses = generate_batch(pair, rows, decoding, lambda ended: on_step(before + ended))
-        return batch_table(pair, rows, responses, decoding.stop)
+    items, wanted = missing
+    items, reading = [item.read_by(wanted) for item in items], [pairs[n] for n in wanted]
+
+    def attempt(rows: list[GenerationRow], before: int) -> list[pa.Table]:
+        found = generate_batch(reading[0], rows, decoding, lambda ended: on_step(before + ended), reading[1:])
+        measured = zip(reading, (found, *found.others), strict=True)
+        return [batch_table(pair, rows, responses, decoding.stop) for pair, responses in measured]
 
     try:
         on_halved = lambda rows: progress.event("halved", rows=rows)  # noqa: E731
         parts, max_rows = run_with_oom_backoff(items, max_rows, attempt, on_halved)
     except DoesNotFit as full:
         raise UserError(
-            f"The problem {items[full.row].problem.id} alone needs more memory than {pair.expert.device} has free. "
+            f"The problem {items[full.row].problem.id} alone needs more memory than {pairs[0].expert.device} has free. "
             "Free some memory, lower the token limit, or use a smaller pair. The batches sampled so far are saved."
         ) from None
-    return pa.concat_tables(parts).combine_chunks(), max_rows
+    return [pa.concat_tables(own).combine_chunks() for own in zip(*parts, strict=True)], max_rows

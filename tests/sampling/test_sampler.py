@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lightreasoner.datasets.trajectories import SCHEMA, rows, shards
+from lightreasoner.decoding import amateur_reader
 from lightreasoner.decoding import generate as generate
 from lightreasoner.decoding.batch_decoder import CPU_LARGEST, BatchDecoder, common_prefix, fitting_rows, length_buckets
 from lightreasoner.decoding.generate import DecodingConfig
@@ -182,7 +183,7 @@ def test_padding_rows_of_the_vocabulary_never_win(settings, tmp_path):
 def test_the_same_model_is_read_once_and_diverges_nowhere(pair, tmp_path, monkeypatch):
     decoders = []
     monkeypatch.setattr(
-        generate, "BatchDecoder", lambda *arguments: decoders.append(arguments) or BatchDecoder(*arguments)
+        amateur_reader, "BatchDecoder", lambda *arguments: decoders.append(arguments) or BatchDecoder(*arguments)
     )
     same = replace(pair, amateur=pair.expert, same_model=True)
     build(same, tmp_path, batch_size=8, beta_floor=0.0)
@@ -212,7 +213,7 @@ def test_vocabulary_sized_tensors_exist_for_one_chunk_of_steps(pair, tmp_path, m
         measured.append((len(expert), len(amateur)))
         return real(expert, amateur, *rest, **named)
 
-    monkeypatch.setattr(generate, "measure_steps", watched)
+    monkeypatch.setattr(amateur_reader, "measure_steps", watched)
     monkeypatch.setattr(generate, "CHUNK", 4)
     build(ending(pair), tmp_path, batch_size=7)
     assert measured == [(28, 28)] * 6

@@ -37,6 +37,9 @@ class RecordingProgress:
     def event(self, kind, **data):
         self.events.append((kind, data))
 
+    def result(self, **numbers):
+        self.events.append(("result", numbers))
+
     def checkpoint(self):
         self.checkpoints += 1
         if self.checkpoints == self._stop_at:
