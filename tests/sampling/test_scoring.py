@@ -350,9 +350,9 @@ def test_a_worker_of_a_cluster_scores_what_this_process_scores(pair, folders, tm
     job = SamplingJob(tmp_path, *folders, None, DecodingConfig(), responses=str(path))
     items = list(GivenPrompts(pair, ResponseFile(path, KnownProblems("set", PROBLEMS)), PAPER, ()))
     job, items = pickle.loads(pickle.dumps((job, items)))
-    marks = (pair.expert.fingerprint, pair.amateur.fingerprint)
-    table, halved = BatchSampler(job, marks, 2, to_environment(SETTINGS))(items)
-    assert halved == [] and table == sample_batch(pair, items, job.decoding, SilentProgress(), print, 2)[0]
+    marks = [pair.expert.fingerprint, pair.amateur.fingerprint]
+    (table,), halved = BatchSampler(job, marks, 2, to_environment(SETTINGS))((items, (0,)))
+    assert halved == [] and table == sample_batch([pair], (items, (0,)), job.decoding, SilentProgress(), print, 2)[0][0]
 
 
 def test_a_file_is_read_line_by_line(tmp_path, monkeypatch):
