@@ -7,6 +7,8 @@ somebody's datasets, adapters, links or jobs no longer open.
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import json
 import math
 import re
@@ -158,14 +160,31 @@ def summary_of_trace(record: dict) -> dict:
         "problem_id": record["problem_id"],
         "lens": record.get("lens"),
         "response": record["response"],
-        "stream": [json.loads(line) for line in replay(record).splitlines()],
-        "csv": trace_csv(record).splitlines()[:3],
+        "stream": [without_the_last(json.loads(line)) for line in replay(record).splitlines()],
+        "csv": csv_without_the_last(trace_csv(other)).splitlines()[:3],
         "candidates": [
             [sum(s["candidates"]["ids"]), total(s["candidates"]["expert_logprobs"])] for s in record["steps"]
         ],
         "supports": [[s["support"]["ids"], s["support"]["weights"]] for s in record["steps"]],
         "reweighed": [[len(s["support"]["ids"]), s["selected"]] for s in other["steps"]],
     }
+
+
+def without_the_last(item: Any) -> Any:
+    """A line of the stream without the plausible tokens of a step, which 0.2.0 did not send."""
+    if isinstance(item, list):
+        expert, amateur = item[-1]
+        assert len(expert) == len(amateur) > 0
+        return item[:-1]
+    return item
+
+
+def csv_without_the_last(text: str) -> str:
+    """Without the teaching signal, which 0.2.0 did not compute; its traces have it."""
+    table, out = list(csv.reader(io.StringIO(text))), io.StringIO()
+    assert table[0][-1] == "teaching" and all(float(row[-1]) >= 0 for row in table[1:])
+    csv.writer(out).writerows([row[:-1] for row in table])
+    return out.getvalue()
 
 
 def total(values: list) -> float:

@@ -14,12 +14,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA, TIE
+from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA, TEACHES, TIE
 from lightreasoner.scoring.measures import MEASURES
 from lightreasoner.settings import ASSETS
 from lightreasoner.tracing.figures import NO_STEPS, kl_figure
 
 FOLDER = ASSETS / "js"
+#: The fields of a Measure that the page reads.
+SHOWN = ("key", "name", "says", "full", "tuned", "target")
 PLOTLY = Path(plotly.__file__).with_name("package_data") / "plotly.min.js"
 IMPORT = re.compile(r"^(?:import|export|\}) [^;]*?from '(\.[^']+)';$", re.M)
 
@@ -42,8 +44,8 @@ def engine_constants(public: bool) -> dict:
     """What the scripts read from the engine (assets/js/shared/engine.js): the paper's constants, the measures, and the
     figures that the page fills itself."""
     return {
-        "paper": {"alpha": ALPHA, "beta": BETA, "alphaFloor": ALPHA_FLOOR, "tie": TIE},
-        "measures": [{name: getattr(m, name) for name in ("key", "name", "says", "full", "tuned")} for m in MEASURES],
+        "paper": {"alpha": ALPHA, "beta": BETA, "alphaFloor": ALPHA_FLOOR, "teaches": TEACHES, "tie": TIE},
+        "measures": [{name: getattr(m, name) for name in SHOWN} for m in MEASURES],
         "public": public,
         "figures": {"kl": kl_figure(NO_STEPS, BETA, tuned=True).to_plotly_json()},
     }

@@ -21,7 +21,15 @@ from lightreasoner.serving.permissions import User, visitor_pair, visitor_settin
 from lightreasoner.serving.quotas import TraceQuota, delete_oldest
 from lightreasoner.serving.zerogpu import RemoteTracer
 from lightreasoner.settings import Settings
-from lightreasoner.tracing.records import Trace, columns, contrast_of, load_record, step_line, trace_json
+from lightreasoner.tracing.records import (
+    Trace,
+    columns,
+    contrast_of,
+    load_record,
+    step_line,
+    stored_step_line,
+    trace_json,
+)
 from lightreasoner.tracing.trace import TraceRequest, check
 from lightreasoner.tracing.tuned_decoder import load_tuned_model
 from ui.access.permissions import current_user
@@ -182,7 +190,7 @@ def stream(studio: Studio, live: LiveRun) -> Iterator[str]:
 def replay(record: dict, view: dict | None = None) -> str:
     """The viewer's value for a finished run."""
     measured = columns(record)
-    steps = "".join(line([s["text"], s["token_id"], *(s[m] for m in measured)]) for s in record["steps"])
+    steps = "".join(line(stored_step_line(step, measured)) for step in record["steps"])
     end = line({"graded": record["graded"]}) if record.get("graded") else ""
     end += line({"end": record["finish_reason"], "seconds": record["seconds"]})
     return header(record, view=view) + steps + end

@@ -129,7 +129,7 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
         record = Trace(describe_pair(pair), request, tuned=tuned and describe_tuned(tuned, pair))
         texts = TokenTexts(pair.expert.tokenizer)
         events = trace(pair, request, settings, tuned=tuned)
-        for event in print_events(events, options.beta, sys.stderr if to_stdout else sys.stdout):
+        for event in print_events(events, options.beta, sys.stderr if to_stdout else sys.stdout, options.alpha):
             record.add(event, texts)
     if options.json:
         document = trace_json(record, options.alpha, options.beta)

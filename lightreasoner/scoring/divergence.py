@@ -93,6 +93,17 @@ def contrastive_target(log_e: torch.Tensor, log_a: torch.Tensor, alpha: float) -
     return torch.softmax(_contrast(log_e, log_a, alpha), -1)
 
 
+def teaching_signal(log_e: torch.Tensor, log_a: torch.Tensor, alpha: float) -> torch.Tensor:
+    """KL(v_C ‖ π_E) in nats: what training would teach the expert at a step. (…, vocab) twice → (…).
+
+    It is the loss of a step before the first update. v_C lies on the plausible set, to which the expert gives more than
+    nothing, so it is finite; where v_C holds one token, it is −log π_E of that token. The plausible set suffices as the
+    vocabulary, with the log-probabilities over the whole one.
+    """
+    log_target = torch.log_softmax(_contrast(log_e, log_a, alpha), -1)
+    return _expectation(log_target.exp(), log_target - log_e).clamp_min(0.0)
+
+
 def contrastive_choice(log_e: torch.Tensor, log_a: torch.Tensor, alpha: float) -> torch.Tensor:
     """The token that the contrastive target v_C makes most likely. (…, vocab) twice → (…) ids."""
     return _contrast(log_e, log_a, alpha).argmax(-1)
@@ -129,6 +140,10 @@ class StepScore:
     expert_logprobs: tuple[float, ...]
     amateur_logprobs: tuple[float, ...]
 
+    def teaching(self, alpha: float) -> float:
+        """The teaching signal at any α ≥ ALPHA_FLOOR, in nats."""
+        return teaching(self.expert_logprobs, self.amateur_logprobs, alpha)
+
     def support(self, alpha: float) -> tuple[tuple[int, ...], tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
         """(ids, expert log-probabilities, amateur log-probabilities, contrastive weights) at any α ≥ ALPHA_FLOOR."""
         return support(self.ids, self.expert_logprobs, self.amateur_logprobs, alpha)
@@ -139,13 +154,23 @@ def support(ids, expert_logprobs, amateur_logprobs, alpha: float) -> tuple[tuple
 
     Exact for any α from ALPHA_FLOOR to 1, because the candidates hold the whole plausible set at the floor.
     """
-    if not ALPHA_FLOOR <= alpha <= 1.0:
-        raise ValueError(f"alpha is {alpha}; it must lie between {ALPHA_FLOOR} and 1")
+    _check_alpha(alpha)
     log_e, log_a = torch.tensor(expert_logprobs), torch.tensor(amateur_logprobs)
     weights = contrastive_target(log_e, log_a, alpha).tolist()
     keep = plausible(log_e, alpha).nonzero().flatten().tolist()
     columns = (ids, expert_logprobs, amateur_logprobs, weights)
     return tuple(tuple(column[i] for i in keep) for column in columns)
+
+
+def teaching(expert_logprobs, amateur_logprobs, alpha: float) -> float:
+    """`teaching_signal` from a step's candidates, exact for the same α as `support`."""
+    _check_alpha(alpha)
+    return float(teaching_signal(torch.tensor(expert_logprobs), torch.tensor(amateur_logprobs), alpha))
+
+
+def _check_alpha(alpha: float) -> None:
+    if not ALPHA_FLOOR <= alpha <= 1.0:
+        raise ValueError(f"alpha is {alpha}; it must lie between {ALPHA_FLOOR} and 1")
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,19 @@ class Measure:
     name: str
     says: str  # for the page
     full: float | None = None  # nats at which the page's colour is deepest; None: the page does not colour by it
-    type: type | None = float  # None: nothing stored, the page computes it from other measures
+    type: type | None = float  # None: nothing stored, it is computed from what is
     taken: bool = False  # belongs to the taken token, and is None where that lies outside the shared vocabulary
     tuned: bool = False  # exists only where a tuned expert is compared
+    target: bool = False  # of the contrastive target, so it depends on α; computed from the step's candidates
 
 
 KL = "How much the amateur would be surprised by what the expert expects, in nats. Above β a step is selected."
 REVERSE_KL = "The same the other way round: large where the amateur expects what the expert rules out."
 TUNED_KL = "How much the expert would be surprised by what the tuned expert E′ expects, in nats. 0: nothing moved."
+TEACHING = (
+    "How far the contrastive target at this α is from what the expert expects already, in nats. Training starts from "
+    "its mean over the selected steps; 0: nothing is taught."
+)
 RATIO = "log πE − log πA of the token that was taken; below 0 is shown as 0."
 RANK = "1 plus the number of tokens that are more likely than the taken one."
 MEASURES = (
@@ -32,6 +37,7 @@ MEASURES = (
     Measure("expert_rank", "Rank under the expert", RANK, type=int, taken=True),
     Measure("amateur_rank", "Rank under the amateur", RANK, type=int, taken=True),
     Measure("agree", "Same top-1 token", "Both models' most likely tokens are the same.", type=bool),
+    Measure("teaching", "Teaching signal: KL(target ‖ expert)", TEACHING, 1, type=None, target=True),
     Measure("ratio", "Log-ratio of the token", RATIO, 3, type=None),
     Measure("tuned_kl", "What training moved: KL(E′ ‖ E)", TUNED_KL, 1, tuned=True),
     Measure("tuned_reverse_kl", "KL(E ‖ E′)", "The same the other way round, in nats.", tuned=True),
@@ -40,8 +46,10 @@ MEASURES = (
     Measure("tuned_rank", "Rank under the tuned expert", RANK, type=int, taken=True, tuned=True),
 )
 
-#: Keys: of StepScore's numbers, of TuningShift's, of those in floating point, of those that belong to the taken token.
+#: Keys: of StepScore's numbers, of TuningShift's, of those in floating point, of those that belong to the taken token,
+#: of those that depend on α.
 STEP_MEASURES = tuple(m.key for m in MEASURES if m.type and not m.tuned)
 TUNING_MEASURES = tuple(m.key for m in MEASURES if m.tuned)
 FLOAT_MEASURES = tuple(m.key for m in MEASURES if m.type is float and not m.tuned)
 TAKEN_MEASURES = tuple(m.key for m in MEASURES if m.taken)
+TARGET_MEASURES = tuple(m.key for m in MEASURES if m.target)

@@ -1,4 +1,4 @@
-"""KL over the steps of a response, as a figure."""
+"""KL and the teaching signal over the steps of a response, as a figure."""
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -6,20 +6,22 @@ import plotly.graph_objects as go
 from lightreasoner import plotting
 
 #: No step yet: the figure that the page fills as the steps come.
-NO_STEPS = pd.DataFrame({"step": [], "token": [], "kl": [], "tuned_kl": []})
+NO_STEPS = pd.DataFrame({"step": [], "token": [], "kl": [], "tuned_kl": [], "teaching": []})
 
 
 def kl_figure(steps: pd.DataFrame, beta: float, tuned: bool) -> go.Figure:
     """KL(expert ‖ amateur) of each step in nats, above the line of β in the strong colour.
 
-    steps: the columns step, token (its text) and kl, and where a tuned expert reads along tuned_kl, KL(tuned ‖ expert).
-    Infinite values are None. The page moves the shapes "beta", "below-beta" (which pales what is below) and "selected".
+    steps: the columns step, token (its text) and kl, and where a tuned expert reads along tuned_kl, KL(tuned ‖ expert);
+    perhaps teaching, KL(target ‖ expert). Infinite values are None. The page moves the shapes "beta", "below-beta"
+    (which pales what is below) and "selected".
     """
     text = [plotting.escaped(token) for token in steps["token"]]
     shared = {"x": plotting.column(steps["step"]), "mode": "lines"}
     expert = go.Scatter(
         y=plotting.column(steps["kl"]),
         name="expert ‖ amateur",
+        meta="kl",  # the key of a step that the page fills in
         fill="tozeroy",
         fillcolor=plotting.HOT,
         line={"color": plotting.HOT, "width": 1, "shape": "hvh"},
@@ -28,17 +30,20 @@ def kl_figure(steps: pd.DataFrame, beta: float, tuned: bool) -> go.Figure:
         **shared,
     )
     traces = [expert]
-    if tuned:
-        line = {"color": plotting.TUNED, "width": 1.5, "shape": "hvh"}
-        moved = go.Scatter(
-            y=plotting.column(steps["tuned_kl"]),
-            name="tuned ‖ expert",
-            line=line,
-            customdata=list(zip(text, plotting.column(steps["tuned_kl"]), strict=True)),
-            hovertemplate="moved %{customdata[1]:.3f} nats<extra></extra>",
+    lines = [("tuned_kl", "tuned ‖ expert", plotting.TUNED, "moved")] if tuned else []
+    lines += [("teaching", "target ‖ expert", plotting.BETTER, "teaches")] if "teaching" in steps else []
+    for key, name, colour, does in lines:
+        values = plotting.column(steps[key])
+        line = go.Scatter(
+            y=values,
+            name=name,
+            meta=key,
+            line={"color": colour, "width": 2, "shape": "hvh"},
+            customdata=list(zip(text, values, strict=True)),
+            hovertemplate=f"{does} %{{customdata[1]:.3f}} nats<extra></extra>",
             **shared,
         )
-        traces.append(moved)
+        traces.append(line)
     found = plotting.figure(
         traces,
         x="step",

@@ -83,6 +83,7 @@ def _step(row: dict, index: int, detail: dict | None, texts: Any) -> dict:
         "text": texts.text(token_id),
         **{name: json_number(row[name][index]) for name in STEP_MEASURES},
         "selected": False,  # reweigh decides
+        "teaching": None,
         "support": None,
         "candidates": candidates,
     }

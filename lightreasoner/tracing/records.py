@@ -15,10 +15,10 @@ from pathlib import Path
 from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.errors import UserError
 from lightreasoner.models.token_text import TokenTexts
-from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA
+from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA, TIE
 from lightreasoner.problems.grading import grade
-from lightreasoner.scoring.divergence import support
-from lightreasoner.scoring.measures import STEP_MEASURES, TUNING_MEASURES
+from lightreasoner.scoring.divergence import support, teaching
+from lightreasoner.scoring.measures import STEP_MEASURES, TARGET_MEASURES, TUNING_MEASURES
 from lightreasoner.storage.atomic import ID_PATTERN, new_id, write_text
 from lightreasoner.tracing.events import OWN_CHOICES, EndEvent, Event, PromptEvent, Step, StepsEvent
 from lightreasoner.tracing.trace import TraceRequest
@@ -93,9 +93,33 @@ def _measures(step: Step) -> dict:
     return found | {name: asdict(own) for name in OWN_CHOICES if (own := getattr(step, name))}
 
 
+def _candidates_json(step: Step) -> dict:
+    score = step.score
+    logprobs = {f"{who}_logprobs": getattr(score, f"{who}_logprobs") for who in ("expert", "amateur")}
+    if step.shift:
+        logprobs["tuned_logprobs"] = step.shift.tuned_logprobs
+    return {"ids": list(score.ids)} | {name: [json_number(x) for x in logprobs[name]] for name in logprobs}
+
+
+def plausible_logprobs(candidates: dict | None) -> tuple[list, list] | None:
+    """The log-probabilities of the expert and of the amateur on the plausible set at ALPHA_FLOOR, of candidates in
+    JSON: all that the page needs to compute a step's TARGET_MEASURES at any α. None where they were not stored."""
+    if candidates is None:
+        return None
+    logs = candidates["expert_logprobs"]
+    bound = max(x for x in logs if x is not None) + math.log(ALPHA_FLOOR) - TIE
+    kept = [n for n, x in enumerate(logs) if x is not None and x >= bound]
+    return [logs[n] for n in kept], [candidates["amateur_logprobs"][n] for n in kept]
+
+
 def step_line(step: Step) -> list:
-    """The step in the page's stream: [text, token id, *columns]."""
-    return [step.text, step.token_id, *_measures(step).values()]
+    """The step in the page's stream: [text, token id, *columns, plausible_logprobs]."""
+    return [step.text, step.token_id, *_measures(step).values(), plausible_logprobs(_candidates_json(step))]
+
+
+def stored_step_line(step: dict, measures: tuple[str, ...]) -> list:
+    """The same of a step in a trace's JSON."""
+    return [step["text"], step["token_id"], *(step[m] for m in measures), plausible_logprobs(step["candidates"])]
 
 
 def _support_json(support: tuple) -> dict:
@@ -104,20 +128,18 @@ def _support_json(support: tuple) -> dict:
 
 
 def step_json(step: Step, alpha: float = ALPHA, beta: float = BETA) -> dict:
-    """The whole step. `support` is the plausible set at α with its contrastive weights; from `candidates` it can be
-    computed at any α ≥ ALPHA_FLOOR."""
+    """The whole step. `support` is the plausible set at α with its contrastive weights, `teaching` the teaching signal;
+    from `candidates` they can be computed at any α ≥ ALPHA_FLOOR."""
     score = step.score
-    logprobs = {f"{who}_logprobs": getattr(score, f"{who}_logprobs") for who in ("expert", "amateur")}
-    if step.shift:
-        logprobs["tuned_logprobs"] = step.shift.tuned_logprobs
     return {
         "index": step.index,
         "token_id": step.token_id,
         "text": step.text,
         **_measures(step),
         "selected": score.kl > beta,
+        "teaching": json_number(score.teaching(alpha)),
         "support": _support_json(score.support(alpha)),
-        "candidates": {"ids": list(score.ids)} | {name: [json_number(x) for x in logprobs[name]] for name in logprobs},
+        "candidates": _candidates_json(step),
     }
 
 
@@ -159,16 +181,18 @@ def trace_json(trace: Trace, alpha: float = ALPHA, beta: float = BETA) -> dict:
 def reweigh(record: dict, alpha: float, beta: float) -> dict:
     """A trace's JSON at another α and β, computed from its candidates without a model.
 
-    A step without stored details has None for `candidates`, and therefore for `support`.
+    A step without stored details has None for `candidates`, and therefore for `support` and `teaching`.
     """
 
     def at(step: dict) -> dict:
         candidates = step["candidates"]
         selected = step["kl"] is None or step["kl"] > beta
         if candidates is None:
-            return step | {"selected": selected, "support": None}
-        logs = ([-math.inf if x is None else x for x in candidates[f"{who}_logprobs"]] for who in ("expert", "amateur"))
-        return step | {"selected": selected, "support": _support_json(support(candidates["ids"], *logs, alpha))}
+            return step | {"selected": selected, "teaching": None, "support": None}
+        logs = [[-math.inf if x is None else x for x in candidates[f"{who}_logprobs"]] for who in ("expert", "amateur")]
+        found = {"teaching": json_number(teaching(*logs, alpha))}
+        found["support"] = _support_json(support(candidates["ids"], *logs, alpha))
+        return step | {"selected": selected} | found
 
     return record | {"alpha": alpha, "beta": beta, "steps": [at(step) for step in record["steps"]]}
 
@@ -183,12 +207,13 @@ def trace_csv(record: dict) -> str:
     out = io.StringIO()
     writer = csv.writer(out)
     named = [*(["writer"] if contrast else []), *(part for name in own for part in (f"{name}_id", name))]
-    writer.writerow(["step", "token_id", "text", *STEP_MEASURES, "selected", *shift, *named])
+    writer.writerow(["step", "token_id", "text", *STEP_MEASURES, "selected", *shift, *named, *TARGET_MEASURES])
     for step in record["steps"]:
         selected = step["kl"] is None or step["kl"] > record["beta"]
         measured = [*(step[m] for m in STEP_MEASURES), selected, *(step[m] for m in shift)]
         measured += [contrast.title] if contrast else []
         measured += [part for name in own for part in (step[name]["token_id"], _cell(step[name]["text"]))]
+        measured += [step.get(m) for m in TARGET_MEASURES]  # records of earlier versions get them from `reweigh`
         writer.writerow([step["index"], step["token_id"], _cell(step["text"]), *measured])
     return out.getvalue()
 

@@ -1,4 +1,4 @@
-"""A trace in a terminal: the response coloured by KL, underlined above β."""
+"""A trace in a terminal: the response coloured by KL, underlined above β; and how many steps diverge and teach."""
 
 import os
 import sys
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from lightreasoner.formatting import printable
+from lightreasoner.paper import ALPHA, TEACHES
 from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, Step, StepsEvent, TuningShift
 
 #: (lowest KL in nats, xterm-256 background), from pale to deep orange, under black text.
@@ -51,10 +52,22 @@ def _ended(event: EndEvent, steps: list[Step]) -> str:
     return "the turn ended" if by_both else REASONS[event.finish_reason]
 
 
-def print_events(events: Iterator[Event], beta: float, out: TextIO = sys.stdout) -> Iterator[Event]:
+def teaching_summary(signals: list[float]) -> str:
+    """How many of the selected steps teach, and the loss that training would start from; empty without any.
+
+    signals: the teaching signal of each selected step, in nats."""
+    if not signals:
+        return ""
+    teaching = sum(signal >= TEACHES for signal in signals)
+    return f"{teaching} of them teach · mean KL(target ‖ expert) {sum(signals) / len(signals):.3f} · "
+
+
+def print_events(
+    events: Iterator[Event], beta: float, out: TextIO = sys.stdout, alpha: float = ALPHA
+) -> Iterator[Event]:
     """Print a trace as it is generated and pass its events on. Without colours, steps above β are put in ⟦ ⟧."""
     colour = (out.isatty() or "FORCE_COLOR" in os.environ) and "NO_COLOR" not in os.environ
-    kls, disagreements, shifts, steps = [], 0, [], []
+    kls, disagreements, shifts, steps, signals = [], 0, [], [], []
     for event in events:
         if isinstance(event, StepsEvent):
             steps += event.steps
@@ -64,6 +77,7 @@ def print_events(events: Iterator[Event], beta: float, out: TextIO = sys.stdout)
                 kls.append(kl)
                 disagreements += not step.score.agree
                 shifts += [step.shift] if step.shift else []
+                signals += [step.score.teaching(alpha)] if kl > beta else []
                 if colour:
                     out.write(paint(text, kl, beta))
                 else:
@@ -74,6 +88,7 @@ def print_events(events: Iterator[Event], beta: float, out: TextIO = sys.stdout)
             share = f"{above / len(kls):.0%}" if kls else "0%"
             out.write(
                 f"\n\n{above} of {len(kls)} steps above β = {beta:g} nats · {share} · "
+                f"{teaching_summary(signals)}"
                 f"{disagreements} top-1 disagreements · mean KL {sum(kls) / max(1, len(kls)):.3f}\n"
                 f"{tuning_summary(shifts)}{writer_summary(steps)}"
                 f"{_ended(event, steps)} · {len(kls) / max(event.seconds, 1e-9):.1f} tokens per second\n"

@@ -80,8 +80,10 @@ def test_pictures_and_the_table_are_taken_along(scored):
     assert picture.startswith("<svg") and "KL by step" in picture and "var(--" not in picture
     rows = list(csv.DictReader(io.StringIO(saved(scored.page, "Save CSV").decode())))
     steps = scored.record()["steps"]
-    assert [float(row["kl"]) for row in rows] == pytest.approx([step["kl"] for step in steps])
-    assert [row["step"] for row in rows] == [str(i) for i in range(len(steps))]
+    for series, measure in (("expert ‖ amateur", "kl"), ("target ‖ expert", "teaching")):
+        mine = [row for row in rows if row["series"] == series]
+        assert [float(row["kl"]) for row in mine] == pytest.approx([step[measure] for step in steps], abs=1e-6)
+        assert [row["step"] for row in mine] == [str(i) for i in range(len(steps))]
 
 
 def test_it_follows_the_theme_and_the_width(scored):

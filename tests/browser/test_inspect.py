@@ -8,7 +8,10 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import expect
 
+from lightreasoner.paper import TEACHES
+from lightreasoner.tracing.records import reweigh
 from tests.support.browser import Inspect, barriers_of
+from ui.scripts import address
 
 pytestmark = pytest.mark.browser
 
@@ -162,12 +165,36 @@ def test_alpha_moves_the_mask_and_the_target_without_a_request(scored):
         masked = scored.step.locator(".lr-masked .lr-label").evaluate_all("nodes => nodes.map((node) => node.title)")
         assert not {int(title.removeprefix("token ")) for title in masked} & set(weights)
         expect(scored.step.locator(".lr-mask-line")).to_have_count(1 if masked else 0)
+        teaches_as_the_engine_says(scored, reweigh(record, alpha, record["beta"]), index)
     assert sizes == sorted(sizes, reverse=True) and sizes[0] > sizes[-1], "a higher α leaves fewer tokens"
     assert scored.record()["steps"][index]["support"]["ids"] == list(target(candidates, 1))
 
 
+def teaches_as_the_engine_says(inspect: Inspect, record: dict, index: int) -> None:
+    """The page computes KL(target ‖ expert) of every step itself: the numbers, what fades, the counts, the sentence."""
+    signals = [step["teaching"] for step in record["steps"]]
+    computed = inspect.page.evaluate(
+        """async ([url, steps, alpha]) => {
+            const { teachingSignal } = await import(new URL(url, document.baseURI).href);
+            return steps.map((step) => teachingSignal(step, alpha));
+        }""",
+        [address("inspect/measures.js"), record["steps"], record["alpha"]],
+    )
+    assert computed == pytest.approx(signals, abs=2e-6)
+    assert [i for i, name in enumerate(classes(inspect)) if "lr-idle" in name] == [
+        i for i, signal in enumerate(signals) if signal < TEACHES
+    ]
+    taught = [step["teaching"] for step in record["steps"] if step["selected"]]
+    expect(inspect.counts).to_contain_text(f"{sum(signal >= TEACHES for signal in taught)} teach")
+    expect(inspect.counts).to_contain_text(f"{sum(taught) / len(taught):.3f} nats on average")
+    step = record["steps"][index]
+    verb = "Teaches" if step["selected"] else "Would teach"
+    does = "Teaches nothing: " if step["teaching"] < TEACHES else f"{verb} {step['teaching']:.3f} nats: expert "
+    expect(inspect.step.locator(".lr-taught")).to_contain_text(does)
+
+
 def test_a_metric_recolours_the_tokens_without_a_request(scored):
-    full = {"kl": 2, "reverse_kl": 2, "js": 0.693, "expert_entropy": 3, "amateur_entropy": 3}
+    full = {"kl": 2, "reverse_kl": 2, "js": 0.693, "expert_entropy": 3, "amateur_entropy": 3, "teaching": 1}
     record = scored.record()
     picker = scored.page.get_by_label("Colour the tokens by")
     for position, (metric, deepest) in enumerate(full.items()):
@@ -176,7 +203,7 @@ def test_a_metric_recolours_the_tokens_without_a_request(scored):
         heat = scored.tokens.evaluate_all("tokens => tokens.map((t) => parseFloat(t.style.getPropertyValue('--heat')))")
         expected = [100 * math.sqrt(min(1, step[metric] / deepest)) for step in record["steps"]]
         assert heat == pytest.approx(expected, abs=0.06), metric
-    expect(scored.page.locator(".lr-metric-says")).to_contain_text("How undecided the amateur is")
+    expect(scored.page.locator(".lr-metric-says")).to_contain_text("0: nothing is taught")
     expect(scored.above).to_have_count(len(above(record, record["beta"])))  # the underline stays with KL
 
 

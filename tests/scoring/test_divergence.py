@@ -44,6 +44,7 @@ def oracle(p_logits, q_logits, token, alpha):
         "expert_rank": 1 + sum(x > p[token] for x in p),
         "amateur_rank": 1 + sum(x > q[token] for x in q),
         "target": [r / sum(ratio) for r in ratio],
+        "log_e": [math.log(x) if x > 0 else -INF for x in p],
     }
 
 
@@ -58,6 +59,25 @@ def test_numbers_worked_out_by_hand():
     assert d.rank(p, torch.tensor([2])).item() == 2  # a tie with token 1 does not push it to 3
     # ratios 2, ½, 1 → normalised by 3.5
     assert d.contrastive_target(p, q, 0.2)[0].tolist() == pytest.approx([2 / 3.5, 0.5 / 3.5, 1 / 3.5], abs=1e-6)
+
+
+def test_what_is_taught_by_hand():
+    """KL above β says where two models differ, not that training moves the expert: a target that the expert has
+    already teaches nothing."""
+    p, q = logs([0.5, 0.25, 0.25]), logs([0.25, 0.5, 0.25])
+    target = [4 / 7, 1 / 7, 2 / 7]
+    kl = sum(w * math.log(w / e) for w, e in zip(target, (0.5, 0.25, 0.25), strict=True))
+    assert d.teaching_signal(p, q, 0.2).item() == pytest.approx(kl, abs=1e-6)
+    # one token is left: −log of the expert's probability, which is 0 where the expert is certain, however large KL is
+    assert d.teaching_signal(p, q, 1.0).item() == pytest.approx(math.log(2), abs=1e-6)
+    sure, other = logs([1 - 1e-6, 5e-7, 5e-7]), logs([1e-6, 0.5, 0.5])
+    assert d.kl(sure, other).item() > 10 and d.teaching_signal(sure, other, 0.2).item() < 1e-5
+
+
+def test_what_is_taught_is_finite_where_kl_is_not():
+    """Both tokens that the amateur denies share the target in proportion to the expert: −log of their mass."""
+    e, a = logs([0.3, 0.2, 0.5]), torch.tensor([[-INF, -INF, 0.0]])
+    assert d.teaching_signal(e, a, 0.2).item() == pytest.approx(-math.log(0.5), abs=1e-6)
 
 
 def test_the_first_token_of_a_habit_by_hand():
@@ -82,6 +102,8 @@ def test_agrees_with_the_oracle(spread, alpha):
             assert getattr(score, name) == pytest.approx(expected[name], rel=1e-5, abs=1e-5), name
         assert (score.expert_rank, score.amateur_rank) == (expected["expert_rank"], expected["amateur_rank"])
         assert target[n].tolist() == pytest.approx(expected["target"], abs=1e-5)
+        taught = sum(w * (math.log(w) - expected["log_e"][i]) for i, w in enumerate(expected["target"]) if w > 0)
+        assert score.teaching(alpha) == pytest.approx(taught, rel=1e-4, abs=1e-4)
         ids, _, _, weights = score.support(alpha)
         assert {i: pytest.approx(w, abs=1e-5) for i, w in zip(ids, weights, strict=True)} == {
             i: w for i, w in enumerate(expected["target"]) if w > 0

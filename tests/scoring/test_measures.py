@@ -36,4 +36,4 @@ def test_the_table_is_the_shards_columns():
 def test_the_page_gets_the_table():
     constants = engine_constants(public=False)
     assert [m["key"] for m in constants["measures"]] == [m.key for m in MEASURES]
-    assert constants["paper"] == {"alpha": 0.2, "beta": 0.4, "alphaFloor": 0.01, "tie": 1e-6}
+    assert constants["paper"] == {"alpha": 0.2, "beta": 0.4, "alphaFloor": 0.01, "teaches": 0.01, "tie": 1e-6}

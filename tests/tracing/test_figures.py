@@ -25,6 +25,12 @@ def test_a_tuned_expert_is_a_line_of_its_own_with_a_legend():
     assert list(found.data[1].y) == [0.7, 0.7] and found.layout.showlegend
 
 
+def test_what_is_taught_is_a_line_of_its_own():
+    found = kl_figure(steps(0.25, 2.0).assign(teaching=[0.1, None]), 0.4, tuned=True)
+    assert [trace.meta for trace in found.data] == ["kl", "tuned_kl", "teaching"]
+    assert list(found.data[2].y) == [0.1, None] and found.data[2].name == "target ‖ expert"
+
+
 def test_an_infinite_kl_is_no_point_and_counts_as_above_beta():
     """The amateur gives a token of the expert no probability at all."""
     frame = steps(0.1, math.inf, 0.3)
@@ -56,6 +62,6 @@ def test_markup_in_a_token_is_text():
 
 def test_without_steps_it_is_a_figure_that_the_page_fills():
     found = kl_figure(NO_STEPS, 0.4, tuned=True)
-    assert [list(trace.x) for trace in found.data] == [[], []]
+    assert [list(trace.x) for trace in found.data] == [[], [], []]
     assert found.layout.meta["says"].endswith("no step yet.")
     assert found.layout.meta["scales"] == ["root", "linear", "log"]

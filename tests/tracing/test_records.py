@@ -69,6 +69,8 @@ def test_weights_at_another_alpha_by_hand():
     first = 1 / (1 + math.exp(-2.3 - 1.9))
     assert step["support"]["ids"] == [7, 8]
     assert step["support"]["weights"] == pytest.approx([first, 1 - first], abs=1e-6)
+    taught = first * (math.log(first) + 0.1) + (1 - first) * (math.log(1 - first) + 2.5)
+    assert step["teaching"] == pytest.approx(taught, abs=1e-6)
     assert step["selected"] is False and (record["alpha"], record["beta"]) == (0.05, 0.9)
 
 
@@ -86,6 +88,7 @@ def test_infinity_is_null_and_survives_a_round_trip(tmp_path):
     step = record["steps"][0]
     assert step["kl"] is None and step["selected"] is True
     assert step["support"]["weights"] == [1.0, 0.0]  # the denied token takes it all
+    assert step["teaching"] == pytest.approx(0.1)
 
 
 def test_what_is_loaded_is_what_was_saved(tmp_path):
@@ -100,6 +103,7 @@ def test_csv_has_a_row_a_step_and_no_formula():
     assert [row["text"] for row in rows] == ["a", "'=1+1", "\n"]
     assert [row["selected"] for row in rows] == ["True", "False", "True"]
     assert float(rows[1]["kl"]) == 0.1
+    assert [float(row["teaching"]) for row in rows] == pytest.approx([0.1] * 3)
 
 
 @pytest.mark.parametrize("contrast", [Contrast(0.1, 0.5), takeover(0.5)], ids=["contrast", "takeover"])

@@ -203,9 +203,12 @@ def test_without_a_tuned_expert_nothing_is_added(pair, tuned, settings):
         }
     record = record_of(pair, None, settings)
     assert "lens" not in record
-    assert set(record["steps"][0]) == {"index", "token_id", "text", *STEP_MEASURES, "selected", "support", "candidates"}
+    found = {"index", "token_id", "text", *STEP_MEASURES, "selected", "teaching", "support", "candidates"}
+    assert set(record["steps"][0]) == found
     assert set(record["steps"][0]["candidates"]) == {"ids", "expert_logprobs", "amateur_logprobs"}
-    assert trace_csv(record).splitlines()[0] == ",".join(["step", "token_id", "text", *STEP_MEASURES, "selected"])
+    assert trace_csv(record).splitlines()[0] == ",".join(
+        ["step", "token_id", "text", *STEP_MEASURES, "selected", "teaching"]
+    )
 
 
 class Texts:

@@ -12,19 +12,27 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from lightreasoner.datasets.select_steps import training_samples
+from lightreasoner.datasets.selectors import Selection
+from lightreasoner.datasets.trajectories import rows
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.context import job_context
 from lightreasoner.models.adapters import linear_names, save_adapter
+from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.loading import LoadedModel, load_model
 from lightreasoner.models.merging import save_merged
+from lightreasoner.models.pairs import load_pair
 from lightreasoner.progress import StopRequested
+from lightreasoner.scoring.divergence import teaching
 from lightreasoner.settings import Settings
+from lightreasoner.storage.runs import begin_run
 from lightreasoner.training import trainer as training
-from lightreasoner.training.batches import hold_out
+from lightreasoner.training.batches import count_samples, group_by_trajectory, hold_out
 from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.training.finetune import finetune
 from lightreasoner.training.loss import PackedExample, Target
 from tests.support.tiny_models import IDS, save_tiny
+from tests.support.tiny_sampling import build
 
 CONFIG = FinetuneConfig(
     learning_rate=1e-2,
@@ -92,6 +100,24 @@ def run(folder: Path, model: Path, progress: RecordingProgress, config: Finetune
 
 def adapter(tuned) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in tuned.model.named_parameters() if p.requires_grad}
+
+
+def test_the_first_loss_is_the_mean_teaching_signal_of_the_selected_steps(tmp_path, model):
+    """A step is selected where the models differ, and training starts from what the targets differ from the expert."""
+    save_tiny(tmp_path / "amateur", seed=2)
+    pair = load_pair(str(model), str(tmp_path / "amateur"), LoadedModels(Settings(device="cpu", dtype="float32")))
+    begin_run(tmp_path / "data", "dataset", {}, {})
+    build(pair, tmp_path / "data")
+    selection, signals = Selection(alpha=0.05, beta=0.1), []
+    for row in rows(tmp_path / "data"):
+        for step in row["steps"]:
+            if step["kl"] > selection.beta:
+                signals.append(teaching(step["expert_logprobs"], step["amateur_logprobs"], selection.alpha))
+    samples = group_by_trajectory(training_samples(tmp_path / "data", selection))
+    whole = {"samples_per_update": len(signals), "max_samples_per_trajectory": 4096, "held_out": 0.0, "max_steps": 1}
+    finetune(tmp_path / "run", FinetuneConfig(**whole), load(model), samples, [], progress := RecordingProgress())
+    assert len(signals) == count_samples(samples) > 20
+    assert progress.losses()[1] == pytest.approx(sum(signals) / len(signals), rel=1e-5)
 
 
 def test_it_learns_and_measures_what_was_held_out(tmp_path, model):

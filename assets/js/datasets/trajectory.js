@@ -59,7 +59,10 @@ export class Reader {
     if (step < 0) return;
     const set = async (kind) => {
       const answer = await this.host.mark(problem, sample, step, kind);
-      if (!answer.error) { if (kind) marks[step] = kind; else delete marks[step]; }
+      if (!answer.error) {
+        if (kind) marks[step] = kind; else delete marks[step];
+        this.viewer.mark(marks);
+      }
       return this.error.show(answer.error);
     };
     marking.append(el('span', { class: 'lr-muted', text: 'Mark step ' + step }),
@@ -90,6 +93,7 @@ export class Reader {
     showRecord(this.viewer, record);
     this.viewer.setBeta(beta);
     this.viewer.setAlpha(alpha);
+    this.viewer.mark(marks);
     this.at.ready = true;
     if (step >= 0) this.viewer.select(Math.min(step, record.steps.length - 1), false);
   }

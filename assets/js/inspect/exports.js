@@ -2,7 +2,7 @@
 // Export of a trace: a link, files, and a picture drawn from the same numbers as the page.
 import { copyText, download, el } from '../shared/dom.js';
 import { LONGEST_LABEL, showInvisible } from '../shared/format.js';
-import { isAbove, shade, tunedName } from './measures.js';
+import { isAbove, shade, teachesNothing, tunedName } from './measures.js';
 import { countsOf, isRewritten, isTakenOver, writtenBy } from './writer.js';
 
 /** @type {[string, string][]} */
@@ -74,7 +74,8 @@ function headLines({ lens, contrast }, steps) {
     ? ' (double and dashed line above)' : ' (dashed line above)')] : [])];
 }
 function drawToken(context, { label, x: left, y: middle, w, step }, metric, beta, colours) {
-  context.fillStyle = mix(colours.heat, colours.surface, shade(metric, step) * 0.85);
+  const pale = teachesNothing(step) ? 0.3 : 1;
+  context.fillStyle = mix(colours.heat, colours.surface, shade(metric, step) * 0.85 * pale);
   context.fillRect(left, middle - 12, w, 24);
   if (isAbove(step, beta)) { context.fillStyle = colours.hot; context.fillRect(left, middle + 11, w, 2); }
   if (step.tuned_changed) {
@@ -88,7 +89,8 @@ function drawToken(context, { label, x: left, y: middle, w, step }, metric, beta
   context.fillStyle = colours.target;
   if (isRewritten(step)) for (let x = left; x < left + w; x += 6) context.fillRect(x, middle - 14, 4, 2);
   if (isTakenOver(step)) for (const y of [-15, -12]) context.fillRect(left, middle + y, w, 1);
-  context.fillStyle = colours.ink; context.fillText(label, left, middle);
+  context.fillStyle = pale < 1 ? colours.muted : colours.ink;
+  context.fillText(label, left, middle);
 }
 
 // The heatmap and the curve on one canvas, in the page's colours. curve: the address of a picture of it, or ''.

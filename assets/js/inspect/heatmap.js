@@ -1,10 +1,10 @@
 // @ts-check
 // The response as tokens: colour for the metric, an underline for KL above beta, a cut corner where the top-1 tokens
 // differ, and on the other side one where training changed the expert's top-1 token. A line over the token where a
-// contrast wrote it.
+// contrast wrote it. What teaches nothing is pale.
 import { el } from '../shared/dom.js';
 import { LONGEST_LABEL, formatNats, splitInvisible, tokenName, visibleCharacter } from '../shared/format.js';
-import { isAbove, shade } from './measures.js';
+import { isAbove, shade, teachesNothing } from './measures.js';
 import { aloneSays, isMarked, isRewritten, isTakenOver } from './writer.js';
 
 function tokenNode(step, index) {
@@ -23,7 +23,8 @@ function tokenNode(step, index) {
 }
 function describe(step, i, above) {
   return ['Step ' + i + ': ' + tokenName(step.text), 'KL ' + formatNats(step.kl ?? Infinity),
-    above && 'above beta', !step.agree && 'the two models prefer different tokens',
+    above && 'above beta', teachesNothing(step) && 'teaches nothing',
+    !step.agree && 'the two models prefer different tokens',
     step.tuned_kl !== undefined && 'moved by training ' + formatNats(step.tuned_kl ?? Infinity),
     step.tuned_changed && 'training changed the top-1 token', aloneSays(step)].filter(Boolean).join(', ');
 }
@@ -63,6 +64,7 @@ export class Heatmap {
   paint(i, metric) {
     const step = this.steps[i], node = this.nodes[i];
     node.style.setProperty('--heat', (shade(metric, step) * 100).toFixed(1) + '%');
+    node.classList.toggle('lr-idle', teachesNothing(step));
     node.classList.toggle('lr-differs', !step.agree);
     node.classList.toggle('lr-changed', !!step.tuned_changed);
     node.classList.toggle('lr-rewritten', isRewritten(step));

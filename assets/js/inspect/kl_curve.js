@@ -1,5 +1,6 @@
 // @ts-check
-// KL over the steps, under the text: the figure of lightreasoner/tracing/figures.py, filled as the steps come.
+// KL and the teaching signal over the steps, under the text: the figure of lightreasoner/tracing/figures.py, filled as
+// the steps come.
 import { Chart } from '../shared/chart.js';
 import { FIGURES } from '../shared/engine.js';
 import { tokenLabel } from '../shared/format.js';
@@ -13,14 +14,13 @@ const escaped = (text) => text.replace(/&/g, '&amp;').replace(/</g, '&lt;').repl
 /** The figure with these steps in it. A value that is infinite (null in a step) has no point. */
 function filled(steps, beta, run) {
   const figure = JSON.parse(JSON.stringify(FIGURES.kl)), tuned = steps.some((step) => step.tuned_kl !== undefined);
-  if (!tuned) figure.data.pop();
-  figure.data.forEach((trace, n) => {
-    const key = n ? 'tuned_kl' : 'kl';
+  if (!tuned) figure.data = figure.data.filter(({ meta }) => meta !== 'tuned_kl');
+  for (const trace of figure.data) {
+    const key = trace.meta;
     trace.x = steps.map((_, i) => i);
     trace.y = steps.map((step) => step[key]);
     trace.customdata = steps.map((step) => [escaped(tokenLabel(step.text, 40)), step[key]]);
-  });
-  figure.layout.showlegend = tuned;
+  }
   figure.layout.uirevision = run;
   // with ranges of its own, plotly.js draws nothing anew when a shape moves
   figure.layout.xaxis.range = [-0.5, Math.max(steps.length, NARROWEST) - 0.5];
@@ -68,6 +68,7 @@ export function createCurve(onSelect) {
       timer = 0;
       if (steps.length || chart.drawn) draw(); // plotly.js is not loaded before the first token is on the page
     },
+    /** There are more steps, or their values changed. */
     grew() { timer = timer || window.setTimeout(draw, PAUSE); },
     select(step) { selected = step; mark(); },
     setBeta(value) {

@@ -5,7 +5,7 @@ import { MEASURES, PAPER } from '../shared/engine.js';
 import { clamp, formatPercent, tokenLabel } from '../shared/format.js';
 
 export const METRICS = MEASURES.filter((m) => m.full).map((m) => (
-  { ...m, of: m.key === 'ratio' ? logRatio : (step) => step[m.key] ?? Infinity }));
+  { ...m, of: m.key === 'ratio' ? logRatio : (step) => step[m.key] ?? (m.target ? 0 : Infinity) }));
 export const SAYS = Object.fromEntries(MEASURES.map((m) => [m.key, m.says]));
 
 function logRatio({ expert_logprob: e, amateur_logprob: a }) {
@@ -30,6 +30,33 @@ export function contrastiveTarget(candidates, alpha) {
   const top = Math.max(...score), weight = score.map((x) => Math.exp(x - top));
   const total = weight.reduce((a, b) => a + b, 0);
   return { logE, logA, plausible, weights: weight.map((w) => w / total) };
+}
+
+/** KL(target \u2016 expert) in nats, at any \u03b1; null where the step's distributions were not stored. */
+export function teachingSignal({ candidates, plausible }, alpha) {
+  const known = candidates || (plausible && { expert_logprobs: plausible[0], amateur_logprobs: plausible[1] });
+  if (!known) return null;
+  const { logE, weights } = contrastiveTarget(known, alpha);
+  return Math.max(0, weights.reduce((sum, w, i) => sum + (w > 0 ? w * (Math.log(w) - logE[i]) : 0), 0));
+}
+const known = (step) => Number.isFinite(step.teaching);
+export const teaches = (step) => known(step) && step.teaching >= PAPER.teaches;
+export const teachesNothing = (step) => known(step) && step.teaching < PAPER.teaches;
+
+/** Whether training uses a step. mark: the user's, of a dataset's step; "pin" is a bookmark and changes nothing. */
+export const isSelected = (step, beta, mark) => mark === 'keep' || (mark !== 'drop' && isAbove(step, beta));
+
+// What the target at this step would teach, in a sentence. Rows: {text, e, c}, the probabilities under the expert and
+// in the target.
+export function taught(rows, signal, selected) {
+  const most = rows.reduce((best, row) => (row.c - row.e > best.c - best.e ? row : best), rows[0]);
+  const move = 'expert ' + formatPercent(most.e) + ' \u2192 target ' + formatPercent(most.c) + ' on \u201c' +
+    tokenLabel(most.text) + '\u201d';
+  const nats = signal.toFixed(3) + ' nats';
+  if (signal < PAPER.teaches) {
+    return ['Teaches nothing', ': the target is what the expert expects already (' + move + ', ' + nats + ').'];
+  }
+  return [selected ? 'Teaches ' + nats : 'Would teach ' + nats, ': ' + move + '.'];
 }
 
 const CHANGE = 0.005; // of probability; a smaller change is not worth a sentence

@@ -4,7 +4,7 @@
 import { el } from '../shared/dom.js';
 import { PAPER } from '../shared/engine.js';
 import { formatNats, formatPercent, formatSigned, tokenLabel, tokenName } from '../shared/format.js';
-import { SAYS, contrastiveTarget, isAbove, trainingEffect } from './measures.js';
+import { SAYS, contrastiveTarget, isAbove, isSelected, taught, trainingEffect } from './measures.js';
 import { aloneSays } from './writer.js';
 
 const ROWS = 10;
@@ -86,8 +86,15 @@ function factsOf(step) {
       ['Training moved', divergence(step, 'tuned_kl') + ' nats', reverse]])];
 }
 
+/** Whether training uses a step, and why. */
+function verdict(above, mark) {
+  const is = above ? ' \u2013 above \u03b2' : ' \u2013 not above \u03b2';
+  if (mark === 'drop') return is + ', dropped by you: never trained on.';
+  if (mark === 'keep') return is + ', kept by you: always trained on.';
+  return is + (above ? ', selected for training.' : ', not selected.') + (mark === 'pin' ? ' Pinned by you.' : '');
+}
 // Every step has these: whether it is selected, and its measures.
-function head(step, selected, move) {
+function head(step, { above, selected, mark }, move) {
   const jump = (by, key, word) => el('button', { type: 'button', onclick: () => move(by),
     title: word + ' step above \u03b2 (' + key + ')', 'aria-label': word + ' step above beta',
     text: by < 0 ? '\u2039 ' + key : key + ' \u203a' });
@@ -97,7 +104,7 @@ function head(step, selected, move) {
       el('div', { class: 'lr-step-move' }, jump(-1, 'p', 'Previous'), jump(1, 'n', 'Next'))),
     el('p', { class: 'lr-verdict' + (selected ? ' lr-yes' : '') },
       el('b', { text: 'KL ' + divergence(step, 'kl') + ' nats' }),
-      selected ? ' \u2013 above \u03b2, selected for training.' : ' \u2013 not above \u03b2, not selected.',
+      verdict(above, mark),
       step.agree ? '' : ' The two models prefer different tokens.'),
     aloneSays(step) ? el('p', { class: 'lr-alone', text: sentence(aloneSays(step)) }) : null,
     el('dl', { class: 'lr-facts' }, ...factsOf(step).map(([name, text, title]) =>
@@ -119,7 +126,9 @@ function distributions(run, step, { all, rows }, { selected, open, alphaRow, bra
     (Number.isFinite(part) ? ', KL part ' + formatSigned(part) : '');
   const training = Object.entries(trainingRow(run, step, all)).map(([name, value]) => name + ': ' +
     JSON.stringify(value));
+  const [teaches, how] = taught(all.filter((row) => row.plausible), step.teaching, selected);
   return [
+    el('p', { class: 'lr-taught' }, el('b', { text: teaches }), how),
     tuned ? el('p', { class: 'lr-training-effect', text: trainingEffect(all, step.tuned_changed) }) : null,
     alphaRow,
     el('div', { class: 'lr-key' },
@@ -162,14 +171,14 @@ export class StepView {
     this.node.replaceChildren(el('h3', { text: 'Step view' }),
       el('p', { class: 'lr-muted', text: hasSteps ? SELECT : NO_STEP }));
   }
-  show(run, step, details, alpha, beta) {
+  show(run, step, details, alpha, beta, mark) {
     const { node, slider, alphaRow, actions: { branch, move } } = this, scroll = node.scrollTop;
     const open = node.querySelector('details')?.open, focused = document.activeElement === slider;
-    const selected = isAbove(step, beta);
+    const above = isAbove(step, beta), selected = isSelected(step, beta, mark);
     this.shown = step.index;
     slider.value = alpha;
     this.alphaOut.textContent = alpha.toFixed(2);
-    node.replaceChildren(...head(step, selected, move), ...(details.candidates
+    node.replaceChildren(...head(step, { above, selected, mark }, move), ...(details.candidates
       ? distributions(run, step, rowsOf(step, details, alpha), { selected, open, alphaRow, branch })
       : [el('p', { class: 'lr-muted lr-unstored', text: details.why || NOT_STORED })]));
     node.scrollTop = scroll;

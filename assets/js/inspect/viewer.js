@@ -6,7 +6,7 @@ import { PAPER } from '../shared/engine.js';
 import { clamp, plural } from '../shared/format.js';
 import { createExportMenu, picture } from './exports.js';
 import { Heatmap } from './heatmap.js';
-import { METRICS, isAbove, tunedName } from './measures.js';
+import { METRICS, isAbove, isSelected, teaches, teachingSignal, tunedName } from './measures.js';
 import { StepView } from './step_view.js';
 import { countsOf, createWriterLine, originOf, usualThresholds } from './writer.js';
 
@@ -14,6 +14,8 @@ const BETA_HELP = 'A step is selected when its KL lies above \u03b2.';
 const KEYS_HELP = '\u2190 \u2192 \u2191 \u2193 step by step \u00b7 n / p next or previous above \u03b2 \u00b7 ' +
   'Home / End';
 const WRITER_KEYS_HELP = ' \u00b7 c / C next or previous token of the contrast\u2019s own';
+const LOSS_HELP = 'Training starts from a loss of this: the mean of KL(target \u2016 expert) over the selected steps.';
+const MARKED = { drop: 'dropped', keep: 'kept', pin: 'pinned' };
 const END_REASONS = { stop: 'The expert ended its turn', length: 'Cut off at the token limit',
   given: 'Your text, scored', stopped: 'Stopped', error: 'Failed' };
 
@@ -59,7 +61,8 @@ function layOut(root, host, { heat, curve, view, exportMenu, writerLine, onBeta,
   const takenOverCue = cue('taken-over', 'taken over from the expert');
   const keys = el('div', { class: 'lr-keys lr-muted', text: KEYS_HELP });
   const legend = el('div', { class: 'lr-legend' }, el('span', { text: '0' }), el('i', {}), parts.legendFull,
-    cue('above', 'KL above \u03b2'), cue('differs', 'top-1 differs'), changedCue, rewrittenCue, takenOverCue);
+    cue('above', 'KL above \u03b2'), cue('idle', 'teaches nothing'), cue('differs', 'top-1 differs'), changedCue,
+    rewrittenCue, takenOverCue);
   const response = el('section', { class: 'lr-card lr-response', 'aria-label': 'The response' },
     el('div', { class: 'lr-top' }, parts.status, exportMenu.node), parts.error.node, parts.parent, parts.tunedModel,
     writerLine.node, parts.intro, parts.question, parts.prompt, heat.node, parts.grade, legend, parts.metricSays,
@@ -81,6 +84,7 @@ export class Viewer {
     this.beta = PAPER.beta;
     this.current = -1;
     this.details = new Map();
+    /** @type {Record<number, string>} the user's marks of a dataset's steps */ this.marks = {};
     this.asked = -1; // the step whose details were asked for last
     this.withTuned = false;
     const select = (step, focus) => this.select(step, focus);
@@ -117,11 +121,24 @@ export class Viewer {
     if (!steps.length) return;
     const above = steps.filter((s) => isAbove(s, beta)).length, differ = steps.filter((s) => !s.agree).length;
     counts.append(el('b', { text: above + ' of ' + steps.length + ' steps above \u03b2' }), ' \u00b7 ' +
-      Math.round((100 * above) / steps.length) + ' % \u00b7 ' + plural(differ, 'top-1 disagreement'));
+      Math.round((100 * above) / steps.length) + ' % \u00b7 ', ...this.teachingCounts(),
+    plural(differ, 'top-1 disagreement'));
     const changed = steps.filter((s) => s.tuned_changed).length;
     if (this.run.lens) counts.append(' \u00b7 training changed the top-1 token at ' + plural(changed, 'step'));
     const written = countsOf(steps, this.run.contrast);
     if (written) counts.append(' \u00b7 ' + written);
+  }
+  /** How many of the steps that training uses teach something, and the loss that training would start from. */
+  teachingCounts() {
+    const { marks } = this, of = (kind) => Object.values(marks).filter((mark) => mark === kind).length;
+    const used = this.steps.filter((step, i) => isSelected(step, this.beta, marks[i]));
+    const known = used.filter((step) => Number.isFinite(step.teaching)), n = known.filter(teaches).length;
+    const mean = known.reduce((sum, step) => sum + step.teaching, 0) / known.length;
+    const marked = ['drop', 'keep', 'pin'].filter(of).map((kind) => of(kind) + ' ' + MARKED[kind]);
+    return [known.length && el('b', { title: LOSS_HELP, text: n + (n === 1 ? ' teaches' : ' teach') }),
+      known.length && ', ' + mean.toFixed(3) + ' nats on average \u00b7 ',
+      known.length < used.length && (used.length - known.length) + ' not stored \u00b7 ',
+      marked.length && marked.join(', ') + ' \u00b7 '].filter(Boolean);
   }
   drawScale() {
     const { betaOut, legendFull, metricSays } = this.parts, { name, full, says } = this.metric;
@@ -142,7 +159,17 @@ export class Viewer {
   }
   setAlpha(value) { // a link may hold any
     this.alpha = clamp(value, PAPER.alphaFloor, 1);
-    this.drawStep(); this.drawThresholds('alpha', this.alpha);
+    this.measure(this.steps);
+    this.heat.repaint(this.metric);
+    if (this.count) this.curve.grew();
+    this.drawCounts(); this.drawStep(); this.drawThresholds('alpha', this.alpha);
+  }
+  /** What depends on \u03b1. */
+  measure(steps) { for (const step of steps) step.teaching = teachingSignal(step, this.alpha); }
+  /** The user's marks of the steps, which may have changed. */
+  mark(marks) {
+    this.marks = marks;
+    this.drawCounts(); this.drawStep();
   }
   drawThresholds(moved, value) {
     if (this.run) this.writerLine.thresholds(this.run, this.alpha, this.beta);
@@ -171,7 +198,7 @@ export class Viewer {
       if (this.asked !== i || this.current !== i) return; // a later selection is on its way
     }
     view.ready();
-    view.show(this.run, this.steps[i], this.details.get(i), this.alpha, this.beta);
+    view.show(this.run, this.steps[i], this.details.get(i), this.alpha, this.beta, this.marks[i]);
   }
   select(i, focus) {
     if (!this.heat.select(i, focus)) return;
@@ -209,7 +236,7 @@ export class Viewer {
   begin(header) {
     const { error, intro, question, parent, grade } = this.parts;
     grade.hidden = true;
-    this.run = header; this.steps = []; this.current = -1; this.details = new Map();
+    this.run = header; this.steps = []; this.current = -1; this.details = new Map(); this.marks = {};
     this.takeThresholds(header);
     error.show('');
     if (intro) intro.hidden = true;
@@ -275,6 +302,7 @@ export class Viewer {
   }
   addFacts(facts) { Object.assign(this.run, facts); this.drawTunedModel(); this.drawPrompt(); }
   append(more) {
+    this.measure(more);
     this.steps.push(...more);
     this.heat.append(more, this.metric, this.beta);
     this.curve.grew();
@@ -307,10 +335,11 @@ export class Viewer {
   }
 }
 
-/** A step as the stream carries it, an array in the order of `columns`. */
+/** A step as the stream carries it: measures in the order of `columns`, then the plausible tokens (records.py). */
 export function stepFromLine(line, columns, index) {
   const step = { index, text: line[0], token_id: line[1] };
   columns.forEach((name, i) => { step[name] = line[i + 2]; });
+  step.plausible = line[columns.length + 2];
   return step;
 }
 
@@ -323,7 +352,7 @@ export function showRecord(viewer, record) {
   viewer.begin({ run: id, question, parent, problem_id, prompt_tokens: prompt_ids.length,
     expert, amateur, same_model, lens, scored: request.response !== null, prompt: record.prompt, contrast,
     notes: record.prompt_notes });
-  viewer.append(record.steps);
+  viewer.append(record.steps.map((step) => ({ ...step }))); // the viewer's own: it measures them at its α
   if (record.graded) viewer.showGrade(record.graded);
   viewer.end(record.finish_reason, record.seconds);
 }

@@ -4,9 +4,9 @@
 
 const { paper, measures, public: isPublic, figures } = JSON.parse(document.getElementById('lr-engine').textContent);
 
-/** @type {{ alpha: number, beta: number, alphaFloor: number, tie: number }} */
+/** @type {{ alpha: number, beta: number, alphaFloor: number, teaches: number, tie: number }} */
 export const PAPER = paper;
-/** @type {{ key: string, name: string, says: string, full: number, tuned: boolean }[]} */
+/** @type {{ key: string, name: string, says: string, full: number, tuned: boolean, target: boolean }[]} */
 export const MEASURES = measures;
 export const PUBLIC = isPublic;
 /** Figures without data, by name; each use takes a copy. @type {Record<string, object>} */
