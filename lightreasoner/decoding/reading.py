@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from lightreasoner import threads
+from lightreasoner.decoding.lean import Lean
 from lightreasoner.models.loading import LoadedModel
 
 #: One sequence: several tokens at once through a cache; one at a time; or without a cache, from the start each time.
@@ -33,7 +34,16 @@ class Reading:
     seconds: float = 0.0  # that the check took
 
 
+@dataclass(frozen=True)
+class ForwardPass:
+    """The implementation of a model's forward pass: `lean`, or transformers' own where that is None, and why."""
+
+    lean: Lean | None
+    why: str
+
+
 _READINGS: WeakKeyDictionary[Any, Reading] = WeakKeyDictionary()  # model → its reading, once checked
+_PASSES: WeakKeyDictionary[Any, ForwardPass] = WeakKeyDictionary()  # model → its forward pass, once checked
 
 
 def known_reading(loaded: LoadedModel) -> Reading | None:
@@ -43,6 +53,26 @@ def known_reading(loaded: LoadedModel) -> Reading | None:
 
 def remember_reading(loaded: LoadedModel, reading: Reading) -> None:
     _READINGS[base_model(loaded.model)] = reading
+
+
+def known_pass(loaded: LoadedModel) -> ForwardPass | None:
+    """The forward pass that was chosen for a model. None before its check, and once its modules have changed."""
+    model = base_model(loaded.model)
+    found = _PASSES.get(model)
+    if found and found.lean and not found.lean.current():
+        del _PASSES[model]
+        return None
+    return found
+
+
+def remember_pass(loaded: LoadedModel, found: ForwardPass) -> None:
+    _PASSES[base_model(loaded.model)] = found
+
+
+def describe_pass(loaded: LoadedModel) -> str | None:
+    """Which implementation of its forward pass a model uses, and why, in a few words. None before the check."""
+    found = known_pass(loaded)
+    return found and f"{'lean' if found.lean else 'of transformers'}: {found.why}"
 
 
 def reading_of(loaded: LoadedModel) -> Reading:
@@ -87,7 +117,13 @@ def forward(
     threads.follow()
     if not isinstance(ids, torch.Tensor):
         ids = torch.tensor(ids, device=loaded.device)
-    accepted = _parameters(type(base_model(loaded.model)))
+    model = base_model(loaded.model)
+    found = _PASSES.get(model)
+    if found and found.lean:
+        begun = cache is not None and cache.get_seq_length() > 0  # no adapter comes in the middle of a sequence
+        if begun or known_pass(loaded):
+            return found.lean(ids, keep, cache, mask, positions)
+    accepted = _parameters(type(model))
     given = {"attention_mask": mask, "position_ids": positions, "logits_to_keep": max(keep, 1)}
     given["use_cache"] = cache is not None
     if cache is not None:

@@ -2,6 +2,7 @@
 
 Two rows of different length are read in pieces, as tracer and sampler do, and compared with one forward over the whole
 of both. Where they differ, the next slower way is measured; where none is right, the model is refused with the number.
+Then the same is read with the lean forward pass, which is used where its logits are those of transformers.
 """
 
 import time
@@ -13,6 +14,7 @@ import torch
 
 from lightreasoner.decoding.batch_decoder import BatchDecoder
 from lightreasoner.decoding.cached_decoder import CachedDecoder
+from lightreasoner.decoding.lean import Lean, misfit
 from lightreasoner.decoding.reading import (
     ALIGNED,
     APART,
@@ -20,10 +22,15 @@ from lightreasoner.decoding.reading import (
     PADDED,
     STEPS,
     WHOLE,
+    ForwardPass,
     Reading,
+    base_model,
+    describe_reading,
     forward,
     has_window,
+    known_pass,
     known_reading,
+    remember_pass,
     remember_reading,
 )
 from lightreasoner.errors import UserError
@@ -32,6 +39,8 @@ from lightreasoner.models.loading import LoadedModel
 
 TEXT = "Tom has 3 apples and buys 4 more. How many apples does he have? 3 + 4 = 7. The answer is 7."
 COLUMNS = 16  # of each row: few, since on a CPU a token of a large model takes a tenth of a second
+#: (row, position) of the logits of _two_rows
+PLACES = ((0, 6), (1, 3), (1, 7), (1, 8), (0, 7), (0, 8), (1, 9), (0, 9))
 #: What rounding explains, in nats of the mean |Δ log p|.
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.03, torch.bfloat16: 0.2}
 
@@ -42,13 +51,17 @@ def check_reading(loaded: LoadedModel, rows: tuple[list[int], list[int]] | None 
 
     rows: two sequences of ids of equal length, at least 16; by default from a sentence.
     """
-    if found := known_reading(loaded):
+    found = known_reading(loaded)
+    if found and (known_pass(loaded) or found.one == WHOLE):
         return found
     began = time.perf_counter()
     one, other = rows or _rows(loaded)
     if len(one) < COLUMNS:  # the context is too short for anything but a plain forward
         found = Reading(WHOLE, APART)
         remember_reading(loaded, found)
+        return found
+    if found:  # an adapter has come into the model, or gone
+        _choose_pass(loaded, one, other, found)
         return found
     plain = forward(loaded, [one, other], keep=len(one)).float().log_softmax(-1)  # (2, columns, output rows)
     if not plain.isfinite().any(-1).all():  # tracer and sampler name the step
@@ -57,11 +70,11 @@ def check_reading(loaded: LoadedModel, rows: tuple[list[int], list[int]] | None 
     many = (ALIGNED,) if has_window(loaded.model.config) else (PADDED, ALIGNED)
     found = None
     for single in (Reading(), Reading(positions=False), Reading(STEPS), Reading(WHOLE)):
-        usable, error = _first([single], lambda way: _one_sequence(loaded, plain, one, way), allowed)
+        usable, error = _first([single], lambda way: _one_difference(loaded, plain, one, way), allowed)
         if not usable:
             continue
         ways = [replace(single, many=way) for way in (*(many if single.one == CHUNKS else ()), APART)]
-        found, worst = _first(ways, lambda way: _two_rows(loaded, plain, one, other, way), allowed)
+        found, worst = _first(ways, lambda way: _two_difference(loaded, plain, one, other, way), allowed)
         if found:  # not for a model that keeps its state in itself, where one row would change the other
             break
     if found is None:
@@ -72,7 +85,53 @@ def check_reading(loaded: LoadedModel, rows: tuple[list[int], list[int]] | None 
         )
     found = replace(found, difference=max(error, worst), seconds=time.perf_counter() - began)
     remember_reading(loaded, found)
+    _choose_pass(loaded, one, other, found)
     return found
+
+
+def _choose_pass(loaded: LoadedModel, one: list[int], other: list[int], way: Reading) -> None:
+    """Use the lean forward pass where its logits are those of transformers: bit for bit in fp32, and in 16 bits within
+    one unit in the last place."""
+    model = base_model(loaded.model)
+    why = misfit(model) if loaded.lean else "the lean one is switched off"
+    if not why and (has_window(model.config) or (way.one, way.many, way.positions) != (CHUNKS, PADDED, True)):
+        why = describe_reading(loaded) or "its layers see only a window of the text"
+    if why:
+        return remember_pass(loaded, ForwardPass(None, why))
+    remember_pass(loaded, ForwardPass(None, "not compared yet"))
+    usual = _every_way(loaded, one, other, way)
+    for fused in (True, False):  # a joined matrix may be multiplied by another kernel
+        try:
+            remember_pass(loaded, ForwardPass(Lean(model, fused), _same_as(loaded.dtype)))
+            if _last_places(_every_way(loaded, one, other, way), usual) <= (loaded.dtype != torch.float32):
+                return None
+        except Exception as failure:  # a model may be changed in any way
+            if is_out_of_memory(failure):
+                raise
+    remember_pass(loaded, ForwardPass(None, "the logits of the lean one differ"))
+    return None
+
+
+def _same_as(dtype: torch.dtype) -> str:
+    """What a lean forward pass was found to be."""
+    exactly = "bit for bit" if dtype == torch.float32 else "within one unit in the last place"
+    return f"the logits of transformers, {exactly}"
+
+
+def _every_way(loaded: LoadedModel, one: list[int], other: list[int], way: Reading) -> torch.Tensor:
+    """The logits (positions, output rows) of both rows, read whole, as the tracer does and as the sampler does."""
+    whole = forward(loaded, [one, other], keep=len(one)).flatten(0, 1)
+    return torch.cat([whole, _one_sequence(loaded, one, way), _two_rows(loaded, one, other, way)])
+
+
+def _last_places(found: torch.Tensor, usual: torch.Tensor) -> float:
+    """The largest difference of two tensors of one dtype, in units in the last place."""
+    if not bool((found.isfinite() & usual.isfinite()).all()):
+        return float("inf")
+    whole, lowest = (torch.int32, -(2**31)) if found.itemsize == 4 else (torch.int16, -(2**15))
+    bits = [x.view(whole).long() for x in (found, usual)]
+    places = [torch.where(x < 0, lowest - x, x) for x in bits]  # in the order of the numbers
+    return float((places[0] - places[1]).abs().max())
 
 
 def _rows(loaded: LoadedModel) -> tuple[list[int], list[int]]:
@@ -116,24 +175,29 @@ def _first(
     return None, error
 
 
-def _one_sequence(loaded: LoadedModel, plain: torch.Tensor, ids: list[int], way: Reading) -> float:
-    """The largest difference of one sequence, read as the tracer does."""
+def _one_sequence(loaded: LoadedModel, ids: list[int], way: Reading) -> torch.Tensor:
+    """The logits (6, output rows) at the positions 6 to 11 of one sequence, read as the tracer does."""
     decoder = CachedDecoder(loaded, ids[:7], way)
-    logits = [decoder.teacher_force(ids[7:12]), decoder.next_logits()[None]]
-    return _difference(torch.cat(logits), plain[0, 6:12])
+    return torch.cat([decoder.teacher_force(ids[7:12]), decoder.next_logits()[None]])
 
 
-def _two_rows(loaded: LoadedModel, plain: torch.Tensor, one: list[int], other: list[int], way: Reading) -> float:
-    """The largest difference of two rows of different length, read as the sampler does."""
+def _one_difference(loaded: LoadedModel, plain: torch.Tensor, ids: list[int], way: Reading) -> float:
+    return _difference(_one_sequence(loaded, ids, way), plain[0, 6:12])
+
+
+def _two_rows(loaded: LoadedModel, one: list[int], other: list[int], way: Reading) -> torch.Tensor:
+    """The logits (8, output rows) of two rows of different length at PLACES, read as the sampler does."""
     decoder = BatchDecoder(loaded, 2, way)
     decoder.prefill([one[:6], other[:3]], None if way.many == PADDED else 2)  # aligned: with a piece of padding only
     stepped = decoder.step(torch.tensor([one[6], other[3]], device=loaded.device))
     decoder.select(torch.tensor([1, 0], device=loaded.device))
     ragged = decoder.read([other[4:9], one[7:9]], keep=2)
     last = decoder.step(torch.tensor([other[9], one[9]], device=loaded.device))
-    found = torch.cat([stepped, ragged[0], ragged[1], last])
-    places = [(0, 6), (1, 3), (1, 7), (1, 8), (0, 7), (0, 8), (1, 9), (0, 9)]
-    return _difference(found, torch.stack([plain[place] for place in places]))
+    return torch.cat([stepped, ragged[0], ragged[1], last])
+
+
+def _two_difference(loaded: LoadedModel, plain: torch.Tensor, one: list[int], other: list[int], way: Reading) -> float:
+    return _difference(_two_rows(loaded, one, other, way), torch.stack([plain[place] for place in PLACES]))
 
 
 def _difference(logits: torch.Tensor, plain: torch.Tensor) -> float:

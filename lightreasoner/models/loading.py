@@ -54,6 +54,7 @@ class LoadedModel:
     ends: tuple[TurnEnd, ...] = ()  # the same ends with their texts and sources
     weights: str = ""  # see weights.weights_fingerprint
     files: Files | None = None  # that it was read from
+    lean: bool = True  # the forward pass of decoding/lean.py may be used
 
     @property
     def end_texts(self) -> tuple[str, ...]:
@@ -115,6 +116,7 @@ def load_model(
         ends=ends,
         weights=weights_fingerprint(files),
         files=files,
+        lean=settings.lean,
     )
 
 

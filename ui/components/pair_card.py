@@ -1,6 +1,6 @@
 """The card that describes a pair: sizes, device, dtype, shared vocabulary, and whether it can run on this machine."""
 
-from lightreasoner.decoding.reading import describe_reading
+from lightreasoner.decoding.reading import describe_pass, describe_reading
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import missing_reason
 from lightreasoner.models.loading import LoadedModel, known_ends
@@ -63,6 +63,8 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
         rows.append(("Runs on", f"{model.device}, {str(model.dtype).removeprefix('torch.')}, {memory:,.0f} MB"))
         reads = dict.fromkeys(filter(None, map(describe_reading, loaded)))  # models that are read in a slower way
         rows += [("Reads", sentence) for sentence in reads]
+        passes = dict.fromkeys(filter(None, map(describe_pass, loaded)))
+        rows += [("Forward pass", sentence) for sentence in passes]
         rows.append(("Shared", f"{len(model.tokenizer):,} tokens of vocabulary"))
         rows += [("Prompt", note) for note in prompt_notes(model)]
     elif chosen:
