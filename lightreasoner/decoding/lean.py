@@ -78,6 +78,7 @@ class Lean:
 
     def _layer(self, layer: nn.Module, fused: bool) -> _Layer:
         attention, mlp, turn = layer.self_attn, layer.mlp, None
+        other = mlp.act_fn  # of which some round differently where their input is not contiguous
         if hasattr(attention, "q_norm"):
             weights = [attention.q_norm.weight.expand(self.heads, -1), attention.k_norm.weight.expand(self.cached, -1)]
             turn = _norm(attention.q_norm, torch.cat(weights))
@@ -88,7 +89,7 @@ class Lean:
             out=self._product(attention, ["o_proj"], fused),
             middle=_norm(layer.post_attention_layernorm),
             gate_up=self._product(mlp, ["gate_proj", "up_proj"], fused),
-            act=functional.silu if "SiLU" in type(mlp.act_fn).__name__ else mlp.act_fn,
+            act=functional.silu if "SiLU" in type(mlp.act_fn).__name__ else lambda x: other(x.contiguous()),
             down=self._product(mlp, ["down_proj"], fused),
         )
 

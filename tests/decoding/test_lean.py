@@ -15,6 +15,7 @@ from lightreasoner.models.references import ModelRef
 from tests.support.tiny_models import tiny_tokenizer
 
 PROMPTS = [[5, 9, 23, 7, 41, 8, 11], [6, 30, 12], list(range(10, 31))]
+GROWING = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
 KINDS = {
     "llama": {"attention_bias": True, "mlp_bias": True},
     "qwen2": {},
@@ -96,7 +97,11 @@ def test_joined_weights_are_the_models_own():
     [
         ("gpt2", {}, "another shape"),
         ("mistral", {"sliding_window": 64}, "window"),
-        ("llama", {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}}, "length of the text"),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}},
+            "length of the text",
+        ),
         ("llama", {"hidden_act": "gelu"}, None),
     ],
 )
