@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ EVERY = 1.0  # seconds between two looks at what is free
 FIXED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
 _wanted: int | None = None  # threads; None: as the libraries have it
+_HERE = threading.local()  # steady: see there
 
 
 @dataclass(frozen=True)
@@ -140,12 +141,22 @@ def _watch(bound: Group | None, quota: float, most: int) -> None:
 
 def follow() -> None:
     """Let torch's operations in this thread use the threads that fit now. Without `prepare`, nothing changes."""
-    if _wanted is None:
+    if _wanted is None or getattr(_HERE, "steady", False):
         return
     import torch
 
     if torch.get_num_threads() != _wanted:
         torch.set_num_threads(_wanted)  # holds for this thread, and for those that are yet to compute
+
+
+@contextmanager
+def steady() -> Iterator[None]:
+    """Inside, `follow` changes nothing in this thread. Another number of threads can round a sum another way."""
+    _HERE.steady = True
+    try:
+        yield
+    finally:
+        _HERE.steady = False
 
 
 def step_back(nice: int) -> None:

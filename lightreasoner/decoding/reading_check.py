@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from lightreasoner import threads
 from lightreasoner.decoding.batch_decoder import BatchDecoder
 from lightreasoner.decoding.cached_decoder import CachedDecoder
 from lightreasoner.decoding.lean import Lean, misfit
@@ -99,15 +100,16 @@ def _choose_pass(loaded: LoadedModel, one: list[int], other: list[int], way: Rea
     if why:
         return remember_pass(loaded, ForwardPass(None, why))
     remember_pass(loaded, ForwardPass(None, "not compared yet"))
-    usual = _every_way(loaded, one, other, way)
-    for fused in (True, False):  # a joined matrix may be multiplied by another kernel
-        try:
-            remember_pass(loaded, ForwardPass(Lean(model, fused), _same_as(loaded.dtype)))
-            if _last_places(_every_way(loaded, one, other, way), usual) <= (loaded.dtype != torch.float32):
-                return None
-        except Exception as failure:  # a model may be changed in any way
-            if is_out_of_memory(failure):
-                raise
+    with threads.steady():
+        usual = _every_way(loaded, one, other, way)
+        for fused in (True, False):  # a joined matrix may be multiplied by another kernel
+            try:
+                remember_pass(loaded, ForwardPass(Lean(model, fused), _same_as(loaded.dtype)))
+                if _last_places(_every_way(loaded, one, other, way), usual) <= (loaded.dtype != torch.float32):
+                    return None
+            except Exception as failure:  # a model may be changed in any way
+                if is_out_of_memory(failure):
+                    raise
     remember_pass(loaded, ForwardPass(None, "the logits of the lean one differ"))
     return None
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 import transformers
 
+from lightreasoner import threads
 from lightreasoner.decoding.generate import greedy_generate
 from lightreasoner.decoding.reading import describe_pass, forward, known_pass, remember_pass
 from lightreasoner.decoding.reading_check import check_reading
@@ -129,3 +130,15 @@ def test_sixteen_bits_may_differ_by_one_unit_in_the_last_place():
     check_reading(loaded)
     assert known_pass(loaded).lean and "one unit" in describe_pass(loaded)
     assert torch.allclose(whole(loaded).float(), logits.float(), atol=0, rtol=2**-6)
+
+
+def test_the_comparison_keeps_its_number_of_threads(monkeypatch):
+    """Threads follow what other programs leave free; another number in between could round otherwise."""
+    seen = []
+    monkeypatch.setattr(torch, "set_num_threads", seen.append)
+    monkeypatch.setattr(threads, "_wanted", torch.get_num_threads() + 1)
+    with threads.steady():
+        threads.follow()
+    assert not seen
+    threads.follow()
+    assert seen
