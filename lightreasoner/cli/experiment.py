@@ -38,6 +38,12 @@ def add(verbs) -> None:
     experiment.add_argument("--no-control", action="store_true", help="without the arm of random steps")
     experiment.add_argument("--preview", type=int, metavar="N", help="problems of the preview; 0: none (default 100)")
     experiment.add_argument("--rounds", type=int, metavar="N", help="tune the tuned expert again (default 1)")
+    experiment.add_argument(
+        "--minutes",
+        type=float,
+        metavar="N",
+        help="lower the numbers of problems and updates so that it takes about N minutes on this machine",
+    )
     experiment.add_argument("--stop-worse", action="store_true", help="end evaluations of clearly worse arms early")
     experiment.add_argument(
         "--run-dir", type=local_folder, required=True, metavar="DIR", help="folder of the experiment"
@@ -110,7 +116,9 @@ def run_experiment_verb(options: argparse.Namespace, settings: Settings) -> None
         for stage in round_stages(plan, options.run_dir.absolute()):
             print(f"{stage.state:12} {stage.title:50} {stage.folder}")
         return
-    stages = run_experiment(plan, options.run_dir, settings, lambda inner: ConsoleProgress(progress_line, inner))
+    stages = run_experiment(
+        *(plan, options.run_dir, settings, lambda inner: ConsoleProgress(progress_line, inner), options.minutes)
+    )
     results = arm_results(stages)
     print("\n".join([*table(results), sentence(results), f"The report is {options.run_dir / REPORT}"]))
 

@@ -103,7 +103,7 @@ def all_stages(folder: Path) -> list[Stage]:
     record = read_run(folder)
     if record["kind"] != "experiment":
         raise UserError(f"{folder} is a {record['kind']} run, not an experiment; name an experiment's folder.")
-    plan, stages = plan_of(record["config"]), []
+    plan, stages = plan_of(record.get("settled") or {k: v for k, v in record["config"].items() if k != "minutes"}), []
     for turn in range(1, plan.rounds + 1):
         expert = None if turn == 1 else later_expert(folder, turn)
         if expert is None or expert.is_dir():

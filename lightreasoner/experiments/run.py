@@ -12,7 +12,8 @@ from typing import Any
 from lightreasoner.errors import UserError, log_unexpected
 from lightreasoner.evaluation.results import FOLDER, ResultsReader
 from lightreasoner.evaluation.run import run_evaluation
-from lightreasoner.experiments.plan import FILE, Plan, write_plan
+from lightreasoner.experiments.budget import within
+from lightreasoner.experiments.plan import FILE, Plan, plan_of, write_plan
 from lightreasoner.experiments.report import write_report
 from lightreasoner.experiments.results import arm_results, best_arm
 from lightreasoner.experiments.stages import WITH_ALL, Stage, later_expert, round_stages
@@ -25,7 +26,7 @@ from lightreasoner.scoring.significance import compare
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import write_text
 from lightreasoner.storage.checksums import note_checksum
-from lightreasoner.storage.runs import begin_run, versions
+from lightreasoner.storage.runs import add_to_run, begin_run, versions
 from lightreasoner.training.merge import merge_run
 from lightreasoner.training.run import run_as_job
 
@@ -33,19 +34,28 @@ ENOUGH = 100  # problems that an arm answers before it can be called clearly wor
 
 
 def run_experiment(
-    plan: Plan, folder: Path, settings: Settings, console: Callable[[Progress], Progress] = lambda progress: progress
+    plan: Plan,
+    folder: Path,
+    settings: Settings,
+    console: Callable[[Progress], Progress] = lambda progress: progress,
+    minutes: float | None = None,
 ) -> list[Stage]:
     """Run what is missing of an experiment, and write its report. Returns all stages.
 
-    console: wraps the progress, for example to print it. Raises UserError when a stage failed that others need, or at
-    the end when an arm failed; StopRequested when the experiment was stopped.
+    minutes: lower the numbers of problems and updates so that it takes about so long on this machine; of an experiment
+    that was begun they stay what they were. console: wraps the progress, for example to print it. Raises UserError when
+    a stage failed that others need, or at the end when an arm failed; StopRequested when the experiment was stopped.
     """
     folder = Path(folder).absolute()
     settings = replace(settings, workspace=settings.workspace.absolute())
     check(plan, folder, settings)
     with job_context(folder, "experiment", settings, title=plan.title, accelerator=False) as context:
         progress = console(context)
-        begin_run(folder, "experiment", plan.as_json(), {"versions": versions()})
+        config = plan.as_json() | ({"minutes": minutes} if minutes else {})
+        record = begin_run(folder, "experiment", config, {"versions": versions()})
+        if minutes:
+            plan = plan_of(record["settled"]) if "settled" in record else within(plan, minutes, settings, progress)
+            add_to_run(folder, settled=plan.as_json())
         write_text(folder / FILE, write_plan(plan))
         stages: list[Stage] = []
         troubles: dict[str, str] = {}  # stage → why it has no results

@@ -8,6 +8,7 @@ import pytest
 
 from lightreasoner.cli.experiment import parse_arm
 from lightreasoner.errors import UserError
+from lightreasoner.experiments.budget import Rates, fitted
 from lightreasoner.experiments.plan import CONTROL, plan_of, read_plan, write_plan
 
 PLAN = {"problems": "bundled-train", "test": "bundled-test"}
@@ -127,3 +128,21 @@ def test_an_arm_on_the_command_line():
 def test_the_plan_in_the_documentation_is_one():
     text = __import__("lightreasoner.experiments.plan", fromlist=["x"]).__doc__.partition("form:\n")[2]
     assert len(plan_of(tomllib.loads(text)).arms) == 4  # three seeds and the control
+
+
+def test_a_budget_lowers_what_takes_time_in_proportion():
+    plan = plan_of(PLAN | {"arm": [{"max_steps": 500}]})  # and the control
+    found = fitted(plan, 10, Rates(response=0.1, update=0.2, loading=2.0), learned=10_000, tested=10_000)
+    spare = 600 - 6 * 2.0  # seconds
+    assert found.preview == min(100, int(0.1 * spare / 0.7)) and found.limit == int(0.2 * spare / 0.1)
+    assert {arm.config.max_steps for arm in found.arms} == {500}, "they fit"
+    assert found.test_limit == pytest.approx(0.3 * spare / 0.3, abs=1)
+    short = fitted(plan, 1, Rates(0.1, 0.2, 2.0), learned=50, tested=10_000)
+    assert (short.preview, short.limit) == (0, 50)
+    assert {arm.config.max_steps for arm in short.arms} == {int(0.4 / 0.9 * 48 / 0.4)}
+    assert found.rounds == plan.rounds and found.arms[1].is_control
+
+
+def test_a_budget_that_is_too_small_says_what_would_do():
+    with pytest.raises(UserError, match=r"0.2 minutes are too few on this machine, where 6 stages .* at least 0.6 min"):
+        fitted(plan_of(PLAN), 0.2, Rates(0.1, 0.2, 2.0), 100, 100)

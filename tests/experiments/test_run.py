@@ -216,6 +216,24 @@ def test_a_clearly_worse_arm_is_not_evaluated_to_its_end(pair, tmp_path, monkeyp
     assert best_arm(results).name == "good"
 
 
+def test_a_budget_is_measured_once_and_kept(pair, tmp_path, monkeypatch):
+    from lightreasoner.experiments import budget
+
+    real, measured = budget.measure, []
+    monkeypatch.setattr(budget, "measure", lambda *given: measured.append(real(*given)) or budget.Rates(0.5, 0.4, 0))
+    monkeypatch.setattr(budget, "LEAST", dict.fromkeys(budget.LEAST, 1))
+    settings, folder = Settings(workspace=tmp_path / "workspace", device="cpu", dtype="float32"), tmp_path / "x"
+    plan = plan_of(tables(pair, control=False, arms={"max_steps": 900, "beta": 0.0, "held_out": 0.0}))
+    running.run_experiment(plan, folder, settings, minutes=0.1)
+    assert measured[0].response > 0 and measured[0].update > 0
+    stages = all_stages(folder)
+    assert (stages[0].job.limit, stages[1].job.config.max_steps, stages[2].job.limit) == (2, 6, 2)
+    running.run_experiment(plan, folder, settings, minutes=0.1)
+    assert len(measured) == 1 and states(all_stages(folder)) == states(stages)
+    with pytest.raises(UserError, match="minutes was 0[.]1, now 5"):
+        running.run_experiment(plan, folder, settings, minutes=5)
+
+
 def test_on_the_command_line(pair, tmp_path, monkeypatch, capsys):
     for name, value in (("WORKSPACE", str(tmp_path / "workspace")), ("DEVICE", "cpu"), ("DTYPE", "float32")):
         monkeypatch.setenv(f"LIGHTREASONER_{name}", value)
