@@ -230,7 +230,7 @@ def test_a_budget_is_measured_once_and_kept(pair, tmp_path, monkeypatch):
     assert (stages[0].job.limit, stages[1].job.config.max_steps, stages[2].job.limit) == (2, 6, 2)
     running.run_experiment(plan, folder, settings, minutes=0.1)
     assert len(measured) == 1 and states(all_stages(folder)) == states(stages)
-    with pytest.raises(UserError, match="minutes was 0[.]1, now 5"):
+    with pytest.raises(UserError, match=r"minutes was 0\.1, now 5"):
         running.run_experiment(plan, folder, settings, minutes=5)
 
 
