@@ -26,7 +26,7 @@ LAYERS = (
     ("ui.access", "ui.theme"),
     ("ui.studio",),
     ("ui.components",),
-    ("ui.inspect", "ui.datasets", "ui.finetune", "ui.evaluate", "ui.jobs"),
+    ("ui.inspect", "ui.datasets", "ui.finetune", "ui.evaluate", "ui.experiments", "ui.jobs"),
     ("ui.page",),
 )
 

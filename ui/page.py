@@ -20,6 +20,7 @@ from ui.compat.gradio import Page
 from ui.components.downloads import download_route
 from ui.datasets.tab import build_datasets
 from ui.evaluate.tab import build_evaluate
+from ui.experiments.tab import build_experiments
 from ui.finetune.tab import build_finetune
 from ui.inspect.tab import build_inspect
 from ui.jobs.tab import build_header, build_jobs
@@ -34,6 +35,7 @@ TABS = {
     "datasets": ("Datasets", build_datasets),
     "finetune": ("Fine-tune", build_finetune),
     "evaluate": ("Evaluate", build_evaluate),
+    "improve": ("Improve", build_experiments),
     "jobs": ("Jobs", build_jobs),
 }
 FOR_VISITORS = ("inspect",)  # tabs that visitors of a public server use

@@ -50,6 +50,7 @@ def page_css(public: bool = False) -> str:
         "datasets.css",
         "finetune.css",
         "evaluate.css",
+        "experiments.css",
         *(["access.css"] if public else []),
     )
     return "\n".join(asset("css", name) for name in names)

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from lightreasoner.cli.problems import add_skip_option
 from lightreasoner.errors import UserError
 from lightreasoner.progress import ConsoleProgress
 from lightreasoner.settings import Settings
@@ -25,6 +26,7 @@ def add(verbs) -> None:
     experiment.add_argument("--limit", type=int, metavar="N", help="of the problems to learn from (default: all)")
     experiment.add_argument("--test", metavar="SOURCE", help="to be measured on, with known answers")
     experiment.add_argument("--test-limit", type=int, metavar="N", help="of the problems to be measured on")
+    add_skip_option(experiment)
     experiment.add_argument("--max-new-tokens", type=int, metavar="N", help="per response to learn from (default 128)")
     experiment.add_argument("--test-max-new-tokens", type=int, metavar="N", help="per response that is judged")
     experiment.add_argument(
@@ -68,10 +70,16 @@ def plan_from(options: argparse.Namespace):
     from lightreasoner.experiments.plan import plan_of, read_plan
 
     given = {name: value for name in GIVEN if (value := getattr(options, name)) is not None}
-    others = {"arm": options.arm, "pair": options.pair, "expert": options.expert, "amateur": options.amateur}
-    others |= {"no_control": options.no_control, "stop_worse": options.stop_worse}
+    others = {
+        "no_control": options.no_control,
+        "arm": options.arm,
+        "pair": options.pair,
+        "expert": options.expert,
+        "amateur": options.amateur,
+    }
+    flags = {"skip_unreadable": options.skip_unreadable, "stop_worse": options.stop_worse}
     if options.plan is not None:
-        if named := [name for name, value in (given | others).items() if value]:
+        if named := [name for name, value in (given | others | flags).items() if value]:
             raise UserError(
                 f"The plan in {options.plan} decides everything; leave out --{named[0].replace('_', '-')}, or change "
                 "the plan."
@@ -79,8 +87,7 @@ def plan_from(options: argparse.Namespace):
         return read_plan(options.plan)
     name, expert, amateur = pair_refs(options)
     tables = given | {"expert": expert, "amateur": amateur, "control": not options.no_control}
-    tables |= {"pair": name, "stop_worse": options.stop_worse, "arm": [parse_arm(text) for text in options.arm]}
-    return plan_of(tables)
+    return plan_of(tables | flags | {"pair": name, "arm": [parse_arm(text) for text in options.arm]})
 
 
 def parse_arm(text: str) -> dict:

@@ -72,6 +72,7 @@ class Plan:
     preview: int = 100  # problems of `problems` that the preview solves first; 0: no preview
     preview_betas: str = PREVIEW_BETAS
     rounds: int = 1  # in each later round the best tuned expert is the expert
+    skip_unreadable: bool = False  # use the rest of files that have rows which cannot be read
     stop_worse: bool = False  # end the evaluation of an arm that is clearly worse than the best one
 
     def __post_init__(self):
@@ -81,8 +82,9 @@ class Plan:
         for name in ("pair", "split", "test_split", "preview_betas"):
             if not isinstance(getattr(self, name), str | None):
                 raise UserError(f"The plan's {name} is {getattr(self, name)!r:.40}; it must be a text.")
-        if not isinstance(self.stop_worse, bool):
-            raise UserError(f"The plan's stop_worse is {self.stop_worse!r:.40}; it must be true or false.")
+        for name in ("skip_unreadable", "stop_worse"):
+            if not isinstance(getattr(self, name), bool):
+                raise UserError(f"The plan's {name} is {getattr(self, name)!r:.40}; it must be true or false.")
         for name, low, high in (("limit", 1, 10**7), ("test_limit", 2, 10**7), ("test_max_new_tokens", 1, 10**6)):
             if getattr(self, name) is not None:
                 number(name, getattr(self, name), low, high, whole=True)

@@ -13,19 +13,20 @@ from lightreasoner.evaluation.results import read_results
 from lightreasoner.evaluation.run import EvaluationJob
 from lightreasoner.experiments.plan import Arm, Plan
 from lightreasoner.jobs.events import EVENTS_FILE, last_event, reversed_events
+from lightreasoner.jobs.outcome import is_in_progress
 from lightreasoner.paper import ALPHA
 from lightreasoner.problems.stream import training_split
 from lightreasoner.sampling.job import SamplingJob
-from lightreasoner.storage.atomic import in_use
 from lightreasoner.storage.remote import RunLocation
-from lightreasoner.storage.runs import LOCK, RECORD, read_run
+from lightreasoner.storage.runs import RECORD, read_run
 from lightreasoner.training.run import FinetuneJob
 from lightreasoner.training.runs import ADAPTER, WEIGHTS
 
 #: Problems per file of answers: the same in all evaluations of an experiment, so that they share the base's answers.
 BATCH = 64
 WITH_ALL = "experiment-stopped"  # an event: the stage was stopped since the whole experiment was, and is to go on
-NAME = 12  # characters of an arm's name in a folder's
+NAME = 12  # characters of an arm's name in a folder's, at most
+LONGEST = 40  # of a folder's name: that of a run which can be opened on the page
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Stage:
             return "waiting"
         end = last_event(self.folder / EVENTS_FILE) or {}
         if end.get("kind") != "end":
-            return "running" if in_use(self.folder / LOCK) else "interrupted"
+            return "running" if is_in_progress(self.folder) else "interrupted"
         if not end.get("kept"):
             return str(end.get("state"))
         for event in reversed_events(self.folder / EVENTS_FILE):
@@ -95,6 +96,7 @@ def round_stages(plan: Plan, folder: Path, turn: int = 1, expert: str | None = N
             split=plan.split or training_split(plan.problems),
             limit=min(plan.preview, plan.limit or plan.preview),
             max_new_tokens=plan.max_new_tokens,
+            skip_unreadable=plan.skip_unreadable,
             amateur=plan.amateur,
             contrasts=parse_contrasts(f"{ALPHA:g}", plan.preview_betas, False),
         )
@@ -105,11 +107,14 @@ def round_stages(plan: Plan, folder: Path, turn: int = 1, expert: str | None = N
         pair_name=plan.pair if turn == 1 else None,
         split=plan.split or training_split(plan.problems),
         limit=plan.limit,
+        skip_unreadable=plan.skip_unreadable,
     )
     found.append(Stage("dataset", title("Sample"), sampling.run_dir, sampling, turn))
     dataset = RunLocation(sampling.run_dir, str(sampling.run_dir))
     for number, arm in enumerate(plan.in_order(), 1):
-        slug = f"{number}-{re.sub('[^a-z0-9]+', '-', arm.name.lower())[:NAME].strip('-')}".strip("-")
+        room = LONGEST - len(f"{folder.name}-{again}{number}--test")
+        name = re.sub("[^a-z0-9]+", "-", arm.name.lower())[: max(0, min(NAME, room))].strip("-")
+        slug = f"{number}-{name}".strip("-")
         tuned = FinetuneJob(place(slug), dataset, expert, arm.config, arm.selection)
         evaluation = EvaluationJob(
             run_dir=place(f"{slug}-test"),
@@ -120,6 +125,7 @@ def round_stages(plan: Plan, folder: Path, turn: int = 1, expert: str | None = N
             limit=plan.test_limit,
             max_new_tokens=plan.test_max_new_tokens,
             batch_size=BATCH,
+            skip_unreadable=plan.skip_unreadable,
         )
         found.append(Stage("finetune", title(f"Fine-tune · {arm.name}"), tuned.run_dir, tuned, turn, arm))
         found.append(Stage("evaluation", title(f"Evaluate · {arm.name}"), evaluation.run_dir, evaluation, turn, arm))

@@ -1,8 +1,12 @@
 """The outcome of an attempt, from its events, its exit status and its output, in this order."""
 
-from lightreasoner.jobs.events import EVENTS_FILE, reversed_events
+from pathlib import Path
+
+from lightreasoner.jobs.events import EVENTS_FILE, last_event, reversed_events
 from lightreasoner.jobs.local import header
 from lightreasoner.jobs.store import Job
+from lightreasoner.processes import alive, elsewhere, fresh
+from lightreasoner.storage.runs import BEATING
 
 ERROR_PREFIXES = ("lightreasoner: ", "python -m lightreasoner ")  # of the command line's error messages
 
@@ -38,3 +42,12 @@ def _last_line(job: Job, output: str) -> str:
     """The last non-empty line of the current attempt's output."""
     lines = [line.strip() for line in output.rpartition(header(job))[2].splitlines()[1:] if line.strip()]
     return lines[-1][:500] if lines else ""
+
+
+def is_in_progress(folder: Path) -> bool:
+    """Whether the process that last started in the folder is alive. The folder's lock is not touched, so that a command
+    that starts at this moment finds it free."""
+    start = last_event(folder / EVENTS_FILE, "start") or {}
+    if not isinstance(start.get("pid"), int) or not isinstance(start.get("mark"), str):
+        return False
+    return fresh(folder / BEATING) if elsewhere(start["mark"]) else alive(start["pid"], start["mark"])

@@ -13,7 +13,7 @@ from tests.serving.test_public import PASSWORD, SECRET, USER, PublicApp
 from tests.support.browser import Inspect, in_every_look
 
 pytestmark = pytest.mark.browser
-TABS = ("Datasets", "Fine-tune", "Evaluate", "Jobs")
+TABS = ("Datasets", "Fine-tune", "Evaluate", "Improve", "Jobs")
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from lightreasoner.jobs import context, store
 from lightreasoner.jobs.accelerator import AcceleratorLock
 from lightreasoner.jobs.backend import HEARTBEAT
 from lightreasoner.jobs.events import EVENTS_FILE, EventLog
+from lightreasoner.jobs.outcome import is_in_progress
 from lightreasoner.jobs.scheduler import servers
 from lightreasoner.jobs.store import JobStore
 from lightreasoner.jobs.view import job_view
@@ -25,7 +26,6 @@ from lightreasoner.settings import ROOT
 from lightreasoner.storage import mounts
 from lightreasoner.storage.runs import BEATING, LOCK
 from tests.support.job_bench import SCRIPT, Bench, until
-from ui.components.run_list import is_in_progress
 
 THERE = "gpu-box@another-boot.4026531836@77"  # the mark of a process of another machine
 

@@ -13,6 +13,7 @@ PURPOSES = {
     "Datasets": "Build datasets of training samples from many problems, and explore them.",
     "Fine-tune": "Teach the expert, through a small adapter, what sets it apart from the amateur.",
     "Evaluate": "Measure models before and after fine-tuning.",
+    "Improve": "Sample, fine-tune and evaluate an expert in one go, beside a control.",
     "Jobs": "Long-running work runs as jobs; this is the queue.",
 }
 

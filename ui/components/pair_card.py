@@ -1,5 +1,7 @@
 """The card that describes a pair: sizes, device, dtype, shared vocabulary, and whether it can run on this machine."""
 
+from urllib.parse import urlencode
+
 from lightreasoner.decoding.reading import describe_pass, describe_reading
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import missing_reason
@@ -12,6 +14,7 @@ from lightreasoner.models.weights import known_size
 from ui.studio import Studio
 from ui.templates import render
 
+IMPROVE = "Improve this expert"  # the button of the tab that the card leads to
 OTHER = "other"  # the pair picker's choice for two models that are not a preset
 
 
@@ -38,7 +41,11 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
     """
 
     def html(rows: list[tuple[str, str]], text: str, tone: str, why: str = "") -> str:
-        return render("pair_card", rows=rows, text=text, tone=tone, why=why)
+        pair = {"pair": chosen.name} if chosen else {"expert": expert, "amateur": amateur}
+        improve = f"?{urlencode({'tab': 'improve'} | pair)}" if leads and rows else ""
+        return render("pair_card", rows=rows, text=text, tone=tone, why=why, improve=improve)
+
+    leads = studio.user.owner and button != IMPROVE
 
     chosen = next((p for p in presets() if p.name == preset), None)
     if chosen:

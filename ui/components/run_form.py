@@ -43,15 +43,19 @@ class RunForm:
         return shell_command(request.argv(problems if problems in SOURCES else Path(problems).name), folder)
 
 
-def problem_fields(settings: Settings, activity: str, prefix: str, default: str, **limit) -> dict[str, Component]:
+def problem_fields(
+    settings: Settings, activity: str, prefix: str, default: str, label: str = "Problems", **limit
+) -> dict[str, Component]:
     """Lay out and wire the fields source, upload, limit and skip_unreadable, with a description of the problems below.
 
     activity: begins the names of the actions; prefix: begins the ids of the elements; default: the key of a source;
-    limit: arguments of the field for the number of problems.
+    label: of the field for the source; limit: arguments of the field for the number of problems.
     """
     with gr.Group():
-        source, upload, rest = source_fields(default, "Problems", "File of problems", prefix)
-        limit = gr.Number(200, label="Number of problems", precision=0, elem_id=f"{prefix}-limit", **limit)
+        source, upload, rest = source_fields(default, label, "File of problems", prefix)
+        limit = gr.Number(
+            **{"value": 200, "label": "Number of problems"} | limit, precision=0, elem_id=f"{prefix}-limit"
+        )
     about = gr.Markdown(describe_source(settings, default, None), elem_classes="lr-answer", elem_id=f"{prefix}-there")
 
     @action(f"{activity}.choose_source")

@@ -6,18 +6,21 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
 from lightreasoner.errors import UserError
+from lightreasoner.experiments.plan import FILE as PLAN
+from lightreasoner.experiments.results import all_stages
 from lightreasoner.jobs.events import EVENTS_FILE, last_event
+from lightreasoner.jobs.outcome import is_in_progress
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import ACTIVE, FINISHED, Job
 from lightreasoner.jobs.view import job_view
-from lightreasoner.processes import alive, elsewhere, fresh
 from lightreasoner.serving.archive import note_deleted
 from lightreasoner.settings import Settings
-from lightreasoner.storage.runs import BEATING, RECORD, delete_run, list_runs, read_run, run_folder
+from lightreasoner.storage.runs import RECORD, delete_run, list_runs, read_run, run_folder
 
 MAX_LISTED = 500  # runs and jobs
 #: Fine-tuning method → its name on the page.
@@ -68,7 +71,10 @@ class Entry:
     @property
     def name(self) -> str:
         """The name on the page: that of the job until there is a run."""
-        return self.describe(self.run["config"], self.run["about"]) if self.run else self.job.title
+        if self.run is None:
+            return self.job.title
+        arm = arm_of(self.folder)
+        return self.describe(self.run["config"], self.run["about"]) + (f" · {arm}" if arm else "")
 
     def describe(self, config: dict, about: dict) -> str:
         """The name of a run, from its record."""
@@ -90,13 +96,26 @@ class Entry:
         return "stopped" if end.get("kept") else {"succeeded": "done"}.get(end.get("state"), str(end.get("state")))
 
 
-def is_in_progress(folder: Path) -> bool:
-    """Whether the process that last started in the folder is alive. The folder's lock is not touched, so that a command
-    that starts at this moment finds it free."""
-    start = last_event(folder / EVENTS_FILE, "start") or {}
-    if not isinstance(start.get("pid"), int) or not isinstance(start.get("mark"), str):
-        return False
-    return fresh(folder / BEATING) if elsewhere(start["mark"]) else alive(start["pid"], start["mark"])
+def arm_of(folder: Path) -> str | None:
+    """The name of the arm whose stage in an experiment this run is; None for a run of its own."""
+    at = len(folder.name)
+    while (at := folder.name.rfind("-", 0, at)) > 0:
+        experiment = folder.with_name(folder.name[:at])
+        if written := stamp(experiment / PLAN):
+            return _arms(experiment, written).get(folder.name)
+    return None
+
+
+@lru_cache(MAX_LISTED)
+def _arms(experiment: Path, written: tuple) -> dict[str, str]:
+    """Name of a stage's folder → its arm. written: of the plan, so that it is read again when it changes."""
+    try:
+        stages = all_stages(experiment)
+    except UserError:
+        return {}
+    several = any(stage.round > 1 for stage in stages)
+    names = ((s.folder.name, f"round {s.round}: {s.arm.name}" if several else s.arm.name) for s in stages if s.arm)
+    return dict(names)
 
 
 class RunList:

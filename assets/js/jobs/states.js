@@ -33,7 +33,8 @@ export const ACTIONS = {
 };
 
 // The page of a job's result: [text, address], or null.
-const RESULTS = { finetune: ['Open the run', 'finetune', 'run'], evaluate: ['Open the evaluation', 'evaluate', 'run'] };
+const RESULTS = { finetune: ['Open the run', 'finetune', 'run'], evaluate: ['Open the evaluation', 'evaluate', 'run'],
+  experiment: ['Open the experiment', 'improve', 'run'] };
 for (const verb of ['sample', 'score', 'import', 'pull']) RESULTS[verb] = ['Open the dataset', 'datasets', 'dataset'];
 export function resultLink(job) {
   const [text, tab, name] = RESULTS[job.verb] || [];

@@ -1,0 +1,51 @@
+// @ts-check
+// The arms of an experiment side by side: pass@1 before and after, the change with its paired interval, and the cost.
+import { gridTable, pct, points } from '../evaluate/grid_table.js';
+import { Chart } from '../shared/chart.js';
+import { el } from '../shared/dom.js';
+import { formatCount, formatDuration } from '../shared/format.js';
+
+export const armsChart = () => new Chart({ title: 'Change in pass@1', name: 'arms',
+  says: 'Against the expert before fine-tuning, on the same problems; 95 % intervals' });
+
+const COLUMNS = [
+  { title: 'Arm', class: 'lr-name' },
+  { title: 'Before', class: 'lr-num', says: 'pass@1 of the expert before fine-tuning' },
+  { title: 'After', class: 'lr-num', says: 'pass@1 of the tuned expert' },
+  { title: 'Change', class: 'lr-num', says: 'In percentage points, on the same problems' },
+  { title: '95 % interval', class: 'lr-num', says: 'Of the change, paired problem by problem' },
+  { title: 'Gained', class: 'lr-num', says: 'Problems: wrong before, right after' },
+  { title: 'Lost', class: 'lr-num', says: 'Problems: right before, wrong after' },
+  { title: 'Updates', class: 'lr-num' },
+  { title: 'Cost', class: 'lr-num', says: 'Time to train and to evaluate' }];
+
+function cells(arm, best) {
+  const tone = !arm.significant ? null : arm.difference > 0 ? 'lr-better' : 'lr-worse';
+  const cost = [arm.training_seconds, arm.evaluation_seconds].filter(Number.isFinite);
+  const aside = (text) => el('span', { class: 'lr-muted lr-aside', text });
+  const notes = [best && 'the best', !arm.whole && formatCount(arm.problems) + ' problems so far'].filter(Boolean);
+  return [
+    el('span', {}, el('a', { href: '?' + new URLSearchParams({ tab: 'evaluate', run: arm.evaluation }),
+      'data-key': 'arm-' + arm.evaluation, text: arm.label }), notes.length ? aside(notes.join(' \u00b7 ')) : ''),
+    pct(arm.before), el('b', { text: pct(arm.pass_at_1) }), el('b', { class: tone, text: points(arm.difference) }),
+    points(arm.low) + ' to ' + points(arm.high), formatCount(arm.gained), formatCount(arm.lost),
+    Number.isFinite(arm.updates) ? formatCount(arm.updates) : '\u2013',
+    cost.length ? formatDuration(cost.reduce((sum, seconds) => sum + seconds, 0)) : '\u2013'];
+}
+
+/** @param {any[]} arms @param {string | null} best the run of the arm that solves the most */
+export const armsTable = (arms, best) => gridTable('All arms', COLUMNS, arms.map((arm) => ({
+  class: arm.run === best ? 'lr-is-base' : null, cells: cells(arm, arm.run === best) })));
+
+/** Problems whose verdict the best arm changed. @returns {Node[]} */
+export function flipCards(flips, evaluation) {
+  const side = (title, text) => el('div', {}, el('h5', { text: title }),
+    el('pre', { class: 'lr-flip-text', tabindex: '0', text }));
+  return flips.map((flip) => el('article', { class: 'lr-changed' },
+    el('h4', { class: flip.gained ? 'lr-right' : 'lr-wrong', text: flip.gained ? '\u2713 Gained' : '\u2715 Lost' }),
+    el('p', { class: 'lr-question', text: flip.question }),
+    el('p', { class: 'lr-muted' }, 'Known answer: ', el('b', { text: flip.answer })),
+    el('div', { class: 'lr-changed-sides' }, side('Before', flip.before), side('After', flip.after)))).concat(
+    evaluation ? [el('a', { href: '?' + new URLSearchParams({ tab: 'evaluate', run: evaluation }),
+      text: 'All problems that changed sides' })] : []);
+}

@@ -1,0 +1,1 @@
+"""The Improve tab: experiments, each of which samples, fine-tunes and evaluates in one go."""

@@ -1,0 +1,153 @@
+"""The calls of the Improve tab's script on the server: the list, an opened experiment, and its files."""
+
+import shutil
+from dataclasses import asdict
+
+import pandas as pd
+
+from lightreasoner.errors import UserError
+from lightreasoner.evaluation.figures import differences_figure
+from lightreasoner.experiments.plan import CONTROL, FILE, Plan
+from lightreasoner.experiments.report import CARD, REPORT, command, sentence
+from lightreasoner.experiments.results import ArmResult, best_arm
+from lightreasoner.experiments.stages import Stage
+from lightreasoner.jobs.events import EVENTS_FILE, last_event
+from lightreasoner.problems.sources import problems_title
+from lightreasoner.storage.runs import RECORD
+from ui.access.permissions import action
+from ui.components.downloads import offer
+from ui.components.run_actions import RunActions
+from ui.components.script_calls import add_if_changed
+from ui.experiments.catalogue import Experiment, Experiments
+
+SIGNIFICANT = 0.05  # differences with a McNemar p below it are called significant
+FILES = {"report": REPORT, "card": CARD, "plan": FILE}
+ARM = ("name", "is_control", "round", "problems", "before", "pass_at_1", "difference", "low", "high", "gained", "lost")
+ARM += ("p", "samples", "updates", "training_seconds", "evaluation_seconds", "run", "evaluation", "whole")
+
+
+def facts(plan: Plan) -> list[tuple[str, str, str]]:
+    """(name, value, explanation) of a plan's properties."""
+
+    def count(limit: int | None) -> str:
+        return f" · {limit:,}" if limit else ""
+
+    rows = [("Expert", plan.expert, "The model to improve"), ("Amateur", plan.amateur, "The weaker model")]
+    rows.append(("Learns from", problems_title(plan.problems) + count(plan.limit), "No answers are needed"))
+    rows.append(("Measured on", problems_title(plan.test) + count(plan.test_limit), "Their answers are known"))
+    rows.append(("Arms", f"{len(plan.arms):,}", "Each is fine-tuned on the same dataset"))
+    if not any(arm.is_control for arm in plan.arms):
+        rows.append(("Control", "none", f"Without “{CONTROL}”"))
+    return rows + ([("Rounds", f"{plan.rounds:,}", "The best tuned expert is tuned again")] if plan.rounds > 1 else [])
+
+
+def arms_figure(arms: list[dict]) -> dict:
+    """The change of every arm with its paired interval."""
+    rows = pd.DataFrame(arms)
+    rows = rows.assign(name=[arm["label"] for arm in arms], significant=rows["p"] < SIGNIFICANT)
+    return differences_figure(rows).to_plotly_json()
+
+
+class ExperimentActions(RunActions):
+    """The calls of the Improve tab's script."""
+
+    activity = "experiments"
+
+    def __init__(self, experiments: Experiments):
+        super().__init__(experiments)
+        self.experiments = experiments
+
+    @action("experiments.view")
+    def look(self, run_id, seen) -> dict:
+        """The list and the opened experiment; unchanged parts are left out. seen: the "marks" of the last answer."""
+        seen = seen if isinstance(seen, dict) else {}
+        answer: dict = {"marks": {}}
+        add_if_changed(answer, "experiments", self.runs.summaries(), seen)
+        if run_id is None:
+            return answer
+        try:
+            opened = self.opened(self.runs.find(run_id))
+            add_if_changed(answer, "open", opened, seen)
+            if opened["arms"]:
+                add_if_changed(answer, "figure", opened["arms"], seen, arms_figure)
+        except UserError as error:
+            answer["error"] = str(error)
+        return answer
+
+    @action("experiments.download")
+    def prepare(self, run_id, kind) -> dict:
+        """Write the "report", the model "card" or the "plan" to download: {"url", "name"}."""
+        experiment = self.runs.find(run_id)
+        if not isinstance(kind, str) or kind not in FILES:
+            raise UserError(f"There is no file called {str(kind)[:20]!r}; choose report, card or plan.")
+        source = experiment.folder / FILES[kind]
+        if not source.is_file():
+            raise UserError(f"There is no {source.name} yet; it is written when an arm has been evaluated.")
+        name = f"{source.stem}-{experiment.id[:8]}{source.suffix}"
+        return offer(self.runs.settings, name, lambda out: shutil.copyfile(source, out))
+
+    def opened(self, experiment: Experiment) -> dict:
+        """Everything that the page shows of an experiment. Raises UserError."""
+        job = self.runs.view(experiment)
+        shown = {
+            "id": experiment.id,
+            "name": experiment.name,
+            "state": experiment.state,
+            "job": progress(experiment, job),
+        }
+        shown |= {"command": job["command"] if job else None, "stages": [], "arms": [], "facts": [], "flips": []}
+        shown |= {"forecast": None, "sentence": None, "best": None, "files": [], "repeat": None}
+        if experiment.run is None:
+            return shown
+        plan, stages = self.experiments.plan(experiment), self.experiments.stages(experiment)
+        results = self.experiments.results(stages)
+        best = best_arm(results)
+        return shown | {
+            "facts": facts(plan),
+            "rounds": plan.rounds,
+            "stages": [self.stage(stage) for stage in stages],
+            "forecast": self.experiments.forecast(stages),
+            "arms": [arm_row(arm, plan.rounds > 1) for arm in results],
+            "sentence": sentence(results) if best else None,
+            "best": best and best.run,
+            "flips": self.experiments.flips(stages, results),
+            "files": [kind for kind, name in FILES.items() if (experiment.folder / name).is_file()],
+            "repeat": command(experiment.folder),
+        }
+
+    def stage(self, stage: Stage) -> dict:
+        """A box of the page."""
+        log = stage.folder / EVENTS_FILE
+        state = stage.state
+        last = (last_event(log, "progress") if state != "waiting" else None) or {}
+        told = (last_event(log, "status") if state == "running" else None) or {}
+        return {
+            "id": stage.folder.name,
+            "kind": stage.kind,
+            "round": stage.round,
+            "arm": stage.arm and stage.arm.name,
+            "state": state,
+            "message": stage.message if state in ("failed", "cancelled", "interrupted") else "",
+            "status": str(told.get("text") or ""),
+            "done": last.get("done"),
+            "total": last.get("total"),
+            "seconds": self.experiments.seconds(stage) if state not in ("waiting", "running") else None,
+            "opens": (stage.folder / RECORD).is_file(),
+        }
+
+
+def progress(experiment: Experiment, job: dict | None) -> dict:
+    """What the page shows of the job; of an experiment of the command line, what its log tells."""
+    if job:  # its stages last differently long, so a rate of stages would tell nothing
+        return {name: job[name] for name in ("id", "status", "message", "done", "total", "actions")}
+    log = experiment.folder / EVENTS_FILE
+    last, end = last_event(log, "progress") or {}, last_event(log, "end") or {}
+    found = {"id": None, "status": "", "message": str(end.get("message") or ""), "actions": []}
+    return found | {name: last.get(name) for name in ("done", "total")}
+
+
+def arm_row(arm: ArmResult, several: bool) -> dict:
+    """A row of the table. several: whether the rounds are named."""
+    row = {name: value for name, value in asdict(arm).items() if name in ARM}
+    label = f"round {arm.round}: {arm.name}" if several else arm.name
+    return row | {"label": label, "significant": arm.p < SIGNIFICANT}

@@ -1,0 +1,101 @@
+"""The form that starts an experiment: a pair, what it learns from and is measured on, and the arms to compare."""
+
+from pathlib import Path
+
+import gradio as gr
+
+from lightreasoner.errors import UserError
+from lightreasoner.experiments.plan import MOST_ROUNDS, Plan
+from lightreasoner.models.pairs import presets
+from lightreasoner.problems.sources import SOURCES
+from ui.access.permissions import action
+from ui.components.events import PRIVATE
+from ui.components.pair_card import IMPROVE, OTHER
+from ui.components.pair_form import pair_form
+from ui.components.run_form import RunForm, command_line, problem_fields, shell_command
+from ui.experiments.request import LENGTH, read_form, usual_settings
+from ui.studio import Studio
+
+ARMS = "One arm per line, with the settings that differ from the form’s: seed=1|2 makes an arm of each value."
+
+
+class ExperimentForm(RunForm):
+    """Lays the form out and wires the events inside it."""
+
+    def __init__(self, studio: Studio):
+        self.settings, usual = studio.settings, usual_settings(presets()[0].name)
+        self.pair = pair_form(studio, "lr-ex", IMPROVE)
+        words = {"info": "the first ones; 0: all"}
+        learn = problem_fields(
+            self.settings,
+            "experiments",
+            "lr-ex",
+            "bundled-train",
+            "Learn from",
+            label="Problems to learn from",
+            **words,
+        )
+        measured = {"label": "Problems to measure on"} | words
+        test = problem_fields(self.settings, "experiments", "lr-ex-test", "bundled-test", "Measure on", **measured)
+        with gr.Group():
+            with gr.Row():
+                rate = gr.Number(usual["learning_rate"], label="Learning rate", min_width=120, elem_id="lr-ex-rate")
+                steps = gr.Number(
+                    usual["max_steps"], label="Updates", precision=0, min_width=120, elem_id="lr-ex-steps"
+                )
+            control = gr.Checkbox(True, label="Control", info="the same with random steps: does the method matter?")
+            preview = gr.Checkbox(True, label="Preview", info=f"forecast on {Plan.preview} problems before training")
+        with gr.Accordion("Further arms", open=False, elem_id="lr-ex-arms"):
+            arms = gr.Textbox(
+                label="Arms",
+                info=ARMS,
+                placeholder="method=sft\nlearning_rate=1e-4\nseed=1|2",
+                lines=3,
+                max_lines=12,
+                max_length=20_000,
+            )
+            worse = gr.Checkbox(label="Stop clearly worse arms", info="their evaluation ends early")
+        with gr.Accordion("More", open=False, elem_id="lr-ex-more"):
+            rounds = gr.Number(
+                1, label="Rounds", info=f"up to {MOST_ROUNDS}: the best tuned expert is tuned again", precision=0
+            )
+            tokens = gr.Number(LENGTH, label="Max new tokens", info="of a response to learn from", precision=0)
+            longest = gr.Number(
+                0, label="Max new tokens, measured", info="0: as many as the model’s context allows", precision=0
+            )
+        command = command_line("lr-ex-command")
+        pair = {"preset": self.pair.preset, "expert": self.pair.expert, "amateur": self.pair.amateur}
+        self.fields = pair | learn | {f"test_{name}": field for name, field in test.items()}
+        self.fields |= {"learning_rate": rate, "max_steps": steps, "control": control, "preview": preview, "arms": arms}
+        self.fields |= {"stop_worse": worse, "rounds": rounds, "max_new_tokens": tokens, "test_max_new_tokens": longest}
+        self.pair.preset.change(self.choose_pair, [self.pair.preset, rate, steps], [rate, steps], **PRIVATE)
+        changes = [part.change for part in self.inputs]
+        gr.on(changes, self.show_command, self.inputs, command, trigger_mode="always_last", **PRIVATE)
+        command.value = self.show_command(*(part.value for part in self.inputs))
+
+    @action("experiments.show_command")
+    def show_command(self, *values) -> str:
+        """The command line, or an error's sentence. Uploads are named without their folders."""
+        try:
+            request = read_form(self.settings, self.named(values))
+        except UserError as error:
+            return str(error)
+        places = (place if place in SOURCES else Path(place).name for place in (request.problems, request.test))
+        return shell_command(request.argv(*places), "my-experiment")
+
+    @action("experiments.choose_pair")
+    def choose_pair(self, preset, rate, steps) -> tuple:
+        """Updates of learning rate and updates to the pair's own, where the user has not changed them."""
+        known = [usual_settings(name) for name in (OTHER, *(pair.name for pair in presets()))]
+        given, own = {"learning_rate": rate, "max_steps": steps}, usual_settings(preset)
+        return tuple(own[name] if value in [one[name] for one in known] else gr.skip() for name, value in given.items())
+
+
+def prefilled(link: dict) -> tuple:
+    """Updates of preset, expert and amateur to the pair of a link: {"pair": name} or {"expert", "amateur"}."""
+    if link.get("pair") in [pair.name for pair in presets()]:
+        return link["pair"], gr.skip(), gr.skip()
+    refs = [link.get(role) for role in ("expert", "amateur")]
+    if not all(isinstance(ref, str) and ref.strip() for ref in refs):
+        return gr.skip(), gr.skip(), gr.skip()
+    return OTHER, *(ref[:500] for ref in refs)
