@@ -65,7 +65,7 @@ def make_stage(runs: Path, stage: Stage, base: Path) -> None:
     if stage.kind == "dataset":
         make_dataset(stage.folder, problems=6)
     elif stage.kind == "finetune":
-        make_tuned(runs, base, stage.job.dataset.folder, stage.arm.config.method).rename(stage.folder)
+        make_tuned(runs, base, stage.job.dataset.local, stage.arm.config.method).rename(stage.folder)
     elif stage.kind == "preview":
         marks = ["1010010001", "1110010001", "1010110001"]
         contrasts = tuple(parse_contrasts("0.2", BETAS, False))

@@ -44,15 +44,15 @@ class RunForm:
 
 
 def problem_fields(
-    settings: Settings, activity: str, prefix: str, default: str, label: str = "Problems", **limit
+    settings: Settings, activity: str, prefix: str, default: str, title: str = "Problems", **limit
 ) -> dict[str, Component]:
     """Lay out and wire the fields source, upload, limit and skip_unreadable, with a description of the problems below.
 
     activity: begins the names of the actions; prefix: begins the ids of the elements; default: the key of a source;
-    label: of the field for the source; limit: arguments of the field for the number of problems.
+    title: of the field for the source; limit: arguments of the field for the number of problems.
     """
     with gr.Group():
-        source, upload, rest = source_fields(default, label, "File of problems", prefix)
+        source, upload, rest = source_fields(default, title, "File of problems", prefix)
         limit = gr.Number(
             **{"value": 200, "label": "Number of problems"} | limit, precision=0, elem_id=f"{prefix}-limit"
         )
