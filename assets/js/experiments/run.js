@@ -73,7 +73,7 @@ export class ExperimentView {
     replaceIfChanged(this.badge, state, () => [stateBadge(state, 'Running')]);
     this.deletion.offer(!active);
     const ended = stages.filter((stage) => ['succeeded', 'stopped'].includes(stage.state)).length;
-    this.progress.show({ state, job, done: job.done || 0, total: job.total || 0,
+    this.progress.show({ state, job, done: active ? job.done || 0 : ended, total: stages.length,
       counted: [stages.length && `${ended} of ${stages.length} stages done`] });
     this.verdict.hidden = !data.sentence;
     setText(this.verdict, (data.sentence && active ? 'So far: ' : '') + (data.sentence || ''));

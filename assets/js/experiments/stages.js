@@ -17,9 +17,9 @@ const KINDS = {
  *   status: string, done: number | null, total: number | null, seconds: number | null, opens: boolean }} Stage
  */
 
-/** How far a stage is, in a few words. @param {Stage} stage @param {boolean} active of the experiment */
-function progressText({ kind, state, status, done, total, seconds }, active) {
-  if (state === 'waiting') return active ? '' : 'Not run';
+/** How far a stage is, in a few words. @param {Stage} stage */
+function progressText({ kind, state, status, done, total, seconds }) {
+  if (state === 'waiting') return '';
   const known = Number.isFinite(done) && total, counted = known ? `${formatCount(done)} of ${formatCount(total)}` : '';
   const took = seconds >= 1 ? formatDuration(seconds) : '';
   if (state === 'running') return [counted && counted + ' ' + KINDS[kind][3], status].filter(Boolean).join(' \u00b7 ');
@@ -27,16 +27,18 @@ function progressText({ kind, state, status, done, total, seconds }, active) {
   return [whole && whole + ' ' + KINDS[kind][3], took].filter(Boolean).join(' \u00b7 ');
 }
 
-/** @param {Stage} stage @param {boolean} active */
+/** @param {Stage} stage @param {boolean} active of the experiment */
 function stageBox(stage, active) {
   const [title, tab, name] = KINDS[stage.kind], share = stage.total ? Math.min(1, stage.done / stage.total) : 0;
   const state = stage.state === 'succeeded' ? 'done' : stage.state;
+  const badge = state === 'waiting' && !active ? el('span', { class: 'lr-badge lr-is-waiting', text: 'Not run' })
+    : stateBadge(state, 'Running');
   const bar = stage.state === 'running' && el('div', { class: 'lr-progress', role: 'progressbar',
     'aria-label': title + (stage.arm ? ', ' + stage.arm : ''), 'aria-valuemin': '0', 'aria-valuemax': '100',
     'aria-valuenow': String(Math.round(100 * share)), title: formatProgress(share) },
   el('i', { style: `width:${100 * share}%` }));
-  const inside = [el('span', { class: 'lr-stage-top' }, el('b', { text: title }), stateBadge(state, 'Running')),
-    el('span', { class: 'lr-muted lr-stage-says', text: progressText(stage, active) }),
+  const inside = [el('span', { class: 'lr-stage-top' }, el('b', { text: title }), badge),
+    el('span', { class: 'lr-muted lr-stage-says', text: progressText(stage) }),
     stage.message && el('span', { class: 'lr-stage-says lr-stage-wrong', text: stage.message })].filter(Boolean);
   const href = '?' + new URLSearchParams({ tab, [name]: stage.id });
   const face = stage.opens ? el('a', { href, class: 'lr-stage-face', 'data-key': stage.id }, ...inside)
@@ -48,7 +50,7 @@ function stageBox(stage, active) {
 export function stageGroups(stages, state, rounds) {
   /** @type {Map<string, Stage[]>} */ const groups = new Map();
   for (const stage of stages) {
-    const key = (rounds > 1 ? `Round ${stage.round} \u00b7 ` : '') + (stage.arm || 'The pair');
+    const key = (rounds > 1 ? `Round ${stage.round} \u00b7 ` : '') + (stage.arm || 'Both models');
     groups.set(key, [...(groups.get(key) || []), stage]);
   }
   return [...groups].map(([name, members]) => el('section', { class: 'lr-stage-group', 'aria-label': name },
