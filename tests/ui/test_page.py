@@ -322,7 +322,7 @@ def test_run_reads_the_stop_strings_as_they_are(studio):
 
 def test_templates_escape_all_values_and_need_all_of_them():
     bad = "<script>alert(1)</script>"
-    assert "<script" not in render("pair_card", rows=[(bad, bad)], text=bad, tone=bad, why=bad)
+    assert "<script" not in render("pair_card", rows=[(bad, bad)], text=bad, tone=bad, why=bad, improve=bad)
     assert "<script" not in render("sign_in", notice=bad) + render("notice", text=bad, tone="note")
     with pytest.raises(UndefinedError):
         render("sign_in")

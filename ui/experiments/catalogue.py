@@ -33,7 +33,7 @@ class Experiment(Entry):
 class Experiments(RunList):
     """All experiments. What is read of a stage stays in memory until its files change."""
 
-    verb, kind, article, noun, entry = "experiment", "experiment", "an", "experiment", Experiment
+    verbs, kind, article, noun, entry = ("experiment",), "experiment", "an", "experiment", Experiment
     in_memory = MAX_LISTED
 
     def __init__(self, settings: Settings, jobs: Scheduler):

@@ -9,7 +9,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.experiments.plan import MOST_ARMS, Plan, plan_of
 from lightreasoner.models.pairs import presets
 from lightreasoner.problems.sources import SOURCES, problems_title
-from lightreasoner.problems.stream import MAX_ROWS, training_split
+from lightreasoner.problems.stream import MAX_ROWS, source_fingerprint, training_split
 from lightreasoner.settings import Settings
 from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.validation import number
@@ -107,7 +107,11 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> ExperimentReq
 def refuse_same(problems: str, test: str) -> None:
     """Raises UserError where the expert would be measured on the problems that it learned from."""
     split = training_split(problems)
-    if problems == test and (test not in SOURCES or split in (None, SOURCES[test].splits[0])):
+    if test in SOURCES:
+        same = problems == test and split == SOURCES[test].splits[0]
+    else:
+        same = problems not in SOURCES and source_fingerprint(problems) == source_fingerprint(test)
+    if same:
         raise UserError(
             "The expert would be measured on the very problems that it learned from; choose other ones to measure on, "
             "or divide your file in two."

@@ -18,7 +18,7 @@ from ui.components.pair_card import IMPROVE
 from ui.experiments.calls import ExperimentActions
 from ui.experiments.catalogue import Experiments
 from ui.experiments.form import ExperimentForm, prefilled
-from ui.experiments.request import read_form, refuse_same
+from ui.experiments.request import read_form
 from ui.studio import Studio
 
 INTRO = {
@@ -80,7 +80,6 @@ def start_experiment(studio: Studio, values: Mapping[str, object]) -> str:
     places = [
         store_problems(studio.settings, place, request.skip_unreadable) for place in (request.problems, request.test)
     ]
-    refuse_same(*places)
     return studio.jobs.submit("experiment", request.argv(*places), request.title).run_dir.name
 
 
