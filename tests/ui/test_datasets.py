@@ -326,7 +326,7 @@ def test_every_setting_of_the_form_reaches_the_verb(bench):
     form = ("other", "org/e", "./a", "gsm8k", None, 7, 33, 0.5, 3, 11, 16, False)
     asked = read_form(bench.settings, dict(zip(FORM, form, strict=True)))
     options = build_parser().parse_args([*asked.argv("gsm8k"), "--run-dir", "x"])
-    assert (options.expert, options.amateur, options.problems, options.limit) == ("org/e", "./a", "gsm8k", 7)
+    assert (options.expert, options.amateur, options.problems, options.limit) == ("org/e", ["./a"], "gsm8k", 7)
     assert (options.max_new_tokens, options.temperature, options.samples_per_problem) == (33, 0.5, 3)
     assert (options.seed, options.batch_size, options.beta_floor) == (11, "16", 0.05)
 
