@@ -10,6 +10,7 @@ import json
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import psutil
 
@@ -37,12 +38,26 @@ PACKED = {
 PARTS = {"role", "from", "content", "value", "text", "label", "stem", "choices", "options"}
 
 Row = tuple[int, dict | str]
+Kind = Literal["lines", "document", "csv", "parquet"]
 
 
 def file_rows(path: Path, *, max_bytes: int) -> tuple[str, Iterator[Row]]:
-    """("line" or "row", an iterator over the rows of a file), by its content first and its ending second.
+    """("line" or "row", an iterator over the rows of a file).
 
     Raises UserError, now or while iterating, when the whole file cannot be read.
+    """
+    kind, data = file_kind(path, max_bytes=max_bytes)
+    if kind == "parquet":
+        return "row", parquet_rows(path)
+    if kind == "lines":
+        return "line", json_line_rows(path, data)
+    return ("row", _json_rows(path, data)) if kind == "document" else ("line", _csv_rows(path, data))
+
+
+def file_kind(path: Path, *, max_bytes: int) -> tuple[Kind, bytes | None]:
+    """(the kind of a file, by its content first and its ending second; its text as UTF-8 if it is in another encoding).
+
+    Raises UserError for a file that is none of them.
     """
     _check_is_readable(path, max_bytes)
     try:
@@ -54,7 +69,7 @@ def file_rows(path: Path, *, max_bytes: int) -> tuple[str, Iterator[Row]]:
     if not head.strip():
         raise UserError(f"{path.name} is empty; it must hold at least one problem.")
     if head.startswith(b"PAR1") or ending in PARQUET:
-        return "row", _parquet_rows(path)
+        return "parquet", None
     packed = next((name for mark, name in PACKED.items() if head.startswith(mark)), None)
     if packed:
         raise UserError(f"{path.name} is not a supported kind of file but {packed}; use {KINDS}.")
@@ -68,10 +83,10 @@ def file_rows(path: Path, *, max_bytes: int) -> tuple[str, Iterator[Row]]:
     first = head.removeprefix(BOM).lstrip()[:1]
     if first in (b"{", b"[") or ending in JSON_LINES + JSON:
         if _holds_json_lines(head, ending):
-            return "line", _json_line_rows(path, data)
-        return "row", _json_rows(path, data)
+            return "lines", data
+        return "document", data
     if ending in CSV or (ending == ".txt" and _has_header(head)):  # Excel's "Unicode text" is .txt
-        return "line", _csv_rows(path, data)
+        return "csv", data
     raise UserError(f"{path.name} is not a supported kind of file; use {KINDS}.")
 
 
@@ -169,9 +184,11 @@ def _holds_json_lines(head: bytes, ending: str) -> bool:
     return ending in JSON_LINES and not lines[0].startswith(b"[")
 
 
-def _json_line_rows(path: Path, data: bytes | None) -> Iterator[Row]:
+def json_line_rows(path: Path, data: bytes | None = None, *, start: int = 0, first: int = 1) -> Iterator[Row]:
+    """The rows from the byte `start` on, where line `first` begins. data: instead of the file's."""
     with path.open("rb") if data is None else io.BytesIO(data) as file:
-        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), b""), 1):
+        file.seek(start)
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), b""), first):
             if len(line) == MAX_LINE and not line.endswith(b"\n"):
                 while len(rest := file.readline(MAX_LINE)) == MAX_LINE and not rest.endswith(b"\n"):
                     pass
@@ -273,16 +290,28 @@ def _csv_rows(path: Path, data: bytes | None) -> Iterator[Row]:
         raise UserError(f"{path.name} cannot be read: {error}.") from None
 
 
-def _parquet_rows(path: Path) -> Iterator[Row]:
+def check_parquet(path: Path) -> None:
+    """Raises UserError for a file that is damaged or unpacks to too much."""
+    if why := refusal(path, MAX_UNPACKED):
+        raise UserError(f"{path.name} {why}{'; export it again' if 'damaged' in why else ''}.")
+
+
+def parquet_rows(path: Path, first: int = 0) -> Iterator[Row]:
+    """The rows from the `first` on, counted from 0."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if why := refusal(path, MAX_UNPACKED):
-        raise UserError(f"{path.name} {why}{'; export it again' if 'damaged' in why else ''}.")
+    check_parquet(path)
     try:
         with pq.ParquetFile(path) as file:
-            batches = file.iter_batches(batch_size=BATCH)
-            yield from enumerate((row for batch in batches for row in batch.to_pylist()), 1)
+            groups, number = list(range(file.num_row_groups)), 0
+            while groups and number + (rows := file.metadata.row_group(groups[0]).num_rows) <= first:
+                number, groups = number + rows, groups[1:]
+            for batch in file.iter_batches(batch_size=BATCH, row_groups=groups):
+                if number + len(batch) > first:
+                    skipped = max(first - number, 0)
+                    yield from enumerate(batch.slice(skipped).to_pylist(), number + skipped + 1)
+                number += len(batch)
     except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         reason = first_line(error)
         raise UserError(f"{path.name} is damaged or not a Parquet file ({reason}); export it again.") from None

@@ -12,21 +12,44 @@ from typing import Any
 
 from lightreasoner.errors import UserError
 from lightreasoner.problems.cells import UnusableRow
-from lightreasoner.problems.files import Row, file_rows
+from lightreasoner.problems.files import Row, file_kind, file_rows
 from lightreasoner.problems.multiple_choice import MEANINGS, digit_meanings
+from lightreasoner.problems.places import INDEXED, row_index, stamp
 from lightreasoner.problems.rows import Problem, read_row
 from lightreasoner.problems.sources import SOURCES, hub_rows
 from lightreasoner.settings import ASSETS, Settings
 
-MAX_ROWS = 200_000
+MAX_ROWS = 2_000_000  # at 0.4 kB of memory each
+MAX_WHOLE = 200_000  # rows of a source that can only be read whole
+FIRST = 10_000  # rows of a large file that the page reads, in half a second; it indexes the others
 MAX_BYTES = 1_000_000_000  # of a file named in a terminal; uploads have a limit of their own
 MAX_CHARS = Settings.max_problem_chars
 SHOWN = 3  # rows that cannot be read, in a sentence
 
 
 @dataclass(frozen=True)
+class Unread:
+    """The rows of a large file after the first, each of which can be read alone. `count` of them are left."""
+
+    path: Path
+    after: int  # rows that were read
+    count: int
+    limits: dict  # max_bytes and max_chars
+
+    def problem(self, n: int) -> Problem:
+        """The n-th unread row, from 0. Its id may not be the one that reading all rows before it would give.
+
+        Raises UserError with the row's number where it cannot be read, or the file has changed.
+        """
+        limits = dict(self.limits)
+        index = row_index(self.path, max_bytes=limits.pop("max_bytes"))
+        rows = index and itertools.islice(index.rows_from(self.after + n), 1)
+        return next(iter(_file_stream(self.path, self.limits["max_bytes"], limits, rows or ())))
+
+
+@dataclass(frozen=True)
 class ProblemSet:
-    """All problems of a source, and how they were read.
+    """All problems of a source, or of its first rows where `unread` says so, and how they were read.
 
     `columns` maps question, answer, solution and id to their columns. `skipped` has (number, reason) for each row that
     is no problem; the number is the line of the file, or the row counted from 1.
@@ -37,10 +60,17 @@ class ProblemSet:
     columns: dict[str, str]
     skipped: list[tuple[int, str]]
     unit: str = "row"  # what the numbers count: "line" or "row"
+    unread: Unread | None = None
+
+    @property
+    def rows(self) -> int:
+        """The rows of the source, with those that are no problem."""
+        return len(self.problems) + len(self.skipped) + (self.unread.count if self.unread else 0)
 
     def unreadable(self) -> str:
         """A sentence on the skipped rows with the first reasons; "" if none was skipped."""
-        return unreadable_rows(self.title, self.skipped, self.unit)
+        title = f"the first {self.unread.after:,} rows of {self.title}" if self.unread else self.title
+        return unreadable_rows(title, self.skipped, self.unit)
 
 
 class ProblemStream:
@@ -57,7 +87,7 @@ class ProblemStream:
         self,
         rows: Iterable[Row],
         *,
-        again: Callable[[], Iterable[Row]] | None = None,  # all the rows, to see how the file counts its choices
+        meanings: Callable[[], frozenset] = lambda: MEANINGS,  # how the file counts its choices
         title: str,
         unit: str = "row",
         limit: int | None = None,
@@ -65,19 +95,21 @@ class ProblemStream:
         max_chars: int = MAX_CHARS,
         distinct: bool = False,
         skip_unreadable: bool = True,
+        first: int | None = None,  # read no more rows than these
     ):
         if limit is not None and limit < 1:
             raise UserError(f"The number of problems is {limit}; it must be at least 1.")
         self.title, self.columns, self.skipped, self.count, self.duplicates = title, {}, [], 0, 0
         self._rows, self.unit, self._limit, self._distinct = rows, unit, limit, distinct
         self._max_rows, self._max_chars = max_rows, max_chars
-        self._again, self._meanings, self._skip_unreadable = again, None, skip_unreadable
+        self._meanings, self._skip_unreadable = functools.cache(meanings), skip_unreadable
+        self._first = first
 
     def __iter__(self) -> Iterator[Problem]:
         """Ids depend only on the rows before, never on the limit, so a larger limit keeps the first problems' ids."""
         taken: set[str] = set()
         asked: set[bytes] = set()
-        for count, (number, row) in enumerate(self._rows, 1):
+        for count, (number, row) in enumerate(itertools.islice(self._rows, self._first), 1):
             if count > self._max_rows:
                 raise UserError(
                     f"{self.title} has more than {self._max_rows:,} rows; set a limit or load a part of it."
@@ -85,7 +117,7 @@ class ProblemStream:
             try:
                 if isinstance(row, str):
                     raise UnusableRow(row)
-                problem, used = read_row(row, max_chars=self._max_chars, meanings=self._digit_meanings)
+                problem, used = read_row(row, max_chars=self._max_chars, meanings=self._meanings)
             except UnusableRow as reason:
                 self.skipped.append((number, str(reason)))
                 continue
@@ -108,22 +140,16 @@ class ProblemStream:
             if not self.skipped:
                 raise UserError(f"{self.title} holds no rows; it must hold at least one problem.")
             (number, reason), count = self.skipped[0], len(self.skipped)
-            raise UserError(f"None of the {count:,} rows of {self.title} is a problem; {self.unit} {number}: {reason}.")
+            which = f"first {count:,} rows" if count == self._first else f"{count:,} rows"
+            raise UserError(f"None of the {which} of {self.title} is a problem; {self.unit} {number}: {reason}.")
         if self.skipped and not self._skip_unreadable:
-            sentence = unreadable_rows(self.title, self.skipped, self.unit)
+            read = self.count + self.duplicates + len(self.skipped)
+            part = f"the first {read:,} rows of {self.title}" if read == self._first else self.title
+            sentence = unreadable_rows(part, self.skipped, self.unit)
             raise UserError(
                 f"{sentence} Correct the file, or say that the other {self.count:,} rows are to be used: "
                 "--skip-unreadable, on the page the box under the file."
             )
-
-    def _digit_meanings(self) -> frozenset:
-        """How the file's answers that are whole numbers name their choices. Reads the whole file once."""
-        if self._meanings is None:
-            self._meanings = MEANINGS
-            with suppress(UserError):  # a later line that is no text; it is named when it is reached
-                rows = itertools.islice(self._again() if self._again else (), self._max_rows)
-                self._meanings = digit_meanings(row for _, row in rows if isinstance(row, dict))
-        return self._meanings
 
     def read_all(self) -> ProblemSet:
         return ProblemSet(self.title, list(self), self.columns, self.skipped, self.unit)
@@ -205,14 +231,41 @@ def load_file(path: Path, *, max_bytes: int = MAX_BYTES, **limits: Any) -> Probl
     return _file_stream(Path(path), max_bytes, limits).read_all()
 
 
-def _file_stream(path: Path, max_bytes: int, limits: dict) -> ProblemStream:
-    unit, rows = file_rows(path, max_bytes=max_bytes)
-    again = functools.partial(_rows_of, path, max_bytes)
-    return ProblemStream(rows, again=again, title=path.name, unit=unit, **limits)
+def load_first(path: Path, *, max_bytes: int = MAX_BYTES, first: int = FIRST, **limits: Any) -> ProblemSet:
+    """As `load_file`, but only the first rows of a file of which the others can be read one at a time."""
+    index = row_index(path, max_bytes=max_bytes)
+    if index is None or index.count <= first:
+        return load_file(path, max_bytes=max_bytes, **limits)
+    found = load_file(path, max_bytes=max_bytes, first=first, **limits)
+    kept = {"max_bytes": max_bytes} | {name: limits[name] for name in ("max_chars",) if name in limits}
+    return replace(found, unread=Unread(path, first, index.count - first, kept))
 
 
-def _rows_of(path: Path, max_bytes: int) -> Iterator[Row]:
-    return file_rows(path, max_bytes=max_bytes)[1]
+def _file_stream(path: Path, max_bytes: int, limits: dict, rows: Iterable[Row] | None = None) -> ProblemStream:
+    unit, all_rows = file_rows(path, max_bytes=max_bytes)
+    rows = all_rows if rows is None else rows
+    kind, data = file_kind(path, max_bytes=max_bytes)
+    if data is not None or kind not in INDEXED:
+        limits = {"max_rows": MAX_WHOLE} | limits
+    meanings = functools.partial(_meanings, path.absolute(), max_bytes, *stamp(path))
+    return ProblemStream(rows, meanings=meanings, title=path.name, unit=unit, **limits)
+
+
+@functools.lru_cache(maxsize=64)
+def _meanings(path: Path, max_bytes: int, *of: int) -> frozenset:
+    """How the file's answers that are whole numbers name their choices.
+
+    A sample of the rows of a large file tells nearly always; only where it leaves two ways, MAX_WHOLE rows are read.
+    """
+    index = row_index(path, max_bytes=max_bytes)
+    samples = [index.spread(FIRST)] if index and index.count > 2 * FIRST and index.cheap else []
+    found = MEANINGS
+    with suppress(UserError):  # a later line that is no text; it is named when it is reached
+        for rows in (*samples, itertools.islice(file_rows(path, max_bytes=max_bytes)[1], MAX_WHOLE)):
+            found = digit_meanings(row for _, row in rows if isinstance(row, dict))
+            if len(found) == 1:
+                break
+    return found
 
 
 def unused_id(problem: Problem, taken: set[str]) -> str:

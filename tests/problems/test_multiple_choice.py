@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from lightreasoner.problems.cells import written_value
+from lightreasoner.problems.multiple_choice import digit_meanings
 from lightreasoner.problems.stream import ProblemStream, load_file
 
 TEXTS = ["Mars", "Jupiter, the largest", "It's Earth", 'the "red" one']
@@ -19,7 +20,7 @@ Q = "Which planet?"
 
 def read(rows):
     """(problems, skipped) of rows of columns."""
-    result = ProblemStream(enumerate(rows, 1), again=lambda: enumerate(rows, 1), title="rows").read_all()
+    result = ProblemStream(enumerate(rows, 1), meanings=lambda: digit_meanings(rows), title="rows").read_all()
     return result.problems, result.skipped
 
 

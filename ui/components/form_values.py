@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+import shutil
 from pathlib import Path
 
 import gradio as gr
@@ -11,11 +12,11 @@ from lightreasoner.models.pairs import presets
 from lightreasoner.models.turn_ends import parse_stops, written_stop
 from lightreasoner.problems.gold import words_sentence
 from lightreasoner.problems.sources import SOURCES
-from lightreasoner.problems.stream import load_file
+from lightreasoner.problems.stream import load_first
 from lightreasoner.settings import Settings
-from lightreasoner.storage.atomic import write_bytes
+from lightreasoner.storage.atomic import atomic_file
 from ui.components.pair_form import pair_refs
-from ui.components.problem_form import OWN_FILE, ask_about_rest, escape, uploaded
+from ui.components.problem_form import OWN_FILE, ask_about_rest, counted, escape, unread_rows, uploaded
 from ui.components.run_list import short_name
 
 MAX_PROBLEMS, MAX_SAMPLES_PER_PROBLEM, MAX_BATCH_SIZE = 100_000, 64, 1024
@@ -32,8 +33,7 @@ def describe_source(settings: Settings, source: object, upload: object) -> str:
         found = uploaded(settings, upload)
     except UserError as error:
         return escape(str(error))
-    count = len(found.problems)
-    sentences = [f"{count:,} problem{'' if count == 1 else 's'}.", words_sentence(found.problems)]
+    sentences = [f"{counted(found)}.", words_sentence(found.problems), unread_rows(found)]
     if found.skipped:
         sentences.append(ask_about_rest(found))
     return escape(" ".join(filter(None, sentences)))
@@ -101,16 +101,18 @@ def store_problems(settings: Settings, problems: str, skip_unreadable: bool) -> 
 
 
 def store_upload(settings: Settings, path: str, skip_unreadable: bool = False) -> Path:
-    """Check an uploaded file of problems and store it. Raises UserError."""
-    load_file(Path(path), skip_unreadable=skip_unreadable, max_bytes=settings.max_upload_mb * 1_000_000)
+    """Check an uploaded file of problems, of a large one its first rows, and store it. Raises UserError."""
+    load_first(Path(path), skip_unreadable=skip_unreadable, max_bytes=settings.max_upload_mb * 1_000_000)
     return store_file(settings, Path(path), "problems")
 
 
 def store_file(settings: Settings, source: Path, kind: str) -> Path:
     """Store a file under the hash of its content, so each is stored once. Raises UserError."""
-    content = source.read_bytes()
-    folder = settings.workspace / kind / hashlib.sha256(content).hexdigest()[:24]
+    with source.open("rb") as file:
+        folder = settings.workspace / kind / hashlib.file_digest(file, "sha256").hexdigest()[:24]
     stored = folder / (re.sub(r"[^\w. -]+", "-", source.stem).strip("-. ")[:60] + source.suffix.lower())
     if not stored.exists():
-        write_bytes(stored, content, "The file", "Free some space and try again.")  # without the path
+        # its name without the path
+        with source.open("rb") as file, atomic_file(stored, "The file", "Free some space and try again.") as copy:
+            shutil.copyfileobj(file, copy)
     return stored

@@ -1,6 +1,7 @@
 """The form for one problem: its source, the problem in it, and the text, which can be edited."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.problems.conversations import context_text
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.sources import SOURCES
-from lightreasoner.problems.stream import ProblemSet, load_file, load_problems
+from lightreasoner.problems.stream import ProblemSet, load_first, load_problems
 from lightreasoner.settings import Settings
 from ui.access.permissions import action
 from ui.components.events import PRIVATE
@@ -19,6 +20,23 @@ OWN_FILE = "file"
 OWN_TEXT = "This text is your own, so no answer is known."
 REST = "Use the rows that can be read"
 LISTED = 1000  # problems in the list; "Another problem" draws from all of them
+DRAWS = 3  # rows that are drawn until one is a problem
+
+
+class LargeFile(Sequence):
+    """The problems of the first rows of a large file, and then its other rows, which are read when they are taken.
+
+    Taking one of those raises UserError where it is no problem.
+    """
+
+    def __init__(self, found: ProblemSet):
+        self.first, self._unread = found.problems, found.unread
+
+    def __len__(self) -> int:
+        return len(self.first) + self._unread.count
+
+    def __getitem__(self, n: int) -> Problem:
+        return self.first[n] if n < len(self.first) else self._unread.problem(n - len(self.first))
 
 
 @dataclass(frozen=True)
@@ -90,8 +108,12 @@ def label(n: int, problem: Problem) -> str:
     return f"{n + 1} · {question[:60]}{'…' if len(question) > 60 else ''}"
 
 
-def choices_of(problems: list[Problem]) -> list[tuple[str, int]]:
-    return [(label(n, problem), n) for n, problem in enumerate(problems[:LISTED])]
+def in_list(problems: Sequence[Problem]) -> list[Problem]:
+    return (problems.first if isinstance(problems, LargeFile) else problems)[:LISTED]
+
+
+def choices_of(problems: Sequence[Problem]) -> list[tuple[str, int]]:
+    return [(label(n, problem), n) for n, problem in enumerate(in_list(problems))]
 
 
 def known_answer(problem: Problem) -> str:
@@ -124,7 +146,7 @@ def show_problem(problem: Problem) -> tuple:
     return problem, problem.question, known_answer(problem)
 
 
-def listed(found: list[Problem]) -> tuple:
+def listed(found: Sequence[Problem]) -> tuple:
     """Updates of problems, pick, picked, question and note."""
     return found, gr.Dropdown(choices_of(found), value=0), *show_problem(found[0])
 
@@ -142,17 +164,18 @@ def choose_source(source: str) -> tuple:
 
 
 def rest_box(settings: Settings, path: object) -> gr.Checkbox:
-    """The update of the box for the rest of a file: shown, without its tick, where rows cannot be read."""
+    """The update of the box for the rest of a file: shown, without its tick, where rows may be unreadable."""
     try:
-        visible = bool(path) and bool(uploaded(settings, path).skipped)
+        found = uploaded(settings, path) if path else None
+        visible = found is not None and bool(found.skipped or found.unread)
     except UserError:
         visible = False
     return gr.Checkbox(False, visible=visible)
 
 
 def uploaded(settings: Settings, path: object) -> ProblemSet:
-    """The problems of an uploaded file. Raises UserError."""
-    return load_file(Path(str(path)), max_bytes=settings.max_upload_mb * 1_000_000)
+    """The problems of an uploaded file; of a large one, those of its first rows. Raises UserError."""
+    return load_first(Path(str(path)), max_bytes=settings.max_upload_mb * 1_000_000)
 
 
 def open_file(settings: Settings, path: str | None, use_rest: bool = False) -> tuple:
@@ -166,16 +189,28 @@ def open_file(settings: Settings, path: str | None, use_rest: bool = False) -> t
     if found.skipped and not use_rest:
         return *([gr.skip()] * 4), f"**{escape(ask_about_rest(found))}**"
     columns = ", ".join(f"{field} from “{column}”" for field, column in found.columns.items() if column)
-    problems = "1 problem" if len(found.problems) == 1 else f"{len(found.problems):,} problems"
-    text = " ".join(filter(None, (f"{problems}: {columns}.", found.unreadable())))
-    *rest, answer = listed(found.problems)
+    text = " ".join(filter(None, (f"{counted(found)}: {columns}.", found.unreadable(), unread_rows(found))))
+    *rest, answer = listed(LargeFile(found) if found.unread else found.problems)
     return *rest, escape(text) + "\n\n" + answer
+
+
+def counted(found: ProblemSet) -> str:
+    """The problems of a file: "7 problems"; of a large one those of the rows that were read, and the rows."""
+    problems = "1 problem" if len(found.problems) == 1 else f"{len(found.problems):,} problems"
+    return f"{problems} in the first {found.unread.after:,} of {found.rows:,} rows" if found.unread else problems
+
+
+def unread_rows(found: ProblemSet) -> str:
+    """A sentence on the rows of a large file that were not read; "" if there are none."""
+    return "Each other row is read when it is used, and named if it cannot be." if found.unread else ""
 
 
 def ask_about_rest(found: ProblemSet) -> str:
     """What cannot be read in a file, and the question whether to use the rest."""
     count = len(found.problems)
     rest = "the other row" if count == 1 else f"the other {count:,} rows"
+    if found.unread:
+        rest = "those that can"
     return f"{found.unreadable()} Correct the file, or tick “{REST}” to use {rest}."
 
 
@@ -189,11 +224,21 @@ def warn(error: UserError) -> str:
 
 
 @action("inspect.choose_problem", visitors=True)
-def choose_problem(problems: list[Problem], index: int) -> tuple:
+def choose_problem(problems: Sequence[Problem], index: int) -> tuple:
+    problems = in_list(problems)
     return show_problem(problems[index if isinstance(index, int) and 0 <= index < len(problems) else 0])
 
 
 @action("inspect.draw_problem", visitors=True)
-def another_problem(problems: list[Problem]) -> tuple:
-    n = random.randrange(len(problems))
-    return (n if n < LISTED else gr.skip()), *show_problem(problems[n])
+def another_problem(problems: Sequence[Problem]) -> tuple:
+    """Updates of pick, picked, question and note. The note names rows that were drawn and cannot be read."""
+    reasons = []
+    for _ in range(DRAWS):
+        n = random.randrange(len(problems))
+        try:
+            *shown, answer = show_problem(problems[n])
+        except UserError as error:
+            reasons.append(warn(error))
+            continue
+        return (n if n < len(in_list(problems)) else gr.skip()), *shown, "\n\n".join([*reasons, answer])
+    return *([gr.skip()] * 3), "\n\n".join(reasons)

@@ -1,0 +1,158 @@
+"""Files of many rows are indexed, not loaded: the first rows are read, and any other one alone.
+
+Regression: 200,000 rows were read at most, each of them before anything was shown, which took 61 seconds for a million.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from lightreasoner.errors import UserError
+from lightreasoner.problems import stream
+from lightreasoner.problems.places import STRIDE, row_index
+from lightreasoner.problems.stream import MAX_BYTES, load_file, load_first
+from lightreasoner.settings import Settings
+from ui.components import problem_form
+from ui.components.form_values import describe_source, store_upload
+from ui.components.problem_form import OWN_FILE, LargeFile, another_problem, choices_of, open_file, rest_box
+
+ROWS = [{"id": f"r{n}", "question": f"What is {n} + 1?", "answer": str(n + 1)} for n in range(1000)]
+SETTINGS = Settings()
+
+
+def write_lines(path, rows=ROWS):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_untidy_lines(path):
+    """A byte order mark, Windows' line ends, blank lines also of wide spaces, no end of the last line."""
+    lines = [json.dumps(row) + ("\r\n \r\n\u3000\n" if n % 7 == 0 else "\r\n") for n, row in enumerate(ROWS)]
+    path.write_bytes(b"\xef\xbb\xbf\n" + "".join(lines).encode().rstrip() + b"\n  ")
+
+
+def write_parquet(path, group=150):
+    pq.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=group)
+
+
+KINDS = {
+    "p.jsonl": write_lines,
+    "untidy.jsonl": write_untidy_lines,
+    "p.parquet": write_parquet,
+    "one-group.parquet": lambda path: write_parquet(path, 1000),
+}
+
+
+@pytest.fixture
+def read_rows(monkeypatch):
+    """The rows of which a problem was made."""
+    read = []
+
+    def counted(row, **options):
+        read.append(row)
+        return read_row(row, **options)
+
+    read_row = stream.read_row
+    monkeypatch.setattr(stream, "read_row", counted)
+    return read
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_row_of_a_large_file_is_read_alone_as_it_is_read_among_all(tmp_path, name, read_rows):
+    path = tmp_path / name
+    KINDS[name](path)
+    whole = load_file(path)
+    del read_rows[:]
+    found = load_first(path, first=100)
+    assert len(read_rows) == 100 and found.problems == whole.problems[:100]
+    assert (found.rows, found.unread.count, found.skipped) == (1000, 900, [])
+    for n in (100, 127, 128, 149, 150, 151, 640, 999, *random.Random(0).sample(range(100, 1000), 20)):
+        del read_rows[:]
+        assert found.unread.problem(n - 100) == whole.problems[n]
+        assert len(read_rows) == 1
+    assert load_first(path, first=1000) == whole  # nothing is left: as any small file
+
+
+def test_the_index_numbers_lines_as_an_editor_does_and_follows_the_file(tmp_path):
+    path = tmp_path / "p.jsonl"
+    write_untidy_lines(path)
+    index = row_index(path, max_bytes=MAX_BYTES)
+    numbers = [number for number, _ in index.rows_from(0)]
+    for n in (0, 1, STRIDE - 1, STRIDE, 500, 999):
+        assert [number for number, _ in index.rows_from(n)] == numbers[n:]
+    assert row_index(path, max_bytes=MAX_BYTES) is index  # made once
+    write_lines(path, ROWS[:10])
+    assert row_index(path, max_bytes=MAX_BYTES).count == 10
+
+
+def test_rows_that_cannot_be_read_are_named_with_their_line_when_they_are_reached(tmp_path, monkeypatch):
+    path = tmp_path / "p.jsonl"
+    write_lines(path)
+    lines = path.read_text().splitlines()
+    lines[4], lines[700] = '{"question": "cut', '{"question": ""}'
+    path.write_text("\n".join(lines))
+    found = load_first(path, first=100)
+    assert found.unreadable().startswith("1 row of the first 100 rows of p.jsonl cannot be read") and found.rows == 1000
+    with pytest.raises(UserError, match=r"line 701: its question is blank"):
+        found.unread.problem(600)
+    with pytest.raises(UserError, match=r"1 row of the first 100 rows of p.jsonl .* line 5"):
+        load_first(path, first=100, skip_unreadable=False)
+    assert load_first(path, first=3, skip_unreadable=False).problems
+    with pytest.raises(UserError, match=r"None of the first 1 rows .* line 1: "):
+        write_lines(path, [{"question": ""}, *ROWS])
+        load_first(path, first=1)
+    monkeypatch.setattr(problem_form.random, "randrange", lambda count: count - 1)
+    path.write_text("\n".join([*lines, '{"question": ""}']))
+    *unchanged, note = another_problem(LargeFile(load_first(path, first=100)))
+    assert "line 1001: its question is blank" in note.replace("\\", "") and len(unchanged) == 3
+
+
+def test_the_page_reads_the_first_rows_of_a_large_upload_and_draws_from_all(tmp_path, monkeypatch, read_rows):
+    path = tmp_path / "p.jsonl"
+    write_lines(path)
+    monkeypatch.setattr(problem_form, "load_first", lambda *args, **options: load_first(*args, first=50, **options))
+    monkeypatch.setattr("ui.components.form_values.load_first", problem_form.load_first)
+    problems, *_, note = open_file(SETTINGS, str(path))
+    assert note.replace("\\", "").startswith("50 problems in the first 50 of 1,000 rows: question from “question”")
+    assert len(problems) == 1000 and len(choices_of(problems)) == len(read_rows) == 50
+    monkeypatch.setattr(problem_form.random, "randrange", lambda count: 900)
+    place, picked, question, note = another_problem(problems)
+    assert (picked.id, question, len(read_rows)) == ("r900", "What is 900 + 1?", 51) and not isinstance(place, int)
+    assert "Known answer: **901**" in note
+    assert rest_box(SETTINGS, str(path)).visible  # a row that was not read may be unreadable
+    said = describe_source(SETTINGS, OWN_FILE, str(path)).replace("\\", "")
+    assert said.startswith("50 problems in the first 50 of 1,000 rows.") and "named if it cannot be" in said
+    del read_rows[:]
+    stored = store_upload(Settings(workspace=tmp_path / "workspace"), str(path))
+    assert stored.read_bytes() == path.read_bytes() and len(read_rows) == 50
+
+
+def test_how_a_large_file_counts_its_choices_is_told_by_rows_from_all_over_it(tmp_path, monkeypatch):
+    """The first rows alone leave open whether 1 is the first choice or the second; a 0 far behind tells."""
+    path = tmp_path / "p.jsonl"
+    rows = [{"question": f"Which, {n}?", "choices": ["a", "b", "c"], "answer": 1 + n % 2} for n in range(900)]
+    write_lines(path, [*rows, *[row | {"answer": 0} for row in rows[:100]]])
+    monkeypatch.setattr(stream, "FIRST", 2 * STRIDE)
+    monkeypatch.setattr(stream, "MAX_WHOLE", 900)
+    found = load_first(path, first=10)
+    assert found.problems[0].answer == "B" and found.unread.problem(0).answer == "B"
+
+
+def test_a_limit_reads_no_more_of_a_file_than_it_needs(tmp_path, read_rows):
+    write_parquet(tmp_path / "p.parquet")
+    write_lines(tmp_path / "p.jsonl")
+    for name in ("p.parquet", "p.jsonl"):
+        del read_rows[:]
+        assert len(load_file(tmp_path / name, limit=20).problems) == len(read_rows) == 20
+
+
+def test_one_document_of_json_is_read_whole_within_its_bound(tmp_path, monkeypatch):
+    (tmp_path / "p.json").write_text(json.dumps(ROWS))
+    assert load_first(tmp_path / "p.json", first=10) == load_file(tmp_path / "p.json")
+    monkeypatch.setattr(stream, "MAX_WHOLE", 999)
+    with pytest.raises(UserError, match="has more than 999 rows; set a limit or load a part of it"):
+        load_first(tmp_path / "p.json")
