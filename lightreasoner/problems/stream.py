@@ -255,17 +255,16 @@ def _file_stream(path: Path, max_bytes: int, limits: dict, rows: Iterable[Row] |
 def _meanings(path: Path, max_bytes: int, *of: int) -> frozenset:
     """How the file's answers that are whole numbers name their choices.
 
-    A sample of the rows of a large file tells nearly always; only where it leaves two ways, MAX_WHOLE rows are read.
+    All rows tell; where there are more than MAX_WHOLE, FIRST of them from all over the file.
     """
     index = row_index(path, max_bytes=max_bytes)
-    samples = [index.spread(FIRST)] if index and index.count > 2 * FIRST and index.cheap else []
-    found = MEANINGS
     with suppress(UserError):  # a later line that is no text; it is named when it is reached
-        for rows in (*samples, itertools.islice(file_rows(path, max_bytes=max_bytes)[1], MAX_WHOLE)):
-            found = digit_meanings(row for _, row in rows if isinstance(row, dict))
-            if len(found) == 1:
-                break
-    return found
+        if index and index.cheap and index.count > MAX_WHOLE:
+            rows = index.spread(FIRST)
+        else:
+            rows = itertools.islice(file_rows(path, max_bytes=max_bytes)[1], MAX_WHOLE)
+        return digit_meanings(row for _, row in rows if isinstance(row, dict))
+    return MEANINGS
 
 
 def unused_id(problem: Problem, taken: set[str]) -> str:

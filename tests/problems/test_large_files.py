@@ -136,7 +136,7 @@ def test_how_a_large_file_counts_its_choices_is_told_by_rows_from_all_over_it(tm
     path = tmp_path / "p.jsonl"
     rows = [{"question": f"Which, {n}?", "choices": ["a", "b", "c"], "answer": 1 + n % 2} for n in range(900)]
     write_lines(path, [*rows, *[row | {"answer": 0} for row in rows[:100]]])
-    monkeypatch.setattr(stream, "FIRST", 2 * STRIDE)
+    monkeypatch.setattr(stream, "FIRST", 8 * STRIDE)
     monkeypatch.setattr(stream, "MAX_WHOLE", 900)
     found = load_first(path, first=10)
     assert found.problems[0].answer == "B" and found.unread.problem(0).answer == "B"
