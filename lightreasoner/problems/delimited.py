@@ -8,7 +8,10 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from lightreasoner.problems.cells import ANSWER, folded
 
@@ -25,7 +28,29 @@ THOUSANDS = re.compile(r"\s*[-+−]?\d{1,3}(?:,\d{3})+\s*%?\s*")
 POINT = re.compile(r"\s*[-+−]?\d*\.\d+\s*%?\s*")
 
 Row = tuple[int, dict | str]
-Parsed = tuple[int, list[str] | str]  # the first line of a row; its cells, or why it cannot be read
+
+
+class Parsed(NamedTuple):
+    """A row of a text."""
+
+    line: int  # its first, counted from 1
+    cells: list[str] | str  # or why it cannot be read
+    start: int  # byte of UTF-8
+    open_quote: bool = False  # whether a row that cannot be read has an odd number of quotes in its first line
+
+
+@dataclass(frozen=True)
+class Table:
+    """The columns of a text, and its rows, once."""
+
+    header: list[str]
+    delimiter: str
+    body: Iterator[Parsed]
+
+    @property
+    def may_have_commas(self) -> bool:
+        """Whether numbers may have decimal commas, which only all the rows together tell."""
+        return self.delimiter in ";\t"
 
 
 def csv_rows(text: str) -> Iterator[Row]:
@@ -33,27 +58,40 @@ def csv_rows(text: str) -> Iterator[Row]:
 
     Raises ValueError with a sentence's end for a text whose columns cannot be told apart.
     """
-    lines = list(io.StringIO(text, newline=""))
-    first = next((n for n, line in enumerate(lines) if line.strip()), 0)
-    given = re.fullmatch(r'"?sep=(.)"?', lines[first].strip(" \r\n"), re.IGNORECASE) if lines else None
-    if given or (lines and lines[first].strip(" \r\n").lower() in ("sep=\t", '"sep=\t"')):
-        delimiter, first = given[1] if given else "\t", first + 1
+    table = open_table(io.StringIO(text, newline=""), _spark_or_not)
+    if table is not None:
+        body = list(table.body)
+        commas = decimal_commas(table.header, body) if table.may_have_commas else {}
+        yield from named_rows(replace(table, body=iter(body)), commas)
+
+
+def open_table(lines: Iterator[str], parse: Callable[..., Iterable[Parsed]] | None = None) -> Table | None:
+    """The header of a text and an iterator over its rows; None for a text without either.
+
+    parse: instead of `parsed_rows`. Raises ValueError as `csv_rows` does.
+    """
+    number, start, line = 0, 0, next(lines, None)
+    while line is not None and not line.strip():
+        number, start, line = number + 1, start + _size(line), next(lines, None)
+    if line is None:
+        return None
+    given = re.fullmatch(r'"?sep=(.)"?', line.strip(" \r\n"), re.IGNORECASE)
+    if given or line.strip(" \r\n").lower() in ("sep=\t", '"sep=\t"'):
+        delimiter, number, start = given[1] if given else "\t", number + 1, start + _size(line)
     else:
-        delimiter = _delimiter(lines[first]) if lines else ","
-    parsed = _parsed(lines, first, delimiter)
-    if parsed and '\\"' in text:
-        parsed = _spark_or_not(lines, first, delimiter, parsed)
-    if not parsed:
-        return
-    (_, header), *body = parsed
-    if isinstance(header, str):
-        raise ValueError(f"its header cannot be read: {header}")
-    header = _header(header)
+        delimiter, lines = _delimiter(line), itertools.chain([line], lines)
+    body = iter((parse or parsed_rows)(lines, delimiter, number, start))
+    first = next(body, None)
+    if first is None:
+        return None
+    if isinstance(first.cells, str):
+        raise ValueError(f"its header cannot be read: {first.cells}")
+    header = _header(first.cells)
     if header is None:
-        header, body = ["question", *"ABCD", "answer"], parsed
+        header, body = ["question", *"ABCD", "answer"], itertools.chain([first], body)
     header = [name.strip() for name in header]
     _check_names(header)
-    yield from _named_rows(header, body, delimiter, lines)
+    return Table(header, delimiter, body)
 
 
 def _delimiter(line: str) -> str:
@@ -66,30 +104,45 @@ def _delimiter(line: str) -> str:
     return max(DELIMITERS, key=found)
 
 
-def _parsed(lines: list[str], first: int, delimiter: str) -> list[Parsed]:
-    """The rows from line `first` on. After an error, reading goes on in the line after the row's first."""
-    rows, at = [], first
-    while at < len(lines):
-        reader = csv.reader(itertools.islice(lines, at, None), delimiter=delimiter, strict=True)
-        start = at
-        while True:
-            try:
-                cells = next(reader, None)
-            except csv.Error as error:
-                rows.append((start + 1, f"it is not valid CSV ({error})"))
-                at = start + 1
-                break
-            if cells is None:
-                return rows
-            if any(cell.strip() for cell in cells):  # spreadsheets write rows of delimiters alone
-                rows.append((start + 1, cells))
-            start = at + reader.line_num
-    return rows
+def _size(line: str) -> int:
+    """Bytes of UTF-8."""
+    return len(line) if line.isascii() else len(line.encode())
 
 
-def _spark_or_not(lines: list[str], first: int, delimiter: str, parsed: list[Parsed]) -> list[Parsed]:
-    r"""The rows where \" is a quote inside a cell, if that makes sense of more rows than the usual, `parsed`."""
-    text = "".join(lines[first:])
+def parsed_rows(lines: Iterator[str], delimiter: str, number: int = 0, start: int = 0) -> Iterator[Parsed]:
+    """The rows of the lines that follow so many lines and bytes. After an error, reading goes on in the line after the
+    row's first."""
+    again, held = deque(), []  # lines that are to be read once more, and those of the row that is being read
+
+    def following() -> Iterator[str]:
+        while (line := again.popleft() if again else next(lines, None)) is not None:
+            held.append(line)
+            yield line
+
+    while True:
+        reader = csv.reader(following(), delimiter=delimiter, strict=True)
+        try:
+            for cells in reader:
+                if any(map(str.strip, cells)):  # spreadsheets write rows of delimiters alone
+                    yield Parsed(number + 1, cells, start)
+                number += len(held)
+                start += sum(map(_size, held))
+                held.clear()
+            return
+        except csv.Error as error:
+            first = held[0]
+            yield Parsed(number + 1, f"it is not valid CSV ({error})", start, first.count('"') % 2 == 1)
+            again.extendleft(reversed(held[1:]))
+            number, start = number + 1, start + _size(first)
+            held.clear()
+
+
+def _spark_or_not(lines: Iterator[str], delimiter: str, number: int, start: int) -> list[Parsed]:
+    r"""The rows, where \" is a quote inside a cell if that makes sense of more rows than the usual way."""
+    lines = list(lines)
+    parsed, text = list(parsed_rows(iter(lines), delimiter, number, start)), "".join(lines)
+    if not parsed or '\\"' not in text:
+        return parsed
     pairs = re.findall(r"\\.", "".join(QUOTED.findall(text)), re.DOTALL)
     # Spark and pandas then double every backslash in a quoted cell, so that none is left alone there.
     backslash = "\\" if all(pair[1] in '"\\' for pair in pairs) else "\\\\"
@@ -97,10 +150,10 @@ def _spark_or_not(lines: list[str], first: int, delimiter: str, parsed: list[Par
     def usual(cell: re.Match) -> str:
         return ESCAPED.sub(lambda pair: '""' if pair[1] == '"' else backslash, cell[0])
 
-    other = _parsed([*[""] * first, *io.StringIO(QUOTED.sub(usual, text), newline="")], first, delimiter)
-    width = len(parsed[0][1])
+    other = list(parsed_rows(io.StringIO(QUOTED.sub(usual, text), newline=""), delimiter, number, start))
+    width = len(parsed[0].cells)
     bad, other_bad = (
-        sum(isinstance(cells, str) or len(cells) != width for _, cells in rows) for rows in (parsed, other)
+        sum(isinstance(row.cells, str) or len(row.cells) != width for row in rows) for rows in (parsed, other)
     )
     return other if other_bad < bad else parsed
 
@@ -119,13 +172,14 @@ def _check_names(header: list[str]) -> None:
         raise ValueError(f"two of its columns are named {double}; rename one")
 
 
-def _named_rows(header: list[str], body: list[Parsed], delimiter: str, lines: list[str]) -> Iterator[Row]:
+def named_rows(table: Table, commas: dict[str, bool | None]) -> Iterator[Row]:
+    """The rows of a table by the names of its columns. commas: see `decimal_commas`."""
+    header = table.header
     needed = max((n for n, name in enumerate(header) if folded(name) in KNOWN), default=0)
-    commas = _decimal_commas(header, body) if delimiter in ";\t" else {}
     broken = False  # whether the row before ended early: in the middle of a cell, most likely
-    for line, cells in body:
+    for line, cells, _, open_quote in table.body:
         if isinstance(cells, str):
-            broken = lines[line - 1].count('"') % 2 == 1
+            broken = open_quote
             yield line, cells
             continue
         after_break, broken = broken, len(cells) <= needed
@@ -143,26 +197,37 @@ def _named_rows(header: list[str], body: list[Parsed], delimiter: str, lines: li
             yield line, why or row
 
 
-def _decimal_commas(header: list[str], body: list[Parsed]) -> dict[str, bool | None]:
+def decimal_commas(header: list[str], body: Iterable[Parsed]) -> dict[str, bool | None]:
     """{column of answers: whether its numbers have decimal commas}; None where 1,234 could be either.
 
     Columns without such numbers, and those with decimal points, are left out.
     """
+    columns = [(n, name) for n, name in enumerate(header) if folded(name) in ANSWER]
+    seen = {name: set() for _, name in columns}
+    for row in body:
+        if isinstance(row.cells, list):
+            for n, name in columns:
+                if n < len(row.cells):
+                    seen[name].update(_writing(row.cells[n]))
     found = {}
-    for n, name in enumerate(header):
-        if folded(name) not in ANSWER:
-            continue
-        values = [cells[n] for _, cells in body if isinstance(cells, list) and len(cells) > n]
-        commas = [value for value in values if DECIMAL.fullmatch(value)]
-        thousands = [value for value in values if THOUSANDS.fullmatch(value)]
-        if commas and any(not THOUSANDS.fullmatch(value) for value in commas):
-            points = [
-                v for v in values if POINT.fullmatch(v) and not re.fullmatch(r"\s*[-+−]?\d{1,3}\.\d{3}\s*%?\s*", v)
-            ]
-            found |= {} if points else {name: True}
-        elif thousands and not any(POINT.fullmatch(value) for value in values):
+    for _, name in columns:
+        if "comma" in seen[name]:
+            found |= {} if "point" in seen[name] else {name: True}
+        elif "thousands" in seen[name] and not seen[name] & {"point", "either point"}:
             found[name] = None
     return found
+
+
+def _writing(value: str) -> Iterator[str]:
+    """What a cell tells of how its column writes numbers."""
+    if "," in value:
+        thousands = THOUSANDS.fullmatch(value)
+        if thousands:
+            yield "thousands"
+        elif DECIMAL.fullmatch(value):
+            yield "comma"
+    elif "." in value and POINT.fullmatch(value):
+        yield "either point" if re.fullmatch(r"\s*[-+−]?\d{1,3}\.\d{3}\s*%?\s*", value) else "point"
 
 
 def _point(row: dict, name: str, commas: bool | None) -> str | None:

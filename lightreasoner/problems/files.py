@@ -7,8 +7,10 @@ A row that cannot be read is (number, reason), so that one bad line does not spo
 import contextlib
 import io
 import json
+import mmap
 import stat
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +18,7 @@ import psutil
 
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.problems.cells import folded
-from lightreasoner.problems.delimited import KNOWN, QUESTIONS, csv_rows
+from lightreasoner.problems.delimited import KNOWN, QUESTIONS, Table, csv_rows, decimal_commas, named_rows, open_table
 from lightreasoner.problems.packed import BATCH, MAX_UNPACKED, refusal
 
 JSON_LINES, JSON, CSV, PARQUET = (".jsonl", ".ndjson"), (".json",), (".csv", ".tsv"), (".parquet", ".pq")
@@ -38,7 +40,7 @@ PACKED = {
 PARTS = {"role", "from", "content", "value", "text", "label", "stem", "choices", "options"}
 
 Row = tuple[int, dict | str]
-Kind = Literal["lines", "document", "csv", "parquet"]
+Kind = Literal["lines", "document", "csv", "spark", "parquet"]
 
 
 def file_rows(path: Path, *, max_bytes: int) -> tuple[str, Iterator[Row]]:
@@ -51,7 +53,9 @@ def file_rows(path: Path, *, max_bytes: int) -> tuple[str, Iterator[Row]]:
         return "row", parquet_rows(path)
     if kind == "lines":
         return "line", json_line_rows(path, data)
-    return ("row", _json_rows(path, data)) if kind == "document" else ("line", _csv_rows(path, data))
+    if kind == "document":
+        return "row", _json_rows(path, data)
+    return "line", (_csv_rows(path, data) if data is not None or kind == "spark" else streamed_csv_rows(path))
 
 
 def file_kind(path: Path, *, max_bytes: int) -> tuple[Kind, bytes | None]:
@@ -86,7 +90,7 @@ def file_kind(path: Path, *, max_bytes: int) -> tuple[Kind, bytes | None]:
             return "lines", data
         return "document", data
     if ending in CSV or (ending == ".txt" and _has_header(head)):  # Excel's "Unicode text" is .txt
-        return "csv", data
+        return ("spark" if data is None and _contains(path.absolute(), b'\\"', *stamp(path)) else "csv"), data
     raise UserError(f"{path.name} is not a supported kind of file; use {KINDS}.")
 
 
@@ -288,6 +292,52 @@ def _csv_rows(path: Path, data: bytes | None) -> Iterator[Row]:
         yield from csv_rows(text)
     except ValueError as error:
         raise UserError(f"{path.name} cannot be read: {error}.") from None
+
+
+@lru_cache(maxsize=256)
+def _contains(path: Path, part: bytes, *of: int) -> bool:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data.find(part) >= 0
+
+
+def text_lines(path: Path, start: int = 0) -> Iterator[str]:
+    """The lines of UTF-8 text from the byte `start` on, with their ends. Raises UserError on an invalid byte."""
+    with path.open("rb") as file:
+        file.seek(start or (len(BOM) if file.read(len(BOM)) == BOM else 0))
+        try:
+            yield from io.TextIOWrapper(file, encoding="utf-8", newline="")
+        except UnicodeDecodeError:
+            with path.open("rb") as again:  # the wrapper has closed the other
+                for number, line in enumerate(again, 1):
+                    _decode(line, path, number)
+            raise
+
+
+def streamed_csv_rows(path: Path) -> Iterator[Row]:
+    """The rows of CSV text in which no backslash stands before a quote, in constant memory."""
+    table = csv_table(path)
+    yield from named_rows(table, file_commas(path.absolute(), *stamp(path))) if table else ()
+
+
+def csv_table(path: Path) -> Table | None:
+    """As `open_table`. Raises UserError."""
+    try:
+        return open_table(text_lines(path))
+    except ValueError as error:
+        raise UserError(f"{path.name} cannot be read: {error}.") from None
+
+
+@lru_cache(maxsize=64)
+def file_commas(path: Path, *of: int) -> dict[str, bool | None]:
+    """The decimal commas of a file's columns, which all its rows tell."""
+    table = csv_table(path)
+    return decimal_commas(table.header, table.body) if table and table.may_have_commas else {}
+
+
+def stamp(path: Path) -> tuple[int, int, int]:
+    """What changes when a file's content does."""
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def check_parquet(path: Path) -> None:

@@ -7,7 +7,20 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 
-from lightreasoner.problems.files import BOM, MAX_LINE, Row, check_parquet, file_kind, json_line_rows, parquet_rows
+from lightreasoner.problems.delimited import Table, named_rows, parsed_rows
+from lightreasoner.problems.files import (
+    BOM,
+    MAX_LINE,
+    Row,
+    check_parquet,
+    csv_table,
+    file_commas,
+    file_kind,
+    json_line_rows,
+    parquet_rows,
+    stamp,
+    text_lines,
+)
 
 STRIDE = 64  # rows from one noted place to the next
 
@@ -34,12 +47,6 @@ def row_index(path: Path, *, max_bytes: int) -> RowIndex | None:
     """
     kind, data = file_kind(path, max_bytes=max_bytes)
     return INDEXED[kind](path.absolute(), *stamp(path)) if data is None and kind in INDEXED else None
-
-
-def stamp(path: Path) -> tuple[int, int, int]:
-    """What changes when a file's content does."""
-    status = path.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @lru_cache(maxsize=16)
@@ -83,4 +90,27 @@ def _parquet(path: Path, *of: int) -> RowIndex:
     return RowIndex(pq.read_metadata(path).num_rows, partial(parquet_rows, path), cheap=False)
 
 
-INDEXED = {"lines": _json_lines, "parquet": _parquet}
+@lru_cache(maxsize=16)
+def _csv(path: Path, *of: int) -> RowIndex:
+    """Notes the place of the row before every STRIDE-th, which tells whether that one is the other half of a row."""
+    table, starts, lines, count, before = csv_table(path), array("Q"), array("Q"), 0, None
+    with path.open("rb") as file:
+        skip = len(BOM) if file.read(len(BOM)) == BOM else 0
+    for row in table.body if table else ():
+        if count % STRIDE == 0:
+            starts.append((before or row).start + skip)
+            lines.append((before or row).line)
+        count, before = count + 1, row
+
+    def rows_from(n: int) -> Iterator[Row]:
+        if n >= count:
+            return iter(())
+        at = n // STRIDE
+        body = parsed_rows(text_lines(path, starts[at]), table.delimiter, lines[at] - 1)
+        rows = named_rows(Table(table.header, table.delimiter, body), file_commas(path, *of))
+        return itertools.islice(rows, n % STRIDE + (at > 0), None)
+
+    return RowIndex(count, rows_from)
+
+
+INDEXED = {"lines": _json_lines, "csv": _csv, "parquet": _parquet}

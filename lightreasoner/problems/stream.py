@@ -12,9 +12,9 @@ from typing import Any
 
 from lightreasoner.errors import UserError
 from lightreasoner.problems.cells import UnusableRow
-from lightreasoner.problems.files import Row, file_kind, file_rows
+from lightreasoner.problems.files import Row, file_kind, file_rows, stamp
 from lightreasoner.problems.multiple_choice import MEANINGS, digit_meanings
-from lightreasoner.problems.places import INDEXED, row_index, stamp
+from lightreasoner.problems.places import INDEXED, row_index
 from lightreasoner.problems.rows import Problem, read_row
 from lightreasoner.problems.sources import SOURCES, hub_rows
 from lightreasoner.settings import ASSETS, Settings

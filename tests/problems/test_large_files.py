@@ -14,6 +14,7 @@ import pytest
 
 from lightreasoner.errors import UserError
 from lightreasoner.problems import stream
+from lightreasoner.problems.files import file_rows
 from lightreasoner.problems.places import STRIDE, row_index
 from lightreasoner.problems.stream import MAX_BYTES, load_file, load_first
 from lightreasoner.settings import Settings
@@ -39,9 +40,25 @@ def write_parquet(path, group=150):
     pq.write_table(pa.Table.from_pylist(ROWS), path, row_group_size=group)
 
 
+def write_csv(path, delimiter=",", decimal=".", bom=b"", end="\n"):
+    """Every cell in quotes has line breaks, delimiters and quotes; some rows are empty."""
+    text = delimiter.join(["id", "question", "answer"]) + end
+    for n, row in enumerate(ROWS):
+        question = f'"{row["question"]}{end}Say ""{n}""{delimiter} é"'
+        text += (
+            delimiter.join([row["id"], question, f"{n}{decimal}5"]) + end + (f"{end}{delimiter}{end}" * (n % 5 == 0))
+        )
+    path.write_bytes(bom + text.encode())
+
+
 KINDS = {
     "p.jsonl": write_lines,
     "untidy.jsonl": write_untidy_lines,
+    "p.csv": write_csv,
+    "marked.csv": lambda path: write_csv(path, bom=b"\xef\xbb\xbf", end="\r\n"),
+    "mac.csv": lambda path: write_csv(path, end="\r"),
+    "german.csv": lambda path: write_csv(path, ";", ","),
+    "tabs.tsv": lambda path: write_csv(path, "\t", ","),
     "p.parquet": write_parquet,
     "one-group.parquet": lambda path: write_parquet(path, 1000),
 }
@@ -145,7 +162,8 @@ def test_how_a_large_file_counts_its_choices_is_told_by_rows_from_all_over_it(tm
 def test_a_limit_reads_no_more_of_a_file_than_it_needs(tmp_path, read_rows):
     write_parquet(tmp_path / "p.parquet")
     write_lines(tmp_path / "p.jsonl")
-    for name in ("p.parquet", "p.jsonl"):
+    write_csv(tmp_path / "p.csv")
+    for name in ("p.parquet", "p.jsonl", "p.csv"):
         del read_rows[:]
         assert len(load_file(tmp_path / name, limit=20).problems) == len(read_rows) == 20
 
@@ -156,3 +174,18 @@ def test_one_document_of_json_is_read_whole_within_its_bound(tmp_path, monkeypat
     monkeypatch.setattr(stream, "MAX_WHOLE", 999)
     with pytest.raises(UserError, match="has more than 999 rows; set a limit or load a part of it"):
         load_first(tmp_path / "p.json")
+
+
+def test_broken_rows_of_csv_are_named_alike_alone_and_among_all(tmp_path):
+    """A row after a broken one may be its other half, also where the broken one lies before a noted place."""
+    lines = [f"What is {n}?,{n}" for n in range(400)]
+    for n in (STRIDE - 1, 2 * STRIDE, 200, 300):
+        lines[n] = "half of one"
+    lines[250], lines[260] = '"a" b,1', "x,1,2"
+    path = tmp_path / "p.csv"
+    path.write_text("\n".join(["question,answer", *lines]))
+    index = row_index(path, max_bytes=MAX_BYTES)
+    rows = list(file_rows(path, max_bytes=MAX_BYTES)[1])
+    assert len(rows) == index.count == 400 and sum(isinstance(row, str) for _, row in rows) == 10
+    for n in range(400):
+        assert next(index.rows_from(n)) == rows[n]
