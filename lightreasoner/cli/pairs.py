@@ -39,8 +39,8 @@ def pair_refs(options: argparse.Namespace) -> tuple[str | None, str, str]:
     name, expert, amateurs = ladder_refs(options)
     if len(amateurs) > 1:
         raise UserError(
-            f"--amateur was given {len(amateurs)} times, but this command takes one amateur; name one, or compare them "
-            "with check-pair."
+            f"--amateur was given {len(amateurs)} times, but this command takes one amateur; name one. To "
+            "compare several, give them to sample, then use the verb amateurs."
         )
     return name, expert, amateurs[0]
 

@@ -47,7 +47,7 @@ def amateur_datasets(dataset: Path) -> list[AmateurDataset]:
     run = read_run(dataset)
     found = [AmateurDataset(str(run["config"].get("amateur") or "unknown"), dataset)]
     for path in sorted((dataset / FOLDER).glob(f"[!.]*/{RECORD}"), key=lambda path: read_run(path.parent)["created"]):
-        found.append(AmateurDataset(str(read_run(path.parent)["config"]["amateur"]), path.parent))
+        found.append(AmateurDataset(str(read_run(path.parent)["config"].get("amateur") or "unknown"), path.parent))
     return found
 
 

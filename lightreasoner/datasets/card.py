@@ -23,8 +23,11 @@ BAR = 24  # characters of the longest bar
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (np.inf, "n>1M"))
 
 
-def dataset_card(folder: Path, run: dict, title: str, license: str) -> str:
-    """The card, in Markdown with a YAML block. run: the record without private paths. Raises UserError."""
+def dataset_card(folder: Path, run: dict, title: str, license: str, further: dict[str, dict] | None = None) -> str:
+    """The card, in Markdown with a YAML block. run: the record without private paths. Raises UserError.
+
+    further: the records of further amateurs' datasets, by their folders in the repository.
+    """
     imported = is_imported(run)
     counts, above, rows = np.zeros(len(EDGES) - 1, int), 0, 0
     for kl, number_of_rows in _read_kl(folder, imported):
@@ -54,9 +57,11 @@ def dataset_card(folder: Path, run: dict, title: str, license: str) -> str:
         beta=BETA,
         histogram=_histogram(counts),
         models=[
-            (role, " ".join(str(config[role]).replace("`", "").split()), fingerprints.get(role))
-            for role in ("expert", "amateur")
-            if config.get(role)
+            (role, _code(config[role]), fingerprints.get(role)) for role in ("expert", "amateur") if config.get(role)
+        ],
+        further=[
+            (_code(own["config"].get("amateur")), (own["about"].get("fingerprints") or {}).get("amateur"), _code(place))
+            for place, own in (further or {}).items()
         ],
         prompt=prompt_text(about),
         notes=[markdown_cell(note) for note in (about.get("prompt") or {}).get("notes", [])],
@@ -66,6 +71,11 @@ def dataset_card(folder: Path, run: dict, title: str, license: str) -> str:
         license_text="Not stated by the publisher" if license == "unknown" else markdown_cell(license),
     )
     return f"{card}\n"
+
+
+def _code(text: object) -> str:
+    """A text between backticks."""
+    return " ".join(str(text).replace("`", "").split())
 
 
 def prompt_text(about: dict) -> str:

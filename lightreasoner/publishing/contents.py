@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lightreasoner.datasets.amateurs import FOLDER as AMATEURS
+from lightreasoner.datasets.amateurs import amateur_datasets
 from lightreasoner.datasets.annotations import annotations_path, load_annotations
 from lightreasoner.datasets.card import dataset_card
 from lightreasoner.datasets.external import FILE as SAMPLES
@@ -88,11 +90,29 @@ def checked_license(license: object) -> str:
 
 
 def _dataset(folder: Path, run: dict, staging: Path, license: str) -> Publication:
+    files = _dataset_files(folder, run, staging)
+    if not files:
+        raise UserError(f"{folder} has no steps yet, so there is nothing to publish; let its job write some first.")
+    further = {}  # folder → record, of the amateurs that have read some responses
+    for each in amateur_datasets(folder)[1:]:
+        own, place = redact(read_run(each.folder)), f"{AMATEURS}/{each.folder.name}"
+        if found := _dataset_files(each.folder, own, staging / place):
+            files |= {f"{place}/{name}": path for name, path in found.items()}
+            files[f"{place}/{RECORD}"] = _write(staging, f"{place}/{RECORD}", _json(own))
+            further[place] = own
+    title = str(run["about"].get("title") or run["config"].get("source") or "Dataset")[:120]
+    files[CARD] = _write(staging, CARD, dataset_card(folder, run, title, license, further))
+    files[RECORD] = _write(staging, RECORD, _json(run))
+    return _publication("dataset", "dataset", title, files)
+
+
+def _dataset_files(folder: Path, run: dict, staging: Path) -> dict[str, Path]:
+    """The files of a dataset in its folder, without card and record; none where it has no steps yet."""
     files = {f"{TRAJECTORIES}/{path.name}": path for path in shards(folder)}
     if is_imported(run):
         files = {SAMPLES: folder / SAMPLES} if (folder / SAMPLES).is_file() else {}
     if not files:
-        raise UserError(f"{folder} has no steps yet, so there is nothing to publish; let its job write some first.")
+        return {}
     load_annotations(folder)  # damaged ones are reported here, not at the next pull
     if annotations_path(folder).is_file():
         files[annotations_path(folder).name] = _write(
@@ -102,10 +122,7 @@ def _dataset(folder: Path, run: dict, staging: Path, license: str) -> Publicatio
         if path.is_file() and not path.name.startswith(".") and any(path.match(pattern) for pattern in MODEL_FILES):
             name = f"{TOKENIZER}/{path.name}"
             files[name] = _redacted(staging, name, path)
-    title = str(run["about"].get("title") or run["config"].get("source") or "Dataset")[:120]
-    files[CARD] = _write(staging, CARD, dataset_card(folder, run, title, license))
-    files[RECORD] = _write(staging, RECORD, _json(run))
-    return _publication("dataset", "dataset", title, files)
+    return files
 
 
 def _adapter(run_dir: Path, run: dict, staging: Path, license: str) -> Publication:

@@ -10,6 +10,8 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
+from lightreasoner.datasets.amateurs import FOLDER as AMATEURS
+from lightreasoner.datasets.amateurs import MOST, amateur_datasets
 from lightreasoner.datasets.annotations import load_annotations
 from lightreasoner.datasets.external import FILE as SAMPLES
 from lightreasoner.datasets.external import is_imported, read_imported
@@ -25,8 +27,9 @@ from lightreasoner.storage.runs import RECORD, add_to_run, read_run
 
 MANIFEST_BYTES = 50e6
 #: The only files that a published dataset may have: no code, no other paths.
-ALLOWED = re.compile(r"run\.json|marks\.json|README\.md|samples\.parquet|trajectories/[\w-]{1,40}\.parquet|"
-                     r"tokenizer/[A-Za-z0-9][\w-]{0,60}(\.[\w-]{1,20})?\.(json|txt|model|jinja)")  # fmt: skip
+_RUN = (r"run\.json|marks\.json|README\.md|samples\.parquet|trajectories/[\w-]{1,40}\.parquet|"
+        r"tokenizer/[A-Za-z0-9][\w-]{0,60}(\.[\w-]{1,20})?\.(json|txt|model|jinja)")  # fmt: skip
+ALLOWED = re.compile(rf"({AMATEURS}/[A-Za-z0-9_][A-Za-z0-9_.-]{{0,60}}/)?({_RUN})")
 _SHA = re.compile(r"[0-9a-f]{64}")
 _REVISION = re.compile(r"[A-Za-z0-9][\w./-]{0,127}")
 
@@ -50,6 +53,7 @@ def pull(repo: str, revision: str | None, folder: Path, token: str | None, progr
             commit = _fetch(HfApi(token=token or False), repo, revision, staging, progress)
         progress.status("Checking the downloaded files")
         record = _checked(repo, staging)
+        _check_amateurs(repo, staging)
         _settle(staging, folder)
         return add_to_run(folder, pulled={"repo": repo, "revision": commit}) if record else record
     except OSError as error:
@@ -135,9 +139,18 @@ def _checked(repo: str, staging: Path) -> dict:
     return record
 
 
+def _check_amateurs(repo: str, staging: Path) -> None:
+    """Raises UserError unless every folder of a further amateur is a whole dataset."""
+    folders = sorted((staging / AMATEURS).glob("*"))
+    for folder in folders:
+        _checked(f"{AMATEURS}/{folder.name[:60]} of {repo}", folder)
+    if len(amateur_datasets(staging)) > MOST:
+        raise UserError(f"{repo} has more than {MOST} amateurs; nothing is pulled.")
+
+
 def _settle(staging: Path, folder: Path) -> None:
     """Move the files into place, run.json last, since it makes the folder a run."""
-    for name in (TRAJECTORIES, "tokenizer", SAMPLES, "marks.json", CARD, RECORD):
+    for name in (TRAJECTORIES, "tokenizer", SAMPLES, "marks.json", AMATEURS, CARD, RECORD):
         if (staging / name).exists():
             os.replace(staging / name, folder / name)
     sync_folder(folder)

@@ -137,6 +137,22 @@ def test_a_mistake_is_status_2_and_one_line(lightreasoner, name):
     assert says in done.stderr and len(done.stderr.strip().splitlines()) == 1 and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["evaluate", "--amateur", "x/a", "--amateur", "x/b"], "--amateur: given twice, as x/a and as x/b"),
+        (["preview", "--expert", "x/e", "--problems", "p", "--problems", "q"], "--problems: given twice"),
+        (["finetune", "--alpha", "0.1", "--alpha", "0.2"], "--alpha: given twice, as 0.1 and as 0.2"),
+        (["evaluate", "--seed", "1", "--seed", "1", "--limit", "1", "--limit", "2"], "--limit: given twice"),
+        (["preview", "--amateur", "x/a", "--amateur", "x/b"], "the following arguments are required"),
+    ],
+)
+def test_of_an_option_given_twice_the_last_is_not_taken_silently(lightreasoner, words, says):
+    """`evaluate --amateur A --amateur B` previewed B alone, without a word; so did any other option."""
+    done = lightreasoner(*words)
+    assert done.returncode == 2 and says in done.stderr and len(done.stderr.splitlines()) == 1
+
+
 def test_tokenizers_that_disagree_are_refused_with_the_tokens_shown(lightreasoner, refs, tmp_path):
     other = save_tiny(tmp_path / "other", seed=3, tokenizer=tiny_tokenizer(["zebra zebra quagga quagga okapi okapi"]))
     done = lightreasoner("trace", "--expert", refs[0], "--amateur", other, "--problem", "2?")

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import DatasetCard, ModelCard
 
+from lightreasoner.datasets.amateurs import amateur_datasets, further_folder
 from lightreasoner.datasets.annotations import load_annotations, set_annotation
 from lightreasoner.datasets.card import dataset_card
 from lightreasoner.datasets.explorer import Explorer
@@ -112,7 +113,18 @@ def test_hostile_texts_stay_texts_in_a_card(dataset):
     assert '\n# A: "b" &lt;i> --- license: other\n' in text
 
 
+def add_amateurs(dataset: Path, read: str, unread: str) -> str:
+    """Two further amateurs, of which one has read the responses; the folder of its measures inside the dataset's."""
+    record = read_run(dataset)
+    for ref in (read, unread):
+        begin_run(further_folder(dataset, ref), "dataset", record["config"] | {"amateur": ref}, record["about"])
+    shutil.copytree(dataset / "trajectories", further_folder(dataset, read) / "trajectories")
+    return str(further_folder(dataset, read).relative_to(dataset))
+
+
 def test_what_is_pushed_comes_back_bit_for_bit(hub, dataset, tmp_path):
+    """Further amateurs, too: of a dataset with several a push sent the first one's measures only, without a word."""
+    place = add_amateurs(dataset, str(tmp_path / "secret place" / "small"), "x/unread")
     home = tmp_path / "home"
     code, said = run(hub, "push", dataset, "--repo", "me/data", "--license", "mit", home=home)
     assert code == 0, said
@@ -123,9 +135,11 @@ def test_what_is_pushed_comes_back_bit_for_bit(hub, dataset, tmp_path):
         [".gitattributes", "README.md", MANIFEST, "marks.json", RECORD]
         + [f"trajectories/{path.name}" for path in shards(dataset)]
         + [f"tokenizer/{path.name}" for path in (dataset / "tokenizer").iterdir()]
+        + [f"{place}/{RECORD}", *(f"{place}/trajectories/{path.name}" for path in shards(dataset / place))]
     )
     told = b"".join(content for name, content in repo.files.items() if not name.endswith(".parquet")).decode()
     assert str(tmp_path) not in told and "hf_abc" not in told and WRITER not in told
+    assert "secret place" not in told and "a further amateur: `./small`" in told
     card = repo.files["README.md"].decode()
     assert card.startswith("---\nlicense: mit\n") and "e" * 16 in card and "| 0.2 – 0.4 |" in card
     assert DatasetCard(card).data.license == "mit" and DatasetCard(card).data.configs[0]["data_files"]
@@ -140,6 +154,8 @@ def test_what_is_pushed_comes_back_bit_for_bit(hub, dataset, tmp_path):
     assert {k: v for k, v in after.items() if k != "pulled"} == redact(before)
     assert load_annotations(back) == load_annotations(dataset)
     assert list(training_samples(back)) == list(training_samples(dataset)), "so it trains as the original does"
+    assert [each.amateur for each in amateur_datasets(back)] == [before["config"]["amateur"], "./small"]
+    assert sums(back / place) == sums(dataset / place)
     here, there = Explorer(dataset), Explorer(back)
     assert there.histogram((0, 0.1, 1, 20)) == here.histogram((0, 0.1, 1, 20))
     assert not list(back.glob(".pulled-*"))

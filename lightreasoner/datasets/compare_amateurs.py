@@ -1,0 +1,155 @@
+"""The amateurs of a dataset compared: what each of them selects and teaches on the same responses of the expert.
+
+None of these measures says whether an amateur makes the expert better: of five amateurs, one that taught nothing
+selected nearly as many steps as the best. `evaluation.amateurs` adds the previews, which do.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lightreasoner.datasets.amateurs import AmateurDataset, amateur_datasets
+from lightreasoner.datasets.external import is_imported
+from lightreasoner.datasets.selectors import Selection, above_beta
+from lightreasoner.datasets.step_table import Details, StepTable, read_details, read_steps
+from lightreasoner.datasets.trajectories import complete_shards, kl_histogram
+from lightreasoner.errors import UserError
+from lightreasoner.paper import TEACHES
+from lightreasoner.scoring.divergence import teaching_signal
+from lightreasoner.storage.runs import read_run
+
+
+@dataclass(frozen=True)
+class AmateurMeasures:
+    """One amateur on the responses that all amateurs have read. KL and signals in nats, shares from 0 to 1."""
+
+    dataset: AmateurDataset
+    selected: int  # steps of KL > β
+    share: float  # of all steps
+    mean_kl: float  # over all steps; infinite where the amateur rules out what the expert holds possible
+    histogram: tuple[int, ...]  # steps per bin of trajectories.KL_EDGES
+    signal: float  # KL(target ‖ expert), summed over the selected steps that are stored in detail
+    idle: int  # of these, steps that teach nothing: a signal below paper.TEACHES
+    missing: int  # selected steps that are not stored in detail, so that their signal is unknown
+    jaccard: tuple[float, ...]  # agreement with each amateur's selected steps, itself included: |both| / |either|
+
+    @property
+    def agreement(self) -> float | None:
+        """Mean Jaccard index with the other amateurs' selected steps; None without another one."""
+        others = len(self.jaccard) - 1
+        return (sum(self.jaccard) - 1) / others if others else None
+
+
+@dataclass(frozen=True)
+class AmateurComparison:
+    """The amateurs of a dataset on the same steps, its first one first."""
+
+    alpha: float
+    beta: float
+    responses: int
+    steps: int
+    amateurs: tuple[AmateurMeasures, ...]
+    left_out: int  # responses that not every one of these amateurs has read yet
+    unread: tuple[AmateurDataset, ...]  # amateurs that have read nothing yet
+
+
+class _Sums:
+    """The running sums of one amateur."""
+
+    def __init__(self, dataset: AmateurDataset):
+        self.dataset, self.kl, self.signal, self.idle, self.missing = dataset, [], 0.0, 0, 0
+
+    def add(self, path: Path, table: StepTable, alpha: float, beta: float) -> None:
+        kl = table.values["kl"]
+        self.kl.append(kl)
+        selected = above_beta(kl, beta)
+        details = read_details(table, path)
+        which = np.flatnonzero(selected[details.step])
+        signals = teaching_signals(details, which, alpha)
+        self.signal += float(signals.sum(dtype=np.float64))
+        self.idle += int((signals < TEACHES).sum())
+        self.missing += int(selected.sum()) - len(which)
+
+
+def compare_amateurs(folder: Path, selection: Selection | None = None) -> AmateurComparison:
+    """Compare the amateurs of a dataset. selection: of it only α and β count; None: the paper's.
+
+    Annotations are left out: they are decisions about the first amateur's steps. One shard of each amateur is in memory
+    at a time. Raises UserError for an imported dataset, damaged shards, and measures of other responses.
+    """
+    selection = selection or Selection()
+    run = read_run(folder)
+    if run["kind"] != "dataset":
+        raise UserError(f"{folder} holds a run of the kind {run['kind']}, not a dataset; name the run of a dataset.")
+    if is_imported(run):
+        raise UserError(
+            f"{folder} was imported: it holds the samples of one amateur and no other step, so there is nothing to "
+            "compare. Sample a dataset with several --amateur."
+        )
+    present = {each: {path.name: path for path in complete_shards(each.folder)} for each in amateur_datasets(folder)}
+    unread = tuple(each for each, paths in present.items() if not paths)
+    present = {each: paths for each, paths in present.items() if paths}
+    if not present:
+        raise UserError(f"{folder} has no steps yet; resume the job that samples it, then compare.")
+    sums = [_Sums(each) for each in present]
+    common = sorted(set.intersection(*(set(paths) for paths in present.values())))
+    responses = 0
+    for name in common:
+        first = None
+        for each, found in zip(present, sums, strict=True):
+            table = read_steps(present[each][name], ("kl", "response_ids"), ("problem_id", "sample", "steps"))
+            first = first or table
+            _check_same(each, first, table, present[each][name])
+            found.add(present[each][name], table, selection.alpha, selection.beta)
+        responses += first.rows
+    uneven = any(len(paths) > len(common) for paths in present.values())
+    left_out = max(_rows(paths) for paths in present.values()) - responses if uneven else 0
+    steps = sum(map(len, sums[0].kl))
+    amateurs = tuple(_measures(sums, selection.beta))
+    return AmateurComparison(selection.alpha, selection.beta, responses, steps, amateurs, left_out, unread)
+
+
+def teaching_signals(details: Details, which: np.ndarray, alpha: float) -> np.ndarray:
+    """(which,) `divergence.teaching_signal` at these details, in nats."""
+    log_e = torch.from_numpy(details.padded(details.expert_logprobs, which, -np.inf))
+    log_a = torch.from_numpy(details.padded(details.amateur_logprobs, which, 0.0))
+    return teaching_signal(log_e, log_a, alpha).numpy()
+
+
+def _measures(sums: list[_Sums], beta: float):
+    kl = [np.concatenate(each.kl) if each.kl else np.zeros(0) for each in sums]
+    selected = [above_beta(values, beta) for values in kl]
+    for each, values, own in zip(sums, kl, selected, strict=True):
+        known = values[~np.isnan(values)]
+        yield AmateurMeasures(
+            each.dataset,
+            int(own.sum()),
+            float(own.mean()) if len(own) else 0.0,
+            float(known.mean(dtype=np.float64)) if len(known) else 0.0,
+            tuple(kl_histogram(known).tolist()),
+            *(each.signal, each.idle, each.missing),
+            tuple(_jaccard(own, other) for other in selected),
+        )
+
+
+def _jaccard(one: np.ndarray, other: np.ndarray) -> float:
+    """|both| / |either|; 1 where neither selects a step."""
+    either = int((one | other).sum())
+    return int((one & other).sum()) / either if either else 1.0
+
+
+def _check_same(each: AmateurDataset, first: StepTable, table: StepTable, path: Path) -> None:
+    """Raises UserError unless both tables are of the same responses."""
+    same = all(table.table[name].equals(first.table[name]) for name in ("problem_id", "sample"))
+    lengths = np.array_equal(table.starts, first.starts)
+    if not (same and lengths and np.array_equal(table.values["response_ids"], first.values["response_ids"])):
+        raise UserError(
+            f"The shard {path} of the amateur {each.amateur} is of other responses than the first amateur's, so their "
+            f"steps cannot be compared. Delete {each.folder} and name this amateur again to sample."
+        )
+
+
+def _rows(paths: dict[str, Path]) -> int:
+    return sum(read_steps(path, ("kl",)).rows for path in paths.values())

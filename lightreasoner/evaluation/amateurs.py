@@ -1,0 +1,166 @@
+"""What stored previews and pair checks say of a dataset's amateurs, and which amateur they recommend.
+
+A preview is an evaluation of contrasts (`evaluation.preview`), a pair check measures the gap in accuracy
+(`sampling.pair_check`). Only the preview tells which amateur makes the expert better.
+"""
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightreasoner.datasets.amateurs import AmateurDataset
+from lightreasoner.errors import UserError
+from lightreasoner.evaluation.preview import Cell, preview_cells
+from lightreasoner.evaluation.results import ResultsReader, read_results, variants_of
+from lightreasoner.sampling.pair_check import KIND, RESULT
+from lightreasoner.scoring.significance import compare
+from lightreasoner.storage.runs import list_runs, read_run
+
+#: What two previews must share, besides the expert, to be compared: the problems, the grid and the way of answering.
+SETTINGS = ("problems", "split", "limit", "max_new_tokens", "stop", "prompt", "contrasts", "base")
+
+
+@dataclass(frozen=True)
+class Preview:
+    """The preview of one amateur: its best cell, and which problems that solves."""
+
+    amateur: str  # its reference in the dataset
+    folder: Path
+    problems: str  # their source
+    cells: int
+    best: Cell
+    right: dict[str, bool]  # problem id → whether the best cell solves it
+    settings: str  # previews with the same can be compared
+
+
+@dataclass(frozen=True)
+class Gap:
+    """The gap in accuracy of a pair check, from −1 to 1, with its paired 95 % interval."""
+
+    folder: Path
+    value: float
+    low: float
+    high: float
+
+
+def results_of(
+    amateurs: Sequence[AmateurDataset], named: Sequence[Path] = ()
+) -> tuple[dict[str, Preview], dict[str, Gap]]:
+    """({amateur → its preview}, {amateur → its gap}) of finished runs with the dataset's expert.
+
+    named: folders of such runs. The runs beside the dataset are looked at, too; the newest counts. All previews have
+    the same problems and settings: those that most of the amateurs have been previewed with. Raises UserError for a
+    named folder that holds no such run.
+    """
+    about = {each.amateur: read_run(each.folder) for each in amateurs}
+    runs = [(Path(folder), read_run(folder)) for folder in named]
+    beside = list_runs(amateurs[0].folder.absolute().parent)
+    previews: dict[str, dict[str, Preview]] = {}  # settings → amateur → preview
+    gaps: dict[str, Gap] = {}
+    for place, (folder, run) in enumerate([*runs, *beside]):
+        of = next((ref for ref, own in about.items() if _same_pair(own, run)), None)
+        found = None
+        if of and run["kind"] == "evaluation":
+            found = _preview(of, folder, run, damaged_is_fatal=place < len(runs))
+            if found:
+                previews.setdefault(found.settings, {}).setdefault(of, found)
+        elif of and run["kind"] == KIND and (found := _gap(folder)):
+            gaps.setdefault(of, found)
+        if found is None and place < len(runs):
+            raise UserError(
+                f"{folder} is no finished preview or pair check of this dataset's expert with one of its amateurs; "
+                "name the run folder of one."
+            )
+    return max(previews.values(), key=len, default={}), gaps
+
+
+def recommendation(amateurs: Sequence[AmateurDataset], previews: dict[str, Preview]) -> str:
+    """Which amateur to train with, by the previews; without them, that only they can tell."""
+    without = [each.name for each in amateurs if each.amateur not in previews]
+    if not previews:
+        return (
+            "Only a preview can tell which of these amateurs makes the expert better: how many steps are above β does "
+            "not, and nor does the size of the KL. Run the command preview with each of them."
+        )
+    names = {each.amateur: each.name for each in amateurs}
+    ranked = sorted(previews.values(), key=lambda each: (-each.best.pass_at_1, each.best.changed))
+    best = ranked[0]
+    unseen = f" Not previewed like it: {', '.join(without)}." if without else ""
+    if best.best.difference <= 0:
+        return (
+            f"Train with none of the previewed amateurs: none lets the expert solve more of the {best.best.problems:,} "
+            f"problems of its preview.{unseen}"
+        )
+    gain = f"{100 * best.best.difference:+.1f} points (95 % interval {_range(best.best.low, best.best.high)})"
+    if best.best.low <= 0:
+        return (
+            f"{names[best.amateur]} gains most in its preview, {gain}, but {best.best.problems:,} problems are too few "
+            f"to be sure of it; preview with more.{unseen}"
+        )
+    chosen = f"{names[best.amateur]} is recommended: its preview gains {gain}, at {best.best.contrast.title}"
+    equal = []
+    for other in ranked[1:]:
+        seen = compare(other.right, best.right)
+        if seen.low <= 0:
+            equal.append(f"{names[other.amateur]} ({_range(seen.low, seen.high)} points)")
+    if equal:
+        chosen += f". The problems are too few to tell it from {', '.join(equal)}"
+    return f"{chosen}.{unseen}"
+
+
+def _range(low: float, high: float) -> str:
+    return f"{100 * low:+.1f} to {100 * high:+.1f}"
+
+
+def _preview(of: str, folder: Path, run: dict, damaged_is_fatal: bool) -> Preview | None:
+    """The preview in a folder; None where it is none, has not ended, or is damaged."""
+    variants = variants_of(run)
+    if not variants or not variants[0].is_base or read_results(folder) is None:
+        return None
+    try:
+        _, cells = preview_cells(folder, variants)
+        cells = [cell for cell in cells if not cell.contrast.takeover]
+        if not cells:
+            return None
+        best = max(cells, key=lambda cell: (cell.pass_at_1, -cell.changed))
+        reader = ResultsReader(folder, variants)
+        reader.refresh()
+    except UserError:
+        if damaged_is_fatal:
+            raise
+        return None
+    place = next(n for n, variant in enumerate(variants) if variant.contrast == best.contrast)
+    right = {problem: row.right for problem, row in reader.rows[place].items()}
+    config, prints = run["config"], run["about"].get("fingerprints") or {}
+    settings = {name: config.get(name) for name in SETTINGS} | {"file": prints.get("file of problems")}
+    problems = str(config.get("problems"))
+    return Preview(of, folder, problems, len(cells), best, right, json.dumps(settings, sort_keys=True))
+
+
+def _gap(folder: Path) -> Gap | None:
+    """The gap of the pair check in a folder; None where none was measured."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        found = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        return Gap(folder, *(float(found[name]) for name in ("gap", "gap_low", "gap_high")))
+    return None
+
+
+def _same_pair(dataset: dict, run: dict) -> bool:
+    """Whether the run used the expert and the amateur of this dataset, whatever their files are called now."""
+    expert = "model" if run["kind"] == "evaluation" else "expert"
+    return _same(dataset, "expert", run, expert) and _same(dataset, "amateur", run, "amateur")
+
+
+def _same(one: dict, role: str, other: dict, other_role: str) -> bool:
+    if other_role not in other["config"]:
+        return False
+    for known, suffixes in (("marks", ("'s weights", "'s configuration")), ("fingerprints", ("",))):
+        sides = [
+            [(record["about"].get(known) or {}).get(f"{name}{suffix}") for suffix in suffixes]
+            for record, name in ((one, role), (other, other_role))
+        ]
+        if all(all(side) for side in sides):
+            return sides[0] == sides[1]
+    return one["config"].get(role) == other["config"][other_role]
