@@ -3,6 +3,7 @@
 import argparse
 
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
+from lightreasoner.cli.once import Once
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.cli.problems import add_skip_option, first_problem
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
@@ -20,8 +21,10 @@ def add(verbs) -> None:
             "the cost of sampling more problems, and assesses the pair.",
         )
         add_pair_options(check)
-        check.add_argument("--problems", required=True, metavar="SOURCE", help="as for the verb sample")
-        check.add_argument("--split", metavar="S", help="split of a benchmark (default: train, if it has one)")
+        check.add_argument("--problems", action=Once, required=True, metavar="SOURCE", help="as for the verb sample")
+        check.add_argument(
+            "--split", action=Once, metavar="S", help="split of a benchmark (default: train, if it has one)"
+        )
         add_skip_option(check)
         check.add_argument("--limit", type=int, default=24, metavar="N", help="problems to try (default 24)")
         check.add_argument(

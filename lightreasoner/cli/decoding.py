@@ -2,6 +2,8 @@
 
 import argparse
 
+from lightreasoner.cli.once import Once
+
 
 def add_stop_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -22,8 +24,8 @@ def stop_strings(options: argparse.Namespace) -> tuple[str, ...]:
 
 def add_contrast_options(parser: argparse.ArgumentParser, alpha: str, beta: str) -> None:
     """alpha, beta: the usual values, as `contrasts` gets them."""
-    parser.add_argument("--alpha", metavar="A,…", help=f"plausibility thresholds (default {alpha})")
-    parser.add_argument("--beta", metavar="B,…", help=f"KL thresholds in nats (default {beta})")
+    parser.add_argument("--alpha", action=Once, metavar="A,…", help=f"plausibility thresholds (default {alpha})")
+    parser.add_argument("--beta", action=Once, metavar="B,…", help=f"KL thresholds in nats (default {beta})")
     parser.add_argument(
         "--takeover",
         action="store_true",

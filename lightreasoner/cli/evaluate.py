@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from lightreasoner.cli.decoding import add_contrast_options, add_stop_option, contrasts, stop_strings
+from lightreasoner.cli.once import Once
 from lightreasoner.cli.problems import add_skip_option, first_problem
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cluster import add_backend_options
@@ -30,9 +31,10 @@ def add(verbs) -> None:
         metavar="RUN",
         help="judge the stored responses of this evaluation again, without a model, and list what changed",
     )
-    evaluate.add_argument("--model", metavar="REF", help="the base model")
+    evaluate.add_argument("--model", action=Once, metavar="REF", help="the base model")
     evaluate.add_argument(
         "--responses",
+        action=Once,
         metavar="FILE",
         help="grade the responses in this file, which something else wrote, without any model; --model then names the "
         "tokenizer of token ids without a text; see score",
@@ -43,12 +45,13 @@ def add(verbs) -> None:
     evaluate.add_argument("--no-base", action="store_true", help="evaluate the adapters only")
     evaluate.add_argument(
         "--amateur",
+        action=Once,
         metavar="REF",
         help="also decode by contrast with this weaker model, a preview of fine-tuning; see preview",
     )
     add_contrast_options(evaluate, *USUAL)
-    evaluate.add_argument("--problems", metavar="SOURCE_OR_FILE", help="see the command sample")
-    evaluate.add_argument("--split", metavar="S", help="split of a benchmark (default: test)")
+    evaluate.add_argument("--problems", action=Once, metavar="SOURCE_OR_FILE", help="see the command sample")
+    evaluate.add_argument("--split", action=Once, metavar="S", help="split of a benchmark (default: test)")
     add_skip_option(evaluate)
     evaluate.add_argument("--limit", type=int, metavar="N", help="evaluate the first N problems only")
     evaluate.add_argument(

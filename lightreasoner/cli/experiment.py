@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from lightreasoner.cli.once import Once
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.cli.problems import add_skip_option
 from lightreasoner.errors import UserError
@@ -22,9 +23,9 @@ def add(verbs) -> None:
         "plan", nargs="?", type=Path, metavar="PLAN.toml", help="a plan with arms; without one, give the options below"
     )
     add_pair_options(experiment)
-    experiment.add_argument("--problems", metavar="SOURCE", help="to learn from; see the command sample")
+    experiment.add_argument("--problems", action=Once, metavar="SOURCE", help="to learn from; see the command sample")
     experiment.add_argument("--limit", type=int, metavar="N", help="of the problems to learn from (default: all)")
-    experiment.add_argument("--test", metavar="SOURCE", help="to be measured on, with known answers")
+    experiment.add_argument("--test", action=Once, metavar="SOURCE", help="to be measured on, with known answers")
     experiment.add_argument("--test-limit", type=int, metavar="N", help="of the problems to be measured on")
     add_skip_option(experiment)
     experiment.add_argument("--max-new-tokens", type=int, metavar="N", help="per response to learn from (default 128)")

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from lightreasoner.cli.dataset import add_selection_options
+from lightreasoner.cli.once import Once
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.errors import UserError
 from lightreasoner.progress import ConsoleProgress
@@ -18,7 +19,9 @@ def add(verbs) -> None:
         help="fine-tune the expert on a dataset with LoRA",
         description="Defaults are the paper's. Run the same command again to resume.",
     )
-    finetune.add_argument("--dataset", type=run_path, required=True, metavar="DIR", help="the dataset's run folder")
+    finetune.add_argument(
+        "--dataset", action=Once, type=run_path, required=True, metavar="DIR", help="the dataset's run folder"
+    )
     finetune.add_argument(
         "--run-dir", type=run_path, required=True, metavar="DIR", help="folder for the adapter and the log"
     )

@@ -53,28 +53,11 @@ COMMANDS = (
 )
 
 
-class Once(argparse.Action):
-    """Stores the value of an option. A second, other value is an error: argparse would take the last one silently."""
-
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
-        given = namespace.__dict__.setdefault(GIVEN, {})
-        if option_string and given.setdefault(self.dest, values) != values:
-            raise argparse.ArgumentError(
-                self, f"given twice, as {given[self.dest]} and as {values}; this command takes one, so name one"
-            )
-        setattr(namespace, self.dest, values)
-
-
-GIVEN = "_given"  # in the namespace: option → its value, of those on the command line
-
-
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser with one-line errors and without abbreviated options."""
 
     def __init__(self, **options) -> None:
         super().__init__(**options, allow_abbrev=False)
-        for name in (None, "store"):
-            self.register("action", name, Once)
 
     def error(self, message: str) -> None:
         self.exit(2, f"{self.prog}: {message} (see --help)\n")

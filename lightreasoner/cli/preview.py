@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from lightreasoner.cli.decoding import add_contrast_options, add_stop_option, contrasts, stop_strings
+from lightreasoner.cli.once import Once
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.cli.problems import add_skip_option, first_problem
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
@@ -24,8 +25,10 @@ def add(verbs) -> None:
         "same command again to resume.",
     )
     add_pair_options(preview)
-    preview.add_argument("--problems", required=True, metavar="SOURCE_OR_FILE", help="see the command sample")
-    preview.add_argument("--split", metavar="S", help="split of a benchmark (default: test)")
+    preview.add_argument(
+        "--problems", action=Once, required=True, metavar="SOURCE_OR_FILE", help="see the command sample"
+    )
+    preview.add_argument("--split", action=Once, metavar="S", help="split of a benchmark (default: test)")
     add_skip_option(preview)
     preview.add_argument("--limit", type=int, default=100, metavar="N", help="the first N problems (default 100)")
     preview.add_argument(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
+from lightreasoner.cli.once import Once
 from lightreasoner.cli.pairs import add_pair_options, ladder_refs
 from lightreasoner.cli.problems import add_skip_option
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
@@ -22,8 +23,12 @@ def add(verbs) -> None:
         description="If interrupted, run the same command again to resume: finished batches are not sampled again.",
     )
     add_pair_options(sample, several=True)
-    sample.add_argument("--problems", required=True, metavar="SOURCE", help="gsm8k, math, bundled-train, … or a file")
-    sample.add_argument("--split", metavar="S", help="split of a benchmark (default: train, if it has one)")
+    sample.add_argument(
+        "--problems", action=Once, required=True, metavar="SOURCE", help="gsm8k, math, bundled-train, … or a file"
+    )
+    sample.add_argument(
+        "--split", action=Once, metavar="S", help="split of a benchmark (default: train, if it has one)"
+    )
     add_skip_option(sample)
     sample.add_argument("--limit", type=int, metavar="N", help="the first N problems (default: all)")
     sample.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="per response (default 128)")

@@ -142,13 +142,14 @@ def test_a_mistake_is_status_2_and_one_line(lightreasoner, name):
     [
         (["evaluate", "--amateur", "x/a", "--amateur", "x/b"], "--amateur: given twice, as x/a and as x/b"),
         (["preview", "--expert", "x/e", "--problems", "p", "--problems", "q"], "--problems: given twice"),
-        (["finetune", "--alpha", "0.1", "--alpha", "0.2"], "--alpha: given twice, as 0.1 and as 0.2"),
-        (["evaluate", "--seed", "1", "--seed", "1", "--limit", "1", "--limit", "2"], "--limit: given twice"),
+        (["preview", "--alpha", "0.1", "--alpha", "0.2"], "--alpha: given twice, as 0.1 and as 0.2"),
+        (["evaluate", "--split", "a", "--split", "a", "--model", "x/a", "--model", "x/b"], "--model: given twice"),
+        (["finetune", "--dataset", "a", "--dataset", "b"], "--dataset: given twice"),
         (["preview", "--amateur", "x/a", "--amateur", "x/b"], "the following arguments are required"),
     ],
 )
 def test_of_an_option_given_twice_the_last_is_not_taken_silently(lightreasoner, words, says):
-    """`evaluate --amateur A --amateur B` previewed B alone, without a word; so did any other option."""
+    """`evaluate --amateur A --amateur B` previewed B alone, without a word; so did other options of one."""
     done = lightreasoner(*words)
     assert done.returncode == 2 and says in done.stderr and len(done.stderr.splitlines()) == 1
 
