@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -66,6 +67,25 @@ def test_every_cell_is_what_it_is_alone_and_stands_in_an_evaluation(place, capsy
     assert alone == 0 and [cell.contrast for cell in cells] == wanted[1:]
     unchanged = cells[2]
     assert (unchanged.changed, unchanged.same_answer, unchanged.difference) == (0, 1, 0)
+
+
+def test_the_preview_beside_a_dataset_is_found_by_its_models(place, capsys):
+    """The verb amateurs finds it whatever the models' folders are called; another amateur's preview is not taken."""
+    assert preview(place, "--beta", "0.4,2") == 0
+    shutil.copytree(place / "amateur", place / "moved")
+    save_tiny(place / "other", seed=3)
+    models = [f"--expert={place / 'expert'}", f"--amateur={place / 'other'}", f"--amateur={place / 'moved'}"]
+    problems = ["--problems", str(place / "problems.jsonl"), "--max-new-tokens", "8"]
+    assert main(["check-pair", *models[:2], *problems, "--run-dir", str(place / "check")]) == 0
+    assert main(["sample", *models, *problems, "--run-dir", str(place / "data")]) == 0
+    capsys.readouterr()
+    assert main(["amateurs", "--dataset", str(place / "data"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    other, moved = found["amateurs"]
+    assert (moved["gap"], other["preview"], moved["preview"]["folder"]) == (None, None, str(place / "run"))
+    assert other["gap"]["value"] == 0 and moved["preview"]["problems"] == 5
+    assert "Train with none of the previewed" in found["recommendation"] and "other" in found["recommendation"]
+    assert main(["amateurs", "--dataset", str(place / "data"), "--results", str(place / "data")]) == 2
 
 
 def test_an_interrupted_grid_goes_on_and_other_cells_are_refused(place, monkeypatch, capsys):

@@ -51,7 +51,8 @@ def sample(folders, tmp_path, monkeypatch, capsys):
     expert, amateur = folders
 
     def run(*options):
-        argv = ["sample", "--expert", expert, "--amateur", amateur, "--problems", problems]
+        argv = ["sample", "--expert", expert, "--amateur", amateur]
+        argv += [] if "--problems" in options else ["--problems", problems]
         argv += ["--max-new-tokens", 12, "--batch-size", 2, "--run-dir", tmp_path / "run", *options]
         status = main([str(a) for a in argv])
         return status, *capsys.readouterr()
