@@ -80,9 +80,10 @@ def recommendation(amateurs: Sequence[AmateurDataset], previews: dict[str, Previ
     """Which amateur to train with, by the previews; without them, that only they can tell."""
     without = [each.name for each in amateurs if each.amateur not in previews]
     if not previews:
+        which = "whether this amateur makes" if len(amateurs) == 1 else "which of these amateurs makes"
         return (
-            "Only a preview can tell which of these amateurs makes the expert better: how many steps are above β does "
-            "not, and nor does the size of the KL. Run the command preview with each of them."
+            f"Only a preview can tell {which} the expert better: how many steps are above β does not. Run the command "
+            "preview with each amateur."
         )
     names = {each.amateur: each.name for each in amateurs}
     ranked = sorted(previews.values(), key=lambda each: (-each.best.pass_at_1, each.best.changed))
