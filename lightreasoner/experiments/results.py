@@ -7,7 +7,7 @@ from typing import Any
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.preview import preview_cells, verdict
 from lightreasoner.evaluation.results import ResultsReader
-from lightreasoner.experiments.plan import plan_of
+from lightreasoner.experiments.plan import Plan, plan_of
 from lightreasoner.experiments.stages import Stage, later_expert, round_stages
 from lightreasoner.jobs.events import working_seconds
 from lightreasoner.storage.runs import read_run
@@ -98,12 +98,17 @@ def flips(stage: Stage, most: int = SHOWN) -> list[dict[str, Any]]:
     return shown
 
 
+def recorded_plan(record: dict[str, Any]) -> Plan:
+    """The plan of an experiment's run.json: as the budget settled it, else as asked for. Raises UserError."""
+    return plan_of(record.get("settled") or {name: v for name, v in record["config"].items() if name != "minutes"})
+
+
 def all_stages(folder: Path) -> list[Stage]:
     """The stages of an experiment's folder, of the rounds that have begun. Raises UserError when it is none."""
     record = read_run(folder)
     if record["kind"] != "experiment":
         raise UserError(f"{folder} is a {record['kind']} run, not an experiment; name an experiment's folder.")
-    plan, stages = plan_of(record.get("settled") or {k: v for k, v in record["config"].items() if k != "minutes"}), []
+    plan, stages = recorded_plan(record), []
     for turn in range(1, plan.rounds + 1):
         expert = None if turn == 1 else later_expert(folder, turn)
         if expert is None or expert.is_dir():

@@ -31,6 +31,7 @@ class Preset:
     memory_gb: float  # GB for both models' weights in bf16, plus a fifth for activations
     license: str | None = None
     finetune: dict[str, Any] = field(default_factory=dict)  # fields of FinetuneConfig that differ from the paper's
+    experiment: dict[str, Any] = field(default_factory=dict)  # those that differ in an experiment of some minutes
 
 
 @dataclass

@@ -16,7 +16,7 @@ from lightreasoner.experiments.plan import CONTROL
 from lightreasoner.experiments.stages import round_stages
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import ID_PATTERN, new_id
-from lightreasoner.storage.runs import begin_run
+from lightreasoner.storage.runs import RECORD, begin_run
 from tests.support.tiny_evaluation import make_base
 from tests.support.tiny_experiment import make_experiment, plan_for, write_log
 from tests.support.tiny_models import save_tiny
@@ -35,7 +35,7 @@ from ui.studio import Studio
 FORM = {"preset": "bundled", "expert": "", "amateur": "", "source": "bundled-train", "upload": None, "limit": 50}
 FORM |= {"skip_unreadable": False, "test_source": "bundled-test", "test_upload": None, "test_limit": 40}
 FORM |= {"test_skip_unreadable": False, "learning_rate": 1e-3, "max_steps": 300, "control": True, "preview": True}
-FORM |= {"arms": "", "stop_worse": False, "rounds": 1, "max_new_tokens": 128, "test_max_new_tokens": 0}
+FORM |= {"minutes": None, "arms": "", "stop_worse": False, "rounds": 1, "max_new_tokens": 128, "test_max_new_tokens": 0}
 
 
 class Bench:
@@ -82,6 +82,8 @@ def shared(tmp_path_factory) -> tuple[Bench, Path]:
         {},
         {"limit": 0, "test_limit": 0, "preview": False, "control": False, "stop_worse": True, "rounds": 3},
         {"preset": OTHER, "expert": "./a", "amateur": "./b", "skip_unreadable": True, "max_new_tokens": 64},
+        {"minutes": 5},
+        {"minutes": 0.5, "rounds": 2},
         {"arms": "seed=1|2\n\nmethod=sft\nlearning_rate=1e-4,rank=4", "test_max_new_tokens": 99},
     ],
 )
@@ -90,6 +92,7 @@ def test_the_form_is_a_command_line(change):
     argv = request.argv("bundled-train", "bundled-test")
     options = build_parser().parse_args([*argv, "--run-dir", "x"])
     assert plan_from(options) == request.plan()
+    assert options.minutes == request.minutes == (FORM | change)["minutes"]
 
 
 def test_further_arms_change_the_first_one_s_settings():
@@ -115,6 +118,9 @@ def test_further_arms_change_the_first_one_s_settings():
         ({"learning_rate": 0}, "The learning rate is 0"),
         ({"max_steps": 1.5}, "The number of updates is 1.5"),
         ({"test_limit": 1}, "test_limit is 1"),
+        ({"minutes": -1}, "The budget in minutes is -1"),
+        ({"minutes": 0.01}, "The budget in minutes is 0.01"),
+        ({"minutes": "soon"}, "The budget in minutes is soon"),
         ({"rounds": 11}, "The number of rounds is 11"),
         ({"arms": "fast"}, "write its settings as NAME=VALUE"),
         ({"arms": "speed=9"}, "has 'speed', which is unknown"),
@@ -173,7 +179,7 @@ def test_a_link_from_a_pair_fills_the_form_in(shared):
     assert prefilled({"expert": "a/b", "amateur": "c/d"}) == (OTHER, "a/b", "c/d")
     for odd in ({}, {"pair": ["bundled"]}, {"pair": "no such"}, {"expert": "a/b"}, {"expert": 5, "amateur": "x"}):
         assert OTHER not in prefilled(odd)
-    assert usual_settings("bundled")["max_steps"] == 300 and usual_settings(OTHER)["learning_rate"] == 5e-5
+    assert usual_settings("bundled")["max_steps"] == 50 and usual_settings(OTHER)["learning_rate"] == 5e-5
 
 
 # ---- what the page shows
@@ -196,6 +202,19 @@ def test_an_experiment_shows_its_stages_and_results(shared):
     assert opened["files"] == ["report", "card", "plan"] and run.name in opened["repeat"]
     figure = bench.ask("look", run.name, {})["figure"]
     assert "LightReasoner, better: +41.7 points" in figure["layout"]["meta"]["says"]
+
+
+def test_an_experiment_within_a_budget_opens_and_shows_the_numbers_that_were_chosen(bench):
+    """Its record holds the budget beside the plan, so the page said that the plan had an unknown 'minutes'."""
+    run = bench.make(most=2)
+    record = json.loads((run / RECORD).read_text())
+    asked = record["config"] | {"minutes": 5, "limit": 500, "test_limit": 500}
+    for settled, learned, updates in ((None, " · at most 500", "at most 100"), (100, " · 100", "20")):
+        more = settled and {"settled": record["config"] | {"limit": 100, "arm": [{"name": "a", "max_steps": 20}]}}
+        (run / RECORD).write_text(json.dumps(record | {"config": asked} | (more or {})))
+        shown = {name: value for name, value, _ in bench.open(run)["facts"]}
+        assert (shown["Budget"], shown["Updates"]) == ("5 minutes", updates)
+        assert shown["Learns from"].endswith(learned) and " · 5 min · " in bench.open(run)["name"]
 
 
 def test_a_failed_arm_is_named_and_the_others_count(bench):

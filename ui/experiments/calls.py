@@ -26,16 +26,25 @@ ARM = ("name", "is_control", "round", "problems", "before", "pass_at_1", "differ
 ARM += ("p", "samples", "updates", "training_seconds", "evaluation_seconds", "run", "evaluation", "whole")
 
 
-def facts(plan: Plan) -> list[tuple[str, str, str]]:
-    """(name, value, explanation) of a plan's properties."""
+def facts(plan: Plan, minutes: float | None = None, settled: bool = True) -> list[tuple[str, str, str]]:
+    """(name, value, explanation) of a plan's properties.
+
+    minutes: its budget; settled: whether its numbers are those that a trial chose, and no longer upper bounds.
+    """
+    most = "" if settled or not minutes else "at most "
 
     def count(limit: int | None) -> str:
-        return f" · {limit:,}" if limit else ""
+        return f" · {most}{limit:,}" if limit else ""
 
     rows = [("Expert", plan.expert, "The model to improve"), ("Amateur", plan.amateur, "The weaker model")]
     rows.append(("Learns from", problems_title(plan.problems) + count(plan.limit), "No answers are needed"))
     rows.append(("Measured on", problems_title(plan.test) + count(plan.test_limit), "Their answers are known"))
     rows.append(("Arms", f"{len(plan.arms):,}", "Each is fine-tuned on the same dataset"))
+    steps = max(arm.config.max_steps for arm in plan.arms)
+    rows.append(("Updates", f"{most}{steps:,}", "Of the arm that makes the most"))
+    if minutes:
+        found = "By a trial on this machine" if settled else "A trial on this machine is to choose the numbers"
+        rows.append(("Budget", f"{minutes:g} minute{'' if minutes == 1 else 's'}", found))
     if not any(arm.is_control for arm in plan.arms):
         rows.append(("Control", "none", f"Without “{CONTROL}”"))
     return rows + ([("Rounds", f"{plan.rounds:,}", "The best tuned expert is tuned again")] if plan.rounds > 1 else [])
@@ -103,7 +112,7 @@ class ExperimentActions(RunActions):
         results = self.experiments.results(stages)
         best = best_arm(results)
         return shown | {
-            "facts": facts(plan),
+            "facts": facts(plan, experiment.run["config"].get("minutes"), "settled" in experiment.run),
             "rounds": plan.rounds,
             "stages": [self.stage(stage) for stage in stages],
             "forecast": self.experiments.forecast(stages),

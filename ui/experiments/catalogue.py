@@ -6,8 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from lightreasoner.evaluation.results import FOLDER, VERDICTS
-from lightreasoner.experiments.plan import Plan, plan_of
-from lightreasoner.experiments.results import ArmResult, all_stages, arm_results, best_arm, flips, forecast
+from lightreasoner.experiments.plan import Plan
+from lightreasoner.experiments.results import (
+    ArmResult,
+    all_stages,
+    arm_results,
+    best_arm,
+    flips,
+    forecast,
+    recorded_plan,
+)
 from lightreasoner.experiments.stages import Stage, later_expert
 from lightreasoner.jobs.events import EVENTS_FILE, last_event, working_seconds
 from lightreasoner.jobs.scheduler import Scheduler
@@ -22,10 +30,13 @@ class Experiment(Entry):
     """One entry of the list."""
 
     def describe(self, config: dict, about: dict) -> str:
-        """Expert · the problems that it learns from · number of arms · number of rounds."""
+        """Expert · the problems that it learns from · budget, or how many · number of arms · number of rounds."""
         arms, rounds, limit = len(config.get("arm") or []), config.get("rounds", 1), config.get("limit")
         parts = [short_name(config.get("expert", "?")), problems_title(str(config.get("problems", "?")))]
-        parts += [f"{limit:,}"] if isinstance(limit, int) else []
+        if minutes := config.get("minutes"):  # its limits are upper bounds
+            parts.append(f"{minutes:g} min")
+        else:
+            parts += [f"{limit:,}"] if isinstance(limit, int) else []
         parts.append(f"{arms} arm{'' if arms == 1 else 's'}")
         return " · ".join([*parts, *([f"{rounds} rounds"] if rounds != 1 else [])])
 
@@ -50,7 +61,7 @@ class Experiments(RunList):
 
     def plan(self, experiment: Experiment) -> Plan:
         """Raises UserError for a record that holds none."""
-        return plan_of(experiment.run["config"])
+        return recorded_plan(experiment.run)
 
     def stages(self, experiment: Experiment) -> list[Stage]:
         """The stages of the rounds that have begun. Raises UserError."""

@@ -16,6 +16,7 @@ from ui.components.run_form import RunForm, command_line, problem_fields, shell_
 from ui.experiments.request import LENGTH, read_form, usual_settings
 from ui.studio import Studio
 
+MINUTES, PROBLEMS = 5, 500  # a budget that shows an effect on the bundled pair, and the most that it may use
 ARMS = "One arm per line, with the settings that differ from the form’s: seed=1|2 makes an arm of each value."
 
 
@@ -25,7 +26,7 @@ class ExperimentForm(RunForm):
     def __init__(self, studio: Studio):
         self.settings, usual = studio.settings, usual_settings(presets()[0].name)
         self.pair = pair_form(studio, "lr-ex", IMPROVE)
-        words = {"info": "the first ones; 0: all"}
+        words = {"info": "the first ones; 0: all", "value": PROBLEMS}
         learn = problem_fields(
             self.settings,
             "experiments",
@@ -38,6 +39,13 @@ class ExperimentForm(RunForm):
         measured = {"label": "Problems to measure on"} | words
         test = problem_fields(self.settings, "experiments", "lr-ex-test", "bundled-test", "Measure on", **measured)
         with gr.Group():
+            minutes = gr.Number(
+                MINUTES,
+                label="Budget in minutes",
+                info="the numbers are then upper bounds; empty: none",
+                minimum=0,
+                elem_id="lr-ex-minutes",
+            )
             with gr.Row():
                 rate = gr.Number(usual["learning_rate"], label="Learning rate", min_width=120, elem_id="lr-ex-rate")
                 steps = gr.Number(
@@ -68,6 +76,7 @@ class ExperimentForm(RunForm):
         self.fields = pair | learn | {f"test_{name}": field for name, field in test.items()}
         self.fields |= {"learning_rate": rate, "max_steps": steps, "control": control, "preview": preview, "arms": arms}
         self.fields |= {"stop_worse": worse, "rounds": rounds, "max_new_tokens": tokens, "test_max_new_tokens": longest}
+        self.fields["minutes"] = minutes
         self.pair.preset.change(self.choose_pair, [self.pair.preset, rate, steps], [rate, steps], **PRIVATE)
         changes = [part.change for part in self.inputs]
         gr.on(changes, self.show_command, self.inputs, command, trigger_mode="always_last", **PRIVATE)

@@ -40,6 +40,7 @@ class ExperimentRequest:
     no_control: bool = False
     stop_worse: bool = False
     skip_unreadable: bool = False
+    minutes: float | None = None  # the budget; the numbers of problems and updates are then upper bounds
 
     def argv(self, problems: str, test: str) -> list[str]:
         """The verb's arguments without --run-dir; defaults are left out."""
@@ -48,7 +49,7 @@ class ExperimentRequest:
         for arm in self.arms:
             argv += ["--arm", arm]
         names = ("max_new_tokens", "test_max_new_tokens", "preview", "rounds", "no_control", "stop_worse")
-        return argv + options(self, *names, "skip_unreadable")
+        return argv + options(self, *names, "skip_unreadable", "minutes")
 
     @property
     def title(self) -> str:
@@ -63,8 +64,8 @@ class ExperimentRequest:
 
 
 def usual_settings(preset: object) -> dict[str, Any]:
-    """The settings of a pair's first arm: the preset's, else the paper's."""
-    own = next((pair.finetune for pair in presets() if pair.name == preset), {})
+    """The settings of a pair's first arm: the preset's for experiments, else its others, else the paper's."""
+    own = next((pair.finetune | pair.experiment for pair in presets() if pair.name == preset), {})
     return {"learning_rate": USUAL.learning_rate, "max_steps": USUAL.max_steps} | own
 
 
@@ -99,6 +100,7 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> ExperimentReq
         no_control=values["control"] is not True,
         stop_worse=values["stop_worse"] is True,
         skip_unreadable=True in (values["skip_unreadable"], values["test_skip_unreadable"]),
+        minutes=number("The budget in minutes", values["minutes"], 0.1, 100_000) if values["minutes"] else None,
     )
     request.plan()
     return request
