@@ -16,6 +16,7 @@ from tests.support.browser import Inspect, Visitors, in_every_look
 from tests.support.browser_jobs import JobsApp, serving
 from tests.support.tiny_dataset import make_dataset
 from tests.support.tiny_evaluation import make_base, make_evaluation, make_tuned, write_events
+from tests.support.tiny_experiment import make_experiment
 
 pytestmark = pytest.mark.browser
 HOSTILE = '<img src=x onerror="window.__pwned=1"> {{constructor}} ${window.__pwned=1} and {n} and {n} more?'
@@ -314,3 +315,30 @@ def test_a_preview_shows_its_grid_and_leads_to_fine_tuning(bench, tab):
         assert barriers(Inspect(page)) == [], look
     page.get_by_role("link", name="Fine-tune with α 0.2 and β 0.1").click()
     expect(page.locator("#lr-ft-side").get_by_label("β", exact=True)).to_have_value("0.1")
+
+
+def test_a_finished_experiment_on_the_improve_tab(bench, server, visitors):
+    run = make_experiment(server.workspace / "runs", bench.base, bench.base)
+    page = visitors.context(server.url).new_page()
+    page.goto(f"{server.url}?tab=improve&run={run.name}")
+    view = page.get_by_role("region", name="The experiment", exact=True)
+    expect(view.locator(".lr-verdict")).to_contain_text("LightReasoner: pass@1 from 41.7 to 83.3 %")
+    expect(view.locator(".lr-stage")).to_have_count(6)
+    arms = view.get_by_role("region", name="Arms", exact=True)
+    expect(arms.locator("tbody tr")).to_have_count(2)
+    expect(arms.locator(".lr-plot")).to_have_attribute("aria-label", re.compile(r"better: [+]41.7 points"))
+    expect(view.locator(".lr-changed")).to_have_count(3)
+    expect(page.locator("#lr-ex-minutes input")).to_have_value("5")
+    expect(page.locator("#lr-ex-steps input")).to_have_value("50")
+    for look in in_every_look(page):
+        expect(arms.locator(".point")).to_have_count(2)
+        assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, look
+        assert barriers(Inspect(page)) == [], look
+
+    with page.expect_download() as download:
+        view.get_by_role("button", name="Download Report").click()
+    assert "83.3" in download.value.path().read_text()
+    view.get_by_role("link", name="Evaluate").first.click()
+    expect(page.locator(".lr-evaluate .lr-run-title h2")).to_contain_text("LightReasoner")
+    [opened] = query(page)["run"]
+    assert re.fullmatch(re.escape(run.name) + "-1-lightr[a-z]*-test", opened)
