@@ -153,6 +153,8 @@ class _Relay:
         return self
 
     def status(self, text: str) -> None:
+        if self._stage.kind == "evaluation":  # which knows its adapter by the folder's name alone
+            text = text.replace(self._stage.job.adapters[0].name, self._stage.arm.name)
         self._inner.status(text)
         self.progress.status(f"{self._stage.title}: {text}")
 

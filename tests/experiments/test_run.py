@@ -90,6 +90,7 @@ def test_every_arm_stands_beside_the_same_answers_of_the_expert(done):
     assert read_rows(first, 0) == read_rows(second, 0) and len(read_rows(first, 0)) == 6
     said = [event.get("text") for event in read_events(second / EVENTS_FILE)]
     assert "Solving with base" not in said, "the expert answered once"
+    assert "Solving with control: random steps" in said, "it was told by its folder's name"
     one, other = arm_results(all_stages(done))
     assert (one.before, one.problems, one.updates, one.is_control) == (other.before, 6, 2, False) and other.is_control
     assert one.pass_at_1 == pytest.approx(one.before + one.difference)

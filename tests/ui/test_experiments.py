@@ -148,7 +148,9 @@ def test_the_button_queues_the_job_that_the_command_line_names(bench, tmp_path):
     assert (job.verb, job.run_dir.name) == ("experiment", run)
     assert job.argv[:3] == ("experiment", "--pair", "bundled") and "Improve lightreasoner-expert-4m" in job.title
     opened = bench.ask("look", run, {})
-    assert opened["open"]["state"] == "waiting" and opened["open"]["stages"] == []
+    stages = opened["open"]["stages"]
+    assert opened["open"]["state"] == "waiting" and [stage["state"] for stage in stages] == ["waiting"] * 6
+    assert stages[2]["arm"] == "LightReasoner" and not any(stage["opens"] for stage in stages)
     assert [entry["id"] for entry in opened["experiments"]] == [run]
     assert bench.ask("act", run, "cancel") == {} and bench.ask("look", run, {})["experiments"] == []
 

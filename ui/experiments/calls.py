@@ -10,7 +10,7 @@ from lightreasoner.evaluation.figures import differences_figure
 from lightreasoner.experiments.plan import CONTROL, FILE, Plan
 from lightreasoner.experiments.report import CARD, REPORT, command, sentence
 from lightreasoner.experiments.results import ArmResult, best_arm
-from lightreasoner.experiments.stages import Stage
+from lightreasoner.experiments.stages import Stage, round_stages
 from lightreasoner.jobs.events import EVENTS_FILE, last_event
 from lightreasoner.problems.sources import problems_title
 from lightreasoner.storage.runs import RECORD
@@ -107,7 +107,9 @@ class ExperimentActions(RunActions):
         shown |= {"command": job["command"] if job else None, "stages": [], "arms": [], "facts": [], "flips": []}
         shown |= {"forecast": None, "sentence": None, "best": None, "files": [], "repeat": None}
         if experiment.run is None:
-            return shown
+            plan, minutes = self.experiments.asked(experiment)
+            stages = [self.stage(stage) for stage in round_stages(plan, experiment.folder.absolute())]
+            return shown | {"facts": facts(plan, minutes, False), "rounds": plan.rounds, "stages": stages}
         plan, stages = self.experiments.plan(experiment), self.experiments.stages(experiment)
         results = self.experiments.results(stages)
         best = best_arm(results)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lightreasoner.cli.experiment import plan_from
+from lightreasoner.cli.main import build_parser
 from lightreasoner.evaluation.results import FOLDER, VERDICTS
 from lightreasoner.experiments.plan import Plan
 from lightreasoner.experiments.results import (
@@ -62,6 +64,16 @@ class Experiments(RunList):
     def plan(self, experiment: Experiment) -> Plan:
         """Raises UserError for a record that holds none."""
         return recorded_plan(experiment.run)
+
+    def asked(self, experiment: Experiment) -> tuple[Plan, float | None]:
+        """The plan and the budget in minutes of an experiment that has not begun. Raises UserError."""
+        argv = [*experiment.job.argv, "--run-dir", str(experiment.folder)]
+
+        def read() -> tuple[Plan, float | None]:
+            options = build_parser().parse_args(argv)
+            return plan_from(options), options.minutes
+
+        return self._once(experiment.folder, "asked", None, read)
 
     def stages(self, experiment: Experiment) -> list[Stage]:
         """The stages of the rounds that have begun. Raises UserError."""
