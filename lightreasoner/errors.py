@@ -60,14 +60,45 @@ def _disk_errno(error: BaseException, writing: bool) -> int | None:
     return errno.EROFS if SAYS_READ_ONLY.search(str(error)) else None
 
 
+#: How libraries say that memory ran out, most of them in a plain RuntimeError.
+SAYS_NO_MEMORY = re.compile(
+    r"out[ _]of[ _](?:\w+[ _])?memory|OutOfMemory|ErrorMemoryAllocation|not enough memory|"  # CUDA, HIP, XPU, MPS, NCCL
+    r"(?:can't|cannot|could not|unable to|failed to|tried to) allocate|Invalid buffer size: [\d.]+ [KMGTP]?i?B\b|"
+    r"_ALLOC(?:ATION)?_FAILED|rocblas_status_memory_error|CUSPARSE_STATUS_INSUFFICIENT_RESOURCES|"
+    # the first call of cuBLAS takes memory; so does what PyTorch asks NVML, after an allocation failed
+    r"CUBLAS_STATUS_NOT_INITIALIZED when calling `cublas(?:Lt)?Create|NVML_SUCCESS == .*INTERNAL ASSERT FAILED|"
+    r"bad[_ ]alloc|paging file is too small|os error (?:12|1455)\b",  # C++; Windows and Rust, where files are mapped
+    re.IGNORECASE,
+)
+
+
+def ran_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an exception, or what caused it, says that memory ran out."""
+    seen = set()
+    while error is not None and id(error) not in seen and not isinstance(error, UserError):
+        seen.add(id(error))
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+            return True
+        kind = type(error).__name__  # other errors may quote any text, such as a prompt
+        if (isinstance(error, RuntimeError | OSError) or kind == "SafetensorError") and (
+            kind == "OutOfMemoryError" or SAYS_NO_MEMORY.search(str(error))
+        ):
+            return True
+        error = error.__cause__
+    return False
+
+
 def log_unexpected(where: str) -> str:
     """Log the exception being handled, a bug, with its traceback. Returns the sentence to show instead.
 
-    A disk that takes nothing is no bug and has a sentence of its own.
+    A disk that takes nothing and memory that ran out are no bugs and have sentences of their own.
     """
     if trouble := disk_trouble(sys.exception(), "Free some space and try again."):
         log.error("nothing can be written: %s: %s", where, first_line(sys.exception()))
         return f"This could not be written: {trouble}"
+    if ran_out_of_memory(sys.exception()):
+        log.error("memory ran out: %s: %s", where, first_line(sys.exception()))
+        return "Memory ran out. Free some, or use shorter texts, fewer new tokens or a smaller model."
     code = secrets.token_hex(3)
     log.exception("error %s in %s", code, where)
     return f"An unexpected error occurred. The server's log describes it under {code}."

@@ -227,13 +227,13 @@ def attach_adapter(model: Any, folder: Path, base: str, files: Files, name: str 
             config.inference_mode = True
             onto = peft.PeftModelForCausalLM(model, config, adapter_name=name)
         report = onto.load_adapter(str(folder), name, torch_device=str(model.device))
-    except (torch.OutOfMemoryError, MemoryError):
-        raise
-    except RuntimeError:  # PEFT's message is a page of names and sizes
-        raise UserError(wrong.format("their tensors differ in shape.")) from None
-    except ValueError as error:
-        raise UserError(wrong.format(first_line(error, 300).rstrip(" .:!") + ".")) from None
     except Exception as error:  # its configuration may say anything
+        if is_out_of_memory(error):
+            raise
+        if isinstance(error, RuntimeError):  # PEFT's message is a page of names and sizes
+            raise UserError(wrong.format("their tensors differ in shape.")) from None
+        if isinstance(error, ValueError):
+            raise UserError(wrong.format(first_line(error, 300).rstrip(" .:!") + ".")) from None
         raise UserError(f"The adapter {folder} cannot be read: {first_line(error)}. Save it again.") from error
     if report.missing_keys or report.unexpected_keys:
         odd = f"{len(report.missing_keys)} of its tensors are missing and {len(report.unexpected_keys)} have no place."

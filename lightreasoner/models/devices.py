@@ -9,11 +9,13 @@ import psutil
 import torch
 
 from lightreasoner import threads
-from lightreasoner.errors import UserError
+from lightreasoner.errors import UserError, ran_out_of_memory
 from lightreasoner.settings import Settings
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LARGE = 1_000_000_000  # parameters from which a CPU with bf16 units computes faster in bf16 than in fp32
+
+BF16_CAPABILITY = (8, 0)  # the first NVIDIA GPUs with bf16 units: Ampere
 
 
 def choose_device(settings: Settings) -> torch.device:
@@ -37,7 +39,7 @@ def choose_device(settings: Settings) -> torch.device:
 
 
 def choose_dtype(settings: Settings, device: torch.device, parameters: int | None) -> torch.dtype:
-    """The dtype of the settings. "auto" is bf16 on accelerators (fp16 on old Macs) and fp32 on the CPU.
+    """The dtype of the settings. "auto" is bf16 on accelerators with units for it, fp16 on others, and fp32 on the CPU.
 
     On a CPU with bf16 units, models of over a billion parameters get bf16. Raises UserError for an unknown dtype.
     """
@@ -46,12 +48,19 @@ def choose_dtype(settings: Settings, device: torch.device, parameters: int | Non
             raise UserError(f"The dtype {settings.dtype!r:.40} is unknown; use auto, {', '.join(DTYPES)}.")
         return DTYPES[settings.dtype]
     if device.type == "cuda":
-        return torch.bfloat16
+        return torch.bfloat16 if _has_bf16_units(device) else torch.float16
     if device.type == "mps":
         return torch.bfloat16 if torch.backends.mps.is_macos_or_newer(14, 0) else torch.float16
     units = torch.cpu.get_capabilities()
     fast = units.get("avx512_bf16") or units.get("amx_bf16")
     return torch.bfloat16 if fast and (parameters or 0) > LARGE else torch.float32
+
+
+def _has_bf16_units(device: torch.device) -> bool:
+    """Whether a GPU computes in bf16. is_bf16_supported() is also true where it is only emulated (T4, V100)."""
+    if not torch.cuda.is_available() or torch.version.hip:
+        return True
+    return torch.cuda.get_device_capability(device) >= BF16_CAPABILITY
 
 
 def free_bytes(device: torch.device) -> int:
@@ -69,11 +78,8 @@ def free_bytes(device: torch.device) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out. The allocators for CPU and Apple GPUs raise no more than a RuntimeError with a text."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and "memory" in text and ("allocate" in text or "out of memory" in text)
+    """Whether memory ran out, on any device, whichever library says so."""
+    return isinstance(error, torch.OutOfMemoryError) or ran_out_of_memory(error)
 
 
 class DoesNotFit(Exception):

@@ -18,7 +18,7 @@ from transformers.utils import logging
 from lightreasoner.compat.transformers import gguf_pre_tokenizer, gguf_reading, supports_sdpa
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.adapters import attach_adapter
-from lightreasoner.models.devices import choose_device, choose_dtype
+from lightreasoner.models.devices import choose_device, choose_dtype, is_out_of_memory
 from lightreasoner.models.merging import untie
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.models.turn_ends import TurnEnd, turn_ends
@@ -95,12 +95,13 @@ def load_model(
             model = model.eval().requires_grad_(False).to("cpu" if on_host else device)
         except (UserError, StopRequested):
             raise
-        except (torch.OutOfMemoryError, MemoryError):
-            need = f"{size.parameters * dtype.itemsize / 1e9:.1f} GB" if size else "more"
-            raise UserError(
-                f"{ref} needs {need}, which {device} does not have free; free some memory, or choose a smaller model."
-            ) from None
         except Exception as error:  # anything may be wrong with the files
+            if is_out_of_memory(error):
+                need = f"{size.parameters * dtype.itemsize / 1e9:.1f} GB" if size else "more"
+                raise UserError(
+                    f"{ref} needs {need}, which {device} does not have free; free some memory, or choose a smaller "
+                    "model."
+                ) from None
             raise UserError(f"{ref} cannot be read: {_sentence(error)} Save or download it again.") from error
     return LoadedModel(
         ref,

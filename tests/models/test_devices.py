@@ -1,0 +1,145 @@
+"""Devices without one: the dtype by what a GPU can do, and the many ways of saying that memory ran out."""
+
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from lightreasoner.errors import UserError, log_unexpected
+from lightreasoner.models.adapters import add_lora, attach_adapter, save_adapter
+from lightreasoner.models.devices import choose_dtype, is_out_of_memory, run_with_oom_backoff
+from lightreasoner.models.loading import load_model
+from lightreasoner.models.weights import Files
+from lightreasoner.settings import Settings
+from tests.support.tiny_models import save_tiny, tiny_model
+
+
+@pytest.mark.parametrize(
+    "card, capability, dtype",
+    [
+        ("P100", (6, 0), "float16"),
+        ("V100", (7, 0), "float16"),
+        ("T4", (7, 5), "float16"),
+        ("A100", (8, 0), "bfloat16"),
+        ("A10", (8, 6), "bfloat16"),
+        ("L4", (8, 9), "bfloat16"),
+        ("H200", (9, 0), "bfloat16"),
+        ("B200", (10, 0), "bfloat16"),
+    ],
+)
+def test_a_gpu_that_only_emulates_bf16_gets_fp16(monkeypatch, card, capability, dtype):
+    """A T4 and a V100 got bf16, which is emulated there; is_bf16_supported() says yes on both."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *given, **named: True)
+    asked = []
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: asked.append(str(device)) or capability)
+    assert choose_dtype(Settings(), torch.device("cuda:1"), 10) == getattr(torch, dtype), card
+    assert asked == ["cuda:1"]  # machines have several kinds
+    assert choose_dtype(Settings(dtype="bfloat16"), torch.device("cuda:1"), 10) == torch.bfloat16  # as asked for
+    monkeypatch.setattr(torch.version, "hip", "7.0")  # AMD counts otherwise
+    assert choose_dtype(Settings(), torch.device("cuda"), 10) == torch.bfloat16
+
+
+NO_MEMORY = [
+    torch.OutOfMemoryError(),
+    MemoryError(),
+    OSError(12, "Cannot allocate memory"),
+    RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 23.64 GiB of which…"),
+    RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported at some other"),
+    RuntimeError("CUDA driver error: out of memory"),
+    RuntimeError("Triton Error [CUDA]: out of memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasLtMatmul( ltHandle, computeDesc"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+    RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`"),
+    RuntimeError("CUDA error: CUSPARSE_STATUS_INSUFFICIENT_RESOURCES when calling `cusparseSpMM`"),
+    RuntimeError(
+        'NVML_SUCCESS == r INTERNAL ASSERT FAILED at "../c10/cuda/CUDACachingAllocator.cpp":1154, please report a bug '
+        "to PyTorch. "
+    ),
+    RuntimeError('NVML_SUCCESS == DriverAPI::get()->nvmlInit_v2_() INTERNAL ASSERT FAILED at "/pytorch/c10/cuda/CUDA"'),
+    RuntimeError(
+        "MPS backend out of memory (MPS allocated: 8.92 GB, other allocations: 10.42 MB, max allowed: 9.07 GB). Tried "
+        "to allocate 563.62 MB on private pool. Use PYTORCH_MPS_HIGH_WATERMARK_RATIO=0.0 to disable upper limit"
+    ),
+    RuntimeError("Invalid buffer size: 24.00 GiB"),
+    RuntimeError("Invalid buffer size: 512 MB"),
+    RuntimeError("HIP out of memory. Tried to allocate 1.50 GiB."),
+    RuntimeError("HIP error: hipErrorOutOfMemory"),
+    RuntimeError("CUDA error: rocblas_status_memory_error when calling `rocblas_create_handle(handle)`"),
+    RuntimeError("Native API failed. Native API returns: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"),
+    RuntimeError("NCCL error: unhandled cuda error\nLast error:\nCuda failure 2 'out of memory'"),
+    RuntimeError("cudaErrorMemoryAllocation: out of memory"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
+    RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 68719476736 bytes."),  # Windows
+    RuntimeError("unable to mmap 4096 bytes from file </torch_17>: Cannot allocate memory (12)"),
+    RuntimeError("std::bad_alloc"),
+    OSError("The paging file is too small for this operation to complete. (os error 1455)"),
+    SafetensorError("Error while deserializing header: Cannot allocate memory (os error 12)"),
+]
+OTHERS = [
+    UserError("There is not enough memory for an update of the sharded model."),  # has its sentence already
+    ValueError("'The computer is out of memory' is no number"),  # quotes a user
+    KeyError("out of memory"),
+    OSError(28, "No space left on device"),
+    RuntimeError("CUDA error: an illegal memory access was encountered"),
+    RuntimeError("CUDA error: device-side assert triggered"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm( handle, opa, opb, m, n, k)`"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasSgemm( handle, opa, opb, m, n, k)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+    RuntimeError("mat1 and mat2 shapes cannot be multiplied (4x8 and 16x8)"),
+    RuntimeError("Invalid buffer size: expected 12 elements"),
+    RuntimeError("Failed to initialize NVML: Driver/library version mismatch"),
+    RuntimeError("view size is not compatible with input tensor's size and stride; the memory format differs"),
+    SafetensorError("Error while deserializing header: header too large"),
+]
+
+
+def named(error: Exception) -> str:
+    return f"{type(error).__name__} {str(error)[:50]}"
+
+
+@pytest.mark.parametrize("error", NO_MEMORY, ids=named)
+def test_memory_that_ran_out_has_many_names(error):
+    """Texts of cuBLAS, cuDNN, NVML, Metal and others were bugs, or "cannot be read … download it again"."""
+    assert is_out_of_memory(error)
+    wrapped = RuntimeError("the worker failed")
+    wrapped.__cause__ = error
+    assert is_out_of_memory(wrapped)
+    if isinstance(error, RuntimeError | MemoryError):  # what a forward pass raises
+
+        def attempt(part, start):
+            if len(part) > 2:
+                raise error
+            return part
+
+        halved: list[int] = []
+        assert run_with_oom_backoff(range(8), 8, attempt, halved.append)[1] == 2 and halved == [4, 2]
+    try:
+        raise error
+    except Exception:
+        assert log_unexpected("a test").startswith("Memory ran out")
+
+
+@pytest.mark.parametrize("error", OTHERS, ids=named)
+def test_other_errors_are_not_taken_for_memory(error):
+    assert not is_out_of_memory(error)
+
+
+def test_a_model_or_adapter_that_does_not_fit_is_not_called_damaged(tmp_path, monkeypatch):
+    """Moving weights to a full GPU may raise any of these; it was "cannot be read … Save or download it again"."""
+    full = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+    folder = save_tiny(tmp_path / "model", seed=1)
+
+    def fail(*given, **named):
+        raise full
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.nn.Module, "to", fail)
+        with pytest.raises(UserError, match=r"needs .* GB, which cpu does not have free"):
+            load_model(str(folder), Settings(device="cpu"))
+    save_adapter(add_lora(tiny_model(1), 4, 8, 0.0, ("q_proj",), 0), tmp_path / "adapter", "card")
+    monkeypatch.setattr("peft.PeftModelForCausalLM.load_adapter", fail)
+    with pytest.raises(RuntimeError, match="CUBLAS"):  # the caller says what to do
+        attach_adapter(tiny_model(1), tmp_path / "adapter", "base", Files(folder))
