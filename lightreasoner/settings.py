@@ -32,7 +32,7 @@ class Settings:
     workspace: Path = ROOT / "workspace"  # folder of traces, runs and jobs
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
     dtype: str = "auto"  # auto, float32, bfloat16, float16
-    memory_gb: float = 0.0  # budget for loaded models in GB; 0: half of what the device has free
+    memory_gb: float = 0.0  # budget for loaded models in GB; 0: 85 % of what a GPU has free, half elsewhere
     lean: bool = True  # read models with a lean forward pass where its logits equal those of transformers
     max_problem_chars: int = 20_000
     max_prompt_tokens: int = 4_096

@@ -11,7 +11,7 @@ from huggingface_hub.constants import is_offline_mode
 
 from lightreasoner.errors import UserError
 from lightreasoner.hub.download import NotCached
-from lightreasoner.models.devices import choose_device, choose_dtype, free_bytes, release_memory
+from lightreasoner.models.devices import choose_device, choose_dtype, free_bytes, models_budget, release_memory
 from lightreasoner.models.loading import LoadedModel, Status, load_model, tensor_bytes
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.models.weights import Size, find_files, fingerprint, measure
@@ -53,7 +53,7 @@ class LoadedModels:
     """
 
     def __init__(self, settings: Settings, budget: int | None = None):
-        """budget: bytes; by default settings.memory_gb, or half of the device's free memory."""
+        """budget: bytes; by default settings.memory_gb, or a share of the device's free memory."""
         self.settings = settings
         self._fixed_budget = budget or int(settings.memory_gb * 1e9)
         self._models: OrderedDict[tuple[ModelRef, int], LoadedModel] = OrderedDict()
@@ -74,15 +74,18 @@ class LoadedModels:
             files = find_files(ref, on_status)
             size, twin = measure(files), self._twin(fingerprint(files))
             device = choose_device(self.settings)
+            if device.type != "cpu":
+                release_memory()  # models that nobody refers to any more would count as taken
             free = free_bytes(device) + self._used()
+            budget = self._fixed_budget or models_budget(device, free)
             check_fit(ref, size, self.settings, self._fixed_budget or free)
             if size and not twin:
                 incoming = size.parameters * choose_dtype(self.settings, device, size.parameters).itemsize
-                self._make_room(self._fixed_budget or free // 2, incoming)
+                self._make_room(budget, incoming)
             model = load_model(ref, self.settings, on_status, tokenizer, twin)
             with self._lock:
                 self._models[key] = model
-            self._make_room(self._fixed_budget or free // 2)  # a model can be larger than its files
+            self._make_room(budget)  # a model can be larger than its files
             return model
 
     def cached(self, ref: str | ModelRef) -> LoadedModel | None:

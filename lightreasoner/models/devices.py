@@ -16,6 +16,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 LARGE = 1_000_000_000  # parameters from which a CPU with bf16 units computes faster in bf16 than in fp32
 
 BF16_CAPABILITY = (8, 0)  # the first NVIDIA GPUs with bf16 units: Ampere
+#: What loaded models may take of the free memory. A GPU is here for them; the host's memory serves others, too.
+MODELS_SHARE = {"cuda": 0.85}
+HOST_SHARE = 0.5
 
 
 def choose_device(settings: Settings) -> torch.device:
@@ -65,8 +68,9 @@ def _has_bf16_units(device: torch.device) -> bool:
 
 def free_bytes(device: torch.device) -> int:
     """Memory that models on this device can still use, in bytes."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "cuda":  # what PyTorch has reserved and does not use is free to it, and taken to the driver
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
     free = psutil.virtual_memory().available
     for name in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:  # a container has less than the machine
@@ -75,6 +79,11 @@ def free_bytes(device: torch.device) -> int:
         except (OSError, ValueError):
             continue
     return max(free, 0)
+
+
+def models_budget(device: torch.device, free: int) -> int:
+    """Bytes that loaded models may take where `free` bytes, their own included, are free."""
+    return int(free * MODELS_SHARE.get(device.type, HOST_SHARE))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -1,4 +1,8 @@
-"""Devices without one: the dtype by what a GPU can do, and the many ways of saying that memory ran out."""
+"""Devices without one: the dtype by what a GPU can do, its memory, and the many ways of saying that it ran out."""
+
+import gc
+import weakref
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -6,7 +10,8 @@ from safetensors import SafetensorError
 
 from lightreasoner.errors import UserError, log_unexpected
 from lightreasoner.models.adapters import add_lora, attach_adapter, save_adapter
-from lightreasoner.models.devices import choose_dtype, is_out_of_memory, run_with_oom_backoff
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.devices import choose_dtype, free_bytes, is_out_of_memory, run_with_oom_backoff
 from lightreasoner.models.loading import load_model
 from lightreasoner.models.weights import Files
 from lightreasoner.settings import Settings
@@ -143,3 +148,110 @@ def test_a_model_or_adapter_that_does_not_fit_is_not_called_damaged(tmp_path, mo
     monkeypatch.setattr("peft.PeftModelForCausalLM.load_adapter", fail)
     with pytest.raises(RuntimeError, match="CUBLAS"):  # the caller says what to do
         attach_adapter(tiny_model(1), tmp_path / "adapter", "base", Files(folder))
+
+
+GB = 10**9
+
+
+class StubAllocator:
+    """A GPU of `total` bytes under PyTorch's caching allocator: freed memory stays reserved until it is emptied."""
+
+    def __init__(self, monkeypatch, total: int):
+        self.total, self.allocated, self.reserved = total, 0, 0
+        for name, value in {
+            "is_available": lambda: True,
+            "is_initialized": lambda: True,
+            "device_count": lambda: 1,
+            "get_device_capability": lambda device=None: (8, 9),
+            "mem_get_info": lambda device=None: (self.total - self.reserved, self.total),
+            "memory_reserved": lambda device=None: self.reserved,
+            "memory_allocated": lambda device=None: self.allocated,
+            "empty_cache": self.empty_cache,
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, value)
+
+    def empty_cache(self) -> None:
+        self.reserved = self.allocated
+
+    def allocate(self, size: int) -> None:
+        if self.allocated + size > self.total:
+            raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {size / GB:.2f} GB")
+        self.allocated += size
+        if self.allocated > self.reserved:
+            self.reserved = self.allocated
+
+    def free(self, size: int) -> None:
+        self.allocated -= size
+
+
+class StubModel:
+    def __init__(self, size: int, gpu: StubAllocator):
+        gpu.allocate(size)
+        self.size, self.itself = size, self  # models contain reference cycles
+        weakref.finalize(self, gpu.free, size)
+
+
+@pytest.fixture
+def stub_models(monkeypatch):
+    """stub_models(parameters by name, total): (LoadedModels, the allocator, the names loaded so far)."""
+
+    def make(sizes: dict[str, int], total: int):
+        gpu, loads = StubAllocator(monkeypatch, total), []
+
+        def load(ref, *rest):
+            loads.append(str(ref))
+            return SimpleNamespace(model=StubModel(2 * sizes[str(ref)], gpu), fingerprint=str(ref))
+
+        for name, value in {
+            "find_files": lambda ref, *rest, **named: ref,
+            "measure": lambda files: SimpleNamespace(parameters=sizes[str(files)]),
+            "fingerprint": str,
+            "load_model": load,
+            "tensor_bytes": lambda models: sum(model.size for model in models),
+        }.items():
+            monkeypatch.setattr(f"lightreasoner.models.cache.{name}", value)
+        return LoadedModels(Settings(device="cuda")), gpu, loads
+
+    return make
+
+
+@pytest.mark.parametrize("total", [24, 32, 80])
+def test_four_traces_load_each_model_once(stub_models, total):
+    """On 24 GB the second trace of a 7B pair was refused, and on 32 GB both models were read for every trace."""
+    models, gpu, loads = stub_models({"org/expert-7b": 7_615_616_512, "org/amateur": 494_032_768}, total * GB)
+    for _ in range(4):
+        pair = [models.get("org/expert-7b"), models.get("org/amateur")]
+        gpu.allocate(1 * GB)  # caches and logits of the trace
+        gpu.free(1 * GB)
+        del pair
+    assert loads == ["org/expert-7b", "org/amateur"]
+
+
+def test_pairs_take_turns_on_one_gpu(stub_models):
+    """What a dropped pair leaves in PyTorch's cache, or in reference cycles, is room for the next one."""
+    models, gpu, loads = stub_models({"org/a": 7 * GB, "org/b": 7 * GB, "org/small": GB // 2}, 24 * GB)
+    gc.collect()
+    gc.disable()
+    try:
+        for name in ("org/a", "org/b", "org/a"):
+            models.get(name), models.get("org/small")
+    finally:
+        gc.enable()
+    assert loads == ["org/a", "org/small", "org/b", "org/a"]
+    assert gpu.reserved <= 16 * GB
+
+
+def test_a_dropped_model_that_is_still_used_is_not_counted_as_free(stub_models):
+    models, gpu, _ = stub_models({"org/a": 7 * GB, "org/b": 7 * GB}, 24 * GB)
+    held = models.get("org/a")
+    with pytest.raises((UserError, torch.OutOfMemoryError)):
+        models.get("org/b")
+    assert gpu.allocated == held.model.size == 14 * GB
+
+
+def test_what_pytorch_keeps_unused_is_free(monkeypatch):
+    gpu = StubAllocator(monkeypatch, 24 * GB)
+    gpu.allocate(16 * GB)
+    gpu.free(10 * GB)
+    assert torch.cuda.mem_get_info()[0] == 8 * GB
+    assert free_bytes(torch.device("cuda")) == 18 * GB
