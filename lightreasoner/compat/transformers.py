@@ -149,9 +149,20 @@ class TrainerHooks:
         return SequentialSampler(train_dataset or self.train_dataset)
 
 
-def use_one_device(arguments: Any) -> None:
-    """Keep a Trainer with these TrainingArguments from copying the model to every GPU (DataParallel)."""
+def use_one_device(arguments: Any, device: Any) -> None:
+    """Keep a Trainer with these TrainingArguments on this torch device, where its model already is.
+
+    By itself it moves the model to the first GPU, and copies it to every other (DataParallel). A process of several
+    keeps the device of its rank.
+    """
+    import torch
+
     arguments._n_gpu = min(1, arguments.n_gpu)
+    if device.index is not None and arguments.world_size == 1:
+        arguments.__dict__["_setup_devices"] = device  # a cached property
+        arguments.distributed_state.device = device  # Accelerate's, of which there is one per process
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
 
 
 def ignore_in_ddp(model: Any, parameters: list[str]) -> None:

@@ -1,8 +1,10 @@
 """Devices: which one to use, in which dtype, how much memory is free, and what to do when it runs out."""
 
 import gc
+import os
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -15,6 +17,7 @@ from lightreasoner.settings import Settings
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LARGE = 1_000_000_000  # parameters from which a CPU with bf16 units computes faster in bf16 than in fp32
 
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 BF16_CAPABILITY = (8, 0)  # the first NVIDIA GPUs with bf16 units: Ampere
 #: What loaded models may take of the free memory. A GPU is here for them; the host's memory serves others, too.
 MODELS_SHARE = {"cuda": 0.85}
@@ -35,10 +38,30 @@ def choose_device(settings: Settings) -> torch.device:
         raise UserError("The device mps is not available here; it needs a Mac with Apple silicon. Use auto or cpu.")
     if wanted.startswith("cuda"):
         if not torch.cuda.is_available():
-            raise UserError(f"The device {wanted} is not available: PyTorch sees no CUDA GPU here. Use auto or cpu.")
+            raise UserError(
+                f"The device {wanted} is not available: PyTorch sees no CUDA GPU here{unused_gpu()}. Use auto or cpu."
+            )
         if found[1] and int(found[1]) >= (count := torch.cuda.device_count()):
             raise UserError(f"The device {wanted} does not exist: there are {count} CUDA GPU(s), counted from 0.")
     return torch.device(wanted)
+
+
+def unused_gpu() -> str:
+    """Why an NVIDIA GPU of this machine is not used, to follow a sentence; empty where there is none, or it is used.
+
+    A PyTorch that is too new for the driver computes on the CPU without a word.
+    """
+    if not torch.version.cuda or torch.cuda.is_available() or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return ""
+    try:
+        found = re.search(r"Kernel Module(?: for \S+)?\s+(\d[\d.]*)", NVIDIA_DRIVER.read_text())
+    except OSError:
+        return ""
+    driver = f"the NVIDIA driver {found[1]}" if found else "this NVIDIA driver"
+    return (
+        f"; a GPU is here, but {driver} is not usable for PyTorch's CUDA {torch.version.cuda}: update the driver, or "
+        "install a PyTorch for an older CUDA"
+    )
 
 
 def choose_dtype(settings: Settings, device: torch.device, parameters: int | None) -> torch.dtype:

@@ -18,7 +18,7 @@ from transformers.utils import logging
 from lightreasoner.compat.transformers import gguf_pre_tokenizer, gguf_reading, supports_sdpa
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.adapters import attach_adapter
-from lightreasoner.models.devices import choose_device, choose_dtype, is_out_of_memory
+from lightreasoner.models.devices import choose_device, choose_dtype, is_out_of_memory, unused_gpu
 from lightreasoner.models.merging import untie
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.models.turn_ends import TurnEnd, turn_ends
@@ -83,7 +83,8 @@ def load_model(
     files = find_files(ref, on_status)
     size = measure(files)
     dtype = choose_dtype(settings, device, size and size.parameters)
-    report = _Report(on_status, f"Loading {ref} on {device} in {str(dtype).removeprefix('torch.')}")
+    idle = unused_gpu() if device.type == "cpu" and settings.device == "auto" else ""
+    report = _Report(on_status, f"Loading {ref} on {device} in {str(dtype).removeprefix('torch.')}{idle}")
     report(0, 1)
     with _quiet(), _tensor_by_tensor(report):
         try:

@@ -1,7 +1,7 @@
 """Trains a LoRA adapter for the expert on packed examples, and measures held-out loss and drift."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ def _arguments(folder: Path, config: FinetuneConfig, loaded: LoadedModel) -> Tra
         dataloader_pin_memory=False,
         use_cpu=loaded.device.type == "cpu",
     )
-    use_one_device(args)
+    use_one_device(args, loaded.device)
     return args
 
 
@@ -158,10 +158,10 @@ def measure_held_out(
     losses, drifts = [], []
     for example in held_out:
         if sum(map(len, losses)) < HELD_OUT_STEPS:
-            batch = collate([example]).to(device)
+            batch = collate([measured_steps(example, device)]).to(device)
             losses.append(step_losses(step_logits(model, batch, whole_head), batch, vocabulary))
         if (other := _unselected(example)) and sum(map(len, drifts)) < HELD_OUT_STEPS:
-            batch = collate([other]).to(device)
+            batch = collate([measured_steps(other, device)]).to(device)
             tuned = torch.log_softmax(step_logits(model, batch, whole_head)[:, :vocabulary].float(), -1)
             with model.disable_adapter():
                 expert = torch.log_softmax(step_logits(model, batch, whole_head)[:, :vocabulary].float(), -1)
@@ -169,6 +169,15 @@ def measure_held_out(
     model.train(was_training)
     numbers = {"held_out_loss": losses, "drift": drifts}
     return {name: float(torch.cat(found).mean()) for name, found in numbers.items() if found}
+
+
+def measured_steps(example: PackedExample, device: torch.device) -> PackedExample:
+    """The example, with at most HELD_OUT_STEPS of its steps on a GPU: the logits of thousands fill its memory there."""
+    count = len(example.targets)
+    if device.type == "cpu" or count <= HELD_OUT_STEPS:
+        return example
+    picked = (round(n * (count - 1) / (HELD_OUT_STEPS - 1)) for n in range(HELD_OUT_STEPS))
+    return replace(example, targets=tuple(example.targets[n] for n in picked))
 
 
 def _unselected(example: PackedExample) -> PackedExample | None:

@@ -80,7 +80,7 @@ def test_the_trainer_reads_in_order_and_hands_its_checkpoints_over(tmp_path):
     args = TrainingArguments(
         str(tmp_path), max_steps=2, save_steps=1, per_device_train_batch_size=1, report_to="none", use_cpu=True
     )
-    compat.use_one_device(args)
+    compat.use_one_device(args, torch.device("cpu"))
     assert args.n_gpu <= 1
     rows = [{"input_ids": torch.tensor([n + 1, 2]), "labels": torch.tensor([n + 1, 2])} for n in range(4)]
     trainer = Hooked(model=tiny_model(1).train().requires_grad_(True), args=args, train_dataset=rows)

@@ -11,7 +11,14 @@ from safetensors import SafetensorError
 from lightreasoner.errors import UserError, log_unexpected
 from lightreasoner.models.adapters import add_lora, attach_adapter, save_adapter
 from lightreasoner.models.cache import LoadedModels
-from lightreasoner.models.devices import choose_dtype, free_bytes, is_out_of_memory, run_with_oom_backoff
+from lightreasoner.models.devices import (
+    choose_device,
+    choose_dtype,
+    free_bytes,
+    is_out_of_memory,
+    run_with_oom_backoff,
+    unused_gpu,
+)
 from lightreasoner.models.loading import load_model
 from lightreasoner.models.weights import Files
 from lightreasoner.settings import Settings
@@ -148,6 +155,34 @@ def test_a_model_or_adapter_that_does_not_fit_is_not_called_damaged(tmp_path, mo
     monkeypatch.setattr("peft.PeftModelForCausalLM.load_adapter", fail)
     with pytest.raises(RuntimeError, match="CUBLAS"):  # the caller says what to do
         attach_adapter(tiny_model(1), tmp_path / "adapter", "base", Files(folder))
+
+
+def test_a_driver_too_old_for_pytorch_is_said(tmp_path, monkeypatch):
+    """A CUDA build with an older driver ran on the CPU without a word."""
+    folder, said = save_tiny(tmp_path / "model", seed=1), []
+    driver = tmp_path / "version"
+    monkeypatch.setattr("lightreasoner.models.devices.NVIDIA_DRIVER", driver)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert unused_gpu() == ""  # no driver, no GPU
+    for text in (
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.82.00  Thu Oct 14 10:24:40 UTC 2021",
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  470.82.00  Release Build",
+    ):
+        driver.write_text(text)
+        assert "the NVIDIA driver 470.82.00 is not usable for PyTorch's CUDA 13.0" in unused_gpu()
+    load_model(str(folder), Settings(), said.append)
+    assert "on cpu in float32; a GPU is here" in said[0]  # the status line of the page and of every command
+    with pytest.raises(UserError, match=r"no CUDA GPU here; a GPU is here, but .*update the driver"):
+        choose_device(Settings(device="cuda"))
+    load_model(str(folder), Settings(device="cpu"), said.append)
+    assert "GPU" not in said[-1]  # as asked for
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # hidden on purpose
+    assert unused_gpu() == ""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(torch.version, "cuda", None)  # a PyTorch for CPUs, as chosen at its installation
+    assert unused_gpu() == ""
 
 
 GB = 10**9
