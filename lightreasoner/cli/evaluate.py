@@ -155,9 +155,11 @@ def report(summaries: list) -> list[str]:
     """A table of Summaries for a terminal."""
     lines = [f"{'model':24} {'pass@1':>8}  {'95 % interval':>15}  {'no answer':>9}  {'cut off':>7}  {'tokens':>6}"]
     for s in summaries:
-        interval = f"{100 * s.low:.1f} – {100 * s.high:.1f} %"
+        known = s.pass_at_1 is not None
+        interval = f"{100 * s.low:.1f} – {100 * s.high:.1f} %" if known else ""
+        share = f"{100 * s.pass_at_1:.1f} %" if known else "–"
         lines.append(
-            f"{s.name[:24]:24} {100 * s.pass_at_1:6.1f} %  {interval:>15}  {s.extraction_failures:9}  "
+            f"{s.name[:24]:24} {share:>8}  {interval:>15}  {s.extraction_failures:9}  "
             f"{s.truncations:7}  {'' if s.mean_length is None else f'{s.mean_length:.1f}':>6}"
         )
     for s in summaries:

@@ -71,8 +71,16 @@ def run_preview(options: argparse.Namespace, settings: Settings) -> None:
     print("\n".join([*table(alone, cells), verdict(cells)]))
 
 
-def table(expert: float, cells: list) -> list[str]:
-    """The cells of a preview for a terminal."""
+def table(expert: float | None, cells: list) -> list[str]:
+    """The cells of a preview for a terminal. expert: its pass@1; None where no answers are known."""
+    if expert is None and cells:
+        lines = [f"expert alone: {cells[0].problems:,} problems, {cells[0].base_length:.1f} tokens per response"]
+        lines.append(f"{'':28} {'same answer':>12} {'changed':>9} {'tokens':>8}")
+        return lines + [
+            f"{cell.contrast.title:28} {100 * cell.same_answer:10.1f} % {100 * cell.changed:7.1f} % "
+            f"{cell.mean_length:8.1f}"
+            for cell in cells
+        ]
     lines = [f"expert alone: {100 * expert:.1f} % of {cells[0].problems:,} problems" if cells else ""]
     lines.append(f"{'':28} {'pass@1':>7} {'gain':>7} {'95 % interval':>16} {'gained':>7} {'lost':>5} {'changed':>8}")
     for cell in cells:

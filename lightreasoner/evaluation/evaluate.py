@@ -28,7 +28,7 @@ from lightreasoner.models.prompt_settings import PAPER, PromptSettings
 from lightreasoner.models.prompts import describe_prompt, pair_prompts, prompt_ids
 from lightreasoner.models.turn_ends import finished_text
 from lightreasoner.problems.conversations import context_json
-from lightreasoner.problems.grading import grade
+from lightreasoner.problems.grading import Grade, grade, stated_answer
 from lightreasoner.problems.rows import Problem
 from lightreasoner.progress import Progress
 from lightreasoner.storage.checksums import verify
@@ -75,7 +75,8 @@ def evaluate(
     The k-th response to problem n has the place n × samples + k in the plan.
 
     batch_size: problems; None: as many as fit. parallel_map: solves the missing batches in place of this process.
-    stop: texts that end a response, besides the ends of the model's turn. Every problem needs a reference answer.
+    stop: texts that end a response, besides the ends of the model's turn. Either every problem has a reference answer,
+    or none has, and nothing is graded.
     pair: `loaded` as the expert beside its amateur, where a variant is a contrast.
     """
     prompts = [prompt_ids(loaded, problem.question, prompt, problem.context) for problem in problems]
@@ -111,8 +112,10 @@ def evaluate(
             row |= {"sample": i % k} | {name: values[place] for name, values in columns.items()}
         write_shard(shard(folder, n, batch), pa.Table.from_pylist(rows, SCHEMA))
         done, answered[n] = done + len(rows), answered[n] + len(rows)
-        right[n] += sum(row["right"] for row in rows)
-        progress.update(done, total, model=variants[n].name, pass_at_1=right[n] / answered[n])
+        known = [row["right"] for row in rows if row["right"] is not None]
+        right[n] += sum(known)
+        share = {"pass_at_1": right[n] / answered[n]} if known else {}
+        progress.update(done, total, model=variants[n].name, **share)
         progress.checkpoint()
     gone = sum(not shard(folder, n, b).exists() for n in range(len(variants)) for b in range(len(plan)))
     if gone:
@@ -245,14 +248,15 @@ def graded_rows(
     rows = []
     for problem, ids in zip(problems, responses, strict=True):
         text, reason = finished_text(loaded, ids, stop)
-        graded = grade(opening + text, problem.answer)
+        said = opening + text
+        graded = grade(said, problem.answer) if problem.answer else Grade(None, stated_answer(said))
         rows.append(
             {
                 "model": name,
                 "problem_id": problem.id,
                 "question": problem.question,
                 "context": context_json(problem.context),
-                "answer": problem.answer,
+                "answer": problem.answer or None,
                 "response_ids": ids,
                 "response": text,
                 "finish_reason": reason,

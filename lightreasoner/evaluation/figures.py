@@ -1,5 +1,6 @@
 """Results as figures: pass@1 of models with its intervals, and the paired differences of models to the first one."""
 
+import itertools
 import textwrap
 from collections.abc import Sequence
 
@@ -136,6 +137,53 @@ def preview_figure(cells: pd.DataFrame) -> go.Figure:
     found.update_xaxes(type="category", categoryorder="array", categoryarray=betas)
     alphas = [f"{alpha:g}" for alpha in sorted(table["α"].unique())]
     return found.update_yaxes(type="category", categoryorder="array", categoryarray=alphas, rangemode="normal")
+
+
+def departure_figure(cells: pd.DataFrame) -> go.Figure:
+    """How far contrasts depart from the expert where no answers are known: other answers over β, a line per α.
+
+    cells: the columns alpha, beta, takeover, same_answer and changed (0 to 1), mean_length.
+    """
+    shares = _percent(pd.DataFrame({"other": 1 - cells["same_answer"], "changed": cells["changed"]}))
+    table = pd.concat([cells[["alpha", "beta"]], shares, cells["mean_length"].round(1)], axis=1)
+    table = table.sort_values(["alpha", "beta"])
+    table.columns = ["α", "β", "other answers in %", "changed tokens in %", "tokens"]
+    several = not cells["takeover"].any() and table["α"].nunique() > 1
+    traces, says = [], []
+    for (alpha, rows), colour in zip(table.groupby("α"), itertools.cycle(plotting.SERIES), strict=False):
+        texts = [
+            (f"α = {alpha:g}, " if several else "")
+            + f"β = {row[1]:g}: {row[2]:.1f} % of the answers are others; {row[3]:.1f} % of the tokens changed; "
+            f"{row[4]:.1f} tokens per response"
+            for row in rows.itertuples(index=False)
+        ]
+        says += [f"{text}." for text in texts]
+        traces.append(
+            go.Scatter(
+                name=f"α = {alpha:g}",
+                x=[f"{beta:g}" for beta in rows["β"]],
+                y=plotting.column(rows["other answers in %"]),
+                mode="lines+markers",
+                line={"color": colour, "width": 2},
+                marker={"size": 9},
+                text=texts,
+                hovertemplate="%{text}<extra></extra>",
+                customdata=rows.to_numpy().tolist(),
+            )
+        )
+    found = plotting.figure(
+        *(traces,),
+        x="β in nats",
+        y="other answers in %",
+        says=" ".join(says),
+        columns={"customdata": list(table)},
+        height=260,
+        showlegend=several,
+    )
+    betas = [f"{beta:g}" for beta in sorted(table["β"].unique())]
+    found.update_layout(hovermode="closest")
+    found.update_xaxes(type="category", categoryorder="array", categoryarray=betas)
+    return found.update_yaxes(rangemode="tozero", showgrid=True)
 
 
 def _percent(shares: pd.DataFrame) -> pd.DataFrame:

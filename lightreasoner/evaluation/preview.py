@@ -1,7 +1,8 @@
 """The preview: what fine-tuning would come to at each α and β, told by decoding with the contrastive target itself.
 
 It is an evaluation of the expert and of a grid of contrasts. Each cell is compared with the expert problem by problem.
-A training that reaches its target ends near its cell; a small learning rate or few updates reach less.
+A training that reaches its target ends near its cell; a small learning rate or few updates reach less. Where no answers
+are known, a cell tells how far the contrast departs from the expert, and not whether to the better.
 """
 
 from dataclasses import dataclass
@@ -14,19 +15,27 @@ from lightreasoner.problems.grading import answer_key
 
 @dataclass(frozen=True)
 class Cell:
-    """One contrast beside the expert. Shares from 0 to 1, differences from −1 to 1 with their paired 95 % interval."""
+    """One contrast beside the expert. Shares from 0 to 1, differences from −1 to 1 with their paired 95 % interval.
+
+    pass_at_1, differences, gained and lost are None where no answers are known.
+    """
 
     contrast: Contrast
     problems: int
-    pass_at_1: float
-    difference: float
-    low: float
-    high: float
-    gained: int  # problems that only the contrast solves
-    lost: int  # problems that only the expert solves
+    pass_at_1: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+    gained: int | None  # problems that only the contrast solves
+    lost: int | None  # problems that only the expert solves
     changed: float  # share of the tokens that are not the writer's own choice
     same_answer: float  # share of the problems to which both give the same answer, or none
     mean_length: float  # tokens
+    base_length: float | None = None  # tokens of the expert's own responses
+
+    @property
+    def graded(self) -> bool:
+        return self.difference is not None
 
 
 def preview_cells(folder: Path, variants: list[Variant]) -> tuple[float | None, list[Cell]]:
@@ -41,22 +50,24 @@ def preview_cells(folder: Path, variants: list[Variant]) -> tuple[float | None, 
     base, cells = reader.rows[0], []
     for variant, rows in zip(variants, reader.rows, strict=True):
         found = comparisons.get(variant.name)
-        if variant.contrast is None or found is None:
-            continue
         both = base.keys() & rows.keys()
+        if variant.contrast is None or not both:
+            continue
         same = sum(_key(base[problem].extracted) == _key(rows[problem].extracted) for problem in both)
-        summary = summaries[variant.name]
+        summary, differences = summaries[variant.name], [None] * 5
+        if found:
+            differences = [*(found[name] for name in ("difference", "low", "high"))]
+            differences += [len(found[side]) for side in ("gained", "lost")]
         cells.append(
             Cell(
                 variant.contrast,
                 len(both),
                 summary.pass_at_1,
-                *(found["difference"], found["low"], found["high"]),
-                len(found["gained"]),
-                len(found["lost"]),
+                *differences,
                 summary.changed or 0.0,
                 same / len(both),
                 summary.mean_length,
+                summaries[variants[0].name].mean_length,
             )
         )
     expert = summaries.get(variants[0].name)
@@ -65,12 +76,14 @@ def preview_cells(folder: Path, variants: list[Variant]) -> tuple[float | None, 
 
 def best_cell(cells: list[Cell]) -> Cell | None:
     """The cell that solves the most; of equal ones the one that changes the fewest tokens. None where none gains."""
-    gaining = [cell for cell in cells if cell.difference > 0]
+    gaining = [cell for cell in cells if cell.graded and cell.difference > 0]
     return max(gaining, key=lambda cell: (cell.pass_at_1, -cell.changed), default=None)
 
 
 def verdict(cells: list[Cell]) -> str:
     """A sentence on whether fine-tuning with this pair can help on these problems, or on what takeovers reach."""
+    if not cells[0].graded:
+        return _departure(cells)
     if cells[0].contrast.takeover:
         return _takeover_verdict(cells)
     best = best_cell(cells)
@@ -82,6 +95,18 @@ def verdict(cells: list[Cell]) -> str:
     if best.low <= 0:
         return f"At {where}{best_of}, the gain is {points}: too few problems to be sure of it."
     return f"If training reached its target at {where}{best_of}, the expert would gain {points} on these problems."
+
+
+def _departure(cells: list[Cell]) -> str:
+    most = max(cells, key=lambda cell: (1 - cell.same_answer, cell.changed))
+    where = f"β = {most.contrast.beta:g}" + ("" if most.contrast.takeover else f" and α = {most.contrast.alpha:g}")
+    most_of = "" if len(cells) == 1 else f", of {len(cells)} cells the farthest"
+    changed, other = f"{100 * most.changed:.1f} %", f"{100 * (1 - most.same_answer):.1f} %"
+    return (
+        "No answers are known, so accuracy cannot be told, only how far the contrast departs from the expert: at "
+        f"{where}{most_of}, {changed} of the tokens are changed and {other} of {most.problems:,} problems get "
+        "another answer."
+    )
 
 
 def _takeover_verdict(cells: list[Cell]) -> str:

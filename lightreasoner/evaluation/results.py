@@ -36,7 +36,7 @@ SCHEMA = pa.schema(
         ("response", pa.string()),
         ("finish_reason", pa.string()),  # "stop" or "length"; null where other software does not say
         ("extracted", pa.string()),  # the final answer found in the response; null where none was
-        ("right", pa.bool_()),
+        ("right", pa.bool_()),  # null where no answer is known: then it is so in all rows of the evaluation
         ("seconds", pa.float32()),  # of the batch, divided among its rows
         ("sample", pa.int32()),  # from 0, where a problem has several responses; null or absent in older files
         ("level", pa.string()),  # of the problem, where its source says; like the next
@@ -48,6 +48,7 @@ SCHEMA = pa.schema(
 SHOWN = ["problem_id", "question", "answer", "response_ids", "finish_reason", "extracted", "right", "seconds"]
 SHOWN += ["sample", "level", "subject", "changed", "decoded"]
 GROUPINGS = ("level", "subject")
+UNGRADED = dict.fromkeys(("right", "pass_at_1", "low", "high"))  # of a Summary where no answers are known
 QUESTION = 300  # characters of a question that a list needs
 
 
@@ -70,10 +71,10 @@ class Summary:
 
     name: str
     problems: int
-    right: int
-    pass_at_1: float
-    low: float  # 95 % interval
-    high: float
+    right: int | None  # None where no answers are known, like the next three
+    pass_at_1: float | None
+    low: float | None  # 95 % interval
+    high: float | None
     extraction_failures: int
     truncations: int
     mean_length: float | None  # None for texts of which no tokens are known
@@ -104,14 +105,14 @@ class Answer(NamedTuple):
     question: str  # its beginning
     answer: str | None  # the reference answer
     extracted: str | None  # the model's; None where none was found
-    right: bool
+    right: bool | None  # None where no answer is known
     finish_reason: str | None
     length: int | None  # tokens
     seconds: float
     path: Path  # the file that holds the whole row
     sample: int = 0
     groups: tuple[str | None, ...] = (None, None)  # of GROUPINGS
-    judged: bool = False  # the grader's verdict; `right` is another where it was set by hand
+    judged: bool | None = False  # the grader's verdict; `right` is another where it was set by hand
     by_hand: bool = False
     changed: int | None = None  # tokens, see SCHEMA
     decoded: int | None = None
@@ -189,7 +190,7 @@ class ResultsReader:
         right = [{problem: row.right for problem, row in rows.items()} for rows in self.rows]
         comparisons = []
         for n, variant in enumerate(self.variants[1:], 1):
-            if right[0].keys() & right[n].keys():
+            if right[0].keys() & right[n].keys() and not {None} & {*right[0].values(), *right[n].values()}:
                 found = compare(right[0], right[n])
                 names = {"before": self.variants[0].name, "after": variant.name, "difference": found.difference}
                 flips = {"gained": list(found.gained), "lost": list(found.lost)}
@@ -221,22 +222,13 @@ def summarise(name: str, problems: list[list[Answer]]) -> Summary:
     tokens, seconds = sum(answer.length or 0 for answer in answers), sum(answer.seconds for answer in answers)
     decoded = sum((answer.length or 0) if answer.decoded is None else answer.decoded for answer in answers)
     changed = [answer.changed for answer in answers if answer.changed is not None]
-    shares = [sum(answer.right for answer in responses) / len(responses) for responses in problems]
-    voted = [responses[majority([answer.extracted for answer in responses])].right for responses in problems]
-    average = estimate(shares)
     return Summary(
         name,
         len(problems),
-        sum(voted),
-        average.value,
-        average.low,
-        average.high,
+        **_accuracy(problems) if all(answer.right is not None for answer in answers) else UNGRADED,
         by_hand=sum(answer.by_hand for answer in answers),
         samples=samples,
         responses=n if samples > 1 else 0,
-        pass_at=_pass_at(problems) if samples > 1 else {},
-        majority=estimate([float(right) for right in voted]) if samples > 1 else None,
-        groups=_groups(problems, shares),
         extraction_failures=sum(answer.extracted is None for answer in answers),
         truncations=sum(answer.finish_reason == "length" for answer in answers),
         mean_length=tokens / n if all(answer.length is not None for answer in answers) else None,
@@ -244,6 +236,17 @@ def summarise(name: str, problems: list[list[Answer]]) -> Summary:
         seconds=seconds,
         changed=sum(changed) / max(1, tokens) if changed else None,
     )
+
+
+def _accuracy(problems: list[list[Answer]]) -> dict[str, Any]:
+    """The fields of a Summary that need known answers."""
+    shares = [sum(answer.right for answer in responses) / len(responses) for responses in problems]
+    voted = [responses[majority([answer.extracted for answer in responses])].right for responses in problems]
+    average, found = estimate(shares), {"right": sum(voted), "groups": _groups(problems, shares)}
+    found |= {"pass_at_1": average.value, "low": average.low, "high": average.high}
+    if max(map(len, problems)) > 1:
+        found |= {"pass_at": _pass_at(problems), "majority": estimate([float(right) for right in voted])}
+    return found
 
 
 def _pass_at(problems: list[list[Answer]]) -> dict[int, Estimate]:

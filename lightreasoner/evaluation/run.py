@@ -98,13 +98,20 @@ def run_evaluation(
             distinct=True,  # a repeated problem is no second observation
             skip_unreadable=job.skip_unreadable,
         )
-        problems = [problem for problem in stream if problem.answer]
+        everything = list(stream)
+        problems = [problem for problem in everything if problem.answer]
+        graded = bool(problems)
+        if not graded and job.contrasts:  # tell how far they depart from the expert
+            problems = everything
         if not problems:
             raise UserError(
                 f"None of the {stream.count:,} problems of {stream.title} has a known answer, so no response can be "
                 "graded; choose problems with answers."
             )
         words = words_sentence(problems)
+        unknown = stream.count - len(problems) if graded else stream.count
+        if job.contrasts and unknown:
+            on_notice(_without_answers(unknown, stream.count))
         if words:
             on_notice(words)
             progress.event("answers", message=words)
@@ -135,7 +142,7 @@ def run_evaluation(
         about["fingerprints"] |= {f"adapter {v.name}": sha256(v.adapter / ADAPTER_FILES[1])[:32] for v in tuned}
         about |= {
             "problems": len(problems),
-            "without answer": stream.count - len(problems),
+            "without answer": unknown if graded else 0,
             "duplicates": stream.duplicates,
             "unreadable rows": len(stream.skipped),
             "answers": words,
@@ -144,6 +151,7 @@ def run_evaluation(
             "device": str(loaded.device),
             "dtype": str(loaded.dtype).removeprefix("torch."),
         }
+        about |= {} if graded else {"graded": False}
         begin_run(job.run_dir, "evaluation", config, about)
         parallel_map = None
         if job.workers is not None:
@@ -159,8 +167,14 @@ def run_evaluation(
             sampling=sampling,
             pair=pair,
         )
-        progress.result(**{summary.name: round(summary.pass_at_1, 4) for summary in summaries})
+        progress.result(**{s.name: round(s.pass_at_1, 4) for s in summaries} if graded else {"problems": len(problems)})
     return summaries
+
+
+def _without_answers(unknown: int, count: int) -> str:
+    if unknown == count:
+        return f"None of the {count:,} problems has a known answer, so accuracy cannot be told."
+    return f"{unknown:,} of the {count:,} problems have no known answer and are left out."
 
 
 def checked_sampling(

@@ -104,7 +104,11 @@ def set_verdict(folder: Path, variant: int, problem_id: str, right: bool | None,
     with locked(folder / LOCK, WORKING):
         reader = ResultsReader(folder, variants_of(run))
         reader.refresh()
-        reader.row(variant, problem_id, sample)
+        if reader.row(variant, problem_id, sample)["answer"] is None:
+            raise UserError(
+                "No answer to this problem is known, and this evaluation tells no accuracy, so a verdict would not "
+                "count; evaluate problems with answers."
+            )
         verdicts = read_verdicts(folder)
         verdicts.pop(verdict_key(variant, problem_id, sample), None)
         if right is not None:

@@ -18,12 +18,14 @@ from lightreasoner.problems.numbers import read_number, to_number
 from lightreasoner.problems.stated import is_cut_off, turns
 from lightreasoner.problems.thinking import after_thinking
 
+ANY_FORM = "0"  # a reference answer that asks for one value, written in any way
+
 
 @dataclass(frozen=True)
 class Grade:
-    """`extracted` is None where the response contains no answer; then `right` is False."""
+    """`extracted` is None where the response contains no answer; then `right` is False. None: no answer is known."""
 
-    right: bool
+    right: bool | None
     extracted: str | None
 
 
@@ -38,6 +40,17 @@ def grade(response: str, answer: str) -> Grade:
         if found is not None:
             return Grade(same_choice(found, answer) if form == "choice" else same_answer(found, answer), found)
     return Grade(False, None)
+
+
+def stated_answer(response: str) -> str | None:
+    """The final answer of a response, a letter, a number, a formula or words, where no reference answer is known."""
+    for turn in turns(without_html(after_thinking(response))):
+        if is_cut_off(turn):
+            return None
+        found = find_math(turn, ANY_FORM)
+        if found is not None:
+            return _bare_letter(found).strip("().:") if answer_form(found) == "choice" else found
+    return None
 
 
 def answer_key(extracted: str) -> str:

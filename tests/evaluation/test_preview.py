@@ -11,13 +11,16 @@ import pytest
 
 from lightreasoner.cli.main import main
 from lightreasoner.decoding.contrast import Contrast, contrast_generate, takeover
+from lightreasoner.errors import UserError
 from lightreasoner.evaluation import evaluate as evaluation
-from lightreasoner.evaluation.figures import preview_figure
+from lightreasoner.evaluation.figures import departure_figure, preview_figure
 from lightreasoner.evaluation.preview import Cell, best_cell, preview_cells, verdict
 from lightreasoner.evaluation.results import read_rows, variants_of
+from lightreasoner.evaluation.verdicts import regrade, set_verdict
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.prompts import pair_prompts
+from lightreasoner.problems.grading import answer_key, stated_answer
 from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import read_run
 from tests.support.tiny_models import save_tiny
@@ -169,3 +172,56 @@ def test_one_alpha_is_a_line_and_several_are_a_heatmap():
     grid = preview_figure(frame([cell(b, d, 0.0, alpha=a) for a in (0.05, 0.2) for b, d in ((0.1, 0.2), (1.0, -0.1))]))
     assert grid.data[0].type == "heatmap" and list(grid.data[0].z) == [20.0, -10.0] * 2
     assert list(grid.data[0].y) == ["0.05", "0.05", "0.2", "0.2"]
+
+
+UNKNOWN = [{name: problem[name] for name in ("id", "question")} for problem in PROBLEMS]
+
+
+def test_problems_without_answers_tell_how_far_the_contrast_departs(place, capsys):
+    """They were refused: "no response can be graded"."""
+    (place / "problems.jsonl").write_text("".join(json.dumps(p) + "\n" for p in UNKNOWN))
+    assert preview(place, "--beta", "0.4,1000") == 0
+    said = capsys.readouterr()
+    assert "None of the 5 problems has a known answer, so accuracy cannot be told" in said.err
+    assert "pass@1" not in said.out and "same answer" in said.out and "No answers are known" in said.out
+    run = read_run(place / "run")
+    alone, (far, same) = preview_cells(place / "run", variants_of(run))
+    assert (alone, run["about"]["graded"], best_cell([far, same])) == (None, False, None)
+    assert (far.pass_at_1, far.difference, far.gained) == (None, None, None)
+    assert far.changed > 0 and (same.changed, same.same_answer, same.mean_length) == (0, 1, same.base_length)
+    assert {row["right"] for n in range(3) for row in read_rows(place / "run", n)} == {None}
+    assert (
+        regrade(place / "run") == [] and json.loads((place / "run" / "results.json").read_text())["comparisons"] == []
+    )
+    with pytest.raises(UserError, match="No answer to this problem is known"):
+        set_verdict(place / "run", 0, "p0", True)
+
+
+def test_of_problems_with_and_without_answers_those_with_count(place, capsys):
+    (place / "problems.jsonl").write_text("".join(json.dumps(p) + "\n" for p in [*PROBLEMS[:2], *UNKNOWN[2:]]))
+    assert preview(place, "--beta", "0.4") == 0
+    said = capsys.readouterr()
+    assert "3 of the 5 problems have no known answer and are left out" in said.err and "of 2 problems" in said.out
+
+
+@pytest.mark.parametrize(
+    "one, other, same",
+    [
+        ("So 3 + 4 = 7.\nThe answer is 7 apples.", "Thus \\boxed{7}", True),
+        ("The answer is (C).", "Answer: C", True),
+        ("We get \\boxed{\\frac{1}{2}}", "The answer is 0.5.", True),
+        ("The answer is 7.", "The answer is 8.", False),
+        ("\\boxed{", "", True),  # neither states one
+    ],
+)
+def test_the_stated_answer_needs_no_reference(one, other, same):
+    keys = [None if (found := stated_answer(text)) is None else answer_key(found) for text in (one, other)]
+    assert (keys[0] == keys[1]) is same, keys
+
+
+def test_departures_are_lines_over_beta():
+    cells = [Cell(Contrast(a, b), 9, *[None] * 6, 0.1, 0.75, 60.0, 50.0) for a in (0.05, 0.2) for b in (1.0, 0.1)]
+    figure = departure_figure(pd.DataFrame([vars(c) | vars(c.contrast) for c in cells]))
+    assert [trace.name for trace in figure.data] == ["α = 0.05", "α = 0.2"] and list(figure.data[0].y) == [25.0, 25.0]
+    assert list(figure.data[0].x) == ["0.1", "1"] and "25.0 % of the answers are others" in figure.layout.meta["says"]
+    assert "of 4 cells the farthest, 10.0 % of the tokens are changed and 25.0 % of 9 problems" in verdict(cells)

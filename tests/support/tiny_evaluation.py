@@ -61,8 +61,8 @@ def make_evaluation(
     amateur: Path | None = None,
 ) -> Path:
     """An evaluation. right: for each model a string with "1" where it solved the problem, "0" where it answered wrong,
-    "x" where it found no answer and was cut off; contrasts come last. whole: with results.json, as when
-    it has ended."""
+    "x" where it found no answer and was cut off, "?" where no answer to any problem is known; contrasts come last.
+    whole: with results.json, as when it has ended."""
     folder, tokenizer = runs / new_id(), tiny_tokenizer()
     places = [None, *(run / "adapter" for run in adapters)]
     variants = [Variant("base" if place is None else place.parent.name, place) for place in places]
@@ -73,6 +73,7 @@ def make_evaluation(
     if contrasts:
         config |= {"amateur": str(amateur or base), "contrasts": [asdict(contrast) for contrast in contrasts]}
     about = {"problems": count, "without answer": 0, "models": [v.name for v in variants], "device": "cpu"}
+    about |= {"graded": False} if "?" in right[0] else {}
     begin_run(folder, "evaluation", config, about | {"dtype": "float32"})
     (folder / FOLDER).mkdir(parents=True)
     for n, marks in enumerate(right):
@@ -94,11 +95,11 @@ def row(model: str, n: int, mark: str, question: str, tokenizer) -> dict:
         "model": model,
         "problem_id": f"p{n}",
         "question": question.replace("{n}", str(n)),
-        "answer": str(2 * n),
+        "answer": None if mark == "?" else str(2 * n),
         "response_ids": tokenizer(text)["input_ids"] + ([2] if mark in "01" else []),
         "response": text,
         "finish_reason": "stop" if mark in "01" else "length",
         "extracted": {"1": str(2 * n), "0": str(n)}.get(mark),
-        "right": mark == "1",
+        "right": None if mark == "?" else mark == "1",
         "seconds": 0.05,
     }

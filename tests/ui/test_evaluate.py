@@ -528,6 +528,25 @@ def test_a_preview_is_an_evaluation_whose_best_cell_leads_to_fine_tuning(bench):
     assert [len(group["models"]) for group in overview["groups"]] == [1], "cells are no models"
 
 
+def test_an_evaluation_without_known_answers_is_shown_and_counts_nowhere(bench):
+    """No reader of answers knew rows without a verdict."""
+    run = make_evaluation(bench.runs, bench.base, [], ["?" * 4, "?" * 4], contrasts=(Contrast(0.2, 0.1),))
+    answer = bench.ask("look", run.name, True, {})
+    opened, overview = answer["open"], answer["overview"]
+    assert opened["preview"]["sentence"].startswith("No answers are known, so accuracy cannot be told")
+    assert opened["preview"]["best"] is None and opened["comparisons"] == []
+    assert opened["facts"][0][2] == "Without known answers: nothing is graded"
+    assert list(answer["figures"]["preview"]["data"][0]["y"]) == [0.0]
+    assert overview["groups"] == [] and answer["evaluations"][0]["facts"].endswith("no known answers")
+    totals = {name: bench.ask("listed_responses", run.name, 0, name, 0)["total"] for name in ("all", "right", "wrong")}
+    assert totals == {"all": 4, "right": 0, "wrong": 0}
+    assert bench.ask("response", run.name, 0, "p1", 0)["judged"] is None
+    assert bench.ask("flip", run.name, 1, "p1")["answer"] is None
+    assert "No answer to this problem is known" in bench.ask("set_verdict", run.name, 0, "p1", 0, True)["error"]
+    summary = report(write_results(run, variants_of(read_run(run))))
+    assert "–" in summary[1]
+
+
 def test_responses_beside_a_contrast_are_scored_with_its_two_models(bench):
     """They were scored with the base against itself: KL 0 at every step, said of a model that does not exist."""
     amateur = save_tiny(bench.settings.workspace / "amateur", seed=2)

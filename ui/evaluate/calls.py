@@ -9,7 +9,7 @@ import pandas as pd
 
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.costs import benchmark
-from lightreasoner.evaluation.figures import differences_figure, models_figure, preview_figure
+from lightreasoner.evaluation.figures import departure_figure, differences_figure, models_figure, preview_figure
 from lightreasoner.evaluation.paper_results import Paper, read_paper
 from lightreasoner.evaluation.preview import best_cell, preview_cells
 from lightreasoner.evaluation.preview import verdict as preview_verdict
@@ -41,7 +41,8 @@ def verdict(comparison: dict) -> str:
 def facts(run: dict) -> list[tuple[str, str, str]]:
     """(name, value, explanation) of an evaluation's properties."""
     config, about = run["config"], run["about"]
-    rows = [("Problems", f"{about.get('problems', 0):,}", "With a known answer")]
+    with_answer = "With a known answer" if about.get("graded", True) else "Without known answers: nothing is graded"
+    rows = [("Problems", f"{about.get('problems', 0):,}", with_answer)]
     if about.get("without answer"):
         rows.append(("Left out", f"{about['without answer']:,}", "Problems without a known answer"))
     if about.get("unreadable rows"):
@@ -171,7 +172,7 @@ class EvaluateActions(RunActions):
 
 
 def preview_of(folder: Path, variants: list[Variant]) -> dict | None:
-    """{"cells", "sentence", "takeover", "best"} of an evaluation with contrasts, else None.
+    """{"cells", "sentence", "takeover", "graded", "best"} of an evaluation with contrasts, else None.
 
     best: {"alpha", "beta"} where training is worth a try, or None.
     """
@@ -184,10 +185,12 @@ def preview_of(folder: Path, variants: list[Variant]) -> dict | None:
     usable = best is not None and not best.contrast.takeover and best.low > 0
     rows = [asdict(cell) | asdict(cell.contrast) for cell in cells]
     names = ("alpha", "beta", "takeover", "difference", "low", "high", "gained", "lost", "changed")
+    names += ("same_answer", "mean_length", "base_length")
     return {
         "cells": [{name: row[name] for name in names} for row in rows],
         "sentence": preview_verdict(cells),
         "takeover": cells[0].contrast.takeover,
+        "graded": cells[0].graded,
         "best": {"alpha": best.contrast.alpha, "beta": best.contrast.beta} if usable else None,
     }
 
@@ -204,7 +207,7 @@ def models_chart(group: dict, measure: str = "pass@1") -> dict:
             m["problems"],
         )
         for m in group["models"]
-        if m.get("problems")
+        if m.get("problems") and m["pass_at_1"] is not None
     ]
     titles = [f"paper: {METHOD_TITLES.get(row['method'], row['method'])}" for row in group["paper"]]
     theirs = [(title, "paper", row["value"], *[None] * 4) for title, row in zip(titles, group["paper"], strict=True)]
@@ -227,7 +230,8 @@ def figures(results: dict) -> dict:
         frame = rows.assign(name=names, significant=rows["verdict"] == "significant")
         found["differences"] = differences_figure(frame).to_plotly_json()
     if results["preview"]:
-        found["preview"] = preview_figure(pd.DataFrame(results["preview"]["cells"])).to_plotly_json()
+        draw = preview_figure if results["preview"]["graded"] else departure_figure
+        found["preview"] = draw(pd.DataFrame(results["preview"]["cells"])).to_plotly_json()
     return found
 
 

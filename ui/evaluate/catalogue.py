@@ -104,6 +104,8 @@ class Evaluations(RunList):
         found = read_results(evaluation.folder) if evaluation.run else None
         if not found or not found["models"]:
             return ""
+        if found["models"][0]["pass_at_1"] is None:
+            return "no known answers"
         first, *others = (100 * model["pass_at_1"] for model in found["models"])
         span = sorted({f"{share:.1f}": share for share in others}.values())
         later = f" → {' … '.join(f'{share:.1f}' for share in (span[0], span[-1])[: len(span)])} %" if span else ""
@@ -129,7 +131,7 @@ def by_benchmark(evaluations: Evaluations) -> list[dict]:
         places = {v.name: str(v.adapter or "") for v in variants}
         contrasts = {v.name for v in variants if v.contrast}  # no models; a grid of them would crowd the others out
         for model in results["models"]:
-            if model["name"] in contrasts:
+            if model["name"] in contrasts or model["pass_at_1"] is None:
                 continue
             place, name = (of.get(model["name"], model["name"]) for of in (places, named))
             shown = model | {"name": name, "run": entry.id, "base": place == ""}

@@ -13,8 +13,8 @@ PAGE = 10  # responses per answer
 #: Name of a filter → whether a response passes it
 FILTERS = {
     "all": lambda answer: True,
-    "right": lambda answer: answer.right,
-    "wrong": lambda answer: not answer.right,
+    "right": lambda answer: answer.right is True,
+    "wrong": lambda answer: answer.right is False,
     "unread": lambda answer: answer.extracted is None,
     "by_hand": lambda answer: answer.by_hand,
 }

@@ -104,7 +104,8 @@ export class FlipView {
   show(answer) {
     const { before, after } = answer, empty = !before.response.trim() || !after.response.trim();
     this.question.textContent = answer.question;
-    this.known.replaceChildren('Known answer: ', el('b', { text: answer.answer }));
+    this.known.replaceChildren(...(answer.answer === null ? ['No answer is known.']
+      : ['Known answer: ', el('b', { text: answer.answer })]));
     this.divergence.textContent = whereTheyDiverge(answer);
     this.sides.before.showResponse(before);
     this.sides.after.showResponse(after);

@@ -21,7 +21,7 @@ const COLUMNS = [
   { title: 'Tokens per second', class: 'lr-num' }];
 
 /** An interval, of shares. */
-const span = ([low, high]) => pct(low).slice(0, -2) + ' \u2013 ' + pct(high);
+const span = ([low, high]) => (Number.isFinite(low) ? pct(low).slice(0, -2) + ' \u2013 ' + pct(high) : '\u2013');
 
 const SHARED = 'Not measured: other cells of the grid, or other software, wrote a part of it';
 function speedCell(speed) {
@@ -29,7 +29,7 @@ function speedCell(speed) {
   return speed >= 10 ? formatCount(speed) : speed.toFixed(1);
 }
 function cells(m, link) {
-  if (!Number.isFinite(m.pass_at_1)) {
+  if (!m.problems) {
     return [m.name, '', el('span', { class: 'lr-muted', text: 'not started' }), '', '', '', '', ''];
   }
   const all = m.responses || m.problems, speed = m.tokens_per_second;
@@ -37,7 +37,8 @@ function cells(m, link) {
   const aside = (text) => (text ? el('span', { class: 'lr-muted lr-aside', text }) : '');
   return [link ? el('a', { href: '?tab=evaluate&run=' + m.run, text: m.name }) : m.name,
     el('span', {}, el('b', { text: pct(m.pass_at_1) }), aside(m.samples > 1 && 'avg@' + m.samples)), span(m.interval),
-    el('span', {}, formatCount(m.right) + ' of ' + formatCount(m.problems), aside(m.samples > 1 && 'maj@' + m.samples),
+    el('span', {}, (m.right === null ? '\u2013' : formatCount(m.right)) + ' of ' + formatCount(m.problems),
+      aside(m.samples > 1 && 'maj@' + m.samples),
       aside(m.by_hand && formatCount(m.by_hand) + ' by hand')), counted(m.extraction_failures), counted(m.truncations),
     Number.isFinite(m.mean_length) ? m.mean_length.toFixed(1) : '\u2013', speedCell(speed)];
 }

@@ -2,7 +2,7 @@
 // The responses of one model, all or those of a filter: each opens in place, with its text and its verdict.
 import { createErrorBox, el, replaceIfChanged } from '../shared/dom.js';
 import { plural } from '../shared/format.js';
-import { Verdict, answerText, gradeSign, gradeWord, handMark } from './verdict.js';
+import { Verdict, answerText, gradeClass, gradeSign, gradeWord, handMark } from './verdict.js';
 
 const FILTERS = { all: 'All', right: 'Right', wrong: 'Wrong', unread: 'No answer extracted', by_hand: 'Set by hand' };
 
@@ -31,10 +31,11 @@ class ResponseRow {
   drawGrade({ extracted, right, by_hand: byHand }) {
     const { row } = this, muted = (text) => el('span', { class: 'lr-muted', text });
     this.grade.replaceChildren(
-      el('span', { class: right ? 'lr-right' : 'lr-wrong' },
+      el('span', { class: gradeClass(right) },
         el('b', { text: gradeSign(right) + ' ' + gradeWord(right) }), byHand ? ' ' : '', byHand ? handMark() : ''),
       el('span', { class: 'lr-flip-answer' }, muted('Answer '), el('bdi', { text: answerText(extracted) })),
-      el('span', { class: 'lr-flip-answer' }, muted('Known '), el('bdi', { text: answerText(row.answer) })),
+      row.answer === null ? '' :
+        el('span', { class: 'lr-flip-answer' }, muted('Known '), el('bdi', { text: answerText(row.answer) })),
       this.several ? muted('Response ' + (row.sample + 1)) : '');
   }
   async open() {

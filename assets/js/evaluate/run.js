@@ -9,7 +9,7 @@ import { comparisonChart, comparisonTable } from './comparison_table.js';
 import { FlipLists } from './flip_lists.js';
 import { muted } from './grid_table.js';
 import { groupTables, modelsChart, modelsTable, samplesTable } from './models_table.js';
-import { previewChart, previewNotes } from './preview.js';
+import { nameChart, previewChart, previewNotes } from './preview.js';
 import { Regrading } from './regrading.js';
 import { ResponseList } from './responses.js';
 
@@ -91,10 +91,12 @@ export class EvaluationView {
     const early = preliminary(state), k = Math.max(...models.map((m) => m.samples || 1));
     this.charts.models.rename(k > 1 ? 'avg@' + k : 'pass@1');
     this.charts.differences.rename('Difference in ' + (k > 1 ? 'maj@' + k : 'pass@1'));
-    if (preview) this.charts.preview.rename(preview.takeover ? 'Takeover' : 'Preview of training');
+    if (preview) nameChart(this.charts.preview, preview);
+    const graded = models.some((m) => Number.isFinite(m.pass_at_1));
     return [...(early ? [muted(early)] : []),
-      ...(preview ? [this.charts.preview.node, previewNotes(preview)] : []), this.charts.models.node,
-      modelsTable('pass@1 of each model', models, paper, false), ...samplesTable(models), ...groupTables(models),
+      ...(preview ? [this.charts.preview.node, previewNotes(preview)] : []),
+      ...(graded ? [this.charts.models.node] : []), modelsTable('pass@1 of each model', models, paper, false),
+      ...samplesTable(models), ...groupTables(models),
       ...(comparisons.length ? [el('h3', { text: 'Against ' + models[0].name }), this.charts.differences.node,
         comparisonTable(models, comparisons, (model, side) => this.flips.show(model, side))] : []),
       ...(models.length < 2 ? [muted(ONE_MODEL)] : [])];

@@ -3,15 +3,17 @@
 import { createErrorBox, el } from '../shared/dom.js';
 import { plural } from '../shared/format.js';
 
-/** @typedef {{ extracted: string | null, right: boolean, judged: boolean, by_hand: boolean }} Judged */
+/** @typedef {{ extracted: string | null, right: boolean | null, judged: boolean | null, by_hand: boolean }} Judged */
 
 const MOST = 60; // characters of an answer in a list
 export function answerText(text) {
   if (text === null || text === undefined) return 'no answer extracted';
   return text.length > MOST ? text.slice(0, MOST - 1) + '\u2026' : text;
 }
-export const gradeSign = (right) => (right ? '\u2713' : '\u2715');
-export const gradeWord = (right) => (right ? 'right' : 'wrong');
+// null: no answer is known
+export const gradeSign = (right) => (right === null ? '\u2013' : right ? '\u2713' : '\u2715');
+export const gradeWord = (right) => (right === null ? 'not graded' : right ? 'right' : 'wrong');
+export const gradeClass = (right) => (right === null ? 'lr-muted' : 'lr-' + gradeWord(right));
 export const handMark = () => el('span', { class: 'lr-by-hand', text: 'by hand' });
 
 export class Verdict {
@@ -37,7 +39,8 @@ export class Verdict {
   show(answer) {
     this.answer = answer;
     const { right, judged, by_hand: byHand } = answer;
-    this.line.className = right ? 'lr-right' : 'lr-wrong';
+    this.line.className = gradeClass(right);
+    this.choice.hidden = judged === null;
     this.line.replaceChildren(el('b', { text: gradeSign(right) + ' ' + gradeWord(right) }),
       ...(byHand ? [' ', handMark(), el('span', { class: 'lr-muted', text: ' (graded ' + gradeWord(judged) + ')' })]
         : []),

@@ -172,10 +172,11 @@ export class Chart {
     this.plot = el('div', { class: 'lr-plot', role: 'img', 'aria-label': options.title });
     this.message = el('p', { class: 'lr-muted', hidden: true });
     this.heading = el(options.tag || 'b', { text: options.title });
+    this.says = el('span', { class: 'lr-muted', text: options.says || '' });
     this.menu = new Menu(this);
     this.node = el('figure', { class: 'lr-chart' },
       el('figcaption', {}, this.heading, ' ',
-        el('span', { class: 'lr-muted', text: options.says || '' }), this.menu.node), this.plot, this.message);
+        this.says, this.menu.node), this.plot, this.message);
     /** @type {Figure} as the engine made it, with what moved since */ this.figure = null;
     /** @type {Figure} as plotly.js has it */ this.drawn = null;
     this.scale = '';
@@ -200,7 +201,10 @@ export class Chart {
     this.menu.show(meta.scales, this.scale);
     return this.redraw();
   }
-  rename(title) { this.heading.textContent = this.options.title = title; }
+  rename(title, says = this.options.says) {
+    this.heading.textContent = this.options.title = title;
+    this.says.textContent = this.options.says = says || '';
+  }
   /** The text alternative, where the page knows it better than the figure. */
   describe(text) { this.plot.setAttribute('aria-label', text); }
 
