@@ -341,6 +341,12 @@ def test_a_pair_is_checked_and_its_charts_are_shown(tab):
     expect(kept.locator(".lr-plot")).to_have_attribute("aria-label", re.compile(r"at β = 0\.40 nats [\d.]+% of all"))
     expect(bins.locator(".bars path").first).to_be_attached()
     expect(kept.locator(".shapelayer path")).to_be_attached()
+    check.get_by_role("button", name="Preview training with this pair").click()
+    preview = here.page.locator(".lr-evaluate .lr-run-view", has_text="Preview")
+    expect(preview).to_be_visible()
+    expect(here.page).to_have_url(re.compile(r"tab=evaluate&run="))
+    preview.get_by_role("button", name="Cancel").click()
+    expect(preview).to_contain_text("Cancelled", timeout=JOB)
 
 
 def test_the_charts_can_be_saved(tab, folder):

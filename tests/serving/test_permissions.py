@@ -49,6 +49,7 @@ PERMISSIONS = {
     "components.describe_pair": "visitors",
     "components.list_pairs": "visitors",
     "components.name_prompt": "visitors",
+    "components.preview_pair": "owner",
     "components.pull": "owner",
     "components.push": "owner",
     "components.watch_pair_check": "owner",

@@ -22,10 +22,11 @@ from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.trajectories import KL_EDGES, rows, shards
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.events import EVENTS_FILE, EventLog
+from lightreasoner.paper import PREVIEW_BETAS
 from lightreasoner.processes import mark
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
-from lightreasoner.storage.runs import read_run, run_folder
+from lightreasoner.storage.runs import begin_run, read_run, run_folder
 from tests.support.damage import DAMAGES
 from tests.support.tiny_dataset import make_dataset, trajectory, write_rows
 from ui.components import downloads
@@ -436,14 +437,30 @@ def test_a_pair_check_is_a_job_and_its_calls_see_no_other_jobs(bench):
     run = start_pair_check(bench.studio, ("bundled", "", ""), "bundled-train", None, 128, 500)
     [job] = bench.jobs.store.jobs()
     assert job.verb == "preflight" and build_parser().parse_args(job.argv).target == 500
-    look, halt = pair_check_calls(bench.studio)
+    look, halt, preview = pair_check_calls(bench.studio)
     assert look([run])["job"]["state"] == "queued" and look([run])["result"] is None
     assert halt([run]) == {} and look([run])["job"]["state"] == "cancelled"
     dataset = start_build(bench.studio, FORM)
     for forged in (dataset, "../x", None, 7, "a" * 22):
-        assert "error" in look([forged]) and "error" in halt([forged])
+        assert "error" in look([forged]) and "error" in halt([forged]) and "error" in preview([forged])
     with pytest.raises(UserError):
         start_pair_check(bench.studio, ("bundled", "", ""), "bundled-train", None, 128, float("inf"))
+
+
+def test_a_pair_check_leads_to_the_preview_of_the_same_pair_and_problems(bench):
+    """The check told whether a pair diverges, and what it would teach had to be asked for by hand elsewhere."""
+    check = start_pair_check(bench.studio, ("bundled", "", ""), "bundled-train", None, 96, 500, stop="Q:")
+    preview = pair_check_calls(bench.studio)[2]
+    assert "error" in preview([check]), "it has not begun"
+    [job] = bench.jobs.store.jobs()
+    config = {"expert": "lightreasoner-expert-4m", "amateur": "lightreasoner-amateur-1m", "problems": "bundled-train"}
+    config |= {"max_new_tokens": 96, "split": None, "stop": ["Q:"]}
+    begin_run(job.run_dir, "preflight", config, {})
+    started = preview([check])["run"]
+    found = next(job for job in bench.jobs.store.jobs() if job.run_dir.name == started)
+    asked = build_parser().parse_args(found.argv)
+    assert (found.verb, asked.model, asked.amateur, asked.problems) == ("evaluate", *list(config.values())[:3])
+    assert (asked.limit, asked.max_new_tokens, asked.beta, asked.stop) == (100, 96, PREVIEW_BETAS, ["Q:"])
 
 
 def test_a_dataset_of_the_command_line_grows_while_its_process_lives_and_its_lock_is_left_alone(bench, monkeypatch):

@@ -12,7 +12,8 @@ from lightreasoner.errors import UserError
 from lightreasoner.jobs.store import Job
 from lightreasoner.jobs.view import job_view
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings
-from lightreasoner.paper import BETA
+from lightreasoner.models.references import parse_ref
+from lightreasoner.paper import BETA, PREVIEW_BETAS
 from lightreasoner.problems.sources import problems_title
 from lightreasoner.sampling.pair_check import KIND, RESULT
 from lightreasoner.storage.runs import read_run, run_folder
@@ -31,11 +32,12 @@ from ui.components.form_values import (
 )
 from ui.components.html_component import HtmlComponent
 from ui.components.pair_form import PairForm
-from ui.components.prompt_form import PromptForm, read_prompt
+from ui.components.prompt_form import PromptForm, read_prompt, stored_prompt
+from ui.components.run_list import short_name
 from ui.components.script_calls import answering
 from ui.studio import Studio
 
-CHECKED = 24  # problems
+CHECKED, PREVIEWED = 24, 100  # problems
 
 
 class PairCheckView(HtmlComponent):
@@ -103,6 +105,26 @@ def start_pair_check(
     return studio.jobs.submit(KIND, argv, title).run_dir.name
 
 
+def start_preview(studio: Studio, check: Job) -> str:
+    """Queue an evaluation of the expert and the usual grid of contrasts; returns its run's id. Raises UserError.
+
+    Models, problems, prompt, token limit and stop strings are those of the pair check.
+    """
+    config = read_run(check.run_dir)["config"]
+    try:
+        expert, amateur, problems = (parse_ref(str(config["expert"])).text, str(config["amateur"]), config["problems"])
+        stop, tokens = tuple(config.get("stop") or ()), int(config["max_new_tokens"])
+    except (KeyError, TypeError, ValueError):
+        raise UserError("The settings of this pair check cannot be read; start another.") from None
+    argv = ["evaluate", "--model", expert, "--amateur", amateur, "--problems", str(problems)]
+    argv += ["--split", str(config["split"])] if config.get("split") else []
+    argv += ["--skip-unreadable"] if "--skip-unreadable" in check.argv else []
+    argv += ["--limit", str(PREVIEWED), "--max-new-tokens", str(tokens), "--beta", PREVIEW_BETAS]
+    argv += stop_options(stop) + prompt_argument(stored_prompt(config.get("prompt")))
+    title = f"Preview {short_name(expert)} against {short_name(amateur)} · {problems_title(str(problems))}"
+    return studio.jobs.submit("evaluate", argv, f"{title} · {PREVIEWED}").run_dir.name
+
+
 def figures(result: dict) -> dict[str, dict]:
     """The charts of a pair check's result file, at the paper's β."""
     edges, counts, shares = result["edges"], result["histogram"], result["probe"]["kept"]
@@ -114,7 +136,7 @@ def figures(result: dict) -> dict[str, dict]:
 
 
 def pair_check_calls(studio: Studio) -> list[Callable[..., dict]]:
-    """The functions look and halt, bound to this server's jobs."""
+    """The functions look, halt and preview, bound to this server's jobs."""
 
     def job_of(run: object) -> Job:
         folder = run_folder(studio.settings, run).absolute()
@@ -138,6 +160,12 @@ def pair_check_calls(studio: Studio) -> list[Callable[..., dict]]:
                 raise UserError("The result of this pair check cannot be read; start another.") from None
         return answer
 
+    @action("components.preview_pair")
+    @answering
+    def preview(run) -> dict:
+        """Queue the preview of training with the pair that was checked, on the same problems: {"run": its id}."""
+        return {"run": start_preview(studio, job_of(run))}
+
     @action("components.cancel_pair_check")
     @answering
     def halt(run) -> dict:
@@ -145,4 +173,4 @@ def pair_check_calls(studio: Studio) -> list[Callable[..., dict]]:
         studio.jobs.cancel(job_of(run).id)
         return {}
 
-    return [look, halt]
+    return [look, halt, preview]

@@ -12,11 +12,13 @@ import { Reader } from './trajectory.js';
 
 const DEFAULTS = { alpha: PAPER.alpha, beta: PAPER.beta, selector: 'kl' };
 const TAB = 'datasets';
+const HINT = 'Build or select a dataset to explore it.';
 
 class Tab {
   constructor(element, intro, call) {
     this.call = call;
     this.open = null; // the id of the dataset
+    this.wanted = DEFAULTS; // the selection that the next opened dataset begins with: a preview's link names another
     this.reading = null; // the trajectory: { problem, sample, step }
     this.asked = this.looked = 0; // requests so far, so that only the answer to the last one counts
     this.seen = ''; // the version of the dataset that is shown
@@ -28,7 +30,7 @@ class Tab {
     this.reader = new Reader(this.readerHost());
     this.pull = createPull({ pull: (repo, token) => call('pull', repo, token), pulled: (job) => call('pulled', job),
       done: (run) => { this.show(run); this.look(true); } });
-    this.hint = el('p', { class: 'lr-muted lr-hint', hidden: true, text: 'Select a dataset to explore it.' });
+    this.hint = el('p', { class: 'lr-muted lr-hint', hidden: true, text: HINT });
     this.error = createErrorBox();
     this.empty = el('section', { class: 'lr-card lr-empty', hidden: true }, el('h2', { text: intro.title }),
       ...intro.sentences.map((text) => el('p', { text })),
@@ -97,7 +99,7 @@ class Tab {
     for (const node of [list.node, explorer.node, hint, pull.node]) node.classList.toggle('lr-away', !!reading);
     reader.node.hidden = !reading;
   }
-  show(id, selection = DEFAULTS) {
+  show(id, selection = this.wanted) {
     this.open = id; this.reading = null; this.seen = ''; this.looked += 1;
     this.explorer.begin(selection);
     this.place(); this.writeAddress();
@@ -126,7 +128,7 @@ class Tab {
     this.list.show(datasets, open);
     this.count.textContent = there > 1 ? formatCount(there) : '';
     this.empty.hidden = there > 0 || !!error;
-    this.hint.hidden = !there || !!open;
+    this.hint.hidden = (!there && this.wanted === DEFAULTS) || !!open;
     if (!dataset) {
       if (open && error) explorer.node.hidden = true;
     } else if (dataset.unchanged) explorer.showState(dataset);
@@ -142,8 +144,12 @@ class Tab {
       const x = Number(params.get(name));
       return params.has(name) && Number.isFinite(x) ? x : null;
     };
-    this.show(params.get('dataset'), { alpha: clamp(numberOf('alpha') ?? PAPER.alpha, PAPER.alphaFloor, 1),
-      beta: clamp(numberOf('beta') ?? PAPER.beta, 0, 3), selector: params.get('selector') || 'kl' });
+    const selection = { alpha: clamp(numberOf('alpha') ?? PAPER.alpha, PAPER.alphaFloor, 1),
+      beta: clamp(numberOf('beta') ?? PAPER.beta, 0, 3), selector: params.get('selector') || 'kl' };
+    this.wanted = !params.get('dataset') && (params.has('alpha') || params.has('beta')) ? selection : DEFAULTS;
+    this.hint.textContent = this.wanted === DEFAULTS ? HINT
+      : HINT + ` It begins with α ${selection.alpha} and β ${selection.beta}.`;
+    this.show(params.get('dataset'), selection);
     if (!this.open) this.look(true);
     else if (params.has('problem')) {
       this.read(params.get('problem'), numberOf('sample') ?? 0, numberOf('step') ?? -1);

@@ -32,7 +32,10 @@ export function previewNotes(preview) {
   const { sentence, takeover, graded, best } = preview;
   const tune = best && el('a', { class: 'lr-job-made', text: `Fine-tune with α ${best.alpha} and β ${best.beta}`,
     href: `?tab=finetune&alpha=${best.alpha}&beta=${best.beta}` });
+  const build = best && el('a', { class: 'lr-job-made', text: 'Build a dataset to select with them',
+    href: `?tab=datasets&alpha=${best.alpha}&beta=${best.beta}` });
   return el('div', { class: 'lr-preview-verdict' },
     el('p', { class: 'lr-muted', text: takeover ? TAKEOVER : CONTRAST }),
-    el('p', {}, el('b', { text: sentence }), ...(tune ? [' ', tune] : [])), ...(graded ? [] : [departures(preview)]));
+    el('p', {}, el('b', { text: sentence }), ...(best ? [' ', tune, ' ', build] : [])),
+    ...(graded ? [] : [departures(preview)]));
 }

@@ -1,7 +1,8 @@
 // @ts-check
 // The check of a pair: the state of its job, then its result.
+import { address } from './address.js';
 import { Chart } from './chart.js';
-import { el, setText } from './dom.js';
+import { createErrorBox, el, setText } from './dom.js';
 import { formatNats, plural } from './format.js';
 import { createCalls } from './poll.js';
 
@@ -27,14 +28,27 @@ function chart(title, says, name, figure) {
   made.draw(figure);
   return made.node;
 }
-function assessment(found, figures) {
+/** The second step: what training with this pair would come to. @param {() => Promise<any>} start */
+function nextStep(start) {
+  const error = createErrorBox();
+  const button = el('button', { type: 'button', text: 'Preview training with this pair', onclick: async () => {
+    button.disabled = true;
+    const answer = await start();
+    button.disabled = false;
+    if (!error.show(answer.error)) address.open('evaluate', new URLSearchParams({ run: answer.run }));
+  } });
+  return el('div', {}, el('p', { class: 'lr-muted', text: 'Next: decode some of these problems by contrast ' +
+    'over a grid of \u03b2, which tells without training what fine-tuning would come to.' }), button, error.node);
+}
+function assessment(found, figures, preview) {
   return el('section', { class: 'lr-card lr-tone-' + found.tone, 'aria-label': 'Assessment of the pair' },
     el('ul', { class: 'lr-sentences' }, ...found.verdict.map((text) => el('li', { text }))),
     el('dl', { class: 'lr-facts' }, ...facts(found).map(([name, text, title]) =>
       el('div', { class: 'lr-fact', title }, el('dt', { text: name }), el('dd', { text })))),
     chart('Selected steps by \u03b2', 'share of the steps', 'pair-selected-by-beta', figures.kept),
     chart('Steps by KL', 'the dashed line is \u03b2', 'pair-steps-by-kl', figures.histogram),
-    el('p', { text: found.sentence + ' That is for ' + plural(found.probe.problems, 'problem') + '.' }));
+    el('p', { text: found.sentence + ' That is for ' + plural(found.probe.problems, 'problem') + '.' }),
+    nextStep(preview));
 }
 
 export function mount({ element, props, server }) {
@@ -57,7 +71,7 @@ export function mount({ element, props, server }) {
   }
   function show({ error, job, result, figures }) {
     if (error) root.replaceChildren(el('div', { class: 'lr-error', role: 'alert', text: error }));
-    else if (result) root.replaceChildren(assessment(result, figures));
+    else if (result) root.replaceChildren(assessment(result, figures, () => call('preview', run)));
     else if (isRunning(job)) showStatus(job);
     else root.replaceChildren(el('div', { class: job.state === 'failed' ? 'lr-error' : 'lr-muted', role: 'status',
       text: job.message || 'The check ended without a result.' }));

@@ -1,0 +1,82 @@
+"""Preview against the expert's own evaluation: the same problems, one process, by turns, in CPU seconds.
+
+    python -m benchmarks.preview [--pair NAME | --expert REF --amateur REF] [--problems 48] [--tokens 128] [--rounds 3]
+
+One cell reads every token with both models. The cells of a grid share their beginnings. Time per token tells what a
+step costs, since responses by contrast have other lengths than the expert's.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from lightreasoner.decoding.contrast import Contrast, ContrastResponse, contrast_generate
+from lightreasoner.decoding.generate import greedy_generate
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.pairs import load_pair
+from lightreasoner.models.prompts import pair_prompts
+from lightreasoner.paper import ALPHA, BETA, PREVIEW_BETAS
+from lightreasoner.problems.stream import load_problems
+from lightreasoner.settings import from_environment
+
+
+def spent(act: Callable[[], list[int]]) -> tuple[float, int]:
+    """(CPU seconds, tokens) of a call that returns the lengths of the responses."""
+    began = time.process_time()
+    lengths = act()
+    return time.process_time() - began, sum(lengths)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add_pair_options(parser)
+    parser.add_argument("--source", default="bundled-test", help="a source of problems, or a file")
+    parser.add_argument("--problems", type=int, default=48)
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    name, expert, amateur = pair_refs(options)
+    pair = load_pair(expert, amateur, LoadedModels(from_environment()), name=name)
+    questions = [problem.question for problem in load_problems(options.source, limit=options.problems).problems]
+    prompts, most = [pair_prompts(pair, question) for question in questions], options.tokens
+    betas = sorted(map(float, PREVIEW_BETAS.split(",")), reverse=True)  # as an evaluation orders them
+
+    def alone() -> list[int]:
+        return [len(ids) for ids in greedy_generate(pair.expert, [own for own, _ in prompts], most)]
+
+    def cell() -> list[int]:
+        return [len(found.tokens) for found in contrast_generate(pair, prompts, Contrast(ALPHA, BETA), most)]
+
+    def grid() -> list[int]:
+        known: list[list[ContrastResponse]] = [[] for _ in prompts]
+        for beta in betas:
+            found = contrast_generate(pair, prompts, Contrast(ALPHA, beta), most, known=known)
+            known = [[*responses, response] for responses, response in zip(known, found, strict=True)]
+        return [len(response.tokens) for responses in known for response in responses]
+
+    ways = {"the expert alone": alone, "one cell": cell, f"{len(betas)} cells": grid}
+    times: dict[str, list[tuple[float, int]]] = {way: [] for way in ways}
+    alone(), cell()  # warm up
+    for turn in range(options.rounds):
+        for way in list(ways) if turn % 2 else reversed(ways):
+            times[way].append(spent(ways[way]))
+    base = times["the expert alone"]
+    print(
+        f"{expert} against {amateur}: {pair.expert.dtype}, {torch.get_num_threads()} threads, {len(prompts)} problems"
+    )
+    for way, found in times.items():
+        ratios = [one[0] / other[0] for one, other in zip(found, base, strict=True)]
+        per_token = [one[0] / one[1] / (other[0] / other[1]) for one, other in zip(found, base, strict=True)]
+        print(
+            f"{way:18} {statistics.median(s for s, _ in found):7.2f} s, {found[0][1]:,} tokens; ratio "
+            f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), per token "
+            f"{statistics.median(per_token):.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
