@@ -40,3 +40,8 @@ def format_value(value: Any) -> str:
 def markdown_cell(text: str) -> str:
     """The text escaped for a Markdown table."""
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def csv_cell(text: str) -> str:
+    """A text for a cell of a CSV file: one that a spreadsheet would run as a formula starts with a quote."""
+    return ("'" if text.lstrip()[:1] in tuple("=+-@") and text.strip() else "") + text

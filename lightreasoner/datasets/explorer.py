@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
+import pandas as pd
 
 from lightreasoner.datasets.annotations import (
     Annotations,
@@ -34,6 +35,7 @@ from lightreasoner.datasets.token_categories import CATEGORIES, CATEGORY_NAMES, 
 from lightreasoner.datasets.trajectories import FOLDER, read_shard, shards
 from lightreasoner.errors import UserError
 from lightreasoner.models.token_text import TokenTexts
+from lightreasoner.paper import TEACHES
 from lightreasoner.storage.runs import read_run
 
 
@@ -76,6 +78,15 @@ class View:
         return {position: kind for position, kind in positions if position is not None}
 
 
+@dataclass(frozen=True)
+class Taught:
+    """What training samples teach, by the teaching signal: KL(target ‖ expert) in nats."""
+
+    samples: int
+    teaching: int  # samples whose signal is at least TEACHES
+    loss: float  # their mean, the loss that training starts from
+
+
 class Explorer:
     """Reads the dataset in a run folder; `refresh` reads only what is new. Thread-safe."""
 
@@ -92,6 +103,7 @@ class Explorer:
         self._version: tuple = ()
         self._lock = threading.Lock()
         self._selected: tuple[Selection | None, ExplorerColumns | None, np.ndarray] = (None, None, np.zeros(0, bool))
+        self._table: tuple[ExplorerColumns | None, float, pd.DataFrame | None] = (None, 0.0, None)
         self.view = View(no_columns(), Annotations(), MappingProxyType({}), self.imported, ())
 
     @property
@@ -149,11 +161,22 @@ class Explorer:
         names = (token_category(texts.text(id), texts.special(id)) for id in distinct.tolist())
         return np.array([CATEGORY_NAMES.index(name) for name in names], np.int8)[back]
 
-    def histogram(self, edges: Iterable[float]) -> list[int]:
-        """Steps per bin [edge, next edge) of KL; the last bin includes everything above, also infinite KL."""
+    def table(self, alpha: float, view: View | None = None) -> pd.DataFrame:
+        """The data's table with the column "teaching", the teaching signal at this α. Remembers the last α."""
+        data = (view or self.view).data
+        last, at, table = self._table
+        if last is not data or at != alpha:
+            table = data.table_with({"teaching": data.teaching(alpha)})
+            self._table = (data, alpha, table)
+        return table
+
+    def histogram(self, edges: Iterable[float], alpha: float | None = None) -> list[int]:
+        """Steps per bin [edge, next edge) of KL, or of the teaching signal at an α, where it is known; the last bin
+        includes everything above, also infinite KL."""
         edges = np.asarray(list(edges), np.float64)
-        kl = self.view.data.values["kl"].astype(np.float64)
-        return np.histogram(kl.clip(0, np.nextafter(edges[-1], 0)), edges)[0].tolist()
+        values = self.view.data.values["kl"] if alpha is None else self.table(alpha)["teaching"].to_numpy()
+        values = values[~np.isnan(values)].astype(np.float64)
+        return np.histogram(values.clip(0, np.nextafter(edges[-1], 0)), edges)[0].tolist()
 
     def steps_above(self, betas: Iterable[float]) -> list[dict]:
         """For each β: the number of steps with a larger KL, and their share of all steps."""
@@ -196,17 +219,30 @@ class Explorer:
             self._selected = (selection, data, selected)
         return selected
 
+    def taught(self, selection: Selection) -> Taught:
+        """What the samples of `report` teach. Raises UserError."""
+        view = self.view
+        used = self._used(selection, view) & (view.data.detail >= 0)
+        signal = self.table(selection.alpha, view)["teaching"].to_numpy()[used].astype(np.float64)
+        if not len(signal) or view.imported:
+            return Taught(0, 0, 0.0)
+        return Taught(len(signal), int((signal >= TEACHES).sum()), float(signal.mean()))
+
     def report(self, selection: Selection) -> SelectionReport:
         """The report of `select_steps.training_samples`, without reading any file. Raises UserError."""
         view = self.view
-        selected = self.selected_steps(selection, view)
-        used = selected.copy()
-        for position, kind in view.annotated().items():
-            if kind != "pin":
-                used[position] = kind == "keep"
+        selected, used = self.selected_steps(selection, view), self._used(selection, view)
         stored = view.data.detail >= 0
         counts = (used & stored, used & ~stored, used & ~selected, selected & ~used)
         return SelectionReport(len(selected), int(selected.sum()), *(int(count.sum()) for count in counts))
+
+    def _used(self, selection: Selection, view: View) -> np.ndarray:
+        """(steps,) booleans: the selected steps, after annotations."""
+        used = self.selected_steps(selection, view).copy()
+        for position, kind in view.annotated().items():
+            if kind != "pin":
+                used[position] = kind == "keep"
+        return used
 
     def past_end(self) -> tuple[int, int]:
         """(responses that run on past the end of their turn, their steps after it), by the dataset's own tokenizer.

@@ -1,4 +1,4 @@
-"""ExplorerColumns: a dataset in memory for the explorer, about 50 bytes per step and the texts of the responses."""
+"""ExplorerColumns: a dataset in memory for the explorer, about 70 bytes per step and the texts of the responses."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from lightreasoner.datasets.step_table import Details, read_details, read_steps
 from lightreasoner.paper import ALPHA_FLOOR, TIE
+from lightreasoner.scoring.divergence import teaching_signals
 from lightreasoner.scoring.measures import FLOAT_MEASURES
 
 UNKNOWN = -1
@@ -46,6 +47,7 @@ class ExplorerColumns:
     detail: np.ndarray  # (steps,) index into the arrays below, or UNKNOWN for a step not stored in detail
     gap_starts: np.ndarray  # (details + 1,) where each one's gaps begin
     gaps: np.ndarray  # fp32 log-probability below the top-1 token's, of each plausible token at ALPHA_FLOOR
+    logprobs: np.ndarray  # (2, gaps) fp32, the expert's and the amateur's; none in an imported dataset
     top1: np.ndarray  # (details, 2) the expert's and the amateur's top-1 token, or UNKNOWN
     texts: tuple[str, ...] | None = None  # of the tokens; imported datasets only
     before: tuple[str, ...] | None = None  # the text before each token; imported datasets only
@@ -56,15 +58,29 @@ class ExplorerColumns:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """The numbers of each step, which share the arrays' memory; the index is the position among all steps."""
+        """The numbers of each step that no α changes; see `table_with`."""
+        return self.table_with({})
+
+    def table_with(self, measures: dict[str, np.ndarray]) -> pd.DataFrame:
+        """The numbers of each step, also these, in the arrays' memory; the index is the position among all steps."""
         more = {"index_in_response": self.index, "token_id": self.token_id, "agree": self.agree}
         more |= {"category": self.category, "detail": self.detail}
-        return pd.DataFrame(self.values | more, copy=False)
+        return pd.DataFrame(self.values | more | measures, copy=False)
 
     @property
     def row(self) -> np.ndarray:
         """(steps,) the response of each step."""
         return np.repeat(np.arange(len(self.responses)), np.diff(self.starts))
+
+    def teaching(self, alpha: float) -> np.ndarray:
+        """(steps,) the teaching signal in nats for any α from ALPHA_FLOOR up; NaN for a step not stored in detail, and
+        in an imported dataset, which has targets only."""
+        found, known = np.full(self.steps, np.nan, np.float32), self.detail >= 0
+        if self.texts is None and known.any():
+            plausible, bounds = self.gaps >= math.log(alpha) - TIE, np.zeros(len(self.gap_starts), np.int64)
+            bounds[1:] = np.cumsum(np.add.reduceat(plausible.astype(np.int64), self.gap_starts[:-1]))
+            found[known] = teaching_signals(*self.logprobs[:, plausible], bounds, alpha)[self.detail[known]]
+        return found
 
     def target_sizes(self, alpha: float) -> np.ndarray:
         """(details,) exact number of tokens in the plausible set, for any α from ALPHA_FLOOR up."""
@@ -87,14 +103,14 @@ def read_shard_columns(path: Path, categories: Callable[[np.ndarray], np.ndarray
     token_id = table.values["response_ids"].astype(np.int32)
     detail = np.full(len(token_id), UNKNOWN, np.int32)
     detail[details.step] = np.arange(len(details.step))
-    gap_starts, gaps = _gaps(details)
+    gap_starts, *plausible = _gaps(details)
     values = {name: table.values[name].astype(np.float32, copy=False) for name in FLOAT_MEASURES}
     agree = table.values["agree"].astype(np.int8)
     top1 = _top1(details)
     index = table.index.astype(np.int32)
     category = categories(token_id)
     return ExplorerColumns(
-        responses, table.starts, values, index, token_id, agree, category, detail, gap_starts, gaps, top1
+        responses, table.starts, values, index, token_id, agree, category, detail, gap_starts, *plausible, top1
     )
 
 
@@ -102,15 +118,17 @@ def _search_text(question: str, text: str) -> str:
     return f"{question}\n{text}".casefold()
 
 
-def _gaps(details: Details) -> tuple[np.ndarray, np.ndarray]:
+def _gaps(details: Details) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(gap_starts, gaps, logprobs) of ExplorerColumns."""
     if not len(details.step):
-        return np.zeros(1, np.int64), np.zeros(0, np.float32)
+        return np.zeros(1, np.int64), np.zeros(0, np.float32), np.zeros((2, 0), np.float32)
     starts, counts = details.offsets[:-1], np.diff(details.offsets)
     top = np.maximum.reduceat(details.expert_logprobs, starts)
     gaps = details.expert_logprobs - np.repeat(top, counts)
     keep = gaps >= math.log(ALPHA_FLOOR) - TIE
     sizes = np.add.reduceat(keep.astype(np.int64), starts)
-    return np.concatenate([[0], np.cumsum(sizes)]), gaps[keep]
+    logprobs = np.stack([details.expert_logprobs[keep], details.amateur_logprobs[keep]])
+    return np.concatenate([[0], np.cumsum(sizes)]), gaps[keep], logprobs
 
 
 def _top1(details: Details) -> np.ndarray:
@@ -148,6 +166,7 @@ def imported_columns(table: pa.Table, category: Callable[[str], int]) -> Explore
         np.arange(count, dtype=np.int32),
         gap_starts,
         np.zeros(gap_starts[-1], np.float32),  # the targets are fixed: every token belongs to them at any α
+        np.zeros((2, 0), np.float32),
         np.full((count, 2), UNKNOWN, np.int32),
         texts,
         tuple(row["prefix"][-200:] for row in rows),
@@ -176,6 +195,7 @@ def concatenate(parts: Iterable[ExplorerColumns]) -> ExplorerColumns:
         np.concatenate(detail).astype(np.int32),
         shifted("gap_starts").astype(np.int64),
         joined("gaps"),
+        np.concatenate([part.logprobs for part in parts], 1),
         joined("top1"),
         tuple(text for part in parts for text in part.texts) if imported else None,
         tuple(text for part in parts for text in part.before) if imported else None,
@@ -188,4 +208,5 @@ def no_columns() -> ExplorerColumns:
     bounds = np.zeros(1, np.int64)
     values = {name: np.zeros(0, np.float32) for name in FLOAT_MEASURES}
     small = none.astype(np.int8)
-    return ExplorerColumns((), bounds, values, none, none, small, small, none, bounds, none, np.zeros((0, 2), np.int32))
+    many = bounds, none, np.zeros((2, 0), np.float32), np.zeros((0, 2), np.int32)
+    return ExplorerColumns((), bounds, values, none, none, small, small, none, *many)

@@ -1,7 +1,8 @@
 """One page of a dataset's steps, filtered and sorted, pinned steps first, as rows for JSON."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,14 @@ from lightreasoner.validation import number
 ORDERS = {
     "kl": ("Most divergent first", "kl", True),
     "-kl": ("Least divergent first", "kl", False),
+    "teaching": ("Teaches most first", "teaching", True),
     "js": ("Highest Jensen–Shannon first", "js", True),
     "expert-entropy": ("Expert least certain first", "expert_entropy", True),
     "amateur-entropy": ("Amateur least certain first", "amateur_entropy", True),
     "order": ("As sampled", None, False),
 }
+#: Measures that a range may bound: key → name in a sentence. All are in nats.
+RANGED = {"kl": "the KL", "teaching": "the teaching signal", "expert_entropy": "the expert's entropy"}
 MAX_ROWS = 200
 BEFORE, AFTER = 24, 8  # tokens of context
 CONTEXT_CHARS = 80
@@ -34,9 +38,9 @@ CONTEXT_CHARS = 80
 class Filters:
     """Which steps to show; a step must pass all filters. Raises UserError for invalid values.
 
-    low ≤ KL < high in nats (None: no bound). category: a token category, "" for all. search: text in the token, the
-    question or the response, ignoring case. annotation: keep, drop, pin, any, or "" for all steps. agree: whether the
-    models' top-1 tokens are the same.
+    low ≤ KL < high in nats (None: no bound); ranges: the same of any of RANGED. category: a token category, "" for all.
+    search: text in the token, the question or the response, ignoring case. annotation: keep, drop, pin, any, or "" for
+    all steps. agree: whether the models' top-1 tokens are the same.
     """
 
     low: float | None = None
@@ -45,11 +49,14 @@ class Filters:
     search: str = ""
     annotation: str = ""
     agree: bool | None = None
+    ranges: Mapping[str, Sequence[float | None]] = field(default_factory=dict)  # measure → (low, high)
 
     def __post_init__(self):
-        for bound in (self.low, self.high):
-            if bound is not None:
-                number("A bound of the KL", bound, -1e9, 1e9)
+        _check_range("kl", (self.low, self.high))
+        if not isinstance(self.ranges, Mapping):
+            raise UserError("The ranges must be measures and bounds; reload the page.")
+        for measure, bounds in self.ranges.items():
+            _check_range(measure, bounds)
         if self.category not in ("", *CATEGORY_NAMES):
             names = ", ".join(CATEGORY_NAMES)
             raise UserError(f"There is no token category {str(self.category)[:20]!r}; use one of {names}.")
@@ -59,6 +66,16 @@ class Filters:
             raise UserError("The search must be a text of at most 200 characters.")
         if self.agree not in (None, True, False):
             raise UserError(f"The filter agree is {str(self.agree)[:20]}; it must be true, false or null.")
+
+
+def _check_range(measure: object, bounds: object) -> None:
+    if measure not in RANGED:
+        raise UserError(f"Steps have no range of {str(measure)[:20]!r}; use one of {', '.join(RANGED)}.")
+    if not isinstance(bounds, list | tuple) or len(bounds) != 2:
+        raise UserError(f"A range of {RANGED[measure]} has two bounds, the lowest and the highest, or null for none.")
+    for bound in bounds:
+        if bound is not None:
+            number(f"A bound of {RANGED[measure]}", bound, -1e9, 1e9)
 
 
 def page(
@@ -71,8 +88,8 @@ def page(
 ) -> dict:
     """{"total": number of steps that pass the filters, "rows": `limit` of them from `offset`}, as last refreshed.
 
-    selection: decides which rows are marked as selected, before annotations, and the α of the targets' sizes; None is
-    the paper's. Raises UserError.
+    selection: decides which rows are marked as selected, before annotations, and the α of the targets' sizes and of the
+    teaching signal; None is the paper's. Raises UserError.
     """
     filters, selection = filters or Filters(), selection or Selection()
     if not isinstance(sort, str) or sort not in ORDERS:
@@ -80,9 +97,10 @@ def page(
     integers = all(isinstance(n, int) and not isinstance(n, bool) for n in (offset, limit))
     if not integers or offset < 0 or not 1 <= limit <= MAX_ROWS:
         raise UserError(f"A page starts at row 0 or later and has 1 to {MAX_ROWS} rows.")
-    view, table = explorer.view, explorer.view.data.table
+    view = explorer.view
+    table = explorer.table(selection.alpha, view)
     annotated = view.annotated()
-    passing = _filter(explorer, view, filters, annotated)
+    passing = _filter(explorer, view, table, filters, annotated)
     pins = [place for place, kind in annotated.items() if kind == "pin"]
     pinned = table.index.isin(pins) if pins else None
     groups = [passing] if pinned is None else [passing & pinned, passing & ~pinned]
@@ -100,14 +118,16 @@ def page(
     return {"total": int(passing.sum()), "rows": rows}
 
 
-def _filter(explorer: Explorer, view: View, filters: Filters, annotated: dict[int, str]) -> pd.Series:
-    """Whether each step passes the filters."""
-    table = view.data.table
+def _filter(
+    explorer: Explorer, view: View, table: pd.DataFrame, filters: Filters, annotated: dict[int, str]
+) -> pd.Series:
+    """Whether each step passes the filters. A step whose measure is unknown passes no range of it."""
     passing = pd.Series(True, index=table.index)
-    if filters.low is not None:
-        passing &= table["kl"].astype("float64") >= filters.low  # as in the histogram
-    if filters.high is not None:
-        passing &= table["kl"].astype("float64") < filters.high
+    for measure, (low, high) in [("kl", (filters.low, filters.high)), *filters.ranges.items()]:
+        if low is not None:
+            passing &= table[measure].astype("float64") >= low  # as in the histogram
+        if high is not None:
+            passing &= table[measure].astype("float64") < high
     if filters.category:
         passing &= table["category"] == CATEGORY_NAMES.index(filters.category)
     if filters.agree is not None:
@@ -164,7 +184,7 @@ def _row(explorer: Explorer, view: View, step: Any, at: int) -> dict:
         after = _decode(texts, data.token_id[place + 1 : min(end, place + 1 + AFTER)])[:CONTEXT_CHARS]
         top1 = data.top1[step.detail].tolist() if step.detail >= 0 else []
         expert, amateur = [texts.text(id) for id in top1] or (None, None)
-    measures = ("kl", "js", "expert_entropy", "amateur_entropy")
+    measures = ("kl", "teaching", "js", "expert_entropy", "amateur_entropy")
     return {
         "problem": response.problem_id,
         "sample": response.sample,

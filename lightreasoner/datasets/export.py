@@ -1,21 +1,27 @@
-"""Export a dataset's training samples to one file: JSON lines in the paper's format, or Parquet."""
+"""Export a dataset's training samples to a file in the paper's format or Parquet, and all its steps as CSV."""
 
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lightreasoner.datasets.explorer import Explorer
 from lightreasoner.datasets.external import is_imported
 from lightreasoner.datasets.paper_format import paper_line
 from lightreasoner.datasets.samples import Sample, SelectionReport
 from lightreasoner.datasets.select_steps import training_samples
 from lightreasoner.datasets.selectors import Selection
+from lightreasoner.datasets.token_categories import CATEGORY_NAMES
 from lightreasoner.datasets.tokenizer import dataset_tokenizer
 from lightreasoner.datasets.trajectories import OnCorrupt, holds_conversations
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import csv_cell
+from lightreasoner.scoring.measures import FLOAT_MEASURES, TARGET_MEASURES
 from lightreasoner.storage.atomic import atomic_file
 from lightreasoner.storage.runs import read_run
 
@@ -83,6 +89,32 @@ def export_samples(
         if not written:
             raise UserError(_why_empty(folder, reports[0]))
     return reports[0]
+
+
+def export_steps(explorer: Explorer, out: Path, selection: Selection) -> None:
+    """Write every step's measures as CSV, as last refreshed: also its teaching signal at the selection's α, empty where
+    it was not stored in detail, whether the selection takes it, before annotations, and its annotation. Texts that a
+    spreadsheet would run as formulas start with a quote. Raises UserError."""
+    view = explorer.view
+    data, table = view.data, explorer.table(selection.alpha, view)
+    ids, back = np.unique(data.token_id, return_inverse=True)
+    texts = np.array([csv_cell(explorer.texts.text(id)) for id in ids.tolist()], object)
+    problems = np.array([csv_cell(response.problem_id) for response in data.responses], object)
+    columns = {
+        "problem_id": problems[data.row],
+        "sample": np.array([response.sample for response in data.responses], np.int64)[data.row],
+        "step": data.index,
+        "token_id": data.token_id,
+        "token": texts[back],
+        "category": np.array(CATEGORY_NAMES, object)[data.category],
+        **{name: table[name] for name in FLOAT_MEASURES},
+        "agree": data.agree,
+        **{name: table[name] for name in TARGET_MEASURES},
+        "selected": explorer.selected_steps(selection, view),
+        "mark": pd.Series(view.annotated(), index=table.index, dtype=object),
+    }
+    with atomic_file(Path(out)) as file:
+        pd.DataFrame(columns).to_csv(file, index=False, float_format="%.7g")
 
 
 def _why_empty(folder: Path, report: SelectionReport) -> str:

@@ -1,5 +1,5 @@
-"""A dataset's charts as figures: its steps by KL, the share that β selects, one-token targets by α, and the categories
-of its tokens. The pair check has the first two as well.
+"""A dataset's charts as figures: its steps by KL and by teaching signal, the share that β selects, one-token targets by
+α, and the categories of its tokens. The pair check has the first and the third as well.
 """
 
 import textwrap
@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from lightreasoner import plotting
+from lightreasoner.paper import TEACHES
 
 TICKS = (0, 0.01, 0.1, 1, 10)  # nats
 
@@ -17,8 +18,22 @@ def histogram_figure(bins: pd.DataFrame, beta: float) -> go.Figure:
     """How many steps have which KL. bins: the columns low and high (edges in nats) and steps, at least one row.
 
     Every bin is one wide, so an x is a number of bins. The page moves the shapes "beta", "below-beta" (which pales what
-    is below) and "shown" (the range of KL whose steps it lists).
+    is below) and "shown" (the range whose steps it lists).
     """
+    return _histogram(bins, beta, "KL", "a KL")
+
+
+def teaching_figure(bins: pd.DataFrame, unknown: int) -> go.Figure:
+    """How many steps have which teaching signal: `histogram_figure` with TEACHES in the place of β, below which a step
+    teaches nothing. unknown: the steps that were not stored in detail, which have no bar."""
+    found = _histogram(bins, TEACHES, "teaching signal", "a teaching signal")
+    if unknown:
+        found.layout.meta["says"] += f" {unknown:,} more were not stored in detail, so their signal is unknown."
+    return found
+
+
+def _histogram(bins: pd.DataFrame, threshold: float, measure: str, a_measure: str) -> go.Figure:
+    """measure: its name; a_measure: with its article."""
     edges = [*bins["low"], bins["high"].iloc[-1]]
     labels = [f"{low:.3g} to {high:.3g} nats" for low, high in zip(bins["low"], bins["high"], strict=True)]
     labels[-1] = f"{edges[-2]:.3g} nats and more"
@@ -30,14 +45,14 @@ def histogram_figure(bins: pd.DataFrame, beta: float) -> go.Figure:
         customdata=list(zip(*(plotting.column(bins[name]) for name in ("low", "high", "steps")), labels, strict=True)),
         hovertemplate="%{customdata[3]}: %{customdata[2]:,}<extra></extra>",
     )
-    at = float(np.interp(beta, edges, range(len(edges))))
+    at = float(np.interp(threshold, edges, range(len(edges))))
     rect = {"type": "rect", "line": {"width": 0}, "yref": "paper", "y0": 0, "y1": 1}
     ticks = [tick for tick in TICKS if tick in edges]
     return plotting.figure(
         [bars],
-        x="KL in nats",
+        x=f"{measure} in nats",
         y="steps",
-        says=_spread(bins),
+        says=_spread(bins, measure),
         scales=("root", "linear", "log"),
         columns={"x": None, "y": "steps", "customdata": ["low", "high"]},
         shapes=[
@@ -50,20 +65,20 @@ def histogram_figure(bins: pd.DataFrame, beta: float) -> go.Figure:
             "tickvals": [edges.index(tick) for tick in ticks],
             "ticktext": [f"{tick:g}" for tick in ticks],
             "tickangle": 0,
-            "unifiedhovertitle": {"text": "Steps with a KL of"},
+            "unifiedhovertitle": {"text": f"Steps with {a_measure} of"},
         },
         yaxis={"separatethousands": True},
     )
 
 
-def _spread(bins: pd.DataFrame) -> str:
+def _spread(bins: pd.DataFrame, measure: str) -> str:
     """Where most of the steps lie, to the bin."""
     total = int(bins["steps"].sum())
     if not total:
-        return "Histogram of the steps by KL; no step yet."
+        return f"Histogram of the steps by {measure}; no step yet."
     reached = bins["steps"].cumsum() / total
     half, most = (bins["high"][reached >= share].iloc[0] for share in (0.5, 0.95))
-    return f"Histogram of {total:,} steps by KL: half of them below {half:.3g} nats, 95 % below {most:.3g} nats."
+    return f"Histogram of {total:,} steps by {measure}: half of them below {half:.3g} nats, 95 % below {most:.3g} nats."
 
 
 def kept_figure(kept: pd.DataFrame, beta: float) -> go.Figure:

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from lightreasoner.datasets.trajectories import read_shard
 from lightreasoner.errors import UserError
+from lightreasoner.scoring.divergence import teaching_signals
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,12 @@ class Details:
     ids: np.ndarray  # (candidates,)
     expert_logprobs: np.ndarray  # (candidates,)
     amateur_logprobs: np.ndarray  # (candidates,)
+
+    def teaching(self, alpha: float, steps: int) -> np.ndarray:
+        """(steps,) the teaching signal in nats at an α, NaN where a step of the shard was not stored in detail."""
+        found = np.full(steps, np.nan, np.float32)
+        found[self.step] = teaching_signals(self.expert_logprobs, self.amateur_logprobs, self.offsets, alpha)
+        return found
 
     def padded(self, column: np.ndarray, which: np.ndarray, fill: float) -> np.ndarray:
         """A column of candidates as a matrix (which, most candidates); shorter rows are padded with `fill`."""

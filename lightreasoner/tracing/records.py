@@ -14,6 +14,7 @@ from pathlib import Path
 
 from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import csv_cell
 from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA, TIE
 from lightreasoner.problems.grading import grade
@@ -212,14 +213,10 @@ def trace_csv(record: dict) -> str:
         selected = step["kl"] is None or step["kl"] > record["beta"]
         measured = [*(step[m] for m in STEP_MEASURES), selected, *(step[m] for m in shift)]
         measured += [contrast.title] if contrast else []
-        measured += [part for name in own for part in (step[name]["token_id"], _cell(step[name]["text"]))]
+        measured += [part for name in own for part in (step[name]["token_id"], csv_cell(step[name]["text"]))]
         measured += [step.get(m) for m in TARGET_MEASURES]  # records of earlier versions get them from `reweigh`
-        writer.writerow([step["index"], step["token_id"], _cell(step["text"]), *measured])
+        writer.writerow([step["index"], step["token_id"], csv_cell(step["text"]), *measured])
     return out.getvalue()
-
-
-def _cell(text: str) -> str:
-    return ("'" if text.lstrip()[:1] in tuple("=+-@") and text.strip() else "") + text
 
 
 def save_trace(trace: Trace, folder: Path) -> Path:

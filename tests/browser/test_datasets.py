@@ -244,9 +244,27 @@ def test_a_dataset_can_be_explored(tab, folder):
     made = selection_report(folder, Selection("random", 1, 0.7))
     expect(here.view.locator(".lr-chosen b")).to_have_text(f"{made.usable} samples")
 
+    here.slider(ALPHA).press("Home")  # the teaching signal moves with α
+    explorer = _explorer(folder)
+    title, known = "Steps by teaching signal", explorer.histogram(KL_EDGES, 0.01)
+    here.page.wait_for_function(
+        "([title, counts]) => [...document.querySelectorAll('figure')].some((f) => f.querySelector('figcaption')"
+        "?.textContent.startsWith(title) && String(f.querySelector('.lr-plot').data?.[0].customdata.map((c) => c[2]))"
+        " === String(counts))",
+        arg=[title, known],
+    )
+    here.page.get_by_label("Sort the steps by").select_option("teaching")
+    signal = explorer.table(0.01)["teaching"]
+    expect(here.lines.first.locator("td").nth(3)).to_have_text(f"{signal.max():.3f}")
+    here.page.get_by_label("Sort the steps by").select_option("kl")
+    here.view.get_by_role("slider", name="Lowest teaching signal shown").press("ArrowRight")
+    here.shows(sum(known[1:]))
+    here.chart(title).get_by_role("button", name="Show all").click()
+    here.shows(len(kl))
+
     here.drag("Steps by KL", 0.45, 0.7)  # with the mouse
     expect(here.view.get_by_role("button", name="Show all")).to_be_visible()
-    said = here.view.locator(".lr-brush-said").text_content()
+    said = here.chart("Steps by KL").locator(".lr-brush-said").text_content()
     low, high = (float(word) for word in said.split("from ")[1].removesuffix(" nats").split(" to "))
     brushed = int(said.split()[0].replace(",", ""))
     here.shows(brushed)
@@ -255,7 +273,7 @@ def test_a_dataset_can_be_explored(tab, folder):
     )  # low is rounded
     handle = here.view.get_by_role("slider", name="Lowest KL shown")  # and with the keyboard
     handle.press("ArrowRight")
-    expect(here.view.locator(".lr-brush-said")).not_to_have_text(said)
+    expect(here.chart("Steps by KL").locator(".lr-brush-said")).not_to_have_text(said)
     handle.press("Escape")
     here.shows(len(kl))
 
@@ -266,7 +284,7 @@ def test_a_dataset_can_be_explored(tab, folder):
     row = 1 - (bars["y"].index("Numbers") + 0.5) / len(kinds)
     here.page.mouse.click(*here.point(title, 0.1, row))
     here.shows(kinds["number"]["steps"])
-    assert set(here.lines.locator("td:nth-child(5)").all_text_contents()) == {"Numbers"}
+    assert set(here.lines.locator("td:nth-child(6)").all_text_contents()) == {"Numbers"}
     picker = here.page.get_by_label("Show only tokens of this category")  # the keyboard's way
     expect(picker).to_have_value("number")
     picker.select_option("")

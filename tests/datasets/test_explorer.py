@@ -6,12 +6,14 @@ import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lightreasoner.datasets import explorer as exploring
 from lightreasoner.datasets.annotations import set_annotation
 from lightreasoner.datasets.explorer import Explorer
 from lightreasoner.datasets.explorer_page import ORDERS, Filters, page
+from lightreasoner.datasets.export import export_steps
 from lightreasoner.datasets.external import import_samples
 from lightreasoner.datasets.quality import BAD, GOOD, WARN, GradedAnswers, quality_report
 from lightreasoner.datasets.select_steps import selection_report
@@ -19,7 +21,7 @@ from lightreasoner.datasets.selectors import SELECTOR_NAMES, Selection
 from lightreasoner.datasets.trajectories import KL_EDGES, kl_histogram, shards
 from lightreasoner.errors import UserError
 from lightreasoner.models.token_text import TokenTexts
-from lightreasoner.scoring.divergence import support
+from lightreasoner.scoring.divergence import support, teaching
 from tests.datasets.test_paper_format import ROW, write
 from tests.support.tiny_dataset import make_dataset, write_rows
 from tests.support.tiny_models import tiny_tokenizer
@@ -131,6 +133,43 @@ def test_filters(explorer, dataset):
     assert found(search="no such thing anywhere") == []
     both = found(search="how many, 3", category="number", low=0.2)
     assert all(row["problem"] == "p3" and row["kind"] == "Numbers" and row["kl"] >= 0.2 for row in both)
+
+
+def signals(made, alpha):
+    """The teaching signal of every step by the scorer's function, NaN where the step was not stored in detail."""
+    found = []
+    for row in made:
+        stored = {s["index"]: teaching(s["expert_logprobs"], s["amateur_logprobs"], alpha) for s in row["steps"]}
+        found += [stored.get(n, math.nan) for n in range(len(row["kl"]))]
+    return np.array(found)
+
+
+def test_the_teaching_signal_is_a_column_that_moves_with_alpha(explorer, dataset, tmp_path):
+    """KL was the only measure of the explorer that says anything on training; steps without details say nothing."""
+    for alpha in (0.01, 0.2, 1.0):
+        expected = signals(dataset[1], alpha)
+        known = expected[~np.isnan(expected)]
+        assert 0 < len(known) < len(expected)
+        assert explorer.table(alpha)["teaching"].to_numpy() == pytest.approx(expected, rel=1e-5, abs=1e-6, nan_ok=True)
+        edges = [0, 0.01, 0.5, 1.0]
+        assert explorer.histogram(edges, alpha) == np.histogram(known.clip(0, 0.999999), edges)[0].tolist()
+        selection = Selection(alpha=alpha, beta=0.1)
+        shown = page(explorer, sort="teaching", limit=200, selection=selection)["rows"]
+        given = [row["teaching"] for row in shown if row["teaching"] is not None]
+        assert given == pytest.approx(sorted(known, reverse=True), rel=1e-5, abs=1e-6)
+        assert all(row["teaching"] is None for row in shown[len(given) :]) and len(shown) == len(expected)
+        low = float(np.median(known))
+        found = page(explorer, Filters(low=0.2, ranges={"teaching": (low, None)}), selection=selection)
+        assert found["total"] == ((expected >= low) & (flat(dataset[1], "kl") >= 0.2)).sum()
+        used = expected[flat(dataset[1], "kl") > 0.1]
+        taught = explorer.taught(selection)
+        assert (taught.samples, taught.teaching) == (len(used), (used >= 0.01).sum())
+        assert taught.loss == pytest.approx(used.mean(), rel=1e-5)
+    export_steps(explorer, tmp_path / "steps.csv", Selection(alpha=1.0, beta=0.1))
+    table = pd.read_csv(tmp_path / "steps.csv", keep_default_na=False, na_values={"teaching": [""]})
+    assert table["teaching"].to_numpy() == pytest.approx(expected, rel=1e-5, abs=1e-6, nan_ok=True)
+    assert table["selected"].sum() == (flat(dataset[1], "kl") > 0.1).sum()
+    assert not table["token"].str.match(r"[=+\-@]").any() and table["token"].str.startswith("'").any()
 
 
 def test_a_token_is_found_where_the_response_spells_it_otherwise(tmp_path):
@@ -354,6 +393,9 @@ def test_imported_sets_are_explored_too(tmp_path):
     ]
     assert explorer.report(Selection(beta=0.2)) == selection_report(tmp_path / "d", Selection(beta=0.2))
     assert page(explorer, Filters(search="3 + 4"))["total"] == 11 and page(explorer, Filters(search=" 7"))["total"] == 1
+    assert (
+        first["teaching"] is None and sum(explorer.histogram([0, 1], 0.2)) == explorer.taught(Selection()).samples == 0
+    )
     card = {finding.name: finding for finding in quality_report(explorer, 0.2, 0.4)}
     assert card["steps"].title == "Samples" and card["duplicate_responses"].value == 1 and "truncated" not in card
     with pytest.raises(UserError, match="no trajectories"):

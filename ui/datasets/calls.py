@@ -10,7 +10,13 @@ from lightreasoner.datasets.annotations import set_annotation
 from lightreasoner.datasets.explorer import Explorer
 from lightreasoner.datasets.explorer_page import Filters, page
 from lightreasoner.datasets.external import read_imported
-from lightreasoner.datasets.figures import category_figure, histogram_figure, kept_figure, one_token_figure
+from lightreasoner.datasets.figures import (
+    category_figure,
+    histogram_figure,
+    kept_figure,
+    one_token_figure,
+    teaching_figure,
+)
 from lightreasoner.datasets.origin import origin_sentences
 from lightreasoner.datasets.quality import GOOD, GradedAnswers, quality_report
 from lightreasoner.datasets.selectors import SELECTORS, Selection, above_beta
@@ -67,12 +73,16 @@ def facts(dataset: Dataset, explorer: Explorer, size: int, over: int) -> list[tu
 
 def figures(explorer: Explorer, selection: Selection, over: int) -> dict[str, go.Figure]:
     """The charts of a dataset by their names. over: the number of steps above β."""
-    bins = pd.DataFrame({"low": KL_EDGES[:-1], "high": KL_EDGES[1:], "steps": explorer.histogram(KL_EDGES)})
+    bins = pd.DataFrame({"low": KL_EDGES[:-1], "high": KL_EDGES[1:]})
     found = {
-        "histogram": histogram_figure(bins, selection.beta),
+        "histogram": histogram_figure(bins.assign(steps=explorer.histogram(KL_EDGES)), selection.beta),
         "kept": kept_figure(pd.DataFrame(explorer.steps_above(BETAS)), selection.beta),
         "categories": category_figure(pd.DataFrame(explorer.categories())),
     }
+    known = explorer.histogram(KL_EDGES, selection.alpha)
+    if any(known):
+        unknown = explorer.view.data.steps - sum(known)
+        found["teaching"] = teaching_figure(bins.assign(steps=known), unknown)
     if over and not explorer.imported:  # an imported target is the same at any α
         effect = pd.DataFrame(explorer.alpha_effect(ALPHAS, selection.beta))
         found["one_token"] = one_token_figure(effect, selection.alpha)
@@ -86,6 +96,12 @@ def describe_selection(explorer: Explorer, selection: Selection) -> list[str]:
     except UserError as error:
         return ["No samples", str(error)]
     sentences = [f"{report.usable:,} samples"]
+    taught = explorer.taught(selection)
+    if taught.samples:
+        sentences.append(
+            f"{taught.teaching:,} of them teach something; training starts from a loss of {taught.loss:.3f} nats, "
+            "their mean teaching signal."
+        )
     if report.missing:
         floor = explorer.run["config"].get("beta_floor", BETA_FLOOR)
         sentences.append(
@@ -126,10 +142,14 @@ class DatasetActions(RunActions):
 
     @action("datasets.list_steps")
     def rows(self, dataset_id, query) -> dict:
-        """A page of steps. query: {low, high, kind, search, mark, order, page, alpha, beta, selector}."""
+        """A page of steps. query: {low, high, ranges, kind, search, mark, order, page, alpha, beta, selector}.
+
+        low and high bound the KL; ranges: {measure: [low, high]} of others.
+        """
         if not isinstance(query, dict):
             raise UserError("The filters must be names and values; reload the page.")
-        filters = Filters(query.get("low"), query.get("high"), *(query.get(n, "") for n in ("kind", "search", "mark")))
+        named = (query.get(name, "") for name in ("kind", "search", "mark"))
+        filters = Filters(query.get("low"), query.get("high"), *named, ranges=query.get("ranges", {}))
         at = number("The page", query.get("page", 0), 0, 1e6, whole=True)
         selection = selected(query.get("alpha", ALPHA), query.get("beta", BETA), query.get("selector", "kl"))
         explorer = self.explorer(dataset_id)
@@ -208,7 +228,7 @@ class DatasetActions(RunActions):
             "imported": explorer.imported,
             "trouble": explorer.note,
             "facts": facts(dataset, explorer, size, over),
-            "downloads": ["paper", "parquet"] if explorer.imported else ["paper", "parquet", "raw"],
+            "downloads": ["paper", "parquet"] if explorer.imported else ["paper", "parquet", "steps", "raw"],
             "figures": {name: found.to_plotly_json() for name, found in figures(explorer, selection, over).items()},
             "selectors": [{"name": s.name, "title": s.title, "says": s.description} for s in SELECTORS],
             "selection": describe_selection(explorer, selection),

@@ -6,19 +6,26 @@ import { clamp, plural } from '../shared/format.js';
 
 const PAUSE = 200; // milliseconds after the last movement until the steps of a range are asked for
 
-/** Steps by KL, and the range whose steps are listed: a part of the chart that was dragged over, or two sliders. */
+/**
+ * Steps by a measure, and the range whose steps are listed: a part of the chart that was dragged over, or two sliders.
+ */
 export class Histogram {
-  /** @param {(range: [number | null, number | null] | null) => void} onBrush lowest and highest KL; null: no bound */
-  constructor(onBrush) {
+  /**
+   * @param {{ measure: string, name: string }} options of the measure in sentences, and of saved files
+   * @param {(range: [number | null, number | null] | null) => void} onBrush lowest and highest; null: no bound
+   */
+  constructor({ measure, name }, onBrush) {
+    this.measure = measure;
     this.onBrush = onBrush;
     this.edges = [0];
     this.range = null; // in bins, the second not included
     this.timer = 0;
-    this.chart = new Chart({ title: 'Steps by KL', says: 'drag to list a range', name: 'steps-by-kl',
+    this.chart = new Chart({ title: 'Steps by ' + measure, says: 'drag to list a range', name,
       onBrush: (range) => this.brush(range && [Math.floor(range[0]), Math.ceil(range[1])], 0) });
-    const slider = (name, label, at) => createSlider({ name, label, min: 0, max: 1, step: 1,
+    const slider = (label, text, at) => createSlider({ name: label, label: text, min: 0, max: 1, step: 1,
       onInput: (value) => this.nudge(at, value) });
-    this.sliders = [slider('From', 'Lowest KL shown', 0), slider('To', 'Highest KL shown', 1)];
+    this.sliders = [slider('From', 'Lowest ' + measure + ' shown', 0),
+      slider('To', 'Highest ' + measure + ' shown', 1)];
     this.said = el('span', { class: 'lr-brush-said', role: 'status' });
     this.clear = el('button', { type: 'button', hidden: true, text: 'Show all', onclick: () => this.brush(null, 0) });
     this.chart.node.append(el('div', { class: 'lr-chart-sliders' }, ...this.sliders.map(({ node }) => node)),
@@ -29,13 +36,14 @@ export class Histogram {
   }
   get bins() { return this.edges.length - 1; }
 
-  draw(figure, beta) {
+  /** beta: where the threshold is, if it moves. */
+  draw(figure, beta = null) {
     const bins = figure.data[0].customdata;
     this.counts = figure.data[0].y;
     this.edges = [...bins.map(([low]) => low), bins[bins.length - 1][1]];
     this.chart.draw(figure);
     for (const { input } of this.sliders) input.max = String(this.bins);
-    this.mark(beta);
+    if (beta !== null) this.mark(beta);
     this.place();
   }
   /** Where β is. */
@@ -73,7 +81,7 @@ export class Histogram {
     this.clear.hidden = !this.range;
     const steps = this.counts.slice(low, high).reduce((sum, n) => sum + n, 0);
     this.said.textContent = this.range
-      ? `${plural(steps, 'step')} with KL from ${name(low)} to ${name(high)} nats` : '';
+      ? `${plural(steps, 'step')} with ${this.measure} from ${name(low)} to ${name(high)} nats` : '';
   }
   reset() { this.range = null; clearTimeout(this.timer); }
 }

@@ -14,6 +14,7 @@ const TONES = { good: ['\u2713', 'OK'], warn: ['!', 'Warning'], bad: ['\u2715', 
 const DOWNLOADS = [
   ['paper', 'Samples (JSONL)', 'The samples of this selection, in the format of the paper\u2019s released samples'],
   ['parquet', 'Samples (Parquet)', 'The same samples as one table, with the token ids of the prefix'],
+  ['steps', 'Steps (CSV)', 'Every step with its measures, also the teaching signal at this \u03b1'],
   ['raw', 'Trajectories (Parquet)', 'Everything that was sampled: every step, independent of \u03b1 and \u03b2'],
 ];
 const DATASET_ACTIONS = {
@@ -29,7 +30,9 @@ const panel = (name, ...children) => el('figure', { class: 'lr-chart', 'aria-lab
 /** The charts and panels of a dataset. @param {Explorer} explorer */
 function createParts(explorer) {
   const moved = (name) => (value) => explorer.move({ [name]: value });
-  const parts = { histogram: new Histogram((range) => { explorer.range = range; explorer.listAgain(); }),
+  const histogram = (key, measure, name) => new Histogram({ measure, name }, (range) => explorer.bound(key, range));
+  const parts = { histogram: histogram('kl', 'KL', 'steps-by-kl'),
+    teaching: histogram('teaching', 'teaching signal', 'steps-by-teaching-signal'),
     beta: new ThresholdChart({ title: 'Selected steps by \u03b2', says: 'click to set \u03b2',
       name: 'selected-by-beta', label: 'Beta, the KL threshold in nats', symbol: '\u03b2', shape: 'beta',
       min: 0, max: 3, onInput: moved('beta') }),
@@ -40,8 +43,8 @@ function createParts(explorer) {
     picker: el('select', { 'aria-label': 'Selector' }), selectorSays: el('p', { class: 'lr-muted' }),
     selection: el('p', { class: 'lr-chosen' }), quality: el('ul', { class: 'lr-quality' }) };
   parts.picker.addEventListener('change', () => explorer.move({ selector: parts.picker.value }, 0));
-  const node = el('div', { class: 'lr-charts' }, parts.histogram.chart.node, parts.beta.chart.node,
-    parts.alpha.chart.node, parts.categories.chart.node,
+  const node = el('div', { class: 'lr-charts' }, parts.histogram.chart.node, parts.teaching.chart.node,
+    parts.beta.chart.node, parts.alpha.chart.node, parts.categories.chart.node,
     panel('Training samples', el('label', { class: 'lr-pick' }, el('span', { text: 'Selector' }), parts.picker),
       parts.selectorSays, parts.selection), panel('Quality', parts.quality));
   return { ...parts, node };
@@ -71,7 +74,7 @@ export class Explorer {
   constructor(host) {
     this.host = host;
     this.data = null;
-    this.range = null; // of KL, whose steps are listed
+    this.ranges = {}; // of measures, whose steps are listed: [lowest, highest] each
     this.selection = { alpha: PAPER.alpha, beta: PAPER.beta, selector: 'kl' };
     this.timer = 0;
     this.steps = new StepTable({ onFilter: () => this.list(), onOpen: host.open,
@@ -98,13 +101,17 @@ export class Explorer {
     clearTimeout(this.timer);
     this.timer = setTimeout(this.host.refresh, wait);
   }
-  listAgain() { this.steps.change({}); }
+  /** Only the steps in a range of a measure are listed; null: in any. */
+  bound(measure, range) {
+    this.ranges = { ...this.ranges, [measure]: range || [null, null] };
+    this.steps.change({});
+  }
   async list() {
     if (!this.data || !this.data.steps) return;
-    const { steps, parts } = this, { query } = steps, [low, high] = this.range || [null, null];
+    const { steps, parts, ranges } = this, { query } = steps;
     parts.categories.pick(query.kind);
     steps.busy(true);
-    const answer = await this.host.rows({ ...query, low, high, ...this.selection });
+    const answer = await this.host.rows({ ...query, ranges, ...this.selection });
     if (!answer) return; // a later request is on its way
     steps.busy(false);
     if (!this.head.error.show(answer.error)) steps.show(answer);
@@ -129,12 +136,14 @@ export class Explorer {
       beta: String(+beta.toFixed(4)), selector }); // with the selection made here
   }
   drawCharts() {
-    const { histogram, kept, one_token: ones, categories } = this.data.figures, { parts } = this;
-    for (const figure of [histogram, kept, categories, ...(ones ? [ones] : [])]) {
+    const { histogram, teaching, kept, one_token: ones, categories } = this.data.figures, { parts } = this;
+    for (const figure of Object.values(this.data.figures)) {
       figure.layout.uirevision = this.data.id; // what was zoomed stays zoomed while a dataset grows
     }
     parts.alpha.chart.node.hidden = !ones;
     parts.histogram.draw(histogram, this.selection.beta);
+    parts.teaching.chart.node.hidden = !teaching;
+    if (teaching) parts.teaching.draw(teaching);
     parts.beta.chart.draw(kept);
     if (ones) parts.alpha.chart.draw(ones);
     parts.categories.draw(categories);
@@ -198,13 +207,14 @@ export class Explorer {
   }
   /** Another dataset: without filters, with the selection of its address. */
   begin(selection) {
-    this.data = this.range = null;
+    this.data = null;
+    this.ranges = {};
     this.selection = { ...selection };
     this.node.hidden = true;
     this.head.deletion.hide();
     this.head.error.show('');
     this.steps.reset();
-    this.parts.histogram.reset();
+    for (const histogram of [this.parts.histogram, this.parts.teaching]) histogram.reset();
     this.parts.categories.picked = '';
   }
 }

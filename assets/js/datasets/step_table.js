@@ -1,6 +1,7 @@
 // @ts-check
 // The steps of a dataset, one page of rows at a time; the server sorts, filters and counts.
 import { el, replaceIfChanged } from '../shared/dom.js';
+import { PAPER } from '../shared/engine.js';
 import { formatCount, formatNats, plural, tokenLabel, tokenName } from '../shared/format.js';
 
 const MARKS = [
@@ -8,10 +9,11 @@ const MARKS = [
   ['drop', '\u2715', 'Drop: never a training sample'],
   ['pin', '\u2605', 'Pin: a bookmark, shown first'],
 ];
-const ORDERS = [['kl', 'Most divergent first'], ['-kl', 'Least divergent first'], ['order', 'As sampled']];
+const ORDERS = [['kl', 'Most divergent first'], ['-kl', 'Least divergent first'], ['teaching', 'Teaches most first'],
+  ['order', 'As sampled']];
 const MARKED = [['', 'All steps'], ['any', 'Marked'], ['keep', 'Kept'], ['drop', 'Dropped'], ['pin', 'Pinned']];
-const COLUMNS = [['Text before', 'lr-num'], ['Token'], ['KL', 'lr-num'], ['Expert \u2192 amateur'], ['Category'],
-  ['Step', 'lr-num'], ['Mark']];
+const COLUMNS = [['Text before', 'lr-num'], ['Token'], ['KL', 'lr-num'], ['Teaches', 'lr-num'],
+  ['Expert \u2192 amateur'], ['Category'], ['Step', 'lr-num'], ['Mark']];
 const UNFILTERED = { search: '', kind: '', mark: '', order: 'kl' };
 
 // Three toggles; at most one is on. set(kind or null): a promise of an error's text, or of nothing.
@@ -35,6 +37,13 @@ const option = ([value, text]) => el('option', { value, text });
 function labelled(name, label, choices) {
   const box = el('select', { 'aria-label': label }, ...choices.map(option));
   return { box, node: el('label', { class: 'lr-pick' }, el('span', { text: name }), box) };
+}
+/** The teaching signal in nats. */
+function teachingCell({ teaching }) {
+  const known = Number.isFinite(teaching);
+  return el('td', { class: 'lr-num' + (known && teaching >= PAPER.teaches ? '' : ' lr-muted'),
+    title: known ? null : 'Not stored in detail, so what it would teach is unknown',
+    text: known ? formatNats(teaching) : '\u2014' });
 }
 /** The top-1 tokens of the two models. */
 function topTokens({ expert, amateur, agree }) {
@@ -116,6 +125,7 @@ export class StepTable {
       el('td', {}, el('button', { type: 'button', class: 'lr-open', text: tokenLabel(row.token, 18),
         'aria-label': 'Open ' + name + ', ' + tokenName(row.token) })),
       el('td', { class: 'lr-num', text: formatNats(row.kl ?? Infinity) }),
+      teachingCell(row),
       el('td', { class: 'lr-top-tokens' }, ...topTokens(row)),
       el('td', { text: row.kind }),
       el('td', { class: 'lr-num', title: row.problem, text: row.step }),
