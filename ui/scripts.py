@@ -1,4 +1,5 @@
-"""The browser's scripts: ES modules and plotly.js as static files under an address that changes with their content."""
+"""The browser's scripts: ES modules, plotly.js and the example trace as static files under an address that changes with
+their content."""
 
 import gzip
 import hashlib
@@ -17,12 +18,14 @@ from starlette.routing import Route
 from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA, TEACHES, TIE
 from lightreasoner.scoring.measures import MEASURES
 from lightreasoner.settings import ASSETS
+from lightreasoner.tracing import example
 from lightreasoner.tracing.figures import NO_STEPS, kl_figure
 
 FOLDER = ASSETS / "js"
 #: The fields of a Measure that the page reads.
 SHOWN = ("key", "name", "says", "full", "tuned", "target")
 PLOTLY = Path(plotly.__file__).with_name("package_data") / "plotly.min.js"
+EXAMPLE = example.FOLDER / f"{example.EXAMPLE}.json"
 IMPORT = re.compile(r"^(?:import|export|\}) [^;]*?from '(\.[^']+)';$", re.M)
 
 
@@ -30,8 +33,8 @@ IMPORT = re.compile(r"^(?:import|export|\}) [^;]*?from '(\.[^']+)';$", re.M)
 def version() -> str:
     """Ten hexadecimal digits that change when a script or plotly.js does, so that no cache mixes two versions."""
     digest = hashlib.sha256(plotly.__version__.encode())
-    for path in sorted(FOLDER.glob("*/*.js")):
-        digest.update(f"{path.relative_to(FOLDER)}\n".encode() + path.read_bytes())
+    for path in [*sorted(FOLDER.glob("*/*.js")), EXAMPLE]:
+        digest.update(f"{path.parent.name}/{path.name}\n".encode() + path.read_bytes())
     return digest.hexdigest()[:10]
 
 
@@ -47,6 +50,7 @@ def engine_constants(public: bool) -> dict:
         "paper": {"alpha": ALPHA, "beta": BETA, "alphaFloor": ALPHA_FLOOR, "teaches": TEACHES, "tie": TIE},
         "measures": [{name: getattr(m, name) for name in SHOWN} for m in MEASURES],
         "public": public,
+        "example": example.EXAMPLE,
         "figures": {"kl": kl_figure(NO_STEPS, BETA, tuned=True).to_plotly_json()},
     }
 
@@ -70,8 +74,8 @@ def modules_of(name: str) -> list[tuple[str, str]]:
 @cache
 def content(name: str) -> tuple[bytes, bytes] | None:
     """A script's bytes, plain and compressed; None where there is none of this name."""
-    path = PLOTLY if name == PLOTLY.name else FOLDER / name
-    if path != PLOTLY and path not in FOLDER.glob("*/*.js"):
+    path = {PLOTLY.name: PLOTLY, EXAMPLE.name: EXAMPLE}.get(name, FOLDER / name)
+    if path not in (PLOTLY, EXAMPLE, *FOLDER.glob("*/*.js")):
         return None
     plain = path.read_bytes()
     return plain, gzip.compress(plain, 6)
@@ -90,7 +94,8 @@ def scripts_route() -> Route:
         headers = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
         headers |= {"Content-Encoding": "gzip"} if zipped else {}
         headers["X-Content-Type-Options"] = "nosniff"
-        return Response(compressed if zipped else plain, headers=headers, media_type="text/javascript")
+        kind = "application/json" if name == EXAMPLE.name else "text/javascript"
+        return Response(compressed if zipped else plain, headers=headers, media_type=kind)
 
     return Route("/studio/{version}/{name:path}", script)
 

@@ -21,6 +21,7 @@ from lightreasoner.serving.permissions import User, visitor_pair, visitor_settin
 from lightreasoner.serving.quotas import TraceQuota, delete_oldest
 from lightreasoner.serving.zerogpu import RemoteTracer
 from lightreasoner.settings import Settings
+from lightreasoner.tracing import example
 from lightreasoner.tracing.records import (
     Trace,
     columns,
@@ -112,9 +113,10 @@ class Studio:
         return live.start()
 
     def record(self, run: str) -> dict:
-        """A run's JSON, from memory while it is live, else from disk. Raises UserError."""
+        """A run's JSON, from memory while it is live, else from disk; or the example's. Raises UserError."""
         live = self.live_runs.get(run) if isinstance(run, str) else None
-        return trace_json(live.trace) if live else load_record(run, self.settings.traces)
+        folder = example.FOLDER if run == example.EXAMPLE else self.settings.traces
+        return trace_json(live.trace) if live else load_record(run, folder)
 
 
 def header(record: dict, **more) -> str:

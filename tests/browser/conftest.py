@@ -1,5 +1,7 @@
 """What several files of browser tests look at."""
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -15,4 +17,6 @@ def scored(visit, related_pair) -> Inspect:
     inspect.use_models(*related_pair)
     inspect.score(TEXT)
     expect(inspect.page.locator(".lr-curve .nsewdrag")).to_be_visible()
+    steps = re.compile(f"^KL over {inspect.tokens.count()} steps")  # not that of the example, whose curve was there
+    expect(inspect.page.locator(".lr-curve .lr-plot")).to_have_attribute("aria-label", steps)
     return inspect

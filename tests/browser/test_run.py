@@ -7,6 +7,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from lightreasoner.tracing.example import EXAMPLE, FOLDER
+from lightreasoner.tracing.records import load_record
 from tests.support.browser import ENDLESS, Inspect, as_shown
 
 pytestmark = pytest.mark.browser
@@ -36,6 +38,35 @@ def test_the_first_run_takes_one_click(visit):
     expect(page.locator(".lr-intro")).to_be_hidden()
     expect(inspect.card).to_contain_text("Both are loaded")
     expect(inspect.run_button).to_be_visible()
+
+
+def test_the_page_opens_on_a_finished_trace_until_a_run_replaces_it(visit):
+    """A new visitor saw an empty page, and had to press Run to learn what this is about."""
+    inspect = visit()
+    page, summary = inspect.page, inspect.page.locator(".lr-summary")
+    stored = load_record(EXAMPLE, FOLDER)
+    assert inspect.text() == "".join(as_shown(step["text"]) for step in stored["steps"])
+    strongest = max((step for step in stored["steps"] if step["selected"]), key=lambda step: step["teaching"])
+    inspect.shows(strongest["index"])
+    above = sum(step["selected"] for step in stored["steps"])
+    expect(summary).to_contain_text("Example")
+    expect(summary).to_contain_text("23 ✓ known 23")
+    expect(summary).to_contain_text(f"{above} of {len(stored['steps'])} steps diverge")
+    assert page.url.endswith("/"), "nobody asked for it, so it is not in the address"
+    expect(inspect.question).to_have_value(stored["request"]["question"])
+    assert inspect.record()["id"] == EXAMPLE
+
+    inspect.select(4)
+    again = visit("?" + page.url.partition("?")[2])
+    again.shows(4)
+    expect(again.page.locator(".lr-example")).to_be_visible()
+    assert again.bars() == inspect.bars()
+
+    inspect.limit(5)
+    with inspect.new_run():
+        inspect.step.locator(".lr-branch:enabled").first.click()
+    assert inspect.record()["parent"] == {"id": EXAMPLE, "step": 4}, "it can be branched, as any other"
+    expect(page.locator(".lr-example")).to_be_hidden()
 
 
 def test_another_problem_is_the_one_that_runs(visit):

@@ -13,7 +13,9 @@ from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import load_pair, presets
 from lightreasoner.problems.stream import load_problems
 from lightreasoner.settings import ASSETS, ROOT, Settings
+from lightreasoner.tracing import example
 from lightreasoner.tracing.events import EndEvent, StepsEvent
+from lightreasoner.tracing.records import load_record
 from lightreasoner.tracing.trace import TraceRequest, trace
 
 sys.path.append(str(ROOT / "scripts"))
@@ -54,6 +56,29 @@ def test_one_tokenizer_one_token_a_digit_and_a_whole_byte_alphabet(pair):
     text = "naïve 你好 👩‍👧 \t\x00 12.5 €"
     assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
     assert pair.expert.end_ids == {tokenizer.convert_tokens_to_ids("<|im_end|>")}
+
+
+def assert_alike(a: object, b: object) -> None:
+    """Equal, and numbers as nearly as two machines compute them."""
+    if isinstance(a, float) and isinstance(b, float):
+        assert a == pytest.approx(b, rel=1e-3, abs=1e-4)
+    elif isinstance(a, dict) and isinstance(b, dict):
+        assert a.keys() == b.keys()
+        for name in a:
+            assert_alike(a[name], b[name])
+    elif isinstance(a, list) and isinstance(b, list):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_alike(x, y)
+    else:
+        assert a == b
+
+
+def test_the_stored_example_is_what_the_bundled_pair_writes(settings):
+    """The page opens on it, so it must not show a trace of models that are no longer there."""
+    stored = load_record(example.EXAMPLE, example.FOLDER)
+    assert stored["graded"]["right"]
+    assert_alike(json.loads(json.dumps(example.trace_example(settings))), stored)
 
 
 def test_plain_transformers_loads_them_and_spells_problems_alike(pair):

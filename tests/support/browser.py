@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Download, Page, Playwright, expect
@@ -225,6 +226,8 @@ class Inspect:
     def open(self, url: str) -> Inspect:
         self.page.goto(url)
         expect(self.state).to_be_visible()
+        if not {"trace", "lens"} & parse_qs(urlsplit(url).query).keys():
+            expect(self.tokens.first).to_be_attached()  # the page opens on a trace: the example
         return self
 
     def pick_pair(self, title: str) -> None:

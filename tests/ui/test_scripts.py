@@ -9,7 +9,17 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from ui.components.html_component import HtmlComponent
-from ui.scripts import FOLDER, PLOTLY, address, engine_constants, modules_of, scripts_route, start_script, version
+from ui.scripts import (
+    EXAMPLE,
+    FOLDER,
+    PLOTLY,
+    address,
+    engine_constants,
+    modules_of,
+    scripts_route,
+    start_script,
+    version,
+)
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +35,12 @@ def test_a_script_is_cached_for_ever_under_an_address_with_its_version(client):
     assert answer.headers["content-encoding"] == "gzip"
     plain = client.get(f"/{address('shared/dom.js')}", headers={"accept-encoding": "identity"})
     assert "content-encoding" not in plain.headers and plain.content == answer.content
+
+
+def test_the_example_is_served_as_json(client):
+    answer = client.get(f"/{address(EXAMPLE.name)}")
+    assert answer.json()["id"] == engine_constants(public=False)["example"]
+    assert answer.headers["content-type"] == "application/json" and len(EXAMPLE.read_bytes()) < 100_000
 
 
 def test_another_version_is_not_served_and_not_cached(client):

@@ -29,11 +29,11 @@ from ui.inspect.writer_form import WriterForm, requested_contrast, writer_form
 from ui.studio import Studio, branch_request, failure, greedy_request, replay, stream
 
 INTRO = {
-    "title": "What you are about to see",
+    "title": "What you see here",
     "sentences": [
         "A stronger model, the expert, solves a problem token by token; a weaker one, the amateur, reads along.",
         "Every token is coloured by how far apart their expectations were: that is KL divergence, in nats.",
-        "Where they diverge, the expert knows something worth reinforcing: press Run, then select a token to see what.",
+        "Where they diverge, the expert knows something worth reinforcing: select a token to see what.",
     ],
 }
 

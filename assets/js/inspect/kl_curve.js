@@ -47,7 +47,7 @@ export function createCurve(onSelect) {
   const chart = new Chart({ title: 'KL by step', says: 'in nats; the dashed line is \u03b2', name: 'kl-by-step',
     onClick: ({ x }) => onSelect(x, false) });
   chart.node.classList.add('lr-curve');
-  let steps = [], beta = 0, selected = -1, run = '', timer = 0;
+  let steps = [], beta = 0, selected = -1, run = '', timer = 0, held = false;
 
   function draw() {
     timer = 0;
@@ -69,7 +69,14 @@ export function createCurve(onSelect) {
       if (steps.length || chart.drawn) draw(); // plotly.js is not loaded before the first token is on the page
     },
     /** There are more steps, or their values changed. */
-    grew() { timer = timer || window.setTimeout(draw, PAUSE); },
+    grew() { if (!held) timer = timer || window.setTimeout(draw, PAUSE); },
+    /** Draws nothing more, and loads no plotly.js, before that. @param {Promise<any>} until */
+    async hold(until) {
+      held = true;
+      await until;
+      held = false;
+      if (steps.length) this.grew();
+    },
     select(step) { selected = step; mark(); },
     setBeta(value) {
       beta = value;

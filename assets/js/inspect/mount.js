@@ -1,12 +1,15 @@
 // @ts-check
 // The viewer on the Gradio page.
 import { address } from '../shared/address.js';
-import { PAPER } from '../shared/engine.js';
+import { EXAMPLE, PAPER } from '../shared/engine.js';
 import { createCalls, scrollToResult } from '../shared/poll.js';
 import { EXPORTS, exportFile } from './exports.js';
 import { createCurve } from './kl_curve.js';
-import { Viewer, stepFromLine } from './viewer.js';
+import { Viewer, showRecord, stepFromLine } from './viewer.js';
 import { usualThresholds } from './writer.js';
+
+const EXAMPLE_FILE = new URL('../' + EXAMPLE + '.json', import.meta.url).href;
+const READING = 4000; // milliseconds after which a chart may be loaded for the example
 
 const isRunning = () => document.body.classList.contains('lr-running');
 const running = (on) => document.body.classList.toggle('lr-running', on);
@@ -31,13 +34,15 @@ class LiveRun {
     /** @type {string[]} */ this.columns = [];
     /** @type {{ step: number | null, alpha?: number, beta?: number } | null} to be selected */ this.wanted = null;
     /** @type {{ run: string, key: string } | null} of a run that this page may stop */ this.owner = null;
+    this.unasked = false; // what is shown now, nobody asked for
+    /** @type {Map<string, (step: number) => any>} the details of the steps of the example */ this.example = new Map();
     const call = this.call = createCalls(server);
     this.viewer = new Viewer(element.querySelector('.lr-root'), {
       curve: createCurve,
       idle: 'Ready',
       intro: props.intro,
       kinds: EXPORTS,
-      details: (run, index) => call('step', run, index),
+      details: async (run, index) => this.example.get(run)?.(index) ?? call('step', run, index),
       branch: async (run, step, token) => { trigger('branch', { run, step, token }); return ''; },
       compare: (run) => trigger('compare', { run }),
       moved: fillThreshold,
@@ -45,6 +50,7 @@ class LiveRun {
       export: (kind, run, { alpha, beta, name, curve }) =>
         exportFile(kind, name, () => call('export', run, kind, alpha, beta, curve)),
       address: ({ run, step, alpha, beta }) => {
+        if (this.unasked) return;
         const usual = usualThresholds(run.contrast, PAPER);
         address.set('inspect', { trace: run.run, step: unless(-1, step), alpha: unless(usual.alpha, alpha),
           beta: unless(usual.beta, beta), writer: writerOf(run), lens: null });
@@ -74,7 +80,7 @@ class LiveRun {
     if (header.run) {
       this.viewer.begin(header);
       this.wanted = this.wanted || header.view || null;
-    }
+    } else if (this.viewer.run?.run === EXAMPLE) this.viewer.clear(); // what was asked for failed
     running(!!this.owner);
     if (this.owner) scrollToResult(this.element);
   }
@@ -109,8 +115,30 @@ class LiveRun {
     if (Number.isFinite(alpha)) this.viewer.setAlpha(alpha);
     if (step >= 0 && step !== null) this.viewer.select(step, false);
   }
+  /** Where nothing else is asked for, the page shows the example, until a run replaces it. */
+  async showExample() {
+    const link = () => ['trace', 'lens'].some((name) => address.get('inspect').has(name));
+    const asked = () => this.head !== null || isRunning() || link();
+    if (asked() || this.example.size) return;
+    const answer = await fetch(EXAMPLE_FILE).catch(() => null), record = answer?.ok && await answer.json();
+    if (!record || asked()) return;
+    this.example.set(record.id, (step) => ({ candidates: record.steps[step].candidates, tokens: record.tokens }));
+    this.viewer.curve.hold(firstMove());
+    this.unasked = true;
+    showRecord(this.viewer, record);
+    this.viewer.selectStrongest();
+    this.viewer.setStatus('A stored example: Run writes one of your own', false);
+    this.unasked = false;
+  }
   stop() { if (this.owner) this.call('stop', this.owner.run, this.owner.key); }
 }
+
+/** Kept when the reader first does something, or has had the time to read. */
+const firstMove = () => new Promise((moved) => {
+  const signs = ['pointerdown', 'pointermove', 'keydown', 'wheel', 'touchstart', 'scroll'];
+  for (const sign of signs) addEventListener(sign, moved, { once: true, passive: true });
+  setTimeout(moved, READING);
+});
 
 /** @param {import('../shared/start.js').Gradio} gradio */
 export function mount(gradio) {
@@ -126,5 +154,8 @@ export function mount(gradio) {
     } else if (params.get('lens')) trigger('lens', { run: params.get('lens') });
   });
   live.sync();
+  const first = () => { if (address.shown === 'inspect') live.showExample(); };
+  window.addEventListener('lr-tab', first);
+  first();
   return () => live.sync();
 }

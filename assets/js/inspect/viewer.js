@@ -2,7 +2,7 @@
 // The viewer of one run: text, curve and step view. It does not know where runs come from: `host` gives it details,
 // exports and branches, on the page from the server, in an exported file from the file.
 import { createErrorBox, download, el, setText } from '../shared/dom.js';
-import { PAPER } from '../shared/engine.js';
+import { EXAMPLE, PAPER } from '../shared/engine.js';
 import { clamp, plural } from '../shared/format.js';
 import { createExportMenu, picture } from './exports.js';
 import { Heatmap } from './heatmap.js';
@@ -15,6 +15,7 @@ const KEYS_HELP = '\u2190 \u2192 \u2191 \u2193 step by step \u00b7 n / p next or
   'Home / End';
 const WRITER_KEYS_HELP = ' \u00b7 c / C next or previous token of the contrast\u2019s own';
 const LOSS_HELP = 'Training starts from a loss of this: the mean of KL(target \u2016 expert) over the selected steps.';
+const EXAMPLE_HELP = 'A stored trace of the bundled pair, which comes with the software';
 const MARKED = { drop: 'dropped', keep: 'kept', pin: 'pinned' };
 const END_REASONS = { stop: 'The expert ended its turn', length: 'Cut off at the token limit',
   given: 'Your text, scored', stopped: 'Stopped', error: 'Failed' };
@@ -39,7 +40,9 @@ function layOut(root, host, { heat, curve, view, exportMenu, writerLine, onBeta,
   const parts = { status: el('div', { class: 'lr-state', role: 'status', 'aria-live': 'polite' }),
     error: createErrorBox(), parent: el('div', { class: 'lr-parent', hidden: true }),
     tunedModel: el('div', { class: 'lr-tuned-model', hidden: true }),
-    grade: el('div', { class: 'lr-grade', role: 'status', hidden: true }), counts: el('div', { class: 'lr-counts' }),
+    summary: el('div', { class: 'lr-summary', hidden: true }), grade: el('span', { class: 'lr-grade', role: 'status' }),
+    diverging: el('span', {}), counts: el('div', { class: 'lr-counts' }),
+    example: el('span', { class: 'lr-example', title: EXAMPLE_HELP, text: 'Example' }),
     betaOut: el('output', { class: 'lr-number' }), metricSelect: el('select', { 'aria-label': 'Colour the tokens by' }),
     betaSlider: el('input', { type: 'range', class: 'lr-beta', min: '0', max: '3', step: '0.01', value: PAPER.beta,
       'aria-label': 'Beta, the KL threshold in nats' }),
@@ -65,8 +68,9 @@ function layOut(root, host, { heat, curve, view, exportMenu, writerLine, onBeta,
     rewrittenCue, takenOverCue);
   const response = el('section', { class: 'lr-card lr-response', 'aria-label': 'The response' },
     el('div', { class: 'lr-top' }, parts.status, exportMenu.node), parts.error.node, parts.parent, parts.tunedModel,
-    writerLine.node, parts.intro, parts.question, parts.prompt, heat.node, parts.grade, legend, parts.metricSays,
+    writerLine.node, parts.intro, parts.question, parts.summary, parts.prompt, heat.node, legend, parts.metricSays,
     controls, parts.counts, curve.node, keys);
+  parts.summary.append(parts.example, parts.grade, parts.diverging);
   root.classList.add('lr');
   root.replaceChildren(el('div', { class: 'lr-viewer' }, response, view.node));
   return { ...parts, changedCue, rewrittenCue, takenOverCue, keys, response };
@@ -116,10 +120,12 @@ export class Viewer {
     this.drawScale();
   }
   drawCounts() {
-    const { counts } = this.parts, { steps, beta } = this;
+    const { counts, diverging, summary } = this.parts, { steps, beta } = this;
     counts.replaceChildren();
+    summary.hidden = !steps.length;
     if (!steps.length) return;
     const above = steps.filter((s) => isAbove(s, beta)).length, differ = steps.filter((s) => !s.agree).length;
+    diverging.textContent = above + ' of ' + plural(steps.length, 'step') + (above === 1 ? ' diverges' : ' diverge');
     counts.append(el('b', { text: above + ' of ' + steps.length + ' steps above \u03b2' }), ' \u00b7 ' +
       Math.round((100 * above) / steps.length) + ' % \u00b7 ', ...this.teachingCounts(),
     plural(differ, 'top-1 disagreement'));
@@ -234,12 +240,13 @@ export class Viewer {
   }
 
   begin(header) {
-    const { error, intro, question, parent, grade } = this.parts;
-    grade.hidden = true;
+    const { error, intro, question, parent, grade, example } = this.parts;
+    grade.replaceChildren();
+    example.hidden = header.run !== EXAMPLE;
     this.run = header; this.steps = []; this.current = -1; this.details = new Map(); this.marks = {};
     this.takeThresholds(header);
     error.show('');
-    if (intro) intro.hidden = true;
+    if (intro) intro.hidden = example.hidden;
     question.hidden = !header.question;
     question.textContent = header.question || '';
     parent.hidden = !header.parent;
@@ -293,12 +300,28 @@ export class Viewer {
   }
   /** Whether the response is right, where the problem's answer is known. */
   showGrade({ answer, extracted, right }) {
-    const { grade } = this.parts;
-    const found = extracted === null ? 'No answer found.' : 'The answer read is ' + extracted + '.';
-    grade.hidden = false;
+    const { grade } = this.parts, mark = right ? '\u2713' : '\u2717';
     grade.classList.toggle('lr-wrong', !right);
-    grade.replaceChildren(el('b', { text: right ? 'Right. ' : 'Wrong. ' }),
-      found + (right ? '' : ' The known answer is ' + answer + '.'));
+    grade.replaceChildren(extracted === null ? 'No answer found ' : 'Answer ',
+      el('b', {}, (extracted ?? '') + ' ', el('span', { role: 'img', 'aria-label': right ? 'right' : 'wrong',
+        title: right ? 'right' : 'wrong', text: mark })), ' known ' + answer);
+  }
+  /** Empty again, as before the first run. */
+  clear() {
+    const { intro, question, prompt } = this.parts;
+    Object.assign(this, { run: null, steps: [], current: -1, details: new Map(), marks: {} });
+    for (const part of [question, prompt]) part.hidden = true;
+    if (intro) intro.hidden = false;
+    this.heat.reset(); this.view.empty(false); this.exportMenu.enable(false); this.drawCounts();
+    this.curve.show(this.steps, this.beta, '');
+    this.root.classList.remove('lr-has-run');
+  }
+  /** Selects the step of the strongest teaching signal, of those above \u03b2 if there are any. */
+  selectStrongest() {
+    const { steps } = this, signal = (i) => steps[i].teaching ?? -1, all = [...steps.keys()];
+    const above = all.filter((i) => isAbove(steps[i], this.beta));
+    const best = (above.length ? above : all).reduce((most, i) => (signal(i) > signal(most) ? i : most));
+    this.select(best, false);
   }
   addFacts(facts) { Object.assign(this.run, facts); this.drawTunedModel(); this.drawPrompt(); }
   append(more) {

@@ -1,13 +1,15 @@
 // @ts-check
 // What the engine tells the scripts (ui/scripts.py): the paper's constants, the measures of a step, whether this is a
-// public server, and the figures that the page fills itself.
+// public server, the example trace's id, and the figures that the page fills itself.
 
-const { paper, measures, public: isPublic, figures } = JSON.parse(document.getElementById('lr-engine').textContent);
+const { paper, measures, public: isPublic, example, figures } = JSON.parse(
+  document.getElementById('lr-engine').textContent);
 
 /** @type {{ alpha: number, beta: number, alphaFloor: number, teaches: number, tie: number }} */
 export const PAPER = paper;
 /** @type {{ key: string, name: string, says: string, full: number, tuned: boolean, target: boolean }[]} */
 export const MEASURES = measures;
 export const PUBLIC = isPublic;
+export const EXAMPLE = example;
 /** Figures without data, by name; each use takes a copy. @type {Record<string, object>} */
 export const FIGURES = figures;
