@@ -1,4 +1,5 @@
-"""The commands finetune and merge: train an adapter on a dataset, and merge it into its base model."""
+"""The commands finetune, use-adapter and merge: train an adapter on a dataset, choose which of its training is used,
+and merge it into its base model."""
 
 import argparse
 from pathlib import Path
@@ -62,6 +63,11 @@ def add(verbs) -> None:
     merge.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the folder to write")
     merge.add_argument("--dtype", default="auto", metavar="D", help="of the weights (default auto: the base's on disk)")
     merge.set_defaults(run=run_merge)
+
+    use = verbs.add_parser("use-adapter", help="choose which adapter of a run is used: the best one or the last one")
+    use.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="the fine-tuning run")
+    use.add_argument("which", choices=("best", "last"), help="best: of the lowest held-out loss")
+    use.set_defaults(run=run_use)
 
 
 def config_of(options: argparse.Namespace) -> FinetuneConfig:
@@ -145,3 +151,12 @@ def run_merge(options: argparse.Namespace, settings: Settings) -> None:
 
     merge_run(options.run_dir, options.out, settings, options.dtype)
     print(f"The merged model is in {options.out}")
+
+
+def run_use(options: argparse.Namespace, settings: Settings) -> None:
+    from lightreasoner.training.best import use_adapter
+
+    chosen = use_adapter(options.run_dir, options.which)
+    loss = chosen["held_out_loss"]
+    held = "" if loss is None else f", with a held-out loss of {loss:.4g} nats"
+    print(f"{options.run_dir / 'adapter'} is the adapter of update {chosen['update']:,}{held}")

@@ -26,7 +26,8 @@ def job_view(store: JobStore, job: Job) -> dict[str, Any]:
     done, total = _number(last.get("done")), _number(last.get("total"))
     rate = _rate(progress)
     running = job.state in ACTIVE
-    left = max(0.0, total - done) / rate if rate and total is not None and running else None
+    ending = running and stop_requested(job.run_dir) == "keep"  # it will not do what is left
+    left = max(0.0, total - done) / rate if rate and total is not None and running and not ending else None
     end = events[-1] if events and events[-1]["kind"] == "end" else {}
     active = store.jobs(active=True) if job.state == "queued" else []
     queue = [other.id for other in active if other.state == "queued"]

@@ -30,6 +30,7 @@ from lightreasoner.storage.atomic import atomic_folder
 from lightreasoner.storage.checksums import note_checksum
 from lightreasoner.storage.runs import read_run
 
+MEASURED = "measured.json"  # in an adapter that is not its run's last: {"update", "held_out_loss", "drift"}, in nats
 RESUME = "Free some space and resume."
 USUAL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # in most architectures
 #: Tried in this order where PEFT does not know the architecture: separate projections, then fused ones.
@@ -192,8 +193,10 @@ def check_reach(model: Any, ids: list[int]) -> None:
         )
 
 
-def save_adapter(model: Any, folder: Path, card: str, expert: str | None = None) -> None:
-    """Write an adapter and its card as a folder that peft loads. Raises UserError on a disk error.
+def save_adapter(model: Any, folder: Path, card: str, expert: str | None = None, more: str = "") -> None:
+    """Write an adapter, its card and `more`, a JSON document on its training, as a folder that peft loads.
+
+    Raises UserError on a disk error.
 
     expert: the reference of the base model. For a Hub id, the adapter's config gets the id in place of the path in this
     machine's cache.
@@ -205,6 +208,8 @@ def save_adapter(model: Any, folder: Path, card: str, expert: str | None = None)
     with atomic_folder(folder, RESUME) as place:
         model.save_pretrained(place, save_embedding_layers=False)  # "auto" would ask the Hub about the base
         (place / "README.md").write_text(card, encoding="utf-8")  # in place of peft's card
+        if more:
+            (place / MEASURED).write_text(more, encoding="utf-8")
         for name in ADAPTER_FILES:
             note_checksum(place / name)
 

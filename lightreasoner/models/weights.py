@@ -277,6 +277,15 @@ def known_size(ref: str | ModelRef) -> Size | None:
         return None
 
 
+def on_disk(ref: str | ModelRef) -> bool:
+    """Whether a model's files are on this disk and intact, whether their size can be told or not."""
+    try:
+        find_files(parse_ref(ref), download=False)
+    except UserError:
+        return False
+    return True
+
+
 def weights_fingerprint(files: Files) -> str:
     """32 hex digits that identify weights, however their files were written.
 

@@ -27,7 +27,7 @@ from lightreasoner.models.weights import check_adapter, check_model
 from lightreasoner.storage.atomic import locked, sha256, write_bytes
 from lightreasoner.storage.runs import LOCK, RECORD, read_run
 from lightreasoner.training.model_card import adapter_card
-from lightreasoner.training.runs import adapter_folder
+from lightreasoner.training.runs import adapter_folder, used_adapter
 
 MANIFEST, CARD = "lightreasoner.json", "README.md"
 FORMAT, VERSION = "lightreasoner-publication", 1
@@ -130,7 +130,7 @@ def _adapter(run_dir: Path, run: dict, staging: Path, license: str) -> Publicati
     check_adapter(folder)
     files = {"adapter_model.safetensors": folder / "adapter_model.safetensors"}
     files["adapter_config.json"] = _redacted(staging, "adapter_config.json", folder / "adapter_config.json")
-    files[CARD] = _write(staging, CARD, adapter_card(run, license=license))
+    files[CARD] = _write(staging, CARD, adapter_card(run | used_adapter(folder), license=license))
     files[RECORD] = _write(staging, RECORD, _json(run))
     return _publication("adapter", "model", f"Adapter of {run['about'].get('expert', 'a model')}"[:120], files)
 
@@ -145,7 +145,7 @@ def _model(run_dir: Path, run: dict, folder: Path, staging: Path, license: str) 
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.name.startswith(".") and any(path.match(pattern) for pattern in MODEL_FILES):
             files[path.name] = _redacted(staging, path.name, path)
-    files[CARD] = _write(staging, CARD, adapter_card(run, merged=True, license=license))
+    files[CARD] = _write(staging, CARD, adapter_card(run | used_adapter(folder), merged=True, license=license))
     files[RECORD] = _write(staging, RECORD, _json(run))
     return _publication("merged model", "model", f"Merged {run['about'].get('expert', 'model')}"[:120], files)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import find_preset
-from lightreasoner.models.weights import known_size
+from lightreasoner.models.weights import on_disk
 from lightreasoner.settings import Settings
 
 
@@ -75,7 +75,7 @@ def visitor_pair(refs: tuple[str | None, str, str], tuned: dict | None) -> tuple
     if tuned:
         raise UserError("Tuned experts belong to the owner of this server; leave that field empty.")
     preset = find_preset(refs[0])
-    if not all(known_size(ref) for ref in (preset.expert, preset.amateur)):
+    if not all(on_disk(ref) for ref in (preset.expert, preset.amateur)):
         raise UserError(f"{preset.title} is not on this server, and only the owner can load it; choose another pair.")
     return preset.name, preset.expert, preset.amateur
 

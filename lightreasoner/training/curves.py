@@ -29,6 +29,7 @@ TRAINED = (
     "seconds",
 )
 MEASURED = ("held_out_loss", "drift", "seconds")  # nats, on the held-out trajectories
+RISE = 0.01  # of the lowest held-out loss: less than this is no rise
 RECENT = 30  # points from which the remaining time is estimated
 
 
@@ -60,10 +61,19 @@ class Curve:
         """The latest value that is not None."""
         return next((value for value in reversed(self.columns[name]) if value is not None), None)
 
+    def lowest(self, name: str) -> tuple[int, float] | None:
+        """(update, value) of the lowest value after training began; the first of equal ones."""
+        pairs = zip(self.updates, self.columns[name], strict=True)
+        found = [(value, update) for update, value in pairs if update and value is not None]
+        return min(found)[::-1] if found else None
+
     def table(self, most: int) -> pd.DataFrame:
-        """The columns update and all others, to six digits: at most `most` rows, evenly spaced, both ends included."""
+        """The columns update and all others, to six digits: at most `most` rows, evenly spaced, both ends included; and
+        the row of the lowest held-out loss."""
         last = len(self.updates) - 1
         keep = range(last + 1) if last < most else [round(n * last / (most - 1)) for n in range(most)]
+        if "held_out_loss" in self.columns and (lowest := self.lowest("held_out_loss")):
+            keep = sorted({*keep, self.updates.index(lowest[0])})
         columns = {name: [_short(column[n]) for n in keep] for name, column in self.columns.items()}
         whole = pd.Series([self.updates[n] for n in keep], dtype=int)
         return pd.DataFrame({"update": whole} | {name: pd.Series(c, dtype=float) for name, c in columns.items()})
@@ -130,6 +140,26 @@ class Curves:
             self._waited += at - self._waits_since
         self._waits_since = at if event["kind"] == "waiting" else None
         return at - self._waited
+
+    def held_out_comment(self) -> str | None:
+        """A sentence on a held-out loss that rises; None where it falls, or was not measured twice."""
+        losses = self.measured.columns["held_out_loss"]
+        lowest, last = self.measured.lowest("held_out_loss"), self.measured.last("held_out_loss")
+        if lowest is None or last is None:
+            return None
+        update, value = lowest
+        start = losses[0] if self.measured.updates[0] == 0 else None
+        if start is not None and value > start:
+            return (
+                f"The held-out loss rises from the first update on: it was {start:.3g} nats before training and "
+                f"{value:.3g} at its lowest since. Lower the learning rate, or train on another dataset."
+            )
+        if last <= value * (1 + RISE):
+            return None
+        return (
+            f"The held-out loss rises: it was lowest at training step {update:,}, {value:.3g} nats, and is "
+            f"{last:.3g} now. From there on training fits its samples only."
+        )
 
     @property
     def update(self) -> int:

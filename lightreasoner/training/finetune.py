@@ -41,12 +41,13 @@ def finetune(
     progress: Progress,
     sharded: bool = False,
     on_start: Callable[[], None] = lambda: None,
+    on_measured: Callable[[Any, int, dict[str, float]], None] = lambda model, update, measured: None,
 ) -> TrainedAdapter:
     """Train an adapter on `loaded`, whose model is modified; resumes from the last complete checkpoint in `folder`.
 
     When the user stops the run and keeps its results, this writes a checkpoint and returns early. sharded: spread the
-    base over the processes, see sharding.py. on_start: called once, before the first update. Raises UserError, and
-    StopRequested when the run was cancelled.
+    base over the processes, see sharding.py. on_start: called once, before the first update. on_measured(model, update,
+    measured): called after each measurement. Raises UserError, and StopRequested when the run was cancelled.
     """
     lora = (config.rank, config.lora_alpha, config.dropout, named_targets(config), config.seed)
     model = add_lora(loaded.model, *lora)
@@ -78,6 +79,7 @@ def finetune(
         if held_out:
             measured.update(measure_held_out(model, held_out, vocabulary, whole_head, loaded.device))
             progress.event("held_out", update=update, **measured)
+            on_measured(model, update, dict(measured))
 
     def after_update(update: int) -> bool:
         if update % config.evaluate_every == 0 or update == config.max_steps:

@@ -14,10 +14,15 @@ LABELS = {"train_loss": "training loss", "held_out_loss": "held-out loss"}
 def adapter_card(run: dict, merged: bool = False, license: str | None = None) -> str:
     """The card of a fine-tuning run's adapter, or of the model into which the adapter was merged.
 
-    run: the record in its run.json. The card holds no local path beyond the names that the user gave.
+    run: the record in its run.json, with "adapter" (see `used_adapter`) where another than the last is meant. The card
+    holds no local path beyond the names that the user gave.
     """
     config, about, result = run["config"], run["about"], FinetuneResult.from_record(run)
     base = about["expert"]
+    measured = result.as_json() if result else {}
+    if kept := run.get("adapter"):
+        measured |= kept
+        measured["update of this adapter, the one with the lowest held-out loss"] = measured.pop("update")
     data = ModelCardData(
         base_model=base,
         library_name="transformers" if merged else "peft",
@@ -28,7 +33,7 @@ def adapter_card(run: dict, merged: bool = False, license: str | None = None) ->
     tables = {
         "dataset": about["dataset"],
         "settings": {name: value for name, value in config.items() if name != "dataset"},
-        "result": {LABELS.get(name, name): value for name, value in (result.as_json() if result else {}).items()},
+        "result": {LABELS.get(name, name): value for name, value in measured.items()},
         "fingerprints": {f"fingerprint of the {name}": text for name, text in about.get("fingerprints", {}).items()},
         "versions": versions_shown(run) | {"device": about.get("device"), "dtype": about.get("dtype")},
     }

@@ -26,6 +26,7 @@ from lightreasoner.storage.runs import (
     versions,
 )
 from lightreasoner.training.batches import count_samples, hold_out
+from lightreasoner.training.best import forget_others, keep_if_best
 from lightreasoner.training.config import FinetuneConfig, as_json, named_targets
 from lightreasoner.training.curves import Curves
 from lightreasoner.training.distributed import barrier, init_process_group, rank, world_size
@@ -136,7 +137,11 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
     samples, tokens = count_samples(examples), sum(example.length() for example in examples)
     progress.event("lessons", samples=samples, trajectories=len(examples), held_out=len(held_out), tokens=tokens)
 
-    tuned = finetune(job.run_dir, job.config, loaded, train, held_out, progress, job.sharded)
+    def on_measured(model, update: int, measured: dict[str, float]) -> None:
+        if first and update:
+            keep_if_best(job.run_dir, model, job.expert, update, measured)
+
+    tuned = finetune(job.run_dir, job.config, loaded, train, held_out, progress, job.sharded, on_measured=on_measured)
     result = FinetuneResult(
         updates=tuned.updates,
         samples_seen=tuned.samples_seen,
@@ -153,6 +158,7 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
         save_adapter(
             tuned.model, job.run_dir / ADAPTER, adapter_card(record | {"result": result.as_json()}), job.expert
         )
+        forget_others(job.run_dir, tuned.updates)
         add_to_run(job.run_dir, result=result.as_json())
         progress.result(**result.as_json())
     return result

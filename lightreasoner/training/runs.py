@@ -1,10 +1,12 @@
 """Fine-tuned experts of this workspace: the finished runs of an expert, and their adapters."""
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightreasoner.errors import UserError
+from lightreasoner.models.adapters import MEASURED
 from lightreasoner.models.references import parse_ref
 from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import list_runs, read_run, run_folder
@@ -75,8 +77,10 @@ def _tuned(folder: Path, record: dict) -> TunedRun:
             f"The expert of run {short} already includes an adapter, and adapters cannot be stacked; merge the run and "
             "use the merged folder as the tuned expert."
         )
+    kept = measured_in(folder / ADAPTER)
     method = config.get("method") if isinstance(config.get("method"), str) else "fine-tuned"
     size = f", {result.samples:,} samples" if result.samples is not None else ""
+    size += f", of update {kept['update']:,}" if kept else ""
     day = time.strftime("%d %b %H:%M", time.localtime(record["created"]))
     ref = parse_ref(f"{base}::{(folder / ADAPTER).absolute()}")
     return TunedRun(
@@ -92,3 +96,22 @@ def adapter_folder(run_dir: Path) -> Path:
     if not (folder / WEIGHTS).is_file():
         raise UserError(f"{run_dir} has no adapter yet; wait until its job ends, or stop it and keep its results.")
     return folder
+
+
+def measured_in(folder: Path) -> dict | None:
+    """The update of an adapter, or of the adapter in a merged model, that is not its run's last one, and what was
+    measured there; else None."""
+    try:
+        found = json.loads((folder / MEASURED).read_text(encoding="utf-8"))
+        whole = isinstance(found["update"], int) and isinstance(found["held_out_loss"], float | int)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return found if whole else None
+
+
+def used_adapter(folder: Path) -> dict:
+    """Under "adapter", what was measured with the adapter in a folder: an entry for the record of its run.
+
+    Empty for the run's last one, whose numbers are the run's result."""
+    kept = measured_in(folder)
+    return {"adapter": kept} if kept else {}

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from lightreasoner.jobs.backend import OUTPUT_FILE
+from lightreasoner.jobs.context import STOP_FILE
 from lightreasoner.jobs.events import EVENTS_FILE, EventLog
 from lightreasoner.jobs.view import LOOK_BACK, job_view, log_tail
 from tests.support.job_bench import Bench
@@ -66,6 +67,18 @@ def test_a_running_job(bench, job, clock):
     assert seen["numbers"] == {"samples": 600} and seen["elapsed"] == pytest.approx(55.0)
     assert seen["state"] == "running" and seen["actions"] == ["keep", "cancel"] and seen["waiting_for"] is None
     assert seen["run"] == job.run_dir.name and seen["position"] is None and seen["attempt"] == 1
+
+
+def test_a_job_that_ends_early_has_no_time_left(bench, job, clock):
+    """After "Stop and keep" the page still said "about 2 min left"."""
+    log = begin(job)
+    for done in (0, 10, 20, 30):
+        log.append("progress", done=done, total=100)
+        clock.now += 5
+    assert view(bench, job)["eta"]
+    (job.run_dir / STOP_FILE).write_text("keep")
+    seen = view(bench, job)
+    assert seen["eta"] is None and seen["status"] == "Stopping at the next checkpoint"
 
 
 def test_a_wall_clock_that_jumps_changes_neither_rate_nor_eta(bench, job, clock, monkeypatch):

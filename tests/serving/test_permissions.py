@@ -108,6 +108,7 @@ PERMISSIONS = {
     "finetune.download": "owner",
     "finetune.estimate": "owner",
     "finetune.merge": "owner",
+    "finetune.use_adapter": "owner",
     "finetune.show_command": "owner",
     "finetune.start": "owner",
     "finetune.update_datasets": "owner",

@@ -97,3 +97,24 @@ def test_a_column_that_was_not_recorded_is_not_offered(missing, along):
 def test_a_hostile_name_is_text():
     found = as_json(curve_figures({"<b>&": RUN, "B": RUN})["loss"])
     assert found["data"][0]["name"] == "&lt;b&gt;&amp;"
+
+
+def test_the_lowest_held_out_loss_has_a_star():
+    rows = [{"update": n, "held_out_loss": loss} for n, loss in enumerate([0.5, 1.2, 0.9, 1.4])]
+    held_out = as_json(curve_figures({"": table(*rows)})["held_out_loss"])
+    assert list(held_out["data"][0]["marker"]["symbol"]) == ["circle", "circle", "star", "circle"]
+    assert held_out["layout"]["meta"]["says"].endswith("from 0.5, lowest 0.9 at 2 (marked with a star)")
+
+
+def test_losses_of_other_targets_have_charts_of_their_own():
+    """They stood on one axis, as if nats towards one target could be compared with nats towards another."""
+    targets = {"A": "contrastive target, α = 0.2", "B": "SFT", "C": "contrastive target, α = 0.2"}
+    figures = curve_figures(dict.fromkeys("ABC", RUN), targets=targets)
+    assert list(figures) == ["loss-A-C", "loss-B", "held_out_loss-A-C", "held_out_loss-B", "drift", "learning_rate"]
+    both, alone = as_json(figures["held_out_loss-A-C"]), as_json(figures["held_out_loss-B"])
+    assert [line["name"] for line in both["data"]] == ["A", "C"] and [line["name"] for line in alone["data"]] == ["B"]
+    assert both["data"][1]["line"]["color"] == plotting.SERIES[2], "as in the other charts"
+    assert both["layout"]["meta"]["title"] == "Held-out loss of A, C: contrastive target, α = 0.2"
+    assert list(curve_figures(dict.fromkeys("ABC", RUN), targets=dict.fromkeys("ABC", "SFT"))) == list(
+        curve_figures({"A": RUN})
+    )

@@ -14,6 +14,7 @@ from lightreasoner.cli.main import main
 from lightreasoner.models.loading import load_model
 from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import read_run
+from lightreasoner.training.curves import Curves
 from lightreasoner.training.examples import TurnCutter, load_examples, right_answers
 from lightreasoner.training.loss import PackedExample, Target
 from tests.support.tiny_dataset import make_dataset
@@ -277,3 +278,43 @@ def test_a_setting_is_accepted_under_its_former_name(dataset, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["finetune", "--help"])
     assert "--group" not in capsys.readouterr().out
+
+
+def test_a_run_past_its_best_keeps_the_adapter_of_its_lowest_held_out_loss(dataset, tmp_path, capsys):
+    """Only the last adapter could be evaluated, merged and pushed, however far the held-out loss had risen."""
+    run = tmp_path / "run"
+    finetune(dataset, run, "--learning-rate", "1", "--evaluate-every", "1")
+    curves, weights = Curves(run).refresh(), "adapter_model.safetensors"
+    update, loss = curves.measured.lowest("held_out_loss")
+    last = (run / "adapter" / weights).read_bytes()
+    assert update < 6 and loss < curves.measured.last("held_out_loss"), "the example rises"
+    assert "The held-out loss rises" in curves.held_out_comment()
+    assert main(["use-adapter", "--run-dir", str(run), "best"]) == 0
+    assert f"the adapter of update {update}, with a held-out loss of {loss:.4g}" in capsys.readouterr().out
+    best = (run / "adapter" / weights).read_bytes()
+    assert best == (run / "adapter-best" / weights).read_bytes() != last
+    assert f"the lowest held-out loss | {update} |" in (run / "adapter/README.md").read_text()
+    assert main(["merge", "--run-dir", str(run), "--out", str(tmp_path / "merged")]) == 0
+    assert f"the lowest held-out loss | {update} |" in (tmp_path / "merged/README.md").read_text()
+    assert main(["use-adapter", "--run-dir", str(run), "last"]) == 0
+    assert (run / "adapter" / weights).read_bytes() == last
+    assert "lowest held-out loss" not in (run / "adapter/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("losses", "says"),
+    [
+        ([1, 0.8, 0.7], None),
+        ([1, 0.8, 0.805], None),
+        ([1], None),
+        ([], None),
+        ([1, 0.8, 0.9], "lowest at training step 1, 0.8 nats, and is 0.9 now"),
+        ([1, 1.2, 1.1], "rises from the first update on: it was 1 nats before training and 1.1"),
+        ([1, None, 0.8, None, 0.9], "lowest at training step 2, 0.8 nats"),
+    ],
+)
+def test_a_rising_held_out_loss_is_commented_on(tmp_path, losses, says):
+    curves = Curves(tmp_path)
+    for update, loss in enumerate(losses):
+        curves.measured.add(update, {"held_out_loss": loss})
+    assert (says or "") in (curves.held_out_comment() or "") and bool(says) == bool(curves.held_out_comment())

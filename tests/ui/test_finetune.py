@@ -31,7 +31,7 @@ from ui.components.downloads import downloads_folder
 from ui.finetune.calls import MOST_COMPARED, FinetuneActions
 from ui.finetune.catalogue import Tunings
 from ui.finetune.estimate import measured
-from ui.finetune.form import carried, dataset_choices, layer_field, layers_of, rank_info
+from ui.finetune.form import carried, dataset_choices, layer_field, layers_of, moved, rank_info
 from ui.finetune.request import CONFIG, amount, defaults, read_form, source_of_defaults, targets_of
 from ui.finetune.tab import renewed, start_run
 from ui.studio import Studio
@@ -73,6 +73,14 @@ def bench(tmp_path) -> Bench:
 
 
 # ---- the form
+
+
+def test_settings_that_change_with_the_dataset_are_named():
+    """An imported dataset changed the defaults without a word."""
+    old = tuple(defaults(None)[name] for name in CONFIG)
+    assert moved(old, list(old)) == ""
+    new = [7 if name == "rank" else value for name, value in zip(CONFIG, old, strict=True)]
+    assert moved(old, new) == f" Changed with the dataset: rank {old[CONFIG.index('rank')]} → 7."
 
 
 @pytest.mark.parametrize(
@@ -245,6 +253,9 @@ def test_the_list_of_datasets_follows_the_workspace(bench):
     make_dataset(run_folder(bench.settings, other), problems=2)
     assert renewed(bench.datasets, bench.dataset, None)[1].value == bench.dataset, "what was chosen stays"
     assert renewed(bench.datasets, bench.dataset, other)[1].value == other
+    seen = renewed(bench.datasets, bench.dataset, None, other)
+    assert seen[1].value == other, "the newest was selected, not the one in view on the Datasets tab"
+    assert renewed(bench.datasets, bench.dataset, None, "A" * 22)[1].value == bench.dataset
     for junk in ("A" * 22, ["x"], {"a": 1}, 5, "<img src=x>"):
         _, chosen, notice = renewed(bench.datasets, bench.dataset, junk)
         assert chosen.value == bench.dataset
@@ -278,6 +289,7 @@ def test_a_run_is_shown_in_full(bench):
         "epoch": 2.0,
         "before": 1.0,
         "after": 0.8,
+        "lowest": (40, 0.8),
     }
     settings = dict(opened["settings"])
     assert (settings["Rank"], settings["Target modules"], settings["α"]) == ("4", "q_proj, v_proj", "0.2")

@@ -332,3 +332,12 @@ def test_html_is_only_in_templates():
     """assets/templates, whose values are escaped; an f-string escapes nothing."""
     for path in (ROOT / "ui").rglob("*.py"):
         assert not re.search(r"""["']\s*<[a-z!/]""", path.read_text(encoding="utf-8")), path
+
+
+def test_a_gguf_file_that_lies_here_is_on_this_machine(studio, tmp_path, monkeypatch):
+    """The card said "Not on this machine yet: Run downloads it" of a file whose size it could not tell."""
+    monkeypatch.setattr("lightreasoner.models.weights.gguf_shapes", lambda path: 1 / 0)
+    files = [tmp_path / "a.gguf", tmp_path / "b.gguf"]
+    for file in files:
+        file.write_bytes(b"GGUF and what only a loader reads")
+    assert "Loads when you press Run" in pair_card(studio, "other", *map(str, files))

@@ -10,7 +10,7 @@ from lightreasoner.models.pairs import presets
 from lightreasoner.models.prompt_settings import PAPER
 from lightreasoner.models.prompts import describe_prompt
 from lightreasoner.models.turn_ends import describe_ends
-from lightreasoner.models.weights import known_size
+from lightreasoner.models.weights import known_size, on_disk
 from ui.studio import Studio
 from ui.templates import render
 
@@ -87,7 +87,7 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
     if all(loaded):
         times = loaded[0].parameters / loaded[1].parameters
         return html(rows, f"Both are loaded. The expert is {times:.1f} times the amateur's size.", "good", why)
-    if not all(known_size(ref) for ref in (expert, amateur)):
+    if not all(on_disk(ref) for ref in (expert, amateur)):
         mine = studio.user.owner
         how = f"{button} downloads it from the Hugging Face Hub first." if mine else "only the owner can download it."
         return html(rows, f"Not on this machine yet: {how}", "warn", why)

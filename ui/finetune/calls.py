@@ -4,10 +4,13 @@ import pandas as pd
 
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import format_value
+from lightreasoner.jobs.context import stop_requested
 from lightreasoner.jobs.store import FINISHED
 from lightreasoner.storage.atomic import folder_bytes
+from lightreasoner.training.best import other_adapter
 from lightreasoner.training.curves import Curves
 from lightreasoner.training.figures import curve_figures
+from lightreasoner.training.runs import measured_in
 from ui.access.permissions import action
 from ui.components.dataset_catalogue import Datasets
 from ui.components.run_actions import RunActions
@@ -40,6 +43,18 @@ def settings_of(run: Tuning, datasets: Datasets) -> dict[str, str]:
     return rows | ({"Device": ", ".join(device)} if device else {})
 
 
+def target_of(run: Tuning) -> str:
+    """What a run is trained towards, in a few words: losses of runs that differ in it cannot be compared."""
+    config = run.run["config"] if run.run else {}
+    method = str(config.get("method"))
+    title = METHOD_TITLES.get(method, method)
+    if method == "no-contrast" or method == "sft":
+        return title
+    alpha = config.get("alpha")
+    steps = "" if method == "lightreasoner" else f", {title.lower()}"
+    return f"contrastive target{f', α = {alpha:g}' if isinstance(alpha, int | float) else ''}{steps}"
+
+
 def differences(settings: pd.DataFrame) -> list[dict]:
     """A row per setting with its value in each run, and whether they differ. settings: a row per run."""
     table = settings.fillna("–")
@@ -51,7 +66,8 @@ def numbers_of(curves: Curves) -> dict:
     trained, held_out = curves.trained, curves.measured.columns["held_out_loss"]
     found = {name: trained.last(name) for name in ("samples_seen", "epoch")}
     first = next((value for value in held_out if value is not None), None)
-    return curves.examples | found | {"before": first, "after": curves.measured.last("held_out_loss")}
+    found |= {"before": first, "after": curves.measured.last("held_out_loss")}
+    return curves.examples | found | {"lowest": curves.measured.lowest("held_out_loss")}
 
 
 def changed(figures: dict, marks: object) -> dict:
@@ -93,6 +109,12 @@ class FinetuneActions(RunActions):
         """Queue a job that merges the adapter into its base model."""
         return {"job": self.runs.merge(run_id).id}
 
+    @action("finetune.use_adapter")
+    def use(self, run_id, which) -> dict:
+        """Put the "best" or the "last" adapter of a run into use."""
+        self.runs.use(run_id, which)
+        return {}
+
     @action("finetune.download")
     def prepare(self, run_id, kind) -> dict:
         """Write a zip file of the "adapter" or the "merged" model to download: {"url", "name"}."""
@@ -114,7 +136,9 @@ class FinetuneActions(RunActions):
             "created": run.created,
             "dataset": dataset if dataset and (self.runs.settings.runs / dataset).is_dir() else None,
             "numbers": numbers_of(curves),
-            "notes": curves.notes,
+            "notes": [*filter(None, [curves.held_out_comment()]), *curves.notes],
+            "used": measured_in(adapter) if adapter else None,
+            "other": other_adapter(run.folder, run.run) if adapter else None,
             "figures": changed(curve_figures({"": curves.table(POINTS)}, now["job"]["total"]), marks),
             "result": result if run.state not in ("running", "waiting") else {},
             "settings": list(settings_of(run, self.datasets).items()),
@@ -129,7 +153,8 @@ class FinetuneActions(RunActions):
         total = run.updates or view.get("total")
         names = ("id", "state", "status", "message", "command", "eta", "elapsed")
         known = {name: view.get(name) for name in names}
-        if known["eta"] is None and total and run.state == "running":
+        stops = run.job is not None and stop_requested(run.folder) == "keep"  # it will not do what is left
+        if known["eta"] is None and total and run.state == "running" and not stops:
             known["eta"] = self.runs.curves(run).seconds_left(total)
         return known | {"done": done, "total": total, "actions": view.get("actions", [])}
 
@@ -164,7 +189,8 @@ class FinetuneActions(RunActions):
         version = fingerprint(shown)
         if version == seen:
             return {"version": version, "unchanged": True}
-        figures = curve_figures({name: one.table(POINTS) for name, one in zip(names, curves, strict=True)})
+        tables = {name: one.table(POINTS) for name, one in zip(names, curves, strict=True)}
+        figures = curve_figures(tables, targets={name: target_of(run) for name, run in zip(names, runs, strict=True)})
         return {
             "version": version,
             "runs": [{"id": run.id, "name": run.name} for run in runs],

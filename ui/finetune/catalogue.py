@@ -11,10 +11,11 @@ from lightreasoner.formatting import format_value
 from lightreasoner.jobs.store import FINISHED, Job
 from lightreasoner.problems.sources import problems_title
 from lightreasoner.storage.atomic import atomic_file, folder_bytes
+from lightreasoner.training.best import use_adapter
 from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.training.curves import Curves
 from lightreasoner.training.result import FinetuneResult
-from lightreasoner.training.runs import adapter_folder
+from lightreasoner.training.runs import ADAPTER, adapter_folder, measured_in
 from ui.components.downloads import offer
 from ui.components.run_list import MAX_LISTED, METHOD_TITLES, Entry, RunList, short_name
 
@@ -93,6 +94,8 @@ class Tunings(RunList):
             facts.append(f"{run.updates:,} training steps planned")
         if result.held_out_loss is not None:
             facts.append(f"held-out loss {result.held_out_loss:.3g} nats")
+        if kept := measured_in(run.folder / ADAPTER):
+            facts.append(f"in use: training step {kept['update']:,}, {kept['held_out_loss']:.3g} nats")
         config = run.run["config"] if run.run else {}
         odd = [name for name in LISTED if name in config and config[name] != getattr(USUAL, name)]
         return " · ".join(facts + [f"{LABELS[name].lower()} {format_value(config[name])}" for name in odd])
@@ -132,7 +135,7 @@ class Tunings(RunList):
             if not merge.done:  # remains of a killed merge
                 for place in [merge.folder, *run.folder.glob(f".{merge.folder.name}.*")]:
                     shutil.rmtree(place, ignore_errors=True)
-        updates = run.result.updates or 0
+        updates = (measured_in(run.folder / ADAPTER) or {}).get("update") or run.result.updates or 0
         out, n = run.folder.absolute() / f"merged-{updates}", 2
         while out.exists():
             out, n = out.with_name(f"merged-{updates}-{n}"), n + 1
@@ -145,6 +148,15 @@ class Tunings(RunList):
         if any(merge.job.state not in FINISHED for merge in self.merges(run)):
             raise UserError("This run is being merged; cancel that job first, then delete the run.")
         return super().remove(run_id)
+
+    def use(self, run_id: object, which: object) -> None:
+        """Put the "best" or the "last" adapter of a run into use. Raises UserError."""
+        run = self.find(run_id)
+        if run.job and run.job.state not in FINISHED:
+            raise UserError("This run is still training; choose its adapter when it has ended.")
+        if any(merge.job.state not in FINISHED for merge in self.merges(run)):
+            raise UserError("This run is being merged; choose its adapter when that job has ended.")
+        use_adapter(run.folder, which)
 
     def merged_folder(self, run_id: object) -> Path:
         """The folder of a run's latest merged model. Raises UserError."""

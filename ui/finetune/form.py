@@ -6,6 +6,7 @@ import gradio as gr
 
 from lightreasoner.datasets.selectors import SELECTORS
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import format_value
 from lightreasoner.models.adapters import USUAL as USUAL_LAYERS
 from lightreasoner.models.adapters import linear_layers
 from lightreasoner.paper import ALPHA, BETA
@@ -124,7 +125,9 @@ class FinetuneForm(RunForm):
         chosen = find_dataset(self.datasets, dataset_id)
         new = defaults(chosen)
         imported = chosen is not None and not expert_of(chosen)
-        return gr.Textbox(visible=imported), source_of_defaults(chosen), new, *carried(known, new, values)
+        settings = carried(known, new, values)
+        source = source_of_defaults(chosen) + moved(values, settings)
+        return gr.Textbox(visible=imported), source, new, *settings
 
     @action("finetune.update_layers")
     def update_layers(self, dataset_id, model, selected) -> tuple:
@@ -224,3 +227,10 @@ def in_rows(names: Sequence[str], values: dict) -> dict[str, gr.components.Compo
 def carried(old: dict, new: dict, values: tuple) -> list:
     """The settings in CONFIG's order: the new default where the value is the old one, else the value."""
     return [new[name] if value == old.get(name) else value for name, value in zip(CONFIG, values, strict=True)]
+
+
+def moved(values: tuple, settings: list) -> str:
+    """A sentence on the settings that changed with the dataset; empty where none did."""
+    pairs = zip(CONFIG, values, settings, strict=True)
+    changes = [f"{LABELS[n].lower()} {format_value(a)} → {format_value(b)}" for n, a, b in pairs if a != b]
+    return f" Changed with the dataset: {', '.join(changes)}." if changes else ""

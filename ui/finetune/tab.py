@@ -69,7 +69,8 @@ def build_finetune(studio: Studio) -> None:
     @action("finetune.update_datasets")
     def renew(current, event: gr.EventData) -> tuple:
         link = event_data(event)
-        return *renewed(datasets, current, link.get("dataset")), *linked_selection(link)
+        shown = renewed(datasets, current, link.get("dataset"), link.get("viewed"))
+        return *shown, *linked_selection(link)
 
     places = studio.settings.max_waiting + 1
     estimating = form.estimate.click(
@@ -92,9 +93,9 @@ def start_run(studio: Studio, datasets: Datasets, values: Mapping[str, object]) 
     return studio.jobs.submit("finetune", argv, request.title).run_dir.name
 
 
-def renewed(datasets: Datasets, current: object, wanted: object) -> tuple:
+def renewed(datasets: Datasets, current: object, wanted: object, viewed: object = None) -> tuple:
     """Updates of the form's column, its list of datasets and its notice. Selected is `wanted`, if it is given, else the
-    current dataset, else the newest."""
+    one that was looked at on the Datasets tab since, else the current dataset, else the newest."""
     choices = dataset_choices(datasets)
     ids = [id for _, id in choices]
     notice = "" if wanted else gr.skip()
@@ -104,7 +105,7 @@ def renewed(datasets: Datasets, current: object, wanted: object) -> tuple:
             notice = notice_html(EMPTY, "error")
         except UserError as error:
             notice = notice_html(str(error), "error")
-    selected = next((id for id in (wanted, current) if id in ids), ids[0] if ids else None)
+    selected = next((id for id in (wanted, viewed, current) if id in ids), ids[0] if ids else None)
     return gr.Column(visible=bool(ids)), gr.Dropdown(choices=choices, value=selected), notice
 
 

@@ -24,6 +24,7 @@ class FinetuneTab {
     this.looked = 0;
     this.busy = this.active = this.several = false;
     this.renewed = this.wanted = null; // the form's datasets as they are known, and the one that a link asks for
+    this.viewed = null; // the one that was looked at on the Datasets tab, when the form was renewed
     this.tick = el('span', { class: 'lr-muted', role: 'status' });
     this.list = createRunList({ title: 'Runs', label: 'Fine-tuning runs', running: 'Training', aside: this.tick,
       onOpen: (id) => this.show(id), facts: (run) => [run.facts],
@@ -50,6 +51,7 @@ class FinetuneTab {
       return answer;
     };
     return { act: (name) => thenLook('act', name), merge: () => thenLook('merge'),
+      use: (which) => thenLook('use', which),
       push: (kind, form) => this.call('push', this.open, kind, form), pushed: () => this.call('pushed', this.open),
       remove: async () => {
         const answer = await this.call('discard', this.open);
@@ -124,9 +126,11 @@ class FinetuneTab {
       seen.open = answer.open.version;
       run.show(answer.open);
     } else if (open && answer.error) run.begin();
-    if (this.renewed === answer.renew && !this.wanted) return;
+    const viewed = address.get('datasets').get('dataset'), other = viewed !== this.viewed ? viewed : null;
+    if (this.renewed === answer.renew && !this.wanted && !other) return;
     this.renewed = answer.renew;
-    this.trigger('renew', this.wanted || {});
+    this.viewed = viewed;
+    this.trigger('renew', this.wanted || (other ? { viewed: other } : {}));
     this.wanted = null;
   }
   showCompared(found) {

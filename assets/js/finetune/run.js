@@ -17,8 +17,8 @@ const link = (text, params, help, first = false) => el('a', { class: first ? 'lr
   href: '?' + new URLSearchParams(params), title: help, text });
 
 /** What is known of a run in numbers, as [name, text, what it means]. */
-function factsOf({ job: { done, total }, state, numbers, result }) {
-  const { samples_seen: seen, epoch, before, after, samples, trajectories, held_out: heldOut } = numbers;
+function factsOf({ job: { done, total }, state, numbers, result, used }) {
+  const { samples_seen: seen, epoch, before, after, lowest, samples, trajectories, held_out: heldOut } = numbers;
   const ended = !isActive(state), took = ended && result.seconds;
   return [
     ['Training steps', formatCount(done) + (total && total !== done ? ' of ' + formatCount(total) : ''), 'Made so far'],
@@ -28,6 +28,9 @@ function factsOf({ job: { done, total }, state, numbers, result }) {
     trajectories && ['Trajectories', formatCount(trajectories) + (heldOut ? `, ${formatCount(heldOut)} held out` : ''),
       'That the samples come from'],
     took >= 1 && ['Took', formatDuration(took), 'Training, evaluation and checkpoints of the last attempt'],
+    lowest && Number.isFinite(after) && lowest[1] < after && ['Lowest held-out loss',
+      `${formatNumber(lowest[1])} nats at step ${formatCount(lowest[0])}`, 'Marked with a star in its curve'],
+    used && ['Adapter in use', 'of step ' + formatCount(used.update), 'Not the last one: the one with the lowest loss'],
     ended && Number.isFinite(after) && ['Held-out loss', `${formatNumber(before)} \u2192 ${formatNumber(after)} nats`,
       'Before the first update and after the last'],
   ].filter(Boolean);
@@ -41,7 +44,7 @@ function mergeStatus({ busy, job, state, message, folder }) {
 export class Tuning {
   /**
    * @param {{ act: (name: string) => Promise<any>, remove: () => Promise<any>, push: any, pushed: any,
-   *   merge: () => Promise<any>, download: (kind: string) => Promise<any> }} host
+   *   use: (which: string) => Promise<any>, merge: () => Promise<any>, download: (kind: string) => Promise<any> }} host
    */
   constructor(host) {
     this.host = host;
@@ -84,19 +87,20 @@ export class Tuning {
   showState(now) {
     this.data = { ...this.data, ...now };
     const { id, state, job, merge, adapter } = this.data, { done, total } = job, { badge, next, merged } = this.parts;
-    badge.replaceChildren(stateBadge(state, 'Training'));
+    badge.replaceChildren(stateBadge(state, job.status?.startsWith('Stopping') ? 'Stopping' : 'Training'));
     this.progress.show({ state, job, done, total,
       counted: [total && done ? formatCount(done) + ' of ' + formatCount(total) + ' training steps' : ''] });
     this.deletion.offer(!isActive(state) && !merge?.busy); // a job has to be stopped first
     this.command.show(job.command);
     const ready = adapter && !isActive(state), made = merge?.folder;
-    replaceIfChanged(next, [id, ready, merge?.busy, made], () => (ready ? this.adapterActions(merge, made) : []));
+    replaceIfChanged(next, [id, ready, merge?.busy, made, this.data.other], () =>
+      (ready ? this.adapterActions(merge, made) : []));
     replaceIfChanged(merged, merge, () => (merge ? mergeStatus(merge) : []));
     merged.hidden = !merged.childNodes.length;
     this.push.show(id, !ready ? [] : [['adapter', 'Adapter'], ...(made ? [['merged', 'Merged model']] : [])]);
   }
   adapterActions(merge, made) {
-    const { id, adapter } = this.data, { host } = this;
+    const { id, adapter, other } = this.data, { host } = this;
     const button = (name, text, help, call) => el('button', { type: 'button', 'data-key': name, title: help, text,
       onclick: async (event) => {
         event.target.disabled = true;
@@ -109,6 +113,8 @@ export class Tuning {
       link('Inspect with this model', { lens: id }, 'The tuned expert as a third model, token by token'),
       button('adapter', 'Download adapter (' + formatBytes(adapter) + ')', 'A zip that peft loads, with its card',
         () => host.download('adapter')),
+      other && !merge?.busy && button('use', `Use the ${other[0]} adapter (step ${formatCount(other[1].update)})`,
+        'Evaluation, merging, publishing and Inspect then take it; the other one stays', () => host.use(other[0])),
       !merge?.busy && button('merge', made ? 'Merge again' : 'Merge into a model',
         'A job that writes base and adapter as one model, which plain transformers loads', host.merge),
       made && button('merged', 'Download merged model (' + formatBytes(merge.bytes) + ')', 'A zip of the whole model',
