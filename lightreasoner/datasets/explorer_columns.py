@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from lightreasoner.datasets.step_table import Details, read_details, read_steps
 from lightreasoner.paper import ALPHA_FLOOR, TIE
-from lightreasoner.scoring.divergence import teaching_signals
+from lightreasoner.scoring.candidates import teaching_signals
 from lightreasoner.scoring.measures import FLOAT_MEASURES
 
 UNKNOWN = -1

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from lightreasoner.datasets.trajectories import read_shard
 from lightreasoner.errors import UserError
-from lightreasoner.scoring.divergence import teaching_signals
+from lightreasoner.scoring.candidates import teaching_signals
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ Masked tokens (logit −inf) are allowed: they have probability 0 and contribute
 import math
 from dataclasses import dataclass, fields
 
-import numpy as np
 import torch
 
 from lightreasoner.paper import ALPHA_FLOOR, TIE
+from lightreasoner.scoring.candidates import check_alpha
 from lightreasoner.scoring.measures import STEP_MEASURES, TAKEN_MEASURES
 
 TOP_K = 10
@@ -155,7 +155,7 @@ def support(ids, expert_logprobs, amateur_logprobs, alpha: float) -> tuple[tuple
 
     Exact for any α from ALPHA_FLOOR to 1, because the candidates hold the whole plausible set at the floor.
     """
-    _check_alpha(alpha)
+    check_alpha(alpha)
     log_e, log_a = torch.tensor(expert_logprobs), torch.tensor(amateur_logprobs)
     weights = contrastive_target(log_e, log_a, alpha).tolist()
     keep = plausible(log_e, alpha).nonzero().flatten().tolist()
@@ -165,38 +165,8 @@ def support(ids, expert_logprobs, amateur_logprobs, alpha: float) -> tuple[tuple
 
 def teaching(expert_logprobs, amateur_logprobs, alpha: float) -> float:
     """`teaching_signal` from a step's candidates, exact for the same α as `support`."""
-    _check_alpha(alpha)
+    check_alpha(alpha)
     return float(teaching_signal(torch.tensor(expert_logprobs), torch.tensor(amateur_logprobs), alpha))
-
-
-def teaching_signals(log_e: np.ndarray, log_a: np.ndarray, bounds: np.ndarray, alpha: float) -> np.ndarray:
-    """`teaching` of many steps at once: (steps,) fp32.
-
-    log_e, log_a: the candidates of all steps, one step after the other, fp32; bounds (steps + 1,): where each begins.
-    """
-    _check_alpha(alpha)
-    if len(bounds) < 2:
-        return np.zeros(0, np.float32)
-    top = np.maximum.reduceat(log_e, bounds[:-1])
-    keep = log_e >= np.repeat(top, np.diff(bounds)) + (math.log(alpha) - TIE)
-    sizes = np.add.reduceat(keep.astype(np.int64), bounds[:-1])
-    starts, log_e, log_a = np.cumsum(sizes) - sizes, log_e[keep], log_a[keep]
-    ratio = log_e - log_a
-    denied = ratio == math.inf
-    if denied.any():  # as in `_contrast`
-        among = np.repeat(np.logical_or.reduceat(denied, starts), sizes)
-        ratio = np.where(among, np.where(denied, log_e, -math.inf), ratio)
-    ratio -= np.repeat(np.maximum.reduceat(ratio, starts), sizes)
-    log_target = ratio - np.repeat(np.log(np.add.reduceat(np.exp(ratio), starts)), sizes)
-    target = np.exp(log_target)
-    with np.errstate(invalid="ignore"):
-        terms = np.where(target > 0, target * (log_target - log_e), 0)  # elsewhere 0·∞
-    return np.add.reduceat(terms, starts).clip(0)
-
-
-def _check_alpha(alpha: float) -> None:
-    if not ALPHA_FLOOR <= alpha <= 1.0:
-        raise ValueError(f"alpha is {alpha}; it must lie between {ALPHA_FLOOR} and 1")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ class FlipSide {
     this.viewer = new Viewer(this.stage, { curve: createCurve, idle: '', kinds: [['png', 'A picture']],
       details: async (_, i) => ({ candidates: this.record.steps[i].candidates, tokens: this.record.tokens }),
       address: ({ run, step }) =>
-        this.link.setAttribute('href', '?trace=' + run + (step >= 0 ? '&step=' + step : '')) });
+        this.link.setAttribute('href', '?trace=' + run.run + (step >= 0 ? '&step=' + step : '')) });
     this.node = el('div', { class: 'lr-flip-side', role: 'group' },
       el('div', { class: 'lr-card lr-flip-response' }, this.title, this.verdict.node, this.link, this.text),
       this.stage);
