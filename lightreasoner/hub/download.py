@@ -14,6 +14,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.hub.errors import OFFLINE, HubUnreachable, hub_errors
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+MEASURED = "measured.json"  # in an adapter that is not its run's last: {"update", "held_out_loss", "drift"}, in nats
 #: Only files at the top level; no pickles and no code.
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")  # all but the weights
 MODEL_FILES = (*SMALL_FILES, "*.safetensors")

@@ -13,7 +13,7 @@ from transformers.pytorch_utils import Conv1D  # how GPT-2 writes a linear layer
 
 from lightreasoner.compat.transformers import gguf_reading
 from lightreasoner.errors import UserError, first_line
-from lightreasoner.hub.download import ADAPTER_FILES, NotCached
+from lightreasoner.hub.download import ADAPTER_FILES, MEASURED, NotCached
 from lightreasoner.models.devices import is_out_of_memory
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.models.weights import (
@@ -30,7 +30,6 @@ from lightreasoner.storage.atomic import atomic_folder
 from lightreasoner.storage.checksums import note_checksum
 from lightreasoner.storage.runs import read_run
 
-MEASURED = "measured.json"  # in an adapter that is not its run's last: {"update", "held_out_loss", "drift"}, in nats
 RESUME = "Free some space and resume."
 USUAL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # in most architectures
 #: Tried in this order where PEFT does not know the architecture: separate projections, then fused ones.

@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from lightreasoner.errors import UserError
-from lightreasoner.models.adapters import MEASURED, attach_adapter
+from lightreasoner.hub.download import MEASURED
+from lightreasoner.models.adapters import attach_adapter
 from lightreasoner.models.devices import DTYPES
 from lightreasoner.models.identity import differences
 from lightreasoner.models.loading import load_model

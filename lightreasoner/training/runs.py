@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightreasoner.errors import UserError
-from lightreasoner.models.adapters import MEASURED
+from lightreasoner.hub.download import MEASURED
 from lightreasoner.models.references import parse_ref
 from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import list_runs, read_run, run_folder

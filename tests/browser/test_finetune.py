@@ -196,7 +196,7 @@ def test_it_is_accessible(tuning_app, tuning):
         assert barriers(Inspect(page)) == [], look
     assert page.evaluate("window.__pwned") is None
     # lines are told apart by more than colour
-    legend = page.locator('.lr-comparison [data-chart="loss"] .legend')
+    legend = page.locator('.lr-comparison [data-chart="drift"] .legend')  # losses with other targets stand apart
     dashes = legend.locator("path.js-line").evaluate_all(
         "lines => lines.map((line) => getComputedStyle(line).strokeDasharray)"
     )

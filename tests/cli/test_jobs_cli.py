@@ -128,6 +128,8 @@ def test_a_state_that_nobody_noticed_is_put_right(jobs, bench):
 
 
 def test_it_does_not_wait_for_the_model_libraries():
-    code = "import sys, lightreasoner.cli.jobs; print({'torch', 'gradio', 'transformers'} & set(sys.modules))"
+    """Nor do push and pull: a constant that they share with adapters once brought in two seconds of imports."""
+    modules = "lightreasoner.cli.jobs, lightreasoner.publishing.push, lightreasoner.publishing.pull"
+    code = f"import sys, {modules}; print({{'torch', 'gradio', 'transformers'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
