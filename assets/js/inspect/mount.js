@@ -123,7 +123,7 @@ class LiveRun {
     const answer = await fetch(EXAMPLE_FILE).catch(() => null), record = answer?.ok && await answer.json();
     if (!record || asked()) return;
     this.example.set(record.id, (step) => ({ candidates: record.steps[step].candidates, tokens: record.tokens }));
-    this.viewer.curve.hold(firstMove());
+    this.viewer.curve.hold(firstMove(this.element));
     this.unasked = true;
     showRecord(this.viewer, record);
     this.viewer.selectStrongest();
@@ -133,10 +133,10 @@ class LiveRun {
   stop() { if (this.owner) this.call('stop', this.owner.run, this.owner.key); }
 }
 
-/** Kept when the reader first does something, or has had the time to read. */
-const firstMove = () => new Promise((moved) => {
+/** Kept when the reader first does something with the result, or has had the time to read. */
+const firstMove = (result) => new Promise((moved) => {
   const signs = ['pointerdown', 'pointermove', 'keydown', 'wheel', 'touchstart', 'scroll'];
-  for (const sign of signs) addEventListener(sign, moved, { once: true, passive: true });
+  for (const sign of signs) result.addEventListener(sign, moved, { once: true, passive: true });
   setTimeout(moved, READING);
 });
 
