@@ -1,6 +1,7 @@
 """The verb sample: generate responses to many problems and record where expert and amateur diverge."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -101,19 +102,24 @@ def sampling_job(options: argparse.Namespace):
 
 
 def run_sample(options: argparse.Namespace, settings: Settings) -> None:
-    from lightreasoner.jobs.context import job_context
     from lightreasoner.sampling.job import sampling_title
-    from lightreasoner.sampling.run import read_result, run_sampling
 
     if options.show_prompt:
         job = sampling_job(options)
         print_prompt(job.expert, next(iter(job.open_problems(settings))), job.prompt)
         return
+    run_as_job(options, sampling_job, sampling_title(options.problems.strip(), options.limit), settings)
+
+
+def run_as_job(options: argparse.Namespace, read: Callable, title: str, settings: Settings) -> None:
+    """Run the SamplingJob that read(options) describes, and print its result. Raises UserError, StopRequested."""
+    from lightreasoner.jobs.context import job_context
+    from lightreasoner.sampling.run import read_result, run_sampling
+
     if not settings.job:  # a mistake made in a terminal leaves no folder behind; a job's mistake belongs in its log
-        sampling_job(options).check(settings)
-    title = sampling_title(options.problems.strip(), options.limit)
-    with job_context(options.run_dir, "sample", settings, title=title) as progress:
-        job = sampling_job(options)
+        read(options).check(settings)
+    with job_context(options.run_dir, options.verb, settings, title=title) as progress:
+        job = read(options)
         try:
             result = run_sampling(job, settings, ConsoleProgress(progress_line, progress))
         except StopRequested as stop:

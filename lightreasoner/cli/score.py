@@ -8,9 +8,8 @@ from lightreasoner.cli.decoding import add_stop_option, stop_strings
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.cli.problems import add_skip_option, first_problem
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
-from lightreasoner.cli.sample import add_batch_options, print_result, progress_line, read_batch_size, read_beta_floor
+from lightreasoner.cli.sample import add_batch_options, read_batch_size, read_beta_floor, run_as_job
 from lightreasoner.cluster import add_backend_options
-from lightreasoner.progress import ConsoleProgress, StopRequested
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path
 
@@ -67,10 +66,8 @@ def scoring_job(options: argparse.Namespace):
 
 
 def run_score(parser: argparse.ArgumentParser, options: argparse.Namespace, settings: Settings) -> None:
-    from lightreasoner.jobs.context import job_context
     from lightreasoner.problems.stream import training_split
     from lightreasoner.sampling.job import scoring_title
-    from lightreasoner.sampling.run import read_result, run_sampling
 
     if options.write_prompts or options.show_prompt:
         if not options.problems:
@@ -83,18 +80,8 @@ def run_score(parser: argparse.ArgumentParser, options: argparse.Namespace, sett
     missing = [name for name in ("responses", "run_dir") if not getattr(options, name)]
     if missing:
         parser.error(f"the following arguments are required: --{', --'.join(missing).replace('_', '-')}")
-    if not settings.job:  # a mistake made in a terminal leaves no folder behind; a job's mistake belongs in its log
-        scoring_job(options).check(settings)
-    with job_context(options.run_dir, "score", settings, title=scoring_title(options.responses)) as progress:
-        job = scoring_job(options)
-        try:
-            result = run_sampling(job, settings, ConsoleProgress(progress_line, progress))
-        except StopRequested as stop:
-            if stop.keep:
-                print_result(read_result(job), options.run_dir)
-            raise
-        print_result(result, options.run_dir)
-        print_origin(options.run_dir)
+    run_as_job(options, scoring_job, scoring_title(options.responses), settings)
+    print_origin(options.run_dir)
 
 
 def print_origin(folder: Path) -> None:

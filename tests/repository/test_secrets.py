@@ -1,4 +1,4 @@
-"""No secret is committed: no token of the Hub or of a forge, no cloud key, no private key."""
+"""Nothing is committed that should not be: tokens, cloud keys and private keys, and what a run wrote."""
 
 from __future__ import annotations
 
@@ -27,11 +27,22 @@ def test_it_would_find_one():
     assert secrets_in(b"-----BEGIN RSA " + b"PRIVATE KEY-----") == ["a private key"]
 
 
-def test_no_file_holds_a_secret():
+@pytest.fixture(scope="module")
+def tracked() -> list[str]:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True)
     if listed.returncode:
         pytest.skip("not a git checkout")
-    for name in filter(None, listed.stdout.decode().split("\0")):
+    return [name for name in listed.stdout.decode().split("\0") if name]
+
+
+def test_no_file_holds_a_secret(tracked):
+    for name in tracked:
         path = ROOT / name
         found = secrets_in(path.read_bytes()) if path.is_file() and path.suffix != ".safetensors" else []
         assert not found, f"{name} holds {', '.join(found)}"
+
+
+def test_nothing_that_a_run_wrote_is_committed(tracked):
+    """The folder of an experiment was, when s3://bucket/x had been taken for a path."""
+    ours = [name for name in tracked if not name.startswith("tests/written_by_0_2/")]
+    assert not [n for n in ours if ":" in n or n.rpartition("/")[2] in ("events.jsonl", "run.json", ".lock")]
