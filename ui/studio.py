@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.accelerator import AcceleratorLock
@@ -26,6 +27,7 @@ from lightreasoner.tracing.records import (
     Trace,
     columns,
     contrast_of,
+    kept_record,
     load_record,
     step_line,
     stored_step_line,
@@ -115,8 +117,14 @@ class Studio:
     def record(self, run: str) -> dict:
         """A run's JSON, from memory while it is live, else from disk; or the example's. Raises UserError."""
         live = self.live_runs.get(run) if isinstance(run, str) else None
-        folder = example.FOLDER if run == example.EXAMPLE else self.settings.traces
-        return trace_json(live.trace) if live else load_record(run, folder)
+        return trace_json(live.trace) if live else load_record(run, self._folder(run))
+
+    def kept_record(self, run: str) -> dict:
+        """A finished run's JSON, to be read only: one that was just read is not read again. Raises UserError."""
+        return kept_record(run, self._folder(run))
+
+    def _folder(self, run: str) -> Path:
+        return example.FOLDER if run == example.EXAMPLE else self.settings.traces
 
 
 def header(record: dict, **more) -> str:

@@ -97,6 +97,20 @@ def test_what_is_loaded_is_what_was_saved(tmp_path):
     assert traces.load_record(trace.id, tmp_path) == json.loads(json.dumps(traces.trace_json(trace)))
 
 
+def test_a_kept_record_is_read_once_and_again_when_its_file_changes(tmp_path):
+    """Each token that a user selected in a trace of 5,000 parsed the whole file: 140 ms instead of 40."""
+    trace = make_trace(score(), score(kl=0.1))
+    traces.save_trace(trace, tmp_path)
+    first = traces.kept_record(trace.id, tmp_path)
+    assert traces.kept_record(trace.id, tmp_path) is first
+    trace.add(StepsEvent([Step(2, 7, "a", score())]), Texts())
+    traces.save_trace(trace, tmp_path)
+    assert len(traces.kept_record(trace.id, tmp_path)["steps"]) == len(first["steps"]) + 1
+    (tmp_path / f"{trace.id}.json").unlink()
+    with pytest.raises(UserError, match="no trace"):
+        traces.kept_record(trace.id, tmp_path)
+
+
 def test_csv_has_a_row_a_step_and_no_formula():
     record = traces.trace_json(make_trace(score(), score(kl=0.1), score()))
     rows = list(csv.DictReader(io.StringIO(traces.trace_csv(record))))
@@ -127,8 +141,9 @@ def test_what_a_contrast_wrote_stays_with_its_trace_and_table(tmp_path, contrast
     "id_", ["", "../../etc/passwd", "a" * 15, "a/b" * 8, "x" * 41, "abc.json" * 3, None, 7, "é" * 20]
 )
 def test_ids_that_are_no_ids_open_nothing(tmp_path, id_):
-    with pytest.raises(UserError, match="no valid trace id"):
-        traces.load_record(id_, tmp_path)
+    for read in (traces.load_record, traces.kept_record):
+        with pytest.raises(UserError, match="no valid trace id"):
+            read(id_, tmp_path)
 
 
 def test_a_missing_and_a_damaged_trace_are_told_apart(tmp_path):

@@ -22,7 +22,7 @@ def viewer_calls(studio: Studio) -> list[Callable[..., dict]]:
     def step(run, index) -> dict:
         """The candidates of a step, and the texts of their tokens."""
         live = studio.live_runs.get(run) if isinstance(run, str) else None
-        record = {} if live else studio.record(run)
+        record = {} if live else studio.kept_record(run)
         steps = live.trace.steps if live else record["steps"]
         index = number("The step", index, 0, max(0, len(steps) - 1), whole=True)
         if not steps:
