@@ -44,6 +44,7 @@ class Settings:
     no_jobs: str = ""  # a sentence saying why jobs are disabled; empty: they are enabled
     ray_address: str = ""  # HOST:PORT of a Ray cluster's head, auto, or local; empty: no Ray
     lock_folder: str = ""  # folder of the accelerator's lock; empty: the workspace
+    report_to: str = ""  # a tracker that mirrors the runs' numbers: trackio, tensorboard or wandb; empty: none
     job_nice: int = 1  # steps of priority by which jobs are below the page; at 10 two other programs leave a tenth
     job: str = ""  # "id/attempt" in processes started by the scheduler, else empty
     hosts: str = (

@@ -39,6 +39,7 @@ from ui.access.permissions import current_user
 
 POLL = 0.05  # seconds between looks at a run
 INTERVAL = 0.1  # seconds between updates of the page at least, once there are steps
+BEAT = 1.0  # seconds between values at most: Gradio notices a closed tab only when a value is due
 
 
 @dataclass
@@ -161,7 +162,7 @@ def failure(message: str) -> str:
 
 def stream(studio: Studio, live: LiveRun) -> Iterator[str]:
     """The viewer's value while a run is in progress. Closing the generator (a closed tab) stops the run."""
-    trace, sent, status, opened, waited = live.trace, 0, None, False, INTERVAL
+    trace, sent, status, opened, waited, quiet = live.trace, 0, None, False, INTERVAL, 0.0
     view = {"step": trace.parent["step"]} if trace.parent else None  # a branch opens where it leaves its parent
     text = header(trace_json(trace), key=live.key, view=view)
     try:
@@ -187,10 +188,12 @@ def stream(studio: Studio, live: LiveRun) -> Iterator[str]:
                     text += line({"graded": trace.graded})
                 yield text + line({"end": trace.finish_reason, "seconds": round(trace.seconds, 3)})
                 return
-            if text != before:
+            if text != before or quiet >= BEAT:
+                quiet = 0.0
                 yield text
             live.done.wait(POLL)
             waited += POLL
+            quiet += POLL
     finally:
         live.stop.set()
         if live.done.wait(10) and not live.error:  # saved to disk; otherwise it stays in memory

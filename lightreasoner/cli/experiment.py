@@ -6,6 +6,7 @@ from pathlib import Path
 from lightreasoner.cli.once import Once
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.cli.problems import add_skip_option
+from lightreasoner.cli.report_to import add_report_option, reporting
 from lightreasoner.errors import UserError
 from lightreasoner.progress import ConsoleProgress
 from lightreasoner.settings import Settings
@@ -42,6 +43,11 @@ def add(verbs) -> None:
     experiment.add_argument("--preview", type=int, metavar="N", help="problems of the preview; 0: none (default 100)")
     experiment.add_argument("--rounds", type=int, metavar="N", help="tune the tuned expert again (default 1)")
     experiment.add_argument(
+        "--next-amateur",
+        choices=("same", "expert"),
+        help="of later rounds: the same amateur (default), or the expert of the round before",
+    )
+    experiment.add_argument(
         "--minutes",
         type=float,
         metavar="N",
@@ -51,6 +57,7 @@ def add(verbs) -> None:
     experiment.add_argument(
         "--run-dir", type=local_folder, required=True, metavar="DIR", help="folder of the experiment"
     )
+    add_report_option(experiment)
     experiment.add_argument("--dry-run", action="store_true", help="print the stages, and run nothing")
     experiment.set_defaults(run=run_experiment_verb)
 
@@ -64,6 +71,7 @@ def local_folder(text: str) -> Path:
 
 #: Options that a plan's file holds instead.
 GIVEN = ("problems", "limit", "test", "test_limit", "max_new_tokens", "test_max_new_tokens", "preview", "rounds")
+GIVEN += ("next_amateur",)
 
 
 def plan_from(options: argparse.Namespace):
@@ -118,6 +126,7 @@ def run_experiment_verb(options: argparse.Namespace, settings: Settings) -> None
     from lightreasoner.experiments.run import check, run_experiment
     from lightreasoner.experiments.stages import round_stages
 
+    settings = reporting(options, settings)
     plan = plan_from(options)
     if options.dry_run:
         check(plan, options.run_dir.absolute(), settings)

@@ -2,10 +2,12 @@
 and merge it into its base model."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from lightreasoner.cli.dataset import add_selection_options
 from lightreasoner.cli.once import Once
+from lightreasoner.cli.report_to import add_report_option, reporting
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.errors import UserError
 from lightreasoner.progress import ConsoleProgress
@@ -35,12 +37,7 @@ def add(verbs) -> None:
             flag = "--" + name.replace("_", "-")
             meta = None if choices else "N" if kind is int else "X" if kind is float else "NAMES"
             finetune.add_argument(
-                flag,
-                type=kind,
-                default=default,
-                choices=choices,
-                metavar=meta,
-                help=f"{spec.metadata['help']} (default {default})",
+                flag, type=kind, choices=choices, metavar=meta, help=f"{spec.metadata['help']} (default {default})"
             )
     finetune.add_argument(  # its name until version 0.2
         "--group", type=int, dest="max_samples_per_trajectory", default=argparse.SUPPRESS, help=argparse.SUPPRESS
@@ -56,6 +53,12 @@ def add(verbs) -> None:
     finetune.add_argument(
         "--shard", action="store_true", help="spread the expert over the processes (FSDP), for models of 32B and more"
     )
+    finetune.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="settings saved by save-preset, by name or as a .toml file; options that are given count more",
+    )
+    add_report_option(finetune)
     finetune.set_defaults(run=run_finetune)
 
     merge = verbs.add_parser("merge", help="merge a run's adapter into its base model, as one folder")
@@ -63,6 +66,11 @@ def add(verbs) -> None:
     merge.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the folder to write")
     merge.add_argument("--dtype", default="auto", metavar="D", help="of the weights (default auto: the base's on disk)")
     merge.set_defaults(run=run_merge)
+
+    save = verbs.add_parser("save-preset", help="save the settings of a fine-tuning run under a name")
+    save.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="the fine-tuning run")
+    save.add_argument("name", help="for finetune --preset, and for the form of the Fine-tune tab")
+    save.set_defaults(run=run_save)
 
     use = verbs.add_parser("use-adapter", help="choose which adapter of a run is used: the best one or the last one")
     use.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="the fine-tuning run")
@@ -73,8 +81,9 @@ def add(verbs) -> None:
 def config_of(options: argparse.Namespace) -> FinetuneConfig:
     """The settings that the options give. Raises UserError for values out of bounds."""
     given = {name: getattr(options, name) for name in FinetuneConfig.__dataclass_fields__}
-    given["seed"] = options.seed or 0
-    given["target_modules"] = tuple(part.strip() for part in options.target_modules.split(",") if part.strip())
+    given = {name: value for name, value in given.items() if value is not None}
+    if isinstance(modules := given.get("target_modules"), str):
+        given["target_modules"] = tuple(part.strip() for part in modules.split(",") if part.strip())
     return FinetuneConfig(**given)
 
 
@@ -82,6 +91,9 @@ def run_finetune(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.training.distributed import rank, world_size
     from lightreasoner.training.run import estimate_finetune, run_as_job
 
+    settings = reporting(options, settings)
+    if options.preset:
+        take_preset(options, settings)
     job = job_of(options)
     processes = options.num_workers if options.backend == "ray" else world_size()
     if job.sharded and processes == 1:
@@ -151,6 +163,23 @@ def run_merge(options: argparse.Namespace, settings: Settings) -> None:
 
     merge_run(options.run_dir, options.out, settings, options.dtype)
     print(f"The merged model is in {options.out}")
+
+
+def take_preset(options: argparse.Namespace, settings: Settings) -> None:
+    """Put the settings of a preset into the options that were not given. Raises UserError."""
+    from lightreasoner.training.presets import load_preset
+
+    for name, value in load_preset(settings, options.preset).items():
+        if getattr(options, name) is None:
+            setattr(options, name, tuple(value) if isinstance(value, list) else value)
+
+
+def run_save(options: argparse.Namespace, settings: Settings) -> None:
+    from lightreasoner.storage.runs import read_run
+    from lightreasoner.training.presets import save_preset
+
+    name = save_preset(settings, options.name, read_run(options.run_dir))
+    print(f"The preset is saved; use it by --preset {shlex.quote(name)}")
 
 
 def run_use(options: argparse.Namespace, settings: Settings) -> None:

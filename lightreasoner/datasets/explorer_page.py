@@ -40,7 +40,8 @@ class Filters:
 
     low ≤ KL < high in nats (None: no bound); ranges: the same of any of RANGED. category: a token category, "" for all.
     search: text in the token, the question or the response, ignoring case. annotation: keep, drop, pin, any, or "" for
-    all steps. agree: whether the models' top-1 tokens are the same.
+    all steps. agree: whether the models' top-1 tokens are the same. one_each: of every response only the step that
+    comes first in the order; else one response that went wrong fills the first pages.
     """
 
     low: float | None = None
@@ -50,6 +51,7 @@ class Filters:
     annotation: str = ""
     agree: bool | None = None
     ranges: Mapping[str, Sequence[float | None]] = field(default_factory=dict)  # measure → (low, high)
+    one_each: bool = False
 
     def __post_init__(self):
         _check_range("kl", (self.low, self.high))
@@ -64,6 +66,8 @@ class Filters:
             raise UserError(f"There is no annotation {str(self.annotation)[:20]!r}; use any, keep, drop or pin.")
         if not isinstance(self.search, str) or len(self.search) > 200:
             raise UserError("The search must be a text of at most 200 characters.")
+        if not isinstance(self.one_each, bool):
+            raise UserError(f"The filter one_each is {str(self.one_each)[:20]}; it must be true or false.")
         if self.agree not in (None, True, False):
             raise UserError(f"The filter agree is {str(self.agree)[:20]}; it must be true, false or null.")
 
@@ -101,6 +105,8 @@ def page(
     table = explorer.table(selection.alpha, view)
     annotated = view.annotated()
     passing = _filter(explorer, view, table, filters, annotated)
+    if filters.one_each:
+        passing = _one_each(view.data, table, passing, sort)
     pins = [place for place, kind in annotated.items() if kind == "pin"]
     pinned = table.index.isin(pins) if pins else None
     groups = [passing] if pinned is None else [passing & pinned, passing & ~pinned]
@@ -137,6 +143,14 @@ def _filter(
     if filters.search:
         passing &= _search(explorer, view.data, filters.search.casefold())
     return passing
+
+
+def _one_each(data: ExplorerColumns, table: pd.DataFrame, which: pd.Series, sort: str) -> pd.Series:
+    """Of these steps, the one of each response that is first in an order."""
+    ordered = _first(table, which, sort, len(table)).to_numpy()
+    response = np.searchsorted(data.starts, ordered, side="right") - 1
+    _, first = np.unique(response, return_index=True)
+    return pd.Series(np.isin(np.arange(len(table)), ordered[first]), index=table.index)
 
 
 def _search(explorer: Explorer, data: ExplorerColumns, text: str) -> np.ndarray:

@@ -54,7 +54,7 @@ def measure(plan: Plan, settings: Settings) -> Rates:
     with tempfile.TemporaryDirectory(prefix="lightreasoner-trial-") as place:
         trial = round_stages(replace(plan, limit=min(TRIAL, plan.limit or TRIAL), preview=0), Path(place) / "trial")
         sampling, training = (next(stage for stage in trial if stage.kind == kind) for kind in ("dataset", "finetune"))
-        settings = replace(settings, job="", lock_folder=settings.lock_folder or settings.workspace)
+        settings = replace(settings, job="", report_to="", lock_folder=settings.lock_folder or settings.workspace)
         began = time.monotonic()
         with job_context(sampling.folder, "sample", settings, title="A trial on a few problems") as context:
             sampled = run_sampling(sampling.job, settings, context)

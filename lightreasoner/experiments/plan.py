@@ -14,7 +14,6 @@ A plan is written as a TOML file, or given by options or a form:
 """
 
 import itertools
-import json
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -26,13 +25,14 @@ from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.pairs import find_preset, presets
 from lightreasoner.paper import ALPHA, PREVIEW_BETAS
 from lightreasoner.training.config import FinetuneConfig
+from lightreasoner.training.presets import refuse_unknown, settings_of, settings_table, toml_value
 from lightreasoner.validation import number
 
 FILE = "plan.toml"  # in an experiment's folder: a plan that repeats it
 MOST_ARMS, MOST_ROUNDS = 64, 10
+#: The amateur of a later round → what it is.
+NEXT_AMATEURS = {"same": "the plan's amateur", "expert": "the expert of the round before"}
 CONTROL = "control: random steps"
-TRAINED = {field.name: field for field in fields(FinetuneConfig)}
-SELECTED = {field.name: field for field in fields(Selection)}
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,7 @@ class Plan:
     preview: int = 100  # problems of `problems` that the preview solves first; 0: no preview
     preview_betas: str = PREVIEW_BETAS
     rounds: int = 1  # in each later round the best tuned expert is the expert
+    next_amateur: str = "same"  # of the later rounds: see NEXT_AMATEURS
     skip_unreadable: bool = False  # use the rest of files that have rows which cannot be read
     stop_worse: bool = False  # end the evaluation of an arm that is clearly worse than the best one
 
@@ -91,6 +92,9 @@ class Plan:
         number("max_new_tokens", self.max_new_tokens, 1, 10**6, whole=True)
         number("preview", self.preview, 0, 10**6, whole=True)
         number("rounds", self.rounds, 1, MOST_ROUNDS, whole=True)
+        if self.next_amateur not in tuple(NEXT_AMATEURS):
+            choices = ", or ".join(f"{name} for {what}" for name, what in NEXT_AMATEURS.items())
+            raise UserError(f"The plan's next_amateur is {self.next_amateur!r:.40}; it must be {choices}.")
         if self.preview == 1:
             raise UserError("The preview has 1 problem, and an interval needs two; give 0 for none, or some 100.")
         parse_contrasts(f"{ALPHA:g}", self.preview_betas, False, ("alpha", "preview_betas"))
@@ -112,19 +116,8 @@ class Plan:
         """For run.json, and for `plan_of`."""
         return {name: value for name, value in asdict(self).items() if name != "arms"} | {
             "control": False,  # it is among the arms, if it is wanted
-            "arm": [{"name": arm.name} | _settings(arm) for arm in self.arms],
+            "arm": [{"name": arm.name} | settings_table(arm.config, arm.selection) for arm in self.arms],
         }
-
-
-def _settings(arm: Arm) -> dict[str, Any]:
-    """The settings of an arm that are not the usual ones."""
-    chosen = {}
-    for known, given in ((SELECTED, arm.selection), (TRAINED, arm.config)):
-        for name, spec in known.items():
-            value = getattr(given, name)
-            if value != spec.default:
-                chosen[name] = list(value) if isinstance(value, tuple) else value
-    return chosen
 
 
 def read_plan(path: Path) -> Plan:
@@ -141,15 +134,10 @@ def write_plan(plan: Plan) -> str:
     """The plan as TOML, which read_plan reads as the same plan."""
     tables = plan.as_json()
     arms = tables.pop("arm")
-    lines = [f"{name} = {_toml(value)}" for name, value in tables.items() if value is not None]
+    lines = [f"{name} = {toml_value(value)}" for name, value in tables.items() if value is not None]
     for arm in arms:
-        lines += ["", "[[arm]]", *(f"{name} = {_toml(value)}" for name, value in arm.items() if value is not None)]
+        lines += ["", "[[arm]]", *(f"{name} = {toml_value(value)}" for name, value in arm.items() if value is not None)]
     return "\n".join(lines) + "\n"
-
-
-def _toml(value: Any) -> str:
-    """A text, number, truth value or list of these; JSON writes all of them as TOML does, but for a surrogate."""
-    return json.dumps(value, ensure_ascii=False)
 
 
 def plan_of(tables: dict[str, Any]) -> Plan:
@@ -162,7 +150,7 @@ def plan_of(tables: dict[str, Any]) -> Plan:
     arms, control = given.pop("arm", None) or [{}], given.pop("control", True)
     usual = given.pop("arms", {})  # settings of all arms
     known = {field.name for field in fields(Plan)} - {"arms"}
-    _refuse_unknown("The plan", given, known | {"arm", "arms", "control"})
+    refuse_unknown("The plan", given, known | {"arm", "arms", "control"})
     if not isinstance(arms, list) or not all(isinstance(arm, dict) for arm in [usual, *arms]):
         raise UserError("The plan's arms are no tables; begin each with [[arm]], and settings of all with [arms].")
     if given.get("pair") and not given.get("expert"):
@@ -179,7 +167,7 @@ def plan_of(tables: dict[str, Any]) -> Plan:
 
 def control_of(arm: Arm) -> Arm:
     """The same with as many steps, drawn at random: what training on anything at all comes to."""
-    settings = _settings(arm) | {"method": "random-steps", "selector": "random"}
+    settings = settings_table(arm.config, arm.selection) | {"method": "random-steps", "selector": "random"}
     return _arm(CONTROL, settings)
 
 
@@ -206,19 +194,4 @@ def _arms(table: dict[str, Any]) -> list[Arm]:
 
 
 def _arm(name: str, settings: dict[str, Any]) -> Arm:
-    _refuse_unknown(f"The arm {name!r:.60}", settings, TRAINED | SELECTED)
-    trained = {key: value for key, value in settings.items() if key in TRAINED}
-    if isinstance(modules := trained.get("target_modules"), list):
-        trained["target_modules"] = tuple(modules)
-    selected = {key: value for key, value in settings.items() if key in SELECTED}
-    if trained.get("method") == "random-steps":
-        selected.setdefault("selector", "random")
-    for key in ("method", "selector"):
-        if not isinstance(settings.get(key, ""), str):
-            raise UserError(f"The arm {name!r:.60} has the {key} {settings[key]!r:.40}, which is no name.")
-    return Arm(name, FinetuneConfig(**trained), Selection(**selected))
-
-
-def _refuse_unknown(whose: str, given: dict, known) -> None:
-    if unknown := next((key for key in given if key not in known), None):
-        raise UserError(f"{whose} has {unknown!r:.60}, which is unknown; use {', '.join(sorted(known))}.")
+    return Arm(name, *settings_of(settings, f"The arm {name!r:.60}"))

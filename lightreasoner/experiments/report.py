@@ -5,6 +5,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader
 
+from lightreasoner.experiments.figures import BEST, rounds_table
 from lightreasoner.experiments.plan import FILE, Plan, write_plan
 from lightreasoner.experiments.results import ArmResult, all_stages, arm_results, best_arm, flips, forecast
 from lightreasoner.experiments.stages import Stage
@@ -46,6 +47,7 @@ def html_report(plan: Plan, folder: Path, stages: list[Stage], results: list[Arm
         forecast=forecast(stages),
         plan=plan,
         arms=results,
+        rounds=[row for row in rounds_table(results).to_dict("records") if row["series"] == BEST],
         best=best,
         costs=[(stage.title, stage.state, seconds_of(stage)) for stage in stages],
         flips=flips(shown) if shown else [],

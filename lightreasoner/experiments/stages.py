@@ -78,6 +78,9 @@ def round_stages(plan: Plan, folder: Path, turn: int = 1, expert: str | None = N
     expert: of a later round, the expert that the round before has tuned.
     """
     expert = expert or plan.expert
+    amateur = plan.amateur
+    if turn > 1 and plan.next_amateur == "expert":
+        amateur = plan.expert if turn == 2 else str(later_expert(folder, turn - 1))
     again = f"r{turn}-" if turn > 1 else ""
 
     def place(name: str) -> Path:
@@ -102,7 +105,7 @@ def round_stages(plan: Plan, folder: Path, turn: int = 1, expert: str | None = N
         )
         found.append(Stage("preview", title("Preview"), job.run_dir, job, turn))
     sampling = SamplingJob(
-        *(place("data"), expert, plan.amateur, plan.problems),
+        *(place("data"), expert, amateur, plan.problems),
         decoding=DecodingConfig(plan.max_new_tokens, beta_floor=0.0),
         pair_name=plan.pair if turn == 1 else None,
         split=plan.split or training_split(plan.problems),

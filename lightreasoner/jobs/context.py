@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from lightreasoner.errors import UserError, disk_trouble, log_unexpected
 from lightreasoner.jobs.accelerator import AcceleratorLock, LockHandle
 from lightreasoner.jobs.events import EVENTS_FILE, EventLog, last_event, reversed_events
+from lightreasoner.jobs.trackers import Mirror
 from lightreasoner.processes import elsewhere, heartbeat, mark
 from lightreasoner.progress import StopRequested
 from lightreasoner.settings import Settings
@@ -33,6 +34,7 @@ from lightreasoner.storage.runs import BEATING, LOCK
 
 STOP_FILE = "stop"  # in a run folder: "keep" or "cancel"
 RESUME = "Free some space and resume."
+MIRRORED = ("preview", "sample", "finetune", "evaluate")  # verbs of the runs that a tracker mirrors
 PAUSE = 0.3  # seconds between progress events
 BRIEFLY = 0.2  # seconds for those who only look whether the folder's lock is held
 
@@ -52,6 +54,7 @@ class JobContext:
 
     def __init__(self, run_dir: Path, log: EventLog):
         self.run_dir, self._log, self._handle = run_dir, log, None
+        self.mirror: Mirror | None = None  # of the user's tracker
         self._status, self._pending, self._written = "", None, float("-inf")
         self._result, self._finishing = {}, False
 
@@ -80,7 +83,9 @@ class JobContext:
 
     def _append(self, kind: str, **data: Any) -> None:
         check_held(self.run_dir)
-        self._log.append(kind, **data)
+        event = self._log.append(kind, **data)
+        if self.mirror:
+            self.mirror.event(event)
 
     def result(self, **data: Any) -> None:
         """Add numbers to the end event."""
@@ -201,6 +206,10 @@ def job_context(
         stack.enter_context(holding(run_dir, log.path))
         remove_leftovers(run_dir, everywhere=True)
         try:
+            if settings.report_to and verb in MIRRORED:
+                context.mirror = Mirror(
+                    settings.report_to, run_dir, title, lambda text: log.append("note", text=text) and None
+                )
             with ExitStack() as computing:
                 if accelerator:
                     context.wait(
@@ -252,6 +261,8 @@ def _outcome(context: JobContext, verb: str, error: BaseException) -> tuple[str,
 def _end(context: JobContext, log: EventLog, state: str, message: str, kept: bool) -> None:
     try:
         context.flush()
+        if context.mirror:
+            context.mirror.finish(context._result)
         log.append("end", state=state, message=message, result=context._result, kept=kept)
     finally:
         with suppress(OSError):

@@ -9,6 +9,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.hub.download import MEASURED
 from lightreasoner.models.references import parse_ref
 from lightreasoner.settings import Settings
+from lightreasoner.storage.names import given_name
 from lightreasoner.storage.runs import list_runs, read_run, run_folder
 from lightreasoner.training.result import FinetuneResult
 
@@ -78,7 +79,7 @@ def _tuned(folder: Path, record: dict) -> TunedRun:
             "use the merged folder as the tuned expert."
         )
     kept = measured_in(folder / ADAPTER)
-    method = config.get("method") if isinstance(config.get("method"), str) else "fine-tuned"
+    method = given_name(folder) or (config["method"] if isinstance(config.get("method"), str) else "fine-tuned")
     size = f", {result.samples:,} samples" if result.samples is not None else ""
     size += f", of update {kept['update']:,}" if kept else ""
     day = time.strftime("%d %b %H:%M", time.localtime(record["created"]))

@@ -17,6 +17,16 @@ from tests.support.browser_jobs import JobsApp, serving
 pytestmark = pytest.mark.browser
 LONG = ["--problems", "bundled-train", "--samples-per-problem", "50", "--temperature", "1", "--batch-size", "1"]
 HOSTILE = '<img src=x onerror="window.__pwned=1"> {{constructor}} ${window.__pwned=1}'
+#: In place of the browser's notifications, which a browser without windows does not show; nobody looks at the page.
+NOTIFICATIONS = """() => {
+    window.__told = [];
+    window.Notification = class {
+        static permission = 'granted';
+        static requestPermission = async () => 'granted';
+        constructor(title, { body }) { window.__told.push([title, body]); }
+    };
+    document.hasFocus = () => false;
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -109,11 +119,9 @@ def test_a_job_is_the_same_for_everybody_and_outlives_the_server(jobs_app, visit
     second = board(first.page.url.partition("/?")[2].join(["?", ""]), **PHONE)
     expect(second.row(long).locator(".lr-job-log")).to_contain_text("Sampling")
     assert overflow_of(second) <= 0
-    first.open(c)
-    first.do(c, "To the front")
+    first.do(c, "To the front")  # in its line: it had to be opened first
     expect(second.rows.nth(1)).to_contain_text("Third")
     for job in (b, c):
-        first.open(job)
         first.do(job, "Cancel")
         first.in_state(job, "Cancelled")
     second.in_state(c, "Cancelled")
@@ -202,6 +210,15 @@ def test_the_history_reads_well_for_everybody(jobs_app, board):
             assert overflow_of(page) <= 0, look
             assert barriers(Inspect(page.page)) == [], look
     assert page.page.evaluate("window.__pwned") is None
+
+    # a notification when a job ends, if the user switches it on, and only of what ends from then on
+    page.page.evaluate(NOTIFICATIONS)
+    jobs_app.past("Nobody is told", "succeeded")
+    expect(page.page.get_by_text("Nobody is told")).to_be_visible()
+    page.page.get_by_role("button", name="Notify me when a job ends").click()
+    jobs_app.past("The last", "failed", "The moon is full.")
+    page.page.wait_for_function("window.__told.length > 0")
+    assert page.page.evaluate("window.__told") == [["Failed: The last", "The moon is full."]]
 
 
 def test_jobs_can_be_read_with_the_keyboard_alone(jobs_app, board):

@@ -135,6 +135,23 @@ def test_filters(explorer, dataset):
     assert all(row["problem"] == "p3" and row["kind"] == "Numbers" and row["kl"] >= 0.2 for row in both)
 
 
+@pytest.mark.parametrize("order, sign", [("kl", -1), ("-kl", 1), ("order", 0)])
+def test_one_step_of_each_response(explorer, dataset, order, sign):
+    """The most divergent steps were all of one response that went wrong."""
+    _, rows = dataset
+    found = page(explorer, Filters(one_each=True), order, limit=200)
+    best = [min(range(len(row["kl"])), key=lambda n, row=row: sign * row["kl"][n]) for row in rows]
+    expected = {(row["problem_id"], row["sample"]): n for row, n in zip(rows, best, strict=True)}
+    assert {(row["problem"], row["sample"]): row["step"] for row in found["rows"]} == expected
+    assert found["total"] == len(found["rows"]) == len(rows)
+    measured = [sign * row["kl"] for row in found["rows"]]
+    assert measured == sorted(measured)
+    digits = Filters(one_each=True, category="number")
+    assert page(explorer, digits, order)["total"] <= len(rows), "the first of those that pass the other filters"
+    with pytest.raises(UserError, match="one_each"):
+        Filters(one_each="yes")
+
+
 def signals(made, alpha):
     """The teaching signal of every step by the scorer's function, NaN where the step was not stored in detail."""
     found = []

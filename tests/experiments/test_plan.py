@@ -9,7 +9,11 @@ import pytest
 from lightreasoner.cli.experiment import parse_arm
 from lightreasoner.errors import UserError
 from lightreasoner.experiments.budget import Rates, fitted
+from lightreasoner.experiments.figures import BEST, rounds_figure, rounds_table
 from lightreasoner.experiments.plan import CONTROL, plan_of, read_plan, write_plan
+from lightreasoner.experiments.results import ArmResult
+from lightreasoner.experiments.stages import round_stages
+from lightreasoner.scoring.significance import wilson
 
 PLAN = {"problems": "bundled-train", "test": "bundled-test"}
 
@@ -82,6 +86,8 @@ def test_a_plan_that_is_written_is_read_as_the_same(tables, tmp_path):
         ({"limit": True}, "limit is True"),
         ({"test_limit": 1}, "test_limit is 1"),
         ({"rounds": 11}, "rounds is 11"),
+        ({"next_amateur": "old"}, "next_amateur is 'old'; it must be same for"),
+        ({"next_amateur": ["same"]}, "it must be same for the plan's amateur, or expert for"),
         ({"preview": 1}, "an interval needs two"),
         ({"preview_betas": "0.4,x"}, "preview_betas"),
         ({"preview_betas": 0.4}, "preview_betas is 0.4; it must be a text"),
@@ -128,6 +134,36 @@ def test_an_arm_on_the_command_line():
 def test_the_plan_in_the_documentation_is_one():
     text = __import__("lightreasoner.experiments.plan", fromlist=["x"]).__doc__.partition("form:\n")[2]
     assert len(plan_of(tomllib.loads(text)).arms) == 4  # three seeds and the control
+
+
+def test_a_later_round_s_amateur_is_the_same_or_the_expert_of_the_round_before(tmp_path):
+    tables = PLAN | {"expert": "a/expert", "amateur": "a/amateur", "rounds": 3, "control": False}
+    for named, amateurs in (("same", ["a/amateur"] * 3), ("expert", ["a/amateur", "a/expert", "x-r2-expert"])):
+        plan = plan_of(tables | {"next_amateur": named})
+        rounds = [round_stages(plan, tmp_path / "x", turn, None if turn == 1 else f"e{turn}") for turn in (1, 2, 3)]
+        jobs = [next(stage.job for stage in stages if stage.kind == "dataset") for stages in rounds]
+        assert [job.expert for job in jobs] == ["a/expert", "e2", "e3"]
+        assert [job.amateur.rpartition(str(tmp_path) + "/")[2] for job in jobs] == amateurs
+
+
+def test_rounds_are_a_curve_of_the_experts_that_they_end_with():
+    def arm(turn, name, before, after, whole=True):
+        given = dict.fromkeys(ArmResult.__dataclass_fields__, 0) | {"name": name, "round": turn, "whole": whole}
+        given |= {"problems": 100, "before": before, "pass_at_1": after, "difference": after - before}
+        return ArmResult(**given | {"is_control": name == CONTROL})
+
+    arms = [arm(1, "a", 0.2, 0.3), arm(1, "b", 0.2, 0.4), arm(1, CONTROL, 0.2, 0.25), arm(2, "a", 0.41, 0.5)]
+    arms += [arm(2, CONTROL, 0.41, 0.1, whole=False)]
+    table = rounds_table(arms)
+    best = table[table["series"] == BEST]
+    assert best["round"].tolist() == [0, 1, 2] and best["pass_at_1"].tolist() == [0.2, 0.4, 0.5]
+    assert table[table["series"] != BEST][["round", "pass_at_1"]].values.tolist() == [[1, 0.25]]
+    assert (best["low"].iloc[0], best["high"].iloc[0]) == wilson(20, 100)
+    figure = rounds_figure(arms)
+    assert figure.data[0].y == (20.0, 40.0, 50.0) and figure.layout.xaxis.ticktext == ("before", "1", "2")
+    says = "pass@1 of the best arm: before the first round 20.0 %; after round 1 40.0 %; after round 2 50.0 %."
+    assert figure.layout.meta["says"] == says
+    assert len(rounds_figure([]).data) == 0 and len(rounds_table([arm(1, "a", 0.2, 0.1, whole=False)])) == 0
 
 
 def test_a_budget_lowers_what_takes_time_in_proportion():

@@ -36,6 +36,7 @@ FORM = {"preset": "bundled", "expert": "", "amateur": "", "source": "bundled-tra
 FORM |= {"skip_unreadable": False, "test_source": "bundled-test", "test_upload": None, "test_limit": 40}
 FORM |= {"test_skip_unreadable": False, "learning_rate": 1e-3, "max_steps": 300, "control": True, "preview": True}
 FORM |= {"minutes": None, "arms": "", "stop_worse": False, "rounds": 1, "max_new_tokens": 128, "test_max_new_tokens": 0}
+FORM |= {"next_amateur": "same"}
 
 
 class Bench:
@@ -83,7 +84,7 @@ def shared(tmp_path_factory) -> tuple[Bench, Path]:
         {"limit": 0, "test_limit": 0, "preview": False, "control": False, "stop_worse": True, "rounds": 3},
         {"preset": OTHER, "expert": "./a", "amateur": "./b", "skip_unreadable": True, "max_new_tokens": 64},
         {"minutes": 5},
-        {"minutes": 0.5, "rounds": 2},
+        {"minutes": 0.5, "rounds": 2, "next_amateur": "expert"},
         {"arms": "seed=1|2\n\nmethod=sft\nlearning_rate=1e-4,rank=4", "test_max_new_tokens": 99},
     ],
 )
@@ -122,6 +123,7 @@ def test_further_arms_change_the_first_one_s_settings():
         ({"minutes": 0.01}, "The budget in minutes is 0.01"),
         ({"minutes": "soon"}, "The budget in minutes is soon"),
         ({"rounds": 11}, "The number of rounds is 11"),
+        ({"next_amateur": ["x"]}, "next_amateur is"),
         ({"arms": "fast"}, "write its settings as NAME=VALUE"),
         ({"arms": "speed=9"}, "has 'speed', which is unknown"),
         ({"arms": "name=LightReasoner"}, "Two arms are called 'LightReasoner'"),

@@ -31,7 +31,7 @@ from ui.components.downloads import downloads_folder
 from ui.finetune.calls import MOST_COMPARED, FinetuneActions
 from ui.finetune.catalogue import Tunings
 from ui.finetune.estimate import measured
-from ui.finetune.form import carried, dataset_choices, layer_field, layers_of, moved, rank_info
+from ui.finetune.form import FinetuneForm, carried, dataset_choices, layer_field, layers_of, moved, rank_info
 from ui.finetune.request import CONFIG, amount, defaults, read_form, source_of_defaults, targets_of
 from ui.finetune.tab import renewed, start_run
 from ui.studio import Studio
@@ -73,6 +73,24 @@ def bench(tmp_path) -> Bench:
 
 
 # ---- the form
+
+
+def test_a_preset_fills_the_form(bench):
+    """The settings of a run could not be taken over into the form."""
+    form = FinetuneForm.__new__(FinetuneForm)  # its handlers alone
+    form.datasets = bench.datasets
+    run = bench.run(rank=4, learning_rate=1e-3)
+    assert bench.ask("save_preset", run, "my preset") == {"saved": "my preset"}
+    dropdown, names = form.list_presets([])
+    assert names == ["my preset"] == [value for _, value in dropdown.choices]
+    method, alpha, beta, selector, *values, notice = form.choose_preset("my preset")
+    shown = dict(zip(CONFIG, values, strict=True))
+    assert (method, alpha, beta, selector) == ("lightreasoner", 0.2, 0.4, "kl")
+    assert (shown["rank"], shown["learning_rate"], shown["max_steps"]) == (4, 1e-3, 40) and "my preset" in notice
+    assert "There is no preset" in form.choose_preset("gone")[-1] and form.choose_preset(None)[-1] == ""
+    assert "is no name for a preset" in bench.ask("save_preset", run, "../x")["error"]
+    (bench.settings.workspace / "presets" / "share.toml").write_text('selector = "top-percent"\nbudget = 0.25\n')
+    assert "a share of 0.25 of the steps" in form.choose_preset("share")[-1]
 
 
 def test_settings_that_change_with_the_dataset_are_named():

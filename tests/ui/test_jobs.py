@@ -64,7 +64,7 @@ def ids(views):
 def test_an_empty_workspace_has_an_answer(jobs):
     answer = look(jobs)
     assert answer["active"] == answer["past"] == [] and not answer["more"]
-    assert answer["summary"] == {"running": None, "queued": 0, "holder": None}
+    assert answer["summary"] == {"running": None, "queued": 0, "holder": None, "ended": []}
     assert call(jobs, "header_status", None) == answer["summary"]
 
 
@@ -83,6 +83,23 @@ def test_the_list_is_running_then_queued_then_finished(jobs, bench):
     summary = answer["summary"]
     assert (summary["running"]["id"], summary["running"]["fraction"], summary["queued"]) == (running.id, 0.4, 2)
     assert call(jobs, "header_status", None) == summary
+
+
+def test_the_header_learns_which_jobs_have_ended(jobs, bench):
+    job = bench.submit("steps")
+    end(bench, job, "failed", "The disk is full.")
+    (told,) = call(jobs, "header_status", None)["ended"]
+    assert (told["id"], told["state"], told["message"]) == (job.id, "failed", "The disk is full.") and told["ended"]
+    assert look(jobs)["summary"]["ended"] == [told]
+
+
+def test_a_line_has_the_actions_of_its_job(jobs, bench):
+    """Move and Cancel were hidden until a job's row was opened."""
+    running, first, second = (bench.submit("steps") for _ in range(3))
+    begin(bench, running)
+    actions = {view["id"]: view["actions"] for view in look(jobs)["active"]}
+    assert actions[running.id] == ["keep", "cancel"]
+    assert (actions[first.id], actions[second.id]) == (["down", "cancel"], ["up", "first", "cancel"])
 
 
 def test_the_history_comes_in_pages(jobs, bench):

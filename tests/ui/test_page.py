@@ -7,6 +7,7 @@ import inspect
 import json
 import math
 import re
+import threading
 import time
 from itertools import pairwise
 from types import SimpleNamespace
@@ -16,12 +17,14 @@ from jinja2 import UndefinedError
 
 from lightreasoner.decoding.contrast import Contrast, takeover
 from lightreasoner.errors import UserError
+from lightreasoner.jobs.accelerator import WaitCancelled
 from lightreasoner.paper import BETA
 from lightreasoner.problems.grading import grade
 from lightreasoner.problems.rows import Problem
 from lightreasoner.settings import ROOT, Settings
 from lightreasoner.tracing.trace import TraceRequest
 from tests.support.tiny_models import save_tiny
+from ui.components.estimate import stream_estimate
 from ui.components.pair_card import count, pair_card
 from ui.components.problem_form import OWN_TEXT, known_answer, open_file, own_text, rest_box
 from ui.components.trace_view import standalone
@@ -102,6 +105,44 @@ def test_closing_the_stream_stops_the_run_and_saves_it(studio, refs):
     values.close()
     assert live.done.is_set() and live.trace.id not in studio.live_runs
     assert studio.record(live.trace.id)["steps"]
+
+
+def test_a_stream_says_something_while_nothing_happens(studio, refs, monkeypatch):
+    """Gradio learns that a tab was closed when a value is due: while a model was read, a closed tab held the
+    accelerator for minutes, since its status did not change."""
+    loading = threading.Event()
+
+    def load(expert, amateur, models, on_status, name):
+        on_status("Loading a large model")
+        while not loading.wait(0.02):
+            on_status("Loading a large model")
+
+    monkeypatch.setattr("ui.studio.load_pair", load)
+    monkeypatch.setattr("ui.studio.BEAT", 0.1)
+    live = studio.start(TraceRequest("2 + 2?", max_new_tokens=12), (None, *refs))
+    values = stream(studio, live)
+    while "Loading a large model" not in (last := next(values)):
+        pass
+    assert next(values) == next(values) == last
+    values.close()
+    assert live.done.is_set() and not loading.is_set() and studio.accelerator.holder() is None
+
+
+def test_an_estimate_says_something_while_nothing_happens(studio, monkeypatch):
+    """The same of an estimate, whose models are read without a word."""
+    monkeypatch.setattr("ui.components.estimate.BEAT", 0.1)
+    ended = []
+
+    def measure(studio, request, say, stop):
+        stop.wait(30)
+        ended.append(request)
+        raise WaitCancelled
+
+    values = stream_estimate(studio, lambda: "a request", measure, "Waiting")
+    assert next(values) == next(values) == next(values) and "Waiting" in next(values)
+    values.close()
+    while not ended:
+        time.sleep(0.01)
 
 
 def test_a_replay_equals_the_run_without_its_key(studio, refs):

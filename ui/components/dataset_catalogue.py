@@ -56,11 +56,11 @@ class Datasets(RunList):
             {
                 "id": dataset.id,
                 "name": dataset.name,
-                "state": dataset.state,
                 "samples": self._samples(dataset, until),
                 "bytes": folder_bytes(dataset.folder),
                 "created": dataset.created,
             }
+            | self.condition(dataset)
             for dataset in self.listed()
         ]
 

@@ -8,7 +8,7 @@ from typing import Any
 from lightreasoner.errors import UserError, log_unexpected
 from lightreasoner.jobs.accelerator import WaitCancelled, describe_holder
 from ui.components.notices import notice_html
-from ui.studio import Studio
+from ui.studio import BEAT, Studio
 
 POLL = 0.1  # seconds
 
@@ -44,16 +44,17 @@ def stream_estimate(
             done.set()
 
     threading.Thread(target=run, daemon=True, name="estimate").start()
-    sent = 0
+    sent, quiet = 0, 0.0
     try:
         while True:
             ended = done.is_set()  # read first, so that no message before the end is missed
-            if len(messages) > sent:
-                sent = len(messages)
+            if len(messages) > sent or quiet >= BEAT:
+                sent, quiet = len(messages), 0.0
                 yield notice_html(*messages[-1])
             if ended:
                 return
             done.wait(POLL)
+            quiet += POLL
     finally:
         stop.set()
 

@@ -13,7 +13,7 @@ from ui.components.script_calls import answering, calls_of
 
 
 class RunActions:
-    """Methods that declare an @action are calls; so are `act` and `discard`, which every tab has."""
+    """Methods that declare an @action are calls; so are `act`, `discard` and `rename`, which every tab has."""
 
     activity: ClassVar[str]  # begins the actions' names
 
@@ -24,7 +24,7 @@ class RunActions:
     @property
     def calls(self) -> list[Callable[[object], dict]]:
         """Functions for gr.HTML(server_functions=…), which take one list of arguments and answer with a dict."""
-        shared = {"control_job": self.act, "delete": self.discard}
+        shared = {"control_job": self.act, "rename": self.rename, "delete": self.discard}
         return calls_of(self) + [action(f"{self.activity}.{name}")(answering(call)) for name, call in shared.items()]
 
     def act(self, run_id, action) -> dict:
@@ -35,4 +35,9 @@ class RunActions:
     def discard(self, run_id) -> dict:
         """Delete a run for good."""
         self.runs.remove(run_id)
+        return {}
+
+    def rename(self, run_id, name) -> dict:
+        """Give a run a name; an empty one takes the user's name back."""
+        self.runs.rename(run_id, name)
         return {}

@@ -4,8 +4,8 @@ import shutil
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from lightreasoner.errors import UserError
 from lightreasoner.experiments.plan import FILE as PLAN
 from lightreasoner.experiments.results import all_stages
+from lightreasoner.jobs.context import stop_requested
 from lightreasoner.jobs.events import EVENTS_FILE, last_event
 from lightreasoner.jobs.outcome import is_in_progress
 from lightreasoner.jobs.scheduler import Scheduler
@@ -20,6 +21,7 @@ from lightreasoner.jobs.store import ACTIVE, FINISHED, Job
 from lightreasoner.jobs.view import job_view
 from lightreasoner.serving.archive import note_deleted
 from lightreasoner.settings import Settings
+from lightreasoner.storage.names import checked_name, give_name, given_name
 from lightreasoner.storage.runs import RECORD, delete_run, list_runs, read_run, run_folder
 
 MAX_LISTED = 500  # runs and jobs
@@ -63,6 +65,7 @@ class Entry:
     folder: Path
     run: dict | None
     job: Job | None
+    again: int = 1  # which one of those with the same name, in order of their making
 
     @property
     def created(self) -> float:
@@ -70,7 +73,14 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """The name on the page: that of the job until there is a run."""
+        """The name on the page, which no other entry of the list has."""
+        return f"{self.plain_name} ({self.again})" if self.again > 1 else self.plain_name
+
+    @property
+    def plain_name(self) -> str:
+        """The user's name, else that of the job until there is a run, else what the run is."""
+        if given := given_name(self.folder):
+            return given
         if self.run is None:
             return self.job.title
         arm = arm_of(self.folder)
@@ -94,6 +104,20 @@ class Entry:
         if end["kind"] != "end":  # made on the command line; in progress unless its process was killed
             return "running" if is_in_progress(self.folder) else "interrupted"
         return "stopped" if end.get("kept") else {"succeeded": "done"}.get(end.get("state"), str(end.get("state")))
+
+
+def numbered(entries: Iterable[Entry]) -> list[Any]:
+    """The entries, newest first, with a number where several have the same name: the later one has the higher."""
+    ordered = sorted(entries, key=lambda entry: (given_name(entry.folder) is None, entry.created))
+    taken: set[str] = set()
+    found = []
+    for entry in ordered:
+        name, again = entry.plain_name, 1
+        while (name if again == 1 else f"{name} ({again})") in taken:
+            again += 1
+        found.append(entry if again == 1 else replace(entry, again=again))
+        taken.add(name if again == 1 else f"{name} ({again})")
+    return sorted(found, key=lambda entry: -entry.created)
 
 
 def arm_of(folder: Path) -> str | None:
@@ -131,6 +155,7 @@ class RunList:
     def __init__(self, settings: Settings, jobs: Scheduler):
         self.settings, self.jobs = settings, jobs
         self.parsed = Recent(self.in_memory)  # by the run's id
+        self._again: dict[str, int] = {}  # id → Entry.again, as last listed
 
     def latest_jobs(self) -> dict[Path, Job]:
         """Run folder → its latest job."""
@@ -154,14 +179,28 @@ class RunList:
             and not (folder / RECORD).exists()
             and (job.state not in FINISHED or folder.is_dir())
         ]
-        return sorted(entries, key=lambda entry: -entry.created)
+        found = numbered(entries)
+        self._again = {entry.id: entry.again for entry in found}
+        return found
 
     def summaries(self) -> list[dict]:
         """The list as the page shows it."""
         return [
-            {"id": e.id, "name": e.name, "state": e.state, "created": e.created, "facts": self.facts(e)}
+            {"id": e.id, "name": e.name, "created": e.created, "facts": self.facts(e)} | self.condition(e)
             for e in self.listed()
         ]
+
+    def condition(self, entry: Entry) -> dict:
+        """The state of an entry, and whether it was asked to stop."""
+        state = entry.state
+        return {"state": state, "stopping": state == "running" and stop_requested(entry.folder) is not None}
+
+    def rename(self, run_id: object, name: object) -> None:
+        """Give a run the user's name; an empty one takes it back. Raises UserError, also for a name that is taken."""
+        entry, name = self.find(run_id), checked_name(name)
+        if name and any(other.name == name for other in self.listed() if other.id != entry.id):
+            raise UserError(f"Another {self.noun} is called “{name}” already; choose another name.")
+        give_name(entry.folder, name)
 
     def facts(self, entry: Any) -> str:
         """What the list says of an entry besides its name and state."""
@@ -170,15 +209,18 @@ class RunList:
     def find(self, run_id: object) -> Any:
         """The entry with this id."""
         folder = run_folder(self.settings, run_id)
+        if run_id not in self._again:
+            self.listed()
+        again = self._again.get(run_id, 1)
         job = self.latest_jobs().get(folder.absolute())
         if not (folder / RECORD).exists():
             if job is None or (job.state in FINISHED and not folder.is_dir()):
                 raise UserError(f"There is no {self.noun} {run_id} on this server; it was deleted or made elsewhere.")
-            return self.entry(folder.name, folder, None, job)
+            return self.entry(folder.name, folder, None, job, again)
         run = read_run(folder)
         if run["kind"] != self.kind:
             raise UserError(f"This link opens a run of the kind {run['kind']}, not {self.article} {self.noun}.")
-        return self.entry(folder.name, folder, run, job)
+        return self.entry(folder.name, folder, run, job, again)
 
     def view(self, entry: Entry) -> dict | None:
         """The view of the entry's job, or None if it has none."""

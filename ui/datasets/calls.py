@@ -142,14 +142,15 @@ class DatasetActions(RunActions):
 
     @action("datasets.list_steps")
     def rows(self, dataset_id, query) -> dict:
-        """A page of steps. query: {low, high, ranges, kind, search, mark, order, page, alpha, beta, selector}.
+        """A page of steps. query: {low, high, ranges, kind, search, mark, order, each, page, alpha, beta, selector}.
 
-        low and high bound the KL; ranges: {measure: [low, high]} of others.
+        low and high bound the KL; ranges: {measure: [low, high]} of others. each: "each" for one step per response.
         """
         if not isinstance(query, dict):
             raise UserError("The filters must be names and values; reload the page.")
         named = (query.get(name, "") for name in ("kind", "search", "mark"))
-        filters = Filters(query.get("low"), query.get("high"), *named, ranges=query.get("ranges", {}))
+        more = {"ranges": query.get("ranges", {}), "one_each": query.get("each") == "each"}
+        filters = Filters(query.get("low"), query.get("high"), *named, **more)
         at = number("The page", query.get("page", 0), 0, 1e6, whole=True)
         selection = selected(query.get("alpha", ALPHA), query.get("beta", BETA), query.get("selector", "kl"))
         explorer = self.explorer(dataset_id)
@@ -244,7 +245,7 @@ def version(dataset: Dataset, explorer: Explorer | None, selection: Selection) -
     """A fingerprint of all that the page shows of a dataset."""
     view = explorer.view if explorer else None
     marks = sorted(view.annotations.by_step.items()) if view else None
-    shown = (dataset.id, dataset.state, dataset.job and dataset.job.attempt, view and view.data.steps)
+    shown = (dataset.id, dataset.name, dataset.state, dataset.job and dataset.job.attempt, view and view.data.steps)
     return fingerprint((shown, view and view.corrupt, marks, selection))
 
 

@@ -7,10 +7,12 @@ import pandas as pd
 
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.figures import differences_figure
-from lightreasoner.experiments.plan import CONTROL, FILE, Plan
+from lightreasoner.experiments.figures import rounds_figure
+from lightreasoner.experiments.plan import CONTROL, FILE, NEXT_AMATEURS, Plan
 from lightreasoner.experiments.report import CARD, REPORT, command, sentence
 from lightreasoner.experiments.results import ArmResult, best_arm
 from lightreasoner.experiments.stages import Stage, round_stages
+from lightreasoner.jobs.context import stop_requested
 from lightreasoner.jobs.events import EVENTS_FILE, last_event
 from lightreasoner.problems.sources import problems_title
 from lightreasoner.storage.runs import RECORD
@@ -47,7 +49,10 @@ def facts(plan: Plan, minutes: float | None = None, settled: bool = True) -> lis
         rows.append(("Budget", f"{minutes:g} minute{'' if minutes == 1 else 's'}", found))
     if not any(arm.is_control for arm in plan.arms):
         rows.append(("Control", "none", f"Without “{CONTROL}”"))
-    return rows + ([("Rounds", f"{plan.rounds:,}", "The best tuned expert is tuned again")] if plan.rounds > 1 else [])
+    if plan.rounds > 1:
+        rows.append(("Rounds", f"{plan.rounds:,}", "The best tuned expert is tuned again"))
+        rows.append(("Amateur of later rounds", NEXT_AMATEURS[plan.next_amateur], "What diverges from the expert"))
+    return rows
 
 
 def arms_figure(arms: list[dict]) -> dict:
@@ -75,10 +80,13 @@ class ExperimentActions(RunActions):
         if run_id is None:
             return answer
         try:
-            opened = self.opened(self.runs.find(run_id))
+            experiment = self.runs.find(run_id)
+            opened = self.opened(experiment)
             add_if_changed(answer, "open", opened, seen)
             if opened["arms"]:
                 add_if_changed(answer, "figure", opened["arms"], seen, arms_figure)
+            if opened["arms"] and opened["rounds"] > 1:
+                add_if_changed(answer, "curve", opened["arms"], seen, lambda arms: self.curve(experiment))
         except UserError as error:
             answer["error"] = str(error)
         return answer
@@ -108,15 +116,15 @@ class ExperimentActions(RunActions):
         shown |= {"forecast": None, "sentence": None, "best": None, "files": [], "repeat": None}
         if experiment.run is None:
             plan, minutes = self.experiments.asked(experiment)
-            stages = [self.stage(stage) for stage in round_stages(plan, experiment.folder.absolute())]
+            stages = [self.stage(stage, False) for stage in round_stages(plan, experiment.folder.absolute())]
             return shown | {"facts": facts(plan, minutes, False), "rounds": plan.rounds, "stages": stages}
         plan, stages = self.experiments.plan(experiment), self.experiments.stages(experiment)
         results = self.experiments.results(stages)
-        best = best_arm(results)
+        best, stops = best_arm(results), stop_requested(experiment.folder) is not None
         return shown | {
             "facts": facts(plan, experiment.run["config"].get("minutes"), "settled" in experiment.run),
             "rounds": plan.rounds,
-            "stages": [self.stage(stage) for stage in stages],
+            "stages": [self.stage(stage, stops) for stage in stages],
             "forecast": self.experiments.forecast(stages),
             "arms": [arm_row(arm, plan.rounds > 1) for arm in results],
             "sentence": sentence(results) if best else None,
@@ -126,18 +134,25 @@ class ExperimentActions(RunActions):
             "repeat": command(experiment.folder),
         }
 
-    def stage(self, stage: Stage) -> dict:
-        """A box of the page."""
+    def curve(self, experiment: Experiment) -> dict:
+        """pass@1 over the rounds, as a figure."""
+        results = self.experiments.results(self.experiments.stages(experiment))
+        return rounds_figure(results).to_plotly_json()
+
+    def stage(self, stage: Stage, stops: bool) -> dict:
+        """A box of the page. stops: whether the whole experiment was asked to stop."""
         log = stage.folder / EVENTS_FILE
         state = stage.state
+        stops = state == "running" and (stops or stop_requested(stage.folder) is not None)
         last = (last_event(log, "progress") if state != "waiting" else None) or {}
-        told = (last_event(log, "status") if state == "running" else None) or {}
+        told = (last_event(log, "status") if state == "running" and not stops else None) or {}
         return {
             "id": stage.folder.name,
             "kind": stage.kind,
             "round": stage.round,
             "arm": stage.arm and stage.arm.name,
             "state": state,
+            "stopping": stops,
             "message": stage.message if state in ("failed", "cancelled", "interrupted") else "",
             "status": str(told.get("text") or ""),
             "done": last.get("done"),

@@ -17,6 +17,7 @@ from ui.experiments.request import LENGTH, read_form, usual_settings
 from ui.studio import Studio
 
 MINUTES, PROBLEMS = 5, 500  # a budget that shows an effect on the bundled pair, and the most that it may use
+AGAIN = [("The same", "same"), ("The expert of the round before", "expert")]
 ARMS = "One arm per line, with the settings that differ from the form’s: seed=1|2 makes an arm of each value."
 
 
@@ -67,6 +68,13 @@ class ExperimentForm(RunForm):
             rounds = gr.Number(
                 1, label="Rounds", info=f"up to {MOST_ROUNDS}: the best tuned expert is tuned again", precision=0
             )
+            again = gr.Radio(
+                AGAIN,
+                value="same",
+                label="Amateur of later rounds",
+                info="the former expert diverges less and less from its tuned self",
+                elem_id="lr-ex-next",
+            )
             tokens = gr.Number(LENGTH, label="Max new tokens", info="of a response to learn from", precision=0)
             longest = gr.Number(
                 0, label="Max new tokens, measured", info="0: as many as the model’s context allows", precision=0
@@ -76,7 +84,7 @@ class ExperimentForm(RunForm):
         self.fields = pair | learn | {f"test_{name}": field for name, field in test.items()}
         self.fields |= {"learning_rate": rate, "max_steps": steps, "control": control, "preview": preview, "arms": arms}
         self.fields |= {"stop_worse": worse, "rounds": rounds, "max_new_tokens": tokens, "test_max_new_tokens": longest}
-        self.fields["minutes"] = minutes
+        self.fields |= {"minutes": minutes, "next_amateur": again}
         self.pair.preset.change(self.choose_pair, [self.pair.preset, rate, steps], [rate, steps], **PRIVATE)
         changes = [part.change for part in self.inputs]
         gr.on(changes, self.show_command, self.inputs, command, trigger_mode="always_last", **PRIVATE)

@@ -37,6 +37,7 @@ class ExperimentRequest:
     test_max_new_tokens: int | None = None  # None: as `evaluate` chooses
     preview: int = Plan.preview
     rounds: int = 1
+    next_amateur: str = "same"
     no_control: bool = False
     stop_worse: bool = False
     skip_unreadable: bool = False
@@ -48,7 +49,8 @@ class ExperimentRequest:
         argv += ["--test", test, *options(self, "test_limit")]
         for arm in self.arms:
             argv += ["--arm", arm]
-        names = ("max_new_tokens", "test_max_new_tokens", "preview", "rounds", "no_control", "stop_worse")
+        names = ("max_new_tokens", "test_max_new_tokens", "preview", "rounds", "next_amateur", "no_control")
+        names += ("stop_worse",)
         return argv + options(self, *names, "skip_unreadable", "minutes")
 
     @property
@@ -59,7 +61,8 @@ class ExperimentRequest:
         """Raises UserError for values out of bounds."""
         tables: dict[str, Any] = dict(zip(("pair", "expert", "amateur"), self.pair, strict=True))
         names = ("problems", "test", "limit", "test_limit", "max_new_tokens", "test_max_new_tokens", "preview")
-        tables |= {name: getattr(self, name) for name in (*names, "rounds", "stop_worse", "skip_unreadable")}
+        names += ("rounds", "next_amateur", "stop_worse", "skip_unreadable")
+        tables |= {name: getattr(self, name) for name in names}
         return plan_of(tables | {"control": not self.no_control, "arm": [parse_arm(arm) for arm in self.arms]})
 
 
@@ -97,6 +100,7 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> ExperimentReq
         or None,
         preview=Plan.preview if values["preview"] is True else 0,
         rounds=number("The number of rounds", values["rounds"], 1, 10, whole=True),
+        next_amateur=str(values["next_amateur"]),
         no_control=values["control"] is not True,
         stop_worse=values["stop_worse"] is True,
         skip_unreadable=True in (values["skip_unreadable"], values["test_skip_unreadable"]),

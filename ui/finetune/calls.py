@@ -10,6 +10,7 @@ from lightreasoner.storage.atomic import folder_bytes
 from lightreasoner.training.best import other_adapter
 from lightreasoner.training.curves import Curves
 from lightreasoner.training.figures import curve_figures
+from lightreasoner.training.presets import save_preset
 from lightreasoner.training.runs import measured_in
 from ui.access.permissions import action
 from ui.components.dataset_catalogue import Datasets
@@ -115,6 +116,14 @@ class FinetuneActions(RunActions):
         self.runs.use(run_id, which)
         return {}
 
+    @action("finetune.save_preset")
+    def save_preset(self, run_id, name) -> dict:
+        """Save a run's settings under a name, which the form and the command line know."""
+        run = self.runs.find(run_id)
+        if run.run is None:
+            raise UserError("This run has not begun, so it has no settings yet; wait until it starts.")
+        return {"saved": save_preset(self.runs.settings, name, run.run)}
+
     @action("finetune.download")
     def prepare(self, run_id, kind) -> dict:
         """Write a zip file of the "adapter" or the "merged" model to download: {"url", "name"}."""
@@ -125,7 +134,7 @@ class FinetuneActions(RunActions):
         run = self.runs.find(run_id)
         curves, adapter = self.runs.curves(run), self.runs.adapter(run)
         now = {"id": run.id, "state": run.state, "job": self.progress(run, curves.update), "merge": self.merged(run)}
-        shown = (run.id, run.state, curves.version, adapter and stamp(adapter / "README.md"), run.run is None)
+        shown = (run.id, run.name, run.state, curves.version, adapter and stamp(adapter / "README.md"), run.run is None)
         now["version"] = fingerprint(shown)
         if now["version"] == seen:
             return now | {"unchanged": True}

@@ -10,10 +10,12 @@ from lightreasoner.formatting import format_value
 from lightreasoner.models.adapters import USUAL as USUAL_LAYERS
 from lightreasoner.models.adapters import linear_layers
 from lightreasoner.paper import ALPHA, BETA
-from lightreasoner.training.config import METHODS
+from lightreasoner.training.config import AUTO, METHODS
+from lightreasoner.training.presets import load_preset, preset_names, settings_of
 from ui.access.permissions import action
 from ui.components.dataset_catalogue import Dataset, Datasets
 from ui.components.events import CLEAR, PRIVATE
+from ui.components.notices import notice_html
 from ui.components.pair_form import model_field
 from ui.components.problem_form import escape
 from ui.components.run_form import RunForm, command_line, shell_command
@@ -62,6 +64,14 @@ class FinetuneForm(RunForm):
                 choices, value=None, label="Dataset", elem_id="lr-ft-dataset", allow_custom_value=True
             )
             expert = model_field("Model to train", visible=False, elem_id="lr-ft-expert")
+            self.preset = gr.Dropdown(
+                [],
+                value=None,
+                label="Settings of a preset",
+                info="saved from a run: “Save settings …” above its curves",
+                allow_custom_value=True,
+                elem_id="lr-ft-preset",
+            )
         with gr.Group():
             titles = [(title, name) for name, title in METHOD_TITLES.items()]
             method = gr.Radio(titles, value="lightreasoner", label="Method", elem_id="lr-ft-method")
@@ -101,6 +111,10 @@ class FinetuneForm(RunForm):
         expert.change(self.update_layers, model, limits, **LATEST)
         layers.input(self.update_layers, model, limits, **LATEST)
         method.change(self.choose_method, method, [about_method, *self.selection], **LATEST)
+        known = gr.State([])  # names; a list that is updated while it is open loses its position
+        self.preset.focus(self.list_presets, known, [self.preset, known], **PRIVATE)
+        taken = [method, *self.selection, *ordered, self.notice]
+        self.preset.input(self.choose_preset, self.preset, taken, **LATEST)
         changes = [part.change for part in self.inputs]
         gr.on(changes, self.show_command, self.inputs, [about_amount, command], **LATEST)
         # only input by the user clears the notice: the form also changes by itself, right after a notice has appeared
@@ -128,6 +142,31 @@ class FinetuneForm(RunForm):
         settings = carried(known, new, values)
         source = source_of_defaults(chosen) + moved(values, settings)
         return gr.Textbox(visible=imported), source, new, *settings
+
+    @action("finetune.list_presets")
+    def list_presets(self, known) -> tuple:
+        names = preset_names(self.datasets.settings)
+        return (gr.skip(), gr.skip()) if names == known else (gr.Dropdown(choices=names), names)
+
+    @action("finetune.choose_preset")
+    def choose_preset(self, name) -> tuple:
+        """Updates of method, α, β, selector and the settings in CONFIG's order to a preset's, and of the notice."""
+        if not name:
+            return *([gr.skip()] * (4 + len(CONFIG))), ""
+        try:
+            config, selection = settings_of(load_preset(self.datasets.settings, str(name)[:200]), f"The preset {name}")
+            if selection.budget is not None:
+                raise UserError(
+                    f"The preset {name} selects a share of {selection.budget:g} of the steps, which this form cannot "
+                    f"say; use it on the command line: finetune --preset {name}"
+                )
+        except UserError as error:
+            return *([gr.skip()] * (4 + len(CONFIG))), notice_html(str(error), "error")
+        values = [getattr(config, key) for key in CONFIG]
+        values = [list(value) if isinstance(value, tuple) else value for value in values]
+        values = [gr.skip() if value == list(AUTO) else value for value in values]
+        told = notice_html(f"All settings are those of the preset {name} now.", "note")
+        return config.method, selection.alpha, selection.beta, selection.selector, *values, told
 
     @action("finetune.update_layers")
     def update_layers(self, dataset_id, model, selected) -> tuple:

@@ -18,9 +18,10 @@ from ui.access.permissions import action, current_user
 from ui.components.script_calls import add_if_changed, answering
 
 MAX_PAST = 1000  # finished jobs in one answer
+NEWS = 5  # finished jobs in the answer to the header, which tells of those that it has not seen ending
 #: The fields of a line in the list; only the opened job is sent in full.
 LINE = ("id", "title", "state", "created", "started", "ended", "position", "done", "total", "fraction", "rate")
-LINE += ("eta", "elapsed", "status", "message", "host")
+LINE += ("eta", "elapsed", "status", "message", "host", "actions")
 #: Actions on a job, by the names that job_view lists under "actions".
 ACTIONS: dict[str, Callable[[Scheduler, str], Job | None]] = {
     "cancel": lambda jobs, job_id: jobs.cancel(job_id),
@@ -57,11 +58,13 @@ class Jobs:
     def summary(self, views: list[dict]) -> dict:
         """For the header: the running job, the number of queued ones, and the holder of the accelerator."""
         running, holder = [view for view in views if view["state"] != "queued"], self.accelerator.holder()
+        ended, told = self.store.jobs(active=False, limit=NEWS), ("id", "title", "state", "message", "ended")
         names = ("id", "title", "state", "fraction", "eta", "waiting_for")
         return {
             "running": {name: running[0][name] for name in names} if running else None,
             "queued": len(views) - len(running),
             "holder": {"who": describe_holder(holder), "since": holder["since"]} if holder else None,
+            "ended": [{name: getattr(job, name) for name in told} for job in ended],
         }
 
     @action("jobs.view")

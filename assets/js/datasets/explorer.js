@@ -5,8 +5,8 @@ import { createErrorBox, el } from '../shared/dom.js';
 import { PAPER } from '../shared/engine.js';
 import { formatBytes, formatCount, formatPercent } from '../shared/format.js';
 import { createPush } from '../shared/push_form.js';
-import { isActive, stateBadge } from '../shared/run_list.js';
-import { createCommand, createDeletion, createRunProgress } from '../shared/run_view.js';
+import { isActive, runningWord, stateBadge } from '../shared/run_list.js';
+import { createCommand, createDeletion, createRename, createRunProgress } from '../shared/run_view.js';
 import { CategoryChart, Histogram, ThresholdChart } from './charts.js';
 import { StepTable } from './step_table.js';
 
@@ -62,11 +62,13 @@ function createHead(explorer) {
     deletion: createDeletion({ label: 'Delete this dataset?', act: () => act(host.remove),
       text: () => 'Delete \u201c' + explorer.data.name + '\u201d, ' + formatBytes(explorer.data.bytes) +
         '? This cannot be undone.' }),
+    naming: createRename({ data: () => explorer.data, act: (name) => act(() => host.rename(name)) }),
     push: createPush({ push: host.push, pushed: host.pushed }) };
   const node = el('div', { class: 'lr-card lr-run-head' },
     el('div', { class: 'lr-top' }, el('div', { class: 'lr-run-title' }, head.title, head.badge),
-      el('div', { class: 'lr-buttons' }, head.tune, head.deletion.button)),
-    head.deletion.node, error.node, head.progress.node, head.facts, head.links, head.push.node, head.command.node);
+      el('div', { class: 'lr-buttons' }, head.tune, head.naming.button, head.deletion.button)),
+    head.naming.node, head.deletion.node, error.node, head.progress.node, head.facts, head.links, head.push.node,
+    head.command.node);
   return { ...head, node };
 }
 
@@ -174,7 +176,7 @@ export class Explorer {
   showHead() {
     const { head, data } = this, active = isActive(data.state);
     head.title.textContent = data.name;
-    head.badge.replaceChildren(stateBadge(data.state));
+    head.badge.replaceChildren(stateBadge(data.state, runningWord(data.job)));
     head.error.show(data.trouble || '');
     head.deletion.offer(!active); // a job has to be stopped first
     head.facts.replaceChildren(...data.facts.map(([name, text, says]) =>
@@ -212,6 +214,7 @@ export class Explorer {
     this.selection = { ...selection };
     this.node.hidden = true;
     this.head.deletion.hide();
+    this.head.naming.hide();
     this.head.error.show('');
     this.steps.reset();
     for (const histogram of [this.parts.histogram, this.parts.teaching]) histogram.reset();

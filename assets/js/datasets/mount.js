@@ -52,6 +52,7 @@ class Tab {
       open: (row) => this.read(row.problem, row.sample, row.step),
       mark: (row, kind) => ask('mark', row.problem, row.sample, row.step, kind),
       act: async (name) => { const answer = await ask('act', name); this.look(true); return answer; },
+      rename: async (name) => { const answer = await ask('rename', name); this.look(true); return answer; },
       remove: async () => {
         const answer = await ask('discard');
         if (!answer.error) { this.show(null); this.look(true); }

@@ -11,10 +11,11 @@ const MARKS = [
 ];
 const ORDERS = [['kl', 'Most divergent first'], ['-kl', 'Least divergent first'], ['teaching', 'Teaches most first'],
   ['order', 'As sampled']];
+const EACH = [['', 'Every step'], ['each', 'One per response']];
 const MARKED = [['', 'All steps'], ['any', 'Marked'], ['keep', 'Kept'], ['drop', 'Dropped'], ['pin', 'Pinned']];
 const COLUMNS = [['Text before', 'lr-num'], ['Token'], ['KL', 'lr-num'], ['Teaches', 'lr-num'],
   ['Expert \u2192 amateur'], ['Category'], ['Step', 'lr-num'], ['Mark']];
-const UNFILTERED = { search: '', kind: '', mark: '', order: 'kl' };
+const UNFILTERED = { search: '', kind: '', mark: '', order: 'kl', each: '' };
 
 // Three toggles; at most one is on. set(kind or null): a promise of an error's text, or of nothing.
 export function markButtons(name, current, set) {
@@ -67,7 +68,8 @@ export class StepTable {
       'aria-label': 'Search tokens, problems and responses' });
     this.selects = { kind: labelled('Category', 'Show only tokens of this category', []),
       mark: labelled('Marks', 'Show only steps with this mark', MARKED),
-      order: labelled('Order', 'Sort the steps by', ORDERS) };
+      order: labelled('Order', 'Sort the steps by', ORDERS),
+      each: labelled('List', 'Every step, or the first in this order of each response', EACH) };
     this.found = el('span', { class: 'lr-muted lr-found', role: 'status' });
     this.body = el('tbody');
     this.table = el('table', { class: 'lr-steps', 'aria-label': 'Steps' }, el('thead', {}, el('tr', {},

@@ -36,7 +36,8 @@ class EvaluateTab {
       setVerdict: (model, problem, sample, right) => this.change('set_verdict', model, problem, sample, right),
       regrade: () => this.change('regrade'),
       act: (name) => this.change('act', name),
-      remove: () => this.remove() });
+      remove: () => this.remove(),
+      rename: (name) => this.change('rename', name) });
     this.reader = new FlipView({
       flip: (model, problem) => this.call('flip', this.open, model, problem),
       score: (model, problem, side) => this.call('score', this.open, model, problem, side),

@@ -3,8 +3,8 @@
 // responses.
 import { createErrorBox, el, replaceIfChanged, setText } from '../shared/dom.js';
 import { formatCount, plural } from '../shared/format.js';
-import { isActive, stateBadge } from '../shared/run_list.js';
-import { createCommand, createDeletion, createRunProgress } from '../shared/run_view.js';
+import { isActive, runningWord, stateBadge } from '../shared/run_list.js';
+import { createCommand, createDeletion, createRename, createRunProgress } from '../shared/run_view.js';
 import { comparisonChart, comparisonTable } from './comparison_table.js';
 import { FlipLists } from './flip_lists.js';
 import { muted } from './grid_table.js';
@@ -33,6 +33,7 @@ function preliminary(state) {
  * @property {(name: string) => Promise<any>} act
  * @property {() => Promise<any>} regrade
  * @property {() => Promise<any>} remove
+ * @property {(name: string) => Promise<any>} rename
  */
 export class EvaluationView {
   /** @param {Host} host */
@@ -49,6 +50,7 @@ export class EvaluationView {
       act: (name) => act(() => host.act(name)) });
     this.deletion = createDeletion({ label: 'Delete this evaluation?', act: () => act(host.remove),
       text: () => 'Delete this evaluation and all its answers? This cannot be undone.' });
+    this.naming = createRename({ data: () => this.data, act: (name) => act(() => host.rename(name)) });
     this.results = el('div', { class: 'lr-results' });
     this.card = el('div', { class: 'lr-card', hidden: true }, this.results);
     this.flips = new FlipLists(host);
@@ -57,8 +59,10 @@ export class EvaluationView {
     this.node = el('section', { class: 'lr-run-view', 'aria-label': 'The evaluation', hidden: true },
       el('div', { class: 'lr-card lr-run-head' },
         el('div', { class: 'lr-top' }, el('div', { class: 'lr-run-title' }, this.title, this.badge),
-          el('div', { class: 'lr-buttons' }, this.regrading.button, this.deletion.button)),
-        this.deletion.node, this.error.node, this.progress.node, this.facts, this.regrading.node, this.command.node),
+          el('div', { class: 'lr-buttons' }, this.regrading.button, this.naming.button,
+            this.deletion.button)),
+        this.naming.node, this.deletion.node, this.error.node, this.progress.node, this.facts,
+        this.regrading.node, this.command.node),
       this.card, this.flips.node, this.responses.node);
   }
   focus() { this.title.focus(); }
@@ -69,10 +73,13 @@ export class EvaluationView {
     this.data = data;
     this.node.hidden = false;
     if (other) {
-      this.deletion.hide(); this.error.show(''); this.flips.begin(); this.responses.begin(); this.regrading.hide();
+      for (const part of [this.deletion, this.naming, this.regrading]) part.hide();
+      for (const part of [this.flips, this.responses]) part.begin();
+      this.error.show('');
     }
     setText(this.title, data.name);
-    replaceIfChanged(this.badge, state, () => [stateBadge(state, 'Running')]);
+    const word = runningWord(job, 'Running');
+    replaceIfChanged(this.badge, [state, word], () => [stateBadge(state, word)]);
     this.deletion.offer(!isActive(state));
     const { done = 0 } = data, total = data.total || (job && job.total) || 0;
     this.progress.show({ state, job, done, total,

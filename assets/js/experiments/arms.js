@@ -8,6 +8,9 @@ import { formatCount, formatDuration } from '../shared/format.js';
 export const armsChart = () => new Chart({ title: 'Change in pass@1', name: 'arms',
   says: 'Against the expert before fine-tuning, on the same problems; 95 % intervals' });
 
+export const roundsChart = () => new Chart({ title: 'pass@1 over the rounds', name: 'rounds',
+  says: 'On the same problems; 95 % intervals' });
+
 const COLUMNS = [
   { title: 'Arm', class: 'lr-name' },
   { title: 'Before', class: 'lr-num', says: 'pass@1 of the expert before fine-tuning' },

@@ -23,6 +23,7 @@ class ImproveTab {
     this.list = createRunList({ title: 'Experiments', running: 'Running', aside: null, facts: (e) => [e.facts],
       onOpen: (id) => this.show(id, true) });
     this.run = new ExperimentView({ act: (name) => this.change('act', name), remove: () => this.remove(),
+      rename: (name) => this.change('rename', name),
       download: async (kind) => {
         const answer = await this.call('prepare', this.open, kind);
         if (!answer.error) downloadFrom(answer.url, answer.name);
@@ -76,7 +77,7 @@ class ImproveTab {
     this.hint.hidden = !this.experiments.length || !!this.open;
     if (answer.open) this.showOpen(answer.open);
     else if (answer.error) this.run.hide();
-    if (answer.figure) this.run.draw(answer.figure);
+    if (answer.open) this.run.draw(answer.figure, answer.curve);
   }
   showOpen(now) {
     const before = this.run.data;

@@ -1,9 +1,9 @@
 // @ts-check
 // One experiment: its stages, the forecast, the arms as they come in, and at the end the verdict and its files.
 import { createErrorBox, el, replaceIfChanged, setText } from '../shared/dom.js';
-import { isActive, stateBadge } from '../shared/run_list.js';
-import { createCommand, createDeletion, createRunProgress } from '../shared/run_view.js';
-import { armsChart, armsTable, flipCards } from './arms.js';
+import { isActive, runningWord, stateBadge } from '../shared/run_list.js';
+import { createCommand, createDeletion, createRename, createRunProgress } from '../shared/run_view.js';
+import { armsChart, armsTable, flipCards, roundsChart } from './arms.js';
 import { stageGroups } from './stages.js';
 
 const ACTIONS = {
@@ -24,13 +24,14 @@ const card = (label, title, ...inside) => el('section', { class: 'lr-card lr-exp
 
 export class ExperimentView {
   /**
-   * @param {{ act: (name: string) => Promise<any>, remove: () => Promise<any>,
+   * @param {{ act: (name: string) => Promise<any>, remove: () => Promise<any>, rename: (name: string) => Promise<any>,
    *   download: (kind: string) => Promise<any> }} host
    */
   constructor(host) {
     this.host = host;
     /** @type {any} */ this.data = null;
     this.chart = armsChart();
+    this.rounds = roundsChart();
     this.title = el('h2', { tabindex: '-1' });
     this.badge = el('span');
     this.facts = el('dl', { class: 'lr-numbers' });
@@ -43,6 +44,7 @@ export class ExperimentView {
     this.progress = createRunProgress({ label: 'Stages', actions: ACTIONS, act: (name) => act(() => host.act(name)) });
     this.deletion = createDeletion({ label: 'Delete this experiment?', act: () => act(host.remove),
       text: () => DELETION });
+    this.naming = createRename({ data: () => this.data, act: (name) => act(() => host.rename(name)) });
     this.stages = el('div', { class: 'lr-stage-groups' });
     this.table = el('div');
     this.early = el('p', { class: 'lr-muted' });
@@ -50,14 +52,15 @@ export class ExperimentView {
     this.files = el('div', { class: 'lr-buttons' });
     this.repeat = el('pre', { class: 'lr-flip-text', tabindex: '0', 'aria-label': 'The command that repeats it' });
     this.parts = { stages: card('Stages', 'Stages', this.stages),
-      arms: card('Arms', 'Arms', this.early, this.chart.node, this.table),
+      arms: card('Arms', 'Arms', this.early, this.rounds.node, this.chart.node, this.table),
       flips: card('Flipped problems', 'What changed', this.flips),
       files: card('Files', 'Take it along', this.files, this.repeat) };
     this.node = el('section', { class: 'lr-run-view', 'aria-label': 'The experiment', hidden: true },
       el('div', { class: 'lr-card lr-run-head' },
         el('div', { class: 'lr-top' }, el('div', { class: 'lr-run-title' }, this.title, this.badge),
-          this.deletion.button),
-        this.deletion.node, this.error.node, this.verdict, this.progress.node, this.forecast, this.facts,
+          el('div', { class: 'lr-buttons' }, this.naming.button, this.deletion.button)),
+        this.naming.node, this.deletion.node, this.error.node, this.verdict, this.progress.node,
+        this.forecast, this.facts,
         this.command.node),
       ...Object.values(this.parts));
   }
@@ -66,11 +69,12 @@ export class ExperimentView {
 
   show(data) {
     const { state, job, stages, arms, flips, files } = data, active = isActive(state), { parts } = this;
-    if (this.data?.id !== data.id) { this.deletion.hide(); this.error.show(''); }
+    if (this.data?.id !== data.id) { this.deletion.hide(); this.naming.hide(); this.error.show(''); }
     this.data = data;
     this.node.hidden = false;
     setText(this.title, data.name);
-    replaceIfChanged(this.badge, state, () => [stateBadge(state, 'Running')]);
+    const word = runningWord(job, 'Running');
+    replaceIfChanged(this.badge, [state, word], () => [stateBadge(state, word)]);
     this.deletion.offer(!active);
     const ended = stages.filter((stage) => ['succeeded', 'stopped'].includes(stage.state)).length;
     this.progress.show({ state, job, done: active ? job.done || 0 : ended, total: stages.length,
@@ -99,9 +103,13 @@ export class ExperimentView {
     return el('button', { type: 'button', 'data-key': kind, text: 'Download ' + text, title,
       onclick: () => this.act(() => this.host.download(kind)) });
   }
-  /** The figure of the arms that show() has shown. */
-  draw(figure) {
-    figure.layout.uirevision = this.data?.id; // a zoom stays while results come
-    this.chart.draw(figure);
+  /** The figures of the arms that show() has shown; undefined: as before. */
+  draw(arms, rounds) {
+    this.rounds.node.hidden = !(this.data?.rounds > 1);
+    for (const [chart, figure] of [[this.chart, arms], [this.rounds, rounds]]) {
+      if (!figure) continue;
+      figure.layout.uirevision = this.data?.id; // a zoom stays while results come
+      chart.draw(figure);
+    }
   }
 }

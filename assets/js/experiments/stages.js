@@ -13,8 +13,9 @@ const KINDS = {
 };
 
 /**
- * @typedef {{ id: string, kind: string, round: number, arm: string | null, state: string, message: string,
- *   status: string, done: number | null, total: number | null, seconds: number | null, opens: boolean }} Stage
+ * @typedef {{ id: string, kind: string, round: number, arm: string | null, state: string, stopping: boolean,
+ *   message: string, status: string, done: number | null, total: number | null, seconds: number | null,
+ *   opens: boolean }} Stage
  */
 
 /** How far a stage is, in a few words. @param {Stage} stage */
@@ -32,7 +33,7 @@ function stageBox(stage, active) {
   const [title, tab, name] = KINDS[stage.kind], share = stage.total ? Math.min(1, stage.done / stage.total) : 0;
   const state = stage.state === 'succeeded' ? 'done' : stage.state;
   const badge = state === 'waiting' && !active ? el('span', { class: 'lr-badge lr-is-waiting', text: 'Not run' })
-    : stateBadge(state, 'Running');
+    : stateBadge(state, stage.stopping ? 'Stopping' : 'Running');
   const bar = stage.state === 'running' && el('div', { class: 'lr-progress', role: 'progressbar',
     'aria-label': title + (stage.arm ? ', ' + stage.arm : ''), 'aria-valuemin': '0', 'aria-valuemax': '100',
     'aria-valuenow': String(Math.round(100 * share)), title: formatProgress(share) },

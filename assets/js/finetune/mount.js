@@ -51,7 +51,8 @@ class FinetuneTab {
       return answer;
     };
     return { act: (name) => thenLook('act', name), merge: () => thenLook('merge'),
-      use: (which) => thenLook('use', which),
+      use: (which) => thenLook('use', which), rename: (name) => thenLook('rename', name),
+      savePreset: (name) => thenLook('save_preset', name),
       push: (kind, form) => this.call('push', this.open, kind, form), pushed: () => this.call('pushed', this.open),
       remove: async () => {
         const answer = await this.call('discard', this.open);

@@ -3,8 +3,8 @@
 import { createErrorBox, el, replaceIfChanged } from '../shared/dom.js';
 import { formatBytes, formatCount, formatDuration, formatNumber } from '../shared/format.js';
 import { createPush } from '../shared/push_form.js';
-import { isActive, stateBadge } from '../shared/run_list.js';
-import { createCommand, createDeletion, createRunProgress } from '../shared/run_view.js';
+import { isActive, runningWord, stateBadge } from '../shared/run_list.js';
+import { createCommand, createDeletion, createNaming, createRename, createRunProgress } from '../shared/run_view.js';
 import { Curves } from './curves.js';
 
 const TUNING_ACTIONS = {
@@ -44,7 +44,9 @@ function mergeStatus({ busy, job, state, message, folder }) {
 export class Tuning {
   /**
    * @param {{ act: (name: string) => Promise<any>, remove: () => Promise<any>, push: any, pushed: any,
-   *   use: (which: string) => Promise<any>, merge: () => Promise<any>, download: (kind: string) => Promise<any> }} host
+   *   use: (which: string) => Promise<any>, rename: (name: string) => Promise<any>,
+   *   savePreset: (name: string) => Promise<any>,
+   *   merge: () => Promise<any>, download: (kind: string) => Promise<any> }} host
    */
   constructor(host) {
     this.host = host;
@@ -56,6 +58,10 @@ export class Tuning {
     this.deletion = createDeletion({ label: 'Delete this run?', act: () => this.act(host.remove),
       text: () => `Delete \u201c${this.data.name}\u201d, ${formatBytes(this.data.bytes)}, ` +
         'with its adapter, its checkpoints and its merged models? This cannot be undone.' });
+    this.naming = createRename({ data: () => this.data, act: (name) => this.act(() => host.rename(name)) });
+    this.saving = createNaming({ text: 'Save settings \u2026', title: 'As a preset for the form and the command line',
+      label: 'Name of the preset', yes: 'Save', value: () => '',
+      act: (name) => this.act(() => host.savePreset(name)) });
     this.push = createPush({ push: host.push, pushed: host.pushed });
     this.curves = new Curves();
     this.shownCard = '';
@@ -75,8 +81,10 @@ export class Tuning {
       el('summary', { text: 'The adapter\u2019s card' }), card);
     const node = el('section', { class: 'lr-run-view', 'aria-label': 'The run', hidden: true },
       el('div', { class: 'lr-card lr-run-head' },
-        el('div', { class: 'lr-top' }, el('div', { class: 'lr-run-title' }, title, badge), this.deletion.button),
-        this.deletion.node, this.error.node, this.progress.node, facts, notes, next, merged, this.push.node,
+        el('div', { class: 'lr-top' }, el('div', { class: 'lr-run-title' }, title, badge),
+          el('div', { class: 'lr-buttons' }, this.saving.button, this.naming.button, this.deletion.button)),
+        this.naming.node, this.saving.node, this.deletion.node, this.error.node, this.progress.node, facts, notes,
+        next, merged, this.push.node,
         this.command.node),
       curves, settingsBox, cardBox);
     return { node, title, badge, facts, notes, next, merged, curves, settings, settingsBox, card, cardBox };
@@ -87,7 +95,7 @@ export class Tuning {
   showState(now) {
     this.data = { ...this.data, ...now };
     const { id, state, job, merge, adapter } = this.data, { done, total } = job, { badge, next, merged } = this.parts;
-    badge.replaceChildren(stateBadge(state, job.status?.startsWith('Stopping') ? 'Stopping' : 'Training'));
+    badge.replaceChildren(stateBadge(state, runningWord(job, 'Training')));
     this.progress.show({ state, job, done, total,
       counted: [total && done ? formatCount(done) + ' of ' + formatCount(total) + ' training steps' : ''] });
     this.deletion.offer(!isActive(state) && !merge?.busy); // a job has to be stopped first
@@ -150,7 +158,7 @@ export class Tuning {
     this.data = null;
     node.hidden = true;
     cardBox.open = settingsBox.open = false;
-    this.deletion.hide();
+    for (const part of [this.deletion, this.naming, this.saving]) part.hide();
     this.error.show('');
     this.curves.reset();
   }

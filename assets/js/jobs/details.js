@@ -3,7 +3,7 @@
 import { copyText, createErrorBox, el, replaceIfChanged, setText } from '../shared/dom.js';
 import { fieldName, formatValue, timeNode } from '../shared/format.js';
 import { createConfirm } from '../shared/run_view.js';
-import { ACTIONS, resultLink } from './states.js';
+import { ACTIONS, QUICK, resultLink } from './states.js';
 
 const NO_LOG = 'The log is empty so far.';
 
@@ -42,7 +42,7 @@ export function createJobDetails(id, start) {
   function update(job) {
     error.hidden = !job.message || !['failed', 'interrupted'].includes(job.state);
     setText(error, job.message || '');
-    drawButtons(Object.keys(ACTIONS).filter((name) => job.actions.includes(name)));
+    drawButtons(Object.keys(ACTIONS).filter((name) => job.actions.includes(name) && !QUICK.includes(name)));
     const result = resultLink(job);
     link.hidden = !result;
     if (result) { setText(link, result[0]); link.setAttribute('href', result[1]); }

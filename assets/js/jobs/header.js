@@ -2,6 +2,7 @@
 // The state of the jobs in the page's header: seen on every tab, a link to the running job.
 import { el } from '../shared/dom.js';
 import { formatProgress, formatRemaining } from '../shared/format.js';
+import { createNews, wanted } from './notices.js';
 import { stateSign } from './states.js';
 
 export function mount({ element, server }) {
@@ -9,6 +10,7 @@ export function mount({ element, server }) {
   const link = el('a', { class: 'lr-pill', hidden: true });
   place.append(link);
   let timer = 0, busy = false;
+  const news = createNews();
 
   function draw({ running: job, busy: hidden, queued, holder }) { // hidden: a visitor learns only that a job runs
     const texts = [];
@@ -35,14 +37,18 @@ export function mount({ element, server }) {
   }
   function later(seconds) { clearTimeout(timer); timer = setTimeout(ask, seconds * 1000); }
   async function ask() {
-    if (document.hidden) return; // it asks again when the page is seen
+    if (document.hidden && !wanted()) return; // it asks again when the page is seen
     const answer = await server.header_status([null]).catch(() => null);
-    if (answer && !answer.error) draw(answer);
+    if (answer && !answer.error) {
+      draw(answer);
+      if (answer.ended) news(answer.ended);
+    }
     later(busy ? 1 : 5);
   }
   document.addEventListener('visibilitychange', () => { if (!document.hidden) ask(); });
   window.addEventListener('lr-jobs', (/** @type {CustomEvent} */ event) => { // the Jobs tab has just asked
     draw(event.detail);
+    news(event.detail.ended);
     later(busy ? 3 : 5);
   });
   ask();

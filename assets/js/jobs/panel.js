@@ -4,6 +4,7 @@
 import { address } from '../shared/address.js';
 import { createErrorBox, el, setText } from '../shared/dom.js';
 import { formatTime } from '../shared/format.js';
+import { createSwitch } from './notices.js';
 import { JobRow } from './row.js';
 import { STATES } from './states.js';
 
@@ -43,8 +44,8 @@ class Panel {
     this.more = el('button', { type: 'button', class: 'lr-jobs-more', text: 'Show older jobs', hidden: true,
       onclick: () => { this.limit += PAGE; this.look(); } });
     element.querySelector('.lr-jobs').append(el('section', { class: 'lr-card', 'aria-label': 'Jobs' }, this.holder,
-      this.error.node, this.missing.node, this.announce, this.empty, this.parts.active.node, this.parts.past.node,
-      this.more));
+      createSwitch(), this.error.node, this.missing.node, this.announce, this.empty, this.parts.active.node,
+      this.parts.past.node, this.more));
   }
 
   fill(part, jobs) {

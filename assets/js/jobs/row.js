@@ -1,12 +1,12 @@
 // @ts-check
 // One job of the list: a line that can be opened. `update` changes its parts in place, so that focus and selection
 // stay.
-import { el, setText } from '../shared/dom.js';
+import { createErrorBox, el, replaceIfChanged, setText } from '../shared/dom.js';
 import {
   formatDuration, formatProgress, formatRate, formatRemaining, formatValue, plural, timeNode,
 } from '../shared/format.js';
 import { createJobDetails } from './details.js';
-import { ACTIONS, STATES, stateSign } from './states.js';
+import { ACTIONS, QUICK, STATES, stateSign } from './states.js';
 
 function queuePosition(n) { return n === 1 ? 'next in the queue' : plural(n - 1, 'job') + ' before it'; }
 
@@ -41,10 +41,12 @@ export class JobRow {
     this.rate = el('span', { class: 'lr-muted' });
     this.left = el('span', {});
     this.when = el('span', { class: 'lr-muted' });
+    this.quick = el('div', { class: 'lr-job-quick', role: 'group', hidden: true });
+    this.refused = createErrorBox();
     this.node = el('li', { class: 'lr-job', 'data-id': id },
       el('div', { class: 'lr-job-head' }, this.state, this.button, this.under, this.bar,
         el('div', { class: 'lr-job-counted' }, this.counted, this.rate),
-        el('div', { class: 'lr-job-when' }, this.left, this.when)), this.body);
+        el('div', { class: 'lr-job-when' }, this.left, this.when), this.quick), this.refused.node, this.body);
     /** @type {any} the job as the server has it */ this.job = null;
     this.pending = ''; // a sentence while an action is on its way
     /** @type {ReturnType<typeof createJobDetails> | null} */ this.details = null;
@@ -62,6 +64,16 @@ export class JobRow {
     setText(this.under, this.pending || sentence(job));
     this.drawProgress(job);
     this.drawTimes(job);
+    this.drawQuick(job);
+  }
+  drawQuick({ title, actions }) {
+    const names = QUICK.filter((name) => actions.includes(name)), { quick } = this;
+    const focused = quick.contains(document.activeElement);
+    quick.hidden = !names.length;
+    quick.setAttribute('aria-label', 'Actions on ' + title);
+    replaceIfChanged(quick, names, () => names.map((name) => el('button', { type: 'button', 'data-key': name,
+      title: ACTIONS[name].title, text: ACTIONS[name].says, onclick: () => this.start(name) })));
+    if (focused && !quick.contains(document.activeElement)) this.focus();
   }
   drawProgress({ done, total, fraction, state, title }) {
     const waits = state === 'queued';
@@ -102,13 +114,17 @@ export class JobRow {
   async start(action) {
     this.pending = ACTIONS[action].doing;
     setText(this.under, this.pending);
-    this.details.busy(true);
-    const before = this.details, message = await this.host.act(this.id, action);
+    const before = this.details, busy = (on) => {
+      before?.busy(on);
+      this.quick.querySelectorAll('button').forEach((button) => { button.disabled = on; });
+    };
+    busy(true);
+    const message = await this.host.act(this.id, action);
     const stops = ['keep', 'cancel'].includes(action) && ['running', 'stopping'].includes(this.job.state);
     if (message || !stops) this.pending = ''; // done, or refused
     setText(this.under, this.pending || sentence(this.job));
-    before.busy(false);
-    before.fail(message);
+    busy(false);
+    (before ? before.fail : this.refused.show)(message);
     const focused = document.activeElement;
     if (this.node.isConnected && (!focused || focused === document.body)) this.focus();
   }

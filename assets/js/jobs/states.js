@@ -32,6 +32,9 @@ export const ACTIONS = {
   delete: { says: 'Delete \u2026', doing: 'Deleting \u2026', title: 'Removes this job and its log from the list' },
 };
 
+/** The actions on a job that waits or runs: in its line, without opening it. */
+export const QUICK = ['first', 'up', 'down', 'keep', 'cancel'];
+
 // The page of a job's result: [text, address], or null.
 const RESULTS = { finetune: ['Open the run', 'finetune', 'run'], evaluate: ['Open the evaluation', 'evaluate', 'run'],
   experiment: ['Open the experiment', 'improve', 'run'] };

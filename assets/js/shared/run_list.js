@@ -11,6 +11,9 @@ export const stateWord = (state, running) => (state === 'running' && running) ||
 export const stateBadge = (state, running) => el('span', { class: 'lr-badge lr-is-' + state,
   text: stateWord(state, running) });
 
+/** The word for a run in progress, unless its job was asked to stop. */
+export const runningWord = (job, word = '') => (job?.status?.startsWith('Stopping') ? 'Stopping' : word);
+
 // title: the heading; aside: what stands beside it; facts(run): a line on a run; before(run): an element before its
 // button; running: the word for a run in progress.
 export function createRunList({ title, label = title, aside, facts, before = null, running = '', onOpen }) {
@@ -24,7 +27,7 @@ export function createRunList({ title, label = title, aside, facts, before = nul
     replaceIfChanged(items, [runs, open, more], () => runs.map((run) => el('li', {}, (before && before(run)) || null,
       el('button', { type: 'button', class: 'lr-run-entry', 'data-id': run.id, 'data-key': run.id,
         'aria-current': run.id === open ? 'true' : null, onclick: () => onOpen(run.id) },
-      el('span', { class: 'lr-run-name', text: run.name }), stateBadge(run.state, running),
+      el('span', { class: 'lr-run-name', text: run.name }), stateBadge(run.state, run.stopping ? 'Stopping' : running),
       el('span', { class: 'lr-run-facts', text: [...facts(run),
         formatTime(run.created)].filter(Boolean).join(' \u00b7 ') })))));
     if (open !== shown) items.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest' });

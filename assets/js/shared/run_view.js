@@ -29,6 +29,27 @@ export function createDeletion({ label, text, act }) {
     offer(on) { button.hidden = !on; if (!on) confirm.hide(); } };
 }
 
+// A button that opens a field for a name. value(): what the field begins with; act(name): a promise of an error's text.
+export function createNaming({ text, title, label, yes, value, act }) {
+  const input = el('input', { type: 'text', maxlength: '80', 'aria-label': label });
+  const close = () => { node.hidden = true; button.focus(); };
+  const button = el('button', { type: 'button', text, title, onclick: () => {
+    input.value = value();
+    node.hidden = false;
+    input.select();
+  } });
+  const node = el('form', { class: 'lr-naming', hidden: true, onsubmit: async (event) => {
+    event.preventDefault();
+    if (!(await act(input.value))) close();
+  } }, input, el('button', { type: 'submit', text: yes }),
+  el('button', { type: 'button', text: 'Not now', onclick: close }));
+  node.addEventListener('keydown', (event) => { if (event.key === 'Escape') close(); });
+  return { button, node, hide() { node.hidden = true; } };
+}
+// The one that names a run. data(): what the view shows; act(name): as above.
+export const createRename = ({ data, act }) => createNaming({ text: 'Rename \u2026', label: 'Name of this run',
+  title: 'An empty name takes yours back', yes: 'Rename', value: () => data().name, act });
+
 // label: what the bar counts; actions: {name: [text, title]}; act(name).
 export function createRunProgress({ label, actions, act }) {
   const bar = el('i'), track = el('div', { class: 'lr-progress', role: 'progressbar', 'aria-label': label,

@@ -1,0 +1,75 @@
+"""The rounds of an experiment as a figure: pass@1 of the expert that each round ends with."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from lightreasoner import plotting
+from lightreasoner.experiments.results import ArmResult, best_arm
+from lightreasoner.scoring.significance import wilson
+
+START = "before"  # the place on the axis of the expert that the first round begins with
+BEST, CONTROL = "best arm", "control"
+
+
+def rounds_table(results: Sequence[ArmResult]) -> pd.DataFrame:
+    """pass@1 after each round, of its best arm and of its control, and before the first: the columns series, round
+    (0: before), arm, pass_at_1, low, high (0 to 1; Wilson's 95 % interval) and problems."""
+    rows = []
+    for turn in sorted({arm.round for arm in results}):
+        arms = [arm for arm in results if arm.round == turn]
+        best = best_arm(arms)
+        if best is None:
+            continue
+        if not rows:
+            rows.append(_row(BEST, 0, "the expert to begin with", best.before, best.problems))
+        rows.append(_row(BEST, turn, best.name, best.pass_at_1, best.problems))
+        rows += [
+            _row(CONTROL, turn, arm.name, arm.pass_at_1, arm.problems) for arm in arms if arm.is_control and arm.whole
+        ]
+    return pd.DataFrame(rows, columns=["series", "round", "arm", "pass_at_1", "low", "high", "problems"])
+
+
+def _row(series: str, turn: int, arm: str, share: float, problems: int) -> tuple:
+    return (series, turn, arm, share, *wilson(round(share * problems), problems), problems)
+
+
+def rounds_figure(results: Sequence[ArmResult]) -> go.Figure:
+    """pass@1 in percent by round. Every round begins with the expert that the round before ended with."""
+    table, lines = rounds_table(results), []
+    table["arm"] = table["arm"].map(plotting.escaped)
+    for look, (name, points) in enumerate(table.groupby("series", sort=True)):
+        shares = 100 * points[["pass_at_1", "low", "high"]]
+        reach = {"array": plotting.column(shares["high"] - shares["pass_at_1"]), "symmetric": False, "type": "data"}
+        reach |= {"arrayminus": plotting.column(shares["pass_at_1"] - shares["low"]), "thickness": 1.5, "width": 4}
+        lines.append(
+            go.Scatter(
+                x=plotting.column(points["round"]),
+                y=plotting.column(shares["pass_at_1"]),
+                name=name,
+                mode="lines+markers" if name == BEST else "markers",
+                line={"color": plotting.SERIES[look], "width": 2, "dash": plotting.DASHES[look]},
+                marker={"size": 9, "symbol": plotting.MARKERS[look], "color": plotting.SERIES[look]},
+                error_y=reach | {"color": plotting.SERIES[look]},
+                customdata=points[["arm", "problems"]].values.tolist(),
+                hovertemplate="%{y:.1f} % · %{customdata[0]}<extra></extra>",
+            )
+        )
+    best = table[table["series"] == BEST]
+    said = "; ".join(
+        f"{'before the first round' if turn == 0 else f'after round {turn}'} {100 * share:.1f} %"
+        for turn, share in zip(best["round"], best["pass_at_1"], strict=True)
+    )
+    turns = sorted(table["round"].unique())
+    names = [START if turn == 0 else str(turn) for turn in turns]
+    return plotting.figure(
+        lines,
+        x="round",
+        y="pass@1 in percent",
+        says=f"pass@1 of the best arm: {said}." if said else "No round has ended yet.",
+        columns={"x": "round", "y": "pass@1 in %", "customdata": ["arm", "problems"]},
+        height=240,
+        xaxis={"tickmode": "array", "tickvals": [int(turn) for turn in turns], "ticktext": names},
+        yaxis={"rangemode": "normal", "showgrid": True},
+    )
