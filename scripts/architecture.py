@@ -12,7 +12,7 @@ PAGE = ROOT / "docs" / "architecture.md"
 
 #: From the bottom to the top. A module imports from its own package and from layers below it, never from beside it.
 LAYERS = (
-    ("errors", "formatting", "progress", "processes", "threads", "bounded", "paper", "plotting"),
+    ("errors", "formatting", "progress", "processes", "threads", "bounded", "paper", "plotting", "tables"),
     ("settings", "validation", "scoring", "compat"),
     ("cluster", "hub", "problems", "storage"),
     ("models", "jobs"),

@@ -7,17 +7,19 @@ from jinja2 import Environment, FileSystemLoader
 
 from lightreasoner.experiments.figures import BEST, rounds_table
 from lightreasoner.experiments.plan import FILE, Plan, write_plan
-from lightreasoner.experiments.results import ArmResult, all_stages, arm_results, best_arm, flips, forecast
+from lightreasoner.experiments.results import ArmResult, all_stages, arm_results, arms_table, best_arm, flips, forecast
 from lightreasoner.experiments.stages import Stage
 from lightreasoner.formatting import markdown_cell, markdown_table
 from lightreasoner.jobs.events import working_seconds
 from lightreasoner.settings import ASSETS
 from lightreasoner.storage.atomic import write_text
 from lightreasoner.storage.runs import read_run, versions_shown
+from lightreasoner.tables import KINDS, table_text
 from lightreasoner.training.model_card import adapter_card
 from lightreasoner.training.result import FinetuneResult
 
 REPORT, CARD = "report.html", "model_card.md"
+TABLES = {kind: f"arms.{kind}" for kind in KINDS}
 
 
 def write_report(plan: Plan, folder: Path) -> None:
@@ -25,6 +27,8 @@ def write_report(plan: Plan, folder: Path) -> None:
     stages = all_stages(folder)
     results = arm_results(stages)
     write_text(folder / REPORT, html_report(plan, folder, stages, results))
+    for kind, name in TABLES.items() if results else ():
+        write_text(folder / name, table_text(arms_table(results), kind))
     if best := best_arm(results):
         tuned = next(s for s in stages if s.kind == "finetune" and s.folder.name == best.run)
         write_text(folder / CARD, card(plan, tuned, results))

@@ -1,12 +1,15 @@
 """The results of an experiment's arms, read from the runs of its stages; they can be read while it goes on."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.preview import preview_cells, verdict
 from lightreasoner.evaluation.results import ResultsReader
+from lightreasoner.evaluation.tables import counted, percent
 from lightreasoner.experiments.plan import Plan, plan_of
 from lightreasoner.experiments.stages import Stage, later_expert, round_stages
 from lightreasoner.jobs.events import working_seconds
@@ -125,6 +128,17 @@ def forecast(stages: list[Stage]) -> str | None:
     return verdict(cells) if cells else None
 
 
-def arms_table(results: list[ArmResult]) -> list[dict[str, Any]]:
-    """A row per arm, for a table or a chart."""
-    return [asdict(arm) for arm in results]
+def arms_table(results: list[ArmResult]) -> pd.DataFrame:
+    """A row per arm, for a file: shares in percent, differences in percentage points, times in seconds."""
+    several = len({arm.round for arm in results}) > 1
+    rows = [
+        ({"round": arm.round} if several else {})
+        | {"arm": arm.name, "problems": arm.problems, "before in %": percent(arm.before)}
+        | {"after in %": percent(arm.pass_at_1), "change in points": percent(arm.difference)}
+        | {"low in points": percent(arm.low), "high in points": percent(arm.high), "gained": arm.gained}
+        | {"lost": arm.lost, "McNemar p": arm.p, "samples": arm.samples, "updates": arm.updates}
+        | {"training loss in nats": arm.train_loss, "training in s": arm.training_seconds}
+        | {"evaluation in s": arm.evaluation_seconds, "complete": arm.whole}
+        for arm in results
+    ]
+    return counted(pd.DataFrame(rows), ("samples", "updates"))

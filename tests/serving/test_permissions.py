@@ -79,6 +79,7 @@ PERMISSIONS = {
     "evaluate.delete": "owner",
     "evaluate.rename": "owner",
     "evaluate.describe_problems": "owner",
+    "evaluate.download": "owner",
     "evaluate.fill_form": "owner",
     "evaluate.list_flips": "owner",
     "evaluate.list_responses": "owner",

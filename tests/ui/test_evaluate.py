@@ -24,6 +24,7 @@ from tests.support.damage import DAMAGES
 from tests.support.tiny_dataset import make_dataset
 from tests.support.tiny_evaluation import make_base, make_evaluation, make_tuned, row, write_events
 from tests.support.tiny_models import save_tiny, tiny_tokenizer
+from ui.components.downloads import downloads_folder
 from ui.components.form_values import describe_source
 from ui.components.pair_card import OTHER
 from ui.components.problem_form import OWN_FILE
@@ -213,6 +214,19 @@ def test_the_charts_come_with_their_numbers_and_only_when_these_changed(shared):
     json.dumps(first, allow_nan=False)
     again = bench.ask("look", run.name, True, first["marks"])
     assert not again.keys() & {"figures", "charts", "open", "overview"}
+
+
+@pytest.mark.parametrize("kind, part", [("csv", "pass@1 in %"), ("tex", r"pass@1 in \%")])
+def test_results_are_taken_along_as_a_table(shared, kind, part):
+    bench, _, run = shared
+    for which, title in ((run.name, run.name[:8]), (None, "all-results")):
+        made = bench.ask("prepare", which, kind)
+        assert made["name"] == f"evaluation-{title}.{kind}"
+        (file,) = (downloads_folder(bench.settings) / made["url"].rpartition("/")[2]).iterdir()
+        text = file.read_text(encoding="utf-8")
+        assert part in text and ("gained" in text) == (which is not None)
+        assert ("benchmark" in text) == (which is None)
+    assert "choose csv or tex" in bench.ask("prepare", run.name, "../x")["error"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from lightreasoner.cli.experiment import plan_from
@@ -203,7 +204,7 @@ def test_an_experiment_shows_its_stages_and_results(shared):
         (5, 0, False),
     ]
     assert [flip["gained"] for flip in opened["flips"]] == [True] * 3
-    assert opened["files"] == ["report", "card", "plan"] and run.name in opened["repeat"]
+    assert opened["files"] == ["report", "card", "plan", "csv", "tex"] and run.name in opened["repeat"]
     figure = bench.ask("look", run.name, {})["figure"]
     assert "LightReasoner, better: +41.7 points" in figure["layout"]["meta"]["says"]
 
@@ -272,6 +273,12 @@ def test_files_to_take_along(bench):
     assert "There is no model_card.md yet" in bench.ask("prepare", run.name, "card")["error"]
     made = bench.ask("prepare", run.name, "plan")
     assert made["name"] == f"plan-{run.name[:8]}.toml" and made["url"].startswith("downloads/")
+    whole = bench.make()
+    assert bench.open(whole)["files"] == ["report", "card", "plan", "csv", "tex"]
+    rows = pd.read_csv(whole / "arms.csv").set_index("arm")
+    numbers = rows.loc["LightReasoner", ["after in %", "change in points", "gained"]].tolist()
+    assert numbers == pytest.approx([1000 / 12, 500 / 12, 25])
+    assert r"\begin{tabular}" in (whole / "arms.tex").read_text()
 
 
 @pytest.mark.parametrize(

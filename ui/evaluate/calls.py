@@ -14,8 +14,11 @@ from lightreasoner.evaluation.paper_results import Paper, read_paper
 from lightreasoner.evaluation.preview import best_cell, preview_cells
 from lightreasoner.evaluation.preview import verdict as preview_verdict
 from lightreasoner.evaluation.results import Variant, variants_of
+from lightreasoner.evaluation.tables import models_table
 from lightreasoner.problems.sources import SOURCES
+from lightreasoner.tables import KINDS, table_text
 from ui.access.permissions import action
+from ui.components.downloads import offer
 from ui.components.prompt_form import prompt_facts, stored_prompt
 from ui.components.run_actions import RunActions
 from ui.components.run_list import MAX_LISTED, METHOD_TITLES
@@ -102,6 +105,27 @@ class EvaluateActions(RunActions):
         except UserError as error:
             answer["error"] = str(error)
         return answer
+
+    @action("evaluate.download")
+    def prepare(self, run_id, kind) -> dict:
+        """Write the table of an evaluation's models, or without an id that of all results, as "csv" or "tex":
+        {"url", "name"}."""
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise UserError(f"There is no table of the kind {str(kind)[:20]!r}; choose csv or tex.")
+        if run_id is None:
+            groups = by_benchmark(self.runs)
+            parts = [models_table(group["models"]).assign(benchmark=group["title"]) for group in groups]
+            table, name = pd.concat(parts) if parts else None, "all-results"
+        else:
+            evaluation = self.runs.find(run_id)
+            opened = self.opened(evaluation)
+            shown = any(model.get("problems") for model in opened["models"])
+            table, name = models_table(opened["models"], opened["comparisons"]) if shown else None, evaluation.id[:8]
+        if table is None:
+            raise UserError("There are no results yet; wait for the first answers.")
+        text = table_text(table, kind)
+        name = f"evaluation-{name}.{kind}"
+        return offer(self.runs.settings, name, lambda out: out.write_text(text, encoding="utf-8"))
 
     @action("evaluate.regrade")
     def regrade(self, run_id) -> dict:

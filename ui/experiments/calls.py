@@ -9,7 +9,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.evaluation.figures import differences_figure
 from lightreasoner.experiments.figures import rounds_figure
 from lightreasoner.experiments.plan import CONTROL, FILE, NEXT_AMATEURS, Plan
-from lightreasoner.experiments.report import CARD, REPORT, command, sentence
+from lightreasoner.experiments.report import CARD, REPORT, TABLES, command, sentence
 from lightreasoner.experiments.results import ArmResult, best_arm
 from lightreasoner.experiments.stages import Stage, round_stages
 from lightreasoner.jobs.context import stop_requested
@@ -23,7 +23,7 @@ from ui.components.script_calls import add_if_changed
 from ui.experiments.catalogue import Experiment, Experiments
 
 SIGNIFICANT = 0.05  # differences with a McNemar p below it are called significant
-FILES = {"report": REPORT, "card": CARD, "plan": FILE}
+FILES = {"report": REPORT, "card": CARD, "plan": FILE} | TABLES
 ARM = ("name", "is_control", "round", "problems", "before", "pass_at_1", "difference", "low", "high", "gained", "lost")
 ARM += ("p", "samples", "updates", "training_seconds", "evaluation_seconds", "run", "evaluation", "whole")
 
@@ -93,10 +93,10 @@ class ExperimentActions(RunActions):
 
     @action("experiments.download")
     def prepare(self, run_id, kind) -> dict:
-        """Write the "report", the model "card" or the "plan" to download: {"url", "name"}."""
+        """Write the "report", the model "card", the "plan" or the arms' table as "csv" or "tex": {"url", "name"}."""
         experiment = self.runs.find(run_id)
         if not isinstance(kind, str) or kind not in FILES:
-            raise UserError(f"There is no file called {str(kind)[:20]!r}; choose report, card or plan.")
+            raise UserError(f"There is no file called {str(kind)[:20]!r}; choose one of {', '.join(FILES)}.")
         source = experiment.folder / FILES[kind]
         if not source.is_file():
             raise UserError(f"There is no {source.name} yet; it is written when an arm has been evaluated.")

@@ -9,6 +9,11 @@ export const pct = (x) => (Number.isFinite(x) ? asPython(100 * x).toFixed(1) + '
 export const points = (x) => formatSigned(asPython(100 * x), 1);
 export const muted = (text) => el('p', { class: 'lr-muted', text });
 
+/** Buttons that save a table. save(kind): of the server. @param {(kind: string) => void} save */
+export const tableButtons = (save) => el('div', { class: 'lr-buttons' },
+  ...[['csv', 'Save table (CSV)'], ['tex', 'Save table (LaTeX)']].map(([kind, text]) =>
+    el('button', { type: 'button', 'data-key': 'save-' + kind, text, onclick: () => save(kind) })));
+
 /**
  * @typedef {{ title: string, class?: string, says?: string }} Column
  * @param {string} name

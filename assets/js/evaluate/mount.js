@@ -1,7 +1,7 @@
 // @ts-check
 // The Evaluate tab on the Gradio page.
 import { address } from '../shared/address.js';
-import { createErrorBox, el } from '../shared/dom.js';
+import { createErrorBox, downloadFrom, el } from '../shared/dom.js';
 import { createCalls, pollWhileVisible, scrollToResult } from '../shared/poll.js';
 import { createRunList, isActive, stateWord } from '../shared/run_list.js';
 import { FlipView } from './flip.js';
@@ -36,7 +36,7 @@ class EvaluateTab {
       setVerdict: (model, problem, sample, right) => this.change('set_verdict', model, problem, sample, right),
       regrade: () => this.change('regrade'),
       act: (name) => this.change('act', name),
-      remove: () => this.remove(),
+      remove: () => this.remove(), save: (kind) => this.save(kind),
       rename: (name) => this.change('rename', name) });
     this.reader = new FlipView({
       flip: (model, problem) => this.call('flip', this.open, model, problem),
@@ -44,7 +44,7 @@ class EvaluateTab {
       scored: (trace) => this.call('scored', trace),
       setVerdict: ({ model, problem, sample }, right) => this.change('set_verdict', model, problem, sample, right),
       close: () => this.closeFlip() });
-    this.overview = new Overview();
+    this.overview = new Overview((kind) => this.save(kind));
     this.empty = el('section', { class: 'lr-card lr-empty', hidden: true }, el('h2', { text: props.intro.title }),
       ...props.intro.sentences.map((text) => el('p', { text })));
     this.error = createErrorBox();
@@ -83,6 +83,11 @@ class EvaluateTab {
     const answer = await this.call(name, this.open, ...args);
     this.look(true);
     return answer;
+  }
+  /** The opened evaluation's table, or that of all results, as a file. */
+  async save(kind) {
+    const answer = await this.call('prepare', this.open, kind);
+    if (!this.error.show(answer.error)) downloadFrom(answer.url, answer.name);
   }
   read(model, problem) {
     this.flip = { model, problem };

@@ -2,14 +2,16 @@
 // All results side by side, a chart and a table for each base model and benchmark, and what they cost.
 import { el, replaceIfChanged } from '../shared/dom.js';
 import { costsCard, paperCard, shortName } from './cost_table.js';
-import { muted } from './grid_table.js';
+import { muted, tableButtons } from './grid_table.js';
 import { modelsChart, modelsTable } from './models_table.js';
 
 const SAYS = 'Each model\u2019s largest evaluation on each benchmark. The paper\u2019s numbers are below ours where ' +
   'it has the same model and benchmark.';
 
 export class Overview {
-  constructor() {
+  /** @param {(kind: string) => void} save the table of all results */
+  constructor(save) {
+    this.save = save;
     this.place = el('div', { class: 'lr-overview' });
     this.node = el('section', { class: 'lr-run-view', 'aria-label': 'All results', hidden: true }, this.place);
     /** @type {Map<string, import('../shared/chart.js').Chart>} */ this.charts = new Map();
@@ -29,7 +31,8 @@ export class Overview {
   results(groups) {
     return el('div', { class: 'lr-card lr-results' }, el('h3', { text: 'All results' }), muted(SAYS),
       ...groups.flatMap((group) => [this.chart(group).node,
-        modelsTable(group.title + ', ' + shortName(group.base), group.models, group.paper, true)]));
+        modelsTable(group.title + ', ' + shortName(group.base), group.models, group.paper, true)]),
+      tableButtons(this.save));
   }
   chart(group) {
     const key = group.base + ' ' + group.key;

@@ -7,7 +7,7 @@ import { isActive, runningWord, stateBadge } from '../shared/run_list.js';
 import { createCommand, createDeletion, createRename, createRunProgress } from '../shared/run_view.js';
 import { comparisonChart, comparisonTable } from './comparison_table.js';
 import { FlipLists } from './flip_lists.js';
-import { muted } from './grid_table.js';
+import { muted, tableButtons } from './grid_table.js';
 import { groupTables, modelsChart, modelsTable, samplesTable } from './models_table.js';
 import { nameChart, previewChart, previewNotes } from './preview.js';
 import { Regrading } from './regrading.js';
@@ -34,11 +34,13 @@ function preliminary(state) {
  * @property {() => Promise<any>} regrade
  * @property {() => Promise<any>} remove
  * @property {(name: string) => Promise<any>} rename
+ * @property {(kind: string) => void} save
  */
 export class EvaluationView {
   /** @param {Host} host */
   constructor(host) {
     /** @type {any} */ this.data = null;
+    this.save = host.save;
     this.charts = { models: modelsChart('h3', 'pass@1'), differences: comparisonChart(), preview: previewChart() };
     this.title = el('h2', { tabindex: '-1' });
     this.badge = el('span');
@@ -106,7 +108,7 @@ export class EvaluationView {
       ...samplesTable(models), ...groupTables(models),
       ...(comparisons.length ? [el('h3', { text: 'Against ' + models[0].name }), this.charts.differences.node,
         comparisonTable(models, comparisons, (model, side) => this.flips.show(model, side))] : []),
-      ...(models.length < 2 ? [muted(ONE_MODEL)] : [])];
+      tableButtons(this.save), ...(models.length < 2 ? [muted(ONE_MODEL)] : [])];
   }
   /** The figures of what show() has shown, by the names of the charts. */
   draw(figures) {

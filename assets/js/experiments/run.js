@@ -14,6 +14,8 @@ const ACTIONS = {
 const FILES = {
   report: ['Report (HTML)', 'Opens offline, without scripts'],
   card: ['Model card', 'Of the best arm’s adapter, in Markdown'],
+  csv: ['Arms (CSV)', 'The table of the arms, with all digits'],
+  tex: ['Arms (LaTeX)', 'The table of the arms, for booktabs'],
   plan: ['Plan (TOML)', 'Repeats the experiment on the command line'],
 };
 const DELETION = 'Delete this experiment with its dataset, its fine-tuned models and its evaluations? This cannot be '
