@@ -34,6 +34,7 @@ class Settings:
     dtype: str = "auto"  # auto, float32, bfloat16, float16
     memory_gb: float = 0.0  # budget for loaded models in GB; 0: 85 % of what a GPU has free, half elsewhere
     lean: bool = True  # read models with a lean forward pass where its logits equal those of transformers
+    graphs: bool = True  # replay its single steps as CUDA graphs where their logits differ by no more than rounding
     max_problem_chars: int = 20_000
     max_prompt_tokens: int = 4_096
     max_new_tokens: int = 2_048

@@ -48,14 +48,16 @@ def shared_id_table(alignment: VocabularyAlignment, rows: int, device: torch.dev
     return table
 
 
-def begin_reading(loaded: LoadedModel, prompts: list[list[int]], apart: bool) -> tuple[BatchDecoder, list[list[int]]]:
+def begin_reading(
+    loaded: LoadedModel, prompts: list[list[int]], apart: bool, steps: int
+) -> tuple[BatchDecoder, list[list[int]]]:
     """A model that has read the prompts up to their last tokens, and these, which are still to be read.
 
-    apart: the one row is read as the inspector reads it.
+    apart: the one row is read as the inspector reads it. steps: the most that follow.
     """
     count = left_unread(loaded, prompts[0]) if apart else 1
     reading = replace(reading_of(loaded), many=APART) if apart else None
-    decoder = BatchDecoder(loaded, len(prompts), *filter(None, [reading]))
+    decoder = BatchDecoder(loaded, len(prompts), reading, steps)
     decoder.prefill([prompt[:-count] for prompt in prompts])
     return decoder, [prompt[-count:] for prompt in prompts]
 
@@ -64,7 +66,7 @@ class AmateurReader:
     """One amateur on the responses of a batch. A row is named by its index.
 
     tokens: per row, the response so far, to which the caller appends. problem_ids: per row, for messages. floor: steps
-    of larger KL keep their candidates, all steps where it is 0. apart: see `begin_reading`.
+    of larger KL keep their candidates, all steps where it is 0. apart, steps: see `begin_reading`.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class AmateurReader:
         problem_ids: list[str],
         floor: float,
         apart: bool,
+        steps: int,
     ):
         self.pair, self.tokens, self.problem_ids, self.floor = pair, tokens, problem_ids, floor
         self.device = pair.expert.device
@@ -82,7 +85,7 @@ class AmateurReader:
         self.shared = shared_id_table(pair.alignment, max(table_rows, pair.alignment.size), self.device)
         self.decoder = None
         if not pair.same_model:
-            self.decoder, self.unread = begin_reading(pair.amateur, prompts, apart)
+            self.decoder, self.unread = begin_reading(pair.amateur, prompts, apart, steps)
         self.rows = list(range(len(prompts)))  # the rows in the decoder
         self.parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
 

@@ -15,7 +15,7 @@ import torch
 
 from lightreasoner.decoding.cached_decoder import CachedDecoder
 from lightreasoner.decoding.kv_cache import PreallocatedCacheLayer, cache_bytes, preallocated_cache
-from lightreasoner.decoding.reading import ALIGNED, APART, Reading, forward, reading_of
+from lightreasoner.decoding.reading import ALIGNED, APART, Reading, forward, known_pass, reading_of
 from lightreasoner.models.devices import free_bytes
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.turn_ends import ResponseEnds
@@ -23,7 +23,7 @@ from lightreasoner.models.turn_ends import ResponseEnds
 PREFILL_TOKENS = 8_192  # read at once, over all rows; bounds the activations between two layers
 #: The most rows. On a CPU more rows are hardly faster, because arithmetic is the bottleneck; and a batch, which is lost
 #: when the process is killed, should take seconds rather than minutes.
-LARGEST = 256
+LARGEST = {"cuda": 1024, "mps": 256}
 CPU_LARGEST, CPU_PARAMETER_ROWS = 256, 1_300_000_000
 ENDED_SHARE = 1 / 8  # ended rows leave the decoder once they are a larger share; moving the rest costs about a step
 
@@ -31,9 +31,11 @@ ENDED_SHARE = 1 / 8  # ended rows leave the decoder once they are a larger share
 class BatchDecoder:
     """One model at its position in each of several sequences, which may have different lengths."""
 
-    def __init__(self, loaded: LoadedModel, rows: int, reading: Reading | None = None):
-        """reading: how the model is read; by default as checked."""
+    def __init__(self, loaded: LoadedModel, rows: int, reading: Reading | None = None, steps: int = 0):
+        """reading: how the model is read; by default as checked. steps: tokens of each row that will follow its prompt,
+        if known; a GPU allocates their place in the cache at once."""
         self.loaded, self._reading = loaded, reading or reading_of(loaded)
+        self._steps = 0 if loaded.device.type == "cpu" else steps  # a CPU would touch memory that is not needed
         self._apart: list[CachedDecoder] | None = None
         if self._reading.many == APART:  # one row at a time
             self._apart = [CachedDecoder(loaded, [], self._reading) for _ in range(rows)]
@@ -42,8 +44,8 @@ class BatchDecoder:
         self._history: list[list[int]] | None = [[] for _ in range(rows)] if self._reading.many == ALIGNED else None
         self._clear(rows)
 
-    def _clear(self, rows: int) -> None:
-        self.cache = preallocated_cache(self.loaded.model.config)
+    def _clear(self, rows: int, columns: int = 0) -> None:
+        self.cache = preallocated_cache(self.loaded.model.config, columns and columns + self._steps)
         device = self.loaded.device
         self._mask = torch.zeros(rows, 0, dtype=torch.long, device=device)  # (rows, columns) 1: a token, 0: padding
         self._length = torch.zeros(rows, 1, dtype=torch.long, device=device)  # (rows, 1) tokens so far
@@ -113,6 +115,8 @@ class BatchDecoder:
         if self._history is not None:
             self._history = [list(ids) for ids in sequences]
         widest = max(map(len, sequences))
+        if self._steps:
+            self._clear(len(sequences), widest)
         if (
             not widest
             or self._history is not None
@@ -131,15 +135,23 @@ class BatchDecoder:
             decoder._read_pieces([sequence[len(common) :] for sequence in sequences[group]], PREFILL_TOKENS)
         self._stack(decoders, rows, widest)
 
+    @torch.inference_mode()
     def _stack(self, decoders: list[BatchDecoder], rows: list[int], columns: int) -> None:
         """Take over what other readers have read, one below the other. rows: how many of each; one can become many."""
+        static = self._static_buffers(sum(rows), columns)
         for n, layer in enumerate(self.cache.layers):
-            layer.stack([decoder.cache.layers[n] for decoder in decoders], rows, columns)
+            layer.stack([decoder.cache.layers[n] for decoder in decoders], rows, columns, static and static[n])
         pairs = list(zip(decoders, rows, strict=True))
         pad = torch.nn.functional.pad
         masks = [pad(decoder._mask, (columns - decoder._mask.shape[1], 0)).expand(n, -1) for decoder, n in pairs]
         self._mask = torch.cat(masks)
         self._length = torch.cat([decoder._length.expand(n, -1) for decoder, n in pairs])
+
+    def _static_buffers(self, rows: int, columns: int) -> list[list[torch.Tensor]] | None:
+        """Each layer's static buffers for the steps that follow, or None."""
+        found = known_pass(self.loaded) if self._steps else None
+        lean = found and found.lean
+        return lean.steps.lend(lean, self.cache, rows, columns + self._steps) if lean and lean.steps else None
 
     def _read_pieces(self, sequences: list[list[int]], tokens: int) -> None:
         """Read without logits, padded to the longest, in pieces of columns with at most `tokens` tokens."""
@@ -153,6 +165,7 @@ class BatchDecoder:
             cut = [s[max(0, len(s) - width + start) : max(0, len(s) - width + end)] for s in sequences]
             self._read_padded(cut, keep=0)
 
+    @torch.inference_mode()
     def select(self, rows: torch.Tensor) -> None:
         """Continue with these rows only, in this order."""
         if self._apart is not None:
@@ -317,7 +330,7 @@ def fitting_rows(models: Iterable[LoadedModel], tokens: int, steps: int) -> int:
         vocabulary = loaded.model.get_output_embeddings().weight.shape[0]
         # logits exist three times: as computed, concatenated, and restricted to the shared vocabulary
         per_row += tokens * cache_bytes(loaded) + 3 * steps * vocabulary * loaded.dtype.itemsize
-    largest = LARGEST
+    largest = LARGEST.get(device.type, CPU_LARGEST)
     if device.type == "cpu":
         parameters = sum(loaded.parameters for loaded in models)
         largest = min(CPU_LARGEST, max(16, CPU_PARAMETER_ROWS // max(parameters, 1)))

@@ -209,9 +209,11 @@ class _Batch:
         self.steps: list[tuple[list[int], torch.Tensor, torch.Tensor]] = []
 
     def run(self, max_new_tokens: int, checkpoint: Callable[[], None], stop: tuple[str, ...]) -> list[ContrastResponse]:
-        expert = BatchDecoder(self.pair.expert, len(self.begun))
+        expert = BatchDecoder(self.pair.expert, len(self.begun), None, max_new_tokens)
         expert.prefill([prompt[:-1] for prompt in self.expert_prompts])
-        self.amateur = None if self.pair.same_model else BatchDecoder(self.pair.amateur, len(self.begun))
+        self.amateur = None
+        if not self.pair.same_model:
+            self.amateur = BatchDecoder(self.pair.amateur, len(self.begun), None, max_new_tokens)
         if self.amateur:
             self.amateur.prefill([ids[:-1] for ids in self.unread])
             self.unread = [ids[-1:] for ids in self.unread]

@@ -39,7 +39,7 @@ def greedy_generate(
     """
     vocabulary = len(loaded.tokenizer)
     check_reading(loaded)
-    decoder = BatchDecoder(loaded, len(prompts))
+    decoder = BatchDecoder(loaded, len(prompts), steps=max_new_tokens)
     decoder.prefill([prompt[:-1] for prompt in prompts])
     unread = torch.tensor([prompt[-1] for prompt in prompts], device=loaded.device)
     responses: list[list[int]] = [[] for _ in prompts]
@@ -67,7 +67,7 @@ def sampled_generate(
     vocabulary = len(loaded.tokenizer)
     kind = torch.float32 if loaded.device.type == "mps" else torch.float64
     numbers = torch.tensor(drawn, dtype=kind, device=loaded.device)
-    decoder = BatchDecoder(loaded, len(prompts))
+    decoder = BatchDecoder(loaded, len(prompts), steps=max_new_tokens)
     decoder.prefill([prompt[:-1] for prompt in prompts])
     unread = torch.tensor([prompt[-1] for prompt in prompts], device=loaded.device)
     responses: list[list[int]] = [[] for _ in prompts]
@@ -193,12 +193,13 @@ class _Batch:
         self.tokens: list[list[int]] = [[] for _ in rows]
 
     def run(self) -> Responses:
-        expert, unread = begin_reading(self.pair.expert, [row.prompt for row in self.rows], self.apart)
+        prompts, steps = [row.prompt for row in self.rows], self._steps()
+        expert, unread = begin_reading(self.pair.expert, prompts, self.apart, steps)
         self.on_step(0)
         prompts = zip(*([row.amateur_prompt, *row.other_prompts] for row in self.rows), strict=True)
         names, floor = [row.problem.id for row in self.rows], self.decoding.beta_floor
         amateurs = [
-            AmateurReader(pair, list(own), self.tokens, names, floor, self.apart)
+            AmateurReader(pair, list(own), self.tokens, names, floor, self.apart, steps)
             for pair, own in zip((self.pair, *self.others), prompts, strict=True)
         ]
         for chunk in self._chunks(expert, unread, GIVEN_CHUNK if self.apart else CHUNK):
@@ -208,6 +209,12 @@ class _Batch:
                 amateur.measure(chunk)
         found, *others = [amateur.collect() for amateur in amateurs]
         return replace(found, others=tuple(others))
+
+    def _steps(self) -> int:
+        """The most steps of a response."""
+        if self.rows[0].given:
+            return max(len(row.given.ids) for row in self.rows)
+        return self.decoding.max_new_tokens
 
     def _chunks(self, expert: BatchDecoder, unread: list[list[int]], size: int) -> Iterator[DecodedChunk]:
         """The steps of the responses with the expert's logits, `size` at a time; rows that ended leave in between."""

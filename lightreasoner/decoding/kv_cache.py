@@ -18,6 +18,8 @@ class PreallocatedCacheLayer(DynamicLayer):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self._buffers: list[torch.Tensor] | None = None
+        self._static: list[torch.Tensor] | None = None  # buffers that stay in place, of which _buffers are first rows
+        self.planned = 0  # columns that are allocated at once
 
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
         initialize_cache_layer(self, key_states, value_states)
@@ -25,11 +27,12 @@ class PreallocatedCacheLayer(DynamicLayer):
         used = self.get_seq_length()
         total = used + key_states.shape[-2]
         if self._buffers is None or self._buffers[0].shape[-2] < total:
-            larger = [x.new_empty(*x.shape[:2], total + HEADROOM, x.shape[-1]) for x in new]
+            room = max(total + HEADROOM, self.planned)
+            larger = [x.new_empty(*x.shape[:2], room, x.shape[-1]) for x in new]
             if used:
                 for buffer, old in zip(larger, (self.keys, self.values), strict=True):
                     buffer[..., :used, :] = old
-            self._buffers = larger
+            self._buffers, self._static = larger, None
         for buffer, states in zip(self._buffers, new, strict=True):
             buffer[..., used:total, :] = states
         self._expose(total)
@@ -38,18 +41,48 @@ class PreallocatedCacheLayer(DynamicLayer):
     def batch_select_indices(self, indices: torch.Tensor) -> None:
         if self._buffers is not None:
             columns = self.get_seq_length()
-            self._buffers = [buffer.index_select(0, indices) for buffer in self._buffers]
+            if self._static is None:
+                self._buffers = [buffer.index_select(0, indices) for buffer in self._buffers]
+            else:
+                for buffer in self._static:
+                    buffer[: len(indices), :, :columns] = buffer[:, :, :columns].index_select(0, indices)
+                self._buffers = [buffer[: len(indices)] for buffer in self._static]
             self._expose(columns)
 
-    def stack(self, layers: list[PreallocatedCacheLayer], rows: list[int], columns: int) -> None:
+    def move(self, static: list[torch.Tensor]) -> None:
+        """Lie in the first rows of these buffers (keys and values) from now on, which are large enough."""
+        if self._static is static:
+            return
+        rows, columns = self.keys.shape[0], self.get_seq_length()
+        for buffer, old in zip(static, (self.keys, self.values), strict=True):
+            buffer[:rows, :, :columns] = old
+            buffer[:rows, :, columns:] = 0.0  # masking removes only finite values
+        self._static, self._buffers = static, [buffer[:rows] for buffer in static]
+        self._expose(columns)
+
+    def extend_to(self, columns: int) -> None:
+        """Something else has written keys and values up to this column into the buffers."""
+        self._expose(columns)
+
+    def stack(
+        self,
+        layers: list[PreallocatedCacheLayer],
+        rows: list[int],
+        columns: int,
+        static: list[torch.Tensor] | None = None,
+    ) -> None:
         """Take over the contents of other layers, one below the other, ending in the same column.
 
-        rows: of each layer; the row of a one-row layer may be repeated.
+        rows: of each layer; the row of a one-row layer may be repeated. static: buffers to lie in, as for `move`.
         """
         filled = next(layer for layer in layers if layer._buffers is not None)
         initialize_cache_layer(self, *filled._buffers)
         # zeros, because masking removes only finite values
-        self._buffers = [b.new_zeros(sum(rows), b.shape[1], columns + HEADROOM, b.shape[-1]) for b in filled._buffers]
+        self._static, room = static, max(columns + HEADROOM, self.planned)
+        if static:
+            self._buffers = [buffer[: sum(rows)].zero_() for buffer in static]
+        else:
+            self._buffers = [b.new_zeros(sum(rows), b.shape[1], room, b.shape[-1]) for b in filled._buffers]
         first = 0
         for layer, count in zip(layers, rows, strict=True):
             if layer._buffers is not None:
@@ -63,9 +96,16 @@ class PreallocatedCacheLayer(DynamicLayer):
         self.keys, self.values = (buffer[..., :columns, :] for buffer in self._buffers)
 
 
-def preallocated_cache(config) -> DynamicCache:
-    """A cache for this model configuration whose full-attention layers grow without copying."""
-    return cache_with_layers(config, PreallocatedCacheLayer)
+def preallocated_cache(config, planned: int = 0) -> DynamicCache:
+    """A cache for this model configuration whose full-attention layers grow without copying.
+
+    planned: columns that they allocate at once.
+    """
+    cache = cache_with_layers(config, PreallocatedCacheLayer)
+    cache.planned = planned
+    for layer in cache.layers:
+        layer.planned = planned
+    return cache
 
 
 def cache_bytes(loaded: LoadedModel) -> int:

@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from lightreasoner.decoding.graphs import StepGraphs
+
 #: transformers' classes of this shape: root-mean-square norms before both halves of a layer, rotary positions, SwiGLU.
 SHAPES = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
 GROWING_ROPE = {"dynamic", "longrope"}  # frequencies that depend on how long the text is
@@ -57,13 +59,14 @@ class Lean:
         config, attention = model.config, model.model.layers[0].self_attn
         self.heads, self.cached = config.num_attention_heads, config.num_key_value_heads
         self.width, self.scale = attention.head_dim, attention.scaling
-        self.outputs = model.get_output_embeddings().weight.shape[0]
+        self.outputs, self.depth = model.get_output_embeddings().weight.shape[0], config.num_hidden_layers
+        self.steps: StepGraphs | None = None  # what replays single steps as CUDA graphs
         self._made_of: list[tuple[ref, str, nn.Module, int]] = []
         self._rotary, self._turns = model.model.rotary_emb, None
         with torch.inference_mode(False), torch.no_grad():
             self._embed = self._part(model.model, "embed_tokens")
-            self._layers = [self._layer(layer, fused) for layer in model.model.layers[: config.num_hidden_layers]]
-            self._norm = _norm(model.model.norm)
+            self._layers = [self._layer(layer, fused) for layer in model.model.layers[: self.depth]]
+            self._norm = _norm(self._part(model.model, "norm"))
             self._head = self._product(model, ["lm_head"], fused)
 
     def current(self) -> bool:
@@ -83,11 +86,11 @@ class Lean:
             weights = [attention.q_norm.weight.expand(self.heads, -1), attention.k_norm.weight.expand(self.cached, -1)]
             turn = _norm(attention.q_norm, torch.cat(weights))
         return _Layer(
-            enter=_norm(layer.input_layernorm),
+            enter=_norm(self._part(layer, "input_layernorm")),
             qkv=self._product(attention, ["q_proj", "k_proj", "v_proj"], fused),
             turn=turn,
             out=self._product(attention, ["o_proj"], fused),
-            middle=_norm(layer.post_attention_layernorm),
+            middle=_norm(self._part(layer, "post_attention_layernorm")),
             gate_up=self._product(mlp, ["gate_proj", "up_proj"], fused),
             act=functional.silu if "SiLU" in type(mlp.act_fn).__name__ else lambda x: other(x.contiguous()),
             down=self._product(mlp, ["down_proj"], fused),
@@ -122,8 +125,31 @@ class Lean:
         """
         rows, columns = ids.shape
         before = cache.get_seq_length() if cache is not None else 0
+        if self.steps and columns == keep == 1 and before:
+            hidden = self.steps(self, ids, cache, mask, positions)
+            if hidden is not None:
+                return self._head(hidden)[:, None]
         cos, sin = self._rotation(before, columns, None if mask is None else positions)
-        seen = self._seen(ids, before, mask)
+        layers = cache.layers if cache is not None else None
+        hidden = self.hidden(ids, cos, sin, self._seen(ids, before, mask), layers, keep)
+        if keep == 0:
+            return hidden.new_empty(rows, 0, self.outputs)
+        return self._head(hidden.view(rows, columns, -1)[:, columns - keep :])
+
+    def hidden(
+        self,
+        ids: torch.Tensor,
+        cos: torch.Tensor,
+        sin: torch.Tensor,
+        seen: torch.Tensor | None,
+        layers: list[Any] | None,
+        keep: int = 1,
+    ) -> torch.Tensor:
+        """The normed hidden states (tokens, width) of ids (rows, columns); of no meaning where keep is 0.
+
+        layers: of a cache; their `update` takes the new keys and values and returns all. The rest as below.
+        """
+        rows, columns = ids.shape
         split = (self.heads, self.cached, self.cached)
         hidden = self._embed(ids).view(rows * columns, -1)
         for n, layer in enumerate(self._layers):
@@ -134,24 +160,33 @@ class Lean:
             other = turned.roll(self.width // 2, -1).mul_(sin)
             turned.mul_(cos).add_(other)
             query, key, value = qkv.transpose(1, 2).split(split, 1)  # (rows, heads, columns, width)
-            if cache is not None:
-                key, value = cache.layers[n].update(key, value)
-            if keep == 0 and n + 1 == len(self._layers):
-                return hidden.new_empty(rows, 0, self.outputs)
+            if layers is not None:
+                key, value = layers[n].update(key, value)
+            if keep == 0 and n + 1 == self.depth:
+                return hidden
             hidden = layer.out(self._attend(query, key, value, seen)).add_(hidden)
             gate, up = layer.gate_up(layer.middle(hidden)).chunk(2, -1)
             hidden = layer.down(layer.act(gate).mul_(up)).add_(hidden)
-        return self._head(self._norm(hidden).view(rows, columns, -1)[:, columns - keep :])
+        return self._norm(hidden)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._embed.weight.dtype
+
+    def turns(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """cos and sin of at least so many positions from 0, (positions, 1, width)."""
+        if self._turns is None or len(self._turns[0]) < length:
+            self._turns = self._table(max(256, 2 * length))
+        return self._turns
 
     def _rotation(self, before: int, columns: int, positions: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
         """cos and sin of the positions, to be multiplied with (rows, columns, heads, width).
 
         The first half of sin is negated, so that x·cos + roll(x)·sin is x·cos + rotate_half(x)·sin.
         """
-        if self._turns is None or len(self._turns[0]) < before + columns:
-            self._turns = self._table(max(256, 2 * (before + columns)))
+        cos, sin = self.turns(before + columns)
         at = slice(before, before + columns) if positions is None else positions
-        return self._turns[0][at], self._turns[1][at]
+        return cos[at], sin[at]
 
     def _table(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """cos and sin of the positions from 0, (length, 1, width)."""

@@ -15,6 +15,7 @@ import torch
 from lightreasoner import threads
 from lightreasoner.decoding.batch_decoder import BatchDecoder
 from lightreasoner.decoding.cached_decoder import CachedDecoder
+from lightreasoner.decoding.graphs import StepGraphs
 from lightreasoner.decoding.lean import Lean, misfit
 from lightreasoner.decoding.reading import (
     ALIGNED,
@@ -34,7 +35,7 @@ from lightreasoner.decoding.reading import (
     remember_pass,
     remember_reading,
 )
-from lightreasoner.errors import UserError
+from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.devices import is_out_of_memory
 from lightreasoner.models.loading import LoadedModel
 
@@ -42,6 +43,8 @@ TEXT = "Tom has 3 apples and buys 4 more. How many apples does he have? 3 + 4 = 
 COLUMNS = 16  # of each row: few, since on a CPU a token of a large model takes a tenth of a second
 #: (row, position) of the logits of _two_rows
 PLACES = ((0, 6), (1, 3), (1, 7), (1, 8), (0, 7), (0, 8), (1, 9), (0, 9))
+GRAPH_DEVICES = ("cuda",)
+GRAPH_ROUNDING = 1e-5  # nats, that two readings in float32 may differ by
 #: What rounding explains, in nats of the mean |Δ log p|.
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.03, torch.bfloat16: 0.2}
 
@@ -104,14 +107,38 @@ def _choose_pass(loaded: LoadedModel, one: list[int], other: list[int], way: Rea
         usual = _every_way(loaded, one, other, way)
         for fused in (True, False):  # a joined matrix may be multiplied by another kernel
             try:
-                remember_pass(loaded, ForwardPass(Lean(model, fused), _same_as(loaded.dtype)))
+                lean = Lean(model, fused)
+                remember_pass(loaded, ForwardPass(lean, _same_as(loaded.dtype)))
                 if _last_places(_every_way(loaded, one, other, way), usual) <= (loaded.dtype != torch.float32):
-                    return None
+                    return _add_graphs(loaded, lean, one, other, way, usual)
             except Exception as failure:  # a model may be changed in any way
                 if is_out_of_memory(failure):
                     raise
     remember_pass(loaded, ForwardPass(None, "the logits of the lean one differ"))
     return None
+
+
+def _add_graphs(
+    loaded: LoadedModel, lean: Lean, one: list[int], other: list[int], way: Reading, usual: torch.Tensor
+) -> None:
+    """Replay single steps as CUDA graphs where their logits are no further from the usual ones than two usual ways of
+    reading are from each other: attention over a buffer with masked columns is another kernel."""
+    if not (loaded.graphs and loaded.device.type in GRAPH_DEVICES):
+        return
+    lean.steps, why = StepGraphs(loaded.device, capture=loaded.device.type == "cuda"), ""
+    try:
+        found = _every_way(loaded, one, other, way)
+        apart = _difference(found, usual.float().log_softmax(-1))
+        if apart > max(way.difference or 0.0, GRAPH_ROUNDING):
+            why = f"CUDA graphs differ by {apart:.1g} nats and are not used"
+    except Exception as failure:
+        if is_out_of_memory(failure):
+            raise
+        why = f"CUDA graphs failed ({first_line(failure, 100)})"
+    steps, lean.steps = lean.steps, None if why else lean.steps
+    steps.release()
+    why = why or f"single steps are CUDA graphs, which differ by {apart:.1g} nats"
+    remember_pass(loaded, ForwardPass(lean, f"{_same_as(loaded.dtype)}; {why}"))
 
 
 def _same_as(dtype: torch.dtype) -> str:

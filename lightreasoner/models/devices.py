@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import psutil
 import torch
@@ -22,6 +23,8 @@ BF16_CAPABILITY = (8, 0)  # the first NVIDIA GPUs with bf16 units: Ampere
 #: What loaded models may take of the free memory. A GPU is here for them; the host's memory serves others, too.
 MODELS_SHARE = {"cuda": 0.85}
 HOST_SHARE = 0.5
+#: Objects that keep device memory for their next use, each with a method `release`.
+BUFFERS: WeakSet[Any] = WeakSet()
 
 
 def choose_device(settings: Settings) -> torch.device:
@@ -157,7 +160,9 @@ def _none_if_out_of_memory(attempt: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def release_memory() -> None:
-    """Return the memory of models that are no longer referenced to the device."""
+    """Return the memory of models that are no longer referenced, and of buffers that nobody uses, to the device."""
+    for buffers in list(BUFFERS):
+        buffers.release()
     gc.collect()  # models contain reference cycles
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()

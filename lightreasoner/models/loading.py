@@ -55,6 +55,7 @@ class LoadedModel:
     weights: str = ""  # see weights.weights_fingerprint
     files: Files | None = None  # that it was read from
     lean: bool = True  # the forward pass of decoding/lean.py may be used
+    graphs: bool = True  # its single steps may be replayed as CUDA graphs
 
     @property
     def end_texts(self) -> tuple[str, ...]:
@@ -119,6 +120,7 @@ def load_model(
         weights=weights_fingerprint(files),
         files=files,
         lean=settings.lean,
+        graphs=settings.graphs,
     )
 
 

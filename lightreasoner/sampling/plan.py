@@ -14,7 +14,7 @@ from lightreasoner.models.prompts import pair_prompts
 from lightreasoner.problems.stream import ProblemStream
 from lightreasoner.settings import Settings
 
-WINDOW = 512  # problems that are held in memory and sorted by length together
+WINDOW = 512  # problems that are held in memory and sorted by length together; as many as a larger batch has
 TYPICAL_PROMPT = 512  # tokens per prompt assumed when the batch size is chosen; longer prompts halve it
 #: The most rows of a batch on a CPU. A batch is shown and kept when it is whole, which should be every few seconds; the
 #: bundled pair takes 1.8 s for 64 rows, and is at most 5 % slower so than with 192.
@@ -92,7 +92,7 @@ def batches(rows: Iterable[GenerationRow], size: int, samples: int) -> Iterator[
     many usual ones.
     """
     stream, numbers = iter(rows), itertools.count()
-    while window := list(itertools.islice(stream, WINDOW)):
+    while window := list(itertools.islice(stream, max(WINDOW, size))):
         window.sort(key=lambda item: item.length)  # stable: equal lengths stay in the stream's order
         items = [replace(item, sample=item.sample + n) for item in window for n in range(samples)]
         while items:

@@ -1,0 +1,153 @@
+"""Single steps of a lean forward pass on CUDA as graphs over static buffers: the host launches one graph, not each kernel.
+
+A step of a decoder keeps a GPU busy for a few milliseconds, and the host for longer. A graph is captured once for a number
+of rows and of columns, both rounded up; what is beyond a sequence is masked. reading_check.py uses graphs for a model only
+if its logits then differ from transformers' by no more than transformers' own ways of reading differ.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+from weakref import ref
+
+import torch
+
+from lightreasoner.decoding.kv_cache import PreallocatedCacheLayer
+from lightreasoner.models.devices import BUFFERS
+
+COLUMNS = 64  # the least step of columns; aligned, as attention with a mask wants it
+ALONE = 1024  # columns at least, where few rows make them cheap
+FEW = 4  # rows
+
+
+def rounded(count: int, least: int) -> int:
+    """count, rounded up to a multiple of `least`, and above 4 · least to one of four sizes between powers of two."""
+    step = max(least, (1 << (count.bit_length() - 1)) // 4)
+    return -(-count // step) * step
+
+
+class StepGraphs:
+    """The static buffers of one lean forward pass, and the graphs over them. One cache lies in them at a time."""
+
+    def __init__(self, device: torch.device, capture: bool = True):
+        """capture: False runs the same on static buffers without graphs, on any device."""
+        self._device, self._capture = device, capture
+        self._owner: ref | None = None
+        self.release()
+        BUFFERS.add(self)
+
+    def release(self) -> None:
+        """Free the buffers, unless a cache lies in them that is still alive."""
+        if self._owner and self._owner():
+            return
+        self._owner, self._rows, self._columns = None, 0, 0
+        self._graphs: dict[tuple[int, int], tuple[Any, torch.Tensor]] = {}  # (rows, columns) → graph, hidden states
+        self._layers: list[list[torch.Tensor]] = []  # keys and values (rows, heads, columns, width)
+        self._pool = self._stream = None
+
+    def lend(self, lean: Any, cache: Any, rows: int, columns: int) -> list[list[torch.Tensor]] | None:
+        """Each layer's buffers for a cache of so many rows and columns; None while another cache lies in them."""
+        owner = self._owner and self._owner()
+        if owner is not None and owner is not cache:
+            return None
+        if rows > self._rows or columns > self._columns:
+            self._owner = None
+            self.release()
+            few = ALONE if rows <= FEW else 0
+            self._rows, self._columns = rounded(rows, 1), rounded(max(columns, few, cache.planned), COLUMNS)
+            self._allocate(lean)
+        if owner is None:
+            self._owner = ref(cache)
+            self._bias.fill_(-math.inf)
+            self._bias[..., 0] = 0.0  # rows beyond the cache's see something, for a softmax of nothing is no number
+        return self._layers
+
+    def _allocate(self, lean: Any) -> None:
+        make = {"device": self._device}
+        shape = (self._rows, lean.cached, self._columns, lean.width)
+        self._layers = [[torch.zeros(shape, dtype=lean.dtype, **make) for _ in "kv"] for _ in range(lean.depth)]
+        self._ids = torch.zeros(self._rows, 1, dtype=torch.long, **make)
+        self._positions = torch.zeros_like(self._ids)
+        self._at = torch.zeros(1, dtype=torch.long, **make)  # the column that is written
+        self._bias = torch.zeros(self._rows, 1, 1, self._columns, dtype=lean.dtype, **make)  # 0, or −inf where masked
+        self._turns = lean.turns(self._columns)
+
+    def __call__(
+        self, lean: Any, ids: torch.Tensor, cache: Any, mask: torch.Tensor | None, positions: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """The normed hidden states (rows, width) after one more column ids (rows, 1); None where this cannot be used.
+
+        They are overwritten by the next step. Arguments as for Lean.
+        """
+        rows, before = len(ids), cache.get_seq_length()
+        if not torch.is_inference_mode_enabled() or not self._holds(lean, cache, rows, before + 1):
+            return None
+        self._ids[:rows].copy_(ids)
+        if mask is None or positions is None:
+            self._positions[:rows].fill_(before)
+        else:
+            self._positions[:rows].copy_(positions)
+        self._at.fill_(before)
+        seen = self._bias[:rows, 0, 0, : before + 1]
+        seen.zero_()
+        if mask is not None:
+            seen.masked_fill_(mask == 0, -math.inf)
+        hidden = self._run(lean, rounded(rows, 1), min(rounded(before + 1, COLUMNS), self._columns))
+        for layer in cache.layers:
+            layer.extend_to(before + 1)
+        return hidden[:rows]
+
+    def _holds(self, lean: Any, cache: Any, rows: int, columns: int) -> bool:
+        """Whether the cache lies in the buffers; it is moved there if they are free."""
+        if not all(isinstance(layer, PreallocatedCacheLayer) and layer.is_initialized for layer in cache.layers):
+            return False
+        layers = self.lend(lean, cache, rows, columns)
+        for layer, buffers in zip(cache.layers, layers or (), strict=False):
+            layer.move(buffers)
+        return layers is not None
+
+    def _run(self, lean: Any, rows: int, columns: int) -> torch.Tensor:
+        if not self._capture:
+            return self._step(lean, rows, columns)
+        if (rows, columns) not in self._graphs:
+            with torch.cuda.device(self._device):
+                self._graphs[rows, columns] = self._captured(lean, rows, columns)
+        graph, hidden = self._graphs[rows, columns]
+        graph.replay()
+        return hidden
+
+    def _captured(self, lean: Any, rows: int, columns: int) -> tuple[Any, torch.Tensor]:
+        """(graph, its hidden states). torch.cuda.graph would collect garbage and empty the cache each time."""
+        if self._stream is None:
+            self._stream, self._pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+        here, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
+        self._stream.wait_stream(here)
+        with torch.cuda.stream(self._stream):
+            self._step(lean, rows, columns)  # libraries load on first use; a step may be repeated
+            self._stream.synchronize()
+            graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            try:
+                hidden = self._step(lean, rows, columns)
+            finally:
+                graph.capture_end()
+        here.wait_stream(self._stream)
+        return graph, hidden
+
+    def _step(self, lean: Any, rows: int, columns: int) -> torch.Tensor:
+        at = self._positions[:rows]
+        cos, sin = (turn[at] for turn in self._turns)  # (rows, 1, 1, width)
+        layers = [_Layer([x[:rows, :, :columns] for x in buffers], self._at) for buffers in self._layers]
+        return lean.hidden(self._ids[:rows], cos, sin, self._bias[:rows, :, :, :columns], layers)
+
+
+class _Layer:
+    """Keys and values in static buffers, written at the column that a tensor names."""
+
+    def __init__(self, buffers: list[torch.Tensor], at: torch.Tensor):
+        self._buffers, self._at = buffers, at
+
+    def update(self, *new: torch.Tensor) -> list[torch.Tensor]:
+        for buffer, states in zip(self._buffers, new, strict=True):
+            buffer.index_copy_(2, self._at, states)
+        return self._buffers
