@@ -44,16 +44,15 @@ class Read:
 
 
 @contextmanager
-def float32_head(model):
-    """The model with its output head computed in float32."""
+def rounded_head(model):
+    """The model with logits in its own dtype, as transformers computes them."""
     head = base_model(model).get_output_embeddings()
-    own = head.forward
-    weight = head.weight.float()
-    head.forward = lambda hidden: torch.nn.functional.linear(hidden.float(), weight)
+    widened = type(head)
+    head.__class__ = torch.nn.Linear
     try:
         yield
     finally:
-        head.forward = own
+        head.__class__ = widened
 
 
 def read(pair, prompts: list, responses: list[list[int]]) -> Read:
@@ -123,16 +122,16 @@ def table(expert: str, amateur: str, settings: Settings, problems: int, tokens: 
             prompts = [pair_prompts(pair, problem.question) for problem in chosen]
             responses = greedy_generate(pair.expert, [prompt for prompt, _ in prompts], tokens)
             trained = examples(pair, prompts, responses)
-        found = {name: read(pair, prompts, responses)}
+        found = {"float32": read(pair, prompts, responses)}
         if name != "float32":
-            with float32_head(pair.expert.model), float32_head(pair.amateur.model):
-                found["float32"] = read(pair, prompts, responses)
+            with rounded_head(pair.expert.model), rounded_head(pair.amateur.model):
+                found[name] = read(pair, prompts, responses)
         slope = gradient(pair.expert, trained)
-        reference, first = reference or found[name], slope if first is None else first
+        reference, first = reference or found["float32"], slope if first is None else first
         for head, this in found.items():
             apart = np.abs(this.kl - reference.kl)
             flips = ((this.kl > BETA) != (reference.kl > BETA)).sum()
-            error = "" if slope is None or head != name else f"{float((slope - first).norm() / first.norm()):.2g}"
+            error = "" if slope is None or head != "float32" else f"{float((slope - first).norm() / first.norm()):.2g}"
             lines.append(
                 f"| {name} | {head} | {this.kl.mean():.3f} | {apart.mean():.2g} | {np.quantile(apart, 0.99):.2g} | "
                 f"{apart.max():.2g} | {flips} of {len(apart)} | {(this.favourite != reference.favourite).mean():.1%} | "

@@ -24,6 +24,7 @@ PREFILL_TOKENS = 8_192  # read at once, over all rows; bounds the activations be
 #: The most rows. On a CPU more rows are hardly faster, because arithmetic is the bottleneck; and a batch, which is lost
 #: when the process is killed, should take seconds rather than minutes.
 LARGEST = {"cuda": 1024, "mps": 256}
+CHUNK_LOGITS = 4_096  # rows and steps of a chunk together; as many as the largest batch of a CPU has in 16 steps
 CPU_LARGEST, CPU_PARAMETER_ROWS = 256, 1_300_000_000
 ENDED_SHARE = 1 / 8  # ended rows leave the decoder once they are a larger share; moving the rest costs about a step
 
@@ -318,6 +319,17 @@ def length_buckets(lengths: list[int]) -> list[slice]:
     return groups
 
 
+def chunk_steps(rows: int, steps: int) -> int:
+    """How many of `steps` steps are scored together for so many rows: fewer where rows alone make a large chunk."""
+    return max(1, min(steps, CHUNK_LOGITS // rows))
+
+
+def chunk_bytes(models: Iterable[LoadedModel], rows: int, steps: int) -> int:
+    """Bytes of a chunk's float32 logits: as computed, concatenated, and restricted to the shared vocabulary."""
+    vocabulary = sum(loaded.model.get_output_embeddings().weight.shape[0] for loaded in models)
+    return 3 * rows * chunk_steps(rows, steps) * vocabulary * 4
+
+
 def fitting_rows(models: Iterable[LoadedModel], tokens: int, steps: int) -> int:
     """The batch size for rows of `tokens` tokens, prompt and response, of which `steps` steps are scored together.
 
@@ -325,14 +337,12 @@ def fitting_rows(models: Iterable[LoadedModel], tokens: int, steps: int) -> int:
     """
     models = list({id(loaded): loaded for loaded in models}.values())
     device = models[0].device
-    per_row = 0
-    for loaded in models:
-        vocabulary = loaded.model.get_output_embeddings().weight.shape[0]
-        # logits exist three times: as computed, concatenated, and restricted to the shared vocabulary
-        per_row += tokens * cache_bytes(loaded) + 3 * steps * vocabulary * loaded.dtype.itemsize
-    largest = LARGEST.get(device.type, CPU_LARGEST)
+    per_row, room = tokens * sum(map(cache_bytes, models)), free_bytes(device) // 2
+    rows = LARGEST.get(device.type, CPU_LARGEST)
     if device.type == "cpu":
         parameters = sum(loaded.parameters for loaded in models)
-        largest = min(CPU_LARGEST, max(16, CPU_PARAMETER_ROWS // max(parameters, 1)))
-    fits = int(free_bytes(device) // 2 // max(per_row, 1))
-    return 1 << (max(1, min(largest, fits)).bit_length() - 1)
+        rows = min(CPU_LARGEST, max(16, CPU_PARAMETER_ROWS // max(parameters, 1)))
+    rows = 1 << (rows.bit_length() - 1)
+    while rows > 1 and rows * per_row + chunk_bytes(models, rows, steps) > room:
+        rows //= 2
+    return rows

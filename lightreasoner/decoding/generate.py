@@ -12,7 +12,14 @@ import numpy as np
 import torch
 
 from lightreasoner.decoding.amateur_reader import AmateurReader, Responses, begin_reading, join_responses
-from lightreasoner.decoding.batch_decoder import BatchDecoder, DecodedChunk, decode_rows, in_chunks, read_rows
+from lightreasoner.decoding.batch_decoder import (
+    BatchDecoder,
+    DecodedChunk,
+    chunk_steps,
+    decode_rows,
+    in_chunks,
+    read_rows,
+)
 from lightreasoner.decoding.reading_check import check_reading
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.pairs import Pair
@@ -202,7 +209,7 @@ class _Batch:
             AmateurReader(pair, list(own), self.tokens, names, floor, self.apart, steps)
             for pair, own in zip((self.pair, *self.others), prompts, strict=True)
         ]
-        for chunk in self._chunks(expert, unread, GIVEN_CHUNK if self.apart else CHUNK):
+        for chunk in self._chunks(expert, unread, GIVEN_CHUNK if self.apart else chunk_steps(len(self.rows), CHUNK)):
             for row, token in zip(chunk.rows.tolist(), chunk.tokens.tolist(), strict=True):
                 self.tokens[row].append(token)
             for amateur in amateurs:

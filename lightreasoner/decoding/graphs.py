@@ -1,8 +1,8 @@
-"""Single steps of a lean forward pass on CUDA as graphs over static buffers: the host launches one graph, not each kernel.
+"""Single steps of a lean forward pass on CUDA as graphs over static buffers: the host launches one, not each kernel.
 
-A step of a decoder keeps a GPU busy for a few milliseconds, and the host for longer. A graph is captured once for a number
-of rows and of columns, both rounded up; what is beyond a sequence is masked. reading_check.py uses graphs for a model only
-if its logits then differ from transformers' by no more than transformers' own ways of reading differ.
+A step of a decoder keeps a GPU busy for a few milliseconds, and the host for longer. A graph is captured once for a
+number of rows and of columns, both rounded up; what is beyond a sequence is masked. reading_check.py uses graphs for a
+model only if its logits then differ from transformers' by no more than transformers' own ways of reading differ.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class StepGraphs:
         """Free the buffers, unless a cache lies in them that is still alive."""
         if self._owner and self._owner():
             return
+        if getattr(self, "_graphs", None):
+            torch.cuda.synchronize(self._device)  # none may be running
         self._owner, self._rows, self._columns = None, 0, 0
         self._graphs: dict[tuple[int, int], tuple[Any, torch.Tensor]] = {}  # (rows, columns) → graph, hidden states
         self._layers: list[list[torch.Tensor]] = []  # keys and values (rows, heads, columns, width)
@@ -52,7 +54,7 @@ class StepGraphs:
         if owner is not None and owner is not cache:
             return None
         if rows > self._rows or columns > self._columns:
-            self._owner = None
+            self._owner = owner = None
             self.release()
             few = ALONE if rows <= FEW else 0
             self._rows, self._columns = rounded(rows, 1), rounded(max(columns, few, cache.planned), COLUMNS)

@@ -109,7 +109,8 @@ def _choose_pass(loaded: LoadedModel, one: list[int], other: list[int], way: Rea
             try:
                 lean = Lean(model, fused)
                 remember_pass(loaded, ForwardPass(lean, _same_as(loaded.dtype)))
-                if _last_places(_every_way(loaded, one, other, way), usual) <= (loaded.dtype != torch.float32):
+                found = _every_way(loaded, one, other, way)
+                if _last_places(found.to(loaded.dtype), usual.to(loaded.dtype)) <= (loaded.dtype != torch.float32):
                     return _add_graphs(loaded, lean, one, other, way, usual)
             except Exception as failure:  # a model may be changed in any way
                 if is_out_of_memory(failure):

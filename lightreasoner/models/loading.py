@@ -19,6 +19,7 @@ from lightreasoner.compat.transformers import gguf_pre_tokenizer, gguf_reading, 
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.adapters import attach_adapter
 from lightreasoner.models.devices import choose_device, choose_dtype, is_out_of_memory, unused_gpu
+from lightreasoner.models.float32_head import widen_head
 from lightreasoner.models.merging import untie
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.models.turn_ends import TurnEnd, turn_ends
@@ -92,6 +93,7 @@ def load_model(
             tokenizer = tokenizer or _load_tokenizer(files)
             ends = turn_ends(files, tokenizer)
             model = twin.model if twin else _load_weights(ref, files, dtype)
+            widen_head(model)
             if files.adapter and not twin:
                 model = _add_adapter(ref, files, model)
             model = model.eval().requires_grad_(False).to("cpu" if on_host else device)

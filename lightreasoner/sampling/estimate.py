@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lightreasoner.decoding.batch_decoder import chunk_bytes
 from lightreasoner.decoding.generate import CHUNK, DecodingConfig, GenerationRow, generate_batch
 from lightreasoner.decoding.kv_cache import cache_bytes
 from lightreasoner.formatting import format_duration
@@ -86,8 +87,7 @@ def sampling_memory(pair: Pair, tokens: int) -> float:
     models = list({id(loaded): loaded for loaded in (pair.expert, pair.amateur)}.values())
     rows = planned_rows(pair, tokens)
     caches = sum(rows * tokens * cache_bytes(loaded) for loaded in models)
-    heads = [loaded.model.get_output_embeddings().weight.shape[0] * loaded.dtype.itemsize for loaded in models]
-    return sum(loaded.memory_bytes for loaded in models) + caches + 3 * rows * CHUNK * sum(heads)
+    return sum(loaded.memory_bytes for loaded in models) + caches + chunk_bytes(models, rows, CHUNK)
 
 
 def _round(value: float) -> str:

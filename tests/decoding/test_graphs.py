@@ -62,7 +62,7 @@ def test_rows_of_different_length_that_leave_and_are_read_further(static):
         found += [decoder.step(torch.tensor([9, 9, 9])), decoder.read([[4, 5], [6], [7, 8, 9]], 1)[:, 0]]
         found += [decoder.step(torch.tensor([n, n, n])) for n in range(70)]  # beyond what was planned
         logits.append(torch.cat(found))
-    assert (logits[0] - logits[1]).abs().max() < 1e-3 * logits[0].abs().max()
+    assert (logits[0] - logits[1]).abs().max() < 1e-5 * logits[0].abs().max()
 
 
 def test_one_cache_at_a_time_lies_in_the_buffers(static):
@@ -94,7 +94,7 @@ def test_not_a_number_in_one_batch_does_not_reach_the_next(static):
     steps = static(loaded)
     usual = greedy_generate(loaded, LONG, 20)
     with torch.inference_mode():
-        for buffer in sum(steps._layers, []):
+        for buffer in (buffer for buffers in steps._layers for buffer in buffers):
             buffer.fill_(torch.nan)
     assert greedy_generate(loaded, LONG, 20) == usual
 
