@@ -1,7 +1,8 @@
 """Runs a function in a process of its own, bounded in time and memory: for input that may keep any code busy for ever.
 
-Signals interrupt no call into C, and one allocation may take all memory. So the process gives up by itself after some
-seconds of computing, and is ended from outside after a while of waiting. It ends when its parent does.
+Signals interrupt no call into C, and one allocation may take all memory. So the system itself ends the process after
+some seconds of computing. It is a fork of one that has made the imports, so the next is there at once. Both end when
+their parent does.
 """
 
 import atexit
@@ -11,13 +12,12 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 STARTING = 120  # seconds of waiting for its imports
-SPARE = 5  # seconds that waiting for an answer takes at least
+SPARE = 10  # seconds that waiting for an answer takes at least: a busy machine computes little meanwhile
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -25,7 +25,7 @@ class Worker:
     """The process `python -m module`, which calls `serve`. Safe for threads; started when it is first asked."""
 
     def __init__(self, module: str, seconds: float):
-        self._module, self.patience = module, max(SPARE, 2 * seconds)  # seconds of waiting for an answer
+        self._module, self.patience = module, max(SPARE, 4 * seconds)  # seconds of waiting for an answer
         self._lock = threading.Lock()
         self._process: subprocess.Popen | None = None
         self._owner: int | None = None  # the process id that started it; a fork must not share its pipes
@@ -34,16 +34,13 @@ class Worker:
     def ask(self, request: dict) -> dict:
         """The answer to a request; {"failed": "time"} or {"failed": "memory"} where that did not suffice."""
         with self._lock:
-            answer = self._ask(json.dumps(request, default=str))
-            if "failed" in answer:  # what is left of its memory may be in pieces
-                self._stop()
-            return answer
+            return self._ask(json.dumps(request, default=str))
 
     def _ask(self, request: str) -> dict:
         if self._process is None or self._owner != os.getpid() or self._process.poll() is not None:
             self._process, self._owner = self._start(), os.getpid()
         process, late = self._process, threading.Event()
-        timer = threading.Timer(self.patience, lambda: (late.set(), process.kill()))
+        timer = threading.Timer(self.patience, lambda: (late.set(), _kill(process)))
         timer.start()
         try:
             process.stdin.write(request + "\n")
@@ -53,7 +50,8 @@ class Worker:
             line = ""
         finally:
             timer.cancel()
-        if not line.endswith("\n"):  # it was ended, or ended itself
+        if not line.endswith("\n"):  # it was ended
+            self._stop()
             return {"failed": "time" if late.is_set() else "memory"}
         return json.loads(line)
 
@@ -69,7 +67,7 @@ class Worker:
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"},
             start_new_session=True,  # Ctrl+C in a terminal is for the job
         )
-        timer = threading.Timer(STARTING, process.kill)
+        timer = threading.Timer(STARTING, _kill, [process])
         timer.start()
         process.stdout.readline()  # it has made its imports
         timer.cancel()
@@ -82,7 +80,7 @@ class Worker:
 
     def _stop(self) -> None:
         if self._process is not None and self._owner == os.getpid():
-            self._process.kill()
+            _kill(self._process)
             self._process.wait()
             for pipe in (self._process.stdin, self._process.stdout):
                 with suppress(OSError):  # what was written to it was not read
@@ -90,8 +88,10 @@ class Worker:
         self._process = None
 
 
-class _OutOfTime(BaseException):
-    """No subclass of Exception: libraries catch those."""
+def _kill(process: subprocess.Popen) -> None:
+    """End a process and its fork."""
+    with suppress(OSError):
+        os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
 
 
 def serve(answer: Callable[[dict], dict], seconds: float, memory: int) -> None:
@@ -100,27 +100,37 @@ def serve(answer: Callable[[dict], dict], seconds: float, memory: int) -> None:
     seconds: of computing, for each; memory: bytes, beyond those that are in use now.
     """
     _limit("RLIMIT_AS", _address_space() + memory)
+    print("ready", flush=True)
+    if not hasattr(os, "fork"):
+        return _answer_all(answer, seconds)
+    while True:
+        if (fork := os.fork()) == 0:
+            with suppress(BrokenPipeError):
+                _answer_all(answer, seconds)
+            os._exit(0)
+        status = os.waitpid(fork, 0)[1]
+        if status == 0:
+            return None
+        ended = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        print(json.dumps({"failed": "time" if ended == getattr(signal, "SIGPROF", -1) else "memory"}), flush=True)
 
-    def out_of_time(*_) -> None:
-        raise _OutOfTime
 
+def _answer_all(answer: Callable[[dict], dict], seconds: float) -> None:
+    """Answer requests until there is no more. Too much computing ends the process; so does too much memory."""
     timed = hasattr(signal, "setitimer")
     if timed:
-        signal.signal(signal.SIGPROF, out_of_time)
-    print("ready", flush=True)
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)  # the system ends it, also within a call into C
     for line in sys.stdin:
-        _limit("RLIMIT_CPU", int(time.process_time() + 4 * seconds) + SPARE)  # should its parent end meanwhile
+        if timed:
+            signal.setitimer(signal.ITIMER_PROF, seconds)
         try:
-            if timed:
-                signal.setitimer(signal.ITIMER_PROF, seconds)
             found = json.dumps(answer(json.loads(line)))
-        except _OutOfTime:
-            found = '{"failed": "time"}'
         except MemoryError:
+            if hasattr(os, "fork"):
+                os._exit(1)  # what is left of its memory may be in pieces
             found = '{"failed": "memory"}'
-        finally:
-            if timed:
-                signal.setitimer(signal.ITIMER_PROF, 0)
+        if timed:
+            signal.setitimer(signal.ITIMER_PROF, 0)
         print(found, flush=True)
 
 

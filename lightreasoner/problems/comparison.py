@@ -20,6 +20,7 @@ from lightreasoner.problems.expressions import (
     values,
     words,
 )
+from lightreasoner.problems.foreign_words import ALL, in_digits
 from lightreasoner.problems.intervals import same_intervals
 from lightreasoner.problems.notation import STYLES, in_ascii, split_top, without_style
 from lightreasoner.problems.numbers import Number, read_number
@@ -41,8 +42,10 @@ def same_answer(found: str, answer: str) -> bool:
     if packed(found) == packed(answer):
         return True
     if is_words(answer):
+        digits = in_digits(answer, ALL)  # dieciocho
         return (
             words(found) == words(answer)
+            or (digits != answer and same_number(found, digits))
             or _same_words(words(found), words(answer))
             or bool(re.match(rf"{re.escape(words(answer))}\s*[,(]", without_style(found).lower()))
         )
@@ -103,7 +106,8 @@ def _matched(got: list[str], gold: list[str]) -> bool:
     """Whether each value has a partner of its own, in any order."""
     left = list(got)
     for value in gold:
-        partner = next((other for other in left if same_one(other, value)), None)
+        same_text = (other for other in left if packed(other) == packed(value))  # first: it costs nothing
+        partner = next(same_text, None) or next((other for other in left if same_one(other, value)), None)
         if partner is None:
             return False
         left.remove(partner)

@@ -17,6 +17,7 @@ from lightreasoner.problems.expressions import (
     values,
     words,
 )
+from lightreasoner.problems.foreign_words import in_digits
 from lightreasoner.problems.notation import STYLES, grouped, in_ascii
 from lightreasoner.problems.number_words import HAN_NUMBER, NUMBER_WORDS, PART_WORDS, respelled
 from lightreasoner.problems.numbers import COMPOUND, PERCENT, read_number
@@ -89,6 +90,7 @@ def value_in(statement: Statement) -> str | None:
     text = unmarked(statement.text)
     if statement.boxed:  # \text{The value is } 12
         text = re.sub(rf"^{STYLES}\s*\{{(?:(?!\b(?:{FUNCTIONS})\b)[^{{}}\d])*\}}\s*(?=[-+\\$\d.(])", "", text)
+    text = in_digits(text, statement.languages)
     if statement.boxed and (read_number(text) or not has_words(text)):
         return re.sub(r"(?<!\.)\.$", "", text)
     sentence, formulas = first_sentence(text)

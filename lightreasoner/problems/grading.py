@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from lightreasoner.problems.choices import find_choice
 from lightreasoner.problems.comparison import same_answer, value_of
+from lightreasoner.problems.equivalence import GivenUp
 from lightreasoner.problems.expressions import packed, right_side, values
 from lightreasoner.problems.extraction import find_math, find_number
 from lightreasoner.problems.markup import without_html
@@ -38,8 +39,19 @@ def grade(response: str, answer: str) -> Grade:
             return Grade(False, None)
         found = {"choice": find_choice, "number": find_number, "math": lambda turn: find_math(turn, answer)}[form](turn)
         if found is not None:
-            return Grade(same_choice(found, answer) if form == "choice" else same_answer(found, answer), found)
+            return Grade(_same(found, answer, form), found)
     return Grade(False, None)
+
+
+def _same(found: str, answer: str, form: str) -> bool:
+    """Whether an extracted answer is the reference answer. What takes too long to tell is given up once for all its
+    values, and is not the reference answer."""
+    if form == "choice":
+        return same_choice(found, answer)
+    try:
+        return same_answer(found, answer)
+    except GivenUp:
+        return False
 
 
 def stated_answer(response: str) -> str | None:

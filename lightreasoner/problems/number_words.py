@@ -18,8 +18,10 @@ PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 
 PART_WORDS = rf"(?:\b(?:a|an|{'|'.join(_WORDS)})[\s-]+)?\b(?:{'|'.join(PARTS)})s?\b"
 _HAN = {char: n for n, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
 HAN_NUMBER = (
-    "(?:百分之|[一二三四五六七八九十百]+分之)?[零〇一二两兩三四五六七八九十百千万]+(?:[个個]半(?!径))?|半(?![径徑])"
+    "(?:百分之|[一二三四五六七八九十百]+分之)?(?!一[共起样樣定般些直旦])[零〇一二两兩三四五六七八九十百千万萬亿億]+"
+    "(?:[个個]半(?!径))?|半(?![径徑])|[壹贰貳叁參肆伍陆陸柒捌玖拾佰仟零万萬亿億]{2,}"
 )
+_PLAIN_HAN = str.maketrans("壹贰貳叁參肆伍陆陸柒捌玖拾佰仟萬億", "一二二三三四五六六七八九十百千万亿")
 _HAN_TIMES = {"万": 10**4, "萬": 10**4, "만": 10**4, "亿": 10**8, "億": 10**8, "억": 10**8}
 _RESPELLED = (
     (r"\b(?:minus|negative)\s+(?=[$\d])|[负負](?=\d)|マイナス(?=\d)", "-"),
@@ -88,12 +90,16 @@ def in_words(text: str) -> Fraction | None:
 
 
 def _han(text: str) -> int:
+    text = text.translate(_PLAIN_HAN)
     total = part = digit = 0
+    units = {"十": 10, "百": 100, "千": 1000, "万": 10**4, "亿": 10**8}
     for char in text:
         if char in _HAN:
             digit = 10 * digit + _HAN[char]
-        elif char == "万":
-            total, part, digit = (total + part + digit) * 10**4, 0, 0
+        elif char in "万亿":
+            total, part, digit = (total + part + digit) * units[char], 0, 0
         else:
-            part, digit = part + (digit or 1) * {"十": 10, "百": 100, "千": 1000}[char], 0
+            part, digit = part + (digit or 1) * units[char], 0
+    if 0 < digit < 10 and text[-2:-1] in ("百", "千", "万", "亿"):  # 一百八 is 180
+        digit *= units[text[-2]] // 10
     return total + part + digit

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
+from lightreasoner.problems.foreign_words import ALL, announced_by
 from lightreasoner.problems.rows import last_boxed
 
 REACH = 1000  # characters after “the answer is” that are read
@@ -66,8 +67,9 @@ _COMMA = re.compile(
     r"|\b(?:opci[óo]n|op[çc][ãa]o|opzione|alternativa)(?=\s+(?:corr[ei]|certa))|\bsoluci[óo]n(?:es)?|\bsolu[çc](?:ão|ões)"
     r"|\bsoluzion[ei]|\bsolutions?(?=\s+(?:est|sont)\b)|\br[ée]sultat final|\bresultado final|решения?|\bodpowiedź"
     r"|\bantwoord|\bcevap|\byanıt|\bjawaban|đáp án|câu trả lời|\bsvar)"
-    r"(?:\s+(?:finale?|correct[ao]s?|corret[ao]s?|certa|richtige|est|ist|sind|sont|lautet|lauten|es|son|são|sono|è|é|"
-    r"равен|равна|là|cuối cùng|to|is|adalah|de|la|l'|está|also|daher|somit|folglich|donc|alors|entonces|então|quindi))*"
+    r"(?:\s+(?:l'|(?:finale?|correct[ao]s?|corret[ao]s?|certa|richtige|est|ist|sind|sont|lautet|lauten|es|son|são|sono"
+    r"|è|é|равен|равна|là|cuối cùng|to|is|adalah|de|la|está|also|daher|somit|folglich|donc|alors|entonces|então|quindi)"
+    r"(?![^\W\d_])))*"
     r"\s*\**[:=]?\**\s*",
     re.IGNORECASE,
 )
@@ -106,11 +108,15 @@ _STATED = (re.compile(r"\\boxed|####"), _MARKED, _ENGLISH, _COMMA, _POINT)
 
 @dataclass(frozen=True)
 class Statement:
-    """Text that begins with a stated answer. `comma`: its language writes decimals with a comma. `boxed`: it is all."""
+    """Text that begins with a stated answer. `comma`: its language writes decimals with a comma. `boxed`: it is all.
+
+    `languages`: of the words that announce it, see foreign_words.py.
+    """
 
     text: str
     comma: bool = False
     boxed: bool = False
+    languages: tuple[str, ...] = ()
 
 
 def turns(response: str) -> list[str]:
@@ -172,27 +178,32 @@ def statements(turn: str, several: bool = False, joined: bool = False) -> list[S
     marks = [mark for mark in _MARKED.finditer(turn) if _inside(mark).strip()]
     if marks:
         content = _inside(marks[-1]).strip()
-        return statements(content, several, joined) or [Statement(content)]
+        return statements(content, several, joined) or [Statement(content, languages=ALL)]
     found = []
     if (boxed := boxes(turn) if several or joined else last_boxed(turn)) is not None:
-        found.append(Statement(boxed, boxed=True))
+        found.append(Statement(boxed, boxed=True, languages=ALL))
     marked = [
         line for line in re.findall(r"####(?!#)[ \t]*(\S.*)", turn) if re.match(r"[-+$€£¥\\(\[\d.,]|[A-Z]\W*$", line)
     ]
     marked = [line for line in marked if not re.match(r"\d+[.)]\s+[A-Z]", line)]  # a numbered heading
     if not marked and "####" in turn and turn.rpartition("####")[2].strip():
         marked = [turn.rpartition("####")[2].strip().splitlines()[0]]
-    found += [Statement(line.strip()) for line in marked[:1]]
-    cues = [(cue.end(), pattern is _COMMA) for pattern in (_ENGLISH, _COMMA, _POINT) for cue in pattern.finditer(turn)]
-    if not cues:
-        cues = [(cue.end(), False) for cue in (_LISTS if several else _PLURAL).finditer(turn)]
-    cues += [
-        (again.end(), False)
-        for again in _CORRECTED.finditer(turn)
-        if any(0 < again.start() - end <= _NEAR for end, _ in cues)
+    found += [Statement(line.strip(), languages=ALL) for line in marked[:1]]
+    cues = [
+        (cue.end(), pattern is _COMMA, () if pattern is _ENGLISH else announced_by(cue.group()))
+        for pattern in (_ENGLISH, _COMMA, _POINT)
+        for cue in pattern.finditer(turn)
     ]
-    cues = sorted(cues, reverse=True)[:MOST]
-    found += [Statement(turn[end : end + REACH], comma) for end, comma in cues if turn[end : end + REACH].strip()]
+    if not cues:
+        cues = [(cue.end(), False, ()) for cue in (_LISTS if several else _PLURAL).finditer(turn)]
+    cues += [
+        (again.end(), False, ())
+        for again in _CORRECTED.finditer(turn)
+        if any(0 < again.start() - end <= _NEAR for end, *_ in cues)
+    ]
+    for end, comma, languages in sorted(cues, reverse=True)[:MOST]:
+        if (text := turn[end : end + REACH]).strip():
+            found.append(Statement(text, comma, languages=languages))
     return found
 
 

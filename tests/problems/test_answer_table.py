@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 
+import psutil
 import pytest
 
 from lightreasoner.problems import equivalence
@@ -393,8 +394,8 @@ ENDLESS = [  # Math-Verify 63, 65; sympy 24187
 @pytest.mark.parametrize("in_thread", [False, True])
 def test_endless_evaluation_is_given_up_in_a_job_and_on_the_page(in_thread, monkeypatch):
     """math-verify's limit is an alarm, which a thread has not and which does not interrupt big integers."""
-    monkeypatch.setattr(equivalence._worker, "patience", 2)
-    equivalence.equivalent.cache_clear()
+    monkeypatch.setattr(equivalence._worker, "patience", 20)
+    equivalence._compared.cache_clear()
     results, start = [], time.monotonic()
 
     def judge() -> None:
@@ -409,9 +410,24 @@ def test_endless_evaluation_is_given_up_in_a_job_and_on_the_page(in_thread, monk
     assert time.monotonic() - start < 200  # a hang, not a time
 
 
-def test_memory_of_symbolic_evaluation_is_bounded(monkeypatch):
+def test_what_takes_too_long_is_given_up_once_and_costs_no_new_process(monkeypatch):
+    """Each took 6 to 9 seconds, the next import included; ten such values in one answer took ten times as long."""
+    assert equivalence.SECONDS <= 1
+    assert grade(r"\boxed{\sqrt{8}}", r"2\sqrt{2}").right
+    asked, ask, template = [], equivalence._worker.ask, psutil.Process(equivalence._worker._process.pid)
+    monkeypatch.setattr(equivalence._worker, "ask", lambda request: asked.append(request) or ask(request))
+    towers = [rf"{n}^{{{n}^{{{n}^{{{n}}}}}}}" for n in range(7, 17)]
+    assert not grade(rf"\boxed{{{', '.join(towers)}}}", ", ".join(rf"\sqrt{{{n}}}" for n in range(10))).right
+    assert len(asked) == 1
+    assert not grade(rf"\boxed{{{', '.join(towers)}}}", ", ".join(rf"\sqrt{{{n}}}" for n in range(10))).right
+    assert len(asked) == 1, "it is remembered"
+    assert grade(r"\boxed{\sqrt{18}}", r"3\sqrt{2}").right
+    assert template.is_running() and len(template.children()) == 1 and template.children()[0].children() == []
+    assert grade(rf"\boxed{{{towers[0]}, \sqrt{{2}}}}", rf"\sqrt{{2}}, {towers[0]}").right, "the same text is the same"
+
+
+def test_memory_of_symbolic_evaluation_is_bounded():
     """A power that fits no memory ends the comparison, not the job."""
-    monkeypatch.setattr(equivalence._worker, "patience", 2)
     assert not grade(r"\boxed{\sqrt{2} \cdot 7^{7^{9^{3}}}}", r"\sqrt{2}").right
     assert grade(r"\boxed{\sqrt{8}}", r"2\sqrt{2}").right
 
