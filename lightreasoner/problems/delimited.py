@@ -5,12 +5,11 @@ that could be read in two ways is refused with its line.
 """
 
 import csv
-import io
 import itertools
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from lightreasoner.problems.cells import ANSWER, folded
@@ -21,8 +20,7 @@ QUESTIONS = {
     *("ctx", "messages", "conversations", "conversation", "chat", "dialog", "dialogue", "raw_prompt", "chosen"),
 }
 KNOWN = QUESTIONS | {*ANSWER, "answer_key", "correct", "correct_option"}
-ESCAPED = re.compile(r'\\(["\\])')
-QUOTED = re.compile(r'"(?:[^"\\]|\\.|"")*"', re.DOTALL)
+TOKEN = re.compile(r'\\.|[^"\\]+|.', re.DOTALL)
 DECIMAL = re.compile(r"\s*[-+−]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+\s*%?\s*")
 THOUSANDS = re.compile(r"\s*[-+−]?\d{1,3}(?:,\d{3})+\s*%?\s*")
 POINT = re.compile(r"\s*[-+−]?\d*\.\d+\s*%?\s*")
@@ -40,6 +38,19 @@ class Parsed(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Writing:
+    r"""How a text is written. `size` tells the bytes of a part of it.
+
+    `backslash`: what \\ is within a cell in quotes, where \" is a quote; None where a backslash is one like any
+    other, as CSV has it. `single` gets a backslash that stands before something else, if there is one.
+    """
+
+    size: Callable[[str], int]
+    backslash: str | None = None
+    single: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Table:
     """The columns of a text, and its rows, once."""
 
@@ -53,34 +64,22 @@ class Table:
         return self.delimiter in ";\t"
 
 
-def csv_rows(text: str) -> Iterator[Row]:
-    """(line, cells by column, or why not) of each row; the line counts from 1 and is the row's first.
+def open_table(lines: Iterator[str], writing: Writing) -> Table | None:
+    """The header of a text and an iterator over its rows; None for a text without either.
 
     Raises ValueError with a sentence's end for a text whose columns cannot be told apart.
     """
-    table = open_table(io.StringIO(text, newline=""), _spark_or_not)
-    if table is not None:
-        body = list(table.body)
-        commas = decimal_commas(table.header, body) if table.may_have_commas else {}
-        yield from named_rows(replace(table, body=iter(body)), commas)
-
-
-def open_table(lines: Iterator[str], parse: Callable[..., Iterable[Parsed]] | None = None) -> Table | None:
-    """The header of a text and an iterator over its rows; None for a text without either.
-
-    parse: instead of `parsed_rows`. Raises ValueError as `csv_rows` does.
-    """
     number, start, line = 0, 0, next(lines, None)
     while line is not None and not line.strip():
-        number, start, line = number + 1, start + _size(line), next(lines, None)
+        number, start, line = number + 1, start + writing.size(line), next(lines, None)
     if line is None:
         return None
     given = re.fullmatch(r'"?sep=(.)"?', line.strip(" \r\n"), re.IGNORECASE)
     if given or line.strip(" \r\n").lower() in ("sep=\t", '"sep=\t"'):
-        delimiter, number, start = given[1] if given else "\t", number + 1, start + _size(line)
+        delimiter, number, start = given[1] if given else "\t", number + 1, start + writing.size(line)
     else:
         delimiter, lines = _delimiter(line), itertools.chain([line], lines)
-    body = iter((parse or parsed_rows)(lines, delimiter, number, start))
+    body = parsed_rows(lines, delimiter, writing, number, start)
     first = next(body, None)
     if first is None:
         return None
@@ -104,19 +103,21 @@ def _delimiter(line: str) -> str:
     return max(DELIMITERS, key=found)
 
 
-def _size(line: str) -> int:
-    """Bytes of UTF-8."""
-    return len(line) if line.isascii() else len(line.encode())
-
-
-def parsed_rows(lines: Iterator[str], delimiter: str, number: int = 0, start: int = 0) -> Iterator[Parsed]:
+def parsed_rows(
+    lines: Iterator[str], delimiter: str, writing: Writing, number: int = 0, start: int = 0
+) -> Iterator[Parsed]:
     """The rows of the lines that follow so many lines and bytes. After an error, reading goes on in the line after the
     row's first."""
     again, held = deque(), []  # lines that are to be read once more, and those of the row that is being read
+    inside = False  # whether a cell in quotes has begun
 
     def following() -> Iterator[str]:
+        nonlocal inside
         while (line := again.popleft() if again else next(lines, None)) is not None:
+            inside = bool(held) and inside  # a row begins outside
             held.append(line)
+            if writing.backslash is not None:
+                line, inside = _usual_quotes(line, inside, writing)
             yield line
 
     while True:
@@ -126,36 +127,41 @@ def parsed_rows(lines: Iterator[str], delimiter: str, number: int = 0, start: in
                 if any(map(str.strip, cells)):  # spreadsheets write rows of delimiters alone
                     yield Parsed(number + 1, cells, start)
                 number += len(held)
-                start += sum(map(_size, held))
+                start += sum(map(writing.size, held))
                 held.clear()
             return
         except csv.Error as error:
             first = held[0]
             yield Parsed(number + 1, f"it is not valid CSV ({error})", start, first.count('"') % 2 == 1)
             again.extendleft(reversed(held[1:]))
-            number, start = number + 1, start + _size(first)
+            number, start = number + 1, start + writing.size(first)
             held.clear()
 
 
-def _spark_or_not(lines: Iterator[str], delimiter: str, number: int, start: int) -> list[Parsed]:
-    r"""The rows, where \" is a quote inside a cell if that makes sense of more rows than the usual way."""
-    lines = list(lines)
-    parsed, text = list(parsed_rows(iter(lines), delimiter, number, start)), "".join(lines)
-    if not parsed or '\\"' not in text:
-        return parsed
-    pairs = re.findall(r"\\.", "".join(QUOTED.findall(text)), re.DOTALL)
-    # Spark and pandas then double every backslash in a quoted cell, so that none is left alone there.
-    backslash = "\\" if all(pair[1] in '"\\' for pair in pairs) else "\\\\"
+def _usual_quotes(line: str, inside: bool, writing: Writing) -> tuple[str, bool]:
+    r"""(a line with "" for \" within cells in quotes, whether such a cell goes on in the next line)."""
+    if "\\" not in line:
+        return line, inside ^ (line.count('"') % 2 == 1)
+    parts = []
+    for token in TOKEN.findall(line):
+        if token == '"':
+            inside = not inside
+        elif inside and token[0] == "\\":
+            if token not in ('\\"', "\\\\"):
+                writing.single[:] = [token]
+            token = '""' if token == '\\"' else writing.backslash if token == "\\\\" else token
+        parts.append(token)
+    return "".join(parts), inside
 
-    def usual(cell: re.Match) -> str:
-        return ESCAPED.sub(lambda pair: '""' if pair[1] == '"' else backslash, cell[0])
 
-    other = list(parsed_rows(io.StringIO(QUOTED.sub(usual, text), newline=""), delimiter, number, start))
-    width = len(parsed[0].cells)
-    bad, other_bad = (
-        sum(isinstance(row.cells, str) or len(row.cells) != width for row in rows) for rows in (parsed, other)
-    )
-    return other if other_bad < bad else parsed
+def unfit_rows(lines: Iterator[str], writing: Writing) -> float:
+    """How many rows of a text cannot be read, or have more or fewer cells than the header."""
+    try:
+        table = open_table(lines, writing)
+    except ValueError:
+        return float("inf")
+    rows = table.body if table else ()
+    return sum(isinstance(row.cells, str) or len(row.cells) != len(table.header) for row in rows)
 
 
 def _header(cells: list[str]) -> list[str] | None:

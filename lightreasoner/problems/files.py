@@ -5,11 +5,13 @@ A row that cannot be read is (number, reason), so that one bad line does not spo
 """
 
 import contextlib
-import io
+import itertools
 import json
 import mmap
 import stat
+from array import array
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -18,16 +20,25 @@ import psutil
 
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.problems.cells import folded
-from lightreasoner.problems.delimited import KNOWN, QUESTIONS, Table, csv_rows, decimal_commas, named_rows, open_table
+from lightreasoner.problems.delimited import (
+    KNOWN,
+    QUESTIONS,
+    Table,
+    Writing,
+    decimal_commas,
+    named_rows,
+    open_table,
+    unfit_rows,
+)
+from lightreasoner.problems.json_list import list_items, once
 from lightreasoner.problems.packed import BATCH, MAX_UNPACKED, refusal
+from lightreasoner.problems.texts import MAX_LINE, decoded, encoding_of, json_lines, size_of, text_lines
 
 JSON_LINES, JSON, CSV, PARQUET = (".jsonl", ".ndjson"), (".json",), (".csv", ".tsv"), (".parquet", ".pq")
 KINDS = "JSON lines (.jsonl), JSON (.json), CSV (.csv) or Parquet (.parquet)"
 PLENTY = 1_000_000_000  # bytes of memory that any document may take
-MAX_LINE = 8_000_000  # bytes of a line of JSON
 ROW_LISTS = ("data", "rows", "examples", "problems", "questions", "items", "instances", "train", "test")
 
-BOM = b"\xef\xbb\xbf"
 #: The first bytes of files that hold no text, and what they are.
 PACKED = {
     b"PK\x03\x04": "a zip archive or an Excel workbook (save its sheet as CSV UTF-8)",
@@ -39,8 +50,18 @@ PACKED = {
 #: Names inside the cells of a row, which are no labels of a table's rows.
 PARTS = {"role", "from", "content", "value", "text", "label", "stem", "choices", "options"}
 
+STRIDE = 64  # rows from one noted place to the next
+
 Row = tuple[int, dict | str]
-Kind = Literal["lines", "document", "csv", "spark", "parquet"]
+Kind = Literal["lines", "list", "document", "csv", "parquet"]
+
+
+@dataclass(frozen=True)
+class Places:
+    """How many items a document has, and the byte where every STRIDE-th begins."""
+
+    count: int
+    starts: array
 
 
 def file_rows(path: Path, *, max_bytes: int) -> tuple[str, Iterator[Row]]:
@@ -48,21 +69,19 @@ def file_rows(path: Path, *, max_bytes: int) -> tuple[str, Iterator[Row]]:
 
     Raises UserError, now or while iterating, when the whole file cannot be read.
     """
-    kind, data = file_kind(path, max_bytes=max_bytes)
-    if kind == "parquet":
-        return "row", parquet_rows(path)
-    if kind == "lines":
-        return "line", json_line_rows(path, data)
-    if kind == "document":
-        return "row", _json_rows(path, data)
-    return "line", (_csv_rows(path, data) if data is not None or kind == "spark" else streamed_csv_rows(path))
+    kind = file_kind(path, max_bytes=max_bytes)
+    rows = {
+        "parquet": parquet_rows,
+        "lines": json_line_rows,
+        "list": list_rows,
+        "document": _json_rows,
+        "csv": _csv_rows,
+    }
+    return "line" if kind in ("lines", "csv") else "row", rows[kind](path)
 
 
-def file_kind(path: Path, *, max_bytes: int) -> tuple[Kind, bytes | None]:
-    """(the kind of a file, by its content first and its ending second; its text as UTF-8 if it is in another encoding).
-
-    Raises UserError for a file that is none of them.
-    """
+def file_kind(path: Path, *, max_bytes: int) -> Kind:
+    """The kind of a file, by its content first and its ending second. Raises UserError for a file that is none."""
     _check_is_readable(path, max_bytes)
     try:
         with path.open("rb") as file:
@@ -73,38 +92,29 @@ def file_kind(path: Path, *, max_bytes: int) -> tuple[Kind, bytes | None]:
     if not head.strip():
         raise UserError(f"{path.name} is empty; it must hold at least one problem.")
     if head.startswith(b"PAR1") or ending in PARQUET:
-        return "parquet", None
+        return "parquet"
     packed = next((name for mark, name in PACKED.items() if head.startswith(mark)), None)
     if packed:
         raise UserError(f"{path.name} is not a supported kind of file but {packed}; use {KINDS}.")
-    if _wide(head):
-        data = _decode(path.read_bytes(), path).encode()
-        head = data[:65_536]
-    else:
-        data = None
-    if head.count(b"\0") > len(head) // 10:
+    encoding, mark = encoding_of(path)
+    text = head[mark:].decode(encoding, "replace")
+    if text.count("\0") > len(text) // 10:
         raise UserError(f"{path.name} contains zero bytes, so it is no UTF-8 text; save it as UTF-8 or as {KINDS}.")
-    first = head.removeprefix(BOM).lstrip()[:1]
-    if first in (b"{", b"[") or ending in JSON_LINES + JSON:
-        if _holds_json_lines(head, ending):
-            return "lines", data
-        return "document", data
-    if ending in CSV or (ending == ".txt" and _has_header(head)):  # Excel's "Unicode text" is .txt
-        return ("spark" if data is None and _contains(path.absolute(), b'\\"', *stamp(path)) else "csv"), data
+    first = text.lstrip()[:1]
+    if first in ("{", "[") or ending in JSON_LINES + JSON:
+        if _holds_json_lines(text, ending):
+            return "lines"
+        return "list" if first == "[" and list_places(path.absolute(), *stamp(path)) else "document"
+    if ending in CSV or (ending == ".txt" and _has_header(text)):  # Excel's "Unicode text" is .txt
+        return "csv"
     raise UserError(f"{path.name} is not a supported kind of file; use {KINDS}.")
 
 
-def _has_header(head: bytes) -> bool:
+def _has_header(text: str) -> bool:
     """Whether the first line of a text has the names of columns between tabs, semicolons or commas."""
-    lines = head.removeprefix(BOM).decode("utf-8", "replace").lstrip().splitlines()
+    lines = text.lstrip().splitlines()
     line = lines[1] if lines[0].lower().startswith(("sep=", '"sep=')) and len(lines) > 1 else lines[0]
     return any(len(cells := line.split(d)) > 1 and KNOWN & set(map(folded, cells)) for d in "\t;,|")
-
-
-def _wide(data: bytes) -> str | None:
-    """The encoding of UTF-16 and UTF-32 text, which PowerShell and Excel write; None for any other."""
-    marks = {b"\xff\xfe\0\0": "utf-32", b"\0\0\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
-    return next((encoding for mark, encoding in marks.items() if data.startswith(mark)), None)
 
 
 def _check_is_readable(path: Path, max_bytes: int) -> None:
@@ -124,31 +134,10 @@ def _check_is_readable(path: Path, max_bytes: int) -> None:
         )
 
 
-def _decode(data: bytes, path: Path, first_line: int = 1) -> str:
-    """Decode UTF-8, with or without a byte order mark, and UTF-16. Raises UserError that names the invalid byte."""
-    if encoding := _wide(data):
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{path.name} is {encoding.upper()} text that is damaged at byte {error.start + 1}; save it as UTF-8."
-            ) from None
-    data = data.removeprefix(BOM)
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = first_line + data.count(b"\n", 0, error.start)
-        byte = error.start - data.rfind(b"\n", 0, error.start)
-        raise UserError(
-            f"{path.name} is not UTF-8 text: byte {byte} of line {line} is 0x{data[error.start]:02X}; "
-            "save it as UTF-8 (in Excel: CSV UTF-8) and load it again."
-        ) from None
-
-
 def _parse(text: str) -> tuple[object, str | None]:
     """(value, None), or (None, why it is not JSON). The reason never quotes the text, because logs contain it."""
     try:
-        return json.loads(text, object_pairs_hook=_once), None
+        return json.loads(text, object_pairs_hook=once), None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}" if "\n" in text.strip() else f"column {error.colno}"
         return None, f"it is not valid JSON ({error.msg}, {where})"
@@ -160,47 +149,58 @@ def _parse(text: str) -> tuple[object, str | None]:
         return None, "it contains a number that is too long"
 
 
-def _once(pairs: list[tuple[str, object]]) -> dict:
-    """An object of JSON. Raises KeyError where a name has two values, of which Python would take the last."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        name = next(name for name in names if names.count(name) > 1)
-        if any(value != found[name] for own, value in pairs if own == name):
-            raise KeyError(name)
-    return found
-
-
 def _object_row(number: int, value: object, reason: str | None) -> Row:
     if reason is None and not isinstance(value, dict):
         reason = "it is not an object with named columns"
     return number, (reason or value)
 
 
-def _holds_json_lines(head: bytes, ending: str) -> bool:
+def _holds_json_lines(text: str, ending: str) -> bool:
     """Whether each line is one object. Some .json files are like that, and some .jsonl files hold one document."""
-    lines = head.removeprefix(BOM).lstrip().splitlines()
+    lines = text.lstrip().splitlines()
     value = None
     with contextlib.suppress(ValueError, RecursionError):  # the row's reader says what is wrong
-        value = json.loads(lines[0].decode("utf-8", "replace"))
+        value = json.loads(lines[0])
     if isinstance(value, dict):
         return len(lines) > 1 or not _is_table(value)
-    return ending in JSON_LINES and not lines[0].startswith(b"[")
+    return ending in JSON_LINES and not lines[0].startswith("[")
 
 
-def json_line_rows(path: Path, data: bytes | None = None, *, start: int = 0, first: int = 1) -> Iterator[Row]:
-    """The rows from the byte `start` on, where line `first` begins. data: instead of the file's."""
-    with path.open("rb") if data is None else io.BytesIO(data) as file:
-        file.seek(start)
-        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), b""), first):
-            if len(line) == MAX_LINE and not line.endswith(b"\n"):
-                while len(rest := file.readline(MAX_LINE)) == MAX_LINE and not rest.endswith(b"\n"):
-                    pass
-                yield number, f"it has more than {MAX_LINE / 1e6:.0f} MB"
-                continue
-            text = _decode(line, path, number)
-            if text.strip():
-                yield _object_row(number, *_parse(text))
+def json_line_rows(path: Path, start: int = 0, first: int = 1) -> Iterator[Row]:
+    """The rows from the byte `start` on, where line `first` begins."""
+    lines = json_lines(path, start)
+    for number, (line, _) in enumerate(lines, first):
+        if len(line) >= MAX_LINE and not line.endswith(b"\n"):
+            for rest, _ in lines:
+                if rest.endswith(b"\n"):
+                    break
+            yield number, f"it has more than {MAX_LINE / 1e6:.0f} MB"
+            continue
+        text = decoded(line, path, number)
+        if text.strip():
+            yield _object_row(number, *_parse(text))
+
+
+@lru_cache(maxsize=16)
+def list_places(path: Path, *of: int) -> Places | None:
+    """Where every STRIDE-th item of a document begins that is one list; None for any other, or a damaged one."""
+    starts, count = array("Q"), 0
+    try:
+        for count, (start, _) in enumerate(list_items(path), 1):
+            if count % STRIDE == 1:
+                starts.append(start)
+    except (ValueError, KeyError, RecursionError):  # what is wrong is said where it is read whole
+        return None
+    return Places(count, starts) if count else None
+
+
+def list_rows(path: Path, first: int = 0) -> Iterator[Row]:
+    """The rows of a document that is one list, from the `first` on, counted from 0."""
+    at = first // STRIDE
+    start = list_places(path.absolute(), *stamp(path)).starts[at]
+    items = itertools.islice(list_items(path, start), first % STRIDE, None)
+    for number, (_, value) in enumerate(items, first + 1):
+        yield _object_row(number, value, None)
 
 
 class SeveralLists(ValueError):
@@ -258,11 +258,11 @@ def _check_memory(path: Path, data: bytes, needed: int) -> None:
         )
 
 
-def _json_rows(path: Path, data: bytes | None) -> Iterator[Row]:
-    data = path.read_bytes() if data is None else data
+def _json_rows(path: Path) -> Iterator[Row]:
+    data = path.read_bytes()
     # an empty list takes 56 bytes and its place in another, an object 64, a text 50
     _check_memory(path, data, 3 * len(data) + 72 * (data.count(b"[") + data.count(b"{")) + 25 * data.count(b'"'))
-    document, reason = _parse(_decode(data, path))
+    document, reason = _parse(decoded(data, path))
     if reason:
         raise UserError(f"{path.name} cannot be read: {reason}. Correct it and load it again.")
     if isinstance(document, dict):
@@ -284,47 +284,36 @@ def _json_rows(path: Path, data: bytes | None) -> Iterator[Row]:
         yield _object_row(number, value, None)
 
 
-def _csv_rows(path: Path, data: bytes | None) -> Iterator[Row]:
-    data = path.read_bytes() if data is None else data
-    _check_memory(path, data, 4 * len(data) + 100 * data.count(b"\n") + 60 * data.count(b","))
-    text = _decode(data, path)
-    try:
-        yield from csv_rows(text)
-    except ValueError as error:
-        raise UserError(f"{path.name} cannot be read: {error}.") from None
-
-
-@lru_cache(maxsize=256)
-def _contains(path: Path, part: bytes, *of: int) -> bool:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return data.find(part) >= 0
-
-
-def text_lines(path: Path, start: int = 0) -> Iterator[str]:
-    """The lines of UTF-8 text from the byte `start` on, with their ends. Raises UserError on an invalid byte."""
-    with path.open("rb") as file:
-        file.seek(start or (len(BOM) if file.read(len(BOM)) == BOM else 0))
-        try:
-            yield from io.TextIOWrapper(file, encoding="utf-8", newline="")
-        except UnicodeDecodeError:
-            with path.open("rb") as again:  # the wrapper has closed the other
-                for number, line in enumerate(again, 1):
-                    _decode(line, path, number)
-            raise
-
-
-def streamed_csv_rows(path: Path) -> Iterator[Row]:
-    """The rows of CSV text in which no backslash stands before a quote, in constant memory."""
-    table = csv_table(path)
-    yield from named_rows(table, file_commas(path.absolute(), *stamp(path))) if table else ()
+def _csv_rows(path: Path) -> Iterator[Row]:
+    table, of = csv_table(path), stamp(path)
+    yield from named_rows(table, file_commas(path.absolute(), *of)) if table else ()
 
 
 def csv_table(path: Path) -> Table | None:
     """As `open_table`. Raises UserError."""
     try:
-        return open_table(text_lines(path))
+        return open_table(text_lines(path), csv_writing(path.absolute(), *stamp(path)))
     except ValueError as error:
         raise UserError(f"{path.name} cannot be read: {error}.") from None
+
+
+@lru_cache(maxsize=64)
+def csv_writing(path: Path, *of: int) -> Writing:
+    r"""How CSV is written: \" is a quote within a cell, as Spark has it, if that makes sense of more rows."""
+    encoding, _ = encoding_of(path)
+    usual = Writing(size_of(encoding))
+    if not _contains(path, '\\"'.encode(encoding)) or not (unfit := unfit_rows(text_lines(path), usual)):
+        return usual
+    spark = replace(usual, backslash="\\\\")
+    if unfit_rows(text_lines(path), spark) >= unfit:
+        return usual
+    # Spark and pandas then double every backslash in a quoted cell, so that none is left alone there.
+    return spark if spark.single else replace(spark, backslash="\\")
+
+
+def _contains(path: Path, part: bytes) -> bool:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return data.find(part) >= 0
 
 
 @lru_cache(maxsize=64)

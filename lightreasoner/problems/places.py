@@ -9,20 +9,20 @@ from pathlib import Path
 
 from lightreasoner.problems.delimited import Table, named_rows, parsed_rows
 from lightreasoner.problems.files import (
-    BOM,
-    MAX_LINE,
+    STRIDE,
     Row,
     check_parquet,
     csv_table,
+    csv_writing,
     file_commas,
     file_kind,
     json_line_rows,
+    list_places,
+    list_rows,
     parquet_rows,
     stamp,
-    text_lines,
 )
-
-STRIDE = 64  # rows from one noted place to the next
+from lightreasoner.problems.texts import BOM, MAX_LINE, encoding_of, json_lines, text_lines
 
 
 @dataclass(frozen=True)
@@ -41,34 +41,33 @@ class RowIndex:
 
 
 def row_index(path: Path, *, max_bytes: int) -> RowIndex | None:
-    """The index of a file; None where rows can only be told by reading all of it, as in one document of JSON.
+    """The index of a file; None where rows can only be told by reading all of it, as in a table in one object of JSON.
 
     It is made once for the same content, by inode, size and time. Raises UserError as `file_rows` does.
     """
-    kind, data = file_kind(path, max_bytes=max_bytes)
-    return INDEXED[kind](path.absolute(), *stamp(path)) if data is None and kind in INDEXED else None
+    kind = file_kind(path, max_bytes=max_bytes)
+    return INDEXED[kind](path.absolute(), *stamp(path)) if kind in INDEXED else None
 
 
 @lru_cache(maxsize=16)
 def _json_lines(path: Path, *of: int) -> RowIndex:
     """Notes the byte and the number of the line of every STRIDE-th row. Blank lines are no rows."""
-    starts, lines, count, start = array("Q"), array("Q"), 0, 0
-    with path.open("rb") as file:
-        number, at_start = 0, True
-        for line in iter(partial(file.readline, MAX_LINE), b""):
-            number += at_start
-            if at_start and not _blank(line):
-                if count % STRIDE == 0:
-                    starts.append(start)
-                    lines.append(number)
-                count += 1
-            start += len(line)
-            at_start = line.endswith(b"\n")
+    starts, lines, count, start = array("Q"), array("Q"), 0, encoding_of(path)[1]
+    number, at_start = 0, True
+    for line, size in json_lines(path):
+        number += at_start
+        if at_start and not _blank(line):
+            if count % STRIDE == 0:
+                starts.append(start)
+                lines.append(number)
+            count += 1
+        start += size
+        at_start = line.endswith(b"\n")
 
     def rows_from(n: int) -> Iterator[Row]:
         if n >= count:
             return iter(())
-        rows = json_line_rows(path, start=starts[n // STRIDE], first=lines[n // STRIDE])
+        rows = json_line_rows(path, starts[n // STRIDE], lines[n // STRIDE])
         return itertools.islice(rows, n % STRIDE, None)
 
     return RowIndex(count, rows_from)
@@ -94,8 +93,7 @@ def _parquet(path: Path, *of: int) -> RowIndex:
 def _csv(path: Path, *of: int) -> RowIndex:
     """Notes the place of the row before every STRIDE-th, which tells whether that one is the other half of a row."""
     table, starts, lines, count, before = csv_table(path), array("Q"), array("Q"), 0, None
-    with path.open("rb") as file:
-        skip = len(BOM) if file.read(len(BOM)) == BOM else 0
+    writing, (_, skip) = csv_writing(path, *of), encoding_of(path)
     for row in table.body if table else ():
         if count % STRIDE == 0:
             starts.append((before or row).start + skip)
@@ -106,11 +104,16 @@ def _csv(path: Path, *of: int) -> RowIndex:
         if n >= count:
             return iter(())
         at = n // STRIDE
-        body = parsed_rows(text_lines(path, starts[at]), table.delimiter, lines[at] - 1)
+        body = parsed_rows(text_lines(path, starts[at]), table.delimiter, writing, lines[at] - 1)
         rows = named_rows(Table(table.header, table.delimiter, body), file_commas(path, *of))
         return itertools.islice(rows, n % STRIDE + (at > 0), None)
 
     return RowIndex(count, rows_from)
 
 
-INDEXED = {"lines": _json_lines, "csv": _csv, "parquet": _parquet}
+def _json_list(path: Path, *of: int) -> RowIndex:
+    count = list_places(path, *of).count
+    return RowIndex(count, lambda n: list_rows(path, n) if n < count else iter(()))
+
+
+INDEXED = {"lines": _json_lines, "list": _json_list, "csv": _csv, "parquet": _parquet}

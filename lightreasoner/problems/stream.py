@@ -244,8 +244,7 @@ def load_first(path: Path, *, max_bytes: int = MAX_BYTES, first: int = FIRST, **
 def _file_stream(path: Path, max_bytes: int, limits: dict, rows: Iterable[Row] | None = None) -> ProblemStream:
     unit, all_rows = file_rows(path, max_bytes=max_bytes)
     rows = all_rows if rows is None else rows
-    kind, data = file_kind(path, max_bytes=max_bytes)
-    if data is not None or kind not in INDEXED:
+    if file_kind(path, max_bytes=max_bytes) not in INDEXED:
         limits = {"max_rows": MAX_WHOLE} | limits
     meanings = functools.partial(_meanings, path.absolute(), max_bytes, *stamp(path))
     return ProblemStream(rows, meanings=meanings, title=path.name, unit=unit, **limits)

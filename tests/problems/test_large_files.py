@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from lightreasoner.errors import UserError
-from lightreasoner.problems import stream
-from lightreasoner.problems.files import file_rows
-from lightreasoner.problems.places import STRIDE, row_index
+from lightreasoner.problems import json_list, stream
+from lightreasoner.problems.files import STRIDE, file_rows
+from lightreasoner.problems.places import row_index
 from lightreasoner.problems.stream import MAX_BYTES, load_file, load_first
 from lightreasoner.settings import Settings
 from ui.components import problem_form
@@ -51,7 +51,30 @@ def write_csv(path, delimiter=",", decimal=".", bom=b"", end="\n"):
     path.write_bytes(bom + text.encode())
 
 
+def write_wide(path, encoding, write=write_csv):
+    """As PowerShell, Excel and Windows write text."""
+    write(path)
+    path.write_bytes(("\ufeff" + path.read_text("utf-8")).encode(encoding))
+
+
+def write_spark(path, end="\n"):
+    r"""Quotes within a cell as \", backslashes doubled, a line break in every third cell."""
+    text = f"id,question,answer{end}"
+    for n, row in enumerate(ROWS):
+        text += rf'{row["id"]},"Say \"{n}\", é \\sqrt{{x}} {end * (n % 3 == 0)}, ""?",{n + 1}' + end
+    path.write_bytes(text.encode())
+
+
 KINDS = {
+    "spark.csv": write_spark,
+    "spark-windows.csv": lambda path: write_spark(path, "\r\n"),
+    "utf-16.csv": lambda path: write_wide(path, "utf-16-le"),
+    "utf-16.jsonl": lambda path: write_wide(path, "utf-16-be", write_lines),
+    "utf-16-spark.csv": lambda path: write_wide(path, "utf-16-be", write_spark),
+    "utf-32.csv": lambda path: write_wide(path, "utf-32-le"),
+    "list.json": lambda path: path.write_text(json.dumps(ROWS)),
+    "indented.json": lambda path: path.write_text(json.dumps(ROWS, indent=2), encoding="utf-8-sig"),
+    "utf-16.json": lambda path: path.write_text(json.dumps(ROWS, indent=2, ensure_ascii=False), encoding="utf-16"),
     "p.jsonl": write_lines,
     "untidy.jsonl": write_untidy_lines,
     "p.csv": write_csv,
@@ -83,6 +106,9 @@ def test_every_row_of_a_large_file_is_read_alone_as_it_is_read_among_all(tmp_pat
     path = tmp_path / name
     KINDS[name](path)
     whole = load_file(path)
+    assert len(whole.problems) == 1000 and whole.skipped == []
+    if "spark" in name:
+        assert whole.problems[1].question == r'Say "1", é \sqrt{x} , "?'
     del read_rows[:]
     found = load_first(path, first=100)
     assert len(read_rows) == 100 and found.problems == whole.problems[:100]
@@ -168,12 +194,51 @@ def test_a_limit_reads_no_more_of_a_file_than_it_needs(tmp_path, read_rows):
         assert len(load_file(tmp_path / name, limit=20).problems) == len(read_rows) == 20
 
 
-def test_one_document_of_json_is_read_whole_within_its_bound(tmp_path, monkeypatch):
-    (tmp_path / "p.json").write_text(json.dumps(ROWS))
+def test_a_table_in_one_object_of_json_is_read_whole_within_its_bound(tmp_path, monkeypatch):
+    (tmp_path / "p.json").write_text(json.dumps({"data": ROWS}))
     assert load_first(tmp_path / "p.json", first=10) == load_file(tmp_path / "p.json")
     monkeypatch.setattr(stream, "MAX_WHOLE", 999)
     with pytest.raises(UserError, match="has more than 999 rows; set a limit or load a part of it"):
         load_first(tmp_path / "p.json")
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64, 1000])
+def test_a_list_of_json_is_read_in_parts_as_json_reads_it(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(json_list, "CHUNK", chunk)
+    path = tmp_path / "p.json"
+    values = [{"a": "[é,]\n\\"}, 12.5, -3, [1, [2, {"b": None}]], "x", True, {}, [], 1e5, "🙂"]
+    for text in (json.dumps(values), json.dumps(values, indent=3, ensure_ascii=False), f" \n{json.dumps(values)}\n"):
+        path.write_text(text, encoding="utf-8")
+        found = list(json_list.list_items(path))
+        assert [value for _, value in found] == values
+        for n, (start, _) in enumerate(found):
+            assert [value for _, value in json_list.list_items(path, start)] == values[n:]
+    for damage in ("[1, 2", "[1 2]", "[1,, 2]", "[1, ]", "[, 1]", "[1]]", "[1] x", "{}", "1", "", '[{"a": 1, "a": 2}]'):
+        path.write_text(damage)
+        with pytest.raises((ValueError, KeyError)):
+            list(json_list.list_items(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "sentence"),
+    [
+        ("p.json", '[{"question": "1?"},]', r"p.json cannot be read: it is not valid JSON"),
+        ("p.json", '[{"question": "1?", "question": "2?"}]', r"it names 'question' twice in one object"),
+        ("p.json", "[" * 100_000, r"it is nested too deeply"),
+        ("p.json", "[1, 2]", r"None of the 2 rows of p.json is a problem; row 1: it is not an object"),
+        (
+            "p.csv",
+            "\ufeffquestion,answer\n1?,2\n".encode("utf-16-le") + b"\0\xd8,\0",
+            "UTF-16 text that is damaged at byte 45",
+        ),
+        ("p.jsonl", '\ufeff{"question": "1?"}\n'.encode("utf-16-le") + b"\0\xd8,\0", "UTF-16 text .* damaged at byte"),
+    ],
+)
+def test_what_is_damaged_is_named_as_in_a_small_file(tmp_path, name, data, sentence):
+    path = tmp_path / name
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    with pytest.raises(UserError, match=sentence):
+        load_file(path, skip_unreadable=True)
 
 
 def test_broken_rows_of_csv_are_named_alike_alone_and_among_all(tmp_path):

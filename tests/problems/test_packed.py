@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lightreasoner.errors import UserError
-from lightreasoner.problems import files
+from lightreasoner.problems import files, texts
 from lightreasoner.problems.stream import load_file
 
 
@@ -60,7 +60,8 @@ def test_an_ordinary_file_with_repeated_values_is_read(tmp_path):
 
 def test_a_line_without_an_end_is_a_row_that_cannot_be_read(tmp_path, monkeypatch):
     """It was read whole, whatever its length."""
-    monkeypatch.setattr(files, "MAX_LINE", 50)
+    for module in (files, texts):
+        monkeypatch.setattr(module, "MAX_LINE", 50)
     lines = ['{"question": "1 + 1?"}', "x" * 200, '{"question": "2 + 2?"}', "y" * 50, '{"question": "3 + 3?"}']
     (tmp_path / "p.jsonl").write_text("\n".join(lines))
     found = load_file(tmp_path / "p.jsonl")
@@ -73,6 +74,6 @@ def test_a_document_that_does_not_fit_into_memory_is_refused_before_it_is_read(t
     """A JSON document takes some twenty times its size in memory, in the worst case."""
     monkeypatch.setattr(files, "PLENTY", 0)
     monkeypatch.setattr(files.psutil, "virtual_memory", lambda: type("memory", (), {"available": 1_000_000}))
-    (tmp_path / name).write_text("[" + "[],\n" * 50_000 + "[]]")
+    (tmp_path / name).write_text('{"question": [' + "[],\n" * 50_000 + "[]]}")
     with pytest.raises(UserError, match=rf"^{name} needs some .* GB of memory.*save it as JSON lines or Parquet"):
         load_file(tmp_path / name)
