@@ -25,7 +25,7 @@ from tests.support.tiny_dataset import make_dataset
 from tests.support.tiny_evaluation import make_base, make_evaluation, make_tuned, row, write_events
 from tests.support.tiny_models import save_tiny, tiny_tokenizer
 from ui.components.downloads import downloads_folder
-from ui.components.form_values import describe_source
+from ui.components.form_values import describe_answers, describe_source
 from ui.components.pair_card import OTHER
 from ui.components.problem_form import OWN_FILE
 from ui.evaluate import regrading
@@ -628,3 +628,18 @@ def test_the_form_tells_of_known_answers_in_words_before_an_evaluation_starts(tm
     file.write_text("".join(json.dumps({"question": "Who?", "answer": answer}) + "\n" for answer in answers))
     said = describe_source(Settings(workspace=tmp_path), OWN_FILE, str(file))
     assert "1 of 5 known answers is neither number, option nor formula (“Mr. Oak”)" in said.replace("\\", "")
+
+
+def test_known_answers_in_words_of_a_benchmark_are_counted_when_it_is_chosen(monkeypatch):
+    """They were counted for files alone; of a benchmark on the Hub one read it when the evaluation had begun."""
+    rows = [{"body": "Trees.", "question": f"Which, {n}?", "answer": answer} for n, answer in enumerate(["oak", "7"])]
+    monkeypatch.setattr("lightreasoner.problems.stream.hub_rows", lambda source, split: enumerate(rows, 1))
+    said = describe_answers("asdiv").replace("\\", "")
+    assert said.startswith("ASDiv: 1 of 2 known answers is neither number, option nor formula (“oak”)")
+    assert [describe_answers(source) for source in ("bundled-test", OWN_FILE, None)] == [""] * 3
+
+    def offline(source, split):
+        raise UserError("no connection")
+
+    monkeypatch.setattr("lightreasoner.problems.stream.hub_rows", offline)
+    assert describe_answers("svamp") == ""

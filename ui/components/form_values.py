@@ -3,6 +3,7 @@
 import hashlib
 import re
 import shutil
+from functools import lru_cache
 from pathlib import Path
 
 import gradio as gr
@@ -12,7 +13,7 @@ from lightreasoner.models.pairs import presets
 from lightreasoner.models.turn_ends import parse_stops, written_stop
 from lightreasoner.problems.gold import words_sentence
 from lightreasoner.problems.sources import SOURCES
-from lightreasoner.problems.stream import load_first
+from lightreasoner.problems.stream import load_first, open_problems
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import atomic_file
 from ui.components.pair_form import pair_refs
@@ -37,6 +38,24 @@ def describe_source(settings: Settings, source: object, upload: object) -> str:
     if found.skipped:
         sentences.append(ask_about_rest(found))
     return escape(" ".join(filter(None, sentences)))
+
+
+def describe_answers(source: object) -> str:
+    """How many known answers of a benchmark on the Hub can only be compared as text, as Markdown. It is downloaded, if
+    it was not; "" where it cannot be, which is said when a run starts."""
+    known = SOURCES.get(source) if isinstance(source, str) else None
+    if known is None or known.repo is None:
+        return ""
+    try:
+        said = _answers_of(source)
+    except UserError:
+        return ""
+    return escape(f"{known.title}: {said}") if said else ""
+
+
+@lru_cache(maxsize=64)
+def _answers_of(source: str) -> str:
+    return words_sentence(open_problems(source))
 
 
 def stop_field(elem_id: str, kind: type[gr.Textbox] = gr.Textbox) -> gr.Textbox:

@@ -14,8 +14,8 @@ from lightreasoner.models.prompt_settings import PromptSettings
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import Settings
 from ui.access.permissions import action
-from ui.components.events import PRIVATE
-from ui.components.form_values import describe_source
+from ui.components.events import CLEAR, PRIVATE
+from ui.components.form_values import describe_answers, describe_source
 from ui.components.problem_form import OWN_FILE, rest_box, source_fields
 
 
@@ -44,12 +44,13 @@ class RunForm:
 
 
 def problem_fields(
-    settings: Settings, activity: str, prefix: str, default: str, title: str = "Problems", **limit
+    settings: Settings, activity: str, prefix: str, default: str, title: str = "Problems", graded: bool = False, **limit
 ) -> dict[str, Component]:
     """Lay out and wire the fields source, upload, limit and skip_unreadable, with a description of the problems below.
 
     activity: begins the names of the actions; prefix: begins the ids of the elements; default: the key of a source;
-    title: of the field for the source; limit: arguments of the field for the number of problems.
+    title: of the field for the source; graded: known answers of a benchmark are looked at when it is chosen; limit:
+    arguments of the field for the number of problems.
     """
     with gr.Group():
         source, upload, rest = source_fields(default, title, "File of problems", prefix)
@@ -66,6 +67,14 @@ def problem_fields(
     def describe_problems(chosen, path) -> tuple[str, gr.Checkbox]:
         return describe_source(settings, chosen, path), rest_box(settings, path if chosen == OWN_FILE else None)
 
+    if graded:
+        answers = gr.Markdown("", elem_classes="lr-answer", elem_id=f"{prefix}-answers")
+
+        @action(f"{activity}.count_answers")
+        def count_answers(chosen) -> str:
+            return describe_answers(chosen)
+
+        source.change(outputs=answers, **CLEAR).then(count_answers, source, answers, **PRIVATE)
     source.change(choose_source, source, upload, **PRIVATE)
     for part in (source, upload):
         part.change(describe_problems, [source, upload], [about, rest], **PRIVATE)

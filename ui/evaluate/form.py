@@ -51,7 +51,8 @@ class EvaluateForm(RunForm):
             # every visitor of a public server gets this layout; the owner's script then requests the list
             offered = adapter_choices(self.settings, None if self.settings.public else canonical(choices[0][1]), [])
             self.adapters = Adapters(label="Fine-tuned models", elem_id="lr-ev-adapters", **offered)
-        problems = problem_fields(self.settings, "evaluate", "lr-ev", "bundled-test", info="the first ones; 0: all")
+        first = {"info": "the first ones; 0: all"}
+        problems = problem_fields(self.settings, "evaluate", "lr-ev", "bundled-test", graded=True, **first)
         with gr.Accordion("Preview of training", open=False, elem_id="lr-ev-preview"):
             amateurs = dict.fromkeys(pair.amateur for pair in presets())
             amateur = gr.Dropdown(

@@ -37,7 +37,7 @@ class ExperimentForm(RunForm):
             label="Problems to learn from",
             **words,
         )
-        measured = {"label": "Problems to measure on"} | words
+        measured = {"label": "Problems to measure on", "graded": True} | words
         test = problem_fields(self.settings, "experiments", "lr-ex-test", "bundled-test", "Measure on", **measured)
         with gr.Group():
             minutes = gr.Number(
