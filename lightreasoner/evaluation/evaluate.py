@@ -5,7 +5,8 @@ The base model is loaded once, and its adapters are switched. Batches whose file
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from array import array
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,7 +51,7 @@ class Sampling:
 GREEDY = Sampling()
 
 
-def batches(prompts: list[list[int]], size: int) -> list[list[int]]:
+def batches(prompts: Sequence[Sequence[int]], size: int) -> list[list[int]]:
     """Indices of the problems of each batch: prompts of similar length together, the same on every attempt."""
     order = sorted(range(len(prompts)), key=lambda n: (len(prompts[n]), n))
     return [order[start : start + size] for start in range(0, len(order), size)]
@@ -79,7 +80,7 @@ def evaluate(
     or none has, and nothing is graded.
     pair: `loaded` as the expert beside its amateur, where a variant is a contrast.
     """
-    prompts = [prompt_ids(loaded, problem.question, prompt, problem.context) for problem in problems]
+    prompts = [array("I", prompt_ids(loaded, problem.question, prompt, problem.context)) for problem in problems]
     opening = describe_prompt(loaded, prompt)["opening"]
     longest = max(map(len, prompts)) + max_new_tokens
     if loaded.max_positions and longest > loaded.max_positions:
@@ -90,7 +91,7 @@ def evaluate(
     k = sampling.samples
     prompts = [prompt for prompt in prompts for _ in range(k)]
     both = [pair_prompts(pair, problem.question, prompt, problem.context) for problem in problems] if pair else []
-    both = [prompts for prompts in both for _ in range(k)]
+    both = [tuple(array("I", ids) for ids in prompts) for prompts in both for _ in range(k)]
     plan = batches(prompts, batch_size or fitting_rows([loaded, pair.amateur] if pair else [loaded], longest, 1))
     set_aside_damaged(folder, progress)
     missing = [(n, b) for n in range(len(variants)) for b in range(len(plan)) if not shard(folder, n, b).exists()]
@@ -101,7 +102,7 @@ def evaluate(
     done = total - sum(len(plan[b]) for _, b in missing)
     names = [(problem.id, sample) for problem in problems for sample in range(k)]
     of = [both if variant.contrast else prompts for variant in variants]  # the prompts of each variant
-    requests = (((n, b), (n, [of[n][i] for i in plan[b]], [names[i] for i in plan[b]])) for n, b in missing)
+    requests = (((n, b), (n, [_listed(of[n][i]) for i in plan[b]], [names[i] for i in plan[b]])) for n, b in missing)
     solver = Solver(loaded, variants, max_new_tokens, progress, stop, sampling, pair)
     right, answered = [0] * len(variants), [0] * len(variants)
     solved = parallel_map(requests) if parallel_map else ((key, solver(request)) for key, request in requests)
@@ -123,6 +124,10 @@ def evaluate(
             f"{gone} files of answers in {folder} were deleted meanwhile; resume to solve their problems again."
         )
     return write_results(folder, variants)
+
+
+def _listed(prompt: array | tuple[array, ...]) -> list[int] | tuple[list[int], ...]:
+    return prompt.tolist() if isinstance(prompt, array) else tuple(ids.tolist() for ids in prompt)
 
 
 def _turn(variant: Variant, n: int, batch: int) -> tuple:

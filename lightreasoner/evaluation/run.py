@@ -28,6 +28,7 @@ from lightreasoner.training.runs import adapter_folder
 from lightreasoner.validation import number
 
 MOST_SAMPLES = 1024  # responses per problem
+MOST_PROBLEMS = 200_000  # of one evaluation, which keeps their texts and prompts in memory: some 1 kB each
 MAX_NEW_TOKENS = 512  # where the user names no limit
 
 
@@ -94,6 +95,7 @@ def run_evaluation(
             job.problems,
             split=job.split,
             limit=job.limit,
+            max_rows=MOST_PROBLEMS,
             max_chars=settings.max_problem_chars,
             distinct=True,  # a repeated problem is no second observation
             skip_unreadable=job.skip_unreadable,

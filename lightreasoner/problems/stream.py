@@ -111,9 +111,7 @@ class ProblemStream:
         asked: set[bytes] = set()
         for count, (number, row) in enumerate(itertools.islice(self._rows, self._first), 1):
             if count > self._max_rows:
-                raise UserError(
-                    f"{self.title} has more than {self._max_rows:,} rows; set a limit or load a part of it."
-                )
+                raise too_many_rows(self.title, self._max_rows)
             try:
                 if isinstance(row, str):
                     raise UnusableRow(row)
@@ -153,6 +151,10 @@ class ProblemStream:
 
     def read_all(self) -> ProblemSet:
         return ProblemSet(self.title, list(self), self.columns, self.skipped, self.unit)
+
+
+def too_many_rows(title: str, most: int) -> UserError:
+    return UserError(f"{title} has more than {most:,} rows; set a limit or load a part of it.")
 
 
 def unreadable_rows(title: str, skipped: list[tuple[int, str]], unit: str) -> str:
@@ -243,9 +245,14 @@ def load_first(path: Path, *, max_bytes: int = MAX_BYTES, first: int = FIRST, **
 
 def _file_stream(path: Path, max_bytes: int, limits: dict, rows: Iterable[Row] | None = None) -> ProblemStream:
     unit, all_rows = file_rows(path, max_bytes=max_bytes)
-    rows = all_rows if rows is None else rows
+    most, limit = limits.get("max_rows", MAX_ROWS), limits.get("limit") or MAX_ROWS + 1
+    if rows is None and limit > most and not limits.get("first"):
+        index = row_index(path, max_bytes=max_bytes)
+        if index and index.count > most:  # said at once, not after the rows that are allowed
+            raise too_many_rows(path.name, most)
     if file_kind(path, max_bytes=max_bytes) not in INDEXED:
-        limits = {"max_rows": MAX_WHOLE} | limits
+        limits = limits | {"max_rows": min(most, MAX_WHOLE)}
+    rows = all_rows if rows is None else rows
     meanings = functools.partial(_meanings, path.absolute(), max_bytes, *stamp(path))
     return ProblemStream(rows, meanings=meanings, title=path.name, unit=unit, **limits)
 

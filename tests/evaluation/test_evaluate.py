@@ -155,6 +155,16 @@ def test_mistakes_are_one_sentence(place, capsys, options, sentence):
     assert sentence in capsys.readouterr().err.strip().splitlines()[-1]
 
 
+def test_more_problems_than_an_evaluation_keeps_in_memory_are_refused_before_they_are_read(place, monkeypatch, capsys):
+    """A million were read for a minute, and their prompts took gigabytes."""
+    monkeypatch.setattr("lightreasoner.evaluation.run.MOST_PROBLEMS", 9)
+    with monkeypatch.context() as patched:
+        patched.setattr("lightreasoner.problems.stream.read_row", None)
+        assert evaluate(place) == 2
+    assert "problems.jsonl has more than 9 rows; set a limit or load a part of it." in capsys.readouterr().err
+    assert evaluate(place, "--limit", "3") == 0 and results(place)["problems"] == 3
+
+
 def test_problems_without_answers_cannot_be_marked(place, capsys):
     (place / "open.jsonl").write_text('{"question": "Why?"}\n')
     assert evaluate(place, problems="open.jsonl") == 2
