@@ -100,9 +100,7 @@ def first_token(chromium: Browser, server: Server) -> dict[str, float]:
     page.wait_for_timeout(2000)  # what it loads without being asked
     found["loaded before the first run, kB"] = sum(loaded) / 1000
     found["Run to the first token, ms"] = page.evaluate(FIRST_TOKEN)
-    page.wait_for_function(
-        "() => new URLSearchParams(location.search).get('trace')"
-    )  # this run's own
+    page.wait_for_function("() => new URLSearchParams(location.search).get('trace')")  # this run's own
     page.wait_for_selector(".lr-state:has-text('tokens in')")
     page.context.close()
     return found

@@ -1,5 +1,5 @@
 #!/bin/sh
-# The experiment of docs/results.md with the commands alone: sample, fine-tune, evaluate, write the tables.
+# The experiments of docs/results.md with the commands alone, and their tables.
 # scripts/reproduce.sh [FOLDER]       about an hour on two CPU cores; run it again to resume
 set -eu
 cd "$(dirname "$0")/.."
@@ -7,46 +7,36 @@ OUT=${1:-workspace/reproduce}
 PYTHON=${PYTHON:-.venv/bin/python}
 [ -x "$PYTHON" ] || PYTHON=python3
 VERB="$PYTHON -m lightreasoner"
-SEEDS=${SEEDS:-"0 1 2"}
-mkdir -p "$OUT/tuned" "$OUT/evaluated"
+EXPERT=lightreasoner-expert-4m
+mkdir -p "$OUT"
 
-# Stores details of every step, because the controls train on steps that the method does not select.
-$VERB sample --problems bundled-train --beta-floor 0 --run-dir "$OUT/dataset"
-
-# tune NAME OPTIONS: 300 updates of 16 samples, at most 16 from one trajectory, so that all methods have the same budget
-tune() {
-    name=$1
-    shift
-    $VERB finetune --dataset "$OUT/dataset" --run-dir "$OUT/tuned/$name" --max-samples-per-trajectory 16 --max-steps 300 "$@"
-}
-
-for seed in $SEEDS; do
-    for method in lightreasoner no-contrast all-steps random-steps sft; do
-        tune "$method-$seed" --method $method --learning-rate 1e-3 --seed "$seed"
-    done
-done
-# One setting changed at a time
-for rate in 5e-5 3e-4 3e-3; do tune "rate-$rate" --learning-rate $rate; done
-tune rank-64 --learning-rate 1e-3 --rank 64 --lora-alpha 128
-for beta in 0.05 2.0; do tune "beta-$beta" --learning-rate 1e-3 --beta $beta; done
-
-# evaluate NAME SPLIT RUNS...: the expert and these adapters, in one job on one base model
-evaluate() {
+# preview NAME SPLIT OPTIONS: what training would come to, on the problems that it is measured on
+preview() {
     name=$1
     split=$2
     shift 2
-    for run in "$@"; do set -- "$@" --adapter "$run"; shift; done
-    $VERB evaluate --model lightreasoner-expert-4m "$@" --problems "bundled-$split" --max-new-tokens 200 \
-        --run-dir "$OUT/evaluated/$name"
+    $VERB preview --problems "bundled-$split" --limit 500 --max-new-tokens 200 --run-dir "$OUT/$name" "$@"
 }
 
-tuned=""
-for seed in $SEEDS; do
-    for method in lightreasoner no-contrast all-steps random-steps sft; do tuned="$tuned $OUT/tuned/$method-$seed"; done
+preview preview test
+preview preview-shifted shifted
+$VERB experiment scripts/reproduce/quick.toml --run-dir "$OUT/quick"
+$VERB experiment scripts/reproduce/methods.toml --run-dir "$OUT/methods"
+
+# Amateurs that are the expert without some of its layers
+for drop in 1-1 3-3 2-3; do
+    amateur=$OUT/without-$drop
+    [ -f "$amateur/config.json" ] || $PYTHON -m scripts.drop_layers $EXPERT "$amateur" --drop $drop
+    preview "preview-$drop" test --expert $EXPERT --amateur "$amateur"
+    $VERB experiment --expert $EXPERT --amateur "$amateur" --problems bundled-train --test bundled-test \
+        --test-max-new-tokens 200 --preview 0 --no-control --run-dir "$OUT/amateur-$drop" \
+        --arm learning_rate=1e-3,max_steps=300,max_samples_per_trajectory=16
 done
-# shellcheck disable=SC2086  # one word per run
-evaluate test test $tuned
-# shellcheck disable=SC2086
-evaluate shifted shifted $tuned
-evaluate settings test "$OUT"/tuned/rate-* "$OUT"/tuned/rank-* "$OUT"/tuned/beta-*
+
+# The methods of methods.toml, its first fifteen arms, on problems with larger numbers
+set --
+for run in "$OUT"/methods-[1-9]-* "$OUT"/methods-1[0-5]-*; do
+    case $run in *-test) ;; *) set -- "$@" --adapter "$run" ;; esac
+done
+$VERB evaluate --model $EXPERT "$@" --problems bundled-shifted --max-new-tokens 200 --run-dir "$OUT/shifted"
 $PYTHON scripts/report_results.py "$OUT"

@@ -228,7 +228,7 @@ def look_at_dataset(folder: Path) -> dict:
                 "weights": total([w for sample in taken for w in sample.weights]),
                 "prefixes": sum(len(sample.prefix_ids or sample.prefix) for sample in taken),
                 "kl": total([sample.kl for sample in taken]),
-                "report": {name.replace("_annotation", "_mark"): count for name, count in asdict(report).items()},
+                "report": {name.replace("_annotation", "_mark"): count for name, count in report.as_json().items()},
             }
         )
     return found

@@ -49,6 +49,15 @@ def add_selection_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--budget", type=float, metavar="X", help="share of all steps to select, for selectors other than kl"
     )
+    parser.add_argument(
+        "--tau", type=float, metavar="T", help="with --selector teaching: only steps with a larger signal, in nats"
+    )
+    parser.add_argument(
+        "--box",
+        metavar="E:E:K:K",
+        help="select only steps inside: the expert's entropy from and to, and the KL from and to, in nats; such as "
+        "0:1:0.4:inf",
+    )
     parser.add_argument("--seed", type=int, metavar="S", help="seed of the random selector (default 0)")
 
 
@@ -59,7 +68,7 @@ def selection_of(options: argparse.Namespace, selector: str | None = None):
     """
     from lightreasoner.datasets.selectors import Selection
 
-    names = ("alpha", "beta", "selector", "budget", "seed")
+    names = ("alpha", "beta", "selector", "budget", "seed", "tau", "box")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if given and selector:
         given = {"selector": selector} | given
@@ -83,6 +92,8 @@ def run_export(options: argparse.Namespace, settings: Settings) -> None:
     print(f"{report.usable:,} samples of {report.steps:,} steps written to {options.out}")
     if report.kept_by_annotation or report.dropped_by_annotation:
         print(f"by annotations: {report.kept_by_annotation:,} kept, {report.dropped_by_annotation:,} dropped")
+    if report.unknown:
+        print(f"{report.unknown:,} steps were not stored in detail, so their teaching signal is unknown: not selected")
     if report.missing:
         print(
             f"{report.missing:,} selected steps were not stored in detail and are left out; sample again to "

@@ -39,6 +39,11 @@ def add(verbs) -> None:
         help="settings of an arm, named like the options of finetune; VALUE may be several, divided by |; repeatable. "
         "Example: --arm learning_rate=1e-3,max_steps=300,seed=0|1|2",
     )
+    experiment.add_argument(
+        "--quick",
+        action="store_true",
+        help="a gain within a minute: few problems, few updates at a higher rate; other options change it",
+    )
     experiment.add_argument("--no-control", action="store_true", help="without the arm of random steps")
     experiment.add_argument("--preview", type=int, metavar="N", help="problems of the preview; 0: none (default 100)")
     experiment.add_argument("--rounds", type=int, metavar="N", help="tune the tuned expert again (default 1)")
@@ -76,10 +81,11 @@ GIVEN += ("next_amateur",)
 
 def plan_from(options: argparse.Namespace):
     """The Plan of the file or of the options. Raises UserError."""
-    from lightreasoner.experiments.plan import plan_of, read_plan
+    from lightreasoner.experiments.plan import plan_of, quick_tables, read_plan
 
     given = {name: value for name in GIVEN if (value := getattr(options, name)) is not None}
     others = {
+        "quick": options.quick,
         "no_control": options.no_control,
         "arm": options.arm,
         "pair": options.pair,
@@ -95,7 +101,8 @@ def plan_from(options: argparse.Namespace):
             )
         return read_plan(options.plan)
     name, expert, amateur = pair_refs(options)
-    tables = given | {"expert": expert, "amateur": amateur, "control": not options.no_control}
+    quick = quick_tables(name) if options.quick else {}
+    tables = quick | given | {"expert": expert, "amateur": amateur, "control": not options.no_control}
     return plan_of(tables | flags | {"pair": name, "arm": [parse_arm(text) for text in options.arm]})
 
 

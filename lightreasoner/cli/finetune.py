@@ -42,6 +42,11 @@ def add(verbs) -> None:
     finetune.add_argument(  # its name until version 0.2
         "--group", type=int, dest="max_samples_per_trajectory", default=argparse.SUPPRESS, help=argparse.SUPPRESS
     )
+    finetune.add_argument(
+        "--quick",
+        action="store_true",
+        help="few updates at a higher rate, as the pair's quick preset has them; other options change it",
+    )
     add_selection_options(finetune)
     finetune.add_argument(
         "--skip-corrupt", action="store_true", help="skip damaged and lost shards instead of stopping"
@@ -78,10 +83,13 @@ def add(verbs) -> None:
     use.set_defaults(run=run_use)
 
 
-def config_of(options: argparse.Namespace) -> FinetuneConfig:
-    """The settings that the options give. Raises UserError for values out of bounds."""
+def config_of(options: argparse.Namespace, usual: dict | None = None) -> FinetuneConfig:
+    """The settings that the options give. usual: those that no option gives, if they are not the paper's.
+
+    Raises UserError for values out of bounds.
+    """
     given = {name: getattr(options, name) for name in FinetuneConfig.__dataclass_fields__}
-    given = {name: value for name, value in given.items() if value is not None}
+    given = (usual or {}) | {name: value for name, value in given.items() if value is not None}
     if isinstance(modules := given.get("target_modules"), str):
         given["target_modules"] = tuple(part.strip() for part in modules.split(",") if part.strip())
     return FinetuneConfig(**given)
@@ -120,15 +128,17 @@ def job_of(options: argparse.Namespace):
     from lightreasoner.cli.dataset import selection_of
     from lightreasoner.datasets.selectors import Selection
     from lightreasoner.storage.runs import read_run
-    from lightreasoner.training.run import FinetuneJob
+    from lightreasoner.training.run import FinetuneJob, quick_config
+    from lightreasoner.training.runs import pair_of
 
-    config = config_of(options)
-    selection = selection_of(options, "random" if config.method == "random-steps" else None) or Selection()
+    config_of(options)  # may refuse
     dataset = read_run(options.dataset.local)
     if dataset["kind"] != "dataset":
         raise UserError(
             f"{options.dataset.address} is a {dataset['kind']} run, not a dataset; name the run of a dataset."
         )
+    config = config_of(options, quick_config(pair_of(dataset)) if options.quick else None)
+    selection = selection_of(options, "random" if config.method == "random-steps" else None) or Selection()
     expert = options.expert or dataset["config"].get("expert")
     if not expert:
         raise UserError("This dataset was imported and names no expert; name the model to train with --expert.")

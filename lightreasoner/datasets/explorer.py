@@ -30,13 +30,17 @@ from lightreasoner.datasets.explorer_columns import (
 )
 from lightreasoner.datasets.external import FILE, is_imported, read_imported, refuse_missing_measures
 from lightreasoner.datasets.samples import SelectionReport
-from lightreasoner.datasets.selectors import Selection, above_beta, select
+from lightreasoner.datasets.selectors import Selection, above_beta, select, thin_evenly
 from lightreasoner.datasets.token_categories import CATEGORIES, CATEGORY_NAMES, token_category
 from lightreasoner.datasets.trajectories import FOLDER, read_shard, shards
 from lightreasoner.errors import UserError
 from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.paper import TEACHES
 from lightreasoner.storage.runs import read_run
+
+DRAWN, CELLS = 2000, (40, 30)  # points and cells of the plane of entropy and KL
+FARTHEST = 100.0  # nats in that plane, where the KL is larger or infinite
+MOST_ALPHAS = 8  # whose teaching signals stay in memory, 4 bytes per step each
 
 
 class IdTexts:
@@ -103,7 +107,8 @@ class Explorer:
         self._version: tuple = ()
         self._lock = threading.Lock()
         self._selected: tuple[Selection | None, ExplorerColumns | None, np.ndarray] = (None, None, np.zeros(0, bool))
-        self._table: tuple[ExplorerColumns | None, float, pd.DataFrame | None] = (None, 0.0, None)
+        #: The tables of these columns by α, the last one used at the end.
+        self._tables: tuple[ExplorerColumns | None, dict[float, pd.DataFrame]] = (None, {})
         self.view = View(no_columns(), Annotations(), MappingProxyType({}), self.imported, ())
 
     @property
@@ -162,12 +167,17 @@ class Explorer:
         return np.array([CATEGORY_NAMES.index(name) for name in names], np.int8)[back]
 
     def table(self, alpha: float, view: View | None = None) -> pd.DataFrame:
-        """The data's table with the column "teaching", the teaching signal at this α. Remembers the last α."""
+        """The data's table with the column "teaching", the teaching signal at this α. Remembers the last ones."""
         data = (view or self.view).data
-        last, at, table = self._table
-        if last is not data or at != alpha:
+        of, tables = self._tables
+        if of is not data:
+            self._tables = data, (tables := {})
+        table = tables.pop(alpha, None)
+        if table is None:
             table = data.table_with({"teaching": data.teaching(alpha)})
-            self._table = (data, alpha, table)
+        tables[alpha] = table
+        if len(tables) > MOST_ALPHAS:
+            tables.pop(next(iter(tables)), None)
         return table
 
     def histogram(self, edges: Iterable[float], alpha: float | None = None) -> list[int]:
@@ -177,6 +187,19 @@ class Explorer:
         values = self.view.data.values["kl"] if alpha is None else self.table(alpha)["teaching"].to_numpy()
         values = values[~np.isnan(values)].astype(np.float64)
         return np.histogram(values.clip(0, np.nextafter(edges[-1], 0)), edges)[0].tolist()
+
+    def plane(self, alpha: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """(at most DRAWN steps, evenly spaced, with their expert_entropy, kl and teaching signal at this α; the number
+        of all steps in cells of the first two, at their middles). Both are clipped at FARTHEST nats."""
+        view = self.view
+        measured = self.table(alpha, view)[["expert_entropy", "kl", "teaching"]]
+        x, y = (np.sqrt(measured[name].to_numpy().clip(0, FARTHEST)) for name in ("expert_entropy", "kl"))
+        counts, xs, ys = np.histogram2d(x, y, CELLS)
+        column, row = np.nonzero(counts)
+        middles = [((edges[1:] + edges[:-1]) / 2) ** 2 for edges in (xs, ys)]
+        cells = {"expert_entropy": middles[0][column], "kl": middles[1][row], "steps": counts[column, row].astype(int)}
+        shown = measured.take(thin_evenly(np.arange(len(measured)), DRAWN)).clip(upper=FARTHEST)
+        return shown, pd.DataFrame(cells)
 
     def steps_above(self, betas: Iterable[float]) -> list[dict]:
         """For each β: the number of steps with a larger KL, and their share of all steps."""
@@ -210,12 +233,16 @@ class Explorer:
 
     def selected_steps(self, selection: Selection, view: View | None = None) -> np.ndarray:
         """(steps,) booleans, before annotations. Remembers the last selection. Raises UserError."""
-        data = (view or self.view).data
+        view = view or self.view
+        data = view.data
         last, last_data, selected = self._selected
         if last != selection or last_data is not data:
             if self.imported:
                 refuse_missing_measures(selection)
-            selected = select({**data.values, "agree": data.agree}, selection)
+            values = {**data.values, "agree": data.agree}
+            if selection.selector == "teaching":
+                values["teaching"] = self.table(selection.alpha, view)["teaching"].to_numpy()
+            selected = select(values, selection)
             self._selected = (selection, data, selected)
         return selected
 
@@ -234,7 +261,8 @@ class Explorer:
         selected, used = self.selected_steps(selection, view), self._used(selection, view)
         stored = view.data.detail >= 0
         counts = (used & stored, used & ~stored, used & ~selected, selected & ~used)
-        return SelectionReport(len(selected), int(selected.sum()), *(int(count.sum()) for count in counts))
+        unknown = int((~stored).sum()) if selection.selector == "teaching" else 0
+        return SelectionReport(len(selected), int(selected.sum()), *(int(count.sum()) for count in counts), unknown)
 
     def _used(self, selection: Selection, view: View) -> np.ndarray:
         """(steps,) booleans: the selected steps, after annotations."""

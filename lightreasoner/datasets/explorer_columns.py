@@ -1,4 +1,4 @@
-"""ExplorerColumns: a dataset in memory for the explorer, about 70 bytes per step and the texts of the responses."""
+"""ExplorerColumns: a dataset in memory for the explorer, about 80 bytes per step and the texts of the responses."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from lightreasoner.datasets.step_table import Details, read_details, read_steps
 from lightreasoner.paper import ALPHA_FLOOR, TIE
-from lightreasoner.scoring.candidates import teaching_signals
+from lightreasoner.scoring.candidates import by_expert, last_plausible, prefix_signals
 from lightreasoner.scoring.measures import FLOAT_MEASURES
 
 UNKNOWN = -1
@@ -48,6 +48,7 @@ class ExplorerColumns:
     gap_starts: np.ndarray  # (details + 1,) where each one's gaps begin
     gaps: np.ndarray  # fp32 log-probability below the top-1 token's, of each plausible token at ALPHA_FLOOR
     logprobs: np.ndarray  # (2, gaps) fp32, the expert's and the amateur's; none in an imported dataset
+    signals: np.ndarray  # (gaps,) fp32, `candidates.prefix_signals`; none in an imported dataset
     top1: np.ndarray  # (details, 2) the expert's and the amateur's top-1 token, or UNKNOWN
     texts: tuple[str, ...] | None = None  # of the tokens; imported datasets only
     before: tuple[str, ...] | None = None  # the text before each token; imported datasets only
@@ -77,16 +78,15 @@ class ExplorerColumns:
         in an imported dataset, which has targets only."""
         found, known = np.full(self.steps, np.nan, np.float32), self.detail >= 0
         if self.texts is None and known.any():
-            plausible, bounds = self.gaps >= math.log(alpha) - TIE, np.zeros(len(self.gap_starts), np.int64)
-            bounds[1:] = np.cumsum(np.add.reduceat(plausible.astype(np.int64), self.gap_starts[:-1]))
-            found[known] = teaching_signals(*self.logprobs[:, plausible], bounds, alpha)[self.detail[known]]
+            signals = self.signals[last_plausible(self.gaps, self.gap_starts, alpha)]
+            found[known] = signals[self.detail[known]]
         return found
 
     def target_sizes(self, alpha: float) -> np.ndarray:
         """(details,) exact number of tokens in the plausible set, for any α from ALPHA_FLOOR up."""
         if not len(self.top1):
             return np.zeros(0, np.int64)
-        return np.add.reduceat((self.gaps >= math.log(alpha) - TIE).astype(np.int64), self.gap_starts[:-1])
+        return last_plausible(self.gaps, self.gap_starts, alpha) - self.gap_starts[:-1] + 1
 
 
 def read_shard_columns(path: Path, categories: Callable[[np.ndarray], np.ndarray]) -> ExplorerColumns:
@@ -103,32 +103,28 @@ def read_shard_columns(path: Path, categories: Callable[[np.ndarray], np.ndarray
     token_id = table.values["response_ids"].astype(np.int32)
     detail = np.full(len(token_id), UNKNOWN, np.int32)
     detail[details.step] = np.arange(len(details.step))
-    gap_starts, *plausible = _gaps(details)
+    plausible = _gaps(details)
     values = {name: table.values[name].astype(np.float32, copy=False) for name in FLOAT_MEASURES}
     agree = table.values["agree"].astype(np.int8)
     top1 = _top1(details)
     index = table.index.astype(np.int32)
     category = categories(token_id)
-    return ExplorerColumns(
-        responses, table.starts, values, index, token_id, agree, category, detail, gap_starts, *plausible, top1
-    )
+    return ExplorerColumns(responses, table.starts, values, index, token_id, agree, category, detail, *plausible, top1)
 
 
 def _search_text(question: str, text: str) -> str:
     return f"{question}\n{text}".casefold()
 
 
-def _gaps(details: Details) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(gap_starts, gaps, logprobs) of ExplorerColumns."""
+def _gaps(details: Details) -> tuple[np.ndarray, ...]:
+    """(gap_starts, gaps, logprobs, signals) of ExplorerColumns."""
     if not len(details.step):
-        return np.zeros(1, np.int64), np.zeros(0, np.float32), np.zeros((2, 0), np.float32)
-    starts, counts = details.offsets[:-1], np.diff(details.offsets)
-    top = np.maximum.reduceat(details.expert_logprobs, starts)
-    gaps = details.expert_logprobs - np.repeat(top, counts)
+        return np.zeros(1, np.int64), np.zeros(0, np.float32), np.zeros((2, 0), np.float32), np.zeros(0, np.float32)
+    log_e, log_a, gaps = by_expert(details.expert_logprobs, details.amateur_logprobs, details.offsets)
     keep = gaps >= math.log(ALPHA_FLOOR) - TIE
-    sizes = np.add.reduceat(keep.astype(np.int64), starts)
-    logprobs = np.stack([details.expert_logprobs[keep], details.amateur_logprobs[keep]])
-    return np.concatenate([[0], np.cumsum(sizes)]), gaps[keep], logprobs
+    sizes = np.add.reduceat(keep.astype(np.int64), details.offsets[:-1])
+    bounds, logprobs = np.concatenate([[0], np.cumsum(sizes)]), np.stack([log_e[keep], log_a[keep]])
+    return bounds, gaps[keep], logprobs, prefix_signals(*logprobs, bounds)
 
 
 def _top1(details: Details) -> np.ndarray:
@@ -167,6 +163,7 @@ def imported_columns(table: pa.Table, category: Callable[[str], int]) -> Explore
         gap_starts,
         np.zeros(gap_starts[-1], np.float32),  # the targets are fixed: every token belongs to them at any α
         np.zeros((2, 0), np.float32),
+        np.zeros(0, np.float32),
         np.full((count, 2), UNKNOWN, np.int32),
         texts,
         tuple(row["prefix"][-200:] for row in rows),
@@ -196,6 +193,7 @@ def concatenate(parts: Iterable[ExplorerColumns]) -> ExplorerColumns:
         shifted("gap_starts").astype(np.int64),
         joined("gaps"),
         np.concatenate([part.logprobs for part in parts], 1),
+        joined("signals"),
         joined("top1"),
         tuple(text for part in parts for text in part.texts) if imported else None,
         tuple(text for part in parts for text in part.before) if imported else None,
@@ -208,5 +206,5 @@ def no_columns() -> ExplorerColumns:
     bounds = np.zeros(1, np.int64)
     values = {name: np.zeros(0, np.float32) for name in FLOAT_MEASURES}
     small = none.astype(np.int8)
-    many = bounds, none, np.zeros((2, 0), np.float32), np.zeros((0, 2), np.int32)
+    many = bounds, none, np.zeros((2, 0), np.float32), values["kl"], np.zeros((0, 2), np.int32)
     return ExplorerColumns((), bounds, values, none, none, small, small, none, *many)

@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 from lightreasoner.datasets.annotations import load_annotations
 from lightreasoner.datasets.paper_format import MAX_BYTES, read_paper_file
 from lightreasoner.datasets.samples import Sample, SelectionReport
-from lightreasoner.datasets.selectors import Selection, select, selector_named
+from lightreasoner.datasets.selectors import Selection, needs_of, select
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.storage.atomic import atomic_file
 from lightreasoner.storage.runs import LOCK, RECORD, begin_run, read_run, versions
@@ -177,10 +177,11 @@ def select_imported(
 
 def refuse_missing_measures(selection: Selection) -> None:
     """Raises UserError for a selector that reads measures other than KL: an imported dataset has no others."""
-    if needs := sorted(set(selector_named(selection.selector).needs) - {"kl"}):
+    if needs := sorted(set(needs_of(selection)) - {"kl"}):
+        what = f"{'A box with' if selection.box else 'The'} selector {selection.selector}"
         raise UserError(
-            f"The selector {selection.selector} needs measures that an imported dataset does not have "
-            f"({', '.join(needs)}); use kl, top-percent, random or every-k."
+            f"{what} needs measures that an imported dataset does not have "
+            f"({', '.join(needs)}); use kl, top-percent, random or every-k, without a box."
         )
 
 

@@ -1,5 +1,5 @@
-"""A dataset's charts as figures: its steps by KL and by teaching signal, the share that β selects, one-token targets by
-α, and the categories of its tokens. The pair check has the first and the third as well.
+"""A dataset's charts as figures: its steps by KL, by teaching signal, and by the expert's entropy and KL, the share
+that β selects, one-token targets by α, and the categories of its tokens. The pair check has two of them as well.
 """
 
 import textwrap
@@ -12,6 +12,8 @@ from lightreasoner import plotting
 from lightreasoner.paper import TEACHES
 
 TICKS = (0, 0.01, 0.1, 1, 10)  # nats
+PLANE_TICKS = (0, 0.1, 0.5, 1, 2, 4, 8, 16)
+CERTAIN = 0.5  # nats of entropy
 
 
 def histogram_figure(bins: pd.DataFrame, beta: float) -> go.Figure:
@@ -79,6 +81,86 @@ def _spread(bins: pd.DataFrame, measure: str) -> str:
     reached = bins["steps"].cumsum() / total
     half, most = (bins["high"][reached >= share].iloc[0] for share in (0.5, 0.95))
     return f"Histogram of {total:,} steps by {measure}: half of them below {half:.3g} nats, 95 % below {most:.3g} nats."
+
+
+def plane_figure(points: pd.DataFrame, density: pd.DataFrame, steps: int) -> go.Figure:
+    """The expert's entropy against KL, coloured by the teaching signal, above the density of all steps.
+
+    points: the columns expert_entropy, kl and teaching of the steps that are drawn, in nats, NaN where it is unknown;
+    density: the columns expert_entropy, kl (the middles of cells, of equal size in square roots) and steps; steps: of
+    the dataset. Both axes are square roots, so that an x and a y are square roots of nats. The page moves the shape
+    "shown", the box whose steps it lists.
+    """
+    measures, known = ["expert_entropy", "kl", "teaching"], points["teaching"].notna()
+    words = "entropy %{customdata[0]:.3f}, KL %{customdata[1]:.3f} nats<br>"
+
+    def scatter(rows: pd.DataFrame, name: str, says: str, marker: dict) -> go.Scatter:
+        return go.Scatter(
+            x=_roots(rows["expert_entropy"]),
+            y=_roots(rows["kl"]),
+            name=name,
+            mode="markers",
+            marker={"size": 5, "line": {"width": 0}} | marker,
+            customdata=list(zip(*(plotting.column(rows[measure].round(4)) for measure in measures), strict=True)),
+            hovertemplate=f"{words}{says}<extra></extra>",
+        )
+
+    shown = points[known].sort_values("teaching", kind="stable")  # what teaches most lies on top
+    colour = {
+        "color": plotting.column(np.sqrt(shown["teaching"]).round(3)),
+        "cmin": 0,
+        "cmax": 1,
+        "colorscale": [[0, plotting.GRID], [0.1, plotting.COOL], [1, plotting.HOT]],
+    }
+    cells = go.Heatmap(
+        x=_roots(density["expert_entropy"]),
+        y=_roots(density["kl"]),
+        z=plotting.column(np.log10(1 + density["steps"])),
+        name="all steps",
+        colorscale=[[0, plotting.SURFACE], [1, plotting.SELECTED]],
+        showscale=False,
+        customdata=[[x, y, None] for x, y in density[["expert_entropy", "kl"]].round(4).to_numpy().tolist()],
+        hoverinfo="skip",
+    )
+    traces = [cells, scatter(shown, "steps", "teaches %{customdata[2]:.3f} nats", colour)]
+    if not known.all():
+        unknown = {"color": plotting.MUTED, "symbol": "circle-open"}
+        traces.append(scatter(points[~known], "not stored in detail", "what it teaches is unknown", unknown))
+    ticks = {"tickvals": [float(np.sqrt(tick)) for tick in PLANE_TICKS], "ticktext": [f"{t:g}" for t in PLANE_TICKS]}
+    rect = {"type": "rect", "line": {"color": plotting.INK, "width": 1.5, "dash": "dash"}, "name": "shown"}
+    found = plotting.figure(
+        traces,
+        x="expert’s entropy in nats",
+        y="KL in nats",
+        says=_plane_says(points, steps),
+        columns={"x": None, "y": None, "customdata": measures},
+        height=320,
+        hovermode="closest",
+        shapes=[rect | {"x0": -2, "x1": -2, "y0": -2, "y1": -2}],
+        xaxis=ticks | {"range": _around(density["expert_entropy"])},
+        yaxis=ticks | {"range": _around(density["kl"])},
+    )
+    return found.update_layout(showlegend=False)
+
+
+def _roots(values: pd.Series) -> list:
+    return plotting.column(np.sqrt(values).round(4))
+
+
+def _around(values: pd.Series) -> list[float]:
+    """From just below 0 to just above the square root of the largest value."""
+    most = float(np.sqrt(values.max())) if len(values) else 1.0
+    return [-0.03 * most, 1.05 * most or 1.0]
+
+
+def _plane_says(points: pd.DataFrame, steps: int) -> str:
+    """What is drawn, and how much of what is drawn teaches where the expert is uncertain and where it is certain."""
+    drawn = f"All {steps:,} steps" if len(points) == steps else f"{len(points):,} of {steps:,} steps, evenly spaced,"
+    teaches, certain = points["teaching"] >= TEACHES, points["expert_entropy"] < CERTAIN
+    return (
+        f"{drawn} by the expert's entropy and KL: {int(teaches.sum()):,} of them teach something, "
+        f"{int((teaches & certain).sum()):,} of these where the expert is certain (entropy below {CERTAIN:g} nats)."
+    )
 
 
 def kept_figure(kept: pd.DataFrame, beta: float) -> go.Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,11 @@ class SelectionReport:
     missing: int = 0  # selected, but not stored in detail, so they cannot become samples
     kept_by_annotation: int = 0  # not selected, but annotated with keep
     dropped_by_annotation: int = 0  # selected, but annotated with drop
+    unknown: int = 0  # not stored in detail, so a selector by the teaching signal could not select them
+
+    def as_json(self) -> dict[str, int]:
+        """For an event log; `unknown` is left out where there is nothing to say."""
+        return {name: count for name, count in asdict(self).items() if count or name != "unknown"}
 
     def __add__(self, other: SelectionReport) -> SelectionReport:
         return SelectionReport(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))

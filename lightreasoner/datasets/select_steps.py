@@ -15,11 +15,12 @@ import torch
 from lightreasoner.datasets.annotations import Annotations, load_annotations
 from lightreasoner.datasets.external import is_imported, select_imported
 from lightreasoner.datasets.samples import Sample, SelectionReport
-from lightreasoner.datasets.selectors import Selection, above_beta, select, selector_named
+from lightreasoner.datasets.selectors import Selection, above_beta, needs_of, select
 from lightreasoner.datasets.step_table import Details, StepTable, read_details, read_steps
 from lightreasoner.datasets.trajectories import OnCorrupt, complete_shards
 from lightreasoner.errors import UserError
 from lightreasoner.scoring.divergence import contrastive_target, plausible
+from lightreasoner.scoring.measures import TARGET_MEASURES
 from lightreasoner.storage.runs import read_run
 
 OnReport = Callable[[SelectionReport], None] | None
@@ -90,7 +91,8 @@ def _selected_shards(folder: Path, selection: Selection, on_corrupt: OnCorrupt) 
         corrupt.add(path)
 
     paths = complete_shards(folder, skip)
-    by_shard = None if selection.selector == "kl" else _select_globally(paths, selection, skip)
+    alone = selection.selector == "kl" and not selection.box  # no other step decides
+    by_shard = None if alone else _select_globally(paths, selection, skip)
     for path in paths:
         if path in corrupt:
             continue
@@ -112,17 +114,18 @@ def _selected_shards(folder: Path, selection: Selection, on_corrupt: OnCorrupt) 
             missing=int(selected.sum()) - usable,
             kept_by_annotation=int((selected & ~by_selector).sum()),
             dropped_by_annotation=int((by_selector & ~selected).sum()),
+            unknown=len(selected) - len(details.step) if selection.selector == "teaching" else 0,
         )
         yield _SelectedShard(path, table, details, selected, report)
 
 
 def _select_globally(paths: list[Path], selection: Selection, skip: Callable) -> dict[Path, np.ndarray]:
     """The selected steps of each shard, by a selector that ranks the steps of the whole dataset."""
-    needs = selector_named(selection.selector).needs
+    needs = needs_of(selection)
     parts: dict[Path, dict[str, np.ndarray]] = {}
     for path in paths:
         try:
-            parts[path] = read_steps(path, needs).values
+            parts[path] = _measured(path, needs, selection.alpha)
         except UserError as error:
             skip(path, error)
     if not parts:
@@ -130,6 +133,15 @@ def _select_globally(paths: list[Path], selection: Selection, skip: Callable) ->
     values = {name: np.concatenate([part[name] for part in parts.values()]) for name in needs}
     ends = np.cumsum([len(part["kl"]) for part in parts.values()])
     return dict(zip(parts, np.split(select(values, selection), ends[:-1]), strict=True))
+
+
+def _measured(path: Path, needs: tuple[str, ...], alpha: float) -> dict[str, np.ndarray]:
+    """The measures that a selector reads, of one shard. Raises UserError where it is damaged."""
+    stored = tuple(name for name in needs if name not in TARGET_MEASURES)
+    if stored == needs:
+        return read_steps(path, needs).values
+    table = read_steps(path, stored, ("steps",))
+    return table.values | {"teaching": read_details(table, path).teaching(alpha, int(table.starts[-1]))}
 
 
 def _annotated(by_selector: np.ndarray, table: StepTable, annotations: Annotations) -> np.ndarray:

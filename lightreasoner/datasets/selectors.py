@@ -4,8 +4,10 @@ A selector reads arrays with one number per step of the whole dataset and return
 know whether a step was stored in detail: `select_steps` counts those that cannot become samples.
 """
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.validation import check_alpha_beta, number
 
+LATER = ("tau", "box")  # fields that not every stored selection has
 Values = Mapping[str, np.ndarray]  # measure → (steps,), NaN where it is undefined
 
 
@@ -21,7 +24,9 @@ class Selection:
     """What to train on: one of SELECTORS, α of the targets, β in nats, and a budget.
 
     `budget` is the fraction of all steps to select, in (0, 1]; None selects as many as have KL > β. The selectors
-    "kl" and "all" take no budget. Raises UserError for values out of bounds.
+    "kl" and "all" take no budget. `tau`, in nats, belongs to the selector "teaching": only steps with a larger teaching
+    signal, all of them without a budget. `box` leaves only the steps inside it to be selected; see `parse_box`. Raises
+    UserError for values out of bounds.
     """
 
     selector: str = "kl"
@@ -29,6 +34,8 @@ class Selection:
     beta: float = BETA
     budget: float | None = None
     seed: int = 0
+    tau: float | None = None
+    box: str | None = None
 
     def __post_init__(self):
         if self.selector not in SELECTOR_NAMES:
@@ -36,6 +43,14 @@ class Selection:
                 f"There is no selector {str(self.selector)[:40]!r}; choose one of {', '.join(SELECTOR_NAMES)}."
             )
         check_alpha_beta(self.alpha, self.beta)
+        if self.tau is not None:
+            number("The threshold τ of the teaching signal", self.tau, 0, 1e6)
+            if self.selector != "teaching":
+                raise UserError(
+                    f"The selector {self.selector} knows no τ, which bounds the teaching signal; use teaching with it."
+                )
+        if self.box is not None:
+            object.__setattr__(self, "box", write_box(*parse_box(self.box)))
         number("The seed", self.seed, 0, 2**53)
         if self.budget is not None:
             number("The budget", self.budget, 0, 1)
@@ -45,6 +60,53 @@ class Selection:
                 raise UserError("The selector kl selects by β and takes no budget; use top-percent with a budget.")
             if self.selector == "all":
                 raise UserError("The selector all takes every step, so no budget; use random with a budget.")
+
+    def as_json(self) -> dict[str, Any]:
+        """For run.json. What later versions added is left out where it is not set: a run of former ones goes on."""
+        return {name: value for name, value in asdict(self).items() if value is not None or name not in LATER}
+
+
+BOXED = ("expert_entropy", "kl")  # the measures that a box bounds
+BOX_FORM = (
+    "write four numbers of nats with colons between them, the expert's entropy from and to and the KL from and to, "
+    "such as 0:1:0.4:inf"
+)
+
+
+def parse_box(text: object) -> tuple[tuple[float, float], tuple[float, float]]:
+    """((lowest, highest) entropy of the expert, the same of KL), in nats, of a text such as "0:1:0.4:inf".
+
+    A step is inside where it is at least the lowest and below the highest; inf is no bound. Raises UserError.
+    """
+    try:
+        low, high, kl_low, kl_high = map(float, str(text).split(":"))
+    except ValueError:
+        raise UserError(f"The box is {str(text)!r:.40}; {BOX_FORM}.") from None
+    bounds = (low, high), (kl_low, kl_high)
+    if not all(0 <= least < most for least, most in bounds):  # not where one is NaN
+        raise UserError(
+            f"The box {str(text)!r:.40} holds no step, since its ends are below 0 or change places; {BOX_FORM}."
+        )
+    return bounds
+
+
+def write_box(entropy: tuple[float, float], kl: tuple[float, float]) -> str:
+    """The text that `parse_box` reads."""
+    return ":".join(str(float(bound)).removesuffix(".0") for bound in (*entropy, *kl))
+
+
+def in_box(values: Values, box: str | None) -> np.ndarray:
+    """(steps,) booleans: the steps inside the box, compared in fp64; all of them for None."""
+    inside = np.ones(len(values["kl"]), bool)
+    for name, (low, high) in zip(BOXED, parse_box(box), strict=True) if box else ():
+        measured = values[name].astype(np.float64)
+        inside &= (measured >= low) & ((measured < high) | (high == math.inf))
+    return inside
+
+
+def needs_of(selection: Selection) -> tuple[str, ...]:
+    """The measures that a selection reads."""
+    return tuple(dict.fromkeys([*selector_named(selection.selector).needs, *(BOXED if selection.box else ())]))
 
 
 @dataclass(frozen=True)
@@ -86,6 +148,13 @@ def _disagreement(values: Values, n: int, seed: int) -> np.ndarray:
     differ = np.flatnonzero(values["agree"] == 0)
     same = np.flatnonzero(values["agree"] != 0)
     return np.concatenate([thin_evenly(differ, n), thin_evenly(same, max(0, n - len(differ)))])
+
+
+def _entropy_and_divergence(values: Values, n: int, seed: int) -> np.ndarray:
+    uncertain = top_n(values["expert_entropy"], (n + 1) // 2)
+    kl = values["kl"].astype(np.float64)
+    kl[uncertain] = np.nan  # never again
+    return np.concatenate([uncertain, top_n(kl, n - len(uncertain))])
 
 
 def _excess_loss(values: Values, n: int, seed: int) -> np.ndarray:
@@ -134,6 +203,23 @@ SELECTORS = (
         "entropy of the expert's prediction, highest first",
         ("kl", "expert_entropy"),
         _by("expert_entropy"),
+    ),
+    Selector(
+        "teaching",
+        "Teaching signal",
+        "Steps at which the target at this α is furthest from what the expert expects already.",
+        "KL(target ‖ expert), highest first; only above τ where one is given",
+        ("kl", "teaching"),
+        _by("teaching"),
+    ),
+    Selector(
+        "entropy-kl",
+        "Entropy and KL",
+        "Half of the steps are those where the expert is most uncertain, half the most divergent of those where it is "
+        "more certain (after TIP, arXiv 2604.14084).",
+        "entropy of the expert's prediction for one half, KL(expert ‖ amateur) of all other steps for the other",
+        ("kl", "expert_entropy"),
+        _entropy_and_divergence,
     ),
     Selector(
         "js",
@@ -191,10 +277,20 @@ def above_beta(kl: np.ndarray, beta: float) -> np.ndarray:
 
 def select(values: Values, selection: Selection) -> np.ndarray:
     """The selected steps as booleans (steps,): the same for the same arrays and seed on every machine."""
+    inside, selected = np.flatnonzero(in_box(values, selection.box)), np.zeros(len(values["kl"]), bool)
+    selected[inside[_picked({name: values[name][inside] for name in needs_of(selection)}, selection)]] = True
+    return selected
+
+
+def _picked(values: Values, selection: Selection) -> np.ndarray:
+    """The selected ones of these steps, as indices or booleans."""
     above = above_beta(values["kl"], selection.beta)
     if selection.selector == "kl":
         return above
+    if selection.tau is not None:
+        larger = values["teaching"].astype(np.float64) > selection.tau  # not where it is unknown
+        values = {**values, "teaching": np.where(larger, values["teaching"], np.nan)}
+        if selection.budget is None:
+            return larger
     n = int(above.sum()) if selection.budget is None else max(1, round(selection.budget * len(above)))
-    selected = np.zeros(len(above), bool)
-    selected[selector_named(selection.selector).pick(values, min(n, len(above)), int(selection.seed))] = True
-    return selected
+    return selector_named(selection.selector).pick(values, min(n, len(above)), int(selection.seed))

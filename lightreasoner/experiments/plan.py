@@ -22,10 +22,11 @@ from typing import Any
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.decoding.contrast import parse_contrasts
 from lightreasoner.errors import UserError, first_line
-from lightreasoner.models.pairs import find_preset, presets
+from lightreasoner.models.pairs import find_preset, presets, quick_settings
 from lightreasoner.paper import ALPHA, PREVIEW_BETAS
 from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.training.presets import refuse_unknown, settings_of, settings_table, toml_value
+from lightreasoner.training.run import quick_config
 from lightreasoner.validation import number
 
 FILE = "plan.toml"  # in an experiment's folder: a plan that repeats it
@@ -165,9 +166,16 @@ def plan_of(tables: dict[str, Any]) -> Plan:
     return Plan(**named | given, arms=tuple(made))
 
 
+def quick_tables(pair: str | None) -> dict[str, Any]:
+    """The quick preset of a pair as a plan's tables. pair: the name of a preset."""
+    usual, training = quick_settings(pair), quick_config(pair)
+    return {name: value for name, value in usual.items() if name not in training} | {"arms": training}
+
+
 def control_of(arm: Arm) -> Arm:
     """The same with as many steps, drawn at random: what training on anything at all comes to."""
     settings = settings_table(arm.config, arm.selection) | {"method": "random-steps", "selector": "random"}
+    settings.pop("tau", None)
     return _arm(CONTROL, settings)
 
 
@@ -187,7 +195,7 @@ def _arms(table: dict[str, Any]) -> list[Arm]:
     found = []
     for values in itertools.product(*lists.values()):
         chosen = dict(zip(lists, values, strict=True))
-        title = str(name or table.get("method") or chosen.get("method") or "lightreasoner")
+        title = str(name or chosen.get("method") or table.get("method") or "lightreasoner")
         told = ", ".join(f"{key} {value}" for key, value in chosen.items() if key != "method" or name)
         found.append(_arm(f"{title}, {told}" if told else title, table | chosen))
     return found

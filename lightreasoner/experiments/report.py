@@ -17,6 +17,7 @@ from lightreasoner.storage.runs import read_run, versions_shown
 from lightreasoner.tables import KINDS, table_text
 from lightreasoner.training.model_card import adapter_card
 from lightreasoner.training.result import FinetuneResult
+from lightreasoner.training.runs import ADAPTER, used_adapter
 
 REPORT, CARD = "report.html", "model_card.md"
 TABLES = {kind: f"arms.{kind}" for kind in KINDS}
@@ -112,4 +113,9 @@ def card(plan: Plan, tuned: Stage, results: list[ArmResult]) -> str:
     lines[-1] += f"the expert before fine-tuning: {100 * before.before:.1f} %."
     if result and result.updates:
         lines[-1] += f" {result.updates:,} updates."
-    return adapter_card(record) + "\n" + "\n".join([*lines, "", *markdown_table(rows)]) + "\n"
+    return (
+        adapter_card(record | used_adapter(tuned.folder / ADAPTER))
+        + "\n"
+        + "\n".join([*lines, "", *markdown_table(rows)])
+        + "\n"
+    )

@@ -31,7 +31,7 @@ class Preset:
     memory_gb: float  # GB for both models' weights in bf16, plus a fifth for activations
     license: str | None = None
     finetune: dict[str, Any] = field(default_factory=dict)  # fields of FinetuneConfig that differ from the paper's
-    experiment: dict[str, Any] = field(default_factory=dict)  # those that differ in an experiment of some minutes
+    quick: dict[str, Any] = field(default_factory=dict)  # see quick_settings; empty: those of all other pairs
 
 
 @dataclass
@@ -48,9 +48,23 @@ class Pair:
 
 def presets() -> list[Preset]:
     """The presets, the default first. Raises UserError when assets/pairs.toml cannot be read."""
+    return _catalogue()[0]
+
+
+def quick_settings(name: object) -> dict[str, Any]:
+    """The quick preset of a pair: settings of FinetuneConfig, and limit, test_limit and preview of an experiment.
+
+    name: of a preset; any other pair has the one of all others. Raises UserError.
+    """
+    pairs, usual = _catalogue()
+    return dict(next((pair.quick for pair in pairs if pair.name == name and pair.quick), usual))
+
+
+def _catalogue() -> tuple[list[Preset], dict[str, Any]]:
+    """(the presets, the quick preset of all other pairs)."""
     try:
-        rows = tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))["pair"]
-        return [Preset(**row) for row in rows]
+        tables = tomllib.loads(CATALOGUE.read_text(encoding="utf-8"))
+        return [Preset(**row) for row in tables["pair"]], tables["quick"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"The presets in {CATALOGUE} cannot be read: {error}. Restore it from the repository."

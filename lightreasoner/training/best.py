@@ -60,11 +60,23 @@ def use_adapter(run_dir: Path, which: object) -> dict:
     if not other or other[0] != which:
         return last if which == "last" or not other else measured_in(run_dir / BEST)
     with locked(run_dir / LOCK, "A job is working on this run; wait until it ends, then choose its adapter."):
-        if not (run_dir / LAST).is_dir():
-            _copy(run_dir / ADAPTER, run_dir / LAST, {})
-        card = adapter_card(record | ({"adapter": other[1]} if which == "best" else {}))
-        _copy(run_dir / (BEST if which == "best" else LAST), run_dir / ADAPTER, {"README.md": card})
+        _put_into_use(run_dir, which, record, other[1])
     return other[1]
+
+
+def use_best(run_dir: Path) -> None:
+    """`use_adapter` with "best", inside the job that has just written the run's last one. Raises UserError."""
+    record = read_run(run_dir)
+    if (other := other_adapter(run_dir, record)) and other[0] == "best":
+        _put_into_use(run_dir, "best", record, other[1])
+
+
+def _put_into_use(run_dir: Path, which: str, record: dict, measured: dict) -> None:
+    """measured: what was measured at that adapter's update."""
+    if not (run_dir / LAST).is_dir():
+        _copy(run_dir / ADAPTER, run_dir / LAST, {})
+    card = adapter_card(record | ({"adapter": measured} if which == "best" else {}))
+    _copy(run_dir / (BEST if which == "best" else LAST), run_dir / ADAPTER, {"README.md": card})
 
 
 def _copy(source: Path, target: Path, texts: dict[str, str]) -> None:

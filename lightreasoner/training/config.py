@@ -51,6 +51,9 @@ class FinetuneConfig:
     evaluate_every: int = _setting(50, "updates between evaluations on the held-out trajectories", 1, 1_000_000)
     save_every: int = _setting(100, "updates between checkpoints", 1, 1_000_000)
     seed: int = _setting(0, "seed of the data order, the adapter's initial weights and dropout", 0, 2**31 - 1)
+    patience: int = _setting(
+        0, "end after this many measurements without a lower held-out loss, and use the best adapter; 0: never", 0, 1000
+    )
 
     def __post_init__(self):
         for name, spec in self.__dataclass_fields__.items():
@@ -60,6 +63,8 @@ class FinetuneConfig:
             if bounds["low"] is not None:
                 whole = spec.type == "int"
                 object.__setattr__(self, name, number(name, value, bounds["low"], bounds["high"], whole=whole))
+        if self.patience and not self.held_out:
+            raise UserError("patience waits for the held-out loss, but held_out is 0; hold some trajectories out.")
         names = self.target_modules
         if not isinstance(names, tuple) or not all(isinstance(n, str) and 0 < len(n) <= 100 for n in names):
             raise UserError("target_modules must be names of linear layers, such as q_proj,v_proj.")
@@ -71,5 +76,6 @@ def named_targets(config: FinetuneConfig) -> tuple[str, ...] | None:
 
 
 def as_json(config: FinetuneConfig) -> dict:
-    """The settings for run.json."""
-    return asdict(config) | {"target_modules": list(config.target_modules)}
+    """The settings for run.json; `patience`, which former versions did not know, only where it is set."""
+    found = asdict(config) | {"target_modules": list(config.target_modules)}
+    return {name: value for name, value in found.items() if value or name != "patience"}

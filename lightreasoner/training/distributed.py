@@ -14,7 +14,7 @@ import torch.distributed as dist
 
 from lightreasoner.training.loss import PackedExample
 
-CONTINUE, STOP_AND_SAVE, STOP_AND_DISCARD = 0, 1, 2
+CONTINUE, STOP_AND_SAVE, STOP_AND_DISCARD, STOP_EARLY = 0, 1, 2, 3
 
 
 def rank() -> int:

@@ -133,7 +133,7 @@ def selection_for(method: str, selection: Selection, imported: bool) -> Selectio
     fixed = {"all-steps": "all", "random-steps": "random"}.get(method)
     if not fixed:
         return selection
-    return replace(selection, selector=fixed, budget=None if fixed == "all" else selection.budget)
+    return replace(selection, selector=fixed, budget=None if fixed == "all" else selection.budget, tau=None)
 
 
 def refuse_missing(method: str, report: SelectionReport) -> None:

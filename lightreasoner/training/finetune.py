@@ -1,5 +1,6 @@
 """Trains a LoRA adapter for the expert on packed examples, and measures held-out loss and drift."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from lightreasoner.progress import Progress, StopRequested
 from lightreasoner.training import distributed
 from lightreasoner.training.batches import BatchSampler
 from lightreasoner.training.config import FinetuneConfig, named_targets
+from lightreasoner.training.curves import Curves
 from lightreasoner.training.loss import PackedExample, Target, can_gather_before_head, collate, step_logits, step_losses
 from lightreasoner.training.trainer import MetricsCallback, PackedTrainer, last_checkpoint
 
@@ -30,6 +32,7 @@ class TrainedAdapter:
     samples_seen: int  # repeats counted
     stopped: bool  # before the last update, at the user's request
     measured: dict[str, float]  # the last held_out_loss and drift, nats
+    early: bool = False  # before the last update, since the held-out loss had stopped falling
 
 
 def finetune(
@@ -74,17 +77,21 @@ def finetune(
     trainer.sharded = sharded
     measured: dict[str, float] = {}
     stops: list[StopRequested] = []
+    early: list[int] = []
+    losses: list[float] = []  # on the held-out trajectories, also before a resumed run's checkpoint
 
     def measure(update: int) -> None:
         if held_out:
             measured.update(measure_held_out(model, held_out, vocabulary, whole_head, loaded.device))
+            losses.append(measured.get("held_out_loss", math.inf))
             progress.event("held_out", update=update, **measured)
             on_measured(model, update, dict(measured))
 
     def after_update(update: int) -> bool:
         if update % config.evaluate_every == 0 or update == config.max_steps:
             measure(update)
-        decision, request = distributed.CONTINUE, None
+        enough = update < config.max_steps and has_stopped_falling(losses, config.patience)
+        decision, request = distributed.STOP_EARLY if enough else distributed.CONTINUE, None
         try:
             progress.checkpoint()
         except StopRequested as stop:
@@ -95,7 +102,10 @@ def finetune(
             raise request or StopRequested(keep=False)
         if decision == distributed.STOP_AND_SAVE:
             stops.append(request or StopRequested(keep=True))
-        return bool(stops)
+        if decision == distributed.STOP_EARLY:
+            early.append(update)
+            notify(f"Training ends at update {update:,}: the held-out loss has stopped falling")
+        return bool(stops or early)
 
     def log(update: int, **numbers: float) -> None:
         progress.event("metrics", update=update, **numbers)
@@ -108,6 +118,8 @@ def finetune(
         last_checkpoint(checkpoints, notify)  # removes the incomplete ones
     distributed.barrier()
     checkpoint = last_checkpoint(checkpoints)
+    if checkpoint is not None and config.patience:
+        losses += measured_until(folder, int(checkpoint.name.rpartition("-")[2]))
     if checkpoint is None:
         progress.status("Measuring before the first update")
         measure(0)
@@ -119,7 +131,19 @@ def finetune(
     updates = trainer.state.global_step
     if stops and updates % config.evaluate_every:
         measure(updates)
-    return TrainedAdapter(model.eval(), updates, sampler.samples_seen(updates), bool(stops), measured)
+    return TrainedAdapter(model.eval(), updates, sampler.samples_seen(updates), bool(stops), measured, bool(early))
+
+
+def has_stopped_falling(losses: list[float], patience: int) -> bool:
+    """Whether none of the last `patience` held-out losses is below all before; never with a patience of 0."""
+    return 0 < patience < len(losses) and min(losses[-patience:]) >= min(losses[:-patience])
+
+
+def measured_until(folder: Path, update: int) -> list[float]:
+    """The held-out losses in a run's log up to an update."""
+    curve = Curves(folder).refresh().measured
+    known = zip(curve.updates, curve.columns["held_out_loss"], strict=True)
+    return [loss for at, loss in known if at <= update and loss is not None]
 
 
 def _arguments(folder: Path, config: FinetuneConfig, loaded: LoadedModel) -> TrainingArguments:

@@ -22,6 +22,7 @@ class FinetuneResult:
     held_out_loss: float | None = None  # nats, after the last update
     drift: float | None = None  # nats, after the last update
     seconds: float | None = None  # of all attempts, waiting left out
+    early: int | None = None  # the update at which the held-out loss had stopped falling, so that training ended
     stopped: bool = False  # before the last update, at the user's request
 
     @classmethod
@@ -35,7 +36,8 @@ class FinetuneResult:
 
     def as_json(self) -> dict[str, Any]:
         """For run.json and the run's last event, which says itself whether the run was stopped."""
-        return {name: value for name, value in asdict(self).items() if name != "stopped"}
+        found = {name: value for name, value in asdict(self).items() if name != "stopped"}
+        return {name: value for name, value in found.items() if value is not None or name != "early"}
 
 
 def _finite(value: Any) -> int | float | None:

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.jobs.accelerator import AcceleratorLock
@@ -12,6 +13,7 @@ from lightreasoner.jobs.events import working_seconds
 from lightreasoner.models.adapters import default_targets, linear_names, save_adapter
 from lightreasoner.models.identity import describe_models
 from lightreasoner.models.loading import load_model
+from lightreasoner.models.pairs import quick_settings
 from lightreasoner.progress import Progress, SilentProgress, StopRequested, while_loading
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import RunLocation
@@ -26,7 +28,7 @@ from lightreasoner.storage.runs import (
     versions,
 )
 from lightreasoner.training.batches import count_samples, hold_out
-from lightreasoner.training.best import forget_others, keep_if_best
+from lightreasoner.training.best import forget_others, keep_if_best, use_best
 from lightreasoner.training.config import FinetuneConfig, as_json, named_targets
 from lightreasoner.training.curves import Curves
 from lightreasoner.training.distributed import barrier, init_process_group, rank, world_size
@@ -53,6 +55,11 @@ class FinetuneJob:
     @property
     def title(self) -> str:
         return f"Fine-tune on {self.dataset.local.name} ({self.config.method})"
+
+
+def quick_config(pair: object) -> dict[str, Any]:
+    """The settings in the quick preset of a pair. pair: the name of a preset; any other has those of all others."""
+    return {name: value for name, value in quick_settings(pair).items() if name in FinetuneConfig.__dataclass_fields__}
 
 
 def run_as_job(
@@ -107,12 +114,13 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
     job = replace(job, config=replace(job.config, target_modules=tuple(targets)))
     about |= describe_models({"expert": loaded}, stored["about"])
     if first:
-        settled = {"dataset": job.dataset.address} | asdict(job.selection) | as_json(job.config)
+        settled = {"dataset": job.dataset.address} | job.selection.as_json() | as_json(job.config)
         begin_run(job.run_dir, "finetune", settled, about)
     barrier()
     record = read_run(job.run_dir)
     done = FinetuneResult.from_record(record)
-    if done and (done.updates or 0) >= job.config.max_steps and (job.run_dir / ADAPTER / WEIGHTS).is_file():
+    ended = done and (done.early or (done.updates or 0) >= job.config.max_steps)
+    if ended and (job.run_dir / ADAPTER / WEIGHTS).is_file():
         progress.result(**done.as_json())
         return done
     if first and (changed := note_versions(job.run_dir)):
@@ -130,7 +138,7 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
             job.dataset.local, job.config.method, job.selection, loaded, skip if job.skip_corrupt else None, note
         )
         save_examples(examples, job.run_dir)
-        progress.event("dataset", **asdict(report))
+        progress.event("dataset", **report.as_json())
     barrier()
     examples = examples if first else load_examples(job.run_dir)
     train, held_out = hold_out(examples, job.config.held_out, job.config.seed)
@@ -151,6 +159,7 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
         held_out_loss=tuned.measured.get("held_out_loss"),
         drift=tuned.measured.get("drift"),
         seconds=round(working_seconds(job.run_dir) or 0.0, 1),
+        early=tuned.updates if tuned.early else None,
         stopped=tuned.stopped,
     )
     if first:
@@ -160,6 +169,8 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
         )
         forget_others(job.run_dir, tuned.updates)
         add_to_run(job.run_dir, result=result.as_json())
+        if job.config.patience:
+            use_best(job.run_dir)
         progress.result(**result.as_json())
     return result
 

@@ -61,6 +61,11 @@ def amateur_of(run: TunedRun) -> str | None:
     return named if isinstance(named, str) and named.strip() else None
 
 
+def pair_of(dataset: dict) -> str | None:
+    """The preset of the pair that sampled a dataset, by its record; None where two models were named."""
+    return (dataset["about"].get("pair") or {}).get("name")
+
+
 def _tuned(folder: Path, record: dict) -> TunedRun:
     config, about, result = record["config"], record["about"], FinetuneResult.from_record(record)
     short = folder.name[:8]

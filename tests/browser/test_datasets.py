@@ -78,11 +78,11 @@ class Datasets:
         box = area.bounding_box()
         return box["x"] + box["width"] * x, box["y"] + box["height"] * y
 
-    def drag(self, title: str, begin: float, end: float) -> None:
-        (left, top), (right, _) = self.point(title, begin), self.point(title, end)
+    def drag(self, title: str, begin: float, end: float, heights: tuple[float, float] = (0.5, 0.5)) -> None:
+        (left, top), (right, bottom) = (self.point(title, *at) for at in zip((begin, end), heights, strict=True))
         self.page.mouse.move(left, top)
         self.page.mouse.down()
-        self.page.mouse.move(right, top, steps=5)
+        self.page.mouse.move(right, bottom, steps=5)
         self.page.mouse.up()
 
     def option(self, title: str, name: str) -> Locator:
@@ -275,6 +275,25 @@ def test_a_dataset_can_be_explored(tab, folder):
     handle.press("ArrowRight")
     expect(here.chart("Steps by KL").locator(".lr-brush-said")).not_to_have_text(said)
     handle.press("Escape")
+    here.shows(len(kl))
+
+    title = "Entropy and KL"  # a box: what it lists is what training on it takes
+    expect(here.chart(title).locator(".lr-plot")).to_have_attribute("aria-label", re.compile(f"All {len(kl)} steps"))
+    here.view.get_by_label("KL from, in nats").fill("0.5")
+    boxed = explorer.report(Selection("all", 0.01, 0.7, box="0:inf:0.5:inf"))
+    assert 0 < boxed.selected < len(kl)
+    here.shows(boxed.selected)
+    here.view.get_by_role("button", name="Train on the steps of this box").click()
+    expect(here.view.locator(".lr-chosen b")).to_have_text(f"{boxed.usable} samples")
+    assert parse_qs(urlsplit(here.page.url).query)["box"] == ["0:inf:0.5:inf"]
+    assert "box=0%3Ainf" in here.view.get_by_role("link", name="Fine-tune on it").get_attribute("href")
+    here.drag(title, 0.1, 0.8, (0.9, 0.1))
+    ends = [here.view.get_by_label(f"{end}, in nats") for end in ("Entropy from", "Entropy to", "KL from", "KL to")]
+    expect(ends[1]).not_to_have_value("")
+    box = ":".join(end.input_value() for end in ends)
+    here.shows(explorer.report(Selection("all", 0.01, 0.7, box=box)).selected)
+    here.view.get_by_role("button", name="Train on steps outside, too").click()
+    here.view.get_by_role("button", name="Clear box").click()
     here.shows(len(kl))
 
     kinds = {kind["kind"]: kind for kind in _explorer(folder).categories()}

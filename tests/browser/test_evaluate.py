@@ -328,8 +328,11 @@ def test_a_finished_experiment_on_the_improve_tab(bench, server, visitors):
     expect(arms.locator("tbody tr")).to_have_count(2)
     expect(arms.locator(".lr-plot")).to_have_attribute("aria-label", re.compile(r"better: [+]41.7 points"))
     expect(view.locator(".lr-changed")).to_have_count(3)
+    expect(page.locator("#lr-ex-size").get_by_label("Quick")).to_be_checked()
+    expect(page.locator("#lr-ex-steps input")).to_have_value("60")
+    page.locator("#lr-ex-size").get_by_label("Full").check()
     expect(page.locator("#lr-ex-minutes input")).to_have_value("5")
-    expect(page.locator("#lr-ex-steps input")).to_have_value("50")
+    expect(page.locator("#lr-ex-steps input")).to_have_value("300")
     for look in in_every_look(page):
         expect(arms.locator(".point")).to_have_count(2)
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, look

@@ -15,6 +15,7 @@ from lightreasoner.datasets.explorer import Explorer
 from lightreasoner.datasets.explorer_page import ORDERS, Filters, page
 from lightreasoner.datasets.export import export_steps
 from lightreasoner.datasets.external import import_samples
+from lightreasoner.datasets.figures import plane_figure
 from lightreasoner.datasets.quality import BAD, GOOD, WARN, GradedAnswers, quality_report
 from lightreasoner.datasets.select_steps import selection_report
 from lightreasoner.datasets.selectors import SELECTOR_NAMES, Selection
@@ -38,6 +39,9 @@ def explorer(dataset):
     explorer = Explorer(dataset[0])
     explorer.refresh()
     return explorer
+
+
+BOXED = {"selector": "all", "box": "0.5:3:0.1:1"}
 
 
 def flat(rows, name):
@@ -78,10 +82,31 @@ def test_kinds_count_every_step(explorer, dataset):
     assert {"number", "operator", "word", "punctuation"} <= set(kinds)
 
 
-@pytest.mark.parametrize("selector", SELECTOR_NAMES)
-def test_the_report_is_what_step_selection_makes(dataset, explorer, selector, tmp_path):
-    selection = Selection(selector, beta=0.1, seed=4)
+@pytest.mark.parametrize(
+    "selection",
+    [*({"selector": name} for name in SELECTOR_NAMES), {"selector": "teaching", "tau": 0.3, "alpha": 0.05}, BOXED],
+)
+def test_the_report_is_what_step_selection_makes(dataset, explorer, selection, tmp_path):
+    selection = Selection(**{"beta": 0.1, "seed": 4} | selection)
     assert explorer.report(selection) == selection_report(dataset[0], selection)
+
+
+def test_the_plane_of_entropy_and_kl_holds_every_step_and_its_box_the_selected_ones(explorer, dataset, monkeypatch):
+    """What a box of the page lists is what training on that box takes."""
+    points, cells = explorer.plane(0.2)
+    total = explorer.view.data.steps
+    assert len(points) == cells["steps"].sum() == total and points["teaching"].isna().any()
+    figure = plane_figure(points, cells, total)
+    json.dumps(figure.to_plotly_json(), allow_nan=False)
+    assert f"All {total:,} steps" in figure.layout.meta["says"]
+    assert sum(len(trace.x) for trace in figure.data[1:]) == total
+    monkeypatch.setattr(exploring, "DRAWN", 10)
+    few, cells = explorer.plane(0.2)
+    assert len(few) == 10 and cells["steps"].sum() == total
+    assert f"10 of {total:,} steps, evenly spaced" in plane_figure(few, cells, total).layout.meta["says"]
+    ranges = {"expert_entropy": (0.5, 3), "kl": (0.1, 1)}
+    listed = page(explorer, Filters(ranges=ranges), limit=1)["total"]
+    assert 0 < listed < total and explorer.report(Selection(**BOXED)).selected == listed
 
 
 def test_a_page_shows_tokens_in_their_context(explorer, dataset):

@@ -19,6 +19,7 @@ VALUES = {
     "expert_entropy": np.arange(8, dtype=np.float32),
     "expert_logprob": np.array([-1, -1, -1, -1, -np.inf, np.nan, -3, -2], np.float32),
     "amateur_logprob": np.array([-2, -5, -1, -np.inf, -np.inf, np.nan, -1, -4], np.float32),
+    "teaching": np.array([0, 0.2, np.nan, 0.5, 0.01, 3, np.nan, 0.3], np.float32),
     "agree": np.array([1, 0, 0, 1, 1, 0, 0, 0], bool),
 }
 
@@ -35,6 +36,40 @@ def test_each_takes_what_it_says():
     assert chosen("js") == [0, 2, 4]  # four equal ones: the first in order
     assert chosen("reverse-kl") == [0, 2, 4]
     assert chosen("excess-loss") == [1, 3, 7]  # 4 is denied by both, 5 unknown: never taken
+
+
+def test_what_teaches_most_and_what_is_above_tau():
+    """KL above β takes steps whose target is what the expert expects already; an unknown signal is never above τ."""
+    assert chosen("teaching") == [3, 5, 7]
+    assert chosen("teaching", budget=1) == [0, 1, 3, 4, 5, 7]
+    assert chosen("teaching", tau=0.1) == [1, 3, 5, 7] and chosen("teaching", tau=0.1, budget=0.25) == [3, 5]
+    assert chosen("teaching", tau=0) == [1, 3, 4, 5, 7] and chosen("teaching", tau=5) == []
+
+
+def test_the_union_of_uncertain_and_of_certain_but_divergent_steps():
+    assert chosen("entropy-kl", budget=0.5) == [1, 3, 6, 7]  # 6 and 7 by entropy, 1 and 3 by KL of the others
+    assert chosen("entropy-kl") == [3, 6, 7] and chosen("entropy-kl", budget=1) == list(range(8))
+
+
+def test_a_box_leaves_only_its_steps_to_any_selector():
+    """The box of the explorer is a selection: the same steps, and budgets of what is inside."""
+    inside = {"box": "1:6:0.35:inf"}  # entropy of 1 to 5, KL of 0.35 and more: steps 1, 2, 3 and 5
+    assert chosen("all", **inside) == [1, 2, 3, 5] and chosen("kl", **inside) == [1, 3, 5]
+    assert chosen("expert-entropy", **inside) == [2, 3, 5] and chosen("random", **inside, budget=1) == [1, 2, 3, 5]
+    assert len(chosen("random", **inside)) == 3 and set(chosen("random", **inside)) <= {1, 2, 3, 5}
+    assert chosen("teaching", tau=0.1, **inside) == [1, 3, 5]
+    assert chosen("all", box="0:inf:0:inf") == list(range(8)), "an infinite KL is in a box without an end"
+    assert chosen("all", box="0:inf:0:9") == [0, 1, 2, 4, 5, 6, 7]
+    assert Selection(box="0:1.50:.4:inf") == Selection(box=" 0:1.5:0.4:inf ")
+
+
+BROKEN = (5, "", "1", "0:1:2", "0:1:2:3:4", "0:1:a:2", "1:0:0:1", "0:0:0:1", "-1:1:0:1", "nan:1:0:1")
+
+
+@pytest.mark.parametrize("box", BROKEN)
+def test_a_box_that_is_none_says_how_one_is_written(box):
+    with pytest.raises(UserError, match="colons between them, the expert's entropy from and to and the KL"):
+        Selection("all", box=box)
 
 
 def test_disagreements_are_thinned_evenly_and_filled_up_to_budget():
@@ -91,6 +126,9 @@ def test_a_small_budget_takes_at_least_one_and_nothing_of_nothing():
         {"selector": "kl", "budget": 0.5},
         {"selector": "all", "budget": 0.5},
         {"seed": -1},
+        {"tau": 0.1},
+        {"selector": "teaching", "tau": -1},
+        {"selector": "teaching", "tau": "0.1"},
         {"seed": True},
     ],
 )
@@ -99,9 +137,15 @@ def test_senseless_values_are_refused(wrong):
         Selection(**wrong)
 
 
+def test_a_stored_selection_says_what_was_added_later_only_where_it_is_set():
+    """With τ in every record, no run of former versions could be resumed: its settings would differ."""
+    assert "box" not in Selection().as_json() and Selection("teaching", tau=0.0).as_json()["tau"] == 0
+    assert list(Selection().as_json()) == ["selector", "alpha", "beta", "budget", "seed"]
+
+
 def test_the_table_is_complete_and_its_floor_is_the_scorers():
     assert divergence.ALPHA_FLOOR == paper.ALPHA_FLOOR == Selection(alpha=paper.ALPHA_FLOOR).alpha
     with pytest.raises(UserError):
         Selection(alpha=paper.ALPHA_FLOOR * 0.999)
-    assert len(SELECTOR_NAMES) == len(set(SELECTOR_NAMES)) == 10
+    assert len(SELECTOR_NAMES) == len(set(SELECTOR_NAMES)) == 12
     assert all(s.title and s.description.endswith(".") and s.score and "kl" in s.needs for s in SELECTORS)

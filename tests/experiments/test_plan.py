@@ -31,11 +31,19 @@ def test_without_arms_it_is_the_paper_s_method_beside_its_control():
     assert control.cost == method.cost and (plan.pair, plan.rounds) == ("bundled", 1)
 
 
+def test_arms_of_several_methods_and_seeds_have_names_of_their_own():
+    """A list of methods beside a list of seeds was refused: both arms bore the whole list as their name."""
+    plan = plan_of(PLAN | {"arm": [{"method": ["lightreasoner", "sft"], "seed": [0, 1]}], "control": False})
+    assert [arm.name for arm in plan.arms][1:3] == ["lightreasoner, seed 1", "sft, seed 0"]
+
+
 def test_a_control_is_the_first_arm_with_other_steps_alone():
     plan = plan_of(PLAN | {"arm": [{"learning_rate": 0.001, "max_steps": 7, "beta": 0.1, "seed": 3}]})
     method, control = plan.arms
     assert control.config == type(control.config)(**vars(method.config) | {"method": "random-steps"})
     assert (control.selection.beta, control.selection.seed) == (0.1, 3)
+    _, control = plan_of(PLAN | {"arm": [{"selector": "teaching", "tau": 0.1}]}).arms
+    assert (control.selection.selector, control.selection.tau) == ("random", None)
 
 
 def test_lists_make_an_arm_of_each_combination():

@@ -10,12 +10,16 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from lightreasoner.cli.main import main
+from lightreasoner.cli.finetune import job_of
+from lightreasoner.cli.main import build_parser, main
 from lightreasoner.models.loading import load_model
 from lightreasoner.settings import Settings
+from lightreasoner.storage.remote import RunLocation
 from lightreasoner.storage.runs import read_run
+from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.training.curves import Curves
 from lightreasoner.training.examples import TurnCutter, load_examples, right_answers
+from lightreasoner.training.finetune import has_stopped_falling
 from lightreasoner.training.loss import PackedExample, Target
 from tests.support.tiny_dataset import make_dataset
 from tests.support.tiny_models import IDS, save_tiny
@@ -299,6 +303,52 @@ def test_a_run_past_its_best_keeps_the_adapter_of_its_lowest_held_out_loss(datas
     assert main(["use-adapter", "--run-dir", str(run), "last"]) == 0
     assert (run / "adapter" / weights).read_bytes() == last
     assert "lowest held-out loss" not in (run / "adapter/README.md").read_text()
+
+
+def test_training_ends_where_the_held_out_loss_no_longer_falls(dataset, tmp_path):
+    """With patience the rest of the updates is not made, the best adapter is used, and the run is not begun again."""
+    run, options = tmp_path / "run", ["--patience", "2", "--evaluate-every", "1", "--held-out", "0.34"]
+    options += ["--learning-rate", "1e-30", "--max-steps", "6"]
+    assert finetune(dataset, run, *options) == 0  # nothing moves, so neither does the loss
+    record = read_run(run)
+    assert record["config"]["patience"] == 2 and "patience" not in read_run(dataset)["config"]
+    assert record["result"]["updates"] == record["result"]["early"] == 2
+    assert json.loads((run / "adapter" / "measured.json").read_text())["update"] == 1, "the first of equal ones"
+    assert "held-out loss has stopped falling" in [e["text"] for e in events(run) if e["kind"] == "note"][-1]
+    seen = len(events(run))
+    assert finetune(dataset, run, *options) == 0
+    assert not [e for e in events(run)[seen:] if e["kind"] == "metrics"]
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "ends"),
+    [
+        ([3, 2, 1], 1, False),
+        ([3, 2, 2], 1, True),
+        ([3, 2, 2], 2, False),
+        ([1, 2], 2, False),
+        ([1, 2, 3], 2, True),
+        ([1, 2, 0.5], 2, False),
+        ([1, 2, 3, 4], 0, False),
+    ],
+)
+def test_patience_counts_measurements_without_a_new_lowest_loss(losses, patience, ends):
+    assert has_stopped_falling(losses, patience) == ends
+
+
+def test_a_quick_run_has_the_settings_of_its_pair_unless_they_are_given(dataset, tmp_path):
+    """`--max-steps 1000` is the paper's, and given: the quick preset must not take it for a default."""
+
+    def parse(*more: str):
+        options = build_parser().parse_args(["finetune", "--dataset", "D", "--run-dir", str(tmp_path / "x"), *more])
+        options.dataset = RunLocation(dataset, str(dataset))
+        return options
+
+    quick = job_of(parse("--quick")).config
+    assert (quick.max_steps, quick.evaluate_every, quick.learning_rate) == (60, 20, 5e-4)
+    kept = job_of(parse("--quick", "--max-steps", "1000", "--evaluate-every", "50")).config
+    assert (kept.max_steps, kept.evaluate_every, kept.learning_rate) == (1000, 50, 5e-4)
+    assert job_of(parse()).config == FinetuneConfig()
 
 
 @pytest.mark.parametrize(

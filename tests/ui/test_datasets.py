@@ -132,6 +132,20 @@ def test_other_selectors_have_the_engines_number_of_samples(shared, selector):
         assert any(f"{made.missing:,} more are selected" in part for part in said)
 
 
+def test_tau_bounds_the_teaching_signal_of_the_samples(shared):
+    bench, folder = shared
+    made = selection_report(folder, Selection("teaching", tau=0.3))
+    answer = bench.ask("overview", folder.name, 0.2, 0.4, "teaching", "", {"tau": 0.3})["open"]
+    assert answer["selection"][0] == f"{made.usable:,} samples" and made.usable
+    assert not any("As many steps" in part for part in answer["selection"])
+    assert any(f"Of {made.unknown:,} steps no details" in part for part in answer["selection"]) == bool(made.unknown)
+    kept = bench.ask("overview", folder.name, 0.2, 0.4, "kl", "", {"tau": 0.3})
+    assert kept["open"], "τ of another selector has no effect"
+    for wrong in ("high", -1, [0.1]):
+        assert "τ" in bench.ask("overview", folder.name, 0.2, 0.4, "teaching", "", {"tau": wrong})["error"]
+    assert "error" in bench.ask("overview", folder.name, 0.2, 0.4, "teaching", "", "0.3")
+
+
 def test_an_unchanged_dataset_is_not_sent_again(bench):
     folder = bench.make()
     first = bench.overview(folder)

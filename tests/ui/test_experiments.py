@@ -28,7 +28,7 @@ from ui.experiments import catalogue
 from ui.experiments.calls import ExperimentActions
 from ui.experiments.catalogue import Experiments
 from ui.experiments.form import prefilled
-from ui.experiments.request import read_form, usual_settings
+from ui.experiments.request import QUICK, read_form, usual_amounts, usual_settings
 from ui.experiments.tab import start_experiment
 from ui.finetune.catalogue import Tunings
 from ui.studio import Studio
@@ -86,6 +86,8 @@ def shared(tmp_path_factory) -> tuple[Bench, Path]:
         {"preset": OTHER, "expert": "./a", "amateur": "./b", "skip_unreadable": True, "max_new_tokens": 64},
         {"minutes": 5},
         {"minutes": 0.5, "rounds": 2, "next_amateur": "expert"},
+        {"selector": "teaching", "tau": 0.1},
+        {"selector": "entropy-kl", "tau": 0.1},
         {"arms": "seed=1|2\n\nmethod=sft\nlearning_rate=1e-4,rank=4", "test_max_new_tokens": 99},
     ],
 )
@@ -123,6 +125,8 @@ def test_further_arms_change_the_first_one_s_settings():
         ({"minutes": -1}, "The budget in minutes is -1"),
         ({"minutes": 0.01}, "The budget in minutes is 0.01"),
         ({"minutes": "soon"}, "The budget in minutes is soon"),
+        ({"selector": "magic"}, "There is no selector"),
+        ({"selector": "teaching", "tau": -1}, "The threshold τ"),
         ({"rounds": 11}, "The number of rounds is 11"),
         ({"next_amateur": ["x"]}, "next_amateur is"),
         ({"arms": "fast"}, "write its settings as NAME=VALUE"),
@@ -184,7 +188,21 @@ def test_a_link_from_a_pair_fills_the_form_in(shared):
     assert prefilled({"expert": "a/b", "amateur": "c/d"}) == (OTHER, "a/b", "c/d")
     for odd in ({}, {"pair": ["bundled"]}, {"pair": "no such"}, {"expert": "a/b"}, {"expert": 5, "amateur": "x"}):
         assert OTHER not in prefilled(odd)
-    assert usual_settings("bundled")["max_steps"] == 50 and usual_settings(OTHER)["learning_rate"] == 5e-5
+    assert usual_settings("bundled", QUICK)["max_steps"] == 60 and usual_settings(OTHER)["learning_rate"] == 5e-5
+
+
+def test_the_quick_size_is_the_quick_command(shared):
+    """`experiment --quick` and the page's quick size are one preset, whatever the pair."""
+    for pair in ("bundled", "smollm2-360m-instruct"):
+        amounts = usual_amounts(pair, QUICK)
+        request = read_form(Settings(), FORM | {"preset": pair, "size": QUICK} | amounts)
+        argv = ["experiment", "--pair", pair, "--problems", "bundled-train", "--test", "bundled-test", "--quick"]
+        plan = plan_from(build_parser().parse_args([*argv, "--run-dir", "x"]))
+        assert [(arm.config, arm.selection) for arm in plan.arms] == [
+            (arm.config, arm.selection) for arm in request.plan().arms
+        ]
+        assert (plan.limit, plan.test_limit, plan.preview) == (128, 200, 0)
+        assert (request.limit, request.test_limit, request.minutes) == (128, 200, None)
 
 
 # ---- what the page shows

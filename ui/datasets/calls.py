@@ -15,11 +15,12 @@ from lightreasoner.datasets.figures import (
     histogram_figure,
     kept_figure,
     one_token_figure,
+    plane_figure,
     teaching_figure,
 )
 from lightreasoner.datasets.origin import origin_sentences
 from lightreasoner.datasets.quality import GOOD, GradedAnswers, quality_report
-from lightreasoner.datasets.selectors import SELECTORS, Selection, above_beta
+from lightreasoner.datasets.selectors import SELECTORS, Selection, above_beta, parse_box
 from lightreasoner.datasets.trajectories import KL_EDGES
 from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA, BETA_FLOOR
@@ -42,10 +43,14 @@ COUNTS = ("problems", "responses", "steps", "above")  # findings that the facts 
 OPEN = 4  # datasets whose graded answers stay in memory
 
 
-def selected(alpha: object, beta: object, selector: object) -> Selection:
-    """A Selection of checked values. Raises UserError."""
+def selected(alpha: object, beta: object, selector: object, more: object = None) -> Selection:
+    """A Selection of checked values. more: {"tau", "box"}, where they are set. Raises UserError."""
     alpha, beta = check_alpha_beta(alpha, beta)
-    return Selection(str(selector), alpha, beta)
+    if not isinstance(more, dict | None):
+        raise UserError("The settings of the selector must be names and values; reload the page.")
+    more = more or {}
+    tau = more.get("tau") if selector == "teaching" else None
+    return Selection(str(selector), alpha, beta, tau=tau, box=more.get("box") or None)
 
 
 def facts(dataset: Dataset, explorer: Explorer, size: int, over: int) -> list[tuple[str, str, str]]:
@@ -83,6 +88,8 @@ def figures(explorer: Explorer, selection: Selection, over: int) -> dict[str, go
     if any(known):
         unknown = explorer.view.data.steps - sum(known)
         found["teaching"] = teaching_figure(bins.assign(steps=known), unknown)
+    if not explorer.imported:
+        found["plane"] = plane_figure(*explorer.plane(selection.alpha), explorer.view.data.steps)
     if over and not explorer.imported:  # an imported target is the same at any α
         effect = pd.DataFrame(explorer.alpha_effect(ALPHAS, selection.beta))
         found["one_token"] = one_token_figure(effect, selection.alpha)
@@ -107,7 +114,18 @@ def describe_selection(explorer: Explorer, selection: Selection) -> list[str]:
         sentences.append(
             f"{report.missing:,} more are selected, but for steps at or below {floor:g} nats no details are stored."
         )
-    if selection.selector != "kl":
+    if report.unknown:
+        sentences.append(
+            f"Of {report.unknown:,} steps no details are stored, so their teaching signal is unknown and they are not "
+            "selected."
+        )
+    if selection.box:
+        (low, high), (kl_low, kl_high) = parse_box(selection.box)
+        sentences.append(
+            f"Only steps with an entropy of the expert from {low:g} to {high:g} nats and a KL from {kl_low:g} to "
+            f"{kl_high:g} nats.".replace("inf", "∞")
+        )
+    if selection.selector not in ("kl", "all") and selection.tau is None:
         sentences.append(
             f"As many steps as have KL above β = {selection.beta:g}, so that all selectors have the same budget."
         )
@@ -128,21 +146,25 @@ class DatasetActions(RunActions):
         self._graded = Recent(OPEN)
 
     @action("datasets.view")
-    def overview(self, dataset_id, alpha, beta, selector, seen) -> dict:
-        """The list and the opened dataset; of the latter only its state if its version is still `seen`."""
+    def overview(self, dataset_id, alpha, beta, selector, seen, more=None) -> dict:
+        """The list and the opened dataset; of the latter only its state if its version is still `seen`.
+
+        more: see `selected`.
+        """
         listed = self.runs.summaries()
         answer: dict = {"datasets": listed, "open": None}
         if dataset_id is None:
             return answer
         try:
-            answer["open"] = self.opened(dataset_id, selected(alpha, beta, selector), seen, listed)
+            answer["open"] = self.opened(dataset_id, selected(alpha, beta, selector, more), seen, listed)
         except UserError as error:
             answer["error"] = str(error)
         return answer
 
     @action("datasets.list_steps")
     def rows(self, dataset_id, query) -> dict:
-        """A page of steps. query: {low, high, ranges, kind, search, mark, order, each, page, alpha, beta, selector}.
+        """A page of steps. query: {low, high, ranges, kind, search, mark, order, each, page, alpha, beta, selector,
+        tau, box}.
 
         low and high bound the KL; ranges: {measure: [low, high]} of others. each: "each" for one step per response.
         """
@@ -152,7 +174,7 @@ class DatasetActions(RunActions):
         more = {"ranges": query.get("ranges", {}), "one_each": query.get("each") == "each"}
         filters = Filters(query.get("low"), query.get("high"), *named, **more)
         at = number("The page", query.get("page", 0), 0, 1e6, whole=True)
-        selection = selected(query.get("alpha", ALPHA), query.get("beta", BETA), query.get("selector", "kl"))
+        selection = selected(query.get("alpha", ALPHA), query.get("beta", BETA), query.get("selector", "kl"), query)
         explorer = self.explorer(dataset_id)
         order = query.get("order", "kl")
         return page(explorer, filters, str(order), at * ROWS, ROWS, selection) | {"size": ROWS}
@@ -185,9 +207,9 @@ class DatasetActions(RunActions):
         return {}
 
     @action("datasets.download")
-    def prepare(self, dataset_id, kind, alpha, beta, selector) -> dict:
-        """Write a file to download: {"url", "name"}."""
-        selection = selected(alpha, beta, selector)
+    def prepare(self, dataset_id, kind, alpha, beta, selector, more=None) -> dict:
+        """Write a file to download: {"url", "name"}. more: see `selected`."""
+        selection = selected(alpha, beta, selector, more)
         return dataset_file(self.runs.settings, self.explorer(dataset_id), kind, selection)
 
     def explorer(self, dataset_id: object) -> Explorer:

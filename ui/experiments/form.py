@@ -4,6 +4,7 @@ from pathlib import Path
 
 import gradio as gr
 
+from lightreasoner.datasets.selectors import SELECTORS
 from lightreasoner.errors import UserError
 from lightreasoner.experiments.plan import MOST_ROUNDS, Plan
 from lightreasoner.models.pairs import presets
@@ -13,11 +14,15 @@ from ui.components.events import PRIVATE
 from ui.components.pair_card import IMPROVE, OTHER
 from ui.components.pair_form import pair_form
 from ui.components.run_form import RunForm, command_line, problem_fields, shell_command
-from ui.experiments.request import LENGTH, read_form, usual_settings
+from ui.experiments.request import FULL, LENGTH, QUICK, read_form, usual_amounts, usual_settings
 from ui.studio import Studio
 
-MINUTES, PROBLEMS = 5, 500  # a budget that shows an effect on the bundled pair, and the most that it may use
 AGAIN = [("The same", "same"), ("The expert of the round before", "expert")]
+SIZES = [("Quick", QUICK), ("Full", FULL)]
+SAYS = {
+    QUICK: "From nothing to a measured gain in about a minute, with the bundled pair on two CPU cores.",
+    FULL: "As many problems and updates as fit into the budget.",
+}
 ARMS = "One arm per line, with the settings that differ from the form’s: seed=1|2 makes an arm of each value."
 
 
@@ -25,9 +30,11 @@ class ExperimentForm(RunForm):
     """Lays the form out and wires the events inside it."""
 
     def __init__(self, studio: Studio):
-        self.settings, usual = studio.settings, usual_settings(presets()[0].name)
+        self.settings, usual = studio.settings, usual_amounts(presets()[0].name, QUICK)
         self.pair = pair_form(studio, "lr-ex", IMPROVE)
-        words = {"info": "the first ones; 0: all", "value": PROBLEMS}
+        with gr.Group():
+            size = gr.Radio(SIZES, value=QUICK, label="Size", info=SAYS[QUICK], elem_id="lr-ex-size")
+        words = {"info": "the first ones; 0: all", "value": usual["limit"]}
         learn = problem_fields(
             self.settings,
             "experiments",
@@ -37,11 +44,11 @@ class ExperimentForm(RunForm):
             label="Problems to learn from",
             **words,
         )
-        measured = {"label": "Problems to measure on", "graded": True} | words
+        measured = {"label": "Problems to measure on", "graded": True} | words | {"value": usual["test_limit"]}
         test = problem_fields(self.settings, "experiments", "lr-ex-test", "bundled-test", "Measure on", **measured)
         with gr.Group():
             minutes = gr.Number(
-                MINUTES,
+                usual["minutes"],
                 label="Budget in minutes",
                 info="the numbers are then upper bounds; empty: none",
                 minimum=0,
@@ -53,7 +60,9 @@ class ExperimentForm(RunForm):
                     usual["max_steps"], label="Updates", precision=0, min_width=120, elem_id="lr-ex-steps"
                 )
             control = gr.Checkbox(True, label="Control", info="the same with random steps: does the method matter?")
-            preview = gr.Checkbox(True, label="Preview", info=f"forecast on {Plan.preview} problems before training")
+            preview = gr.Checkbox(
+                usual["preview"], label="Preview", info=f"forecast on {Plan.preview} problems before training"
+            )
         with gr.Accordion("Further arms", open=False, elem_id="lr-ex-arms"):
             arms = gr.Textbox(
                 label="Arms",
@@ -65,6 +74,14 @@ class ExperimentForm(RunForm):
             )
             worse = gr.Checkbox(label="Stop clearly worse arms", info="their evaluation ends early")
         with gr.Accordion("More", open=False, elem_id="lr-ex-more"):
+            selector = gr.Dropdown(
+                [(s.title, s.name) for s in SELECTORS],
+                value=SELECTORS[0].name,
+                label="Selector",
+                info="the steps that the first arm trains on",
+                elem_id="lr-ex-selector",
+            )
+            tau = gr.Number(None, label="τ", info="of the selector Teaching signal: only steps above τ nats")
             rounds = gr.Number(
                 1, label="Rounds", info=f"up to {MOST_ROUNDS}: the best tuned expert is tuned again", precision=0
             )
@@ -84,8 +101,11 @@ class ExperimentForm(RunForm):
         self.fields = pair | learn | {f"test_{name}": field for name, field in test.items()}
         self.fields |= {"learning_rate": rate, "max_steps": steps, "control": control, "preview": preview, "arms": arms}
         self.fields |= {"stop_worse": worse, "rounds": rounds, "max_new_tokens": tokens, "test_max_new_tokens": longest}
-        self.fields |= {"minutes": minutes, "next_amateur": again}
-        self.pair.preset.change(self.choose_pair, [self.pair.preset, rate, steps], [rate, steps], **PRIVATE)
+        self.fields |= {"minutes": minutes, "next_amateur": again, "selector": selector, "tau": tau, "size": size}
+        amounts = [self.fields[name] for name in usual]
+        size.input(self.choose_size, [self.pair.preset, size], [size, *amounts], **PRIVATE)
+        shown = [self.pair.preset, size, rate, steps]
+        self.pair.preset.change(self.choose_pair, shown, [rate, steps], **PRIVATE)
         changes = [part.change for part in self.inputs]
         gr.on(changes, self.show_command, self.inputs, command, trigger_mode="always_last", **PRIVATE)
         command.value = self.show_command(*(part.value for part in self.inputs))
@@ -100,11 +120,17 @@ class ExperimentForm(RunForm):
         places = (place if place in SOURCES else Path(place).name for place in (request.problems, request.test))
         return shell_command(request.argv(*places), "my-experiment")
 
+    @action("experiments.choose_size")
+    def choose_size(self, preset, size) -> tuple:
+        """Updates of the size's own description, and of the numbers that it decides."""
+        return gr.Radio(info=SAYS[QUICK if size == QUICK else FULL]), *usual_amounts(preset, size).values()
+
     @action("experiments.choose_pair")
-    def choose_pair(self, preset, rate, steps) -> tuple:
+    def choose_pair(self, preset, size, rate, steps) -> tuple:
         """Updates of learning rate and updates to the pair's own, where the user has not changed them."""
-        known = [usual_settings(name) for name in (OTHER, *(pair.name for pair in presets()))]
-        given, own = {"learning_rate": rate, "max_steps": steps}, usual_settings(preset)
+        names = (OTHER, *(pair.name for pair in presets()))
+        known = [usual_settings(name, kind) for name in names for kind in (QUICK, FULL)]
+        given, own = {"learning_rate": rate, "max_steps": steps}, usual_settings(preset, size)
         return tuple(own[name] if value in [one[name] for one in known] else gr.skip() for name, value in given.items())
 
 

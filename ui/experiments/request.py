@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightreasoner.cli.experiment import parse_arm
+from lightreasoner.datasets.selectors import Selection
 from lightreasoner.errors import UserError
 from lightreasoner.experiments.plan import MOST_ARMS, Plan, plan_of
-from lightreasoner.models.pairs import presets
+from lightreasoner.models.pairs import presets, quick_settings
 from lightreasoner.problems.sources import SOURCES, problems_title
 from lightreasoner.problems.stream import MAX_ROWS, source_fingerprint, training_split
 from lightreasoner.settings import Settings
 from lightreasoner.training.config import FinetuneConfig
+from lightreasoner.training.run import quick_config
 from lightreasoner.validation import number
 from ui.components.form_values import checked_pair, checked_problems, pair_options
 from ui.components.run_form import options
@@ -21,6 +23,8 @@ FIRST = METHOD_TITLES["lightreasoner"]  # the name of the first arm
 USUAL = FinetuneConfig()
 LENGTH = 128  # tokens of a response to learn from
 MOST_TEXT = 20_000  # characters of the further arms
+QUICK, FULL = "quick", "full"  # sizes of an experiment
+MINUTES, PROBLEMS = 5, 500  # of a full one: a budget that shows an effect on the bundled pair, and the most it may use
 
 
 @dataclass(frozen=True)
@@ -66,10 +70,26 @@ class ExperimentRequest:
         return plan_of(tables | {"control": not self.no_control, "arm": [parse_arm(arm) for arm in self.arms]})
 
 
-def usual_settings(preset: object) -> dict[str, Any]:
-    """The settings of a pair's first arm: the preset's for experiments, else its others, else the paper's."""
-    own = next((pair.finetune | pair.experiment for pair in presets() if pair.name == preset), {})
+def usual_settings(preset: object, size: object = FULL) -> dict[str, Any]:
+    """The settings of a pair's first arm: those of its quick preset, or its others, else the paper's."""
+    if size == QUICK:
+        own = quick_config(preset)
+    else:
+        own = next((pair.finetune for pair in presets() if pair.name == preset), {})
     return {"learning_rate": USUAL.learning_rate, "max_steps": USUAL.max_steps} | own
+
+
+def usual_amounts(preset: object, size: object) -> dict[str, Any]:
+    """What a size puts into the form: the first arm's settings that it shows, the numbers of problems, and the rest."""
+    found = {name: usual_settings(preset, size)[name] for name in ("learning_rate", "max_steps")}
+    if size == QUICK:
+        quick = quick_settings(preset)
+        return (
+            found
+            | {name: quick[name] for name in ("limit", "test_limit")}
+            | {"minutes": None, "preview": bool(quick["preview"])}
+        )
+    return found | {"limit": PROBLEMS, "test_limit": PROBLEMS, "minutes": MINUTES, "preview": True}
 
 
 def read_form(settings: Settings, values: Mapping[str, object]) -> ExperimentRequest:
@@ -80,7 +100,9 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> ExperimentReq
     refuse_same(problems, test)
     rate = number("The learning rate", values["learning_rate"], 1e-9, 1)
     steps = number("The number of updates", values["max_steps"], 1, 10**7, whole=True)
-    first = usual_settings(pair[0]) | {"learning_rate": rate, "max_steps": steps}
+    first = (
+        usual_settings(pair[0], values.get("size")) | {"learning_rate": rate, "max_steps": steps} | chosen_steps(values)
+    )
     request = ExperimentRequest(
         pair,
         problems,
@@ -108,6 +130,13 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> ExperimentReq
     )
     request.plan()
     return request
+
+
+def chosen_steps(values: Mapping[str, object]) -> dict[str, Any]:
+    """The selector of the form and its τ, where they are not the usual ones. Raises UserError."""
+    selector, tau = values.get("selector") or Selection.selector, values.get("tau")
+    chosen = Selection(str(selector), tau=tau if selector == "teaching" else None).as_json()
+    return {name: chosen[name] for name in ("selector", "tau") if chosen.get(name, "kl") != "kl"}
 
 
 def refuse_same(problems: str, test: str) -> None:

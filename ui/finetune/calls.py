@@ -23,7 +23,7 @@ from ui.finetune.model_card import card_html
 MOST_COMPARED = 6  # as many lines as can be told apart
 POINTS = 300  # per curve
 #: Settings in run.json that are not in FinetuneConfig, and their names on the page.
-SELECTION_LABELS = {"alpha": "α", "beta": "β", "selector": "Selector", "budget": "Budget"}
+SELECTION_LABELS = {"alpha": "α", "beta": "β", "selector": "Selector", "budget": "Budget", "tau": "τ", "box": "Box"}
 
 
 def settings_of(run: Tuning, datasets: Datasets) -> dict[str, str]:

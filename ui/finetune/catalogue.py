@@ -38,6 +38,7 @@ LABELS = {
     "evaluate_every": "Evaluate every (updates)",
     "save_every": "Save every (updates)",
     "seed": "Seed",
+    "patience": "Patience (measurements)",
 }
 #: Settings that the list shows where they are not the paper's.
 LISTED = ("learning_rate", "rank", "samples_per_update", "max_samples_per_trajectory", "schedule", "seed")

@@ -35,6 +35,9 @@ from ui.finetune.request import (
 FIRST = ("max_steps", "samples_per_update", "learning_rate")
 PLAIN = ("max_steps", "samples_per_update", "learning_rate", "dropout")  # settings that need no explanation
 LORA = ("target_modules", "rank", "lora_alpha", "dropout")
+QUICK, FULL = "quick", "full"
+SIZES = [("Quick", QUICK), ("Full", FULL)]
+QUICK_SAYS = "quick: few updates at a higher rate"
 LATEST = PRIVATE | {"trigger_mode": "always_last"}
 
 
@@ -81,6 +84,7 @@ class FinetuneForm(RunForm):
             alpha = gr.Number(ALPHA, label="α", info=info, min_width=120)
             beta = gr.Number(BETA, label="β", info="steps with a KL above β nats are selected", min_width=120)
         with gr.Group():
+            size = gr.Radio(SIZES, value=FULL, label="Size", info=QUICK_SAYS, elem_id="lr-ft-size")
             settings = in_rows(FIRST, usual)
         source = gr.Markdown(source_of_defaults(None), elem_classes="lr-answer", elem_id="lr-ft-whence")
         with gr.Accordion("LoRA", open=False, elem_id="lr-ft-lora"):
@@ -88,6 +92,22 @@ class FinetuneForm(RunForm):
         with gr.Accordion("More", open=False, elem_id="lr-ft-more"):
             names = [(s.title, s.name) for s in SELECTORS]
             selector = gr.Dropdown(names, value="kl", label="Selector", elem_id="lr-ft-selector")
+            self.tau = gr.Number(
+                None,
+                label="τ",
+                info="only steps that teach more than τ nats; empty: as many as have KL above β",
+                visible=False,
+                elem_id="lr-ft-tau",
+            )
+            self.box = gr.Textbox(
+                "",
+                label="Box",
+                info="only steps inside: expert’s entropy from : to : KL from : to, in nats; empty: everywhere",
+                placeholder="0:1:0.4:inf",
+                max_lines=1,
+                max_length=100,
+                elem_id="lr-ft-box",
+            )
             settings |= in_rows([name for name in CONFIG if name not in settings], usual)
         about_amount = gr.Markdown("", elem_classes="lr-answer", elem_id="lr-ft-amount")
         command = command_line("lr-ft-command")
@@ -97,13 +117,16 @@ class FinetuneForm(RunForm):
             self.start = gr.Button("Start fine-tuning", variant="primary", elem_id="lr-ft-start")
         self.selection = [alpha, beta, selector]
         self.fields = {"dataset": self.dataset, "method": method, "alpha": alpha, "beta": beta, "selector": selector}
-        self.fields |= {"expert": expert} | {name: settings[name] for name in CONFIG}
+        self.fields |= (
+            {"expert": expert} | {name: settings[name] for name in CONFIG} | {"tau": self.tau, "box": self.box}
+        )
 
         ordered, layers = [settings[name] for name in CONFIG], settings["target_modules"]
         model, limits = [self.dataset, expert, layers], [layers, settings["rank"]]
-        adopted = self.dataset.change(
+        adopted = gr.on(
+            [self.dataset.change, size.input],
             self.choose_dataset,
-            [self.dataset, self.defaults, *ordered],
+            [self.dataset, size, self.defaults, *ordered],
             [expert, source, self.defaults, *ordered],
             **LATEST,
         )
@@ -111,9 +134,10 @@ class FinetuneForm(RunForm):
         expert.change(self.update_layers, model, limits, **LATEST)
         layers.input(self.update_layers, model, limits, **LATEST)
         method.change(self.choose_method, method, [about_method, *self.selection], **LATEST)
+        gr.on([method.change, selector.change], self.choose_selector, [method, selector], self.tau, **LATEST)
         known = gr.State([])  # names; a list that is updated while it is open loses its position
         self.preset.focus(self.list_presets, known, [self.preset, known], **PRIVATE)
-        taken = [method, *self.selection, *ordered, self.notice]
+        taken = [method, *self.selection, self.tau, self.box, *ordered, self.notice]
         self.preset.input(self.choose_preset, self.preset, taken, **LATEST)
         changes = [part.change for part in self.inputs]
         gr.on(changes, self.show_command, self.inputs, [about_amount, command], **LATEST)
@@ -134,13 +158,14 @@ class FinetuneForm(RunForm):
             return f"**{escape(str(error))}**", ""
 
     @action("finetune.choose_dataset")
-    def choose_dataset(self, dataset_id, known, *values) -> tuple:
-        """Updates to the dataset's defaults, of the settings that the user has not changed."""
-        chosen = find_dataset(self.datasets, dataset_id)
-        new = defaults(chosen)
+    def choose_dataset(self, dataset_id, size, known, *values) -> tuple:
+        """Updates to the defaults of the dataset, or to its quick ones, of the settings that the user has not
+        changed."""
+        chosen, quick = find_dataset(self.datasets, dataset_id), size == QUICK
+        new = defaults(chosen, quick)
         imported = chosen is not None and not expert_of(chosen)
         settings = carried(known, new, values)
-        source = source_of_defaults(chosen) + moved(values, settings)
+        source = source_of_defaults(chosen, quick) + moved(values, settings)
         return gr.Textbox(visible=imported), source, new, *settings
 
     @action("finetune.list_presets")
@@ -150,9 +175,9 @@ class FinetuneForm(RunForm):
 
     @action("finetune.choose_preset")
     def choose_preset(self, name) -> tuple:
-        """Updates of method, α, β, selector and the settings in CONFIG's order to a preset's, and of the notice."""
+        """Updates of method, α, β, the steps and the settings in CONFIG's order to a preset's, and of the notice."""
         if not name:
-            return *([gr.skip()] * (4 + len(CONFIG))), ""
+            return *([gr.skip()] * (6 + len(CONFIG))), ""
         try:
             config, selection = settings_of(load_preset(self.datasets.settings, str(name)[:200]), f"The preset {name}")
             if selection.budget is not None:
@@ -161,12 +186,13 @@ class FinetuneForm(RunForm):
                     f"say; use it on the command line: finetune --preset {name}"
                 )
         except UserError as error:
-            return *([gr.skip()] * (4 + len(CONFIG))), notice_html(str(error), "error")
+            return *([gr.skip()] * (6 + len(CONFIG))), notice_html(str(error), "error")
         values = [getattr(config, key) for key in CONFIG]
         values = [list(value) if isinstance(value, tuple) else value for value in values]
         values = [gr.skip() if value == list(AUTO) else value for value in values]
         told = notice_html(f"All settings are those of the preset {name} now.", "note")
-        return config.method, selection.alpha, selection.beta, selection.selector, *values, told
+        steps = selection.alpha, selection.beta, selection.selector, selection.tau, selection.box or ""
+        return config.method, *steps, *values, told
 
     @action("finetune.update_layers")
     def update_layers(self, dataset_id, model, selected) -> tuple:
@@ -186,6 +212,11 @@ class FinetuneForm(RunForm):
             gr.Number(visible=contrastive and name != "all-steps"),
             gr.Dropdown(visible=name in SELECTING),
         )
+
+    @action("finetune.choose_selector")
+    def choose_selector(self, method, selector) -> gr.Number:
+        """An update of τ, which only the selector by the teaching signal has."""
+        return gr.Number(visible=method in SELECTING and selector == "teaching")
 
 
 def dataset_choices(datasets: Datasets) -> list[tuple[str, str]]:

@@ -9,6 +9,8 @@ from lightreasoner.models.adapters import TARGETS, check_layers, linear_layers, 
 from lightreasoner.models.pairs import presets
 from lightreasoner.training.config import AUTO, FinetuneConfig
 from lightreasoner.training.examples import refuse_missing, selection_for
+from lightreasoner.training.run import quick_config
+from lightreasoner.training.runs import pair_of
 from ui.components.dataset_catalogue import Dataset, Datasets
 from ui.components.run_form import options
 from ui.components.run_list import METHOD_TITLES
@@ -32,7 +34,11 @@ class FinetuneRequest:
     def argv(self, dataset: str) -> list[str]:
         """The verb's arguments without --run-dir; defaults are left out."""
         argv = ["finetune", "--dataset", dataset, *(["--expert", self.expert] if self.expert_given else [])]
-        return argv + options(self.config, "method", *CONFIG) + options(self.selection, "alpha", "beta", "selector")
+        return (
+            argv
+            + options(self.config, "method", *CONFIG)
+            + options(self.selection, "alpha", "beta", "selector", "tau", "box")
+        )
 
     @property
     def title(self) -> str:
@@ -45,25 +51,27 @@ def expert_of(dataset: Dataset) -> str | None:
     return named if isinstance(named, str) and named else None
 
 
-def preset_settings(dataset: Dataset | None) -> dict:
-    """The settings in the preset of the pair that sampled a dataset; empty without one."""
-    pair = ((dataset.run if dataset else None) or {}).get("about", {}).get("pair") or {}
-    return next((preset.finetune for preset in presets() if preset.name == pair.get("name")), {})
+def preset_settings(dataset: Dataset | None, quick: bool = False) -> dict:
+    """The settings in the preset of the pair that sampled a dataset; empty without one. quick: in its quick preset."""
+    name = pair_of(dataset.run) if dataset and dataset.run else None
+    if quick:
+        return quick_config(name)
+    return next((preset.finetune for preset in presets() if preset.name == name), {})
 
 
-def source_of_defaults(dataset: Dataset | None) -> str:
+def source_of_defaults(dataset: Dataset | None, quick: bool = False) -> str:
     """A sentence on the origin of the defaults."""
-    chosen = preset_settings(dataset)
+    chosen = preset_settings(dataset, quick)
     own = [LABELS[name].lower() for name in CONFIG if name in chosen]
     if not own:
         return "The defaults are those of the paper."
     listed = ", ".join(own[:-1]) + f" and {own[-1]}" if len(own) > 1 else own[0]
-    return f"Defaults: {listed} from this pair's preset, everything else from the paper."
+    return f"Defaults: {listed} from {'the quick' if quick else 'this pair’s'} preset, everything else from the paper."
 
 
-def defaults(dataset: Dataset | None) -> dict:
-    """The default settings: those of the preset of the dataset's pair, else the paper's."""
-    own = preset_settings(dataset)
+def defaults(dataset: Dataset | None, quick: bool = False) -> dict:
+    """The default settings: those of the preset of the dataset's pair, or of its quick one, else the paper's."""
+    own = preset_settings(dataset, quick)
     found = {name: own.get(name, getattr(USUAL, name)) for name in CONFIG}
     return found | {"target_modules": list(own.get("target_modules") or targets_of(dataset and expert_of(dataset)))}
 
@@ -90,6 +98,10 @@ def read_form(datasets: Datasets, values: Mapping[str, object]) -> FinetuneReque
     settings = {name: values[name] for name in CONFIG} | {"method": method, "target_modules": AUTO if auto else names}
     config = FinetuneConfig(**settings)
     selector = {"selector": str(values["selector"])} if method in SELECTING else {}  # the others determine the steps
+    if selector.get("selector") == "teaching" and values.get("tau") is not None:
+        selector["tau"] = values["tau"]
+    if method != "sft" and values.get("box"):
+        selector["box"] = str(values["box"])
     selection = Selection(**selector, alpha=values["alpha"], beta=values["beta"], seed=config.seed)
     if not known and (not isinstance(expert, str) or not expert.strip()):
         raise UserError("This dataset was imported and names no expert; enter the model to train.")

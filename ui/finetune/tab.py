@@ -35,8 +35,8 @@ INTRO = {
 class FinetuneView(HtmlComponent):
     """Value: "" or the JSON document {"open": run id}, which shows that run. The script requests the rest.
 
-    The event `renew` asks the form to list the datasets again, with {"dataset": id} selected, and to set α, β and the
-    selector if it names them.
+    The event `renew` asks the form to list the datasets again, with {"dataset": id} selected, and to set α, β, the
+    selector, its τ and the box if it names them.
     """
 
     script = "finetune/mount"
@@ -77,7 +77,7 @@ def build_finetune(studio: Studio) -> None:
         measure, form.inputs, form.notice, api_name="estimate_finetune", concurrency_limit=places, **QUIET
     )
     form.start.click(start, form.inputs, [view, form.notice], api_name="finetune", cancels=[estimating], **UNQUEUED)
-    view.renew(renew, form.dataset, [side, form.dataset, form.notice, *form.selection], **PRIVATE)
+    view.renew(renew, form.dataset, [side, form.dataset, form.notice, *form.selection, form.tau, form.box], **PRIVATE)
 
 
 def start_run(studio: Studio, datasets: Datasets, values: Mapping[str, object]) -> str:
@@ -110,10 +110,13 @@ def renewed(datasets: Datasets, current: object, wanted: object, viewed: object 
 
 
 def linked_selection(link: dict) -> tuple:
-    """Updates of α, β and the selector to the valid values of a link."""
+    """Updates of α, β, the selector, its τ and the box to the valid values of a link; a selector brings or clears the
+    last two."""
     selector = link.get("selector")
     known = selector in [s.name for s in SELECTORS]
-    return linked_number(link, "alpha"), linked_number(link, "beta"), selector if known else gr.skip()
+    tau = linked_number(link, "tau") if not known or "tau" in link else None
+    box = str(link.get("box") or "")[:100] if known else gr.skip()
+    return linked_number(link, "alpha"), linked_number(link, "beta"), selector if known else gr.skip(), tau, box
 
 
 def linked_number(link: dict, name: str) -> object:

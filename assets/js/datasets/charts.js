@@ -86,6 +86,82 @@ export class Histogram {
   reset() { this.range = null; clearTimeout(this.timer); }
 }
 
+const infinite = (text) => (text.trim() === '' || text.trim() === '\u221e' ? Infinity : Number(text));
+/** Bounds in a number's field: what was typed, or ∞. */
+const written = (bound) => (bound === Infinity ? '' : String(Number(bound.toPrecision(3))));
+
+/**
+ * The expert's entropy against KL, and the box whose steps are listed: a part of the chart that was dragged over, or
+ * four numbers of nats. The steps in it can be made the ones that are trained on.
+ */
+export class Plane {
+  /**
+   * @param {(box: number[] | null) => void} onLook the box: entropy from and to, KL from and to; null: all steps
+   * @param {(box: number[] | null) => void} onTrain only its steps are to be training samples; null: all may be
+   */
+  constructor(onLook, onTrain) {
+    this.onLook = onLook;
+    this.onTrain = onTrain;
+    this.box = this.trained = null;
+    this.timer = 0;
+    this.chart = new Chart({ title: 'Entropy and KL', says: 'drag a box to list its steps', name: 'entropy-and-kl',
+      onBox: (range) => this.look(range && [range.x, range.y].flatMap((ends) =>
+        [Math.min(...ends), Math.max(...ends)].map((root) => Math.max(0, root) ** 2)), 0) });
+    this.fields = ['Entropy from', 'Entropy to', 'KL from', 'KL to'].map((name, at) => {
+      const input = el('input', { type: 'text', inputmode: 'decimal', placeholder: at % 2 ? '\u221e' : '0',
+        'aria-label': name + ', in nats' });
+      input.addEventListener('input', () => this.type());
+      return { input, node: el('label', { class: 'lr-pick' }, el('span', { text: name }), input) };
+    });
+    this.train = el('button', { type: 'button', text: 'Train on the steps of this box',
+      onclick: () => onTrain(this.box) });
+    this.everywhere = el('button', { type: 'button', text: 'Train on steps outside, too',
+      onclick: () => onTrain(null) });
+    this.clear = el('button', { type: 'button', text: 'Clear box', onclick: () => this.look(null, 0) });
+    this.drawn = el('p', { class: 'lr-muted' });
+    this.chart.node.append(this.drawn, el('div', { class: 'lr-box-fields' }, ...this.fields.map(({ node }) => node)),
+      el('div', { class: 'lr-buttons' }, this.clear, this.train, this.everywhere));
+    this.chart.node.classList.add('lr-plane');
+    this.place();
+  }
+  draw(figure) {
+    this.drawn.textContent = figure.layout.meta.says;
+    this.chart.draw(figure);
+    this.place();
+  }
+  /** The box as the selection of training samples has it: "0:1:0.4:inf"; null for none. */
+  mark(trained) {
+    this.trained = trained;
+    this.place();
+  }
+  type() {
+    const box = this.fields.map(({ input }, at) => (at % 2 ? infinite(input.value) : Number(input.value || 0)));
+    const sound = box.every((bound) => bound >= 0) && box[0] < box[1] && box[2] < box[3];
+    for (const { input } of this.fields) input.setAttribute('aria-invalid', String(!sound));
+    if (sound) this.look(box, PAUSE);
+  }
+  look(box, wait) {
+    const all = !box || (box[0] <= 0 && box[1] === Infinity && box[2] <= 0 && box[3] === Infinity);
+    this.box = all ? null : box.map((bound) => (bound === Infinity ? bound : Number(bound.toPrecision(3))));
+    this.place();
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.onLook(this.box), wait);
+  }
+  place() {
+    const { box } = this, far = (bound) => Math.sqrt(Math.min(bound, 1e4));
+    this.chart.move({ shown: box ? { x0: far(box[0]), x1: far(box[1]), y0: far(box[2]), y1: far(box[3]) }
+      : { x0: -2, x1: -2, y0: -2, y1: -2 } });
+    this.fields.forEach(({ input }, at) => {
+      if (document.activeElement === input) return;
+      input.value = box ? written(box[at]) : '';
+      input.removeAttribute('aria-invalid');
+    });
+    this.clear.disabled = this.train.disabled = !box;
+    this.everywhere.hidden = !this.trained;
+  }
+  reset() { this.box = this.trained = null; clearTimeout(this.timer); this.place(); }
+}
+
 /** A share against β or α, with a slider; a click on the chart sets the value, too. */
 export class ThresholdChart {
   /**

@@ -7,7 +7,7 @@ import { formatBytes, formatCount, formatPercent } from '../shared/format.js';
 import { createPush } from '../shared/push_form.js';
 import { isActive, runningWord, stateBadge } from '../shared/run_list.js';
 import { createCommand, createDeletion, createRename, createRunProgress } from '../shared/run_view.js';
-import { CategoryChart, Histogram, ThresholdChart } from './charts.js';
+import { CategoryChart, Histogram, Plane, ThresholdChart } from './charts.js';
 import { StepTable } from './step_table.js';
 
 const TONES = { good: ['\u2713', 'OK'], warn: ['!', 'Warning'], bad: ['\u2715', 'Problem'] };
@@ -24,6 +24,7 @@ const DATASET_ACTIONS = {
 };
 const PAUSE = 200; // milliseconds after the last movement of a slider until the server counts
 
+const numberIn = ({ value }) => (value.trim() && Number.isFinite(Number(value)) ? Number(value) : null);
 const panel = (name, ...children) => el('figure', { class: 'lr-chart', 'aria-label': name },
   el('figcaption', {}, el('b', { text: name })), ...children);
 
@@ -39,13 +40,19 @@ function createParts(explorer) {
     alpha: new ThresholdChart({ title: 'One-token targets by \u03b1', says: 'click to set \u03b1',
       name: 'one-token-by-alpha', label: 'Alpha, the plausibility threshold', symbol: '\u03b1', shape: 'alpha',
       min: PAPER.alphaFloor, max: 1, onInput: moved('alpha') }),
+    plane: new Plane((box) => explorer.look(box), (box) => explorer.train(box)),
     categories: new CategoryChart((kind) => explorer.steps.pick(kind)),
-    picker: el('select', { 'aria-label': 'Selector' }), selectorSays: el('p', { class: 'lr-muted' }),
+    picker: el('select', { 'aria-label': 'Selector' }),
+    tau: el('input', { type: 'number', min: '0', step: '0.01', placeholder: 'none',
+      'aria-label': 'Tau, the lowest teaching signal in nats' }), selectorSays: el('p', { class: 'lr-muted' }),
     selection: el('p', { class: 'lr-chosen' }), quality: el('ul', { class: 'lr-quality' }) };
   parts.picker.addEventListener('change', () => explorer.move({ selector: parts.picker.value }, 0));
+  parts.tau.addEventListener('input', () => explorer.move({ tau: numberIn(parts.tau) }));
+  const tau = el('label', { class: 'lr-pick', title: 'Only steps that teach more than \u03c4 nats' },
+    el('span', { text: '\u03c4' }), parts.tau);
   const node = el('div', { class: 'lr-charts' }, parts.histogram.chart.node, parts.teaching.chart.node,
-    parts.beta.chart.node, parts.alpha.chart.node, parts.categories.chart.node,
-    panel('Training samples', el('label', { class: 'lr-pick' }, el('span', { text: 'Selector' }), parts.picker),
+    parts.plane.chart.node, parts.beta.chart.node, parts.alpha.chart.node, parts.categories.chart.node,
+    panel('Training samples', el('label', { class: 'lr-pick' }, el('span', { text: 'Selector' }), parts.picker), tau,
       parts.selectorSays, parts.selection), panel('Quality', parts.quality));
   return { ...parts, node };
 }
@@ -77,7 +84,7 @@ export class Explorer {
     this.host = host;
     this.data = null;
     this.ranges = {}; // of measures, whose steps are listed: [lowest, highest] each
-    this.selection = { alpha: PAPER.alpha, beta: PAPER.beta, selector: 'kl' };
+    this.selection = { alpha: PAPER.alpha, beta: PAPER.beta, selector: 'kl', tau: null, box: null };
     this.timer = 0;
     this.steps = new StepTable({ onFilter: () => this.list(), onOpen: host.open,
       onMark: (row, kind) => this.mark(row, kind) });
@@ -106,7 +113,25 @@ export class Explorer {
   /** Only the steps in a range of a measure are listed; null: in any. */
   bound(measure, range) {
     this.ranges = { ...this.ranges, [measure]: range || [null, null] };
+    if (measure === 'kl' && this.parts.plane.box) { // its bounds of KL would be the histogram's
+      this.parts.plane.reset();
+      this.parts.plane.mark(this.selection.box);
+      this.ranges.expert_entropy = [null, null];
+    }
     this.steps.change({});
+  }
+  /** Only the steps in a box of the expert's entropy and KL are listed; null: all. */
+  look(box) {
+    const range = (low, high) => (box ? [low || null, high === Infinity ? null : high] : [null, null]);
+    this.parts.histogram.reset();
+    this.parts.histogram.place();
+    this.ranges = { ...this.ranges, expert_entropy: range(box?.[0], box?.[1]), kl: range(box?.[2], box?.[3]) };
+    this.steps.change({});
+  }
+  /** Only the steps in a box are training samples, whatever \u03b2 is; null: as the selector says. */
+  train(box) {
+    const text = box && box.map((bound) => (bound === Infinity ? 'inf' : String(bound))).join(':');
+    this.move({ box: text, selector: box ? 'all' : 'kl' }, 0);
   }
   async list() {
     if (!this.data || !this.data.steps) return;
@@ -121,8 +146,9 @@ export class Explorer {
 
   /** α and β in the charts, and what they come to. */
   showSelection() {
-    const { data, parts, head } = this, { alpha, beta, selector } = this.selection;
+    const { data, parts, head } = this, { alpha, beta, selector, tau, box } = this.selection;
     if (!data?.steps) return;
+    parts.plane.mark(box);
     const { kept: { data: [kept] }, one_token: ones } = data.figures;
     const at = kept.x.findIndex((x) => Math.abs(x - beta) < 1e-6), above = at < 0 ? data.above : kept.customdata[at][0];
     parts.histogram.mark(beta);
@@ -135,10 +161,11 @@ export class Explorer {
         ', ' + formatPercent(y[near]) + ' hold a single one']);
     }
     head.tune.href = '?' + new URLSearchParams({ tab: 'finetune', dataset: data.id, alpha: String(alpha),
-      beta: String(+beta.toFixed(4)), selector }); // with the selection made here
+      beta: String(+beta.toFixed(4)), selector, // with the selection made here
+      ...(selector === 'teaching' && tau !== null ? { tau: String(tau) } : {}), ...(box ? { box } : {}) });
   }
   drawCharts() {
-    const { histogram, teaching, kept, one_token: ones, categories } = this.data.figures, { parts } = this;
+    const { histogram, teaching, plane, kept, one_token: ones, categories } = this.data.figures, { parts } = this;
     for (const figure of Object.values(this.data.figures)) {
       figure.layout.uirevision = this.data.id; // what was zoomed stays zoomed while a dataset grows
     }
@@ -146,6 +173,8 @@ export class Explorer {
     parts.histogram.draw(histogram, this.selection.beta);
     parts.teaching.chart.node.hidden = !teaching;
     if (teaching) parts.teaching.draw(teaching);
+    parts.plane.chart.node.hidden = !plane;
+    if (plane) parts.plane.draw(plane);
     parts.beta.chart.draw(kept);
     if (ones) parts.alpha.chart.draw(ones);
     parts.categories.draw(categories);
@@ -200,6 +229,8 @@ export class Explorer {
       picker.replaceChildren(...selectors.map((s) => el('option', { value: s.name, text: s.title })));
     }
     picker.value = this.selection.selector;
+    parts.tau.parentElement.hidden = picker.value !== 'teaching';
+    if (document.activeElement !== parts.tau) parts.tau.value = String(this.selection.tau ?? '');
     selectorSays.textContent = selectors.find((s) => s.name === picker.value)?.says || '';
     parts.selection.replaceChildren(...selection.map((text, i) =>
       el(i ? 'span' : 'b', { class: i ? 'lr-muted' : null, text })));
@@ -217,7 +248,7 @@ export class Explorer {
     this.head.naming.hide();
     this.head.error.show('');
     this.steps.reset();
-    for (const histogram of [this.parts.histogram, this.parts.teaching]) histogram.reset();
+    for (const chart of [this.parts.histogram, this.parts.teaching, this.parts.plane]) chart.reset();
     this.parts.categories.picked = '';
   }
 }

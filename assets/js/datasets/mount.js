@@ -10,7 +10,7 @@ import { createRunList, isActive } from '../shared/run_list.js';
 import { Explorer } from './explorer.js';
 import { Reader } from './trajectory.js';
 
-const DEFAULTS = { alpha: PAPER.alpha, beta: PAPER.beta, selector: 'kl' };
+const DEFAULTS = { alpha: PAPER.alpha, beta: PAPER.beta, selector: 'kl', tau: null, box: null };
 const TAB = 'datasets';
 const HINT = 'Build or select a dataset to explore it.';
 
@@ -58,8 +58,8 @@ class Tab {
         if (!answer.error) { this.show(null); this.look(true); }
         return answer;
       },
-      download: async (format, { alpha, beta, selector }) => {
-        const answer = await ask('prepare', format, alpha, beta, selector);
+      download: async (format, { alpha, beta, selector, tau, box }) => {
+        const answer = await ask('prepare', format, alpha, beta, selector, { tau, box });
         if (!answer.error) downloadFrom(answer.url, answer.name);
         return answer;
       },
@@ -117,8 +117,8 @@ class Tab {
   async look(all) {
     if (this.busy && !all) return;
     this.busy = true;
-    const mine = (this.looked += all ? 1 : 0), { alpha, beta, selector } = this.explorer.selection;
-    const answer = await this.call('overview', this.open, alpha, beta, selector, all ? '' : this.seen);
+    const mine = (this.looked += all ? 1 : 0), { alpha, beta, selector, tau, box } = this.explorer.selection;
+    const answer = await this.call('overview', this.open, alpha, beta, selector, all ? '' : this.seen, { tau, box });
     this.busy = false;
     if (mine !== this.looked) return; // a later request is on its way
     this.error.show(answer.error);
@@ -146,7 +146,8 @@ class Tab {
       return params.has(name) && Number.isFinite(x) ? x : null;
     };
     const selection = { alpha: clamp(numberOf('alpha') ?? PAPER.alpha, PAPER.alphaFloor, 1),
-      beta: clamp(numberOf('beta') ?? PAPER.beta, 0, 3), selector: params.get('selector') || 'kl' };
+      beta: clamp(numberOf('beta') ?? PAPER.beta, 0, 3), selector: params.get('selector') || 'kl',
+      tau: numberOf('tau'), box: params.get('box') };
     this.wanted = !params.get('dataset') && (params.has('alpha') || params.has('beta')) ? selection : DEFAULTS;
     this.hint.textContent = this.wanted === DEFAULTS ? HINT
       : HINT + ` It begins with α ${selection.alpha} and β ${selection.beta}.`;

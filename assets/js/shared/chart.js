@@ -160,6 +160,7 @@ class Menu {
  * @property {'h3' | 'h4' | 'b'} [tag] of the title: a heading, unless it stands below one
  * @property {(point: { x: any, y: any, curveNumber: number, pointIndex: number }) => void} [onClick]
  * @property {(range: [number, number] | null) => void} [onBrush] a range of x was dragged over; null: none is
+ * @property {(box: { x: [number, number], y: [number, number] } | null) => void} [onBox] a rectangle was dragged over
  * @property {(layout: Record<string, any>) => void} [onLayout] the user zoomed or reset
  * @property {(hidden: string[]) => void} [onLegend] the names of the series that the legend hides now
  * @property {(scale: string) => void} [onScale] the user chose another scale
@@ -225,7 +226,7 @@ export class Chart {
   }
   /** The figure in the page's colours and in the chosen scale. @returns {Figure} */
   prepared() {
-    const style = getComputedStyle(this.plot), { onBrush } = this.options;
+    const style = getComputedStyle(this.plot), { onBrush, onBox } = this.options;
     const copy = withColours({ data: this.figure.data, layout: this.figure.layout }, style);
     const narrow = (this.plot.clientWidth < NARROW && copy.layout.meta.narrow) || {};
     for (const [part, value] of Object.entries(narrow)) {
@@ -234,25 +235,25 @@ export class Chart {
     scaleAxis(copy, this.scale);
     copy.layout.shapes = (copy.layout.shapes || []).map((shape) => scaleShape(shape, this.scale));
     copy.layout.font.family = style.fontFamily;
-    copy.layout.dragmode = TOUCH.matches ? false : onBrush ? 'select' : 'zoom';
+    copy.layout.dragmode = TOUCH.matches ? false : onBrush || onBox ? 'select' : 'zoom';
     if (onBrush) copy.layout.selectdirection = 'h';
     return copy;
   }
   listen() {
-    const { onClick, onBrush, onLayout, onLegend } = this.options;
+    const { onClick, onBrush, onBox, onLayout, onLegend } = this.options;
     const plot = /** @type {any} */ (this.plot), on = (name, act) => plot.on('plotly_' + name, act);
     const hidden = () => plot.data.filter((trace) => trace.visible === 'legendonly').map((trace) => trace.name);
     on('doubleclick', () => this.reset());
     if (onClick) on('click', ({ points }) => points.length && onClick(points[0]));
     if (onLegend) on('restyle', ([change]) => 'visible' in change && onLegend(hidden()));
     if (onLayout) on('relayout', onLayout);
-    if (!onBrush) return;
+    if (!onBrush && !onBox) return;
     on('selected', (event) => {
       if (!event?.range) return;
       this.plotly.update(this.plot, { selectedpoints: [null] }, { selections: [] }); // the page marks the range itself
-      onBrush(event.range.x);
+      if (onBox) onBox(event.range); else onBrush(event.range.x);
     });
-    on('deselect', () => onBrush(null));
+    on('deselect', () => (onBox || onBrush)(null));
   }
   setScale(scale) {
     if (scale === this.scale || !this.figure) return;
@@ -273,7 +274,7 @@ export class Chart {
       changes[axis + (range ? '.range' : '.autorange')] = range ? [...range] : true;
     }
     this.plotly.relayout(this.plot, changes);
-    this.options.onBrush?.(null);
+    (this.options.onBox || this.options.onBrush)?.(null);
   }
   /**
    * Moves shapes by their names: { beta: { y0, y1 } }. plotly.js needs 10 to 100 ms for that, so while they move only
