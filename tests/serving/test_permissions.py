@@ -131,6 +131,7 @@ PERMISSIONS = {
     "inspect.choose_mode": "visitors",
     "inspect.choose_problem": "visitors",
     "inspect.choose_writer": "visitors",
+    "inspect.compare_traces": "visitors",
     "inspect.compare_with_greedy": "visitors",
     "inspect.choose_source": "visitors, costly",
     "inspect.offer_response": "visitors",
@@ -139,6 +140,7 @@ PERMISSIONS = {
     "inspect.draw_problem": "visitors",
     "inspect.edit_problem": "visitors",
     "inspect.export": "visitors",
+    "inspect.find_flip": "owner",
     "inspect.follow_link": "visitors",
     "inspect.follow_link_prompt": "visitors",
     "inspect.follow_link_stop": "visitors",
@@ -146,7 +148,9 @@ PERMISSIONS = {
     "inspect.list_tuned_experts": "visitors",  # an empty list for visitors
     "inspect.open_problem_file": "visitors, costly",
     "inspect.open_tuned_expert": "owner",
+    "inspect.read_origin": "visitors",
     "inspect.read_step": "visitors",
+    "inspect.remove_problem_file": "visitors",
     "inspect.reopen": "visitors",
     "inspect.run": "visitors",
     "inspect.show_prompt": "visitors, costly",  # of the preset pairs, without loading a model

@@ -230,7 +230,14 @@ class Inspect:
             expect(self.tokens.first).to_be_attached()  # the page opens on a trace: the example
         return self
 
+    def unfold(self) -> None:
+        """Show the form, which folds to a line when a run begins, and where the window is narrow."""
+        folded = self.page.locator('#lr-fold[aria-expanded="false"]')
+        if folded.count():
+            folded.click()
+
     def pick_pair(self, title: str) -> None:
+        self.unfold()
         self.page.locator("#lr-pair input").click()
         self.page.get_by_role("option", name=title).click()
 
@@ -240,6 +247,7 @@ class Inspect:
         self.fill("Amateur (the weaker model)", str(amateur))
 
     def limit(self, tokens: int) -> None:
+        self.unfold()
         if not self.page.get_by_label(TOKEN_LIMIT).is_visible():
             self.page.get_by_role("button", name="Decoding").click()
         self.fill(TOKEN_LIMIT, str(tokens))
@@ -274,8 +282,10 @@ class Inspect:
     def run(self) -> None:
         with self.new_run():
             self.run_button.click()
+        self.unfold()  # for what is changed before the next run
 
     def score(self, text: str) -> None:
+        self.unfold()
         self.page.get_by_label("Score a text of mine").check()
         self.fill("Text to score", text)
         self.run()

@@ -6,6 +6,8 @@ tests/compat/test_gradio.py.
 
 import re
 from collections.abc import Callable, MutableMapping
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -17,8 +19,18 @@ from lightreasoner.errors import first_line
 from lightreasoner.serving.log import log_line
 
 CHECKED_VERSION = "6.31.0"
+#: What the page of gr.Markdown loads for formulas: KaTeX's auto-render, whose default export renders the formulas of an
+#: element. Its name holds a hash.
+_FORMULAS = "auto-render-*.js"
 #: The handler that gr.LoginButton wires to the loading of the page; it returns the button with its present label.
 LOGIN_STATUS_HANDLER = gr.LoginButton._check_login_status
+
+
+@cache
+def formulas_script() -> str:
+    """The address of KaTeX's auto-render as Gradio serves it, relative to the page; "" where there is none."""
+    found = sorted((Path(gr.__file__).parent / "templates" / "frontend" / "assets").glob(_FORMULAS))
+    return f"assets/{found[0].name}" if len(found) == 1 else ""
 
 
 def event_data(event: gr.EventData) -> dict:

@@ -60,8 +60,8 @@ def pair_form(studio: Studio, prefix: str = "lr", button: str = "Run") -> PairFo
     with gr.Group():
         preset = gr.Dropdown(choices, value=choices[0][1], label="Pair", elem_id=f"{prefix}-pair")
         with gr.Column(visible=False) as own:
-            expert = model_field("Expert (the stronger model)")
-            amateur = model_field("Amateur (the weaker model)")
+            expert = model_field("Expert (the stronger model)", elem_id=f"{prefix}-expert")
+            amateur = model_field("Amateur (the weaker model)", elem_id=f"{prefix}-amateur")
     card = gr.HTML(described(choices[0][1], "", ""), elem_id=f"{prefix}-card")
     form = PairForm(preset, expert, amateur, own, card)
     preset.change(shown, preset, own, **PRIVATE)

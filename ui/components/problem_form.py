@@ -18,6 +18,7 @@ from ui.components.events import PRIVATE
 
 OWN_FILE = "file"
 OWN_TEXT = "This text is your own, so no answer is known."
+NO_FILE = "No problem is selected: choose a file, or write one of your own."
 REST = "Use the rows that can be read"
 LISTED = 1000  # problems in the list; "Another problem" draws from all of them
 DRAWS = 3  # rows that are drawn until one is a problem
@@ -72,16 +73,21 @@ def problem_form(settings: Settings) -> ProblemForm:
 
     @action("inspect.open_problem_file", visitors=True, costly=True)
     def opened(path) -> tuple:
-        return *open_file(settings, path), rest_box(settings, path)
+        return *shown_file(settings, path), rest_box(settings, path)
 
     @action("inspect.use_readable_rows", visitors=True, costly=True)
     def use_rest(path, use) -> tuple:
-        return open_file(settings, path, use is True)
+        return shown_file(settings, path, use is True)
+
+    @action("inspect.remove_problem_file", visitors=True)
+    def cleared() -> tuple:
+        return *emptied(NO_FILE), gr.Checkbox(False, visible=False)
 
     waiting = PRIVATE | {"show_progress": "minimal", "show_progress_on": note}
     shown = [problems, pick, picked, question, note]
     source.change(choose_source, source, [upload, *shown, rest], **waiting)
     upload.upload(opened, upload, [*shown, rest], **waiting)
+    upload.clear(cleared, None, [*shown, rest], **PRIVATE)
     rest.input(use_rest, [upload, rest], shown, **waiting)
     pick.input(choose_problem, [problems, pick], [picked, question, note], **PRIVATE)
     question.change(own_text, [question, picked, note], note, **PRIVATE)
@@ -135,6 +141,8 @@ def before_it(problem: Problem) -> str:
 @action("inspect.edit_problem", visitors=True)
 def own_text(text: str, picked: Problem, note: str) -> str:
     """The note under a text that may have been edited: the known answer belongs to the original text only."""
+    if not str(text).strip() and not picked.question:
+        return gr.skip()  # the note says why there is none
     if str(text).strip() != picked.question.strip():
         return OWN_TEXT + (before_it(picked) if isinstance(picked, Problem) else "")
     return (
@@ -146,6 +154,16 @@ def show_problem(problem: Problem) -> tuple:
     return problem, problem.question, known_answer(problem)
 
 
+#: What is selected where there is no problem.
+NONE = Problem("", "")
+
+
+def emptied(note: str) -> tuple:
+    """Updates of problems, pick, picked, question and note where a source has no problem to show, and why: the one that
+    was selected before would otherwise be taken for the source's."""
+    return [], gr.Dropdown([], value=None), NONE, "", note
+
+
 def listed(found: Sequence[Problem]) -> tuple:
     """Updates of problems, pick, picked, question and note."""
     return found, gr.Dropdown(choices_of(found), value=0), *show_problem(found[0])
@@ -155,12 +173,12 @@ def listed(found: Sequence[Problem]) -> tuple:
 def choose_source(source: str) -> tuple:
     """Updates of upload, problems, pick, picked, question, note and the box for the rest of a file."""
     if source == OWN_FILE:
-        return gr.File(visible=True), *([gr.skip()] * 6)
+        return gr.File(value=None, visible=True), *emptied(NO_FILE), gr.Checkbox(False, visible=False)
     none = gr.Checkbox(False, visible=False)
     try:
         return gr.File(visible=False), *listed(load_problems(source).problems), none
     except UserError as error:
-        return gr.File(visible=False), *([gr.skip()] * 4), warn(error), none
+        return gr.File(visible=False), *emptied(warn(error)), none
 
 
 def rest_box(settings: Settings, path: object) -> gr.Checkbox:
@@ -192,6 +210,12 @@ def open_file(settings: Settings, path: str | None, use_rest: bool = False) -> t
     text = " ".join(filter(None, (f"{counted(found)}: {columns}.", found.unreadable(), unread_rows(found))))
     *rest, answer = listed(LargeFile(found) if found.unread else found.problems)
     return *rest, escape(text) + "\n\n" + answer
+
+
+def shown_file(settings: Settings, path: str | None, use_rest: bool = False) -> tuple:
+    """The same, but no problem is selected where the file is rejected."""
+    found = open_file(settings, path, use_rest)
+    return found if isinstance(found[0], Sequence) else emptied(found[-1] if path else NO_FILE)
 
 
 def counted(found: ProblemSet) -> str:
@@ -226,6 +250,8 @@ def warn(error: UserError) -> str:
 @action("inspect.choose_problem", visitors=True)
 def choose_problem(problems: Sequence[Problem], index: int) -> tuple:
     problems = in_list(problems)
+    if not problems:
+        return NONE, "", NO_FILE
     return show_problem(problems[index if isinstance(index, int) and 0 <= index < len(problems) else 0])
 
 
@@ -233,7 +259,7 @@ def choose_problem(problems: Sequence[Problem], index: int) -> tuple:
 def another_problem(problems: Sequence[Problem]) -> tuple:
     """Updates of pick, picked, question and note. The note names rows that were drawn and cannot be read."""
     reasons = []
-    for _ in range(DRAWS):
+    for _ in range(DRAWS if problems else 0):
         n = random.randrange(len(problems))
         try:
             *shown, answer = show_problem(problems[n])
@@ -241,4 +267,4 @@ def another_problem(problems: Sequence[Problem]) -> tuple:
             reasons.append(warn(error))
             continue
         return (n if n < len(in_list(problems)) else gr.skip()), *shown, "\n\n".join([*reasons, answer])
-    return *([gr.skip()] * 3), "\n\n".join(reasons)
+    return *([gr.skip()] * 3), "\n\n".join(reasons) or NO_FILE

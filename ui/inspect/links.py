@@ -7,6 +7,7 @@ from lightreasoner.models.pairs import presets
 from lightreasoner.models.turn_ends import written_stop
 from lightreasoner.problems.conversations import stored_context
 from lightreasoner.problems.rows import Problem
+from lightreasoner.scoring.measures import MEASURES
 from lightreasoner.serving.permissions import check_permission
 from lightreasoner.tracing.records import contrast_of
 from ui.components.pair_card import OTHER, pair_card
@@ -33,6 +34,8 @@ def open_link(studio: Studio, request: gr.Request) -> tuple:
     except UserError as error:
         return failure(str(error)), *nothing
     view = {name: linked_number(query.get(name)) for name in ("step", "alpha", "beta")}
+    if query.get("colour") in {measure.key for measure in MEASURES}:
+        view["colour"] = query["colour"]
     pair, trace_request = record["pair"], record["request"]
     known = any(p.name == pair["name"] for p in presets())
     refs = (pair["name"], "", "") if known else (OTHER, pair["expert"], pair["amateur"])

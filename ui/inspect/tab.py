@@ -23,6 +23,7 @@ from ui.components.pair_form import PairForm, pair_form, pair_refs
 from ui.components.problem_form import ProblemForm, problem_form
 from ui.components.prompt_form import PromptForm, Text, prompt_form, read_prompt, wire_preview
 from ui.inspect.calls import viewer_calls
+from ui.inspect.comparison import comparison_calls
 from ui.inspect.links import GENERATE, SCORE, linked_prompt, linked_stop, linked_writer, open_link, open_tuned_run
 from ui.inspect.tuned_form import requested_tuned, tuned_form, wire_tuned
 from ui.inspect.writer_form import WriterForm, requested_contrast, writer_form
@@ -36,6 +37,9 @@ INTRO = {
         "Where they diverge, the expert knows something worth reinforcing: select a token to see what.",
     ],
 }
+
+#: The line that the form folds to; assets/js/inspect/fold.js fills it.
+FOLD = '<button type="button" id="lr-fold" aria-expanded="true" aria-controls="lr-side">Fold the form</button>'
 
 
 class Viewer(HtmlComponent):
@@ -77,7 +81,9 @@ def response_form(settings: Settings) -> ResponseForm:
         writer = writer_form()
         with gr.Accordion("Decoding", open=False):
             tokens = gr.Number(128, label="Max new tokens")
-            temperature = gr.Number(0, label="Temperature", info="0 is greedy: always the top-1 token")
+            temperature = gr.Number(
+                0, label="Temperature", info="0 is greedy: always the top-1 token", elem_id="lr-temperature"
+            )
             seed = gr.Number(0, label="Seed", info="used above temperature 0 only")
             stop = stop_field("lr-stop-strings", Text)
 
@@ -93,17 +99,19 @@ def build_inspect(studio: Studio) -> None:
     """Lay out and wire the tab."""
     with gr.Row(elem_id="lr-row", equal_height=False):
         with gr.Column(elem_id="lr-side", scale=0):
+            gr.HTML(FOLD, elem_id="lr-fold-line")
             pair = pair_form(studio)
-            tuned = tuned_form()
-            card = pair_check_card(studio, "lr-pair")
             problem = problem_form(studio.settings)
-            prompt = prompt_form("lr")
             response = response_form(studio.settings)
+            tuned = tuned_form()
+            prompt = prompt_form("lr")
+            card = pair_check_card(studio, "lr-pair")
             with gr.Row(elem_id="lr-go"):
                 run = gr.Button("Run", variant="primary", elem_id="lr-run")
                 gr.Button("Stop", variant="stop", elem_id="lr-stop")
         with gr.Column(elem_id="lr-main", scale=1):
-            viewer = Viewer(checked_calls(studio.settings, viewer_calls(studio)), intro=INTRO, elem_id="lr-viewer")
+            calls = checked_calls(studio.settings, viewer_calls(studio) + comparison_calls(studio))
+            viewer = Viewer(calls, intro=INTRO, elem_id="lr-viewer")
     checked = [problem.source, problem.upload, problem.rest, response.tokens, response.stop]
     wire_pair_check(studio, card, pair, checked, prompt)
     question = [problem.question, problem.picked]

@@ -76,12 +76,13 @@ export class FlipView {
     this.legend = el('p', { class: 'lr-muted' });
     const set = (answer, right) => host.setVerdict({ problem: this.at.problem, ...answer }, right);
     this.sides = { before: new FlipSide('before', set), after: new FlipSide('after', set) };
+    this.beside = el('a', { hidden: true, text: 'Both side by side in Inspect' });
     this.both = el('div', { class: 'lr-flip-sides' }, this.sides.before.node, this.sides.after.node);
     this.node = el('section', { class: 'lr-reader lr-flip', hidden: true,
       'aria-label': 'A problem that changed sides' },
       el('div', { class: 'lr-card lr-reader-bar' }, this.back, this.name), this.error.node,
       el('div', { class: 'lr-card lr-flip-head' }, this.question, this.known, this.divergence, this.go, this.status,
-        this.legend), this.both);
+        this.beside, this.legend), this.both);
   }
   close() { this.at = null; }
 
@@ -93,7 +94,7 @@ export class FlipView {
     const answer = await this.host.flip(model, problem);
     if (mine !== this.at) return;
     for (const part of [this.both, this.known, this.divergence, this.question]) part.hidden = !!answer.error;
-    this.go.hidden = true;
+    this.go.hidden = this.beside.hidden = true;
     if (this.error.show(answer.error)) return;
     mine.answer = answer;
     this.show(answer);
@@ -125,6 +126,9 @@ export class FlipView {
       this.sides[side].showTrace(answer.record, mine.answer.shared);
     }
     this.status.textContent = '';
+    const { before, after } = this.sides;
+    this.beside.hidden = false;
+    this.beside.setAttribute('href', '?trace=' + before.record.id + '&with=' + after.record.id);
     this.legend.textContent = 'Colour: how far the two models are apart at each token of the response. The expert is ' +
       '\u201c' + mine.answer.after.name + '\u201d, the amateur \u201c' + mine.answer.before.name +
       '\u201d; the step where the responses diverge is selected.';

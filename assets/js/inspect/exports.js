@@ -3,7 +3,7 @@
 import { copyText, download, el } from '../shared/dom.js';
 import { LONGEST_LABEL, showInvisible } from '../shared/format.js';
 import { isAbove, shade, teachesNothing, tunedName } from './measures.js';
-import { countsOf, isRewritten, isTakenOver, writtenBy } from './writer.js';
+import { countsOf, isRewritten, isTakenOver, judged, writtenBy } from './writer.js';
 
 /** @type {[string, string][]} */
 export const EXPORTS = [
@@ -30,12 +30,13 @@ function mix(heat, surface, share) {
   return 'rgb(' + a.map((x, i) => Math.round(x * share + b[i] * (1 - share))).join(',') + ')';
 }
 function themeColours(node) {
-  const style = getComputedStyle(node), names = ['muted', 'ink', 'hot', 'tuned', 'target', 'surface', 'heat'];
+  const style = getComputedStyle(node), names = ['muted', 'ink', 'hot', 'tuned', 'target', 'surface', 'heat', 'bad'];
   return /** @type {Record<string, string>} */ ({ font: style.fontFamily,
     ...Object.fromEntries(names.map((name) => [name, style.getPropertyValue('--lr-' + name).trim()])) });
 }
 
 const WIDTH = 1200, MARGIN = 32, LINE = 30, SCALE = 2, CURVE = 190; // of the picture, in pixels
+const HEAD = 23, MOST_LINES = 24; // a line above the tokens; lines of the problem
 const MONOSPACE = '16px ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace';
 
 // Where each piece of each token stands: [{ label, x, y, w, step }], and the last line's y.
@@ -55,15 +56,58 @@ function placeTokens(context, steps, top) {
   }
   return { placed, bottom: y };
 }
-function drawHead(context, run, steps, metric, beta, colours) {
-  context.fillStyle = colours.ink; context.font = 'bold 18px ' + colours.font;
-  context.fillText(run.expert + '  against  ' + run.amateur, MARGIN, 40, WIDTH - 2 * MARGIN);
+// A text in lines that fit into the picture; one of very many lines is cut off, and says so.
+function wrapped(context, text) {
+  const lines = [];
+  for (const part of text.split('\n')) {
+    let line = '';
+    for (const word of showInvisible(part).match(/\S{1,60} *| +/gu) || []) {
+      if (line && context.measureText(line + word).width > WIDTH - 2 * MARGIN) { lines.push(line); line = ''; }
+      line += word;
+    }
+    lines.push(line);
+  }
+  return lines.length > MOST_LINES ? [...lines.slice(0, MOST_LINES - 1), '\u2026'] : lines;
+}
+/** What stands above the tokens: [text, font, colour] of each line. */
+function headOf(context, { run, steps, metric, beta }, colours) {
+  const plain = '14px ' + colours.font, above = steps.filter((s) => isAbove(s, beta)).length;
+  context.font = plain;
+  const lines = [[run.expert + '  against  ' + run.amateur, 'bold 18px ' + colours.font, colours.ink]];
+  for (const text of run.question ? wrapped(context, run.question) : []) lines.push([text, plain, colours.muted]);
+  if (run.graded) {
+    lines.push(['Answer ' + judged(run.graded) + ', known ' + run.graded.answer, 'bold ' + plain,
+      run.graded.right ? colours.target : colours.bad]);
+  }
+  const measure = metric.name + ' \u00b7 ' + above + ' of ' + steps.length + ' steps above \u03b2 = ' +
+    beta.toFixed(2) + ' nats';
+  return [...lines, ...[measure, ...headLines(run, steps)].map((text) => [text, plain, colours.muted])];
+}
+/** The colours and the marks, and what they mean: a line of tokens like those above it. */
+function drawLegend(context, { run, steps, metric, beta }, y, colours) {
+  const unit = metric.full === 1 ? ' nat' : ' nats', sample = { text: '', kl: 0, agree: true };
+  const scale = context.createLinearGradient(MARGIN + 16, 0, MARGIN + 156, 0);
+  scale.addColorStop(0, colours.surface);
+  scale.addColorStop(1, mix(colours.heat, colours.surface, 0.85));
   context.font = '14px ' + colours.font; context.fillStyle = colours.muted;
-  const above = steps.filter((s) => isAbove(s, beta)).length;
-  context.fillText(metric.name + ' \u00b7 ' + above + ' of ' + steps.length + ' steps above \u03b2 = ' +
-    beta.toFixed(2) + ' nats (underlined)', MARGIN, 66);
-  headLines(run, steps).forEach((text, n) =>
-    context.fillText(text, MARGIN, 88 + 22 * n, WIDTH - 2 * MARGIN));
+  context.fillText('0', MARGIN, y);
+  context.fillText(metric.full + unit + ' and more', MARGIN + 164, y);
+  context.fillStyle = scale;
+  context.fillRect(MARGIN + 16, y - 6, 140, 12);
+  let x = MARGIN + 190 + context.measureText(metric.full + unit + ' and more').width;
+  /** @type {[string, any][]} */
+  const cues = [['KL above \u03b2', { kl: beta + 1 }], ['top-1 differs', { agree: false }]];
+  if (steps.some(teachesNothing)) cues.push(['teaches nothing', { teaching: 0, pale: true }]);
+  if (run.lens) cues.push(['training changed the top-1 token', { tuned_changed: true }]);
+  for (const [says, marks] of cues) {
+    context.font = MONOSPACE;
+    const w = context.measureText('token').width;
+    const token = { label: 'token', x, y, w, step: { ...sample, ...marks } };
+    drawToken(context, token, { of: () => (marks.pale ? 1 : 0), full: 1 }, beta, colours);
+    context.font = '14px ' + colours.font; context.fillStyle = colours.muted;
+    context.fillText(says, x + w + 8, y);
+    x += w + 32 + context.measureText(says).width;
+  }
 }
 // On the tuned expert, and on the contrast that wrote the response.
 function headLines({ lens, contrast }, steps) {
@@ -78,6 +122,14 @@ function drawToken(context, { label, x: left, y: middle, w, step }, metric, beta
   context.fillStyle = mix(colours.heat, colours.surface, shade(metric, step) * 0.85 * pale);
   context.fillRect(left, middle - 12, w, 24);
   if (isAbove(step, beta)) { context.fillStyle = colours.hot; context.fillRect(left, middle + 11, w, 2); }
+  if (!step.agree) {
+    context.fillStyle = colours.hot;
+    context.beginPath();
+    context.moveTo(left, middle - 12);
+    context.lineTo(left + 7, middle - 12);
+    context.lineTo(left, middle - 5);
+    context.fill();
+  }
   if (step.tuned_changed) {
     context.fillStyle = colours.tuned;
     context.beginPath();
@@ -93,23 +145,33 @@ function drawToken(context, { label, x: left, y: middle, w, step }, metric, beta
   context.fillText(label, left, middle);
 }
 
-// The heatmap and the curve on one canvas, in the page's colours. curve: the address of a picture of it, or ''.
-export async function picture(run, steps, metric, beta, node, curve) {
+/**
+ * Problem, answer, heatmap, legend and curve on one canvas, in the page's colours.
+ * @param {{ run: any, steps: any[], metric: any, beta: number, node: HTMLElement, curve: string }} shown
+ *   curve: the address of a picture of it, or ''
+ */
+export async function picture(shown) {
+  const { steps, metric, beta, node, curve } = shown;
   const canvas = el('canvas'), context = canvas.getContext('2d'), colours = themeColours(node);
+  const head = headOf(context, shown, colours);
   context.font = MONOSPACE;
-  const { placed, bottom } = placeTokens(context, steps, 110 + 22 * headLines(run, steps).length);
+  const { placed, bottom } = placeTokens(context, steps, 62 + HEAD * head.length);
   const strip = curve && Object.assign(new Image(), { src: curve });
   if (strip) await strip.decode();
-  const height = bottom + 50 + (strip ? CURVE : 0);
+  const height = bottom + 80 + (strip ? CURVE : 0);
   canvas.width = WIDTH * SCALE; canvas.height = height * SCALE;
   context.scale(SCALE, SCALE);
   context.fillStyle = colours.surface; context.fillRect(0, 0, WIDTH, height);
-  drawHead(context, run, steps, metric, beta, colours);
+  head.forEach(([text, font, colour], n) => {
+    context.font = font; context.fillStyle = colour;
+    context.fillText(text, MARGIN, 40 + HEAD * n, WIDTH - 2 * MARGIN);
+  });
   context.font = MONOSPACE; context.textBaseline = 'middle';
   for (const token of placed) drawToken(context, token, metric, beta, colours);
+  drawLegend(context, shown, bottom + 44, colours);
   if (strip) {
     const across = Math.min(WIDTH - 2 * MARGIN, (strip.width * (CURVE - 20)) / strip.height);
-    context.drawImage(strip, MARGIN, bottom + 40, across, CURVE - 20);
+    context.drawImage(strip, MARGIN, bottom + 70, across, CURVE - 20);
   }
   return new Promise((resolve) => canvas.toBlob(resolve, 'image/png'));
 }

@@ -4,10 +4,13 @@
 // contrast wrote it. What teaches nothing is pale.
 import { el } from '../shared/dom.js';
 import { LONGEST_LABEL, formatNats, splitInvisible, tokenName, visibleCharacter } from '../shared/format.js';
+import { sharedCharacters } from './characters.js';
 import { isAbove, shade, teachesNothing } from './measures.js';
 import { aloneSays, isMarked, isRewritten, isTakenOver } from './writer.js';
 
-function tokenNode(step, index) {
+const PIECES = 4; // tokens at most that share a character
+
+export function tokenNode(step, index) {
   const node = el('span', { class: 'lr-token', role: 'option', 'aria-selected': 'false', tabindex: index ? '-1' : '0',
     'data-index': index });
   const characters = Array.from(step.text);
@@ -22,7 +25,8 @@ function tokenNode(step, index) {
   return node;
 }
 function describe(step, i, above) {
-  return ['Step ' + i + ': ' + tokenName(step.text), 'KL ' + formatNats(step.kl ?? Infinity),
+  return ['Step ' + i + ': ' + tokenName(step.text), step.whole && 'part of ' + step.whole,
+    'KL ' + formatNats(step.kl ?? Infinity),
     above && 'above beta', teachesNothing(step) && 'teaches nothing',
     !step.agree && 'the two models prefer different tokens',
     step.tuned_kl !== undefined && 'moved by training ' + formatNats(step.tuned_kl ?? Infinity),
@@ -38,6 +42,7 @@ export class Heatmap {
     /** @type {any[]} */ this.steps = [];
     this.current = -1;
     this.beta = 0;
+    this.forced = -1; // the step of a branch whose token the user chose
     this.node.addEventListener('click', (event) => {
       const token = /** @type {HTMLElement} */ (event.target).closest('.lr-token');
       if (token instanceof HTMLElement) onSelect(Number(token.dataset.index), true);
@@ -56,9 +61,22 @@ export class Heatmap {
       this.steps.push(step);
       part.append(node);
     }
+    this.share(Math.max(0, first - PIECES));
     for (let i = first; i < this.steps.length; i++) this.paint(i, metric);
     grid.append(part);
     if (follow) grid.scrollTop = grid.scrollHeight;
+  }
+  /** Shows the characters that tokens from here on share, under the first token of each. */
+  share(start) {
+    for (const { from, to, text } of sharedCharacters(this.steps.slice(start).map((step) => step.text))) {
+      for (let i = start + from; i <= start + to; i++) {
+        this.steps[i].whole = text;
+        this.nodes[i].classList.add('lr-piece');
+        this.underline(i);
+      }
+      const node = this.nodes[start + from];
+      if (!node.querySelector('.lr-whole')) node.append(el('span', { class: 'lr-whole', 'data-text': text }));
+    }
   }
   repaint(metric) { for (let i = 0; i < this.steps.length; i++) this.paint(i, metric); }
   paint(i, metric) {
@@ -69,12 +87,14 @@ export class Heatmap {
     node.classList.toggle('lr-changed', !!step.tuned_changed);
     node.classList.toggle('lr-rewritten', isRewritten(step));
     node.classList.toggle('lr-taken-over', isTakenOver(step));
+    node.classList.toggle('lr-forced', i === this.forced);
     this.underline(i);
   }
   underline(i) {
     const above = isAbove(this.steps[i], this.beta);
     this.nodes[i].classList.toggle('lr-above', above);
-    this.nodes[i].setAttribute('aria-label', describe(this.steps[i], i, above));
+    this.nodes[i].setAttribute('aria-label', describe(this.steps[i], i, above) +
+      (i === this.forced ? ', forced by you' : ''));
   }
   setBeta(beta) { // only tokens that change sides are touched: thousands in one frame
     const before = this.beta;

@@ -39,6 +39,22 @@ export function teachingSignal({ candidates, plausible }, alpha) {
   const { logE, weights } = contrastiveTarget(known, alpha);
   return Math.max(0, weights.reduce((sum, w, i) => sum + (w > 0 ? w * (Math.log(w) - logE[i]) : 0), 0));
 }
+/**
+ * The probability that the models and the target give the token that was taken; null for what is not known. They come
+ * with the step: from its candidates in a record, else from its plausible set.
+ * @returns {{ expert: number | null, amateur: number | null, target: number | null, plausible: boolean, says: string }}
+ */
+export function takenProbabilities(step, alpha) {
+  const { candidates, plausible: stored, expert_logprob: logE, amateur_logprob: logA } = step;
+  const [expert, amateur] = [logE, logA].map((x) => (x === null || x === undefined ? null : Math.exp(x)));
+  const set = candidates || (stored && { expert_logprobs: stored[0], amateur_logprobs: stored[1] });
+  if (!set) return { expert, amateur, target: null, plausible: false, says: 'The target was not stored here.' };
+  const at = candidates ? candidates.ids.indexOf(step.token_id) // equal numbers have equal weights
+    : stored[0].findIndex((x, i) => x === logE && stored[1][i] === logA);
+  const { plausible, weights } = contrastiveTarget(set, alpha), inside = at >= 0 && plausible[at];
+  return { expert, amateur, target: inside ? weights[at] : 0, plausible: inside,
+    says: inside ? '' : 'Too unlikely for the expert to be reinforced.' };
+}
 const known = (step) => Number.isFinite(step.teaching);
 export const teaches = (step) => known(step) && step.teaching >= PAPER.teaches;
 export const teachesNothing = (step) => known(step) && step.teaching < PAPER.teaches;

@@ -1,15 +1,25 @@
 // @ts-check
 // The viewer on the Gradio page.
 import { address } from '../shared/address.js';
+import { el } from '../shared/dom.js';
 import { EXAMPLE, PAPER } from '../shared/engine.js';
 import { createCalls, scrollToResult } from '../shared/poll.js';
+import { CompareView } from './compare.js';
+import { keepDraft } from './draft.js';
 import { EXPORTS, exportFile } from './exports.js';
+import { createFold } from './fold.js';
+import { History, seenOf } from './history.js';
 import { createCurve } from './kl_curve.js';
 import { Viewer, showRecord, stepFromLine } from './viewer.js';
 import { usualThresholds } from './writer.js';
 
 const EXAMPLE_FILE = new URL('../' + EXAMPLE + '.json', import.meta.url).href;
+const LOOK = 300; // milliseconds between looks at responses that are being scored
+const SETTLED = 800; // milliseconds after which a link has filled the form
 const READING = 4000; // milliseconds after which a chart may be loaded for the example
+
+const NO_FLIP = 'No evaluation of this model has a problem that changed sides. Run shows the three models on the ' +
+  'problem of the form; an evaluation beside the base finds one to compare.';
 
 const isRunning = () => document.body.classList.contains('lr-running');
 const running = (on) => document.body.classList.toggle('lr-running', on);
@@ -32,12 +42,17 @@ class LiveRun {
     this.position = 0; // up to which the value is shown
     /** @type {string | null} the first line of the run that is shown */ this.head = null;
     /** @type {string[]} */ this.columns = [];
-    /** @type {{ step: number | null, alpha?: number, beta?: number } | null} to be selected */ this.wanted = null;
+    /** @type {{ step: number | null, alpha?: number, beta?: number, colour?: string } | null} to be selected */
+    this.wanted = null;
     /** @type {{ run: string, key: string } | null} of a run that this page may stop */ this.owner = null;
     this.unasked = false; // what is shown now, nobody asked for
     /** @type {Map<string, (step: number) => any>} the details of the steps of the example */ this.example = new Map();
     const call = this.call = createCalls(server);
-    this.viewer = new Viewer(element.querySelector('.lr-root'), {
+    this.ask = (run) => trigger('open', { run });
+    this.fold = createFold();
+    this.history = new History((id) => '?trace=' + this.viewer.run.run + '&with=' + id);
+    this.root = /** @type {HTMLElement} */ (element.querySelector('.lr-root'));
+    this.viewer = new Viewer(this.root, {
       curve: createCurve,
       idle: 'Ready',
       intro: props.intro,
@@ -46,16 +61,82 @@ class LiveRun {
       branch: async (run, step, token) => { trigger('branch', { run, step, token }); return ''; },
       compare: (run) => trigger('compare', { run }),
       moved: fillThreshold,
-      open: (run, step) => { this.wanted = { step }; trigger('open', { run }); },
+      open: (run, step) => { this.wanted = { step }; this.reopen(run); },
+      origin: (run) => call('origin', run),
+      beside: (run, parent) => this.openComparison(parent, run),
+      ended: (viewer) => this.remember(viewer),
       export: (kind, run, { alpha, beta, name, curve }) =>
         exportFile(kind, name, () => call('export', run, kind, alpha, beta, curve)),
-      address: ({ run, step, alpha, beta }) => {
-        if (this.unasked) return;
+      address: ({ run, step, alpha, beta, colour }) => {
+        if (this.unasked || this.comparison?.shown) return;
         const usual = usualThresholds(run.contrast, PAPER);
         address.set('inspect', { trace: run.run, step: unless(-1, step), alpha: unless(usual.alpha, alpha),
-          beta: unless(usual.beta, beta), writer: writerOf(run), lens: null });
+          beta: unless(usual.beta, beta), writer: writerOf(run), colour, lens: null, with: null, other: null });
       },
     });
+    this.makeComparison();
+  }
+  /** Shows a run again. The value may hold it already, and then a server's answer would change nothing. */
+  reopen(run) {
+    const held = this.head !== null && JSON.parse(this.head).run === run && !isRunning();
+    if (!held) { this.ask(run); return; }
+    this.head = null;
+    this.sync();
+  }
+  makeComparison() {
+    const root = el('div', { class: 'lr-compare-root' });
+    this.root.before(this.history.node);
+    /** @type {string[]} */ this.compared = [];
+    this.sought = 0; // what was asked for last
+    this.comparison = new CompareView(root, {
+      place: (view) => { if (!view.isConnected) this.root.after(view); },
+      close: () => this.closeComparison(),
+      address: ({ left, right }) => {
+        const [trace, other] = this.compared, none = { alpha: null, beta: null, writer: null, lens: null };
+        address.set('inspect', { trace, with: other, step: left, other: right, ...none });
+      },
+    });
+  }
+  /** Two traces side by side, in place of the one. */
+  async openComparison(one, other, step = null, right = null) {
+    const mine = ++this.sought;
+    this.compared = [one, other];
+    this.besides('Reading both traces \u2026');
+    const answer = await this.call('beside', one, other);
+    if (mine !== this.sought) return;
+    if (answer.error) this.comparison.wait('', answer.error); else this.comparison.show(answer, step, right);
+  }
+  besides(text) {
+    this.fold.set(true);
+    this.root.hidden = true;
+    this.comparison.wait(text);
+  }
+  closeComparison(show = this.compared[0]) {
+    this.sought++;
+    this.comparison.hide();
+    this.root.hidden = false;
+    if (!show) return;
+    if (this.viewer.run?.run === show) this.viewer.writeAddress(); else this.reopen(show);
+  }
+  /** A problem that a run's tuned expert gained or lost, before and after, once both responses are scored. */
+  async findFlip(run) {
+    const mine = ++this.sought;
+    for (;;) {
+      const answer = await this.call('flip', run);
+      if (mine !== this.sought) return;
+      if (answer.traces) { this.openComparison(...answer.traces); return; }
+      if (!answer.status) { this.noFlip(answer); return; }
+      this.besides('Scoring the responses to a problem that changed sides \u00b7 ' + answer.status + ' \u2026');
+      await new Promise((done) => { setTimeout(done, LOOK); });
+    }
+  }
+  noFlip({ error }) {
+    if (this.comparison.shown) { this.comparison.wait('', error || NO_FLIP); return; }
+    if (!error && !this.viewer.run) this.viewer.setStatus(NO_FLIP, false);
+  }
+  remember({ run, steps }) {
+    if (run.run === EXAMPLE) { this.history.showing(null); return; }
+    this.history.add(seenOf(run, steps.length));
   }
   // A value that is shorter, or has another first line, is another run.
   sync() {
@@ -82,7 +163,10 @@ class LiveRun {
       this.wanted = this.wanted || header.view || null;
     } else if (this.viewer.run?.run === EXAMPLE) this.viewer.clear(); // what was asked for failed
     running(!!this.owner);
-    if (this.owner) scrollToResult(this.element);
+    if (!this.owner) return;
+    if (this.comparison.shown) this.closeComparison('');
+    this.fold.set(true);
+    scrollToResult(this.element);
   }
   /** Returns whether the run has ended. */
   add(items) {
@@ -105,21 +189,28 @@ class LiveRun {
       if (!end) viewer.setStatus(viewer.run ? 'Failed' : 'Ready', false);
     }
     if (end) viewer.end(end, seconds);
+    if (error && !viewer.count) this.fold.set(false); // there is nothing to read, but something to correct
     if (error || end) running(false);
+    if (end && this.owner && viewer.count && viewer.current < 0) { // as the example does; the link stays the run's
+      this.unasked = true;
+      viewer.selectStrongest();
+      this.unasked = false;
+    }
     return !!end;
   }
   selectWanted() {
-    const { step, alpha, beta } = this.wanted;
+    const { step, alpha, beta, colour } = this.wanted;
     this.wanted = null;
     if (Number.isFinite(beta)) this.viewer.setBeta(beta);
     if (Number.isFinite(alpha)) this.viewer.setAlpha(alpha);
+    if (colour) this.viewer.colourByKey(colour);
     if (step >= 0 && step !== null) this.viewer.select(step, false);
   }
   /** Where nothing else is asked for, the page shows the example, until a run replaces it. */
-  async showExample() {
+  async showExample(again = false) {
     const link = () => ['trace', 'lens'].some((name) => address.get('inspect').has(name));
-    const asked = () => this.head !== null || isRunning() || link();
-    if (asked() || this.example.size) return;
+    const asked = () => (this.head !== null && !again) || isRunning() || link();
+    if (asked() || (this.example.size && !again)) return;
     const answer = await fetch(EXAMPLE_FILE).catch(() => null), record = answer?.ok && await answer.json();
     if (!record || asked()) return;
     this.example.set(record.id, (step) => ({ candidates: record.steps[step].candidates, tokens: record.tokens }));
@@ -148,12 +239,25 @@ export function mount(gradio) {
   });
   address.watch('inspect', (params) => { // a link on another tab to a trace, or to a run's tuned expert
     const numberOf = (name) => (params.has(name) ? Number(params.get(name)) : null);
-    if (params.get('trace')) {
-      live.wanted = { step: numberOf('step'), alpha: numberOf('alpha'), beta: numberOf('beta') };
-      trigger('open', { run: params.get('trace') });
-    } else if (params.get('lens')) trigger('lens', { run: params.get('lens') });
+    const [trace, other, lens] = ['trace', 'with', 'lens'].map((name) => params.get(name));
+    if (!other && live.comparison.shown) live.closeComparison('');
+    if (trace) {
+      live.wanted = { step: numberOf('step'), alpha: numberOf('alpha'), beta: numberOf('beta'),
+        colour: params.get('colour') };
+      live.reopen(trace);
+      if (other) live.openComparison(trace, other, numberOf('step'), numberOf('other'));
+    } else if (lens) {
+      trigger('lens', { run: lens });
+      live.findFlip(lens);
+    } else live.showExample(true); // Back to the page as it opens
   });
+  const restore = keepDraft();
+  setTimeout(restore, SETTLED);
   live.sync();
+  const asked = address.get('inspect'), [trace, other, lens] = ['trace', 'with', 'lens'].map((name) => asked.get(name));
+  const numberOf = (name) => (asked.has(name) ? Number(asked.get(name)) : null);
+  if (trace && other) live.openComparison(trace, other, numberOf('step'), numberOf('other'));
+  else if (lens && !trace) live.findFlip(lens);
   const first = () => { if (address.shown === 'inspect') live.showExample(); };
   window.addEventListener('lr-tab', first);
   first();

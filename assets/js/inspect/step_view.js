@@ -28,7 +28,7 @@ export function probabilityBar(who, p, plausible = true) {
 function tableRow(row, step, branch) {
   const taken = row.id === step.token_id, can = !taken && branch;
   const go = el('button', { type: 'button', class: 'lr-branch', disabled: !can, text: taken ? 'taken' : '\u21b3 go',
-    'aria-label': 'Continue from here with ' + tokenName(row.text),
+    'aria-label': (taken ? 'taken: ' : '\u21b3 go: ') + 'Continue from here with ' + tokenName(row.text),
     title: taken ? 'This is the token that was taken' : 'Continue from here with this token',
     onclick: () => { if (can) branch(step.index, row.id); } });
   const bars = [['expert', row.e], ['amateur', row.a], ['target', row.c], ['tuned', row.t]].filter(([, p]) =>
@@ -44,7 +44,10 @@ function tableRow(row, step, branch) {
     branch || taken ? go : el('span'));
 }
 
-function rowsOf(step, details, alpha) {
+const ORDERS = { expert: 'e', amateur: 'a', target: 'c' }; // of the rows, by whose probability
+const favourite = (rows, key) => rows.reduce((best, row) => (row[key] > best[key] ? row : best), rows[0]);
+
+function rowsOf(step, details, alpha, order) {
   const { logE, logA, plausible, weights } = contrastiveTarget(details.candidates, alpha);
   const logT = details.candidates.tuned_logprobs;
   const all = details.candidates.ids.map((id, i) => {
@@ -55,7 +58,9 @@ function rowsOf(step, details, alpha) {
   });
   const largest = (row) => Math.max(row.e, row.a, row.c, row.t || 0);
   const listed = new Set([...all].sort((x, y) => largest(y) - largest(x)).slice(0, ROWS));
-  return { all, rows: all.filter((row) => listed.has(row) || row.id === step.token_id) };
+  for (const key of Object.values(ORDERS)) listed.add(favourite(all, key)); // however flat the distributions are
+  const rows = all.filter((row) => listed.has(row) || row.id === step.token_id), key = ORDERS[order];
+  return { all, order, rows: order === 'expert' ? rows : [...rows].sort((x, y) => y[key] - x[key]) };
 }
 
 function trainingRow(run, step, all) {
@@ -94,13 +99,16 @@ function verdict(above, mark) {
   return is + (above ? ', selected for training.' : ', not selected.') + (mark === 'pin' ? ' Pinned by you.' : '');
 }
 // Every step has these: whether it is selected, and its measures.
-function head(step, { above, selected, mark }, move) {
-  const jump = (by, key, word) => el('button', { type: 'button', onclick: () => move(by),
-    title: word + ' step above \u03b2 (' + key + ')', 'aria-label': word + ' step above beta',
-    text: by < 0 ? '\u2039 ' + key : key + ' \u203a' });
+function head(step, { above, selected, mark }, { move, stops = ['step above \u03b2', 'step above beta'] }) {
+  const jump = (by, key, word) => {
+    const text = by < 0 ? '\u2039 ' + key : key + ' \u203a';
+    return el('button', { type: 'button', onclick: () => move(by), title: word + ' ' + stops[0] + ' (' + key + ')',
+      'aria-label': text + ': ' + word + ' ' + stops[1], text });
+  };
   return [
     el('div', { class: 'lr-step-head' },
-      el('h3', {}, 'Step ' + step.index + ' ', el('code', { text: tokenLabel(step.text) })),
+      el('h3', {}, 'Step ' + step.index + ' ', el('code', { text: tokenLabel(step.text) }),
+        step.whole ? ' part of \u201c' + step.whole + '\u201d' : ''),
       el('div', { class: 'lr-step-move' }, jump(-1, 'p', 'Previous'), jump(1, 'n', 'Next'))),
     el('p', { class: 'lr-verdict' + (selected ? ' lr-yes' : '') },
       el('b', { text: 'KL ' + divergence(step, 'kl') + ' nats' }),
@@ -111,11 +119,31 @@ function head(step, { above, selected, mark }, move) {
       el('div', { class: 'lr-fact', title }, el('dt', { text: name }), el('dd', { text })))),
   ].filter(Boolean);
 }
-const sentence = (text) => text.replace(/^./, (first) => first.toUpperCase()) + '.';
+const sentence = (text, stop = '.') => text.replace(/^./, (first) => first.toUpperCase()) + stop;
+
+/** What each would write, whatever is in sight below. */
+function favourites(all) {
+  const says = (name, key) => {
+    const row = favourite(all, key);
+    return el('span', { class: 'lr-' + name }, sentence(name, '') + ' ', el('code', { text: tokenLabel(row.text) }),
+      ' ' + formatPercent(row[key]));
+  };
+  const each = Object.entries(ORDERS).map(([name, key]) => says(name, key));
+  return el('p', { class: 'lr-favourites' }, 'Favourites: ', ...each);
+}
+/** In whose order the rows stand. */
+function orderPicker(order, onOrder) {
+  const button = (name) => el('button', { type: 'button', 'data-order': name, 'aria-pressed': String(name === order),
+    title: 'Sort the tokens by the ' + name + '\u2019s probability', text: sentence(name, ''),
+    onclick: () => onOrder(name) });
+  return el('div', { class: 'lr-order', role: 'group', 'aria-label': 'Order of the tokens' },
+    el('span', { text: 'Order' }), ...Object.keys(ORDERS).map(button));
+}
 
 // Where the candidates were stored: the distributions and the training row.
-function distributions(run, step, { all, rows }, { selected, open, alphaRow, branch }) {
-  const tuned = rows[0].t !== undefined, firstMasked = rows.findIndex((row) => !row.plausible);
+function distributions(run, step, { all, rows, order }, { selected, open, alphaRow, branch, onOrder }) {
+  const tuned = rows[0].t !== undefined;
+  const firstMasked = order === 'expert' ? rows.findIndex((row) => !row.plausible) : -1;
   const lines = rows.map((row) => tableRow(row, step, branch));
   if (firstMasked >= 0) lines.splice(firstMasked, 0, el('li', { class: 'lr-mask-line',
     text: '\u03b1-mask: tokens below are too unlikely for the expert to be reinforced' }));
@@ -130,7 +158,7 @@ function distributions(run, step, { all, rows }, { selected, open, alphaRow, bra
   return [
     el('p', { class: 'lr-taught' }, el('b', { text: teaches }), how),
     tuned ? el('p', { class: 'lr-training-effect', text: trainingEffect(all, step.tuned_changed) }) : null,
-    alphaRow,
+    favourites(all), alphaRow, orderPicker(order, onOrder),
     el('div', { class: 'lr-key' },
       el('span', { class: 'lr-expert', text: 'Expert' }), el('span', { class: 'lr-amateur', text: 'Amateur' }),
       el('span', { class: 'lr-target', text: 'Contrastive target' }),
@@ -148,7 +176,8 @@ function distributions(run, step, { all, rows }, { selected, open, alphaRow, bra
 /**
  * @typedef {object} StepActions
  * @property {(alpha: number) => void} alpha
- * @property {(by: 1 | -1) => void} move to the next or previous step above β
+ * @property {(by: 1 | -1) => void} move to the next or previous step above β, or to another stop
+ * @property {[string, string]} [stops] what these are called, to be seen and to be heard
  * @property {((step: number, token: number) => void) | null} branch
  */
 export class StepView {
@@ -156,6 +185,7 @@ export class StepView {
   constructor(actions) {
     this.actions = actions;
     this.shown = null;
+    this.order = 'expert';
     this.node = el('section', { class: 'lr-card lr-step', 'aria-label': 'The selected step' });
     this.alphaOut = el('output', { class: 'lr-number' });
     this.slider = el('input', { type: 'range', min: PAPER.alphaFloor, max: '1', step: '0.01', value: PAPER.alpha,
@@ -172,14 +202,19 @@ export class StepView {
       el('p', { class: 'lr-muted', text: hasSteps ? SELECT : NO_STEP }));
   }
   show(run, step, details, alpha, beta, mark) {
-    const { node, slider, alphaRow, actions: { branch, move } } = this, scroll = node.scrollTop;
+    const { node, slider, alphaRow, order, actions: { branch } } = this, scroll = node.scrollTop;
     const open = node.querySelector('details')?.open, focused = document.activeElement === slider;
+    const onOrder = (now) => {
+      this.order = now;
+      this.show(run, step, details, alpha, beta, mark);
+      /** @type {HTMLElement | null} */ (node.querySelector('[data-order="' + now + '"]'))?.focus();
+    };
     const above = isAbove(step, beta), selected = isSelected(step, beta, mark);
     this.shown = step.index;
     slider.value = alpha;
     this.alphaOut.textContent = alpha.toFixed(2);
-    node.replaceChildren(...head(step, { above, selected, mark }, move), ...(details.candidates
-      ? distributions(run, step, rowsOf(step, details, alpha), { selected, open, alphaRow, branch })
+    node.replaceChildren(...head(step, { above, selected, mark }, this.actions), ...(details.candidates
+      ? distributions(run, step, rowsOf(step, details, alpha, order), { selected, open, alphaRow, branch, onOrder })
       : [el('p', { class: 'lr-muted lr-unstored', text: details.why || NOT_STORED })]));
     node.scrollTop = scroll;
     if (focused) slider.focus();

@@ -5,15 +5,19 @@ import { createErrorBox, download, el, setText } from '../shared/dom.js';
 import { EXAMPLE, PAPER } from '../shared/engine.js';
 import { clamp, plural } from '../shared/format.js';
 import { createExportMenu, picture } from './exports.js';
+import { wholeText } from './characters.js';
+import { hasFormulas, showFormulas } from './formulas.js';
 import { Heatmap } from './heatmap.js';
 import { METRICS, isAbove, isSelected, teaches, teachingSignal, tunedName } from './measures.js';
 import { StepView } from './step_view.js';
-import { countsOf, createWriterLine, originOf, usualThresholds } from './writer.js';
+import { TokenCard } from './token_card.js';
+import { changedSays, countsOf, createWriterLine, originOf, usualThresholds } from './writer.js';
 
 const BETA_HELP = 'A step is selected when its KL lies above \u03b2.';
 const KEYS_HELP = '\u2190 \u2192 \u2191 \u2193 step by step \u00b7 n / p next or previous above \u03b2 \u00b7 ' +
   'Home / End';
 const WRITER_KEYS_HELP = ' \u00b7 c / C next or previous token of the contrast\u2019s own';
+const FORMULAS_HELP = 'Shows LaTeX in the problem and the response as formulas; the tokens stay as they are';
 const LOSS_HELP = 'Training starts from a loss of this: the mean of KL(target \u2016 expert) over the selected steps.';
 const EXAMPLE_HELP = 'A stored trace of the bundled pair, which comes with the software';
 const MARKED = { drop: 'dropped', keep: 'kept', pin: 'pinned' };
@@ -29,14 +33,18 @@ const END_REASONS = { stop: 'The expert ended its turn', length: 'Cut off at the
  * @property {(run: string, step: number, token: number) => Promise<string>} [branch] returns an error's sentence
  * @property {(run: string) => void} [compare] shows the expert's greedy response beside one by contrast
  * @property {(run: string, step: number) => void} [open] opens another run
- * @property {(where: { run: any, step: number, alpha: number, beta: number }) => void} [address]
+ * @property {(run: string) => Promise<any>} [origin] what a branch was made from
+ * @property {(run: string, parent: string) => void} [beside] shows a run and its parent side by side
+ * @property {(viewer: Viewer) => void} [ended]
+ * @property {(where: { run: any, step: number, alpha: number, beta: number, colour: string | null }) => void} [address]
+ *   colour: the key of the metric that colours the tokens; null for the usual one
  * @property {(name: string, value: number) => void} [moved] a slider was moved, or a run brought its own α or β
  * @property {string} [idle] the status without a run
  * @property {{ title: string, sentences: string[] }} [intro]
  */
 
 /** The elements of a viewer, and what the user changes with them. */
-function layOut(root, host, { heat, curve, view, exportMenu, writerLine, onBeta, onMetric }) {
+function layOut(root, host, { heat, curve, view, exportMenu, writerLine, onBeta, onMetric, onFormulas }) {
   const parts = { status: el('div', { class: 'lr-state', role: 'status', 'aria-live': 'polite' }),
     error: createErrorBox(), parent: el('div', { class: 'lr-parent', hidden: true }),
     tunedModel: el('div', { class: 'lr-tuned-model', hidden: true }),
@@ -48,10 +56,15 @@ function layOut(root, host, { heat, curve, view, exportMenu, writerLine, onBeta,
       'aria-label': 'Beta, the KL threshold in nats' }),
     metricSays: el('span', { class: 'lr-muted lr-metric-says' }), legendFull: el('span', {}),
     question: el('blockquote', { class: 'lr-question', hidden: true, tabindex: '0', 'aria-label': 'The problem' }),
+    formulas: el('input', { type: 'checkbox' }), reading: el('div', { class: 'lr-reading', hidden: true, tabindex: '0',
+      role: 'group', 'aria-label': 'The response with its formulas' }),
     prompt: el('details', { class: 'lr-prompt', hidden: true }),
     intro: host.intro ? el('div', { class: 'lr-intro' }, el('h3', { text: host.intro.title }),
       el('ol', {}, ...host.intro.sentences.map((text) => el('li', { text })))) : null };
   parts.betaSlider.addEventListener('input', () => onBeta(Number(parts.betaSlider.value)));
+  const formulaSwitch = el('label', { class: 'lr-formula-switch', hidden: true, title: FORMULAS_HELP }, parts.formulas,
+    ' Read as formulas');
+  parts.formulas.addEventListener('change', onFormulas);
   parts.metricSelect.addEventListener('change', () => onMetric(METRICS[Number(parts.metricSelect.value)]));
   const controls = el('div', { class: 'lr-controls' },
     el('label', { class: 'lr-slider', title: BETA_HELP }, el('span', { text: '\u03b2 threshold' }), parts.betaSlider,
@@ -59,21 +72,23 @@ function layOut(root, host, { heat, curve, view, exportMenu, writerLine, onBeta,
     el('label', { class: 'lr-pick' }, el('span', { text: 'Colour' }), parts.metricSelect));
   const cue = (name, text) => el('span', { class: 'lr-cue' },
     el('span', { class: 'lr-sample lr-' + name, text: 'token' }), ' ' + text);
+  const forcedCue = cue('forced', 'forced by you');
   const changedCue = cue('changed', 'training changed the top-1 token');
   const rewrittenCue = cue('rewritten', 'not what the expert alone would write');
   const takenOverCue = cue('taken-over', 'taken over from the expert');
   const keys = el('div', { class: 'lr-keys lr-muted', text: KEYS_HELP });
   const legend = el('div', { class: 'lr-legend' }, el('span', { text: '0' }), el('i', {}), parts.legendFull,
-    cue('above', 'KL above \u03b2'), cue('idle', 'teaches nothing'), cue('differs', 'top-1 differs'), changedCue,
-    rewrittenCue, takenOverCue);
+    cue('above', 'KL above \u03b2'), cue('idle', 'teaches nothing'), cue('differs', 'top-1 differs'), forcedCue,
+    changedCue, rewrittenCue, takenOverCue);
   const response = el('section', { class: 'lr-card lr-response', 'aria-label': 'The response' },
     el('div', { class: 'lr-top' }, parts.status, exportMenu.node), parts.error.node, parts.parent, parts.tunedModel,
-    writerLine.node, parts.intro, parts.question, parts.summary, parts.prompt, heat.node, legend, parts.metricSays,
-    controls, parts.counts, curve.node, keys);
+    writerLine.node, parts.question, formulaSwitch, parts.summary, parts.reading,
+    heat.node, legend, parts.intro, controls, parts.metricSays,
+    parts.counts, curve.node, keys, parts.prompt);
   parts.summary.append(parts.example, parts.grade, parts.diverging);
   root.classList.add('lr');
   root.replaceChildren(el('div', { class: 'lr-viewer' }, response, view.node));
-  return { ...parts, changedCue, rewrittenCue, takenOverCue, keys, response };
+  return { ...parts, formulaSwitch, forcedCue, changedCue, rewrittenCue, takenOverCue, keys, response };
 }
 
 export class Viewer {
@@ -99,8 +114,13 @@ export class Viewer {
     this.writerLine = createWriterLine(host.compare);
     this.exportMenu = createExportMenu(host.kinds, (kind) => this.exportAs(kind));
     this.parts = layOut(root, host, { ...this, onBeta: (value) => this.setBeta(value),
-      onMetric: (metric) => { this.metric = metric; this.repaint(); } });
-    this.heat.node.addEventListener('keydown', (event) => this.onKey(event));
+      onMetric: (metric) => this.colourBy(metric), onFormulas: () => this.drawFormulas() });
+    root.addEventListener('keydown', (event) => this.onKey(event));
+    this.card = new TokenCard(root, (token) => {
+      const step = this.steps[Number(token.dataset.index)];
+      return step ? { step, alpha: this.alpha } : null;
+    });
+    this.card.follow(this.heat.node);
     this.offerMetrics(false);
     this.setStatus(host.idle || '', false);
     this.curve.show(this.steps, this.beta, '');
@@ -152,6 +172,18 @@ export class Viewer {
     legendFull.textContent = full + (full === 1 ? ' nat' : ' nats') + ' and more';
     metricSays.textContent = name + ': ' + says;
   }
+  /** @param {any} metric one of METRICS */
+  colourBy(metric) {
+    this.metric = metric;
+    this.parts.metricSelect.value = String(METRICS.indexOf(metric));
+    this.repaint();
+    this.writeAddress();
+  }
+  /** The same by its key, where this run offers it. */
+  colourByKey(key) {
+    const metric = METRICS.find((m) => m.key === key && (this.withTuned || !m.tuned));
+    if (metric && metric !== this.metric) this.colourBy(metric);
+  }
   repaint() {
     this.heat.repaint(this.metric);
     this.drawScale();
@@ -183,8 +215,9 @@ export class Viewer {
     this.writeAddress();
   }
   writeAddress() {
-    const { run, current: step, alpha, beta } = this;
-    if (this.host.address && run) this.host.address({ run, step, alpha, beta });
+    const { run, current: step, alpha, beta, metric } = this;
+    const usual = METRICS.find((m) => m.tuned === !!run?.lens), colour = metric === usual ? null : metric.key;
+    if (this.host.address && run) this.host.address({ run, step, alpha, beta, colour });
   }
 
   async drawStep() {
@@ -224,6 +257,7 @@ export class Viewer {
       p: () => heat.nextAbove(-1), c: () => heat.nextMarked(1), C: () => heat.nextMarked(-1),
       Enter: () => Math.max(0, current), ' ': () => Math.max(0, current) };
     if (event.ctrlKey || event.metaKey || event.altKey || !(event.key in moves)) return;
+    if (event.defaultPrevented || isTaken(event)) return;
     event.preventDefault();
     const i = moves[event.key]();
     if (i >= 0 && i < this.count) this.select(i, true);
@@ -240,7 +274,7 @@ export class Viewer {
   }
 
   begin(header) {
-    const { error, intro, question, parent, grade, example } = this.parts;
+    const { error, intro, question, parent, grade, example, forcedCue } = this.parts;
     grade.replaceChildren();
     example.hidden = header.run !== EXAMPLE;
     this.run = header; this.steps = []; this.current = -1; this.details = new Map(); this.marks = {};
@@ -248,21 +282,27 @@ export class Viewer {
     error.show('');
     if (intro) intro.hidden = example.hidden;
     question.hidden = !header.question;
-    question.textContent = header.question || '';
+    this.drawFormulas();
+    this.heat.forced = header.parent && !header.parent.contrast ? header.parent.step : -1;
+    forcedCue.hidden = this.heat.forced < 0;
     parent.hidden = !header.parent;
-    parent.replaceChildren();
-    if (header.parent) {
-      const { id, step } = header.parent, onclick = () => this.host.open(id, step);
-      const [from, back] = originOf(header.parent);
-      parent.append(from, this.host.open ? el('button', { type: 'button', text: back, onclick }) : '');
-    }
+    if (header.parent) this.drawParent(null);
     this.drawTunedModel();
     this.drawWriter(false);
     this.drawPrompt();
     this.offerMetrics(!!header.lens);
+    this.card.hide();
     this.heat.reset(); this.view.empty(false); this.exportMenu.enable(false); this.drawCounts();
     this.curve.show(this.steps, this.beta, header.run);
     this.root.classList.add('lr-has-run');
+  }
+  /** Where the run comes from. origin: what was there before, once the server has told. */
+  drawParent(origin) {
+    const { parts: { parent }, run, host } = this, { id, step } = run.parent, [from, back] = originOf(run.parent);
+    const button = (text, onclick) => el('button', { type: 'button', text, onclick });
+    const beside = host.beside && run.ended ? button('Compare side by side', () => host.beside(run.run, id)) : '';
+    parent.replaceChildren(from, changedSays(run, this.steps[step], origin), host.open
+      ? button(back, () => host.open(id, step)) : '', ' ', beside);
   }
   /** A response by contrast is seen with the α and β that wrote it. */
   takeThresholds({ contrast }) {
@@ -300,6 +340,7 @@ export class Viewer {
   }
   /** Whether the response is right, where the problem's answer is known. */
   showGrade({ answer, extracted, right }) {
+    this.run.graded = { answer, extracted, right };
     const { grade } = this.parts, mark = right ? '\u2713' : '\u2717';
     grade.classList.toggle('lr-wrong', !right);
     grade.replaceChildren(extracted === null ? 'No answer found ' : 'Answer ',
@@ -310,6 +351,7 @@ export class Viewer {
   clear() {
     const { intro, question, prompt } = this.parts;
     Object.assign(this, { run: null, steps: [], current: -1, details: new Map(), marks: {} });
+    this.drawFormulas();
     for (const part of [question, prompt]) part.hidden = true;
     if (intro) intro.hidden = false;
     this.heat.reset(); this.view.empty(false); this.exportMenu.enable(false); this.drawCounts();
@@ -344,6 +386,24 @@ export class Viewer {
       run.same_model ? 'Both models are the same, so KL is 0 everywhere' : ''];
     this.setStatus(texts.filter(Boolean).join(' \u00b7 '), false);
     this.drawWriter(true);
+    run.ended = true;
+    this.drawFormulas();
+    if (run.parent) this.tellOrigin();
+    if (this.host.ended) this.host.ended(this);
+  }
+  /** Problem and response with their formulas, where there are any and the reader wants them; the tokens stay. */
+  async drawFormulas() {
+    const { formulas, formulaSwitch, question, reading } = this.parts, { run } = this, asked = run?.question || '';
+    const response = run?.ended ? wholeText(this.steps.map((step) => step.text)) : '';
+    formulaSwitch.hidden = !hasFormulas(asked) && !hasFormulas(response);
+    const on = formulas.checked && !formulaSwitch.hidden;
+    reading.hidden = !on || !hasFormulas(response);
+    if (!on) question.textContent = asked; else await showFormulas(question, asked);
+    if (!reading.hidden && this.run === run) await showFormulas(reading, response);
+  }
+  async tellOrigin() {
+    const { run } = this, origin = this.host.origin ? await this.host.origin(run.run) : null;
+    if (this.run === run) this.drawParent(origin && !origin.error ? origin : null);
   }
   async branch(step, token) {
     const message = await this.host.branch(this.run.run, step, token);
@@ -353,9 +413,19 @@ export class Viewer {
     const { run, steps, metric, alpha, beta } = this, name = 'lightreasoner-' + run.run.slice(0, 8);
     const curve = ['png', 'html'].includes(kind) ? await this.curve.picture() : '';
     if (kind !== 'png') return this.host.export(kind, run.run, { alpha, beta, name, curve });
-    download(name + '.png', await picture(run, steps, metric, beta, this.parts.response, curve));
+    download(name + '.png', await picture({ run, steps, metric, beta, node: this.parts.response, curve }));
     return '';
   }
+}
+
+/** Whether what has the focus needs a key itself: sliders, lists, buttons, and texts that can be scrolled. */
+export function isTaken({ key, target }) {
+  if (!(target instanceof HTMLElement) || target.closest('.lr-token')) return false;
+  if (target.matches('textarea, select, input:not([type="range"]), [contenteditable]')) return true;
+  if (target.matches('input')) return key.length > 1; // a slider has no letters
+  if (key === 'Enter' || key === ' ') return true;
+  const scrolls = target.scrollHeight > target.clientHeight + 1 && !target.matches('.lr-tokens');
+  return scrolls && ['ArrowUp', 'ArrowDown', 'Home', 'End'].includes(key);
 }
 
 /** A step as the stream carries it: measures in the order of `columns`, then the plausible tokens (records.py). */

@@ -78,6 +78,20 @@ export function createWriterLine(compare) {
     } };
 }
 
+/** A response's answer and whether it is right. */
+export const judged = ({ extracted, right }) => (extracted ?? 'no answer') + (right ? ' \u2713' : ' \u2717');
+/**
+ * What a branch changed: the token, and the answer.
+ * @param {any} run @param {any} step the forced one @param {{ replaced: string, graded?: any } | null} origin
+ */
+export function changedSays({ parent, graded }, step, origin) {
+  if (!origin || !step) return '';
+  const forced = parent.contrast ? '' : quoted(step) + ' in place of ' + quoted({ text: origin.replaced }) + '. ';
+  const was = origin.graded && graded && judged(origin.graded), is = graded && judged(graded);
+  if (!was) return forced;
+  return forced + (was === is ? 'The answer is still ' + is : 'The answer was ' + was + ', now ' + is) + '. ';
+}
+
 /** Where a run comes from that was made from another. @param {{ step: number, contrast?: Contrast }} parent */
 export function originOf({ step, contrast }) {
   if (!contrast) return ['Branched at step ' + step + '. ', '\u2190 Back to the parent'];

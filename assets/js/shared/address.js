@@ -8,13 +8,21 @@
 //   address.watch(tab, react)    react(parameters) after open() or a link for this tab
 //   address.shown                the tab that is shown; the window gets an event "lr-tab" when it changes
 //
+// Another tab, or another thing on a tab, is a new entry of the browser's history, so that Back returns to the one
+// before; watchers are told as by a link. What only changes the view of a thing, as a threshold does, changes its
+// entry.
+//
 // A plain link, <a href="?tab=datasets&dataset=ID">, does the same as open(), or opens in a new window as usual.
 
 const HOME = 'inspect';
+// that name what is shown
+const THINGS = ['trace', 'with', 'run', 'dataset', 'problem', 'compare', 'job'];
 const opening = new URLSearchParams(location.search), own = new Map(), watchers = new Map();
 const internal = [...opening].filter(([name]) => name.startsWith('__'));
 let shown = opening.get('tab') || HOME;
 let requested = shown; // the tab of the address, until the tab bar exists
+let following = false; // while watchers react to an address that is there already
+let returned = ''; // the tab that Back or Forward leads to, until it is shown
 
 const button = (tab) => document.getElementById('lr-tab-' + tab + '-button');
 const get = (tab) => new URLSearchParams(own.get(tab) || '');
@@ -23,28 +31,48 @@ function remember(tab, params) {
 }
 remember(shown, opening);
 
-function write() {
+function write(isNew = false) {
   const q = new URLSearchParams(internal);
   if (shown !== HOME) q.set('tab', shown);
   for (const [name, value] of get(shown)) q.append(name, value);
   const url = location.pathname + (String(q) && '?' + q);
-  if (url !== location.pathname + location.search) history.replaceState(history.state, '', url);
+  if (url === location.pathname + location.search) return;
+  if (isNew) history.pushState(null, '', url); else history.replaceState(history.state, '', url);
 }
 function set(tab, changes) {
-  const params = get(tab);
+  const params = get(tab), before = get(tab);
   for (const [name, value] of Object.entries(changes)) {
     if (value === null || value === undefined) params.delete(name); else params.set(name, value);
   }
   remember(tab, params);
-  if (tab === shown) write();
+  // a link to a tuned expert becomes the comparison that it leads to
+  const other = THINGS.some((name) => before.get(name) !== params.get(name)) && !before.has('lens');
+  if (tab === shown) write(other && !following);
 }
 function open(tab, params) {
   if (!button(tab)) return;
   remember(tab, new URLSearchParams(params));
   if (tab !== shown) button(tab)?.click();
-  write();
-  for (const react of watchers.get(tab) || []) react(get(tab));
+  write(true);
+  tell(tab);
 }
+function tell(tab) {
+  following = true;
+  try { for (const react of watchers.get(tab) || []) react(get(tab)); } finally { following = false; }
+}
+window.addEventListener('popstate', () => {
+  const params = new URLSearchParams(location.search), tab = params.get('tab') || HOME;
+  if (!button(tab)) return;
+  const same = tab === shown && String(get(tab)) === String(new URLSearchParams(
+    [...params].filter(([name]) => name !== 'tab' && !name.startsWith('__'))));
+  if (same) return;
+  remember(tab, params);
+  if (tab !== shown) {
+    returned = tab;
+    button(tab).click();
+  }
+  tell(tab);
+});
 function watch(tab, react) { watchers.set(tab, [...(watchers.get(tab) || []), react]); }
 
 // The tab bar is Gradio's. It is observed from outside, because an event of its own would be a call to the server.
@@ -67,7 +95,8 @@ function select(tab) {
   document.documentElement.classList.remove('lr-opening');
   if (tab === shown) { write(); return; }
   shown = tab;
-  write();
+  write(tab !== returned);
+  returned = '';
   window.dispatchEvent(new CustomEvent('lr-tab', { detail: tab }));
 }
 function follow() { // the bar, once it exists
