@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from contextlib import contextmanager
 
 import pytest
@@ -123,6 +124,47 @@ def test_the_keyboard_walks_through_the_steps(scored):
     expect(scored.selected).not_to_have_attribute("data-index", "0")
     press("ArrowUp")
     scored.shows(0)
+
+
+def test_resting_on_a_token_shows_its_bars_without_a_request(scored):
+    """The three bars of a token could only be seen in the step view, and the keys worked in the text alone."""
+    record, card = scored.record(), scored.page.locator(".lr-token-card")
+    expect(card).to_be_hidden()
+    scored.select(3)
+    for index in (9, 11):
+        step = record["steps"][index]
+        with no_requests(scored):
+            scored.tokens.nth(index).hover()
+        expect(card).to_contain_text(f"KL {step['kl']:.3f}")
+        weights = target(step["candidates"], record["alpha"])
+        logs = (step["expert_logprob"], step["amateur_logprob"])
+        widths = card.locator("i").evaluate_all("bars => bars.map((bar) => parseFloat(bar.style.width))")
+        expected = [100 * math.exp(log) for log in logs] + [100 * weights.get(step["token_id"], 0)]
+        assert widths == pytest.approx(expected, abs=0.06)
+    scored.shows(3)  # resting selects nothing
+    scored.page.mouse.move(0, 0)
+    expect(card).to_be_hidden()
+
+    favourites, kept = scored.step.locator(".lr-favourites"), record["steps"][3]["candidates"]
+    for order, column in (("amateur", 1), ("target", 2), ("expert", 0)):
+        scored.step.locator(f'[data-order="{order}"]').click()
+        drawn = [bars[column] for bars in scored.bars_in_order()]
+        assert drawn == sorted(drawn, reverse=True)
+        best = max(zip(kept["amateur_logprobs"], kept["ids"], strict=True))
+        assert best[1] in scored.bars()
+        expect(favourites.locator(".lr-amateur code")).to_have_text(as_label(record["tokens"][str(best[1])]))
+    scored.page.keyboard.press("ArrowRight")  # the focus is on a button of the step view
+    scored.shows(4)
+    expect(card).to_be_visible()
+    scored.page.keyboard.press("Escape")
+    expect(card).to_be_hidden()
+    scored.beta.focus()
+    scored.page.keyboard.press("n")
+    scored.shows(next(i for i in above(record, record["beta"]) if i > 4))
+
+
+def as_label(text: str) -> str:
+    return re.sub("^ +| +$", lambda spaces: "␣" * len(spaces[0]), text)
 
 
 def test_beta_moves_counts_and_underlines_without_a_request(scored):

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import expect
 
-from tests.support.browser import Inspect
+from tests.support.browser import Inspect, barriers_of
 
 pytestmark = pytest.mark.browser
 TEXT = "She sold 12 of the 20 cakes, so 8 cakes are left."
@@ -65,6 +65,90 @@ def test_the_address_is_always_that_of_the_run_on_the_page(visit):
     other = visit("?" + inspect.page.url.partition("?")[2])
     other.shows(0)
     assert other.text() == inspect.text()
+
+
+def test_a_branch_stands_beside_its_parent_in_a_view_with_a_link(visit):
+    """Two traces could only be looked at one after the other. Back left the page."""
+    inspect = visit()
+    page, apart = inspect.page, inspect.page.locator(".lr-compare-list .lr-apart")
+    home = page.url
+    inspect.limit(30)
+    inspect.run()
+    parent, parent_url = inspect.record(), page.url
+    page.get_by_label("Colour the tokens by").select_option(label="Jensen–Shannon")
+    inspect.select(6)
+    assert query(page.url)["colour"] == ["js"], "the link forgot the colour"
+    with inspect.new_run():
+        inspect.step.locator(".lr-branch:enabled").first.click()
+    child, forced = inspect.record(), page.locator(".lr-tokens .lr-forced")
+    assert forced.get_attribute("data-index") == "6" and "forced by you" in forced.get_attribute("aria-label")
+    expect(page.locator(".lr-parent")).to_contain_text("in place of")
+    expect(page.locator(".lr-parent")).to_contain_text("The answer ")
+
+    page.get_by_role("button", name="Compare side by side").click()
+    sides = page.locator(".lr-compare-list")
+    expect(page.locator(".lr-compare-changes")).to_contain_text("Forced token, step 6")
+    assert query(page.url) == {"trace": [parent["id"]], "with": [child["id"]], "as": ["branch"], "step": ["6"]}
+    ids = [[step["token_id"] for step in record["steps"]] for record in (parent, child)]
+    differs = [i for i, (a, b) in enumerate(zip(*ids, strict=False)) if a != b]
+    assert differs[0] == 6 and int(apart.first.get_attribute("data-index")) == 6
+    expect(sides.locator('[aria-selected="true"]')).to_have_count(2)
+    for side in range(2):
+        expect(page.locator(".lr-compare-steps h3").nth(side)).to_contain_text("Step 6 ")
+    sides.first.locator(".lr-token").nth(2).click()  # one cursor through both
+    expect(sides.last.locator(".lr-token").nth(2)).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("n")
+    expect(sides.last.locator(".lr-token").nth(6)).to_have_attribute("aria-selected", "true")
+    assert barriers_of(page) == []
+
+    address = page.url
+    page.go_back()
+    inspect.shows(6)
+    assert query(page.url)["trace"] == [child["id"]] and apart.count() == 0
+    page.go_back()
+    expect(page.locator(".lr-parent")).to_be_hidden()
+    assert query(page.url)["trace"] == [parent["id"]] and query(page.url)["colour"] == ["js"]
+    page.go_back()
+    expect(page.locator(".lr-example")).to_be_visible()
+    assert page.url == home
+    page.goto(address)  # a permalink
+    expect(apart.first).to_be_visible()
+    page.get_by_role("button", name="Back to one trace").click()
+    expect(page.get_by_label("Colour the tokens by")).to_be_visible()
+    page.goto(parent_url)
+
+    page.locator(".lr-history summary").click()
+    page.get_by_label("Search the traces").fill("game night")
+    page.locator(".lr-history").get_by_role("link", name="Compare").first.click()
+    expect(apart.first).to_be_visible()
+    assert query(page.url)["with"] == [child["id"]]
+
+
+def test_formulas_whole_characters_and_a_typed_problem_that_survives_a_reload(visit):
+    """LaTeX and characters that several tokens share could only be read in pieces; a reload dropped what was typed."""
+    inspect = visit()
+    page = inspect.page
+    asked = "What is $\\frac{1}{2}$ of 5? It costs $5 and then $6."
+    inspect.question.fill(asked)
+    page.reload()
+    expect(inspect.question).to_have_value(asked)
+    expect(page.locator("#lr-answer")).to_contain_text("your own")
+    page.locator("#lr-pair input").wait_for()
+    inspect.score("It is €5 or 漢. \\boxed{\\frac{5}{2}}")
+    texts = [step["text"] for step in inspect.record()["steps"]]
+    assert "".join(texts).count("\\xe6") == 1, "the tokenizer cuts it"
+    whole = page.locator(".lr-tokens .lr-whole")
+    assert "漢" in whole.evaluate_all("nodes => nodes.map((node) => node.dataset.text)")
+    piece = page.locator('.lr-tokens [aria-label*="part of 漢"]')
+    assert piece.count() > 1
+    assert page.locator("math").count() == 0
+    page.get_by_label("Read as formulas").check()
+    expect(page.locator(".lr-question mfrac")).to_have_count(1)
+    expect(page.locator(".lr-question")).to_contain_text("It costs $5 and then $6.")
+    expect(page.locator(".lr-reading mfrac")).to_have_count(1)
+    expect(page.locator(".lr-reading")).to_contain_text("It is €5 or 漢.")
+    assert [step["text"] for step in inspect.record()["steps"]] == texts
+    assert inspect.download("png").path().stat().st_size > 20_000
 
 
 @pytest.mark.parametrize("link", ["?trace=doesnotexist00000", "?trace=..%2F..%2Fetc%2Fpasswd", "?trace=<img src=x>"])

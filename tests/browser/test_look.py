@@ -99,6 +99,35 @@ def test_stop_is_in_reach_on_a_phone_and_covers_nothing(visit, endless_pair, col
     expect(inspect.stop_button).to_be_hidden()
 
 
+def test_the_form_folds_to_a_line_and_the_trace_comes_first(visit):
+    """The problem's answer was below the edge of a usual screen, the form took a third of it after Run, the step view
+    stood below the text at 1024 pixels, and on a phone the trace came after the whole form."""
+    inspect = visit(viewport={"width": 1440, "height": 900})
+    page, fold = inspect.page, inspect.page.locator("#lr-fold")
+    for seen in (page.locator("#lr-answer"), inspect.question, page.locator(".lr-question"), page.locator(".lr-grade")):
+        expect(seen).to_be_in_viewport(ratio=0.9)
+    with inspect.new_run():
+        inspect.run_button.click()
+    expect(fold).to_have_text("Bundled: 4 M against 1 M · problem 1 · greedy")
+    expect(inspect.question).to_be_hidden()
+    expect(page.locator(".lr-step h3")).to_contain_text("Step ")
+    fold.press("Enter")
+    expect(inspect.question).to_be_visible()
+    expect(fold).to_have_attribute("aria-expanded", "true")
+
+    page.set_viewport_size({"width": 1024, "height": 900})
+    page.reload()
+    expect(inspect.tokens.first).to_be_visible()
+    text, step = (page.locator(f".lr-{part}").bounding_box() for part in ("response", "step"))
+    assert step["x"] >= text["x"] + text["width"] and abs(step["y"] - text["y"]) < 1
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.reload()
+    expect(inspect.tokens.first).to_be_in_viewport()
+    expect(inspect.run_button).to_be_in_viewport()
+    expect(inspect.question).to_be_hidden()
+    assert overflow(inspect) <= 0 and barriers(inspect) == []
+
+
 def test_a_phone_shows_all_of_it_without_sideways_scrolling(visit, related_pair):
     inspect = visit(**PHONE)
     assert overflow(inspect) <= 0

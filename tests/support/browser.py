@@ -309,6 +309,10 @@ class Inspect:
         )
         return dict(rows)
 
+    def bars_in_order(self) -> list[list[float]]:
+        """The same, as the rows stand."""
+        return list(self.bars().values())
+
     def training_row(self) -> dict:
         """The training row's fields, as the step view prints them."""
         lines = self.step.locator(".lr-training pre").text_content().splitlines()

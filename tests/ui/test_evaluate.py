@@ -34,6 +34,7 @@ from ui.evaluate.catalogue import Evaluations
 from ui.evaluate.form import NO_ADAPTERS, adapter_choices, prefilled
 from ui.evaluate.request import read_form
 from ui.evaluate.tab import start_evaluation
+from ui.inspect.comparison import comparison_calls
 from ui.studio import Studio
 
 BEFORE, AFTER = "1100x01010", "1111x00011"
@@ -385,6 +386,25 @@ def test_forged_arguments_get_a_sentence(shared, call, arguments, sentence):
     known = (names.get(a, a) if isinstance(a, str) else a for a in arguments)
     assert sentence in bench.ask(call, *known)["error"]
     assert run.is_dir() and tuned.is_dir()
+
+
+def test_inspect_with_this_model_arrives_at_a_problem_that_flipped(bench):
+    """The link led to an empty page. Both responses to the first problem that the run gained are scored as on this tab
+    and compared; a run without an evaluation has none."""
+    tuned, alone = (make_tuned(bench.runs, bench.base) for _ in range(2))
+    run = make_evaluation(bench.runs, bench.base, [tuned], [BEFORE, AFTER])
+    calls = {call.__name__: call for call in comparison_calls(bench.studio)}
+    assert calls["flip"]([alone.name]) == {} and "error" in calls["flip"](["no-such-run"])
+    while "status" in (found := calls["flip"]([tuned.name])):
+        time.sleep(0.05)
+    before, after = (bench.ask("flip", run.name, 1, "p2")[side]["trace"] for side in ("before", "after"))
+    assert found == {"traces": [before, after]}
+    both = calls["beside"]([before, after])
+    json.dumps(both, allow_nan=False)
+    assert [both[side]["graded"]["right"] for side in ("left", "right")] == [False, True]
+    assert both["alignment"]["first"][0] is not None and "support" not in both["left"]["steps"][0]
+    assert "no trace" in calls["beside"]([before, "x" * 22])["error"]
+    assert "made from no other" in calls["origin"]([before])["error"]
 
 
 def test_one_model_alone_has_no_flips(bench):

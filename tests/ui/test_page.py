@@ -26,7 +26,18 @@ from lightreasoner.tracing.trace import TraceRequest
 from tests.support.tiny_models import save_tiny
 from ui.components.estimate import stream_estimate
 from ui.components.pair_card import count, pair_card
-from ui.components.problem_form import OWN_TEXT, known_answer, open_file, own_text, rest_box
+from ui.components.problem_form import (
+    NO_FILE,
+    OWN_TEXT,
+    another_problem,
+    choose_problem,
+    choose_source,
+    known_answer,
+    open_file,
+    own_text,
+    rest_box,
+    shown_file,
+)
 from ui.components.trace_view import standalone
 from ui.inspect.calls import viewer_calls
 from ui.inspect.links import linked_number, linked_writer, open_link
@@ -304,6 +315,22 @@ def test_an_upload_shows_which_columns_were_used(studio, tmp_path):
     assert rest_box(studio.settings, str(file)).visible
     file.write_text('{"question": "How much is 5 + 5?", "answer": "10"}\n')
     assert not rest_box(studio.settings, str(file)).visible and open_file(studio.settings, str(file))[2].answer == "10"
+
+
+def test_a_rejected_file_leaves_no_other_problem_selected(studio, tmp_path):
+    """The problem before it stayed, under "Upload a file", and Run asked it."""
+    file, sources = tmp_path / "mine.txt", ("file", "no such source")
+    file.write_bytes(b"\x00\xff")
+    good = tmp_path / "good.jsonl"
+    good.write_text('{"question": "1 + 1?"}\n')
+    assert shown_file(studio.settings, str(good))[3] == "1 + 1?"
+    updates = [shown_file(studio.settings, str(file)), shown_file(studio.settings, None)]
+    updates += [choose_source(source)[1:6] for source in sources]
+    for problems, pick, picked, question, note in updates:
+        assert problems == [] and pick.value is None and (picked.question, question) == ("", "") and note
+        assert isinstance(own_text("", picked, note), dict), "the note still says why"
+        assert choose_problem(problems, 0)[1] == "" and another_problem(problems)[-1] == NO_FILE
+    assert "mine.txt" in updates[0][-1].replace("\\", "")
 
 
 def plain(update):

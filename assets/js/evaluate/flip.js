@@ -128,7 +128,7 @@ export class FlipView {
     this.status.textContent = '';
     const { before, after } = this.sides;
     this.beside.hidden = false;
-    this.beside.setAttribute('href', '?trace=' + before.record.id + '&with=' + after.record.id);
+    this.beside.setAttribute('href', '?trace=' + before.record.id + '&with=' + after.record.id + '&as=flip');
     this.legend.textContent = 'Colour: how far the two models are apart at each token of the response. The expert is ' +
       '\u201c' + mine.answer.after.name + '\u201d, the amateur \u201c' + mine.answer.before.name +
       '\u201d; the step where the responses diverge is selected.';

@@ -63,9 +63,10 @@ class Side {
     view.card.follow(this.list);
   }
   /** rows: where the rows begin. other: the steps of the other side, by partner. */
-  show(record, same, partner, rows, other) {
+  show(record, name, same, partner, rows, other) {
     Object.assign(this, { record, same, partner, current: -1 });
-    this.title.textContent = titleOf(record);
+    this.title.textContent = name || titleOf(record);
+    this.title.title = titleOf(record);
     this.grade.replaceChildren(...gradeOf(record));
     this.link.href = '?trace=' + record.id;
     this.nodes = record.steps.map((step, i) => {
@@ -167,15 +168,20 @@ export class CompareView {
     this.says.textContent = text;
   }
 
-  /** The server's answer. step: of either side, to be selected; otherwise the first difference is. */
-  show({ left, right, alignment, differences }, step = null, other = null) {
+  /**
+   * The server's answer.
+   * @param {any} answer @param {string[]} names of the two, where they have some
+   * @param {number | null} step of the left trace, or else other, of the right one, to be selected; otherwise the first
+   *   difference is
+   */
+  show({ left, right, alignment, differences }, names, step, other) {
     const { same, partner, first, rows } = alignment, records = [left, right];
     this.host.place(this.root);
     this.error.show('');
     this.body.hidden = this.views.hidden = false;
     this.firstOnes = first;
     this.question.textContent = left.request.question;
-    this.sides.forEach((side, n) => side.show(records[n], same[n], partner[n], rows, records[1 - n].steps));
+    this.sides.forEach((side, n) => side.show(records[n], names[n], same[n], partner[n], rows, records[1 - n].steps));
     this.says.textContent = this.summary(same, first);
     this.drawChanges(differences);
     if (left.steps[step]) this.select(0, step, false);

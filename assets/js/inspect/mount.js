@@ -21,6 +21,9 @@ const READING = 4000; // milliseconds after which a chart may be loaded for the 
 const NO_FLIP = 'No evaluation of this model has a problem that changed sides. Run shows the three models on the ' +
   'problem of the form; an evaluation beside the base finds one to compare.';
 
+// what the two traces of a comparison are called
+const SIDES = { flip: ['Before', 'After'], branch: ['The parent', 'The branch'] };
+
 const isRunning = () => document.body.classList.contains('lr-running');
 const running = (on) => document.body.classList.toggle('lr-running', on);
 const unless = (usual, value) => (value === usual ? null : value);
@@ -63,7 +66,7 @@ class LiveRun {
       moved: fillThreshold,
       open: (run, step) => { this.wanted = { step }; this.reopen(run); },
       origin: (run) => call('origin', run),
-      beside: (run, parent) => this.openComparison(parent, run),
+      beside: (run, parent) => this.openComparison(parent, run, this.viewer.run.parent.contrast ? null : 'branch'),
       ended: (viewer) => this.remember(viewer),
       export: (kind, run, { alpha, beta, name, curve }) =>
         exportFile(kind, name, () => call('export', run, kind, alpha, beta, curve)),
@@ -71,7 +74,8 @@ class LiveRun {
         if (this.unasked || this.comparison?.shown) return;
         const usual = usualThresholds(run.contrast, PAPER);
         address.set('inspect', { trace: run.run, step: unless(-1, step), alpha: unless(usual.alpha, alpha),
-          beta: unless(usual.beta, beta), writer: writerOf(run), colour, lens: null, with: null, other: null });
+          beta: unless(usual.beta, beta), writer: writerOf(run), colour, lens: null, with: null, other: null,
+          as: null });
       },
     });
     this.makeComparison();
@@ -92,19 +96,20 @@ class LiveRun {
       place: (view) => { if (!view.isConnected) this.root.after(view); },
       close: () => this.closeComparison(),
       address: ({ left, right }) => {
-        const [trace, other] = this.compared, none = { alpha: null, beta: null, writer: null, lens: null };
-        address.set('inspect', { trace, with: other, step: left, other: right, ...none });
+        const [trace, other, as] = this.compared, none = { alpha: null, beta: null, writer: null, lens: null };
+        address.set('inspect', { trace, with: other, as, step: left, other: right, colour: null, ...none });
       },
     });
   }
   /** Two traces side by side, in place of the one. */
-  async openComparison(one, other, step = null, right = null) {
+  async openComparison(one, other, as = null, step = null, right = null) {
     const mine = ++this.sought;
-    this.compared = [one, other];
+    this.compared = [one, other, as];
     this.besides('Reading both traces \u2026');
     const answer = await this.call('beside', one, other);
     if (mine !== this.sought) return;
-    if (answer.error) this.comparison.wait('', answer.error); else this.comparison.show(answer, step, right);
+    if (answer.error) this.comparison.wait('', answer.error);
+    else this.comparison.show(answer, SIDES[as] || [], step, right);
   }
   besides(text) {
     this.fold.set(true);
@@ -124,7 +129,7 @@ class LiveRun {
     for (;;) {
       const answer = await this.call('flip', run);
       if (mine !== this.sought) return;
-      if (answer.traces) { this.openComparison(...answer.traces); return; }
+      if (answer.traces) { this.openComparison(answer.traces[0], answer.traces[1], 'flip'); return; }
       if (!answer.status) { this.noFlip(answer); return; }
       this.besides('Scoring the responses to a problem that changed sides \u00b7 ' + answer.status + ' \u2026');
       await new Promise((done) => { setTimeout(done, LOOK); });
@@ -245,7 +250,7 @@ export function mount(gradio) {
       live.wanted = { step: numberOf('step'), alpha: numberOf('alpha'), beta: numberOf('beta'),
         colour: params.get('colour') };
       live.reopen(trace);
-      if (other) live.openComparison(trace, other, numberOf('step'), numberOf('other'));
+      if (other) live.openComparison(trace, other, params.get('as'), numberOf('step'), numberOf('other'));
     } else if (lens) {
       trigger('lens', { run: lens });
       live.findFlip(lens);
@@ -256,7 +261,7 @@ export function mount(gradio) {
   live.sync();
   const asked = address.get('inspect'), [trace, other, lens] = ['trace', 'with', 'lens'].map((name) => asked.get(name));
   const numberOf = (name) => (asked.has(name) ? Number(asked.get(name)) : null);
-  if (trace && other) live.openComparison(trace, other, numberOf('step'), numberOf('other'));
+  if (trace && other) live.openComparison(trace, other, asked.get('as'), numberOf('step'), numberOf('other'));
   else if (lens && !trace) live.findFlip(lens);
   const first = () => { if (address.shown === 'inspect') live.showExample(); };
   window.addEventListener('lr-tab', first);
