@@ -16,7 +16,7 @@ from ui.access.middleware import MAX_JSON_BYTES, AccessMiddleware
 from ui.access.permissions import OWNERS_ONLY, checked_events, require_checks
 from ui.access.sign_in import SignIn
 from ui.access.welcome import belongs_to_owner, welcome
-from ui.compat.gradio import Page
+from ui.compat.gradio import Page, formulas_script
 from ui.components.downloads import download_route
 from ui.datasets.tab import build_datasets
 from ui.evaluate.tab import build_evaluate
@@ -105,7 +105,7 @@ def page_head(settings: Settings) -> str:
     preload = [name for start in (*names, "inspect/mount.js") for name, _ in modules_of(start)]
     return render(
         "head",
-        constants=engine_constants(settings.public),
+        constants=engine_constants(settings.public) | {"formulas": formulas_script()},
         preload=[address(name) for name in dict.fromkeys(preload)],
         scripts=[address(name) for name in names],
     )

@@ -20,7 +20,6 @@ from lightreasoner.scoring.measures import MEASURES
 from lightreasoner.settings import ASSETS
 from lightreasoner.tracing import example
 from lightreasoner.tracing.figures import NO_STEPS, kl_figure
-from ui.compat.gradio import formulas_script
 
 FOLDER = ASSETS / "js"
 #: The fields of a Measure that the page reads.
@@ -52,7 +51,6 @@ def engine_constants(public: bool) -> dict:
         "measures": [{name: getattr(m, name) for name in SHOWN} for m in MEASURES],
         "public": public,
         "example": example.EXAMPLE,
-        "formulas": formulas_script(),
         "figures": {"kl": kl_figure(NO_STEPS, BETA, tuned=True).to_plotly_json()},
     }
 

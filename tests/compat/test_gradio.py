@@ -97,3 +97,11 @@ def test_nothing_else_uses_gradios_private_names():
     uses = users.pop("ui/compat/gradio.py")
     assert len(uses) >= 4, "the test finds what it looks for"
     assert users == {}, "Gradio's private names belong into ui/compat/gradio.py"
+
+
+def test_the_frontend_carries_what_renders_formulas():
+    """A module whose default export renders the formulas of an element, as Gradio's own Markdown uses it."""
+    name = compat.formulas_script()
+    assert name.startswith("assets/auto-render-")
+    text = (Path(gr.__file__).parent / "templates" / "frontend" / name).read_text(encoding="utf-8")
+    assert text.rstrip().endswith("as default};") and "mathml" in text and "import" not in text[:40]

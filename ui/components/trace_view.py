@@ -24,7 +24,7 @@ def standalone(record: dict, curve: str = "") -> str:
     return render(
         "standalone",
         style=asset("css", "inspect.css"),
-        constants=engine_constants(public=False) | {"formulas": ""},  # Gradio's script is not in the file
+        constants=engine_constants(public=False),
         modules=modules_of(START),
         start=START,
         record=record,

@@ -28,6 +28,7 @@ from ui.inspect.links import GENERATE, SCORE, linked_prompt, linked_stop, linked
 from ui.inspect.tuned_form import requested_tuned, tuned_form, wire_tuned
 from ui.inspect.writer_form import WriterForm, requested_contrast, writer_form
 from ui.studio import Studio, branch_request, failure, greedy_request, replay, stream
+from ui.templates import render
 
 INTRO = {
     "title": "What you see here",
@@ -37,9 +38,6 @@ INTRO = {
         "Where they diverge, the expert knows something worth reinforcing: select a token to see what.",
     ],
 }
-
-#: The line that the form folds to; assets/js/inspect/fold.js fills it.
-FOLD = '<button type="button" id="lr-fold" aria-expanded="true" aria-controls="lr-side">Fold the form</button>'
 
 
 class Viewer(HtmlComponent):
@@ -99,7 +97,7 @@ def build_inspect(studio: Studio) -> None:
     """Lay out and wire the tab."""
     with gr.Row(elem_id="lr-row", equal_height=False):
         with gr.Column(elem_id="lr-side", scale=0):
-            gr.HTML(FOLD, elem_id="lr-fold-line")
+            gr.HTML(render("fold"), elem_id="lr-fold-line")
             pair = pair_form(studio)
             problem = problem_form(studio.settings)
             response = response_form(studio.settings)

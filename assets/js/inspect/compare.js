@@ -79,7 +79,7 @@ class Side {
         formatNats(step.kl ?? Infinity) + (differs ? ', differs' + (pair ? ' from ' + tokenName(pair.text) : '') : ''));
       if (this.at && Math.abs(change) >= NOTABLE) {
         node.classList.add('lr-with-delta');
-        node.append(el('span', { class: 'lr-delta', 'aria-hidden': 'true', text: formatSigned(change, 1) }));
+        node.append(el('span', { class: 'lr-delta', 'data-text': formatSigned(change, 1) }));
       }
       return node;
     });
