@@ -11,9 +11,21 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.support.browser import Inspect, barriers_of
+from ui.scripts import address as script
 
 pytestmark = pytest.mark.browser
 TEXT = "She sold 12 of the 20 cakes, so 8 cakes are left."
+
+
+#: A text and the formulas in it; amounts of money are none.
+FORMULAS = {
+    "$x^2$ and \\(y\\) and \\[z\\] and $$w$$": ["x^2", "y", "z", "w"],
+    "It costs $5 and then $6, or $7.": [],
+    "from $5 or 6$ on": [],
+    "so \\boxed{\\frac{1}{2}}.": ["\\boxed{\\frac{1}{2}}"],
+    "\\begin{cases} a \\\\ b \\end{cases}": ["\\begin{cases} a \\\\ b \\end{cases}"],
+    "$ open, \\( open, \\boxed{ open": [],
+}
 
 
 def query(url: str) -> dict[str, list[str]]:
@@ -92,6 +104,7 @@ def test_a_branch_stands_beside_its_parent_in_a_view_with_a_link(visit):
     ids = [[step["token_id"] for step in record["steps"]] for record in (parent, child)]
     differs = [i for i, (a, b) in enumerate(zip(*ids, strict=False)) if a != b]
     assert differs[0] == 6 and int(apart.first.get_attribute("data-index")) == 6
+    expect(sides.first.locator(".lr-first")).to_have_attribute("data-index", "6")
     expect(sides.locator('[aria-selected="true"]')).to_have_count(2)
     for side in range(2):
         expect(page.locator(".lr-compare-steps h3").nth(side)).to_contain_text("Step 6 ")
@@ -142,6 +155,14 @@ def test_formulas_whole_characters_and_a_typed_problem_that_survives_a_reload(vi
     piece = page.locator('.lr-tokens [aria-label*="part of 漢"]')
     assert piece.count() > 1
     assert page.locator("math").count() == 0
+    found = page.evaluate(
+        """async ([url, texts]) => {
+            const { splitFormulas } = await import(new URL(url, document.baseURI).href);
+            return texts.map((text) => splitFormulas(text).filter(({ tex }) => tex).map((piece) => piece.text));
+        }""",
+        [script("inspect/formulas.js"), list(FORMULAS)],
+    )
+    assert found == list(FORMULAS.values())
     page.get_by_label("Read as formulas").check()
     expect(page.locator(".lr-question mfrac")).to_have_count(1)
     expect(page.locator(".lr-question")).to_contain_text("It costs $5 and then $6.")

@@ -34,7 +34,8 @@ function gradeOf({ graded, steps }) {
 function legend() {
   const cue = (name, text) => el('span', { class: 'lr-cue' },
     el('span', { class: 'lr-sample lr-' + name, text: 'token' }), ' ' + text);
-  return el('div', { class: 'lr-legend' }, cue('apart', 'differs'), cue('above', 'KL above \u03b2'),
+  return el('div', { class: 'lr-legend' }, cue('apart', 'differs'), cue('apart lr-first', 'the first difference'),
+     cue('above', 'KL above \u03b2'),
     el('span', { class: 'lr-cue', text: '+0.3 under a token: its KL, right minus left, in nats' }));
 }
 
@@ -179,9 +180,11 @@ export class CompareView {
     this.host.place(this.root);
     this.error.show('');
     this.body.hidden = this.views.hidden = false;
+    this.card.hide();
     this.firstOnes = first;
     this.question.textContent = left.request.question;
     this.sides.forEach((side, n) => side.show(records[n], names[n], same[n], partner[n], rows, records[1 - n].steps));
+    first.forEach((i, n) => this.sides[n].nodes[i ?? -1]?.classList.add('lr-first'));
     this.says.textContent = this.summary(same, first);
     this.drawChanges(differences);
     if (left.steps[step]) this.select(0, step, false);

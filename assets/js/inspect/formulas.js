@@ -8,7 +8,7 @@ import { FORMULAS } from '../shared/engine.js';
 const PIECES = new RegExp([/\\\[([^]+?)\\\]/, /\$\$([^]+?)\$\$/, /\\\(([^]+?)\\\)/,
   /\$(?![\s$])((?:[^$\n\\]|\\[^])+?)\$(?!\d)/, /(\\begin\{[a-z]+\*?\}[^]+?\\end\{[a-z]+\*?\})/,
   /(\\boxed\{(?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*\})/].map(({ source }) => source).join('|'), 'g');
-const PROSE = /(?:^|[^\\a-z])[a-z]{3,} +[a-z]{2,}/i; // "$5 and then 3$" is an amount of money
+const PROSE = /(?:^|\s)[a-z]{2,}\s|\s[a-z]{2,}(?:[\s,.;:?!]|$)/i; // "$5 and then 3$" are amounts of money
 const DELIMITERS = [{ left: '\\[', right: '\\]', display: true }, { left: '\\(', right: '\\)', display: false }];
 
 /**
