@@ -59,11 +59,15 @@ def _matched_characters(left: str, right: str) -> dict[int, int]:
     """Place in the left text → place in the right one, for the characters of units that are the same in both."""
     units = [[(m.start(), m.group()) for m in _UNIT.finditer(text)] for text in (left, right)]
     words = [[text for _, text in side] for side in units]
-    matcher = SequenceMatcher(None, *words, autojunk=max(map(len, words)) > _LONGEST)
+    # what both begin with belongs together, also where a longer part of it comes again later
+    begin = next((n for n, (a, b) in enumerate(zip(*words, strict=False)) if a != b), min(map(len, words)))
+    rest = [side[begin:] for side in words]
+    matcher = SequenceMatcher(None, *rest, autojunk=max(map(len, rest)) > _LONGEST)
+    blocks = [(0, 0, begin), *((begin + a, begin + b, size) for a, b, size in matcher.get_matching_blocks())]
     found = {}
-    for block in matcher.get_matching_blocks():
-        for n in range(block.size):
-            (a, text), (b, _) = units[0][block.a + n], units[1][block.b + n]
+    for at, other, size in blocks:
+        for n in range(size):
+            (a, text), (b, _) = units[0][at + n], units[1][other + n]
             found.update((a + k, b + k) for k in range(len(text)))
     return found
 

@@ -21,6 +21,13 @@ def test_an_inserted_part_has_no_partner_and_moves_the_rest():
     assert found.first == (None, 1)
 
 
+def test_what_both_begin_with_belongs_together_although_a_longer_part_of_it_comes_again():
+    """The longest part in common was aligned first, so a branch that repeated its beginning differed from the start."""
+    found = align(["a", " b", " c", " d"], ["a", " x", " a", " b", " c", " d"])
+    assert found.first == (None, 1) and found.partner[0][0] == 0
+    assert align(["a", "\n", "b"], ["a", "\n", "c", "\n", "a", "\n", "b"]).partner[0] == [0, 1, 6]
+
+
 def test_two_tokenizers_are_aligned_by_characters():
     """Two pairs cut the same words into other tokens; by tokens nothing of it would be the same."""
     found = align(["She", " has", " 12", " apples", "."], ["S", "he", " ha", "s", " ", "1", "3", " app", "les", "."])
