@@ -53,6 +53,8 @@ def build(studio: Studio) -> gr.Blocks:
         with gr.Tabs(elem_id="lr-tabs", overflow_behavior="wrap"):  # address.js keeps the selected one in the address
             for name, (title, build_tab) in TABS.items():
                 with gr.Tab(title, id=name, elem_id=f"lr-tab-{name}"):
+                    # what is below has headings of the third order, and a screen reader lists this one
+                    gr.HTML(f"<h2>{title}</h2>", elem_classes=["lr-tab-heading"])
                     if public and name not in FOR_VISITORS:
                         belongs_to_owner(studio.settings, title)
                         with gr.Column(elem_classes=[OWNERS_ONLY]):
@@ -101,7 +103,7 @@ def server_parts(settings: Settings) -> dict:
 
 def page_head(settings: Settings) -> str:
     """Our part of the page's head: what the engine tells the scripts, and those that the page needs at once."""
-    names = ["shared/start.js", "shared/address.js"]
+    names = ["shared/start.js", "shared/address.js", "shared/dropdowns.js"]
     preload = [name for start in (*names, "inspect/mount.js") for name, _ in modules_of(start)]
     return render(
         "head",

@@ -13,6 +13,7 @@ from lightreasoner import __version__, threads
 from lightreasoner.cli import (
     amateurs,
     check_pair,
+    columns,
     dataset,
     deploy,
     evaluate,
@@ -43,6 +44,7 @@ COMMANDS = (
     sample,
     score,
     amateurs,
+    columns,
     dataset,
     finetune,
     evaluate,

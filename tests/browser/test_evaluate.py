@@ -124,7 +124,7 @@ def test_from_the_form_to_the_results(bench, tab):
     made = query(page)["run"][0]
     assert made not in (bench.tuned.name, bench.run.name)
     page.reload()
-    expect(page.get_by_role("heading", level=2)).to_contain_text("Bundled, test · 6")
+    expect(run.get_by_role("heading", level=2)).to_contain_text("Bundled, test · 6")
     # its job leads here
     page.get_by_role("tab", name="Jobs").click()
     page.locator(".lr-job-open").first.click()

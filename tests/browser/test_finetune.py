@@ -137,7 +137,7 @@ def test_from_a_dataset_to_an_adapter(tuning_app, tuning):
     card = page.locator(".lr-model-card")
     card.locator("summary").click()
     expect(card).to_contain_text("It was trained on the expert’s own responses".replace("’", "'"))
-    expect(card.locator("h5").first).to_have_text("Data")
+    expect(card.locator("h4").first).to_have_text("Data")
     with page.expect_download() as waiting:
         tab.do("Download adapter")
     with zipfile.ZipFile(waiting.value.path()) as zipped:
@@ -189,7 +189,7 @@ def test_it_is_accessible(tuning_app, tuning):
     expect(tab.chart("loss")).to_be_visible()
     page.locator(".lr-settings summary").click()
     page.locator(".lr-model-card summary").click()
-    expect(page.locator(".lr-model-card h4")).to_have_text(HOSTILE)
+    expect(page.locator(".lr-model-card h3")).to_have_text(HOSTILE)
     page.set_viewport_size({"width": page.viewport_size["width"], "height": 6000})
     for look in in_every_look(page):
         assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, look

@@ -320,7 +320,7 @@ def test_a_run_is_shown_in_full(bench):
     }
     settings = dict(opened["settings"])
     assert (settings["Rank"], settings["Target modules"], settings["α"]) == ("4", "q_proj, v_proj", "0.2")
-    assert "<h4>A card</h4>" in opened["card_html"]
+    assert "<h3>A card</h3>" in opened["card_html"]
     assert opened["adapter"] > 0 and opened["merge"] is None
     again = bench.ask("overview", run_id, [], {"open": opened["version"]})["open"]
     assert again["unchanged"] and "figures" not in again

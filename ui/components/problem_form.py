@@ -14,6 +14,7 @@ from lightreasoner.problems.sources import SOURCES
 from lightreasoner.problems.stream import ProblemSet, load_first, load_problems
 from lightreasoner.settings import Settings
 from ui.access.permissions import action
+from ui.components.columns_form import columns_form
 from ui.components.events import PRIVATE
 
 OWN_FILE = "file"
@@ -58,6 +59,7 @@ def problem_form(settings: Settings) -> ProblemForm:
     with gr.Group():
         fields = source_fields("bundled-test", "Problem source", "JSON lines, JSON, CSV or Parquet", "lr")
         source, upload, rest = fields
+        named = columns_form(settings, upload, "inspect", "lr", visitors=True)
         pick = gr.Dropdown(choices_of(first), value=0, label="Problem", elem_id="lr-pick")
         question = gr.Textbox(
             first[0].question,
@@ -92,6 +94,7 @@ def problem_form(settings: Settings) -> ProblemForm:
     pick.input(choose_problem, [problems, pick], [picked, question, note], **PRIVATE)
     question.change(own_text, [question, picked, note], note, **PRIVATE)
     another.click(another_problem, problems, [pick, picked, question, note], **PRIVATE)
+    named.then(opened, upload, [*shown, rest], **waiting)
     return ProblemForm(question, picked, note, source, upload, rest)
 
 

@@ -14,6 +14,7 @@ from lightreasoner.models.prompt_settings import PromptSettings
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import Settings
 from ui.access.permissions import action
+from ui.components.columns_form import columns_form
 from ui.components.events import CLEAR, PRIVATE
 from ui.components.form_values import describe_answers, describe_source
 from ui.components.problem_form import OWN_FILE, rest_box, source_fields
@@ -54,6 +55,7 @@ def problem_fields(
     """
     with gr.Group():
         source, upload, rest = source_fields(default, title, "File of problems", prefix)
+        columns_form(settings, upload, activity, prefix)
         limit = gr.Number(
             **{"value": 200, "label": "Number of problems"} | limit, precision=0, elem_id=f"{prefix}-limit"
         )

@@ -10,9 +10,9 @@ MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["l
 
 
 def card_html(card: str) -> str:
-    """A Markdown card without its front matter, as HTML without live content; headings begin at h4."""
+    """A Markdown card without its front matter, as HTML without live content; headings begin at h3."""
     tokens = MARKDOWN.parse(FRONT_MATTER.sub("", card, count=1) if card.startswith("---\n") else card)
     for token in tokens:
         if token.type.startswith("heading"):
-            token.tag = "h4" if token.tag == "h1" else "h5"
+            token.tag = "h3" if token.tag == "h1" else "h4"
     return MARKDOWN.renderer.render(tokens, MARKDOWN.options, {})

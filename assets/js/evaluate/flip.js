@@ -21,6 +21,9 @@ class FlipSide {
       details: async (_, i) => ({ candidates: this.record.steps[i].candidates, tokens: this.record.tokens }),
       address: ({ run, step }) =>
         this.link.setAttribute('href', '?trace=' + run.run + (step >= 0 ? '&step=' + step : '')) });
+    for (const region of this.stage.querySelectorAll('section[aria-label]')) { // there are two of each
+      region.setAttribute('aria-label', region.getAttribute('aria-label') + ', ' + side);
+    }
     this.node = el('div', { class: 'lr-flip-side', role: 'group' },
       el('div', { class: 'lr-card lr-flip-response' }, this.title, this.verdict.node, this.link, this.text),
       this.stage);

@@ -54,7 +54,7 @@ export class ExperimentView {
     this.files = el('div', { class: 'lr-buttons' });
     this.repeat = el('pre', { class: 'lr-flip-text', tabindex: '0', 'aria-label': 'The command that repeats it' });
     this.parts = { stages: card('Stages', 'Stages', this.stages),
-      arms: card('Arms', 'Arms', this.early, this.rounds.node, this.chart.node, this.table),
+      arms: card('Arms', 'Arms', this.early, this.chart.node, this.table),
       flips: card('Flipped problems', 'What changed', this.flips),
       files: card('Files', 'Take it along', this.files, this.repeat) };
     this.node = el('section', { class: 'lr-run-view', 'aria-label': 'The experiment', hidden: true },
@@ -107,7 +107,7 @@ export class ExperimentView {
   }
   /** The figures of the arms that show() has shown; undefined: as before. */
   draw(arms, rounds) {
-    this.rounds.node.hidden = !(this.data?.rounds > 1);
+    if (this.data?.rounds > 1) this.chart.node.before(this.rounds.node); else this.rounds.node.remove();
     for (const [chart, figure] of [[this.chart, arms], [this.rounds, rounds]]) {
       if (!figure) continue;
       figure.layout.uirevision = this.data?.id; // a zoom stays while results come
