@@ -10,15 +10,21 @@ def printable(text: str) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """40 seconds, 7 minutes, 3.5 hours."""
+    """40 seconds, 7 minutes, 3.5 hours, 4.2 days."""
     if seconds < 90:
         return f"{max(1, round(seconds))} second{'' if round(seconds) <= 1 else 's'}"
-    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
 def format_bytes(size: float) -> str:
-    """3 MB, 1.2 GB."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6)):,} MB"
+    """812 kB, 3.4 MB, 120 MB, 1.2 GB."""
+    if size < 1e6:
+        return f"{max(1, round(size / 1e3))} kB" if size < 999_500 else "1.0 MB"
+    if size < 1e9:
+        return f"{size / 1e6:.1f} MB" if size < 1e7 else f"{min(999, round(size / 1e6))} MB"
+    return f"{size / 1e9:.1f} GB" if size < 1e10 else f"{size / 1e9:,.0f} GB"
 
 
 def markdown_table(values: dict[str, Any]) -> list[str]:

@@ -53,8 +53,7 @@ def build(studio: Studio) -> gr.Blocks:
         with gr.Tabs(elem_id="lr-tabs", overflow_behavior="wrap"):  # address.js keeps the selected one in the address
             for name, (title, build_tab) in TABS.items():
                 with gr.Tab(title, id=name, elem_id=f"lr-tab-{name}"):
-                    # what is below has headings of the third order, and a screen reader lists this one
-                    gr.HTML(f"<h2>{title}</h2>", elem_classes=["lr-tab-heading"])
+                    gr.HTML(render("tab_heading", title=title), elem_classes=["lr-tab-heading"])
                     if public and name not in FOR_VISITORS:
                         belongs_to_owner(studio.settings, title)
                         with gr.Column(elem_classes=[OWNERS_ONLY]):

@@ -2,6 +2,7 @@
 
 import argparse
 
+from lightreasoner.formatting import format_bytes
 from lightreasoner.settings import Settings
 
 
@@ -27,5 +28,5 @@ def run_deploy(options: argparse.Namespace, settings: Settings) -> None:
             print(f"{size_of(content):>10,}  {name}")
         print(f"{planned.size:>10,}  bytes in {len(planned.files)} files; nothing was pushed")
         return
-    print(f"Pushing {len(planned.files)} files, {planned.size / 1e6:.1f} MB, to {planned.repo} ...", flush=True)
+    print(f"Pushing {len(planned.files)} files, {format_bytes(planned.size)}, to {planned.repo} ...", flush=True)
     print(push(planned))

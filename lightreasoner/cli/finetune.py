@@ -10,6 +10,7 @@ from lightreasoner.cli.once import Once
 from lightreasoner.cli.report_to import add_report_option, reporting
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import format_duration
 from lightreasoner.progress import ConsoleProgress
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path
@@ -163,7 +164,7 @@ def summary(result, adapter: Path) -> str:
     """One sentence about a finished run, from its FinetuneResult."""
     held = f", {result.held_out_loss:.4g} on the held-out part" if result.held_out_loss is not None else ""
     return (
-        f"{result.updates:,} updates, {result.samples_seen:,} samples seen in {result.seconds:,.0f} s, "
+        f"{result.updates:,} updates, {result.samples_seen:,} samples seen in {format_duration(result.seconds)}, "
         f"mean loss {result.train_loss:.4g} nats{held}; the adapter is in {adapter}"
     )
 

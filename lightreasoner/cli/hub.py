@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import format_bytes
 from lightreasoner.progress import ConsoleProgress
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path
@@ -71,7 +72,7 @@ def run_push(options: argparse.Namespace, settings: Settings) -> None:
         files, size = len(what.files), sum(what.sizes.values())
         progress.result(address=address, files=files, bytes=size)
     visibility = "public" if options.public else "private"
-    print(f"Published: {what.kind}, {files:,} files, {size / 1e6:,.1f} MB, {visibility}, at {address}")
+    print(f"Published: {what.kind}, {files:,} files, {format_bytes(size)}, {visibility}, at {address}")
 
 
 def run_pull(options: argparse.Namespace, settings: Settings) -> None:

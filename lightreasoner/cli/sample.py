@@ -12,6 +12,7 @@ from lightreasoner.cli.problems import add_skip_option
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import format_bytes
 from lightreasoner.progress import ConsoleProgress, StopRequested
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path
@@ -139,7 +140,7 @@ def print_result(result, folder: Path) -> None:
     skipped = result.skipped
     print(
         f"{result.problems:,} problems, {result.steps:,} steps, {result.above_beta:,} of them above {result.beta:g} "
-        f"nats, {result.bytes / 1e6:.1f} MB in {folder}; "
+        f"nats, {format_bytes(result.bytes)} in {folder}; "
         f"{skipped.unusable + skipped.duplicates + skipped.unreadable:,} rows left out"
     )
     for reason in skipped.reasons:

@@ -9,7 +9,7 @@ from lightreasoner.experiments.figures import BEST, rounds_table
 from lightreasoner.experiments.plan import FILE, Plan, write_plan
 from lightreasoner.experiments.results import ArmResult, all_stages, arm_results, arms_table, best_arm, flips, forecast
 from lightreasoner.experiments.stages import Stage
-from lightreasoner.formatting import markdown_cell, markdown_table
+from lightreasoner.formatting import format_duration, markdown_cell, markdown_table
 from lightreasoner.jobs.events import working_seconds
 from lightreasoner.settings import ASSETS
 from lightreasoner.storage.atomic import write_text
@@ -48,6 +48,7 @@ def html_report(plan: Plan, folder: Path, stages: list[Stage], results: list[Arm
     record = read_run(folder)
     return template.get_template("experiment_report.html").render(
         title=plan.title,
+        duration=format_duration,
         verdict=sentence(results),
         forecast=forecast(stages),
         plan=plan,

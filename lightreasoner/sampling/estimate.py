@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from lightreasoner.decoding.batch_decoder import chunk_bytes
 from lightreasoner.decoding.generate import CHUNK, DecodingConfig, GenerationRow, generate_batch
 from lightreasoner.decoding.kv_cache import cache_bytes
-from lightreasoner.formatting import format_duration
+from lightreasoner.formatting import format_bytes, format_duration
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings
 from lightreasoner.models.prompts import pair_prompts
@@ -40,7 +40,7 @@ class ResourceEstimate:
     def sentence(self) -> str:
         return (
             f"About {_round(self.samples)} samples at β = {BETA:g} in {format_duration(self.seconds)}, "
-            f"{self.disk_bytes / 1e6:.1f} MB on disk; measured on {self.measured} of the problems."
+            f"{format_bytes(self.disk_bytes)} on disk; measured on {self.measured} of the problems."
         )
 
 

@@ -135,8 +135,8 @@ PERMISSIONS = {
     # running is checked once more against the preset pairs and the limits; traces need an id that nobody can guess
     "inspect.branch": "visitors",
     "inspect.choose_mode": "visitors",
-    "inspect.name_columns": "visitors",
-    "inspect.offer_columns": "visitors",
+    "inspect.name_columns": "visitors, costly",
+    "inspect.offer_columns": "visitors, costly",
     "inspect.choose_problem": "visitors",
     "inspect.choose_writer": "visitors",
     "inspect.compare_traces": "visitors",

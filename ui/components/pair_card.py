@@ -4,6 +4,7 @@ from urllib.parse import urlencode
 
 from lightreasoner.decoding.reading import describe_pass, describe_reading
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import format_bytes
 from lightreasoner.models.cache import missing_reason
 from lightreasoner.models.loading import LoadedModel, known_ends
 from lightreasoner.models.pairs import presets
@@ -66,8 +67,8 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
         rows.append((role, f"{ref}, {count(parameters)}" if parameters else ref))
     if all(loaded):
         model = loaded[0]
-        memory = sum(m.memory_bytes for m in {id(m): m for m in loaded}.values()) / 1e6
-        rows.append(("Runs on", f"{model.device}, {str(model.dtype).removeprefix('torch.')}, {memory:,.0f} MB"))
+        memory = sum(m.memory_bytes for m in {id(m): m for m in loaded}.values())
+        rows.append(("Runs on", f"{model.device}, {str(model.dtype).removeprefix('torch.')}, {format_bytes(memory)}"))
         reads = dict.fromkeys(filter(None, map(describe_reading, loaded)))  # models that are read in a slower way
         rows += [("Reads", sentence) for sentence in reads]
         passes = dict.fromkeys(filter(None, map(describe_pass, loaded)))

@@ -23,6 +23,7 @@ from lightreasoner.datasets.quality import GOOD, GradedAnswers, quality_report
 from lightreasoner.datasets.selectors import SELECTORS, Selection, above_beta, parse_box
 from lightreasoner.datasets.trajectories import KL_EDGES
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import format_bytes
 from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA, BETA_FLOOR
 from lightreasoner.problems.grading import grade
 from lightreasoner.tracing.from_trajectory import trace_record
@@ -73,7 +74,7 @@ def facts(dataset: Dataset, explorer: Explorer, size: int, over: int) -> list[tu
     if origin := origin_sentences(dataset.run):
         rows.append(("Responses from", str(config.get("responses")), " ".join(origin)))
     rows += prompt_facts(dataset.run)
-    return [*rows, ("On disk", f"{size / 1e6:,.1f} MB", "")]
+    return [*rows, ("On disk", format_bytes(size), "")]
 
 
 def figures(explorer: Explorer, selection: Selection, over: int) -> dict[str, go.Figure]:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from lightreasoner.decoding.generate import DecodingConfig
+from lightreasoner.formatting import format_bytes
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.prompts import settle_date
 from lightreasoner.problems.stream import open_problems, training_split
@@ -40,5 +41,5 @@ def measured(studio: Studio, request: SampleRequest, say: Callable[[str], None],
     if total < request.limit:
         text += f" There are only {total:,} problems."
     if found.disk_bytes > (free := shutil.disk_usage(settings.workspace).free):
-        text += f" Only {free / 1e6:,.0f} MB are free on the disk."
+        text += f" Only {format_bytes(free)} are free on the disk."
     return text

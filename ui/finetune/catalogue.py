@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightreasoner.errors import UserError
-from lightreasoner.formatting import format_value
+from lightreasoner.formatting import format_bytes, format_value
 from lightreasoner.jobs.store import FINISHED, Job
 from lightreasoner.problems.sources import problems_title
 from lightreasoner.storage.atomic import atomic_file, folder_bytes
@@ -180,7 +180,7 @@ class Tunings(RunList):
         else:
             raise UserError(f"There is no file called {str(kind)[:20]!r}; choose adapter or merged.")
         if (size := folder_bytes(folder)) > LARGEST:
-            raise UserError(f"{folder.name} has {size / 1e9:.0f} GB, too much for a download; copy {folder} instead.")
+            raise UserError(f"{folder.name} has {format_bytes(size)}, too much for a download; copy {folder} instead.")
         files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
         return offer(self.settings, f"{name}.zip", lambda out: write_zip(out, name, files))
 
