@@ -240,6 +240,21 @@ def test_by_keyboard_and_by_address(tuning_app, tuning):
     page.get_by_role("button", name="Close").click()
     expect(page.locator(".lr-comparison")).to_be_hidden()
     assert tab.address() == {"tab": ["finetune"], "run": [ids[0]]}
+    # a name of its own, and its settings as a preset that the form takes
+    tab.do("Rename …")
+    page.keyboard.type("The one with rank 8")
+    page.keyboard.press("Enter")
+    expect(tab.opened.locator("h2")).to_have_text("The one with rank 8")
+    expect(tab.runs.locator(".lr-run-name", has_text="The one with rank 8")).to_have_count(1)
+    expect(page.locator(":focus")).to_have_text("Rename …")
+    tab.do("Save settings …")
+    page.keyboard.type("my preset")
+    page.keyboard.press("Enter")
+    expect(tab.opened.get_by_label("Name of the preset")).to_be_hidden()
+    page.locator("#lr-ft-preset input").click()
+    page.get_by_role("option", name="my preset").click()
+    expect(page.locator("#lr-ft-notice")).to_contain_text("those of the preset my preset now")
+    expect(tab.field("max-steps")).to_have_value("40")
     # what is not there is said
     gone = tuning("&run=AAAAAAAAAAAAAAAAAAAA")
     expect(gone.page.locator(".lr-tuning > .lr-error")).to_contain_text("There is no fine-tuning run")
