@@ -25,8 +25,14 @@ def test_sizes(size, text):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.2, "1 second"), (40, "40 seconds"), (89, "89 seconds"), (400, "7 minutes"), (12_600, "3.5 hours")]
-    + [(400_000, "4.6 days")],
+    [
+        (0.2, "1 second"),
+        (40, "40 seconds"),
+        (89, "89 seconds"),
+        (400, "7 minutes"),
+        (12_600, "3.5 hours"),
+        (400_000, "4.6 days"),
+    ],
 )
 def test_times(seconds, text):
     """A run of six hours was said to have taken 21,600 s."""
