@@ -213,7 +213,7 @@ def _share_line(points: pd.DataFrame, x: str, y: str, more: list[str], words: st
 def _axes(x: pd.Series, title: str) -> dict:
     """The whole of x and percentages of y; title: of what the pointer is on."""
     xaxis = {"range": [float(x.min()), float(x.max())], "unifiedhovertitle": {"text": title}}
-    return {"xaxis": xaxis, "yaxis": {"tickformat": ".0%"}}
+    return {"xaxis": xaxis, "yaxis": {"tickformat": ".6~%"}}  # as many digits as tell the ticks apart
 
 
 def category_figure(categories: pd.DataFrame) -> go.Figure:

@@ -2,6 +2,7 @@
 
 import itertools
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 
 import pandas as pd
@@ -222,7 +223,7 @@ def _intervals(
         if kind != "paper":
             trace.error_x = bars | {"type": "data", "color": colour, "thickness": 2, "width": 0, "symmetric": False}
         traces.append(trace)
-    labels = [_lines(name, WIDTH, LINES) for name in names]
+    labels = _labels(names)
     row = max(36, 14 * max(map(len, labels)) + 8, 18 * int(same.size().max())) if len(table) else 0
     found = plotting.figure(
         traces,
@@ -252,18 +253,32 @@ def _intervals(
     )
     above = {"x": 0, "xref": "paper", "xanchor": "left", "yanchor": "bottom", "yshift": 6, "showarrow": False}
     above |= {"font": {"size": 11, "color": plotting.INK}, "bgcolor": plotting.SURFACE}
-    texts = [above | {"y": n, "text": plotting.escaped(_short(name))} for n, name in enumerate(names)]
+    texts = [above | {"y": n, "text": plotting.escaped(name)} for n, name in enumerate(_told_apart(names, NARROW))]
     found.layout.meta |= {"narrow": {"yaxis": {"showticklabels": False}, "annotations": texts}}
     return found
+
+
+def _labels(names: Sequence[str]) -> list[list[str]]:
+    """The lines of each name: its beginning, or where that is another's, too, both its ends."""
+    begun = [_lines(name, WIDTH, LINES) for name in names]
+    apart = [_lines(name, WIDTH, LINES) for name in _told_apart(names, WIDTH * LINES - 8)]
+    return [own if begun.count(own) == 1 else ends for own, ends in zip(begun, apart, strict=True)]
 
 
 def _lines(name: str, width: int, most: int) -> list[str]:
     return textwrap.wrap(name, width, max_lines=most, placeholder="…") or [""]
 
 
-def _short(name: str) -> str:
-    """Without its middle where it is long: names of runs differ at their ends."""
-    return name if len(name) <= NARROW else f"{name[: NARROW - 16]}…{name[-15:]}"
+def _told_apart(names: Sequence[str], most: int) -> list[str]:
+    """The names in at most so many characters, without their middles where they are long: names of runs differ at
+    their ends. Those that are the same then get a number."""
+    found = [name if len(name) <= most else f"{name[: most - 16]}…{name[-15:]}" for name in names]
+    seen: Counter[str] = Counter()
+    for n, name in enumerate(found):
+        seen[name] += 1
+        if seen[name] > 1:
+            found[n] = f"{name} ({seen[name]})"
+    return found
 
 
 def _text(lines: Sequence[str]) -> str:

@@ -129,3 +129,15 @@ def test_the_picture_of_the_experiment_has_the_numbers_of_its_table():
     assert html.unescape(re.search('aria-label="([^"]*)"', drawn)[1]) == f"{TITLE}: {says}"
     assert "LightReasoner, pass@1 63.8 %" in says
     assert drawn.count('class="point ') == len(rows)
+
+
+def test_no_two_rows_have_the_same_label():
+    """Names of runs that differ only where a long name was cut off stood twice on the axis."""
+    start = "LightReasoner · lightreasoner-expert-4m · Bundled, train · a name as long as those of arms are"
+    names = [f"{start}, seed 0", f"{start}, seed 1", f"{start} {'x' * 40}, seed 0", start, f"{start[:40]}, seed 0"]
+    rows = pd.DataFrame({"name": names, "difference": 0.1, "low": 0.0, "high": 0.2, "gained": 1, "lost": 0, "p": 0.5})
+    figure = differences_figure(rows.assign(significant=False))
+    wide = figure.layout.yaxis.ticktext
+    narrow = [note["text"] for note in figure.layout.meta["narrow"]["annotations"]]
+    for labels in (wide, narrow):
+        assert len(set(labels)) == len(names) and all("seed 1" in label for label in labels[1:2])
