@@ -120,7 +120,8 @@ def value_in(statement: Statement) -> str | None:
             return part.strip()
         if found := _TOKEN.search(part):
             return _exact_token(part, found)
-        if found := re.search(rf"{PART_WORDS}|-?{NUMBER_WORDS}|{HAN_NUMBER}", part, re.IGNORECASE):
+        words = rf"(?:{PART_WORDS}|-?{NUMBER_WORDS}|-?{HAN_NUMBER})(?:\s*(?:{PERCENT}))?"
+        if found := re.search(words, part, re.IGNORECASE):
             return found.group()
     return None
 

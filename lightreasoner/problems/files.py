@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import json
 import mmap
+import re
 import stat
 from array import array
 from collections.abc import Iterator
@@ -157,7 +158,7 @@ def _object_row(number: int, value: object, reason: str | None) -> Row:
 
 def _holds_json_lines(text: str, ending: str) -> bool:
     """Whether each line is one object. Some .json files are like that, and some .jsonl files hold one document."""
-    lines = text.lstrip().splitlines()
+    lines = re.split(r"[\r\n]+", text.strip())  # str.splitlines would split within a text, at U+2028 for example
     value = None
     with contextlib.suppress(ValueError, RecursionError):  # the row's reader says what is wrong
         value = json.loads(lines[0])

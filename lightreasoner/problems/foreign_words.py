@@ -48,6 +48,7 @@ MINUS = re.compile(r"(?:menos|moins|minus|meno|минус|min|eksi)\s+", re.IGNO
 LETTERS = r"[^\W\d_][\w\u0300-\u036f\u0e31-\u0e4e\u0981-\u09e3]*"
 #: What may stand between thousands and the rest.
 JOINTS = ("", "y", "e", "et", "und", "og", "och", "и", "و")
+OR = ("o", "u", "ou", "oder", "или", "або", "lub", "of", "eller", "atau", "hoac")
 MOST = 12  # words of one number
 SENTENCE = 300  # characters
 
@@ -73,9 +74,10 @@ def in_digits(text: str, languages: tuple[str, ...]) -> str:
             if found := _longest(bare[start:], name, languages is not ALL):
                 minus = next((sign for sign in MINUS.finditer(bare[:start]) if sign.end() == start), None)
                 after, start = bare[start + found[0] :], minus.start() if minus else start
-                following = re.findall(LETTERS, after)
-                if any(_key(part) in {**_below(name), **_large(name)} for part in following[:2]):
-                    return text  # it is a part of a number that is not known here
+                following = [_key(part) for part in re.findall(LETTERS, after)]
+                joined = bool(following) and following[0] in JOINTS + OR
+                if any(part in {**_below(name), **_large(name)} for part in following[joined : joined + 1]):
+                    return text  # a part of a number that is not known here, or one of two numbers
                 if len(following) < 2 or (languages is not ALL and _key(word.group()) not in ARTICLES):
                     return f"{bare[:start]}{'-' if minus else ''}{found[1]}{after}"
         if languages is ALL and not MINUS.match(bare):
@@ -100,8 +102,9 @@ def _value(key: str, language: str, thousands: bool) -> int | None:
     for cut in range(len(key), 0, -1):
         if (start := large.get(key[:cut])) is not None:
             rest = key[cut:]
-            ends = (below.get(rest.removeprefix(joint)) for joint in JOINTS if rest.startswith(joint))
-            return start if not rest else next((start + end for end in ends if end is not None), None)
+            ends = (_value(rest.removeprefix(joint), language, True) for joint in JOINTS if rest.startswith(joint))
+            most = 10**6 if start % 10**6 == 0 else 1000
+            return start if not rest else next((start + end for end in ends if end is not None and end < most), None)
     return None
 
 
@@ -122,10 +125,11 @@ def _below(language: str) -> dict[str, int]:
 
 @lru_cache(maxsize=len(ALL))
 def _large(language: str) -> dict[str, int | None]:
-    """The round thousands below a million likewise; None for single words of larger numbers."""
+    """Round thousands and millions below a hundred million likewise; None for single words of larger numbers."""
     from num2words import num2words
 
     found: dict[str, int | None] = dict(_words(language, range(1000, 1_000_000, 1000)))
+    found |= _words(language, range(10**6, 10**8, 10**6))
     if language == "de":
         found |= {"tausend": 1000}
     for n in (2000, 5000, 10**6, 2 * 10**6, 5 * 10**6, 10**9):
@@ -143,8 +147,7 @@ def _words(language: str, numbers: range) -> dict[str, int]:
         key = _key(num2words(n, lang=language))
         found.setdefault(key, n)
         for one, other in endings:
-            if key.endswith(one):
-                found.setdefault(key.removesuffix(one) + other, n)
+            found.setdefault(key.replace(one, other), n)
     return found
 
 

@@ -60,7 +60,7 @@ def read_number(text: str) -> Number | None:
     bare = re.sub(r"(?<![\w.])([-+]?)\s*[$€£¥₹₽₩]\s*(?=[-+.\d])|[€£¥₹₽₩]$", r"\1", bare)
     size, also = DOLLAR if money else None, None
     value = arithmetic(bare)
-    if value is None and not percent:
+    if value is None:
         value = in_words(bare)
     if value is None and not percent:
         found = re.match(VALUE, bare)

@@ -6,7 +6,7 @@ from lightreasoner.problems.notation import grouped, in_ascii
 
 #: The end of a stated answer, before reasons or the next sentence.
 BEYOND = re.compile(
-    r"(?<!\bRs)(?<!\bMrs)(?<!\bMr)(?<!\bDr)(?<!\bNo)(?<!approx)\.\s|\.$|[!?](?:\s|$)|;|\n|\s—\s|,?\s*\b(?:because"
+    r"(?<!\bRs)(?<!\bMrs)(?<!\bMr)(?<!\bDr)(?<!\bNo)(?<!approx)\.\s|\.$|!(?:\s(?!\s*[-=+*/×÷<>])|$)|\?(?:\s|$)|;|\n|\s—\s|,?\s*\b(?:because"
     r"|since|so that|which|not|where|when"
     r"|whereas|due to|therefore|thus|hence|so|as|i\.e|e\.g|that is|namely)\b|\s\((?=[^()]*(?:=|[a-z]{3}))",
     re.IGNORECASE,

@@ -219,6 +219,23 @@ def test_a_list_of_json_is_read_in_parts_as_json_reads_it(tmp_path, monkeypatch,
             list(json_list.list_items(path))
 
 
+def test_a_line_of_json_ends_at_a_line_break_and_not_at_another_separator(tmp_path):
+    r"""U+2028 and U+0085 within a question split the first line, so that the file was taken for one document."""
+    path = tmp_path / "p.json"
+    path.write_text(
+        '{"question": "a\u2028b\x85c", "answer": "1"}\n{"question": "d", "answer": "2"}\n', encoding="utf-8"
+    )
+    assert [problem.question for problem in load_file(path).problems] == ["a\u2028b\x85c", "d"]
+
+
+def test_a_list_with_a_very_long_item_is_read_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_list, "MAX_LINE", 1000)
+    monkeypatch.setattr(json_list, "CHUNK", 100)
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps([*ROWS[:70], {"question": "x" * 5000, "answer": "1"}, *ROWS[70:90]]))
+    assert row_index(path, max_bytes=MAX_BYTES) is None and len(load_first(path, first=10).problems) == 91
+
+
 @pytest.mark.parametrize(
     ("name", "data", "sentence"),
     [
