@@ -142,7 +142,7 @@ def _preview(of: str, folder: Path, run: dict, damaged_is_fatal: bool) -> Previe
 
 def _gap(folder: Path) -> Gap | None:
     """The gap of the pair check in a folder; None where none was measured."""
-    with suppress(OSError, ValueError, TypeError, KeyError):
+    with suppress(OSError, ValueError, RecursionError, TypeError, KeyError):
         found = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         return Gap(folder, *(float(found[name]) for name in ("gap", "gap_low", "gap_high")))
     return None

@@ -45,6 +45,7 @@ SCHEMA = pa.schema(
         ("decoded", pa.int32()),  # of a contrast: tokens that no other cell of the grid had decoded; else null
     ]
 )
+REQUIRED = ("model", "problem_id", "answer", "response", "extracted", "right")  # in files of all versions
 SHOWN = ["problem_id", "question", "answer", "response_ids", "finish_reason", "extracted", "right", "seconds"]
 SHOWN += ["sample", "level", "subject", "changed", "decoded"]
 GROUPINGS = ("level", "subject")
@@ -300,7 +301,7 @@ def read_verdicts(folder: Path) -> dict[str, bool]:
         found = json.loads((folder / VERDICTS).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not all(isinstance(value, bool) for value in found.values()):
         raise UserError(
@@ -332,12 +333,19 @@ def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
     """The rows of a file, or some of their columns. Raises UserError for a damaged file."""
     try:
         verify(path)
-        present = columns and [name for name in columns if name in pq.read_schema(path).names]
-        return pq.read_table(path, columns=present)
+        schema = pq.read_schema(path)
+        if wrong := next((name for name in REQUIRED if not _fits(name, schema)), None):
+            raise ValueError(f"its column {wrong} is missing or of another type")
+        return pq.read_table(path, columns=columns and [name for name in columns if name in schema.names])
     except FileNotFoundError:
         raise UserError(f"{path.name} was deleted; resume the evaluation to solve its problems again.") from None
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path.name} is damaged ({first_line(error)}); delete it and resume the evaluation.") from None
+
+
+def _fits(name: str, schema: pa.Schema) -> bool:
+    """Whether a file of answers has a column of SCHEMA, or one of nulls in its place."""
+    return name in schema.names and schema.field(name).type in (SCHEMA.field(name).type, pa.null(), pa.large_string())
 
 
 def read_rows(folder: Path, variant: int) -> list[dict]:
@@ -359,7 +367,7 @@ def read_results(folder: Path) -> dict | None:
     """The content of results.json; None if the evaluation has not ended, or the file cannot be read."""
     try:
         found = json.loads((Path(folder) / RESULTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     whole = isinstance(found, dict) and all(isinstance(found.get(part), list) for part in ("models", "comparisons"))
     return found if whole else None

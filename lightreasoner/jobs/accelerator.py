@@ -91,7 +91,7 @@ class AcceleratorLock:
         try:
             holder = json.loads((self.folder / "holder.json").read_text(encoding="utf-8"))
             return holder if {*UNKNOWN, "mark"} <= holder.keys() else None
-        except (OSError, ValueError, AttributeError):
+        except (OSError, ValueError, RecursionError, AttributeError):
             return None
 
 

@@ -6,6 +6,8 @@ rendered here, all others in a process of their own.
 
 import hashlib
 import json
+import random
+import re
 from contextlib import nullcontext
 from functools import lru_cache
 from typing import Any
@@ -101,10 +103,14 @@ def _is_small(part: nodes.Node) -> bool:
 
 def _render(template: str, turns: list[dict], generation: bool, names: dict[str, Any], day: str | None) -> str:
     with template_date(day) if day else nullcontext():
-        return render_chat_template(template, turns, generation, names)
+        text = render_chat_template(template, turns, generation, names)
+    if re.search("[\ud800-\udfff]", text):
+        raise ValueError("it writes characters that are not text.")
+    return text
 
 
 def _answer(request: dict) -> dict:
+    random.seed(0)  # a template may draw, and a prompt must be the same each time
     try:
         text = _render(request["template"], *(request[name] for name in ("turns", "generation", "names", "day")))
     except MemoryError:

@@ -127,7 +127,7 @@ class RunArchiver:
         try:
             noted = json.loads(self._notes.read_text(encoding="utf-8"))
             return noted["runs"] if noted["place"] == str(self.backend) else {}
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, RecursionError, KeyError, TypeError):
             return {}
 
     def _write_notes(self, archived: dict[str, dict]) -> None:

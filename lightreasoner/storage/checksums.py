@@ -63,7 +63,7 @@ def _known(path: Path, *_stamp: int) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     with suppress(FileNotFoundError):
         for line in path.read_bytes().splitlines():
-            with suppress(ValueError, TypeError, KeyError):
+            with suppress(ValueError, RecursionError, TypeError, KeyError):
                 entry = json.loads(line)
                 found.setdefault(entry["file"], set()).add(entry["sha256"])
     return found

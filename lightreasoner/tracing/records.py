@@ -234,7 +234,7 @@ def load_record(trace_id: str, folder: Path) -> dict:
         record = json.loads((folder / f"{trace_id}.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"There is no trace {trace_id} on this server; it was deleted or made elsewhere.") from None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise UserError(f"The file of trace {trace_id} cannot be read; it is damaged. Run the problem again.") from None
     if not isinstance(record, dict) or record.get("format") != "lightreasoner-trace":
         raise UserError(f"The file of trace {trace_id} is not a trace. Run the problem again.")

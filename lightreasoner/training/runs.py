@@ -110,7 +110,7 @@ def measured_in(folder: Path) -> dict | None:
     try:
         found = json.loads((folder / MEASURED).read_text(encoding="utf-8"))
         whole = isinstance(found["update"], int) and isinstance(found["held_out_loss"], float | int)
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, RecursionError, TypeError, KeyError):
         return None
     return found if whole else None
 

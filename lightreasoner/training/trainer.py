@@ -183,7 +183,7 @@ def damaged_file(checkpoint: Path) -> str | None:
                 with zipfile.ZipFile(path) as file:
                     if file.testzip():
                         return path.name
-        except (OSError, ValueError, SafetensorError, zipfile.BadZipFile):
+        except (OSError, ValueError, RecursionError, SafetensorError, zipfile.BadZipFile):
             return path.name
     return None
 

@@ -97,6 +97,29 @@ def test_an_interrupted_judging_leaves_every_file_whole(run, monkeypatch):
     assert read_results(run)["models"][0]["right"] == 2
 
 
+@pytest.mark.parametrize(
+    "table",
+    [{"x": [1]}, {"problem_id": [1], "answer": [2], "response": [3], "model": ["m"], "right": ["x"], "extracted": [5]}],
+)
+def test_a_file_with_other_columns_in_place_of_answers_is_a_sentence(run, table):
+    """It was a KeyError or a TypeError: only files that are no Parquet were taken for damaged."""
+    pq.write_table(pa.table(table), shard(run, 0, 1))
+    with pytest.raises(
+        UserError, match=r"^00-000001.parquet is damaged \(its column \w+ is missing or of another type"
+    ):
+        regrade(run)
+
+
+@pytest.mark.parametrize("name", ["results.json", "verdicts.json"])
+def test_a_file_of_brackets_is_damaged_and_no_traceback(run, name):
+    (run / name).write_text("[" * 100_000)
+    if name == "results.json":
+        assert read_results(run) is None
+    else:
+        with pytest.raises(UserError, match=r"^verdicts.json, with the verdicts set by hand, is damaged"):
+            regrade(run)
+
+
 def test_a_run_that_is_worked_on_or_is_no_evaluation_is_refused(run, tmp_path):
     begin_run(tmp_path / "other", "dataset", {}, {})
     with pytest.raises(UserError, match="holds a dataset run"):

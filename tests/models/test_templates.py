@@ -35,6 +35,7 @@ HOSTILE = {
     "{{ nothing.at.all }}": "undefined",
     "{% if %}": "Expected an expression",
     "{{ messages.append(1) }}": "unsafe",
+    "{{ messages[0]['content'] }}{{ '\\ud800' }}": "characters that are not text",
 }
 
 
@@ -83,6 +84,13 @@ def test_one_that_fails_once_is_not_tried_again_and_the_next_one_works():
         "{% set x = 1 %}{{ messages[0]['content'] }}{{ eos_token }}{{ a }}{{ strftime_now('%Y') }}"
     )
     assert render_template(tokenizer, TURNS, True, {"a": [1]}, "1999-12-31") == "Hi<|im_end|>[1]1999"
+
+
+def test_a_template_that_draws_at_random_draws_the_same_each_time():
+    """Each problem of a run had another prompt, and a resumed run as well."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{{ messages[0]['content'] }}{{ range(10 ** 6)|random }}"
+    assert len({render_template(tokenizer, TURNS, True) for _ in range(3)}) == 1
 
 
 @pytest.mark.parametrize("template", [CHAT_TEMPLATE, "{% set x = '' %}" + CHAT_TEMPLATE])

@@ -138,3 +138,22 @@ def test_the_page_is_up_to_date():
 def test_every_file_says_what_it_is():
     for path in architecture.files():
         assert architecture.first_sentence(ROOT / path), f"{path} says nothing of itself"
+
+
+def test_who_expects_damaged_json_expects_that_it_is_nested_too_deeply():
+    """100,000 brackets in results.json or verdicts.json were a traceback: RecursionError is no ValueError."""
+    for path in sorted([*(ROOT / "lightreasoner").rglob("*.py"), *(ROOT / "ui").rglob("*.py")]):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Try | ast.With) or not _reads_json(node.body):
+                continue
+            if isinstance(node, ast.Try):
+                caught = " ".join(ast.unparse(handler.type) for handler in node.handlers if handler.type)
+            else:
+                items = " ".join(ast.unparse(item.context_expr) for item in node.items)
+                caught = items if "suppress" in items else ""
+            assert "ValueError" not in caught or "RecursionError" in caught, f"{path}:{node.lineno}"
+
+
+def _reads_json(body: list[ast.stmt]) -> bool:
+    calls = [node for statement in body for node in ast.walk(statement) if isinstance(node, ast.Call)]
+    return any(ast.unparse(call.func) in ("json.loads", "json.load") for call in calls)

@@ -68,7 +68,7 @@ class Answer:
         """Send what was kept. Gradio answers a refusal by an event of the page with 500 and its sentence."""
         if self._kept and self._path.startswith((f"{API}/run/", f"{API}/api/")):
             body = b"".join(part.get("body", b"") for part in self._kept)
-            with suppress(ValueError):
+            with suppress(ValueError, RecursionError):
                 self._kept[0]["status"] = 400 if json.loads(body)["error"] else 500
         for message in self._kept:
             await self._send(message)

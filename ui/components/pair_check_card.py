@@ -156,7 +156,7 @@ def pair_check_calls(studio: Studio) -> list[Callable[..., dict]]:
             try:
                 result = json.loads((job.run_dir / RESULT).read_text(encoding="utf-8"))
                 answer |= {"result": result, "figures": figures(result)}
-            except (OSError, ValueError, KeyError):
+            except (OSError, ValueError, RecursionError, KeyError):
                 raise UserError("The result of this pair check cannot be read; start another.") from None
         return answer
 
