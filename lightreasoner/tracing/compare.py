@@ -21,8 +21,9 @@ class Alignment:
     """How the steps of two responses belong together. Indices count steps from 0.
 
     same: whether a step's text is in both, one list per side. partner: the step of the other side to go to, None where
-    that side has nothing there. first: the first step of each side that differs, None where none does. rows: where a
-    new row begins on both sides, at line ends that they share.
+    that side has nothing there; the first of some inserted ones goes to where the other side goes on. first: the first
+    step of each side that differs, None where none does. rows: where a new row begins on both sides, at line ends that
+    they share.
     """
 
     same: tuple[list[bool], list[bool]]
@@ -88,6 +89,8 @@ def _partners(
         theirs = [m for m in range(before, after + 1) if not other_same[m]]
         for place in range(n, stop):
             partner[place] = theirs[min(place - n, len(theirs) - 1)] if theirs else None
+        if not theirs and n < stop < len(same):  # inserted: it stands where the other side goes on
+            partner[n] = after
         n = stop + 1
     return partner
 
