@@ -14,7 +14,7 @@ function returned() {
   return how?.type === 'reload' || how?.type === 'back_forward';
 }
 
-/** Keeps what is typed. Returns restore(), to be called once the page has filled the field. */
+/** Keeps what is typed. Returns restore(last), to be called when the page has filled the field; last: for good. */
 export function keepDraft() {
   let draft = returned() ? kept() : null, typed = null;
   if (draft === null) keep(null); // of an earlier visit
@@ -24,12 +24,20 @@ export function keepDraft() {
     draft = null;
     keep(typed);
   });
+  for (const sign of ['pointerdown', 'keydown']) { // the form is the user's again
+    document.addEventListener(sign, ({ target }) => {
+      if (target instanceof Element && target.closest('#lr-side')) draft = null;
+    }, true);
+  }
   // another problem was chosen since
   window.addEventListener('pagehide', () => { if (typed !== null && field()?.value !== typed) keep(null); });
-  return () => {
-    const at = field();
-    if (draft === null || !at) return;
-    at.value = draft;
-    at.dispatchEvent(new Event('input', { bubbles: true }));
+  return (last = false) => {
+    const at = field(), text = draft;
+    if (text === null || !at) return;
+    if (at.value !== text) {
+      at.value = text;
+      at.dispatchEvent(new Event('input', { bubbles: true })); // which ends the draft
+      draft = last ? null : text;
+    }
   };
 }

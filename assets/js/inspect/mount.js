@@ -49,6 +49,7 @@ class LiveRun {
     this.wanted = null;
     /** @type {{ run: string, key: string } | null} of a run that this page may stop */ this.owner = null;
     this.unasked = false; // what is shown now, nobody asked for
+    this.filled = () => {};
     /** @type {Map<string, (step: number) => any>} the details of the steps of the example */ this.example = new Map();
     const call = this.call = createCalls(server);
     this.ask = (run) => trigger('open', { run });
@@ -166,6 +167,7 @@ class LiveRun {
     if (header.run) {
       this.viewer.begin(header);
       this.wanted = this.wanted || header.view || null;
+      if (header.view) this.filled();
     } else if (this.viewer.run?.run === EXAMPLE) this.viewer.clear(); // what was asked for failed
     running(!!this.owner);
     if (!this.owner) return;
@@ -258,6 +260,7 @@ export function mount(gradio) {
   });
   const restore = keepDraft();
   setTimeout(restore, SETTLED);
+  live.filled = () => setTimeout(() => restore(true), SETTLED); // by a link, which can take longer
   live.sync();
   const asked = address.get('inspect'), [trace, other, lens] = ['trace', 'with', 'lens'].map((name) => asked.get(name));
   const numberOf = (name) => (asked.has(name) ? Number(asked.get(name)) : null);
