@@ -96,7 +96,8 @@ def letter_in(text: str) -> str | None:
         return alone.group(1).upper()
     leading = re.match(r"[\"'(\[{]*([A-Za-z])(?:[)\]:]|\.(?=\s|$)|,(?=\s)|\s+-\s)", bare)  # "b. 4", "(c) 7", "D, not B"
     if leading and not (leading.group(1) in "aI" and leading.group().endswith(",")):
-        return _with_others(leading.group(1).upper(), bare[leading.end() :], sentence)
+        end = leading.end() - leading.group().endswith(",")
+        return _with_others(leading.group(1).upper(), bare[end:], sentence)
     found = [m for m in _LETTER.finditer(sentence) if _is_letter(sentence, m)]
     found = [m for m in found if not _denied(sentence, m.start(), m.end())]
     if not found:
@@ -111,7 +112,7 @@ def _with_others(letter: str, after: str, sentence: str) -> str:
     joined = re.match(
         r"[)\]\"']*\s*(?:,\s*(?:and|or)?|and|or|&|/|或|和|与)\s*(?:option\s+|choice\s+)?\(?([A-Z])(?![\w'])\)?", after
     )
-    if joined and joined.group(1) != letter and not _REFUSED.match(after[joined.end() :]) and joined.group(1) != "A":
+    if joined and joined.group(1) not in (letter, "A", "I") and not _REFUSED.match(after[joined.end() :]):
         return f"{letter}, {joined.group(1)}"
     return letter
 
