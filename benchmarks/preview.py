@@ -2,8 +2,8 @@
 
     python -m benchmarks.preview [--pair NAME | --expert REF --amateur REF] [--problems 48] [--tokens 128] [--rounds 3]
 
-One cell reads every token with both models. The cells of a grid share their beginnings. Time per token tells what a
-step costs, since responses by contrast have other lengths than the expert's.
+One cell reads every token with both models. A grid's cells share their beginnings and are decoded in one batch. Time
+per token tells what a step costs, since responses by contrast have other lengths than the expert's.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
-from lightreasoner.decoding.contrast import Contrast, ContrastResponse, contrast_generate
+from lightreasoner.decoding.contrast import NOTHING, Contrast, contrast_generate, contrast_grid
 from lightreasoner.decoding.generate import greedy_generate
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import load_pair
@@ -51,14 +51,16 @@ def main() -> None:
     def cell() -> list[int]:
         return [len(found.tokens) for found in contrast_generate(pair, prompts, Contrast(ALPHA, BETA), most)]
 
-    def grid() -> list[int]:
-        known: list[list[ContrastResponse]] = [[] for _ in prompts]
-        for beta in betas:
-            found = contrast_generate(pair, prompts, Contrast(ALPHA, beta), most, known=known)
-            known = [[*responses, response] for responses, response in zip(known, found, strict=True)]
-        return [len(response.tokens) for responses in known for response in responses]
+    decoded = 0
+
+    def grid(*first: Contrast) -> list[int]:
+        nonlocal decoded
+        found = contrast_grid(pair, prompts, [*first, *(Contrast(ALPHA, beta) for beta in betas)], most)
+        decoded = sum(response.decoded for responses in found for response in responses)
+        return [len(response.tokens) for responses in found for response in responses]
 
     ways = {"the expert alone": alone, "one cell": cell, f"{len(betas)} cells": grid}
+    ways[f"expert and {len(betas)}"] = lambda: grid(NOTHING)
     times: dict[str, list[tuple[float, int]]] = {way: [] for way in ways}
     alone(), cell()  # warm up
     for turn in range(options.rounds):
@@ -76,6 +78,7 @@ def main() -> None:
             f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}), per token "
             f"{statistics.median(per_token):.2f}"
         )
+    print(f"tokens decoded for the grid: {decoded:,}, of {times[f'{len(betas)} cells'][0][1]:,} in its responses")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """Studio, the state that the page's handlers share, made once in app.py; and traces as the viewer's stream."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from lightreasoner.datasets.amateurs import short_name
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.accelerator import AcceleratorLock
 from lightreasoner.jobs.ray import backends
@@ -80,24 +81,33 @@ class Studio:
         trace_id: str | None = None,
         tuned: dict | None = None,
         answer: str | None = None,
+        others: Sequence[str] = (),
     ) -> LiveRun:
         """Start a run on (preset name or None, expert, amateur). Raises UserError for a request that cannot work.
 
         trace_id: an unguessable id for the run, where it must be found again; a random one by default.
         answer: the problem's known answer, by which the response is judged when it has ended.
+        others: further amateurs, which read along.
         tuned: the tuned expert to compare, from ui/inspect/tuned_form.py or a saved trace.
         """
         user, settings = self.user, self.settings
         if not user.owner:
             refs, settings = visitor_pair(refs, tuned), visitor_settings(settings)
+        if others and (not user.owner or self.remote_tracer):
+            why = "on ZeroGPU one amateur reads" if user.owner else "they belong to the owner of this server"
+            raise UserError(f"No further amateurs can read along: {why}. Leave that field empty.")
         check(request, settings)
         name, expert, amateur = refs
         pair = {"name": name, "expert": expert, "amateur": amateur, "same_model": expert == amateur}
+        pair |= {"others": list(others)} if others else {}
         given = {"id": trace_id} if trace_id else {}
         record = Trace(pair, request, parent=parent, problem_id=problem_id, answer=answer, tuned=tuned, **given)
 
         def load(say):
             return load_pair(expert, amateur, self.models, on_status=say, name=name)
+
+        def load_others(say):
+            return [load_pair(expert, other, self.models, on_status=say) for other in others]
 
         def load_tuned(pair, say):
             return load_tuned_model(parse_ref(tuned["tuned"]), tuned["writer"], pair, self.models, say)
@@ -107,6 +117,7 @@ class Studio:
 
         tools = (self.run_queue, settings, self.accelerator)
         where = {"load_tuned": load_tuned if tuned else None, "remote": remote if self.remote_tracer else None}
+        where |= {"load_others": load_others} if others else {}
         live = LiveRun(record, load, *tools, **where, hide_details=not user.owner)
         if not user.owner:
             self.trace_quota.admit(user, live.done)
@@ -148,6 +159,8 @@ def header(record: dict, **more) -> str:
         head |= {"prompt": record["prompt"], "notes": record.get("prompt_notes", [])}
     if contrast := record["request"].get("contrast"):
         head |= {"contrast": contrast}
+    if others := record["pair"].get("others"):
+        head |= {"others": [short_name(other) for other in others]}
     return line(head | more)
 
 

@@ -24,27 +24,54 @@ def add(verbs) -> None:
         help="generate responses to many problems and record where expert and amateur diverge",
         description="If interrupted, run the same command again to resume: finished batches are not sampled again.",
     )
-    add_pair_options(sample, several=True)
+    add_sampling_options(sample)
+    sample.add_argument("--run-dir", type=run_path, metavar="DIR", help="run folder of the dataset")
     sample.add_argument(
-        "--problems", action=Once, required=True, metavar="SOURCE", help="gsm8k, math, bundled-train, … or a file"
+        "--add-amateur",
+        action=AddAmateur,
+        nargs="+",
+        metavar=("MODEL", "RUN"),
+        help="let one more amateur read the responses of the dataset RUN, and nothing else; without the expert where "
+        "the candidates of every step are stored",
     )
     sample.add_argument(
+        "--with-expert", action="store_true", help="with --add-amateur: the expert reads along, for exact numbers"
+    )
+    sample.set_defaults(run=lambda options, settings: run_sample(sample, options, settings))
+
+
+def add_sampling_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `sampling_job` but the run folder."""
+    add_pair_options(parser, several=True)
+    parser.add_argument("--problems", action=Once, metavar="SOURCE", help="gsm8k, math, bundled-train, … or a file")
+    parser.add_argument(
         "--split", action=Once, metavar="S", help="split of a benchmark (default: train, if it has one)"
     )
-    add_skip_option(sample)
-    sample.add_argument("--limit", type=int, metavar="N", help="the first N problems (default: all)")
-    sample.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="per response (default 128)")
-    add_batch_options(sample)
-    sample.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling at a temperature (default 0)")
-    sample.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default 0)")
-    sample.add_argument(
+    add_skip_option(parser)
+    parser.add_argument("--limit", type=int, metavar="N", help="the first N problems (default: all)")
+    parser.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="per response (default 128)")
+    add_batch_options(parser)
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling at a temperature (default 0)")
+    parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default 0)")
+    parser.add_argument(
         "--samples-per-problem", type=int, default=1, metavar="K", help="needs a temperature above 0 (default 1)"
     )
-    add_stop_option(sample)
-    sample.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="run folder of the dataset")
-    add_prompt_options(sample)
-    add_backend_options(sample)
-    sample.set_defaults(run=run_sample)
+    add_stop_option(parser)
+    add_prompt_options(parser)
+    add_backend_options(parser)
+
+
+class AddAmateur(argparse.Action):
+    """Stores the model as add_amateur, and the run as run_dir, which `main` opens."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        if namespace.add_amateur:
+            raise argparse.ArgumentError(self, "given twice; add one amateur after the other")
+        if len(values) > 2:
+            raise argparse.ArgumentError(self, f"takes a model and a dataset's run folder, not {len(values)} values")
+        namespace.add_amateur = values[0]
+        if values[1:]:
+            namespace.run_dir = run_path(values[1])
 
 
 def add_batch_options(parser: argparse.ArgumentParser) -> None:
@@ -102,14 +129,39 @@ def sampling_job(options: argparse.Namespace):
     )
 
 
-def run_sample(options: argparse.Namespace, settings: Settings) -> None:
+def run_sample(parser: argparse.ArgumentParser, options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.sampling.job import sampling_title
 
+    if options.add_amateur:
+        return run_add_amateur(parser, options, settings)
+    missing = [name for name in ("problems", "run_dir") if not getattr(options, name)]
+    if missing:
+        parser.error(f"the following arguments are required: --{', --'.join(missing).replace('_', '-')}")
+    if options.with_expert:
+        parser.error("--with-expert belongs to --add-amateur")
     if options.show_prompt:
         job = sampling_job(options)
         print_prompt(job.expert, next(iter(job.open_problems(settings))), job.prompt)
         return
     run_as_job(options, sampling_job, sampling_title(options.problems.strip(), options.limit), settings)
+
+
+def run_add_amateur(parser: argparse.ArgumentParser, options: argparse.Namespace, settings: Settings) -> None:
+    from lightreasoner.datasets.amateurs import short_name
+    from lightreasoner.jobs.context import job_context
+    from lightreasoner.sampling.add_amateur import add_amateur, readable_dataset
+
+    if not options.run_dir:
+        parser.error("--add-amateur needs the dataset: --add-amateur MODEL RUN")
+    for name, value in vars(options).items():
+        if name not in ("verb", "run", "run_dir", "add_amateur", "with_expert") and value != parser.get_default(name):
+            parser.error(f"the dataset decides --{name.replace('_', '-')}; leave it out beside --add-amateur")
+    readable_dataset(options.run_dir)  # before anything is written into its folder
+    title = f"Add the amateur {short_name(options.add_amateur)[:60]}"
+    with job_context(options.run_dir, options.verb, settings, title=title, keeps=False) as progress:
+        console = ConsoleProgress(lambda done, total, numbers: f"{done:,} of {total:,} shards", progress)
+        found = add_amateur(options.run_dir, options.add_amateur, settings, console, options.with_expert)
+    print("\n".join(found.sentences))
 
 
 def run_as_job(options: argparse.Namespace, read: Callable, title: str, settings: Settings) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lightreasoner.cli.console import print_json, read_stdin
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
-from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from lightreasoner.cli.pairs import add_pair_options, ladder_refs
 from lightreasoner.cli.problems import add_skip_option
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.errors import UserError
@@ -24,7 +24,7 @@ def add(verbs) -> None:
         description="A model is a bundled name, a Hub id (org/name, org/name@revision), a local folder, a GGUF file, "
         "or one of these with a LoRA adapter (BASE::ADAPTER).",
     )
-    add_pair_options(trace)
+    add_pair_options(trace, several=True)
     problem = trace.add_mutually_exclusive_group(required=True)
     problem.add_argument("--problem", metavar="TEXT", help="the problem itself")
     problem.add_argument("--problem-file", metavar="F", help=PROBLEM_FILE_HELP)
@@ -95,13 +95,14 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
         contrast = Contrast(options.alpha, options.beta) if options.writer == "contrast" else takeover(options.beta)
     request = TraceRequest(question, options.response, (), *decoding, context=context, prompt=prompt, contrast=contrast)
     check(request, settings)
-    name, expert, amateur = pair_refs(options)
+    name, expert, (amateur, *others) = ladder_refs(options)
     if options.show_prompt:
         print_prompt(expert, request, request.prompt)
         return
     if options.tuned_writes and not options.tuned:
         raise UserError("--tuned-writes needs a tuned expert; give one with --tuned.")
 
+    from lightreasoner.datasets.amateurs import short_name
     from lightreasoner.jobs.accelerator import AcceleratorLock, describe_holder
     from lightreasoner.models.cache import LoadedModels
     from lightreasoner.models.pairs import describe_pair, load_pair
@@ -126,10 +127,11 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
         if options.tuned:
             writer = TUNED if options.tuned_writes else EXPERT
             tuned = load_tuned_model(tuned_ref(options.tuned, expert), writer, pair, models)
-        record = Trace(describe_pair(pair), request, tuned=tuned and describe_tuned(tuned, pair))
+        along = [load_pair(expert, other, models) for other in others]
+        record = Trace(describe_pair(pair, along), request, tuned=tuned and describe_tuned(tuned, pair))
         texts = TokenTexts(pair.expert.tokenizer)
-        events = trace(pair, request, settings, tuned=tuned)
-        for event in print_events(events, options.beta, sys.stderr if to_stdout else sys.stdout, options.alpha):
+        events, out = trace(pair, request, settings, tuned=tuned, others=along), sys.stderr if to_stdout else sys.stdout
+        for event in print_events(events, options.beta, out, options.alpha, list(map(short_name, others))):
             record.add(event, texts)
     if options.json:
         document = trace_json(record, options.alpha, options.beta)

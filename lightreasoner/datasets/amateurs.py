@@ -7,6 +7,7 @@ was, also for former versions.
 
 import hashlib
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.storage.runs import RECORD, read_run
 
 FOLDER = "amateurs"
+MADE = "An amateur: "  # begins the title of a run that made one
 MOST = 16  # amateurs of one dataset
 
 
@@ -31,7 +33,13 @@ class AmateurDataset:
 
 
 def short_name(ref: str) -> str:
-    """The end of a model's reference, such as "Qwen2.5-0.5B"."""
+    """The end of a model's reference, such as "Qwen2.5-0.5B"; of an amateur that was made here, what it is."""
+    made = Path(ref).parent
+    if ref.endswith("/model") and (made / RECORD).is_file():
+        with suppress(UserError):
+            title = str(read_run(made)["about"].get("title") or "")
+            if title.startswith(MADE):
+                return title.removeprefix(MADE)
     return "::".join(part.rstrip("/").rpartition("/")[2] for part in ref.split("::"))
 
 

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from lightreasoner.datasets.amateurs import AmateurDataset, amateur_datasets
 from lightreasoner.datasets.external import is_imported
 from lightreasoner.datasets.selectors import Selection, above_beta
-from lightreasoner.datasets.step_table import Details, StepTable, read_details, read_steps
+from lightreasoner.datasets.step_table import StepTable, read_details, read_steps
 from lightreasoner.datasets.trajectories import complete_shards, kl_histogram
 from lightreasoner.errors import UserError
 from lightreasoner.paper import TEACHES
-from lightreasoner.scoring.divergence import teaching_signal
 from lightreasoner.storage.runs import read_run
 
 
@@ -65,12 +63,11 @@ class _Sums:
         kl = table.values["kl"]
         self.kl.append(kl)
         selected = above_beta(kl, beta)
-        details = read_details(table, path)
-        which = np.flatnonzero(selected[details.step])
-        signals = teaching_signals(details, which, alpha)
-        self.signal += float(signals.sum(dtype=np.float64))
-        self.idle += int((signals < TEACHES).sum())
-        self.missing += int(selected.sum()) - len(which)
+        signals = read_details(table, path).teaching(alpha, len(kl))[selected]
+        known = signals[~np.isnan(signals)]  # of the steps that are stored in detail
+        self.signal += float(known.sum(dtype=np.float64))
+        self.idle += int((known < TEACHES).sum())
+        self.missing += len(signals) - len(known)
 
 
 def compare_amateurs(folder: Path, selection: Selection | None = None) -> AmateurComparison:
@@ -109,13 +106,6 @@ def compare_amateurs(folder: Path, selection: Selection | None = None) -> Amateu
     steps = sum(map(len, sums[0].kl))
     amateurs = tuple(_measures(sums, selection.beta))
     return AmateurComparison(selection.alpha, selection.beta, responses, steps, amateurs, left_out, unread)
-
-
-def teaching_signals(details: Details, which: np.ndarray, alpha: float) -> np.ndarray:
-    """(which,) `divergence.teaching_signal` at these details, in nats."""
-    log_e = torch.from_numpy(details.padded(details.expert_logprobs, which, -np.inf))
-    log_a = torch.from_numpy(details.padded(details.amateur_logprobs, which, 0.0))
-    return teaching_signal(log_e, log_a, alpha).numpy()
 
 
 def _measures(sums: list[_Sums], beta: float):

@@ -181,6 +181,26 @@ class BatchDecoder:
         self._mask, self._length = self._mask[rows], self._length[rows]
 
     @torch.inference_mode()
+    def copy(self, sources: list[int], places: list[int]) -> None:
+        """Let the rows at `places` go on as those at `sources` do. Places behind the last row are new rows."""
+        if self._apart is not None:
+            for source, place in zip(sources, places, strict=True):
+                self._apart[place : place + 1] = [self._apart[source].again()]
+            return
+        rows = list(range(len(self._mask)))
+        for source, place in zip(sources, places, strict=True):
+            rows[place : place + 1] = [source]
+        if self._history is not None:
+            self._history = [list(self._history[row]) for row in rows]
+        index = torch.tensor(rows, device=self.loaded.device)
+        for layer in self.cache.layers:
+            if isinstance(layer, PreallocatedCacheLayer):
+                layer.copy_rows(sources, places)
+            else:
+                layer.reorder_cache(index)
+        self._mask, self._length = self._mask[index], self._length[index]
+
+    @torch.inference_mode()
     def _forward(self, ids: torch.Tensor, real: torch.Tensor, keep: int) -> torch.Tensor:
         self._mask = torch.cat([self._mask, real], 1)
         positions = (self._length + real.cumsum(1) - 1).clamp_min_(0)

@@ -21,13 +21,17 @@ class CachedDecoder:
         """reading: how the model is read; by default as checked. unread: last tokens of the prompt that are read
         together with what follows, at least one. Raises UserError for a model that cannot be read."""
         self.loaded, self.unread = loaded, prompt[-unread:]
-        reading = reading or reading_of(loaded)
+        self._reading = reading = reading or reading_of(loaded)
         self._how, self._positions = reading.one, reading.positions
         self.cache = None if self._how == WHOLE else preallocated_cache(loaded.model.config)
         self._read: list[int] = []  # so far
         size, end = PREFILL_TOKENS if self._how == CHUNKS else max(1, len(prompt)), len(prompt) - unread
         for start in range(0, end, size):
             self.read(prompt[start : min(start + size, end)], keep=0)
+
+    def again(self) -> "CachedDecoder":
+        """Another one at the same position, with what was read so far read once more."""
+        return CachedDecoder(self.loaded, [*self._read, *self.unread], self._reading, len(self.unread))
 
     @torch.inference_mode()
     def read(self, ids: list[int], keep: int) -> torch.Tensor:

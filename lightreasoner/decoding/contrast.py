@@ -8,13 +8,13 @@ choice is taken in place of the amateur's (cf. arXiv 2605.16874).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from lightreasoner.decoding.batch_decoder import BatchDecoder, decode_rows
+from lightreasoner.decoding.batch_decoder import ENDED_SHARE, BatchDecoder
 from lightreasoner.decoding.reading_check import check_reading
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import Pair
@@ -37,6 +37,9 @@ class Contrast:
     @property
     def title(self) -> str:
         return f"takeover β {self.beta:g}" if self.takeover else f"contrast α {self.alpha:g} β {self.beta:g}"
+
+
+NOTHING = Contrast(beta=float("inf"))  # changes nothing: the expert writes alone
 
 
 def takeover(beta: float) -> Contrast:
@@ -73,36 +76,18 @@ def _numbers(name: str, text: str) -> list[float]:
 
 @dataclass(frozen=True)
 class ContrastResponse:
-    """A response with both models' reading of it, from which responses at other α and β can be continued.
-
-    Arrays have one entry per token; ids are the expert's.
-    """
+    """A response with both models' reading of it. Arrays have one entry per token; ids are the expert's."""
 
     tokens: np.ndarray
     kl: np.ndarray  # nats
     own: np.ndarray  # the writer's own choice: the expert's, in a takeover the amateur's
-    above: dict[float, np.ndarray]  # α → the choice above β; in a takeover the only α is 0
-    decoded: int  # how many tokens were decoded for this response, not taken over from another
+    above: np.ndarray  # the choice above β
+    decoded: int  # tokens that were decoded for this response; what it shares with an earlier cell's is not
 
     @property
     def changed(self) -> int:
         """Tokens that differ from the writer's own choice."""
         return int((self.tokens != self.own).sum())
-
-    def choices(self, contrast: Contrast) -> np.ndarray:
-        """What would be taken at each step under this contrast, after the same beginning."""
-        return np.where(self.kl > contrast.beta, self.above[contrast.alpha], self.own)
-
-    def shared(self, contrast: Contrast) -> int:
-        """With how many of these tokens a response under this contrast begins."""
-        differing = (self.choices(contrast) != self.tokens).nonzero()[0]
-        return int(differing[0]) if len(differing) else len(self.tokens)
-
-    def until(self, contrast: Contrast) -> ContrastResponse:
-        """The beginning that a response under this contrast shares with this one, and its next token."""
-        size = min(self.shared(contrast) + 1, len(self.tokens))
-        above = {alpha: ids[:size] for alpha, ids in self.above.items()}
-        return ContrastResponse(self.choices(contrast)[:size], self.kl[:size], self.own[:size], above, 0)
 
 
 def contrast_generate(
@@ -112,66 +97,75 @@ def contrast_generate(
     max_new_tokens: int,
     checkpoint: Callable[[], None] = lambda: None,
     stop: tuple[str, ...] = (),
-    alphas: Iterable[float] = (),
-    known: Sequence[Sequence[ContrastResponse]] | None = None,
 ) -> list[ContrastResponse]:
-    """A response per prompt (expert's, amateur's ids), each with its end-of-turn token unless the limit cut it off.
+    """`contrast_grid` with one cell: a response per prompt."""
+    return contrast_grid(pair, prompts, [contrast], max_new_tokens, checkpoint, stop)[0]
 
-    alphas: others for which choices are kept. known: for each prompt, responses under other contrasts with the same
-    writer and α among theirs; what they share with the new one is not decoded again. `checkpoint` is called before each
-    step and may raise. Raises UserError where a model's output is not a distribution.
+
+def contrast_grid(
+    pair: Pair,
+    prompts: list[tuple[list[int], list[int]]],
+    contrasts: Sequence[Contrast],
+    max_new_tokens: int,
+    checkpoint: Callable[[], None] = lambda: None,
+    stop: tuple[str, ...] = (),
+) -> list[list[ContrastResponse]]:
+    """For each contrast a response per prompt (expert's, amateur's ids), with its end-of-turn token unless cut off.
+
+    All are decoded in one batch. Cells whose responses to a prompt are the same so far share a row, which is copied
+    where they part. `checkpoint` is called before each step and may raise. Raises UserError where a model's output is
+    not a distribution.
     """
     for loaded in (pair.expert, pair.amateur):
         check_reading(loaded)
-    alphas = [contrast.alpha] if contrast.takeover else sorted({contrast.alpha, *alphas})
-    begun = [_longest(found, contrast, alphas) for found in known or [()] * len(prompts)]
-    ended = [len(start.tokens) >= max_new_tokens or _has_ended(pair, start, stop) for start in begun]
-    places = [place for place, done in enumerate(ended) if not done]
-    if not places:
-        return begun
     with torch.inference_mode():
-        batch = _Batch(pair, [prompts[n] for n in places], [begun[n] for n in places], contrast, alphas)
-        responses = batch.run(max_new_tokens, checkpoint, stop)
-    for place, response in zip(places, responses, strict=True):
-        begun[place] = response
-    return begun
+        return _Grid(pair, prompts, contrasts).run(max_new_tokens, checkpoint, stop)
 
 
-def _longest(found: Sequence[ContrastResponse], contrast: Contrast, alphas: list[float]) -> ContrastResponse:
-    """The longest beginning that is known, which may be empty."""
-    able = [response for response in found if set(alphas) <= response.above.keys()]
-    starts = [response.until(contrast) for response in able]
-    none = np.zeros(0, np.int64)
-    empty = ContrastResponse(none, np.zeros(0, np.float32), none, dict.fromkeys(alphas, none), 0)
-    return max(starts, key=lambda start: len(start.tokens), default=empty)
+@dataclass(frozen=True)
+class Choices:
+    """What each model would write at some steps, and how far apart they are; each array (steps,), ids the expert's."""
+
+    kl: np.ndarray  # nats, float32
+    expert: np.ndarray  # the expert's choice
+    amateur: np.ndarray
+    target: dict[float, np.ndarray]  # α → the contrastive target's choice, where KL is above `floor`, else the expert's
+
+    def own(self, contrast: Contrast) -> np.ndarray:
+        return self.amateur if contrast.takeover else self.expert
+
+    def above(self, contrast: Contrast) -> np.ndarray:
+        return self.expert if contrast.takeover else self.target.get(contrast.alpha, self.expert)
+
+    def taken(self, contrast: Contrast) -> np.ndarray:
+        return np.where(self.kl > contrast.beta, self.above(contrast), self.own(contrast))
+
+    def at(self, places: np.ndarray) -> Choices:
+        target = {alpha: ids[places] for alpha, ids in self.target.items()}
+        return Choices(self.kl[places], self.expert[places], self.amateur[places], target)
 
 
-def _has_ended(pair: Pair, start: ContrastResponse, stop: tuple[str, ...]) -> bool:
-    ends, ended = ResponseEnds(pair.expert, stop), False
-    for token in start.tokens.tolist():
-        ended = ends.ended(token)
-    return ended
+def choices(
+    pair: Pair, expert_logits: torch.Tensor, amateur_logits: torch.Tensor, contrasts: Sequence[Contrast]
+) -> Choices:
+    """The choices that these contrasts are made of. Logits: (steps, each model's output rows).
 
-
-def contrast_choices(
-    pair: Pair, expert_logits: torch.Tensor, amateur_logits: torch.Tensor, contrast: Contrast, alphas: Sequence[float]
-) -> tuple[torch.Tensor, torch.Tensor, dict[float, torch.Tensor], torch.Tensor]:
-    """(tokens to take, the writer's own choices, α → the choices above β, KL in nats), each (rows,), in expert ids.
-
-    Logits: (rows, each model's output rows). In a takeover the choices above β are the expert's, for every α. Padding
-    rows of the output tables are never chosen. Raises NotADistribution.
+    Padding rows of the output tables are never chosen. Raises NotADistribution.
     """
     alignment = pair.alignment
     log_e = log_probs(alignment.expert(expert_logits))
     log_a = log_probs(alignment.amateur(amateur_logits).to(log_e.device))
-
     divergence = kl(log_e, log_a)
-    favourite, amateurs = own_choices(pair, expert_logits, log_a)
-    if contrast.takeover:
-        own, above = amateurs, dict.fromkeys(alphas, favourite)
-    else:
-        own, above = favourite, {alpha: _to_expert(pair, contrastive_choice(log_e, log_a, alpha)) for alpha in alphas}
-    return torch.where(divergence > contrast.beta, above[contrast.alpha], own), own, above, divergence
+    expert, amateur = own_choices(pair, expert_logits, log_a)
+    alphas = sorted({contrast.alpha for contrast in contrasts if not contrast.takeover and contrast != NOTHING})
+    floor = min((contrast.beta for contrast in contrasts if not contrast.takeover), default=0.0)
+    high, target = (divergence > floor).nonzero()[:, 0], {}
+    log_e, log_a = log_e[high], log_a[high]
+    for alpha in alphas:
+        target[alpha] = expert.clone()
+        target[alpha][high] = _to_expert(pair, contrastive_choice(log_e, log_a, alpha))
+    ids = torch.stack([expert, amateur, *target.values()]).cpu().numpy()
+    return Choices(divergence.cpu().numpy(), ids[0], ids[1], dict(zip(alphas, ids[2:], strict=True)))
 
 
 def own_choices(pair: Pair, expert_logits: torch.Tensor, log_a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -187,91 +181,142 @@ def _to_expert(pair: Pair, shared: torch.Tensor) -> torch.Tensor:
     return shared if pair.alignment.expert_ids is None else pair.alignment.expert_ids[shared]
 
 
-class _Batch:
-    """The state of `contrast_generate`. A row is named by its index."""
+@dataclass
+class _Branch:
+    """The common response of some cells to a prompt, from the step on at which they parted from others."""
 
-    def __init__(
-        self,
-        pair: Pair,
-        prompts: list[tuple[list[int], list[int]]],
-        begun: list[ContrastResponse],
-        contrast: Contrast,
-        alphas: list[float],
-    ):
-        self.pair, self.begun, self.contrast, self.alphas = pair, begun, contrast, alphas
-        self.device = pair.expert.device
-        self.tokens = [start.tokens.tolist() for start in begun]
-        self.expert_prompts = [own + more for (own, _), more in zip(prompts, self.tokens, strict=True)]
-        self.unread = [  # the amateur's ids
-            own + pair.alignment.retokenize(more)[0] for (_, own), more in zip(prompts, self.tokens, strict=True)
-        ]
-        #: Per step: the rows; ids (2 + alphas, rows), those taken, the writer's own and those above β; KL (rows,).
-        self.steps: list[tuple[list[int], torch.Tensor, torch.Tensor]] = []
+    prompt: int
+    cells: list[int]  # the first stays in the branch to its end
+    parent: int | None = None  # the branch that it parted from
+    start: int = 0  # its first step; those before it are the parent's
+    end: int | None = None  # steps until its end, those before its start included
 
-    def run(self, max_new_tokens: int, checkpoint: Callable[[], None], stop: tuple[str, ...]) -> list[ContrastResponse]:
-        expert = BatchDecoder(self.pair.expert, len(self.begun), None, max_new_tokens)
-        expert.prefill([prompt[:-1] for prompt in self.expert_prompts])
-        self.amateur = None
-        if not self.pair.same_model:
-            self.amateur = BatchDecoder(self.pair.amateur, len(self.begun), None, max_new_tokens)
-        if self.amateur:
-            self.amateur.prefill([ids[:-1] for ids in self.unread])
-            self.unread = [ids[-1:] for ids in self.unread]
-        self.amateur_rows = list(range(len(self.begun)))  # the rows in the amateur's cache
-        unread = torch.tensor([prompt[-1] for prompt in self.expert_prompts], device=self.device)
-        begun = self.tokens if any(self.tokens) else None
-        counts = [0] * len(self.begun)
-        for step in decode_rows(
-            expert, unread, self._choose, max_new_tokens, lambda ended: checkpoint(), stop=stop, begun=begun
-        ):
-            for row, token in zip(step.rows, step.tokens, strict=True):
-                counts[row] += 1
-                if self.amateur:
-                    self.unread[row] = self.pair.alignment.retokenize([token])[0]
-        return self._collect(counts)
 
-    def _choose(self, logits: torch.Tensor, rows: list[int], step: int) -> torch.Tensor:
-        """The next tokens (rows,) of these rows. logits: the expert's (rows, output rows)."""
-        amateur = self._amateur_logits(rows) if self.amateur else logits
+class _Grid:
+    """The state of `contrast_grid`. A row of both decoders holds a branch, named by its number; None once it ended."""
+
+    def __init__(self, pair: Pair, prompts: list[tuple[list[int], list[int]]], contrasts: Sequence[Contrast]):
+        self.pair, self.prompts, self.contrasts = pair, prompts, list(contrasts)
+        cells = list(range(len(self.contrasts)))
+        self.branches = [_Branch(n, cells) for n in range(len(prompts))]
+        self.rows: list[int | None] = list(range(len(prompts)))
+        self.steps: list[tuple[list[int | None], Choices]] = []
+
+    def run(self, most: int, checkpoint: Callable[[], None], stop: tuple[str, ...]) -> list[list[ContrastResponse]]:
+        pair, ends = self.pair, ResponseEnds(self.pair.expert, stop)
+        expert, amateur = BatchDecoder(pair.expert, len(self.rows), None, most), None
+        expert.prefill([own[:-1] for own, _ in self.prompts])
+        if not pair.same_model:
+            amateur = BatchDecoder(pair.amateur, len(self.rows), None, most)
+            amateur.prefill([other[:-1] for _, other in self.prompts])
+        self.decoders = [decoder for decoder in (expert, amateur) if decoder]
+        unread = [own[-1] for own, _ in self.prompts]
+        amateur_unread = [other[-1:] for _, other in self.prompts]
+        for step in range(most):
+            checkpoint()
+            logits = expert.step(torch.tensor(unread, device=pair.expert.device))
+            found = self._choices(logits, _step(amateur, amateur_unread) if amateur else logits, step)
+            self.steps.append((list(self.rows), found))
+            unread = self._advance(found, step, most, ends)
+            amateur_unread = [pair.alignment.retokenize([token])[0] for token in unread] if amateur else []
+            if not unread:
+                break
+        return self._collect()
+
+    def _choices(self, expert: torch.Tensor, amateur: torch.Tensor, step: int) -> Choices:
         try:
-            taken, own, above, divergence = contrast_choices(self.pair, logits, amateur, self.contrast, self.alphas)
+            return choices(self.pair, expert, amateur, self.contrasts)
         except NotADistribution as error:
-            where = len(self.tokens[rows[error.rows[0]]]) + step
             raise UserError(
-                f"At step {where} of a response a model's output is not a distribution: {error}. Load it in another "
+                f"At step {step} of a response a model's output is not a distribution: {error}. Load it in another "
                 "dtype, or use another model; what was written before is saved."
             ) from error
-        self.steps.append((rows, torch.stack([taken, own, *above.values()]), divergence))
-        return taken
 
-    def _amateur_logits(self, rows: list[int]) -> torch.Tensor:
-        """The amateur's logits (rows, its output rows) after what these rows hold."""
-        if len(rows) < len(self.amateur_rows):
-            places = {row: place for place, row in enumerate(self.amateur_rows)}
-            index = torch.tensor([places[row] for row in rows], device=self.pair.amateur.device)
-            self.amateur.select(index)
-            self.amateur_rows = rows
-        unread = [self.unread[row] for row in rows]
-        if all(len(ids) == 1 for ids in unread):
-            return self.amateur.step(torch.tensor([ids[0] for ids in unread], device=self.pair.amateur.device))
-        return self.amateur.read(unread, keep=1)[:, 0]
+    def _advance(self, found: Choices, step: int, most: int, ends: ResponseEnds) -> list[int]:
+        """Take the next tokens: part the cells that choose differently, and give up rows that have ended.
 
-    def _collect(self, counts: list[int]) -> list[ContrastResponse]:
-        """Join the steps of each row. counts: the tokens decoded for each; what followed its end is left out."""
-        ids: list[list[np.ndarray]] = [[] for _ in counts]
-        divergences: list[list[float]] = [[] for _ in counts]
-        for rows, tensor, divergence in self.steps:
-            columns, values = tensor.cpu().numpy().T, divergence.cpu().tolist()
-            for row, column, value in zip(rows, columns, values, strict=True):
-                if len(ids[row]) < counts[row]:
-                    ids[row].append(column)
-                    divergences[row].append(value)
-        responses = []
-        for start, columns, values, count in zip(self.begun, ids, divergences, counts, strict=True):
-            new = np.stack(columns, 1)  # (2 + alphas, tokens)
-            whole = [start.tokens, start.own, *(start.above[alpha] for alpha in self.alphas)]
-            joined = [np.concatenate(parts) for parts in zip(whole, new, strict=True)]
-            divergence = np.concatenate([start.kl, np.asarray(values, np.float32)])
-            above = dict(zip(self.alphas, joined[2:], strict=True))
-            responses.append(ContrastResponse(joined[0], divergence, joined[1], above, count))
+        Returns the token of each row.
+        """
+        taken = np.stack([found.taken(contrast) for contrast in self.contrasts])  # (cells, rows)
+        same, table = (taken == taken[0]).all(0).tolist(), taken.T.tolist()
+        tokens, parted = [row[0] for row in table], []  # parted: (row, branch, token) of new branches
+        for row, number in enumerate(self.rows):
+            if number is None:
+                continue
+            branch, groups = self.branches[number], {}
+            for cell in branch.cells[:1] if same[row] else branch.cells:
+                groups.setdefault(table[row][cell], []).append(cell)
+            (tokens[row], first), *others = groups.items()
+            for token, cells in others:
+                new = len(self.branches)
+                self.branches.append(_Branch(branch.prompt, cells, number, step + 1))
+                ends.copy(number, new)
+                if not self._ended(new, token, step, most, ends):
+                    parted.append((row, new, token))
+            branch.cells = branch.cells if same[row] else first
+            if self._ended(number, tokens[row], step, most, ends):
+                self.rows[row] = None
+        return self._place(tokens, parted)
+
+    def _ended(self, number: int, token: int, step: int, most: int, ends: ResponseEnds) -> bool:
+        ended = ends.ended(token, number) or step + 1 == most
+        if ended:
+            self.branches[number].end = step + 1
+        return ended
+
+    def _place(self, tokens: list[int], parted: list[tuple[int, int, int]]) -> list[int]:
+        """Give rows to new branches and take them from ended ones; the tokens of the rows."""
+        copies = []
+        for row, number, token in parted:
+            place = row if self.rows[row] is None else None  # its branch has ended, so nothing is to be copied
+            if place is None:
+                copies.append((row, number, token))
+            else:
+                self.rows[place], tokens[place] = number, token
+        free = iter([row for row, number in enumerate(self.rows) if number is None])
+        places = []
+        for _, number, token in copies:
+            places.append(next(free, len(self.rows)))
+            self.rows[places[-1] : places[-1] + 1] = [number]
+            tokens[places[-1] : places[-1] + 1] = [token]
+        staying = [row for row, number in enumerate(self.rows) if number is not None]
+        ended = len(self.rows) - len(staying)
+        for decoder in self.decoders if staying else ():
+            if copies:
+                decoder.copy([row for row, _, _ in copies], places)
+            if ended > ENDED_SHARE * len(self.rows):
+                decoder.select(torch.tensor(staying, device=decoder.loaded.device))
+        if not staying:
+            return []
+        if ended > ENDED_SHARE * len(self.rows):
+            self.rows, tokens = [self.rows[row] for row in staying], [tokens[row] for row in staying]
+        return tokens
+
+    def _collect(self) -> list[list[ContrastResponse]]:
+        """Join the steps of each response: those of its branch, and before these its parents'."""
+        numbers = np.array([-1 if number is None else number for rows, _ in self.steps for number in rows])
+        parts = [found for _, found in self.steps]
+        target = {alpha: np.concatenate([part.target[alpha] for part in parts]) for alpha in parts[0].target}
+        whole = [np.concatenate([getattr(part, name) for part in parts]) for name in ("kl", "expert", "amateur")]
+        every = Choices(*whole, target)
+        order = np.argsort(numbers, kind="stable")  # by branch, then by step
+        bounds = np.searchsorted(numbers[order], np.arange(len(self.branches) + 1))
+        responses: list[list[ContrastResponse]] = [[None] * len(self.prompts) for _ in self.contrasts]
+        chains: list[np.ndarray] = []  # the places of each branch's steps, from the first on
+        for number, branch in enumerate(self.branches):  # parents come before their children
+            own = order[bounds[number] : bounds[number + 1]]
+            before = own[:0] if branch.parent is None else chains[branch.parent][: branch.start]
+            chains.append(np.concatenate([before, own]))
+            for cell in branch.cells:
+                contrast, seen = self.contrasts[cell], every.at(chains[-1][: branch.end])
+                decoded = len(own) if cell == branch.cells[0] else 0
+                found = (seen.taken(contrast), seen.kl, seen.own(contrast), seen.above(contrast), decoded)
+                responses[cell][branch.prompt] = ContrastResponse(*found)
         return responses
+
+
+def _step(decoder: BatchDecoder, unread: list[list[int]]) -> torch.Tensor:
+    """The logits (rows, output rows) after each row's next ids, at least one."""
+    if all(len(ids) == 1 for ids in unread):
+        return decoder.step(torch.tensor([ids[0] for ids in unread], device=decoder.loaded.device))
+    return decoder.read(unread, keep=1)[:, 0]

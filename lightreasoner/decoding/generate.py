@@ -104,10 +104,15 @@ def uniform(seed: int, problem_id: str, sample: int, count: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Given:
-    """A response that something else wrote: the expert's ids, and why it ended, where that is known."""
+    """A response that is known: the expert's ids, and why it ended, where that is known.
+
+    sampled: it was sampled here, so it is read in the steps in which it was written. Its measures are then those of a
+    run that writes it, to the bit where the batch is the same.
+    """
 
     ids: list[int]
     finish_reason: str | None = None
+    sampled: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,7 +123,7 @@ class GenerationRow:
     sample: int
     prompt: list[int]
     amateur_prompt: list[int]
-    given: Given | None = None  # the response, where something else wrote it
+    given: Given | None = None  # the response, where it is known
     other_prompts: tuple[list[int], ...] = ()  # of further amateurs
 
     @property
@@ -155,21 +160,31 @@ def generate_batch(
     others: further amateurs beside the same expert, whose logits are computed once for all; the rows have a prompt for
     each.
 
-    On a CPU, where more rows are hardly faster, each given response is read by itself in the pieces in which the
-    inspector reads it, so that the numbers are the same to the bit. Elsewhere they are read side by side.
+    On a CPU, where more rows are hardly faster, each given response that was not sampled here is read by itself in the
+    pieces in which the inspector reads it, so that the numbers are the same to the bit. Elsewhere they are read side by
+    side.
 
     `on_step` is called before each step with the number of responses that have ended; it may raise. Raises UserError,
     naming the problem, where a model's output is not a distribution.
     """
     for loaded in (pair.expert, *(each.amateur for each in (pair, *others))):
         check_reading(loaded)
-    size = 1 if rows[0].given and pair.expert.device.type == "cpu" else len(rows)
+    size = 1 if _read_whole(rows) and pair.expert.device.type == "cpu" else len(rows)
     with torch.inference_mode():
         parts = []
         for start in range(0, len(rows), size):
             own, ended = rows[start : start + size], lambda ended, first=start: on_step(first + ended)
             parts.append(_Batch(pair, own, decoding, ended, others).run())
-    return join_responses(parts)
+    found = join_responses(parts)
+    if rows[0].given and found.tokens != [row.given.ids for row in rows]:  # another version ended them elsewhere
+        rows = [replace(row, given=replace(row.given, sampled=False)) for row in rows]
+        return generate_batch(pair, rows, decoding, on_step, others)
+    return found
+
+
+def _read_whole(rows: list[GenerationRow]) -> bool:
+    """Whether the rows' responses are known and read in pieces, not step by step."""
+    return rows[0].given is not None and not rows[0].given.sampled
 
 
 def draws(decoding: DecodingConfig, row: GenerationRow) -> np.ndarray:
@@ -190,7 +205,7 @@ class _Batch:
     ):
         self.pair, self.rows, self.decoding, self.on_step, self.others = pair, rows, decoding, on_step, others
         self.device = pair.expert.device
-        self.apart = rows[0].given is not None and len(rows) == 1  # read as the inspector reads it
+        self.apart = _read_whole(rows) and len(rows) == 1  # read as the inspector reads it
         self.vocabulary = len(pair.expert.tokenizer)  # the output table's padding rows beyond it are never chosen
         self.draws = None
         if decoding.temperature > 0 and not rows[0].given:
@@ -225,7 +240,7 @@ class _Batch:
 
     def _chunks(self, expert: BatchDecoder, unread: list[list[int]], size: int) -> Iterator[DecodedChunk]:
         """The steps of the responses with the expert's logits, `size` at a time; rows that ended leave in between."""
-        if self.rows[0].given:
+        if _read_whole(self.rows):
             return read_rows(expert, unread, [row.given.ids for row in self.rows], self.on_step, size)
         last = torch.tensor([prompt[-1] for prompt in unread], device=self.device)
         limit, stop = self.decoding.max_new_tokens, self.decoding.stop
@@ -234,6 +249,9 @@ class _Batch:
 
     def _choose(self, logits: torch.Tensor, rows: list[int], step: int) -> torch.Tensor:
         """The next token (rows,) from raw logits: greedy, or the inverse of the cumulative distribution at the draw."""
+        if self.rows[0].given:
+            ids = [self.rows[row].given.ids for row in rows]
+            return torch.tensor([own[min(step, len(own) - 1)] for own in ids], device=self.device)
         logits = logits[:, : self.vocabulary]
         if self.draws is None:
             return logits.float().argmax(-1)

@@ -13,7 +13,10 @@ HEADROOM = 64  # columns added whenever a cache is full
 
 
 class PreallocatedCacheLayer(DynamicLayer):
-    """Keys and values (rows, heads, columns, width) with headroom; DynamicLayer copies all of them at every token."""
+    """Keys and values (rows, heads, columns, width) with headroom; DynamicLayer copies all of them at every token.
+
+    The buffers may have more rows and columns than are in use.
+    """
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -24,18 +27,18 @@ class PreallocatedCacheLayer(DynamicLayer):
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args, **kwargs):
         initialize_cache_layer(self, key_states, value_states)
         new = (key_states, value_states)
-        used = self.get_seq_length()
+        used, rows = self.get_seq_length(), len(key_states)
         total = used + key_states.shape[-2]
         if self._buffers is None or self._buffers[0].shape[-2] < total:
-            room = max(total + HEADROOM, self.planned)
-            larger = [x.new_empty(*x.shape[:2], room, x.shape[-1]) for x in new]
+            room, spare = max(total + HEADROOM, self.planned), len(self._buffers[0]) if self._buffers else rows
+            larger = [x.new_empty(max(rows, spare), x.shape[1], room, x.shape[-1]) for x in new]
             if used:
                 for buffer, old in zip(larger, (self.keys, self.values), strict=True):
-                    buffer[..., :used, :] = old
+                    buffer[:rows, :, :used] = old
             self._buffers, self._static = larger, None
         for buffer, states in zip(self._buffers, new, strict=True):
-            buffer[..., used:total, :] = states
-        self._expose(total)
+            buffer[:rows, :, used:total] = states
+        self._expose(total, rows)
         return self.keys, self.values
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
@@ -47,7 +50,24 @@ class PreallocatedCacheLayer(DynamicLayer):
                 for buffer in self._static:
                     buffer[: len(indices), :, :columns] = buffer[:, :, :columns].index_select(0, indices)
                 self._buffers = [buffer[: len(indices)] for buffer in self._static]
-            self._expose(columns)
+            self._expose(columns, len(indices))
+
+    def copy_rows(self, sources: list[int], places: list[int]) -> None:
+        """Let the rows at `places` hold what those at `sources` hold. Places behind the last row are new rows."""
+        if self._buffers is None:
+            return
+        columns, rows = self.get_seq_length(), max(len(self.keys), *(place + 1 for place in places))
+        if self._static is not None and rows <= len(self._static[0]):
+            self._buffers = [buffer[:rows] for buffer in self._static]
+        elif rows > len(self._buffers[0]):  # more than that, since others are likely to follow
+            for n, buffer in enumerate(self._buffers):
+                self._buffers[n] = buffer.new_zeros(rows + rows // 2, *buffer.shape[1:])
+                self._buffers[n][: len(buffer), :, :columns] = buffer[:, :, :columns]
+            self._static = None
+        for buffer in self._buffers:
+            for source, place in zip(sources, places, strict=True):
+                buffer[place, :, :columns] = buffer[source, :, :columns]
+        self._expose(columns, rows)
 
     def move(self, static: list[torch.Tensor]) -> None:
         """Lie in the first rows of these buffers (keys and values) from now on, which are large enough."""
@@ -58,11 +78,11 @@ class PreallocatedCacheLayer(DynamicLayer):
             buffer[:rows, :, :columns] = old
             buffer[:rows, :, columns:] = 0.0  # masking removes only finite values
         self._static, self._buffers = static, [buffer[:rows] for buffer in static]
-        self._expose(columns)
+        self._expose(columns, rows)
 
     def extend_to(self, columns: int) -> None:
         """Something else has written keys and values up to this column into the buffers."""
-        self._expose(columns)
+        self._expose(columns, len(self.keys))
 
     def stack(
         self,
@@ -90,10 +110,10 @@ class PreallocatedCacheLayer(DynamicLayer):
                 for buffer, states in zip(self._buffers, (layer.keys, layer.values), strict=True):
                     buffer[first : first + count, :, columns - used : columns] = states
             first += count
-        self._expose(columns)
+        self._expose(columns, first)
 
-    def _expose(self, columns: int) -> None:
-        self.keys, self.values = (buffer[..., :columns, :] for buffer in self._buffers)
+    def _expose(self, columns: int, rows: int) -> None:
+        self.keys, self.values = (buffer[:rows, :, :columns] for buffer in self._buffers)
 
 
 def preallocated_cache(config, planned: int = 0) -> DynamicCache:

@@ -1,13 +1,14 @@
 """What stored previews and pair checks say of a dataset's amateurs, and which amateur they recommend.
 
-A preview is an evaluation of contrasts (`evaluation.preview`), a pair check measures the gap in accuracy
-(`sampling.pair_check`). Only the preview tells which amateur makes the expert better.
+A preview is an evaluation of contrasts (`evaluation.preview`). The gap in accuracy is that of an amateur's own answers
+to the problems of its preview, else of a pair check (`sampling.pair_check`). Only the preview tells which amateur makes
+the expert better.
 """
 
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lightreasoner.datasets.amateurs import AmateurDataset
@@ -33,11 +34,12 @@ class Preview:
     best: Cell
     right: dict[str, bool]  # problem id → whether the best cell solves it
     settings: str  # previews with the same can be compared
+    alone: dict[str, bool] = field(default_factory=dict)  # problem id → whether the expert alone solves it
 
 
 @dataclass(frozen=True)
 class Gap:
-    """The gap in accuracy of a pair check, from −1 to 1, with its paired 95 % interval."""
+    """The expert's accuracy minus an amateur's, from −1 to 1, with its paired 95 % interval."""
 
     folder: Path
     value: float
@@ -59,6 +61,7 @@ def results_of(
     beside = list_runs(amateurs[0].folder.absolute().parent)
     previews: dict[str, dict[str, Preview]] = {}  # settings → amateur → preview
     gaps: dict[str, Gap] = {}
+    answers: dict[str, list[tuple[Path, dict]]] = {}  # amateur → evaluations of it alone
     for place, (folder, run) in enumerate([*runs, *beside]):
         of = next((ref for ref, own in about.items() if _same_pair(own, run)), None)
         found = None
@@ -68,12 +71,22 @@ def results_of(
                 previews.setdefault(found.settings, {}).setdefault(of, found)
         elif of and run["kind"] == KIND and (found := _gap(folder)):
             gaps.setdefault(of, found)
+        elif run["kind"] == "evaluation" and not run["config"].get("contrasts"):
+            for ref, own in about.items():
+                if _same(own, "amateur", run, "model"):
+                    answers.setdefault(ref, []).append((folder, run))
+                    found = folder
         if found is None and place < len(runs):
             raise UserError(
-                f"{folder} is no finished preview or pair check of this dataset's expert with one of its amateurs; "
-                "name the run folder of one."
+                f"{folder} is no finished preview or pair check of this dataset's expert with one of its amateurs, and "
+                "no evaluation of one of these; name the run folder of one."
             )
-    return max(previews.values(), key=len, default={}), gaps
+    chosen = max(previews.values(), key=len, default={})
+    for ref, preview in chosen.items():
+        measured = (_answered_gap(preview, *one) for one in answers.get(ref, ()))
+        if (found := next(filter(None, measured), None)) is not None:
+            gaps[ref] = found
+    return chosen, gaps
 
 
 def recommendation(amateurs: Sequence[AmateurDataset], previews: dict[str, Preview]) -> str:
@@ -85,8 +98,7 @@ def recommendation(amateurs: Sequence[AmateurDataset], previews: dict[str, Previ
             f"Only a preview can tell {which} the expert better: how many steps are above β does not. Run the command "
             "preview with each amateur."
         )
-    names = {each.amateur: each.name for each in amateurs}
-    ranked = sorted(previews.values(), key=lambda each: (-each.best.pass_at_1, each.best.changed))
+    names, ranked = {each.amateur: each.name for each in amateurs}, _ranked(previews)
     best = ranked[0]
     unseen = f" Not previewed like it: {', '.join(without)}." if without else ""
     if best.best.difference <= 0:
@@ -111,6 +123,16 @@ def recommendation(amateurs: Sequence[AmateurDataset], previews: dict[str, Previ
     return f"{chosen}.{unseen}"
 
 
+def recommended(previews: dict[str, Preview]) -> Preview | None:
+    """The preview of the amateur that `recommendation` names; None where it recommends none."""
+    best = next(iter(_ranked(previews)), None)
+    return best if best and best.best.difference > 0 else None
+
+
+def _ranked(previews: dict[str, Preview]) -> list[Preview]:
+    return sorted(previews.values(), key=lambda each: (-each.best.pass_at_1, each.best.changed))
+
+
 def _range(low: float, high: float) -> str:
     return f"{100 * low:+.1f} to {100 * high:+.1f}"
 
@@ -123,7 +145,7 @@ def _preview(of: str, folder: Path, run: dict, damaged_is_fatal: bool) -> Previe
     try:
         _, cells = preview_cells(folder, variants)
         cells = [cell for cell in cells if not cell.contrast.takeover]
-        if not cells:
+        if not cells or not cells[0].graded:  # without known answers it does not tell what an amateur is worth
             return None
         best = max(cells, key=lambda cell: (cell.pass_at_1, -cell.changed))
         reader = ResultsReader(folder, variants)
@@ -136,8 +158,28 @@ def _preview(of: str, folder: Path, run: dict, damaged_is_fatal: bool) -> Previe
     right = {problem: row.right for problem, row in reader.rows[place].items()}
     config, prints = run["config"], run["about"].get("fingerprints") or {}
     settings = {name: config.get(name) for name in SETTINGS} | {"file": prints.get("file of problems")}
-    problems = str(config.get("problems"))
-    return Preview(of, folder, problems, len(cells), best, right, json.dumps(settings, sort_keys=True))
+    problems, alone = str(config.get("problems")), {problem: row.right for problem, row in reader.rows[0].items()}
+    return Preview(of, folder, problems, len(cells), best, right, json.dumps(settings, sort_keys=True), alone)
+
+
+def _answered_gap(preview: Preview, folder: Path, run: dict) -> Gap | None:
+    """The gap on the problems of a preview, from the amateur's own answers; None where these are of other problems."""
+    asked = ("problems", "split", "max_new_tokens", "stop", "prompt")
+    theirs = json.loads(preview.settings)
+    prints = run["about"].get("fingerprints") or {}
+    variants = variants_of(run)
+    same = all(run["config"].get(name) == theirs[name] for name in asked)
+    same = same and prints.get("file of problems") == theirs["file"] and not run["config"].get("temperature")
+    if not same or not variants or not variants[0].is_base or read_results(folder) is None:
+        return None
+    reader = ResultsReader(folder, variants)
+    with suppress(UserError):
+        reader.refresh()
+        right = {problem: row.right for problem, row in reader.rows[0].items() if row.right is not None}
+        if right.keys() >= preview.alone.keys():
+            found = compare({problem: right[problem] for problem in preview.alone}, preview.alone)
+            return Gap(folder, found.difference, found.low, found.high)
+    return None
 
 
 def _gap(folder: Path) -> Gap | None:

@@ -6,7 +6,7 @@ The base model is loaded once, and its adapters are switched. Batches whose file
 import os
 import time
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lightreasoner.decoding.batch_decoder import fitting_rows
-from lightreasoner.decoding.contrast import Contrast, ContrastResponse, contrast_generate
+from lightreasoner.decoding.contrast import NOTHING, contrast_grid
 from lightreasoner.decoding.generate import greedy_generate, sampled_generate, uniform
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.evaluation.results import FOLDER, SCHEMA, Summary, Variant, shard, write_results, write_shard
@@ -95,29 +95,33 @@ def evaluate(
     plan = batches(prompts, batch_size or fitting_rows([loaded, pair.amateur] if pair else [loaded], longest, 1))
     set_aside_damaged(folder, progress)
     missing = [(n, b) for n in range(len(variants)) for b in range(len(plan)) if not shard(folder, n, b).exists()]
-    missing.sort(key=lambda at: _turn(variants[at[0]], *at))
     total = len(variants) * len(prompts)
     if missing and (changed := note_versions(folder)):
         progress.status(changed)
     done = total - sum(len(plan[b]) for _, b in missing)
     names = [(problem.id, sample) for problem in problems for sample in range(k)]
-    of = [both if variant.contrast else prompts for variant in variants]  # the prompts of each variant
-    requests = (((n, b), (n, [_listed(of[n][i]) for i in plan[b]], [names[i] for i in plan[b]])) for n, b in missing)
+
+    def requests() -> Iterator[tuple[Any, Any]]:
+        for group, b in _groups(variants, missing, together=not sampling.temperature):
+            own = both if variants[group[-1]].contrast else prompts
+            yield (group, b), (group, [_listed(own[i]) for i in plan[b]], [names[i] for i in plan[b]])
+
     solver = Solver(loaded, variants, max_new_tokens, progress, stop, sampling, pair)
     right, answered = [0] * len(variants), [0] * len(variants)
-    solved = parallel_map(requests) if parallel_map else ((key, solver(request)) for key, request in requests)
-    for (n, batch), (responses, seconds, columns) in solved:
-        solved_problems = [problems[i // k] for i in plan[batch]]
-        rows = graded_rows(loaded, variants[n].name, solved_problems, responses, seconds, stop, opening)
-        for place, (row, i) in enumerate(zip(rows, plan[batch], strict=True)):
-            row |= {"sample": i % k} | {name: values[place] for name, values in columns.items()}
-        write_shard(shard(folder, n, batch), pa.Table.from_pylist(rows, SCHEMA))
-        done, answered[n] = done + len(rows), answered[n] + len(rows)
-        known = [row["right"] for row in rows if row["right"] is not None]
-        right[n] += sum(known)
-        share = {"pass_at_1": right[n] / answered[n]} if known else {}
-        progress.update(done, total, model=variants[n].name, **share)
-        progress.checkpoint()
+    solved = parallel_map(requests()) if parallel_map else ((key, solver(request)) for key, request in requests())
+    for (group, batch), found in solved:
+        for n, (responses, seconds, columns) in zip(group, found, strict=True):
+            solved_problems = [problems[i // k] for i in plan[batch]]
+            rows = graded_rows(loaded, variants[n].name, solved_problems, responses, seconds, stop, opening)
+            for place, (row, i) in enumerate(zip(rows, plan[batch], strict=True)):
+                row |= {"sample": i % k} | {name: values[place] for name, values in columns.items()}
+            write_shard(shard(folder, n, batch), pa.Table.from_pylist(rows, SCHEMA))
+            done, answered[n] = done + len(rows), answered[n] + len(rows)
+            known = [row["right"] for row in rows if row["right"] is not None]
+            right[n] += sum(known)
+            share = {"pass_at_1": right[n] / answered[n]} if known else {}
+            progress.update(done, total, model=variants[n].name, **share)
+            progress.checkpoint()
     gone = sum(not shard(folder, n, b).exists() for n in range(len(variants)) for b in range(len(plan)))
     if gone:
         raise UserError(
@@ -130,17 +134,29 @@ def _listed(prompt: array | tuple[array, ...]) -> list[int] | tuple[list[int], .
     return prompt.tolist() if isinstance(prompt, array) else tuple(ids.tolist() for ids in prompt)
 
 
-def _turn(variant: Variant, n: int, batch: int) -> tuple:
-    """When a batch is solved: models one after another, then all contrasts of a batch, which share beginnings.
+def _groups(
+    variants: list[Variant], missing: list[tuple[int, int]], together: bool
+) -> list[tuple[tuple[int, ...], int]]:
+    """(numbers of variants, batch): models one after another, then all contrasts of a batch, which share beginnings.
 
-    The fewer tokens a contrast changes, the more of its response others share, so the largest β comes first.
+    together: the base's responses are decoded with them, as the contrast that changes nothing.
     """
-    return (1, batch, -variant.contrast.beta, n) if variant.contrast else (0, n, batch)
+    cells: dict[int, list[int]] = {}
+    for n, batch in missing:
+        if variants[n].contrast:
+            cells.setdefault(batch, []).append(n)
+    shared = {at for at in missing if together and variants[at[0]].is_base and at[1] in cells}
+    plain = [((n,), batch) for n, batch in missing if not variants[n].contrast and (n, batch) not in shared]
+    for n, batch in shared:
+        cells[batch].insert(0, n)
+    return [*plain, *((tuple(numbers), batch) for batch, numbers in cells.items())]
 
 
-#: (prompts of a variant's batch): its number; token ids, of a contrast (expert's, amateur's); (problem id, sample).
-Request = tuple[int, list[Any], list[tuple[str, int]]]
-Solved = tuple[list[list[int]], float, dict[str, list[int]]]  # responses, seconds, more columns of SCHEMA
+#: (prompts of a batch): the numbers of variants, one or several contrasts; token ids, of a contrast (expert's,
+#: amateur's); (problem id, sample).
+Request = tuple[tuple[int, ...], list[Any], list[tuple[str, int]]]
+#: For each of these variants: responses, seconds, more columns of SCHEMA.
+Solved = list[tuple[list[list[int]], float, dict[str, list[int]]]]
 
 
 class Solver:
@@ -157,26 +173,24 @@ class Solver:
         pair: Pair | None = None,
     ):
         self._sampling, self._pair = sampling, pair
-        self._grid: tuple[list, list[list[ContrastResponse]]] = [], []  # names of a batch → its responses so far
         self._loaded, self._variants, self._max_new_tokens, self._progress = loaded, variants, max_new_tokens, progress
         self._stop = stop
         self._peft_model, self._active = None, None
         self._rows: int | None = None  # that fit into memory, once a batch did not
 
     def __call__(self, request: Request) -> Solved:
-        n, prompts, names = request
-        variant = self._variants[n]
+        numbers, prompts, names = request
+        n, variant = numbers[0], self._variants[numbers[-1]]
         if self._active != n:
-            self._progress.status(f"Solving with {variant.name}")
+            others = f" and {len(numbers) - 1} more" if numbers[1:] else ""
+            self._progress.status(f"Solving with {variant.name}{others}")
             self._peft_model, self._active = activate_adapter(self._loaded, self._peft_model, variant), n
         start, model = time.monotonic(), self._peft_model
         with model.disable_adapter() if model is not None and variant.adapter is None else nullcontext():
             loaded = replace(self._loaded, model=self._loaded.model if model is None else model)
             if variant.contrast is None:
-                return self._solve(loaded, prompts, names), time.monotonic() - start, {}
-            found = self._contrast(replace(self._pair, expert=loaded), variant.contrast, prompts, names)
-        columns = {"changed": [r.changed for r in found], "decoded": [r.decoded for r in found]}
-        return [r.tokens.tolist() for r in found], time.monotonic() - start, columns
+                return [(self._solve(loaded, prompts, names), time.monotonic() - start, {})]
+            return self._contrasts(replace(self._pair, expert=loaded), numbers, prompts)
 
     def _solve(self, loaded: LoadedModel, prompts: list[list[int]], names: list[tuple[str, int]]) -> list[list[int]]:
         most, sampling, checkpoint, stop = self._max_new_tokens, self._sampling, self._progress.checkpoint, self._stop
@@ -189,33 +203,51 @@ class Solver:
 
         return self._in_parts(loaded, prompts, attempt)
 
-    def _contrast(
-        self, pair: Pair, contrast: Contrast, prompts: list[tuple[list[int], list[int]]], names: list[tuple[str, int]]
-    ) -> list[ContrastResponse]:
-        """Responses under one contrast; what the batch's earlier contrasts share with it is not decoded again."""
-        if self._grid[0] != names:
-            self._grid = names, [[] for _ in names]
-        known, most, stop = self._grid[1], self._max_new_tokens, self._stop
-        alphas = {v.contrast.alpha for v in self._variants if v.contrast and not v.contrast.takeover}
+    def _contrasts(self, pair: Pair, numbers: tuple[int, ...], prompts: list[tuple[list[int], list[int]]]) -> Solved:
+        """What is solved with these contrasts, and by the base, which is the contrast that changes nothing.
 
-        def attempt(part: list, first: int) -> list[ContrastResponse]:
-            begun = known[first : first + len(part)]
-            return contrast_generate(pair, part, contrast, most, self._progress.checkpoint, stop, alphas, begun)
+        All contrasts of the evaluation are decoded, so that a resumed one has the same batches. The seconds are shared
+        out by the tokens that were decoded for each.
+        """
+        cells = [n for n, variant in enumerate(self._variants) if variant.contrast or n in numbers]
+        found = {n: self._variants[n].contrast or NOTHING for n in cells}
+        cells.sort(key=lambda n: -found[n].beta)  # stable; the base comes first
+        contrasts, most, stop = [found[n] for n in cells], self._max_new_tokens, self._stop
+        start = time.monotonic()
 
-        found = self._in_parts(pair.expert, prompts, attempt)
-        for responses, response in zip(known, found, strict=True):
-            responses.append(response)
-        return found
+        def attempt(part: list, first: int) -> list:
+            found = contrast_grid(pair, part, contrasts, most, self._progress.checkpoint, stop)
+            return list(zip(*found, strict=True))
 
-    def _in_parts(self, loaded: LoadedModel, prompts: list, attempt: Callable[[list, int], list]) -> list:
-        """The results of attempt(prompts, index of the first), for fewer at a time where memory runs out."""
+        # rows are added where cells part: on average half of the cells have one of their own
+        longest = max(len(ids) for both in prompts for ids in both) + most
+        fitting = max(1, 2 * fitting_rows([pair.expert, pair.amateur], longest, 1) // (1 + len(cells)))
+        responses = list(zip(*self._in_parts(pair.expert, prompts, attempt, fitting), strict=True))
+        spent, decoded = time.monotonic() - start, sum(r.decoded for own in responses for r in own)
+        solved = []
+        for n in numbers:
+            own = responses[cells.index(n)]
+            columns = {"changed": [r.changed for r in own], "decoded": [r.decoded for r in own]}
+            share = sum(columns["decoded"]) / max(1, decoded)
+            columns = columns if self._variants[n].contrast else {}
+            solved.append(([r.tokens.tolist() for r in own], spent * share, columns))
+        return solved
+
+    def _in_parts(
+        self, loaded: LoadedModel, prompts: list, attempt: Callable[[list, int], list], most: int | None = None
+    ) -> list:
+        """The results of attempt(prompts, index of the first), for fewer at a time where memory runs out.
+
+        most: prompts at a time; None: all.
+        """
 
         def on_halved(rows: int) -> None:
             self._rows = rows
             self._progress.event("halved", rows=rows)
 
         try:
-            parts, _ = run_with_oom_backoff(prompts, self._rows or len(prompts), attempt, on_halved)
+            most = min(most or len(prompts), self._rows or len(prompts))
+            parts, _ = run_with_oom_backoff(prompts, most, attempt, on_halved)
         except DoesNotFit:
             raise UserError(
                 f"A single problem needs more memory than {loaded.device} has free; free some memory, lower "

@@ -3,15 +3,15 @@
 What has ended is not done again, so the same command resumes an experiment and repeats only the arms that failed.
 """
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lightreasoner.errors import UserError, log_unexpected
-from lightreasoner.evaluation.results import FOLDER, ResultsReader
+from lightreasoner.evaluation.results import ResultsReader
 from lightreasoner.evaluation.run import run_evaluation
+from lightreasoner.evaluation.shared import share_answers
 from lightreasoner.experiments.budget import within
 from lightreasoner.experiments.plan import FILE, Plan, plan_of, write_plan
 from lightreasoner.experiments.report import write_report
@@ -25,7 +25,6 @@ from lightreasoner.sampling.run import run_sampling
 from lightreasoner.scoring.significance import compare
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import write_text
-from lightreasoner.storage.checksums import note_checksum
 from lightreasoner.storage.runs import add_to_run, begin_run, versions
 from lightreasoner.training.merge import merge_run
 from lightreasoner.training.run import run_as_job
@@ -196,17 +195,9 @@ def _right(stage: Stage) -> dict[str, bool]:
 def _share_answers(stages: list[Stage], stage: Stage) -> None:
     """Copy the base's answers from an evaluation of the same expert: they are the same ones."""
     for other in stages:
-        if other.kind != "evaluation" or other is stage or other.state != "succeeded":
-            continue
-        for path in sorted((other.folder / FOLDER).glob("00-*.parquet")):
-            copy = stage.folder / FOLDER / path.name
-            if not copy.exists():
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                part = copy.with_name(f".{copy.name}.part")
-                shutil.copyfile(path, part)
-                note_checksum(copy, part)
-                part.replace(copy)
-        return
+        if other.kind == "evaluation" and other is not stage and other.state == "succeeded":
+            share_answers(other.folder, stage.folder)
+            return
 
 
 def _expert_of(plan: Plan, folder: Path, turn: int, settings: Settings, stages: list[Stage], progress: Progress) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers.utils import logging
 
 from lightreasoner.compat.transformers import gguf_dtype
 from lightreasoner.models.adapters import RESUME
@@ -61,11 +62,26 @@ def save_merged(
 
     files: of the base. dtype: of the weights; None leaves the model's.
     """
+    save_model(model.merge_and_unload(safe_merge=True), tokenizer, folder, card, files, dtype)
+
+
+def save_model(
+    model: Any,
+    tokenizer: Any,
+    folder: Path,
+    card: str,
+    files: Files | None = None,
+    dtype: torch.dtype | None = None,
+    as_base: bool = True,
+) -> None:
+    """Write a model as a folder. as_base: its configuration is that of `files`, the model that it was made of."""
     with atomic_folder(folder, RESUME) as place:
-        merged = model.merge_and_unload(safe_merge=True)
-        if dtype:
-            merged = merged.to(dtype)
-        merged.save_pretrained(place)
+        model = model.to(dtype) if dtype else model
+        shown = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()
+        model.save_pretrained(place)
+        if shown:
+            logging.enable_progress_bar()
         copied = [files.folder / name for name in TOKENIZER_FILES] if files and not files.gguf else []
         copied = [path for path in copied if path.is_file()]
         if not copied:
@@ -73,7 +89,7 @@ def save_merged(
         for path in copied:
             shutil.copyfile(path, place / path.name)
         _write_json(place / "tokenizer_config.json", tokenizer_config(place))
-        _write_json(place / "config.json", model_config(place, merged, files))
+        _write_json(place / "config.json", model_config(place, model, files if as_base else None))
         (place / "README.md").write_text(card, encoding="utf-8")
 
 

@@ -125,11 +125,12 @@ def _align(refs: Sequence[ModelRef], tokenizers: Sequence[Any], *rows: int) -> V
         raise UserError(f"{refs[0]} and {refs[1]} cannot be a pair. {error}") from None
 
 
-def describe_pair(pair: Pair) -> dict:
-    """The facts about a pair that a trace stores: which models, and how they ran."""
+def describe_pair(pair: Pair, others: Sequence[Pair] = ()) -> dict:
+    """The facts about a pair that a trace stores: which models, and how they ran. others: of further amateurs."""
     about = {"name": pair.name, "same_model": pair.same_model, "shared_vocabulary": pair.alignment.size}
     for role, loaded in (("expert", pair.expert), ("amateur", pair.amateur)):
         about[role] = str(loaded.ref)
         about[f"{role}_parameters"] = loaded.parameters
         about[f"{role}_fingerprint"] = loaded.fingerprint
+    about |= {"others": [str(other.amateur.ref) for other in others]} if others else {}
     return about | {"device": str(pair.expert.device), "dtype": str(pair.expert.dtype).removeprefix("torch.")}

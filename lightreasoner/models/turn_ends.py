@@ -144,6 +144,11 @@ class ResponseEnds:
         self._tails[row] = text[len(text) - self._kept :] if len(text) > self._kept else text
         return any(stop in text for stop in self._stops)
 
+    def copy(self, row: int, onto: int) -> None:
+        """Another row's response begins as this row's does."""
+        if row in self._tails:
+            self._tails[onto] = self._tails[row]
+
 
 def finished_text(loaded: Any, ids: list[int], stop: Iterable[str] = ()) -> tuple[str, str]:
     """(text of a response without its end, finish reason) from its token ids; loaded: a LoadedModel.

@@ -12,13 +12,14 @@ from lightreasoner.problems.conversations import context_json
 from lightreasoner.scoring.divergence import CANDIDATES
 from lightreasoner.scoring.measures import STEP_MEASURES, TAKEN_MEASURES
 
+MEASURED = (*STEP_MEASURES, "steps")  # columns
+
 
 def batch_table(pair: Pair, items: list[GenerationRow], responses: Responses, stop: tuple[str, ...] = ()) -> pa.Table:
     """One row per item, in order. stop: the stop strings with which the responses were generated."""
     texts, reasons = zip(*(finished_text(pair.expert, tokens, stop) for tokens in responses.tokens), strict=True)
     given = [item.given.finish_reason if item.given else None for item in items]
     reasons = [said if reason == "length" and said else reason for reason, said in zip(reasons, given, strict=True)]
-    lengths = np.array([len(tokens) for tokens in responses.tokens])
     columns = {
         "problem_id": [item.problem.id for item in items],
         "sample": [item.sample for item in items],
@@ -31,13 +32,18 @@ def batch_table(pair: Pair, items: list[GenerationRow], responses: Responses, st
         "finish_reason": reasons,
     }
     columns = {name: pa.array(values, SCHEMA.field(name).type) for name, values in columns.items()}
+    return pa.table(columns | measure_columns(responses), SCHEMA)
+
+
+def measure_columns(responses: Responses) -> dict[str, pa.Array]:
+    """The columns of MEASURED: what depends on the amateur, and the expert's measures beside it."""
+    lengths, columns = np.array([len(tokens) for tokens in responses.tokens]), {}
     unknown = None if responses.known.all() else ~responses.known
     for name in STEP_MEASURES:
         kind = SCHEMA.field(name).type.value_type
         missing = unknown if name in TAKEN_MEASURES else None
         columns[name] = _lists(lengths, pa.array(responses.measures[name], mask=missing).cast(kind))
-    columns["steps"] = _details(lengths, responses)
-    return pa.table(columns, SCHEMA)
+    return columns | {"steps": _details(lengths, responses)}
 
 
 def _details(lengths: np.ndarray, responses: Responses) -> pa.ListArray:

@@ -208,8 +208,8 @@ def _read_existing(folder: Path, batch: int, items: list[GenerationRow], progres
 
 def _given(items: list[GenerationRow], table: pa.Table) -> list[GenerationRow]:
     """The items with the responses that a shard holds."""
-    stored = zip(table["response_ids"].to_pylist(), table["finish_reason"].to_pylist(), strict=True)
-    return [replace(item, given=Given(*response)) for item, response in zip(items, stored, strict=True)]
+    stored = zip(items, table["response_ids"].to_pylist(), table["finish_reason"].to_pylist(), strict=True)
+    return [replace(item, given=Given(ids, why, sampled=item.given is None)) for item, ids, why in stored]
 
 
 def sample_batch(

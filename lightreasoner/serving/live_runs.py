@@ -64,6 +64,7 @@ class LiveRun:
         accelerator: AcceleratorLock | None = None,
         load_tuned: Callable[[Pair, Callable[[str], None]], TunedModel] | None = None,
         remote: Callable[[threading.Event], Iterator[tuple[str, Any]]] | None = None,
+        load_others: Callable[[Callable[[str], None]], list[Pair]] | None = None,
         hide_details: bool = False,  # for visitors, who must not see other work and paths
     ):
         """remote: on ZeroGPU, a function that yields the results of another process until the event is set."""
@@ -71,7 +72,7 @@ class LiveRun:
         self.status, self.error = "Starting", None
         self.stop, self.done = threading.Event(), threading.Event()
         self._load, self._load_tuned, self._queue, self._settings = load, load_tuned, queue, settings
-        self._hide_details = hide_details
+        self._hide_details, self._load_others = hide_details, load_others
         self._accelerator, self._remote = accelerator or AcceleratorLock(settings.workspace), remote
 
     def start(self) -> LiveRun:
@@ -127,14 +128,15 @@ class LiveRun:
 
     def _run_here(self) -> None:
         pair = self._load(self._on_loading)
-        self.trace.pair = describe_pair(pair)
+        others = self._load_others(self._on_loading) if self._load_others else []
+        self.trace.pair = describe_pair(pair, others)
         tuned = self._load_tuned and self._load_tuned(pair, self._on_loading)
         if tuned:
             self.trace.tuned = (self.trace.tuned or {}) | describe_tuned(tuned, pair)
         texts = TokenTexts(pair.expert.tokenizer)
         self._set_status("Reading the problem")
         start = time.perf_counter()
-        for event in trace(pair, self.trace.request, self._settings, self.stop, tuned):
+        for event in trace(pair, self.trace.request, self._settings, self.stop, tuned, others):
             self.trace.add(event, texts)
             self._set_status("Writing")
         if self.stop.is_set() and self.trace.finish_reason is None:

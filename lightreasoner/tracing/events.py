@@ -54,6 +54,7 @@ class Step:
     shift: TuningShift | None = None  # where a tuned expert is compared
     expert_choice: Choice | None = None  # where a contrast writes: what the expert alone would have written
     amateur_choice: Choice | None = None  # where the amateur writes, in a takeover: what it alone would have written
+    other_kls: tuple[float, ...] = ()  # KL(expert ‖ amateur) of each further amateur that reads along, nats
 
 
 @dataclass(frozen=True)

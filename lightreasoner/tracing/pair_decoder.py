@@ -1,27 +1,55 @@
 """Expert and amateur decoding the same response, step by step, with every step scored."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 
 from lightreasoner.decoding.cached_decoder import CachedDecoder, left_unread
-from lightreasoner.decoding.contrast import Contrast, contrast_choices, own_choices
+from lightreasoner.decoding.contrast import Contrast, choices, own_choices
 from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.token_text import TokenTexts
-from lightreasoner.scoring.divergence import StepScore, log_probs, score_steps
+from lightreasoner.scoring.divergence import StepScore, kl, log_probs, score_steps
 from lightreasoner.tracing.events import OWN_CHOICES, Choice, Step, StepsEvent, TuningShift
+
+
+class FurtherAmateur:
+    """One more amateur of the same expert that reads along; of it only KL(expert ‖ amateur) is kept."""
+
+    def __init__(self, pair: Pair, prompt: list[int]):
+        self.pair = pair
+        count = left_unread(pair.amateur, prompt)
+        self.decoder = None if pair.same_model else CachedDecoder(pair.amateur, prompt, unread=count)
+
+    def kls(self, tokens: list[int], expert_logits: torch.Tensor) -> list[float]:
+        """KL at each of the next tokens, nats. expert_logits: (steps, output rows). Raises NotADistribution."""
+        alignment, logits = self.pair.alignment, expert_logits
+        if self.decoder:
+            ids, places, self.decoder.unread = alignment.retokenize_chunk(self.decoder.unread, tokens)
+            logits = self.decoder.read(ids, len(ids) - places[0])[[place - places[0] for place in places]]
+        log_e = log_probs(alignment.expert(expert_logits))
+        return kl(log_e, log_probs(alignment.amateur(logits)).to(log_e.device)).tolist()
 
 
 class PairDecoder:
     """Both models at the same position of the same response. `writer` is the decoder that generates it."""
 
     def __init__(
-        self, pair: Pair, expert_prompt: list[int], amateur_prompt: list[int], contrast: Contrast | None = None
+        self,
+        pair: Pair,
+        expert_prompt: list[int],
+        amateur_prompt: list[int],
+        contrast: Contrast | None = None,
+        others: Sequence[FurtherAmateur] = (),
     ):
-        """contrast: decides on the tokens; every step then says what the models alone would have written."""
-        self.contrast = contrast
+        """contrast: decides on the tokens; every step then says what the models alone would have written.
+
+        others: that read along.
+        """
+        self.contrast, self.others = contrast, others
+        self._other_kls: list[list[float]] = []  # of each, at the steps that were scored last
         self.pair, self.alignment, self.texts = pair, pair.alignment, TokenTexts(pair.expert.tokenizer)
         self.writer = self.expert = self._decoder(pair.expert, expert_prompt)
         self.amateur = None if pair.same_model else self._decoder(pair.amateur, amateur_prompt)
@@ -40,11 +68,10 @@ class PairDecoder:
         """
         amateur = self.amateur.read(self.amateur.unread, keep=1)[0] if self.amateur else logits
         try:
-            rows = (logits[None], amateur[None])
-            taken, *_ = contrast_choices(self.pair, *rows, self.contrast, [self.contrast.alpha])
+            found = choices(self.pair, logits[None], amateur[None], [self.contrast])
         except ValueError as error:
             raise self._not_a_distribution(self.index + len(self._ahead), error) from error
-        token = int(taken)
+        token = int(found.taken(self.contrast)[0])
         if self.amateur:
             self._ahead.append(amateur)
             self.amateur.unread = self.alignment.retokenize([token])[0]
@@ -70,7 +97,11 @@ class PairDecoder:
         if self.alignment.expert_ids is not None:  # stored ids are the expert's
             scores = [(replace(s, ids=tuple(map(self.alignment.to_expert, s.ids))), shift) for s, shift in scores]
         steps = [
-            Step(self.index + n, token, self.texts.text(token), *score, **self._own_choices(n))
+            Step(
+                *(self.index + n, token, self.texts.text(token), *score),
+                **self._own_choices(n),
+                other_kls=tuple(kls[n] for kls in self._other_kls),
+            )
             for n, (token, score) in enumerate(zip(tokens, scores, strict=True))
         ]
         self.index += len(steps)
@@ -87,6 +118,7 @@ class PairDecoder:
         amateur = self.alignment.amateur(self._amateur_logits(tokens) if self.amateur else logits)
         if self.contrast:
             self._own = [ids.tolist() for ids in own_choices(self.pair, logits, log_probs(amateur).to(logits.device))]
+        self._other_kls = [other.kls(tokens, logits) for other in self.others]
         return self.alignment.expert(logits), amateur
 
     def _own_choices(self, n: int) -> dict[str, Choice]:

@@ -76,11 +76,12 @@ def json_number(x: float | int | bool | None) -> float | int | bool | None:
 
 
 def columns(record: dict) -> tuple[str, ...]:
-    """What every step has in a trace's JSON: STEP_MEASURES, with a tuned expert TUNING_MEASURES, and where a contrast
-    writes what the models alone would have written."""
+    """What every step has in a trace's JSON: STEP_MEASURES, with a tuned expert TUNING_MEASURES, where a contrast
+    writes what the models alone would have written, and the KL of each further amateur."""
     contrast = contrast_of(record)
     own = () if contrast is None else OWN_CHOICES if contrast.takeover else OWN_CHOICES[:1]
-    return STEP_MEASURES + (TUNING_MEASURES if record.get("lens") else ()) + own
+    others = tuple(f"other_kl_{n}" for n, _ in enumerate(record["pair"].get("others") or (), 1))
+    return STEP_MEASURES + (TUNING_MEASURES if record.get("lens") else ()) + own + others
 
 
 def contrast_of(record: dict) -> Contrast | None:
@@ -92,7 +93,8 @@ def contrast_of(record: dict) -> Contrast | None:
 def _measures(step: Step) -> dict:
     found = {name: json_number(getattr(step.score, name)) for name in STEP_MEASURES}
     found |= {name: json_number(getattr(step.shift, name)) for name in TUNING_MEASURES} if step.shift else {}
-    return found | {name: asdict(own) for name in OWN_CHOICES if (own := getattr(step, name))}
+    found |= {name: asdict(own) for name in OWN_CHOICES if (own := getattr(step, name))}
+    return found | {f"other_kl_{n}": json_number(value) for n, value in enumerate(step.other_kls, 1)}
 
 
 def _candidates_json(step: Step) -> dict:

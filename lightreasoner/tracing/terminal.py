@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 from lightreasoner.formatting import printable
@@ -47,6 +47,16 @@ def writer_summary(steps: list[Step]) -> str:
     return f"the contrast changed {changed} of {len(steps)} tokens · {changed / len(steps):.0%}\n"
 
 
+def readers_summary(steps: list[Step], names: Sequence[str], beta: float) -> str:
+    """A line on each further amateur. names: of these."""
+    lines = []
+    for n, name in enumerate(names if steps else ()):
+        kls = [step.other_kls[n] for step in steps]
+        above = sum(kl > beta for kl in kls)
+        lines.append(f"{printable(name)}: {above} steps above β · mean KL {sum(kls) / len(kls):.3f}\n")
+    return "".join(lines)
+
+
 def _ended(event: EndEvent, steps: list[Step]) -> str:
     by_both = event.finish_reason == "stop" and any(step.expert_choice for step in steps)
     return "the turn ended" if by_both else REASONS[event.finish_reason]
@@ -63,9 +73,11 @@ def teaching_summary(signals: list[float]) -> str:
 
 
 def print_events(
-    events: Iterator[Event], beta: float, out: TextIO = sys.stdout, alpha: float = ALPHA
+    events: Iterator[Event], beta: float, out: TextIO = sys.stdout, alpha: float = ALPHA, others: Sequence[str] = ()
 ) -> Iterator[Event]:
-    """Print a trace as it is generated and pass its events on. Without colours, steps above β are put in ⟦ ⟧."""
+    """Print a trace as it is generated and pass its events on. Without colours, steps above β are put in ⟦ ⟧.
+
+    others: the names of further amateurs."""
     colour = (out.isatty() or "FORCE_COLOR" in os.environ) and "NO_COLOR" not in os.environ
     kls, disagreements, shifts, steps, signals = [], 0, [], [], []
     for event in events:
@@ -90,7 +102,7 @@ def print_events(
                 f"\n\n{above} of {len(kls)} steps above β = {beta:g} nats · {share} · "
                 f"{teaching_summary(signals)}"
                 f"{disagreements} top-1 disagreements · mean KL {sum(kls) / max(1, len(kls)):.3f}\n"
-                f"{tuning_summary(shifts)}{writer_summary(steps)}"
+                f"{readers_summary(steps, others, beta)}{tuning_summary(shifts)}{writer_summary(steps)}"
                 f"{_ended(event, steps)} · {len(kls) / max(event.seconds, 1e-9):.1f} tokens per second\n"
             )
         elif isinstance(event, PromptEvent):

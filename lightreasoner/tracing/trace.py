@@ -7,7 +7,7 @@ expert's logits are those that generated the token. Tensors of vocabulary size e
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,12 +23,13 @@ from lightreasoner.models.prompts import prompt_ids, render, response_ids, settl
 from lightreasoner.models.turn_ends import ResponseEnds, finished_text
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, StepsEvent
-from lightreasoner.tracing.pair_decoder import PairDecoder
+from lightreasoner.tracing.pair_decoder import FurtherAmateur, PairDecoder
 from lightreasoner.tracing.tuned_decoder import TUNED, TunedModel, TunedPairDecoder
 from lightreasoner.validation import number
 
 #: Steps scored together while generating: the first appear immediately, later ones take one amateur pass per eight.
 LIVE_CHUNKS = (1, 2, 4, 8)
+MOST_READERS = 4  # amateurs of one trace
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -62,17 +63,21 @@ def trace(
     settings: Settings,
     stop: threading.Event | None = None,
     tuned: TunedModel | None = None,
+    others: Sequence[Pair] = (),
 ) -> Iterator[Event]:
     """Trace one problem. Yields a PromptEvent, StepsEvents, and an EndEvent unless `stop` is set meanwhile.
 
     tuned: a tuned expert to compare with, or to generate the response; every step then has a TuningShift.
+    others: the expert beside further amateurs, which read along; every step then has their KL.
 
     Raises UserError for an impossible request before any model reads a token. Closing the generator frees the caches.
     """
     check(request, settings)
     if request.contrast and tuned and tuned.writer == TUNED:
         raise UserError("Both the tuned expert and the contrast are to write the response; choose one of them.")
-    settled = settle_date(request.prompt, (pair.expert.tokenizer, pair.amateur.tokenizer))
+    check_readers(pair, others)
+    tokenizers = [loaded.tokenizer for loaded in (pair.expert, pair.amateur, *(other.amateur for other in others))]
+    settled = settle_date(request.prompt, tokenizers)
     asked = (request.question, settled, request.context)
     rendered = render(pair.expert.tokenizer, str(pair.expert.ref), *asked)
     expert_prompt = rendered.ids
@@ -80,7 +85,9 @@ def trace(
     scoring = request.response is not None
     given = response_ids(pair.expert, request.response) if scoring else list(request.prefix)
     budget = 0 if scoring else request.max_new_tokens
-    longest, more = max(len(expert_prompt), len(amateur_prompt)), [tuned.loaded] if tuned else []
+    other_prompts = [expert_prompt if o.same_special_tokens else prompt_ids(o.amateur, *asked) for o in others]
+    longest = max(map(len, (expert_prompt, amateur_prompt, *other_prompts)))
+    more = [*([tuned.loaded] if tuned else []), *(other.amateur for other in others)]
     check_lengths(pair, settings, longest, len(given), budget, *more)
     vocabulary = len(pair.expert.tokenizer)
     if not all(0 <= t < vocabulary for t in given):
@@ -92,7 +99,11 @@ def trace(
 
     began, tokens = time.perf_counter(), []
     prompts, contrast = (expert_prompt, amateur_prompt), request.contrast
-    decoder = TunedPairDecoder(pair, *prompts, tuned, contrast) if tuned else PairDecoder(pair, *prompts, contrast)
+    along = [FurtherAmateur(other, own) for other, own in zip(others, other_prompts, strict=True)]
+    if tuned:
+        decoder = TunedPairDecoder(pair, *prompts, tuned, contrast, along)
+    else:
+        decoder = PairDecoder(pair, *prompts, contrast, along)
     for start in range(0, len(given), GIVEN_CHUNK):
         if stop and stop.is_set():
             return
@@ -111,6 +122,15 @@ def trace(
     if scoring:
         text, reason = pair.expert.tokenizer.decode(tokens), "given"
     yield EndEvent(reason, text, time.perf_counter() - began)
+
+
+def check_readers(pair: Pair, others: Sequence[Pair]) -> None:
+    """Raises UserError for more amateurs than a curve can show, and for one that is named twice."""
+    names = [str(each.amateur.ref) for each in (pair, *others)]
+    if len(names) > MOST_READERS:
+        raise UserError(f"These are {len(names)} amateurs; at most {MOST_READERS} read along with a trace. Name fewer.")
+    if twice := next((name for n, name in enumerate(names) if name in names[:n]), None):
+        raise UserError(f"The amateur {twice} is named twice, and would read along twice; name it once.")
 
 
 def generate(

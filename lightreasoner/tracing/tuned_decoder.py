@@ -5,6 +5,7 @@ probabilities of a step are shares of the same whole.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.scoring.divergence import TOP_K, StepScore, blocks, kl, log_probs, rank, score_steps
 from lightreasoner.scoring.measures import TAKEN_MEASURES, TUNING_MEASURES
 from lightreasoner.tracing.events import TuningShift
-from lightreasoner.tracing.pair_decoder import PairDecoder
+from lightreasoner.tracing.pair_decoder import FurtherAmateur, PairDecoder
 
 EXPERT, TUNED = "expert", "tuned"  # the possible writers of a response
 SHOWN = 3  # differing tokens that an error message names
@@ -44,8 +45,9 @@ class TunedPairDecoder(PairDecoder):
         amateur_prompt: list[int],
         tuned: TunedModel,
         contrast: Contrast | None = None,
+        others: Sequence[FurtherAmateur] = (),
     ):
-        super().__init__(pair, expert_prompt, amateur_prompt, contrast)
+        super().__init__(pair, expert_prompt, amateur_prompt, contrast, others)
         self.tuned = self._decoder(tuned.loaded, expert_prompt)
         if tuned.writer == TUNED:
             self.writer = self.tuned

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -13,14 +14,17 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from lightreasoner.datasets.amateurs import further_folder
 from lightreasoner.datasets.annotations import load_annotations
 from lightreasoner.datasets.explorer import Explorer
 from lightreasoner.datasets.select_steps import selection_report, training_samples
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.trajectories import KL_EDGES, rows
+from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.storage.atomic import new_id
 from tests.support.browser import PATIENCE, App, barriers_of, in_every_look
 from tests.support.tiny_dataset import make_dataset
+from tests.support.tiny_evaluation import make_evaluation
 
 pytestmark = pytest.mark.browser
 JOB = 4 * PATIENCE  # ms until a job's process has started, which is several seconds of work, and done its part
@@ -519,3 +523,42 @@ def test_fingers_move_beta_and_open_steps(tab, folder):
     here.lines.nth(2).locator(".lr-open").tap()
     expect(here.step.locator("h3")).to_contain_text("Step ")
     assert here.overflow() <= 0
+
+
+def test_amateurs_stand_beside_each_other_and_the_recommended_one_leads_to_the_forms(app, tab):
+    place = app.workspace / "runs" / new_id()
+    make_dataset(place, problems=6, tokens=True)
+    record = json.loads((place / "run.json").read_text())
+    own = further_folder(place, "x/other")
+    shutil.copytree(place, own)
+    (own / "run.json").write_text(json.dumps(record | {"config": record["config"] | {"amateur": "x/other"}}))
+    expert, cells = Path(record["config"]["expert"]), (Contrast(0.2, 0.1),)
+    right = ["1" * 4 + "0" * 16, "1" * 15 + "0" * 5]
+    preview = make_evaluation(app.workspace / "runs", expert, [], right, contrasts=cells, amateur="x/other")
+    make_evaluation(app.workspace / "runs", "x/other", [], ["1" * 2 + "0" * 18])
+    here = tab(f"&dataset={place.name}")
+    panel = here.view.get_by_role("region", name="Amateurs").first
+    expect(panel).to_contain_text("other is recommended: its preview gains +55.0 points")
+    expect(panel.get_by_role("row")).to_have_count(3)
+    assert here.plotted("Gap against gain")["data"][0]["y"] == [55]
+    assert len(here.plotted("KL of each amateur")["data"]) == 2
+    tune = panel.get_by_role("link", name="Fine-tune on other’s steps").get_attribute("href")
+    assert parse_qs(urlsplit(tune).query)["dataset"] == [f"{place.name}:{own.name}"]
+    gain = panel.get_by_role("link", name="+55.0")
+    assert parse_qs(urlsplit(gain.get_attribute("href")).query)["run"] == [preview.name]
+    assert here.barriers() == [] and here.overflow() <= 0
+    panel.get_by_role("button", name="Add an amateur").click()
+    expect(panel.get_by_role("alert")).to_have_text("Name the model that is to read along.")
+    panel.get_by_role("link", name="other", exact=True).click()
+    expect(here.view.locator("h2")).to_contain_text("other")
+    expect(panel).to_be_hidden()
+    here.shows(len(kls(own)))
+    here.page.goto(f"{app.url}{tune}")
+    expect(here.page.locator("#lr-ft-dataset input")).to_have_value(re.compile("other"))
+    here.open(f"{app.url}?tab=datasets")
+    here.page.get_by_role("button", name="Compare amateurs").first.click()
+    here.page.get_by_role("button", name="Compare amateurs").last.click()
+    expect(here.notice).to_contain_text("nothing to compare it with")
+    here.page.get_by_role("button", name="Make an amateur out of this expert").click()
+    here.page.get_by_role("button", name="Make an amateur", exact=True).click()
+    expect(here.page.locator("#lr-ds-make-notice")).to_contain_text("write their numbers from 0 on")

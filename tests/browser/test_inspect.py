@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from contextlib import contextmanager
 
 import pytest
@@ -313,3 +314,32 @@ def test_a_contrast_writes_and_is_compared_with_greedy(visit, visitors, related_
     expect(alone.page.locator(".lr-written-by")).to_contain_text("β = 0.1")
     assert alone.page.locator(".lr-tokens .lr-rewritten").count() == len(own)
     assert alone.page.locator(".lr-compare").is_hidden()
+
+
+def test_further_amateurs_have_a_line_each_and_may_colour_the_text(visit, related_pair, tmp_path):
+    """Issue 15: one amateur was all that the curve could show."""
+    inspect, other = visit(), tmp_path / "third"
+    shutil.copytree(related_pair[0], other)  # it reads as the expert does
+    inspect.use_models(*related_pair)
+    inspect.fill("Further amateurs", f"{other}\n{related_pair[1]}")
+    inspect.page.get_by_label("Score a text of mine").check()
+    inspect.fill("Text to score", "3 + 4 = 7.\nThe answer is 7.")
+    inspect.run_button.click()
+    expect(inspect.page.locator("#lr-viewer [role=alert]").first).to_contain_text("named twice")
+    inspect.fill("Further amateurs", str(other))
+    inspect.run()
+    record = inspect.record()
+    assert record["pair"]["others"] == [str(other)]
+    above = sum(step["other_kl_1"] is None or step["other_kl_1"] > 0.4 for step in record["steps"])
+    expect(inspect.page.locator(".lr-counts")).to_contain_text(f"third: {above} above β")
+    expect(inspect.page.locator(".lr-curve .nsewdrag")).to_be_visible()
+    names = inspect.page.locator(".lr-curve .lr-plot").evaluate("(plot) => plot.data.map((trace) => trace.name)")
+    assert names == ["expert ‖ amateur", "target ‖ expert", "expert ‖ third"]
+    heat = lambda: inspect.tokens.first.evaluate("(node) => node.style.getPropertyValue('--heat')")  # noqa: E731
+    before = heat()
+    inspect.page.get_by_label("Colour the tokens by").select_option("KL(expert ‖ third)")
+    assert (heat(), above) == ("0.0%", 0) and before != "0.0%"
+    inspect.page.reload()
+    expect(inspect.page.get_by_label("Further amateurs")).to_have_value(str(other))
+    colours = inspect.page.get_by_label("Colour the tokens by").locator("option")
+    expect(colours.nth(1)).to_have_text("KL(expert ‖ third)")

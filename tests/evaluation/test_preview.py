@@ -11,11 +11,12 @@ import pytest
 
 from lightreasoner.cli.main import main
 from lightreasoner.decoding.contrast import Contrast, contrast_generate, takeover
+from lightreasoner.decoding.generate import greedy_generate
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation import evaluate as evaluation
 from lightreasoner.evaluation.figures import departure_figure, preview_figure
 from lightreasoner.evaluation.preview import Cell, best_cell, preview_cells, verdict
-from lightreasoner.evaluation.results import read_rows, variants_of
+from lightreasoner.evaluation.results import read_rows, variants_of, write_shard
 from lightreasoner.evaluation.verdicts import regrade, set_verdict
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import load_pair
@@ -57,8 +58,10 @@ def test_every_cell_is_what_it_is_alone_and_stands_in_an_evaluation(place, capsy
     decoded = 0
     for n, contrast in enumerate(wanted):
         rows = {row["problem_id"]: row for row in read_rows(place / "run", n)}
-        if contrast is None:
+        if contrast is None:  # decoded with the cells, as the contrast that changes nothing
             assert {row["changed"] for row in rows.values()} == {None}
+            own = greedy_generate(pair.expert, [prompt for prompt, _ in prompts], 12)
+            assert [rows[problem["id"]]["response_ids"] for problem in PROBLEMS] == own
             continue
         for problem, response in zip(PROBLEMS, contrast_generate(pair, prompts, contrast, 12), strict=True):
             row = rows[problem["id"]]
@@ -92,18 +95,27 @@ def test_the_preview_beside_a_dataset_is_found_by_its_models(place, capsys):
 
 
 def test_an_interrupted_grid_goes_on_and_other_cells_are_refused(place, monkeypatch, capsys):
-    calls = []
+    """Between the files of two cells, which are decoded together."""
+    written = []
 
-    def counted(*args):
-        calls.append(1)
-        if len(calls) == 2:
+    def interrupted(path, table):
+        if len(written) == 2:
             raise KeyboardInterrupt
-        return contrast_generate(*args)
+        written.append(path)
+        write_shard(path, table)
 
-    monkeypatch.setattr(evaluation, "contrast_generate", counted)
-    assert preview(place, "--beta", "0.1,0.4,1") == 130
+    with monkeypatch.context() as first:
+        first.setattr(evaluation, "write_shard", interrupted)
+        assert preview(place, "--beta", "0.1,0.4,1") == 130
+    before = [path.stat().st_mtime_ns for path in written]
     assert preview(place, "--beta", "0.1,0.4,1") == 0
-    assert len(calls) == 2 + 2
+    assert [path.stat().st_mtime_ns for path in written] == before
+    pair = load_pair(str(place / "expert"), str(place / "amateur"), LoadedModels(Settings(device="cpu")))
+    prompts = [pair_prompts(pair, problem["question"]) for problem in PROBLEMS]
+    for n, variant in list(enumerate(variants_of(read_run(place / "run"))))[1:]:
+        found = {row["problem_id"]: row["response_ids"] for row in read_rows(place / "run", n)}
+        alone = contrast_generate(pair, prompts, variant.contrast, 12)
+        assert [found[problem["id"]] for problem in PROBLEMS] == [own.tokens.tolist() for own in alone]
     assert preview(place, "--beta", "0.1,0.4") == 2
     assert "contrasts" in capsys.readouterr().err
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from lightreasoner.cli.main import main
 from lightreasoner.datasets.amateurs import amateur_datasets
 from lightreasoner.datasets.trajectories import rows, shards
 from lightreasoner.decoding.generate import DecodingConfig
 from lightreasoner.errors import UserError
+from lightreasoner.sampling.add_amateur import add_amateur
 from lightreasoner.sampling.job import SamplingJob
 from lightreasoner.sampling.run import run_sampling
+from lightreasoner.scoring.against_stored import measure_against_stored
 from lightreasoner.scoring.measures import FLOAT_MEASURES, STEP_MEASURES
 from lightreasoner.settings import Settings
+from lightreasoner.storage.runs import read_run
 from tests.support.tiny_models import save_tiny, tiny_tokenizer
 from tests.support.tiny_sampling import QUESTIONS, RecordingProgress
 
@@ -86,9 +91,95 @@ def test_an_amateur_is_added_later_and_the_responses_are_not_written_again(job, 
     before = {path: path.stat().st_mtime_ns for path in shards(job.run_dir / "later")}
     _, found = sample(job, settings, "later", a, b)
     assert {path: path.stat().st_mtime_ns for path in shards(job.run_dir / "later")} == before
-    assert_same(found, sample(job, settings, "alone-later", b)[0], 1e-4)
+    assert_same(found, sample(job, settings, "alone-later", b)[0], 1e-5)
     found, _ = sample(job, settings, "later", b, a)  # named in another order, and nothing is missing
     assert {path: path.stat().st_mtime_ns for path in shards(job.run_dir / "later")} == before
+
+
+@pytest.mark.parametrize("name", ["b", "c"])
+def test_an_amateur_added_with_the_expert_is_measured_as_in_a_run_of_its_own(job, settings, models, name):
+    """`sample --add-amateur`: the problems' file is not needed, and `sample` with both finds nothing to do. Stored
+    responses were read one by one, which moved KL by up to 3e-5."""
+    folder = job.run_dir / f"with-expert-{name}"
+    sample(job, settings, folder.name, models["a"])
+    found = add_amateur(folder, models[name], settings, RecordingProgress())
+    assert found.why_expert == "the details are stored only of steps above 0.05 nats"
+    alone = sample(job, settings, f"alone-with-{name}", models[name])[0]
+    assert_same(list(rows(found.folder)), alone, 1e-5)
+    assert found.above_beta == read_run(job.run_dir / f"alone-with-{name}")["result"]["above_beta"]
+    before = {path: path.stat().st_mtime_ns for path in shards(found.folder)}
+    sample(job, settings, folder.name, models["a"], models[name])
+    add_amateur(folder, models[name], settings, RecordingProgress())
+    assert {path: path.stat().st_mtime_ns for path in shards(found.folder)} == before
+
+
+def test_an_amateur_added_alone_is_measured_against_the_stored_candidates(job, settings, models, name="b"):
+    """The expert is not loaded. Targets are exact; KL lacks how the rest of the vocabulary is spread."""
+    every = replace(job, decoding=replace(job.decoding, beta_floor=0.0))
+    folder = job.run_dir / f"alone-added-{name}"
+    sample(every, settings, folder.name, models["a"])
+    record = json.loads((folder / "run.json").read_text())
+    moved = record | {"config": record["config"] | {"expert": str(job.run_dir / "gone")}}
+    (folder / "run.json").write_text(json.dumps(moved))
+    found = add_amateur(folder, models[name], settings, RecordingProgress())
+    (folder / "run.json").write_text(json.dumps(record))
+    assert found.why_expert == "" and "missed" in " ".join(found.sentences)
+    alone = sample(every, settings, f"alone-beside-{name}", models[name])[0]
+    for row, own in zip(rows(found.folder), alone, strict=True):
+        assert row["response_ids"] == own["response_ids"]
+        for exact in ("amateur_entropy", "amateur_logprob", "expert_logprob", "expert_entropy"):
+            assert row[exact] == pytest.approx(own[exact], abs=1e-4), exact
+        assert (row["amateur_rank"], row["agree"]) == (own["amateur_rank"], own["agree"])
+        for mine, true in zip(row["kl"], own["kl"], strict=True):
+            assert 0.2 * true - 1e-4 <= mine <= true + 1e-4  # of random models most of the difference is in the rest
+        for step, true in zip(row["steps"], own["steps"], strict=True):
+            known = dict(zip(true["ids"], true["amateur_logprobs"], strict=True))
+            shared = {id: log for id, log in zip(step["ids"], step["amateur_logprobs"], strict=True) if id in known}
+            assert shared == pytest.approx({id: known[id] for id in shared}, abs=1e-4) and len(shared) >= 10
+    with pytest.raises(UserError, match="holds measures against stored candidates"):
+        add_amateur(folder, models[name], settings, RecordingProgress(), with_expert=True)
+    other = add_amateur(folder, models["c"], settings, RecordingProgress())
+    assert "of a vocabulary of" in other.why_expert, "c lacks tokens, so the stored numbers are of another vocabulary"
+
+
+def test_candidates_that_hold_everything_give_the_exact_divergences():
+    """Against numbers by hand: with the whole vocabulary as candidates nothing is lumped together, and a rest is one
+    token on both sides."""
+    log_e, logits = torch.tensor([[0.5, 0.25, 0.25]]).log(), torch.tensor([[0.25, 0.25, 0.5]]).log()
+    ids, taken = torch.tensor([[0, 1, 2]]), torch.tensor([2])
+    whole = measure_against_stored(logits, ids, log_e, taken)
+    assert whole["kl"][0] == pytest.approx(0.25 * math.log(2), abs=1e-5)  # ½ ln 2 − ¼ ln 2
+    assert (whole["amateur_rank"][0], bool(whole["agree"][0])) == (1, False)
+    part = measure_against_stored(logits, ids[:, :1], log_e[:, :1], taken)
+    assert part["kl"][0] == pytest.approx(0.5 * math.log(2) + 0.5 * math.log(2 / 3), abs=1e-6)
+    assert part["reverse_kl"][0] == pytest.approx(0.25 * math.log(0.5) + 0.75 * math.log(1.5), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--add-amateur", "x/b"], "--add-amateur needs the dataset"),
+        (["--add-amateur", "x/b", "RUN", "--limit", "3"], "the dataset decides --limit"),
+        (["--add-amateur", "x/b", "RUN", "more"], "takes a model and a dataset's run folder, not 3 values"),
+        (["--add-amateur", "A", "RUN"], "is an amateur of this dataset already"),
+        (["--add-amateur", "x/b", "RUN/amateurs/OWN"], "name the dataset around it"),
+        (["--add-amateur", "x/b", "EMPTY"], "is not a run folder"),
+        (["--problems", "bundled-train"], "the following arguments are required: --run-dir"),
+    ],
+)
+def test_what_cannot_be_added_is_refused_in_a_sentence(job, settings, models, tmp_path, capsys, words, says):
+    folder = job.run_dir / "refusals"
+    if not folder.exists():
+        sample(job, settings, "refusals", models["a"], models["b"])
+    own = amateur_datasets(folder)[1].folder.name
+    put = lambda word: word.replace("RUN", str(folder)).replace("OWN", own).replace("EMPTY", str(tmp_path))  # noqa: E731
+    words = [models["a"] if word == "A" else put(word) for word in words]
+    try:
+        status = main(["sample", *words])
+    except SystemExit as refused:
+        status = refused.code
+    error = capsys.readouterr().err
+    assert (status, error.count("\n")) == (2, 1) and says in error
 
 
 def test_stopped_between_two_amateurs_it_resumes_without_repeating(job, settings, models):

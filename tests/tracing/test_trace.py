@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import re
 import threading
 from dataclasses import replace
 
@@ -10,13 +12,16 @@ import torch
 
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
-from lightreasoner.models.pairs import load_pair
+from lightreasoner.models.pairs import describe_pair, load_pair
 from lightreasoner.models.prompts import prompt_ids
+from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.scoring.divergence import score_steps
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.events import EndEvent, PromptEvent, StepsEvent
+from lightreasoner.tracing.records import Trace, columns, reweigh, step_line, stored_step_line, trace_csv, trace_json
+from lightreasoner.tracing.terminal import print_events
 from lightreasoner.tracing.trace import TraceRequest, trace
-from tests.support.tiny_models import Broken, save_tiny
+from tests.support.tiny_models import Broken, save_tiny, tiny_tokenizer
 
 QUESTION = "Tom has 3 apples and buys 4. How many?"
 
@@ -210,3 +215,39 @@ def test_a_model_that_puts_out_nan_is_named_not_drawn(pair, settings):
     broken = replace(pair, expert=replace(pair.expert, model=Broken(pair.expert.model)))
     with pytest.raises(UserError, match=r"step 0.*not a distribution"):
         list(trace(broken, TraceRequest(QUESTION), settings))
+
+
+def test_several_amateurs_read_along_as_each_alone(pair, settings, tmp_path, capsys):
+    """Issue 15: the curve had one amateur. Each has the KL of a trace of its own, also of one with other tokens."""
+    models = LoadedModels(settings)
+    expert = str(pair.expert.ref)
+    other_ends = tiny_tokenizer(specials=("<pad>", "<start>", "<end>"))
+    made = save_tiny(tmp_path / "b", seed=7), save_tiny(tmp_path / "c", 8, other_ends)
+    others = [load_pair(expert, str(amateur), models) for amateur in made]
+    request = TraceRequest("Tom has 3 apples. How many?", max_new_tokens=12)
+
+    def steps(of, along=()):
+        events = trace(of, request, settings, others=along)
+        return [step for event in events if isinstance(event, StepsEvent) for step in event.steps]
+
+    found = steps(pair, others)
+    assert [s.score for s in found] == [s.score for s in steps(pair)] and len(found) > 3
+    for n, other in enumerate(others):
+        own = steps(other)
+        assert [s.token_id for s in found] == [s.token_id for s in own]
+        assert [s.other_kls[n] for s in found] == pytest.approx([s.score.kl for s in own], abs=1e-5)
+    record = Trace(describe_pair(pair, others), request)
+    for event in trace(pair, request, settings, others=others):
+        record.add(event, TokenTexts(pair.expert.tokenizer))
+    document = trace_json(record)
+    assert document["pair"]["others"] == [str(other.amateur.ref) for other in others]
+    assert columns(document)[-2:] == ("other_kl_1", "other_kl_2")
+    measured = columns(document)
+    assert [stored_step_line(step, measured) for step in document["steps"]] == [step_line(s) for s in record.steps]
+    assert trace_csv(reweigh(document, 0.2, 0.4)).splitlines()[0].count("other_kl_") == 2
+    out = io.StringIO()
+    list(print_events(trace(pair, request, settings, others=others), 0.4, out, others=["b", "c"]))
+    assert re.search(r"\nb: \d+ steps above β · mean KL", out.getvalue())
+    for wrong, says in (([others[0]] * 2, "named twice"), ([*others, *others], "at most 4")):
+        with pytest.raises(UserError, match=says):
+            next(trace(pair, request, settings, others=wrong))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,28 +18,34 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from lightreasoner.cli.main import build_parser
+from lightreasoner.datasets.amateurs import further_folder
 from lightreasoner.datasets.select_steps import selection_report, training_samples
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.trajectories import KL_EDGES, rows, shards
+from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.events import EVENTS_FILE, EventLog
+from lightreasoner.models.references import BUNDLED
 from lightreasoner.paper import PREVIEW_BETAS
 from lightreasoner.processes import mark
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
-from lightreasoner.storage.runs import begin_run, read_run, run_folder
+from lightreasoner.storage.runs import add_to_run, begin_run, read_run, run_folder
 from tests.support.damage import DAMAGES
 from tests.support.tiny_dataset import make_dataset, trajectory, write_rows
+from tests.support.tiny_evaluation import make_evaluation
 from ui.components import downloads
 from ui.components.dataset_catalogue import Datasets
 from ui.components.downloads import download_route
 from ui.components.form_values import store_upload
 from ui.components.notices import notice_html
 from ui.components.pair_check_card import pair_check_calls, start_pair_check
+from ui.datasets.amateurs_form import BEFORE, CHECKPOINT, LAYERS, made_pair, makings, start_compare, start_making
 from ui.datasets.calls import BETAS, ROWS, DatasetActions
 from ui.datasets.request import read_form
 from ui.datasets.responses_form import ResponsesForm, start_scoring
 from ui.datasets.tab import import_file, start_build
+from ui.finetune.form import dataset_choices
 from ui.studio import Studio
 
 FORM = {"preset": "bundled", "expert": "", "amateur": "", "source": "bundled-train", "upload": None, "limit": 50}
@@ -533,3 +540,113 @@ def test_responses_that_something_else_wrote_become_a_dataset(bench, tmp_path):
     for forged in (None, 7, str(tmp_path / "none.jsonl")):
         with pytest.raises(UserError):
             start_scoring(bench.studio, form.read([*values[:-3], forged, False, False]))
+
+
+# ---- amateurs
+
+
+def further(folder: Path, ref: str) -> Path:
+    """One more amateur of a dataset, with the first one's measures."""
+    own = further_folder(folder, ref)
+    shutil.copytree(folder, own, ignore=shutil.ignore_patterns("amateurs"))
+    record = json.loads((own / "run.json").read_text())
+    (own / "run.json").write_text(json.dumps(record | {"config": record["config"] | {"amateur": ref}}))
+    return own
+
+
+def test_the_amateurs_of_a_dataset_are_compared_and_each_opens_as_a_dataset(bench):
+    folder = bench.make(problems=6)
+    own = further(folder, "x/other")
+    answer = bench.ask("amateurs", folder.name, 0.2, 0.4, "")
+    first, second = answer["rows"]
+    assert second["id"] == f"{folder.name}:{own.name}" and second["ref"] == "x/other"
+    assert (first["selected"], first["agreement"]) == (second["selected"], 1) and first["gain"] is None
+    assert answer["best"] is None and "preview" in answer["sentence"]
+    assert len(answer["figures"]["histogram"]["data"]) == 2
+    assert bench.ask("amateurs", folder.name, 0.2, 0.4, answer["seen"]) == {"seen": answer["seen"]}
+    assert "rows" in bench.ask("amateurs", folder.name, 0.2, 1.0, answer["seen"]), "another β"
+    opened = bench.ask("overview", second["id"], 0.2, 0.4, "kl", "")["open"]
+    assert opened["steps"] == bench.overview(folder)["steps"] and "other" in opened["name"]
+    assert second["id"] in [id for _, id in dataset_choices(bench.datasets)]
+    assert bench.datasets.find(second["id"]).folder == own
+    for wrong in (f"{folder.name}:gone", f"{folder.name}:../{own.name}", f"{folder.name}:", ":x"):
+        assert "error" in bench.ask("overview", wrong, 0.2, 0.4, "kl", "")
+    assert "one amateur" in bench.ask("amateurs", second["id"], 0.2, 0.4, "")["error"]
+
+
+def test_the_preview_recommends_an_amateur_with_its_gap_on_the_same_problems(bench):
+    """Previews and the amateurs' own answers beside the dataset are found by their models."""
+    folder = bench.make(problems=4)
+    own = further(folder, "x/other")
+    expert, first = Path(read_run(folder)["config"]["expert"]), read_run(folder)["config"]["amateur"]
+    cells = (Contrast(0.2, 0.1), Contrast(0.2, 1.0))
+    for ref, cell in ((first, "1" * 4 + "0" * 16), ("x/other", "1" * 15 + "0" * 5)):
+        right = ["1" * 4 + "0" * 16, cell, "0" * 20]
+        make_evaluation(bench.settings.runs, expert, [], right, contrasts=cells, amateur=ref)
+        make_evaluation(bench.settings.runs, ref, [], ["1" * 2 + "0" * 18])
+    answer = bench.ask("amateurs", folder.name, 0.2, 0.4, "")
+    assert [(row["gain"], row["gap"], row["beta"]) for row in answer["rows"]] == [(0, 0.1, 0.1), (0.55, 0.1, 0.1)]
+    assert answer["best"]["id"] == f"{folder.name}:{own.name}" and answer["expert"] == str(expert)
+    assert answer["sentence"].startswith("other is recommended: its preview gains +55.0 points")
+    gap = answer["figures"]["gap"]
+    assert [(trace["x"], trace["y"]) for trace in gap["data"]] == [([10.0], [0.0]), ([10.0], [55.0])]
+    assert "other: gap +10.0 points" in gap["layout"]["meta"]["says"]
+    assert len(gap["data"][1]["customdata"][0]) == len(gap["layout"]["meta"]["columns"]["customdata"])
+
+
+def test_an_amateur_is_added_by_a_job_in_the_datasets_folder(bench):
+    folder = bench.make(problems=2)
+    assert bench.ask("add", folder.name, "org/b", True) == {}
+    [job] = bench.jobs.store.jobs()
+    options = build_parser().parse_args(list(job.argv))
+    assert (options.add_amateur, options.with_expert, options.run_dir) == ("org/b", True, folder.absolute())
+    assert "A job is working on this dataset" in bench.ask("add", folder.name, "org/c", False)["error"]
+    assert "names no model" in bench.ask("add", bench.make(problems=2).name, "no model", False)["error"]
+
+
+def test_a_comparison_is_one_job_with_the_forms_settings(bench):
+    run = start_compare(bench.studio, fields(limit=20), " org/b \n\norg/c", 50)
+    [job] = bench.jobs.store.jobs()
+    options = build_parser().parse_args(list(job.argv))
+    assert job.run_dir.name == run and options.amateur == [BUNDLED[1], "org/b", "org/c"]
+    assert (options.expert, options.limit, options.preview, options.pair) == (BUNDLED[0], 20, 50, None)
+    for amateurs, preview, says in (
+        ("", 50, "nothing to compare it with"),
+        ("org/b\norg/b", 50, "named twice"),
+        ("no model", 50, "names no model"),
+        ("org/b", 1, "A preview of 1 problem"),
+        ("org/b", "x", "number of problems of a preview"),
+    ):
+        with pytest.raises(UserError, match=says):
+            start_compare(bench.studio, fields(), amateurs, preview)
+    assert len(bench.jobs.store.jobs()) == 1
+
+
+@pytest.mark.parametrize(
+    ("way", "what", "words"),
+    [
+        (LAYERS, " 2,3 ", ["--drop-layers", "2,3"]),
+        (CHECKPOINT, "100", ["--checkpoint", "100"]),
+        (BEFORE, "", ["--before-tuning"]),
+        (LAYERS, "two", "write their numbers"),
+        (CHECKPOINT, "1.5", "give the number of its update"),
+        ("forged", "1", "makes no amateur"),
+    ],
+)
+def test_an_amateur_is_made_by_a_job_and_offered_with_what_was_found(bench, way, what, words):
+    if isinstance(words, str):
+        with pytest.raises(UserError, match=words):
+            start_making(bench.studio, ("bundled", "", ""), way, what)
+        return
+    run = start_making(bench.studio, ("bundled", "", ""), way, what)
+    [job] = bench.jobs.store.jobs()
+    assert list(job.argv)[1 : 3 + len(words)] == ["--expert", BUNDLED[0], *words]
+    assert build_parser().parse_args(list(job.argv)).expert == BUNDLED[0]
+    [made] = makings(bench.studio)
+    assert made["active"] and made["ref"] is None
+    with pytest.raises(UserError, match="not made yet"):
+        made_pair(bench.studio, run)
+    begin_run(job.run_dir, "amateur", {"expert": BUNDLED[0]}, {})
+    add_to_run(job.run_dir, made={"ref": "/made"}, result={"sentence": "It still writes sense.", "coherent": True})
+    bench.jobs.store.change(job.id, ("queued",), state="succeeded")
+    assert made_pair(bench.studio, run) == (BUNDLED[0], "/made")

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 
+from lightreasoner.datasets.amateurs import amateur_datasets
 from lightreasoner.datasets.explorer import Explorer
 from lightreasoner.datasets.step_table import read_steps
 from lightreasoner.datasets.trajectories import shards
@@ -13,9 +14,11 @@ from lightreasoner.paper import BETA
 from lightreasoner.problems.sources import problems_title
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import folder_bytes
+from lightreasoner.storage.runs import read_run
 from ui.components.form_values import pair_title
 from ui.components.run_list import MAX_LISTED, Entry, Recent, RunList, stamp
 
+MARK = ":"  # between the id of a dataset and the folder of a further amateur, in the id of that amateur's own dataset
 COUNTING = 0.3  # seconds per request of the list for counting samples; later requests count the rest
 
 
@@ -36,12 +39,29 @@ class Dataset(Entry):
 class Datasets(RunList):
     """All datasets, and the explorers of those that were opened last."""
 
-    verbs, kind, article, noun, entry = ("sample", "score"), "dataset", "a", "dataset", Dataset
+    verbs = ("sample", "score", "compare-amateurs")
+    kind, article, noun, entry = "dataset", "a", "dataset", Dataset
     in_memory = 4  # explorers, at about fifty bytes per step each
 
     def __init__(self, settings: Settings, jobs: Scheduler):
         super().__init__(settings, jobs)
         self._counts = Recent(MAX_LISTED)  # id → {shard: (its stamp, steps above the default β)}
+
+    def find(self, run_id: object) -> Dataset:
+        """The dataset with this id; with MARK and a folder's name after it, the one of a further amateur inside it."""
+        whole, mark, name = str(run_id).partition(MARK)
+        if not mark:
+            return super().find(run_id)
+        found = next((own for own in self.further(super().find(whole)) if own.folder.name == name), None)
+        if found is None:
+            raise UserError("This dataset has no such amateur; it was deleted, or the link is not whole.")
+        return found
+
+    def further(self, dataset: Dataset) -> list[Dataset]:
+        """The datasets of its further amateurs. They have its job."""
+        amateurs = amateur_datasets(dataset.folder)[1:] if dataset.run else []
+        folders = [each.folder for each in amateurs]
+        return [self.entry(f"{dataset.id}{MARK}{own.name}", own, read_run(own), dataset.job) for own in folders]
 
     def explorer(self, dataset: Dataset) -> Explorer:
         """The dataset's explorer, up to date. Raises UserError."""

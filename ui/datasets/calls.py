@@ -24,17 +24,20 @@ from lightreasoner.datasets.selectors import SELECTORS, Selection, above_beta, p
 from lightreasoner.datasets.trajectories import KL_EDGES
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import format_bytes
+from lightreasoner.jobs.store import FINISHED
+from lightreasoner.models.references import parse_ref
 from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA, BETA_FLOOR
 from lightreasoner.problems.grading import grade
 from lightreasoner.tracing.from_trajectory import trace_record
 from lightreasoner.validation import check_alpha_beta, number
 from ui.access.permissions import action
-from ui.components.dataset_catalogue import Dataset, Datasets
+from ui.components.dataset_catalogue import MARK, Dataset, Datasets
 from ui.components.prompt_form import prompt_facts
 from ui.components.run_actions import RunActions
-from ui.components.run_list import Recent
+from ui.components.run_list import Recent, short_name
 from ui.components.script_calls import fingerprint
 from ui.components.trace_view import export_trace
+from ui.datasets.amateurs import add_arguments, amateurs_mark, amateurs_view
 from ui.datasets.downloads import dataset_file
 
 ROWS = 25  # steps per page
@@ -213,6 +216,26 @@ class DatasetActions(RunActions):
         selection = selected(alpha, beta, selector, more)
         return dataset_file(self.runs.settings, self.explorer(dataset_id), kind, selection)
 
+    @action("datasets.view_amateurs")
+    def amateurs(self, dataset_id, alpha, beta, seen) -> dict:
+        """The dataset's amateurs compared; only "seen" where nothing has changed since."""
+        dataset, selection = self.runs.find(dataset_id), selected(alpha, beta, "kl")
+        if dataset.run is None or MARK in dataset.id:
+            raise UserError("These are the measures of one amateur; open the dataset around it to compare several.")
+        mark = amateurs_mark(dataset, selection)
+        return {"seen": mark} if seen == mark else amateurs_view(dataset, selection) | {"seen": mark}
+
+    @action("datasets.add_amateur")
+    def add(self, dataset_id, ref, with_expert) -> dict:
+        """Queue the job in which one more amateur reads the responses of a dataset."""
+        dataset = self.runs.find(dataset_id)
+        if dataset.job and dataset.job.state not in FINISHED:
+            raise UserError("A job is working on this dataset; wait for it or stop it, then add the amateur.")
+        ref = str(parse_ref(ref))
+        argv = add_arguments(dataset, ref) + (["--with-expert"] if with_expert is True else [])
+        self.runs.jobs.submit("sample", argv, f"Add the amateur {short_name(ref)} · {dataset.name}", dataset.folder)
+        return {}
+
     def explorer(self, dataset_id: object) -> Explorer:
         """The explorer of a dataset that has at least one batch. Raises UserError."""
         dataset = self.runs.find(dataset_id)
@@ -232,7 +255,7 @@ class DatasetActions(RunActions):
             "state": dataset.state,
             "job": self.runs.view(dataset),
             "responses": len(explorer.view.data.responses) if explorer else 0,
-            "unit": "responses" if config.get("samples_per_problem", 1) != 1 else "problems",  # of the job's progress
+            "unit": unit(dataset, config),
             "steps": steps,
             "above": over,
             "version": version(dataset, explorer, selection),
@@ -262,6 +285,13 @@ class DatasetActions(RunActions):
                 if f.tone != GOOD or f.name not in COUNTS
             ],
         }
+
+
+def unit(dataset: Dataset, config: dict) -> str:
+    """What the progress of a dataset's job counts."""
+    if dataset.job and dataset.job.verb == "compare-amateurs":
+        return "parts"
+    return "responses" if config.get("samples_per_problem", 1) != 1 else "problems"
 
 
 def version(dataset: Dataset, explorer: Explorer | None, selection: Selection) -> str:

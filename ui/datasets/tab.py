@@ -17,6 +17,7 @@ from ui.components.form_values import store_problems
 from ui.components.html_component import HtmlComponent
 from ui.components.notices import open_started
 from ui.components.push_calls import push_calls
+from ui.datasets.amateurs_form import AmateursForm
 from ui.datasets.calls import DatasetActions
 from ui.datasets.estimate import measured
 from ui.datasets.form import DatasetForm
@@ -52,6 +53,7 @@ def build_datasets(studio: Studio) -> None:
             probe = gr.Button("Estimate", size="sm", elem_id="lr-ds-probe")
             build = gr.Button("Build dataset", variant="primary", elem_id="lr-ds-build")
             notice = gr.HTML("", elem_id="lr-ds-notice")
+            amateurs = AmateursForm(studio, form)
             written = ResponsesForm(studio.settings, form.fields)
             types = [".jsonl"]
             imported = gr.UploadButton("Import samples (JSONL) …", file_types=types, size="sm", elem_id="lr-ds-import")
@@ -68,6 +70,10 @@ def build_datasets(studio: Studio) -> None:
     def start(*values) -> tuple[str, str]:
         return open_started(lambda: (start_build(studio, form.named(values)), ""))
 
+    @action("datasets.compare_amateurs")
+    def compare(*values) -> tuple[str, str]:
+        return open_started(lambda: (amateurs.start(values), ""))
+
     @action("datasets.score")
     def score(*values) -> tuple[str, str]:
         return open_started(lambda: (start_scoring(studio, written.read(values)), ""))
@@ -81,6 +87,7 @@ def build_datasets(studio: Studio) -> None:
         measure, form.inputs, form.estimate, api_name="estimate_dataset", concurrency_limit=places, **QUIET
     )
     build.click(start, form.inputs, [explorer, notice], api_name="build_dataset", cancels=[measuring], **UNQUEUED)
+    amateurs.compare.click(compare, amateurs.inputs, [explorer, notice], api_name="compare_amateurs", **UNQUEUED)
     written.button.click(score, written.inputs, [explorer, notice], api_name="score_responses", **UNQUEUED)
     imported.upload(
         take_in, imported, [explorer, notice], api_name="import_dataset", queue=False, show_progress_on=[imported]

@@ -227,7 +227,8 @@ def dataset_choices(datasets: Datasets) -> list[tuple[str, str]]:
         count = samples.get(entry.id)
         return " · ".join([entry.name, *([f"{count:,} samples"] if count is not None else []), ago(entry.created)])
 
-    return [(label(entry), entry.id) for entry in datasets.listed() if entry.run]
+    listed = [entry for entry in datasets.listed() if entry.run]
+    return [(label(each), each.id) for entry in listed for each in (entry, *datasets.further(entry))]
 
 
 def find_dataset(datasets: Datasets, dataset_id: object) -> Dataset | None:

@@ -65,6 +65,15 @@ def linked_stop(studio: Studio, request: gr.Request) -> object:
     return "\n".join(map(written_stop, record["request"].get("stop") or ()))
 
 
+def linked_others(studio: Studio, request: gr.Request) -> object:
+    """The update of the further amateurs: those of the linked trace, for whoever may run them."""
+    try:
+        record = studio.record((dict(request.query_params) if request else {})["trace"])
+    except (KeyError, UserError):  # open_link says what is wrong
+        return gr.skip()
+    return "\n".join(record["pair"].get("others") or ()) if studio.user.owner else gr.skip()
+
+
 def linked_prompt(studio: Studio, request: gr.Request) -> tuple:
     """Updates of the prompt's fields to the prompt of the linked trace."""
     try:

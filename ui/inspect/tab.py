@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import gradio as gr
 
 from lightreasoner.errors import UserError
+from lightreasoner.models.references import parse_ref
 from lightreasoner.problems.rows import Problem
 from lightreasoner.serving.live_runs import LiveRun
 from lightreasoner.serving.permissions import visitor_pair
 from lightreasoner.settings import Settings
-from lightreasoner.tracing.trace import TraceRequest
+from lightreasoner.tracing.trace import MOST_READERS, TraceRequest
 from lightreasoner.validation import number
-from ui.access.permissions import action, checked_calls
+from ui.access.permissions import OWNERS_ONLY, action, checked_calls
 from ui.compat.gradio import event_data
 from ui.components.events import PRIVATE, QUIET
 from ui.components.form_values import checked_stops, stop_field
@@ -24,7 +25,16 @@ from ui.components.problem_form import ProblemForm, problem_form
 from ui.components.prompt_form import PromptForm, Text, prompt_form, read_prompt, wire_preview
 from ui.inspect.calls import viewer_calls
 from ui.inspect.comparison import comparison_calls
-from ui.inspect.links import GENERATE, SCORE, linked_prompt, linked_stop, linked_writer, open_link, open_tuned_run
+from ui.inspect.links import (
+    GENERATE,
+    SCORE,
+    linked_others,
+    linked_prompt,
+    linked_stop,
+    linked_writer,
+    open_link,
+    open_tuned_run,
+)
 from ui.inspect.tuned_form import requested_tuned, tuned_form, wire_tuned
 from ui.inspect.writer_form import WriterForm, requested_contrast, writer_form
 from ui.studio import Studio, branch_request, failure, greedy_request, replay, stream
@@ -102,6 +112,16 @@ def build_inspect(studio: Studio) -> None:
             problem = problem_form(studio.settings)
             response = response_form(studio.settings)
             tuned = tuned_form()
+            others = Text(
+                label="Further amateurs",
+                info=f"one per line, up to {MOST_READERS - 1}; they read along, each with a line in the curve",
+                placeholder="a Hub id, a folder or a GGUF file",
+                lines=1,
+                max_lines=MOST_READERS - 1,
+                max_length=2_000,
+                elem_id="lr-others",
+                elem_classes=[OWNERS_ONLY],
+            )
             prompt = prompt_form("lr")
             card = pair_check_card(studio, "lr-pair")
             with gr.Row(elem_id="lr-go"):
@@ -117,7 +137,7 @@ def build_inspect(studio: Studio) -> None:
     offered = gr.State("")
     changed = [problem.picked, response.response, offered]
     problem.picked.change(offer_response, changed, [response.response, offered], **PRIVATE)
-    wire_runs(studio, run, viewer, pair, tuned, problem, response, prompt)
+    wire_runs(studio, run, viewer, pair, tuned, problem, response, prompt, others)
     wire_tuned(studio, tuned, pair, response.writer)
     models = [viewer, *pair.fields, pair.own, pair.card, tuned, response.writer.writer]
     form = [*models, problem.picked, problem.question, response.mode, response.response]
@@ -142,12 +162,28 @@ def build_inspect(studio: Studio) -> None:
     def follow_link_writer(request: gr.Request) -> tuple:
         return linked_writer(studio, request)
 
+    @action("inspect.follow_link_others", visitors=True)
+    def follow_link_others(request: gr.Request) -> object:
+        return linked_others(studio, request)
+
     writer = response.writer
     gr.on(None, follow_link, None, form, **PRIVATE)  # when the page loads
+    gr.on(None, follow_link_others, None, others, **PRIVATE)
     gr.on(None, follow_link_writer, None, [writer.writer, *writer.thresholds], **PRIVATE)
     gr.on(None, follow_link_stop, None, response.stop, **PRIVATE)
     gr.on(None, follow_link_prompt, None, prompt.inputs, **PRIVATE)
     viewer.lens(follow_tuned, None, models, **PRIVATE)  # a link on another tab
+
+
+def further_amateurs(text: object, refs: tuple[str | None, str, str]) -> tuple[str, ...]:
+    """The references of a form's lines. Raises UserError for too many, and for one that reads already."""
+    lines = [line.strip() for line in str(text or "").splitlines() if line.strip()]
+    if len(lines) >= MOST_READERS:
+        raise UserError(f"These are {len(lines)} further amateurs; at most {MOST_READERS - 1} read along. Name fewer.")
+    found = [parse_ref(line).text for line in lines]
+    if twice := next((ref for n, ref in enumerate(found) if ref in (parse_ref(refs[2]).text, *found[:n])), None):
+        raise UserError(f"The amateur {twice} is named twice, and would read along twice; name it once.")
+    return tuple(found)
 
 
 def asked_of(studio: Studio) -> Callable[..., tuple[str, Problem]]:
@@ -181,6 +217,7 @@ def wire_runs(
     problem: ProblemForm,
     response: ResponseForm,
     prompt: PromptForm,
+    others: Text,
 ) -> None:
     """Wire the events that start a run (the button, a branch) or show one again (the link to a parent)."""
 
@@ -191,7 +228,7 @@ def wire_runs(
         """Run one problem. Streams the viewer's value: one JSON document per line."""
         try:
             stop, *rest = asked or [""]
-            named = dict(zip([*prompt.fields, "alpha", "beta"], rest, strict=False))
+            named = dict(zip([*prompt.fields, "alpha", "beta", "others"], rest, strict=False))
             contrast = requested_contrast(writer, named.get("alpha"), named.get("beta"))
             request = TraceRequest(
                 question,
@@ -208,7 +245,8 @@ def wire_runs(
             refs = pair_refs(preset, expert, amateur)
             compared = requested_tuned(studio, tuned, writer, refs[1])
             of_problem = {"problem_id": picked.id, "answer": picked.answer} if known else {}
-            live = studio.start(request, refs, tuned=compared, **of_problem)
+            along = further_amateurs(named.get("others"), refs)
+            live = studio.start(request, refs, tuned=compared, others=along, **of_problem)
         except UserError as error:
             yield failure(str(error))
             return
@@ -217,7 +255,8 @@ def wire_runs(
     def start_again(record: dict, request: TraceRequest, parent: dict) -> LiveRun:
         pair, answer = record["pair"], (record.get("graded") or {}).get("answer")
         refs = (pair["name"], pair["expert"], pair["amateur"])
-        return studio.start(request, refs, parent, record["problem_id"], tuned=record.get("lens"), answer=answer)
+        more = {"tuned": record.get("lens"), "answer": answer, "others": pair.get("others") or ()}
+        return studio.start(request, refs, parent, record["problem_id"], **more)
 
     @action("inspect.branch", visitors=True)
     def branch(event: gr.EventData) -> Iterator[str]:
@@ -257,7 +296,7 @@ def wire_runs(
 
     limit = {"concurrency_limit": studio.settings.max_waiting + 1}
     inputs = [*pair.fields, problem.question, *response.fields, tuned_expert, response.writer.writer, problem.picked]
-    inputs += [response.stop, *prompt.inputs, *response.writer.thresholds]
+    inputs += [response.stop, *prompt.inputs, *response.writer.thresholds, others]
     running = run.click(start, inputs, viewer, api_name="trace", **limit, **QUIET)
     running.then(describe, pair.fields, pair.card, **PRIVATE)
     viewer.branch(branch, None, viewer, api_visibility="private", **limit, **QUIET)

@@ -7,6 +7,7 @@ import { formatBytes, formatCount, formatPercent } from '../shared/format.js';
 import { createPush } from '../shared/push_form.js';
 import { isActive, runningWord, stateBadge } from '../shared/run_list.js';
 import { createCommand, createDeletion, createRename, createRunProgress } from '../shared/run_view.js';
+import { AmateursPanel } from './amateurs.js';
 import { CategoryChart, Histogram, Plane, ThresholdChart } from './charts.js';
 import { StepTable } from './step_table.js';
 
@@ -90,7 +91,10 @@ export class Explorer {
       onMark: (row, kind) => this.mark(row, kind) });
     this.head = createHead(this);
     this.parts = createParts(this);
-    this.inside = el('div', { class: 'lr-inside' }, el('div', { class: 'lr-card' }, this.parts.node), this.steps.node);
+    this.amateurs = new AmateursPanel({ add: host.addAmateur,
+      look: (seen) => host.amateurs(this.selection.alpha, this.selection.beta, seen) });
+    this.inside = el('div', { class: 'lr-inside' }, el('div', { class: 'lr-card' }, this.parts.node),
+      this.amateurs.node, this.steps.node);
     this.node = el('section', { class: 'lr-run-view', 'aria-label': 'The dataset', hidden: true }, this.head.node,
       this.inside);
   }
@@ -184,7 +188,8 @@ export class Explorer {
   }
   showState(next) {
     const data = this.data = { ...this.data, ...next }, { state, job, steps: stepped, unit } = data;
-    const done = isActive(state) && job ? job.done : data.responses; // an unfinished batch is not in the dataset
+    const parts = unit === 'parts'; // of a comparison, which go on beside the dataset
+    const done = (isActive(state) || parts) && job ? job.done : data.responses; // an unfinished batch is not in it
     const { total } = job || {};
     this.head.progress.show({ state, job, done, total, counted: [
       total && formatCount(done) + ' of ' + formatCount(total) + ' ' + unit,
@@ -200,7 +205,8 @@ export class Explorer {
     if (!next.steps) return;
     this.showPanels();
     this.drawCharts();
-    if (other) this.list();
+    if (other) { this.amateurs.hide(); this.list(); }
+    if (!next.imported) this.amateurs.look();
   }
   showHead() {
     const { head, data } = this, active = isActive(data.state);

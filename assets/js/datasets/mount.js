@@ -63,6 +63,8 @@ class Tab {
         if (!answer.error) downloadFrom(answer.url, answer.name);
         return answer;
       },
+      amateurs: (alpha, beta, seen) => ask('amateurs', alpha, beta, seen),
+      addAmateur: async (...given) => { const answer = await ask('add', ...given); this.look(true); return answer; },
       push: (kind, form) => ask('push', kind, form), pushed: () => ask('pushed'),
       refresh: () => this.look(true),
       address: () => this.writeAddress(),
@@ -132,8 +134,10 @@ class Tab {
     this.hint.hidden = (!there && this.wanted === DEFAULTS) || !!open;
     if (!dataset) {
       if (open && error) explorer.node.hidden = true;
-    } else if (dataset.unchanged) explorer.showState(dataset);
-    else {
+    } else if (dataset.unchanged) {
+      explorer.showState(dataset);
+      if (isActive(dataset.state) && dataset.steps) explorer.amateurs.look(); // previews come in beside the dataset
+    } else {
       const grew = this.seen && !this.reading && explorer.data;
       this.seen = dataset.version;
       explorer.show(dataset);

@@ -7,14 +7,19 @@ import { tokenLabel } from '../shared/format.js';
 import { isAbove } from './measures.js';
 
 const PAUSE = 200; // milliseconds at least between two drawings while steps come
+const DASHES = ['dash', 'dot', 'dashdot']; // of further amateurs, told apart without their colours, too
 const NARROWEST = 24; // steps that the axis has room for from the start
 
 const escaped = (text) => text.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;');
 
 /** The figure with these steps in it. A value that is infinite (null in a step) has no point. */
-function filled(steps, beta, run) {
+function filled(steps, beta, run, others) {
   const figure = JSON.parse(JSON.stringify(FIGURES.kl)), tuned = steps.some((step) => step.tuned_kl !== undefined);
   if (!tuned) figure.data = figure.data.filter(({ meta }) => meta !== 'tuned_kl');
+  const first = figure.data.findIndex(({ meta }) => meta === 'teaching');
+  figure.data.push(...others.map((other, i) => ({ ...figure.data[first], meta: other.key,
+    name: 'expert \u2016 ' + escaped(other.reader), hovertemplate: 'KL %{customdata[1]:.3f} nats<extra></extra>',
+    line: { ...figure.data[first].line, color: `var(--lr-series-${i + 1})`, dash: DASHES[i] } })));
   for (const trace of figure.data) {
     const key = trace.meta;
     trace.x = steps.map((_, i) => i);
@@ -47,11 +52,11 @@ export function createCurve(onSelect) {
   const chart = new Chart({ title: 'KL by step', says: 'in nats; the dashed line is \u03b2', name: 'kl-by-step',
     onClick: ({ x }) => onSelect(x, false) });
   chart.node.classList.add('lr-curve');
-  let steps = [], beta = 0, selected = -1, run = '', timer = 0, held = false;
+  let steps = [], beta = 0, selected = -1, run = '', timer = 0, held = false, others = [];
 
   function draw() {
     timer = 0;
-    const figure = filled(steps, beta, run);
+    const figure = filled(steps, beta, run, others);
     figure.layout.meta.says = says(steps, beta);
     chart.draw(figure);
     mark();
@@ -61,9 +66,9 @@ export function createCurve(onSelect) {
     chart.move({ selected: { x0, x1 } });
   }
   return { node: chart.node,
-    /** All steps so far, which the curve keeps: later ones are added to the same array. */
-    show(now, at, id) {
-      steps = now; beta = at; run = id; selected = -1;
+    /** All steps so far, which the curve keeps: later ones are added to the same array. along: further amateurs. */
+    show(now, at, id, along) {
+      steps = now; beta = at; run = id; selected = -1; others = along;
       clearTimeout(timer);
       timer = 0;
       if (steps.length || chart.drawn) draw(); // plotly.js is not loaded before the first token is on the page

@@ -6,6 +6,12 @@ import { clamp, formatPercent, tokenLabel } from '../shared/format.js';
 
 export const METRICS = MEASURES.filter((m) => m.full).map((m) => (
   { ...m, of: m.key === 'ratio' ? logRatio : (step) => step[m.key] ?? (m.target ? 0 : Infinity) }));
+/** The KL of each further amateur that read along, as measures that colour the tokens. @param {string[]} refs */
+export const otherMetrics = (refs) => refs.map((ref, i) => ({ ...METRICS[0], key: 'other_kl_' + (i + 1),
+  name: 'KL(expert \u2016 ' + readerName(ref) + ')', reader: readerName(ref),
+  of: (step) => step['other_kl_' + (i + 1)] ?? Infinity }));
+/** The end of a model's reference. */
+export const readerName = (ref) => ref.split(/[/\\]/).filter((part) => part && part !== 'model').pop() || ref;
 export const SAYS = Object.fromEntries(MEASURES.map((m) => [m.key, m.says]));
 
 function logRatio({ expert_logprob: e, amateur_logprob: a }) {

@@ -8,7 +8,7 @@ import { createExportMenu, picture } from './exports.js';
 import { wholeText } from './characters.js';
 import { hasFormulas, showFormulas } from './formulas.js';
 import { Heatmap } from './heatmap.js';
-import { METRICS, isAbove, isSelected, teaches, teachingSignal, tunedName } from './measures.js';
+import { METRICS, isAbove, isSelected, otherMetrics, teaches, teachingSignal, tunedName } from './measures.js';
 import { StepView } from './step_view.js';
 import { TokenCard } from './token_card.js';
 import { changedSays, countsOf, createWriterLine, originOf, usualThresholds } from './writer.js';
@@ -65,7 +65,7 @@ function layOut(root, host, { heat, curve, view, exportMenu, writerLine, onBeta,
   const formulaSwitch = el('label', { class: 'lr-formula-switch', hidden: true, title: FORMULAS_HELP }, parts.formulas,
     ' Read as formulas');
   parts.formulas.addEventListener('change', onFormulas);
-  parts.metricSelect.addEventListener('change', () => onMetric(METRICS[Number(parts.metricSelect.value)]));
+  parts.metricSelect.addEventListener('change', () => onMetric(Number(parts.metricSelect.value)));
   const controls = el('div', { class: 'lr-controls' },
     el('label', { class: 'lr-slider', title: BETA_HELP }, el('span', { text: '\u03b2 threshold' }), parts.betaSlider,
       parts.betaOut),
@@ -106,6 +106,7 @@ export class Viewer {
     /** @type {Record<number, string>} the user's marks of a dataset's steps */ this.marks = {};
     this.asked = -1; // the step whose details were asked for last
     this.withTuned = false;
+    /** @type {any[]} the measures of further amateurs */ this.others = [];
     const select = (step, focus) => this.select(step, focus);
     this.heat = new Heatmap(select);
     this.curve = host.curve(select);
@@ -114,7 +115,7 @@ export class Viewer {
     this.writerLine = createWriterLine(host.compare);
     this.exportMenu = createExportMenu(host.kinds, (kind) => this.exportAs(kind));
     this.parts = layOut(root, host, { ...this, onBeta: (value) => this.setBeta(value),
-      onMetric: (metric) => this.colourBy(metric), onFormulas: () => this.drawFormulas() });
+      onMetric: (number) => this.colourBy(this.offered[number]), onFormulas: () => this.drawFormulas() });
     root.addEventListener('keydown', (event) => this.onKey(event));
     this.card = new TokenCard(root, (token) => {
       const step = this.steps[Number(token.dataset.index)];
@@ -123,19 +124,19 @@ export class Viewer {
     this.card.follow(this.heat.node);
     this.offerMetrics(false);
     this.setStatus(host.idle || '', false);
-    this.curve.show(this.steps, this.beta, '');
+    this.curve.show(this.steps, this.beta, '', []);
   }
   get count() { return this.steps.length; }
 
   // The effect of training is only offered where there is a tuned expert, and there it is the first choice.
   offerMetrics(tuned) {
-    const offered = METRICS.filter((m) => tuned || !m.tuned), { metricSelect, changedCue } = this.parts;
-    metricSelect.replaceChildren(...offered.map((m) => el('option', { value: METRICS.indexOf(m), text: m.name })));
-    if (tuned !== this.withTuned) {
-      this.metric = tuned ? METRICS.find((m) => m.tuned) : offered.includes(this.metric) ? this.metric : METRICS[0];
-    }
+    const { metricSelect, changedCue } = this.parts;
+    const offered = this.offered = [METRICS[0], ...this.others, ...METRICS.slice(1).filter((m) => tuned || !m.tuned)];
+    metricSelect.replaceChildren(...offered.map((m, i) => el('option', { value: i, text: m.name })));
+    if (tuned !== this.withTuned && tuned) this.metric = METRICS.find((m) => m.tuned);
+    if (!offered.includes(this.metric)) this.metric = METRICS[0];
     this.withTuned = tuned;
-    metricSelect.value = String(METRICS.indexOf(this.metric));
+    metricSelect.value = String(offered.indexOf(this.metric));
     changedCue.hidden = !tuned;
     this.drawScale();
   }
@@ -151,6 +152,10 @@ export class Viewer {
     plural(differ, 'top-1 disagreement'));
     const changed = steps.filter((s) => s.tuned_changed).length;
     if (this.run.lens) counts.append(' \u00b7 training changed the top-1 token at ' + plural(changed, 'step'));
+    for (const other of this.others) {
+      const own = steps.filter((step) => other.of(step) > beta).length;
+      counts.append(' \u00b7 ' + other.reader + ': ' + own + ' above \u03b2');
+    }
     const written = countsOf(steps, this.run.contrast);
     if (written) counts.append(' \u00b7 ' + written);
   }
@@ -172,16 +177,16 @@ export class Viewer {
     legendFull.textContent = full + (full === 1 ? ' nat' : ' nats') + ' and more';
     metricSays.textContent = name + ': ' + says;
   }
-  /** @param {any} metric one of METRICS */
+  /** @param {any} metric one of those that are offered */
   colourBy(metric) {
     this.metric = metric;
-    this.parts.metricSelect.value = String(METRICS.indexOf(metric));
+    this.parts.metricSelect.value = String(this.offered.indexOf(metric));
     this.repaint();
     this.writeAddress();
   }
   /** The same by its key, where this run offers it. */
   colourByKey(key) {
-    const metric = METRICS.find((m) => m.key === key && (this.withTuned || !m.tuned));
+    const metric = this.offered.find((m) => m.key === key);
     if (metric && metric !== this.metric) this.colourBy(metric);
   }
   repaint() {
@@ -290,10 +295,11 @@ export class Viewer {
     this.drawTunedModel();
     this.drawWriter(false);
     this.drawPrompt();
+    this.others = otherMetrics(header.others || []);
     this.offerMetrics(!!header.lens);
     this.card.hide();
     this.heat.reset(); this.view.empty(false); this.exportMenu.enable(false); this.drawCounts();
-    this.curve.show(this.steps, this.beta, header.run);
+    this.curve.show(this.steps, this.beta, header.run, this.others);
     this.root.classList.add('lr-has-run');
   }
   /** Where the run comes from. origin: what was there before, once the server has told. */
@@ -355,7 +361,7 @@ export class Viewer {
     for (const part of [question, prompt]) part.hidden = true;
     if (intro) intro.hidden = false;
     this.heat.reset(); this.view.empty(false); this.exportMenu.enable(false); this.drawCounts();
-    this.curve.show(this.steps, this.beta, '');
+    this.curve.show(this.steps, this.beta, '', []);
     this.root.classList.remove('lr-has-run');
   }
   /** Selects the step of the strongest teaching signal, of those above \u03b2 if there are any. */
@@ -444,6 +450,7 @@ export function showRecord(viewer, record) {
   const question = [...turns, request.question].join('\n\n');
   viewer.begin({ run: id, question, parent, problem_id, prompt_tokens: prompt_ids.length,
     expert, amateur, same_model, lens, scored: request.response !== null, prompt: record.prompt, contrast,
+    others: record.pair.others,
     notes: record.prompt_notes });
   viewer.append(record.steps.map((step) => ({ ...step }))); // the viewer's own: it measures them at its α
   if (record.graded) viewer.showGrade(record.graded);

@@ -38,7 +38,9 @@ export const QUICK = ['first', 'up', 'down', 'keep', 'cancel'];
 // The page of a job's result: [text, address], or null.
 const RESULTS = { finetune: ['Open the run', 'finetune', 'run'], evaluate: ['Open the evaluation', 'evaluate', 'run'],
   experiment: ['Open the experiment', 'improve', 'run'] };
-for (const verb of ['sample', 'score', 'import', 'pull']) RESULTS[verb] = ['Open the dataset', 'datasets', 'dataset'];
+for (const verb of ['sample', 'score', 'compare-amateurs', 'import', 'pull']) {
+  RESULTS[verb] = ['Open the dataset', 'datasets', 'dataset'];
+}
 export function resultLink(job) {
   const [text, tab, name] = RESULTS[job.verb] || [];
   if (!text || !job.made || !document.getElementById('lr-tab-' + tab + '-button')) return null;

@@ -1,0 +1,113 @@
+"""A dataset's amateurs as figures: the gap in accuracy against what the preview gains, and their histograms of KL."""
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from lightreasoner import plotting
+
+TICKS = (0, 0.01, 0.1, 1, 10)  # nats
+
+
+def gap_gain_figure(amateurs: pd.DataFrame) -> go.Figure:
+    """The paper's figure: gap in accuracy between the two models, and what contrast with it gains, in points.
+
+    amateurs: the columns name, gap, gap_low, gap_high, gain, gain_low and gain_high (−1 to 1, None where unknown), and
+    selected, share, signal, idle and agreement for the table. Those without gap or gain are left out.
+    """
+    known = amateurs[amateurs["gap"].notna() & amateurs["gain"].notna()].reset_index(drop=True)
+    columns = ["gap", "gap_low", "gap_high", "gain", "gain_low", "gain_high"]
+    points = (100 * known[columns].astype(float)).round(6)
+    texts = [
+        f"{name}: gap {gap:+.1f} points ({gap_low:+.1f} to {gap_high:+.1f}), the preview gains {gain:+.1f} "
+        f"({low:+.1f} to {high:+.1f})".replace("-", "−")
+        for name, (gap, gap_low, gap_high, gain, low, high) in zip(
+            known["name"], points.itertuples(index=False), strict=True
+        )
+    ]
+    more = known[["selected", "share", "signal", "idle", "agreement"]]
+    traces = []
+    for n, text in enumerate(texts):
+        row, colour = points.iloc[n], plotting.SERIES[n % len(plotting.SERIES)]
+        bars = {"type": "data", "symmetric": False, "thickness": 2, "width": 0, "color": colour}
+        across = {"array": [row["gap_high"] - row["gap"]], "arrayminus": [row["gap"] - row["gap_low"]]}
+        along = {"array": [row["gain_high"] - row["gain"]], "arrayminus": [row["gain"] - row["gain_low"]]}
+        traces.append(
+            go.Scatter(
+                name=plotting.escaped(known["name"][n]),
+                x=[row["gap"]],
+                y=[row["gain"]],
+                mode="markers",
+                marker={"size": 11, "color": colour, "symbol": plotting.MARKERS[n % len(plotting.MARKERS)]},
+                error_x=bars | across,
+                error_y=bars | along,
+                text=[plotting.escaped(text)],
+                customdata=[[*row.tolist(), *plotting.column(more.iloc[n])]],
+                hovertemplate="%{text}<extra></extra>",
+            )
+        )
+    found = plotting.figure(
+        traces,
+        x="gap in accuracy, in points",
+        y="gain of the preview, in points",
+        says="; ".join(texts) + "." if texts else "No amateur has both a gap and a preview yet.",
+        columns={
+            "customdata": [
+                *(f"{name.replace('_', ' ')} in points" for name in columns),
+                *("steps above β", "share of all steps", "teaching signal in nats", "share that teaches nothing"),
+                "agreement with the others",
+            ]
+        },
+        height=300,
+        showlegend=True,
+        hovermode="closest",
+        shapes=[plotting.threshold_line(0, vertical=False, name="zero") | {"layer": "below"}],
+        yaxis={"rangemode": "normal"},
+        xaxis={"showgrid": True},
+    )
+    return found
+
+
+def amateurs_histogram_figure(bins: pd.DataFrame, beta: float) -> go.Figure:
+    """How the steps of each amateur are spread over KL, a line each.
+
+    bins: the columns name, low, high (edges in nats, the same ones for each name) and share (of its steps).
+    """
+    groups = list(bins.groupby("name", sort=False))
+    edges = [*groups[0][1]["low"], groups[0][1]["high"].iloc[-1]]
+    above = {name: float(rows["share"][rows["low"] >= beta].sum()) for name, rows in groups}
+    traces = [
+        go.Scatter(
+            name=plotting.escaped(name),
+            x=[n + 0.5 for n in range(len(rows))],
+            y=plotting.column(rows["share"]),
+            mode="lines",
+            line={
+                "color": plotting.SERIES[n % len(plotting.SERIES)],
+                "width": 2,
+                "dash": plotting.DASHES[n % len(plotting.DASHES)],
+            },
+            customdata=list(zip(plotting.column(rows["low"]), plotting.column(rows["high"]), strict=True)),
+            hovertemplate="%{y:.2%}",
+        )
+        for n, (name, rows) in enumerate(groups)
+    ]
+    at = sum(edge < beta for edge in edges) - 1
+    at += (beta - edges[at]) / (edges[at + 1] - edges[at]) if 0 <= at < len(edges) - 1 else 1
+    ticks = [tick for tick in TICKS if tick in edges]
+    return plotting.figure(
+        traces,
+        x="KL in nats",
+        y="share of the steps",
+        says="; ".join(f"{name}: {share:.1%} of the steps above β" for name, share in above.items()) + ".",
+        scales=("root", "linear", "log"),
+        columns={"x": None, "y": "share of the steps", "customdata": ["low", "high"]},
+        height=240,
+        showlegend=True,
+        shapes=[plotting.threshold_line(max(0.0, at), vertical=True, name="beta")],
+        xaxis={
+            "range": [0, len(edges) - 1],
+            "tickvals": [edges.index(tick) for tick in ticks],
+            "ticktext": [f"{tick:g}" for tick in ticks],
+            "tickangle": 0,
+        },
+    )
