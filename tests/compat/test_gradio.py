@@ -73,6 +73,12 @@ def test_the_login_button_wires_the_known_handler(monkeypatch):
     assert [inspect.unwrap(getattr(fn, "__func__", fn)) for fn in wired] == [compat.LOGIN_STATUS_HANDLER]
 
 
+def test_an_idle_queue_looks_a_hundred_times_a_second():
+    """Gradio's own thousand took a server that did nothing 5 % of a core."""
+    with compat.Page() as page:
+        assert page.queue()._queue.sleep_when_free == compat.QUEUE_SECONDS == 0.01
+
+
 def private_uses(path: Path) -> list[str]:
     """Names of Gradio's that begin with an underscore or stand in a module it does not document."""
     found = []

@@ -20,6 +20,7 @@ from lightreasoner.datasets.selectors import Selection
 from lightreasoner.errors import UserError
 from lightreasoner.settings import ROOT
 from lightreasoner.storage.runs import read_run
+from tests.support import warm_app
 from tests.support.tiny_dataset import make_dataset
 from tests.support.tiny_models import tiny_tokenizer
 
@@ -227,18 +228,12 @@ def test_a_disk_that_fills_up_while_writing_leaves_nothing_behind(tmp_path, kind
     """The limit on a file's size stands in for a full disk: writing fails half-way, in a process of its own."""
     make_dataset(tmp_path / "set", problems=30, tokens=True)
     export_samples(tmp_path / "set", tmp_path / "given.jsonl", "paper", Selection(beta=0.05))
-    code = (
-        "import resource, sys; from lightreasoner.cli.main import main\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)); sys.exit(main(sys.argv[1:]))"
-    )
-    verb = ["import", "given.jsonl", "--run-dir", "new"]
+    given, new, dataset = (str(tmp_path / name) for name in ("given.jsonl", "new", "set"))
+    verb = ["import", given, "--run-dir", new]
     if kind != "import":
-        verb = ["export", "--run-dir", "set", "--format", kind, "--out", "new", "--beta", "0.05"]
+        verb = ["export", "--run-dir", dataset, "--format", kind, "--out", new, "--beta", "0.05"]
     before = sorted(os.listdir(tmp_path))
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *verb], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
-    )
+    done = warm_app.command(dict(os.environ), "4000", *verb, module="tests.support.small_files")
     assert done.returncode == 2 and "could not be written" in done.stderr and len(done.stderr.splitlines()) == 1
     assert sorted(os.listdir(tmp_path)) == before
 

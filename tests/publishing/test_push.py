@@ -1,5 +1,5 @@
-"""Publishing and fetching as a person does it: the command line in a process of its own, huggingface_hub inside it, a
-Hub on a local port. Nothing of ours is patched."""
+"""Publishing and fetching as a person does it: the command line in a process of its own, which is a fork that needs no
+imports, huggingface_hub inside it, a Hub on a local port. Nothing of ours is patched."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ from lightreasoner.hub.errors import hub_errors
 from lightreasoner.hub.redaction import redact
 from lightreasoner.models.loading import load_model
 from lightreasoner.publishing.contents import MANIFEST
-from lightreasoner.settings import ROOT, Settings
+from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import RECORD, begin_run, read_run
+from tests.support import warm_app
 from tests.support.browser import free_port
 from tests.support.hub_server import Account, Hub
 from tests.support.tiny_dataset import make_dataset
@@ -74,7 +75,12 @@ def dataset(tmp_path) -> Path:
 
 
 def run(
-    hub: Hub | None, *words: object, token: str | None = WRITER, home: Path | None = None, command=None, **env: str
+    hub: Hub | None,
+    *words: object,
+    token: str | None = WRITER,
+    home: Path | None = None,
+    module: str = "lightreasoner",
+    **env: str,
 ):
     """The command line; its exit status and all that it said."""
     base = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING", "LIGHTREASONER_"))}
@@ -86,8 +92,7 @@ def run(
     }
     base |= {"HF_ENDPOINT": hub.url if hub else "http://127.0.0.1:9", "HF_HOME": str(home or "/nonexistent")}
     base |= ({"HF_TOKEN": token} if token else {}) | env
-    command = [*(command or (sys.executable, "-m", "lightreasoner")), *map(str, words)]
-    done = subprocess.run(command, env=base, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = warm_app.command(base, *map(str, words), module=module)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -286,9 +291,8 @@ def test_what_the_system_refuses_is_a_sentence(error, expected):
 def test_a_disk_that_is_full_leaves_nothing(hub, dataset, tmp_path):
     """A limit on the size of files is what a full disk is to a writer."""
     assert run(hub, "push", dataset, "--repo", "me/data")[0] == 0
-    small = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000)); import runpy; "
-    small += "runpy.run_module('lightreasoner', run_name='__main__')"
-    answer = run(hub, "pull", "me/data", "--run-dir", tmp_path / "x", command=(sys.executable, "-c", small))
+    small = "tests.support.small_files"
+    answer = run(hub, 8000, "pull", "me/data", "--run-dir", tmp_path / "x", module=small)
     refused(answer, "cannot be written|could not be (read or )?written|disk is full")
     assert not (tmp_path / "x").exists()
 

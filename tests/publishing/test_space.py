@@ -14,6 +14,7 @@ import yaml
 from lightreasoner.errors import UserError
 from lightreasoner.publishing.space import files, front_matter, plan
 from lightreasoner.settings import ROOT
+from tests.support import warm_app
 from tests.support.browser import free_port
 from tests.support.hub_stub import TOKEN, hub_stub
 
@@ -25,8 +26,7 @@ def facts(readme: str) -> dict:
 def deploy(*words: str, **env: str) -> subprocess.CompletedProcess:
     """The command line in a process of its own, with no token but the one given."""
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
-    command = [sys.executable, "-m", "lightreasoner", "deploy-space", *words]
-    return subprocess.run(command, cwd=ROOT, env=inherited | env, capture_output=True, text=True, timeout=120)
+    return warm_app.command(inherited | env, "deploy-space", *words)
 
 
 def test_the_readme_makes_the_repository_a_docker_space():

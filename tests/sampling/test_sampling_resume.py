@@ -6,8 +6,6 @@ import errno
 import json
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,9 +19,10 @@ from lightreasoner.jobs.events import read_events
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.sampling import sampler
-from lightreasoner.settings import ROOT, Settings
+from lightreasoner.settings import Settings
 from lightreasoner.storage.checksums import FILE as CHECKSUMS
 from lightreasoner.storage.runs import read_run
+from tests.support import warm_app
 from tests.support.damage import DAMAGES
 from tests.support.tiny_models import Broken, save_tiny
 from tests.support.tiny_sampling import QUESTIONS, RecordingProgress, build
@@ -74,15 +73,13 @@ def test_killed_at_random_moments_and_resumed_it_is_the_same_dataset(folders, tm
         "LIGHTREASONER_WORKSPACE": str(tmp_path / "workspace"),
         "LIGHTREASONER_DEVICE": "cpu",
         "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
     }
 
     def killed(kills: int, name: str) -> list[int]:
         argv = ["sample", "--expert", expert, "--amateur", amateur, "--problems", str(problems), "--batch-size", "3"]
         argv += ["--max-new-tokens", "20", "--run-dir", str(tmp_path / name)]
-        script = ROOT / "tests" / "support" / "kill_sampling.py"
-        command = [sys.executable, script, "11", str(kills), tmp_path / name, "--", *argv]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=500)
+        words = ["11", str(kills), str(tmp_path / name), "--", *argv]
+        done = warm_app.command(environment, *words, module="tests.support.kill_sampling")
         assert done.returncode == 0, done.stderr
         status, *left = (int(number) for number in done.stdout.splitlines()[-1].split())
         assert status == 0, done.stderr

@@ -7,6 +7,7 @@ import pickle
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
@@ -32,15 +33,17 @@ def client_of(app: App) -> httpx.Client:
     return httpx.Client(base_url=app.url, timeout=120, trust_env=False, headers=headers)
 
 
-def serve(workspace, **env):
-    app = App(workspace, **SPACE | env).start()
-    return app, client_of(app)
+@pytest.fixture(scope="module")
+def no_quota(tmp_path_factory) -> Path:
+    """While this file exists, the fake `spaces` has no quota left."""
+    return tmp_path_factory.mktemp("quota") / "none"
 
 
 @pytest.fixture(scope="module")
-def zero(tmp_path_factory):
-    app, client = serve(tmp_path_factory.mktemp("zero"))
-    yield app, client
+def zero(tmp_path_factory, no_quota):
+    app = App(tmp_path_factory.mktemp("zero"), **SPACE, FAKE_NO_QUOTA=no_quota).start()
+    with client_of(app) as client:
+        yield app, client
     app.stop()
     assert not app.tracebacks()
 
@@ -74,13 +77,13 @@ def test_the_page_says_why_jobs_are_off_and_what_is_forgotten(zero):
     assert zerogpu.NO_JOBS in page and "disk is ephemeral" in page
 
 
-def test_without_quota_its_own_words_are_shown(tmp_path):
-    app, client = serve(tmp_path, FAKE_NO_QUOTA="1")
+def test_without_quota_its_own_words_are_shown(zero, no_quota):
+    no_quota.touch()
     try:
-        errors = [item["error"] for item in last_value(call_trace(client, GOOD)) if "error" in item]
+        errors = [item["error"] for item in last_value(call_trace(zero[1], GOOD)) if "error" in item]
         assert errors == ["ZeroGPU ended the run: You have exceeded your GPU quota. Log in"]
     finally:
-        app.stop()
+        no_quota.unlink()
 
 
 def test_no_job_is_taken_where_jobs_are_off(tmp_path):

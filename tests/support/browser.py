@@ -86,7 +86,7 @@ class App:
         inherited.pop("PYTEST_CURRENT_TEST", None)
         own = {"LIGHTREASONER_WORKSPACE": str(self.workspace)} | self._own | env
         words = ["--port", str(self.port), *options]
-        warm = all(name.startswith("LIGHTREASONER_") for name in own)
+        warm = all(name.startswith(warm_app.FORKED) for name in own)
         self._process = (warm_app.fork if warm else warm_app.Cold)(inherited | ENVIRONMENT | own, words, self.log)
         deadline = time.monotonic() + 300
         while not self._answers():

@@ -1,8 +1,8 @@
 """Run the verb `sample` again and again, each time killed with -9 at a random moment, until it gets through.
 
-    python tests/support/kill_sampling.py SEED KILLS RUN_DIR -- sample …
+    python -m tests.support.kill_sampling SEED KILLS RUN_DIR -- sample …
 
-A program of its own: it loads all modules once and forks, so an attempt costs what it does and not a start of Python.
+A program of its own, to be run by warm_app.command: each attempt is a fork, so it costs what it does and no imports.
 Prints how many attempts were killed, and the shards that each left.
 """
 
@@ -17,10 +17,8 @@ from pathlib import Path
 
 import torch
 
-from lightreasoner.cli import sample  # noqa: F401
 from lightreasoner.cli.main import main
 from lightreasoner.datasets.trajectories import shards
-from lightreasoner.jobs import context as work  # noqa: F401
 
 
 def attempt(argv: list[str]) -> int:

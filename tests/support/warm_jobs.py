@@ -6,6 +6,7 @@ job as subprocess.Popen would: in a session of its own, with its environment, it
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import runpy
@@ -13,12 +14,22 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Sequence
 from types import SimpleNamespace
+
+from huggingface_hub import constants
 
 from lightreasoner.jobs import local
 
 COMMAND = [sys.executable, "-m", "lightreasoner"]
 MOST = 1 << 20  # bytes of a request
+
+
+def become(env: dict[str, str]) -> None:
+    """Let this process have an environment, and the Hub's library, which reads its part at its import, read it anew."""
+    os.environ.clear()
+    os.environ.update(env)
+    importlib.reload(constants)
 
 
 def use_forks() -> None:
@@ -66,18 +77,20 @@ def serve(asked: socket.socket) -> None:
         asked.send(pickle.dumps(pid))
 
 
-def run(argv: list[str], env: dict[str, str], output: int) -> None:
-    """`python -m lightreasoner ARGV` in this process, which ends with it."""
+def run(
+    argv: Sequence[str], env: dict[str, str], output: int, errors: int | None = None, module: str = "lightreasoner"
+) -> None:
+    """`python -m MODULE ARGV` in this process, which ends with it. errors: without it they go into output."""
     os.setsid()
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.environ.clear()
-    os.environ.update(env)
-    sys.argv = ["lightreasoner", *argv]
+    os.dup2(output if errors is None else errors, 2)
+    become(env)
+    sys.argv = [module, *argv]
     status = 1
     try:
-        runpy.run_module("lightreasoner", run_name="__main__")
+        runpy.run_module(module, run_name="__main__")
+        status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:

@@ -22,6 +22,7 @@ CHECKED_VERSION = "6.31.0"
 #: What the page of gr.Markdown loads for formulas: KaTeX's auto-render, whose default export renders the formulas of an
 #: element. Its name holds a hash.
 _FORMULAS = "auto-render-*.js"
+QUEUE_SECONDS = 0.01  # between looks for waiting events: Gradio's 0.001 takes an idle server 5 % of a core
 #: The handler that gr.LoginButton wires to the loading of the page; it returns the button with its present label.
 LOGIN_STATUS_HANDLER = gr.LoginButton._check_login_status
 
@@ -61,6 +62,11 @@ def callable_functions(page: gr.Blocks) -> list[Callable]:
 class Page(gr.Blocks):
     """gr.Blocks that takes an event's values as HTTP clients send them, and refuses wrong ones in a sentence to the
     client and one line of the log. Gradio logs a traceback of kilobytes, and its clients leave fields out."""
+
+    def queue(self, *args: Any, **options: Any) -> "Page":
+        super().queue(*args, **options)
+        self._queue.sleep_when_free = QUEUE_SECONDS
+        return self
 
     async def preprocess_data(self, block_fn: Any, inputs: list, state: Any, explicit_call: bool = False) -> Any:
         try:

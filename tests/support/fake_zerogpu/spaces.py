@@ -25,7 +25,7 @@ def GPU(task=None, *, duration: int = 60):
         return lambda task: GPU(task, duration=duration)
 
     def borrowed(*args):
-        if os.environ.get("FAKE_NO_QUOTA"):
+        if os.path.exists(os.environ.get("FAKE_NO_QUOTA", "")):
             raise Error(
                 'You have exceeded your GPU quota. <a style="color: red" href="https://huggingface.co">Log in</a>'
             )
