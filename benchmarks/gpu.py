@@ -47,8 +47,9 @@ from lightreasoner.storage.remote import RunLocation
 from lightreasoner.tracing.events import StepsEvent
 from lightreasoner.tracing.trace import TraceRequest, trace
 from lightreasoner.training.config import FinetuneConfig
+from lightreasoner.training.job import FinetuneJob
 from lightreasoner.training.loss import PackedExample, Target, collate, step_logits, step_losses
-from lightreasoner.training.run import FinetuneJob, estimate_finetune, run_as_job
+from lightreasoner.training.run import estimate_finetune, run_as_job
 
 #: Section → its share of the time. In this order; a section gets its share of what is left.
 SHARES = {

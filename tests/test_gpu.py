@@ -29,7 +29,8 @@ from lightreasoner.storage.remote import RunLocation
 from lightreasoner.tracing.events import StepsEvent
 from lightreasoner.tracing.trace import TraceRequest, trace
 from lightreasoner.training.config import FinetuneConfig
-from lightreasoner.training.run import FinetuneJob, run_as_job
+from lightreasoner.training.job import FinetuneJob
+from lightreasoner.training.run import run_as_job
 
 PLACE = os.environ.get("LIGHTREASONER_GPU_TEST") or ("cuda" if torch.cuda.is_available() else "")
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not PLACE, reason="needs a CUDA GPU")]

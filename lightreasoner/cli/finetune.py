@@ -129,7 +129,7 @@ def job_of(options: argparse.Namespace):
     from lightreasoner.cli.dataset import selection_of
     from lightreasoner.datasets.selectors import Selection
     from lightreasoner.storage.runs import read_run
-    from lightreasoner.training.run import FinetuneJob, quick_config
+    from lightreasoner.training.job import FinetuneJob, quick_config
     from lightreasoner.training.runs import pair_of
 
     config_of(options)  # may refuse

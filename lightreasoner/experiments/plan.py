@@ -25,8 +25,8 @@ from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.pairs import find_preset, presets, quick_settings
 from lightreasoner.paper import ALPHA, PREVIEW_BETAS
 from lightreasoner.training.config import FinetuneConfig
+from lightreasoner.training.job import quick_config
 from lightreasoner.training.presets import refuse_unknown, settings_of, settings_table, toml_value
-from lightreasoner.training.run import quick_config
 from lightreasoner.validation import number
 
 FILE = "plan.toml"  # in an experiment's folder: a plan that repeats it

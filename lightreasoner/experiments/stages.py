@@ -19,7 +19,7 @@ from lightreasoner.problems.stream import training_split
 from lightreasoner.sampling.job import SamplingJob
 from lightreasoner.storage.remote import RunLocation
 from lightreasoner.storage.runs import RECORD, read_run
-from lightreasoner.training.run import FinetuneJob
+from lightreasoner.training.job import FinetuneJob
 from lightreasoner.training.runs import ADAPTER, WEIGHTS
 
 #: Problems per file of answers: the same in all evaluations of an experiment, so that they share the base's answers.

@@ -16,7 +16,8 @@ from lightreasoner.jobs.events import EVENTS_FILE, last_event
 from lightreasoner.progress import StopRequested
 from lightreasoner.settings import Settings, from_environment, to_environment
 from lightreasoner.training.distributed import rank
-from lightreasoner.training.run import FinetuneJob, run_as_job
+from lightreasoner.training.job import FinetuneJob
+from lightreasoner.training.run import run_as_job
 
 MAX_ATTEMPTS = 3  # a group that loses a worker restarts from the last checkpoint
 PATIENCE = 10.0  # seconds within which all processes fail that fail for the same reason

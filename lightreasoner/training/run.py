@@ -2,21 +2,17 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from lightreasoner.datasets.selectors import Selection
 from lightreasoner.jobs.accelerator import AcceleratorLock
 from lightreasoner.jobs.context import job_context
 from lightreasoner.jobs.events import working_seconds
 from lightreasoner.models.adapters import default_targets, linear_names, save_adapter
 from lightreasoner.models.identity import describe_models
 from lightreasoner.models.loading import load_model
-from lightreasoner.models.pairs import quick_settings
 from lightreasoner.progress import Progress, SilentProgress, StopRequested, while_loading
 from lightreasoner.settings import Settings
-from lightreasoner.storage.remote import RunLocation
 from lightreasoner.storage.runs import (
     RECORD,
     add_to_run,
@@ -29,37 +25,16 @@ from lightreasoner.storage.runs import (
 )
 from lightreasoner.training.batches import count_samples, hold_out
 from lightreasoner.training.best import forget_others, keep_if_best, use_best
-from lightreasoner.training.config import FinetuneConfig, as_json, named_targets
+from lightreasoner.training.config import as_json, named_targets
 from lightreasoner.training.curves import Curves
 from lightreasoner.training.distributed import barrier, init_process_group, rank, world_size
 from lightreasoner.training.estimate import ResourceEstimate, estimate_resources
 from lightreasoner.training.examples import build_examples, load_examples, refuse_other_expert, save_examples
 from lightreasoner.training.finetune import finetune
+from lightreasoner.training.job import FinetuneJob
 from lightreasoner.training.model_card import adapter_card
 from lightreasoner.training.result import FinetuneResult
 from lightreasoner.training.runs import ADAPTER, WEIGHTS
-
-
-@dataclass(frozen=True)
-class FinetuneJob:
-    """Everything that defines a run. It can be pickled and sent to another machine that sees the same folders."""
-
-    run_dir: Path
-    dataset: RunLocation  # the dataset's run folder; run.json stores its address
-    expert: str  # a model reference
-    config: FinetuneConfig
-    selection: Selection
-    skip_corrupt: bool = False  # skip damaged shards instead of stopping
-    sharded: bool = False  # spread the expert over the processes (FSDP)
-
-    @property
-    def title(self) -> str:
-        return f"Fine-tune on {self.dataset.local.name} ({self.config.method})"
-
-
-def quick_config(pair: object) -> dict[str, Any]:
-    """The settings in the quick preset of a pair. pair: the name of a preset; any other has those of all others."""
-    return {name: value for name, value in quick_settings(pair).items() if name in FinetuneConfig.__dataclass_fields__}
 
 
 def run_as_job(

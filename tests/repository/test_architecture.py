@@ -157,3 +157,28 @@ def test_who_expects_damaged_json_expects_that_it_is_nested_too_deeply():
 def _reads_json(body: list[ast.stmt]) -> bool:
     calls = [node for statement in body for node in ast.walk(statement) if isinstance(node, ast.Call)]
     return any(ast.unparse(call.func) in ("json.loads", "json.load") for call in calls)
+
+
+def imported_at_once(path: Path) -> set[str]:
+    """The modules of our own code that a file imports when it is imported itself, that is, outside of functions."""
+    found, rest = set(), list(ast.parse(path.read_text(encoding="utf-8")).body)
+    while rest:
+        node = rest.pop()
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            rest += [child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt)]
+    return found & MODULES.keys()
+
+
+def test_the_page_starts_without_the_trainer():
+    """It brings peft and datasets, for a third of the time until the page answers; fine-tuning is a job of its own."""
+    seen, rest = set(), ["ui.page"]
+    while rest:
+        module = rest.pop()
+        seen.add(module)
+        rest += imported_at_once(MODULES[module]) - seen
+    assert len(seen) > 80 and "lightreasoner.training.job" in seen
+    assert not {"lightreasoner.training.trainer", "lightreasoner.training.finetune"} & seen

@@ -13,7 +13,7 @@ from lightreasoner.problems.sources import SOURCES, problems_title
 from lightreasoner.problems.stream import MAX_ROWS, source_fingerprint, training_split
 from lightreasoner.settings import Settings
 from lightreasoner.training.config import FinetuneConfig
-from lightreasoner.training.run import quick_config
+from lightreasoner.training.job import quick_config
 from lightreasoner.validation import number
 from ui.components.form_values import checked_pair, checked_problems, pair_options
 from ui.components.run_form import options

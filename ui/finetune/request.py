@@ -9,7 +9,7 @@ from lightreasoner.models.adapters import TARGETS, check_layers, linear_layers, 
 from lightreasoner.models.pairs import presets
 from lightreasoner.training.config import AUTO, FinetuneConfig
 from lightreasoner.training.examples import refuse_missing, selection_for
-from lightreasoner.training.run import quick_config
+from lightreasoner.training.job import quick_config
 from lightreasoner.training.runs import pair_of
 from ui.components.dataset_catalogue import Dataset, Datasets
 from ui.components.run_form import options
