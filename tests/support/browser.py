@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from axe_playwright_python.sync_playwright import Axe
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Download, Page, Playwright, expect
 
 from tests.support import warm_app
@@ -192,9 +192,11 @@ ARRIVED = """() => Promise.allSettled(document.getAnimations()
 def barriers_of(page: Page) -> list[str]:
     """All that axe finds, a line each."""
     page.evaluate(ARRIVED)  # colours that fade in are measured when they have arrived
+    if not page.evaluate("!!window.axe"):
+        page.evaluate(AXE_SCRIPT)
     # what is in order is not listed node by node, which takes as long as finding it
     options = {"resultTypes": ["violations"], "rules": {"label-content-name-mismatch": {"enabled": True}}}
-    found = Axe().run(page, options=options).response["violations"]
+    found = page.evaluate("(options) => axe.run(options)", options)["violations"]
     return [f"{v['id']}: {n['target']} {n['failureSummary']}" for v in found for n in v["nodes"]]
 
 

@@ -20,7 +20,7 @@ from tests.support import warm_jobs
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Beginnings of the names of variables that a fork may be given: they are read when it runs (see warm_jobs.become).
-FORKED = ("LIGHTREASONER_", "SPACE_ID", "GRADIO_SERVER_NAME")
+FORKED = ("LIGHTREASONER_", "HF_", "NO_PROXY", "SPACE_ID", "GRADIO_ROOT_PATH", "GRADIO_SERVER_NAME")
 _context = multiprocessing.get_context("forkserver")
 
 

@@ -13,6 +13,8 @@ from typing import Any
 import gradio as gr
 from gradio import oauth
 from gradio.context import LocalContext
+from gradio.routes import templates
+from jinja2 import BaseLoader, Environment
 from starlette.requests import Request
 
 from lightreasoner.errors import first_line
@@ -23,6 +25,17 @@ CHECKED_VERSION = "6.31.0"
 #: element. Its name holds a hash.
 _FORMULAS = "auto-render-*.js"
 QUEUE_SECONDS = 0.01  # between looks for waiting events: Gradio's 0.001 takes an idle server 5 % of a core
+#: Runs before Gradio does. The clock of its loading sign is never ended and asks for sixty frames a second for as long
+#: as the page is open; no clock is shown here, so none goes on once there are tabs. And Svelte wraps what it takes for
+#: plain arrays, through which Gradio then looks for each component's events: a fifth of the time until the page is up.
+HEAD_START = """<script>{
+  const frame = window.requestAnimationFrame.bind(window), clock = /\\(performance\\.now\\(\\)-.{1,20}\\)\\/1e3/;
+  window.requestAnimationFrame = (callback) =>
+    clock.test(callback) && document.getElementById("lr-tabs") ? 0 : frame(callback);
+  class List extends Array {}
+  for (const name of ["components", "dependencies"]) Object.setPrototypeOf(window.gradio_config[name], List.prototype);
+}</script>
+"""
 #: The handler that gr.LoginButton wires to the loading of the page; it returns the button with its present label.
 LOGIN_STATUS_HANDLER = gr.LoginButton._check_login_status
 
@@ -59,9 +72,27 @@ def callable_functions(page: gr.Blocks) -> list[Callable]:
     return functions
 
 
+class _PageTemplates(BaseLoader):
+    """Gradio's templates, with a script of ours before its own."""
+
+    def __init__(self, theirs: BaseLoader):
+        self._theirs = theirs
+
+    def get_source(self, environment: Environment, template: str) -> tuple:
+        source, *rest = self._theirs.get_source(environment, template)
+        return source.replace('<script type="module"', HEAD_START + '<script type="module"', 1), *rest
+
+
 class Page(gr.Blocks):
     """gr.Blocks that takes an event's values as HTTP clients send them, and refuses wrong ones in a sentence to the
-    client and one line of the log. Gradio logs a traceback of kilobytes, and its clients leave fields out."""
+    client and one line of the log. Gradio logs a traceback of kilobytes, and its clients leave fields out.
+
+    Where nothing happens, neither server nor page computes."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        if not isinstance(templates.env.loader, _PageTemplates):
+            templates.env.loader = _PageTemplates(templates.env.loader)
 
     def queue(self, *args: Any, **options: Any) -> "Page":
         super().queue(*args, **options)
