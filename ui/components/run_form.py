@@ -15,7 +15,7 @@ from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import Settings
 from ui.access.permissions import action
 from ui.components.columns_form import columns_form
-from ui.components.events import CLEAR, PRIVATE
+from ui.components.events import PRIVATE
 from ui.components.form_values import describe_answers, describe_source
 from ui.components.problem_form import OWN_FILE, rest_box, source_fields
 
@@ -76,7 +76,7 @@ def problem_fields(
         def count_answers(chosen) -> str:
             return describe_answers(chosen)
 
-        source.change(outputs=answers, **CLEAR).then(count_answers, source, answers, **PRIVATE)
+        source.change(count_answers, source, answers, **PRIVATE)  # beside the description: it may be downloaded first
     source.change(choose_source, source, upload, **PRIVATE)
     for part in (source, upload):
         part.change(describe_problems, [source, upload], [about, rest], **PRIVATE)
