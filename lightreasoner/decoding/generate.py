@@ -234,7 +234,7 @@ class _Batch:
 
     def _steps(self) -> int:
         """The most steps of a response."""
-        if self.rows[0].given:
+        if _read_whole(self.rows):
             return max(len(row.given.ids) for row in self.rows)
         return self.decoding.max_new_tokens
 
