@@ -85,7 +85,7 @@ def record(recorder: Recorder, url: str) -> None:
     page.wait_for_timeout(1000)
     recorder.shoot(2)
     page.get_by_role("tab", name="Datasets").click()
-    limit = page.get_by_label("Number of problems").locator("visible=true").first
+    limit = page.locator("#lr-ds-limit input")
     expect(limit).to_be_visible()
     limit.fill("100")
     limit.blur()
