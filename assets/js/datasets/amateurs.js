@@ -78,7 +78,7 @@ export class AmateursPanel {
     this.node.hidden = false;
     setText(this.sentence, sentence);
     replaceIfChanged(this.next, answer.best, () => ways(answer));
-    replaceIfChanged(this.table, rows, () => [gridTable('Amateurs', COLUMNS, rows.map((row) => ({
+    replaceIfChanged(this.table, rows, () => [gridTable('Their numbers', COLUMNS, rows.map((row) => ({
       class: row.id === answer.best?.id ? 'lr-best' : null, cells: cells(row) })))]);
     replaceIfChanged(this.notes, notes, () => notes.map((text) => el('p', { text })));
     this.gap.node.hidden = !rows.some((row) => row.gap !== null && row.gain !== null);
