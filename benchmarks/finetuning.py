@@ -8,7 +8,11 @@ in one process, memory on a CPU in a separate process per side.
 
 python -m benchmarks.finetuning                              SmolLM2-135M's shape, random weights
 python -m benchmarks.finetuning --shape bundled              the bundled expert
-python -m benchmarks.finetuning --shape qwen2.5-math-1.5b    for a GPU
+python -m benchmarks.finetuning --shape qwen2.5-math-1.5b    for a GPU; then also with --samples 128
+
+On a GPU an update of 16 samples is one forward pass here and two there. At 1.5 billion parameters the host takes longer
+to launch either than the GPU to compute it, so ours is about twice as fast, whatever the tokens saved. Floors are for
+the CPU.
 """
 
 import argparse
@@ -25,7 +29,8 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lightreasoner.models.adapters import add_lora
-from lightreasoner.models.devices import choose_device
+from lightreasoner.models.devices import choose_device, training_dtypes
+from lightreasoner.models.float32_head import widen_head
 from lightreasoner.models.loading import load_model
 from lightreasoner.settings import from_environment
 from lightreasoner.training.batches import BatchSampler, count_samples
@@ -64,7 +69,7 @@ SHAPES = {
         },
     ),
 }
-FLOORS = {11: 10, 20: 18}  # times the samples per second
+FLOORS = {11: 10, 20: 18}  # times the samples per second, on a CPU; a GPU's follow when they have been measured
 MEMORY_FLOOR = 0.55
 #: How far the two sides' losses may be apart, nats: they add the same terms in another order, and round otherwise.
 ROUNDING = {torch.float32: 1e-3, torch.float16: 0.02, torch.bfloat16: 0.1}
@@ -91,13 +96,14 @@ def model_for(shape: str):
     """(model with a fresh adapter, vocabulary, device)."""
     settings = from_environment()
     if shape == "bundled":
-        loaded = load_model("lightreasoner-expert-4m", settings)
+        loaded = load_model("lightreasoner-expert-4m", settings, train=True)
         model, vocabulary, device = loaded.model, len(loaded.tokenizer), loaded.device
     else:
         device, (vocabulary, kind, config) = choose_device(settings), SHAPES[shape]
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        dtype = training_dtypes(settings, device, None)[0]
         with torch.device(device):
             model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **config), dtype=dtype)
+        widen_head(model)
         model.requires_grad_(False)
     return add_lora(model, 8, 16, 0.0, ("q_proj", "v_proj"), 0).to(device), vocabulary, device
 
@@ -184,15 +190,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shape", choices=("bundled", *SHAPES), default="smollm2-135m")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--samples", type=int, default=PER_UPDATE, help="of an update")
     parser.add_argument("--peak", nargs=2, metavar=("SIDE", "SELECTED"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak:
         return peak(options.peak[0], options.shape, int(options.peak[1]))
     model, vocabulary, device = model_for(options.shape)
-    print(f"{options.shape} on {torch.cuda.get_device_name() if device.type == 'cuda' else device}")
+    name = torch.cuda.get_device_name() if device.type == "cuda" else device
+    print(f"{options.shape} on {name}, {model.dtype}, {options.samples} samples an update")
     failed = []
     for selected, floor in FLOORS.items():
-        updates = BatchSampler(examples(selected, 30, options.shape, vocabulary), PACKED_UPDATES, PER_UPDATE, 64, 0)
+        trajectories = max(30, 2 * options.samples // selected)
+        made = examples(selected, trajectories, options.shape, vocabulary)
+        updates = BatchSampler(made, PACKED_UPDATES, options.samples, 64, 0)
         for side in SIDES:
             run(side, model, updates, range(1), vocabulary, device)  # warm up
         rates, losses = {side: [] for side in SIDES}, {}
@@ -214,14 +224,15 @@ def main() -> None:
             else json.loads(subprocess.check_output([*command, side, str(selected)], stderr=subprocess.PIPE))
             for side in SIDES
         ]
-        ratio, share = fast / slow, taken[0] / taken[1]
+        ratio, share, cpu = fast / slow, taken[0] / taken[1], device.type == "cpu"
+        floor_text = f"floor {floor}" if cpu else "no floor on a GPU yet"
         print(
             f"{selected} selected steps a trajectory: {fast:,.0f} samples/s against {slow:,.1f}, {ratio:.1f} times "
-            f"(floor {floor}); peak memory {taken[0] / 1e6:,.0f} MB against {taken[1] / 1e6:,.0f} MB, {share:.2f} (at "
+            f"({floor_text}); peak memory {taken[0] / 1e6:,.0f} MB against {taken[1] / 1e6:,.0f} MB, {share:.2f} (at "
             f"most {MEMORY_FLOOR}); losses differ by {apart:.1e} at most",
             flush=True,
         )
-        failed += [selected] if ratio < floor or share > MEMORY_FLOOR or apart > ROUNDING[model.dtype] else []
+        failed += [selected] if (cpu and ratio < floor) or share > MEMORY_FLOOR or apart > ROUNDING[model.dtype] else []
     raise SystemExit(f"below a floor at {failed}" if failed else None)
 
 

@@ -51,17 +51,18 @@ from lightreasoner.training.job import FinetuneJob
 from lightreasoner.training.loss import PackedExample, Target, collate, step_logits, step_losses
 from lightreasoner.training.run import estimate_finetune, run_as_job
 
-#: Section → its share of the time. In this order; a section gets its share of what is left.
+#: Section → its share of the time. The most important ones come first; a section gets its share of what is left.
 SHARES = {
-    "device": 5,
-    "tests": 14,
-    "waits": 14,
-    "pipeline-1.5b": 28,
-    "dtypes": 10,
-    "finetuning": 8,
+    "device": 4,
+    "graphs": 16,
+    "pipeline-1.5b": 22,
+    "pipeline-7b": 24,
+    "tests": 24,
+    "finetuning": 10,
+    "dtypes": 8,
     "sampling": 8,
     "trace": 6,
-    "pipeline-7b": 24,
+    "waits": 10,
 }
 LAUNCHES = ("cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cuLaunchKernelEx", "cudaGraphLaunch")
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
@@ -244,7 +245,7 @@ def model_calls(folder: Path, tiny: bool) -> list[tuple[str, Callable[[], object
         )
         for n in range(2)
     ]
-    trained = load_model(str(expert), settings)
+    trained = load_model(str(expert), settings, train=True)
     model = add_lora(trained.model, 8, 16, 0.0, ("q_proj", "v_proj"), 0).to(place)
 
     def train() -> None:
@@ -397,6 +398,15 @@ def finetuning(folder: Path, seconds: float, tiny: bool) -> None:
     program(main, "--rounds", "1", "--shape", "bundled" if tiny else "qwen2.5-math-1.5b")
 
 
+def graphs(folder: Path, seconds: float, tiny: bool) -> None:
+    """benchmarks/graphs.py: single steps with and without CUDA graphs."""
+    from benchmarks.graphs import main
+
+    sys.argv = ["benchmark", "--folder", str(folder), "--size", "tiny" if tiny else "1.5b"]
+    sys.argv += ["--rows", "1,5", "--tokens", "16"] if tiny else ["--rows", "1,256,1024"]
+    main()
+
+
 def sampling(folder: Path, seconds: float, tiny: bool) -> None:
     """benchmarks/sampling.py: against the released procedure, and a bare batched generate."""
     expert, amateur = map(str, pair_folders(folder, "tiny" if tiny else "1.5b"))
@@ -418,6 +428,7 @@ def trace_speed(folder: Path, seconds: float, tiny: bool) -> None:
 
 SECTIONS: dict[str, Callable[[Path, float, bool], None]] = {
     "device": device,
+    "graphs": graphs,
     "tests": tests,
     "waits": waits,
     "pipeline-1.5b": lambda folder, seconds, tiny: pipeline(folder, seconds, tiny, "1.5b"),
@@ -430,6 +441,7 @@ SECTIONS: dict[str, Callable[[Path, float, bool], None]] = {
 TITLES = {
     "device": "Device",
     "tests": "Tests marked gpu",
+    "graphs": "Single steps with and without CUDA graphs, 1.5B's shape",
     "waits": "Launches and waits, Qwen2.5-Math-1.5B's shape",
     "pipeline-1.5b": "The paper's pipeline, Qwen2.5-Math-1.5B and 0.5B",
     "dtypes": "What 16 bits do to the bundled pair",

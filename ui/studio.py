@@ -60,7 +60,7 @@ class Studio:
     def __post_init__(self):
         self.models = self.models or LoadedModels(self.settings)
         self.run_queue = self.run_queue or RunQueue(self.settings.max_waiting)
-        self.accelerator = self.accelerator or AcceleratorLock(self.settings.workspace)
+        self.accelerator = self.accelerator or AcceleratorLock(self.settings.workspace, self.settings.device)
         self.trace_quota = self.trace_quota or TraceQuota(self.settings)
         store = JobStore(self.settings.jobs / "jobs.sqlite")
         self.jobs = self.jobs or Scheduler(store, backends(self.settings), self.settings)

@@ -121,7 +121,7 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
             printed.add(line)
             print(line, file=sys.stderr)
 
-    with AcceleratorLock(settings.workspace).acquire("trace", on_wait=on_wait, interactive=True):
+    with AcceleratorLock(settings.workspace, settings.device).acquire("trace", on_wait=on_wait, interactive=True):
         models, tuned = LoadedModels(settings), None
         pair = load_pair(expert, amateur, models, name=name)
         if options.tuned:

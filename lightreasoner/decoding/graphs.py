@@ -1,8 +1,9 @@
-"""Single steps of a lean forward pass on CUDA as graphs over static buffers: the host launches one, not each kernel.
+"""Short reads of a lean forward pass on CUDA as graphs over static buffers: the host launches one, not each kernel.
 
 A step of a decoder keeps a GPU busy for a few milliseconds, and the host for longer. A graph is captured once for a
-number of rows and of columns, both rounded up; what is beyond a sequence is masked. reading_check.py uses graphs for a
-model only if its logits then differ from transformers' by no more than transformers' own ways of reading differ.
+number of rows, of new columns, and of all columns. Rows and all columns are rounded up; what is beyond a sequence is
+masked. reading_check.py uses graphs for a model only if its logits then differ from transformers' by no more than
+transformers' own ways of reading differ.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from lightreasoner.models.devices import BUFFERS
 COLUMNS = 64  # the least step of columns; aligned, as attention with a mask wants it
 ALONE = 1024  # columns at least, where few rows make them cheap
 FEW = 4  # rows
+WIDEST = 16  # new columns of a graph; what is longer keeps the GPU busy by itself
 
 
 def rounded(count: int, least: int) -> int:
@@ -33,6 +35,7 @@ class StepGraphs:
     def __init__(self, device: torch.device, capture: bool = True):
         """capture: False runs the same on static buffers without graphs, on any device."""
         self._device, self._capture = device, capture
+        self.patient = True  # several columns are captured when they come again: a capture costs two reads
         self._owner: ref | None = None
         self.release()
         BUFFERS.add(self)
@@ -44,7 +47,9 @@ class StepGraphs:
         if getattr(self, "_graphs", None):
             torch.cuda.synchronize(self._device)  # none may be running
         self._owner, self._rows, self._columns = None, 0, 0
-        self._graphs: dict[tuple[int, int], tuple[Any, torch.Tensor]] = {}  # (rows, columns) → graph, hidden states
+        #: (rows, new columns, all columns) → graph, its hidden states
+        self._graphs: dict[tuple[int, int, int], tuple[Any, torch.Tensor]] = {}
+        self._met: set[tuple[int, int, int]] = set()  # the keys that have come before
         self._layers: list[list[torch.Tensor]] = []  # keys and values (rows, heads, columns, width)
         self._pool = self._stream = None
 
@@ -69,36 +74,48 @@ class StepGraphs:
         make = {"device": self._device}
         shape = (self._rows, lean.cached, self._columns, lean.width)
         self._layers = [[torch.zeros(shape, dtype=lean.dtype, **make) for _ in "kv"] for _ in range(lean.depth)]
-        self._ids = torch.zeros(self._rows, 1, dtype=torch.long, **make)
+        self._ids = torch.zeros(WIDEST, self._rows, dtype=torch.long, **make)  # (new columns, rows), like the next
         self._positions = torch.zeros_like(self._ids)
-        self._at = torch.zeros(1, dtype=torch.long, **make)  # the column that is written
-        self._bias = torch.zeros(self._rows, 1, 1, self._columns, dtype=lean.dtype, **make)  # 0, or −inf where masked
+        self._at = torch.zeros(WIDEST, dtype=torch.long, **make)  # the columns that are written
+        self._new = torch.arange(WIDEST, **make)
+        #: (new columns, rows, all columns) 0, or −inf where masked
+        self._bias = torch.zeros(WIDEST, self._rows, self._columns, dtype=lean.dtype, **make)
         self._turns = lean.turns(self._columns)
 
     def __call__(
         self, lean: Any, ids: torch.Tensor, cache: Any, mask: torch.Tensor | None, positions: torch.Tensor | None
     ) -> torch.Tensor | None:
-        """The normed hidden states (rows, width) after one more column ids (rows, 1); None where this cannot be used.
+        """The normed hidden states (rows, columns, width) after more columns ids (rows, columns); None where this
+        cannot be used.
 
-        They are overwritten by the next step. Arguments as for Lean.
+        They are overwritten by the next read. Arguments as for Lean.
         """
-        rows, before = len(ids), cache.get_seq_length()
-        if not torch.is_inference_mode_enabled() or not self._holds(lean, cache, rows, before + 1):
+        (rows, new), before = ids.shape, cache.get_seq_length()
+        total = before + new
+        if new > WIDEST or not torch.is_inference_mode_enabled() or not self._holds(lean, cache, rows, total):
             return None
-        self._ids[:rows].copy_(ids)
+        key = rounded(rows, 1), new, min(rounded(total, COLUMNS), self._columns)
+        if new > 1 and self.patient and key not in self._met:
+            self._met.add(key)
+            return None
+        self._ids[:new, :rows].copy_(ids.t())
+        columns = self._new[:new] + before
+        self._at[:new].copy_(columns)
         if mask is None or positions is None:
-            self._positions[:rows].fill_(before)
+            self._positions[:new, :rows].copy_(columns[:, None].expand(-1, rows))
         else:
-            self._positions[:rows].copy_(positions)
-        self._at.fill_(before)
-        seen = self._bias[:rows, 0, 0, : before + 1]
+            self._positions[:new, :rows].copy_(positions.t())
+        seen = self._bias[:new, :rows, :total]
         seen.zero_()
         if mask is not None:
             seen.masked_fill_(mask == 0, -math.inf)
-        hidden = self._run(lean, rounded(rows, 1), min(rounded(before + 1, COLUMNS), self._columns))
+        if new > 1:
+            later = torch.arange(total, device=self._device) > columns[:, None]
+            seen.masked_fill_(later[:, None], -math.inf)
+        hidden = self._run(lean, key)
         for layer in cache.layers:
-            layer.extend_to(before + 1)
-        return hidden[:rows]
+            layer.extend_to(total)
+        return hidden.view(key[0], new, -1)[:rows]
 
     def _holds(self, lean: Any, cache: Any, rows: int, columns: int) -> bool:
         """Whether the cache lies in the buffers; it is moved there if they are free."""
@@ -109,42 +126,43 @@ class StepGraphs:
             layer.move(buffers)
         return layers is not None
 
-    def _run(self, lean: Any, rows: int, columns: int) -> torch.Tensor:
+    def _run(self, lean: Any, key: tuple[int, int, int]) -> torch.Tensor:
         if not self._capture:
-            return self._step(lean, rows, columns)
-        if (rows, columns) not in self._graphs:
+            return self._read(lean, *key)
+        if key not in self._graphs:
             with torch.cuda.device(self._device):
-                self._graphs[rows, columns] = self._captured(lean, rows, columns)
-        graph, hidden = self._graphs[rows, columns]
+                self._graphs[key] = self._captured(lean, key)
+        graph, hidden = self._graphs[key]
         graph.replay()
         return hidden
 
-    def _captured(self, lean: Any, rows: int, columns: int) -> tuple[Any, torch.Tensor]:
+    def _captured(self, lean: Any, key: tuple[int, int, int]) -> tuple[Any, torch.Tensor]:
         """(graph, its hidden states). torch.cuda.graph would collect garbage and empty the cache each time."""
         if self._stream is None:
             self._stream, self._pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
         here, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
         self._stream.wait_stream(here)
         with torch.cuda.stream(self._stream):
-            self._step(lean, rows, columns)  # libraries load on first use; a step may be repeated
+            self._read(lean, *key)  # libraries load on first use; a read may be repeated
             self._stream.synchronize()
             graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
             try:
-                hidden = self._step(lean, rows, columns)
+                hidden = self._read(lean, *key)
             finally:
                 graph.capture_end()
         here.wait_stream(self._stream)
         return graph, hidden
 
-    def _step(self, lean: Any, rows: int, columns: int) -> torch.Tensor:
-        at = self._positions[:rows]
-        cos, sin = (turn[at] for turn in self._turns)  # (rows, 1, 1, width)
-        layers = [_Layer([x[:rows, :, :columns] for x in buffers], self._at) for buffers in self._layers]
-        return lean.hidden(self._ids[:rows], cos, sin, self._bias[:rows, :, :, :columns], layers)
+    def _read(self, lean: Any, rows: int, new: int, columns: int) -> torch.Tensor:
+        ids, at = self._ids[:new, :rows].t().contiguous(), self._positions[:new, :rows].t()
+        cos, sin = (turn[at] for turn in self._turns)  # (rows, new, 1, width)
+        bias = self._bias[:new, :rows, :columns].transpose(0, 1)[:, None]  # (rows, 1, new, columns)
+        layers = [_Layer([x[:rows, :, :columns] for x in buffers], self._at[:new]) for buffers in self._layers]
+        return lean.hidden(ids, cos, sin, bias, layers)
 
 
 class _Layer:
-    """Keys and values in static buffers, written at the column that a tensor names."""
+    """Keys and values in static buffers, written at the columns that a tensor names."""
 
     def __init__(self, buffers: list[torch.Tensor], at: torch.Tensor):
         self._buffers, self._at = buffers, at

@@ -125,10 +125,10 @@ class Lean:
         """
         rows, columns = ids.shape
         before = cache.get_seq_length() if cache is not None else 0
-        if self.steps and columns == keep == 1 and before:
+        if self.steps and keep and before:
             hidden = self.steps(self, ids, cache, mask, positions)
             if hidden is not None:
-                return self._head(hidden)[:, None]
+                return self._head(hidden[:, columns - keep :])
         cos, sin = self._rotation(before, columns, None if mask is None else positions)
         layers = cache.layers if cache is not None else None
         hidden = self.hidden(ids, cos, sin, self._seen(ids, before, mask), layers, keep)

@@ -127,6 +127,7 @@ def _add_graphs(
     if not (loaded.graphs and loaded.device.type in GRAPH_DEVICES):
         return
     lean.steps, why = StepGraphs(loaded.device, capture=loaded.device.type == "cuda"), ""
+    lean.steps.patient = False
     try:
         found = _every_way(loaded, one, other, way)
         apart = _difference(found, usual.float().log_softmax(-1))
@@ -137,8 +138,9 @@ def _add_graphs(
             raise
         why = f"CUDA graphs failed ({first_line(failure, 100)})"
     steps, lean.steps = lean.steps, None if why else lean.steps
+    steps.patient = True
     steps.release()
-    why = why or f"single steps are CUDA graphs, which differ by {apart:.1g} nats"
+    why = why or f"short reads are CUDA graphs, which differ by {apart:.1g} nats"
     remember_pass(loaded, ForwardPass(lean, f"{_same_as(loaded.dtype)}; {why}"))
 
 

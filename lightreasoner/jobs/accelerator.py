@@ -1,4 +1,4 @@
-"""The lock on this machine's accelerator: one process computes at a time, and every process can read which one.
+"""The lock on an accelerator of this machine: one process computes at a time, and every process can read which one.
 
 It is a lock of the operating system, so the death of its holder frees it. Traces and estimates that a user waits for
 are interactive: jobs yield to them at their checkpoints. The CPU counts as an accelerator.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,10 +20,23 @@ from filelock import FileLock, Timeout
 from lightreasoner.errors import UserError
 from lightreasoner.processes import BEAT, alive, announce, announced, beat, elsewhere, mark
 from lightreasoner.progress import StopRequested
+from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import write_text
 
 POLL = 0.05  # seconds between tries for the lock
+NVIDIA = Path("/proc/driver/nvidia")
 UNKNOWN = {"who": "another process", "job": None, "pid": None, "since": None}
+
+
+def job_devices(settings: Settings) -> tuple[str, ...]:
+    """The devices that each run one job at a time, as settings: every GPU that CUDA_VISIBLE_DEVICES leaves, or the one
+    that is set."""
+    if settings.device not in ("auto", "cuda") or not NVIDIA.exists():
+        return (settings.device,)
+    import torch  # takes a second, which only machines with GPUs pay
+
+    count = torch.cuda.device_count()
+    return tuple(f"cuda:{n}" for n in range(count)) if count > 1 else (settings.device,)
 
 
 def describe_holder(holder: dict | None) -> str:
@@ -43,9 +57,11 @@ class WaitCancelled(StopRequested):
 class AcceleratorLock:
     """The lock of a workspace. The object itself holds nothing: each `acquire` makes a handle of its own."""
 
-    def __init__(self, workspace: Path):
-        self.path = Path(workspace) / "accelerator.lock"
-        self.folder = Path(workspace) / "accelerator"
+    def __init__(self, workspace: Path, device: str = "auto"):
+        """device: as in the settings. Every GPU but the first has a lock of its own."""
+        further = re.fullmatch(r"cuda:([1-9]\d*)", device)
+        name = f"accelerator-{further[1]}" if further else "accelerator"
+        self.path, self.folder = Path(workspace) / f"{name}.lock", Path(workspace) / name
 
     @contextmanager
     def acquire(

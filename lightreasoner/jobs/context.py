@@ -212,9 +212,8 @@ def job_context(
                 )
             with ExitStack() as computing:
                 if accelerator:
-                    context.wait(
-                        AcceleratorLock(Path(settings.lock_folder or settings.workspace)), computing, title, job or None
-                    )
+                    lock = AcceleratorLock(Path(settings.lock_folder or settings.workspace), settings.device)
+                    context.wait(lock, computing, title, job or None)
                 yield context
                 context.flush()
                 check_held(run_dir)

@@ -61,6 +61,7 @@ class RayBackend:
                 submission_id=name,
                 runtime_env={"env_vars": env},
                 metadata={"job": job.id, "title": job.title},
+                entrypoint_num_gpus=gpus_of_a_job(env.get(f"{PREFIX}DEVICE", "auto"), self._jobs()),
             )
         except (RuntimeError, ConnectionError, OSError) as error:
             raise UserError(f"The cluster at {self._address} did not take the job: {first_line(error)}") from error
@@ -110,6 +111,20 @@ class RayBackend:
             return None
         self._silent = None
         return details
+
+
+def gpus_of_a_job(device: str, client: Any) -> int | None:
+    """1 where the cluster has GPUs and the device setting is not cpu: Ray then shows the job a GPU of its own, and
+    waits for one. None elsewhere, since a job that asked for one would wait for ever. client: Ray's."""
+    if device == "cpu":
+        return None
+    from ray.util.state import list_nodes
+
+    try:
+        nodes = list_nodes(address=client.get_address(), timeout=10)
+    except Exception:  # an older Ray, or a cluster without its state API
+        return 1 if device.startswith("cuda") else None
+    return 1 if any((node.resources_total or {}).get("GPU", 0) >= 1 for node in nodes) else None
 
 
 def submission(job: Job) -> str:

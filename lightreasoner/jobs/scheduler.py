@@ -1,4 +1,4 @@
-"""The scheduler: runs queued jobs one at a time and keeps the job list in step with the processes.
+"""The scheduler: runs queued jobs, one per GPU, and keeps the job list in step with the processes.
 
 Any number of servers may run one on the same workspace. Every decision is a compare-and-set in the store, so the second
 server changes nothing, and no server owns a job's process.
@@ -12,11 +12,13 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
 from lightreasoner import processes
 from lightreasoner.errors import UserError
 from lightreasoner.hub.token import job_environment
+from lightreasoner.jobs.accelerator import job_devices
 from lightreasoner.jobs.backend import HEARTBEAT, Backend
 from lightreasoner.jobs.context import STOP_FILE
 from lightreasoner.jobs.outcome import last_attempt_event, outcome
@@ -28,6 +30,7 @@ from lightreasoner.storage.runs import BEATING, LOCK
 log = logging.getLogger(__name__)
 
 LOST = "It ran on {}, from where nothing has been heard for a while. Resume continues where it stopped."
+DEVICE_FILE = "device"  # in a job's folder: the device that it was given
 TICK = 0.5  # seconds between looks at the processes
 SETTLE = 1.0  # seconds before a job without a recorded process counts as never started
 PATIENCE = 5.0  # seconds for the scheduler that started a job to record its end: it knows the exit status
@@ -47,6 +50,11 @@ class Scheduler:
         self._doubts: dict[str, float] = {}  # attempt → when its outcome was first unclear
         self._one_at_a_time, self._wake, self._closed = threading.Lock(), threading.Event(), threading.Event()
         self._thread, self._announced = None, None
+
+    @cached_property
+    def _devices(self) -> tuple[str, ...]:
+        """Each runs one job at a time. A cluster distributes its jobs by itself, and gets one at a time from here."""
+        return job_devices(self.settings) if list(self.backends) == ["local"] else (self.settings.device,)
 
     def start(self) -> Scheduler:
         """Tick in a daemon thread until `close`, and announce that this server runs the queue."""
@@ -83,7 +91,7 @@ class Scheduler:
             self._wake.clear()
 
     def tick(self, start: bool = True) -> None:
-        """Update the list from the processes, continue cancellations, and start the next job if none runs.
+        """Update the list from the processes, continue cancellations, and start the next job if a device is free.
 
         start: False starts none. Raises UserError when the store cannot be used.
         """
@@ -91,7 +99,7 @@ class Scheduler:
             for job in self.store.jobs(active=True):
                 if job.state in ACTIVE and job.backend in self.backends:
                     self._check_process(job, self.backends[job.backend])
-            if start and (job := self.store.claim(self._name)):
+            if start and (job := self.store.claim(self._name, len(self._devices))):
                 self._launch(job)
 
     # ---- jobs that were started
@@ -101,6 +109,8 @@ class Scheduler:
             if job.backend not in self.backends:
                 raise UserError(f"This server has no backend {job.backend!r}; configure it or retry the job locally.")
             here = replace(self.settings, job=job.token, workspace=self.settings.workspace.resolve())
+            if len(self._devices) > 1:
+                here = replace(here, device=self._free_device(job))
             env = to_environment(here) | job_environment(job.verb, self._tokens.pop(job.id, None))
             pid, mark = self.backends[job.backend].submit(job, self.store.folder(job.id), env)
         except UserError as error:
@@ -109,6 +119,15 @@ class Scheduler:
         with suppress(OSError):  # the job says why; from here on, a folder that is missing was deleted
             job.run_dir.mkdir(parents=True, exist_ok=True)
         self.store.change(job.id, ACTIVE, job, pid=pid, mark=mark)
+
+    def _free_device(self, job: Job) -> str:
+        """The device for a job, which is noted in its folder: the last one that no other job has, since traces on the
+        page use the first."""
+        others = [other for other in self.store.jobs(active=True) if other.state in ACTIVE and other.id != job.id]
+        taken = {device_of(self.store, other) for other in others}
+        device = next((device for device in reversed(self._devices) if device not in taken), self._devices[-1])
+        write_text(self.store.folder(job.id) / DEVICE_FILE, device)
+        return device
 
     def _check_process(self, job: Job, backend: Backend) -> None:
         if runs_elsewhere(job):
@@ -283,6 +302,14 @@ class Scheduler:
         if not self.store.delete(job_id):
             raise UserError(f"This job is {job.state}; cancel it first, then delete it.")
         shutil.rmtree(self.store.folder(job_id), ignore_errors=True)
+
+
+def device_of(store: JobStore, job: Job) -> str | None:
+    """The device that a job was given; None where there is only one."""
+    try:
+        return (store.folder(job.id) / DEVICE_FILE).read_text(encoding="utf-8")
+    except OSError:
+        return None
 
 
 def folder_deleted(job: Job) -> bool:

@@ -206,10 +206,10 @@ class JobStore:
                 rows += self._select(connection, f"WHERE state IN {FINISHED} {order}", (limit,))
         return rows[:limit]
 
-    def claim(self, claimed_by: str) -> Job | None:
-        """Mark the first queued job as running, unless a job runs already; None when there is none to start."""
+    def claim(self, claimed_by: str, at_once: int = 1) -> Job | None:
+        """Mark the first queued job as running, unless `at_once` jobs run already; None when there is none to start."""
         with self._transaction() as connection:
-            if self._select(connection, f"WHERE state IN {ACTIVE} LIMIT 1"):
+            if len(self._select(connection, f"WHERE state IN {ACTIVE}")) >= at_once:
                 return None
             first = self._select(connection, "WHERE state = 'queued' ORDER BY position LIMIT 1")
             if not first:

@@ -7,7 +7,7 @@ from lightreasoner.jobs.accelerator import describe_holder
 from lightreasoner.jobs.backend import OUTPUT_FILE
 from lightreasoner.jobs.context import stop_requested
 from lightreasoner.jobs.events import EVENTS_FILE, first_event, reversed_events
-from lightreasoner.jobs.scheduler import folder_deleted, resumable, runs_elsewhere
+from lightreasoner.jobs.scheduler import device_of, folder_deleted, resumable, runs_elsewhere
 from lightreasoner.jobs.store import ACTIVE, FINISHED, Job, JobStore
 
 LOOK_BACK = 300  # events: at three per second, the rate covers the last minute or two
@@ -31,7 +31,7 @@ def job_view(store: JobStore, job: Job) -> dict[str, Any]:
     end = events[-1] if events and events[-1]["kind"] == "end" else {}
     active = store.jobs(active=True) if job.state == "queued" else []
     queue = [other.id for other in active if other.state == "queued"]
-    waiting = _waiting_for(job, events, active)
+    waiting, device = _waiting_for(job, events, active), device_of(store, job)
     return {
         "id": job.id,
         "run": job.run_dir.name,
@@ -51,7 +51,7 @@ def job_view(store: JobStore, job: Job) -> dict[str, Any]:
         "rate": rate,
         "eta": left,
         "elapsed": events[-1].get("elapsed") if events else None,
-        "status": _status(job, events, waiting),
+        "status": _status(job, events, waiting) + (f" (on {device})" if device and running else ""),
         "message": job.message,
         "kept": job.kept,
         "numbers": {name: value for name, value in last.items() if name not in PROGRESS},
@@ -59,6 +59,7 @@ def job_view(store: JobStore, job: Job) -> dict[str, Any]:
         "command": shlex.join(["python", "-m", "lightreasoner", *job.argv]),
         "actions": _actions(job, queue),
         "waiting_for": waiting,
+        "device": device,  # of several; None where there is one
         "host": runs_elsewhere(job),  # another machine or container; None for this one
     }
 

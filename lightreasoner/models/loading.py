@@ -18,9 +18,17 @@ from transformers.utils import logging
 from lightreasoner.compat.transformers import gguf_pre_tokenizer, gguf_reading, supports_sdpa
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.adapters import attach_adapter
-from lightreasoner.models.devices import choose_device, choose_dtype, is_out_of_memory, unused_gpu
+from lightreasoner.models.devices import (
+    choose_device,
+    inference_dtypes,
+    is_out_of_memory,
+    release_memory,
+    training_dtypes,
+    unused_gpu,
+)
 from lightreasoner.models.float32_head import widen_head
 from lightreasoner.models.merging import untie
+from lightreasoner.models.overflow import overflows
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.models.turn_ends import TurnEnd, turn_ends
 from lightreasoner.models.weights import Files, find_files, fingerprint, measure, read_json, weights_fingerprint
@@ -72,19 +80,21 @@ def load_model(
     twin: LoadedModel | None = None,
     *,
     on_host: bool = False,
+    train: bool = False,
 ) -> LoadedModel:
     """Load a model, after downloading it if necessary. Raises UserError for everything that can go wrong.
 
     on_status: gets one short line per stage, and while weights are read the same again and again; what it raises stops
     the loading and passes through. tokenizer: the model's, if it has been read already. twin: a loaded model
     with the same fingerprint, whose weights are shared. on_host: leave the weights in the host's memory, in the
-    device's dtype.
+    device's dtype. train: it is going to be trained, which wants another dtype on a GPU.
     """
     ref = parse_ref(ref)
     device = choose_device(settings)
     files = find_files(ref, on_status)
     size = measure(files)
-    dtype = choose_dtype(settings, device, size and size.parameters)
+    dtypes = (training_dtypes if train else inference_dtypes)(settings, device, size and size.parameters)
+    dtype = twin.dtype if twin else dtypes[0]
     idle = unused_gpu() if device.type == "cpu" and settings.device == "auto" else ""
     report = _Report(on_status, f"Loading {ref} on {device} in {str(dtype).removeprefix('torch.')}{idle}")
     report(0, 1)
@@ -92,11 +102,12 @@ def load_model(
         try:
             tokenizer = tokenizer or _load_tokenizer(files)
             ends = turn_ends(files, tokenizer)
-            model = twin.model if twin else _load_weights(ref, files, dtype)
-            widen_head(model)
-            if files.adapter and not twin:
-                model = _add_adapter(ref, files, model)
-            model = model.eval().requires_grad_(False).to("cpu" if on_host else device)
+            place = torch.device("cpu") if on_host else device
+            model = twin.model if twin else _load(ref, files, dtype, place)
+            if len(dtypes) > 1 and not (twin or on_host) and overflows(model, tokenizer):
+                dtype, model = dtypes[1], None
+                release_memory()
+                model = _load(ref, files, dtype, place)
         except (UserError, StopRequested):
             raise
         except Exception as error:  # anything may be wrong with the files
@@ -124,6 +135,15 @@ def load_model(
         lean=settings.lean,
         graphs=settings.graphs,
     )
+
+
+def _load(ref: ModelRef, files: Files, dtype: torch.dtype, place: torch.device) -> Any:
+    """The model with its adapter, frozen, in eval mode, on this device."""
+    model = _load_weights(ref, files, dtype)
+    widen_head(model)
+    if files.adapter:
+        model = _add_adapter(ref, files, model)
+    return model.eval().requires_grad_(False).to(place)
 
 
 class _Report:

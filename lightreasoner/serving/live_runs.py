@@ -73,7 +73,7 @@ class LiveRun:
         self.stop, self.done = threading.Event(), threading.Event()
         self._load, self._load_tuned, self._queue, self._settings = load, load_tuned, queue, settings
         self._hide_details, self._load_others = hide_details, load_others
-        self._accelerator, self._remote = accelerator or AcceleratorLock(settings.workspace), remote
+        self._accelerator, self._remote = accelerator or AcceleratorLock(settings.workspace, settings.device), remote
 
     def start(self) -> LiveRun:
         # in the caller's context: ZeroGPU reads from its request whose quota pays

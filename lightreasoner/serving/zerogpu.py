@@ -78,6 +78,7 @@ def remote_tracer(settings: Settings) -> RemoteTracer:
         flag = StopFlag(settings.workspace / "accelerator" / f"stop-{new_id()}")
         try:
             flag.path.parent.mkdir(parents=True, exist_ok=True)
+            fetch_files([*refs[1:], *([tuned["tuned"]] if tuned else [])])
             for kind, value in on_gpu(refs, request, tuned, flag.path):
                 if kind == "error":
                     raise UserError(value)
@@ -95,6 +96,15 @@ def remote_tracer(settings: Settings) -> RemoteTracer:
             flag.path.unlink(missing_ok=True)
 
     return results
+
+
+def fetch_files(refs: list[str]) -> None:
+    """Download what these models lack, before the seconds of the GPU count. Raises UserError."""
+    from lightreasoner.models.references import parse_ref
+    from lightreasoner.models.weights import find_files
+
+    for ref in refs:
+        find_files(parse_ref(ref))
 
 
 def trace_with_gpu(refs: Refs, request, tuned: dict | None, models, stop: StopFlag) -> Iterator[RemoteResult]:

@@ -6,9 +6,8 @@ adapter with its gradients and Adam's two moments, and the tensors that autograd
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from lightreasoner.training.batches import BatchSampler, count_samples, hold_out
 from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.training.finetune import finetune
 from lightreasoner.training.loss import PackedExample, collate, step_logits, step_losses
+from lightreasoner.training.saved_tensors import measure_saved_tensors
 
 MAX_TIMED = 12  # updates
 TIME_LIMIT = 4.0  # seconds of training after which no further update starts
@@ -178,54 +178,6 @@ def _largest_update(model: Any, sampler: BatchSampler, loaded: LoadedModel) -> f
     finally:
         model.zero_grad()
     return float(saved.peak)
-
-
-@dataclass
-class SavedBytes:
-    """Bytes that autograd saves for the backward pass: now, and at most so far."""
-
-    now: int = 0
-    peak: int = 0
-    counts: dict[int, int] = field(default_factory=dict)  # data pointer of a storage → references
-
-    def add(self, storage: torch.UntypedStorage) -> None:
-        pointer = storage.data_ptr()
-        self.counts[pointer] = self.counts.get(pointer, 0) + 1
-        if self.counts[pointer] == 1:
-            self.now += storage.nbytes()
-            self.peak = max(self.peak, self.now)
-
-    def remove(self, storage: torch.UntypedStorage) -> None:
-        pointer = storage.data_ptr()
-        self.counts[pointer] -= 1
-        if not self.counts[pointer]:
-            del self.counts[pointer]
-            self.now -= storage.nbytes()
-
-
-class _SavedTensor:
-    """A tensor that autograd saved; deleted when autograd releases it."""
-
-    def __init__(self, tensor: torch.Tensor, saved: SavedBytes | None):
-        self.tensor, self._saved = tensor, saved
-        if saved:
-            saved.add(tensor.untyped_storage())
-
-    def __del__(self):
-        if self._saved:
-            self._saved.remove(self.tensor.untyped_storage())
-
-
-@contextmanager
-def measure_saved_tensors(known: set[int]) -> Iterator[SavedBytes]:
-    """Counts the storages that autograd saves inside the block, each once. known: data pointers not to count."""
-    saved = SavedBytes()
-
-    def pack(tensor: torch.Tensor) -> _SavedTensor:
-        return _SavedTensor(tensor, None if tensor.untyped_storage().data_ptr() in known else saved)
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda packed: packed.tensor):
-        yield saved
 
 
 def _allocated(device: torch.device, peak: bool) -> int:

@@ -11,15 +11,20 @@ from transformers import PrinterCallback, TrainingArguments
 
 from lightreasoner.compat.transformers import use_one_device
 from lightreasoner.models.adapters import add_lora, check_reach
+from lightreasoner.models.devices import free_bytes
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.progress import Progress, StopRequested
 from lightreasoner.training import distributed
-from lightreasoner.training.batches import BatchSampler
+from lightreasoner.training.batches import BatchSampler, count_samples
 from lightreasoner.training.config import FinetuneConfig, named_targets
 from lightreasoner.training.curves import Curves
 from lightreasoner.training.loss import PackedExample, Target, can_gather_before_head, collate, step_logits, step_losses
+from lightreasoner.training.saved_tensors import measure_saved_tensors
 from lightreasoner.training.trainer import MetricsCallback, PackedTrainer, last_checkpoint
 
+MEASURED_TOKENS, MEASURED_UPDATES = 128, 500
+LOGIT_COPIES = 4  # logits of a sample, their log-probabilities, and the gradients of both
+ACTIVATIONS_SHARE = 0.8  # of the free memory; the rest is for what the backward pass makes
 HELD_OUT_STEPS = 256  # steps measured, about: for held-out loss and for drift each
 
 
@@ -75,6 +80,8 @@ def finetune(
         notify("This architecture changes its logits after the head: the logits of every position are computed")
     trainer = PackedTrainer(model, _arguments(folder, config, loaded), sampler, vocabulary, whole_head, notify)
     trainer.sharded = sharded
+    if loaded.device.type == "cuda" and (sharded or not activations_fit(model, sampler, whole_head, loaded)):
+        trainer.checkpoint_activations()
     measured: dict[str, float] = {}
     stops: list[StopRequested] = []
     early: list[int] = []
@@ -97,7 +104,7 @@ def finetune(
         except StopRequested as stop:
             decision, request = (distributed.STOP_AND_SAVE if stop.keep else distributed.STOP_AND_DISCARD), stop
         if distributed.world_size() > 1:
-            decision = distributed.broadcast(decision, loaded.device)
+            decision = distributed.broadcast(decision)
         if decision == distributed.STOP_AND_DISCARD:
             raise request or StopRequested(keep=False)
         if decision == distributed.STOP_AND_SAVE:
@@ -144,6 +151,31 @@ def measured_until(folder: Path, update: int) -> list[float]:
     curve = Curves(folder).refresh().measured
     known = zip(curve.updates, curve.columns["held_out_loss"], strict=True)
     return [loss for at, loss in known if at <= update and loss is not None]
+
+
+def activations_fit(
+    model: Any, sampler: BatchSampler, whole_head: bool, loaded: LoadedModel, free: int | None = None
+) -> bool:
+    """Whether what autograd saves for the largest update fits into the memory that is free now.
+
+    Measured on the beginning of one trajectory: all that is saved grows with the tokens, and logits with the samples.
+    free: bytes; by default the device's.
+    """
+    ids = sampler[0][0].ids[:MEASURED_TOKENS]
+    last = Target(len(ids) - 1, (0,), (1.0,))
+    batch = collate([PackedExample(ids, 1, (last,))]).to(loaded.device)
+    known = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    model.train()
+    with measure_saved_tensors(known) as saved:
+        logits = step_logits(model, batch, whole_head)
+    logit_bytes = LOGIT_COPIES * 4 * logits.shape[-1]
+    del logits
+    most = max(
+        len(update) * max(example.length() for example in update) * saved.peak / batch.input_ids.numel()
+        + count_samples(update) * logit_bytes
+        for update in (sampler[n] for n in range(min(MEASURED_UPDATES, len(sampler))))
+    )
+    return most <= ACTIVATIONS_SHARE * (free_bytes(loaded.device) if free is None else free)
 
 
 def _arguments(folder: Path, config: FinetuneConfig, loaded: LoadedModel) -> TrainingArguments:

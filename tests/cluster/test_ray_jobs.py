@@ -7,11 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from lightreasoner.errors import UserError
-from lightreasoner.jobs.ray import RayBackend, backends
+from lightreasoner.jobs.ray import RayBackend, backends, gpus_of_a_job
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import JobStore
 from lightreasoner.settings import Settings
@@ -95,3 +96,27 @@ def test_without_a_cluster_jobs_run_here():
     assert list(backends(Settings())) == ["local"] == list(backends(Settings(ray_address="local")))
     with pytest.raises(UserError, match="No Ray cluster answers"):
         RayBackend("127.0.0.1:9")._jobs()
+
+
+@pytest.mark.parametrize(
+    ("device", "nodes", "gpus"),
+    [
+        ("auto", [{"CPU": 8.0, "GPU": 2.0}], 1),
+        ("auto", [{"CPU": 8.0}, {}], None),
+        ("cpu", [{"GPU": 2.0}], None),
+        ("auto", None, None),
+        ("cuda", None, 1),
+    ],
+)
+def test_a_job_asks_for_a_gpu_where_the_cluster_has_one(monkeypatch, device, nodes, gpus):
+    """Without asking, Ray hides every GPU from a job, or lets several share one."""
+    state = pytest.importorskip("ray.util.state")
+
+    def list_nodes(address, timeout):
+        assert address == "http://head:8265"
+        if nodes is None:
+            raise RuntimeError("no state API")
+        return [SimpleNamespace(resources_total=resources) for resources in nodes]
+
+    monkeypatch.setattr(state, "list_nodes", list_nodes)
+    assert gpus_of_a_job(device, SimpleNamespace(get_address=lambda: "http://head:8265")) == gpus

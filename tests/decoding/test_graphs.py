@@ -61,6 +61,9 @@ def test_rows_of_different_length_that_leave_and_are_read_further(static):
         decoder.select(torch.tensor([2, 0, 3]))
         found += [decoder.step(torch.tensor([9, 9, 9])), decoder.read([[4, 5], [6], [7, 8, 9]], 1)[:, 0]]
         found += [decoder.step(torch.tensor([n, n, n])) for n in range(70)]  # beyond what was planned
+        for n in range(4):  # as an amateur reads: whole chunks, of which ended rows are filled up behind their end
+            found += decoder.read([[5 + n, 6, 7, 8], [6, 6 + n, 6, 6], [9, 8, 7]], 3).unbind(1)
+            found += decoder.read([[5 + n, 6], [6, 7], [9, 9]], 2).unbind(1)
         logits.append(torch.cat(found))
     assert (logits[0] - logits[1]).abs().max() < 1e-5 * logits[0].abs().max()
 

@@ -8,10 +8,14 @@ import sys
 import pytest
 
 from lightreasoner.errors import UserError
+from lightreasoner.jobs import accelerator
+from lightreasoner.jobs.accelerator import AcceleratorLock
 from lightreasoner.jobs.backend import OUTPUT_FILE
 from lightreasoner.jobs.local import LocalBackend
-from lightreasoner.jobs.store import ACTIVE, FINISHED
-from lightreasoner.settings import ROOT
+from lightreasoner.jobs.scheduler import Scheduler
+from lightreasoner.jobs.store import ACTIVE, FINISHED, JobStore
+from lightreasoner.jobs.view import job_view
+from lightreasoner.settings import ROOT, Settings
 from tests.support.job_bench import Bench, make_scheduler, until
 
 
@@ -227,3 +231,47 @@ def test_jobs_see_the_settings_of_their_server(tmp_path):
     assert printed["LIGHTREASONER_WORKSPACE"] == str(tmp_path)  # jobs run in ROOT, wherever the server was started
     assert printed["LIGHTREASONER_DTYPE"] == "float32" and printed["LIGHTREASONER_JOB"] == f"{job.id}/1"
     assert str(ROOT) not in job.argv
+
+
+def test_every_gpu_of_a_machine_runs_a_job_of_its_own(tmp_path, monkeypatch):
+    """One lease and one job ran at a time, whatever the number of GPUs. CUDA_VISIBLE_DEVICES hides some from torch."""
+    monkeypatch.setattr(accelerator, "NVIDIA", tmp_path)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    started = {}
+
+    class Backend:
+        def submit(self, job, folder, env):
+            started[job.id] = env["LIGHTREASONER_DEVICE"]
+            return 1, "mark"
+
+        def alive(self, job):
+            return job.id not in ended
+
+        def status(self, job):
+            return 0
+
+        def kill(self, job):
+            pass
+
+        def logs(self, folder, size):
+            return ""
+
+    monkeypatch.setattr("lightreasoner.jobs.scheduler.runs_elsewhere", lambda job: None)
+    settings, ended = Settings(workspace=tmp_path), []
+    jobs = Scheduler(JobStore(settings.jobs / "jobs.sqlite"), {"local": Backend()}, settings)
+    first, second, third = (jobs.submit("sample", [], title) for title in "abc")
+    for _ in range(4):
+        jobs.tick()
+    assert started == {first.id: "cuda:1", second.id: "cuda:0"}
+    view = job_view(jobs.store, jobs.store.get(first.id))
+    assert view["device"] == "cuda:1" and view["status"].endswith("(on cuda:1)")
+    ended.append(first.id)
+    jobs.tick(), jobs.tick()
+    assert started[third.id] == "cuda:1"
+    locks = {AcceleratorLock(tmp_path, device).path.name for device in ("auto", "cpu", "cuda", "cuda:0", "cuda:1")}
+    assert locks == {"accelerator.lock", "accelerator-1.lock"}
+    with AcceleratorLock(tmp_path, "cuda:0").acquire("a"), AcceleratorLock(tmp_path, "cuda:1").acquire("b"):
+        pass
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    assert accelerator.job_devices(settings) == ("auto",)
+    assert accelerator.job_devices(Settings(device="cuda:1")) == ("cuda:1",)

@@ -134,6 +134,17 @@ def test_stop_reaches_the_other_process(in_process, tmp_path):
     assert not list(tmp_path.rglob("stop-*"))
 
 
+def test_files_are_fetched_before_the_gpu_is_lent(in_process, tmp_path, monkeypatch):
+    """Weights that were not cached were downloaded within the GPU's 60 seconds."""
+    order = []
+    monkeypatch.setattr("lightreasoner.models.weights.find_files", lambda ref: order.append(str(ref)))
+    monkeypatch.setattr(zerogpu, "trace_with_gpu", lambda *given: iter([("pair", order.append("the GPU"))]))
+    tracer = zerogpu.remote_tracer(Settings(workspace=tmp_path, device="cpu"))
+    tuned = {"tuned": "org/tuned", "writer": "tuned"}
+    list(tracer((None, "org/expert", "org/amateur"), None, tuned, threading.Event()))
+    assert order == ["org/expert", "org/amateur", "org/tuned", "the GPU"]
+
+
 def test_only_on_zerogpu(monkeypatch):
     assert not zerogpu.on_zerogpu({}) and not zerogpu.on_zerogpu({"SPACES_ZERO_GPU": "true"}), (
         "without the package it is not"

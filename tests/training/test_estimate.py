@@ -14,8 +14,9 @@ from lightreasoner.models.loading import load_model
 from lightreasoner.settings import Settings
 from lightreasoner.training.batches import count_samples
 from lightreasoner.training.config import FinetuneConfig
-from lightreasoner.training.estimate import MAX_TIMED, estimate_resources, measure_saved_tensors
+from lightreasoner.training.estimate import MAX_TIMED, estimate_resources
 from lightreasoner.training.examples import build_examples
+from lightreasoner.training.saved_tensors import measure_saved_tensors
 from tests.support.tiny_dataset import make_dataset
 from tests.support.tiny_models import save_tiny, save_tiny_adapter, save_tiny_gguf
 

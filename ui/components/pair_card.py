@@ -6,6 +6,7 @@ from lightreasoner.decoding.reading import describe_pass, describe_reading
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import format_bytes
 from lightreasoner.models.cache import missing_reason
+from lightreasoner.models.devices import dtype_effect
 from lightreasoner.models.loading import LoadedModel, known_ends
 from lightreasoner.models.pairs import presets
 from lightreasoner.models.prompt_settings import PAPER
@@ -67,8 +68,10 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
         rows.append((role, f"{ref}, {count(parameters)}" if parameters else ref))
     if all(loaded):
         model = loaded[0]
+        dtypes = " and ".join(dict.fromkeys(str(m.dtype).removeprefix("torch.") for m in loaded))
         memory = sum(m.memory_bytes for m in {id(m): m for m in loaded}.values())
-        rows.append(("Runs on", f"{model.device}, {str(model.dtype).removeprefix('torch.')}, {format_bytes(memory)}"))
+        rows.append(("Runs on", f"{model.device}, {dtypes}, {format_bytes(memory)}"))
+        rows += [("16 bits", effect) for effect in dict.fromkeys(dtype_effect(m.dtype) for m in loaded) if effect]
         reads = dict.fromkeys(filter(None, map(describe_reading, loaded)))  # models that are read in a slower way
         rows += [("Reads", sentence) for sentence in reads]
         passes = dict.fromkeys(filter(None, map(describe_pass, loaded)))

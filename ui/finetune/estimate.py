@@ -25,7 +25,7 @@ def measured(studio: Studio, request: FinetuneRequest, say: Callable[[str], None
         studio.models.clear()
         began = time.monotonic()
         try:
-            loaded = load_model(request.expert, studio.settings, stoppable(say, checkpoint))
+            loaded = load_model(request.expert, studio.settings, stoppable(say, checkpoint), train=True)
             refuse_other_expert(request.dataset.run, request.dataset.id[:8], request.expert, loaded)
             checkpoint()
             say("Reading the dataset")

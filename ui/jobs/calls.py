@@ -40,7 +40,7 @@ class Jobs:
 
     def __init__(self, scheduler: Scheduler, archiver: RunArchiver | None = None):
         self.scheduler, self.store, self.archiver = scheduler, scheduler.store, archiver
-        self.accelerator = AcceleratorLock(scheduler.settings.workspace)
+        self.accelerator = AcceleratorLock(scheduler.settings.workspace, scheduler.settings.device)
         # a finished job does not change; a resumed one is another Job object
         self._finished = lru_cache(maxsize=MAX_PAST)(lambda job: job_view(self.store, job))
         self.calls = [answering(call) for call in (self.look, self.act, self.header_status)]
