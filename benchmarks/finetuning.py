@@ -29,7 +29,7 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from lightreasoner.models.adapters import add_lora
-from lightreasoner.models.devices import choose_device, training_dtypes
+from lightreasoner.models.devices import choose_device, dtypes_to_try
 from lightreasoner.models.float32_head import widen_head
 from lightreasoner.models.loading import load_model
 from lightreasoner.settings import from_environment
@@ -96,11 +96,11 @@ def model_for(shape: str):
     """(model with a fresh adapter, vocabulary, device)."""
     settings = from_environment()
     if shape == "bundled":
-        loaded = load_model("lightreasoner-expert-4m", settings, train=True)
+        loaded = load_model("lightreasoner-expert-4m", settings)
         model, vocabulary, device = loaded.model, len(loaded.tokenizer), loaded.device
     else:
         device, (vocabulary, kind, config) = choose_device(settings), SHAPES[shape]
-        dtype = training_dtypes(settings, device, None)[0]
+        dtype = dtypes_to_try(settings, device, None)[0]
         with torch.device(device):
             model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **config), dtype=dtype)
         widen_head(model)

@@ -245,7 +245,7 @@ def model_calls(folder: Path, tiny: bool) -> list[tuple[str, Callable[[], object
         )
         for n in range(2)
     ]
-    trained = load_model(str(expert), settings, train=True)
+    trained = load_model(str(expert), settings)
     model = add_lora(trained.model, 8, 16, 0.0, ("q_proj", "v_proj"), 0).to(place)
 
     def train() -> None:

@@ -42,7 +42,10 @@ STEPS = 32  # of a decoder, of which the first 8 are not timed
 @contextmanager
 def graphs(loaded: LoadedModel, on: bool):
     """The model with its single steps as graphs, whatever its check said, or without them."""
-    lean = known_pass(loaded).lean
+    lean = known_pass(loaded).lean if known_pass(loaded) else None
+    if lean is None:  # read by transformers
+        yield
+        return
     before = lean.steps
     lean.steps = (before or StepGraphs(loaded.device, loaded.device.type == "cuda")) if on else None
     try:
@@ -213,7 +216,8 @@ def main() -> None:
         pair = load_pair(expert, amateur, LoadedModels(from_environment()))
         for name, loaded in (("expert", pair.expert), ("amateur", pair.amateur)):
             began = time.perf_counter()
-            reading_check.check_reading(loaded)
+            found = reading_check.check_reading(loaded)
+            say(f"- {name}: {found}")
             say(f"- {name}, {loaded.dtype}: {describe_pass(loaded)}; checked in {time.perf_counter() - began:.1f} s")
         prompts = [row.prompt for row in batch(pair, 64)]
         longest = max(map(len, prompts)) + options.tokens

@@ -70,9 +70,9 @@ def check_reading(loaded: LoadedModel, rows: tuple[list[int], list[int]] | None 
     plain = forward(loaded, [one, other], keep=len(one)).float().log_softmax(-1)  # (2, columns, output rows)
     if not plain.isfinite().any(-1).all():  # tracer and sampler name the step
         return Reading()
-    allowed = _Allowed(loaded, plain, one)
+    allowed = _Allowed(loaded, plain, (one, other))
     many = (ALIGNED,) if has_window(loaded.model.config) else (PADDED, ALIGNED)
-    found = None
+    found, worst = None, 0.0
     for single in (Reading(), Reading(positions=False), Reading(STEPS), Reading(WHOLE)):
         usable, error = _first([single], lambda way: _one_difference(loaded, plain, one, way), allowed)
         if not usable:
@@ -84,8 +84,8 @@ def check_reading(loaded: LoadedModel, rows: tuple[list[int], list[int]] | None 
     if found is None:
         raise UserError(
             f"{loaded.ref} cannot be read token by token: its probabilities after a beginning differ by "
-            f"{error:.2g} nats from those in one pass over the whole text, where {allowed.value:.2g} is rounding, so "
-            "they depend on what follows or on chance. Use a causal language model."
+            f"{max(error, worst):.2g} nats from those in one pass over the whole text, where {allowed.value:.2g} is "
+            "rounding, so they depend on what follows or on chance. Use a causal language model."
         )
     found = replace(found, difference=max(error, worst), seconds=time.perf_counter() - began)
     remember_reading(loaded, found)
@@ -179,13 +179,15 @@ def _rows(loaded: LoadedModel) -> tuple[list[int], list[int]]:
 class _Allowed:
     """How much rounding may change. In 16 bits it is measured where the usual bound is passed."""
 
-    def __init__(self, loaded: LoadedModel, plain: torch.Tensor, row: list[int]):
+    def __init__(self, loaded: LoadedModel, plain: torch.Tensor, rows: tuple[list[int], list[int]]):
         self.value = TOLERANCE[loaded.dtype]
         self._measured = loaded.dtype == torch.float32
-        self._measure = lambda: _difference(forward(loaded, [row], keep=len(row))[0], plain[0])
+        self._measure = lambda: max(
+            _difference(forward(loaded, [row], keep=len(row))[0], own) for row, own in zip(rows, plain, strict=True)
+        )
 
     def __call__(self, error: float) -> bool:
-        if error > self.value and not self._measured:  # the same row by itself: other kernels, other routing
+        if error > self.value and not self._measured:  # the same rows by themselves: other kernels, other routing
             self._measured, self.value = True, max(self.value, 4 * self._measure())
         return error <= self.value
 

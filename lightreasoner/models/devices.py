@@ -85,22 +85,15 @@ def choose_dtype(settings: Settings, device: torch.device, parameters: int | Non
     return torch.bfloat16 if fast and (parameters or 0) > LARGE else torch.float32
 
 
-def inference_dtypes(settings: Settings, device: torch.device, parameters: int | None) -> tuple[torch.dtype, ...]:
-    """The dtypes to try for a model that is read, not trained: the first in which nothing overflows.
+def dtypes_to_try(settings: Settings, device: torch.device, parameters: int | None) -> tuple[torch.dtype, ...]:
+    """The dtypes to load a model in: the first in which nothing overflows.
 
-    On a GPU float16 comes first, because what it does to KL is about a tenth of what bfloat16 does.
+    A GPU without bf16 units gets float16, and bfloat16, which it emulates, where float16 is too narrow. (float16 rounds
+    finer than bfloat16 and would serve every GPU, but is not the choice where there are bf16 units: see docs/log.md.)
     """
     usual = choose_dtype(settings, device, parameters)
-    if settings.dtype == "auto" and device.type == "cuda":
-        return torch.float16, torch.bfloat16
-    return (usual,)
-
-
-def training_dtypes(settings: Settings, device: torch.device, parameters: int | None) -> tuple[torch.dtype, ...]:
-    """The same for a model that is trained, whose gradients need bfloat16's range where the GPU has units for it."""
-    usual = choose_dtype(settings, device, parameters)
-    float16 = settings.dtype == "auto" and device.type == "cuda" and usual == torch.float16
-    return (usual, torch.bfloat16) if float16 else (usual,)
+    checked = settings.dtype == "auto" and device.type == "cuda" and usual == torch.float16
+    return (usual, torch.bfloat16) if checked else (usual,)
 
 
 def dtype_effect(dtype: torch.dtype) -> str | None:

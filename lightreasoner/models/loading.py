@@ -18,14 +18,7 @@ from transformers.utils import logging
 from lightreasoner.compat.transformers import gguf_pre_tokenizer, gguf_reading, supports_sdpa
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.adapters import attach_adapter
-from lightreasoner.models.devices import (
-    choose_device,
-    inference_dtypes,
-    is_out_of_memory,
-    release_memory,
-    training_dtypes,
-    unused_gpu,
-)
+from lightreasoner.models.devices import choose_device, dtypes_to_try, is_out_of_memory, release_memory, unused_gpu
 from lightreasoner.models.float32_head import widen_head
 from lightreasoner.models.merging import untie
 from lightreasoner.models.overflow import overflows
@@ -80,20 +73,19 @@ def load_model(
     twin: LoadedModel | None = None,
     *,
     on_host: bool = False,
-    train: bool = False,
 ) -> LoadedModel:
     """Load a model, after downloading it if necessary. Raises UserError for everything that can go wrong.
 
     on_status: gets one short line per stage, and while weights are read the same again and again; what it raises stops
     the loading and passes through. tokenizer: the model's, if it has been read already. twin: a loaded model
     with the same fingerprint, whose weights are shared. on_host: leave the weights in the host's memory, in the
-    device's dtype. train: it is going to be trained, which wants another dtype on a GPU.
+    device's dtype.
     """
     ref = parse_ref(ref)
     device = choose_device(settings)
     files = find_files(ref, on_status)
     size = measure(files)
-    dtypes = (training_dtypes if train else inference_dtypes)(settings, device, size and size.parameters)
+    dtypes = dtypes_to_try(settings, device, size and size.parameters)
     dtype = twin.dtype if twin else dtypes[0]
     idle = unused_gpu() if device.type == "cpu" and settings.device == "auto" else ""
     report = _Report(on_status, f"Loading {ref} on {device} in {str(dtype).removeprefix('torch.')}{idle}")

@@ -19,7 +19,10 @@ TEXT = (
 
 @torch.inference_mode()
 def overflows(model: Any, tokenizer: Any) -> bool:
-    """Whether a weight or an activation of this float16 model, read on TEXT, comes near the end of float16's range."""
+    """Whether a weight or an activation of this float16 model, read on TEXT, comes near the end of float16's range.
+
+    True, too, where an architecture cannot be read so.
+    """
     limit = torch.finfo(torch.float16).max / MARGIN
     largest = [p.abs().amax() for p in model.parameters() if p.dtype == torch.float16]
 
@@ -32,6 +35,8 @@ def overflows(model: Any, tokenizer: Any) -> bool:
     hooks = [module.register_forward_hook(watch) for module in model.modules()]
     try:
         logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits
+    except (AttributeError, TypeError, ValueError, IndexError):
+        return True
     finally:
         for hook in hooks:
             hook.remove()

@@ -71,7 +71,7 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
     progress.status("Loading the expert")
     resumed = (job.run_dir / RECORD).exists() or world_size() > 1  # one of several processes cannot stop alone
     say = while_loading(progress, resumed)
-    loaded = load_model(job.expert, settings, say, on_host=job.sharded, train=True)
+    loaded = load_model(job.expert, settings, say, on_host=job.sharded)
     refuse_other_expert(dataset, job.dataset.local.name, job.expert, loaded)
     about = {
         "expert": job.expert,
@@ -165,7 +165,7 @@ def estimate_finetune(job: FinetuneJob, settings: Settings) -> ResourceEstimate:
     """Time, memory and disk that the run will take. Raises UserError for a run that would be refused."""
     with AcceleratorLock(settings.workspace, settings.device).acquire("an estimate in a terminal", interactive=True):
         began = time.monotonic()
-        loaded = load_model(job.expert, settings, train=True)
+        loaded = load_model(job.expert, settings)
         refuse_other_expert(read_run(job.dataset.local), job.dataset.local.name, job.expert, loaded)
         notes: list[str] = []
         dataset = (job.dataset.local, job.config.method, job.selection)

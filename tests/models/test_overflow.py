@@ -1,10 +1,10 @@
-"""float16 for models that are read, where nothing overflows when they are loaded; else bfloat16."""
+"""float16 on a GPU without bf16 units, where nothing overflows when a model is loaded; else bfloat16."""
 
 import pytest
 import torch
 
 from lightreasoner.models import loading
-from lightreasoner.models.devices import dtype_effect, inference_dtypes, training_dtypes
+from lightreasoner.models.devices import dtype_effect, dtypes_to_try
 from lightreasoner.models.loading import load_model
 from lightreasoner.models.overflow import MARGIN, overflows
 from lightreasoner.settings import Settings
@@ -13,19 +13,15 @@ from tests.support.tiny_models import save_tiny, tiny_model, tiny_tokenizer
 HALF, WIDE = torch.float16, torch.bfloat16
 
 
-@pytest.mark.parametrize(
-    ("capability", "read", "trained"),
-    [((7, 5), (HALF, WIDE), (HALF, WIDE)), ((8, 0), (HALF, WIDE), (WIDE,)), ((9, 0), (HALF, WIDE), (WIDE,))],
-)
-def test_dtypes_to_try_on_a_gpu(monkeypatch, capability, read, trained):
-    """A T4 got float16 unchecked, and newer cards bfloat16, which moves KL ten times as far."""
+@pytest.mark.parametrize(("capability", "dtypes"), [((7, 5), (HALF, WIDE)), ((8, 0), (WIDE,)), ((9, 0), (WIDE,))])
+def test_dtypes_to_try_on_a_gpu(monkeypatch, capability, dtypes):
+    """A T4 got float16 unchecked."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     gpu, cpu = torch.device("cuda:0"), torch.device("cpu")
-    assert inference_dtypes(Settings(), gpu, 10) == read and training_dtypes(Settings(), gpu, 10) == trained
-    for dtypes in (inference_dtypes, training_dtypes):
-        assert dtypes(Settings(dtype="float16"), gpu, 10) == (HALF,)  # as asked for
-        assert dtypes(Settings(), cpu, 10) == (torch.float32,)
+    assert dtypes_to_try(Settings(), gpu, 10) == dtypes
+    assert dtypes_to_try(Settings(dtype="float16"), gpu, 10) == (HALF,)  # as asked for
+    assert dtypes_to_try(Settings(), cpu, 10) == (torch.float32,)
 
 
 def test_an_activation_or_a_weight_near_the_end_of_float16_is_seen():
@@ -44,7 +40,7 @@ def test_an_activation_or_a_weight_near_the_end_of_float16_is_seen():
 def test_a_model_that_overflows_is_read_again_in_bfloat16(tmp_path, monkeypatch):
     """Rounded to infinity once, the weights are gone; they come from the file again."""
     folder = save_tiny(tmp_path / "model", seed=1)
-    monkeypatch.setattr(loading, "inference_dtypes", lambda *given: (HALF, WIDE))
+    monkeypatch.setattr(loading, "dtypes_to_try", lambda *given: (HALF, WIDE))
     found = load_model(str(folder), Settings(device="cpu"))
     assert found.dtype == found.model.dtype == HALF
     monkeypatch.setattr(loading, "overflows", lambda *given: True)

@@ -25,7 +25,7 @@ def measured(studio: Studio, request: FinetuneRequest, say: Callable[[str], None
         studio.models.clear()
         began = time.monotonic()
         try:
-            loaded = load_model(request.expert, studio.settings, stoppable(say, checkpoint), train=True)
+            loaded = load_model(request.expert, studio.settings, stoppable(say, checkpoint))
             refuse_other_expert(request.dataset.run, request.dataset.id[:8], request.expert, loaded)
             checkpoint()
             say("Reading the dataset")
