@@ -8,7 +8,6 @@ gradients are summed, so the update equals the one that a single process would m
 import atexit
 import os
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -16,8 +15,6 @@ import torch.distributed as dist
 from lightreasoner.training.loss import PackedExample
 
 CONTINUE, STOP_AND_SAVE, STOP_AND_DISCARD, STOP_EARLY = 0, 1, 2, 3
-PATIENCE = timedelta(days=7)  # the first process may wait for the accelerator, or read a large dataset
-_control = None  # the group of messages on the host, over gloo, in which processes wait for each other
 
 
 def rank() -> int:
@@ -32,11 +29,7 @@ def world_size() -> int:
 
 def init_process_group() -> None:
     """Join the process group, if there is one and this has not happened yet. Each process uses the GPU of its local
-    rank.
-
-    Processes wait for each other over gloo: NCCL would give up after ten minutes.
-    """
-    global _control
+    rank."""
     if world_size() == 1:
         return
     if torch.cuda.is_available():
@@ -45,7 +38,6 @@ def init_process_group() -> None:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
         # its threads, left to the end of the process, sometimes abort it when all work is done
         atexit.register(dist.destroy_process_group)
-    _control = _control or dist.new_group(backend="gloo", timeout=PATIENCE)
 
 
 def partition_by_length(examples: Sequence[PackedExample], parts: int) -> list[list[PackedExample]]:
@@ -76,11 +68,11 @@ def all_reduce_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 def barrier() -> None:
     """Wait until all processes are here."""
     if world_size() > 1:
-        dist.barrier(group=_control)
+        dist.barrier()
 
 
-def broadcast(value: int) -> int:
+def broadcast(value: int, device: torch.device) -> int:
     """The value that rank 0 passed, in every process."""
-    tensor = torch.tensor([value])
-    dist.broadcast(tensor, 0, group=_control)
+    tensor = torch.tensor([value], device=device)
+    dist.broadcast(tensor, 0)
     return int(tensor)

@@ -36,12 +36,6 @@ def shard(model: Any, device: torch.device, processes: int) -> None:
         # gather them alone afterwards and wait forever.
         trained = {p for p in layer.parameters() if p.requires_grad}
         fully_shard(layer, mesh=mesh, reshard_after_forward=True, ignored_params=trained)
-    base = model.get_base_model()
-    body = getattr(base, base.base_model_prefix, base)
-    if all(layer in set(body.modules()) for layer in layers):
-        # Without a root above them every layer would be its own, and gather only once the one before has computed.
-        whole = {p for p in body.parameters() if not isinstance(p, DTensor)}
-        fully_shard(body, mesh=mesh, reshard_after_forward=True, ignored_params=whole)
     # DistributedDataParallel, in which the Trainer wraps the model, would broadcast the shards
     spread = [name for name, p in model.named_parameters() if isinstance(p, DTensor)]
     ignore_in_ddp(model, spread)
