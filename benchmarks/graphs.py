@@ -103,7 +103,8 @@ def compare_steps(loaded: LoadedModel, prompts: list[list[int]], counts: list[in
 def batch(pair: Pair, count: int) -> list[GenerationRow]:
     problems = load_problems("bundled-train").problems
     prompts = [pair_prompts(pair, problem.question) for problem in problems[:64]]
-    return [GenerationRow(problems[n % 64], n // 64, *prompts[n % 64]) for n in range(count)]
+    rows = [GenerationRow(problems[n % 64], n // 64, *prompts[n % 64]) for n in range(count)]
+    return sorted(rows, key=lambda row: row.length)  # as the sampler does
 
 
 def compare_sampling(pair: Pair, counts: list[int], tokens: int) -> None:
