@@ -39,8 +39,8 @@ def scored_text(
 
 
 @pytest.fixture
-def scored(scored_text: Inspect) -> Inspect:
-    """A text that the related pair has scored, with its curve drawn, as if nobody had touched it yet."""
+def scored_before(scored_text: Inspect) -> Inspect:
+    """The text on the page that a file's tests share, with its curve drawn, as if nobody had touched it yet."""
     inspect, page = scored_text, scored_text.page
     page.mouse.move(0, 0)
     expect(page.locator(".lr-curve .nsewdrag")).to_be_visible()
@@ -51,4 +51,16 @@ def scored(scored_text: Inspect) -> Inspect:
     page.evaluate("scrollTo(0, 0)")
     steps = re.compile(f"^KL over {inspect.tokens.count()} steps")  # not that of the example, whose curve was there
     expect(page.locator(".lr-curve .lr-plot")).to_have_attribute("aria-label", steps)
+    return inspect
+
+
+@pytest.fixture
+def scored(visit, related_pair) -> Inspect:
+    """A text that the related pair has scored, with its curve drawn."""
+    inspect = visit()
+    inspect.use_models(*related_pair)
+    inspect.score(TEXT)
+    expect(inspect.page.locator(".lr-curve .nsewdrag")).to_be_visible()
+    steps = re.compile(f"^KL over {inspect.tokens.count()} steps")  # not that of the example, whose curve was there
+    expect(inspect.page.locator(".lr-curve .lr-plot")).to_have_attribute("aria-label", steps)
     return inspect
