@@ -1,7 +1,8 @@
 """Writes docs/results.md and its picture from the runs of reproduce.sh: python scripts/report_results.py [FOLDER].
 
-The tables are computed here from the run folders; the text around them is in results_template.md. The picture is drawn
-from the main table of docs/results.md, in a browser (pip install -r requirements-dev.txt); without FOLDER only it is.
+The tables are computed here from the experiments' folders, of what has run; the text around them is in
+results_template.md. The picture is drawn from the main table of docs/results.md, in a browser
+(pip install -r requirements-dev.txt); without FOLDER only it is.
 """
 
 import ast
@@ -9,6 +10,7 @@ import html
 import operator
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from urllib.parse import unquote
@@ -21,9 +23,10 @@ sys.path.insert(0, str(ROOT))
 
 from lightreasoner.evaluation.figures import models_figure  # noqa: E402
 from lightreasoner.evaluation.results import read_rows  # noqa: E402
-from lightreasoner.jobs.events import read_events  # noqa: E402
+from lightreasoner.experiments.results import all_stages, recorded_plan  # noqa: E402
+from lightreasoner.jobs.events import working_seconds  # noqa: E402
 from lightreasoner.paper import BETA  # noqa: E402
-from lightreasoner.scoring.significance import compare, wilson  # noqa: E402
+from lightreasoner.scoring.significance import Comparison, compare, wilson  # noqa: E402
 from lightreasoner.settings import ASSETS  # noqa: E402
 from lightreasoner.storage.runs import read_run  # noqa: E402
 from lightreasoner.training.result import FinetuneResult  # noqa: E402
@@ -44,16 +47,48 @@ OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mu
 WORKED = "Let's work it out"  # begins a response that shows its steps
 
 
-class Evaluated:
-    """The graded responses to one split, by model name."""
+@dataclass(frozen=True)
+class Trained:
+    """An arm that was trained and evaluated: its answers to the problems beside the untouched expert's."""
 
-    def __init__(self, folder: Path):
-        names = read_run(folder)["about"]["models"]
-        self.rows = {name: pd.DataFrame(read_rows(folder, n)) for n, name in enumerate(names)}
-        self.right = {name: rows.set_index("problem_id")["right"].to_dict() for name, rows in self.rows.items()}
+    name: str  # of the arm, without its seed
+    seed: int
+    tuned: Path
+    test: Path
+    expert: dict[str, bool]  # problem → whether it was solved
+    right: dict[str, bool]
 
-    def accuracy(self, name: str) -> float:
-        return mean(self.right[name].values())
+    @property
+    def found(self) -> Comparison:
+        return compare(self.expert, self.right)
+
+
+def trained(experiment: Path) -> list[Trained]:
+    """The arms of an experiment whose evaluation has ended, in the order of its plan."""
+    arms = []
+    if not (experiment / "run.json").is_file():
+        return arms
+    plan, stages = recorded_plan(read_run(experiment)), all_stages(experiment)
+    order = [arm.name for arm in plan.arms]
+    for stage in stages:
+        if stage.kind != "evaluation" or stage.state != "succeeded":
+            continue
+        tuned = next(s.folder for s in stages if s.kind == "finetune" and s.arm == stage.arm)
+        right = [solved(stage.folder, n) for n in (0, 1)]
+        name = re.sub(r", seed \d+", "", stage.arm.name)
+        arms.append((order.index(stage.arm.name), Trained(name, stage.arm.config.seed, tuned, stage.folder, *right)))
+    return [arm for _, arm in sorted(arms, key=lambda pair: pair[0])]
+
+
+def solved(folder: Path, variant: int) -> dict[str, bool]:
+    return {row["problem_id"]: row["right"] for row in read_rows(folder, variant)}
+
+
+def by_name(arms: list[Trained]) -> dict[str, list[Trained]]:
+    found: dict[str, list[Trained]] = {}
+    for arm in arms:
+        found.setdefault(arm.name, []).append(arm)
+    return found
 
 
 def percent(share: float) -> str:
@@ -89,80 +124,135 @@ def habits(rows: pd.DataFrame) -> dict[str, float]:
     }
 
 
-def seeds(evaluated: Evaluated, method: str) -> list[str]:
-    return sorted(name for name in evaluated.rows if re.fullmatch(rf"{method}-\d+", name))
+def row(title: str, arms: list[Trained]) -> str:
+    """A line of a table of accuracies. The seeds share their problems, so averaging does not narrow their interval."""
+    found = [arm.found for arm in arms]
+    low, high = mean(f.low for f in found), mean(f.high for f in found)
+    each = ", ".join(percent(f.after) for f in found)
+    flips = f"{mean(len(f.gained) for f in found):.0f} / {mean(len(f.lost) for f in found):.0f}"
+    return f"| {title} | {percent(mean(f.after for f in found))} | {each} | {interval(low, high)} | {flips} |"
 
 
-def main_table(test: Evaluated, shifted: Evaluated) -> list[str]:
-    lines = [
-        "| method | test | by seed | change, 95 % | gained / lost | shifted | change, 95 % |",
-        "|---|--:|---|---|---|--:|---|",
-    ]
-    n = len(test.right["base"])
-    low, high = wilson(sum(test.right["base"].values()), n)
-    base = f"| expert, untouched | {percent(test.accuracy('base'))} | {percent(low)} – {percent(high)} (Wilson) | | | "
-    lines.append(base + f"{percent(shifted.accuracy('base'))} | |")
-    for method, title in METHODS.items():
-        names = seeds(test, method)
-        cells = []
-        for split in (test, shifted):
-            found = [compare(split.right["base"], split.right[name]) for name in names]
-            # The seeds share their problems, so averaging does not narrow their interval.
-            cells.append((found, mean(f.after for f in found), mean(f.low for f in found), mean(f.high for f in found)))
-        (found, after, low, high), (_, shifted_after, shifted_low, shifted_high) = cells
-        each = ", ".join(percent(f.after) for f in found)
-        flips = f"{mean(len(f.gained) for f in found):.0f} / {mean(len(f.lost) for f in found):.0f}"
-        lines.append(
-            f"| {title} | {percent(after)} | {each} | {interval(low, high)} | {flips} | {percent(shifted_after)} | "
-            f"{interval(shifted_low, shifted_high)} |"
-        )
-    return lines
+HEAD = ["| {} | test | by seed | change, 95 % | gained / lost |", "|---|--:|---|---|---|"]
 
 
-def sweep_table(test: Evaluated, tuned: Path) -> list[str]:
-    lines = ["| setting | test | change, 95 % | held-out loss | drift |", "|---|--:|---|--:|--:|"]
-    for name in test.rows:
-        if name == "base":
-            continue
-        found, result = (
-            compare(test.right["base"], test.right[name]),
-            FinetuneResult.from_record(read_run(tuned / name)),
-        )
-        lines.append(
-            f"| {name.replace('-', ' ', 1)} | {percent(found.after)} | {interval(found.low, found.high)} | "
-            f"{result.held_out_loss:.3f} | {result.drift:.4f} |"
-        )
-    return lines
+def head(title: str) -> list[str]:
+    return [HEAD[0].format(title), HEAD[1]]
 
 
-def habit_table(test: Evaluated) -> list[str]:
-    names = {"expert, untouched": ["base"]} | {title: seeds(test, method) for method, title in METHODS.items()}
+def main_table(arms: dict[str, list[Trained]]) -> list[str]:
+    expert = next(iter(arms.values()))[0].expert
+    low, high = wilson(sum(expert.values()), len(expert))
+    base = f"| expert, untouched | {percent(mean(expert.values()))} | {percent(low)} – {percent(high)} (Wilson) | | |"
+    return [*head("method"), base, *(row(title, arms[name]) for name, title in METHODS.items() if name in arms)]
+
+
+def others_table(arms: dict[str, list[Trained]], title: str, begins: str) -> list[str]:
+    """The arms whose names begin so, by what is behind it."""
+    rows = [row(name.removeprefix(begins).lstrip(", "), of) for name, of in arms.items() if name.startswith(begins)]
+    return [*head(title), *rows] if rows else []
+
+
+def habit_table(arms: dict[str, list[Trained]]) -> list[str]:
     lines = [
         "| | worked out | right if worked out | right if answered at once | sums that are true | cut off | tokens |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
-    for title, of in names.items():
-        *shares, tokens = pd.DataFrame([habits(test.rows[name]) for name in of]).mean()
+    first = next(iter(arms.values()))[0]
+    known = {title: [(arm.test, 1) for arm in arms[name]] for name, title in METHODS.items() if name in arms}
+    for title, of in ({"expert, untouched": [(first.test, 0)]} | known).items():
+        *shares, tokens = pd.DataFrame([habits(pd.DataFrame(read_rows(*place))) for place in of]).mean()
         lines.append(f"| {title} | {' | '.join(map(percent, shares))} | {tokens:.0f} |")
     return lines
 
 
-def seconds_of(run: Path) -> float:
-    """Seconds of the longest attempt: running a finished run again logs a further end."""
-    ends = [event for event in read_events(run / "events.jsonl") if event["kind"] == "end" and event.get("result")]
-    return max(end["result"]["seconds"] for end in ends)
+def shifted_table(out: Path, arms: dict[str, list[Trained]]) -> list[str]:
+    if not (out / "shifted/results.json").is_file():
+        return []
+    names = read_run(out / "shifted")["about"]["models"]
+    right = {name: solved(out / "shifted", n) for n, name in enumerate(names)}
+    lines = ["| method | shifted | change, 95 % |", "|---|--:|---|"]
+    lines.append(f"| expert, untouched | {percent(mean(right['base'].values()))} | |")
+    for name, title in METHODS.items():
+        found = [compare(right["base"], right[arm.tuned.name]) for arm in arms.get(name, []) if arm.tuned.name in right]
+        if found:
+            change = interval(mean(f.low for f in found), mean(f.high for f in found))
+            lines.append(f"| {title} | {percent(mean(f.after for f in found))} | {change} |")
+    return lines
 
 
-def cost_table(out: Path) -> list[str]:
-    dataset, lines = read_run(out / "dataset")["result"], ["| stage | | seconds |", "|---|---|--:|"]
-    sampled = f"{dataset['problems']:,} problems, {dataset['steps']:,} steps, {dataset['above_beta']:,} above {BETA}"
-    lines.append(f"| sampling | {sampled} | {seconds_of(out / 'dataset'):.0f} |")
-    for method, title in METHODS.items():
-        folders = sorted((out / "tuned").glob(f"{method}-[0-9]"))
-        runs = [FinetuneResult.from_record(read_run(path)) for path in folders]
-        seen = mean(run.samples_seen for run in runs)
-        what = f"{title}: {seen:,.0f} samples seen, of {runs[0].samples:,}"
-        lines.append(f"| fine-tuning | {what} | {mean(map(seconds_of, folders)):.0f} |")
+def preview_table(folder: Path, arms: list[Trained]) -> list[str]:
+    """A preview beside trained runs, problem by problem. arms: whose verdicts it is to foretell."""
+    if not arms or not (folder / "results.json").is_file():
+        return []
+    lines = ["| preview | test | change, 95 % | run | same verdict | gains foretold | losses foretold |"]
+    lines.append("|---|--:|---|---|--:|--:|--:|")
+    names = read_run(folder)["about"]["models"]
+    expert = solved(folder, 0)
+    for n, name in enumerate(names[1:], 1):
+        told = solved(folder, n)
+        found = compare(expert, told)
+        for arm in arms:
+            run = arm.found
+            same = mean(told[problem] == right for problem, right in arm.right.items())
+            foretold = [
+                len({*after} & {*before}) for after, before in ((run.gained, found.gained), (run.lost, found.lost))
+            ]
+            cells = [f"{n} of {len(of)}" for n, of in zip(foretold, (run.gained, run.lost), strict=True)]
+            lines.append(
+                f"| {name.removeprefix('contrast ')} | {percent(found.after)} | {interval(found.low, found.high)} | "
+                f"{arm.name}, seed {arm.seed} | {percent(same)} | {' | '.join(cells)} |"
+            )
+    return lines
+
+
+def amateur_table(out: Path) -> list[str]:
+    """Amateurs that are the expert without some layers: what the preview says, and what training came to."""
+    lines = []
+    for folder in sorted(out.glob("preview-[0-9]*")):
+        drop = folder.name.removeprefix("preview-")
+        if not (folder / "results.json").is_file():
+            continue
+        names, expert = read_run(folder)["about"]["models"], solved(folder, 0)
+        told = [compare(expert, solved(folder, n)) for n in range(1, len(names))]
+        best = max(told, key=lambda found: found.after)
+        arms = trained(out / f"amateur-{drop}")
+        after = f"{percent(arms[0].found.after)} | {interval(arms[0].found.low, arms[0].found.high)}" if arms else " | "
+        lines.append(f"| {drop} | {percent(best.after)} | {interval(best.low, best.high)} | {after} |")
+    title = "| expert without layers | preview, best cell | change, 95 % | trained | change, 95 % |"
+    return [title, "|---|--:|---|--:|---|", *lines] if lines else []
+
+
+def quick_table(out: Path, full: list[Trained]) -> list[str]:
+    """The quick preset beside the full one: what they gain, and the seconds from problems to an adapter."""
+    quick = trained(out / "quick")
+    if not quick or not full:
+        return []
+    lines = [
+        "| preset | seed | test | change, 95 % | seconds, sampling | seconds, training |",
+        "|---|--:|--:|---|--:|--:|",
+    ]
+    for title, arms, data in (("quick", quick, out / "quick-data"), ("full", full, out / "methods-data")):
+        for arm in arms:
+            found, times = arm.found, [working_seconds(place) or 0 for place in (data, arm.tuned)]
+            lines.append(
+                f"| {title} | {arm.seed} | {percent(found.after)} | {interval(found.low, found.high)} | "
+                f"{times[0]:.0f} | {times[1]:.0f} |"
+            )
+    return lines
+
+
+def cost_table(out: Path, arms: dict[str, list[Trained]]) -> list[str]:
+    data = read_run(out / "methods-data")["result"]
+    sampled = f"{data['problems']:,} problems, {data['steps']:,} steps, {data['above_beta']:,} above {BETA}"
+    lines = ["| stage | | seconds |", "|---|---|--:|"]
+    lines.append(f"| sampling | {sampled} | {working_seconds(out / 'methods-data'):.0f} |")
+    for name, title in METHODS.items():
+        runs = [FinetuneResult.from_record(read_run(arm.tuned)) for arm in arms.get(name, [])]
+        if runs:
+            what = f"{title}: {mean(run.samples_seen for run in runs):,.0f} samples seen, of {runs[0].samples:,}"
+            seconds = mean(working_seconds(arm.tuned) for arm in arms[name])
+            lines.append(f"| fine-tuning | {what} | {seconds:.0f} |")
     return lines
 
 
@@ -215,16 +305,24 @@ def draw(figure: go.Figure, title: str, width: int = 760) -> str:
 
 
 def write_report(out: Path) -> None:
-    test, shifted = Evaluated(out / "evaluated/test"), Evaluated(out / "evaluated/shifted")
+    arms = by_name(trained(out / "methods"))
+    full = arms["lightreasoner"]
+    near = [arm for name in ("lightreasoner", "setting, beta 0.2") for arm in arms.get(name, [])[:1]]
     tables = {
-        "MAIN": main_table(test, shifted),
-        "HABITS": habit_table(test),
-        "SWEEP": sweep_table(Evaluated(out / "evaluated/settings"), out / "tuned"),
-        "COST": cost_table(out),
+        "MAIN": main_table(arms),
+        "SHIFTED": shifted_table(out, arms),
+        "HABITS": habit_table(arms),
+        "SELECTORS": others_table(arms, "selector", "other steps, selector"),
+        "TAU": others_table(arms, "teaching signal above", "above tau"),
+        "SWEEP": others_table(arms, "setting", "setting"),
+        "PREVIEW": preview_table(out / "preview", near),
+        "AMATEURS": amateur_table(out),
+        "QUICK": quick_table(out, full),
+        "COST": cost_table(out, arms),
     }
     text = (ROOT / "scripts/results_template.md").read_text(encoding="utf-8")
     for name, lines in tables.items():
-        text = text.replace(f"<!-- {name} -->", "\n".join(lines))
+        text = text.replace(f"<!-- {name} -->", "\n".join(lines) or "Not run yet.")
     REPORT.write_text(text, encoding="utf-8")
     print(text)
 
