@@ -326,7 +326,7 @@ def test_a_finished_experiment_on_the_improve_tab(bench, server, visitors):
     expect(view.locator(".lr-stage")).to_have_count(6)
     arms = view.get_by_role("region", name="Arms", exact=True)
     expect(arms.locator("tbody tr")).to_have_count(2)
-    expect(arms.locator(".lr-plot")).to_have_attribute("aria-label", re.compile(r"better: [+]41.7 points"))
+    expect(arms.get_by_role("img", name=re.compile(r"better: [+]41.7 points"))).to_be_visible()
     expect(view.locator(".lr-changed")).to_have_count(3)
     expect(page.locator("#lr-ex-size").get_by_label("Quick")).to_be_checked()
     expect(page.locator("#lr-ex-steps input")).to_have_value("60")
