@@ -329,7 +329,7 @@ def test_a_finished_experiment_on_the_improve_tab(bench, server, visitors):
     expect(arms.get_by_role("img", name=re.compile(r"better: [+]41.7 points"))).to_be_visible()
     expect(view.locator(".lr-changed")).to_have_count(3)
     expect(page.locator("#lr-ex-size").get_by_label("Quick")).to_be_checked()
-    expect(page.locator("#lr-ex-steps input")).to_have_value("60")
+    expect(page.locator("#lr-ex-steps input")).to_have_value("80")
     page.locator("#lr-ex-size").get_by_label("Full").check()
     expect(page.locator("#lr-ex-minutes input")).to_have_value("5")
     expect(page.locator("#lr-ex-steps input")).to_have_value("300")

@@ -345,7 +345,7 @@ def test_a_quick_run_has_the_settings_of_its_pair_unless_they_are_given(dataset,
         return options
 
     quick = job_of(parse("--quick")).config
-    assert (quick.max_steps, quick.evaluate_every, quick.learning_rate) == (60, 20, 5e-4)
+    assert (quick.max_steps, quick.evaluate_every, quick.learning_rate) == (80, 40, 5e-4)
     kept = job_of(parse("--quick", "--max-steps", "1000", "--evaluate-every", "50")).config
     assert (kept.max_steps, kept.evaluate_every, kept.learning_rate) == (1000, 50, 5e-4)
     assert job_of(parse()).config == FinetuneConfig()

@@ -188,7 +188,7 @@ def test_a_link_from_a_pair_fills_the_form_in(shared):
     assert prefilled({"expert": "a/b", "amateur": "c/d"}) == (OTHER, "a/b", "c/d")
     for odd in ({}, {"pair": ["bundled"]}, {"pair": "no such"}, {"expert": "a/b"}, {"expert": 5, "amateur": "x"}):
         assert OTHER not in prefilled(odd)
-    assert usual_settings("bundled", QUICK)["max_steps"] == 60 and usual_settings(OTHER)["learning_rate"] == 5e-5
+    assert usual_settings("bundled", QUICK)["max_steps"] == 80 and usual_settings(OTHER)["learning_rate"] == 5e-5
 
 
 def test_the_quick_size_is_the_quick_command(shared):
