@@ -54,6 +54,9 @@ SCHEMA = pa.schema(
     ]
 )
 
+#: In datasets of pairs across tokenizers also, per step, how much of the expert's probability was compared.
+COMPARED = pa.field("compared", pa.list_(pa.float32()))
+
 #: Edges of every KL histogram in nats: steps of 0.001 below 0.01, then 24 bins per decade up to 20. The last bin
 #: includes everything above, also infinite values.
 KL_EDGES: tuple[float, ...] = (
@@ -76,7 +79,8 @@ def write_shard(folder: Path, name: str, table: pa.Table) -> Path:
     advice = "Free some space and resume the run; the shards so far are complete."
     note = functools.partial(note_checksum, path)
     with atomic_file(path, f"The dataset in {folder}", advice, note) as file:
-        pq.write_table(table.cast(SCHEMA), file, compression="zstd", write_page_checksum=True)
+        schema = SCHEMA.append(COMPARED) if COMPARED.name in table.column_names else SCHEMA
+        pq.write_table(table.cast(schema), file, compression="zstd", write_page_checksum=True)
     return path
 
 
@@ -140,7 +144,8 @@ def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
         verify(path)
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            wanted = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
+            held = SCHEMA.append(COMPARED) if COMPARED.name in file.schema_arrow.names else SCHEMA
+            wanted = held if columns is None else pa.schema([held.field(name) for name in columns])
             absent = {"context"} - set(file.schema_arrow.names)  # versions up to 0.4 knew no conversations
             table = file.read([name for name in wanted.names if name not in absent])
         if "context" in absent & set(wanted.names):

@@ -110,17 +110,18 @@ class AmateurReader:
                 above=self.floor if self.floor > 0 else None,
             )
         except NotADistribution as error:
-            where = error.rows[0]
-            raise UserError(
-                f"At step {steps[where]} of the problem {self.problem_ids[rows[where]]} a model's output is not "
-                f"a distribution: {error}. Load it in another dtype, or use another model; what was sampled before "
-                "is saved."
-            ) from error
+            raise self._not_a_distribution(rows[error.rows[0]], steps[error.rows[0]], error) from error
         moved = to_host(found)
         arrays = {field.name: getattr(moved, field.name).numpy() for field in fields(StepTensors)}
         if alignment.expert_ids is not None:  # stored ids are the expert's
             arrays["ids"] = alignment.expert_ids[found.ids.to(alignment.expert_ids.device)].cpu().numpy()
         self.parts.append((rows, steps, (shared >= 0).cpu().numpy(), arrays))
+
+    def _not_a_distribution(self, row: int, step: int, error: NotADistribution) -> UserError:
+        return UserError(
+            f"At step {step} of the problem {self.problem_ids[row]} a model's output is not a distribution: {error}. "
+            "Load it in another dtype, or use another model; what was sampled before is saved."
+        )
 
     def _logits(self, living: list[int], first: int) -> tuple[torch.Tensor, list[list[int]]]:
         """The amateur reads the living rows' tokens from step `first` on.

@@ -17,7 +17,7 @@ import torch
 from lightreasoner.decoding.batch_decoder import ENDED_SHARE, BatchDecoder
 from lightreasoner.decoding.reading_check import check_reading
 from lightreasoner.errors import UserError
-from lightreasoner.models.pairs import Pair
+from lightreasoner.models.pairs import Pair, refuse_across
 from lightreasoner.models.turn_ends import ResponseEnds
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.scoring.divergence import NotADistribution, contrastive_choice, kl, log_probs
@@ -116,6 +116,7 @@ def contrast_grid(
     where they part. `checkpoint` is called before each step and may raise. Raises UserError where a model's output is
     not a distribution.
     """
+    refuse_across(pair, "Decoding by contrast, and so the preview of training,")
     for loaded in (pair.expert, pair.amateur):
         check_reading(loaded)
     with torch.inference_mode():

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from lightreasoner.decoding.amateur_reader import AmateurReader, Responses, begin_reading, join_responses
+from lightreasoner.decoding.across_reader import amateur_reader
+from lightreasoner.decoding.amateur_reader import Responses, begin_reading, join_responses
 from lightreasoner.decoding.batch_decoder import (
     BatchDecoder,
     DecodedChunk,
@@ -221,7 +222,7 @@ class _Batch:
         prompts = zip(*([row.amateur_prompt, *row.other_prompts] for row in self.rows), strict=True)
         names, floor = [row.problem.id for row in self.rows], self.decoding.beta_floor
         amateurs = [
-            AmateurReader(pair, list(own), self.tokens, names, floor, self.apart, steps)
+            amateur_reader(pair, list(own), self.tokens, names, floor, self.apart, steps)
             for pair, own in zip((self.pair, *self.others), prompts, strict=True)
         ]
         for chunk in self._chunks(expert, unread, GIVEN_CHUNK if self.apart else chunk_steps(len(self.rows), CHUNK)):

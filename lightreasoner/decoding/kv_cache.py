@@ -112,6 +112,11 @@ class PreallocatedCacheLayer(DynamicLayer):
             first += count
         self._expose(columns, first)
 
+    def shorten(self, columns: int) -> None:
+        """Forget all columns but these first ones."""
+        if self._buffers is not None:
+            self._expose(columns, self.keys.shape[0])
+
     def _expose(self, columns: int, rows: int) -> None:
         self.keys, self.values = (buffer[:rows, :, :columns] for buffer in self._buffers)
 

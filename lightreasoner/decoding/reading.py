@@ -106,12 +106,13 @@ def forward(
     ids: torch.Tensor | list[list[int]],
     keep: int,
     cache: Any = None,
-    mask: torch.Tensor | None = None,
+    mask: torch.Tensor | dict[str, torch.Tensor] | None = None,
     positions: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The logits (rows, keep, output rows) after the last `keep` columns of ids (rows, columns).
 
-    cache: read before, and extended. mask: (rows, all columns so far) 1: a token, 0: padding. positions: as ids.
+    cache: read before, and extended. mask: (rows, all columns so far) 1: a token, 0: padding; or which columns each
+    column sees, (rows, 1, columns, all columns so far), also one for each kind of layer. positions: as ids.
     Raises TypeError for a cache where the architecture takes none.
     """
     threads.follow()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lightreasoner.errors import UserError
+from lightreasoner.models.across import AcrossVocabulary, across_vocabulary, check_across
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.identity import same_model
 from lightreasoner.models.loading import LoadedModel, Status, tokenizer_in
@@ -15,6 +16,10 @@ from lightreasoner.models.weights import find_small_files
 from lightreasoner.settings import ASSETS
 
 CATALOGUE = ASSETS / "pairs.toml"
+ACROSS = (
+    "{} needs the amateur's probability of every token, and the tokenizers of this pair differ, so only a part of them "
+    "is known. Choose an amateur of the expert's own family."
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,11 @@ class Preset:
 
 @dataclass
 class Pair:
-    """Two loaded models whose next-token probabilities can be compared."""
+    """Two loaded models whose next-token probabilities can be compared.
+
+    across: what their tokenizers have in common, where these differ; the amateur's text is then read in the expert's
+    tokens (decoding/across.py), and `alignment` holds the expert's ids alone.
+    """
 
     name: str | None  # of the preset
     expert: LoadedModel
@@ -44,6 +53,7 @@ class Pair:
     alignment: VocabularyAlignment
     same_model: bool  # KL is 0 everywhere
     same_special_tokens: bool  # False: the amateur lacks control tokens of the expert and needs its own prompt
+    across: AcrossVocabulary | None = None
 
 
 def presets() -> list[Preset]:
@@ -88,15 +98,18 @@ def load_pair(
 ) -> Pair:
     """Load both models and align their vocabularies. Raises UserError when that fails; name: of the preset.
 
-    Two tokenizers that differ are refused before any weights are downloaded or read.
+    Two tokenizers that differ make a pair across tokenizers; where no text can be read in both, they are refused before
+    any weights are downloaded or read.
     """
     refs = parse_ref(expert_ref), parse_ref(amateur_ref)
     tokenizers = _read_tokenizers(refs, models, on_status)
     if all(tokenizers):
-        _align(refs, tokenizers)
+        _align(refs, tokenizers, before=True)
     expert, amateur = (models.get(ref, on_status, own) for ref, own in zip(refs, tokenizers, strict=True))
-    rows = [m.model.get_output_embeddings().weight.shape[0] for m in (expert, amateur)]
-    alignment = _align(refs, (expert.tokenizer, amateur.tokenizer), *rows)
+    alignment = alignment_of(expert, amateur)
+    if isinstance(alignment, AcrossVocabulary):
+        whole = ExpertOnly(alignment.expert.size)
+        return Pair(name, expert, amateur, whole, same_model=False, same_special_tokens=False, across=alignment)
     return Pair(
         name,
         expert,
@@ -105,6 +118,28 @@ def load_pair(
         same_model=same_model(expert, amateur) and alignment.expert_ids is None,
         same_special_tokens=added_tokens(expert.tokenizer) <= added_tokens(amateur.tokenizer),
     )
+
+
+def alignment_of(expert: LoadedModel, amateur: LoadedModel) -> VocabularyAlignment | AcrossVocabulary:
+    """The shared vocabulary of two loaded models, or what their tokenizers have in common. Raises UserError."""
+    rows = [m.model.get_output_embeddings().weight.shape[0] for m in (expert, amateur)]
+    return _align((expert.ref, amateur.ref), (expert.tokenizer, amateur.tokenizer), *rows)
+
+
+class ExpertOnly(VocabularyAlignment):
+    """The expert's ids, where the amateur has other tokens: whatever takes these for the expert's is refused."""
+
+    def amateur(self, logits: Any) -> Any:
+        raise UserError(ACROSS.format("This"))
+
+    def retokenize(self, expert_ids: list[int]) -> Any:
+        raise UserError(ACROSS.format("This"))
+
+
+def refuse_across(pair: Pair, what: str) -> None:
+    """Raises UserError for a pair across tokenizers. what: that needs one tokenizer, at the beginning of a sentence."""
+    if pair.across:
+        raise UserError(ACROSS.format(what))
 
 
 def _read_tokenizers(refs: Sequence[ModelRef], models: LoadedModels, on_status: Status) -> list[Any]:
@@ -118,16 +153,24 @@ def _read_tokenizers(refs: Sequence[ModelRef], models: LoadedModels, on_status: 
     return [model.tokenizer if model else tokenizer_in(own) for model, own in zip(loaded, files, strict=True)]
 
 
-def _align(refs: Sequence[ModelRef], tokenizers: Sequence[Any], *rows: int) -> VocabularyAlignment:
+def _align(
+    refs: Sequence[ModelRef], tokenizers: Sequence[Any], *rows: int, before: bool = False
+) -> VocabularyAlignment | AcrossVocabulary | None:
     try:
         return align_vocabularies(*tokenizers, *rows)
+    except UserError:  # their tokens differ
+        pass
+    try:
+        return check_across(*tokenizers) if before else across_vocabulary(*tokenizers, *rows)
     except UserError as error:
         raise UserError(f"{refs[0]} and {refs[1]} cannot be a pair. {error}") from None
 
 
 def describe_pair(pair: Pair, others: Sequence[Pair] = ()) -> dict:
     """The facts about a pair that a trace stores: which models, and how they ran. others: of further amateurs."""
-    about = {"name": pair.name, "same_model": pair.same_model, "shared_vocabulary": pair.alignment.size}
+    shared = pair.across.shared if pair.across else pair.alignment.size
+    about = {"name": pair.name, "same_model": pair.same_model, "shared_vocabulary": shared}
+    about |= {"across": True} if pair.across else {}  # records of one tokenizer have no such key
     for role, loaded in (("expert", pair.expert), ("amateur", pair.amateur)):
         about[role] = str(loaded.ref)
         about[f"{role}_parameters"] = loaded.parameters

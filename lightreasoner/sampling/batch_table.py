@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 
-from lightreasoner.datasets.trajectories import SCHEMA, STEP
+from lightreasoner.datasets.trajectories import COMPARED, SCHEMA, STEP
 from lightreasoner.decoding.amateur_reader import Responses
 from lightreasoner.decoding.generate import GenerationRow
 from lightreasoner.models.pairs import Pair
@@ -32,7 +32,8 @@ def batch_table(pair: Pair, items: list[GenerationRow], responses: Responses, st
         "finish_reason": reasons,
     }
     columns = {name: pa.array(values, SCHEMA.field(name).type) for name, values in columns.items()}
-    return pa.table(columns | measure_columns(responses), SCHEMA)
+    columns |= measure_columns(responses)
+    return pa.table(columns, SCHEMA.append(COMPARED) if COMPARED.name in columns else SCHEMA)
 
 
 def measure_columns(responses: Responses) -> dict[str, pa.Array]:
@@ -43,6 +44,8 @@ def measure_columns(responses: Responses) -> dict[str, pa.Array]:
         kind = SCHEMA.field(name).type.value_type
         missing = unknown if name in TAKEN_MEASURES else None
         columns[name] = _lists(lengths, pa.array(responses.measures[name], mask=missing).cast(kind))
+    if COMPARED.name in responses.measures:
+        columns[COMPARED.name] = _lists(lengths, pa.array(responses.measures[COMPARED.name]))
     return columns | {"steps": _details(lengths, responses)}
 
 

@@ -172,6 +172,11 @@ class GivenPrompts:
         prompt = recorded if other else own.ids
         if pair.same_special_tokens:
             return prompt, prompt, recorded is not None, other
+        if other and pair.across:
+            raise UnusableRow(
+                "its prompt is recorded in the expert's ids and is not the one that this software writes, so what the "
+                "amateur, which has another tokenizer, should read is not known; leave the prompt out"
+            )
         amateur = pair.alignment.retokenize(prompt)[0] if other else prompt_ids(pair.amateur, *asked)
         return prompt, amateur, recorded is not None, other
 

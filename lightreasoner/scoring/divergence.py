@@ -140,6 +140,8 @@ class StepScore:
     ids: tuple[int, ...]
     expert_logprobs: tuple[float, ...]
     amateur_logprobs: tuple[float, ...]
+    #: How much of the expert's probability was compared token by token; None: all of it. See `measure_across`.
+    compared: float | None = None
 
     def teaching(self, alpha: float) -> float:
         """The teaching signal at any α ≥ ALPHA_FLOOR, in nats."""
@@ -219,6 +221,11 @@ def measure_steps(
             parts.append(_measure(expert_logits[block], amateur_logits[block], taken[block], above))
         except NotADistribution as error:
             raise NotADistribution([block.start + row for row in error.rows]) from None
+    return join_steps(parts)
+
+
+def join_steps(parts: list[StepTensors]) -> StepTensors:
+    """The scores of several chunks as those of one."""
     names = (field.name for field in fields(StepTensors))
     return (
         parts[0] if len(parts) == 1 else StepTensors(*(torch.cat([getattr(p, name) for p in parts]) for name in names))
@@ -303,18 +310,60 @@ def _step_columns(log_e: torch.Tensor, log_a: torch.Tensor, taken: torch.Tensor,
     )
 
 
-def _candidates(log_e: torch.Tensor, log_a: torch.Tensor, token: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """(number per step, ids, the expert's and the amateur's log-probabilities); see StepScore.ids."""
+def _candidates(
+    log_e: torch.Tensor, log_a: torch.Tensor, token: torch.Tensor, known: torch.Tensor | None = None
+) -> tuple[torch.Tensor, ...]:
+    """(number per step, ids, the expert's and the amateur's log-probabilities); see StepScore.ids. known: booleans
+    (steps, vocab), which tokens may be among them."""
     k = min(TOP_K, log_e.shape[-1])
     tops = log_e.topk(k).indices, log_a.topk(k).indices  # (steps, k)
     keep = plausible(log_e, ALPHA_FLOOR)
     keep.scatter_(-1, torch.cat([*tops, token.unsqueeze(-1)], -1), True)
+    keep = keep if known is None else keep & known
     step, ids = keep.nonzero(as_tuple=True)  # ordered by step, then by id
     logprobs = log_e[step, ids]
     order = logprobs.argsort(descending=True, stable=True)
     order = order[step[order].argsort(stable=True)]
     step, ids = step[order], ids[order]
     return keep.sum(-1), ids, logprobs[order], log_a[step, ids]
+
+
+def measure_across(
+    log_e: torch.Tensor,
+    log_q: torch.Tensor,
+    taken: torch.Tensor,
+    exact: torch.Tensor,
+    slack: torch.Tensor,
+    above: float | None = None,
+) -> tuple[StepTensors, torch.Tensor]:
+    """Score steps where some of the amateur's probabilities are not known: (scores, expert's mass compared (steps,)).
+
+    log_e: the expert's log-probabilities (steps, vocab). log_q: the amateur's, −inf where they are not known. All
+    tokens that are not compared are one event, the rest, with the probability that is left, so the divergences are
+    lower bounds of the true ones. slack (steps,): by how much log_q may be too low, or the probability that is left; KL
+    is a lower bound with any such error. exact (steps, 1): the smallest probability of the rest that log_q can tell.
+
+    Candidates are compared tokens only. A step has some if its whole plausible set at ALPHA_FLOOR was compared, since a
+    contrastive target needs all of it. taken: as in `measure_steps`, −1 also where it was not compared.
+    """
+    known = log_q > -math.inf
+    inside = torch.where(known, log_e, -math.inf)
+    p_rest = torch.where(known, 0.0, log_e.exp()).sum(-1, keepdim=True)
+    q_rest = (1 - log_q.exp().sum(-1, keepdim=True) + slack[:, None]).maximum(exact)
+    q_rest = torch.where(p_rest > 0, q_rest, 0.0)  # all was compared, and what is left is rounding
+    log_p, log_a = torch.cat([inside, p_rest.log()], -1), torch.cat([log_q, q_rest.log()], -1)
+    top_e = log_e.argmax(-1)
+    token, *columns = _step_columns(log_p, log_a, torch.where(taken >= 0, taken, top_e), _expectation)
+    found = dict(zip((field.name for field in fields(StepTensors)), columns, strict=False))
+    found["kl"] = (found["kl"] - slack).clamp_min(0.0)
+    found |= {"expert_entropy": entropy(log_e), "expert_rank": rank(log_e, token), "amateur_rank": rank(log_q, token)}
+    found["agree"] = top_e == log_q.argmax(-1)
+    whole = (known | ~plausible(log_e, ALPHA_FLOOR)).all(-1)
+    detailed = whole if above is None else whole & (found["kl"] > above)
+    which = detailed.nonzero().flatten()
+    counts = torch.zeros_like(token)
+    counts[which], *candidates = _candidates(log_e[which], log_q[which], token[which], known[which])
+    return StepTensors(**found, counts=counts, **dict(zip(CANDIDATES, candidates, strict=True))), 1 - p_rest[:, 0]
 
 
 def to_host(found: StepTensors) -> StepTensors:
@@ -337,13 +386,18 @@ def score_steps(expert_logits: torch.Tensor, amateur_logits: torch.Tensor, taken
     """Score a chunk of steps: one StepScore per step. Arguments as in `measure_steps`, but `taken` is a list, with None
     where a step's token is not shared."""
     token = torch.tensor([-1 if t is None else t for t in taken], dtype=torch.long, device=expert_logits.device)
-    found = to_host(measure_steps(expert_logits, amateur_logits, token))
+    return step_scores(to_host(measure_steps(expert_logits, amateur_logits, token)), [t is not None for t in taken])
+
+
+def step_scores(found: StepTensors, known: list[bool], compared: list[float] | None = None) -> list[StepScore]:
+    """Scores on the host, one by one. known: whether each taken token has measures. compared: see StepScore."""
     columns = {field.name: getattr(found, field.name).tolist() for field in fields(StepTensors)}
     scores, start = [], 0
     for n, count in enumerate(columns["counts"]):
         score = {name: columns[name][n] for name in STEP_MEASURES}
-        if taken[n] is None:
+        if not known[n]:
             score |= dict.fromkeys(name for name in TAKEN_MEASURES if name in score)
+        score |= {"compared": compared[n]} if compared else {}
         score |= {name: tuple(columns[name][start : start + count]) for name in CANDIDATES}
         scores.append(StepScore(**score))
         start += count

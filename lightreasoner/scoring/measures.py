@@ -46,6 +46,10 @@ MEASURES = (
     Measure("tuned_rank", "Rank under the tuned expert", RANK, type=int, taken=True, tuned=True),
 )
 
+#: The key of how much of the expert's probability was compared at a step of a pair across tokenizers; other pairs have
+#: none. The divergences are then lower bounds.
+COMPARED = "compared"
+
 #: Keys: of StepScore's numbers, of TuningShift's, of those in floating point, of those that belong to the taken token,
 #: of those that depend on α.
 STEP_MEASURES = tuple(m.key for m in MEASURES if m.type and not m.tuned)

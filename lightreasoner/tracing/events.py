@@ -1,6 +1,6 @@
 """The events that a trace yields, and the contents of one step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings
 from lightreasoner.scoring.divergence import StepScore
@@ -55,6 +55,8 @@ class Step:
     expert_choice: Choice | None = None  # where a contrast writes: what the expert alone would have written
     amateur_choice: Choice | None = None  # where the amateur writes, in a takeover: what it alone would have written
     other_kls: tuple[float, ...] = ()  # KL(expert ‖ amateur) of each further amateur that reads along, nats
+    #: Candidate → the texts of the amateur's tokens, where its tokenizer spells it with several.
+    spelled: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA
 from lightreasoner.problems.conversations import stored_context
-from lightreasoner.scoring.measures import STEP_MEASURES
+from lightreasoner.scoring.measures import COMPARED, STEP_MEASURES
 from lightreasoner.storage.atomic import ID_PATTERN
 from lightreasoner.tracing.records import json_number, reweigh
 
@@ -81,7 +81,7 @@ def _step(row: dict, index: int, detail: dict | None, texts: Any) -> dict:
         "index": index,
         "token_id": token_id,
         "text": texts.text(token_id),
-        **{name: json_number(row[name][index]) for name in STEP_MEASURES},
+        **{name: json_number(row[name][index]) for name in (*STEP_MEASURES, *((COMPARED,) if COMPARED in row else ()))},
         "selected": False,  # reweigh decides
         "teaching": None,
         "support": None,

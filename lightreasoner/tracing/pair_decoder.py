@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import torch
 
+from lightreasoner.decoding.across_reader import AcrossScorer
 from lightreasoner.decoding.cached_decoder import CachedDecoder, left_unread
 from lightreasoner.decoding.contrast import Contrast, choices, own_choices
 from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.token_text import TokenTexts
-from lightreasoner.scoring.divergence import StepScore, kl, log_probs, score_steps
+from lightreasoner.scoring.divergence import StepScore, kl, log_probs, score_steps, step_scores
 from lightreasoner.tracing.events import OWN_CHOICES, Choice, Step, StepsEvent, TuningShift
 
 
@@ -52,7 +53,9 @@ class PairDecoder:
         self._other_kls: list[list[float]] = []  # of each, at the steps that were scored last
         self.pair, self.alignment, self.texts = pair, pair.alignment, TokenTexts(pair.expert.tokenizer)
         self.writer = self.expert = self._decoder(pair.expert, expert_prompt)
-        self.amateur = None if pair.same_model else self._decoder(pair.amateur, amateur_prompt)
+        self.across = AcrossScorer(pair, amateur_prompt) if pair.across else None
+        alone = pair.same_model or self.across
+        self.amateur = None if alone else self._decoder(pair.amateur, amateur_prompt)
         self.index = 0  # of the next step to score
         self._ahead: list[torch.Tensor] = []  # the amateur's logits (output rows,) of steps that are not scored yet
 
@@ -101,6 +104,7 @@ class PairDecoder:
                 *(self.index + n, token, self.texts.text(token), *score),
                 **self._own_choices(n),
                 other_kls=tuple(kls[n] for kls in self._other_kls),
+                **self._spelled(score[0]),
             )
             for n, (token, score) in enumerate(zip(tokens, scores, strict=True))
         ]
@@ -111,6 +115,9 @@ class PairDecoder:
         self, tokens: list[int], logits: torch.Tensor, shared: list[int | None]
     ) -> list[tuple[StepScore, TuningShift | None]]:
         """shared: the tokens' ids in the shared vocabulary, None where one has none."""
+        if self.across:
+            found, known, compared = self.across.measure(tokens, logits)
+            return [(score, None) for score in step_scores(found, known.tolist(), compared.tolist())]
         return [(score, None) for score in score_steps(*self._pair_logits(tokens, logits), shared)]
 
     def _pair_logits(self, tokens: list[int], logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -120,6 +127,12 @@ class PairDecoder:
             self._own = [ids.tolist() for ids in own_choices(self.pair, logits, log_probs(amateur).to(logits.device))]
         self._other_kls = [other.kls(tokens, logits) for other in self.others]
         return self.alignment.expert(logits), amateur
+
+    def _spelled(self, score: StepScore) -> dict[str, dict[int, tuple[str, ...]]]:
+        """How the amateur's tokenizer spells the candidates, for a pair across tokenizers."""
+        if not self.across:
+            return {}
+        return {"spelled": {id: parts for id in score.ids if len(parts := self.pair.across.parts(id)) > 1}}
 
     def _own_choices(self, n: int) -> dict[str, Choice]:
         """What the models alone would have written at the n-th of the steps that were scored last."""

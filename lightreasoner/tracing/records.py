@@ -20,7 +20,7 @@ from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA, TIE
 from lightreasoner.problems.grading import grade
 from lightreasoner.scoring.divergence import support, teaching
-from lightreasoner.scoring.measures import STEP_MEASURES, TARGET_MEASURES, TUNING_MEASURES
+from lightreasoner.scoring.measures import COMPARED, STEP_MEASURES, TARGET_MEASURES, TUNING_MEASURES
 from lightreasoner.storage.atomic import ID_PATTERN, new_id, write_text
 from lightreasoner.tracing.events import OWN_CHOICES, EndEvent, Event, PromptEvent, Step, StepsEvent
 from lightreasoner.tracing.trace import TraceRequest
@@ -51,6 +51,7 @@ class Trace:
     response: str = ""
     seconds: float = 0.0
     texts: dict[int, str] = field(default_factory=dict)  # of every candidate token
+    spelled: dict[int, tuple[str, ...]] = field(default_factory=dict)  # those that the amateur spells in several tokens
 
     def add(self, event: Event, texts: TokenTexts | None) -> None:
         """Add an event. Token texts come before steps, so that other threads can name every candidate that they see.
@@ -61,6 +62,7 @@ class Trace:
         elif isinstance(event, StepsEvent):
             for step in event.steps:
                 self.texts.update((i, texts.text(i)) for i in step.score.ids if i not in self.texts)
+                self.spelled |= step.spelled
             self.steps += event.steps
         elif isinstance(event, EndEvent):
             if self.answer:
@@ -76,12 +78,14 @@ def json_number(x: float | int | bool | None) -> float | int | bool | None:
 
 
 def columns(record: dict) -> tuple[str, ...]:
-    """What every step has in a trace's JSON: STEP_MEASURES, with a tuned expert TUNING_MEASURES, where a contrast
-    writes what the models alone would have written, and the KL of each further amateur."""
+    """What every step has in a trace's JSON: STEP_MEASURES, COMPARED of a pair across tokenizers, with a tuned expert
+    TUNING_MEASURES, where a contrast writes what the models alone would have written, and the KL of each further
+    amateur."""
     contrast = contrast_of(record)
     own = () if contrast is None else OWN_CHOICES if contrast.takeover else OWN_CHOICES[:1]
+    across = (COMPARED,) if record["pair"].get("across") else ()
     others = tuple(f"other_kl_{n}" for n, _ in enumerate(record["pair"].get("others") or (), 1))
-    return STEP_MEASURES + (TUNING_MEASURES if record.get("lens") else ()) + own + others
+    return STEP_MEASURES + across + (TUNING_MEASURES if record.get("lens") else ()) + own + others
 
 
 def contrast_of(record: dict) -> Contrast | None:
@@ -92,13 +96,16 @@ def contrast_of(record: dict) -> Contrast | None:
 
 def _measures(step: Step) -> dict:
     found = {name: json_number(getattr(step.score, name)) for name in STEP_MEASURES}
+    found |= {} if step.score.compared is None else {COMPARED: json_number(step.score.compared)}
     found |= {name: json_number(getattr(step.shift, name)) for name in TUNING_MEASURES} if step.shift else {}
     found |= {name: asdict(own) for name in OWN_CHOICES if (own := getattr(step, name))}
     return found | {f"other_kl_{n}": json_number(value) for n, value in enumerate(step.other_kls, 1)}
 
 
-def _candidates_json(step: Step) -> dict:
+def _candidates_json(step: Step) -> dict | None:
     score = step.score
+    if not score.ids:  # of a pair across tokenizers, where not all of the plausible set was compared
+        return None
     logprobs = {f"{who}_logprobs": getattr(score, f"{who}_logprobs") for who in ("expert", "amateur")}
     if step.shift:
         logprobs["tuned_logprobs"] = step.shift.tuned_logprobs
@@ -141,8 +148,8 @@ def step_json(step: Step, alpha: float = ALPHA, beta: float = BETA) -> dict:
         "text": step.text,
         **_measures(step),
         "selected": score.kl > beta,
-        "teaching": json_number(score.teaching(alpha)),
-        "support": _support_json(score.support(alpha)),
+        "teaching": json_number(score.teaching(alpha)) if score.ids else None,
+        "support": _support_json(score.support(alpha)) if score.ids else None,
         "candidates": _candidates_json(step),
     }
 
@@ -179,6 +186,7 @@ def trace_json(trace: Trace, alpha: float = ALPHA, beta: float = BETA) -> dict:
     }
     record |= {"prompt_notes": list(trace.prompt_notes)} if trace.prompt_notes else {}
     record |= {"lens": trace.tuned} if trace.tuned else {}
+    record |= {"spelled": {str(i): list(parts) for i, parts in trace.spelled.items()}} if trace.spelled else {}
     return record | ({"graded": trace.graded} if trace.graded else {})
 
 

@@ -36,6 +36,18 @@ def tuning_summary(shifts: list[TuningShift]) -> str:
     return f"training changed the top-1 token at {changed} of {len(shifts)} steps · mean KL(E′ ‖ E) {mean:.3f}\n"
 
 
+def across_summary(steps: list[Step]) -> str:
+    """One line on what was compared, for a pair across tokenizers; empty for any other."""
+    shares = [step.score.compared for step in steps if step.score.compared is not None]
+    if not shares:
+        return ""
+    whole = sum(bool(step.score.ids) for step in steps)
+    return (
+        f"the tokenizers differ: KL is a lower bound · {sum(shares) / len(shares):.1%} of the expert's probability "
+        f"compared · the plausible set is known at {whole} of {len(steps)} steps\n"
+    )
+
+
 def writer_summary(steps: list[Step]) -> str:
     """One line on what a contrast wrote in place of the writer's own choice; empty where none wrote."""
     if not any(step.expert_choice for step in steps):
@@ -89,7 +101,7 @@ def print_events(
                 kls.append(kl)
                 disagreements += not step.score.agree
                 shifts += [step.shift] if step.shift else []
-                signals += [step.score.teaching(alpha)] if kl > beta else []
+                signals += [step.score.teaching(alpha)] if kl > beta and step.score.ids else []
                 if colour:
                     out.write(paint(text, kl, beta))
                 else:
@@ -102,7 +114,8 @@ def print_events(
                 f"\n\n{above} of {len(kls)} steps above β = {beta:g} nats · {share} · "
                 f"{teaching_summary(signals)}"
                 f"{disagreements} top-1 disagreements · mean KL {sum(kls) / max(1, len(kls)):.3f}\n"
-                f"{readers_summary(steps, others, beta)}{tuning_summary(shifts)}{writer_summary(steps)}"
+                f"{across_summary(steps)}{readers_summary(steps, others, beta)}"
+                f"{tuning_summary(shifts)}{writer_summary(steps)}"
                 f"{_ended(event, steps)} · {len(kls) / max(event.seconds, 1e-9):.1f} tokens per second\n"
             )
         elif isinstance(event, PromptEvent):

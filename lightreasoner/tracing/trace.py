@@ -15,9 +15,10 @@ import torch
 from lightreasoner.decoding.contrast import Contrast, check_greedy
 from lightreasoner.decoding.generate import GIVEN_CHUNK  # steps scored together where the response is given
 from lightreasoner.decoding.reading_check import check_reading
+from lightreasoner.decoding.tree_reader import check_tree
 from lightreasoner.errors import UserError
 from lightreasoner.models.context_length import check_lengths
-from lightreasoner.models.pairs import Pair
+from lightreasoner.models.pairs import Pair, refuse_across
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings, check_prompt
 from lightreasoner.models.prompts import prompt_ids, render, response_ids, settle_date
 from lightreasoner.models.turn_ends import ResponseEnds, finished_text
@@ -75,6 +76,10 @@ def trace(
     check(request, settings)
     if request.contrast and tuned and tuned.writer == TUNED:
         raise UserError("Both the tuned expert and the contrast are to write the response; choose one of them.")
+    if request.contrast or tuned:
+        refuse_across(pair, "A contrast" if request.contrast else "The comparison with a tuned expert")
+    for each in (pair, *others) if others else ():
+        refuse_across(each, "A trace with several amateurs")
     check_readers(pair, others)
     tokenizers = [loaded.tokenizer for loaded in (pair.expert, pair.amateur, *(other.amateur for other in others))]
     settled = settle_date(request.prompt, tokenizers)
@@ -94,6 +99,8 @@ def trace(
         raise UserError(f"A forced token id lies outside the expert's vocabulary of {vocabulary:,} tokens.")
     for loaded in (pair.expert, pair.amateur, *more):
         check_reading(loaded)
+    if pair.across:
+        check_tree(pair.amateur)
     text = pair.expert.tokenizer.decode(expert_prompt)
     yield PromptEvent(expert_prompt, text, settled, rendered.notes, rendered.opening)
 

@@ -18,7 +18,7 @@ from lightreasoner.models.weights import known_size
 from lightreasoner.progress import StopRequested
 from lightreasoner.settings import Settings
 from tests.support.hub_server import Hub
-from tests.support.tiny_models import logits_of, save_tiny, save_tiny_adapter, tiny_model, tiny_tokenizer
+from tests.support.tiny_models import logits_of, save_tiny, save_tiny_adapter, shouting_tokenizer, tiny_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")  # PEFT's, from saving adapters
 
@@ -126,7 +126,7 @@ def test_a_hub_model_is_fetched_once_and_then_used_from_the_cache(hub, one, monk
 
 def test_tokenizers_of_the_hub_are_compared_before_weights_are_downloaded(hub, tmp_path):
     """Gigabytes were fetched before two tokenizers that differ were refused."""
-    other = save_tiny(tmp_path / "other", seed=2, tokenizer=tiny_tokenizer(["quite other words"]))
+    other = save_tiny(tmp_path / "other", seed=2, tokenizer=shouting_tokenizer())
     assert "cannot be a pair" in refusal(load_pair, "org/model", str(other), LoadedModels(CPU))
     assert not any(path.endswith(".safetensors") for path in paths(hub))
     assert known_size("org/model") is None  # not taken for complete

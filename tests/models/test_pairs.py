@@ -11,11 +11,11 @@ from lightreasoner.errors import UserError
 from lightreasoner.models import loading, pairs
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.loading import load_model
-from lightreasoner.models.pairs import find_preset, load_pair, presets
+from lightreasoner.models.pairs import describe_pair, find_preset, load_pair, presets
 from lightreasoner.models.references import parse_ref
 from lightreasoner.models.vocabulary import VocabularyAlignment, align_vocabularies
 from lightreasoner.settings import Settings
-from tests.support.tiny_models import END, PAD, START, save_tiny, save_tiny_gguf, tiny_tokenizer
+from tests.support.tiny_models import END, PAD, START, save_tiny, save_tiny_gguf, shouting_tokenizer, tiny_tokenizer
 
 CPU = Settings(device="cpu", dtype="float32")
 DEEPSEEK = ("<｜pad｜>", "<｜User｜>", "<｜end｜>")  # other control tokens over the same ordinary ones
@@ -254,11 +254,15 @@ def test_a_pair_with_other_control_tokens(folders):
     assert pair.alignment.amateur(logits).shape == (1, 2, 298)
 
 
-def test_strangers_are_refused_by_name(folders):
+def test_strangers_are_refused_by_name(folders, tmp_path):
+    """Other tokens make a pair across tokenizers, but not where the tokens do not spell the text."""
+    pair = load_pair(folders["expert"], folders["stranger"], LoadedModels(CPU))
+    assert pair.across and not pair.same_special_tokens and describe_pair(pair)["across"]
+    loud = str(save_tiny(tmp_path / "shouting", seed=4, tokenizer=shouting_tokenizer()))
     with pytest.raises(UserError) as caught:
-        load_pair(folders["expert"], folders["stranger"], LoadedModels(CPU))
-    assert folders["expert"] in str(caught.value) and folders["stranger"] in str(caught.value)
-    assert "cannot be a pair" in str(caught.value)
+        load_pair(folders["expert"], loud, LoadedModels(CPU))
+    assert folders["expert"] in str(caught.value) and loud in str(caught.value)
+    assert "cannot be a pair" in str(caught.value) and "do not spell the text" in str(caught.value)
 
 
 def test_alignments_move_with_the_logits(folders):
@@ -284,10 +288,10 @@ def no_weights(*_):
 def test_two_tokenizers_that_differ_are_refused_before_weights_are_read(tmp_path, monkeypatch):
     """Two GGUF files took two minutes to be told apart, because both models were loaded first."""
     one = save_tiny_gguf(tmp_path / "one.gguf")
-    other = save_tiny(tmp_path / "other", seed=2, tokenizer=tiny_tokenizer(["quite other words"]))
+    other = save_tiny(tmp_path / "other", seed=2, tokenizer=shouting_tokenizer())
     monkeypatch.setattr(loading, "_load_weights", no_weights)
     said = []
-    with pytest.raises(UserError, match=r"cannot be a pair.*ordinary tokens"):
+    with pytest.raises(UserError, match=r"cannot be a pair.*tokenizers differ"):
         load_pair(str(one), str(other), LoadedModels(CPU), said.append)
     assert said == ["Reading both tokenizers"]
 

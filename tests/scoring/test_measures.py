@@ -8,7 +8,14 @@ import pyarrow as pa
 
 from lightreasoner.datasets.trajectories import SCHEMA
 from lightreasoner.scoring.divergence import CANDIDATES, StepScore
-from lightreasoner.scoring.measures import FLOAT_MEASURES, MEASURES, STEP_MEASURES, TAKEN_MEASURES, TUNING_MEASURES
+from lightreasoner.scoring.measures import (
+    COMPARED,
+    FLOAT_MEASURES,
+    MEASURES,
+    STEP_MEASURES,
+    TAKEN_MEASURES,
+    TUNING_MEASURES,
+)
 from lightreasoner.tracing.events import TuningShift
 from ui.scripts import engine_constants
 
@@ -18,7 +25,10 @@ STORED = {pa.float32(): float, pa.int32(): int, pa.bool_(): bool}
 def test_the_table_is_the_scorers_fields():
     types = {m.key: m.type | None if m.taken else m.type for m in MEASURES if m.type}
     step, tuning = ({f.name: f.type for f in fields(kind)} for kind in (StepScore, TuningShift))
-    assert tuple(step) == (*STEP_MEASURES, *CANDIDATES) and tuple(tuning) == (*TUNING_MEASURES, "tuned_logprobs")
+    assert tuple(step) == (*STEP_MEASURES, *CANDIDATES, COMPARED) and tuple(tuning) == (
+        *TUNING_MEASURES,
+        "tuned_logprobs",
+    )
     assert {name: kind for name, kind in (step | tuning).items() if name in types} == types
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 PAD, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
@@ -45,6 +45,13 @@ def tiny_tokenizer(texts: Iterable[str] | None = None, specials: Iterable[str] =
         tokenizer_object=bpe, pad_token=specials[0], eos_token=specials[2], clean_up_tokenization_spaces=False
     )
     tokenizer.chat_template = CHAT_TEMPLATE.replace(START, specials[1]).replace(END, specials[2])
+    return tokenizer
+
+
+def shouting_tokenizer() -> PreTrainedTokenizerFast:
+    """Another tokenizer that changes the text, so that its tokens do not spell it."""
+    tokenizer = tiny_tokenizer(["quite other words"])
+    tokenizer.backend_tokenizer.normalizer = normalizers.Replace("the", "THE")
     return tokenizer
 
 

@@ -5,10 +5,11 @@ from urllib.parse import urlencode
 from lightreasoner.decoding.reading import describe_pass, describe_reading
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import format_bytes
+from lightreasoner.models.across import AcrossVocabulary
 from lightreasoner.models.cache import missing_reason
 from lightreasoner.models.devices import dtype_effect
 from lightreasoner.models.loading import LoadedModel, known_ends
-from lightreasoner.models.pairs import presets
+from lightreasoner.models.pairs import alignment_of, presets
 from lightreasoner.models.prompt_settings import PAPER
 from lightreasoner.models.prompts import describe_prompt
 from lightreasoner.models.turn_ends import describe_ends
@@ -17,6 +18,11 @@ from ui.studio import Studio
 from ui.templates import render
 
 IMPROVE = "Improve this expert"  # the button of the tab that the card leads to
+ACROSS_COSTS = (
+    "differ: the amateur's text is read in the expert's tokens. What cannot be compared exactly is one rest, so KL "
+    "is a lower bound, and steps whose plausible tokens are not all compared are not trained on. Decoding by contrast, "
+    "the preview and a tuned expert beside it need one tokenizer."
+)
 OTHER = "other"  # the pair picker's choice for two models that are not a preset
 
 
@@ -34,6 +40,18 @@ def prompt_notes(loaded: LoadedModel) -> list[str]:
         return describe_prompt(loaded, PAPER)["notes"]
     except UserError as error:
         return [str(error)]
+
+
+def vocabulary_rows(expert: LoadedModel, amateur: LoadedModel) -> list[tuple[str, str]]:
+    """What two loaded models' tokenizers share, and what it costs where they differ."""
+    try:
+        found = alignment_of(expert, amateur)
+    except UserError as error:
+        return [("Shared", str(error))]
+    if not isinstance(found, AcrossVocabulary):
+        return [("Shared", f"{len(expert.tokenizer):,} tokens of vocabulary")]
+    shared = f"{found.shared:,} of the expert's {found.expert.size:,} tokens"
+    return [("Shared", shared), ("Tokenizers", ACROSS_COSTS)]
 
 
 def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: str = "Run") -> str:
@@ -55,7 +73,7 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
     elif not studio.user.owner:  # no look-up for visitors, who could find out which files exist on this machine
         return html([], "Choose a preset pair; only the owner of this server can use other models.", "warn")
     if not (isinstance(expert, str) and isinstance(amateur, str) and expert.strip() and amateur.strip()):
-        return html([], "Name an expert and an amateur that share one tokenizer.", "warn")
+        return html([], "Name an expert and an amateur, best of one family.", "warn")
     try:
         loaded = [studio.models.cached(ref) for ref in (expert, amateur)]
     except UserError as error:
@@ -76,7 +94,7 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
         rows += [("Reads", sentence) for sentence in reads]
         passes = dict.fromkeys(filter(None, map(describe_pass, loaded)))
         rows += [("Forward pass", sentence) for sentence in passes]
-        rows.append(("Shared", f"{len(model.tokenizer):,} tokens of vocabulary"))
+        rows += vocabulary_rows(*loaded)
         rows += [("Prompt", note) for note in prompt_notes(model)]
     elif chosen:
         rows.append(("Needs", f"about {chosen.memory_gb:g} GB"))

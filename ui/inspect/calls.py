@@ -29,7 +29,10 @@ def viewer_calls(studio: Studio) -> list[Callable[..., dict]]:
             raise UserError("This run has no steps yet; wait for its first token.")
         candidates = (step_json(steps[index]) if live else steps[index])["candidates"]
         texts = live.trace.texts if live else {int(i): text for i, text in record["tokens"].items()}
-        return {"candidates": candidates, "tokens": {str(i): texts[i] for i in candidates["ids"] if i in texts}}
+        ids = candidates["ids"] if candidates else ()
+        spelled = live.trace.spelled if live else {int(i): parts for i, parts in record.get("spelled", {}).items()}
+        found = {"candidates": candidates, "tokens": {str(i): texts[i] for i in ids if i in texts}}
+        return found | ({"spelled": {str(i): spelled[i] for i in ids if i in spelled}} if spelled else {})
 
     @action("inspect.export", visitors=True)
     @answering

@@ -220,7 +220,8 @@ class LiveRun {
     if (asked() || (this.example.size && !again)) return;
     const answer = await fetch(EXAMPLE_FILE).catch(() => null), record = answer?.ok && await answer.json();
     if (!record || asked()) return;
-    this.example.set(record.id, (step) => ({ candidates: record.steps[step].candidates, tokens: record.tokens }));
+    this.example.set(record.id, (step) => ({ candidates: record.steps[step].candidates,
+      tokens: record.tokens, spelled: record.spelled }));
     this.viewer.curve.hold(firstMove(this.element));
     this.unasked = true;
     showRecord(this.viewer, record);

@@ -22,7 +22,8 @@ document.querySelector('h1').textContent = record.pair.expert + ' against ' + re
 const viewer = new Viewer(document.querySelector('.lr-root'), {
   kinds: [['json', 'Everything'], ['png', 'A picture']],
   curve: createPicture,
-  details: async (run, step) => ({ candidates: record.steps[step].candidates, tokens: record.tokens }),
+  details: async (run, step) => ({ candidates: record.steps[step].candidates, tokens: record.tokens,
+    spelled: record.spelled }),
   export: async (kind, run, where) => {
     download(where.name + '.json', JSON.stringify(record), 'application/json');
     return '';

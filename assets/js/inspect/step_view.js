@@ -10,6 +10,9 @@ import { aloneSays } from './writer.js';
 const ROWS = 10;
 const NOT_STORED = 'The distributions of this step were not stored, because the two models hardly diverge here. ' +
   'A dataset built with the details of every step has them.';
+const NOT_COMPARED = 'The tokenizers differ, and what the amateur gives to some plausible token of the expert is not ' +
+  'known here, so there is no contrastive target and the step is never trained on.';
+const SPELLED = 'how the amateur\u2019s tokens spell it';
 const ALPHA_HELP = 'A token is plausible if the expert gives it at least \u03b1 times the probability of its top-1 ' +
   'token. Only plausible tokens can be reinforced.';
 
@@ -34,7 +37,8 @@ function tableRow(row, step, branch) {
   const bars = [['expert', row.e], ['amateur', row.a], ['target', row.c], ['tuned', row.t]].filter(([, p]) =>
     p !== undefined);
   return el('li', { class: 'lr-row' + (row.plausible ? '' : ' lr-masked') + (taken ? ' lr-taken' : '') },
-    el('span', { class: 'lr-label', title: 'token ' + row.id, text: tokenLabel(row.text) }),
+    el('span', { class: 'lr-label', title: 'token ' + row.id, text: tokenLabel(row.text) }, row.spelled
+      ? el('small', { class: 'lr-spelled', title: SPELLED, text: ' ' + row.spelled }) : ''),
     el('div', { class: 'lr-bars' }, ...bars.map(([who, p]) =>
       probabilityBar(who, p, who !== 'target' || row.plausible))),
     el('span', { class: 'lr-contribution', title: 'log-ratio: log \u03c0E \u2212 log \u03c0A',
@@ -54,7 +58,8 @@ function rowsOf(step, details, alpha, order) {
     const t = logT && Math.exp(logT[i] ?? -Infinity);
     const e = Math.exp(logE[i]), a = Math.exp(logA[i]), ratio = logE[i] - logA[i];
     const text = details.tokens[id] === undefined ? '[' + id + ']' : details.tokens[id];
-    return { id, text, e, a, t, c: weights[i], plausible: plausible[i], ratio, part: e > 0 ? e * ratio : 0 };
+    const spelled = (details.spelled?.[id] || []).map(tokenLabel).join('\u00b7');
+    return { id, text, spelled, e, a, t, c: weights[i], plausible: plausible[i], ratio, part: e > 0 ? e * ratio : 0 };
   });
   const largest = (row) => Math.max(row.e, row.a, row.c, row.t || 0);
   const listed = new Set([...all].sort((x, y) => largest(y) - largest(x)).slice(0, ROWS));
@@ -91,6 +96,9 @@ function factsOf(step) {
       ['Training moved', divergence(step, 'tuned_kl') + ' nats', reverse]])];
 }
 
+/** Why a step above beta of a pair across tokenizers has no distributions; at or below it, none may be stored. */
+const whyNot = (step, beta) => (step.compared !== undefined && isAbove(step, beta) ? NOT_COMPARED : '');
+
 /** Whether training uses a step, and why. */
 function verdict(above, mark) {
   const is = above ? ' \u2013 above \u03b2' : ' \u2013 not above \u03b2';
@@ -111,7 +119,9 @@ function head(step, { above, selected, mark }, { move, stops = ['step above \u03
         step.whole ? ' part of \u201c' + step.whole + '\u201d' : ''),
       el('div', { class: 'lr-step-move' }, jump(-1, 'p', 'Previous'), jump(1, 'n', 'Next'))),
     el('p', { class: 'lr-verdict' + (selected ? ' lr-yes' : '') },
-      el('b', { text: 'KL ' + divergence(step, 'kl') + ' nats' }),
+      el('b', { text: 'KL ' + (step.compared === undefined ? '' : '\u2265 ') + divergence(step, 'kl') + ' nats' }),
+      step.compared === undefined ? ''
+        : ' \u00b7 ' + formatPercent(step.compared) + ' of the expert\u2019s mass compared',
       verdict(above, mark),
       step.agree ? '' : ' The two models prefer different tokens.'),
     aloneSays(step) ? el('p', { class: 'lr-alone', text: sentence(aloneSays(step)) }) : null,
@@ -215,7 +225,7 @@ export class StepView {
     this.alphaOut.textContent = alpha.toFixed(2);
     node.replaceChildren(...head(step, { above, selected, mark }, this.actions), ...(details.candidates
       ? distributions(run, step, rowsOf(step, details, alpha, order), { selected, open, alphaRow, branch, onOrder })
-      : [el('p', { class: 'lr-muted lr-unstored', text: details.why || NOT_STORED })]));
+      : [el('p', { class: 'lr-muted lr-unstored', text: whyNot(step, beta) || details.why || NOT_STORED })]));
     node.scrollTop = scroll;
     if (focused) slider.focus();
   }
