@@ -26,7 +26,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.identity import describe_models, differences
 from lightreasoner.models.loading import LoadedModel
-from lightreasoner.models.pairs import Pair, describe_pair, load_pair
+from lightreasoner.models.pairs import Pair, describe_pair, load_pair, refuse_across
 from lightreasoner.models.prompt_settings import PromptSettings, prompt_of
 from lightreasoner.models.prompts import prompt_ids, prompt_marks, render
 from lightreasoner.models.vocabulary import VocabularyAlignment, added_tokens, align_vocabularies
@@ -260,6 +260,7 @@ class _WithExpert:
     def __init__(self, folder: Path, run: dict, pair: Pair, settings: Settings, progress: Progress):
         self.run, self.pair, self.progress = run, pair, progress
         self.tokenizer = pair.expert.tokenizer
+        refuse_across(pair, "A further amateur of a dataset")
         if changed := differences(run["about"], "expert", pair.expert):
             raise UserError(
                 f"The expert {pair.expert.ref} is not the one that wrote {folder}: its {' and '.join(changed)} changed "

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, Given, generate_batch, greedy_generate
-from lightreasoner.models.pairs import Pair
+from lightreasoner.models.pairs import Pair, refuse_across
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings
 from lightreasoner.models.prompts import pair_prompts
 from lightreasoner.models.turn_ends import finished_text
@@ -73,6 +73,7 @@ def coherence(
     prompt: PromptSettings = PAPER,
 ) -> Coherence:
     """Let both models write, and the expert read. Raises UserError where a model's output is not a distribution."""
+    refuse_across(pair, "Whether an amateur still writes sense")
     prompts = [pair_prompts(pair, problem.question, prompt, problem.context) for problem in problems]
     found = []
     for which, loaded in enumerate((pair.amateur, pair.expert)):
