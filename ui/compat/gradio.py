@@ -19,23 +19,14 @@ from starlette.requests import Request
 
 from lightreasoner.errors import first_line
 from lightreasoner.serving.log import log_line
+from lightreasoner.settings import ASSETS
 
 CHECKED_VERSION = "6.31.0"
 #: What the page of gr.Markdown loads for formulas: KaTeX's auto-render, whose default export renders the formulas of an
 #: element. Its name holds a hash.
 _FORMULAS = "auto-render-*.js"
 QUEUE_SECONDS = 0.01  # between looks for waiting events: Gradio's 0.001 takes an idle server 5 % of a core
-#: Runs before Gradio does. The clock of its loading sign is never ended and asks for sixty frames a second for as long
-#: as the page is open; no clock is shown here, so none goes on once there are tabs. And Svelte wraps what it takes for
-#: plain arrays, through which Gradio then looks for each component's events: a fifth of the time until the page is up.
-HEAD_START = """<script>{
-  const frame = window.requestAnimationFrame.bind(window), clock = /\\(performance\\.now\\(\\)-.{1,20}\\)\\/1e3/;
-  window.requestAnimationFrame = (callback) =>
-    clock.test(callback) && document.getElementById("lr-tabs") ? 0 : frame(callback);
-  class List extends Array {}
-  for (const name of ["components", "dependencies"]) Object.setPrototypeOf(window.gradio_config[name], List.prototype);
-}</script>
-"""
+_MODULE = 'script type="module"'  # Gradio's own, in the head of its page
 #: The handler that gr.LoginButton wires to the loading of the page; it returns the button with its present label.
 LOGIN_STATUS_HANDLER = gr.LoginButton._check_login_status
 
@@ -80,7 +71,8 @@ class _PageTemplates(BaseLoader):
 
     def get_source(self, environment: Environment, template: str) -> tuple:
         source, *rest = self._theirs.get_source(environment, template)
-        return source.replace('<script type="module"', HEAD_START + '<script type="module"', 1), *rest
+        start = (ASSETS / "templates" / "before_gradio.html").read_text(encoding="utf-8")
+        return source.replace(f"<{_MODULE}", f"{start}<{_MODULE}", 1), *rest
 
 
 class Page(gr.Blocks):
