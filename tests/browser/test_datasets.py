@@ -151,7 +151,7 @@ def test_one_click_builds_a_dataset_and_the_page_watches_it_grow(app, tab):
     here.page.get_by_label("Number of problems").fill("40")
     here.page.get_by_role("button", name="Estimate").click()
     expect(here.page.locator("#lr-ds-estimate")).to_contain_text("samples at β = 0.4")
-    expect(here.page.locator("#lr-ds-estimate")).to_contain_text("MB on disk")
+    expect(here.page.locator("#lr-ds-estimate")).to_contain_text("kB on disk")
     here.page.get_by_role("button", name="The same on the command line").click()
     command = here.page.locator("#lr-ds-command textarea")
     expect(command).to_have_value(

@@ -207,7 +207,7 @@ def test_every_surface_shows_them_as_text(public, there, visitors):
     quiet(page)
 
     page.goto(f"{public.url}?tab=finetune&run={there.tuning}")
-    expect(page.locator(".lr-model-card h4")).to_have_text(HOSTILE[0])
+    expect(page.locator(".lr-model-card h3")).to_have_text(HOSTILE[0])
     quiet(page)
 
     page.goto(f"{public.url}?tab=evaluate&run={there.evaluation}")

@@ -209,7 +209,14 @@ def test_every_call_of_the_scripts_is_refused_or_for_visitors(public, stranger):
     found = server_calls(stranger)
     known = {function.__name__ for function in callable_functions(twin(public)) if hasattr(function, "_is_server_fn")}
     assert {function for _, _, function in found} == known
-    open_calls = {("lr-viewer", "step"), ("lr-viewer", "export"), ("lr-viewer", "stop"), ("lr-top", "header_status")}
+    open_calls = {
+        ("lr-viewer", "step"),
+        ("lr-viewer", "export"),
+        ("lr-viewer", "stop"),
+        ("lr-viewer", "origin"),
+        ("lr-viewer", "beside"),
+        ("lr-top", "header_status"),
+    }
     for name, id, function in found:
         for arguments in ([public.dataset], [public.job.id, "delete", 5, None, {}], [5, public.job.id, {}], None, "x"):
             said = call(stranger, id, function, arguments)

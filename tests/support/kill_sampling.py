@@ -55,7 +55,7 @@ def run(seed: int, kills: int, run_dir: Path, argv: list[str]) -> None:
             status = wait_for(child, 60, lambda wanted=before + more: len(shards(run_dir)) >= wanted)
             status = wait_for(child, dice.uniform(0, 0.03), lambda: False) if status is None else status
         else:  # anywhere, while loading too
-            status = wait_for(child, dice.uniform(0, 1.0), lambda: False)
+            status = wait_for(child, dice.uniform(0, 0.4), lambda: False)
         if status is not None:
             print(status, *left)
             return

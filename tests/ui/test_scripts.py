@@ -98,7 +98,7 @@ def components(kind: type = HtmlComponent) -> list[type[HtmlComponent]]:
 
 
 def test_every_component_has_a_script_that_mounts_it():
-    assert len(components()) == 8
+    assert len(components()) == 9
     for component in components():
         text = (FOLDER / f"{component.script}.js").read_text(encoding="utf-8")
         assert re.search(r"^export function mount\(", text, re.M), component

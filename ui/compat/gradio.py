@@ -17,7 +17,7 @@ from gradio.routes import templates
 from jinja2 import BaseLoader, Environment
 from starlette.requests import Request
 
-from lightreasoner.errors import first_line
+from lightreasoner.errors import UserError, first_line
 from lightreasoner.serving.log import log_line
 from lightreasoner.settings import ASSETS
 
@@ -90,6 +90,12 @@ class Page(gr.Blocks):
         super().queue(*args, **options)
         self._queue.sleep_when_free = QUEUE_SECONDS
         return self
+
+    async def call_function(self, *args: Any, **options: Any) -> Any:
+        try:
+            return await super().call_function(*args, **options)
+        except UserError as error:  # of any handler
+            raise gr.Error(str(error), print_exception=False) from None
 
     async def preprocess_data(self, block_fn: Any, inputs: list, state: Any, explicit_call: bool = False) -> Any:
         try:

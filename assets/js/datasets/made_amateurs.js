@@ -13,13 +13,14 @@ export function mount({ element, trigger, server }) {
   const root = element.querySelector('.lr-root'), call = createCalls(server);
   let active = false;
   root.classList.add('lr', 'lr-data');
-  const button = (made, event, text) => el('button', { type: 'button', text, 'data-key': event + made.run,
-    onclick: () => trigger(event, { run: made.run }) });
+  const button = (made, name, text, onclick) => el('button', { type: 'button', text, onclick,
+    'data-key': name + made.run });
   const card = (made) => el('section', { class: 'lr-tone-' + (made.coherent === false ? 'bad' : 'good') },
     el('p', {}, jobLink(made), ' ', made.ref ? '' : badge(made)),
     el('p', { text: made.sentence || made.message || '' }),
-    el('div', { class: 'lr-buttons' }, ...(made.ref ? [button(made, 'use', 'Use as the amateur'),
-      button(made, 'compare', 'Compare it, too')] : [])));
+    el('div', { class: 'lr-buttons' }, ...(made.ref ? [
+      button(made, 'use', 'Use as the amateur', () => trigger('use', { run: made.run })),
+      button(made, 'compare', 'Compare it, too', () => trigger('compare', { run: made.run }))] : [])));
   async function look() {
     const { made } = await call('made');
     if (!made) return;
