@@ -78,7 +78,8 @@ function trainingRow(run, step, all) {
 const divergence = (step, key) => formatNats(step[key] ?? Infinity);
 // [name, value, explanation]
 function factsOf(step) {
-  const probability = (x) => (x === null ? 'not shared' : formatPercent(Math.exp(x)));
+  const unknown = step.compared === undefined ? 'not shared' : 'not compared';
+  const probability = (x) => (x === null ? unknown : formatPercent(Math.exp(x)));
   const given = (who) => {
     const rank = step[who + '_rank'];
     return probability(step[who + '_logprob']) + (rank === null ? '' : ' (rank ' + rank.toLocaleString('en') + ')');
@@ -99,9 +100,12 @@ function factsOf(step) {
 /** Why a step above beta of a pair across tokenizers has no distributions; at or below it, none may be stored. */
 const whyNot = (step, beta) => (step.compared !== undefined && isAbove(step, beta) ? NOT_COMPARED : '');
 
+/** Whether a step of a pair across tokenizers has no target. */
+const hasNoTarget = (step) => step.compared !== undefined && !Number.isFinite(step.teaching);
 /** Whether training uses a step, and why. */
-function verdict(above, mark) {
+function verdict(step, above, mark) {
   const is = above ? ' \u2013 above \u03b2' : ' \u2013 not above \u03b2';
+  if (above && hasNoTarget(step)) return is + ', but without a target: never trained on.';
   if (mark === 'drop') return is + ', dropped by you: never trained on.';
   if (mark === 'keep') return is + ', kept by you: always trained on.';
   return is + (above ? ', selected for training.' : ', not selected.') + (mark === 'pin' ? ' Pinned by you.' : '');
@@ -118,11 +122,11 @@ function head(step, { above, selected, mark }, { move, stops = ['step above \u03
       el('h3', {}, 'Step ' + step.index + ' ', el('code', { text: tokenLabel(step.text) }),
         step.whole ? ' part of \u201c' + step.whole + '\u201d' : ''),
       el('div', { class: 'lr-step-move' }, jump(-1, 'p', 'Previous'), jump(1, 'n', 'Next'))),
-    el('p', { class: 'lr-verdict' + (selected ? ' lr-yes' : '') },
+    el('p', { class: 'lr-verdict' + (selected && !hasNoTarget(step) ? ' lr-yes' : '') },
       el('b', { text: 'KL ' + (step.compared === undefined ? '' : '\u2265 ') + divergence(step, 'kl') + ' nats' }),
       step.compared === undefined ? ''
         : ' \u00b7 ' + formatPercent(step.compared) + ' of the expert\u2019s mass compared',
-      verdict(above, mark),
+      verdict(step, above, mark),
       step.agree ? '' : ' The two models prefer different tokens.'),
     aloneSays(step) ? el('p', { class: 'lr-alone', text: sentence(aloneSays(step)) }) : null,
     el('dl', { class: 'lr-facts' }, ...factsOf(step).map(([name, text, title]) =>

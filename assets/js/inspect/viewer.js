@@ -168,7 +168,8 @@ export class Viewer {
     const marked = ['drop', 'keep', 'pin'].filter(of).map((kind) => of(kind) + ' ' + MARKED[kind]);
     return [known.length && el('b', { title: LOSS_HELP, text: n + (n === 1 ? ' teaches' : ' teach') }),
       known.length && ', ' + mean.toFixed(3) + ' nats on average \u00b7 ',
-      known.length < used.length && (used.length - known.length) + ' not stored \u00b7 ',
+      known.length < used.length && (used.length - known.length) + (used.some((step) => step.compared !== undefined)
+        ? ' without a target \u00b7 ' : ' not stored \u00b7 '),
       marked.length && marked.join(', ') + ' \u00b7 '].filter(Boolean);
   }
   drawScale() {
