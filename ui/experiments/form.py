@@ -50,7 +50,7 @@ class ExperimentForm(RunForm):
             minutes = gr.Number(
                 usual["minutes"],
                 label="Budget in minutes",
-                info="the numbers are then upper bounds; empty: none",
+                info="the numbers are then upper bounds; 0: none",
                 minimum=0,
                 elem_id="lr-ex-minutes",
             )

@@ -8,7 +8,7 @@ import { formatCount } from '../shared/format.js';
 
 const COLUMNS = [{ title: 'Amateur', class: 'lr-name' },
   { title: 'Above β', class: 'lr-num', says: 'Steps of KL above β, and their share of all steps' },
-  { title: 'Taught', class: 'lr-num', says: 'KL(target ‖ expert), summed over the steps above β, in nats' },
+  { title: 'Taught, nats', class: 'lr-num', says: 'KL(target ‖ expert), summed over the steps above β' },
   { title: 'Idle', class: 'lr-num', says: 'Share of the steps above β that teach nothing' },
   { title: 'Agreement', class: 'lr-num', says: 'Mean Jaccard index with the other amateurs’ selected steps' },
   { title: 'Gap', class: 'lr-num', says: 'Accuracy of the expert minus the amateur’s, in points, with its interval' },

@@ -104,7 +104,8 @@ export class Plane {
     this.onTrain = onTrain;
     this.box = this.trained = null;
     this.timer = 0;
-    this.chart = new Chart({ title: 'Entropy and KL', says: 'drag a box to list its steps', name: 'entropy-and-kl',
+    this.chart = new Chart({ title: 'Entropy and KL', name: 'entropy-and-kl',
+      says: 'the more orange, the more a step teaches; drag a box to list its steps',
       onBox: (range) => this.look(range && [range.x, range.y].flatMap((ends) =>
         [Math.min(...ends), Math.max(...ends)].map((root) => Math.max(0, root) ** 2)), 0) });
     this.fields = ['Entropy from', 'Entropy to', 'KL from', 'KL to'].map((name, at) => {
