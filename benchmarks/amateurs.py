@@ -16,7 +16,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from lightreasoner.cli.pairs import add_pair_options, ladder_refs
+from lightreasoner.cli.pairs import add_pair_options, expert_and_amateurs
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, load_pair
@@ -66,7 +66,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     settings = from_environment()
-    _, expert, amateurs = ladder_refs(options)
+    _, expert, amateurs = expert_and_amateurs(options)
     models = LoadedModels(settings)
     pairs = [load_pair(expert, amateur, models) for amateur in amateurs]
     if len(pairs) == 1:

@@ -3,9 +3,8 @@
 import argparse
 
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
-from lightreasoner.cli.once import Once
+from lightreasoner.cli.options import Once, add_skip_option, first_problem
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
-from lightreasoner.cli.problems import add_skip_option, first_problem
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path

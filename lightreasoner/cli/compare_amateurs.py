@@ -3,7 +3,7 @@
 import argparse
 
 from lightreasoner.cli.amateurs import notes, table
-from lightreasoner.cli.once import Once
+from lightreasoner.cli.options import Once
 from lightreasoner.cli.sample import add_sampling_options, sampling_job
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import printable
@@ -32,16 +32,16 @@ def add(verbs) -> None:
 def run_compare(parser: argparse.ArgumentParser, options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.datasets.compare_amateurs import compare_amateurs
     from lightreasoner.evaluation.amateurs import recommendation, results_of
-    from lightreasoner.experiments.ladder import LadderJob, run_ladder
+    from lightreasoner.experiments.compare_amateurs import CompareAmateursJob, run_compare_amateurs
 
     if not options.problems:
         parser.error("the following arguments are required: --problems")
-    job = LadderJob(sampling_job(options), options.preview, options.beta)
+    job = CompareAmateursJob(sampling_job(options), options.preview, options.beta)
     if len(job.sampling.amateurs) == 1:
         raise UserError("One amateur was named, so there is nothing to compare it with; repeat --amateur.")
     if not settings.job:
         job.check(settings)
-    troubles = run_ladder(job, settings, lambda inner: ConsoleProgress(progress_line, inner))
+    troubles = run_compare_amateurs(job, settings, lambda inner: ConsoleProgress(progress_line, inner))
     found = compare_amateurs(job.sampling.run_dir)
     datasets = [each.dataset for each in found.amateurs]
     previews, gaps = results_of(datasets)

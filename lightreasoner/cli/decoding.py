@@ -2,7 +2,7 @@
 
 import argparse
 
-from lightreasoner.cli.once import Once
+from lightreasoner.cli.options import Once
 
 
 def add_stop_option(parser: argparse.ArgumentParser) -> None:

@@ -6,8 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from lightreasoner.cli.decoding import add_contrast_options, add_stop_option, contrasts, stop_strings
-from lightreasoner.cli.once import Once
-from lightreasoner.cli.problems import add_skip_option, first_problem
+from lightreasoner.cli.options import Once, add_skip_option, first_problem
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.paper import ALPHA, BETA

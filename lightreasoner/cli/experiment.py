@@ -3,10 +3,8 @@
 import argparse
 from pathlib import Path
 
-from lightreasoner.cli.once import Once
+from lightreasoner.cli.options import Once, add_report_option, add_skip_option, reporting
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
-from lightreasoner.cli.problems import add_skip_option
-from lightreasoner.cli.report_to import add_report_option, reporting
 from lightreasoner.errors import UserError
 from lightreasoner.progress import ConsoleProgress
 from lightreasoner.settings import Settings

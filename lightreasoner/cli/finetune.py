@@ -6,8 +6,7 @@ import shlex
 from pathlib import Path
 
 from lightreasoner.cli.dataset import add_selection_options
-from lightreasoner.cli.once import Once
-from lightreasoner.cli.report_to import add_report_option, reporting
+from lightreasoner.cli.options import Once, add_report_option, reporting
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import format_duration

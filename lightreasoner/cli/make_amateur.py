@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lightreasoner.cli.once import Once
+from lightreasoner.cli.options import Once
 from lightreasoner.formatting import printable
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path

@@ -1,9 +1,21 @@
-"""The options on files of problems that several verbs share."""
+"""Options that several verbs share."""
 
 import argparse
+from dataclasses import replace
 from typing import Any
 
+from lightreasoner.jobs.trackers import TRACKERS, check_tracker
 from lightreasoner.settings import Settings
+
+
+class Once(argparse.Action):
+    """Stores the value of an option. Of two different values argparse would take the last one silently."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        before = getattr(namespace, self.dest, self.default)
+        if before != self.default and before != values:
+            raise argparse.ArgumentError(self, f"given twice, as {before} and as {values}; it takes one, so name one")
+        setattr(namespace, self.dest, values)
 
 
 def add_skip_option(parser: argparse.ArgumentParser) -> None:
@@ -18,3 +30,19 @@ def first_problem(options: argparse.Namespace, split: str | None, settings: Sett
 
     limits = {"limit": 1, "max_chars": settings.max_problem_chars, "skip_unreadable": options.skip_unreadable}
     return next(iter(open_problems(options.problems, split=split, **limits)))
+
+
+def add_report_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--report-to",
+        choices=tuple(TRACKERS),
+        help="mirror the numbers to a tracker, which must be installed and set up (default: nothing is sent anywhere)",
+    )
+
+
+def reporting(options: argparse.Namespace, settings: Settings) -> Settings:
+    """The settings with the tracker that the options name. Raises UserError for one that is not installed."""
+    named = options.report_to or settings.report_to
+    if named:
+        check_tracker(named)
+    return replace(settings, report_to=named)

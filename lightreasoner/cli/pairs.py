@@ -27,7 +27,7 @@ def run_pairs(options: argparse.Namespace, settings: Settings) -> None:
 
 
 def add_pair_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
-    """several: whether more than one amateur makes sense, see `ladder_refs`."""
+    """several: whether more than one amateur makes sense, see `expert_and_amateurs`."""
     more = "; repeat it to measure several beside the same expert" if several else ""
     parser.add_argument("--pair", metavar="NAME", help="a preset listed by the verb pairs (default: the bundled pair)")
     parser.add_argument("--expert", metavar="REF", help="the stronger model")
@@ -36,16 +36,16 @@ def add_pair_options(parser: argparse.ArgumentParser, several: bool = False) -> 
 
 def pair_refs(options: argparse.Namespace) -> tuple[str | None, str, str]:
     """(preset name or None, expert, amateur) of the options. Raises UserError."""
-    name, expert, amateurs = ladder_refs(options)
+    name, expert, amateurs = expert_and_amateurs(options)
     if len(amateurs) > 1:
         raise UserError(
             f"--amateur was given {len(amateurs)} times, but this command takes one amateur; name one. To "
-            "compare several, give them to sample, then use the verb amateurs."
+            "compare several, use compare-amateurs."
         )
     return name, expert, amateurs[0]
 
 
-def ladder_refs(options: argparse.Namespace) -> tuple[str | None, str, list[str]]:
+def expert_and_amateurs(options: argparse.Namespace) -> tuple[str | None, str, list[str]]:
     """(preset name or None, expert, its amateurs, at least one) of the options. Raises UserError."""
     from lightreasoner.datasets.amateurs import check_amateurs
     from lightreasoner.models.pairs import find_preset, presets

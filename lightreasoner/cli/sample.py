@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
-from lightreasoner.cli.once import Once
-from lightreasoner.cli.pairs import add_pair_options, ladder_refs
-from lightreasoner.cli.problems import add_skip_option
+from lightreasoner.cli.options import Once, add_skip_option
+from lightreasoner.cli.pairs import add_pair_options, expert_and_amateurs
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.errors import UserError
@@ -110,7 +109,7 @@ def sampling_job(options: argparse.Namespace):
     from lightreasoner.problems.stream import training_split
     from lightreasoner.sampling.job import SamplingJob
 
-    name, expert, (amateur, *others) = ladder_refs(options)
+    name, expert, (amateur, *others) = expert_and_amateurs(options)
     problems = options.problems.strip()
     return SamplingJob(
         *(options.run_dir, expert, amateur, problems),

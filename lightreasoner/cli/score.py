@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
+from lightreasoner.cli.options import add_skip_option, first_problem
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
-from lightreasoner.cli.problems import add_skip_option, first_problem
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cli.sample import add_batch_options, read_batch_size, read_beta_floor, run_as_job
 from lightreasoner.cluster import add_backend_options

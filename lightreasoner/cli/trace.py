@@ -7,8 +7,8 @@ from pathlib import Path
 
 from lightreasoner.cli.console import print_json, read_stdin
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
-from lightreasoner.cli.pairs import add_pair_options, ladder_refs
-from lightreasoner.cli.problems import add_skip_option
+from lightreasoner.cli.options import add_skip_option
+from lightreasoner.cli.pairs import add_pair_options, expert_and_amateurs
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA, BETA
@@ -95,7 +95,7 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
         contrast = Contrast(options.alpha, options.beta) if options.writer == "contrast" else takeover(options.beta)
     request = TraceRequest(question, options.response, (), *decoding, context=context, prompt=prompt, contrast=contrast)
     check(request, settings)
-    name, expert, (amateur, *others) = ladder_refs(options)
+    name, expert, (amateur, *others) = expert_and_amateurs(options)
     if options.show_prompt:
         print_prompt(expert, request, request.prompt)
         return

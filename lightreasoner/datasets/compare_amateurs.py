@@ -77,9 +77,7 @@ def compare_amateurs(folder: Path, selection: Selection | None = None) -> Amateu
     at a time. Raises UserError for an imported dataset, damaged shards, and measures of other responses.
     """
     selection = selection or Selection()
-    run = read_run(folder)
-    if run["kind"] != "dataset":
-        raise UserError(f"{folder} holds a run of the kind {run['kind']}, not a dataset; name the run of a dataset.")
+    run = read_run(folder, "dataset")
     if is_imported(run):
         raise UserError(
             f"{folder} was imported: it holds the samples of one amateur and no other step, so there is nothing to "

@@ -97,9 +97,7 @@ class Explorer:
     def __init__(self, folder: Path):
         """Reads no steps yet. Raises UserError when the folder is not a dataset."""
         self.folder = Path(folder)
-        self.run = read_run(self.folder)
-        if self.run["kind"] != "dataset":
-            raise UserError(f"{folder} is a run of kind {self.run['kind']}, not a dataset.")
+        self.run = read_run(self.folder, "dataset")
         self.imported = is_imported(self.run)
         self.note: str | None = None  # why token ids have no texts
         self._texts: TokenTexts | IdTexts | None = None

@@ -59,9 +59,7 @@ def export_samples(
         raise UserError(f"There is no format {str(kind)[:20]!r}; use {' or '.join(FORMATS)}.")
     if out.is_dir() or not out.name:
         raise UserError(f"{out} is a folder; name the file to write in it.")
-    run, reports = read_run(folder), []
-    if run["kind"] != "dataset":
-        raise UserError(f"{folder} is a run of kind {run['kind']}, not a dataset; name a dataset's folder.")
+    run, reports = read_run(folder, "dataset"), []
     imported = is_imported(run)
     if kind == "paper" and not imported and holds_conversations(folder):
         raise UserError(

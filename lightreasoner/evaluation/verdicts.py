@@ -58,11 +58,7 @@ def regrade(folder: Path, on_progress: Callable[[int, int], None] = lambda done,
     Files are replaced whole, and only those with a change; results.json last. Raises UserError for a folder that is no
     evaluation or is being worked on, and for a damaged file, before anything is written.
     """
-    run = read_run(folder)
-    if run["kind"] != "evaluation":
-        raise UserError(
-            f"{folder} holds a {run['kind']} run, and no answers to judge; name the folder of an evaluation."
-        )
+    run = read_run(folder, "evaluation")
     opening = (run["about"].get("prompt") or {}).get("opening") or ""  # of every answer: it stands in the prompt
     with locked(folder / LOCK, WORKING):
         changes, tables, done, by_hand = [], {}, 0, read_verdicts(folder)

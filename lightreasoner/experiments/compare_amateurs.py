@@ -31,7 +31,7 @@ VERB = "compare-amateurs"
 
 
 @dataclass(frozen=True)
-class LadderJob:
+class CompareAmateursJob:
     """Which amateurs are compared on which problems."""
 
     sampling: SamplingJob  # of the dataset, with all amateurs
@@ -86,8 +86,8 @@ def place(dataset: Path, name: str) -> Path:
     return dataset.with_name(f"{dataset.name}-{name}")
 
 
-def run_ladder(
-    job: LadderJob, settings: Settings, console: Callable[[Progress], Progress] = lambda progress: progress
+def run_compare_amateurs(
+    job: CompareAmateursJob, settings: Settings, console: Callable[[Progress], Progress] = lambda progress: progress
 ) -> list[str]:
     """Run what is missing. Returns why previews failed, a sentence each. Raises UserError, StopRequested."""
     job.check(settings)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from lightreasoner.errors import UserError
 from lightreasoner.evaluation.preview import preview_cells, verdict
 from lightreasoner.evaluation.results import ResultsReader
 from lightreasoner.evaluation.tables import counted, percent
@@ -108,9 +107,7 @@ def recorded_plan(record: dict[str, Any]) -> Plan:
 
 def all_stages(folder: Path) -> list[Stage]:
     """The stages of an experiment's folder, of the rounds that have begun. Raises UserError when it is none."""
-    record = read_run(folder)
-    if record["kind"] != "experiment":
-        raise UserError(f"{folder} is a {record['kind']} run, not an experiment; name an experiment's folder.")
+    record = read_run(folder, "experiment")
     plan, stages = recorded_plan(record), []
     for turn in range(1, plan.rounds + 1):
         expert = None if turn == 1 else later_expert(folder, turn)

@@ -120,9 +120,7 @@ def add_amateur(folder: Path, ref: str, settings: Settings, progress: Progress, 
 
 def readable_dataset(folder: Path) -> dict[str, Any]:
     """The record of a dataset whose responses an amateur can read. Raises UserError."""
-    run = read_run(folder)
-    if run["kind"] != "dataset":
-        raise UserError(f"{folder} holds a run of the kind {run['kind']}, not a dataset; name the run of a dataset.")
+    run = read_run(folder, "dataset")
     if is_imported(run):
         raise UserError(
             f"{folder} was imported: it holds selected steps of one amateur and no whole response, so another amateur "

@@ -23,6 +23,8 @@ FORMAT, VERSION = "lightreasoner-run", 1
 RECORD = "run.json"
 LOCK = ".lock"  # locked by the process that works in the folder
 BEATING = ".heartbeat"  # touched by that process
+#: The kinds of runs that are asked for, as sentences call them.
+KINDS = {"dataset": "a dataset", "evaluation": "an evaluation", "experiment": "an experiment"}
 RENAMED = {"finetune": {"group": "max_samples_per_trajectory"}}  # kind → setting until version 0.2 → its name now
 ARROW = " → "  # between the versions of two starts
 TRASH = ".deleted-"  # a folder that is being deleted
@@ -117,8 +119,11 @@ def _shown(value: Any) -> str:
     return "not set" if value is None else str(value)[:80]
 
 
-def read_run(folder: Path) -> dict:
-    """The record of a run folder. Raises UserError if there is no run.json, or it is damaged."""
+def read_run(folder: Path, kind: str | None = None) -> dict:
+    """The record of a run folder. kind: the one that it must be, a key of KINDS; None: any.
+
+    Raises UserError if there is no run.json, if it is damaged, or for a run of another kind.
+    """
     path = Path(folder) / RECORD
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -139,6 +144,8 @@ def read_run(folder: Path) -> dict:
             f"{path} has version {record.get('version')!r:.20} and this software reads {VERSION}; "
             "use the software that wrote it."
         )
+    if kind and record["kind"] != kind:
+        raise UserError(f"{folder} holds a {record['kind']} run, not {KINDS[kind]}; name the folder of {KINDS[kind]}.")
     names = RENAMED.get(record["kind"], {})
     record["config"] = {names.get(name, name): value for name, value in record["config"].items()}
     return record

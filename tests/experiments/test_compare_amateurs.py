@@ -21,14 +21,14 @@ PROBLEMS = [{"question": f"Tom has {n} apples{' and pears' * (n % 3)}.", "answer
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory) -> Path:
-    place = tmp_path_factory.mktemp("ladder")
+    place = tmp_path_factory.mktemp("compared")
     for seed, name in enumerate(("expert", "a", "b", "c"), 1):
         save_tiny(place / name, seed)
     (place / "problems.jsonl").write_text("".join(json.dumps(problem) + "\n" for problem in PROBLEMS))
     return place
 
 
-def ladder(place: Path, *more: str, amateurs: str = "ab", run: str = "run") -> int:
+def compared(place: Path, *more: str, amateurs: str = "ab", run: str = "run") -> int:
     words = ["compare-amateurs", "--expert", str(place / "expert"), "--problems", str(place / "problems.jsonl")]
     words += [word for name in amateurs for word in ("--amateur", str(place / name))]
     words += [] if "--beta" in more else ["--beta", "0.4,2"]
@@ -39,7 +39,7 @@ def test_one_job_measures_and_previews_all_amateurs(place, monkeypatch, capsys):
     """The gap is measured on the problems of the preview; one more amateur later repeats nothing."""
     monkeypatch.setenv("LIGHTREASONER_WORKSPACE", str(place / "workspace"))
     monkeypatch.setenv("LIGHTREASONER_DEVICE", "cpu")
-    assert ladder(place) == 0
+    assert compared(place) == 0
     printed = capsys.readouterr().out
     assert "gap" in printed and "Train with none of the previewed amateurs" in printed
     runs = {folder.name: run for folder, run in list_runs(place)}
@@ -57,7 +57,7 @@ def test_one_job_measures_and_previews_all_amateurs(place, monkeypatch, capsys):
         expected = compare(rows[1], rows[0])
         assert (gap.value, gap.low, gap.high) == (expected.difference, expected.low, expected.high)
     answers = {path: path.stat().st_mtime_ns for path in place.glob("run-*/answers/*.parquet")}
-    assert ladder(place, amateurs="abc") == 0
+    assert compared(place, amateurs="abc") == 0
     assert {path: path.stat().st_mtime_ns for path in answers} == answers
     assert [each.amateur for each in amateur_datasets(place / "run")] == [str(place / name) for name in "abc"]
     previews, _ = results_of(amateur_datasets(place / "run"))
@@ -74,6 +74,6 @@ def test_one_job_measures_and_previews_all_amateurs(place, monkeypatch, capsys):
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_anything_is_written(place, capsys, amateurs, more, says):
-    assert ladder(place, *more, amateurs=amateurs, run="refused") == 2
+    assert compared(place, *more, amateurs=amateurs, run="refused") == 2
     error = capsys.readouterr().err
     assert says in error and error.count("\n") == 1 and not (place / "refused").exists()

@@ -127,3 +127,11 @@ def test_what_is_no_run_is_not_deleted(tmp_path):
 
 def test_versions_name_what_the_numbers_depend_on():
     assert {"lightreasoner", "python", "torch", "transformers"} <= set(versions())
+
+
+def test_a_run_of_another_kind_is_refused_with_both_kinds(tmp_path):
+    """Six places had this check, each with a sentence of its own."""
+    begin_run(tmp_path / "run", "dataset", {}, {})
+    assert read_run(tmp_path / "run", "dataset") == read_run(tmp_path / "run")
+    with pytest.raises(UserError, match=r"holds a dataset run, not an experiment; name the folder of an experiment\."):
+        read_run(tmp_path / "run", "experiment")
