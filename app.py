@@ -52,7 +52,7 @@ def main() -> None:
     args = options()  # before the slow imports, so that --help is quick
     from lightreasoner import threads
 
-    threads.prepare()
+    threads.prepare(for_page=True)
     from lightreasoner.serving.archive import RunArchiver
     from lightreasoner.serving.archive_backends import TOKEN_VARIABLE, archive_backend
     from lightreasoner.serving.zerogpu import on_zerogpu, prepare

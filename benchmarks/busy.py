@@ -84,7 +84,7 @@ def traces(place: Path, setting: dict[str, str]) -> tuple[float, float]:
 
 def trace_all(place: Path) -> None:
     """Print [[seconds, seconds to the first token], …], waiting for the accelerator included."""
-    threads.prepare()
+    threads.prepare(for_page=True)
     from lightreasoner.jobs.accelerator import AcceleratorLock
     from lightreasoner.models.cache import LoadedModels
     from lightreasoner.models.pairs import load_pair, presets

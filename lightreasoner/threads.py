@@ -2,8 +2,8 @@
 
 Threads of one operation wait for each other at its end. Beside another program one of them waits for a core, and the
 others spin meanwhile: on two cores with one busy neighbour, two threads took 20.9 s where one took 11.1 (docs/log.md).
-So short spinning is set before torch is imported, and each second the number of threads follows the cores that are
-free. The environment of the user comes first: OMP_NUM_THREADS fixes the threads, GOMP_SPINCOUNT, OMP_WAIT_POLICY or
+So each second the number of threads follows the cores that are free, and jobs spin for a short time only, which is set
+before torch is imported. The page's process keeps the long spinning: its traces have many small operations. The environment of the user comes first: OMP_NUM_THREADS fixes the threads, GOMP_SPINCOUNT, OMP_WAIT_POLICY or
 KMP_BLOCKTIME the waiting.
 """
 
@@ -117,10 +117,14 @@ def fitting(before: Look, now: Look, most: int, quota: float = math.inf) -> int:
     return max(1, min(most, math.floor(free + 0.5)))
 
 
-def prepare() -> None:
-    """Call before torch is imported: sets how its threads wait, and lets their number follow what is free."""
+def prepare(for_page: bool = False) -> None:
+    """Call before torch is imported: sets how its threads wait, and lets their number follow what is free.
+
+    for_page: keep OpenMP's own waiting. On two quiet cores a trace took 0.10 s with it and 0.13 with short spinning;
+    beside a job or a program there was no difference, since one thread waits for nobody (docs/log.md).
+    """
     global _wanted
-    if not any(os.environ.get(name) for name in WAITING):
+    if not for_page and not any(os.environ.get(name) for name in WAITING):
         os.environ["GOMP_SPINCOUNT"] = SPINS
     if _wanted is None and not any(os.environ.get(name) for name in FIXED):
         bound = group()

@@ -72,7 +72,7 @@ def test_cores_are_those_of_the_affinity_and_the_quota(monkeypatch):
 REPORT = """
 import json, os, sys
 from lightreasoner import threads
-threads.prepare()
+threads.prepare(for_page=sys.argv[2] == "page")
 import torch
 threads._wanted = threads._wanted and 1  # as a busy machine has it
 threads.step_back(int(sys.argv[1]))
@@ -83,16 +83,17 @@ print(json.dumps([os.environ.get("GOMP_SPINCOUNT"), torch.get_num_threads(), os.
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="Linux's scheduler")
 @pytest.mark.parametrize(
-    ("given", "nice", "expected"),
+    ("given", "nice", "place", "expected"),
     [
-        ({}, 1, ["10000", 1, 1, os.SCHED_BATCH]),
-        ({"OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": "7"}, 0, ["7", 2, 0, os.SCHED_OTHER]),  # the user's own
+        ({}, 1, "job", ["10000", 1, 1, os.SCHED_BATCH]),
+        ({"OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": "7"}, 0, "job", ["7", 2, 0, os.SCHED_OTHER]),  # the user's own
+        ({}, 0, "page", [None, 1, 0, os.SCHED_OTHER]),  # a trace has many small operations: OpenMP's long spinning
     ],
 )
-def test_the_environment_comes_first(given, nice, expected):
+def test_the_environment_comes_first(given, nice, place, expected):
     names = {*threads.WAITING, *threads.FIXED}
     env = {name: value for name, value in os.environ.items() if name not in names} | given
-    command = [sys.executable, "-c", REPORT, str(nice)]
+    command = [sys.executable, "-c", REPORT, str(nice), place]
     printed = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True).stdout
     base = os.nice(0)
     assert json.loads(printed) == [*expected[:2], min(19, base + expected[2]), expected[3]]
@@ -103,4 +104,4 @@ def test_every_program_prepares_before_torch_is_imported():
     check = "import sys, lightreasoner.cli.main, lightreasoner.threads; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
     app = Path(ROOT / "app.py").read_text(encoding="utf-8")
-    assert app.index("threads.prepare()") < app.index("from lightreasoner.serving.archive")
+    assert app.index("threads.prepare(for_page=True)") < app.index("from lightreasoner.serving.archive")
