@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.random_pair import save_random
+from benchmarks.measuring import say, synchronize, used_bytes
+from benchmarks.random_pair import pair_folders
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.trajectories import read_shard, shards
 from lightreasoner.decoding.batch_decoder import BatchDecoder, fitting_rows
@@ -82,25 +83,6 @@ class Deadline(SilentProgress):
         if time.monotonic() > self.end:
             self.cut = True
             raise StopRequested(keep=True)
-
-
-def say(*lines: str) -> None:
-    print(*lines, sep="\n", flush=True)
-
-
-def synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def used_bytes(peak: bool = False) -> float:
-    """GPU memory of this process's tensors; with `peak`, the most since the last call without it. 0 on the CPU."""
-    if not torch.cuda.is_available():
-        return 0.0
-    if peak:
-        return torch.cuda.max_memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    return torch.cuda.memory_allocated()
 
 
 def timed(call: Callable[[], object]) -> float:
@@ -257,16 +239,6 @@ def model_calls(folder: Path, tiny: bool) -> list[tuple[str, Callable[[], object
         ("live trace, a token", lambda: list(trace(pair, request, settings)), tokens),
         ("an update of 16 samples, 2 trajectories", train, 1),
     ]
-
-
-def pair_folders(folder: Path, size: str) -> tuple[Path, Path]:
-    """The pair's folders, made where they are missing."""
-    names = {"tiny": ("tiny-expert", "tiny-amateur")}.get(size, (f"qwen2.5-math-{size}", "qwen2.5-0.5b"))
-    place = choose_device(from_environment())
-    dtype = torch.float32 if place.type == "cpu" else torch.bfloat16
-    made = tuple(save_random(folder, name, place, dtype) for name in names)
-    release_memory()
-    return made
 
 
 def pipeline(folder: Path, seconds: float, tiny: bool, size: str) -> None:

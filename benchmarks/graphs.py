@@ -16,7 +16,8 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu import pair_folders, say, synchronize, used_bytes
+from benchmarks.measuring import say, synchronize, used_bytes
+from benchmarks.random_pair import pair_folders
 from lightreasoner.decoding import amateur_reader, generate, reading_check
 from lightreasoner.decoding.batch_decoder import BatchDecoder, fitting_rows
 from lightreasoner.decoding.generate import CHUNK, DecodingConfig, GenerationRow, generate_batch

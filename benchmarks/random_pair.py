@@ -14,7 +14,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging
 
-from lightreasoner.settings import ASSETS
+from lightreasoner.models.devices import choose_device, release_memory
+from lightreasoner.settings import ASSETS, from_environment
 
 VOCABULARY = 151_665  # Qwen2.5's tokens; the output table has more rows
 LOGIT_SPREAD = 8.0  # standard deviation of the logits
@@ -95,3 +96,13 @@ def save_tokenizer(folder: Path, tokens: int) -> None:
     known = max(max(vocabulary.values()), *(token["id"] for token in tokenizer["added_tokens"])) + 1
     vocabulary |= {f"unused{id}": id for id in range(known, tokens)}
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer), encoding="utf-8")
+
+
+def pair_folders(folder: Path, size: str) -> tuple[Path, Path]:
+    """The pair's folders, made where they are missing."""
+    names = {"tiny": ("tiny-expert", "tiny-amateur")}.get(size, (f"qwen2.5-math-{size}", "qwen2.5-0.5b"))
+    place = choose_device(from_environment())
+    dtype = torch.float32 if place.type == "cpu" else torch.bfloat16
+    made = tuple(save_random(folder, name, place, dtype) for name in names)
+    release_memory()
+    return made
