@@ -21,14 +21,16 @@ _NEGATED = re.compile(
     r"(?:\b(?:not|isn't|isnt|aren't|cannot be|can't be|neither|nor|rul(?:es?|ed|ing) out|except|rather than"
     r"|instead of|than|unlike"
     r"|eliminat\w+|exclud\w+|reject\w*|discard\w*|never|incorrect\w*|wrong|(?:don't|doesn't|do not) (?:think"
-    r"|believe)(?: that)?(?: it'?s| it is| the answer is)?)"
+    r"|believe)(?: that)?(?: it'?s| it is| the answer is)?|(?:not|n't|never) (?:say|choose|pick|select|go with)|doubt\w*[^.;\n]{0,40}"
+    r"|(?:any|every|no)thing but)"
     r"|\b(?:nicht|no es|n'est pas|n'est|não é|non è|не|нет)|不是|不选|排除|而非|n't)\s*:?\s*"
     r"(?:(?:the|be|answers?|options?|choices?|either|both|选项)\s*)*[(\"'*]*$",
     re.IGNORECASE,
 )
 _REFUSED = re.compile(
-    r"[)\"'*.]*\s*(?:(?:is|are|was|seems)\s+(?:definitely |clearly |also )?(?:not\b|incorrect|wrong|false|n't)"
-    r"|isn't|(?:不对|错误|不正确|是错))",
+    r"(?:[).:]|\s*[-–—])?\s*[✗✘❌]|(?:[).:]|\s+[-–—])\s*(?:incorrect|wrong|false|no)\b|[)\"'*.]*\s*(?:(?:is|are|was|seems)\s+(?:definitely |clearly |also )?(?:not\b|incorrect|wrong|false|n't)"
+    r"|isn't|fails?\b|[^.;,\n]{0,40}, but (?:it(?:'s| is)|is)\s+(?:not\b|incorrect|wrong|false)|不对|错|錯|不正确|是错|ではな|じゃな"
+    r"|[가이]\s?아니|(?:est|ist|es|é|è)\s+(?:nicht|falsch|faux|fausse|incorrect\w*|errad[ao]|sbagliat[ao])|неверн|неправильн|गलत)",
     re.I,
 )
 _CHOOSES = re.compile(
@@ -39,7 +41,7 @@ _CHOOSES = re.compile(
     re.IGNORECASE,
 )
 _NAMED = re.compile(
-    r"\b(?:option|choice|选项|選項|(?:my|final) (?:pick|guess|choice|selection|vote))\b"
+    r"\b(?:option|choice|选项|選項|letra|lettera|lettre|буква|вариант|विकल्प|(?:my|final) (?:pick|guess|choice|selection|vote))\b"
     r"(?:\s+is\s*:\s*|\s+is|\s*:)?[^\w\n]*([A-Za-z])(?![\w'])",
     re.IGNORECASE,
 )
@@ -48,17 +50,29 @@ _PLACED = re.compile(
     rf"|\b(?:option|choice)\s+(?:number\s+)?(?P<count>{'|'.join(_COUNTS)}|\d)\b|第(?P<han>[一二三四五六七八九十])(?:个|個|项|項)",
     re.IGNORECASE,
 )
+#: What says that an option is right, with a verb before it or without one.
+_RIGHT = (
+    r"(?:correct\w*|right|true|best|(?:the )?answer|richtig|(?:la )?correct[ae]|(?:la )?bonne|corret[ao]|cert[ao]|верен|верно|верный"
+    r"|правильн\w+)\b"
+)
 _CORRECT = re.compile(
-    r"\(?(?<![a-zA-Z0-9_'])([A-Z])(?:[)*\"]*\s*(?:项|項|选项|選項)?(?:是?正确|是?对的|が正しい|が正解|이 정답)"
+    r"\(?(?<![a-zA-Z0-9_'])([A-Z])(?:[)*\"]*\s*(?:项|項|选项|選項)?(?:是?正确|是?对的?|が正しい|が正解|이 정답|\s?सही)"
     r"|(?![a-zA-Z0-9_'])[)*\"]*\s+"
-    r"(?:is|must be|would be"
-    r"|seems to be)\s+(?:therefore |thus |the |indeed |clearly )*"
-    r"(?:correct|right|true|best|answer)\b"
-    r"|(?![a-zA-Z0-9_'])[)*\"]*\s+(?:remains|is left|is the only (?:one|option|choice))\b)"
+    r"(?:is|must be|would be|should be|seems(?: to be)?|looks|appears(?: to be)?|est|ist|es|é|è)\s+"
+    rf"(?:therefore |thus |the |indeed |clearly )*{_RIGHT}"
+    rf"|(?![a-zA-Z0-9_'])[)*\"]*(?:[.:]|\s*[-–—])?\s*(?:[✓✔✅☑]|(?<=[):.–—-]\s)(?i:yes\b|{_RIGHT})|(?:верен|верна|верно)\b)"
+    r"|(?![a-zA-Z0-9_'])[)*\"]*\s+(?:remains|is left|is the only (?:one|option|choice)|is(?=\s*(?:[.!]|$)))"
+    r"|(?<=[Oo]nly \w)(?![a-zA-Z0-9_'])\s+(?:works|fits|holds)\b)"
     r"|(?:\b(?:[Ii](?:'d| would| will)? (?:choose|pick|select|go with)"
     r"|[Ii]t(?:'s| is| must be| has to be)"
     r"|(?:[Ss]o|[Tt]herefore|[Tt]hus|[Hh]ence|leaving|leaves),?)|(?:故|应)?(?:选|選)(?:择|擇)?)"
     r"\s*(?:option |choice |the |answer |it is |it's )*[(*\"]*([A-Za-z])(?![a-zA-Z0-9_'])(?!\s+[a-z])"
+)
+#: A last sentence that ends with an option: “I'd say C.”, “Correct: B”, “not A but C”.
+_LAST = re.compile(
+    r"(?:\b(?:is|be|say|with|for|towards?|only|have|get|left|answer|correct|letter|final|solution|choice|but|answer's"
+    r"|sondern|mais|sino|mas|réponse)\b|[:=→⇒]|なく|아니라)\s*[-:→(*\"'\s]*([A-J])[)*\"']*(?:입니다|です)?\W*$",
+    re.IGNORECASE,
 )
 _END = re.compile(r"[.。!]\s|;|\n|\b(?:because|since|so that|whereas|while|although|though)\b")
 
@@ -69,10 +83,11 @@ def find_choice(turn: str) -> str | None:
     for statement in statements(turn):
         if letter := letter_in(statement.text):
             return letter
-    bare = without_style(turn).replace("**", "")
-    whole = re.match(r"\s*[\"'$]*\(?([A-Ja-j])(?:\)|[.:](?=\s|$)|(?<=[A-J])\s+(?=\()|[\"'$]*\s*$)", bare)
-    if whole:
-        return whole.group(1).upper()
+    bare = re.sub(r"\*\*|`", "", without_style(turn))
+    whole = re.match(r"\s*[\"'$]*[(\[]?([A-Ja-j])(?:[)\]]|[.:](?=\s|$)|(?<=[A-J])(?:,| -)\s(?![A-J]\b)|(?<=[A-J])\s+(?=\()|[\"'$]*\s*$)", bare)
+    listed = whole and whole.group(1) in "Aa" and re.search(r"\n\W*[Bb]\s*[).:-]|[.;,] B\s*[).:]", bare)  # all options
+    if whole and not listed and not _REFUSED.match(bare[whole.end(1) :]):
+        return _with_others(whole.group(1).upper(), bare[whole.end(1) :], bare)
     for pattern in (_CORRECT, _NAMED, _PLACED):
         found = [match for match in pattern.finditer(bare) if not _denied(bare, match.start(), match.end())]
         if found:
@@ -81,6 +96,8 @@ def find_choice(turn: str) -> str | None:
     sentences = re.split(r"[.!]\s+|\n", bare.strip())
     if re.fullmatch(r"\W*[A-Z]\W*", sentences[-1]):
         return sentences[-1].strip(" ().*\"'")
+    if (last := _LAST.search(sentences[-1])) and not _denied(sentences[-1], last.start(1), last.end(1)):
+        return last.group(1).upper()
     letters = [m for m in re.finditer(r"\(([A-Z])\)", bare) if not _denied(bare, m.start(), m.end())]
     letters = letters or list(re.finditer(r"(?:^|\n)\W*([A-Z])\W*$", bare.strip()))
     return letters[-1].group(1) if letters else None
@@ -129,7 +146,8 @@ def _is_letter(sentence: str, match: re.Match) -> bool:
 
 
 def _denied(text: str, start: int, end: int) -> bool:
-    return bool(_NEGATED.search(text[max(0, start - 60) : start]) or _REFUSED.match(text[end:]))
+    before = text[max(0, start - 60) : start].rpartition("\n")[2]
+    return bool(_NEGATED.search(before) or _REFUSED.match(text[end:]))
 
 
 def _place(match: re.Match) -> str:

@@ -56,7 +56,7 @@ _CHECK = re.compile(
 _ENGLISH = re.compile(
     r"\banswers?\b(?![a-z])[^.\n:=!?]{0,60}?(?:\s(?:is|are|was|would be|will be|should be|must be|could be|seems to be|"
     r"appears to be|has to be|equals|comes (?:out )?to)\b|\s*\**[:=])(?:\s*\**[:=])?\**[ \t]*"
-    r"|\bfinal (?:result|value)\s*\**\s*(?:is|:|=)\**[ \t]*|\banswer\s+[-–—]\s+(?=\S)"
+    r"|\bfinal (?:result|value)\s*\**\s*(?:is|:|=)\**[ \t]*|\bans(?:wer)?\s+[-–—]\s+(?=\S)"
     r"|(?:^|\n)[#*_ \t]{0,20}(?:final\s+)?answer[*_ \t]{0,20}(?=\n)"
     r"|^\s{0,20}(?:ans|a)\s*[:.]\s+(?=\S+\s*$)|\bans\s*[:=]\s*",
     re.IGNORECASE,
@@ -100,6 +100,12 @@ _CORRECTED = re.compile(
     r"(?:[,.:;!\s…—–]|-\s|\b(?:no|sorry|i mean[t]?|actually|it is|it's|make that|that's|should be"
     r"|it should be|the answer is)\b)*"
     r"(?=\(?[-+$\\]?\d|[(*]*[A-J](?![\w']))",
+    re.IGNORECASE,
+)
+#: “I doubt that the answer is 5”, “you might think the answer is 5”: no answer is stated.
+_DOUBTED = re.compile(
+    r"\b(?:doubt|(?:not|n't|never) (?:think|believe|say)|(?:might|may|could|(?:many|some|most|one|people) would) (?:think|say|guess|assume|expect)"
+    r"|tempt\w+ to (?:think|say))\s+(?:that\s+)?(?:the |my |its )?(?:correct |right |final )?$",
     re.IGNORECASE,
 )
 _NEAR = 80  # characters between an answer and its correction
@@ -193,6 +199,7 @@ def statements(turn: str, several: bool = False, joined: bool = False) -> list[S
         (cue.end(), pattern is _COMMA, () if pattern is _ENGLISH else announced_by(cue.group()))
         for pattern in (_ENGLISH, _COMMA, _POINT)
         for cue in pattern.finditer(turn)
+        if not _DOUBTED.search(turn[max(0, cue.start() - 80) : cue.start()])
     ]
     if not cues:
         cues = [(cue.end(), False, ()) for cue in (_LISTS if several else _PLURAL).finditer(turn)]
