@@ -21,15 +21,18 @@ _NEGATED = re.compile(
     r"(?:\b(?:not|isn't|isnt|aren't|cannot be|can't be|neither|nor|rul(?:es?|ed|ing) out|except|rather than"
     r"|instead of|than|unlike"
     r"|eliminat\w+|exclud\w+|reject\w*|discard\w*|never|incorrect\w*|wrong|(?:don't|doesn't|do not) (?:think"
-    r"|believe)(?: that)?(?: it'?s| it is| the answer is)?|(?:not|n't|never) (?:say|choose|pick|select|go with)|doubt\w*[^.;\n]{0,40}"
+    r"|believe)(?: that)?(?: it'?s| it is| the answer is)?|(?:not|n't|never) (?:say|choose|pick|select|go with)"
+    r"|doubt\w*[^.;\n]{0,40}"
     r"|(?:any|every|no)thing but)"
     r"|\b(?:nicht|no es|n'est pas|n'est|não é|non è|не|нет)|不是|不选|排除|而非|n't)\s*:?\s*"
     r"(?:(?:the|be|answers?|options?|choices?|either|both|选项)\s*)*[(\"'*]*$",
     re.IGNORECASE,
 )
 _REFUSED = re.compile(
-    r"(?:[).:]|\s*[-–—])?\s*[✗✘❌]|(?:[).:]|\s+[-–—])\s*(?:incorrect|wrong|false|no)\b|[)\"'*.]*\s*(?:(?:is|are|was|seems)\s+(?:definitely |clearly |also )?(?:not\b|incorrect|wrong|false|n't)"
-    r"|isn't|fails?\b|[^.;,\n]{0,40}, but (?:it(?:'s| is)|is)\s+(?:not\b|incorrect|wrong|false)|不对|错|錯|不正确|是错|ではな|じゃな"
+    r"(?:[).:]|\s*[-–—])?\s*[✗✘❌]|(?:[).:]|\s+[-–—])\s*(?:incorrect|wrong|false|no)\b|[)\"'*.]*\s*(?:(?:is|are"
+    r"|was|seems)\s+(?:definitely |clearly |also )?(?:not\b|incorrect|wrong|false|n't)"
+    r"|isn't|fails?\b|[^.;,\n]{0,40}, but (?:it(?:'s| is)|is)\s+(?:not\b|incorrect|wrong|false)|不对|错|錯|不正确|是错"
+    r"|ではな|じゃな"
     r"|[가이]\s?아니|(?:est|ist|es|é|è)\s+(?:nicht|falsch|faux|fausse|incorrect\w*|errad[ao]|sbagliat[ao])|неверн|неправильн|गलत)",
     re.I,
 )
@@ -41,7 +44,8 @@ _CHOOSES = re.compile(
     re.IGNORECASE,
 )
 _NAMED = re.compile(
-    r"\b(?:option|choice|选项|選項|letra|lettera|lettre|буква|вариант|विकल्प|(?:my|final) (?:pick|guess|choice|selection|vote))\b"
+    r"\b(?:option|choice|选项|選項|letra|lettera|lettre|буква|вариант|विकल्प|(?:my|final) (?:pick|guess|choice"
+    r"|selection|vote))\b"
     r"(?:\s+is\s*:\s*|\s+is|\s*:)?[^\w\n]*([A-Za-z])(?![\w'])",
     re.IGNORECASE,
 )
@@ -52,7 +56,8 @@ _PLACED = re.compile(
 )
 #: What says that an option is right, with a verb before it or without one.
 _RIGHT = (
-    r"(?:correct\w*|right|true|best|(?:the )?answer|richtig|(?:la )?correct[ae]|(?:la )?bonne|corret[ao]|cert[ao]|верен|верно|верный"
+    r"(?:correct\w*|right|true|best|(?:the )?answer|richtig|(?:la )?correct[ae]|(?:la )?bonne|corret[ao]"
+    r"|cert[ao]|верен|верно|верный"
     r"|правильн\w+)\b"
 )
 _CORRECT = re.compile(
@@ -84,7 +89,11 @@ def find_choice(turn: str) -> str | None:
         if letter := letter_in(statement.text):
             return letter
     bare = re.sub(r"\*\*|`", "", without_style(turn))
-    whole = re.match(r"\s*[\"'$]*[(\[]?([A-Ja-j])(?:[)\]]|[.:](?=\s|$)|(?<=[A-J])(?:,| -)\s(?![A-J]\b)|(?<=[A-J])\s+(?=\()|[\"'$]*\s*$)", bare)
+    whole = re.match(
+        r"\s*[\"'$]*[(\[]?([A-Ja-j])(?:[)\]]|[.:](?=\s|$)|(?<=[A-J])(?:,| -)\s(?![A-J]\b)|(?<=[A-J])\s+(?=\()"
+        r"|[\"'$]*\s*$)",
+        bare,
+    )
     listed = whole and whole.group(1) in "Aa" and re.search(r"\n\W*[Bb]\s*[).:-]|[.;,] B\s*[).:]", bare)  # all options
     if whole and not listed and not _REFUSED.match(bare[whole.end(1) :]):
         return _with_others(whole.group(1).upper(), bare[whole.end(1) :], bare)

@@ -24,9 +24,10 @@ from lightreasoner.problems.foreign_words import ALL, in_digits
 from lightreasoner.problems.intervals import same_intervals
 from lightreasoner.problems.notation import STYLES, in_ascii, split_top, without_style
 from lightreasoner.problems.numbers import Number, read_number
-from lightreasoner.problems.ratios import as_ratio, read_colons, same_colons
+from lightreasoner.problems.ratios import as_ratio, read_colons, read_date, same_colons
 from lightreasoner.problems.stated import REACH
 
+_NAME_OF = r"\\frac\s*\{d\s*[a-zA-Z]?\}\s*\{d\s*[a-zA-Z]\}|[a-zA-Z]'{1,3}(?:\([a-z]\))?"
 RELATIVE = 1e-4  # tolerance for numbers that are not whole, because answers are rounded in many ways
 
 
@@ -36,9 +37,12 @@ def same_answer(found: str, answer: str) -> bool:
         return True
     if max(len(found), len(answer)) > REACH:
         return False
+    if (date := read_date(answer)) and (other := read_date(found)):
+        return date[1:] == other[1:] and date[0] in (None, other[0])
+    found, answer = _in_radians(found, answer)
     if read_number(answer) and len(values(answer)) == 1:
         return same_number(found, answer)
-    found, answer = named(found), named(answer)
+    found, answer = _alike(named(found), named(answer))
     if packed(found) == packed(answer):
         return True
     if is_words(answer):
@@ -55,6 +59,8 @@ def same_answer(found: str, answer: str) -> bool:
         return same_colons(found, answer) or _is_ratio(found, answer)
     if (same := same_intervals(found, answer, same_one)) is not None:
         return same
+    if re.fullmatch(r"\d{3}(?:,\d{3}){2,}", answer.strip()) and same_number(found, answer.replace(",", "")):
+        return True  # 100,200,300 may be one number, too
     gold, got = values(answer), values(found)
     if (wanted := labelled(answer)) is not None:
         return _same_labelled(found, got, wanted)
@@ -69,6 +75,30 @@ def same_answer(found: str, answer: str) -> bool:
     if len(got) != len(gold):
         return False
     return _matched([value_of(part) for part in got], [value_of(part) for part in gold])
+
+
+def _in_radians(found: str, answer: str) -> tuple[str, str]:
+    """30° as π/6, where one has degrees and the other π."""
+    degrees = r"(-?\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*(?:\\circ|°)\s*\}?|°|\\degree|degrees\b)"
+    has_pi = [bool(re.search(r"π|\\pi(?![a-z])", text)) for text in (found, answer)]
+    if has_pi[0] == has_pi[1] or re.search(r"sin|cos|tan", found + answer):
+        return found, answer
+    return tuple(re.sub(degrees, r"\\frac{\1\\pi}{180}", text) for text in (found, answer))
+
+
+def _alike(found: str, answer: str) -> tuple[str, str]:
+    """A column as a tuple where only one of the two is a column."""
+    columns = [_column(text) for text in (found, answer)]
+    if (columns[0] is None) != (columns[1] is None):
+        return columns[0] or found, columns[1] or answer
+    return found, answer
+
+
+def _column(text: str) -> str | None:
+    r"""(1, 2) for \begin{pmatrix} 1 \\ 2 \end{pmatrix}; None for any other text."""
+    inside = re.fullmatch(r"\\begin\{([pb]matrix|array)\}(?:\{[clr]\})?([^&]*)\\end\{\1\}", text.strip())
+    rows = [row.strip() for row in re.split(r"\\\\(?:\[[^\]]*\])?", inside[2]) if row.strip()] if inside else []
+    return f"({', '.join(rows)})" if len(rows) > 1 else None
 
 
 def _same_words(found: str, answer: str) -> bool:
@@ -151,6 +181,8 @@ def same_one(found: str, answer: str) -> bool:
     one, other = (re.split(r"(?<![<>!\\])=", text) for text in (found, answer))
     if len(one) == len(other) == 2 and packed(one[0]) == packed(other[0]):  # f(x) = … twice: what is right of it
         return same_answer(one[1], other[1])
+    if {len(one), len(other)} == {1, 2} and re.fullmatch(_NAME_OF, (one if len(one) == 2 else other)[0].strip()):
+        return same_answer(one[-1], other[-1])  # \frac{dy}{dx} = 2x for 2x
     return same_math(found, answer)
 
 
@@ -160,6 +192,8 @@ def same_number(found: str, answer: str) -> bool:
     12 % is 12 and 0.12, whichever the other is. Of two units of one dimension the larger is converted.
     """
     found = re.sub(r"(?<![\d.,])(\d+,\d{1,2}|0,\d+)(?![\d.,])", lambda part: part.group().replace(",", "."), found)
+    if len(sides := re.split(r"≈|\\approx(?![a-z])", found)) == 2 and all(map(read_number, sides)):
+        return any(same_number(side, answer) for side in sides)  # \frac{1}{3} \approx 0.333
     one, other = read_number(found) or read_number(right_side(found)), read_number(answer)
     if one is None or (len(values(found)) > 1 and read_number(found) is None):
         if len(values(found)) > 1:  # 3/8 or 37.5 % is one value
@@ -172,9 +206,14 @@ def same_number(found: str, answer: str) -> bool:
         exact = f"{gold.numerator}/{gold.denominator}" if gold.denominator != 1 else str(gold.numerator)
         text = (repr(float(gold)) if abs(gold) < 1e300 else exact) if other.rounded and gold.denominator != 1 else exact
         text = rf"\frac{{{gold.numerator}}}{{{gold.denominator}}}" if text == exact and gold.denominator != 1 else text
-        base = re.search(r"_\{?\d+\}?$", found.strip())
-        if base and (whole := read_number(found.strip()[: base.start()])):
-            return whole.value == gold  # 52_8 for 52: the base is the question's
+        base = re.fullmatch(r"\(?([\da-fA-F]+)\)?_\{?(\d{1,2})\}?", found.strip())
+        if base and (whole := read_number(base[1])) and whole.value == gold:
+            return True  # 52_8 for 52: the base is the question's
+        if base and 2 <= int(base[2]) <= 36:
+            try:
+                return int(base[1], int(base[2])) == gold
+            except ValueError:
+                return False
         return same_math(
             _without_unit(right_side(found)), text, RELATIVE if other.rounded and gold.denominator != 1 else None
         )
@@ -202,7 +241,8 @@ def _equal(one, other, rounded: bool) -> bool:
 def _without_unit(text: str) -> str:
     r"""A formula without the unit after it: 4\pi \text{ cm}^2 → 4\pi."""
     styled = rf"{STYLES}\s*\{{[^{{}}]*\}}"
-    unit = rf"\s*{STYLES}\s*\{{[^{{}}]*[a-zA-Z%°][^{{}}]*\}}(?:\s*/\s*{styled})?(?:\s*\^\s*\{{?-?\d\}}?)?\s*$"
+    unit = rf"(?:\\[ ,;:]|~|\s)*{STYLES}\s*\{{[^{{}}]*[a-zA-Z%°][^{{}}]*\}}"
+    unit += rf"(?:\s*/\s*{styled})?(?:\s*\^\s*\{{?-?\d\}}?)?\s*$"
     text = re.sub(unit, "", text) or text
     plain = rf"(?<=[\d}})π])\s+(?:(?!(?:and|or|{FUNCTIONS})\b)[a-zA-Z]{{2,}}\.?(?:\^\{{?\d\}}?)?\s*)+$"
     return re.sub(plain, "", text).strip() or text
@@ -219,6 +259,7 @@ def same_math(found: str, answer: str, tolerance: float | None = None) -> bool:
         return same_colons(found, answer)
     if re.search(r"\\(?:l|c|v|d)?dots|\.\.\.|…", found + answer):
         return False
+    one, other = (re.sub(r"^\(([0-9A-F]+)\)(?=_)", r"\1", text) for text in (one, other))
     if all(re.fullmatch(r"[0-9A-F]+_\{?\d+\}?", text) for text in (one, other)):  # numbers in a base
         return one.replace("{", "").replace("}", "") == other.replace("{", "").replace("}", "")
     one, other = (
@@ -242,6 +283,8 @@ def _latex(text: str) -> str:
     """As math-verify reads it: roots and signs as commands, no unit, no thousands separators."""
     text = in_ascii(text).strip().strip("$").strip().rstrip(".")
     text = _without_unit(text)
+    text = re.sub(r"\\log_\{?e\}?", r"\\ln ", text)
+    text = re.sub(r"\\(?:vec|hat|mathbf|overrightarrow)\s*\{?\s*([ijk])(?![a-z])\s*\}?", r" \1 ", text)
     text = re.sub(r"(?<=\d)(?:\{,\}|\\,|,\\!)(?=\d{3}(?!\d))", "", text)
     text = re.sub(r"(\S+) squared\b", r"{\1}^2", re.sub(r"(\S+) cubed\b", r"{\1}^3", text))
     text = re.sub(r"(\d+) choose (\d+)", r"\\binom{\1}{\2}", text)

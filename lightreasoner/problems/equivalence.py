@@ -49,9 +49,20 @@ def _same(found: str, gold: str, tolerance: float | None) -> bool:
     style = NormalizationConfig(basic_latex=True, units=False, malformed_operators=True, nits=True, boxed="none")
     config = [LatexExtractionConfig(normalization_config=style)]
     one, other = (parse(f"${text}$", config, parsing_timeout=None) for text in (found, gold))
+    one, other = (_with_imaginary(part) for part in (one, other))
     if one and other and _is_constant(one[0]) and _is_constant(other[0]):
         return _same_constants(one[0], other[0], tolerance)
     return bool(verify(other, one, timeout_seconds=None, allow_set_relation_comp=True))
+
+
+def _with_imaginary(parsed: list) -> list:
+    """math-verify takes i for a variable, real or not, so that \\sqrt{-1} was none."""
+    from sympy import Basic, I
+
+    return [
+        part.subs({name: I for name in part.free_symbols if name.name == "i"}) if isinstance(part, Basic) else part
+        for part in parsed
+    ]
 
 
 def _is_constant(value: object) -> bool:

@@ -10,9 +10,13 @@ FUNCTIONS = (
     "|cot|sec|csc|log|ln|exp|sqrt|cbrt|pi|max|min|gcd|lcm|mod|infinity|inf"
 )
 _AND = (
-    r",(?!\d{3}(?!\d))|,(?=\d{3},)|;|\s(?:and|or|und|oder|et|ou|y|o|и|или)\s|&|[和或与]|\\(?:text|mbox"
+    r",(?!\d{3}(?!\d))|,(?=\d{3},)|;|\s(?:and|or|und|oder|et|ou|и|или)\s|(?<![-+*/=^<>])\s[yo]\s(?![+*/=^<>]|-\s)|&|[和或与]|\\(?:text|mbox"
     r"|mathrm)\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|\\(?:and|or|quad|qquad|vee|lor)(?![a-z])"
 )
+
+
+#: 1,000,000 is one value.
+_MILLIONS = r"(?<![\d,.])(?:\d{1,2}(?:,\d{3}){2,}|\d{3}(?:,\d{3})*,0\d\d(?:,\d{3})*)(?!,?\d)"
 
 
 def has_words(text: str) -> bool:
@@ -69,6 +73,9 @@ def values(text: str) -> list[str]:
         text = inside.group(1)
     if re.fullmatch(r"[-+\s]*\d{1,2}(?:,\d{2})*,\d{3}(?:\.\d+)?", text):
         return [text]
+    if re.fullmatch(r"\d{3}(?:,\d{3}){2,}", text) and not re.search(",0", text):
+        return text.split(",")  # 100,200,300
+    text = re.sub(_MILLIONS, lambda found: found.group().replace(",", ""), text)
     if re.search(r"\d,\d{3}(?!\d)", text) and re.search(r",\s", text) and not re.search(r"\d{4},|,\d{1,2}(?!\d)", text):
         parts = split_top(text, _AND.replace(r",(?!\d{3}(?!\d))|,(?=\d{3},)", r",\s"))  # 1,000, 2,000
     elif re.search(r"\d,\s\d|\d,\d{1,2}(?!\d)|\d{4,},\d", text):  # 69, 100 are two values; 1,000 is one
@@ -114,10 +121,17 @@ _BRACKETS = {
 } | {r"\rbrack": "]"}
 
 
+_BUILDER = (
+    r"(?:\\left)?\\?\{\s*[a-zA-Z]\s*(?:\\mid(?![a-z])|\\vert(?![a-z])|\||:)\s*((?:(?!\\[{}])[^{}])*)(?:\\right)?\\?\}"
+)
+
+
 def named(text: str) -> str:
     """An answer without “x ∈”, with usual brackets, and with one name for what has several: no solution, ∅."""
     bare = text.strip().strip("$").strip()
     bare = re.sub(r"^[a-zA-Z]\s*(?:\\in(?![a-z])|∈)\s*", "", bare)
+    if (found := re.fullmatch(_BUILDER, bare)) and re.search(r"[<>≤≥≠]|\\[lgn]e", found[1]):
+        bare = found[1].strip()  # the set of all x with a condition
     for sign, bracket in _BRACKETS.items():
         bare = bare.replace(sign, bracket)
     plain = without_style(bare.replace(r"\mathbb{R}", "ℝ")).strip().strip(".").strip()

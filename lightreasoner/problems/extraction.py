@@ -21,6 +21,7 @@ from lightreasoner.problems.foreign_words import in_digits
 from lightreasoner.problems.notation import STYLES, grouped, in_ascii
 from lightreasoner.problems.number_words import HAN_NUMBER, NUMBER_WORDS, PART_WORDS, respelled
 from lightreasoner.problems.numbers import COMPOUND, PERCENT, read_number
+from lightreasoner.problems.ratios import read_colons
 from lightreasoner.problems.sentences import (
     FORMULA,
     comma_decimals,
@@ -50,6 +51,28 @@ _SEVERAL = re.compile(
 )
 
 
+_OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
+_DENIED = re.compile(r"(?:\bnot|n't|\bnever)\s+(?:be\s+|equal(?:s| to)?\s+|simply\s+|just\s+)?[$(*]*$", re.IGNORECASE)
+_RUN = re.compile(rf"(?:{VALUE})(?:\s*,\s*(?:{VALUE}))*,?\s+(?:and|or)\s+(?:{VALUE})(?!\s*[-+*/^=\d])")
+#: The model says that there is no answer; a number in such a sentence is none.
+_REFUSED = re.compile(
+    r"\b(?:can(?:not|'t|\s+not)|could(?:n't| not)|unable to|not able to|impossible to"
+    r"|not possible to)\s+(?:\w+ly\s+)?(?:be\s+)?"
+    r"(?:determine|answer|solve|help|assist|calculate|provide|compute|tell|say)|not enough information"
+    r"|insufficient information",
+    re.IGNORECASE,
+)
+
+
+def _yes_no(text: str) -> str | None:
+    """The last yes, no, true or false; of “not true” its opposite."""
+    found = re.findall(r"(?i)(\bnot\s+|n't\s+|\bun)?(\byes|\bno|true|\bfalse)\b", text)
+    if not found:
+        return None
+    word = found[-1][1].lower()
+    return _OPPOSITES[word] if found[-1][0] and word in ("true", "false") else found[-1][1]
+
+
 def find_number(turn: str) -> str | None:
     """The first value of the stated answer (after the last “=” of an equation), else the last value of the turn.
 
@@ -58,7 +81,12 @@ def find_number(turn: str) -> str | None:
     for statement in statements(turn):
         if (found := value_in(statement)) is not None:
             return found
-    return last_value(before_check(turn))
+    rest = before_check(turn)
+    last = re.split(r"(?<=[.!?])\s+|\n", rest.strip())[-1]
+    if _REFUSED.search(last):
+        return None
+    spelled = re.findall(NUMBER_WORDS, last, re.IGNORECASE)
+    return last_value(rest) or (spelled[0] if len(spelled) == 1 else None)
 
 
 def find_math(turn: str, answer: str) -> str | None:
@@ -70,16 +98,24 @@ def find_math(turn: str, answer: str) -> str | None:
         if not several and (found := expression_in(statement)) is not None:
             return found
     rest = before_check(turn)[-10 * REACH :]
+    if read_colons(answer) and (ratios := re.findall(r"\b\d+(?: ?: ?\d+| to \d+)+\b", in_ascii(rest))):
+        return ratios[-1]
     if several:
         last = next((line for line in reversed(rest.strip().splitlines()) if re.search(r"\d|\$", line)), "")
         sentence = re.split(r"(?<=[.!?])\s+(?=[A-Z])", last.strip())[-1]
-        return list_in(Statement(sentence)) or last_value(rest)
+        runs = _RUN.findall(sentence) if has_words(re.sub(r"\b(?:and|or)\b", "", sentence)) else []
+        return runs[-1] if runs else list_in(Statement(_lines_joined(rest) or sentence)) or last_value(rest)
     if named(answer) in NAMES and (spelled := find_name(rest[-LONGEST:], named(answer))):
         return spelled
     if is_words(answer):
-        yes_no = re.findall(r"\b(yes|no|true|false)\b", rest, re.IGNORECASE)
-        if words(answer) in ("yes", "no", "true", "false") and yes_no:
-            return yes_no[-1]
+        if words(answer) in _OPPOSITES and (said := _yes_no(rest)):
+            return said
+        last = re.split(r"[.!?]\s+|\n", rest.strip())[-1].strip().strip(".!")
+        told = re.search(
+            r"(?i)\b(?:is|are|was|were|be)\s+(?:(?:an?|the|on|in)\s+)?((?!(?:not|no|never)\b)[^\W\d_][\w'-]*)$", last
+        )
+        if told and not re.search(r"(?i)\b(?:not|never|neither|nor|no)\b|n't\b", last):  # “It will be a Tuesday.”
+            return told.group(1)
         return rest.strip().strip(".") if len(rest.split()) <= 5 and rest.strip() else None
     formulas = [formula.strip() for formula in map(formula_of, FORMULA.finditer(rest))]
     return formulas[-1] if formulas else last_value(rest)
@@ -90,7 +126,7 @@ def value_in(statement: Statement) -> str | None:
     text = unmarked(statement.text)
     if statement.boxed:  # \text{The value is } 12
         text = re.sub(rf"^{STYLES}\s*\{{(?:(?!\b(?:{FUNCTIONS})\b)[^{{}}\d])*\}}\s*(?=[-+\\$\d.(])", "", text)
-    text = in_digits(text, statement.languages)
+    text = in_digits(re.sub(r"(?<=\d)\.\.\.", "…", text), statement.languages)
     if statement.boxed and (read_number(text) or not has_words(text)):
         return re.sub(r"(?<!\.)\.$", "", text)
     sentence, formulas = first_sentence(text)
@@ -109,7 +145,7 @@ def value_in(statement: Statement) -> str | None:
         )
         return formula + ("%" if percent else f" {words_after.group(1)}" if words_after else "")
     plain = re.sub(r"^(?:[-=]+>|[^\w√π$€£¥(\\.+±<>≤≥-])+", "", without_lead(sentence)).strip()
-    plain = plain.rstrip(".,")
+    plain = plain.rstrip(".,+")
     if read_number(plain) or plain.lower() in ("none", "nothing"):
         return plain
     if is_formula(plain) and re.search(r"[\d√π∞\\]", plain):  # a letter alone is no number
@@ -132,7 +168,8 @@ def _exact_token(text: str, found: re.Match) -> str:
     if compound and read_number(compound.group()):
         return compound.group().strip()
     times = re.match(
-        r"\s*(?:hundred|thousand|million|billion|trillion|dozen|bn|mio|lakh|crore|[千万萬亿億만억])s?(?![a-z])",
+        r"\s+out of\s+\d{1,9}\b(?!\.?\d)|\s*(?:hundred|thousand|million|billion|trillion|dozen|bn|mio"
+        r"|lakh|crore|[千万萬亿億만억])s?(?![a-z])",
         text[found.end() :],
         re.I,
     )
@@ -169,6 +206,8 @@ def last_value(text: str) -> str | None:
     masked = in_ascii(masked)
     end = 0
     for match in re.finditer(rf"⟦(\d+)⟧|{_TOKEN.pattern}", masked, re.IGNORECASE):
+        if _DENIED.search(masked[max(0, match.start() - 40) : match.start()]):
+            continue
         if match.start() < end:  # the minutes of 2 hours and 15 minutes
             continue
         if match.group(1) is None:
@@ -194,8 +233,21 @@ def expression_in(statement: Statement) -> str | None:
     return re.sub(r"^(?:that\s+)?(?:the\s+)?", "", without_lead(sentence).strip()).rstrip(".,").strip() or None
 
 
+def _lines_joined(text: str) -> str | None:
+    """The items of a Markdown list at the start of a text, as one line; None where there is no list of two."""
+    items = []
+    for line in text.strip().splitlines():
+        item = re.match(r"\s*(?:[-*•]|\d+[.)])\s+(\S.*)", line)
+        if not item:
+            break
+        items.append(item[1].strip().rstrip(".,;"))
+    return ", ".join(items) if len(items) > 1 else None
+
+
 def list_in(statement: Statement) -> str | None:
     """Several values, as they are written; None where a text has fewer than two parts with a value."""
-    sentence, formulas = first_sentence(unmarked(statement.text)) if not statement.boxed else (statement.text, [])
+    listed = _lines_joined(statement.text) or statement.text
+    listed = re.sub(r";(?=\s*[-+$\\(\d])", ",", listed)
+    sentence, formulas = first_sentence(unmarked(listed)) if not statement.boxed else (statement.text, [])
     text = unmask(sentence, formulas).strip().rstrip(".")
     return text or None

@@ -72,6 +72,12 @@ def _inequality(text: str) -> tuple[list[Interval], str] | None:
     (left, right), sign = terms, signs[0]
     if _is_variable(right) and not _is_variable(left):
         left, right, sign = right, left, sign.translate(str.maketrans("<>", "><"))
+    if (size := re.fullmatch(r"(?:\\left)?\|\s*([a-zA-Z])\s*(?:\\right)?\|", left)) and sign != "!=":  # |x| < 1
+        low, high = (f"-({right})" if re.search(r"(?<!^)[-+]", right) else f"-{right}"), right
+        if sign[0] == "<":
+            return [Interval("[" if "=" in sign else "(", low, high, "]" if "=" in sign else ")")], size[1]
+        ends = ("]", "[") if "=" in sign else (")", "(")
+        return [Interval("(", _LOW, low, ends[0]), Interval(ends[1], high, _HIGH, ")")], size[1]
     if not _is_variable(left):
         return None
     if sign == "!=":

@@ -34,8 +34,20 @@ _UNIT_FRACTION = re.compile(
 )
 
 
+_DEGREE = r"\^\s*\{?\s*(?:\\circ|°)\s*\}?|\\degree\b|°"
+
+
+def _temperature(found: re.Match) -> str:
+    return " celsius" if found[1] == "C" else " fahrenheit"
+
+
 def in_ascii(text: str) -> str:
     """The text with ASCII digits, blanks and punctuation: １８。 → 18. , 2½ → 2 1/2, 10⁸ → 10^{8}, Ｂ → B."""
+    text = re.sub(
+        "([⁰¹²³⁴⁵⁶⁷⁸⁹]+)[⁄∕/]([₀₁₂₃₄₅₆₇₈₉]+)",
+        lambda found: f" {found[1].translate(_RAISED)}/{found[2].translate(_LOWERED)}",
+        text,
+    )
     text = re.sub("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+", lambda found: "^{" + found.group().translate(_RAISED) + "}", text)
     text = re.sub("[₀₁₂₃₄₅₆₇₈₉]+", lambda found: "_{" + found.group().translate(_LOWERED) + "}", text)
     return "".join(map(_character, text.translate(_PUNCTUATION))).translate(_PUNCTUATION)
@@ -69,10 +81,12 @@ def without_style(text: str) -> str:
     text = re.sub(r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{", text)
     text = re.sub(r"\\frac\s*(\{[^{}]*\})\s*(\d)", r"\\frac\1{\2}", text)
-    text = re.sub(r"\^\s*\{?\s*(?:\\circ|°)\s*\}?|\\degree\b|°", " ", text)
+    text = re.sub(rf"(?:{_DEGREE})\s*(?:\\text\w*\s*\{{|\\mathrm\s*\{{)?\s*([CF])(?![a-zA-Z])\}}?", _temperature, text)
+    text = re.sub(_DEGREE, " ", text)
     for _ in range(3):  # \textbf{\text{C}}
         text = re.sub(STYLES + r"\s*\{([^{}]*)\}", r" \1", text)
     text = re.sub(r"\{\s*\\(?:bf|rm|it|sf)\s+([^{}]*)\}", r" \1", text)
+    text = re.sub(r"(?<!\\)\\$", "", text)  # what is left of "\\ " at the end
     return re.sub(r"\\([$%#&])", r"\1", text).strip()
 
 

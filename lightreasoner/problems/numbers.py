@@ -24,6 +24,9 @@ COMPOUND = re.compile(
 )
 
 
+_SHORT = {"k": "thousand", "m": "million", "b": "billion", "t": "trillion"}
+
+
 @dataclass(frozen=True)
 class Number:
     """`percent`: it was written with a per cent sign, which `value` leaves out: 12 % is 12.
@@ -59,17 +62,20 @@ def read_number(text: str) -> Number | None:
     amount = bare
     bare = re.sub(r"(?<![\w.])([-+]?)\s*[$€£¥₹₽₩]\s*(?=[-+.\d])|[€£¥₹₽₩]$", r"\1", bare)
     size, also = DOLLAR if money else None, None
+    if share := re.fullmatch(r"(\d+) (?:out of|in) (\d*[1-9]\d*)", bare):
+        return Number(Fraction(int(share[1]), int(share[2])), False, False, None, Fraction(int(share[1])))
     value = arithmetic(bare)
     if value is None:
         value = in_words(bare)
     if value is None and not percent:
         found = re.match(VALUE, bare)
         rest = bare[found.end() :] if found else ""
-        rest = f" million{rest[1:]}" if money and re.match(r"[mM]\b", rest) else rest  # $2.5M
+        short = re.match(r"[mMbBkKtT]\b(?![/^])" if money else r"[MBK](?![\w/^])", rest)  # $2.5m, 1.2M people
+        rest = f" {_SHORT[short.group().lower()]}{rest[1:]}" if short else rest
         unit = read_unit(rest) if found else None
         if unit is not None and (count := arithmetic(bare[: found.end()])) is not None:
             value, size = count * unit[0], unit[1] or size
-            also = count if re.match(r"\s*dozen", rest) else _parts(count, rest)
+            also = count if re.match(r"\s*dozen", rest) or (short and not money) else _parts(count, rest)  # 1.2 molar
             bare = bare[: found.end()]
     if value is None:
         return None if percent else _compound(amount)

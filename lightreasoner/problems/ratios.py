@@ -1,4 +1,4 @@
-"""Times of day and ratios: 1:30 PM, 13:30, 3:4, 3 to 4."""
+"""Times of day, dates and ratios: 1:30 PM, 13:30, July 4, 4 July 2020, 3:4, 3 to 4."""
 
 import re
 from fractions import Fraction
@@ -7,9 +7,29 @@ _COLONS = re.compile(r"(\d{1,9})\s*:\s*(\d{1,9})(?:\s*:\s*(\d{1,9}))?(?:\s*:\s*(
 _HALF = re.compile(r"(?<![a-z])([ap])\.?\s?m\b", re.IGNORECASE)
 
 
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_MONTH = (
+    r"(?P<month>jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    r"|nov(?:ember)?|dec(?:ember)?)\.?"
+)
+_DAY = r"(?:the\s+)?(?P<day>\d{1,2})(?:st|nd|rd|th)?"
+_DATES = [
+    re.compile(rf"\W*(?:on\s+)?(?:\w+day,?\s+)?(?:{first})(?:,?\s+(?P<year>\d{{4}}))?\W*", re.IGNORECASE)
+    for first in (rf"{_MONTH}\s+{_DAY}", rf"{_DAY}\s+(?:of\s+)?{_MONTH}")
+]
+
+
+def read_date(text: str) -> tuple[str | None, int, int] | None:
+    """(year, month, day) of July 4, 2020, 4 July 2020 or the 4th of July; None for any other text."""
+    text = re.sub(r"[\\{}$]|\\text", " ", text) if "\\" in text else text
+    found = next(filter(None, (pattern.fullmatch(text) for pattern in _DATES)), None)
+    return found and (found["year"], _MONTHS.index(found["month"][:3].lower()), int(found["day"]))
+
+
 def read_colons(text: str) -> list[int] | None:
     """The numbers of a time or a ratio; None where a text has none, or two."""
     text = re.sub(r"\b(\d+) to (\d+)\b", r"\1:\2", text.replace("∶", ":").replace(r"\colon", ":"))
+    text = re.sub(r"^\W*(\d{1,2})(?=\s*[ap]\.?\s?m\b)", r"\1:00", text, flags=re.IGNORECASE)  # 3 PM
     found = list(_COLONS.finditer(text))
     return [int(part) for part in found[0].groups() if part is not None] if len(found) == 1 else None
 

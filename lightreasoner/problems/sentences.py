@@ -6,9 +6,9 @@ from lightreasoner.problems.notation import grouped, in_ascii
 
 #: The end of a stated answer, before reasons or the next sentence.
 BEYOND = re.compile(
-    r"(?<!\bRs)(?<!\bMrs)(?<!\bMr)(?<!\bDr)(?<!\bNo)(?<!approx)\.\s|\.$|!(?:\s(?!\s*[-=+*/×÷<>])|$)|\?(?:\s|$)|;|\n|\s—\s|,?\s*\b(?:because"
+    r"(?<!\bRs)(?<!\bMrs)(?<!\bMr)(?<!\bDr)(?<!\bNo)(?<!approx)\.\s|\.$|!(?:\s(?!\s*[-=+*/×÷<>])|$)|\?(?:\s|$)|;(?![^()\[\]\n]{0,80}[)\]])|\n|\s—\s|,?\s*\b(?:because"
     r"|since|so that|which|not|where|when"
-    r"|whereas|due to|therefore|thus|hence|so|as|i\.e|e\.g|that is|namely)\b|\s\((?=[^()]*(?:=|[a-z]{3}))",
+    r"|whereas|due to|therefore|thus|hence|so|as|i\.e|e\.g|that is|namely)\b|\s\((?=[^()]*(?:=|%|[a-z]{3}))",
     re.IGNORECASE,
 )
 FORMULA = re.compile(
@@ -22,6 +22,8 @@ def unmarked(text: str) -> str:
     text = re.sub(r"^\s*\n\s*(?:[-*•–—‣◦]\s+|1[.)]\s+(?=\S))", "", text)
     text = grouped(text)
     text = re.sub(r"(\d)\s*\$\s*(\\[dt]?frac[^$]*)\$", r"$\1\2$", text)
+    text = re.sub(r"(?<![\w_])_(?=\S)([^_\n]{1,60})(?<=\S)_(?!\w)", r"\1", text)
+    text = re.sub(r"(?<![\w*])([a-zA-Z])\*\*(?=\d)", r"\1^", text)  # x**2
     text = re.sub(
         r"(?<![\d)])\*\*|\*\*(?![-+]?\(?[-+]?\d)|__|`|(?<![\w*\\])\*(?=\S)|(?<=[\w.%])\*(?![\w*\s(])", "", text
     ).strip()

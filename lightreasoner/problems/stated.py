@@ -23,6 +23,8 @@ _QUESTION = (
 _LINE = r"\n[ \t\n#*>-]{0,20}"
 _NEXT = re.compile(
     r"(?:\n|(?<=[.!] ))[\s#*>-]{0,20}(?:now,?\s+)?(?:the |a |an )?(?:next|another|new)\s+(?:question|problem)\b"
+    r"|(?:\n|(?<=[.!] ))[\s#*>-]{0,20}here(?:'s| is) (?:a|another)(?: new| similar| related)* (?:question"
+    r"|problem|example)\b"
     r"|\n[ \t]{0,9}(?:user|human|assistant|model)\s*(?=\n)"
     rf"|{_LINE}(?:{_QUESTION}|human|user|用户)[ \t]*(?:no\.?[ \t]*|\#)?\d*[ \t]*\**[ \t]*[:.)：]"
     rf"|{_LINE}(?:{_QUESTION})[ \t]*(?:no\.?[ \t]*|\#)?\d+[ \t]*\**[ \t]*(?=\n)"
@@ -46,11 +48,12 @@ _SAME = re.compile(
 #: What comes after an answer and is none: an unstated answer is looked for before it.
 _CHECK = re.compile(
     r"(?:^|(?<=[\s.(]))[\s*#(]{0,20}(?:(?:(?:double[- ]?|sanity[- ]?)?check(?:ing)?|verif(?:y|ication|ying)|proof|note"
-    r"|hint|probe|kontrolle|vérification|remarque|comprobación|verificación|verificação|nota|verifica|проверка"
+    r"|hint|confidence(?: level| score)?|certainty|references?|sources?|probe|kontrolle|vérification|remarque"
+    r"|comprobación|verificación|verificação|nota|verifica|проверка"
     r"|примечание)\s*\**\s*[:：]|let(?:'s| me| us) (?:double[- ]?)?(?:check|verify|confirm)\b)"
     r"|(?:^|\n|[.!]\s)[\s*#(]{0,20}(?:(?:to|we can|we could|you can|i can|i will|i'll) (?:double[- ]?|also )?"
     r"(?:check|verify|confirm)\b|(?:verify|check)(?:ing)? (?:by|that|this|with|it)\b)"
-    r"|验算|检验|驗算|檢驗|检查[:：]|验证|驗證|(?:\n|。)\s{0,9}注意?[:：]|検算|검산",
+    r"|\s\((?:because|since)\s|验算|检验|驗算|檢驗|检查[:：]|验证|驗證|(?:\n|。)\s{0,9}注意?[:：]|検算|검산",
     re.IGNORECASE,
 )
 _ENGLISH = re.compile(
@@ -96,7 +99,8 @@ _MARKED = re.compile(
 )
 #: A model that takes its answer back at once: “The answer is 5. Wait, no, 7.”
 _CORRECTED = re.compile(
-    r"(?:\b(?:no|oh|hmm),?\s+)?\b(?:wait|sorry|correction|actually|i mean|scratch that|my mistake|rather)\b"
+    r"\?\s+no\b[^\w\n]{1,3}|(?:\b(?:no|oh|hmm),?\s+)?\b(?:wait|sorry|correction|actually|i mean|scratch that"
+    r"|my mistake|rather)\b"
     r"(?:[,.:;!\s…—–]|-\s|\b(?:no|sorry|i mean[t]?|actually|it is|it's|make that|that's|should be"
     r"|it should be|the answer is)\b)*"
     r"(?=\(?[-+$\\]?\d|[(*]*[A-J](?![\w']))",
@@ -104,7 +108,8 @@ _CORRECTED = re.compile(
 )
 #: “I doubt that the answer is 5”, “you might think the answer is 5”: no answer is stated.
 _DOUBTED = re.compile(
-    r"\b(?:doubt|(?:not|n't|never) (?:think|believe|say)|(?:might|may|could|(?:many|some|most|one|people) would) (?:think|say|guess|assume|expect)"
+    r"\b(?:doubt|(?:not|n't|never) (?:think|believe|say)|(?:might|may|could|(?:many|some|most|one"
+    r"|people) would) (?:think|say|guess|assume|expect)"
     r"|tempt\w+ to (?:think|say))\s+(?:that\s+)?(?:the |my |its )?(?:correct |right |final )?$",
     re.IGNORECASE,
 )

@@ -14,7 +14,7 @@ _NO_UNITS = re.compile(
 TIMES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12} | {
     **{"千": 10**3, "万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8, "만": 10**4, "억": 10**8},
     **{"millones": 10**6, "millionen": 10**6, "millions": 10**6, "mil": 10**3, "tausend": 10**3, "mille": 10**3},
-    **{"bn": 10**9, "mio": 10**6, "mrd": 10**9, "mn": 10**6, "lakh": 10**5, "crore": 10**7, "dozen": 12},
+    **{"bn": 10**9, "mln": 10**6, "mio": 10**6, "mrd": 10**9, "mn": 10**6, "lakh": 10**5, "crore": 10**7, "dozen": 12},
     **{"milliards": 10**9, "milliarden": 10**9, "тысяч": 10**3, "миллионов": 10**6, "миллиардов": 10**9},
 }
 _TIMES = re.compile(
@@ -49,6 +49,8 @@ gallon 1/16 cup
 gallon 1/8 pint
 gallon 1/4 quart
 gallon 1 gallon
+celsius 1 celsius °C
+fahrenheit 1 fahrenheit °F
 money 1/100 cent ¢
 money 1 dollar $
 """
