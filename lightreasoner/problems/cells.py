@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import datetime
 import io
 import json
 import math
@@ -11,7 +12,7 @@ from decimal import Decimal
 
 ANSWER = (
     *("final_answer", "answer", "expected_answer", "correct_answer", "reference_answer", "ground_truth"),
-    *("gold", "gt", "target", "label", "result", "ideal"),
+    *("gold", "gt", "target", "label", "result", "ideal", "best_answer"),
 )
 #: What spreadsheets and data frames write where there is no value.
 MISSING = ("", "nan", "<na>", "null", "\\n")
@@ -53,7 +54,8 @@ def row_cells(row: dict) -> tuple[dict, dict[str, str]]:
     """
     cells, names = {}, {}
     for name, value in row.items():
-        key = folded(name)
+        key = "answer" if folded(name) == "answers" and isinstance(value, dict) else folded(name)  # SQuAD
+        value = _plain(value, key)
         if key in cells and not is_blank(cells[key]) and not is_blank(value):
             if cells[key] != value and key:
                 raise UnusableRow(f"it has two columns named {names[key]} and {name}; rename one")
@@ -71,6 +73,24 @@ def row_cells(row: dict) -> tuple[dict, dict[str, str]]:
         cells |= {"question": stem} | {name: value for name, value in inner.items() if name not in cells}
         names |= {name: f"{names['question']}.{name}" for name in inner if name not in names}
     return cells, names
+
+
+def _plain(value: object, name: str) -> object:
+    """Bytes and dates of Parquet as text; of an answer that comes with others that are right, too, the first."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            return value
+    if isinstance(value, datetime.date | datetime.time):
+        midnight = isinstance(value, datetime.datetime) and value.time() == datetime.time()
+        return (value.date() if midnight else value).isoformat()
+    if isinstance(value, datetime.timedelta):
+        return str(value)
+    if isinstance(value, dict) and name in ANSWER:  # TriviaQA, SQuAD
+        first = value.get("value", value.get("text"))
+        return first[0] if isinstance(first, list) and first else value if first is None else first
+    return value
 
 
 def is_blank(value: object) -> bool:

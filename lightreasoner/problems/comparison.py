@@ -48,7 +48,7 @@ def same_answer(found: str, answer: str) -> bool:
     if is_words(answer):
         digits = in_digits(answer, ALL)  # dieciocho
         return (
-            words(found) == words(answer)
+            _truth(words(found)) == _truth(words(answer))
             or (digits != answer and same_number(found, digits))
             or _same_words(words(found), words(answer))
             or bool(re.match(rf"{re.escape(words(answer))}\s*[,(]", without_style(found).lower()))
@@ -99,6 +99,11 @@ def _column(text: str) -> str | None:
     inside = re.fullmatch(r"\\begin\{([pb]matrix|array)\}(?:\{[clr]\})?([^&]*)\\end\{\1\}", text.strip())
     rows = [row.strip() for row in re.split(r"\\\\(?:\[[^\]]*\])?", inside[2]) if row.strip()] if inside else []
     return f"({', '.join(rows)})" if len(rows) > 1 else None
+
+
+def _truth(text: str) -> str:
+    """BoolQ's answers are true and false, and models say yes and no."""
+    return {"yes": "true", "no": "false"}.get(text, text)
 
 
 def _same_words(found: str, answer: str) -> bool:

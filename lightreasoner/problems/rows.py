@@ -33,7 +33,7 @@ LEADS = (
     ("premise", "\n"),
     ("instruction", "\n"),
 )
-SOLUTION = ("solution", "rationale", "explanation", "reasoning", "cot", "response", "output", "completion")
+SOLUTION = ("solution", "rationale", "explanation", "reasoning", "cot", "response", "output", "completion", "chosen")
 ID = ("id", "unique_id", "problem_id", "question_id", "uid", "uuid", "idx", "index")
 LEVEL = ("level", "difficulty")
 SUBJECT = ("subject", "type", "subfield", "category", "topic")
@@ -121,7 +121,9 @@ def _question(cells: dict, names: dict[str, str], accepted: tuple[str, ...]) -> 
         raise UnusableRow("its question is blank")
     name = filled[0]
     if not isinstance(cells[name], str):
-        kind = {list: "a list", dict: "an object", bool: "true or false"}.get(type(cells[name]), "a number")
+        kind = {list: "a list", dict: "an object", bool: "true or false", bytes: "binary data"}.get(
+            type(cells[name]), "a number"
+        )
         raise UnusableRow(f"its question is {kind}, not text")
     question = cells[name].strip()
     if EXCEL_ERROR.fullmatch(question):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import json
 
 import pandas as pd
@@ -190,3 +191,21 @@ def test_the_rest_of_a_file_is_used_only_after_the_user_says_so(tmp_path):
     assert "line 3: its question is blank" in message and "--skip-unreadable" in message and "other 2 rows" in message
     assert len(list(open_problems(str(path), skip_unreadable=True))) == 2
     assert len(list(open_problems(str(path), skip_unreadable=False, limit=1))) == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "answer"),
+    [
+        ({"answers": {"text": ["Bob", "Bob B"], "answer_start": [1, 1]}}, "Bob"),  # SQuAD
+        ({"answer": {"value": "Bob", "aliases": ["Bob B"]}}, "Bob"),  # TriviaQA
+        ({"Best Answer": "Nothing", "Incorrect Answers": "You die; You fly"}, "Nothing"),  # TruthfulQA
+        ({"answer": datetime.datetime(2020, 7, 4)}, "2020-07-04"),
+        ({"answer": datetime.timedelta(seconds=90)}, "0:01:30"),
+        ({"answer": b"7"}, "7"),
+        ({"answer": 7, "image": b"\xff\xd8"}, "7"),
+    ],
+)
+def test_an_answer_in_a_layout_of_its_own_is_not_left_out(tmp_path, row, answer):
+    """Such rows were problems without a known answer, and text in bytes was "a number"."""
+    pd.DataFrame([{"question": b"Who?"} | row]).to_parquet(tmp_path / "p.parquet")
+    assert pairs(tmp_path / "p.parquet") == [("Who?", answer)]
