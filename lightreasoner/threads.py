@@ -1,10 +1,11 @@
 """How much of the machine a process takes: OpenMP's threads by what other programs leave free, and a job's priority.
 
 Threads of one operation wait for each other at its end. Beside another program one of them waits for a core, and the
-others spin meanwhile: on two cores with one busy neighbour, two threads took 20.9 s where one took 11.1 (docs/log.md).
-So each second the number of threads follows the cores that are free, and jobs spin for a short time only, which is set
-before torch is imported. The page's process keeps the long spinning: its traces have many small operations. The environment of the user comes first: OMP_NUM_THREADS fixes the threads, GOMP_SPINCOUNT, OMP_WAIT_POLICY or
-KMP_BLOCKTIME the waiting.
+others spin meanwhile: on two cores with one busy neighbour, two threads took 20.9 s where one took 11.1
+(docs/log.md). So each second the number of threads follows the cores that are free, and jobs spin for a short time
+only, which is set before torch is imported. The page's process keeps the long spinning: its traces have many small
+operations. The environment of the user comes first: OMP_NUM_THREADS fixes the threads, GOMP_SPINCOUNT,
+OMP_WAIT_POLICY or KMP_BLOCKTIME the waiting.
 """
 
 import math

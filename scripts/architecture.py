@@ -58,7 +58,7 @@ which is loaded when the first chart is seen. Drawn by hand remain:
 | what | where | why |
 |---|---|---|
 | the response as a heatmap of tokens | js/inspect/heatmap.js | text to read and to walk through by keyboard |
-| the bars of one step, and of a token’s card | js/inspect/step_view.js, token_card.js | must follow a click within 30 ms |
+| the bars of a step and of a token’s card | js/inspect/step_view.js, token_card.js | must follow a click within 30 ms |
 | the picture of a trace | js/inspect/exports.js | text on a canvas; its curve is the figure's own picture |
 | a line or a band while it moves | js/shared/chart.js, `pathOf` | takes plotly.js 10 to 100 ms; it draws it at rest |
 | progress bars, the signs of job states | js/shared/run_view.js, js/jobs/ | no charts |
