@@ -3,16 +3,24 @@
 torchrun, accelerate and Ray Train start the processes and set RANK, WORLD_SIZE and so on; the Trainer uses the process
 group made here. Every process has the whole model and the same updates and trains on its part of each update. The
 gradients are summed, so the update equals the one that a single process would make.
+
+Gradients go through NCCL between GPUs, which gives a message up after ten minutes. Waiting and decisions go through a
+group of gloo's, since the first process may read a dataset, or wait for its accelerator, for longer.
 """
 
 import atexit
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
+from lightreasoner.errors import UserError
 from lightreasoner.training.loss import PackedExample
+
+WAIT = timedelta(days=30)  # of a process for the others, where it is no message between GPUs
+_control: tuple[dist.ProcessGroup, dist.ProcessGroup] | None = None  # the process group, and gloo's over the same
 
 CONTINUE, STOP_AND_SAVE, STOP_AND_DISCARD, STOP_EARLY = 0, 1, 2, 3
 
@@ -29,7 +37,8 @@ def world_size() -> int:
 
 def init_process_group() -> None:
     """Join the process group, if there is one and this has not happened yet. Each process uses the GPU of its local
-    rank."""
+    rank. All processes come here as soon as they begin, before anything that takes one of them long."""
+    global _control
     if world_size() == 1:
         return
     if torch.cuda.is_available():
@@ -38,6 +47,8 @@ def init_process_group() -> None:
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
         # its threads, left to the end of the process, sometimes abort it when all work is done
         atexit.register(dist.destroy_process_group)
+    if _control is None or _control[0] is not dist.group.WORLD:
+        _control = dist.group.WORLD, dist.new_group(backend="gloo", timeout=WAIT)
 
 
 def partition_by_length(examples: Sequence[PackedExample], parts: int) -> list[list[PackedExample]]:
@@ -66,13 +77,22 @@ def all_reduce_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:
 
 
 def barrier() -> None:
-    """Wait until all processes are here."""
+    """Wait until all processes are here. Raises UserError where one of them has ended."""
     if world_size() > 1:
-        dist.barrier()
+        _with_all(lambda group: dist.barrier(group))
 
 
-def broadcast(value: int, device: torch.device) -> int:
-    """The value that rank 0 passed, in every process."""
-    tensor = torch.tensor([value], device=device)
-    dist.broadcast(tensor, 0)
+def broadcast(value: int) -> int:
+    """The value that rank 0 passed, in every process. Raises UserError where one of them has ended."""
+    tensor = torch.tensor([value])
+    _with_all(lambda group: dist.broadcast(tensor, 0, group))
     return int(tensor)
+
+
+def _with_all(act: Callable[[dist.ProcessGroup], None]) -> None:
+    try:
+        act(_control[1])
+    except RuntimeError as error:  # gloo's: the connection was closed
+        raise UserError(
+            "Another process of this training has ended, so this one cannot go on; see that one's output."
+        ) from error

@@ -104,7 +104,7 @@ def finetune(
         except StopRequested as stop:
             decision, request = (distributed.STOP_AND_SAVE if stop.keep else distributed.STOP_AND_DISCARD), stop
         if distributed.world_size() > 1:
-            decision = distributed.broadcast(decision, loaded.device)
+            decision = distributed.broadcast(decision)
         if decision == distributed.STOP_AND_DISCARD:
             raise request or StopRequested(keep=False)
         if decision == distributed.STOP_AND_SAVE:

@@ -45,6 +45,7 @@ def run_as_job(
     console: wraps the progress of the first process, for example to print it. Raises UserError, and StopRequested
     when the run was cancelled, or stopped before there was a result.
     """
+    init_process_group()
     if rank() > 0:
         return run_finetune(job, settings, SilentProgress())
     result = None
@@ -66,6 +67,7 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
     its stored result is returned. Raises UserError, and StopRequested when the run was cancelled.
     """
     init_process_group()
+    barrier()  # the first one may wait for its accelerator; until then the others take no memory
     first = rank() == 0
     dataset = read_run(job.dataset.local)
     progress.status("Loading the expert")

@@ -2,7 +2,8 @@
 
 The decoder layers are most of the bytes, and none of their own weights is trained. A layer is gathered just before its
 forward or backward pass and dropped afterwards. Embeddings, head and adapter stay whole in every process, so loss,
-gradients, optimiser and checkpoints are those of distributed.py.
+gradients, optimiser and checkpoints are those of distributed.py. The stack of layers is their common root, so that a
+layer is gathered while the one before it computes.
 """
 
 from typing import Any
@@ -36,6 +37,10 @@ def shard(model: Any, device: torch.device, processes: int) -> None:
         # gather them alone afterwards and wait forever.
         trained = {p for p in layer.parameters() if p.requires_grad}
         fully_shard(layer, mesh=mesh, reshard_after_forward=True, ignored_params=trained)
+    base = model.get_base_model()
+    stack = getattr(base, base.base_model_prefix, base)  # whose forward pass step_logits calls, if not the whole one's
+    rest = {p for p in stack.parameters() if not isinstance(p, DTensor)}
+    fully_shard(stack, mesh=mesh, reshard_after_forward=True, ignored_params=rest)
     # DistributedDataParallel, in which the Trainer wraps the model, would broadcast the shards
     spread = [name for name, p in model.named_parameters() if isinstance(p, DTensor)]
     ignore_in_ddp(model, spread)
