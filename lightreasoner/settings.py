@@ -30,7 +30,7 @@ class Settings:
     """
 
     workspace: Path = ROOT / "workspace"  # folder of traces, runs and jobs
-    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
+    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps; cuda:1,cuda:0 uses the second for what has no room
     dtype: str = "auto"  # auto, float32, bfloat16, float16
     memory_gb: float = 0.0  # budget for loaded models in GB; 0: 85 % of what a GPU has free, half elsewhere
     lean: bool = True  # read models with a lean forward pass where its logits equal those of transformers

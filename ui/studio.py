@@ -12,7 +12,7 @@ from lightreasoner.jobs.ray import backends
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import JobStore
 from lightreasoner.models.cache import LoadedModels
-from lightreasoner.models.pairs import load_pair
+from lightreasoner.models.pairs import load_further, load_pair
 from lightreasoner.models.prompt_settings import prompt_of
 from lightreasoner.models.references import parse_ref
 from lightreasoner.problems.conversations import context_text, stored_context
@@ -106,8 +106,8 @@ class Studio:
         def load(say):
             return load_pair(expert, amateur, self.models, on_status=say, name=name)
 
-        def load_others(say):
-            return [load_pair(expert, other, self.models, on_status=say) for other in others]
+        def load_others(pair, say):
+            return load_further(pair, others, self.models, on_status=say)
 
         def load_tuned(pair, say):
             return load_tuned_model(parse_ref(tuned["tuned"]), tuned["writer"], pair, self.models, say)

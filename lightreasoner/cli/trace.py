@@ -105,7 +105,7 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.datasets.amateurs import short_name
     from lightreasoner.jobs.accelerator import AcceleratorLock, describe_holder
     from lightreasoner.models.cache import LoadedModels
-    from lightreasoner.models.pairs import describe_pair, load_pair
+    from lightreasoner.models.pairs import describe_pair, load_further, load_pair
     from lightreasoner.models.token_text import TokenTexts
     from lightreasoner.storage.atomic import write_text
     from lightreasoner.tracing.records import Trace, trace_json
@@ -127,7 +127,7 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
         if options.tuned:
             writer = TUNED if options.tuned_writes else EXPERT
             tuned = load_tuned_model(tuned_ref(options.tuned, expert), writer, pair, models)
-        along = [load_pair(expert, other, models) for other in others]
+        along = load_further(pair, others, models)
         record = Trace(describe_pair(pair, along), request, tuned=tuned and describe_tuned(tuned, pair))
         texts = TokenTexts(pair.expert.tokenizer)
         events, out = trace(pair, request, settings, tuned=tuned, others=along), sys.stderr if to_stdout else sys.stdout

@@ -105,7 +105,7 @@ class AmateurReader:
         try:
             found = measure_steps(
                 alignment.expert(expert_logits),
-                alignment.amateur(amateur_logits).to(self.device),
+                alignment.amateur(amateur_logits),
                 shared,
                 above=self.floor if self.floor > 0 else None,
             )
@@ -130,7 +130,8 @@ class AmateurReader:
         """
         if len(living) < len(self.rows):
             places = {row: place for place, row in enumerate(self.rows)}
-            self.decoder.select(torch.tensor([places[row] for row in living], device=self.device))
+            staying = torch.tensor([places[row] for row in living], device=self.pair.amateur.device)
+            self.decoder.select(staying)
             self.rows = living
         sequences, offsets = [], []
         for row in living:

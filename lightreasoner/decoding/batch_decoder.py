@@ -353,16 +353,26 @@ def chunk_bytes(models: Iterable[LoadedModel], rows: int, steps: int) -> int:
 def fitting_rows(models: Iterable[LoadedModel], tokens: int, steps: int) -> int:
     """The batch size for rows of `tokens` tokens, prompt and response, of which `steps` steps are scored together.
 
-    A power of two that fits into half of the memory free now and is not beyond the fastest size.
+    models: the expert first, on whose device all are scored. A power of two that fits into half of the memory that is
+    free now, on every device, and is not beyond the fastest size.
     """
     models = list({id(loaded): loaded for loaded in models}.values())
     device = models[0].device
-    per_row, room = tokens * sum(map(cache_bytes, models)), free_bytes(device) // 2
+    rooms = {place: free_bytes(place) // 2 for place in dict.fromkeys(loaded.device for loaded in models)}
+
+    def fit(rows: int) -> bool:
+        for place, room in rooms.items():
+            here = [loaded for loaded in models if loaded.device == place]
+            logits = chunk_bytes(models if place == device else here, rows, steps)
+            if rows * tokens * sum(map(cache_bytes, here)) + logits > room:
+                return False
+        return True
+
     rows = LARGEST.get(device.type, CPU_LARGEST)
     if device.type == "cpu":
         parameters = sum(loaded.parameters for loaded in models)
         rows = min(CPU_LARGEST, max(16, CPU_PARAMETER_ROWS // max(parameters, 1)))
     rows = 1 << (rows.bit_length() - 1)
-    while rows > 1 and rows * per_row + chunk_bytes(models, rows, steps) > room:
+    while rows > 1 and not fit(rows):
         rows //= 2
     return rows

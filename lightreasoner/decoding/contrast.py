@@ -155,7 +155,7 @@ def choices(
     """
     alignment = pair.alignment
     log_e = log_probs(alignment.expert(expert_logits))
-    log_a = log_probs(alignment.amateur(amateur_logits).to(log_e.device))
+    log_a = log_probs(alignment.amateur(amateur_logits))
     divergence = kl(log_e, log_a)
     expert, amateur = own_choices(pair, expert_logits, log_a)
     alphas = sorted({contrast.alpha for contrast in contrasts if not contrast.takeover and contrast != NOTHING})

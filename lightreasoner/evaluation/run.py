@@ -13,7 +13,7 @@ from lightreasoner.jobs.context import job_context
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.identity import describe_models
 from lightreasoner.models.loading import LoadedModel, load_model
-from lightreasoner.models.pairs import load_pair
+from lightreasoner.models.pairs import device_names, load_pair
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings, check_prompt
 from lightreasoner.models.prompts import describe_prompt, prompt_ids, prompt_marks, settle_date
 from lightreasoner.models.weights import check_adapter
@@ -150,7 +150,7 @@ def run_evaluation(
             "answers": words,
             "models": [variant.name for variant in variants],
             "versions": versions(),
-            "device": str(loaded.device),
+            "device": device_names(pair) if pair else str(loaded.device),
             "dtype": str(loaded.dtype).removeprefix("torch."),
         }
         about |= {} if graded else {"graded": False}

@@ -58,8 +58,8 @@ class AcceleratorLock:
     """The lock of a workspace. The object itself holds nothing: each `acquire` makes a handle of its own."""
 
     def __init__(self, workspace: Path, device: str = "auto"):
-        """device: as in the settings. Every GPU but the first has a lock of its own."""
-        further = re.fullmatch(r"cuda:([1-9]\d*)", device)
+        """device: as in the settings, of several the first. Every GPU but the first has a lock of its own."""
+        further = re.match(r"cuda:([1-9]\d*)(?:,|$)", device)
         name = f"accelerator-{further[1]}" if further else "accelerator"
         self.path, self.folder = Path(workspace) / f"{name}.lock", Path(workspace) / name
 

@@ -109,8 +109,9 @@ class Scheduler:
             if job.backend not in self.backends:
                 raise UserError(f"This server has no backend {job.backend!r}; configure it or retry the job locally.")
             here = replace(self.settings, job=job.token, workspace=self.settings.workspace.resolve())
-            if len(self._devices) > 1:
-                here = replace(here, device=self._free_device(job))
+            if len(self._devices) > 1:  # its own first, and the others where a model has no room beside another
+                own = self._free_device(job)
+                here = replace(here, device=",".join([own, *(other for other in self._devices if other != own)]))
             env = to_environment(here) | job_environment(job.verb, self._tokens.pop(job.id, None))
             pid, mark = self.backends[job.backend].submit(job, self.store.folder(job.id), env)
         except UserError as error:

@@ -3,15 +3,25 @@
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from huggingface_hub.constants import is_offline_mode
 
 from lightreasoner.errors import UserError
 from lightreasoner.hub.download import NotCached
-from lightreasoner.models.devices import choose_device, choose_dtype, free_bytes, models_budget, release_memory
+from lightreasoner.models.devices import (
+    choose_device,
+    choose_dtype,
+    free_bytes,
+    further_devices,
+    models_budget,
+    release_memory,
+)
 from lightreasoner.models.loading import LoadedModel, Status, load_model, tensor_bytes
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.models.weights import Size, find_files, fingerprint, measure
@@ -37,8 +47,7 @@ def check_fit(ref: ModelRef, size: Size | None, settings: Settings, limit: float
     """Raises UserError when a model needs more than `limit` bytes. Passes for an unknown size or a limit of 0."""
     if size is None or not limit:
         return
-    dtype = choose_dtype(settings, choose_device(settings), size.parameters)
-    need = size.parameters * dtype.itemsize
+    need = _planned_bytes(size, settings, choose_device(settings))
     if need > limit:
         raise UserError(
             f"{ref} needs {need / 1e9:.2g} GB, but models may use {limit / 1e9:.2g} GB here; "
@@ -49,7 +58,8 @@ def check_fit(ref: ModelRef, size: Size | None, settings: Settings, limit: float
 class LoadedModels:
     """A thread-safe cache of loaded models, within a memory budget. The least recently used are dropped first.
 
-    A dropped model stays alive while other code refers to it.
+    On a machine with several GPUs each has this budget. A model goes to the first one, unless it has no room there
+    beside those that are used with it. A dropped model stays alive while other code refers to it.
     """
 
     def __init__(self, settings: Settings, budget: int | None = None):
@@ -59,10 +69,13 @@ class LoadedModels:
         self._models: OrderedDict[tuple[ModelRef, int], LoadedModel] = OrderedDict()
         self._lock, self._loading = threading.Lock(), threading.Lock()
 
-    def get(self, ref: str | ModelRef, on_status: Status = None, tokenizer: Any = None) -> LoadedModel:
+    def get(
+        self, ref: str | ModelRef, on_status: Status = None, tokenizer: Any = None, beside: Sequence[LoadedModel] = ()
+    ) -> LoadedModel:
         """The model, from the cache unless its files have changed. One thread loads at a time. Raises UserError.
 
         The same files under another name share the weights. tokenizer: the model's, if it has been read already.
+        beside: models that are used at the same time.
         """
         ref = parse_ref(ref)
         key = (ref, _last_change(ref))
@@ -73,20 +86,38 @@ class LoadedModels:
                 return model
             files = find_files(ref, on_status)
             size, twin = measure(files), self._twin(fingerprint(files))
-            device = choose_device(self.settings)
-            if device.type != "cpu":
+            home = choose_device(self.settings)
+            if home.type != "cpu":
                 release_memory()  # models that nobody refers to any more would count as taken
-            free = free_bytes(device) + self._used()
+            device = twin.device if twin else self._place(home, size, beside)
+            settings = self.settings if device == home else replace(self.settings, device=str(device))
+            free = free_bytes(device) + self._used(device)
             budget = self._fixed_budget or models_budget(device, free)
-            check_fit(ref, size, self.settings, self._fixed_budget or free)
+            check_fit(ref, size, settings, self._fixed_budget or free)
             if size and not twin:
-                incoming = size.parameters * choose_dtype(self.settings, device, size.parameters).itemsize
-                self._make_room(budget, incoming)
-            model = load_model(ref, self.settings, on_status, tokenizer, twin)
+                self._make_room(device, budget, _planned_bytes(size, settings, device))
+            model = load_model(ref, settings, on_status, tokenizer, twin)
             with self._lock:
                 self._models[key] = model
-            self._make_room(budget)  # a model can be larger than its files
+            self._make_room(device, budget)  # a model can be larger than its files
             return model
+
+    def _place(self, home: torch.device, size: Size | None, beside: Sequence[LoadedModel]) -> torch.device:
+        """The first device with room for a model of this size beside these; `home` where none has."""
+        if size is None or home.type != "cuda":
+            return home
+        for device in self._devices(home, beside):
+            taken = tensor_bytes(loaded.model for loaded in beside if loaded.device == device)
+            budget = self._fixed_budget or models_budget(device, free_bytes(device) + self._used(device))
+            if taken + _planned_bytes(size, self.settings, device) <= budget:
+                return device
+        return home
+
+    def _devices(self, home: torch.device, beside: Sequence[LoadedModel]) -> Iterator[torch.device]:
+        """Those of the models beside, the first one, and then the others, which are asked for only when needed."""
+        near = dict.fromkeys([*(loaded.device for loaded in beside), home])
+        yield from near
+        yield from (device for device in further_devices(self.settings) if device not in near)
 
     def cached(self, ref: str | ModelRef) -> LoadedModel | None:
         """The model if it is loaded now, else None. Raises UserError for an invalid reference."""
@@ -111,18 +142,24 @@ class LoadedModels:
         with self._lock:
             return next((loaded for loaded in self._models.values() if loaded.fingerprint == mark), None)
 
-    def _used(self) -> int:
-        with self._lock:
-            return tensor_bytes(loaded.model for loaded in self._models.values())  # some share tensors
+    def _used(self, device: torch.device) -> int:
+        with self._lock:  # some share tensors
+            return tensor_bytes(loaded.model for loaded in self._models.values() if loaded.device == device)
 
-    def _make_room(self, budget: int, incoming: int = 0) -> None:
-        """Drop the oldest models until `incoming` more bytes fit. With incoming = 0, the newest always stays."""
+    def _make_room(self, device: torch.device, budget: int, incoming: int = 0) -> None:
+        """Drop the oldest models of a device until `incoming` more bytes fit. With incoming = 0, the newest stays."""
         count = len(self._models)
-        while len(self._models) > (0 if incoming else 1) and self._used() + incoming > budget:
+        keys = [key for key, loaded in self._models.items() if loaded.device == device]  # the oldest first
+        while len(keys) > (0 if incoming else 1) and self._used(device) + incoming > budget:
             with self._lock:
-                self._models.popitem(last=False)
+                self._models.pop(keys.pop(0), None)
         if len(self._models) < count:
             release_memory()
+
+
+def _planned_bytes(size: Size, settings: Settings, device: torch.device) -> int:
+    """Bytes of a model's weights on this device."""
+    return size.parameters * choose_dtype(settings, device, size.parameters).itemsize
 
 
 def _last_change(ref: ModelRef) -> int:

@@ -28,15 +28,32 @@ BUFFERS: WeakSet[Any] = WeakSet()
 
 
 def choose_device(settings: Settings) -> torch.device:
-    """The device of the settings, or the best one available. Raises UserError for one that is not available."""
+    """The device of the settings, the first of several, or the best one available. Raises UserError for one that is
+    not available."""
     threads.follow()  # weights are about to be read and cast
-    wanted = settings.device
-    if wanted == "auto":
+    if settings.device == "auto":
         best = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
         return torch.device(best)
+    first, *more = (_available(name.strip()) for name in settings.device.split(","))
+    if more and not all(device.type == "cuda" for device in (first, *more)):
+        raise UserError(f"The devices {settings.device!r:.60} are not all GPUs; name one device, or GPUs only.")
+    return first
+
+
+def further_devices(settings: Settings) -> list[torch.device]:
+    """The GPUs for models that do not fit beside another on `choose_device`: those that the settings name after it, or
+    with auto and cuda all that CUDA_VISIBLE_DEVICES leaves. Raises UserError likewise."""
+    first = choose_device(settings)
+    if settings.device in ("auto", "cuda"):
+        count = torch.cuda.device_count() if first.type == "cuda" else 1
+        return [torch.device("cuda", n) for n in range(count) if n != torch.cuda.current_device()] if count > 1 else []
+    return [torch.device(name.strip()) for name in settings.device.split(",")[1:]]
+
+
+def _available(wanted: str) -> torch.device:
     found = re.fullmatch(r"cpu|mps|cuda(?::(\d{1,3}))?", wanted)
     if not found:
-        raise UserError(f"The device {wanted!r:.40} is unknown; use auto, cpu, cuda, cuda:N or mps.")
+        raise UserError(f"The device {wanted!r:.40} is unknown; use auto, cpu, cuda, cuda:N, mps or cuda:N,cuda:M.")
     if wanted == "mps" and not torch.backends.mps.is_available():
         raise UserError("The device mps is not available here; it needs a Mac with Apple silicon. Use auto or cpu.")
     if wanted.startswith("cuda"):

@@ -95,8 +95,12 @@ def load_pair(
     models: LoadedModels,
     on_status: Status = None,
     name: str | None = None,
+    beside: Sequence[LoadedModel] = (),
 ) -> Pair:
     """Load both models and align their vocabularies. Raises UserError when that fails; name: of the preset.
+
+    beside: further models that are used at the same time. On a machine with several GPUs the amateur goes to the next
+    one where it has no room beside the expert.
 
     Two tokenizers that differ make a pair across tokenizers; where no text can be read in both, they are refused before
     any weights are downloaded or read.
@@ -105,7 +109,8 @@ def load_pair(
     tokenizers = _read_tokenizers(refs, models, on_status)
     if all(tokenizers):
         _align(refs, tokenizers, before=True)
-    expert, amateur = (models.get(ref, on_status, own) for ref, own in zip(refs, tokenizers, strict=True))
+    expert = models.get(refs[0], on_status, tokenizers[0], beside)
+    amateur = models.get(refs[1], on_status, tokenizers[1], (expert, *beside))
     alignment = alignment_of(expert, amateur)
     if isinstance(alignment, AcrossVocabulary):
         whole = ExpertOnly(alignment.expert.size)
@@ -118,6 +123,15 @@ def load_pair(
         same_model=same_model(expert, amateur) and alignment.expert_ids is None,
         same_special_tokens=added_tokens(expert.tokenizer) <= added_tokens(amateur.tokenizer),
     )
+
+
+def load_further(pair: Pair, amateurs: Sequence[str], models: LoadedModels, on_status: Status = None) -> list[Pair]:
+    """A pair's expert beside further amateurs. Raises UserError."""
+    pairs = [pair]
+    for amateur in amateurs:
+        beside = [each.amateur for each in pairs]
+        pairs.append(load_pair(pair.expert.ref, amateur, models, on_status, beside=beside))
+    return pairs[1:]
 
 
 def alignment_of(expert: LoadedModel, amateur: LoadedModel) -> VocabularyAlignment | AcrossVocabulary:
@@ -176,4 +190,9 @@ def describe_pair(pair: Pair, others: Sequence[Pair] = ()) -> dict:
         about[f"{role}_parameters"] = loaded.parameters
         about[f"{role}_fingerprint"] = loaded.fingerprint
     about |= {"others": [str(other.amateur.ref) for other in others]} if others else {}
-    return about | {"device": str(pair.expert.device), "dtype": str(pair.expert.dtype).removeprefix("torch.")}
+    return about | {"device": device_names(pair), "dtype": str(pair.expert.dtype).removeprefix("torch.")}
+
+
+def device_names(pair: Pair) -> str:
+    """Where a pair lies: "cuda", or "cuda and cuda:1"."""
+    return " and ".join(dict.fromkeys(str(loaded.device) for loaded in (pair.expert, pair.amateur)))

@@ -29,14 +29,17 @@ class VocabularyAlignment:
     replacements: dict[int, tuple[int, ...]] = field(default_factory=dict, repr=False)
     expert_list: list[int] = field(default_factory=list, repr=False)  # expert_ids for single look-ups
     amateur_list: list[int] = field(default_factory=list, repr=False)
+    #: The expert's device, on which the two are compared; None: both models' logits lie on one.
+    place: torch.device | None = None
 
     def expert(self, logits: torch.Tensor) -> torch.Tensor:
         """The expert's logits (..., rows) over the shared vocabulary: (..., size)."""
         return logits[..., : self.size] if self.expert_ids is None else _pick(logits, self.expert_ids)
 
     def amateur(self, logits: torch.Tensor) -> torch.Tensor:
-        """The amateur's logits (..., rows) over the shared vocabulary: (..., size)."""
-        return logits[..., : self.size] if self.amateur_ids is None else _pick(logits, self.amateur_ids)
+        """The amateur's logits (..., rows) over the shared vocabulary, on the expert's device: (..., size)."""
+        shared = logits[..., : self.size] if self.amateur_ids is None else _pick(logits, self.amateur_ids)
+        return shared if self.place is None else shared.to(self.place)
 
     def to_shared(self, expert_id: int) -> int | None:
         """The shared id of an expert's token; None for a token that the amateur lacks."""
@@ -77,12 +80,13 @@ class VocabularyAlignment:
         return unread + ids[:last], positions, ids[last:]
 
     def to_devices(self, expert_device: torch.device, amateur_device: torch.device) -> VocabularyAlignment:
-        """The same with each index tensor on its model's device, so that no step has to move it."""
+        """The same with each index tensor on its model's device, so that no step has to move it, for models that may
+        lie on two devices."""
+        place = None if expert_device == amateur_device else expert_device
         if self.expert_ids is None:
-            return self
-        return replace(
-            self, expert_ids=self.expert_ids.to(expert_device), amateur_ids=self.amateur_ids.to(amateur_device)
-        )
+            return replace(self, place=place)
+        ids = self.expert_ids.to(expert_device), self.amateur_ids.to(amateur_device)
+        return replace(self, expert_ids=ids[0], amateur_ids=ids[1], place=place)
 
 
 def align_vocabularies(

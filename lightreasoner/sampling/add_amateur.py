@@ -239,7 +239,7 @@ class _Alone:
             here = slice(first, first + GIVEN_CHUNK)
             read, places, unread = self.alignment.retokenize_chunk(unread, tokens[here])
             logits = decoder.read([read], keep=len(read) - places[0])[0]
-            logits = self.alignment.amateur(logits[[place - places[0] for place in places]]).cpu()
+            logits = self.alignment.amateur(logits[[place - places[0] for place in places]])
             columns = [
                 torch.from_numpy(x[here].clip(0) if x.dtype == np.int64 else x[here]) for x in (ids, logs, taken)
             ]

@@ -8,7 +8,7 @@ import pyarrow as pa
 from lightreasoner.cluster import connect, gpus_per_worker, map_over_actors
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
-from lightreasoner.models.pairs import Pair, load_pair
+from lightreasoner.models.pairs import Pair, load_further, load_pair
 from lightreasoner.progress import Progress, SilentProgress
 from lightreasoner.sampling.job import SamplingJob
 from lightreasoner.sampling.sampler import Missing, ParallelMap, sample_batch
@@ -45,7 +45,8 @@ class BatchSampler:
 
     def __init__(self, job: SamplingJob, fingerprints: list[str], batch_size: int, env: dict[str, str]):
         self._decoding, self._rows, models = job.decoding, batch_size, LoadedModels(from_environment(env))
-        self._pairs = [load_pair(job.expert, amateur, models, name=job.pair_name) for amateur in job.amateurs]
+        pair = load_pair(job.expert, job.amateur, models, name=job.pair_name)
+        self._pairs = [pair, *load_further(pair, job.other_amateurs, models)]
         self._same = _fingerprints(self._pairs) == fingerprints
 
     def __call__(self, missing: Missing) -> tuple[list[pa.Table], list[int]]:

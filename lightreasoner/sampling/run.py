@@ -9,7 +9,7 @@ from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.identity import describe_models
-from lightreasoner.models.pairs import Pair, describe_pair, load_pair
+from lightreasoner.models.pairs import Pair, describe_pair, device_names, load_further, load_pair
 from lightreasoner.models.prompts import describe_prompt, prompt_marks, settle_date
 from lightreasoner.paper import BETA
 from lightreasoner.progress import Progress, StopRequested, while_loading
@@ -52,7 +52,7 @@ def run_sampling(job: SamplingJob, settings: Settings, progress: Progress) -> Sa
     say = while_loading(progress, (job.run_dir / RECORD).exists())
     models = LoadedModels(settings)
     pair = load_pair(job.expert, job.amateur, models, say, job.pair_name)
-    others = [load_pair(job.expert, amateur, models, say) for amateur in job.other_amateurs]
+    others = load_further(pair, job.other_amateurs, models, say)
     tokenizers = [loaded.tokenizer for loaded in (pair.expert, *(each.amateur for each in (pair, *others)))]
     prompt = settle_date(job.prompt, tokenizers, stored_run(job.run_dir)["config"].get("prompt"))
     job = replace(job, prompt=prompt)
@@ -133,7 +133,7 @@ def _begin(job: SamplingJob, pairs: Sequence[Pair], origin: dict | None, facts: 
     about["prompt"] = describe_prompt(pair.expert, job.prompt)
     about |= {"versions": versions(), "pair": describe_pair(pair)}
     about |= {"batch_size": batch_size, "problems": job.problems or job.responses, "title": job.title}
-    about |= {"device": str(pair.expert.device)}
+    about |= {"device": device_names(pair)}
     about |= ({"responses": origin} if origin else {}) | (facts or {})
     dtypes = {str(model.dtype).removeprefix("torch.") for model in (pair.expert, pair.amateur)}
     config = job.config() | {"dtype": ", ".join(sorted(dtypes))}

@@ -64,7 +64,7 @@ class LiveRun:
         accelerator: AcceleratorLock | None = None,
         load_tuned: Callable[[Pair, Callable[[str], None]], TunedModel] | None = None,
         remote: Callable[[threading.Event], Iterator[tuple[str, Any]]] | None = None,
-        load_others: Callable[[Callable[[str], None]], list[Pair]] | None = None,
+        load_others: Callable[[Pair, Callable[[str], None]], list[Pair]] | None = None,
         hide_details: bool = False,  # for visitors, who must not see other work and paths
     ):
         """remote: on ZeroGPU, a function that yields the results of another process until the event is set."""
@@ -128,7 +128,7 @@ class LiveRun:
 
     def _run_here(self) -> None:
         pair = self._load(self._on_loading)
-        others = self._load_others(self._on_loading) if self._load_others else []
+        others = self._load_others(pair, self._on_loading) if self._load_others else []
         self.trace.pair = describe_pair(pair, others)
         tuned = self._load_tuned and self._load_tuned(pair, self._on_loading)
         if tuned:

@@ -30,8 +30,7 @@ class FurtherAmateur:
         if self.decoder:
             ids, places, self.decoder.unread = alignment.retokenize_chunk(self.decoder.unread, tokens)
             logits = self.decoder.read(ids, len(ids) - places[0])[[place - places[0] for place in places]]
-        log_e = log_probs(alignment.expert(expert_logits))
-        return kl(log_e, log_probs(alignment.amateur(logits)).to(log_e.device)).tolist()
+        return kl(log_probs(alignment.expert(expert_logits)), log_probs(alignment.amateur(logits))).tolist()
 
 
 class PairDecoder:
@@ -124,7 +123,7 @@ class PairDecoder:
         """Expert's and amateur's logits (steps, shared vocabulary). logits: the expert's (steps, output rows)."""
         amateur = self.alignment.amateur(self._amateur_logits(tokens) if self.amateur else logits)
         if self.contrast:
-            self._own = [ids.tolist() for ids in own_choices(self.pair, logits, log_probs(amateur).to(logits.device))]
+            self._own = [ids.tolist() for ids in own_choices(self.pair, logits, log_probs(amateur))]
         self._other_kls = [other.kls(tokens, logits) for other in self.others]
         return self.alignment.expert(logits), amateur
 

@@ -58,6 +58,7 @@ class TunedPairDecoder(PairDecoder):
         expert, tuned = (
             logits if decoder is self.writer else decoder.teacher_force(tokens) for decoder in (self.expert, self.tuned)
         )
+        expert, tuned = (logits.to(self.pair.expert.device) for logits in (expert, tuned))
         return score_tuned_steps(*self._pair_logits(tokens, expert), self.alignment.expert(tuned), shared)
 
 
@@ -133,7 +134,7 @@ def load_tuned_model(
     ref: ModelRef, writer: str, pair: Pair, models: LoadedModels, on_status: Status = None
 ) -> TunedModel:
     """Load the tuned expert of a pair. Raises UserError where it cannot be loaded or does not fit the expert."""
-    loaded = models.get(ref, on_status)
+    loaded = models.get(ref, on_status, beside=(pair.expert, pair.amateur))
     check_fits(pair, loaded)
     share_weights(loaded.model, pair.expert.model)
     return TunedModel(loaded, writer)

@@ -262,13 +262,16 @@ def test_every_gpu_of_a_machine_runs_a_job_of_its_own(tmp_path, monkeypatch):
     first, second, third = (jobs.submit("sample", [], title) for title in "abc")
     for _ in range(4):
         jobs.tick()
-    assert started == {first.id: "cuda:1", second.id: "cuda:0"}
+    assert started == {first.id: "cuda:1,cuda:0", second.id: "cuda:0,cuda:1"}  # its own, and for what has no room there
     view = job_view(jobs.store, jobs.store.get(first.id))
     assert view["device"] == "cuda:1" and view["status"].endswith("(on cuda:1)")
     ended.append(first.id)
     jobs.tick(), jobs.tick()
-    assert started[third.id] == "cuda:1"
-    locks = {AcceleratorLock(tmp_path, device).path.name for device in ("auto", "cpu", "cuda", "cuda:0", "cuda:1")}
+    assert started[third.id] == "cuda:1,cuda:0"
+    locks = {
+        AcceleratorLock(tmp_path, device).path.name
+        for device in ("auto", "cpu", "cuda", "cuda:0", "cuda:1", "cuda:1,cuda:0")
+    }
     assert locks == {"accelerator.lock", "accelerator-1.lock"}
     with AcceleratorLock(tmp_path, "cuda:0").acquire("a"), AcceleratorLock(tmp_path, "cuda:1").acquire("b"):
         pass

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
+from lightreasoner.decoding import batch_decoder
 from lightreasoner.errors import UserError, log_unexpected
 from lightreasoner.models.adapters import add_lora, attach_adapter, save_adapter
 from lightreasoner.models.cache import LoadedModels
@@ -15,6 +16,7 @@ from lightreasoner.models.devices import (
     choose_device,
     choose_dtype,
     free_bytes,
+    further_devices,
     is_out_of_memory,
     run_with_oom_backoff,
     unused_gpu,
@@ -191,17 +193,26 @@ GB = 10**9
 class StubAllocator:
     """A GPU of `total` bytes under PyTorch's caching allocator: freed memory stays reserved until it is emptied."""
 
-    def __init__(self, monkeypatch, total: int):
+    def __init__(self, monkeypatch, total: int, *others: int):
+        """others: the bytes of further GPUs, all of which are in `gpus`."""
         self.total, self.allocated, self.reserved = total, 0, 0
+        if monkeypatch is None:
+            return
+        self.gpus = [self, *(StubAllocator(None, each) for each in others)]
+
+        def of(device) -> StubAllocator:
+            return self.gpus[device.index or 0 if device is not None else 0]
+
         for name, value in {
             "is_available": lambda: True,
             "is_initialized": lambda: True,
-            "device_count": lambda: 1,
+            "device_count": lambda: len(self.gpus),
+            "current_device": lambda: 0,
             "get_device_capability": lambda device=None: (8, 9),
-            "mem_get_info": lambda device=None: (self.total - self.reserved, self.total),
-            "memory_reserved": lambda device=None: self.reserved,
-            "memory_allocated": lambda device=None: self.allocated,
-            "empty_cache": self.empty_cache,
+            "mem_get_info": lambda device=None: (of(device).total - of(device).reserved, of(device).total),
+            "memory_reserved": lambda device=None: of(device).reserved,
+            "memory_allocated": lambda device=None: of(device).allocated,
+            "empty_cache": lambda: [gpu.empty_cache() for gpu in self.gpus],
         }.items():
             monkeypatch.setattr(torch.cuda, name, value)
 
@@ -228,14 +239,16 @@ class StubModel:
 
 @pytest.fixture
 def stub_models(monkeypatch):
-    """stub_models(parameters by name, total): (LoadedModels, the allocator, the names loaded so far)."""
+    """stub_models(parameters by name, *bytes of each GPU): (LoadedModels, the first allocator, the names loaded)."""
 
-    def make(sizes: dict[str, int], total: int):
-        gpu, loads = StubAllocator(monkeypatch, total), []
+    def make(sizes: dict[str, int], *totals: int, device: str = "cuda"):
+        gpu, loads = StubAllocator(monkeypatch, *totals), []
 
-        def load(ref, *rest):
+        def load(ref, settings, *rest):
             loads.append(str(ref))
-            return SimpleNamespace(model=StubModel(2 * sizes[str(ref)], gpu), fingerprint=str(ref))
+            place = choose_device(settings)
+            model = StubModel(2 * sizes[str(ref)], gpu.gpus[place.index or 0])
+            return SimpleNamespace(model=model, fingerprint=str(ref), device=place)
 
         for name, value in {
             "find_files": lambda ref, *rest, **named: ref,
@@ -245,7 +258,7 @@ def stub_models(monkeypatch):
             "tensor_bytes": lambda models: sum(model.size for model in models),
         }.items():
             monkeypatch.setattr(f"lightreasoner.models.cache.{name}", value)
-        return LoadedModels(Settings(device="cuda")), gpu, loads
+        return LoadedModels(Settings(device=device)), gpu, loads
 
     return make
 
@@ -282,6 +295,67 @@ def test_a_dropped_model_that_is_still_used_is_not_counted_as_free(stub_models):
     with pytest.raises((UserError, torch.OutOfMemoryError)):
         models.get("org/b")
     assert gpu.allocated == held.model.size == 14 * GB
+
+
+SIZES = {"org/expert": 14 * GB, "org/amateur": 7 * GB, "org/small": GB // 2}
+
+
+@pytest.mark.parametrize(
+    ("device", "totals", "amateur", "places"),
+    [
+        ("cuda", (40, 40), "org/small", ["cuda", "cuda"]),
+        ("cuda", (40, 40), "org/amateur", ["cuda", "cuda:1"]),  # 28 GB leave 6 of 34
+        ("cuda", (80, 80), "org/amateur", ["cuda", "cuda"]),
+        ("cuda", (24, 40), "org/amateur", ["cuda:1", "cuda"]),  # the expert has no room on the first one
+        ("cuda", (40, 8, 24), "org/amateur", ["cuda", "cuda:2"]),
+        ("cuda:1,cuda:0", (40, 40), "org/amateur", ["cuda:1", "cuda:0"]),  # a job that was given the second one
+        ("cuda:1,cuda:0", (40, 80), "org/amateur", ["cuda:1", "cuda:1"]),
+    ],
+)
+def test_an_amateur_without_room_goes_to_another_gpu(stub_models, device, totals, amateur, places):
+    """Both models of a pair lay on one GPU, however small it was; the second trace must find both where they are."""
+    models, _, loads = stub_models(SIZES, *(total * GB for total in totals), device=device)
+    for _ in range(2):
+        expert = models.get("org/expert")
+        pair = [expert, models.get(amateur, beside=[expert])]
+        assert [str(loaded.device) for loaded in pair] == places
+    assert loads == ["org/expert", amateur]
+
+
+@pytest.mark.parametrize("device", ["cuda:0", "cuda:1"])
+def test_a_gpu_that_is_named_is_the_only_one(stub_models, device):
+    models, _, _ = stub_models(SIZES, 40 * GB, 40 * GB, device=device)
+    expert = models.get("org/expert")
+    with pytest.raises((UserError, torch.OutOfMemoryError)):
+        models.get("org/amateur", beside=[expert])
+
+
+def test_gpus_are_those_that_torch_shows(stub_models):
+    """CUDA_VISIBLE_DEVICES leaves torch some; no other source is asked for their number."""
+    stub_models(SIZES, 40 * GB, 40 * GB, 40 * GB)
+    assert list(map(str, further_devices(Settings()))) == ["cuda:1", "cuda:2"]
+    assert list(map(str, further_devices(Settings(device="cuda:2, cuda:0")))) == ["cuda:0"]
+    assert further_devices(Settings(device="cuda:1")) == further_devices(Settings(device="cpu")) == []
+    assert str(choose_device(Settings(device="cuda:2,cuda:0"))) == "cuda:2"
+    for wrong, says in (("cuda:0,cuda:3", "there are 3"), ("cuda:0,cpu", "not all GPUs"), ("cuda:0,", "unknown")):
+        with pytest.raises(UserError, match=says):
+            choose_device(Settings(device=wrong))
+    stub_models(SIZES, 40 * GB)
+    assert further_devices(Settings()) == []
+
+
+def test_a_batch_fits_on_every_gpu_of_a_pair(monkeypatch):
+    """The rows were planned as if both caches lay on the expert's GPU."""
+    free = {"cuda:0": 80 * GB, "cuda:1": 1 * GB}
+    monkeypatch.setattr(batch_decoder, "free_bytes", lambda device: free[str(device)])
+    monkeypatch.setattr(batch_decoder, "cache_bytes", lambda loaded: 10_000)
+    head = SimpleNamespace(get_output_embeddings=lambda: SimpleNamespace(weight=torch.empty(1000, 1, device="meta")))
+    expert, amateur = (SimpleNamespace(device=torch.device("cuda", n), model=head) for n in (0, 1))
+    assert batch_decoder.fitting_rows([expert, amateur], 1000, 16) == 32  # 48 rows of 10 MB and their logits
+    free["cuda:1"], free["cuda:0"] = 80 * GB, 1 * GB
+    assert batch_decoder.fitting_rows([expert, amateur], 1000, 16) == 32
+    free["cuda:0"] = 80 * GB
+    assert batch_decoder.fitting_rows([expert, amateur], 1000, 16) == 1024
 
 
 def test_what_pytorch_keeps_unused_is_free(monkeypatch):

@@ -15,6 +15,7 @@ import weakref
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -42,9 +43,12 @@ class FakeCuda:
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(_replaced(torch.Tensor, "tolist", self._tolist(torch.Tensor.tolist)))
         self._stack.enter_context(_replaced(FakeTensor, "tolist", self._tolist(FakeTensor.tolist)))
+        self._stack.enter_context(_replaced(torch.Tensor, "numpy", _numpy(torch.Tensor.numpy)))
+        self._stack.enter_context(_replaced(torch.nn.Module, "to", _move))
         functional = torch.nn.functional
         attention = self._attention(functional.scaled_dot_product_attention)
         self._stack.enter_context(_replaced(functional, "scaled_dot_product_attention", attention))
+        self._stack.enter_context(_no_inference_mode())
         self._stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         self._stack.enter_context(_Watch(self))
         return self
@@ -57,8 +61,7 @@ class FakeCuda:
             if not isinstance(tensor, FakeTensor):
                 return own(tensor)
             self.waits["tolist"] += tensor.device.type == "cuda"
-            value = True if tensor.dtype == torch.bool else 0.5 if tensor.is_floating_point() else 1
-            return _nested(value, list(tensor.shape))
+            return _nested(_value(tensor), list(tensor.shape))
 
         return tolist
 
@@ -123,8 +126,55 @@ def lend_device_guard() -> None:
     registry[1] = registry[1] or registry[14]
 
 
+def _value(tensor: torch.Tensor) -> float:
+    """What every number of a fake tensor is said to be."""
+    return True if tensor.dtype == torch.bool else 0.5 if tensor.is_floating_point() else 1
+
+
+def _numpy(own):
+    kinds = {torch.float32: np.float32, torch.bool: np.bool_, torch.long: np.int64}
+
+    def numpy(tensor, **named):
+        if not isinstance(tensor, FakeTensor):
+            return own(tensor, **named)
+        return np.full(tuple(tensor.shape), _value(tensor), kinds[tensor.dtype])
+
+    return numpy
+
+
+def _move(module: torch.nn.Module, *place, **named) -> torch.nn.Module:
+    """In place of Module.to, which exchanges what is inside fake parameters, and finds that something refers to it."""
+    for part in module.modules():
+        for tensors, make in ((part._parameters, torch.nn.Parameter), (part._buffers, None)):
+            for name, tensor in tensors.items():
+                moved = tensor if tensor is None else tensor.detach().to(*place, **named)
+                if tensor is not None and (moved.device, moved.dtype) != (tensor.device, tensor.dtype):
+                    tensors[name] = make(moved, tensor.requires_grad) if make else moved
+    return module
+
+
 def _nested(value, shape: list[int]):
     return value if not shape else [_nested(value, shape[1:]) for _ in range(shape[0])]
+
+
+@contextlib.contextmanager
+def _no_inference_mode():
+    """Inference mode, in which copies between devices are hidden from what watches here, is only said to be on."""
+    entered: list[contextlib.AbstractContextManager] = []
+
+    def enter(mode) -> None:
+        entered.append(torch.no_grad() if mode.mode else contextlib.nullcontext())
+        entered[-1].__enter__()
+
+    def leave(mode, *error) -> None:
+        entered.pop().__exit__(None, None, None)
+
+    with (
+        _replaced(torch.inference_mode, "__enter__", enter),
+        _replaced(torch.inference_mode, "__exit__", leave),
+        _replaced(torch, "is_inference_mode_enabled", lambda: bool(entered)),
+    ):
+        yield
 
 
 @contextlib.contextmanager

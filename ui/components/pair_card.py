@@ -87,8 +87,9 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
     if all(loaded):
         model = loaded[0]
         dtypes = " and ".join(dict.fromkeys(str(m.dtype).removeprefix("torch.") for m in loaded))
+        devices = " and ".join(dict.fromkeys(str(m.device) for m in loaded))
         memory = sum(m.memory_bytes for m in {id(m): m for m in loaded}.values())
-        rows.append(("Runs on", f"{model.device}, {dtypes}, {format_bytes(memory)}"))
+        rows.append(("Runs on", f"{devices}, {dtypes}, {format_bytes(memory)}"))
         rows += [("16 bits", effect) for effect in dict.fromkeys(dtype_effect(m.dtype) for m in loaded) if effect]
         reads = dict.fromkeys(filter(None, map(describe_reading, loaded)))  # models that are read in a slower way
         rows += [("Reads", sentence) for sentence in reads]
