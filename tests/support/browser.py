@@ -30,6 +30,9 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--process-per-site",  # see Visitor
+    # all pages of a visitor in one process, which has the page's scripts compiled: a fifth less work to open the page
+    "--process-per-site",
     # nobody's browser reaches anything but this machine; there is one name of somebody else's that leads to it
     "--host-resolver-rules=MAP evil.example 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
@@ -121,6 +124,10 @@ class Visitor:
         self.options, self.home, self.wrong, self.free = options, "", [], True
         self.context = chromium.new_context(**options)
         self.context.set_default_timeout(PATIENCE)
+        # an empty page that stays: its process has the scripts compiled for the pages of all tests, which share it
+        self._kept = self.context.new_page()
+        self._kept.route("**", lambda route: route.fulfill(body=""))
+        self._kept.goto("http://127.0.0.1/")
         self.context.on("request", lambda r: self._is_home(r.url) or self.wrong.append(f"request to {r.url}"))
         self.context.on("console", self._heard)
         self.context.on("weberror", lambda e: self.wrong.append(f"page error: {e.error}"))
@@ -135,16 +142,16 @@ class Visitor:
 
     def forget(self) -> None:
         """Close the pages, and leave nothing that the next test could see but cached files."""
-        page = self.context.new_page()
-        for other in self.context.pages[:-1]:
-            other.close()
-        session = self.context.new_cdp_session(page)
+        for page in self.context.pages:
+            if page != self._kept:
+                page.close()
         if self.home.startswith("http"):
             of_pages = {"origin": self.home.rstrip("/"), "storageTypes": "local_storage,indexeddb,service_workers"}
+            session = self.context.new_cdp_session(self._kept)
             session.send("Storage.clearDataForOrigin", of_pages)
+            session.detach()
         self.context.clear_cookies()
         self.context.clear_permissions()
-        page.close()
         self.free = True
 
 
