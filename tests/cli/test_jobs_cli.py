@@ -12,6 +12,7 @@ import pytest
 
 from lightreasoner.cli.main import main
 from lightreasoner.jobs import ray as ray_jobs
+from lightreasoner.jobs import scheduler
 from lightreasoner.jobs.local import LocalBackend
 from tests.support.job_bench import SCRIPT, Bench, until
 
@@ -89,7 +90,8 @@ def test_run_works_the_queue_off_in_the_foreground(jobs, bench):
     assert not list((bench.settings.jobs / "servers").iterdir())
 
 
-def test_cancel_ends_a_job_without_any_server(jobs, bench):
+def test_cancel_ends_a_job_without_any_server(jobs, bench, monkeypatch):
+    monkeypatch.setattr(scheduler, "TERM_AFTER", 0.2)
     job = bench.submit("deaf")
     server = bench.server()
     until(lambda: bench.said(bench.get(job), "status"))

@@ -36,6 +36,12 @@ def stranger():
     child.wait()
 
 
+@pytest.fixture
+def term_at_once(monkeypatch):
+    """A cancelled job gets its SIGTERM after a moment: for jobs that have no checkpoint to wait for."""
+    monkeypatch.setattr(scheduler, "TERM_AFTER", 0.2)
+
+
 # ---- cancelling
 
 
@@ -57,7 +63,7 @@ def test_a_job_with_checkpoints_stops_at_the_next_one(bench):
     assert "Traceback" not in bench.scheduler.backends["local"].logs(bench.store.folder(job.id), 10_000)
 
 
-def test_a_job_without_checkpoints_gets_a_term_and_ends_in_order(bench):
+def test_a_job_without_checkpoints_gets_a_term_and_ends_in_order(bench, term_at_once):
     job = bench.submit("deaf")
     bench.running(job, "status")
     bench.scheduler.cancel(job.id)
@@ -85,7 +91,7 @@ def test_a_job_that_ignores_everything_is_gone_with_its_child_within_ten_seconds
     assert AcceleratorLock(bench.workspace).holder() is None
 
 
-def test_a_cancellation_is_carried_on_by_the_next_server(bench):
+def test_a_cancellation_is_carried_on_by_the_next_server(bench, term_at_once):
     job = bench.submit("deaf")
     bench.running(job, "status")
     bench.store.change(job.id, ("running",), state="stopping")  # asked for, and then the server died
@@ -93,7 +99,7 @@ def test_a_cancellation_is_carried_on_by_the_next_server(bench):
     assert bench.finished(job).state == "cancelled"
 
 
-def test_a_wall_clock_that_is_set_back_does_not_put_a_cancellation_off(bench, monkeypatch):
+def test_a_wall_clock_that_is_set_back_does_not_put_a_cancellation_off(bench, term_at_once, monkeypatch):
     job = bench.submit("deaf")
     bench.running(job, "status")
     bench.scheduler.cancel(job.id)
@@ -101,7 +107,7 @@ def test_a_wall_clock_that_is_set_back_does_not_put_a_cancellation_off(bench, mo
     assert bench.finished(job).state == "cancelled"
 
 
-def test_a_job_cancelled_before_its_work_began_is_cancelled(bench):
+def test_a_job_cancelled_before_its_work_began_is_cancelled(bench, term_at_once):
     bench.scheduler.backends["local"] = LocalBackend((sys.executable, "-c", "import time; time.sleep(600)"))
     job = bench.submit("steps")
     bench.scheduler.tick()
@@ -290,7 +296,7 @@ def test_a_disk_that_is_full_when_a_job_starts_fails_the_job_with_a_sentence(ben
     assert done.state == "failed" and "could not be started: No space left" in done.message
 
 
-def test_a_cancellation_works_on_a_full_disk(bench, monkeypatch):
+def test_a_cancellation_works_on_a_full_disk(bench, term_at_once, monkeypatch):
     job = bench.submit("deaf")
     bench.running(job, "status")
     real = os.fsync

@@ -31,7 +31,7 @@ def output(bench, job):
 
 
 def test_a_job_runs_in_a_session_of_its_own_and_ends_with_its_true_state(bench):
-    job = bench.submit("steps", "--steps", "30")
+    job = bench.submit("steps", "--steps", "10")
     assert job.state == "queued" and job.argv[0] == "steps" and job.argv[-1] == str(job.run_dir)
     start = bench.running(job)
     running = bench.get(job)
@@ -113,7 +113,7 @@ def test_the_queue_is_bounded(tmp_path):
 
 
 def test_stop_and_keep_then_resume_does_the_rest(bench):
-    job = bench.submit("steps", "--steps", "40")
+    job = bench.submit("steps", "--steps", "40", "--pause", "0.05")
     bench.running(job, "progress")
     assert bench.scheduler.keep(job.id).state == "running"
     kept = bench.finished(job)

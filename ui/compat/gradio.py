@@ -4,6 +4,7 @@ Nothing else in the project touches Gradio's private names, so an upgrade is che
 tests/compat/test_gradio.py.
 """
 
+import math
 import re
 from collections.abc import Callable, MutableMapping
 from functools import cache
@@ -89,6 +90,9 @@ class Page(gr.Blocks):
     def queue(self, *args: Any, **options: Any) -> "Page":
         super().queue(*args, **options)
         self._queue.sleep_when_free = QUEUE_SECONDS
+        # of its last 10,000 events Gradio makes a table for its dashboard, which nobody can open here, after each event
+        self._queue.ANAYLTICS_CACHE_FREQUENCY = math.inf
+        self._queue.ANALYTICS_MAX_EVENTS = 1
         return self
 
     async def call_function(self, *args: Any, **options: Any) -> Any:
