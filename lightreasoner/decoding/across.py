@@ -7,8 +7,9 @@ amateur gives the expert's token v after the text S the probability
 
 N sums over the ways in which the amateur can write the text: its tokens up to S·v, and longer tokens that reach beyond
 its end and are cut there by the expert's tokenizer. Ways that were not read are bounded by the probability of their
-beginning; where they may hold more than TOLERANCE of a sum, the token is left to the rest, which the divergence then
-takes as one event. Cf. arXiv 2410.09303, 2506.14123, 2512.14954.
+beginning, so each probability lies in an interval, and those of narrow intervals are called compared. Of any other
+token its upper end is known: all that begins like it. The divergence is bounded with these
+(scoring/divergence.py, measure_across). Cf. arXiv 2410.09303, 2506.14123, 2512.14954.
 """
 
 from __future__ import annotations
@@ -37,13 +38,15 @@ MOST_INSIDE = 6  # tokens of a step that are read in one of them
 
 @dataclass
 class StepReading:
-    """What the amateur says of one step, in the expert's ids. What neither `exact` nor the tail has is in the rest."""
+    """What the amateur says of one step, in the expert's ids. All of it assumes the smallest N of the text before."""
 
-    exact: dict[int, float] = field(default_factory=dict)  # token → log q
-    slack: float = 0.0  # by how much log q may be too low, or 1 − Σ q
+    sums: dict[int, tuple[float, float]] = field(default_factory=dict)  # token → smallest and largest log q
+    slack: float = 0.0  # by how much all of log q may be too high
     end: float | None = None  # log q of the end of the turn
     #: (row, shift, mask): log q of a plain token is rows[row, its amateur id] + shift where the mask (tokens,) allows.
     tail: tuple[int, float, np.ndarray | None] | None = None
+    #: (257,) by its first byte: what longer tokens of the amateur's that begin before the step may add to any token's q.
+    across: np.ndarray | None = None
 
 
 @dataclass(eq=False)
@@ -85,10 +88,10 @@ Behind = dict[tuple[_Node, int], float]  # after which node and token something 
 
 @dataclass
 class _Sum:
-    """log N of a text."""
+    """log N of a text: at least and at most."""
 
     log: float = -math.inf
-    unread: float = math.inf  # what it may lack, as a share of it
+    most: float = math.inf
     behind: Behind = field(default_factory=dict)
 
 
@@ -327,12 +330,11 @@ class AcrossRow:
                 kept, unsure = self._cut_within(v, node, id, beyond, share, behind, least)
                 total, unread = total + share * kept, unread + share * unsure
         unread += max(left, 0.0)
-        if total <= 0:
-            return _Sum(-math.inf, math.inf, behind)
-        return _Sum(scale + math.log(total), unread / total, behind)
+        low, high = (scale + math.log(n) if n > 0 else -math.inf for n in (total, total + unread))
+        return _Sum(low, high, behind)
 
     def _known(self, one: _Sum) -> bool:
-        return one.unread <= self.tolerance and math.isfinite(one.log)
+        return math.isfinite(one.log) and one.most - one.log <= math.log1p(self.tolerance)
 
     def _cut_within(
         self, v: int, node: _Node, id: int, rest: bytes, share: float, behind: Behind, least: float
@@ -379,19 +381,19 @@ class AcrossRow:
         if math.isfinite(self.total):
             found.slack = self.slack
             for v, one in step.sums.items():
-                if self._known(one) and across.follows(step.before, v):
-                    found.exact[v] = one.log - self.total
-                    found.slack = max(found.slack, self.slack + math.log1p(one.unread))
+                low = one.log if across.follows(step.before, v) else -math.inf
+                found.sums[v] = (low - self.total, one.most - self.total)
             if in_place:
                 shift = self.weights[base] - self.total
                 found.tail = (base - first, shift, None if step.fast else self._untouched(step))
+                found.across = self._reaching(step)
                 if self.ends:
                     found.end = float(np.logaddexp.reduce(node.logp[self.ends].astype(np.float64))) + shift
         self.slack = 0.0
         if step.fast and id < across.expert.size and across.plain[id]:
             self.total = self.weights[base] + float(node.logp[across.identical[id]])
-        elif id in step.sums and self._known(step.sums[id]):
-            self.total, self.slack = step.sums[id].log, math.log1p(step.sums[id].unread)
+        elif id in step.sums and math.isfinite(step.sums[id].log):
+            self.total, self.slack = step.sums[id].log, step.sums[id].most - step.sums[id].log
         else:
             self.total = math.nan
         return found
@@ -399,14 +401,32 @@ class AcrossRow:
     def _untouched(self, step: _Step) -> np.ndarray:
         """(the expert's tokens,) those into which no longer token of the amateur's reaches, and which the expert's
         tokenizer does not join with what is before them."""
-        across, amateur, barred, node = self.across, self.across.amateur, np.zeros(257, bool), step.root
+        across, amateur, barred = self.across, self.across.amateur, np.zeros(257, bool)
         before = across.expert.bytes_of[step.before] if step.before is not None else b""
         barred |= across.goes_on(before) if before is not None else True
-        while node is not None and (rest := step.text[len(node.text) :]):
+        for node, rest in self._before(step):
             barred[list(amateur.next_bytes(rest))] = True
+        return ~barred[across.expert_first]
+
+    def _reaching(self, step: _Step) -> np.ndarray | None:
+        """StepReading.across of a step; None where no token of the amateur's reaches beyond its text."""
+        amateur, found = self.across.amateur, np.zeros(257)
+        for node, rest in () if step.fast else self._before(step):
+            place = amateur.beginning_with(rest)
+            ids, shift = amateur.sorted_ids[place], node.weight - self.total
+            shares = np.exp(node.logp[ids].astype(np.float64) + shift)
+            for token, share in zip(amateur.sorted[place], shares.tolist(), strict=True):
+                found[token[len(rest)] if len(token) > len(rest) else 256] += share
+        found[256] = 0.0
+        return found if found.any() else None
+
+    def _before(self, step: _Step) -> Iterator[tuple[_Node, bytes]]:
+        """The places of the spine before a step from which its text may be overrun, with the text from there."""
+        node = step.root
+        while node is not None and (rest := step.text[len(node.text) :]):
+            yield node, rest
             below = node.children.values()
             node = next((child for child in below if step.text.startswith(child.text)), None)
-        return ~barred[across.expert_first]
 
 
 def _largest(parts: list[tuple[np.ndarray, np.ndarray, _Node]], least: float) -> Iterator[tuple[float, int, _Node]]:

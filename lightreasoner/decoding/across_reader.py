@@ -16,6 +16,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import Pair
 from lightreasoner.paper import ALPHA_FLOOR
 from lightreasoner.scoring.divergence import (
+    TOLERANCE,
     NotADistribution,
     StepTensors,
     join_steps,
@@ -77,12 +78,11 @@ class AcrossScorer:
             readings, rows = self.row.read(tokens, wanted, self.ends)
         except NotADistribution:  # the amateur's; at which of its tokens says nothing here
             raise NotADistribution([0]) from None
-        log_q, exact = self._log_q(readings, rows, ended, log_e)
-        slack = torch.tensor([reading.slack for reading in readings], device=log_e.device)
+        log_q, most, slack, exact = self._log_q(readings, rows, ended, log_e)
         taken = torch.tensor(tokens, device=log_e.device)
-        known = log_q.gather(-1, taken.clamp_max(log_q.shape[1] - 1)[:, None])[:, 0] > -math.inf
-        known &= taken < log_q.shape[1]
-        found, compared = measure_across(log_e, log_q, torch.where(known, taken, -1), exact, slack, above)
+        place = taken.clamp_max(log_q.shape[1] - 1)[:, None]
+        known = ((most - log_q).gather(-1, place)[:, 0] + slack <= TOLERANCE) & (taken < log_q.shape[1])
+        found, compared = measure_across(log_e, log_q, most, torch.where(known, taken, -1), exact, slack, above)
         return to_host(found), known.cpu(), compared.cpu()
 
     def _one_end(self, log_e: torch.Tensor, tokens: list[int]) -> tuple[torch.Tensor, list[int]]:
@@ -101,33 +101,47 @@ class AcrossScorer:
 
     def _log_q(
         self, readings: list[StepReading], rows: torch.Tensor, ended: list[int], like: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(the amateur's log-probabilities (steps, the expert's tokens), −inf where they are not known; per step, the
-        smallest probability of the rest that they can tell)."""
-        log_q = torch.full_like(like, -math.inf, device=rows.device)
+    ) -> tuple[torch.Tensor, ...]:
+        """(the amateur's log-probabilities (steps, the expert's tokens), at least, −inf where nothing is known, and at
+        most; (steps,) by how much they may be too high; (steps, 1) the smallest probability of the rest they can tell).
+        """
+        device = rows.device
+        log_q = torch.full_like(like, -math.inf, device=device)
+        most = torch.full_like(like, math.inf, device=device)
         exact = [SUMMED] * len(readings)
-        plain, identical = (ids.to(rows.device) for ids in (self.plain, self.identical))
+        plain, identical = (ids.to(device) for ids in (self.plain, self.identical))
         for n, reading in enumerate(readings):
             if reading.tail:
                 row, shift, mask = reading.tail
                 values = rows[row, identical] + shift
+                limit = self.across.most(rows[row : row + 1].exp().cpu().numpy())[0] * math.exp(shift)
+                if reading.across is not None:
+                    limit += reading.across[self.across.expert_first]
+                most[n] = torch.from_numpy(limit).log().to(most)
                 if mask is None:
                     exact[n] = EXACT
                 else:
-                    values = torch.where(torch.from_numpy(mask).to(rows.device)[plain], values, -math.inf)
+                    values = torch.where(torch.from_numpy(mask).to(device)[plain], values, -math.inf)
                 log_q[n, plain] = values
-            if reading.exact:
-                ids = torch.tensor(list(reading.exact), device=rows.device)
-                log_q[n, ids] = torch.tensor(list(reading.exact.values()), device=rows.device)
+                most[n, plain] = torch.where(values > -math.inf, values, most[n, plain])
+            if reading.sums:
+                ids = torch.tensor(list(reading.sums), device=device)
+                low, high = torch.tensor(list(reading.sums.values()), device=device).to(log_q).T
+                log_q[n, ids], most[n, ids] = low, torch.minimum(high, most[n, ids]).maximum(low)
                 exact[n] = SUMMED
             if reading.end is not None and ended[n] >= 0:
-                log_q[n, ended[n]] = reading.end
-        log_q = log_q.to(like.device)
-        log_q = torch.where(like > -math.inf, log_q, -math.inf)
-        total = log_q.exp().sum(-1, keepdim=True)
-        log_q = torch.where(total > 1, log_q - total.log(), log_q)
-        log_q = torch.where(total > 1 + ROUNDING, -math.inf, log_q)  # never seen; nothing is then said of the step
-        return log_q, torch.tensor(exact, device=like.device)[:, None]
+                log_q[n, ended[n]] = most[n, ended[n]] = reading.end
+        log_q, most = log_q.to(like.device), most.to(like.device)
+        possible = like > -math.inf
+        log_q, most = torch.where(possible, log_q, -math.inf), torch.where(possible, most, math.inf)
+        # What is known of different tokens is part of N of the text before, which is thus at least their sum.
+        surplus = log_q.logsumexp(-1, keepdim=True).clamp_min(0.0)
+        slack = torch.tensor([reading.slack for reading in readings], device=like.device)[:, None]
+        wrong = surplus > slack + ROUNDING  # never seen; nothing is then said of the step
+        log_q = torch.where(wrong, -math.inf, log_q - surplus)
+        most = torch.where(wrong, math.inf, most - surplus)
+        exact = torch.tensor(exact, device=like.device)[:, None]
+        return log_q, most, (slack - surplus).clamp_min(0.0)[:, 0], exact
 
 
 class AcrossReader(AmateurReader):

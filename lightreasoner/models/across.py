@@ -7,7 +7,7 @@ An amateur with another tokenizer gives probabilities to texts, and texts are re
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from lightreasoner.models.token_text import TokenTexts
 SAMPLES = (" the", "the", "12", "\n", "a b")  # texts that a tokenizer must give back byte for byte
 ANCHORS = ("", "\n", "a\n")  # texts before them, for tokenizers that put a space before the first word
 EXTENSIONS = 16  # longer tokens that are tried
+LEAST = 1e-12  # a probability's upper end is not below it
 MEMORY = 1 << 17  # cuts that are remembered
 
 
@@ -152,6 +153,48 @@ class AcrossVocabulary:
         self.unusual = lru_cache(MEMORY)(self._unusual)
         self.follows = lru_cache(MEMORY)(self._follows)
         self.spelling = lru_cache(MEMORY)(amateur.spell)
+
+    @cached_property
+    def _prefixes(self) -> tuple[np.ndarray, list[np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
+        """How the tokens begin with each other, as places in the amateur's `sorted`.
+
+        (per token of the amateur's the longest one that it begins with, −1 without one; their places by how many such
+        there are; per token of the expert's the longest of the amateur's that it begins with, −1; the first and last
+        of those that go on behind it).
+        """
+        mine, theirs = self.amateur.sorted, self.expert.sorted
+        above, depth = np.full(len(mine), -1, np.int64), np.zeros(len(mine), np.int64)
+        stem: dict[bytes, tuple[int, int, int]] = {}
+        stack: list[tuple[bytes, int]] = []
+        at = 0
+        for own in sorted({*mine, *theirs}):
+            while stack and not own.startswith(stack[-1][0]):
+                stack.pop()
+            if at < len(mine) and mine[at] == own:
+                above[at], depth[at] = (stack[-1][1] if stack else -1), len(stack)
+                stack.append((own, at))
+                at += 1
+            if own in self.expert.id_of:
+                stem[own] = (stack[-1][1] if stack else -1, at, self.amateur.beginning_with(own).stop)
+        levels = [np.flatnonzero(depth == n) for n in range(1, int(depth.max(initial=0)) + 1)]
+        own = np.array([stem.get(text, (-1, 0, 0)) for text in self.expert.bytes_of], np.int64)
+        return above, levels, *own.T
+
+    def most(self, p: np.ndarray) -> np.ndarray:
+        """(steps, expert's tokens): at most how likely the amateur's text begins with each, 1 for those without text or
+        that the amateur cannot write.
+
+        p: the probabilities of the amateur's tokens (steps, output rows). Counted are all tokens that the text of the
+        expert's token begins with, and all that begin with it.
+        """
+        above, levels, stem, first, last = self._prefixes
+        along = p[:, self.amateur.sorted_ids].astype(np.float64)
+        whole = np.concatenate([np.zeros((len(p), 1)), along.cumsum(-1)], -1)
+        for level in levels:
+            along[:, level] += along[:, above[level]]
+        found = whole[:, last] - whole[:, first] + np.where(stem >= 0, along[:, stem], 0.0)
+        found[:, (self.expert_first == 256) | ((stem < 0) & (last == first))] = 1.0
+        return found.clip(LEAST, 1.0)
 
     def parts(self, id: int) -> tuple[str, ...]:
         """The texts of the amateur's tokens that spell one of the expert's; none for one that they cannot spell."""
