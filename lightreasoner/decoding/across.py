@@ -27,7 +27,7 @@ from lightreasoner.models.across import AcrossVocabulary
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.scoring.divergence import log_probs
 
-TOLERANCE = 0.02  # of a sum: what unread ways of writing a text may hold; a tenth of it is not looked at at all
+TOLERANCE = 0.05  # of a sum: what unread ways of writing a text may hold; a tenth of it is not looked at at all
 PIECE = 16  # steps read at once
 OVERLAP = 3  # tokens before a piece that are read again, since longer ones may begin there
 PASSES = 2  # of reading what a piece still lacks
@@ -45,7 +45,7 @@ class StepReading:
     end: float | None = None  # log q of the end of the turn
     #: (row, shift, mask): log q of a plain token is rows[row, its amateur id] + shift where the mask (tokens,) allows.
     tail: tuple[int, float, np.ndarray | None] | None = None
-    #: (257,) by its first byte: what longer tokens of the amateur's that begin before the step may add to any token's q.
+    #: (257,) by its first byte: what the amateur's tokens that begin before the step may add to any token's q.
     across: np.ndarray | None = None
 
 
@@ -404,7 +404,7 @@ class AcrossRow:
         across, amateur, barred = self.across, self.across.amateur, np.zeros(257, bool)
         before = across.expert.bytes_of[step.before] if step.before is not None else b""
         barred |= across.goes_on(before) if before is not None else True
-        for node, rest in self._before(step):
+        for _, rest in self._before(step):
             barred[list(amateur.next_bytes(rest))] = True
         return ~barred[across.expert_first]
 

@@ -82,7 +82,7 @@ class AcrossScorer:
         taken = torch.tensor(tokens, device=log_e.device)
         place = taken.clamp_max(log_q.shape[1] - 1)[:, None]
         known = ((most - log_q).gather(-1, place)[:, 0] + slack <= TOLERANCE) & (taken < log_q.shape[1])
-        found, compared = measure_across(log_e, log_q, most, torch.where(known, taken, -1), exact, slack, above)
+        found, compared = measure_across(log_e, log_q, most, place[:, 0], exact, slack, above)
         return to_host(found), known.cpu(), compared.cpu()
 
     def _one_end(self, log_e: torch.Tensor, tokens: list[int]) -> tuple[torch.Tensor, list[int]]:

@@ -10,7 +10,7 @@ from lightreasoner.models.pairs import Pair
 from lightreasoner.models.turn_ends import finished_text
 from lightreasoner.problems.conversations import context_json
 from lightreasoner.scoring.divergence import CANDIDATES
-from lightreasoner.scoring.measures import STEP_MEASURES, TAKEN_MEASURES
+from lightreasoner.scoring.measures import STEP_MEASURES, taken_measures
 
 MEASURED = (*STEP_MEASURES, "steps")  # columns
 
@@ -40,9 +40,10 @@ def measure_columns(responses: Responses) -> dict[str, pa.Array]:
     """The columns of MEASURED: what depends on the amateur, and the expert's measures beside it."""
     lengths, columns = np.array([len(tokens) for tokens in responses.tokens]), {}
     unknown = None if responses.known.all() else ~responses.known
+    lacking = taken_measures("compared" in responses.measures)
     for name in STEP_MEASURES:
         kind = SCHEMA.field(name).type.value_type
-        missing = unknown if name in TAKEN_MEASURES else None
+        missing = unknown if name in lacking else None
         columns[name] = _lists(lengths, pa.array(responses.measures[name], mask=missing).cast(kind))
     if COMPARED.name in responses.measures:
         columns[COMPARED.name] = _lists(lengths, pa.array(responses.measures[COMPARED.name]))

@@ -12,7 +12,7 @@ import torch
 
 from lightreasoner.paper import ALPHA_FLOOR, TIE
 from lightreasoner.scoring.candidates import check_alpha
-from lightreasoner.scoring.measures import STEP_MEASURES, TAKEN_MEASURES
+from lightreasoner.scoring.measures import STEP_MEASURES, taken_measures
 
 TOP_K = 10
 #: Logits measured at once. On a CPU a block is read a dozen times and should stay in the processor's cache. On a GPU
@@ -351,7 +351,7 @@ def measure_across(
     a lower bound (`_least_rest`). For the other measures all that is not compared is one event, the rest.
 
     Candidates are compared tokens only. A step has some if the contrastive target of any α from ALPHA_FLOOR on is known
-    within TARGET_TOLERANCE. taken: as in `measure_steps`, −1 also where it was not compared.
+    within TARGET_TOLERANCE. taken: (steps,); the amateur's numbers of one that was not compared are meaningless.
     """
     known = most - log_q <= TOLERANCE
     inside, low = torch.where(known, log_e, -math.inf), torch.where(known, log_q, -math.inf)
@@ -360,12 +360,12 @@ def measure_across(
     q_rest = torch.where(p_rest > 0, q_rest, 0.0)  # all was compared, and what is left is rounding
     log_p, log_a = torch.cat([inside, p_rest.log()], -1), torch.cat([low, q_rest.log()], -1)
     top_e = log_e.argmax(-1)
-    token, *columns = _step_columns(log_p, log_a, torch.where(taken >= 0, taken, top_e), _expectation)
+    token, *columns = _step_columns(log_p, log_a, taken, _expectation)
     found = dict(zip((field.name for field in fields(StepTensors)), columns, strict=False))
     sure = _expectation(torch.where(known, log_e.exp(), 0.0), torch.where(known, log_e - most, 0.0))
     found["kl"] = (sure + _least_rest(log_e, torch.where(known, math.inf, most), ~known, q_rest)).clamp_min(0.0)
     found |= {"expert_entropy": entropy(log_e), "expert_rank": rank(log_e, token), "amateur_rank": rank(low, token)}
-    found["agree"] = top_e == low.argmax(-1)
+    found |= {"expert_logprob": log_e.gather(-1, token[:, None])[:, 0], "agree": top_e == low.argmax(-1)}
     whole = _targets_known(log_e, log_q, most)
     detailed = whole if above is None else whole & (found["kl"] > above)
     which = detailed.nonzero().flatten()
@@ -376,7 +376,7 @@ def measure_across(
 
 
 def _least_rest(log_p: torch.Tensor, most: torch.Tensor, rest: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
-    """The smallest Σ p (log p − log q) over the tokens of the rest, nats, where q ≤ exp(most) and Σ q ≤ total (steps, 1).
+    """The smallest Σ p (log p − log q) over the rest's tokens, nats, where q ≤ exp(most) and Σ q ≤ total (steps, 1).
 
     It is reached by q = min(exp(most), c·p) with one c. Each round takes the tokens whose limit is below c·p from the
     sum, which makes c larger; the limits of the others are dropped, so every round's value is a lower bound.
@@ -447,7 +447,7 @@ def step_scores(found: StepTensors, known: list[bool], compared: list[float] | N
     for n, count in enumerate(columns["counts"]):
         score = {name: columns[name][n] for name in STEP_MEASURES}
         if not known[n]:
-            score |= dict.fromkeys(name for name in TAKEN_MEASURES if name in score)
+            score |= dict.fromkeys(name for name in taken_measures(bool(compared)) if name in score)
         score |= {"compared": compared[n]} if compared else {}
         score |= {name: tuple(columns[name][start : start + count]) for name in CANDIDATES}
         scores.append(StepScore(**score))

@@ -57,3 +57,8 @@ TUNING_MEASURES = tuple(m.key for m in MEASURES if m.tuned)
 FLOAT_MEASURES = tuple(m.key for m in MEASURES if m.type is float and not m.tuned)
 TAKEN_MEASURES = tuple(m.key for m in MEASURES if m.taken)
 TARGET_MEASURES = tuple(m.key for m in MEASURES if m.target)
+
+
+def taken_measures(across: bool) -> tuple[str, ...]:
+    """Those that a taken token lacks that was not compared: of a pair across tokenizers the amateur's alone."""
+    return tuple(name for name in TAKEN_MEASURES if not across or name.startswith("amateur"))
