@@ -1,8 +1,12 @@
 """How a long-running computation reports its progress and learns that it should stop."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
+
+_INTERRUPTION: ContextVar[Callable[[], None] | None] = ContextVar("interruption", default=None)
 
 
 class StopRequested(Exception):
@@ -11,6 +15,26 @@ class StopRequested(Exception):
     def __init__(self, keep: bool, message: str = ""):
         super().__init__(message or ("Stopped early" if keep else "Cancelled"))
         self.keep = keep
+
+
+@contextmanager
+def interruptible(check: Callable[[], None]) -> Iterator[None]:
+    """Inside, in this thread, a long pass through a model ends in the middle with what check() raises."""
+    token = _INTERRUPTION.set(check)
+    try:
+        yield
+    finally:
+        _INTERRUPTION.reset(token)
+
+
+def is_interruptible() -> bool:
+    return _INTERRUPTION.get() is not None
+
+
+def check_interruption() -> None:
+    """Raises what ends the computation of this thread, if anything does."""
+    if check := _INTERRUPTION.get():
+        check()
 
 
 def stoppable(say: Callable[[str], None], check: Callable[[], None]) -> Callable[[str], None]:

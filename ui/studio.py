@@ -82,12 +82,14 @@ class Studio:
         tuned: dict | None = None,
         answer: str | None = None,
         others: Sequence[str] = (),
+        patience: float | None = None,
     ) -> LiveRun:
         """Start a run on (preset name or None, expert, amateur). Raises UserError for a request that cannot work.
 
         trace_id: an unguessable id for the run, where it must be found again; a random one by default.
         answer: the problem's known answer, by which the response is judged when it has ended.
         others: further amateurs, which read along.
+        patience: of the LiveRun, where no stream reads it.
         tuned: the tuned expert to compare, from ui/inspect/tuned_form.py or a saved trace.
         """
         user, settings = self.user, self.settings
@@ -118,7 +120,7 @@ class Studio:
         tools = (self.run_queue, settings, self.accelerator)
         where = {"load_tuned": load_tuned if tuned else None, "remote": remote if self.remote_tracer else None}
         where |= {"load_others": load_others} if others else {}
-        live = LiveRun(record, load, *tools, **where, hide_details=not user.owner)
+        live = LiveRun(record, load, *tools, **where, hide_details=not user.owner, patience=patience)
         if not user.owner:
             self.trace_quota.admit(user, live.done)
         if settings.public:

@@ -33,6 +33,9 @@ def add(verbs) -> None:
     )
     amateurs.add_argument("--alpha", type=float, default=ALPHA, metavar="A", help=f"α of the target (default {ALPHA})")
     amateurs.add_argument("--beta", type=float, default=BETA, metavar="B", help=f"KL threshold, nats (default {BETA})")
+    amateurs.add_argument(
+        "--cap", type=float, metavar="C", help="cap on the target's log ratio, in nats (default none)"
+    )
     amateurs.add_argument("--json", action="store_true", help="print JSON")
     amateurs.set_defaults(run=run_amateurs)
 
@@ -45,7 +48,8 @@ def run_amateurs(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.datasets.trajectories import KL_EDGES
     from lightreasoner.evaluation.amateurs import recommendation, results_of
 
-    found = compare_amateurs(options.dataset.local, Selection(alpha=options.alpha, beta=options.beta))
+    selection = Selection(alpha=options.alpha, beta=options.beta, cap=options.cap)
+    found = compare_amateurs(options.dataset.local, selection)
     datasets = [each.dataset for each in found.amateurs]
     previews, gaps = results_of(datasets, options.results)
     advice = recommendation(datasets, previews)
@@ -68,10 +72,9 @@ def table(found, previews: dict, gaps: dict) -> list[str]:
     """The comparison for a terminal: what is selected and taught, then the histograms of KL."""
     names = [printable(each.dataset.name)[:32] for each in found.amateurs]
     head = f"{'':32} {'above β':>16} {'taught':>11} {'idle':>6} {'agree':>6} {'gap':>7} {'preview':>24}"
-    lines = [
-        f"{found.responses:,} responses, {found.steps:,} steps; α = {found.alpha:g}, β = {found.beta:g} nats",
-        head,
-    ]
+    numbers = f"α = {found.alpha:g}, β = {found.beta:g} nats"
+    numbers += "" if found.cap is None else f", cap {found.cap:g} nats"
+    lines = [f"{found.responses:,} responses, {found.steps:,} steps; {numbers}", head]
     for name, each in zip(names, found.amateurs, strict=True):
         preview, gap = previews.get(each.dataset.amateur), gaps.get(each.dataset.amateur)
         usable = each.selected - each.missing

@@ -52,6 +52,7 @@ def add_selection_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tau", type=float, metavar="T", help="with --selector teaching: only steps with a larger signal, in nats"
     )
+    parser.add_argument("--cap", type=float, metavar="C", help="cap on the targets' log ratio, in nats (default none)")
     parser.add_argument(
         "--box",
         metavar="E:E:K:K",
@@ -68,7 +69,7 @@ def selection_of(options: argparse.Namespace, selector: str | None = None):
     """
     from lightreasoner.datasets.selectors import Selection
 
-    names = ("alpha", "beta", "selector", "budget", "seed", "tau", "box")
+    names = ("alpha", "beta", "selector", "budget", "seed", "tau", "box", "cap")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if given and selector:
         given = {"selector": selector} | given

@@ -26,6 +26,7 @@ def add_contrast_options(parser: argparse.ArgumentParser, alpha: str, beta: str)
     """alpha, beta: the usual values, as `contrasts` gets them."""
     parser.add_argument("--alpha", action=Once, metavar="A,…", help=f"plausibility thresholds (default {alpha})")
     parser.add_argument("--beta", action=Once, metavar="B,…", help=f"KL thresholds in nats (default {beta})")
+    parser.add_argument("--cap", type=float, metavar="C", help="cap on the target's log ratio, in nats (default none)")
     parser.add_argument(
         "--takeover",
         action="store_true",
@@ -34,7 +35,7 @@ def add_contrast_options(parser: argparse.ArgumentParser, alpha: str, beta: str)
 
 
 def contrasts(options: argparse.Namespace, alpha: str, beta: str) -> tuple:
-    """A Contrast of each α with each β; a takeover has no α. Raises UserError.
+    """A Contrast of each α with each β; a takeover has no α and no cap. Raises UserError.
 
     alpha, beta: the usual values, written as the user would write them.
     """
@@ -45,4 +46,5 @@ def contrasts(options: argparse.Namespace, alpha: str, beta: str) -> tuple:
         beta if options.beta is None else options.beta,
         options.takeover,
         ("--alpha", "--beta"),
+        options.cap,
     )

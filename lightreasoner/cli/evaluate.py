@@ -82,8 +82,9 @@ def run_evaluate(parser: argparse.ArgumentParser, options: argparse.Namespace, s
     missing = [f"--{name}" for name in ("model", "problems", "run-dir") if not vars(options)[name.replace("-", "_")]]
     if missing:
         parser.error(f"the following arguments are required: {', '.join(missing)}")
-    if not options.amateur and (options.takeover or options.alpha is not None or options.beta is not None):
-        parser.error("--alpha, --beta and --takeover decode by contrast with an amateur; name one with --amateur")
+    given = (options.alpha, options.beta, options.cap)
+    if not options.amateur and (options.takeover or any(value is not None for value in given)):
+        parser.error("--alpha, --beta, --cap and --takeover decode with an amateur; name one with --amateur")
     from lightreasoner.evaluation.run import EvaluationJob, run_evaluation
     from lightreasoner.validation import number
 

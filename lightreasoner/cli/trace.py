@@ -57,6 +57,7 @@ def add(verbs) -> None:
         metavar="B",
         help="select steps with a larger KL, in nats (default %(default)s)",
     )
+    trace.add_argument("--cap", type=float, metavar="C", help="cap on the target's log ratio, in nats (default none)")
     add_prompt_options(trace)
     trace.add_argument("--json", type=Path, metavar="FILE", help="write the trace as JSON (- for standard output)")
     trace.set_defaults(run=run_trace)
@@ -84,15 +85,18 @@ def read_problem(options: argparse.Namespace) -> tuple[str, tuple[tuple[str, str
 def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.decoding.contrast import Contrast, takeover
     from lightreasoner.tracing.trace import TraceRequest, check
-    from lightreasoner.validation import check_alpha_beta
+    from lightreasoner.validation import check_alpha_beta, check_cap
 
     question, context = read_problem(options)
     check_alpha_beta(options.alpha, options.beta, ("--alpha", "--beta"))
+    check_cap(options.cap)
     decoding = (options.max_new_tokens, options.temperature, options.seed, stop_strings(options))
     prompt = prompt_settings(options)
     contrast = None
-    if options.writer != "expert":
-        contrast = Contrast(options.alpha, options.beta) if options.writer == "contrast" else takeover(options.beta)
+    if options.writer == "contrast":
+        contrast = Contrast(options.alpha, options.beta, cap=options.cap)
+    elif options.writer == "takeover":
+        contrast = takeover(options.beta)
     request = TraceRequest(question, options.response, (), *decoding, context=context, prompt=prompt, contrast=contrast)
     check(request, settings)
     name, expert, (amateur, *others) = expert_and_amateurs(options)
@@ -131,10 +135,11 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
         record = Trace(describe_pair(pair, along), request, tuned=tuned and describe_tuned(tuned, pair))
         texts = TokenTexts(pair.expert.tokenizer)
         events, out = trace(pair, request, settings, tuned=tuned, others=along), sys.stderr if to_stdout else sys.stdout
-        for event in print_events(events, options.beta, out, options.alpha, list(map(short_name, others))):
+        names = list(map(short_name, others))
+        for event in print_events(events, options.beta, out, options.alpha, names, options.cap):
             record.add(event, texts)
     if options.json:
-        document = trace_json(record, options.alpha, options.beta)
+        document = trace_json(record, options.alpha, options.beta, options.cap)
         if to_stdout:
             print_json(document, 1)
         else:

@@ -51,6 +51,7 @@ class AmateurComparison:
     amateurs: tuple[AmateurMeasures, ...]
     left_out: int  # responses that not every one of these amateurs has read yet
     unread: tuple[AmateurDataset, ...]  # amateurs that have read nothing yet
+    cap: float | None = None  # on the log ratio of the targets, in nats
 
 
 class _Sums:
@@ -59,11 +60,11 @@ class _Sums:
     def __init__(self, dataset: AmateurDataset):
         self.dataset, self.kl, self.signal, self.idle, self.missing = dataset, [], 0.0, 0, 0
 
-    def add(self, path: Path, table: StepTable, alpha: float, beta: float) -> None:
+    def add(self, path: Path, table: StepTable, selection: Selection) -> None:
         kl = table.values["kl"]
         self.kl.append(kl)
-        selected = above_beta(kl, beta)
-        signals = read_details(table, path).teaching(alpha, len(kl))[selected]
+        selected = above_beta(kl, selection.beta)
+        signals = read_details(table, path).teaching(selection.alpha, len(kl), selection.cap)[selected]
         known = signals[~np.isnan(signals)]  # of the steps that are stored in detail
         self.signal += float(known.sum(dtype=np.float64))
         self.idle += int((known < TEACHES).sum())
@@ -71,7 +72,7 @@ class _Sums:
 
 
 def compare_amateurs(folder: Path, selection: Selection | None = None) -> AmateurComparison:
-    """Compare the amateurs of a dataset. selection: of it only α and β count; None: the paper's.
+    """Compare the amateurs of a dataset. selection: of it only α, β and the cap count; None: the paper's.
 
     Annotations are left out: they are decisions about the first amateur's steps. One shard of each amateur is in memory
     at a time. Raises UserError for an imported dataset, damaged shards, and measures of other responses.
@@ -97,13 +98,14 @@ def compare_amateurs(folder: Path, selection: Selection | None = None) -> Amateu
             table = read_steps(present[each][name], ("kl", "response_ids"), ("problem_id", "sample", "steps"))
             first = first or table
             _check_same(each, first, table, present[each][name])
-            found.add(present[each][name], table, selection.alpha, selection.beta)
+            found.add(present[each][name], table, selection)
         responses += first.rows
     uneven = any(len(paths) > len(common) for paths in present.values())
     left_out = max(_rows(paths) for paths in present.values()) - responses if uneven else 0
     steps = sum(map(len, sums[0].kl))
     amateurs = tuple(_measures(sums, selection.beta))
-    return AmateurComparison(selection.alpha, selection.beta, responses, steps, amateurs, left_out, unread)
+    numbers = responses, steps, amateurs, left_out, unread, selection.cap
+    return AmateurComparison(selection.alpha, selection.beta, *numbers)
 
 
 def _measures(sums: list[_Sums], beta: float):

@@ -105,8 +105,8 @@ class Explorer:
         self._version: tuple = ()
         self._lock = threading.Lock()
         self._selected: tuple[Selection | None, ExplorerColumns | None, np.ndarray] = (None, None, np.zeros(0, bool))
-        #: The tables of these columns by α, the last one used at the end.
-        self._tables: tuple[ExplorerColumns | None, dict[float, pd.DataFrame]] = (None, {})
+        #: The tables of these columns by α and cap, the last one used at the end.
+        self._tables: tuple[ExplorerColumns | None, dict[tuple[float, float | None], pd.DataFrame]] = (None, {})
         self.view = View(no_columns(), Annotations(), MappingProxyType({}), self.imported, ())
 
     @property
@@ -164,33 +164,33 @@ class Explorer:
         names = (token_category(texts.text(id), texts.special(id)) for id in distinct.tolist())
         return np.array([CATEGORY_NAMES.index(name) for name in names], np.int8)[back]
 
-    def table(self, alpha: float, view: View | None = None) -> pd.DataFrame:
-        """The data's table with the column "teaching", the teaching signal at this α. Remembers the last ones."""
+    def table(self, alpha: float, view: View | None = None, cap: float | None = None) -> pd.DataFrame:
+        """The data's table with the column "teaching", the teaching signal at this α and cap; remembers some."""
         data = (view or self.view).data
         of, tables = self._tables
         if of is not data:
             self._tables = data, (tables := {})
-        table = tables.pop(alpha, None)
+        table = tables.pop((alpha, cap), None)
         if table is None:
-            table = data.table_with({"teaching": data.teaching(alpha)})
-        tables[alpha] = table
+            table = data.table_with({"teaching": data.teaching(alpha, cap)})
+        tables[alpha, cap] = table
         if len(tables) > MOST_ALPHAS:
             tables.pop(next(iter(tables)), None)
         return table
 
-    def histogram(self, edges: Iterable[float], alpha: float | None = None) -> list[int]:
-        """Steps per bin [edge, next edge) of KL, or of the teaching signal at an α, where it is known; the last bin
-        includes everything above, also infinite KL."""
+    def histogram(self, edges: Iterable[float], alpha: float | None = None, cap: float | None = None) -> list[int]:
+        """Steps per bin [edge, next edge) of KL, or of the teaching signal at an α and cap, where it is known; the last
+        bin includes everything above, also infinite KL."""
         edges = np.asarray(list(edges), np.float64)
-        values = self.view.data.values["kl"] if alpha is None else self.table(alpha)["teaching"].to_numpy()
+        values = self.view.data.values["kl"] if alpha is None else self.table(alpha, cap=cap)["teaching"].to_numpy()
         values = values[~np.isnan(values)].astype(np.float64)
         return np.histogram(values.clip(0, np.nextafter(edges[-1], 0)), edges)[0].tolist()
 
-    def plane(self, alpha: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def plane(self, alpha: float, cap: float | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
         """(at most DRAWN steps, evenly spaced, with their expert_entropy, kl and teaching signal at this α; the number
         of all steps in cells of the first two, at their middles). Both are clipped at FARTHEST nats."""
         view = self.view
-        measured = self.table(alpha, view)[["expert_entropy", "kl", "teaching"]]
+        measured = self.table(alpha, view, cap)[["expert_entropy", "kl", "teaching"]]
         x, y = (np.sqrt(measured[name].to_numpy().clip(0, FARTHEST)) for name in ("expert_entropy", "kl"))
         counts, xs, ys = np.histogram2d(x, y, CELLS)
         column, row = np.nonzero(counts)
@@ -239,7 +239,7 @@ class Explorer:
                 refuse_missing_measures(selection)
             values = {**data.values, "agree": data.agree}
             if selection.selector == "teaching":
-                values["teaching"] = self.table(selection.alpha, view)["teaching"].to_numpy()
+                values["teaching"] = self.table(selection.alpha, view, selection.cap)["teaching"].to_numpy()
             selected = select(values, selection)
             self._selected = (selection, data, selected)
         return selected
@@ -248,7 +248,7 @@ class Explorer:
         """What the samples of `report` teach. Raises UserError."""
         view = self.view
         used = self._used(selection, view) & (view.data.detail >= 0)
-        signal = self.table(selection.alpha, view)["teaching"].to_numpy()[used].astype(np.float64)
+        signal = self.table(selection.alpha, view, selection.cap)["teaching"].to_numpy()[used].astype(np.float64)
         if not len(signal) or view.imported:
             return Taught(0, 0, 0.0)
         return Taught(len(signal), int((signal >= TEACHES).sum()), float(signal.mean()))

@@ -73,12 +73,13 @@ class ExplorerColumns:
         """(steps,) the response of each step."""
         return np.repeat(np.arange(len(self.responses)), np.diff(self.starts))
 
-    def teaching(self, alpha: float) -> np.ndarray:
+    def teaching(self, alpha: float, cap: float | None = None) -> np.ndarray:
         """(steps,) the teaching signal in nats for any α from ALPHA_FLOOR up; NaN for a step not stored in detail, and
         in an imported dataset, which has targets only."""
         found, known = np.full(self.steps, np.nan, np.float32), self.detail >= 0
         if self.texts is None and known.any():
-            signals = self.signals[last_plausible(self.gaps, self.gap_starts, alpha)]
+            all_signals = self.signals if cap is None else prefix_signals(*self.logprobs, self.gap_starts, cap)
+            signals = all_signals[last_plausible(self.gaps, self.gap_starts, alpha)]
             found[known] = signals[self.detail[known]]
         return found
 

@@ -102,7 +102,7 @@ def page(
     if not integers or offset < 0 or not 1 <= limit <= MAX_ROWS:
         raise UserError(f"A page starts at row 0 or later and has 1 to {MAX_ROWS} rows.")
     view = explorer.view
-    table = explorer.table(selection.alpha, view)
+    table = explorer.table(selection.alpha, view, selection.cap)
     annotated = view.annotated()
     passing = _filter(explorer, view, table, filters, annotated)
     if filters.one_each:

@@ -94,7 +94,7 @@ def export_steps(explorer: Explorer, out: Path, selection: Selection) -> None:
     it was not stored in detail, whether the selection takes it, before annotations, and its annotation. Texts that a
     spreadsheet would run as formulas start with a quote. Raises UserError."""
     view = explorer.view
-    data, table = view.data, explorer.table(selection.alpha, view)
+    data, table = view.data, explorer.table(selection.alpha, view, selection.cap)
     ids, back = np.unique(data.token_id, return_inverse=True)
     texts = np.array([csv_cell(explorer.texts.text(id)) for id in ids.tolist()], object)
     problems = np.array([csv_cell(response.problem_id) for response in data.responses], object)

@@ -156,6 +156,8 @@ def select_imported(
     folder: Path, selection: Selection | None, on_report: Callable[[SelectionReport], None] | None = None
 ) -> Iterator[Sample]:
     """`select_steps.training_samples` of an imported dataset; None selects every row."""
+    if selection and selection.cap is not None:
+        raise UserError("The targets of an imported dataset are fixed, so a cap cannot change them; leave it out.")
     annotations = load_annotations(folder)
     by_selector = None if selection is None else _select(folder, selection)
     steps = selected = usable = kept = dropped = 0

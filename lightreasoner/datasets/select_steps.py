@@ -49,7 +49,7 @@ def training_samples(
     for shard in _selected_shards(folder, selection, on_corrupt):
         which = np.flatnonzero(shard.selected[shard.details.step])
         if len(which):
-            yield from _shard_samples(shard, which, selection.alpha, contrast)
+            yield from _shard_samples(shard, which, selection, contrast)
         total = total + shard.report
     if on_report:
         on_report(total)
@@ -125,7 +125,7 @@ def _select_globally(paths: list[Path], selection: Selection, skip: Callable) ->
     parts: dict[Path, dict[str, np.ndarray]] = {}
     for path in paths:
         try:
-            parts[path] = _measured(path, needs, selection.alpha)
+            parts[path] = _measured(path, needs, selection)
         except UserError as error:
             skip(path, error)
     if not parts:
@@ -135,13 +135,14 @@ def _select_globally(paths: list[Path], selection: Selection, skip: Callable) ->
     return dict(zip(parts, np.split(select(values, selection), ends[:-1]), strict=True))
 
 
-def _measured(path: Path, needs: tuple[str, ...], alpha: float) -> dict[str, np.ndarray]:
+def _measured(path: Path, needs: tuple[str, ...], selection: Selection) -> dict[str, np.ndarray]:
     """The measures that a selector reads, of one shard. Raises UserError where it is damaged."""
     stored = tuple(name for name in needs if name not in TARGET_MEASURES)
     if stored == needs:
         return read_steps(path, needs).values
     table = read_steps(path, stored, ("steps",))
-    return table.values | {"teaching": read_details(table, path).teaching(alpha, int(table.starts[-1]))}
+    details, steps = read_details(table, path), int(table.starts[-1])
+    return table.values | {"teaching": details.teaching(selection.alpha, steps, selection.cap)}
 
 
 def _annotated(by_selector: np.ndarray, table: StepTable, annotations: Annotations) -> np.ndarray:
@@ -159,20 +160,20 @@ def _annotated(by_selector: np.ndarray, table: StepTable, annotations: Annotatio
 
 
 def contrastive_targets(
-    details: Details, which: np.ndarray, alpha: float, contrast: bool = True
+    details: Details, which: np.ndarray, alpha: float, contrast: bool = True, cap: float | None = None
 ) -> list[tuple[list[int], list[float]]]:
     """(token ids, weights) of the target at each of these details: `divergence.support`, for many steps at once."""
     log_e = torch.from_numpy(details.padded(details.expert_logprobs, which, -np.inf))  # (which, most candidates)
     log_a = torch.from_numpy(details.padded(details.amateur_logprobs, which, 0.0))
     keep = plausible(log_e, alpha).numpy()
     own = torch.softmax(torch.where(torch.from_numpy(keep), log_e, -torch.inf), -1)
-    weights = (contrastive_target(log_e, log_a, alpha) if contrast else own).numpy()[keep].tolist()
+    weights = (contrastive_target(log_e, log_a, alpha, cap) if contrast else own).numpy()[keep].tolist()
     ids = details.padded(details.ids, which, -1)[keep].tolist()
     bounds = [0, *np.cumsum(keep.sum(-1)).tolist()]
     return [(ids[start:end], weights[start:end]) for start, end in pairwise(bounds)]
 
 
-def _shard_samples(shard: _SelectedShard, which: np.ndarray, alpha: float, contrast: bool) -> Iterator[Sample]:
+def _shard_samples(shard: _SelectedShard, which: np.ndarray, selection: Selection, contrast: bool) -> Iterator[Sample]:
     """The samples of a shard. which: indices into its details."""
     table, steps = shard.table, shard.details.step[which]
     texts = read_steps(shard.path, ("response_ids",), ("question", "prompt_ids"))
@@ -180,7 +181,8 @@ def _shard_samples(shard: _SelectedShard, which: np.ndarray, alpha: float, contr
     problem_ids, numbers = table.table["problem_id"], table.table["sample"]
     kls = table.values["kl"][steps].tolist()
     rows, indices, row = table.row[steps].tolist(), table.index[steps].tolist(), None
-    for n, (token_ids, weights) in enumerate(contrastive_targets(shard.details, which, alpha, contrast)):
+    targets = contrastive_targets(shard.details, which, selection.alpha, contrast, selection.cap)
+    for n, (token_ids, weights) in enumerate(targets):
         if rows[n] != row:
             row = rows[n]
             question, prompt = questions[row].as_py(), prompts[row].as_py()

@@ -13,9 +13,9 @@ import numpy as np
 
 from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA, BETA
-from lightreasoner.validation import check_alpha_beta, number
+from lightreasoner.validation import check_alpha_beta, check_cap, number
 
-LATER = ("tau", "box")  # fields that not every stored selection has
+LATER = ("tau", "box", "cap")  # fields that not every stored selection has
 Values = Mapping[str, np.ndarray]  # measure → (steps,), NaN where it is undefined
 
 
@@ -25,8 +25,8 @@ class Selection:
 
     `budget` is the fraction of all steps to select, in (0, 1]; None selects as many as have KL > β. The selectors
     "kl" and "all" take no budget. `tau`, in nats, belongs to the selector "teaching": only steps with a larger teaching
-    signal, all of them without a budget. `box` leaves only the steps inside it to be selected; see `parse_box`. Raises
-    UserError for values out of bounds.
+    signal, all of them without a budget. `box` leaves only the steps inside it to be selected; see `parse_box`. `cap`
+    bounds the log ratio of the targets, in nats. Raises UserError for values out of bounds.
     """
 
     selector: str = "kl"
@@ -36,6 +36,7 @@ class Selection:
     seed: int = 0
     tau: float | None = None
     box: str | None = None
+    cap: float | None = None
 
     def __post_init__(self):
         if self.selector not in SELECTOR_NAMES:
@@ -49,6 +50,7 @@ class Selection:
                 raise UserError(
                     f"The selector {self.selector} knows no τ, which bounds the teaching signal; use teaching with it."
                 )
+        check_cap(self.cap)
         if self.box is not None:
             object.__setattr__(self, "box", write_box(*parse_box(self.box)))
         number("The seed", self.seed, 0, 2**53)

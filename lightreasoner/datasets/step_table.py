@@ -22,10 +22,11 @@ class Details:
     expert_logprobs: np.ndarray  # (candidates,)
     amateur_logprobs: np.ndarray  # (candidates,)
 
-    def teaching(self, alpha: float, steps: int) -> np.ndarray:
-        """(steps,) the teaching signal in nats at an α, NaN where a step of the shard was not stored in detail."""
+    def teaching(self, alpha: float, steps: int, cap: float | None = None) -> np.ndarray:
+        """(steps,) the teaching signal in nats at an α and a cap on the log ratio, NaN where a step of the shard was
+        not stored in detail."""
         found = np.full(steps, np.nan, np.float32)
-        found[self.step] = teaching_signals(self.expert_logprobs, self.amateur_logprobs, self.offsets, alpha)
+        found[self.step] = teaching_signals(self.expert_logprobs, self.amateur_logprobs, self.offsets, alpha, cap)
         return found
 
     def padded(self, column: np.ndarray, which: np.ndarray, fill: float) -> np.ndarray:

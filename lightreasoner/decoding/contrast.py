@@ -9,7 +9,7 @@ choice is taken in place of the amateur's (cf. arXiv 2605.16874).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from lightreasoner.models.pairs import Pair, refuse_across
 from lightreasoner.models.turn_ends import ResponseEnds
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.scoring.divergence import NotADistribution, contrastive_choice, kl, log_probs
-from lightreasoner.validation import check_alpha_beta
+from lightreasoner.validation import check_alpha_beta, check_cap
 
 MOST_CELLS = 64  # of a grid
 
@@ -33,10 +33,17 @@ class Contrast:
     alpha: float = ALPHA  # without meaning in a takeover, and there 0
     beta: float = BETA  # nats
     takeover: bool = False  # the amateur writes, and above β the expert's choice is taken
+    cap: float | None = None  # the largest log ratio that counts in the target, in nats; None: any
 
     @property
     def title(self) -> str:
-        return f"takeover β {self.beta:g}" if self.takeover else f"contrast α {self.alpha:g} β {self.beta:g}"
+        if self.takeover:
+            return f"takeover β {self.beta:g}"
+        return f"contrast α {self.alpha:g} β {self.beta:g}" + ("" if self.cap is None else f" cap {self.cap:g}")
+
+    def as_json(self) -> dict:
+        """For run.json and traces; the cap only where there is one."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 NOTHING = Contrast(beta=float("inf"))  # changes nothing: the expert writes alone
@@ -53,15 +60,22 @@ def check_greedy(temperature: float) -> None:
 
 
 def parse_contrasts(
-    alphas: str, betas: str, takeovers: bool, names: tuple[str, str] = ("α", "β")
+    alphas: str, betas: str, takeovers: bool, names: tuple[str, str] = ("α", "β"), cap: object = None
 ) -> tuple[Contrast, ...]:
-    """A contrast of each α with each β, both as a user writes them: "0.1, 0.2"; takeovers have no α.
+    """A contrast of each α with each β, both as a user writes them: "0.1, 0.2"; takeovers have no α and no cap.
 
-    names: of both, in messages. Raises UserError.
+    names: of both, in messages. cap: of all targets. Raises UserError.
     """
+    cap = check_cap(cap)
+    if cap is not None and takeovers:
+        raise UserError(
+            "A takeover takes the expert's own choice and has no target, so a cap has no effect; leave it out."
+        )
     lists = [_numbers(name, text) for name, text in zip(names, (alphas, betas), strict=True)]
     checked = [check_alpha_beta(alpha, beta, names) for alpha in lists[0] for beta in lists[1]]
-    found = tuple(dict.fromkeys(takeover(beta) if takeovers else Contrast(alpha, beta) for alpha, beta in checked))
+    found = tuple(
+        dict.fromkeys(takeover(beta) if takeovers else Contrast(alpha, beta, cap=cap) for alpha, beta in checked)
+    )
     if len(found) > MOST_CELLS:
         raise UserError(f"These are {len(found)} cells of α and β; at most {MOST_CELLS} can be decoded together.")
     return found
@@ -130,19 +144,20 @@ class Choices:
     kl: np.ndarray  # nats, float32
     expert: np.ndarray  # the expert's choice
     amateur: np.ndarray
-    target: dict[float, np.ndarray]  # α → the contrastive target's choice, where KL is above `floor`, else the expert's
+    #: (α, cap) → the contrastive target's choice, where KL is above the lowest β, else the expert's
+    target: dict[tuple[float, float | None], np.ndarray]
 
     def own(self, contrast: Contrast) -> np.ndarray:
         return self.amateur if contrast.takeover else self.expert
 
     def above(self, contrast: Contrast) -> np.ndarray:
-        return self.expert if contrast.takeover else self.target.get(contrast.alpha, self.expert)
+        return self.expert if contrast.takeover else self.target.get((contrast.alpha, contrast.cap), self.expert)
 
     def taken(self, contrast: Contrast) -> np.ndarray:
         return np.where(self.kl > contrast.beta, self.above(contrast), self.own(contrast))
 
     def at(self, places: np.ndarray) -> Choices:
-        target = {alpha: ids[places] for alpha, ids in self.target.items()}
+        target = {numbers: ids[places] for numbers, ids in self.target.items()}
         return Choices(self.kl[places], self.expert[places], self.amateur[places], target)
 
 
@@ -158,15 +173,15 @@ def choices(
     log_a = log_probs(alignment.amateur(amateur_logits))
     divergence = kl(log_e, log_a)
     expert, amateur = own_choices(pair, expert_logits, log_a)
-    alphas = sorted({contrast.alpha for contrast in contrasts if not contrast.takeover and contrast != NOTHING})
+    wanted = [contrast for contrast in contrasts if not contrast.takeover and contrast != NOTHING]
     floor = min((contrast.beta for contrast in contrasts if not contrast.takeover), default=0.0)
     high, target = (divergence > floor).nonzero()[:, 0], {}
     log_e, log_a = log_e[high], log_a[high]
-    for alpha in alphas:
-        target[alpha] = expert.clone()
-        target[alpha][high] = _to_expert(pair, contrastive_choice(log_e, log_a, alpha))
+    for alpha, cap in dict.fromkeys((contrast.alpha, contrast.cap) for contrast in wanted):
+        found = target[alpha, cap] = expert.clone()
+        found[high] = _to_expert(pair, contrastive_choice(log_e, log_a, alpha, cap))
     ids = torch.stack([expert, amateur, *target.values()]).cpu().numpy()
-    return Choices(divergence.cpu().numpy(), ids[0], ids[1], dict(zip(alphas, ids[2:], strict=True)))
+    return Choices(divergence.cpu().numpy(), ids[0], ids[1], dict(zip(target, ids[2:], strict=True)))
 
 
 def own_choices(pair: Pair, expert_logits: torch.Tensor, log_a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -297,7 +312,7 @@ class _Grid:
         """Join the steps of each response: those of its branch, and before these its parents'."""
         numbers = np.array([-1 if number is None else number for rows, _ in self.steps for number in rows])
         parts = [found for _, found in self.steps]
-        target = {alpha: np.concatenate([part.target[alpha] for part in parts]) for alpha in parts[0].target}
+        target = {numbers: np.concatenate([part.target[numbers] for part in parts]) for numbers in parts[0].target}
         whole = [np.concatenate([getattr(part, name) for part in parts]) for name in ("kl", "expert", "amateur")]
         every = Choices(*whole, target)
         order = np.argsort(numbers, kind="stable")  # by branch, then by step

@@ -17,10 +17,12 @@ from torch import nn
 from torch.nn import functional
 
 from lightreasoner.decoding.graphs import StepGraphs
+from lightreasoner.progress import check_interruption
 
 #: transformers' classes of this shape: root-mean-square norms before both halves of a layer, rotary positions, SwiGLU.
 SHAPES = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
 GROWING_ROPE = {"dynamic", "longrope"}  # frequencies that depend on how long the text is
+LONG = 24  # tokens that a CPU may read for seconds, so that a closed tab ends the pass between two of its products
 Part = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -80,6 +82,7 @@ class Lean:
         return part
 
     def _layer(self, layer: nn.Module, fused: bool) -> _Layer:
+        check_interruption()  # joining its matrices takes as long as copying them
         attention, mlp, turn = layer.self_attn, layer.mlp, None
         other = mlp.act_fn  # of which some round differently where their input is not contiguous
         if hasattr(attention, "q_norm"):
@@ -152,7 +155,9 @@ class Lean:
         rows, columns = ids.shape
         split = (self.heads, self.cached, self.cached)
         hidden = self._embed(ids).view(rows * columns, -1)
+        pause = check_interruption if rows * columns >= LONG else bool  # which does nothing
         for n, layer in enumerate(self._layers):
+            pause()
             qkv = layer.qkv(layer.enter(hidden)).view(rows, columns, -1, self.width)
             turned = qkv[:, :, : -self.cached]  # queries and keys
             if layer.turn:
@@ -165,7 +170,9 @@ class Lean:
             if keep == 0 and n + 1 == self.depth:
                 return hidden
             hidden = layer.out(self._attend(query, key, value, seen)).add_(hidden)
+            pause()
             gate, up = layer.gate_up(layer.middle(hidden)).chunk(2, -1)
+            pause()
             hidden = layer.down(layer.act(gate).mul_(up)).add_(hidden)
         return self._norm(hidden)
 

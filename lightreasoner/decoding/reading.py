@@ -5,6 +5,8 @@ recurrent state, and to a sliding window that counts columns. reading_check.py m
 """
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -13,8 +15,9 @@ from weakref import WeakKeyDictionary
 import torch
 
 from lightreasoner import threads
-from lightreasoner.decoding.lean import Lean
+from lightreasoner.decoding.lean import LONG, Lean
 from lightreasoner.models.loading import LoadedModel
+from lightreasoner.progress import check_interruption, is_interruptible
 
 #: One sequence: several tokens at once through a cache; one at a time; or without a cache, from the start each time.
 CHUNKS, STEPS, WHOLE = "chunks", "steps", "whole"
@@ -67,6 +70,10 @@ def known_pass(loaded: LoadedModel) -> ForwardPass | None:
 
 def remember_pass(loaded: LoadedModel, found: ForwardPass) -> None:
     _PASSES[base_model(loaded.model)] = found
+
+
+def forget_pass(loaded: LoadedModel) -> None:
+    _PASSES.pop(base_model(loaded.model), None)
 
 
 def describe_pass(loaded: LoadedModel) -> str | None:
@@ -133,8 +140,21 @@ def forward(
             raise TypeError("this architecture takes no cache")
         given[name] = cache
     given = {n: value for n, value in given.items() if value is not None and (accepted is None or n in accepted)}
-    logits = loaded.model(input_ids=ids, **given).logits
+    with _interruptible(loaded.model, ids.numel()):
+        logits = loaded.model(input_ids=ids, **given).logits
     return logits[:, logits.shape[1] - keep :]
+
+
+@contextmanager
+def _interruptible(model: Any, tokens: int) -> Iterator[None]:
+    """Inside, a pass through the modules of a model ends between two of them where this thread is interrupted."""
+    watched = model.modules() if tokens >= LONG and is_interruptible() else ()
+    hooks = [module.register_forward_pre_hook(lambda *_: check_interruption()) for module in watched]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @cache

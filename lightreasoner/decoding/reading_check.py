@@ -28,6 +28,7 @@ from lightreasoner.decoding.reading import (
     Reading,
     base_model,
     describe_reading,
+    forget_pass,
     forward,
     has_window,
     known_pass,
@@ -38,6 +39,7 @@ from lightreasoner.decoding.reading import (
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.devices import is_out_of_memory
 from lightreasoner.models.loading import LoadedModel
+from lightreasoner.progress import StopRequested, check_interruption
 
 TEXT = "Tom has 3 apples and buys 4 more. How many apples does he have? 3 + 4 = 7. The answer is 7."
 COLUMNS = 16  # of each row: few, since on a CPU a token of a large model takes a tenth of a second
@@ -104,7 +106,11 @@ def _choose_pass(loaded: LoadedModel, one: list[int], other: list[int], way: Rea
         return remember_pass(loaded, ForwardPass(None, why))
     remember_pass(loaded, ForwardPass(None, "not compared yet"))
     with threads.steady():
-        usual = _every_way(loaded, one, other, way)
+        try:
+            usual = _every_way(loaded, one, other, way)
+        except StopRequested:
+            forget_pass(loaded)
+            raise
         for fused in (True, False):  # a joined matrix may be multiplied by another kernel
             try:
                 lean = Lean(model, fused)
@@ -113,7 +119,8 @@ def _choose_pass(loaded: LoadedModel, one: list[int], other: list[int], way: Rea
                 if _last_places(found.to(loaded.dtype), usual.to(loaded.dtype)) <= (loaded.dtype != torch.float32):
                     return _add_graphs(loaded, lean, one, other, way, usual)
             except Exception as failure:  # a model may be changed in any way
-                if is_out_of_memory(failure):
+                if _goes_on(failure):
+                    forget_pass(loaded)
                     raise
     remember_pass(loaded, ForwardPass(None, "the logits of the lean one differ"))
     return None
@@ -134,7 +141,7 @@ def _add_graphs(
         if apart > max(way.difference or 0.0, GRAPH_ROUNDING):
             why = f"CUDA graphs differ by {apart:.1g} nats and are not used"
     except Exception as failure:
-        if is_out_of_memory(failure):
+        if _goes_on(failure):
             raise
         why = f"CUDA graphs failed ({first_line(failure, 100)})"
     steps, lean.steps = lean.steps, None if why else lean.steps
@@ -142,6 +149,11 @@ def _add_graphs(
     steps.release()
     why = why or f"short reads are CUDA graphs, which differ by {apart:.1g} nats"
     remember_pass(loaded, ForwardPass(lean, f"{_same_as(loaded.dtype)}; {why}"))
+
+
+def _goes_on(failure: Exception) -> bool:
+    """Whether this says nothing of how a model is read: no memory is free, or nobody waits for the answer any more."""
+    return is_out_of_memory(failure) or isinstance(failure, StopRequested)
 
 
 def _same_as(dtype: torch.dtype) -> str:
@@ -201,7 +213,7 @@ def _first(
         try:
             error = measure(way)
         except Exception as failure:  # an architecture may refuse a way with any error
-            if is_out_of_memory(failure):
+            if _goes_on(failure):
                 raise
             continue
         if allowed(error):
@@ -212,7 +224,9 @@ def _first(
 def _one_sequence(loaded: LoadedModel, ids: list[int], way: Reading) -> torch.Tensor:
     """The logits (6, output rows) at the positions 6 to 11 of one sequence, read as the tracer does."""
     decoder = CachedDecoder(loaded, ids[:7], way)
-    return torch.cat([decoder.teacher_force(ids[7:12]), decoder.next_logits()[None]])
+    several = decoder.teacher_force(ids[7:12])
+    check_interruption()  # of a large model a CPU reads even one token for a second
+    return torch.cat([several, decoder.next_logits()[None]])
 
 
 def _one_difference(loaded: LoadedModel, plain: torch.Tensor, ids: list[int], way: Reading) -> float:
@@ -221,11 +235,15 @@ def _one_difference(loaded: LoadedModel, plain: torch.Tensor, ids: list[int], wa
 
 def _two_rows(loaded: LoadedModel, one: list[int], other: list[int], way: Reading) -> torch.Tensor:
     """The logits (8, output rows) of two rows of different length at PLACES, read as the sampler does."""
+    check_interruption()
     decoder = BatchDecoder(loaded, 2, way)
     decoder.prefill([one[:6], other[:3]], None if way.many == PADDED else 2)  # aligned: with a piece of padding only
+    check_interruption()
     stepped = decoder.step(torch.tensor([one[6], other[3]], device=loaded.device))
     decoder.select(torch.tensor([1, 0], device=loaded.device))
+    check_interruption()
     ragged = decoder.read([other[4:9], one[7:9]], keep=2)
+    check_interruption()
     last = decoder.step(torch.tensor([other[9], one[9]], device=loaded.device))
     return torch.cat([stepped, ragged[0], ragged[1], last])
 

@@ -90,16 +90,23 @@ def verdict(cells: list[Cell]) -> str:
     if best is None:
         return "No cell solves more problems than the expert alone: training with this pair has nothing to reach here."
     points = f"{100 * best.difference:+.1f} points (95 % interval {100 * best.low:+.1f} to {100 * best.high:+.1f})"
-    where = f"β = {best.contrast.beta:g} and α = {best.contrast.alpha:g}"
+    where = _where(best.contrast)
     best_of = "" if len(cells) == 1 else f", the best of {len(cells)} cells"
     if best.low <= 0:
         return f"At {where}{best_of}, the gain is {points}: too few problems to be sure of it."
     return f"If training reached its target at {where}{best_of}, the expert would gain {points} on these problems."
 
 
+def _where(contrast: Contrast) -> str:
+    if contrast.takeover:
+        return f"β = {contrast.beta:g}"
+    capped = "" if contrast.cap is None else f" with a cap of {contrast.cap:g} nats"
+    return f"β = {contrast.beta:g} and α = {contrast.alpha:g}{capped}"
+
+
 def _departure(cells: list[Cell]) -> str:
     most = max(cells, key=lambda cell: (1 - cell.same_answer, cell.changed))
-    where = f"β = {most.contrast.beta:g}" + ("" if most.contrast.takeover else f" and α = {most.contrast.alpha:g}")
+    where = _where(most.contrast)
     most_of = "" if len(cells) == 1 else f", of {len(cells)} cells the farthest"
     changed, other = f"{100 * most.changed:.1f} %", f"{100 * (1 - most.same_answer):.1f} %"
     return (

@@ -134,7 +134,7 @@ def run_evaluation(
         if sampling.temperature:  # other evaluations stay as earlier versions wrote them
             config |= asdict(sampling)
         if pair:
-            config |= {"amateur": job.amateur, "contrasts": [asdict(contrast) for contrast in job.contrasts]}
+            config |= {"amateur": job.amateur, "contrasts": [contrast.as_json() for contrast in job.contrasts]}
         config |= {"stop": list(job.stop)} if job.stop else {}  # earlier versions' runs have none
         config |= {"prompt": prompt.as_json()} if prompt.as_json() else {}
         about = describe_models(models, stored["about"])

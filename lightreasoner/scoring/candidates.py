@@ -13,13 +13,13 @@ def check_alpha(alpha: float) -> None:
         raise ValueError(f"alpha is {alpha}; it must lie between {ALPHA_FLOOR} and 1")
 
 
-def prefix_signals(log_e: np.ndarray, log_a: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+def prefix_signals(log_e: np.ndarray, log_a: np.ndarray, bounds: np.ndarray, cap: float | None = None) -> np.ndarray:
     """KL(v_C ‖ π_E) for every plausible set that a step can have: (candidates,) fp32, nats.
 
     log_e, log_a: the candidates of all steps, one step after the other, the expert's most likely first; bounds
     (steps + 1,): where each begins. The number of a candidate is the signal of the target on it and those before it, so
     that one pass serves every α: with the contrastive logits c of a target and their log Σ exp, it is
-    Σ v_C (c − log π_E) − log Σ exp c, and both sums grow by a token at a time.
+    Σ v_C (c − log π_E) − log Σ exp c, and both sums grow by a token at a time. cap: the largest log ratio that counts.
     """
     found, starts, sizes = np.zeros(len(log_e), np.float32), bounds[:-1], np.diff(bounds)
     total = np.full(len(starts), -np.inf)  # log Σ exp c so far
@@ -29,11 +29,12 @@ def prefix_signals(log_e: np.ndarray, log_a: np.ndarray, bounds: np.ndarray) -> 
         active = np.flatnonzero(sizes > rank)
         place = starts[active] + rank
         own, amateur = log_e[place].astype(np.float64), log_a[place].astype(np.float64)
-        ruled_out = (amateur == -np.inf) & (own > -np.inf)
+        ruled_out = (amateur == -np.inf) & (own > -np.inf) if cap is None else np.zeros(len(active), bool)
         first = ruled_out & ~denied[active]
         total[active[first]], denied[active[first]] = -np.inf, True
         with np.errstate(invalid="ignore"):  # what the expert rules out, too, is in no plausible set
             contrast = np.where(ruled_out, own, np.where(denied[active], -np.inf, own - amateur))
+            contrast = contrast if cap is None else np.minimum(contrast, cap)
             grown = np.logaddexp(total[active], contrast)
             weight = np.exp(contrast - grown)
             mean[active] += np.where(weight > 0, weight * (contrast - own - mean[active]), 0)
@@ -56,13 +57,15 @@ def last_plausible(gaps: np.ndarray, bounds: np.ndarray, alpha: float) -> np.nda
     return np.flatnonzero(last & ~beyond)
 
 
-def teaching_signals(log_e: np.ndarray, log_a: np.ndarray, bounds: np.ndarray, alpha: float) -> np.ndarray:
+def teaching_signals(
+    log_e: np.ndarray, log_a: np.ndarray, bounds: np.ndarray, alpha: float, cap: float | None = None
+) -> np.ndarray:
     """KL(v_C ‖ π_E) of many steps at once, `divergence.teaching_signal` at each: (steps,) fp32, nats.
 
     log_e, log_a: the candidates of all steps, one step after the other, fp32; bounds (steps + 1,): where each begins.
     """
     log_e, log_a, gaps = by_expert(log_e, log_a, bounds)
-    return prefix_signals(log_e, log_a, bounds)[last_plausible(gaps, bounds, alpha)]
+    return prefix_signals(log_e, log_a, bounds, cap)[last_plausible(gaps, bounds, alpha)]
 
 
 def by_expert(log_e: np.ndarray, log_a: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -89,34 +89,47 @@ def plausible(log_p: torch.Tensor, alpha: float) -> torch.Tensor:
     return (log_p >= log_p.amax(-1, keepdim=True) + threshold) & (log_p > -math.inf)
 
 
-def contrastive_target(log_e: torch.Tensor, log_a: torch.Tensor, alpha: float) -> torch.Tensor:
+def contrastive_target(
+    log_e: torch.Tensor, log_a: torch.Tensor, alpha: float, cap: float | None = None
+) -> torch.Tensor:
     """v_C: softmax over the plausible set of (log π_E − log π_A), 0 outside. (…, vocab) twice → (…, vocab).
 
     Where the amateur gives plausible tokens probability 0, the ratio is infinite. The limit then shares the whole mass
-    among these tokens, in proportion to the expert's probabilities.
+    among these tokens, in proportion to the expert's probabilities. cap: the largest ratio that counts, in nats, so
+    that tokens which the amateur all but rules out do not take everything; None: the paper's, without one.
     """
-    return torch.softmax(_contrast(log_e, log_a, alpha), -1)
+    return torch.softmax(_contrast(log_e, log_a, alpha, cap), -1)
 
 
-def teaching_signal(log_e: torch.Tensor, log_a: torch.Tensor, alpha: float) -> torch.Tensor:
+def teaching_signal(log_e: torch.Tensor, log_a: torch.Tensor, alpha: float, cap: float | None = None) -> torch.Tensor:
     """KL(v_C ‖ π_E) in nats: what training would teach the expert at a step. (…, vocab) twice → (…).
 
     It is the loss of a step before the first update. v_C lies on the plausible set, to which the expert gives more than
     nothing, so it is finite; where v_C holds one token, it is −log π_E of that token. The plausible set suffices as the
     vocabulary, with the log-probabilities over the whole one.
     """
-    log_target = torch.log_softmax(_contrast(log_e, log_a, alpha), -1)
+    log_target = torch.log_softmax(_contrast(log_e, log_a, alpha, cap), -1)
     return _expectation(log_target.exp(), log_target - log_e).clamp_min(0.0)
 
 
-def contrastive_choice(log_e: torch.Tensor, log_a: torch.Tensor, alpha: float) -> torch.Tensor:
-    """The token that the contrastive target v_C makes most likely. (…, vocab) twice → (…) ids."""
-    return _contrast(log_e, log_a, alpha).argmax(-1)
+def contrastive_choice(
+    log_e: torch.Tensor, log_a: torch.Tensor, alpha: float, cap: float | None = None
+) -> torch.Tensor:
+    """The token that the contrastive target v_C makes most likely. (…, vocab) twice → (…) ids.
+
+    Of several at the cap, the one that the expert makes most likely.
+    """
+    contrast = _contrast(log_e, log_a, alpha, cap)
+    if cap is not None:
+        contrast = torch.where(contrast == contrast.amax(-1, keepdim=True), log_e, -math.inf)
+    return contrast.argmax(-1)
 
 
-def _contrast(log_e: torch.Tensor, log_a: torch.Tensor, alpha: float) -> torch.Tensor:
+def _contrast(log_e: torch.Tensor, log_a: torch.Tensor, alpha: float, cap: float | None) -> torch.Tensor:
     """The logits of the contrastive target, −inf outside its support."""
     ratio = torch.where(plausible(log_e, alpha), log_e - log_a, -math.inf)
+    if cap is not None:
+        return ratio.clamp_max(cap)
     denied = ratio == math.inf
     limit = torch.where(denied, log_e, -math.inf)
     return torch.where(denied.any(-1, keepdim=True), limit, ratio)
@@ -147,32 +160,32 @@ class StepScore:
     #: How much of the expert's probability was compared token by token; None: all of it. See `measure_across`.
     compared: float | None = None
 
-    def teaching(self, alpha: float) -> float:
-        """The teaching signal at any α ≥ ALPHA_FLOOR, in nats."""
-        return teaching(self.expert_logprobs, self.amateur_logprobs, alpha)
+    def teaching(self, alpha: float, cap: float | None = None) -> float:
+        """The teaching signal at any α ≥ ALPHA_FLOOR, in nats. cap: see `contrastive_target`."""
+        return teaching(self.expert_logprobs, self.amateur_logprobs, alpha, cap)
 
-    def support(self, alpha: float) -> tuple[tuple[int, ...], tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+    def support(self, alpha: float, cap: float | None = None) -> tuple[tuple, tuple, tuple, tuple]:
         """(ids, expert log-probabilities, amateur log-probabilities, contrastive weights) at any α ≥ ALPHA_FLOOR."""
-        return support(self.ids, self.expert_logprobs, self.amateur_logprobs, alpha)
+        return support(self.ids, self.expert_logprobs, self.amateur_logprobs, alpha, cap)
 
 
-def support(ids, expert_logprobs, amateur_logprobs, alpha: float) -> tuple[tuple, tuple, tuple, tuple]:
+def support(ids, expert_logprobs, amateur_logprobs, alpha: float, cap: float | None = None) -> tuple:
     """The plausible set at α among a step's candidates, with its contrastive weights: four tuples of one length.
 
     Exact for any α from ALPHA_FLOOR to 1, because the candidates hold the whole plausible set at the floor.
     """
     check_alpha(alpha)
     log_e, log_a = torch.tensor(expert_logprobs), torch.tensor(amateur_logprobs)
-    weights = contrastive_target(log_e, log_a, alpha).tolist()
+    weights = contrastive_target(log_e, log_a, alpha, cap).tolist()
     keep = plausible(log_e, alpha).nonzero().flatten().tolist()
     columns = (ids, expert_logprobs, amateur_logprobs, weights)
     return tuple(tuple(column[i] for i in keep) for column in columns)
 
 
-def teaching(expert_logprobs, amateur_logprobs, alpha: float) -> float:
+def teaching(expert_logprobs, amateur_logprobs, alpha: float, cap: float | None = None) -> float:
     """`teaching_signal` from a step's candidates, exact for the same α as `support`."""
     check_alpha(alpha)
-    return float(teaching_signal(torch.tensor(expert_logprobs), torch.tensor(amateur_logprobs), alpha))
+    return float(teaching_signal(torch.tensor(expert_logprobs), torch.tensor(amateur_logprobs), alpha, cap))
 
 
 @dataclass(frozen=True)

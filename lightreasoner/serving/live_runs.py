@@ -11,13 +11,14 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from lightreasoner.errors import UserError, log_unexpected
 from lightreasoner.jobs.accelerator import AcceleratorLock, WaitCancelled, describe_holder
 from lightreasoner.models.pairs import Pair, describe_pair
 from lightreasoner.models.token_text import TokenTexts
+from lightreasoner.progress import interruptible
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.records import Trace, save_trace
 from lightreasoner.tracing.trace import trace
@@ -66,6 +67,7 @@ class LiveRun:
         remote: Callable[[threading.Event], Iterator[tuple[str, Any]]] | None = None,
         load_others: Callable[[Pair, Callable[[str], None]], list[Pair]] | None = None,
         hide_details: bool = False,  # for visitors, who must not see other work and paths
+        patience: float | None = None,  # seconds without a look after which it is stopped and not saved; None: any
     ):
         """remote: on ZeroGPU, a function that yields the results of another process until the event is set."""
         self.trace, self.key = record, secrets.token_urlsafe(16)  # needed to stop it
@@ -73,21 +75,41 @@ class LiveRun:
         self.stop, self.done = threading.Event(), threading.Event()
         self._load, self._load_tuned, self._queue, self._settings = load, load_tuned, queue, settings
         self._hide_details, self._load_others = hide_details, load_others
+        self._patience, self._seen = patience, time.monotonic()
         self._accelerator, self._remote = accelerator or AcceleratorLock(settings.workspace, settings.device), remote
 
     def start(self) -> LiveRun:
         # in the caller's context: ZeroGPU reads from its request whose quota pays
         run = contextvars.copy_context().run
         threading.Thread(target=run, args=(self._run,), daemon=True, name=f"trace-{self.trace.id[:6]}").start()
+        if self._patience is not None:
+            threading.Thread(target=self._wait_for_looks, daemon=True).start()
         return self
+
+    def looked(self) -> None:
+        """Somebody waits for it."""
+        self._seen = time.monotonic()
+
+    @property
+    def given_up(self) -> bool:
+        """Whether it was stopped because nobody looked."""
+        return self._patience is not None and self.stop.is_set()
+
+    def _wait_for_looks(self) -> None:
+        while not self.done.wait(min(0.5, self._patience)):
+            if time.monotonic() - self._seen > self._patience:
+                self.stop.set()
 
     def _set_status(self, status: str) -> None:
         self.status = status
 
-    def _on_loading(self, status: str) -> None:
-        """The on_status of the models that it loads, which a stop ends."""
+    def _check(self) -> None:
         if self.stop.is_set():
             raise WaitCancelled
+
+    def _on_loading(self, status: str) -> None:
+        """The on_status of the models that it loads, which a stop ends."""
+        self._check()
         self.status = status
 
     def _report_queue(self, before: int) -> None:
@@ -120,7 +142,7 @@ class LiveRun:
             if self.trace.finish_reason is None:
                 self.trace.finish_reason = "error" if self.error else "stopped"
             try:
-                if self.trace.steps:
+                if self.trace.steps and not self.given_up:
                     save_trace(self.trace, self._settings.traces)
             except UserError as error:
                 self.error = self._message(error)
@@ -136,9 +158,10 @@ class LiveRun:
         texts = TokenTexts(pair.expert.tokenizer)
         self._set_status("Reading the problem")
         start = time.perf_counter()
-        for event in trace(pair, self.trace.request, self._settings, self.stop, tuned, others):
-            self.trace.add(event, texts)
-            self._set_status("Writing")
+        with suppress(WaitCancelled), interruptible(self._check):  # which ends it in the middle of a long prompt, too
+            for event in trace(pair, self.trace.request, self._settings, self.stop, tuned, others):
+                self.trace.add(event, texts)
+                self._set_status("Writing")
         if self.stop.is_set() and self.trace.finish_reason is None:
             self.trace.seconds = time.perf_counter() - start
             self.trace.response = pair.expert.tokenizer.decode([s.token_id for s in self.trace.steps])

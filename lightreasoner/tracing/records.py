@@ -138,9 +138,9 @@ def _support_json(support: tuple) -> dict:
     return {name: [json_number(x) for x in column] for name, column in zip(names, support, strict=True)}
 
 
-def step_json(step: Step, alpha: float = ALPHA, beta: float = BETA) -> dict:
-    """The whole step. `support` is the plausible set at α with its contrastive weights, `teaching` the teaching signal;
-    from `candidates` they can be computed at any α ≥ ALPHA_FLOOR."""
+def step_json(step: Step, alpha: float = ALPHA, beta: float = BETA, cap: float | None = None) -> dict:
+    """The whole step. `support` is the plausible set at α with its contrastive weights under a cap on the log ratio,
+    `teaching` the teaching signal; from `candidates` they can be computed at any α ≥ ALPHA_FLOOR and any cap."""
     score = step.score
     return {
         "index": step.index,
@@ -148,20 +148,21 @@ def step_json(step: Step, alpha: float = ALPHA, beta: float = BETA) -> dict:
         "text": step.text,
         **_measures(step),
         "selected": score.kl > beta,
-        "teaching": json_number(score.teaching(alpha)) if score.ids else None,
-        "support": _support_json(score.support(alpha)) if score.ids else None,
+        "teaching": json_number(score.teaching(alpha, cap)) if score.ids else None,
+        "support": _support_json(score.support(alpha, cap)) if score.ids else None,
         "candidates": _candidates_json(step),
     }
 
 
-def trace_json(trace: Trace, alpha: float = ALPHA, beta: float = BETA) -> dict:
+def trace_json(trace: Trace, alpha: float = ALPHA, beta: float = BETA, cap: float | None = None) -> dict:
     """The whole trace as the value for json.dumps."""
     request = asdict(trace.request)
     request |= {name: list(request[name]) for name in ("prefix", "stop")}
     request["context"] = [[*turn] for turn in request["context"]]
     request.pop("prompt")
-    if request["contrast"] is None:  # records of earlier versions have none
-        request.pop("contrast")
+    request.pop("contrast")
+    if trace.request.contrast:  # records of earlier versions have none
+        request["contrast"] = trace.request.contrast.as_json()
     if prompt := trace.request.prompt.as_json():
         request["prompt"] = prompt
     record = {
@@ -181,17 +182,18 @@ def trace_json(trace: Trace, alpha: float = ALPHA, beta: float = BETA) -> dict:
         "alpha": alpha,
         "alpha_floor": ALPHA_FLOOR,
         "beta": beta,
-        "steps": [step_json(step, alpha, beta) for step in trace.steps],
+        "steps": [step_json(step, alpha, beta, cap) for step in trace.steps],
         "tokens": {str(i): text for i, text in trace.texts.items()},
     }
+    record |= {} if cap is None else {"cap": cap}
     record |= {"prompt_notes": list(trace.prompt_notes)} if trace.prompt_notes else {}
     record |= {"lens": trace.tuned} if trace.tuned else {}
     record |= {"spelled": {str(i): list(parts) for i, parts in trace.spelled.items()}} if trace.spelled else {}
     return record | ({"graded": trace.graded} if trace.graded else {})
 
 
-def reweigh(record: dict, alpha: float, beta: float) -> dict:
-    """A trace's JSON at another α and β, computed from its candidates without a model.
+def reweigh(record: dict, alpha: float, beta: float, cap: float | None = None) -> dict:
+    """A trace's JSON at another α, β and cap on the log ratio, computed from its candidates without a model.
 
     A step without stored details has None for `candidates`, and therefore for `support` and `teaching`.
     """
@@ -202,11 +204,12 @@ def reweigh(record: dict, alpha: float, beta: float) -> dict:
         if candidates is None:
             return step | {"selected": selected, "teaching": None, "support": None}
         logs = [[-math.inf if x is None else x for x in candidates[f"{who}_logprobs"]] for who in ("expert", "amateur")]
-        found = {"teaching": json_number(teaching(*logs, alpha))}
-        found["support"] = _support_json(support(candidates["ids"], *logs, alpha))
+        found = {"teaching": json_number(teaching(*logs, alpha, cap))}
+        found["support"] = _support_json(support(candidates["ids"], *logs, alpha, cap))
         return step | {"selected": selected} | found
 
-    return record | {"alpha": alpha, "beta": beta, "steps": [at(step) for step in record["steps"]]}
+    others = {name: value for name, value in record.items() if name != "cap"} | ({} if cap is None else {"cap": cap})
+    return others | {"alpha": alpha, "beta": beta, "steps": [at(step) for step in record["steps"]]}
 
 
 def trace_csv(record: dict) -> str:

@@ -85,7 +85,12 @@ def teaching_summary(signals: list[float]) -> str:
 
 
 def print_events(
-    events: Iterator[Event], beta: float, out: TextIO = sys.stdout, alpha: float = ALPHA, others: Sequence[str] = ()
+    events: Iterator[Event],
+    beta: float,
+    out: TextIO = sys.stdout,
+    alpha: float = ALPHA,
+    others: Sequence[str] = (),
+    cap: float | None = None,
 ) -> Iterator[Event]:
     """Print a trace as it is generated and pass its events on. Without colours, steps above β are put in ⟦ ⟧.
 
@@ -101,7 +106,7 @@ def print_events(
                 kls.append(kl)
                 disagreements += not step.score.agree
                 shifts += [step.shift] if step.shift else []
-                signals += [step.score.teaching(alpha)] if kl > beta and step.score.ids else []
+                signals += [step.score.teaching(alpha, cap)] if kl > beta and step.score.ids else []
                 if colour:
                     out.write(paint(text, kl, beta))
                 else:

@@ -130,6 +130,11 @@ def selection_for(method: str, selection: Selection, imported: bool) -> Selectio
     """The steps on which a method (other than sft) trains; `selection` where it leaves that open. Raises UserError."""
     if imported and method == "no-contrast":
         raise UserError("An imported dataset holds contrastive targets only, so no-contrast cannot be trained on it.")
+    if method == "no-contrast" and selection.cap is not None:
+        raise UserError(
+            "no-contrast trains towards the expert's own distribution, in which there is no log ratio to cap; "
+            "leave the cap out."
+        )
     fixed = {"all-steps": "all", "random-steps": "random"}.get(method)
     if not fixed:
         return selection

@@ -216,20 +216,36 @@ def test_alpha_moves_the_mask_and_the_target_without_a_request(scored):
         expect(scored.step.locator(".lr-mask-line")).to_have_count(1 if masked else 0)
         teaches_as_the_engine_says(scored, reweigh(record, alpha, record["beta"]), index)
     assert sizes == sorted(sizes, reverse=True) and sizes[0] > sizes[-1], "a higher α leaves fewer tokens"
+    scored.alpha.fill("0.05")
+    slider = scored.step.get_by_label("Cap on the log-ratio, in nats")
+    expect(slider).to_have_attribute("aria-valuetext", "off")
+    slider.fill("0.1")  # every ratio above it counts the same
+    capped = reweigh(scored.record(), 0.05, 0.4, 0.1)["steps"]
+    expect(scored.counts).to_contain_text(re.compile(r"the cap changes \d+ targets?"))
+    expect(scored.step.locator(".lr-capped")).to_contain_text("The cap of 0.1 nats changes")
+    weights = dict(zip(capped[index]["support"]["ids"], capped[index]["support"]["weights"], strict=True))
+    for token, (_, _, drawn) in scored.bars().items():
+        assert drawn == pytest.approx(100 * weights.get(token, 0), abs=0.006)
+    assert "cap=0.1" in scored.page.url
+    slider.fill("10")
+    expect(scored.step.locator(".lr-capped")).to_have_count(0)
+    scored.alpha.fill("1")
     assert scored.record()["steps"][index]["support"]["ids"] == list(target(candidates, 1))
 
 
 def teaches_as_the_engine_says(inspect: Inspect, record: dict, index: int) -> None:
     """The page computes KL(target ‖ expert) of every step itself: the numbers, what fades, the counts, the sentence."""
     signals = [step["teaching"] for step in record["steps"]]
-    computed = inspect.page.evaluate(
-        """async ([url, steps, alpha]) => {
-            const { teachingSignal } = await import(new URL(url, document.baseURI).href);
-            return steps.map((step) => teachingSignal(step, alpha));
-        }""",
-        [address("inspect/measures.js"), record["steps"], record["alpha"]],
-    )
-    assert computed == pytest.approx(signals, abs=2e-6)
+    capped = reweigh(record, record["alpha"], record["beta"], 0.5)["steps"]
+    for cap, expected in ((None, signals), (0.5, [step["teaching"] for step in capped])):
+        computed = inspect.page.evaluate(
+            """async ([url, steps, alpha, cap]) => {
+                const { teachingSignal } = await import(new URL(url, document.baseURI).href);
+                return steps.map((step) => teachingSignal(step, alpha, cap));
+            }""",
+            [address("inspect/measures.js"), record["steps"], record["alpha"], cap],
+        )
+        assert computed == pytest.approx(expected, abs=2e-6)
     assert [i for i, name in enumerate(classes(inspect)) if "lr-idle" in name] == [
         i for i, signal in enumerate(signals) if signal < TEACHES
     ]

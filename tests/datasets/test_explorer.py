@@ -41,6 +41,8 @@ def explorer(dataset):
     return explorer
 
 
+TAUGHT = {"selector": "teaching", "tau": 0.3, "alpha": 0.05}
+CAPPED = {"selector": "teaching", "tau": 0.1, "cap": 0.3}
 BOXED = {"selector": "all", "box": "0.5:3:0.1:1"}
 
 
@@ -82,10 +84,7 @@ def test_kinds_count_every_step(explorer, dataset):
     assert {"number", "operator", "word", "punctuation"} <= set(kinds)
 
 
-@pytest.mark.parametrize(
-    "selection",
-    [*({"selector": name} for name in SELECTOR_NAMES), {"selector": "teaching", "tau": 0.3, "alpha": 0.05}, BOXED],
-)
+@pytest.mark.parametrize("selection", [*({"selector": name} for name in SELECTOR_NAMES), TAUGHT, BOXED, CAPPED])
 def test_the_report_is_what_step_selection_makes(dataset, explorer, selection, tmp_path):
     selection = Selection(**{"beta": 0.1, "seed": 4} | selection)
     assert explorer.report(selection) == selection_report(dataset[0], selection)

@@ -30,14 +30,17 @@ def read(folder, *arguments, **kw):
     return list(training_samples(folder, *arguments, on_report=reports.append, **kw)), reports[0]
 
 
-@pytest.mark.parametrize(("alpha", "beta"), [(0.2, 0.4), (0.01, 0.1), (1.0, 0.05), (0.5, 0.8)])
-def test_samples_are_the_inspectors_training_rows(dataset, alpha, beta):
+@pytest.mark.parametrize(
+    ("alpha", "beta", "cap"),
+    [(0.2, 0.4, None), (0.01, 0.1, None), (1.0, 0.05, None), (0.5, 0.8, None), (0.01, 0.1, 0.5)],
+)
+def test_samples_are_the_inspectors_training_rows(dataset, alpha, beta, cap):
     folder, rows = dataset
-    found, counted = read(folder, Selection(alpha=alpha, beta=beta))
+    found, counted = read(folder, Selection(alpha=alpha, beta=beta, cap=cap))
     expected = [(row, step) for row in rows for step in row["steps"] if step["kl"] > beta]
     assert len(found) == len(expected) == counted.usable > 0
     for sample, (row, step) in zip(found, expected, strict=True):
-        ids, _, _, weights = support(step["ids"], step["expert_logprobs"], step["amateur_logprobs"], alpha)
+        ids, _, _, weights = support(step["ids"], step["expert_logprobs"], step["amateur_logprobs"], alpha, cap)
         assert sample.token_ids == list(ids)
         assert sample.weights == pytest.approx(weights, abs=1e-6) and sum(sample.weights) == pytest.approx(1, abs=1e-5)
         assert (sample.problem_id, sample.sample, sample.step) == (row["problem_id"], 0, step["index"])

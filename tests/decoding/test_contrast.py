@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightreasoner.decoding.contrast import Contrast, contrast_generate, contrast_grid, takeover
+from lightreasoner.decoding.contrast import Contrast, contrast_generate, contrast_grid, parse_contrasts, takeover
 from lightreasoner.decoding.generate import greedy_generate
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
@@ -22,6 +22,7 @@ from tests.support.tiny_sampling import QUESTIONS, ending
 
 LIMIT = 16
 CONTRASTS = [Contrast(0.2, 0.4), Contrast(0.05, 0.0), Contrast(0.5, 1.0), Contrast(0.2, 1e9), Contrast(1.0, 0.1)]
+CONTRASTS += [Contrast(0.05, 0.0, cap=cap) for cap in (0.0, 0.3)]
 TAKEOVERS = [takeover(beta) for beta in (0.0, 0.4, 1e9)]
 
 
@@ -54,6 +55,9 @@ def naive(pair, prompt: list[int], own: list[int], contrast: Contrast) -> tuple[
         p = log_e.exp()
         divergence = float((p * (log_e - log_a)).sum())
         ratio = (log_e - log_a).masked_fill(p < contrast.alpha * p.max(), -np.inf)
+        if contrast.cap is not None:  # of several at the cap, the one that the expert prefers
+            capped = ratio.clamp_max(contrast.cap)
+            ratio = log_e.masked_fill(capped < capped.max(), -np.inf)
         target, amateur = (pair.alignment.to_expert(int(x.argmax())) for x in (ratio, log_a))
         writer, above = (amateur, favourite) if contrast.takeover else (favourite, target)
         tokens.append(above if divergence > contrast.beta else writer)
@@ -89,7 +93,11 @@ def test_what_other_cells_of_a_grid_share_is_not_decoded_again(pairs, which, sto
     which cost 4.55 times the expert's evaluation for six cells."""
     pair, alphas = pairs[which], (0.05, 0.5)
     prompts = [pair_prompts(pair, question) for question in QUESTIONS]
-    cells = [Contrast(alpha, beta) for beta in (2.0, 1.0, 0.4, 0.1) for alpha in alphas] + [*TAKEOVERS, Contrast()]
+    cells = [Contrast(alpha, beta) for beta in (2.0, 1.0, 0.4, 0.1) for alpha in alphas] + [
+        *TAKEOVERS,
+        Contrast(),
+        Contrast(0.05, 0.1, cap=0.3),
+    ]
     grid = contrast_grid(pair, prompts, cells, LIMIT, stop=stop)
     saved = 0
     for contrast, found in zip(cells, grid, strict=True):
@@ -146,6 +154,17 @@ def test_a_live_trace_writes_the_same_and_its_scores_are_those_of_the_text(pairs
         assert ours.token_id == theirs.token_id
         assert ours.score.kl == pytest.approx(theirs.score.kl, abs=1e-4)
         assert ours.score.expert_rank == theirs.score.expert_rank
+
+
+def test_a_cap_is_of_all_cells_and_not_of_takeovers():
+    cells = parse_contrasts("0.1,0.2", "0.4", False, cap=2.0)
+    assert {cell.cap for cell in cells} == {2.0} and cells[0].title == "contrast α 0.1 β 0.4 cap 2"
+    assert "cap" not in Contrast().as_json() and Contrast(**cells[0].as_json()) == cells[0]
+    for wrong in (-1, "2", float("nan")):
+        with pytest.raises(UserError, match="cap on the log ratio"):
+            parse_contrasts("0.1", "0.4", False, cap=wrong)
+    with pytest.raises(UserError, match="has no target, so a cap"):
+        parse_contrasts("0.1", "0.4", True, cap=2)
 
 
 def test_a_temperature_and_a_contrast_exclude_each_other(pairs):

@@ -80,6 +80,22 @@ def test_what_is_taught_is_finite_where_kl_is_not():
     assert d.teaching_signal(e, a, 0.2).item() == pytest.approx(-math.log(0.5), abs=1e-6)
 
 
+def test_a_cap_bounds_what_a_token_gains_by_the_amateur_s_doubt():
+    """Ratios 2, ½ and 100 give the last token 97 %; a cap of log 3 makes them 2, ½ and 3."""
+    p, q = logs([0.5, 0.25, 0.25]), logs([0.25, 0.5, 0.0025])
+    assert d.contrastive_target(p, q, 0.2)[0, 2].item() == pytest.approx(100 / 102.5, abs=1e-6)
+    weights, cap = [2 / 5.5, 0.5 / 5.5, 3 / 5.5], math.log(3)
+    assert d.contrastive_target(p, q, 0.2, cap)[0].tolist() == pytest.approx(weights, abs=1e-6)
+    kl = sum(w * math.log(w / e) for w, e in zip(weights, (0.5, 0.25, 0.25), strict=True))
+    assert d.teaching_signal(p, q, 0.2, cap).item() == pytest.approx(kl, abs=1e-6)
+    assert d.contrastive_choice(p, q, 0.2).item() == d.contrastive_choice(p, q, 0.2, cap).item() == 2
+    assert d.contrastive_choice(p, q, 0.2, 0.1).item() == 0, "of those at the cap, the expert's"
+    e, a = logs([0.3, 0.2, 0.5]), torch.tensor([[-INF, -INF, 0.0]])
+    ratios = [3, 3, 0.5]  # a denied token has the cap
+    assert d.contrastive_target(e, a, 0.2, cap)[0].tolist() == pytest.approx([r / 6.5 for r in ratios], abs=1e-6)
+    assert d.teaching([-0.7, -1.4], [-5.0, -0.1], 0.2, 1000.0) == d.teaching([-0.7, -1.4], [-5.0, -0.1], 0.2)
+
+
 def test_the_first_token_of_a_habit_by_hand():
     """An expert that works it out in 42 % of cases against an amateur that does in 6 %: why step 0 is selected."""
     p, q = logs([0.42, 0.58]), logs([0.06, 0.94])

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
+import torch
 
+from lightreasoner.decoding.reading import forward, known_pass
+from lightreasoner.decoding.reading_check import check_reading
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.accelerator import AcceleratorLock, WaitCancelled
 from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.loading import load_model
 from lightreasoner.models.pairs import load_pair
+from lightreasoner.progress import check_interruption, interruptible
 from lightreasoner.serving.live_runs import LiveRun, RunQueue
 from lightreasoner.settings import Settings
+from lightreasoner.tracing.events import EndEvent
 from lightreasoner.tracing.records import Trace, load_record
-from lightreasoner.tracing.trace import TraceRequest
+from lightreasoner.tracing.trace import TraceRequest, trace
 from tests.support.tiny_models import save_tiny
 
 
@@ -29,10 +36,10 @@ def settings(tmp_path):
     return Settings(workspace=tmp_path, device="cpu")
 
 
-def start(refs, settings, queue=None, **request):
+def start(refs, settings, queue=None, patience=None, **request):
     record = Trace({"expert": refs[0], "amateur": refs[1]}, TraceRequest(**{"question": "2 + 2?"} | request))
     load = lambda say: load_pair(*refs, LoadedModels(settings), on_status=say)  # noqa: E731
-    return LiveRun(record, load, queue or RunQueue(4), settings).start()
+    return LiveRun(record, load, queue or RunQueue(4), settings, patience=patience).start()
 
 
 def until(condition, seconds=30):
@@ -76,6 +83,79 @@ def test_a_run_is_stopped_while_its_models_load(refs, settings):
     go.set()
     assert live.done.wait(10) and live.error is None and live.trace.finish_reason == "stopped"
     assert [models.cached(ref) for ref in refs] == [None, None]
+
+
+def test_a_run_is_stopped_while_it_reads_a_long_prompt(refs, settings, monkeypatch):
+    """A closed tab kept the accelerator until the models had read the prompt: with large ones on a CPU, for minutes."""
+    reads = threading.Event()
+
+    def long_read(*_):
+        reads.set()
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            check_interruption()
+            time.sleep(0.01)
+        yield from ()
+
+    monkeypatch.setattr("lightreasoner.serving.live_runs.trace", long_read)
+    live = start(refs, settings)
+    assert reads.wait(20)
+    live.stop.set()
+    assert live.done.wait(10) and live.error is None and live.trace.finish_reason == "stopped"
+
+
+@pytest.mark.parametrize("lean", [True, False])
+def test_a_long_read_ends_in_the_middle_and_a_short_one_does_not(refs, settings, lean):
+    loaded, asked = load_model(refs[0], replace(settings, lean=lean)), []
+    check_reading(loaded)
+    assert bool(known_pass(loaded).lean) == lean
+    long, short = [[5] * 80], [[5] * 8]
+    whole = forward(loaded, long, keep=1)
+
+    def check():
+        asked.append(1)
+        if len(asked) >= 4:
+            raise WaitCancelled
+
+    with interruptible(check):
+        with pytest.raises(WaitCancelled):
+            forward(loaded, long, keep=1)
+        forward(loaded, short, keep=1)
+    assert len(asked) == 4
+    assert torch.equal(forward(loaded, long, keep=1), whole) and len(asked) == 4
+
+
+@pytest.mark.parametrize("calls", [1, 8, 40])
+def test_a_check_of_a_model_that_was_ended_in_the_middle_is_made_again(refs, settings, calls):
+    """It took 58 s of the 1.1 B model, which a closed tab waited for; and half of a check must not count as one."""
+    loaded, asked = load_model(refs[0], settings), iter(range(calls - 1))
+
+    def check():
+        if next(asked, None) is None:
+            raise WaitCancelled
+
+    with interruptible(check), pytest.raises(WaitCancelled):
+        check_reading(loaded)
+    assert known_pass(loaded) is None
+    check_reading(loaded)
+    assert known_pass(loaded).lean
+
+
+def test_a_run_that_nobody_looks_at_is_stopped_and_not_kept(refs, settings, monkeypatch):
+    """Scoring for a comparison has no stream that a closed tab would end, so it went on to its end."""
+
+    def endless(*given):
+        yield from (event for event in trace(*given) if not isinstance(event, EndEvent))
+        while True:
+            check_interruption()
+            time.sleep(0.01)
+
+    monkeypatch.setattr("lightreasoner.serving.live_runs.trace", endless)
+    live = start(refs, settings, patience=0.5, max_new_tokens=4)
+    until(lambda: live.looked() or live.trace.steps)
+    assert not live.given_up
+    assert live.done.wait(30) and live.given_up and live.trace.finish_reason == "stopped"
+    assert not (settings.traces / f"{live.trace.id}.json").exists()
 
 
 def test_a_user_error_becomes_the_runs_error(refs, settings):

@@ -105,17 +105,18 @@ def adapter(tuned) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in tuned.model.named_parameters() if p.requires_grad}
 
 
-def test_the_first_loss_is_the_mean_teaching_signal_of_the_selected_steps(tmp_path, model):
+@pytest.mark.parametrize("cap", [None, 0.3])
+def test_the_first_loss_is_the_mean_teaching_signal_of_the_selected_steps(tmp_path, model, cap):
     """A step is selected where the models differ, and training starts from what the targets differ from the expert."""
     save_tiny(tmp_path / "amateur", seed=2)
     pair = load_pair(str(model), str(tmp_path / "amateur"), LoadedModels(Settings(device="cpu", dtype="float32")))
     begin_run(tmp_path / "data", "dataset", {}, {})
     build(pair, tmp_path / "data")
-    selection, signals = Selection(alpha=0.05, beta=0.1), []
+    selection, signals = Selection(alpha=0.05, beta=0.1, cap=cap), []
     for row in rows(tmp_path / "data"):
         for step in row["steps"]:
             if step["kl"] > selection.beta:
-                signals.append(teaching(step["expert_logprobs"], step["amateur_logprobs"], selection.alpha))
+                signals.append(teaching(step["expert_logprobs"], step["amateur_logprobs"], selection.alpha, cap))
     samples = group_by_trajectory(training_samples(tmp_path / "data", selection))
     whole = {"samples_per_update": len(signals), "max_samples_per_trajectory": 4096, "held_out": 0.0, "max_steps": 1}
     finetune(tmp_path / "run", FinetuneConfig(**whole), load(model), samples, [], progress := RecordingProgress())

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from lightreasoner.cli.evaluate import report
 from lightreasoner.decoding.contrast import Contrast
@@ -19,9 +20,9 @@ from lightreasoner.errors import UserError
 from lightreasoner.evaluation.results import FOLDER, SCHEMA, shard, variants_of, write_results
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
-from lightreasoner.storage.runs import read_run
+from lightreasoner.storage.runs import begin_run, read_run
 from tests.support.damage import DAMAGES
-from tests.support.tiny_dataset import make_dataset
+from tests.support.tiny_dataset import make_dataset, trajectory, write_rows
 from tests.support.tiny_evaluation import make_base, make_evaluation, make_tuned, row, write_events
 from tests.support.tiny_models import save_tiny, tiny_tokenizer
 from ui.components.downloads import downloads_folder
@@ -42,7 +43,7 @@ GAINED, LOST = ["p2", "p3", "p9"], ["p6"]
 FORM = {"model": "lightreasoner-expert-4m", "own_model": "", "adapters": [], "adapter_folder": ""}
 FORM |= {"source": "bundled-test", "upload": None, "limit": 50, "max_new_tokens": 256, "with_base": True}
 FORM |= {"batch_size": 0, "samples": 1, "temperature": 0}
-FORM |= {"amateur": "", "alpha": "0.2", "beta": "0.4", "takeover": False}
+FORM |= {"amateur": "", "alpha": "0.2", "beta": "0.4", "takeover": False, "cap": 0}
 
 
 class Bench:
@@ -398,13 +399,45 @@ def test_inspect_with_this_model_arrives_at_a_problem_that_flipped(bench):
     while "status" in (found := calls["flip"]([tuned.name])):
         time.sleep(0.05)
     before, after = (bench.ask("flip", run.name, 1, "p2")[side]["trace"] for side in ("before", "after"))
-    assert found == {"traces": [before, after]}
+    assert found == {"as": "flip", "traces": [before, after]}
     both = calls["beside"]([before, after])
     json.dumps(both, allow_nan=False)
     assert [both[side]["graded"]["right"] for side in ("left", "right")] == [False, True]
     assert both["alignment"]["first"][0] is not None and "support" not in both["left"]["steps"][0]
     assert "no trace" in calls["beside"]([before, "x" * 22])["error"]
     assert "made from no other" in calls["origin"]([before])["error"]
+
+
+def test_inspect_with_a_model_that_was_not_evaluated_arrives_at_a_problem_of_its_dataset(bench):
+    """It arrived at a sentence. The expert and the tuned expert both answer: a problem that went wrong, if there is."""
+    data, generator = bench.runs / ("d" * 22), torch.Generator().manual_seed(0)
+    begin_run(data, "dataset", {"expert": str(bench.base), "amateur": str(bench.base), "max_new_tokens": 5}, {})
+    rows = [trajectory(n, 8, 300, generator, answer="4", response=f"It is {4 + n}.") for n in range(3)]
+    write_rows(data, 0, rows)
+    tuned = make_tuned(bench.runs, bench.base, data)
+    calls = {call.__name__: call for call in comparison_calls(bench.studio)}
+    while "status" in (found := calls["flip"]([tuned.name])):
+        assert found["as"] == "asked"
+        time.sleep(0.02)
+    both = calls["beside"](found["traces"])
+    assert found["as"] == "asked" and both["left"]["problem_id"] == "p1", "the first one that is wrong"
+    assert [both[side]["lens"]["writer"] for side in ("left", "right")] == ["expert", "tuned"]
+    assert all(0 < len(both[side]["steps"]) <= 5 and "graded" in both[side] for side in ("left", "right"))
+    assert calls["flip"]([tuned.name]) == found and not any(bench.studio.live_runs.values()), "nothing is run again"
+
+
+def test_a_score_that_nobody_waits_for_is_asked_for_again(bench, monkeypatch):
+    """A closed tab kept the accelerator until both responses were scored."""
+    monkeypatch.setattr("ui.components.flip_traces.PATIENCE", 0.05)
+    monkeypatch.setattr("ui.studio.load_pair", lambda *_, on_status, **__: [on_status("Loading") for _ in iter(int, 1)])
+    tuned = make_tuned(bench.runs, bench.base)
+    run = make_evaluation(bench.runs, bench.base, [tuned], [BEFORE, AFTER])
+    trace = bench.ask("score", run.name, 1, "p2", "before")["trace"]
+    live = bench.studio.live_runs[trace]
+    assert live.done.wait(30) and "ask for it again" in bench.ask("scored", trace)["error"]
+    assert bench.ask("score", run.name, 1, "p2", "before")["trace"] == trace
+    again = bench.studio.live_runs[trace]
+    assert again is not live and again.done.wait(30)
 
 
 def test_one_model_alone_has_no_flips(bench):
@@ -551,7 +584,7 @@ def test_a_preview_is_an_evaluation_whose_best_cell_leads_to_fine_tuning(bench):
     right = ["0" * 20, "1" * 15 + "0" * 5, "0" * 20]
     answer = bench.ask("look", make_evaluation(bench.runs, bench.base, [], right, contrasts=cells).name, False, {})
     preview = answer["open"]["preview"]
-    assert preview["best"] == {"alpha": 0.2, "beta": 0.1}
+    assert preview["best"] == {"alpha": 0.2, "beta": 0.1, "cap": None}
     assert preview["sentence"].startswith(
         "If training reached its target at β = 0.1 and α = 0.2, the best of 2 cells, the expert would gain +75"
     )

@@ -51,7 +51,7 @@ class Bench:
     def form(self, **changed) -> dict:
         """The form's values once the dataset is selected."""
         fields = {"dataset": self.dataset, "method": "lightreasoner", "alpha": 0.2, "beta": 0.4, "selector": "kl"}
-        fields |= {"expert": ""} | defaults(self.datasets.find(self.dataset)) | {"tau": None}
+        fields |= {"expert": ""} | defaults(self.datasets.find(self.dataset)) | {"tau": None, "box": "", "cap": 0}
         assert changed.keys() <= fields.keys()
         return fields | changed
 
@@ -83,9 +83,9 @@ def test_a_preset_fills_the_form(bench):
     assert bench.ask("save_preset", run, "my preset") == {"saved": "my preset"}
     dropdown, names = form.list_presets([])
     assert names == ["my preset"] == [value for _, value in dropdown.choices]
-    method, alpha, beta, selector, tau, box, *values, notice = form.choose_preset("my preset")
+    method, alpha, beta, selector, tau, box, cap, *values, notice = form.choose_preset("my preset")
     shown = dict(zip(CONFIG, values, strict=True))
-    assert (method, alpha, beta, selector, tau, box) == ("lightreasoner", 0.2, 0.4, "kl", None, "")
+    assert (method, alpha, beta, selector, tau, box, cap) == ("lightreasoner", 0.2, 0.4, "kl", None, "", 0)
     assert (shown["rank"], shown["learning_rate"], shown["max_steps"]) == (4, 1e-3, 40) and "my preset" in notice
     assert "There is no preset" in form.choose_preset("gone")[-1] and form.choose_preset(None)[-1] == ""
     assert "is no name for a preset" in bench.ask("save_preset", run, "../x")["error"]
@@ -103,9 +103,9 @@ def test_settings_that_change_with_the_dataset_are_named():
 
 def test_a_link_brings_its_selector_with_tau_or_without():
     """A selector that knows no τ would be refused with the one that was left in the form."""
-    assert linked_selection({"selector": "teaching", "tau": "0.1"})[2:] == ("teaching", 0.1, "")
-    assert linked_selection({"selector": "js", "alpha": "0.1"})[2:] == ("js", None, "")
-    assert linked_selection({"selector": "all", "box": "0:1:0.4:inf"})[2:] == ("all", None, "0:1:0.4:inf")
+    assert linked_selection({"selector": "teaching", "tau": "0.1"})[2:] == ("teaching", 0.1, "", 0)
+    assert linked_selection({"selector": "js", "alpha": "0.1"})[2:] == ("js", None, "", 0)
+    assert linked_selection({"selector": "all", "box": "0:1:0.4:inf"})[2:] == ("all", None, "0:1:0.4:inf", 0)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,8 @@ def test_a_link_brings_its_selector_with_tau_or_without():
         {},
         {"method": "no-contrast", "alpha": 0.1, "beta": 1.5, "selector": "js"},
         {"method": "random-steps", "seed": 7, "beta": 0.25, "tau": 0.1},
-        {"selector": "teaching", "tau": 0.1},
+        {"selector": "teaching", "tau": 0.1, "cap": 2},
+        {"method": "all-steps", "box": "0:1:0.4:inf", "cap": 0.5},
         {"selector": "entropy-kl", "tau": 0.1},
         {"rank": 4, "lora_alpha": 8, "target_modules": ["q_proj", "down_proj"], "dropout": 0},
         {"learning_rate": 1.25e-7, "schedule": "cosine", "warmup": 10, "weight_decay": 0.01, "held_out": 0},

@@ -18,13 +18,14 @@ from jinja2 import UndefinedError
 from lightreasoner.decoding.contrast import Contrast, takeover
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.accelerator import WaitCancelled
-from lightreasoner.paper import BETA
+from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.problems.grading import grade
 from lightreasoner.problems.rows import Problem
+from lightreasoner.progress import check_interruption
 from lightreasoner.settings import ROOT, Settings
 from lightreasoner.tracing.trace import TraceRequest
 from tests.support.tiny_models import save_tiny
-from ui.components.estimate import stream_estimate
+from ui.components.estimate import accelerator_turn, stream_estimate
 from ui.components.pair_card import count, pair_card
 from ui.components.problem_form import (
     NO_FILE,
@@ -156,6 +157,16 @@ def test_an_estimate_says_something_while_nothing_happens(studio, monkeypatch):
         time.sleep(0.01)
 
 
+def test_an_estimate_ends_in_the_middle_of_a_long_read(studio):
+    """A closed tab kept the accelerator until a pass through the model had ended: on a CPU, minutes."""
+    stop = threading.Event()
+    with pytest.raises(WaitCancelled), accelerator_turn(studio, lambda text: None, stop):
+        check_interruption()
+        stop.set()
+        check_interruption()
+    check_interruption()
+
+
 def test_a_replay_equals_the_run_without_its_key(studio, refs):
     run, last = finished(studio, refs)
     again = replay(studio.record(run))
@@ -239,9 +250,9 @@ def test_a_run_by_contrast_keeps_its_writer_and_is_compared_with_greedy(studio, 
 
     asked = SimpleNamespace(query_params={"trace": run, "beta": "0.7"})
     assert open_link(studio, asked)[7] == ("Takeover" if contrast.takeover else "Contrast")
-    writer, alpha, beta = linked_writer(studio, asked)
+    writer, alpha, beta, cap = linked_writer(studio, asked)
     assert (writer == "Takeover") == contrast.takeover and beta == 0.7
-    assert contrast.takeover or alpha == 0.05
+    assert contrast.takeover or (alpha, cap) == (0.05, 0)
 
     request, step = greedy_request(record)
     greedy = studio.record(finished(studio, refs)[0])
@@ -256,8 +267,9 @@ def test_an_address_may_ask_for_a_writer(studio):
     def filled(**query):
         return linked_writer(studio, SimpleNamespace(query_params=query))
 
-    assert filled(writer="contrast", alpha="0.1", beta="1") == ("Contrast", 0.1, 1.0)
-    assert filled(writer="takeover")[0::2] == ("Takeover", BETA)
+    assert filled(writer="contrast", alpha="0.1", beta="1") == ("Contrast", 0.1, 1.0, 0)
+    assert filled(writer="contrast", cap="2") == ("Contrast", ALPHA, BETA, 2.0)
+    assert filled(writer="takeover")[0:3:2] == ("Takeover", BETA)
     for wrong in ({}, {"writer": "nobody"}, {"writer": "contrast", "beta": "x"}, {"writer": "contrast", "alpha": "7"}):
         assert not any(isinstance(update, str | float) for update in filled(**wrong)), wrong
 
@@ -266,7 +278,14 @@ def test_a_writer_is_checked():
     assert requested_contrast("Expert", "x", None) is None
     assert requested_contrast("Contrast", None, None) == Contrast()
     assert requested_contrast("Takeover", "x", 1) == takeover(1)
-    for wrong in (("Contrast", "x", 1), ("Takeover", None, math.nan), ("Contrast", 0.2, -1), ("Amateur", 0.2, 0.4)):
+    assert requested_contrast("Contrast", None, None, 2) == Contrast(cap=2.0)
+    for wrong in (
+        ("Contrast", "x", 1),
+        ("Takeover", None, math.nan),
+        ("Contrast", 0.2, -1),
+        ("Contrast", 0.2, 0.4, -1),
+        ("Amateur", 0.2, 0.4),
+    ):
         with pytest.raises(UserError):
             requested_contrast(*wrong)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightreasoner.errors import UserError, log_unexpected
 from lightreasoner.jobs.accelerator import WaitCancelled, describe_holder
+from lightreasoner.progress import interruptible
 from ui.components.notices import notice_html
 from ui.studio import BEAT, Studio
 
@@ -78,5 +79,6 @@ def accelerator_turn(studio: Studio, say: Callable[[str], None], stop: threading
         if stop.is_set():
             raise WaitCancelled
 
-    with studio.run_queue.turn(stop, queued), studio.accelerator.acquire("inspector", stop, held, interactive=True):
+    turn = studio.accelerator.acquire("inspector", stop, held, interactive=True)
+    with studio.run_queue.turn(stop, queued), turn, interruptible(checkpoint):
         yield checkpoint

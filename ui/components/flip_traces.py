@@ -17,6 +17,7 @@ from ui.components.prompt_form import stored_prompt
 from ui.studio import Studio
 
 SIDES = ("before", "after")
+PATIENCE = 8.0  # seconds without a look after which nobody waits any more; a tab in the background looks each second
 
 
 def trace_id(run_id: str, model: int, problem_id: str, side: str) -> str:
@@ -34,7 +35,8 @@ def _file(studio: Studio, trace: str) -> Path:
 
 def is_scored(studio: Studio, trace: str) -> bool:
     """Whether a response has been scored, or is just now."""
-    return trace in studio.live_runs or _file(studio, trace).exists()
+    live = studio.live_runs.get(trace)
+    return bool(live and not live.given_up) or _file(studio, trace).exists()
 
 
 def score_side(
@@ -57,13 +59,17 @@ def score_side(
     prompt = stored_prompt(config.get("prompt"))
     request = TraceRequest(row["question"], response=row["response"], context=context, prompt=prompt)
     known = {"problem_id": row["problem_id"], "answer": row["answer"]}
-    studio.start(request, (None, after, before), trace_id=trace, **known)
+    studio.start(request, (None, after, before), trace_id=trace, patience=PATIENCE, **known)
     return trace
 
 
 def scored_record(studio: Studio, trace: object) -> dict:
     """{"status"} while a response is scored, then {"record"}. Raises UserError."""
     live = studio.live_runs.get(trace) if isinstance(trace, str) else None
+    if live:
+        live.looked()
+    if live and live.given_up:
+        raise UserError("Nobody looked at this page for a while, so scoring was stopped; ask for it again.")
     if live and not live.done.is_set():
         return {"status": live.status}
     if live and live.error:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from lightreasoner.errors import UserError
 from lightreasoner.tracing.records import reweigh, trace_csv
-from lightreasoner.validation import check_alpha_beta
+from lightreasoner.validation import check_alpha_beta, check_cap
 from ui.scripts import engine_constants, modules_of
 from ui.templates import asset, render
 
@@ -40,9 +40,11 @@ WRITERS: dict[str, Callable[[dict, str], str]] = {
 }
 
 
-def export_trace(record: dict, kind: object, alpha: object, beta: object, curve: object = "") -> dict:
-    """{"content": the text of a trace as a "json", "csv" or "html" file, at this α and β}. Raises UserError."""
-    record = reweigh(record, *check_alpha_beta(alpha, beta))
+def export_trace(
+    record: dict, kind: object, alpha: object, beta: object, curve: object = "", cap: object = None
+) -> dict:
+    """{"content": the text of a trace as a "json", "csv" or "html" file, at this α, β and cap}. Raises UserError."""
+    record = reweigh(record, *check_alpha_beta(alpha, beta), check_cap(cap))
     if not isinstance(kind, str) or kind not in WRITERS:
         raise UserError(f"There is no export called {str(kind)[:20]!r}; choose json, csv or html.")
     if not isinstance(curve, str) or len(curve) > MAX_PICTURE or not (curve == "" or PICTURE.fullmatch(curve)):

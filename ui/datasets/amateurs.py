@@ -28,7 +28,7 @@ def amateurs_mark(dataset: Dataset, selection: Selection) -> str:
         (path.name, stamp(path / FOLDER), stamp(path / "results.json"), stamp(path / RECORD))
         for path in sorted(dataset.folder.parent.glob(f"{dataset.id}-*"))
     ]
-    return fingerprint((places, beside, selection.alpha, selection.beta))
+    return fingerprint((places, beside, selection.alpha, selection.beta, selection.cap))
 
 
 def amateurs_view(dataset: Dataset, selection: Selection) -> dict:
@@ -77,6 +77,7 @@ def row(
         "gain_high": best and best.high,
         "alpha": best and best.contrast.alpha,
         "beta": best and best.contrast.beta,
+        "cap": best and best.contrast.cap,
         "preview": preview and beside(dataset, preview.folder),
     }
 

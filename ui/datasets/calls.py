@@ -48,13 +48,13 @@ OPEN = 4  # datasets whose graded answers stay in memory
 
 
 def selected(alpha: object, beta: object, selector: object, more: object = None) -> Selection:
-    """A Selection of checked values. more: {"tau", "box"}, where they are set. Raises UserError."""
+    """A Selection of checked values. more: {"tau", "box", "cap"}, where they are set. Raises UserError."""
     alpha, beta = check_alpha_beta(alpha, beta)
     if not isinstance(more, dict | None):
         raise UserError("The settings of the selector must be names and values; reload the page.")
     more = more or {}
     tau = more.get("tau") if selector == "teaching" else None
-    return Selection(str(selector), alpha, beta, tau=tau, box=more.get("box") or None)
+    return Selection(str(selector), alpha, beta, tau=tau, box=more.get("box") or None, cap=more.get("cap"))
 
 
 def facts(dataset: Dataset, explorer: Explorer, size: int, over: int) -> list[tuple[str, str, str]]:
@@ -88,12 +88,12 @@ def figures(explorer: Explorer, selection: Selection, over: int) -> dict[str, go
         "kept": kept_figure(pd.DataFrame(explorer.steps_above(BETAS)), selection.beta),
         "categories": category_figure(pd.DataFrame(explorer.categories())),
     }
-    known = explorer.histogram(KL_EDGES, selection.alpha)
+    known = explorer.histogram(KL_EDGES, selection.alpha, selection.cap)
     if any(known):
         unknown = explorer.view.data.steps - sum(known)
         found["teaching"] = teaching_figure(bins.assign(steps=known), unknown)
     if not explorer.imported:
-        found["plane"] = plane_figure(*explorer.plane(selection.alpha), explorer.view.data.steps)
+        found["plane"] = plane_figure(*explorer.plane(selection.alpha, selection.cap), explorer.view.data.steps)
     if over and not explorer.imported:  # an imported target is the same at any α
         effect = pd.DataFrame(explorer.alpha_effect(ALPHAS, selection.beta))
         found["one_token"] = one_token_figure(effect, selection.alpha)
@@ -168,7 +168,7 @@ class DatasetActions(RunActions):
     @action("datasets.list_steps")
     def rows(self, dataset_id, query) -> dict:
         """A page of steps. query: {low, high, ranges, kind, search, mark, order, each, page, alpha, beta, selector,
-        tau, box}.
+        tau, box, cap}.
 
         low and high bound the KL; ranges: {measure: [low, high]} of others. each: "each" for one step per response.
         """
@@ -197,9 +197,10 @@ class DatasetActions(RunActions):
         return {"record": record, "marks": own, "why": why_unstored(explorer)}
 
     @action("datasets.export_response")
-    def trace_file(self, dataset_id, problem, sample, kind, alpha, beta, curve="") -> dict:
-        """A response as the text of a "json", "csv" or "html" file, at this α and β, with this picture of its curve."""
-        return export_trace(trace_of(self.explorer(dataset_id), problem, sample), kind, alpha, beta, curve)
+    def trace_file(self, dataset_id, problem, sample, kind, alpha, beta, curve="", cap=None) -> dict:
+        """A response as the text of a "json", "csv" or "html" file, at this α, β and cap, with a picture of its
+        curve."""
+        return export_trace(trace_of(self.explorer(dataset_id), problem, sample), kind, alpha, beta, curve, cap)
 
     @action("datasets.mark_step")
     def mark(self, dataset_id, problem, sample, step, kind) -> dict:

@@ -27,6 +27,7 @@ def dataset_file(settings: Settings, explorer: Explorer, kind: object, selection
         return offer(settings, f"trajectories-{short}.parquet", lambda out: write_trajectories(explorer.folder, out))
     chosen = f"{short}-{selection.selector}-a{selection.alpha:g}-b{selection.beta:g}"
     chosen += "" if selection.tau is None else f"-t{selection.tau:g}"
+    chosen += "" if selection.cap is None else f"-c{selection.cap:g}"
     chosen += f"-box-{selection.box.replace(':', '-')}" if selection.box else ""
     if kind == STEPS and not explorer.imported:
         return offer(settings, f"steps-{chosen}.csv", lambda out: export_steps(explorer, out, selection))

@@ -198,7 +198,7 @@ class EvaluateActions(RunActions):
 def preview_of(folder: Path, variants: list[Variant]) -> dict | None:
     """{"cells", "sentence", "takeover", "graded", "best"} of an evaluation with contrasts, else None.
 
-    best: {"alpha", "beta"} where training is worth a try, or None.
+    best: {"alpha", "beta", "cap"} where training is worth a try, or None.
     """
     if not variants[0].is_base or not any(variant.contrast for variant in variants):
         return None
@@ -215,7 +215,7 @@ def preview_of(folder: Path, variants: list[Variant]) -> dict | None:
         "sentence": preview_verdict(cells),
         "takeover": cells[0].contrast.takeover,
         "graded": cells[0].graded,
-        "best": {"alpha": best.contrast.alpha, "beta": best.contrast.beta} if usable else None,
+        "best": {name: getattr(best.contrast, name) for name in ("alpha", "beta", "cap")} if usable else None,
     }
 
 

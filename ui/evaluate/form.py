@@ -65,6 +65,12 @@ class EvaluateForm(RunForm):
             )
             beta = gr.Textbox(PREVIEW_BETAS, label="β in nats", max_lines=1, max_length=200)
             alpha = gr.Textbox(f"{ALPHA:g}", label="α", max_lines=1, max_length=200)
+            cap = gr.Number(
+                0,
+                label="Cap on the log ratio",
+                info="of the targets, in nats: what the amateur all but rules out counts no more; 0: none",
+                elem_id="lr-ev-cap",
+            )
             takeovers = gr.Checkbox(
                 label="Takeover", info="the amateur writes, and above β the expert’s choice is taken"
             )
@@ -87,7 +93,7 @@ class EvaluateForm(RunForm):
         more = {"max_new_tokens": tokens, "with_base": with_base, "batch_size": batch_size, "stop": stop}
         rest = {"skip_unreadable": problems.pop("skip_unreadable")}
         several = {"samples": samples, "temperature": temperature}
-        several |= {"amateur": amateur, "alpha": alpha, "beta": beta, "takeover": takeovers}
+        several |= {"amateur": amateur, "alpha": alpha, "beta": beta, "takeover": takeovers, "cap": cap}
         self.fields = models | {"adapter_folder": folder} | problems | more | rest | prompt.fields | several
         asked = [self.model, self.own_model, problems["source"], problems["upload"]]
         wire_preview(prompt, "evaluate.show_prompt", self.first_problem, asked)

@@ -47,6 +47,7 @@ class EvaluateRequest:
     alpha: str = f"{ALPHA:g}"
     beta: str = f"{BETA:g}"
     takeover: bool = False
+    cap: float | None = None  # on the log ratio of the targets, in nats
 
     def argv(self, problems: str) -> list[str]:
         """The verb's arguments without --run-dir."""
@@ -57,7 +58,7 @@ class EvaluateRequest:
         argv += options(
             self, "skip_unreadable", "limit", "max_new_tokens", "batch_size", "samples", "temperature", "prompt"
         )
-        argv += options(self, "amateur", "alpha", "beta", "takeover") if self.amateur else []
+        argv += options(self, "amateur", "alpha", "beta", "takeover", "cap") if self.amateur else []
         return argv + stop_options(self.stop)
 
     @property
@@ -115,9 +116,10 @@ def amateur_of(values: Mapping[str, object]) -> dict:
         return {}
     check_greedy(values.get("temperature") or 0)
     alpha, beta, takeovers = values.get("alpha"), values.get("beta"), values.get("takeover") is True
-    cells = parse_contrasts(alpha, beta, takeovers)
+    cells = parse_contrasts(alpha, beta, takeovers, cap=values.get("cap") or None)
     written = {"beta": ",".join(dict.fromkeys(f"{cell.beta:g}" for cell in cells)), "takeover": takeovers}
     written |= {} if takeovers else {"alpha": ",".join(dict.fromkeys(f"{cell.alpha:g}" for cell in cells))}
+    written["cap"] = cells[0].cap
     return {"amateur": parse_ref(ref if isinstance(ref, str) else str(ref)).text} | written
 
 

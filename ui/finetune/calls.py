@@ -24,6 +24,7 @@ MOST_COMPARED = 6  # as many lines as can be told apart
 POINTS = 300  # per curve
 #: Settings in run.json that are not in FinetuneConfig, and their names on the page.
 SELECTION_LABELS = {"alpha": "α", "beta": "β", "selector": "Selector", "budget": "Budget", "tau": "τ", "box": "Box"}
+SELECTION_LABELS |= {"cap": "Cap on the log ratio"}
 
 
 def settings_of(run: Tuning, datasets: Datasets) -> dict[str, str]:
@@ -53,7 +54,9 @@ def target_of(run: Tuning) -> str:
         return title
     alpha = config.get("alpha")
     steps = "" if method == "lightreasoner" else f", {title.lower()}"
-    return f"contrastive target{f', α = {alpha:g}' if isinstance(alpha, int | float) else ''}{steps}"
+    numbers = f", α = {alpha:g}" if isinstance(alpha, int | float) else ""
+    numbers += f", cap {cap:g}" if isinstance(cap := config.get("cap"), int | float) else ""
+    return f"contrastive target{numbers}{steps}"
 
 
 def differences(settings: pd.DataFrame) -> list[dict]:

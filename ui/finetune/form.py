@@ -24,6 +24,7 @@ from ui.finetune.catalogue import LABELS, USUAL
 from ui.finetune.request import (
     CONFIG,
     SELECTING,
+    UNCAPPED,
     amount,
     defaults,
     expert_of,
@@ -99,6 +100,12 @@ class FinetuneForm(RunForm):
                 visible=False,
                 elem_id="lr-ft-tau",
             )
+            self.cap = gr.Number(
+                0,
+                label="Cap on the log ratio",
+                info="of the targets, in nats: what the amateur all but rules out counts no more; 0: none",
+                elem_id="lr-ft-cap",
+            )
             self.box = gr.Textbox(
                 "",
                 label="Box",
@@ -118,7 +125,9 @@ class FinetuneForm(RunForm):
         self.selection = [alpha, beta, selector]
         self.fields = {"dataset": self.dataset, "method": method, "alpha": alpha, "beta": beta, "selector": selector}
         self.fields |= (
-            {"expert": expert} | {name: settings[name] for name in CONFIG} | {"tau": self.tau, "box": self.box}
+            {"expert": expert}
+            | {name: settings[name] for name in CONFIG}
+            | {"tau": self.tau, "box": self.box, "cap": self.cap}
         )
 
         ordered, layers = [settings[name] for name in CONFIG], settings["target_modules"]
@@ -134,10 +143,12 @@ class FinetuneForm(RunForm):
         expert.change(self.update_layers, model, limits, **LATEST)
         layers.input(self.update_layers, model, limits, **LATEST)
         method.change(self.choose_method, method, [about_method, *self.selection], **LATEST)
-        gr.on([method.change, selector.change], self.choose_selector, [method, selector], self.tau, **LATEST)
+        gr.on(
+            [method.change, selector.change], self.choose_selector, [method, selector], [self.tau, self.cap], **LATEST
+        )
         known = gr.State([])  # names; a list that is updated while it is open loses its position
         self.preset.focus(self.list_presets, known, [self.preset, known], **PRIVATE)
-        taken = [method, *self.selection, self.tau, self.box, *ordered, self.notice]
+        taken = [method, *self.selection, self.tau, self.box, self.cap, *ordered, self.notice]
         self.preset.input(self.choose_preset, self.preset, taken, **LATEST)
         changes = [part.change for part in self.inputs]
         gr.on(changes, self.show_command, self.inputs, [about_amount, command], **LATEST)
@@ -177,7 +188,7 @@ class FinetuneForm(RunForm):
     def choose_preset(self, name) -> tuple:
         """Updates of method, α, β, the steps and the settings in CONFIG's order to a preset's, and of the notice."""
         if not name:
-            return *([gr.skip()] * (6 + len(CONFIG))), ""
+            return *([gr.skip()] * (7 + len(CONFIG))), ""
         try:
             config, selection = settings_of(load_preset(self.datasets.settings, str(name)[:200]), f"The preset {name}")
             if selection.budget is not None:
@@ -186,12 +197,19 @@ class FinetuneForm(RunForm):
                     f"say; use it on the command line: finetune --preset {name}"
                 )
         except UserError as error:
-            return *([gr.skip()] * (6 + len(CONFIG))), notice_html(str(error), "error")
+            return *([gr.skip()] * (7 + len(CONFIG))), notice_html(str(error), "error")
         values = [getattr(config, key) for key in CONFIG]
         values = [list(value) if isinstance(value, tuple) else value for value in values]
         values = [gr.skip() if value == list(AUTO) else value for value in values]
         told = notice_html(f"All settings are those of the preset {name} now.", "note")
-        steps = selection.alpha, selection.beta, selection.selector, selection.tau, selection.box or ""
+        steps = (
+            selection.alpha,
+            selection.beta,
+            selection.selector,
+            selection.tau,
+            selection.box or "",
+            selection.cap or 0,
+        )
         return config.method, *steps, *values, told
 
     @action("finetune.update_layers")
@@ -214,9 +232,10 @@ class FinetuneForm(RunForm):
         )
 
     @action("finetune.choose_selector")
-    def choose_selector(self, method, selector) -> gr.Number:
-        """An update of τ, which only the selector by the teaching signal has."""
-        return gr.Number(visible=method in SELECTING and selector == "teaching")
+    def choose_selector(self, method, selector) -> tuple:
+        """Updates of τ, which only the selector by the teaching signal has, and of the cap: of contrastive targets."""
+        teaching = method in SELECTING and selector == "teaching"
+        return gr.Number(visible=teaching), gr.Number(visible=method not in UNCAPPED)
 
 
 def dataset_choices(datasets: Datasets) -> list[tuple[str, str]]:

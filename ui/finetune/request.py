@@ -19,6 +19,7 @@ from ui.finetune.catalogue import LABELS, USUAL
 EMPTY = "This dataset is still empty; wait for its first batch."
 CONFIG = tuple(LABELS)  # settings of FinetuneConfig without the method, in the form's order
 SELECTING = ("lightreasoner", "no-contrast")  # methods for which a selector can be chosen
+UNCAPPED = ("sft", "no-contrast")  # methods without a contrastive target, which a cap would change
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class FinetuneRequest:
         return (
             argv
             + options(self.config, "method", *CONFIG)
-            + options(self.selection, "alpha", "beta", "selector", "tau", "box")
+            + options(self.selection, "alpha", "beta", "selector", "tau", "box", "cap")
         )
 
     @property
@@ -100,6 +101,8 @@ def read_form(datasets: Datasets, values: Mapping[str, object]) -> FinetuneReque
     selector = {"selector": str(values["selector"])} if method in SELECTING else {}  # the others determine the steps
     if selector.get("selector") == "teaching" and values.get("tau") is not None:
         selector["tau"] = values["tau"]
+    if method not in UNCAPPED and values.get("cap"):  # 0: none
+        selector["cap"] = values["cap"]
     if method != "sft" and values.get("box"):
         selector["box"] = str(values["box"])
     selection = Selection(**selector, alpha=values["alpha"], beta=values["beta"], seed=config.seed)

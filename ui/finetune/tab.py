@@ -36,7 +36,7 @@ class FinetuneView(HtmlComponent):
     """Value: "" or the JSON document {"open": run id}, which shows that run. The script requests the rest.
 
     The event `renew` asks the form to list the datasets again, with {"dataset": id} selected, and to set α, β, the
-    selector, its τ and the box if it names them.
+    selector, its τ, the box and the cap if it names them.
     """
 
     script = "finetune/mount"
@@ -77,7 +77,9 @@ def build_finetune(studio: Studio) -> None:
         measure, form.inputs, form.notice, api_name="estimate_finetune", concurrency_limit=places, **QUIET
     )
     form.start.click(start, form.inputs, [view, form.notice], api_name="finetune", cancels=[estimating], **UNQUEUED)
-    view.renew(renew, form.dataset, [side, form.dataset, form.notice, *form.selection, form.tau, form.box], **PRIVATE)
+    view.renew(
+        renew, form.dataset, [side, form.dataset, form.notice, *form.selection, form.tau, form.box, form.cap], **PRIVATE
+    )
 
 
 def start_run(studio: Studio, datasets: Datasets, values: Mapping[str, object]) -> str:
@@ -110,13 +112,14 @@ def renewed(datasets: Datasets, current: object, wanted: object, viewed: object 
 
 
 def linked_selection(link: dict) -> tuple:
-    """Updates of α, β, the selector, its τ and the box to the valid values of a link; a selector brings or clears the
-    last two."""
+    """Updates of α, β, the selector, its τ, the box and the cap to the valid values of a link; a selector brings or
+    clears the last three."""
     selector = link.get("selector")
     known = selector in [s.name for s in SELECTORS]
     tau = linked_number(link, "tau") if not known or "tau" in link else None
+    cap = linked_number(link, "cap") if not known or "cap" in link else 0
     box = str(link.get("box") or "")[:100] if known else gr.skip()
-    return linked_number(link, "alpha"), linked_number(link, "beta"), selector if known else gr.skip(), tau, box
+    return linked_number(link, "alpha"), linked_number(link, "beta"), selector if known else gr.skip(), tau, box, cap
 
 
 def linked_number(link: dict, name: str) -> object:

@@ -36,9 +36,9 @@ def viewer_calls(studio: Studio) -> list[Callable[..., dict]]:
 
     @action("inspect.export", visitors=True)
     @answering
-    def export(run, kind, alpha, beta, curve="") -> dict:
+    def export(run, kind, alpha, beta, curve="", cap=None) -> dict:
         """A run as the text of a "json", "csv" or "html" file, at this α and β, with this picture of its curve."""
-        return export_trace(studio.record(run), kind, alpha, beta, curve)
+        return export_trace(studio.record(run), kind, alpha, beta, curve, cap)
 
     @action("inspect.stop", visitors=True)
     @answering

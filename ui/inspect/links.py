@@ -36,6 +36,7 @@ def open_link(studio: Studio, request: gr.Request) -> tuple:
     view = {name: linked_number(query.get(name)) for name in ("step", "alpha", "beta")}
     if query.get("colour") in {measure.key for measure in MEASURES}:
         view["colour"] = query["colour"]
+    view |= {"cap": linked_number(query["cap"])} if "cap" in query else {}
     pair, trace_request = record["pair"], record["request"]
     known = any(p.name == pair["name"] for p in presets())
     refs = (pair["name"], "", "") if known else (OTHER, pair["expert"], pair["amateur"])
@@ -84,7 +85,7 @@ def linked_prompt(studio: Studio, request: gr.Request) -> tuple:
 
 
 def linked_writer(studio: Studio, request: gr.Request) -> tuple:
-    """Updates of writer, α and β: the contrast that wrote the linked trace, or that the address asks for."""
+    """Updates of writer, α, β and the cap: the contrast that wrote the linked trace, or that the address asks for."""
     query = dict(request.query_params) if request else {}
     try:
         if "trace" not in query:
@@ -92,7 +93,7 @@ def linked_writer(studio: Studio, request: gr.Request) -> tuple:
         writer, *written = writer_updates(contrast_of(studio.record(query["trace"])))
     except UserError:  # open_link says what is wrong
         return writer_updates(None)
-    moved = (linked_number(query.get(name)) for name in ("alpha", "beta"))  # as the sliders were
+    moved = (linked_number(query.get(name)) for name in ("alpha", "beta", "cap"))  # as the sliders were
     return writer, *(then if now is None else now for now, then in zip(moved, written, strict=True))
 
 

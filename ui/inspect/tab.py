@@ -228,8 +228,8 @@ def wire_runs(
         """Run one problem. Streams the viewer's value: one JSON document per line."""
         try:
             stop, *rest = asked or [""]
-            named = dict(zip([*prompt.fields, "alpha", "beta", "others"], rest, strict=False))
-            contrast = requested_contrast(writer, named.get("alpha"), named.get("beta"))
+            named = dict(zip([*prompt.fields, "alpha", "beta", "others", "cap"], rest, strict=False))
+            contrast = requested_contrast(writer, *(named.get(name) for name in ("alpha", "beta", "cap")))
             request = TraceRequest(
                 question,
                 response if mode == SCORE else None,
@@ -296,7 +296,8 @@ def wire_runs(
 
     limit = {"concurrency_limit": studio.settings.max_waiting + 1}
     inputs = [*pair.fields, problem.question, *response.fields, tuned_expert, response.writer.writer, problem.picked]
-    inputs += [response.stop, *prompt.inputs, *response.writer.thresholds, others]
+    contrast = response.writer
+    inputs += [response.stop, *prompt.inputs, contrast.alpha, contrast.beta, others, contrast.cap]
     running = run.click(start, inputs, viewer, api_name="trace", **limit, **QUIET)
     running.then(describe, pair.fields, pair.card, **PRIVATE)
     viewer.branch(branch, None, viewer, api_visibility="private", **limit, **QUIET)

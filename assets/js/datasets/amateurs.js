@@ -30,7 +30,8 @@ function cells(row) {
 /** The ways that lead on with one amateur. */
 function ways({ best, expert }) {
   if (!best) return [];
-  const chosen = { alpha: String(best.alpha), beta: String(best.beta) };
+  const chosen = { alpha: String(best.alpha), beta: String(best.beta),
+    ...(best.cap === null ? {} : { cap: String(best.cap) }) };
   const way = (text, query) => el('a', { class: 'lr-job-made', text, href: '?' + new URLSearchParams(query) });
   return [way('Fine-tune on ' + best.name + '’s steps', { tab: 'finetune', dataset: best.id, ...chosen }),
     way('Improve the expert with ' + best.name, { tab: 'improve', expert, amateur: best.ref })];

@@ -45,16 +45,21 @@ function createParts(explorer) {
     categories: new CategoryChart((kind) => explorer.steps.pick(kind)),
     picker: el('select', { 'aria-label': 'Selector' }),
     tau: el('input', { type: 'number', min: '0', step: '0.01', placeholder: 'none',
-      'aria-label': 'Tau, the lowest teaching signal in nats' }), selectorSays: el('p', { class: 'lr-muted' }),
+      'aria-label': 'Tau, the lowest teaching signal in nats' }),
+    cap: el('input', { type: 'number', min: '0', step: '0.1', placeholder: 'none',
+      'aria-label': 'Cap on the log ratio of the targets, in nats' }), selectorSays: el('p', { class: 'lr-muted' }),
     selection: el('p', { class: 'lr-chosen' }), quality: el('ul', { class: 'lr-quality' }) };
   parts.picker.addEventListener('change', () => explorer.move({ selector: parts.picker.value }, 0));
   parts.tau.addEventListener('input', () => explorer.move({ tau: numberIn(parts.tau) }));
   const tau = el('label', { class: 'lr-pick', title: 'Only steps that teach more than \u03c4 nats' },
     el('span', { text: '\u03c4' }), parts.tau);
+  parts.cap.addEventListener('input', () => explorer.move({ cap: numberIn(parts.cap) || null }));
+  const cap = el('label', { class: 'lr-pick', title: 'Log ratios above it count as the cap: what the amateur all but ' +
+    'rules out does not take the whole target' }, el('span', { text: 'Cap of the target' }), parts.cap);
   const node = el('div', { class: 'lr-charts' }, parts.histogram.chart.node, parts.teaching.chart.node,
     parts.plane.chart.node, parts.beta.chart.node, parts.alpha.chart.node, parts.categories.chart.node,
     panel('Training samples', el('label', { class: 'lr-pick' }, el('span', { text: 'Selector' }), parts.picker), tau,
-      parts.selectorSays, parts.selection), panel('Quality', parts.quality));
+      cap, parts.selectorSays, parts.selection), panel('Quality', parts.quality));
   return { ...parts, node };
 }
 /** What stands above the charts: name and state, facts, downloads, and what can be done. @param {Explorer} explorer */
@@ -85,7 +90,7 @@ export class Explorer {
     this.host = host;
     this.data = null;
     this.ranges = {}; // of measures, whose steps are listed: [lowest, highest] each
-    this.selection = { alpha: PAPER.alpha, beta: PAPER.beta, selector: 'kl', tau: null, box: null };
+    this.selection = { alpha: PAPER.alpha, beta: PAPER.beta, selector: 'kl', tau: null, box: null, cap: null };
     this.timer = 0;
     this.steps = new StepTable({ onFilter: () => this.list(), onOpen: host.open,
       onMark: (row, kind) => this.mark(row, kind) });
@@ -150,7 +155,7 @@ export class Explorer {
 
   /** α and β in the charts, and what they come to. */
   showSelection() {
-    const { data, parts, head } = this, { alpha, beta, selector, tau, box } = this.selection;
+    const { data, parts, head } = this, { alpha, beta, selector, tau, box, cap } = this.selection;
     if (!data?.steps) return;
     parts.plane.mark(box);
     const { kept: { data: [kept] }, one_token: ones } = data.figures;
@@ -166,7 +171,8 @@ export class Explorer {
     }
     head.tune.href = '?' + new URLSearchParams({ tab: 'finetune', dataset: data.id, alpha: String(alpha),
       beta: String(+beta.toFixed(4)), selector, // with the selection made here
-      ...(selector === 'teaching' && tau !== null ? { tau: String(tau) } : {}), ...(box ? { box } : {}) });
+      ...(selector === 'teaching' && tau !== null ? { tau: String(tau) } : {}), ...(box ? { box } : {}),
+      ...(cap === null ? {} : { cap: String(cap) }) });
   }
   drawCharts() {
     const { histogram, teaching, plane, kept, one_token: ones, categories } = this.data.figures, { parts } = this;
@@ -237,6 +243,8 @@ export class Explorer {
     picker.value = this.selection.selector;
     parts.tau.parentElement.hidden = picker.value !== 'teaching';
     if (document.activeElement !== parts.tau) parts.tau.value = String(this.selection.tau ?? '');
+    parts.cap.parentElement.hidden = this.data.imported; // its targets are fixed
+    if (document.activeElement !== parts.cap) parts.cap.value = String(this.selection.cap ?? '');
     selectorSays.textContent = selectors.find((s) => s.name === picker.value)?.says || '';
     parts.selection.replaceChildren(...selection.map((text, i) =>
       el(i ? 'span' : 'b', { class: i ? 'lr-muted' : null, text })));

@@ -10,7 +10,7 @@ import { createRunList, isActive } from '../shared/run_list.js';
 import { Explorer } from './explorer.js';
 import { Reader } from './trajectory.js';
 
-const DEFAULTS = { alpha: PAPER.alpha, beta: PAPER.beta, selector: 'kl', tau: null, box: null };
+const DEFAULTS = { alpha: PAPER.alpha, beta: PAPER.beta, selector: 'kl', tau: null, box: null, cap: null };
 const TAB = 'datasets';
 const HINT = 'Build or select a dataset to explore it.';
 
@@ -58,8 +58,8 @@ class Tab {
         if (!answer.error) { this.show(null); this.look(true); }
         return answer;
       },
-      download: async (format, { alpha, beta, selector, tau, box }) => {
-        const answer = await ask('prepare', format, alpha, beta, selector, { tau, box });
+      download: async (format, { alpha, beta, selector, ...more }) => {
+        const answer = await ask('prepare', format, alpha, beta, selector, more);
         if (!answer.error) downloadFrom(answer.url, answer.name);
         return answer;
       },
@@ -80,10 +80,10 @@ class Tab {
         this.reading = null;
         this.place(); this.writeAddress(); this.look(true); this.explorer.list(); this.explorer.focus();
       },
-      moved: (step, { alpha, beta }) => {
+      moved: (step, { alpha, beta, cap }) => {
         if (!this.reading) return;
         this.reading.step = step;
-        Object.assign(this.explorer.selection, { alpha, beta });
+        Object.assign(this.explorer.selection, { alpha, beta, cap });
         this.writeAddress();
       },
     };
@@ -119,8 +119,8 @@ class Tab {
   async look(all) {
     if (this.busy && !all) return;
     this.busy = true;
-    const mine = (this.looked += all ? 1 : 0), { alpha, beta, selector, tau, box } = this.explorer.selection;
-    const answer = await this.call('overview', this.open, alpha, beta, selector, all ? '' : this.seen, { tau, box });
+    const mine = (this.looked += all ? 1 : 0), { alpha, beta, selector, ...more } = this.explorer.selection;
+    const answer = await this.call('overview', this.open, alpha, beta, selector, all ? '' : this.seen, more);
     this.busy = false;
     if (mine !== this.looked) return; // a later request is on its way
     this.error.show(answer.error);
@@ -151,7 +151,7 @@ class Tab {
     };
     const selection = { alpha: clamp(numberOf('alpha') ?? PAPER.alpha, PAPER.alphaFloor, 1),
       beta: clamp(numberOf('beta') ?? PAPER.beta, 0, 3), selector: params.get('selector') || 'kl',
-      tau: numberOf('tau'), box: params.get('box') };
+      tau: numberOf('tau'), box: params.get('box'), cap: numberOf('cap') };
     this.wanted = !params.get('dataset') && (params.has('alpha') || params.has('beta')) ? selection : DEFAULTS;
     this.hint.textContent = this.wanted === DEFAULTS ? HINT
       : HINT + ` It begins with α ${selection.alpha} and β ${selection.beta}.`;

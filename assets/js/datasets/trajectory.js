@@ -44,13 +44,13 @@ export class Reader {
         [kind, kind === 'json' ? 'The trajectory in the format of a trace' : title]),
       details: async (_run, index) =>
         ({ candidates: this.record.steps[index].candidates, tokens: this.record.tokens, why: this.at.why }),
-      export: (kind, _run, { alpha, beta, curve, name }) =>
-        exportFile(kind, name, () => host.file(this.at.problem, this.at.sample, kind, alpha, beta, curve)),
-      address: ({ step, alpha, beta }) => {
+      export: (kind, _run, { alpha, beta, cap, curve, name }) =>
+        exportFile(kind, name, () => host.file(this.at.problem, this.at.sample, kind, alpha, beta, curve, cap)),
+      address: ({ step, alpha, beta, cap }) => {
         if (!this.at.ready) return;
         this.at.step = step;
         this.drawMarks();
-        host.moved(step, { alpha, beta });
+        host.moved(step, { alpha, beta, cap });
       } });
   }
   drawMarks() {
@@ -87,12 +87,13 @@ export class Reader {
     this.sample.replaceChildren(...sampleParts(sample));
     this.drawMarks();
   }
-  drawTrajectory({ record, marks, why }, step, { alpha, beta }) {
+  drawTrajectory({ record, marks, why }, step, { alpha, beta, cap }) {
     Object.assign(this, { record, marks });
     this.at.why = why;
     showRecord(this.viewer, record);
     this.viewer.setBeta(beta);
     this.viewer.setAlpha(alpha);
+    this.viewer.setCap(cap);
     this.viewer.mark(marks);
     this.at.ready = true;
     if (step >= 0) this.viewer.select(Math.min(step, record.steps.length - 1), false);

@@ -26,14 +26,16 @@ const departures = ({ cells, takeover }) => gridTable('How far each cell departs
 
 /**
  * @param {{ sentence: string, takeover: boolean, graded: boolean, cells: any[],
- *   best: { alpha: number, beta: number } | null }} preview
+ *   best: { alpha: number, beta: number, cap: number | null } | null }} preview
  */
 export function previewNotes(preview) {
   const { sentence, takeover, graded, best } = preview;
-  const tune = best && el('a', { class: 'lr-job-made', text: `Fine-tune with α ${best.alpha} and β ${best.beta}`,
-    href: `?tab=finetune&alpha=${best.alpha}&beta=${best.beta}` });
+  const capped = best && best.cap !== null, cap = capped ? '&cap=' + best.cap : '';
+  const numbers = best && `α ${best.alpha} and β ${best.beta}` + (capped ? ` and a cap of ${best.cap} nats` : '');
+  const tune = best && el('a', { class: 'lr-job-made', text: 'Fine-tune with ' + numbers,
+    href: `?tab=finetune&alpha=${best.alpha}&beta=${best.beta}` + cap });
   const build = best && el('a', { class: 'lr-job-made', text: 'Build a dataset to select with them',
-    href: `?tab=datasets&alpha=${best.alpha}&beta=${best.beta}` });
+    href: `?tab=datasets&alpha=${best.alpha}&beta=${best.beta}` + cap });
   return el('div', { class: 'lr-preview-verdict' },
     el('p', { class: 'lr-muted', text: takeover ? TAKEOVER : CONTRAST }),
     el('p', {}, el('b', { text: sentence }), ...(best ? [' ', tune, ' ', build] : [])),

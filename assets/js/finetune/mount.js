@@ -88,7 +88,7 @@ class FinetuneTab {
   writeAddress() {
     const { open: run, compared } = this;
     address.set(TAB, { run, compare: compared.length ? compared.join() : null, dataset: null, alpha: null, beta: null,
-      selector: null, tau: null, box: null });
+      selector: null, tau: null, box: null, cap: null });
   }
   show(id) {
     if (id !== this.open) this.run.begin();
@@ -144,7 +144,7 @@ class FinetuneTab {
 
   follow(params) {
     // the selection made in the explorer with the dataset, or in a preview, comes along
-    const selected = ['dataset', 'alpha', 'beta', 'selector', 'tau', 'box'].filter((name) => params.get(name));
+    const selected = ['dataset', 'alpha', 'beta', 'selector', 'tau', 'box', 'cap'].filter((name) => params.get(name));
     if (selected.length) this.wanted = Object.fromEntries(selected.map((name) => [name, params.get(name)]));
     this.compared = (params.get('compare') || '').split(',').filter(Boolean).slice(0, MOST_COMPARED);
     if (this.compared.length < 2) this.comparison.hide();

@@ -13,7 +13,11 @@ import { isTaken } from './viewer.js';
 const NOTABLE = 0.1; // nats; smaller differences of KL are not written under the tokens
 const KEYS_HELP = '\u2190 \u2192 step by step \u00b7 n / p next or previous difference \u00b7 Home / End \u00b7 ' +
   '\u2191 \u2193 the other trace';
-const NAMES = ['Left', 'Right'];
+// what the sides are called, and where their tokens are: names of their own, else by where they stand
+const NARROW = matchMedia('(max-width: 700px)'); // as in inspect.css: there the left one is above the right one
+const WIDE_NAMES = ['Left', 'Right'], NARROW_NAMES = ['Upper', 'Lower'];
+const AT = { Left: 'on the left', Right: 'on the right', Upper: 'above', Lower: 'below', Before: 'before',
+  After: 'after', 'The parent': 'of the parent', 'The branch': 'of the branch' };
 
 /** How a trace differs from others of the same pair, in a few words. */
 function titleOf({ pair: { expert, amateur }, lens, request: { contrast } }) {
@@ -36,7 +40,7 @@ function legend() {
     el('span', { class: 'lr-sample lr-' + name, text: 'token' }), ' ' + text);
   return el('div', { class: 'lr-legend' }, cue('apart', 'differs'), cue('apart lr-first', 'the first difference'),
      cue('above', 'KL above \u03b2'),
-    el('span', { class: 'lr-cue', text: '+0.3 under a token: its KL, right minus left, in nats' }));
+    el('span', { class: 'lr-cue', text: '+0.3 under a token: its KL minus that of the other trace, in nats' }));
 }
 
 /** One of the two traces. */
@@ -53,15 +57,19 @@ class Side {
     this.grade = el('span');
     this.link = el('a', { text: 'Open alone' });
     this.head = el('div', { class: 'lr-compare-head' }, this.title, this.grade, ' ', this.link);
-    this.list = el('div', { class: 'lr-compare-list', role: 'listbox', 'aria-label': NAMES[at] + ' response' });
-    this.steps = new StepView({ alpha: (alpha) => view.setAlpha(alpha), branch: null,
+    this.list = el('div', { class: 'lr-compare-list', role: 'listbox' });
+    this.steps = new StepView({ alpha: (alpha) => view.setAlpha(alpha), cap: (cap) => view.setCap(cap), branch: null,
       move: (by) => view.jump(by, at), stops: ['difference', 'difference'] });
-    this.steps.node.setAttribute('aria-label', 'The selected step, ' + NAMES[at].toLowerCase());
     this.list.addEventListener('click', ({ target }) => {
       const token = target instanceof Element && target.closest('.lr-token');
       if (token instanceof HTMLElement) view.select(at, Number(token.dataset.index), true);
     });
     view.card.follow(this.list);
+  }
+  /** What it is called to whoever hears the page. */
+  name(name) {
+    this.list.setAttribute('aria-label', name + ' response');
+    this.steps.node.setAttribute('aria-label', 'The selected step, ' + name.toLowerCase());
   }
   /** rows: where the rows begin. other: the steps of the other side, by partner. */
   show(record, name, same, partner, rows, other) {
@@ -100,12 +108,13 @@ class Side {
     now?.setAttribute('aria-selected', 'true');
     (now || this.nodes[0]).tabIndex = 0;
   }
-  drawStep(alpha) {
+  drawStep(alpha, cap) {
     const { record, current: i } = this, step = record.steps[i];
     if (!step) { this.steps.empty(true); return; }
     const run = { problem_id: record.problem_id, prompt_tokens: record.prompt_ids.length };
-    step.teaching = teachingSignal(step, alpha);
-    this.steps.show(run, step, { candidates: step.candidates, tokens: record.tokens }, alpha, PAPER.beta, undefined);
+    step.teaching = teachingSignal(step, alpha, cap);
+    this.steps.show(run, step, { candidates: step.candidates, tokens: record.tokens },
+      { alpha, beta: PAPER.beta, cap }, undefined);
   }
   /** The beginning of the next or previous stretch that differs, or -1. */
   different(from, by) {
@@ -128,14 +137,20 @@ export class CompareView {
     this.root = root;
     this.host = host;
     this.alpha = PAPER.alpha;
+    /** @type {number | null} */ this.cap = null;
     root.classList.add('lr', 'lr-compare-view');
     this.card = new TokenCard(root, (token) => {
       const side = this.sides.find(({ list }) => list.contains(token)), step = side?.record.steps[token.dataset.index];
-      return step ? { step, alpha: this.alpha } : null;
+      return step ? { step, alpha: this.alpha, cap: this.cap } : null;
     });
     this.sides = [new Side(0, this), new Side(1, this)];
+    /** @type {string[]} */ this.names = [];
+    /** @type {any} the server's */ this.answer = null;
+    this.nameSides();
+    NARROW.addEventListener('change', () => this.nameSides());
     this.error = createErrorBox();
     this.says = el('p', { role: 'status' });
+    this.note = el('p', { class: 'lr-muted', hidden: true });
     this.question = el('blockquote', { class: 'lr-question', tabindex: '0', 'aria-label': 'The problem' });
     this.changes = el('table', { class: 'lr-compare-changes' });
     this.grid = el('div', { class: 'lr-compare-grid' }, ...this.sides.map(({ list }) => list));
@@ -146,7 +161,7 @@ export class CompareView {
     const back = el('button', { type: 'button', text: '\u2039 Back to one trace', onclick: () => host.close() });
     root.prepend(el('section', { class: 'lr-card lr-compare-card', 'aria-label': 'Two traces side by side' },
       el('div', { class: 'lr-top' }, el('h3', { text: 'Two traces of one problem' }), back), this.error.node,
-      this.says, this.body), this.views);
+      this.says, this.note, this.body), this.views);
     root.addEventListener('keydown', (event) => this.onKey(event));
   }
   layOutButtons() {
@@ -156,6 +171,16 @@ export class CompareView {
       go('First difference', null, () => this.first(true)), go('\u2039 p', 'Previous difference', () => this.jump(-1)),
       go('n \u203a', 'Next difference', () => this.jump(1)));
   }
+  /** @returns {string[]} */
+  get sideNames() { return this.names.length ? this.names : NARROW.matches ? NARROW_NAMES : WIDE_NAMES; }
+  /** Names the sides by where they stand, unless they have names of their own. */
+  nameSides() {
+    this.sides.forEach((side, n) => side.name(this.sideNames[n]));
+    if (!this.answer || this.body.hidden) return;
+    const { alignment: { same, first }, differences } = this.answer;
+    this.says.textContent = this.summary(same, first);
+    this.drawChanges(differences);
+  }
   get shown() { return this.root.isConnected; }
   hide() {
     this.root.remove();
@@ -164,7 +189,7 @@ export class CompareView {
   /** Nothing to see yet, or at all: only this sentence. */
   wait(text, error = '') {
     this.host.place(this.root);
-    this.body.hidden = this.views.hidden = true;
+    this.body.hidden = this.views.hidden = this.note.hidden = true;
     this.error.show(error);
     this.says.textContent = text;
   }
@@ -174,19 +199,22 @@ export class CompareView {
    * @param {any} answer @param {string[]} names of the two, where they have some
    * @param {number | null} step of the left trace, or else other, of the right one, to be selected; otherwise the first
    *   difference is
+   * @param {string} [note] where this comparison comes from
    */
-  show({ left, right, alignment, differences }, names, step, other) {
-    const { same, partner, first, rows } = alignment, records = [left, right];
+  show(answer, names, step, other, note = '') {
+    const { left, right, alignment: { same, partner, first, rows } } = answer, records = [left, right];
+    Object.assign(this, { names, answer });
     this.host.place(this.root);
     this.error.show('');
     this.body.hidden = this.views.hidden = false;
+    this.note.hidden = !note;
+    this.note.textContent = note;
     this.card.hide();
     this.firstOnes = first;
     this.question.textContent = left.request.question;
     this.sides.forEach((side, n) => side.show(records[n], names[n], same[n], partner[n], rows, records[1 - n].steps));
     first.forEach((i, n) => this.sides[n].nodes[i ?? -1]?.classList.add('lr-first'));
-    this.says.textContent = this.summary(same, first);
-    this.drawChanges(differences);
+    this.nameSides();
     if (left.steps[step]) this.select(0, step, false);
     else if (right.steps[other]) this.select(1, other, false);
     else this.first(false);
@@ -197,15 +225,16 @@ export class CompareView {
     const quoted = (i, n) => '\u201c' + tokenLabel(this.sides[n].record.steps[i].text) + '\u201d';
     const texts = first.map((i, n) => (i === null ? 'nothing' : quoted(i, n)));
     const shared = Math.min(...first.map((i, n) => i ?? same[n].length));
+    const [left, right] = this.sideNames.map((name) => AT[name]);
     return 'The same for ' + plural(shared, 'token') + ', then ' + texts.join(' against ') + '. ' + apart[0] + ' of ' +
-      plural(same[0].length, 'token') + ' on the left and ' + apart[1] + ' of ' + same[1].length +
-      ' on the right differ.';
+      plural(same[0].length, 'token') + ' ' + left + ' and ' + apart[1] + ' of ' + same[1].length + ' ' + right +
+      ' differ.';
   }
   drawChanges(differences) {
-    const cell = (text) => el('td', { text: tokenLabel(text, 60) });
+    const cell = (text) => el('td', { text: tokenLabel(text, 60) }), heads = ['What differs', ...this.sideNames];
     this.changes.hidden = !differences.length;
     this.changes.replaceChildren(
-      el('thead', {}, el('tr', {}, ...['What differs', ...NAMES].map((text) => el('th', { scope: 'col', text })))),
+      el('thead', {}, el('tr', {}, ...heads.map((text) => el('th', { scope: 'col', text })))),
       el('tbody', {}, ...differences.map(({ what, left, right }) => el('tr', {},
         el('th', { scope: 'row', text: what }), cell(left), cell(right)))));
   }
@@ -218,7 +247,7 @@ export class CompareView {
     const node = side.nodes[i];
     if (focus) node.focus({ preventScroll: true });
     this.scrollTo(node);
-    for (const each of this.sides) each.drawStep(this.alpha);
+    for (const each of this.sides) each.drawStep(this.alpha, this.cap);
     const [left, right] = this.sides.map(({ current }) => (current < 0 ? null : current));
     this.active = n;
     this.host.address({ left, right: left === null ? right : null });
@@ -237,7 +266,11 @@ export class CompareView {
   }
   setAlpha(alpha) {
     this.alpha = clamp(alpha, PAPER.alphaFloor, 1);
-    for (const side of this.sides) side.drawStep(this.alpha);
+    for (const side of this.sides) side.drawStep(this.alpha, this.cap);
+  }
+  setCap(cap) {
+    this.cap = cap;
+    this.setAlpha(this.alpha);
   }
   onKey(event) {
     const n = this.active ?? 0, side = this.sides[n], other = this.sides[1 - n];

@@ -25,24 +25,28 @@ export function shade(metric, step) {
 }
 
 // The same definitions as lightreasoner/scoring/divergence.py, on the candidates that came with the step.
-export function contrastiveTarget(candidates, alpha) {
+/** cap: the largest log ratio that counts, in nats; null: none. */
+export function contrastiveTarget(candidates, alpha, cap = null) {
   const logE = candidates.expert_logprobs.map((x) => x ?? -Infinity);
   const logA = candidates.amateur_logprobs.map((x) => x ?? -Infinity);
   const bound = Math.max(...logE) + Math.log(alpha) - PAPER.tie;
   const plausible = logE.map((x) => x >= bound && x > -Infinity);
   const ratio = logE.map((x, i) => (plausible[i] ? x - logA[i] : -Infinity));
-  const excluded = ratio.some((r) => r === Infinity); // the amateur gives a plausible token no probability at all
-  const score = excluded ? logE.map((x, i) => (ratio[i] === Infinity ? x : -Infinity)) : ratio;
+  const excluded = cap === null && ratio.some((r) => r === Infinity); // the amateur rules a plausible token out
+  const score = cap !== null ? ratio.map((r) => Math.min(r, cap))
+    : excluded ? logE.map((x, i) => (ratio[i] === Infinity ? x : -Infinity)) : ratio;
   const top = Math.max(...score), weight = score.map((x) => Math.exp(x - top));
   const total = weight.reduce((a, b) => a + b, 0);
   return { logE, logA, plausible, weights: weight.map((w) => w / total) };
 }
 
+const stored = ({ candidates, plausible }) =>
+  candidates || (plausible && { expert_logprobs: plausible[0], amateur_logprobs: plausible[1] });
 /** KL(target \u2016 expert) in nats, at any \u03b1; null where the step's distributions were not stored. */
-export function teachingSignal({ candidates, plausible }, alpha) {
-  const known = candidates || (plausible && { expert_logprobs: plausible[0], amateur_logprobs: plausible[1] });
+export function teachingSignal(step, alpha, cap = null) {
+  const known = stored(step);
   if (!known) return null;
-  const { logE, weights } = contrastiveTarget(known, alpha);
+  const { logE, weights } = contrastiveTarget(known, alpha, cap);
   return Math.max(0, weights.reduce((sum, w, i) => sum + (w > 0 ? w * (Math.log(w) - logE[i]) : 0), 0));
 }
 /**
@@ -50,16 +54,33 @@ export function teachingSignal({ candidates, plausible }, alpha) {
  * with the step: from its candidates in a record, else from its plausible set.
  * @returns {{ expert: number | null, amateur: number | null, target: number | null, plausible: boolean, says: string }}
  */
-export function takenProbabilities(step, alpha) {
-  const { candidates, plausible: stored, expert_logprob: logE, amateur_logprob: logA } = step;
+export function takenProbabilities(step, alpha, cap = null) {
+  const { candidates, plausible: kept, expert_logprob: logE, amateur_logprob: logA } = step;
   const [expert, amateur] = [logE, logA].map((x) => (x === null || x === undefined ? null : Math.exp(x)));
-  const set = candidates || (stored && { expert_logprobs: stored[0], amateur_logprobs: stored[1] });
+  const set = candidates || (kept && { expert_logprobs: kept[0], amateur_logprobs: kept[1] });
   if (!set) return { expert, amateur, target: null, plausible: false, says: 'The target was not stored here.' };
   const at = candidates ? candidates.ids.indexOf(step.token_id) // equal numbers have equal weights
-    : stored[0].findIndex((x, i) => x === logE && stored[1][i] === logA);
-  const { plausible, weights } = contrastiveTarget(set, alpha), inside = at >= 0 && plausible[at];
+    : kept[0].findIndex((x, i) => x === logE && kept[1][i] === logA);
+  const { plausible, weights } = contrastiveTarget(set, alpha, cap), inside = at >= 0 && plausible[at];
   return { expert, amateur, target: inside ? weights[at] : 0, plausible: inside,
     says: inside ? '' : 'Too unlikely for the expert to be reinforced.' };
+}
+const SHIFT = 0.005; // of probability; less is no change that is seen
+/** Whether a cap changes the target of a step. */
+export function isCapped(step, alpha, cap) {
+  const known = stored(step);
+  if (cap === null || !known) return false;
+  const [free, capped] = [null, cap].map((one) => contrastiveTarget(known, alpha, one).weights);
+  return free.some((weight, i) => Math.abs(weight - capped[i]) >= SHIFT);
+}
+// What the cap does to the target of one step, in a sentence. Rows: {text, c, free}, the probabilities in the target
+// with the cap and without.
+export function capped(rows, cap) {
+  const most = rows.reduce((best, row) => (Math.abs(row.c - row.free) > Math.abs(best.c - best.free) ? row : best),
+    rows[0]);
+  if (Math.abs(most.c - most.free) < SHIFT) return 'The cap of ' + cap + ' nats changes nothing here.';
+  return 'The cap of ' + cap + ' nats changes the target: ' + formatPercent(most.free) + ' \u2192 ' +
+    formatPercent(most.c) + ' on \u201c' + tokenLabel(most.text) + '\u201d.';
 }
 const known = (step) => Number.isFinite(step.teaching);
 export const teaches = (step) => known(step) && step.teaching >= PAPER.teaches;

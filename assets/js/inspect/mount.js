@@ -21,18 +21,26 @@ const READING = 4000; // milliseconds after which a chart may be loaded for the 
 const NO_FLIP = 'No evaluation of this model has a problem that changed sides. Run shows the three models on the ' +
   'problem of the form; an evaluation beside the base finds one to compare.';
 
-// what the two traces of a comparison are called
-const SIDES = { flip: ['Before', 'After'], branch: ['The parent', 'The branch'] };
+// what the two traces of a comparison are called, and what is said of it
+const SIDES = { flip: ['Before', 'After'], branch: ['The parent', 'The branch'], asked: ['Before', 'After'] };
+const NOTES = { asked: 'No evaluation of this model has a problem that changed sides, so this is a problem of its ' +
+  'dataset, answered by the expert before and after tuning.' };
+const WAITS = { flip: 'Scoring the responses to a problem that changed sides',
+  asked: 'The expert and the tuned expert answer a problem of the dataset' };
 
 const isRunning = () => document.body.classList.contains('lr-running');
 const running = (on) => document.body.classList.toggle('lr-running', on);
 const unless = (usual, value) => (value === usual ? null : value);
 const writerOf = ({ contrast }) => contrast && (contrast.takeover ? 'takeover' : 'contrast');
-/** The form's field for α or β of a contrast, which Run reads, gets what the slider says. */
+/**
+ * The form's field for α, β or the cap of a contrast, which Run reads, gets what the slider says.
+ * @param {string} name @param {number | null} value
+ */
 function fillThreshold(name, value) {
-  const field = document.querySelector('#lr-' + name + ' input');
-  if (!(field instanceof HTMLInputElement) || Number(field.value) === value) return;
-  field.value = String(value);
+  const field = document.querySelector('#lr-' + name + ' input'), text = String(value ?? 0);
+  if (!(field instanceof HTMLInputElement)) return;
+  if (Number(field.value) === Number(text)) return;
+  field.value = text;
   field.dispatchEvent(new Event('input', { bubbles: true }));
 }
 
@@ -45,7 +53,7 @@ class LiveRun {
     this.position = 0; // up to which the value is shown
     /** @type {string | null} the first line of the run that is shown */ this.head = null;
     /** @type {string[]} */ this.columns = [];
-    /** @type {{ step: number | null, alpha?: number, beta?: number, colour?: string } | null} to be selected */
+    /** @type {{ step: number | null, alpha?: number, beta?: number, cap?: number, colour?: string } | null} */
     this.wanted = null;
     /** @type {{ run: string, key: string } | null} of a run that this page may stop */ this.owner = null;
     this.unasked = false; // what is shown now, nobody asked for
@@ -69,13 +77,13 @@ class LiveRun {
       origin: (run) => call('origin', run),
       beside: (run, parent) => this.openComparison(parent, run, this.viewer.run.parent.contrast ? null : 'branch'),
       ended: (viewer) => this.remember(viewer),
-      export: (kind, run, { alpha, beta, name, curve }) =>
-        exportFile(kind, name, () => call('export', run, kind, alpha, beta, curve)),
-      address: ({ run, step, alpha, beta, colour }) => {
+      export: (kind, run, { alpha, beta, cap, name, curve }) =>
+        exportFile(kind, name, () => call('export', run, kind, alpha, beta, curve, cap)),
+      address: ({ run, step, alpha, beta, cap, colour }) => {
         if (this.unasked || this.comparison?.shown) return;
         const usual = usualThresholds(run.contrast, PAPER);
         address.set('inspect', { trace: run.run, step: unless(-1, step), alpha: unless(usual.alpha, alpha),
-          beta: unless(usual.beta, beta), writer: writerOf(run), colour, lens: null, with: null, other: null,
+          beta: unless(usual.beta, beta), cap, writer: writerOf(run), colour, lens: null, with: null, other: null,
           as: null });
       },
     });
@@ -110,7 +118,7 @@ class LiveRun {
     const answer = await this.call('beside', one, other);
     if (mine !== this.sought) return;
     if (answer.error) this.comparison.wait('', answer.error);
-    else this.comparison.show(answer, SIDES[as] || [], step, right);
+    else this.comparison.show(answer, SIDES[as] || [], step, right, NOTES[as]);
   }
   besides(text) {
     this.fold.set(true);
@@ -130,9 +138,9 @@ class LiveRun {
     for (;;) {
       const answer = await this.call('flip', run);
       if (mine !== this.sought) return;
-      if (answer.traces) { this.openComparison(answer.traces[0], answer.traces[1], 'flip'); return; }
+      if (answer.traces) { this.openComparison(answer.traces[0], answer.traces[1], answer.as); return; }
       if (!answer.status) { this.noFlip(answer); return; }
-      this.besides('Scoring the responses to a problem that changed sides \u00b7 ' + answer.status + ' \u2026');
+      this.besides(WAITS[answer.as] + ' \u00b7 ' + answer.status + ' \u2026');
       await new Promise((done) => { setTimeout(done, LOOK); });
     }
   }
@@ -206,10 +214,11 @@ class LiveRun {
     return !!end;
   }
   selectWanted() {
-    const { step, alpha, beta, colour } = this.wanted;
+    const { step, alpha, beta, cap, colour } = this.wanted;
     this.wanted = null;
     if (Number.isFinite(beta)) this.viewer.setBeta(beta);
     if (Number.isFinite(alpha)) this.viewer.setAlpha(alpha);
+    if (Number.isFinite(cap)) this.viewer.setCap(cap);
     if (colour) this.viewer.colourByKey(colour);
     if (step >= 0 && step !== null) this.viewer.select(step, false);
   }
@@ -251,7 +260,7 @@ export function mount(gradio) {
     if (!other && live.comparison.shown) live.closeComparison('');
     if (trace) {
       live.wanted = { step: numberOf('step'), alpha: numberOf('alpha'), beta: numberOf('beta'),
-        colour: params.get('colour') };
+        cap: params.has('cap') ? numberOf('cap') : NaN, colour: params.get('colour') };
       live.reopen(trace);
       if (other) live.openComparison(trace, other, params.get('as'), numberOf('step'), numberOf('other'));
     } else if (lens) {

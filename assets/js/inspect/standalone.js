@@ -31,4 +31,5 @@ const viewer = new Viewer(document.querySelector('.lr-root'), {
 });
 showRecord(viewer, record);
 viewer.setAlpha(record.alpha);
+viewer.setCap(record.cap ?? null);
 viewer.setBeta(record.beta);

@@ -4,7 +4,7 @@
 import { el } from '../shared/dom.js';
 import { PAPER } from '../shared/engine.js';
 import { formatNats, formatPercent, formatSigned, tokenLabel, tokenName } from '../shared/format.js';
-import { SAYS, contrastiveTarget, isAbove, isSelected, taught, trainingEffect } from './measures.js';
+import { SAYS, capped, contrastiveTarget, isAbove, isSelected, taught, trainingEffect } from './measures.js';
 import { aloneSays } from './writer.js';
 
 const ROWS = 10;
@@ -15,6 +15,9 @@ const NOT_COMPARED = 'The tokenizers differ, and what the amateur gives to some 
 const SPELLED = 'how the amateur\u2019s tokens spell it';
 const ALPHA_HELP = 'A token is plausible if the expert gives it at least \u03b1 times the probability of its top-1 ' +
   'token. Only plausible tokens can be reinforced.';
+const CAP_HELP = 'The largest log-ratio that counts in the target: with a cap, a token that the amateur all but ' +
+  'rules out does not take everything. Off, as in the paper, at the right end.';
+const MOST_CAP = 10; // nats; the slider's end, where there is no cap
 
 const SELECT = 'Select a token, in the text or in the curve, to see what both models expected there.';
 const NO_STEP = 'Once the expert writes, select any token to see what both models expected there, and what training ' +
@@ -51,15 +54,16 @@ function tableRow(row, step, branch) {
 const ORDERS = { expert: 'e', amateur: 'a', target: 'c' }; // of the rows, by whose probability
 const favourite = (rows, key) => rows.reduce((best, row) => (row[key] > best[key] ? row : best), rows[0]);
 
-function rowsOf(step, details, alpha, order) {
-  const { logE, logA, plausible, weights } = contrastiveTarget(details.candidates, alpha);
+function rowsOf(step, details, { alpha, cap }, order) {
+  const { logE, logA, plausible, weights } = contrastiveTarget(details.candidates, alpha, cap);
+  const free = contrastiveTarget(details.candidates, alpha).weights;
   const logT = details.candidates.tuned_logprobs;
   const all = details.candidates.ids.map((id, i) => {
     const t = logT && Math.exp(logT[i] ?? -Infinity);
     const e = Math.exp(logE[i]), a = Math.exp(logA[i]), ratio = logE[i] - logA[i];
     const text = details.tokens[id] === undefined ? '[' + id + ']' : details.tokens[id];
-    const spelled = (details.spelled?.[id] || []).map(tokenLabel).join('\u00b7');
-    return { id, text, spelled, e, a, t, c: weights[i], plausible: plausible[i], ratio, part: e > 0 ? e * ratio : 0 };
+    const spelled = (details.spelled?.[id] || []).map(tokenLabel).join('\u00b7'), part = e > 0 ? e * ratio : 0;
+    return { id, text, spelled, e, a, t, c: weights[i], free: free[i], plausible: plausible[i], ratio, part };
   });
   const largest = (row) => Math.max(row.e, row.a, row.c, row.t || 0);
   const listed = new Set([...all].sort((x, y) => largest(y) - largest(x)).slice(0, ROWS));
@@ -155,7 +159,7 @@ function orderPicker(order, onOrder) {
 }
 
 // Where the candidates were stored: the distributions and the training row.
-function distributions(run, step, { all, rows, order }, { selected, open, alphaRow, branch, onOrder }) {
+function distributions(run, step, { all, rows, order }, { selected, open, cap, sliders, branch, onOrder }) {
   const tuned = rows[0].t !== undefined;
   const firstMasked = order === 'expert' ? rows.findIndex((row) => !row.plausible) : -1;
   const lines = rows.map((row) => tableRow(row, step, branch));
@@ -172,7 +176,9 @@ function distributions(run, step, { all, rows, order }, { selected, open, alphaR
   return [
     el('p', { class: 'lr-taught' }, el('b', { text: teaches }), how),
     tuned ? el('p', { class: 'lr-training-effect', text: trainingEffect(all, step.tuned_changed) }) : null,
-    favourites(all), alphaRow, orderPicker(order, onOrder),
+    favourites(all), ...sliders,
+    cap === null ? null : el('p', { class: 'lr-muted lr-capped', text: capped(all, cap) }),
+    orderPicker(order, onOrder),
     el('div', { class: 'lr-key' },
       el('span', { class: 'lr-expert', text: 'Expert' }), el('span', { class: 'lr-amateur', text: 'Amateur' }),
       el('span', { class: 'lr-target', text: 'Contrastive target' }),
@@ -190,6 +196,7 @@ function distributions(run, step, { all, rows, order }, { selected, open, alphaR
 /**
  * @typedef {object} StepActions
  * @property {(alpha: number) => void} alpha
+ * @property {(cap: number | null) => void} [cap]
  * @property {(by: 1 | -1) => void} move to the next or previous step above β, or to another stop
  * @property {[string, string]} [stops] what these are called, to be seen and to be heard
  * @property {((step: number, token: number) => void) | null} branch
@@ -207,6 +214,15 @@ export class StepView {
     this.slider.addEventListener('input', () => actions.alpha(Number(this.slider.value)));
     this.alphaRow = el('label', { class: 'lr-slider', title: ALPHA_HELP }, el('span', { text: '\u03b1 mask' }),
       this.slider, this.alphaOut);
+    this.capOut = el('output', { class: 'lr-number' });
+    this.capSlider = el('input', { type: 'range', min: '0.1', max: MOST_CAP, step: '0.1', value: MOST_CAP,
+      'aria-label': 'Cap on the log-ratio, in nats' });
+    this.capSlider.addEventListener('input', () => {
+      const value = Number(this.capSlider.value);
+      actions.cap(value < MOST_CAP ? value : null);
+    });
+    this.capRow = el('label', { class: 'lr-slider', title: CAP_HELP }, el('span', { text: 'cap' }), this.capSlider,
+      this.capOut);
     this.empty(false);
   }
   empty(hasSteps) {
@@ -215,23 +231,31 @@ export class StepView {
     this.node.replaceChildren(el('h3', { text: 'Step view' }),
       el('p', { class: 'lr-muted', text: hasSteps ? SELECT : NO_STEP }));
   }
-  show(run, step, details, alpha, beta, mark) {
-    const { node, slider, alphaRow, order, actions: { branch } } = this, scroll = node.scrollTop;
-    const open = node.querySelector('details')?.open, focused = document.activeElement === slider;
+  /** @param {{ alpha: number, beta: number, cap?: number | null }} thresholds */
+  show(run, step, details, thresholds, mark) {
+    const { alpha, beta, cap = null } = thresholds, { node, slider, alphaRow, capSlider, capRow, order } = this;
+    const { branch, cap: setCap } = this.actions, scroll = node.scrollTop;
+    const sliders = setCap ? [alphaRow, capRow] : [alphaRow];
+    const open = node.querySelector('details')?.open, focused = sliders.map((row) => row.querySelector('input'))
+      .find((one) => one === document.activeElement);
     const onOrder = (now) => {
       this.order = now;
-      this.show(run, step, details, alpha, beta, mark);
+      this.show(run, step, details, thresholds, mark);
       /** @type {HTMLElement | null} */ (node.querySelector('[data-order="' + now + '"]'))?.focus();
     };
     const above = isAbove(step, beta), selected = isSelected(step, beta, mark);
     this.shown = step.index;
-    slider.value = alpha;
+    slider.value = String(alpha);
     this.alphaOut.textContent = alpha.toFixed(2);
+    capSlider.value = String(cap ?? MOST_CAP);
+    this.capOut.textContent = cap === null ? 'off' : cap.toFixed(1);
+    capSlider.setAttribute('aria-valuetext', cap === null ? 'off' : cap + ' nats');
+    const rows = () => rowsOf(step, details, { alpha, cap }, order);
     node.replaceChildren(...head(step, { above, selected, mark }, this.actions), ...(details.candidates
-      ? distributions(run, step, rowsOf(step, details, alpha, order), { selected, open, alphaRow, branch, onOrder })
+      ? distributions(run, step, rows(), { selected, open, cap, sliders, branch, onOrder })
       : [el('p', { class: 'lr-muted lr-unstored', text: whyNot(step, beta) || details.why || NOT_STORED })]));
     node.scrollTop = scroll;
-    if (focused) slider.focus();
+    if (focused) focused.focus();
   }
   ready() { this.node.removeAttribute('aria-busy'); }
   wait(i) { if (this.shown !== i) this.node.setAttribute('aria-busy', 'true'); }

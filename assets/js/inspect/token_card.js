@@ -9,9 +9,9 @@ import { probabilityBar } from './step_view.js';
 const NAMES = { expert: 'Expert', amateur: 'Amateur', target: 'Target' };
 let cards = 0;
 
-/** What a card says of a step at this \u03b1. */
-function content(step, alpha) {
-  const found = takenProbabilities(step, alpha);
+/** What a card says of a step at this α and cap. */
+function content(step, alpha, cap) {
+  const found = takenProbabilities(step, alpha, cap);
   const row = (who) => (found[who] === null ? null : el('div', { class: 'lr-card-row' },
     el('span', { text: NAMES[who] }), probabilityBar(who, found[who], who !== 'target' || found.plausible)));
   return [el('div', { class: 'lr-card-head' }, el('code', { text: tokenLabel(step.text) }),
@@ -23,7 +23,7 @@ function content(step, alpha) {
 export class TokenCard {
   /**
    * @param {HTMLElement} root in which it stands
-   * @param {(token: HTMLElement) => { step: any, alpha: number } | null} of what a token is
+   * @param {(token: HTMLElement) => { step: any, alpha: number, cap?: number | null } | null} of what a token is
    */
   constructor(root, of) {
     this.root = root;
@@ -54,7 +54,7 @@ export class TokenCard {
     this.hide();
     this.token = token;
     token.setAttribute('aria-describedby', this.node.id);
-    this.node.replaceChildren(...content(found.step, found.alpha));
+    this.node.replaceChildren(...content(found.step, found.alpha, found.cap));
     this.node.hidden = false;
     this.place(token);
   }

@@ -8,7 +8,9 @@ import { createExportMenu, picture } from './exports.js';
 import { wholeText } from './characters.js';
 import { hasFormulas, showFormulas } from './formulas.js';
 import { Heatmap } from './heatmap.js';
-import { METRICS, isAbove, isSelected, otherMetrics, teaches, teachingSignal, tunedName } from './measures.js';
+import {
+  METRICS, isAbove, isCapped, isSelected, otherMetrics, teaches, teachingSignal, tunedName,
+} from './measures.js';
 import { StepView } from './step_view.js';
 import { TokenCard } from './token_card.js';
 import { changedSays, countsOf, createWriterLine, originOf, usualThresholds } from './writer.js';
@@ -36,7 +38,8 @@ const END_REASONS = { stop: 'The expert ended its turn', length: 'Cut off at the
  * @property {(run: string) => Promise<any>} [origin] what a branch was made from
  * @property {(run: string, parent: string) => void} [beside] shows a run and its parent side by side
  * @property {(viewer: Viewer) => void} [ended]
- * @property {(where: { run: any, step: number, alpha: number, beta: number, colour: string | null }) => void} [address]
+ * @property {(where: { run: any, step: number, alpha: number, beta: number, cap: number | null,
+ *   colour: string | null }) => void} [address]
  *   colour: the key of the metric that colours the tokens; null for the usual one
  * @property {(name: string, value: number) => void} [moved] a slider was moved, or a run brought its own α or β
  * @property {string} [idle] the status without a run
@@ -101,6 +104,7 @@ export class Viewer {
     this.metric = METRICS[0];
     this.alpha = PAPER.alpha;
     this.beta = PAPER.beta;
+    /** @type {number | null} on the log-ratio of the target, in nats */ this.cap = null;
     this.current = -1;
     this.details = new Map();
     /** @type {Record<number, string>} the user's marks of a dataset's steps */ this.marks = {};
@@ -110,7 +114,8 @@ export class Viewer {
     const select = (step, focus) => this.select(step, focus);
     this.heat = new Heatmap(select);
     this.curve = host.curve(select);
-    this.view = new StepView({ alpha: (value) => this.setAlpha(value), move: (direction) => this.jump(direction),
+    this.view = new StepView({ alpha: (value) => this.setAlpha(value), cap: (value) => this.setCap(value),
+      move: (direction) => this.jump(direction),
       branch: host.branch ? (step, token) => this.branch(step, token) : null });
     this.writerLine = createWriterLine(host.compare);
     this.exportMenu = createExportMenu(host.kinds, (kind) => this.exportAs(kind));
@@ -119,7 +124,7 @@ export class Viewer {
     root.addEventListener('keydown', (event) => this.onKey(event));
     this.card = new TokenCard(root, (token) => {
       const step = this.steps[Number(token.dataset.index)];
-      return step ? { step, alpha: this.alpha } : null;
+      return step ? { step, alpha: this.alpha, cap: this.cap } : null;
     });
     this.card.follow(this.heat.node);
     this.offerMetrics(false);
@@ -166,7 +171,9 @@ export class Viewer {
     const known = used.filter((step) => Number.isFinite(step.teaching)), n = known.filter(teaches).length;
     const mean = known.reduce((sum, step) => sum + step.teaching, 0) / known.length;
     const marked = ['drop', 'keep', 'pin'].filter(of).map((kind) => of(kind) + ' ' + MARKED[kind]);
-    return [known.length && el('b', { title: LOSS_HELP, text: n + (n === 1 ? ' teaches' : ' teach') }),
+    const changed = this.cap === null ? 0 : used.filter((step) => isCapped(step, this.alpha, this.cap)).length;
+    return [this.cap !== null && 'the cap changes ' + plural(changed, 'target') + ' \u00b7 ',
+      known.length && el('b', { title: LOSS_HELP, text: n + (n === 1 ? ' teaches' : ' teach') }),
       known.length && ', ' + mean.toFixed(3) + ' nats on average \u00b7 ',
       known.length < used.length && (used.length - known.length) + (used.some((step) => step.compared !== undefined)
         ? ' without a target \u00b7 ' : ' not stored \u00b7 '),
@@ -208,22 +215,30 @@ export class Viewer {
     if (this.count) this.curve.grew();
     this.drawCounts(); this.drawStep(); this.drawThresholds('alpha', this.alpha);
   }
-  /** What depends on \u03b1. */
-  measure(steps) { for (const step of steps) step.teaching = teachingSignal(step, this.alpha); }
+  /** A link may hold anything; null: no cap. */
+  setCap(value) {
+    this.cap = value === null || !(value > 0) ? null : Math.min(value, 1000);
+    this.measure(this.steps);
+    this.heat.repaint(this.metric);
+    if (this.count) this.curve.grew();
+    this.drawCounts(); this.drawStep(); this.drawThresholds('cap', this.cap);
+  }
+  /** What depends on \u03b1 and the cap. */
+  measure(steps) { for (const step of steps) step.teaching = teachingSignal(step, this.alpha, this.cap); }
   /** The user's marks of the steps, which may have changed. */
   mark(marks) {
     this.marks = marks;
     this.drawCounts(); this.drawStep();
   }
   drawThresholds(moved, value) {
-    if (this.run) this.writerLine.thresholds(this.run, this.alpha, this.beta);
+    if (this.run) this.writerLine.thresholds(this.run, this.alpha, this.beta, this.cap);
     if (this.host.moved) this.host.moved(moved, value);
     this.writeAddress();
   }
   writeAddress() {
-    const { run, current: step, alpha, beta, metric } = this;
+    const { run, current: step, alpha, beta, cap, metric } = this;
     const usual = METRICS.find((m) => m.tuned === !!run?.lens), colour = metric === usual ? null : metric.key;
-    if (this.host.address && run) this.host.address({ run, step, alpha, beta, colour });
+    if (this.host.address && run) this.host.address({ run, step, alpha, beta, cap, colour });
   }
 
   async drawStep() {
@@ -243,7 +258,7 @@ export class Viewer {
       if (this.asked !== i || this.current !== i) return; // a later selection is on its way
     }
     view.ready();
-    view.show(this.run, this.steps[i], this.details.get(i), this.alpha, this.beta, this.marks[i]);
+    view.show(this.run, this.steps[i], this.details.get(i), this, this.marks[i]);
   }
   select(i, focus) {
     if (!this.heat.select(i, focus)) return;
@@ -314,15 +329,15 @@ export class Viewer {
   /** A response by contrast is seen with the α and β that wrote it. */
   takeThresholds({ contrast }) {
     if (!contrast) return;
-    Object.assign(this, usualThresholds(contrast, this));
+    Object.assign(this, usualThresholds(contrast, this), { cap: contrast.cap ?? null });
     this.parts.betaSlider.value = String(this.beta);
-    if (this.host.moved) for (const name of ['alpha', 'beta']) this.host.moved(name, this[name]);
+    if (this.host.moved) for (const name of ['alpha', 'beta', 'cap']) this.host.moved(name, this[name]);
   }
   /** Who wrote the response, where both models did. */
   drawWriter(ended) {
     const { run: { contrast }, parts: { rewrittenCue, takenOverCue, keys } } = this;
     this.writerLine.show(this.run, this.steps, ended);
-    this.writerLine.thresholds(this.run, this.alpha, this.beta);
+    this.writerLine.thresholds(this.run, this.alpha, this.beta, this.cap);
     rewrittenCue.hidden = !contrast;
     takenOverCue.hidden = !contrast || !contrast.takeover;
     keys.textContent = KEYS_HELP + (contrast ? WRITER_KEYS_HELP : '');
@@ -417,9 +432,9 @@ export class Viewer {
     if (message) this.fail(message);
   }
   async exportAs(kind) {
-    const { run, steps, metric, alpha, beta } = this, name = 'lightreasoner-' + run.run.slice(0, 8);
+    const { run, steps, metric, alpha, beta, cap } = this, name = 'lightreasoner-' + run.run.slice(0, 8);
     const curve = ['png', 'html'].includes(kind) ? await this.curve.picture() : '';
-    if (kind !== 'png') return this.host.export(kind, run.run, { alpha, beta, name, curve });
+    if (kind !== 'png') return this.host.export(kind, run.run, { alpha, beta, cap, name, curve });
     download(name + '.png', await picture({ run, steps, metric, beta, node: this.parts.response, curve }));
     return '';
   }

@@ -4,7 +4,7 @@
 import { el } from '../shared/dom.js';
 import { plural, tokenName } from '../shared/format.js';
 
-/** @typedef {{ alpha: number, beta: number, takeover: boolean }} Contrast */
+/** @typedef {{ alpha: number, beta: number, takeover: boolean, cap?: number }} Contrast */
 
 export const isRewritten = ({ expert_choice: own, token_id: id }) => !!own && own.token_id !== id;
 /** Whether a takeover put the expert's choice in place of the amateur's. */
@@ -30,7 +30,9 @@ export function countsOf(steps, contrast) {
     plural(rewritten, 'step') + ' the expert alone would have written another';
 }
 
-const numbers = ({ alpha, beta, takeover }) => (takeover ? '' : '\u03b1 = ' + alpha + ' and ') + '\u03b2 = ' + beta;
+/** @param {Contrast} contrast */
+const numbers = ({ alpha, beta, takeover, cap }) => (takeover ? '' : '\u03b1 = ' + alpha + ' and ') +
+  '\u03b2 = ' + beta + (cap === undefined ? '' : ' and a cap of ' + cap + ' nats');
 /** One line on a contrast: for pictures, and the beginning of the page's own. @param {Contrast} contrast */
 export function writtenBy(contrast) {
   return contrast.takeover
@@ -70,8 +72,9 @@ export function createWriterLine(compare) {
       button.hidden = !compare || !ended || same;
       note.textContent = same ? 'The expert alone would have written the same.' : '';
     },
-    thresholds({ contrast }, alpha, beta) {
-      const now = contrast && { ...contrast, alpha: contrast.takeover ? contrast.alpha : alpha, beta };
+    thresholds({ contrast }, alpha, beta, cap) {
+      const target = contrast?.takeover ? {} : { alpha, cap: cap ?? undefined };
+      const now = contrast && { ...contrast, ...target, beta };
       moved.hidden = !contrast || numbers(now) === numbers(contrast);
       moved.textContent = moved.hidden ? '' : 'The sliders now say ' + numbers(now) +
         '. This text stays as it was written; press Run for one ' + other(contrast) + ' with them.';
