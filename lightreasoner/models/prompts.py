@@ -206,8 +206,8 @@ def _chat(
                     "does not know."
                 ) from found
             raise UserError(
-                f"The chat template of {name} cannot render this prompt: {why} Change the prompt, or use one without a "
-                "chat template."
+                f"The chat template of {name} cannot render this prompt: {why.rstrip('.')}. Change the prompt, or use one "
+                "without a chat template."
             ) from found
     for role, part in [("system", system), *spoken]:
         if not _holds(text, after_thinking(part) if role == "assistant" else part):  # it may drop earlier thoughts
@@ -244,7 +244,7 @@ def _encode(tokenizer: Any, text: str) -> list[int]:
     ids = list(tokenizer(text, add_special_tokens=False)["input_ids"])
     begin, end = begins_with(tokenizer), tokenizer.eos_token_id
     bos = tokenizer.bos_token_id
-    if begin is not None and ids[:1] != [begin]:
+    if begin is not None and not text.lstrip().startswith(tokenizer.bos_token):  # a template may begin with a new line
         ids = [begin, *ids]
     while bos is not None and ids[:2] == [bos, bos]:
         ids = ids[1:]

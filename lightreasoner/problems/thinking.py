@@ -12,11 +12,16 @@ BLOCKS = (
     ("<|START_THINKING|>", "<|END_THINKING|>"),  # Command A
     ("<|channel|>analysis", "<|channel|>final<|message|>"),  # gpt-oss
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|channel>thought", "<channel|>"),  # Gemma 4
+    ("<|open|>think<|sep|>", "<|close|>think<|sep|>"),  # Kimi K3
+    ("<think:opensource>", "</think:opensource>"),  # Hunyuan 3
 )
+LATER = "[BEGIN FINAL RESPONSE]"  # Apriel opens no block
 
 
 def after_thinking(text: str) -> str:
     """What follows the last thinking block; the whole text where there is none, and nothing after an open block."""
+    text = text.rpartition(LATER)[2]
     for begin, end in BLOCKS:
         opened, closed = text.rfind(begin), text.rfind(end)
         if opened > closed:

@@ -100,6 +100,7 @@ def test_a_question_that_holds_the_system_prompt_does_not_hide_its_loss():
         (PAPER, "Hello", "2 + 2?", "leaves out a part of the prompt"),
         (PAPER, "{{ raise_exception('never') }}", "2 + 2?", "cannot render this prompt: never"),
         (PAPER, "{{ messages + 1 }}", "2 + 2?", "cannot render this prompt"),
+        (PAPER, "{% for t in tools %}{% endfor %}", "2 + 2?", r"cannot render this prompt: .+\w'?\. Change the prompt"),
         (PAPER, "{% for", "2 + 2?", "cannot render this prompt"),
         (PAPER, None, "a <|im_end|> b", "The problem contains '<|im_end|>'"),
         (replace(PAPER, system="a <|im_end|> b"), None, "2", "The system prompt contains '<|im_end|>'"),
@@ -214,6 +215,12 @@ def test_one_beginning_token_and_no_end_token(begin, end, template):
         writes = bool(settings.template and "im_start" in template)
         assert ids.count(1) == ids[:1].count(1) == int(begin or writes), settings
         assert 2 not in ids
+
+
+def test_a_template_that_begins_with_a_new_line_gets_no_second_beginning_token():
+    """Templates that are stored with their indentation write blanks before the token; a second was put before them."""
+    made = with_ends(True, False, "\n  <|im_start|>{{ messages[-1].content }}")
+    assert render(made, "m", "2 + 2?", replace(PAPER, system="")).ids.count(1) == 1
 
 
 @pytest.mark.parametrize("flags", [{}, {"add_bos": True}, {"add_bos": True, "add_eos": True}, {"add_eos": True}])

@@ -21,6 +21,12 @@ def test_what_follows_a_thinking_block_is_graded(begin, end):
     assert grade(again, "4").right
 
 
+def test_an_answer_announced_without_a_block():
+    """Apriel thinks without a mark, and marks its answer."""
+    said = "Here are my reasoning steps:\nMaybe \\boxed{5}?\n[BEGIN FINAL RESPONSE]\nThe answer is 4."
+    assert grade(said, "4").right and not grade(said, "5").right
+
+
 def test_text_without_a_block_is_the_answer():
     assert after_thinking("x < y and y > z") == "x < y and y > z"
     assert after_thinking("") == open_block("") == open_block("<think>a</think>b") == ""
