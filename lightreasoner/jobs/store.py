@@ -57,6 +57,10 @@ COLUMNS = tuple(field.name for field in fields(Job))
 SCHEMA = f"CREATE TABLE IF NOT EXISTS jobs ({', '.join(COLUMNS).replace('id,', 'id TEXT PRIMARY KEY,', 1)})"
 
 
+TEXTS = ("id", "verb", "title", "argv", "run_dir", "state", "backend")
+NUMBERS = ("created", "started", "ended", "position", "pid", "attempt")
+
+
 def _row(job: Job) -> dict[str, Any]:
     return {name: _cell(name, getattr(job, name)) for name in COLUMNS}
 
@@ -67,7 +71,13 @@ def _cell(name: str, value: Any) -> Any:
 
 def _job(row: tuple) -> Job:
     values = dict(zip(COLUMNS, row, strict=True))
-    argv, run_dir, kept = tuple(json.loads(values["argv"])), Path(values["run_dir"]), bool(values["kept"])
+    texts, numbers = [values[name] for name in TEXTS], [values[name] for name in NUMBERS if values[name] is not None]
+    if not all(isinstance(value, str) for value in texts) or not all(isinstance(n, int | float) for n in numbers):
+        raise ValueError("a row of it is no job")
+    argv = json.loads(values["argv"])
+    if not isinstance(argv, list):
+        raise ValueError("a row of it is no job")
+    argv, run_dir, kept = tuple(argv), Path(values["run_dir"]), bool(values["kept"])
     return Job(**values | {"argv": argv, "run_dir": run_dir, "kept": kept})
 
 
@@ -135,6 +145,8 @@ class JobStore:
                 connection.execute("COMMIT")
         except sqlite3.OperationalError as error:  # locked, full, unreadable: the data is intact
             kind = error.sqlite_errorcode & 0xFF
+            if kind == sqlite3.SQLITE_ERROR:  # a column or the table is missing
+                raise self._damaged(error) from error
             if kind == sqlite3.SQLITE_FULL or (kind == sqlite3.SQLITE_IOERR and disk_is_full(self.path.parent)):
                 full = f"The job list {self.path} could not be written: {os.strerror(errno.ENOSPC)}."
                 raise UserError(f"{full} Free some space and try again.") from error
@@ -148,13 +160,16 @@ class JobStore:
                 advice = "Make its folder writable for this user, or set LIGHTREASONER_WORKSPACE to another."
             raise UserError(f"The job list {self.path} cannot be used: {error}. {advice}") from error
         except (sqlite3.DatabaseError, ValueError) as error:
-            raise UserError(
-                f"The job list {self.path} is damaged ({error}). Move it away and restart; the run folders are intact "
-                "and can be resumed from the command line."
-            ) from error
+            raise self._damaged(error) from error
         except OSError as error:
             trouble = disk_trouble(error, "Free some space.", writing=True)
             raise UserError(f"{self.path.parent} is not writable: {trouble}") from error
+
+    def _damaged(self, error: Exception) -> UserError:
+        return UserError(
+            f"The job list {self.path} is damaged ({error}). Move it away and restart; the run folders are intact and "
+            "can be resumed from the command line."
+        )
 
     def _select(self, connection: sqlite3.Connection, where: str = "", values: tuple = ()) -> list[Job]:
         return [_job(row) for row in connection.execute(f"SELECT {', '.join(COLUMNS)} FROM jobs {where}", values)]

@@ -206,8 +206,8 @@ def _chat(
                     "does not know."
                 ) from found
             raise UserError(
-                f"The chat template of {name} cannot render this prompt: {why.rstrip('.')}. Change the prompt, or use one "
-                "without a chat template."
+                f"The chat template of {name} cannot render this prompt: {why.rstrip('.')}. Change the prompt, or use "
+                "one without a chat template."
             ) from found
     for role, part in [("system", system), *spoken]:
         if not _holds(text, after_thinking(part) if role == "assistant" else part):  # it may drop earlier thoughts

@@ -195,12 +195,23 @@ def test_a_change_that_breaks_off_leaves_everything_as_it_was(store):
     assert store.get("a").state == "queued"
 
 
-@pytest.mark.parametrize("damage", ["garbage", "header", "row"])
+ROWS = {
+    "row": "UPDATE jobs SET argv = 'no json'",
+    "no arguments": "UPDATE jobs SET argv = NULL",
+    "a number": "UPDATE jobs SET argv = '5'",
+    "no folder": "UPDATE jobs SET run_dir = NULL",
+    "a time in words": "UPDATE jobs SET created = 'yesterday'",
+    "a column": "ALTER TABLE jobs RENAME COLUMN kept TO held",
+}
+
+
+@pytest.mark.parametrize("damage", ["garbage", "header", *ROWS])
 def test_a_damaged_list_is_named_and_not_touched(store, damage):
+    """A cell without a value was a traceback, and of a column that is missing it said “Try again in a moment”."""
     add(store, "a")
-    if damage == "row":
+    if damage in ROWS:
         with sqlite3.connect(store.path) as connection:
-            connection.execute("UPDATE jobs SET argv = 'no json'")
+            connection.execute(ROWS[damage])
         connection.close()
     else:
         content = store.path.read_bytes()
@@ -208,7 +219,7 @@ def test_a_damaged_list_is_named_and_not_touched(store, damage):
     before = store.path.read_bytes()
     with pytest.raises(UserError, match=r"jobs\.sqlite is damaged.*Move it away"):
         store.jobs()
-    if damage != "row":
+    if damage not in ROWS:
         with pytest.raises(UserError, match="damaged"):
             add(store, "b")
     assert store.path.read_bytes() == before
