@@ -81,7 +81,7 @@ def gains(runs: Path) -> dict[Path, tuple[Gain, ...]]:
         if not results or not config.get("base", True):
             continue
         adapters = [Path(place).resolve() for place in config.get("adapters") or []]
-        by_name = dict(zip((run["about"].get("models") or [])[1:], adapters, strict=False))
+        by_name = dict(zip(map(str, (run["about"].get("models") or [])[1:]), adapters, strict=False))
         for comparison in results["comparisons"]:
             adapter = by_name.get(comparison.get("after"))
             gain = _gain(folder.name, run, comparison)

@@ -370,7 +370,17 @@ def read_results(folder: Path) -> dict | None:
     except (OSError, ValueError, RecursionError):
         return None
     whole = isinstance(found, dict) and all(isinstance(found.get(part), list) for part in ("models", "comparisons"))
-    return found if whole else None
+    return found if whole and all(map(_is_summary, found["models"] + found["comparisons"])) else None
+
+
+def _is_summary(part: object) -> bool:
+    """Whether a model or a comparison of results.json has names and numbers where they belong."""
+    names, numbers = ("name", "before", "after"), ("pass_at_1", "right", "problems")
+    return (
+        isinstance(part, dict)
+        and all(isinstance(part.get(name), str | None) for name in names)
+        and all(isinstance(part.get(name), int | float | None) for name in numbers)
+    )
 
 
 def variants_of(run: dict) -> list[Variant]:

@@ -246,7 +246,8 @@ def _equal(one, other, rounded: bool) -> bool:
 def _without_unit(text: str) -> str:
     r"""A formula without the unit after it: 4\pi \text{ cm}^2 → 4\pi."""
     styled = rf"{STYLES}\s*\{{[^{{}}]*\}}"
-    unit = rf"(?:\\[ ,;:]|~|\s)*{STYLES}\s*\{{[^{{}}]*[a-zA-Z%°][^{{}}]*\}}"
+    text = re.sub(r"(?<=\d)(?:\\[ ,;:]|~|\s)+[kMm]?\\Omega$", "", text)
+    unit = rf"(?:\\[ ,;:]|~|\s)*(?:\\mu\s*)?{STYLES}\s*\{{[^{{}}]*[a-zA-Z%°](?:[^{{}}]|\{{[^{{}}]*\}})*\}}"
     unit += rf"(?:\s*/\s*{styled})?(?:\s*\^\s*\{{?-?\d\}}?)?\s*$"
     text = re.sub(unit, "", text) or text
     plain = rf"(?<=[\d}})π])\s+(?:(?!(?:and|or|{FUNCTIONS})\b)[a-zA-Z]{{2,}}\.?(?:\^\{{?\d\}}?)?\s*)+$"

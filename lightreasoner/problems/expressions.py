@@ -2,7 +2,7 @@
 
 import re
 
-from lightreasoner.problems.notation import STYLES, in_ascii, split_top, without_style
+from lightreasoner.problems.notation import STYLES, grouped, in_ascii, split_top, without_style
 
 LONGEST = 300  # characters of LaTeX that are compared as mathematics
 FUNCTIONS = (
@@ -65,7 +65,7 @@ def words(text: str) -> str:
 
 def values(text: str) -> list[str]:
     r"""The values of a list in no brackets, or in \{…\}; ± stands for two. One value: a list of one."""
-    text = text.strip().strip("$").strip()
+    text = re.sub(r"(?<!\\)\\[,;:!]", " ", grouped(text.strip().strip("$").strip()))  # 12\;\Omega is one value
     inside = re.fullmatch(
         r"\\?\{((?:(?!\\\}\s*\S).)*?)\\?\}", re.sub(r"\\(?:left|right|l|r)(?=\\?[{}])", "", text), re.DOTALL
     )
@@ -152,7 +152,7 @@ def labelled(text: str) -> dict[str, str] | None:
     pairs = [part.strip().strip("$").partition("=") for part in values(text)]
     names = [name.strip() for name, _, _ in pairs]
     if len(pairs) < 2 or not all(
-        re.fullmatch(r"[a-zA-Z]\w{0,20}(?:_\{\w+\})?", name) and value for name, _, value in pairs
+        re.fullmatch(r"[a-zA-Z]\w{0,20}(?:_\{\w+\})?", name.strip()) and value for name, _, value in pairs
     ):
         return None
     if len({name.partition("_")[0].rstrip("0123456789") for name in names}) < len(names):

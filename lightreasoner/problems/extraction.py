@@ -52,7 +52,11 @@ _SEVERAL = re.compile(
 
 
 _OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
-_DENIED = re.compile(r"(?:\bnot|n't|\bnever)\s+(?:be\s+|equal(?:s| to)?\s+|simply\s+|just\s+)?[$(*]*$", re.IGNORECASE)
+_DENIED = re.compile(
+    r"(?:\bnot|n't|\bnever|\brather than|\binstead of|\bunlike)\s+(?:be\s+|equal(?:s| to)?\s+"
+    r"|simply\s+|just\s+)?[$(*]*$",
+    re.IGNORECASE,
+)
 _RUN = re.compile(rf"(?:{VALUE})(?:\s*,\s*(?:{VALUE}))*,?\s+(?:and|or)\s+(?:{VALUE})(?!\s*[-+*/^=\d])")
 #: The model says that there is no answer; a number in such a sentence is none.
 _REFUSED = re.compile(
@@ -85,6 +89,8 @@ def find_number(turn: str) -> str | None:
     last = re.split(r"(?<=[.!?])\s+|\n", rest.strip())[-1]
     if _REFUSED.search(last):
         return None
+    if len(rest) < LONGEST and read_number(rest.strip()):
+        return rest.strip()  # with its unit
     spelled = re.findall(NUMBER_WORDS, last, re.IGNORECASE)
     return last_value(rest) or (spelled[0] if len(spelled) == 1 else None)
 
@@ -144,8 +150,10 @@ def value_in(statement: Statement) -> str | None:
             r"\s*((?:hundred|thousand|million|billion|trillion|dozen)s?\b)", sentence[masked.end() :]
         )
         return formula + ("%" if percent else f" {words_after.group(1)}" if words_after else "")
-    plain = re.sub(r"^(?:[-=]+>|[^\w√π$€£¥(\\.+±<>≤≥-])+", "", without_lead(sentence)).strip()
-    plain = plain.rstrip(".,+")
+    plain = re.sub(r"^(?:[-=]+>|\.{2,}|[^\w√π$€£¥(\\.+±<>≤≥-])+", "", without_lead(sentence)).strip()
+    plain = re.sub(r"\s*\[\d{1,2}\]$", "", plain.rstrip(".,+")) or plain  # a footnote
+    closed = "" if re.search(r"[\[{«「『]", plain) else r"\]}»」』"
+    plain = re.sub(rf"(?:[{closed}\U0001f300-\U0001faff✅✓✔☑\ufe0f]|\s)+$", "", plain) or plain  # [7], «7», 7 ✅
     if read_number(plain) or plain.lower() in ("none", "nothing"):
         return plain
     if is_formula(plain) and re.search(r"[\d√π∞\\]", plain):  # a letter alone is no number
@@ -247,7 +255,7 @@ def _lines_joined(text: str) -> str | None:
 def list_in(statement: Statement) -> str | None:
     """Several values, as they are written; None where a text has fewer than two parts with a value."""
     listed = _lines_joined(statement.text) or statement.text
-    listed = re.sub(r";(?=\s*[-+$\\(\d])", ",", listed)
+    listed = re.sub(r";(?=\s*(?:[-+$\\(\d]|[a-zA-Z]\s*=))", ",", listed)
     sentence, formulas = first_sentence(unmarked(listed)) if not statement.boxed else (statement.text, [])
     text = unmask(sentence, formulas).strip().rstrip(".")
     return text or None

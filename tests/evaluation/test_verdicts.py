@@ -120,6 +120,15 @@ def test_a_file_of_brackets_is_damaged_and_no_traceback(run, name):
             regrade(run)
 
 
+@pytest.mark.parametrize(
+    "part", [7, {"name": {"a": 1}}, {"name": "a", "pass_at_1": "half"}, {"name": "a", "problems": []}]
+)
+def test_results_of_another_type_count_as_unreadable(tmp_path, part):
+    """A share in words was a traceback in the log, and the tab's call failed."""
+    (tmp_path / "results.json").write_text(json.dumps({"models": [part], "comparisons": []}))
+    assert read_results(tmp_path) is None
+
+
 def test_a_run_that_is_worked_on_or_is_no_evaluation_is_refused(run, tmp_path):
     begin_run(tmp_path / "other", "dataset", {}, {})
     with pytest.raises(UserError, match="holds a dataset run"):
