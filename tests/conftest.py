@@ -22,8 +22,14 @@ from tests.support.browser_models import save_endless_pair, save_hostile_pair, s
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The browser tests go last: Playwright keeps an event loop in this thread, which asyncio.run cannot stand."""
-    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+    """The browser tests go last: Playwright keeps an event loop in this thread, which asyncio.run cannot stand. Large
+    files go first among them, so that no process is left alone with one while the others have nothing to do."""
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        in_browser = item.get_closest_marker("browser") is not None
+        return in_browser, -item.path.stat().st_size if in_browser else 0
+
+    items.sort(key=place)
 
 
 def pytest_collection_finish() -> None:
