@@ -47,6 +47,7 @@ class Settings:
     lock_folder: str = ""  # folder of the accelerator's lock; empty: the workspace
     report_to: str = ""  # a tracker that mirrors the runs' numbers: trackio, tensorboard or wandb; empty: none
     job_nice: int = 1  # steps of priority by which jobs are below the page; at 10 two other programs leave a tenth
+    warm_jobs: bool = True  # fork jobs from a process that has made their imports, where that is possible
     job: str = ""  # "id/attempt" in processes started by the scheduler, else empty
     hosts: str = (
         ""  # more names under which the page is reached, and sites that frame it, comma-separated: *.example.org

@@ -15,20 +15,21 @@ from lightreasoner import processes
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.backend import HEARTBEAT, OUTPUT_FILE
 from lightreasoner.jobs.store import Job
-from lightreasoner.settings import PREFIX, ROOT
-
-VARIABLE = f"{PREFIX}JOB"  # set in every process of a job, to recognise them later
+from lightreasoner.jobs.warm import OUTPUT, VARIABLE, ForkedJob, WarmWorker
+from lightreasoner.settings import ROOT
 
 
 class LocalBackend:
     """Runs `command` followed by a job's argv."""
 
+    warm: WarmWorker | None = None  # has made the imports of the usual command; app.py sets it
+
     def __init__(self, command: tuple[str, ...] = (sys.executable, "-m", "lightreasoner")):
         self._command = command
-        self._children: dict[str, subprocess.Popen] = {}  # by attempt, to be reaped
+        self._children: dict[str, subprocess.Popen | ForkedJob] = {}  # by attempt, to be reaped
 
     def submit(self, job: Job, folder: Path, env: dict[str, str]) -> tuple[int, str]:
-        command = [*self._command, *job.argv]
+        env = os.environ | env | OUTPUT
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / HEARTBEAT).touch()
@@ -36,10 +37,11 @@ class LocalBackend:
                 when = time.strftime("%Y-%m-%d %H:%M:%S")
                 output.write(f"{header(job)} · {when} · {shlex.join(job.argv)}\n".encode(errors="replace"))
                 output.flush()
-                child = subprocess.Popen(
-                    command,
+                forked = self.warm.start(job.argv, env, output.fileno()) if self.warm else None
+                child = forked or subprocess.Popen(
+                    [*self._command, *job.argv],
                     cwd=ROOT,
-                    env=os.environ | env | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"},
+                    env=env,
                     start_new_session=True,
                     stdin=subprocess.DEVNULL,
                     stdout=output,

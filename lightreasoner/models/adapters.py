@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def _kind_and_layers(ref: str | ModelRef) -> tuple[str, dict[str, int]] | None:
 def _layers(folder: Path, gguf: str | None, _changed: int) -> tuple[str, dict[str, int]] | None:
     where = {"local_files_only": True, "trust_remote_code": False} | ({"gguf_file": gguf} if gguf else {})
     try:
-        with warnings.catch_warnings(), torch.device("meta"), gguf_reading(iter):
+        with warnings.catch_warnings(), torch.device("meta"), gguf_reading(iter) if gguf else nullcontext():
             warnings.simplefilter("ignore")
             config = transformers.AutoConfig.from_pretrained(folder, **where)
             return config.model_type, linear_names(transformers.AutoModelForCausalLM.from_config(config))

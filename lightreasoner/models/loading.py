@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -90,7 +90,7 @@ def load_model(
     idle = unused_gpu() if device.type == "cpu" and settings.device == "auto" else ""
     report = _Report(on_status, f"Loading {ref} on {device} in {str(dtype).removeprefix('torch.')}{idle}")
     report(0, 1)
-    with _quiet(), _tensor_by_tensor(report):
+    with _quiet(files), _tensor_by_tensor(report):
         try:
             tokenizer = tokenizer or _load_tokenizer(files)
             ends = turn_ends(files, tokenizer)
@@ -192,7 +192,7 @@ def load_tokenizer(ref: str | ModelRef | Path) -> Any:
 
 def tokenizer_in(files: Files) -> Any:
     """The tokenizer of these files, without their weights. Raises UserError."""
-    with _quiet():
+    with _quiet(files):
         return _load_tokenizer(files)
 
 
@@ -310,13 +310,14 @@ def _sentence(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _quiet(files: Files) -> Iterator[None]:
     """Keeps transformers' progress bars and warnings off the terminal, which shows on_status and errors instead."""
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        with warnings.catch_warnings(), gguf_reading(_reported):
+        # what reads GGUF files takes a third of a second to import, which others need not
+        with warnings.catch_warnings(), gguf_reading(_reported) if files.gguf else nullcontext():
             warnings.simplefilter("ignore")
             yield
     finally:

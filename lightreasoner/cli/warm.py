@@ -1,0 +1,38 @@
+"""python -m lightreasoner.cli.warm FILE: the process that jobs are forks of (jobs/warm.py), with all that they import."""
+
+import sys
+from importlib import import_module
+
+#: In this order: what every job needs, and then what fine-tuning does.
+NEEDED = (
+    "transformers.models.llama.modeling_llama",
+    "transformers.models.qwen2.modeling_qwen2",
+    "lightreasoner.sampling.run",
+    "lightreasoner.evaluation.run",
+    "lightreasoner.experiments.run",
+    "peft",
+    "lightreasoner.training.finetune",
+    "lightreasoner.training.run",
+)
+
+
+def main() -> int:
+    """Import, fork, and in a fork run its command."""
+    from lightreasoner.cli.main import main as run_command
+    from lightreasoner.jobs.warm import serve
+
+    for name in NEEDED:
+        import_module(name)
+    words = serve(int(sys.argv[1]))
+    sys.argv[1:] = words
+    import numpy
+
+    numpy.random.seed()  # forks would draw the same numbers otherwise
+    return run_command()
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(main())
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -1,0 +1,224 @@
+"""Starts jobs as forks of a process that has made their imports, which are most of the time until a job does anything.
+
+That process is `python -m MODULE`, which imports, starts no thread, and calls `serve`. A job is its fork: in a session
+of its own, with its environment, its output in its file, and the mark of its attempt where the system shows a process's
+environment, so that it is found, signalled and outlives the server like any other. Where anything differs from an
+ordinary start, `start` returns None and the job is started the ordinary way. Linux only.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from lightreasoner.jobs.accelerator import NVIDIA
+from lightreasoner.settings import PREFIX, ROOT, Settings
+
+VARIABLE = f"{PREFIX}JOB"  # set in every process of a job, to recognise them later
+OUTPUT = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}  # of every job
+ACCELERATORS = (NVIDIA, Path("/dev/kfd"))
+SPARE = 4e9  # bytes of free memory from which on the process may take its share (docs/deploy.md says how much)
+ROOM = 200  # characters for a job's mark, and for its command line where the system shows it
+LARGEST = 1 << 17  # bytes of a request; longer command lines are started the ordinary way
+PATIENCE = 5.0  # seconds of waiting for a fork, which takes some milliseconds
+
+
+def worth_it(settings: Settings) -> bool:
+    """Whether jobs of this machine are to be forked: they compute on the CPU, and memory is there.
+
+    A driver of an accelerator must not be opened before a fork. None was there to try it.
+    """
+    return (
+        settings.warm_jobs
+        and not settings.no_jobs
+        and sys.platform == "linux"
+        and settings.device in ("auto", "cpu")
+        and not any(path.exists() for path in ACCELERATORS)
+        and psutil.virtual_memory().available >= SPARE
+    )
+
+
+class WarmWorker:
+    """The process `python -m module FILE`, which has made the imports after some seconds. Safe for threads."""
+
+    def __init__(self, module: str):
+        self._module, self._lock, self._ready = module, threading.Lock(), False
+        self._env = _common(dict(os.environ)) | OUTPUT
+        self._code = _code()
+        self._asking, asked = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._asking.settimeout(PATIENCE)
+        with asked:
+            self.process = self._launch(asked)
+
+    def _launch(self, asked: socket.socket) -> subprocess.Popen:
+        return subprocess.Popen(
+            [sys.executable, "-m", self._module, str(asked.fileno()), " " * ROOM],
+            cwd=ROOT,
+            env=self._env | {VARIABLE: " " * ROOM},
+            pass_fds=[asked.fileno()],
+            start_new_session=True,  # Ctrl+C in a terminal is for the server
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def start(self, argv: Sequence[str], env: dict[str, str], output: int) -> ForkedJob | None:
+        """A new job with these words after the command, this environment, and its output in an open file.
+
+        None where it cannot be a fork: while the imports are made, after the process has died or the code on disk has
+        changed, and where libraries would read something else in this environment.
+        """
+        request = json.dumps([list(argv), env]).encode()
+        with self._lock:
+            if not self._fits(env) or len(request) > LARGEST or "\0" in "".join(argv):
+                return None
+            waits, go = os.pipe()
+            try:
+                socket.send_fds(self._asking, [request], [output, waits])
+                pid = int(self._asking.recv(64))
+                os.write(go, b"1")  # without it, the fork ends: a job runs once, however this server or the worker dies
+                return ForkedJob(self, pid)
+            except (OSError, ValueError):
+                self._stop()
+                return None
+            finally:
+                os.close(waits)
+                os.close(go)
+
+    def _fits(self, env: dict[str, str]) -> bool:
+        with suppress(OSError, ValueError):  # ValueError: it was stopped
+            if not self._ready and select.select([self._asking], [], [], 0)[0]:
+                self._ready = self._asking.recv(64) == b"ready"
+        if self._ready and _code() != self._code:  # the fork would run what is no longer there
+            self._stop()
+        return self._ready and self._same_libraries(env)
+
+    def _same_libraries(self, env: dict[str, str]) -> bool:
+        """Libraries read their variables when they are imported; ours are read when a command runs."""
+        return _common(env) == self._env
+
+    def status(self, pid: int) -> int | None:
+        """The exit status of an ended job, negative for a signal; None while it runs, and when it is unknown."""
+        with self._lock, suppress(OSError, ValueError):
+            self._asking.send(json.dumps(pid).encode())
+            return json.loads(self._asking.recv(64))
+        return None
+
+    def stop(self) -> None:
+        """End the process. Its jobs go on."""
+        with self._lock:
+            self._stop()
+
+    def _stop(self) -> None:
+        self._ready = False
+        self._asking.close()
+        self.process.kill()
+        self.process.wait()
+
+
+class ForkedJob:
+    """What LocalBackend needs of a subprocess.Popen."""
+
+    def __init__(self, worker: WarmWorker, pid: int):
+        self.pid, self._worker, self._status = pid, worker, None
+
+    def poll(self) -> int | None:
+        if self._status is None:
+            self._status = self._worker.status(self.pid)
+        return self._status
+
+
+def _common(env: dict[str, str]) -> dict[str, str]:
+    """The variables that are not ours."""
+    return {name: value for name, value in env.items() if not name.startswith(PREFIX)}
+
+
+def _code() -> frozenset[tuple[str, int]]:
+    """Which code is on disk."""
+    return frozenset((str(path), path.stat().st_mtime_ns) for path in (ROOT / "lightreasoner").rglob("*.py"))
+
+
+# ---- in the process itself
+
+
+def serve(number: int) -> list[str]:
+    """Fork jobs until the server is gone. Returns in every fork, with the words of its job.
+
+    number: of the file by which the server asks. Exits when this process has threads, which no fork would have.
+    """
+    asked, place = socket.socket(fileno=number), _place()
+    if threading.active_count() > 1:
+        raise SystemExit("a thread was started by an import")
+    gc.collect()
+    gc.freeze()  # no fork walks through what was imported, or gets copies of its pages
+    asked.send(b"ready")
+    while True:
+        request, files, _, _ = socket.recv_fds(asked, LARGEST, 2)
+        if not request:
+            os._exit(0)  # the server is gone; jobs go on
+        wanted = json.loads(request)
+        if isinstance(wanted, int):
+            asked.send(json.dumps(_ending(wanted)).encode())
+            continue
+        if (pid := os.fork()) == 0:
+            asked.close()
+            return _become(*wanted, *files, place)
+        for file in files:
+            os.close(file)
+        asked.send(str(pid).encode())
+
+
+def _ending(pid: int) -> int | None:
+    try:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return os.waitstatus_to_exitcode(status) if ended else None
+
+
+def _become(argv: list[str], env: dict[str, str], output: int, waits: int, place: int | None) -> list[str]:
+    """Let this fork be what subprocess.Popen would have started, once the server knows of it."""
+    os.setsid()
+    _show(argv, env.get(VARIABLE, ""), place)
+    os.environ.clear()
+    os.environ.update(env)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    if not os.read(waits, 1):
+        os._exit(0)
+    os.close(waits)
+    return argv
+
+
+def _place() -> int | None:
+    """Where this process's environment holds VARIABLE, as the system gave it; None where it does not."""
+    getenv = ctypes.CDLL(None).getenv
+    getenv.restype = ctypes.c_void_p
+    found = getenv(VARIABLE.encode())
+    return found if found and ctypes.string_at(found) == b" " * ROOM else None
+
+
+def _show(argv: list[str], mark: str, place: int | None) -> None:
+    """Let /proc, and thus ps, say what this fork is: the system shows the memory in which a process got its words and
+    its environment, and a fork has those of the process that it is a fork of."""
+    if place is None:
+        return
+    ctypes.memmove(place, mark.encode()[:ROOM].ljust(ROOM, b"\0"), ROOM)
+    with suppress(OSError, IndexError, ValueError):
+        start, end = map(int, Path("/proc/self/stat").read_text().rpartition(")")[2].split()[45:47])
+        words = "\0".join([sys.executable, "-m", "lightreasoner", *argv]).encode(errors="replace")
+        if start:
+            ctypes.memmove(start, words[: end - start].ljust(end - start, b"\0"), end - start)
