@@ -1,4 +1,4 @@
-"""python -m lightreasoner.cli.warm FILE: the process that jobs are forks of (jobs/warm.py), with all that they import."""
+"""python -m lightreasoner.cli.warm FILE: the process that jobs are forks of (jobs/warm.py), with their imports made."""
 
 import sys
 from importlib import import_module

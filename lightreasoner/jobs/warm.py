@@ -111,9 +111,9 @@ class WarmWorker:
 
     def status(self, pid: int) -> int | None:
         """The exit status of an ended job, negative for a signal; None while it runs, and when it is unknown."""
-        with self._lock, suppress(OSError, ValueError):
-            self._asking.send(json.dumps(pid).encode())
-            return json.loads(self._asking.recv(64))
+        with self._lock, suppress(OSError, ValueError):  # int() of "unknown"
+            self._asking.send(str(pid).encode())
+            return int(self._asking.recv(64))
         return None
 
     def stop(self) -> None:
@@ -170,7 +170,7 @@ def serve(number: int) -> list[str]:
             os._exit(0)  # the server is gone; jobs go on
         wanted = json.loads(request)
         if isinstance(wanted, int):
-            asked.send(json.dumps(_ending(wanted)).encode())
+            asked.send(_ending(wanted).encode())
             continue
         if (pid := os.fork()) == 0:
             asked.close()
@@ -180,12 +180,12 @@ def serve(number: int) -> list[str]:
         asked.send(str(pid).encode())
 
 
-def _ending(pid: int) -> int | None:
-    try:
+def _ending(pid: int) -> str:
+    with suppress(ChildProcessError):
         ended, status = os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return None
-    return os.waitstatus_to_exitcode(status) if ended else None
+        if ended:
+            return str(os.waitstatus_to_exitcode(status))
+    return "unknown"
 
 
 def _become(argv: list[str], env: dict[str, str], output: int, waits: int, place: int | None) -> list[str]:
