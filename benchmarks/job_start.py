@@ -3,7 +3,7 @@
     python -m benchmarks.job_start [--rounds 5]
 
 The requests go through the scheduler, as those of the page do. "said": until the first event is in the job's log.
-"works": until its first progress, so until its models are loaded. Seconds of the clock, and seconds of computing by the
+"works": until its first progress, so until its models are loaded and it has done something. Seconds of the clock, and seconds of computing by the
 job's process until then, which a busy machine changes little.
 """
 
@@ -71,9 +71,9 @@ def main() -> None:
             few = ("--max-new-tokens", "32", "--problems")
             _, data = measure(scheduler, ("sample", *few, "bundled-train", "--limit", "64"))
             jobs = {
-                "sample": ("sample", *few, "bundled-train", "--limit", "512"),
-                "finetune": ("finetune", "--dataset", str(data), "--max-steps", "30"),
-                "evaluate": ("evaluate", "--model", "bundled-expert", *few, "bundled-test", "--limit", "256"),
+                "sample": ("sample", *few, "bundled-train", "--limit", "128"),
+                "finetune": ("finetune", "--dataset", str(data), "--max-steps", "10"),
+                "evaluate": ("evaluate", "--model", "lightreasoner-expert-4m", *few, "bundled-test", "--limit", "64", "--batch-size", "8"),
             }
             for turn in range(options.rounds):
                 for name, words in jobs.items():

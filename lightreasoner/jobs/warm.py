@@ -163,7 +163,14 @@ def serve(number: int) -> list[str]:
         raise SystemExit("a thread was started by an import")
     gc.collect()
     gc.freeze()  # no fork walks through what was imported, or gets copies of its pages
-    asked.send(b"ready")
+    try:
+        asked.send(b"ready")
+        return _serve(asked, place)
+    except ConnectionError:  # the server went before it read an answer
+        os._exit(0)
+
+
+def _serve(asked: socket.socket, place: int | None) -> list[str]:
     while True:
         request, files, _, _ = socket.recv_fds(asked, LARGEST, 2)
         if not request:
