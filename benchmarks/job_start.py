@@ -3,8 +3,8 @@
     python -m benchmarks.job_start [--rounds 5]
 
 The requests go through the scheduler, as those of the page do. "said": until the first event is in the job's log.
-"works": until its first progress, so until its models are loaded and it has done something. Seconds of the clock, and seconds of computing by the
-job's process until then, which a busy machine changes little.
+"works": until its first progress, so until its models are loaded and it has done something. Seconds of
+the clock, and seconds of computing by the job's process until then, which a busy machine changes little.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from lightreasoner.jobs.store import FINISHED, JobStore
 from lightreasoner.jobs.warm import OUTPUT, WarmWorker
 from lightreasoner.settings import Settings
 
+EXPERT = "lightreasoner-expert-4m"
 TARGET = 0.5  # of the ordinary start's time until a job works
 
 
@@ -73,7 +74,17 @@ def main() -> None:
             jobs = {
                 "sample": ("sample", *few, "bundled-train", "--limit", "128"),
                 "finetune": ("finetune", "--dataset", str(data), "--max-steps", "10"),
-                "evaluate": ("evaluate", "--model", "lightreasoner-expert-4m", *few, "bundled-test", "--limit", "64", "--batch-size", "8"),
+                "evaluate": (
+                    "evaluate",
+                    "--model",
+                    "lightreasoner-expert-4m",
+                    *few,
+                    "bundled-test",
+                    "--limit",
+                    "64",
+                    "--batch-size",
+                    "8",
+                ),
             }
             for turn in range(options.rounds):
                 for name, words in jobs.items():

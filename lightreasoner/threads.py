@@ -118,6 +118,12 @@ def fitting(before: Look, now: Look, most: int, quota: float = math.inf) -> int:
     return max(1, min(most, math.floor(free + 0.5)))
 
 
+def wait_briefly() -> None:
+    """Set how torch's threads wait. Call before torch is imported: OpenMP reads it when it is loaded."""
+    if not any(os.environ.get(name) for name in WAITING):
+        os.environ["GOMP_SPINCOUNT"] = SPINS
+
+
 def prepare(for_page: bool = False) -> None:
     """Call before torch is imported: sets how its threads wait, and lets their number follow what is free.
 
@@ -125,8 +131,8 @@ def prepare(for_page: bool = False) -> None:
     beside a job or a program there was no difference, since one thread waits for nobody (docs/log.md).
     """
     global _wanted
-    if not for_page and not any(os.environ.get(name) for name in WAITING):
-        os.environ["GOMP_SPINCOUNT"] = SPINS
+    if not for_page:
+        wait_briefly()
     if _wanted is None and not any(os.environ.get(name) for name in FIXED):
         bound = group()
         quota = bound.cores if bound else math.inf

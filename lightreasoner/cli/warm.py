@@ -3,6 +3,8 @@
 import sys
 from importlib import import_module
 
+from lightreasoner import threads
+
 #: In this order: what every job needs, and then what fine-tuning does.
 NEEDED = (
     "transformers.models.llama.modeling_llama",
@@ -18,6 +20,7 @@ NEEDED = (
 
 def main() -> int:
     """Import, fork, and in a fork run its command."""
+    threads.wait_briefly()
     from lightreasoner.cli.main import main as run_command
     from lightreasoner.jobs.warm import serve
 
