@@ -46,6 +46,7 @@ ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "LIGHTREASONER_DEVICE": "cpu",
     "LIGHTREASONER_MAX_NEW_TOKENS": str(ENDLESS),
+    "LIGHTREASONER_WARM_JOBS": "0",  # jobs are forks anyway: tests/support/warm_jobs.py
     "NO_PROXY": "127.0.0.1",
     "OMP_NUM_THREADS": "1",
     "PYTHONUNBUFFERED": "1",
