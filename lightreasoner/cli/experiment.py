@@ -24,7 +24,9 @@ def add(verbs) -> None:
     add_pair_options(experiment)
     experiment.add_argument("--problems", action=Once, metavar="SOURCE", help="to learn from; see the command sample")
     experiment.add_argument("--limit", type=int, metavar="N", help="of the problems to learn from (default: all)")
-    experiment.add_argument("--test", action=Once, metavar="SOURCE", help="to be measured on, with known answers")
+    experiment.add_argument(
+        "--test", action="append", metavar="SOURCE", help="to be measured on, with known answers; repeatable"
+    )
     experiment.add_argument("--test-limit", type=int, metavar="N", help="of the problems to be measured on")
     add_skip_option(experiment)
     experiment.add_argument("--max-new-tokens", type=int, metavar="N", help="per response to learn from (default 128)")
@@ -154,7 +156,7 @@ def table(results: list) -> list[str]:
     lines = [f"{'arm':40} {'pass@1':>8} {'change':>7} {'95 % interval':>16} {'gained':>7} {'lost':>5}"]
     for arm in results:
         interval = f"{100 * arm.low:+.1f} to {100 * arm.high:+.1f}"
-        name = arm.name if arm.round == 1 else f"round {arm.round}: {arm.name}"
+        name = arm.label if arm.round == 1 else f"round {arm.round}: {arm.label}"
         lines.append(
             f"{name[:40]:40} {100 * arm.pass_at_1:6.1f} % {100 * arm.difference:+7.1f} {interval:>16} {arm.gained:7,} "
             f"{arm.lost:5,}"

@@ -37,12 +37,16 @@ def within(plan: Plan, minutes: float, settings: Settings, progress: Progress) -
     rates = measure(plan, settings)
     learned = next(stage for stage in round_stages(plan, Path("x")) if stage.kind == "dataset")
     limits = {"limit": plan.test_limit, "max_chars": settings.max_problem_chars, "distinct": True}
-    tested = sum(bool(problem.answer) for problem in open_problems(plan.test, split=plan.test_split, **limits))
+    tested = max(
+        sum(bool(problem.answer) for problem in open_problems(test, split=plan.test_split, **limits))
+        for test in plan.tests
+    )
     found = fitted(plan, minutes, rates, sum(1 for _ in learned.job.open_problems(settings)), tested)
     steps = max(arm.config.max_steps for arm in found.arms)
     text = (
         f"{minutes:g} minutes on this machine: {found.preview} problems for the preview, {found.limit:,} to learn "
         f"from, at most {steps:,} updates an arm, {found.test_limit:,} problems to be measured on"
+        f"{' from each test set' if len(plan.tests) > 1 else ''}"
     )
     progress.event("note", text=text)
     progress.status(text)
@@ -73,7 +77,7 @@ def fitted(plan: Plan, minutes: float, rates: Rates, learned: int, tested: int) 
         "preview": rates.response * (1 + len(plan.preview_betas.split(","))),
         "dataset": rates.response * rounds,
         "finetune": rates.update * arms * rounds,
-        "evaluation": rates.response * (arms + 1) * rounds,
+        "evaluation": rates.response * (arms + 1) * rounds * len(plan.tests),
     }
     counts = {kind: int(max(0.0, spare) * shares[kind] / max(costs[kind], 1e-9)) for kind in costs}
     if any(counts[kind] < LEAST[kind] for kind in ("dataset", "finetune", "evaluation")):
@@ -98,4 +102,4 @@ def fitted(plan: Plan, minutes: float, rates: Rates, learned: int, tested: int) 
 
 def _count(plan: Plan) -> int:
     stages: list[Stage] = round_stages(plan, Path("x"))
-    return len(stages) + (plan.rounds - 1) * (1 + 2 * len(plan.arms))
+    return len(stages) + (plan.rounds - 1) * (1 + (1 + len(plan.tests)) * len(plan.arms))

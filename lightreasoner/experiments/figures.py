@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from lightreasoner import plotting
 from lightreasoner.experiments.results import ArmResult, best_arm
-from lightreasoner.scoring.significance import wilson
+from lightreasoner.scoring.significance import Estimate, mean_estimate, wilson
 
 START = "before"  # the place on the axis of the expert that the first round begins with
 BEST, CONTROL = "best arm", "control"
@@ -23,16 +23,19 @@ def rounds_table(results: Sequence[ArmResult]) -> pd.DataFrame:
         if best is None:
             continue
         if not rows:
-            rows.append(_row(BEST, 0, "the expert to begin with", best.before, best.problems))
-        rows.append(_row(BEST, turn, best.name, best.pass_at_1, best.problems))
-        rows += [
-            _row(CONTROL, turn, arm.name, arm.pass_at_1, arm.problems) for arm in arms if arm.is_control and arm.whole
-        ]
+            rows.append(_row(BEST, 0, "the expert to begin with", best, arms, "before"))
+        rows.append(_row(BEST, turn, best.name, best, arms))
+        controls = [arm for arm in arms if arm.is_control and arm.whole and arm.is_overall]
+        rows += [_row(CONTROL, turn, arm.name, arm, arms) for arm in controls]
     return pd.DataFrame(rows, columns=["series", "round", "arm", "pass_at_1", "low", "high", "problems"])
 
 
-def _row(series: str, turn: int, arm: str, share: float, problems: int) -> tuple:
-    return (series, turn, arm, share, *wilson(round(share * problems), problems), problems)
+def _row(series: str, turn: int, name: str, arm: ArmResult, arms: list[ArmResult], share: str = "pass_at_1") -> tuple:
+    """arms: of the same round, with the parts of a mean; share: the field that is drawn."""
+    parts = [part for part in arms if part.name == arm.name and part.test] or [arm]
+    shares = [(getattr(part, share), part.problems) for part in parts]
+    drawn = mean_estimate([Estimate(value, *wilson(round(value * n), n)) for value, n in shares])
+    return (series, turn, name, getattr(arm, share), drawn.low, drawn.high, arm.problems)
 
 
 def rounds_figure(results: Sequence[ArmResult]) -> go.Figure:

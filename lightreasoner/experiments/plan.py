@@ -5,7 +5,7 @@ A plan is written as a TOML file, or given by options or a form:
     expert = "lightreasoner-expert-4m"
     amateur = "lightreasoner-amateur-1m"
     problems = "bundled-train"
-    test = "bundled-test"
+    test = "bundled-test"     # or a list of several test sets
 
     [[arm]]
     name = "LightReasoner"
@@ -24,13 +24,14 @@ from lightreasoner.decoding.contrast import parse_contrasts
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.pairs import find_preset, presets, quick_settings
 from lightreasoner.paper import ALPHA, PREVIEW_BETAS
+from lightreasoner.problems.sources import problems_title
 from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.training.job import quick_config
 from lightreasoner.training.presets import refuse_unknown, settings_of, settings_table, toml_value
 from lightreasoner.validation import number
 
 FILE = "plan.toml"  # in an experiment's folder: a plan that repeats it
-MOST_ARMS, MOST_ROUNDS = 64, 10
+MOST_ARMS, MOST_ROUNDS, MOST_TESTS = 64, 10, 99
 #: The amateur of a later round → what it is.
 NEXT_AMATEURS = {"same": "the plan's amateur", "expert": "the expert of the round before"}
 CONTROL = "control: random steps"
@@ -61,13 +62,13 @@ class Plan:
     expert: str
     amateur: str
     problems: str  # to learn from
-    test: str  # to be measured on; their answers must be known
+    test: str | tuple[str, ...]  # to be measured on, one test set or several; their answers must be known
     arms: tuple[Arm, ...]
     pair: str | None = None  # the preset that names both models
     split: str | None = None
     limit: int | None = None  # of `problems`; None: all
     test_split: str | None = None
-    test_limit: int | None = None
+    test_limit: int | None = None  # of each test set
     max_new_tokens: int = 128  # of a response that is learned from
     test_max_new_tokens: int | None = None  # of one that is judged; None: as `evaluate` chooses
     preview: int = 100  # problems of `problems` that the preview solves first; 0: no preview
@@ -78,7 +79,15 @@ class Plan:
     stop_worse: bool = False  # end the evaluation of an arm that is clearly worse than the best one
 
     def __post_init__(self):
-        for name in ("expert", "amateur", "problems", "test"):
+        if isinstance(self.test, list | tuple):
+            object.__setattr__(self, "test", self.test[0] if len(self.test) == 1 else tuple(self.test))
+        if not self.tests or not all(isinstance(test, str) and test.strip() for test in self.tests):
+            raise UserError("The plan names no test; add test = … to it, a test set or a list of several.")
+        if len(set(self.tests)) < len(self.tests) or len(self.tests) > MOST_TESTS:
+            raise UserError(f"The plan's test must be 1 to {MOST_TESTS} test sets, each named once; leave some out.")
+        if self.test_split is not None and len(self.tests) > 1:
+            raise UserError("The plan's test_split belongs to one test set, and it has several; leave test_split out.")
+        for name in ("expert", "amateur", "problems"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
                 raise UserError(f"The plan names no {name}; add {name} = … to it.")
         for name in ("pair", "split", "test_split", "preview_betas"):
@@ -106,6 +115,15 @@ class Plan:
             raise UserError(f"Two arms are called {twice!r:.80}; give each a name of its own.")
 
     @property
+    def tests(self) -> tuple[str, ...]:
+        """The test sets, one or several."""
+        return self.test if isinstance(self.test, tuple) else (self.test,)
+
+    @property
+    def test_titles(self) -> str:
+        return ", ".join(problems_title(test) for test in self.tests)
+
+    @property
     def title(self) -> str:
         return f"Improve {self.expert.rpartition('/')[2]} on {Path(self.problems).name}"
 
@@ -116,6 +134,7 @@ class Plan:
     def as_json(self) -> dict[str, Any]:
         """For run.json, and for `plan_of`."""
         return {name: value for name, value in asdict(self).items() if name != "arms"} | {
+            "test": self.test if isinstance(self.test, str) else list(self.test),
             "control": False,  # it is among the arms, if it is wanted
             "arm": [{"name": arm.name} | settings_table(arm.config, arm.selection) for arm in self.arms],
         }

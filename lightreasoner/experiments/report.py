@@ -74,14 +74,15 @@ def sentence(results: list[ArmResult]) -> str:
     best = best_arm(results)
     if best is None:
         return "No arm has been evaluated yet."
+    over = f", on average over {best.tests} test sets with together" if best.tests > 1 else " of"
     found = (
-        f"{best.name}: pass@1 from {100 * best.before:.1f} to {100 * best.pass_at_1:.1f} % of {best.problems:,} "
+        f"{best.name}: pass@1 from {100 * best.before:.1f} to {100 * best.pass_at_1:.1f} %{over} {best.problems:,} "
         f"problems ({points(best.difference)}, 95 % interval {signed(best.low)} to {signed(best.high)}; "
         f"{best.gained:,} gained, {best.lost:,} lost)."
     )
     if best.low <= 0 <= best.high:
         return f"{found} The interval contains no change: more problems are needed to tell."
-    controls = (arm for arm in results if arm.whole and arm.is_control and arm.round == best.round)
+    controls = (arm for arm in results if arm.whole and arm.is_overall and arm.is_control and arm.round == best.round)
     control = next(controls, None)
     if control is None or control is best:
         return found
@@ -99,18 +100,22 @@ def points(share: float) -> str:
     return f"{signed(share)} points"
 
 
+def plan_tests(plan: Plan) -> str:
+    return ", ".join(Path(test).name for test in plan.tests)
+
+
 def card(plan: Plan, tuned: Stage, results: list[ArmResult]) -> str:
     """The model card of the tuned expert with the experiment's results."""
     record = read_run(tuned.folder)
     rows = {
-        markdown_cell(arm.name): f"{100 * arm.pass_at_1:.1f} % ({points(arm.difference)}; 95 % interval "
+        markdown_cell(arm.label): f"{100 * arm.pass_at_1:.1f} % ({points(arm.difference)}; 95 % interval "
         f"{signed(arm.low)} to {signed(arm.high)}; {arm.gained} gained, {arm.lost} lost)"
         for arm in results
         if arm.whole
     }
     before = next(arm for arm in results if arm.run == tuned.folder.name)
     result = FinetuneResult.from_record(record)
-    lines = ["## Experiment", "", f"pass@1 on {before.problems:,} problems of {Path(plan.test).name}, greedy; "]
+    lines = ["## Experiment", "", f"pass@1 on {before.problems:,} problems of {plan_tests(plan)}, greedy; "]
     lines[-1] += f"the expert before fine-tuning: {100 * before.before:.1f} %."
     if result and result.updates:
         lines[-1] += f" {result.updates:,} updates."

@@ -1,7 +1,9 @@
 """The results of an experiment's arms, read from the runs of its stages; they can be read while it goes on."""
 
-from dataclasses import dataclass
+import itertools
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -12,10 +14,13 @@ from lightreasoner.evaluation.tables import counted, percent
 from lightreasoner.experiments.plan import Plan, plan_of
 from lightreasoner.experiments.stages import Stage, later_expert, round_stages
 from lightreasoner.jobs.events import working_seconds
+from lightreasoner.problems.sources import problems_title
+from lightreasoner.scoring.significance import Estimate, mean_estimate
 from lightreasoner.storage.runs import read_run
 from lightreasoner.training.result import FinetuneResult
 
 SHOWN = 3  # problems whose verdict changed
+SIGNIFICANT = 0.05  # differences with a McNemar p below it are called significant
 KEPT = 4000  # characters of a response in a report
 
 
@@ -34,27 +39,74 @@ class ArmResult:
     high: float
     gained: int
     lost: int
-    p: float  # McNemar's
+    p: float | None  # McNemar's; None of a mean over test sets
     samples: int | None
     updates: int | None
     train_loss: float | None  # nats
     training_seconds: float | None
     evaluation_seconds: float | None
     run: str  # names of the two run folders
-    evaluation: str
+    evaluation: str  # of a mean, that of its first test set
     whole: bool  # whether the arm has answered every problem
+    test: str = ""  # the test set, where there are several; of the mean over them, and of an only one, empty
+    tests: int = 1  # test sets that there are
+
+    @property
+    def is_overall(self) -> bool:
+        """Whether it tells of all test sets: it is their mean, or there is one alone."""
+        return not self.test
+
+    @property
+    def label(self) -> str:
+        if self.tests == 1:
+            return self.name
+        return f"{self.name} · {problems_title(self.test) if self.test else f'mean of {self.tests} test sets'}"
+
+    @property
+    def significant(self) -> bool:
+        """Whether the arm differs from its expert at the 5 % level."""
+        return self.p < SIGNIFICANT if self.p is not None else not self.low <= 0 <= self.high
 
 
 def arm_results(stages: list[Stage]) -> list[ArmResult]:
-    """Of all arms that have answered a problem, in the order of the stages. Raises UserError for damaged answers."""
+    """Of all arms that have answered a problem, in the order of the stages; where there are several test sets, of the
+    mean over them and of each. Raises UserError for damaged answers."""
+    return with_means([result for stage in stages for result in stage_results(stage)])
+
+
+def with_means(results: list[ArmResult]) -> list[ArmResult]:
+    """Before the results of an arm on several test sets, their mean, in which each test set weighs the same."""
     found = []
-    for stage in stages:
-        if stage.kind != "evaluation" or not (stage.folder / "answers").is_dir():
-            continue
-        reader = _reader(stage)
-        compared = next(iter(reader.results()["comparisons"]), None)
-        if compared is None:
-            continue
+    for _, group in itertools.groupby(results, lambda arm: (arm.round, arm.name)):
+        own = list(group)
+        found += [mean_result(own), *own] if own[0].test else own
+    return found
+
+
+def mean_result(own: list[ArmResult]) -> ArmResult:
+    """own: of one arm, on each test set that it has answered so far."""
+    change = mean_estimate([Estimate(arm.difference, arm.low, arm.high) for arm in own])
+    before = fmean(arm.before for arm in own)
+    seconds = [arm.evaluation_seconds for arm in own if arm.evaluation_seconds is not None]
+    return replace(
+        own[0],
+        test="",
+        **{name: sum(getattr(arm, name) for arm in own) for name in ("problems", "gained", "lost")},
+        **{"before": before, "pass_at_1": before + change.value, "p": None},
+        **{"difference": change.value, "low": change.low, "high": change.high},
+        evaluation_seconds=sum(seconds) if seconds else None,
+        whole=len(own) == own[0].tests and all(arm.whole for arm in own),
+    )
+
+
+def stage_results(stage: Stage) -> list[ArmResult]:
+    """Of one stage: one, or none where it is no evaluation or has no answer yet. Raises UserError."""
+    found = []
+    if stage.kind != "evaluation" or not (stage.folder / "answers").is_dir():
+        return found
+    reader = _reader(stage)
+    compared = next(iter(reader.results()["comparisons"]), None)
+    if compared is not None:
         before = sum(reader.rows[0][problem].right for problem in reader.rows[1] if problem in reader.rows[0])
         before, tuned = before / compared["problems"], stage.job.adapters[0]
         trained = FinetuneResult.from_record(read_run(tuned)) or FinetuneResult()
@@ -67,14 +119,19 @@ def arm_results(stages: list[Stage]) -> list[ArmResult]:
                 *(trained.samples, trained.updates, trained.train_loss, trained.seconds),
                 working_seconds(stage.folder),
                 *(tuned.name, stage.folder.name, stage.state == "succeeded"),
+                stage.job.problems if len(stage.tests) > 1 else "",
+                len(stage.tests),
             )
         )
     return found
 
 
 def best_arm(results: list[ArmResult]) -> ArmResult | None:
-    """The arm that solves the most; of equal ones the first. The control counts: that it wins is a finding."""
-    return max((arm for arm in results if arm.whole), key=lambda arm: arm.difference, default=None)
+    """The arm that solves the most, on average over the test sets; of equal ones the first.
+
+    The control counts: that it wins is a finding.
+    """
+    return max((arm for arm in results if arm.whole and arm.is_overall), key=lambda arm: arm.difference, default=None)
 
 
 def _reader(stage: Stage) -> ResultsReader:
@@ -127,10 +184,12 @@ def forecast(stages: list[Stage]) -> str | None:
 
 def arms_table(results: list[ArmResult]) -> pd.DataFrame:
     """A row per arm, for a file: shares in percent, differences in percentage points, times in seconds."""
-    several = len({arm.round for arm in results}) > 1
+    several, tests = len({arm.round for arm in results}) > 1, any(arm.tests > 1 for arm in results)
     rows = [
         ({"round": arm.round} if several else {})
-        | {"arm": arm.name, "problems": arm.problems, "before in %": percent(arm.before)}
+        | {"arm": arm.name}
+        | ({"test set": arm.test or "mean"} if tests else {})
+        | {"problems": arm.problems, "before in %": percent(arm.before)}
         | {"after in %": percent(arm.pass_at_1), "change in points": percent(arm.difference)}
         | {"low in points": percent(arm.low), "high in points": percent(arm.high), "gained": arm.gained}
         | {"lost": arm.lost, "McNemar p": arm.p, "samples": arm.samples, "updates": arm.updates}

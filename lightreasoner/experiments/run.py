@@ -70,8 +70,9 @@ def run_experiment(
         if failed := [stage for stage in stages if stage.kind == "evaluation" and not stage.is_done]:
             title, why = next(iter(troubles.items()), (failed[0].title, "It was not run."))
             arms = sum(stage.kind == "evaluation" for stage in stages)
+            what = "evaluations" if len(plan.tests) > 1 else "arms"
             raise UserError(
-                f"{len(failed)} of {arms} arms have no result; {title}: {why} Resume repeats only what is missing."
+                f"{len(failed)} of {arms} {what} have no result; {title}: {why} Resume repeats only what is missing."
             )
     return stages
 
@@ -81,7 +82,8 @@ def check(plan: Plan, folder: Path, settings: Settings) -> None:
     for stage in round_stages(plan, folder):
         if stage.kind == "dataset":
             stage.job.check(settings)
-    source_fingerprint(plan.test)
+    for test in plan.tests:
+        source_fingerprint(test)
 
 
 def _run_round(plan: Plan, folder: Path, stages: list[Stage], settings: Settings, progress: Progress) -> dict[str, str]:
@@ -180,7 +182,7 @@ def _is_worse(stages: list[Stage], stage: Stage) -> bool:
     if best is None or stage.arm.is_control:
         return False
     own = _right(stage)
-    of_best = _right(next(s for s in stages if s.kind == "evaluation" and s.arm.name == best.name))
+    of_best = _right(next(s for s in stages if _same_test(s, stage) and s.arm.name == best.name))
     if len(own.keys() & of_best.keys()) < ENOUGH:
         return False
     return compare(of_best, own).high < 0
@@ -192,10 +194,14 @@ def _right(stage: Stage) -> dict[str, bool]:
     return {problem: row.right for problem, row in reader.rows[-1].items()}
 
 
+def _same_test(one: Stage, other: Stage) -> bool:
+    return one.kind == other.kind == "evaluation" and one.job.problems == other.job.problems
+
+
 def _share_answers(stages: list[Stage], stage: Stage) -> None:
     """Copy the base's answers from an evaluation of the same expert: they are the same ones."""
     for other in stages:
-        if other.kind == "evaluation" and other is not stage and other.state == "succeeded":
+        if _same_test(other, stage) and other is not stage and other.state == "succeeded":
             share_answers(other.folder, stage.folder)
             return
 

@@ -15,6 +15,7 @@ from lightreasoner.experiments.plan import Arm, Plan
 from lightreasoner.jobs.events import EVENTS_FILE, last_event, reversed_events
 from lightreasoner.jobs.outcome import is_in_progress
 from lightreasoner.paper import ALPHA
+from lightreasoner.problems.sources import problems_title
 from lightreasoner.problems.stream import training_split
 from lightreasoner.sampling.job import SamplingJob
 from lightreasoner.storage.remote import RunLocation
@@ -39,6 +40,7 @@ class Stage:
     job: SamplingJob | FinetuneJob | EvaluationJob
     round: int  # from 1
     arm: Arm | None = None  # of the last two kinds
+    tests: tuple[str, ...] = ()  # of the last kind: the test sets of the plan, of which its job has one
 
     @property
     def state(self) -> str:
@@ -115,23 +117,26 @@ def round_stages(plan: Plan, folder: Path, turn: int = 1, expert: str | None = N
     found.append(Stage("dataset", title("Sample"), sampling.run_dir, sampling, turn))
     dataset = RunLocation(sampling.run_dir, str(sampling.run_dir))
     for number, arm in enumerate(plan.in_order(), 1):
-        room = LONGEST - len(f"{folder.name}-{again}{number}--test")
+        tags = ["test", *(f"test{n}" for n in range(2, len(plan.tests) + 1))]
+        room = LONGEST - len(f"{folder.name}-{again}{number}--{tags[-1]}")
         name = re.sub("[^a-z0-9]+", "-", arm.name.lower())[: max(0, min(NAME, room))].strip("-")
         slug = f"{number}-{name}".strip("-")
         tuned = FinetuneJob(place(slug), dataset, expert, arm.config, arm.selection)
-        evaluation = EvaluationJob(
-            run_dir=place(f"{slug}-test"),
-            model=expert,
-            adapters=(tuned.run_dir,),
-            problems=plan.test,
-            split=plan.test_split,
-            limit=plan.test_limit,
-            max_new_tokens=plan.test_max_new_tokens,
-            batch_size=BATCH,
-            skip_unreadable=plan.skip_unreadable,
-        )
         found.append(Stage("finetune", title(f"Fine-tune · {arm.name}"), tuned.run_dir, tuned, turn, arm))
-        found.append(Stage("evaluation", title(f"Evaluate · {arm.name}"), evaluation.run_dir, evaluation, turn, arm))
+        for tag, test in zip(tags, plan.tests, strict=True):
+            job = EvaluationJob(
+                run_dir=place(f"{slug}-{tag}"),
+                model=expert,
+                adapters=(tuned.run_dir,),
+                problems=test,
+                split=plan.test_split,
+                limit=plan.test_limit,
+                max_new_tokens=plan.test_max_new_tokens,
+                batch_size=BATCH,
+                skip_unreadable=plan.skip_unreadable,
+            )
+            told = f"Evaluate · {arm.name}" + (f" · {problems_title(test)}" if len(tags) > 1 else "")
+            found.append(Stage("evaluation", title(told), job.run_dir, job, turn, arm, plan.tests))
     return found
 
 

@@ -51,6 +51,17 @@ def estimate(values: Sequence[float], seed: int = 0) -> Estimate:
     return Estimate(mean, low, high)
 
 
+def mean_estimate(parts: Sequence[Estimate]) -> Estimate:
+    """The mean of independent estimates, each of the same weight, such as shares of several test sets.
+
+    Its interval is theirs combined, which allows for their being one-sided (MOVER; Zou & Donner, 2008).
+    """
+    value = math.fsum(part.value for part in parts) / len(parts)
+    below = math.hypot(*(part.value - part.low for part in parts)) / len(parts)
+    above = math.hypot(*(part.high - part.value for part in parts)) / len(parts)
+    return Estimate(value, value - below, value + above)
+
+
 def pass_at_k(n: int, right: int, k: int) -> float:
     """The unbiased estimate that one of k responses is right, from n of which `right` are (Chen et al., 2021)."""
     if n - right < k:

@@ -77,6 +77,8 @@ def test_settings_of_all_arms_are_given_once():
         {"expert": "a/b", "amateur": './c\\d "e" ü\n', "split": "train", "preview_betas": "0.1, 2"},
         {"arm": [{"name": 'ä="1"', "target_modules": ["q_proj"], "budget": 0.25, "selector": "js", "seed": 4}]},
         {"arm": [{"method": "sft"}, {"method": "all-steps"}], "control": False},
+        {"test": ["bundled-test", "gsm8k"]},
+        {"test": ["bundled-test"], "test_split": "test"},
     ],
 )
 def test_a_plan_that_is_written_is_read_as_the_same(tables, tmp_path):
@@ -90,6 +92,10 @@ def test_a_plan_that_is_written_is_read_as_the_same(tables, tmp_path):
     [
         ({"problems": ""}, "names no problems"),
         ({"test": 5}, "names no test"),
+        ({"test": []}, "names no test"),
+        ({"test": ["gsm8k", ""]}, "names no test"),
+        ({"test": ["gsm8k", "gsm8k"]}, "each named once"),
+        ({"test": ["gsm8k", "math"], "test_split": "test"}, "belongs to one test set"),
         ({"limit": 0}, "limit is 0; it must be a whole number from 1"),
         ({"limit": True}, "limit is True"),
         ({"test_limit": 1}, "test_limit is 1"),

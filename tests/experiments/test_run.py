@@ -111,6 +111,35 @@ def test_the_report_opens_without_scripts_and_repeats_the_plan(done, pair):
     assert flips(next(stage for stage in all_stages(done) if stage.kind == "evaluation")) is not None
 
 
+def test_several_test_sets_are_evaluated_one_by_one_and_averaged(pair, tmp_path):
+    """A plan held one test set, so a table of several benchmarks took an experiment for each of them."""
+    second = tmp_path / "second.jsonl"
+    second.write_text("".join(json.dumps(p) + "\n" for p in PROBLEMS[:4]))
+    tests = [str(pair / "problems.jsonl"), str(second)]
+    stages = go(pair, tmp_path / "x", test=tests)
+    judged = [stage.folder.name for stage in stages if stage.kind == "evaluation"]
+    assert judged == [f"x-{arm}-{tag}" for arm in ("1-lightreasone", "2-control-rand") for tag in ("test", "test2")]
+    assert all(stage.is_done for stage in stages)
+    base = [read_rows(tmp_path / name, 0) for name in judged]
+    assert base[0] == base[2] and base[1] == base[3], "the expert answered each test set once"
+    results = arm_results(all_stages(tmp_path / "x"))
+    assert [(arm.test, arm.problems, arm.whole) for arm in results[:3]] == [
+        ("", 10, True),
+        (tests[0], 6, True),
+        (tests[1], 4, True),
+    ]
+    mean, *parts = results[:3]
+    assert mean.pass_at_1 == pytest.approx(sum(part.pass_at_1 for part in parts) / 2) and mean.p is None
+    assert best_arm(results).is_overall
+    page = (tmp_path / "x" / "report.html").read_text()
+    assert (
+        "mean of 2 test sets" in page
+        and "· second.jsonl" in page
+        and "measured on problems.jsonl, second.jsonl" in page
+    )
+    assert "second.jsonl" in (tmp_path / "x" / "arms.csv").read_text()
+
+
 def test_another_plan_in_the_same_folder_is_refused(done, pair):
     with pytest.raises(UserError, match="belongs to another run: rounds was 1, now 2"):
         go(pair, done, preview=4, preview_betas="0.1,1", rounds=2)

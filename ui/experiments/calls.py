@@ -1,7 +1,6 @@
 """The calls of the Improve tab's script on the server: the list, an opened experiment, and its files."""
 
 import shutil
-from dataclasses import asdict
 
 import pandas as pd
 
@@ -22,10 +21,22 @@ from ui.components.run_actions import RunActions
 from ui.components.script_calls import add_if_changed
 from ui.experiments.catalogue import Experiment, Experiments
 
-SIGNIFICANT = 0.05  # differences with a McNemar p below it are called significant
 FILES = {"report": REPORT, "card": CARD, "plan": FILE} | TABLES
 ARM = ("name", "is_control", "round", "problems", "before", "pass_at_1", "difference", "low", "high", "gained", "lost")
-ARM += ("p", "samples", "updates", "training_seconds", "evaluation_seconds", "run", "evaluation", "whole")
+ARM += (
+    "p",
+    "samples",
+    "updates",
+    "training_seconds",
+    "evaluation_seconds",
+    "run",
+    "evaluation",
+    "whole",
+    "test",
+    "tests",
+    "label",
+    "significant",
+)
 
 
 def facts(plan: Plan, minutes: float | None = None, settled: bool = True) -> list[tuple[str, str, str]]:
@@ -40,7 +51,7 @@ def facts(plan: Plan, minutes: float | None = None, settled: bool = True) -> lis
 
     rows = [("Expert", plan.expert, "The model to improve"), ("Amateur", plan.amateur, "The weaker model")]
     rows.append(("Learns from", problems_title(plan.problems) + count(plan.limit), "No answers are needed"))
-    rows.append(("Measured on", problems_title(plan.test) + count(plan.test_limit), "Their answers are known"))
+    rows.append(("Measured on", plan.test_titles + count(plan.test_limit), "Their answers are known"))
     rows.append(("Arms", f"{len(plan.arms):,}", "Each is fine-tuned on the same dataset"))
     steps = max(arm.config.max_steps for arm in plan.arms)
     rows.append(("Updates", f"{most}{steps:,}", "Of the arm that makes the most"))
@@ -58,7 +69,7 @@ def facts(plan: Plan, minutes: float | None = None, settled: bool = True) -> lis
 def arms_figure(arms: list[dict]) -> dict:
     """The change of every arm with its paired interval."""
     rows = pd.DataFrame(arms)
-    rows = rows.assign(name=[arm["label"] for arm in arms], significant=rows["p"] < SIGNIFICANT)
+    rows = rows.assign(name=rows["label"])
     return differences_figure(rows).to_plotly_json()
 
 
@@ -151,6 +162,7 @@ class ExperimentActions(RunActions):
             "kind": stage.kind,
             "round": stage.round,
             "arm": stage.arm and stage.arm.name,
+            "test": problems_title(stage.job.problems) if len(stage.tests) > 1 else None,
             "state": state,
             "stopping": stops,
             "message": stage.message if state in ("failed", "cancelled", "interrupted") else "",
@@ -174,6 +186,5 @@ def progress(experiment: Experiment, job: dict | None) -> dict:
 
 def arm_row(arm: ArmResult, several: bool) -> dict:
     """A row of the table. several: whether the rounds are named."""
-    row = {name: value for name, value in asdict(arm).items() if name in ARM}
-    label = f"round {arm.round}: {arm.name}" if several else arm.name
-    return row | {"label": label, "significant": arm.p < SIGNIFICANT}
+    row = {name: getattr(arm, name) for name in ARM}
+    return row | ({"label": f"round {arm.round}: {arm.label}"} if several else {})

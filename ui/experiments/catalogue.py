@@ -12,11 +12,12 @@ from lightreasoner.experiments.plan import Plan
 from lightreasoner.experiments.results import (
     ArmResult,
     all_stages,
-    arm_results,
     best_arm,
     flips,
     forecast,
     recorded_plan,
+    stage_results,
+    with_means,
 )
 from lightreasoner.experiments.stages import Stage, later_expert
 from lightreasoner.jobs.events import EVENTS_FILE, last_event, working_seconds
@@ -87,8 +88,8 @@ class Experiments(RunList):
         for stage in stages:
             if stage.kind == "evaluation":
                 marks = (*answer_marks(stage), stamp(stage.job.adapters[0] / RECORD), stage.state)
-                found += self._once(stage.folder, "arm", marks, lambda stage=stage: arm_results([stage]))
-        return found
+                found += self._once(stage.folder, "arm", marks, lambda stage=stage: stage_results(stage))
+        return with_means(found)
 
     def forecast(self, stages: list[Stage]) -> str | None:
         """The preview's sentence, once it has solved a problem. Raises UserError for damaged answers."""

@@ -22,14 +22,17 @@ const COLUMNS = [
   { title: 'Updates', class: 'lr-num' },
   { title: 'Cost', class: 'lr-num', says: 'Time to train and to evaluate' }];
 
+const isBest = (arm, best) => arm.run === best && !arm.test;
+
 function cells(arm, best) {
   const tone = !arm.significant ? null : arm.difference > 0 ? 'lr-better' : 'lr-worse';
   const cost = [arm.training_seconds, arm.evaluation_seconds].filter(Number.isFinite);
+  const isMean = arm.tests > 1 && !arm.test, href = '?' + new URLSearchParams({ tab: 'evaluate', run: arm.evaluation });
   const aside = (text) => el('span', { class: 'lr-muted lr-aside', text });
   const notes = [best && 'the best', !arm.whole && formatCount(arm.problems) + ' problems so far'].filter(Boolean);
   return [
-    el('span', {}, el('a', { href: '?' + new URLSearchParams({ tab: 'evaluate', run: arm.evaluation }),
-      'data-key': 'arm-' + arm.evaluation, text: arm.label }), notes.length ? aside(notes.join(' \u00b7 ')) : ''),
+    el('span', {}, isMean ? el('b', { text: arm.label }) : el('a', { href, 'data-key': 'arm-' + arm.evaluation,
+      text: arm.label }), notes.length ? aside(notes.join(' \u00b7 ')) : ''),
     pct(arm.before), el('b', { text: pct(arm.pass_at_1) }), el('b', { class: tone, text: points(arm.difference) }),
     points(arm.low) + ' to ' + points(arm.high), formatCount(arm.gained), formatCount(arm.lost),
     Number.isFinite(arm.updates) ? formatCount(arm.updates) : '\u2013',
@@ -38,7 +41,7 @@ function cells(arm, best) {
 
 /** @param {any[]} arms @param {string | null} best the run of the arm that solves the most */
 export const armsTable = (arms, best) => gridTable('All arms', COLUMNS, arms.map((arm) => ({
-  class: arm.run === best ? 'lr-is-base' : null, cells: cells(arm, arm.run === best) })));
+  class: isBest(arm, best) ? 'lr-is-base' : null, cells: cells(arm, isBest(arm, best)) })));
 
 /** Problems whose verdict the best arm changed. @returns {Node[]} */
 export function flipCards(flips, evaluation) {

@@ -13,8 +13,8 @@ const KINDS = {
 };
 
 /**
- * @typedef {{ id: string, kind: string, round: number, arm: string | null, state: string, stopping: boolean,
- *   message: string, status: string, done: number | null, total: number | null, seconds: number | null,
+ * @typedef {{ id: string, kind: string, round: number, arm: string | null, test: string | null, state: string,
+ *   stopping: boolean, message: string, status: string, done: number | null, total: number | null, seconds: number | null,
  *   opens: boolean }} Stage
  */
 
@@ -38,7 +38,8 @@ function stageBox(stage, active) {
     'aria-label': title + (stage.arm ? ', ' + stage.arm : ''), 'aria-valuemin': '0', 'aria-valuemax': '100',
     'aria-valuenow': String(Math.round(100 * share)), title: formatProgress(share) },
   el('i', { style: `width:${100 * share}%` }));
-  const inside = [el('span', { class: 'lr-stage-top' }, el('b', { text: title }), badge),
+  const named = stage.test ? title + ' \u00b7 ' + stage.test : title;
+  const inside = [el('span', { class: 'lr-stage-top' }, el('b', { text: named }), badge),
     el('span', { class: 'lr-muted lr-stage-says', text: progressText(stage) }),
     stage.message && el('span', { class: 'lr-stage-says lr-stage-wrong', text: stage.message })].filter(Boolean);
   const href = '?' + new URLSearchParams({ tab, [name]: stage.id });
