@@ -14,8 +14,8 @@ const KINDS = {
 
 /**
  * @typedef {{ id: string, kind: string, round: number, arm: string | null, test: string | null, state: string,
- *   stopping: boolean, message: string, status: string, done: number | null, total: number | null, seconds: number | null,
- *   opens: boolean }} Stage
+ *   stopping: boolean, message: string, status: string, done: number | null, total: number | null,
+ *   seconds: number | null, opens: boolean }} Stage
  */
 
 /** How far a stage is, in a few words. @param {Stage} stage */
