@@ -6,7 +6,7 @@ from pathlib import Path
 from lightreasoner.cli.options import Once, add_report_option, add_skip_option, reporting
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.errors import UserError
-from lightreasoner.progress import ConsoleProgress
+from lightreasoner.progress import ConsoleProgress, Progress
 from lightreasoner.settings import Settings
 
 
@@ -19,7 +19,11 @@ def add(verbs) -> None:
         "are not repeated.",
     )
     experiment.add_argument(
-        "plan", nargs="?", type=Path, metavar="PLAN.toml", help="a plan with arms; without one, give the options below"
+        "plan",
+        nargs="?",
+        type=Path,
+        metavar="PLAN.toml",
+        help="a plan with arms, or several such as experiments/paper.toml; without one, give the options below",
     )
     add_pair_options(experiment)
     experiment.add_argument("--problems", action=Once, metavar="SOURCE", help="to learn from; see the command sample")
@@ -63,7 +67,11 @@ def add(verbs) -> None:
         "--run-dir", type=local_folder, required=True, metavar="DIR", help="folder of the experiment"
     )
     add_report_option(experiment)
-    experiment.add_argument("--dry-run", action="store_true", help="print the stages, and run nothing")
+    experiment.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check access to every model and dataset; print their sizes, the GPU time and the stages; run nothing",
+    )
     experiment.set_defaults(run=run_experiment_verb)
 
 
@@ -80,8 +88,16 @@ GIVEN += ("next_amateur",)
 
 
 def plan_from(options: argparse.Namespace):
-    """The Plan of the file or of the options. Raises UserError."""
-    from lightreasoner.experiments.plan import plan_of, quick_tables, read_plan
+    """The one Plan of the file or of the options. Raises UserError."""
+    plans = plans_from(options)
+    if "" not in plans:
+        raise UserError(f"{options.plan} holds several experiments; run it with the command experiment.")
+    return plans[""]
+
+
+def plans_from(options: argparse.Namespace) -> dict:
+    """The plans of the file by their names, or the one of the options, called "". Raises UserError."""
+    from lightreasoner.experiments.plan import plan_of, quick_tables, read_plans
 
     given = {name: value for name in GIVEN if (value := getattr(options, name)) is not None}
     others = {
@@ -99,11 +115,11 @@ def plan_from(options: argparse.Namespace):
                 f"The plan in {options.plan} decides everything; leave out --{named[0].replace('_', '-')}, or change "
                 "the plan."
             )
-        return read_plan(options.plan)
+        return read_plans(options.plan)
     name, expert, amateur = pair_refs(options)
     quick = quick_tables(name) if options.quick else {}
     tables = quick | given | {"expert": expert, "amateur": amateur, "control": not options.no_control}
-    return plan_of(tables | flags | {"pair": name, "arm": [parse_arm(text) for text in options.arm]})
+    return {"": plan_of(tables | flags | {"pair": name, "arm": [parse_arm(text) for text in options.arm]})}
 
 
 def parse_arm(text: str) -> dict:
@@ -130,21 +146,51 @@ def _value(text: str) -> int | float | str:
 def run_experiment_verb(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.experiments.report import REPORT, sentence
     from lightreasoner.experiments.results import arm_results
-    from lightreasoner.experiments.run import check, run_experiment
-    from lightreasoner.experiments.stages import round_stages
+    from lightreasoner.experiments.run import run_experiment
+    from lightreasoner.experiments.series import TABLE, markdown, run_series
 
     settings = reporting(options, settings)
-    plan = plan_from(options)
+    plans = plans_from(options)
     if options.dry_run:
-        check(plan, options.run_dir.absolute(), settings)
-        for stage in round_stages(plan, options.run_dir.absolute()):
-            print(f"{stage.state:12} {stage.title:50} {stage.folder}")
-        return
-    stages = run_experiment(
-        *(plan, options.run_dir, settings, lambda inner: ConsoleProgress(progress_line, inner), options.minutes)
-    )
+        return dry_run(plans, options.run_dir.absolute(), settings)
+
+    def console(inner: Progress) -> Progress:
+        return ConsoleProgress(progress_line, inner)
+
+    if "" not in plans:
+        if options.minutes:
+            raise UserError(
+                f"{options.plan} holds several experiments, and --minutes is the budget of one; leave it out."
+            )
+        compared = run_series(plans, options.run_dir, settings, console, print)
+        return print(f"{markdown(compared)}The table is {options.run_dir / TABLE}")
+    stages = run_experiment(plans[""], options.run_dir, settings, console, options.minutes)
     results = arm_results(stages)
     print("\n".join([*table(results), sentence(results), f"The report is {options.run_dir / REPORT}"]))
+
+
+def dry_run(plans: dict, folder: Path, settings: Settings) -> None:
+    """Print what the plans need, how long they take and their stages. Raises UserError for what cannot be had."""
+    from lightreasoner.experiments.requirements import gpu_time, refuse_troubles, requirements
+    from lightreasoner.experiments.run import check
+    from lightreasoner.experiments.series import folder_of
+    from lightreasoner.experiments.stages import round_stages
+    from lightreasoner.formatting import format_bytes
+
+    needed = [one for one in requirements(plans.values()) if one.trouble or one.source != "here"]
+    for one in needed:
+        print(one.line + (f"\n         {one.trouble}" if one.trouble else ""))
+    if needed:
+        print(f"To download: {format_bytes(sum(one.size or 0 for one in needed))}")
+    for name, plan in plans.items():
+        own = folder_of(folder, name) if name else folder
+        if not any(one.trouble for one in needed):
+            check(plan, own, settings)
+        if name or needed:
+            print(f"\n{name + ': ' if name else ''}{plan.title}. {gpu_time(plan)}")
+        for stage in round_stages(plan, own):
+            print(f"{stage.state:12} {stage.title:50} {stage.folder}")
+    refuse_troubles(needed)
 
 
 def progress_line(done: float, total: float | None, numbers: dict) -> str:

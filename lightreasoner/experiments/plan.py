@@ -14,6 +14,7 @@ A plan is written as a TOML file, or given by options or a form:
 """
 
 import itertools
+import re
 import tomllib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -31,6 +32,7 @@ from lightreasoner.training.presets import refuse_unknown, settings_of, settings
 from lightreasoner.validation import number
 
 FILE = "plan.toml"  # in an experiment's folder: a plan that repeats it
+SERIES_NAME = r"[a-z0-9][a-z0-9-]{0,23}"  # of an experiment in a file with several: a part of folders' names
 MOST_ARMS, MOST_ROUNDS, MOST_TESTS = 64, 10, 99
 #: The amateur of a later round → what it is.
 NEXT_AMATEURS = {"same": "the plan's amateur", "expert": "the expert of the round before"}
@@ -142,12 +144,36 @@ class Plan:
 
 def read_plan(path: Path) -> Plan:
     """The plan in a TOML file. Raises UserError."""
+    return plan_of(_tables(path))
+
+
+def _tables(path: Path) -> dict[str, Any]:
     try:
-        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or first_line(error)
         raise UserError(f"{path} is no plan: {why}. It must be a TOML file; docs/experiments.md shows one.") from None
-    return plan_of(tables)
+
+
+def read_plans(path: Path) -> dict[str, Plan]:
+    """The plans of a file with [[experiment]] tables by their names, in order; what stands above the tables holds for
+    all of them, unless a table says otherwise. The one plan of any other file is called "". Raises UserError."""
+    tables = _tables(path)
+    named = tables.pop("experiment", None)
+    if named is None:
+        return {"": plan_of(tables)}
+    if not isinstance(named, list) or not named or not all(isinstance(own, dict) for own in named):
+        raise UserError(f"{path} has experiments that are no tables; begin each with [[experiment]].")
+    plans: dict[str, Plan] = {}
+    for own in named:
+        name = own.pop("name", None)
+        if not isinstance(name, str) or not re.fullmatch(SERIES_NAME, name) or name in plans:
+            raise UserError(
+                f"{path} calls an experiment {name!r:.40}; give each a name of its own, of at most 24 small letters, "
+                "digits and hyphens."
+            )
+        plans[name] = plan_of(tables | own)
+    return plans
 
 
 def write_plan(plan: Plan) -> str:

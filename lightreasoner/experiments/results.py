@@ -78,7 +78,7 @@ def with_means(results: list[ArmResult]) -> list[ArmResult]:
     """Before the results of an arm on several test sets, their mean, in which each test set weighs the same."""
     found = []
     for _, group in itertools.groupby(results, lambda arm: (arm.round, arm.name)):
-        own = list(group)
+        own = [arm for arm in group if arm.test or arm.tests == 1]  # without a mean of some of them
         found += [mean_result(own), *own] if own[0].test else own
     return found
 

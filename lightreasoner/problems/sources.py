@@ -30,6 +30,7 @@ class Source:
     splits: tuple[str, ...]  # the first is the default
     columns: str  # the columns of question, answer and solution
     answer_form: str
+    sizes: tuple[int, ...] = ()  # problems of each split
     repo: str | None = None
     configs: tuple[str | None, ...] = (None,)  # read in turn, one row each, so that a limit covers all of them
 
@@ -80,6 +81,14 @@ def hub_rows(source: Source, split: str) -> Iterator[Row]:
         ) from None
     in_turn = (row for rows in itertools.zip_longest(*parts) for row in rows if row is not None)
     return enumerate(in_turn, 1)
+
+
+def has_copy(source: Source) -> bool:
+    """Whether an earlier download of a benchmark is on this computer."""
+    import datasets
+
+    folder = Path(datasets.config.HF_DATASETS_CACHE) / (source.repo or "").replace("/", "___")
+    return all(any(folder.glob(f"{config or '*'}/*/*/dataset_info.json")) for config in source.configs)
 
 
 def _is_reachable(endpoint: str) -> bool:

@@ -12,11 +12,11 @@ from lightreasoner.experiments.plan import Plan
 from lightreasoner.experiments.results import (
     ArmResult,
     all_stages,
+    arm_results,
     best_arm,
     flips,
     forecast,
     recorded_plan,
-    stage_results,
     with_means,
 )
 from lightreasoner.experiments.stages import Stage, later_expert
@@ -88,7 +88,7 @@ class Experiments(RunList):
         for stage in stages:
             if stage.kind == "evaluation":
                 marks = (*answer_marks(stage), stamp(stage.job.adapters[0] / RECORD), stage.state)
-                found += self._once(stage.folder, "arm", marks, lambda stage=stage: stage_results(stage))
+                found += self._once(stage.folder, "arm", marks, lambda stage=stage: arm_results([stage]))
         return with_means(found)
 
     def forecast(self, stages: list[Stage]) -> str | None:

@@ -1,0 +1,160 @@
+"""What a plan needs before it can run: models and datasets that can be had, their sizes, and the time of a GPU."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+
+from lightreasoner.errors import UserError
+from lightreasoner.experiments.plan import Plan
+from lightreasoner.experiments.stages import BATCH, round_stages
+from lightreasoner.formatting import format_bytes, format_duration
+from lightreasoner.hub.access import look_up
+from lightreasoner.hub.download import MODEL_FILES
+from lightreasoner.models.pairs import presets
+from lightreasoner.models.references import parse_ref
+from lightreasoner.models.weights import find_files, known_size, on_disk
+from lightreasoner.problems.sources import SOURCES, has_copy
+from lightreasoner.problems.stream import open_problems, source_fingerprint, training_split
+
+DATA = (".parquet", ".json", ".jsonl", ".csv", ".arrow")  # files of a dataset
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A model or a dataset. size: bytes to download, None where nobody knows; trouble: why it cannot be had."""
+
+    kind: str  # "model" or "dataset"
+    name: str
+    size: int | None = 0
+    source: str = "here"  # "here": nothing is downloaded; "the Hub": it has told the size; "the catalogue": it has not
+    trouble: str = ""
+
+    @property
+    def line(self) -> str:
+        if self.source == "here" and not self.trouble:
+            return f"{self.kind:8} {self.name}: on this machine"
+        told = "some MB" if self.size is None else format_bytes(self.size)
+        return f"{self.kind:8} {self.name}: {told} to download, says {self.source}"
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Seconds measured on one GPU, in docs/gpu.md. step: of one model, for a batch of rows."""
+
+    name: str
+    parameters: float  # of the expert
+    loading: float  # of a pair
+    problem: float  # to sample 128 tokens, with both models
+    update: float  # of 16 samples
+    step: float  # without CUDA graphs
+    graphs: float | None  # with them; None: not measured
+
+
+#: Of docs/gpu.md: "The paper's pipeline" of both sizes, its launches, and its third run. For the 7B the step is that of
+#: sampling, with its amateur: 17.7 s for 128.
+SPEEDS = (
+    Speed("Qwen2.5-Math-1.5B's shape", 1.54e9, 1.6, 1 / 18.4, 0.289, 0.0695, 0.0063),
+    Speed("Qwen2.5-Math-7B's shape", 7.62e9, 3.2, 1 / 14.4, 0.239, 17.7 / 128, None),
+)
+
+
+def requirements(plans: Iterable[Plan]) -> list[Requirement]:
+    """Of all plans, each once. Asks the Hub about what is not on this machine; nothing is downloaded."""
+    plans = list(plans)
+    models = dict.fromkeys(ref for plan in plans for ref in (plan.expert, plan.amateur))
+    problems = dict.fromkeys(source for plan in plans for source in (plan.problems, *plan.tests))
+    return [*map(model_requirement, models), *map(dataset_requirement, problems)]
+
+
+def model_requirement(ref: str) -> Requirement:
+    """Also where the reference is wrong: its trouble says so."""
+    known = next((n for p in presets() for name, n in _sizes_of(p) if name == ref), None)
+    size = known and 2 * known  # of the catalogue's models, in 16 bits
+    try:
+        parsed = parse_ref(ref)
+        if on_disk(parsed):
+            return Requirement("model", ref)
+        if parsed.kind != "hub":
+            find_files(parsed, download=False)
+        found = look_up(parsed.base, parsed.revision, "model", _is_model_file)
+        return Requirement("model", ref, found, "the Hub")
+    except UserError as error:
+        return Requirement("model", ref, size, "the catalogue", str(error))
+
+
+def dataset_requirement(problems: str) -> Requirement:
+    """A key of SOURCES or a file."""
+    source = SOURCES.get(problems)
+    try:
+        if source is None or source.repo is None:
+            source_fingerprint(problems)
+            return Requirement("dataset", problems)
+        if has_copy(source):
+            return Requirement("dataset", problems)
+
+        def is_wanted(path: str) -> bool:
+            own = [config for config in source.configs if config]
+            return path.endswith(DATA) and (not own or any(config in path.split("/") for config in own))
+
+        return Requirement("dataset", problems, look_up(source.repo, None, "dataset", is_wanted), "the Hub")
+    except UserError as error:
+        return Requirement("dataset", problems, None, "the catalogue", str(error))
+
+
+def refuse_troubles(found: Iterable[Requirement]) -> None:
+    """Raises UserError with a sentence for everything that cannot be had."""
+    if troubles := [one.trouble for one in found if one.trouble]:
+        raise UserError("\n".join(dict.fromkeys(troubles)))
+
+
+def gpu_time(plan: Plan) -> str:
+    """How long a plan keeps a GPU busy at most, by figures that were measured on one: a sentence."""
+    parameters = _parameters(plan.expert)
+    if parameters is None:
+        return "GPU time unknown: nobody knows the size of the expert yet."
+    speed = min(SPEEDS, key=lambda one: max(one.parameters, parameters) / min(one.parameters, parameters))
+    slow = format_duration(gpu_seconds(plan, speed, speed.step))
+    if speed.graphs is None:
+        return (
+            f"At most {slow} of an H200, where every response is as long as it may be ({speed.name}, no CUDA graphs)."
+        )
+    quick = format_duration(gpu_seconds(plan, speed, speed.graphs))
+    return (
+        f"At most {quick} of an H200 with CUDA graphs, {slow} without, where every response is as long as it may be "
+        f"({speed.name})."
+    )
+
+
+def gpu_seconds(plan: Plan, speed: Speed, step: float) -> float:
+    """Loading, sampling, training and judging, all at full length. step: seconds that a batch of one model takes."""
+    sampled = min(_count(plan.problems, plan.split or training_split(plan.problems)), plan.limit or 10**9)
+    previewed = min(plan.preview, sampled) * (1 + len(plan.preview_betas.split(",")))
+    judged = sum(-(-min(_count(test, plan.test_split), plan.test_limit or 10**9) // BATCH) for test in plan.tests)
+    length = plan.test_max_new_tokens or 512
+    updates = sum(arm.config.max_steps for arm in plan.arms)
+    once = len(round_stages(plan, Path("x"))) * speed.loading + updates * speed.update
+    once += (sampled + previewed) * speed.problem * plan.max_new_tokens / 128
+    once += (1 + len(plan.arms)) * judged * length * step
+    return plan.rounds * once
+
+
+def _count(problems: str, split: str | None) -> int:
+    source = SOURCES.get(problems)
+    if source is None:
+        return sum(1 for _ in open_problems(problems, skip_unreadable=True))
+    return source.sizes[source.splits.index(split) if split in source.splits else 0]
+
+
+def _parameters(ref: str) -> int | None:
+    known = next((n for p in presets() for name, n in _sizes_of(p) if name == ref), None)
+    size = None if known else known_size(ref)
+    return known or (size and size.parameters)
+
+
+def _sizes_of(preset) -> tuple[tuple[str, int], ...]:
+    return (preset.expert, preset.expert_params), (preset.amateur, preset.amateur_params)
+
+
+def _is_model_file(path: str) -> bool:
+    return "/" not in path and any(fnmatch(path, pattern) for pattern in MODEL_FILES)
