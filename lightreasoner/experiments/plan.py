@@ -83,15 +83,15 @@ class Plan:
     def __post_init__(self):
         if isinstance(self.test, list | tuple):
             object.__setattr__(self, "test", self.test[0] if len(self.test) == 1 else tuple(self.test))
+        for name in ("expert", "amateur", "problems"):
+            if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
+                raise UserError(f"The plan names no {name}; add {name} = … to it.")
         if not self.tests or not all(isinstance(test, str) and test.strip() for test in self.tests):
             raise UserError("The plan names no test; add test = … to it, a test set or a list of several.")
         if len(set(self.tests)) < len(self.tests) or len(self.tests) > MOST_TESTS:
             raise UserError(f"The plan's test must be 1 to {MOST_TESTS} test sets, each named once; leave some out.")
         if self.test_split is not None and len(self.tests) > 1:
             raise UserError("The plan's test_split belongs to one test set, and it has several; leave test_split out.")
-        for name in ("expert", "amateur", "problems"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
-                raise UserError(f"The plan names no {name}; add {name} = … to it.")
         for name in ("pair", "split", "test_split", "preview_betas"):
             if not isinstance(getattr(self, name), str | None):
                 raise UserError(f"The plan's {name} is {getattr(self, name)!r:.40}; it must be a text.")
