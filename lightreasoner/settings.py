@@ -35,6 +35,7 @@ class Settings:
     memory_gb: float = 0.0  # budget for loaded models in GB; 0: 85 % of what a GPU has free, half elsewhere
     lean: bool = True  # read models with a lean forward pass where its logits equal those of transformers
     graphs: bool = True  # replay its single steps as CUDA graphs where their logits differ by no more than rounding
+    conversions_gb: float = 20.0  # disk space of converted GGUF files, which load faster; 4 on Spaces; 0: none are kept
     max_problem_chars: int = 20_000
     max_prompt_tokens: int = 4_096
     max_new_tokens: int = 2_048
@@ -99,6 +100,7 @@ def from_environment(env: dict[str, str] | None = None) -> Settings:
     values.setdefault("proxies", env.get("FORWARDED_ALLOW_IPS", ""))  # the web server's own variable
     if env.get("SPACE_ID"):
         values.setdefault("public", True)
+        values.setdefault("conversions_gb", 4.0)
         values.setdefault("owners", env.get("SPACE_AUTHOR_NAME", ""))
     if values.get("login") and not all(values["login"].partition(":")[::2]):  # the value itself is not shown
         raise UserError(f"{PREFIX}LOGIN is not of the form user:password; correct or unset it.")

@@ -18,6 +18,7 @@ from transformers.utils import logging
 from lightreasoner.compat.transformers import gguf_pre_tokenizer, gguf_reading, supports_sdpa
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.adapters import attach_adapter
+from lightreasoner.models.converted import drop_conversion, find_conversion, keep_conversion
 from lightreasoner.models.devices import choose_device, dtypes_to_try, is_out_of_memory, release_memory, unused_gpu
 from lightreasoner.models.float32_head import widen_head
 from lightreasoner.models.merging import untie
@@ -95,11 +96,11 @@ def load_model(
             tokenizer = tokenizer or _load_tokenizer(files)
             ends = turn_ends(files, tokenizer)
             place = torch.device("cpu") if on_host else device
-            model = twin.model if twin else _load(ref, files, dtype, place)
+            model = twin.model if twin else _load(ref, files, dtype, place, settings)
             if len(dtypes) > 1 and not (twin or on_host) and overflows(model, tokenizer):
                 dtype, model = dtypes[1], None
                 release_memory()
-                model = _load(ref, files, dtype, place)
+                model = _load(ref, files, dtype, place, settings)
         except (UserError, StopRequested):
             raise
         except Exception as error:  # anything may be wrong with the files
@@ -129,9 +130,14 @@ def load_model(
     )
 
 
-def _load(ref: ModelRef, files: Files, dtype: torch.dtype, place: torch.device) -> Any:
+def _load(ref: ModelRef, files: Files, dtype: torch.dtype, place: torch.device, settings: Settings) -> Any:
     """The model with its adapter, frozen, in eval mode, on this device."""
-    model = _load_weights(ref, files, dtype)
+    most = 1e9 * settings.conversions_gb if files.gguf else 0
+    model = _load_conversion(ref, files, dtype) if most else None
+    if model is None:
+        model = _load_weights(ref, files, dtype)
+        if most:
+            keep_conversion(model, files.gguf, dtype, most)
     widen_head(model)
     if files.adapter:
         model = _add_adapter(ref, files, model)
@@ -237,6 +243,20 @@ def _split_digits(tokenizer: Any, gguf: Path) -> None:
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
+
+
+def _load_conversion(ref: ModelRef, files: Files, dtype: torch.dtype) -> Any:
+    """The model of a GGUF file from its kept conversion; None where there is none that can be read."""
+    entry = find_conversion(files.gguf, dtype)
+    try:
+        return entry and _load_weights(ref, Files(entry), dtype)
+    except StopRequested:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        drop_conversion(entry)
+        return None
 
 
 def _load_weights(ref: ModelRef, files: Files, dtype: torch.dtype) -> Any:

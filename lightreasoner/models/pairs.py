@@ -1,6 +1,8 @@
 """Pairs of an expert and an amateur: the presets, and two loaded models whose vocabularies agree."""
 
 import tomllib
+import weakref
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -111,18 +113,34 @@ def load_pair(
         _align(refs, tokenizers, before=True)
     expert = models.get(refs[0], on_status, tokenizers[0], beside)
     amateur = models.get(refs[1], on_status, tokenizers[1], (expert, *beside))
+    return Pair(name, expert, amateur, **_compared(expert, amateur))
+
+
+#: What was found out about pairs of models that are still loaded: (ids of both) → (both, weakly, and the facts).
+_COMPARED: OrderedDict[tuple[int, int], tuple[weakref.ref, weakref.ref, dict[str, Any]]] = OrderedDict()
+MOST_COMPARED = 8
+
+
+def _compared(expert: LoadedModel, amateur: LoadedModel) -> dict[str, Any]:
+    """The fields of Pair that comparing two vocabularies gives, once for as long as both models stay loaded."""
+    key = (id(expert), id(amateur))
+    of_expert, of_amateur, found = _COMPARED.get(key) or (lambda: None, lambda: None, None)
+    if of_expert() is expert and of_amateur() is amateur:
+        return found
     alignment = alignment_of(expert, amateur)
     if isinstance(alignment, AcrossVocabulary):
         whole = ExpertOnly(alignment.expert.size)
-        return Pair(name, expert, amateur, whole, same_model=False, same_special_tokens=False, across=alignment)
-    return Pair(
-        name,
-        expert,
-        amateur,
-        alignment.to_devices(expert.device, amateur.device),
-        same_model=same_model(expert, amateur) and alignment.expert_ids is None,
-        same_special_tokens=added_tokens(expert.tokenizer) <= added_tokens(amateur.tokenizer),
-    )
+        found = {"alignment": whole, "same_model": False, "same_special_tokens": False, "across": alignment}
+    else:
+        found = {
+            "alignment": alignment.to_devices(expert.device, amateur.device),
+            "same_model": same_model(expert, amateur) and alignment.expert_ids is None,
+            "same_special_tokens": added_tokens(expert.tokenizer) <= added_tokens(amateur.tokenizer),
+        }
+    _COMPARED[key] = weakref.ref(expert), weakref.ref(amateur), found
+    while len(_COMPARED) > MOST_COMPARED:
+        _COMPARED.popitem(last=False)
+    return found
 
 
 def load_further(pair: Pair, amateurs: Sequence[str], models: LoadedModels, on_status: Status = None) -> list[Pair]:
