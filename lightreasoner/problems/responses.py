@@ -63,8 +63,15 @@ class _Found:
     apart: str | None = None
 
 
+MOST_READ = 512  # problems of a large file that stay in memory, of those that responses answer
+LARGE = 5_000  # rows from which on a file's problems are read again where they are asked for
+
+
 class KnownProblems:
-    """The problems that responses may answer, by id, by question, and by the prompt that asks them."""
+    """The problems that responses may answer, by id, by question, and by the prompt that asks them.
+
+    Of a file of more than LARGE rows that can be read one at a time, it keeps ids and hashes alone.
+    """
 
     def __init__(
         self,
@@ -76,34 +83,54 @@ class KnownProblems:
         """prompt: the ids and the text of a problem's prompt; without it prompts are not compared. later: a row with a
         prompt alone is to be told later, when they are. Raises UserError like the problems."""
         self.title, self._prompt, self._later = title, prompt, later
-        self._by_id: dict[str, Problem] = {}
-        self._by_question: dict[bytes, Problem] = {}
-        self._by_prompt: dict[bytes, Problem] | None = None
-        for problem in problems:  # a repeated question is the same problem under another id
-            first = self._by_question.setdefault(_digest(_asked(problem)), problem)
-            self._by_question.setdefault(_digest(" ".join(problem.question.split())), problem)
+        self._by_id: dict[str, int] = {}  # → number of the problem
+        self._by_question: dict[bytes, int] = {}
+        self._by_prompt: dict[bytes, int] | None = None
+        self._again: Callable[[int], Problem] | None = None
+        self._kept: dict[int, Problem] = {}  # all of them, or of a large file those that were read last
+        self._places: list[tuple[int, str]] = []  # (row, id) of each
+        for number, problem in enumerate(problems):  # a repeated question is the same problem under another id
+            first = self._by_question.setdefault(_digest(_asked(problem)), number)
+            self._by_question.setdefault(_digest(" ".join(problem.question.split())), number)
             self._by_id.setdefault(problem.id, first)
+            self._kept[number] = problem
+            self._places.append((getattr(problems, "row", number), problem.id))
+            if number == LARGE and hasattr(problems, "reader"):
+                self._again = problems.reader()
+            if self._again:
+                self._kept.clear()
+
+    def _at(self, number: int) -> Problem:
+        """Raises UserError where its file has changed."""
+        if number not in self._kept:
+            row, own = self._places[number]
+            while len(self._kept) >= MOST_READ:
+                del self._kept[next(iter(self._kept))]
+            self._kept[number] = replace(self._again(row), id=own)
+        return self._kept[number]
 
     def __iter__(self) -> Iterator[Problem]:
-        return iter({id(problem): problem for problem in self._by_id.values()}.values())
+        return map(self._at, dict.fromkeys(self._by_id.values()))
 
     def find(self, cells: dict, prompt_ids: list[int] | None, max_chars: int) -> Problem:
         """The problem that a row answers. Raises UnusableRow."""
         said = {name: cell_text(cells[name]) for name in (*PROBLEM_ID, *ID) if isinstance(cells.get(name), str | int)}
         said = {name: text for name, text in said.items() if text}
-        by_id = [found for text in said.values() if (found := self._by_id.get(text) or self._by_id.get(_clean(text)))]
+        by_id = [self._by_id.get(text, self._by_id.get(_clean(text))) for text in said.values()]
+        by_id = [number for number in by_id if number is not None]
         try:
             asked = _problem(cells, max_chars)
         except UnusableRow:
             asked = None
-        by_text = asked and self._by_question.get(_digest(_asked(asked)))
-        if asked and not by_text and all(turn.role == "system" for turn in asked.context):
+        by_text = self._by_question.get(_digest(_asked(asked))) if asked else None
+        if asked and by_text is None and all(turn.role == "system" for turn in asked.context):
             by_text = self._by_question.get(_digest(" ".join(asked.question.split())))
-        if by_id and by_text and by_id[0] is not by_text:
+        if by_id and by_text is not None and by_id[0] != by_text:
             raise UnusableRow(f"its id is that of another problem of {self.title} than its question")
-        if found := by_text or next(iter(by_id), None):
+        if by_id or by_text is not None:
+            found = self._at(by_id[0] if by_text is None else by_text)
             question = cells.get("question") or cells.get("problem")
-            if not by_text and isinstance(question, str) and not _same(question, found.question):
+            if by_text is None and isinstance(question, str) and not _same(question, found.question):
                 raise UnusableRow(f"its question is not that of the problem {found.id} of {self.title}, which it names")
             return found if prompt_ids or asked is None else self._as_asked(found, asked, cells)
         if found := self._by_its_prompt(cells, prompt_ids):
@@ -135,13 +162,15 @@ class KnownProblems:
             return None
         if self._by_prompt is None:
             self._by_prompt = {}
-            for problem in self:
+            for number in dict.fromkeys(self._by_id.values()):
+                problem = self._at(number)
                 try:
                     ids, written = self._prompt(problem)
                 except UserError:  # a problem that makes no prompt is said where a response answers it
                     continue
-                self._by_prompt |= {_digest(str(ids)): problem, _digest(written): problem}
-        return self._by_prompt.get(_digest(text if prompt_ids is None else str(prompt_ids)))
+                self._by_prompt |= {_digest(str(ids)): number, _digest(written): number}
+        number = self._by_prompt.get(_digest(text if prompt_ids is None else str(prompt_ids)))
+        return None if number is None else self._at(number)
 
 
 class ResponseFile:

@@ -104,6 +104,8 @@ class ProblemStream:
         self._max_rows, self._max_chars = max_rows, max_chars
         self._meanings, self._skip_unreadable = functools.cache(meanings), skip_unreadable
         self._first = first
+        self.row = -1  # of the problem that was yielded last, from 0
+        self.reader: Callable[[], Callable[[int], Problem] | None] = lambda: None  # see _row_reader
 
     def __iter__(self) -> Iterator[Problem]:
         """Ids depend only on the rows before, never on the limit, so a larger limit keeps the first problems' ids."""
@@ -130,7 +132,7 @@ class ProblemStream:
                 asked.add(digest)
             for role, name in used.items():
                 self.columns.setdefault(role, name)  # the first row that has it
-            self.count += 1
+            self.count, self.row = self.count + 1, count - 1
             yield problem
             if self.count == self._limit:
                 break
@@ -256,7 +258,29 @@ def _file_stream(path: Path, max_bytes: int, limits: dict, rows: Iterable[Row] |
         limits = limits | {"max_rows": min(most, MAX_WHOLE)}
     rows = all_rows if rows is None else rows
     meanings = functools.partial(_meanings, path.absolute(), max_bytes, *stamp(path))
-    return ProblemStream(rows, meanings=meanings, title=path.name, unit=unit, **limits)
+    stream = ProblemStream(rows, meanings=meanings, title=path.name, unit=unit, **limits)
+    stream.reader = functools.partial(_row_reader, path, max_bytes, limits.get("max_chars", MAX_CHARS), meanings)
+    return stream
+
+
+def _row_reader(
+    path: Path, max_bytes: int, max_chars: int, meanings: Callable[[], frozenset]
+) -> Callable[[int], Problem] | None:
+    """Reads the problem of a file's n-th row, from 0, alone, but for its id; None where that would read many others.
+
+    What it returns raises UserError where the file has changed since.
+    """
+    index, of = row_index(path, max_bytes=max_bytes), stamp(path)
+    if index is None or not index.cheap:
+        return None
+
+    def read(n: int) -> Problem:
+        with suppress(UnusableRow, OSError, StopIteration):
+            if stamp(path) == of:
+                return read_row(next(index.rows_from(n))[1], max_chars=max_chars, meanings=meanings)[0]
+        raise UserError(f"{path.name} has changed while it was read; start again.")
+
+    return read
 
 
 @functools.lru_cache(maxsize=64)

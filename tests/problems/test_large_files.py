@@ -13,10 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from lightreasoner.errors import UserError
-from lightreasoner.problems import json_list, stream
+from lightreasoner.problems import json_list, responses, stream
+from lightreasoner.problems.cells import UnusableRow
 from lightreasoner.problems.files import STRIDE, file_rows
 from lightreasoner.problems.places import row_index
-from lightreasoner.problems.stream import MAX_BYTES, load_file, load_first
+from lightreasoner.problems.responses import KnownProblems
+from lightreasoner.problems.stream import MAX_BYTES, load_file, load_first, open_problems
 from lightreasoner.settings import Settings
 from ui.components import problem_form
 from ui.components.form_values import describe_source, store_upload
@@ -271,3 +273,39 @@ def test_broken_rows_of_csv_are_named_alike_alone_and_among_all(tmp_path):
     assert len(rows) == index.count == 400 and sum(isinstance(row, str) for _, row in rows) == 10
     for n in range(400):
         assert next(index.rows_from(n)) == rows[n]
+
+
+@pytest.mark.parametrize("write", [write_untidy_lines, write_csv, write_parquet])
+def test_responses_are_judged_against_a_large_file_of_which_only_the_asked_rows_are_kept(tmp_path, monkeypatch, write):
+    """Judging against a set of problems kept all of its rows in memory."""
+    write(path := tmp_path / ("problems.csv" if write is write_csv else "problems.jsonl"))
+    if write is write_untidy_lines:  # a row that is none, and a question that is asked again under another id
+        more = [{"id": "bad"}, ROWS[3] | {"id": "again"}, ROWS[3] | {"id": "last", "question": "What is last?"}]
+        path.write_bytes(path.read_bytes().rstrip() + "".join("\n" + json.dumps(row) for row in more).encode())
+
+    def known() -> KnownProblems:
+        return KnownProblems("set", open_problems(str(path), skip_unreadable=True), lambda p: ([len(p.question)], p.id))
+
+    whole = known()
+    monkeypatch.setattr(responses, "LARGE", 50)
+    monkeypatch.setattr(responses, "MOST_READ", 7)
+    large = known()
+    asked = [{"problem_id": f"r{n}"} for n in (0, 3, 700, 999)]
+    asked += [{"question": problem.question} for problem in list(whole)[::90]]
+    asked += [{"problem_id": name} for name in ("again", "last", "r5000")] + [{"prompt": "r500"}, {"prompt": "none"}]
+    asked += [{"problem_id": "r3", "question": "What is 4 + 1?"}]
+    told = []
+    for problems in (whole, large):
+        found = []
+        for cells in asked:
+            try:
+                found.append(problems.find(cells, None, 20_000))
+            except UnusableRow as reason:
+                found.append(str(reason))
+        told.append(found)
+    assert told[0] == told[1] and list(whole) == list(large)
+    assert len(large._kept) <= 7 or write is write_parquet, "whose rows cannot be read alone in a short time"
+    if write is not write_parquet:
+        path.write_bytes(path.read_bytes() + b" ")
+        with pytest.raises(UserError, match="has changed while it was read"):
+            list(large)
