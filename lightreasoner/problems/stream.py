@@ -12,7 +12,7 @@ from typing import Any
 
 from lightreasoner.errors import UserError
 from lightreasoner.problems.cells import UnusableRow
-from lightreasoner.problems.files import Row, file_kind, file_rows, stamp
+from lightreasoner.problems.files import STRIDE, Row, file_kind, file_rows, stamp
 from lightreasoner.problems.multiple_choice import MEANINGS, digit_meanings
 from lightreasoner.problems.places import INDEXED, row_index
 from lightreasoner.problems.rows import Problem, read_row
@@ -274,10 +274,17 @@ def _row_reader(
     if index is None or not index.cheap:
         return None
 
+    after, rows = 0, index.rows_from(0)  # so that rows that are asked for in order are read once
+
     def read(n: int) -> Problem:
+        nonlocal after, rows
         with suppress(UnusableRow, OSError, StopIteration):
             if stamp(path) == of:
-                return read_row(next(index.rows_from(n))[1], max_chars=max_chars, meanings=meanings)[0]
+                if not after <= n < after + STRIDE:
+                    after, rows = n, index.rows_from(n)
+                row = next(itertools.islice(rows, n - after, None))[1]
+                after = n + 1
+                return read_row(row, max_chars=max_chars, meanings=meanings)[0]
         raise UserError(f"{path.name} has changed while it was read; start again.")
 
     return read

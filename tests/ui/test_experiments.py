@@ -227,6 +227,22 @@ def test_an_experiment_shows_its_stages_and_results(shared):
     assert "LightReasoner, better: +41.7 points" in figure["layout"]["meta"]["says"]
 
 
+def test_several_test_sets_stand_beside_their_mean(bench):
+    """A plan had one test set, and the page no place for more."""
+    run = bench.make(test=["bundled-test", "bundled-shifted"])
+    answer = bench.ask("look", run.name, {})
+    opened = answer["open"]
+    labels = [f"LightReasoner · {of}" for of in ("mean of 2 test sets", "Bundled, test", "Bundled, shifted")]
+    assert [arm["label"] for arm in opened["arms"]][:3] == labels and len(opened["arms"]) == 6
+    assert opened["arms"][0]["p"] is None and opened["arms"][0]["significant"] is True
+    assert [stage["test"] for stage in opened["stages"][3:5]] == ["Bundled, test", "Bundled, shifted"]
+    assert "on average over 2 test sets" in opened["sentence"] and len(opened["flips"]) == 3
+    assert ["Measured on", "Bundled, test, Bundled, shifted · 60", "Their answers are known"] in map(
+        list, opened["facts"]
+    )
+    assert answer["figure"] and "test set" in (run / "arms.csv").read_text(encoding="utf-8")
+
+
 def test_an_experiment_within_a_budget_opens_and_shows_the_numbers_that_were_chosen(bench):
     """Its record holds the budget beside the plan, so the page said that the plan had an unknown 'minutes'."""
     run = bench.make(most=2)
