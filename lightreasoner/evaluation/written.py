@@ -69,8 +69,7 @@ def grade_responses(job: GradingJob, settings: Settings) -> tuple[list[Summary],
                 skip_unreadable=job.skip_unreadable,
             )
             known = KnownProblems(stream.title, stream, reader.prompt if job.model else None)
-            first = itertools.islice(known, job.limit)
-            wanted = {problem.id for problem in first if problem.answer}
+            wanted = known.answered(job.limit)
             if not wanted:
                 raise UserError(f"None of the problems of {stream.title} has a known answer, so nothing can be graded.")
         found = ResponseFile(job.responses, known, limit=None if known else job.limit, **limits)

@@ -5,6 +5,7 @@ A row that could be read in two ways is refused.
 """
 
 import hashlib
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -88,13 +89,13 @@ class KnownProblems:
         self._by_prompt: dict[bytes, int] | None = None
         self._again: Callable[[int], Problem] | None = None
         self._kept: dict[int, Problem] = {}  # all of them, or of a large file those that were read last
-        self._places: list[tuple[int, str]] = []  # (row, id) of each
+        self._places: list[tuple[int, str, bool]] = []  # (row, id, whether its answer is known) of each
         for number, problem in enumerate(problems):  # a repeated question is the same problem under another id
             first = self._by_question.setdefault(_digest(_asked(problem)), number)
             self._by_question.setdefault(_digest(" ".join(problem.question.split())), number)
             self._by_id.setdefault(problem.id, first)
             self._kept[number] = problem
-            self._places.append((getattr(problems, "row", number), problem.id))
+            self._places.append((getattr(problems, "row", number), problem.id, bool(problem.answer)))
             if number == LARGE and hasattr(problems, "reader"):
                 self._again = problems.reader()
             if self._again:
@@ -103,7 +104,7 @@ class KnownProblems:
     def _at(self, number: int) -> Problem:
         """Raises UserError where its file has changed."""
         if number not in self._kept:
-            row, own = self._places[number]
+            row, own, _ = self._places[number]
             while len(self._kept) >= MOST_READ:
                 del self._kept[next(iter(self._kept))]
             self._kept[number] = replace(self._again(row), id=own)
@@ -111,6 +112,11 @@ class KnownProblems:
 
     def __iter__(self) -> Iterator[Problem]:
         return map(self._at, dict.fromkeys(self._by_id.values()))
+
+    def answered(self, limit: int | None = None) -> set[str]:
+        """The ids of those of the first `limit` problems whose answer is known. Reads nothing again."""
+        first = itertools.islice(dict.fromkeys(self._by_id.values()), limit)
+        return {own for _, own, is_known in map(self._places.__getitem__, first) if is_known}
 
     def find(self, cells: dict, prompt_ids: list[int] | None, max_chars: int) -> Problem:
         """The problem that a row answers. Raises UnusableRow."""

@@ -304,6 +304,10 @@ def test_responses_are_judged_against_a_large_file_of_which_only_the_asked_rows_
                 found.append(str(reason))
         told.append(found)
     assert told[0] == told[1] and list(whole) == list(large)
+    assert (
+        large.answered(9) == {problem.id for problem in list(whole)[:9] if problem.answer}
+        and len(large.answered(9)) > 8
+    )
     assert len(large._kept) <= 7 or write is write_parquet, "whose rows cannot be read alone in a short time"
     if write is not write_parquet:
         path.write_bytes(path.read_bytes() + b" ")
