@@ -61,7 +61,7 @@ def _digest(path: Path, *_stamp: int) -> str:
 def _known(path: Path, *_stamp: int) -> dict[str, set[str]]:
     """File name → SHA-256 of what was written to it, as a folder's file of checksums has them."""
     found: dict[str, set[str]] = {}
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, IsADirectoryError):
         for line in path.read_bytes().splitlines():
             with suppress(ValueError, RecursionError, TypeError, KeyError):
                 entry = json.loads(line)
