@@ -75,21 +75,37 @@ def sentence(results: list[ArmResult]) -> str:
     if best is None:
         return "No arm has been evaluated yet."
     over = f", on average over {best.tests} test sets with together" if best.tests > 1 else " of"
+    name = best.name if best.round == 1 else f"Round {best.round}, {best.name}"
     found = (
-        f"{best.name}: pass@1 from {100 * best.before:.1f} to {100 * best.pass_at_1:.1f} %{over} {best.problems:,} "
+        f"{name}: pass@1 from {100 * best.before:.1f} to {100 * best.pass_at_1:.1f} %{over} {best.problems:,} "
         f"problems ({points(best.difference)}, 95 % interval {signed(best.low)} to {signed(best.high)}; "
         f"{best.gained:,} gained, {best.lost:,} lost)."
     )
+    rounds = _other_rounds(results, best)
     if best.low <= 0 <= best.high:
-        return f"{found} The interval contains no change: more problems are needed to tell."
+        return f"{found} The interval contains no change: more problems are needed to tell.{rounds}"
     controls = (arm for arm in results if arm.whole and arm.is_overall and arm.is_control and arm.round == best.round)
     control = next(controls, None)
     if control is None or control is best:
-        return found
+        return found + rounds
     return (
         f"{found} The control, random steps at the same budget, reaches {100 * control.pass_at_1:.1f} % "
-        f"({points(control.difference)})."
+        f"({points(control.difference)}).{rounds}"
     )
+
+
+def _other_rounds(results: list[ArmResult], best: ArmResult) -> str:
+    """What the rounds before and after the best arm's came to; empty for an experiment of one round."""
+    overall = [arm for arm in results if arm.whole and arm.is_overall]
+    first = min(overall, key=lambda arm: arm.round)
+    last = best_arm([arm for arm in overall if arm.round == max(each.round for each in overall)])
+    said = "" if best.round == first.round else f" The expert before all rounds solves {100 * first.before:.1f} %."
+    if last.round > best.round:
+        said += (
+            f" Round {last.round} does not reach it: its best, {last.name}, solves {100 * last.pass_at_1:.1f} % "
+            f"({points(last.difference)} against the expert of that round)."
+        )
+    return said
 
 
 def signed(share: float) -> str:

@@ -127,11 +127,11 @@ def stage_results(stage: Stage) -> list[ArmResult]:
 
 
 def best_arm(results: list[ArmResult]) -> ArmResult | None:
-    """The arm that solves the most, on average over the test sets; of equal ones the first.
+    """The arm that solves the most of all rounds, on average over the test sets; of equal ones the first.
 
     The control counts: that it wins is a finding.
     """
-    return max((arm for arm in results if arm.whole and arm.is_overall), key=lambda arm: arm.difference, default=None)
+    return max((arm for arm in results if arm.whole and arm.is_overall), key=lambda arm: arm.pass_at_1, default=None)
 
 
 def _reader(stage: Stage) -> ResultsReader:

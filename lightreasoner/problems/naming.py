@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,16 @@ def column_names(path: Path, max_bytes: int) -> list[str]:
     for _, row in itertools.islice(rows, LOOKED_AT):
         names |= dict.fromkeys(map(str, row)) if isinstance(row, dict) else {}
     return list(names)
+
+
+def wordiest_column(path: Path, max_bytes: int) -> str | None:
+    """The column with the most text in a file's first rows, which is likely to be that of the questions."""
+    _, rows = file_rows(path, max_bytes=max_bytes)
+    lengths: Counter[str] = Counter()
+    for _, row in itertools.islice(rows, LOOKED_AT):
+        for name, value in row.items() if isinstance(row, dict) else ():
+            lengths[str(name)] += len(value) if isinstance(value, str) else 0
+    return max(lengths, key=lengths.__getitem__, default=None)
 
 
 def named_rows(path: Path, columns: Mapping[str, str | None], max_bytes: int) -> Iterator[str]:

@@ -222,7 +222,7 @@ def test_alpha_moves_the_mask_and_the_target_without_a_request(scored):
     slider.fill("0.1")  # every ratio above it counts the same
     capped = reweigh(scored.record(), 0.05, 0.4, 0.1)["steps"]
     expect(scored.counts).to_contain_text(re.compile(r"the cap changes \d+ targets?"))
-    expect(scored.step.locator(".lr-capped")).to_contain_text("The cap of 0.1 nats changes")
+    expect(scored.step.locator(".lr-capped")).to_contain_text("The cap of 0.1 nats lowers the target on")
     weights = dict(zip(capped[index]["support"]["ids"], capped[index]["support"]["weights"], strict=True))
     for token, (_, _, drawn) in scored.bars().items():
         assert drawn == pytest.approx(100 * weights.get(token, 0), abs=0.006)

@@ -113,6 +113,9 @@ def test_a_branch_stands_beside_its_parent_in_a_view_with_a_link(visit):
     page.keyboard.press("ArrowDown")  # to the other one
     page.keyboard.press("n")
     expect(sides.last.locator(".lr-token").nth(6)).to_have_attribute("aria-selected", "true")
+    for part in (page.get_by_role("button", name="First difference"), page.locator(".lr-compare-view .lr-legend")):
+        expect(part).to_be_visible()  # a rule for empty viewers hid the buttons, the legend and the keys
+    expect(page.locator(".lr-compare-card > [role=status]")).to_contain_text("of the parent and")
     assert barriers_of(page) == []
 
     address = page.url

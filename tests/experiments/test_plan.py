@@ -11,7 +11,8 @@ from lightreasoner.errors import UserError
 from lightreasoner.experiments.budget import Rates, fitted
 from lightreasoner.experiments.figures import BEST, rounds_figure, rounds_table
 from lightreasoner.experiments.plan import CONTROL, plan_of, read_plan, write_plan
-from lightreasoner.experiments.results import ArmResult
+from lightreasoner.experiments.report import sentence
+from lightreasoner.experiments.results import ArmResult, best_arm
 from lightreasoner.experiments.stages import round_stages
 from lightreasoner.scoring.significance import wilson
 
@@ -160,12 +161,25 @@ def test_a_later_round_s_amateur_is_the_same_or_the_expert_of_the_round_before(t
         assert [job.amateur.rpartition(str(tmp_path) + "/")[2] for job in jobs] == amateurs
 
 
-def test_rounds_are_a_curve_of_the_experts_that_they_end_with():
-    def arm(turn, name, before, after, whole=True):
-        given = dict.fromkeys(ArmResult.__dataclass_fields__, 0) | {"name": name, "round": turn, "whole": whole}
-        given |= {"problems": 100, "before": before, "pass_at_1": after, "difference": after - before}
-        return ArmResult(**given | {"is_control": name == CONTROL})
+def arm(turn, name, before, after, whole=True):
+    given = dict.fromkeys(ArmResult.__dataclass_fields__, 0) | {"name": name, "round": turn, "whole": whole}
+    given |= {"problems": 100, "before": before, "pass_at_1": after, "difference": after - before, "low": 0.01}
+    return ArmResult(**given | {"high": 0.2, "is_control": name == CONTROL})
 
+
+def test_the_best_arm_solves_the_most_of_all_rounds_and_the_verdict_tells_of_the_others():
+    """A later round that solved more lost to the first one, which gained more; and one that lost was not mentioned."""
+    further = [arm(1, "a", 0.2, 0.4), arm(2, "a", 0.4, 0.5), arm(2, CONTROL, 0.4, 0.42)]
+    assert best_arm(further) is further[1]
+    assert sentence(further).startswith("Round 2, a: pass@1 from 40.0 to 50.0 % of 100 problems")
+    assert sentence(further).endswith("42.0 % (+2.0 points). The expert before all rounds solves 20.0 %.")
+    lost = [arm(1, "a", 0.2, 0.4), arm(2, "a", 0.4, 0.3), arm(2, CONTROL, 0.4, 0.2), arm(3, "a", 0.3, 0.9, whole=False)]
+    assert best_arm(lost) is lost[0]
+    assert "Round 2 does not reach it: its best, a, solves 30.0 % (−10.0 points against" in sentence(lost)
+    assert "ound" not in sentence(lost[:1])
+
+
+def test_rounds_are_a_curve_of_the_experts_that_they_end_with():
     arms = [arm(1, "a", 0.2, 0.3), arm(1, "b", 0.2, 0.4), arm(1, CONTROL, 0.2, 0.25), arm(2, "a", 0.41, 0.5)]
     arms += [arm(2, CONTROL, 0.41, 0.1, whole=False)]
     table = rounds_table(arms)

@@ -9,7 +9,7 @@ import pytest
 
 from lightreasoner.cli.main import main
 from lightreasoner.errors import UserError
-from lightreasoner.problems.naming import column_names, named_rows
+from lightreasoner.problems.naming import column_names, named_rows, wordiest_column
 from lightreasoner.problems.stream import load_file
 from lightreasoner.settings import Settings
 from ui.components.columns_form import unnamed_columns
@@ -36,6 +36,7 @@ def test_a_file_with_names_of_its_own_can_be_used(file, tmp_path, capsys):
     with pytest.raises(UserError, match=r"no column for the question; .* Say which column it is"):
         load_file(file)
     assert unnamed_columns(Settings(), str(file)) == column_names(file, MOST) == ["Aufgabe", "Lösung", "Note"]
+    assert wordiest_column(file, MOST) == "Aufgabe"
     out = tmp_path / "named.jsonl"
     assert main(["name-columns", str(file), "--question", "Aufgabe", "--answer", "Lösung", "--out", str(out)]) == 0
     found = load_file(out)

@@ -5,7 +5,7 @@ from pathlib import Path
 import gradio as gr
 
 from lightreasoner.errors import UserError
-from lightreasoner.problems.naming import column_names, named_rows
+from lightreasoner.problems.naming import column_names, named_rows, wordiest_column
 from lightreasoner.problems.stream import load_first
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import atomic_file
@@ -23,7 +23,13 @@ def columns_form(settings: Settings, upload: gr.File, activity: str, prefix: str
     """
     most = settings.max_upload_mb * 1_000_000
     with gr.Column(visible=False, elem_id=f"{prefix}-columns") as form:
-        question = gr.Dropdown([], label="Column of the questions", interactive=True, elem_id=f"{prefix}-of-question")
+        question = gr.Dropdown(
+            [],
+            label="Column of the questions",
+            info="the file names no questions, or no known answers: say which columns hold them",
+            interactive=True,
+            elem_id=f"{prefix}-of-question",
+        )
         answer = gr.Dropdown([], label="Column of the answers", interactive=True, elem_id=f"{prefix}-of-answer")
         use = gr.Button("Use these columns", size="sm")
         trouble = gr.Markdown("", elem_classes="lr-answer")
@@ -31,7 +37,7 @@ def columns_form(settings: Settings, upload: gr.File, activity: str, prefix: str
     @action(f"{activity}.offer_columns", visitors=visitors, costly=visitors)
     def offer(path) -> tuple:
         names = unnamed_columns(settings, path)
-        first = names[0] if names else None
+        first = wordiest_column(Path(path), most) if names else None
         lists = gr.Dropdown(choices=names, value=first), gr.Dropdown(choices=[NONE, *names], value=NONE)
         return gr.Column(visible=bool(names)), *lists, ""
 

@@ -138,7 +138,7 @@ export class CompareView {
     this.host = host;
     this.alpha = PAPER.alpha;
     /** @type {number | null} */ this.cap = null;
-    root.classList.add('lr', 'lr-compare-view');
+    root.classList.add('lr', 'lr-compare-view', 'lr-has-run'); // no part of it is to be hidden
     this.card = new TokenCard(root, (token) => {
       const side = this.sides.find(({ list }) => list.contains(token)), step = side?.record.steps[token.dataset.index];
       return step ? { step, alpha: this.alpha, cap: this.cap } : null;
@@ -226,7 +226,9 @@ export class CompareView {
     const texts = first.map((i, n) => (i === null ? 'nothing' : quoted(i, n)));
     const shared = Math.min(...first.map((i, n) => i ?? same[n].length));
     const [left, right] = this.sideNames.map((name) => AT[name]);
-    return 'The same for ' + plural(shared, 'token') + ', then ' + texts.join(' against ') + '. ' + apart[0] + ' of ' +
+    const begin = shared ? 'The same for ' + plural(shared, 'token') + ', then '
+      : 'Different from the first token on: ';
+    return begin + texts.join(' against ') + '. ' + apart[0] + ' of ' +
       plural(same[0].length, 'token') + ' ' + left + ' and ' + apart[1] + ' of ' + same[1].length + ' ' + right +
       ' differ.';
   }

@@ -24,7 +24,8 @@ function problemOf() {
   const number = /^\d[\d,]*/.exec(valueOf('#lr-pick input'));
   if (own || !number) return 'a problem of my own';
   const source = valueOf('#lr-source input');
-  return (source.startsWith('Bundled') ? '' : source + ' ') + 'problem ' + number[0];
+  const where = source.startsWith('Bundled') ? '' : source.startsWith('Upload') ? 'my file, ' : source + ' ';
+  return where + 'problem ' + number[0];
 }
 function decodingOf() {
   if (valueOf('#lr-mode input:checked').startsWith('Score')) return 'a text of mine, scored';

@@ -76,11 +76,11 @@ export function isCapped(step, alpha, cap) {
 // What the cap does to the target of one step, in a sentence. Rows: {text, c, free}, the probabilities in the target
 // with the cap and without.
 export function capped(rows, cap) {
-  const most = rows.reduce((best, row) => (Math.abs(row.c - row.free) > Math.abs(best.c - best.free) ? row : best),
-    rows[0]);
-  if (Math.abs(most.c - most.free) < SHIFT) return 'The cap of ' + cap + ' nats changes nothing here.';
-  return 'The cap of ' + cap + ' nats changes the target: ' + formatPercent(most.free) + ' \u2192 ' +
-    formatPercent(most.c) + ' on \u201c' + tokenLabel(most.text) + '\u201d.';
+  const most = rows.reduce((best, row) => (row.free - row.c > best.free - best.c ? row : best), rows[0]);
+  const name = 'The cap of ' + cap + (cap === 1 ? ' nat' : ' nats');
+  if (most.free - most.c < SHIFT) return name + ' changes nothing here.';
+  return name + ' lowers the target on \u201c' + tokenLabel(most.text) + '\u201d from ' + formatPercent(most.free) +
+    ' to ' + formatPercent(most.c) + '.';
 }
 const known = (step) => Number.isFinite(step.teaching);
 export const teaches = (step) => known(step) && step.teaching >= PAPER.teaches;
