@@ -30,7 +30,7 @@ from lightreasoner.scoring.divergence import log_probs
 TOLERANCE = 0.05  # of a sum: what unread ways of writing a text may hold; a tenth of it is not looked at at all
 PIECE = 16  # steps read at once
 OVERLAP = 3  # tokens before a piece that are read again, since longer ones may begin there
-PASSES = 2  # of reading what a piece still lacks
+PASSES = 1  # of reading what a piece still lacks
 LEAST = 1e-10  # a probability that is not looked for
 MOST_TRIED = 48  # tokens that are looked at one by one
 MOST_INSIDE = 6  # tokens of a step that are read in one of them

@@ -17,7 +17,7 @@ from lightreasoner.models.token_text import TokenTexts
 
 SAMPLES = (" the", "the", "12", "\n", "a b")  # texts that a tokenizer must give back byte for byte
 ANCHORS = ("", "\n", "a\n")  # texts before them, for tokenizers that put a space before the first word
-EXTENSIONS = 16  # longer tokens that are tried
+EXTENSIONS = 4  # longer tokens that are tried
 LEAST = 1e-12  # a probability's upper end is not below it
 MEMORY = 1 << 17  # cuts that are remembered
 

@@ -13,16 +13,17 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from benchmarks.across import Undone
 from lightreasoner.datasets.trajectories import rows, write_shard
 from lightreasoner.decoding.across import AcrossRow
 from lightreasoner.decoding.contrast import Contrast
-from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch
+from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch, greedy_generate
 from lightreasoner.decoding.tree_reader import TreeReader
 from lightreasoner.errors import UserError
 from lightreasoner.models.across import across_vocabulary
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.loading import load_model
-from lightreasoner.models.pairs import ExpertOnly, describe_pair, load_pair
+from lightreasoner.models.pairs import ExpertOnly, describe_pair, find_preset, load_pair
 from lightreasoner.models.prompts import pair_prompts
 from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.problems.rows import Problem
@@ -266,3 +267,18 @@ def test_a_pair_across_tokenizers_is_traced_as_it_is_sampled_and_stored(tmp_path
     assert reweigh(stored, 0.3, 0.2)["steps"] and trace_csv(stored)
     with pytest.raises(UserError, match=r"A contrast needs.*tokenizers of this pair differ"):
         next(trace(pair, TraceRequest("2 + 2?", contrast=Contrast()), settings))
+
+
+@torch.inference_mode()
+def test_merges_that_the_expert_lacks_change_no_target():
+    """The bundled pair, with 502 merges of the expert's tokenizer undone, against sums over the amateur's tokens."""
+    preset = find_preset("bundled")
+    pair = load_pair(preset.expert, preset.amateur, LoadedModels(CPU))
+    question = "Tom has 14 apples and buys 23 more. How many apples does he have now?"
+    prompts = pair_prompts(pair, question)
+    tokens = greedy_generate(pair.expert, [prompts[0]], 40)[0]
+    steps = Undone(pair).measure(tokens, prompts)
+    assert len(steps) == len(tokens) > 10
+    for above, apart, compared in steps:
+        assert -0.2 < above < 1e-4 and 0 <= apart < 1e-3 and compared > 0.9
+    assert float(np.median([above for above, *_ in steps])) > -1e-3
