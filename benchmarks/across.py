@@ -174,7 +174,8 @@ def main() -> None:
     told = apart >= 0
     print(
         f"{UNDONE} undone merges: {len(steps):,} steps, KL − truth from {gaps.min():.2g} to {gaps.max():.2g}, "
-        f"median {np.median(gaps):.2g}; {told.mean():.1%} have a target, its total variation ≤ {apart[told].max():.2g}, median "
+        f"median {np.median(gaps):.2g}; {told.mean():.1%} have a target, "
+        f"its total variation ≤ {apart[told].max():.2g}, median "
         f"{np.median(apart[told]):.2g}; compared {compared.mean():.2%}"
     )
     other = across(pair, pair.expert, pair.amateur)
