@@ -14,10 +14,11 @@ import pickle
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from lightreasoner.errors import UserError, first_line
-from lightreasoner.settings import ROOT, Settings
+from lightreasoner.settings import ROOT, Settings, to_environment
 
 HERE = "local"  # an address: a cluster on this machine while the verb runs
 CONNECT_SECONDS = 5.0  # time-out for reaching the head node: Ray itself waits for minutes
@@ -141,6 +142,19 @@ def add_backend_options(parser: Any) -> None:
     parser.add_argument("--num-workers", type=int, default=1, metavar="N", help="actors of --backend ray (default 1)")
 
 
-def gpus_per_worker(settings: Settings, ray: Any) -> float:
-    """1 if the cluster has GPUs and the device setting is not cpu, otherwise 0."""
-    return 1.0 if settings.device != "cpu" and ray.cluster_resources().get("GPU", 0) else 0.0
+def gpus_per_worker(settings: Settings, ray: Any, workers: int) -> float:
+    """1 if the cluster has GPUs and the device setting is not cpu, otherwise 0. Raises UserError for more workers than
+    GPUs, of which some would wait for ever."""
+    count = int(ray.cluster_resources().get("GPU", 0)) if settings.device != "cpu" else 0
+    if 0 < count < workers:
+        raise UserError(
+            f"These are {workers} workers, but the cluster has {count} GPU(s), and each worker needs its own; use "
+            f"--num-workers {count}, or LIGHTREASONER_DEVICE=cpu."
+        )
+    return 1.0 if count else 0.0
+
+
+def worker_environment(settings: Settings) -> dict[str, str]:
+    """The variables of the settings for a worker, to which Ray shows a GPU of its own: the first, whatever its number
+    is where the command runs."""
+    return to_environment(replace(settings, device="auto") if settings.device.startswith("cuda") else settings)

@@ -14,6 +14,7 @@ import torch
 import transformers
 
 from lightreasoner.decoding import generate
+from lightreasoner.decoding.batch_decoder import BatchDecoder, decode_rows
 from lightreasoner.decoding.contrast import Contrast, contrast_generate
 from lightreasoner.decoding.generate import (
     DecodingConfig,
@@ -32,6 +33,7 @@ from lightreasoner.models.pairs import Pair
 from lightreasoner.models.references import ModelRef
 from lightreasoner.models.vocabulary import align_vocabularies
 from lightreasoner.problems.rows import Problem
+from lightreasoner.sampling.plan import planned_rows
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.events import StepsEvent
 from lightreasoner.tracing.trace import TraceRequest, trace
@@ -142,7 +144,8 @@ def test_an_evaluation_on_the_second_gpu(gpu):
 
 
 def example(tokens: int, steps: int) -> PackedExample:
-    return PackedExample([5] * (tokens + 8), 8, tuple(Target(n, (5, 6), (0.5, 0.5)) for n in range(steps)))
+    targets = (Target(n, (5, 6), (0.5, 0.5)) for n in range(tokens - steps, tokens))
+    return PackedExample([5] * (tokens + 8), 8, tuple(targets))
 
 
 def test_training_on_the_second_gpu(gpu):
@@ -154,3 +157,67 @@ def test_training_on_the_second_gpu(gpu):
     assert loss.requires_grad and loss.device == loaded.device
     assert {p.device for p in model.parameters()} == {loaded.device}
     assert set(measure_held_out(model, [example(20, 3)], 320, False, loaded.device)) == {"held_out_loss", "drift"}
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_decoding_waits_once_a_step(gpu, graphs):
+    """For the tokens. A forward pass that is no graph looked at its mask, too."""
+    loaded = fake("cuda:0", graphs)
+    for prompts in ([[5, 6, 7, 8], [5, 6], [5, 9, 10]], [[5, 6, 7], [5, 6, 8]]):
+        decoder = BatchDecoder(loaded, len(prompts), steps=8)
+        decoder.prefill([prompt[:-1] for prompt in prompts])
+        unread = torch.tensor([prompt[-1] for prompt in prompts], device="cuda:0")
+        gpu.reset()
+        with torch.inference_mode():
+            steps = list(decode_rows(decoder, unread, lambda logits, rows, step: logits.argmax(-1), 4, ignore))
+        assert len(steps) == 4 and gpu.waits.total() <= 4
+
+
+def test_a_live_trace_waits_four_times_a_token(gpu):
+    pair = pair_on("cuda:0", "cuda:0")
+    gpu.reset()
+    events = trace(pair, TraceRequest("How many?", max_new_tokens=31), Settings())
+    assert sum(len(event.steps) for event in events if isinstance(event, StepsEvent)) == 31
+    assert gpu.waits.total() <= 4 * 31
+
+
+def kept_per_token(gpu: FakeCuda, layers: int, targets: tuple[str, ...] | None) -> float:
+    """MB that a forward pass of 7B's shape with so many layers keeps for the backward pass, of each token."""
+    loaded = fake("cuda:0", num_hidden_layers=layers, **QWEN_7B)
+    model = add_lora(loaded.model, 16, 32, 0.05, targets, 0).train()
+    batch = collate([example(1000, 8), example(1000, 8)]).to(loaded.device)
+    gpu.reset()
+    before, logits = gpu.live, step_logits(model, batch)
+    return (gpu.live - before - logits.nbytes) / batch.input_ids.numel() / 1e6
+
+
+def test_the_backward_pass_of_7b_keeps_six_mb_a_token(gpu):
+    """With the usual target modules; what attention itself keeps is not in it. All 28 layers keep the same."""
+    one, two = (kept_per_token(gpu, layers, None) for layers in (1, 2))
+    assert 2 < one + (LAYERS_7B - 1) * (two - one) <= 6
+
+
+def test_measuring_held_out_steps_takes_a_gb(gpu):
+    """2,048 steps of 152,064 tokens took 5.4 GB."""
+    loaded = fake("cuda:0", **QWEN_7B)
+    model = add_lora(loaded.model, 4, 8, 0.0, ("q_proj",), 0)
+    for steps in (2048, 1024):  # all of them, and half: the others tell the drift
+        gpu.reset()
+        measure_held_out(model, [example(2048, steps)], QWEN_7B["vocab_size"], False, loaded.device)
+        assert gpu.peak <= 1e9
+
+
+def test_a_batch_stays_within_its_plan(gpu, monkeypatch):
+    """Of 1.5B's width, with all that sampling takes: both caches as planned at once, static buffers, and the logits."""
+    shape = {"hidden_size": 1536, "intermediate_size": 8960, "num_attention_heads": 12, "num_key_value_heads": 2}
+    expert, amateur = (fake("cuda:0", vocab_size=320, num_hidden_layers=layers, **shape) for layers in (4, 2))
+    alignment = align_vocabularies(expert.tokenizer, amateur.tokenizer, 320, 320)
+    pair = Pair(None, expert, amateur, alignment, False, True)
+    free = 400_000_000
+    monkeypatch.setattr("lightreasoner.decoding.batch_decoder.free_bytes", lambda device: free)
+    planned = planned_rows(pair, 300 + 3)
+    prompt = list(range(5, 15)) * 30
+    items = [GenerationRow(Problem(str(n), "q", "a"), 0, prompt, prompt) for n in range(planned)]
+    gpu.reset()
+    generate_batch(pair, items, DecodingConfig(3), ignore)
+    assert planned >= 32 and gpu.peak <= free

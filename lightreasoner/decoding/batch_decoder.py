@@ -50,6 +50,7 @@ class BatchDecoder:
         device = self.loaded.device
         self._mask = torch.zeros(rows, 0, dtype=torch.long, device=device)  # (rows, columns) 1: a token, 0: padding
         self._length = torch.zeros(rows, 1, dtype=torch.long, device=device)  # (rows, 1) tokens so far
+        self._padded = False  # whether the mask may hold padding; to look at it, the host would wait for a GPU
 
     def read(self, sequences: list[list[int]], keep: int) -> torch.Tensor:
         """Read each row's next tokens; the logits (rows, keep, output rows) after the last `keep` columns.
@@ -67,6 +68,7 @@ class BatchDecoder:
 
     def _read_padded(self, sequences: list[list[int]], keep: int) -> torch.Tensor:
         width = max(map(len, sequences))
+        self._padded = self._padded or min(map(len, sequences)) < width
         ids = torch.zeros(len(sequences), width, dtype=torch.long)
         real = torch.zeros_like(ids)
         for row, sequence in enumerate(sequences):
@@ -146,6 +148,7 @@ class BatchDecoder:
         pad = torch.nn.functional.pad
         masks = [pad(decoder._mask, (columns - decoder._mask.shape[1], 0)).expand(n, -1) for decoder, n in pairs]
         self._mask = torch.cat(masks)
+        self._padded = any(decoder._padded or decoder._mask.shape[1] < columns for decoder in decoders)
         self._length = torch.cat([decoder._length.expand(n, -1) for decoder, n in pairs])
 
     def _static_buffers(self, rows: int, columns: int) -> list[list[torch.Tensor]] | None:
@@ -205,7 +208,8 @@ class BatchDecoder:
         self._mask = torch.cat([self._mask, real], 1)
         positions = (self._length + real.cumsum(1) - 1).clamp_min_(0)
         self._length = self._length + real.sum(1, keepdim=True)
-        return forward(self.loaded, ids, keep, self.cache, self._mask, positions if self._reading.positions else None)
+        mask = self._mask if self._padded or ids.device.type == "cpu" else None
+        return forward(self.loaded, ids, keep, self.cache, mask, positions if self._reading.positions else None)
 
 
 @dataclass(frozen=True)

@@ -206,12 +206,13 @@ class Lean:
     def _seen(ids: torch.Tensor, before: int, mask: torch.Tensor | None) -> torch.Tensor | None:
         """Which columns of the cache each column may see, (rows or 1, 1, columns, all columns); None: all before it.
 
-        mask: 1 for tokens and 0 for padding (rows, all columns), or already what is returned.
+        mask: 1 for tokens and 0 for padding (rows, all columns), or already what is returned. On a GPU, which would be
+        waited for, one without padding counts as one with.
         """
         columns = ids.shape[1]
         if mask is not None and mask.dim() == 4:
             return mask
-        padded = mask is not None and not bool(mask.all())
+        padded = mask is not None and (mask.device.type != "cpu" or not bool(mask.all()))
         if not padded and (columns == 1 or not before):
             return None
         seen = mask.bool()[:, None, None] if padded else None

@@ -1,6 +1,6 @@
 """Evaluate on a Ray cluster: each worker loads the base model and its adapters, and solves whole batches."""
 
-from lightreasoner.cluster import connect, gpus_per_worker, map_over_actors
+from lightreasoner.cluster import connect, gpus_per_worker, map_over_actors, worker_environment
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.evaluate import GREEDY, ParallelMap, Request, Sampling, Solved, Solver
 from lightreasoner.evaluation.results import Variant
@@ -9,7 +9,7 @@ from lightreasoner.models.loading import LoadedModel, load_model
 from lightreasoner.models.pairs import Pair, load_pair
 from lightreasoner.models.references import ModelRef
 from lightreasoner.progress import SilentProgress
-from lightreasoner.settings import Settings, from_environment, to_environment
+from lightreasoner.settings import Settings, from_environment
 
 
 def cluster_map(
@@ -30,11 +30,11 @@ def cluster_map(
         "variants": variants,
         "max_new_tokens": max_new_tokens,
         "stop": stop,
-        "env": to_environment(settings),
+        "env": worker_environment(settings),
         "sampling": sampling,
         "amateur": pair and (pair.amateur.ref, pair.amateur.fingerprint),
     }
-    gpus = gpus_per_worker(settings, ray)
+    gpus = gpus_per_worker(settings, ray, workers)
     return lambda requests: map_over_actors(ray, WorkerSolver, arguments, requests, workers, gpus)
 
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import pyarrow as pa
 
-from lightreasoner.cluster import connect, gpus_per_worker, map_over_actors
+from lightreasoner.cluster import connect, gpus_per_worker, map_over_actors, worker_environment
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, load_further, load_pair
 from lightreasoner.progress import Progress, SilentProgress
 from lightreasoner.sampling.job import SamplingJob
 from lightreasoner.sampling.sampler import Missing, ParallelMap, sample_batch
-from lightreasoner.settings import Settings, from_environment, to_environment
+from lightreasoner.settings import Settings, from_environment
 
 
 def cluster_map(
@@ -27,11 +27,11 @@ def cluster_map(
         "job": job,
         "fingerprints": _fingerprints(pairs),
         "batch_size": batch_size,
-        "env": to_environment(settings),
+        "env": worker_environment(settings),
     }
 
     def sample_batches(missing: Iterable[tuple[int, Missing]]) -> Iterator[tuple[int, list[pa.Table]]]:
-        gpus = gpus_per_worker(settings, ray)
+        gpus = gpus_per_worker(settings, ray, job.num_workers)
         for batch, (tables, halved) in map_over_actors(ray, BatchSampler, arguments, missing, job.num_workers, gpus):
             for rows in halved:
                 progress.event("halved", rows=rows)

@@ -10,11 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lightreasoner.cluster import connect, gpus_per_worker
+from lightreasoner.cluster import connect, gpus_per_worker, worker_environment
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.jobs.events import EVENTS_FILE, last_event
 from lightreasoner.progress import StopRequested
-from lightreasoner.settings import Settings, from_environment, to_environment
+from lightreasoner.settings import Settings, from_environment
 from lightreasoner.training.distributed import rank
 from lightreasoner.training.job import FinetuneJob
 from lightreasoner.training.run import run_as_job
@@ -34,8 +34,8 @@ def train_on_cluster(job: FinetuneJob, workers: int, settings: Settings) -> None
     job = replace(job, run_dir=run_dir, dataset=dataset)
     trainer = TorchTrainer(
         _process,
-        train_loop_config={"job": job, "env": to_environment(settings)},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus_per_worker(settings, ray))),
+        train_loop_config={"job": job, "env": worker_environment(settings)},
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=bool(gpus_per_worker(settings, ray, workers))),
         run_config=RunConfig(
             name=run_dir.name,
             storage_path=str(settings.workspace.absolute() / "ray"),

@@ -237,6 +237,22 @@ def test_a_process_that_gives_up_alone_ends_the_others(tmp_path, monkeypatch, st
         cluster_training._process({"job": SimpleNamespace(run_dir=tmp_path), "env": {}})
 
 
+@pytest.mark.parametrize(
+    ("gpus", "device", "workers", "each"),
+    [(4, "auto", 4, 1), (4, "cuda:1,cuda:0", 2, 1), (4, "cpu", 9, 0), (0, "auto", 9, 0), (1, "cuda", 2, "has 1 GPU")],
+)
+def test_every_worker_has_a_gpu_of_its_own(gpus, device, workers, each):
+    """A worker sees one GPU, and was told the number that the driver's has; one worker too many waited for ever."""
+    settings, ray = Settings(device=device), SimpleNamespace(cluster_resources=lambda: {"CPU": 9.0, "GPU": float(gpus)})
+    if isinstance(each, str):
+        with pytest.raises(UserError, match=each):
+            cluster.gpus_per_worker(settings, ray, workers)
+    else:
+        assert cluster.gpus_per_worker(settings, ray, workers) == each
+    told = cluster.worker_environment(settings)["LIGHTREASONER_DEVICE"]
+    assert told == ("cpu" if device == "cpu" else "auto")
+
+
 @pytest.mark.parametrize("workers", [0, -1])
 def test_a_number_of_workers_that_is_none_is_a_sentence(workers):
     with pytest.raises(UserError, match=f"The number of workers is {workers}"):
