@@ -18,7 +18,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 def options() -> argparse.Namespace:
     from lightreasoner.cli.main import Parser
-    from lightreasoner.serving.address import port_number
+    from lightreasoner.serving.listen_address import port_number
 
     parser = Parser(prog="app.py", description="Explore expert–amateur divergence in a browser.")
     host = os.environ.get("GRADIO_SERVER_NAME") or ("0.0.0.0" if os.environ.get("SPACE_ID") else "127.0.0.1")
@@ -49,7 +49,7 @@ def main() -> None:
         signal.signal(signal.SIGINT, lambda *_: os._exit(130))
     from lightreasoner.cli.console import show_everything
     from lightreasoner.errors import UserError
-    from lightreasoner.serving.address import bracketed, check_free, local_url
+    from lightreasoner.serving.listen_address import bracketed, check_free, local_url
 
     show_everything()
     args = options()  # before the slow imports, so that --help is quick

@@ -20,14 +20,14 @@ import torch
 from tokenizers import Tokenizer
 
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
-from lightreasoner.decoding.across_reader import AcrossScorer
 from lightreasoner.decoding.amateur_reader import Responses
+from lightreasoner.decoding.cross_tokenizer_reader import AcrossScorer
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch
-from lightreasoner.models.across import across_vocabulary
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.pairs import ExpertOnly, Pair, load_pair
 from lightreasoner.models.prompts import pair_prompts
+from lightreasoner.models.tokenizer_pair import across_vocabulary
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.problems.stream import load_problems
 from lightreasoner.scoring.divergence import contrastive_target, kl

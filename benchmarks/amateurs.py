@@ -22,8 +22,8 @@ from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, load_pair
 from lightreasoner.paper import BETA
 from lightreasoner.problems.stream import open_problems
-from lightreasoner.sampling.batch_table import batch_table
 from lightreasoner.sampling.plan import Prompts, batches
+from lightreasoner.sampling.trajectory_table import batch_table
 from lightreasoner.scoring.measures import FLOAT_MEASURES
 from lightreasoner.settings import from_environment
 

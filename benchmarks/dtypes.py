@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from lightreasoner.decoding.forward_pass import base_model, forward
 from lightreasoner.decoding.generate import greedy_generate
-from lightreasoner.decoding.reading import base_model, forward
 from lightreasoner.models.adapters import add_lora, linear_names
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.devices import DTYPES, release_memory

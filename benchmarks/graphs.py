@@ -20,10 +20,10 @@ from benchmarks.measuring import say, synchronize, used_bytes
 from benchmarks.random_pair import pair_folders
 from lightreasoner.decoding import amateur_reader, generate, reading_check
 from lightreasoner.decoding.batch_decoder import BatchDecoder, fitting_rows
+from lightreasoner.decoding.cuda_graphs import StepGraphs
+from lightreasoner.decoding.forward_pass import describe_pass, known_pass
 from lightreasoner.decoding.generate import CHUNK, DecodingConfig, GenerationRow, generate_batch
-from lightreasoner.decoding.graphs import StepGraphs
-from lightreasoner.decoding.lean import Lean
-from lightreasoner.decoding.reading import describe_pass, known_pass
+from lightreasoner.decoding.lean_forward import Lean
 from lightreasoner.errors import first_line
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.devices import release_memory
@@ -31,8 +31,8 @@ from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.pairs import Pair, load_pair
 from lightreasoner.models.prompts import pair_prompts
 from lightreasoner.problems.stream import load_problems
-from lightreasoner.sampling.batch_table import batch_table
 from lightreasoner.sampling.estimate import sampling_memory
+from lightreasoner.sampling.trajectory_table import batch_table
 from lightreasoner.settings import from_environment
 from lightreasoner.tracing.events import StepsEvent
 from lightreasoner.tracing.trace import TraceRequest, trace

@@ -270,7 +270,7 @@ def faults(status: int, body: bytes, logged: str, secret: str) -> list[str]:
 def serving(workspace: Path, host: str = "127.0.0.1", **settings: object) -> Iterator[tuple[object, tuple]]:
     """The app on a free port of this process: (its page, (host, port))."""
     os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(workspace / "uploads")}
-    from lightreasoner.serving.address import bracketed
+    from lightreasoner.serving.listen_address import bracketed
     from lightreasoner.settings import Settings
     from ui.page import build, launch_options
     from ui.studio import Studio
@@ -290,7 +290,7 @@ def serving(workspace: Path, host: str = "127.0.0.1", **settings: object) -> Ite
 
 def requests_to(page: object, address: tuple[str, int], seed: int) -> Iterator[bytes]:
     """Hostile requests to this page, without end."""
-    from lightreasoner.serving.address import bracketed
+    from lightreasoner.serving.listen_address import bracketed
 
     calls = [
         (id, name)

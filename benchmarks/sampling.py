@@ -31,9 +31,9 @@ from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, load_pair
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.problems.stream import open_problems, training_split
-from lightreasoner.sampling.batch_table import batch_table
 from lightreasoner.sampling.plan import TYPICAL_PROMPT, Prompts, batches, planned_rows
 from lightreasoner.sampling.sampler import shard_name
+from lightreasoner.sampling.trajectory_table import batch_table
 from lightreasoner.settings import from_environment
 
 RELEASED_CHUNK = 64

@@ -23,10 +23,10 @@ from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.prompt_settings import PAPER
 from lightreasoner.paper import BETA
-from lightreasoner.problems.responses import ResponseFile
+from lightreasoner.problems.response_files import ResponseFile
 from lightreasoner.problems.stream import open_problems, training_split
 from lightreasoner.progress import SilentProgress
-from lightreasoner.sampling.given import GivenPrompts
+from lightreasoner.sampling.given_responses import GivenPrompts
 from lightreasoner.sampling.plan import TYPICAL_PROMPT, Prompts
 from lightreasoner.sampling.sampler import SamplingCounts, sample_dataset
 from lightreasoner.settings import from_environment

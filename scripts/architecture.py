@@ -12,9 +12,10 @@ PAGE = ROOT / "docs" / "architecture.md"
 
 #: From the bottom to the top. A module imports from its own package and from layers below it, never from beside it.
 LAYERS = (
-    ("errors", "formatting", "progress", "processes", "threads", "bounded", "paper", "plotting", "tables"),
+    ("errors", "formatting", "progress", "processes", "threads", "bounded_process", "paper", "plotting", "tables"),
     ("settings", "validation", "scoring", "compat"),
     ("cluster", "hub", "problems", "storage"),
+    ("grading",),
     ("models", "jobs"),
     ("decoding", "datasets"),
     ("tracing", "sampling"),
@@ -22,7 +23,7 @@ LAYERS = (
     ("evaluation", "publishing"),
     ("experiments",),
     ("cli",),
-    ("ui.compat", "ui.templates", "ui.scripts"),
+    ("ui.compat", "ui.html_templates", "ui.scripts"),
     ("ui.access", "ui.theme"),
     ("ui.studio",),
     ("ui.components",),

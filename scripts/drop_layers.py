@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 
 from lightreasoner.models.cache import LoadedModels
-from lightreasoner.models.making_amateurs import without_layers
+from lightreasoner.models.derived_amateurs import without_layers
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.problems.stream import load_problems
 from lightreasoner.sampling.coherence import coherence

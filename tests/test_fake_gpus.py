@@ -16,6 +16,8 @@ import transformers
 from lightreasoner.decoding import generate
 from lightreasoner.decoding.batch_decoder import BatchDecoder, decode_rows
 from lightreasoner.decoding.contrast import Contrast, contrast_generate
+from lightreasoner.decoding.cuda_graphs import StepGraphs
+from lightreasoner.decoding.forward_pass import ForwardPass, Reading, remember_pass, remember_reading
 from lightreasoner.decoding.generate import (
     DecodingConfig,
     GenerationRow,
@@ -24,9 +26,7 @@ from lightreasoner.decoding.generate import (
     greedy_generate,
     sampled_generate,
 )
-from lightreasoner.decoding.graphs import StepGraphs
-from lightreasoner.decoding.lean import Lean
-from lightreasoner.decoding.reading import ForwardPass, Reading, remember_pass, remember_reading
+from lightreasoner.decoding.lean_forward import Lean
 from lightreasoner.models.adapters import add_lora
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.pairs import Pair

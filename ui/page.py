@@ -10,10 +10,10 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from lightreasoner.settings import Settings
+from ui.access.actions import OWNERS_ONLY, checked_events, require_checks
 from ui.access.gate import gated
 from ui.access.messages import MessageMiddleware
 from ui.access.middleware import MAX_JSON_BYTES, AccessMiddleware
-from ui.access.permissions import OWNERS_ONLY, checked_events, require_checks
 from ui.access.sign_in import SignIn
 from ui.access.welcome import belongs_to_owner, welcome
 from ui.compat.gradio import Page, formulas_script
@@ -22,11 +22,11 @@ from ui.datasets.tab import build_datasets
 from ui.evaluate.tab import build_evaluate
 from ui.experiments.tab import build_experiments
 from ui.finetune.tab import build_finetune
+from ui.html_templates import render
 from ui.inspect.tab import build_inspect
 from ui.jobs.tab import build_header, build_jobs
 from ui.scripts import address, engine_constants, modules_of, scripts_route
 from ui.studio import Studio
-from ui.templates import render
 from ui.theme import page_css, theme
 
 #: Name in the address → (title, function that lays out the tab), in the order of the tab bar.

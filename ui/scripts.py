@@ -44,8 +44,8 @@ def address(name: str) -> str:
 
 
 def engine_constants(public: bool) -> dict:
-    """What the scripts read from the engine (assets/js/shared/engine.js): the paper's constants, the measures, and the
-    figures that the page fills itself."""
+    """What the scripts read from the engine (assets/js/shared/engine_data.js): the paper's constants, the measures,
+    and the figures that the page fills itself."""
     return {
         "paper": {"alpha": ALPHA, "beta": BETA, "alphaFloor": ALPHA_FLOOR, "teaches": TEACHES, "tie": TIE},
         "measures": [{name: getattr(m, name) for name in SHOWN} for m in MEASURES],

@@ -36,7 +36,7 @@ from lightreasoner.tracing.records import (
 )
 from lightreasoner.tracing.trace import TraceRequest, check
 from lightreasoner.tracing.tuned_decoder import load_tuned_model
-from ui.access.permissions import current_user
+from ui.access.actions import current_user
 
 POLL = 0.05  # seconds between looks at a run
 INTERVAL = 0.1  # seconds between updates of the page at least, once there are steps

@@ -2,7 +2,7 @@
 
 import gradio as gr
 
-from ui.templates import asset
+from ui.html_templates import asset
 
 BLUE = gr.themes.Color(
     *("#eef6fc", "#d9ebf8", "#b5d8f1", "#85bfe7", "#4fa0d8", "#2583c4"),

@@ -23,8 +23,8 @@ def add(verbs) -> None:
 
 
 def run_columns(options: argparse.Namespace, settings: Settings) -> None:
+    from lightreasoner.problems.column_mapping import column_names, named_rows
     from lightreasoner.problems.files import file_rows
-    from lightreasoner.problems.naming import column_names, named_rows
     from lightreasoner.storage.atomic import atomic_file
 
     path = options.file

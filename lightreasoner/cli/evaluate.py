@@ -126,7 +126,7 @@ def run_grading(parser: argparse.ArgumentParser, options: argparse.Namespace, se
         parser.error("--responses grades what was written; --adapter, --amateur, --samples and the like write anew")
     if not options.run_dir:
         parser.error("the following arguments are required: --run-dir")
-    from lightreasoner.evaluation.written import GradingJob, grade_responses
+    from lightreasoner.evaluation.given_responses import GradingJob, grade_responses
     from lightreasoner.formatting import printable
 
     job = GradingJob(

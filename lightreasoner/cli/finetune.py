@@ -193,7 +193,7 @@ def run_save(options: argparse.Namespace, settings: Settings) -> None:
 
 
 def run_use(options: argparse.Namespace, settings: Settings) -> None:
-    from lightreasoner.training.best import use_adapter
+    from lightreasoner.training.best_checkpoint import use_adapter
 
     chosen = use_adapter(options.run_dir, options.which)
     loss = chosen["held_out_loss"]

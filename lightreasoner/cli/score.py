@@ -95,7 +95,7 @@ def print_origin(folder: Path) -> None:
 def write_prompts(options: argparse.Namespace, settings: Settings) -> None:
     """Write the prompts of the problems, one line each. Raises UserError."""
     from lightreasoner.problems.stream import open_problems
-    from lightreasoner.sampling.given import prompt_lines
+    from lightreasoner.sampling.given_responses import prompt_lines
     from lightreasoner.storage.atomic import atomic_file
 
     limits = {"limit": options.limit, "max_chars": settings.max_problem_chars, "distinct": True}

@@ -12,7 +12,7 @@ import torch
 
 from lightreasoner.decoding.batch_decoder import BatchDecoder, DecodedChunk
 from lightreasoner.decoding.cached_decoder import left_unread
-from lightreasoner.decoding.reading import APART, reading_of
+from lightreasoner.decoding.forward_pass import APART, reading_of
 from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.pairs import Pair

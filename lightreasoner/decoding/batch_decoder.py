@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from lightreasoner.decoding.cached_decoder import CachedDecoder
+from lightreasoner.decoding.forward_pass import ALIGNED, APART, Reading, forward, known_pass, reading_of
 from lightreasoner.decoding.kv_cache import PreallocatedCacheLayer, cache_bytes, preallocated_cache
-from lightreasoner.decoding.reading import ALIGNED, APART, Reading, forward, known_pass, reading_of
 from lightreasoner.models.devices import free_bytes
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.turn_ends import ResponseEnds

@@ -2,8 +2,8 @@
 
 import torch
 
+from lightreasoner.decoding.forward_pass import CHUNKS, WHOLE, Reading, forward, reading_of
 from lightreasoner.decoding.kv_cache import preallocated_cache
-from lightreasoner.decoding.reading import CHUNKS, WHOLE, Reading, forward, reading_of
 from lightreasoner.models.loading import LoadedModel
 
 PREFILL_TOKENS = 512  # of the prompt, read at once

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from lightreasoner.decoding.across_reader import amateur_reader
 from lightreasoner.decoding.amateur_reader import Responses, begin_reading, join_responses
 from lightreasoner.decoding.batch_decoder import (
     BatchDecoder,
@@ -21,6 +20,7 @@ from lightreasoner.decoding.batch_decoder import (
     in_chunks,
     read_rows,
 )
+from lightreasoner.decoding.cross_tokenizer_reader import amateur_reader
 from lightreasoner.decoding.reading_check import check_reading
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.pairs import Pair

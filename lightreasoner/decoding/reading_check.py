@@ -15,9 +15,8 @@ import torch
 from lightreasoner import threads
 from lightreasoner.decoding.batch_decoder import BatchDecoder
 from lightreasoner.decoding.cached_decoder import CachedDecoder
-from lightreasoner.decoding.graphs import StepGraphs
-from lightreasoner.decoding.lean import Lean, misfit
-from lightreasoner.decoding.reading import (
+from lightreasoner.decoding.cuda_graphs import StepGraphs
+from lightreasoner.decoding.forward_pass import (
     ALIGNED,
     APART,
     CHUNKS,
@@ -36,6 +35,7 @@ from lightreasoner.decoding.reading import (
     remember_pass,
     remember_reading,
 )
+from lightreasoner.decoding.lean_forward import Lean, misfit
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.devices import is_out_of_memory
 from lightreasoner.models.loading import LoadedModel

@@ -10,8 +10,8 @@ from weakref import WeakSet
 
 import torch
 
+from lightreasoner.decoding.forward_pass import forward
 from lightreasoner.decoding.kv_cache import PreallocatedCacheLayer, preallocated_cache
-from lightreasoner.decoding.reading import forward
 from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel
 

@@ -21,6 +21,7 @@ from lightreasoner.decoding.contrast import NOTHING, contrast_grid
 from lightreasoner.decoding.generate import greedy_generate, sampled_generate, uniform
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.evaluation.results import FOLDER, SCHEMA, Summary, Variant, shard, write_results, write_shard
+from lightreasoner.grading.grading import Grade, grade, stated_answer
 from lightreasoner.models.adapters import attach_adapter
 from lightreasoner.models.devices import DoesNotFit, run_with_oom_backoff
 from lightreasoner.models.loading import LoadedModel
@@ -29,7 +30,6 @@ from lightreasoner.models.prompt_settings import PAPER, PromptSettings
 from lightreasoner.models.prompts import describe_prompt, pair_prompts, prompt_ids
 from lightreasoner.models.turn_ends import finished_text
 from lightreasoner.problems.conversations import context_json
-from lightreasoner.problems.grading import Grade, grade, stated_answer
 from lightreasoner.problems.rows import Problem
 from lightreasoner.progress import Progress
 from lightreasoner.storage.checksums import verify

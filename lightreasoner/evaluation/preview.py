@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.evaluation.results import ResultsReader, Variant
-from lightreasoner.problems.grading import answer_key
+from lightreasoner.grading.grading import answer_key
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.errors import UserError, first_line
-from lightreasoner.problems.grading import answer_key
+from lightreasoner.grading.grading import answer_key
 from lightreasoner.scoring.significance import Estimate, compare, estimate, pass_at_k
 from lightreasoner.storage.atomic import atomic_file, write_text
 from lightreasoner.storage.checksums import note_checksum, verify

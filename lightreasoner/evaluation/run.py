@@ -8,6 +8,7 @@ from lightreasoner.decoding.contrast import Contrast, check_greedy
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.evaluate import Sampling, evaluate
 from lightreasoner.evaluation.results import Summary, Variant
+from lightreasoner.grading.reference_answers import words_sentence
 from lightreasoner.hub.download import ADAPTER_FILES
 from lightreasoner.jobs.context import job_context
 from lightreasoner.models.cache import LoadedModels
@@ -17,7 +18,6 @@ from lightreasoner.models.pairs import device_names, load_pair
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings, check_prompt
 from lightreasoner.models.prompts import describe_prompt, prompt_ids, prompt_marks, settle_date
 from lightreasoner.models.weights import check_adapter
-from lightreasoner.problems.gold import words_sentence
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.stream import open_problems, source_fingerprint
 from lightreasoner.progress import Progress, while_loading

@@ -25,7 +25,7 @@ from lightreasoner.evaluation.results import (
     write_results,
     write_shard,
 )
-from lightreasoner.problems.grading import grade
+from lightreasoner.grading.grading import grade
 from lightreasoner.storage.atomic import locked, write_text
 from lightreasoner.storage.runs import LOCK, read_run
 

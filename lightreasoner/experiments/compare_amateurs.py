@@ -15,7 +15,7 @@ from lightreasoner.datasets.amateurs import short_name
 from lightreasoner.decoding.contrast import parse_contrasts
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.run import EvaluationJob, run_evaluation
-from lightreasoner.evaluation.shared import share_answers
+from lightreasoner.evaluation.shared_answers import share_answers
 from lightreasoner.experiments.stages import BATCH, WITH_ALL, Stage
 from lightreasoner.jobs.accelerator import AcceleratorLock
 from lightreasoner.jobs.context import job_context, stop_requested

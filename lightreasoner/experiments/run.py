@@ -11,7 +11,7 @@ from typing import Any
 from lightreasoner.errors import UserError, log_unexpected
 from lightreasoner.evaluation.results import ResultsReader
 from lightreasoner.evaluation.run import run_evaluation
-from lightreasoner.evaluation.shared import share_answers
+from lightreasoner.evaluation.shared_answers import share_answers
 from lightreasoner.experiments.budget import within
 from lightreasoner.experiments.plan import FILE, Plan, plan_of, write_plan
 from lightreasoner.experiments.report import write_report

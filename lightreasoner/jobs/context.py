@@ -29,8 +29,8 @@ from lightreasoner.processes import elsewhere, heartbeat, mark
 from lightreasoner.progress import StopRequested
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import remove_leftovers
-from lightreasoner.storage.held import check_held, clear_away, holding
 from lightreasoner.storage.runs import BEATING, LOCK
+from lightreasoner.storage.working_run import check_held, clear_away, holding
 
 STOP_FILE = "stop"  # in a run folder: "keep" or "cancel"
 RESUME = "Free some space and resume."

@@ -57,7 +57,7 @@ class LoadedModel:
     ends: tuple[TurnEnd, ...] = ()  # the same ends with their texts and sources
     weights: str = ""  # see weights.weights_fingerprint
     files: Files | None = None  # that it was read from
-    lean: bool = True  # the forward pass of decoding/lean.py may be used
+    lean: bool = True  # the forward pass of decoding/lean_forward.py may be used
     graphs: bool = True  # its single steps may be replayed as CUDA graphs
 
     @property

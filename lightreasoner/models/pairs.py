@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lightreasoner.errors import UserError
-from lightreasoner.models.across import AcrossVocabulary, across_vocabulary, check_across
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.identity import same_model
 from lightreasoner.models.loading import LoadedModel, Status, tokenizer_in
 from lightreasoner.models.references import ModelRef, parse_ref
+from lightreasoner.models.tokenizer_pair import AcrossVocabulary, across_vocabulary, check_across
 from lightreasoner.models.vocabulary import VocabularyAlignment, added_tokens, align_vocabularies
 from lightreasoner.models.weights import find_small_files
 from lightreasoner.settings import ASSETS
@@ -46,7 +46,7 @@ class Pair:
     """Two loaded models whose next-token probabilities can be compared.
 
     across: what their tokenizers have in common, where these differ; the amateur's text is then read in the expert's
-    tokens (decoding/across.py), and `alignment` holds the expert's ids alone.
+    tokens (decoding/cross_tokenizer.py), and `alignment` holds the expert's ids alone.
     """
 
     name: str | None  # of the preset

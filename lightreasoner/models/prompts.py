@@ -9,10 +9,10 @@ from datetime import date
 from typing import Any
 
 from lightreasoner.errors import UserError, first_line
+from lightreasoner.grading.thinking import after_thinking, open_block
+from lightreasoner.models.chat_templates import TemplateError, render_template
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings
-from lightreasoner.models.templates import TemplateError, render_template
-from lightreasoner.problems.thinking import after_thinking, open_block
 
 SWITCHES = ("enable_thinking", "thinking")  # names of templates' switches for thinking
 PROBE = "How many apples are 2 apples and 3 apples?"  # a question that stands for all where a prompt is described

@@ -12,7 +12,7 @@ from typing import Any
 
 from lightreasoner.compat.transformers import gguf_metadata
 from lightreasoner.errors import UserError
-from lightreasoner.models.templates import TemplateError, render_template
+from lightreasoner.models.chat_templates import TemplateError, render_template
 from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.models.weights import Files, read_json
 

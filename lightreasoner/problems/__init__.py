@@ -1,1 +1,1 @@
-"""Problems from files, benchmarks and the bundled sets, and the grading of answers."""
+"""Problems from files, benchmarks and the bundled sets; files of conversations and of responses."""

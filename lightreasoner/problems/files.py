@@ -32,8 +32,8 @@ from lightreasoner.problems.delimited import (
     unfit_rows,
 )
 from lightreasoner.problems.json_list import list_items, once
-from lightreasoner.problems.packed import BATCH, MAX_UNPACKED, refusal
-from lightreasoner.problems.texts import MAX_LINE, decoded, encoding_of, json_lines, size_of, text_lines
+from lightreasoner.problems.parquet_size import BATCH, MAX_UNPACKED, refusal
+from lightreasoner.problems.text_encoding import MAX_LINE, decoded, encoding_of, json_lines, size_of, text_lines
 
 JSON_LINES, JSON, CSV, PARQUET = (".jsonl", ".ndjson"), (".json",), (".csv", ".tsv"), (".parquet", ".pq")
 KINDS = "JSON lines (.jsonl), JSON (.json), CSV (.csv) or Parquet (.parquet)"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TextIO
 
-from lightreasoner.problems.texts import MAX_LINE, encoding_of, open_text, size_of
+from lightreasoner.problems.text_encoding import MAX_LINE, encoding_of, open_text, size_of
 
 CHUNK = 1 << 20  # characters that are read at a time
 _BLANK = re.compile(r"[ \t\n\r]*")

@@ -14,7 +14,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.problems.cells import UnusableRow
 from lightreasoner.problems.files import STRIDE, Row, file_kind, file_rows, stamp
 from lightreasoner.problems.multiple_choice import MEANINGS, digit_meanings
-from lightreasoner.problems.places import INDEXED, row_index
+from lightreasoner.problems.row_index import INDEXED, row_index
 from lightreasoner.problems.rows import Problem, read_row
 from lightreasoner.problems.sources import SOURCES, hub_rows
 from lightreasoner.settings import ASSETS, Settings

@@ -33,8 +33,8 @@ from lightreasoner.models.vocabulary import VocabularyAlignment, added_tokens, a
 from lightreasoner.problems.conversations import stored_context
 from lightreasoner.problems.rows import Problem
 from lightreasoner.progress import Progress, while_loading
-from lightreasoner.sampling.batch_table import MEASURED, measure_columns
 from lightreasoner.sampling.sampler import SamplingCounts, sample_batch
+from lightreasoner.sampling.trajectory_table import MEASURED, measure_columns
 from lightreasoner.scoring.against_stored import measure_against_stored
 from lightreasoner.scoring.divergence import NotADistribution
 from lightreasoner.settings import Settings

@@ -18,8 +18,8 @@ from lightreasoner.models.prompt_settings import PAPER, PromptSettings
 from lightreasoner.models.prompts import pair_prompts
 from lightreasoner.paper import BETA
 from lightreasoner.problems.rows import Problem
-from lightreasoner.sampling.batch_table import batch_table
 from lightreasoner.sampling.plan import planned_rows
+from lightreasoner.sampling.trajectory_table import batch_table
 
 BETAS = tuple(round(0.05 * n, 2) for n in range(1, 41))  # nats, for ResourceEstimate.kept
 

@@ -11,11 +11,11 @@ from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings, check_prompt
 from lightreasoner.models.prompts import render
-from lightreasoner.problems.responses import KnownProblems, ResponseFile
+from lightreasoner.problems.response_files import KnownProblems, ResponseFile
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.sources import SOURCES, problems_title
 from lightreasoner.problems.stream import MAX_ROWS, ProblemStream, file_fingerprint, open_problems, source_fingerprint
-from lightreasoner.sampling.given import GivenPrompts
+from lightreasoner.sampling.given_responses import GivenPrompts
 from lightreasoner.sampling.plan import Prompts
 from lightreasoner.settings import Settings
 from lightreasoner.validation import number

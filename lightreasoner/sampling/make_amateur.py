@@ -7,7 +7,7 @@ from typing import Any
 from lightreasoner.datasets.amateurs import MADE, short_name
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
-from lightreasoner.models.making_amateurs import at_checkpoint, before_tuning, without_layers
+from lightreasoner.models.derived_amateurs import at_checkpoint, before_tuning, without_layers
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.references import parse_ref
 from lightreasoner.problems.stream import open_problems, training_split

@@ -14,6 +14,7 @@ import numpy as np
 
 from lightreasoner.datasets.trajectories import KL_EDGES, kl_histogram
 from lightreasoner.decoding.generate import DecodingConfig, greedy_generate
+from lightreasoner.grading.grading import grade
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.identity import describe_models
 from lightreasoner.models.pairs import Pair, describe_pair, load_pair
@@ -21,7 +22,6 @@ from lightreasoner.models.prompt_settings import PAPER, PromptSettings, check_pr
 from lightreasoner.models.prompts import describe_prompt, prompt_ids, prompt_marks, settle_date
 from lightreasoner.models.turn_ends import finished_text
 from lightreasoner.paper import BETA
-from lightreasoner.problems.grading import grade
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.stream import open_problems, source_fingerprint
 from lightreasoner.progress import Progress, SilentProgress, while_loading

@@ -13,7 +13,7 @@ from lightreasoner.models.pairs import Pair, describe_pair, device_names, load_f
 from lightreasoner.models.prompts import describe_prompt, prompt_marks, settle_date
 from lightreasoner.paper import BETA
 from lightreasoner.progress import Progress, StopRequested, while_loading
-from lightreasoner.sampling.given import GivenPrompts
+from lightreasoner.sampling.given_responses import GivenPrompts
 from lightreasoner.sampling.job import SamplingJob
 from lightreasoner.sampling.on_cluster import cluster_map
 from lightreasoner.sampling.plan import TYPICAL_PROMPT, TYPICAL_ROW, Prompts, Skipped, planned_rows

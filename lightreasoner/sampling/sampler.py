@@ -29,9 +29,9 @@ from lightreasoner.models.devices import DoesNotFit, run_with_oom_backoff
 from lightreasoner.models.pairs import Pair
 from lightreasoner.paper import BETA
 from lightreasoner.progress import Progress
-from lightreasoner.sampling.batch_table import batch_table
-from lightreasoner.sampling.given import GivenPrompts
+from lightreasoner.sampling.given_responses import GivenPrompts
 from lightreasoner.sampling.plan import Prompts, batches
+from lightreasoner.sampling.trajectory_table import batch_table
 from lightreasoner.storage.runs import note_versions
 
 HISTOGRAM_SECONDS = 2.0  # between two histogram events

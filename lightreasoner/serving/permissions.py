@@ -2,7 +2,7 @@
 
 On a private server every user is the owner. On a public one (settings.public) users are visitors until they sign in as
 the owner, and visitors may only use the actions marked for them. Each handler of the page declares its action;
-ui/access/permissions.py identifies the user and checks the permission before every event and every call of a script.
+ui/access/actions.py identifies the user and checks the permission before every event and every call of a script.
 Studio.start checks again what a visitor may run.
 """
 

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from lightreasoner import processes
 from lightreasoner.errors import UserError, disk_trouble
-from lightreasoner.storage.held import check_held, make_folder
+from lightreasoner.storage.working_run import check_held, make_folder
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{16,40}")
 LEFTOVER = re.compile(r"\.(\d+-\d+-[0-9a-f]{8})-[0-9a-f]{8}\.part$")  # the end of a temporary file's name: its owner

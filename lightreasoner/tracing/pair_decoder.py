@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import torch
 
-from lightreasoner.decoding.across_reader import AcrossScorer
 from lightreasoner.decoding.cached_decoder import CachedDecoder, left_unread
 from lightreasoner.decoding.contrast import Contrast, choices, own_choices
+from lightreasoner.decoding.cross_tokenizer_reader import AcrossScorer
 from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.pairs import Pair

@@ -16,9 +16,9 @@ from pathlib import Path
 from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import csv_cell
+from lightreasoner.grading.grading import grade
 from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA, TIE
-from lightreasoner.problems.grading import grade
 from lightreasoner.scoring.divergence import support, teaching
 from lightreasoner.scoring.measures import COMPARED, STEP_MEASURES, TARGET_MEASURES, TUNING_MEASURES
 from lightreasoner.storage.atomic import ID_PATTERN, new_id, write_text

@@ -13,11 +13,11 @@ from lightreasoner.datasets.select_steps import training_samples
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.trajectories import OnCorrupt, complete_shards, rows
 from lightreasoner.errors import UserError
+from lightreasoner.grading.grading import grade
 from lightreasoner.models.identity import differences
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.models.turn_ends import ResponseEnds, finished_text
-from lightreasoner.problems.grading import grade
 from lightreasoner.storage.atomic import atomic_file
 from lightreasoner.storage.runs import read_run, stored_run
 from lightreasoner.training.batches import group_by_trajectory

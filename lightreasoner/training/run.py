@@ -24,7 +24,7 @@ from lightreasoner.storage.runs import (
     versions,
 )
 from lightreasoner.training.batches import count_samples, hold_out
-from lightreasoner.training.best import forget_others, keep_if_best, use_best
+from lightreasoner.training.best_checkpoint import forget_others, keep_if_best, use_best
 from lightreasoner.training.config import as_json, named_targets
 from lightreasoner.training.curves import Curves
 from lightreasoner.training.distributed import barrier, init_process_group, rank, world_size

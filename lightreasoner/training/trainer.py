@@ -24,7 +24,7 @@ from lightreasoner.compat.transformers import TrainerHooks
 from lightreasoner.errors import UserError, disk_trouble, first_line
 from lightreasoner.models.devices import is_out_of_memory, release_memory
 from lightreasoner.storage.checksums import note_checksum, verify
-from lightreasoner.storage.held import check_held
+from lightreasoner.storage.working_run import check_held
 from lightreasoner.training.batches import BatchSampler, count_samples
 from lightreasoner.training.distributed import all_reduce_gradients, barrier, partition_by_length, rank, world_size
 from lightreasoner.training.loss import PackedExample, collate, step_logits, step_losses

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from lightreasoner.decoding.forward_pass import ALIGNED, CHUNKS, PADDED, Reading, describe_reading, forward
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch
-from lightreasoner.decoding.reading import ALIGNED, CHUNKS, PADDED, Reading, describe_reading, forward
 from lightreasoner.decoding.reading_check import COLUMNS, check_reading
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import Pair

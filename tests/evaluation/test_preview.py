@@ -18,10 +18,10 @@ from lightreasoner.evaluation.figures import departure_figure, preview_figure
 from lightreasoner.evaluation.preview import Cell, best_cell, preview_cells, verdict
 from lightreasoner.evaluation.results import read_rows, variants_of, write_shard
 from lightreasoner.evaluation.verdicts import regrade, set_verdict
+from lightreasoner.grading.grading import answer_key, stated_answer
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.prompts import pair_prompts
-from lightreasoner.problems.grading import answer_key, stated_answer
 from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import read_run
 from tests.support.tiny_models import save_tiny

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from lightreasoner.decoding.reading import known_pass
+from lightreasoner.decoding.forward_pass import known_pass
 from lightreasoner.decoding.reading_check import check_reading
 from lightreasoner.models.float32_head import BLOCK, Float32Head, widen_head
-from tests.decoding.test_lean import PROMPTS, tiny, whole
+from tests.decoding.test_lean_forward import PROMPTS, tiny, whole
 from tests.support.fake_cuda import FakeCuda
 
 

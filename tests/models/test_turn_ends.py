@@ -145,7 +145,7 @@ def test_tracer_sampler_and_evaluator_stop_at_the_same_token(pair, tmp_path):
     from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch
     from lightreasoner.evaluation.evaluate import graded_rows
     from lightreasoner.problems.rows import Problem
-    from lightreasoner.sampling.batch_table import batch_table
+    from lightreasoner.sampling.trajectory_table import batch_table
 
     problems = [Problem(str(n), q, "7") for n, q in enumerate((QUESTION, "Ann has 5 pens and loses 2. How many?"))]
     prompts = [prompt_ids(pair.expert, problem.question) for problem in problems]

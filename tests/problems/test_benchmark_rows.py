@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lightreasoner.problems.grading import answer_form, grade
+from lightreasoner.grading.grading import answer_form, grade
 from lightreasoner.problems.stream import load_file
 
 ROWS = os.environ.get("LIGHTREASONER_TEST_ROWS", "")

@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from lightreasoner.errors import UserError
-from lightreasoner.problems import json_list, responses, stream
+from lightreasoner.problems import json_list, stream
+from lightreasoner.problems import response_files as responses
 from lightreasoner.problems.cells import UnusableRow
 from lightreasoner.problems.files import STRIDE, file_rows
-from lightreasoner.problems.places import row_index
-from lightreasoner.problems.responses import KnownProblems
+from lightreasoner.problems.response_files import KnownProblems
+from lightreasoner.problems.row_index import row_index
 from lightreasoner.problems.stream import MAX_BYTES, load_file, load_first, open_problems
 from lightreasoner.settings import Settings
 from ui.components import problem_form

@@ -14,8 +14,8 @@ from lightreasoner.cli.main import main
 from lightreasoner.datasets.amateurs import short_name
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.derived_amateurs import before_tuning, checkpoints, parse_layers, without_layers
 from lightreasoner.models.loading import load_model
-from lightreasoner.models.making_amateurs import before_tuning, checkpoints, parse_layers, without_layers
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.references import BUNDLED
 from lightreasoner.problems.stream import load_problems

@@ -21,10 +21,10 @@ from lightreasoner.models.pairs import load_pair, presets
 from lightreasoner.models.prompt_settings import PAPER
 from lightreasoner.models.prompts import pair_prompts, prompt_ids
 from lightreasoner.paper import BETA
-from lightreasoner.problems.responses import KnownProblems, ResponseFile
+from lightreasoner.problems.response_files import KnownProblems, ResponseFile
 from lightreasoner.problems.rows import Problem
 from lightreasoner.progress import SilentProgress
-from lightreasoner.sampling.given import GivenPrompts
+from lightreasoner.sampling.given_responses import GivenPrompts
 from lightreasoner.sampling.job import SamplingJob
 from lightreasoner.sampling.on_cluster import BatchSampler
 from lightreasoner.sampling.sampler import SamplingCounts, sample_batch, sample_dataset

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lightreasoner.decoding.reading import forward, known_pass
+from lightreasoner.decoding.forward_pass import forward, known_pass
 from lightreasoner.decoding.reading_check import check_reading
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.accelerator import AcceleratorLock, WaitCancelled

@@ -26,9 +26,9 @@ from lightreasoner.serving.quotas import RateLimit, TraceQuota, VisitorRateLimit
 from lightreasoner.settings import Settings, from_environment, to_environment
 from lightreasoner.storage.atomic import folder_bytes
 from lightreasoner.tracing.trace import TraceRequest
+from ui.access.actions import action, action_of, checked_calls, checked_event, current_user, require_checks
 from ui.access.cookies import read_cookies, set_cookie
 from ui.access.middleware import oauth_names
-from ui.access.permissions import action, action_of, checked_calls, checked_event, current_user, require_checks
 from ui.access.sign_in import SignIn
 from ui.compat.gradio import callable_functions
 from ui.components.push_calls import push_calls
@@ -190,7 +190,7 @@ def permissions(functions) -> dict[str, str]:
     who, handlers = {}, {}
     for function in functions:
         handler, declared = f"{function.__module__}.{function.__qualname__}", action_of(function)
-        assert declared, f"{handler} declares no action; decorate it, see ui/access/permissions.py."
+        assert declared, f"{handler} declares no action; decorate it, see ui/access/actions.py."
         allowed = ("visitors" if declared.visitors else "owner") + (", costly" if declared.costly else "")
         same = handlers.setdefault(declared.name, handler), who.setdefault(declared.name, allowed)
         assert same == (handler, allowed), f"{handler} and {same[0]} both are {declared.name}."
@@ -264,11 +264,11 @@ def test_a_handler_without_an_action_is_for_the_owner_only(monkeypatch):
     [checked_call] = checked_calls(PUBLIC, [call])
     checked = checked_event(event, PUBLIC, VisitorRateLimit(9, 60))
     for who in (STRANGER, NOBODY):
-        monkeypatch.setattr("ui.access.permissions.current_user", lambda _settings, who=who: who)
+        monkeypatch.setattr("ui.access.actions.current_user", lambda _settings, who=who: who)
         with pytest.raises(gr.Error, match="belongs to the owner"):
             checked()
         assert "belongs to the owner" in checked_call(1)["error"]
-    monkeypatch.setattr("ui.access.permissions.current_user", lambda _settings: OWNER)
+    monkeypatch.setattr("ui.access.actions.current_user", lambda _settings: OWNER)
     assert checked() == "done" and checked_call(1) == {"done": 1}
 
 

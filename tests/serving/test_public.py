@@ -20,7 +20,7 @@ from lightreasoner.storage.runs import begin_run
 from tests.support.browser import App
 from tests.support.browser_jobs import JobsApp
 from tests.support.nginx import NGINX, documented_block, nginx
-from ui.access.permissions import action_of
+from ui.access.actions import action_of
 from ui.compat.gradio import callable_functions
 from ui.components.pair_card import OTHER
 from ui.page import build

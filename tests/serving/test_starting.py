@@ -16,7 +16,7 @@ import pytest
 
 from lightreasoner.cli.main import main
 from lightreasoner.errors import UserError, disk_trouble
-from lightreasoner.serving.address import bracketed, check_free, local_url, port_number
+from lightreasoner.serving.listen_address import bracketed, check_free, local_url, port_number
 from lightreasoner.settings import ROOT
 from lightreasoner.storage.atomic import check_writable
 

@@ -20,7 +20,7 @@ from transformers.utils import logging
 
 from lightreasoner.decoding.batch_decoder import BatchDecoder
 from lightreasoner.decoding.cached_decoder import CachedDecoder
-from lightreasoner.decoding.reading import ALIGNED, APART, CHUNKS, PADDED, STEPS, WHOLE, Reading, forward
+from lightreasoner.decoding.forward_pass import ALIGNED, APART, CHUNKS, PADDED, STEPS, WHOLE, Reading, forward
 from lightreasoner.decoding.reading_check import COLUMNS, check_reading
 from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel

@@ -2,8 +2,8 @@
 
 import transformers.utils.chat_template_utils  # noqa: F401
 
-from lightreasoner.bounded import serve
-from lightreasoner.models.templates import MEMORY, _answer
+from lightreasoner.bounded_process import serve
+from lightreasoner.models.chat_templates import MEMORY, _answer
 
 if __name__ == "__main__":
     serve(_answer, 0.3, MEMORY)

@@ -17,9 +17,9 @@ from jinja2 import UndefinedError
 
 from lightreasoner.decoding.contrast import Contrast, takeover
 from lightreasoner.errors import UserError
+from lightreasoner.grading.grading import grade
 from lightreasoner.jobs.accelerator import WaitCancelled
 from lightreasoner.paper import ALPHA, BETA
-from lightreasoner.problems.grading import grade
 from lightreasoner.problems.rows import Problem
 from lightreasoner.progress import check_interruption
 from lightreasoner.settings import ROOT, Settings
@@ -40,13 +40,13 @@ from ui.components.problem_form import (
     shown_file,
 )
 from ui.components.trace_view import standalone
+from ui.html_templates import render
 from ui.inspect.calls import viewer_calls
 from ui.inspect.links import linked_number, linked_writer, open_link
 from ui.inspect.tab import offer_response
 from ui.inspect.writer_form import requested_contrast
 from ui.page import build
 from ui.studio import Studio, branch_request, greedy_request, header, replay, stream
-from ui.templates import render
 
 
 @pytest.fixture(scope="module")

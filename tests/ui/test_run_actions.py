@@ -9,7 +9,7 @@ from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.training.runs import tuned_run
 from tests.support.tiny_tuning import make_run
-from ui.access.permissions import action, action_of
+from ui.access.actions import action, action_of
 from ui.components.run_actions import RunActions
 from ui.components.run_list import Recent
 from ui.components.script_calls import add_if_changed, fingerprint

@@ -14,10 +14,10 @@ from lightreasoner.serving.permissions import User, is_owner
 from lightreasoner.serving.quotas import VisitorRateLimit
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import ID_PATTERN, folder_bytes, new_id
+from ui.access.actions import SCOPE_KEY
 from ui.access.cookies import OWNER_COOKIE, ROLE_COOKIE, VISITOR_COOKIE, YEAR, read_cookies, set_cookie
 from ui.access.gate import API, Rejected, route_of
 from ui.access.messages import read_body, replay_body
-from ui.access.permissions import SCOPE_KEY
 from ui.access.sign_in import SignIn
 from ui.compat.gradio import oauth_info
 

@@ -18,9 +18,9 @@ from starlette.routing import Route
 from lightreasoner.serving.permissions import oauth_available, sign_in_hint
 from lightreasoner.serving.quotas import RateLimit
 from lightreasoner.settings import Settings
+from ui.access.actions import SCOPE_KEY
 from ui.access.cookies import DEVICE_COOKIE, OWNER_COOKIE, YEAR, set_cookie
-from ui.access.permissions import SCOPE_KEY
-from ui.templates import render
+from ui.html_templates import render
 
 HOURS = 12  # for which a sign-in is valid
 #: Attempts per address or marked browser and of all unmarked ones together, per period in seconds.

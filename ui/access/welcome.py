@@ -4,9 +4,9 @@ import gradio as gr
 
 from lightreasoner.serving.permissions import oauth_available, sign_in_hint
 from lightreasoner.settings import Settings
-from ui.access.permissions import OWNERS_ONLY, VISITORS_ONLY, action
+from ui.access.actions import OWNERS_ONLY, VISITORS_ONLY, action
 from ui.compat.gradio import LOGIN_STATUS_HANDLER
-from ui.templates import render
+from ui.html_templates import render
 
 #: Tab title → its purpose, for visitors, who see nothing else of it.
 PURPOSES = {

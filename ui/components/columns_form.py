@@ -5,11 +5,11 @@ from pathlib import Path
 import gradio as gr
 
 from lightreasoner.errors import UserError
-from lightreasoner.problems.naming import column_names, named_rows, wordiest_column
+from lightreasoner.problems.column_mapping import column_names, named_rows, wordiest_column
 from lightreasoner.problems.stream import load_first
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import atomic_file
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.components.events import PRIVATE
 
 NONE = "none"

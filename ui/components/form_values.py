@@ -9,9 +9,9 @@ from pathlib import Path
 import gradio as gr
 
 from lightreasoner.errors import UserError
+from lightreasoner.grading.reference_answers import words_sentence
 from lightreasoner.models.pairs import presets
 from lightreasoner.models.turn_ends import parse_stops, written_stop
-from lightreasoner.problems.gold import words_sentence
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.problems.stream import load_first, open_problems
 from lightreasoner.settings import Settings

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 import gradio as gr
 
+from ui.html_templates import render
 from ui.scripts import start_script
-from ui.templates import render
 
 
 class HtmlComponent(gr.HTML):

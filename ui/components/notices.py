@@ -6,7 +6,7 @@ from collections.abc import Callable
 import gradio as gr
 
 from lightreasoner.errors import UserError, log_unexpected
-from ui.templates import render
+from ui.html_templates import render
 
 
 def open_started(start: Callable[[], tuple[str, str]], doing: str = "the Datasets tab") -> tuple:

@@ -2,20 +2,20 @@
 
 from urllib.parse import urlencode
 
-from lightreasoner.decoding.reading import describe_pass, describe_reading
+from lightreasoner.decoding.forward_pass import describe_pass, describe_reading
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import format_bytes
-from lightreasoner.models.across import AcrossVocabulary
 from lightreasoner.models.cache import missing_reason
 from lightreasoner.models.devices import dtype_effect
 from lightreasoner.models.loading import LoadedModel, known_ends
 from lightreasoner.models.pairs import alignment_of, presets
 from lightreasoner.models.prompt_settings import PAPER
 from lightreasoner.models.prompts import describe_prompt
+from lightreasoner.models.tokenizer_pair import AcrossVocabulary
 from lightreasoner.models.turn_ends import describe_ends
 from lightreasoner.models.weights import known_size, on_disk
+from ui.html_templates import render
 from ui.studio import Studio
-from ui.templates import render
 
 IMPROVE = "Improve this expert"  # the button of the tab that the card leads to
 ACROSS_COSTS = (

@@ -18,7 +18,7 @@ from lightreasoner.problems.sources import problems_title
 from lightreasoner.sampling.pair_check import KIND, RESULT
 from lightreasoner.storage.runs import read_run, run_folder
 from lightreasoner.validation import number
-from ui.access.permissions import OWNERS_ONLY, action, checked_calls
+from ui.access.actions import OWNERS_ONLY, action, checked_calls
 from ui.components.events import CLEAR, UNQUEUED
 from ui.components.form_values import (
     MAX_PROBLEMS,

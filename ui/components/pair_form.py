@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from lightreasoner.models.pairs import find_preset, presets
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.components.events import PRIVATE
 from ui.components.pair_card import OTHER, pair_card
 from ui.studio import Studio

@@ -13,7 +13,7 @@ from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.problems.stream import ProblemSet, load_first, load_problems
 from lightreasoner.settings import Settings
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.components.columns_form import columns_form
 from ui.components.events import PRIVATE
 

@@ -17,9 +17,9 @@ from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.problems.cells import UnusableRow
 from lightreasoner.problems.rows import Problem, read_row
 from lightreasoner.storage.runs import changed_versions
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.components.events import PRIVATE
-from ui.templates import render as render_html
+from ui.html_templates import render as render_html
 
 OWN = "own"  # the choice for settings that are no preset
 THINKING = {"As the template has it": None, "On": True, "Off": False}

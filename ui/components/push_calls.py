@@ -17,7 +17,7 @@ from lightreasoner.jobs.view import job_view
 from lightreasoner.publishing.contents import checked_license
 from lightreasoner.publishing.push import checked_repo
 from lightreasoner.storage.runs import read_run, run_folder
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.components.run_list import MAX_LISTED
 from ui.components.script_calls import answering
 from ui.studio import Studio

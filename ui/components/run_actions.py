@@ -7,7 +7,7 @@ raises UserError, which the script gets as {"error": sentence}.
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.components.run_list import RunList
 from ui.components.script_calls import answering, calls_of
 

@@ -13,7 +13,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.models.prompt_settings import PromptSettings
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.settings import Settings
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.components.columns_form import columns_form
 from ui.components.events import PRIVATE
 from ui.components.form_values import describe_answers, describe_source

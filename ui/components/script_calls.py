@@ -7,7 +7,7 @@ from functools import wraps
 from inspect import signature
 
 from lightreasoner.errors import UserError, log_unexpected
-from ui.access.permissions import action_of
+from ui.access.actions import action_of
 
 
 def answering(function: Callable[..., dict]) -> Callable[[object], dict]:
@@ -32,7 +32,7 @@ def answering(function: Callable[..., dict]) -> Callable[[object], dict]:
 
 
 def calls_of(actions: object) -> list[Callable[[object], dict]]:
-    """The methods of an object's class that declare an action (ui/access/permissions.py), as calls."""
+    """The methods of an object's class that declare an action (ui/access/actions.py), as calls."""
     return [answering(getattr(actions, name)) for name, value in vars(type(actions)).items() if action_of(value)]
 
 

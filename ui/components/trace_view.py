@@ -7,8 +7,8 @@ from collections.abc import Callable
 from lightreasoner.errors import UserError
 from lightreasoner.tracing.records import reweigh, trace_csv
 from lightreasoner.validation import check_alpha_beta, check_cap
+from ui.html_templates import asset, render
 from ui.scripts import engine_constants, modules_of
-from ui.templates import asset, render
 
 START = "inspect/standalone.js"
 #: Of a picture of the curve, as the page sends it.

@@ -9,12 +9,12 @@ import gradio as gr
 from lightreasoner.datasets.amateurs import check_amateurs, short_name
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.store import ACTIVE
-from lightreasoner.models.making_amateurs import parse_layers
+from lightreasoner.models.derived_amateurs import parse_layers
 from lightreasoner.models.references import parse_ref
 from lightreasoner.sampling.make_amateur import KIND, MakingJob
 from lightreasoner.storage.runs import RECORD, read_run
 from lightreasoner.validation import number
-from ui.access.permissions import action, checked_calls
+from ui.access.actions import action, checked_calls
 from ui.compat.gradio import event_data
 from ui.components.events import PRIVATE, UNQUEUED
 from ui.components.form_values import MAX_PROBLEMS, checked_pair, store_problems

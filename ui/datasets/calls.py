@@ -24,13 +24,13 @@ from lightreasoner.datasets.selectors import SELECTORS, Selection, above_beta, p
 from lightreasoner.datasets.trajectories import KL_EDGES
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import format_bytes
+from lightreasoner.grading.grading import grade
 from lightreasoner.jobs.store import FINISHED
 from lightreasoner.models.references import parse_ref
 from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA, BETA_FLOOR
-from lightreasoner.problems.grading import grade
 from lightreasoner.tracing.from_trajectory import trace_record
 from lightreasoner.validation import check_alpha_beta, number
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.components.dataset_catalogue import MARK, Dataset, Datasets
 from ui.components.prompt_form import prompt_facts
 from ui.components.run_actions import RunActions

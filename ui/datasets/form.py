@@ -8,7 +8,7 @@ from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.stream import open_problems, training_split
 from lightreasoner.settings import Settings
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.components.events import PRIVATE
 from ui.components.form_values import checked_pair, checked_problems, stop_field
 from ui.components.pair_check_card import pair_check_card, wire_pair_check

@@ -8,10 +8,10 @@ import gradio as gr
 
 from lightreasoner.errors import UserError
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings
-from lightreasoner.problems.responses import KnownProblems, ResponseFile
+from lightreasoner.problems.response_files import KnownProblems, ResponseFile
 from lightreasoner.problems.stream import open_problems, training_split
 from lightreasoner.settings import Settings
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.components.events import PRIVATE
 from ui.components.form_values import (
     checked_pair,

@@ -9,7 +9,7 @@ from lightreasoner.datasets.external import import_samples
 from lightreasoner.errors import UserError
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import run_folder
-from ui.access.permissions import action, checked_calls
+from ui.access.actions import action, checked_calls
 from ui.components.dataset_catalogue import Datasets
 from ui.components.estimate import stream_estimate
 from ui.components.events import CLEAR, QUIET, UNQUEUED

@@ -17,7 +17,7 @@ from lightreasoner.evaluation.results import Variant, variants_of
 from lightreasoner.evaluation.tables import models_table
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.tables import KINDS, table_text
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.components.downloads import offer
 from ui.components.prompt_form import prompt_facts, stored_prompt
 from ui.components.run_actions import RunActions

@@ -5,7 +5,7 @@ from lightreasoner.evaluation.flips import GAINED, LOST, flipped
 from lightreasoner.evaluation.results import ResultsReader
 from lightreasoner.problems.conversations import stored_context
 from lightreasoner.validation import number
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.components.flip_traces import SIDES, is_scored, score_side, scored_record, trace_id
 from ui.evaluate.catalogue import Evaluation, Evaluations
 from ui.studio import Studio

@@ -10,7 +10,7 @@ from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.stream import open_problems
 from lightreasoner.settings import Settings
 from lightreasoner.training.runs import tuned_run, tuned_runs
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.components.events import PRIVATE
 from ui.components.form_values import checked_problems, stop_field
 from ui.components.pair_card import OTHER

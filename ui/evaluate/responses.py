@@ -5,7 +5,7 @@ from lightreasoner.evaluation.results import Answer, ResultsReader
 from lightreasoner.evaluation.verdicts import set_verdict
 from lightreasoner.problems.conversations import stored_context
 from lightreasoner.validation import number
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.evaluate.catalogue import Evaluation, Evaluations
 from ui.evaluate.regrading import Regrading
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import gradio as gr
 
-from ui.access.permissions import action, checked_calls
+from ui.access.actions import action, checked_calls
 from ui.compat.gradio import event_data
 from ui.components.events import CLEAR, PRIVATE, UNQUEUED
 from ui.components.form_values import store_problems

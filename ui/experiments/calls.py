@@ -15,7 +15,7 @@ from lightreasoner.jobs.context import stop_requested
 from lightreasoner.jobs.events import EVENTS_FILE, last_event
 from lightreasoner.problems.sources import problems_title
 from lightreasoner.storage.runs import RECORD
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.components.downloads import offer
 from ui.components.run_actions import RunActions
 from ui.components.script_calls import add_if_changed

@@ -9,7 +9,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.experiments.plan import MOST_ROUNDS, Plan
 from lightreasoner.models.pairs import presets
 from lightreasoner.problems.sources import SOURCES
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.components.events import PRIVATE
 from ui.components.pair_card import IMPROVE, OTHER
 from ui.components.pair_form import pair_form

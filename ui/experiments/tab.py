@@ -8,7 +8,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.models.cache import missing_reason
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.problems.stream import load_file
-from ui.access.permissions import action, checked_calls
+from ui.access.actions import action, checked_calls
 from ui.compat.gradio import event_data
 from ui.components.events import CLEAR, PRIVATE, UNQUEUED
 from ui.components.form_values import store_problems

@@ -7,12 +7,12 @@ from lightreasoner.formatting import format_value
 from lightreasoner.jobs.context import stop_requested
 from lightreasoner.jobs.store import FINISHED
 from lightreasoner.storage.atomic import folder_bytes
-from lightreasoner.training.best import other_adapter
+from lightreasoner.training.best_checkpoint import other_adapter
 from lightreasoner.training.curves import Curves
 from lightreasoner.training.figures import curve_figures
 from lightreasoner.training.presets import save_preset
 from lightreasoner.training.runs import measured_in
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.components.dataset_catalogue import Datasets
 from ui.components.run_actions import RunActions
 from ui.components.run_list import METHOD_TITLES, short_name, stamp

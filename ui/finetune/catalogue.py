@@ -11,7 +11,7 @@ from lightreasoner.formatting import format_bytes, format_value
 from lightreasoner.jobs.store import FINISHED, Job
 from lightreasoner.problems.sources import problems_title
 from lightreasoner.storage.atomic import atomic_file, folder_bytes
-from lightreasoner.training.best import use_adapter
+from lightreasoner.training.best_checkpoint import use_adapter
 from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.training.curves import Curves
 from lightreasoner.training.result import FinetuneResult

@@ -12,7 +12,7 @@ from lightreasoner.models.adapters import linear_layers
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.training.config import AUTO, METHODS
 from lightreasoner.training.presets import load_preset, preset_names, settings_of
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.components.dataset_catalogue import Dataset, Datasets
 from ui.components.events import CLEAR, PRIVATE
 from ui.components.notices import notice_html

@@ -7,7 +7,7 @@ import gradio as gr
 from lightreasoner.datasets.selectors import SELECTORS
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import missing_reason
-from ui.access.permissions import action, checked_calls
+from ui.access.actions import action, checked_calls
 from ui.compat.gradio import event_data
 from ui.components.dataset_catalogue import Datasets
 from ui.components.estimate import stream_estimate

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from lightreasoner.errors import UserError
 from lightreasoner.tracing.records import step_json
 from lightreasoner.validation import number
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.components.script_calls import answering
 from ui.components.trace_view import export_trace
 from ui.studio import Studio

@@ -11,14 +11,14 @@ from itertools import islice
 from lightreasoner.datasets.trajectories import rows
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.flips import flip_of_adapter
+from lightreasoner.grading.grading import grade
 from lightreasoner.problems.conversations import stored_context
-from lightreasoner.problems.grading import grade
 from lightreasoner.storage.runs import read_run, run_folder
 from lightreasoner.tracing.compare import compare
 from lightreasoner.tracing.trace import TraceRequest
 from lightreasoner.tracing.tuned_decoder import EXPERT, TUNED
 from lightreasoner.training.runs import ADAPTER, tuned_run
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.components.flip_traces import PATIENCE, SIDES, is_scored, score_side, scored_record, trace_id
 from ui.components.pair_form import pair_refs
 from ui.components.prompt_form import stored_prompt

@@ -13,7 +13,7 @@ from lightreasoner.serving.permissions import visitor_pair
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.trace import MOST_READERS, TraceRequest
 from lightreasoner.validation import number
-from ui.access.permissions import OWNERS_ONLY, action, checked_calls
+from ui.access.actions import OWNERS_ONLY, action, checked_calls
 from ui.compat.gradio import event_data
 from ui.components.events import PRIVATE, QUIET
 from ui.components.form_values import checked_stops, stop_field
@@ -23,6 +23,7 @@ from ui.components.pair_check_card import pair_check_card, wire_pair_check
 from ui.components.pair_form import PairForm, pair_form, pair_refs
 from ui.components.problem_form import ProblemForm, problem_form
 from ui.components.prompt_form import PromptForm, Text, prompt_form, read_prompt, wire_preview
+from ui.html_templates import render
 from ui.inspect.calls import viewer_calls
 from ui.inspect.comparison import comparison_calls
 from ui.inspect.links import (
@@ -38,7 +39,6 @@ from ui.inspect.links import (
 from ui.inspect.tuned_form import requested_tuned, tuned_form, wire_tuned
 from ui.inspect.writer_form import WriterForm, requested_contrast, writer_form
 from ui.studio import Studio, branch_request, failure, greedy_request, replay, stream
-from ui.templates import render
 
 INTRO = {
     "title": "What you see here",

@@ -8,7 +8,7 @@ from lightreasoner.models.pairs import presets
 from lightreasoner.models.references import parse_ref
 from lightreasoner.tracing.tuned_decoder import EXPERT, TUNED, tuned_ref
 from lightreasoner.training.runs import amateur_of, tuned_run, tuned_runs
-from ui.access.permissions import OWNERS_ONLY, action
+from ui.access.actions import OWNERS_ONLY, action
 from ui.components.events import PRIVATE
 from ui.components.pair_card import OTHER
 from ui.components.pair_form import PairForm, pair_refs

@@ -9,7 +9,7 @@ from lightreasoner.decoding.contrast import Contrast, takeover
 from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.validation import check_alpha_beta, check_cap
-from ui.access.permissions import action
+from ui.access.actions import action
 from ui.components.events import PRIVATE
 from ui.components.prompt_form import UNLISTED
 

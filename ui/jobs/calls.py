@@ -14,7 +14,7 @@ from lightreasoner.jobs.view import job_view, log_tail
 from lightreasoner.serving.archive import RunArchiver
 from lightreasoner.storage.atomic import ID_PATTERN
 from lightreasoner.validation import number
-from ui.access.permissions import action, current_user
+from ui.access.actions import action, current_user
 from ui.components.script_calls import add_if_changed, answering
 
 MAX_PAST = 1000  # finished jobs in one answer

@@ -5,7 +5,7 @@ does the same with `address.open('jobs', { job: ID })` (assets/js/shared/address
 """
 
 from lightreasoner.serving.archive import ephemeral_disk_notice
-from ui.access.permissions import checked_calls
+from ui.access.actions import checked_calls
 from ui.components.html_component import HtmlComponent
 from ui.jobs.calls import Jobs
 from ui.studio import Studio

@@ -2,7 +2,7 @@
 // One dataset: its facts, charts, selection, quality and steps. `host` has the server's calls; nothing here knows
 // Gradio.
 import { createErrorBox, el } from '../shared/dom.js';
-import { PAPER } from '../shared/engine.js';
+import { PAPER } from '../shared/engine_data.js';
 import { formatBytes, formatCount, formatPercent } from '../shared/format.js';
 import { createPush } from '../shared/push_form.js';
 import { isActive, runningWord, stateBadge } from '../shared/run_list.js';

@@ -2,7 +2,7 @@
 // The Datasets tab on the Gradio page.
 import { address } from '../shared/address.js';
 import { createErrorBox, downloadFrom, el } from '../shared/dom.js';
-import { PAPER } from '../shared/engine.js';
+import { PAPER } from '../shared/engine_data.js';
 import { clamp, formatBytes, formatCount } from '../shared/format.js';
 import { createCalls, pollWhileVisible, scrollToResult } from '../shared/poll.js';
 import { createPull } from '../shared/push_form.js';

@@ -1,7 +1,7 @@
 // @ts-check
 // The steps of a dataset, one page of rows at a time; the server sorts, filters and counts.
 import { el, replaceIfChanged } from '../shared/dom.js';
-import { PAPER } from '../shared/engine.js';
+import { PAPER } from '../shared/engine_data.js';
 import { formatCount, formatNats, plural, tokenLabel, tokenName } from '../shared/format.js';
 
 const MARKS = [

@@ -2,7 +2,7 @@
 // Two traces of one problem side by side: aligned by what they have in common, with one cursor through both. The engine
 // aligns them (lightreasoner/tracing/compare.py).
 import { createErrorBox, el } from '../shared/dom.js';
-import { PAPER } from '../shared/engine.js';
+import { PAPER } from '../shared/engine_data.js';
 import { clamp, formatNats, formatSigned, plural, tokenLabel, tokenName } from '../shared/format.js';
 import { tokenNode } from './heatmap.js';
 import { METRICS, isAbove, shade, teachingSignal, tunedName } from './measures.js';

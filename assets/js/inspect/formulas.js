@@ -2,7 +2,7 @@
 // Texts with LaTeX, read as formulas: by KaTeX, which Gradio's frontend carries, as MathML, which browsers draw
 // themselves. Everything that is no formula stays text.
 import { el } from '../shared/dom.js';
-import { FORMULAS } from '../shared/engine.js';
+import { FORMULAS } from '../shared/engine_data.js';
 
 // \[…\], $$…$$, \(…\), $…$, an environment, or \boxed{…} alone, as models write it
 const PIECES = new RegExp([/\\\[([^]+?)\\\]/, /\$\$([^]+?)\$\$/, /\\\(([^]+?)\\\)/,

@@ -2,7 +2,7 @@
 // KL and the teaching signal over the steps, under the text: the figure of lightreasoner/tracing/figures.py, filled as
 // the steps come.
 import { Chart } from '../shared/chart.js';
-import { FIGURES } from '../shared/engine.js';
+import { FIGURES } from '../shared/engine_data.js';
 import { tokenLabel } from '../shared/format.js';
 import { isAbove } from './measures.js';
 

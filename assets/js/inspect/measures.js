@@ -1,7 +1,7 @@
 // @ts-check
 // The measures that colour the tokens, and what the browser computes from a step's candidates. MEASURES and PAPER come
 // from the engine's measures.py and paper.py. In a step, null stands for an infinite number.
-import { MEASURES, PAPER } from '../shared/engine.js';
+import { MEASURES, PAPER } from '../shared/engine_data.js';
 import { clamp, formatPercent, tokenLabel } from '../shared/format.js';
 
 export const METRICS = MEASURES.filter((m) => m.full).map((m) => (

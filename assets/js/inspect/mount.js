@@ -2,12 +2,12 @@
 // The viewer on the Gradio page.
 import { address } from '../shared/address.js';
 import { el } from '../shared/dom.js';
-import { EXAMPLE, PAPER } from '../shared/engine.js';
+import { EXAMPLE, PAPER } from '../shared/engine_data.js';
 import { createCalls, scrollToResult } from '../shared/poll.js';
 import { CompareView } from './compare.js';
 import { keepDraft } from './draft.js';
 import { EXPORTS, exportFile } from './exports.js';
-import { createFold } from './fold.js';
+import { createFold } from './folding_form.js';
 import { History, seenOf } from './history.js';
 import { createCurve } from './kl_curve.js';
 import { Viewer, showRecord, stepFromLine } from './viewer.js';

@@ -2,7 +2,7 @@
 // One step: the expert, the amateur, the contrastive target and, where there is one, the tuned expert as bars over the
 // same tokens.
 import { el } from '../shared/dom.js';
-import { PAPER } from '../shared/engine.js';
+import { PAPER } from '../shared/engine_data.js';
 import { formatNats, formatPercent, formatSigned, tokenLabel, tokenName } from '../shared/format.js';
 import { SAYS, capped, contrastiveTarget, isAbove, isSelected, taught, trainingEffect } from './measures.js';
 import { aloneSays } from './writer.js';

@@ -2,7 +2,7 @@
 // The viewer of one run: text, curve and step view. It does not know where runs come from: `host` gives it details,
 // exports and branches, on the page from the server, in an exported file from the file.
 import { createErrorBox, download, el, setText } from '../shared/dom.js';
-import { EXAMPLE, PAPER } from '../shared/engine.js';
+import { EXAMPLE, PAPER } from '../shared/engine_data.js';
 import { clamp, plural } from '../shared/format.js';
 import { createExportMenu, picture } from './exports.js';
 import { wholeText } from './characters.js';

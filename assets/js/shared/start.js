@@ -1,7 +1,7 @@
 // @ts-check
 // Starts a component's script. On a public server, parts that only the owner may use are not started for visitors; the
 // server checks permissions.
-import { PUBLIC } from './engine.js';
+import { PUBLIC } from './engine_data.js';
 
 const visitor = PUBLIC && !/(^|; )lr_role=owner(;|$)/.test(document.cookie);
 if (PUBLIC && !visitor) document.documentElement.classList.add('lr-owner');

@@ -1,0 +1,458 @@
+"""An amateur with another tokenizer than the expert's, read in the expert's tokens along a response.
+
+With N(S) the probability that the amateur's text begins with S and that the expert's tokenizer cuts after S, the
+amateur gives the expert's token v after the text S the probability
+
+    q(v | S) = N(S·v) / N(S).
+
+N sums over the ways in which the amateur can write the text: its tokens up to S·v, and longer tokens that reach beyond
+its end and are cut there by the expert's tokenizer. Ways that were not read are bounded by the probability of their
+beginning, so each probability lies in an interval, and those of narrow intervals are called compared. Of any other
+token its upper end is known: all that begins like it. The divergence is bounded with these
+(scoring/divergence.py, measure_across). Cf. arXiv 2410.09303, 2506.14123, 2512.14954.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from lightreasoner.decoding.tree_reader import TreeReader
+from lightreasoner.models.loading import LoadedModel
+from lightreasoner.models.tokenizer_pair import AcrossVocabulary
+from lightreasoner.scoring.divergence import log_probs
+
+TOLERANCE = 0.05  # of a sum: what unread ways of writing a text may hold; a tenth of it is not looked at at all
+PIECE = 16  # steps read at once
+OVERLAP = 3  # tokens before a piece that are read again, since longer ones may begin there
+PASSES = 1  # of reading what a piece still lacks
+LEAST = 1e-10  # a probability that is not looked for
+MOST_TRIED = 48  # tokens that are looked at one by one
+MOST_INSIDE = 6  # tokens of a step that are read in one of them
+
+
+@dataclass
+class StepReading:
+    """What the amateur says of one step, in the expert's ids. All of it assumes the smallest N of the text before."""
+
+    sums: dict[int, tuple[float, float]] = field(default_factory=dict)  # token → smallest and largest log q
+    slack: float = 0.0  # by how much all of log q may be too high
+    end: float | None = None  # log q of the end of the turn
+    #: (row, shift, mask): log q of a plain token is rows[row, its amateur id] + shift where the mask (tokens,) allows.
+    tail: tuple[int, float, np.ndarray | None] | None = None
+    #: (257,) by its first byte: what the amateur's tokens that begin before the step may add to any token's q.
+    across: np.ndarray | None = None
+
+
+@dataclass(eq=False)
+class _Node:
+    """A place in the tree of the amateur's tokens."""
+
+    text: bytes  # from the beginning of the piece's window
+    above: _Node | None = None
+    token: int = -1  # that leads here
+    place: int = -1  # among the reader's tokens; −1 beside its sequence
+    weight: float = math.nan  # log P of its tokens
+    logp: np.ndarray | None = None  # (output rows,) of what follows, once it was read
+    children: dict[int, _Node] = field(default_factory=dict)
+
+    def child(self, token: int, text: bytes) -> _Node:
+        """The node that follows with a token of this text; made where there is none."""
+        if token not in self.children:
+            self.children[token] = _Node(self.text + text, self, token)
+        return self.children[token]
+
+
+@dataclass
+class _Step:
+    """One step of a piece."""
+
+    token: int
+    offset: int  # of its text, in bytes
+    before: int | None  # the expert's token before it
+    base: int  # the last place of the spine at or before it
+    fast: bool  # so far each of the expert's tokens is one of the amateur's, with the same continuations
+    text: bytes = b""  # from the beginning of the piece's window
+    root: _Node | None = None  # from which all that reaches the step is found
+    wanted: list[int] = field(default_factory=list)  # tokens that the amateur can spell
+    sums: dict[int, _Sum] = field(default_factory=dict)
+
+
+Behind = dict[tuple[_Node, int], float]  # after which node and token something was not read, and how much
+
+
+@dataclass
+class _Sum:
+    """log N of a text: at least and at most."""
+
+    log: float = -math.inf
+    most: float = math.inf
+    behind: Behind = field(default_factory=dict)
+
+
+class AcrossRow:
+    """One response. `read` takes its next tokens and says what the amateur gives to them and to others."""
+
+    def __init__(self, across: AcrossVocabulary, loaded: LoadedModel, reader: TreeReader, prompt: list[int]):
+        """reader: has read a beginning of the prompt, at most all but its last token."""
+        self.across, self.reader, self.prompt = across, reader, prompt
+        rows = loaded.model.get_output_embeddings().weight.shape[0]
+        self.ends = sorted(id for id in loaded.end_ids if id < rows)
+        self.text = b""  # of the response so far
+        self.before: int | None = None  # the expert's last token
+        self.total = 0.0  # log N of the text so far; NaN where it is not known
+        self.slack = 0.0  # by how much that may be too low
+        self.spine: list[int] = []  # the amateur's tokens of the text so far
+        self.spells: list[bytes | None] = []  # their bytes; None where they are not those of the text
+        self.at = [0]  # where each begins and the last one ends, in bytes
+        self.weights = [0.0]  # log P up to there
+        self.fixed = 0  # how many of them are not tokenised again
+        self.reads = [0, 0]  # tokens of the sequence, and beside it
+        self.tolerance = TOLERANCE
+
+    def read(
+        self, tokens: list[int], wanted: list[list[int]], expert_ends: frozenset[int]
+    ) -> tuple[list[StepReading], torch.Tensor]:
+        """(readings of the next steps, the amateur's log-probabilities (rows, its output rows) that tails refer to).
+
+        tokens: the expert's, at most PIECE; wanted: per step, those to be compared beside the taken one.
+        """
+        across, begin, text, offsets = self.across, len(self.text), self.text, []
+        for id in tokens:
+            offsets.append(len(text))
+            text += b"" if id in expert_ends else self._bytes(id)
+        self._write(text)
+        first = self._first(begin)
+        self.reader.retract(len(self.reader.ids) - (len(self.prompt) + first - 1))
+        spine = self._spine_nodes(first, text)
+        steps, planned = [], []
+        before, fast = self.before, self.total == self._weight(self._base(begin))
+        for id, offset, more in zip(tokens, offsets, wanted, strict=True):
+            base = self._base(offset)
+            fast = fast and self.at[base] == offset and (before is None or bool(across.plain[before]))
+            step = _Step(id, offset, before, base, fast, text[self.at[first] : offset], self._root(spine, base, first))
+            for v in dict.fromkeys([*more, id]):
+                if v < across.expert.size and across.expert.bytes_of[v] and v not in expert_ends:
+                    self._plan(step, spine[base - first], v, planned)
+            steps.append(step)
+            plain = id < across.expert.size and across.plain[id]
+            fast = bool(fast and plain and base < len(self.spine) and self.spine[base] == across.identical[id])
+            before = None if id in expert_ends else id
+        rows = self._read(first, spine, planned)
+        for _ in range(PASSES):
+            for step in steps:
+                for v in step.wanted:
+                    if not (step.fast and across.plain[v]) and not (v in step.sums and self._known(step.sums[v])):
+                        step.sums[v] = self._sum(step, v)
+            if not (lacking := self._lacking(steps)):
+                break
+            self._read_beside(lacking)
+        else:
+            for step in steps:
+                step.sums |= {v: self._sum(step, v) for v, one in step.sums.items() if not self._known(one)}
+        readings = [self._reading(step, first, spine, expert_ends) for step in steps]
+        self.text, self.before = text, before
+        return readings, rows
+
+    # --- the amateur's tokens of the text, and what is read ---
+
+    def _bytes(self, id: int) -> bytes:
+        """What a token adds to the text; a control token as it is written."""
+        own = self.across.expert.bytes_of[id] if id < self.across.expert.size else None
+        return self.across.expert.tokenizer.decode([id]).encode("utf-8", "replace") if own is None else own
+
+    def _write(self, text: bytes) -> None:
+        """Write the text in the amateur's tokens. What these cannot spell, it reads as its tokenizer has it."""
+        amateur, start = self.across.amateur, self.at[self.fixed]
+        whole = text[start:]
+        while _broken(whole):
+            whole = whole[:-1]
+        ids = amateur.spell(whole)
+        if foreign := ids is None:
+            found = amateur.tokenizer(whole.decode("utf-8", "replace"), add_special_tokens=False)["input_ids"]
+            ids = [id for id in found if id < amateur.size]
+        spells = [None if foreign else amateur.bytes_of[id] for id in ids]
+        spine = self.spine[: self.fixed] + ids
+        same = _common(self.spine, spine)
+        self.spine, self.spells, self.at = spine, self.spells[: self.fixed] + spells, self.at[: self.fixed + 1]
+        for own in spells:
+            self.at.append(start + len(whole) if foreign else self.at[-1] + len(own))
+        self.weights = self.weights[: same + 1]
+        self.fixed = len(spine) if foreign else self.fixed
+
+    def _base(self, offset: int) -> int:
+        """The last place of the spine at or before an offset of the text."""
+        return bisect_right(self.at, offset) - 1
+
+    def _weight(self, place: int) -> float:
+        return self.weights[place] if place < len(self.weights) else math.nan
+
+    def _first(self, offset: int) -> int:
+        """The first place of the spine whose row of logits is needed: some tokens before this offset."""
+        read = _common(self.reader.ids[len(self.prompt) :], self.spine)
+        return max(0, min(self._base(offset) - OVERLAP, read, len(self.weights) - 1))
+
+    def _spine_nodes(self, first: int, text: bytes) -> list[_Node]:
+        """The nodes of the spine from a place on, not yet read."""
+        start, nodes = self.at[first], []
+        for k in range(first, len(self.spine) + 1):
+            if nodes and self.spells[k - 1] is not None:
+                node = nodes[-1].child(self.spine[k - 1], self.spells[k - 1])
+            else:  # nothing that the text spells leads here
+                node = _Node(text[start : self.at[k]])
+            node.place = len(self.prompt) + k - 1
+            nodes.append(node)
+        return nodes
+
+    def _root(self, spine: list[_Node], base: int, first: int) -> _Node:
+        """The node of the spine from which all that reaches a step is found."""
+        node = spine[base - first]
+        for _ in range(OVERLAP):
+            node = node.above or node
+        return node
+
+    def _plan(self, step: _Step, node: _Node, v: int, planned: list[_Node]) -> None:
+        """Note a token as wanted if the amateur can spell it, and what must be read for it."""
+        across, begun = self.across, step.text[len(node.text) :]
+        if begun or not across.plain[v]:
+            path = across.spelling(begun + across.expert.bytes_of[v])
+            if path is None:
+                return
+            for id in path:
+                if id not in node.children:
+                    planned.append(node.child(id, across.amateur.bytes_of[id]))
+                node = node.children[id]
+        step.wanted.append(v)
+
+    def _read(self, first: int, spine: list[_Node], planned: list[_Node]) -> torch.Tensor:
+        """Read the spine from a place on, with what was planned beside it; its rows (places, output rows)."""
+        chain = [*self.prompt, *self.spine][len(self.reader.ids) :]
+        size = len(self.reader.ids) + len(chain)
+        logits = self.reader.read(chain, self._branches(planned, size), keep=len(spine) + len(planned))
+        self.reads[0] += len(chain)
+        logp = log_probs(logits)
+        for node, row in zip([*spine, *planned], logp.cpu().numpy(), strict=True):
+            node.logp = row
+        for k in range(len(self.weights) - 1, len(self.spine)):
+            self.weights.append(self.weights[k] + float(spine[k - first].logp[self.spine[k]]))
+        for node, weight in zip(spine, self.weights[first:], strict=True):
+            node.weight = weight
+        for node in planned:
+            node.weight = node.above.weight + float(node.above.logp[node.token])
+        return logp[: len(spine)]
+
+    def _read_beside(self, nodes: list[_Node]) -> None:
+        """Read more places beside the spine, each with those of its way that are no longer in the cache."""
+        needed: dict[_Node, None] = {}
+        for node in nodes:
+            way = [node]
+            while way[-1].above.place < 0:
+                way.append(way[-1].above)
+            needed |= dict.fromkeys(reversed(way))
+        listed = list(needed)
+        logits = self.reader.read([], self._branches(listed, len(self.reader.ids)))
+        for node, row in zip(listed, log_probs(logits).cpu().numpy(), strict=True):
+            node.logp = row
+            node.weight = node.above.weight + float(node.above.logp[node.token])
+
+    def _branches(self, nodes: list[_Node], size: int) -> list[tuple[int, int]]:
+        """The nodes as branches of the reader, parents before children."""
+        places: dict[_Node, int] = {}
+        found = []
+        for node in nodes:
+            found.append((places.get(node.above, node.above.place), node.token))
+            places[node] = size + len(found) - 1
+        self.reads[1] += len(found)
+        return found
+
+    def _lacking(self, steps: list[_Step]) -> list[_Node]:
+        """What to read so that more sums are known: where most of what they may lack lies."""
+        found: dict[_Node, None] = {}
+        for step in steps:
+            shares: Behind = {}
+            for one in step.sums.values():
+                if not self._known(one):
+                    shares |= one.behind
+            for node, id in sorted(shares, key=lambda key: -shares[key])[:MOST_INSIDE]:
+                found[node.child(id, self.across.amateur.bytes_of[id])] = None
+        return [node for node in found if node.logp is None]
+
+    # --- sums over the ways of writing a text ---
+
+    def _sum(self, step: _Step, v: int) -> _Sum:
+        """N of the text of a step with a token after it."""
+        across, amateur = self.across, self.across.amateur
+        own, scale = across.expert.bytes_of[v], self.weights[step.base]
+        whole = step.text + own
+        alike = int(across.identical[v]) if across.plain[v] else -1
+        total, unread, behind, longer = 0.0, 0.0, {}, []
+        pending, ended = [step.root], []
+        while pending:
+            node = pending.pop()
+            weight, rest = math.exp(min(node.weight - scale, 60.0)), whole[len(node.text) :]
+            if not rest:
+                ended.append((weight, node))
+                continue
+            known = alike if rest == own else -1
+            for size in range(1, min(len(rest) + 1, amateur.longest + 1)):
+                id = amateur.id_of.get(rest[:size])
+                if id is None:
+                    continue
+                child, share = node.children.get(id), weight * math.exp(float(node.logp[id]))
+                if id == known:
+                    total += share
+                elif child is not None and child.logp is not None:
+                    pending.append(child)
+                elif size == len(rest) or not across.unusual(id, rest[size:]):
+                    unread += share
+                    behind[node, id] = share
+            if len(rest) < amateur.longest:
+                ids = amateur.sorted_ids[amateur.beginning_with(rest)]
+                longer += [(weight * np.exp(node.logp[ids].astype(np.float64)), ids, node)] if len(ids) else []
+        most = max([total, *(weight for weight, _ in ended), *(float(shares.max()) for shares, *_ in longer)])
+        least = self.tolerance / 10 * most + LEAST
+        for weight, node in ended:
+            kept, unsure = self._cut_after(v, node, b"", weight, behind, least)
+            total, unread = total + weight * kept, unread + weight * unsure
+        left = math.fsum(float(shares.sum()) for shares, *_ in longer)
+        for share, id, node in _largest(longer, least):
+            if left <= least:
+                break
+            left -= share
+            rest = whole[len(node.text) :]
+            beyond = amateur.bytes_of[id][len(rest) :]
+            if beyond:
+                kept, unsure = self._cut_within(v, node, id, beyond, share, behind, least)
+                total, unread = total + share * kept, unread + share * unsure
+        unread += max(left, 0.0)
+        low, high = (scale + math.log(n) if n > 0 else -math.inf for n in (total, total + unread))
+        return _Sum(low, high, behind)
+
+    def _known(self, one: _Sum) -> bool:
+        return math.isfinite(one.log) and one.most - one.log <= math.log1p(self.tolerance)
+
+    def _cut_within(
+        self, v: int, node: _Node, id: int, rest: bytes, share: float, behind: Behind, least: float
+    ) -> tuple[float, float]:
+        """(how likely the expert's tokenizer cuts after v, how much is not known), where a token of the amateur's goes
+        on beyond v with this rest."""
+        kept = self.across.cut(v, rest)
+        if kept is not None:
+            return float(kept), 0.0
+        child = node.children.get(id)
+        if child is not None and child.logp is not None:
+            return self._cut_after(v, child, rest, share, behind, least)
+        behind[node, id] = share
+        return 0.0, 1.0
+
+    def _cut_after(
+        self, v: int, node: _Node, rest: bytes, weight: float, behind: Behind, least: float
+    ) -> tuple[float, float]:
+        """(how likely the expert's tokenizer cuts after v, how much is not known), by what the amateur writes after the
+        node, which ends `rest` behind v. least: a share of the sum that is not looked at."""
+        across = self.across
+        ids = across.amateur_ids(across.goes_on(across.expert.bytes_of[v] + rest).tobytes())
+        shares = np.exp(node.logp[ids].astype(np.float64))
+        left = float(shares.sum())
+        kept, unsure = max(0.0, 1.0 - left) * (across.cut(v, rest, True) is True), 0.0
+        for share, id, _ in _largest([(shares, ids, node)], least / weight) if weight > least else ():
+            if left * weight <= least:
+                break
+            left -= share
+            here, hidden = self._cut_within(
+                v, node, id, rest + across.amateur.bytes_of[id], weight * share, behind, least
+            )
+            kept, unsure = kept + share * here, unsure + share * hidden
+        return kept, unsure + max(left, 0.0)
+
+    # --- what comes of it ---
+
+    def _reading(self, step: _Step, first: int, spine: list[_Node], expert_ends: frozenset[int]) -> StepReading:
+        """Divide by N of the text before the step, and go on to the next."""
+        across, base, found, id = self.across, step.base, StepReading(), step.token
+        node, in_place = spine[base - first], self.at[base] == step.offset
+        if math.isnan(self.total) and in_place and base and self.spells[base - 1] is None:
+            self.total = self.weights[base]  # what comes before is only read
+        if math.isfinite(self.total):
+            found.slack = self.slack
+            for v, one in step.sums.items():
+                low = one.log if across.follows(step.before, v) else -math.inf
+                found.sums[v] = (low - self.total, one.most - self.total)
+            if in_place:
+                shift = self.weights[base] - self.total
+                found.tail = (base - first, shift, None if step.fast else self._untouched(step))
+                found.across = self._reaching(step)
+                if self.ends:
+                    found.end = float(np.logaddexp.reduce(node.logp[self.ends].astype(np.float64))) + shift
+        self.slack = 0.0
+        if step.fast and id < across.expert.size and across.plain[id]:
+            self.total = self.weights[base] + float(node.logp[across.identical[id]])
+        elif id in step.sums and math.isfinite(step.sums[id].log):
+            self.total, self.slack = step.sums[id].log, step.sums[id].most - step.sums[id].log
+        else:
+            self.total = math.nan
+        return found
+
+    def _untouched(self, step: _Step) -> np.ndarray:
+        """(the expert's tokens,) those into which no longer token of the amateur's reaches, and which the expert's
+        tokenizer does not join with what is before them."""
+        across, amateur, barred = self.across, self.across.amateur, np.zeros(257, bool)
+        before = across.expert.bytes_of[step.before] if step.before is not None else b""
+        barred |= across.goes_on(before) if before is not None else True
+        for _, rest in self._before(step):
+            barred[list(amateur.next_bytes(rest))] = True
+        return ~barred[across.expert_first]
+
+    def _reaching(self, step: _Step) -> np.ndarray | None:
+        """StepReading.across of a step; None where no token of the amateur's reaches beyond its text."""
+        amateur, found = self.across.amateur, np.zeros(257)
+        for node, rest in () if step.fast else self._before(step):
+            place = amateur.beginning_with(rest)
+            ids, shift = amateur.sorted_ids[place], node.weight - self.total
+            shares = np.exp(node.logp[ids].astype(np.float64) + shift)
+            for token, share in zip(amateur.sorted[place], shares.tolist(), strict=True):
+                found[token[len(rest)] if len(token) > len(rest) else 256] += share
+        found[256] = 0.0
+        return found if found.any() else None
+
+    def _before(self, step: _Step) -> Iterator[tuple[_Node, bytes]]:
+        """The places of the spine before a step from which its text may be overrun, with the text from there."""
+        node = step.root
+        while node is not None and (rest := step.text[len(node.text) :]):
+            yield node, rest
+            below = node.children.values()
+            node = next((child for child in below if step.text.startswith(child.text)), None)
+
+
+def _largest(parts: list[tuple[np.ndarray, np.ndarray, _Node]], least: float) -> Iterator[tuple[float, int, _Node]]:
+    """(share, token, node) of tokens with their shares after some nodes, the largest first; at most MOST_TRIED of those
+    that are not far below the least that matters."""
+    parts = [(shares[keep], ids[keep], node) for shares, ids, node in parts if (keep := shares > least / 50).any()]
+    if not parts:
+        return
+    shares = np.concatenate([part[0] for part in parts])
+    ids = np.concatenate([part[1] for part in parts])
+    nodes = [part[2] for part in parts]
+    which = np.repeat(np.arange(len(parts)), [len(part[1]) for part in parts])
+    for n in np.argsort(-shares, kind="stable")[:MOST_TRIED].tolist():
+        yield float(shares[n]), int(ids[n]), nodes[which[n]]
+
+
+def _broken(text: bytes) -> bool:
+    """Whether a text ends inside a character."""
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return error.end == len(text) and "unexpected end" in error.reason
+    return False
+
+
+def _common(one: list[int], other: list[int]) -> int:
+    """How many first elements two lists share."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))

@@ -1,0 +1,185 @@
+"""The steps of responses measured against an amateur with another tokenizer: for batches, and for one response."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+
+import numpy as np
+import torch
+
+from lightreasoner.decoding.amateur_reader import AmateurReader
+from lightreasoner.decoding.batch_decoder import DecodedChunk, common_prefix
+from lightreasoner.decoding.cross_tokenizer import PIECE, AcrossRow, StepReading
+from lightreasoner.decoding.tree_reader import TreeReader, check_tree
+from lightreasoner.errors import UserError
+from lightreasoner.models.pairs import Pair
+from lightreasoner.paper import ALPHA_FLOOR
+from lightreasoner.scoring.divergence import (
+    TOLERANCE,
+    NotADistribution,
+    StepTensors,
+    join_steps,
+    log_probs,
+    measure_across,
+    plausible,
+    to_host,
+)
+
+#: The smallest probability of the rest that is told: where all sums are one product, and elsewhere.
+EXACT, SUMMED = 1e-6, 1e-3
+ROUNDING = 0.01  # by which the compared probabilities may exceed 1 and are divided by their sum
+
+
+class AcrossScorer:
+    """One response, read by both models of a pair across tokenizers."""
+
+    def __init__(self, pair: Pair, prompt: list[int], reader: TreeReader | None = None):
+        """prompt: the amateur's; reader: has read a beginning of it."""
+        self.pair, self.across = pair, pair.across
+        reader = reader or TreeReader(pair.amateur)
+        reader.prefill(prompt[len(reader.ids) : -1])
+        self.row = AcrossRow(self.across, pair.amateur, reader, prompt)
+        plain = np.flatnonzero(self.across.plain)
+        found = [*zip(plain.tolist(), self.across.identical[plain].tolist(), strict=True)]
+        theirs = pair.amateur.end_ids
+        found += [both for both in self.across.control if both[0] not in pair.expert.end_ids and both[1] not in theirs]
+        self.plain, self.identical = torch.tensor(found, dtype=torch.long).reshape(-1, 2).T
+        self.ends = frozenset(id for id in pair.expert.end_ids if id < self.across.expert.size)
+
+    def measure(
+        self, tokens: list[int], logits: torch.Tensor, above: float | None = None
+    ) -> tuple[StepTensors, torch.Tensor, torch.Tensor]:
+        """(scores on the host, whether each taken token was compared, the expert's mass compared), each (steps,).
+
+        tokens: the next of the response; logits: the expert's (steps, output rows). Raises NotADistribution.
+        """
+        parts = []
+        for start in range(0, len(tokens), PIECE):
+            piece = slice(start, start + PIECE)
+            try:
+                parts.append(self._piece(tokens[piece], logits[piece], above))
+            except NotADistribution as error:
+                raise NotADistribution([start + error.rows[0]]) from None
+        return join_steps([part[0] for part in parts]), *(torch.cat([part[n] for part in parts]) for n in (1, 2))
+
+    def _piece(
+        self, tokens: list[int], logits: torch.Tensor, above: float | None
+    ) -> tuple[StepTensors, torch.Tensor, torch.Tensor]:
+        log_e, ended = self._one_end(log_probs(logits[:, : self.across.expert.size]), tokens)
+        wanted = [row.nonzero().flatten().tolist() for row in plausible(log_e, ALPHA_FLOOR).cpu()]
+        used = len(self.row.prompt) + len(self.row.spine) + len(tokens)
+        if self.pair.amateur.max_positions and used > self.pair.amateur.max_positions:
+            raise UserError(
+                f"The response is too long for {self.pair.amateur.ref}, which reads "
+                f"{self.pair.amateur.max_positions:,} tokens; lower the token limit, or choose another amateur."
+            )
+        try:
+            readings, rows = self.row.read(tokens, wanted, self.ends)
+        except NotADistribution:  # the amateur's; at which of its tokens says nothing here
+            raise NotADistribution([0]) from None
+        log_q, most, slack, exact = self._log_q(readings, rows, ended, log_e)
+        taken = torch.tensor(tokens, device=log_e.device)
+        place = taken.clamp_max(log_q.shape[1] - 1)[:, None]
+        known = ((most - log_q).gather(-1, place)[:, 0] + slack <= TOLERANCE) & (taken < log_q.shape[1])
+        found, compared = measure_across(log_e, log_q, most, place[:, 0], exact, slack, above)
+        return to_host(found), known.cpu(), compared.cpu()
+
+    def _one_end(self, log_e: torch.Tensor, tokens: list[int]) -> tuple[torch.Tensor, list[int]]:
+        """The expert's ends of the turn as one token at each step: the taken one, or its most likely."""
+        if not self.ends:
+            return log_e, [-1] * len(tokens)
+        ids = torch.tensor(sorted(self.ends), device=log_e.device)
+        best = ids[log_e[:, ids].argmax(-1)].tolist()
+        ended = [id if id in self.ends else own for id, own in zip(tokens, best, strict=True)]
+        if len(ids) > 1:
+            log_e = log_e.clone()
+            together = log_e[:, ids].logsumexp(-1)
+            log_e[:, ids] = -math.inf
+            log_e[torch.arange(len(tokens), device=log_e.device), torch.tensor(ended, device=log_e.device)] = together
+        return log_e, ended
+
+    def _log_q(
+        self, readings: list[StepReading], rows: torch.Tensor, ended: list[int], like: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """(the amateur's log-probabilities (steps, the expert's tokens), at least, −inf where nothing is known, and at
+        most; (steps,) by how much they may be too high; (steps, 1) the smallest probability of the rest they can tell).
+        """
+        device = rows.device
+        log_q = torch.full_like(like, -math.inf, device=device)
+        most = torch.full_like(like, math.inf, device=device)
+        exact = [SUMMED] * len(readings)
+        plain, identical = (ids.to(device) for ids in (self.plain, self.identical))
+        for n, reading in enumerate(readings):
+            if reading.tail:
+                row, shift, mask = reading.tail
+                values = rows[row, identical] + shift
+                limit = self.across.most(rows[row : row + 1].exp().cpu().numpy())[0] * math.exp(shift)
+                if reading.across is not None:
+                    limit += reading.across[self.across.expert_first]
+                most[n] = torch.from_numpy(limit).log().to(most)
+                if mask is None:
+                    exact[n] = EXACT
+                else:
+                    values = torch.where(torch.from_numpy(mask).to(device)[plain], values, -math.inf)
+                log_q[n, plain] = values
+                most[n, plain] = torch.where(values > -math.inf, values, most[n, plain])
+            if reading.sums:
+                ids = torch.tensor(list(reading.sums), device=device)
+                low, high = torch.tensor(list(reading.sums.values()), device=device).to(log_q).T
+                log_q[n, ids], most[n, ids] = low, torch.minimum(high, most[n, ids]).maximum(low)
+                exact[n] = SUMMED
+            if reading.end is not None and ended[n] >= 0:
+                log_q[n, ended[n]] = most[n, ended[n]] = reading.end
+        log_q, most = log_q.to(like.device), most.to(like.device)
+        possible = like > -math.inf
+        log_q, most = torch.where(possible, log_q, -math.inf), torch.where(possible, most, math.inf)
+        # What is known of different tokens is part of N of the text before, which is thus at least their sum.
+        surplus = log_q.logsumexp(-1, keepdim=True).clamp_min(0.0)
+        slack = torch.tensor([reading.slack for reading in readings], device=like.device)[:, None]
+        wrong = surplus > slack + ROUNDING  # never seen; nothing is then said of the step
+        log_q = torch.where(wrong, -math.inf, log_q - surplus)
+        most = torch.where(wrong, math.inf, most - surplus)
+        exact = torch.tensor(exact, device=like.device)[:, None]
+        return log_q, most, (slack - surplus).clamp_min(0.0)[:, 0], exact
+
+
+class AcrossReader(AmateurReader):
+    """AmateurReader for a pair across tokenizers: each row is read by itself."""
+
+    def __init__(
+        self,
+        pair: Pair,
+        prompts: list[list[int]],
+        tokens: list[list[int]],
+        problem_ids: list[str],
+        floor: float,
+        apart: bool,
+        steps: int,
+    ):
+        self.tokens, self.problem_ids, self.floor = tokens, problem_ids, floor
+        check_tree(pair.amateur)
+        begun = TreeReader(pair.amateur)
+        begun.prefill(common_prefix([prompt[:-1] for prompt in prompts]))
+        self.scorers = [AcrossScorer(pair, prompt, begun.copy()) for prompt in prompts]
+        self.parts = []
+
+    def measure(self, chunk: DecodedChunk) -> None:
+        """Measure the steps of a chunk."""
+        above = self.floor if self.floor > 0 else None
+        for row in np.unique(chunk.rows).tolist():
+            which = np.flatnonzero(chunk.rows == row)
+            which = which[np.argsort(chunk.steps[which])]
+            tokens, logits = chunk.tokens[which].tolist(), chunk.logits[torch.from_numpy(which).to(chunk.logits.device)]
+            try:
+                found, known, compared = self.scorers[row].measure(tokens, logits, above)
+            except NotADistribution as error:
+                raise self._not_a_distribution(row, chunk.steps[which[error.rows[0]]], error) from error
+            arrays = {field.name: getattr(found, field.name).numpy() for field in fields(StepTensors)}
+            arrays["compared"] = compared.numpy()
+            self.parts.append((chunk.rows[which], chunk.steps[which], known.numpy(), arrays))
+
+
+def amateur_reader(pair: Pair, *args) -> AmateurReader:
+    """The reader of a pair's amateur; arguments as AmateurReader takes them."""
+    return (AcrossReader if pair.across else AmateurReader)(pair, *args)

@@ -1,0 +1,188 @@
+"""Grades responses that something else wrote, without any model: an evaluation of its own, from a file of responses."""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+
+from lightreasoner.errors import UserError
+from lightreasoner.evaluation.results import SCHEMA, Summary, Variant, shard, write_results, write_shard
+from lightreasoner.grading.grading import grade
+from lightreasoner.jobs.context import job_context
+from lightreasoner.models.loading import known_ends, load_tokenizer
+from lightreasoner.models.prompt_settings import PAPER, PromptSettings
+from lightreasoner.models.prompts import render
+from lightreasoner.models.turn_ends import finished_text
+from lightreasoner.problems.cells import UnusableRow
+from lightreasoner.problems.conversations import context_json
+from lightreasoner.problems.response_files import KnownProblems, ResponseFile, WrittenResponse
+from lightreasoner.problems.rows import Problem
+from lightreasoner.problems.stream import MAX_ROWS, file_fingerprint, open_problems, source_fingerprint
+from lightreasoner.settings import Settings
+from lightreasoner.storage.runs import begin_run, versions
+from lightreasoner.validation import number
+
+BATCH = 512  # responses per file of answers
+
+
+@dataclass(frozen=True)
+class GradingJob:
+    """Which file of responses is graded, against which problems."""
+
+    run_dir: Path
+    responses: str
+    problems: str | None  # a source or a file; None: those in the file of responses
+    model: str | None = None  # whose tokenizer reads token ids without a text; else a name for the writer
+    split: str | None = None  # of a benchmark; None: its test split
+    limit: int | None = None  # the first problems, or without --problems the first rows
+    prompt: PromptSettings = PAPER
+    stop: tuple[str, ...] = ()
+    skip_unreadable: bool = False
+
+    @property
+    def title(self) -> str:
+        return f"Grade {Path(self.responses).name[:60]}"
+
+
+def grade_responses(job: GradingJob, settings: Settings) -> tuple[list[Summary], list[str]]:
+    """(the results, sentences on what was left out) of grading the job's file; the run folder holds an evaluation.
+
+    Raises UserError, StopRequested.
+    """
+    if job.limit is not None:
+        number("--limit", job.limit, 1, MAX_ROWS, whole=True)
+    fingerprints = {"file of responses": file_fingerprint(Path(job.responses))}
+    if job.problems:
+        fingerprints["file of problems"] = source_fingerprint(job.problems)
+    with job_context(job.run_dir, "evaluate", settings, title=job.title, accelerator=False) as progress:
+        progress.status("Reading the problems")
+        known, wanted, reader = None, None, _TokenReader(job)
+        limits = {"max_chars": settings.max_problem_chars, "skip_unreadable": job.skip_unreadable}
+        if job.problems:
+            stream = open_problems(
+                *(job.problems,),
+                split=job.split,
+                max_chars=settings.max_problem_chars,
+                skip_unreadable=job.skip_unreadable,
+            )
+            known = KnownProblems(stream.title, stream, reader.prompt if job.model else None)
+            wanted = known.answered(job.limit)
+            if not wanted:
+                raise UserError(f"None of the problems of {stream.title} has a known answer, so nothing can be graded.")
+        found = ResponseFile(job.responses, known, limit=None if known else job.limit, **limits)
+        progress.status("Reading the responses")
+        answered, without, writers, total = set(), set(), {}, 0
+        for text in found.accepted(reader.text):  # a mistake in the last row shows before anything is written
+            response = text[0]
+            progress.checkpoint()
+            (answered if response.problem.answer else without).add(response.problem.id)
+            writers.setdefault(response.writer)
+            total += 1
+        if not answered & (wanted or answered):
+            raise UserError(f"None of the problems that {found.title} answers has a known answer; add --problems.")
+        named = [writer for writer in writers if writer]
+        name = job.model or (named[0] if len(named) == 1 else found.title)
+        left = _left_out(found, len(wanted - answered) if wanted else 0, len(without))
+        config = {"model": name, "base": True, "adapters": [], "problems": job.problems or found.title}
+        config |= {"responses": found.title, "split": job.split, "limit": job.limit}
+        config |= {"prompt": prompt} if (prompt := job.prompt.as_json()) else {}
+        config |= {"stop": list(job.stop)} if job.stop else {}
+        about = {
+            "problems": len(answered & (wanted or answered)),
+            "models": [name],
+            "prompt": {"opening": reader.opening},
+        }
+        about |= {"fingerprints": fingerprints, "versions": versions(), "left out": left}
+        begin_run(job.run_dir, "evaluation", config, about)
+        progress.status("Grading")
+        done, right = 0, 0
+        graded = (row for row in found.accepted(lambda response: reader.row(response, name, wanted)) if row)
+        for batch in itertools.count():
+            rows = []
+            for row in itertools.islice(graded, BATCH):
+                progress.checkpoint()
+                rows.append(row)
+            if not rows:
+                break
+            write_shard(shard(job.run_dir, 0, batch), pa.Table.from_pylist(rows, SCHEMA))
+            done, right = done + len(rows), right + sum(row["right"] for row in rows)
+            progress.update(done, total, model=name, pass_at_1=right / done)
+        summaries = write_results(job.run_dir, [Variant(name)])
+        progress.result(pass_at_1=round(summaries[0].pass_at_1, 4))
+    return summaries, left
+
+
+class _TokenReader:
+    """Makes texts of token ids with a model's tokenizer, if one is named, and graded rows of both."""
+
+    def __init__(self, job: GradingJob):
+        """Raises UserError for a model without a tokenizer here."""
+        self._job, self.opening, self._like = job, job.prompt.prefix, None
+
+    def _loaded(self) -> Any:
+        """What finished_text needs of a model, without its weights."""
+        if self._like is None:
+            ends = known_ends(self._job.model)
+            ids = frozenset(end.id for end in ends if end.id is not None)
+            texts = tuple(end.text for end in ends if end.id is None)
+            self._like = SimpleNamespace(tokenizer=load_tokenizer(self._job.model), end_ids=ids, end_texts=texts)
+        return self._like
+
+    def prompt(self, problem: Problem) -> tuple[list[int], str]:
+        """The ids and the text of a problem's prompt. Raises UserError."""
+        found = render(self._loaded().tokenizer, self._job.model, problem.question, self._job.prompt, problem.context)
+        return found.ids, found.text
+
+    def text(self, response: WrittenResponse) -> tuple[WrittenResponse, str, str | None]:
+        """(the response, its text without the end of its turn, why it ended). Raises UnusableRow."""
+        if response.text is not None:
+            return response, response.text, response.finish_reason
+        if not self._job.model:
+            raise UnusableRow("it has token ids and no text, so grading needs their tokenizer; name it with --model")
+        loaded = self._loaded()
+        if wrong := next((id for id in response.ids if id >= len(loaded.tokenizer)), None):
+            raise UnusableRow(
+                f"its token ids hold {wrong:,}, outside the vocabulary of {self._job.model}, which has "
+                f"{len(loaded.tokenizer):,} tokens"
+            )
+        return response, *finished_text(loaded, response.ids, self._job.stop)
+
+    def row(self, response: WrittenResponse, name: str, wanted: set[str] | None) -> dict | None:
+        """A row of SCHEMA; None for a problem that is not asked for or has no answer. Raises UnusableRow."""
+        problem = response.problem
+        _, text, reason = self.text(response)
+        if not problem.answer or (wanted is not None and problem.id not in wanted):
+            return None
+        graded = grade(self.opening + text, problem.answer)
+        return {
+            "model": name,
+            "problem_id": problem.id,
+            "question": problem.question,
+            "context": context_json(problem.context),
+            "answer": problem.answer,
+            "response_ids": response.ids,
+            "response": text,
+            "finish_reason": reason,
+            "extracted": graded.extracted,
+            "right": graded.right,
+            "seconds": 0.0,
+            "sample": response.sample,
+            "level": problem.level,
+            "subject": problem.subject,
+        }
+
+
+def _left_out(found: ResponseFile, unanswered: int, without: int) -> list[str]:
+    """What of the problems and the file does not count."""
+    sentences = []
+    if unanswered:
+        sentences.append(f"{unanswered:,} problems have no response in {found.title} and are left out.")
+    if without:
+        sentences.append(f"{without:,} problems have no known answer and are left out.")
+    if found.left_out:
+        reasons = "; ".join(f"{found.unit} {line}: {reason}" for line, reason in found.skipped[:3])
+        sentences.append(f"{found.left_out:,} rows of {found.title} could not be used: {reasons}.")
+    return sentences

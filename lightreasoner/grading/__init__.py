@@ -1,0 +1,1 @@
+"""Grading: the answer in a response, found and compared with the reference answer."""

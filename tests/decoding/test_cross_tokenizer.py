@@ -1,0 +1,285 @@
+"""Pairs across tokenizers: the amateur in the expert's tokens, against an enumeration of all that it may write."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from benchmarks.across import Undone
+from lightreasoner.datasets.trajectories import rows, write_shard
+from lightreasoner.decoding.contrast import Contrast
+from lightreasoner.decoding.cross_tokenizer import AcrossRow
+from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch, greedy_generate
+from lightreasoner.decoding.tree_reader import TreeReader
+from lightreasoner.errors import UserError
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.loading import load_model
+from lightreasoner.models.pairs import ExpertOnly, describe_pair, find_preset, load_pair
+from lightreasoner.models.prompts import pair_prompts
+from lightreasoner.models.token_text import TokenTexts
+from lightreasoner.models.tokenizer_pair import across_vocabulary
+from lightreasoner.problems.rows import Problem
+from lightreasoner.sampling.trajectory_table import batch_table
+from lightreasoner.scoring.measures import COMPARED, STEP_MEASURES
+from lightreasoner.settings import Settings
+from lightreasoner.tracing.events import StepsEvent
+from lightreasoner.tracing.records import Trace, columns, reweigh, trace_csv, trace_json
+from lightreasoner.tracing.trace import TraceRequest, trace
+from tests.support.tiny_models import CHAT_TEMPLATE, END, PAD, SPECIALS, save_tiny, tiny_model, tiny_tokenizer
+
+CPU = Settings(device="cpu")
+
+
+def tokenizer_of(merges: list[tuple[str, str]], digits: bool = False) -> PreTrainedTokenizerFast:
+    """Byte-level BPE with these merges, in their order. digits: groups of up to three, as one token."""
+    vocabulary = {token: id for id, token in enumerate([*SPECIALS, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    for left, right in merges:
+        vocabulary.setdefault(left + right, len(vocabulary))
+    bpe = Tokenizer(models.BPE(vocabulary, merges))
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bpe, pad_token=PAD, eos_token=END, additional_special_tokens=[SPECIALS[1]]
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+class Canonical(torch.nn.Module):
+    """A model that writes the letters of a small alphabet, and only as its tokenizer would."""
+
+    def __init__(self, model, tokenizer, letters: str):
+        super().__init__()
+        self.model, self.config = model, model.config
+        bytes_of = {id: token for token, id in tokenizer.get_vocab().items()}
+        allowed = [id for id, token in bytes_of.items() if set(token) <= set(letters)]
+        end, size = tokenizer.eos_token_id, model.config.vocab_size
+        self.allowed = torch.full((size, size), -math.inf)
+        self.allowed[:, [*allowed, end]] = 0.0
+        for one in allowed:
+            for other in allowed:
+                text = bytes_of[one] + bytes_of[other]
+                if tokenizer(text, add_special_tokens=False)["input_ids"] != [one, other]:
+                    self.allowed[one, other] = -math.inf
+
+    def get_output_embeddings(self):
+        return self.model.get_output_embeddings()
+
+    def forward(self, **kwargs):
+        output = self.model(**kwargs)
+        output.logits = output.logits + self.allowed[kwargs["input_ids"][:, -output.logits.shape[1] :]]
+        return output
+
+
+PROMPT = [10, 20, 30]
+UNLIKELY = -16.0  # texts of smaller log P are left out of the truth
+
+
+def amateur_of(tmp_path, merges, letters: str, seed: int):
+    tokenizer = tokenizer_of(merges)
+    tiny_model(seed, vocab_rows=len(tokenizer)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    loaded = load_model(str(tmp_path), CPU)
+    loaded.model = Canonical(loaded.model, loaded.tokenizer, letters)
+    return loaded
+
+
+@torch.inference_mode()
+def everything(loaded, length: int) -> dict[str, float]:
+    """Every text of at least so many letters that the amateur may begin with, or end before, with its probability.
+
+    An end is written as ".". The naive truth: one forward pass for each of its sequences of tokens.
+    """
+    vocabulary = {id: token for token, id in loaded.tokenizer.get_vocab().items()}
+    texts: dict[str, float] = {}
+    growing: list[tuple[list[int], str, float]] = [([], "", 0.0)]
+    while growing:
+        logits = []
+        for size in {len(ids) for ids, *_ in growing}:
+            same = [row for row in growing if len(row[0]) == size]
+            batch = torch.tensor([PROMPT + row[0] for row in same])
+            found = loaded.model(input_ids=batch).logits[:, -1].double().log_softmax(-1)
+            logits += list(zip(same, found, strict=True))
+        growing = []
+        for (ids, text, weight), row in logits:
+            for id in row.isfinite().nonzero().flatten().tolist():
+                more = weight + float(row[id])
+                written = text + ("." if id == loaded.tokenizer.eos_token_id else vocabulary[id])
+                if more < UNLIKELY:
+                    continue
+                if len(written) >= length or written.endswith("."):
+                    texts[written] = texts.get(written, 0.0) + math.exp(more)
+                else:
+                    growing.append(([*ids, id], written, more))
+    return texts
+
+
+def truth(texts: dict[str, float], expert, beginning: list[int]) -> dict[int, float]:
+    """The expert's next token after a beginning: its probability among the texts, by tokenising each of them."""
+    found: dict[int, float] = {}
+    end = expert.eos_token_id
+    for text, share in texts.items():
+        ids = expert(text.rstrip("."), add_special_tokens=False)["input_ids"] + [end] * text.endswith(".")
+        if ids[: len(beginning)] == beginning and len(ids) > len(beginning):
+            found[ids[len(beginning)]] = found.get(ids[len(beginning)], 0.0) + share
+    total = sum(found.values())
+    return {id: share / total for id, share in found.items()}
+
+
+FINE = [("a", "b"), ("c", "a")]
+COARSE = [*FINE, ("ab", "c"), ("b", "b"), ("ab", "ca")]
+OTHER = [("b", "c"), ("a", "a"), ("c", "bc"), ("bc", "a")]
+
+
+@pytest.mark.parametrize(
+    ("expert_merges", "amateur_merges"),
+    [(FINE, COARSE), (COARSE, FINE), (OTHER, COARSE), (COARSE, OTHER), (OTHER, FINE), (COARSE, COARSE), ([], COARSE)],
+)
+def test_the_amateur_in_the_experts_tokens_is_what_enumeration_gives(tmp_path, expert_merges, amateur_merges):
+    """Pairs whose vocabularies differ were refused; what is compared must be the truth, or be left to the rest."""
+    loaded = amateur_of(tmp_path, amateur_merges, "abc", seed=3)
+    expert = tokenizer_of(expert_merges)
+    texts = everything(loaded, 8)
+    response = expert("abcaabb", add_special_tokens=False)["input_ids"]
+    near = (len(expert.decode(response[:n])) <= 2 for n in range(1, len(response)))  # the truth is 8 letters long
+    response = response[: 1 + sum(near)]
+    vocabulary = across_vocabulary(expert, loaded.tokenizer)
+    reader = TreeReader(loaded)
+    reader.prefill(PROMPT[:-1])
+    row = AcrossRow(vocabulary, loaded, reader, PROMPT)
+    row.tolerance = 1e-3
+    letters = [id for token, id in expert.get_vocab().items() if set(token) <= set("abc")]
+    compared = worst = 0.0
+    for start in range(0, len(response), 2):  # pieces
+        piece = response[start : start + 2]
+        readings, found = row.read(piece, [letters] * len(piece), frozenset([expert.eos_token_id]))
+        for n, reading in enumerate(readings, start):
+            wanted = truth(texts, expert, response[:n])
+            got = {v: low for v, (low, high) in reading.sums.items() if high - low <= math.log1p(1e-3)}
+            over = {v: high for v, (_, high) in reading.sums.items()}
+            if reading.tail:
+                place, shift, mask = reading.tail
+                limit = vocabulary.most(found[place : place + 1].exp().numpy())[0] * math.exp(shift)
+                limit += 0.0 if reading.across is None else reading.across[vocabulary.expert_first]
+                over |= {v: min(over.get(v, 0.0), float(np.log(limit[v]))) for v in letters}
+                for id in np.flatnonzero(vocabulary.plain if mask is None else vocabulary.plain & mask).tolist():
+                    got.setdefault(id, float(found[place, vocabulary.identical[id]]) + shift)
+            for id, log in got.items():
+                worst = max(worst, abs(math.exp(log) - wanted.get(id, 0.0)))
+            for id, log in over.items():
+                assert math.exp(log) >= wanted.get(id, 0.0) - 2e-3, "what is said to be the most is less than the truth"
+            assert sum(map(math.exp, got.values())) <= 1 + 1e-6
+            if reading.end is not None:
+                assert math.exp(reading.end) == pytest.approx(wanted.get(expert.eos_token_id, 0.0), abs=3e-3)
+            compared += sum(wanted.get(id, 0.0) for id in got)
+    assert worst < 3e-3 and compared / len(response) > 0.5
+
+
+def plain_pair(folder):
+    expert, amateur = (str(save_tiny(folder / name, seed=seed)) for name, seed in (("expert", 1), ("amateur", 2)))
+    return load_pair(expert, amateur, LoadedModels(CPU))
+
+
+def rows_of(pair, count=3):
+    rows = []
+    for n, question in enumerate(["Tom has 3 apples.", "2 + 2?", "A box holds 6 caps, and there are 7 boxes."][:count]):
+        own, amateur = pair_prompts(pair, question)
+        rows.append(GenerationRow(Problem(str(n), question, None), 0, own, amateur))
+    return rows
+
+
+def permuted(loaded, seed=5):
+    """The same model whose tokens have other ids."""
+    tokenizer = loaded.tokenizer
+    data = json.loads(tokenizer.backend_tokenizer.to_str())
+    size = len(tokenizer)
+    order = [0, 1, 2, *(3 + np.random.default_rng(seed).permutation(size - 3)).tolist()]  # old id → new id
+    data["model"]["vocab"] = {token: order[id] for token, id in data["model"]["vocab"].items()}
+    other = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(data)),
+        pad_token=PAD,
+        eos_token=END,
+        clean_up_tokenization_spaces=False,
+    )
+    other.chat_template = tokenizer.chat_template
+    model = copy.deepcopy(loaded.model)
+    weight = model.get_input_embeddings().weight
+    with torch.no_grad():
+        weight[order] = weight.clone()
+    return replace(loaded, model=model, tokenizer=other)
+
+
+def across(pair, amateur):
+    found = across_vocabulary(pair.expert.tokenizer, amateur.tokenizer)
+    return replace(
+        pair, amateur=amateur, across=found, alignment=ExpertOnly(found.expert.size), same_special_tokens=False
+    )
+
+
+@pytest.mark.parametrize("ids", ["same", "permuted"])
+def test_the_same_tokens_across_tokenizers_give_the_numbers_of_one_tokenizer(tmp_path, ids):
+    """Also where a random model writes tokens that no tokenizer would, which can lie inside characters."""
+    pair = plain_pair(tmp_path)
+    other = across(pair, permuted(pair.amateur) if ids == "permuted" else pair.amateur)
+    decoding = DecodingConfig(max_new_tokens=40, beta_floor=0.0)
+    usual, found = (generate_batch(each, rows_of(each), decoding, lambda ended: None) for each in (pair, other))
+    assert usual.tokens == found.tokens
+    compared = found.measures["compared"]
+    whole = compared > 1 - 1e-5
+    assert whole.mean() > 0.5
+    for name in ("kl", "js", "reverse_kl", "expert_entropy"):
+        assert np.abs(usual.measures[name] - found.measures[name])[whole].max() < 1e-5, name
+    assert (found.measures["kl"] <= usual.measures["kl"] + 1e-5).all()
+
+
+def test_a_pair_across_tokenizers_is_traced_as_it_is_sampled_and_stored(tmp_path):
+    """Live, as a batch and from a file: the same numbers, lower bounds of KL with the share that was compared."""
+    expert = str(save_tiny(tmp_path / "expert", seed=1))
+    amateur = str(save_tiny(tmp_path / "amateur", seed=2, tokenizer=tiny_tokenizer(["a b cc dd ee the 12 34"])))
+    settings = Settings(device="cpu", workspace=tmp_path)
+    pair = load_pair(expert, amateur, LoadedModels(settings))
+    items = rows_of(pair, 2)
+    decoding = DecodingConfig(max_new_tokens=24, beta_floor=0.0)
+    table = batch_table(pair, items, generate_batch(pair, items, decoding, lambda ended: None))
+    write_shard(tmp_path / "run", "000000", table)
+    row = next(iter(rows(tmp_path / "run")))
+    events = list(trace(pair, TraceRequest("Tom has 3 apples.", max_new_tokens=24), settings))
+    steps = [step for event in events if isinstance(event, StepsEvent) for step in event.steps]
+    assert [step.token_id for step in steps] == row["response_ids"]
+    # What is read of a step depends a little on where the pieces of the response end.
+    close = np.abs(np.array([step.score.kl for step in steps]) - row["kl"]) < 0.05
+    assert close.mean() > 0.7
+    assert all(0 <= share <= 1.00001 for share in row["compared"]) and min(row["compared"]) < 0.999
+    assert all(len(step["ids"]) == len(step["amateur_logprobs"]) > 0 for step in row["steps"])
+    record = Trace(describe_pair(pair), TraceRequest("Tom has 3 apples."))
+    for event in events:
+        record.add(event, TokenTexts(pair.expert.tokenizer))
+    stored = json.loads(json.dumps(trace_json(record)))
+    assert columns(stored)[len(STEP_MEASURES)] == COMPARED and stored["steps"][0][COMPARED] is not None
+    assert reweigh(stored, 0.3, 0.2)["steps"] and trace_csv(stored)
+    with pytest.raises(UserError, match=r"A contrast needs.*tokenizers of this pair differ"):
+        next(trace(pair, TraceRequest("2 + 2?", contrast=Contrast()), settings))
+
+
+@torch.inference_mode()
+def test_merges_that_the_expert_lacks_change_no_target():
+    """The bundled pair, with 502 merges of the expert's tokenizer undone, against sums over the amateur's tokens."""
+    preset = find_preset("bundled")
+    pair = load_pair(preset.expert, preset.amateur, LoadedModels(CPU))
+    question = "Tom has 14 apples and buys 23 more. How many apples does he have now?"
+    prompts = pair_prompts(pair, question)
+    tokens = greedy_generate(pair.expert, [prompts[0]], 40)[0]
+    steps = Undone(pair).measure(tokens, prompts)
+    assert len(steps) == len(tokens) > 10
+    for above, apart, _ in steps:
+        assert above < 1e-4 and apart < 1e-3  # −1 without a target
+    assert sum(apart >= 0 for _, apart, _ in steps) > 0.8 * len(steps)
+    assert float(np.median([above for above, *_ in steps])) > -0.01

@@ -1,0 +1,146 @@
+"""The lean forward pass: the logits of transformers bit for bit, or transformers' own forward pass."""
+
+from dataclasses import replace
+
+import peft
+import pytest
+import torch
+import transformers
+
+from lightreasoner import threads
+from lightreasoner.decoding.forward_pass import describe_pass, forward, known_pass, remember_pass
+from lightreasoner.decoding.generate import greedy_generate
+from lightreasoner.decoding.reading_check import check_reading
+from lightreasoner.models.loading import LoadedModel
+from lightreasoner.models.references import ModelRef
+from tests.support.tiny_models import tiny_tokenizer
+
+PROMPTS = [[5, 9, 23, 7, 41, 8, 11], [6, 30, 12], list(range(10, 31))]
+GROWING = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
+KINDS = {
+    "llama": {"attention_bias": True, "mlp_bias": True},
+    "qwen2": {},
+    "qwen3": {"head_dim": 32},
+    "mistral": {"sliding_window": None, "num_key_value_heads": 4},
+}
+
+
+def tiny(kind: str, dtype: torch.dtype = torch.float32, **more) -> LoadedModel:
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4}
+    sizes |= {"num_key_value_heads": 2, "vocab_size": 96, "max_position_embeddings": 600}
+    config = transformers.AutoConfig.for_model(kind, **{**sizes, **KINDS.get(kind, {}), **more})
+    torch.manual_seed(7)
+    model = transformers.AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation="sdpa")
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    model = model.eval().requires_grad_(False)
+    cpu, ref = torch.device("cpu"), ModelRef(kind, "folder", kind)
+    return LoadedModel(ref, model, tiny_tokenizer(), cpu, dtype, 0, 0, frozenset({2}), 600, kind)
+
+
+def with_lora(loaded: LoadedModel) -> None:
+    """Puts an adapter that changes something into the model, as evaluation does."""
+    peft.inject_adapter_in_model(peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"]), loaded.model)
+    for name, parameter in loaded.model.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+
+
+@torch.inference_mode()
+def whole(loaded: LoadedModel) -> torch.Tensor:
+    return forward(loaded, [PROMPTS[2] * 9], 150)
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_logits_and_tokens_are_those_of_transformers_bit_for_bit(kind, adapter):
+    loaded = tiny(kind)
+    if adapter:
+        with_lora(loaded)
+    logits, usual = whole(loaded), replace(loaded, lean=False)
+    check_reading(usual)
+    assert known_pass(loaded).lean is None and "switched off" in describe_pass(loaded)
+    tokens = greedy_generate(usual, PROMPTS, 24)
+    remember_pass(loaded, None)
+    check_reading(loaded)
+    assert known_pass(loaded).lean and describe_pass(loaded).endswith("bit for bit")
+    assert torch.equal(whole(loaded), logits)
+    assert greedy_generate(loaded, PROMPTS, 24) == tokens  # rows of different length, which end at different steps
+
+
+def test_an_adapter_that_comes_later_is_seen():
+    """Evaluation puts adapters into a model that has been read without one: joined weights would answer without it."""
+    loaded = tiny("qwen2")
+    check_reading(loaded)
+    plain = whole(loaded)
+    assert known_pass(loaded).lean
+    with_lora(loaded)
+    changed = whole(loaded)
+    assert not torch.equal(changed, plain) and known_pass(loaded) is None
+    check_reading(loaded)
+    assert known_pass(loaded).lean and torch.equal(whole(loaded), changed)
+
+
+def test_joined_weights_are_the_models_own():
+    loaded = tiny("llama")
+    check_reading(loaded)
+    mlp = loaded.model.model.layers[1].mlp
+    before = whole(loaded)
+    mlp.up_proj.weight.mul_(2)  # as training would
+    assert not torch.equal(whole(loaded), before)
+    assert mlp.up_proj.weight.data_ptr() == mlp.gate_proj.weight.data_ptr() + mlp.gate_proj.weight.nbytes
+    mlp.up_proj.weight.data = mlp.up_proj.weight / 2  # another tensor in its place
+    assert torch.equal(whole(loaded), before) and known_pass(loaded) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "why"),
+    [
+        ("gpt2", {}, "another shape"),
+        ("mistral", {"sliding_window": 64}, "window"),
+        (
+            "llama",
+            {"rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}},
+            "length of the text",
+        ),
+        ("llama", {"hidden_act": "gelu"}, None),
+    ],
+)
+def test_other_shapes_are_read_by_transformers(kind, more, why):
+    loaded = tiny(kind, **more)
+    check_reading(loaded)
+    assert (known_pass(loaded).lean is None) == bool(why) and (why or "lean") in describe_pass(loaded)
+
+
+def test_a_forward_pass_that_differs_is_not_used(monkeypatch):
+    loaded = tiny("qwen2")
+    monkeypatch.setattr(
+        "lightreasoner.decoding.lean_forward.Lean._attend", lambda self, query, *_: query.flatten(0, 2)[:, :1]
+    )
+    check_reading(loaded)
+    assert describe_pass(loaded) == "of transformers: the logits of the lean one differ"
+    loaded = tiny("qwen2")
+    monkeypatch.undo()
+    loaded.model.model.layers[0].mlp.register_forward_hook(lambda module, inputs, out: out + 1e-3)
+    check_reading(loaded)
+    assert known_pass(loaded).lean is None
+
+
+def test_sixteen_bits_may_differ_by_one_unit_in_the_last_place():
+    loaded = tiny("qwen2", torch.bfloat16)
+    logits = whole(loaded)
+    check_reading(loaded)
+    assert known_pass(loaded).lean and "one unit" in describe_pass(loaded)
+    assert torch.allclose(whole(loaded).float(), logits.float(), atol=0, rtol=2**-6)
+
+
+def test_the_comparison_keeps_its_number_of_threads(monkeypatch):
+    """Threads follow what other programs leave free; another number in between could round otherwise."""
+    seen = []
+    monkeypatch.setattr(torch, "set_num_threads", seen.append)
+    monkeypatch.setattr(threads, "_wanted", torch.get_num_threads() + 1)
+    with threads.steady():
+        threads.follow()
+    assert not seen
+    threads.follow()
+    assert seen
