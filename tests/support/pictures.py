@@ -47,7 +47,7 @@ def make_runs(workspace: Path) -> None:
 def inspect(page: Page, url: str, name: str) -> None:
     tab = Inspect(page).open(url)
     tab.run()
-    tab.select(int(tab.above.nth(1).get_attribute("data-index")))
+    tab.select(int(tab.above.nth(0).get_attribute("data-index")))
     if name == "mobile":
         page.locator(".lr-root").first.scroll_into_view_if_needed()
     save(page, name)
