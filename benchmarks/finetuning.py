@@ -33,7 +33,7 @@ from lightreasoner.models.devices import choose_device, dtypes_to_try
 from lightreasoner.models.float32_head import widen_head
 from lightreasoner.models.loading import load_model
 from lightreasoner.settings import from_environment
-from lightreasoner.training.batches import BatchSampler, count_samples, padding
+from lightreasoner.training.batches import BatchSampler, count_samples
 from lightreasoner.training.loss import PackedExample, Target, collate, step_logits, step_losses
 
 RESPONSE, SUPPORT = 128, 3
@@ -229,8 +229,7 @@ def main() -> None:
         print(
             f"{selected} selected steps a trajectory: {fast:,.0f} samples/s against {slow:,.1f}, {ratio:.1f} times "
             f"({floor_text}); peak memory {taken[0] / 1e6:,.0f} MB against {taken[1] / 1e6:,.0f} MB, {share:.2f} (at "
-            f"most {MEMORY_FLOOR}); losses differ by {apart:.1e} at most; "
-            f"{padding(updates):.1%} of what is read is padding",
+            f"most {MEMORY_FLOOR}); losses differ by {apart:.1e} at most",
             flush=True,
         )
         failed += [selected] if (cpu and ratio < floor) or share > MEMORY_FLOOR or apart > ROUNDING[model.dtype] else []

@@ -5,7 +5,6 @@ packing more of them is faster and packing fewer mixes trajectories better. The 
 a resumed run continues with the same data.
 """
 
-import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -63,18 +62,13 @@ def hold_out(
     return [examples[n] for n in train], [examples[n] for n in held_out]
 
 
-WINDOW = 32  # updates' worth of groups that are ordered by length together
-JITTER = 0.08  # of a length, at random, so that not the same rows meet in each epoch
-
-
 class BatchSampler:
     """Which samples each update trains on: `sampler[n]` gives the packed examples of update n.
 
     An epoch takes every sample once. It deals each trajectory's samples at random into groups of at most
-    `max_per_trajectory` and shuffles the groups; within windows of WINDOW updates they are then ordered by length, up
-    to JITTER, so that rows of like length are padded together. A group is never cut, since that would cost another
-    forward pass. So an update has about `batch_size` samples, and after n updates the number of samples seen is as
-    close to n · batch_size as whole groups allow. An update may span two epochs.
+    `max_per_trajectory` and shuffles the groups. A group is never cut, since that would cost another forward pass. So
+    an update has about `batch_size` samples, and after n updates the number of samples seen is as close to
+    n · batch_size as whole groups allow. An update may span two epochs.
     """
 
     def __init__(
@@ -82,8 +76,6 @@ class BatchSampler:
     ):
         self._examples, self._max_per_trajectory, self._seed = examples, max_per_trajectory, seed
         self._groups: dict[int, list[tuple[int, np.ndarray]]] = {}  # epoch → its groups
-        per_update = max(1.0, batch_size * self._groups_per_epoch() / count_samples(examples))
-        self._window = math.ceil(WINDOW * per_update)  # groups
         #: first group of each update, and samples before it, both counted through all epochs
         self._starts, self._seen = self._cut(updates, batch_size)
 
@@ -140,27 +132,5 @@ class BatchSampler:
                 groups += [(n, dealt[start : start + size]) for start in range(0, len(dealt), size)]
             if len(self._groups) > 1:  # an update spans two epochs at most
                 self._groups.pop(min(self._groups))
-            self._groups[epoch] = self._by_length([groups[n] for n in rng.permutation(len(groups))], rng)
+            self._groups[epoch] = [groups[n] for n in rng.permutation(len(groups))]
         return self._groups[epoch]
-
-    def _by_length(self, groups: list[tuple[int, np.ndarray]], rng: np.random.Generator) -> list:
-        """Each window of groups from short to long or from long to short."""
-        lengths = np.array([self._length(*group) for group in groups]) * rng.uniform(1, 1 + JITTER, len(groups))
-        ordered = []
-        for start in range(0, len(groups), self._window):
-            window = start + np.argsort(lengths[start : start + self._window], kind="stable")
-            ordered += [groups[n] for n in (window if rng.random() < 0.5 else window[::-1])]
-        return ordered
-
-    def _length(self, example: int, targets: np.ndarray) -> int:
-        whole = self._examples[example]
-        return whole.prompt_length + max(whole.targets[n].step for n in targets)
-
-
-def padding(updates: Iterable[list[PackedExample]]) -> float:
-    """The share of padding in what is read, from 0 to 1."""
-    real = read = 0
-    for update in updates:
-        lengths = [example.length() for example in update]
-        real, read = real + sum(lengths), read + len(lengths) * max(lengths)
-    return 1 - real / read

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 
 import pytest
 
 from lightreasoner.datasets.samples import Sample
 from lightreasoner.errors import UserError
-from lightreasoner.training.batches import BatchSampler, count_samples, group_by_trajectory, hold_out, padding
+from lightreasoner.training.batches import BatchSampler, count_samples, group_by_trajectory, hold_out
 from lightreasoner.training.loss import PackedExample, Target
 
 
@@ -95,25 +94,6 @@ def test_any_update_can_be_opened_first():
     assert forward[:20] == [names(BatchSampler(made, 20, 4, 3, seed=1)[n]) for n in range(20)], (
         "a longer run begins alike"
     )
-
-
-@pytest.mark.parametrize(("group", "batch"), [(16, 16), (64, 16), (4, 16), (64, 64)])
-def test_rows_of_like_length_are_padded_together(group, batch):
-    """Up to two fifths of what training read was padding: an update's rows were drawn whatever their length."""
-    draw = random.Random(0)
-    made = []
-    for n in range(400):
-        steps = sorted(draw.sample(range(draw.randint(12, 128)), 11))
-        prompt = draw.randint(40, 120)
-        targets = tuple(Target(step, (1000 * n + step,), (1.0,)) for step in steps)
-        made.append(PackedExample([0] * 250, prompt, targets))
-    updates = BatchSampler(made, 250, batch, group, seed=0)
-    assert 0 < padding(updates[n] for n in range(250)) < 0.1
-    first = [name for n in range(20) for name in names(updates[n])]
-    other = BatchSampler(made, 20, batch, group, seed=1)
-    assert Counter(first) != Counter(name for n in range(20) for name in names(other[n])), "still drawn by the seed"
-    lengths = [max(example.length() for example in updates[n]) for n in range(0, 250, 8)]
-    assert max(lengths) > 1.3 * min(lengths), "short and long ones come all along"
 
 
 def test_a_group_is_read_together():
