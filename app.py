@@ -33,13 +33,13 @@ def options() -> argparse.Namespace:
 
 def preload(studio) -> None:
     """Load the default pair, so that the first trace starts at once, and then make the imports of the jobs."""
-    from lightreasoner.jobs.warm import WarmWorker, worth_it
+    from lightreasoner.jobs.warm_worker import WarmWorker, worth_it
     from lightreasoner.models.pairs import load_pair, presets
 
     first = presets()[0]
     load_pair(first.expert, first.amateur, studio.models, name=first.name)
     if worth_it(studio.settings) and list(studio.jobs.backends) == ["local"]:
-        studio.jobs.backends["local"].warm = WarmWorker("lightreasoner.cli.warm")
+        studio.jobs.backends["local"].warm = WarmWorker("lightreasoner.cli.warm_worker")
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ from lightreasoner.jobs.events import EVENTS_FILE, read_events
 from lightreasoner.jobs.local import LocalBackend
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import FINISHED, JobStore
-from lightreasoner.jobs.warm import OUTPUT, WarmWorker
+from lightreasoner.jobs.warm_worker import OUTPUT, WarmWorker
 from lightreasoner.settings import Settings
 
 EXPERT = "lightreasoner-expert-4m"
@@ -30,7 +30,7 @@ TARGET = 0.5  # of the ordinary start's time until a job works
 
 def warm() -> WarmWorker:
     """The process that jobs are forks of, when it has made its imports; prints what they took."""
-    began, worker = time.perf_counter(), WarmWorker("lightreasoner.cli.warm")
+    began, worker = time.perf_counter(), WarmWorker("lightreasoner.cli.warm_worker")
     while not worker._fits(os.environ | OUTPUT):
         time.sleep(0.02)
     process = psutil.Process(worker.process.pid)

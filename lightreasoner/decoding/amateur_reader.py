@@ -80,14 +80,18 @@ class AmateurReader:
         steps: int,
     ):
         self.pair, self.tokens, self.problem_ids, self.floor = pair, tokens, problem_ids, floor
-        self.device = pair.expert.device
+        self.parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
+        self._begin(prompts, apart, steps)
+
+    def _begin(self, prompts: list[list[int]], apart: bool, steps: int) -> None:
+        """Read the prompts."""
+        pair, self.device = self.pair, self.pair.expert.device
         table_rows = pair.expert.model.get_output_embeddings().weight.shape[0]
         self.shared = shared_id_table(pair.alignment, max(table_rows, pair.alignment.size), self.device)
         self.decoder = None
         if not pair.same_model:
             self.decoder, self.unread = begin_reading(pair.amateur, prompts, apart, steps)
         self.rows = list(range(len(prompts)))  # the rows in the decoder
-        self.parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, dict[str, np.ndarray]]] = []
 
     def measure(self, chunk: DecodedChunk) -> None:
         """Measure the steps of a chunk."""

@@ -147,22 +147,12 @@ class AcrossScorer:
 class AcrossReader(AmateurReader):
     """AmateurReader for a pair across tokenizers: each row is read by itself."""
 
-    def __init__(
-        self,
-        pair: Pair,
-        prompts: list[list[int]],
-        tokens: list[list[int]],
-        problem_ids: list[str],
-        floor: float,
-        apart: bool,
-        steps: int,
-    ):
-        self.tokens, self.problem_ids, self.floor = tokens, problem_ids, floor
-        check_tree(pair.amateur)
-        begun = TreeReader(pair.amateur)
+    def _begin(self, prompts: list[list[int]], apart: bool, steps: int) -> None:
+        amateur = self.pair.amateur
+        check_tree(amateur)
+        begun = TreeReader(amateur)
         begun.prefill(common_prefix([prompt[:-1] for prompt in prompts]))
-        self.scorers = [AcrossScorer(pair, prompt, begun.copy()) for prompt in prompts]
-        self.parts = []
+        self.scorers = [AcrossScorer(self.pair, prompt, begun.copy()) for prompt in prompts]
 
     def measure(self, chunk: DecodedChunk) -> None:
         """Measure the steps of a chunk."""

@@ -1,9 +1,11 @@
 """Answers that several evaluations share: those of the same base model to the same problems in the same batches."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 from lightreasoner.evaluation.results import FOLDER
+from lightreasoner.storage.atomic import atomic_file
 from lightreasoner.storage.checksums import note_checksum
 
 
@@ -12,8 +14,5 @@ def share_answers(source: Path, target: Path) -> None:
     for path in sorted((source / FOLDER).glob("00-*.parquet")):
         copy = target / FOLDER / path.name
         if not copy.exists():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            part = copy.with_name(f".{copy.name}.part")
-            shutil.copyfile(path, part)
-            note_checksum(copy, part)
-            part.replace(copy)
+            with open(path, "rb") as own, atomic_file(copy, before=partial(note_checksum, copy)) as file:
+                shutil.copyfileobj(own, file)

@@ -15,7 +15,7 @@ from lightreasoner import processes
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.backend import HEARTBEAT, OUTPUT_FILE
 from lightreasoner.jobs.store import Job
-from lightreasoner.jobs.warm import OUTPUT, VARIABLE, ForkedJob, WarmWorker
+from lightreasoner.jobs.warm_worker import OUTPUT, VARIABLE, ForkedJob, WarmWorker
 from lightreasoner.settings import ROOT
 
 

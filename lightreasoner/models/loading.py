@@ -18,9 +18,9 @@ from transformers.utils import logging
 from lightreasoner.compat.transformers import gguf_pre_tokenizer, gguf_reading, supports_sdpa
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.adapters import attach_adapter
-from lightreasoner.models.converted import drop_conversion, find_conversion, keep_conversion
 from lightreasoner.models.devices import choose_device, dtypes_to_try, is_out_of_memory, release_memory, unused_gpu
 from lightreasoner.models.float32_head import widen_head
+from lightreasoner.models.gguf_cache import drop_conversion, find_conversion, keep_conversion
 from lightreasoner.models.merging import untie
 from lightreasoner.models.overflow import overflows
 from lightreasoner.models.references import ModelRef, parse_ref

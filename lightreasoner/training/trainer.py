@@ -98,7 +98,7 @@ class PackedTrainer(TrainerHooks, Trainer):
         samples, alone = count_samples(examples), world_size() == 1
         mine = examples if alone else partition_by_length(examples, world_size())[rank()]
         divided = split_update(mine, self.splits) if mine else ()
-        if self.args.device.type == "cpu" and not self.sharded:  # a GPU takes as long for few rows as for many
+        if self.args.device.type == "cpu" and not self.sharded:  # on a GPU more passes mean more launches; not measured
             divided = [rows for part in divided for rows in of_like_length(part)]
         parts = [(part, 1.0) for part in divided]
         if self.sharded and not parts:  # the others need this process's part of every layer
@@ -159,7 +159,7 @@ def _first(items: list) -> dict:
 
 
 def of_like_length(examples: Sequence[PackedExample]) -> list[list[PackedExample]]:
-    """The same examples, cut into those that are read together with little padding: at most an eighth of a row."""
+    """The same examples, in parts of like length, which a pass reads with little padding (see `length_buckets`)."""
     ordered = sorted(examples, key=PackedExample.length)
     return [ordered[rows] for rows in length_buckets([example.length() for example in ordered])]
 

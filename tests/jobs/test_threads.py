@@ -105,5 +105,5 @@ def test_every_program_prepares_before_torch_is_imported():
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0
     app = Path(ROOT / "app.py").read_text(encoding="utf-8")
     assert app.index("threads.prepare(for_page=True)") < app.index("from lightreasoner.serving.archive")
-    forked = Path(ROOT / "lightreasoner/cli/warm.py").read_text(encoding="utf-8")
+    forked = Path(ROOT / "lightreasoner/cli/warm_worker.py").read_text(encoding="utf-8")
     assert forked.index("threads.wait_briefly()") < forked.index("import_module(name)")

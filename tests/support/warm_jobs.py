@@ -18,7 +18,7 @@ from typing import NoReturn
 from huggingface_hub import constants
 
 from lightreasoner.jobs.local import LocalBackend
-from lightreasoner.jobs.warm import WarmWorker, serve
+from lightreasoner.jobs.warm_worker import WarmWorker, serve
 
 
 def become(env: dict[str, str]) -> None:

@@ -2,7 +2,7 @@
 
 import sys
 
-from lightreasoner.jobs.warm import serve
+from lightreasoner.jobs.warm_worker import serve
 from tests.support import job_script
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from lightreasoner.models import converted, loading
-from lightreasoner.models.converted import WEIGHTS, conversions
+from lightreasoner.models import gguf_cache, loading
+from lightreasoner.models.gguf_cache import WEIGHTS, conversions
 from lightreasoner.models.loading import load_model
 from lightreasoner.settings import Settings
 from tests.support.tiny_models import logits_of, save_tiny_gguf
@@ -25,8 +25,8 @@ CPU = Settings(device="cpu", dtype="float32")
 def dequantized(tmp_path, monkeypatch) -> list[Path]:
     """The GGUF files that were dequantized. Small files count, too, and the cache is a folder of the test's."""
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache" / "hub"))
-    monkeypatch.setattr(converted, "LEAST", 0)
-    converted._file_hash.cache_clear()
+    monkeypatch.setattr(gguf_cache, "LEAST", 0)
+    gguf_cache._file_hash.cache_clear()
     done, real = [], loading._load_weights
 
     def spy(ref, files, dtype):
@@ -81,7 +81,7 @@ def test_a_damaged_entry_is_made_again(dequantized, gguf, damage):
 def test_the_cache_is_bounded_and_the_oldest_go_first(dequantized, gguf, tmp_path):
     files = [gguf, *(save_tiny_gguf(tmp_path / f"{kind}.gguf", kind=kind) for kind in ("Q8_0", "Q5_0"))]
     load_model(str(files[0]), CPU)
-    size = converted.folder_bytes(entries()[0])
+    size = gguf_cache.folder_bytes(entries()[0])
     bounded = replace(CPU, conversions_gb=2.5 * size / 1e9)
     load_model(str(files[1]), bounded)
     for entry, path in zip(entries(), (1, 2), strict=True):
@@ -103,7 +103,7 @@ def test_without_a_disk_to_write_on_there_is_no_cache_and_no_trouble(dequantized
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(converted, "save_file", full)
+        patch.setattr(gguf_cache, "save_file", full)
         load_model(str(gguf), CPU)
     assert not entries() and not list(conversions().glob(".*")), "half a file is none"
     (tmp_path / "file").write_text("")

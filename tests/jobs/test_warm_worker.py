@@ -10,9 +10,9 @@ import socket
 import psutil
 import pytest
 
-from lightreasoner.jobs import warm
+from lightreasoner.jobs import warm_worker
 from lightreasoner.jobs.local import LocalBackend
-from lightreasoner.jobs.warm import VARIABLE, ForkedJob, WarmWorker, worth_it
+from lightreasoner.jobs.warm_worker import VARIABLE, ForkedJob, WarmWorker, worth_it
 from lightreasoner.settings import Settings
 from tests.support.job_bench import Bench, gone, until
 
@@ -109,11 +109,11 @@ def test_a_server_that_dies_before_it_knows_of_a_job_has_started_none(bench, tmp
 def test_in_doubt_a_job_starts_the_ordinary_way(bench, monkeypatch, differs):
     bench.finished(bench.submit("steps", "--pause", "0"))
     if differs == "code":
-        monkeypatch.setattr(warm, "_code", frozenset)
+        monkeypatch.setattr(warm_worker, "_code", frozenset)
     elif differs == "libraries":
         monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     elif differs == "length":
-        monkeypatch.setattr(warm, "LARGEST", 100)
+        monkeypatch.setattr(warm_worker, "LARGEST", 100)
     else:
         monkeypatch.setattr(bench.local.warm, "_ready", False)
     job = bench.submit("steps", "--pause", "0")
@@ -122,15 +122,15 @@ def test_in_doubt_a_job_starts_the_ordinary_way(bench, monkeypatch, differs):
 
 
 def test_only_jobs_on_the_cpu_of_a_machine_with_memory_are_forks(monkeypatch, tmp_path):
-    monkeypatch.setattr(warm, "ACCELERATORS", (tmp_path / "none",))
-    monkeypatch.setattr(warm, "SPARE", 0)
+    monkeypatch.setattr(warm_worker, "ACCELERATORS", (tmp_path / "none",))
+    monkeypatch.setattr(warm_worker, "SPARE", 0)
     assert worth_it(Settings())
     others = {"device": "cuda"}, {"warm_jobs": False}, {"no_jobs": "Not here."}
     assert not any(worth_it(Settings(**other)) for other in others)
-    monkeypatch.setattr(warm, "SPARE", 1e18)
+    monkeypatch.setattr(warm_worker, "SPARE", 1e18)
     assert not worth_it(Settings())
-    monkeypatch.setattr(warm, "SPARE", 0)
-    monkeypatch.setattr(warm, "ACCELERATORS", (tmp_path,))
+    monkeypatch.setattr(warm_worker, "SPARE", 0)
+    monkeypatch.setattr(warm_worker, "ACCELERATORS", (tmp_path,))
     assert not worth_it(Settings())
 
 
@@ -139,7 +139,7 @@ def test_the_real_one_forks_a_job_that_computes_with_several_threads(tmp_path, m
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     bench = Bench(tmp_path, device="cpu")
     local = bench.scheduler.backends["local"] = LocalBackend()
-    local.warm = Remembered("lightreasoner.cli.warm")
+    local.warm = Remembered("lightreasoner.cli.warm_worker")
     try:
         job = bench.submit("sample", "--problems", "bundled-train", "--limit", "2", "--max-new-tokens", "4")
         assert bench.finished(job).state == "succeeded", local.logs(bench.store.folder(job.id), 2000)

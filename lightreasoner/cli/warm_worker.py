@@ -1,4 +1,4 @@
-"""python -m lightreasoner.cli.warm FILE: the process that jobs are forks of (jobs/warm.py), with their imports made."""
+"""The process that jobs are forks of (jobs/warm_worker.py): python -m lightreasoner.cli.warm_worker FILE."""
 
 import sys
 from importlib import import_module
@@ -22,7 +22,7 @@ def main() -> int:
     """Import, fork, and in a fork run its command."""
     threads.wait_briefly()
     from lightreasoner.cli.main import main as run_command
-    from lightreasoner.jobs.warm import serve
+    from lightreasoner.jobs.warm_worker import serve
 
     for name in NEEDED:
         import_module(name)

@@ -20,6 +20,7 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
 
+from lightreasoner.errors import UserError
 from lightreasoner.storage.atomic import atomic_folder, folder_bytes, sha256, write_text
 from lightreasoner.storage.checksums import note_checksum, noted, verify
 
@@ -131,6 +132,6 @@ def _file_hash(path: Path, size: int, changed: int) -> str:
     try:
         kept = list(known.items())[-(MOST_HASHES - 1) :]
         write_text(place, json.dumps(dict(kept) | {str(path): [size, changed, content]}))
-    except Exception:
+    except (OSError, UserError):
         log.info("The hash of %s is not kept", path.name, exc_info=True)
     return content
