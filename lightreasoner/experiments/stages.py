@@ -140,6 +140,9 @@ def round_stages(plan: Plan, folder: Path, turn: int = 1, expert: str | None = N
     return found
 
 
+ROUND_EXPERT = re.compile(r"-r(\d+)-expert$")  # the end of what `later_expert` returns
+
+
 def later_expert(folder: Path, turn: int) -> Path:
     """The folder of the merged model that a later round of an experiment begins with."""
     return folder.with_name(f"{folder.name}-r{turn}-expert")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from lightreasoner.errors import UserError
+from lightreasoner.experiments.stages import later_expert
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.training.runs import tuned_run
 from tests.support.tiny_tuning import make_run
 from ui.access.actions import action, action_of
 from ui.components.run_actions import RunActions
-from ui.components.run_list import Recent
+from ui.components.run_list import Recent, short_name
 from ui.components.script_calls import add_if_changed, fingerprint
 from ui.finetune.catalogue import Tunings
 from ui.studio import Studio
@@ -141,3 +142,9 @@ def test_what_was_asked_to_stop_is_not_said_to_train(three):
         (folder / STOP_FILE).write_text("keep")
         assert [e["id"] for e in runs.summaries() if e["stopping"]] == [a]
     assert not any(entry["stopping"] for entry in runs.summaries())
+
+
+def test_the_expert_of_a_later_round_is_named_after_the_round(tmp_path):
+    """Lists showed the id that its folder begins with."""
+    assert short_name(later_expert(tmp_path / "M1wC5QOdbSeUliOaxL52dg", 2)) == "expert of round 2"
+    assert short_name("Qwen/Qwen2.5-Math-1.5B") == "Qwen2.5-Math-1.5B"

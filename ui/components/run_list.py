@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from lightreasoner.errors import UserError
 from lightreasoner.experiments.plan import FILE as PLAN
 from lightreasoner.experiments.results import all_stages
+from lightreasoner.experiments.stages import ROUND_EXPERT
 from lightreasoner.jobs.context import stop_requested
 from lightreasoner.jobs.events import EVENTS_FILE, last_event
 from lightreasoner.jobs.outcome import is_in_progress
@@ -267,5 +268,7 @@ def ago(seconds: float) -> str:
 
 
 def short_name(ref: object) -> str:
-    """A model's reference, or a path, without owner and folders."""
-    return str(ref).rstrip("/").rpartition("/")[2]
+    """A model's reference, or a path, without owner and folders. The model that a later round of an experiment begins
+    with is called after the round, since its folder begins with an id."""
+    name = str(ref).rstrip("/").rpartition("/")[2]
+    return f"expert of round {turn[1]}" if (turn := ROUND_EXPERT.search(name)) else name
