@@ -9,7 +9,7 @@ N sums over the ways in which the amateur can write the text: its tokens up to S
 its end and are cut there by the expert's tokenizer. Ways that were not read are bounded by the probability of their
 beginning, so each probability lies in an interval, and those of narrow intervals are called compared. Of any other
 token its upper end is known: all that begins like it. The divergence is bounded with these
-(scoring/divergence.py, measure_across). Cf. arXiv 2410.09303, 2506.14123, 2512.14954.
+(scoring/divergence_bounds.py). Cf. arXiv 2410.09303, 2506.14123, 2512.14954.
 """
 
 from __future__ import annotations

@@ -15,16 +15,8 @@ from lightreasoner.decoding.tree_reader import TreeReader, check_tree
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import Pair
 from lightreasoner.paper import ALPHA_FLOOR
-from lightreasoner.scoring.divergence import (
-    TOLERANCE,
-    NotADistribution,
-    StepTensors,
-    join_steps,
-    log_probs,
-    measure_across,
-    plausible,
-    to_host,
-)
+from lightreasoner.scoring.divergence import NotADistribution, StepTensors, join_steps, log_probs, plausible, to_host
+from lightreasoner.scoring.divergence_bounds import TOLERANCE, measure_across
 
 #: The smallest probability of the rest that is told: where all sums are one product, and elsewhere.
 EXACT, SUMMED = 1e-6, 1e-3

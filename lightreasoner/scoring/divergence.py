@@ -19,10 +19,6 @@ TOP_K = 10
 #: larger blocks mean fewer launches; a block takes about 1.3 GB. Candidates need fewer tensors of vocabulary size.
 CPU_BLOCK, GPU_BLOCK, GPU_CANDIDATE_BLOCK = 1 << 17, 1 << 25, 1 << 26
 
-#: Of an amateur with another tokenizer: nats between which a compared probability is known, total variation within
-#: which a target is, and rounds of `_least_rest`.
-TOLERANCE, TARGET_TOLERANCE, ROUNDS = 0.05, 0.05, 8
-
 #: The fields that list a step's candidates.
 CANDIDATES = ("ids", "expert_logprobs", "amateur_logprobs")
 
@@ -44,7 +40,7 @@ def log_probs(logits: torch.Tensor) -> torch.Tensor:
     return torch.log_softmax(logits, -1)
 
 
-def _expectation(p: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+def expectation(p: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """Σ p·values over the last dimension, with 0·anything = 0."""
     sums = torch.linalg.vecdot(p, values)
     if torch.isfinite(sums).all():
@@ -54,7 +50,7 @@ def _expectation(p: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 def kl(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
     """KL(p ‖ q) in nats: Σ p (log p − log q). (…, vocab) twice → (…). +inf where q is 0 and p is not."""
-    return _expectation(log_p.exp(), log_p - log_q).clamp_min(0.0)
+    return expectation(log_p.exp(), log_p - log_q).clamp_min(0.0)
 
 
 def jensen_shannon(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
@@ -63,7 +59,7 @@ def jensen_shannon(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
 
 
 def _jensen_shannon(
-    log_p: torch.Tensor, log_q: torch.Tensor, p: torch.Tensor, q: torch.Tensor, expectation=_expectation
+    log_p: torch.Tensor, log_q: torch.Tensor, p: torch.Tensor, q: torch.Tensor, expectation=expectation
 ) -> torch.Tensor:
     # Where the mean underflows, p and q are below 1e-37 and contribute nothing, whatever its logarithm is.
     log_m = (p + q).mul_(0.5).clamp_min_(torch.finfo(p.dtype).tiny).log_()
@@ -73,7 +69,7 @@ def _jensen_shannon(
 
 def entropy(log_p: torch.Tensor) -> torch.Tensor:
     """Shannon entropy in nats. (…, vocab) → (…)."""
-    return (-_expectation(log_p.exp(), log_p)).clamp_min(0.0)
+    return (-expectation(log_p.exp(), log_p)).clamp_min(0.0)
 
 
 def rank(log_p: torch.Tensor, token: torch.Tensor) -> torch.Tensor:
@@ -109,7 +105,7 @@ def teaching_signal(log_e: torch.Tensor, log_a: torch.Tensor, alpha: float, cap:
     vocabulary, with the log-probabilities over the whole one.
     """
     log_target = torch.log_softmax(_contrast(log_e, log_a, alpha, cap), -1)
-    return _expectation(log_target.exp(), log_target - log_e).clamp_min(0.0)
+    return expectation(log_target.exp(), log_target - log_e).clamp_min(0.0)
 
 
 def contrastive_choice(
@@ -157,7 +153,7 @@ class StepScore:
     ids: tuple[int, ...]
     expert_logprobs: tuple[float, ...]
     amateur_logprobs: tuple[float, ...]
-    #: How much of the expert's probability was compared token by token; None: all of it. See `measure_across`.
+    #: How much of the expert's probability was compared token by token; None: all of it. See divergence_bounds.py.
     compared: float | None = None
 
     def teaching(self, alpha: float, cap: float | None = None) -> float:
@@ -254,10 +250,10 @@ def _measure(
 ) -> StepTensors:
     """measure_steps for one block of steps, in the processor's cache."""
     log_e, log_a = log_probs(expert_logits), log_probs(amateur_logits)  # (steps, vocab)
-    token, *columns = _step_columns(log_e, log_a, taken, _expectation)
+    token, *columns = step_columns(log_e, log_a, taken, expectation)
     detailed = slice(None) if above is None else (columns[0] > above).nonzero().flatten()
     counts = torch.zeros_like(token)
-    counts[detailed], *candidates = _candidates(log_e[detailed], log_a[detailed], token[detailed])
+    counts[detailed], *candidates = list_candidates(log_e[detailed], log_a[detailed], token[detailed])
     return StepTensors(*columns, counts, *candidates)
 
 
@@ -276,7 +272,7 @@ def _measure_queued(
                 _log_probs_unseen(expert_logits[run]),
                 _log_probs_unseen(amateur_logits[run]),
             )
-            parts.append((legal_e & legal_a, *_step_columns(log_e, log_a, taken[run], expectation)))
+            parts.append((legal_e & legal_a, *step_columns(log_e, log_a, taken[run], expectation)))
         legal, token, *columns = (torch.cat(column) for column in zip(*parts, strict=True))
         fine, finite = torch.stack([legal.all(), torch.stack(columns[:5]).isfinite().all()]).tolist()
         if not fine:
@@ -288,7 +284,7 @@ def _measure_queued(
     for run in blocks(expert_logits[: len(detailed)], GPU_CANDIDATE_BLOCK):
         steps = detailed[run]
         log_e, log_a = (_log_probs_unseen(logits[steps])[0] for logits in (expert_logits, amateur_logits))
-        counts[steps], *candidates = _candidates(log_e, log_a, token[steps])
+        counts[steps], *candidates = list_candidates(log_e, log_a, token[steps])
         found.append(candidates)
     return StepTensors(*columns, counts, *(torch.cat(column) for column in zip(*found, strict=True)))
 
@@ -300,12 +296,12 @@ def _log_probs_unseen(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
 
 
 def _expectation_by_row(p: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """`_expectation` without a look at the values."""
+    """`expectation` without a look at the values."""
     sums = torch.linalg.vecdot(p, values)
     return torch.where(sums.isfinite(), sums, torch.where(p > 0, p * values, 0.0).sum(-1))
 
 
-def _step_columns(log_e: torch.Tensor, log_a: torch.Tensor, taken: torch.Tensor, expectation) -> tuple:
+def step_columns(log_e: torch.Tensor, log_a: torch.Tensor, taken: torch.Tensor, expectation) -> tuple:
     """(the token that is measured, the fields of StepTensors up to `agree`), each (steps,)."""
     p, q, ratio = log_e.exp(), log_a.exp(), log_e - log_a
     top_e, top_a = log_e.argmax(-1), log_a.argmax(-1)
@@ -327,7 +323,7 @@ def _step_columns(log_e: torch.Tensor, log_a: torch.Tensor, taken: torch.Tensor,
     )
 
 
-def _candidates(
+def list_candidates(
     log_e: torch.Tensor, log_a: torch.Tensor, token: torch.Tensor, known: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, ...]:
     """(number per step, ids, the expert's and the amateur's log-probabilities); see StepScore.ids. known: booleans
@@ -343,91 +339,6 @@ def _candidates(
     order = order[step[order].argsort(stable=True)]
     step, ids = step[order], ids[order]
     return keep.sum(-1), ids, logprobs[order], log_a[step, ids]
-
-
-def measure_across(
-    log_e: torch.Tensor,
-    log_q: torch.Tensor,
-    most: torch.Tensor,
-    taken: torch.Tensor,
-    exact: torch.Tensor,
-    slack: torch.Tensor,
-    above: float | None = None,
-) -> tuple[StepTensors, torch.Tensor]:
-    """Score steps where some of the amateur's probabilities are not known: (scores, expert's mass compared (steps,)).
-
-    log_e: the expert's log-probabilities (steps, vocab). log_q: the amateur's, at least, −inf where they are not known;
-    most: at most, inf where nothing is known. slack (steps,): by how much log_q may be too high as well. exact (steps,
-    1): the smallest probability of the rest that log_q can tell.
-
-    Tokens whose interval is narrower than TOLERANCE are compared. KL is the smallest that the intervals allow, so it is
-    a lower bound (`_least_rest`). For the other measures all that is not compared is one event, the rest.
-
-    Candidates are compared tokens only. A step has some if the contrastive target of any α from ALPHA_FLOOR on is known
-    within TARGET_TOLERANCE. taken: (steps,); the amateur's numbers of one that was not compared are meaningless.
-    """
-    known = most - log_q <= TOLERANCE
-    inside, low = torch.where(known, log_e, -math.inf), torch.where(known, log_q, -math.inf)
-    p_rest = torch.where(known, 0.0, log_e.exp()).sum(-1, keepdim=True)
-    q_rest = (1 - (low - slack[:, None]).exp().sum(-1, keepdim=True)).maximum(exact)
-    q_rest = torch.where(p_rest > 0, q_rest, 0.0)  # all was compared, and what is left is rounding
-    log_p, log_a = torch.cat([inside, p_rest.log()], -1), torch.cat([low, q_rest.log()], -1)
-    top_e = log_e.argmax(-1)
-    token, *columns = _step_columns(log_p, log_a, taken, _expectation)
-    found = dict(zip((field.name for field in fields(StepTensors)), columns, strict=False))
-    sure = _expectation(torch.where(known, log_e.exp(), 0.0), torch.where(known, log_e - most, 0.0))
-    found["kl"] = (sure + _least_rest(log_e, torch.where(known, math.inf, most), ~known, q_rest)).clamp_min(0.0)
-    found |= {"expert_entropy": entropy(log_e), "expert_rank": rank(log_e, token), "amateur_rank": rank(low, token)}
-    found |= {"expert_logprob": log_e.gather(-1, token[:, None])[:, 0], "agree": top_e == low.argmax(-1)}
-    whole = _targets_known(log_e, log_q, most)
-    detailed = whole if above is None else whole & (found["kl"] > above)
-    which = detailed.nonzero().flatten()
-    counts = torch.zeros_like(token)
-    listed = (known | plausible(log_e, ALPHA_FLOOR))[which]
-    counts[which], *candidates = _candidates(log_e[which], log_q[which], token[which], listed)
-    return StepTensors(**found, counts=counts, **dict(zip(CANDIDATES, candidates, strict=True))), 1 - p_rest[:, 0]
-
-
-def _least_rest(log_p: torch.Tensor, most: torch.Tensor, rest: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
-    """The smallest Σ p (log p − log q) over the rest's tokens, nats, where q ≤ exp(most) and Σ q ≤ total (steps, 1).
-
-    It is reached by q = min(exp(most), c·p) with one c. Each round takes the tokens whose limit is below c·p from the
-    sum, which makes c larger; the limits of the others are dropped, so every round's value is a lower bound.
-    """
-    p = torch.where(rest, log_p.exp(), 0.0)
-    limit, least = torch.where(p > 0, most, math.inf), torch.finfo(p.dtype).tiny
-    held = torch.zeros_like(rest)
-    for more_rounds in reversed(range(ROUNDS)):
-        mass = torch.where(held, 0.0, p).sum(-1, keepdim=True)
-        left = (total - torch.where(held, limit.exp(), 0.0).sum(-1, keepdim=True)).clamp_min(least)
-        log_c = (left / mass).log()
-        more = limit < log_c + log_p
-        if not more_rounds or not (more & ~held).any():
-            break
-        held = held | more
-    free = torch.where(mass > 0, -mass * log_c, 0.0)[:, 0]
-    return torch.where(held, p * (log_p - limit), 0.0).sum(-1) + free
-
-
-def _targets_known(log_e: torch.Tensor, log_q: torch.Tensor, most: torch.Tensor) -> torch.Tensor:
-    """(steps,) whether the contrastive target of any α from ALPHA_FLOOR on moves by at most TARGET_TOLERANCE in total
-    variation while the amateur's log-probabilities move between `log_q` and `most`."""
-    keep, found = plausible(log_e, ALPHA_FLOOR), []
-    for row, wanted in enumerate(keep):
-        ids = wanted.nonzero()[:, 0]
-        log_p, low, high = log_e[row, ids], log_q[row, ids], most[row, ids]
-        if not (low.isfinite() & high.isfinite()).all():
-            found.append(False)
-            continue
-        log_p, order = log_p.double().sort(descending=True)
-        largest, smallest = log_p - low[order], log_p - high[order]
-        scale = largest.max()
-        largest, smallest = (largest - scale).exp(), (smallest - scale).exp()
-        others_low = smallest.cumsum(0)[:, None] - smallest  # (support, token)
-        others_high = largest.cumsum(0)[:, None] - largest
-        gap = largest / (largest + others_low).clamp_min(1e-300) - smallest / (smallest + others_high).clamp_min(1e-300)
-        found.append(bool((gap.tril().sum(-1) / 2).max() <= TARGET_TOLERANCE))
-    return torch.tensor(found, device=log_e.device)
 
 
 def to_host(found: StepTensors) -> StepTensors:
