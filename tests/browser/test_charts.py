@@ -68,7 +68,7 @@ def test_the_line_that_moved_at_once_is_where_plotly_draws_it(scored):
     line = scored.page.locator(".lr-curve .shapelayer path").last
     for beta in ("0.9", "0.2"):
         scored.beta.fill(beta)
-        moved = line.bounding_box()
+        moved = line.bounding_box() or line.bounding_box()  # none while plotly puts another line into its place
         scored.page.wait_for_timeout(400)
         drawn = line.bounding_box()
         assert abs(moved["y"] - drawn["y"]) < 1 and abs(moved["width"] - drawn["width"]) < 1
