@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from benchmarks.measuring import say, synchronize, used_bytes
-from benchmarks.random_pair import pair_folders
+from benchmarks.random_pair import pair_folders, random_model
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.trajectories import read_shard, shards
 from lightreasoner.decoding.batch_decoder import BatchDecoder, fitting_rows
@@ -31,8 +31,10 @@ from lightreasoner.decoding.generate import CHUNK, DecodingConfig
 from lightreasoner.errors import first_line
 from lightreasoner.evaluation.run import EvaluationJob, run_evaluation
 from lightreasoner.formatting import format_duration
+from lightreasoner.models.adapters import USUAL, add_lora
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.devices import choose_device, free_bytes, release_memory
+from lightreasoner.models.float32_head import widen_head
 from lightreasoner.models.loading import load_model
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.prompts import pair_prompts
@@ -51,6 +53,7 @@ from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.training.job import FinetuneJob
 from lightreasoner.training.loss import PackedExample, Target, collate, step_logits, step_losses
 from lightreasoner.training.run import estimate_finetune, run_as_job
+from lightreasoner.training.trainer import of_like_length
 
 #: Section → its share of the time. The most important ones come first; a section gets its share of what is left.
 SHARES = {
@@ -64,6 +67,7 @@ SHARES = {
     "sampling": 8,
     "trace": 6,
     "waits": 10,
+    "training": 10,
 }
 LAUNCHES = ("cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cuLaunchKernelEx", "cudaGraphLaunch")
 WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
@@ -197,8 +201,6 @@ def scorer_calls(tiny: bool) -> list[tuple[str, Callable[[], object], int]]:
 
 def model_calls(folder: Path, tiny: bool) -> list[tuple[str, Callable[[], object], int]]:
     """(what, call, its units) of decoding and training with the 1.5B pair's shape."""
-    from lightreasoner.models.adapters import add_lora
-
     settings, place = from_environment(), choose_device(from_environment())
     expert, amateur = pair_folders(folder, "tiny" if tiny else "1.5b")
     pair = load_pair(str(expert), str(amateur), LoadedModels(settings))
@@ -344,6 +346,57 @@ def tune(
     return run_dir / "adapter"
 
 
+def training(folder: Path, seconds: float, tiny: bool) -> None:
+    """What a forward pass keeps for the backward pass, and an update read at once or in parts of like length."""
+    place, dtype = choose_device(from_environment()), torch.float32 if tiny else torch.bfloat16
+    for name in ("tiny-expert",) if tiny else ("qwen2.5-math-1.5b", "qwen2.5-math-7b"):
+        base = random_model(name, place, dtype)
+        widen_head(base)
+        for targets in (("q_proj", "v_proj"), USUAL):
+            model = add_lora(base, 8, 16, 0.05, targets, 0).to(place).train()
+            say(f"- {name}, LoRA on {len(targets)} matrices of a layer: {kept(model, place):.2f} MB a token are kept")
+            base = model.unload()
+        model = add_lora(base, 8, 16, 0.05, USUAL[:3:2], 0).to(place).train()
+        for samples, lengths in ((16, (60, 260)), (64, (60, 260)), (16, (200, 2000))):
+            many = f"{samples} samples, trajectories of {lengths[0]} to {lengths[1]} tokens"
+            say(f"- {name}, an update of {many}: {parts(model, samples, lengths, place)}")
+        del model, base
+        release_memory()
+
+
+def kept(model, place: torch.device) -> float:
+    """MB per token that a forward pass of 1,024 tokens keeps, logits of some steps aside."""
+    batch = collate([PackedExample([7] * 512, 100, (Target(3, (5, 6), (0.5, 0.5)),))] * 2).to(place)
+    step_logits(model, batch).sum().backward()
+    model.zero_grad()
+    synchronize()
+    before = used_bytes()
+    logits = step_logits(model, batch)
+    return (used_bytes() - before - logits.nbytes) / batch.input_ids.numel() / 1e6
+
+
+def parts(model, samples: int, lengths: tuple[int, int], place: torch.device) -> str:
+    """Milliseconds and GB of an update's forward and backward passes, its trajectories at once or by like length."""
+    draw = torch.Generator().manual_seed(0)
+    sizes = torch.randint(*lengths, (samples // 4,), generator=draw).tolist()  # of four samples each
+    update = []
+    for size in sizes:
+        steps = range(0, size - 51, (size - 50) // 4)[:4]
+        update.append(PackedExample([7] * size, 50, tuple(Target(step, (5, 6), (0.5, 0.5)) for step in steps)))
+
+    def run(divided: list) -> None:
+        for part in divided:
+            batch = collate(part).to(place)
+            step_losses(step_logits(model, batch), batch, 2000).sum().backward()
+
+    said = []
+    for name, divided in (("at once", [update]), ("in parts", of_like_length(update))):
+        before = used_bytes()
+        took = timed(lambda: run(divided))  # noqa: B023 (called at once)
+        said.append(f"{name} ({len(divided)}) {1000 * took:.0f} ms, {(used_bytes(peak=True) - before) / 1e9:.2f} GB")
+    return "; ".join(said)
+
+
 def dtypes(folder: Path, seconds: float, tiny: bool) -> None:
     """What 16 bits do to the bundled pair: benchmarks/dtypes.py."""
     from benchmarks.dtypes import table
@@ -382,7 +435,7 @@ def graphs(folder: Path, seconds: float, tiny: bool) -> None:
 def sampling(folder: Path, seconds: float, tiny: bool) -> None:
     """benchmarks/sampling.py: against the released procedure, and a bare batched generate."""
     expert, amateur = map(str, pair_folders(folder, "tiny" if tiny else "1.5b"))
-    counts = ("8", "1", "16") if tiny else ("256", "2", "128")
+    counts = ("8", "1", "16") if tiny else ("256", "1", "64")
     options = ("--problems", counts[0], "--released", counts[1], "--tokens", counts[2])
     from benchmarks.sampling import main
 
@@ -409,6 +462,7 @@ SECTIONS: dict[str, Callable[[Path, float, bool], None]] = {
     "sampling": sampling,
     "trace": trace_speed,
     "pipeline-7b": lambda folder, seconds, tiny: pipeline(folder, seconds, tiny, "7b"),
+    "training": training,
 }
 TITLES = {
     "device": "Device",
@@ -421,6 +475,7 @@ TITLES = {
     "sampling": "Sampling against the released procedure and a bare generate",
     "trace": "Live trace against a bare generate",
     "pipeline-7b": "The paper's pipeline, Qwen2.5-Math-7B and 0.5B",
+    "training": "What training keeps, and updates in parts",
 }
 
 

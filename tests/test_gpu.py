@@ -7,19 +7,27 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 
+from benchmarks.across import across, permuted, rows_of
+from benchmarks.amateurs import noisy
 from lightreasoner.datasets.selectors import Selection
-from lightreasoner.datasets.trajectories import read_shard, shards
-from lightreasoner.decoding.generate import DecodingConfig
+from lightreasoner.datasets.trajectories import read_shard, rows, shards
+from lightreasoner.decoding.contrast import Contrast, contrast_grid, takeover
+from lightreasoner.decoding.generate import DecodingConfig, generate_batch
 from lightreasoner.evaluation.results import FOLDER as ANSWERS
 from lightreasoner.evaluation.run import EvaluationJob, run_evaluation
+from lightreasoner.models.adapters import add_lora
 from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.loading import load_model
 from lightreasoner.models.pairs import load_pair
+from lightreasoner.models.prompts import pair_prompts
 from lightreasoner.problems.stream import load_problems
 from lightreasoner.progress import SilentProgress
 from lightreasoner.sampling.job import SamplingJob
@@ -30,7 +38,9 @@ from lightreasoner.tracing.events import StepsEvent
 from lightreasoner.tracing.trace import TraceRequest, trace
 from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.training.job import FinetuneJob
+from lightreasoner.training.loss import PackedExample, Target, collate, step_logits, step_losses
 from lightreasoner.training.run import run_as_job
+from lightreasoner.training.sharding import shard
 
 PLACE = os.environ.get("LIGHTREASONER_GPU_TEST") or ("cuda" if torch.cuda.is_available() else "")
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not PLACE, reason="needs a CUDA GPU")]
@@ -156,12 +166,84 @@ def test_an_evaluation(dtype, reference, made):
     assert min(same, same_tuned) >= least
 
 
+def test_what_was_sampled_is_scored_alike(reference, made, tmp_path):
+    """Responses read in one pass have the numbers that sampling stored, also where steps are CUDA graphs."""
+    source = made("float32") / "dataset"
+    sampled = {row["problem_id"]: row for row in rows(source)}
+    kept = ("problem_id", "question", "answer", "prompt_ids", "response_ids")
+    lines = [json.dumps({name: row[name] for name in kept}) for row in sampled.values()]
+    (tmp_path / "responses.jsonl").write_text("\n".join(lines))
+    decoding = DecodingConfig(max_new_tokens=64, beta_floor=0.0)
+    job = SamplingJob(tmp_path / "scored", EXPERT, AMATEUR, None, decoding, responses=str(tmp_path / "responses.jsonl"))
+    run_sampling(job, settings(tmp_path, PLACE, "float32"), SilentProgress())
+    scored = {row["problem_id"]: row for row in rows(job.run_dir)}
+    assert scored.keys() == sampled.keys()
+    for name, row in sampled.items():
+        np.testing.assert_allclose(scored[name]["kl"], row["kl"], atol=1e-4)
+
+
+@dtypes
+def test_a_grid_of_contrasts(dtype, tmp_path):
+    """Cells that share a row, part, and are copied: the texts of the CPU."""
+    found = []
+    for device, precision in ((PLACE, dtype), ("cpu", "float32")):
+        pair = load_pair(EXPERT, AMATEUR, LoadedModels(settings(tmp_path, device, precision)))
+        questions = [problem.question for problem in load_problems("bundled-test", limit=8).problems]
+        prompts = [pair_prompts(pair, question) for question in questions]
+        cells = [Contrast(0.2, 0.4), Contrast(0.2, 0.05), takeover(0.4)]
+        found.append([one.tokens.tolist() for cell in contrast_grid(pair, prompts, cells, 48) for one in cell])
+    same = sum(a == b for a, b in zip(*found, strict=True))
+    assert len(found[0]) == 24 and same >= (24 if dtype == "float32" else 14)
+
+
+def test_several_amateurs_and_one_across_tokenizers(tmp_path):
+    """An amateur with permuted ids is read across tokenizers, and has the numbers of the same one read by its ids."""
+    here = settings(tmp_path, PLACE, "float32")
+    pair = load_pair(EXPERT, AMATEUR, LoadedModels(here))
+    decoding = DecodingConfig(max_new_tokens=32, beta_floor=0.0)
+    questions = load_problems("bundled-test", limit=4).problems
+    others = [noisy(pair, 1)]
+    usual = generate_batch(pair, rows_of(pair, questions), decoding, lambda ended: None)
+    rows_of_both = [replace(row, other_prompts=(row.amateur_prompt,)) for row in rows_of(pair, questions)]
+    both = generate_batch(pair, rows_of_both, decoding, lambda ended: None, others)
+    alone = generate_batch(others[0], rows_of(others[0], questions), decoding, lambda ended: None)
+    other = across(pair, pair.expert, permuted(pair.amateur))
+    strange = generate_batch(other, rows_of(other, questions), decoding, lambda ended: None)
+    assert usual.tokens == both.tokens == alone.tokens == strange.tokens
+    for found, right in ((both, usual), (both.others[0], alone), (strange, usual)):
+        np.testing.assert_allclose(found.measures["kl"], right.measures["kl"], atol=1e-4)
+
+
+def test_a_spread_expert(tmp_path):
+    """One process of a group of NCCL's: the expert's layers are shards there, and give what they gave whole."""
+    backend = "nccl" if PLACE == "cuda" else "gloo"
+    dist.init_process_group(backend, init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        found = []
+        for spread in (False, True):
+            loaded = load_model(EXPERT, settings(tmp_path, PLACE, "float32"))
+            model = add_lora(loaded.model, 8, 16, 0.0, ("q_proj", "v_proj"), 0).to(loaded.device).train()
+            if spread:
+                shard(model, loaded.device, 1)
+            batch = collate([PackedExample([5] * 40, 10, (Target(3, (3, 4), (0.5, 0.5)),))]).to(loaded.device)
+            for _ in range(2):  # the second gathers again
+                loss = step_losses(step_logits(model, batch), batch, len(loaded.tokenizer)).sum()
+                loss.backward()
+            grads = [p.grad.cpu() for p in model.parameters() if p.requires_grad]
+            found.append((loss.item(), torch.cat([grad.flatten() for grad in grads])))
+        (loss, gradient), (spread_loss, spread_gradient) = found
+        assert abs(loss - spread_loss) < 1e-5
+        assert (gradient - spread_gradient).norm() < 1e-4 * gradient.norm() and gradient.norm() > 0
+    finally:
+        dist.destroy_process_group()
+
+
 def test_a_temperature_draws_the_same_tokens(tmp_path):
     """Draws depend on seed, problem and sample alone, so a GPU samples what a CPU samples."""
-    rows = []
+    drawn = []
     for device in ("cpu", PLACE):
         decoding = DecodingConfig(max_new_tokens=24, temperature=0.7)
-        job = SamplingJob(tmp_path / f"{len(rows)}", EXPERT, AMATEUR, "bundled-train", decoding, limit=8)
+        job = SamplingJob(tmp_path / f"{len(drawn)}", EXPERT, AMATEUR, "bundled-train", decoding, limit=8)
         run_sampling(job, settings(tmp_path, device, "float32"), SilentProgress())
-        rows.append([row["response_ids"] for path in shards(job.run_dir) for row in read_shard(path).to_pylist()])
-    assert sum(a == b for a, b in zip(*rows, strict=True)) >= 7  # a draw at a boundary may fall to either side
+        drawn.append([row["response_ids"] for path in shards(job.run_dir) for row in read_shard(path).to_pylist()])
+    assert sum(a == b for a, b in zip(*drawn, strict=True)) >= 7  # a draw at a boundary may fall to either side
