@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -176,14 +177,17 @@ def tests(folder: Path, seconds: float, tiny: bool) -> None:
 def waits(folder: Path, seconds: float, tiny: bool) -> None:
     """Launches, waits and GPU time: the scorer, batched decoding, the live trace, an update."""
     calls = [*scorer_calls(tiny), *model_calls(folder, tiny)]
-    took = [timed(call) for _, call, _ in calls]  # all before the profiler
+    took = [timed(prepare()) for _, prepare, _ in calls]  # all before the profiler
     say("| what | ms | launches | waits | copies | ms of the GPU | peak GB |", "|---|--:|--:|--:|--:|--:|--:|")
-    for (what, call, units), wall in zip(calls, took, strict=True):
+    for (what, prepare, units), wall in zip(calls, took, strict=True):
+        release_memory()  # of the call before, whose cache would keep the static buffers of CUDA graphs
+        call = prepare()
+        call()
         say(f"| {what} | {1000 * wall / units:.2f} | {counted(call, units)} |")
 
 
-def scorer_calls(tiny: bool) -> list[tuple[str, Callable[[], object], int]]:
-    """(what, call, its units) of the scorer, on logits of which a fifth of the steps diverge."""
+def scorer_calls(tiny: bool) -> list[tuple[str, Callable[[], Callable[[], object]], int]]:
+    """(what, what makes the call, its units) of the scorer, on logits of which a fifth of the steps diverge."""
     place = choose_device(from_environment())
     count, vocabulary = (64, 2048) if tiny else (256 * CHUNK, 151_665)
     dtype = torch.float32 if place.type == "cpu" else torch.bfloat16
@@ -194,23 +198,23 @@ def scorer_calls(tiny: bool) -> list[tuple[str, Callable[[], object], int]]:
     chunk = made, other, made.argmax(-1)
     few = [tensor[:8] for tensor in chunk]
     return [
-        (f"scorer, {count:,} steps of {vocabulary:,} tokens", lambda: measure_steps(*chunk, 0.05), 1),
-        ("scorer, 8 steps", lambda: measure_steps(*few), 1),
+        (f"scorer, {count:,} steps of {vocabulary:,} tokens", lambda: partial(measure_steps, *chunk, 0.05), 1),
+        ("scorer, 8 steps", lambda: partial(measure_steps, *few), 1),
     ]
 
 
-def model_calls(folder: Path, tiny: bool) -> list[tuple[str, Callable[[], object], int]]:
-    """(what, call, its units) of decoding and training with the 1.5B pair's shape."""
+def model_calls(folder: Path, tiny: bool) -> list[tuple[str, Callable[[], Callable[[], object]], int]]:
+    """(what, what makes the call, its units) of decoding and training with the 1.5B pair's shape."""
     settings, place = from_environment(), choose_device(from_environment())
     expert, amateur = pair_folders(folder, "tiny" if tiny else "1.5b")
     pair = load_pair(str(expert), str(amateur), LoadedModels(settings))
     problems = load_problems("bundled-train", limit=8 if tiny else 256).problems
     prompts = [pair_prompts(pair, problem.question)[0] for problem in problems]
-    steps, tokens = 8, 16 if tiny else 64
+    steps, tokens = 8, 16
 
     def decode(rows: int) -> Callable[[], None]:
-        decoder = BatchDecoder(pair.expert, rows)
-        decoder.prefill([prompt[:-1] for prompt in (prompts * 8)[:rows]])
+        decoder = BatchDecoder(pair.expert, rows, None, 32)
+        decoder.prefill([[5] * 70] * rows)  # so that no step needs a graph of its own
         unread = torch.zeros(rows, dtype=torch.long, device=place)
 
         def step() -> None:
@@ -237,9 +241,9 @@ def model_calls(folder: Path, tiny: bool) -> list[tuple[str, Callable[[], object
         step_losses(step_logits(model, batch), batch, len(pair.expert.tokenizer)).mean().backward()
 
     return [
-        *((f"a step of the expert, {count} rows", decode(count), steps) for count in (1, len(prompts))),
-        ("live trace, a token", lambda: list(trace(pair, request, settings)), tokens),
-        ("an update of 16 samples, 2 trajectories", train, 1),
+        *((f"a step of the expert, {count} rows", partial(decode, count), steps) for count in (1, len(prompts))),
+        ("live trace, a token", lambda: lambda: list(trace(pair, request, settings)), tokens),
+        ("an update of 16 samples, 2 trajectories", lambda: train, 1),
     ]
 
 
@@ -251,14 +255,14 @@ def pipeline(folder: Path, seconds: float, tiny: bool, size: str) -> None:
     say(f"- random weights written in {seconds - left():.1f} s")
     settings = replace(from_environment(), workspace=folder / "workspace")
     planned = read_and_trace(expert, amateur, settings, tokens)
-    release_memory()
+    left_over("the trace")
     limit = 24 if tiny else 1000
     decoding = DecodingConfig(max_new_tokens=tokens)
     job = SamplingJob(folder / f"dataset-{size}", expert, amateur, "bundled-train", decoding, limit=limit)
     sample(job, settings, planned, left() * 0.4)
-    release_memory()
+    left_over("sampling")
     adapter = tune(job, folder / f"tuned-{size}", settings, 6 if tiny else 1000, lambda: left() - 8 - 0.1 * seconds)
-    release_memory()
+    left_over("fine-tuning")
     if adapter and left() > 10:
         since, limit = time.monotonic(), 8 if tiny else 64
         used_bytes()
@@ -270,6 +274,13 @@ def pipeline(folder: Path, seconds: float, tiny: bool, size: str) -> None:
             f"- evaluated {limit} problems with and without the adapter in {time.monotonic() - since:.1f} s, loading "
             f"included; {used_bytes(peak=True) / 1e9:.2f} GB used at most"
         )
+
+
+def left_over(what: str) -> None:
+    """Release what is no longer used, and say what stays on the device nevertheless: nothing should."""
+    release_memory()
+    if used_bytes() > 1e8:
+        say(f"- {used_bytes() / 1e9:.2f} GB are still on the device after {what}")
 
 
 def read_and_trace(expert: str, amateur: str, settings: Settings, tokens: int) -> tuple[int, float]:
@@ -321,7 +332,7 @@ def tune(
     place = RunLocation(job.run_dir, str(job.run_dir))
     tuning = FinetuneJob(run_dir, place, job.expert, config, Selection(beta=beta))
     estimate = estimate_finetune(tuning, settings)
-    release_memory()
+    left_over("the estimate")
     say(
         f"- fine-tuning, as estimated: {format_duration(estimate.seconds)}, {estimate.update_seconds * 1000:.0f} ms an "
         f"update, {estimate.memory_bytes / 1e9:.2f} GB"
