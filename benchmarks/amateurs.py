@@ -37,7 +37,7 @@ def noisy(pair: Pair, number: int) -> Pair:
     generator = torch.Generator().manual_seed(number)
     with torch.no_grad():
         for weight in model.parameters():
-            noise = torch.randn(weight.shape, generator=generator)
+            noise = torch.randn(weight.shape, generator=generator).to(weight.device)
             weight += 0.01 * number * weight.std() * noise if weight.dim() > 1 else 0
     return replace(pair, amateur=replace(pair.amateur, model=model), same_model=False)
 

@@ -31,10 +31,13 @@ class SavedBytes:
 
 
 class _SavedTensor:
-    """A tensor that autograd saved; deleted when autograd releases it."""
+    """A tensor that autograd saved; deleted when autograd releases it.
+
+    It is detached: a node that saves its own output would otherwise keep itself alive, and with it the whole model.
+    """
 
     def __init__(self, tensor: torch.Tensor, saved: SavedBytes | None):
-        self.tensor, self._saved = tensor, saved
+        self.tensor, self._saved = tensor.detach(), saved
         if saved:
             saved.add(tensor.untyped_storage())
 

@@ -98,7 +98,7 @@ class PackedTrainer(TrainerHooks, Trainer):
         samples, alone = count_samples(examples), world_size() == 1
         mine = examples if alone else partition_by_length(examples, world_size())[rank()]
         divided = split_update(mine, self.splits) if mine else ()
-        if self.args.device.type == "cpu" and not self.sharded:  # on a GPU more passes mean more launches; not measured
+        if self.args.device.type == "cpu" and not self.sharded:  # on a GPU passes take launches: see docs/gpu.md
             divided = [rows for part in divided for rows in of_like_length(part)]
         parts = [(part, 1.0) for part in divided]
         if self.sharded and not parts:  # the others need this process's part of every layer

@@ -1,6 +1,8 @@
 """Memory of the backward pass: what a token keeps, and activation checkpointing where that does not fit."""
 
+import gc
 from types import SimpleNamespace
+from weakref import ref
 
 import pytest
 import torch
@@ -51,6 +53,10 @@ def test_it_is_used_where_the_largest_update_does_not_fit(free, fits):
     sampler = BatchSampler(examples(40) + examples(900), 8, 4, 2, 0)
     loaded = SimpleNamespace(device=torch.device("cpu"))
     assert activations_fit(model, sampler, False, loaded, free) == fits
+    kept = ref(model.get_base_model().model.layers[0].mlp.down_proj.weight)
+    del model
+    gc.collect()
+    assert kept() is None  # what a node saves of its own output kept the node, and so the model, on a GPU for ever
 
 
 def test_an_architecture_that_cannot_is_left_as_it_is():
