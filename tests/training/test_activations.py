@@ -1,13 +1,16 @@
 """Memory of the backward pass: what a token keeps, and activation checkpointing where that does not fit."""
 
 import gc
+from dataclasses import replace
 from types import SimpleNamespace
 from weakref import ref
 
 import pytest
 import torch
 
-from lightreasoner.models.adapters import add_lora
+import lightreasoner.models.adapters as adapters
+from lightreasoner.models.adapters import USUAL, add_lora
+from lightreasoner.models.lora_input import LoraInput, pack_bits, unpack_bits
 from lightreasoner.training.batches import BatchSampler
 from lightreasoner.training.finetune import activations_fit
 from lightreasoner.training.loss import PackedExample, Target, collate, step_logits, step_losses
@@ -62,3 +65,55 @@ def test_it_is_used_where_the_largest_update_does_not_fit(free, fits):
 def test_an_architecture_that_cannot_is_left_as_it_is():
     model = SimpleNamespace(get_base_model=lambda: SimpleNamespace(supports_gradient_checkpointing=False))
     assert PackedTrainer.checkpoint_activations(SimpleNamespace(model=model)) is False
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.05, 0.5])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_input_of_an_adapter_is_kept_once_in_16_bits(monkeypatch, dtype, dropout):
+    """PEFT made it float32 for every adapted layer and kept each copy. Losses and gradients are PEFT's to the bit."""
+    found, saved_bytes = [], []
+    for own in (True, False):
+        model = tiny_model(1).to(dtype).requires_grad_(False)
+        with monkeypatch.context() as patch:
+            if own:
+                patch.setattr(adapters, "keep_inputs_narrow", lambda model: None)
+            model = add_lora(model, 8, 16, dropout, USUAL, 0).train()
+        generator = torch.Generator().manual_seed(0)
+        for name, p in model.named_parameters():  # as after some updates
+            if "lora_B" in name:
+                p.data = 0.1 * torch.randn(p.shape, generator=generator)
+        batch = collate([replace(row, ids=[(7 * n) % 290 for n in range(61)]) for row in examples(61) + examples(50)])
+        known = {p.untyped_storage().data_ptr() for p in model.parameters()}
+        torch.manual_seed(3)
+        with measure_saved_tensors(known) as saved:
+            losses = step_losses(step_logits(model, batch), batch, 300)
+        saved_bytes.append(saved.now)
+        losses.mean().backward()
+        found.append([losses, torch.rand(1), *(p.grad for p in model.parameters() if p.requires_grad)])
+        with torch.no_grad():
+            found[-1].append(step_logits(model.eval(), batch))
+    assert all(map(torch.equal, *found)) and all(bool(found[0][n].any()) for n in range(len(found[0])))
+    assert saved_bytes[1] < (0.8 if dropout == 0 else 0.5) * saved_bytes[0]
+
+
+def test_an_adapter_in_float32_keeps_the_forward_pass_of_peft():
+    model = add_lora(tiny_model(1).requires_grad_(False), 8, 16, 0.05, USUAL, 0)
+    assert not any(isinstance(module, LoraInput) for module in model.modules())
+
+
+def test_what_an_adapter_reads_in_float32_is_not_changed():
+    """Some architectures in 16 bits have float32 in places, which needs no copy to be widened."""
+    layer = add_lora(tiny_model(1).bfloat16(), 8, 16, 0.5, ("q_proj",), 0).get_base_model().model.layers[0]
+    given = torch.randn(3, 32, requires_grad=True)
+    before = given.detach().clone()
+    layer.self_attn.q_proj.lora_A["default"].train()(given).sum().backward()
+    assert torch.equal(given, before) and bool((given.grad == 0).any())
+
+
+@pytest.mark.parametrize("shape", [(1,), (7, 9), (2, 3, 8)])
+def test_a_mask_in_bits_is_the_same_mask(shape):
+    mask = torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    packed = pack_bits(mask)
+    assert len(packed) == -(-mask.numel() // 8) and torch.equal(unpack_bits(packed, mask.shape).bool(), mask)
+    every = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(pack_bits(unpack_bits(every, torch.Size([2048]))), every)
