@@ -8,19 +8,29 @@ choice is taken in place of the amateur's (cf. arXiv 2605.16874).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from lightreasoner.decoding.batch_decoder import ENDED_SHARE, BatchDecoder
+from lightreasoner.decoding.cross_tokenizer_ahead import AcrossRows
 from lightreasoner.decoding.reading_check import check_reading
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import Pair, refuse_across
 from lightreasoner.models.turn_ends import ResponseEnds
 from lightreasoner.paper import ALPHA, BETA
-from lightreasoner.scoring.divergence import NotADistribution, contrastive_choice, kl, log_probs
+from lightreasoner.scoring.divergence import (
+    CANDIDATES,
+    NotADistribution,
+    StepTensors,
+    contrastive_choice,
+    kl,
+    log_probs,
+)
 from lightreasoner.validation import check_alpha_beta, check_cap
 
 MOST_CELLS = 64  # of a grid
@@ -130,7 +140,8 @@ def contrast_grid(
     where they part. `checkpoint` is called before each step and may raise. Raises UserError where a model's output is
     not a distribution.
     """
-    refuse_across(pair, "Decoding by contrast, and so the preview of training,")
+    if any(contrast.takeover for contrast in contrasts):
+        refuse_across(pair, "A takeover")
     for loaded in (pair.expert, pair.amateur):
         check_reading(loaded)
     with torch.inference_mode():
@@ -184,6 +195,31 @@ def choices(
     return Choices(divergence.cpu().numpy(), ids[0], ids[1], dict(zip(target, ids[2:], strict=True)))
 
 
+def choices_across(
+    pair: Pair, expert_logits: torch.Tensor, seen: Sequence[StepTensors | None], contrasts: Sequence[Contrast]
+) -> Choices:
+    """The same for a pair across tokenizers, from the scores of the steps (`cross_tokenizer_ahead`): KL is a lower
+    bound, and a step whose target is not known, so that training leaves it out, is the expert's own.
+
+    seen: None for a step that no contrast asks about; its KL is NaN.
+    """
+    expert = expert_logits[:, : len(pair.expert.tokenizer)].float().argmax(-1).cpu()
+    divergence = np.array([np.nan if one is None else one.kl.item() for one in seen], np.float32)
+    floor = min((contrast.beta for contrast in contrasts if not contrast.takeover), default=0.0)
+    high = [n for n, one in enumerate(seen) if one is not None and len(one.ids) and divergence[n] > floor]
+    wanted = {(contrast.alpha, contrast.cap): expert.clone() for contrast in contrasts if contrast != NOTHING}
+    if high:
+        ids, log_e, log_a = (
+            pad_sequence([getattr(seen[n], name) for n in high], batch_first=True, padding_value=fill)
+            for name, fill in zip(CANDIDATES, (0, -torch.inf, 0.0), strict=True)
+        )
+        for (alpha, cap), found in wanted.items():
+            place = contrastive_choice(log_e, log_a, alpha, cap)
+            found[high] = ids.gather(-1, place[:, None])[:, 0]
+    target = {numbers: found.numpy() for numbers, found in wanted.items()}
+    return Choices(divergence, expert.numpy(), expert.numpy(), target)
+
+
 def own_choices(pair: Pair, expert_logits: torch.Tensor, log_a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(what the expert alone would write, what the amateur alone would), each (rows,), in expert ids.
 
@@ -217,12 +253,16 @@ class _Grid:
         self.branches = [_Branch(n, cells) for n in range(len(prompts))]
         self.rows: list[int | None] = list(range(len(prompts)))
         self.steps: list[tuple[list[int | None], Choices]] = []
+        self.across: AcrossRows | None = None  # the amateur, where it has another tokenizer
+        self.floor = min((contrast.beta for contrast in contrasts if not contrast.takeover), default=0.0)
 
     def run(self, most: int, checkpoint: Callable[[], None], stop: tuple[str, ...]) -> list[list[ContrastResponse]]:
         pair, ends = self.pair, ResponseEnds(self.pair.expert, stop)
         expert, amateur = BatchDecoder(pair.expert, len(self.rows), None, most), None
         expert.prefill([own[:-1] for own, _ in self.prompts])
-        if not pair.same_model:
+        if pair.across:
+            self.across = amateur = AcrossRows(pair, [other for _, other in self.prompts])
+        elif not pair.same_model:
             amateur = BatchDecoder(pair.amateur, len(self.rows), None, most)
             amateur.prefill([other[:-1] for _, other in self.prompts])
         self.decoders = [decoder for decoder in (expert, amateur) if decoder]
@@ -231,17 +271,34 @@ class _Grid:
         for step in range(most):
             checkpoint()
             logits = expert.step(torch.tensor(unread, device=pair.expert.device))
-            found = self._choices(logits, _step(amateur, amateur_unread) if amateur else logits, step)
+            with self._naming(step):
+                if self.across:
+                    seen = self.across.look(logits, self._read_along(), self.floor)
+                    found = choices_across(pair, logits, seen, self.contrasts)
+                else:
+                    others = _step(amateur, amateur_unread) if amateur else logits
+                    found = choices(pair, logits, others, self.contrasts)
             self.steps.append((list(self.rows), found))
             unread = self._advance(found, step, most, ends)
-            amateur_unread = [pair.alignment.retokenize([token])[0] for token in unread] if amateur else []
             if not unread:
                 break
+            if self.across:
+                with self._naming(step):
+                    self.across.take(unread, self._read_along())
+            elif amateur:
+                amateur_unread = [pair.alignment.retokenize([token])[0] for token in unread]
         return self._collect()
 
-    def _choices(self, expert: torch.Tensor, amateur: torch.Tensor, step: int) -> Choices:
+    def _read_along(self) -> list[bool]:
+        """Of each row, whether a contrast asks for what the amateur says: not where the expert alone goes on."""
+        cells = [[] if number is None else self.branches[number].cells for number in self.rows]
+        return [any(self.contrasts[cell] != NOTHING for cell in own) for own in cells]
+
+    @contextmanager
+    def _naming(self, step: int) -> Iterator[None]:
+        """Raises UserError for a NotADistribution at a step."""
         try:
-            return choices(self.pair, expert, amateur, self.contrasts)
+            yield
         except NotADistribution as error:
             raise UserError(
                 f"At step {step} of a response a model's output is not a distribution: {error}. Load it in another "

@@ -14,6 +14,7 @@ token its upper end is known: all that begins like it. The divergence is bounded
 
 from __future__ import annotations
 
+import copy
 import math
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -114,6 +115,16 @@ class AcrossRow:
         self.fixed = 0  # how many of them are not tokenised again
         self.reads = [0, 0]  # tokens of the sequence, and beside it
         self.tolerance = TOLERANCE
+
+    def copy(self, reader: TreeReader) -> AcrossRow:
+        """The same place of the same response, to go on from it otherwise. reader: a copy, or the row's own where only
+        one of the two goes on."""
+        other = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, list):
+                setattr(other, name, list(value))
+        other.reader = reader
+        return other
 
     def read(
         self, tokens: list[int], wanted: list[list[int]], expert_ends: frozenset[int]

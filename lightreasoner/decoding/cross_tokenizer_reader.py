@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from dataclasses import fields
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -21,6 +22,30 @@ from lightreasoner.scoring.divergence_bounds import TOLERANCE, measure_across
 #: The smallest probability of the rest that is told: where all sums are one product, and elsewhere.
 EXACT, SUMMED = 1e-6, 1e-3
 ROUNDING = 0.01  # by which the compared probabilities may exceed 1 and are divided by their sum
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What is known of some steps: the expert's log-probabilities (steps, its tokens), the amateur's at least and at
+    most, and the other arguments of `measure_across`."""
+
+    log_e: torch.Tensor
+    log_q: torch.Tensor
+    most: torch.Tensor
+    slack: torch.Tensor
+    exact: torch.Tensor
+
+
+def measured(
+    bounds: Bounds, tokens: list[int], above: float | None = None
+) -> tuple[StepTensors, torch.Tensor, torch.Tensor]:
+    """`AcrossScorer.measure` for steps of which this is known. tokens: that were taken."""
+    log_e, log_q, most = bounds.log_e, bounds.log_q, bounds.most
+    taken = torch.tensor(tokens, device=log_e.device)
+    place = taken.clamp_max(log_q.shape[1] - 1)[:, None]
+    known = ((most - log_q).gather(-1, place)[:, 0] + bounds.slack <= TOLERANCE) & (taken < log_q.shape[1])
+    found, compared = measure_across(log_e, log_q, most, place[:, 0], bounds.exact, bounds.slack, above)
+    return to_host(found), known.cpu(), compared.cpu()
 
 
 class AcrossScorer:
@@ -58,6 +83,10 @@ class AcrossScorer:
     def _piece(
         self, tokens: list[int], logits: torch.Tensor, above: float | None
     ) -> tuple[StepTensors, torch.Tensor, torch.Tensor]:
+        return measured(self.bounds(tokens, logits), tokens, above)
+
+    def bounds(self, tokens: list[int], logits: torch.Tensor) -> Bounds:
+        """What is known of the next steps, at most PIECE. Arguments as of `measure`; raises NotADistribution."""
         log_e, ended = self._one_end(log_probs(logits[:, : self.across.expert.size]), tokens)
         wanted = [row.nonzero().flatten().tolist() for row in plausible(log_e, ALPHA_FLOOR).cpu()]
         used = len(self.row.prompt) + len(self.row.spine) + len(tokens)
@@ -70,12 +99,13 @@ class AcrossScorer:
             readings, rows = self.row.read(tokens, wanted, self.ends)
         except NotADistribution:  # the amateur's; at which of its tokens says nothing here
             raise NotADistribution([0]) from None
-        log_q, most, slack, exact = self._log_q(readings, rows, ended, log_e)
-        taken = torch.tensor(tokens, device=log_e.device)
-        place = taken.clamp_max(log_q.shape[1] - 1)[:, None]
-        known = ((most - log_q).gather(-1, place)[:, 0] + slack <= TOLERANCE) & (taken < log_q.shape[1])
-        found, compared = measure_across(log_e, log_q, most, place[:, 0], exact, slack, above)
-        return to_host(found), known.cpu(), compared.cpu()
+        return Bounds(log_e, *self._log_q(readings, rows, ended, log_e))
+
+    def copy(self) -> AcrossScorer:
+        """Another one at the same place of the same response, which goes its own way."""
+        other = copy.copy(self)
+        other.row = self.row.copy(self.row.reader.copy())
+        return other
 
     def _one_end(self, log_e: torch.Tensor, tokens: list[int]) -> tuple[torch.Tensor, list[int]]:
         """The expert's ends of the turn as one token at each step: the taken one, or its most likely."""
