@@ -18,7 +18,7 @@ from lightreasoner.datasets.amateurs import amateur_datasets, check_amateurs, fu
 from lightreasoner.datasets.external import is_imported
 from lightreasoner.datasets.step_table import read_details, read_steps
 from lightreasoner.datasets.tokenizer import dataset_tokenizer, save_tokenizer
-from lightreasoner.datasets.trajectories import complete_shards, is_as_written, read_shard, shards, write_shard
+from lightreasoner.datasets.trajectories import COMPARED, complete_shards, is_as_written, read_shard, shards, write_shard
 from lightreasoner.decoding.amateur_reader import Responses, begin_reading
 from lightreasoner.decoding.generate import GIVEN_CHUNK, DecodingConfig, GenerationRow, Given
 from lightreasoner.decoding.reading_check import check_reading
@@ -26,7 +26,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.identity import describe_models, differences
 from lightreasoner.models.loading import LoadedModel
-from lightreasoner.models.pairs import Pair, describe_pair, load_pair, refuse_across
+from lightreasoner.models.pairs import Pair, describe_pair, load_pair
 from lightreasoner.models.prompt_settings import PromptSettings, prompt_of
 from lightreasoner.models.prompts import prompt_ids, prompt_marks, render
 from lightreasoner.models.vocabulary import VocabularyAlignment, added_tokens, align_vocabularies
@@ -41,6 +41,7 @@ from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import RECORD, add_to_run, begin_run, read_run, stored_run, versions
 
 FROM_CANDIDATES = "measured against stored candidates"  # in the configuration of an amateur that read alone
+OTHER_TOKENS = "this amateur has another tokenizer, and what its text says of the rest of the expert's tokens counts too"
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,11 @@ def add_amateur(folder: Path, ref: str, settings: Settings, progress: Progress, 
     reader: _Alone | _WithExpert
     if not why:
         amateur = models.get(ref, say)
-        reader = _Alone(folder, run, amateur)
-        why = reader.why_not()
+        try:
+            reader = _Alone(folder, run, amateur)
+            why = reader.why_not()
+        except UserError:  # of its vocabulary; what the two tokenizers have in common is seen with the expert
+            why = OTHER_TOKENS
         if why and begun:
             raise UserError(f"{ref} can no longer be measured against the stored candidates: {why}.")
     if why:
@@ -110,7 +114,12 @@ def add_amateur(folder: Path, ref: str, settings: Settings, progress: Progress, 
             continue
         progress.checkpoint()
         table = read_shard(path)
-        for name, column in reader.measure(path, table).items():
+        columns = reader.measure(path, table)
+        if COMPARED.name in table.column_names:
+            table = table.drop_columns([COMPARED.name])
+        if COMPARED.name in columns:
+            table = table.append_column(COMPARED, columns.pop(COMPARED.name))
+        for name, column in columns.items():
             table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), column)
         write_shard(own, path.stem, table)
         read += 1
@@ -142,7 +151,10 @@ def _unstored(run: dict[str, Any]) -> str:
     if floor != 0:
         above = f"only of steps above {floor:g} nats" if isinstance(floor, int | float) else "not of every step"
         return f"the details are stored {above}"
-    if not isinstance((run["about"].get("pair") or {}).get("shared_vocabulary"), int):
+    pair = run["about"].get("pair") or {}
+    if pair.get("across"):
+        return "the dataset's amateur has another tokenizer than the expert, so not all candidates are stored"
+    if not isinstance(pair.get("shared_vocabulary"), int):
         return "the dataset does not say which vocabulary its numbers are of"
     return ""
 
@@ -258,7 +270,6 @@ class _WithExpert:
     def __init__(self, folder: Path, run: dict, pair: Pair, settings: Settings, progress: Progress):
         self.run, self.pair, self.progress = run, pair, progress
         self.tokenizer = pair.expert.tokenizer
-        refuse_across(pair, "A further amateur of a dataset")
         if changed := differences(run["about"], "expert", pair.expert):
             raise UserError(
                 f"The expert {pair.expert.ref} is not the one that wrote {folder}: its {' and '.join(changed)} changed "
@@ -282,7 +293,7 @@ class _WithExpert:
     def measure(self, path: Path, table: pa.Table) -> dict[str, pa.Array]:
         """The columns of the amateur's measures of a shard's responses."""
         pair, items = self.pair, []
-        own = _prompts(self.tokenizer, str(pair.expert.ref), pair.amateur, pair.alignment, self.run)
+        own = _prompts(self.tokenizer, str(pair.expert.ref), pair.amateur, pair.alignment, self.run, bool(pair.across))
         for row in table.to_pylist():
             problem = Problem(row["problem_id"], row["question"], row["answer"], context=stored_context(row["context"]))
             given = Given(row["response_ids"], row["finish_reason"], self.sampled)
@@ -292,15 +303,22 @@ class _WithExpert:
         (found,), self._rows = sample_batch(
             [pair], (items, (0,)), self.decoding, self.progress, checkpoint, max(self._rows, 1)
         )
-        return {name: found[name].combine_chunks() for name in MEASURED}
+        names = (*MEASURED, COMPARED.name) if pair.across else MEASURED
+        return {name: found[name].combine_chunks() for name in names}
 
 
 def _prompts(
-    tokenizer: Any, expert: str, amateur: LoadedModel, alignment: VocabularyAlignment, run: dict
+    tokenizer: Any,
+    expert: str,
+    amateur: LoadedModel,
+    alignment: VocabularyAlignment,
+    run: dict,
+    across: bool = False,
 ) -> Callable[[dict], list[int]]:
     """A function of a stored row: the prompt of an amateur with other control tokens than the expert.
 
-    Where the stored prompt is not the one that this software writes, its tokens are spelled in the amateur's.
+    Where the stored prompt is not the one that this software writes, its tokens are spelled in the amateur's; an amateur
+    with another tokenizer (across) is then refused.
     """
     settings = _prompt_of(run)
 
@@ -310,6 +328,12 @@ def _prompts(
             usual = render(tokenizer, expert, *asked).ids == row["prompt_ids"]
         except UserError:
             usual = False
+        if not usual and across:
+            raise UserError(
+                f"The prompt of the problem {row['problem_id']} is stored in the expert's ids and is not the one that "
+                f"this software writes, so what {amateur.ref}, which has another tokenizer, should read is not known; "
+                "choose an amateur of the expert's own family."
+            )
         return prompt_ids(amateur, *asked) if usual else alignment.retokenize(row["prompt_ids"])[0]
 
     return prompt

@@ -6,7 +6,8 @@ from dataclasses import replace
 import torch
 
 from lightreasoner.decoding.cached_decoder import CachedDecoder, left_unread
-from lightreasoner.decoding.contrast import Contrast, choices, own_choices
+from lightreasoner.decoding.contrast import Contrast, choices, choices_across, own_choices
+from lightreasoner.decoding.cross_tokenizer_ahead import AcrossAhead, Seen
 from lightreasoner.decoding.cross_tokenizer_reader import AcrossScorer
 from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel
@@ -22,10 +23,17 @@ class FurtherAmateur:
     def __init__(self, pair: Pair, prompt: list[int]):
         self.pair = pair
         count = left_unread(pair.amateur, prompt)
-        self.decoder = None if pair.same_model else CachedDecoder(pair.amateur, prompt, unread=count)
+        self.across = AcrossScorer(pair, prompt) if pair.across else None
+        alone = pair.same_model or self.across
+        self.decoder = None if alone else CachedDecoder(pair.amateur, prompt, unread=count)
 
     def kls(self, tokens: list[int], expert_logits: torch.Tensor) -> list[float]:
-        """KL at each of the next tokens, nats. expert_logits: (steps, output rows). Raises NotADistribution."""
+        """KL at each of the next tokens, nats; lower bounds where the amateur has another tokenizer.
+
+        expert_logits: (steps, output rows). Raises NotADistribution.
+        """
+        if self.across:
+            return self.across.measure(tokens, expert_logits)[0].kl.tolist()
         alignment, logits = self.pair.alignment, expert_logits
         if self.decoder:
             ids, places, self.decoder.unread = alignment.retokenize_chunk(self.decoder.unread, tokens)
@@ -57,6 +65,7 @@ class PairDecoder:
         self.amateur = None if alone else self._decoder(pair.amateur, amateur_prompt)
         self.index = 0  # of the next step to score
         self._ahead: list[torch.Tensor] = []  # the amateur's logits (output rows,) of steps that are not scored yet
+        self._seen: list[Seen] = []  # of a pair across tokenizers: the scores of such steps
 
     @staticmethod
     def _decoder(loaded: LoadedModel, prompt: list[int]) -> CachedDecoder:
@@ -68,15 +77,25 @@ class PairDecoder:
 
         logits: the expert's (output rows,). Raises UserError where a model's output is not a distribution.
         """
-        amateur = self.amateur.read(self.amateur.unread, keep=1)[0] if self.amateur else logits
         try:
+            if self.across:
+                return self._choose_across(logits)
+            amateur = self.amateur.read(self.amateur.unread, keep=1)[0] if self.amateur else logits
             found = choices(self.pair, logits[None], amateur[None], [self.contrast])
         except ValueError as error:
-            raise self._not_a_distribution(self.index + len(self._ahead), error) from error
+            raise self._not_a_distribution(self.index + len(self._ahead) + len(self._seen), error) from error
         token = int(found.taken(self.contrast)[0])
         if self.amateur:
             self._ahead.append(amateur)
             self.amateur.unread = self.alignment.retokenize([token])[0]
+        return token
+
+    def _choose_across(self, logits: torch.Tensor) -> int:
+        """The same for a pair across tokenizers. The scores of the step are those that it is chosen by."""
+        ahead = AcrossAhead(self.across)
+        found = choices_across(self.pair, logits[None], [ahead.look(logits)], [self.contrast])
+        token = int(found.taken(self.contrast)[0])
+        self._seen.append(ahead.take(token))
         return token
 
     @staticmethod
@@ -115,9 +134,18 @@ class PairDecoder:
     ) -> list[tuple[StepScore, TuningShift | None]]:
         """shared: the tokens' ids in the shared vocabulary, None where one has none."""
         if self.across:
-            found, known, compared = self.across.measure(tokens, logits)
-            return [(score, None) for score in step_scores(found, known.tolist(), compared.tolist())]
+            return [(score, None) for score in self._score_across(tokens, logits)]
         return [(score, None) for score in score_steps(*self._pair_logits(tokens, logits), shared)]
+
+    def _score_across(self, tokens: list[int], logits: torch.Tensor) -> list[StepScore]:
+        """The scores of a pair across tokenizers. logits: the expert's (steps, output rows)."""
+        scores, seen, self._seen = [], self._seen, []
+        for found, known, compared in seen or [self.across.measure(tokens, logits)]:
+            scores += step_scores(found, known.tolist(), compared.tolist())
+        if self.contrast:
+            self._own = [logits[:, : len(self.pair.expert.tokenizer)].float().argmax(-1).tolist()]
+        self._other_kls = [other.kls(tokens, logits) for other in self.others]
+        return scores
 
     def _pair_logits(self, tokens: list[int], logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Expert's and amateur's logits (steps, shared vocabulary). logits: the expert's (steps, output rows)."""

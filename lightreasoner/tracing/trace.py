@@ -76,10 +76,8 @@ def trace(
     check(request, settings)
     if request.contrast and tuned and tuned.writer == TUNED:
         raise UserError("Both the tuned expert and the contrast are to write the response; choose one of them.")
-    if request.contrast or tuned:
-        refuse_across(pair, "A contrast" if request.contrast else "The comparison with a tuned expert")
-    for each in (pair, *others) if others else ():
-        refuse_across(each, "A trace with several amateurs")
+    if request.contrast and request.contrast.takeover:
+        refuse_across(pair, "A takeover")
     check_readers(pair, others)
     tokenizers = [loaded.tokenizer for loaded in (pair.expert, pair.amateur, *(other.amateur for other in others))]
     settled = settle_date(request.prompt, tokenizers)
@@ -99,8 +97,9 @@ def trace(
         raise UserError(f"A forced token id lies outside the expert's vocabulary of {vocabulary:,} tokens.")
     for loaded in (pair.expert, pair.amateur, *more):
         check_reading(loaded)
-    if pair.across:
-        check_tree(pair.amateur)
+    for each in (pair, *others):
+        if each.across:
+            check_tree(each.amateur)
     text = pair.expert.tokenizer.decode(expert_prompt)
     yield PromptEvent(expert_prompt, text, settled, rendered.notes, rendered.opening)
 

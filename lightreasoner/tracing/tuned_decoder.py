@@ -59,6 +59,12 @@ class TunedPairDecoder(PairDecoder):
             logits if decoder is self.writer else decoder.teacher_force(tokens) for decoder in (self.expert, self.tuned)
         )
         expert, tuned = (logits.to(self.pair.expert.device) for logits in (expert, tuned))
+        if self.across:  # the amateur's probability of the tuned expert's tokens is not known, so none are added
+            scores, shifts = self._score_across(tokens, expert), []
+            for block in blocks(expert):
+                log_e, log_t = (log_probs(self.alignment.expert(logits[block])) for logits in (expert, tuned))
+                shifts += _tuning_shifts(log_e, log_t, shared[block], scores[block])
+            return list(zip(scores, shifts, strict=True))
         return score_tuned_steps(*self._pair_logits(tokens, expert), self.alignment.expert(tuned), shared)
 
 
@@ -72,17 +78,18 @@ def score_tuned_steps(
     """
     scores, shifted = score_steps(expert_logits, amateur_logits, taken), []
     for block in blocks(expert_logits):
-        logs = [log_probs(logits[block]) for logits in (expert_logits, amateur_logits, tuned_logits)]
-        shifted += _tuning_shifts(*logs, taken[block], scores[block])
+        log_e, log_a, log_t = (log_probs(logits[block]) for logits in (expert_logits, amateur_logits, tuned_logits))
+        tops = log_t.topk(min(TOP_K, log_t.shape[-1])).indices.tolist()
+        wider = [_with_candidates(*one) for one in zip(scores[block], tops, log_e, log_a, strict=True)]
+        shifted += zip(wider, _tuning_shifts(log_e, log_t, taken[block], wider), strict=True)
     return shifted
 
 
 def _tuning_shifts(
-    log_e: torch.Tensor, log_a: torch.Tensor, log_t: torch.Tensor, taken: list[int | None], scores: list[StepScore]
-) -> list[tuple[StepScore, TuningShift]]:
-    """score_tuned_steps for one block of steps, from log-probabilities (steps, vocab)."""
+    log_e: torch.Tensor, log_t: torch.Tensor, taken: list[int | None], scores: list[StepScore]
+) -> list[TuningShift]:
+    """What training changed at some steps, from log-probabilities (steps, vocab). scores: with their candidates."""
     token = torch.tensor([t or 0 for t in taken], dtype=torch.long, device=log_t.device)  # (steps,)
-    tops = log_t.topk(min(TOP_K, log_t.shape[-1])).indices.tolist()
     columns = (
         kl(log_t, log_e).tolist(),
         kl(log_e, log_t).tolist(),
@@ -90,14 +97,13 @@ def _tuning_shifts(
         log_t.gather(-1, token.unsqueeze(-1)).squeeze(-1).tolist(),
         rank(log_t, token).tolist(),
     )
-    shifted = []
+    shifts = []
     for n, score in enumerate(scores):
         measures = {name: column[n] for name, column in zip(TUNING_MEASURES, columns, strict=True)}
         if taken[n] is None:
             measures |= dict.fromkeys(name for name in TAKEN_MEASURES if name in measures)
-        score = _with_candidates(score, tops[n], log_e[n], log_a[n])
-        shifted.append((score, TuningShift(**measures, tuned_logprobs=tuple(log_t[n, list(score.ids)].tolist()))))
-    return shifted
+        shifts.append(TuningShift(**measures, tuned_logprobs=tuple(log_t[n, list(score.ids)].tolist())))
+    return shifts
 
 
 def _with_candidates(score: StepScore, ids: list[int], log_e: torch.Tensor, log_a: torch.Tensor) -> StepScore:

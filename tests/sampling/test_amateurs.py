@@ -25,6 +25,7 @@ from lightreasoner.storage.runs import read_run
 from tests.support.tiny_models import save_tiny, tiny_tokenizer
 from tests.support.tiny_sampling import QUESTIONS, RecordingProgress
 
+OTHER_TEXTS = ["a b cc dd ee the 12 34"]  # an amateur with other tokens than the expert
 OTHER_ENDS = ("<pad>", "<start>", "<end>")  # an amateur without the expert's control tokens: it gets its own prompt
 
 
@@ -33,6 +34,7 @@ def models(tmp_path_factory) -> dict[str, str]:
     place = tmp_path_factory.mktemp("models")
     made = {name: save_tiny(place / name, seed) for seed, name in enumerate(("expert", "a", "b"), 1)}
     made["c"] = save_tiny(place / "c", 4, tiny_tokenizer(specials=OTHER_ENDS))
+    made["d"] = save_tiny(place / "d", 5, tiny_tokenizer(OTHER_TEXTS))
     return {name: str(folder) for name, folder in made.items()}
 
 
@@ -75,8 +77,9 @@ def assert_same(found: list[dict], alone: list[dict], within: float) -> None:
 
 
 def test_each_amateur_is_measured_as_in_a_run_of_its_own(job, settings, models):
-    """Issue 15: amateurs could only be had one by one, the expert computed anew for each. c has its own prompt."""
-    refs = [models[name] for name in ("a", "b", "c")]
+    """Issue 15: amateurs could only be had one by one, the expert computed anew for each. c has its own prompt, and d
+    its own tokens."""
+    refs = [models[name] for name in ("a", "b", "c", "d")]
     together = sample(job, settings, "together", *refs)
     for ref, found in zip(refs, together, strict=True):
         assert_same(found, sample(job, settings, f"alone-{Path(ref).name}", ref)[0], 1e-5)
@@ -96,19 +99,19 @@ def test_an_amateur_is_added_later_and_the_responses_are_not_written_again(job, 
     assert {path: path.stat().st_mtime_ns for path in shards(job.run_dir / "later")} == before
 
 
-@pytest.mark.parametrize("name", ["b", "c"])
-def test_an_amateur_added_with_the_expert_is_measured_as_in_a_run_of_its_own(job, settings, models, name):
+@pytest.mark.parametrize(("name", "first"), [("b", "a"), ("c", "a"), ("d", "a"), ("b", "d")])
+def test_an_amateur_added_with_the_expert_is_measured_as_in_a_run_of_its_own(job, settings, models, name, first):
     """`sample --add-amateur`: the problems' file is not needed, and `sample` with both finds nothing to do. Stored
-    responses were read one by one, which moved KL by up to 3e-5."""
-    folder = job.run_dir / f"with-expert-{name}"
-    sample(job, settings, folder.name, models["a"])
+    responses were read one by one, which moved KL by up to 3e-5. d, which has other tokens, was refused (issue 17)."""
+    folder = job.run_dir / f"with-expert-{name}-{first}"
+    sample(job, settings, folder.name, models[first])
     found = add_amateur(folder, models[name], settings, RecordingProgress())
     assert found.why_expert == "the details are stored only of steps above 0.05 nats"
-    alone = sample(job, settings, f"alone-with-{name}", models[name])[0]
+    alone = sample(job, settings, f"alone-with-{name}-{first}", models[name])[0]
     assert_same(list(rows(found.folder)), alone, 1e-5)
-    assert found.above_beta == read_run(job.run_dir / f"alone-with-{name}")["result"]["above_beta"]
+    assert found.above_beta == read_run(job.run_dir / f"alone-with-{name}-{first}")["result"]["above_beta"]
     before = {path: path.stat().st_mtime_ns for path in shards(found.folder)}
-    sample(job, settings, folder.name, models["a"], models[name])
+    sample(job, settings, folder.name, models[first], models[name])
     add_amateur(folder, models[name], settings, RecordingProgress())
     assert {path: path.stat().st_mtime_ns for path in shards(found.folder)} == before
 
@@ -140,6 +143,8 @@ def test_an_amateur_added_alone_is_measured_against_the_stored_candidates(job, s
         add_amateur(folder, models[name], settings, RecordingProgress(), with_expert=True)
     other = add_amateur(folder, models["c"], settings, RecordingProgress())
     assert "of a vocabulary of" in other.why_expert, "c lacks tokens, so the stored numbers are of another vocabulary"
+    other = add_amateur(folder, models["d"], settings, RecordingProgress())
+    assert "has another tokenizer" in other.why_expert and "compared" in next(rows(other.folder))
 
 
 def test_candidates_that_hold_everything_give_the_exact_divergences():
