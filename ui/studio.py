@@ -163,7 +163,13 @@ def header(record: dict, **more) -> str:
         head |= {"contrast": contrast}
     if others := record["pair"].get("others"):
         head |= {"others": [short_name(other) for other in others]}
-    return line(head | more)
+    return line(head | across_facts(record) | more)
+
+
+def across_facts(record: dict) -> dict:
+    """What is known of a run only once its models are loaded: whether the tokenizers differ, and so what steps have."""
+    found = {name: record["pair"][name] for name in ("across", "others_across") if name in record["pair"]}
+    return {"columns": columns(record)} | found
 
 
 def line(item) -> str:
@@ -188,6 +194,7 @@ def stream(studio: Studio, live: LiveRun) -> Iterator[str]:
                 opened = True
                 facts = {"prompt_tokens": len(trace.prompt_ids), "same_model": trace.pair["same_model"]}
                 facts |= {"lens": trace.tuned, "prompt": trace.prompt, "notes": list(trace.prompt_notes)}
+                facts |= across_facts(trace_json(trace))
                 text += line({"facts": facts})
             if steps and (waited >= INTERVAL or done):
                 text += "".join(line(step_line(step)) for step in steps)

@@ -83,7 +83,7 @@ def table(found, previews: dict, gaps: dict) -> list[str]:
             best = preview.best
             gain = f"{100 * best.difference:+.1f} ({100 * best.low:+.1f} to {100 * best.high:+.1f})"
         lines.append(
-            f"{name:32} {each.selected:8,} {100 * each.share:5.1f} % {each.signal:6,.0f} nats "
+            f"{name:32} {f'{least(each)}{each.selected:,}':>8} {100 * each.share:5.1f} % {each.signal:6,.0f} nats "
             f"{f'{100 * each.idle / usable:.0f} %' if usable else '–':>6} "
             f"{'–' if each.agreement is None else f'{each.agreement:.2f}':>6} "
             f"{'–' if gap is None else f'{100 * gap.value:+.1f}':>7} {gain:>24}"
@@ -93,6 +93,11 @@ def table(found, previews: dict, gaps: dict) -> list[str]:
     for name, each in zip(names, found.amateurs, strict=True):
         lines.append(f"{name:32} " + " ".join(f"{100 * share:5.1f} %" for share in shares(each.histogram)))
     return lines
+
+
+def least(each) -> str:
+    """The mark of numbers that are known from below only: of an amateur with another tokenizer."""
+    return "" if each.compared is None else "≥ "
 
 
 def shares(histogram: tuple[int, ...]) -> list[float]:
@@ -111,7 +116,17 @@ def notes(found) -> list[str]:
         "mean Jaccard index with the others' steps; gap and preview: points, of pair checks and previews"
     ]
     for each in found.amateurs:
-        if each.missing:
+        if each.compared is not None:
+            lines.append(
+                f"{printable(each.dataset.name)} has another tokenizer than the expert, so its KLs are lower bounds "
+                f"(≥): {each.compared:.0%} of the expert's mass was compared."
+            )
+        if each.missing and each.compared is not None:
+            lines.append(
+                f"{printable(each.dataset.name)}: {each.missing:,} of its steps above β have no target, since not all "
+                "of the expert's plausible tokens were compared, or are not stored in detail; their signal is left out."
+            )
+        elif each.missing:
             lines.append(
                 f"{printable(each.dataset.name)}: {each.missing:,} of its steps above β are not stored in detail, so "
                 "their signal is left out."

@@ -135,7 +135,8 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
         record = Trace(describe_pair(pair, along), request, tuned=tuned and describe_tuned(tuned, pair))
         texts = TokenTexts(pair.expert.tokenizer)
         events, out = trace(pair, request, settings, tuned=tuned, others=along), sys.stderr if to_stdout else sys.stdout
-        names = list(map(short_name, others))
+        marks = [" (another tokenizer: KL ≥)" if other.across else "" for other in along]
+        names = [short_name(name) + mark for name, mark in zip(others, marks, strict=True)]
         for event in print_events(events, options.beta, out, options.alpha, names, options.cap):
             record.add(event, texts)
     if options.json:

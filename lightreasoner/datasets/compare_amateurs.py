@@ -4,7 +4,7 @@ None of these measures says whether an amateur makes the expert better: of five 
 selected nearly as many steps as the best. `evaluation.amateurs` adds the previews, which do.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ import numpy as np
 from lightreasoner.datasets.amateurs import AmateurDataset, amateur_datasets
 from lightreasoner.datasets.external import is_imported
 from lightreasoner.datasets.selectors import Selection, above_beta
-from lightreasoner.datasets.step_table import StepTable, read_details, read_steps
-from lightreasoner.datasets.trajectories import complete_shards, kl_histogram
+from lightreasoner.datasets.step_table import StepTable, compared_share, read_details, read_steps
+from lightreasoner.datasets.trajectories import complete_shards, is_across, kl_histogram
 from lightreasoner.errors import UserError
 from lightreasoner.paper import TEACHES
 from lightreasoner.storage.runs import read_run
@@ -32,6 +32,9 @@ class AmateurMeasures:
     idle: int  # of these, steps that teach nothing: a signal below paper.TEACHES
     missing: int  # selected steps that are not stored in detail, so that their signal is unknown
     jaccard: tuple[float, ...]  # agreement with each amateur's selected steps, itself included: |both| / |either|
+    #: Of an amateur with another tokenizer, whose KLs are lower bounds: how much of the expert's probability was
+    #: compared, over all steps. None for others.
+    compared: float | None = None
 
     @property
     def agreement(self) -> float | None:
@@ -103,7 +106,13 @@ def compare_amateurs(folder: Path, selection: Selection | None = None) -> Amateu
     uneven = any(len(paths) > len(common) for paths in present.values())
     left_out = max(_rows(paths) for paths in present.values()) - responses if uneven else 0
     steps = sum(map(len, sums[0].kl))
-    amateurs = tuple(_measures(sums, selection.beta))
+    across = [is_across(read_run(each.folder)) for each in present]
+    shares = [
+        compared_share(paths[name] for name in common) if other else None
+        for other, paths in zip(across, present.values(), strict=True)
+    ]
+    measured = zip(_measures(sums, selection.beta), shares, strict=True)
+    amateurs = tuple(replace(each, compared=share) for each, share in measured)
     numbers = responses, steps, amateurs, left_out, unread, selection.cap
     return AmateurComparison(selection.alpha, selection.beta, *numbers)
 

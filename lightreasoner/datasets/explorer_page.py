@@ -13,6 +13,7 @@ from lightreasoner.datasets.explorer import Explorer, View
 from lightreasoner.datasets.explorer_columns import ExplorerColumns
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.token_categories import CATEGORIES, CATEGORY_NAMES
+from lightreasoner.datasets.trajectories import is_across
 from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA_FLOOR, TIE
 from lightreasoner.validation import number
@@ -116,8 +117,10 @@ def page(
         explorer.selected_steps(selection, view),
         _target_sizes(view.data, shown["detail"], selection.alpha),
     )
+    across = {"least": True} if is_across(explorer.run) else {}  # the KL is a lower bound
     rows = [
         _row(explorer, view, step, response)
+        | across
         | {"selected": bool(selected[step.Index]), "target_tokens": size, "mark": annotated.get(step.Index)}
         for step, response, size in zip(shown.itertuples(), responses.tolist(), sizes, strict=True)
     ]

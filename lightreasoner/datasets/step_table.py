@@ -1,5 +1,6 @@
 """A shard of trajectories as flat arrays: one number per step, over all responses."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lightreasoner.datasets.trajectories import read_shard
+from lightreasoner.datasets.trajectories import COMPARED, read_shard
 from lightreasoner.errors import UserError
 from lightreasoner.scoring.candidates import teaching_signals
 
@@ -90,6 +91,14 @@ def read_steps(path: Path, measures: tuple[str, ...], others: tuple[str, ...] = 
             raise UserError(f"The shard {path} is damaged: its measures differ in length. Sample its batch again.")
         values[name] = _numpy(column.flatten())
     return StepTable(table, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), values)
+
+
+def compared_share(paths: Iterable[Path]) -> float | None:
+    """The mean share of the expert's probability that was compared at the steps of shards of a pair across tokenizers;
+    None without steps. Raises UserError for a damaged shard."""
+    found = [read_steps(path, (COMPARED.name,)).values[COMPARED.name] for path in paths]
+    shares = np.concatenate(found) if found else np.zeros(0)
+    return float(shares.mean(dtype=np.float64)) if len(shares) else None
 
 
 def read_details(table: StepTable, path: Path) -> Details:

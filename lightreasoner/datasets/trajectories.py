@@ -84,6 +84,12 @@ def write_shard(folder: Path, name: str, table: pa.Table) -> Path:
     return path
 
 
+def is_across(run: dict[str, Any]) -> bool:
+    """Whether a dataset's amateur has another tokenizer than its expert, by the run's record: its KLs are then lower
+    bounds, and its shards have the column COMPARED."""
+    return bool((run["about"].get("pair") or {}).get("across"))
+
+
 def remove_leftovers(folder: Path) -> int:
     """Delete the temporary files of killed writers and return their number. The caller holds the folder's lock."""
     leftovers = [*Path(folder).glob(".run.json.*"), *(Path(folder) / FOLDER).glob(".*.parquet.*")]

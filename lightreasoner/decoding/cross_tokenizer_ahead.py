@@ -72,8 +72,7 @@ class AcrossRows:
         Raises NotADistribution.
         """
         return [
-            row.look(own, above) if wanted else None
-            for row, own, wanted in zip(self.rows, logits, which, strict=True)
+            row.look(own, above) if wanted else None for row, own, wanted in zip(self.rows, logits, which, strict=True)
         ]
 
     def take(self, tokens: list[int], which: list[bool]) -> None:

@@ -208,6 +208,8 @@ def describe_pair(pair: Pair, others: Sequence[Pair] = ()) -> dict:
         about[f"{role}_parameters"] = loaded.parameters
         about[f"{role}_fingerprint"] = loaded.fingerprint
     about |= {"others": [str(other.amateur.ref) for other in others]} if others else {}
+    across = [bool(other.across) for other in others]
+    about |= {"others_across": across} if any(across) else {}
     return about | {"device": device_names(pair), "dtype": str(pair.expert.dtype).removeprefix("torch.")}
 
 

@@ -18,7 +18,14 @@ from lightreasoner.datasets.amateurs import amateur_datasets, check_amateurs, fu
 from lightreasoner.datasets.external import is_imported
 from lightreasoner.datasets.step_table import read_details, read_steps
 from lightreasoner.datasets.tokenizer import dataset_tokenizer, save_tokenizer
-from lightreasoner.datasets.trajectories import COMPARED, complete_shards, is_as_written, read_shard, shards, write_shard
+from lightreasoner.datasets.trajectories import (
+    COMPARED,
+    complete_shards,
+    is_as_written,
+    read_shard,
+    shards,
+    write_shard,
+)
 from lightreasoner.decoding.amateur_reader import Responses, begin_reading
 from lightreasoner.decoding.generate import GIVEN_CHUNK, DecodingConfig, GenerationRow, Given
 from lightreasoner.decoding.reading_check import check_reading
@@ -41,7 +48,7 @@ from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import RECORD, add_to_run, begin_run, read_run, stored_run, versions
 
 FROM_CANDIDATES = "measured against stored candidates"  # in the configuration of an amateur that read alone
-OTHER_TOKENS = "this amateur has another tokenizer, and what its text says of the rest of the expert's tokens counts too"
+OTHER_TOKENS = "this amateur has another tokenizer, and its text is read in all of the expert's tokens"
 
 
 @dataclass(frozen=True)
@@ -308,17 +315,12 @@ class _WithExpert:
 
 
 def _prompts(
-    tokenizer: Any,
-    expert: str,
-    amateur: LoadedModel,
-    alignment: VocabularyAlignment,
-    run: dict,
-    across: bool = False,
+    tokenizer: Any, expert: str, amateur: LoadedModel, alignment: VocabularyAlignment, run: dict, across: bool = False
 ) -> Callable[[dict], list[int]]:
     """A function of a stored row: the prompt of an amateur with other control tokens than the expert.
 
-    Where the stored prompt is not the one that this software writes, its tokens are spelled in the amateur's; an amateur
-    with another tokenizer (across) is then refused.
+    Where the stored prompt is not the one that this software writes, its tokens are spelled in the amateur's; an
+    amateur with another tokenizer (across) is then refused.
     """
     settings = _prompt_of(run)
 

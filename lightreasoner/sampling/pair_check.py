@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lightreasoner.datasets.trajectories import KL_EDGES, kl_histogram
+from lightreasoner.datasets.trajectories import COMPARED, KL_EDGES, kl_histogram
 from lightreasoner.decoding.generate import DecodingConfig, greedy_generate
 from lightreasoner.grading.grading import grade
 from lightreasoner.models.cache import LoadedModels
@@ -69,6 +69,8 @@ class PairCheck:
     histogram: tuple[int, ...]  # steps per bin of trajectories.KL_EDGES
     tone: str  # good, warn or bad
     assessment: tuple[str, ...]  # sentences, the worst first
+    #: Of a pair across tokenizers, whose KLs are lower bounds: how much of the expert's probability was compared.
+    compared: float | None = None
 
     def as_json(self) -> dict:
         """The document saved as RESULT."""
@@ -164,6 +166,13 @@ def check_pair(
     loss = float(-logprobs.mean()) if len(logprobs) else math.nan
     kl = table["kl"].combine_chunks().flatten().to_numpy()
     tone, sentences = assess_pair(pair.same_model, expert, amateur, gap, loss, float((kl > BETA).mean()))
+    share, across = None, []
+    if pair.across:
+        share = float(table[COMPARED.name].combine_chunks().flatten().to_numpy().mean(dtype=np.float64))
+        across.append(
+            f"The tokenizers differ: KL is a lower bound, {share:.0%} of the expert's mass was compared, and steps "
+            "whose plausible tokens were not all compared are not trained on."
+        )
     return PairCheck(
         estimate,
         expert,
@@ -173,7 +182,8 @@ def check_pair(
         mean_kl=float(np.mean(kl)),
         histogram=tuple(kl_histogram(kl).tolist()),
         tone=tone,
-        assessment=tuple(sentences),
+        assessment=tuple(sentences + across),
+        compared=share,
     )
 
 

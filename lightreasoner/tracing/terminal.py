@@ -115,10 +115,11 @@ def print_events(
         elif isinstance(event, EndEvent):
             above = sum(kl > beta for kl in kls)
             share = f"{above / len(kls):.0%}" if kls else "0%"
+            least = "≥ " if across_summary(steps) else ""
             out.write(
                 f"\n\n{above} of {len(kls)} steps above β = {beta:g} nats · {share} · "
                 f"{teaching_summary(signals)}"
-                f"{disagreements} top-1 disagreements · mean KL {sum(kls) / max(1, len(kls)):.3f}\n"
+                f"{disagreements} top-1 disagreements · mean KL {least}{sum(kls) / max(1, len(kls)):.3f}\n"
                 f"{across_summary(steps)}{readers_summary(steps, others, beta)}"
                 f"{tuning_summary(shifts)}{writer_summary(steps)}"
                 f"{_ended(event, steps)} · {len(kls) / max(event.seconds, 1e-9):.1f} tokens per second\n"

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from benchmarks.across import Undone
 from lightreasoner.datasets.trajectories import rows, write_shard
-from lightreasoner.decoding.contrast import Contrast
+from lightreasoner.decoding.contrast import takeover
 from lightreasoner.decoding.cross_tokenizer import AcrossRow
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch, greedy_generate
 from lightreasoner.decoding.tree_reader import TreeReader
@@ -265,8 +265,8 @@ def test_a_pair_across_tokenizers_is_traced_as_it_is_sampled_and_stored(tmp_path
     stored = json.loads(json.dumps(trace_json(record)))
     assert columns(stored)[len(STEP_MEASURES)] == COMPARED and stored["steps"][0][COMPARED] is not None
     assert reweigh(stored, 0.3, 0.2)["steps"] and trace_csv(stored)
-    with pytest.raises(UserError, match=r"A contrast needs.*tokenizers of this pair differ"):
-        next(trace(pair, TraceRequest("2 + 2?", contrast=Contrast()), settings))
+    with pytest.raises(UserError, match=r"A takeover needs.*tokenizers of this pair differ"):
+        next(trace(pair, TraceRequest("2 + 2?", contrast=takeover(0.4)), settings))
 
 
 @torch.inference_mode()

@@ -66,6 +66,7 @@ def row(
         "name": each.dataset.name,
         "selected": each.selected,
         "share": each.share,
+        "least": each.compared is not None,
         "signal": each.signal,
         "idle": each.idle / usable if usable else None,
         "agreement": each.agreement,
@@ -106,8 +107,15 @@ def figures(found: AmateurComparison, rows: list[dict]) -> dict[str, dict]:
 def notes(found: AmateurComparison) -> list[str]:
     """What the table leaves out."""
     lines = [
-        f"{each.dataset.name}: {each.missing:,} of its steps above β are not stored in detail, so their signal is left "
-        "out."
+        f"{each.dataset.name} has another tokenizer than the expert, so its KLs are lower bounds (≥): "
+        f"{each.compared:.0%} of the expert's mass was compared. Steps above β whose plausible tokens were not all "
+        "compared have no target."
+        for each in found.amateurs
+        if each.compared is not None
+    ]
+    lines += [
+        f"{each.dataset.name}: {each.missing:,} of its steps above β "
+        f"{'are not stored in detail' if each.compared is None else 'have no target'}, so their signal is left out."
         for each in found.amateurs
         if each.missing
     ]

@@ -21,7 +21,8 @@ from lightreasoner.datasets.figures import (
 from lightreasoner.datasets.origin import origin_sentences
 from lightreasoner.datasets.quality import GOOD, GradedAnswers, quality_report
 from lightreasoner.datasets.selectors import SELECTORS, Selection, above_beta, parse_box
-from lightreasoner.datasets.trajectories import KL_EDGES
+from lightreasoner.datasets.step_table import compared_share
+from lightreasoner.datasets.trajectories import KL_EDGES, is_across, shards
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import format_bytes
 from lightreasoner.grading.grading import grade
@@ -43,6 +44,7 @@ from ui.datasets.downloads import dataset_file
 ROWS = 25  # steps per page
 BETAS = [n / 100 for n in range(301)]  # points of the curve of selected steps: the positions of the slider
 ALPHAS = [ALPHA_FLOOR, *(n / 25 for n in range(1, 26))]
+LOWER_BOUND = "KL is a lower bound. Steps whose plausible tokens were not all compared have no target"
 COUNTS = ("problems", "responses", "steps", "above")  # findings that the facts show as well
 OPEN = 4  # datasets whose graded answers stay in memory
 
@@ -65,7 +67,10 @@ def facts(dataset: Dataset, explorer: Explorer, size: int, over: int) -> list[tu
     if len(data.responses) != problems and not explorer.imported:
         rows.append(("Responses", f"{len(data.responses):,}", "Of all problems together"))
     rows.append(("Steps", f"{data.steps:,}", "Tokens of all responses, including their end tokens"))
-    rows.append(("Above β", f"{over:,}", "Steps with a KL above β"))
+    across = is_across(dataset.run)
+    rows.append(("Above β", f"{'≥ ' * across}{over:,}", "Steps with a KL above β"))
+    if across and (share := compared_share(shards(explorer.folder))) is not None:
+        rows.append(("Tokenizers differ", f"KL ≥, {share:.0%} of the expert’s mass compared", LOWER_BOUND))
     if data.steps and not explorer.imported:
         rows.append(("Mean length", f"{data.steps / len(data.responses):.0f} tokens", "Per response"))
     if config.get("max_new_tokens"):

@@ -23,7 +23,8 @@ const range = (value, low, high) =>
 function cells(row) {
   const gain = range(row.gain, row.gain_low, row.gain_high);
   return [link(row.name, { tab: 'datasets', dataset: row.id }),
-    formatCount(row.selected) + ', ' + pct(row.share), row.signal.toFixed(1), row.idle === null ? '–' : pct(row.idle),
+    (row.least ? '≥ ' : '') + formatCount(row.selected) + ', ' + pct(row.share), row.signal.toFixed(1),
+    row.idle === null ? '–' : pct(row.idle),
     row.agreement === null ? '–' : row.agreement.toFixed(2), range(row.gap, row.gap_low, row.gap_high),
     row.preview ? link(gain, { tab: 'evaluate', run: row.preview }) : gain];
 }

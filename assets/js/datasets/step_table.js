@@ -126,7 +126,7 @@ export class StepTable {
       el('td', { class: 'lr-before', title: row.before }, el('bdi', { text: row.before })),
       el('td', {}, el('button', { type: 'button', class: 'lr-open', text: tokenLabel(row.token, 18),
         'aria-label': 'Open ' + name + ', ' + tokenName(row.token) })),
-      el('td', { class: 'lr-num', text: formatNats(row.kl ?? Infinity) }),
+      el('td', { class: 'lr-num', text: (row.least ? '\u2265 ' : '') + formatNats(row.kl ?? Infinity) }),
       teachingCell(row),
       el('td', { class: 'lr-top-tokens' }, ...topTokens(row)),
       el('td', { text: row.kind }),

@@ -3,9 +3,9 @@
 // aligns them (lightreasoner/tracing/compare.py).
 import { createErrorBox, el } from '../shared/dom.js';
 import { PAPER } from '../shared/engine_data.js';
-import { clamp, formatNats, formatSigned, plural, tokenLabel, tokenName } from '../shared/format.js';
+import { clamp, formatSigned, plural, tokenLabel, tokenName } from '../shared/format.js';
 import { tokenNode } from './heatmap.js';
-import { METRICS, isAbove, shade, teachingSignal, tunedName } from './measures.js';
+import { METRICS, isAbove, klText, shade, teachingSignal, tunedName } from './measures.js';
 import { StepView } from './step_view.js';
 import { TokenCard } from './token_card.js';
 import { isTaken } from './viewer.js';
@@ -84,8 +84,8 @@ class Side {
       node.style.setProperty('--heat', (shade(METRICS[0], step) * 100).toFixed(1) + '%');
       node.classList.toggle('lr-above', isAbove(step, PAPER.beta));
       node.classList.toggle('lr-apart', differs);
-      node.setAttribute('aria-label', 'Step ' + i + ': ' + tokenName(step.text) + ', KL ' +
-        formatNats(step.kl ?? Infinity) + (differs ? ', differs' + (pair ? ' from ' + tokenName(pair.text) : '') : ''));
+      node.setAttribute('aria-label', 'Step ' + i + ': ' + tokenName(step.text) + ', ' +
+        klText(step) + (differs ? ', differs' + (pair ? ' from ' + tokenName(pair.text) : '') : ''));
       if (this.at && Math.abs(change) >= NOTABLE) {
         node.classList.add('lr-with-delta');
         node.append(el('span', { class: 'lr-delta', 'data-text': formatSigned(change, 1) }));

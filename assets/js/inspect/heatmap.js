@@ -5,7 +5,7 @@
 import { el } from '../shared/dom.js';
 import { LONGEST_LABEL, formatNats, splitInvisible, tokenName, visibleCharacter } from '../shared/format.js';
 import { sharedCharacters } from './characters.js';
-import { isAbove, shade, teachesNothing } from './measures.js';
+import { isAbove, klText, shade, teachesNothing } from './measures.js';
 import { aloneSays, isMarked, isRewritten, isTakenOver } from './writer.js';
 
 const PIECES = 4; // tokens at most that share a character
@@ -26,7 +26,7 @@ export function tokenNode(step, index) {
 }
 function describe(step, i, above) {
   return ['Step ' + i + ': ' + tokenName(step.text), step.whole && 'part of ' + step.whole,
-    'KL ' + formatNats(step.kl ?? Infinity),
+    klText(step),
     above && 'above beta', teachesNothing(step) && 'teaches nothing',
     !step.agree && 'the two models prefer different tokens',
     step.tuned_kl !== undefined && 'moved by training ' + formatNats(step.tuned_kl ?? Infinity),

@@ -18,7 +18,8 @@ function filled(steps, beta, run, others) {
   if (!tuned) figure.data = figure.data.filter(({ meta }) => meta !== 'tuned_kl');
   const first = figure.data.findIndex(({ meta }) => meta === 'teaching');
   figure.data.push(...others.map((other, i) => ({ ...figure.data[first], meta: other.key,
-    name: 'expert \u2016 ' + escaped(other.reader), hovertemplate: 'KL %{customdata[1]:.3f} nats<extra></extra>',
+    name: 'expert \u2016 ' + escaped(other.reader) + (other.least ? ', at least' : ''),
+    hovertemplate: 'KL %{customdata[1]:.3f} nats<extra></extra>',
     line: { ...figure.data[first].line, color: `var(--lr-series-${i + 1})`, dash: DASHES[i] } })));
   for (const trace of figure.data) {
     const key = trace.meta;

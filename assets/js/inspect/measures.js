@@ -2,13 +2,17 @@
 // The measures that colour the tokens, and what the browser computes from a step's candidates. MEASURES and PAPER come
 // from the engine's measures.py and paper.py. In a step, null stands for an infinite number.
 import { MEASURES, PAPER } from '../shared/engine_data.js';
-import { clamp, formatPercent, tokenLabel } from '../shared/format.js';
+import { clamp, formatNats, formatPercent, tokenLabel } from '../shared/format.js';
 
 export const METRICS = MEASURES.filter((m) => m.full).map((m) => (
   { ...m, of: m.key === 'ratio' ? logRatio : (step) => step[m.key] ?? (m.target ? 0 : Infinity) }));
-/** The KL of each further amateur that read along, as measures that colour the tokens. @param {string[]} refs */
-export const otherMetrics = (refs) => refs.map((ref, i) => ({ ...METRICS[0], key: 'other_kl_' + (i + 1),
-  name: 'KL(expert \u2016 ' + readerName(ref) + ')', reader: readerName(ref),
+/**
+ * The KL of each further amateur that read along, as measures that colour the tokens.
+ * @param {string[]} refs @param {boolean[]} across which of them have another tokenizer than the expert
+ */
+export const otherMetrics = (refs, across = []) => refs.map((ref, i) => ({ ...METRICS[0], key: 'other_kl_' + (i + 1),
+  name: 'KL(expert \u2016 ' + readerName(ref) + ')' + (across[i] ? ', at least' : ''), reader: readerName(ref),
+  least: !!across[i],
   of: (step) => step['other_kl_' + (i + 1)] ?? Infinity }));
 /** The end of a model's reference. */
 export const readerName = (ref) => ref.split(/[/\\]/).filter((part) => part && part !== 'model').pop() || ref;
@@ -17,6 +21,12 @@ export const SAYS = Object.fromEntries(MEASURES.map((m) => [m.key, m.says]));
 function logRatio({ expert_logprob: e, amateur_logprob: a }) {
   return Math.max(0, (e ?? 0) - (a ?? (e === null ? 0 : -Infinity)));
 }
+/** KL of a step; of a pair across tokenizers it is a lower bound. */
+export const klText = ({ kl, compared }) => 'KL ' + (compared === undefined ? '' : '\u2265 ') +
+  formatNats(kl ?? Infinity);
+/** What was compared at the steps of a pair across tokenizers. @param {number[]} shares of the expert's probability */
+export const comparedSays = (shares) => 'the tokenizers differ: KL is a lower bound, ' +
+  formatPercent(shares.reduce((sum, share) => sum + share, 0) / shares.length) + ' of the expert\u2019s mass compared';
 export const isAbove = (step, beta) => (step.kl ?? Infinity) > beta;
 
 // Depth of the colour, from 0 to 1. The square root tells the many small values apart.

@@ -196,7 +196,10 @@ class LiveRun {
   }
   apply({ facts, status, error, end, seconds, graded }) {
     const { viewer } = this;
-    if (facts) viewer.addFacts(facts);
+    if (facts) {
+      this.columns = facts.columns || this.columns; // more than were known before the models were loaded
+      viewer.addFacts(facts);
+    }
     if (graded) viewer.showGrade(graded);
     if (status) viewer.setStatus(status, true);
     if (error) {

@@ -4,7 +4,7 @@
 import { el } from '../shared/dom.js';
 import { PAPER } from '../shared/engine_data.js';
 import { formatNats, formatPercent, formatSigned, tokenLabel, tokenName } from '../shared/format.js';
-import { SAYS, capped, contrastiveTarget, isAbove, isSelected, taught, trainingEffect } from './measures.js';
+import { SAYS, capped, contrastiveTarget, isAbove, isSelected, klText, taught, trainingEffect } from './measures.js';
 import { aloneSays } from './writer.js';
 
 const ROWS = 10;
@@ -127,7 +127,7 @@ function head(step, { above, selected, mark }, { move, stops = ['step above \u03
         step.whole ? ' part of \u201c' + step.whole + '\u201d' : ''),
       el('div', { class: 'lr-step-move' }, jump(-1, 'p', 'Previous'), jump(1, 'n', 'Next'))),
     el('p', { class: 'lr-verdict' + (selected && !hasNoTarget(step) ? ' lr-yes' : '') },
-      el('b', { text: 'KL ' + (step.compared === undefined ? '' : '\u2265 ') + divergence(step, 'kl') + ' nats' }),
+      el('b', { text: klText(step) + ' nats' }),
       step.compared === undefined ? ''
         : ' \u00b7 ' + formatPercent(step.compared) + ' of the expert\u2019s mass compared',
       verdict(step, above, mark),

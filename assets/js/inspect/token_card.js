@@ -2,8 +2,8 @@
 // The card beside a token that the pointer or the keyboard rests on: its KL, and three bars. All of it came with the
 // step, so the card asks nobody and is there at once.
 import { el } from '../shared/dom.js';
-import { formatNats, tokenLabel } from '../shared/format.js';
-import { takenProbabilities } from './measures.js';
+import { tokenLabel } from '../shared/format.js';
+import { klText, takenProbabilities } from './measures.js';
 import { probabilityBar } from './step_view.js';
 
 const NAMES = { expert: 'Expert', amateur: 'Amateur', target: 'Target' };
@@ -15,7 +15,7 @@ function content(step, alpha, cap) {
   const row = (who) => (found[who] === null ? null : el('div', { class: 'lr-card-row' },
     el('span', { text: NAMES[who] }), probabilityBar(who, found[who], who !== 'target' || found.plausible)));
   return [el('div', { class: 'lr-card-head' }, el('code', { text: tokenLabel(step.text) }),
-    el('b', { text: 'KL ' + formatNats(step.kl ?? Infinity) })),
+    el('b', { text: klText(step) })),
   ...Object.keys(NAMES).map(row).filter(Boolean),
   el('div', { class: 'lr-muted', text: found.says })];
 }

@@ -9,7 +9,7 @@ import { wholeText } from './characters.js';
 import { hasFormulas, showFormulas } from './formulas.js';
 import { Heatmap } from './heatmap.js';
 import {
-  METRICS, isAbove, isCapped, isSelected, otherMetrics, teaches, teachingSignal, tunedName,
+  METRICS, comparedSays, isAbove, isCapped, isSelected, otherMetrics, teaches, teachingSignal, tunedName,
 } from './measures.js';
 import { StepView } from './step_view.js';
 import { TokenCard } from './token_card.js';
@@ -159,10 +159,12 @@ export class Viewer {
     if (this.run.lens) counts.append(' \u00b7 training changed the top-1 token at ' + plural(changed, 'step'));
     for (const other of this.others) {
       const own = steps.filter((step) => other.of(step) > beta).length;
-      counts.append(' \u00b7 ' + other.reader + ': ' + own + ' above \u03b2');
+      counts.append(' \u00b7 ' + other.reader + (other.least ? ': at least ' : ': ') + own + ' above \u03b2');
     }
     const written = countsOf(steps, this.run.contrast);
     if (written) counts.append(' \u00b7 ' + written);
+    const shares = steps.map((step) => step.compared).filter((share) => share !== undefined);
+    if (shares.length) counts.append(' \u00b7 ' + comparedSays(shares));
   }
   /** How many of the steps that training uses teach something, and the loss that training would start from. */
   teachingCounts() {
@@ -311,11 +313,9 @@ export class Viewer {
     this.drawTunedModel();
     this.drawWriter(false);
     this.drawPrompt();
-    this.others = otherMetrics(header.others || []);
-    this.offerMetrics(!!header.lens);
     this.card.hide();
+    this.takeOthers();
     this.heat.reset(); this.view.empty(false); this.exportMenu.enable(false); this.drawCounts();
-    this.curve.show(this.steps, this.beta, header.run, this.others);
     this.root.classList.add('lr-has-run');
   }
   /** Where the run comes from. origin: what was there before, once the server has told. */
@@ -387,7 +387,18 @@ export class Viewer {
     const best = (above.length ? above : all).reduce((most, i) => (signal(i) > signal(most) ? i : most));
     this.select(best, false);
   }
-  addFacts(facts) { Object.assign(this.run, facts); this.drawTunedModel(); this.drawPrompt(); }
+  addFacts(facts) {
+    Object.assign(this.run, facts);
+    this.drawTunedModel();
+    this.drawPrompt();
+    if (facts.others_across) this.takeOthers();
+  }
+  /** The further amateurs that read along. */
+  takeOthers() {
+    this.others = otherMetrics(this.run.others || [], this.run.others_across);
+    this.offerMetrics(!!this.run.lens);
+    this.curve.show(this.steps, this.beta, this.run.run, this.others);
+  }
   append(more) {
     this.measure(more);
     this.steps.push(...more);
@@ -466,7 +477,7 @@ export function showRecord(viewer, record) {
   const question = [...turns, request.question].join('\n\n');
   viewer.begin({ run: id, question, parent, problem_id, prompt_tokens: prompt_ids.length,
     expert, amateur, same_model, lens, scored: request.response !== null, prompt: record.prompt, contrast,
-    others: record.pair.others,
+    others: record.pair.others, others_across: record.pair.others_across,
     notes: record.prompt_notes });
   viewer.append(record.steps.map((step) => ({ ...step }))); // the viewer's own: it measures them at its α
   if (record.graded) viewer.showGrade(record.graded);

@@ -14,11 +14,14 @@ function accuracy(model) {
   return share(model.accuracy) + ' (' + share(model.low) + ' to ' + share(model.high) + ')';
 }
 /** [name, value, what it is] of a result */
-function facts({ probe: { memory_bytes: bytes }, expert, amateur, mean_kl: kl, amateur_loss: loss }) {
+function facts({ probe: { memory_bytes: bytes }, expert, amateur, mean_kl: kl, amateur_loss: loss, compared }) {
+  const known = typeof compared === 'number'; // of two tokenizers that differ
   return [['Expert right', accuracy(expert), INTERVAL], ['Amateur right', accuracy(amateur), INTERVAL],
     ['Cut off', share(expert.truncated) + ', amateur ' + share(amateur.truncated),
       'Responses that reached the token limit'],
-    ['Mean KL', formatNats(kl ?? Infinity) + ' nats', 'Over all steps of the expert\u2019s responses'],
+    ['Mean KL', (known ? '\u2265 ' : '') + formatNats(kl ?? Infinity) + ' nats' +
+      (known ? ' \u00b7 ' + share(compared) + ' of the expert\u2019s mass compared' : ''),
+    'Over all steps of the expert\u2019s responses'],
     ['Amateur\u2019s loss', formatNats(loss ?? Infinity) + ' nats', 'Per token, on the expert\u2019s text'],
     ['Memory', (bytes / 1e9).toFixed(bytes < 1e8 ? 2 : 1) + ' GB',
       'Both models, caches and one chunk of logits at the usual batch size']];

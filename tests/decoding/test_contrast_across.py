@@ -1,0 +1,118 @@
+"""Decoding by contrast where the amateur has another tokenizer: texts, verdicts and numbers of one tokenizer."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from lightreasoner.decoding.contrast import NOTHING, Contrast, contrast_generate, contrast_grid
+from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, Given, generate_batch
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.pairs import ExpertOnly, Pair, describe_pair, find_preset, load_pair
+from lightreasoner.models.prompts import pair_prompts
+from lightreasoner.models.references import ModelRef
+from lightreasoner.models.tokenizer_pair import across_vocabulary
+from lightreasoner.problems.rows import Problem
+from lightreasoner.problems.stream import load_problems
+from lightreasoner.scoring.divergence import support
+from lightreasoner.settings import Settings
+from lightreasoner.tracing.events import StepsEvent
+from lightreasoner.tracing.trace import TraceRequest, trace
+from lightreasoner.tracing.tuned_decoder import TunedModel
+
+CPU = Settings(device="cpu")
+CELLS = [NOTHING, *(Contrast(alpha, beta) for alpha in (0.05, 0.2) for beta in (1.0, 0.2)), Contrast(0.2, 0.2, cap=0.5)]
+LIMIT = 40
+QUESTIONS = [load_problems("bundled-test").problems[n].question for n in (23, 17, 48, 9)]
+
+
+def with_other_ids(loaded, seed: int = 5):
+    """The same model whose ordinary tokens have other ids."""
+    data = json.loads(loaded.tokenizer.backend_tokenizer.to_str())
+    size, special = len(loaded.tokenizer), {token["id"] for token in data["added_tokens"]}
+    free = [id for id in range(size) if id not in special]
+    order = list(range(size))  # old id → new id
+    for old, new in zip(free, np.random.default_rng(seed).permutation(free).tolist(), strict=True):
+        order[old] = new
+    data["model"]["vocab"] = {token: order[id] for token, id in data["model"]["vocab"].items()}
+    tokenizer, model = copy.deepcopy(loaded.tokenizer), copy.deepcopy(loaded.model)
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(data))
+    tables = {id(table): table for table in (model.get_input_embeddings().weight, model.get_output_embeddings().weight)}
+    with torch.no_grad():
+        for table in tables.values():
+            table[order] = table[:size].clone()
+    return replace(loaded, ref=ModelRef("permuted", "folder", "permuted"), model=model, tokenizer=tokenizer)
+
+
+@pytest.fixture(scope="module")
+def pairs() -> tuple[Pair, Pair]:
+    """The bundled pair, and the same where the amateur's tokens have other ids."""
+    preset = find_preset("bundled")
+    pair = load_pair(preset.expert, preset.amateur, LoadedModels(CPU))
+    amateur = with_other_ids(pair.amateur)
+    found = across_vocabulary(pair.expert.tokenizer, amateur.tokenizer)
+    alone = {"alignment": ExpertOnly(found.expert.size), "same_special_tokens": False}
+    return pair, replace(pair, amateur=amateur, across=found, **alone)
+
+
+def test_contrasts_across_tokenizers_write_what_those_of_one_tokenizer_do(pairs):
+    """Issue 17: preview and contrast refused pairs whose tokenizers differ. Cells part, end and share rows."""
+    one, other = (
+        contrast_grid(pair, [pair_prompts(pair, question) for question in QUESTIONS], CELLS, LIMIT) for pair in pairs
+    )
+    for contrast, mine, theirs in zip(CELLS, one, other, strict=True):
+        for usual, found in zip(mine, theirs, strict=True):
+            assert usual.tokens.tolist() == found.tokens.tolist(), contrast
+            assert (usual.own == found.own).all() and usual.decoded == found.decoded
+            if contrast != NOTHING:
+                np.testing.assert_allclose(found.kl, usual.kl, atol=1e-4)
+    assert len({tuple(own[0].tokens) for own in other}) > 1, "no contrast changed anything"
+
+
+def test_a_live_contrast_its_scores_and_its_text_scored_later_agree(pairs):
+    """The grid's text; each step's KL and target are those that chose the token; `score` gives them again."""
+    pair, contrast = pairs[1], Contrast(0.05, 0.1)
+    prompts = pair_prompts(pair, QUESTIONS[0])
+    (expected,) = contrast_generate(pair, [prompts], contrast, LIMIT)
+    request = TraceRequest(QUESTIONS[0], max_new_tokens=LIMIT, contrast=contrast)
+    steps = [s for event in trace(pair, request, CPU) if isinstance(event, StepsEvent) for s in event.steps]
+    assert [step.token_id for step in steps] == expected.tokens.tolist() and expected.changed > 0
+    assert [step.expert_choice.token_id for step in steps] == expected.own.tolist()
+    for step in steps:
+        score = step.score
+        ids, *_, weights = support(score.ids, score.expert_logprobs, score.amateur_logprobs, contrast.alpha)
+        chosen = ids[int(np.argmax(weights))] if score.kl > contrast.beta else step.expert_choice.token_id
+        assert step.token_id == chosen
+    row = GenerationRow(Problem("1", QUESTIONS[0], None), 0, *prompts, Given(expected.tokens.tolist()))
+    scored = generate_batch(pair, [row], DecodingConfig(LIMIT, beta_floor=0.0), lambda ended: None)
+    np.testing.assert_allclose([step.score.kl for step in steps], scored.measures["kl"], atol=1e-4)
+    np.testing.assert_allclose([step.score.amateur_logprob for step in steps], scored.measures["amateur_logprob"], 1e-3)
+
+
+def test_a_further_amateur_and_a_tuned_expert_read_along_across_tokenizers(pairs):
+    """Both were refused. What training moved is between two experts, so the amateur's tokenizer does not matter."""
+    request = TraceRequest(QUESTIONS[0], max_new_tokens=12)
+    tuned = TunedModel(pairs[0].amateur)  # has the expert's tokens
+    one, other = (
+        [
+            s
+            for event in trace(pair, request, CPU, tuned=tuned, others=more)
+            if isinstance(event, StepsEvent)
+            for s in event.steps
+        ]
+        for pair, more in ((pairs[0], []), (pairs[1], [pairs[0]]))
+    )
+    for usual, found in zip(one, other, strict=True):
+        assert found.score.kl == pytest.approx(usual.score.kl, abs=1e-4) == found.other_kls[0]
+        assert found.shift.tuned_kl == pytest.approx(usual.shift.tuned_kl, abs=1e-5)
+        assert len(found.shift.tuned_logprobs) == len(found.score.ids)
+    along = trace(pairs[0], request, CPU, others=[pairs[1]])
+    along = [s for event in along if isinstance(event, StepsEvent) for s in event.steps]
+    assert [s.other_kls[0] for s in along] == pytest.approx([s.score.kl for s in one], abs=1e-4)
+    assert describe_pair(pairs[0], [pairs[1]])["others_across"] == [True]
