@@ -24,7 +24,7 @@ from lightreasoner.problems.rows import Problem
 from lightreasoner.progress import check_interruption
 from lightreasoner.settings import ROOT, Settings
 from lightreasoner.tracing.trace import TraceRequest
-from tests.support.tiny_models import save_tiny
+from tests.support.tiny_models import save_tiny, tiny_tokenizer
 from ui.components.estimate import accelerator_turn, stream_estimate
 from ui.components.pair_card import count, pair_card
 from ui.components.problem_form import (
@@ -107,6 +107,26 @@ def test_a_response_to_a_problem_with_a_known_answer_is_judged_at_once(studio, r
         assert record["graded"]["answer"] == answer
         assert record["graded"]["right"] == grade(record["response"], answer).right
         assert '"graded"' in replay(record)
+
+
+def test_a_live_run_across_tokenizers_is_read_as_its_record(studio, refs, tmp_path):
+    """The columns of a step were sent before the models were loaded, without what was compared: in a live run the page
+    took that share for the plausible tokens, and every target was wrong. The amateurs that read along say ≥, too."""
+    other = str(save_tiny(tmp_path / "other", 3, tiny_tokenizer(["a b cc dd ee the 12 34"])))
+    request = TraceRequest("2 + 2?", max_new_tokens=12, contrast=Contrast(0.05, 0.0))
+    live = studio.start(request, (None, refs[0], other), others=[refs[1]])
+    *_, last = stream(studio, live)
+    record = studio.record(live.trace.id)
+    head, *rest = lines(last)
+    columns = next(item["facts"]["columns"] for item in rest if isinstance(item, dict) and "facts" in item)
+    assert columns == lines(replay(record))[0]["columns"] and head["others"] == ["amateur"]
+    for line, step in zip((item for item in rest if isinstance(item, list)), record["steps"], strict=True):
+        assert dict(zip(columns, line[2:-1], strict=True)) == {name: step[name] for name in columns}
+        assert (line[-1] is None) == (step["candidates"] is None) and 0 < step["compared"] < 1.00001
+    live = studio.start(TraceRequest("2 + 2?", max_new_tokens=4), (None, *refs), others=[other])
+    *_, last = stream(studio, live)
+    facts = next(item["facts"] for item in lines(last) if isinstance(item, dict) and "facts" in item)
+    assert facts["others_across"] == [True] == lines(replay(studio.record(live.trace.id)))[0]["others_across"]
 
 
 def test_closing_the_stream_stops_the_run_and_saves_it(studio, refs):
