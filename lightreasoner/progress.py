@@ -19,8 +19,16 @@ class StopRequested(Exception):
 
 @contextmanager
 def interruptible(check: Callable[[], None]) -> Iterator[None]:
-    """Inside, in this thread, a long pass through a model ends in the middle with what check() raises."""
-    token = _INTERRUPTION.set(check)
+    """Inside, in this thread, a long pass through a model or a large file ends in the middle with what check() raises,
+    or the check of a block around this one."""
+    around = _INTERRUPTION.get()
+
+    def both() -> None:
+        if around:
+            around()
+        check()
+
+    token = _INTERRUPTION.set(both)
     try:
         yield
     finally:

@@ -21,6 +21,7 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from lightreasoner.errors import UserError
+from lightreasoner.progress import StopRequested
 from lightreasoner.storage.atomic import atomic_folder, folder_bytes, sha256, write_text
 from lightreasoner.storage.checksums import note_checksum, noted, verify
 
@@ -65,7 +66,8 @@ def find_conversion(gguf: Path, dtype: torch.dtype) -> Path | None:
 def keep_conversion(model: Any, gguf: Path, dtype: torch.dtype, most: float) -> None:
     """Keep the weights that a GGUF file was converted to, on the CPU. most: bytes of the whole cache; 0: no cache.
 
-    The least recently used entries make room. Whatever goes wrong, the model stays usable and nothing is raised.
+    The least recently used entries make room. Whatever goes wrong, the model stays usable and nothing is raised but
+    StopRequested.
     """
     try:
         if gguf.stat().st_size < LEAST:
@@ -89,6 +91,8 @@ def keep_conversion(model: Any, gguf: Path, dtype: torch.dtype, most: float) -> 
             for name in (WEIGHTS, "config.json"):
                 note_checksum(folder / name)
         make_room(most, entry)
+    except StopRequested:
+        raise
     except Exception:  # a full disk has another error in each writer
         log.info("The conversion of %s is not kept", gguf.name, exc_info=True)
 

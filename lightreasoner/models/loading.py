@@ -26,7 +26,7 @@ from lightreasoner.models.overflow import overflows
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.models.turn_ends import TurnEnd, turn_ends
 from lightreasoner.models.weights import Files, find_files, fingerprint, measure, read_json, weights_fingerprint
-from lightreasoner.progress import StopRequested
+from lightreasoner.progress import StopRequested, interruptible
 from lightreasoner.settings import Settings
 
 Status = Callable[[str], None] | None
@@ -91,7 +91,7 @@ def load_model(
     idle = unused_gpu() if device.type == "cpu" and settings.device == "auto" else ""
     report = _Report(on_status, f"Loading {ref} on {device} in {str(dtype).removeprefix('torch.')}{idle}")
     report(0, 1)
-    with _quiet(files), _tensor_by_tensor(report):
+    with _quiet(files), _tensor_by_tensor(report), interruptible(lambda: report(0, 1)):
         try:
             tokenizer = tokenizer or _load_tokenizer(files)
             ends = turn_ends(files, tokenizer)

@@ -16,10 +16,12 @@ from filelock import FileLock, Timeout
 
 from lightreasoner import processes
 from lightreasoner.errors import UserError, disk_trouble
+from lightreasoner.progress import StopRequested, check_interruption
 from lightreasoner.storage.working_run import check_held, make_folder
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{16,40}")
 LEFTOVER = re.compile(r"\.(\d+-\d+-[0-9a-f]{8})-[0-9a-f]{8}\.part$")  # the end of a temporary file's name: its owner
+BLOCK = 2**24  # bytes of a file that are hashed between two looks whether to stop
 ADVICE = "Free some space or choose another place."
 
 
@@ -62,7 +64,7 @@ def atomic_file(
             before(temporary)
         os.replace(temporary, path)
         sync_folder(path.parent)
-    except UserError:
+    except (UserError, StopRequested):
         raise
     except Exception as error:  # pyarrow has errors of its own for a full disk
         raise _not_written(path, name or path, error, advice) from error
@@ -88,7 +90,7 @@ def atomic_folder(path: Path, advice: str = ADVICE) -> Iterator[Path]:
             shutil.rmtree(old, ignore_errors=True)
         temporary.rename(path)
         sync_folder(path.parent)
-    except UserError:
+    except (UserError, StopRequested):
         raise
     except Exception as error:  # safetensors, tokenizers and torch have errors of their own for a full disk
         raise _not_written(path, path, error, advice) from error
@@ -189,9 +191,18 @@ def in_use(path: Path) -> bool:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 hash of a file, as 64 hexadecimal digits. Raises OSError."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The SHA-256 hash of a file, as 64 hexadecimal digits. Raises OSError.
+
+    And between blocks what ends the computation of this thread (progress.py), since a file of many GB takes minutes.
+    """
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        view = memoryview(bytearray(min(BLOCK, os.fstat(file.fileno()).st_size + 1)))
+        while count := file.readinto(view):
+            digest.update(view[:count])
+            if count == BLOCK:
+                check_interruption()
+    return digest.hexdigest()
 
 
 def folder_bytes(folder: Path) -> int:

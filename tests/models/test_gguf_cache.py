@@ -12,10 +12,12 @@ import pytest
 import torch
 from huggingface_hub import constants
 
+from lightreasoner.jobs.accelerator import WaitCancelled
 from lightreasoner.models import gguf_cache, loading
 from lightreasoner.models.gguf_cache import WEIGHTS, conversions
 from lightreasoner.models.loading import load_model
 from lightreasoner.settings import Settings
+from lightreasoner.storage import atomic, checksums
 from tests.support.tiny_models import logits_of, save_tiny_gguf
 
 CPU = Settings(device="cpu", dtype="float32")
@@ -109,3 +111,33 @@ def test_without_a_disk_to_write_on_there_is_no_cache_and_no_trouble(dequantized
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
     assert load_model(str(gguf), CPU).parameters and len(dequantized) == 2
+
+
+@pytest.mark.parametrize(("module", "kept"), [(gguf_cache, False), (checksums, False), (checksums, True)])
+def test_hashing_is_stopped_between_blocks(dequantized, gguf, monkeypatch, module, kept):
+    """The hash of a file of many GB was taken to its end: of the file, of its conversion when kept and when used."""
+    if kept:
+        load_model(str(gguf), CPU)
+    hashing, whole = [], module.sha256
+
+    def sha256(path):
+        hashing.append(path)
+        found = whole(path)
+        hashing.clear()
+        return found
+
+    def on_status(text):
+        if hashing:
+            raise WaitCancelled
+
+    monkeypatch.setattr(module, "sha256", sha256)
+    monkeypatch.setattr(loading, "PAUSE", 0.0)
+    monkeypatch.setattr(atomic, "BLOCK", 4096)
+    checksums._digest.cache_clear()
+    with pytest.raises(WaitCancelled):
+        load_model(str(gguf), CPU, on_status)
+    assert len(hashing) == 1 and hashing[0].name == (WEIGHTS if module is checksums else gguf.name)
+    assert len(entries()) == kept and not list(conversions().glob(".*"))
+    monkeypatch.setattr(module, "sha256", whole)
+    assert logits_of(load_model(str(gguf), CPU).model).isfinite().all() and len(entries()) == 1
+    assert len(dequantized) == (1 if kept else 2)
