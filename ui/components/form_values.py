@@ -70,6 +70,16 @@ def stop_field(elem_id: str, kind: type[gr.Textbox] = gr.Textbox) -> gr.Textbox:
     )
 
 
+def cap_field(elem_id: str) -> gr.Number:
+    """The field for the cap on the log ratio of contrastive targets."""
+    return gr.Number(
+        0,
+        label="Cap on the log ratio",
+        info="of the targets, in nats: what the amateur all but rules out counts no more; 0: none",
+        elem_id=elem_id,
+    )
+
+
 def checked_stops(text: object) -> tuple[str, ...]:
     """The stop strings of the field's text, one per line. Raises UserError."""
     if not isinstance(text, str | None):

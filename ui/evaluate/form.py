@@ -12,7 +12,7 @@ from lightreasoner.settings import Settings
 from lightreasoner.training.runs import tuned_run, tuned_runs
 from ui.access.actions import action
 from ui.components.events import PRIVATE
-from ui.components.form_values import checked_problems, stop_field
+from ui.components.form_values import cap_field, checked_problems, stop_field
 from ui.components.pair_card import OTHER
 from ui.components.pair_form import model_field
 from ui.components.prompt_form import prompt_form, wire_preview
@@ -65,12 +65,7 @@ class EvaluateForm(RunForm):
             )
             beta = gr.Textbox(PREVIEW_BETAS, label="β in nats", max_lines=1, max_length=200)
             alpha = gr.Textbox(f"{ALPHA:g}", label="α", max_lines=1, max_length=200)
-            cap = gr.Number(
-                0,
-                label="Cap on the log ratio",
-                info="of the targets, in nats: what the amateur all but rules out counts no more; 0: none",
-                elem_id="lr-ev-cap",
-            )
+            cap = cap_field("lr-ev-cap")
             takeovers = gr.Checkbox(
                 label="Takeover", info="the amateur writes, and above β the expert’s choice is taken"
             )

@@ -15,6 +15,7 @@ from lightreasoner.training.presets import load_preset, preset_names, settings_o
 from ui.access.actions import action
 from ui.components.dataset_catalogue import Dataset, Datasets
 from ui.components.events import CLEAR, PRIVATE
+from ui.components.form_values import cap_field
 from ui.components.notices import notice_html
 from ui.components.pair_form import model_field
 from ui.components.problem_form import escape
@@ -39,6 +40,7 @@ LORA = ("target_modules", "rank", "lora_alpha", "dropout")
 QUICK, FULL = "quick", "full"
 SIZES = [("Quick", QUICK), ("Full", FULL)]
 QUICK_SAYS = "quick: few updates at a higher rate"
+FIELDS = ("dataset", "method", "alpha", "beta", "selector", "expert", *CONFIG, "tau", "box", "cap")
 LATEST = PRIVATE | {"trigger_mode": "always_last"}
 
 
@@ -61,10 +63,44 @@ class FinetuneForm(RunForm):
         self.datasets = datasets
         usual = defaults(None)
         self.defaults = gr.State(usual)
-        # every visitor of a public server gets this layout; the owner's script then requests the list
-        choices = [] if datasets.settings.public else dataset_choices(datasets)
+        parts = self._lay_out_dataset()
         with gr.Group():
-            self.dataset = gr.Dropdown(
+            titles = [(title, name) for name, title in METHOD_TITLES.items()]
+            parts["method"] = gr.Radio(titles, value="lightreasoner", label="Method", elem_id="lr-ft-method")
+        self.about_method = gr.Markdown(describe("lightreasoner"), elem_classes="lr-answer", elem_id="lr-ft-says")
+        parts |= threshold_fields()
+        with gr.Group():
+            self.size = gr.Radio(SIZES, value=FULL, label="Size", info=QUICK_SAYS, elem_id="lr-ft-size")
+            parts |= in_rows(FIRST, usual)
+        self.source = gr.Markdown(source_of_defaults(None), elem_classes="lr-answer", elem_id="lr-ft-whence")
+        with gr.Accordion("LoRA", open=False, elem_id="lr-ft-lora"):
+            parts |= in_rows(LORA[:1], usual) | in_rows(LORA[1:], usual)
+        with gr.Accordion("More", open=False, elem_id="lr-ft-more"):
+            parts |= selector_fields()
+            parts |= in_rows([name for name in CONFIG if name not in parts], usual)
+        self.about_amount = gr.Markdown("", elem_classes="lr-answer", elem_id="lr-ft-amount")
+        self.command_line = command_line("lr-ft-command")
+        self.estimate = gr.Button("Estimate time and memory", size="sm", elem_id="lr-ft-estimate")
+        with gr.Column(elem_id="lr-ft-go"):
+            self.notice = gr.HTML("", elem_id="lr-ft-notice")
+            self.start = gr.Button("Start fine-tuning", variant="primary", elem_id="lr-ft-start")
+        self.fields = {name: parts[name] for name in FIELDS}
+        self.dataset = parts["dataset"]
+        self.selection = [parts[name] for name in ("alpha", "beta", "selector")]
+        self.further_selection = [parts[name] for name in ("tau", "box", "cap")]
+        self._wire_defaults()
+        self._wire_method()
+        self._wire_preset()
+        changes = [part.change for part in self.inputs]
+        gr.on(changes, self.show_command, self.inputs, [self.about_amount, self.command_line], **LATEST)
+        # only input by the user clears the notice: the form also changes by itself, right after a notice has appeared
+        gr.on([part.input for part in self.inputs], outputs=self.notice, **CLEAR)
+
+    def _lay_out_dataset(self) -> dict[str, gr.components.Component]:
+        # every visitor of a public server gets this layout; the owner's script then requests the list
+        choices = [] if self.datasets.settings.public else dataset_choices(self.datasets)
+        with gr.Group():
+            dataset = gr.Dropdown(
                 choices, value=None, label="Dataset", elem_id="lr-ft-dataset", allow_custom_value=True
             )
             expert = model_field("Model to train", visible=False, elem_id="lr-ft-expert")
@@ -76,84 +112,40 @@ class FinetuneForm(RunForm):
                 allow_custom_value=True,
                 elem_id="lr-ft-preset",
             )
-        with gr.Group():
-            titles = [(title, name) for name, title in METHOD_TITLES.items()]
-            method = gr.Radio(titles, value="lightreasoner", label="Method", elem_id="lr-ft-method")
-        about_method = gr.Markdown(describe("lightreasoner"), elem_classes="lr-answer", elem_id="lr-ft-says")
-        with gr.Group(), gr.Row():
-            info = "tokens with at least α times the top probability count as plausible"
-            alpha = gr.Number(ALPHA, label="α", info=info, min_width=120)
-            beta = gr.Number(BETA, label="β", info="steps with a KL above β nats are selected", min_width=120)
-        with gr.Group():
-            size = gr.Radio(SIZES, value=FULL, label="Size", info=QUICK_SAYS, elem_id="lr-ft-size")
-            settings = in_rows(FIRST, usual)
-        source = gr.Markdown(source_of_defaults(None), elem_classes="lr-answer", elem_id="lr-ft-whence")
-        with gr.Accordion("LoRA", open=False, elem_id="lr-ft-lora"):
-            settings |= in_rows(LORA[:1], usual) | in_rows(LORA[1:], usual)
-        with gr.Accordion("More", open=False, elem_id="lr-ft-more"):
-            names = [(s.title, s.name) for s in SELECTORS]
-            selector = gr.Dropdown(names, value="kl", label="Selector", elem_id="lr-ft-selector")
-            self.tau = gr.Number(
-                None,
-                label="τ",
-                info="only steps that teach more than τ nats; empty: as many as have KL above β",
-                visible=False,
-                elem_id="lr-ft-tau",
-            )
-            self.cap = gr.Number(
-                0,
-                label="Cap on the log ratio",
-                info="of the targets, in nats: what the amateur all but rules out counts no more; 0: none",
-                elem_id="lr-ft-cap",
-            )
-            self.box = gr.Textbox(
-                "",
-                label="Box",
-                info="only steps inside: expert’s entropy from : to : KL from : to, in nats; empty: everywhere",
-                placeholder="0:1:0.4:inf",
-                max_lines=1,
-                max_length=100,
-                elem_id="lr-ft-box",
-            )
-            settings |= in_rows([name for name in CONFIG if name not in settings], usual)
-        about_amount = gr.Markdown("", elem_classes="lr-answer", elem_id="lr-ft-amount")
-        command = command_line("lr-ft-command")
-        self.estimate = gr.Button("Estimate time and memory", size="sm", elem_id="lr-ft-estimate")
-        with gr.Column(elem_id="lr-ft-go"):
-            self.notice = gr.HTML("", elem_id="lr-ft-notice")
-            self.start = gr.Button("Start fine-tuning", variant="primary", elem_id="lr-ft-start")
-        self.selection = [alpha, beta, selector]
-        self.fields = {"dataset": self.dataset, "method": method, "alpha": alpha, "beta": beta, "selector": selector}
-        self.fields |= (
-            {"expert": expert}
-            | {name: settings[name] for name in CONFIG}
-            | {"tau": self.tau, "box": self.box, "cap": self.cap}
-        )
+        return {"dataset": dataset, "expert": expert}
 
-        ordered, layers = [settings[name] for name in CONFIG], settings["target_modules"]
-        model, limits = [self.dataset, expert, layers], [layers, settings["rank"]]
+    def _wire_defaults(self) -> None:
+        """The settings follow the dataset and the size; the layers to choose from follow the model."""
+        size, settings, layers = self.size, self.settings_fields, self.fields["target_modules"]
+        model, limits = [self.dataset, self.fields["expert"], layers], [layers, self.fields["rank"]]
         adopted = gr.on(
             [self.dataset.change, size.input],
             self.choose_dataset,
-            [self.dataset, size, self.defaults, *ordered],
-            [expert, source, self.defaults, *ordered],
+            [self.dataset, size, self.defaults, *settings],
+            [self.fields["expert"], self.source, self.defaults, *settings],
             **LATEST,
         )
         adopted.then(self.update_layers, model, limits, **PRIVATE)
-        expert.change(self.update_layers, model, limits, **LATEST)
+        self.fields["expert"].change(self.update_layers, model, limits, **LATEST)
         layers.input(self.update_layers, model, limits, **LATEST)
-        method.change(self.choose_method, method, [about_method, *self.selection], **LATEST)
-        gr.on(
-            [method.change, selector.change], self.choose_selector, [method, selector], [self.tau, self.cap], **LATEST
-        )
+
+    def _wire_method(self) -> None:
+        """Only some methods have α, β and a selector; only some selectors have τ."""
+        method, selector = self.fields["method"], self.fields["selector"]
+        method.change(self.choose_method, method, [self.about_method, *self.selection], **LATEST)
+        inputs, outputs = [method, selector], [self.fields["tau"], self.fields["cap"]]
+        gr.on([method.change, selector.change], self.choose_selector, inputs, outputs, **LATEST)
+
+    def _wire_preset(self) -> None:
         known = gr.State([])  # names; a list that is updated while it is open loses its position
         self.preset.focus(self.list_presets, known, [self.preset, known], **PRIVATE)
-        taken = [method, *self.selection, self.tau, self.box, self.cap, *ordered, self.notice]
+        taken = [self.fields["method"], *self.selection, *self.further_selection, *self.settings_fields, self.notice]
         self.preset.input(self.choose_preset, self.preset, taken, **LATEST)
-        changes = [part.change for part in self.inputs]
-        gr.on(changes, self.show_command, self.inputs, [about_amount, command], **LATEST)
-        # only input by the user clears the notice: the form also changes by itself, right after a notice has appeared
-        gr.on([part.input for part in self.inputs], outputs=self.notice, **CLEAR)
+
+    @property
+    def settings_fields(self) -> list[gr.components.Component]:
+        """The fields of FinetuneConfig, in CONFIG's order."""
+        return [self.fields[name] for name in CONFIG]
 
     @action("finetune.show_command")
     def show_command(self, *values) -> tuple[str, str]:
@@ -236,6 +228,38 @@ class FinetuneForm(RunForm):
         """Updates of τ, which only the selector by the teaching signal has, and of the cap: of contrastive targets."""
         teaching = method in SELECTING and selector == "teaching"
         return gr.Number(visible=teaching), gr.Number(visible=method not in UNCAPPED)
+
+
+def threshold_fields() -> dict[str, gr.components.Component]:
+    with gr.Group(), gr.Row():
+        info = "tokens with at least α times the top probability count as plausible"
+        alpha = gr.Number(ALPHA, label="α", info=info, min_width=120)
+        beta = gr.Number(BETA, label="β", info="steps with a KL above β nats are selected", min_width=120)
+    return {"alpha": alpha, "beta": beta}
+
+
+def selector_fields() -> dict[str, gr.components.Component]:
+    """The selector, and what else decides which steps are trained on, and to which targets."""
+    names = [(s.title, s.name) for s in SELECTORS]
+    selector = gr.Dropdown(names, value="kl", label="Selector", elem_id="lr-ft-selector")
+    tau = gr.Number(
+        None,
+        label="τ",
+        info="only steps that teach more than τ nats; empty: as many as have KL above β",
+        visible=False,
+        elem_id="lr-ft-tau",
+    )
+    cap = cap_field("lr-ft-cap")
+    box = gr.Textbox(
+        "",
+        label="Box",
+        info="only steps inside: expert’s entropy from : to : KL from : to, in nats; empty: everywhere",
+        placeholder="0:1:0.4:inf",
+        max_lines=1,
+        max_length=100,
+        elem_id="lr-ft-box",
+    )
+    return {"selector": selector, "tau": tau, "cap": cap, "box": box}
 
 
 def dataset_choices(datasets: Datasets) -> list[tuple[str, str]]:

@@ -78,7 +78,7 @@ def build_finetune(studio: Studio) -> None:
     )
     form.start.click(start, form.inputs, [view, form.notice], api_name="finetune", cancels=[estimating], **UNQUEUED)
     view.renew(
-        renew, form.dataset, [side, form.dataset, form.notice, *form.selection, form.tau, form.box, form.cap], **PRIVATE
+        renew, form.dataset, [side, form.dataset, form.notice, *form.selection, *form.further_selection], **PRIVATE
     )
 
 
