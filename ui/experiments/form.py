@@ -23,6 +23,10 @@ SAYS = {
     QUICK: "From nothing to a measured gain in about a minute, with the bundled pair on two CPU cores.",
     FULL: "As many problems and updates as fit into the budget.",
 }
+FIELDS = (  # after the pair and the problems
+    *("learning_rate", "max_steps", "control", "preview", "arms", "stop_worse", "rounds", "max_new_tokens"),
+    *("test_max_new_tokens", "minutes", "next_amateur", "selector", "tau", "size"),
+)
 ARMS = "One arm per line, with the settings that differ from the form’s: seed=1|2 makes an arm of each value."
 
 
@@ -34,81 +38,27 @@ class ExperimentForm(RunForm):
         self.pair = pair_form(studio, "lr-ex", IMPROVE)
         with gr.Group():
             size = gr.Radio(SIZES, value=QUICK, label="Size", info=SAYS[QUICK], elem_id="lr-ex-size")
-        words = {"info": "the first ones; 0: all", "value": usual["limit"]}
-        learn = problem_fields(
-            self.settings,
-            "experiments",
-            "lr-ex",
-            "bundled-train",
-            "Learn from",
-            label="Problems to learn from",
-            **words,
-        )
-        measured = {"label": "Problems to measure on", "graded": True} | words | {"value": usual["test_limit"]}
-        test = problem_fields(self.settings, "experiments", "lr-ex-test", "bundled-test", "Measure on", **measured)
-        with gr.Group():
-            minutes = gr.Number(
-                usual["minutes"],
-                label="Budget in minutes",
-                info="the numbers are then upper bounds; 0: none",
-                minimum=0,
-                elem_id="lr-ex-minutes",
-            )
-            with gr.Row():
-                rate = gr.Number(usual["learning_rate"], label="Learning rate", min_width=120, elem_id="lr-ex-rate")
-                steps = gr.Number(
-                    usual["max_steps"], label="Updates", precision=0, min_width=120, elem_id="lr-ex-steps"
-                )
-            control = gr.Checkbox(True, label="Control", info="the same with random steps: does the method matter?")
-            preview = gr.Checkbox(
-                usual["preview"], label="Preview", info=f"forecast on {Plan.preview} problems before training"
-            )
-        with gr.Accordion("Further arms", open=False, elem_id="lr-ex-arms"):
-            arms = gr.Textbox(
-                label="Arms",
-                info=ARMS,
-                placeholder="method=sft\nlearning_rate=1e-4\nseed=1|2",
-                lines=3,
-                max_lines=12,
-                max_length=20_000,
-            )
-            worse = gr.Checkbox(label="Stop clearly worse arms", info="their evaluation ends early")
-        with gr.Accordion("More", open=False, elem_id="lr-ex-more"):
-            selector = gr.Dropdown(
-                [(s.title, s.name) for s in SELECTORS],
-                value=SELECTORS[0].name,
-                label="Selector",
-                info="the steps that the first arm trains on",
-                elem_id="lr-ex-selector",
-            )
-            tau = gr.Number(None, label="τ", info="of the selector Teaching signal: only steps above τ nats")
-            rounds = gr.Number(
-                1, label="Rounds", info=f"up to {MOST_ROUNDS}: the best tuned expert is tuned again", precision=0
-            )
-            again = gr.Radio(
-                AGAIN,
-                value="same",
-                label="Amateur of later rounds",
-                info="the former expert diverges less and less from its tuned self",
-                elem_id="lr-ex-next",
-            )
-            tokens = gr.Number(LENGTH, label="Max new tokens", info="of a response to learn from", precision=0)
-            longest = gr.Number(
-                0, label="Max new tokens, measured", info="0: as many as the model’s context allows", precision=0
-            )
+        problems = self._lay_out_problems(usual)
+        parts = amount_fields(usual) | arm_fields() | further_fields() | {"size": size}
         command = command_line("lr-ex-command")
         pair = {"preset": self.pair.preset, "expert": self.pair.expert, "amateur": self.pair.amateur}
-        self.fields = pair | learn | {f"test_{name}": field for name, field in test.items()}
-        self.fields |= {"learning_rate": rate, "max_steps": steps, "control": control, "preview": preview, "arms": arms}
-        self.fields |= {"stop_worse": worse, "rounds": rounds, "max_new_tokens": tokens, "test_max_new_tokens": longest}
-        self.fields |= {"minutes": minutes, "next_amateur": again, "selector": selector, "tau": tau, "size": size}
+        self.fields = pair | problems | {name: parts[name] for name in FIELDS}
         amounts = [self.fields[name] for name in usual]
         size.input(self.choose_size, [self.pair.preset, size], [size, *amounts], **PRIVATE)
-        shown = [self.pair.preset, size, rate, steps]
-        self.pair.preset.change(self.choose_pair, shown, [rate, steps], **PRIVATE)
+        training = [parts["learning_rate"], parts["max_steps"]]
+        self.pair.preset.change(self.choose_pair, [self.pair.preset, size, *training], training, **PRIVATE)
         changes = [part.change for part in self.inputs]
         gr.on(changes, self.show_command, self.inputs, command, trigger_mode="always_last", **PRIVATE)
         command.value = self.show_command(*(part.value for part in self.inputs))
+
+    def _lay_out_problems(self, usual: dict) -> dict[str, gr.components.Component]:
+        first = {"info": "the first ones; 0: all"}
+        learn = {"label": "Problems to learn from", "value": usual["limit"]} | first
+        measured = {"label": "Problems to measure on", "value": usual["test_limit"], "graded": True} | first
+        shared = (self.settings, "experiments")
+        fields = problem_fields(*shared, "lr-ex", "bundled-train", "Learn from", **learn)
+        test = problem_fields(*shared, "lr-ex-test", "bundled-test", "Measure on", **measured)
+        return fields | {f"test_{name}": field for name, field in test.items()}
 
     @action("experiments.show_command")
     def show_command(self, *values) -> str:
@@ -132,6 +82,68 @@ class ExperimentForm(RunForm):
         known = [usual_settings(name, kind) for name in names for kind in (QUICK, FULL)]
         given, own = {"learning_rate": rate, "max_steps": steps}, usual_settings(preset, size)
         return tuple(own[name] if value in [one[name] for one in known] else gr.skip() for name, value in given.items())
+
+
+def amount_fields(usual: dict) -> dict[str, gr.components.Component]:
+    """How much is done: the budget, and the size of the training."""
+    with gr.Group():
+        minutes = gr.Number(
+            usual["minutes"],
+            label="Budget in minutes",
+            info="the numbers are then upper bounds; 0: none",
+            minimum=0,
+            elem_id="lr-ex-minutes",
+        )
+        with gr.Row():
+            rate = gr.Number(usual["learning_rate"], label="Learning rate", min_width=120, elem_id="lr-ex-rate")
+            steps = gr.Number(usual["max_steps"], label="Updates", precision=0, min_width=120, elem_id="lr-ex-steps")
+        control = gr.Checkbox(True, label="Control", info="the same with random steps: does the method matter?")
+        preview = gr.Checkbox(
+            usual["preview"], label="Preview", info=f"forecast on {Plan.preview} problems before training"
+        )
+    return {"minutes": minutes, "learning_rate": rate, "max_steps": steps, "control": control, "preview": preview}
+
+
+def arm_fields() -> dict[str, gr.components.Component]:
+    with gr.Accordion("Further arms", open=False, elem_id="lr-ex-arms"):
+        arms = gr.Textbox(
+            label="Arms",
+            info=ARMS,
+            placeholder="method=sft\nlearning_rate=1e-4\nseed=1|2",
+            lines=3,
+            max_lines=12,
+            max_length=20_000,
+        )
+        worse = gr.Checkbox(label="Stop clearly worse arms", info="their evaluation ends early")
+    return {"arms": arms, "stop_worse": worse}
+
+
+def further_fields() -> dict[str, gr.components.Component]:
+    with gr.Accordion("More", open=False, elem_id="lr-ex-more"):
+        selector = gr.Dropdown(
+            [(s.title, s.name) for s in SELECTORS],
+            value=SELECTORS[0].name,
+            label="Selector",
+            info="the steps that the first arm trains on",
+            elem_id="lr-ex-selector",
+        )
+        tau = gr.Number(None, label="τ", info="of the selector Teaching signal: only steps above τ nats")
+        rounds = gr.Number(
+            1, label="Rounds", info=f"up to {MOST_ROUNDS}: the best tuned expert is tuned again", precision=0
+        )
+        again = gr.Radio(
+            AGAIN,
+            value="same",
+            label="Amateur of later rounds",
+            info="the former expert diverges less and less from its tuned self",
+            elem_id="lr-ex-next",
+        )
+        tokens = gr.Number(LENGTH, label="Max new tokens", info="of a response to learn from", precision=0)
+        longest = gr.Number(
+            0, label="Max new tokens, measured", info="0: as many as the model’s context allows", precision=0
+        )
+    fields = {"selector": selector, "tau": tau, "rounds": rounds, "next_amateur": again}
+    return fields | {"max_new_tokens": tokens, "test_max_new_tokens": longest}
 
 
 def prefilled(link: dict) -> tuple:
