@@ -22,6 +22,11 @@ from ui.evaluate.catalogue import canonical
 from ui.evaluate.request import base_of, read_form
 from ui.studio import Studio
 
+FIELDS = (
+    *("model", "own_model", "adapters", "adapter_folder", "source", "upload", "limit", "max_new_tokens", "with_base"),
+    *("batch_size", "stop", "skip_unreadable"),
+)
+AFTER_PROMPT = ("samples", "temperature", "amateur", "alpha", "beta", "takeover", "cap")
 SMALL, USUAL = 256, 1024  # max new tokens: the context of the bundled model allows 256
 NO_ADAPTERS = "No fine-tuned models for this base yet; create one in the Fine-tune tab."
 COMPARED = "Each is compared with the base model and with the others."
@@ -44,59 +49,33 @@ class EvaluateForm(RunForm):
     """Lays the form out and wires the events inside it."""
 
     def __init__(self, studio: Studio):
-        self.settings, choices = studio.settings, base_choices()
+        self.settings = studio.settings
+        models = self._lay_out_models()
+        first = {"info": "the first ones; 0: all"}
+        problems = problem_fields(self.settings, "evaluate", "lr-ev", "bundled-test", graded=True, **first)
+        parts = models | problems | preview_fields()
+        prompt = prompt_form("lr-ev")
+        parts |= further_fields() | prompt.fields
+        command = command_line("lr-ev-command")
+        self.fields = {name: parts[name] for name in (*FIELDS, *prompt.fields, *AFTER_PROMPT)}
+        asked = [self.model, self.own_model, problems["source"], problems["upload"]]
+        wire_preview(prompt, "evaluate.show_prompt", self.first_problem, asked)
+        tokens = parts["max_new_tokens"]
+        inputs, outputs = [*self.prefilled_fields, tokens], [self.own_model, self.adapters, tokens]
+        gr.on([self.model.input, self.own_model.input], self.choose_model, inputs, outputs, **PRIVATE)
+        changes = [part.change for part in self.inputs]
+        gr.on(changes, self.show_command, self.inputs, command, trigger_mode="always_last", **PRIVATE)
+        command.value = self.show_command(*(part.value for part in self.inputs))
+
+    def _lay_out_models(self) -> dict[str, gr.components.Component]:
+        choices = base_choices()
         with gr.Group():
             self.model = gr.Dropdown(choices, value=choices[0][1], label="Base model", elem_id="lr-ev-model")
             self.own_model = model_field("Model name", visible=False, elem_id="lr-ev-own")
             # every visitor of a public server gets this layout; the owner's script then requests the list
             offered = adapter_choices(self.settings, None if self.settings.public else canonical(choices[0][1]), [])
             self.adapters = Adapters(label="Fine-tuned models", elem_id="lr-ev-adapters", **offered)
-        first = {"info": "the first ones; 0: all"}
-        problems = problem_fields(self.settings, "evaluate", "lr-ev", "bundled-test", graded=True, **first)
-        with gr.Accordion("Preview of training", open=False, elem_id="lr-ev-preview"):
-            amateurs = dict.fromkeys(pair.amateur for pair in presets())
-            amateur = gr.Dropdown(
-                [("none", ""), *((short_name(ref), ref) for ref in amateurs)],
-                value="",
-                label="Amateur",
-                info="the expert decodes by contrast with it: what training would come to. Or type a model’s name",
-                allow_custom_value=True,
-                elem_id="lr-ev-amateur",
-            )
-            beta = gr.Textbox(PREVIEW_BETAS, label="β in nats", max_lines=1, max_length=200)
-            alpha = gr.Textbox(f"{ALPHA:g}", label="α", max_lines=1, max_length=200)
-            cap = cap_field("lr-ev-cap")
-            takeovers = gr.Checkbox(
-                label="Takeover", info="the amateur writes, and above β the expert’s choice is taken"
-            )
-        prompt = prompt_form("lr-ev")
-        with gr.Accordion("More", open=False, elem_id="lr-ev-more"):
-            folder = gr.Textbox(
-                label="Another adapter", placeholder="the path of its folder", max_lines=1, max_length=1000
-            )
-            with gr.Row(elem_id="lr-ev-sampling"):
-                samples = gr.Number(1, label="Responses", info="per problem", precision=0, min_width=120)
-                temperature = gr.Number(0, label="Temperature", info="0: greedy", step=0.1, min_width=120)
-            tokens = gr.Number(SMALL, label="Max new tokens", info="longer responses are cut off", precision=0)
-            batch_size = gr.Number(0, label="Batch size", info="0: as many problems as fit into memory", precision=0)
-            stop = stop_field("lr-ev-stop")
-            with_base = gr.Checkbox(
-                True, label="Evaluate the base model too", info="the reference for the fine-tuned models"
-            )
-        command = command_line("lr-ev-command")
-        models = {"model": self.model, "own_model": self.own_model, "adapters": self.adapters}
-        more = {"max_new_tokens": tokens, "with_base": with_base, "batch_size": batch_size, "stop": stop}
-        rest = {"skip_unreadable": problems.pop("skip_unreadable")}
-        several = {"samples": samples, "temperature": temperature}
-        several |= {"amateur": amateur, "alpha": alpha, "beta": beta, "takeover": takeovers, "cap": cap}
-        self.fields = models | {"adapter_folder": folder} | problems | more | rest | prompt.fields | several
-        asked = [self.model, self.own_model, problems["source"], problems["upload"]]
-        wire_preview(prompt, "evaluate.show_prompt", self.first_problem, asked)
-        inputs, outputs = [*self.prefilled_fields, tokens], [self.own_model, self.adapters, tokens]
-        gr.on([self.model.input, self.own_model.input], self.choose_model, inputs, outputs, **PRIVATE)
-        changes = [part.change for part in self.inputs]
-        gr.on(changes, self.show_command, self.inputs, command, trigger_mode="always_last", **PRIVATE)
-        command.value = self.show_command(*(part.value for part in self.inputs))
+        return {"model": self.model, "own_model": self.own_model, "adapters": self.adapters}
 
     @property
     def prefilled_fields(self) -> list:
@@ -121,6 +100,41 @@ class EvaluateForm(RunForm):
         usual = SMALL if model in BUNDLED else USUAL
         adapters = gr.CheckboxGroup(**adapter_choices(self.settings, base_or_none(model, own_model), selected))
         return gr.Textbox(visible=model == OTHER), adapters, usual if tokens in (SMALL, USUAL) else gr.skip()
+
+
+def preview_fields() -> dict[str, gr.components.Component]:
+    """Decoding by contrast with an amateur."""
+    with gr.Accordion("Preview of training", open=False, elem_id="lr-ev-preview"):
+        amateurs = dict.fromkeys(pair.amateur for pair in presets())
+        amateur = gr.Dropdown(
+            [("none", ""), *((short_name(ref), ref) for ref in amateurs)],
+            value="",
+            label="Amateur",
+            info="the expert decodes by contrast with it: what training would come to. Or type a model’s name",
+            allow_custom_value=True,
+            elem_id="lr-ev-amateur",
+        )
+        beta = gr.Textbox(PREVIEW_BETAS, label="β in nats", max_lines=1, max_length=200)
+        alpha = gr.Textbox(f"{ALPHA:g}", label="α", max_lines=1, max_length=200)
+        cap = cap_field("lr-ev-cap")
+        takeovers = gr.Checkbox(label="Takeover", info="the amateur writes, and above β the expert’s choice is taken")
+    return {"amateur": amateur, "alpha": alpha, "beta": beta, "takeover": takeovers, "cap": cap}
+
+
+def further_fields() -> dict[str, gr.components.Component]:
+    with gr.Accordion("More", open=False, elem_id="lr-ev-more"):
+        folder = gr.Textbox(label="Another adapter", placeholder="the path of its folder", max_lines=1, max_length=1000)
+        with gr.Row(elem_id="lr-ev-sampling"):
+            samples = gr.Number(1, label="Responses", info="per problem", precision=0, min_width=120)
+            temperature = gr.Number(0, label="Temperature", info="0: greedy", step=0.1, min_width=120)
+        tokens = gr.Number(SMALL, label="Max new tokens", info="longer responses are cut off", precision=0)
+        batch_size = gr.Number(0, label="Batch size", info="0: as many problems as fit into memory", precision=0)
+        stop = stop_field("lr-ev-stop")
+        with_base = gr.Checkbox(
+            True, label="Evaluate the base model too", info="the reference for the fine-tuned models"
+        )
+    decoding = {"samples": samples, "temperature": temperature, "max_new_tokens": tokens, "stop": stop}
+    return decoding | {"adapter_folder": folder, "batch_size": batch_size, "with_base": with_base}
 
 
 def base_choices() -> list[tuple[str, str]]:
