@@ -57,31 +57,30 @@ def open_link(studio: Studio, request: gr.Request) -> tuple:
     )
 
 
+def linked_record(studio: Studio, request: gr.Request) -> dict | None:
+    """The trace that the page's address names. None without one that can be read: open_link says what is wrong."""
+    try:
+        return studio.record(request.query_params["trace"]) if request else None
+    except (KeyError, UserError):
+        return None
+
+
 def linked_stop(studio: Studio, request: gr.Request) -> object:
     """The update of the stop strings: those of the linked trace."""
-    try:
-        record = studio.record((dict(request.query_params) if request else {})["trace"])
-    except (KeyError, UserError):  # open_link says what is wrong
-        return gr.skip()
-    return "\n".join(map(written_stop, record["request"].get("stop") or ()))
+    record = linked_record(studio, request)
+    return "\n".join(map(written_stop, record["request"].get("stop") or ())) if record else gr.skip()
 
 
 def linked_others(studio: Studio, request: gr.Request) -> object:
     """The update of the further amateurs: those of the linked trace, for whoever may run them."""
-    try:
-        record = studio.record((dict(request.query_params) if request else {})["trace"])
-    except (KeyError, UserError):  # open_link says what is wrong
-        return gr.skip()
-    return "\n".join(record["pair"].get("others") or ()) if studio.user.owner else gr.skip()
+    record = linked_record(studio, request)
+    return "\n".join(record["pair"].get("others") or ()) if record and studio.user.owner else gr.skip()
 
 
 def linked_prompt(studio: Studio, request: gr.Request) -> tuple:
     """Updates of the prompt's fields to the prompt of the linked trace."""
-    try:
-        record = studio.record((dict(request.query_params) if request else {})["trace"])
-    except (KeyError, UserError):  # open_link says what is wrong
-        return tuple([gr.skip()] * len(NAMES))
-    return prompt_updates(stored_prompt(record["request"].get("prompt")))
+    record = linked_record(studio, request)
+    return prompt_updates(stored_prompt(record["request"].get("prompt"))) if record else (gr.skip(),) * len(NAMES)
 
 
 def linked_writer(studio: Studio, request: gr.Request) -> tuple:
