@@ -5,6 +5,7 @@ import textwrap
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
@@ -95,30 +96,37 @@ def preview_figure(cells: pd.DataFrame) -> go.Figure:
         f"{changed:.1f} % of the tokens changed".replace("-", "−")
         for alpha, beta, gain, low, high, changed, won, lost in table.itertuples(index=False)
     ]
-    says = " ".join(f"{text}." for text in texts)
+    labels = {"customdata": table.to_numpy().tolist(), "hovertemplate": "%{text}<extra></extra>", "text": texts}
+    found = (_gain_heatmap if grid else _gain_over_beta)(table, labels, " ".join(f"{text}." for text in texts))
+    found.update_layout(hovermode="closest")
     betas = [f"{beta:g}" for beta in sorted(table["β"].unique())]
+    return found.update_xaxes(type="category", categoryorder="array", categoryarray=betas)
+
+
+def _gain_over_beta(table: pd.DataFrame, labels: dict, says: str) -> go.Figure:
+    gain = table["gain in points"]
+    bars = {"array": plotting.column(table["high"] - gain), "arrayminus": plotting.column(gain - table["low"])}
+    line = go.Scatter(
+        x=[f"{beta:g}" for beta in table["β"]],
+        y=plotting.column(gain),
+        mode="lines+markers",
+        line={"color": plotting.TUNED, "width": 2},
+        marker={"size": 9},
+        error_y=bars | {"type": "data", "symmetric": False, "color": plotting.TUNED, "thickness": 2, "width": 0},
+        **labels,
+    )
+    zero = plotting.threshold_line(0, vertical=False, name="zero") | {"layer": "below"}
     columns = {"customdata": list(table)}
-    shared = {"customdata": table.to_numpy().tolist(), "hovertemplate": "%{text}<extra></extra>", "text": texts}
-    if not grid:
-        bars = {"array": plotting.column(table["high"] - table["gain in points"]), "symmetric": False}
-        bars |= {"arrayminus": plotting.column(table["gain in points"] - table["low"]), "thickness": 2, "width": 0}
-        line = go.Scatter(
-            x=[f"{beta:g}" for beta in table["β"]],
-            y=plotting.column(table["gain in points"]),
-            mode="lines+markers",
-            line={"color": plotting.TUNED, "width": 2},
-            marker={"size": 9},
-            error_y=bars | {"type": "data", "color": plotting.TUNED},
-            **shared,
-        )
-        zero = plotting.threshold_line(0, vertical=False, name="zero") | {"layer": "below"}
-        found = plotting.figure(
-            [line], x="β in nats", y="gain in points", says=says, columns=columns, height=260, shapes=[zero]
-        )
-        found.update_layout(hovermode="closest")
-        found.update_xaxes(type="category", categoryorder="array", categoryarray=betas)
-        return found.update_yaxes(rangemode="normal", showgrid=True)
+    found = plotting.figure(
+        [line], x="β in nats", y="gain in points", says=says, columns=columns, height=260, shapes=[zero]
+    )
+    return found.update_yaxes(rangemode="normal", showgrid=True)
+
+
+def _gain_heatmap(table: pd.DataFrame, labels: dict, says: str) -> go.Figure:
+    """Over α and β."""
     largest = max(1.0, float(table["gain in points"].abs().max()))
+    alphas = [f"{alpha:g}" for alpha in sorted(table["α"].unique())]
     heat = go.Heatmap(
         x=[f"{beta:g}" for beta in table["β"]],
         y=[f"{alpha:g}" for alpha in table["α"]],
@@ -130,13 +138,10 @@ def preview_figure(cells: pd.DataFrame) -> go.Figure:
         xgap=2,
         ygap=2,
         showscale=False,
-        **shared,
+        **labels,
     )
-    rows = table["α"].nunique()
-    found = plotting.figure([heat], x="β in nats", y="α", says=says, columns=columns, height=90 + 44 * rows)
-    found.update_layout(hovermode="closest")
-    found.update_xaxes(type="category", categoryorder="array", categoryarray=betas)
-    alphas = [f"{alpha:g}" for alpha in sorted(table["α"].unique())]
+    columns, height = {"customdata": list(table)}, 90 + 44 * len(alphas)
+    found = plotting.figure([heat], x="β in nats", y="α", says=says, columns=columns, height=height)
     return found.update_yaxes(type="category", categoryorder="array", categoryarray=alphas, rangemode="normal")
 
 
@@ -194,39 +199,18 @@ def _percent(shares: pd.DataFrame) -> pd.DataFrame:
 def _intervals(
     table: pd.DataFrame, kinds: pd.Series, words: list[tuple], *, x: str, shapes: list[dict], clip: tuple[float, float]
 ) -> go.Figure:
-    """One row per row of the table, from the top. table: a name, a value, its interval, and what else its CSV has."""
+    """One row per row of the table, from the top. table: a name, a value, its interval, and what else its CSV has.
+
+    kinds: of the rows, keys of KINDS; words: of each row its name and what else its tooltip says; x: the title of the
+    axis; clip: between which values the axis ends.
+    """
     code, names = pd.factorize(table.iloc[:, 0])
-    same = pd.Series(code).groupby(code)
-    heights = code + CLOSE * (same.cumcount() - (same.transform("size") - 1) / 2)
-    cells = table.assign(model=table["model"].map(plotting.escaped))
-    traces = []
-    for kind, (colour, marker) in KINDS.items():
-        chosen = (kinds == kind).to_numpy()
-        if not chosen.any():
-            continue
-        value, low, high = (table.iloc[chosen, n] for n in (1, 2, 3))
-        bars = {"array": plotting.column(high - value), "arrayminus": plotting.column(value - low)}
-        trace = go.Scatter(
-            name=kind,
-            orientation="h",
-            mode="markers",
-            x=plotting.column(value),
-            y=heights[chosen].tolist(),
-            text=[
-                _text([*_lines(name, 60, 4), *more]) for (name, *more), its in zip(words, chosen, strict=True) if its
-            ],
-            customdata=list(zip(*(plotting.column(cells.loc[chosen, name]) for name in table), strict=True)),
-            hovertemplate="%{text}<extra></extra>",
-            marker={"color": colour, "symbol": marker, "size": 10, "line": {"color": colour, "width": 2}},
-            cliponaxis=False,
-        )
-        if kind != "paper":
-            trace.error_x = bars | {"type": "data", "color": colour, "thickness": 2, "width": 0, "symmetric": False}
-        traces.append(trace)
+    rows_of_name = pd.Series(code).groupby(code)
+    heights = code + CLOSE * (rows_of_name.cumcount() - (rows_of_name.transform("size") - 1) / 2)
     labels = _labels(names)
-    row = max(36, 14 * max(map(len, labels)) + 8, 18 * int(same.size().max())) if len(table) else 0
+    row = max(36, 14 * max(map(len, labels)) + 8, 18 * int(rows_of_name.size().max())) if len(table) else 0
     found = plotting.figure(
-        traces,
+        [_markers(table, words, heights, (kinds == kind).to_numpy(), kind) for kind in KINDS if (kinds == kind).any()],
         x=x,
         y="",
         says="; ".join(", ".join(row) for row in words) + "." if words else "No result yet.",
@@ -251,11 +235,38 @@ def _intervals(
         unifiedhovertitle_text=x,
         ticklabelstandoff=6,
     )
+    found.layout.meta |= {"narrow": {"yaxis": {"showticklabels": False}, "annotations": _names_above(names)}}
+    return found
+
+
+def _markers(table: pd.DataFrame, words: list[tuple], heights: pd.Series, chosen: np.ndarray, kind: str) -> go.Scatter:
+    """The markers of the chosen rows, all of one kind, with their intervals."""
+    colour, marker = KINDS[kind]
+    value, low, high = (table.iloc[chosen, n] for n in (1, 2, 3))
+    cells = table.assign(model=table["model"].map(plotting.escaped))
+    trace = go.Scatter(
+        name=kind,
+        orientation="h",
+        mode="markers",
+        x=plotting.column(value),
+        y=heights[chosen].tolist(),
+        text=[_text([*_lines(name, 60, 4), *more]) for name, *more in itertools.compress(words, chosen)],
+        customdata=list(zip(*(plotting.column(cells.loc[chosen, name]) for name in table), strict=True)),
+        hovertemplate="%{text}<extra></extra>",
+        marker={"color": colour, "symbol": marker, "size": 10, "line": {"color": colour, "width": 2}},
+        cliponaxis=False,
+    )
+    if kind != "paper":
+        bars = {"array": plotting.column(high - value), "arrayminus": plotting.column(value - low), "symmetric": False}
+        trace.error_x = bars | {"type": "data", "color": colour, "thickness": 2, "width": 0}
+    return trace
+
+
+def _names_above(names: Sequence[str]) -> list[dict]:
+    """The names above their rows, as annotations: where the page is too narrow for labels beside them."""
     above = {"x": 0, "xref": "paper", "xanchor": "left", "yanchor": "bottom", "yshift": 6, "showarrow": False}
     above |= {"font": {"size": 11, "color": plotting.INK}, "bgcolor": plotting.SURFACE}
-    texts = [above | {"y": n, "text": plotting.escaped(name)} for n, name in enumerate(_told_apart(names, NARROW))]
-    found.layout.meta |= {"narrow": {"yaxis": {"showticklabels": False}, "annotations": texts}}
-    return found
+    return [above | {"y": n, "text": plotting.escaped(name)} for n, name in enumerate(_told_apart(names, NARROW))]
 
 
 def _labels(names: Sequence[str]) -> list[list[str]]:
