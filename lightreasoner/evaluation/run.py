@@ -1,7 +1,7 @@
 """A whole evaluation: reads the problems, loads the base model, and measures pass@1 of every model variant."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lightreasoner.decoding.contrast import Contrast, check_greedy
@@ -19,7 +19,7 @@ from lightreasoner.models.prompt_settings import PAPER, PromptSettings, check_pr
 from lightreasoner.models.prompts import describe_prompt, prompt_ids, prompt_marks, settle_date
 from lightreasoner.models.weights import check_adapter
 from lightreasoner.problems.rows import Problem
-from lightreasoner.problems.stream import open_problems, source_fingerprint
+from lightreasoner.problems.stream import ProblemStream, open_problems, source_fingerprint
 from lightreasoner.progress import Progress, while_loading
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import sha256
@@ -74,6 +74,20 @@ class EvaluationJob:
         return [*([Variant("base")] if self.base else []), *variants, *contrasts]
 
 
+@dataclass(frozen=True)
+class AskedProblems:
+    """The problems of an evaluation, and what was found on reading them."""
+
+    problems: list[Problem]
+    graded: bool  # whether their answers are known; else contrasts tell how far they depart from the expert
+    stream: ProblemStream
+
+    @property
+    def unknown(self) -> int:
+        """How many of the problems that were read have no known answer."""
+        return self.stream.count - (len(self.problems) if self.graded else 0)
+
+
 def run_evaluation(
     job: EvaluationJob,
     settings: Settings,
@@ -91,70 +105,33 @@ def run_evaluation(
     with job_context(job.run_dir, "evaluate", settings, title=job.title) as context:
         progress = console(context)
         progress.status("Reading the problems")
-        stream = open_problems(
-            job.problems,
-            split=job.split,
-            limit=job.limit,
-            max_rows=MOST_PROBLEMS,
-            max_chars=settings.max_problem_chars,
-            distinct=True,  # a repeated problem is no second observation
-            skip_unreadable=job.skip_unreadable,
-        )
-        everything = list(stream)
-        problems = [problem for problem in everything if problem.answer]
-        graded = bool(problems)
-        if not graded and job.contrasts:  # tell how far they depart from the expert
-            problems = everything
-        if not problems:
-            raise UserError(
-                f"None of the {stream.count:,} problems of {stream.title} has a known answer, so no response can be "
-                "graded; choose problems with answers."
-            )
-        words = words_sentence(problems)
-        unknown = stream.count - len(problems) if graded else stream.count
-        if job.contrasts and unknown:
-            on_notice(_without_answers(unknown, stream.count))
+        asked = _read_problems(job, settings)
+        words = words_sentence(asked.problems)
+        if job.contrasts and asked.unknown:
+            on_notice(_without_answers(asked.unknown, asked.stream.count))
         if words:
             on_notice(words)
             progress.event("answers", message=words)
         progress.status("Loading the models" if job.amateur else "Loading the model")
-        pair, say = None, while_loading(progress, (job.run_dir / RECORD).exists())
+        say, pair = while_loading(progress, (job.run_dir / RECORD).exists()), None
         if job.amateur:
             pair = load_pair(job.model, job.amateur, LoadedModels(settings), say)
         loaded = pair.expert if pair else load_model(job.model, settings, say)
         models = {"model": loaded} | ({"amateur": pair.amateur} if pair else {})
         stored = stored_run(job.run_dir)
-        prompt = settle_date(
-            check_prompt(job.prompt), [m.tokenizer for m in models.values()], stored["config"].get("prompt")
-        )
-        max_new_tokens = job.max_new_tokens or default_max_new_tokens(loaded, problems, prompt)
-        tuned = [variant for variant in variants if variant.adapter]
-        config = {name: getattr(job, name) for name in ("model", "base", "problems", "split", "limit", "batch_size")}
-        config |= {"adapters": [str(variant.adapter) for variant in tuned], "max_new_tokens": max_new_tokens}
-        if sampling.temperature:  # other evaluations stay as earlier versions wrote them
-            config |= asdict(sampling)
-        if pair:
-            config |= {"amateur": job.amateur, "contrasts": [contrast.as_json() for contrast in job.contrasts]}
-        config |= {"stop": list(job.stop)} if job.stop else {}  # earlier versions' runs have none
-        config |= {"prompt": prompt.as_json()} if prompt.as_json() else {}
-        about = describe_models(models, stored["about"])
-        about["marks"] |= prompt_marks(models, prompt)
-        about["prompt"] = describe_prompt(loaded, prompt)
-        about["fingerprints"]["file of problems"] = source_fingerprint(job.problems)
-        about["fingerprints"] |= {f"adapter {v.name}": sha256(v.adapter / ADAPTER_FILES[1])[:32] for v in tuned}
-        about |= {
-            "problems": len(problems),
-            "without answer": unknown if graded else 0,
-            "duplicates": stream.duplicates,
-            "unreadable rows": len(stream.skipped),
+        tokenizers = [model.tokenizer for model in models.values()]
+        prompt = settle_date(check_prompt(job.prompt), tokenizers, stored["config"].get("prompt"))
+        max_new_tokens = job.max_new_tokens or default_max_new_tokens(loaded, asked.problems, prompt)
+        job = replace(job, prompt=prompt, max_new_tokens=max_new_tokens)
+        about = _about(job, variants, models, asked, stored["about"]) | {
             "answers": words,
             "models": [variant.name for variant in variants],
             "versions": versions(),
             "device": device_names(pair) if pair else str(loaded.device),
             "dtype": str(loaded.dtype).removeprefix("torch."),
         }
-        about |= {} if graded else {"graded": False}
-        begin_run(job.run_dir, "evaluation", config, about)
+        about |= {} if asked.graded else {"graded": False}
+        begin_run(job.run_dir, "evaluation", _config(job, variants, sampling), about)
         parallel_map = None
         if job.workers is not None:
             from lightreasoner.evaluation.on_cluster import cluster_map
@@ -163,14 +140,70 @@ def run_evaluation(
                 loaded, variants, max_new_tokens, job.stop, job.workers, settings, sampling, pair
             )
         summaries = evaluate(
-            *(job.run_dir, loaded, variants, problems, max_new_tokens, job.batch_size, progress, parallel_map),
+            *(job.run_dir, loaded, variants, asked.problems, max_new_tokens, job.batch_size, progress, parallel_map),
             stop=job.stop,
             prompt=prompt,
             sampling=sampling,
             pair=pair,
         )
-        progress.result(**{s.name: round(s.pass_at_1, 4) for s in summaries} if graded else {"problems": len(problems)})
+        if asked.graded:
+            progress.result(**{summary.name: round(summary.pass_at_1, 4) for summary in summaries})
+        else:
+            progress.result(problems=len(asked.problems))
     return summaries
+
+
+def _read_problems(job: EvaluationJob, settings: Settings) -> AskedProblems:
+    """Raises UserError, also where no answer is known to grade by."""
+    stream = open_problems(
+        job.problems,
+        split=job.split,
+        limit=job.limit,
+        max_rows=MOST_PROBLEMS,
+        max_chars=settings.max_problem_chars,
+        distinct=True,  # a repeated problem is no second observation
+        skip_unreadable=job.skip_unreadable,
+    )
+    everything = list(stream)
+    if answered := [problem for problem in everything if problem.answer]:
+        return AskedProblems(answered, True, stream)
+    if everything and job.contrasts:
+        return AskedProblems(everything, False, stream)
+    raise UserError(
+        f"None of the {stream.count:,} problems of {stream.title} has a known answer, so no response can be "
+        "graded; choose problems with answers."
+    )
+
+
+def _config(job: EvaluationJob, variants: list[Variant], sampling: Sampling) -> dict:
+    """The settings in run.json. What earlier versions did not have is named only where it is used."""
+    config = {name: getattr(job, name) for name in ("model", "base", "problems", "split", "limit", "batch_size")}
+    config["adapters"] = [str(variant.adapter) for variant in variants if variant.adapter]
+    config["max_new_tokens"] = job.max_new_tokens
+    config |= asdict(sampling) if sampling.temperature else {}
+    if job.amateur:
+        config |= {"amateur": job.amateur, "contrasts": [contrast.as_json() for contrast in job.contrasts]}
+    config |= {"stop": list(job.stop)} if job.stop else {}
+    return config | ({"prompt": job.prompt.as_json()} if job.prompt.as_json() else {})
+
+
+def _about(
+    job: EvaluationJob, variants: list[Variant], models: dict[str, LoadedModel], asked: AskedProblems, stored: dict
+) -> dict:
+    """The facts in run.json on models, prompt and problems. stored: those of an earlier start."""
+    about = describe_models(models, stored)
+    about["marks"] |= prompt_marks(models, job.prompt)
+    about["prompt"] = describe_prompt(models["model"], job.prompt)
+    about["fingerprints"]["file of problems"] = source_fingerprint(job.problems)
+    for variant in variants:
+        if variant.adapter:
+            about["fingerprints"][f"adapter {variant.name}"] = sha256(variant.adapter / ADAPTER_FILES[1])[:32]
+    return about | {
+        "problems": len(asked.problems),
+        "without answer": asked.unknown if asked.graded else 0,
+        "duplicates": asked.stream.duplicates,
+        "unreadable rows": len(asked.stream.skipped),
+    }
 
 
 def _without_answers(unknown: int, count: int) -> str:
