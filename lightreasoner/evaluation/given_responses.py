@@ -1,6 +1,7 @@
 """Grades responses that something else wrote, without any model: an evaluation of its own, from a file of responses."""
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from lightreasoner.problems.conversations import context_json
 from lightreasoner.problems.response_files import KnownProblems, ResponseFile, WrittenResponse
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.stream import MAX_ROWS, file_fingerprint, open_problems, source_fingerprint
+from lightreasoner.progress import Progress
 from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import begin_run, versions
 from lightreasoner.validation import number
@@ -47,6 +49,16 @@ class GradingJob:
         return f"Grade {Path(self.responses).name[:60]}"
 
 
+@dataclass
+class _Counts:
+    """What the accepted rows of a file hold."""
+
+    answered: set[str]  # ids of the problems with a known answer
+    without: set[str]  # ids of those without one
+    writers: list[str]  # who wrote the responses, as far as named
+    responses: int = 0
+
+
 def grade_responses(job: GradingJob, settings: Settings) -> tuple[list[Summary], list[str]]:
     """(the results, sentences on what was left out) of grading the job's file; the run folder holds an evaluation.
 
@@ -59,60 +71,67 @@ def grade_responses(job: GradingJob, settings: Settings) -> tuple[list[Summary],
         fingerprints["file of problems"] = source_fingerprint(job.problems)
     with job_context(job.run_dir, "evaluate", settings, title=job.title, accelerator=False) as progress:
         progress.status("Reading the problems")
-        known, wanted, reader = None, None, _TokenReader(job)
+        known, reader = None, _TokenReader(job)
         limits = {"max_chars": settings.max_problem_chars, "skip_unreadable": job.skip_unreadable}
         if job.problems:
-            stream = open_problems(
-                *(job.problems,),
-                split=job.split,
-                max_chars=settings.max_problem_chars,
-                skip_unreadable=job.skip_unreadable,
-            )
+            stream = open_problems(job.problems, split=job.split, **limits)
             known = KnownProblems(stream.title, stream, reader.prompt if job.model else None)
-            wanted = known.answered(job.limit)
-            if not wanted:
-                raise UserError(f"None of the problems of {stream.title} has a known answer, so nothing can be graded.")
+        wanted = known.answered(job.limit) if known else None
+        if known and not wanted:
+            raise UserError(f"None of the problems of {known.title} has a known answer, so nothing can be graded.")
         found = ResponseFile(job.responses, known, limit=None if known else job.limit, **limits)
         progress.status("Reading the responses")
-        answered, without, writers, total = set(), set(), {}, 0
-        for text in found.accepted(reader.text):  # a mistake in the last row shows before anything is written
-            response = text[0]
-            progress.checkpoint()
-            (answered if response.problem.answer else without).add(response.problem.id)
-            writers.setdefault(response.writer)
-            total += 1
-        if not answered & (wanted or answered):
+        counts = _count(found, reader, progress)  # a mistake in the last row shows before anything is written
+        graded = counts.answered & (wanted or counts.answered)
+        if not graded:
             raise UserError(f"None of the problems that {found.title} answers has a known answer; add --problems.")
-        named = [writer for writer in writers if writer]
-        name = job.model or (named[0] if len(named) == 1 else found.title)
-        left = _left_out(found, len(wanted - answered) if wanted else 0, len(without))
-        config = {"model": name, "base": True, "adapters": [], "problems": job.problems or found.title}
-        config |= {"responses": found.title, "split": job.split, "limit": job.limit}
-        config |= {"prompt": prompt} if (prompt := job.prompt.as_json()) else {}
-        config |= {"stop": list(job.stop)} if job.stop else {}
-        about = {
-            "problems": len(answered & (wanted or answered)),
-            "models": [name],
-            "prompt": {"opening": reader.opening},
-        }
+        name = job.model or (counts.writers[0] if len(counts.writers) == 1 else found.title)
+        left = _left_out(found, len(wanted - counts.answered) if wanted else 0, len(counts.without))
+        about = {"problems": len(graded), "models": [name], "prompt": {"opening": reader.opening}}
         about |= {"fingerprints": fingerprints, "versions": versions(), "left out": left}
-        begin_run(job.run_dir, "evaluation", config, about)
+        begin_run(job.run_dir, "evaluation", _config(job, name, found.title), about)
         progress.status("Grading")
-        done, right = 0, 0
-        graded = (row for row in found.accepted(lambda response: reader.row(response, name, wanted)) if row)
-        for batch in itertools.count():
-            rows = []
-            for row in itertools.islice(graded, BATCH):
-                progress.checkpoint()
-                rows.append(row)
-            if not rows:
-                break
-            write_shard(shard(job.run_dir, 0, batch), pa.Table.from_pylist(rows, SCHEMA))
-            done, right = done + len(rows), right + sum(row["right"] for row in rows)
-            progress.update(done, total, model=name, pass_at_1=right / done)
+        _write_graded(
+            job.run_dir, found.accepted(lambda one: reader.row(one, name, wanted)), counts.responses, progress
+        )
         summaries = write_results(job.run_dir, [Variant(name)])
         progress.result(pass_at_1=round(summaries[0].pass_at_1, 4))
     return summaries, left
+
+
+def _count(found: ResponseFile, reader: "_TokenReader", progress: Progress) -> _Counts:
+    counts, writers = _Counts(set(), set(), []), {}
+    for response, *_ in found.accepted(reader.text):
+        progress.checkpoint()
+        (counts.answered if response.problem.answer else counts.without).add(response.problem.id)
+        writers.setdefault(response.writer)
+        counts.responses += 1
+    counts.writers = [writer for writer in writers if writer]
+    return counts
+
+
+def _config(job: GradingJob, name: str, responses: str) -> dict:
+    """The settings in run.json. name: of the model; responses: the title of their file."""
+    config = {"model": name, "base": True, "adapters": [], "problems": job.problems or responses}
+    config |= {"responses": responses, "split": job.split, "limit": job.limit}
+    config |= {"prompt": prompt} if (prompt := job.prompt.as_json()) else {}
+    return config | ({"stop": list(job.stop)} if job.stop else {})
+
+
+def _write_graded(run_dir: Path, graded: Iterable[dict | None], total: int, progress: Progress) -> None:
+    """Write the graded rows, BATCH to a file. total: the responses, for the progress."""
+    rows = (row for row in graded if row)
+    done = right = 0
+    for batch in itertools.count():
+        part = []
+        for row in itertools.islice(rows, BATCH):
+            progress.checkpoint()
+            part.append(row)
+        if not part:
+            return
+        write_shard(shard(run_dir, 0, batch), pa.Table.from_pylist(part, SCHEMA))
+        done, right = done + len(part), right + sum(row["right"] for row in part)
+        progress.update(done, total, model=part[0]["model"], pass_at_1=right / done)
 
 
 class _TokenReader:
