@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lightreasoner.datasets.amateurs import short_name
+from lightreasoner.datasets.amateurs import model_title
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.accelerator import AcceleratorLock
 from lightreasoner.jobs.ray import backends
@@ -162,7 +162,7 @@ def header(record: dict, **more) -> str:
     if contrast := record["request"].get("contrast"):
         head |= {"contrast": contrast}
     if others := record["pair"].get("others"):
-        head |= {"others": [short_name(other) for other in others]}
+        head |= {"others": [model_title(other) for other in others]}
     return line(head | across_facts(record) | more)
 
 

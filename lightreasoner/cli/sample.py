@@ -146,7 +146,7 @@ def run_sample(parser: argparse.ArgumentParser, options: argparse.Namespace, set
 
 
 def run_add_amateur(parser: argparse.ArgumentParser, options: argparse.Namespace, settings: Settings) -> None:
-    from lightreasoner.datasets.amateurs import short_name
+    from lightreasoner.datasets.amateurs import model_title
     from lightreasoner.jobs.context import job_context
     from lightreasoner.sampling.add_amateur import add_amateur, readable_dataset
 
@@ -156,7 +156,7 @@ def run_add_amateur(parser: argparse.ArgumentParser, options: argparse.Namespace
         if name not in ("verb", "run", "run_dir", "add_amateur", "with_expert") and value != parser.get_default(name):
             parser.error(f"the dataset decides --{name.replace('_', '-')}; leave it out beside --add-amateur")
     readable_dataset(options.run_dir)  # before anything is written into its folder
-    title = f"Add the amateur {short_name(options.add_amateur)[:60]}"
+    title = f"Add the amateur {model_title(options.add_amateur)[:60]}"
     with job_context(options.run_dir, options.verb, settings, title=title, keeps=False) as progress:
         console = ConsoleProgress(lambda done, total, numbers: f"{done:,} of {total:,} shards", progress)
         found = add_amateur(options.run_dir, options.add_amateur, settings, console, options.with_expert)

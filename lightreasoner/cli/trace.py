@@ -106,7 +106,7 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     if options.tuned_writes and not options.tuned:
         raise UserError("--tuned-writes needs a tuned expert; give one with --tuned.")
 
-    from lightreasoner.datasets.amateurs import short_name
+    from lightreasoner.datasets.amateurs import model_title
     from lightreasoner.jobs.accelerator import AcceleratorLock, describe_holder
     from lightreasoner.models.cache import LoadedModels
     from lightreasoner.models.pairs import describe_pair, load_further, load_pair
@@ -136,7 +136,7 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
         texts = TokenTexts(pair.expert.tokenizer)
         events, out = trace(pair, request, settings, tuned=tuned, others=along), sys.stderr if to_stdout else sys.stdout
         marks = [" (another tokenizer: KL ≥)" if other.across else "" for other in along]
-        names = [short_name(name) + mark for name, mark in zip(others, marks, strict=True)]
+        names = [model_title(name) + mark for name, mark in zip(others, marks, strict=True)]
         for event in print_events(events, options.beta, out, options.alpha, names, options.cap):
             record.add(event, texts)
     if options.json:

@@ -29,10 +29,10 @@ class AmateurDataset:
     @property
     def name(self) -> str:
         """The end of the reference, for lists."""
-        return short_name(self.amateur)
+        return model_title(self.amateur)
 
 
-def short_name(ref: str) -> str:
+def model_title(ref: str) -> str:
     """The end of a model's reference, such as "Qwen2.5-0.5B"; of an amateur that was made here, what it is."""
     made = Path(ref).parent
     if ref.endswith("/model") and (made / RECORD).is_file():
@@ -45,7 +45,7 @@ def short_name(ref: str) -> str:
 
 def further_folder(dataset: Path, ref: str) -> Path:
     """The folder of a further amateur's measures; of the same reference always the same."""
-    name = re.sub(r"[^A-Za-z0-9._-]+", "-", short_name(ref)).strip("-.")[:40]
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", model_title(ref)).strip("-.")[:40]
     return Path(dataset) / FOLDER / f"{name}-{hashlib.sha256(ref.encode()).hexdigest()[:8]}"
 
 

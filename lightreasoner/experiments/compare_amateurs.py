@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lightreasoner.datasets.amateurs import short_name
+from lightreasoner.datasets.amateurs import model_title
 from lightreasoner.decoding.contrast import parse_contrasts
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.run import EvaluationJob, run_evaluation
@@ -40,7 +40,7 @@ class CompareAmateursJob:
 
     @property
     def title(self) -> str:
-        expert = short_name(self.sampling.expert)
+        expert = model_title(self.sampling.expert)
         return f"Compare {len(self.sampling.amateurs)} amateurs of {expert}"
 
     def check(self, settings: Settings) -> None:
@@ -70,7 +70,7 @@ class CompareAmateursJob:
         }
         contrasts = parse_contrasts(f"{ALPHA:g}", self.betas, False)
         for ref in job.amateurs:
-            mark, name = hashlib.sha256(ref.encode()).hexdigest()[:8], short_name(ref)
+            mark, name = hashlib.sha256(ref.encode()).hexdigest()[:8], model_title(ref)
             both = EvaluationJob(
                 place(job.run_dir, f"p-{mark}"), job.expert, amateur=ref, contrasts=contrasts, **shared
             )

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from lightreasoner.datasets.amateurs import amateur_datasets, check_amateurs, further_folder, short_name
+from lightreasoner.datasets.amateurs import amateur_datasets, check_amateurs, further_folder, model_title
 from lightreasoner.datasets.external import is_imported
 from lightreasoner.datasets.step_table import read_details, read_steps
 from lightreasoner.datasets.tokenizer import dataset_tokenizer, save_tokenizer
@@ -352,4 +352,4 @@ def _record(run: dict, ref: str, models: dict[str, LoadedModel], more: dict) -> 
         kept = {name: mark for name, mark in about.get(kind, {}).items() if not name.startswith("amateur")}
         about[kind] = kept | found[kind]
     about["marks"] |= prompt_marks({"amateur": models["amateur"]}, _prompt_of(run))
-    return config, about | {"versions": versions(), "title": f"{about.get('title', 'Dataset')} · {short_name(ref)}"}
+    return config, about | {"versions": versions(), "title": f"{about.get('title', 'Dataset')} · {model_title(ref)}"}

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from lightreasoner.datasets.amateurs import MADE, short_name
+from lightreasoner.datasets.amateurs import MADE, model_title
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.derived_amateurs import at_checkpoint, before_tuning, without_layers
@@ -36,7 +36,7 @@ class MakingJob:
 
     @property
     def title(self) -> str:
-        return f"{MADE}{short_name(parse_ref(self.expert).text)[:60]} {self.way}"
+        return f"{MADE}{model_title(parse_ref(self.expert).text)[:60]} {self.way}"
 
     @property
     def way(self) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
-from lightreasoner.datasets.amateurs import further_folder, short_name
+from lightreasoner.datasets.amateurs import further_folder, model_title
 from lightreasoner.datasets.tokenizer import save_tokenizer
 from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
@@ -46,7 +46,7 @@ def run_sampling(job: SamplingJob, settings: Settings, progress: Progress) -> Sa
         raise UserError(
             f"{job.run_dir} contains shards but no {RECORD}, so their origin is unknown; use another folder."
         )
-    job = _first_first(job)
+    job = _stored_amateur_first(job)
     progress.status("Reading the responses" if job.responses else "Reading the problems")
     total = job.count(settings)  # a mistake in the last row shows now, not after hours
     say = while_loading(progress, (job.run_dir / RECORD).exists())
@@ -54,36 +54,22 @@ def run_sampling(job: SamplingJob, settings: Settings, progress: Progress) -> Sa
     pair = load_pair(job.expert, job.amateur, models, say, job.pair_name)
     others = load_further(pair, job.other_amateurs, models, say)
     tokenizers = [loaded.tokenizer for loaded in (pair.expert, *(each.amateur for each in (pair, *others)))]
-    prompt = settle_date(job.prompt, tokenizers, stored_run(job.run_dir)["config"].get("prompt"))
-    job = replace(job, prompt=prompt)
+    job = replace(job, prompt=settle_date(job.prompt, tokenizers, stored_run(job.run_dir)["config"].get("prompt")))
     prompts, origin = job.open_prompts(pair, settings, others), None
     if isinstance(prompts, GivenPrompts):
         progress.status("Checking the responses")
         origin, total = prompts.check(progress.checkpoint), prompts.responses
     batch_size = _begin(job, (pair, *others), origin)["about"]["batch_size"]
-    further = []  # (job, pair) of each amateur's own dataset
+    further = []  # the job of each further amateur's own dataset
     for ref, other in zip(job.other_amateurs, others, strict=True):
-        own = replace(job, run_dir=further_folder(job.run_dir, ref), amateur=ref, other_amateurs=(), pair_name=None)
-        own = replace(own, batch_size=batch_size)
-        _begin(own, (other,), origin, {"title": f"{job.title} · {short_name(ref)}"})
-        further.append((own, other))
-    for each in (job, *(own for own, _ in further)):
+        own = {"run_dir": further_folder(job.run_dir, ref), "amateur": ref, "batch_size": batch_size}
+        further.append(replace(job, **own, other_amateurs=(), pair_name=None))
+        _begin(further[-1], (other,), origin, {"title": f"{job.title} · {model_title(ref)}"})
+    for each in (job, *further):
         save_tokenizer(pair.expert.tokenizer, each.run_dir)  # the dataset stays readable without the model
-    counts = SamplingCounts(job.samples_per_problem)
-    parallel_map = (
-        None if job.num_workers is None else cluster_map(job, (pair, *others), batch_size, settings, progress)
-    )
-
-    def save() -> SamplingResult:
-        result = _result(job, counts, prompts)
-        progress.result(**asdict(result))
-        add_to_run(job.run_dir, result=asdict(result))
-        for own, _ in further:
-            seen = SamplingCounts(job.samples_per_problem)
-            seen.recount(own.run_dir)
-            add_to_run(own.run_dir, result=asdict(_result(own, seen, prompts)) | {"seconds": result.seconds})
-        return result
-
+    counts, cluster = SamplingCounts(job.samples_per_problem), None
+    if job.num_workers is not None:
+        cluster = cluster_map(job, (pair, *others), batch_size, settings, progress)
     try:
         sample_dataset(
             *(pair, prompts, job.run_dir, job.decoding),
@@ -91,15 +77,15 @@ def run_sampling(job: SamplingJob, settings: Settings, progress: Progress) -> Sa
             total=total,
             progress=progress,
             counts=counts,
-            parallel_map=parallel_map,
-            others=[(other, own.run_dir) for own, other in further],
+            parallel_map=cluster,
+            others=[(other, own.run_dir) for other, own in zip(others, further, strict=True)],
         )
     except StopRequested as stop:
         if stop.keep:
             counts.recount(job.run_dir)  # it may have stopped before it reached all existing shards
-            save()
+            _save(job, further, counts, prompts, progress)
         raise
-    return save()
+    return _save(job, further, counts, prompts, progress)
 
 
 def read_result(job: SamplingJob) -> SamplingResult:
@@ -108,7 +94,7 @@ def read_result(job: SamplingJob) -> SamplingResult:
     return SamplingResult(**stored | {"skipped": Skipped(**stored["skipped"])})
 
 
-def _first_first(job: SamplingJob) -> SamplingJob:
+def _stored_amateur_first(job: SamplingJob) -> SamplingJob:
     """The job with the amateur of an existing dataset first, in whatever order the amateurs were named."""
     first = stored_run(job.run_dir)["config"].get("amateur", job.amateur)
     if first not in job.other_amateurs:
@@ -138,6 +124,24 @@ def _begin(job: SamplingJob, pairs: Sequence[Pair], origin: dict | None, facts: 
     dtypes = {str(model.dtype).removeprefix("torch.") for model in (pair.expert, pair.amateur)}
     config = job.config() | {"dtype": ", ".join(sorted(dtypes))}
     return begin_run(job.run_dir, "dataset", config, about)
+
+
+def _save(
+    job: SamplingJob,
+    further: Sequence[SamplingJob],
+    counts: SamplingCounts,
+    prompts: Prompts | GivenPrompts,
+    progress: Progress,
+) -> SamplingResult:
+    """Save the results of the dataset and of its further amateurs' datasets in their run.json."""
+    result = _result(job, counts, prompts)
+    progress.result(**asdict(result))
+    add_to_run(job.run_dir, result=asdict(result))
+    for own in further:
+        seen = SamplingCounts(job.samples_per_problem)
+        seen.recount(own.run_dir)
+        add_to_run(own.run_dir, result=asdict(_result(own, seen, prompts)) | {"seconds": result.seconds})
+    return result
 
 
 def _result(job: SamplingJob, counts: SamplingCounts, prompts: Prompts | GivenPrompts) -> SamplingResult:

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM
 
 from lightreasoner.cli.main import main
-from lightreasoner.datasets.amateurs import short_name
+from lightreasoner.datasets.amateurs import model_title
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.derived_amateurs import before_tuning, checkpoints, parse_layers, without_layers
@@ -146,7 +146,7 @@ def test_an_earlier_checkpoint_of_its_training(tuned, expert, tmp_path, capsys, 
     assert f"As an amateur: {made / 'model'}" in printed and "writes sense" in printed
     own = load_model(f"{expert}::{tuned / 'checkpoints' / 'checkpoint-10'}", SETTINGS).model(IDS).logits
     assert torch.allclose(load_model(str(made / "model"), SETTINGS).model(IDS).logits, own, atol=1e-4)
-    assert short_name(str(made / "model")) == "expert::adapter at update 10"
+    assert model_title(str(made / "model")) == "expert::adapter at update 10"
     assert main([*words, "--checkpoint", "10", "--run-dir", str(made)]) == 0, "again: nothing is written anew"
     result = read_run(made)["result"]
     assert result["problems"] == 2 and result["sentence"] in printed

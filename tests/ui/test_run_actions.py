@@ -12,7 +12,7 @@ from lightreasoner.training.runs import tuned_run
 from tests.support.tiny_tuning import make_run
 from ui.access.actions import action, action_of
 from ui.components.run_actions import RunActions
-from ui.components.run_list import Recent, short_name
+from ui.components.run_list import Recent, without_folders
 from ui.components.script_calls import add_if_changed, fingerprint
 from ui.finetune.catalogue import Tunings
 from ui.studio import Studio
@@ -146,5 +146,5 @@ def test_what_was_asked_to_stop_is_not_said_to_train(three):
 
 def test_the_expert_of_a_later_round_is_named_after_the_round(tmp_path):
     """Lists showed the id that its folder begins with."""
-    assert short_name(later_expert(tmp_path / "M1wC5QOdbSeUliOaxL52dg", 2)) == "expert of round 2"
-    assert short_name("Qwen/Qwen2.5-Math-1.5B") == "Qwen2.5-Math-1.5B"
+    assert without_folders(later_expert(tmp_path / "M1wC5QOdbSeUliOaxL52dg", 2)) == "expert of round 2"
+    assert without_folders("Qwen/Qwen2.5-Math-1.5B") == "Qwen2.5-Math-1.5B"

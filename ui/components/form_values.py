@@ -18,7 +18,7 @@ from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import atomic_file
 from ui.components.pair_form import pair_refs
 from ui.components.problem_form import OWN_FILE, ask_about_rest, counted, escape, unread_rows, uploaded
-from ui.components.run_list import short_name
+from ui.components.run_list import without_folders
 
 MAX_PROBLEMS, MAX_SAMPLES_PER_PROBLEM, MAX_BATCH_SIZE = 100_000, 64, 1024
 
@@ -101,7 +101,7 @@ def pair_options(pair: tuple[str | None, str, str]) -> list[str]:
 def pair_title(pair: tuple[str | None, str, str]) -> str:
     """The preset's title, or the names of the two models."""
     preset = next((p for p in presets() if p.name == pair[0]), None)
-    return preset.title if preset else " / ".join(map(short_name, pair[1:]))
+    return preset.title if preset else " / ".join(map(without_folders, pair[1:]))
 
 
 def checked_pair(preset: object, expert: object, amateur: object) -> tuple[str | None, str, str]:

@@ -33,7 +33,7 @@ from ui.components.form_values import (
 from ui.components.html_component import HtmlComponent
 from ui.components.pair_form import PairForm
 from ui.components.prompt_form import PromptForm, read_prompt, stored_prompt
-from ui.components.run_list import short_name
+from ui.components.run_list import without_folders
 from ui.components.script_calls import answering
 from ui.studio import Studio
 
@@ -121,7 +121,7 @@ def start_preview(studio: Studio, check: Job) -> str:
     argv += ["--skip-unreadable"] if "--skip-unreadable" in check.argv else []
     argv += ["--limit", str(PREVIEWED), "--max-new-tokens", str(tokens), "--beta", PREVIEW_BETAS]
     argv += stop_options(stop) + prompt_argument(stored_prompt(config.get("prompt")))
-    title = f"Preview {short_name(expert)} against {short_name(amateur)} · {problems_title(str(problems))}"
+    title = f"Preview {without_folders(expert)} against {without_folders(amateur)} · {problems_title(str(problems))}"
     return studio.jobs.submit("evaluate", argv, f"{title} · {PREVIEWED}").run_dir.name
 
 

@@ -267,7 +267,7 @@ def ago(seconds: float) -> str:
     return time.strftime("%d %b %H:%M", time.localtime(seconds)).lstrip("0")
 
 
-def short_name(ref: object) -> str:
+def without_folders(ref: object) -> str:
     """A model's reference, or a path, without owner and folders. The model that a later round of an experiment begins
     with is called after the round, since its folder begins with an id."""
     name = str(ref).rstrip("/").rpartition("/")[2]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from lightreasoner.datasets.amateurs import check_amateurs, short_name
+from lightreasoner.datasets.amateurs import check_amateurs, model_title
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.store import ACTIVE
 from lightreasoner.models.derived_amateurs import parse_layers
@@ -121,7 +121,7 @@ def start_compare(studio: Studio, values: Mapping[str, object], amateurs: object
     problems = store_problems(studio.settings, request.problems, request.skip_unreadable)
     argv = ["compare-amateurs", *request.argv(problems)[1:]]
     argv += [word for ref in refs[1:] for word in ("--amateur", ref)] + ["--preview", str(preview)]
-    title = f"Compare {len(refs)} amateurs of {short_name(expert)}"
+    title = f"Compare {len(refs)} amateurs of {model_title(expert)}"
     return studio.jobs.submit("compare-amateurs", argv, title).run_dir.name
 
 

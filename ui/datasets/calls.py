@@ -35,7 +35,7 @@ from ui.access.actions import action
 from ui.components.dataset_catalogue import MARK, Dataset, Datasets
 from ui.components.prompt_form import prompt_facts
 from ui.components.run_actions import RunActions
-from ui.components.run_list import Recent, short_name
+from ui.components.run_list import Recent, without_folders
 from ui.components.script_calls import fingerprint
 from ui.components.trace_view import export_trace
 from ui.datasets.amateurs import add_arguments, amateurs_mark, amateurs_view
@@ -239,7 +239,9 @@ class DatasetActions(RunActions):
             raise UserError("A job is working on this dataset; wait for it or stop it, then add the amateur.")
         ref = str(parse_ref(ref))
         argv = add_arguments(dataset, ref) + (["--with-expert"] if with_expert is True else [])
-        self.runs.jobs.submit("sample", argv, f"Add the amateur {short_name(ref)} · {dataset.name}", dataset.folder)
+        self.runs.jobs.submit(
+            "sample", argv, f"Add the amateur {without_folders(ref)} · {dataset.name}", dataset.folder
+        )
         return {}
 
     def explorer(self, dataset_id: object) -> Explorer:

@@ -16,7 +16,7 @@ from lightreasoner.problems.sources import problems_title
 from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import list_runs, read_run, run_folder
 from lightreasoner.training.runs import ADAPTER, WEIGHTS, tuned_run
-from ui.components.run_list import MAX_LISTED, Entry, RunList, short_name, stamp
+from ui.components.run_list import MAX_LISTED, Entry, RunList, stamp, without_folders
 
 
 def canonical(ref: str) -> str:
@@ -39,8 +39,8 @@ class Evaluation(Entry):
         count, more = len(config.get("adapters") or []), []
         if contrasts := config.get("contrasts"):
             what = "takeover of" if contrasts[0].get("takeover") else "preview against"
-            more = [f"{what} {short_name(str(config.get('amateur')))}"]
-        parts = [short_name(config.get("model")), self.problems, f"{about.get('problems', 0):,}"]
+            more = [f"{what} {without_folders(str(config.get('amateur')))}"]
+        parts = [without_folders(config.get("model")), self.problems, f"{about.get('problems', 0):,}"]
         return " · ".join([*parts, *([f"{count} adapter{'' if count == 1 else 's'}"] if count else []), *more])
 
 
@@ -80,7 +80,7 @@ class Evaluations(RunList):
 
     def names(self, run: dict) -> list[str]:
         """The names of an evaluation's models on the page, all different."""
-        base, variants = short_name(str(run["config"].get("model"))), variants_of(run)
+        base, variants = without_folders(str(run["config"].get("model"))), variants_of(run)
         full = [self._named(v, base) for v in variants]
         brief = [name.rpartition(" · ")[0] or name for name in full]  # without the run's id
         return [b if brief.count(b) == 1 else f for b, f in zip(brief, full, strict=True)]

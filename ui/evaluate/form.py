@@ -17,7 +17,7 @@ from ui.components.pair_card import OTHER
 from ui.components.pair_form import model_field
 from ui.components.prompt_form import prompt_form, wire_preview
 from ui.components.run_form import RunForm, command_line, problem_fields
-from ui.components.run_list import short_name
+from ui.components.run_list import without_folders
 from ui.evaluate.catalogue import canonical
 from ui.evaluate.request import base_of, read_form
 from ui.studio import Studio
@@ -107,7 +107,7 @@ def preview_fields() -> dict[str, gr.components.Component]:
     with gr.Accordion("Preview of training", open=False, elem_id="lr-ev-preview"):
         amateurs = dict.fromkeys(pair.amateur for pair in presets())
         amateur = gr.Dropdown(
-            [("none", ""), *((short_name(ref), ref) for ref in amateurs)],
+            [("none", ""), *((without_folders(ref), ref) for ref in amateurs)],
             value="",
             label="Amateur",
             info="the expert decodes by contrast with it: what training would come to. Or type a model’s name",
@@ -141,7 +141,7 @@ def base_choices() -> list[tuple[str, str]]:
     """(title, reference) of the models of the presets, experts first, and a choice for any other model."""
     pairs = presets()
     refs = dict.fromkeys([*(pair.expert for pair in pairs), *(pair.amateur for pair in pairs)])
-    return [*((short_name(ref), ref) for ref in refs), ("Another model …", OTHER)]
+    return [*((without_folders(ref), ref) for ref in refs), ("Another model …", OTHER)]
 
 
 def adapter_choices(settings: Settings, base: str | None, selected: object) -> dict:

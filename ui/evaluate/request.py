@@ -21,7 +21,7 @@ from ui.components.form_values import MAX_BATCH_SIZE, checked_problems, checked_
 from ui.components.pair_card import OTHER
 from ui.components.prompt_form import read_prompt
 from ui.components.run_form import options
-from ui.components.run_list import short_name
+from ui.components.run_list import without_folders
 
 MOST_MODELS = 32  # in one evaluation
 SAMPLING = {"samples": 1, "temperature": 0}  # of fields that are empty
@@ -64,9 +64,9 @@ class EvaluateRequest:
     @property
     def title(self) -> str:
         count = len(self.adapters)
-        models = short_name(self.model) + (f" and {count} adapter{'' if count == 1 else 's'}" if count else "")
+        models = without_folders(self.model) + (f" and {count} adapter{'' if count == 1 else 's'}" if count else "")
         if self.amateur:
-            models += f" against {short_name(self.amateur)}"
+            models += f" against {without_folders(self.amateur)}"
         verb = "Preview" if self.amateur else "Evaluate"
         return f"{verb} {models} · {problems_title(self.problems)}" + (f" · {self.limit:,}" if self.limit else "")
 
@@ -131,8 +131,8 @@ def ticked_runs(settings: Settings, base: str, ticked: object) -> list[Path]:
     for run_id in dict.fromkeys(map(str, ticked or ())):
         tuned = tuned_run(settings, run_id)
         if tuned.expert != base:
-            own = short_name(tuned.expert)
-            raise UserError(f"{tuned.title} was fine-tuned from {own}, not from {short_name(base)}; deselect it.")
+            own = without_folders(tuned.expert)
+            raise UserError(f"{tuned.title} was fine-tuned from {own}, not from {without_folders(base)}; deselect it.")
         found.append(run_folder(settings, run_id).absolute())
     return found
 

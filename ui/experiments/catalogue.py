@@ -26,7 +26,7 @@ from lightreasoner.problems.sources import problems_title
 from lightreasoner.serving.archive import note_deleted
 from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import RECORD, delete_run
-from ui.components.run_list import MAX_LISTED, Entry, Recent, RunList, short_name, stamp
+from ui.components.run_list import MAX_LISTED, Entry, Recent, RunList, stamp, without_folders
 
 
 class Experiment(Entry):
@@ -35,7 +35,7 @@ class Experiment(Entry):
     def describe(self, config: dict, about: dict) -> str:
         """Expert · the problems that it learns from · budget, or how many · number of arms · number of rounds."""
         arms, rounds, limit = len(config.get("arm") or []), config.get("rounds", 1), config.get("limit")
-        parts = [short_name(config.get("expert", "?")), problems_title(str(config.get("problems", "?")))]
+        parts = [without_folders(config.get("expert", "?")), problems_title(str(config.get("problems", "?")))]
         if minutes := config.get("minutes"):  # its limits are upper bounds
             parts.append(f"{minutes:g} min")
         else:

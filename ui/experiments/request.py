@@ -17,7 +17,7 @@ from lightreasoner.training.job import quick_config
 from lightreasoner.validation import number
 from ui.components.form_values import checked_pair, checked_problems, pair_options
 from ui.components.run_form import options
-from ui.components.run_list import METHOD_TITLES, short_name
+from ui.components.run_list import METHOD_TITLES, without_folders
 
 FIRST = METHOD_TITLES["lightreasoner"]  # the name of the first arm
 USUAL = FinetuneConfig()
@@ -59,7 +59,7 @@ class ExperimentRequest:
 
     @property
     def title(self) -> str:
-        return f"Improve {short_name(self.pair[1])} on {problems_title(self.problems)}"
+        return f"Improve {without_folders(self.pair[1])} on {problems_title(self.problems)}"
 
     def plan(self) -> Plan:
         """Raises UserError for values out of bounds."""

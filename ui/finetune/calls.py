@@ -15,7 +15,7 @@ from lightreasoner.training.runs import measured_in
 from ui.access.actions import action
 from ui.components.dataset_catalogue import Datasets
 from ui.components.run_actions import RunActions
-from ui.components.run_list import METHOD_TITLES, short_name, stamp
+from ui.components.run_list import METHOD_TITLES, stamp, without_folders
 from ui.components.script_calls import add_if_changed, fingerprint
 from ui.finetune.catalogue import LABELS, Tuning, Tunings
 from ui.finetune.model_card import card_html
@@ -32,7 +32,7 @@ def settings_of(run: Tuning, datasets: Datasets) -> dict[str, str]:
     if run.run is None:
         return {}
     config, about = run.run["config"], run.run["about"]
-    dataset = short_name(config.get("dataset", ""))
+    dataset = without_folders(config.get("dataset", ""))
     try:
         title = f"{datasets.find(dataset).name} · {dataset[:6]}"
     except UserError:
@@ -142,7 +142,7 @@ class FinetuneActions(RunActions):
         if now["version"] == seen:
             return now | {"unchanged": True}
         result = (run.run or {}).get("result") or {}
-        dataset = short_name(run.run["config"].get("dataset", "")) if run.run else ""
+        dataset = without_folders(run.run["config"].get("dataset", "")) if run.run else ""
         return now | {
             "name": run.name,
             "created": run.created,

@@ -17,7 +17,7 @@ from lightreasoner.training.curves import Curves
 from lightreasoner.training.result import FinetuneResult
 from lightreasoner.training.runs import ADAPTER, adapter_folder, measured_in
 from ui.components.downloads import offer
-from ui.components.run_list import MAX_LISTED, METHOD_TITLES, Entry, RunList, short_name
+from ui.components.run_list import MAX_LISTED, METHOD_TITLES, Entry, RunList, without_folders
 
 LARGEST = 4e9  # bytes of a download; for larger files the page shows the folder
 CARD = "README.md"
@@ -52,7 +52,7 @@ class Tuning(Entry):
         """Method · expert · the problems that its dataset was sampled from."""
         method, problems = str(config.get("method")), (about.get("dataset") or {}).get("problems")
         source = problems_title(str(problems)) if problems else "imported"
-        return " · ".join([METHOD_TITLES.get(method, method), short_name(about.get("expert", "?")), source])
+        return " · ".join([METHOD_TITLES.get(method, method), without_folders(about.get("expert", "?")), source])
 
     @property
     def updates(self) -> int | None:
