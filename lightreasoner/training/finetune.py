@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,57 @@ class TrainedAdapter:
     early: bool = False  # before the last update, since the held-out loss had stopped falling
 
 
+@dataclass
+class _Training:
+    """A training in progress: measures on held-out trajectories, reports, and decides whether it goes on."""
+
+    model: Any
+    config: FinetuneConfig
+    held_out: list[PackedExample]
+    vocabulary: int
+    whole_head: bool  # see step_logits
+    device: torch.device
+    progress: Progress
+    on_measured: Callable[[Any, int, dict[str, float]], None]
+    measured: dict[str, float] = field(default_factory=dict)  # the last held_out_loss and drift, nats
+    losses: list[float] = field(default_factory=list)  # on the held-out trajectories, also before a resumed checkpoint
+    stopped: bool = False
+    early: bool = False
+
+    def measure(self, update: int) -> None:
+        if self.held_out:
+            found = measure_held_out(self.model, self.held_out, self.vocabulary, self.whole_head, self.device)
+            self.measured.update(found)
+            self.losses.append(self.measured.get("held_out_loss", math.inf))
+            self.progress.event("held_out", update=update, **self.measured)
+            self.on_measured(self.model, update, dict(self.measured))
+
+    def after_update(self, update: int) -> bool:
+        """Whether the training ends here. All processes decide alike. Raises StopRequested when it is cancelled."""
+        if update % self.config.evaluate_every == 0 or update == self.config.max_steps:
+            self.measure(update)
+        enough = update < self.config.max_steps and has_stopped_falling(self.losses, self.config.patience)
+        decision, request = distributed.STOP_EARLY if enough else distributed.CONTINUE, None
+        try:
+            self.progress.checkpoint()
+        except StopRequested as stop:
+            decision, request = (distributed.STOP_AND_SAVE if stop.keep else distributed.STOP_AND_DISCARD), stop
+        if distributed.world_size() > 1:
+            decision = distributed.broadcast(decision)
+        if decision == distributed.STOP_AND_DISCARD:
+            raise request or StopRequested(keep=False)
+        self.stopped |= decision == distributed.STOP_AND_SAVE
+        if decision == distributed.STOP_EARLY:
+            self.early = True
+            text = f"Training ends at update {update:,}: the held-out loss has stopped falling"
+            self.progress.event("note", text=text)
+        return self.stopped or self.early
+
+    def log(self, update: int, **numbers: float) -> None:
+        self.progress.event("metrics", update=update, **numbers)
+        self.progress.update(update, self.config.max_steps, **numbers, **self.measured)
+
+
 def finetune(
     folder: Path,
     config: FinetuneConfig,
@@ -57,20 +108,12 @@ def finetune(
     base over the processes, see sharding.py. on_start: called once, before the first update. on_measured(model, update,
     measured): called after each measurement. Raises UserError, and StopRequested when the run was cancelled.
     """
-    lora = (config.rank, config.lora_alpha, config.dropout, named_targets(config), config.seed)
-    model = add_lora(loaded.model, *lora)
-    if sharded:
-        from lightreasoner.training.sharding import frozen_bytes, shard
-
-        shard(model, loaded.device, distributed.world_size())
-        progress.event("sharded", **frozen_bytes(model))
-    model = model.to(loaded.device)
+    model = _with_lora(config, loaded, progress, sharded)
     if not sharded:
         check_reach(model, train[0].ids)
     sampler = BatchSampler(
         train, config.max_steps, config.samples_per_update, config.max_samples_per_trajectory, config.seed
     )
-    vocabulary = len(loaded.tokenizer)
 
     def notify(text: str) -> None:
         progress.event("note", text=text)
@@ -78,67 +121,46 @@ def finetune(
     whole_head = not can_gather_before_head(model, collate(sampler[0][:2]).to(loaded.device))
     if whole_head:
         notify("This architecture changes its logits after the head: the logits of every position are computed")
+    vocabulary = len(loaded.tokenizer)
     trainer = PackedTrainer(model, _arguments(folder, config, loaded), sampler, vocabulary, whole_head, notify)
     trainer.sharded = sharded
     if loaded.device.type == "cuda" and (sharded or not activations_fit(model, sampler, whole_head, loaded)):
         trainer.checkpoint_activations()
-    measured: dict[str, float] = {}
-    stops: list[StopRequested] = []
-    early: list[int] = []
-    losses: list[float] = []  # on the held-out trajectories, also before a resumed run's checkpoint
-
-    def measure(update: int) -> None:
-        if held_out:
-            measured.update(measure_held_out(model, held_out, vocabulary, whole_head, loaded.device))
-            losses.append(measured.get("held_out_loss", math.inf))
-            progress.event("held_out", update=update, **measured)
-            on_measured(model, update, dict(measured))
-
-    def after_update(update: int) -> bool:
-        if update % config.evaluate_every == 0 or update == config.max_steps:
-            measure(update)
-        enough = update < config.max_steps and has_stopped_falling(losses, config.patience)
-        decision, request = distributed.STOP_EARLY if enough else distributed.CONTINUE, None
-        try:
-            progress.checkpoint()
-        except StopRequested as stop:
-            decision, request = (distributed.STOP_AND_SAVE if stop.keep else distributed.STOP_AND_DISCARD), stop
-        if distributed.world_size() > 1:
-            decision = distributed.broadcast(decision)
-        if decision == distributed.STOP_AND_DISCARD:
-            raise request or StopRequested(keep=False)
-        if decision == distributed.STOP_AND_SAVE:
-            stops.append(request or StopRequested(keep=True))
-        if decision == distributed.STOP_EARLY:
-            early.append(update)
-            notify(f"Training ends at update {update:,}: the held-out loss has stopped falling")
-        return bool(stops or early)
-
-    def log(update: int, **numbers: float) -> None:
-        progress.event("metrics", update=update, **numbers)
-        progress.update(update, config.max_steps, **numbers, **measured)
-
+    training = _Training(model, config, held_out, vocabulary, whole_head, loaded.device, progress, on_measured)
     trainer.remove_callback(PrinterCallback)  # it would print every log line
-    trainer.add_callback(MetricsCallback(trainer, log, after_update))
+    trainer.add_callback(MetricsCallback(trainer, training.log, training.after_update))
     checkpoints = Path(trainer.args.output_dir)
     if distributed.rank() == 0:
         last_checkpoint(checkpoints, notify)  # removes the incomplete ones
     distributed.barrier()
     checkpoint = last_checkpoint(checkpoints)
-    if checkpoint is not None and config.patience:
-        losses += measured_until(folder, int(checkpoint.name.rpartition("-")[2]))
     if checkpoint is None:
         progress.status("Measuring before the first update")
-        measure(0)
-    progress.status(
-        "Training" if checkpoint is None else f"Training resumes at update {checkpoint.name.rpartition('-')[2]}"
-    )
+        training.measure(0)
+        progress.status("Training")
+    else:
+        update = int(checkpoint.name.rpartition("-")[2])
+        training.losses += measured_until(folder, update) if config.patience else []
+        progress.status(f"Training resumes at update {update}")
     on_start()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     updates = trainer.state.global_step
-    if stops and updates % config.evaluate_every:
-        measure(updates)
-    return TrainedAdapter(model.eval(), updates, sampler.samples_seen(updates), bool(stops), measured, bool(early))
+    if training.stopped and updates % config.evaluate_every:
+        training.measure(updates)
+    seen, measured = sampler.samples_seen(updates), training.measured
+    return TrainedAdapter(model.eval(), updates, seen, training.stopped, measured, training.early)
+
+
+def _with_lora(config: FinetuneConfig, loaded: LoadedModel, progress: Progress, sharded: bool) -> Any:
+    """The model with a new adapter, on its device; sharded: its base spread over the processes."""
+    lora = (config.rank, config.lora_alpha, config.dropout, named_targets(config), config.seed)
+    model = add_lora(loaded.model, *lora)
+    if sharded:
+        from lightreasoner.training.sharding import frozen_bytes, shard
+
+        shard(model, loaded.device, distributed.world_size())
+        progress.event("sharded", **frozen_bytes(model))
+    return model.to(loaded.device)
 
 
 def has_stopped_falling(losses: list[float], patience: int) -> bool:
