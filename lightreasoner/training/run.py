@@ -10,7 +10,7 @@ from lightreasoner.jobs.context import job_context
 from lightreasoner.jobs.events import working_seconds
 from lightreasoner.models.adapters import default_targets, linear_names, save_adapter
 from lightreasoner.models.identity import describe_models
-from lightreasoner.models.loading import load_model
+from lightreasoner.models.loading import LoadedModel, load_model
 from lightreasoner.progress import Progress, SilentProgress, StopRequested, while_loading
 from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import (
@@ -32,6 +32,7 @@ from lightreasoner.training.estimate import ResourceEstimate, estimate_resources
 from lightreasoner.training.examples import build_examples, load_examples, refuse_other_expert, save_examples
 from lightreasoner.training.finetune import finetune
 from lightreasoner.training.job import FinetuneJob
+from lightreasoner.training.loss import PackedExample
 from lightreasoner.training.model_card import adapter_card
 from lightreasoner.training.result import FinetuneResult
 from lightreasoner.training.runs import ADAPTER, WEIGHTS
@@ -68,56 +69,22 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
     """
     init_process_group()
     barrier()  # the first one may wait for its accelerator; until then the others take no memory
-    first = rank() == 0
     dataset = read_run(job.dataset.local)
     progress.status("Loading the expert")
     resumed = (job.run_dir / RECORD).exists() or world_size() > 1  # one of several processes cannot stop alone
-    say = while_loading(progress, resumed)
-    loaded = load_model(job.expert, settings, say, on_host=job.sharded)
+    loaded = load_model(job.expert, settings, while_loading(progress, resumed), on_host=job.sharded)
     refuse_other_expert(dataset, job.dataset.local.name, job.expert, loaded)
-    about = {
-        "expert": job.expert,
-        "dataset": {"sampled from": job.expert, "problems": dataset["config"].get("problems")}
-        | prompt_of_dataset(dataset),
-        "versions": versions(),
-        "device": str(loaded.device),
-        "processes": world_size(),
-        "sharded": job.sharded,
-        "dtype": str(loaded.dtype).removeprefix("torch."),
-    }
-    stored = stored_run(job.run_dir)
-    targets = named_targets(job.config) or stored["config"].get("target_modules")  # a resumed run keeps its own
-    targets = targets or default_targets(loaded.model.config.model_type, linear_names(loaded.model))
-    job = replace(job, config=replace(job.config, target_modules=tuple(targets)))
-    about |= describe_models({"expert": loaded}, stored["about"])
-    if first:
-        settled = {"dataset": job.dataset.address} | job.selection.as_json() | as_json(job.config)
-        begin_run(job.run_dir, "finetune", settled, about)
-    barrier()
-    record = read_run(job.run_dir)
+    job, record = _begin(job, loaded, dataset)
     done = FinetuneResult.from_record(record)
     ended = done and (done.early or (done.updates or 0) >= job.config.max_steps)
     if ended and (job.run_dir / ADAPTER / WEIGHTS).is_file():
         progress.result(**done.as_json())
         return done
+    first = rank() == 0
     if first and (changed := note_versions(job.run_dir)):
         progress.status(changed)
     progress.status("Reading the dataset")
-    examples = load_examples(job.run_dir) if first else None
-    if examples is None and first:
-
-        def note(text: str) -> None:
-            progress.event("note", text=text)
-            progress.status(f"{text}.")  # a terminal shows no notes
-
-        skip = lambda path, error: progress.event("note", text=f"Skipped: {error}")  # noqa: E731
-        examples, report = build_examples(
-            job.dataset.local, job.config.method, job.selection, loaded, skip if job.skip_corrupt else None, note
-        )
-        save_examples(examples, job.run_dir)
-        progress.event("dataset", **report.as_json())
-    barrier()
-    examples = examples if first else load_examples(job.run_dir)
+    examples = _examples(job, loaded, progress)
     train, held_out = hold_out(examples, job.config.held_out, job.config.seed)
     samples, tokens = count_samples(examples), sum(example.length() for example in examples)
     progress.event("lessons", samples=samples, trajectories=len(examples), held_out=len(held_out), tokens=tokens)
@@ -141,15 +108,56 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
     )
     if first:
         progress.status("Saving the adapter")
-        save_adapter(
-            tuned.model, job.run_dir / ADAPTER, adapter_card(record | {"result": result.as_json()}), job.expert
-        )
+        card = adapter_card(record | {"result": result.as_json()})
+        save_adapter(tuned.model, job.run_dir / ADAPTER, card, job.expert)
         forget_others(job.run_dir, tuned.updates)
         add_to_run(job.run_dir, result=result.as_json())
         if job.config.patience:
             use_best(job.run_dir)
         progress.result(**result.as_json())
     return result
+
+
+def _begin(job: FinetuneJob, loaded: LoadedModel, dataset: dict) -> tuple[FinetuneJob, dict]:
+    """(the job with its target modules, the run's record), which the first process writes."""
+    stored = stored_run(job.run_dir)
+    targets = named_targets(job.config) or stored["config"].get("target_modules")  # a resumed run keeps its own
+    targets = targets or default_targets(loaded.model.config.model_type, linear_names(loaded.model))
+    job = replace(job, config=replace(job.config, target_modules=tuple(targets)))
+    if rank() == 0:
+        about = {
+            "expert": job.expert,
+            "dataset": {"sampled from": job.expert, "problems": dataset["config"].get("problems")}
+            | prompt_of_dataset(dataset),
+            "versions": versions(),
+            "device": str(loaded.device),
+            "processes": world_size(),
+            "sharded": job.sharded,
+            "dtype": str(loaded.dtype).removeprefix("torch."),
+        }
+        about |= describe_models({"expert": loaded}, stored["about"])
+        settled = {"dataset": job.dataset.address} | job.selection.as_json() | as_json(job.config)
+        begin_run(job.run_dir, "finetune", settled, about)
+    barrier()
+    return job, read_run(job.run_dir)
+
+
+def _examples(job: FinetuneJob, loaded: LoadedModel, progress: Progress) -> list[PackedExample]:
+    """What the run trains on: from the dataset at its first start, then as saved. The first process builds it."""
+
+    def note(text: str) -> None:
+        progress.event("note", text=text)
+        progress.status(f"{text}.")  # a terminal shows no notes
+
+    examples = load_examples(job.run_dir) if rank() == 0 else None
+    if examples is None and rank() == 0:
+        skip = lambda path, error: progress.event("note", text=f"Skipped: {error}")  # noqa: E731
+        dataset = (job.dataset.local, job.config.method, job.selection)
+        examples, report = build_examples(*dataset, loaded, skip if job.skip_corrupt else None, note)
+        save_examples(examples, job.run_dir)
+        progress.event("dataset", **report.as_json())
+    barrier()
+    return load_examples(job.run_dir) if examples is None else examples
 
 
 def prompt_of_dataset(dataset: dict) -> dict:
