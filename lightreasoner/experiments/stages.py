@@ -4,6 +4,7 @@ So each opens on its own tab, and its event log says how far it is. Nothing else
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,65 +80,71 @@ def round_stages(plan: Plan, folder: Path, turn: int = 1, expert: str | None = N
 
     expert: of a later round, the expert that the round before has tuned.
     """
-    expert = expert or plan.expert
-    amateur = plan.amateur
+    expert, amateur = expert or plan.expert, plan.amateur
     if turn > 1 and plan.next_amateur == "expert":
         amateur = plan.expert if turn == 2 else str(later_expert(folder, turn - 1))
-    again = f"r{turn}-" if turn > 1 else ""
-
-    def place(name: str) -> Path:
-        return folder.with_name(f"{folder.name}-{again}{name}")
-
-    def title(text: str) -> str:
-        return f"Round {turn}: {text}" if plan.rounds > 1 else text
-
+    place = folder.with_name(f"{folder.name}-r{turn}" if turn > 1 else folder.name)  # begins the stages' folders
+    round_title = f"Round {turn}: " if plan.rounds > 1 else ""
+    shared = {"split": plan.split or training_split(plan.problems), "skip_unreadable": plan.skip_unreadable}
     found = []
     if plan.preview and turn == 1:
         job = EvaluationJob(
-            run_dir=place("preview"),
+            run_dir=_beside(place, "preview"),
             model=expert,
             adapters=(),
             problems=plan.problems,
-            split=plan.split or training_split(plan.problems),
             limit=min(plan.preview, plan.limit or plan.preview),
             max_new_tokens=plan.max_new_tokens,
-            skip_unreadable=plan.skip_unreadable,
             amateur=plan.amateur,
             contrasts=parse_contrasts(f"{ALPHA:g}", plan.preview_betas, False),
+            **shared,
         )
-        found.append(Stage("preview", title("Preview"), job.run_dir, job, turn))
+        found.append(Stage("preview", f"{round_title}Preview", job.run_dir, job, turn))
     sampling = SamplingJob(
-        *(place("data"), expert, amateur, plan.problems),
+        *(_beside(place, "data"), expert, amateur, plan.problems),
         decoding=DecodingConfig(plan.max_new_tokens, beta_floor=0.0),
         pair_name=plan.pair if turn == 1 else None,
-        split=plan.split or training_split(plan.problems),
         limit=plan.limit,
-        skip_unreadable=plan.skip_unreadable,
+        **shared,
     )
-    found.append(Stage("dataset", title("Sample"), sampling.run_dir, sampling, turn))
-    dataset = RunLocation(sampling.run_dir, str(sampling.run_dir))
+    found.append(Stage("dataset", f"{round_title}Sample", sampling.run_dir, sampling, turn))
     for number, arm in enumerate(plan.in_order(), 1):
-        tags = ["test", *(f"test{n}" for n in range(2, len(plan.tests) + 1))]
-        room = LONGEST - len(f"{folder.name}-{again}{number}--{tags[-1]}")
-        name = re.sub("[^a-z0-9]+", "-", arm.name.lower())[: max(0, min(NAME, room))].strip("-")
-        slug = f"{number}-{name}".strip("-")
-        tuned = FinetuneJob(place(slug), dataset, expert, arm.config, arm.selection)
-        found.append(Stage("finetune", title(f"Fine-tune · {arm.name}"), tuned.run_dir, tuned, turn, arm))
-        for tag, test in zip(tags, plan.tests, strict=True):
-            job = EvaluationJob(
-                run_dir=place(f"{slug}-{tag}"),
-                model=expert,
-                adapters=(tuned.run_dir,),
-                problems=test,
-                split=plan.test_split,
-                limit=plan.test_limit,
-                max_new_tokens=plan.test_max_new_tokens,
-                batch_size=BATCH,
-                skip_unreadable=plan.skip_unreadable,
-            )
-            told = f"Evaluate · {arm.name}" + (f" · {problems_title(test)}" if len(tags) > 1 else "")
-            found.append(Stage("evaluation", title(told), job.run_dir, job, turn, arm, plan.tests))
+        for kind, title, job, tests in _arm_jobs(plan, arm, number, place, sampling.run_dir, expert):
+            found.append(Stage(kind, round_title + title, job.run_dir, job, turn, arm, tests))
     return found
+
+
+def _arm_jobs(
+    plan: Plan, arm: Arm, number: int, place: Path, dataset: Path, expert: str
+) -> Iterator[tuple[str, str, FinetuneJob | EvaluationJob, tuple[str, ...]]]:
+    """(kind, title, job, tests) of an arm's stages: it is trained, then measured on each test set of the plan.
+
+    number: of the arm, from 1; place: begins the stages' folders.
+    """
+    tags = ["test", *(f"test{n}" for n in range(2, len(plan.tests) + 1))]
+    room = LONGEST - len(f"{place.name}-{number}--{tags[-1]}")
+    name = re.sub("[^a-z0-9]+", "-", arm.name.lower())[: max(0, min(NAME, room))].strip("-")
+    tuned = _beside(place, f"{number}-{name}".strip("-"))
+    job = FinetuneJob(tuned, RunLocation(dataset, str(dataset)), expert, arm.config, arm.selection)
+    yield "finetune", f"Fine-tune · {arm.name}", job, ()
+    for tag, test in zip(tags, plan.tests, strict=True):
+        job = EvaluationJob(
+            run_dir=_beside(tuned, tag),
+            model=expert,
+            adapters=(tuned,),
+            problems=test,
+            split=plan.test_split,
+            limit=plan.test_limit,
+            max_new_tokens=plan.test_max_new_tokens,
+            batch_size=BATCH,
+            skip_unreadable=plan.skip_unreadable,
+        )
+        of_several = f" · {problems_title(test)}" if len(tags) > 1 else ""
+        yield "evaluation", f"Evaluate · {arm.name}{of_several}", job, plan.tests
+
+
+def _beside(place: Path, name: str) -> Path:
+    return place.with_name(f"{place.name}-{name}")
 
 
 ROUND_EXPERT = re.compile(r"-r(\d+)-expert$")  # the end of what `later_expert` returns
