@@ -1,9 +1,17 @@
 """Starts jobs as forks of a process that has made their imports, which are most of the time until a job does anything.
 
-That process is `python -m MODULE`, which imports, starts no thread, and calls `serve`. A job is its fork: in a session
-of its own, with its environment, its output in its file, and the mark of its attempt where the system shows a process's
-environment, so that it is found, signalled and outlives the server like any other. Where anything differs from an
-ordinary start, `start` returns None and the job is started the ordinary way. Linux only.
+That process is `python -m MODULE FILE`, which imports, starts no thread, and calls `serve`. A job is its fork: in a
+session of its own, with its environment, its output in its file, and the mark of its attempt where the system shows a
+process's environment, so that it is found, signalled and outlives the server like any other. Where anything differs
+from an ordinary start, `start` returns None and the job is started the ordinary way. Linux only.
+
+The server and the process talk over a socket that keeps messages apart; FILE is the number of the process's end:
+
+    process → server   ready                    once, after the imports
+    server → process   [words, environment]     fork a job; with two files, its output and the pipe that lets it begin
+    process → server   pid                      of the fork
+    server → process   pid                      how has this job ended?
+    process → server   exit status, or unknown
 """
 
 from __future__ import annotations
@@ -51,28 +59,24 @@ def worth_it(settings: Settings) -> bool:
 
 
 class WarmWorker:
-    """The process `python -m module FILE`, which has made the imports after some seconds. Safe for threads."""
+    """The server's side: the process `python -m module FILE`, ready after some seconds. Safe for threads."""
 
     def __init__(self, module: str):
-        self._module, self._lock, self._ready = module, threading.Lock(), False
-        self._env = _common(dict(os.environ)) | OUTPUT
-        self._code = _code()
+        self._lock, self._ready = threading.Lock(), False
+        self._env, self._code = _of_libraries(dict(os.environ)) | OUTPUT, _code()
         self._asking, asked = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._asking.settimeout(PATIENCE)
         with asked:
-            self.process = self._launch(asked)
-
-    def _launch(self, asked: socket.socket) -> subprocess.Popen:
-        return subprocess.Popen(
-            [sys.executable, "-m", self._module, str(asked.fileno()), " " * ROOM],
-            cwd=ROOT,
-            env=self._env | {VARIABLE: " " * ROOM},
-            pass_fds=[asked.fileno()],
-            start_new_session=True,  # Ctrl+C in a terminal is for the server
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", module, str(asked.fileno()), " " * ROOM],
+                cwd=ROOT,
+                env=self._env | {VARIABLE: " " * ROOM},
+                pass_fds=[asked.fileno()],
+                start_new_session=True,  # Ctrl+C in a terminal is for the server
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
 
     def start(self, argv: Sequence[str], env: dict[str, str], output: int) -> ForkedJob | None:
         """A new job with these words after the command, this environment, and its output in an open file.
@@ -88,7 +92,7 @@ class WarmWorker:
             try:
                 socket.send_fds(self._asking, [request], [output, waits])
                 pid = int(self._asking.recv(64))
-                os.write(go, b"1")  # without it, the fork ends: a job runs once, however this server or the worker dies
+                os.write(go, b"1")  # a fork that never reads this ends: a job runs once, whichever process dies
                 return ForkedJob(self, pid)
             except (OSError, ValueError):
                 self._stop()
@@ -98,16 +102,13 @@ class WarmWorker:
                 os.close(go)
 
     def _fits(self, env: dict[str, str]) -> bool:
+        """Whether a fork would be what an ordinary start is. Libraries read their variables when they are imported."""
         with suppress(OSError, ValueError):  # ValueError: it was stopped
             if not self._ready and select.select([self._asking], [], [], 0)[0]:
                 self._ready = self._asking.recv(64) == b"ready"
         if self._ready and _code() != self._code:  # the fork would run what is no longer there
             self._stop()
-        return self._ready and self._same_libraries(env)
-
-    def _same_libraries(self, env: dict[str, str]) -> bool:
-        """Libraries read their variables when they are imported; ours are read when a command runs."""
-        return _common(env) == self._env
+        return self._ready and _of_libraries(env) == self._env
 
     def status(self, pid: int) -> int | None:
         """The exit status of an ended job, negative for a signal; None while it runs, and when it is unknown."""
@@ -140,54 +141,51 @@ class ForkedJob:
         return self._status
 
 
-def _common(env: dict[str, str]) -> dict[str, str]:
-    """The variables that are not ours."""
+def _of_libraries(env: dict[str, str]) -> dict[str, str]:
+    """The variables that are not ours. Ours are read when a command runs."""
     return {name: value for name, value in env.items() if not name.startswith(PREFIX)}
 
 
 def _code() -> frozenset[tuple[str, int]]:
-    """Which code is on disk."""
+    """(path, time of change) of all code on disk."""
     return frozenset((str(path), path.stat().st_mtime_ns) for path in (ROOT / "lightreasoner").rglob("*.py"))
 
 
-# ---- in the process itself
-
-
 def serve(number: int) -> list[str]:
-    """Fork jobs until the server is gone. Returns in every fork, with the words of its job.
+    """The process's side: fork jobs until the server is gone. Returns in every fork, with the words of its job.
 
     number: of the file by which the server asks. Exits when this process has threads, which no fork would have.
     """
-    asked, place = socket.socket(fileno=number), _place()
+    asked, mark_address = socket.socket(fileno=number), _mark_address()
     if threading.active_count() > 1:
         raise SystemExit("a thread was started by an import")
     gc.collect()
     gc.freeze()  # no fork walks through what was imported, or gets copies of its pages
     try:
         asked.send(b"ready")
-        return _serve(asked, place)
+        return _serve(asked, mark_address)
     except ConnectionError:  # the server went before it read an answer
         os._exit(0)
 
 
-def _serve(asked: socket.socket, place: int | None) -> list[str]:
+def _serve(asked: socket.socket, mark_address: int | None) -> list[str]:
     while True:
         request, files, _, _ = socket.recv_fds(asked, LARGEST, 2)
         if not request:
             os._exit(0)  # the server is gone; jobs go on
         wanted = json.loads(request)
         if isinstance(wanted, int):
-            asked.send(_ending(wanted).encode())
+            asked.send(_exit_status(wanted).encode())
             continue
         if (pid := os.fork()) == 0:
             asked.close()
-            return _become(*wanted, *files, place)
+            return _become_job(*wanted, *files, mark_address)
         for file in files:
             os.close(file)
         asked.send(str(pid).encode())
 
 
-def _ending(pid: int) -> str:
+def _exit_status(pid: int) -> str:
     with suppress(ChildProcessError):
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
@@ -195,10 +193,10 @@ def _ending(pid: int) -> str:
     return "unknown"
 
 
-def _become(argv: list[str], env: dict[str, str], output: int, waits: int, place: int | None) -> list[str]:
+def _become_job(argv: list[str], env: dict[str, str], output: int, waits: int, mark_address: int | None) -> list[str]:
     """Let this fork be what subprocess.Popen would have started, once the server knows of it."""
     os.setsid()
-    _show(argv, env.get(VARIABLE, ""), place)
+    _show_as_job(argv, env.get(VARIABLE, ""), mark_address)
     os.environ.clear()
     os.environ.update(env)
     os.dup2(output, 1)
@@ -210,20 +208,20 @@ def _become(argv: list[str], env: dict[str, str], output: int, waits: int, place
     return argv
 
 
-def _place() -> int | None:
-    """Where this process's environment holds VARIABLE, as the system gave it; None where it does not."""
+def _mark_address() -> int | None:
+    """Where in memory the value of VARIABLE is that this process was started with: ROOM blanks. None without it."""
     getenv = ctypes.CDLL(None).getenv
     getenv.restype = ctypes.c_void_p
     found = getenv(VARIABLE.encode())
     return found if found and ctypes.string_at(found) == b" " * ROOM else None
 
 
-def _show(argv: list[str], mark: str, place: int | None) -> None:
+def _show_as_job(argv: list[str], mark: str, mark_address: int | None) -> None:
     """Let /proc, and thus ps, say what this fork is: the system shows the memory in which a process got its words and
     its environment, and a fork has those of the process that it is a fork of."""
-    if place is None:
+    if mark_address is None:
         return
-    ctypes.memmove(place, mark.encode()[:ROOM].ljust(ROOM, b"\0"), ROOM)
+    ctypes.memmove(mark_address, mark.encode()[:ROOM].ljust(ROOM, b"\0"), ROOM)
     with suppress(OSError, IndexError, ValueError):
         start, end = map(int, Path("/proc/self/stat").read_text().rpartition(")")[2].split()[45:47])
         words = "\0".join([sys.executable, "-m", "lightreasoner", *argv]).encode(errors="replace")
