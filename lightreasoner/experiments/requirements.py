@@ -13,7 +13,7 @@ from lightreasoner.hub.access import look_up
 from lightreasoner.hub.download import MODEL_FILES
 from lightreasoner.models.pairs import presets
 from lightreasoner.models.references import parse_ref
-from lightreasoner.models.weights import find_files, known_size, on_disk
+from lightreasoner.models.weights import find_files, known_parameters, on_disk
 from lightreasoner.problems.sources import SOURCES, has_copy
 from lightreasoner.problems.stream import open_problems, source_fingerprint, training_split
 
@@ -148,8 +148,7 @@ def _count(problems: str, split: str | None) -> int:
 
 def _parameters(ref: str) -> int | None:
     known = next((n for p in presets() for name, n in _sizes_of(p) if name == ref), None)
-    size = None if known else known_size(ref)
-    return known or (size and size.parameters)
+    return known or known_parameters(ref)
 
 
 def _sizes_of(preset) -> tuple[tuple[str, int], ...]:

@@ -24,7 +24,7 @@ from lightreasoner.models.devices import (
 )
 from lightreasoner.models.loading import LoadedModel, Status, load_model, tensor_bytes
 from lightreasoner.models.references import ModelRef, parse_ref
-from lightreasoner.models.weights import Size, find_files, fingerprint, measure
+from lightreasoner.models.weights import count_parameters, find_files, fingerprint
 from lightreasoner.settings import Settings
 
 
@@ -35,7 +35,7 @@ def missing_reason(ref: str | ModelRef, settings: Settings) -> str | None:
     """
     try:
         ref = parse_ref(ref)
-        check_fit(ref, measure(find_files(ref, download=False)), settings, settings.memory_gb * 1e9)
+        check_fit(ref, count_parameters(find_files(ref, download=False)), settings, settings.memory_gb * 1e9)
     except NotCached as error:
         return str(error) if is_offline_mode() else None
     except UserError as error:
@@ -43,11 +43,11 @@ def missing_reason(ref: str | ModelRef, settings: Settings) -> str | None:
     return None
 
 
-def check_fit(ref: ModelRef, size: Size | None, settings: Settings, limit: float) -> None:
+def check_fit(ref: ModelRef, parameters: int | None, settings: Settings, limit: float) -> None:
     """Raises UserError when a model needs more than `limit` bytes. Passes for an unknown size or a limit of 0."""
-    if size is None or not limit:
+    if parameters is None or not limit:
         return
-    need = _planned_bytes(size, settings, choose_device(settings))
+    need = _planned_bytes(parameters, settings, choose_device(settings))
     if need > limit:
         raise UserError(
             f"{ref} needs {need / 1e9:.2g} GB, but models may use {limit / 1e9:.2g} GB here; "
@@ -85,31 +85,31 @@ class LoadedModels:
             if model := self._recall(key):  # another thread was quicker
                 return model
             files = find_files(ref, on_status)
-            size, twin = measure(files), self._twin(fingerprint(files))
+            parameters, twin = count_parameters(files), self._twin(fingerprint(files))
             home = choose_device(self.settings)
             if home.type != "cpu":
                 release_memory()  # models that nobody refers to any more would count as taken
-            device = twin.device if twin else self._place(home, size, beside)
+            device = twin.device if twin else self._place(home, parameters, beside)
             settings = self.settings if device == home else replace(self.settings, device=str(device))
             free = free_bytes(device) + self._used(device)
             budget = self._fixed_budget or models_budget(device, free)
-            check_fit(ref, size, settings, self._fixed_budget or free)
-            if size and not twin:
-                self._make_room(device, budget, _planned_bytes(size, settings, device))
+            check_fit(ref, parameters, settings, self._fixed_budget or free)
+            if parameters and not twin:
+                self._make_room(device, budget, _planned_bytes(parameters, settings, device))
             model = load_model(ref, settings, on_status, tokenizer, twin)
             with self._lock:
                 self._models[key] = model
             self._make_room(device, budget)  # a model can be larger than its files
             return model
 
-    def _place(self, home: torch.device, size: Size | None, beside: Sequence[LoadedModel]) -> torch.device:
+    def _place(self, home: torch.device, parameters: int | None, beside: Sequence[LoadedModel]) -> torch.device:
         """The first device with room for a model of this size beside these; `home` where none has."""
-        if size is None or home.type != "cuda":
+        if parameters is None or home.type != "cuda":
             return home
         for device in self._devices(home, beside):
             taken = tensor_bytes(loaded.model for loaded in beside if loaded.device == device)
             budget = self._fixed_budget or models_budget(device, free_bytes(device) + self._used(device))
-            if taken + _planned_bytes(size, self.settings, device) <= budget:
+            if taken + _planned_bytes(parameters, self.settings, device) <= budget:
                 return device
         return home
 
@@ -157,9 +157,9 @@ class LoadedModels:
             release_memory()
 
 
-def _planned_bytes(size: Size, settings: Settings, device: torch.device) -> int:
+def _planned_bytes(parameters: int, settings: Settings, device: torch.device) -> int:
     """Bytes of a model's weights on this device."""
-    return size.parameters * choose_dtype(settings, device, size.parameters).itemsize
+    return parameters * choose_dtype(settings, device, parameters).itemsize
 
 
 def _last_change(ref: ModelRef) -> int:

@@ -25,7 +25,14 @@ from lightreasoner.models.merging import untie
 from lightreasoner.models.overflow import overflows
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.models.turn_ends import TurnEnd, turn_ends
-from lightreasoner.models.weights import Files, find_files, fingerprint, measure, read_json, weights_fingerprint
+from lightreasoner.models.weights import (
+    Files,
+    count_parameters,
+    find_files,
+    fingerprint,
+    read_json,
+    weights_fingerprint,
+)
 from lightreasoner.progress import StopRequested, interruptible
 from lightreasoner.settings import Settings
 
@@ -85,8 +92,8 @@ def load_model(
     ref = parse_ref(ref)
     device = choose_device(settings)
     files = find_files(ref, on_status)
-    size = measure(files)
-    dtypes = dtypes_to_try(settings, device, size and size.parameters)
+    parameters = count_parameters(files)
+    dtypes = dtypes_to_try(settings, device, parameters)
     dtype = twin.dtype if twin else dtypes[0]
     idle = unused_gpu() if device.type == "cpu" and settings.device == "auto" else ""
     report = _Report(on_status, f"Loading {ref} on {device} in {str(dtype).removeprefix('torch.')}{idle}")
@@ -105,7 +112,7 @@ def load_model(
             raise
         except Exception as error:  # anything may be wrong with the files
             if is_out_of_memory(error):
-                need = f"{size.parameters * dtype.itemsize / 1e9:.1f} GB" if size else "more"
+                need = f"{parameters * dtype.itemsize / 1e9:.1f} GB" if parameters else "more"
                 raise UserError(
                     f"{ref} needs {need}, which {device} does not have free; free some memory, or choose a smaller "
                     "model."

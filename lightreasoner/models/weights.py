@@ -52,14 +52,6 @@ class Files:
     adapter: Path | None = None
 
 
-@dataclass(frozen=True)
-class Size:
-    """The size of a model, read from file headers alone."""
-
-    parameters: int
-    file_bytes: int
-
-
 def find_files(ref: ModelRef, on_status: Callable[[str], None] | None = None, download: bool = True) -> Files:
     """The files of a reference, downloaded from the Hub where they are missing, unless `download` is False.
 
@@ -256,23 +248,21 @@ def _data_bytes(table: dict[str, dict]) -> int:
     return max((tensor["data_offsets"][1] for tensor in table.values()), default=0)
 
 
-def measure(files: Files) -> Size | None:
-    """The size of a model without its adapter, from file headers (milliseconds). None if they cannot be read."""
+def count_parameters(files: Files) -> int | None:
+    """The parameters of a model without its adapter, from file headers (milliseconds). None if they cannot be read."""
     if files.gguf is None:
         tables = [tensor_table(path) for path in check_model(files.folder)]
-        parameters = sum(prod(tensor["shape"]) for table in tables for tensor in table.values())
-        return Size(parameters, sum(_data_bytes(table) for table in tables))
+        return sum(prod(tensor["shape"]) for table in tables for tensor in table.values())
     try:
-        shapes = gguf_shapes(files.gguf)
+        return sum(map(prod, gguf_shapes(files.gguf)))
     except Exception:  # a newer transformers, or a file that only the loader understands
         return None
-    return Size(sum(map(prod, shapes)), files.gguf.stat().st_size)
 
 
-def known_size(ref: str | ModelRef) -> Size | None:
-    """The size of a model if its files are on this disk and intact, else None. Makes no request and loads nothing."""
+def known_parameters(ref: str | ModelRef) -> int | None:
+    """The parameters of a model if its files are on this disk and intact, else None. Makes no request."""
     try:
-        return measure(find_files(parse_ref(ref), download=False))
+        return count_parameters(find_files(parse_ref(ref), download=False))
     except UserError:
         return None
 

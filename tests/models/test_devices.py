@@ -252,7 +252,7 @@ def stub_models(monkeypatch):
 
         for name, value in {
             "find_files": lambda ref, *rest, **named: ref,
-            "measure": lambda files: SimpleNamespace(parameters=sizes[str(files)]),
+            "count_parameters": lambda files: sizes[str(files)],
             "fingerprint": str,
             "load_model": load,
             "tensor_bytes": lambda models: sum(model.size for model in models),

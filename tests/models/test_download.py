@@ -14,7 +14,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels, missing_reason
 from lightreasoner.models.loading import load_model
 from lightreasoner.models.pairs import load_pair
-from lightreasoner.models.weights import known_size
+from lightreasoner.models.weights import known_parameters
 from lightreasoner.progress import StopRequested
 from lightreasoner.settings import Settings
 from tests.support.hub_server import Hub
@@ -117,7 +117,7 @@ def test_a_hub_model_is_fetched_once_and_then_used_from_the_cache(hub, one, monk
     assert "model.safetensors" in fetched and not fetched & unwanted
     hub.seen.clear()
     assert load_model("org/model", CPU).fingerprint == loaded.fingerprint
-    assert known_size("org/model").parameters == loaded.parameters
+    assert known_parameters("org/model") == loaded.parameters
     assert not hub.seen, "what is in the cache costs no request"
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert load_model("org/model", CPU).parameters == loaded.parameters
@@ -129,7 +129,7 @@ def test_tokenizers_of_the_hub_are_compared_before_weights_are_downloaded(hub, t
     other = save_tiny(tmp_path / "other", seed=2, tokenizer=shouting_tokenizer())
     assert "cannot be a pair" in refusal(load_pair, "org/model", str(other), LoadedModels(CPU))
     assert not any(path.endswith(".safetensors") for path in paths(hub))
-    assert known_size("org/model") is None  # not taken for complete
+    assert known_parameters("org/model") is None  # not taken for complete
     assert load_model("org/model", CPU).parameters > 0
 
 
@@ -140,7 +140,7 @@ def test_a_download_can_be_stopped_and_completed_later(hub):
 
     with pytest.raises(StopRequested):
         load_model("org/model", CPU, on_status)
-    assert known_size("org/model") is None
+    assert known_parameters("org/model") is None
     assert load_model("org/model", CPU).parameters > 0
 
 
@@ -173,7 +173,7 @@ def test_an_interrupted_download_is_completed(hub):
     weights = next(Path(constants.HF_HUB_CACHE).rglob("snapshots/*/model.safetensors"))
     weights.resolve().unlink()
     weights.unlink()
-    assert known_size("org/model") is None
+    assert known_parameters("org/model") is None
     hub.seen.clear()
     load_model("org/model", CPU)
     assert any(path.endswith("model.safetensors") for path in paths(hub))

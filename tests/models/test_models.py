@@ -26,7 +26,7 @@ from lightreasoner.models.devices import choose_device, choose_dtype
 from lightreasoner.models.loading import load_model
 from lightreasoner.models.merging import base_dtype
 from lightreasoner.models.references import parse_ref
-from lightreasoner.models.weights import known_size, measure, tensor_table
+from lightreasoner.models.weights import count_parameters, known_parameters, tensor_table
 from lightreasoner.progress import StopRequested
 from lightreasoner.settings import Settings
 from tests.support.tiny_models import (
@@ -70,7 +70,7 @@ def test_a_folder_loads_as_what_was_saved(one):
     loaded = load_model(str(one), CPU, said.append)
     torch.testing.assert_close(logits_of(loaded.model), logits_of(tiny_model(1)))
     assert (loaded.device, loaded.dtype) == (torch.device("cpu"), torch.float32)
-    assert loaded.parameters == known_size(str(one)).parameters == sum(p.numel() for p in loaded.model.parameters())
+    assert loaded.parameters == known_parameters(str(one)) == sum(p.numel() for p in loaded.model.parameters())
     assert loaded.parameters * 4 <= loaded.memory_bytes < loaded.parameters * 5
     assert loaded.end_ids == {2} and loaded.max_positions == 1024
     assert not loaded.model.training and not any(p.requires_grad for p in loaded.model.parameters())
@@ -196,7 +196,7 @@ def test_the_bundled_model_that_is_missing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(weights, "MODELS", tmp_path)
     assert "bundled" in refusal(load_model, "lightreasoner-expert-4m", CPU)
-    assert known_size("lightreasoner-expert-4m") is None
+    assert known_parameters("lightreasoner-expert-4m") is None
 
 
 @pytest.mark.parametrize("content", [b"junk", b"GGUF", b"GGUF\x03\0\0\0" + b"\xff" * 64, b""])
@@ -212,7 +212,7 @@ def test_gguf(tmp_path):
     loaded = load_model(str(path), CPU)
     tokenizer = loaded.tokenizer
     assert loaded.end_ids == {2} and loaded.max_positions == 512 and loaded.dtype == torch.float32
-    assert known_size(str(path)).parameters == loaded.parameters
+    assert known_parameters(str(path)) == loaded.parameters
     assert logits_of(loaded.model).isfinite().all() and not hasattr(loaded.model.config, "quantization_config")
     chat = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False)
     assert chat == "<|im_start|>user\nHi<|im_end|>\n" and tokenizer.encode(chat)[0] == 1
@@ -472,7 +472,7 @@ def test_other_threads_bars_are_left_alone():
 def test_a_gguf_file_of_a_kind_that_the_newer_loader_lacks(tmp_path, kind):
     """Q4_K_M files of narrow models hold Q5_0: refused for a Llama, a traceback in merging Gemma, no size in memory."""
     full, short = (load_model(str(save_tiny_gguf(tmp_path / f"{k}.gguf", kind=k)), CPU) for k in (None, kind))
-    assert measure(short.files).parameters == measure(full.files).parameters > 0
+    assert count_parameters(short.files) == count_parameters(full.files) > 0
     assert base_dtype(short.files) is torch.bfloat16 and base_dtype(full.files) is torch.float32
     names = dict(full.model.named_parameters())
     for name, weight in short.model.named_parameters():

@@ -1,5 +1,6 @@
 """The card that describes a pair: sizes, device, dtype, shared vocabulary, and whether it can run on this machine."""
 
+from collections.abc import Iterable
 from urllib.parse import urlencode
 
 from lightreasoner.decoding.forward_pass import describe_pass, describe_reading
@@ -13,7 +14,7 @@ from lightreasoner.models.prompt_settings import PAPER
 from lightreasoner.models.prompts import describe_prompt
 from lightreasoner.models.tokenizer_pair import AcrossVocabulary
 from lightreasoner.models.turn_ends import describe_ends
-from lightreasoner.models.weights import known_size, on_disk
+from lightreasoner.models.weights import known_parameters, on_disk
 from ui.html_templates import render
 from ui.studio import Studio
 
@@ -66,7 +67,6 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
         return render("pair_card", rows=rows, text=text, tone=tone, why=why, improve=improve)
 
     leads = studio.user.owner and button != IMPROVE
-
     chosen = next((p for p in presets() if p.name == preset), None)
     if chosen:
         expert, amateur = chosen.expert, chosen.amateur
@@ -81,22 +81,10 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
     sizes = [chosen.expert_params, chosen.amateur_params] if chosen else [None, None]
     rows = []
     for role, ref, model, size in zip(("Expert", "Amateur"), (expert, amateur), loaded, sizes, strict=True):
-        found = model or (None if size else known_size(ref))
-        parameters = found.parameters if found else size
+        parameters = model.parameters if model else size or known_parameters(ref)
         rows.append((role, f"{ref}, {count(parameters)}" if parameters else ref))
     if all(loaded):
-        model = loaded[0]
-        dtypes = " and ".join(dict.fromkeys(str(m.dtype).removeprefix("torch.") for m in loaded))
-        devices = " and ".join(dict.fromkeys(str(m.device) for m in loaded))
-        memory = sum(m.memory_bytes for m in {id(m): m for m in loaded}.values())
-        rows.append(("Runs on", f"{devices}, {dtypes}, {format_bytes(memory)}"))
-        rows += [("16 bits", effect) for effect in dict.fromkeys(dtype_effect(m.dtype) for m in loaded) if effect]
-        reads = dict.fromkeys(filter(None, map(describe_reading, loaded)))  # models that are read in a slower way
-        rows += [("Reads", sentence) for sentence in reads]
-        passes = dict.fromkeys(filter(None, map(describe_pass, loaded)))
-        rows += [("Forward pass", sentence) for sentence in passes]
-        rows += vocabulary_rows(*loaded)
-        rows += [("Prompt", note) for note in prompt_notes(model)]
+        rows += rows_when_loaded(*loaded)
     elif chosen:
         rows.append(("Needs", f"about {chosen.memory_gb:g} GB"))
     if ends := loaded[0].ends if loaded[0] else known_ends(expert):
@@ -115,3 +103,20 @@ def pair_card(studio: Studio, preset: str, expert: str, amateur: str, button: st
         how = f"{button} downloads it from the Hugging Face Hub first." if mine else "only the owner can download it."
         return html(rows, f"Not on this machine yet: {how}", "warn", why)
     return html(rows, f"Loads when you press {button}.", "good", why)
+
+
+def rows_when_loaded(expert: LoadedModel, amateur: LoadedModel) -> list[tuple[str, str]]:
+    """What of the card is known of loaded models only."""
+    loaded = (expert, amateur)
+    dtypes = " and ".join(dict.fromkeys(str(model.dtype).removeprefix("torch.") for model in loaded))
+    devices = " and ".join(dict.fromkeys(str(model.device) for model in loaded))
+    memory = sum(model.memory_bytes for model in {id(model): model for model in loaded}.values())
+    rows = [("Runs on", f"{devices}, {dtypes}, {format_bytes(memory)}")]
+
+    def add(title: str, sentences: Iterable[str]) -> None:
+        rows.extend((title, sentence) for sentence in dict.fromkeys(sentences) if sentence)
+
+    add("16 bits", (dtype_effect(model.dtype) for model in loaded))
+    add("Reads", map(describe_reading, loaded))  # models that are read in a slower way
+    add("Forward pass", map(describe_pass, loaded))
+    return rows + vocabulary_rows(*loaded) + [("Prompt", note) for note in prompt_notes(expert)]
