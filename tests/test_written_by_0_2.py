@@ -46,7 +46,7 @@ from lightreasoner.publishing.contents import MANIFEST
 from lightreasoner.publishing.push import read_manifest
 from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import list_runs, read_run
-from lightreasoner.tracing.from_trajectory import parse_record_id, record_id
+from lightreasoner.tracing.from_trajectory import record_id
 from lightreasoner.tracing.records import reweigh, trace_csv
 from lightreasoner.training.examples import load_examples
 from lightreasoner.training.result import FinetuneResult
@@ -499,7 +499,6 @@ def test_a_row_of_a_dataset_opens_as_a_trace(studio, ids, expected):
         == record_id(ids["dataset"], row["problem_id"])
         == f"{ids['dataset']}.0.{row['problem_id']}"
     )
-    assert parse_record_id(answer["record"]["id"]) == (ids["dataset"], row["problem_id"], 0)
     assert [step["token_id"] for step in answer["record"]["steps"]] == row["response_ids"]
     marked = {str(step): mark for name, _, step, mark in expected["datasets"]["dataset"]["marks"]}
     assert answer["marks"] == marked and set(marked.values()) == {"keep", "drop", "pin"}

@@ -55,18 +55,6 @@ def training_samples(
         on_report(total)
 
 
-def selection_report(folder: Path, selection: Selection | None = None, on_corrupt: OnCorrupt = None) -> SelectionReport:
-    """The report of `training_samples`, without making the samples. Raises UserError."""
-    reports: list[SelectionReport] = []
-    folder = Path(folder)
-    if is_imported(read_run(folder)):
-        for _ in select_imported(folder, selection, reports.append):
-            pass
-        return reports[0]
-    selected = _selected_shards(folder, selection or Selection(), on_corrupt)
-    return sum((shard.report for shard in selected), SelectionReport())
-
-
 @dataclass(frozen=True)
 class _SelectedShard:
     """One shard with its selected steps, annotations applied."""

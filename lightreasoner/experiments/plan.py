@@ -142,11 +142,6 @@ class Plan:
         }
 
 
-def read_plan(path: Path) -> Plan:
-    """The plan in a TOML file. Raises UserError."""
-    return plan_of(_tables(path))
-
-
 def _tables(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -177,7 +172,7 @@ def read_plans(path: Path) -> dict[str, Plan]:
 
 
 def write_plan(plan: Plan) -> str:
-    """The plan as TOML, which read_plan reads as the same plan."""
+    """The plan as TOML, which read_plans reads as the same plan."""
     tables = plan.as_json()
     arms = tables.pop("arm")
     lines = [f"{name} = {toml_value(value)}" for name, value in tables.items() if value is not None]

@@ -53,14 +53,10 @@ def kl(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
     return expectation(log_p.exp(), log_p - log_q).clamp_min(0.0)
 
 
-def jensen_shannon(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
-    """Jensen–Shannon divergence in nats, between 0 and log 2. (…, vocab) twice → (…)."""
-    return _jensen_shannon(log_p, log_q, log_p.exp(), log_q.exp())
-
-
-def _jensen_shannon(
+def jensen_shannon(
     log_p: torch.Tensor, log_q: torch.Tensor, p: torch.Tensor, q: torch.Tensor, expectation=expectation
 ) -> torch.Tensor:
+    """Jensen–Shannon divergence in nats, between 0 and log 2. (…, vocab) each → (…). p, q: exp of the first two."""
     # Where the mean underflows, p and q are below 1e-37 and contribute nothing, whatever its logarithm is.
     log_m = (p + q).mul_(0.5).clamp_min_(torch.finfo(p.dtype).tiny).log_()
     to_mean = expectation(p, log_p - log_m).clamp_min(0.0) + expectation(q, log_q - log_m).clamp_min(0.0)
@@ -312,7 +308,7 @@ def step_columns(log_e: torch.Tensor, log_a: torch.Tensor, taken: torch.Tensor, 
         token,
         divergence,
         reverse,
-        _jensen_shannon(log_e, log_a, p, q, expectation),
+        jensen_shannon(log_e, log_a, p, q, expectation),
         (-expectation(p, log_e)).clamp_min(0.0),
         (-expectation(q, log_a)).clamp_min(0.0),
         log_e.gather(-1, token.unsqueeze(-1)).squeeze(-1),

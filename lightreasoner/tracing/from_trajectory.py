@@ -3,28 +3,17 @@
 Its id is "<run id>.<sample>.<problem id>". The id of a live trace contains no point, so the two cannot be confused.
 """
 
-import re
 from typing import Any
 
-from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA
 from lightreasoner.problems.conversations import stored_context
 from lightreasoner.scoring.measures import COMPARED, STEP_MEASURES
-from lightreasoner.storage.atomic import ID_PATTERN
 from lightreasoner.tracing.records import json_number, reweigh
 
 
 def record_id(run_id: str, problem_id: str, sample: int = 0) -> str:
     """The id of a trajectory in a link."""
     return f"{run_id}.{sample}.{problem_id}"
-
-
-def parse_record_id(text: Any) -> tuple[str, str, int]:
-    """(run id, problem id, sample). Raises UserError for any other text."""
-    parts = text.split(".", 2) if isinstance(text, str) and len(text) <= 600 else []
-    if len(parts) != 3 or not (ID_PATTERN.fullmatch(parts[0]) and re.fullmatch("[0-9]{1,9}", parts[1]) and parts[2]):
-        raise UserError("That link names no trajectory of a dataset; copy it again in full.")
-    return parts[0], parts[2], int(parts[1])
 
 
 def trace_record(row: dict, run: dict, run_id: str, texts: Any, alpha: float = ALPHA, beta: float = BETA) -> dict:

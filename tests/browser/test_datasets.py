@@ -17,13 +17,13 @@ from playwright.sync_api import Locator, Page, expect
 from lightreasoner.datasets.amateurs import further_folder
 from lightreasoner.datasets.annotations import load_annotations
 from lightreasoner.datasets.explorer import Explorer
-from lightreasoner.datasets.select_steps import selection_report, training_samples
+from lightreasoner.datasets.select_steps import training_samples
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.trajectories import KL_EDGES, rows
 from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.storage.atomic import new_id
 from tests.support.browser import PATIENCE, App, barriers_of, in_every_look
-from tests.support.tiny_dataset import make_dataset
+from tests.support.tiny_dataset import make_dataset, selection_report
 from tests.support.tiny_evaluation import make_evaluation
 
 pytestmark = pytest.mark.browser

@@ -17,14 +17,13 @@ from lightreasoner.datasets.export import export_steps
 from lightreasoner.datasets.external import import_samples
 from lightreasoner.datasets.figures import plane_figure
 from lightreasoner.datasets.quality import BAD, GOOD, WARN, GradedAnswers, quality_report
-from lightreasoner.datasets.select_steps import selection_report
 from lightreasoner.datasets.selectors import SELECTOR_NAMES, Selection
 from lightreasoner.datasets.trajectories import KL_EDGES, kl_histogram, shards
 from lightreasoner.errors import UserError
 from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.scoring.divergence import support, teaching
 from tests.datasets.test_paper_format import ROW, write
-from tests.support.tiny_dataset import make_dataset, write_rows
+from tests.support.tiny_dataset import make_dataset, selection_report, write_rows
 from tests.support.tiny_models import tiny_tokenizer
 
 

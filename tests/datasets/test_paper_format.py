@@ -15,13 +15,13 @@ from lightreasoner.datasets.annotations import set_annotation
 from lightreasoner.datasets.export import export_samples
 from lightreasoner.datasets.external import MAX_LISTED, import_samples
 from lightreasoner.datasets.paper_format import MAX_LINE
-from lightreasoner.datasets.select_steps import selection_report, training_samples
+from lightreasoner.datasets.select_steps import training_samples
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.errors import UserError
 from lightreasoner.settings import ROOT
 from lightreasoner.storage.runs import read_run
 from tests.support import warm_app
-from tests.support.tiny_dataset import make_dataset
+from tests.support.tiny_dataset import make_dataset, selection_report
 from tests.support.tiny_models import tiny_tokenizer
 
 ROW = {

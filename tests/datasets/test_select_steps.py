@@ -8,7 +8,7 @@ import pytest
 
 from lightreasoner.datasets.annotations import set_annotation
 from lightreasoner.datasets.samples import SelectionReport
-from lightreasoner.datasets.select_steps import contrastive_targets, selection_report, training_samples
+from lightreasoner.datasets.select_steps import contrastive_targets, training_samples
 from lightreasoner.datasets.selectors import SELECTOR_NAMES, Selection
 from lightreasoner.datasets.step_table import read_details, read_steps
 from lightreasoner.datasets.trajectories import rows as stored_rows
@@ -16,7 +16,7 @@ from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
 from lightreasoner.scoring.divergence import support
 from lightreasoner.storage.runs import add_to_run
-from tests.support.tiny_dataset import make_dataset, trajectory, write_rows
+from tests.support.tiny_dataset import make_dataset, selection_report, trajectory, write_rows
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from lightreasoner.cli.experiment import parse_arm
 from lightreasoner.errors import UserError
 from lightreasoner.experiments.budget import Rates, fitted
 from lightreasoner.experiments.figures import BEST, rounds_figure, rounds_table
-from lightreasoner.experiments.plan import CONTROL, plan_of, read_plan, write_plan
+from lightreasoner.experiments.plan import CONTROL, plan_of, read_plans, write_plan
 from lightreasoner.experiments.report import sentence
 from lightreasoner.experiments.results import ArmResult, best_arm
 from lightreasoner.experiments.stages import round_stages
@@ -85,7 +85,7 @@ def test_settings_of_all_arms_are_given_once():
 def test_a_plan_that_is_written_is_read_as_the_same(tables, tmp_path):
     plan = plan_of(PLAN | tables)
     (tmp_path / "plan.toml").write_text(write_plan(plan), encoding="utf-8")
-    assert read_plan(tmp_path / "plan.toml") == plan == plan_of(plan.as_json())
+    assert read_plans(tmp_path / "plan.toml")[""] == plan == plan_of(plan.as_json())
 
 
 @pytest.mark.parametrize(
@@ -129,9 +129,9 @@ def test_what_cannot_be_a_plan_is_refused_in_a_sentence(tables, says):
 def test_a_file_that_is_no_plan(tmp_path, text):
     (tmp_path / "plan.toml").write_text(text)
     with pytest.raises(UserError, match=r"plan.toml is no plan: .* It must be a TOML file"):
-        read_plan(tmp_path / "plan.toml")
+        read_plans(tmp_path / "plan.toml")
     with pytest.raises(UserError, match="is no plan: No such file"):
-        read_plan(tmp_path / "none.toml")
+        read_plans(tmp_path / "none.toml")
 
 
 def test_an_arm_on_the_command_line():

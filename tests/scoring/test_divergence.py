@@ -54,7 +54,9 @@ def test_numbers_worked_out_by_hand():
     assert d.kl(p, q).item() == pytest.approx(0.25 * math.log(2), abs=1e-6)
     assert d.entropy(p).item() == pytest.approx(1.5 * math.log(2), abs=1e-6)
     # m = (⅜, ⅜, ¼): ½·log(4/3) + ¼·log(2/3) for both halves
-    assert d.jensen_shannon(p, q).item() == pytest.approx(0.5 * math.log(4 / 3) + 0.25 * math.log(2 / 3), abs=1e-6)
+    assert d.jensen_shannon(p, q, p.exp(), q.exp()).item() == pytest.approx(
+        0.5 * math.log(4 / 3) + 0.25 * math.log(2 / 3), abs=1e-6
+    )
     assert d.rank(p, torch.tensor([0])).item() == 1
     assert d.rank(p, torch.tensor([2])).item() == 2  # a tie with token 1 does not push it to 3
     # ratios 2, ½, 1 → normalised by 3.5

@@ -7,6 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
+from lightreasoner.datasets.samples import SelectionReport
+from lightreasoner.datasets.select_steps import training_samples
+from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.trajectories import SCHEMA, write_shard
 from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.scoring.divergence import score_steps
@@ -70,6 +73,14 @@ def make_dataset(
     for n in range(0, problems, per_shard):
         write_rows(folder, n // per_shard, rows[n : n + per_shard])
     return rows
+
+
+def selection_report(folder: Path, selection: Selection | None = None) -> SelectionReport:
+    """What is counted while training samples are made."""
+    reports: list[SelectionReport] = []
+    for _ in training_samples(folder, selection, on_report=reports.append):
+        pass
+    return reports[0]
 
 
 def write_rows(folder: Path, batch: int, rows: list[dict]) -> Path:

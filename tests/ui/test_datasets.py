@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 
 from lightreasoner.cli.main import build_parser
 from lightreasoner.datasets.amateurs import further_folder
-from lightreasoner.datasets.select_steps import selection_report, training_samples
+from lightreasoner.datasets.select_steps import training_samples
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.trajectories import KL_EDGES, rows, shards
 from lightreasoner.decoding.contrast import Contrast
@@ -32,7 +32,7 @@ from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import add_to_run, begin_run, read_run, run_folder
 from tests.support.damage import DAMAGES
-from tests.support.tiny_dataset import make_dataset, trajectory, write_rows
+from tests.support.tiny_dataset import make_dataset, selection_report, trajectory, write_rows
 from tests.support.tiny_evaluation import make_evaluation
 from ui.components import downloads
 from ui.components.dataset_catalogue import Datasets

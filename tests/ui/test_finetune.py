@@ -14,7 +14,6 @@ import pytest
 from lightreasoner.cli.dataset import selection_of
 from lightreasoner.cli.finetune import config_of
 from lightreasoner.cli.main import build_parser
-from lightreasoner.datasets.select_steps import selection_report
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.accelerator import WaitCancelled
@@ -23,7 +22,7 @@ from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import run_folder
 from tests.support.families import causal_configs, tiny_config, tiny_family
-from tests.support.tiny_dataset import make_dataset
+from tests.support.tiny_dataset import make_dataset, selection_report
 from tests.support.tiny_models import save_tiny, tiny_tokenizer
 from tests.support.tiny_tuning import make_run
 from ui.components.dataset_catalogue import Datasets

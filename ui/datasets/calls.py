@@ -6,7 +6,6 @@ import math
 import pandas as pd
 import plotly.graph_objects as go
 
-from lightreasoner.datasets.annotations import set_annotation
 from lightreasoner.datasets.explorer import Explorer
 from lightreasoner.datasets.explorer_page import Filters, page
 from lightreasoner.datasets.external import read_imported
@@ -210,10 +209,7 @@ class DatasetActions(RunActions):
     @action("datasets.mark_step")
     def mark(self, dataset_id, problem, sample, step, kind) -> dict:
         """Annotate a step with "keep", "drop" or "pin"; None removes the annotation."""
-        explorer = self.explorer(dataset_id)
-        if place_of(explorer, (problem, sample, step)) is None:
-            raise UserError("This dataset has no such step, so there is nothing to mark.")
-        set_annotation(explorer.folder, (problem, sample, step), kind)
+        self.explorer(dataset_id).annotate(problem, sample, step, kind)
         return {}
 
     @action("datasets.download")
@@ -310,12 +306,6 @@ def version(dataset: Dataset, explorer: Explorer | None, selection: Selection) -
     return fingerprint((shown, view and view.corrupt, marks, selection))
 
 
-def place_of(explorer: Explorer, key: tuple[object, object, object]) -> int | None:
-    """The row of a step (problem id, sample, step); None without such a step."""
-    whole = all(isinstance(n, int) and not isinstance(n, bool) for n in key[1:])
-    return explorer.view.position(key) if whole and isinstance(key[0], str) else None
-
-
 def trace_of(explorer: Explorer, problem: object, sample: object) -> dict:
     """The trace of a response. Raises UserError."""
     if not isinstance(problem, str) or not isinstance(sample, int) or isinstance(sample, bool):
@@ -325,7 +315,8 @@ def trace_of(explorer: Explorer, problem: object, sample: object) -> dict:
 
 def imported_sample(explorer: Explorer, key: tuple) -> dict:
     """All that is known of a sample of an imported dataset. Raises UserError."""
-    place = place_of(explorer, key)
+    whole = all(isinstance(n, int) and not isinstance(n, bool) for n in key[1:])
+    place = explorer.view.position(key) if whole and isinstance(key[0], str) else None
     if place is None:
         raise UserError("This dataset has no such sample; copy the whole link again.")
     in_turn = (row for table in read_imported(explorer.folder) for row in table.to_pylist())
