@@ -1,7 +1,7 @@
 """Export a dataset's training samples to a file in the paper's format or Parquet, and all its steps as CSV."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +43,12 @@ IMPORTED_SCHEMA = SCHEMA.append(pa.field("prefix", pa.string()))  # text; import
 
 
 def export_samples(
-    folder: Path,
-    out: Path,
-    kind: str,
-    selection: Selection | None = None,
-    on_corrupt: OnCorrupt = None,
-    on_progress: Callable[[int], None] = lambda written: None,
+    folder: Path, out: Path, kind: str, selection: Selection | None = None, on_corrupt: OnCorrupt = None
 ) -> SelectionReport:
     """Write a dataset's training samples (see `select_steps.training_samples`) to `out`, atomically.
 
-    kind: a key of FORMATS; "paper" needs the expert's tokenizer for the texts. on_progress: receives the number of
-    samples written after each batch of 1,000. Raises UserError, also when there is no sample to write.
+    kind: a key of FORMATS; "paper" needs the expert's tokenizer for the texts. Raises UserError, also when there is no
+    sample to write.
     """
     if kind not in FORMATS:
         raise UserError(f"There is no format {str(kind)[:20]!r}; use {' or '.join(FORMATS)}.")
@@ -81,7 +76,6 @@ def export_samples(
             else:
                 file.writelines(chunk)
             written += len(chunk)
-            on_progress(written)
         if writer:
             writer.close()
         if not written:

@@ -65,10 +65,11 @@ def preset_of(settings: PromptSettings) -> str | None:
     return next((name for name, preset in PRESETS.items() if preset == bare), None)
 
 
-def prompt_of(value: Any, base: PromptSettings = PAPER) -> PromptSettings:
-    """The settings of a record's value or a user's: an object with some of the fields. Raises UserError."""
+def prompt_of(value: Any) -> PromptSettings:
+    """The settings of a record's value or a user's: an object with some of the fields; those that it lacks are the
+    paper's. Raises UserError."""
     if value is None:
-        return base
+        return PAPER
     if not isinstance(value, dict):
         raise UserError("The prompt's settings are not an object with names and values; choose a preset, or write one.")
     known = {spec.name for spec in fields(PromptSettings)}
@@ -79,7 +80,7 @@ def prompt_of(value: Any, base: PromptSettings = PAPER) -> PromptSettings:
         if not all(isinstance(shot, list | tuple) and len(shot) == 2 for shot in shots):
             raise UserError("An example of the prompt is not a question with its response; give pairs of texts.")
         value = value | {"examples": tuple(map(tuple, shots))}
-    return check_prompt(replace(base, **value))
+    return check_prompt(replace(PAPER, **value))
 
 
 def check_prompt(settings: PromptSettings) -> PromptSettings:

@@ -10,7 +10,7 @@ import numpy as np
 
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, Given, generate_batch, greedy_generate
 from lightreasoner.models.pairs import Pair, refuse_across
-from lightreasoner.models.prompt_settings import PAPER, PromptSettings
+from lightreasoner.models.prompt_settings import PAPER
 from lightreasoner.models.prompts import pair_prompts
 from lightreasoner.models.turn_ends import finished_text
 from lightreasoner.problems.rows import Problem
@@ -66,15 +66,11 @@ class Coherence:
 
 
 def coherence(
-    pair: Pair,
-    problems: Sequence[Problem],
-    max_new_tokens: int,
-    checkpoint: Callable[[], None] = lambda: None,
-    prompt: PromptSettings = PAPER,
+    pair: Pair, problems: Sequence[Problem], max_new_tokens: int, checkpoint: Callable[[], None] = lambda: None
 ) -> Coherence:
     """Let both models write, and the expert read. Raises UserError where a model's output is not a distribution."""
     refuse_across(pair, "Whether an amateur still writes sense")
-    prompts = [pair_prompts(pair, problem.question, prompt, problem.context) for problem in problems]
+    prompts = [pair_prompts(pair, problem.question, PAPER, problem.context) for problem in problems]
     found = []
     for which, loaded in enumerate((pair.amateur, pair.expert)):
         texts = greedy_generate(loaded, [both[1 - which] for both in prompts], max_new_tokens, checkpoint)

@@ -35,7 +35,7 @@ class Estimate:
     high: float
 
 
-def estimate(values: Sequence[float], seed: int = 0) -> Estimate:
+def estimate(values: Sequence[float]) -> Estimate:
     """The mean of one value per problem. Wilson's interval where all are 0 or 1, else a bootstrap over problems."""
     n, mean = len(values), math.fsum(values) / max(1, len(values))
     if all(value in (0, 1) for value in values):
@@ -43,7 +43,7 @@ def estimate(values: Sequence[float], seed: int = 0) -> Estimate:
     if len(set(values)) == 1:  # nothing to resample
         low, high = wilson(round(n * mean), n)
         return Estimate(mean, min(low, mean), max(high, mean))
-    random, array = np.random.default_rng(seed), np.asarray(values)
+    random, array = np.random.default_rng(0), np.asarray(values)
     # Resampling with replacement, by the number of problems that have each value.
     distinct, counts = np.unique(array, return_counts=True)
     drawn = random.multinomial(n, counts / n, RESAMPLES) @ distinct / n
@@ -116,7 +116,7 @@ def compare(before: Mapping[str, bool], after: Mapping[str, bool], seed: int = 0
     n = len(both)
     shares = [len(gained) / n, len(lost) / n, 1 - (len(gained) + len(lost)) / n]
     # Resampling problems with replacement is the same as drawing these three counts.
-    drawn = np.random.default_rng(seed).multinomial(n, shares, RESAMPLES)
+    drawn = np.random.default_rng(0).multinomial(n, shares, RESAMPLES)
     low, high = np.quantile((drawn[:, 0] - drawn[:, 1]) / n, [0.025, 0.975]).tolist()
     shares_right = [sum(side[problem] for problem in both) / n for side in (before, after)]
     return Comparison(n, *shares_right, gained, lost, low, high, mcnemar(len(gained), len(lost)))

@@ -16,7 +16,7 @@ def record_id(run_id: str, problem_id: str, sample: int = 0) -> str:
     return f"{run_id}.{sample}.{problem_id}"
 
 
-def trace_record(row: dict, run: dict, run_id: str, texts: Any, alpha: float = ALPHA, beta: float = BETA) -> dict:
+def trace_record(row: dict, run: dict, run_id: str, texts: Any) -> dict:
     """A row of datasets.trajectories.SCHEMA in the format of records.trace_json, with the additional key `dataset`.
 
     run: the dataset's run record. texts: TokenTexts of the expert's tokenizer, or IdTexts. Steps without stored details
@@ -56,7 +56,7 @@ def trace_record(row: dict, run: dict, run_id: str, texts: Any, alpha: float = A
         "steps": [_step(row, index, details.get(index), texts) for index in range(len(row["response_ids"]))],
         "tokens": {str(id): texts.text(id) for id in sorted(ids)},
     }
-    return reweigh(record, alpha, beta)
+    return reweigh(record, ALPHA, BETA)
 
 
 def _step(row: dict, index: int, detail: dict | None, texts: Any) -> dict:

@@ -28,7 +28,7 @@ export const AXES = {
 const NOWHERE = -1e9; // x of a cursor that is not shown
 
 /** Each value as the mean of itself and those before it, n in all. */
-export function trailingMeans(values, n) {
+function trailingMeans(values, n) {
   let sum = 0;
   return values.map((value, i) => {
     sum += value - (i >= n ? values[i - n] : 0);

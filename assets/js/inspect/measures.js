@@ -15,7 +15,7 @@ export const otherMetrics = (refs, across = []) => refs.map((ref, i) => ({ ...ME
   least: !!across[i],
   of: (step) => step['other_kl_' + (i + 1)] ?? Infinity }));
 /** The end of a model's reference. */
-export const readerName = (ref) => ref.split(/[/\\]/).filter((part) => part && part !== 'model').pop() || ref;
+const readerName = (ref) => ref.split(/[/\\]/).filter((part) => part && part !== 'model').pop() || ref;
 export const SAYS = Object.fromEntries(MEASURES.map((m) => [m.key, m.says]));
 
 function logRatio({ expert_logprob: e, amateur_logprob: a }) {

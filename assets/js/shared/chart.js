@@ -18,7 +18,7 @@ const TOUCH = matchMedia('(pointer: coarse)');
 
 let loading = null;
 /** plotly.js, loaded once. A failed attempt is made again at the next call. @returns {Promise<any>} */
-export function loadPlotly() {
+function loadPlotly() {
   loading ??= new Promise((resolve, reject) => {
     const failed = () => { loading = null; reject(new Error(NOT_LOADED)); };
     const script = el('script', { src: PLOTLY, onload: () => resolve(window['Plotly']), onerror: failed });
@@ -103,7 +103,7 @@ function csvCell(value) {
 const plain = (text) => String(text).replace(/&lt;/g, '<').replace(/&gt;/g, '>').replace(/&amp;/g, '&');
 
 /** The table behind a figure: one row per point. An axis without a name is left out. @param {Figure} figure */
-export function csvOf({ data, layout }) {
+function csvOf({ data, layout }) {
   const { columns } = layout.meta, { customdata = [] } = columns, several = data.length > 1;
   const axes = ['x', 'y'].filter((axis) => columns[axis]);
   const rows = [[...(several ? ['series'] : []), ...axes.map((axis) => columns[axis]), ...customdata]];
