@@ -20,7 +20,8 @@ from lightreasoner.decoding.batch_decoder import fitting_rows
 from lightreasoner.decoding.contrast import NOTHING, contrast_grid
 from lightreasoner.decoding.generate import greedy_generate, sampled_generate, uniform
 from lightreasoner.errors import UserError, first_line
-from lightreasoner.evaluation.results import FOLDER, SCHEMA, Summary, Variant, shard, write_results, write_shard
+from lightreasoner.evaluation.results import FOLDER, SCHEMA, Variant, shard, write_results, write_shard
+from lightreasoner.evaluation.summaries import Summary
 from lightreasoner.grading.grading import Grade, grade, stated_answer
 from lightreasoner.models.adapters import attach_adapter
 from lightreasoner.models.devices import DoesNotFit, run_with_oom_backoff

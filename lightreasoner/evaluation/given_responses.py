@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation.results import SCHEMA, Summary, Variant, shard, write_results, write_shard
+from lightreasoner.evaluation.results import SCHEMA, Variant, shard, write_results, write_shard
+from lightreasoner.evaluation.summaries import Summary
 from lightreasoner.grading.grading import grade
 from lightreasoner.jobs.context import job_context
 from lightreasoner.models.loading import known_ends, load_tokenizer

@@ -7,7 +7,8 @@ from pathlib import Path
 from lightreasoner.decoding.contrast import Contrast, check_greedy
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.evaluate import Sampling, evaluate
-from lightreasoner.evaluation.results import Summary, Variant
+from lightreasoner.evaluation.results import Variant
+from lightreasoner.evaluation.summaries import Summary
 from lightreasoner.grading.reference_answers import words_sentence
 from lightreasoner.hub.download import ADAPTER_FILES
 from lightreasoner.jobs.context import job_context

@@ -18,16 +18,14 @@ from lightreasoner.evaluation.evaluate import Sampling
 from lightreasoner.evaluation.results import (
     FOLDER,
     SCHEMA,
-    Answer,
     ResultsReader,
     Variant,
-    majority,
     read_results,
     read_rows,
     shard,
-    summarise,
     write_results,
 )
+from lightreasoner.evaluation.summaries import Answer, majority, summarise
 from lightreasoner.evaluation.verdicts import regrade, set_verdict
 from lightreasoner.scoring.significance import estimate, pass_at_k
 from lightreasoner.storage.atomic import locked

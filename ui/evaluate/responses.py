@@ -1,7 +1,8 @@
 """The responses of an evaluation: every one can be read, and its verdict set by hand."""
 
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation.results import Answer, ResultsReader
+from lightreasoner.evaluation.results import ResultsReader
+from lightreasoner.evaluation.summaries import Answer
 from lightreasoner.evaluation.verdicts import set_verdict
 from lightreasoner.problems.conversations import stored_context
 from lightreasoner.validation import number
