@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,12 +28,16 @@ from lightreasoner.decoding.generate import (
     sampled_generate,
 )
 from lightreasoner.decoding.lean_forward import Lean
+from lightreasoner.evaluation import on_cluster as evaluation_on_cluster
 from lightreasoner.models.adapters import USUAL, add_lora
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.references import ModelRef
 from lightreasoner.models.vocabulary import align_vocabularies
 from lightreasoner.problems.rows import Problem
+from lightreasoner.progress import SilentProgress
+from lightreasoner.sampling import on_cluster as sampling_on_cluster
+from lightreasoner.sampling.job import SamplingJob
 from lightreasoner.sampling.plan import planned_rows
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.events import StepsEvent
@@ -141,6 +146,22 @@ def test_an_evaluation_on_the_second_gpu(gpu):
     prompts = [[5, 6, 7], [5, 9]]
     assert list(map(len, greedy_generate(loaded, prompts, 3))) == [3, 3]
     assert list(map(len, sampled_generate(loaded, prompts, 3, 0.7, np.ones((2, 3)) / 2))) == [3, 3]
+
+
+@pytest.mark.parametrize("place", [sampling_on_cluster, evaluation_on_cluster])
+def test_the_command_that_starts_workers_keeps_no_model_on_a_gpu(gpu, monkeypatch, place):
+    """Its models stayed on GPU 0, which a worker of the same machine has, too."""
+    pair, seen = pair_on("cuda:0", "cuda:1"), []
+    monkeypatch.setattr(place, "connect", lambda settings, workers: None)
+    monkeypatch.setattr(place, "gpus_per_worker", lambda settings, ray, workers: 1.0)
+    monkeypatch.setattr(place, "map_over_actors", lambda *given: seen.append(gpu.live) or iter(()))
+    if place is sampling_on_cluster:
+        job = SamplingJob(Path("run"), "e", "a", "p", DecodingConfig(4), num_workers=1)
+        solve = place.cluster_map(job, [pair, pair], 8, Settings(), SilentProgress())
+    else:
+        solve = place.cluster_map(pair.expert, [], 8, (), 1, Settings(), pair=pair)
+    before = gpu.live
+    assert list(solve([])) == [] and before > 50_000 and seen[0] < 5_000  # of the alignment
 
 
 def example(tokens: int, steps: int) -> PackedExample:

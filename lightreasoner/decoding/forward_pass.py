@@ -5,7 +5,7 @@ recurrent state, and to a sliding window that counts columns. reading_check.py m
 """
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +16,7 @@ import torch
 
 from lightreasoner import threads
 from lightreasoner.decoding.lean_forward import LONG, Lean
+from lightreasoner.models.devices import release_memory
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.progress import check_interruption, is_interruptible
 
@@ -74,6 +75,14 @@ def remember_pass(loaded: LoadedModel, found: ForwardPass) -> None:
 
 def forget_pass(loaded: LoadedModel) -> None:
     _PASSES.pop(base_model(loaded.model), None)
+
+
+def unload(models: Iterable[LoadedModel]) -> None:
+    """Give up the weights of these models, whose shapes, tokenizers and configurations stay. They compute no more."""
+    for loaded in models:
+        forget_pass(loaded)  # it has the weights, too
+        loaded.model.to("meta")
+    release_memory()
 
 
 def describe_pass(loaded: LoadedModel) -> str | None:

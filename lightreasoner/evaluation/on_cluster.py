@@ -1,6 +1,10 @@
 """Evaluate on a Ray cluster: each worker loads the base model and its adapters, and solves whole batches."""
 
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 from lightreasoner.cluster import connect, gpus_per_worker, map_over_actors, worker_environment
+from lightreasoner.decoding.forward_pass import unload
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.evaluate import GREEDY, ParallelMap, Request, Sampling, Solved, Solver
 from lightreasoner.evaluation.results import Variant
@@ -22,7 +26,8 @@ def cluster_map(
     sampling: Sampling = GREEDY,
     pair: Pair | None = None,
 ) -> ParallelMap:
-    """The `parallel_map` of `evaluate` that runs on a cluster. Raises UserError without a cluster."""
+    """The `parallel_map` of `evaluate` that runs on a cluster. Called, it unloads the models here. Raises UserError
+    without a cluster."""
     ray = connect(settings, workers)
     arguments = {
         "ref": loaded.ref,
@@ -35,7 +40,12 @@ def cluster_map(
         "amateur": pair and (pair.amateur.ref, pair.amateur.fingerprint),
     }
     gpus = gpus_per_worker(settings, ray, workers)
-    return lambda requests: map_over_actors(ray, WorkerSolver, arguments, requests, workers, gpus)
+
+    def solve(requests: Iterable[tuple[Any, Request]]) -> Iterator[tuple[Any, Solved]]:
+        unload([pair.expert, pair.amateur] if pair else [loaded])  # a worker wants the GPU that they are on
+        return map_over_actors(ray, WorkerSolver, arguments, requests, workers, gpus)
+
+    return solve
 
 
 class WorkerSolver:

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from lightreasoner.cluster import connect, gpus_per_worker, map_over_actors, worker_environment
+from lightreasoner.decoding.forward_pass import unload
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, load_further, load_pair
@@ -20,7 +21,7 @@ def cluster_map(
 ) -> ParallelMap:
     """A ParallelMap over the job's workers. batch_size: responses at once. Raises UserError without a cluster.
 
-    pairs: the expert beside each of the job's amateurs.
+    pairs: the expert beside each of the job's amateurs. They are unloaded here as soon as it is called.
     """
     ray = connect(settings, job.num_workers)
     arguments = {
@@ -32,6 +33,7 @@ def cluster_map(
 
     def sample_batches(missing: Iterable[tuple[int, Missing]]) -> Iterator[tuple[int, list[pa.Table]]]:
         gpus = gpus_per_worker(settings, ray, job.num_workers)
+        unload([pairs[0].expert, *(pair.amateur for pair in pairs)])  # a worker wants the GPU that they are on
         for batch, (tables, halved) in map_over_actors(ray, BatchSampler, arguments, missing, job.num_workers, gpus):
             for rows in halved:
                 progress.event("halved", rows=rows)
