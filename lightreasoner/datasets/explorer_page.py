@@ -113,10 +113,8 @@ def page(
     groups = [passing] if pinned is None else [passing & pinned, passing & ~pinned]
     places = np.concatenate([_first(table, group, sort, offset + limit) for group in groups])[offset : offset + limit]
     shown, responses = table.take(places), np.searchsorted(view.data.starts, places, side="right") - 1
-    selected, sizes = (
-        explorer.selected_steps(selection, view),
-        _target_sizes(view.data, shown["detail"], selection.alpha),
-    )
+    selected = explorer.selected_steps(selection, view)
+    sizes = _target_sizes(view.data, shown["detail"], selection.alpha)
     across = {"least": True} if is_across(explorer.run) else {}  # the KL is a lower bound
     rows = [
         _row(explorer, view, step, response)

@@ -1,4 +1,4 @@
-"""The preview: what fine-tuning would come to at each α and β, told by decoding with the contrastive target itself.
+"""The preview: what fine-tuning would come to at each α and β, measured by decoding with the contrastive target itself.
 
 It is an evaluation of the expert and of a grid of contrasts. Each cell is compared with the expert problem by problem.
 A training that reaches its target ends near its cell; a small learning rate or few updates reach less. Where no answers

@@ -236,8 +236,8 @@ def _arms(table: dict[str, Any]) -> list[Arm]:
     for values in itertools.product(*lists.values()):
         chosen = dict(zip(lists, values, strict=True))
         title = str(name or chosen.get("method") or table.get("method") or "lightreasoner")
-        told = ", ".join(f"{key} {value}" for key, value in chosen.items() if key != "method" or name)
-        found.append(_arm(f"{title}, {told}" if told else title, table | chosen))
+        differences = [f"{key} {value}" for key, value in chosen.items() if key != "method" or name]
+        found.append(_arm(", ".join([title, *differences]), table | chosen))
     return found
 
 

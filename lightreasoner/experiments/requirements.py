@@ -27,15 +27,15 @@ class Requirement:
     kind: str  # "model" or "dataset"
     name: str
     size: int | None = 0
-    source: str = "here"  # "here": nothing is downloaded; "the Hub": it has told the size; "the catalogue": it has not
+    source: str = "here"  # of the size: "here" if nothing is downloaded, else "the Hub", else "the catalogue"
     trouble: str = ""
 
     @property
     def line(self) -> str:
         if self.source == "here" and not self.trouble:
             return f"{self.kind:8} {self.name}: on this machine"
-        told = "some MB" if self.size is None else format_bytes(self.size)
-        return f"{self.kind:8} {self.name}: {told} to download, says {self.source}"
+        size = "some MB" if self.size is None else format_bytes(self.size)
+        return f"{self.kind:8} {self.name}: {size} to download, says {self.source}"
 
 
 @dataclass(frozen=True)

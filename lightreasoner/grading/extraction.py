@@ -117,11 +117,11 @@ def find_math(turn: str, answer: str) -> str | None:
         if words(answer) in _OPPOSITES and (said := _yes_no(rest)):
             return said
         last = re.split(r"[.!?]\s+|\n", rest.strip())[-1].strip().strip(".!")
-        told = re.search(
+        complement = re.search(
             r"(?i)\b(?:is|are|was|were|be)\s+(?:(?:an?|the|on|in)\s+)?((?!(?:not|no|never)\b)[^\W\d_][\w'-]*)$", last
         )
-        if told and not re.search(r"(?i)\b(?:not|never|neither|nor|no)\b|n't\b", last):  # “It will be a Tuesday.”
-            return told.group(1)
+        if complement and not re.search(r"(?i)\b(?:not|never|neither|nor|no)\b|n't\b", last):  # “It will be a Tuesday.”
+            return complement.group(1)
         return rest.strip().strip(".") if len(rest.split()) <= 5 and rest.strip() else None
     formulas = [formula.strip() for formula in map(formula_of, FORMULA.finditer(rest))]
     return formulas[-1] if formulas else last_value(rest)

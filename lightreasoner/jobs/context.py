@@ -218,18 +218,18 @@ def job_context(
                 context.flush()
                 check_held(run_dir)
         except BaseException as error:
-            told = _told(context, error)
+            reported = _as_reported(context, error)
             with _signals_ignored(), suppress(UserError):  # a full disk may be the cause, which is reported already
-                _end(context, log, *_outcome(context, verb, told))
-            if told is error:
+                _end(context, log, *_outcome(context, verb, reported))
+            if reported is error:
                 raise
-            raise told from error
+            raise reported from error
         else:
             with _signals_ignored():
                 _end(context, log, "succeeded", "", False)
 
 
-def _told(context: JobContext, error: BaseException) -> BaseException:
+def _as_reported(context: JobContext, error: BaseException) -> BaseException:
     """The error that a run ends with: whatever a library made of a deleted folder or a full disk is one sentence."""
     if not isinstance(error, Exception) or isinstance(error, StopRequested):
         return error

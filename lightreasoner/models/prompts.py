@@ -96,8 +96,8 @@ def prompt_marks(models: dict[str, LoadedModel], settings: PromptSettings) -> di
     marks = {}
     for role, loaded in models.items():
         prompt = render(loaded.tokenizer, str(loaded.ref), PROBE, settings)
-        told = json.dumps([prompt.text, prompt.ids]).encode()
-        marks[f"{role}'s prompt"] = hashlib.sha256(told).hexdigest()[:32]
+        asked = json.dumps([prompt.text, prompt.ids]).encode()
+        marks[f"{role}'s prompt"] = hashlib.sha256(asked).hexdigest()[:32]
     return marks
 
 

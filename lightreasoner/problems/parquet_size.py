@@ -51,11 +51,11 @@ def _answer(request: dict) -> dict:
 
 
 def _unpacked(file, most: int, declared: int) -> str | None:
-    """Measure a pq.ParquetFile, see `refusal`. declared: bytes that its metadata may tell."""
+    """Measure a pq.ParquetFile, see `refusal`. declared: the most bytes that its metadata may name."""
     groups = [file.metadata.row_group(n) for n in range(file.metadata.num_row_groups)]
-    told = sum(group.total_byte_size for group in groups)
-    if told > declared:
-        return f"unpacks to {told / 1e9:,.1f} GB, over the limit of {declared / 1e9:.1g} GB; load a part"
+    named = sum(group.total_byte_size for group in groups)
+    if named > declared:
+        return f"unpacks to {named / 1e9:,.1f} GB, over the limit of {declared / 1e9:.1g} GB; load a part"
     total = 0
     for batch in file.iter_batches(batch_size=BATCH, use_threads=False):
         size = batch.nbytes + 8 * sum(map(_cells, batch.columns))

@@ -53,8 +53,8 @@ class KnownProblems:
         prompt: Callable[[Problem], tuple[list[int], str]] | None = None,
         later: bool = False,
     ):
-        """prompt: the ids and the text of a problem's prompt; without it prompts are not compared. later: a row with a
-        prompt alone is to be told later, when they are. Raises UserError like the problems."""
+        """prompt: the ids and the text of a problem's prompt; without it prompts are not compared. later: prompts are
+        compared on a later reading, so a row with a prompt alone passes for now. Raises UserError like the problems."""
         self.title, self._prompt, self._later = title, prompt, later
         self._by_id: dict[str, int] = {}  # → number of the problem
         self._by_question: dict[bytes, int] = {}

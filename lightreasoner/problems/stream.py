@@ -141,9 +141,9 @@ class ProblemStream:
                 raise UserError(f"{self.title} holds no rows; it must hold at least one problem.")
             (number, reason), count = self.skipped[0], len(self.skipped)
             which = f"first {count:,} rows" if count == self._first else f"{count:,} rows"
-            told = f"None of the {which} of {self.title} is a problem; {self.unit} {number}: {reason}."
+            sentence = f"None of the {which} of {self.title} is a problem; {self.unit} {number}: {reason}."
             naming = " Say which column it is: on the page below the file, or by the command name-columns."
-            raise UserError(told + (naming if "no column for the question" in reason else ""))
+            raise UserError(sentence + (naming if "no column for the question" in reason else ""))
         if self.skipped and not self._skip_unreadable:
             read = self.count + self.duplicates + len(self.skipped)
             part = f"the first {read:,} rows of {self.title}" if read == self._first else self.title

@@ -36,8 +36,10 @@ def world_size() -> int:
 
 
 def init_process_group() -> None:
-    """Join the process group, if there is one and this has not happened yet. Each process uses the GPU of its local
-    rank. All processes come here as soon as they begin, before anything that takes one of them long."""
+    """Join the process group of a distributed run, once; each process then uses the GPU of its local rank.
+
+    Every process calls this as soon as it begins, before anything slow: the others wait for it here.
+    """
     global _control
     if world_size() == 1:
         return

@@ -184,7 +184,7 @@ def split_update(examples: Sequence[PackedExample], parts: int) -> list[list[Pac
 
 
 def last_checkpoint(folder: Path, notify: Callable[[str], None] = lambda text: None) -> Path | None:
-    """The newest complete checkpoint. Incomplete and damaged ones are removed; `notify` is told of damaged ones."""
+    """The newest complete checkpoint. Removes incomplete and damaged ones; notify: gets a sentence on each damaged."""
     places = sorted(folder.glob("checkpoint-*"), key=lambda place: -int(place.name.rpartition("-")[2]))
     for place in places if folder.is_dir() else ():
         if (place / COMPLETE).exists():

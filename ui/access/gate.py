@@ -143,16 +143,18 @@ class Gate:
             await answer.fail(scope, *failure_of(error))
 
     def behind_proxy(self, scope: dict) -> tuple[dict, str | None]:
-        """The request with the client's address and scheme as a trusted proxy tells them, and the host that it tells.
-        What nobody trusted wrote is removed."""
+        """(the request with the client's address and scheme as a trusted proxy names them, the host that it names).
+
+        What others wrote into these headers is removed.
+        """
         peer = (scope.get("client") or ("unknown", 0))[0]
         if not self.proxies.trusts(peer):
             return scope | {"headers": [(k, v) for k, v in scope["headers"] if k.lower() not in FORWARDED]}, None
-        told = {name: ",".join(values_of(scope, name)) for name in FORWARDED}
-        address = self.proxies.client_address(peer, told[b"x-forwarded-for"])
-        scheme = told[b"x-forwarded-proto"].split(",")[0].strip()
+        forwarded = {name: ",".join(values_of(scope, name)) for name in FORWARDED}
+        address = self.proxies.client_address(peer, forwarded[b"x-forwarded-for"])
+        scheme = forwarded[b"x-forwarded-proto"].split(",")[0].strip()
         scheme = scheme if scheme in ("http", "https") else scope.get("scheme", "http")
-        host = told[b"x-forwarded-host"].split(",")[0].strip()
+        host = forwarded[b"x-forwarded-host"].split(",")[0].strip()
         headers = [(k, v) for k, v in scope["headers"] if k.lower() != b"x-gradio-server"]
         return scope | {"client": (address, 0), "scheme": scheme, "headers": headers}, host or None
 

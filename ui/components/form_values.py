@@ -24,8 +24,8 @@ MAX_PROBLEMS, MAX_SAMPLES_PER_PROBLEM, MAX_BATCH_SIZE = 100_000, 64, 1024
 
 
 def describe_source(settings: Settings, source: object, upload: object) -> str:
-    """The number of problems of a source, as Markdown; what is wrong with a file, if it or a row cannot be read; and
-    how many known answers can only be compared as text."""
+    """What a source holds, as Markdown: its description; of an uploaded file the number of problems, the rows that
+    cannot be read, and how many known answers can only be compared as text."""
     if source != OWN_FILE:
         return escape(SOURCES[source].description) if isinstance(source, str) and source in SOURCES else ""
     if not isinstance(upload, str) or not upload:
@@ -41,8 +41,10 @@ def describe_source(settings: Settings, source: object, upload: object) -> str:
 
 
 def describe_answers(source: object) -> str:
-    """How many known answers of a benchmark on the Hub can only be compared as text, as Markdown. It is downloaded, if
-    it was not; "" where it cannot be, which is said when a run starts."""
+    """How many known answers of a benchmark on the Hub can only be compared as text, as Markdown.
+
+    Downloads the benchmark if necessary. "" where that fails: a run that needs it says why.
+    """
     known = SOURCES.get(source) if isinstance(source, str) else None
     if known is None or known.repo is None:
         return ""
@@ -59,7 +61,7 @@ def _answers_of(source: str) -> str:
 
 
 def stop_field(elem_id: str, kind: type[gr.Textbox] = gr.Textbox) -> gr.Textbox:
-    """The field for stop strings of one's own."""
+    """The field for the user's own stop strings."""
     return kind(
         label="Stop strings",
         info=r"one per line; a response also ends at these texts; \n is a line break",
@@ -140,8 +142,7 @@ def store_file(settings: Settings, source: Path, kind: str) -> Path:
     with source.open("rb") as file:
         folder = settings.workspace / kind / hashlib.file_digest(file, "sha256").hexdigest()[:24]
     stored = folder / (re.sub(r"[^\w. -]+", "-", source.stem).strip("-. ")[:60] + source.suffix.lower())
-    if not stored.exists():
-        # its name without the path
+    if not stored.exists():  # an error calls it "The file", since its path means nothing to a user of the page
         with source.open("rb") as file, atomic_file(stored, "The file", "Free some space and try again.") as copy:
             shutil.copyfileobj(file, copy)
     return stored

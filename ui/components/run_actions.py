@@ -38,6 +38,6 @@ class RunActions:
         return {}
 
     def rename(self, run_id, name) -> dict:
-        """Give a run a name; an empty one takes the user's name back."""
+        """Give a run a name; an empty one brings its first name back."""
         self.runs.rename(run_id, name)
         return {}

@@ -22,20 +22,10 @@ from ui.components.script_calls import add_if_changed
 from ui.experiments.catalogue import Experiment, Experiments
 
 FILES = {"report": REPORT, "card": CARD, "plan": FILE} | TABLES
-ARM = ("name", "is_control", "round", "problems", "before", "pass_at_1", "difference", "low", "high", "gained", "lost")
-ARM += (
-    "p",
-    "samples",
-    "updates",
-    "training_seconds",
-    "evaluation_seconds",
-    "run",
-    "evaluation",
-    "whole",
-    "test",
-    "tests",
-    "label",
-    "significant",
+ARM = (  # what the page gets of an ArmResult
+    *("name", "is_control", "round", "problems", "before", "pass_at_1", "difference", "low", "high", "gained", "lost"),
+    *("p", "samples", "updates", "training_seconds", "evaluation_seconds", "run", "evaluation", "whole"),
+    *("test", "tests", "label", "significant"),
 )
 
 

@@ -193,7 +193,7 @@ class FinetuneForm(RunForm):
         values = [getattr(config, key) for key in CONFIG]
         values = [list(value) if isinstance(value, tuple) else value for value in values]
         values = [gr.skip() if value == list(AUTO) else value for value in values]
-        told = notice_html(f"All settings are those of the preset {name} now.", "note")
+        notice = notice_html(f"All settings are those of the preset {name} now.", "note")
         steps = (
             selection.alpha,
             selection.beta,
@@ -202,7 +202,7 @@ class FinetuneForm(RunForm):
             selection.box or "",
             selection.cap or 0,
         )
-        return config.method, *steps, *values, told
+        return config.method, *steps, *values, notice
 
     @action("finetune.update_layers")
     def update_layers(self, dataset_id, model, selected) -> tuple:

@@ -19,6 +19,7 @@ from ui.components.script_calls import add_if_changed, answering
 
 MAX_PAST = 1000  # finished jobs in one answer
 NEWS = 5  # finished jobs in the answer to the header, which tells of those that it has not seen ending
+NEWS_FIELDS = ("id", "title", "state", "message", "ended")
 #: The fields of a line in the list; only the opened job is sent in full.
 LINE = ("id", "title", "state", "created", "started", "ended", "position", "done", "total", "fraction", "rate")
 LINE += ("eta", "elapsed", "status", "message", "host", "actions")
@@ -58,13 +59,13 @@ class Jobs:
     def summary(self, views: list[dict]) -> dict:
         """For the header: the running job, the number of queued ones, and the holder of the accelerator."""
         running, holder = [view for view in views if view["state"] != "queued"], self.accelerator.holder()
-        ended, told = self.store.jobs(active=False, limit=NEWS), ("id", "title", "state", "message", "ended")
+        ended = self.store.jobs(active=False, limit=NEWS)
         names = ("id", "title", "state", "fraction", "eta", "waiting_for")
         return {
             "running": {name: running[0][name] for name in names} if running else None,
             "queued": len(views) - len(running),
             "holder": {"who": describe_holder(holder), "since": holder["since"]} if holder else None,
-            "ended": [{name: getattr(job, name) for name in told} for job in ended],
+            "ended": [{name: getattr(job, name) for name in NEWS_FIELDS} for job in ended],
         }
 
     @action("jobs.view")
