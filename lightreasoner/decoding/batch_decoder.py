@@ -21,6 +21,7 @@ from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.turn_ends import ResponseEnds
 
 PREFILL_TOKENS = 8_192  # read at once, over all rows; bounds the activations between two layers
+CPU_PREFILL_TOKENS = 1_024  # likewise for prompts on a CPU: what lies between two layers stays in the processor's cache
 #: The most rows. On a CPU more rows are hardly faster, because arithmetic is the bottleneck; and a batch, which is lost
 #: when the process is killed, should take seconds rather than minutes.
 LARGEST = {"cuda": 1024, "mps": 256}
@@ -129,7 +130,8 @@ class BatchDecoder:
         common = common_prefix(sequences) if len(sequences) > 1 else []
         prefix = BatchDecoder(self.loaded, 1, self._reading)
         prefix._read_pieces([common], PREFILL_TOKENS)
-        groups = length_buckets([len(sequence) for sequence in sequences])
+        most = CPU_PREFILL_TOKENS if self.loaded.device.type == "cpu" else PREFILL_TOKENS
+        groups = length_buckets([len(sequence) - len(common) for sequence in sequences], most)
         rows = [group.stop - group.start for group in groups]
         decoders = [BatchDecoder(self.loaded, count, self._reading) for count in rows]
         for decoder, group, count in zip(decoders, groups, rows, strict=True):
@@ -331,12 +333,12 @@ def common_prefix(sequences: list[list[int]]) -> list[int]:
     return first[: next(different, len(first))]
 
 
-def length_buckets(lengths: list[int]) -> list[slice]:
-    """Cut rows into runs worth padding to their longest: lengths within an eighth, and few enough to read at once."""
+def length_buckets(lengths: list[int], tokens: int = PREFILL_TOKENS) -> list[slice]:
+    """Cut rows into runs worth padding to their longest: lengths within an eighth, and at most `tokens` in all."""
     groups, start = [], 0
     for row in range(1, len(lengths) + 1):
         longest, shortest = max(lengths[start : row + 1]), min(lengths[start : row + 1])
-        too_wide = longest > 1.125 * shortest + 4 or longest * (row + 1 - start) > PREFILL_TOKENS
+        too_wide = longest > 1.125 * shortest + 4 or longest * (row + 1 - start) > tokens
         if row == len(lengths) or too_wide:
             groups.append(slice(start, row))
             start = row

@@ -61,7 +61,7 @@ class PreallocatedCacheLayer(DynamicLayer):
             self._buffers = [buffer[:rows] for buffer in self._static]
         elif rows > len(self._buffers[0]):  # more than that, since others are likely to follow
             for n, buffer in enumerate(self._buffers):
-                self._buffers[n] = buffer.new_zeros(rows + rows // 2, *buffer.shape[1:])
+                self._buffers[n] = buffer.new_empty(rows + rows // 2, *buffer.shape[1:])
                 self._buffers[n][: len(buffer), :, :columns] = buffer[:, :, :columns]
             self._static = None
         for buffer in self._buffers:
@@ -97,18 +97,19 @@ class PreallocatedCacheLayer(DynamicLayer):
         """
         filled = next(layer for layer in layers if layer._buffers is not None)
         initialize_cache_layer(self, *filled._buffers)
-        # zeros, because masking removes only finite values
         self._static, room = static, max(columns + HEADROOM, self.planned)
         if static:
             self._buffers = [buffer[: sum(rows)].zero_() for buffer in static]
         else:
-            self._buffers = [b.new_zeros(sum(rows), b.shape[1], room, b.shape[-1]) for b in filled._buffers]
+            self._buffers = [b.new_empty(sum(rows), b.shape[1], room, b.shape[-1]) for b in filled._buffers]
         first = 0
         for layer, count in zip(layers, rows, strict=True):
-            if layer._buffers is not None:
-                used = layer.get_seq_length()
-                for buffer, states in zip(self._buffers, (layer.keys, layer.values), strict=True):
-                    buffer[first : first + count, :, columns - used : columns] = states
+            used = layer.get_seq_length() if layer._buffers is not None else 0
+            for n, buffer in enumerate(self._buffers):
+                own = buffer[first : first + count, :, :columns]
+                own[:, :, : columns - used] = 0.0  # masking removes only finite values
+                if used:
+                    own[:, :, columns - used :] = (layer.keys, layer.values)[n]
             first += count
         self._expose(columns, first)
 

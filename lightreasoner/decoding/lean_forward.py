@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 from weakref import ref
 
@@ -23,7 +23,12 @@ from lightreasoner.progress import check_interruption
 SHAPES = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
 GROWING_ROPE = {"dynamic", "longrope"}  # frequencies that depend on how long the text is
 LONG = 24  # tokens that a CPU may read for seconds, so that a closed tab ends the pass between two of its products
+#: Columns of padding, over all rows, that are read rather than avoided by one more call of attention on a CPU.
+IDLE = 256
 Part = Callable[[torch.Tensor], torch.Tensor]
+#: Which columns of the cache each column may see, (rows or 1, 1, columns, all columns), None where it is all before it;
+#: or the same for runs of rows, each with the first column that any of its rows may see.
+Seen = torch.Tensor | list[tuple[slice, int, torch.Tensor | None]] | None
 
 
 def misfit(model: Any) -> str | None:
@@ -144,7 +149,7 @@ class Lean:
         ids: torch.Tensor,
         cos: torch.Tensor,
         sin: torch.Tensor,
-        seen: torch.Tensor | None,
+        seen: Seen,
         layers: list[Any] | None,
         keep: int = 1,
     ) -> torch.Tensor:
@@ -202,12 +207,9 @@ class Lean:
         half = self.width // 2
         return cos.view(length, 1, -1), torch.cat([-sin[..., :half], sin[..., half:]], -1).view(length, 1, -1)
 
-    @staticmethod
-    def _seen(ids: torch.Tensor, before: int, mask: torch.Tensor | None) -> torch.Tensor | None:
-        """Which columns of the cache each column may see, (rows or 1, 1, columns, all columns); None: all before it.
-
-        mask: 1 for tokens and 0 for padding (rows, all columns), or already what is returned. On a GPU, which would be
-        waited for, one without padding counts as one with.
+    def _seen(self, ids: torch.Tensor, before: int, mask: torch.Tensor | None) -> Seen:
+        """mask: 1 for tokens and 0 for padding (rows, all columns), or already what is returned. On a GPU, which would
+        be waited for, one without padding counts as one with.
         """
         columns = ids.shape[1]
         if mask is not None and mask.dim() == 4:
@@ -220,15 +222,19 @@ class Lean:
             every = torch.arange(before + columns, device=ids.device)
             past = every <= every[before:, None]
             seen = past[None, None] if seen is None else seen & past
-        return seen
+        if mask is None or mask.device.type != "cpu":
+            return seen
+        seen = torch.where(seen, 0.0, -torch.inf).to(self.dtype)  # which attention would do once in every layer
+        runs = _runs(mask.argmax(1).tolist()) if padded else []
+        return [(rows, first, seen[rows, ..., first:]) for rows, first in runs] if any(at for _, at in runs) else seen
 
-    def _attend(
-        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, seen: torch.Tensor | None
-    ) -> torch.Tensor:
+    def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, seen: Seen) -> torch.Tensor:
         """Attention as transformers' sdpa_attention_forward computes it; (tokens, heads · width)."""
+        if isinstance(seen, list):
+            return torch.cat([self._attend(query[n], key[n, :, at:], value[n, :, at:], own) for n, at, own in seen])
         rows, _, columns, width = query.shape
         group, more = self.heads // self.cached, {}
-        if group > 1 and seen is None and width <= 256:
+        if group > 1 and (seen is None or (columns > 1 and key.device.type == "cpu")) and width <= 256:
             more = {"enable_gqa": True}
         elif group > 1 and columns == 1:
             query = query.reshape(rows, self.cached, group, width)
@@ -256,6 +262,28 @@ def _norm(module: nn.Module, weight: torch.Tensor | None = None) -> Part:
         return scale * wide.to(x.dtype)
 
     return norm
+
+
+def _runs(padding: list[int]) -> list[tuple[slice, int]]:
+    """Rows in runs of like padding at their beginnings, in columns: (rows, the least padding of any).
+
+    One run where more of them would not save as much as they cost.
+    """
+    starts, least, idle = [0], [padding[0]], 0
+    for row, columns in enumerate(padding):
+        lower = min(columns, least[-1])
+        idle += (row - starts[-1]) * (least[-1] - lower) + columns - lower
+        if idle > IDLE:
+            starts.append(row)
+            least.append(columns)
+            idle = 0
+        else:
+            least[-1] = lower
+    runs = [slice(*ends) for ends in pairwise([*starts, len(padding)])]
+    saved = sum((run.stop - run.start) * own for run, own in zip(runs, least, strict=True))
+    if saved - len(padding) * min(least) < IDLE * (len(runs) - 1):
+        return [(slice(0, len(padding)), min(least))]
+    return list(zip(runs, least, strict=True))
 
 
 def _place(part: nn.Module) -> int:

@@ -8,8 +8,11 @@ import torch
 import transformers
 
 from lightreasoner import threads
+from lightreasoner.decoding import lean_forward
+from lightreasoner.decoding.batch_decoder import BatchDecoder
 from lightreasoner.decoding.forward_pass import describe_pass, forward, known_pass, remember_pass
 from lightreasoner.decoding.generate import greedy_generate
+from lightreasoner.decoding.lean_forward import Lean, _runs
 from lightreasoner.decoding.reading_check import check_reading
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.references import ModelRef
@@ -66,6 +69,32 @@ def test_logits_and_tokens_are_those_of_transformers_bit_for_bit(kind, adapter):
     assert known_pass(loaded).lean and describe_pass(loaded).endswith("bit for bit")
     assert torch.equal(whole(loaded), logits)
     assert greedy_generate(loaded, PROMPTS, 24) == tokens  # rows of different length, which end at different steps
+
+
+def test_rows_of_unlike_length_attend_in_runs_and_never_to_what_nobody_wrote(monkeypatch):
+    """Every row attended to as much padding as the batch's shortest, and its cache was filled with zeros first."""
+    loaded = tiny("qwen2")
+    check_reading(loaded)
+    rows = [[7, *range(20, 20 + n)] for n in (3, 4, 40, 41, 42)]
+    empty, taken, attend = torch.Tensor.new_empty, [], Lean._attend
+    monkeypatch.setattr(lean_forward, "IDLE", 16)
+    monkeypatch.setattr(torch.Tensor, "new_empty", lambda self, *shape: empty(self, *shape).fill_(torch.nan))
+    monkeypatch.setattr(Lean, "_attend", lambda *given: taken.append(given[4]) or attend(*given))
+    decoder = BatchDecoder(loaded, len(rows))
+    decoder.prefill([row[:-1] for row in rows])
+    taken.clear()
+    found = decoder.step(torch.tensor([row[-1] for row in rows]))
+    assert [(run, first) for run, first, _ in taken[0]] == [(slice(0, 2), 38), (slice(2, 5), 0)]
+    decoder.copy([0], [5])
+    found = torch.cat([found, decoder.step(torch.tensor([9] * 6))])
+    alone = [forward(loaded, [row], 1)[0] for row in (*rows, *([*row, 9] for row in (*rows, rows[0])))]
+    assert (found - torch.cat(alone)).abs().max() < 1e-4 * found.abs().max()
+
+
+def test_one_run_where_more_would_cost_more_than_the_padding():
+    assert _runs([40] * 9) == [(slice(0, 9), 40)]
+    assert _runs([0, 40] * 32) == [(slice(0, 64), 0)]
+    assert _runs([60] * 20 + [0] * 20) == [(slice(0, 20), 60), (slice(20, 40), 0)]
 
 
 def test_an_adapter_that_comes_later_is_seen():
