@@ -66,7 +66,7 @@ def permuted(loaded: LoadedModel) -> LoadedModel:
     found = replace(retokenized(loaded, change), model=copy.deepcopy(loaded.model))
     with torch.no_grad():
         tables = (found.model.get_input_embeddings().weight, found.model.get_output_embeddings().weight)
-        for table in {id(table): table for table in tables}.values():  # one, where they are tied
+        for table in {table.data_ptr(): table for table in tables}.values():  # one, where they are tied
             table[order] = table.clone()
     return found
 

@@ -15,7 +15,6 @@ from lightreasoner.compat.transformers import gguf_reading
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.hub.download import ADAPTER_FILES, MEASURED, NotCached
 from lightreasoner.models.devices import is_out_of_memory
-from lightreasoner.models.lora_input import keep_inputs_narrow
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.models.weights import (
     Files,
@@ -145,15 +144,13 @@ def add_lora(
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            tuned = peft.get_peft_model(model, config)
+            return peft.get_peft_model(model, config)
     except ValueError as error:
         others = ", ".join(name for name in layers if name not in names) or "none"
         raise UserError(
             f"PEFT cannot adapt {', '.join(names)} of a {model.config.model_type!r} model: "
             f"{first_line(error, 200).rstrip(' .:!')}. Choose other target modules; it also has {others}."
         ) from None
-    keep_inputs_narrow(tuned)
-    return tuned
 
 
 def check_reach(model: Any, ids: list[int]) -> None:

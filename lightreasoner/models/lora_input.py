@@ -3,7 +3,8 @@
 PEFT makes the input of every adapted layer float32, as its adapter is, and autograd keeps each of these copies: of one
 hidden state three for queries, keys and values, each of twice its bytes. Here the input itself is kept, which other
 layers keep too, and made float32 again in the backward pass. Of dropout one bit per number is kept, in place of a byte
-on GPUs and four on CPUs. Output and gradients are PEFT's to the bit.
+on GPUs and four on CPUs. Output and gradients are PEFT's to the bit. It takes more launches, and so more time: see
+docs/gpu.md.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ class LoraInput(nn.Linear):
 
 
 def keep_inputs_narrow(model: Any) -> None:
-    """Let the LoRA layers of a peft model in 16 bits keep their input in 16 bits; those in float32 stay as they are."""
+    """Let the LoRA layers of a peft model in 16 bits keep their input in 16 bits; those in float32 stay as they are.
+
+    Once for a model.
+    """
     from peft.tuners.lora import Linear as LoraLayer
 
     for layer in model.modules():

@@ -43,7 +43,8 @@ def with_other_ids(loaded, seed: int = 5):
     data["model"]["vocab"] = {token: order[id] for token, id in data["model"]["vocab"].items()}
     tokenizer, model = copy.deepcopy(loaded.tokenizer), copy.deepcopy(loaded.model)
     tokenizer._tokenizer = Tokenizer.from_str(json.dumps(data))
-    tables = {id(table): table for table in (model.get_input_embeddings().weight, model.get_output_embeddings().weight)}
+    both = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    tables = {table.data_ptr(): table for table in both}  # one, where they are tied
     with torch.no_grad():
         for table in tables.values():
             table[order] = table[:size].clone()

@@ -8,11 +8,10 @@ from weakref import ref
 import pytest
 import torch
 
-import lightreasoner.models.adapters as adapters
 from lightreasoner.models.adapters import USUAL, add_lora
-from lightreasoner.models.lora_input import LoraInput, pack_bits, unpack_bits
+from lightreasoner.models.lora_input import LoraInput, keep_inputs_narrow, pack_bits, unpack_bits
 from lightreasoner.training.batches import BatchSampler
-from lightreasoner.training.finetune import activations_fit
+from lightreasoner.training.finetune import activations_fit, fit_activations
 from lightreasoner.training.loss import PackedExample, Target, collate, step_logits, step_losses
 from lightreasoner.training.saved_tensors import measure_saved_tensors
 from lightreasoner.training.trainer import PackedTrainer
@@ -67,17 +66,26 @@ def test_an_architecture_that_cannot_is_left_as_it_is():
     assert PackedTrainer.checkpoint_activations(SimpleNamespace(model=model)) is False
 
 
+@pytest.mark.parametrize(("fits", "narrow", "again"), [([1], 0, 0), ([0, 1], 4, 0), ([0, 0], 4, 1)])
+def test_time_is_given_up_only_as_far_as_memory_demands(fits, narrow, again):
+    """With narrow inputs an update of 7B, all linear layers adapted, took 267 ms in place of 204 on an H200."""
+    model = add_lora(tiny_model(1).bfloat16(), *LORA)
+    done: list[int] = []
+    trainer = SimpleNamespace(model=model, checkpoint_activations=lambda: done.append(1))
+    fit_activations(trainer, iter(map(bool, fits)).__next__)
+    assert sum(isinstance(module, LoraInput) for module in model.modules()) == narrow and len(done) == again
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.05, 0.5])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_the_input_of_an_adapter_is_kept_once_in_16_bits(monkeypatch, dtype, dropout):
+def test_the_input_of_an_adapter_is_kept_once_in_16_bits(dtype, dropout):
     """PEFT made it float32 for every adapted layer and kept each copy. Losses and gradients are PEFT's to the bit."""
     found, saved_bytes = [], []
     for own in (True, False):
         model = tiny_model(1).to(dtype).requires_grad_(False)
-        with monkeypatch.context() as patch:
-            if own:
-                patch.setattr(adapters, "keep_inputs_narrow", lambda model: None)
-            model = add_lora(model, 8, 16, dropout, USUAL, 0).train()
+        model = add_lora(model, 8, 16, dropout, USUAL, 0).train()
+        if not own:
+            keep_inputs_narrow(model)
         generator = torch.Generator().manual_seed(0)
         for name, p in model.named_parameters():  # as after some updates
             if "lora_B" in name:
@@ -98,12 +106,15 @@ def test_the_input_of_an_adapter_is_kept_once_in_16_bits(monkeypatch, dtype, dro
 
 def test_an_adapter_in_float32_keeps_the_forward_pass_of_peft():
     model = add_lora(tiny_model(1).requires_grad_(False), 8, 16, 0.05, USUAL, 0)
+    keep_inputs_narrow(model)
     assert not any(isinstance(module, LoraInput) for module in model.modules())
 
 
 def test_what_an_adapter_reads_in_float32_is_not_changed():
     """Some architectures in 16 bits have float32 in places, which needs no copy to be widened."""
-    layer = add_lora(tiny_model(1).bfloat16(), 8, 16, 0.5, ("q_proj",), 0).get_base_model().model.layers[0]
+    model = add_lora(tiny_model(1).bfloat16(), 8, 16, 0.5, ("q_proj",), 0)
+    keep_inputs_narrow(model)
+    layer = model.get_base_model().model.layers[0]
     given = torch.randn(3, 32, requires_grad=True)
     before = given.detach().clone()
     layer.self_attn.q_proj.lora_A["default"].train()(given).sum().backward()
