@@ -300,6 +300,9 @@ def tune(
     """Fine-tune the expert on what was sampled; the adapter's folder, or None without an update. seconds: left, when
     the estimate has been made."""
     config = FinetuneConfig(max_steps=updates, evaluate_every=max(1, updates // 4), save_every=max(1, updates // 2))
+    if not shards(job.run_dir):
+        say("- nothing to fine-tune on: the time was up within the first batch")
+        return None
     kl = np.concatenate([read_shard(path, ["kl"])["kl"].combine_chunks().flatten() for path in shards(job.run_dir)])
     beta = float(np.quantile(kl, 0.85))  # as many steps as trained models have: about 20 of 128
     place = RunLocation(job.run_dir, str(job.run_dir))
