@@ -22,6 +22,16 @@ AS_NEW = """(trace) => {
     link.click();
     link.remove();
 }"""
+#: A promise of a curve that has not moved for a moment: plotly.js makes room for the ticks once it has drawn.
+AT_REST = """() => new Promise((done) => {
+    let seen = '', since = 0;
+    const look = () => {
+        const area = document.querySelector('.lr-curve .nsewdrag'), now = JSON.stringify(area?.getBoundingClientRect());
+        if (now !== seen) { seen = now; since = performance.now(); }
+        if (area && performance.now() - since > 200) done(); else requestAnimationFrame(look);
+    };
+    look();
+})"""
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +49,9 @@ def scored_text(
 
 
 @pytest.fixture
-def scored_before(scored_text: Inspect) -> Inspect:
-    """The text on the page that a file's tests share, with its curve drawn, as if nobody had touched it yet."""
+def scored(scored_text: Inspect) -> Inspect:
+    """The text on the page that a file's tests share, with its curve drawn, as if nobody had touched it yet: no test
+    leaves anything behind that opening the trace again does not undo."""
     inspect, page = scored_text, scored_text.page
     page.mouse.move(0, 0)
     expect(page.locator(".lr-curve .nsewdrag")).to_be_visible()
@@ -51,16 +62,5 @@ def scored_before(scored_text: Inspect) -> Inspect:
     page.evaluate("scrollTo(0, 0)")
     steps = re.compile(f"^KL over {inspect.tokens.count()} steps")  # not that of the example, whose curve was there
     expect(page.locator(".lr-curve .lr-plot")).to_have_attribute("aria-label", steps)
-    return inspect
-
-
-@pytest.fixture
-def scored(visit, related_pair) -> Inspect:
-    """A text that the related pair has scored, with its curve drawn."""
-    inspect = visit()
-    inspect.use_models(*related_pair)
-    inspect.score(TEXT)
-    expect(inspect.page.locator(".lr-curve .nsewdrag")).to_be_visible()
-    steps = re.compile(f"^KL over {inspect.tokens.count()} steps")  # not that of the example, whose curve was there
-    expect(inspect.page.locator(".lr-curve .lr-plot")).to_have_attribute("aria-label", steps)
+    page.evaluate(AT_REST)
     return inspect

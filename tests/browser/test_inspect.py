@@ -18,12 +18,6 @@ from ui.scripts import address
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture
-def scored(scored_before) -> Inspect:
-    """One page for all of them: none leaves anything behind that opening the trace again does not undo."""
-    return scored_before
-
-
 @contextmanager
 def no_requests(inspect: Inspect):
     """Nothing inside asks the server for anything, nor does what it may have set in motion. The header's look at the

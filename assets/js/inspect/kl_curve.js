@@ -53,7 +53,7 @@ export function createCurve(onSelect) {
   const chart = new Chart({ title: 'KL by step', says: 'in nats; the dashed line is \u03b2', name: 'kl-by-step',
     onClick: ({ x }) => onSelect(x, false) });
   chart.node.classList.add('lr-curve');
-  let steps = [], beta = 0, selected = -1, run = '', timer = 0, held = false, others = [];
+  let steps = [], beta = 0, selected = -1, run = '', timer = 0, held = null, others = [];
 
   function draw() {
     timer = 0;
@@ -75,12 +75,12 @@ export function createCurve(onSelect) {
       if (steps.length || chart.drawn) draw(); // plotly.js is not loaded before the first token is on the page
     },
     /** There are more steps, or their values changed. */
-    grew() { if (!held) timer = timer || window.setTimeout(draw, PAUSE); },
-    /** Draws nothing more, and loads no plotly.js, before that. @param {Promise<any>} until */
-    async hold(until) {
-      held = true;
+    grew() { if (held !== run) timer = timer || window.setTimeout(draw, PAUSE); },
+    /** Draws no more of this run, and loads no plotly.js for it, before that. @param {Promise<any>} until */
+    async hold(id, until) {
+      held = id;
       await until;
-      held = false;
+      held = null;
       if (steps.length) this.grew();
     },
     select(step) { selected = step; mark(); },

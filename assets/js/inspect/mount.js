@@ -234,7 +234,7 @@ class LiveRun {
     if (!record || asked()) return;
     this.example.set(record.id, (step) => ({ candidates: record.steps[step].candidates,
       tokens: record.tokens, spelled: record.spelled }));
-    this.viewer.curve.hold(firstMove(this.element));
+    this.viewer.curve.hold(record.id, firstMove(this.element));
     this.unasked = true;
     showRecord(this.viewer, record);
     this.viewer.selectStrongest();

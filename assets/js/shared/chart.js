@@ -179,7 +179,8 @@ export class Chart {
       el('figcaption', {}, this.heading, ' ',
         this.says, this.menu.node), this.plot, this.message);
     /** @type {Figure} as the engine made it, with what moved since */ this.figure = null;
-    /** @type {Figure} as plotly.js has it */ this.drawn = null;
+    /** @type {Figure & { scale: string }} as plotly.js has it, which is told of another scale a moment later */
+    this.drawn = null;
     this.scale = '';
     this.plotly = null;
     this.width = 0;
@@ -224,7 +225,7 @@ export class Chart {
     await withoutBase(() => this.plotly.react(this.plot, data, { ...layout, width: this.plot.clientWidth }, CONFIG));
     if (first) this.listen();
   }
-  /** The figure in the page's colours and in the chosen scale. @returns {Figure} */
+  /** The figure in the page's colours and in the chosen scale. @returns {Figure & { scale: string }} */
   prepared() {
     const style = getComputedStyle(this.plot), { onBrush, onBox } = this.options;
     const copy = withColours({ data: this.figure.data, layout: this.figure.layout }, style);
@@ -237,7 +238,7 @@ export class Chart {
     copy.layout.font.family = style.fontFamily;
     copy.layout.dragmode = TOUCH.matches ? false : onBrush || onBox ? 'select' : 'zoom';
     if (onBrush) copy.layout.selectdirection = 'h';
-    return copy;
+    return { ...copy, scale: this.scale };
   }
   listen() {
     const { onClick, onBrush, onBox, onLayout, onLegend } = this.options;
@@ -288,7 +289,7 @@ export class Chart {
       Object.assign(shape, shapes[shape.name]);
       const path = this.drawn && area && this.plot.querySelector('.shapelayer path[data-index="' + i + '"]');
       const { layout } = /** @type {any} */ (this.plot);
-      if (path) path.setAttribute('d', pathOf(scaleShape(shape, this.scale), area, layout));
+      if (path) path.setAttribute('d', pathOf(scaleShape(shape, this.drawn.scale), area, layout));
     });
     clearTimeout(this.resting);
     this.resting = window.setTimeout(() => this.settle(), REST);
