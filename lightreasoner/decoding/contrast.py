@@ -20,7 +20,7 @@ from lightreasoner.decoding.batch_decoder import ENDED_SHARE, BatchDecoder
 from lightreasoner.decoding.cross_tokenizer_ahead import AcrossRows
 from lightreasoner.decoding.reading_check import check_reading
 from lightreasoner.errors import UserError
-from lightreasoner.models.pairs import Pair, refuse_across
+from lightreasoner.models.pairs import Pair
 from lightreasoner.models.turn_ends import ResponseEnds
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.scoring.divergence import (
@@ -140,8 +140,6 @@ def contrast_grid(
     where they part. `checkpoint` is called before each step and may raise. Raises UserError where a model's output is
     not a distribution.
     """
-    if any(contrast.takeover for contrast in contrasts):
-        refuse_across(pair, "A takeover")
     for loaded in (pair.expert, pair.amateur):
         check_reading(loaded)
     with torch.inference_mode():
@@ -196,18 +194,23 @@ def choices(
 
 
 def choices_across(
-    pair: Pair, expert_logits: torch.Tensor, seen: Sequence[StepTensors | None], contrasts: Sequence[Contrast]
+    pair: Pair,
+    expert_logits: torch.Tensor,
+    looked: Sequence[tuple[StepTensors, int] | None],
+    contrasts: Sequence[Contrast],
 ) -> Choices:
     """The same for a pair across tokenizers, from the scores of the steps (`cross_tokenizer_ahead`): KL is a lower
     bound, and a step whose target is not known, so that training leaves it out, is the expert's own.
 
-    seen: None for a step that no contrast asks about; its KL is NaN.
+    looked: the scores and the amateur's choice; None for a step that no contrast asks about, whose KL is NaN.
     """
+    seen = [one and one[0] for one in looked]
     expert = expert_logits[:, : len(pair.expert.tokenizer)].float().argmax(-1).cpu()
     divergence = np.array([np.nan if one is None else one.kl.item() for one in seen], np.float32)
     floor = min((contrast.beta for contrast in contrasts if not contrast.takeover), default=0.0)
     high = [n for n, one in enumerate(seen) if one is not None and len(one.ids) and divergence[n] > floor]
-    wanted = {(contrast.alpha, contrast.cap): expert.clone() for contrast in contrasts if contrast != NOTHING}
+    written = (contrast for contrast in contrasts if not contrast.takeover and contrast != NOTHING)
+    wanted = {(contrast.alpha, contrast.cap): expert.clone() for contrast in written}
     if high:
         ids, log_e, log_a = (
             pad_sequence([getattr(seen[n], name) for n in high], batch_first=True, padding_value=fill)
@@ -217,7 +220,8 @@ def choices_across(
             place = contrastive_choice(log_e, log_a, alpha, cap)
             found[high] = ids.gather(-1, place[:, None])[:, 0]
     target = {numbers: found.numpy() for numbers, found in wanted.items()}
-    return Choices(divergence, expert.numpy(), expert.numpy(), target)
+    amateur = np.array([own if one is None else one[1] for one, own in zip(looked, expert.tolist(), strict=True)])
+    return Choices(divergence, expert.numpy(), amateur, target)
 
 
 def own_choices(pair: Pair, expert_logits: torch.Tensor, log_a: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -273,7 +277,8 @@ class _Grid:
             logits = expert.step(torch.tensor(unread, device=pair.expert.device))
             with self._naming(step):
                 if self.across:
-                    seen = self.across.look(logits, self._read_along(), self.floor)
+                    takeovers = any(contrast.takeover for contrast in self.contrasts)
+                    seen = self.across.look(logits, self._read_along(), self.floor, takeovers)
                     found = choices_across(pair, logits, seen, self.contrasts)
                 else:
                     others = _step(amateur, amateur_unread) if amateur else logits

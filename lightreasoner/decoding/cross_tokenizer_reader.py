@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -85,10 +86,13 @@ class AcrossScorer:
     ) -> tuple[StepTensors, torch.Tensor, torch.Tensor]:
         return measured(self.bounds(tokens, logits), tokens, above)
 
-    def bounds(self, tokens: list[int], logits: torch.Tensor) -> Bounds:
-        """What is known of the next steps, at most PIECE. Arguments as of `measure`; raises NotADistribution."""
+    def bounds(self, tokens: list[int], logits: torch.Tensor, more: Sequence[int] = ()) -> Bounds:
+        """What is known of the next steps, at most PIECE. Arguments as of `measure`; raises NotADistribution.
+
+        more: tokens that are looked at besides the plausible ones.
+        """
         log_e, ended = self._one_end(log_probs(logits[:, : self.across.expert.size]), tokens)
-        wanted = [row.nonzero().flatten().tolist() for row in plausible(log_e, ALPHA_FLOOR).cpu()]
+        wanted = [[*row.nonzero().flatten().tolist(), *more] for row in plausible(log_e, ALPHA_FLOOR).cpu()]
         used = len(self.row.prompt) + len(self.row.spine) + len(tokens)
         if self.pair.amateur.max_positions and used > self.pair.amateur.max_positions:
             raise UserError(

@@ -19,8 +19,8 @@ from lightreasoner.settings import ASSETS
 
 CATALOGUE = ASSETS / "pairs.toml"
 ACROSS = (
-    "{} needs the amateur's probability of every token, and the tokenizers of this pair differ, so only a part of them "
-    "is known. Choose an amateur of the expert's own family."
+    "This needs the amateur's probability of every token, and the tokenizers of this pair differ, so only a part of "
+    "them is known. Choose an amateur of the expert's own family."
 )
 
 
@@ -162,16 +162,10 @@ class ExpertOnly(VocabularyAlignment):
     """The expert's ids, where the amateur has other tokens: whatever takes these for the expert's is refused."""
 
     def amateur(self, logits: Any) -> Any:
-        raise UserError(ACROSS.format("This"))
+        raise UserError(ACROSS)
 
     def retokenize(self, expert_ids: list[int]) -> Any:
-        raise UserError(ACROSS.format("This"))
-
-
-def refuse_across(pair: Pair, what: str) -> None:
-    """Raises UserError for a pair across tokenizers. what: that needs one tokenizer, at the beginning of a sentence."""
-    if pair.across:
-        raise UserError(ACROSS.format(what))
+        raise UserError(ACROSS)
 
 
 def _read_tokenizers(refs: Sequence[ModelRef], models: LoadedModels, on_status: Status) -> list[Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, Given, generate_batch, greedy_generate
-from lightreasoner.models.pairs import Pair, refuse_across
+from lightreasoner.models.pairs import Pair
 from lightreasoner.models.prompt_settings import PAPER
 from lightreasoner.models.prompts import pair_prompts
 from lightreasoner.models.turn_ends import finished_text
@@ -69,12 +69,13 @@ def coherence(
     pair: Pair, problems: Sequence[Problem], max_new_tokens: int, checkpoint: Callable[[], None] = lambda: None
 ) -> Coherence:
     """Let both models write, and the expert read. Raises UserError where a model's output is not a distribution."""
-    refuse_across(pair, "Whether an amateur still writes sense")
     prompts = [pair_prompts(pair, problem.question, PAPER, problem.context) for problem in problems]
     found = []
     for which, loaded in enumerate((pair.amateur, pair.expert)):
         texts = greedy_generate(loaded, [both[1 - which] for both in prompts], max_new_tokens, checkpoint)
-        if which == 0 and pair.alignment.amateur_ids is not None:  # the expert reads its own ids
+        if which == 0 and pair.across:
+            texts = [_in_experts_ids(pair, ids) for ids in texts]
+        elif which == 0 and pair.alignment.amateur_ids is not None:  # the expert reads its own ids
             known = dict(zip(pair.alignment.amateur_list, pair.alignment.expert_list, strict=True))
             texts = [[known[id] for id in ids if id in known] for ids in texts]
         rows = [
@@ -89,6 +90,13 @@ def coherence(
         ended = [finished_text(pair.expert, ids)[1] == "stop" for ids in texts]
         found.append(Writing(loss, float(np.mean([repeated(ids) for ids in texts])), float(np.mean(ended))))
     return Coherence(len(problems), *found)
+
+
+def _in_experts_ids(pair: Pair, ids: list[int]) -> list[int]:
+    """What an amateur with another tokenizer wrote, with the end of its turn."""
+    text, reason = finished_text(pair.amateur, ids)
+    ends = sorted(pair.expert.end_ids, key=lambda id: (id != pair.expert.tokenizer.eos_token_id, id))
+    return [*pair.expert.tokenizer(text, add_special_tokens=False)["input_ids"], *ends[: reason == "stop"]]
 
 
 def repeated(ids: Sequence[int]) -> float:

@@ -65,7 +65,7 @@ class PairDecoder:
         self.amateur = None if alone else self._decoder(pair.amateur, amateur_prompt)
         self.index = 0  # of the next step to score
         self._ahead: list[torch.Tensor] = []  # the amateur's logits (output rows,) of steps that are not scored yet
-        self._seen: list[Seen] = []  # of a pair across tokenizers: the scores of such steps
+        self._seen: list[tuple[Seen, int, int]] = []  # of a pair across tokenizers: their scores, and both own choices
 
     @staticmethod
     def _decoder(loaded: LoadedModel, prompt: list[int]) -> CachedDecoder:
@@ -90,12 +90,16 @@ class PairDecoder:
             self.amateur.unread = self.alignment.retokenize([token])[0]
         return token
 
-    def _choose_across(self, logits: torch.Tensor) -> int:
-        """The same for a pair across tokenizers. The scores of the step are those that it is chosen by."""
+    def _choose_across(self, logits: torch.Tensor, token: int | None = None) -> int:
+        """The same for a pair across tokenizers. The scores of the step are those that it is chosen by.
+
+        token: that was taken, of a given beginning.
+        """
         ahead = AcrossAhead(self.across)
-        found = choices_across(self.pair, logits[None], [ahead.look(logits)], [self.contrast])
-        token = int(found.taken(self.contrast)[0])
-        self._seen.append(ahead.take(token))
+        scores = ahead.look(logits, amateurs=self.contrast.takeover)
+        found = choices_across(self.pair, logits[None], [(scores, ahead.choice)], [self.contrast])
+        token = int(found.taken(self.contrast)[0]) if token is None else token
+        self._seen.append((ahead.take(token), int(found.expert[0]), ahead.choice))
         return token
 
     @staticmethod
@@ -139,11 +143,13 @@ class PairDecoder:
 
     def _score_across(self, tokens: list[int], logits: torch.Tensor) -> list[StepScore]:
         """The scores of a pair across tokenizers. logits: the expert's (steps, output rows)."""
-        scores, seen, self._seen = [], self._seen, []
-        for found, known, compared in seen or [self.across.measure(tokens, logits)]:
+        if self.contrast and not self._seen:  # a given beginning
+            for token, row in zip(tokens, logits, strict=True):
+                self._choose_across(row, token)
+        seen, self._seen, scores = self._seen, [], []
+        self._own = [[one[n] for one in seen] for n in (1, 2)]
+        for found, known, compared in [one[0] for one in seen] or [self.across.measure(tokens, logits)]:
             scores += step_scores(found, known.tolist(), compared.tolist())
-        if self.contrast:
-            self._own = [logits[:, : len(self.pair.expert.tokenizer)].float().argmax(-1).tolist()]
         self._other_kls = [other.kls(tokens, logits) for other in self.others]
         return scores
 

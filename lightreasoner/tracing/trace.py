@@ -18,7 +18,7 @@ from lightreasoner.decoding.reading_check import check_reading
 from lightreasoner.decoding.tree_reader import check_tree
 from lightreasoner.errors import UserError
 from lightreasoner.models.context_length import check_lengths
-from lightreasoner.models.pairs import Pair, refuse_across
+from lightreasoner.models.pairs import Pair
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings, check_prompt
 from lightreasoner.models.prompts import prompt_ids, render, response_ids, settle_date
 from lightreasoner.models.turn_ends import ResponseEnds, finished_text
@@ -76,8 +76,6 @@ def trace(
     check(request, settings)
     if request.contrast and tuned and tuned.writer == TUNED:
         raise UserError("Both the tuned expert and the contrast are to write the response; choose one of them.")
-    if request.contrast and request.contrast.takeover:
-        refuse_across(pair, "A takeover")
     check_readers(pair, others)
     tokenizers = [loaded.tokenizer for loaded in (pair.expert, pair.amateur, *(other.amateur for other in others))]
     settled = settle_date(request.prompt, tokenizers)

@@ -22,7 +22,7 @@ IMPROVE = "Improve this expert"  # the button of the tab that the card leads to
 ACROSS_COSTS = (
     "differ: the amateur's text is read in the expert's tokens. What cannot be compared exactly is one rest, so KL "
     "is a lower bound, and steps whose plausible tokens are not all compared are not trained on; a contrast and the "
-    "preview leave the expert's own token there. Only a takeover needs one tokenizer."
+    "preview leave the expert's own token there."
 )
 OTHER = "other"  # the pair picker's choice for two models that are not a preset
 
