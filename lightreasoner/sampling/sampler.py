@@ -91,6 +91,75 @@ class SamplingCounts:
         }
 
 
+@dataclass
+class _SampledDataset:
+    """A dataset while it is sampled: finds the missing batches, stores those that were sampled, and reports."""
+
+    folders: list[Path]  # the dataset's own, then those of its further amateurs' measures
+    prompts: Prompts | GivenPrompts
+    batch_size: int
+    total: int  # problems in the stream
+    progress: Progress
+    counts: SamplingCounts
+    resuming: bool  # until the first missing batch
+    expected: set[str] = field(default_factory=set)  # names of shards
+    written: dict[int, pa.Table] = field(default_factory=dict)  # batches that only further amateurs miss
+    unread: dict[int, tuple[int, ...]] = field(default_factory=dict)  # batch → the amateurs that miss it
+    last_histogram: float = 0.0  # when it was reported
+
+    def missing(self) -> Iterator[tuple[int, Missing]]:
+        """The batches without a shard; shards present are counted on the way."""
+        for batch, items in batches(self.prompts, self.batch_size, self.counts.samples_per_problem):
+            self.progress.checkpoint()
+            self.expected.add(shard_name(batch))
+            tables = [_read_existing(folder, batch, items, self.progress) for folder in self.folders]
+            wanted = tuple(n for n, table in enumerate(tables) if table is None)
+            if not wanted:
+                self.counts.add(tables[0], new=False)
+                self.report()
+                continue
+            if not self.counts.new_responses and (changed := note_versions(self.folders[0])):
+                self.progress.status(changed)
+            if self.resuming:
+                self.resuming, self.counts.started = False, time.monotonic()
+                self.progress.status(self.prompts.doing)
+            if tables[0] is None:
+                wanted = tuple(range(len(self.folders)))
+            else:
+                self.written[batch], items = tables[0], _given(items, tables[0])
+            self.unread[batch] = wanted
+            yield batch, (items, wanted)
+
+    def store(self, batch: int, tables: list[pa.Table]) -> None:
+        """Write a batch's table for each amateur that missed it."""
+        missed_by = list(zip(self.unread.pop(batch), tables, strict=True))
+        for n, table in reversed(missed_by):  # the dataset's own last, because it completes the batch
+            write_shard(self.folders[n], shard_name(batch), table)
+        self.counts.add(self.written.pop(batch, tables[0]), new=True)
+        self.report()
+
+    def report(self, in_flight: int = 0) -> None:
+        """in_flight: responses of the current batch that have ended."""
+        if time.monotonic() - self.last_histogram >= HISTOGRAM_SECONDS:
+            self.last_histogram = time.monotonic()
+            self.report_histogram()
+        known = self.counts.responses
+        responses = max((self.total - self.prompts.unreadable) * self.counts.samples_per_problem, known)
+        self.progress.update(min(known + in_flight, responses), responses, **self.counts.rates(in_flight))
+
+    def report_histogram(self) -> None:
+        self.progress.event("histogram", counts=self.counts.histogram.tolist())
+
+    def check_complete(self) -> None:
+        """Raises UserError when shards are no longer as they were written."""
+        names = {name for folder in self.folders for name in self.expected if not is_as_written(folder, name)}
+        if names:
+            raise UserError(
+                f"{len(names):,} of the {len(self.expected):,} shards in {self.folders[0]} were deleted or changed "
+                "meanwhile; resume to sample their problems again."
+            )
+
+
 def sample_dataset(
     pair: Pair,
     prompts: Prompts | GivenPrompts,
@@ -113,72 +182,29 @@ def sample_dataset(
     elsewhere; None: this process does. However it ends (a UserError, a full disk, StopRequested), the shards written
     so far are complete, and the next call resumes from them.
     """
-    folders = [folder, *(own for _, own in others)]
+    folders, pairs = [folder, *(own for _, own in others)], [pair, *(other for other, _ in others)]
     for own in folders:
         remove_leftovers(own)
-    resuming, last_histogram = bool(shards(folder)), 0.0
-    expected: set[str] = set()
-    progress.status("Reading the existing shards" if resuming else prompts.doing)
-
-    def report(in_flight: int = 0) -> None:
-        nonlocal last_histogram
-        if time.monotonic() - last_histogram >= HISTOGRAM_SECONDS:
-            last_histogram = time.monotonic()
-            progress.event("histogram", counts=counts.histogram.tolist())
-        responses = max((total - prompts.unreadable) * counts.samples_per_problem, counts.responses)
-        progress.update(min(counts.responses + in_flight, responses), responses, **counts.rates(in_flight))
-
-    written: dict[int, pa.Table] = {}  # batches that only further amateurs miss
-    unread: dict[int, tuple[int, ...]] = {}  # batch → the amateurs that miss it
-
-    def missing() -> Iterator[tuple[int, Missing]]:
-        """The batches without a shard; shards present are counted on the way."""
-        nonlocal resuming
-        for batch, items in batches(prompts, batch_size, counts.samples_per_problem):
-            progress.checkpoint()
-            expected.add(shard_name(batch))
-            tables = [_read_existing(own, batch, items, progress) for own in folders]
-            wanted = tuple(n for n, table in enumerate(tables) if table is None)
-            if not wanted:
-                counts.add(tables[0], new=False)
-                report()
-                continue
-            if not counts.new_responses and (changed := note_versions(folder)):
-                progress.status(changed)
-            if resuming:
-                resuming, counts.started = False, time.monotonic()
-                progress.status(prompts.doing)
-            if tables[0] is None:
-                wanted = tuple(range(len(folders)))
-            else:
-                written[batch], items = tables[0], _given(items, tables[0])
-            unread[batch] = wanted
-            yield batch, (items, wanted)
+    dataset = _SampledDataset(folders, prompts, batch_size, total, progress, counts, resuming=bool(shards(folder)))
+    progress.status("Reading the existing shards" if dataset.resuming else prompts.doing)
 
     def on_step(ended: int) -> None:
         progress.checkpoint()
-        report(ended)
+        dataset.report(ended)
 
     def sample_here() -> Iterator[tuple[int, list[pa.Table]]]:
-        max_rows, pairs = batch_size, [pair, *(each for each, _ in others)]
-        for batch, needed in missing():
+        max_rows = batch_size
+        for batch, needed in dataset.missing():
             tables, max_rows = sample_batch(pairs, needed, decoding, progress, on_step, max_rows)
             yield batch, tables
 
-    for batch, tables in parallel_map(missing()) if parallel_map else sample_here():
-        for n, table in reversed(list(zip(unread.pop(batch), tables, strict=True))):
-            write_shard(folders[n], shard_name(batch), table)  # the dataset's own last, because it completes the batch
-        counts.add(written.pop(batch, tables[0]), new=True)
-        report()
+    for batch, tables in parallel_map(dataset.missing()) if parallel_map else sample_here():
+        dataset.store(batch, tables)
         if parallel_map:
             progress.checkpoint()
-    if lost := len({name for own in folders for name in expected if not is_as_written(own, name)}):
-        raise UserError(
-            f"{lost:,} of the {len(expected):,} shards in {folder} were deleted or changed meanwhile; resume to sample "
-            "their problems again."
-        )
-    report()
-    progress.event("histogram", counts=counts.histogram.tolist())
+    dataset.check_complete()
+    dataset.report()
+    dataset.report_histogram()
 
 
 def shard_name(batch: int) -> str:
