@@ -6,9 +6,10 @@ The base model is loaded once, and its adapters are switched. Batches whose file
 import os
 import time
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ from lightreasoner.progress import Progress
 from lightreasoner.storage.checksums import verify
 from lightreasoner.storage.runs import note_versions
 
+#: What is asked of a Solver: the numbers of variants, one or several contrasts; a batch's prompts as token ids, of a
+#: contrast (expert's, amateur's); (problem id, sample) of each.
+Request = tuple[tuple[int, ...], list[Any], list[tuple[str, int]]]
+#: For each of these variants: responses, seconds, more columns of SCHEMA.
+Solved = list[tuple[list[list[int]], float, dict[str, list[int]]]]
 #: (key, request for a Solver) of each missing batch → (key, what the Solver returns), in any order.
 ParallelMap = Callable[[Iterable[tuple[Any, Any]]], Iterable[tuple[Any, Any]]]
 
@@ -52,83 +58,121 @@ class Sampling:
 GREEDY = Sampling()
 
 
+@dataclass(frozen=True)
+class Solving:
+    """Which models solve the problems, and how they write their responses."""
+
+    variants: list[Variant]
+    max_new_tokens: int
+    stop: tuple[str, ...] = ()  # texts that end a response, besides the ends of the model's turn
+    sampling: Sampling = GREEDY
+
+
 def batches(prompts: Sequence[Sequence[int]], size: int) -> list[list[int]]:
     """Indices of the problems of each batch: prompts of similar length together, the same on every attempt."""
     order = sorted(range(len(prompts)), key=lambda n: (len(prompts[n]), n))
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
+@dataclass
+class _Evaluation:
+    """An evaluation in progress: which files of answers it plans, which are missing, and how many are right."""
+
+    folder: Path
+    loaded: LoadedModel
+    problems: list[Problem]
+    solving: Solving
+    plan: list[list[int]]  # batches of responses; the k-th one to problem n has the number n × samples + k
+    opening: str  # the beginning of the answers, see prompts.Prompt
+    done: int = 0  # responses
+    answered: Counter[int] = field(default_factory=Counter)  # number of a variant → its responses in this process
+    right: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def total(self) -> int:
+        return len(self.solving.variants) * sum(map(len, self.plan))
+
+    def missing(self) -> list[tuple[int, int]]:
+        """(number of a variant, batch) of each file that is missing."""
+        files = [(n, batch) for n in range(len(self.solving.variants)) for batch in range(len(self.plan))]
+        return [(n, batch) for n, batch in files if not shard(self.folder, n, batch).exists()]
+
+    def requests(
+        self, missing: list[tuple[int, int]], prompts: list[array], both: list[tuple[array, ...]]
+    ) -> Iterator[tuple[tuple[tuple[int, ...], int], Request]]:
+        """((numbers of variants, batch), the Request for them). both: of each problem the expert's and the amateur's
+        prompt, for contrasts."""
+        variants, k = self.solving.variants, self.solving.sampling.samples
+        for group, batch in _groups(variants, missing, together=not self.solving.sampling.temperature):
+            own = both if variants[group[-1]].contrast else prompts
+            numbers = self.plan[batch]
+            names = [(self.problems[i // k].id, i % k) for i in numbers]
+            yield (group, batch), (group, [_listed(own[i // k]) for i in numbers], names)
+
+    def store(self, group: tuple[int, ...], batch: int, solved: Solved, progress: Progress) -> None:
+        """Grade and write what these variants answered to a batch."""
+        k, numbers = self.solving.sampling.samples, self.plan[batch]
+        for n, (responses, seconds, columns) in zip(group, solved, strict=True):
+            name, problems = self.solving.variants[n].name, [self.problems[i // k] for i in numbers]
+            rows = graded_rows(self.loaded, name, problems, responses, seconds, self.solving.stop, self.opening)
+            for place, (row, i) in enumerate(zip(rows, numbers, strict=True)):
+                row |= {"sample": i % k} | {column: values[place] for column, values in columns.items()}
+            write_shard(shard(self.folder, n, batch), pa.Table.from_pylist(rows, SCHEMA))
+            known = [row["right"] for row in rows if row["right"] is not None]
+            self.done += len(rows)
+            self.answered[n] += len(rows)
+            self.right[n] += sum(known)
+            share = {"pass_at_1": self.right[n] / self.answered[n]} if known else {}
+            progress.update(self.done, self.total, model=name, **share)
+            progress.checkpoint()
+
+
 def evaluate(
     folder: Path,
     loaded: LoadedModel,
-    variants: list[Variant],
     problems: list[Problem],
-    max_new_tokens: int,
-    batch_size: int | None,
+    solving: Solving,
     progress: Progress,
-    parallel_map: ParallelMap | None = None,
-    stop: tuple[str, ...] = (),
+    *,
     prompt: PromptSettings = PAPER,
-    sampling: Sampling = GREEDY,
     pair: Pair | None = None,
+    batch_size: int | None = None,
+    parallel_map: ParallelMap | None = None,
 ) -> list[Summary]:
     """Let every variant solve every problem, and write answers and results.json. Raises UserError, StopRequested.
 
-    The k-th response to problem n has the place n × samples + k in the plan.
-
-    batch_size: problems; None: as many as fit. parallel_map: solves the missing batches in place of this process.
-    stop: texts that end a response, besides the ends of the model's turn. Either every problem has a reference answer,
-    or none has, and nothing is graded.
-    pair: `loaded` as the expert beside its amateur, where a variant is a contrast.
+    problems: either each has a reference answer, or none has, and nothing is graded. pair: `loaded` as the expert
+    beside its amateur, where a variant is a contrast. batch_size: responses; None: as many as fit. parallel_map: solves
+    the missing batches in place of this process.
     """
     prompts = [array("I", prompt_ids(loaded, problem.question, prompt, problem.context)) for problem in problems]
-    opening = describe_prompt(loaded, prompt)["opening"]
-    longest = max(map(len, prompts)) + max_new_tokens
+    longest = max(map(len, prompts)) + solving.max_new_tokens
     if loaded.max_positions and longest > loaded.max_positions:
         raise UserError(
-            f"The longest problem and {max_new_tokens} new tokens need {longest:,} positions, but {loaded.ref} reads "
-            f"{loaded.max_positions:,}; lower --max-new-tokens."
+            f"The longest problem and {solving.max_new_tokens} new tokens need {longest:,} positions, but {loaded.ref} "
+            f"reads {loaded.max_positions:,}; lower --max-new-tokens."
         )
-    k = sampling.samples
-    prompts = [prompt for prompt in prompts for _ in range(k)]
     both = [pair_prompts(pair, problem.question, prompt, problem.context) for problem in problems] if pair else []
-    both = [tuple(array("I", ids) for ids in prompts) for prompts in both for _ in range(k)]
-    plan = batches(prompts, batch_size or fitting_rows([loaded, pair.amateur] if pair else [loaded], longest, 1))
+    both = [tuple(array("I", ids) for ids in prompts) for prompts in both]
+    size = batch_size or fitting_rows([loaded, pair.amateur] if pair else [loaded], longest, 1)
+    plan = batches([own for own in prompts for _ in range(solving.sampling.samples)], size)
+    opening = describe_prompt(loaded, prompt)["opening"]
+    evaluation = _Evaluation(folder, loaded, problems, solving, plan, opening)
     set_aside_damaged(folder, progress)
-    missing = [(n, b) for n in range(len(variants)) for b in range(len(plan)) if not shard(folder, n, b).exists()]
-    total = len(variants) * len(prompts)
+    missing = evaluation.missing()
     if missing and (changed := note_versions(folder)):
         progress.status(changed)
-    done = total - sum(len(plan[b]) for _, b in missing)
-    names = [(problem.id, sample) for problem in problems for sample in range(k)]
-
-    def requests() -> Iterator[tuple[Any, Any]]:
-        for group, b in _groups(variants, missing, together=not sampling.temperature):
-            own = both if variants[group[-1]].contrast else prompts
-            yield (group, b), (group, [_listed(own[i]) for i in plan[b]], [names[i] for i in plan[b]])
-
-    solver = Solver(loaded, variants, max_new_tokens, progress, stop, sampling, pair)
-    right, answered = [0] * len(variants), [0] * len(variants)
-    solved = parallel_map(requests()) if parallel_map else ((key, solver(request)) for key, request in requests())
+    evaluation.done = evaluation.total - sum(len(plan[batch]) for _, batch in missing)
+    requests = evaluation.requests(missing, prompts, both)
+    solver = Solver(loaded, solving, progress, pair)
+    solved = parallel_map(requests) if parallel_map else ((key, solver(request)) for key, request in requests)
     for (group, batch), found in solved:
-        for n, (responses, seconds, columns) in zip(group, found, strict=True):
-            solved_problems = [problems[i // k] for i in plan[batch]]
-            rows = graded_rows(loaded, variants[n].name, solved_problems, responses, seconds, stop, opening)
-            for place, (row, i) in enumerate(zip(rows, plan[batch], strict=True)):
-                row |= {"sample": i % k} | {name: values[place] for name, values in columns.items()}
-            write_shard(shard(folder, n, batch), pa.Table.from_pylist(rows, SCHEMA))
-            done, answered[n] = done + len(rows), answered[n] + len(rows)
-            known = [row["right"] for row in rows if row["right"] is not None]
-            right[n] += sum(known)
-            share = {"pass_at_1": right[n] / answered[n]} if known else {}
-            progress.update(done, total, model=variants[n].name, **share)
-            progress.checkpoint()
-    gone = sum(not shard(folder, n, b).exists() for n in range(len(variants)) for b in range(len(plan)))
-    if gone:
+        evaluation.store(group, batch, found, progress)
+    if gone := evaluation.missing():
         raise UserError(
-            f"{gone} files of answers in {folder} were deleted meanwhile; resume to solve their problems again."
+            f"{len(gone)} files of answers in {folder} were deleted meanwhile; resume to solve their problems again."
         )
-    return write_results(folder, variants)
+    return write_results(folder, solving.variants)
 
 
 def _listed(prompt: array | tuple[array, ...]) -> list[int] | tuple[list[int], ...]:
@@ -153,29 +197,13 @@ def _groups(
     return [*plain, *((tuple(numbers), batch) for batch, numbers in cells.items())]
 
 
-#: (prompts of a batch): the numbers of variants, one or several contrasts; token ids, of a contrast (expert's,
-#: amateur's); (problem id, sample).
-Request = tuple[tuple[int, ...], list[Any], list[tuple[str, int]]]
-#: For each of these variants: responses, seconds, more columns of SCHEMA.
-Solved = list[tuple[list[list[int]], float, dict[str, list[int]]]]
-
-
 class Solver:
     """The base model and its adapters; called with a Request, it returns what is Solved."""
 
-    def __init__(
-        self,
-        loaded: LoadedModel,
-        variants: list[Variant],
-        max_new_tokens: int,
-        progress: Progress,
-        stop: tuple[str, ...] = (),
-        sampling: Sampling = GREEDY,
-        pair: Pair | None = None,
-    ):
-        self._sampling, self._pair = sampling, pair
-        self._loaded, self._variants, self._max_new_tokens, self._progress = loaded, variants, max_new_tokens, progress
-        self._stop = stop
+    def __init__(self, loaded: LoadedModel, solving: Solving, progress: Progress, pair: Pair | None = None):
+        self._loaded, self._pair, self._progress = loaded, pair, progress
+        self._variants, self._sampling = solving.variants, solving.sampling
+        self._max_new_tokens, self._stop = solving.max_new_tokens, solving.stop
         self._peft_model, self._active = None, None
         self._rows: int | None = None  # that fit into memory, once a batch did not
 

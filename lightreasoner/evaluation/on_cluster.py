@@ -6,8 +6,7 @@ from typing import Any
 from lightreasoner.cluster import connect, gpus_per_worker, map_over_actors, worker_environment
 from lightreasoner.decoding.forward_pass import unload
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation.evaluate import GREEDY, ParallelMap, Request, Sampling, Solved, Solver
-from lightreasoner.evaluation.results import Variant
+from lightreasoner.evaluation.evaluate import ParallelMap, Request, Solved, Solver, Solving
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.loading import LoadedModel, load_model
 from lightreasoner.models.pairs import Pair, load_pair
@@ -17,14 +16,7 @@ from lightreasoner.settings import Settings, from_environment
 
 
 def cluster_map(
-    loaded: LoadedModel,
-    variants: list[Variant],
-    max_new_tokens: int,
-    stop: tuple[str, ...],
-    workers: int,
-    settings: Settings,
-    sampling: Sampling = GREEDY,
-    pair: Pair | None = None,
+    loaded: LoadedModel, solving: Solving, workers: int, settings: Settings, pair: Pair | None = None
 ) -> ParallelMap:
     """The `parallel_map` of `evaluate` that runs on a cluster. Called, it unloads the models here. Raises UserError
     without a cluster."""
@@ -32,11 +24,8 @@ def cluster_map(
     arguments = {
         "ref": loaded.ref,
         "fingerprint": loaded.fingerprint,
-        "variants": variants,
-        "max_new_tokens": max_new_tokens,
-        "stop": stop,
+        "solving": solving,
         "env": worker_environment(settings),
-        "sampling": sampling,
         "amateur": pair and (pair.amateur.ref, pair.amateur.fingerprint),
     }
     gpus = gpus_per_worker(settings, ray, workers)
@@ -55,11 +44,8 @@ class WorkerSolver:
         self,
         ref: str,
         fingerprint: str,
-        variants: list[Variant],
-        max_new_tokens: int,
-        stop: tuple[str, ...],
+        solving: Solving,
         env: dict[str, str],
-        sampling: Sampling = GREEDY,
         amateur: tuple[ModelRef, str] | None = None,
     ):
         """amateur: its reference and fingerprint, where a variant is a contrast."""
@@ -68,7 +54,7 @@ class WorkerSolver:
             pair = load_pair(ref, amateur[0], LoadedModels(settings))
         loaded = pair.expert if pair else load_model(ref, settings)
         self._same = loaded.fingerprint == fingerprint and (not pair or pair.amateur.fingerprint == amateur[1])
-        self._solver = Solver(loaded, variants, max_new_tokens, SilentProgress(), stop, sampling, pair)
+        self._solver = Solver(loaded, solving, SilentProgress(), pair)
 
     def __call__(self, request: Request) -> Solved:
         if not self._same:

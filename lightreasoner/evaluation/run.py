@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lightreasoner.decoding.contrast import Contrast, check_greedy
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation.evaluate import Sampling, evaluate
+from lightreasoner.evaluation.evaluate import Sampling, Solving, evaluate
 from lightreasoner.evaluation.results import Variant
 from lightreasoner.evaluation.summaries import Summary
 from lightreasoner.grading.reference_answers import words_sentence
@@ -133,19 +133,17 @@ def run_evaluation(
         }
         about |= {} if asked.graded else {"graded": False}
         begin_run(job.run_dir, "evaluation", _config(job, variants, sampling), about)
-        parallel_map = None
+        solving, parallel_map = Solving(variants, max_new_tokens, job.stop, sampling), None
         if job.workers is not None:
             from lightreasoner.evaluation.on_cluster import cluster_map
 
-            parallel_map = cluster_map(
-                loaded, variants, max_new_tokens, job.stop, job.workers, settings, sampling, pair
-            )
+            parallel_map = cluster_map(loaded, solving, job.workers, settings, pair)
         summaries = evaluate(
-            *(job.run_dir, loaded, variants, asked.problems, max_new_tokens, job.batch_size, progress, parallel_map),
-            stop=job.stop,
+            *(job.run_dir, loaded, asked.problems, solving, progress),
             prompt=prompt,
-            sampling=sampling,
             pair=pair,
+            batch_size=job.batch_size,
+            parallel_map=parallel_map,
         )
         if asked.graded:
             progress.result(**{summary.name: round(summary.pass_at_1, 4) for summary in summaries})
