@@ -36,6 +36,7 @@ from lightreasoner.datasets.trajectories import FOLDER, read_shard, shards
 from lightreasoner.errors import UserError
 from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.paper import TEACHES
+from lightreasoner.storage.atomic import stamp
 from lightreasoner.storage.runs import read_run
 
 DRAWN, CELLS = 2000, (40, 30)  # points and cells of the plane of entropy and KL
@@ -131,7 +132,7 @@ class Explorer:
                 raise UserError("This dataset no longer exists; it was deleted.")
             paths = [self.folder / FILE] if self.imported else shards(self.folder)
             parts = {path: self._part(path) for path in paths}
-            version = (*(part[0] for part in parts.values()), _version_of(annotations_path(self.folder)))
+            version = (*(part[0] for part in parts.values()), stamp(annotations_path(self.folder)))
             if version == self._version:
                 return self.view
             self._parts = parts
@@ -144,7 +145,7 @@ class Explorer:
             return self.view
 
     def _part(self, path: Path) -> tuple[tuple, ExplorerColumns | str]:
-        version = (path, _version_of(path))
+        version = (path, stamp(path))
         known = self._parts.get(path)
         if known and known[0] == version:
             return known
@@ -317,11 +318,3 @@ def _positions(data: ExplorerColumns, imported: bool) -> MappingProxyType:
     if imported:
         keys = ((*key, step) for key, step in zip(keys, data.index.tolist(), strict=True))
     return MappingProxyType({key: n for n, key in enumerate(keys)})
-
-
-def _version_of(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size

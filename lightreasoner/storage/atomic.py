@@ -212,3 +212,12 @@ def folder_bytes(folder: Path) -> int:
         with suppress(OSError):
             total += path.stat().st_size
     return total
+
+
+def stamp(path: Path) -> tuple[int, int] | None:
+    """(mtime in ns, bytes) of a file, to recognise changes; None if there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size

@@ -13,10 +13,10 @@ from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.paper import BETA
 from lightreasoner.problems.sources import problems_title
 from lightreasoner.settings import Settings
-from lightreasoner.storage.atomic import folder_bytes
+from lightreasoner.storage.atomic import folder_bytes, stamp
 from lightreasoner.storage.runs import read_run
 from ui.components.form_values import pair_title
-from ui.components.run_list import MAX_LISTED, Entry, Recent, RunList, stamp
+from ui.components.run_list import MAX_LISTED, Entry, Recent, RunList
 
 MARK = ":"  # between the id of a dataset and the folder of a further amateur, in the id of that amateur's own dataset
 COUNTING = 0.3  # seconds per request of the list for counting samples; later requests count the rest

@@ -22,6 +22,7 @@ from lightreasoner.jobs.store import ACTIVE, FINISHED, Job
 from lightreasoner.jobs.view import job_view
 from lightreasoner.serving.archive import note_deleted
 from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import stamp
 from lightreasoner.storage.names import checked_name, give_name, given_name
 from lightreasoner.storage.runs import RECORD, delete_run, list_runs, read_run, run_folder
 
@@ -251,15 +252,6 @@ class RunList:
             note_deleted(self.settings, entry.id)
         self.parsed.forget(entry.id)
         return entry
-
-
-def stamp(path: Path) -> tuple[int, int] | None:
-    """(mtime in ns, bytes) of a file, to recognise changes; None if there is no file."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size
 
 
 def ago(seconds: float) -> str:

@@ -13,9 +13,9 @@ from lightreasoner.errors import UserError
 from lightreasoner.evaluation.amateur_figures import amateurs_histogram_figure, gap_gain_figure
 from lightreasoner.evaluation.amateurs import Gap, Preview, recommendation, recommended, results_of
 from lightreasoner.evaluation.results import FOLDER
+from lightreasoner.storage.atomic import stamp
 from lightreasoner.storage.runs import RECORD
 from ui.components.dataset_catalogue import MARK, Dataset
-from ui.components.run_list import stamp
 from ui.components.script_calls import fingerprint
 
 

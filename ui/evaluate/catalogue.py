@@ -14,9 +14,10 @@ from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.models.references import parse_ref
 from lightreasoner.problems.sources import problems_title
 from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import stamp
 from lightreasoner.storage.runs import list_runs, read_run, run_folder
 from lightreasoner.training.runs import ADAPTER, WEIGHTS, tuned_run
-from ui.components.run_list import MAX_LISTED, Entry, RunList, stamp, without_folders
+from ui.components.run_list import MAX_LISTED, Entry, RunList, without_folders
 
 
 def canonical(ref: str) -> str:

@@ -25,8 +25,9 @@ from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.problems.sources import problems_title
 from lightreasoner.serving.archive import note_deleted
 from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import stamp
 from lightreasoner.storage.runs import RECORD, delete_run
-from ui.components.run_list import MAX_LISTED, Entry, Recent, RunList, stamp, without_folders
+from ui.components.run_list import MAX_LISTED, Entry, Recent, RunList, without_folders
 
 
 class Experiment(Entry):

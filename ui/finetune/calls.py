@@ -6,7 +6,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.formatting import format_value
 from lightreasoner.jobs.context import stop_requested
 from lightreasoner.jobs.store import FINISHED
-from lightreasoner.storage.atomic import folder_bytes
+from lightreasoner.storage.atomic import folder_bytes, stamp
 from lightreasoner.training.best_checkpoint import other_adapter
 from lightreasoner.training.curves import Curves
 from lightreasoner.training.figures import curve_figures
@@ -15,7 +15,7 @@ from lightreasoner.training.runs import measured_in
 from ui.access.actions import action
 from ui.components.dataset_catalogue import Datasets
 from ui.components.run_actions import RunActions
-from ui.components.run_list import METHOD_TITLES, stamp, without_folders
+from ui.components.run_list import METHOD_TITLES, without_folders
 from ui.components.script_calls import add_if_changed, fingerprint
 from ui.finetune.catalogue import LABELS, Tuning, Tunings
 from ui.finetune.model_card import card_html
