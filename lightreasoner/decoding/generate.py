@@ -31,7 +31,6 @@ CHUNK = 16  # steps that the amateur reads, and the scorer measures, at once
 GIVEN_CHUNK = 128  # the same where one response is given and read by itself
 
 
-@torch.inference_mode()
 def greedy_generate(
     loaded: LoadedModel,
     prompts: list[list[int]],
@@ -45,23 +44,10 @@ def greedy_generate(
 
     Padding rows of the output table are never chosen. `checkpoint` is called before each step and may raise.
     """
-    vocabulary = len(loaded.tokenizer)
-    check_reading(loaded)
-    decoder = BatchDecoder(loaded, len(prompts), steps=max_new_tokens)
-    decoder.prefill([prompt[:-1] for prompt in prompts])
-    unread = torch.tensor([prompt[-1] for prompt in prompts], device=loaded.device)
-    responses: list[list[int]] = [[] for _ in prompts]
-
-    def choose(logits: torch.Tensor, rows: list[int], step: int) -> torch.Tensor:
-        return logits[:, :vocabulary].float().argmax(-1)
-
-    for step in decode_rows(decoder, unread, choose, max_new_tokens, lambda ended: checkpoint(), stop=stop):
-        for row, token in zip(step.rows, step.tokens, strict=True):
-            responses[row].append(token)
-    return responses
+    choose = lambda logits, rows, step: logits.float().argmax(-1)  # noqa: E731
+    return _responses(loaded, prompts, max_new_tokens, choose, checkpoint, stop)
 
 
-@torch.inference_mode()
 def sampled_generate(
     loaded: LoadedModel,
     prompts: list[list[int]],
@@ -72,18 +58,33 @@ def sampled_generate(
     stop: tuple[str, ...] = (),
 ) -> list[list[int]]:
     """Like greedy_generate, sampled at a temperature. drawn: (rows, max_new_tokens), uniform numbers from `uniform`."""
-    vocabulary = len(loaded.tokenizer)
     kind = torch.float32 if loaded.device.type == "mps" else torch.float64
     numbers = torch.tensor(drawn, dtype=kind, device=loaded.device)
+    choose = lambda logits, rows, step: inverse_cdf(logits, temperature, numbers[rows, step])  # noqa: E731
+    return _responses(loaded, prompts, max_new_tokens, choose, checkpoint, stop)
+
+
+@torch.inference_mode()
+def _responses(
+    loaded: LoadedModel,
+    prompts: list[list[int]],
+    max_new_tokens: int,
+    choose: Callable[[torch.Tensor, list[int], int], torch.Tensor],
+    checkpoint: Callable[[], None],
+    stop: tuple[str, ...],
+) -> list[list[int]]:
+    """choose: from logits (rows, vocabulary), the indices of these rows and the step, the next tokens (rows,)."""
+    vocabulary = len(loaded.tokenizer)
+    check_reading(loaded)
     decoder = BatchDecoder(loaded, len(prompts), steps=max_new_tokens)
     decoder.prefill([prompt[:-1] for prompt in prompts])
     unread = torch.tensor([prompt[-1] for prompt in prompts], device=loaded.device)
     responses: list[list[int]] = [[] for _ in prompts]
 
-    def choose(logits: torch.Tensor, rows: list[int], step: int) -> torch.Tensor:
-        return inverse_cdf(logits[:, :vocabulary], temperature, numbers[rows, step])
+    def next_tokens(logits: torch.Tensor, rows: list[int], step: int) -> torch.Tensor:
+        return choose(logits[:, :vocabulary], rows, step)
 
-    for step in decode_rows(decoder, unread, choose, max_new_tokens, lambda ended: checkpoint(), stop=stop):
+    for step in decode_rows(decoder, unread, next_tokens, max_new_tokens, lambda ended: checkpoint(), stop=stop):
         for row, token in zip(step.rows, step.tokens, strict=True):
             responses[row].append(token)
     return responses

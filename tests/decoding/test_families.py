@@ -1,10 +1,17 @@
 """Every causal architecture that transformers can build here is read right, or refused; docs/models.md says which."""
 
+import numpy as np
 import pytest
 import torch
 
 from lightreasoner.decoding.forward_pass import ALIGNED, CHUNKS, PADDED, Reading, describe_reading, forward
-from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch
+from lightreasoner.decoding.generate import (
+    DecodingConfig,
+    GenerationRow,
+    generate_batch,
+    greedy_generate,
+    sampled_generate,
+)
 from lightreasoner.decoding.reading_check import COLUMNS, check_reading
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import Pair
@@ -110,6 +117,13 @@ def test_sampled_and_traced_divergences_are_those_of_plain_forwards(kind, tmp_pa
     start = sum(map(len, found.tokens[:1]))
     steps = decoder.score(ids, decoder.writer.teacher_force(ids)).steps
     assert [step.score.kl for step in steps] == pytest.approx(plain[start : start + len(ids)], abs=1e-4)
+
+
+def test_responses_at_a_temperature_are_read_as_checked():
+    """An evaluation at a temperature checked nothing: a model that bears no padding answered something else."""
+    prompts, drawn = [TEXT[:9], TEXT[5:28], TEXT[2:16]], np.full((3, 8), 0.5)
+    found = sampled_generate(loaded_family("rwkv", 1), prompts, 8, 1e-3, drawn)  # all but greedy
+    assert found == greedy_generate(loaded_family("rwkv", 1), prompts, 8)
 
 
 def test_a_slower_way_is_said_on_the_card(tmp_path):
