@@ -21,7 +21,7 @@ from lightreasoner.decoding.batch_decoder import fitting_rows
 from lightreasoner.decoding.contrast import NOTHING, contrast_grid
 from lightreasoner.decoding.generate import greedy_generate, sampled_generate, uniform
 from lightreasoner.errors import UserError, first_line
-from lightreasoner.evaluation.results import FOLDER, SCHEMA, Variant, shard, write_results, write_shard
+from lightreasoner.evaluation.results import FOLDER, SCHEMA, Variant, answer_row, shard, write_results, write_shard
 from lightreasoner.evaluation.summaries import Summary
 from lightreasoner.grading.grading import Grade, grade, stated_answer
 from lightreasoner.models.adapters import attach_adapter
@@ -31,7 +31,6 @@ from lightreasoner.models.pairs import Pair
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings
 from lightreasoner.models.prompts import describe_prompt, pair_prompts, prompt_ids
 from lightreasoner.models.turn_ends import finished_text
-from lightreasoner.problems.conversations import context_json
 from lightreasoner.problems.rows import Problem
 from lightreasoner.progress import Progress
 from lightreasoner.storage.checksums import verify
@@ -316,23 +315,8 @@ def graded_rows(
         text, reason = finished_text(loaded, ids, stop)
         said = opening + text
         graded = grade(said, problem.answer) if problem.answer else Grade(None, stated_answer(said))
-        rows.append(
-            {
-                "model": name,
-                "problem_id": problem.id,
-                "question": problem.question,
-                "context": context_json(problem.context),
-                "answer": problem.answer or None,
-                "response_ids": ids,
-                "response": text,
-                "finish_reason": reason,
-                "extracted": graded.extracted,
-                "right": graded.right,
-                "seconds": seconds / len(problems),
-                "level": problem.level,
-                "subject": problem.subject,
-            }
-        )
+        response = {"response_ids": ids, "response": text, "finish_reason": reason, "seconds": seconds / len(problems)}
+        rows.append(answer_row(name, problem, graded, **response))
     return rows
 
 

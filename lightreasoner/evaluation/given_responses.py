@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation.results import SCHEMA, Variant, shard, write_results, write_shard
+from lightreasoner.evaluation.results import SCHEMA, Variant, answer_row, shard, write_results, write_shard
 from lightreasoner.evaluation.summaries import Summary
 from lightreasoner.grading.grading import grade
 from lightreasoner.jobs.context import job_context
@@ -19,7 +19,6 @@ from lightreasoner.models.prompt_settings import PAPER, PromptSettings
 from lightreasoner.models.prompts import render
 from lightreasoner.models.turn_ends import finished_text
 from lightreasoner.problems.cells import UnusableRow
-from lightreasoner.problems.conversations import context_json
 from lightreasoner.problems.response_files import KnownProblems, ResponseFile, WrittenResponse
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.stream import MAX_ROWS, file_fingerprint, open_problems, source_fingerprint
@@ -177,22 +176,8 @@ class _TokenReader:
         if not problem.answer or (wanted is not None and problem.id not in wanted):
             return None
         graded = grade(self.opening + text, problem.answer)
-        return {
-            "model": name,
-            "problem_id": problem.id,
-            "question": problem.question,
-            "context": context_json(problem.context),
-            "answer": problem.answer,
-            "response_ids": response.ids,
-            "response": text,
-            "finish_reason": reason,
-            "extracted": graded.extracted,
-            "right": graded.right,
-            "seconds": 0.0,
-            "sample": response.sample,
-            "level": problem.level,
-            "subject": problem.subject,
-        }
+        given = {"response_ids": response.ids, "response": text, "finish_reason": reason, "sample": response.sample}
+        return answer_row(name, problem, graded, **given, seconds=0.0)
 
 
 def _left_out(found: ResponseFile, unanswered: int, without: int) -> list[str]:

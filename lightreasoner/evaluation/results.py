@@ -17,6 +17,9 @@ import pyarrow.parquet as pq
 from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.evaluation.summaries import GROUPINGS, Answer, Summary, majority, summarise
+from lightreasoner.grading.grading import Grade
+from lightreasoner.problems.conversations import context_json
+from lightreasoner.problems.rows import Problem
 from lightreasoner.scoring.significance import compare
 from lightreasoner.storage.atomic import atomic_file, write_text
 from lightreasoner.storage.checksums import note_checksum, verify
@@ -190,6 +193,22 @@ def _written(path: Path) -> int:
 def shard(folder: Path, variant: int, batch: int) -> Path:
     """The file of a batch's answers."""
     return folder / FOLDER / f"{variant:02d}-{batch:06d}.parquet"
+
+
+def answer_row(model: str, problem: Problem, graded: Grade, **response: Any) -> dict[str, Any]:
+    """A row of SCHEMA. response: its columns that depend on the response and not on the grade."""
+    row = {
+        "model": model,
+        "problem_id": problem.id,
+        "question": problem.question,
+        "context": context_json(problem.context),
+        "answer": problem.answer or None,
+        "extracted": graded.extracted,
+        "right": graded.right,
+        "level": problem.level,
+        "subject": problem.subject,
+    }
+    return row | response
 
 
 def write_shard(path: Path, table: pa.Table) -> None:
