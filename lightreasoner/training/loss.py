@@ -2,17 +2,22 @@
 
 The paper's released trainer runs each (prefix, step) alone. Causal attention makes that unnecessary: the hidden state
 at a step does not depend on later tokens, so one forward pass over the trajectory serves all its steps. Hidden states
-are gathered before the output head, so vocabulary-sized tensors exist for selected steps only. Targets stay sparse.
+are gathered before the output head, so vocabulary-sized tensors exist for selected steps only, and in the usual layers
+before the last one's second half. Targets stay sparse.
 Rows are padded on the right, where causal attention never looks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+#: transformers' decoder layers that are attention and then a perceptron, each behind a norm and beside a residual.
+LAYERS = {"LlamaDecoderLayer", "MistralDecoderLayer", "Qwen2DecoderLayer", "Qwen3DecoderLayer"}
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,33 @@ def step_logits(model: Any, batch: Batch, whole_head: bool = False) -> torch.Ten
     if whole_head:
         return causal(input_ids=batch.input_ids, use_cache=False).logits[batch.row, batch.position]
     body = getattr(causal, causal.base_model_prefix)
-    hidden = body(input_ids=batch.input_ids, use_cache=False).last_hidden_state  # (rows, length, width)
-    return causal.get_output_embeddings()(hidden[batch.row, batch.position])
+    last = next(reversed(getattr(body, "layers", ())), None)
+    own = type(last).__name__ in LAYERS and "forward" not in vars(last)  # nobody else has put another one in its place
+    if own and not last.gradient_checkpointing:
+        with _only_at(last, batch):
+            hidden = body(input_ids=batch.input_ids, use_cache=False).last_hidden_state[0]  # (samples, width)
+    else:
+        hidden = body(input_ids=batch.input_ids, use_cache=False).last_hidden_state[batch.row, batch.position]
+    return causal.get_output_embeddings()(hidden)
+
+
+@contextmanager
+def _only_at(layer: Any, batch: Batch) -> Iterator[None]:
+    """Inside, a decoder layer returns the batch's steps, (1, samples, width), and its second half computes no more.
+
+    What a last layer gives elsewhere is not read. Not for checkpointed activations, which are computed again later.
+    """
+
+    def forward(hidden: torch.Tensor, **given: Any) -> torch.Tensor:
+        attended, _ = layer.self_attn(hidden_states=layer.input_layernorm(hidden), **given)
+        hidden = (hidden + attended)[batch.row, batch.position][None]
+        return hidden + layer.mlp(layer.post_attention_layernorm(hidden))
+
+    layer.forward = forward  # in place of its class's
+    try:
+        yield
+    finally:
+        del layer.forward
 
 
 @torch.no_grad()

@@ -9,7 +9,9 @@ from functools import partial
 import peft
 import pytest
 import torch
+import transformers
 
+from lightreasoner.training import loss
 from lightreasoner.training.loss import PackedExample, Target, can_gather_before_head, collate, step_logits, step_losses
 from tests.support.tiny_models import tiny_model
 
@@ -110,6 +112,24 @@ def test_packed_gradients_equal_one_by_one_gradients(whole_head):
     )
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-10)
     assert theirs.abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3"])
+def test_the_last_layers_second_half_reads_only_the_steps(kind, monkeypatch):
+    """It computed every position, of which the head reads a few; loss and gradient must stay."""
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": 300}
+    sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2}
+    torch.manual_seed(3)
+    model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(kind, **sizes)).double()
+    config = peft.LoraConfig(r=4, target_modules=["q_proj", "o_proj", "down_proj"], init_lora_weights=False)
+    model, batch, read = peft.get_peft_model(model, config).double().eval(), collate(examples()), []
+    last = model.get_base_model().model.layers[-1]
+    last.mlp.register_forward_pre_hook(lambda _, given: read.append(given[0].shape[:2].numel()))
+    found = gradient(model, packed_losses(model, batch).mean())
+    assert read == [len(batch.row)] and "forward" not in vars(last)
+    monkeypatch.setattr(loss, "LAYERS", ())
+    torch.testing.assert_close(found, gradient(model, packed_losses(model, batch).mean()), rtol=1e-5, atol=1e-8)
+    assert read[1] == batch.input_ids.numel()
 
 
 def test_pads_change_nothing():
