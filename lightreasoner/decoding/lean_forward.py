@@ -23,6 +23,7 @@ from lightreasoner.progress import check_interruption
 SHAPES = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
 GROWING_ROPE = {"dynamic", "longrope"}  # frequencies that depend on how long the text is
 LONG = 24  # tokens that a CPU may read for seconds, so that a closed tab ends the pass between two of its products
+FEW = 16  # tokens, of which fewer are multiplied by another kernel, which rounds otherwise
 #: Columns of padding, over all rows, that are read rather than avoided by one more call of attention on a CPU.
 IDLE = 256
 Part = Callable[[torch.Tensor], torch.Tensor]
@@ -79,7 +80,7 @@ class Lean:
     def current(self) -> bool:
         """Whether the model still consists of the modules and tensors that this was made of."""
         parts = self._made_of
-        return all(getattr(above(), name) is part and _place(part) == place for above, name, part, place in parts)
+        return all(above()._modules.get(name) is part and _place(part) == place for above, name, part, place in parts)
 
     def _part(self, above: nn.Module, name: str) -> nn.Module:
         part = getattr(above, name)
@@ -142,7 +143,8 @@ class Lean:
         hidden = self.hidden(ids, cos, sin, self._seen(ids, before, mask), layers, keep)
         if keep == 0:
             return hidden.new_empty(rows, 0, self.outputs)
-        return self._head(hidden.view(rows, columns, -1)[:, columns - keep :])
+        hidden = hidden.view(rows, -1, hidden.shape[-1])
+        return self._head(hidden[:, hidden.shape[1] - keep :])
 
     def hidden(
         self,
@@ -151,13 +153,15 @@ class Lean:
         sin: torch.Tensor,
         seen: Seen,
         layers: list[Any] | None,
-        keep: int = 1,
+        keep: int | None = None,
     ) -> torch.Tensor:
         """The normed hidden states (tokens, width) of ids (rows, columns); of no meaning where keep is 0.
 
-        layers: of a cache; their `update` takes the new keys and values and returns all. The rest as below.
+        layers: of a cache; their `update` takes the new keys and values and returns all. keep: how many of the last
+        columns are needed, None: all; the others before them may be missing. The rest as below.
         """
         rows, columns = ids.shape
+        needed = columns if keep is None else min(columns, max(keep, -(-FEW // rows)))
         split = (self.heads, self.cached, self.cached)
         hidden = self._embed(ids).view(rows * columns, -1)
         pause = check_interruption if rows * columns >= LONG else bool  # which does nothing
@@ -174,7 +178,12 @@ class Lean:
                 key, value = layers[n].update(key, value)
             if keep == 0 and n + 1 == self.depth:
                 return hidden
-            hidden = layer.out(self._attend(query, key, value, seen)).add_(hidden)
+            attended = self._attend(query, key, value, seen)
+            if needed < columns and n + 1 == self.depth:
+                attended, hidden = (
+                    x.unflatten(0, (rows, columns))[:, columns - needed :].flatten(0, 1) for x in (attended, hidden)
+                )
+            hidden = layer.out(attended).add_(hidden)
             pause()
             gate, up = layer.gate_up(layer.middle(hidden)).chunk(2, -1)
             pause()
@@ -287,9 +296,9 @@ def _runs(padding: list[int]) -> list[tuple[slice, int]]:
 
 
 def _place(part: nn.Module) -> int:
-    """Where a module's weight lies; 0 for a module without one of its own."""
-    weight = getattr(part, "weight", None)
-    return weight.data_ptr() if isinstance(weight, torch.Tensor) else 0
+    """Where a module's weight lies; 0 for a module without one of its own, as a layer around an adapter is."""
+    weight = part._parameters.get("weight")
+    return 0 if weight is None else weight.data_ptr()
 
 
 def _joined(parameters: list[torch.Tensor]) -> torch.Tensor:

@@ -164,7 +164,7 @@ def _same_as(dtype: torch.dtype) -> str:
 
 def _every_way(loaded: LoadedModel, one: list[int], other: list[int], way: Reading) -> torch.Tensor:
     """The logits (positions, output rows) of both rows, read whole, as the tracer does and as the sampler does."""
-    whole = forward(loaded, [one, other], keep=len(one)).flatten(0, 1)
+    whole = forward(loaded, [one, other], keep=len(one) // 2).flatten(0, 1)  # the last layer then leaves some out
     return torch.cat([whole, _one_sequence(loaded, one, way), _two_rows(loaded, one, other, way)])
 
 

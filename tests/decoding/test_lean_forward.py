@@ -91,6 +91,21 @@ def test_rows_of_unlike_length_attend_in_runs_and_never_to_what_nobody_wrote(mon
     assert (found - torch.cat(alone)).abs().max() < 1e-4 * found.abs().max()
 
 
+def test_the_last_layers_second_half_reads_only_what_is_asked_for():
+    """A given text's prompt went through all of the last layer, whose numbers nobody reads; the bits must stay."""
+    loaded = tiny("qwen3")
+    check_reading(replace(loaded, lean=False))
+    text, wanted = PROMPTS[2] * 9, {keep: forward(loaded, [PROMPTS[2] * 9], keep) for keep in (1, 20, 60)}
+    remember_pass(loaded, None)
+    check_reading(loaded)
+    lean, read = known_pass(loaded).lean, []
+    down = lean._layers[-1].down
+    lean._layers[-1] = replace(lean._layers[-1], down=lambda x: read.append(len(x)) or down(x))
+    for keep, logits in wanted.items():
+        assert torch.equal(forward(loaded, [text], keep), logits)
+    assert read == [lean_forward.FEW, 20, 60]
+
+
 def test_one_run_where_more_would_cost_more_than_the_padding():
     assert _runs([40] * 9) == [(slice(0, 9), 40)]
     assert _runs([0, 40] * 32) == [(slice(0, 64), 0)]
