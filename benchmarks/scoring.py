@@ -3,8 +3,8 @@
     python -m benchmarks.scoring [--pair NAME | --expert REF --amateur REF] [--problems 512] [--rounds 2] [--cpu]
 
 (a) `sample`: generate, teacher-force the amateur, score every step, write shards. (b) `score` of the responses that
-(a) wrote: both models are teacher-forced. Both put their rows into batches of their own, as large as the verbs'. Checked: no KL differs by more
-than 1e-4, and no step is selected by one of them only.
+(a) wrote: both models are teacher-forced. Both put their rows into batches of their own, as large as the verbs' are.
+Checked: no KL differs by more than 1e-4, and no step is selected by one of them only.
 """
 
 import argparse
