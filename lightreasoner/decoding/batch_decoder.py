@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -210,8 +211,12 @@ class BatchDecoder:
         self._mask = torch.cat([self._mask, real], 1)
         positions = (self._length + real.cumsum(1) - 1).clamp_min_(0)
         self._length = self._length + real.sum(1, keepdim=True)
-        mask = self._mask if self._padded or ids.device.type == "cpu" else None
+        mask = self._visible(ids.shape[1])
         return forward(self.loaded, ids, keep, self.cache, mask, positions if self._reading.positions else None)
+
+    def _visible(self, columns: int) -> Any:
+        """The mask of the forward pass for the last columns."""
+        return self._mask if self._padded or self.loaded.device.type == "cpu" else None
 
 
 @dataclass(frozen=True)

@@ -17,20 +17,20 @@ from __future__ import annotations
 import copy
 import math
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from lightreasoner.decoding.tree_reader import TreeReader
+from lightreasoner.decoding.tree_reader import Continuation, TreeReader, answer
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.tokenizer_pair import AcrossVocabulary
 from lightreasoner.scoring.divergence import log_probs
 
 TOLERANCE = 0.05  # of a sum: what unread ways of writing a text may hold; a tenth of it is not looked at at all
 PIECE = 16  # steps read at once
-OVERLAP = 3  # tokens before a piece that are read again, since longer ones may begin there
+OVERLAP = 3  # tokens before a step at which longer ones may begin that reach into it
 PASSES = 1  # of reading what a piece still lacks
 LEAST = 1e-10  # a probability that is not looked for
 MOST_TRIED = 48  # tokens that are looked at one by one
@@ -57,7 +57,7 @@ class _Node:
     text: bytes  # from the beginning of the piece's window
     above: _Node | None = None
     token: int = -1  # that leads here
-    place: int = -1  # among the reader's tokens; −1 beside its sequence
+    place: int = -1  # among the tokens of the sequence that are read; −1 beside it
     weight: float = math.nan  # log P of its tokens
     logp: np.ndarray | None = None  # (output rows,) of what follows, once it was read
     children: dict[int, _Node] = field(default_factory=dict)
@@ -113,8 +113,15 @@ class AcrossRow:
         self.at = [0]  # where each begins and the last one ends, in bytes
         self.weights = [0.0]  # log P up to there
         self.fixed = 0  # how many of them are not tokenised again
+        self.ids = list(reader.ids)  # that were read so far, the prompt's included
+        self.kept: list[tuple[int, torch.Tensor]] = []  # the last places that were read, with their log-probabilities
         self.reads = [0, 0]  # tokens of the sequence, and beside it
         self.tolerance = TOLERANCE
+
+    def beside(self, other: AcrossRow) -> AcrossRow:
+        """This place in place of another one of the same response that the reader went on to."""
+        self.ids, self.kept = list(other.ids), list(other.kept)
+        return self
 
     def copy(self, reader: TreeReader) -> AcrossRow:
         """The same place of the same response, to go on from it otherwise. reader: a copy, or the row's own where only
@@ -129,46 +136,65 @@ class AcrossRow:
     def read(
         self, tokens: list[int], wanted: list[list[int]], expert_ends: frozenset[int]
     ) -> tuple[list[StepReading], torch.Tensor]:
-        """(readings of the next steps, the amateur's log-probabilities (rows, its output rows) that tails refer to).
+        """`reading` by the row's own reader."""
+        return answer(self.reading(tokens, wanted, expert_ends), self.reader)
 
-        tokens: the expert's, at most PIECE; wanted: per step, those to be compared beside the taken one.
+    def reading(
+        self, tokens: list[int], wanted: list[list[int]], expert_ends: frozenset[int]
+    ) -> Generator[Continuation, torch.Tensor, tuple[list[StepReading], torch.Tensor]]:
+        """Ask for what must be read, and return (readings of the next steps, the amateur's log-probabilities (rows, its
+        tokens) that tails refer to).
+
+        tokens: the expert's; wanted: per step, those to be compared beside the taken one.
         """
-        across, begin, text, offsets = self.across, len(self.text), self.text, []
-        for id in tokens:
-            offsets.append(len(text))
-            text += b"" if id in expert_ends else self._bytes(id)
-        self._write(text)
+        begin = len(self.text)
+        steps, text = self._steps(tokens, expert_ends)
         first = self._first(begin)
-        self.reader.retract(len(self.reader.ids) - (len(self.prompt) + first - 1))
-        spine = self._spine_nodes(first, text)
-        steps, planned = [], []
-        before, fast = self.before, self.total == self._weight(self._base(begin))
-        for id, offset, more in zip(tokens, offsets, wanted, strict=True):
-            base = self._base(offset)
-            fast = fast and self.at[base] == offset and (before is None or bool(across.plain[before]))
-            step = _Step(id, offset, before, base, fast, text[self.at[first] : offset], self._root(spine, base, first))
-            for v in dict.fromkeys([*more, id]):
-                if v < across.expert.size and across.expert.bytes_of[v] and v not in expert_ends:
-                    self._plan(step, spine[base - first], v, planned)
-            steps.append(step)
-            plain = id < across.expert.size and across.plain[id]
-            fast = bool(fast and plain and base < len(self.spine) and self.spine[base] == across.identical[id])
-            before = None if id in expert_ends else id
-        rows = self._read(first, spine, planned)
+        alike = steps[-1].fast and self._plain(steps[-1].token)
+        last = steps[-1].base if alike else len(self.spine)
+        spine = self._spine_nodes(first, last, text)
+        planned: dict[_Node, None] = {}
+        for step, more in zip(steps, wanted, strict=True):
+            step.text, step.root = text[self.at[first] : step.offset], self._root(spine, step.base, first)
+            for v in dict.fromkeys([*more, step.token]):
+                if v < self.across.expert.size and self.across.expert.bytes_of[v] and v not in expert_ends:
+                    self._plan(step, spine[step.base - first], v, planned)
+        rows = yield from self._read(first, last, spine, list(planned))
         for _ in range(PASSES):
             for step in steps:
                 for v in step.wanted:
-                    if not (step.fast and across.plain[v]) and not (v in step.sums and self._known(step.sums[v])):
+                    if not (step.fast and self._plain(v)) and not (v in step.sums and self._known(step.sums[v])):
                         step.sums[v] = self._sum(step, v)
             if not (lacking := self._lacking(steps)):
                 break
-            self._read_beside(lacking)
+            yield from self._read_beside(lacking)
         else:
             for step in steps:
                 step.sums |= {v: self._sum(step, v) for v, one in step.sums.items() if not self._known(one)}
         readings = [self._reading(step, first, spine, expert_ends) for step in steps]
-        self.text, self.before = text, before
+        self.text, self.before = text, None if tokens[-1] in expert_ends else tokens[-1]
         return readings, rows
+
+    # --- the steps ---
+
+    def _plain(self, id: int) -> bool:
+        return bool(id < self.across.expert.size and self.across.plain[id])
+
+    def _steps(self, tokens: list[int], expert_ends: frozenset[int]) -> tuple[list[_Step], bytes]:
+        """The next steps, and the text to their end, which is written in the amateur's tokens."""
+        text, offsets, steps = self.text, [], []
+        for id in tokens:
+            offsets.append(len(text))
+            text += b"" if id in expert_ends else self._bytes(id)
+        self._write(text)
+        before, fast = self.before, self.total == self._weight(self._base(len(self.text)))
+        for id, offset in zip(tokens, offsets, strict=True):
+            base = self._base(offset)
+            fast = fast and self.at[base] == offset and (before is None or self._plain(before))
+            steps.append(_Step(id, offset, before, base, fast))
+            fast = fast and self._plain(id) and base < len(self.spine) and self.spine[base] == self.across.identical[id]
+            before = None if id in expert_ends else id
+        return steps, text
 
     # --- the amateur's tokens of the text, and what is read ---
 
@@ -204,19 +230,18 @@ class AcrossRow:
         return self.weights[place] if place < len(self.weights) else math.nan
 
     def _first(self, offset: int) -> int:
-        """The first place of the spine whose row of logits is needed: some tokens before this offset."""
-        read = _common(self.reader.ids[len(self.prompt) :], self.spine)
-        return max(0, min(self._base(offset) - OVERLAP, read, len(self.weights) - 1))
+        """The first place of the spine whose log-probabilities are needed: some tokens before this offset."""
+        return max(0, min(self._base(offset) - OVERLAP, len(self.weights) - 1))
 
-    def _spine_nodes(self, first: int, text: bytes) -> list[_Node]:
-        """The nodes of the spine from a place on, not yet read."""
+    def _spine_nodes(self, first: int, last: int, text: bytes) -> list[_Node]:
+        """The nodes of the spine from a place on, not yet read. last: the last place that will be."""
         start, nodes = self.at[first], []
         for k in range(first, len(self.spine) + 1):
             if nodes and self.spells[k - 1] is not None:
                 node = nodes[-1].child(self.spine[k - 1], self.spells[k - 1])
             else:  # nothing that the text spells leads here
                 node = _Node(text[start : self.at[k]])
-            node.place = len(self.prompt) + k - 1
+            node.place = len(self.prompt) + k - 1 if k <= last else -1
             nodes.append(node)
         return nodes
 
@@ -227,7 +252,7 @@ class AcrossRow:
             node = node.above or node
         return node
 
-    def _plan(self, step: _Step, node: _Node, v: int, planned: list[_Node]) -> None:
+    def _plan(self, step: _Step, node: _Node, v: int, planned: dict[_Node, None]) -> None:
         """Note a token as wanted if the amateur can spell it, and what must be read for it."""
         across, begun = self.across, step.text[len(node.text) :]
         if begun or not across.plain[v]:
@@ -235,29 +260,41 @@ class AcrossRow:
             if path is None:
                 return
             for id in path:
-                if id not in node.children:
-                    planned.append(node.child(id, across.amateur.bytes_of[id]))
-                node = node.children[id]
+                node = node.child(id, across.amateur.bytes_of[id])
+                if node.place < 0:
+                    planned[node] = None
         step.wanted.append(v)
 
-    def _read(self, first: int, spine: list[_Node], planned: list[_Node]) -> torch.Tensor:
-        """Read the spine from a place on, with what was planned beside it; its rows (places, output rows)."""
-        chain = [*self.prompt, *self.spine][len(self.reader.ids) :]
-        size = len(self.reader.ids) + len(chain)
-        logits = self.reader.read(chain, self._branches(planned, size), keep=len(spine) + len(planned))
-        self.reads[0] += len(chain)
-        logp = log_probs(logits)
-        for node, row in zip([*spine, *planned], logp.cpu().numpy(), strict=True):
+    def _read(
+        self, first: int, last: int, spine: list[_Node], planned: list[_Node]
+    ) -> Generator[Continuation, torch.Tensor, torch.Tensor]:
+        """Read the spine up to a place, with what was planned beside it; its rows from `first` on (places, tokens)."""
+        read = _common(self.ids[len(self.prompt) :], self.spine)
+        kept = {place: row for place, row in self.kept if first <= place <= min(read, last)}
+        start = next((k for k in range(first, last + 1) if k not in kept), last + 1)
+        chain = [*self.prompt, *self.spine[:last]]
+        begun = min(len(self.ids), len(self.prompt) + start - 1)
+        drop, self.ids = len(self.ids) - begun, chain
+        branches = self._branches(planned, len(chain))
+        logits = yield Continuation(drop, chain[begun:], last + 1 - start, branches)
+        self.reads[0] += len(chain) - begun
+        logp = log_probs(logits[:, : self.across.amateur.size])
+        beside = len(logp) - len(planned)
+        known = [kept[place][None] for place in range(first, start)]
+        rows = torch.cat([*known, logp[:beside]]) if known else logp[:beside]
+        self.kept = [(place, rows[place - first].clone()) for place in range(first, last + 1)][-OVERLAP - 1 :]
+        host = logp[beside:].cpu().numpy()
+        for node, row in zip([*spine[: last + 1 - first], *planned], [*rows.cpu().numpy(), *host], strict=True):
             node.logp = row
-        for k in range(len(self.weights) - 1, len(self.spine)):
+        for k in range(len(self.weights) - 1, min(last + 1, len(self.spine))):
             self.weights.append(self.weights[k] + float(spine[k - first].logp[self.spine[k]]))
-        for node, weight in zip(spine, self.weights[first:], strict=True):
+        for node, weight in zip(spine, self.weights[first:], strict=False):
             node.weight = weight
         for node in planned:
             node.weight = node.above.weight + float(node.above.logp[node.token])
-        return logp[: len(spine)]
+        return rows
 
-    def _read_beside(self, nodes: list[_Node]) -> None:
+    def _read_beside(self, nodes: list[_Node]) -> Generator[Continuation, torch.Tensor, None]:
         """Read more places beside the spine, each with those of its way that are no longer in the cache."""
         needed: dict[_Node, None] = {}
         for node in nodes:
@@ -266,8 +303,9 @@ class AcrossRow:
                 way.append(way[-1].above)
             needed |= dict.fromkeys(reversed(way))
         listed = list(needed)
-        logits = self.reader.read([], self._branches(listed, len(self.reader.ids)))
-        for node, row in zip(listed, log_probs(logits).cpu().numpy(), strict=True):
+        logits = yield Continuation(0, [], 0, self._branches(listed, len(self.ids)))
+        logp = log_probs(logits[:, : self.across.amateur.size]).cpu().numpy()
+        for node, row in zip(listed, logp, strict=True):
             node.logp = row
             node.weight = node.above.weight + float(node.above.logp[node.token])
 
@@ -401,7 +439,7 @@ class AcrossRow:
                 if self.ends:
                     found.end = float(np.logaddexp.reduce(node.logp[self.ends].astype(np.float64))) + shift
         self.slack = 0.0
-        if step.fast and id < across.expert.size and across.plain[id]:
+        if step.fast and self._plain(id):
             self.total = self.weights[base] + float(node.logp[across.identical[id]])
         elif id in step.sums and math.isfinite(step.sums[id].log):
             self.total, self.slack = step.sums[id].log, step.sums[id].most - step.sums[id].log

@@ -7,13 +7,14 @@ for the token, which it mostly is; where another one is taken, the amateur turns
 from __future__ import annotations
 
 import copy
+from collections.abc import Generator
 from dataclasses import dataclass, field
 
 import torch
 
 from lightreasoner.decoding.batch_decoder import common_prefix
-from lightreasoner.decoding.cross_tokenizer_reader import AcrossScorer, measured
-from lightreasoner.decoding.tree_reader import TreeReader, check_tree
+from lightreasoner.decoding.cross_tokenizer_reader import AcrossScorer, Bounds, measured
+from lightreasoner.decoding.tree_reader import Continuation, TreeReader, answer, check_tree
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.tokenizer_pair import AcrossVocabulary
 from lightreasoner.scoring.divergence import StepTensors
@@ -37,7 +38,7 @@ class AcrossAhead:
         """
         self._own = self.choice = int(logits[: len(self.scorer.pair.expert.tokenizer)].float().argmax())
         self._before = self.scorer.row.copy(self.scorer.row.reader)
-        self._bounds = self.scorer.bounds([self._own], logits[None])
+        self._bounds = self._answer(self.scorer.bounds([self._own], logits[None]))
         if amateurs:
             self.choice = self._amateurs_choice(logits)
         self._seen = measured(self._bounds, [self._own], above)
@@ -50,7 +51,7 @@ class AcrossAhead:
         """
         if token == self._own:
             return self._seen
-        self.scorer.row = self._before
+        self.scorer.row = self._before.beside(self.scorer.row)
         self.scorer.row.read([token], [[]], self.scorer.ends)
         return measured(self._bounds, [token])
 
@@ -61,6 +62,9 @@ class AcrossAhead:
         other._before = self._before.copy(other.scorer.row.reader)
         return other
 
+    def _answer(self, asking: Generator[Continuation, torch.Tensor, Bounds]) -> Bounds:
+        return answer(asking, self.scorer.row.reader)
+
     def _amateurs_choice(self, logits: torch.Tensor) -> int:
         """The expert's token with which the amateur's text most likely goes on; the expert's own where none is known.
 
@@ -70,8 +74,8 @@ class AcrossAhead:
         log_q = self._bounds.log_q[0]
         sure = log_q.max().exp() >= 1 - log_q.exp().sum()
         if more := [] if sure else [id for id in self._greedy_tokens() if log_q[id] == -torch.inf]:
-            self.scorer.row = self._before.copy(self._before.reader)
-            self._bounds = self.scorer.bounds([self._own], logits[None], more)
+            self.scorer.row = self._before.copy(self._before.reader).beside(self.scorer.row)
+            self._bounds = self._answer(self.scorer.bounds([self._own], logits[None], more))
             log_q = self._bounds.log_q[0]
         return int(log_q.argmax()) if log_q.max() > -torch.inf else self._own
 
@@ -84,6 +88,7 @@ class AcrossAhead:
         first = min(same, max(last, len(ids) - 2))
         reader.retract(len(reader.ids) - first)
         rows, texts = reader.read(ids[first:]), []
+        self.scorer.row.ids, self.scorer.row.kept = ids, []
         for place in range(max(first, last, len(ids) - 2), len(ids)):
             number = place - last  # of the amateur's tokens of the response
             if number == len(row.spine) or row.spells[number] is not None:
@@ -141,7 +146,11 @@ class AcrossRows:
         check_tree(pair.amateur)
         self.loaded, begun = pair.amateur, TreeReader(pair.amateur)
         begun.prefill(common_prefix([prompt[:-1] for prompt in prompts]))
-        self.rows = [AcrossAhead(AcrossScorer(pair, prompt, begun.copy())) for prompt in prompts]
+        self.rows = []
+        for prompt in prompts:
+            reader = begun.copy()
+            reader.prefill(prompt[len(reader.ids) : -1])
+            self.rows.append(AcrossAhead(AcrossScorer(pair, prompt, reader)))
 
     def look(
         self, logits: torch.Tensor, which: list[bool], above: float, amateurs: bool

@@ -4,20 +4,38 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 
 from lightreasoner.decoding.amateur_reader import AmateurReader
-from lightreasoner.decoding.batch_decoder import DecodedChunk, common_prefix
+from lightreasoner.decoding.batch_decoder import DecodedChunk
+from lightreasoner.decoding.cached_decoder import left_unread
 from lightreasoner.decoding.cross_tokenizer import PIECE, AcrossRow, StepReading
-from lightreasoner.decoding.tree_reader import TreeReader, check_tree
+from lightreasoner.decoding.forward_pass import APART, reading_of
+from lightreasoner.decoding.tree_reader import (
+    BatchRow,
+    Continuation,
+    TreeBatch,
+    TreeReader,
+    answer,
+    answer_all,
+    check_tree,
+)
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import Pair
 from lightreasoner.paper import ALPHA_FLOOR
-from lightreasoner.scoring.divergence import NotADistribution, StepTensors, join_steps, log_probs, plausible, to_host
+from lightreasoner.scoring.divergence import (
+    NotADistribution,
+    StepTensors,
+    blocks,
+    join_steps,
+    log_probs,
+    plausible,
+    to_host,
+)
 from lightreasoner.scoring.divergence_bounds import TOLERANCE, measure_across
 
 #: The smallest probability of the rest that is told: where all sums are one product, and elsewhere.
@@ -49,14 +67,19 @@ def measured(
     return to_host(found), known.cpu(), compared.cpu()
 
 
+#: (scores on the host, whether each taken token was compared, the expert's mass compared), each (steps,), asked for.
+Measuring = Generator[Continuation, torch.Tensor, tuple[StepTensors, torch.Tensor, torch.Tensor]]
+
+
 class AcrossScorer:
     """One response, read by both models of a pair across tokenizers."""
 
-    def __init__(self, pair: Pair, prompt: list[int], reader: TreeReader | None = None):
+    def __init__(self, pair: Pair, prompt: list[int], reader: TreeReader | BatchRow | None = None):
         """prompt: the amateur's; reader: has read a beginning of it."""
         self.pair, self.across = pair, pair.across
-        reader = reader or TreeReader(pair.amateur)
-        reader.prefill(prompt[len(reader.ids) : -1])
+        if reader is None:  # the last tokens of the prompt are read together with the first ones of the response
+            reader = TreeReader(pair.amateur)
+            reader.prefill(prompt[: -left_unread(pair.amateur, prompt)])
         self.row = AcrossRow(self.across, pair.amateur, reader, prompt)
         plain = np.flatnonzero(self.across.plain)
         found = [*zip(plain.tolist(), self.across.identical[plain].tolist(), strict=True)]
@@ -72,25 +95,43 @@ class AcrossScorer:
 
         tokens: the next of the response; logits: the expert's (steps, output rows). Raises NotADistribution.
         """
-        parts = []
-        for start in range(0, len(tokens), PIECE):
-            piece = slice(start, start + PIECE)
+        return answer(self.measuring(tokens, logits, above), self.row.reader)
+
+    def measuring(self, tokens: list[int], logits: torch.Tensor, above: float | None = None) -> Measuring:
+        """`measure` that asks for what must be read."""
+        parts, size = [], len(tokens) if self.across.alike else PIECE
+        for start in range(0, len(tokens), size):
+            piece = slice(start, start + size)
             try:
-                parts.append(self._piece(tokens[piece], logits[piece], above))
+                parts += yield from self._piece(tokens[piece], logits[piece], above)
             except NotADistribution as error:
                 raise NotADistribution([start + error.rows[0]]) from None
         return join_steps([part[0] for part in parts]), *(torch.cat([part[n] for part in parts]) for n in (1, 2))
 
     def _piece(
         self, tokens: list[int], logits: torch.Tensor, above: float | None
-    ) -> tuple[StepTensors, torch.Tensor, torch.Tensor]:
-        return measured(self.bounds(tokens, logits), tokens, above)
+    ) -> Generator[Continuation, torch.Tensor, list[tuple[StepTensors, torch.Tensor, torch.Tensor]]]:
+        log_e, *known = yield from self._reading(tokens, logits)
+        return [measured(self._bounds(block, log_e, *known), tokens[block], above) for block in blocks(log_e)]
 
-    def bounds(self, tokens: list[int], logits: torch.Tensor, more: Sequence[int] = ()) -> Bounds:
-        """What is known of the next steps, at most PIECE. Arguments as of `measure`; raises NotADistribution.
+    def bounds(
+        self, tokens: list[int], logits: torch.Tensor, more: Sequence[int] = ()
+    ) -> Generator[Continuation, torch.Tensor, Bounds]:
+        """What is known of the next steps. Arguments as of `measure`; raises NotADistribution.
 
         more: tokens that are looked at besides the plausible ones.
         """
+        return self._bounds(slice(None), *(yield from self._reading(tokens, logits, more)))
+
+    def _bounds(
+        self, block: slice, log_e: torch.Tensor, ended: list[int], readings: list[StepReading], rows: torch.Tensor
+    ) -> Bounds:
+        return Bounds(log_e[block], *self._log_q(readings[block], rows, ended[block], log_e[block]))
+
+    def _reading(
+        self, tokens: list[int], logits: torch.Tensor, more: Sequence[int] = ()
+    ) -> Generator[Continuation, torch.Tensor, tuple[torch.Tensor, list[int], list[StepReading], torch.Tensor]]:
+        """(the expert's log-probabilities, its end of the turn at each step, what the row read, the rows of that)."""
         log_e, ended = self._one_end(log_probs(logits[:, : self.across.expert.size]), tokens)
         wanted = [[*row.nonzero().flatten().tolist(), *more] for row in plausible(log_e, ALPHA_FLOOR).cpu()]
         used = len(self.row.prompt) + len(self.row.spine) + len(tokens)
@@ -100,10 +141,10 @@ class AcrossScorer:
                 f"{self.pair.amateur.max_positions:,} tokens; lower the token limit, or choose another amateur."
             )
         try:
-            readings, rows = self.row.read(tokens, wanted, self.ends)
+            readings, rows = yield from self.row.reading(tokens, wanted, self.ends)
         except NotADistribution:  # the amateur's; at which of its tokens says nothing here
             raise NotADistribution([0]) from None
-        return Bounds(log_e, *self._log_q(readings, rows, ended, log_e))
+        return log_e, ended, readings, rows
 
     def copy(self) -> AcrossScorer:
         """Another one at the same place of the same response, which goes its own way."""
@@ -136,8 +177,16 @@ class AcrossScorer:
         most = torch.full_like(like, math.inf, device=device)
         exact = [SUMMED] * len(readings)
         plain, identical = (ids.to(device) for ids in (self.plain, self.identical))
+        alone = [n for n, reading in enumerate(readings) if reading.tail and reading.tail[2] is None]
+        if self.across.alike and alone:  # nothing but the amateur's own probabilities
+            place, shift = zip(*(readings[n].tail[:2] for n in alone), strict=True)
+            values = rows[list(place)][:, identical] + torch.tensor(shift, device=device, dtype=rows.dtype)[:, None]
+            at = torch.tensor(alone, device=device)[:, None]
+            log_q[at, plain] = most[at, plain] = values
         for n, reading in enumerate(readings):
-            if reading.tail:
+            if reading.tail and self.across.alike and reading.tail[2] is None:
+                exact[n] = EXACT
+            elif reading.tail:
                 row, shift, mask = reading.tail
                 values = rows[row, identical] + shift
                 limit = self.across.most(rows[row : row + 1].exp().cpu().numpy())[0] * math.exp(shift)
@@ -161,7 +210,8 @@ class AcrossScorer:
         possible = like > -math.inf
         log_q, most = torch.where(possible, log_q, -math.inf), torch.where(possible, most, math.inf)
         # What is known of different tokens is part of N of the text before, which is thus at least their sum.
-        surplus = log_q.logsumexp(-1, keepdim=True).clamp_min(0.0)
+        surplus = log_q.logsumexp(-1, keepdim=True)
+        surplus = torch.where(surplus > EXACT, surplus, 0.0)  # less is rounding
         slack = torch.tensor([reading.slack for reading in readings], device=like.device)[:, None]
         wrong = surplus > slack + ROUNDING  # never seen; nothing is then said of the step
         log_q = torch.where(wrong, -math.inf, log_q - surplus)
@@ -176,24 +226,36 @@ class AcrossReader(AmateurReader):
     def _begin(self, prompts: list[list[int]], apart: bool, steps: int) -> None:
         amateur = self.pair.amateur
         check_tree(amateur)
-        begun = TreeReader(amateur)
-        begun.prefill(common_prefix([prompt[:-1] for prompt in prompts]))
-        self.scorers = [AcrossScorer(self.pair, prompt, begun.copy()) for prompt in prompts]
+        together = not apart and reading_of(amateur).many != APART
+        self.batch = TreeBatch(amateur, prompts) if together else None
+        readers = [self.batch.reader(row) if self.batch else None for row in range(len(prompts))]
+        self.scorers = [AcrossScorer(self.pair, *own) for own in zip(prompts, readers, strict=True)]
 
     def measure(self, chunk: DecodedChunk) -> None:
         """Measure the steps of a chunk."""
-        above = self.floor if self.floor > 0 else None
+        asking, places = {}, {}
         for row in np.unique(chunk.rows).tolist():
             which = np.flatnonzero(chunk.rows == row)
-            which = which[np.argsort(chunk.steps[which])]
-            tokens, logits = chunk.tokens[which].tolist(), chunk.logits[torch.from_numpy(which).to(chunk.logits.device)]
-            try:
-                found, known, compared = self.scorers[row].measure(tokens, logits, above)
-            except NotADistribution as error:
-                raise self._not_a_distribution(row, chunk.steps[which[error.rows[0]]], error) from error
+            which = places[row] = which[np.argsort(chunk.steps[which])]
+            asking[row] = self._measuring(row, which, chunk)
+        if self.batch:
+            self.batch.leave(chunk.living)
+            results = answer_all(asking, self.batch)
+        else:
+            results = {row: answer(asked, self.scorers[row].row.reader) for row, asked in asking.items()}
+        for row, (found, known, compared) in results.items():
             arrays = {field.name: getattr(found, field.name).numpy() for field in fields(StepTensors)}
             arrays["compared"] = compared.numpy()
-            self.parts.append((chunk.rows[which], chunk.steps[which], known.numpy(), arrays))
+            self.parts.append((chunk.rows[places[row]], chunk.steps[places[row]], known.numpy(), arrays))
+
+    def _measuring(self, row: int, which: np.ndarray, chunk: DecodedChunk) -> Measuring:
+        """The measuring of a row's steps, which lie at these places of the chunk."""
+        logits = chunk.logits[torch.from_numpy(which).to(chunk.logits.device)]
+        above = self.floor if self.floor > 0 else None
+        try:
+            return (yield from self.scorers[row].measuring(chunk.tokens[which].tolist(), logits, above))
+        except NotADistribution as error:
+            raise self._not_a_distribution(row, chunk.steps[which[error.rows[0]]], error) from error
 
 
 def amateur_reader(pair: Pair, *args) -> AmateurReader:

@@ -31,6 +31,10 @@ from lightreasoner.validation import number
 MOST_SAMPLES = 1024  # responses per problem
 MOST_PROBLEMS = 200_000  # of one evaluation, which keeps their texts and prompts in memory: some 1 kB each
 MAX_NEW_TOKENS = 512  # where the user names no limit
+ACROSS_TOKENIZERS = (
+    "The tokenizers differ: KL is a lower bound, and where the amateur's probability of a plausible token is not "
+    "known, a contrast leaves the expert's own token."
+)
 
 
 @dataclass(frozen=True)
@@ -97,8 +101,8 @@ def run_evaluation(
 ) -> list[Summary]:
     """Evaluate every variant in the job's run folder; one summary per variant. Raises UserError, StopRequested.
 
-    on_notice: receives a sentence on unusual reference answers, before any model is loaded. console: wraps the
-    progress, for example to print it.
+    on_notice: receives sentences on unusual reference answers, before any model is loaded, and on the pair. console:
+    wraps the progress, for example to print it.
     """
     if job.contrasts:
         check_greedy(job.temperature)
@@ -132,6 +136,9 @@ def run_evaluation(
             "dtype": str(loaded.dtype).removeprefix("torch."),
         }
         about |= {} if asked.graded else {"graded": False}
+        if pair and pair.across:
+            about["across"] = ACROSS_TOKENIZERS
+            on_notice(ACROSS_TOKENIZERS)
         begin_run(job.run_dir, "evaluation", _config(job, variants, sampling), about)
         solving, parallel_map = Solving(variants, max_new_tokens, job.stop, sampling), None
         if job.workers is not None:

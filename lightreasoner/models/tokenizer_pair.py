@@ -144,6 +144,10 @@ class AcrossVocabulary:
                     known = expert.id_of.get(own[:end])
                     if known is not None:
                         self.plain[known] = False
+        #: Every text of the expert's tokens is written in the amateur's alike.
+        self.alike = all(self.plain[id] for id in expert.id_of.values()) and len(expert.id_of) == sum(
+            map(bool, expert.bytes_of)
+        )
         first = np.array([own[0] if own else 256 for own in amateur.bytes_of], np.int64)
         self._by_first = [np.flatnonzero(first == byte) for byte in range(256)]
         #: (expert's tokens,) the first byte of each, 256 for those without text.

@@ -33,11 +33,10 @@ class NotADistribution(ValueError):
 
 def log_probs(logits: torch.Tensor) -> torch.Tensor:
     """fp32 log-softmax over the last dimension. Raises NotADistribution, a ValueError, where a row is not one."""
-    logits = logits.float()
-    valid = torch.isfinite(logits.amax(-1))  # NaN if any is NaN; −inf only if all are
+    found, valid = _log_probs_unseen(logits)
     if not valid.all():
         raise NotADistribution((~valid).flatten().nonzero().flatten().tolist())
-    return torch.log_softmax(logits, -1)
+    return found
 
 
 def expectation(p: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -288,7 +287,11 @@ def _measure_queued(
 def _log_probs_unseen(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(`log_probs`, whether each row is a distribution), without a look at the values."""
     logits = logits.float()
-    return torch.log_softmax(logits, -1), logits.amax(-1).isfinite()
+    largest = logits.amax(-1, keepdim=True)  # NaN if any is NaN; −inf only if all are
+    if logits.device.type != "cpu":
+        return torch.log_softmax(logits, -1), torch.isfinite(largest[..., 0])
+    found = logits - largest  # torch.log_softmax has an exp of 20 bits on some CPUs: probabilities summed to 1 + 4e-6
+    return found.sub_(found.exp().sum(-1, keepdim=True).log_()), torch.isfinite(largest[..., 0])
 
 
 def _expectation_by_row(p: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

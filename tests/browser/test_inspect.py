@@ -11,8 +11,9 @@ import pytest
 from playwright.sync_api import expect
 
 from lightreasoner.paper import TEACHES
-from lightreasoner.tracing.records import reweigh
+from lightreasoner.tracing.records import plausible_logprobs, reweigh
 from tests.support.browser import Inspect, barriers_of
+from tests.support.tiny_models import save_tiny, tiny_tokenizer
 from ui.scripts import address
 
 pytestmark = pytest.mark.browser
@@ -362,3 +363,36 @@ def test_further_amateurs_have_a_line_each_and_may_colour_the_text(visit, relate
     expect(inspect.page.get_by_label("Further amateurs")).to_have_value(str(other))
     colours = inspect.page.get_by_label("Colour the tokens by").locator("option")
     expect(colours.nth(1)).to_have_text("KL(expert ‖ third)")
+
+
+def test_a_live_run_across_tokenizers_says_what_was_compared(visit, related_pair, tmp_path):
+    """The page took the share that was compared for the plausible tokens, so every target of a live run was wrong, and
+    a token whose probability is known within wide bounds was called too unlikely to be reinforced."""
+    inspect = visit()
+    other = save_tiny(tmp_path / "other", 3, tiny_tokenizer(["a b cc dd ee the 12 34"]))
+    inspect.use_models(related_pair[0], str(other))
+    inspect.page.get_by_label("Contrast", exact=True).check()
+    inspect.run()
+    record = inspect.record()
+    shares = [step["compared"] for step in record["steps"]]
+    expect(inspect.counts).to_contain_text("the tokenizers differ: KL is a lower bound, ")
+    assert record["pair"]["across"] and min(shares) < 0.999 and record["request"]["contrast"]
+    expect(inspect.step.locator(".lr-verdict")).to_contain_text("KL ≥ ")
+    expect(inspect.step.locator(".lr-verdict")).to_contain_text("of the expert’s mass compared")
+    found = inspect.page.evaluate(
+        """async ([url, steps]) => {
+            const { takenProbabilities, teachingSignal } = await import(new URL(url, document.baseURI).href);
+            return steps.map((step) => [teachingSignal(step, 0.2), takenProbabilities(step, 0.2).plausible]);
+        }""",
+        [address("inspect/measures.js"), [as_streamed(step) for step in record["steps"]]],
+    )
+    for (signal, plausible), step in zip(found, record["steps"], strict=True):
+        assert signal == pytest.approx(step["teaching"], abs=2e-6)
+        known = step["support"] is not None
+        assert plausible == (known and step["token_id"] in step["support"]["ids"])
+
+
+def as_streamed(step: dict) -> dict:
+    """A step of a record as a live run has it: with its plausible tokens in place of all candidates."""
+    kept = plausible_logprobs(step["candidates"])
+    return {name: value for name, value in step.items() if name != "candidates"} | {"plausible": kept}

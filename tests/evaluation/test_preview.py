@@ -24,7 +24,7 @@ from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.prompts import pair_prompts
 from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import read_run
-from tests.support.tiny_models import save_tiny
+from tests.support.tiny_models import save_tiny, tiny_tokenizer
 
 PROBLEMS = [
     {"id": f"p{n}", "question": f"Tom has {n} apples{' and pears' * (n % 3)}.", "answer": "7"} for n in range(5)
@@ -47,9 +47,14 @@ def preview(place: Path, *options: str) -> int:
     return main(["preview", *pair, *where, "--max-new-tokens", "12", *options])
 
 
-def test_every_cell_is_what_it_is_alone_and_stands_in_an_evaluation(place, capsys):
+@pytest.mark.parametrize("across", [False, True], ids=["one tokenizer", "other tokens"])
+def test_every_cell_is_what_it_is_alone_and_stands_in_an_evaluation(place, capsys, across):
+    """Issue 17: an amateur with other tokens was refused."""
+    if across:
+        save_tiny(place / "amateur", seed=2, tokenizer=tiny_tokenizer(["a b cc dd ee the 12 34"]))
     assert preview(place, "--alpha", "0.05,0.2", "--beta", "0.4,2,1000") == 0
-    printed = capsys.readouterr().out
+    printed, said = capsys.readouterr()
+    assert ("The tokenizers differ: KL is a lower bound" in said) == across
     pair = load_pair(str(place / "expert"), str(place / "amateur"), LoadedModels(Settings(device="cpu")))
     prompts = [pair_prompts(pair, problem["question"]) for problem in PROBLEMS]
     variants = variants_of(read_run(place / "run"))

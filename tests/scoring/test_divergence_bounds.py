@@ -52,3 +52,20 @@ def test_a_step_across_tokenizers_has_a_target_only_where_it_is_known(seed):
     moved = [d.contrastive_target(log_p, log_q - width * torch.rand_like(width).round(), 0.2) for _ in range(20)]
     apart = max(float((one - other).abs().sum() / 2) for one in moved for other in moved)
     assert found.counts.item() == 0 or apart <= 0.05
+
+
+def test_the_experts_own_numbers_at_a_token_that_could_not_be_compared():
+    """They need no amateur: probability, rank and entropy are the expert's, and only the amateur's numbers are left."""
+    log_p, log_q, low, most = across_case(3)
+    unknown = torch.tensor([30])
+    args = (torch.full((1, 1), 1e-6), torch.zeros(1))
+    plain = d.measure_steps(log_p, log_q, unknown)
+    for found in (
+        measure_across(log_p, low, most, unknown, *args)[0],
+        measure_across(log_p, low.fill_(-math.inf), torch.full_like(most, math.inf), unknown, *args)[0],
+    ):
+        for name in ("expert_logprob", "expert_rank", "expert_entropy"):
+            assert getattr(found, name).item() == pytest.approx(getattr(plain, name).item(), abs=1e-5), name
+        score = d.step_scores(found, [False], [0.5])[0]
+        assert score.expert_logprob == pytest.approx(float(log_p[0, 30]), abs=1e-5)
+        assert score.expert_rank == plain.expert_rank.item() and score.amateur_logprob is score.amateur_rank is None

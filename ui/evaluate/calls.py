@@ -62,6 +62,8 @@ def facts(run: dict) -> list[tuple[str, str, str]]:
     rows += prompt_facts(run)
     if samples > 1:
         rows.append(("Responses", f"{samples:,} per problem", "pass@1 is avg@k; models are compared by maj@k"))
+    if about.get("across"):
+        rows.append(("Tokenizers", "differ", about["across"]))
     rows.append(("Device", " · ".join(filter(None, [about.get("device"), about.get("dtype")])), "Device and precision"))
     return rows
 

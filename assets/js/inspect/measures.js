@@ -68,9 +68,10 @@ export function takenProbabilities(step, alpha, cap = null) {
   const { candidates, plausible: kept, expert_logprob: logE, amateur_logprob: logA } = step;
   const [expert, amateur] = [logE, logA].map((x) => (x === null || x === undefined ? null : Math.exp(x)));
   const set = candidates || (kept && { expert_logprobs: kept[0], amateur_logprobs: kept[1] });
+  const isUnknown = step.compared !== undefined && logA === null; // the amateur's is known within wide bounds only
   if (!set) return { expert, amateur, target: null, plausible: false, says: 'The target was not stored here.' };
   const at = candidates ? candidates.ids.indexOf(step.token_id) // equal numbers have equal weights
-    : kept[0].findIndex((x, i) => x === logE && kept[1][i] === logA);
+    : kept[0].findIndex((x, i) => x === logE && (kept[1][i] === logA || isUnknown));
   const { plausible, weights } = contrastiveTarget(set, alpha, cap), inside = at >= 0 && plausible[at];
   return { expert, amateur, target: inside ? weights[at] : 0, plausible: inside,
     says: inside ? '' : 'Too unlikely for the expert to be reinforced.' };
