@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import copy
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from tokenizers import Tokenizer
 
+from benchmarks.across import Undone, across, permuted
 from lightreasoner.decoding.contrast import NOTHING, Contrast, contrast_generate, contrast_grid, takeover
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, Given, generate_batch
 from lightreasoner.models.cache import LoadedModels
-from lightreasoner.models.pairs import ExpertOnly, Pair, describe_pair, find_preset, load_pair
+from lightreasoner.models.pairs import Pair, describe_pair, find_preset, load_pair
 from lightreasoner.models.prompts import pair_prompts
 from lightreasoner.models.references import ModelRef
-from lightreasoner.models.tokenizer_pair import across_vocabulary
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.stream import load_problems
 from lightreasoner.scoring.divergence import support
@@ -33,34 +29,13 @@ LIMIT = 40
 QUESTIONS = [load_problems("bundled-test").problems[n].question for n in (23, 17, 48, 9)]
 
 
-def with_other_ids(loaded, seed: int = 5):
-    """The same model whose ordinary tokens have other ids."""
-    data = json.loads(loaded.tokenizer.backend_tokenizer.to_str())
-    size, special = len(loaded.tokenizer), {token["id"] for token in data["added_tokens"]}
-    free = [id for id in range(size) if id not in special]
-    order = list(range(size))  # old id → new id
-    for old, new in zip(free, np.random.default_rng(seed).permutation(free).tolist(), strict=True):
-        order[old] = new
-    data["model"]["vocab"] = {token: order[id] for token, id in data["model"]["vocab"].items()}
-    tokenizer, model = copy.deepcopy(loaded.tokenizer), copy.deepcopy(loaded.model)
-    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(data))
-    both = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-    tables = {table.data_ptr(): table for table in both}  # one, where they are tied
-    with torch.no_grad():
-        for table in tables.values():
-            table[order] = table[:size].clone()
-    return replace(loaded, ref=ModelRef("permuted", "folder", "permuted"), model=model, tokenizer=tokenizer)
-
-
 @pytest.fixture(scope="module")
 def pairs() -> tuple[Pair, Pair]:
     """The bundled pair, and the same where the amateur's tokens have other ids."""
     preset = find_preset("bundled")
     pair = load_pair(preset.expert, preset.amateur, LoadedModels(CPU))
-    amateur = with_other_ids(pair.amateur)
-    found = across_vocabulary(pair.expert.tokenizer, amateur.tokenizer)
-    alone = {"alignment": ExpertOnly(found.expert.size), "same_special_tokens": False}
-    return pair, replace(pair, amateur=amateur, across=found, **alone)
+    amateur = replace(permuted(pair.amateur), ref=ModelRef("permuted", "folder", "permuted"))
+    return pair, across(pair, pair.expert, amateur)
 
 
 def traced(pair, request, tuned=None, others=()):
@@ -125,3 +100,27 @@ def test_a_further_amateur_and_a_tuned_expert_read_along_across_tokenizers(pairs
     along = traced(pairs[0], request, others=[pairs[1]])
     assert [s.other_kls[0] for s in along] == pytest.approx([s.score.kl for s in one], abs=1e-4)
     assert describe_pair(pairs[0], [pairs[1]])["others_across"] == [True]
+
+
+def test_every_token_of_a_contrast_is_what_the_stored_measures_of_its_text_say(pairs):
+    """502 merges of the expert undone. What `sample` and `score` store, read in larger pieces, gives the same choices:
+    above β the target's where it is known, elsewhere the expert's own."""
+    pair, contrast = Undone(pairs[0]).fine, Contrast(0.05, 0.2)
+    prompts = [pair_prompts(pair, question) for question in QUESTIONS[:2]]
+    responses = contrast_generate(pair, prompts, contrast, LIMIT)
+    rows = [
+        GenerationRow(Problem(str(n), question, None), 0, *both, Given(response.tokens.tolist()))
+        for n, (question, both, response) in enumerate(zip(QUESTIONS, prompts, responses, strict=False))
+    ]
+    found = generate_batch(pair, rows, DecodingConfig(LIMIT, beta_floor=0.0), lambda ended: None).measures
+    ends = np.cumsum(found["counts"])
+    own = np.concatenate([response.own for response in responses])
+    for n, (token, kl) in enumerate(zip(np.concatenate([r.tokens for r in responses]), found["kl"], strict=True)):
+        names = ("ids", "expert_logprobs", "amateur_logprobs")
+        listed = [found[name][ends[n] - found["counts"][n] : ends[n]].tolist() for name in names]
+        if not listed[0] or kl <= contrast.beta:
+            assert token == own[n]
+            continue
+        ids, *_, weights = support(*listed, contrast.alpha)
+        assert token == ids[int(np.argmax(weights))]
+    assert sum(response.changed for response in responses) > 1 and (found["counts"] > 0).mean() > 0.8
