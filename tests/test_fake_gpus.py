@@ -195,12 +195,40 @@ def test_decoding_waits_once_a_step(gpu, graphs):
         assert len(steps) == 4 and gpu.waits.total() <= 4
 
 
-def test_a_live_trace_waits_four_times_a_token(gpu):
-    pair = pair_on("cuda:0", "cuda:0")
+LIVE = {
+    "plain": {},
+    "contrast": {"contrast": Contrast()},
+    "further amateur": {"others": True},
+    "tuned": {"tuned": TUNED},
+    "tuned beside": {"tuned": "expert"},
+}
+
+
+@pytest.mark.parametrize("how", LIVE)
+def test_a_live_trace_waits_four_times_a_token(gpu, how):
+    """A trace by contrast waited ten times a token, one beside a tuned expert eight times."""
+    asked, pair = dict(LIVE[how]), pair_on("cuda:0", "cuda:1")
+    other = replace(pair, amateur=replace(pair.amateur, ref=ModelRef("b", "folder", "b")))
+    beside = {"others": [other]} if asked.pop("others", None) else {}
+    beside |= {"tuned": TunedModel(fake("cuda:1"), asked.pop("tuned"))} if "tuned" in asked else {}
     gpu.reset()
-    events = trace(pair, TraceRequest("How many?", max_new_tokens=31), Settings())
+    events = trace(pair, TraceRequest("How many?", max_new_tokens=31, **asked), Settings(), **beside)
     assert sum(len(event.steps) for event in events if isinstance(event, StepsEvent)) == 31
     assert gpu.waits.total() <= 4 * 31
+
+
+def test_what_draws_or_contrasts_waits_no_more_than_it_must(gpu):
+    """A sampled step waited for its draws, too, and one by contrast eight times, not for two reads and a choice."""
+    pair, prompts, steps = pair_on("cuda:0", "cuda:1"), [[5, 6, 7], [5, 9]], 16
+    drawn = np.ones((2, steps)) / 2
+    for waits, act in (
+        (1, lambda: sampled_generate(pair.expert, prompts, steps, 0.7, drawn)),
+        (1, lambda: generate_batch(pair, rows(0, 0), DecodingConfig(steps, temperature=0.7), ignore)),
+        (3, lambda: contrast_generate(pair, [(own, own) for own in prompts], Contrast(), steps)),
+    ):
+        gpu.reset()
+        act()
+        assert gpu.waits.total() <= waits * steps + 24  # of prompts, and of a chunk that is measured
 
 
 def kept_per_token(gpu: FakeCuda, layers: int, targets: tuple[str, ...] | None, narrow: bool) -> float:

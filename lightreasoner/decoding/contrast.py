@@ -27,9 +27,13 @@ from lightreasoner.scoring.divergence import (
     CANDIDATES,
     NotADistribution,
     StepTensors,
+    blocks,
     contrastive_choice,
+    expectation_by_row,
     kl,
     log_probs,
+    log_probs_unseen,
+    on_host,
 )
 from lightreasoner.validation import check_alpha_beta, check_cap
 
@@ -177,20 +181,48 @@ def choices(
 
     Padding rows of the output tables are never chosen. Raises NotADistribution.
     """
-    alignment = pair.alignment
-    log_e = log_probs(alignment.expert(expert_logits))
-    log_a = log_probs(alignment.amateur(amateur_logits))
+    wanted = [contrast for contrast in contrasts if not contrast.takeover and contrast != NOTHING]
+    wanted = list(dict.fromkeys((contrast.alpha, contrast.cap) for contrast in wanted))
+    floor = min((contrast.beta for contrast in contrasts if not contrast.takeover), default=0.0)
+    logits = pair.alignment.expert(expert_logits), pair.alignment.amateur(amateur_logits)
+    if expert_logits.device.type != "cpu":
+        return _choices_queued(pair, expert_logits, *logits, wanted, floor)
+    log_e, log_a = map(log_probs, logits)
     divergence = kl(log_e, log_a)
     expert, amateur = own_choices(pair, expert_logits, log_a)
-    wanted = [contrast for contrast in contrasts if not contrast.takeover and contrast != NOTHING]
-    floor = min((contrast.beta for contrast in contrasts if not contrast.takeover), default=0.0)
     high, target = (divergence > floor).nonzero()[:, 0], {}
     log_e, log_a = log_e[high], log_a[high]
-    for alpha, cap in dict.fromkeys((contrast.alpha, contrast.cap) for contrast in wanted):
-        found = target[alpha, cap] = expert.clone()
-        found[high] = _to_expert(pair, contrastive_choice(log_e, log_a, alpha, cap))
-    ids = torch.stack([expert, amateur, *target.values()]).cpu().numpy()
-    return Choices(divergence.cpu().numpy(), ids[0], ids[1], dict(zip(target, ids[2:], strict=True)))
+    for numbers in wanted:
+        found = target[numbers] = expert.clone()
+        found[high] = _to_expert(pair, contrastive_choice(log_e, log_a, *numbers))
+    ids = torch.stack([expert, amateur, *target.values()]).numpy()
+    return Choices(divergence.numpy(), ids[0], ids[1], dict(zip(target, ids[2:], strict=True)))
+
+
+def _choices_queued(
+    pair: Pair,
+    expert_logits: torch.Tensor,
+    shared_e: torch.Tensor,
+    shared_a: torch.Tensor,
+    wanted: list[tuple[float, float | None]],
+    floor: float,
+) -> Choices:
+    """choices where a look at a value makes the host wait for all that it has queued, which is a GPU: it looks once.
+
+    shared_e, shared_a: (steps, shared vocabulary); wanted: α and cap of the targets, where KL is above the floor.
+    """
+    parts = []
+    for run in blocks(shared_e):
+        (log_e, legal_e), (log_a, legal_a) = log_probs_unseen(shared_e[run]), log_probs_unseen(shared_a[run])
+        divergence = kl(log_e, log_a, expectation_by_row)
+        expert, amateur = own_choices(pair, expert_logits[run], log_a)
+        targets = (_to_expert(pair, contrastive_choice(log_e, log_a, *numbers)) for numbers in wanted)
+        targets = [torch.where(divergence > floor, target, expert) for target in targets]
+        parts.append((legal_e & legal_a, divergence, expert, amateur, *targets))
+    legal, *columns = (x.numpy() for x in on_host(*(torch.cat(column) for column in zip(*parts, strict=True))))
+    if not legal.all():
+        raise NotADistribution(np.flatnonzero(~legal).tolist())
+    return Choices(*columns[:3], dict(zip(wanted, columns[3:], strict=True)))
 
 
 def choices_across(

@@ -58,9 +58,8 @@ def sampled_generate(
     stop: tuple[str, ...] = (),
 ) -> list[list[int]]:
     """Like greedy_generate, sampled at a temperature. drawn: (rows, max_new_tokens), uniform numbers from `uniform`."""
-    kind = torch.float32 if loaded.device.type == "mps" else torch.float64
-    numbers = torch.tensor(drawn, dtype=kind, device=loaded.device)
-    choose = lambda logits, rows, step: inverse_cdf(logits, temperature, numbers[rows, step])  # noqa: E731
+    numbers = _Columns(drawn, loaded.device)
+    choose = lambda logits, rows, step: inverse_cdf(logits, temperature, numbers.at(rows, step))  # noqa: E731
     return _responses(loaded, prompts, max_new_tokens, choose, checkpoint, stop)
 
 
@@ -88,6 +87,23 @@ def _responses(
         for row, token in zip(step.rows, step.tokens, strict=True):
             responses[row].append(token)
     return responses
+
+
+class _Columns:
+    """Numbers (rows, steps) on a device, of which a step needs those of the rows that are left."""
+
+    def __init__(self, numbers: np.ndarray, device: torch.device):
+        numbers = torch.from_numpy(numbers)
+        if device.type == "mps" and numbers.is_floating_point():
+            numbers = numbers.float()  # which has no other there
+        self._all = self._left = numbers.to(device)
+        self._rows = list(range(len(numbers)))
+
+    def at(self, rows: list[int], step: int) -> torch.Tensor:
+        """(rows,) the step's numbers, the last ones where it is beyond them. Picking rows makes the host wait."""
+        if rows != self._rows:
+            self._left, self._rows = self._all[rows], list(rows)
+        return self._left[:, min(step, self._left.shape[1] - 1)]
 
 
 def inverse_cdf(logits: torch.Tensor, temperature: float, drawn: torch.Tensor) -> torch.Tensor:
@@ -209,11 +225,13 @@ class _Batch:
         self.device = pair.expert.device
         self.apart = _read_whole(rows) and len(rows) == 1  # read as the inspector reads it
         self.vocabulary = len(pair.expert.tokenizer)  # the output table's padding rows beyond it are never chosen
-        self.draws = None
-        if decoding.temperature > 0 and not rows[0].given:
-            kind = torch.float32 if self.device.type == "mps" else torch.float64
-            drawn = np.stack([draws(decoding, row) for row in rows])
-            self.draws = torch.tensor(drawn, dtype=kind, device=self.device)  # (rows, max_new_tokens)
+        self.given = self.draws = None
+        if rows[0].given and not _read_whole(rows):
+            longest = max(len(row.given.ids) for row in rows)
+            known = [row.given.ids + row.given.ids[-1:] * (longest - len(row.given.ids)) for row in rows]
+            self.given = _Columns(np.array(known), self.device)
+        elif decoding.temperature > 0 and not rows[0].given:
+            self.draws = _Columns(np.stack([draws(decoding, row) for row in rows]), self.device)
         self.tokens: list[list[int]] = [[] for _ in rows]
 
     def run(self) -> Responses:
@@ -251,10 +269,9 @@ class _Batch:
 
     def _choose(self, logits: torch.Tensor, rows: list[int], step: int) -> torch.Tensor:
         """The next token (rows,) from raw logits: greedy, or the inverse of the cumulative distribution at the draw."""
-        if self.rows[0].given:
-            ids = [self.rows[row].given.ids for row in rows]
-            return torch.tensor([own[min(step, len(own) - 1)] for own in ids], device=self.device)
+        if self.given:
+            return self.given.at(rows, step)
         logits = logits[:, : self.vocabulary]
         if self.draws is None:
             return logits.float().argmax(-1)
-        return inverse_cdf(logits, self.decoding.temperature, self.draws[rows, step])
+        return inverse_cdf(logits, self.decoding.temperature, self.draws.at(rows, step))

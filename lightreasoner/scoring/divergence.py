@@ -6,6 +6,7 @@ Masked tokens (logit −inf) are allowed: they have probability 0 and contribute
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -47,7 +48,7 @@ def expectation(p: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     return torch.where(p > 0, p * values, 0.0).sum(-1)  # infinite, or 0·∞
 
 
-def kl(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
+def kl(log_p: torch.Tensor, log_q: torch.Tensor, expectation=expectation) -> torch.Tensor:
     """KL(p ‖ q) in nats: Σ p (log p − log q). (…, vocab) twice → (…). +inf where q is 0 and p is not."""
     return expectation(log_p.exp(), log_p - log_q).clamp_min(0.0)
 
@@ -260,12 +261,12 @@ def _measure_queued(
     It looks once for all blocks, and once more for every block of candidates, whose number it must know.
     """
     runs = blocks(expert_logits)
-    for expectation in (torch.linalg.vecdot, _expectation_by_row):
+    for expectation in (torch.linalg.vecdot, expectation_by_row):
         parts = []
         for run in runs:
             (log_e, legal_e), (log_a, legal_a) = (
-                _log_probs_unseen(expert_logits[run]),
-                _log_probs_unseen(amateur_logits[run]),
+                log_probs_unseen(expert_logits[run]),
+                log_probs_unseen(amateur_logits[run]),
             )
             parts.append((legal_e & legal_a, *step_columns(log_e, log_a, taken[run], expectation)))
         legal, token, *columns = (torch.cat(column) for column in zip(*parts, strict=True))
@@ -278,13 +279,13 @@ def _measure_queued(
     detailed = torch.arange(len(token), device=token.device) if above is None else (columns[0] > above).nonzero()[:, 0]
     for run in blocks(expert_logits[: len(detailed)], GPU_CANDIDATE_BLOCK):
         steps = detailed[run]
-        log_e, log_a = (_log_probs_unseen(logits[steps])[0] for logits in (expert_logits, amateur_logits))
+        log_e, log_a = (log_probs_unseen(logits[steps])[0] for logits in (expert_logits, amateur_logits))
         counts[steps], *candidates = list_candidates(log_e, log_a, token[steps])
         found.append(candidates)
     return StepTensors(*columns, counts, *(torch.cat(column) for column in zip(*found, strict=True)))
 
 
-def _log_probs_unseen(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def log_probs_unseen(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """(`log_probs`, whether each row is a distribution), without a look at the values."""
     logits = logits.float()
     largest = logits.amax(-1, keepdim=True)  # NaN if any is NaN; −inf only if all are
@@ -294,7 +295,7 @@ def _log_probs_unseen(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
     return found.sub_(found.exp().sum(-1, keepdim=True).log_()), torch.isfinite(largest[..., 0])
 
 
-def _expectation_by_row(p: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+def expectation_by_row(p: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """`expectation` without a look at the values."""
     sums = torch.linalg.vecdot(p, values)
     return torch.where(sums.isfinite(), sums, torch.where(p > 0, p * values, 0.0).sum(-1))
@@ -345,22 +346,35 @@ def to_host(found: StepTensors) -> StepTensors:
     if found.kl.device.type == "cpu":
         return found
     names = [field.name for field in fields(StepTensors)]
-    groups: dict[tuple, list[str]] = {}
-    for name in names:
-        value = getattr(found, name)
-        groups.setdefault((name in CANDIDATES, value.is_floating_point()), []).append(name)
+    groups = [[name for name in names if (name in CANDIDATES) == listed] for listed in (False, True)]
     moved = {}
-    for (_, real), members in groups.items():
-        packed = torch.stack([getattr(found, name) if real else getattr(found, name).long() for name in members]).cpu()
-        moved |= dict(zip(members, packed, strict=True))
-    return StepTensors(**{name: moved[name].to(getattr(found, name).dtype) for name in names})
+    for members in groups:
+        columns = [getattr(found, name) for name in members]
+        moved |= zip(members, on_host(*columns), strict=True)
+    return StepTensors(**moved)
+
+
+def on_host(*columns: torch.Tensor) -> list[torch.Tensor]:
+    """Tensors of one shape in the host's memory, moved in one piece: each move waits for the device."""
+    return list(columns) if columns[0].device.type == "cpu" else in_one_piece(columns)
+
+
+def in_one_piece(columns: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    bits = [x.view(torch.int32 if x.itemsize == 4 else torch.int64) if x.is_floating_point() else x for x in columns]
+    moved = torch.stack([x.long() for x in bits]).cpu()
+    return [x.to(own.dtype).view(column.dtype) for x, own, column in zip(moved, bits, columns, strict=True)]
 
 
 def score_steps(expert_logits: torch.Tensor, amateur_logits: torch.Tensor, taken: list[int | None]) -> list[StepScore]:
     """Score a chunk of steps: one StepScore per step. Arguments as in `measure_steps`, but `taken` is a list, with None
     where a step's token is not shared."""
-    token = torch.tensor([-1 if t is None else t for t in taken], dtype=torch.long, device=expert_logits.device)
-    return step_scores(to_host(measure_steps(expert_logits, amateur_logits, token)), [t is not None for t in taken])
+    found = measure_steps(expert_logits, amateur_logits, taken_ids(taken, expert_logits.device))
+    return step_scores(to_host(found), [t is not None for t in taken])
+
+
+def taken_ids(taken: list[int | None], device: torch.device) -> torch.Tensor:
+    """(steps,) the shared id of each step's token as `measure_steps` takes it, −1 for None."""
+    return torch.tensor([-1 if t is None else t for t in taken], dtype=torch.long, device=device)
 
 
 def step_scores(found: StepTensors, known: list[bool], compared: list[float] | None = None) -> list[StepScore]:

@@ -13,7 +13,17 @@ from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.token_text import TokenTexts
-from lightreasoner.scoring.divergence import StepScore, kl, log_probs, score_steps, step_scores
+from lightreasoner.scoring.divergence import (
+    NotADistribution,
+    StepScore,
+    expectation_by_row,
+    kl,
+    log_probs,
+    log_probs_unseen,
+    on_host,
+    score_steps,
+    step_scores,
+)
 from lightreasoner.tracing.events import OWN_CHOICES, Choice, Step, StepsEvent, TuningShift
 
 
@@ -37,8 +47,15 @@ class FurtherAmateur:
         alignment, logits = self.pair.alignment, expert_logits
         if self.decoder:
             ids, places, self.decoder.unread = alignment.retokenize_chunk(self.decoder.unread, tokens)
-            logits = self.decoder.read(ids, len(ids) - places[0])[[place - places[0] for place in places]]
-        return kl(log_probs(alignment.expert(expert_logits)), log_probs(alignment.amateur(logits))).tolist()
+            logits = _at(self.decoder.read(ids, len(ids) - places[0]), places)
+        shared = alignment.expert(expert_logits), alignment.amateur(logits)
+        if expert_logits.device.type == "cpu":
+            return kl(*map(log_probs, shared)).tolist()
+        (log_e, legal_e), (log_a, legal_a) = map(log_probs_unseen, shared)  # each look makes the host wait
+        found, legal = on_host(kl(log_e, log_a, expectation_by_row), legal_e & legal_a)
+        if not legal.all():
+            raise NotADistribution((~legal).nonzero().flatten().tolist())
+        return found.tolist()
 
 
 class PairDecoder:
@@ -65,6 +82,7 @@ class PairDecoder:
         self.amateur = None if alone else self._decoder(pair.amateur, amateur_prompt)
         self.index = 0  # of the next step to score
         self._ahead: list[torch.Tensor] = []  # the amateur's logits (output rows,) of steps that are not scored yet
+        self._chosen: list[tuple[int, int]] = []  # what the models alone would have written at such steps
         self._seen: list[tuple[Seen, int, int]] = []  # of a pair across tokenizers: their scores, and both own choices
 
     @staticmethod
@@ -85,6 +103,7 @@ class PairDecoder:
         except ValueError as error:
             raise self._not_a_distribution(self.index + len(self._ahead) + len(self._seen), error) from error
         token = int(found.taken(self.contrast)[0])
+        self._chosen.append((int(found.expert[0]), int(found.amateur[0])))
         if self.amateur:
             self._ahead.append(amateur)
             self.amateur.unread = self.alignment.retokenize([token])[0]
@@ -156,7 +175,9 @@ class PairDecoder:
     def _pair_logits(self, tokens: list[int], logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Expert's and amateur's logits (steps, shared vocabulary). logits: the expert's (steps, output rows)."""
         amateur = self.alignment.amateur(self._amateur_logits(tokens) if self.amateur else logits)
-        if self.contrast:
+        if self._chosen:
+            self._own, self._chosen = list(zip(*self._chosen, strict=True)), []
+        elif self.contrast:
             self._own = [ids.tolist() for ids in own_choices(self.pair, logits, log_probs(amateur))]
         self._other_kls = [other.kls(tokens, logits) for other in self.others]
         return self.alignment.expert(logits), amateur
@@ -180,6 +201,9 @@ class PairDecoder:
             ahead, self._ahead = self._ahead, []
             return torch.stack(ahead)
         ids, rows, self.amateur.unread = self.alignment.retokenize_chunk(self.amateur.unread, tokens)
-        keep = len(ids) - rows[0]
-        logits = self.amateur.read(ids, keep)
-        return logits if len(rows) == keep else logits[[row - rows[0] for row in rows]]
+        return _at(self.amateur.read(ids, len(ids) - rows[0]), rows)
+
+
+def _at(logits: torch.Tensor, places: list[int]) -> torch.Tensor:
+    """The logits at these places, which ascend, of logits (columns, output rows) from the first place on."""
+    return logits if len(places) == len(logits) else logits[[place - places[0] for place in places]]

@@ -7,6 +7,7 @@ probabilities of a step are shares of the same whole.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -18,7 +19,22 @@ from lightreasoner.models.identity import same_model
 from lightreasoner.models.loading import LoadedModel, Status
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.references import ModelRef, parse_ref
-from lightreasoner.scoring.divergence import TOP_K, StepScore, blocks, kl, log_probs, rank, score_steps
+from lightreasoner.scoring.divergence import (
+    TOP_K,
+    NotADistribution,
+    StepScore,
+    blocks,
+    expectation,
+    expectation_by_row,
+    kl,
+    log_probs_unseen,
+    measure_steps,
+    on_host,
+    rank,
+    step_scores,
+    taken_ids,
+    to_host,
+)
 from lightreasoner.scoring.measures import TAKEN_MEASURES, TUNING_MEASURES
 from lightreasoner.tracing.events import TuningShift
 from lightreasoner.tracing.pair_decoder import FurtherAmateur, PairDecoder
@@ -60,11 +76,8 @@ class TunedPairDecoder(PairDecoder):
         )
         expert, tuned = (logits.to(self.pair.expert.device) for logits in (expert, tuned))
         if self.across:  # the amateur's probability of the tuned expert's tokens is not known, so none are added
-            scores, shifts = self._score_across(tokens, expert), []
-            for block in blocks(expert):
-                log_e, log_t = (log_probs(self.alignment.expert(logits[block])) for logits in (expert, tuned))
-                shifts += _tuning_shifts(log_e, log_t, shared[block], scores[block])
-            return list(zip(scores, shifts, strict=True))
+            both = [self.alignment.expert(logits) for logits in (expert, tuned)]
+            return _shifted(self._score_across(tokens, expert), both, taken_ids(shared, expert.device))
         return score_tuned_steps(*self._pair_logits(tokens, expert), self.alignment.expert(tuned), shared)
 
 
@@ -76,47 +89,70 @@ def score_tuned_steps(
     Logits: (steps, vocab) over the shared vocabulary. The scores are those of `score_steps`, with the tuned expert's
     TOP_K tokens added to the candidates. Raises NotADistribution.
     """
-    scores, shifted = score_steps(expert_logits, amateur_logits, taken), []
-    for block in blocks(expert_logits):
-        log_e, log_a, log_t = (log_probs(logits[block]) for logits in (expert_logits, amateur_logits, tuned_logits))
-        tops = log_t.topk(min(TOP_K, log_t.shape[-1])).indices.tolist()
-        wider = [_with_candidates(*one) for one in zip(scores[block], tops, log_e, log_a, strict=True)]
-        shifted += zip(wider, _tuning_shifts(log_e, log_t, taken[block], wider), strict=True)
+    token = taken_ids(taken, expert_logits.device)
+    found = to_host(measure_steps(expert_logits, amateur_logits, token))
+    scores = step_scores(found, [t is not None for t in taken])
+    return _shifted(scores, (expert_logits, tuned_logits, amateur_logits), token)
+
+
+def _shifted(
+    scores: list[StepScore], logits: Sequence[torch.Tensor], taken: torch.Tensor
+) -> list[tuple[StepScore, TuningShift]]:
+    """The scores, and what training changed at each step.
+
+    logits: (steps, vocab) of the expert, the tuned expert and the amateur, whose candidates then are the tuned
+    expert's, too; without it none are added. taken: (steps,) see `taken_ids`. Each block of steps is moved to the host
+    in two pieces, since each move waits for the device.
+    """
+    shifted, expect = [], expectation if logits[0].device.type == "cpu" else expectation_by_row
+    for block in blocks(logits[0]):
+        (log_e, log_t, *log_a), legal = zip(*(log_probs_unseen(own[block]) for own in logits), strict=True)
+        token = taken[block].clamp_min(0)
+        columns = (
+            torch.stack(legal).all(0),
+            taken[block] >= 0,
+            kl(log_t, log_e, expect),
+            kl(log_e, log_t, expect),
+            log_t.argmax(-1) != log_e.argmax(-1),
+            log_t.gather(-1, token.unsqueeze(-1)).squeeze(-1),
+            rank(log_t, token),
+        )
+        tops = log_t.topk(min(TOP_K, log_t.shape[-1])).indices.unbind(-1) if log_a else ()
+        legal, known, *columns = (column.tolist() for column in on_host(*columns, *tops))
+        if not all(legal):
+            raise NotADistribution([block.start + n for n, own in enumerate(legal) if not own])
+        ids = [list(dict.fromkeys([*score.ids, *own])) for score, *own in zip(scores[block], *columns[5:], strict=True)]
+        counts = [len(own) for own in ids]
+        steps = [n for n, count in enumerate(counts) for _ in range(count)]
+        places = torch.tensor([steps, [id for own in ids for id in own]], dtype=torch.long, device=log_t.device)
+        steps, listed = places
+        moved = on_host(*(logs[steps, listed] for logs in (log_t, log_e, *log_a)))
+        found = iter(zip(*(own.tolist() for own in moved), strict=True))
+        for n, score in enumerate(scores[block]):
+            measures = {name: column[n] for name, column in zip(TUNING_MEASURES, columns, strict=False)}
+            if not known[n]:
+                measures |= dict.fromkeys(name for name in TAKEN_MEASURES if name in measures)
+            rows = list(zip(ids[n], islice(found, counts[n]), strict=True))
+            score, tuned_logprobs = _with_candidates(score, rows)
+            shifted.append((score, TuningShift(**measures, tuned_logprobs=tuned_logprobs)))
     return shifted
 
 
-def _tuning_shifts(
-    log_e: torch.Tensor, log_t: torch.Tensor, taken: list[int | None], scores: list[StepScore]
-) -> list[TuningShift]:
-    """What training changed at some steps, from log-probabilities (steps, vocab). scores: with their candidates."""
-    token = torch.tensor([t or 0 for t in taken], dtype=torch.long, device=log_t.device)  # (steps,)
-    columns = (
-        kl(log_t, log_e).tolist(),
-        kl(log_e, log_t).tolist(),
-        (log_t.argmax(-1) != log_e.argmax(-1)).tolist(),
-        log_t.gather(-1, token.unsqueeze(-1)).squeeze(-1).tolist(),
-        rank(log_t, token).tolist(),
-    )
-    shifts = []
-    for n, score in enumerate(scores):
-        measures = {name: column[n] for name, column in zip(TUNING_MEASURES, columns, strict=True)}
-        if taken[n] is None:
-            measures |= dict.fromkeys(name for name in TAKEN_MEASURES if name in measures)
-        shifts.append(TuningShift(**measures, tuned_logprobs=tuple(log_t[n, list(score.ids)].tolist())))
-    return shifts
+def _with_candidates(
+    score: StepScore, rows: list[tuple[int, tuple[float, ...]]]
+) -> tuple[StepScore, tuple[float, ...]]:
+    """(the score with these candidates, in the order of StepScore.ids; the tuned expert's log-probabilities of them).
 
-
-def _with_candidates(score: StepScore, ids: list[int], log_e: torch.Tensor, log_a: torch.Tensor) -> StepScore:
-    """The score with these ids among its candidates, in the order of StepScore.ids. log_e, log_a: (vocab,)."""
-    known = set(score.ids)
-    more = [id for id in ids if id not in known]
-    if not more:
-        return score
-    old = zip(score.ids, score.expert_logprobs, score.amateur_logprobs, strict=True)
-    new = zip(more, log_e[more].tolist(), log_a[more].tolist(), strict=True)
-    candidates = sorted([*old, *new], key=lambda candidate: (-candidate[1], candidate[0]))
-    ids, expert_logprobs, amateur_logprobs = map(tuple, zip(*candidates, strict=True))
-    return replace(score, ids=ids, expert_logprobs=expert_logprobs, amateur_logprobs=amateur_logprobs)
+    rows: (id, log-probabilities of the tuned expert, the expert and the amateur), those of the score first.
+    """
+    count = len(score.ids)
+    if len(rows) > count:
+        old = zip(score.expert_logprobs, score.amateur_logprobs, strict=True)
+        rows = [(id, (logs[0], *both)) for (id, logs), both in zip(rows, old, strict=False)] + rows[count:]
+        rows.sort(key=lambda row: (-row[1][1], row[0]))
+        ids, (_, *columns) = tuple(id for id, _ in rows), zip(*(logs for _, logs in rows), strict=True)
+        score = replace(score, ids=ids, expert_logprobs=columns[0], amateur_logprobs=columns[1])
+    return score, tuple(logs[0] for _, logs in rows)
 
 
 def tuned_ref(text: str, expert: str) -> ModelRef:

@@ -6,14 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from lightreasoner.decoding.contrast import Contrast, contrast_generate, contrast_grid, parse_contrasts, takeover
+from lightreasoner.decoding import contrast as contrasts
+from lightreasoner.decoding.contrast import (
+    Contrast,
+    choices,
+    contrast_generate,
+    contrast_grid,
+    parse_contrasts,
+    takeover,
+)
 from lightreasoner.decoding.generate import greedy_generate
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.prompts import pair_prompts
 from lightreasoner.models.token_text import TokenTexts
-from lightreasoner.scoring.divergence import contrastive_choice, contrastive_target
+from lightreasoner.scoring.divergence import NotADistribution, contrastive_choice, contrastive_target
 from lightreasoner.settings import Settings
 from lightreasoner.tracing.events import StepsEvent
 from lightreasoner.tracing.trace import TraceRequest, trace
@@ -177,3 +185,26 @@ def test_a_given_response_has_no_writer(pairs):
     request = TraceRequest(QUESTIONS[0], response="7", contrast=Contrast())
     with pytest.raises(UserError, match="A response is given, so nobody writes one"):
         next(trace(pairs[0], request, Settings(device="cpu")))
+
+
+def test_on_a_gpu_it_looks_once_and_chooses_the_same(pairs, monkeypatch):
+    """There a look at a value makes the host wait: it looked six times a step."""
+    for pair in pairs:
+        rows = pair.expert.model.get_output_embeddings().weight.shape[0]
+        e, a = 3 * torch.randn(2, 40, rows, generator=torch.Generator().manual_seed(0))
+        a[20:] = e[20:] + 0.2 * a[20:]  # below β
+        a[3, 7], e[3, 7], e[5, 9] = -torch.inf, 9.0, -torch.inf
+        asked = [Contrast(0.1, 0.4), Contrast(0.3, 2.0, cap=1.0), takeover(0.4), contrasts.NOTHING]
+        usual, shared = choices(pair, e, a, asked), (pair.alignment.expert(e), pair.alignment.amateur(a))
+        monkeypatch.setattr(contrasts, "blocks", lambda logits: [slice(0, 25), slice(25, 50)])
+        found = contrasts._choices_queued(pair, e, *shared, list(usual.target), 0.4)
+        for one, other in zip(
+            (usual.kl, usual.expert, usual.amateur), (found.kl, found.expert, found.amateur), strict=True
+        ):
+            assert (one == other).all()
+        assert 10 < (usual.kl > 0.4).sum() < 30
+        assert len(found.target) == 2 and all((found.target[both] == ids).all() for both, ids in usual.target.items())
+        e[30, 3] = torch.nan
+        with pytest.raises(NotADistribution) as raised:
+            contrasts._choices_queued(pair, e, pair.alignment.expert(e), shared[1], [], 0.4)
+        assert raised.value.rows == [30]

@@ -259,3 +259,15 @@ def test_probabilities_sum_to_one_within_rounding():
     found = d.log_probs(logits)
     assert (found.double().exp().sum(-1) - 1).abs().max() < 1e-6
     assert torch.allclose(found, logits.double().log_softmax(-1).float(), atol=1e-5) and (found[:, 9] == -INF).all()
+
+
+def test_numbers_that_are_moved_in_one_piece_are_the_same_numbers():
+    columns = [
+        torch.tensor([1.5, -math.inf, math.nan]),
+        torch.tensor([True, False, True]),
+        torch.tensor([-3, 0, 2**62]),
+    ]
+    columns.append(torch.tensor([1e-300, -0.0, math.inf], dtype=torch.float64))
+    for moved, own in zip(d.in_one_piece(columns), columns, strict=True):
+        assert moved.dtype == own.dtype and torch.equal(moved.nan_to_num(7.0), own.nan_to_num(7.0))
+        assert torch.equal(moved.signbit(), own.signbit())
