@@ -14,7 +14,7 @@ import pytest
 import torch
 import transformers
 
-from lightreasoner.decoding import generate
+from lightreasoner.decoding import generate, tree_reader
 from lightreasoner.decoding.batch_decoder import BatchDecoder, decode_rows
 from lightreasoner.decoding.contrast import Contrast, contrast_generate
 from lightreasoner.decoding.cuda_graphs import StepGraphs
@@ -32,8 +32,9 @@ from lightreasoner.evaluation import on_cluster as evaluation_on_cluster
 from lightreasoner.models.adapters import USUAL, add_lora
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.lora_input import keep_inputs_narrow
-from lightreasoner.models.pairs import Pair
+from lightreasoner.models.pairs import ExpertOnly, Pair
 from lightreasoner.models.references import ModelRef
+from lightreasoner.models.tokenizer_pair import across_vocabulary
 from lightreasoner.models.vocabulary import align_vocabularies
 from lightreasoner.problems.rows import Problem
 from lightreasoner.progress import SilentProgress
@@ -140,6 +141,28 @@ def test_a_live_trace_with_the_models_on_two_gpus(gpu, expert, amateur, specials
             for step in event.steps
         ]
         assert len(steps) >= 2
+
+
+def test_a_pair_across_tokenizers_on_two_gpus(gpu):
+    """Its amateur, read at several places at once, could not be read over the buffers of CUDA graphs."""
+    one, other = (
+        fake("cuda:0"),
+        replace(fake("cuda:1", hidden_size=32), tokenizer=tiny_tokenizer(["quite other words"])),
+    )
+    tree_reader._CHECKED.add(other.model)  # which compares numbers
+    found = across_vocabulary(one.tokenizer, other.tokenizer)
+    pair = Pair(None, one, other, ExpertOnly(found.expert.size), False, False, found)
+    tuned, further = TunedModel(fake("cuda:1"), "expert"), replace(other, ref=ModelRef("b", "folder", "b"))
+    beside = {"tuned": tuned, "others": [replace(pair, amateur=further)]}
+    tree_reader._CHECKED.add(further.model)
+    for asked in (
+        TraceRequest("How?", max_new_tokens=3, contrast=Contrast()),
+        TraceRequest("How?", response="7 apples"),
+    ):
+        steps = [event.steps for event in trace(pair, asked, Settings(), **beside) if isinstance(event, StepsEvent)]
+        assert sum(map(len, steps)) >= 2
+    for given in (0, 3):
+        assert len(generate_batch(pair, rows(given, given), DecodingConfig(3), ignore).tokens) == 2
 
 
 def test_an_evaluation_on_the_second_gpu(gpu):

@@ -74,7 +74,7 @@ class StepGraphs:
             self._rows, self._columns = rounded(rows, 1), rounded(max(columns, few, cache.planned), COLUMNS)
             self._allocate(lean)
         if owner is None:
-            self._owner = ref(cache)
+            self._owner, self._reached = ref(cache), 0
             self._bias.fill_(-math.inf)
             self._bias[..., 0] = 0.0  # rows beyond the cache's see something, for a softmax of nothing is no number
         return self._layers
@@ -114,10 +114,14 @@ class StepGraphs:
             self._positions[:new, :rows].copy_(columns[:, None].expand(-1, rows))
         else:
             self._positions[:new, :rows].copy_(positions.t())
+        if total < self._reached:  # by a sequence that was cut since
+            self._bias[:new, :rows, total:].fill_(-math.inf)
+        self._reached = max(self._reached, total)
         seen = self._bias[:new, :rows, :total]
         seen.zero_()
-        if mask is not None:
-            seen.masked_fill_(mask == 0, -math.inf)
+        if mask is not None:  # what all new columns see, or what each of them sees
+            own = mask[:, 0].transpose(0, 1) if mask.dim() == 4 else mask
+            seen.masked_fill_(own == 0, -math.inf)
         if new > 1:
             later = torch.arange(total, device=self._device) > columns[:, None]
             seen.masked_fill_(later[:, None], -math.inf)

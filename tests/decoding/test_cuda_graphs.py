@@ -15,6 +15,7 @@ from lightreasoner.decoding.cached_decoder import CachedDecoder
 from lightreasoner.decoding.cuda_graphs import rounded
 from lightreasoner.decoding.forward_pass import describe_pass, known_pass, remember_pass
 from lightreasoner.decoding.generate import greedy_generate
+from lightreasoner.decoding.tree_reader import TreeReader
 from lightreasoner.models.devices import release_memory
 from tests.decoding.test_lean_forward import KINDS, PROMPTS, tiny, with_lora
 
@@ -65,6 +66,25 @@ def test_rows_of_different_length_that_leave_and_are_read_further(static):
             found += decoder.read([[5 + n, 6, 7, 8], [6, 6 + n, 6, 6], [9, 8, 7]], 3).unbind(1)
             found += decoder.read([[5 + n, 6], [6, 7], [9, 9]], 2).unbind(1)
         logits.append(torch.cat(found))
+    assert (logits[0] - logits[1]).abs().max() < 1e-5 * logits[0].abs().max()
+
+
+def test_continuations_from_any_place_are_read_over_static_buffers(static):
+    """An amateur with another tokenizer ended a trace on a GPU with a traceback; then it saw what was forgotten."""
+    loaded, logits = tiny("qwen2"), []
+    for graphs in (False, True):
+        remember_pass(loaded, None)
+        reading_check.check_reading(replace(loaded, graphs=graphs))
+        reader, found = TreeReader(loaded), []
+        reader.prefill(LONG[0])
+        for n in range(4):
+            size = len(reader.ids)
+            found.append(reader.read([5 + n, 6], [(size, 9), (size + 2, 7), (size - 3, 8), (size + 1, 4)]))
+            found.append(reader.read([7 + n, 8]))
+            reader.retract(3)
+            found.append(reader.read([9]))
+        logits.append(torch.cat(found))
+    assert known_pass(loaded).lean.steps._layers, "the buffers were not used"
     assert (logits[0] - logits[1]).abs().max() < 1e-5 * logits[0].abs().max()
 
 
