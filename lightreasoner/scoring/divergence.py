@@ -34,7 +34,7 @@ class NotADistribution(ValueError):
 
 def log_probs(logits: torch.Tensor) -> torch.Tensor:
     """fp32 log-softmax over the last dimension. Raises NotADistribution, a ValueError, where a row is not one."""
-    found, valid = _log_probs_unseen(logits)
+    found, valid = log_probs_unseen(logits)
     if not valid.all():
         raise NotADistribution((~valid).flatten().nonzero().flatten().tolist())
     return found
