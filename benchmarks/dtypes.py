@@ -7,7 +7,6 @@ by one, with its output head in the model's dtype and in float32. A gradient is 
 adapter's matrices over some trajectories; its error is relative to its length.
 """
 
-import argparse
 import gc
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from benchmarks.measuring import pair_parser
+from lightreasoner.cli.pairs import pair_refs
 from lightreasoner.decoding.forward_pass import base_model, forward
 from lightreasoner.decoding.generate import greedy_generate
 from lightreasoner.models.adapters import add_lora, linear_names
@@ -143,12 +143,7 @@ def table(expert: str, amateur: str, settings: Settings, problems: int, tokens: 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add_pair_options(parser)
-    parser.add_argument("--source", default="bundled-test", help="a source of problems, or a file")
-    parser.add_argument("--problems", type=int, default=12)
-    parser.add_argument("--tokens", type=int, default=64)
-    options = parser.parse_args()
+    options = pair_parser(__doc__, "bundled-test", problems=12, tokens=64).parse_args()
     assert set(DTYPES) == {"float32", "bfloat16", "float16"}
     _, expert, amateur = pair_refs(options)
     settings = from_environment()

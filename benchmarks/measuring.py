@@ -1,6 +1,31 @@
-"""What the benchmarks on a GPU share: lines that appear at once, waiting for the GPU, the memory of its tensors."""
+"""What benchmarks share: options that name a pair and problems, lines that appear at once, time and memory of a GPU."""
+
+import argparse
 
 import torch
+
+from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from lightreasoner.models.cache import LoadedModels
+from lightreasoner.models.pairs import Pair, load_pair
+from lightreasoner.settings import from_environment
+
+
+def pair_parser(doc: str, source: str, **numbers: int) -> argparse.ArgumentParser:
+    """A parser with options for a pair, for a source of problems, and for these numbers. doc: the benchmark's."""
+    parser = argparse.ArgumentParser(description=doc.split("\n")[0])
+    add_pair_options(parser)
+    parser.add_argument("--source", default=source, help="a source of problems, or a file")
+    for name, usual in numbers.items():
+        parser.add_argument(f"--{name}", type=int, default=usual)
+    return parser
+
+
+def named_pair(options: argparse.Namespace) -> tuple[str, Pair]:
+    """(a line that says which pair computes and how, the pair) of the options."""
+    name, expert, amateur = pair_refs(options)
+    pair = load_pair(expert, amateur, LoadedModels(from_environment()), name=name)
+    how = f"{pair.expert.device}, {pair.expert.dtype}, {torch.get_num_threads()} threads"
+    return f"{expert} against {amateur}: {how}", pair
 
 
 def say(*lines: str) -> None:

@@ -6,22 +6,16 @@ One cell reads every token with both models. A grid's cells share their beginnin
 per token tells what a step costs, since responses by contrast have other lengths than the expert's.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
 
-import torch
-
-from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from benchmarks.measuring import named_pair, pair_parser
 from lightreasoner.decoding.contrast import NOTHING, Contrast, contrast_generate, contrast_grid
 from lightreasoner.decoding.generate import greedy_generate
-from lightreasoner.models.cache import LoadedModels
-from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.prompts import pair_prompts
 from lightreasoner.paper import ALPHA, BETA, PREVIEW_BETAS
 from lightreasoner.problems.stream import load_problems
-from lightreasoner.settings import from_environment
 
 
 def spent(act: Callable[[], list[int]]) -> tuple[float, int]:
@@ -32,15 +26,8 @@ def spent(act: Callable[[], list[int]]) -> tuple[float, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add_pair_options(parser)
-    parser.add_argument("--source", default="bundled-test", help="a source of problems, or a file")
-    parser.add_argument("--problems", type=int, default=48)
-    parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    name, expert, amateur = pair_refs(options)
-    pair = load_pair(expert, amateur, LoadedModels(from_environment()), name=name)
+    options = pair_parser(__doc__, "bundled-test", problems=48, tokens=128, rounds=3).parse_args()
+    heading, pair = named_pair(options)
     questions = [problem.question for problem in load_problems(options.source, limit=options.problems).problems]
     prompts, most = [pair_prompts(pair, question) for question in questions], options.tokens
     betas = sorted(map(float, PREVIEW_BETAS.split(",")), reverse=True)  # as an evaluation orders them
@@ -67,9 +54,7 @@ def main() -> None:
         for way in list(ways) if turn % 2 else reversed(ways):
             times[way].append(spent(ways[way]))
     base = times["the expert alone"]
-    print(
-        f"{expert} against {amateur}: {pair.expert.dtype}, {torch.get_num_threads()} threads, {len(prompts)} problems"
-    )
+    print(f"{heading}, {len(prompts)} problems")
     for way, found in times.items():
         ratios = [one[0] / other[0] for one, other in zip(found, base, strict=True)]
         per_token = [one[0] / one[1] / (other[0] / other[1]) for one, other in zip(found, base, strict=True)]

@@ -13,7 +13,6 @@ two are nearly equal. Then the steps up to there are compared: their mean differ
 flips of the selection are counted.
 """
 
-import argparse
 import math
 import tempfile
 import time
@@ -22,13 +21,12 @@ from pathlib import Path
 
 import torch
 
-from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from benchmarks.measuring import named_pair, pair_parser
 from lightreasoner.datasets.trajectories import read_shard, write_shard
 from lightreasoner.decoding import amateur_reader
 from lightreasoner.decoding.batch_decoder import BatchDecoder
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch
-from lightreasoner.models.cache import LoadedModels
-from lightreasoner.models.pairs import Pair, load_pair
+from lightreasoner.models.pairs import Pair
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.problems.stream import open_problems, training_split
 from lightreasoner.sampling.plan import TYPICAL_PROMPT, Prompts, batches, planned_rows
@@ -161,28 +159,19 @@ def compare(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add_pair_options(parser)
-    parser.add_argument("--source", default="bundled-train", help="a source of problems, or a file")
-    parser.add_argument("--problems", type=int, default=512)
+    parser = pair_parser(__doc__, "bundled-train", problems=512, tokens=128, rounds=1)
     parser.add_argument("--released", type=int, default=16, help="how many of them the released procedure gets")
     parser.add_argument("--batch-size", type=int, help="default: the sampler's own choice")
-    parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
     settings, decoding = from_environment(), DecodingConfig(options.tokens)
-    name, expert, amateur = pair_refs(options)
-    pair = load_pair(expert, amateur, LoadedModels(settings), name=name)
+    heading, pair = named_pair(options)
     size = options.batch_size or planned_rows(pair, TYPICAL_PROMPT + options.tokens)
     stream = open_problems(options.source, split=training_split(options.source), limit=options.problems, distinct=True)
     began = time.perf_counter()
     plan = list(batches(Prompts(pair, stream, decoding, settings), size, 1))
     planning = time.perf_counter() - began
     count = sum(len(batch_rows) for _, batch_rows in plan)
-    print(
-        f"{expert} against {amateur}: {pair.expert.device}, {pair.expert.dtype}, {torch.get_num_threads()} threads; "
-        f"{count} problems in batches of {size}"
-    )
+    print(f"{heading}; {count} problems in batches of {size}")
     spent, seconds, found = Counter(), Counter(), []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

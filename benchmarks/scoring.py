@@ -7,19 +7,14 @@
 Checked: no KL differs by more than 1e-4, and no step is selected by one of them only.
 """
 
-import argparse
 import json
 import tempfile
 import time
 from pathlib import Path
 
-import torch
-
-from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from benchmarks.measuring import named_pair, pair_parser
 from lightreasoner.datasets.trajectories import rows
 from lightreasoner.decoding.generate import DecodingConfig
-from lightreasoner.models.cache import LoadedModels
-from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.prompt_settings import PAPER
 from lightreasoner.paper import BETA
 from lightreasoner.problems.response_files import ResponseFile
@@ -47,17 +42,11 @@ def compare(sampled: Path, scored: Path) -> tuple[float, int]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add_pair_options(parser)
-    parser.add_argument("--source", default="bundled-train", help="a source of problems, or a file")
-    parser.add_argument("--problems", type=int, default=512)
-    parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser = pair_parser(__doc__, "bundled-train", problems=512, tokens=128, rounds=2)
     parser.add_argument("--cpu", action="store_true", help="of this process, where others share the machine")
     options = parser.parse_args()
     settings, decoding = from_environment(), DecodingConfig(options.tokens)
-    name, expert, amateur = pair_refs(options)
-    pair = load_pair(expert, amateur, LoadedModels(settings), name=name)
+    heading, pair = named_pair(options)
     clock = time.process_time if options.cpu else time.perf_counter
     size = planned_rows(pair, TYPICAL_PROMPT + options.tokens)  # as the verbs do
 
@@ -91,10 +80,7 @@ def main() -> None:
             worst, flips = compare(sampled, scored)
             print(f"sample {sample:.2f} s, score {score:.2f} s: {ratios[-1]:.3f}; KL within {worst:.1e}, {flips} flips")
             assert worst < TOLERANCE and not flips
-    print(
-        f"{expert} against {amateur}: {pair.expert.device}, {pair.expert.dtype}, {torch.get_num_threads()} threads; "
-        f"score takes {sorted(ratios)[len(ratios) // 2]:.3f} of sample's time"
-    )
+    print(f"{heading}; score takes {sorted(ratios)[len(ratios) // 2]:.3f} of sample's time")
 
 
 if __name__ == "__main__":

@@ -7,15 +7,13 @@ logits the other way, so there the share of responses that agree is printed. The
 scorer and the events.
 """
 
-import argparse
 import statistics
 import time
 
 import torch
 
-from lightreasoner.cli.pairs import add_pair_options, pair_refs
-from lightreasoner.models.cache import LoadedModels
-from lightreasoner.models.pairs import Pair, load_pair
+from benchmarks.measuring import named_pair, pair_parser
+from lightreasoner.models.pairs import Pair
 from lightreasoner.models.prompts import prompt_ids
 from lightreasoner.problems.stream import load_problems
 from lightreasoner.settings import from_environment
@@ -51,18 +49,10 @@ def live(pair: Pair, question: str, tokens: int, settings) -> tuple[float, float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add_pair_options(parser)
-    parser.add_argument("--source", default="bundled-test", help="a source of problems, or a file")
-    parser.add_argument("--problems", type=int, default=8)
-    parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    settings = from_environment()
-    name, expert, amateur = pair_refs(options)
-    pair = load_pair(expert, amateur, LoadedModels(settings), name=name)
+    options = pair_parser(__doc__, "bundled-test", problems=8, tokens=128, rounds=3).parse_args()
+    settings, (heading, pair) = from_environment(), named_pair(options)
     questions = [p.question for p in load_problems(options.source, limit=options.problems).problems]
-    print(f"{expert} against {amateur}: {pair.expert.device}, {pair.expert.dtype}, {torch.get_num_threads()} threads")
+    print(heading)
     bare(pair, questions[0], 16), live(pair, questions[0], 16, settings)  # warm both up
     ratios, firsts, same = [], [], []
     for n in range(options.rounds):
