@@ -4,7 +4,7 @@ import { address } from '../shared/address.js';
 import { createErrorBox, downloadFrom, el } from '../shared/dom.js';
 import { PAPER } from '../shared/engine_data.js';
 import { clamp, formatBytes, formatCount } from '../shared/format.js';
-import { createCalls, pollWhileVisible, scrollToResult } from '../shared/poll.js';
+import { createCalls, followAddress, lookAt, pollWhileVisible } from '../shared/poll.js';
 import { createPull } from '../shared/push_form.js';
 import { createRunList, isActive } from '../shared/run_list.js';
 import { Explorer } from './explorer.js';
@@ -117,14 +117,9 @@ class Tab {
 
   /** The state of the list and of the open dataset, whose numbers come again only when they changed. */
   async look(all) {
-    if (this.busy && !all) return;
-    this.busy = true;
-    const mine = (this.looked += all ? 1 : 0), { alpha, beta, selector, ...more } = this.explorer.selection;
-    const answer = await this.call('overview', this.open, alpha, beta, selector, all ? '' : this.seen, more);
-    this.busy = false;
-    if (mine !== this.looked) return; // a later request is on its way
-    this.error.show(answer.error);
-    if (answer.datasets) this.drawAnswer(answer);
+    const { alpha, beta, selector, ...more } = this.explorer.selection;
+    const answer = await lookAt(this, all, 'overview', this.open, alpha, beta, selector, all ? '' : this.seen, more);
+    if (answer?.datasets) this.drawAnswer(answer);
   }
   drawAnswer({ datasets, open: dataset, error }) {
     const { explorer, open } = this, there = datasets.length;
@@ -163,14 +158,8 @@ class Tab {
   }
 }
 
-export function mount({ element, props, server }) {
-  const tab = new Tab(element, props.intro, createCalls(server));
-  address.watch(TAB, (params) => tab.follow(params));
-  tab.follow(address.get(TAB));
-  return () => {
-    if (!props.value) return;
-    const { open: id } = JSON.parse(props.value);
-    if (id && id !== tab.open) tab.show(id); else tab.look(true);
-    scrollToResult(element);
-  };
+/** @param {import('../shared/start.js').Gradio} gradio */
+export function mount(gradio) {
+  const tab = new Tab(gradio.element, gradio.props.intro, createCalls(gradio.server));
+  return followAddress(TAB, tab, gradio, (id) => { if (id && id !== tab.open) tab.show(id); else tab.look(true); });
 }

@@ -2,7 +2,7 @@
 // The Evaluate tab on the Gradio page.
 import { address } from '../shared/address.js';
 import { createErrorBox, downloadFrom, el } from '../shared/dom.js';
-import { createCalls, pollWhileVisible, scrollToResult } from '../shared/poll.js';
+import { createCalls, followAddress, lookAt, pollWhileVisible } from '../shared/poll.js';
 import { createRunList, isActive, stateWord } from '../shared/run_list.js';
 import { FlipView } from './flip.js';
 import { Overview } from './overview.js';
@@ -104,14 +104,8 @@ class EvaluateTab {
 
   // The state of the list and of what is open; the server leaves out what the page has already.
   async look(all) {
-    if (this.busy && !all) return;
-    this.busy = true;
-    const mine = (this.looked += all ? 1 : 0);
-    const answer = await this.call('look', this.open || this.filling, !this.open, this.marks);
-    this.busy = false;
-    if (mine !== this.looked) return; // a later request is on its way
-    this.error.show(answer.error);
-    if (!answer.marks) return;
+    const answer = await lookAt(this, all, 'look', this.open || this.filling, !this.open, this.marks);
+    if (!answer?.marks) return;
     Object.assign(this.marks, answer.marks);
     for (const part of ['evaluations', 'overview']) if (part in answer) this.parts[part] = answer[part];
     if (answer.fills && this.open) { this.fillForm(answer); return; }
@@ -148,15 +142,8 @@ class EvaluateTab {
 
 /** @param {import('../shared/start.js').Gradio} gradio */
 export function mount(gradio) {
-  const { element, props } = gradio, tab = new EvaluateTab(gradio);
-  pollWhileVisible(element, () => tab.run.data && (isActive(tab.run.data.state) || isJudging(tab.run.data.judged)),
-    () => { if (!tab.flip) tab.look(false); });
-  address.watch(TAB, (params) => tab.follow(params));
-  tab.follow(address.get(TAB));
-  return () => {
-    if (!props.value) return;
-    const { open: id } = JSON.parse(props.value);
-    if (id && id !== tab.open) tab.show(id);
-    scrollToResult(element);
-  };
+  const tab = new EvaluateTab(gradio);
+  const isBusy = () => tab.run.data && (isActive(tab.run.data.state) || isJudging(tab.run.data.judged));
+  pollWhileVisible(gradio.element, isBusy, () => { if (!tab.flip) tab.look(false); });
+  return followAddress(TAB, tab, gradio, (id) => { if (id && id !== tab.open) tab.show(id); });
 }

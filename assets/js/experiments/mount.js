@@ -2,7 +2,7 @@
 // The Improve tab on the Gradio page.
 import { address } from '../shared/address.js';
 import { createErrorBox, downloadFrom, el } from '../shared/dom.js';
-import { createCalls, pollWhileVisible, scrollToResult } from '../shared/poll.js';
+import { createCalls, followAddress, lookAt, pollWhileVisible } from '../shared/poll.js';
 import { createRunList, isActive, stateWord } from '../shared/run_list.js';
 import { ExperimentView } from './run.js';
 
@@ -62,14 +62,8 @@ class ImproveTab {
 
   // The state of the list and of what is open; the server leaves out what the page has already.
   async look(all) {
-    if (this.busy && !all) return;
-    this.busy = true;
-    const mine = (this.looked += all ? 1 : 0);
-    const answer = await this.call('look', this.open, this.marks);
-    this.busy = false;
-    if (mine !== this.looked) return; // a later request is on its way
-    this.error.show(answer.error);
-    if (!answer.marks) return;
+    const answer = await lookAt(this, all, 'look', this.open, this.marks);
+    if (!answer?.marks) return;
     Object.assign(this.marks, answer.marks);
     if (answer.experiments) this.experiments = answer.experiments;
     this.list.show(this.experiments, this.open);
@@ -95,14 +89,7 @@ class ImproveTab {
 
 /** @param {import('../shared/start.js').Gradio} gradio */
 export function mount(gradio) {
-  const { element, props } = gradio, tab = new ImproveTab(gradio);
-  pollWhileVisible(element, () => tab.run.data && isActive(tab.run.data.state), () => tab.look(false));
-  address.watch(TAB, (params) => tab.follow(params));
-  tab.follow(address.get(TAB));
-  return () => {
-    if (!props.value) return;
-    const { open: id } = JSON.parse(props.value);
-    if (id && id !== tab.open) tab.show(id);
-    scrollToResult(element);
-  };
+  const tab = new ImproveTab(gradio);
+  pollWhileVisible(gradio.element, () => tab.run.data && isActive(tab.run.data.state), () => tab.look(false));
+  return followAddress(TAB, tab, gradio, (id) => { if (id && id !== tab.open) tab.show(id); });
 }

@@ -3,7 +3,7 @@
 import { address } from '../shared/address.js';
 import { createErrorBox, downloadFrom, el, setText } from '../shared/dom.js';
 import { formatTime } from '../shared/format.js';
-import { createCalls, pollWhileVisible, scrollToResult } from '../shared/poll.js';
+import { createCalls, followAddress, lookAt, pollWhileVisible } from '../shared/poll.js';
 import { createRunList, isActive } from '../shared/run_list.js';
 import { Comparison } from './compare.js';
 import { Tuning } from './run.js';
@@ -108,15 +108,10 @@ class FinetuneTab {
   /** The state of the list and of what is open; figures come again only when they changed. */
   async look(all) {
     const { element, open, compared, seen, run, comparison } = this;
-    if (document.hidden || !element.getClientRects().length || (this.busy && !all)) return; // it asks when it is seen
-    this.busy = true;
-    const mine = (this.looked += all ? 1 : 0);
-    const answer = await this.call('overview', open, compared.length > 1 ? compared : [],
+    if (document.hidden || !element.getClientRects().length) return; // it asks when it is seen
+    const answer = await lookAt(this, all, 'overview', open, compared.length > 1 ? compared : [],
       { ...seen, figures: run.curves.marks, comparison: comparison.curves.marks });
-    this.busy = false;
-    if (mine !== this.looked) return; // a later request is on its way
-    this.error.show(answer.error);
-    if (!answer.runs) return;
+    if (!answer?.runs) return;
     this.active = answer.runs.some(({ state }) => isActive(state)) || !!answer.open?.merge?.busy;
     this.showList(answer.runs);
     this.empty.hidden = answer.runs.length > 0 || !!answer.error;
@@ -154,16 +149,10 @@ class FinetuneTab {
 }
 
 export function mount(gradio) {
-  const { element, props } = gradio, tab = new FinetuneTab(gradio);
-  pollWhileVisible(element, () => tab.active, () => tab.look(false));
+  const tab = new FinetuneTab(gradio);
+  pollWhileVisible(gradio.element, () => tab.active, () => tab.look(false));
   window.addEventListener('lr-tab', (/** @type {CustomEvent} */ event) => {
     if (event.detail === TAB) requestAnimationFrame(() => tab.look(true));
   });
-  address.watch(TAB, (params) => tab.follow(params));
-  tab.follow(address.get(TAB));
-  return () => {
-    if (!props.value) return;
-    tab.show(JSON.parse(props.value).open);
-    scrollToResult(element);
-  };
+  return followAddress(TAB, tab, gradio, (id) => tab.show(id));
 }

@@ -1,5 +1,6 @@
 // @ts-check
-// Calls to the server, what they answer without a connection, and polling while the page is seen.
+// How a tab asks the server, also without a connection, while the page is seen, and when its address changes.
+import { address } from './address.js';
 
 const offline = () => ({ error: 'The server does not answer; check that it still runs, then reload.' });
 
@@ -13,6 +14,43 @@ export function pollWhileVisible(element, busy, look) {
     if (document.hidden || !element.getClientRects().length || tick++ % (busy() ? 1 : 5)) return;
     look();
   }, 1000);
+}
+
+/**
+ * The server's answer on what a tab shows; null where another look is on its way whose answer counts. `all`: something
+ * was changed, so the answers to earlier looks count no more.
+ * @param {{ busy: boolean, looked: number, call: ReturnType<typeof createCalls>,
+ *   error: { show: (text: string) => boolean } }} tab
+ * @param {boolean} all
+ * @param {string} name
+ * @param {any[]} args
+ */
+export async function lookAt(tab, all, name, ...args) {
+  if (tab.busy && !all) return null;
+  tab.busy = true;
+  const mine = (tab.looked += all ? 1 : 0);
+  const answer = await tab.call(name, ...args);
+  tab.busy = false;
+  if (mine !== tab.looked) return null;
+  tab.error.show(answer.error);
+  return answer;
+}
+
+/**
+ * Lets a tab follow the page's address. Returns what is to be called when the component's value names a run to open.
+ * @param {string} name
+ * @param {{ follow: (params: URLSearchParams) => void }} tab
+ * @param {import('./start.js').Gradio} gradio
+ * @param {(id: string) => void} open
+ */
+export function followAddress(name, tab, { element, props }, open) {
+  address.watch(name, (params) => tab.follow(params));
+  tab.follow(address.get(name));
+  return () => {
+    if (!props.value) return;
+    open(JSON.parse(props.value).open);
+    scrollToResult(element);
+  };
 }
 
 // On a narrow screen the form is above the result: this brings the result into sight.
