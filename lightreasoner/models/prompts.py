@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
@@ -114,7 +114,7 @@ def thinking_switch(tokenizer: Any) -> str | None:
     turns = [{"role": "user", "content": PROBE}]
     for name in SWITCHES:
         try:
-            texts = {_apply(tokenizer, turns, PAPER, {name: on}) for on in (True, False)}
+            texts = {render_template(tokenizer, turns, True, {name: on}, PAPER.date) for on in (True, False)}
         except TemplateError:  # `render` reports what is wrong with it
             return None
         if len(texts) > 1:
@@ -167,6 +167,35 @@ def _chat(
     tokenizer: Any, name: str, question: str, settings: PromptSettings, context: Context
 ) -> tuple[str, str, tuple[str, ...]]:
     """(text, its part that opens the assistant's turn, notes) of the rendered chat template."""
+    arguments, notes = _template_arguments(tokenizer, name, settings)
+
+    def apply(turns: list[dict], generation: bool = True) -> str:
+        return render_template(tokenizer, turns, generation, arguments, settings.date)
+
+    shots = [(settings.user_turn(asked.strip()), answer.strip()) for asked, answer in settings.examples]
+    spoken = [turn for asked, answer in shots for turn in (("user", asked), ("assistant", answer))]
+    spoken += [*context, ("user", settings.user_turn(question))]
+    turns, system = [{"role": role, "content": text} for role, text in spoken], settings.system.strip()
+    text, turns, folded = _with_system(apply, name, system, turns, bool(context))
+    notes += [FOLDED] if folded else []
+    for role, part in [("system", system), *spoken]:
+        if not _holds(text, after_thinking(part) if role == "assistant" else part):  # it may drop earlier thoughts
+            raise UserError(
+                f"The chat template of {name} leaves out a part of the prompt ({part[:60]!r}), so the model would "
+                "never see it; use a prompt without a chat template."
+            )
+    try:
+        before = apply(turns, generation=False)
+    except TemplateError as found:
+        raise UserError(
+            f"The chat template of {name} cannot render a conversation that has ended ({found}), so where its answers "
+            "begin is unknown; use a prompt without a chat template."
+        ) from found
+    return text, text[len(before) :] if text.startswith(before) else "", tuple(notes)
+
+
+def _template_arguments(tokenizer: Any, name: str, settings: PromptSettings) -> tuple[dict[str, Any], list[str]]:
+    """(arguments of the chat template, notes on those that it does not have). Raises UserError."""
     arguments, notes = dict(settings.arguments), []
     if settings.thinking is not None:
         switch = thinking_switch(tokenizer)
@@ -176,60 +205,41 @@ def _chat(
     known = set(re.findall(r"\w+", str(tokenizer.chat_template)))
     if unused := [each for each in settings.arguments if each not in known]:
         notes.append(f"The chat template has no argument {', '.join(unused)}; it changes nothing.")
-    shots = [(settings.user_turn(asked.strip()), answer.strip()) for asked, answer in settings.examples]
-    spoken = [turn for asked, answer in shots for turn in (("user", asked), ("assistant", answer))]
-    spoken += [*context, ("user", settings.user_turn(question))]
-    turns = [{"role": role, "content": text} for role, text in spoken]
-    system, text, error = settings.system.strip(), None, None
+    return arguments, notes
+
+
+def _with_system(
+    apply: Callable[[list[dict]], str], name: str, system: str, turns: list[dict], conversation: bool
+) -> tuple[str, list[dict], bool]:
+    """(the rendered turns, the turns, whether the system prompt has no turn of its own but begins the first user's).
+
+    conversation: turns came with the problem. Raises UserError where the template can render neither.
+    """
+    refusal = None
     if system:
         whole = [{"role": "system", "content": system}, *turns]
         try:
-            text = _apply(tokenizer, whole, settings, arguments)
-        except TemplateError as found:  # some templates (Gemma's) refuse a system turn
-            error = found
-        if text is not None and not _holds(text, system, [turn["content"] for turn in turns]):
-            text = None
-    if text is None:
-        whole = turns
-        if system:
-            first = next(n for n, turn in enumerate(turns) if turn["role"] == "user")
-            folded = {"role": "user", "content": f"{system}\n\n{turns[first]['content']}"}
-            whole = [*turns[:first], folded, *turns[first + 1 :]]
-            notes.append(FOLDED)
-        try:
-            text = _apply(tokenizer, whole, settings, arguments)
-        except TemplateError as found:
-            why = first_line(error or found, 200)
-            if context:
-                raise UserError(
-                    f"The chat template of {name} cannot render this conversation ({why}); leave out the turns that it "
-                    "does not know."
-                ) from found
-            raise UserError(
-                f"The chat template of {name} cannot render this prompt: {why.rstrip('.')}. Change the prompt, or use "
-                "one without a chat template."
-            ) from found
-    for role, part in [("system", system), *spoken]:
-        if not _holds(text, after_thinking(part) if role == "assistant" else part):  # it may drop earlier thoughts
-            raise UserError(
-                f"The chat template of {name} leaves out a part of the prompt ({part[:60]!r}), so the model would "
-                "never see it; use a prompt without a chat template."
-            )
+            text = apply(whole)
+            if _holds(text, system, [turn["content"] for turn in turns]):
+                return text, whole, False
+        except TemplateError as error:  # some templates (Gemma's) refuse a system turn
+            refusal = error
+        first = next(n for n, turn in enumerate(turns) if turn["role"] == "user")
+        folded = {"role": "user", "content": f"{system}\n\n{turns[first]['content']}"}
+        turns = [*turns[:first], folded, *turns[first + 1 :]]
     try:
-        before = _apply(tokenizer, whole, settings, arguments, generation=False)
-    except TemplateError as found:
+        return apply(turns), turns, bool(system)
+    except TemplateError as error:
+        why = first_line(refusal or error, 200)
+        if conversation:
+            raise UserError(
+                f"The chat template of {name} cannot render this conversation ({why}); leave out the turns that it "
+                "does not know."
+            ) from error
         raise UserError(
-            f"The chat template of {name} cannot render a conversation that has ended ({found}), so where its answers "
-            "begin is unknown; use a prompt without a chat template."
-        ) from found
-    return text, text[len(before) :] if text.startswith(before) else "", tuple(notes)
-
-
-def _apply(
-    tokenizer: Any, turns: list[dict], settings: PromptSettings, arguments: dict[str, Any], generation: bool = True
-) -> str:
-    """The rendered chat template. Raises TemplateError."""
-    return render_template(tokenizer, turns, generation, arguments, settings.date)
+            f"The chat template of {name} cannot render this prompt: {why.rstrip('.')}. Change the prompt, or use "
+            "one without a chat template."
+        ) from error
 
 
 def _holds(text: str, part: str, others: Iterable[str] = ()) -> bool:
