@@ -82,7 +82,8 @@ def read_problem(options: argparse.Namespace) -> tuple[str, tuple[tuple[str, str
         raise UserError(f"{path} cannot be read: {reason}. Name a text file.") from None
 
 
-def run_trace(options: argparse.Namespace, settings: Settings) -> None:
+def read_request(options: argparse.Namespace, settings: Settings):
+    """The TraceRequest of the options. Raises UserError."""
     from lightreasoner.decoding.contrast import Contrast, takeover
     from lightreasoner.tracing.trace import TraceRequest, check
     from lightreasoner.validation import check_alpha_beta, check_cap
@@ -99,6 +100,11 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
         contrast = takeover(options.beta)
     request = TraceRequest(question, options.response, (), *decoding, context=context, prompt=prompt, contrast=contrast)
     check(request, settings)
+    return request
+
+
+def run_trace(options: argparse.Namespace, settings: Settings) -> None:
+    request = read_request(options, settings)
     name, expert, (amateur, *others) = expert_and_amateurs(options)
     if options.show_prompt:
         print_prompt(expert, request, request.prompt)
