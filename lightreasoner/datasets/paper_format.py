@@ -1,8 +1,8 @@
 """The paper's format: the JSON lines of its released samples, one training sample per line.
 
-`prompt_id` is the question, `step` the position in the response, `prefix` the text of the response before it (without
-the prompt, which the paper's trainer makes from the question), `tokens` and `token_ids` the plausible set, `weights`
-the contrastive target on it, `kl_divergence` in nats. JSON has no infinity, so an infinite divergence is null.
+`prompt_id` is the question, and `step` the position in the response. `prefix` is the text of the response before it,
+without the prompt, which the paper's trainer makes from the question. `tokens` and `token_ids` are the plausible set,
+`weights` the contrastive target on it. `kl_divergence` is in nats; JSON has no infinity, so an infinite one is null.
 """
 
 import json

@@ -178,8 +178,8 @@ def generate_batch(
     others: further amateurs beside the same expert, whose logits are computed once for all; the rows have a prompt for
     each.
 
-    On a CPU, where more rows are hardly faster, each given response that was not sampled here is read by itself in the
-    pieces in which the inspector reads it, so that the numbers are the same to the bit. Elsewhere they are read side by
+    On a CPU more rows are hardly faster. A given response that was not sampled here is therefore read there by itself,
+    in the pieces in which the inspector reads it: the numbers are the same to the bit. Elsewhere they are read side by
     side.
 
     `on_step` is called before each step with the number of responses that have ended; it may raise. Raises UserError,

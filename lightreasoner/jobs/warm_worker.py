@@ -1,9 +1,9 @@
 """Starts jobs as forks of a process that has made their imports, which are most of the time until a job does anything.
 
-That process is `python -m MODULE FILE`, which imports, starts no thread, and calls `serve`. A job is its fork: in a
-session of its own, with its environment, its output in its file, and the mark of its attempt where the system shows a
-process's environment, so that it is found, signalled and outlives the server like any other. Where anything differs
-from an ordinary start, `start` returns None and the job is started the ordinary way. Linux only.
+That process is `python -m MODULE FILE`, which imports, starts no thread, and calls `serve`. A job is its fork, in a
+session of its own, with its own environment and output. The mark of its attempt stands where the system shows a
+process's environment, so that it is found, signalled and outlives the server like any other job. Where anything would
+differ from an ordinary start, `start` returns None and the job is started the ordinary way. Linux only.
 
 The server and the process talk over a socket that keeps messages apart; FILE is the number of the process's end:
 
@@ -217,8 +217,10 @@ def _mark_address() -> int | None:
 
 
 def _show_as_job(argv: list[str], mark: str, mark_address: int | None) -> None:
-    """Let /proc, and thus ps, say what this fork is: the system shows the memory in which a process got its words and
-    its environment, and a fork has those of the process that it is a fork of."""
+    """Let /proc, and thus ps, say what this fork is.
+
+    The system shows the memory in which a process got its words and its environment; a fork inherits its parent's.
+    """
     if mark_address is None:
         return
     ctypes.memmove(mark_address, mark.encode()[:ROOM].ljust(ROOM, b"\0"), ROOM)

@@ -1,8 +1,8 @@
 """Turns a row of any layout into a Problem: finds the columns of the question, the answer and the solution.
 
-There is no list of layouts. The conventions of the benchmarks (GSM8K's ####, MATH's \\boxed{}, a body before the
-question, lettered choices, turns of a conversation, units in brackets) are recognised by column names and marks, so a
-benchmark reads the same from the Hub, from the Qwen2.5-Math evaluation files or from a user's CSV file.
+There is no list of layouts: the conventions of the benchmarks are recognised by column names and marks. Such are
+GSM8K's ####, MATH's \\boxed{}, a body before the question, lettered choices, turns of a conversation, and units in
+brackets. So a benchmark reads the same from the Hub, from the Qwen2.5-Math evaluation files or from a user's CSV file.
 """
 
 import re

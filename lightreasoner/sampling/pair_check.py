@@ -1,8 +1,8 @@
 """Pair check: try a pair on a few problems before building a dataset with it.
 
-It measures both models' accuracy, the divergence between them and the resources that sampling would take, and assesses
-the pair by the paper's rule: the expert must clearly outperform the amateur, and the amateur must still be coherent
-(arXiv 2510.07962).
+It measures both models' accuracy, the divergence between them and the resources that sampling would take. It assesses
+the pair by the paper's rule (arXiv 2510.07962): the expert must clearly outperform the amateur, and the amateur must
+still be coherent.
 """
 
 import json

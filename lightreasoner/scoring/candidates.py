@@ -17,9 +17,11 @@ def prefix_signals(log_e: np.ndarray, log_a: np.ndarray, bounds: np.ndarray, cap
     """KL(v_C ‖ π_E) for every plausible set that a step can have: (candidates,) fp32, nats.
 
     log_e, log_a: the candidates of all steps, one step after the other, the expert's most likely first; bounds
-    (steps + 1,): where each begins. The number of a candidate is the signal of the target on it and those before it, so
-    that one pass serves every α: with the contrastive logits c of a target and their log Σ exp, it is
-    Σ v_C (c − log π_E) − log Σ exp c, and both sums grow by a token at a time. cap: the largest log ratio that counts.
+    (steps + 1,): where each begins. cap: the largest log ratio that counts.
+
+    The number of a candidate is the signal of the target on it and on those before it, so that one pass serves every α.
+    With the contrastive logits c of that target, it is Σ v_C (c − log π_E) − log Σ exp c. Both sums grow by a token at
+    a time.
     """
     found, starts, sizes = np.zeros(len(log_e), np.float32), bounds[:-1], np.diff(bounds)
     total = np.full(len(starts), -np.inf)  # log Σ exp c so far

@@ -78,9 +78,11 @@ def json_number(x: float | int | bool | None) -> float | int | bool | None:
 
 
 def columns(record: dict) -> tuple[str, ...]:
-    """What every step has in a trace's JSON: STEP_MEASURES, COMPARED of a pair across tokenizers, with a tuned expert
-    TUNING_MEASURES, where a contrast writes what the models alone would have written, and the KL of each further
-    amateur."""
+    """What every step has in a trace's JSON: STEP_MEASURES, and what this kind of trace has besides.
+
+    That is COMPARED of a pair across tokenizers, TUNING_MEASURES with a tuned expert, the models' own choices where a
+    contrast writes, and the KL of each further amateur.
+    """
     contrast = contrast_of(record)
     own = () if contrast is None else OWN_CHOICES if contrast.takeover else OWN_CHOICES[:1]
     across = (COMPARED,) if record["pair"].get("across") else ()

@@ -1,6 +1,7 @@
-"""The outermost ASGI middleware, of private and public servers: refuses other hosts, other sites' pages and unknown
-routes before anything else reads a request, sets the headers of every response, and answers for what fails behind it.
+"""The outermost ASGI middleware: refuses other hosts, other sites' pages and unknown routes, on every server.
 
+It does so before anything else reads a request. It sets the headers of every response, and answers for what fails
+behind it.
 Gradio's own CORS middleware lets any name read what it serves under that name; no response leaves with its headers.
 """
 
@@ -210,9 +211,11 @@ def route_of(scope: dict) -> str:
 
 
 def security_headers(hosts: str) -> list[tuple[bytes, bytes]]:
-    """Headers of every response: browsers must not guess content types, must not send addresses (which hold the ids of
-    traces) to other sites, and must not show the page in another site's frame, except in Hugging Face's on Spaces and
-    in those of the setting `hosts`."""
+    """Headers of every response: browsers must not guess content types, nor send addresses to other sites.
+
+    Addresses hold the ids of traces. No other site may show the page in a frame, except those of the setting `hosts`,
+    and Hugging Face's on Spaces.
+    """
     frames = ["'self'", *(["https://huggingface.co"] if "SPACE_ID" in os.environ else []), *frame_sources(hosts)]
     return [
         (b"x-content-type-options", b"nosniff"),

@@ -112,8 +112,11 @@ class Page(gr.Blocks):
 
 
 def all_inputs(event: Any, data: list) -> list:
-    """The values of all inputs of an event, also from clients that leave out those which the documentation does not
-    show: the JavaScript client sends all, curl only what is shown, gradio_client that and a None for each state."""
+    """The values of all inputs of an event, None for those that a client left out.
+
+    The JavaScript client sends all, curl only what the API's documentation shows, gradio_client that and a None for
+    each state.
+    """
     shown = [not block.skip_api for block in event.inputs]
     with_states = [listed or isinstance(block, gr.State) for listed, block in zip(shown, event.inputs, strict=True)]
     for sent in (shown, with_states):

@@ -12,8 +12,8 @@ from ui.scripts import start_script
 class HtmlComponent(gr.HTML):
     """A static frame that a script fills.
 
-    Gradio executes `{{…}}` and `${…}` in a template, so texts of models, data and users must not be part of the frame:
-    they reach the script as values or answers, and the script sets them as textContent.
+    Gradio executes `{{…}}` and `${…}` in a template, so texts of models, data and users must not be part of the frame.
+    They reach the script as values or answers, and it sets them as textContent.
     """
 
     script: ClassVar[str]  # the module under assets/js, without the suffix, whose mount() fills the frame

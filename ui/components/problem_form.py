@@ -99,9 +99,9 @@ def problem_form(settings: Settings) -> ProblemForm:
 
 
 def source_fields(default: str, label: str, upload_label: str, prefix: str) -> tuple[gr.Dropdown, gr.File, gr.Checkbox]:
-    """The list of problem sources, the field for a file, which the caller shows when OWN_FILE is selected, and the box
-    that says to use the rest of a file, which the caller shows where rows of the file cannot be read.
+    """(the list of problem sources, the field for a file, the box that says to use the rest of a file).
 
+    The caller shows the field when OWN_FILE is selected, and the box where rows of the file cannot be read.
     default: the key of a source; prefix: begins the ids of the elements.
     """
     sources = [(s.title, key) for key, s in SOURCES.items()] + [("Upload a file …", OWN_FILE)]

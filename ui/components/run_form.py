@@ -49,8 +49,8 @@ def problem_fields(
 ) -> dict[str, Component]:
     """Lay out and wire the fields source, upload, limit and skip_unreadable, with a description of the problems below.
 
-    activity: begins the names of the actions; prefix: begins the ids of the elements; default: the key of a source;
-    title: of the field for the source; graded: known answers of a benchmark are looked at when it is chosen; limit:
+    activity: begins the names of the actions; prefix: begins the ids of the elements. default: the key of a source;
+    title: of the field for the source. graded: look at the known answers of a benchmark when it is chosen. limit:
     arguments of the field for the number of problems.
     """
     with gr.Group():

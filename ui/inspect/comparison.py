@@ -1,5 +1,6 @@
-"""The calls of the viewer's script that compare traces: what a branch was made from, two traces side by side, and a
-problem before and after tuning: one on which the verdict flipped, else one of the dataset.
+"""The calls of the viewer's script that compare traces: a branch with its origin, two of them, before and after tuning.
+
+The problem before and after tuning is one on which the verdict flipped, else one of the dataset.
 
 Users can send any arguments over HTTP. Ids cannot be guessed, and the engine checks the rest.
 """
