@@ -18,7 +18,8 @@ from benchmarks.measuring import say, synchronize, used_bytes
 from benchmarks.random_pair import pair_folders, random_model
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.trajectories import read_shard, shards
-from lightreasoner.decoding.batch_decoder import BatchDecoder, fitting_rows
+from lightreasoner.decoding.batch_decoder import BatchDecoder
+from lightreasoner.decoding.batch_size import fitting_rows
 from lightreasoner.decoding.generate import CHUNK, DecodingConfig
 from lightreasoner.evaluation.run import EvaluationJob, run_evaluation
 from lightreasoner.formatting import format_duration

@@ -19,7 +19,8 @@ import torch
 from benchmarks.measuring import say, synchronize, used_bytes
 from benchmarks.random_pair import pair_folders
 from lightreasoner.decoding import amateur_reader, generate, reading_check
-from lightreasoner.decoding.batch_decoder import BatchDecoder, fitting_rows
+from lightreasoner.decoding.batch_decoder import BatchDecoder
+from lightreasoner.decoding.batch_size import fitting_rows
 from lightreasoner.decoding.cuda_graphs import StepGraphs
 from lightreasoner.decoding.forward_pass import describe_pass, known_pass
 from lightreasoner.decoding.generate import CHUNK, DecodingConfig, GenerationRow, generate_batch

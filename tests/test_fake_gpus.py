@@ -15,9 +15,10 @@ import torch
 import transformers
 
 from lightreasoner.decoding import generate, tree_reader
-from lightreasoner.decoding.batch_decoder import BatchDecoder, decode_rows
+from lightreasoner.decoding.batch_decoder import BatchDecoder
 from lightreasoner.decoding.contrast import Contrast, contrast_generate
 from lightreasoner.decoding.cuda_graphs import StepGraphs
+from lightreasoner.decoding.decoding_loop import decode_rows
 from lightreasoner.decoding.forward_pass import ForwardPass, Reading, remember_pass, remember_reading
 from lightreasoner.decoding.generate import (
     DecodingConfig,
@@ -293,7 +294,7 @@ def test_a_batch_stays_within_its_plan(gpu, monkeypatch):
     alignment = align_vocabularies(expert.tokenizer, amateur.tokenizer, 320, 320)
     pair = Pair(None, expert, amateur, alignment, False, True)
     free = 400_000_000
-    monkeypatch.setattr("lightreasoner.decoding.batch_decoder.free_bytes", lambda device: free)
+    monkeypatch.setattr("lightreasoner.decoding.batch_size.free_bytes", lambda device: free)
     planned = planned_rows(pair, 300 + 3)
     prompt = list(range(5, 15)) * 30
     items = [GenerationRow(Problem(str(n), "q", "a"), 0, prompt, prompt) for n in range(planned)]

@@ -10,8 +10,9 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import torch
 
-from lightreasoner.decoding.batch_decoder import BatchDecoder, DecodedChunk
+from lightreasoner.decoding.batch_decoder import BatchDecoder
 from lightreasoner.decoding.cached_decoder import left_unread
+from lightreasoner.decoding.decoding_loop import DecodedChunk
 from lightreasoner.decoding.forward_pass import APART, reading_of
 from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from lightreasoner.decoding.batch_decoder import ENDED_SHARE, BatchDecoder
+from lightreasoner.decoding.batch_decoder import BatchDecoder
 from lightreasoner.decoding.cross_tokenizer_ahead import AcrossRows
+from lightreasoner.decoding.decoding_loop import ENDED_SHARE
 from lightreasoner.decoding.reading_check import check_reading
 from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import Pair

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from lightreasoner.decoding.amateur_reader import AmateurReader
-from lightreasoner.decoding.batch_decoder import DecodedChunk
 from lightreasoner.decoding.cached_decoder import left_unread
 from lightreasoner.decoding.cross_tokenizer import PIECE, AcrossRow, StepReading
+from lightreasoner.decoding.decoding_loop import DecodedChunk
 from lightreasoner.decoding.forward_pass import APART, reading_of
 from lightreasoner.decoding.tree_reader import (
     BatchRow,

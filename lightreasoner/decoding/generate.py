@@ -12,15 +12,10 @@ import numpy as np
 import torch
 
 from lightreasoner.decoding.amateur_reader import Responses, begin_reading, join_responses
-from lightreasoner.decoding.batch_decoder import (
-    BatchDecoder,
-    DecodedChunk,
-    chunk_steps,
-    decode_rows,
-    in_chunks,
-    read_rows,
-)
+from lightreasoner.decoding.batch_decoder import BatchDecoder
+from lightreasoner.decoding.batch_size import chunk_steps
 from lightreasoner.decoding.cross_tokenizer_reader import amateur_reader
+from lightreasoner.decoding.decoding_loop import DecodedChunk, decode_rows, in_chunks, read_rows
 from lightreasoner.decoding.reading_check import check_reading
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.pairs import Pair

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lightreasoner.decoding.batch_decoder import fitting_rows
+from lightreasoner.decoding.batch_size import fitting_rows
 from lightreasoner.decoding.contrast import NOTHING, contrast_grid
 from lightreasoner.decoding.generate import greedy_generate, sampled_generate, uniform
 from lightreasoner.errors import UserError, first_line

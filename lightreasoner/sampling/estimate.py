@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lightreasoner.decoding.batch_decoder import chunk_bytes
+from lightreasoner.decoding.batch_size import chunk_bytes
 from lightreasoner.decoding.generate import CHUNK, DecodingConfig, GenerationRow, generate_batch
 from lightreasoner.decoding.kv_cache import cache_bytes
 from lightreasoner.formatting import format_bytes, format_duration

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from lightreasoner.decoding.batch_decoder import fitting_rows
+from lightreasoner.decoding.batch_size import fitting_rows
 from lightreasoner.decoding.generate import CHUNK, DecodingConfig, GenerationRow
 from lightreasoner.errors import UserError
 from lightreasoner.models.context_length import check_lengths

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from lightreasoner.decoding import batch_decoder
+from lightreasoner.decoding import batch_size
 from lightreasoner.errors import UserError, log_unexpected
 from lightreasoner.models.adapters import add_lora, attach_adapter, save_adapter
 from lightreasoner.models.cache import LoadedModels
@@ -347,15 +347,15 @@ def test_gpus_are_those_that_torch_shows(stub_models):
 def test_a_batch_fits_on_every_gpu_of_a_pair(monkeypatch):
     """The rows were planned as if both caches lay on the expert's GPU."""
     free = {"cuda:0": 80 * GB, "cuda:1": 1 * GB}
-    monkeypatch.setattr(batch_decoder, "free_bytes", lambda device: free[str(device)])
-    monkeypatch.setattr(batch_decoder, "cache_bytes", lambda loaded: 10_000)
+    monkeypatch.setattr(batch_size, "free_bytes", lambda device: free[str(device)])
+    monkeypatch.setattr(batch_size, "cache_bytes", lambda loaded: 10_000)
     head = SimpleNamespace(get_output_embeddings=lambda: SimpleNamespace(weight=torch.empty(1000, 1, device="meta")))
     expert, amateur = (SimpleNamespace(device=torch.device("cuda", n), model=head) for n in (0, 1))
-    assert batch_decoder.fitting_rows([expert, amateur], 1000, 16) == 32  # 48 rows of 10 MB and their logits
+    assert batch_size.fitting_rows([expert, amateur], 1000, 16) == 32  # 48 rows of 10 MB and their logits
     free["cuda:1"], free["cuda:0"] = 80 * GB, 1 * GB
-    assert batch_decoder.fitting_rows([expert, amateur], 1000, 16) == 32
+    assert batch_size.fitting_rows([expert, amateur], 1000, 16) == 32
     free["cuda:0"] = 80 * GB
-    assert batch_decoder.fitting_rows([expert, amateur], 1000, 16) == 1024
+    assert batch_size.fitting_rows([expert, amateur], 1000, 16) == 1024
 
 
 def test_what_pytorch_keeps_unused_is_free(monkeypatch):

@@ -12,7 +12,8 @@ import torch
 from lightreasoner.datasets.trajectories import SCHEMA, rows, shards
 from lightreasoner.decoding import amateur_reader
 from lightreasoner.decoding import generate as generate
-from lightreasoner.decoding.batch_decoder import CPU_LARGEST, BatchDecoder, common_prefix, fitting_rows, length_buckets
+from lightreasoner.decoding.batch_decoder import BatchDecoder, common_prefix, length_buckets
+from lightreasoner.decoding.batch_size import CPU_LARGEST, fitting_rows
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
@@ -336,7 +337,7 @@ def test_the_batch_size_follows_from_memory(pair, monkeypatch):
     models = (pair.expert, pair.amateur)
     sizes = []
     for free in (10**12, 40_000_000, 10_000_000, 1000):
-        monkeypatch.setattr("lightreasoner.decoding.batch_decoder.free_bytes", lambda device, free=free: free)
+        monkeypatch.setattr("lightreasoner.decoding.batch_size.free_bytes", lambda device, free=free: free)
         sizes.append(fitting_rows(models, 600, 16))
     assert sizes == sorted(sizes, reverse=True) and sizes[0] == CPU_LARGEST and sizes[-1] == 1
     assert 1 < sizes[2] < CPU_LARGEST and all(size & (size - 1) == 0 for size in sizes)
@@ -347,7 +348,7 @@ def test_a_gpu_takes_up_to_1024_rows_within_half_of_its_free_memory(pair, monkey
     gpu = [replace(loaded, device=torch.device("cuda")) for loaded in (pair.expert, pair.amateur)]
     sizes = []
     for free in (10**12, 20_000_000, 1000):
-        monkeypatch.setattr("lightreasoner.decoding.batch_decoder.free_bytes", lambda device, free=free: free)
+        monkeypatch.setattr("lightreasoner.decoding.batch_size.free_bytes", lambda device, free=free: free)
         sizes.append(fitting_rows(gpu, 600, 16))
     assert sizes[0] == 1024 and 1 < sizes[1] < 256 and sizes[2] == 1
     prompts = [GenerationRow(Problem(str(n), "q", None), 0, [1] * (1 + n % 7), [1]) for n in range(1500)]
