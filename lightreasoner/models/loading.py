@@ -111,13 +111,11 @@ def load_model(
         except (UserError, StopRequested):
             raise
         except Exception as error:  # anything may be wrong with the files
-            if is_out_of_memory(error):
-                need = f"{parameters * dtype.itemsize / 1e9:.1f} GB" if parameters else "more"
-                raise UserError(
-                    f"{ref} needs {need}, which {device} does not have free; free some memory, or choose a smaller "
-                    "model."
-                ) from None
-            raise UserError(f"{ref} cannot be read: {_sentence(error)} Save or download it again.") from error
+            if not is_out_of_memory(error):
+                raise UserError(f"{ref} cannot be read: {_sentence(error)} Save or download it again.") from error
+            need = f"{parameters * dtype.itemsize / 1e9:.1f} GB" if parameters else "more"
+            advice = "free some memory, or choose a smaller model."
+            raise UserError(f"{ref} needs {need}, which {device} does not have free; {advice}") from None
     return LoadedModel(
         ref,
         model,
