@@ -1,5 +1,5 @@
 // @ts-check
-// How a tab asks the server, also without a connection, while the page is seen, and when its address changes.
+// What tabs share: calls to the server, polling while the page is seen, and following the address.
 import { address } from './address.js';
 
 const offline = () => ({ error: 'The server does not answer; check that it still runs, then reload.' });
