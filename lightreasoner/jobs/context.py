@@ -207,9 +207,8 @@ def job_context(
         remove_leftovers(run_dir, everywhere=True)
         try:
             if settings.report_to and verb in MIRRORED:
-                context.mirror = Mirror(
-                    settings.report_to, run_dir, title, lambda text: log.append("note", text=text) and None
-                )
+                note = lambda text: log.append("note", text=text)  # noqa: E731
+                context.mirror = Mirror(settings.report_to, run_dir, title, note)
             with ExitStack() as computing:
                 if accelerator:
                     lock = AcceleratorLock(Path(settings.lock_folder or settings.workspace), settings.device)

@@ -117,7 +117,7 @@ def check_tracker(name: str) -> None:
 class Mirror:
     """Mirrors the events of one run to a tracker. A tracker that fails later is left behind, with a note in the log."""
 
-    def __init__(self, name: str, folder: Path, title: str, note: Callable[[str], None]):
+    def __init__(self, name: str, folder: Path, title: str, note: Callable[[str], Any]):
         """note: writes a sentence to the run's log. Raises UserError for a tracker that cannot be used."""
         check_tracker(name)
         made, module, _ = TRACKERS[name]
