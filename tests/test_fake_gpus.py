@@ -30,6 +30,7 @@ from lightreasoner.decoding.generate import (
 )
 from lightreasoner.decoding.lean_forward import Lean
 from lightreasoner.evaluation import on_cluster as evaluation_on_cluster
+from lightreasoner.evaluation.evaluate import Solving
 from lightreasoner.models.adapters import USUAL, add_lora
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.lora_input import keep_inputs_narrow
@@ -184,7 +185,7 @@ def test_the_command_that_starts_workers_keeps_no_model_on_a_gpu(gpu, monkeypatc
         job = SamplingJob(Path("run"), "e", "a", "p", DecodingConfig(4), num_workers=1)
         solve = place.cluster_map(job, [pair, pair], 8, Settings(), SilentProgress())
     else:
-        solve = place.cluster_map(pair.expert, [], 8, (), 1, Settings(), pair=pair)
+        solve = place.cluster_map(pair.expert, Solving([], 8), 1, Settings(), pair)
     before = gpu.live
     assert list(solve([])) == [] and before > 50_000 and seen[0] < 5_000  # of the alignment
 
