@@ -73,51 +73,26 @@ def trace(
 
     Raises UserError for an impossible request before any model reads a token. Closing the generator frees the caches.
     """
-    check(request, settings)
-    if request.contrast and tuned and tuned.writer == TUNED:
-        raise UserError("Both the tuned expert and the contrast are to write the response; choose one of them.")
-    check_readers(pair, others)
-    tokenizers = [loaded.tokenizer for loaded in (pair.expert, pair.amateur, *(other.amateur for other in others))]
-    settled = settle_date(request.prompt, tokenizers)
-    asked = (request.question, settled, request.context)
-    rendered = render(pair.expert.tokenizer, str(pair.expert.ref), *asked)
-    expert_prompt = rendered.ids
-    amateur_prompt = expert_prompt if pair.same_special_tokens else prompt_ids(pair.amateur, *asked)
-    scoring = request.response is not None
-    given = response_ids(pair.expert, request.response) if scoring else list(request.prefix)
-    budget = 0 if scoring else request.max_new_tokens
-    other_prompts = [expert_prompt if o.same_special_tokens else prompt_ids(o.amateur, *asked) for o in others]
-    longest = max(map(len, (expert_prompt, amateur_prompt, *other_prompts)))
-    more = [*([tuned.loaded] if tuned else []), *(other.amateur for other in others)]
-    check_lengths(pair, settings, longest, len(given), budget, *more)
-    vocabulary = len(pair.expert.tokenizer)
-    if not all(0 <= t < vocabulary for t in given):
-        raise UserError(f"A forced token id lies outside the expert's vocabulary of {vocabulary:,} tokens.")
-    for loaded in (pair.expert, pair.amateur, *more):
-        check_reading(loaded)
-    for each in (pair, *others):
-        if each.across:
-            check_tree(each.amateur)
-    text = pair.expert.tokenizer.decode(expert_prompt)
-    yield PromptEvent(expert_prompt, text, settled, rendered.notes, rendered.opening)
+    prepared = _prepare(pair, request, settings, tuned, others)
+    yield prepared.opening
 
-    began, tokens = time.perf_counter(), []
-    prompts, contrast = (expert_prompt, amateur_prompt), request.contrast
-    along = [FurtherAmateur(other, own) for other, own in zip(others, other_prompts, strict=True)]
+    began, tokens, scoring = time.perf_counter(), [], request.response is not None
+    along = [FurtherAmateur(other, own) for other, own in zip(others, prepared.others, strict=True)]
+    prompts, contrast = (prepared.expert, prepared.amateur), request.contrast
     if tuned:
         decoder = TunedPairDecoder(pair, *prompts, tuned, contrast, along)
     else:
         decoder = PairDecoder(pair, *prompts, contrast, along)
-    for start in range(0, len(given), GIVEN_CHUNK):
+    for start in range(0, len(prepared.given), GIVEN_CHUNK):
         if stop and stop.is_set():
             return
-        chunk = given[start : start + GIVEN_CHUNK]
+        chunk = prepared.given[start : start + GIVEN_CHUNK]
         yield decoder.score(chunk, decoder.writer.teacher_force(chunk))
         tokens += chunk
     ends = ResponseEnds(decoder.writer.loaded, request.stop)
-    ended = [ends.ended(token) for token in given][-1:] == [True]  # by the last token of a given beginning
+    ended = [ends.ended(token) for token in prepared.given][-1:] == [True]  # by the last token of a given beginning
     if not scoring and not ended:
-        for event in generate(decoder, request, ends, vocabulary, stop):
+        for event in generate(decoder, request, ends, len(pair.expert.tokenizer), stop):
             tokens += [step.token_id for step in event.steps]
             yield event
         if stop and stop.is_set():
@@ -126,6 +101,51 @@ def trace(
     if scoring:
         text, reason = pair.expert.tokenizer.decode(tokens), "given"
     yield EndEvent(reason, text, time.perf_counter() - began)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What the models are to read, in token ids."""
+
+    opening: PromptEvent
+    expert: list[int]  # its prompt, like the next two
+    amateur: list[int]
+    others: list[list[int]]  # of the further amateurs
+    given: list[int]  # of the response: all of it, or its beginning
+
+
+def _prepare(
+    pair: Pair, request: TraceRequest, settings: Settings, tuned: TunedModel | None, others: Sequence[Pair]
+) -> _Prepared:
+    """Check everything and render the prompts. Raises UserError for an impossible request."""
+    check(request, settings)
+    if request.contrast and tuned and tuned.writer == TUNED:
+        raise UserError("Both the tuned expert and the contrast are to write the response; choose one of them.")
+    check_readers(pair, others)
+    tokenizers = [loaded.tokenizer for loaded in (pair.expert, pair.amateur, *(other.amateur for other in others))]
+    settled = settle_date(request.prompt, tokenizers)
+    asked = (request.question, settled, request.context)
+    rendered = render(pair.expert.tokenizer, str(pair.expert.ref), *asked)
+    expert = rendered.ids
+    amateur, *further = (
+        expert if each.same_special_tokens else prompt_ids(each.amateur, *asked) for each in (pair, *others)
+    )
+    scoring = request.response is not None
+    given = response_ids(pair.expert, request.response) if scoring else list(request.prefix)
+    longest = max(map(len, (expert, amateur, *further)))
+    more = [*([tuned.loaded] if tuned else []), *(other.amateur for other in others)]
+    check_lengths(pair, settings, longest, len(given), 0 if scoring else request.max_new_tokens, *more)
+    vocabulary = len(pair.expert.tokenizer)
+    if not all(0 <= t < vocabulary for t in given):
+        raise UserError(f"A forced token id lies outside the expert's vocabulary of {vocabulary:,} tokens.")
+    for loaded in (pair.expert, pair.amateur, *more):
+        check_reading(loaded)
+    for each in (pair, *others):
+        if each.across:
+            check_tree(each.amateur)
+    text = pair.expert.tokenizer.decode(expert)
+    opening = PromptEvent(expert, text, settled, rendered.notes, rendered.opening)
+    return _Prepared(opening, expert, amateur, further, given)
 
 
 def check_readers(pair: Pair, others: Sequence[Pair]) -> None:
