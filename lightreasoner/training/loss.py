@@ -87,8 +87,9 @@ def step_logits(model: Any, batch: Batch, whole_head: bool = False) -> torch.Ten
         return causal(input_ids=batch.input_ids, use_cache=False).logits[batch.row, batch.position]
     body = getattr(causal, causal.base_model_prefix)
     last = next(reversed(getattr(body, "layers", ())), None)
-    own = type(last).__name__ in LAYERS and "forward" not in vars(last)  # nobody else has put another one in its place
-    if own and not last.gradient_checkpointing:
+    own = any(kind.__name__ in LAYERS for kind in type(last).__mro__)  # FSDP puts a class of its own before it
+    # nor has anybody else put another forward in its place
+    if own and "forward" not in vars(last) and not last.gradient_checkpointing:
         with _only_at(last, batch):
             hidden = body(input_ids=batch.input_ids, use_cache=False).last_hidden_state[0]  # (samples, width)
     else:

@@ -163,7 +163,7 @@ def test_sampling_draws_from_the_raw_distribution_and_is_seeded(pair, tmp_path):
 def test_a_draw_takes_the_token_at_its_place_in_the_distribution(pair):
     item = generate.GenerationRow(ProblemStream([(1, {"question": "q"})], title="t").__iter__().__next__(), 0, [5], [5])
     batch = generate._Batch(pair, [item], DecodingConfig(max_new_tokens=3, temperature=1.0), lambda ended: None)
-    batch.draws = torch.tensor([[0.0, 0.2999, 0.3001]], dtype=torch.float64)
+    batch.draws = generate._Columns(np.array([[0.0, 0.2999, 0.3001]]), torch.device("cpu"))
     logits = torch.full((1, batch.vocabulary + 4), -torch.inf)
     logits[0, [7, 9]] = torch.tensor([0.3, 0.7]).log()
     logits[0, -1] = 50.0  # a padding row of the table
