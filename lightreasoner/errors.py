@@ -65,8 +65,10 @@ SAYS_NO_MEMORY = re.compile(
     r"out[ _]of[ _](?:\w+[ _])?memory|OutOfMemory|ErrorMemoryAllocation|not enough memory|"  # CUDA, HIP, XPU, MPS, NCCL
     r"(?:can't|cannot|could not|unable to|failed to|tried to) allocate|Invalid buffer size: [\d.]+ [KMGTP]?i?B\b|"
     r"_ALLOC(?:ATION)?_FAILED|rocblas_status_memory_error|CUSPARSE_STATUS_INSUFFICIENT_RESOURCES|"
-    # the first call of cuBLAS takes memory; so does what PyTorch asks NVML, after an allocation failed
-    r"CUBLAS_STATUS_NOT_INITIALIZED when calling `cublas(?:Lt)?Create|NVML_SUCCESS == .*INTERNAL ASSERT FAILED|"
+    r"Failed to CUDA (?:host )?[cm]?alloc|StatusAllocFailed|"  # NCCL, MIOpen
+    # the first call of cuBLAS and its kin takes memory; so does what PyTorch asks NVML, after an allocation failed
+    r"_STATUS_(?:NOT_INITIALIZED|INTERNAL_ERROR),? when calling `(?:cublas|hipblas|cusolverDn)(?:Lt)?Create|"
+    r"CUDNN_STATUS_NOT_INITIALIZED|NVML_SUCCESS == .*INTERNAL ASSERT FAILED|"
     r"bad[_ ]alloc|paging file is too small|os error (?:12|1455)\b",  # C++; Windows and Rust, where files are mapped
     re.IGNORECASE,
 )

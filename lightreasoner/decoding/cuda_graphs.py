@@ -9,6 +9,7 @@ transformers' own ways of reading differ.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from functools import lru_cache
 from threading import Lock
 from typing import Any
@@ -160,8 +161,11 @@ class StepGraphs:
             graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
             try:
                 hidden = self._read(lean, *key)
-            finally:
-                graph.capture_end()
+            except BaseException:
+                with suppress(RuntimeError):  # "failed due to a previous error" says nothing of memory that ran out
+                    graph.capture_end()
+                raise
+            graph.capture_end()
         here.wait_stream(stream)
         return graph, hidden
 

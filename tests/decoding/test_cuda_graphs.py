@@ -4,7 +4,9 @@ Here the buffers lie on the CPU and nothing is captured; tests/test_gpu.py and s
 """
 
 import gc
+from contextlib import nullcontext
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -120,6 +122,33 @@ def test_not_a_number_in_one_batch_does_not_reach_the_next(static):
         for buffer in (buffer for buffers in steps._layers for buffer in buffers):
             buffer.fill_(torch.nan)
     assert greedy_generate(loaded, LONG, 20) == usual
+
+
+def test_memory_that_runs_out_in_a_capture_is_told_as_such(static, monkeypatch):
+    """Ending the capture then fails, too, and that error hid the one by which a batch is halved."""
+    loaded = tiny("llama")
+    steps, usual = static(loaded), []
+
+    class Graph:
+        def capture_begin(self, **how):
+            usual.append(how)
+
+        def capture_end(self):
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+    def read(*given):
+        if usual:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    stream = SimpleNamespace(wait_stream=lambda other: None, synchronize=lambda: None)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda own: nullcontext())
+    monkeypatch.setattr("lightreasoner.decoding.cuda_graphs.capture_stream", lambda device: stream)
+    monkeypatch.setattr(steps, "_read", read)
+    with pytest.raises(torch.OutOfMemoryError):
+        steps._captured(known_pass(loaded).lean, (1, 1, 64))
 
 
 def test_steps_that_differ_are_not_used(static, monkeypatch):

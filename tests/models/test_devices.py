@@ -84,6 +84,22 @@ NO_MEMORY = [
     RuntimeError("CUDA error: rocblas_status_memory_error when calling `rocblas_create_handle(handle)`"),
     RuntimeError("Native API failed. Native API returns: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"),
     RuntimeError("NCCL error: unhandled cuda error\nLast error:\nCuda failure 2 'out of memory'"),
+    RuntimeError(
+        "ncclUnhandledCudaError: Call to CUDA function failed.\nLast error:\nFailed to CUDA calloc 6291456 bytes"
+    ),
+    RuntimeError(
+        "ncclUnhandledCudaError: Call to CUDA function failed.\nLast error:\nFailed to CUDA host alloc 4096 bytes"
+    ),
+    RuntimeError("ncclSystemError\nLast error:\nCall to posix_memalign failed : Cannot allocate memory"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_INTERNAL_ERROR when calling `cublasCreate(handle)`"),
+    RuntimeError("CUDA error: HIPBLAS_STATUS_NOT_INITIALIZED when calling `hipblasCreate(handle)`"),
+    RuntimeError("cusolver error: CUSOLVER_STATUS_INTERNAL_ERROR, when calling `cusolverDnCreate(handle)`"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_NOT_INITIALIZED"),
+    RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
+    RuntimeError("MIOpen: miopenStatusAllocFailed"),
+    RuntimeError("Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)"),
+    RuntimeError("Failed to allocate private MTLBuffer for size 4294967296"),
+    RuntimeError("Triton Error [HIP]:  Code: 2, Messsage: out of memory"),
     RuntimeError("cudaErrorMemoryAllocation: out of memory"),
     RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried"),
     RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 68719476736 bytes."),  # Windows
@@ -102,6 +118,9 @@ OTHERS = [
     RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm( handle, opa, opb, m, n, k)`"),
     RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasSgemm( handle, opa, opb, m, n, k)`"),
     RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+    RuntimeError("out of resource: shared memory, Required: 131072, Hardware limit: 101376. Reducing block sizes"),
+    RuntimeError("CUDA error: too many resources requested for launch"),
+    RuntimeError("NCCL error: unhandled system error, NCCL version 2.27"),
     RuntimeError("mat1 and mat2 shapes cannot be multiplied (4x8 and 16x8)"),
     RuntimeError("Invalid buffer size: expected 12 elements"),
     RuntimeError("Failed to initialize NVML: Driver/library version mismatch"),
