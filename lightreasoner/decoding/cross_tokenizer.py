@@ -25,7 +25,7 @@ import torch
 
 from lightreasoner.decoding.tree_reader import Continuation, TreeReader, answer
 from lightreasoner.models.loading import LoadedModel
-from lightreasoner.models.tokenizer_pair import AcrossVocabulary
+from lightreasoner.models.tokenizer_pair import CUT, FINE, JOINED, UNDECIDED, AcrossVocabulary, Cuts
 from lightreasoner.scoring.divergence import log_probs
 
 TOLERANCE = 0.05  # of a sum: what unread ways of writing a text may hold; a tenth of it is not looked at at all
@@ -33,8 +33,10 @@ PIECE = 16  # steps read at once
 OVERLAP = 3  # tokens before a step at which longer ones may begin that reach into it
 PASSES = 1  # of reading what a piece still lacks
 LEAST = 1e-10  # a probability that is not looked for
-MOST_TRIED = 48  # tokens that are looked at one by one
-MOST_INSIDE = 6  # tokens of a step that are read in one of them
+MOST_FOLLOWED = 48  # undecided tokens that are looked at one by one
+WIDEST = 5.0  # nats: a wider interval is not more urgent
+LEAST_LOG = -30.0  # log p of a token that is not plausible
+MOST_INSIDE = 12  # tokens of a step that are read in one of them
 
 
 @dataclass
@@ -80,7 +82,7 @@ class _Step:
     fast: bool  # so far each of the expert's tokens is one of the amateur's, with the same continuations
     text: bytes = b""  # from the beginning of the piece's window
     root: _Node | None = None  # from which all that reaches the step is found
-    wanted: list[int] = field(default_factory=list)  # tokens that the amateur can spell
+    wanted: dict[int, float] = field(default_factory=dict)  # tokens that the amateur can spell → the expert's log p
     sums: dict[int, _Sum] = field(default_factory=dict)
 
 
@@ -134,18 +136,18 @@ class AcrossRow:
         return other
 
     def read(
-        self, tokens: list[int], wanted: list[list[int]], expert_ends: frozenset[int]
+        self, tokens: list[int], wanted: list[dict[int, float]], expert_ends: frozenset[int]
     ) -> tuple[list[StepReading], torch.Tensor]:
         """`reading` by the row's own reader."""
         return answer(self.reading(tokens, wanted, expert_ends), self.reader)
 
     def reading(
-        self, tokens: list[int], wanted: list[list[int]], expert_ends: frozenset[int]
+        self, tokens: list[int], wanted: list[dict[int, float]], expert_ends: frozenset[int]
     ) -> Generator[Continuation, torch.Tensor, tuple[list[StepReading], torch.Tensor]]:
         """Ask for what must be read, and return (readings of the next steps, the amateur's log-probabilities (rows, its
         tokens) that tails refer to).
 
-        tokens: the expert's; wanted: per step, those to be compared beside the taken one.
+        tokens: the expert's; wanted: per step, those to be compared beside the taken one, with the expert's log p.
         """
         begin = len(self.text)
         steps, text = self._steps(tokens, expert_ends)
@@ -156,9 +158,10 @@ class AcrossRow:
         planned: dict[_Node, None] = {}
         for step, more in zip(steps, wanted, strict=True):
             step.text, step.root = text[self.at[first] : step.offset], self._root(spine, step.base, first)
-            for v in dict.fromkeys([*more, step.token]):
-                if v < self.across.expert.size and self.across.expert.bytes_of[v] and v not in expert_ends:
-                    self._plan(step, spine[step.base - first], v, planned)
+            for v, log_p in {step.token: LEAST_LOG, **more}.items():
+                text_token = v < self.across.expert.size and self.across.expert.bytes_of[v] and v not in expert_ends
+                if text_token and self._plan(step, spine[step.base - first], v, planned):
+                    step.wanted[v] = log_p
         rows = yield from self._read(first, last, spine, list(planned))
         for _ in range(PASSES):
             for step in steps:
@@ -252,18 +255,18 @@ class AcrossRow:
             node = node.above or node
         return node
 
-    def _plan(self, step: _Step, node: _Node, v: int, planned: dict[_Node, None]) -> None:
-        """Note a token as wanted if the amateur can spell it, and what must be read for it."""
+    def _plan(self, step: _Step, node: _Node, v: int, planned: dict[_Node, None]) -> bool:
+        """Whether the amateur can spell a token; notes what must be read for it."""
         across, begun = self.across, step.text[len(node.text) :]
         if begun or not across.plain[v]:
             path = across.spelling(begun + across.expert.bytes_of[v])
             if path is None:
-                return
+                return False
             for id in path:
                 node = node.child(id, across.amateur.bytes_of[id])
                 if node.place < 0:
                     planned[node] = None
-        step.wanted.append(v)
+        return True
 
     def _read(
         self, first: int, last: int, spine: list[_Node], planned: list[_Node]
@@ -320,16 +323,33 @@ class AcrossRow:
         return found
 
     def _lacking(self, steps: list[_Step]) -> list[_Node]:
-        """What to read so that more sums are known: where most of what they may lack lies."""
+        """What to read so that more targets are known: of the tokens whose ratio of both models' probabilities is the
+        least certain, where most of what their sums may lack lies."""
         found: dict[_Node, None] = {}
         for step in steps:
-            shares: Behind = {}
-            for one in step.sums.values():
-                if not self._known(one):
-                    shares |= one.behind
-            for node, id in sorted(shares, key=lambda key: -shares[key])[:MOST_INSIDE]:
-                found[node.child(id, self.across.amateur.bytes_of[id])] = None
+            open_ = [(v, one) for v, one in step.sums.items() if one.behind and not self._known(one)]
+            scale = self.weights[step.base]  # without it, a long text overflows
+            ratios = {v: step.wanted[v] - one.most + scale for v, one in open_}
+            wide = {v: ratios[v] + math.log(min(one.most - one.log, WIDEST)) for v, one in open_}
+            left = MOST_INSIDE
+            for v, one in sorted(open_, key=lambda found: -wide[found[0]]):
+                most = math.exp(one.most - scale)
+                lacks = sum(one.behind.values()) - self.tolerance / 2 * most
+                for (node, id), share in sorted(one.behind.items(), key=lambda key: -key[1]):
+                    if left <= 0 or lacks <= 0:
+                        break
+                    way = self._way(node.child(id, self.across.amateur.bytes_of[id]), step, v)
+                    left, lacks = left - sum(child not in found for child in way), lacks - share
+                    found |= dict.fromkeys(way)
         return [node for node in found if node.logp is None]
+
+    def _way(self, node: _Node, step: _Step, v: int) -> list[_Node]:
+        """A node, and those behind it through which the usual way from there to the end of a token leads."""
+        found, amateur = [node], self.across.amateur
+        rest = (step.text + self.across.expert.bytes_of[v])[len(node.text) :]
+        for id in (self.across.spelling(rest) or ())[:-1] if rest else ():
+            found.append(found[-1].child(id, amateur.bytes_of[id]))
+        return found
 
     # --- sums over the ways of writing a text ---
 
@@ -360,64 +380,58 @@ class AcrossRow:
                 elif size == len(rest) or not across.unusual(id, rest[size:]):
                     unread += share
                     behind[node, id] = share
-            if len(rest) < amateur.longest:
-                ids = amateur.sorted_ids[amateur.beginning_with(rest)]
-                longer += [(weight * np.exp(node.logp[ids].astype(np.float64)), ids, node)] if len(ids) else []
-        most = max([total, *(weight for weight, _ in ended), *(float(shares.max()) for shares, *_ in longer)])
+            if len(rest) < amateur.longest and len(ids := across.cuts(v, rest, True).ids):
+                longer.append((weight * np.exp(node.logp[ids].astype(np.float64)), node))
+        asked = [(across.cuts(v, whole[len(node.text) :], True), shares) for shares, node in longer]
+        most = max([total, *(weight for weight, _ in ended), *(float(shares.max()) for _, shares in asked)])
         least = self.tolerance / 10 * most + LEAST
         for weight, node in ended:
             kept, unsure = self._cut_after(v, node, b"", weight, behind, least)
-            total, unread = total + weight * kept, unread + weight * unsure
-        left = math.fsum(float(shares.sum()) for shares, *_ in longer)
-        for share, id, node in _largest(longer, least):
-            if left <= least:
-                break
-            left -= share
-            rest = whole[len(node.text) :]
-            beyond = amateur.bytes_of[id][len(rest) :]
-            if beyond:
-                kept, unsure = self._cut_within(v, node, id, beyond, share, behind, least)
-                total, unread = total + share * kept, unread + share * unsure
-        unread += max(left, 0.0)
+            total, unread = total + kept, unread + unsure
+        for (cuts, shares), (_, node) in zip(asked, longer, strict=True):
+            kept, unsure = self._cut_behind(cuts, node, shares, behind, least)
+            total, unread = total + kept, unread + unsure
         low, high = (scale + math.log(n) if n > 0 else -math.inf for n in (total, total + unread))
         return _Sum(low, high, behind)
 
     def _known(self, one: _Sum) -> bool:
         return math.isfinite(one.log) and one.most - one.log <= math.log1p(self.tolerance)
 
-    def _cut_within(
-        self, v: int, node: _Node, id: int, rest: bytes, share: float, behind: Behind, least: float
-    ) -> tuple[float, float]:
-        """(how likely the expert's tokenizer cuts after v, how much is not known), where a token of the amateur's goes
-        on beyond v with this rest."""
-        kept = self.across.cut(v, rest)
-        if kept is not None:
-            return float(kept), 0.0
-        child = node.children.get(id)
-        if child is not None and child.logp is not None:
-            return self._cut_after(v, child, rest, share, behind, least)
-        behind[node, id] = share
-        return 0.0, 1.0
-
     def _cut_after(
         self, v: int, node: _Node, rest: bytes, weight: float, behind: Behind, least: float
     ) -> tuple[float, float]:
-        """(how likely the expert's tokenizer cuts after v, how much is not known), by what the amateur writes after the
-        node, which ends `rest` behind v. least: a share of the sum that is not looked at."""
-        across = self.across
-        ids = across.amateur_ids(across.goes_on(across.expert.bytes_of[v] + rest).tobytes())
-        shares = np.exp(node.logp[ids].astype(np.float64))
-        left = float(shares.sum())
-        kept, unsure = max(0.0, 1.0 - left) * (across.cut(v, rest, True) is True), 0.0
-        for share, id, _ in _largest([(shares, ids, node)], least / weight) if weight > least else ():
-            if left * weight <= least:
+        """(the share of a weight with which the expert's tokenizer cuts after v, what of it is not known), by what the
+        amateur writes after the node, which ends `rest` behind v. least: a part of the sum that is not looked at."""
+        if weight <= least:
+            return 0.0, weight
+        cuts = self.across.cuts(v, rest, False)
+        shares = weight * np.exp(node.logp[cuts.ids].astype(np.float64))
+        kept, unsure = self._cut_behind(cuts, node, shares, behind, least)
+        other = max(0.0, weight - float(shares.sum()))
+        return kept + other * (self.across.cut(v, rest, True) is True), unsure
+
+    def _cut_behind(
+        self, cuts: Cuts, node: _Node, shares: np.ndarray, behind: Behind, least: float
+    ) -> tuple[float, float]:
+        """The same for the tokens that are asked about, which the amateur writes after the node with these shares."""
+        cuts.ask(shares, least)
+        kept = float(shares[cuts.answers == CUT].sum())
+        open_ = np.flatnonzero((cuts.answers != CUT) & (cuts.answers != JOINED) & (shares > 0.0))
+        unsure = float(shares[open_].sum())
+        if unsure <= least:
+            return kept, unsure
+        places = open_[cuts.answers[open_] == UNDECIDED]
+        for n in places[np.argsort(-shares[places], kind="stable")[:MOST_FOLLOWED]].tolist():
+            share, id = float(shares[n]), int(cuts.ids[n])
+            child = node.children.get(id)
+            if share <= least / FINE:
                 break
-            left -= share
-            here, hidden = self._cut_within(
-                v, node, id, rest + across.amateur.bytes_of[id], weight * share, behind, least
-            )
-            kept, unsure = kept + share * here, unsure + share * hidden
-        return kept, unsure + max(left, 0.0)
+            if child is None or child.logp is None:
+                behind[node, id] = share
+                continue
+            here, hidden = self._cut_after(cuts.id, child, cuts.rest(n), share, behind, least)
+            kept, unsure = kept + here, unsure - share + hidden
+        return kept, max(unsure, 0.0)
 
     # --- what comes of it ---
 
@@ -476,20 +490,6 @@ class AcrossRow:
             yield node, rest
             below = node.children.values()
             node = next((child for child in below if step.text.startswith(child.text)), None)
-
-
-def _largest(parts: list[tuple[np.ndarray, np.ndarray, _Node]], least: float) -> Iterator[tuple[float, int, _Node]]:
-    """(share, token, node) of tokens with their shares after some nodes, the largest first; at most MOST_TRIED of those
-    that are not far below the least that matters."""
-    parts = [(shares[keep], ids[keep], node) for shares, ids, node in parts if (keep := shares > least / 50).any()]
-    if not parts:
-        return
-    shares = np.concatenate([part[0] for part in parts])
-    ids = np.concatenate([part[1] for part in parts])
-    nodes = [part[2] for part in parts]
-    which = np.repeat(np.arange(len(parts)), [len(part[1]) for part in parts])
-    for n in np.argsort(-shares, kind="stable")[:MOST_TRIED].tolist():
-        yield float(shares[n]), int(ids[n]), nodes[which[n]]
 
 
 def _broken(text: bytes) -> bool:

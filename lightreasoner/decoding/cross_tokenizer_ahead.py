@@ -52,7 +52,7 @@ class AcrossAhead:
         if token == self._own:
             return self._seen
         self.scorer.row = self._before.beside(self.scorer.row)
-        self.scorer.row.read([token], [[]], self.scorer.ends)
+        self.scorer.row.read([token], [{}], self.scorer.ends)
         return measured(self._bounds, [token])
 
     def copy(self) -> AcrossAhead:

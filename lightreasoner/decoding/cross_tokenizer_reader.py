@@ -133,7 +133,11 @@ class AcrossScorer:
     ) -> Generator[Continuation, torch.Tensor, tuple[torch.Tensor, list[int], list[StepReading], torch.Tensor]]:
         """(the expert's log-probabilities, its end of the turn at each step, what the row read, the rows of that)."""
         log_e, ended = self._one_end(log_probs(logits[:, : self.across.expert.size]), tokens)
-        wanted = [[*row.nonzero().flatten().tolist(), *more] for row in plausible(log_e, ALPHA_FLOOR).cpu()]
+        wanted = []
+        for row, likely in zip(log_e, plausible(log_e, ALPHA_FLOOR), strict=True):
+            likely[[id for id in more if id < len(likely)]] = True
+            ids = likely.nonzero()[:, 0]
+            wanted.append(dict(zip(ids.tolist(), row[ids].tolist(), strict=True)))
         used = len(self.row.prompt) + len(self.row.spine) + len(tokens)
         if self.pair.amateur.max_positions and used > self.pair.amateur.max_positions:
             raise UserError(

@@ -16,11 +16,14 @@ import numpy as np
 from lightreasoner.errors import UserError
 from lightreasoner.models.token_text import TokenTexts
 
-SAMPLES = (" the", "the", "12", "\n", "a b")  # texts that a tokenizer must give back byte for byte
+SAMPLES = (" the", "The", "12", "\n", "a b")  # texts that a tokenizer must give back byte for byte
 ANCHORS = ("", "\n", "a\n")  # texts before them, for tokenizers that put a space before the first word
 EXTENSIONS = 4  # longer tokens that are tried
 LEAST = 1e-12  # a probability's upper end is not below it
 MEMORY = 1 << 17  # cuts that are remembered
+ASKED = 64  # questions that are asked for one sum
+FINE = 50  # a share that matters is at most so many times smaller than a sum that does
+UNASKED, UNDECIDED, JOINED, CUT = -2, -1, 0, 1
 
 
 CHANGES = (
@@ -122,6 +125,35 @@ class Segmenter:
         return found
 
 
+class Cuts:
+    """Whether the expert's tokenizer cuts after one of its tokens, by which token the amateur writes there.
+
+    Each question is asked once, when it is first worth it. answers (tokens,): CUT, JOINED, UNDECIDED or UNASKED.
+    """
+
+    def __init__(self, across: AcrossVocabulary, id: int, ids: np.ndarray, begun: bytes, skip: int):
+        """ids: the amateur's. What lies behind the expert's token is `begun` and their bytes but for the first ones."""
+        self.across, self.id, self.ids, self.begun, self.skip = across, id, ids, begun, skip
+        self.answers = np.full(len(ids), UNASKED, np.int8)
+
+    def rest(self, n: int) -> bytes:
+        """What lies behind the expert's token with the n-th of the ids."""
+        return self.begun + self.across.amateur.bytes_of[int(self.ids[n])][self.skip :]
+
+    def ask(self, shares: np.ndarray, least: float) -> None:
+        """Have answers for the largest shares, so that less than `least` in all is unasked; at most ASKED new ones."""
+        places = np.flatnonzero(self.answers == UNASKED)
+        if not len(places) or (left := float(shares[places].sum())) <= least:
+            return
+        places = places[shares[places] > least / FINE]
+        for n in places[np.argsort(-shares[places], kind="stable")[:ASKED]].tolist():
+            kept = self.across.cut(self.id, self.rest(n)) if self.rest(n) else None
+            self.answers[n] = UNDECIDED if kept is None else CUT if kept else JOINED
+            left -= float(shares[n])
+            if left <= least:
+                break
+
+
 class AcrossVocabulary:
     """An expert's and an amateur's tokenizer that differ. Ids without a name are the expert's."""
 
@@ -155,6 +187,7 @@ class AcrossVocabulary:
         self.goes_on = lru_cache(MEMORY)(self._goes_on)
         self.amateur_ids = lru_cache(256)(self._amateur_ids)
         self.cut = lru_cache(MEMORY)(self._cut)
+        self.cuts = lru_cache(1024)(self._cuts_by_token)
         self.unusual = lru_cache(MEMORY)(self._unusual)
         self.follows = lru_cache(MEMORY)(self._follows)
         self.spelling = lru_cache(MEMORY)(amateur.spell)
@@ -258,6 +291,15 @@ class AcrossVocabulary:
                 break
             longer |= set(self._beyond(text[len(text) - size :]))
         return now if all(self._cuts(own, rest + more) is now for more in longer) else None
+
+    def _cuts_by_token(self, id: int, rest: bytes, within: bool) -> Cuts:
+        """The questions about a token and `rest` behind it, which the amateur's next token follows. within: that token
+        begins with `rest` instead, which ends with the expert's token."""
+        if within:
+            ids = self.amateur.sorted_ids[self.amateur.beginning_with(rest)]
+            longer = np.array([len(self.amateur.bytes_of[one]) > len(rest) for one in ids.tolist()], bool)
+            return Cuts(self, id, ids[longer], b"", len(rest))
+        return Cuts(self, id, self.amateur_ids(self.goes_on(self.expert.bytes_of[id] + rest).tobytes()), rest, 0)
 
     def _beyond(self, begun: bytes) -> list[bytes]:
         """What longer tokens of the expert's add to these bytes; at most EXTENSIONS of them."""

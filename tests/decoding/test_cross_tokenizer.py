@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks.across import Undone
@@ -21,6 +21,7 @@ from lightreasoner.decoding.cross_tokenizer_ahead import AcrossAhead
 from lightreasoner.decoding.cross_tokenizer_reader import AcrossScorer
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, Given, generate_batch, greedy_generate
 from lightreasoner.decoding.tree_reader import Continuation, TreeBatch, TreeReader
+from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.loading import LoadedModel, load_model
 from lightreasoner.models.pairs import ExpertOnly, Pair, describe_pair, find_preset, load_pair
@@ -162,7 +163,7 @@ def test_the_amateur_in_the_experts_tokens_is_what_enumeration_gives(tmp_path, e
     compared = worst = 0.0
     for start in range(0, len(response), 2):  # pieces
         piece = response[start : start + 2]
-        readings, found = row.read(piece, [letters] * len(piece), frozenset([expert.eos_token_id]))
+        readings, found = row.read(piece, [dict.fromkeys(letters, 0.0)] * len(piece), frozenset([expert.eos_token_id]))
         for n, reading in enumerate(readings, start):
             wanted = truth(texts, expert, response[:n])
             got = {v: low for v, (low, high) in reading.sums.items() if high - low <= math.log1p(1e-3)}
@@ -370,3 +371,88 @@ def test_merges_that_the_expert_lacks_change_no_target():
         assert above < 1e-4 and apart < 1e-3  # −1 without a target
     assert sum(apart >= 0 for _, apart, _ in steps) > 0.8 * len(steps)
     assert float(np.median([above for above, *_ in steps])) > -0.01
+
+
+def sentencepiece(digits: bool = False) -> PreTrainedTokenizerFast:
+    """BPE on words with ▁ for a space and bytes for unknown characters, as Llama's and Gemma's. digits: one by one."""
+    words = ["▁the", "▁apples", "▁12", "12", "ap", "▁a", "th", "é", "▁"]
+    alphabet = sorted({c for word in words for c in word} | set("Tombuys.0123456789\n"))
+    tokens = [*SPECIALS, "<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), *alphabet]
+    merges = [("t", "h"), ("a", "p"), ("▁", "a"), ("▁", "th"), ("▁th", "e"), ("▁", "ap"), ("▁ap", "p")]
+    merges += [] if digits else [("1", "2"), ("▁", "12")]
+    tokens += [left + right for left, right in merges]
+    vocabulary = {token: id for id, token in enumerate(dict.fromkeys(tokens))}
+    bpe = Tokenizer(models.BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    bpe.normalizer = normalizers.Replace(" ", "▁")
+    parts = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    bpe.decoder = decoders.Sequence(parts)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token=PAD, eos_token=END, unk_token="<unk>")
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def with_added_tokens() -> PreTrainedTokenizerFast:
+    """A tokenizer to which words were added that lie across its own."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(["apples and", "<b>", "12 "])
+    return tokenizer
+
+
+def splitting_digits() -> PreTrainedTokenizerFast:
+    tokenizer = tiny_tokenizer(["7 12 123 the apples"])
+    steps = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
+    return tokenizer
+
+
+def composing() -> PreTrainedTokenizerFast:
+    """Its normaliser joins a letter and an accent that follow each other."""
+    tokenizer = tiny_tokenizer(["caf\u00e9 the 12"])
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
+    return tokenizer
+
+
+KINDS = {
+    "byte-level": tiny_tokenizer,
+    "byte fallback": sentencepiece,
+    "byte fallback, single digits": lambda: sentencepiece(digits=True),
+    "added tokens": with_added_tokens,
+    "single digits": splitting_digits,
+    "NFC": composing,
+}
+
+
+@pytest.mark.parametrize(
+    ("expert", "amateur"),
+    [
+        ("byte-level", "byte fallback"),
+        ("byte fallback", "single digits"),
+        ("added tokens", "byte fallback, single digits"),
+        ("NFC", "added tokens"),
+        ("single digits", "NFC"),
+    ],
+)
+def test_every_kind_of_tokenizer_gives_probabilities(tmp_path, expert, amateur):
+    """Random models write what no tokenizer would: tokens inside characters, undone accents, ends within a word."""
+    pair = load_pair(
+        str(save_tiny(tmp_path / "expert", seed=1, tokenizer=KINDS[expert]())),
+        str(save_tiny(tmp_path / "amateur", seed=2, tokenizer=KINDS[amateur]())),
+        LoadedModels(CPU),
+    )
+    pair = pair if pair.across else across(pair, pair.amateur)
+    decoding = DecodingConfig(max_new_tokens=12, beta_floor=0.0, temperature=1.0)
+    found = generate_batch(pair, rows_of(pair, 2), decoding, lambda ended: None)
+    counts, q = found.measures["counts"], np.exp(found.measures["amateur_logprobs"].astype(np.float64))
+    sums = np.bincount(np.repeat(np.arange(len(counts)), counts), q, len(counts))
+    assert (sums <= 1 + 1e-6).all()
+    compared = found.measures["compared"]
+    assert (compared >= 0).all() and (compared <= 1 + 1e-5).all() and np.isfinite(found.measures["kl"]).all()
+
+
+def test_a_tokenizer_that_drops_case_is_refused(tmp_path):
+    """It was read in small letters: a tenth of the expert's mass was compared, and nobody was told."""
+    small = tiny_tokenizer(["other words"])
+    small.backend_tokenizer.normalizer = normalizers.Lowercase()
+    expert, amateur = save_tiny(tmp_path / "expert", seed=1), save_tiny(tmp_path / "amateur", seed=2, tokenizer=small)
+    with pytest.raises(UserError, match="may drop case"):
+        load_pair(str(expert), str(amateur), LoadedModels(CPU))
