@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ from lightreasoner.formatting import format_duration
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, load_pair
 from lightreasoner.problems.rows import Problem
+from lightreasoner.sampling.coherence import coherence
 from lightreasoner.sampling.estimate import BETAS, estimate_resources
 from lightreasoner.sampling.pair_check import ModelAccuracy, assess_pair, check_pair
 from lightreasoner.settings import Settings
-from tests.support.tiny_models import save_tiny
+from tests.support.tiny_models import save_tiny, tiny_tokenizer
 from tests.support.tiny_sampling import QUESTIONS, RecordingProgress
 
 FINE = ModelAccuracy(0.6, 0.5, 0.7, 0.0, 0.0)
@@ -105,3 +107,14 @@ def test_the_verb_writes_its_result_and_prints_it(tmp_path: Path, monkeypatch, c
     assert result["probe"]["problems"] == 1000
     assert main([*options, "--target", "0", "--run-dir", str(tmp_path / "other")]) == 2
     assert "--target is 0" in capsys.readouterr().err
+
+
+def test_a_pair_across_tokenizers_says_what_was_compared(tmp_path, pair):
+    """Its mean KL is a lower bound, which nothing said. Whether its amateur writes sense was refused."""
+    other = save_tiny(tmp_path / "other", 3, tiny_tokenizer(["a b cc dd ee the 12 34"]))
+    across = load_pair(str(pair.expert.ref), str(other), LoadedModels(Settings(device="cpu", dtype="float32")))
+    found = check_pair(across, ASKED[:2], DecodingConfig(max_new_tokens=8), 10)
+    assert 0 < found.compared < 1 and found.as_json()["compared"] == found.compared
+    assert f"a lower bound, {found.compared:.0%} of the expert's mass was compared" in found.assessment[-1]
+    sense = coherence(across, ASKED[:2], 8)
+    assert math.isfinite(sense.amateur.loss) and sense.amateur.loss > 0

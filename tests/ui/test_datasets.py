@@ -11,17 +11,18 @@ from pathlib import Path
 
 import gradio as gr
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from lightreasoner.cli.main import build_parser
+from lightreasoner.cli.main import build_parser, main
 from lightreasoner.datasets.amateurs import further_folder
 from lightreasoner.datasets.select_steps import training_samples
 from lightreasoner.datasets.selectors import Selection
-from lightreasoner.datasets.trajectories import KL_EDGES, rows, shards
+from lightreasoner.datasets.trajectories import COMPARED, KL_EDGES, read_shard, rows, shards, write_shard
 from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.events import EVENTS_FILE, EventLog
@@ -572,6 +573,29 @@ def test_the_amateurs_of_a_dataset_are_compared_and_each_opens_as_a_dataset(benc
     for wrong in (f"{folder.name}:gone", f"{folder.name}:../{own.name}", f"{folder.name}:", ":x"):
         assert "error" in bench.ask("overview", wrong, 0.2, 0.4, "kl", "")
     assert "one amateur" in bench.ask("amateurs", second["id"], 0.2, 0.4, "")["error"]
+
+
+def test_numbers_of_an_amateur_with_another_tokenizer_are_told_as_lower_bounds(bench, capsys):
+    """Its KLs stood beside exact ones without a word."""
+    folder = bench.make(problems=4)
+    own = further(folder, "x/other")
+    for path in shards(own):
+        table = read_shard(path)
+        share = [[0.75] * len(values) for values in table["kl"].to_pylist()]
+        write_shard(own, path.stem, table.append_column(COMPARED, pa.array(share, COMPARED.type)))
+    record = json.loads((own / "run.json").read_text())
+    about = record["about"] | {"pair": (record["about"].get("pair") or {}) | {"across": True}}
+    (own / "run.json").write_text(json.dumps(record | {"about": about}))
+    answer = bench.ask("amateurs", folder.name, 0.2, 0.4, "")
+    assert [row["least"] for row in answer["rows"]] == [False, True]
+    assert any("lower bounds (≥): 75% of the expert's mass was compared" in note for note in answer["notes"])
+    opened = bench.ask("overview", answer["rows"][1]["id"], 0.2, 0.4, "kl", "")["open"]
+    facts = {name: value for name, value, _ in opened["facts"]}
+    assert facts["Tokenizers differ"] == "KL ≥, 75% of the expert’s mass compared" and facts["Above β"].startswith("≥ ")
+    assert all(row["least"] for row in bench.ask("rows", answer["rows"][1]["id"], {})["rows"])
+    assert not any("least" in row for row in bench.ask("rows", folder.name, {})["rows"])
+    assert main(["amateurs", "--dataset", str(folder)]) == 0
+    assert "≥ " in (printed := capsys.readouterr().out) and "75% of the expert's mass was compared" in printed
 
 
 def test_the_preview_recommends_an_amateur_with_its_gap_on_the_same_problems(bench):
