@@ -1,6 +1,6 @@
 # make run     install what is pinned and open the app on http://127.0.0.1:7860
 #              (PyTorch's CPU build on Linux without an NVIDIA card; make run TORCH=default takes the usual one)
-# make test    install what the tests need and run the whole suite
+# make test    install what the tests need and run the whole suite, whose few hundred processes share compiled modules
 # make bench   measure; make lint, make format: ruff, and eslint and tsc where Node is present
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -18,7 +18,7 @@ run: .venv/app
 
 test: .venv/dev
 	@scripts/find_chromium.sh
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: .venv/app
 	$(BIN)/python -m benchmarks.trace

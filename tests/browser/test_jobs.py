@@ -214,6 +214,7 @@ def test_the_history_reads_well_for_everybody(jobs_app, board):
     # a notification when a job ends, if the user switches it on, and only of what ends from then on
     page.page.evaluate(NOTIFICATIONS)
     jobs_app.past("Nobody is told", "succeeded")
+    page.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")  # the page looks again when it is seen
     expect(page.page.get_by_text("Nobody is told")).to_be_visible()
     page.page.get_by_role("button", name="Notify me when a job ends").click()
     jobs_app.past("The last", "failed", "The moon is full.")

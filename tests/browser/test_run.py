@@ -188,27 +188,26 @@ def test_a_branch_keeps_the_prefix_and_its_parent_is_one_click_away(visit, relat
     assert inspect.record()["id"] == parent["id"]
 
 
-@pytest.mark.parametrize("action", ["empty", "unknown model", "not downloaded"])
-def test_what_cannot_work_is_said_in_a_sentence_and_the_page_goes_on(visit, action):
+def test_what_cannot_work_is_said_in_a_sentence_and_the_page_goes_on(visit):
     inspect = visit()
-    if action == "empty":
-        inspect.question.fill("   ")
-        expected = "The problem is empty"
-    elif action == "unknown model":
-        inspect.use_models("no/such-model-here", "no/such-amateur")
-        expected = "no/such-model-here"
-    else:
-        inspect.pick_pair("Qwen2.5-Math-1.5B against")
-        expect(inspect.card.locator(".lr-warn")).to_contain_text("Qwen/Qwen2.5-Math-1.5B")
-        expected = "Qwen/Qwen2.5-Math-1.5B"
-    inspect.run_button.click()
-    expect(inspect.error).to_contain_text(expected)
-    expect(inspect.error).to_have_attribute("role", "alert")
-    assert "unexpected error" not in inspect.error.inner_text()
-    assert "Traceback" not in inspect.error.inner_text()
-    expect(inspect.page.locator(".lr-curve-box")).to_be_hidden()
-
-    goes_on(inspect)
+    for action in ("empty", "unknown model", "not downloaded"):
+        if action == "empty":
+            inspect.question.fill("   ")
+            expected = "The problem is empty"
+        elif action == "unknown model":
+            inspect.use_models("no/such-model-here", "no/such-amateur")
+            expected = "no/such-model-here"
+        else:
+            inspect.pick_pair("Qwen2.5-Math-1.5B against")
+            expect(inspect.card.locator(".lr-warn")).to_contain_text("Qwen/Qwen2.5-Math-1.5B")
+            expected = "Qwen/Qwen2.5-Math-1.5B"
+        inspect.run_button.click()
+        expect(inspect.error).to_contain_text(expected)
+        expect(inspect.error).to_have_attribute("role", "alert")
+        assert "unexpected error" not in inspect.error.inner_text()
+        assert "Traceback" not in inspect.error.inner_text()
+        expect(inspect.page.locator(".lr-curve-box")).to_be_hidden()
+        goes_on(inspect)
 
 
 def goes_on(inspect: Inspect) -> None:

@@ -71,13 +71,16 @@ def test_a_job_without_checkpoints_gets_a_term_and_ends_in_order(bench, term_at_
     assert bench.said(bench.get(job), "end")["state"] == "cancelled"
 
 
-def test_a_job_that_ignores_everything_is_gone_with_its_child_within_ten_seconds(bench, record_property):
-    """The deadline is the promise under test, not a speed: the clock that the scheduler itself counts by."""
+def test_a_job_that_ignores_everything_is_gone_with_its_child_within_ten_seconds(bench, record_property, monkeypatch):
+    """The deadline is the promise under test, not a speed: the clock that the scheduler itself counts by, at a fifth of
+    its times."""
     job = bench.submit("stubborn")
     child = bench.running(job, "child")["pid"]
     pid = bench.get(job).pid
     assert not gone(pid) and not gone(child) and os.getpgid(child) == pid
     assert scheduler.KILL_AFTER + 2 * scheduler.TICK < 10
+    for name in ("TERM_AFTER", "KILL_AFTER", "TICK"):
+        monkeypatch.setattr(scheduler, name, getattr(scheduler, name) / 5)
     bench.scheduler.start()
     began = time.monotonic()
     try:
@@ -160,7 +163,7 @@ def test_what_a_dead_job_leaves_behind_is_ended_too(bench):
 
 
 def test_a_killed_server_changes_nothing_for_its_job(bench):
-    job = bench.submit("steps", "--steps", "30")
+    job = bench.submit("steps", "--steps", "30", "--pause", "0.05")
     server = bench.server()
     until(lambda: bench.said(bench.get(job), "progress"))
     server.kill()
@@ -186,7 +189,7 @@ def test_a_mistake_is_its_sentence_for_the_next_server_too(bench):
 
 @pytest.mark.parametrize("death", ["before", "after"])
 def test_a_server_that_dies_around_the_spawn_loses_no_job_and_runs_none_twice(bench, death):
-    job = bench.submit("steps", "--steps", "15", run="a")
+    job = bench.submit("steps", "--steps", "15", "--pause", "0.04", run="a")
     server = bench.server(death)
     assert server.wait(60) == -signal.SIGKILL
     claimed = bench.get(job)
