@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.support.browser import App, Inspect, Visitor, Visitors, launch_chromium
+from tests.support.browser import SHORT_LIVED, App, Inspect, Visitor, Visitors, launch_chromium
 from tests.support.browser_models import save_endless_pair, save_hostile_pair, save_related_pair
 
 
@@ -41,7 +41,7 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = launch_chromium(playwright)
+        browser = launch_chromium(playwright, SHORT_LIVED)
         yield browser
         browser.close()
 

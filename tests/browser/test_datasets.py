@@ -22,7 +22,7 @@ from lightreasoner.datasets.selectors import Selection
 from lightreasoner.datasets.trajectories import KL_EDGES, rows
 from lightreasoner.decoding.contrast import Contrast
 from lightreasoner.storage.atomic import new_id
-from tests.support.browser import PATIENCE, App, barriers_of, in_every_look
+from tests.support.browser import OPEN, PATIENCE, App, barriers_of, in_every_look
 from tests.support.tiny_dataset import make_dataset, selection_report
 from tests.support.tiny_evaluation import make_evaluation
 
@@ -46,6 +46,7 @@ class Datasets:
 
     def open(self, url: str) -> Datasets:
         self.page.goto(url)
+        self.page.wait_for_function(OPEN, arg=["#lr-ds-build", "body"])
         expect(self.build).to_be_visible()
         return self
 

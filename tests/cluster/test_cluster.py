@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -26,11 +25,12 @@ from lightreasoner.jobs.events import EVENTS_FILE, read_events
 from lightreasoner.models.loading import load_model
 from lightreasoner.settings import ROOT, Settings
 from lightreasoner.training import on_cluster as cluster_training
+from tests.support import warm_app
 from tests.support.tiny_cluster import Refusing
 from tests.support.tiny_models import save_tiny, save_tiny_adapter, tiny_model
 
 SAMPLE = ["sample", "--problems", "bundled-train", "--limit", "96", "--batch-size", "8", "--max-new-tokens", "48"]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+TORCHRUN = ["--standalone", "--nproc-per-node", "2", "--run-path", "--start-method", "fork"]
 
 
 @pytest.fixture(scope="module")
@@ -191,9 +191,9 @@ def torchrun(dataset, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("torchrun")
     plain = [*tune(dataset), "--run-dir", str(folder / "plain")]
     sharded = [*tune(dataset), *FEW, "--shard", "--run-dir", str(folder / "sharded")]
-    words = [*TORCHRUN, "tests.support.cli_batch", json.dumps([plain, sharded])]
+    words = [*TORCHRUN, str(ROOT / "tests" / "support" / "cli_batch.py"), json.dumps([plain, sharded])]
     env = os.environ | {"LIGHTREASONER_WORKSPACE": str(folder / "workspace"), "LIGHTREASONER_DEVICE": "cpu"}
-    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    done = warm_app.command(env, *words, module="torch.distributed.run")
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 

@@ -32,10 +32,11 @@ FLAGS = [
     "--disable-sync",
     # all pages of a visitor in one process, which has the page's scripts compiled: a fifth less work to open the page
     "--process-per-site",
-    "--js-flags=--no-turbofan",  # V8's last compiler takes more than it gains on pages that live for seconds
     # nobody's browser reaches anything but this machine; there is one name of somebody else's that leads to it
     "--host-resolver-rules=MAP evil.example 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
+#: For pages that live for seconds: V8's last compiler takes more time than it gains.
+SHORT_LIVED = "--js-flags=--no-turbofan"
 #: More tokens than any model writes within PATIENCE: a run with this limit goes on until somebody stops it.
 ENDLESS = 20_000
 #: Offline and on the CPU, whatever this machine has, with a Hub cache that is empty. One
@@ -53,17 +54,20 @@ ENVIRONMENT = {
 }
 GLYPHS = {"\n": "↵\n", "\x00": "␀", "\x1b": "␛"} | {c: f"‹U+{ord(c):04X}›" for c in "\u200b\u200d\u2028\u202e\ufeff"}
 TOKEN_LIMIT = "Max new tokens"
+#: Whether something is to be seen and something else is there. As a function that is waited for it is asked at each
+#: frame, where `expect` looks twice a second.
+OPEN = "([seen, there]) => document.querySelector(seen)?.checkVisibility() && document.querySelector(there)"
 
 expect.set_options(timeout=PATIENCE)
 
 
-def launch_chromium(playwright: Playwright) -> Browser:
-    """The system's browser: Playwright's own would have to be downloaded."""
+def launch_chromium(playwright: Playwright, *flags: str) -> Browser:
+    """The system's browser, with these flags as well: Playwright's own would have to be downloaded."""
     # the shell is the same engine without a browser's own windows, and opens the page in two thirds of the time
     names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     found = next(filter(None, map(shutil.which, names)), None)
     assert found, f"The browser tests need one of {', '.join(names)} on the PATH."
-    return playwright.chromium.launch(executable_path=found, args=FLAGS)
+    return playwright.chromium.launch(executable_path=found, args=[*FLAGS, *flags])
 
 
 def free_port() -> int:
@@ -269,9 +273,11 @@ class Inspect:
 
     def open(self, url: str) -> Inspect:
         self.page.goto(url)
+        opens_on_example = not {"trace", "lens"} & parse_qs(urlsplit(url).query).keys()
+        self.page.wait_for_function(OPEN, arg=[".lr-state", ".lr-token" if opens_on_example else "body"])
         expect(self.state).to_be_visible()
-        if not {"trace", "lens"} & parse_qs(urlsplit(url).query).keys():
-            expect(self.tokens.first).to_be_attached()  # the page opens on a trace: the example
+        if opens_on_example:
+            expect(self.tokens.first).to_be_attached()
         return self
 
     def unfold(self) -> None:

@@ -1,6 +1,6 @@
-"""Command lines one after another in one process: torchrun and its imports cost ten seconds a start.
+"""Command lines one after another in one process. torchrun runs it in forks of one that has made the imports.
 
-torchrun … -m tests.support.cli_batch '[["finetune", …], ["finetune", …]]'
+torchrun … --run-path --start-method fork tests/support/cli_batch.py '[["finetune", …], ["finetune", …]]'
 """
 
 import json
@@ -9,4 +9,5 @@ import sys
 from lightreasoner.cli.main import main
 
 if __name__ == "__main__":
-    raise SystemExit(max(main(argv) for argv in json.loads(sys.argv[1])))
+    if status := max(main(argv) for argv in json.loads(sys.argv[1])):
+        raise SystemExit(status)  # without one, torchrun waits for what it takes for a function to return

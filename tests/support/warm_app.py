@@ -48,21 +48,24 @@ def command(env: dict[str, str], *argv: str, module: str = "lightreasoner") -> s
     """`python -m MODULE ARGV` in the repository's root, without the imports."""
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder, name) for name in ("out", "err")]
-        process = _start(_run, env, (module, *argv), *files)
+        process = _start(_run, env, (module, *argv), *files, daemon=False)  # a daemon may have no children
         process.join(500)
-        texts = [file.read_text() for file in files]
-        assert process.exitcode is not None, f"{argv} has not ended: {texts}"
-        return subprocess.CompletedProcess(argv, process.exitcode, *texts)
+        texts, status = [file.read_text() for file in files], process.exitcode
+        process.kill()
+        assert status is not None, f"{argv} has not ended: {texts}"
+        return subprocess.CompletedProcess(argv, status, *texts)
 
 
-def _start(target, env: dict[str, str], words: Sequence[str], *files: Path) -> multiprocessing.Process:
+def _start(
+    target, env: dict[str, str], words: Sequence[str], *files: Path, daemon: bool = True
+) -> multiprocessing.Process:
     _context.set_forkserver_preload(["tests.support.warm_imports"])
     before = dict(os.environ)
     os.environ.clear()
     # the first start brings the template into being, which keeps this
     os.environ.update(env | {"GRADIO_ANALYTICS_ENABLED": "False"})
     try:
-        process = _context.Process(target=target, args=(env, words, *map(str, files)), daemon=True)
+        process = _context.Process(target=target, args=(env, words, *map(str, files)), daemon=daemon)
         process.start()
     finally:
         os.environ.clear()
