@@ -11,12 +11,14 @@ group of gloo's, since the first process may read a dataset, or wait for its acc
 import atexit
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
 from lightreasoner.errors import UserError
+from lightreasoner.settings import Settings
 from lightreasoner.training.loss import PackedExample
 
 WAIT = timedelta(days=30)  # of a process for the others, where it is no message between GPUs
@@ -35,22 +37,25 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def init_process_group() -> None:
+def init_process_group(settings: Settings | None = None) -> Settings | None:
     """Join the process group of a distributed run, once; each process then uses the GPU of its local rank.
 
-    Every process calls this as soon as it begins, before anything slow: the others wait for it here.
+    Every process calls this as soon as it begins, before anything slow: the others wait for it here. Returns the
+    settings with that GPU, whichever they name; with the device cpu none is used.
     """
     global _control
     if world_size() == 1:
-        return
-    if torch.cuda.is_available():
+        return settings
+    on_gpu = torch.cuda.is_available() and not (settings and settings.device == "cpu")
+    if on_gpu:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        dist.init_process_group("nccl" if on_gpu else "gloo")
         # its threads, left to the end of the process, sometimes abort it when all work is done
         atexit.register(dist.destroy_process_group)
     if _control is None or _control[0] is not dist.group.WORLD:
         _control = dist.group.WORLD, dist.new_group(backend="gloo", timeout=WAIT)
+    return replace(settings, device="cuda") if settings and settings.device.startswith("cuda") else settings
 
 
 def partition_by_length(examples: Sequence[PackedExample], parts: int) -> list[list[PackedExample]]:

@@ -46,7 +46,7 @@ def run_as_job(
     console: wraps the progress of the first process, for example to print it. Raises UserError, and StopRequested
     when the run was cancelled, or stopped before there was a result.
     """
-    init_process_group()
+    init_process_group(settings)
     if rank() > 0:
         return run_finetune(job, settings, SilentProgress())
     result = None
@@ -67,7 +67,7 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
     Every process of a distributed run calls this; only the first one writes. A run that has ended is not repeated:
     its stored result is returned. Raises UserError, and StopRequested when the run was cancelled.
     """
-    init_process_group()
+    settings = init_process_group(settings)
     barrier()  # the first one may wait for its accelerator; until then the others take no memory
     dataset = read_run(job.dataset.local)
     progress.status("Loading the expert")

@@ -14,6 +14,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from lightreasoner.errors import UserError
 from lightreasoner.models.adapters import add_lora
+from lightreasoner.settings import Settings
 from lightreasoner.training import distributed
 from lightreasoner.training.loss import PackedExample, Target, collate, step_logits
 from lightreasoner.training.sharding import shard
@@ -44,6 +45,9 @@ def test_gpus_wait_for_each_other_over_gloo(monkeypatch):
     assert calls[2][:2] == ("barrier", ("new_group",))
     tensor, *rest = calls[3][1]
     assert (tensor.device.type, int(tensor), *rest) == ("cpu", 3, 0, "new_group")
+    for device, of_this_process in (("cuda:0", "cuda"), ("cuda:1,cuda:0", "cuda"), ("auto", "auto"), ("cpu", "cpu")):
+        assert distributed.init_process_group(Settings(device=device)).device == of_this_process
+    assert devices == [1] * 5, "with the device cpu no GPU is taken"
     world.WORLD = object()  # a cluster has made another group
     distributed.init_process_group()
     assert calls[-1][0] == "new_group"
