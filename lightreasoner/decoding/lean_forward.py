@@ -80,7 +80,7 @@ class Lean:
     def current(self) -> bool:
         """Whether the model still consists of the modules and tensors that this was made of."""
         parts = self._made_of
-        return all(above()._modules.get(name) is part and _place(part) == place for above, name, part, place in parts)
+        return all(getattr(above(), name) is part and _place(part) == place for above, name, part, place in parts)
 
     def _part(self, above: nn.Module, name: str) -> nn.Module:
         part = getattr(above, name)
@@ -296,9 +296,9 @@ def _runs(padding: list[int]) -> list[tuple[slice, int]]:
 
 
 def _place(part: nn.Module) -> int:
-    """Where a module's weight lies; 0 for a module without one of its own, as a layer around an adapter is."""
-    weight = part._parameters.get("weight")
-    return 0 if weight is None else weight.data_ptr()
+    """Where a module's weight lies; 0 for a module without one of its own."""
+    weight = getattr(part, "weight", None)
+    return weight.data_ptr() if isinstance(weight, torch.Tensor) else 0
 
 
 def _joined(parameters: list[torch.Tensor]) -> torch.Tensor:

@@ -62,21 +62,25 @@ class WarmWorker:
     """The server's side: the process `python -m module FILE`, ready after some seconds. Safe for threads."""
 
     def __init__(self, module: str):
-        self._lock, self._ready = threading.Lock(), False
+        self._module, self._lock, self._ready = module, threading.Lock(), False
         self._env, self._code = _of_libraries(dict(os.environ)) | OUTPUT, _code()
         self._asking, asked = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._asking.settimeout(PATIENCE)
         with asked:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", module, str(asked.fileno()), " " * ROOM],
-                cwd=ROOT,
-                env=self._env | {VARIABLE: " " * ROOM},
-                pass_fds=[asked.fileno()],
-                start_new_session=True,  # Ctrl+C in a terminal is for the server
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
+            self.process = self._launch(asked)
+
+    def _launch(self, asked: socket.socket) -> subprocess.Popen:
+        """asked: the process's end. A test's server puts a fork of itself in its place (tests/support/warm_jobs.py)."""
+        return subprocess.Popen(
+            [sys.executable, "-m", self._module, str(asked.fileno()), " " * ROOM],
+            cwd=ROOT,
+            env=self._env | {VARIABLE: " " * ROOM},
+            pass_fds=[asked.fileno()],
+            start_new_session=True,  # Ctrl+C in a terminal is for the server
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
 
     def start(self, argv: Sequence[str], env: dict[str, str], output: int) -> ForkedJob | None:
         """A new job with these words after the command, this environment, and its output in an open file.
@@ -108,7 +112,10 @@ class WarmWorker:
                 self._ready = self._asking.recv(64) == b"ready"
         if self._ready and _code() != self._code:  # the fork would run what is no longer there
             self._stop()
-        return self._ready and _of_libraries(env) == self._env
+        return self._ready and self._same_libraries(env)
+
+    def _same_libraries(self, env: dict[str, str]) -> bool:
+        return _of_libraries(env) == self._env
 
     def status(self, pid: int) -> int | None:
         """The exit status of an ended job, negative for a signal; None while it runs, and when it is unknown."""
