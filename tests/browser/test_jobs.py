@@ -218,6 +218,7 @@ def test_the_history_reads_well_for_everybody(jobs_app, board):
     expect(page.page.get_by_text("Nobody is told")).to_be_visible()
     page.page.get_by_role("button", name="Notify me when a job ends").click()
     jobs_app.past("The last", "failed", "The moon is full.")
+    page.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
     page.page.wait_for_function("window.__told.length > 0")
     assert page.page.evaluate("window.__told") == [["Failed: The last", "The moon is full."]]
 
