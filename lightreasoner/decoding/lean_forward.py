@@ -23,7 +23,7 @@ from lightreasoner.progress import check_interruption
 SHAPES = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM"}
 GROWING_ROPE = {"dynamic", "longrope"}  # frequencies that depend on how long the text is
 LONG = 24  # tokens that a CPU may read for seconds, so that a closed tab ends the pass between two of its products
-FEW = 16  # tokens, of which fewer are multiplied by another kernel, which rounds otherwise
+LEAST_ROWS = 16  # of a matrix product; another kernel, which rounds otherwise, multiplies fewer
 #: Columns of padding, over all rows, that are read rather than avoided by one more call of attention on a CPU.
 IDLE = 256
 Part = Callable[[torch.Tensor], torch.Tensor]
@@ -161,7 +161,7 @@ class Lean:
         columns are needed, None: all; the others before them may be missing. The rest as below.
         """
         rows, columns = ids.shape
-        needed = columns if keep is None else min(columns, max(keep, -(-FEW // rows)))
+        needed = columns if keep is None else min(columns, max(keep, -(-LEAST_ROWS // rows)))
         split = (self.heads, self.cached, self.cached)
         hidden = self._embed(ids).view(rows * columns, -1)
         pause = check_interruption if rows * columns >= LONG else bool  # which does nothing

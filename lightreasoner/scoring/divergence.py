@@ -360,6 +360,7 @@ def on_host(*columns: torch.Tensor) -> list[torch.Tensor]:
 
 
 def in_one_piece(columns: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The same numbers on the host, of any dtype: the bits of each travel as integers of 64 bits."""
     bits = [x.view(torch.int32 if x.itemsize == 4 else torch.int64) if x.is_floating_point() else x for x in columns]
     moved = torch.stack([x.long() for x in bits]).cpu()
     return [x.to(own.dtype).view(column.dtype) for x, own, column in zip(moved, bits, columns, strict=True)]

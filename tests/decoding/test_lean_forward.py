@@ -103,7 +103,7 @@ def test_the_last_layers_second_half_reads_only_what_is_asked_for():
     lean._layers[-1] = replace(lean._layers[-1], down=lambda x: read.append(len(x)) or down(x))
     for keep, logits in wanted.items():
         assert torch.equal(forward(loaded, [text], keep), logits)
-    assert read == [lean_forward.FEW, 20, 60]
+    assert read == [lean_forward.LEAST_ROWS, 20, 60]
 
 
 def test_one_run_where_more_would_cost_more_than_the_padding():
