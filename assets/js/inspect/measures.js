@@ -69,7 +69,8 @@ export function takenProbabilities(step, alpha, cap = null) {
   const [expert, amateur] = [logE, logA].map((x) => (x === null || x === undefined ? null : Math.exp(x)));
   const set = candidates || (kept && { expert_logprobs: kept[0], amateur_logprobs: kept[1] });
   const isUnknown = step.compared !== undefined && logA === null; // the amateur's is known within wide bounds only
-  if (!set) return { expert, amateur, target: null, plausible: false, says: 'The target was not stored here.' };
+  if (!set) return { expert, amateur, target: null, plausible: false, says: step.compared === undefined
+    ? 'The target was not stored here.' : 'No target: some plausible token could not be compared.' };
   const at = candidates ? candidates.ids.indexOf(step.token_id) // equal numbers have equal weights
     : kept[0].findIndex((x, i) => x === logE && (kept[1][i] === logA || isUnknown));
   const { plausible, weights } = contrastiveTarget(set, alpha, cap), inside = at >= 0 && plausible[at];
