@@ -35,6 +35,7 @@ class Settings:
     memory_gb: float = 0.0  # budget for loaded models in GB; 0: 85 % of what a GPU has free, half elsewhere
     lean: bool = True  # read models with a lean forward pass where its logits equal those of transformers
     graphs: bool = True  # replay its single steps as CUDA graphs where their logits differ by no more than rounding
+    packed: bool = True  # on a CPU copy its weights into a faster layout, which rounds otherwise, where memory allows
     conversions_gb: float = 20.0  # disk space of converted GGUF files, which load faster; 4 on Spaces; 0: none are kept
     max_problem_chars: int = 20_000
     max_prompt_tokens: int = 4_096

@@ -213,3 +213,18 @@ def datasets_offline() -> Iterator[None]:
             yield
         finally:
             datasets.config.HF_HUB_OFFLINE = before
+
+
+def packed_weight(weight: Any) -> Any:
+    """A copy of a linear layer's weight (outputs, inputs) in oneDNN's own layout. Raises RuntimeError where PyTorch was
+    built without oneDNN."""
+    import torch
+
+    return torch.ops.mkldnn._reorder_linear_weight(weight, 64)  # rows that it is made for; others are right as well
+
+
+def packed_linear(rows: Any, packed: Any, bias: Any | None) -> Any:
+    """rows (n, inputs) through a linear layer whose weight is a `packed_weight`: (n, outputs). Has no gradient."""
+    import torch
+
+    return torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")

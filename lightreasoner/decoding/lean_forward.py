@@ -1,7 +1,8 @@
 """The forward pass of Llama-shaped decoders without the overhead of modules: the same operations in the same order.
 
 Query, key and value are one matrix product, and so are gate and up. reading_check.py chooses it for a model only if its
-logits equal transformers' on a text.
+logits equal transformers' on a text. On a CPU its weights may then be copied into the layout of a faster kernel, which
+rounds otherwise, but each row in the same way, however many there are.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from lightreasoner.compat.transformers import packed_linear, packed_weight
 from lightreasoner.decoding.cuda_graphs import StepGraphs
 from lightreasoner.progress import check_interruption
 
@@ -24,6 +26,7 @@ SHAPES = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3Fo
 GROWING_ROPE = {"dynamic", "longrope"}  # frequencies that depend on how long the text is
 LONG = 24  # tokens that a CPU may read for seconds, so that a closed tab ends the pass between two of its products
 LEAST_ROWS = 16  # of a matrix product; another kernel, which rounds otherwise, multiplies fewer
+PACKABLE = {torch.float32, torch.bfloat16}
 #: Columns of padding, over all rows, that are read rather than avoided by one more call of attention on a CPU.
 IDLE = 256
 Part = Callable[[torch.Tensor], torch.Tensor]
@@ -59,11 +62,13 @@ class _Layer:
 class Lean:
     """A model's forward pass on the model's own weights, with the adapters that PEFT has put into its layers."""
 
-    def __init__(self, model: Any, fused: bool = True):
+    def __init__(self, model: Any, fused: bool = True, packed: bool = False):
         """model: a transformers model that is no `misfit`. fused: join the matrices that read the same input.
 
-        Joined matrices take no more memory: the model's own parameters become views of them.
+        Joined matrices take no more memory: the model's own parameters become views of them. Packed ones are copies,
+        as large as the model.
         """
+        self.fused, self._packed = fused, packed
         config, attention = model.config, model.model.layers[0].self_attn
         self.heads, self.cached = config.num_attention_heads, config.num_key_value_heads
         self.width, self.scale = attention.head_dim, attention.scaling
@@ -80,12 +85,19 @@ class Lean:
     def current(self) -> bool:
         """Whether the model still consists of the modules and tensors that this was made of."""
         parts = self._made_of
-        return all(getattr(above(), name) is part and _place(part) == place for above, name, part, place in parts)
+        return all(getattr(above(), name) is part and self._place(part) == place for above, name, part, place in parts)
 
     def _part(self, above: nn.Module, name: str) -> nn.Module:
         part = getattr(above, name)
-        self._made_of.append((ref(above), name, part, _place(part)))  # a model must not keep itself alive
+        self._made_of.append((ref(above), name, part, self._place(part)))  # a model must not keep itself alive
         return part
+
+    def _place(self, part: nn.Module) -> tuple[int, int]:
+        """(where a module's weight lies, how often it was changed, which matters to a copy); zeros without a weight."""
+        weight = getattr(part, "weight", None)
+        if not isinstance(weight, torch.Tensor):
+            return 0, 0
+        return weight.data_ptr(), 0 if not self._packed or weight.is_inference() else weight._version
 
     def _layer(self, layer: nn.Module, fused: bool) -> _Layer:
         check_interruption()  # joining its matrices takes as long as copying them
@@ -115,6 +127,8 @@ class Lean:
             bias = None if parts[0].bias is None else _joined([part.bias for part in parts])
         for name in names:  # after joining, which moves the weights
             self._part(above, name)
+        if joined and self._packed:
+            return _packed_product(weight, bias)
         if joined:
             linear = functional.linear
             return lambda x: linear(x, weight, bias)
@@ -193,6 +207,11 @@ class Lean:
     @property
     def dtype(self) -> torch.dtype:
         return self._embed.weight.dtype
+
+    @property
+    def packable(self) -> bool:
+        """Whether PyTorch has a kernel for packed weights of this type here."""
+        return torch.backends.mkldnn.is_available() and self.dtype in PACKABLE
 
     def turns(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """cos and sin of at least so many positions from 0, (positions, 1, width)."""
@@ -295,10 +314,18 @@ def _runs(padding: list[int]) -> list[tuple[slice, int]]:
     return list(zip(runs, least, strict=True))
 
 
-def _place(part: nn.Module) -> int:
-    """Where a module's weight lies; 0 for a module without one of its own."""
-    weight = getattr(part, "weight", None)
-    return weight.data_ptr() if isinstance(weight, torch.Tensor) else 0
+def _packed_product(weight: torch.Tensor, bias: torch.Tensor | None) -> Part:
+    """A matrix product on a copy of this weight in a faster layout; of a single row, for which it is no faster, on the
+    weight itself."""
+    packed, linear = packed_weight(weight), functional.linear
+
+    def product(x: torch.Tensor) -> torch.Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        if len(rows) == 1:
+            return linear(x, weight, bias)
+        return packed_linear(rows, packed, bias).view(*x.shape[:-1], -1)
+
+    return product
 
 
 def _joined(parameters: list[torch.Tensor]) -> torch.Tensor:

@@ -2,7 +2,8 @@
 
 Two rows of different length are read in pieces, as tracer and sampler do, and compared with one forward over the whole
 of both. Where they differ, the next slower way is measured; where none is right, the model is refused with the number.
-Then the same is read with the lean forward pass, which is used where its logits are those of transformers.
+Then the same is read with the lean forward pass, which is used where its logits are those of transformers; and with
+packed weights on a CPU or CUDA graphs, which make it faster, and are used where they change no more than rounding does.
 """
 
 import time
@@ -37,7 +38,7 @@ from lightreasoner.decoding.forward_pass import (
 )
 from lightreasoner.decoding.lean_forward import Lean, misfit
 from lightreasoner.errors import UserError, first_line
-from lightreasoner.models.devices import is_out_of_memory
+from lightreasoner.models.devices import free_bytes, is_out_of_memory
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.progress import StopRequested, check_interruption
 
@@ -46,7 +47,8 @@ COLUMNS = 16  # of each row: few, since on a CPU a token of a large model takes 
 #: (row, position) of the logits of _two_rows
 PLACES = ((0, 6), (1, 3), (1, 7), (1, 8), (0, 7), (0, 8), (1, 9), (0, 9))
 GRAPH_DEVICES = ("cuda",)
-GRAPH_ROUNDING = 1e-5  # nats, that two readings in float32 may differ by
+ROUNDING = 1e-5  # nats, that two readings in float32 may differ by
+PACKED_SHARE = 4  # packed weights, a second copy, may take one part in so many of the memory that is free
 #: What rounding explains, in nats of the mean |Δ log p|.
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 0.03, torch.bfloat16: 0.2}
 
@@ -104,26 +106,46 @@ def _choose_pass(loaded: LoadedModel, one: list[int], other: list[int], way: Rea
         why = describe_reading(loaded) or "its layers see only a window of the text"
     if why:
         return remember_pass(loaded, ForwardPass(None, why))
-    remember_pass(loaded, ForwardPass(None, "not compared yet"))
     with threads.steady():
-        try:
-            usual = _every_way(loaded, one, other, way)
-        except StopRequested:
-            forget_pass(loaded)
-            raise
         for fused in (True, False):  # a joined matrix may be multiplied by another kernel
             try:
-                lean = Lean(model, fused)
+                lean = Lean(model, fused)  # first: how a single row is multiplied depends on where the matrix lies
+                remember_pass(loaded, ForwardPass(None, "not compared yet"))
+                usual = _every_way(loaded, one, other, way)
                 remember_pass(loaded, ForwardPass(lean, _same_as(loaded.dtype)))
                 found = _every_way(loaded, one, other, way)
                 if _last_places(found.to(loaded.dtype), usual.to(loaded.dtype)) <= (loaded.dtype != torch.float32):
-                    return _add_graphs(loaded, lean, one, other, way, usual)
+                    add = _add_packed if loaded.device.type == "cpu" else _add_graphs
+                    return add(loaded, lean, one, other, way, usual)
             except Exception as failure:  # a model may be changed in any way
                 if _goes_on(failure):
                     forget_pass(loaded)
                     raise
     remember_pass(loaded, ForwardPass(None, "the logits of the lean one differ"))
     return None
+
+
+def _add_packed(
+    loaded: LoadedModel, lean: Lean, one: list[int], other: list[int], way: Reading, usual: torch.Tensor
+) -> None:
+    """Multiply with packed weights where there is room for them and their logits are no further from the usual ones
+    than two usual ways of reading are from each other."""
+    if not (loaded.packed and lean.packable):
+        return
+    packed, why = None, "no memory for packed weights"
+    if loaded.memory_bytes <= free_bytes(loaded.device) // PACKED_SHARE:
+        try:
+            packed = Lean(base_model(loaded.model), lean.fused, packed=True)
+            remember_pass(loaded, ForwardPass(packed, ""))
+            apart = _difference(_every_way(loaded, one, other, way), usual.float().log_softmax(-1))
+            why = f"packed weights, which differ by {apart:.1g} nats"
+            if apart > TOLERANCE[loaded.dtype]:
+                packed, why = None, f"packed weights differ by {apart:.1g} nats and are not used"
+        except StopRequested:
+            raise
+        except Exception as failure:  # PyTorch may have no such kernel, and memory may run out after all
+            packed, why = None, f"packed weights failed ({first_line(failure, 100)})"
+    remember_pass(loaded, ForwardPass(packed or lean, f"{_same_as(loaded.dtype)}; {why}"))
 
 
 def _add_graphs(
@@ -138,7 +160,7 @@ def _add_graphs(
     try:
         found = _every_way(loaded, one, other, way)
         apart = _difference(found, usual.float().log_softmax(-1))
-        if apart > max(way.difference or 0.0, GRAPH_ROUNDING):
+        if apart > max(way.difference or 0.0, ROUNDING):
             why = f"CUDA graphs differ by {apart:.1g} nats and are not used"
     except Exception as failure:
         if _goes_on(failure):

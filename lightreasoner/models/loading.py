@@ -66,6 +66,7 @@ class LoadedModel:
     files: Files | None = None  # that it was read from
     lean: bool = True  # the forward pass of decoding/lean_forward.py may be used
     graphs: bool = True  # its single steps may be replayed as CUDA graphs
+    packed: bool = True  # its weights may be copied into a faster layout on a CPU
 
     @property
     def end_texts(self) -> tuple[str, ...]:
@@ -132,6 +133,7 @@ def load_model(
         files=files,
         lean=settings.lean,
         graphs=settings.graphs,
+        packed=settings.packed,
     )
 
 

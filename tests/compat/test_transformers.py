@@ -138,3 +138,10 @@ def test_no_other_module_uses_private_parts_of_libraries(path, own):
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Attribute) and re.match(r"_[a-z]", node.attr):
             assert node.attr in own, f"{node.attr} in line {node.lineno} of {advice}"
+
+
+def test_packed_weights_multiply_like_a_linear_layer():
+    weight, bias, rows = torch.randn(24, 40), torch.randn(24), torch.randn(7, 40)
+    found = compat.packed_linear(rows, compat.packed_weight(weight), bias)
+    torch.testing.assert_close(found, torch.nn.functional.linear(rows, weight, bias))
+    assert torch.equal(compat.packed_linear(rows[:2], compat.packed_weight(weight), bias), found[:2])

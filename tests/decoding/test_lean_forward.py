@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from lightreasoner import threads
-from lightreasoner.decoding import lean_forward
+from lightreasoner.decoding import lean_forward, reading_check
 from lightreasoner.decoding.batch_decoder import BatchDecoder
 from lightreasoner.decoding.forward_pass import describe_pass, forward, known_pass, remember_pass
 from lightreasoner.decoding.generate import greedy_generate
@@ -28,7 +28,7 @@ KINDS = {
 }
 
 
-def tiny(kind: str, dtype: torch.dtype = torch.float32, **more) -> LoadedModel:
+def tiny(kind: str, dtype: torch.dtype = torch.float32, packed: bool = False, **more) -> LoadedModel:
     sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4}
     sizes |= {"num_key_value_heads": 2, "vocab_size": 96, "max_position_embeddings": 600}
     config = transformers.AutoConfig.for_model(kind, **{**sizes, **KINDS.get(kind, {}), **more})
@@ -38,7 +38,7 @@ def tiny(kind: str, dtype: torch.dtype = torch.float32, **more) -> LoadedModel:
         torch.nn.init.normal_(parameter, std=0.3)
     model = model.eval().requires_grad_(False)
     cpu, ref = torch.device("cpu"), ModelRef(kind, "folder", kind)
-    return LoadedModel(ref, model, tiny_tokenizer(), cpu, dtype, 0, 0, frozenset({2}), 600, kind)
+    return LoadedModel(ref, model, tiny_tokenizer(), cpu, dtype, 0, 0, frozenset({2}), 600, kind, packed=packed)
 
 
 def with_lora(loaded: LoadedModel) -> None:
@@ -69,6 +69,58 @@ def test_logits_and_tokens_are_those_of_transformers_bit_for_bit(kind, adapter):
     assert known_pass(loaded).lean and describe_pass(loaded).endswith("bit for bit")
     assert torch.equal(whole(loaded), logits)
     assert greedy_generate(loaded, PROMPTS, 24) == tokens  # rows of different length, which end at different steps
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_packed_weights_give_the_same_up_to_rounding_and_each_row_alike(kind, monkeypatch):
+    """Two rows by themselves were rounded otherwise than the same rows among others."""
+    multiplied, packed = [], lean_forward.packed_linear
+    monkeypatch.setattr(lean_forward, "packed_linear", lambda x, *rest: multiplied.append(len(x)) or packed(x, *rest))
+    sizes = {"hidden_size": 192, "intermediate_size": 640}
+    loaded, usual = tiny(kind, packed=True, **sizes), tiny(kind, **sizes)
+    check_reading(usual)
+    check_reading(loaded)
+    assert "packed weights, which differ by" in describe_pass(loaded)
+    multiplied.clear()
+    apart = whole(loaded).log_softmax(-1) - whole(usual).log_softmax(-1)
+    assert apart.abs().max() < 1e-3 and min(multiplied) > 1
+    assert greedy_generate(loaded, PROMPTS, 24) == greedy_generate(usual, PROMPTS, 24)
+    rows = torch.tensor([[n, 7] for n in range(20, 36)])
+    assert torch.equal(forward(loaded, rows[:1], 2), forward(loaded, rows, 2)[:1])
+
+
+def test_packed_weights_follow_a_weight_that_changes():
+    """A copy would go on answering with the weight as it was."""
+    loaded = tiny("qwen2", packed=True)
+    check_reading(loaded)
+    loaded.model.model.layers[1].mlp.up_proj.weight.mul_(2)
+    assert known_pass(loaded) is None
+    changed = whole(loaded)  # by transformers
+    check_reading(loaded)
+    assert (whole(loaded) - changed).abs().max() < 1e-3 * changed.abs().max()
+
+
+def test_packed_weights_need_memory_and_a_kernel(monkeypatch):
+    loaded = replace(tiny("llama", packed=True), memory_bytes=1000)
+    monkeypatch.setattr(reading_check, "free_bytes", lambda device: 3999)
+    check_reading(loaded)
+    assert describe_pass(loaded).endswith("bit for bit; no memory for packed weights")
+    remember_pass(loaded, None)
+    monkeypatch.setattr(reading_check, "free_bytes", lambda device: 4000)
+    monkeypatch.setattr(lean_forward, "packed_weight", lambda weight: torch.zeros(10**18))
+    check_reading(loaded)
+    assert "packed weights failed" in describe_pass(loaded) and known_pass(loaded).lean
+
+
+def test_weights_that_lie_anywhere_in_memory_are_read_with_the_lean_pass():
+    """Those of a mapped file begin at any multiple of eight bytes. Joining moves them, and a kernel for a single row
+    rounds by where they lie, so the logits before and after differed and the lean pass was not used."""
+    loaded = tiny("llama", hidden_size=576, intermediate_size=1536, num_attention_heads=9, num_key_value_heads=3)
+    for parameter in loaded.model.parameters():
+        store = torch.empty(parameter.numel() + 2)
+        parameter.data = store[2:].view_as(parameter).copy_(parameter)
+    check_reading(loaded)
+    assert describe_pass(loaded).endswith("bit for bit")
 
 
 def test_rows_of_unlike_length_attend_in_runs_and_never_to_what_nobody_wrote(monkeypatch):
