@@ -100,7 +100,6 @@ def counted(call: Callable[[], object], units: int) -> str:
 
 
 def device(folder: Path, seconds: float, tiny: bool) -> None:
-    """What this is measured on."""
     import peft
     import transformers
 
@@ -131,7 +130,6 @@ def device(folder: Path, seconds: float, tiny: bool) -> None:
 
 
 def tests(folder: Path, seconds: float, tiny: bool) -> None:
-    """The tests marked `gpu`: trace, sample, fine-tune and evaluate the bundled pair, against the CPU in float32."""
     import pytest
 
     if not torch.cuda.is_available():
@@ -241,9 +239,8 @@ def pipeline(size: str, folder: Path, seconds: float, tiny: bool) -> None:
         since, limit = time.monotonic(), 8 if tiny else 64
         used_bytes()
         place = folder / f"evaluated-{size}"
-        run_evaluation(
-            EvaluationJob(place, expert, (adapter,), "bundled-test", limit=limit, max_new_tokens=tokens), settings
-        )
+        job = EvaluationJob(place, expert, (adapter,), "bundled-test", limit=limit, max_new_tokens=tokens)
+        run_evaluation(job, settings)
         say(
             f"- evaluated {limit} problems with and without the adapter in {time.monotonic() - since:.1f} s, loading "
             f"included; {used_bytes(peak=True) / 1e9:.2f} GB used at most"
@@ -386,18 +383,14 @@ def parts(model, samples: int, lengths: tuple[int, int], place: torch.device) ->
 
 
 def dtypes(folder: Path, seconds: float, tiny: bool) -> None:
-    """What 16 bits do to the bundled pair: benchmarks/dtypes.py."""
     from benchmarks.dtypes import table
 
     problems, tokens = (2, 16) if tiny else (24, 64)
-    lines = table(
-        "lightreasoner-expert-4m", "lightreasoner-amateur-1m", from_environment(), problems, tokens, "bundled-test"
-    )
-    say(*lines)
+    pair = "lightreasoner-expert-4m", "lightreasoner-amateur-1m"
+    say(*table(*pair, from_environment(), problems, tokens, "bundled-test"))
 
 
 def program(main: Callable[[], None], *options: str) -> None:
-    """Run a benchmark; its lines are this section's."""
     sys.argv = ["benchmark", *options]
     say("```")
     main()
@@ -405,14 +398,12 @@ def program(main: Callable[[], None], *options: str) -> None:
 
 
 def finetuning(folder: Path, seconds: float, tiny: bool) -> None:
-    """benchmarks/finetuning.py: one forward per trajectory against one forward per sample."""
     from benchmarks.finetuning import main
 
     program(main, "--rounds", "1", "--shape", "bundled" if tiny else "qwen2.5-math-1.5b")
 
 
 def graphs(folder: Path, seconds: float, tiny: bool) -> None:
-    """benchmarks/graphs.py: single steps with and without CUDA graphs."""
     from benchmarks.graphs import main
 
     sys.argv = ["benchmark", "--folder", str(folder), "--size", "tiny" if tiny else "1.5b"]
@@ -421,7 +412,6 @@ def graphs(folder: Path, seconds: float, tiny: bool) -> None:
 
 
 def sampling(folder: Path, seconds: float, tiny: bool) -> None:
-    """benchmarks/sampling.py: against the released procedure, and a bare batched generate."""
     expert, amateur = map(str, pair_folders(folder, "tiny" if tiny else "1.5b"))
     counts = ("8", "1", "16") if tiny else ("256", "1", "64")
     options = ("--problems", counts[0], "--released", counts[1], "--tokens", counts[2])
@@ -431,7 +421,6 @@ def sampling(folder: Path, seconds: float, tiny: bool) -> None:
 
 
 def trace_speed(folder: Path, seconds: float, tiny: bool) -> None:
-    """benchmarks/trace.py: the live trace against a bare generate."""
     expert, amateur = map(str, pair_folders(folder, "tiny" if tiny else "1.5b"))
     options = ("--problems", "2", "--rounds", "1", "--tokens", "16" if tiny else "128")
     from benchmarks.trace import main
