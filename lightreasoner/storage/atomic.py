@@ -37,9 +37,9 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
-def write_bytes(path: Path, data: bytes, name: object = None, advice: str = ADVICE) -> None:
+def write_bytes(path: Path, data: bytes, advice: str = ADVICE) -> None:
     """Write a file as `atomic_file` does."""
-    with atomic_file(path, name, advice) as file:
+    with atomic_file(path, advice=advice) as file:
         file.write(data)
 
 
@@ -214,10 +214,9 @@ def folder_bytes(folder: Path) -> int:
     return total
 
 
-def stamp(path: Path) -> tuple[int, int] | None:
-    """(mtime in ns, bytes) of a file, to recognise changes; None if there is no file."""
-    try:
+def stamp(path: Path) -> tuple[int, int, int] | None:
+    """(inode, bytes, mtime in ns) of a file, to recognise changes; None if there is no file."""
+    with suppress(OSError, ValueError):  # a path with a zero byte
         status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size
+        return status.st_ino, status.st_size, status.st_mtime_ns
+    return None
