@@ -18,7 +18,8 @@ def add(verbs) -> None:
         "expert. Its runs lie beside the experiment's folder. Run the same command again to resume; finished stages "
         "are not repeated.",
     )
-    experiment.add_argument(
+    option = experiment.add_argument
+    option(
         "plan",
         nargs="?",
         type=Path,
@@ -26,16 +27,14 @@ def add(verbs) -> None:
         help="a plan with arms, or several such as experiments/paper.toml; without one, give the options below",
     )
     add_pair_options(experiment)
-    experiment.add_argument("--problems", action=Once, metavar="SOURCE", help="to learn from; see the command sample")
-    experiment.add_argument("--limit", type=int, metavar="N", help="of the problems to learn from (default: all)")
-    experiment.add_argument(
-        "--test", action="append", metavar="SOURCE", help="to be measured on, with known answers; repeatable"
-    )
-    experiment.add_argument("--test-limit", type=int, metavar="N", help="of the problems to be measured on")
+    option("--problems", action=Once, metavar="SOURCE", help="to learn from; see the command sample")
+    option("--limit", type=int, metavar="N", help="of the problems to learn from (default: all)")
+    option("--test", action="append", metavar="SOURCE", help="to be measured on, with known answers; repeatable")
+    option("--test-limit", type=int, metavar="N", help="of the problems to be measured on")
     add_skip_option(experiment)
-    experiment.add_argument("--max-new-tokens", type=int, metavar="N", help="per response to learn from (default 128)")
-    experiment.add_argument("--test-max-new-tokens", type=int, metavar="N", help="per response that is judged")
-    experiment.add_argument(
+    option("--max-new-tokens", type=int, metavar="N", help="per response to learn from (default 128)")
+    option("--test-max-new-tokens", type=int, metavar="N", help="per response that is judged")
+    option(
         "--arm",
         action="append",
         default=[],
@@ -43,31 +42,29 @@ def add(verbs) -> None:
         help="settings of an arm, named like the options of finetune; VALUE may be several, divided by |; repeatable. "
         "Example: --arm learning_rate=1e-3,max_steps=300,seed=0|1|2",
     )
-    experiment.add_argument(
+    option(
         "--quick",
         action="store_true",
         help="a gain within a minute: few problems, few updates at a higher rate; other options change it",
     )
-    experiment.add_argument("--no-control", action="store_true", help="without the arm of random steps")
-    experiment.add_argument("--preview", type=int, metavar="N", help="problems of the preview; 0: none (default 100)")
-    experiment.add_argument("--rounds", type=int, metavar="N", help="tune the tuned expert again (default 1)")
-    experiment.add_argument(
+    option("--no-control", action="store_true", help="without the arm of random steps")
+    option("--preview", type=int, metavar="N", help="problems of the preview; 0: none (default 100)")
+    option("--rounds", type=int, metavar="N", help="tune the tuned expert again (default 1)")
+    option(
         "--next-amateur",
         choices=("same", "expert"),
         help="of later rounds: the same amateur (default), or the expert of the round before",
     )
-    experiment.add_argument(
+    option(
         "--minutes",
         type=float,
         metavar="N",
         help="lower the numbers of problems and updates so that it takes about N minutes on this machine",
     )
-    experiment.add_argument("--stop-worse", action="store_true", help="end evaluations of clearly worse arms early")
-    experiment.add_argument(
-        "--run-dir", type=local_folder, required=True, metavar="DIR", help="folder of the experiment"
-    )
+    option("--stop-worse", action="store_true", help="end evaluations of clearly worse arms early")
+    option("--run-dir", type=local_folder, required=True, metavar="DIR", help="folder of the experiment")
     add_report_option(experiment)
-    experiment.add_argument(
+    option(
         "--dry-run",
         action="store_true",
         help="check access to every model and dataset; print their sizes, the GPU time and the stages; run nothing",
