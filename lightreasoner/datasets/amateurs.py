@@ -28,7 +28,6 @@ class AmateurDataset:
 
     @property
     def name(self) -> str:
-        """The end of the reference, for lists."""
         return model_title(self.amateur)
 
 

@@ -38,17 +38,11 @@ def models_figure(models: pd.DataFrame, measure: str = "pass@1") -> go.Figure:
     table = pd.concat([rows["name"], shares, rows[["right", "problems"]]], axis=1)
     table.columns = ["model", f"{measure} in %", "low", "high", "right", "problems"]
     vote = "" if measure == "pass@1" else " by majority"
-    words = [
-        (name, f"{measure} {value:.1f} %", "the paper gives no interval")
-        if kind == "paper"
-        else (
-            name,
-            f"{measure} {value:.1f} %",
-            f"95 % interval {low:.1f} to {high:.1f} %",
-            f"{right:.0f} of {n:.0f} right{vote}",
-        )
-        for kind, (name, value, low, high, right, n) in zip(rows["kind"], table.itertuples(index=False), strict=True)
-    ]
+    words = []
+    for kind, (name, value, low, high, right, n) in zip(rows["kind"], table.itertuples(index=False), strict=True):
+        measured = f"95 % interval {low:.1f} to {high:.1f} %", f"{right:.0f} of {n:.0f} right{vote}"
+        more = ("the paper gives no interval",) if kind == "paper" else measured
+        words.append((name, f"{measure} {value:.1f} %", *more))
     base = table[f"{measure} in %"][rows["kind"] == "base"]
     lines = [plotting.threshold_line(base.iloc[0], vertical=True, name="base")] if len(base) else []
     return _intervals(table, rows["kind"], words, x=f"{measure} in percent", shapes=lines, clip=(-1.5, 101.5))
@@ -85,9 +79,8 @@ def preview_figure(cells: pd.DataFrame) -> go.Figure:
     takeovers or contrasts.
     """
     points = _percent(cells[["difference", "low", "high", "changed"]])
-    table = pd.concat([cells[["alpha", "beta"]], points, cells[["gained", "lost"]]], axis=1).sort_values(
-        ["alpha", "beta"]
-    )
+    table = pd.concat([cells[["alpha", "beta"]], points, cells[["gained", "lost"]]], axis=1)
+    table = table.sort_values(["alpha", "beta"])
     table.columns = ["α", "β", "gain in points", "low", "high", "changed tokens in %", "gained", "lost"]
     grid = not cells["takeover"].any() and table["α"].nunique() > 1
     texts = [
@@ -98,21 +91,26 @@ def preview_figure(cells: pd.DataFrame) -> go.Figure:
     ]
     labels = {"customdata": table.to_numpy().tolist(), "hovertemplate": "%{text}<extra></extra>", "text": texts}
     found = (_gain_heatmap if grid else _gain_over_beta)(table, labels, " ".join(f"{text}." for text in texts))
-    found.update_layout(hovermode="closest")
+    return _over_beta(found, table)
+
+
+def _over_beta(found: go.Figure, table: pd.DataFrame) -> go.Figure:
+    """The figure with a category of its x axis for each β."""
     betas = [f"{beta:g}" for beta in sorted(table["β"].unique())]
-    return found.update_xaxes(type="category", categoryorder="array", categoryarray=betas)
+    return found.update_layout(hovermode="closest").update_xaxes(
+        type="category", categoryorder="array", categoryarray=betas
+    )
 
 
 def _gain_over_beta(table: pd.DataFrame, labels: dict, says: str) -> go.Figure:
     gain = table["gain in points"]
-    bars = {"array": plotting.column(table["high"] - gain), "arrayminus": plotting.column(gain - table["low"])}
     line = go.Scatter(
         x=[f"{beta:g}" for beta in table["β"]],
         y=plotting.column(gain),
         mode="lines+markers",
         line={"color": plotting.TUNED, "width": 2},
         marker={"size": 9},
-        error_y=bars | {"type": "data", "symmetric": False, "color": plotting.TUNED, "thickness": 2, "width": 0},
+        error_y=plotting.error_bars(gain, table["low"], table["high"], plotting.TUNED),
         **labels,
     )
     zero = plotting.threshold_line(0, vertical=False, name="zero") | {"layer": "below"}
@@ -124,7 +122,6 @@ def _gain_over_beta(table: pd.DataFrame, labels: dict, says: str) -> go.Figure:
 
 
 def _gain_heatmap(table: pd.DataFrame, labels: dict, says: str) -> go.Figure:
-    """Over α and β."""
     largest = max(1.0, float(table["gain in points"].abs().max()))
     alphas = [f"{alpha:g}" for alpha in sorted(table["α"].unique())]
     heat = go.Heatmap(
@@ -178,7 +175,7 @@ def departure_figure(cells: pd.DataFrame) -> go.Figure:
             )
         )
     found = plotting.figure(
-        *(traces,),
+        traces,
         x="β in nats",
         y="other answers in %",
         says=" ".join(says),
@@ -186,10 +183,7 @@ def departure_figure(cells: pd.DataFrame) -> go.Figure:
         height=260,
         showlegend=several,
     )
-    betas = [f"{beta:g}" for beta in sorted(table["β"].unique())]
-    found.update_layout(hovermode="closest")
-    found.update_xaxes(type="category", categoryorder="array", categoryarray=betas)
-    return found.update_yaxes(rangemode="tozero", showgrid=True)
+    return _over_beta(found, table).update_yaxes(rangemode="tozero", showgrid=True)
 
 
 def _percent(shares: pd.DataFrame) -> pd.DataFrame:
@@ -240,7 +234,6 @@ def _intervals(
 
 
 def _markers(table: pd.DataFrame, words: list[tuple], heights: pd.Series, chosen: np.ndarray, kind: str) -> go.Scatter:
-    """The markers of the chosen rows, all of one kind, with their intervals."""
     colour, marker = KINDS[kind]
     value, low, high = (table.iloc[chosen, n] for n in (1, 2, 3))
     cells = table.assign(model=table["model"].map(plotting.escaped))
@@ -251,14 +244,13 @@ def _markers(table: pd.DataFrame, words: list[tuple], heights: pd.Series, chosen
         x=plotting.column(value),
         y=heights[chosen].tolist(),
         text=[_text([*_lines(name, 60, 4), *more]) for name, *more in itertools.compress(words, chosen)],
-        customdata=list(zip(*(plotting.column(cells.loc[chosen, name]) for name in table), strict=True)),
+        customdata=plotting.rows(cells[chosen]),
         hovertemplate="%{text}<extra></extra>",
         marker={"color": colour, "symbol": marker, "size": 10, "line": {"color": colour, "width": 2}},
         cliponaxis=False,
     )
     if kind != "paper":
-        bars = {"array": plotting.column(high - value), "arrayminus": plotting.column(value - low), "symmetric": False}
-        trace.error_x = bars | {"type": "data", "color": colour, "thickness": 2, "width": 0}
+        trace.error_x = plotting.error_bars(value, low, high, colour)
     return trace
 
 
