@@ -7,11 +7,13 @@ its text or its position. Positions count from 0 or from 1; the whole file tells
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from lightreasoner.problems.cells import (
     ANSWER,
     UnusableRow,
+    by_folded_name,
     cell_text,
     folded,
     is_blank,
@@ -28,13 +30,8 @@ FLAGS = ("correct", "is_correct", "iscorrect", "is_answer")
 #: Columns that name the right choice, beside those that hold an answer of any kind.
 KEYS = ("answer_key", "correct", "correct_option", "correct_choice", "correct_label", "right_answer", "cop")
 INDICES = (
-    "answer_index",
-    "answer_idx",
-    "correct_index",
-    "correct_idx",
-    "correct_answer_index",
-    "gold_index",
-    "gold_idx",
+    *("answer_index", "answer_idx", "correct_index", "correct_idx"),
+    *("correct_answer_index", "gold_index", "gold_idx"),
 )
 COLUMN = re.compile(r"((?:option|choice|answer|ending|alternative|sol|opt|op|candidate)?)_?([a-z]|\d{1,2})")
 WRONG = re.compile(r"(?:incorrect|wrong|distractor|false)(?:_answer|_option|_choice)?s?_?\d*")
@@ -95,10 +92,8 @@ def _read(value: object, column: str) -> object:
     if looks_written(value):
         if "..." in value.split():
             raise UnusableRow(f"its {column} are abbreviated with “...”; save them in full, for example as JSON lines")
-        try:
+        with suppress(ValueError):
             return written_value(value)
-        except ValueError:
-            pass
     if parts := _labelled_parts(value):
         return parts
     raise UnusableRow(
@@ -127,7 +122,7 @@ def _labelled_parts(text: str) -> list[list[str]] | None:
 def _entries(value: object, column: str, has_key: bool) -> tuple[list[str | None], list[str | None], int | None]:
     """(labels, texts, the right one where the choices tell) of a parsed cell."""
     if isinstance(value, dict):
-        fields = {folded(name): item for name, item in value.items()}
+        fields = by_folded_name(value)
         texts = next((fields[name] for name in TEXTS if isinstance(fields.get(name), list)), None)
         if texts is None:
             return [str(label) for label in value], [cell_text(text) for text in value.values()], None
@@ -141,10 +136,9 @@ def _entries(value: object, column: str, has_key: bool) -> tuple[list[str | None
     if not isinstance(value, list | tuple):
         raise UnusableRow(f"its {column} are neither a list nor an object")
     if value and all(isinstance(item, dict) for item in value):
-        filled = [
-            {name: cell for name, cell in item.items() if cell is not None} for item in value
-        ]  # Parquet adds nulls
-        rows = [{folded(name): cell for name, cell in item.items()} for item in filled]
+        # Parquet adds nulls
+        filled = [{name: cell for name, cell in item.items() if cell is not None} for item in value]
+        rows = [by_folded_name(item) for item in filled]
         if all(len(row) == 1 for row in rows):  # [{"A": "x"}, {"B": "y"}]
             pairs = [next(iter(row.items())) for row in filled]
             return [str(label) for label, _ in pairs], [cell_text(text) for _, text in pairs], None
@@ -237,8 +231,7 @@ def right_choice(
     """
     if choices.gold is not None:
         return choices.gold, None
-    given = [(name, _single(cells[name], name)) for name in (*KEYS, *ANSWER, *INDICES) if not is_blank(cells.get(name))]
-    given = [(name, text) for name, text in given if text is not None]
+    given = [(name, text) for name, text in _given(cells) if text is not None]
     if final is not None:
         given.append(("solution", final))
     named = [(_named(text, choices, name), name) for name, text in given if not _counts(text, choices)]
@@ -260,6 +253,11 @@ def right_choice(
             ways = " or ".join(sorted(readings))
             raise UnusableRow(f"its {name} {text} can mean {ways}; name the choice by its letter")
     raise UnusableRow(f"its {given[0][0]} is none of its {len(choices.texts)} choices")
+
+
+def _given(cells: dict) -> list[tuple[str, str | None]]:
+    """(column, its text) of each that may name the right choice."""
+    return [(name, _single(cells[name], name)) for name in (*KEYS, *ANSWER, *INDICES) if not is_blank(cells.get(name))]
 
 
 def _single(value: object, name: str) -> str | None:
@@ -333,7 +331,7 @@ def digit_meanings(rows: Iterable[dict]) -> frozenset:
             choices = find_choices(cells, names)
             if choices is None or choices.gold is not None:
                 continue
-            given = [_single(cells[n], n) for n in (*KEYS, *ANSWER, *INDICES) if not is_blank(cells.get(n))]
+            given = [text for _, text in _given(cells)]
             if any(text and not _counts(text, choices) and _named(text, choices, "") is not None for text in given):
                 continue
         except UnusableRow:
