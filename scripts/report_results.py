@@ -195,10 +195,8 @@ def preview_table(folder: Path, arms: list[Trained]) -> list[str]:
         for arm in arms:
             run = arm.found
             same = mean(told[problem] == right for problem, right in arm.right.items())
-            foretold = [
-                len({*after} & {*before}) for after, before in ((run.gained, found.gained), (run.lost, found.lost))
-            ]
-            cells = [f"{n} of {len(of)}" for n, of in zip(foretold, (run.gained, run.lost), strict=True)]
+            pairs = (run.gained, found.gained), (run.lost, found.lost)
+            cells = [f"{len({*after} & {*before})} of {len(after)}" for after, before in pairs]
             lines.append(
                 f"| {name.removeprefix('contrast ')} | {percent(found.after)} | {interval(found.low, found.high)} | "
                 f"{arm.name}, seed {arm.seed} | {percent(same)} | {' | '.join(cells)} |"
