@@ -6,6 +6,7 @@ from pathlib import Path
 from lightreasoner.cli.options import Once, add_report_option, add_skip_option, reporting
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import in_points
 from lightreasoner.progress import ConsoleProgress, Progress
 from lightreasoner.settings import Settings
 
@@ -198,7 +199,7 @@ def table(results: list) -> list[str]:
     """The arms of an experiment for a terminal."""
     lines = [f"{'arm':40} {'pass@1':>8} {'change':>7} {'95 % interval':>16} {'gained':>7} {'lost':>5}"]
     for arm in results:
-        interval = f"{100 * arm.low:+.1f} to {100 * arm.high:+.1f}"
+        interval = in_points(arm.low, arm.high)
         name = arm.label if arm.round == 1 else f"round {arm.round}: {arm.label}"
         lines.append(
             f"{name[:40]:40} {100 * arm.pass_at_1:6.1f} % {100 * arm.difference:+7.1f} {interval:>16} {arm.gained:7,} "

@@ -89,43 +89,43 @@ def preview_figure(cells: pd.DataFrame) -> go.Figure:
         f"{changed:.1f} % of the tokens changed".replace("-", "−")
         for alpha, beta, gain, low, high, changed, won, lost in table.itertuples(index=False)
     ]
-    labels = {"customdata": table.to_numpy().tolist(), "hovertemplate": "%{text}<extra></extra>", "text": texts}
-    found = (_gain_heatmap if grid else _gain_over_beta)(table, labels, " ".join(f"{text}." for text in texts))
-    return _over_beta(found, table)
+    return (_gain_heatmap if grid else _gain_over_beta)(table, texts)
 
 
-def _over_beta(found: go.Figure, table: pd.DataFrame) -> go.Figure:
-    """The figure with a category of its x axis for each β."""
-    betas = [f"{beta:g}" for beta in sorted(table["β"].unique())]
-    return found.update_layout(hovermode="closest").update_xaxes(
-        type="category", categoryorder="array", categoryarray=betas
-    )
+def _over_beta(traces: list, table: pd.DataFrame, texts: list[str], y: str, height: int = 260, **more) -> go.Figure:
+    """A figure with a category of its x axis for each β. more: for `plotting.figure`."""
+    says, columns = " ".join(f"{text}." for text in texts), {"customdata": list(table)}
+    more |= {"hovermode": "closest", "xaxis": _categories(table["β"])}
+    return plotting.figure(traces, x="β in nats", y=y, says=says, columns=columns, height=height, **more)
 
 
-def _gain_over_beta(table: pd.DataFrame, labels: dict, says: str) -> go.Figure:
-    gain = table["gain in points"]
-    line = go.Scatter(
-        x=[f"{beta:g}" for beta in table["β"]],
-        y=plotting.column(gain),
-        mode="lines+markers",
-        line={"color": plotting.TUNED, "width": 2},
-        marker={"size": 9},
-        error_y=plotting.error_bars(gain, table["low"], table["high"], plotting.TUNED),
-        **labels,
-    )
+def _categories(values: pd.Series) -> dict:
+    return {"type": "category", "categoryorder": "array", "categoryarray": [f"{n:g}" for n in sorted(values.unique())]}
+
+
+def _labelled(table: pd.DataFrame, texts: list[str]) -> dict:
+    """What the points of a table have in common: β as x, and a text for the pointer."""
+    rows, hover = table.to_numpy().tolist(), "%{text}<extra></extra>"
+    return {"x": [f"{beta:g}" for beta in table["β"]], "customdata": rows, "hovertemplate": hover, "text": texts}
+
+
+def _line(table: pd.DataFrame, texts: list[str], y: str, colour: str, **more) -> go.Scatter:
+    line = {"mode": "lines+markers", "line": {"color": colour, "width": 2}, "marker": {"size": 9}}
+    return go.Scatter(y=plotting.column(table[y]), **line, **_labelled(table, texts), **more)
+
+
+def _gain_over_beta(table: pd.DataFrame, texts: list[str]) -> go.Figure:
+    gain, colour = "gain in points", plotting.TUNED
+    bars = plotting.error_bars(table[gain], table["low"], table["high"], colour)
     zero = plotting.threshold_line(0, vertical=False, name="zero") | {"layer": "below"}
-    columns = {"customdata": list(table)}
-    found = plotting.figure(
-        [line], x="β in nats", y="gain in points", says=says, columns=columns, height=260, shapes=[zero]
-    )
-    return found.update_yaxes(rangemode="normal", showgrid=True)
+    traces, axis = [_line(table, texts, gain, colour, error_y=bars)], {"rangemode": "normal", "showgrid": True}
+    return _over_beta(traces, table, texts, gain, shapes=[zero], yaxis=axis)
 
 
-def _gain_heatmap(table: pd.DataFrame, labels: dict, says: str) -> go.Figure:
+def _gain_heatmap(table: pd.DataFrame, texts: list[str]) -> go.Figure:
     largest = max(1.0, float(table["gain in points"].abs().max()))
-    alphas = [f"{alpha:g}" for alpha in sorted(table["α"].unique())]
+    axis = _categories(table["α"]) | {"rangemode": "normal"}
     heat = go.Heatmap(
-        x=[f"{beta:g}" for beta in table["β"]],
         y=[f"{alpha:g}" for alpha in table["α"]],
         z=plotting.column(table["gain in points"]),
         zmin=-largest,
@@ -135,11 +135,9 @@ def _gain_heatmap(table: pd.DataFrame, labels: dict, says: str) -> go.Figure:
         xgap=2,
         ygap=2,
         showscale=False,
-        **labels,
+        **_labelled(table, texts),
     )
-    columns, height = {"customdata": list(table)}, 90 + 44 * len(alphas)
-    found = plotting.figure([heat], x="β in nats", y="α", says=says, columns=columns, height=height)
-    return found.update_yaxes(type="category", categoryorder="array", categoryarray=alphas, rangemode="normal")
+    return _over_beta([heat], table, texts, "α", 90 + 44 * len(axis["categoryarray"]), yaxis=axis)
 
 
 def departure_figure(cells: pd.DataFrame) -> go.Figure:
@@ -147,10 +145,11 @@ def departure_figure(cells: pd.DataFrame) -> go.Figure:
 
     cells: the columns alpha, beta, takeover, same_answer and changed (0 to 1), mean_length.
     """
+    other = "other answers in %"
     shares = _percent(pd.DataFrame({"other": 1 - cells["same_answer"], "changed": cells["changed"]}))
     table = pd.concat([cells[["alpha", "beta"]], shares, cells["mean_length"].round(1)], axis=1)
     table = table.sort_values(["alpha", "beta"])
-    table.columns = ["α", "β", "other answers in %", "changed tokens in %", "tokens"]
+    table.columns = ["α", "β", other, "changed tokens in %", "tokens"]
     several = not cells["takeover"].any() and table["α"].nunique() > 1
     traces, says = [], []
     for (alpha, rows), colour in zip(table.groupby("α"), itertools.cycle(plotting.SERIES), strict=False):
@@ -160,30 +159,9 @@ def departure_figure(cells: pd.DataFrame) -> go.Figure:
             f"{row[4]:.1f} tokens per response"
             for row in rows.itertuples(index=False)
         ]
-        says += [f"{text}." for text in texts]
-        traces.append(
-            go.Scatter(
-                name=f"α = {alpha:g}",
-                x=[f"{beta:g}" for beta in rows["β"]],
-                y=plotting.column(rows["other answers in %"]),
-                mode="lines+markers",
-                line={"color": colour, "width": 2},
-                marker={"size": 9},
-                text=texts,
-                hovertemplate="%{text}<extra></extra>",
-                customdata=rows.to_numpy().tolist(),
-            )
-        )
-    found = plotting.figure(
-        traces,
-        x="β in nats",
-        y="other answers in %",
-        says=" ".join(says),
-        columns={"customdata": list(table)},
-        height=260,
-        showlegend=several,
-    )
-    return _over_beta(found, table).update_yaxes(rangemode="tozero", showgrid=True)
+        says += texts
+        traces.append(_line(rows, texts, other, colour, name=f"α = {alpha:g}"))
+    return _over_beta(traces, table, says, other, showlegend=several, yaxis={"showgrid": True})
 
 
 def _percent(shares: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from lightreasoner.grading.grading import Grade
 from lightreasoner.problems.conversations import context_json
 from lightreasoner.problems.rows import Problem
 from lightreasoner.scoring.significance import compare
-from lightreasoner.storage.atomic import atomic_file, stamp, write_text
+from lightreasoner.storage.atomic import atomic_file, read_json, stamp, write_json
 from lightreasoner.storage.checksums import note_checksum, verify
 
 FOLDER, RESULTS = "answers", "results.json"
@@ -162,6 +162,13 @@ class ResultsReader:
         return row | {"right": known.right, "judged": known.judged, "by_hand": known.by_hand}
 
 
+def open_results(folder: Path, variants: list[Variant]) -> ResultsReader:
+    """The results so far. Raises UserError that names a damaged file."""
+    reader = ResultsReader(folder, variants)
+    reader.refresh()
+    return reader
+
+
 def verdict_key(variant: int, problem_id: str, sample: int = 0) -> str:
     return f"{variant}/{sample}/{problem_id}"
 
@@ -234,19 +241,15 @@ def read_rows(folder: Path, variant: int) -> list[dict]:
 
 def write_results(folder: Path, variants: list[Variant]) -> list[Summary]:
     """Write results.json: the last model's numbers, and "models" and "comparisons" of `ResultsReader.results`."""
-    reader = ResultsReader(folder, variants)
-    reader.refresh()
+    reader = open_results(folder, variants)
     results = reader.results()
-    write_text(folder / RESULTS, json.dumps(results["models"][-1] | results, indent=1, ensure_ascii=False) + "\n")
+    write_json(folder / RESULTS, results["models"][-1] | results)
     return reader.summaries()
 
 
 def read_results(folder: Path) -> dict | None:
     """The content of results.json; None if the evaluation has not ended, or the file cannot be read."""
-    try:
-        found = json.loads((Path(folder) / RESULTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
+    found = read_json(Path(folder) / RESULTS)
     whole = isinstance(found, dict) and all(isinstance(found.get(part), list) for part in ("models", "comparisons"))
     return found if whole and all(map(_is_summary, found["models"] + found["comparisons"])) else None
 

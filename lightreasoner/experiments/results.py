@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lightreasoner.evaluation.preview import preview_cells, verdict
-from lightreasoner.evaluation.results import ResultsReader
+from lightreasoner.evaluation.results import open_results
 from lightreasoner.evaluation.tables import counted, percent
 from lightreasoner.experiments.plan import Plan, plan_of
 from lightreasoner.experiments.stages import Stage, later_expert, round_stages
@@ -104,7 +104,7 @@ def stage_results(stage: Stage) -> list[ArmResult]:
     found = []
     if stage.kind != "evaluation" or not (stage.folder / "answers").is_dir():
         return found
-    reader = _reader(stage)
+    reader = open_results(stage.folder, stage.job.variants())
     compared = next(iter(reader.results()["comparisons"]), None)
     if compared is not None:
         before = sum(reader.rows[0][problem].right for problem in reader.rows[1] if problem in reader.rows[0])
@@ -134,15 +134,9 @@ def best_arm(results: list[ArmResult]) -> ArmResult | None:
     return max((arm for arm in results if arm.whole and arm.is_overall), key=lambda arm: arm.pass_at_1, default=None)
 
 
-def _reader(stage: Stage) -> ResultsReader:
-    reader = ResultsReader(stage.folder, stage.job.variants())
-    reader.refresh()
-    return reader
-
-
 def flips(stage: Stage, most: int = SHOWN) -> list[dict[str, Any]]:
     """Problems whose verdict changed, gains first: question, answer, and both responses with their verdicts."""
-    reader = _reader(stage)
+    reader = open_results(stage.folder, stage.job.variants())
     compared = reader.results()["comparisons"]
     changed = [*compared[0]["gained"], *compared[0]["lost"]] if compared else []
     if compared and compared[0]["lost"] and len(compared[0]["gained"]) >= most:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from lightreasoner.errors import UserError, log_unexpected
-from lightreasoner.evaluation.results import ResultsReader
+from lightreasoner.evaluation.results import open_results
 from lightreasoner.evaluation.run import run_evaluation
 from lightreasoner.evaluation.shared_answers import share_answers
 from lightreasoner.experiments.budget import within
@@ -153,8 +153,7 @@ def _is_worse(stages: list[Stage], stage: Stage) -> bool:
 
 
 def _right(stage: Stage) -> dict[str, bool]:
-    reader = ResultsReader(stage.folder, stage.job.variants())
-    reader.refresh()
+    reader = open_results(stage.folder, stage.job.variants())
     return {problem: row.right for problem, row in reader.rows[-1].items()}
 
 

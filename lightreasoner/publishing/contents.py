@@ -24,7 +24,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.hub.download import MODEL_FILES
 from lightreasoner.hub.redaction import redact, redact_text
 from lightreasoner.models.weights import check_adapter, check_model
-from lightreasoner.storage.atomic import locked, sha256, write_bytes
+from lightreasoner.storage.atomic import locked, read_json, sha256, write_bytes
 from lightreasoner.storage.runs import LOCK, RECORD, read_run
 from lightreasoner.training.model_card import adapter_card
 from lightreasoner.training.runs import adapter_folder, used_adapter
@@ -151,10 +151,8 @@ def _redacted(staging: Path, name: str, path: Path) -> Path:
     """The file itself, or a redacted copy of a JSON document with private paths."""
     if path.suffix != ".json" or name.endswith(("tokenizer.json", ".safetensors.index.json")):
         return path
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        raise UserError(f"{path} is damaged, so it cannot be published; create it again.") from None
+    if (document := read_json(path)) is None:
+        raise UserError(f"{path} is damaged, so it cannot be published; create it again.")
     # only these keys: a vocabulary has tokens that look like paths
     private = {key: value for key, value in document.items() if key in PATH_KEYS} if isinstance(document, dict) else {}
     if redact(private) == private:

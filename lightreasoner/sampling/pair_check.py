@@ -5,7 +5,6 @@ the pair by the paper's rule (arXiv 2510.07962): the expert must clearly outperf
 still be coherent.
 """
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,7 +27,7 @@ from lightreasoner.sampling.estimate import BETAS, ResourceEstimate, estimate_re
 from lightreasoner.sampling.job import pair_facts
 from lightreasoner.scoring.significance import Z, wilson
 from lightreasoner.settings import Settings
-from lightreasoner.storage.atomic import write_text
+from lightreasoner.storage.atomic import write_json
 from lightreasoner.storage.runs import begin_run, note_versions, stored_run
 from lightreasoner.validation import number
 
@@ -129,7 +128,7 @@ def run_pair_check(job: PairCheckJob, settings: Settings, progress: Progress) ->
         progress.status(changed)
     decoding = DecodingConfig(job.max_new_tokens, stop=job.stop)
     result = check_pair(pair, problems, decoding, job.target, progress, prompt)
-    write_text(job.run_dir / RESULT, json.dumps(result.as_json(), indent=1) + "\n")
+    write_json(job.run_dir / RESULT, result.as_json())
     progress.result(tone=result.tone, verdict=list(result.assessment), sentence=result.estimate.sentence())
     return result
 

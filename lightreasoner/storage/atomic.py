@@ -1,6 +1,7 @@
 """Files and folders: written whole or not at all, their ids, locks, hashes and sizes."""
 
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -35,6 +36,18 @@ def new_id() -> str:
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 file as `atomic_file` does. Half a surrogate pair becomes an escape such as \\ud800."""
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON, a line for each entry, as `atomic_file` does."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a file; None where there is none, or it cannot be read."""
+    with suppress(OSError, ValueError, RecursionError):
+        return json.loads(path.read_text(encoding="utf-8"))
+    return None
 
 
 def write_bytes(path: Path, data: bytes, advice: str = ADVICE) -> None:
