@@ -127,7 +127,7 @@ def plane_figure(points: pd.DataFrame, density: pd.DataFrame, steps: int) -> go.
         traces.append(scatter(points[~known], "not stored in detail", "what it teaches is unknown", unknown))
     ticks = {"tickvals": [float(np.sqrt(tick)) for tick in PLANE_TICKS], "ticktext": [f"{t:g}" for t in PLANE_TICKS]}
     rect = {"type": "rect", "line": {"color": plotting.INK, "width": 1.5, "dash": "dash"}, "name": "shown"}
-    found = plotting.figure(
+    return plotting.figure(
         traces,
         x="expert’s entropy in nats",
         y="KL in nats",
@@ -138,8 +138,8 @@ def plane_figure(points: pd.DataFrame, density: pd.DataFrame, steps: int) -> go.
         shapes=[rect | {"x0": -2, "x1": -2, "y0": -2, "y1": -2}],
         xaxis=ticks | {"range": _around(density["expert_entropy"])},
         yaxis=ticks | {"range": _around(density["kl"])},
+        showlegend=False,
     )
-    return found.update_layout(showlegend=False)
 
 
 def _roots(values: pd.Series) -> list:

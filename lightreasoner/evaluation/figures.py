@@ -181,7 +181,22 @@ def _intervals(
     heights = code + CLOSE * (rows_of_name.cumcount() - (rows_of_name.transform("size") - 1) / 2)
     labels = _labels(names)
     row = max(36, 14 * max(map(len, labels)) + 8, 18 * int(rows_of_name.size().max())) if len(table) else 0
-    found = plotting.figure(
+    xaxis = {
+        "ticksuffix": " %" if clip[0] > -100 else "",
+        "showgrid": True,
+        "autorangeoptions": {"clipmin": clip[0], "clipmax": clip[1]},
+    }
+    yaxis = {
+        "tickvals": list(range(len(names))),
+        "ticktext": [_text(lines) for lines in labels],
+        "range": [len(names) - 0.5, -0.5],
+        "fixedrange": True,
+        "showgrid": False,
+        "showspikes": False,
+        "unifiedhovertitle": {"text": x},
+        "ticklabelstandoff": 6,
+    }
+    return plotting.figure(
         [_markers(table, words, heights, (kinds == kind).to_numpy(), kind) for kind in KINDS if (kinds == kind).any()],
         x=x,
         y="",
@@ -191,24 +206,10 @@ def _intervals(
         shapes=[line | {"layer": "below"} for line in shapes],
         hovermode="y unified",
         showlegend=True,
+        more={"narrow": {"yaxis": {"showticklabels": False}, "annotations": _names_above(names)}},
+        xaxis=xaxis,
+        yaxis=yaxis,
     )
-    found.update_xaxes(
-        ticksuffix=" %" if clip[0] > -100 else "",
-        showgrid=True,
-        autorangeoptions={"clipmin": clip[0], "clipmax": clip[1]},
-    )
-    found.update_yaxes(
-        tickvals=list(range(len(names))),
-        ticktext=[_text(lines) for lines in labels],
-        range=[len(names) - 0.5, -0.5],
-        fixedrange=True,
-        showgrid=False,
-        showspikes=False,
-        unifiedhovertitle_text=x,
-        ticklabelstandoff=6,
-    )
-    found.layout.meta |= {"narrow": {"yaxis": {"showticklabels": False}, "annotations": _names_above(names)}}
-    return found
 
 
 def _markers(table: pd.DataFrame, words: list[tuple], heights: pd.Series, chosen: np.ndarray, kind: str) -> go.Scatter:
