@@ -1,18 +1,16 @@
 """Fine-tuning: one forward per trajectory against one forward per sample.
 
-The other side is our faithful implementation of the released procedure: every sample has its prefix in its own row,
-micro-batches are padded on the right, logits are computed for all positions, and the loss reads one position per row.
-The released code read a padding position there; here it is the true last position, so that both sides have the same
-loss, which is checked. Both do forward, backward and AdamW steps on the same LoRA adapter. Speed is measured by turns
-in one process, memory on a CPU in a separate process per side.
+The other side is our implementation of the released procedure: every sample has its prefix in its own row,
+micro-batches are padded on the right, logits are computed for all positions, and the loss reads one position per row:
+the true last one, where the released code read padding, so both sides have the same loss, which is checked. Both train
+the same LoRA adapter. Speed is measured by turns in one process, memory on a CPU in a process per side.
 
 python -m benchmarks.finetuning                              SmolLM2-135M's shape, random weights
 python -m benchmarks.finetuning --shape bundled              the bundled expert
 python -m benchmarks.finetuning --shape qwen2.5-math-1.5b    for a GPU; then also with --samples 128
 
-On a GPU an update of 16 samples is one forward pass here and two there. At 1.5 billion parameters the host takes longer
-to launch either than the GPU to compute it, so ours is about twice as fast, whatever the tokens saved. Floors are for
-the CPU.
+On a GPU the host takes longer to launch either side's passes, one and two, than the GPU to compute them, so ours is
+about twice as fast, whatever the tokens saved. Floors are for the CPU.
 """
 
 import argparse

@@ -6,6 +6,7 @@ A section is a function of (a folder for its files, the seconds that it has, whe
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +18,7 @@ import torch
 from benchmarks.measuring import say, synchronize, used_bytes
 from benchmarks.random_pair import pair_folders, random_model
 from lightreasoner.datasets.selectors import Selection
-from lightreasoner.datasets.trajectories import read_shard, shards
+from lightreasoner.datasets.trajectories import flat, read_shard, shards
 from lightreasoner.decoding.batch_decoder import BatchDecoder
 from lightreasoner.decoding.batch_size import fitting_rows
 from lightreasoner.decoding.generate import CHUNK, DecodingConfig
@@ -86,17 +87,14 @@ def counted(call: Callable[[], object], units: int) -> str:
     with profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda) as profiled:
         call()
     peak = used_bytes(peak=True) - before
+    counts = Counter({event.key: event.count for event in profiled.key_averages()})
     if not cuda:
-        ops = {event.key: event.count for event in profiled.key_averages()}
-        waits = ops.get("aten::_local_scalar_dense", 0) + ops.get("aten::nonzero", 0)
-        return f"{sum(ops.values()) / units:,.0f} operators | {waits / units:.1f} | | | "
-    counts = {event.key: event.count for event in profiled.key_averages()}
+        waits = counts["aten::_local_scalar_dense"] + counts["aten::nonzero"]
+        return f"{counts.total() / units:,.0f} operators | {waits / units:.1f} | | | "
     busy = sum(event.time_range.elapsed_us() for event in profiled.events() if event.device_type.name == "CUDA") / 1000
-    launches, waits = (sum(counts.get(name, 0) for name in names) for names in (LAUNCHES, WAITS))
-    copies = counts.get("cudaMemcpyAsync", 0)
-    return (
-        f"{launches / units:,.0f} | {waits / units:.1f} | {copies / units:.1f} | {busy / units:.2f} | {peak / 1e9:.2f}"
-    )
+    launches, waits = (sum(counts[name] for name in names) / units for names in (LAUNCHES, WAITS))
+    copies = counts["cudaMemcpyAsync"] / units
+    return f"{launches:,.0f} | {waits:.1f} | {copies:.1f} | {busy / units:.2f} | {peak / 1e9:.2f}"
 
 
 def device(folder: Path, seconds: float, tiny: bool) -> None:
@@ -301,7 +299,7 @@ def tune(
     if not shards(job.run_dir):
         say("- nothing to fine-tune on: the time was up within the first batch")
         return None
-    kl = np.concatenate([read_shard(path, ["kl"])["kl"].combine_chunks().flatten() for path in shards(job.run_dir)])
+    kl = np.concatenate([flat(read_shard(path, ["kl"]), "kl") for path in shards(job.run_dir)])
     beta = float(np.quantile(kl, 0.85))  # as many steps as trained models have: about 20 of 128
     place = RunLocation(job.run_dir, str(job.run_dir))
     tuning = FinetuneJob(run_dir, place, job.expert, config, Selection(beta=beta))

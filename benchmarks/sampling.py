@@ -7,10 +7,9 @@ released procedure: one prompt at a time; every prefix of the response is render
 the amateur from the start, 64 prefixes per padded forward; scores are computed step by step in Python. Unlike the
 released code it uses raw logits and scores step 0, so that its numbers can be compared. (c) transformers' greedy
 `generate` of the same expert on (a)'s batches.
-Checked in float32: (b) generates the same tokens and selects the same steps, and no KL differs by more than 1e-4 (of
-the mean KL, where that is above 1 nat). In 16 bits a batch rounds otherwise than a single row, so tokens may part where
-two are nearly equal. Then the steps up to there are compared: their mean difference may be ROUNDING of the mean KL, and
-flips of the selection are counted.
+Checked in float32: the same tokens and steps, and no KL differs by more than 1e-4 (of the mean KL, where that is above
+1 nat). In 16 bits a batch rounds otherwise than a single row, so tokens may part where two are nearly equal. Up to
+there the mean difference may be ROUNDING of the mean KL, and flips of the selection are counted.
 """
 
 import math

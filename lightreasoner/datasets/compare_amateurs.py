@@ -1,7 +1,6 @@
 """The amateurs of a dataset compared: what each of them selects and teaches on the same responses of the expert.
 
-None of these measures says whether an amateur makes the expert better: of five amateurs, one that taught nothing
-selected nearly as many steps as the best. `evaluation.amateurs` adds the previews, which do.
+None of these measures says whether an amateur makes the expert better; the previews of `evaluation.amateurs` do.
 """
 
 from dataclasses import dataclass

@@ -101,29 +101,27 @@ def mean_result(own: list[ArmResult]) -> ArmResult:
 
 def stage_results(stage: Stage) -> list[ArmResult]:
     """Of one stage: one, or none where it is no evaluation or has no answer yet. Raises UserError."""
-    found = []
     if stage.kind != "evaluation" or not (stage.folder / "answers").is_dir():
-        return found
+        return []
     reader = open_results(stage.folder, stage.job.variants())
     compared = next(iter(reader.results()["comparisons"]), None)
-    if compared is not None:
-        before = sum(reader.rows[0][problem].right for problem in reader.rows[1] if problem in reader.rows[0])
-        before, tuned = before / compared["problems"], stage.job.adapters[0]
-        trained = FinetuneResult.from_record(read_run(tuned)) or FinetuneResult()
-        found.append(
-            ArmResult(
-                *(stage.arm.name, stage.arm.is_control, stage.round),
-                *(compared["problems"], before, before + compared["difference"]),
-                *(compared[name] for name in ("difference", "low", "high")),
-                *(len(compared["gained"]), len(compared["lost"]), compared["p"]),
-                *(trained.samples, trained.updates, trained.train_loss, trained.seconds),
-                working_seconds(stage.folder),
-                *(tuned.name, stage.folder.name, stage.state == "succeeded"),
-                stage.job.problems if len(stage.tests) > 1 else "",
-                len(stage.tests),
-            )
-        )
-    return found
+    if compared is None:
+        return []
+    before = sum(reader.rows[0][problem].right for problem in reader.rows[1] if problem in reader.rows[0])
+    before, tuned = before / compared["problems"], stage.job.adapters[0]
+    trained = FinetuneResult.from_record(read_run(tuned)) or FinetuneResult()
+    result = ArmResult(
+        *(stage.arm.name, stage.arm.is_control, stage.round),
+        *(compared["problems"], before, before + compared["difference"]),
+        *(compared[name] for name in ("difference", "low", "high")),
+        *(len(compared["gained"]), len(compared["lost"]), compared["p"]),
+        *(trained.samples, trained.updates, trained.train_loss, trained.seconds),
+        working_seconds(stage.folder),
+        *(tuned.name, stage.folder.name, stage.state == "succeeded"),
+        stage.job.problems if len(stage.tests) > 1 else "",
+        len(stage.tests),
+    )
+    return [result]
 
 
 def best_arm(results: list[ArmResult]) -> ArmResult | None:

@@ -1,5 +1,4 @@
-"""Finds the responses in a row of any layout: a text, token ids, a list of them, a message, the last turn of a
-conversation.
+"""Finds the responses in a row of any layout: texts, token ids, messages, or the last turn of a conversation.
 
 Known are this software's own columns and the fields of vLLM, SGLang, llama.cpp, TRL and OpenAI's API with its batches.
 A row that could be read in two ways is refused.

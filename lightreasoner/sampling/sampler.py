@@ -1,7 +1,6 @@
 """Sample problems into a dataset: one shard per batch; an interrupted run resumes where it stopped.
 
-The batches are a pure function of the problems and the batch size, and the shards present are the progress. A run that
-was killed therefore resumes with the same batches, hence with the same numbers.
+The shards present are the progress. A killed run resumes with the same batches (plan.py), hence with the same numbers.
 """
 
 import os
