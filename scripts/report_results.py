@@ -121,13 +121,18 @@ def habits(rows: pd.DataFrame) -> dict[str, float]:
     }
 
 
+def cells(*found: Comparison, between: str = "") -> str:
+    """pass@1 and the change. Seeds share their problems, so averaging them does not narrow their interval."""
+    change = in_points(mean(f.low for f in found), mean(f.high for f in found))
+    return f"{percent(mean(f.after for f in found))} |{between} {change}"
+
+
 def row(title: str, arms: list[Trained]) -> str:
-    """A line of a table of accuracies. The seeds share their problems, so averaging does not narrow their interval."""
+    """A line of a table of accuracies."""
     found = [arm.found for arm in arms]
-    low, high = mean(f.low for f in found), mean(f.high for f in found)
     each = ", ".join(percent(f.after) for f in found)
     flips = f"{mean(len(f.gained) for f in found):.0f} / {mean(len(f.lost) for f in found):.0f}"
-    return f"| {title} | {percent(mean(f.after for f in found))} | {each} | {in_points(low, high)} | {flips} |"
+    return f"| {title} | {cells(*found, between=f' {each} |')} | {flips} |"
 
 
 HEAD = ["| {} | test | by seed | change, 95 % | gained / lost |", "|---|--:|---|---|---|"]
@@ -173,8 +178,7 @@ def shifted_table(out: Path, arms: dict[str, list[Trained]]) -> list[str]:
     for name, title in METHODS.items():
         found = [compare(right["base"], right[arm.tuned.name]) for arm in arms.get(name, []) if arm.tuned.name in right]
         if found:
-            change = in_points(mean(f.low for f in found), mean(f.high for f in found))
-            lines.append(f"| {title} | {percent(mean(f.after for f in found))} | {change} |")
+            lines.append(f"| {title} | {cells(*found)} |")
     return lines
 
 
@@ -193,11 +197,10 @@ def preview_table(folder: Path, arms: list[Trained]) -> list[str]:
             run = arm.found
             same = mean(told[problem] == right for problem, right in arm.right.items())
             pairs = (run.gained, found.gained), (run.lost, found.lost)
-            cells = [f"{len({*after} & {*before})} of {len(after)}" for after, before in pairs]
-            lines.append(
-                f"| {name.removeprefix('contrast ')} | {percent(found.after)} | {in_points(found.low, found.high)} | "
-                f"{arm.name}, seed {arm.seed} | {percent(same)} | {' | '.join(cells)} |"
-            )
+            foretold = [f"{len({*after} & {*before})} of {len(after)}" for after, before in pairs]
+            which = f"{arm.name}, seed {arm.seed}"
+            line = name.removeprefix("contrast "), cells(found), which, percent(same), *foretold
+            lines.append(f"| {' | '.join(line)} |")
     return lines
 
 
@@ -212,10 +215,7 @@ def amateur_table(out: Path) -> list[str]:
         told = [compare(expert, solved(folder, n)) for n in range(1, len(names))]
         best = max(told, key=lambda found: found.after)
         arms = trained(out / f"amateur-{drop}")
-        after = (
-            f"{percent(arms[0].found.after)} | {in_points(arms[0].found.low, arms[0].found.high)}" if arms else " | "
-        )
-        lines.append(f"| {drop} | {percent(best.after)} | {in_points(best.low, best.high)} | {after} |")
+        lines.append(f"| {drop} | {cells(best)} | {cells(arms[0].found) if arms else ' | '} |")
     title = "| expert without layers | preview, best cell | change, 95 % | trained | change, 95 % |"
     return [title, "|---|--:|---|--:|---|", *lines] if lines else []
 
@@ -231,11 +231,8 @@ def quick_table(out: Path, full: list[Trained]) -> list[str]:
     ]
     for title, arms, data in (("quick", quick, out / "quick-data"), ("full", full, out / "methods-data")):
         for arm in arms:
-            found, times = arm.found, [working_seconds(place) or 0 for place in (data, arm.tuned)]
-            lines.append(
-                f"| {title} | {arm.seed} | {percent(found.after)} | {in_points(found.low, found.high)} | "
-                f"{times[0]:.0f} | {times[1]:.0f} |"
-            )
+            times = [f"{working_seconds(place) or 0:.0f}" for place in (data, arm.tuned)]
+            lines.append(f"| {title} | {arm.seed} | {cells(arm.found)} | {' | '.join(times)} |")
     return lines
 
 
