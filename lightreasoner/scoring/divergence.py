@@ -6,6 +6,7 @@ Masked tokens (logit −inf) are allowed: they have probability 0 and contribute
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -347,10 +348,12 @@ def to_host(found: StepTensors) -> StepTensors:
 
 
 def on_host(*columns: torch.Tensor) -> list[torch.Tensor]:
-    """Tensors of one shape in the host's memory, moved in one piece, since each move waits for the device: the bits of
-    their numbers, of any dtype, as integers of 64 bits."""
-    if columns[0].device.type == "cpu":
-        return list(columns)
+    """Tensors of one shape in the host's memory, moved in one piece: each move waits for the device."""
+    return list(columns) if columns[0].device.type == "cpu" else in_one_piece(columns)
+
+
+def in_one_piece(columns: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The same numbers on the host, of any dtype: the bits of each travel as integers of 64 bits."""
     bits = [x.view(torch.int32 if x.itemsize == 4 else torch.int64) if x.is_floating_point() else x for x in columns]
     moved = torch.stack([x.long() for x in bits]).cpu()
     return [x.to(own.dtype).view(column.dtype) for x, own, column in zip(moved, bits, columns, strict=True)]
