@@ -8,7 +8,6 @@ expert's tokenizer undone, where the truth is a sum over the amateur's tokens. T
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import statistics
@@ -19,25 +18,22 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from lightreasoner.cli.pairs import add_pair_options, pair_refs
+from benchmarks.measuring import named_pair, pair_parser
 from lightreasoner.decoding.amateur_reader import Responses
 from lightreasoner.decoding.cross_tokenizer_reader import AcrossScorer
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch
-from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.loading import LoadedModel
-from lightreasoner.models.pairs import ExpertOnly, Pair, load_pair
+from lightreasoner.models.pairs import ExpertOnly, Pair
 from lightreasoner.models.prompts import pair_prompts
 from lightreasoner.models.tokenizer_pair import across_vocabulary
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.problems.stream import load_problems
 from lightreasoner.scoring.divergence import contrastive_target, kl
-from lightreasoner.settings import from_environment
 
 UNDONE = 502  # merges
 
 
 def across(pair: Pair, expert: LoadedModel, amateur: LoadedModel) -> Pair:
-    """The pair as one across tokenizers."""
     found = across_vocabulary(expert.tokenizer, amateur.tokenizer)
     whole = ExpertOnly(found.expert.size)
     return replace(pair, expert=expert, amateur=amateur, across=found, alignment=whole, same_special_tokens=False)
@@ -148,16 +144,10 @@ class Undone:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    add_pair_options(parser)
-    parser.add_argument("--problems", type=int, default=16)
-    parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = pair_parser(__doc__, "bundled-test", problems=16, tokens=128, rounds=3).parse_args()
     torch.set_num_threads(1)
-    name, expert, amateur = pair_refs(options)
-    pair = load_pair(expert, amateur, LoadedModels(from_environment()), name=name)
-    questions = load_problems("bundled-test", limit=options.problems).problems
+    _, pair = named_pair(options)
+    questions = load_problems(options.source, limit=options.problems).problems
     decoding = DecodingConfig(max_new_tokens=options.tokens, beta_floor=0.0)
 
     def sample(own: Pair) -> tuple[Responses, float]:

@@ -8,7 +8,6 @@ an amateur differs from its own single run by more than 1e-5. The default is the
 with other weights: noise of 1 % to 3 % on them.
 """
 
-import argparse
 import copy
 import time
 from dataclasses import replace
@@ -16,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from benchmarks.measuring import number_parser
 from lightreasoner.cli.pairs import add_pair_options, expert_and_amateurs
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch
 from lightreasoner.models.cache import LoadedModels
@@ -32,7 +32,6 @@ WITHIN = 1e-5
 
 
 def noisy(pair: Pair, number: int) -> Pair:
-    """The pair with another amateur of the same size."""
     model = copy.deepcopy(pair.amateur.model)
     generator = torch.Generator().manual_seed(number)
     with torch.no_grad():
@@ -59,10 +58,8 @@ def sample(pairs: list[Pair], plan: list[list[GenerationRow]], numbers: list[int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = number_parser(__doc__, problems=128, rounds=3)
     add_pair_options(parser, several=True)
-    parser.add_argument("--problems", type=int, default=128)
-    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
     settings = from_environment()

@@ -53,7 +53,6 @@ def programs(count: int) -> Iterator[None]:
 
 
 def verb(place: Path, setting: dict[str, str], *words: str) -> subprocess.Popen:
-    """A job, as the server starts it."""
     given = {"LIGHTREASONER_WORKSPACE": str(place), "LIGHTREASONER_JOB": f"{new_id()}/1", "LIGHTREASONER_DEVICE": "cpu"}
     env = {name: value for name, value in os.environ.items() if name not in (*threads.FIXED, *threads.WAITING)}
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -69,7 +68,6 @@ def said(process: subprocess.Popen) -> str:
 
 
 def job(place: Path, setting: dict[str, str], *words: str) -> float:
-    """Seconds of a run, as run.json has them."""
     folder = place / "runs" / new_id()
     said(verb(place, setting, "lightreasoner", *words, "--run-dir", str(folder)))
     return json.loads((folder / "run.json").read_text())["result"]["seconds"]

@@ -55,16 +55,23 @@ def rounded_head(model):
         head.__class__ = widened
 
 
+@torch.inference_mode()
+def scored(pair, prompts: tuple[list[int], list[int]], response: list[int]) -> tuple[torch.Tensor, list]:
+    """(the expert's logits over the shared vocabulary, the score of each step) of a response."""
+    expert, amateur = (
+        forward(loaded, [[*prompt, *response[:-1]]], keep=len(response))[0]
+        for loaded, prompt in zip((pair.expert, pair.amateur), prompts, strict=True)
+    )
+    own, taken = pair.alignment.expert(expert), [pair.alignment.to_shared(token) for token in response]
+    return own, score_steps(own, pair.alignment.amateur(amateur), taken)
+
+
 def read(pair, prompts: list, responses: list[list[int]]) -> Read:
     """Measure every step of these responses."""
     kl, favourite, tied = [], [], []
-    for (expert_prompt, amateur_prompt), response in zip(prompts, responses, strict=True):
-        rows = []
-        for loaded, prompt in ((pair.expert, expert_prompt), (pair.amateur, amateur_prompt)):
-            with torch.inference_mode():
-                rows.append(forward(loaded, [[*prompt, *response[:-1]]], keep=len(response))[0])
-        expert, amateur = pair.alignment.expert(rows[0]), pair.alignment.amateur(rows[1])
-        kl += [score.kl for score in score_steps(expert, amateur, [pair.alignment.to_shared(t) for t in response])]
+    for own, response in zip(prompts, responses, strict=True):
+        expert, scores = scored(pair, own, response)
+        kl += [score.kl for score in scores]
         favourite += expert.argmax(-1).tolist()
         tied += ((expert == expert.amax(-1, keepdim=True)).sum(-1) > 1).tolist()
     return Read(np.array(kl), np.array(favourite), np.array(tied))
@@ -73,21 +80,14 @@ def read(pair, prompts: list, responses: list[list[int]]) -> Read:
 def examples(pair, prompts: list, responses: list[list[int]]) -> list[PackedExample]:
     """Training examples of the first responses: contrastive targets at their steps above β, or at all without any."""
     made = []
-    for (expert_prompt, amateur_prompt), response in list(zip(prompts, responses, strict=True))[:TRAINED]:
-        with torch.inference_mode():
-            logits = [
-                forward(loaded, [[*prompt, *response[:-1]]], keep=len(response))[0]
-                for loaded, prompt in ((pair.expert, expert_prompt), (pair.amateur, amateur_prompt))
-            ]
-        shared = [pair.alignment.to_shared(token) for token in response]
-        scores = score_steps(pair.alignment.expert(logits[0]), pair.alignment.amateur(logits[1]), shared)
+    for own, response in list(zip(prompts, responses, strict=True))[:TRAINED]:
         targets = []
-        for step, score in enumerate(scores):
+        for step, score in enumerate(scored(pair, own, response)[1]):
             ids, _, _, weights = score.support(ALPHA)
             if score.kl > BETA and len(ids) > 1:
                 targets.append(Target(step, [pair.alignment.to_expert(id) for id in ids], weights))
         if targets:
-            made.append(PackedExample([*expert_prompt, *response], len(expert_prompt), tuple(targets)))
+            made.append(PackedExample([*own[0], *response], len(own[0]), tuple(targets)))
     return made
 
 
@@ -108,7 +108,6 @@ def gradient(loaded: LoadedModel, trained: list[PackedExample]) -> torch.Tensor 
 
 
 def table(expert: str, amateur: str, settings: Settings, problems: int, tokens: int, source: str) -> list[str]:
-    """The rows of the table, in Markdown."""
     reference, first, trained, prompts, responses = None, None, [], [], []
     lines = [
         "| dtype | head | mean KL | mean \\|ΔKL\\| | p99 | largest | selections that flip | other favourite | tied | "

@@ -6,7 +6,6 @@ The steps come from random logits, of a spread that gives some plausible tokens 
 seconds of this process, in turns.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -18,6 +17,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 
+from benchmarks.measuring import number_parser
 from lightreasoner.datasets.annotations import Annotations
 from lightreasoner.datasets.explorer import Explorer, View
 from lightreasoner.datasets.explorer_columns import ExplorerColumns, Response
@@ -99,10 +99,7 @@ def measure(explorer: Explorer, alpha: float, rounds: int) -> list[list[float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--steps", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=7)
-    options = parser.parse_args()
+    options = number_parser(__doc__, steps=100_000, rounds=7).parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
         begin_run(Path(place), "dataset", {"expert": "./nowhere", "amateur": "./nowhere"}, {})

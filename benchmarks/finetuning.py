@@ -1,18 +1,16 @@
 """Fine-tuning: one forward per trajectory against one forward per sample.
 
-The other side is our faithful implementation of the released procedure: every sample has its prefix in its own row,
-micro-batches are padded on the right, logits are computed for all positions, and the loss reads one position per row.
-The released code read a padding position there; here it is the true last position, so that both sides have the same
-loss, which is checked. Both do forward, backward and AdamW steps on the same LoRA adapter. Speed is measured by turns
-in one process, memory on a CPU in a separate process per side.
+The other side is our implementation of the released procedure: every sample has its prefix in its own row,
+micro-batches are padded on the right, logits are computed for all positions, and the loss reads one position per row:
+the true last one, where the released code read padding, so both sides have the same loss, which is checked. Both train
+the same LoRA adapter. Speed is measured by turns in one process, memory on a CPU in a process per side.
 
 python -m benchmarks.finetuning                              SmolLM2-135M's shape, random weights
 python -m benchmarks.finetuning --shape bundled              the bundled expert
 python -m benchmarks.finetuning --shape qwen2.5-math-1.5b    for a GPU; then also with --samples 128
 
-On a GPU an update of 16 samples is one forward pass here and two there. At 1.5 billion parameters the host takes longer
-to launch either than the GPU to compute it, so ours is about twice as fast, whatever the tokens saved. Floors are for
-the CPU.
+On a GPU the host takes longer to launch either side's passes, one and two, than the GPU to compute them, so ours is
+about twice as fast, whatever the tokens saved. Floors are for the CPU.
 """
 
 import argparse
@@ -26,8 +24,10 @@ from pathlib import Path
 
 import torch
 from torch.profiler import ProfilerActivity, profile
-from transformers import AutoConfig, AutoModelForCausalLM
 
+from benchmarks import random_pair
+from benchmarks.measuring import number_parser
+from benchmarks.random_pair import VOCABULARY
 from lightreasoner.models.adapters import add_lora
 from lightreasoner.models.devices import choose_device, dtypes_to_try
 from lightreasoner.models.float32_head import widen_head
@@ -40,35 +40,7 @@ RESPONSE, SUPPORT = 128, 3
 #: Tokens of a prompt, template included: the mean of the bundled problems, and of GSM8K in SmolLM2's tokens.
 BUNDLED_PROMPT, PROMPT = 68, 82
 PER_UPDATE, MICRO = 16, 8  # samples; of the other side's rows, so many are forwarded at once
-#: Random weights in these shapes: (tokens, model type, configuration).
-SHAPES = {
-    "smollm2-135m": (
-        49_152,
-        "llama",
-        {
-            "vocab_size": 49_152,
-            "hidden_size": 576,
-            "intermediate_size": 1536,
-            "num_hidden_layers": 30,
-            "num_attention_heads": 9,
-            "num_key_value_heads": 3,
-            "tie_word_embeddings": True,
-        },
-    ),
-    "qwen2.5-math-1.5b": (
-        151_665,
-        "qwen2",
-        {
-            "vocab_size": 151_936,
-            "hidden_size": 1536,
-            "intermediate_size": 8960,
-            "num_hidden_layers": 28,
-            "num_attention_heads": 12,
-            "num_key_value_heads": 2,
-            "tie_word_embeddings": True,
-        },
-    ),
-}
+SHAPES = {"smollm2-135m": 49_152, "qwen2.5-math-1.5b": VOCABULARY}  # of random weights → tokens
 FLOORS = {11: 10, 20: 18}  # times the samples per second, on a CPU; a GPU's follow when they have been measured
 MEMORY_FLOOR = 0.55
 #: How far the two sides' losses may be apart, nats: they add the same terms in another order, and round otherwise.
@@ -99,17 +71,14 @@ def model_for(shape: str):
         loaded = load_model("lightreasoner-expert-4m", settings)
         model, vocabulary, device = loaded.model, len(loaded.tokenizer), loaded.device
     else:
-        device, (vocabulary, kind, config) = choose_device(settings), SHAPES[shape]
-        dtype = dtypes_to_try(settings, device, None)[0]
-        with torch.device(device):
-            model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **config), dtype=dtype)
+        device, vocabulary = choose_device(settings), SHAPES[shape]
+        model = random_pair.SHAPES[shape].model(device, dtypes_to_try(settings, device, None)[0])
         widen_head(model)
         model.requires_grad_(False)
     return add_lora(model, 8, 16, 0.0, ("q_proj", "v_proj"), 0).to(device), vocabulary, device
 
 
 def packed(model, update: list[PackedExample], vocabulary: int, device) -> float:
-    """Ours: backward over one update; its mean loss."""
     batch = collate(update).to(device)
     loss = step_losses(step_logits(model, batch), batch, vocabulary).mean()
     loss.backward()
@@ -144,9 +113,8 @@ def run(
     side: str, model, updates: BatchSampler, which: range, vocabulary: int, device
 ) -> tuple[float, int, list[float]]:
     """(seconds, samples, losses) of some updates, optimiser included."""
-    optimiser = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad], lr=0.0
-    )  # both stay where they are
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=0.0)  # both sides stay where they are
     samples, losses, began = 0, [], time.perf_counter()
     for n in which:
         update = updates[n]
@@ -171,12 +139,8 @@ def peak(side: str, shape: str, selected: int) -> None:
     """In a process of its own, on the CPU: print the bytes that one side's updates take beyond the loaded model."""
     model, vocabulary, device = model_for(shape)
     updates = BatchSampler(examples(selected, 20, shape, vocabulary), 2, PER_UPDATE, 64, 0)
-    SIDES[side](
-        model,
-        [PackedExample(example.ids[:9], 8, (Target(0, (1,), (1.0,)),)) for example in updates[0]],
-        vocabulary,
-        device,
-    )
+    short = [PackedExample(example.ids[:9], 8, (Target(0, (1,), (1.0,)),)) for example in updates[0]]
+    SIDES[side](model, short, vocabulary, device)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         run(side, model, updates, range(2), vocabulary, device)
     with tempfile.TemporaryDirectory() as folder:
@@ -187,9 +151,8 @@ def peak(side: str, shape: str, selected: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = number_parser(__doc__, rounds=3)
     parser.add_argument("--shape", choices=("bundled", *SHAPES), default="smollm2-135m")
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=PER_UPDATE, help="of an update")
     parser.add_argument("--peak", nargs=2, metavar=("SIDE", "SELECTED"), help=argparse.SUPPRESS)
     options = parser.parse_args()

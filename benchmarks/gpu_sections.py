@@ -6,6 +6,7 @@ A section is a function of (a folder for its files, the seconds that it has, whe
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +18,7 @@ import torch
 from benchmarks.measuring import say, synchronize, used_bytes
 from benchmarks.random_pair import pair_folders, random_model
 from lightreasoner.datasets.selectors import Selection
-from lightreasoner.datasets.trajectories import read_shard, shards
+from lightreasoner.datasets.trajectories import flat, read_shard, shards
 from lightreasoner.decoding.batch_decoder import BatchDecoder
 from lightreasoner.decoding.batch_size import fitting_rows
 from lightreasoner.decoding.generate import CHUNK, DecodingConfig
@@ -86,21 +87,17 @@ def counted(call: Callable[[], object], units: int) -> str:
     with profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda) as profiled:
         call()
     peak = used_bytes(peak=True) - before
+    counts = Counter({event.key: event.count for event in profiled.key_averages()})
     if not cuda:
-        ops = {event.key: event.count for event in profiled.key_averages()}
-        waits = ops.get("aten::_local_scalar_dense", 0) + ops.get("aten::nonzero", 0)
-        return f"{sum(ops.values()) / units:,.0f} operators | {waits / units:.1f} | | | "
-    counts = {event.key: event.count for event in profiled.key_averages()}
+        waits = counts["aten::_local_scalar_dense"] + counts["aten::nonzero"]
+        return f"{counts.total() / units:,.0f} operators | {waits / units:.1f} | | | "
     busy = sum(event.time_range.elapsed_us() for event in profiled.events() if event.device_type.name == "CUDA") / 1000
-    launches, waits = (sum(counts.get(name, 0) for name in names) for names in (LAUNCHES, WAITS))
-    copies = counts.get("cudaMemcpyAsync", 0)
-    return (
-        f"{launches / units:,.0f} | {waits / units:.1f} | {copies / units:.1f} | {busy / units:.2f} | {peak / 1e9:.2f}"
-    )
+    launches, waits = (sum(counts[name] for name in names) / units for names in (LAUNCHES, WAITS))
+    copies = counts["cudaMemcpyAsync"] / units
+    return f"{launches:,.0f} | {waits:.1f} | {copies:.1f} | {busy / units:.2f} | {peak / 1e9:.2f}"
 
 
 def device(folder: Path, seconds: float, tiny: bool) -> None:
-    """What this is measured on."""
     import peft
     import transformers
 
@@ -131,7 +128,6 @@ def device(folder: Path, seconds: float, tiny: bool) -> None:
 
 
 def tests(folder: Path, seconds: float, tiny: bool) -> None:
-    """The tests marked `gpu`: trace, sample, fine-tune and evaluate the bundled pair, against the CPU in float32."""
     import pytest
 
     if not torch.cuda.is_available():
@@ -241,9 +237,8 @@ def pipeline(size: str, folder: Path, seconds: float, tiny: bool) -> None:
         since, limit = time.monotonic(), 8 if tiny else 64
         used_bytes()
         place = folder / f"evaluated-{size}"
-        run_evaluation(
-            EvaluationJob(place, expert, (adapter,), "bundled-test", limit=limit, max_new_tokens=tokens), settings
-        )
+        job = EvaluationJob(place, expert, (adapter,), "bundled-test", limit=limit, max_new_tokens=tokens)
+        run_evaluation(job, settings)
         say(
             f"- evaluated {limit} problems with and without the adapter in {time.monotonic() - since:.1f} s, loading "
             f"included; {used_bytes(peak=True) / 1e9:.2f} GB used at most"
@@ -304,7 +299,7 @@ def tune(
     if not shards(job.run_dir):
         say("- nothing to fine-tune on: the time was up within the first batch")
         return None
-    kl = np.concatenate([read_shard(path, ["kl"])["kl"].combine_chunks().flatten() for path in shards(job.run_dir)])
+    kl = np.concatenate([flat(read_shard(path, ["kl"]), "kl") for path in shards(job.run_dir)])
     beta = float(np.quantile(kl, 0.85))  # as many steps as trained models have: about 20 of 128
     place = RunLocation(job.run_dir, str(job.run_dir))
     tuning = FinetuneJob(run_dir, place, job.expert, config, Selection(beta=beta))
@@ -386,18 +381,14 @@ def parts(model, samples: int, lengths: tuple[int, int], place: torch.device) ->
 
 
 def dtypes(folder: Path, seconds: float, tiny: bool) -> None:
-    """What 16 bits do to the bundled pair: benchmarks/dtypes.py."""
     from benchmarks.dtypes import table
 
     problems, tokens = (2, 16) if tiny else (24, 64)
-    lines = table(
-        "lightreasoner-expert-4m", "lightreasoner-amateur-1m", from_environment(), problems, tokens, "bundled-test"
-    )
-    say(*lines)
+    pair = "lightreasoner-expert-4m", "lightreasoner-amateur-1m"
+    say(*table(*pair, from_environment(), problems, tokens, "bundled-test"))
 
 
 def program(main: Callable[[], None], *options: str) -> None:
-    """Run a benchmark; its lines are this section's."""
     sys.argv = ["benchmark", *options]
     say("```")
     main()
@@ -405,14 +396,12 @@ def program(main: Callable[[], None], *options: str) -> None:
 
 
 def finetuning(folder: Path, seconds: float, tiny: bool) -> None:
-    """benchmarks/finetuning.py: one forward per trajectory against one forward per sample."""
     from benchmarks.finetuning import main
 
     program(main, "--rounds", "1", "--shape", "bundled" if tiny else "qwen2.5-math-1.5b")
 
 
 def graphs(folder: Path, seconds: float, tiny: bool) -> None:
-    """benchmarks/graphs.py: single steps with and without CUDA graphs."""
     from benchmarks.graphs import main
 
     sys.argv = ["benchmark", "--folder", str(folder), "--size", "tiny" if tiny else "1.5b"]
@@ -421,7 +410,6 @@ def graphs(folder: Path, seconds: float, tiny: bool) -> None:
 
 
 def sampling(folder: Path, seconds: float, tiny: bool) -> None:
-    """benchmarks/sampling.py: against the released procedure, and a bare batched generate."""
     expert, amateur = map(str, pair_folders(folder, "tiny" if tiny else "1.5b"))
     counts = ("8", "1", "16") if tiny else ("256", "1", "64")
     options = ("--problems", counts[0], "--released", counts[1], "--tokens", counts[2])
@@ -431,7 +419,6 @@ def sampling(folder: Path, seconds: float, tiny: bool) -> None:
 
 
 def trace_speed(folder: Path, seconds: float, tiny: bool) -> None:
-    """benchmarks/trace.py: the live trace against a bare generate."""
     expert, amateur = map(str, pair_folders(folder, "tiny" if tiny else "1.5b"))
     options = ("--problems", "2", "--rounds", "1", "--tokens", "16" if tiny else "128")
     from benchmarks.trace import main

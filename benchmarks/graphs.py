@@ -10,15 +10,14 @@ than they are side by side.
 import argparse
 import tempfile
 import time
-from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
-from benchmarks.measuring import say, synchronize, used_bytes
+from benchmarks.measuring import say, synchronize, timed_parts, used_bytes
 from benchmarks.random_pair import pair_folders
-from lightreasoner.decoding import amateur_reader, generate, reading_check
+from lightreasoner.decoding import reading_check
 from lightreasoner.decoding.batch_decoder import BatchDecoder
 from lightreasoner.decoding.batch_size import fitting_rows
 from lightreasoner.decoding.cuda_graphs import StepGraphs
@@ -139,37 +138,11 @@ def compare_sampling(pair: Pair, counts: list[int], tokens: int) -> None:
 
 def parts(pair: Pair, rows: int, tokens: int) -> None:
     """Seconds of each part of sampling."""
-    spent: Counter[str] = Counter()
-    kept = []
-
-    def timed(owner, name: str, what) -> None:
-        call = getattr(owner, name)
-        kept.append((owner, name, call))
-
-        def wrapped(*arguments, **named):
-            synchronize()
-            began = time.perf_counter()
-            out = call(*arguments, **named)
-            synchronize()
-            spent[what(arguments[0])] += time.perf_counter() - began
-            return out
-
-        setattr(owner, name, wrapped)
-
-    role = lambda decoder: "expert" if decoder.loaded is pair.expert else "amateur"  # noqa: E731
-    timed(BatchDecoder, "prefill", lambda decoder: f"{role(decoder)}: prompts")
-    timed(BatchDecoder, "step", lambda decoder: f"{role(decoder)}: steps")
-    timed(BatchDecoder, "select", lambda decoder: "rows that leave")
-    timed(amateur_reader.AmateurReader, "_logits", lambda reader: "amateur: chunks")
-    timed(amateur_reader, "measure_steps", lambda logits: "scorer")
-    timed(amateur_reader, "to_host", lambda found: "scores to the host")
-    timed(generate._Batch, "_choose", lambda own: "choice of the token")
     items = batch(pair, rows)
-    began = time.perf_counter()
-    generate_batch(pair, items, DecodingConfig(max_new_tokens=tokens), lambda ended: None)
-    whole = time.perf_counter() - began
-    for owner, name, call in kept:
-        setattr(owner, name, call)
+    with timed_parts(pair, wait=True) as spent:
+        began = time.perf_counter()
+        generate_batch(pair, items, DecodingConfig(max_new_tokens=tokens), lambda ended: None)
+        whole = time.perf_counter() - began
     spent["the rest, on the host"] = whole - sum(spent.values())
     say(f"- parts of sampling {rows} rows, {whole:.2f} s: " + ", ".join(f"{k} {v:.2f}" for k, v in spent.most_common()))
 

@@ -30,91 +30,42 @@ FILES = [
     {"path": path, "meta": {"_type": "gradio.FileData"}}
     for path in ("/etc/passwd", "a\0b", "", "http://[", 7, "\ud800")
 ]
-VALUES = [
-    None,
-    True,
-    False,
-    [],
-    {},
-    [[]],
-    [None] * 30,
-    {"a": 1},
-    {"path": {}},
-    {"value": "x"},
-    *TEXTS,
-    *NUMBERS,
-    *FILES,
-]
-FIELDS = ("data", "session_hash", "fn_index", "trigger_id", "event_id", "event_data", "component_id", "fn_name")
-FIELDS += ("simple_format", "batched", "oauth_token", "request", "batch_trigger_ids", "__proto__")
-ROUTES = ["queue/join", "run/predict", "run/trace", "api/trace", "call/trace", "call/v2/trace", "cancel", "reset"]
-ROUTES += ["component_server"] * 3 + [
-    "queue/data",
-    "queue/status",
-    "info",
-    "startup-events",
-    "upload_progress",
-    "file=",
-]
-ROUTES += ["file=uploads/", "stream/a/b/1/playlist.m3u8", "stream/a/b/x/c.ts", "heartbeat/x", "theme.css", "proxy="]
-ROUTES += ["custom_component/1/client/x/y", "call/trace/x", "openapi.json", "login_check", "user", "token", "app_id"]
-PAGES = ["", "config", "favicon.ico", "manifest.json", "robots.txt", "static/", "assets/", "svelte/", "pwa_icon/1"]
-PAGES += ["downloads/", "downloads/x", "sign-in", "sign-out", "scripts/", "healthz", "theme.css", "logout", "login/x"]
-SEGMENTS = [
-    "..%2f..%2fetc/passwd",
-    "%2e%2e/%2e%2e/etc/passwd",
-    "%00",
-    "%0d%0a",
-    "%ff%fe",
-    "%ed%a0%80",
-    "a" * 300,
-    "//x",
-]
-SEGMENTS += [
-    "%",
-    "?session_hash=",
-    "?session_hash=%00",
-    "?" + "a=b&" * 3_000,
-    "x" * 9_000,
-    "?upload_id=x",
-    ";x",
-    "\\..\\x",
-]
+VALUES = [None, True, False, [], {}, [[]], [None] * 30, {"a": 1}, {"path": {}}, {"value": "x"}]
+VALUES += TEXTS + NUMBERS + FILES
+words = str.split
+FIELDS = words("""data session_hash fn_index trigger_id event_id event_data component_id fn_name simple_format batched
+oauth_token request batch_trigger_ids __proto__""")
+MESSAGES = words("""queue/join run/predict run/trace api/trace call/trace call/v2/trace cancel reset component_server
+component_server component_server""")
+ROUTES = words("""queue/data queue/status info startup-events upload_progress file= file=uploads/ stream/a/b/x/c.ts
+stream/a/b/1/playlist.m3u8 heartbeat/x theme.css proxy= custom_component/1/client/x/y call/trace/x openapi.json
+login_check user token app_id""")
+PAGES = words("""config favicon.ico manifest.json robots.txt static/ assets/ svelte/ pwa_icon/1 downloads/ downloads/x
+sign-in sign-out scripts/ healthz theme.css logout login/x""")
+SEGMENTS = words(r"""..%2f..%2fetc/passwd %2e%2e/%2e%2e/etc/passwd %00 %0d%0a %ff%fe %ed%a0%80 //x % ?session_hash=
+?session_hash=%00 ?upload_id=x ;x \..\x""")
+SEGMENTS += ["a" * 300, "x" * 9_000, "?" + "a=b&" * 3_000]
 METHODS = ["GET"] * 15 + ["HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT", "POST", "get", "X" * 40]
-HEADERS = [
-    ("Range", value) for value in ("bytes=0-", "bytes=-1", "bytes=9-1", "bytes=a-b", "bytes=" + "0-1," * 500, "x")
-]
+RANGES = ("bytes=0-", "bytes=-1", "bytes=9-1", "bytes=a-b", "bytes=" + "0-1," * 500, "x")
+HEADERS = [("Range", value) for value in RANGES]
 HEADERS += [("Cookie", "lr_owner=\xff; lr_visitor=../x; a"), ("Cookie", "=" * 3_000), ("Accept-Language", "\xe9" * 100)]
-HEADERS += [
-    ("If-None-Match", '"'),
-    ("If-Modified-Since", "x"),
-    ("X-Forwarded-For", "a, b,,"),
-    ("X-Forwarded-Host", "a b"),
-]
-HEADERS += [
-    ("X-Forwarded-Proto", "gopher"),
-    ("X-Gradio-Server", "http://a"),
-    ("Authorization", "Basic =="),
-    ("Big", "x" * 70_000),
-]
-HEADERS += [("Content-Encoding", "gzip"), ("Expect", "100-continue"), ("Upgrade", "websocket"), ("Referer", "\xff")]
+HEADERS += [("If-None-Match", '"'), ("If-Modified-Since", "x"), ("X-Forwarded-For", "a, b,,"), ("Referer", "\xff")]
+HEADERS += [("X-Forwarded-Host", "a b"), ("X-Forwarded-Proto", "gopher"), ("X-Gradio-Server", "http://a")]
+HEADERS += [("Authorization", "Basic =="), ("Content-Encoding", "gzip"), ("Expect", "100-continue")]
+HEADERS += [("Upgrade", "websocket"), ("Big", "x" * 70_000)]
 LINES = [
     b"",
     b"GET",
     b"GET / HTTP/9.9",
     b"\x16\x03\x01\x02\x00",
     b"GET  / HTTP/1.1",
-    b"POST / HTTP/1.1\r\nContent-Length: -1",
-]
-LINES += [
-    b"POST /gradio_api/queue/join HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3",
-    b"GET http://x/ HTTP/1.1",
-]
-LINES += [
     b"GET /\x00 HTTP/1.1",
+    b"GET http://x/ HTTP/1.1",
     b"GET / HTTP/1.1\r\nHost: a\r\nHost: b",
     b"GET / HTTP/1.1\r\nHost : x",
     b"GET / HTTP/1.1\r\n x",
+    b"POST / HTTP/1.1\r\nContent-Length: -1",
+    b"POST /gradio_api/queue/join HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3",
 ]
 
 
@@ -149,13 +100,9 @@ class Requests:
         pick = self._random
         component, function = pick.choice(self._calls)
         values = [self._value() for _ in range(pick.choice((0, 1, 2, 5, 12, 25, 40)))]
-        message = {
-            "data": values,
-            "session_hash": f"of-{self._address}",
-            "fn_index": pick.choice(self._events),
-            "event_data": {},
-        }
-        route = pick.choice(ROUTES[:11])
+        message = {"data": values, "session_hash": f"of-{self._address}", "fn_index": pick.choice(self._events)}
+        message["event_data"] = {}
+        route = pick.choice(MESSAGES)
         if route == "component_server":
             message |= {"component_id": component, "fn_name": function, "data": [values]}
         for field in pick.sample(FIELDS, pick.choice((0, 1, 1, 2, 4))):
@@ -173,36 +120,16 @@ class Requests:
         pick = self._random
         deep = b'{"data": ' + b"[" * 3_000 + b"]" * 3_000 + b"}"
         less = b'{"session_hash": "s", "fn_index": 1, "data": [' + b"[" * 200 + b"]" * 200 + b"]}"
-        ways = [
-            body[: len(body) // 2],
-            body + b"}",
-            body.replace(b":", b"", 1),
-            b"\xff" + body,
-            body.decode().encode("utf-16"),
-        ]
-        ways += [
-            b"\xef\xbb\xbf" + body,
-            deep,
-            less,
-            b"[" * 100_000,
-            b"null",
-            b"7",
-            b'"x"',
-            b"[]",
-            b"{}",
-            b" ",
-            b"1" * 6_000,
-        ]
-        ways += [
-            body[:-1] + b', "fn_index": 1, "fn_index": {}}',
-            body[:-1] + b', "data": NaN}',
-            bytes(pick.randbytes(50)),
-        ]
-        return pick.choice(ways)
+        ways = [body[: len(body) // 2], body + b"}", body.replace(b":", b"", 1), b"\xff" + body, b"\xef\xbb\xbf" + body]
+        ways += [body.decode().encode("utf-16"), body[:-1] + b', "fn_index": 1, "fn_index": {}}']
+        ways += [body[:-1] + b', "data": NaN}', deep, less, b"[" * 100_000, b"1" * 6_000, pick.randbytes(50)]
+        return pick.choice([*ways, b"null", b"7", b'"x"', b"[]", b"{}", b" "])
 
     def _get(self) -> bytes:
         pick = self._random
-        start = f"/gradio_api/{pick.choice(ROUTES)}" if pick.random() < 0.5 else f"/{pick.choice(PAGES)}"
+        start = (
+            f"/gradio_api/{pick.choice(MESSAGES + ROUTES)}" if pick.random() < 0.5 else f"/{pick.choice(['', *PAGES])}"
+        )
         path = start + pick.choice(("", "", "/")) + (pick.choice(SEGMENTS) if pick.random() < 0.6 else "")
         headers = pick.sample(HEADERS, pick.choice((0, 1, 1, 2)))
         return self._request(pick.choice(METHODS), path, b"", *headers)
@@ -210,15 +137,10 @@ class Requests:
     def _upload(self) -> bytes:
         """No such form may leave a file: its boundary, its end, its field or its headers are wrong."""
         pick = self._random
-        field = pick.choice(
-            ('name="file"; filename="a"', "", 'name="files"', 'name="\xff"; filename="\0"', "name=" + "x" * 9_000)
-        )
-        part = f"--b\r\nContent-Disposition: form-data; {field}\r\n\r\n".encode("latin-1") + b"x" * pick.choice(
-            (0, 10, 4_000)
-        )
-        body = pick.choice(
-            (part, part + b"\r\n--b--\r\n", part + b"\r\n--b", b"--b--\r\n", b"", bytes(pick.randbytes(200)))
-        )
+        fields = ('name="file"; filename="a"', "", 'name="files"', 'name="\xff"; filename="\0"', "name=" + "x" * 9_000)
+        part = f"--b\r\nContent-Disposition: form-data; {pick.choice(fields)}\r\n\r\n".encode("latin-1")
+        part += b"x" * pick.choice((0, 10, 4_000))
+        body = pick.choice((part, part + b"\r\n--b--\r\n", part + b"\r\n--b", b"--b--\r\n", b"", pick.randbytes(200)))
         kinds = ("multipart/form-data; boundary=b",) * 4 + ("multipart/form-data", "multipart/form-data; boundary=c")
         kinds += ("multipart/form-data; boundary=b; charset=no-such", "multipart/form-data; boundary=" + "b" * 3_000)
         query = pick.choice(("", "", "?upload_id=x", "?upload_id=%00"))
@@ -226,12 +148,8 @@ class Requests:
         return request if pick.random() < 0.8 else request[: -max(1, len(body) // 2)]  # cut off
 
     def _garbage(self) -> bytes:
-        line = self._random.choice(LINES)
-        return (
-            line
-            if self._random.random() < 0.2
-            else line + f"\r\nHost: {self._host}\r\nConnection: close\r\n\r\n".encode()
-        )
+        rest = f"\r\nHost: {self._host}\r\nConnection: close\r\n\r\n".encode()
+        return self._random.choice(LINES) + (b"" if self._random.random() < 0.2 else rest)
 
 
 def exchange(address: tuple[str, int], request: bytes) -> tuple[int, bytes]:

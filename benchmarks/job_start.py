@@ -74,17 +74,7 @@ def main() -> None:
             jobs = {
                 "sample": ("sample", *few, "bundled-train", "--limit", "128"),
                 "finetune": ("finetune", "--dataset", str(data), "--max-steps", "10"),
-                "evaluate": (
-                    "evaluate",
-                    "--model",
-                    "lightreasoner-expert-4m",
-                    *few,
-                    "bundled-test",
-                    "--limit",
-                    "64",
-                    "--batch-size",
-                    "8",
-                ),
+                "evaluate": ("evaluate", "--model", EXPERT, *few, "bundled-test", "--limit", "64"),
             }
             for turn in range(options.rounds):
                 for name, words in jobs.items():

@@ -23,8 +23,6 @@ LOGIT_SPREAD = 8.0  # standard deviation of the logits
 
 @dataclass(frozen=True)
 class Shape:
-    """A Qwen2 model's shape."""
-
     hidden: int
     inner: int
     layers: int
@@ -32,29 +30,33 @@ class Shape:
     cached_heads: int
     rows: int  # of the output table
     tied: bool = True
-    positions: int = 4096
+    kind: str = "qwen2"
 
-    def config(self) -> dict:
-        return {
-            "vocab_size": self.rows,
-            "hidden_size": self.hidden,
-            "intermediate_size": self.inner,
-            "num_hidden_layers": self.layers,
-            "num_attention_heads": self.heads,
-            "num_key_value_heads": self.cached_heads,
-            "tie_word_embeddings": self.tied,
-            "max_position_embeddings": self.positions,
-            "bos_token_id": None,
-            "eos_token_id": 2,
-            "initializer_range": 0.8 / self.hidden**0.5,
-            "pad_token_id": 0,
-        }
+    def model(self, device: torch.device, dtype: torch.dtype):
+        config = AutoConfig.for_model(
+            self.kind,
+            vocab_size=self.rows,
+            hidden_size=self.hidden,
+            intermediate_size=self.inner,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.cached_heads,
+            tie_word_embeddings=self.tied,
+            max_position_embeddings=4096,
+            bos_token_id=None,
+            eos_token_id=2,
+            initializer_range=0.8 / self.hidden**0.5,
+            pad_token_id=0,
+        )
+        with torch.device(device):
+            return AutoModelForCausalLM.from_config(config, dtype=dtype)
 
 
 SHAPES = {
     "qwen2.5-0.5b": Shape(896, 4864, 24, 14, 2, 151_936),
     "qwen2.5-math-1.5b": Shape(1536, 8960, 28, 12, 2, 151_936),
     "qwen2.5-math-7b": Shape(3584, 18_944, 28, 28, 4, 152_064, tied=False),
+    "smollm2-135m": Shape(576, 1536, 30, 9, 3, 49_152, kind="llama"),
     "tiny-amateur": Shape(32, 64, 2, 4, 2, 2048),
     "tiny-expert": Shape(64, 128, 3, 4, 2, 2048),
 }
@@ -62,11 +64,10 @@ SHAPES = {
 
 @torch.no_grad()
 def random_model(name: str, device: torch.device, dtype: torch.dtype):
-    """A model of this shape with random weights."""
+    """A model of this shape with random weights, whose distributions are about as peaked as a trained model's."""
     shape = SHAPES[name]
     torch.manual_seed(len(name) + shape.hidden)
-    with torch.device(device):
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model("qwen2", **shape.config()), dtype=dtype)
+    model = shape.model(device, dtype)
     torch.nn.init.normal_(model.get_output_embeddings().weight, std=LOGIT_SPREAD / shape.hidden**0.5)
     for layer in model.model.layers:  # a tied head would otherwise see its own embedding, and repeat the last token
         layer.mlp.down_proj.weight *= 4

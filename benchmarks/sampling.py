@@ -7,24 +7,22 @@ released procedure: one prompt at a time; every prefix of the response is render
 the amateur from the start, 64 prefixes per padded forward; scores are computed step by step in Python. Unlike the
 released code it uses raw logits and scores step 0, so that its numbers can be compared. (c) transformers' greedy
 `generate` of the same expert on (a)'s batches.
-Checked in float32: (b) generates the same tokens and selects the same steps, and no KL differs by more than 1e-4 (of
-the mean KL, where that is above 1 nat). In 16 bits a batch rounds otherwise than a single row, so tokens may part where
-two are nearly equal. Then the steps up to there are compared: their mean difference may be ROUNDING of the mean KL, and
-flips of the selection are counted.
+Checked in float32: the same tokens and steps, and no KL differs by more than 1e-4 (of the mean KL, where that is above
+1 nat). In 16 bits a batch rounds otherwise than a single row, so tokens may part where two are nearly equal. Up to
+there the mean difference may be ROUNDING of the mean KL, and flips of the selection are counted.
 """
 
 import math
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
-from benchmarks.measuring import named_pair, pair_parser
+from benchmarks.measuring import named_pair, pair_parser, timed_parts
 from lightreasoner.datasets.trajectories import read_shard, write_shard
-from lightreasoner.decoding import amateur_reader
-from lightreasoner.decoding.batch_decoder import BatchDecoder
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch
 from lightreasoner.models.pairs import Pair
 from lightreasoner.paper import ALPHA, BETA
@@ -108,30 +106,6 @@ def bare(pair: Pair, batch_rows: list[GenerationRow], tokens: int) -> None:
     )
 
 
-def watch(pair: Pair, spent: Counter) -> None:
-    """Count the seconds that each part of (a) takes."""
-
-    def timed(name, call):
-        def wrapped(*arguments, **named):
-            began = time.perf_counter()
-            try:
-                return call(*arguments, **named)
-            finally:
-                what = name(arguments[0]) if callable(name) else name
-                spent[what] += time.perf_counter() - began
-
-        return wrapped
-
-    def role(decoder):
-        return "expert" if decoder.loaded is pair.expert else "amateur"
-
-    BatchDecoder.prefill = timed(lambda decoder: f"{role(decoder)}: prompts", BatchDecoder.prefill)
-    BatchDecoder.step = timed("expert: steps", BatchDecoder.step)
-    BatchDecoder.select = timed("rows that leave", BatchDecoder.select)
-    amateur_reader.AmateurReader._logits = timed("amateur: chunks", amateur_reader.AmateurReader._logits)
-    amateur_reader.measure_steps = timed("scorer", amateur_reader.measure_steps)
-
-
 def compare(
     pair: Pair, folder: Path, batch: int, place: int, theirs: tuple[list[int], list[float]]
 ) -> tuple[float, int, int]:
@@ -172,16 +146,14 @@ def main() -> None:
     planning = time.perf_counter() - began
     count = sum(len(batch_rows) for _, batch_rows in plan)
     print(f"{heading}; {count} problems in batches of {size}")
-    spent, seconds, found = Counter(), Counter(), []
-    with tempfile.TemporaryDirectory() as place:
+    seconds, found = Counter(), []
+    with tempfile.TemporaryDirectory() as place, ExitStack() as patches:
         folder = Path(place)
         first = plan[0][1][:2]
-        (
-            ours(pair, first, DecodingConfig(8), folder / "warm", 0, Counter()),
-            bare(pair, first, 8),
-            released(pair, first[0], 8),
-        )
-        watch(pair, spent)
+        ours(pair, first, DecodingConfig(8), folder / "warm", 0, Counter())
+        bare(pair, first, 8)
+        released(pair, first[0], 8)
+        spent = patches.enter_context(timed_parts(pair))
         every = max(1, count // options.released)
         for turn in range(options.rounds):
             for batch, batch_rows in plan:

@@ -18,6 +18,11 @@ def format_duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
 
 
+def in_points(low: float, high: float) -> str:
+    """Two shares from −1 to 1 in percentage points: +1.5 to +3.0."""
+    return f"{100 * low:+.1f} to {100 * high:+.1f}"
+
+
 def format_bytes(size: float) -> str:
     """812 kB, 3.4 MB, 120 MB, 1.2 GB."""
     if size < 1e6:

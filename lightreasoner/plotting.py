@@ -35,6 +35,17 @@ def column(values: pd.Series) -> list:
     return [None if isinstance(x, float) and not math.isfinite(x) else x for x in values.tolist()]
 
 
+def rows(table: pd.DataFrame) -> list[tuple]:
+    """The rows of a table, with values as `column` has them."""
+    return list(zip(*(column(table[name]) for name in table), strict=True))
+
+
+def error_bars(value: pd.Series, low: pd.Series, high: pd.Series, colour: str) -> dict:
+    """Bars from low to high around values."""
+    bars = {"array": column(high - value), "arrayminus": column(value - low), "symmetric": False}
+    return bars | {"type": "data", "color": colour, "thickness": 2, "width": 0}
+
+
 def figure(
     traces: Sequence[go.Scatter | go.Bar | go.Heatmap],
     *,

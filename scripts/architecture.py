@@ -83,7 +83,6 @@ def first_sentence(path: Path) -> str:
 
 
 def files() -> list[Path]:
-    """All files of the tree, relative to the root."""
     found = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES]
     kept = [path.relative_to(ROOT) for path in found if not any(p.startswith(("__py", ".")) for p in path.parts)]
     return sorted(path for path in kept if path.name != "__init__.py" and "written_by_0_2" not in path.parts)

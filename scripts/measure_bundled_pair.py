@@ -7,7 +7,6 @@ Greedy, through the same tracing that the page uses. Accuracy intervals are Wils
 
 import argparse
 import json
-import math
 import re
 import time
 from pathlib import Path
@@ -18,18 +17,12 @@ from lightreasoner.models.prompts import response_ids
 from lightreasoner.paper import BETA
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.stream import load_problems
+from lightreasoner.scoring.significance import wilson
 from lightreasoner.settings import ASSETS, from_environment
 from lightreasoner.tracing.events import EndEvent, StepsEvent
 from lightreasoner.tracing.trace import TraceRequest, trace
 
 OPENING = "Let's work it out.\n"
-
-
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """The 95 % interval of a proportion (Wilson 1927)."""
-    z, p = 1.96, hits / n
-    middle, half = p + z * z / (2 * n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
 
 
 def said(p: dict) -> str:
@@ -94,7 +87,6 @@ CARD = Path(__file__).with_name("bundled_card_template.md").read_text(encoding="
 
 
 def describe_phases(phases: list[dict]) -> str:
-    """The phases of training, one line each."""
     lines = []
     for n, p in enumerate(phases, 1):
         habit = f"blurted {p['blurt']['careful']:.0%} / {p['blurt']['quick']:.0%} (careful / quick)"

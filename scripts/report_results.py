@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 from lightreasoner.evaluation.figures import models_figure  # noqa: E402
 from lightreasoner.evaluation.results import read_rows  # noqa: E402
 from lightreasoner.experiments.results import all_stages, recorded_plan  # noqa: E402
+from lightreasoner.formatting import in_points  # noqa: E402
 from lightreasoner.jobs.events import working_seconds  # noqa: E402
 from lightreasoner.paper import BETA  # noqa: E402
 from lightreasoner.scoring.significance import Comparison, compare, wilson  # noqa: E402
@@ -95,10 +96,6 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}"
 
 
-def interval(low: float, high: float) -> str:
-    return f"{100 * low:+.1f} to {100 * high:+.1f}"
-
-
 def arithmetic(node: ast.expr) -> float:
     """The value of an expression of integers and + - * /."""
     if isinstance(node, ast.Constant):
@@ -124,13 +121,18 @@ def habits(rows: pd.DataFrame) -> dict[str, float]:
     }
 
 
+def cells(*found: Comparison, between: str = "") -> str:
+    """pass@1 and the change. Seeds share their problems, so averaging them does not narrow their interval."""
+    change = in_points(mean(f.low for f in found), mean(f.high for f in found))
+    return f"{percent(mean(f.after for f in found))} |{between} {change}"
+
+
 def row(title: str, arms: list[Trained]) -> str:
-    """A line of a table of accuracies. The seeds share their problems, so averaging does not narrow their interval."""
+    """A line of a table of accuracies."""
     found = [arm.found for arm in arms]
-    low, high = mean(f.low for f in found), mean(f.high for f in found)
     each = ", ".join(percent(f.after) for f in found)
     flips = f"{mean(len(f.gained) for f in found):.0f} / {mean(len(f.lost) for f in found):.0f}"
-    return f"| {title} | {percent(mean(f.after for f in found))} | {each} | {interval(low, high)} | {flips} |"
+    return f"| {title} | {cells(*found, between=f' {each} |')} | {flips} |"
 
 
 HEAD = ["| {} | test | by seed | change, 95 % | gained / lost |", "|---|--:|---|---|---|"]
@@ -176,8 +178,7 @@ def shifted_table(out: Path, arms: dict[str, list[Trained]]) -> list[str]:
     for name, title in METHODS.items():
         found = [compare(right["base"], right[arm.tuned.name]) for arm in arms.get(name, []) if arm.tuned.name in right]
         if found:
-            change = interval(mean(f.low for f in found), mean(f.high for f in found))
-            lines.append(f"| {title} | {percent(mean(f.after for f in found))} | {change} |")
+            lines.append(f"| {title} | {cells(*found)} |")
     return lines
 
 
@@ -195,14 +196,11 @@ def preview_table(folder: Path, arms: list[Trained]) -> list[str]:
         for arm in arms:
             run = arm.found
             same = mean(told[problem] == right for problem, right in arm.right.items())
-            foretold = [
-                len({*after} & {*before}) for after, before in ((run.gained, found.gained), (run.lost, found.lost))
-            ]
-            cells = [f"{n} of {len(of)}" for n, of in zip(foretold, (run.gained, run.lost), strict=True)]
-            lines.append(
-                f"| {name.removeprefix('contrast ')} | {percent(found.after)} | {interval(found.low, found.high)} | "
-                f"{arm.name}, seed {arm.seed} | {percent(same)} | {' | '.join(cells)} |"
-            )
+            pairs = (run.gained, found.gained), (run.lost, found.lost)
+            foretold = [f"{len({*after} & {*before})} of {len(after)}" for after, before in pairs]
+            which = f"{arm.name}, seed {arm.seed}"
+            line = name.removeprefix("contrast "), cells(found), which, percent(same), *foretold
+            lines.append(f"| {' | '.join(line)} |")
     return lines
 
 
@@ -217,8 +215,7 @@ def amateur_table(out: Path) -> list[str]:
         told = [compare(expert, solved(folder, n)) for n in range(1, len(names))]
         best = max(told, key=lambda found: found.after)
         arms = trained(out / f"amateur-{drop}")
-        after = f"{percent(arms[0].found.after)} | {interval(arms[0].found.low, arms[0].found.high)}" if arms else " | "
-        lines.append(f"| {drop} | {percent(best.after)} | {interval(best.low, best.high)} | {after} |")
+        lines.append(f"| {drop} | {cells(best)} | {cells(arms[0].found) if arms else ' | '} |")
     title = "| expert without layers | preview, best cell | change, 95 % | trained | change, 95 % |"
     return [title, "|---|--:|---|--:|---|", *lines] if lines else []
 
@@ -234,11 +231,8 @@ def quick_table(out: Path, full: list[Trained]) -> list[str]:
     ]
     for title, arms, data in (("quick", quick, out / "quick-data"), ("full", full, out / "methods-data")):
         for arm in arms:
-            found, times = arm.found, [working_seconds(place) or 0 for place in (data, arm.tuned)]
-            lines.append(
-                f"| {title} | {arm.seed} | {percent(found.after)} | {interval(found.low, found.high)} | "
-                f"{times[0]:.0f} | {times[1]:.0f} |"
-            )
+            times = [f"{working_seconds(place) or 0:.0f}" for place in (data, arm.tuned)]
+            lines.append(f"| {title} | {arm.seed} | {cells(arm.found)} | {' | '.join(times)} |")
     return lines
 
 

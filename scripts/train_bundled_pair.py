@@ -48,8 +48,6 @@ class Phase:
 
 @dataclass(frozen=True)
 class Recipe:
-    """What it takes to train one of the two models again."""
-
     name: str
     seed: int
     hidden: int
@@ -215,8 +213,7 @@ def train(model, recipe: Recipe, phase: Phase, tokenizer, held_out: set[str], se
             print(f"step {step}/{total} loss {running:.4f} {tokens / spent:,.0f} tok/s {spent:.0f} s", flush=True)
         if not math.isfinite(running):
             raise SystemExit("the loss is no longer finite")
-    cost = {"tokens": tokens, "updates": total, "seconds": round(time.time() - began), "final_loss": round(running, 4)}
-    return cost
+    return {"tokens": tokens, "updates": total, "seconds": round(time.time() - began), "final_loss": round(running, 4)}
 
 
 def save(model, tokenizer, folder: Path) -> None:

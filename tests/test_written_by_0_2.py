@@ -32,7 +32,7 @@ from lightreasoner.cli.main import build_parser, main
 from lightreasoner.datasets.annotations import load_annotations
 from lightreasoner.datasets.explorer import Explorer
 from lightreasoner.datasets.explorer_page import Filters, page
-from lightreasoner.datasets.external import is_imported
+from lightreasoner.datasets.imported import is_imported
 from lightreasoner.datasets.quality import quality_report
 from lightreasoner.datasets.select_steps import training_samples
 from lightreasoner.datasets.selectors import Selection

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from lightreasoner.cli.console import print_json
-from lightreasoner.formatting import printable
+from lightreasoner.formatting import in_points, printable
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path
@@ -81,7 +81,7 @@ def table(found, previews: dict, gaps: dict) -> list[str]:
         gain = "–"
         if preview:
             best = preview.best
-            gain = f"{100 * best.difference:+.1f} ({100 * best.low:+.1f} to {100 * best.high:+.1f})"
+            gain = f"{100 * best.difference:+.1f} ({in_points(best.low, best.high)})"
         lines.append(
             f"{name:32} {f'{least(each)}{each.selected:,}':>8} {100 * each.share:5.1f} % {each.signal:6,.0f} nats "
             f"{f'{100 * each.idle / usable:.0f} %' if usable else '–':>6} "

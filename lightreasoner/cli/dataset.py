@@ -80,7 +80,7 @@ def run_export(options: argparse.Namespace, settings: Settings) -> None:
     selection = selection_of(options)
 
     from lightreasoner.datasets.export import export_samples
-    from lightreasoner.datasets.external import is_imported
+    from lightreasoner.datasets.imported import is_imported
     from lightreasoner.storage.runs import read_run
 
     if is_imported(read_run(options.run_dir)) and options.alpha is not None:
@@ -103,6 +103,6 @@ def run_export(options: argparse.Namespace, settings: Settings) -> None:
 
 
 def run_import(options: argparse.Namespace, settings: Settings) -> None:
-    from lightreasoner.datasets.external import import_samples
+    from lightreasoner.datasets.imported import import_samples
 
     print(import_samples(options.file, options.run_dir).sentences())

@@ -6,6 +6,7 @@ from pathlib import Path
 from lightreasoner.cli.options import Once, add_report_option, add_skip_option, reporting
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import in_points
 from lightreasoner.progress import ConsoleProgress, Progress
 from lightreasoner.settings import Settings
 
@@ -18,7 +19,8 @@ def add(verbs) -> None:
         "expert. Its runs lie beside the experiment's folder. Run the same command again to resume; finished stages "
         "are not repeated.",
     )
-    experiment.add_argument(
+    option = experiment.add_argument
+    option(
         "plan",
         nargs="?",
         type=Path,
@@ -26,16 +28,14 @@ def add(verbs) -> None:
         help="a plan with arms, or several such as experiments/paper.toml; without one, give the options below",
     )
     add_pair_options(experiment)
-    experiment.add_argument("--problems", action=Once, metavar="SOURCE", help="to learn from; see the command sample")
-    experiment.add_argument("--limit", type=int, metavar="N", help="of the problems to learn from (default: all)")
-    experiment.add_argument(
-        "--test", action="append", metavar="SOURCE", help="to be measured on, with known answers; repeatable"
-    )
-    experiment.add_argument("--test-limit", type=int, metavar="N", help="of the problems to be measured on")
+    option("--problems", action=Once, metavar="SOURCE", help="to learn from; see the command sample")
+    option("--limit", type=int, metavar="N", help="of the problems to learn from (default: all)")
+    option("--test", action="append", metavar="SOURCE", help="to be measured on, with known answers; repeatable")
+    option("--test-limit", type=int, metavar="N", help="of the problems to be measured on")
     add_skip_option(experiment)
-    experiment.add_argument("--max-new-tokens", type=int, metavar="N", help="per response to learn from (default 128)")
-    experiment.add_argument("--test-max-new-tokens", type=int, metavar="N", help="per response that is judged")
-    experiment.add_argument(
+    option("--max-new-tokens", type=int, metavar="N", help="per response to learn from (default 128)")
+    option("--test-max-new-tokens", type=int, metavar="N", help="per response that is judged")
+    option(
         "--arm",
         action="append",
         default=[],
@@ -43,31 +43,29 @@ def add(verbs) -> None:
         help="settings of an arm, named like the options of finetune; VALUE may be several, divided by |; repeatable. "
         "Example: --arm learning_rate=1e-3,max_steps=300,seed=0|1|2",
     )
-    experiment.add_argument(
+    option(
         "--quick",
         action="store_true",
         help="a gain within a minute: few problems, few updates at a higher rate; other options change it",
     )
-    experiment.add_argument("--no-control", action="store_true", help="without the arm of random steps")
-    experiment.add_argument("--preview", type=int, metavar="N", help="problems of the preview; 0: none (default 100)")
-    experiment.add_argument("--rounds", type=int, metavar="N", help="tune the tuned expert again (default 1)")
-    experiment.add_argument(
+    option("--no-control", action="store_true", help="without the arm of random steps")
+    option("--preview", type=int, metavar="N", help="problems of the preview; 0: none (default 100)")
+    option("--rounds", type=int, metavar="N", help="tune the tuned expert again (default 1)")
+    option(
         "--next-amateur",
         choices=("same", "expert"),
         help="of later rounds: the same amateur (default), or the expert of the round before",
     )
-    experiment.add_argument(
+    option(
         "--minutes",
         type=float,
         metavar="N",
         help="lower the numbers of problems and updates so that it takes about N minutes on this machine",
     )
-    experiment.add_argument("--stop-worse", action="store_true", help="end evaluations of clearly worse arms early")
-    experiment.add_argument(
-        "--run-dir", type=local_folder, required=True, metavar="DIR", help="folder of the experiment"
-    )
+    option("--stop-worse", action="store_true", help="end evaluations of clearly worse arms early")
+    option("--run-dir", type=local_folder, required=True, metavar="DIR", help="folder of the experiment")
     add_report_option(experiment)
-    experiment.add_argument(
+    option(
         "--dry-run",
         action="store_true",
         help="check access to every model and dataset; print their sizes, the GPU time and the stages; run nothing",
@@ -201,7 +199,7 @@ def table(results: list) -> list[str]:
     """The arms of an experiment for a terminal."""
     lines = [f"{'arm':40} {'pass@1':>8} {'change':>7} {'95 % interval':>16} {'gained':>7} {'lost':>5}"]
     for arm in results:
-        interval = f"{100 * arm.low:+.1f} to {100 * arm.high:+.1f}"
+        interval = in_points(arm.low, arm.high)
         name = arm.label if arm.round == 1 else f"round {arm.round}: {arm.label}"
         lines.append(
             f"{name[:40]:40} {100 * arm.pass_at_1:6.1f} % {100 * arm.difference:+7.1f} {interval:>16} {arm.gained:7,} "

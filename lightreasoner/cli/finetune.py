@@ -3,6 +3,7 @@ and merge it into its base model."""
 
 import argparse
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 
 from lightreasoner.cli.dataset import add_selection_options
@@ -22,13 +23,10 @@ def add(verbs) -> None:
         help="fine-tune the expert on a dataset with LoRA",
         description="Defaults are the paper's. Run the same command again to resume.",
     )
-    finetune.add_argument(
-        "--dataset", action=Once, type=run_path, required=True, metavar="DIR", help="the dataset's run folder"
-    )
-    finetune.add_argument(
-        "--run-dir", type=run_path, required=True, metavar="DIR", help="folder for the adapter and the log"
-    )
-    finetune.add_argument("--expert", metavar="REF", help="the expert, if it is not where the dataset names it")
+    option = finetune.add_argument
+    option("--dataset", action=Once, type=run_path, required=True, metavar="DIR", help="the dataset's run folder")
+    option("--run-dir", type=run_path, required=True, metavar="DIR", help="folder for the adapter and the log")
+    option("--expert", metavar="REF", help="the expert, if it is not where the dataset names it")
     for name, spec in FinetuneConfig.__dataclass_fields__.items():
         kind = {"int": int, "float": float}.get(spec.type, str)
         choices = spec.metadata["choices"] or None
@@ -36,29 +34,25 @@ def add(verbs) -> None:
         if name != "seed":  # the seed of the selection serves for both
             flag = "--" + name.replace("_", "-")
             meta = None if choices else "N" if kind is int else "X" if kind is float else "NAMES"
-            finetune.add_argument(
-                flag, type=kind, choices=choices, metavar=meta, help=f"{spec.metadata['help']} (default {default})"
-            )
-    finetune.add_argument(  # its name until version 0.2
+            option(flag, type=kind, choices=choices, metavar=meta, help=f"{spec.metadata['help']} (default {default})")
+    option(  # its name until version 0.2
         "--group", type=int, dest="max_samples_per_trajectory", default=argparse.SUPPRESS, help=argparse.SUPPRESS
     )
-    finetune.add_argument(
+    option(
         "--quick",
         action="store_true",
         help="few updates at a higher rate, as the pair's quick preset has them; other options change it",
     )
     add_selection_options(finetune)
-    finetune.add_argument(
-        "--skip-corrupt", action="store_true", help="skip damaged and lost shards instead of stopping"
-    )
-    finetune.add_argument(
+    option("--skip-corrupt", action="store_true", help="skip damaged and lost shards instead of stopping")
+    option(
         "--estimate", action="store_true", help="estimate time, memory and disk from a few updates, without training"
     )
     add_backend_options(finetune)
-    finetune.add_argument(
+    option(
         "--shard", action="store_true", help="spread the expert over the processes (FSDP), for models of 32B and more"
     )
-    finetune.add_argument(
+    option(
         "--preset",
         metavar="NAME",
         help="settings saved by save-preset, by name or as a .toml file; options that are given count more",
@@ -66,21 +60,23 @@ def add(verbs) -> None:
     add_report_option(finetune)
     finetune.set_defaults(run=run_finetune)
 
-    merge = verbs.add_parser("merge", help="merge a run's adapter into its base model, as one folder")
-    merge.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="the fine-tuning run")
+    merge = _verb_on_run(verbs, "merge", run_merge, "merge a run's adapter into its base model, as one folder")
     merge.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the folder to write")
     merge.add_argument("--dtype", default="auto", metavar="D", help="of the weights (default auto: the base's on disk)")
-    merge.set_defaults(run=run_merge)
 
-    save = verbs.add_parser("save-preset", help="save the settings of a fine-tuning run under a name")
-    save.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="the fine-tuning run")
+    save = _verb_on_run(verbs, "save-preset", run_save, "save the settings of a fine-tuning run under a name")
     save.add_argument("name", help="for finetune --preset, and for the form of the Fine-tune tab")
-    save.set_defaults(run=run_save)
 
-    use = verbs.add_parser("use-adapter", help="choose which adapter of a run is used: the best one or the last one")
-    use.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="the fine-tuning run")
+    words = "choose which adapter of a run is used: the best one or the last one"
+    use = _verb_on_run(verbs, "use-adapter", run_use, words)
     use.add_argument("which", choices=("best", "last"), help="best: of the lowest held-out loss")
-    use.set_defaults(run=run_use)
+
+
+def _verb_on_run(verbs, name: str, run: Callable, words: str) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=words)
+    parser.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="the fine-tuning run")
+    parser.set_defaults(run=run)
+    return parser
 
 
 def config_of(options: argparse.Namespace, usual: dict | None = None) -> FinetuneConfig:

@@ -8,6 +8,7 @@ from lightreasoner.cli.options import Once, add_skip_option, first_problem
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cluster import add_backend_options
+from lightreasoner.formatting import in_points
 from lightreasoner.paper import ALPHA, PREVIEW_BETAS
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path
@@ -83,7 +84,7 @@ def table(expert: float | None, cells: list) -> list[str]:
     lines = [f"expert alone: {100 * expert:.1f} % of {cells[0].problems:,} problems" if cells else ""]
     lines.append(f"{'':28} {'pass@1':>7} {'gain':>7} {'95 % interval':>16} {'gained':>7} {'lost':>5} {'changed':>8}")
     for cell in cells:
-        interval = f"{100 * cell.low:+.1f} to {100 * cell.high:+.1f}"
+        interval = in_points(cell.low, cell.high)
         lines.append(
             f"{cell.contrast.title:28} {100 * cell.pass_at_1:5.1f} % {100 * cell.difference:+7.1f} {interval:>16} "
             f"{cell.gained:7,} {cell.lost:5,} {100 * cell.changed:6.1f} %"

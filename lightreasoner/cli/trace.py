@@ -1,7 +1,6 @@
 """The verb trace: compare expert and amateur step by step on one problem, in the terminal."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -117,7 +116,7 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.models.cache import LoadedModels
     from lightreasoner.models.pairs import describe_pair, load_further, load_pair
     from lightreasoner.models.token_text import TokenTexts
-    from lightreasoner.storage.atomic import write_text
+    from lightreasoner.storage.atomic import write_json
     from lightreasoner.tracing.records import Trace, trace_json
     from lightreasoner.tracing.terminal import print_events
     from lightreasoner.tracing.trace import trace
@@ -150,4 +149,4 @@ def run_trace(options: argparse.Namespace, settings: Settings) -> None:
         if to_stdout:
             print_json(document, 1)
         else:
-            write_text(options.json, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+            write_json(options.json, document)

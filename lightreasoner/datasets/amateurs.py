@@ -1,8 +1,7 @@
 """Further amateurs of a dataset: each has a dataset of its own, of the same responses, inside the first one's folder.
 
 `amateurs/NAME/` is a run folder like any other: its shards have the same names, rows and tokens as those beside it,
-measured against another amateur. So everything that opens a dataset opens it, and the dataset around it stays what it
-was, also for former versions.
+measured against another amateur. So everything that opens a dataset opens it.
 """
 
 import hashlib
@@ -28,7 +27,6 @@ class AmateurDataset:
 
     @property
     def name(self) -> str:
-        """The end of the reference, for lists."""
         return model_title(self.amateur)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from lightreasoner.datasets.external import is_imported, read_imported
+from lightreasoner.datasets.imported import is_imported, read_imported
 from lightreasoner.datasets.origin import origin_sentences
 from lightreasoner.datasets.step_table import read_steps
-from lightreasoner.datasets.trajectories import shards
+from lightreasoner.datasets.trajectories import kl_histogram, shards
 from lightreasoner.formatting import markdown_cell, markdown_table, printable
 from lightreasoner.paper import BETA
 from lightreasoner.problems.sources import SOURCES
@@ -19,6 +19,7 @@ from lightreasoner.storage.runs import flat_config, versions_shown
 
 #: Edges of the card's histogram in nats; the last bin includes everything above.
 EDGES = (0, 0.01, 0.05, 0.1, 0.2, BETA, 0.8, 1.6, 3.2, np.inf)
+ROLES = ("expert", "amateur")
 BAR = 24  # characters of the longest bar
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (np.inf, "n>1M"))
 
@@ -31,11 +32,11 @@ def dataset_card(folder: Path, run: dict, title: str, license: str, further: dic
     imported = is_imported(run)
     counts, above, rows = np.zeros(len(EDGES) - 1, int), 0, 0
     for kl, number_of_rows in _read_kl(folder, imported):
-        counts += np.histogram(np.minimum(kl, 1e9), [*EDGES[:-1], 1e10])[0]
+        counts += kl_histogram(kl, [*EDGES[:-1], 1e10])
         above, rows = above + int((kl > BETA).sum()), rows + number_of_rows
     config, about = run["config"], run["about"]
     fingerprints = about.get("fingerprints") or {}
-    settings = {name: value for name, value in flat_config(config).items() if name not in ("expert", "amateur")}
+    settings = {name: value for name, value in flat_config(config).items() if name not in ROLES}
     files = "samples.parquet" if imported else "trajectories/*.parquet"
     data = DatasetCardData(
         license=license,
@@ -56,9 +57,7 @@ def dataset_card(folder: Path, run: dict, title: str, license: str, further: dic
         above=above,
         beta=BETA,
         histogram=_histogram(counts),
-        models=[
-            (role, _code(config[role]), fingerprints.get(role)) for role in ("expert", "amateur") if config.get(role)
-        ],
+        models=[(role, _code(config[role]), fingerprints.get(role)) for role in ROLES if config.get(role)],
         further=[
             (_code(own["config"].get("amateur")), (own["about"].get("fingerprints") or {}).get("amateur"), _code(place))
             for place, own in (further or {}).items()
@@ -74,7 +73,6 @@ def dataset_card(folder: Path, run: dict, title: str, license: str, further: dic
 
 
 def _code(text: object) -> str:
-    """A text between backticks."""
     return " ".join(str(text).replace("`", "").split())
 
 
@@ -85,16 +83,11 @@ def prompt_text(about: dict) -> str:
 
 
 def _read_kl(folder: Path, imported: bool) -> Iterable[tuple[np.ndarray, int]]:
-    """(KL of the steps where it is defined, number of rows) per shard."""
+    """(KL of the steps, NaN where it is undefined; number of rows) per shard."""
     if imported:
-        for part in read_imported(folder, ["kl"]):
-            values = part["kl"].to_numpy()
-            yield values[~np.isnan(values)], len(values)
-        return
-    for path in shards(folder):
-        part = read_steps(path, ("kl",))
-        values = part.values["kl"].astype(np.float64)
-        yield values[~np.isnan(values)], part.rows
+        return ((part["kl"].to_numpy(), len(part)) for part in read_imported(folder, ["kl"]))
+    parts = (read_steps(path, ("kl",)) for path in shards(folder))
+    return ((part.values["kl"].astype(np.float64), part.rows) for part in parts)
 
 
 def _histogram(counts: np.ndarray) -> list[dict]:

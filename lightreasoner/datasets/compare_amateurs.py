@@ -1,16 +1,15 @@
 """The amateurs of a dataset compared: what each of them selects and teaches on the same responses of the expert.
 
-None of these measures says whether an amateur makes the expert better: of five amateurs, one that taught nothing
-selected nearly as many steps as the best. `evaluation.amateurs` adds the previews, which do.
+None of these measures says whether an amateur makes the expert better; the previews of `evaluation.amateurs` do.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from lightreasoner.datasets.amateurs import AmateurDataset, amateur_datasets
-from lightreasoner.datasets.external import is_imported
+from lightreasoner.datasets.imported import is_imported
 from lightreasoner.datasets.selectors import Selection, above_beta
 from lightreasoner.datasets.step_table import StepTable, compared_share, read_details, read_steps
 from lightreasoner.datasets.trajectories import complete_shards, is_across, kl_histogram
@@ -57,23 +56,6 @@ class AmateurComparison:
     cap: float | None = None  # on the log ratio of the targets, in nats
 
 
-class _Sums:
-    """The running sums of one amateur."""
-
-    def __init__(self, dataset: AmateurDataset):
-        self.dataset, self.kl, self.signal, self.idle, self.missing = dataset, [], 0.0, 0, 0
-
-    def add(self, path: Path, table: StepTable, selection: Selection) -> None:
-        kl = table.values["kl"]
-        self.kl.append(kl)
-        selected = above_beta(kl, selection.beta)
-        signals = read_details(table, path).teaching(selection.alpha, len(kl), selection.cap)[selected]
-        known = signals[~np.isnan(signals)]  # of the steps that are stored in detail
-        self.signal += float(known.sum(dtype=np.float64))
-        self.idle += int((known < TEACHES).sum())
-        self.missing += len(signals) - len(known)
-
-
 def compare_amateurs(folder: Path, selection: Selection | None = None) -> AmateurComparison:
     """Compare the amateurs of a dataset. selection: of it only α, β and the cap count; None: the paper's.
 
@@ -92,45 +74,49 @@ def compare_amateurs(folder: Path, selection: Selection | None = None) -> Amateu
     present = {each: paths for each, paths in present.items() if paths}
     if not present:
         raise UserError(f"{folder} has no steps yet; resume the job that samples it, then compare.")
-    sums = [_Sums(each) for each in present]
     common = sorted(set.intersection(*(set(paths) for paths in present.values())))
+    kls, signals = ({each: [np.zeros(0)] for each in present} for _ in range(2))
     responses = 0
     for name in common:
         first = None
-        for each, found in zip(present, sums, strict=True):
-            table = read_steps(present[each][name], ("kl", "response_ids"), ("problem_id", "sample", "steps"))
+        for each, paths in present.items():
+            table = read_steps(paths[name], ("kl", "response_ids"), ("problem_id", "sample", "steps"))
             first = first or table
-            _check_same(each, first, table, present[each][name])
-            found.add(present[each][name], table, selection)
+            _check_same(each, first, table, paths[name])
+            kl = table.values["kl"]
+            taught = read_details(table, paths[name]).teaching(selection.alpha, len(kl), selection.cap)
+            kls[each].append(kl)
+            signals[each].append(taught[above_beta(kl, selection.beta)])
         responses += first.rows
+    kl = {each: np.concatenate(parts) for each, parts in kls.items()}
+    selected = {each: above_beta(values, selection.beta) for each, values in kl.items()}
     uneven = any(len(paths) > len(common) for paths in present.values())
     left_out = max(_rows(paths) for paths in present.values()) - responses if uneven else 0
-    steps = sum(map(len, sums[0].kl))
-    across = [is_across(read_run(each.folder)) for each in present]
-    shares = [
-        compared_share(paths[name] for name in common) if other else None
-        for other, paths in zip(across, present.values(), strict=True)
-    ]
-    measured = zip(_measures(sums, selection.beta), shares, strict=True)
-    amateurs = tuple(replace(each, compared=share) for each, share in measured)
-    numbers = responses, steps, amateurs, left_out, unread, selection.cap
+    amateurs = tuple(
+        AmateurMeasures(
+            each,
+            *_measures(kl[each], selected[each], np.concatenate(signals[each])),
+            jaccard=tuple(_jaccard(selected[each], other) for other in selected.values()),
+            compared=compared_share(paths[name] for name in common) if is_across(read_run(each.folder)) else None,
+        )
+        for each, paths in present.items()
+    )
+    numbers = responses, len(next(iter(kl.values()))), amateurs, left_out, unread, selection.cap
     return AmateurComparison(selection.alpha, selection.beta, *numbers)
 
 
-def _measures(sums: list[_Sums], beta: float):
-    kl = [np.concatenate(each.kl) if each.kl else np.zeros(0) for each in sums]
-    selected = [above_beta(values, beta) for values in kl]
-    for each, values, own in zip(sums, kl, selected, strict=True):
-        known = values[~np.isnan(values)]
-        yield AmateurMeasures(
-            each.dataset,
-            int(own.sum()),
-            float(own.mean()) if len(own) else 0.0,
-            float(known.mean(dtype=np.float64)) if len(known) else 0.0,
-            tuple(kl_histogram(known).tolist()),
-            *(each.signal, each.idle, each.missing),
-            tuple(_jaccard(own, other) for other in selected),
-        )
+def _measures(kl: np.ndarray, selected: np.ndarray, signals: np.ndarray) -> tuple:
+    """From `selected` to `missing` of AmateurMeasures. signals: of the selected steps."""
+    known, taught = kl[~np.isnan(kl)], signals[~np.isnan(signals)]
+    return (
+        int(selected.sum()),
+        float(selected.mean()) if len(selected) else 0.0,
+        float(known.mean(dtype=np.float64)) if len(known) else 0.0,
+        tuple(kl_histogram(known).tolist()),
+        float(taught.sum(dtype=np.float64)),
+        int((taught < TEACHES).sum()),
+        len(signals) - len(taught),
+    )
 
 
 def _jaccard(one: np.ndarray, other: np.ndarray) -> float:

@@ -4,7 +4,7 @@ Imported datasets are explored in the same way; they have no measures other than
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -28,11 +28,11 @@ from lightreasoner.datasets.explorer_columns import (
     no_columns,
     read_shard_columns,
 )
-from lightreasoner.datasets.external import FILE, is_imported, read_imported, refuse_missing_measures
+from lightreasoner.datasets.imported import FILE, is_imported, read_imported, refuse_missing_measures
 from lightreasoner.datasets.samples import SelectionReport
 from lightreasoner.datasets.selectors import Selection, above_beta, select, thin_evenly
 from lightreasoner.datasets.token_categories import CATEGORIES, CATEGORY_NAMES, token_category
-from lightreasoner.datasets.trajectories import FOLDER, read_shard, shards
+from lightreasoner.datasets.trajectories import FOLDER, kl_histogram, read_shard, shards
 from lightreasoner.errors import UserError
 from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.paper import TEACHES
@@ -63,9 +63,8 @@ class View:
 
     data: ExplorerColumns
     annotations: Annotations
-    positions: MappingProxyType[
-        tuple, int
-    ]  # (problem id, sample) → row; in an imported dataset (…, step) → the step's position
+    #: (problem id, sample) → row; in an imported dataset (…, step) → the step's position
+    positions: MappingProxyType[tuple, int]
     imported: bool
     corrupt: tuple[str, ...]  # an error message per damaged shard
 
@@ -179,13 +178,10 @@ class Explorer:
             tables.pop(next(iter(tables)), None)
         return table
 
-    def histogram(self, edges: Iterable[float], alpha: float | None = None, cap: float | None = None) -> list[int]:
-        """Steps per bin [edge, next edge) of KL, or of the teaching signal at an α and cap, where it is known; the last
-        bin includes everything above, also infinite KL."""
-        edges = np.asarray(list(edges), np.float64)
-        values = self.view.data.values["kl"] if alpha is None else self.table(alpha, cap=cap)["teaching"].to_numpy()
-        values = values[~np.isnan(values)].astype(np.float64)
-        return np.histogram(values.clip(0, np.nextafter(edges[-1], 0)), edges)[0].tolist()
+    def histogram(self, edges: Sequence[float], alpha: float | None = None, cap: float | None = None) -> list[int]:
+        """`kl_histogram` of KL, or of the teaching signal at an α and cap, where it is known."""
+        values = self.view.data.values["kl"] if alpha is None else self.table(alpha, cap=cap)["teaching"]
+        return kl_histogram(values, edges).tolist()
 
     def plane(self, alpha: float, cap: float | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
         """(at most DRAWN steps, evenly spaced, with their expert_entropy, kl and teaching signal at this α; the number
@@ -258,10 +254,7 @@ class Explorer:
         """The report of `select_steps.training_samples`, without reading any file. Raises UserError."""
         view = self.view
         selected, used = self.selected_steps(selection, view), self._used(selection, view)
-        stored = view.data.detail >= 0
-        counts = (used & stored, used & ~stored, used & ~selected, selected & ~used)
-        unknown = int((~stored).sum()) if selection.selector == "teaching" else 0
-        return SelectionReport(len(selected), int(selected.sum()), *(int(count.sum()) for count in counts), unknown)
+        return SelectionReport.count(selected, used, view.data.detail >= 0, selection.selector == "teaching")
 
     def _used(self, selection: Selection, view: View) -> np.ndarray:
         """(steps,) booleans: the selected steps, after annotations."""

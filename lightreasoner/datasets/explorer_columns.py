@@ -172,7 +172,6 @@ def imported_columns(table: pa.Table, category: Callable[[str], int]) -> Explore
 
 
 def concatenate(parts: Iterable[ExplorerColumns]) -> ExplorerColumns:
-    """Several parts as one, in order."""
     parts = list(parts)
 
     def joined(name: str) -> np.ndarray:
@@ -202,7 +201,6 @@ def concatenate(parts: Iterable[ExplorerColumns]) -> ExplorerColumns:
 
 
 def no_columns() -> ExplorerColumns:
-    """A dataset without steps."""
     none = np.zeros(0, np.int32)
     bounds = np.zeros(1, np.int64)
     values = {name: np.zeros(0, np.float32) for name in FLOAT_MEASURES}

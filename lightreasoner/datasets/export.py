@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lightreasoner.datasets.explorer import Explorer
-from lightreasoner.datasets.external import is_imported
+from lightreasoner.datasets.imported import is_imported
 from lightreasoner.datasets.paper_format import paper_line
 from lightreasoner.datasets.samples import Sample, SelectionReport
 from lightreasoner.datasets.select_steps import training_samples
@@ -110,7 +110,6 @@ def export_steps(explorer: Explorer, out: Path, selection: Selection) -> None:
 
 
 def _why_empty(folder: Path, report: SelectionReport) -> str:
-    """Why there is no sample to write."""
     if not report.steps:
         return f"{folder} has no steps yet, so there is nothing to export; wait for its first batch, or resume its run."
     missing = f" ({report.missing:,} selected steps were not stored in detail)" if report.missing else ""

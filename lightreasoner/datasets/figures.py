@@ -22,20 +22,19 @@ def histogram_figure(bins: pd.DataFrame, beta: float) -> go.Figure:
     Every bin is one wide, so an x is a number of bins. The page moves the shapes "beta", "below-beta" (which pales what
     is below) and "shown" (the range whose steps it lists).
     """
-    return _histogram(bins, beta, "KL", "a KL")
+    return _histogram(bins, beta, "KL")
 
 
 def teaching_figure(bins: pd.DataFrame, unknown: int) -> go.Figure:
     """How many steps have which teaching signal: `histogram_figure` with TEACHES in the place of β, below which a step
     teaches nothing. unknown: the steps that were not stored in detail, which have no bar."""
-    found = _histogram(bins, TEACHES, "teaching signal", "a teaching signal")
+    found = _histogram(bins, TEACHES, "teaching signal")
     if unknown:
         found.layout.meta["says"] += f" {unknown:,} more were not stored in detail, so their signal is unknown."
     return found
 
 
-def _histogram(bins: pd.DataFrame, threshold: float, measure: str, a_measure: str) -> go.Figure:
-    """measure: its name; a_measure: with its article."""
+def _histogram(bins: pd.DataFrame, threshold: float, measure: str) -> go.Figure:
     edges = [*bins["low"], bins["high"].iloc[-1]]
     labels = [f"{low:.3g} to {high:.3g} nats" for low, high in zip(bins["low"], bins["high"], strict=True)]
     labels[-1] = f"{edges[-2]:.3g} nats and more"
@@ -44,12 +43,11 @@ def _histogram(bins: pd.DataFrame, threshold: float, measure: str, a_measure: st
         y=plotting.column(bins["steps"]),
         width=0.9,
         marker={"color": plotting.HOT, "line": {"width": 0}},
-        customdata=list(zip(*(plotting.column(bins[name]) for name in ("low", "high", "steps")), labels, strict=True)),
+        customdata=plotting.rows(bins[["low", "high", "steps"]].assign(label=labels)),
         hovertemplate="%{customdata[3]}: %{customdata[2]:,}<extra></extra>",
     )
     at = float(np.interp(threshold, edges, range(len(edges))))
     rect = {"type": "rect", "line": {"width": 0}, "yref": "paper", "y0": 0, "y1": 1}
-    ticks = [tick for tick in TICKS if tick in edges]
     return plotting.figure(
         [bars],
         x=f"{measure} in nats",
@@ -62,15 +60,16 @@ def _histogram(bins: pd.DataFrame, threshold: float, measure: str, a_measure: st
             rect | {"name": "below-beta", "x0": 0, "x1": at, "fillcolor": plotting.SURFACE, "opacity": 0.55},
             plotting.threshold_line(at, vertical=True, name="beta"),
         ],
-        xaxis={
-            "range": [0, len(bins)],
-            "tickvals": [edges.index(tick) for tick in ticks],
-            "ticktext": [f"{tick:g}" for tick in ticks],
-            "tickangle": 0,
-            "unifiedhovertitle": {"text": f"Steps with {a_measure} of"},
-        },
+        xaxis=bin_axis(edges) | {"unifiedhovertitle": {"text": f"Steps with a {measure} of"}},
         yaxis={"separatethousands": True},
     )
+
+
+def bin_axis(edges: list[float]) -> dict:
+    """An axis of bins, each one wide. edges: in nats."""
+    ticks = [tick for tick in TICKS if tick in edges]
+    places = {"tickvals": [edges.index(tick) for tick in ticks], "ticktext": [f"{tick:g}" for tick in ticks]}
+    return places | {"range": [0, len(edges) - 1], "tickangle": 0}
 
 
 def _spread(bins: pd.DataFrame, measure: str) -> str:
@@ -101,7 +100,7 @@ def plane_figure(points: pd.DataFrame, density: pd.DataFrame, steps: int) -> go.
             name=name,
             mode="markers",
             marker={"size": 5, "line": {"width": 0}} | marker,
-            customdata=list(zip(*(plotting.column(rows[measure].round(4)) for measure in measures), strict=True)),
+            customdata=plotting.rows(rows[measures].round(4)),
             hovertemplate=f"{words}{says}<extra></extra>",
         )
 
@@ -128,7 +127,7 @@ def plane_figure(points: pd.DataFrame, density: pd.DataFrame, steps: int) -> go.
         traces.append(scatter(points[~known], "not stored in detail", "what it teaches is unknown", unknown))
     ticks = {"tickvals": [float(np.sqrt(tick)) for tick in PLANE_TICKS], "ticktext": [f"{t:g}" for t in PLANE_TICKS]}
     rect = {"type": "rect", "line": {"color": plotting.INK, "width": 1.5, "dash": "dash"}, "name": "shown"}
-    found = plotting.figure(
+    return plotting.figure(
         traces,
         x="expert’s entropy in nats",
         y="KL in nats",
@@ -139,8 +138,8 @@ def plane_figure(points: pd.DataFrame, density: pd.DataFrame, steps: int) -> go.
         shapes=[rect | {"x0": -2, "x1": -2, "y0": -2, "y1": -2}],
         xaxis=ticks | {"range": _around(density["expert_entropy"])},
         yaxis=ticks | {"range": _around(density["kl"])},
+        showlegend=False,
     )
-    return found.update_layout(showlegend=False)
 
 
 def _roots(values: pd.Series) -> list:
@@ -205,13 +204,12 @@ def _share_line(points: pd.DataFrame, x: str, y: str, more: list[str], words: st
         fill="tozeroy",
         fillcolor=plotting.SELECTED,
         line={"color": "var(--lr-focus)", "width": 2},
-        customdata=list(zip(*(plotting.column(points[name]) for name in more), strict=True)),
+        customdata=plotting.rows(points[more]),
         hovertemplate=words + "<extra></extra>",
     )
 
 
 def _axes(x: pd.Series, title: str) -> dict:
-    """The whole of x and percentages of y; title: of what the pointer is on."""
     xaxis = {"range": [float(x.min()), float(x.max())], "unifiedhovertitle": {"text": title}}
     return {"xaxis": xaxis, "yaxis": {"tickformat": ".6~%"}}  # as many digits as tell the ticks apart
 
@@ -233,7 +231,7 @@ def category_figure(categories: pd.DataFrame) -> go.Figure:
         text=[f"{mean:.3f}" for mean in shown["mean_kl"]],
         textposition="outside",
         cliponaxis=False,
-        customdata=list(zip(plotting.column(shown["steps"]), plotting.column(shown["kind"]), says, strict=True)),
+        customdata=plotting.rows(shown[["steps", "kind"]].assign(says=says)),
         hovertemplate="mean KL %{x:.3f} nats, %{customdata[0]:,} steps<br>%{customdata[2]}<extra></extra>",
     )
     band = {"type": "rect", "line": {"width": 0}, "xref": "paper", "x0": 0, "x1": 1, "layer": "below"}

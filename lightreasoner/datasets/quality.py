@@ -15,8 +15,6 @@ GRADING_SECONDS = 0.3  # per report; the remaining answers are graded for the ne
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report."""
-
     name: str
     title: str
     value: float | int
@@ -38,9 +36,8 @@ def quality_report(explorer: Explorer, alpha: float, beta: float, graded: Graded
     view = explorer.view
     findings = [*_sizes(view, beta), *_samples(view, beta), _one_token(explorer, alpha, beta)]
     if not view.imported:
-        findings.append(_missing_details(view, beta))
+        findings += [_missing_details(view, beta), _truncated(view)]
     if view.data.responses:
-        findings += [] if view.imported else [_truncated(view)]
         findings += [_repeated_questions(view), _repeated_responses(view)]
     if view.corrupt:
         count = len(view.corrupt)
@@ -94,12 +91,10 @@ def _samples(view: View, beta: float) -> list[Finding]:
     shown = f"{mean:.1f} on average, {most:,} at most"
     warning = "one problem gives far more samples than the others"
     without = "on many problems the models do not diverge"
+    many = without if none > len(counts) / 4 else None
     return [
         _finding("per_problem", "Samples per problem", mean, shown, warning if uneven else None),
-        _finding(
-            *("without", "Problems without a sample", none, _share(none, len(counts))),
-            without if none > len(counts) / 4 else None,
-        ),
+        _finding("without", "Problems without a sample", none, _share(none, len(counts)), many),
     ]
 
 
@@ -120,8 +115,9 @@ def _missing_details(view: View, beta: float) -> Finding | None:
     return _finding("missing", "Steps above β without details", missing, f"{missing:,}", warning) if missing else None
 
 
-def _truncated(view: View) -> Finding:
-    rows = view.data.responses
+def _truncated(view: View) -> Finding | None:
+    if not (rows := view.data.responses):
+        return None
     cut = sum(r.finish_reason == "length" for r in rows)
     warning = "most responses do not end, so few samples train how to end one; allow more tokens"
     shown = _share(cut, len(rows))

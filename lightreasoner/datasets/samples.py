@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, astuple, dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -38,6 +40,13 @@ class SelectionReport:
     kept_by_annotation: int = 0  # not selected, but annotated with keep
     dropped_by_annotation: int = 0  # selected, but annotated with drop
     unknown: int = 0  # not stored in detail, so a selector by the teaching signal could not select them
+
+    @classmethod
+    def count(cls, chosen: np.ndarray, used: np.ndarray, stored: np.ndarray, unknown: bool = False) -> SelectionReport:
+        """Of (steps,) booleans: chosen by the selector, used after annotations, stored in detail. unknown: whether the
+        selector could not choose the steps that are not."""
+        counts = chosen, used & stored, used & ~stored, used & ~chosen, chosen & ~used
+        return cls(len(used), *(int(count.sum()) for count in counts), int((~stored).sum()) if unknown else 0)
 
     def as_json(self) -> dict[str, int]:
         """For an event log; `unknown` is left out where there is nothing to say."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from lightreasoner.datasets.annotations import Annotations, load_annotations
-from lightreasoner.datasets.external import is_imported, select_imported
+from lightreasoner.datasets.imported import is_imported, select_imported
 from lightreasoner.datasets.samples import Sample, SelectionReport
 from lightreasoner.datasets.selectors import Selection, above_beta, needs_of, select
 from lightreasoner.datasets.step_table import Details, StepTable, read_details, read_steps
@@ -94,16 +94,9 @@ def _selected_shards(folder: Path, selection: Selection, on_corrupt: OnCorrupt) 
         if len(by_selector) != table.starts[-1]:
             raise UserError(f"The shard {path} changed while it was read; try again.")
         selected = _annotated(by_selector, table, annotations)
-        usable = int(selected[details.step].sum())
-        report = SelectionReport(
-            steps=len(selected),
-            selected=int(by_selector.sum()),
-            usable=usable,
-            missing=int(selected.sum()) - usable,
-            kept_by_annotation=int((selected & ~by_selector).sum()),
-            dropped_by_annotation=int((by_selector & ~selected).sum()),
-            unknown=len(selected) - len(details.step) if selection.selector == "teaching" else 0,
-        )
+        stored = np.zeros(len(selected), bool)
+        stored[details.step] = True
+        report = SelectionReport.count(by_selector, selected, stored, selection.selector == "teaching")
         yield _SelectedShard(path, table, details, selected, report)
 
 

@@ -93,7 +93,6 @@ def parse_box(text: object) -> tuple[tuple[float, float], tuple[float, float]]:
 
 
 def write_box(entropy: tuple[float, float], kl: tuple[float, float]) -> str:
-    """The text that `parse_box` reads."""
     return ":".join(str(float(bound)).removesuffix(".0") for bound in (*entropy, *kl))
 
 
@@ -107,20 +106,19 @@ def in_box(values: Values, box: str | None) -> np.ndarray:
 
 
 def needs_of(selection: Selection) -> tuple[str, ...]:
-    """The measures that a selection reads."""
-    return tuple(dict.fromkeys([*selector_named(selection.selector).needs, *(BOXED if selection.box else ())]))
+    return tuple(dict.fromkeys(["kl", *selector_named(selection.selector).needs, *(BOXED if selection.box else ())]))
 
 
 @dataclass(frozen=True)
 class Selector:
-    """A selection rule. `needs`: the measures it reads. `pick(values, n, seed)`: the indices of n steps."""
+    """A selection rule. `pick(values, n, seed)`: the indices of n steps. `needs`: the measures it reads beside KL."""
 
     name: str
     title: str
     description: str
     score: str  # what it ranks by
-    needs: tuple[str, ...]
     pick: Callable[[Values, int, int], np.ndarray]
+    needs: tuple[str, ...] = ()
 
 
 def top_n(score: np.ndarray, n: int) -> np.ndarray:
@@ -171,7 +169,6 @@ SELECTORS = (
         "KL above β",
         "The paper's rule: every step at which the expert's prediction diverges from the amateur's by more than β.",
         "KL(expert ‖ amateur) > β",
-        ("kl",),
         _by("kl"),
     ),
     Selector(
@@ -179,7 +176,6 @@ SELECTORS = (
         "Highest KL",
         "The most divergent steps, as large a share of all steps as the budget allows.",
         "KL(expert ‖ amateur), highest first",
-        ("kl",),
         _by("kl"),
     ),
     Selector(
@@ -187,7 +183,6 @@ SELECTORS = (
         "Random steps",
         "Random steps: the control that shows whether selection matters at all.",
         "one random number per step, from the seed",
-        ("kl",),
         _random,
     ),
     Selector(
@@ -195,7 +190,6 @@ SELECTORS = (
         "Every k-th step",
         "Evenly spaced steps: a control that covers all responses equally.",
         "position in the dataset",
-        ("kl",),
         _every,
     ),
     Selector(
@@ -203,16 +197,16 @@ SELECTORS = (
         "Expert's entropy",
         "Steps at which the expert itself is uncertain; the amateur plays no part.",
         "entropy of the expert's prediction, highest first",
-        ("kl", "expert_entropy"),
         _by("expert_entropy"),
+        ("expert_entropy",),
     ),
     Selector(
         "teaching",
         "Teaching signal",
         "Steps at which the target at this α is furthest from what the expert expects already.",
         "KL(target ‖ expert), highest first; only above τ where one is given",
-        ("kl", "teaching"),
         _by("teaching"),
+        ("teaching",),
     ),
     Selector(
         "entropy-kl",
@@ -220,47 +214,46 @@ SELECTORS = (
         "Half of the steps are those where the expert is most uncertain, half the most divergent of those where it is "
         "more certain (after TIP, arXiv 2604.14084).",
         "entropy of the expert's prediction for one half, KL(expert ‖ amateur) of all other steps for the other",
-        ("kl", "expert_entropy"),
         _entropy_and_divergence,
+        ("expert_entropy",),
     ),
     Selector(
         "js",
         "Jensen–Shannon",
         "A symmetric, bounded divergence, so tokens that one model rules out count for less.",
         "Jensen–Shannon divergence, highest first",
-        ("kl", "js"),
         _by("js"),
+        ("js",),
     ),
     Selector(
         "reverse-kl",
         "Reverse KL",
         "Steps at which the amateur expects tokens that the expert rules out.",
         "KL(amateur ‖ expert), highest first",
-        ("kl", "reverse_kl"),
         _by("reverse_kl"),
+        ("reverse_kl",),
     ),
     Selector(
         "disagreement",
         "Top-1 disagreement",
         "Steps at which the models' top-1 tokens differ, thinned evenly or filled up with other steps to the budget.",
         "1 where the top-1 tokens differ, otherwise 0; evenly spaced among equals",
-        ("kl", "agree"),
         _disagreement,
+        ("agree",),
     ),
     Selector(
         "excess-loss",
         "Excess loss",
         "Steps at which the amateur's loss on the generated token exceeds the expert's most.",
         "amateur's loss − expert's loss on the generated token, highest first",
-        ("kl", "expert_logprob", "amateur_logprob"),
         _excess_loss,
+        ("expert_logprob", "amateur_logprob"),
     ),
     Selector(
         "all",
         "Every step",
         "All steps, whatever their divergence: the paper's ablation without selection.",
         "none; takes no budget",
-        ("kl",),
         lambda values, n, seed: np.arange(len(values["kl"])),
     ),
 )

@@ -6,12 +6,13 @@ temporary name and renamed, so every shard present is complete, and the shards a
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lightreasoner.errors import UserError, first_line
@@ -66,11 +67,16 @@ KL_EDGES: tuple[float, ...] = (
 )
 
 
-def kl_histogram(kl: Any) -> np.ndarray:
-    """Counts per bin [KL_EDGES[i], KL_EDGES[i + 1]): int64 (edges − 1,). NaN is not counted."""
+def kl_histogram(kl: Any, edges: Sequence[float] = KL_EDGES) -> np.ndarray:
+    """Counts per bin [edges[i], edges[i + 1]): int64 (edges − 1,). NaN is not counted."""
     values = np.asarray(kl, dtype=np.float64)
-    values = values[~np.isnan(values)].clip(0, np.nextafter(KL_EDGES[-1], 0))
-    return np.histogram(values, KL_EDGES)[0].astype(np.int64)
+    values = values[~np.isnan(values)].clip(0, np.nextafter(edges[-1], 0))
+    return np.histogram(values, edges)[0].astype(np.int64)
+
+
+def flat(table: pa.Table, measure: str) -> np.ndarray:
+    """(steps,) a measure of all rows."""
+    return pc.list_flatten(table[measure]).to_numpy()
 
 
 def write_shard(folder: Path, name: str, table: pa.Table) -> Path:
@@ -79,9 +85,12 @@ def write_shard(folder: Path, name: str, table: pa.Table) -> Path:
     advice = "Free some space and resume the run; the shards so far are complete."
     note = functools.partial(note_checksum, path)
     with atomic_file(path, f"The dataset in {folder}", advice, note) as file:
-        schema = SCHEMA.append(COMPARED) if COMPARED.name in table.column_names else SCHEMA
-        pq.write_table(table.cast(schema), file, compression="zstd", write_page_checksum=True)
+        pq.write_table(table.cast(_schema(table.column_names)), file, compression="zstd", write_page_checksum=True)
     return path
+
+
+def _schema(columns: list[str]) -> pa.Schema:
+    return SCHEMA.append(COMPARED) if COMPARED.name in columns else SCHEMA
 
 
 def is_across(run: dict[str, Any]) -> bool:
@@ -150,7 +159,7 @@ def read_shard(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
         verify(path)
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            held = SCHEMA.append(COMPARED) if COMPARED.name in file.schema_arrow.names else SCHEMA
+            held = _schema(file.schema_arrow.names)
             wanted = held if columns is None else pa.schema([held.field(name) for name in columns])
             absent = {"context"} - set(file.schema_arrow.names)  # versions up to 0.4 knew no conversations
             table = file.read([name for name in wanted.names if name not in absent])

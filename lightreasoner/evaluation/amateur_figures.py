@@ -1,11 +1,11 @@
 """A dataset's amateurs as figures: the gap in accuracy against what the preview gains, and their histograms of KL."""
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from lightreasoner import plotting
-
-TICKS = (0, 0.01, 0.1, 1, 10)  # nats
+from lightreasoner.datasets.figures import bin_axis
 
 
 def gap_gain_figure(amateurs: pd.DataFrame) -> go.Figure:
@@ -27,25 +27,22 @@ def gap_gain_figure(amateurs: pd.DataFrame) -> go.Figure:
     more = known[["selected", "share", "signal", "idle", "agreement"]]
     traces = []
     for n, text in enumerate(texts):
-        row, colour = points.iloc[n], plotting.SERIES[n % len(plotting.SERIES)]
-        bars = {"type": "data", "symmetric": False, "thickness": 2, "width": 0, "color": colour}
-        across = {"array": [row["gap_high"] - row["gap"]], "arrayminus": [row["gap"] - row["gap_low"]]}
-        along = {"array": [row["gain_high"] - row["gain"]], "arrayminus": [row["gain"] - row["gain_low"]]}
+        row, colour = points.iloc[[n]], plotting.SERIES[n % len(plotting.SERIES)]
         traces.append(
             go.Scatter(
                 name=plotting.escaped(known["name"][n]),
-                x=[row["gap"]],
-                y=[row["gain"]],
+                x=plotting.column(row["gap"]),
+                y=plotting.column(row["gain"]),
                 mode="markers",
                 marker={"size": 11, "color": colour, "symbol": plotting.MARKERS[n % len(plotting.MARKERS)]},
-                error_x=bars | across,
-                error_y=bars | along,
+                error_x=plotting.error_bars(row["gap"], row["gap_low"], row["gap_high"], colour),
+                error_y=plotting.error_bars(row["gain"], row["gain_low"], row["gain_high"], colour),
                 text=[plotting.escaped(text)],
-                customdata=[[*row.tolist(), *plotting.column(more.iloc[n])]],
+                customdata=[[*points.iloc[n].tolist(), *plotting.column(more.iloc[n])]],
                 hovertemplate="%{text}<extra></extra>",
             )
         )
-    found = plotting.figure(
+    return plotting.figure(
         traces,
         x="gap in accuracy, in points",
         y="gain of the preview, in points",
@@ -64,7 +61,6 @@ def gap_gain_figure(amateurs: pd.DataFrame) -> go.Figure:
         yaxis={"rangemode": "normal"},
         xaxis={"showgrid": True},
     )
-    return found
 
 
 def amateurs_histogram_figure(bins: pd.DataFrame, beta: float) -> go.Figure:
@@ -86,14 +82,12 @@ def amateurs_histogram_figure(bins: pd.DataFrame, beta: float) -> go.Figure:
                 "width": 2,
                 "dash": plotting.DASHES[n % len(plotting.DASHES)],
             },
-            customdata=list(zip(plotting.column(rows["low"]), plotting.column(rows["high"]), strict=True)),
+            customdata=plotting.rows(rows[["low", "high"]]),
             hovertemplate="%{y:.2%}",
         )
         for n, (name, rows) in enumerate(groups)
     ]
-    at = sum(edge < beta for edge in edges) - 1
-    at += (beta - edges[at]) / (edges[at + 1] - edges[at]) if 0 <= at < len(edges) - 1 else 1
-    ticks = [tick for tick in TICKS if tick in edges]
+    at = float(np.interp(beta, edges, range(len(edges))))
     return plotting.figure(
         traces,
         x="KL in nats",
@@ -103,11 +97,6 @@ def amateurs_histogram_figure(bins: pd.DataFrame, beta: float) -> go.Figure:
         columns={"x": None, "y": "share of the steps", "customdata": ["low", "high"]},
         height=240,
         showlegend=True,
-        shapes=[plotting.threshold_line(max(0.0, at), vertical=True, name="beta")],
-        xaxis={
-            "range": [0, len(edges) - 1],
-            "tickvals": [edges.index(tick) for tick in ticks],
-            "ticktext": [f"{tick:g}" for tick in ticks],
-            "tickangle": 0,
-        },
+        shapes=[plotting.threshold_line(at, vertical=True, name="beta")],
+        xaxis=bin_axis(edges),
     )

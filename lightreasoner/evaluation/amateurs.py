@@ -14,9 +14,11 @@ from pathlib import Path
 from lightreasoner.datasets.amateurs import AmateurDataset
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.preview import Cell, preview_cells
-from lightreasoner.evaluation.results import ResultsReader, read_results, variants_of
+from lightreasoner.evaluation.results import open_results, read_results, variants_of
+from lightreasoner.formatting import in_points
 from lightreasoner.sampling.pair_check import KIND, RESULT
 from lightreasoner.scoring.significance import compare
+from lightreasoner.storage.atomic import read_json
 from lightreasoner.storage.runs import list_runs, read_run
 
 #: What two previews must share, besides the expert, to be compared: the problems, the grid and the way of answering.
@@ -106,7 +108,7 @@ def recommendation(amateurs: Sequence[AmateurDataset], previews: dict[str, Previ
             f"Train with none of the previewed amateurs: none lets the expert solve more of the {best.best.problems:,} "
             f"problems of its preview.{unseen}"
         )
-    gain = f"{100 * best.best.difference:+.1f} points (95 % interval {_range(best.best.low, best.best.high)})"
+    gain = f"{100 * best.best.difference:+.1f} points (95 % interval {in_points(best.best.low, best.best.high)})"
     if best.best.low <= 0:
         return (
             f"{names[best.amateur]} gains most in its preview, {gain}, but {best.best.problems:,} problems are too few "
@@ -117,7 +119,7 @@ def recommendation(amateurs: Sequence[AmateurDataset], previews: dict[str, Previ
     for other in ranked[1:]:
         seen = compare(other.right, best.right)
         if seen.low <= 0:
-            equal.append(f"{names[other.amateur]} ({_range(seen.low, seen.high)} points)")
+            equal.append(f"{names[other.amateur]} ({in_points(seen.low, seen.high)} points)")
     if equal:
         chosen += f". The problems are too few to tell it from {', '.join(equal)}"
     return f"{chosen}.{unseen}"
@@ -133,10 +135,6 @@ def _ranked(previews: dict[str, Preview]) -> list[Preview]:
     return sorted(previews.values(), key=lambda each: (-each.best.pass_at_1, each.best.changed))
 
 
-def _range(low: float, high: float) -> str:
-    return f"{100 * low:+.1f} to {100 * high:+.1f}"
-
-
 def _preview(of: str, folder: Path, run: dict, damaged_is_fatal: bool) -> Preview | None:
     """The preview in a folder; None where it is none, has not ended, or is damaged."""
     variants = variants_of(run)
@@ -148,8 +146,7 @@ def _preview(of: str, folder: Path, run: dict, damaged_is_fatal: bool) -> Previe
         if not cells or not cells[0].graded:  # without known answers it does not tell what an amateur is worth
             return None
         best = max(cells, key=lambda cell: (cell.pass_at_1, -cell.changed))
-        reader = ResultsReader(folder, variants)
-        reader.refresh()
+        reader = open_results(folder, variants)
     except UserError:
         if damaged_is_fatal:
             raise
@@ -172,9 +169,8 @@ def _answered_gap(preview: Preview, folder: Path, run: dict) -> Gap | None:
     same = same and prints.get("file of problems") == theirs["file"] and not run["config"].get("temperature")
     if not same or not variants or not variants[0].is_base or read_results(folder) is None:
         return None
-    reader = ResultsReader(folder, variants)
     with suppress(UserError):
-        reader.refresh()
+        reader = open_results(folder, variants)
         right = {problem: row.right for problem, row in reader.rows[0].items() if row.right is not None}
         if right.keys() >= preview.alone.keys():
             found = compare({problem: right[problem] for problem in preview.alone}, preview.alone)
@@ -184,8 +180,8 @@ def _answered_gap(preview: Preview, folder: Path, run: dict) -> Gap | None:
 
 def _gap(folder: Path) -> Gap | None:
     """The gap of the pair check in a folder; None where none was measured."""
-    with suppress(OSError, ValueError, RecursionError, TypeError, KeyError):
-        found = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+    with suppress(ValueError, TypeError, KeyError):
+        found = read_json(folder / RESULT)
         return Gap(folder, *(float(found[name]) for name in ("gap", "gap_low", "gap_high")))
     return None
 

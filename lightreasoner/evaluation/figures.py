@@ -38,17 +38,11 @@ def models_figure(models: pd.DataFrame, measure: str = "pass@1") -> go.Figure:
     table = pd.concat([rows["name"], shares, rows[["right", "problems"]]], axis=1)
     table.columns = ["model", f"{measure} in %", "low", "high", "right", "problems"]
     vote = "" if measure == "pass@1" else " by majority"
-    words = [
-        (name, f"{measure} {value:.1f} %", "the paper gives no interval")
-        if kind == "paper"
-        else (
-            name,
-            f"{measure} {value:.1f} %",
-            f"95 % interval {low:.1f} to {high:.1f} %",
-            f"{right:.0f} of {n:.0f} right{vote}",
-        )
-        for kind, (name, value, low, high, right, n) in zip(rows["kind"], table.itertuples(index=False), strict=True)
-    ]
+    words = []
+    for kind, (name, value, low, high, right, n) in zip(rows["kind"], table.itertuples(index=False), strict=True):
+        measured = f"95 % interval {low:.1f} to {high:.1f} %", f"{right:.0f} of {n:.0f} right{vote}"
+        more = ("the paper gives no interval",) if kind == "paper" else measured
+        words.append((name, f"{measure} {value:.1f} %", *more))
     base = table[f"{measure} in %"][rows["kind"] == "base"]
     lines = [plotting.threshold_line(base.iloc[0], vertical=True, name="base")] if len(base) else []
     return _intervals(table, rows["kind"], words, x=f"{measure} in percent", shapes=lines, clip=(-1.5, 101.5))
@@ -85,9 +79,8 @@ def preview_figure(cells: pd.DataFrame) -> go.Figure:
     takeovers or contrasts.
     """
     points = _percent(cells[["difference", "low", "high", "changed"]])
-    table = pd.concat([cells[["alpha", "beta"]], points, cells[["gained", "lost"]]], axis=1).sort_values(
-        ["alpha", "beta"]
-    )
+    table = pd.concat([cells[["alpha", "beta"]], points, cells[["gained", "lost"]]], axis=1)
+    table = table.sort_values(["alpha", "beta"])
     table.columns = ["α", "β", "gain in points", "low", "high", "changed tokens in %", "gained", "lost"]
     grid = not cells["takeover"].any() and table["α"].nunique() > 1
     texts = [
@@ -96,39 +89,43 @@ def preview_figure(cells: pd.DataFrame) -> go.Figure:
         f"{changed:.1f} % of the tokens changed".replace("-", "−")
         for alpha, beta, gain, low, high, changed, won, lost in table.itertuples(index=False)
     ]
-    labels = {"customdata": table.to_numpy().tolist(), "hovertemplate": "%{text}<extra></extra>", "text": texts}
-    found = (_gain_heatmap if grid else _gain_over_beta)(table, labels, " ".join(f"{text}." for text in texts))
-    found.update_layout(hovermode="closest")
-    betas = [f"{beta:g}" for beta in sorted(table["β"].unique())]
-    return found.update_xaxes(type="category", categoryorder="array", categoryarray=betas)
+    return (_gain_heatmap if grid else _gain_over_beta)(table, texts)
 
 
-def _gain_over_beta(table: pd.DataFrame, labels: dict, says: str) -> go.Figure:
-    gain = table["gain in points"]
-    bars = {"array": plotting.column(table["high"] - gain), "arrayminus": plotting.column(gain - table["low"])}
-    line = go.Scatter(
-        x=[f"{beta:g}" for beta in table["β"]],
-        y=plotting.column(gain),
-        mode="lines+markers",
-        line={"color": plotting.TUNED, "width": 2},
-        marker={"size": 9},
-        error_y=bars | {"type": "data", "symmetric": False, "color": plotting.TUNED, "thickness": 2, "width": 0},
-        **labels,
-    )
+def _over_beta(traces: list, table: pd.DataFrame, texts: list[str], y: str, height: int = 260, **more) -> go.Figure:
+    """A figure with a category of its x axis for each β. more: for `plotting.figure`."""
+    says, columns = " ".join(f"{text}." for text in texts), {"customdata": list(table)}
+    more |= {"hovermode": "closest", "xaxis": _categories(table["β"])}
+    return plotting.figure(traces, x="β in nats", y=y, says=says, columns=columns, height=height, **more)
+
+
+def _categories(values: pd.Series) -> dict:
+    return {"type": "category", "categoryorder": "array", "categoryarray": [f"{n:g}" for n in sorted(values.unique())]}
+
+
+def _labelled(table: pd.DataFrame, texts: list[str]) -> dict:
+    """What the points of a table have in common: β as x, and a text for the pointer."""
+    rows, hover = table.to_numpy().tolist(), "%{text}<extra></extra>"
+    return {"x": [f"{beta:g}" for beta in table["β"]], "customdata": rows, "hovertemplate": hover, "text": texts}
+
+
+def _line(table: pd.DataFrame, texts: list[str], y: str, colour: str, **more) -> go.Scatter:
+    line = {"mode": "lines+markers", "line": {"color": colour, "width": 2}, "marker": {"size": 9}}
+    return go.Scatter(y=plotting.column(table[y]), **line, **_labelled(table, texts), **more)
+
+
+def _gain_over_beta(table: pd.DataFrame, texts: list[str]) -> go.Figure:
+    gain, colour = "gain in points", plotting.TUNED
+    bars = plotting.error_bars(table[gain], table["low"], table["high"], colour)
     zero = plotting.threshold_line(0, vertical=False, name="zero") | {"layer": "below"}
-    columns = {"customdata": list(table)}
-    found = plotting.figure(
-        [line], x="β in nats", y="gain in points", says=says, columns=columns, height=260, shapes=[zero]
-    )
-    return found.update_yaxes(rangemode="normal", showgrid=True)
+    traces, axis = [_line(table, texts, gain, colour, error_y=bars)], {"rangemode": "normal", "showgrid": True}
+    return _over_beta(traces, table, texts, gain, shapes=[zero], yaxis=axis)
 
 
-def _gain_heatmap(table: pd.DataFrame, labels: dict, says: str) -> go.Figure:
-    """Over α and β."""
+def _gain_heatmap(table: pd.DataFrame, texts: list[str]) -> go.Figure:
     largest = max(1.0, float(table["gain in points"].abs().max()))
-    alphas = [f"{alpha:g}" for alpha in sorted(table["α"].unique())]
+    axis = _categories(table["α"]) | {"rangemode": "normal"}
     heat = go.Heatmap(
-        x=[f"{beta:g}" for beta in table["β"]],
         y=[f"{alpha:g}" for alpha in table["α"]],
         z=plotting.column(table["gain in points"]),
         zmin=-largest,
@@ -138,11 +135,9 @@ def _gain_heatmap(table: pd.DataFrame, labels: dict, says: str) -> go.Figure:
         xgap=2,
         ygap=2,
         showscale=False,
-        **labels,
+        **_labelled(table, texts),
     )
-    columns, height = {"customdata": list(table)}, 90 + 44 * len(alphas)
-    found = plotting.figure([heat], x="β in nats", y="α", says=says, columns=columns, height=height)
-    return found.update_yaxes(type="category", categoryorder="array", categoryarray=alphas, rangemode="normal")
+    return _over_beta([heat], table, texts, "α", 90 + 44 * len(axis["categoryarray"]), yaxis=axis)
 
 
 def departure_figure(cells: pd.DataFrame) -> go.Figure:
@@ -150,10 +145,11 @@ def departure_figure(cells: pd.DataFrame) -> go.Figure:
 
     cells: the columns alpha, beta, takeover, same_answer and changed (0 to 1), mean_length.
     """
+    other = "other answers in %"
     shares = _percent(pd.DataFrame({"other": 1 - cells["same_answer"], "changed": cells["changed"]}))
     table = pd.concat([cells[["alpha", "beta"]], shares, cells["mean_length"].round(1)], axis=1)
     table = table.sort_values(["alpha", "beta"])
-    table.columns = ["α", "β", "other answers in %", "changed tokens in %", "tokens"]
+    table.columns = ["α", "β", other, "changed tokens in %", "tokens"]
     several = not cells["takeover"].any() and table["α"].nunique() > 1
     traces, says = [], []
     for (alpha, rows), colour in zip(table.groupby("α"), itertools.cycle(plotting.SERIES), strict=False):
@@ -163,33 +159,9 @@ def departure_figure(cells: pd.DataFrame) -> go.Figure:
             f"{row[4]:.1f} tokens per response"
             for row in rows.itertuples(index=False)
         ]
-        says += [f"{text}." for text in texts]
-        traces.append(
-            go.Scatter(
-                name=f"α = {alpha:g}",
-                x=[f"{beta:g}" for beta in rows["β"]],
-                y=plotting.column(rows["other answers in %"]),
-                mode="lines+markers",
-                line={"color": colour, "width": 2},
-                marker={"size": 9},
-                text=texts,
-                hovertemplate="%{text}<extra></extra>",
-                customdata=rows.to_numpy().tolist(),
-            )
-        )
-    found = plotting.figure(
-        *(traces,),
-        x="β in nats",
-        y="other answers in %",
-        says=" ".join(says),
-        columns={"customdata": list(table)},
-        height=260,
-        showlegend=several,
-    )
-    betas = [f"{beta:g}" for beta in sorted(table["β"].unique())]
-    found.update_layout(hovermode="closest")
-    found.update_xaxes(type="category", categoryorder="array", categoryarray=betas)
-    return found.update_yaxes(rangemode="tozero", showgrid=True)
+        says += texts
+        traces.append(_line(rows, texts, other, colour, name=f"α = {alpha:g}"))
+    return _over_beta(traces, table, says, other, showlegend=several, yaxis={"showgrid": True})
 
 
 def _percent(shares: pd.DataFrame) -> pd.DataFrame:
@@ -209,7 +181,22 @@ def _intervals(
     heights = code + CLOSE * (rows_of_name.cumcount() - (rows_of_name.transform("size") - 1) / 2)
     labels = _labels(names)
     row = max(36, 14 * max(map(len, labels)) + 8, 18 * int(rows_of_name.size().max())) if len(table) else 0
-    found = plotting.figure(
+    xaxis = {
+        "ticksuffix": " %" if clip[0] > -100 else "",
+        "showgrid": True,
+        "autorangeoptions": {"clipmin": clip[0], "clipmax": clip[1]},
+    }
+    yaxis = {
+        "tickvals": list(range(len(names))),
+        "ticktext": [_text(lines) for lines in labels],
+        "range": [len(names) - 0.5, -0.5],
+        "fixedrange": True,
+        "showgrid": False,
+        "showspikes": False,
+        "unifiedhovertitle": {"text": x},
+        "ticklabelstandoff": 6,
+    }
+    return plotting.figure(
         [_markers(table, words, heights, (kinds == kind).to_numpy(), kind) for kind in KINDS if (kinds == kind).any()],
         x=x,
         y="",
@@ -219,28 +206,13 @@ def _intervals(
         shapes=[line | {"layer": "below"} for line in shapes],
         hovermode="y unified",
         showlegend=True,
+        more={"narrow": {"yaxis": {"showticklabels": False}, "annotations": _names_above(names)}},
+        xaxis=xaxis,
+        yaxis=yaxis,
     )
-    found.update_xaxes(
-        ticksuffix=" %" if clip[0] > -100 else "",
-        showgrid=True,
-        autorangeoptions={"clipmin": clip[0], "clipmax": clip[1]},
-    )
-    found.update_yaxes(
-        tickvals=list(range(len(names))),
-        ticktext=[_text(lines) for lines in labels],
-        range=[len(names) - 0.5, -0.5],
-        fixedrange=True,
-        showgrid=False,
-        showspikes=False,
-        unifiedhovertitle_text=x,
-        ticklabelstandoff=6,
-    )
-    found.layout.meta |= {"narrow": {"yaxis": {"showticklabels": False}, "annotations": _names_above(names)}}
-    return found
 
 
 def _markers(table: pd.DataFrame, words: list[tuple], heights: pd.Series, chosen: np.ndarray, kind: str) -> go.Scatter:
-    """The markers of the chosen rows, all of one kind, with their intervals."""
     colour, marker = KINDS[kind]
     value, low, high = (table.iloc[chosen, n] for n in (1, 2, 3))
     cells = table.assign(model=table["model"].map(plotting.escaped))
@@ -251,14 +223,13 @@ def _markers(table: pd.DataFrame, words: list[tuple], heights: pd.Series, chosen
         x=plotting.column(value),
         y=heights[chosen].tolist(),
         text=[_text([*_lines(name, 60, 4), *more]) for name, *more in itertools.compress(words, chosen)],
-        customdata=list(zip(*(plotting.column(cells.loc[chosen, name]) for name in table), strict=True)),
+        customdata=plotting.rows(cells[chosen]),
         hovertemplate="%{text}<extra></extra>",
         marker={"color": colour, "symbol": marker, "size": 10, "line": {"color": colour, "width": 2}},
         cliponaxis=False,
     )
     if kind != "paper":
-        bars = {"array": plotting.column(high - value), "arrayminus": plotting.column(value - low), "symmetric": False}
-        trace.error_x = bars | {"type": "data", "color": colour, "thickness": 2, "width": 0}
+        trace.error_x = plotting.error_bars(value, low, high, colour)
     return trace
 
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lightreasoner.errors import UserError
-from lightreasoner.evaluation.results import ResultsReader, variants_of
+from lightreasoner.evaluation.results import ResultsReader, open_results, variants_of
 from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import list_runs
 
@@ -28,9 +28,8 @@ def flip_of_adapter(settings: Settings, adapter: Path) -> tuple[str, dict, Resul
         if adapter.resolve() not in adapters:
             continue
         place = adapters.index(adapter.resolve())
-        answers = ResultsReader(folder, variants)
         try:
-            answers.refresh()
+            answers = open_results(folder, variants)
         except UserError:  # the Evaluate tab says what is damaged
             continue
         for direction in (GAINED, LOST):

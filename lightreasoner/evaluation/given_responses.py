@@ -51,8 +51,6 @@ class GradingJob:
 
 @dataclass
 class _Counts:
-    """What the accepted rows of a file hold."""
-
     answered: set[str]  # ids of the problems with a known answer
     without: set[str]  # ids of those without one
     writers: list[str]  # who wrote the responses, as far as named

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightreasoner.decoding.contrast import Contrast
-from lightreasoner.evaluation.results import ResultsReader, Variant
+from lightreasoner.evaluation.results import Variant, open_results
+from lightreasoner.formatting import in_points
 from lightreasoner.grading.grading import answer_key
 
 
@@ -43,8 +44,7 @@ def preview_cells(folder: Path, variants: list[Variant]) -> tuple[float | None, 
 
     Raises UserError for a damaged file of answers.
     """
-    reader = ResultsReader(folder, variants)
-    reader.refresh()
+    reader = open_results(folder, variants)
     summaries = {summary.name: summary for summary in reader.summaries()}
     comparisons = {comparison["after"]: comparison for comparison in reader.results()["comparisons"]}
     base, cells = reader.rows[0], []
@@ -89,7 +89,7 @@ def verdict(cells: list[Cell]) -> str:
     best = best_cell(cells)
     if best is None:
         return "No cell solves more problems than the expert alone: training with this pair has nothing to reach here."
-    points = f"{100 * best.difference:+.1f} points (95 % interval {100 * best.low:+.1f} to {100 * best.high:+.1f})"
+    points = f"{100 * best.difference:+.1f} points (95 % interval {in_points(best.low, best.high)})"
     where = _where(best.contrast)
     best_of = "" if len(cells) == 1 else f", the best of {len(cells)} cells"
     if best.low <= 0:

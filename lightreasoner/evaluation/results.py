@@ -21,7 +21,7 @@ from lightreasoner.grading.grading import Grade
 from lightreasoner.problems.conversations import context_json
 from lightreasoner.problems.rows import Problem
 from lightreasoner.scoring.significance import compare
-from lightreasoner.storage.atomic import atomic_file, write_text
+from lightreasoner.storage.atomic import atomic_file, read_json, stamp, write_json
 from lightreasoner.storage.checksums import note_checksum, verify
 
 FOLDER, RESULTS = "answers", "results.json"
@@ -73,9 +73,9 @@ class ResultsReader:
         #: Problem id → its answer, one dict per variant. Of several responses one that gives the majority's answer.
         self.rows: list[dict[str, Answer]] = [{} for _ in variants]
         self.responses: list[dict[str, dict[int, Answer]]] = [{} for _ in variants]  # problem id → sample → answer
-        self._read: dict[str, int] = {}  # file name → when it was written, in ns
+        self._read: dict[str, tuple | None] = {}  # file name → its stamp
         self._version = 0  # grows with everything that is read
-        self._verdicts: tuple[int, dict[str, bool]] = 0, {}
+        self._verdicts: tuple[tuple | None, dict[str, bool]] = None, {}
         self._results: tuple[int, dict] | None = None
 
     @property
@@ -84,17 +84,17 @@ class ResultsReader:
 
     def refresh(self) -> None:
         """Raises UserError that names a damaged file."""
-        written = _written(self.folder / VERDICTS)
+        written = stamp(self.folder / VERDICTS)
         if written != self._verdicts[0]:
             self._verdicts = written, read_verdicts(self.folder)
             self._read.clear()  # a verdict may be on any of them
-        if any(_written(self.folder / FOLDER / name) != written for name, written in self._read.items()):
+        if any(stamp(self.folder / FOLDER / name) != written for name, written in self._read.items()):
             self.rows = [{} for _ in self.variants]  # what was deleted or replaced counts no more
             self.responses = [{} for _ in self.variants]
             self._read.clear()
             self._version += 1
         for path in sorted((self.folder / FOLDER).glob("[0-9][0-9]-[0-9]*.parquet")):
-            variant, written = int(path.name[:2]), _written(path)
+            variant, written = int(path.name[:2]), stamp(path)
             if self._read.get(path.name) == written or variant >= len(self.variants):
                 continue
             table = read_shard(path, SHOWN)
@@ -162,8 +162,14 @@ class ResultsReader:
         return row | {"right": known.right, "judged": known.judged, "by_hand": known.by_hand}
 
 
+def open_results(folder: Path, variants: list[Variant]) -> ResultsReader:
+    """The results so far. Raises UserError that names a damaged file."""
+    reader = ResultsReader(folder, variants)
+    reader.refresh()
+    return reader
+
+
 def verdict_key(variant: int, problem_id: str, sample: int = 0) -> str:
-    """The name of a response in verdicts.json."""
     return f"{variant}/{sample}/{problem_id}"
 
 
@@ -182,16 +188,7 @@ def read_verdicts(folder: Path) -> dict[str, bool]:
     return found
 
 
-def _written(path: Path) -> int:
-    """When a file was written, in nanoseconds; 0 without it."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
-
-
 def shard(folder: Path, variant: int, batch: int) -> Path:
-    """The file of a batch's answers."""
     return folder / FOLDER / f"{variant:02d}-{batch:06d}.parquet"
 
 
@@ -244,19 +241,15 @@ def read_rows(folder: Path, variant: int) -> list[dict]:
 
 def write_results(folder: Path, variants: list[Variant]) -> list[Summary]:
     """Write results.json: the last model's numbers, and "models" and "comparisons" of `ResultsReader.results`."""
-    reader = ResultsReader(folder, variants)
-    reader.refresh()
+    reader = open_results(folder, variants)
     results = reader.results()
-    write_text(folder / RESULTS, json.dumps(results["models"][-1] | results, indent=1, ensure_ascii=False) + "\n")
+    write_json(folder / RESULTS, results["models"][-1] | results)
     return reader.summaries()
 
 
 def read_results(folder: Path) -> dict | None:
     """The content of results.json; None if the evaluation has not ended, or the file cannot be read."""
-    try:
-        found = json.loads((Path(folder) / RESULTS).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
+    found = read_json(Path(folder) / RESULTS)
     whole = isinstance(found, dict) and all(isinstance(found.get(part), list) for part in ("models", "comparisons"))
     return found if whole and all(map(_is_summary, found["models"] + found["comparisons"])) else None
 
@@ -272,7 +265,6 @@ def _is_summary(part: object) -> bool:
 
 
 def variants_of(run: dict) -> list[Variant]:
-    """The models of an evaluation, from its run.json."""
     adapters = [Path(place) for place in run["config"].get("adapters") or []]
     places = [None, *adapters] if run["config"].get("base", True) else adapters
     names = run["about"].get("models") or []

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from lightreasoner.decoding.contrast import Contrast, check_greedy
@@ -15,7 +16,7 @@ from lightreasoner.jobs.context import job_context
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.identity import describe_models
 from lightreasoner.models.loading import LoadedModel, load_model
-from lightreasoner.models.pairs import device_names, load_pair
+from lightreasoner.models.pairs import Pair, device_names, load_pair
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings, check_prompt
 from lightreasoner.models.prompts import describe_prompt, prompt_ids, prompt_marks, settle_date
 from lightreasoner.models.weights import check_adapter
@@ -87,6 +88,11 @@ class AskedProblems:
     graded: bool  # whether their answers are known; else contrasts tell how far they depart from the expert
     stream: ProblemStream
 
+    @cached_property
+    def words(self) -> str:
+        """A sentence on unusual reference answers; "" where there are none."""
+        return words_sentence(self.problems)
+
     @property
     def unknown(self) -> int:
         """How many of the problems that were read have no known answer."""
@@ -111,52 +117,46 @@ def run_evaluation(
         progress = console(context)
         progress.status("Reading the problems")
         asked = _read_problems(job, settings)
-        words = words_sentence(asked.problems)
         if job.contrasts and asked.unknown:
             on_notice(_without_answers(asked.unknown, asked.stream.count))
-        if words:
-            on_notice(words)
-            progress.event("answers", message=words)
-        progress.status("Loading the models" if job.amateur else "Loading the model")
-        say, pair = while_loading(progress, (job.run_dir / RECORD).exists()), None
-        if job.amateur:
-            pair = load_pair(job.model, job.amateur, LoadedModels(settings), say)
-        loaded = pair.expert if pair else load_model(job.model, settings, say)
+        if asked.words:
+            on_notice(asked.words)
+            progress.event("answers", message=asked.words)
+        loaded, pair = _load(job, settings, progress)
+        if pair and pair.across:
+            on_notice(ACROSS_TOKENIZERS)
         models = {"model": loaded} | ({"amateur": pair.amateur} if pair else {})
         stored = stored_run(job.run_dir)
         tokenizers = [model.tokenizer for model in models.values()]
         prompt = settle_date(check_prompt(job.prompt), tokenizers, stored["config"].get("prompt"))
         max_new_tokens = job.max_new_tokens or default_max_new_tokens(loaded, asked.problems, prompt)
         job = replace(job, prompt=prompt, max_new_tokens=max_new_tokens)
-        about = _about(job, variants, models, asked, stored["about"]) | {
-            "answers": words,
-            "models": [variant.name for variant in variants],
-            "versions": versions(),
-            "device": device_names(pair) if pair else str(loaded.device),
-            "dtype": str(loaded.dtype).removeprefix("torch."),
-        }
-        about |= {} if asked.graded else {"graded": False}
-        if pair and pair.across:
-            about["across"] = ACROSS_TOKENIZERS
-            on_notice(ACROSS_TOKENIZERS)
+        about = _about(job, variants, models, asked, stored["about"])
+        about["device"] = device_names(pair) if pair else str(loaded.device)
+        about |= {"across": ACROSS_TOKENIZERS} if pair and pair.across else {}
         begin_run(job.run_dir, "evaluation", _config(job, variants, sampling), about)
         solving, parallel_map = Solving(variants, max_new_tokens, job.stop, sampling), None
         if job.workers is not None:
             from lightreasoner.evaluation.on_cluster import cluster_map
 
             parallel_map = cluster_map(loaded, solving, job.workers, settings, pair)
-        summaries = evaluate(
-            *(job.run_dir, loaded, asked.problems, solving, progress),
-            prompt=prompt,
-            pair=pair,
-            batch_size=job.batch_size,
-            parallel_map=parallel_map,
-        )
+        shared = {"prompt": prompt, "pair": pair, "batch_size": job.batch_size, "parallel_map": parallel_map}
+        summaries = evaluate(job.run_dir, loaded, asked.problems, solving, progress, **shared)
         if asked.graded:
             progress.result(**{summary.name: round(summary.pass_at_1, 4) for summary in summaries})
         else:
             progress.result(problems=len(asked.problems))
     return summaries
+
+
+def _load(job: EvaluationJob, settings: Settings, progress: Progress) -> tuple[LoadedModel, Pair | None]:
+    """(the base model, with an amateur the pair)."""
+    progress.status("Loading the models" if job.amateur else "Loading the model")
+    say = while_loading(progress, (job.run_dir / RECORD).exists())
+    if not job.amateur:
+        return load_model(job.model, settings, say), None
+    pair = load_pair(job.model, job.amateur, LoadedModels(settings), say)
+    return pair.expert, pair
 
 
 def _read_problems(job: EvaluationJob, settings: Settings) -> AskedProblems:
@@ -205,6 +205,11 @@ def _about(
         if variant.adapter:
             about["fingerprints"][f"adapter {variant.name}"] = sha256(variant.adapter / ADAPTER_FILES[1])[:32]
     return about | {
+        **({} if asked.graded else {"graded": False}),
+        "answers": asked.words,
+        "models": [variant.name for variant in variants],
+        "versions": versions(),
+        "dtype": str(models["model"].dtype).removeprefix("torch."),
         "problems": len(asked.problems),
         "without answer": asked.unknown if asked.graded else 0,
         "duplicates": asked.stream.duplicates,

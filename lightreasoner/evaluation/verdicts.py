@@ -4,7 +4,6 @@ A verdict set by hand lies beside the answers, in verdicts.json. It counts in pl
 by hand, and stays when the responses are judged again.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from lightreasoner.evaluation.results import (
     FOLDER,
     SCHEMA,
     VERDICTS,
-    ResultsReader,
+    open_results,
     read_results,
     read_shard,
     read_verdicts,
@@ -26,7 +25,7 @@ from lightreasoner.evaluation.results import (
     write_shard,
 )
 from lightreasoner.grading.grading import grade
-from lightreasoner.storage.atomic import locked, write_text
+from lightreasoner.storage.atomic import locked, write_json
 from lightreasoner.storage.runs import LOCK, read_run
 
 WORKING = "A job is working on this evaluation; let it end or stop it first."
@@ -98,9 +97,7 @@ def set_verdict(folder: Path, variant: int, problem_id: str, right: bool | None,
     """Set the verdict on a response by hand; None takes it back. Raises UserError where there is no such response."""
     run = read_run(folder)
     with locked(folder / LOCK, WORKING):
-        reader = ResultsReader(folder, variants_of(run))
-        reader.refresh()
-        if reader.row(variant, problem_id, sample)["answer"] is None:
+        if open_results(folder, variants_of(run)).row(variant, problem_id, sample)["answer"] is None:
             raise UserError(
                 "No answer to this problem is known, and this evaluation tells no accuracy, so a verdict would not "
                 "count; evaluate problems with answers."
@@ -109,6 +106,6 @@ def set_verdict(folder: Path, variant: int, problem_id: str, right: bool | None,
         verdicts.pop(verdict_key(variant, problem_id, sample), None)
         if right is not None:
             verdicts[verdict_key(variant, problem_id, sample)] = bool(right)
-        write_text(folder / VERDICTS, json.dumps(verdicts, ensure_ascii=False, indent=1) + "\n")
+        write_json(folder / VERDICTS, verdicts)
         if read_results(folder):
             write_results(folder, variants_of(run))

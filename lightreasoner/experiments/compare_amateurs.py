@@ -16,7 +16,8 @@ from lightreasoner.decoding.contrast import parse_contrasts
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.run import EvaluationJob, run_evaluation
 from lightreasoner.evaluation.shared_answers import share_answers
-from lightreasoner.experiments.stages import BATCH, WITH_ALL, Stage
+from lightreasoner.experiments.stage_progress import StageProgress
+from lightreasoner.experiments.stages import BATCH, Stage, beside
 from lightreasoner.jobs.accelerator import AcceleratorLock
 from lightreasoner.jobs.context import job_context, stop_requested
 from lightreasoner.models.devices import release_memory
@@ -72,18 +73,12 @@ class CompareAmateursJob:
         for ref in job.amateurs:
             mark, name = hashlib.sha256(ref.encode()).hexdigest()[:8], model_title(ref)
             both = EvaluationJob(
-                place(job.run_dir, f"p-{mark}"), job.expert, amateur=ref, contrasts=contrasts, **shared
+                beside(job.run_dir, f"p-{mark}"), job.expert, amateur=ref, contrasts=contrasts, **shared
             )
-            alone = EvaluationJob(place(job.run_dir, f"a-{mark}"), ref, **shared)
+            alone = EvaluationJob(beside(job.run_dir, f"a-{mark}"), ref, **shared)
             found.append(Stage("preview", f"Preview of {name}", both.run_dir, both, 1))
             found.append(Stage("preview", f"{name} alone", alone.run_dir, alone, 1))
         return found
-
-
-def place(dataset: Path, name: str) -> Path:
-    """A run beside a dataset, whose own folder may lie anywhere."""
-    dataset = Path(dataset).absolute()
-    return dataset.with_name(f"{dataset.name}-{name}")
 
 
 def run_compare_amateurs(
@@ -97,14 +92,14 @@ def run_compare_amateurs(
         with ExitStack() as computing:
             lock = AcceleratorLock(Path(settings.lock_folder or settings.workspace))
             context.wait(lock, computing, job.title, settings.job.partition("/")[0] or None)
-            run_sampling(job.sampling, settings, _Part(progress, 0, 1 + len(stages)))
+            run_sampling(job.sampling, settings, StageProgress(progress, 0, 1 + len(stages)))
         release_memory()
         answered: Path | None = None  # an evaluation that holds the expert's own answers
         for done, stage in enumerate(stages, 1):
             if not stage.is_done:
                 if answered and stage.job.amateur:
                     share_answers(answered, stage.folder)
-                if why := _run(stage, settings, _Part(progress, done, 1 + len(stages), stage.title), context.run_dir):
+                if why := _run(stage, settings, StageProgress(progress, done, 1 + len(stages), stage), context.run_dir):
                     troubles.append(f"{stage.title}: {why}")
                     progress.event("note", text=troubles[-1])
                 release_memory()
@@ -117,7 +112,7 @@ def run_compare_amateurs(
     return troubles
 
 
-def _run(stage: Stage, settings: Settings, part: "_Part", folder: Path) -> str | None:
+def _run(stage: Stage, settings: Settings, part: StageProgress, folder: Path) -> str | None:
     """Why a stage failed, if it did: the others can go on."""
     try:
         run_evaluation(stage.job, replace(settings, job=""), console=part.over)
@@ -130,40 +125,3 @@ def _run(stage: Stage, settings: Settings, part: "_Part", folder: Path) -> str |
     except UserError as error:
         return str(error)
     return None
-
-
-class _Part:
-    """The progress of one part of the comparison: to its own log, where it has one, and as a fraction to the job's."""
-
-    def __init__(self, progress: Progress, done: int, total: int, title: str = ""):
-        self.progress, self._done, self._total, self._title = progress, done, total, title
-        self._inner: Progress | None = None
-        self.event, self.result = progress.event, progress.result
-
-    def over(self, inner: Progress) -> "_Part":
-        """inner: the progress that writes the part's own log."""
-        self._inner = inner
-        self.event, self.result = inner.event, inner.result
-        return self
-
-    def status(self, text: str) -> None:
-        if self._inner:
-            self._inner.status(text)
-        self.progress.status(f"{self._title}: {text}" if self._title else text)
-
-    def update(self, done: float, total: float | None, **numbers: Any) -> None:
-        if self._inner:
-            self._inner.update(done, total, **numbers)
-            numbers = {}
-        fraction = min(1.0, done / total) if total else 0.0
-        self.progress.update(self._done + fraction, self._total, **numbers)
-
-    def checkpoint(self) -> None:
-        try:
-            self.progress.checkpoint()
-        except StopRequested:
-            if self._inner:  # it goes on with the whole comparison
-                self.event(WITH_ALL)
-            raise
-        if self._inner:
-            self._inner.checkpoint()

@@ -44,8 +44,7 @@ def rounds_figure(results: Sequence[ArmResult]) -> go.Figure:
     table["arm"] = table["arm"].map(plotting.escaped)
     for look, (name, points) in enumerate(table.groupby("series", sort=True)):
         shares = 100 * points[["pass_at_1", "low", "high"]]
-        reach = {"array": plotting.column(shares["high"] - shares["pass_at_1"]), "symmetric": False, "type": "data"}
-        reach |= {"arrayminus": plotting.column(shares["pass_at_1"] - shares["low"]), "thickness": 1.5, "width": 4}
+        reach = plotting.error_bars(shares["pass_at_1"], shares["low"], shares["high"], plotting.SERIES[look])
         lines.append(
             go.Scatter(
                 x=plotting.column(points["round"]),
@@ -54,7 +53,7 @@ def rounds_figure(results: Sequence[ArmResult]) -> go.Figure:
                 mode="lines+markers" if name == BEST else "markers",
                 line={"color": plotting.SERIES[look], "width": 2, "dash": plotting.DASHES[look]},
                 marker={"size": 9, "symbol": plotting.MARKERS[look], "color": plotting.SERIES[look]},
-                error_y=reach | {"color": plotting.SERIES[look]},
+                error_y=reach | {"thickness": 1.5, "width": 4},
                 customdata=points[["arm", "problems"]].values.tolist(),
                 hovertemplate="%{y:.1f} % · %{customdata[0]}<extra></extra>",
             )

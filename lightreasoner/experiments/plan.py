@@ -118,7 +118,6 @@ class Plan:
 
     @property
     def tests(self) -> tuple[str, ...]:
-        """The test sets, one or several."""
         return self.test if isinstance(self.test, tuple) else (self.test,)
 
     @property

@@ -55,18 +55,13 @@ def html_report(plan: Plan, folder: Path, stages: list[Stage], results: list[Arm
         arms=results,
         rounds=[row for row in rounds_table(results).to_dict("records") if row["series"] == BEST],
         best=best,
-        costs=[(stage.title, stage.state, seconds_of(stage)) for stage in stages],
+        costs=[(stage.title, stage.state, working_seconds(stage.folder)) for stage in stages],
         flips=flips(shown) if shown else [],
         plan_text=write_plan(plan),
         command=command(folder),
         versions=versions_shown(record),
         date=time.strftime("%Y-%m-%d", time.gmtime(record["created"])),
     )
-
-
-def seconds_of(stage: Stage) -> float | None:
-    """Seconds that a stage has computed; None where it has not begun."""
-    return working_seconds(stage.folder)
 
 
 def sentence(results: list[ArmResult]) -> str:
@@ -116,10 +111,6 @@ def points(share: float) -> str:
     return f"{signed(share)} points"
 
 
-def plan_tests(plan: Plan) -> str:
-    return ", ".join(Path(test).name for test in plan.tests)
-
-
 def card(plan: Plan, tuned: Stage, results: list[ArmResult]) -> str:
     """The model card of the tuned expert with the experiment's results."""
     record = read_run(tuned.folder)
@@ -131,13 +122,10 @@ def card(plan: Plan, tuned: Stage, results: list[ArmResult]) -> str:
     }
     before = next(arm for arm in results if arm.run == tuned.folder.name)
     result = FinetuneResult.from_record(record)
-    lines = ["## Experiment", "", f"pass@1 on {before.problems:,} problems of {plan_tests(plan)}, greedy; "]
+    tests = ", ".join(Path(test).name for test in plan.tests)
+    lines = ["## Experiment", "", f"pass@1 on {before.problems:,} problems of {tests}, greedy; "]
     lines[-1] += f"the expert before fine-tuning: {100 * before.before:.1f} %."
     if result and result.updates:
         lines[-1] += f" {result.updates:,} updates."
-    return (
-        adapter_card(record | used_adapter(tuned.folder / ADAPTER))
-        + "\n"
-        + "\n".join([*lines, "", *markdown_table(rows)])
-        + "\n"
-    )
+    own = adapter_card(record | used_adapter(tuned.folder / ADAPTER))
+    return "\n".join([own, *lines, "", *markdown_table(rows), ""])

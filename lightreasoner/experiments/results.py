@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from lightreasoner.evaluation.preview import preview_cells, verdict
-from lightreasoner.evaluation.results import ResultsReader
+from lightreasoner.evaluation.results import open_results
 from lightreasoner.evaluation.tables import counted, percent
 from lightreasoner.experiments.plan import Plan, plan_of
 from lightreasoner.experiments.stages import Stage, later_expert, round_stages
@@ -101,29 +101,27 @@ def mean_result(own: list[ArmResult]) -> ArmResult:
 
 def stage_results(stage: Stage) -> list[ArmResult]:
     """Of one stage: one, or none where it is no evaluation or has no answer yet. Raises UserError."""
-    found = []
     if stage.kind != "evaluation" or not (stage.folder / "answers").is_dir():
-        return found
-    reader = _reader(stage)
+        return []
+    reader = open_results(stage.folder, stage.job.variants())
     compared = next(iter(reader.results()["comparisons"]), None)
-    if compared is not None:
-        before = sum(reader.rows[0][problem].right for problem in reader.rows[1] if problem in reader.rows[0])
-        before, tuned = before / compared["problems"], stage.job.adapters[0]
-        trained = FinetuneResult.from_record(read_run(tuned)) or FinetuneResult()
-        found.append(
-            ArmResult(
-                *(stage.arm.name, stage.arm.is_control, stage.round),
-                *(compared["problems"], before, before + compared["difference"]),
-                *(compared[name] for name in ("difference", "low", "high")),
-                *(len(compared["gained"]), len(compared["lost"]), compared["p"]),
-                *(trained.samples, trained.updates, trained.train_loss, trained.seconds),
-                working_seconds(stage.folder),
-                *(tuned.name, stage.folder.name, stage.state == "succeeded"),
-                stage.job.problems if len(stage.tests) > 1 else "",
-                len(stage.tests),
-            )
-        )
-    return found
+    if compared is None:
+        return []
+    before = sum(reader.rows[0][problem].right for problem in reader.rows[1] if problem in reader.rows[0])
+    before, tuned = before / compared["problems"], stage.job.adapters[0]
+    trained = FinetuneResult.from_record(read_run(tuned)) or FinetuneResult()
+    result = ArmResult(
+        *(stage.arm.name, stage.arm.is_control, stage.round),
+        *(compared["problems"], before, before + compared["difference"]),
+        *(compared[name] for name in ("difference", "low", "high")),
+        *(len(compared["gained"]), len(compared["lost"]), compared["p"]),
+        *(trained.samples, trained.updates, trained.train_loss, trained.seconds),
+        working_seconds(stage.folder),
+        *(tuned.name, stage.folder.name, stage.state == "succeeded"),
+        stage.job.problems if len(stage.tests) > 1 else "",
+        len(stage.tests),
+    )
+    return [result]
 
 
 def best_arm(results: list[ArmResult]) -> ArmResult | None:
@@ -134,15 +132,9 @@ def best_arm(results: list[ArmResult]) -> ArmResult | None:
     return max((arm for arm in results if arm.whole and arm.is_overall), key=lambda arm: arm.pass_at_1, default=None)
 
 
-def _reader(stage: Stage) -> ResultsReader:
-    reader = ResultsReader(stage.folder, stage.job.variants())
-    reader.refresh()
-    return reader
-
-
 def flips(stage: Stage, most: int = SHOWN) -> list[dict[str, Any]]:
     """Problems whose verdict changed, gains first: question, answer, and both responses with their verdicts."""
-    reader = _reader(stage)
+    reader = open_results(stage.folder, stage.job.variants())
     compared = reader.results()["comparisons"]
     changed = [*compared[0]["gained"], *compared[0]["lost"]] if compared else []
     if compared and compared[0]["lost"] and len(compared[0]["gained"]) >= most:

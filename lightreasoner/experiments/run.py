@@ -5,18 +5,19 @@ What has ended is not done again, so the same command resumes an experiment and 
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from lightreasoner.errors import UserError, log_unexpected
-from lightreasoner.evaluation.results import ResultsReader
+from lightreasoner.evaluation.results import open_results
 from lightreasoner.evaluation.run import run_evaluation
 from lightreasoner.evaluation.shared_answers import share_answers
 from lightreasoner.experiments.budget import within
 from lightreasoner.experiments.plan import FILE, Plan, plan_of, write_plan
 from lightreasoner.experiments.report import write_report
 from lightreasoner.experiments.results import arm_results, best_arm
-from lightreasoner.experiments.stages import WITH_ALL, Stage, later_expert, round_stages
+from lightreasoner.experiments.stage_progress import StageProgress
+from lightreasoner.experiments.stages import Stage, later_expert, round_stages
 from lightreasoner.jobs.context import job_context, stop_requested
 from lightreasoner.models.devices import release_memory
 from lightreasoner.problems.stream import source_fingerprint
@@ -90,15 +91,17 @@ def _run_round(plan: Plan, folder: Path, stages: list[Stage], settings: Settings
     """Why stages failed. Raises UserError when the dataset could not be made; an arm that fails is left behind."""
     total, troubles = len(stages), {}
     for done, stage in enumerate(stages):
-        relay = _Relay(progress, folder, stage, done, total)
+        relay = StageProgress(progress, done, total, stage, stage=stage.title)
         if not stage.is_done:
             if stage.kind == "evaluation":
                 trained = next(s for s in stages if s.kind == "finetune" and s.arm == stage.arm)
                 if not trained.is_done:
                     continue
                 _share_answers(stages, stage)
+                if plan.stop_worse:
+                    relay.gives_up = partial(_is_worse, stages, stage)
             progress.status(stage.title)
-            if why := _run_stage(plan, stage, stages, settings, relay):
+            if why := _run_stage(folder, stage, settings, relay):
                 troubles[stage.title] = why
                 progress.event("note", text=f"{stage.title}: {why}")
             release_memory()
@@ -109,7 +112,7 @@ def _run_round(plan: Plan, folder: Path, stages: list[Stage], settings: Settings
     return troubles
 
 
-def _run_stage(plan: Plan, stage: Stage, stages: list[Stage], settings: Settings, relay: "_Relay") -> str | None:
+def _run_stage(folder: Path, stage: Stage, settings: Settings, relay: StageProgress) -> str | None:
     """Why the stage failed, if it did and others can go on."""
     try:
         if stage.kind == "dataset":
@@ -118,13 +121,11 @@ def _run_stage(plan: Plan, stage: Stage, stages: list[Stage], settings: Settings
         elif stage.kind == "finetune":
             run_as_job(stage.job, replace(settings, job=""), relay.over)
         else:
-            if plan.stop_worse and stage.kind == "evaluation":
-                relay.gives_up = lambda: _is_worse(stages, stage)
             run_evaluation(stage.job, replace(settings, job=""), console=relay.over)
-        if request := stop_requested(relay.folder):  # of the whole experiment; this stage's results are kept
+        if request := stop_requested(folder):  # of the whole experiment; this stage's results are kept
             raise StopRequested(keep=request == "keep")
     except StopRequested as stop:
-        if stop_requested(relay.folder):
+        if stop_requested(folder):
             raise
         if not stop.keep and stage.kind == "dataset":
             raise UserError("The dataset was cancelled, and nothing can be trained without it.") from None
@@ -137,43 +138,6 @@ def _run_stage(plan: Plan, stage: Stage, stages: list[Stage], settings: Settings
             raise
         return log_unexpected("experiment")
     return None
-
-
-class _Relay:
-    """The progress of a stage: goes to the stage's own log, and as a fraction to the experiment's."""
-
-    def __init__(self, progress: Progress, folder: Path, stage: Stage, done: int, total: int):
-        self.progress, self.folder = progress, folder
-        self.gives_up: Callable[[], bool] = lambda: False
-        self._stage, self._done, self._total = stage, done, total
-
-    def over(self, inner: Progress) -> Progress:
-        """inner: the progress that writes the stage's own log."""
-        self._inner = inner
-        self.event, self.result = inner.event, inner.result
-        return self
-
-    def status(self, text: str) -> None:
-        if self._stage.kind == "evaluation":  # which knows its adapter by the folder's name alone
-            text = text.replace(self._stage.job.adapters[0].name, self._stage.arm.name)
-        self._inner.status(text)
-        self.progress.status(f"{self._stage.title}: {text}")
-
-    def update(self, done: float, total: float | None, **numbers: Any) -> None:
-        self._inner.update(done, total, **numbers)
-        fraction = min(1.0, done / total) if total else 0.0
-        self.progress.update(self._done + fraction, self._total, stage=self._stage.title)
-
-    def checkpoint(self) -> None:
-        try:
-            self.progress.checkpoint()
-        except StopRequested:
-            self.event(WITH_ALL)
-            raise
-        self._inner.checkpoint()
-        if self.gives_up():
-            self._inner.event("note", text="Clearly worse than the best arm, so its evaluation ends here.")
-            raise StopRequested(keep=True, message="Clearly worse than the best arm")
 
 
 def _is_worse(stages: list[Stage], stage: Stage) -> bool:
@@ -189,8 +153,7 @@ def _is_worse(stages: list[Stage], stage: Stage) -> bool:
 
 
 def _right(stage: Stage) -> dict[str, bool]:
-    reader = ResultsReader(stage.folder, stage.job.variants())
-    reader.refresh()
+    reader = open_results(stage.folder, stage.job.variants())
     return {problem: row.right for problem, row in reader.rows[-1].items()}
 
 

@@ -33,8 +33,6 @@ LONGEST = 40  # of a folder's name: that of a run which can be opened on the pag
 
 @dataclass(frozen=True)
 class Stage:
-    """One run of an experiment."""
-
     kind: str  # "preview", "dataset", "finetune" or "evaluation"
     title: str
     folder: Path
@@ -89,7 +87,7 @@ def round_stages(plan: Plan, folder: Path, turn: int = 1, expert: str | None = N
     found = []
     if plan.preview and turn == 1:
         job = EvaluationJob(
-            run_dir=_beside(place, "preview"),
+            run_dir=beside(place, "preview"),
             model=expert,
             adapters=(),
             problems=plan.problems,
@@ -101,7 +99,7 @@ def round_stages(plan: Plan, folder: Path, turn: int = 1, expert: str | None = N
         )
         found.append(Stage("preview", f"{round_title}Preview", job.run_dir, job, turn))
     sampling = SamplingJob(
-        *(_beside(place, "data"), expert, amateur, plan.problems),
+        *(beside(place, "data"), expert, amateur, plan.problems),
         decoding=DecodingConfig(plan.max_new_tokens, beta_floor=0.0),
         pair_name=plan.pair if turn == 1 else None,
         limit=plan.limit,
@@ -124,12 +122,12 @@ def _arm_jobs(
     tags = ["test", *(f"test{n}" for n in range(2, len(plan.tests) + 1))]
     room = LONGEST - len(f"{place.name}-{number}--{tags[-1]}")
     name = re.sub("[^a-z0-9]+", "-", arm.name.lower())[: max(0, min(NAME, room))].strip("-")
-    tuned = _beside(place, f"{number}-{name}".strip("-"))
+    tuned = beside(place, f"{number}-{name}".strip("-"))
     job = FinetuneJob(tuned, RunLocation(dataset, str(dataset)), expert, arm.config, arm.selection)
     yield "finetune", f"Fine-tune · {arm.name}", job, ()
     for tag, test in zip(tags, plan.tests, strict=True):
         job = EvaluationJob(
-            run_dir=_beside(tuned, tag),
+            run_dir=beside(tuned, tag),
             model=expert,
             adapters=(tuned,),
             problems=test,
@@ -143,7 +141,9 @@ def _arm_jobs(
         yield "evaluation", f"Evaluate · {arm.name}{of_several}", job, plan.tests
 
 
-def _beside(place: Path, name: str) -> Path:
+def beside(place: Path, name: str) -> Path:
+    """A run beside another one, whose own folder may lie anywhere."""
+    place = Path(place).absolute()
     return place.with_name(f"{place.name}-{name}")
 
 

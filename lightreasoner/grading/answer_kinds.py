@@ -27,9 +27,8 @@ def has_words(text: str) -> bool:
 
 def is_formula(text: str) -> bool:
     """Whether a text is a formula and nothing else."""
-    return (
-        not has_words(text) and bool(re.search(r"[\w√π]", text)) and len(text) <= LONGEST and len(text.split("=")) <= 4
-    )
+    short = len(text) <= LONGEST and len(text.split("=")) <= 4
+    return short and not has_words(text) and bool(re.search(r"[\w√π]", text))
 
 
 def right_side(formula: str) -> str:
@@ -51,9 +50,8 @@ def right_side(formula: str) -> str:
 def is_words(answer: str) -> bool:
     """Whether a reference answer is words and no formula: “Mrs. Hilt”, \\text{even}, “Yes”."""
     bare = without_style(answer)
-    return bool(re.fullmatch(r"[^\W\d_][^\W\d_'.\s-]*(?:[\s.'-]+[^\W\d_]+)*\.?", bare)) and bool(
-        re.search(r"[^\W\d_]{2}", bare)
-    )
+    alone = re.fullmatch(r"[^\W\d_][^\W\d_'.\s-]*(?:[\s.'-]+[^\W\d_]+)*\.?", bare)
+    return bool(alone and re.search(r"[^\W\d_]{2}", bare))
 
 
 def words(text: str) -> str:
@@ -110,17 +108,8 @@ NAMES = {
     "undefined": "undefined|does not exist|dne|not defined|doesn't exist|不存在",
     "infinitely many": "infinitely many(?: solutions)?|an infinite number(?: of solutions)?|无穷多个?解?|无数个",
 }
-_BRACKETS = {
-    r"\langle": "(",
-    r"\rangle": ")",
-    "⟨": "(",
-    "⟩": ")",
-    r"\lbrace": r"\{",
-    r"\rbrace": r"\}",
-    r"\lbrack": "[",
-} | {r"\rbrack": "]"}
-
-
+_BRACKETS = {r"\langle": "(", r"\rangle": ")", "⟨": "(", "⟩": ")", r"\lbrack": "[", r"\rbrack": "]"}
+_BRACKETS |= {r"\lbrace": r"\{", r"\rbrace": r"\}"}
 _BUILDER = (
     r"(?:\\left)?\\?\{\s*[a-zA-Z]\s*(?:\\mid(?![a-z])|\\vert(?![a-z])|\||:)\s*((?:(?!\\[{}])[^{}])*)(?:\\right)?\\?\}"
 )
@@ -162,6 +151,5 @@ def labelled(text: str) -> dict[str, str] | None:
 
 def is_tuple(text: str) -> bool:
     """Whether an answer is one pair or more values in round brackets."""
-    return (
-        bool(re.fullmatch(r"\(.*,.*\)", without_style(text.strip().strip("$")), re.DOTALL)) and len(values(text)) == 1
-    )
+    inside = re.fullmatch(r"\(.*,.*\)", without_style(text.strip().strip("$")), re.DOTALL)
+    return bool(inside) and len(values(text)) == 1

@@ -19,15 +19,17 @@ from lightreasoner.grading.answer_kinds import (
     words,
 )
 from lightreasoner.grading.chemistry import same_chemical
-from lightreasoner.grading.equivalence import equivalent
 from lightreasoner.grading.foreign_words import ALL, in_digits
-from lightreasoner.grading.intervals import same_intervals
+from lightreasoner.grading.interval_notation import same_intervals
 from lightreasoner.grading.notation import STYLES, in_ascii, split_top, without_style
 from lightreasoner.grading.numbers import Number, read_number
 from lightreasoner.grading.stated_answers import REACH
+from lightreasoner.grading.symbolic import equivalent
 from lightreasoner.grading.times_and_ratios import as_ratio, read_colons, read_date, same_colons
 
 _NAME_OF = r"\\frac\s*\{d\s*[a-zA-Z]?\}\s*\{d\s*[a-zA-Z]\}|[a-zA-Z]'{1,3}(?:\([a-z]\))?"
+_COMMANDS = {"π": r"\pi ", "∞": r"\infty ", "·": r"\cdot ", "×": r"\times ", "÷": r"\div "}
+_COMMANDS = str.maketrans(_COMMANDS | {"≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup ", "±": r"\pm "})
 RELATIVE = 1e-4  # tolerance for numbers that are not whole, because answers are rounded in many ways
 
 
@@ -130,11 +132,8 @@ def value_of(part: str) -> str:
     """The value in “x = 3”; a part of a list that says more stays as it is."""
     bare = part.strip().strip("$").strip()
     left, equals, right = bare.partition("=")
-    return (
-        right.strip()
-        if equals and "=" not in right and re.fullmatch(r"[a-zA-Z](?:_\{?\w+\}?)?", left.strip())
-        else bare
-    )
+    variable = equals and "=" not in right and re.fullmatch(r"[a-zA-Z](?:_\{?\w+\}?)?", left.strip())
+    return right.strip() if variable else bare
 
 
 def _matched(got: list[str], gold: list[str]) -> bool:
@@ -178,7 +177,6 @@ def _same_tuple(found: str, answer: str, gold: list[str]) -> bool:
 
 
 def same_one(found: str, answer: str) -> bool:
-    """Two values that are no lists."""
     if packed(found) == packed(answer):
         return True
     if read_number(answer):
@@ -219,17 +217,15 @@ def same_number(found: str, answer: str) -> bool:
                 return int(base[1], int(base[2])) == gold
             except ValueError:
                 return False
-        return same_math(
-            _without_unit(right_side(found)), text, RELATIVE if other.rounded and gold.denominator != 1 else None
-        )
+        tolerance = RELATIVE if other.rounded and gold.denominator != 1 else None
+        return same_math(_without_unit(right_side(found)), text, tolerance)
     if one.size and other.size:
         if one.size.dimension != other.size.dimension:
             return False
         if one.size.base != other.size.base:
             return _equal(one.value * one.size.base, other.value * other.size.base, one.rounded or other.rounded)
-    return any(
-        _equal(a, b, one.rounded or other.rounded) for a, b in product(_readings(one, other), _readings(other, one))
-    )
+    pairs = product(_readings(one, other), _readings(other, one))
+    return any(_equal(a, b, one.rounded or other.rounded) for a, b in pairs)
 
 
 def _readings(number: Number, beside: Number) -> list:
@@ -268,9 +264,8 @@ def same_math(found: str, answer: str, tolerance: float | None = None) -> bool:
     one, other = (re.sub(r"^\(([0-9A-F]+)\)(?=_)", r"\1", text) for text in (one, other))
     if all(re.fullmatch(r"[0-9A-F]+_\{?\d+\}?", text) for text in (one, other)):  # numbers in a base
         return one.replace("{", "").replace("}", "") == other.replace("{", "").replace("}", "")
-    one, other = (
-        (re.sub(r"_\{?\d+\}?$", "", text) for text in (one, other)) if _one_has_base(one, other) else (one, other)
-    )
+    if _one_has_base(one, other):
+        one, other = (re.sub(r"_\{?\d+\}?$", "", text) for text in (one, other))
     if one == other:
         return True
     return equivalent(_latex(found), _latex(answer), tolerance)
@@ -301,9 +296,6 @@ def _latex(text: str) -> str:
     text = re.sub(r"√\s*\(", r"\\sqrt(", text)
     text = re.sub(r"√\s*(\d+|\w)", r"\\sqrt{\1}", text)
     text = re.sub(r"\\?\bsqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", text)
-    for sign, command in (("π", r"\pi "), ("∞", r"\infty "), ("·", r"\cdot "), ("×", r"\times "), ("÷", r"\div ")):
-        text = text.replace(sign, command)
-    for sign, command in (("≤", r"\le "), ("≥", r"\ge "), ("≠", r"\ne "), ("∪", r"\cup "), ("±", r"\pm ")):
-        text = text.replace(sign, command)
+    text = text.translate(_COMMANDS)
     text = re.sub(r"(?<![\\\w])pi\b", r"\\pi", text)
     return re.sub(r"\^\s*\{?\s*\\circ\s*\}?", "", text)

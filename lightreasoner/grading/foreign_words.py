@@ -152,7 +152,5 @@ def _words(language: str, numbers: range) -> dict[str, int]:
 
 
 def _key(text: str) -> str:
-    text = unicodedata.normalize("NFD", text.casefold())
-    return "".join(
-        char for char in text if not ("\u0300" <= char <= "\u036f" or unicodedata.category(char)[0] in "ZPC")
-    )
+    kept = ((char, unicodedata.category(char)[0]) for char in unicodedata.normalize("NFD", text.casefold()))
+    return "".join(char for char, kind in kept if not ("\u0300" <= char <= "\u036f" or kind in "ZPC"))

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from lightreasoner.grading.answer_kinds import packed, right_side, values
 from lightreasoner.grading.chosen_option import find_choice
 from lightreasoner.grading.comparison import same_answer, value_of
-from lightreasoner.grading.equivalence import GivenUp
 from lightreasoner.grading.extraction import find_math, find_number
 from lightreasoner.grading.markup import without_html
 from lightreasoner.grading.notation import without_style
 from lightreasoner.grading.numbers import read_number, to_number
 from lightreasoner.grading.stated_answers import is_cut_off, turns
+from lightreasoner.grading.symbolic import GivenUp
 from lightreasoner.grading.thinking import after_thinking
 
 ANY_FORM = "0"  # a reference answer that asks for one value, written in any way
@@ -47,7 +47,7 @@ def _same(found: str, answer: str, form: str) -> bool:
     """Whether an extracted answer is the reference answer. What takes too long to tell is given up once for all its
     values, and is not the reference answer."""
     if form == "choice":
-        return same_choice(found, answer)
+        return found == _bare_letter(answer).strip("().:")
     try:
         return same_answer(found, answer)
     except GivenUp:
@@ -82,7 +82,3 @@ def answer_form(answer: str) -> str:
 
 def _bare_letter(answer: str) -> str:
     return re.sub(r"[\s$*]", "", without_style(answer))
-
-
-def same_choice(found: str, answer: str) -> bool:
-    return found == _bare_letter(answer).strip("().:")

@@ -13,30 +13,7 @@ _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[\da-f]{1,6}|[a-z]{2,8}\d{0,2});", re.IGNO
 _FRACTION = re.compile(r"<sup>\s*(-?\d+)\s*</sup>\s*(?:/|⁄|&frasl;)\s*<sub>\s*(\d+)\s*</sub>", re.IGNORECASE)
 _RAISED = re.compile(r"<(?P<name>sup|sub)>\s*(?P<text>[^<>]{1,60}?)\s*</(?P=name)>", re.IGNORECASE)
 _STRUCK = re.compile(r"<(del|s|strike)>[^<>]{0,300}</\1>|~~[^~\n]{1,300}~~", re.IGNORECASE)
-_BREAKS = frozenset(
-    [
-        "p",
-        "div",
-        "br",
-        "hr",
-        "ul",
-        "ol",
-        "li",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "table",
-        "tr",
-        "blockquote",
-        "details",
-        "summary",
-        "section",
-        "article",
-    ]
-)
+_BREAKS = re.compile("p|div|br|hr|ul|ol|li|h[1-6]|table|tr|blockquote|details|summary|section|article")
 
 
 def without_html(text: str) -> str:
@@ -62,4 +39,4 @@ def _in_markdown(found: re.Match) -> str:
         return "**"
     if name == "li" and not found["end"]:
         return "\n- "
-    return "\n" if name in _BREAKS else " " if name in ("td", "th") else ""
+    return "\n" if _BREAKS.fullmatch(name) else " " if name in ("td", "th") else ""

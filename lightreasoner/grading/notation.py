@@ -10,18 +10,8 @@ _PUNCTUATION = str.maketrans(
         **{"。": ". ", "，": ", ", "、": ", ", "：": ": ", "；": "; ", "！": "! ", "？": "? ", "।": ". ", "．": "."},
         **{"（": "(", "）": ")", "％": "%", "﹪": "%", "٪": "%", "＋": "+", "－": "-", "＝": "=", "／": "/", "＊": "*"},
         **{"−": "-", "–": "-", "‑": "-", "‐": "-", "⁄": "/", "∕": "/", "＄": "$", "￥": "¥", "٫": ".", "٬": ","},
-        **{
-            "’": "'",
-            "‘": "'",
-            "“": '"',
-            "”": '"',
-            "【": "[",
-            "】": "]",
-            "∶": ":",
-            "\u200b": "",
-            "\u2060": "",
-            "\ufeff": "",
-        },
+        **{"’": "'", "‘": "'", "“": '"', "”": '"', "【": "[", "】": "]", "∶": ":"},
+        **dict.fromkeys("\u200b\u2060\ufeff", ""),
     }
 )
 STYLES = (
@@ -35,10 +25,6 @@ _UNIT_FRACTION = re.compile(
 
 
 _DEGREE = r"\^\s*\{?\s*(?:\\circ|°)\s*\}?|\\degree\b|°"
-
-
-def _temperature(found: re.Match) -> str:
-    return " celsius" if found[1] == "C" else " fahrenheit"
 
 
 def in_ascii(text: str) -> str:
@@ -81,7 +67,8 @@ def without_style(text: str) -> str:
     text = re.sub(r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{", text)
     text = re.sub(r"\\frac\s*(\{[^{}]*\})\s*(\d)", r"\\frac\1{\2}", text)
-    text = re.sub(rf"(?:{_DEGREE})\s*(?:\\text\w*\s*\{{|\\mathrm\s*\{{)?\s*([CF])(?![a-zA-Z])\}}?", _temperature, text)
+    scales = rf"(?:{_DEGREE})\s*(?:\\text\w*\s*\{{|\\mathrm\s*\{{)?\s*([CF])(?![a-zA-Z])\}}?"
+    text = re.sub(scales, lambda found: " celsius" if found[1] == "C" else " fahrenheit", text)
     text = re.sub(_DEGREE, " ", text)
     for _ in range(3):  # \textbf{\text{C}}
         text = re.sub(STYLES + r"\s*\{([^{}]*)\}", r" \1", text)

@@ -14,17 +14,8 @@ _WORDS = {
 }
 _LARGE = "hundred|thousand|million|billion|dozen"
 NUMBER_WORDS = rf"\b(?:{'|'.join(_WORDS)}|an?\s+(?:{_LARGE}))(?:[\s-]+(?:and\s+)?(?:{'|'.join(_WORDS)}|{_LARGE}))*\b"
-PARTS = {
-    "half": 2,
-    "halve": 2,
-    "third": 3,
-    "quarter": 4,
-    "fourth": 4,
-    "fifth": 5,
-    "sixth": 6,
-    "eighth": 8,
-    "tenth": 10,
-} | {**{"seventh": 7, "ninth": 9, "twelfth": 12, "twentieth": 20, "hundredth": 100, "thousandth": 1000}}
+PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7}
+PARTS |= {"eighth": 8, "ninth": 9, "tenth": 10, "twelfth": 12, "twentieth": 20, "hundredth": 100, "thousandth": 1000}
 PART_WORDS = rf"(?:\b(?:a|an|{'|'.join(_WORDS)})[\s-]+)?\b(?:{'|'.join(PARTS)})s?\b"
 _HAN = {char: n for n, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2, "兩": 2}
 HAN_NUMBER = (
@@ -75,17 +66,13 @@ def in_words(text: str) -> Fraction | None:
         bottom, of, top = found.group().rpartition("分之")
         return Fraction(_han(top), _han(bottom.replace("百", "一百", 1) if bottom == "百" else bottom) if of else 1)
     half = re.fullmatch(rf"(.+?) and ({PART_WORDS})(.*)|({PART_WORDS})(.*)", text, re.IGNORECASE)
-    after = re.sub(
-        r"^\s*(?:of\s+)?an?\s+(?=(?:hundred|thousand|million|billion|dozen)\b)",
-        "",
-        (half[3] or half[5] or "") if half else "",
-    )
+    after = (half[3] or half[5] or "") if half else ""
+    after = re.sub(rf"^\s*(?:of\s+)?an?\s+(?=(?:{_LARGE})\b)", "", after)
     if half and (unit := read_unit(" " + after.strip())) is not None:
         whole = (arithmetic(half[1]) or in_words(half[1])) if half[1] else None
         *count, part = re.findall("[a-z]+", (half[2] or half[4]).lower())
-        share = Fraction(
-            _WORDS.get(count[0], 1) if count else 1, PARTS[part.removesuffix("s") if part not in PARTS else part]
-        )
+        part = part if part in PARTS else part.removesuffix("s")
+        share = Fraction(_WORDS.get(count[0], 1) if count else 1, PARTS[part])
         if whole or not half[1]:
             return (share + (whole or 0)) * unit[0]
     if text.startswith("-") and (positive := in_words(text[1:])) is not None:

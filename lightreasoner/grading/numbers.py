@@ -38,9 +38,7 @@ class Number:
     percent: bool
     rounded: bool
     size: Size | None = None  # of its unit
-    also: Fraction | None = (
-        None  # another reading: 5 dozen is 60 and 5, 3 quarters are 3 and 3/4, 1 h 30 min are 1.5 and 90
-    )
+    also: Fraction | None = None  # another reading: 5 dozen are 60 and 5, 3 quarters 3 and 3/4, 1 h 30 min 1.5 and 90
 
 
 def read_number(text: str) -> Number | None:

@@ -24,7 +24,7 @@ MONTH = re.compile(r"\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*
 SHOWN = 3
 
 
-def is_words(answer: str) -> bool:
+def compared_as_text(answer: str) -> bool:
     """Whether a reference answer is neither a number (with a unit, perhaps), nor an option, nor a formula."""
     if answer_form(answer) in ("choice", "number") or named(answer) in NAMES:
         return False
@@ -42,7 +42,7 @@ def is_words(answer: str) -> bool:
 def words_sentence(problems: Iterable[Problem]) -> str:
     """How many of the known answers are words, with the first; "" if none is."""
     known = [problem.answer for problem in problems if problem.answer]
-    found = [answer for answer in known if is_words(answer)]
+    found = [answer for answer in known if compared_as_text(answer)]
     if not found:
         return ""
     shown = ", ".join(f"“{' '.join(answer.split())[:40]}”" for answer in dict.fromkeys(found[:SHOWN]))

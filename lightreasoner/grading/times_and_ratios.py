@@ -51,7 +51,7 @@ def same_colons(found: str, answer: str) -> bool:
             return _of_day(got, named) == _of_day(gold, wanted)
         return got == gold or (named is not None and _of_day(got, named) == gold)
     return (
-        len(got) == len(gold) and all(a * gold[0] == b * got[0] for a, b in zip(got, gold, strict=True)) and got[0] > 0
+        len(got) == len(gold) and got[0] > 0 and all(a * gold[0] == b * got[0] for a, b in zip(got, gold, strict=True))
     )
 
 

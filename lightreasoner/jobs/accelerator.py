@@ -21,7 +21,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.processes import BEAT, alive, announce, announced, beat, elsewhere, mark
 from lightreasoner.progress import StopRequested
 from lightreasoner.settings import Settings
-from lightreasoner.storage.atomic import write_text
+from lightreasoner.storage.atomic import read_json, write_text
 
 POLL = 0.05  # seconds between tries for the lock
 NVIDIA = Path("/proc/driver/nvidia")
@@ -104,11 +104,8 @@ class AcceleratorLock:
         return bool(announced(self.folder / "waiting"))
 
     def _read_holder(self) -> dict | None:
-        try:
-            holder = json.loads((self.folder / "holder.json").read_text(encoding="utf-8"))
-            return holder if {*UNKNOWN, "mark"} <= holder.keys() else None
-        except (OSError, ValueError, RecursionError, AttributeError):
-            return None
+        holder = read_json(self.folder / "holder.json")
+        return holder if isinstance(holder, dict) and {*UNKNOWN, "mark"} <= holder.keys() else None
 
 
 class LockHandle:

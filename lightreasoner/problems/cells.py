@@ -8,6 +8,7 @@ import json
 import math
 import re
 import tokenize
+from collections.abc import Iterable
 from decimal import Decimal
 
 ANSWER = (
@@ -19,21 +20,10 @@ MISSING = ("", "nan", "<na>", "null", "\\n")
 EXCEL_ERROR = re.compile(r"#(?:NAME\?|REF!|VALUE!|DIV/0!|NUM!|NULL!|N/A)")
 #: Calls in the repr of numpy, pandas and Python whose value is their first argument.
 WRAPPERS = (
-    "array",
-    "str_",
-    "bool_",
-    "int32",
-    "int64",
-    "float32",
-    "float64",
-    "Decimal",
-    "OrderedDict",
-    "list",
-    "Series",
+    *("array", "str_", "bool_", "int32", "int64", "float32", "float64"),
+    *("Decimal", "OrderedDict", "list", "Series"),
 )
-NAMES = {"None": None, "null": None, "nan": None, "NaN": None, "True": True, "true": True, "False": False} | {
-    "false": False
-}
+NAMES = dict.fromkeys(("None", "null", "nan", "NaN")) | {"True": True, "true": True, "False": False, "false": False}
 _OPENERS, _CLOSERS = ("[", "{", "("), ("]", "}", ")")
 
 
@@ -45,6 +35,20 @@ def folded(name: object) -> str:
     """The name of a column for comparison: "Correct Answer", "correctAnswer" and "correct_answer" are the same."""
     snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(name).strip())
     return re.sub(r"[\s.\-]+", "_", snake).lower()
+
+
+def by_folded_name(row: dict) -> dict:
+    return {folded(name): value for name, value in row.items()}
+
+
+def shown_columns(names: Iterable[str]) -> str:
+    """The first names of columns, for a sentence."""
+    return ", ".join("".join(filter(str.isprintable, name))[:30] for name in list(names)[:12]) or "none"
+
+
+def is_text(value: str) -> bool:
+    """Whether it holds no zero and no half of a surrogate pair: valid JSON, but no tokenizer and no file accepts it."""
+    return "\0" not in value and not re.search("[\ud800-\udfff]", value)
 
 
 def row_cells(row: dict) -> tuple[dict, dict[str, str]]:
@@ -67,7 +71,7 @@ def row_cells(row: dict) -> tuple[dict, dict[str, str]]:
         with contextlib.suppress(ValueError):
             question = written_value(question)
     # ARC and CommonsenseQA: {"question": {"stem": …, "choices": […]}, "answerKey": …}
-    inner = {folded(name): value for name, value in question.items()} if isinstance(question, dict) else {}
+    inner = by_folded_name(question) if isinstance(question, dict) else {}
     if any(name in inner for name in ("choices", "options")):
         stem = next((inner.pop(name) for name in ("stem", "question_stem", "question", "text") if name in inner), None)
         cells |= {"question": stem} | {name: value for name, value in inner.items() if name not in cells}
@@ -78,10 +82,8 @@ def row_cells(row: dict) -> tuple[dict, dict[str, str]]:
 def _plain(value: object, name: str) -> object:
     """Bytes and dates of Parquet as text; of an answer that comes with others that are right, too, the first."""
     if isinstance(value, bytes):
-        try:
-            return value.decode("utf-8")
-        except UnicodeDecodeError:
-            return value
+        with contextlib.suppress(UnicodeDecodeError):
+            return value.decode()
     if isinstance(value, datetime.date | datetime.time):
         midnight = isinstance(value, datetime.datetime) and value.time() == datetime.time()
         return (value.date() if midnight else value).isoformat()
@@ -106,10 +108,8 @@ def cell_text(value: object, separator: str = ", ") -> str | None:
         if EXCEL_ERROR.fullmatch(value.strip()):
             raise UnusableRow(f"one of its cells is {value.strip()}, a spreadsheet's error in place of the value")
         if re.match(r"\s*\[\s*['\"]", value):  # a list, as pandas writes one into a CSV cell; [1, 2] is an answer
-            try:
+            with contextlib.suppress(ValueError):
                 return cell_text(written_value(value), separator)
-            except ValueError:
-                pass
         return None if value.strip().lower() in MISSING else value.strip()
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -124,13 +124,12 @@ def cell_text(value: object, separator: str = ", ") -> str | None:
 
 def first_text(cells: dict, names: tuple[str, ...], separator: str) -> tuple[str | None, str | None]:
     """(text, column) of the first of these columns that has text."""
-    texts = ((cell_text(cells.get(name), separator), name) for name in names if not _is_flag(cells.get(name), name))
-    return next((found for found in texts if found[0] is not None), (None, None))
-
-
-def _is_flag(value: object, name: str) -> bool:
-    """Whether a label says that a response is good (KTO), which is no answer."""
-    return name == "label" and isinstance(value, bool)
+    for name in names:
+        value = cells.get(name)
+        is_flag = name == "label" and isinstance(value, bool)  # of KTO: whether a response is good
+        if not is_flag and (text := cell_text(value, separator)) is not None:
+            return text, name
+    return None, None
 
 
 def looks_written(value: object) -> bool:
@@ -143,10 +142,8 @@ def written_value(text: str) -> object:
 
     numpy separates the elements of an array by blanks alone, which Python would join to one string. Raises ValueError.
     """
-    try:
+    with contextlib.suppress(ValueError, RecursionError):
         return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
     try:
         return _evaluated(ast.parse(_with_commas(text.strip()), mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError, IndentationError) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightreasoner.errors import UserError
-from lightreasoner.problems.cells import ANSWER, folded
+from lightreasoner.problems.cells import ANSWER, folded, shown_columns
 from lightreasoner.problems.files import file_rows
 from lightreasoner.problems.rows import QUESTION, STEMS
 
@@ -21,10 +21,8 @@ LOOKED_AT = 100  # rows
 def column_names(path: Path, max_bytes: int) -> list[str]:
     """The columns of a file's first rows, in order. Raises UserError for a file that is none of rows."""
     _, rows = file_rows(path, max_bytes=max_bytes)
-    names: dict[str, None] = {}
-    for _, row in itertools.islice(rows, LOOKED_AT):
-        names |= dict.fromkeys(map(str, row)) if isinstance(row, dict) else {}
-    return list(names)
+    first = (row for _, row in itertools.islice(rows, LOOKED_AT) if isinstance(row, dict))
+    return list(dict.fromkeys(map(str, itertools.chain.from_iterable(first))))
 
 
 def wordiest_column(path: Path, max_bytes: int) -> str | None:
@@ -47,7 +45,7 @@ def named_rows(path: Path, columns: Mapping[str, str | None], max_bytes: int) ->
     known = column_names(path, max_bytes)
     for role, name in chosen.items():
         if role not in ROLES or name not in known:
-            there = ", ".join("".join(filter(str.isprintable, name))[:30] for name in known[:12]) or "none"
+            there = shown_columns(known)
             raise UserError(f"{path.name} has no column {str(name)!r:.60} for the {role}; it has: {there}.")
     if "question" not in chosen:
         raise UserError("Choose the column that holds the questions; that of the answers may be missing.")

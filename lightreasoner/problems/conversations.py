@@ -7,9 +7,11 @@ pairs of a user's and an assistant's text, and a question with `history` and `sy
 import json
 import re
 from collections.abc import Iterable
+from contextlib import suppress
+from itertools import chain
 from typing import NamedTuple
 
-from lightreasoner.problems.cells import UnusableRow, cell_text, folded, is_blank, looks_written, written_value
+from lightreasoner.problems.cells import UnusableRow, by_folded_name, cell_text, is_blank, looks_written, written_value
 
 COLUMNS = (
     *("messages", "conversations", "conversation", "chat", "dialog", "dialogue", "turns", "raw_prompt"),
@@ -67,7 +69,7 @@ def find_conversation(cells: dict) -> Conversation | None:
         return None
     if name != "chosen" and turns[-1].role == "user":
         turns += next(filter(None, (_turns(cells.get(reply), reply) for reply in REPLIES if reply != name)), [])
-    system = _system(cells)
+    _, system = _system(cells)
     if system and turns[0].role == "system":
         if turns[0].text != system:
             raise UnusableRow(f"its {name} and its column for the system turn have different system turns")
@@ -113,7 +115,7 @@ def _turns(value: object, name: str) -> list[Turn]:
             short = " and abbreviated" if "..." in cell.split() else ""
             raise UnusableRow(f"its {name} are neither JSON nor a Python literal{short}") from None
     if isinstance(value, dict):  # a table of turns: {"role": […], "content": […]}
-        keys = {folded(key): item for key, item in value.items()}
+        keys = by_folded_name(value)
         roles = next((keys[key] for key in ROLE_KEYS if isinstance(keys.get(key), list)), None)
         texts = next((keys[key] for key in TEXT_KEYS if isinstance(keys.get(key), list)), None)
         if not roles or not texts or len(roles) != len(texts):
@@ -123,10 +125,8 @@ def _turns(value: object, name: str) -> list[Turn]:
         if name in COLUMNS[:5] and isinstance(value, list) and value:
             raise UnusableRow(f"its {name} do not say who speaks; write objects with role and content")
         return []
-    found = []
-    for number, item in enumerate(value, 1):
-        found += _turn({folded(key): cell for key, cell in item.items()}, f"turn {number} of its {name}")
-    return found
+    turns = (_turn(by_folded_name(item), f"turn {number} of its {name}") for number, item in enumerate(value, 1))
+    return list(chain.from_iterable(turns))
 
 
 def _turn(item: dict, where: str) -> list[Turn]:
@@ -166,18 +166,18 @@ def _text(content: object, where: str) -> str:
     return "".join(texts).strip()
 
 
-def _system(cells: dict) -> str | None:
-    names = ("system", "system_prompt", "system_message")
-    return next(
-        (cells[name].strip() for name in names if isinstance(cells.get(name), str) and cells[name].strip()), None
-    )
+def _system(cells: dict) -> tuple[str | None, str | None]:
+    """(its column, the text of the system turn)."""
+    texts = ((name, cells.get(name)) for name in ("system", "system_prompt", "system_message"))
+    return next(((name, text.strip()) for name, text in texts if isinstance(text, str) and text.strip()), (None, None))
 
 
 def context_of_columns(cells: dict) -> tuple[tuple[Turn, ...], list[str]]:
     """(the turns before a question in plain text, the folded names of their columns). Raises UnusableRow."""
     turns, columns = [], []
-    if system := _system(cells):
-        columns += [next(n for n in ("system", "system_prompt", "system_message") if not is_blank(cells.get(n)))]
+    column, system = _system(cells)
+    if column:
+        columns.append(column)
         turns.append(Turn("system", system))
     history = cells.get("history")
     if looks_written(history):
@@ -206,11 +206,9 @@ def ground_truth(cells: dict) -> tuple[object, str] | None:
     for name in REWARDS:
         value = cells.get(name)
         if looks_written(value):
-            try:
+            with suppress(ValueError):
                 value = written_value(value)
-            except ValueError:
-                value = None
-        fields = {folded(key): item for key, item in value.items()} if isinstance(value, dict) else {}
+        fields = by_folded_name(value) if isinstance(value, dict) else {}
         fields |= {key: cells[f"{name}_{key}"] for key in TRUTHS if f"{name}_{key}" in cells}  # json_normalize
         for key in TRUTHS[: 1 if name == "extra_info" else None]:
             if is_blank(fields.get(key)):

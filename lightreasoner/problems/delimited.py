@@ -29,8 +29,6 @@ Row = tuple[int, dict | str]
 
 
 class Parsed(NamedTuple):
-    """A row of a text."""
-
     line: int  # its first, counted from 1
     cells: list[str] | str  # or why it cannot be read
     start: int  # byte of UTF-8

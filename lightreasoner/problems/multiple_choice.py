@@ -7,11 +7,13 @@ its text or its position. Positions count from 0 or from 1; the whole file tells
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from lightreasoner.problems.cells import (
     ANSWER,
     UnusableRow,
+    by_folded_name,
     cell_text,
     folded,
     is_blank,
@@ -28,13 +30,8 @@ FLAGS = ("correct", "is_correct", "iscorrect", "is_answer")
 #: Columns that name the right choice, beside those that hold an answer of any kind.
 KEYS = ("answer_key", "correct", "correct_option", "correct_choice", "correct_label", "right_answer", "cop")
 INDICES = (
-    "answer_index",
-    "answer_idx",
-    "correct_index",
-    "correct_idx",
-    "correct_answer_index",
-    "gold_index",
-    "gold_idx",
+    *("answer_index", "answer_idx", "correct_index", "correct_idx"),
+    *("correct_answer_index", "gold_index", "gold_idx"),
 )
 COLUMN = re.compile(r"((?:option|choice|answer|ending|alternative|sol|opt|op|candidate)?)_?([a-z]|\d{1,2})")
 WRONG = re.compile(r"(?:incorrect|wrong|distractor|false)(?:_answer|_option|_choice)?s?_?\d*")
@@ -74,7 +71,9 @@ def find_choices(cells: dict, names: dict[str, str]) -> Choices | None:
             continue
         if name == "answers" and not (isinstance(_read_or_none(value), list) and _has_key(cells)):
             continue  # elsewhere a list of accepted answers
-        return _made(*_entries(_read(value, names.get(name, name)), names.get(name, name), _has_key(cells)), columns)
+        shown = names.get(name, name)
+        labels, texts, gold = _entries(_read(value, shown), shown, _has_key(cells))
+        return _made(labels, [cell_text(text) for text in texts], gold, columns)
     return _columns(cells, names) or _distractors(cells)
 
 
@@ -95,10 +94,8 @@ def _read(value: object, column: str) -> object:
     if looks_written(value):
         if "..." in value.split():
             raise UnusableRow(f"its {column} are abbreviated with “...”; save them in full, for example as JSON lines")
-        try:
+        with suppress(ValueError):
             return written_value(value)
-        except ValueError:
-            pass
     if parts := _labelled_parts(value):
         return parts
     raise UnusableRow(
@@ -124,37 +121,36 @@ def _labelled_parts(text: str) -> list[list[str]] | None:
     return parts if len(parts) > 1 and all(part for _, part in parts) else None
 
 
-def _entries(value: object, column: str, has_key: bool) -> tuple[list[str | None], list[str | None], int | None]:
-    """(labels, texts, the right one where the choices tell) of a parsed cell."""
+def _entries(value: object, column: str, has_key: bool) -> tuple[list[str | None], list[object], int | None]:
+    """(labels, cells with the texts, the right one where the choices tell) of a parsed cell."""
     if isinstance(value, dict):
-        fields = {folded(name): item for name, item in value.items()}
+        fields = by_folded_name(value)
         texts = next((fields[name] for name in TEXTS if isinstance(fields.get(name), list)), None)
         if texts is None:
-            return [str(label) for label in value], [cell_text(text) for text in value.values()], None
+            return list(map(str, value)), list(value.values()), None
         labels = next((fields[name] for name in LABELS if isinstance(fields.get(name), list)), None)
         if labels is not None and len(labels) != len(texts):
             raise UnusableRow(f"its {column} have {len(texts)} texts and {len(labels)} labels")
         marks = [cell_text(label) for label in labels or [None] * len(texts)]
         if not has_key and sorted(marks, key=str) == ["0"] * (len(marks) - 1) + ["1"]:  # TruthfulQA
-            return [None] * len(texts), [cell_text(text) for text in texts], marks.index("1")
-        return marks, [cell_text(text) for text in texts], None
+            return [None] * len(texts), texts, marks.index("1")
+        return marks, texts, None
     if not isinstance(value, list | tuple):
         raise UnusableRow(f"its {column} are neither a list nor an object")
     if value and all(isinstance(item, dict) for item in value):
-        filled = [
-            {name: cell for name, cell in item.items() if cell is not None} for item in value
-        ]  # Parquet adds nulls
-        rows = [{folded(name): cell for name, cell in item.items()} for item in filled]
+        # Parquet adds nulls
+        filled = [{name: cell for name, cell in item.items() if cell is not None} for item in value]
+        rows = [by_folded_name(item) for item in filled]
         if all(len(row) == 1 for row in rows):  # [{"A": "x"}, {"B": "y"}]
             pairs = [next(iter(row.items())) for row in filled]
-            return [str(label) for label, _ in pairs], [cell_text(text) for _, text in pairs], None
-        texts = [next((cell_text(row[name]) for name in TEXTS if name in row), None) for row in rows]
+            return [str(label) for label, _ in pairs], [text for _, text in pairs], None
+        texts = [next((row[name] for name in TEXTS if name in row), None) for row in rows]
         labels = [next((cell_text(row[name]) for name in LABELS if name in row), None) for row in rows]
         right = [n for n, row in enumerate(rows) if any(row.get(flag) in (True, 1, "true", "True") for flag in FLAGS)]
         return labels, texts, right[0] if len(right) == 1 else None
     if value and all(isinstance(item, list | tuple) and len(item) == 2 for item in value):  # Parquet's maps
-        return [cell_text(label) for label, _ in value], [cell_text(text) for _, text in value], None
-    return [None] * len(value), [cell_text(item) for item in value], None
+        return [cell_text(label) for label, _ in value], [text for _, text in value], None
+    return [None] * len(value), list(value), None
 
 
 def _made(labels: list[str | None], texts: list[str | None], gold: int | None, columns: list[str]) -> Choices | None:
@@ -172,7 +168,7 @@ def _made(labels: list[str | None], texts: list[str | None], gold: int | None, c
     if len(texts) > len(LETTERS):
         raise UnusableRow(f"it has {len(texts)} choices; at most {len(LETTERS)} can be lettered")
     in_list = not labelled
-    if not labelled:
+    if in_list:
         found = [PREFIX.match(text) for text in texts]
         own = [match[1].upper() for match in found if match]  # AQuA: "A)21"
         if own in ([*LETTERS[: len(texts)]], [str(n + 1) for n in range(len(texts))]):
@@ -237,8 +233,7 @@ def right_choice(
     """
     if choices.gold is not None:
         return choices.gold, None
-    given = [(name, _single(cells[name], name)) for name in (*KEYS, *ANSWER, *INDICES) if not is_blank(cells.get(name))]
-    given = [(name, text) for name, text in given if text is not None]
+    given = [(name, text) for name, text in _given(cells) if text is not None]
     if final is not None:
         given.append(("solution", final))
     named = [(_named(text, choices, name), name) for name, text in given if not _counts(text, choices)]
@@ -260,6 +255,11 @@ def right_choice(
             ways = " or ".join(sorted(readings))
             raise UnusableRow(f"its {name} {text} can mean {ways}; name the choice by its letter")
     raise UnusableRow(f"its {given[0][0]} is none of its {len(choices.texts)} choices")
+
+
+def _given(cells: dict) -> list[tuple[str, str | None]]:
+    """(column, its text) of each that may name the right choice."""
+    return [(name, _single(cells[name], name)) for name in (*KEYS, *ANSWER, *INDICES) if not is_blank(cells.get(name))]
 
 
 def _single(value: object, name: str) -> str | None:
@@ -333,7 +333,7 @@ def digit_meanings(rows: Iterable[dict]) -> frozenset:
             choices = find_choices(cells, names)
             if choices is None or choices.gold is not None:
                 continue
-            given = [_single(cells[n], n) for n in (*KEYS, *ANSWER, *INDICES) if not is_blank(cells.get(n))]
+            given = [text for _, text in _given(cells)]
             if any(text and not _counts(text, choices) and _named(text, choices, "") is not None for text in given):
                 continue
         except UnusableRow:

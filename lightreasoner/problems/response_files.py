@@ -1,8 +1,6 @@
 """Reads responses that something else wrote: the problem that each answers, its text or token ids, its prompt's ids."""
 
-import hashlib
 import itertools
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +12,7 @@ from lightreasoner.problems.conversations import stored_context
 from lightreasoner.problems.files import file_rows
 from lightreasoner.problems.response_rows import TURNS, find_responses
 from lightreasoner.problems.rows import ID, Problem, read_row
-from lightreasoner.problems.stream import MAX_CHARS, SHOWN, unused_id
+from lightreasoner.problems.stream import MAX_CHARS, asked_text, clean_id, digest, left_out, unused_id
 
 MAX_BYTES = 10**13  # of a file named in a terminal, which is read line by line; uploads have a limit of their own
 PROBLEM_ID = ("problem_id", "custom_id")
@@ -63,8 +61,8 @@ class KnownProblems:
         self._kept: dict[int, Problem] = {}  # all of them, or of a large file those that were read last
         self._places: list[tuple[int, str, bool]] = []  # (row, id, whether its answer is known) of each
         for number, problem in enumerate(problems):  # a repeated question is the same problem under another id
-            first = self._by_question.setdefault(_digest(_asked(problem)), number)
-            self._by_question.setdefault(_digest(" ".join(problem.question.split())), number)
+            first = self._by_question.setdefault(digest(asked_text(problem)), number)
+            self._by_question.setdefault(digest(" ".join(problem.question.split())), number)
             self._by_id.setdefault(problem.id, first)
             self._kept[number] = problem
             self._places.append((getattr(problems, "row", number), problem.id, bool(problem.answer)))
@@ -92,21 +90,21 @@ class KnownProblems:
 
     def find(self, cells: dict, prompt_ids: list[int] | None, max_chars: int) -> Problem:
         """The problem that a row answers. Raises UnusableRow."""
-        said = {name: cell_text(cells[name]) for name in (*PROBLEM_ID, *ID) if isinstance(cells.get(name), str | int)}
-        said = {name: text for name, text in said.items() if text}
-        by_id = [self._by_id.get(text, self._by_id.get(_clean(text))) for text in said.values()]
-        by_id = [number for number in by_id if number is not None]
+        ids = {name: cells[name] for name in (*PROBLEM_ID, *ID) if isinstance(cells.get(name), str | int)}
+        said = {name: text for name, value in ids.items() if (text := cell_text(value))}
+        named = (self._by_id.get(text, self._by_id.get(clean_id(text))) for text in said.values())
+        by_id = next((number for number in named if number is not None), None)
         try:
             asked = _problem(cells, max_chars)
         except UnusableRow:
             asked = None
-        by_text = self._by_question.get(_digest(_asked(asked))) if asked else None
+        by_text = self._by_question.get(digest(asked_text(asked))) if asked else None
         if asked and by_text is None and all(turn.role == "system" for turn in asked.context):
-            by_text = self._by_question.get(_digest(" ".join(asked.question.split())))
-        if by_id and by_text is not None and by_id[0] != by_text:
+            by_text = self._by_question.get(digest(" ".join(asked.question.split())))
+        if None not in (by_id, by_text) and by_id != by_text:
             raise UnusableRow(f"its id is that of another problem of {self.title} than its question")
-        if by_id or by_text is not None:
-            found = self._at(by_id[0] if by_text is None else by_text)
+        if by_id is not None or by_text is not None:
+            found = self._at(by_id if by_text is None else by_text)
             question = cells.get("question") or cells.get("problem")
             if by_text is None and isinstance(question, str) and not _same(question, found.question):
                 raise UnusableRow(f"its question is not that of the problem {found.id} of {self.title}, which it names")
@@ -115,9 +113,8 @@ class KnownProblems:
             return found
         if not said and asked is None and not prompt_ids:
             raise UnusableRow("it names no problem; give problem_id or question")
-        named = next(iter(said.items()), None)
-        shown = f" ({named[0]} {''.join(filter(str.isprintable, named[1]))[:40]!r})" if named else ""
-        raise UnusableRow(f"it answers a problem that {self.title} does not have{shown}")
+        shown = [f" ({name} {''.join(filter(str.isprintable, text))[:40]!r})" for name, text in said.items()]
+        raise UnusableRow(f"it answers a problem that {self.title} does not have{''.join(shown[:1])}")
 
     def _as_asked(self, found: Problem, asked: Problem, cells: dict) -> Problem:
         """The problem after the turns with which a row asks it: they, too, were in the prompt."""
@@ -146,8 +143,8 @@ class KnownProblems:
                     ids, written = self._prompt(problem)
                 except UserError:  # a problem that makes no prompt is said where a response answers it
                     continue
-                self._by_prompt |= {_digest(str(ids)): number, _digest(written): number}
-        number = self._by_prompt.get(_digest(text if prompt_ids is None else str(prompt_ids)))
+                self._by_prompt |= {digest(str(ids)): number, digest(written): number}
+        number = self._by_prompt.get(digest(text if prompt_ids is None else str(prompt_ids)))
         return None if number is None else self._at(number)
 
 
@@ -218,7 +215,7 @@ class ResponseFile:
             prompt = rest.get("prompt")
             recorded = isinstance(prompt, str) and not is_blank(prompt) and not _same(prompt, problem.question)
             key = (problem.id, each.text if each.ids is None else each.ids, each.prompt_ids, each.number)
-            key = int.from_bytes(_digest(repr(key))[:8])
+            key = int.from_bytes(digest(repr(key))[:8])
             if key in seen:
                 which = f"{self.unit} {seen[key]}" if seen[key] != line else "the same row"
                 raise UnusableRow(
@@ -250,10 +247,7 @@ class ResponseFile:
             )
 
     def reasons(self) -> str:
-        """A sentence on the rows that cannot be used, with the first reasons."""
-        shown = "; ".join(f"{self.unit} {line}: {reason}" for line, reason in self.skipped[:SHOWN])
-        rows = "1 row" if self.left_out == 1 else f"{self.left_out:,} rows"
-        return f"{rows} of {self.title} cannot be used: {shown}{'; …' if self.left_out > SHOWN else ''}."
+        return left_out(self.title, self.left_out, "used", self.skipped, self.unit)
 
 
 class _OwnProblems:
@@ -266,10 +260,10 @@ class _OwnProblems:
 
     def find(self, cells: dict, line: int) -> Problem:
         problem = _problem(cells, self._max_chars)
-        key = _digest(_asked(problem))
+        key = digest(asked_text(problem))
         if key not in self._known:
             stated = cell_text(cells.get("problem_id"))
-            if stated and (before := self._taken.get(_clean(stated))):
+            if stated and (before := self._taken.get(clean_id(stated))):
                 raise UnusableRow(f"its problem_id is that of another question, in line {before}")
             own = unused_id(problem, self._taken)
             self._known[key], self._taken[own] = (own, line, problem.answer), line
@@ -296,19 +290,7 @@ def _problem(cells: dict, max_chars: int) -> Problem:
     return replace(problem, context=turns or problem.context)
 
 
-def _asked(problem: Problem) -> str:
-    return "".join(f"{turn.role}\0{turn.text}\0" for turn in problem.context) + problem.question
-
-
 def _same(one: str, other: str) -> bool:
     """Whether two texts ask the same, one of them perhaps with its choices, whatever their spaces."""
     one, other = (" ".join(text.split()) for text in (one, other))
     return one == other or other.startswith(one)
-
-
-def _clean(id: str) -> str:
-    return re.sub(r"[^\w.-]+", "-", id).strip("-.")
-
-
-def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]

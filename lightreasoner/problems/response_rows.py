@@ -1,14 +1,12 @@
-"""Finds the responses in a row of any layout: a text, token ids, a list of them, a message, the last turn of a
-conversation.
+"""Finds the responses in a row of any layout: texts, token ids, messages, or the last turn of a conversation.
 
 Known are this software's own columns and the fields of vLLM, SGLang, llama.cpp, TRL and OpenAI's API with its batches.
 A row that could be read in two ways is refused.
 """
 
-import re
 from dataclasses import dataclass, replace
 
-from lightreasoner.problems.cells import UnusableRow, is_blank, row_cells
+from lightreasoner.problems.cells import UnusableRow, is_blank, is_text, row_cells, shown_columns
 from lightreasoner.problems.conversations import COLUMNS, ROLE_KEYS, ROLE_OF, TEXT_KEYS
 
 IDS = (
@@ -27,8 +25,6 @@ CUT_OFF = ("length", "max_tokens", "max_length", "limit", "max_output_tokens")
 
 @dataclass(frozen=True)
 class FoundResponse:
-    """One response within a row."""
-
     where: str
     text: str | None
     ids: list[int] | None
@@ -64,14 +60,14 @@ def find_responses(cells: dict, names: dict[str, str]) -> tuple[list[FoundRespon
     elif single or turn:
         items = [single or turn]
     else:
-        shown = ", ".join("".join(filter(str.isprintable, name))[:30] for name in list(names.values())[:12]) or "none"
-        raise UnusableRow(f"it has neither the text of a response nor its token ids; columns: {shown}")
+        columns = shown_columns(names.values())
+        raise UnusableRow(f"it has neither the text of a response nor its token ids; columns: {columns}")
     for item in items:
         if not item.ids and is_blank(item.text):
             raise UnusableRow(
                 "its response is empty" if len(items) == 1 else f"the response in its {item.where} is empty"
             )
-        if item.text and ("\0" in item.text or re.search("[\ud800-\udfff]", item.text)):
+        if item.text and not is_text(item.text):
             raise UnusableRow("its response holds characters that are not text (half of a character, or a zero)")
     items = [replace(item, prompt_ids=item.prompt_ids or prompt_ids) for item in items]
     used = {*IDS, *PROMPT_IDS, *TEXTS, *VAGUE, *lists, "message", "meta_info", "finish_reason", "steps"}
@@ -127,7 +123,6 @@ def _single(cells: dict) -> FoundResponse | None:
 
 
 def _item(value: object, where: str) -> FoundResponse:
-    """One response of a list."""
     if isinstance(value, str):
         return FoundResponse(where, value, None)
     if isinstance(value, list) and _is_ids(value):

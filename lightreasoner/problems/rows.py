@@ -9,7 +9,17 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lightreasoner.problems.cells import ANSWER, EXCEL_ERROR, UnusableRow, cell_text, first_text, is_blank, row_cells
+from lightreasoner.problems.cells import (
+    ANSWER,
+    EXCEL_ERROR,
+    UnusableRow,
+    cell_text,
+    first_text,
+    is_blank,
+    is_text,
+    row_cells,
+    shown_columns,
+)
 from lightreasoner.problems.conversations import Turn, context_of_columns, find_conversation, ground_truth
 from lightreasoner.problems.multiple_choice import (
     MEANINGS,
@@ -25,14 +35,7 @@ QUESTION = ("question", "problem", "prompt", "query", "input", "instruction")
 #: Columns that hold the question of a row with choices (OpenBookQA, PIQA, WinoGrande, HellaSwag).
 STEMS = (*QUESTION, "question_stem", "stem", "goal", "sentence", "ctx", "question_text")
 #: Columns with text that precedes the question, and what joins the two.
-LEADS = (
-    ("body", " "),
-    ("context", "\n"),
-    ("passage", "\n"),
-    ("article", "\n"),
-    ("premise", "\n"),
-    ("instruction", "\n"),
-)
+LEADS = {"body": " "} | dict.fromkeys(("context", "passage", "article", "premise", "instruction"), "\n")
 SOLUTION = ("solution", "rationale", "explanation", "reasoning", "cot", "response", "output", "completion", "chosen")
 ID = ("id", "unique_id", "problem_id", "question_id", "uid", "uuid", "idx", "index")
 LEVEL = ("level", "difficulty")
@@ -98,8 +101,7 @@ def read_row(
     response = talk.response if talk else None
     texts = [("question", question), ("answer", answer), ("solution", solution), ("response", response)]
     for role, text in texts + [("context", turn.text) for turn in context]:
-        # Half a surrogate pair is valid JSON, but no tokenizer and no file accepts it.
-        if text and ("\0" in text or re.search("[\ud800-\udfff]", text)):
+        if text and not is_text(text):
             raise UnusableRow(f"its {role} holds characters that are not text")
     level, subject = (first_text(cells, names, separator=", ")[0] for names in (LEVEL, SUBJECT))
     return Problem(own_id or "", question, answer, solution, context, response, _name(level), _name(subject)), shown
@@ -114,26 +116,23 @@ def _question(cells: dict, names: dict[str, str], accepted: tuple[str, ...]) -> 
     """The question with the text before it, and the keys in `cells` of both."""
     found = [name for name in accepted if name in cells]
     if not found:
-        seen = ", ".join("".join(filter(str.isprintable, name))[:30] for name in list(names.values())[:12]) or "none"
-        raise UnusableRow(f"it has no column for the question; columns: {seen}; accepted: {', '.join(QUESTION)}")
+        columns, accepted = shown_columns(names.values()), ", ".join(QUESTION)
+        raise UnusableRow(f"it has no column for the question; columns: {columns}; accepted: {accepted}")
     filled = [name for name in found if not is_blank(cells[name])]
     if not filled:
         raise UnusableRow("its question is blank")
     name = filled[0]
     if not isinstance(cells[name], str):
-        kind = {list: "a list", dict: "an object", bool: "true or false", bytes: "binary data"}.get(
-            type(cells[name]), "a number"
-        )
-        raise UnusableRow(f"its question is {kind}, not text")
+        kinds = {list: "a list", dict: "an object", bool: "true or false", bytes: "binary data"}
+        raise UnusableRow(f"its question is {kinds.get(type(cells[name]), 'a number')}, not text")
     question = cells[name].strip()
     if EXCEL_ERROR.fullmatch(question):
         raise UnusableRow(f"its question is {question}, a spreadsheet's error in place of the text")
-    for lead, joint in LEADS:
-        before = cells.get(lead)
+    for lead, joint in LEADS.items():
         if lead == "instruction" and name != "input":  # beside another column, an instruction is a prompt template
             continue
-        if isinstance(before, str) and before.strip() and before.strip() not in question:
-            before = before.strip()
+        before = cells[lead].strip() if isinstance(cells.get(lead), str) else ""
+        if before and before not in question:
             # SVAMP omits the full stop of the body.
             stop = "." if lead == "body" and before[-1].isalnum() else ""
             return f"{before}{stop}{joint}{question}", [lead, name]
@@ -193,9 +192,9 @@ def _without_unit(answer: str) -> str:
     """ASDiv and SVAMP: "9 (apples)" → "9", "145.0" → "145"."""
     if ";" in answer:
         raise UnusableRow("it asks for several answers at once")
-    bare = answer
-    while (shorter := re.sub(r"\s*\([^()]*\)", "", bare)) != bare:
-        bare = shorter
+    bare, found = answer, 1
+    while found:
+        bare, found = re.subn(r"\s*\([^()]*\)", "", bare)
     bare = bare.strip() or answer
     return re.sub(r"^(-?\d+)\.0+$", r"\1", bare)
 

@@ -124,12 +124,10 @@ class ProblemStream:
             problem = replace(problem, id=unused_id(problem, taken))
             taken.add(problem.id)
             if self._distinct:
-                turns = "".join(f"{turn.role}\0{turn.text}\0" for turn in problem.context)
-                digest = hashlib.sha256((turns + problem.question).encode()).digest()[:16]
-                if digest in asked:
+                if (key := digest(asked_text(problem))) in asked:
                     self.duplicates += 1
                     continue
-                asked.add(digest)
+                asked.add(key)
             for role, name in used.items():
                 self.columns.setdefault(role, name)  # the first row that has it
             self.count, self.row = self.count + 1, count - 1
@@ -163,11 +161,14 @@ def too_many_rows(title: str, most: int) -> UserError:
 
 def unreadable_rows(title: str, skipped: list[tuple[int, str]], unit: str) -> str:
     """A sentence on the rows of a file that cannot be read, with the first reasons; "" if there are none."""
-    if not skipped:
-        return ""
-    shown = "; ".join(f"{unit} {number}: {reason}" for number, reason in skipped[:SHOWN])
-    count = "1 row" if len(skipped) == 1 else f"{len(skipped):,} rows"
-    return f"{count} of {title} cannot be read without guessing: {shown}{'; …' if len(skipped) > SHOWN else ''}."
+    return left_out(title, len(skipped), "read without guessing", skipped, unit) if skipped else ""
+
+
+def left_out(title: str, count: int, purpose: str, reasons: list[tuple[int, str]], unit: str) -> str:
+    """A sentence on `count` rows that cannot be used for a purpose. reasons: (number, reason) of the first of them."""
+    shown = "; ".join(f"{unit} {number}: {reason}" for number, reason in reasons[:SHOWN])
+    rows = "1 row" if count == 1 else f"{count:,} rows"
+    return f"{rows} of {title} cannot be {purpose}: {shown}{'; …' if count > SHOWN else ''}."
 
 
 def open_problems(source: str, *, split: str | None = None, max_bytes: int = MAX_BYTES, **limits: Any) -> ProblemStream:
@@ -308,9 +309,23 @@ def _meanings(path: Path, max_bytes: int, *of: int) -> frozenset:
 
 def unused_id(problem: Problem, taken: set[str]) -> str:
     """The row's own id, else a hash of the question. Never the question itself, which is unfit for files and URLs."""
-    own = re.sub(r"[^\w.-]+", "-", problem.id).strip("-.")
+    own = clean_id(problem.id)
     if own and own not in taken and len(own) <= 64 and problem.id != problem.question:
         return own
-    digest = hashlib.sha256(problem.question.encode()).hexdigest()[:12]
-    candidates = (f"{digest}-{n}" if n > 1 else digest for n in itertools.count(1))
+    short = hashlib.sha256(problem.question.encode()).hexdigest()[:12]
+    candidates = (f"{short}-{n}" if n > 1 else short for n in itertools.count(1))
     return next(candidate for candidate in candidates if candidate not in taken)
+
+
+def clean_id(id: str) -> str:
+    """An id without what is unfit for a file's name."""
+    return re.sub(r"[^\w.-]+", "-", id).strip("-.")
+
+
+def asked_text(problem: Problem) -> str:
+    """The turns and the question, by which problems are told apart."""
+    return "".join(f"{turn.role}\0{turn.text}\0" for turn in problem.context) + problem.question
+
+
+def digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16]

@@ -15,8 +15,8 @@ from lightreasoner.datasets.amateurs import FOLDER as AMATEURS
 from lightreasoner.datasets.amateurs import amateur_datasets
 from lightreasoner.datasets.annotations import annotations_path, load_annotations
 from lightreasoner.datasets.card import dataset_card
-from lightreasoner.datasets.external import FILE as SAMPLES
-from lightreasoner.datasets.external import is_imported
+from lightreasoner.datasets.imported import FILE as SAMPLES
+from lightreasoner.datasets.imported import is_imported
 from lightreasoner.datasets.tokenizer import FOLDER as TOKENIZER
 from lightreasoner.datasets.trajectories import FOLDER as TRAJECTORIES
 from lightreasoner.datasets.trajectories import shards
@@ -24,7 +24,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.hub.download import MODEL_FILES
 from lightreasoner.hub.redaction import redact, redact_text
 from lightreasoner.models.weights import check_adapter, check_model
-from lightreasoner.storage.atomic import locked, sha256, write_bytes
+from lightreasoner.storage.atomic import locked, read_json, sha256, write_bytes
 from lightreasoner.storage.runs import LOCK, RECORD, read_run
 from lightreasoner.training.model_card import adapter_card
 from lightreasoner.training.runs import adapter_folder, used_adapter
@@ -50,8 +50,7 @@ class Publication:
     def manifest(self) -> str:
         """The text of lightreasoner.json, the same for the same files."""
         files = {name: {"sha256": self.sha256[name], "bytes": self.sizes[name]} for name in sorted(self.files)}
-        document = {"format": FORMAT, "version": VERSION, "kind": self.kind, "files": files}
-        return _json(document)
+        return _json({"format": FORMAT, "version": VERSION, "kind": self.kind, "files": files})
 
 
 @contextmanager
@@ -114,15 +113,16 @@ def _dataset_files(folder: Path, run: dict, staging: Path) -> dict[str, Path]:
     if not files:
         return {}
     load_annotations(folder)  # damaged ones are reported here, not at the next pull
-    if annotations_path(folder).is_file():
-        files[annotations_path(folder).name] = _write(
-            staging, "marks.json", annotations_path(folder).read_text(encoding="utf-8")
-        )
-    for path in sorted((folder / TOKENIZER).glob("*")):
-        if path.is_file() and not path.name.startswith(".") and any(path.match(pattern) for pattern in MODEL_FILES):
-            name = f"{TOKENIZER}/{path.name}"
-            files[name] = _redacted(staging, name, path)
-    return files
+    marks = annotations_path(folder)
+    if marks.is_file():
+        files[marks.name] = _write(staging, marks.name, marks.read_text(encoding="utf-8"))
+    names = {f"{TOKENIZER}/{path.name}": path for path in _model_files(folder / TOKENIZER)}
+    return files | {name: _redacted(staging, name, path) for name, path in names.items()}
+
+
+def _model_files(folder: Path) -> list[Path]:
+    found = {path for pattern in MODEL_FILES for path in folder.glob(pattern)}
+    return sorted(path for path in found if path.is_file() and not path.name.startswith("."))
 
 
 def _adapter(run_dir: Path, run: dict, staging: Path, license: str) -> Publication:
@@ -141,10 +141,7 @@ def _model(run_dir: Path, run: dict, folder: Path, staging: Path, license: str) 
             f"{folder} is not a merged model: config.json or its weights are missing; create one with `merge`."
         )
     check_model(folder)
-    files: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and not path.name.startswith(".") and any(path.match(pattern) for pattern in MODEL_FILES):
-            files[path.name] = _redacted(staging, path.name, path)
+    files = {path.name: _redacted(staging, path.name, path) for path in _model_files(folder)}
     files[CARD] = _write(staging, CARD, adapter_card(run | used_adapter(folder), merged=True, license=license))
     files[RECORD] = _write(staging, RECORD, _json(run))
     return _publication("merged model", "model", f"Merged {run['about'].get('expert', 'model')}"[:120], files)
@@ -154,10 +151,8 @@ def _redacted(staging: Path, name: str, path: Path) -> Path:
     """The file itself, or a redacted copy of a JSON document with private paths."""
     if path.suffix != ".json" or name.endswith(("tokenizer.json", ".safetensors.index.json")):
         return path
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        raise UserError(f"{path} is damaged, so it cannot be published; create it again.") from None
+    if (document := read_json(path)) is None:
+        raise UserError(f"{path} is damaged, so it cannot be published; create it again.")
     # only these keys: a vocabulary has tokens that look like paths
     private = {key: value for key, value in document.items() if key in PATH_KEYS} if isinstance(document, dict) else {}
     if redact(private) == private:

@@ -13,8 +13,8 @@ from huggingface_hub.utils import disable_progress_bars
 from lightreasoner.datasets.amateurs import FOLDER as AMATEURS
 from lightreasoner.datasets.amateurs import MOST, amateur_datasets
 from lightreasoner.datasets.annotations import load_annotations
-from lightreasoner.datasets.external import FILE as SAMPLES
-from lightreasoner.datasets.external import is_imported, read_imported
+from lightreasoner.datasets.imported import FILE as SAMPLES
+from lightreasoner.datasets.imported import is_imported, read_imported
 from lightreasoner.datasets.trajectories import FOLDER as TRAJECTORIES
 from lightreasoner.datasets.trajectories import read_shard, shards
 from lightreasoner.errors import UserError, disk_trouble

@@ -13,7 +13,7 @@ from huggingface_hub.utils import HFValidationError, disable_progress_bars, vali
 from lightreasoner.errors import UserError
 from lightreasoner.hub.errors import hub_errors, refuse_offline
 from lightreasoner.progress import Progress
-from lightreasoner.publishing.contents import FIRST, LAST, MANIFEST, Publication
+from lightreasoner.publishing.contents import FIRST, FORMAT, LAST, MANIFEST, VERSION, Publication
 
 GROUP, GROUP_BYTES = 8, 64e6  # files and bytes uploaded in parallel, between two progress reports
 COMMIT, COMMIT_BYTES = 100, 1e9  # files and bytes per commit; the Hub allows about a hundred commits per hour
@@ -22,8 +22,6 @@ HUB_FILES = (".gitattributes",)  # created by the Hub itself
 
 @dataclass(frozen=True)
 class Target:
-    """The repository of a publication."""
-
     repo: str
     public: bool = False
     replace: bool = False
@@ -108,9 +106,8 @@ def _check_existing(
     progress.result(existing=True)  # the page then asks whether to replace it
     count = "another file" if len(others) == 1 else f"{len(others):,} other files"
     named = ["".join(c if c.isprintable() else "·" for c in name)[:60] for name in others]
-    shown = ", ".join(sorted(named, key=lambda name: name not in (MANIFEST, *FIRST, *LAST))[:3]) + (
-        " …" if len(others) > 3 else ""
-    )
+    shown = ", ".join(sorted(named, key=lambda name: name not in (MANIFEST, *FIRST, *LAST))[:3])
+    shown += " …" if len(others) > 3 else ""
     raise UserError(
         f"{target.repo} exists already and holds {count}, {size / 1e6:,.3f} MB: {shown}. Push with --replace to "
         "replace its contents, or choose another repository."
@@ -125,8 +122,6 @@ def _same(entry: Any, content: bytes) -> bool:
 
 
 def _missing(publication: Publication, remote: dict[str, Any]) -> list[str]:
-    """The files that are missing in the repository or differ there."""
-
     def differs(name: str) -> bool:
         entry = remote.get(name)
         if entry is None or entry.size != publication.sizes[name]:
@@ -201,12 +196,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """The kind and the files, name → (SHA-256, bytes), of an untrusted manifest. Raises UserError."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        known = document["format"] == "lightreasoner-publication" and document["version"] == 1
+        known = document["format"] == FORMAT and document["version"] == VERSION
         files = {str(name): (str(one["sha256"]), int(one["bytes"])) for name, one in document["files"].items()}
         if not known or not files or any(size < 0 for _, size in files.values()):
             raise ValueError
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
-        raise UserError(
-            "The repository's lightreasoner.json is damaged or of another version; it cannot be pulled."
-        ) from None
+        raise UserError(f"The repository's {MANIFEST} is damaged or of another version; it cannot be pulled.") from None
     return {"kind": document.get("kind"), "files": files}

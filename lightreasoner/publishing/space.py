@@ -44,7 +44,6 @@ class Plan:
 
     @property
     def size(self) -> int:
-        """The total size in bytes."""
         return sum(size_of(content) for content in self.files.values())
 
 
@@ -108,7 +107,6 @@ def requirements() -> tuple[list[str], list[str]]:
 
 
 def pinned(package: str) -> str:
-    """The version that requirements.txt pins."""
     return next(line.partition("==")[2] for line in requirements()[0] if line.startswith(f"{package}=="))
 
 
@@ -165,7 +163,6 @@ def push(planned: Plan, token: str | None = None) -> str:
 
 
 def lay_out(files: dict[str, str | Path], folder: Path) -> None:
-    """Write the files of a Space into a folder."""
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, Path):

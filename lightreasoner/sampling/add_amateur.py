@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from lightreasoner.datasets.amateurs import amateur_datasets, check_amateurs, further_folder, model_title
-from lightreasoner.datasets.external import is_imported
+from lightreasoner.datasets.amateurs import FOLDER, amateur_datasets, check_amateurs, further_folder, model_title
+from lightreasoner.datasets.imported import is_imported
 from lightreasoner.datasets.step_table import read_details, read_steps
 from lightreasoner.datasets.tokenizer import dataset_tokenizer, save_tokenizer
 from lightreasoner.datasets.trajectories import (
@@ -53,8 +53,6 @@ OTHER_TOKENS = "this amateur has another tokenizer, and its text is read in all 
 
 @dataclass(frozen=True)
 class Added:
-    """What an amateur was added with."""
-
     folder: Path  # of its measures
     responses: int
     steps: int
@@ -63,9 +61,8 @@ class Added:
 
     @property
     def sentences(self) -> list[str]:
-        counts = (
-            f"{self.responses:,} responses, {self.steps:,} steps, {self.above_beta:,} of them above β, in {self.folder}"
-        )
+        counts = f"{self.responses:,} responses, {self.steps:,} steps, {self.above_beta:,} of them above β"
+        counts += f", in {self.folder}"
         if self.why_expert:
             return [counts, f"The expert read along: {self.why_expert}."]
         return [
@@ -142,10 +139,10 @@ def readable_dataset(folder: Path) -> dict[str, Any]:
             f"{folder} was imported: it holds selected steps of one amateur and no whole response, so another amateur "
             "has nothing to read. Sample or score the responses anew."
         )
-    if Path(folder).absolute().parent.name == "amateurs" and (Path(folder).absolute().parents[1] / RECORD).is_file():
+    parent = Path(folder).absolute().parent
+    if parent.name == FOLDER and (parent.parent / RECORD).is_file():
         raise UserError(
-            f"{folder} holds the measures of a further amateur; name the dataset around it, "
-            f"{Path(folder).absolute().parents[1]}."
+            f"{folder} holds the measures of a further amateur; name the dataset around it, {parent.parent}."
         )
     if not shards(folder):
         raise UserError(f"{folder} has no responses yet; resume the job that samples it, then add the amateur.")
@@ -183,8 +180,6 @@ def _prompt_of(run: dict) -> PromptSettings:
 
 
 class _Alone:
-    """The amateur without the expert."""
-
     def __init__(self, folder: Path, run: dict, amateur: LoadedModel):
         self.run, self.amateur = run, amateur
         self.tokenizer = dataset_tokenizer(folder, run)
@@ -259,11 +254,9 @@ class _Alone:
             read, places, unread = self.alignment.retokenize_chunk(unread, tokens[here])
             logits = decoder.read([read], keep=len(read) - places[0])[0]
             logits = self.alignment.amateur(logits[[place - places[0] for place in places]])
-            columns = [
-                torch.from_numpy(x[here].clip(0) if x.dtype == np.int64 else x[here]) for x in (ids, logs, taken)
-            ]
+            columns = (ids[here].clip(0), logs[here], taken[here].clip(0))
             try:
-                yield measure_against_stored(logits, *columns)
+                yield measure_against_stored(logits, *map(torch.from_numpy, columns))
             except NotADistribution as error:
                 raise UserError(
                     f"A model's output is not a distribution while it reads {path.name}: {error}. Load it in another "
@@ -272,8 +265,6 @@ class _Alone:
 
 
 class _WithExpert:
-    """The amateur beside the expert."""
-
     def __init__(self, folder: Path, run: dict, pair: Pair, settings: Settings, progress: Progress):
         self.run, self.pair, self.progress = run, pair, progress
         self.tokenizer = pair.expert.tokenizer

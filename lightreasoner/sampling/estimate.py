@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lightreasoner.datasets.trajectories import flat
 from lightreasoner.decoding.batch_size import chunk_bytes
 from lightreasoner.decoding.generate import CHUNK, DecodingConfig, GenerationRow, generate_batch
 from lightreasoner.decoding.kv_cache import cache_bytes
@@ -65,7 +66,7 @@ def estimate_resources(
     started = time.perf_counter()
     table = batch_table(pair, items, generate_batch(pair, items, decoding, lambda ended: checkpoint()), decoding.stop)
     seconds = time.perf_counter() - started
-    kl = table["kl"].combine_chunks().flatten().to_numpy()
+    kl = flat(table, "kl")
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     factor = total * samples_per_problem / len(items)

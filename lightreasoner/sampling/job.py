@@ -8,9 +8,10 @@ from typing import Any
 from lightreasoner.datasets.amateurs import check_amateurs
 from lightreasoner.decoding.generate import DecodingConfig
 from lightreasoner.errors import UserError
-from lightreasoner.models.pairs import Pair
+from lightreasoner.models.identity import describe_models
+from lightreasoner.models.pairs import Pair, describe_pair
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings, check_prompt
-from lightreasoner.models.prompts import render
+from lightreasoner.models.prompts import describe_prompt, prompt_marks, render
 from lightreasoner.problems.response_files import KnownProblems, ResponseFile
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.sources import SOURCES, problems_title
@@ -18,6 +19,7 @@ from lightreasoner.problems.stream import MAX_ROWS, ProblemStream, file_fingerpr
 from lightreasoner.sampling.given_responses import GivenPrompts
 from lightreasoner.sampling.plan import Prompts
 from lightreasoner.settings import Settings
+from lightreasoner.storage.runs import versions
 from lightreasoner.validation import number
 
 
@@ -53,12 +55,8 @@ class SamplingJob:
     def config(self) -> dict[str, Any]:
         """The configuration in run.json: a run folder resumes only with the same values."""
         decoding = self.decoding
-        writing = {
-            "max_new_tokens": decoding.max_new_tokens,
-            "seed": decoding.seed,
-            "temperature": decoding.temperature,
-            "samples_per_problem": self.samples_per_problem,
-        }
+        writing = {name: getattr(decoding, name) for name in ("max_new_tokens", "seed", "temperature")}
+        writing["samples_per_problem"] = self.samples_per_problem
         reading = {"responses": Path(self.responses or "").name, "skip_unreadable": self.skip_unreadable}
         return {
             "expert": self.expert,
@@ -70,7 +68,8 @@ class SamplingJob:
             "beta_floor": decoding.beta_floor,
             **(reading if self.responses else writing),
             **({"prompt": prompt} if (prompt := self.prompt.as_json()) else {}),  # earlier versions' runs have none
-        } | ({"stop": list(self.decoding.stop)} if self.decoding.stop else {})
+            **({"stop": list(decoding.stop)} if decoding.stop else {}),
+        }
 
     def check(self, settings: Settings) -> None:
         """Check everything that can be checked without loading a model. Raises UserError."""
@@ -120,25 +119,30 @@ class SamplingJob:
             found = render(pair.expert.tokenizer, str(pair.expert.ref), *asked)
             return found.ids, found.text
 
-        found = self._open_responses(settings, prompt)
-        return GivenPrompts(pair, found, self.prompt, self.decoding.stop)
+        return GivenPrompts(pair, self._open_responses(settings, prompt), self.prompt, self.decoding.stop)
 
     def _open_responses(
         self, settings: Settings, prompt: Callable[[Problem], tuple[list[int], str]] | None = None
     ) -> ResponseFile:
-        limits = {"limit": self.limit, "max_chars": settings.max_problem_chars}
+        limits = {"max_chars": settings.max_problem_chars, "skip_unreadable": self.skip_unreadable}
         problems = None
         if self.problems is not None:
-            rest = {"max_chars": settings.max_problem_chars, "skip_unreadable": self.skip_unreadable}
-            stream = open_problems(self.problems, split=self.split, **rest)
+            stream = open_problems(self.problems, split=self.split, **limits)
             problems = KnownProblems(stream.title, stream, prompt, later=prompt is None)
-        return ResponseFile(self.responses, problems, skip_unreadable=self.skip_unreadable, **limits)
+        return ResponseFile(self.responses, problems, limit=self.limit, **limits)
 
     def open_problems(self, settings: Settings) -> ProblemStream:
         """The job's problems without repeated questions. Raises UserError."""
-        limits = {"limit": self.limit, "max_chars": settings.max_problem_chars, "distinct": True}
-        limits["skip_unreadable"] = self.skip_unreadable
-        return open_problems(self.problems, split=self.split, **limits)
+        limits = {"max_chars": settings.max_problem_chars, "skip_unreadable": self.skip_unreadable}
+        return open_problems(self.problems, split=self.split, limit=self.limit, distinct=True, **limits)
+
+
+def pair_facts(pair: Pair, prompt: PromptSettings, stored: dict[str, Any]) -> dict[str, Any]:
+    """The facts on a pair and its prompt for a run's record. stored: those of an earlier start."""
+    models = {"expert": pair.expert, "amateur": pair.amateur}
+    about = describe_models(models, stored)
+    about["marks"] |= prompt_marks(models, prompt)
+    return about | {"prompt": describe_prompt(pair.expert, prompt), "versions": versions(), "pair": describe_pair(pair)}
 
 
 def sampling_title(problems: str, limit: int | None) -> str:

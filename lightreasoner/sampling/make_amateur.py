@@ -82,25 +82,25 @@ def make_amateur(job: MakingJob, settings: Settings, progress: Progress) -> Made
     made = read_run(job.run_dir).get("made")
     if not made or (made["ref"] == str(place) and not place.is_dir()):
         progress.status("Making the amateur")
-        made = {"ref": str(place)}
+        ref = str(place)
         if job.before_tuning:
-            made = {"ref": before_tuning(job.expert)}
-            made["what"] = f"{job.expert} was tuned from {made['ref']}, so nothing had to be written."
+            ref = before_tuning(job.expert)
+            what = f"{job.expert} was tuned from {ref}, so nothing had to be written."
         elif job.checkpoint is not None:
             at_checkpoint(job.expert, job.checkpoint, place, settings, say)
-            made["what"] = f"{job.expert} as it was after update {job.checkpoint:,} of its training."
+            what = f"{job.expert} as it was after update {job.checkpoint:,} of its training."
         else:
             dropped = without_layers(job.expert, job.drop_layers, place, settings, say)
             layers = f"layer{'' if len(dropped) == 1 else 's'} {', '.join(map(str, dropped))}"
-            made["what"] = f"{job.expert} without {layers}, counted from 0."
+            what = f"{job.expert} without {layers}, counted from 0."
+        made = {"ref": ref, "what": what}
         add_to_run(job.run_dir, made=made)
     pair = load_pair(job.expert, made["ref"], LoadedModels(settings), say)
     limits = {"limit": job.limit, "max_chars": settings.max_problem_chars, "distinct": True}
     problems = list(open_problems(job.problems, split=training_split(job.problems), **limits))
     progress.status("Both models write; the expert reads")
     checked = coherence(pair, problems, job.max_new_tokens, progress.checkpoint)
-    found = Made(made["ref"], made["what"], checked)
     result: dict[str, Any] = asdict(checked) | {"sentence": checked.sentence, "coherent": not checked.troubles}
     add_to_run(job.run_dir, result=result)
     progress.result(amateur=made["ref"], coherent=result["coherent"], sentence=checked.sentence)
-    return found
+    return Made(made["ref"], made["what"], checked)

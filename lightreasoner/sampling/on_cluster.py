@@ -24,12 +24,8 @@ def cluster_map(
     pairs: the expert beside each of the job's amateurs. They are unloaded here as soon as it is called.
     """
     ray = connect(settings, job.num_workers)
-    arguments = {
-        "job": job,
-        "fingerprints": _fingerprints(pairs),
-        "batch_size": batch_size,
-        "env": worker_environment(settings),
-    }
+    env = worker_environment(settings)
+    arguments = {"job": job, "fingerprints": _fingerprints(pairs), "batch_size": batch_size, "env": env}
 
     def sample_batches(missing: Iterable[tuple[int, Missing]]) -> Iterator[tuple[int, list[pa.Table]]]:
         gpus = gpus_per_worker(settings, ray, job.num_workers)

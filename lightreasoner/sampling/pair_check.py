@@ -5,31 +5,30 @@ the pair by the paper's rule (arXiv 2510.07962): the expert must clearly outperf
 still be coherent.
 """
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from lightreasoner.datasets.trajectories import COMPARED, KL_EDGES, kl_histogram
+from lightreasoner.datasets.trajectories import COMPARED, KL_EDGES, flat, kl_histogram
 from lightreasoner.decoding.generate import DecodingConfig, greedy_generate
 from lightreasoner.grading.grading import grade
 from lightreasoner.models.cache import LoadedModels
-from lightreasoner.models.identity import describe_models
-from lightreasoner.models.pairs import Pair, describe_pair, load_pair
+from lightreasoner.models.pairs import Pair, load_pair
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings, check_prompt
-from lightreasoner.models.prompts import describe_prompt, prompt_ids, prompt_marks, settle_date
+from lightreasoner.models.prompts import describe_prompt, prompt_ids, settle_date
 from lightreasoner.models.turn_ends import finished_text
 from lightreasoner.paper import BETA
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.stream import open_problems, source_fingerprint
 from lightreasoner.progress import Progress, SilentProgress, while_loading
 from lightreasoner.sampling.estimate import BETAS, ResourceEstimate, estimate_resources
+from lightreasoner.sampling.job import pair_facts
 from lightreasoner.scoring.significance import Z, wilson
 from lightreasoner.settings import Settings
-from lightreasoner.storage.atomic import write_text
-from lightreasoner.storage.runs import begin_run, note_versions, stored_run, versions
+from lightreasoner.storage.atomic import write_json
+from lightreasoner.storage.runs import begin_run, note_versions, stored_run
 from lightreasoner.validation import number
 
 LEFT_OUT = ("run_dir", "pair_name", "skip_unreadable")  # of the configuration in run.json
@@ -119,20 +118,17 @@ def run_pair_check(job: PairCheckJob, settings: Settings, progress: Progress) ->
     stored = stored_run(job.run_dir)
     tokenizers = (pair.expert.tokenizer, pair.amateur.tokenizer)
     prompt = settle_date(job.prompt, tokenizers, stored["config"].get("prompt"))
-    config = {name: value for name, value in asdict(job).items() if name not in LEFT_OUT}
-    config |= {"prompt": prompt.as_json()}
-    config = {name: value for name, value in config.items() if name not in ("stop", "prompt") or value}
-    about = describe_models({"expert": pair.expert, "amateur": pair.amateur}, stored["about"])
-    about["marks"] |= prompt_marks({"expert": pair.expert, "amateur": pair.amateur}, prompt)
-    about["prompt"] = describe_prompt(pair.expert, prompt)
+    config = asdict(job) | {"prompt": prompt.as_json()}
+    empty = {name for name in ("stop", "prompt") if not config[name]}
+    config = {name: value for name, value in config.items() if name not in {*LEFT_OUT, *empty}}
+    about = pair_facts(pair, prompt, stored["about"])
     about["fingerprints"]["file of problems"] = source_fingerprint(job.problems)
-    about |= {"versions": versions(), "pair": describe_pair(pair)}
     begin_run(job.run_dir, KIND, config, about)
     if changed := note_versions(job.run_dir):
         progress.status(changed)
     decoding = DecodingConfig(job.max_new_tokens, stop=job.stop)
     result = check_pair(pair, problems, decoding, job.target, progress, prompt)
-    write_text(job.run_dir / RESULT, json.dumps(result.as_json(), indent=1) + "\n")
+    write_json(job.run_dir / RESULT, result.as_json())
     progress.result(tone=result.tone, verdict=list(result.assessment), sentence=result.estimate.sentence())
     return result
 
@@ -162,13 +158,12 @@ def check_pair(
         texts, truncated = [text for text, _ in ended], [reason == "length" for _, reason in ended]
         amateur, amateur_right = _accuracy(problems, texts, truncated, opening)
     gap = _gap(expert_right, amateur_right)
-    logprobs = table["amateur_logprob"].combine_chunks().flatten().drop_null().to_numpy()
-    loss = float(-logprobs.mean()) if len(logprobs) else math.nan
-    kl = table["kl"].combine_chunks().flatten().to_numpy()
+    logprobs, kl = flat(table, "amateur_logprob"), flat(table, "kl")
+    loss = math.nan if np.isnan(logprobs).all() else float(-np.nanmean(logprobs))
     tone, sentences = assess_pair(pair.same_model, expert, amateur, gap, loss, float((kl > BETA).mean()))
     share, across = None, []
     if pair.across:
-        share = float(table[COMPARED.name].combine_chunks().flatten().to_numpy().mean(dtype=np.float64))
+        share = float(flat(table, COMPARED.name).mean(dtype=np.float64))
         across.append(
             f"The tokenizers differ: KL is a lower bound, {share:.0%} of the expert's mass was compared, and steps "
             "whose plausible tokens were not all compared are not trained on."

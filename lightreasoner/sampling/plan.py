@@ -87,9 +87,8 @@ def planned_rows(pair: Pair, tokens: int, others: Sequence[Pair] = ()) -> int:
 def batches(rows: Iterable[GenerationRow], size: int, samples: int) -> Iterator[tuple[int, list[GenerationRow]]]:
     """(number, items) of each batch. Each window of the stream is sorted by length and cut into batches.
 
-    rows: one item per problem, each of which is sampled `samples` times; or one per given response. A batch has at
-    most `size` items; of given responses, which are longer than a prompt, fewer where they have more tokens than so
-    many usual ones.
+    rows: one item per problem, each of which is sampled `samples` times; or one per given response. A batch has at most
+    `size` items; of given responses fewer where they have more tokens than so many usual ones.
     """
     stream, numbers = iter(rows), itertools.count()
     while window := list(itertools.islice(stream, max(WINDOW, size))):

@@ -8,18 +8,17 @@ from lightreasoner.datasets.tokenizer import save_tokenizer
 from lightreasoner.datasets.trajectories import shards
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
-from lightreasoner.models.identity import describe_models
-from lightreasoner.models.pairs import Pair, describe_pair, device_names, load_further, load_pair
-from lightreasoner.models.prompts import describe_prompt, prompt_marks, settle_date
+from lightreasoner.models.pairs import Pair, device_names, load_further, load_pair
+from lightreasoner.models.prompts import settle_date
 from lightreasoner.paper import BETA
 from lightreasoner.progress import Progress, StopRequested, while_loading
 from lightreasoner.sampling.given_responses import GivenPrompts
-from lightreasoner.sampling.job import SamplingJob
+from lightreasoner.sampling.job import SamplingJob, pair_facts
 from lightreasoner.sampling.on_cluster import cluster_map
 from lightreasoner.sampling.plan import TYPICAL_PROMPT, TYPICAL_ROW, Prompts, Skipped, planned_rows
 from lightreasoner.sampling.sampler import SamplingCounts, sample_dataset
 from lightreasoner.settings import Settings
-from lightreasoner.storage.runs import RECORD, add_to_run, begin_run, read_run, stored_run, versions
+from lightreasoner.storage.runs import RECORD, add_to_run, begin_run, read_run, stored_run
 
 
 @dataclass(frozen=True)
@@ -113,14 +112,10 @@ def _begin(job: SamplingJob, pairs: Sequence[Pair], origin: dict | None, facts: 
     if batch_size is None:
         tokens = TYPICAL_ROW if job.responses else TYPICAL_PROMPT + job.decoding.max_new_tokens
         batch_size = planned_rows(pair, tokens, pairs[1:])
-    about = describe_models({"expert": pair.expert, "amateur": pair.amateur}, stored_run(job.run_dir)["about"])
+    about = pair_facts(pair, job.prompt, stored_run(job.run_dir)["about"])
     about["fingerprints"] |= job.fingerprints()
-    about["marks"] |= prompt_marks({"expert": pair.expert, "amateur": pair.amateur}, job.prompt)
-    about["prompt"] = describe_prompt(pair.expert, job.prompt)
-    about |= {"versions": versions(), "pair": describe_pair(pair)}
     about |= {"batch_size": batch_size, "problems": job.problems or job.responses, "title": job.title}
-    about |= {"device": device_names(pair)}
-    about |= ({"responses": origin} if origin else {}) | (facts or {})
+    about |= {"device": device_names(pair)} | ({"responses": origin} if origin else {}) | (facts or {})
     dtypes = {str(model.dtype).removeprefix("torch.") for model in (pair.expert, pair.amateur)}
     config = job.config() | {"dtype": ", ".join(sorted(dtypes))}
     return begin_run(job.run_dir, "dataset", config, about)
@@ -145,10 +140,8 @@ def _save(
 
 
 def _result(job: SamplingJob, counts: SamplingCounts, prompts: Prompts | GivenPrompts) -> SamplingResult:
-    seconds = counts.seconds
-    earlier = read_run(job.run_dir).get("result")
-    if earlier and not counts.new_responses:  # nothing was missing: reading the shards is not sampling
-        seconds = earlier["seconds"]
+    earlier = read_run(job.run_dir).get("result")  # with nothing missing, reading the shards is not sampling
+    seconds = earlier["seconds"] if earlier and not counts.new_responses else counts.seconds
     return SamplingResult(
         counts.problems,
         counts.responses,

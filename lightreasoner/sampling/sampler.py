@@ -1,7 +1,6 @@
 """Sample problems into a dataset: one shard per batch; an interrupted run resumes where it stopped.
 
-The batches are a pure function of the problems and the batch size, and the shards present are the progress. A run that
-was killed therefore resumes with the same batches, hence with the same numbers.
+The shards present are the progress. A killed run resumes with the same batches (plan.py), hence with the same numbers.
 """
 
 import os
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 
 from lightreasoner.datasets.trajectories import (
     FOLDER,
+    flat,
     is_as_written,
     kl_histogram,
     read_shard,
@@ -62,7 +62,7 @@ class SamplingCounts:
         return time.monotonic() - self.started
 
     def add(self, table: pa.Table, new: bool) -> None:
-        kl = table["kl"].combine_chunks().flatten().to_numpy()
+        kl = flat(table, "kl")
         self.problems += pc.sum(pc.equal(table["sample"], 0)).as_py()
         self.responses += len(table)
         self.steps += len(kl)
@@ -141,13 +141,13 @@ class _SampledDataset:
     def report(self, in_flight: int = 0) -> None:
         """in_flight: responses of the current batch that have ended."""
         if time.monotonic() - self.last_histogram >= HISTOGRAM_SECONDS:
-            self.last_histogram = time.monotonic()
             self.report_histogram()
         known = self.counts.responses
         responses = max((self.total - self.prompts.unreadable) * self.counts.samples_per_problem, known)
         self.progress.update(min(known + in_flight, responses), responses, **self.counts.rates(in_flight))
 
     def report_histogram(self) -> None:
+        self.last_histogram = time.monotonic()
         self.progress.event("histogram", counts=self.counts.histogram.tolist())
 
     def check_complete(self) -> None:
@@ -208,7 +208,6 @@ def sample_dataset(
 
 
 def shard_name(batch: int) -> str:
-    """The name of a batch's shard, without suffix."""
     return f"{batch:06d}"
 
 

@@ -51,7 +51,6 @@ def measure_columns(responses: Responses) -> dict[str, pa.Array]:
 
 
 def _details(lengths: np.ndarray, responses: Responses) -> pa.ListArray:
-    """The column `steps`: the steps stored in detail, per response."""
     measures = responses.measures
     kept = measures["counts"] > 0  # (steps,)
     row = np.repeat(np.arange(len(lengths)), lengths)  # (steps,)

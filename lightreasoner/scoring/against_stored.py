@@ -8,7 +8,7 @@ say about the rest; so steps a little above β may fall below it.
 import numpy as np
 import torch
 
-from lightreasoner.scoring.divergence import entropy, log_probs, rank
+from lightreasoner.scoring.divergence import entropy, kl, log_probs, rank
 
 SMALLEST = 1e-7  # probability of the rest, which is a difference of numbers near 1
 
@@ -28,9 +28,9 @@ def measure_against_stored(
     log_e, log_q = (_with_rest(x, inside) for x in (expert_logprobs, theirs))
     log_m = torch.logaddexp(log_e, log_q) - np.log(2)
     found = {
-        "kl": _divergence(log_e, log_q),
-        "reverse_kl": _divergence(log_q, log_e),
-        "js": (_divergence(log_e, log_m) + _divergence(log_q, log_m)) / 2,
+        "kl": kl(log_e, log_q).float(),
+        "reverse_kl": kl(log_q, log_e).float(),
+        "js": (kl(log_e, log_m) + kl(log_q, log_m)).float() / 2,
         "amateur_entropy": entropy(log_a),
         "amateur_logprob": log_a.gather(-1, taken[:, None])[:, 0],
         "amateur_rank": rank(log_a, taken),
@@ -45,8 +45,3 @@ def _with_rest(logprobs: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
     known = torch.where(inside, logprobs, -torch.inf).double()
     rest = (1 - known.exp().sum(-1, keepdim=True)).clamp_min(SMALLEST).log()
     return torch.cat([known, rest], -1)
-
-
-def _divergence(log_p: torch.Tensor, log_q: torch.Tensor) -> torch.Tensor:
-    terms = torch.where(log_p > -torch.inf, log_p.exp() * (log_p - log_q), 0.0)
-    return terms.sum(-1).clamp_min(0.0).float()

@@ -234,11 +234,9 @@ def measure_steps(
 
 
 def join_steps(parts: list[StepTensors]) -> StepTensors:
-    """The scores of several chunks as those of one."""
-    names = (field.name for field in fields(StepTensors))
-    return (
-        parts[0] if len(parts) == 1 else StepTensors(*(torch.cat([getattr(p, name) for p in parts]) for name in names))
-    )
+    if len(parts) == 1:
+        return parts[0]
+    return StepTensors(*(torch.cat([getattr(p, field.name) for p in parts]) for field in fields(StepTensors)))
 
 
 def _measure(
@@ -264,10 +262,7 @@ def _measure_queued(
     for expectation in (torch.linalg.vecdot, expectation_by_row):
         parts = []
         for run in runs:
-            (log_e, legal_e), (log_a, legal_a) = (
-                log_probs_unseen(expert_logits[run]),
-                log_probs_unseen(amateur_logits[run]),
-            )
+            (log_e, legal_e), (log_a, legal_a) = map(log_probs_unseen, (expert_logits[run], amateur_logits[run]))
             parts.append((legal_e & legal_a, *step_columns(log_e, log_a, taken[run], expectation)))
         legal, token, *columns = (torch.cat(column) for column in zip(*parts, strict=True))
         fine, finite = torch.stack([legal.all(), torch.stack(columns[:5]).isfinite().all()]).tolist()
@@ -345,12 +340,10 @@ def to_host(found: StepTensors) -> StepTensors:
     """The same in the host's memory, moved in few pieces: each move waits for the device."""
     if found.kl.device.type == "cpu":
         return found
-    names = [field.name for field in fields(StepTensors)]
-    groups = [[name for name in names if (name in CANDIDATES) == listed] for listed in (False, True)]
+    per_step = [field.name for field in fields(StepTensors) if field.name not in CANDIDATES]
     moved = {}
-    for members in groups:
-        columns = [getattr(found, name) for name in members]
-        moved |= zip(members, on_host(*columns), strict=True)
+    for names in (per_step, CANDIDATES):
+        moved |= zip(names, on_host(*(getattr(found, name) for name in names)), strict=True)
     return StepTensors(**moved)
 
 

@@ -65,9 +65,8 @@ def measure_across(
     counts = torch.zeros_like(token)
     listed = (known | plausible(log_e, ALPHA_FLOOR))[which]
     counts[which], *candidates = list_candidates(log_e[which], log_q[which], token[which], listed)
-    return StepTensors(**found, counts=counts, **dict(zip(CANDIDATES, candidates, strict=True))), (
-        1 - p_rest[:, 0]
-    ).clamp_min(0.0)
+    scores = StepTensors(**found, counts=counts, **dict(zip(CANDIDATES, candidates, strict=True)))
+    return scores, (1 - p_rest[:, 0]).clamp_min(0.0)
 
 
 def _least_rest(log_p: torch.Tensor, most: torch.Tensor, rest: torch.Tensor, total: torch.Tensor) -> torch.Tensor:

@@ -75,12 +75,9 @@ def mcnemar(gained: int, lost: int) -> float:
     n, fewer = gained + lost, min(gained, lost)
     if not n:
         return 1.0
-    tail = sum(math.exp(_log_choose(n, k) - n * math.log(2)) for k in range(fewer + 1))
+    all_ways, log = math.lgamma(n + 1) - n * math.log(2), math.lgamma  # in logarithms: n may be many thousands
+    tail = sum(math.exp(all_ways - log(k + 1) - log(n - k + 1)) for k in range(fewer + 1))
     return min(1.0, 2 * tail)
-
-
-def _log_choose(n: int, k: int) -> float:
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ class Comparison:
         return self.after - self.before
 
 
-def compare(before: Mapping[str, bool], after: Mapping[str, bool], seed: int = 0) -> Comparison:
+def compare(before: Mapping[str, bool], after: Mapping[str, bool]) -> Comparison:
     """Compare two models on the problems that both answered (id → right), with a paired bootstrap's interval.
 
     Raises UserError where there is no such problem.

@@ -12,13 +12,14 @@ import logging
 import os
 import shutil
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from lightreasoner.errors import UserError
 from lightreasoner.jobs.events import EVENTS_FILE, last_event
 from lightreasoner.serving.archive_backends import PARTIAL, ArchiveBackend, FileStamps, file_stamps
 from lightreasoner.settings import Settings
-from lightreasoner.storage.atomic import ID_PATTERN, write_text
+from lightreasoner.storage.atomic import ID_PATTERN, read_json, write_text
 from lightreasoner.storage.runs import list_runs, read_run
 
 log = logging.getLogger(__name__)
@@ -124,11 +125,10 @@ class RunArchiver:
 
     def _archived(self) -> dict[str, dict]:
         """Run id → the stamps of its archived files, as noted on this disk."""
-        try:
-            noted = json.loads(self._notes.read_text(encoding="utf-8"))
+        noted = read_json(self._notes)
+        with suppress(KeyError, TypeError):
             return noted["runs"] if noted["place"] == str(self.backend) else {}
-        except (OSError, ValueError, RecursionError, KeyError, TypeError):
-            return {}
+        return {}
 
     def _write_notes(self, archived: dict[str, dict]) -> None:
         write_text(self._notes, json.dumps({"place": str(self.backend), "runs": archived}))

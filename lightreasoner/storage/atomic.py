@@ -1,6 +1,7 @@
 """Files and folders: written whole or not at all, their ids, locks, hashes and sizes."""
 
 import hashlib
+import json
 import os
 import re
 import secrets
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -37,9 +38,21 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
-def write_bytes(path: Path, data: bytes, name: object = None, advice: str = ADVICE) -> None:
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON, a line for each entry, as `atomic_file` does."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The value in a file; None where there is none, or it cannot be read."""
+    with suppress(OSError, ValueError, RecursionError):
+        return json.loads(path.read_text(encoding="utf-8"))
+    return None
+
+
+def write_bytes(path: Path, data: bytes, advice: str = ADVICE) -> None:
     """Write a file as `atomic_file` does."""
-    with atomic_file(path, name, advice) as file:
+    with atomic_file(path, advice=advice) as file:
         file.write(data)
 
 
@@ -214,10 +227,9 @@ def folder_bytes(folder: Path) -> int:
     return total
 
 
-def stamp(path: Path) -> tuple[int, int] | None:
-    """(mtime in ns, bytes) of a file, to recognise changes; None if there is no file."""
-    try:
+def stamp(path: Path) -> tuple[int, int, int] | None:
+    """(inode, bytes, mtime in ns) of a file, to recognise changes; None if there is no file."""
+    with suppress(OSError, ValueError):  # a path with a zero byte
         status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size
+        return status.st_ino, status.st_size, status.st_mtime_ns
+    return None

@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from lightreasoner.storage.atomic import sha256
+from lightreasoner.storage.atomic import sha256, stamp
 
 FILE = "_checksums.jsonl"  # by this beginning, readers of a folder of Parquet files leave it out
 
@@ -34,31 +34,24 @@ def note_checksum(path: Path, written: Path | None = None) -> None:
 
 def noted(folder: Path) -> set[str]:
     """The names of the files of a folder whose checksums were noted, whether they are still there or not."""
-    return set(_known(Path(folder) / FILE, *_stamp(Path(folder) / FILE)))
+    return set(_known(Path(folder) / FILE, stamp(Path(folder) / FILE)))
 
 
 def verify(path: Path) -> None:
     """Compare a file with its checksum, once for each time that it was written. Raises ChangedFile, and OSError."""
     path = Path(path)
-    known = _known(path.with_name(FILE), *_stamp(path.with_name(FILE)))
-    if path.name in known and _digest(path, *_stamp(path)) not in known[path.name]:
+    known = _known(path.with_name(FILE), stamp(path.with_name(FILE)))
+    if path.name in known and _digest(path, stamp(path)) not in known[path.name]:
         raise ChangedFile("its checksum is not the one that it was written with")
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
-    with suppress(FileNotFoundError):
-        status = path.stat()
-        return status.st_ino, status.st_size, status.st_mtime_ns
-    return ()
-
-
 @lru_cache(maxsize=65536)
-def _digest(path: Path, *_stamp: int) -> str:
+def _digest(path: Path, _stamp: tuple | None) -> str:
     return sha256(path)
 
 
 @lru_cache(maxsize=256)
-def _known(path: Path, *_stamp: int) -> dict[str, set[str]]:
+def _known(path: Path, _stamp: tuple | None) -> dict[str, set[str]]:
     """File name → SHA-256 of what was written to it, as a folder's file of checksums has them."""
     found: dict[str, set[str]] = {}
     with suppress(FileNotFoundError, IsADirectoryError):

@@ -17,7 +17,7 @@ from typing import Any
 from lightreasoner import __version__
 from lightreasoner.errors import UserError
 from lightreasoner.settings import Settings
-from lightreasoner.storage.atomic import ID_PATTERN, locked, write_text
+from lightreasoner.storage.atomic import ID_PATTERN, locked, write_json
 
 FORMAT, VERSION = "lightreasoner-run", 1
 RECORD = "run.json"
@@ -49,7 +49,7 @@ def begin_run(folder: Path, kind: str, config: dict, about: dict) -> dict:
     record = {"format": FORMAT, "version": VERSION, "kind": kind, "config": config, "about": about}
     record = json.loads(json.dumps(record, default=str)) | {"created": time.time()}
     if not (folder / RECORD).exists():
-        _write(folder, record)
+        write_json(folder / RECORD, record)
         return record
     known = read_run(folder)
     differences = [] if known["kind"] == kind else [f"it holds a {known['kind']}, not a {kind}"]
@@ -79,7 +79,7 @@ def note_versions(folder: Path) -> str | None:
     starts = [record["about"].get("versions") or now, *(start["versions"] for start in _resumed(record))]
     if starts[-1] != now:
         record["about"]["resumed"] = [*_resumed(record), {"at": time.time(), "versions": now}]
-        _write(Path(folder), record)
+        write_json(Path(folder) / RECORD, record)
     return changed_versions(record)
 
 
@@ -157,12 +157,8 @@ def add_to_run(folder: Path, **entries: Any) -> dict:
     if reserved:
         raise ValueError(f"{', '.join(sorted(reserved))} of a run cannot be changed")
     record = read_run(folder) | entries
-    _write(Path(folder), record)
+    write_json(Path(folder) / RECORD, record)
     return record
-
-
-def _write(folder: Path, record: dict) -> None:
-    write_text(folder / RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
 def list_runs(parent: Path, kind: str | None = None) -> list[tuple[Path, dict]]:

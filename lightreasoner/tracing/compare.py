@@ -1,5 +1,4 @@
-"""Two traces of one problem side by side: which tokens hold the same text, which step of one belongs to which of the
-other, and what was asked differently."""
+"""Two traces of one problem side by side: which tokens and steps belong together, and what was asked differently."""
 
 import re
 from bisect import bisect_right

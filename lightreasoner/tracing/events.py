@@ -37,8 +37,6 @@ class PromptEvent:
 
 @dataclass(frozen=True)
 class Choice:
-    """A token that one of the models would have written."""
-
     token_id: int  # the expert's id
     text: str
 
@@ -61,8 +59,6 @@ class Step:
 
 @dataclass(frozen=True)
 class StepsEvent:
-    """The next few steps, in order."""
-
     steps: list[Step]
 
 

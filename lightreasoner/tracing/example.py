@@ -31,6 +31,5 @@ def trace_example(settings: Settings) -> dict:
 
 
 def write_example(settings: Settings) -> None:
-    """Write the example anew."""
     FOLDER.mkdir(exist_ok=True)
     write_text(FOLDER / f"{EXAMPLE}.json", json.dumps(trace_example(settings), ensure_ascii=False) + "\n")

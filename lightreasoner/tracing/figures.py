@@ -44,7 +44,9 @@ def kl_figure(steps: pd.DataFrame, beta: float, tuned: bool) -> go.Figure:
             **shared,
         )
         traces.append(line)
-    found = plotting.figure(
+    band = {"type": "rect", "line": {"width": 0}, "xref": "x", "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
+    veil = {"type": "rect", "line": {"width": 0}, "xref": "paper", "x0": 0, "x1": 1, "yref": "y", "layer": "above"}
+    return plotting.figure(
         traces,
         x="step",
         y="KL in nats",
@@ -52,18 +54,13 @@ def kl_figure(steps: pd.DataFrame, beta: float, tuned: bool) -> go.Figure:
         scales=("root", "linear", "log"),
         columns={"x": "step", "y": "kl", "customdata": ["token"]},
         height=170,
-    )
-    band = {"type": "rect", "line": {"width": 0}, "xref": "x", "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
-    veil = {"type": "rect", "line": {"width": 0}, "xref": "paper", "x0": 0, "x1": 1, "yref": "y", "layer": "above"}
-    found.update_layout(
         shapes=[
             band | {"name": "selected", "x0": -2, "x1": -2, "fillcolor": plotting.SELECTED},
             veil | {"name": "below-beta", "y0": 0, "y1": beta, "fillcolor": plotting.SURFACE, "opacity": 0.55},
             plotting.threshold_line(beta, vertical=False, name="beta"),
         ],
-        xaxis_range=[-0.5, max(len(steps), 24) - 0.5],
+        xaxis={"range": [-0.5, max(len(steps), 24) - 0.5]},
     )
-    return found
 
 
 def says(steps: pd.DataFrame, beta: float) -> str:

@@ -21,7 +21,7 @@ from lightreasoner.models.token_text import TokenTexts
 from lightreasoner.paper import ALPHA, ALPHA_FLOOR, BETA, TIE
 from lightreasoner.scoring.divergence import support, teaching
 from lightreasoner.scoring.measures import COMPARED, STEP_MEASURES, TARGET_MEASURES, TUNING_MEASURES
-from lightreasoner.storage.atomic import ID_PATTERN, new_id, write_text
+from lightreasoner.storage.atomic import ID_PATTERN, new_id, stamp, write_text
 from lightreasoner.tracing.events import OWN_CHOICES, EndEvent, Event, PromptEvent, Step, StepsEvent
 from lightreasoner.tracing.trace import TraceRequest
 
@@ -91,7 +91,6 @@ def columns(record: dict) -> tuple[str, ...]:
 
 
 def contrast_of(record: dict) -> Contrast | None:
-    """The contrast that wrote the response of a trace's JSON."""
     found = record["request"].get("contrast")
     return found and Contrast(**found)
 
@@ -131,7 +130,6 @@ def step_line(step: Step) -> list:
 
 
 def stored_step_line(step: dict, measures: tuple[str, ...]) -> list:
-    """The same of a step in a trace's JSON."""
     return [step["text"], step["token_id"], *(step[m] for m in measures), plausible_logprobs(step["candidates"])]
 
 
@@ -261,13 +259,10 @@ def kept_record(trace_id: str, folder: Path) -> dict:
 
     Selecting a token asks for one step of it: to parse a file of 5,000 steps takes longer than all else together.
     """
-    try:
-        stamp = (folder / f"{trace_id}.json").stat()
-    except (OSError, ValueError):
-        return load_record(trace_id, folder)
-    return _kept(trace_id, folder, stamp.st_mtime_ns, stamp.st_size)
+    written = stamp(folder / f"{trace_id}.json")
+    return _kept(trace_id, folder, written) if written else load_record(trace_id, folder)
 
 
 @lru_cache(maxsize=4)
-def _kept(trace_id: str, folder: Path, _changed: int, _size: int) -> dict:
+def _kept(trace_id: str, folder: Path, _written: tuple) -> dict:
     return load_record(trace_id, folder)

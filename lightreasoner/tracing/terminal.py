@@ -7,7 +7,7 @@ from typing import TextIO
 
 from lightreasoner.formatting import printable
 from lightreasoner.paper import ALPHA, TEACHES
-from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, Step, StepsEvent, TuningShift
+from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, Step, StepsEvent
 
 #: (lowest KL in nats, xterm-256 background), from pale to deep orange, under black text.
 SHADES = ((0.1, 230), (0.4, 223), (0.8, 216), (1.5, 209), (3.0, 202))
@@ -28,8 +28,9 @@ def paint(text: str, kl: float, beta: float) -> str:
     return "\n".join(f"\x1b[{';'.join(codes)}m{line}\x1b[0m" if line else "" for line in text.split("\n"))
 
 
-def tuning_summary(shifts: list[TuningShift]) -> str:
-    """One line on what training changed; empty where no tuned expert was compared. shifts: one per step."""
+def tuning_summary(steps: list[Step]) -> str:
+    """One line on what training changed; empty where no tuned expert was compared."""
+    shifts = [step.shift for step in steps if step.shift]
     if not shifts:
         return ""
     changed, mean = sum(s.tuned_changed for s in shifts), sum(s.tuned_kl for s in shifts) / len(shifts)
@@ -96,32 +97,24 @@ def print_events(
 
     others: the names of further amateurs."""
     colour = (out.isatty() or "FORCE_COLOR" in os.environ) and "NO_COLOR" not in os.environ
-    kls, disagreements, shifts, steps, signals = [], 0, [], [], []
+    steps: list[Step] = []
     for event in events:
         if isinstance(event, StepsEvent):
             steps += event.steps
             for step in event.steps:
-                text = printable(step.text)
-                kl = step.score.kl
-                kls.append(kl)
-                disagreements += not step.score.agree
-                shifts += [step.shift] if step.shift else []
-                signals += [step.score.teaching(alpha, cap)] if kl > beta and step.score.ids else []
-                if colour:
-                    out.write(paint(text, kl, beta))
-                else:
-                    out.write(f"⟦{text}⟧" if kl > beta else text)
+                text, kl = printable(step.text), step.score.kl
+                out.write(paint(text, kl, beta) if colour else f"⟦{text}⟧" if kl > beta else text)
             out.flush()
         elif isinstance(event, EndEvent):
-            above = sum(kl > beta for kl in kls)
-            share = f"{above / len(kls):.0%}" if kls else "0%"
-            least = "≥ " if across_summary(steps) else ""
+            scores, across = [step.score for step in steps], across_summary(steps)
+            kls = [score.kl for score in scores]
+            above = [score for score in scores if score.kl > beta]
+            signals = [score.teaching(alpha, cap) for score in above if score.ids]
             out.write(
-                f"\n\n{above} of {len(kls)} steps above β = {beta:g} nats · {share} · "
-                f"{teaching_summary(signals)}"
-                f"{disagreements} top-1 disagreements · mean KL {least}{sum(kls) / max(1, len(kls)):.3f}\n"
-                f"{across_summary(steps)}{readers_summary(steps, others, beta)}"
-                f"{tuning_summary(shifts)}{writer_summary(steps)}"
+                f"\n\n{len(above)} of {len(kls)} steps above β = {beta:g} nats · {len(above) / max(1, len(kls)):.0%} · "
+                f"{teaching_summary(signals)}{sum(not score.agree for score in scores)} top-1 disagreements · "
+                f"mean KL {'≥ ' if across else ''}{sum(kls) / max(1, len(kls)):.3f}\n"
+                f"{across}{readers_summary(steps, others, beta)}{tuning_summary(steps)}{writer_summary(steps)}"
                 f"{_ended(event, steps)} · {len(kls) / max(event.seconds, 1e-9):.1f} tokens per second\n"
             )
         elif isinstance(event, PromptEvent):

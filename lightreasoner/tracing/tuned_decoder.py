@@ -204,9 +204,8 @@ def check_fits(pair: Pair, tuned: LoadedModel) -> None:
 def share_weights(tuned: torch.nn.Module, expert: torch.nn.Module) -> int:
     """Let the tuned model use the expert's own tensors wherever the two are equal bit for bit; returns how many were.
 
-    LoRA changes a few matrices only, so most of the second copy leaves memory right after loading. No number changes,
-    and the models stay independent: neither computes under the other's hooks or locks, as they would with one peft
-    model whose adapter is switched, nor with the rounding of an unmerged adapter.
+    LoRA changes a few matrices only, so most of the second copy leaves memory. No number changes, and neither model
+    computes under the other's hooks or locks, as with one peft model whose adapter is switched.
     """
     owned = {name.replace(".base_layer.", "."): tensor for name, tensor in expert.named_parameters()}
     shared = 0

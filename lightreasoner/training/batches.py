@@ -43,7 +43,6 @@ def group_by_trajectory(samples: Iterable[Sample]) -> list[PackedExample]:
 
 
 def count_samples(examples: list[PackedExample]) -> int:
-    """Number of samples in these examples."""
     return sum(len(example.targets) for example in examples)
 
 

@@ -46,7 +46,6 @@ class Curve:
         self.columns = {name: [] for name in self.names}
 
     def rewind(self, update: int) -> None:
-        """Drop the measurements at this update and later ones."""
         while self.updates and self.updates[-1] >= update:
             self.updates.pop()
             for column in self.columns.values():
@@ -58,7 +57,6 @@ class Curve:
             column.append(_number(event.get(name)))
 
     def last(self, name: str) -> float | None:
-        """The latest value that is not None."""
         return next((value for value in reversed(self.columns[name]) if value is not None), None)
 
     def lowest(self, name: str) -> tuple[int, float] | None:

@@ -33,7 +33,6 @@ def rank() -> int:
 
 
 def world_size() -> int:
-    """Number of processes that train together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 

@@ -22,7 +22,7 @@ from lightreasoner.training.batches import BatchSampler, count_samples, hold_out
 from lightreasoner.training.config import FinetuneConfig
 from lightreasoner.training.finetune import finetune
 from lightreasoner.training.loss import PackedExample, collate, step_logits, step_losses
-from lightreasoner.training.saved_tensors import measure_saved_tensors
+from lightreasoner.training.saved_tensors import measure_saved_tensors, storages
 
 MAX_TIMED = 12  # updates
 TIME_LIMIT = 4.0  # seconds of training after which no further update starts
@@ -84,10 +84,10 @@ def estimate_resources(
     short = replace(config, max_steps=min(MAX_TIMED, config.max_steps), save_every=1_000_000, evaluate_every=1_000_000)
     with tempfile.TemporaryDirectory(prefix="lightreasoner-") as place:
         folder = Path(place)
-        tuned = finetune(folder, short, loaded, train, held_out, timer, on_start=timer.start)
+        model, _ = finetune(folder, short, loaded, train, held_out, timer, on_start=timer.start)
         disk = 2 * sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    adapter = sum(p.numel() * p.element_size() for p in tuned.model.parameters() if p.requires_grad)
-    activations = _largest_update(tuned.model, sampler, loaded)
+    adapter = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    activations = _largest_update(model, sampler, loaded)
     if loaded.device.type == "cuda":
         memory = _allocated(loaded.device, peak=True) - before
     else:
@@ -112,7 +112,6 @@ def estimate_resources(
 
 
 def device_name(device: torch.device) -> str:
-    """The device's name for the user."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else {"cpu": "the CPU"}.get(device.type, "MPS")
 
 
@@ -127,7 +126,6 @@ class UpdateTimer(SilentProgress):
         self.evaluation_seconds = 0.0  # of one evaluation on the held-out examples
 
     def start(self) -> None:
-        """The training starts now."""
         self._times.append(time.perf_counter())
 
     def status(self, text: str) -> None:
@@ -151,7 +149,6 @@ class UpdateTimer(SilentProgress):
         return max(1, len(self._times) - 2)
 
     def update_seconds(self) -> float:
-        """Mean seconds per update."""
         return (self._times[-1] - self._times[-1 - self.timed]) / self.timed
 
 
@@ -164,9 +161,8 @@ def _largest_update(model: Any, sampler: BatchSampler, loaded: LoadedModel) -> f
 
     examples = sampler[max(range(min(MAX_SEARCHED, len(sampler))), key=tokens)]
     model.train()
-    known = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     try:
-        with measure_saved_tensors(known) as saved:
+        with measure_saved_tensors(storages(model)) as saved:
             batch = collate(examples).to(loaded.device)
             step_losses(step_logits(model, batch), batch, len(loaded.tokenizer)).mean().backward()
     except (MemoryError, RuntimeError) as error:

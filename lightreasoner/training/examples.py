@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lightreasoner.datasets.external import is_imported
+from lightreasoner.datasets.imported import is_imported
 from lightreasoner.datasets.samples import Sample, SelectionReport
 from lightreasoner.datasets.select_steps import training_samples
 from lightreasoner.datasets.selectors import Selection

@@ -117,7 +117,8 @@ def curve_figure(quantity: Quantity, runs: Mapping[str, pd.DataFrame], updates: 
 
 
 def _line(name: str, points: pd.DataFrame, look: int, several: bool, lowest: bool) -> go.Scatter:
-    colour, look = plotting.SERIES[look % len(plotting.SERIES)], look % len(plotting.SERIES)
+    look %= len(plotting.SERIES)
+    colour = plotting.SERIES[look]
     size, symbol = 6, plotting.MARKERS[look]
     best = _lowest(points) if lowest else None
     if best is not None:
@@ -130,13 +131,9 @@ def _line(name: str, points: pd.DataFrame, look: int, several: bool, lowest: boo
         name=plotting.escaped(name),
         mode="lines+markers" if several or best is not None or len(points) <= FEW else "lines",
         line={"color": colour, "width": 2, "dash": plotting.DASHES[look]},
-        marker={
-            "color": colour,
-            "size": size,
-            "symbol": symbol,
-            "maxdisplayed": FEW if several and best is None else 0,
-        },
-        customdata=list(zip(plotting.column(points["samples"]), plotting.column(points["seconds"]), strict=True)),
+        marker={"color": colour, "size": size, "symbol": symbol}
+        | {"maxdisplayed": FEW if several and best is None else 0},
+        customdata=plotting.rows(points[["samples", "seconds"]]),
     )
 
 
@@ -161,5 +158,4 @@ def _says(quantity: Quantity, runs: Mapping[str, pd.DataFrame]) -> str:
 
 
 def number(x: float) -> str:
-    """Three digits."""
     return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"

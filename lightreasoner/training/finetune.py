@@ -20,25 +20,14 @@ from lightreasoner.training.batches import BatchSampler, count_samples
 from lightreasoner.training.config import FinetuneConfig, named_targets
 from lightreasoner.training.curves import Curves
 from lightreasoner.training.loss import PackedExample, Target, can_gather_before_head, collate, step_logits, step_losses
-from lightreasoner.training.saved_tensors import measure_saved_tensors
+from lightreasoner.training.result import FinetuneResult
+from lightreasoner.training.saved_tensors import measure_saved_tensors, storages
 from lightreasoner.training.trainer import MetricsCallback, PackedTrainer, last_checkpoint
 
 MEASURED_TOKENS, MEASURED_UPDATES = 128, 500
 LOGIT_COPIES = 4  # logits of a sample, their log-probabilities, and the gradients of both
 ACTIVATIONS_SHARE = 0.8  # of the free memory; the rest is for what the backward pass makes
 HELD_OUT_STEPS = 256  # steps measured, about: for held-out loss and for drift each
-
-
-@dataclass(frozen=True)
-class TrainedAdapter:
-    """The peft model in eval mode, and what its training measured."""
-
-    model: Any
-    updates: int
-    samples_seen: int  # repeats counted
-    stopped: bool  # before the last update, at the user's request
-    measured: dict[str, float]  # the last held_out_loss and drift, nats
-    early: bool = False  # before the last update, since the held-out loss had stopped falling
 
 
 @dataclass
@@ -102,12 +91,13 @@ def finetune(
     sharded: bool = False,
     on_start: Callable[[], None] = lambda: None,
     on_measured: Callable[[Any, int, dict[str, float]], None] = lambda model, update, measured: None,
-) -> TrainedAdapter:
+) -> tuple[Any, FinetuneResult]:
     """Train an adapter on `loaded`, whose model is modified; resumes from the last complete checkpoint in `folder`.
 
-    When the user stops the run and keeps its results, this writes a checkpoint and returns early. sharded: spread the
-    base over the processes, see sharding.py. on_start: called once, before the first update. on_measured(model, update,
-    measured): called after each measurement. Raises UserError, and StopRequested when the run was cancelled.
+    Returns the peft model in eval mode, and what its training counted and measured. When the user stops the run and
+    keeps its results, this writes a checkpoint and returns early. sharded: spread the base over the processes, see
+    sharding.py. on_start: called once, before the first update. on_measured(model, update, measured): called after each
+    measurement. Raises UserError, and StopRequested when the run was cancelled.
     """
     model = _with_lora(config, loaded, progress, sharded)
     if not sharded:
@@ -148,8 +138,8 @@ def finetune(
     updates = trainer.state.global_step
     if training.stopped and updates % config.evaluate_every:
         training.measure(updates)
-    seen, measured = sampler.samples_seen(updates), training.measured
-    return TrainedAdapter(model.eval(), updates, seen, training.stopped, measured, training.early)
+    early, seen = updates if training.early else None, sampler.samples_seen(updates)
+    return model.eval(), FinetuneResult(updates, seen, early=early, stopped=training.stopped, **training.measured)
 
 
 def _with_lora(config: FinetuneConfig, loaded: LoadedModel, progress: Progress, sharded: bool) -> Any:
@@ -197,9 +187,8 @@ def activations_fit(
     ids = sampler[0][0].ids[:MEASURED_TOKENS]
     last = Target(len(ids) - 1, (0,), (1.0,))
     batch = collate([PackedExample(ids, 1, (last,))]).to(loaded.device)
-    known = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
     model.train()
-    with measure_saved_tensors(known) as saved:
+    with measure_saved_tensors(storages(model)) as saved:
         logits = step_logits(model, batch, whole_head)
     logit_bytes = LOGIT_COPIES * 4 * logits.shape[-1]
     del logits

@@ -24,7 +24,6 @@ SUFFIX = ".toml"
 
 
 def settings_table(config: FinetuneConfig, selection: Selection) -> dict[str, Any]:
-    """The settings that differ from their defaults."""
     chosen = {}
     for known, given in ((SELECTED, selection), (TRAINED, config)):
         for name, spec in known.items():
@@ -60,7 +59,6 @@ def toml_value(value: Any) -> str:
 
 
 def preset_names(settings: Settings) -> list[str]:
-    """The names of the workspace's presets, in order."""
     return sorted(path.stem for path in (settings.workspace / "presets").glob(f"[!.]*{SUFFIX}"))
 
 

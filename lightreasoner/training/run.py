@@ -93,24 +93,20 @@ def run_finetune(job: FinetuneJob, settings: Settings, progress: Progress) -> Fi
         if first and update:
             keep_if_best(job.run_dir, model, job.expert, update, measured)
 
-    tuned = finetune(job.run_dir, job.config, loaded, train, held_out, progress, job.sharded, on_measured=on_measured)
-    result = FinetuneResult(
-        updates=tuned.updates,
-        samples_seen=tuned.samples_seen,
+    sets = train, held_out, progress
+    model, result = finetune(job.run_dir, job.config, loaded, *sets, job.sharded, on_measured=on_measured)
+    result = replace(
+        result,
         samples=samples,
         trajectories=len(examples),
         train_loss=mean_loss(job.run_dir),
-        held_out_loss=tuned.measured.get("held_out_loss"),
-        drift=tuned.measured.get("drift"),
         seconds=round(working_seconds(job.run_dir) or 0.0, 1),
-        early=tuned.updates if tuned.early else None,
-        stopped=tuned.stopped,
     )
     if first:
         progress.status("Saving the adapter")
         card = adapter_card(record | {"result": result.as_json()})
-        save_adapter(tuned.model, job.run_dir / ADAPTER, card, job.expert)
-        forget_others(job.run_dir, tuned.updates)
+        save_adapter(model, job.run_dir / ADAPTER, card, job.expert)
+        forget_others(job.run_dir, result.updates)
         add_to_run(job.run_dir, result=result.as_json())
         if job.config.patience:
             use_best(job.run_dir)

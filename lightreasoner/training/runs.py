@@ -1,7 +1,7 @@
 """Fine-tuned experts of this workspace: the finished runs of an expert, and their adapters."""
 
-import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.hub.download import MEASURED
 from lightreasoner.models.references import parse_ref
 from lightreasoner.settings import Settings
+from lightreasoner.storage.atomic import read_json
 from lightreasoner.storage.names import given_name
 from lightreasoner.storage.runs import list_runs, read_run, run_folder
 from lightreasoner.training.result import FinetuneResult
@@ -107,12 +108,11 @@ def adapter_folder(run_dir: Path) -> Path:
 def measured_in(folder: Path) -> dict | None:
     """The update of an adapter, or of the adapter in a merged model, that is not its run's last one, and what was
     measured there; else None."""
-    try:
-        found = json.loads((folder / MEASURED).read_text(encoding="utf-8"))
-        whole = isinstance(found["update"], int) and isinstance(found["held_out_loss"], float | int)
-    except (OSError, ValueError, RecursionError, TypeError, KeyError):
-        return None
-    return found if whole else None
+    found = read_json(folder / MEASURED)
+    with suppress(TypeError, KeyError):
+        if isinstance(found["update"], int) and isinstance(found["held_out_loss"], float | int):
+            return found
+    return None
 
 
 def used_adapter(folder: Path) -> dict:

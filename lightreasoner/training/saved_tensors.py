@@ -46,6 +46,11 @@ class _SavedTensor:
             self._saved.remove(self.tensor.untyped_storage())
 
 
+def storages(model: torch.nn.Module) -> set[int]:
+    """The data pointers of its weights and buffers."""
+    return {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+
+
 @contextmanager
 def measure_saved_tensors(known: set[int]) -> Iterator[SavedBytes]:
     """Counts the storages that autograd saves inside the block, each once. known: data pointers not to count."""

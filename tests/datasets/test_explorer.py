@@ -14,8 +14,8 @@ from lightreasoner.datasets.annotations import set_annotation
 from lightreasoner.datasets.explorer import Explorer
 from lightreasoner.datasets.explorer_page import ORDERS, Filters, page
 from lightreasoner.datasets.export import export_steps
-from lightreasoner.datasets.external import import_samples
 from lightreasoner.datasets.figures import plane_figure
+from lightreasoner.datasets.imported import import_samples
 from lightreasoner.datasets.quality import BAD, GOOD, WARN, GradedAnswers, quality_report
 from lightreasoner.datasets.selectors import SELECTOR_NAMES, Selection
 from lightreasoner.datasets.trajectories import KL_EDGES, kl_histogram, shards

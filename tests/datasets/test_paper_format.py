@@ -13,7 +13,7 @@ import pytest
 from lightreasoner.cli.main import main
 from lightreasoner.datasets.annotations import set_annotation
 from lightreasoner.datasets.export import export_samples
-from lightreasoner.datasets.external import MAX_LISTED, import_samples
+from lightreasoner.datasets.imported import MAX_LISTED, import_samples
 from lightreasoner.datasets.paper_format import MAX_LINE
 from lightreasoner.datasets.select_steps import training_samples
 from lightreasoner.datasets.selectors import Selection
@@ -263,6 +263,6 @@ def test_the_verbs(tmp_path, capsys):
 
 
 def test_selecting_importing_and_marking_need_no_torch():
-    code = "import sys, lightreasoner.cli.dataset, lightreasoner.datasets.external; print('torch' in sys.modules)"
+    code = "import sys, lightreasoner.cli.dataset, lightreasoner.datasets.imported; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "False", done.stderr

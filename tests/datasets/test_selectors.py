@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lightreasoner import paper
-from lightreasoner.datasets.selectors import SELECTOR_NAMES, SELECTORS, Selection, select
+from lightreasoner.datasets.selectors import SELECTOR_NAMES, SELECTORS, Selection, needs_of, select
 from lightreasoner.errors import UserError
 from lightreasoner.scoring import divergence
 
@@ -148,4 +148,6 @@ def test_the_table_is_complete_and_its_floor_is_the_scorers():
     with pytest.raises(UserError):
         Selection(alpha=paper.ALPHA_FLOOR * 0.999)
     assert len(SELECTOR_NAMES) == len(set(SELECTOR_NAMES)) == 12
-    assert all(s.title and s.description.endswith(".") and s.score and "kl" in s.needs for s in SELECTORS)
+    assert all(
+        s.title and s.description.endswith(".") and s.score and "kl" in needs_of(Selection(s.name)) for s in SELECTORS
+    )

@@ -169,13 +169,13 @@ def test_an_experiment_that_is_stopped_goes_on_where_it_was(pair, tmp_path, monk
     """Stopped in the middle of a training whose results are kept: it is trained to its end afterwards, not taken."""
     folder = tmp_path / "x"
 
-    class Stopping(running._Relay):
+    class Stopping(running.StageProgress):
         def update(self, done, total, **numbers):
             super().update(done, total, **numbers)
             if self._stage.kind == "finetune" and done == 1:
                 (folder / STOP_FILE).write_text("keep")
 
-    monkeypatch.setattr(running, "_Relay", Stopping)
+    monkeypatch.setattr(running, "StageProgress", Stopping)
     arms = {"max_steps": 4, "beta": 0.0, "held_out": 0.0}
     with pytest.raises(StopRequested):
         go(pair, folder, arms=arms)
@@ -193,13 +193,13 @@ def test_an_experiment_that_is_stopped_goes_on_where_it_was(pair, tmp_path, monk
 def test_a_stage_that_is_stopped_alone_is_taken_as_it_is(pair, tmp_path, monkeypatch):
     folder = tmp_path / "x"
 
-    class Stopping(running._Relay):
+    class Stopping(running.StageProgress):
         def update(self, done, total, **numbers):
             super().update(done, total, **numbers)
             if self._stage.kind == "finetune" and done == 1 and not self._stage.arm.is_control:
                 (self._stage.folder / STOP_FILE).write_text("keep")
 
-    monkeypatch.setattr(running, "_Relay", Stopping)
+    monkeypatch.setattr(running, "StageProgress", Stopping)
     go(pair, folder, arms={"max_steps": 4, "beta": 0.0, "held_out": 0.0})
     assert states(all_stages(folder))[1:3] == [("finetune", "stopped"), ("evaluation", "succeeded")]
     stopped, control = arm_results(all_stages(folder))

@@ -12,7 +12,7 @@ import time
 import psutil
 import pytest
 
-from lightreasoner.grading import equivalence
+from lightreasoner.grading import symbolic
 from lightreasoner.grading.grading import grade
 
 RIGHT = {
@@ -394,8 +394,8 @@ ENDLESS = [  # Math-Verify 63, 65; sympy 24187
 @pytest.mark.parametrize("in_thread", [False, True])
 def test_endless_evaluation_is_given_up_in_a_job_and_on_the_page(in_thread, monkeypatch):
     """math-verify's limit is an alarm, which a thread has not and which does not interrupt big integers."""
-    monkeypatch.setattr(equivalence._worker, "patience", 20)
-    equivalence._compared.cache_clear()
+    monkeypatch.setattr(symbolic._worker, "patience", 20)
+    symbolic._compared.cache_clear()
     results, start = [], time.monotonic()
 
     def judge() -> None:
@@ -412,10 +412,10 @@ def test_endless_evaluation_is_given_up_in_a_job_and_on_the_page(in_thread, monk
 
 def test_what_takes_too_long_is_given_up_once_and_costs_no_new_process(monkeypatch):
     """Each took 6 to 9 seconds, the next import included; ten such values in one answer took ten times as long."""
-    assert equivalence.SECONDS <= 1
+    assert symbolic.SECONDS <= 1
     assert grade(r"\boxed{\sqrt{8}}", r"2\sqrt{2}").right
-    asked, ask, template = [], equivalence._worker.ask, psutil.Process(equivalence._worker._process.pid)
-    monkeypatch.setattr(equivalence._worker, "ask", lambda request: asked.append(request) or ask(request))
+    asked, ask, template = [], symbolic._worker.ask, psutil.Process(symbolic._worker._process.pid)
+    monkeypatch.setattr(symbolic._worker, "ask", lambda request: asked.append(request) or ask(request))
     towers = [rf"{n}^{{{n}^{{{n}^{{{n}}}}}}}" for n in range(7, 17)]
     assert not grade(rf"\boxed{{{', '.join(towers)}}}", ", ".join(rf"\sqrt{{{n}}}" for n in range(10))).right
     assert len(asked) == 1

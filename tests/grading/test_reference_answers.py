@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightreasoner.grading.reference_answers import is_words, words_sentence
+from lightreasoner.grading.reference_answers import compared_as_text, words_sentence
 from lightreasoner.problems.rows import Problem
 
 USUAL = [
@@ -20,12 +20,12 @@ WORDS = [
 
 @pytest.mark.parametrize("answer", USUAL)
 def test_numbers_options_and_formulas(answer):
-    assert not is_words(answer)
+    assert not compared_as_text(answer)
 
 
 @pytest.mark.parametrize("answer", WORDS)
 def test_words(answer):
-    assert is_words(answer)
+    assert compared_as_text(answer)
 
 
 def test_the_sentence_counts_the_known_answers_only():

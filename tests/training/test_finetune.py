@@ -101,8 +101,8 @@ def run(folder: Path, model: Path, progress: RecordingProgress, config: Finetune
     return finetune(folder, config, load(model), *hold_out(examples(), config.held_out, config.seed), progress)
 
 
-def adapter(tuned) -> dict[str, torch.Tensor]:
-    return {name: p.detach().clone() for name, p in tuned.model.named_parameters() if p.requires_grad}
+def adapter(tuned: tuple) -> dict[str, torch.Tensor]:
+    return {name: p.detach().clone() for name, p in tuned[0].named_parameters() if p.requires_grad}
 
 
 @pytest.mark.parametrize("cap", [None, 0.3])
@@ -126,9 +126,9 @@ def test_the_first_loss_is_the_mean_teaching_signal_of_the_selected_steps(tmp_pa
 
 def test_it_learns_and_measures_what_was_held_out(tmp_path, model):
     progress = RecordingProgress()
-    tuned = run(tmp_path / "run", model, progress, replace(CONFIG, samples_per_update=16, dropout=0.0))
-    assert tuned.updates == 30
-    assert not tuned.stopped
+    _, result = run(tmp_path / "run", model, progress, replace(CONFIG, samples_per_update=16, dropout=0.0))
+    assert result.updates == 30
+    assert not result.stopped
     losses, held = progress.losses(), progress.of("held_out")
     assert losses[30] < 0.8 * losses[1]
     assert [event["update"] for event in held] == [0, 10, 20, 30]
@@ -146,8 +146,8 @@ def test_only_the_adapter_trains(tmp_path, model):
     trained = adapter(tuned)
     assert trained
     assert all("lora_" in name for name in trained)
-    with tuned.model.disable_adapter():
-        after = {name.replace(".base_layer", ""): p for name, p in tuned.model.get_base_model().named_parameters()}
+    with tuned[0].disable_adapter():
+        after = {name.replace(".base_layer", ""): p for name, p in tuned[0].get_base_model().named_parameters()}
     assert all(torch.equal(after[name], p) for name, p in before.items())
 
 
@@ -166,7 +166,7 @@ def test_a_killed_run_resumes_as_if_nothing_had_happened(tmp_path, model):
     again = run(tmp_path / "run", model, resumed)
     assert not half.exists()
     assert min(resumed.losses()) == 11, "it went on from the last whole checkpoint"
-    assert again.updates == 30
+    assert again[1].updates == 30
     merged = killed.losses() | resumed.losses()
     assert merged == pytest.approx(undisturbed.losses(), abs=1e-6)
     for name, weight in adapter(whole).items():
@@ -175,8 +175,8 @@ def test_a_killed_run_resumes_as_if_nothing_had_happened(tmp_path, model):
 
 def test_stop_and_keep_keeps(tmp_path, model):
     tuned = run(tmp_path / "run", model, RecordingProgress(stop_at=7, error=StopRequested(keep=True)))
-    assert tuned.stopped
-    assert tuned.updates == 7
+    assert tuned[1].stopped
+    assert tuned[1].updates == 7
     assert (tmp_path / "run/checkpoints/checkpoint-7/complete").exists()
 
 
@@ -295,17 +295,17 @@ def test_the_adapter_loads_in_plain_peft_and_merging_changes_nothing(tmp_path, m
     from transformers import AutoModelForCausalLM
 
     tuned = run(tmp_path / "run", model, RecordingProgress(), replace(CONFIG, learning_rate=5e-2))
-    save_adapter(tuned.model, tmp_path / "adapter", "# a card\n")
+    save_adapter(tuned[0], tmp_path / "adapter", "# a card\n")
     assert json.loads((tmp_path / "adapter/adapter_config.json").read_text())["r"] == 8
     assert (tmp_path / "adapter/README.md").read_text() == "# a card\n"
     assert load_file(tmp_path / "adapter/adapter_model.safetensors")
     with torch.inference_mode():
-        expected = tuned.model(input_ids=IDS).logits
+        expected = tuned[0](input_ids=IDS).logits
         plain = AutoModelForCausalLM.from_pretrained(model)
         assert (plain(input_ids=IDS).logits - expected).abs().max() > 0.05, "the adapter does something"
         loaded = peft.PeftModel.from_pretrained(plain, tmp_path / "adapter").eval()
         torch.testing.assert_close(loaded(input_ids=IDS).logits, expected, rtol=0, atol=1e-5)
-        save_merged(tuned.model, load(model).tokenizer, tmp_path / "merged", "# merged\n")
+        save_merged(tuned[0], load(model).tokenizer, tmp_path / "merged", "# merged\n")
         merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
         torch.testing.assert_close(merged(input_ids=IDS).logits, expected, rtol=0, atol=1e-4)
 
@@ -337,7 +337,7 @@ def test_a_damaged_checkpoint_is_left_out_and_the_one_before_goes_on(tmp_path, m
     optimizer = newest / "optimizer.pt"
     optimizer.write_bytes(optimizer.read_bytes()[:100])
     resumed = RecordingProgress()
-    assert run(tmp_path / "run", model, resumed).updates == 30
+    assert run(tmp_path / "run", model, resumed)[1].updates == 30
     assert min(resumed.losses()) == 11
     assert any("checkpoint-20 is damaged (optimizer.pt)" in event["text"] for event in resumed.of("note"))
 
@@ -367,7 +367,7 @@ def test_out_of_memory_on_a_cpu_splits_the_update_too(tmp_path, model, monkeypat
 
     monkeypatch.setattr(training, "step_logits", short)
     progress = RecordingProgress()
-    assert run(tmp_path / "run", model, progress, replace(CONFIG, max_steps=3)).updates == 3
+    assert run(tmp_path / "run", model, progress, replace(CONFIG, max_steps=3))[1].updates == 3
     assert refused and "Memory is short" in progress.of("note")[0]["text"]
 
 
@@ -394,7 +394,7 @@ def test_a_flipped_bit_in_a_checkpoint_is_noticed(tmp_path, model):
     data[-9] ^= 4
     weights.write_bytes(data)
     resumed = RecordingProgress()
-    assert run(tmp_path / "run", model, resumed).updates == 30
+    assert run(tmp_path / "run", model, resumed)[1].updates == 30
     assert any("checkpoint-20 is damaged (adapter_model.safetensors)" in event["text"] for event in resumed.of("note"))
     assert training.damaged_file(tmp_path / "run/checkpoints/checkpoint-30") is None
 

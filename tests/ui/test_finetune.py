@@ -203,7 +203,7 @@ def test_a_dataset_that_runs_on_past_the_end_of_a_turn_is_noticed_before_a_run(b
 
 
 def test_an_imported_dataset_needs_a_model(bench, tmp_path):
-    from lightreasoner.datasets.external import import_samples
+    from lightreasoner.datasets.imported import import_samples
 
     sample = {"prompt_id": "How many?", "step": 0, "prefix": "", "tokens": ["a"], "token_ids": [70], "weights": [1.0]}
     (tmp_path / "samples.jsonl").write_text(json.dumps(sample | {"kl_divergence": 1.0}) + "\n")

@@ -8,7 +8,6 @@ import plotly.graph_objects as go
 
 from lightreasoner.datasets.explorer import Explorer
 from lightreasoner.datasets.explorer_page import Filters, page
-from lightreasoner.datasets.external import read_imported
 from lightreasoner.datasets.figures import (
     category_figure,
     histogram_figure,
@@ -17,6 +16,7 @@ from lightreasoner.datasets.figures import (
     plane_figure,
     teaching_figure,
 )
+from lightreasoner.datasets.imported import read_imported
 from lightreasoner.datasets.origin import origin_sentences
 from lightreasoner.datasets.quality import GOOD, GradedAnswers, quality_report
 from lightreasoner.datasets.selectors import SELECTORS, Selection, above_beta, parse_box

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from lightreasoner.datasets.external import import_samples
+from lightreasoner.datasets.imported import import_samples
 from lightreasoner.errors import UserError
 from lightreasoner.storage.atomic import new_id
 from lightreasoner.storage.runs import run_folder

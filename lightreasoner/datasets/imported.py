@@ -14,14 +14,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 
 from lightreasoner.datasets.annotations import load_annotations
 from lightreasoner.datasets.paper_format import MAX_BYTES, read_paper_file
 from lightreasoner.datasets.samples import Sample, SelectionReport
 from lightreasoner.datasets.selectors import Selection, needs_of, select
 from lightreasoner.errors import UserError, first_line
-from lightreasoner.storage.atomic import atomic_file
+from lightreasoner.storage.atomic import atomic_file, locked
 from lightreasoner.storage.runs import LOCK, RECORD, begin_run, read_run, versions
 
 FILE = "samples.parquet"
@@ -81,21 +80,18 @@ def import_samples(path: Path, folder: Path, max_bytes: int = MAX_BYTES) -> Impo
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{folder} cannot be created: {error.strerror}. Name another folder.") from None
-    lock = FileLock(folder / LOCK)
-    try:
-        with lock.acquire(timeout=0):
+    with locked(folder / LOCK, f"Another import into {folder} is running; name another folder."):
+        try:
             report = _write(rows, path, folder)
             about = {"imported": True, "versions": versions(), "import": asdict(report)}
             begin_run(folder, "dataset", {"source": path.name}, about)
             return report
-    except Timeout:
-        raise UserError(f"Another import into {folder} is running; name another folder.") from None
-    except BaseException:
-        (folder / FILE).unlink(missing_ok=True)
-        if new:
-            (folder / LOCK).unlink(missing_ok=True)
-            folder.rmdir()
-        raise
+        except BaseException:
+            (folder / FILE).unlink(missing_ok=True)
+            if new:
+                (folder / LOCK).unlink(missing_ok=True)
+                folder.rmdir()
+            raise
 
 
 def _write(rows: Iterator[tuple[int, Sample | str]], path: Path, folder: Path) -> ImportReport:
@@ -160,21 +156,19 @@ def select_imported(
         raise UserError("The targets of an imported dataset are fixed, so a cap cannot change them; leave it out.")
     annotations = load_annotations(folder)
     by_selector = None if selection is None else _select(folder, selection)
-    steps = selected = usable = kept = dropped = 0
+    chosen, used = [], []
     for table in read_imported(folder):
         for row in table.to_pylist():
             sample = Sample(prefix_ids=None, **row)
-            if by_selector is not None and steps >= len(by_selector):
+            if by_selector is not None and len(used) >= len(by_selector):
                 raise UserError(f"{Path(folder) / FILE} changed while it was read; try again.")
-            chosen = by_selector is None or bool(by_selector[steps])
+            chosen.append(by_selector is None or bool(by_selector[len(used)]))
             kind = annotations.get(sample.problem_id, sample.sample, sample.step)
-            used = kind == "keep" or (chosen and kind != "drop")
-            steps, selected, usable = steps + 1, selected + chosen, usable + used
-            kept, dropped = kept + (used and not chosen), dropped + (chosen and not used)
-            if used:
+            used.append(kind == "keep" or (chosen[-1] and kind != "drop"))
+            if used[-1]:
                 yield sample
     if on_report:
-        on_report(SelectionReport(steps, selected, usable, 0, kept, dropped))
+        on_report(SelectionReport.count(np.array(chosen, bool), np.array(used, bool), np.ones(len(used), bool)))
 
 
 def refuse_missing_measures(selection: Selection) -> None:

@@ -1,4 +1,4 @@
-"""Intervals: [0, 1), unions of them, and inequalities, which say the same: x < -1 or x > 1."""
+"""Answers that are intervals: [0, 1), unions of them, and inequalities, which say the same: x < -1 or x > 1."""
 
 import re
 from collections.abc import Callable
@@ -50,9 +50,8 @@ def _interval(text: str) -> Interval | None:
     ends = split_top(inside[2], ",|;") if inside else []
     if len(ends) != 2 or not all(end.strip() for end in ends):
         return None
-    return Interval(
-        inside[1].replace("]", "("), *(end.strip().removeprefix("+") for end in ends), inside[3].replace("[", ")")
-    )
+    low, high = (end.strip().removeprefix("+") for end in ends)
+    return Interval(inside[1].replace("]", "("), low, high, inside[3].replace("[", ")"))
 
 
 def _inequality(text: str) -> tuple[list[Interval], str] | None:
@@ -66,9 +65,8 @@ def _inequality(text: str) -> tuple[list[Interval], str] | None:
     if len(signs) == 2:
         if not _is_variable(terms[1]) or any(sign[0] != "<" for sign in signs):
             return None
-        return [Interval("[" if "=" in signs[0] else "(", terms[0], terms[2], "]" if "=" in signs[1] else ")")], terms[
-            1
-        ]
+        opens, closes = "[" if "=" in signs[0] else "(", "]" if "=" in signs[1] else ")"
+        return [Interval(opens, terms[0], terms[2], closes)], terms[1]
     (left, right), sign = terms, signs[0]
     if _is_variable(right) and not _is_variable(left):
         left, right, sign = right, left, sign.translate(str.maketrans("<>", "><"))
@@ -114,8 +112,6 @@ def same_intervals(found: str, answer: str, same: Callable[[str, str], bool]) ->
 
 
 def _equal(one: Interval, other: Interval, same: Callable[[str, str], bool]) -> bool:
-    pack = "".join
-    ends = all(
-        pack(a.split()) == pack(b.split()) or same(b, a) for a, b in ((one.low, other.low), (one.high, other.high))
-    )
-    return ends and (one.opens, one.closes) == (other.opens, other.closes)
+    ends = (one.low, other.low), (one.high, other.high)
+    alike = all("".join(a.split()) == "".join(b.split()) or same(b, a) for a, b in ends)
+    return alike and (one.opens, one.closes) == (other.opens, other.closes)

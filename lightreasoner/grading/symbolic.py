@@ -11,7 +11,7 @@ from lightreasoner.bounded_process import Worker, serve
 SECONDS = 1  # of computing, per comparison; the longest of the tests takes half of it, most some hundredths
 MEMORY = 2 << 30  # bytes
 DIGITS = 60  # that two irrational numbers are computed to
-_worker = Worker("lightreasoner.grading.equivalence", SECONDS)
+_worker = Worker("lightreasoner.grading.symbolic", SECONDS)
 
 
 class GivenUp(Exception):
