@@ -1,7 +1,7 @@
 // @ts-check
 // One dataset: its facts, charts, selection, quality and steps. `host` has the server's calls; nothing here knows
 // Gradio.
-import { createErrorBox, el } from '../shared/dom.js';
+import { createErrorBox, el, labelled, optionsOf, termsOf } from '../shared/dom.js';
 import { PAPER } from '../shared/engine_data.js';
 import { formatBytes, formatCount, formatPercent } from '../shared/format.js';
 import { createPush } from '../shared/push_form.js';
@@ -11,12 +11,12 @@ import { AmateursPanel } from './amateurs.js';
 import { CategoryChart, Histogram, Plane, ThresholdChart } from './charts.js';
 import { StepTable } from './step_table.js';
 
-const TONES = { good: ['\u2713', 'OK'], warn: ['!', 'Warning'], bad: ['\u2715', 'Problem'] };
+const TONES = { good: ['✓', 'OK'], warn: ['!', 'Warning'], bad: ['✕', 'Problem'] };
 const DOWNLOADS = [
-  ['paper', 'Samples (JSONL)', 'The samples of this selection, in the format of the paper\u2019s released samples'],
+  ['paper', 'Samples (JSONL)', 'The samples of this selection, in the format of the paper’s released samples'],
   ['parquet', 'Samples (Parquet)', 'The same samples as one table, with the token ids of the prefix'],
-  ['steps', 'Steps (CSV)', 'Every step with its measures, also the teaching signal at this \u03b1'],
-  ['raw', 'Trajectories (Parquet)', 'Everything that was sampled: every step, independent of \u03b1 and \u03b2'],
+  ['steps', 'Steps (CSV)', 'Every step with its measures, also the teaching signal at this α'],
+  ['raw', 'Trajectories (Parquet)', 'Everything that was sampled: every step, independent of α and β'],
 ];
 const DATASET_ACTIONS = {
   keep: ['Stop and keep', 'End now; the dataset holds what was sampled so far'],
@@ -35,11 +35,11 @@ function createParts(explorer) {
   const histogram = (key, measure, name) => new Histogram({ measure, name }, (range) => explorer.bound(key, range));
   const parts = { histogram: histogram('kl', 'KL', 'steps-by-kl'),
     teaching: histogram('teaching', 'teaching signal', 'steps-by-teaching-signal'),
-    beta: new ThresholdChart({ title: 'Selected steps by \u03b2', says: 'click to set \u03b2',
-      name: 'selected-by-beta', label: 'Beta, the KL threshold in nats', symbol: '\u03b2', shape: 'beta',
+    beta: new ThresholdChart({ title: 'Selected steps by β', says: 'click to set β',
+      name: 'selected-by-beta', label: 'Beta, the KL threshold in nats', symbol: 'β', shape: 'beta',
       min: 0, max: 3, onInput: moved('beta') }),
-    alpha: new ThresholdChart({ title: 'One-token targets by \u03b1', says: 'click to set \u03b1',
-      name: 'one-token-by-alpha', label: 'Alpha, the plausibility threshold', symbol: '\u03b1', shape: 'alpha',
+    alpha: new ThresholdChart({ title: 'One-token targets by α', says: 'click to set α',
+      name: 'one-token-by-alpha', label: 'Alpha, the plausibility threshold', symbol: 'α', shape: 'alpha',
       min: PAPER.alphaFloor, max: 1, onInput: moved('alpha') }),
     plane: new Plane((box) => explorer.look(box), (box) => explorer.train(box)),
     categories: new CategoryChart((kind) => explorer.steps.pick(kind)),
@@ -51,14 +51,13 @@ function createParts(explorer) {
     selection: el('p', { class: 'lr-chosen' }), quality: el('ul', { class: 'lr-quality' }) };
   parts.picker.addEventListener('change', () => explorer.move({ selector: parts.picker.value }, 0));
   parts.tau.addEventListener('input', () => explorer.move({ tau: numberIn(parts.tau) }));
-  const tau = el('label', { class: 'lr-pick', title: 'Only steps that teach more than \u03c4 nats' },
-    el('span', { text: '\u03c4' }), parts.tau);
+  const tau = labelled('τ', parts.tau, { title: 'Only steps that teach more than τ nats' });
   parts.cap.addEventListener('input', () => explorer.move({ cap: numberIn(parts.cap) || null }));
-  const cap = el('label', { class: 'lr-pick', title: 'Log ratios above it count as the cap: what the amateur all but ' +
-    'rules out does not take the whole target' }, el('span', { text: 'Cap of the target' }), parts.cap);
+  const cap = labelled('Cap of the target', parts.cap, { title: 'Log ratios above it count as the cap: what the ' +
+    'amateur all but rules out does not take the whole target' });
   const node = el('div', { class: 'lr-charts' }, parts.histogram.chart.node, parts.teaching.chart.node,
     parts.plane.chart.node, parts.beta.chart.node, parts.alpha.chart.node, parts.categories.chart.node,
-    panel('Training samples', el('label', { class: 'lr-pick' }, el('span', { text: 'Selector' }), parts.picker), tau,
+    panel('Training samples', labelled('Selector', parts.picker), tau,
       cap, parts.selectorSays, parts.selection), panel('Quality', parts.quality));
   return { ...parts, node };
 }
@@ -73,7 +72,7 @@ function createHead(explorer) {
     tune: el('a', { class: 'lr-job-made', href: '?tab=finetune', text: 'Fine-tune on it',
       title: 'Train the expert on these steps, with the settings for this pair' }),
     deletion: createDeletion({ label: 'Delete this dataset?', act: () => act(host.remove),
-      text: () => 'Delete \u201c' + explorer.data.name + '\u201d, ' + formatBytes(explorer.data.bytes) +
+      text: () => 'Delete “' + explorer.data.name + '”, ' + formatBytes(explorer.data.bytes) +
         '? This cannot be undone.' }),
     naming: createRename({ data: () => explorer.data, act: (name) => act(() => host.rename(name)) }),
     push: createPush({ push: host.push, pushed: host.pushed }) };
@@ -137,7 +136,7 @@ export class Explorer {
     this.ranges = { ...this.ranges, expert_entropy: range(box?.[0], box?.[1]), kl: range(box?.[2], box?.[3]) };
     this.steps.change({});
   }
-  /** Only the steps in a box are training samples, whatever \u03b2 is; null: as the selector says. */
+  /** Only the steps in a box are training samples, whatever β is; null: as the selector says. */
   train(box) {
     const text = box && box.map((bound) => (bound === Infinity ? 'inf' : String(bound))).join(':');
     this.move({ box: text, selector: box ? 'all' : 'kl' }, 0);
@@ -199,7 +198,7 @@ export class Explorer {
     const { total } = job || {};
     this.head.progress.show({ state, job, done, total, counted: [
       total && formatCount(done) + ' of ' + formatCount(total) + ' ' + unit,
-      stepped && formatCount(stepped) + ' steps', stepped && formatCount(data.above) + ' above \u03b2'] });
+      stepped && formatCount(stepped) + ' steps', stepped && formatCount(data.above) + ' above β'] });
   }
   show(next) {
     const other = !this.data || this.data.id !== next.id;
@@ -220,14 +219,13 @@ export class Explorer {
     head.badge.replaceChildren(stateBadge(data.state, runningWord(data.job)));
     head.error.show(data.trouble || '');
     head.deletion.offer(!active); // a job has to be stopped first
-    head.facts.replaceChildren(...data.facts.map(([name, text, says]) =>
-      el('div', { title: says }, el('dt', { text: name }), el('dd', { text }))));
+    head.facts.replaceChildren(...termsOf(data.facts));
     head.command.show(data.command);
     head.links.hidden = !data.steps;
     head.tune.hidden = !data.steps || !document.getElementById('lr-tab-finetune-button');
     head.push.show(data.id, data.steps && !active ? [['dataset', 'Dataset']] : []);
     const offered = data.steps ? DOWNLOADS.filter(([format]) => data.downloads.includes(format)) : [];
-    head.links.replaceChildren(...offered.map(([format, text, says]) => el('button', { type: 'button', title: says,
+    head.links.replaceChildren(...offered.map(([format, text, says]) => el('button', { title: says,
       text, 'data-format': format, onclick: (event) => this.download(format, event.target) })));
   }
   async download(format, button) {
@@ -238,7 +236,7 @@ export class Explorer {
   showPanels() {
     const { selectors, selection, health } = this.data, { parts } = this, { picker, selectorSays, quality } = parts;
     if (picker.options.length !== selectors.length) {
-      picker.replaceChildren(...selectors.map((s) => el('option', { value: s.name, text: s.title })));
+      picker.replaceChildren(...optionsOf(selectors.map((s) => [s.name, s.title])));
     }
     picker.value = this.selection.selector;
     parts.tau.parentElement.hidden = picker.value !== 'teaching';

@@ -34,7 +34,7 @@ class Tab {
     this.error = createErrorBox();
     this.empty = el('section', { class: 'lr-card lr-empty', hidden: true }, el('h2', { text: intro.title }),
       ...intro.sentences.map((text) => el('p', { text })),
-      el('button', { type: 'button', class: 'lr-primary', text: 'Build dataset',
+      el('button', { class: 'lr-primary', text: 'Build dataset',
         onclick: () => document.getElementById('lr-ds-build')?.click() }));
     const root = element.querySelector('.lr-root');
     root.classList.add('lr', 'lr-data', 'lr-has-run'); // the reader's viewer is inside: no part of it is to be hidden

@@ -25,7 +25,7 @@ class EvaluateTab {
     this.looked = 0;
     this.busy = false;
     this.tuned = null;
-    this.allResults = el('button', { type: 'button', text: 'All results', onclick: () => this.show(null, true) });
+    this.allResults = el('button', { text: 'All results', onclick: () => this.show(null, true) });
     this.list = createRunList({ title: 'Evaluations', running: 'Running', aside: this.allResults,
       facts: (e) => [e.facts], onOpen: (id) => this.show(id, true) });
     this.run = new EvaluationView({

@@ -1,7 +1,7 @@
 // @ts-check
 // The preview of training: what decoding by contrast gains over the grid of α and β, and the way to train so.
 import { Chart } from '../shared/chart.js';
-import { el } from '../shared/dom.js';
+import { el, linkTo, muted } from '../shared/dom.js';
 import { gridTable, pct } from './grid_table.js';
 
 const CONTRAST = 'Where KL is above β, the contrastive target’s choice is taken: what training would teach, '
@@ -30,14 +30,13 @@ const departures = ({ cells, takeover }) => gridTable('How far each cell departs
  */
 export function previewNotes(preview) {
   const { sentence, takeover, graded, best } = preview;
-  const capped = best && best.cap !== null, cap = capped ? '&cap=' + best.cap : '';
+  const capped = best && best.cap !== null;
   const numbers = best && `α ${best.alpha} and β ${best.beta}` + (capped ? ` and a cap of ${best.cap} nats` : '');
-  const tune = best && el('a', { class: 'lr-job-made', text: 'Fine-tune with ' + numbers,
-    href: `?tab=finetune&alpha=${best.alpha}&beta=${best.beta}` + cap });
-  const build = best && el('a', { class: 'lr-job-made', text: 'Build a dataset to select with them',
-    href: `?tab=datasets&alpha=${best.alpha}&beta=${best.beta}` + cap });
+  const link = (tab, text) => linkTo({ tab, alpha: best.alpha, beta: best.beta, ...(capped ? { cap: best.cap } : {}) },
+    text, { class: 'lr-job-made' });
   return el('div', { class: 'lr-preview-verdict' },
-    el('p', { class: 'lr-muted', text: takeover ? TAKEOVER : CONTRAST }),
-    el('p', {}, el('b', { text: sentence }), ...(best ? [' ', tune, ' ', build] : [])),
+    muted(takeover ? TAKEOVER : CONTRAST, 'p'),
+    el('p', {}, el('b', { text: sentence }), ...(best ? [' ', link('finetune', 'Fine-tune with ' + numbers), ' ',
+      link('datasets', 'Build a dataset to select with them')] : [])),
     ...(graded ? [] : [departures(preview)]));
 }

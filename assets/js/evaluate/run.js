@@ -1,13 +1,13 @@
 // @ts-check
 // One evaluation: its models with their intervals, the paired comparison, the problems that changed sides, and all
 // responses.
-import { createErrorBox, el, replaceIfChanged, setText } from '../shared/dom.js';
+import { createErrorBox, el, muted, replaceIfChanged, termsOf, setText } from '../shared/dom.js';
 import { formatCount, plural } from '../shared/format.js';
 import { isActive, runningWord, stateBadge } from '../shared/run_list.js';
 import { createCommand, createDeletion, createRename, createRunProgress } from '../shared/run_view.js';
 import { comparisonChart, comparisonTable } from './comparison_table.js';
 import { FlipLists } from './flip_lists.js';
-import { muted, tableButtons } from './grid_table.js';
+import { tableButtons } from './grid_table.js';
 import { groupTables, modelsChart, modelsTable, samplesTable } from './models_table.js';
 import { nameChart, previewChart, previewNotes } from './preview.js';
 import { Regrading } from './regrading.js';
@@ -86,8 +86,7 @@ export class EvaluationView {
     const { done = 0 } = data, total = data.total || (job && job.total) || 0;
     this.progress.show({ state, job, done, total,
       counted: [total && formatCount(done) + ' of ' + plural(total, 'answer')] });
-    replaceIfChanged(this.facts, data.facts, () => data.facts.map(([name, value, says]) =>
-      el('div', { title: says }, el('dt', { text: name }), el('dd', { text: value }))));
+    replaceIfChanged(this.facts, data.facts, () => termsOf(data.facts));
     this.command.show(data.command);
     this.card.hidden = !models.some((m) => m.problems);
     replaceIfChanged(this.results, [models, data.comparisons, data.paper, data.preview, state], () =>
@@ -102,13 +101,13 @@ export class EvaluationView {
     this.charts.differences.rename('Difference in ' + (k > 1 ? 'maj@' + k : 'pass@1'));
     if (preview) nameChart(this.charts.preview, preview);
     const graded = models.some((m) => Number.isFinite(m.pass_at_1));
-    return [...(early ? [muted(early)] : []),
+    return [...(early ? [muted(early, 'p')] : []),
       ...(preview ? [this.charts.preview.node, previewNotes(preview)] : []),
       ...(graded ? [this.charts.models.node] : []), modelsTable('pass@1 of each model', models, paper, false),
       ...samplesTable(models), ...groupTables(models),
       ...(comparisons.length ? [el('h3', { text: 'Against ' + models[0].name }), this.charts.differences.node,
         comparisonTable(models, comparisons, (model, side) => this.flips.show(model, side))] : []),
-      tableButtons(this.save), ...(models.length < 2 ? [muted(ONE_MODEL)] : [])];
+      tableButtons(this.save), ...(models.length < 2 ? [muted(ONE_MODEL, 'p')] : [])];
   }
   /** The figures of what show() has shown, by the names of the charts. */
   draw(figures) {

@@ -31,7 +31,7 @@ class ImproveTab {
       } });
     this.empty = el('section', { class: 'lr-card lr-empty', hidden: true }, el('h2', { text: props.intro.title }),
       ...props.intro.sentences.map((text) => el('p', { text })),
-      el('button', { type: 'button', class: 'lr-primary', text: 'Improve this expert',
+      el('button', { class: 'lr-primary', text: 'Improve this expert',
         onclick: () => document.getElementById('lr-ex-go')?.click() }));
     this.hint = el('p', { class: 'lr-muted lr-hint', hidden: true, text: HINT });
     this.error = createErrorBox();

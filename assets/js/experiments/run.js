@@ -1,6 +1,6 @@
 // @ts-check
 // One experiment: its stages, the forecast, the arms as they come in, and at the end the verdict and its files.
-import { createErrorBox, el, replaceIfChanged, setText } from '../shared/dom.js';
+import { createErrorBox, el, replaceIfChanged, termsOf, setText } from '../shared/dom.js';
 import { isActive, runningWord, stateBadge } from '../shared/run_list.js';
 import { createCommand, createDeletion, createRename, createRunProgress } from '../shared/run_view.js';
 import { armsChart, armsTable, flipCards, roundsChart } from './arms.js';
@@ -85,8 +85,7 @@ export class ExperimentView {
     setText(this.verdict, (data.sentence && active ? 'So far: ' : '') + (data.sentence || ''));
     this.forecast.hidden = !data.forecast;
     setText(this.forecast, data.forecast ? 'The preview, before training: ' + data.forecast : '');
-    replaceIfChanged(this.facts, data.facts, () => data.facts.map(([name, value, says]) =>
-      el('div', { title: says }, el('dt', { text: name }), el('dd', { text: value }))));
+    replaceIfChanged(this.facts, data.facts, () => termsOf(data.facts));
     this.command.show(data.command);
     parts.stages.hidden = !stages.length;
     replaceIfChanged(this.stages, [stages, state], () => stageGroups(stages, state, data.rounds));
@@ -102,7 +101,7 @@ export class ExperimentView {
   }
   fileButton(kind) {
     const [text, title] = FILES[kind];
-    return el('button', { type: 'button', 'data-key': kind, text: 'Download ' + text, title,
+    return el('button', { 'data-key': kind, text: 'Download ' + text, title,
       onclick: () => this.act(() => this.host.download(kind)) });
   }
   /** The figures of the arms that show() has shown; undefined: as before. */

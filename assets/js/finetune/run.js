@@ -1,6 +1,6 @@
 // @ts-check
 // One fine-tuning run: its progress, its curves, its settings, and what can be done with its adapter.
-import { createErrorBox, el, replaceIfChanged } from '../shared/dom.js';
+import { createErrorBox, el, linkTo, replaceIfChanged, termsOf } from '../shared/dom.js';
 import { formatBytes, formatCount, formatDuration, formatNumber } from '../shared/format.js';
 import { createPush } from '../shared/push_form.js';
 import { isActive, runningWord, stateBadge } from '../shared/run_list.js';
@@ -12,9 +12,6 @@ const TUNING_ACTIONS = {
   cancel: ['Cancel', 'Stop at once; the checkpoints stay'],
   resume: ['Resume', 'Resume from the last checkpoint'],
 };
-
-const link = (text, params, help, first = false) => el('a', { class: first ? 'lr-job-made' : 'lr-next-link',
-  href: '?' + new URLSearchParams(params), title: help, text });
 
 /** What is known of a run in numbers, as [name, text, what it means]. */
 function factsOf({ job: { done, total }, state, numbers, result, used }) {
@@ -31,12 +28,12 @@ function factsOf({ job: { done, total }, state, numbers, result, used }) {
     lowest && Number.isFinite(after) && lowest[1] < after && ['Lowest held-out loss',
       `${formatNumber(lowest[1])} nats at step ${formatCount(lowest[0])}`, 'Marked with a star in its curve'],
     used && ['Adapter in use', 'of step ' + formatCount(used.update), 'Not the last one: the one with the lowest loss'],
-    ended && Number.isFinite(after) && ['Held-out loss', `${formatNumber(before)} \u2192 ${formatNumber(after)} nats`,
+    ended && Number.isFinite(after) && ['Held-out loss', `${formatNumber(before)} → ${formatNumber(after)} nats`,
       'Before the first update and after the last'],
   ].filter(Boolean);
 }
 function mergeStatus({ busy, job, state, message, folder }) {
-  if (busy) return ['Merging: ', el('a', { href: '?tab=jobs&job=' + job, text: 'the job' })];
+  if (busy) return ['Merging: ', linkTo({ tab: 'jobs', job }, 'the job')];
   return [state === 'succeeded' ? '' : 'Merging ended: ' + (message || state) + ' ',
     folder ? el('span', {}, 'The merged model is in ', el('code', { text: folder })) : ''].filter(Boolean);
 }
@@ -56,10 +53,10 @@ export class Tuning {
     this.progress = createRunProgress({ label: 'Training steps', actions: TUNING_ACTIONS,
       act: (name) => this.act(() => host.act(name)) });
     this.deletion = createDeletion({ label: 'Delete this run?', act: () => this.act(host.remove),
-      text: () => `Delete \u201c${this.data.name}\u201d, ${formatBytes(this.data.bytes)}, ` +
+      text: () => `Delete “${this.data.name}”, ${formatBytes(this.data.bytes)}, ` +
         'with its adapter, its checkpoints and its merged models? This cannot be undone.' });
     this.naming = createRename({ data: () => this.data, act: (name) => this.act(() => host.rename(name)) });
-    this.saving = createNaming({ text: 'Save settings \u2026', title: 'As a preset for the form and the command line',
+    this.saving = createNaming({ text: 'Save settings …', title: 'As a preset for the form and the command line',
       label: 'Name of the preset', yes: 'Save', value: () => '',
       act: (name) => this.act(() => host.savePreset(name)) });
     this.push = createPush({ push: host.push, pushed: host.pushed });
@@ -78,7 +75,7 @@ export class Tuning {
     const settingsBox = el('details', { class: 'lr-card lr-settings', hidden: true },
       el('summary', { text: 'Settings' }), settings);
     const cardBox = el('details', { class: 'lr-card lr-model-card', hidden: true },
-      el('summary', { text: 'The adapter\u2019s card' }), card);
+      el('summary', { text: 'The adapter’s card' }), card);
     const node = el('section', { class: 'lr-run-view', 'aria-label': 'The run', hidden: true },
       el('div', { class: 'lr-card lr-run-head' },
         el('div', { class: 'lr-top' }, el('div', { class: 'lr-run-title' }, title, badge),
@@ -109,16 +106,17 @@ export class Tuning {
   }
   adapterActions(merge, made) {
     const { id, adapter, other } = this.data, { host } = this;
-    const button = (name, text, help, call) => el('button', { type: 'button', 'data-key': name, title: help, text,
+    const button = (name, text, help, call) => el('button', { 'data-key': name, title: help, text,
       onclick: async (event) => {
         event.target.disabled = true;
         await this.act(call);
         event.target.disabled = false;
       } });
     return [
-      document.getElementById('lr-tab-evaluate-button') && link('Evaluate', { tab: 'evaluate', run: id },
-        'Accuracy before and after fine-tuning', true),
-      link('Inspect with this model', { lens: id }, 'The tuned expert as a third model, token by token'),
+      document.getElementById('lr-tab-evaluate-button') && linkTo({ tab: 'evaluate', run: id }, 'Evaluate',
+        { class: 'lr-job-made', title: 'Accuracy before and after fine-tuning' }),
+      linkTo({ lens: id }, 'Inspect with this model',
+        { class: 'lr-next-link', title: 'The tuned expert as a third model, token by token' }),
       button('adapter', 'Download adapter (' + formatBytes(adapter) + ')', 'A zip that peft loads, with its card',
         () => host.download('adapter')),
       other && !merge?.busy && button('use', `Use the ${other[0]} adapter (step ${formatCount(other[1].update)})`,
@@ -129,11 +127,6 @@ export class Tuning {
         () => host.download('merged')),
     ].filter(Boolean);
   }
-  setting([name, value]) {
-    const dataset = name === 'Dataset' && this.data.dataset;
-    const href = '?' + new URLSearchParams({ tab: 'datasets', dataset });
-    return el('div', {}, el('dt', { text: name }), el('dd', {}, dataset ? el('a', { href, text: value }) : value));
-  }
   show(now) {
     const { node, title, facts, notes, curves, settings, settingsBox, card, cardBox } = this.parts;
     node.hidden = false;
@@ -141,14 +134,14 @@ export class Tuning {
     title.textContent = now.name;
     this.error.show('');
     this.showState({});
-    facts.replaceChildren(...factsOf(now).map(([name, text, help]) =>
-      el('div', { title: help }, el('dt', { text: name }), el('dd', { text }))));
+    facts.replaceChildren(...termsOf(factsOf(now)));
     notes.replaceChildren(...now.notes.map((text) => el('li', { text })));
     notes.hidden = !now.notes.length;
     curves.hidden = !Object.keys(now.figures.marks).length;
     this.curves.show(now.figures);
     settingsBox.hidden = !now.settings.length;
-    settings.replaceChildren(...now.settings.map((one) => this.setting(one)));
+    settings.replaceChildren(...termsOf(now.settings.map(([name, value]) => [name,
+      name === 'Dataset' && now.dataset ? linkTo({ tab: 'datasets', dataset: now.dataset }, value) : value])));
     cardBox.hidden = !now.card_html;
     if (this.shownCard !== now.card_html) card.innerHTML = this.shownCard = now.card_html; // the server made it safe
   }

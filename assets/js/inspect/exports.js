@@ -67,7 +67,7 @@ function wrapped(context, text) {
     }
     lines.push(line);
   }
-  return lines.length > MOST_LINES ? [...lines.slice(0, MOST_LINES - 1), '\u2026'] : lines;
+  return lines.length > MOST_LINES ? [...lines.slice(0, MOST_LINES - 1), '…'] : lines;
 }
 /** What stands above the tokens: [text, font, colour] of each line. */
 function headOf(context, { run, steps, metric, beta }, colours) {
@@ -79,8 +79,7 @@ function headOf(context, { run, steps, metric, beta }, colours) {
     lines.push(['Answer ' + judged(run.graded) + ', known ' + run.graded.answer, 'bold ' + plain,
       run.graded.right ? colours.target : colours.bad]);
   }
-  const measure = metric.name + ' \u00b7 ' + above + ' of ' + steps.length + ' steps above \u03b2 = ' +
-    beta.toFixed(2) + ' nats';
+  const measure = metric.name + ' · ' + above + ' of ' + steps.length + ' steps above β = ' + beta.toFixed(2) + ' nats';
   return [...lines, ...[measure, ...headLines(run, steps)].map((text) => [text, plain, colours.muted])];
 }
 /** The colours and the marks, and what they mean: a line of tokens like those above it. */
@@ -96,7 +95,7 @@ function drawLegend(context, { run, steps, metric, beta }, y, colours) {
   context.fillRect(MARGIN + 16, y - 6, 140, 12);
   let x = MARGIN + 190 + context.measureText(metric.full + unit + ' and more').width;
   /** @type {[string, any][]} */
-  const cues = [['KL above \u03b2', { kl: beta + 1 }], ['top-1 differs', { agree: false }]];
+  const cues = [['KL above β', { kl: beta + 1 }], ['top-1 differs', { agree: false }]];
   if (steps.some(teachesNothing)) cues.push(['teaches nothing', { teaching: 0, pale: true }]);
   if (run.lens) cues.push(['training changed the top-1 token', { tuned_changed: true }]);
   for (const [says, marks] of cues) {
@@ -112,7 +111,7 @@ function drawLegend(context, { run, steps, metric, beta }, y, colours) {
 // On the tuned expert, and on the contrast that wrote the response.
 function headLines({ lens, contrast }, steps) {
   const changed = steps.filter((s) => s.tuned_changed).length;
-  return [...(lens ? ['\u25c6 ' + tunedName(lens) + ': training changed the top-1 token at ' + changed + ' of ' +
+  return [...(lens ? ['◆ ' + tunedName(lens) + ': training changed the top-1 token at ' + changed + ' of ' +
     steps.length + ' steps (corner at the right)'] : []),
   ...(contrast ? [writtenBy(contrast), countsOf(steps, contrast) + (contrast.takeover
     ? ' (double and dashed line above)' : ' (dashed line above)')] : [])];
@@ -187,7 +186,7 @@ export function createExportMenu(kinds, run) {
     status.textContent = message;
     setTimeout(() => { status.textContent = ''; }, 4000);
   }
-  menu.append(...kinds.map(([kind, title]) => el('button', { type: 'button', 'data-kind': kind, title, disabled: true,
+  menu.append(...kinds.map(([kind, title]) => el('button', { 'data-kind': kind, title, disabled: true,
     text: kind === 'link' ? 'Copy link' : kind.toUpperCase(), onclick: () => start(kind) })), status);
   return { node: menu, enable(on) { menu.querySelectorAll('button').forEach((b) => { b.disabled = !on; }); } };
 }

@@ -31,10 +31,10 @@ function decodingOf() {
   if (valueOf('#lr-mode input:checked').startsWith('Score')) return 'a text of mine, scored';
   const writer = valueOf('#lr-writer input:checked'), temperature = Number(valueOf('#lr-temperature input') || 0);
   const how = temperature > 0 ? 'temperature ' + temperature : 'greedy';
-  return writer && writer !== 'Expert' ? 'by ' + writer.toLowerCase() + ' \u00b7 ' + how : how;
+  return writer && writer !== 'Expert' ? 'by ' + writer.toLowerCase() + ' · ' + how : how;
 }
 /** What the form says, in one line. */
-const summary = () => [pairOf(), problemOf(), decodingOf()].filter(Boolean).join(' \u00b7 ');
+const summary = () => [pairOf(), problemOf(), decodingOf()].filter(Boolean).join(' · ');
 
 /** The line. set(true) folds the form, set(false) opens it. */
 export function createFold() {

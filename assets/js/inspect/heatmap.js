@@ -14,14 +14,14 @@ export function tokenNode(step, index) {
   const node = el('span', { class: 'lr-token', role: 'option', 'aria-selected': 'false', tabindex: index ? '-1' : '0',
     'data-index': index });
   const characters = Array.from(step.text);
-  const text = characters.length > LONGEST_LABEL ? characters.slice(0, LONGEST_LABEL).join('') + '\u2026' : step.text;
+  const text = characters.length > LONGEST_LABEL ? characters.slice(0, LONGEST_LABEL).join('') + '…' : step.text;
   const pieces = text.trim() === '' ? ['', ...Array.from(text).flatMap((c) => [c, ''])] : splitInvisible(text);
   pieces.forEach((piece, i) => { // every second piece is one invisible character
     if (i % 2 === 0) { if (piece) node.append(piece); return; }
-    node.append(el('span', { class: 'lr-glyph', text: piece === ' ' ? '\u2423' : visibleCharacter(piece) }));
+    node.append(el('span', { class: 'lr-glyph', text: piece === ' ' ? '␣' : visibleCharacter(piece) }));
     if (piece === '\n') node.append('\n');
   });
-  if (text === '') node.append(el('span', { class: 'lr-glyph', text: '\u2205' }));
+  if (text === '') node.append(el('span', { class: 'lr-glyph', text: '∅' }));
   return node;
 }
 function describe(step, i, above) {

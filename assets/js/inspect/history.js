@@ -26,7 +26,7 @@ export function seenOf({ run, expert, amateur, question, contrast, lens, graded 
   const last = (ref) => ref.split(/[/\\]/).filter(Boolean).pop();
   const parts = [last(expert) + ' against ' + last(amateur), contrast && (contrast.takeover ? 'takeover' : 'contrast'),
     lens && tunedName(lens)];
-  return { id: run, time: Date.now() / 1000, question: question || '', title: parts.filter(Boolean).join(' \u00b7 '),
+  return { id: run, time: Date.now() / 1000, question: question || '', title: parts.filter(Boolean).join(' · '),
     result: graded ? judged(graded) : plural(tokens, 'token') };
 }
 
@@ -42,7 +42,7 @@ export class History {
     this.summary = el('summary');
     this.node = el('details', { class: 'lr lr-history' }, this.summary,
       el('div', { class: 'lr-history-box' }, this.search, this.none, this.list,
-        el('button', { type: 'button', text: 'Forget them', title: 'Empties this list; the traces stay',
+        el('button', { text: 'Forget them', title: 'Empties this list; the traces stay',
           onclick: () => { write([]); this.draw(); } })));
     this.node.addEventListener('toggle', () => this.draw());
     this.draw();
@@ -72,7 +72,7 @@ export class History {
     return el('li', { class: one.id === this.now?.id ? 'lr-history-now' : '' },
       el('a', { href: '?trace=' + one.id, text: one.question || 'A trace' }),
       el('span', { class: 'lr-muted',
-        text: [one.title, one.result, formatTime(one.time)].filter(Boolean).join(' \u00b7 ') }),
+        text: [one.title, one.result, formatTime(one.time)].filter(Boolean).join(' · ') }),
       same ? el('a', { href: this.compare(one.id), text: 'Compare',
         title: 'Side by side with the trace that is shown' }) : '');
   }

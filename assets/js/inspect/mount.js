@@ -114,7 +114,7 @@ class LiveRun {
   async openComparison(one, other, as = null, step = null, right = null) {
     const mine = ++this.sought;
     this.compared = [one, other, as];
-    this.besides('Reading both traces \u2026');
+    this.besides('Reading both traces …');
     const answer = await this.call('beside', one, other);
     if (mine !== this.sought) return;
     if (answer.error) this.comparison.wait('', answer.error);
@@ -140,7 +140,7 @@ class LiveRun {
       if (mine !== this.sought) return;
       if (answer.traces) { this.openComparison(answer.traces[0], answer.traces[1], answer.as); return; }
       if (!answer.status) { this.noFlip(answer); return; }
-      this.besides(WAITS[answer.as] + ' \u00b7 ' + answer.status + ' \u2026');
+      this.besides(WAITS[answer.as] + ' · ' + answer.status + ' …');
       await new Promise((done) => { setTimeout(done, LOOK); });
     }
   }
@@ -165,7 +165,7 @@ class LiveRun {
     const end = value.lastIndexOf('\n') + 1, lines = value.slice(this.position, end).split('\n').filter(Boolean);
     this.position = Math.max(this.position, end);
     const ended = this.add(lines.map((line) => JSON.parse(line))), { viewer, wanted } = this;
-    if (isRunning() && viewer.count) viewer.setStatus('Writing \u00b7 ' + viewer.count + ' tokens', true);
+    if (isRunning() && viewer.count) viewer.setStatus('Writing · ' + viewer.count + ' tokens', true);
     // once the run has ended, a step that does not exist is no longer waited for
     if (wanted && (ended || viewer.count > (wanted.step ?? -1))) this.selectWanted();
   }

@@ -33,7 +33,7 @@ export function createNews() {
 /** The switch on the Jobs tab. */
 export function createSwitch() {
   const says = el('span', { class: 'lr-muted', role: 'status' });
-  const button = el('button', { type: 'button', text: 'Notify me when a job ends', 'aria-pressed': String(wanted()),
+  const button = el('button', { text: 'Notify me when a job ends', 'aria-pressed': String(wanted()),
     onclick: async () => {
       const on = !wanted();
       let told = !('Notification' in window) || !isSecureContext ? INSECURE : '';

@@ -41,7 +41,7 @@ class Panel {
     this.empty = el('div', { class: 'lr-intro', hidden: true }, el('h3', { text: 'No jobs yet' }),
       ...EMPTY.map((text) => el('p', { text })));
     this.parts = { active: createList('Now'), past: createList('History') };
-    this.more = el('button', { type: 'button', class: 'lr-jobs-more', text: 'Show older jobs', hidden: true,
+    this.more = el('button', { class: 'lr-jobs-more', text: 'Show older jobs', hidden: true,
       onclick: () => { this.limit += PAGE; this.look(); } });
     element.querySelector('.lr-jobs').append(el('section', { class: 'lr-card', 'aria-label': 'Jobs' }, this.holder,
       createSwitch(), this.error.node, this.missing.node, this.announce, this.empty, this.parts.active.node,

@@ -13,7 +13,7 @@ function queuePosition(n) { return n === 1 ? 'next in the queue' : plural(n - 1,
 // The line under the title: the job's status, its place in the queue, or how it ended.
 function sentence(job) {
   if (job.state === 'queued') return queuePosition(job.position || 1);
-  const where = job.host ? ' \u00b7 runs on ' + job.host : '';
+  const where = job.host ? ' · runs on ' + job.host : '';
   if (job.state === 'stopping') return where ? 'Stopping' + where : 'Stopping; ends within ten seconds';
   return job.state === 'running' ? job.status + where : job.message;
 }
@@ -29,7 +29,7 @@ export class JobRow {
     this.body = el('div', { class: 'lr-job-body', id: 'lr-job-' + id, hidden: true });
     this.state = el('span', { class: 'lr-job-state' });
     this.title = el('span', { class: 'lr-job-title' });
-    this.button = el('button', { type: 'button', class: 'lr-job-open', 'aria-expanded': 'false',
+    this.button = el('button', { class: 'lr-job-open', 'aria-expanded': 'false',
       'aria-controls': this.body.id, onclick: () => host.toggle(id) }, this.title);
     this.under = el('span', { class: 'lr-job-under lr-muted' });
     this.fill = el('i', {});
@@ -71,7 +71,7 @@ export class JobRow {
     const focused = quick.contains(document.activeElement);
     quick.hidden = !names.length;
     quick.setAttribute('aria-label', 'Actions on ' + title);
-    replaceIfChanged(quick, names, () => names.map((name) => el('button', { type: 'button', 'data-key': name,
+    replaceIfChanged(quick, names, () => names.map((name) => el('button', { 'data-key': name,
       title: ACTIONS[name].title, text: ACTIONS[name].says, onclick: () => this.start(name) })));
     if (focused && !quick.contains(document.activeElement)) this.focus();
   }

@@ -20,16 +20,16 @@ export function stateSign(state) {
 }
 
 export const ACTIONS = {
-  first: { says: 'To the front', doing: 'Moving \u2026', title: 'Next in the queue' },
-  up: { says: 'Move up', doing: 'Moving \u2026', title: 'Ahead of the job before it' },
-  down: { says: 'Move down', doing: 'Moving \u2026', title: 'Behind the job after it' },
-  keep: { says: 'Stop and keep', doing: 'Stopping; the results so far are saved \u2026',
+  first: { says: 'To the front', doing: 'Moving …', title: 'Next in the queue' },
+  up: { says: 'Move up', doing: 'Moving …', title: 'Ahead of the job before it' },
+  down: { says: 'Move down', doing: 'Moving …', title: 'Behind the job after it' },
+  keep: { says: 'Stop and keep', doing: 'Stopping; the results so far are saved …',
     title: 'Ends at the next checkpoint, as succeeded, with its results so far' },
-  cancel: { says: 'Cancel', doing: 'Stopping \u2026', title: 'Ends within ten seconds; files on disk stay' },
-  resume: { says: 'Resume', doing: 'Queueing \u2026', title: 'Resumes where it stopped' },
-  retry: { says: 'Run again', doing: 'Queueing a new job \u2026',
+  cancel: { says: 'Cancel', doing: 'Stopping …', title: 'Ends within ten seconds; files on disk stay' },
+  resume: { says: 'Resume', doing: 'Queueing …', title: 'Resumes where it stopped' },
+  retry: { says: 'Run again', doing: 'Queueing a new job …',
     title: 'A new job with the same settings, from the start, in a folder of its own' },
-  delete: { says: 'Delete \u2026', doing: 'Deleting \u2026', title: 'Removes this job and its log from the list' },
+  delete: { says: 'Delete …', doing: 'Deleting …', title: 'Removes this job and its log from the list' },
 };
 
 /** The actions on a job that waits or runs: in its line, without opening it. */

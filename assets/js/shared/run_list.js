@@ -25,11 +25,11 @@ export function createRunList({ title, label = title, aside, facts, before = nul
   function show(runs, open, more) {
     node.hidden = !runs.length;
     replaceIfChanged(items, [runs, open, more], () => runs.map((run) => el('li', {}, (before && before(run)) || null,
-      el('button', { type: 'button', class: 'lr-run-entry', 'data-id': run.id, 'data-key': run.id,
+      el('button', { class: 'lr-run-entry', 'data-id': run.id, 'data-key': run.id,
         'aria-current': run.id === open ? 'true' : null, onclick: () => onOpen(run.id) },
       el('span', { class: 'lr-run-name', text: run.name }), stateBadge(run.state, run.stopping ? 'Stopping' : running),
       el('span', { class: 'lr-run-facts', text: [...facts(run),
-        formatTime(run.created)].filter(Boolean).join(' \u00b7 ') })))));
+        formatTime(run.created)].filter(Boolean).join(' · ') })))));
     if (open !== shown) items.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest' });
     shown = open;
   }

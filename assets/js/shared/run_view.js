@@ -9,10 +9,10 @@ import { isActive } from './run_list.js';
 // opener(): the button that asked.
 export function createConfirm({ label, yes = 'Delete it', no = 'Keep it', act, opener }) {
   const close = () => { node.hidden = true; opener()?.focus(); };
-  const question = el('span'), keep = el('button', { type: 'button', text: no, onclick: close });
+  const question = el('span'), keep = el('button', { text: no, onclick: close });
   const go = async () => { if (await act()) close(); else node.hidden = true; };
   const node = el('div', { class: 'lr-confirm', role: 'group', 'aria-label': label, hidden: true }, question,
-    el('button', { type: 'button', class: 'lr-danger', text: yes, onclick: go }), keep);
+    el('button', { class: 'lr-danger', text: yes, onclick: go }), keep);
   node.addEventListener('keydown', (event) => { if (event.key === 'Escape') close(); });
   return { node, hide() { node.hidden = true; }, ask(text, focus = true) {
     question.textContent = text;
@@ -23,7 +23,7 @@ export function createConfirm({ label, yes = 'Delete it', no = 'Keep it', act, o
 
 // The button that deletes what a view shows, and its question. text(): the question.
 export function createDeletion({ label, text, act }) {
-  const button = el('button', { type: 'button', text: 'Delete \u2026', onclick: () => confirm.ask(text()) });
+  const button = el('button', { text: 'Delete …', onclick: () => confirm.ask(text()) });
   const confirm = createConfirm({ label, act, opener: () => button });
   return { button, node: confirm.node, hide: confirm.hide,
     offer(on) { button.hidden = !on; if (!on) confirm.hide(); } };
@@ -33,7 +33,7 @@ export function createDeletion({ label, text, act }) {
 export function createNaming({ text, title, label, yes, value, act }) {
   const input = el('input', { type: 'text', maxlength: '80', 'aria-label': label });
   const close = () => { node.hidden = true; button.focus(); };
-  const button = el('button', { type: 'button', text, title, onclick: () => {
+  const button = el('button', { text, title, onclick: () => {
     input.value = value();
     node.hidden = false;
     input.select();
@@ -42,12 +42,12 @@ export function createNaming({ text, title, label, yes, value, act }) {
     event.preventDefault();
     if (!(await act(input.value))) close();
   } }, input, el('button', { type: 'submit', text: yes }),
-  el('button', { type: 'button', text: 'Not now', onclick: close }));
+  el('button', { text: 'Not now', onclick: close }));
   node.addEventListener('keydown', (event) => { if (event.key === 'Escape') close(); });
   return { button, node, hide() { node.hidden = true; } };
 }
 // The one that names a run. data(): what the view shows; act(name): as above.
-export const createRename = ({ data, act }) => createNaming({ text: 'Rename \u2026', label: 'Name of this run',
+export const createRename = ({ data, act }) => createNaming({ text: 'Rename …', label: 'Name of this run',
   title: 'An empty name takes yours back', yes: 'Rename', value: () => data().name, act });
 
 // label: what the bar counts; actions: {name: [text, title]}; act(name).
@@ -68,12 +68,12 @@ export function createRunProgress({ label, actions, act }) {
     track.hidden = !fraction && !(active && job);
     track.setAttribute('aria-valuenow', String(Math.round(fraction * 100)));
     const speed = active ? [formatRate(rate), eta >= 1 ? 'about ' + formatRemaining(eta) : ''] : [];
-    numbers.textContent = [...counted, ...speed].filter(Boolean).join(' \u00b7 ');
+    numbers.textContent = [...counted, ...speed].filter(Boolean).join(' · ');
     setText(status, (active && job && job.status) || '');
     setText(message, (!active && job.message) || '');
     message.className = state === 'failed' ? 'lr-error' : '';
     const names = Object.keys(actions).filter((name) => offered.includes(name));
-    replaceIfChanged(buttons, names, () => names.map((name) => el('button', { type: 'button', 'data-key': name,
+    replaceIfChanged(buttons, names, () => names.map((name) => el('button', { 'data-key': name,
       text: actions[name][0], title: actions[name][1], onclick: () => act(name) })));
   }
   return { node, show };
@@ -82,7 +82,7 @@ export function createRunProgress({ label, actions, act }) {
 // The command that does the same, to copy.
 export function createCommand() {
   const command = el('pre', { tabindex: '0' });
-  const copy = el('button', { type: 'button', text: 'Copy', onclick: async () => {
+  const copy = el('button', { text: 'Copy', onclick: async () => {
     copy.textContent = (await copyText(command.textContent)) ? 'Copied' : 'Select it to copy';
   } });
   const node = el('details', { class: 'lr-command', hidden: true },
