@@ -1,12 +1,12 @@
 // @ts-check
 // One dataset: its facts, charts, selection, quality and steps. `host` has the server's calls; nothing here knows
 // Gradio.
-import { createErrorBox, el, labelled, optionsOf, termsOf } from '../shared/dom.js';
+import { el, labelled, optionsOf } from '../shared/dom.js';
 import { PAPER } from '../shared/engine_data.js';
 import { formatBytes, formatCount, formatPercent } from '../shared/format.js';
 import { createPush } from '../shared/push_form.js';
-import { isActive, runningWord, stateBadge } from '../shared/run_list.js';
-import { createCommand, createDeletion, createRename, createRunProgress } from '../shared/run_view.js';
+import { isActive } from '../shared/run_list.js';
+import { RunHead } from '../shared/run_view.js';
 import { AmateursPanel } from './amateurs.js';
 import { CategoryChart, Histogram, Plane, ThresholdChart } from './charts.js';
 import { StepTable } from './step_table.js';
@@ -61,27 +61,19 @@ function createParts(explorer) {
       cap, parts.selectorSays, parts.selection), panel('Quality', parts.quality));
   return { ...parts, node };
 }
-/** What stands above the charts: name and state, facts, downloads, and what can be done. @param {Explorer} explorer */
-function createHead(explorer) {
-  const { host } = explorer, error = createErrorBox(), act = async (call) => error.show((await call()).error);
-  const head = { act, error, title: el('h2', { tabindex: '-1' }), badge: el('span'),
-    facts: el('dl', { class: 'lr-numbers' }), command: createCommand(),
-    progress: createRunProgress({ label: 'Problems sampled', actions: DATASET_ACTIONS,
-      act: (name) => act(() => host.act(name)) }),
-    links: el('div', { class: 'lr-buttons', role: 'group', 'aria-label': 'Downloads' }),
-    tune: el('a', { class: 'lr-job-made', href: '?tab=finetune', text: 'Fine-tune on it',
-      title: 'Train the expert on these steps, with the settings for this pair' }),
-    deletion: createDeletion({ label: 'Delete this dataset?', act: () => act(host.remove),
-      text: () => 'Delete “' + explorer.data.name + '”, ' + formatBytes(explorer.data.bytes) +
-        '? This cannot be undone.' }),
-    naming: createRename({ data: () => explorer.data, act: (name) => act(() => host.rename(name)) }),
-    push: createPush({ push: host.push, pushed: host.pushed }) };
-  const node = el('div', { class: 'lr-card lr-run-head' },
-    el('div', { class: 'lr-top' }, el('div', { class: 'lr-run-title' }, head.title, head.badge),
-      el('div', { class: 'lr-buttons' }, head.tune, head.naming.button, head.deletion.button)),
-    head.naming.node, head.deletion.node, error.node, head.progress.node, head.facts, head.links, head.push.node,
-    head.command.node);
-  return { ...head, node };
+/** What stands above the charts. */
+class Head extends RunHead {
+  /** @param {any} host @param {() => any} data what is known of the dataset */
+  constructor(host, data) {
+    super(host, { noun: 'dataset', counts: 'Problems sampled', actions: DATASET_ACTIONS,
+      deletes: () => `Delete “${data().name}”, ${formatBytes(data().bytes)}? This cannot be undone.` });
+    this.links = el('div', { class: 'lr-buttons', role: 'group', 'aria-label': 'Downloads' });
+    this.tune = el('a', { class: 'lr-job-made', href: '?tab=finetune', text: 'Fine-tune on it',
+      title: 'Train the expert on these steps, with the settings for this pair' });
+    this.push = createPush({ push: host.push, pushed: host.pushed });
+    this.node = this.layOut({ buttons: [this.tune],
+      parts: [this.progress.node, this.facts, this.links, this.push.node] });
+  }
 }
 
 export class Explorer {
@@ -93,7 +85,7 @@ export class Explorer {
     this.timer = 0;
     this.steps = new StepTable({ onFilter: () => this.list(), onOpen: host.open,
       onMark: (row, kind) => this.mark(row, kind) });
-    this.head = createHead(this);
+    this.head = new Head(host, () => this.data);
     this.parts = createParts(this);
     this.amateurs = new AmateursPanel({ add: host.addAmateur,
       look: (seen) => host.amateurs(this.selection.alpha, this.selection.beta, seen) });
@@ -215,12 +207,8 @@ export class Explorer {
   }
   showHead() {
     const { head, data } = this, active = isActive(data.state);
-    head.title.textContent = data.name;
-    head.badge.replaceChildren(stateBadge(data.state, runningWord(data.job)));
+    head.show(data);
     head.error.show(data.trouble || '');
-    head.deletion.offer(!active); // a job has to be stopped first
-    head.facts.replaceChildren(...termsOf(data.facts));
-    head.command.show(data.command);
     head.links.hidden = !data.steps;
     head.tune.hidden = !data.steps || !document.getElementById('lr-tab-finetune-button');
     head.push.show(data.id, data.steps && !active ? [['dataset', 'Dataset']] : []);
@@ -256,9 +244,7 @@ export class Explorer {
     this.ranges = {};
     this.selection = { ...selection };
     this.node.hidden = true;
-    this.head.deletion.hide();
-    this.head.naming.hide();
-    this.head.error.show('');
+    this.head.begin();
     this.steps.reset();
     for (const chart of [this.parts.histogram, this.parts.teaching, this.parts.plane]) chart.reset();
     this.parts.categories.picked = '';

@@ -1,10 +1,10 @@
 // @ts-check
 // One fine-tuning run: its progress, its curves, its settings, and what can be done with its adapter.
-import { createErrorBox, el, linkTo, replaceIfChanged, termsOf } from '../shared/dom.js';
+import { el, linkTo, replaceIfChanged, termsOf } from '../shared/dom.js';
 import { formatBytes, formatCount, formatDuration, formatNumber } from '../shared/format.js';
 import { createPush } from '../shared/push_form.js';
-import { isActive, runningWord, stateBadge } from '../shared/run_list.js';
-import { createCommand, createDeletion, createNaming, createRename, createRunProgress } from '../shared/run_view.js';
+import { isActive } from '../shared/run_list.js';
+import { RunHead, createNaming } from '../shared/run_view.js';
 import { Curves } from './curves.js';
 
 const TUNING_ACTIONS = {
@@ -48,17 +48,12 @@ export class Tuning {
   constructor(host) {
     this.host = host;
     /** @type {any} */ this.data = null;
-    this.error = createErrorBox();
-    this.command = createCommand();
-    this.progress = createRunProgress({ label: 'Training steps', actions: TUNING_ACTIONS,
-      act: (name) => this.act(() => host.act(name)) });
-    this.deletion = createDeletion({ label: 'Delete this run?', act: () => this.act(host.remove),
-      text: () => `Delete “${this.data.name}”, ${formatBytes(this.data.bytes)}, ` +
+    this.head = new RunHead(host, { noun: 'run', counts: 'Training steps', actions: TUNING_ACTIONS,
+      deletes: () => `Delete “${this.data.name}”, ${formatBytes(this.data.bytes)}, ` +
         'with its adapter, its checkpoints and its merged models? This cannot be undone.' });
-    this.naming = createRename({ data: () => this.data, act: (name) => this.act(() => host.rename(name)) });
     this.saving = createNaming({ text: 'Save settings …', title: 'As a preset for the form and the command line',
       label: 'Name of the preset', yes: 'Save', value: () => '',
-      act: (name) => this.act(() => host.savePreset(name)) });
+      act: (name) => this.head.act(() => host.savePreset(name)) });
     this.push = createPush({ push: host.push, pushed: host.pushed });
     this.curves = new Curves();
     this.shownCard = '';
@@ -66,8 +61,7 @@ export class Tuning {
     this.node = this.parts.node;
   }
   layOut() {
-    const title = el('h2', { tabindex: '-1' }), badge = el('span'), facts = el('dl', { class: 'lr-numbers' });
-    const notes = el('ul', { class: 'lr-sentences lr-muted' });
+    const { head } = this, notes = el('ul', { class: 'lr-sentences lr-muted' });
     const merged = el('p', { class: 'lr-merged', role: 'status' });
     const next = el('div', { class: 'lr-buttons lr-next', role: 'group', 'aria-label': 'Actions with the adapter' });
     const curves = el('section', { class: 'lr-card lr-curves', 'aria-label': 'Curves' }, this.curves.node);
@@ -77,26 +71,20 @@ export class Tuning {
     const cardBox = el('details', { class: 'lr-card lr-model-card', hidden: true },
       el('summary', { text: 'The adapter’s card' }), card);
     const node = el('section', { class: 'lr-run-view', 'aria-label': 'The run', hidden: true },
-      el('div', { class: 'lr-card lr-run-head' },
-        el('div', { class: 'lr-top' }, el('div', { class: 'lr-run-title' }, title, badge),
-          el('div', { class: 'lr-buttons' }, this.saving.button, this.naming.button, this.deletion.button)),
-        this.naming.node, this.saving.node, this.deletion.node, this.error.node, this.progress.node, facts, notes,
-        next, merged, this.push.node,
-        this.command.node),
+      head.layOut({ buttons: [this.saving.button], forms: [this.saving.node],
+        parts: [head.progress.node, head.facts, notes, next, merged, this.push.node] }),
       curves, settingsBox, cardBox);
-    return { node, title, badge, facts, notes, next, merged, curves, settings, settingsBox, card, cardBox };
+    return { node, notes, next, merged, curves, settings, settingsBox, card, cardBox };
   }
-  async act(call) { return this.error.show((await call()).error); }
 
   /** The state comes with every answer, the rest only when it changed. */
   showState(now) {
     this.data = { ...this.data, ...now };
-    const { id, state, job, merge, adapter } = this.data, { done, total } = job, { badge, next, merged } = this.parts;
-    badge.replaceChildren(stateBadge(state, runningWord(job, 'Training')));
-    this.progress.show({ state, job, done, total,
+    const { id, state, job, merge, adapter } = this.data, { done, total } = job, { next, merged } = this.parts;
+    this.head.show({ ...this.data, facts: factsOf(this.data), command: job.command }, 'Training');
+    this.head.progress.show({ state, job, done, total,
       counted: [total && done ? formatCount(done) + ' of ' + formatCount(total) + ' training steps' : ''] });
-    this.deletion.offer(!isActive(state) && !merge?.busy); // a job has to be stopped first
-    this.command.show(job.command);
+    if (merge?.busy) this.head.offerDeletion(false);
     const ready = adapter && !isActive(state), made = merge?.folder;
     replaceIfChanged(next, [id, ready, merge?.busy, made, this.data.other], () =>
       (ready ? this.adapterActions(merge, made) : []));
@@ -109,7 +97,7 @@ export class Tuning {
     const button = (name, text, help, call) => el('button', { 'data-key': name, title: help, text,
       onclick: async (event) => {
         event.target.disabled = true;
-        await this.act(call);
+        await this.head.act(call);
         event.target.disabled = false;
       } });
     return [
@@ -128,13 +116,11 @@ export class Tuning {
     ].filter(Boolean);
   }
   show(now) {
-    const { node, title, facts, notes, curves, settings, settingsBox, card, cardBox } = this.parts;
+    const { node, notes, curves, settings, settingsBox, card, cardBox } = this.parts;
     node.hidden = false;
     this.data = now;
-    title.textContent = now.name;
-    this.error.show('');
+    this.head.error.show('');
     this.showState({});
-    facts.replaceChildren(...termsOf(factsOf(now)));
     notes.replaceChildren(...now.notes.map((text) => el('li', { text })));
     notes.hidden = !now.notes.length;
     curves.hidden = !Object.keys(now.figures.marks).length;
@@ -151,8 +137,8 @@ export class Tuning {
     this.data = null;
     node.hidden = true;
     cardBox.open = settingsBox.open = false;
-    for (const part of [this.deletion, this.naming, this.saving]) part.hide();
-    this.error.show('');
+    this.saving.hide();
+    this.head.begin();
     this.curves.reset();
   }
 }
