@@ -3,12 +3,13 @@
 // aligns them (lightreasoner/tracing/compare.py).
 import { createErrorBox, el } from '../shared/dom.js';
 import { PAPER } from '../shared/engine_data.js';
-import { clamp, formatSigned, plural, tokenLabel, tokenName } from '../shared/format.js';
-import { tokenNode } from './heatmap.js';
+import { clamp, formatSigned, lastPart, plural, tokenLabel, tokenName } from '../shared/format.js';
+import { cue, moveSelection, tokenNode } from './heatmap.js';
 import { METRICS, isAbove, klText, shade, teachingSignal, tunedName } from './measures.js';
 import { StepView } from './step_view.js';
 import { TokenCard } from './token_card.js';
 import { isTaken } from './viewer.js';
+import { gradeSign } from './writer.js';
 
 const NOTABLE = 0.1; // nats; smaller differences of KL are not written under the tokens
 const KEYS_HELP = '← → step by step · n / p next or previous difference · Home / End · ↑ ↓ the other trace';
@@ -20,7 +21,7 @@ const AT = { Left: 'on the left', Right: 'on the right', Upper: 'above', Lower: 
 
 /** How a trace differs from others of the same pair, in a few words. */
 function titleOf({ pair: { expert, amateur }, lens, request: { contrast } }) {
-  const last = (ref) => ref.split('::').map((part) => part.split(/[/\\]/).filter(Boolean).pop()).join(' + ');
+  const last = (ref) => ref.split('::').map(lastPart).join(' + ');
   const how = contrast ? (contrast.takeover ? ' · takeover' : ' · contrast') : '';
   const tuned = lens ? ' · ' + (lens.writer === 'tuned' ? 'written by ' : 'with ') + tunedName(lens) : '';
   return last(expert) + ' against ' + last(amateur) + how + tuned;
@@ -28,19 +29,14 @@ function titleOf({ pair: { expert, amateur }, lens, request: { contrast } }) {
 function gradeOf({ graded, steps }) {
   const n = plural(steps.length, 'token');
   if (!graded) return [n];
-  const { right, extracted, answer } = graded, mark = right ? '✓' : '✗';
-  const sign = el('span', { role: 'img', 'aria-label': right ? 'right' : 'wrong', text: mark });
-  return [el('b', { class: right ? 'lr-right' : 'lr-wrong' }, (extracted ?? 'No answer') + ' ', sign),
+  const { right, extracted, answer } = graded;
+  return [el('b', { class: right ? 'lr-right' : 'lr-wrong' }, (extracted ?? 'No answer') + ' ', gradeSign(right)),
     ' known ' + answer + ' · ' + n];
 }
 
-function legend() {
-  const cue = (name, text) => el('span', { class: 'lr-cue' },
-    el('span', { class: 'lr-sample lr-' + name, text: 'token' }), ' ' + text);
-  return el('div', { class: 'lr-legend' }, cue('apart', 'differs'), cue('apart lr-first', 'the first difference'),
-     cue('above', 'KL above β'),
-    el('span', { class: 'lr-cue', text: '+0.3 under a token: its KL minus that of the other trace, in nats' }));
-}
+const legend = () => el('div', { class: 'lr-legend' }, cue('apart', 'differs'),
+  cue('apart lr-first', 'the first difference'), cue('above', 'KL above β'),
+  el('span', { class: 'lr-cue', text: '+0.3 under a token: its KL minus that of the other trace, in nats' }));
 
 /** One of the two traces. */
 class Side {
@@ -100,12 +96,9 @@ class Side {
     this.steps.empty(true);
   }
   mark(i) {
-    const before = this.nodes[this.current] || this.nodes[0], now = this.nodes[i ?? -1];
-    before.setAttribute('aria-selected', 'false');
-    before.tabIndex = -1;
+    const [first] = this.nodes;
+    moveSelection(this.nodes[this.current] || first, this.nodes[i ?? -1] || null, first);
     this.current = i ?? -1;
-    now?.setAttribute('aria-selected', 'true');
-    (now || this.nodes[0]).tabIndex = 0;
   }
   drawStep(alpha, cap) {
     const { record, current: i } = this, step = record.steps[i];

@@ -121,22 +121,16 @@ function drawToken(context, { label, x: left, y: middle, w, step }, metric, beta
   context.fillStyle = mix(colours.heat, colours.surface, shade(metric, step) * 0.85 * pale);
   context.fillRect(left, middle - 12, w, 24);
   if (isAbove(step, beta)) { context.fillStyle = colours.hot; context.fillRect(left, middle + 11, w, 2); }
-  if (!step.agree) {
-    context.fillStyle = colours.hot;
+  const corner = (x, inwards, colour) => {
+    context.fillStyle = colour;
     context.beginPath();
-    context.moveTo(left, middle - 12);
-    context.lineTo(left + 7, middle - 12);
-    context.lineTo(left, middle - 5);
+    context.moveTo(x, middle - 12);
+    context.lineTo(x + inwards, middle - 12);
+    context.lineTo(x, middle - 5);
     context.fill();
-  }
-  if (step.tuned_changed) {
-    context.fillStyle = colours.tuned;
-    context.beginPath();
-    context.moveTo(left + w, middle - 12);
-    context.lineTo(left + w - 7, middle - 12);
-    context.lineTo(left + w, middle - 5);
-    context.fill();
-  }
+  };
+  if (!step.agree) corner(left, 7, colours.hot);
+  if (step.tuned_changed) corner(left + w, -7, colours.tuned);
   context.fillStyle = colours.target;
   if (isRewritten(step)) for (let x = left; x < left + w; x += 6) context.fillRect(x, middle - 14, 4, 2);
   if (isTakenOver(step)) for (const y of [-15, -12]) context.fillRect(left, middle + y, w, 1);

@@ -2,6 +2,7 @@
 // The form of the Inspect tab, folded to one line that says what Run would ask: once a run has begun, and from the
 // start where the screen has no room for form and trace side by side.
 import { setText } from '../shared/dom.js';
+import { lastPart } from '../shared/format.js';
 
 const OWN_PAIR = 'Two models of my own', OWN_TEXT = 'This text is your own';
 const root = document.documentElement;
@@ -11,7 +12,6 @@ function valueOf(selector) {
   const field = document.querySelector(selector);
   return field instanceof HTMLInputElement || field instanceof HTMLTextAreaElement ? field.value.trim() : '';
 }
-const lastPart = (ref) => ref.split(/[/\\]/).filter(Boolean).pop() || '?';
 
 function pairOf() {
   const title = valueOf('#lr-pair input');

@@ -2,7 +2,7 @@
 // The traces that this browser has seen, as a list with a search. It keeps what a line shows; the traces themselves
 // stay on the server.
 import { el } from '../shared/dom.js';
-import { formatTime, plural } from '../shared/format.js';
+import { formatTime, lastPart, plural } from '../shared/format.js';
 import { tunedName } from './measures.js';
 import { judged } from './writer.js';
 
@@ -23,9 +23,8 @@ function write(list) {
 
 /** A run that has ended, as the list keeps it. @returns {Seen} */
 export function seenOf({ run, expert, amateur, question, contrast, lens, graded }, tokens) {
-  const last = (ref) => ref.split(/[/\\]/).filter(Boolean).pop();
-  const parts = [last(expert) + ' against ' + last(amateur), contrast && (contrast.takeover ? 'takeover' : 'contrast'),
-    lens && tunedName(lens)];
+  const parts = [lastPart(expert) + ' against ' + lastPart(amateur),
+    contrast && (contrast.takeover ? 'takeover' : 'contrast'), lens && tunedName(lens)];
   return { id: run, time: Date.now() / 1000, question: question || '', title: parts.filter(Boolean).join(' · '),
     result: graded ? judged(graded) : plural(tokens, 'token') };
 }

@@ -120,6 +120,13 @@ class LiveRun {
     if (answer.error) this.comparison.wait('', answer.error);
     else this.comparison.show(answer, SIDES[as] || [], step, right, NOTES[as]);
   }
+  /** The comparison that an address names, or the one of a run's tuned expert with its base. */
+  followComparison(params) {
+    const numberOf = (name) => (params.has(name) ? Number(params.get(name)) : null);
+    const [trace, other, lens, as] = ['trace', 'with', 'lens', 'as'].map((name) => params.get(name));
+    if (trace && other) this.openComparison(trace, other, as, numberOf('step'), numberOf('other'));
+    else if (lens && !trace) this.findFlip(lens);
+  }
   besides(text) {
     this.fold.set(true);
     this.root.hidden = true;
@@ -258,27 +265,22 @@ export function mount(gradio) {
     if (target instanceof Element && target.closest('#lr-stop')) live.stop();
   });
   address.watch('inspect', (params) => { // a link on another tab to a trace, or to a run's tuned expert
-    const numberOf = (name) => (params.has(name) ? Number(params.get(name)) : null);
-    const [trace, other, lens] = ['trace', 'with', 'lens'].map((name) => params.get(name));
-    if (!other && live.comparison.shown) live.closeComparison('');
+    const [trace, lens] = ['trace', 'lens'].map((name) => params.get(name));
+    if (!params.get('with') && live.comparison.shown) live.closeComparison('');
     if (trace) {
+      const numberOf = (name) => (params.has(name) ? Number(params.get(name)) : null);
       live.wanted = { step: numberOf('step'), alpha: numberOf('alpha'), beta: numberOf('beta'),
         cap: params.has('cap') ? numberOf('cap') : NaN, colour: params.get('colour') };
       live.reopen(trace);
-      if (other) live.openComparison(trace, other, params.get('as'), numberOf('step'), numberOf('other'));
-    } else if (lens) {
-      trigger('lens', { run: lens });
-      live.findFlip(lens);
-    } else live.showExample(true); // Back to the page as it opens
+    } else if (lens) trigger('lens', { run: lens });
+    else live.showExample(true); // Back to the page as it opens
+    live.followComparison(params);
   });
   const restore = keepDraft();
   setTimeout(restore, SETTLED);
   live.filled = () => setTimeout(() => restore(true), SETTLED); // by a link, which can take longer
   live.sync();
-  const asked = address.get('inspect'), [trace, other, lens] = ['trace', 'with', 'lens'].map((name) => asked.get(name));
-  const numberOf = (name) => (asked.has(name) ? Number(asked.get(name)) : null);
-  if (trace && other) live.openComparison(trace, other, asked.get('as'), numberOf('step'), numberOf('other'));
-  else if (lens && !trace) live.findFlip(lens);
+  live.followComparison(address.get('inspect'));
   const first = () => { if (address.shown === 'inspect') live.showExample(); };
   window.addEventListener('lr-tab', first);
   first();

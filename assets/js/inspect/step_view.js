@@ -209,17 +209,13 @@ export class StepView {
     this.node = el('section', { class: 'lr-card lr-step', 'aria-label': 'The selected step' });
     this.alphaOut = el('output', { class: 'lr-number' });
     this.slider = el('input', { type: 'range', min: PAPER.alphaFloor, max: '1', step: '0.01', value: PAPER.alpha,
-      'aria-label': 'Alpha, the plausibility threshold' });
-    this.slider.addEventListener('input', () => actions.alpha(Number(this.slider.value)));
+      'aria-label': 'Alpha, the plausibility threshold', oninput: () => actions.alpha(Number(this.slider.value)) });
     this.alphaRow = el('label', { class: 'lr-slider', title: ALPHA_HELP }, el('span', { text: 'α mask' }),
       this.slider, this.alphaOut);
     this.capOut = el('output', { class: 'lr-number' });
+    const capNow = () => (Number(this.capSlider.value) < MOST_CAP ? Number(this.capSlider.value) : null);
     this.capSlider = el('input', { type: 'range', min: '0.1', max: MOST_CAP, step: '0.1', value: MOST_CAP,
-      'aria-label': 'Cap on the log-ratio, in nats' });
-    this.capSlider.addEventListener('input', () => {
-      const value = Number(this.capSlider.value);
-      actions.cap(value < MOST_CAP ? value : null);
-    });
+      'aria-label': 'Cap on the log-ratio, in nats', oninput: () => actions.cap(capNow()) });
     this.capRow = el('label', { class: 'lr-slider', title: CAP_HELP }, el('span', { text: 'cap' }), this.capSlider,
       this.capOut);
     this.empty(false);

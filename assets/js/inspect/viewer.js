@@ -7,13 +7,13 @@ import { clamp, plural } from '../shared/format.js';
 import { createExportMenu, picture } from './exports.js';
 import { wholeText } from './characters.js';
 import { hasFormulas, showFormulas } from './formulas.js';
-import { Heatmap } from './heatmap.js';
+import { Heatmap, cue } from './heatmap.js';
 import {
   METRICS, comparedSays, isAbove, isCapped, isSelected, otherMetrics, teaches, teachingSignal, tunedName,
 } from './measures.js';
 import { StepView } from './step_view.js';
 import { TokenCard } from './token_card.js';
-import { changedSays, countsOf, createWriterLine, originOf, usualThresholds } from './writer.js';
+import { changedSays, countsOf, createWriterLine, gradeSign, originOf, usualThresholds } from './writer.js';
 
 const BETA_HELP = 'A step is selected when its KL lies above β.';
 const KEYS_HELP = '← → ↑ ↓ step by step · n / p next or previous above β · Home / End';
@@ -53,35 +53,32 @@ function layOut(root, host, { heat, curve, view, exportMenu, writerLine, onBeta,
     summary: el('div', { class: 'lr-summary', hidden: true }), grade: el('span', { class: 'lr-grade', role: 'status' }),
     diverging: el('span', {}), counts: el('div', { class: 'lr-counts' }),
     example: el('span', { class: 'lr-example', title: EXAMPLE_HELP, text: 'Example' }),
-    betaOut: el('output', { class: 'lr-number' }), metricSelect: el('select', { 'aria-label': 'Colour the tokens by' }),
+    betaOut: el('output', { class: 'lr-number' }), metricSelect: el('select', { 'aria-label': 'Colour the tokens by',
+      onchange: () => onMetric(Number(parts.metricSelect.value)) }),
     betaSlider: el('input', { type: 'range', class: 'lr-beta', min: '0', max: '3', step: '0.01', value: PAPER.beta,
-      'aria-label': 'Beta, the KL threshold in nats' }),
+      'aria-label': 'Beta, the KL threshold in nats', oninput: () => onBeta(Number(parts.betaSlider.value)) }),
     metricSays: el('span', { class: 'lr-muted lr-metric-says' }), legendFull: el('span', {}),
     question: el('blockquote', { class: 'lr-question', hidden: true, tabindex: '0', 'aria-label': 'The problem' }),
-    formulas: el('input', { type: 'checkbox' }), reading: el('div', { class: 'lr-reading', hidden: true, tabindex: '0',
-      role: 'group', 'aria-label': 'The response with its formulas' }),
+    formulas: el('input', { type: 'checkbox', onchange: onFormulas }),
+    reading: el('div', { class: 'lr-reading', hidden: true, tabindex: '0', role: 'group',
+      'aria-label': 'The response with its formulas' }),
     prompt: el('details', { class: 'lr-prompt', hidden: true }),
     intro: host.intro ? el('div', { class: 'lr-intro' }, el('h3', { text: host.intro.title }),
       el('ol', {}, ...host.intro.sentences.map((text) => el('li', { text })))) : null };
-  parts.betaSlider.addEventListener('input', () => onBeta(Number(parts.betaSlider.value)));
   const formulaSwitch = el('label', { class: 'lr-formula-switch', hidden: true, title: FORMULAS_HELP }, parts.formulas,
     ' Read as formulas');
-  parts.formulas.addEventListener('change', onFormulas);
-  parts.metricSelect.addEventListener('change', () => onMetric(Number(parts.metricSelect.value)));
   const controls = el('div', { class: 'lr-controls' },
     el('label', { class: 'lr-slider', title: BETA_HELP }, el('span', { text: 'β threshold' }), parts.betaSlider,
       parts.betaOut),
     labelled('Colour', parts.metricSelect));
-  const cue = (name, text) => el('span', { class: 'lr-cue' },
-    el('span', { class: 'lr-sample lr-' + name, text: 'token' }), ' ' + text);
-  const forcedCue = cue('forced', 'forced by you');
-  const changedCue = cue('changed', 'training changed the top-1 token');
-  const rewrittenCue = cue('rewritten', 'not what the expert alone would write');
-  const takenOverCue = cue('taken-over', 'taken over from the expert');
+  const cues = { forcedCue: cue('forced', 'forced by you'),
+    changedCue: cue('changed', 'training changed the top-1 token'),
+    rewrittenCue: cue('rewritten', 'not what the expert alone would write'),
+    takenOverCue: cue('taken-over', 'taken over from the expert') };
   const keys = el('div', { class: 'lr-keys lr-muted', text: KEYS_HELP });
   const legend = el('div', { class: 'lr-legend' }, el('span', { text: '0' }), el('i', {}), parts.legendFull,
-    cue('above', 'KL above β'), cue('idle', 'teaches nothing'), cue('differs', 'top-1 differs'), forcedCue,
-    changedCue, rewrittenCue, takenOverCue);
+    cue('above', 'KL above β'), cue('idle', 'teaches nothing'), cue('differs', 'top-1 differs'),
+    ...Object.values(cues));
   const response = el('section', { class: 'lr-card lr-response', 'aria-label': 'The response' },
     el('div', { class: 'lr-top' }, parts.status, exportMenu.node), parts.error.node, parts.parent, parts.tunedModel,
     writerLine.node, parts.question, formulaSwitch, parts.summary, parts.reading,
@@ -90,7 +87,7 @@ function layOut(root, host, { heat, curve, view, exportMenu, writerLine, onBeta,
   parts.summary.append(parts.example, parts.grade, parts.diverging);
   root.classList.add('lr');
   root.replaceChildren(el('div', { class: 'lr-viewer' }, response, view.node));
-  return { ...parts, formulaSwitch, forcedCue, changedCue, rewrittenCue, takenOverCue, keys, response };
+  return { ...parts, ...cues, formulaSwitch, keys, response };
 }
 
 export class Viewer {
@@ -211,18 +208,19 @@ export class Viewer {
   }
   setAlpha(value) { // a link may hold any
     this.alpha = clamp(value, PAPER.alphaFloor, 1);
-    this.measure(this.steps);
-    this.heat.repaint(this.metric);
-    if (this.count) this.curve.grew();
-    this.drawCounts(); this.drawStep(); this.drawThresholds('alpha', this.alpha);
+    this.reweigh('alpha');
   }
   /** A link may hold anything; null: no cap. */
   setCap(value) {
     this.cap = value === null || !(value > 0) ? null : Math.min(value, 1000);
+    this.reweigh('cap');
+  }
+  /** Other targets. @param {'alpha' | 'cap'} moved */
+  reweigh(moved) {
     this.measure(this.steps);
     this.heat.repaint(this.metric);
     if (this.count) this.curve.grew();
-    this.drawCounts(); this.drawStep(); this.drawThresholds('cap', this.cap);
+    this.drawCounts(); this.drawStep(); this.drawThresholds(moved, this[moved]);
   }
   /** What depends on α and the cap. */
   measure(steps) { for (const step of steps) step.teaching = teachingSignal(step, this.alpha, this.cap); }
@@ -362,11 +360,10 @@ export class Viewer {
   /** Whether the response is right, where the problem's answer is known. */
   showGrade({ answer, extracted, right }) {
     this.run.graded = { answer, extracted, right };
-    const { grade } = this.parts, mark = right ? '✓' : '✗';
+    const { grade } = this.parts;
     grade.classList.toggle('lr-wrong', !right);
     grade.replaceChildren(extracted === null ? 'No answer found ' : 'Answer ',
-      el('b', {}, (extracted ?? '') + ' ', el('span', { role: 'img', 'aria-label': right ? 'right' : 'wrong',
-        title: right ? 'right' : 'wrong', text: mark })), ' known ' + answer);
+      el('b', {}, (extracted ?? '') + ' ', gradeSign(right)), ' known ' + answer);
   }
   /** Empty again, as before the first run. */
   clear() {

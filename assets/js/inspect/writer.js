@@ -81,6 +81,11 @@ export function createWriterLine(compare) {
     } };
 }
 
+/** Whether an answer is right, as a sign that is read out. */
+export const gradeSign = (right) => {
+  const word = right ? 'right' : 'wrong';
+  return el('span', { role: 'img', 'aria-label': word, title: word, text: right ? '✓' : '✗' });
+};
 /** A response's answer and whether it is right. */
 export const judged = ({ extracted, right }) => (extracted ?? 'no answer') + (right ? ' ✓' : ' ✗');
 /**

@@ -6,7 +6,7 @@ import {
   formatDuration, formatProgress, formatRate, formatRemaining, formatValue, plural, timeNode,
 } from '../shared/format.js';
 import { createJobDetails } from './details.js';
-import { ACTIONS, QUICK, STATES, stateSign } from './states.js';
+import { ACTIONS, QUICK, stateName, stateSign } from './states.js';
 
 function queuePosition(n) { return n === 1 ? 'next in the queue' : plural(n - 1, 'job') + ' before it'; }
 
@@ -57,8 +57,7 @@ export class JobRow {
     this.job = job;
     if (this.node.dataset.state !== job.state) {
       this.node.dataset.state = job.state;
-      this.state.replaceChildren(stateSign(job.state), el('span',
-        { text: (STATES[job.state] || { word: job.state }).word }));
+      this.state.replaceChildren(stateSign(job.state), el('span', { text: stateName(job.state) }));
     }
     setText(this.title, job.title);
     setText(this.under, this.pending || sentence(job));

@@ -337,8 +337,8 @@ export class Chart {
  */
 export function createSlider({ label, name, min, max, step, onInput }) {
   const out = el('output', { class: 'lr-number' });
-  const input = el('input', { type: 'range', min, max, step, 'aria-label': label });
-  input.addEventListener('input', () => { onInput(Number(input.value)); });
+  const input = el('input', { type: 'range', min, max, step, 'aria-label': label,
+    oninput: () => onInput(Number(input.value)) });
   const node = el('label', { class: 'lr-slider' }, el('span', { text: name }), input, out);
   return { node, input, show(value, text) {
     input.value = String(value);

@@ -48,6 +48,8 @@ export function tokenName(text) {
   return tokenLabel(text.trim(), 60);
 }
 
+/** A model's reference without its folders. */
+export const lastPart = (ref) => ref.split(/[/\\]/).filter(Boolean).pop() || '?';
 export const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
 export const formatCount = (x) => Math.round(x).toLocaleString('en');
 export const plural = (n, one, many) => formatCount(n) + ' ' + (n === 1 ? one : many || one + 's');

@@ -26,6 +26,7 @@ function facts({ probe: { memory_bytes: bytes }, expert, amateur, mean_kl: kl, a
     ['Memory', (bytes / 1e9).toFixed(bytes < 1e8 ? 2 : 1) + ' GB',
       'Both models, caches and one chunk of logits at the usual batch size']];
 }
+const alertOf = (text) => el('div', { class: 'lr-error', role: 'alert', text });
 function chart(title, says, name, figure) {
   const made = new Chart({ title, says, name });
   made.draw(figure);
@@ -62,7 +63,7 @@ export function mount({ element, props, server }) {
     const value = props.value ? JSON.parse(props.value) : {};
     run = value.run || null;
     root.replaceChildren();
-    if (value.error) root.append(el('div', { class: 'lr-error', role: 'alert', text: value.error }));
+    if (value.error) root.append(alertOf(value.error));
     if (run) look();
   }
   async function look() {
@@ -72,7 +73,7 @@ export function mount({ element, props, server }) {
     if (!answer || (answer.job && isRunning(answer.job))) timer = setTimeout(look, 1000);
   }
   function show({ error, job, result, figures }) {
-    if (error) root.replaceChildren(el('div', { class: 'lr-error', role: 'alert', text: error }));
+    if (error) root.replaceChildren(alertOf(error));
     else if (result) root.replaceChildren(assessment(result, figures, () => call('preview', run)));
     else if (isRunning(job)) showStatus(job);
     else root.replaceChildren(el('div', { class: job.state === 'failed' ? 'lr-error' : 'lr-muted', role: 'status',
