@@ -14,9 +14,9 @@ from lightreasoner.settings import Settings
 from ui.access.actions import action
 from ui.components.events import PRIVATE
 from ui.components.form_values import (
-    checked_pair,
     checked_problems,
     checked_stops,
+    pair_of,
     pair_options,
     pair_title,
     stop_options,
@@ -92,7 +92,7 @@ class ResponsesForm:
     def read(self, values: tuple) -> ScoreRequest:
         """The form's values as a request. Raises UserError."""
         named = dict(zip(self._names, values, strict=True))
-        pair = checked_pair(*(named[name] for name in ("preset", "expert", "amateur")))
+        pair = pair_of(named)
         path = named["responses"]
         if not isinstance(path, str) or not path:
             raise UserError(

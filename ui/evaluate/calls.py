@@ -88,7 +88,6 @@ class EvaluateActions(RunActions):
 
         seen: the "marks" of the previous answer.
         """
-        seen = seen if isinstance(seen, dict) else {}
         answer: dict = {"marks": {}, "tuned": fingerprint(self.runs.tuned())}
         add_if_changed(answer, "evaluations", self.runs.summaries(), seen)
         if wide is True:

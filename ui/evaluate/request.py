@@ -17,7 +17,7 @@ from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import RECORD, run_folder
 from lightreasoner.training.runs import tuned_run
 from lightreasoner.validation import number
-from ui.components.form_values import MAX_BATCH_SIZE, checked_problems, checked_stops, stop_options
+from ui.components.form_values import MAX_BATCH_SIZE, checked_problems, checked_stops, stop_options, whole_or_none
 from ui.components.pair_card import OTHER
 from ui.components.prompt_form import read_prompt
 from ui.components.run_form import options
@@ -98,8 +98,8 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> EvaluateReque
         with_base,
         checked_problems(values["source"], values["upload"]),
         max_new_tokens=number("The token limit", values["max_new_tokens"], 1, settings.max_new_tokens, whole=True),
-        limit=number("The number of problems", values["limit"] or 0, 0, MAX_ROWS, whole=True) or None,
-        batch_size=number("The batch size", values["batch_size"] or 0, 0, MAX_BATCH_SIZE, whole=True) or None,
+        limit=whole_or_none("The number of problems", values["limit"], MAX_ROWS),
+        batch_size=whole_or_none("The batch size", values["batch_size"], MAX_BATCH_SIZE),
         stop=checked_stops(values.get("stop")),
         skip_unreadable=values.get("skip_unreadable") is True,
         prompt=read_prompt(values),

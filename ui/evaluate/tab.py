@@ -7,7 +7,7 @@ import gradio as gr
 from ui.access.actions import action, checked_calls
 from ui.compat.gradio import event_data
 from ui.components.events import CLEAR, PRIVATE, UNQUEUED
-from ui.components.form_values import store_problems
+from ui.components.form_values import submit
 from ui.components.html_component import HtmlComponent
 from ui.components.notices import notice_html, open_started
 from ui.evaluate.calls import EvaluateActions
@@ -52,7 +52,7 @@ def build_evaluate(studio: Studio) -> None:
 
     @action("evaluate.start")
     def start(*values) -> tuple[str, str]:
-        return open_started(lambda: (start_evaluation(studio, form.named(values)), ""), "the Evaluate tab")
+        return open_started(lambda: start_evaluation(studio, form.named(values)), "the Evaluate tab")
 
     @action("evaluate.fill_form")
     def fill(event: gr.EventData) -> tuple:
@@ -72,5 +72,4 @@ def build_evaluate(studio: Studio) -> None:
 def start_evaluation(studio: Studio, values: Mapping[str, object]) -> str:
     """Queue the job of the form's values; returns the evaluation's id. Raises UserError."""
     request = read_form(studio.settings, values)
-    argv = request.argv(store_problems(studio.settings, request.problems, request.skip_unreadable))
-    return studio.jobs.submit("evaluate", argv, request.title).run_dir.name
+    return submit(studio, "evaluate", request, request.problems)

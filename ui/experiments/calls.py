@@ -75,7 +75,6 @@ class ExperimentActions(RunActions):
     @action("experiments.view")
     def look(self, run_id, seen) -> dict:
         """The list and the opened experiment; unchanged parts are left out. seen: the "marks" of the last answer."""
-        seen = seen if isinstance(seen, dict) else {}
         answer: dict = {"marks": {}}
         add_if_changed(answer, "experiments", self.runs.summaries(), seen)
         if run_id is None:

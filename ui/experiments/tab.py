@@ -11,7 +11,7 @@ from lightreasoner.problems.stream import load_file
 from ui.access.actions import action, checked_calls
 from ui.compat.gradio import event_data
 from ui.components.events import CLEAR, PRIVATE, UNQUEUED
-from ui.components.form_values import store_problems
+from ui.components.form_values import submit
 from ui.components.html_component import HtmlComponent
 from ui.components.notices import open_started
 from ui.components.pair_card import IMPROVE
@@ -58,7 +58,7 @@ def build_experiments(studio: Studio) -> None:
 
     @action("experiments.start")
     def start(*values) -> tuple[str, str]:
-        return open_started(lambda: (start_experiment(studio, form.named(values)), ""), "the Improve tab")
+        return open_started(lambda: start_experiment(studio, form.named(values)), "the Improve tab")
 
     @action("experiments.fill_form")
     def fill(event: gr.EventData) -> tuple:
@@ -77,10 +77,7 @@ def start_experiment(studio: Studio, values: Mapping[str, object]) -> str:
             raise UserError(why)
     if request.test not in SOURCES:
         refuse_unanswered(request.test, request.skip_unreadable)
-    places = [
-        store_problems(studio.settings, place, request.skip_unreadable) for place in (request.problems, request.test)
-    ]
-    return studio.jobs.submit("experiment", request.argv(*places), request.title).run_dir.name
+    return submit(studio, "experiment", request, request.problems, request.test)
 
 
 def refuse_unanswered(path: str, skip_unreadable: bool) -> None:

@@ -76,9 +76,9 @@ def numbers_of(curves: Curves) -> dict:
 
 def changed(figures: dict, marks: object) -> dict:
     """The names of all figures, and those as JSON that the page does not have yet. marks: of the previous answer."""
-    seen, answer = marks if isinstance(marks, dict) else {}, {"marks": {}}
+    answer: dict = {"marks": {}}
     for name, figure in figures.items():
-        add_if_changed(answer, name, figure.to_plotly_json(), seen)
+        add_if_changed(answer, name, figure.to_plotly_json(), marks)
     return {"marks": answer.pop("marks"), "changed": answer}
 
 

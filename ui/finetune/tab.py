@@ -64,7 +64,7 @@ def build_finetune(studio: Studio) -> None:
 
     @action("finetune.start")
     def start(*values) -> tuple[str, str]:
-        return open_started(lambda: (start_run(studio, datasets, form.named(values)), ""), "the Fine-tune tab")
+        return open_started(lambda: start_run(studio, datasets, form.named(values)), "the Fine-tune tab")
 
     @action("finetune.update_datasets")
     def renew(current, event: gr.EventData) -> tuple:

@@ -75,7 +75,6 @@ class Jobs:
         seen: the marks of the previous answer; unchanged parts are left out.
         """
         limit = number("The number of jobs", limit, 1, MAX_PAST, whole=True)
-        seen = seen if isinstance(seen, dict) else {}
         active, finished = self.active(), self.store.jobs(active=False, limit=limit + 1)
         past = [line(self._finished(job)) for job in finished[:limit]]
         answer = {"active": [line(view) for view in active], "more": len(finished) > limit, "marks": {}}
