@@ -6,13 +6,13 @@ import { Chart } from '../shared/chart.js';
 import { createErrorBox, el, linkTo, replaceIfChanged, setText } from '../shared/dom.js';
 import { formatCount } from '../shared/format.js';
 
-const COLUMNS = [{ title: 'Amateur', class: 'lr-name' },
-  { title: 'Above β', class: 'lr-num', says: 'Steps of KL above β, and their share of all steps' },
-  { title: 'Taught, nats', class: 'lr-num', says: 'KL(target ‖ expert), summed over the steps above β' },
-  { title: 'Idle', class: 'lr-num', says: 'Share of the steps above β that teach nothing' },
-  { title: 'Agreement', class: 'lr-num', says: 'Mean Jaccard index with the other amateurs’ selected steps' },
-  { title: 'Gap', class: 'lr-num', says: 'Accuracy of the expert minus the amateur’s, in points, with its interval' },
-  { title: 'Preview', class: 'lr-num', says: 'What the best cell of its preview gains, in points, with its interval' }];
+const COLUMNS = [{ title: 'Amateur' },
+  { title: 'Above β', says: 'Steps of KL above β, and their share of all steps' },
+  { title: 'Taught, nats', says: 'KL(target ‖ expert), summed over the steps above β' },
+  { title: 'Idle', says: 'Share of the steps above β that teach nothing' },
+  { title: 'Agreement', says: 'Mean Jaccard index with the other amateurs’ selected steps' },
+  { title: 'Gap', says: 'Accuracy of the expert minus the amateur’s, in points, with its interval' },
+  { title: 'Preview', says: 'What the best cell of its preview gains, in points, with its interval' }];
 const ALONE = 'Without, KL leaves out how the rest of the vocabulary is spread: some steps above β are missed, '
   + '0.4 and 1.9 % of them with two amateurs of the bundled expert';
 const range = (value, low, high) =>

@@ -9,11 +9,11 @@ export const comparisonChart = () => new Chart({ title: 'Difference in pass@1', 
   says: '95 % intervals; right of the line at 0 is better' });
 
 const COLUMNS = [
-  { title: 'Model', class: 'lr-name' },
-  { title: 'Points', class: 'lr-num', says: 'Its pass@1 minus the first model’s, in percentage points' },
-  { title: '95 % interval', class: 'lr-num' },
-  { title: 'Gained', class: 'lr-num', says: 'Wrong before, right after' },
-  { title: 'Lost', class: 'lr-num', says: 'Right before, wrong after' },
+  { title: 'Model' },
+  { title: 'Points', says: 'Its pass@1 minus the first model’s, in percentage points' },
+  { title: '95 % interval' },
+  { title: 'Gained', says: 'Wrong before, right after' },
+  { title: 'Lost', says: 'Right before, wrong after' },
   { title: 'McNemar p', class: 'lr-significance',
     says: 'McNemar’s test on the problems that changed sides; p is how often chance alone would change as many' }];
 const pText = (x) => (x < 0.0001 ? 'p < 0.0001' : 'p = ' + x.toPrecision(2).replace(/^0\.00(\d)0$/, '0.00$1'));

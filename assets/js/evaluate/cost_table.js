@@ -14,11 +14,11 @@ const paperName = (row) => el('span', {}, paperMark(), ' ' + nameOf(row));
 const meanGain = (gain, on) => el('span', {}, el('b', { text: points(gain) }), muted(' on ' + on));
 
 const COLUMNS = [
-  { title: 'Model', class: 'lr-name' },
-  { title: 'Time', class: 'lr-num', says: 'Sampling and fine-tuning together, without waiting' },
-  { title: 'of it sampling', class: 'lr-num' }, { title: 'Sampled problems', class: 'lr-num' },
-  { title: 'Tuned tokens', class: 'lr-num', says: 'Token positions trained on, with repetitions' },
-  { title: 'Gain', class: 'lr-num', says: 'Points of pass@1 over the base, averaged over the evaluated benchmarks' }];
+  { title: 'Model' },
+  { title: 'Time', says: 'Sampling and fine-tuning together, without waiting' },
+  { title: 'of it sampling' }, { title: 'Sampled problems' },
+  { title: 'Tuned tokens', says: 'Token positions trained on, with repetitions' },
+  { title: 'Gain', says: 'Points of pass@1 over the base, averaged over the evaluated benchmarks' }];
 
 function gain({ gain: mean, gains, missing: reasons }) {
   if (mean === null) return missing(reasons.gain);
@@ -55,8 +55,8 @@ export function costsCard(costs, paper) {
 }
 
 export function paperCard(paper, open) {
-  const benchmarks = paper.benchmarks.map((title) => ({ title, class: 'lr-num' }));
-  const columns = [{ title: 'Model', class: 'lr-name' }, ...benchmarks, { title: 'Average', class: 'lr-num' }];
+  const benchmarks = paper.benchmarks.map((title) => ({ title }));
+  const columns = [{ title: 'Model' }, ...benchmarks, { title: 'Average' }];
   const rows = paper.scores.map((row) => ({ class: 'lr-is-paper',
     cells: [paperName(row), ...[...row.values, row.average].map((x) => (100 * x).toFixed(1))] }));
   return el('details', { class: 'lr-card lr-results', open }, el('summary', { text: 'The paper’s results' }),

@@ -8,7 +8,7 @@ import { Verdict } from './verdict.js';
 
 /** One of the two responses. */
 class FlipSide {
-  /** @param {'before' | 'after'} side @param {FlipHost['setVerdict']} setVerdict */
+  /** @param {'before' | 'after'} side @param {(answer: any, right: boolean | null) => Promise<any>} setVerdict */
   constructor(side, setVerdict) {
     this.side = side;
     /** @type {any} */ this.record = null;
@@ -54,16 +54,8 @@ function whereTheyDiverge({ before, after, shared }) {
   return 'The two responses are the same for ' + plural(shared, 'token') + ' and diverge there.';
 }
 
-/**
- * @typedef {object} FlipHost the server's calls
- * @property {(model: number, problem: string) => Promise<any>} flip
- * @property {(model: number, problem: string, side: string) => Promise<any>} score
- * @property {(trace: string) => Promise<any>} scored
- * @property {(answer: any, right: boolean | null) => Promise<any>} setVerdict on one side's response
- * @property {() => void} close
- */
 export class FlipView {
-  /** @param {FlipHost} host */
+  /** @param {any} host the calls on the opened evaluation, of mount.js */
   constructor(host) {
     this.host = host;
     /** @type {{ model: number, problem: string, answer?: any } | null} */ this.at = null;

@@ -59,7 +59,7 @@ class FlipList {
 }
 
 export class FlipLists {
-  /** @param {import('./run.js').Host} host */
+  /** @param {any} host the calls on the opened evaluation, of mount.js */
   constructor(host) {
     this.pick = el('select', { 'aria-label': 'Flips of which model',
       onchange: () => { this.model = Number(this.pick.value); this.load(); } });

@@ -14,16 +14,17 @@ export const tableButtons = (save) => el('div', { class: 'lr-buttons' },
     el('button', { 'data-key': 'save-' + kind, text, onclick: () => save(kind) })));
 
 /**
- * @typedef {{ title: string, class?: string, says?: string }} Column
  * @param {string} name
- * @param {Column[]} columns every cell knows its column's title
+ * @param {{ title: string, class?: string, says?: string }[]} columns the first holds names, others without a class
+ *   numbers; every cell knows its column's title
  * @param {{ class?: string, cells: (Node | string)[] }[]} rows
  */
 export function gridTable(name, columns, rows) {
-  const head = el('tr', {}, ...columns.map((c) =>
-    el('th', { scope: 'col', class: c.class, title: c.says }, el('span', { text: c.title }))));
+  const classOf = (i) => columns[i].class || (i ? 'lr-num' : 'lr-name');
+  const head = el('tr', {}, ...columns.map(({ title, says }, i) =>
+    el('th', { scope: 'col', class: classOf(i), title: says }, el('span', { text: title }))));
   const body = rows.map((row) => el('tr', { class: row.class }, ...row.cells.map((cell, i) =>
-    el(i ? 'td' : 'th', { class: columns[i].class, scope: i ? null : 'row', 'data-label': columns[i].title },
+    el(i ? 'td' : 'th', { class: classOf(i), scope: i ? null : 'row', 'data-label': columns[i].title },
       cell instanceof Node ? cell : el('span', { text: cell ?? '–' })))));
   return el('div', { class: 'lr-scroll', tabindex: '0', role: 'region', 'aria-label': name },
     el('table', { class: 'lr-grid' }, el('thead', {}, head), el('tbody', {}, ...body)));

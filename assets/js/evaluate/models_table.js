@@ -12,13 +12,13 @@ export const modelsChart = (tag, title) => new Chart({ tag, title, name: 'pass-a
   says: '95 % intervals; the dashed line is the base' });
 
 const COLUMNS = [
-  { title: 'Model', class: 'lr-name' }, { title: 'pass@1', class: 'lr-num' },
-  { title: '95 % interval', class: 'lr-num' },
-  { title: 'Right', class: 'lr-num', says: 'Problems solved, of those answered; verdicts set by hand count' },
-  { title: 'No answer extracted', class: 'lr-num', says: 'Responses without a final answer; they count as wrong' },
-  { title: 'Cut off', class: 'lr-num', says: 'Responses that reached the token limit' },
-  { title: 'Tokens', class: 'lr-num', says: 'Mean length of a response' },
-  { title: 'Tokens per second', class: 'lr-num' }];
+  { title: 'Model' }, { title: 'pass@1' },
+  { title: '95 % interval' },
+  { title: 'Right', says: 'Problems solved, of those answered; verdicts set by hand count' },
+  { title: 'No answer extracted', says: 'Responses without a final answer; they count as wrong' },
+  { title: 'Cut off', says: 'Responses that reached the token limit' },
+  { title: 'Tokens', says: 'Mean length of a response' },
+  { title: 'Tokens per second' }];
 
 /** An interval, of shares. */
 const span = ([low, high]) => (Number.isFinite(low) ? pct(low).slice(0, -2) + ' – ' + pct(high) : '–');
@@ -60,11 +60,11 @@ export function samplesTable(models) {
   const shown = models.filter((m) => m.samples > 1);
   if (!shown.length) return [];
   const [{ samples: k }] = shown, sizes = Object.keys(shown[0].pass_at).filter((size) => size !== '1');
-  const columns = [{ title: 'Model', class: 'lr-name' },
-    { title: 'avg@' + k, class: 'lr-num', says: 'Mean share of right responses' },
-    ...sizes.map((size) => ({ title: 'pass@' + size, class: 'lr-num',
+  const columns = [{ title: 'Model' },
+    { title: 'avg@' + k, says: 'Mean share of right responses' },
+    ...sizes.map((size) => ({ title: 'pass@' + size,
       says: 'How often at least one of ' + size + ' responses is right (unbiased estimate)' })),
-    { title: 'maj@' + k, class: 'lr-num', says: 'The most frequent answer is right' }];
+    { title: 'maj@' + k, says: 'The most frequent answer is right' }];
   return [el('h3', { text: plural(k, 'response') + ' per problem' }),
     muted('Each with its 95 % interval, over problems. Models are compared by maj@' + k + '.', 'p'),
     gridTable('Several responses per problem', columns, shown.map((m) => ({ cells: [m.name,
@@ -81,8 +81,8 @@ export function groupTables(models) {
     const names = [...new Set(shown.flatMap((m) => m.groups[grouping].map(({ name }) => name)))];
     const found = (m, name) => m.groups[grouping].find((group) => group.name === name);
     const most = (name) => Math.max(...shown.map((m) => found(m, name)?.problems || 0));
-    const columns = [{ title: grouping === 'level' ? 'Level' : 'Subject', class: 'lr-name' },
-      { title: 'Problems', class: 'lr-num' }, ...shown.map((m) => ({ title: m.name, class: 'lr-num' }))];
+    const columns = [{ title: grouping === 'level' ? 'Level' : 'Subject' },
+      { title: 'Problems' }, ...shown.map((m) => ({ title: m.name }))];
     return [el('h3', { text: 'By ' + grouping }), gridTable('Results by ' + grouping, columns, names.map((name) => ({
       cells: [name, formatCount(most(name)), ...shown.map((m) => {
         const group = found(m, name);

@@ -15,10 +15,10 @@ export const previewChart = () => new Chart({ title: 'Preview of training', name
 export const nameChart = (chart, { takeover, graded }) =>
   chart.rename(takeover ? 'Takeover' : 'Preview of training', graded ? GAIN : OTHERS);
 
-const COLUMNS = [{ title: 'Cell', class: 'lr-name' },
-  { title: 'Same answer', class: 'lr-num', says: 'Problems with the expert’s own final answer, or none in both' },
-  { title: 'Changed', class: 'lr-num', says: 'Tokens that are not the writer’s own choice' },
-  { title: 'Tokens', class: 'lr-num', says: 'Mean length of a response; the expert’s own in brackets' }];
+const COLUMNS = [{ title: 'Cell' },
+  { title: 'Same answer', says: 'Problems with the expert’s own final answer, or none in both' },
+  { title: 'Changed', says: 'Tokens that are not the writer’s own choice' },
+  { title: 'Tokens', says: 'Mean length of a response; the expert’s own in brackets' }];
 /** How far each cell departs from the expert, where no answers are known. */
 const departures = ({ cells, takeover }) => gridTable('How far each cell departs from the expert', COLUMNS,
   cells.map((c) => ({ cells: [(takeover ? '' : 'α ' + c.alpha + ', ') + 'β ' + c.beta, pct(c.same_answer),

@@ -7,16 +7,9 @@ import { Verdict, answerText, gradeClass, gradeSign, gradeWord, handMark } from 
 const FILTERS = [['all', 'All'], ['right', 'Right'], ['wrong', 'Wrong'], ['unread', 'No answer extracted'],
   ['by_hand', 'Set by hand']];
 
-/**
- * @typedef {object} ResponsesHost the server's calls on the opened evaluation
- * @property {(model: number, which: string, start: number) => Promise<any>} responses
- * @property {(model: number, problem: string, sample: number) => Promise<any>} response
- * @property {(model: number, problem: string, sample: number, right: boolean | null) => Promise<any>} setVerdict
- */
-
 /** One response: a line that opens. */
 class ResponseRow {
-  /** @param {ResponsesHost} host @param {number} model @param {any} row @param {boolean} several per problem */
+  /** @param {any} host @param {number} model @param {any} row @param {boolean} several per problem */
   constructor(host, model, row, several) {
     this.host = host;
     this.model = model;
@@ -58,7 +51,7 @@ class ResponseRow {
 }
 
 export class ResponseList {
-  /** @param {ResponsesHost} host */
+  /** @param {any} host the calls on the opened evaluation, of mount.js */
   constructor(host) {
     this.host = host;
     this.asked = 0;

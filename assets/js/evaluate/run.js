@@ -25,19 +25,8 @@ function preliminary(state) {
     : 'The evaluation ended early; these are the answers up to then.';
 }
 
-/**
- * @typedef {import('./responses.js').ResponsesHost & OwnHost} Host the server's calls on the opened evaluation
- * @typedef {object} OwnHost
- * @property {(model: number, side: string, start: number) => Promise<any>} listed
- * @property {(model: number, problem: string) => void} open
- * @property {(name: string) => Promise<any>} act
- * @property {() => Promise<any>} regrade
- * @property {() => Promise<any>} remove
- * @property {(name: string) => Promise<any>} rename
- * @property {(kind: string) => void} save
- */
 export class EvaluationView {
-  /** @param {Host} host */
+  /** @param {any} host the calls on the opened evaluation, of mount.js */
   constructor(host) {
     /** @type {any} */ this.data = null;
     this.save = host.save;

@@ -12,15 +12,15 @@ export const roundsChart = () => new Chart({ title: 'pass@1 over the rounds', na
   says: 'On the same problems; 95 % intervals' });
 
 const COLUMNS = [
-  { title: 'Arm', class: 'lr-name' },
-  { title: 'Before', class: 'lr-num', says: 'pass@1 of the expert before fine-tuning' },
-  { title: 'After', class: 'lr-num', says: 'pass@1 of the tuned expert' },
-  { title: 'Change', class: 'lr-num', says: 'In percentage points, on the same problems' },
-  { title: '95 % interval', class: 'lr-num', says: 'Of the change, paired problem by problem' },
-  { title: 'Gained', class: 'lr-num', says: 'Problems: wrong before, right after' },
-  { title: 'Lost', class: 'lr-num', says: 'Problems: right before, wrong after' },
-  { title: 'Updates', class: 'lr-num' },
-  { title: 'Cost', class: 'lr-num', says: 'Time to train and to evaluate' }];
+  { title: 'Arm' },
+  { title: 'Before', says: 'pass@1 of the expert before fine-tuning' },
+  { title: 'After', says: 'pass@1 of the tuned expert' },
+  { title: 'Change', says: 'In percentage points, on the same problems' },
+  { title: '95 % interval', says: 'Of the change, paired problem by problem' },
+  { title: 'Gained', says: 'Problems: wrong before, right after' },
+  { title: 'Lost', says: 'Problems: right before, wrong after' },
+  { title: 'Updates' },
+  { title: 'Cost', says: 'Time to train and to evaluate' }];
 
 const isBest = (arm, best) => arm.run === best && !arm.test;
 

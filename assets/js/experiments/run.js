@@ -25,10 +25,7 @@ const card = (label, title, ...inside) => el('section', { class: 'lr-card lr-exp
   hidden: true }, el('h3', { text: title }), ...inside);
 
 export class ExperimentView {
-  /**
-   * @param {{ act: (name: string) => Promise<any>, remove: () => Promise<any>, rename: (name: string) => Promise<any>,
-   *   download: (kind: string) => Promise<any> }} host
-   */
+  /** @param {any} host of RunTab */
   constructor(host) {
     this.host = host;
     /** @type {any} */ this.data = null;

@@ -39,12 +39,7 @@ function mergeStatus({ busy, job, state, message, folder }) {
 }
 
 export class Tuning {
-  /**
-   * @param {{ act: (name: string) => Promise<any>, remove: () => Promise<any>, push: any, pushed: any,
-   *   use: (which: string) => Promise<any>, rename: (name: string) => Promise<any>,
-   *   savePreset: (name: string) => Promise<any>,
-   *   merge: () => Promise<any>, download: (kind: string) => Promise<any> }} host
-   */
+  /** @param {any} host of FinetuneTab, in mount.js */
   constructor(host) {
     this.host = host;
     /** @type {any} */ this.data = null;

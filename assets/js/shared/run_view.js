@@ -87,8 +87,7 @@ function createCommand() {
 /** The head of a run's view: its name and state, what can be done with it, how far its job is, facts, and command. */
 export class RunHead {
   /**
-   * @param {{ act: (name: string) => Promise<any>, rename: (name: string) => Promise<any>,
-   *   remove: () => Promise<any> }} host the server's answers
+   * @param {any} host of RunTab
    * @param {{ noun: string, deletes: () => string, counts: string, actions: Record<string, string[]> }} words
    *   deletes(): the question before it is deleted; counts: what its progress counts; actions: as createRunProgress
    */
