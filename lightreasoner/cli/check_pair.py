@@ -3,11 +3,10 @@
 import argparse
 
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
-from lightreasoner.cli.options import Once, add_skip_option, first_problem
+from lightreasoner.cli.options import Once, add_run_dir, add_skip_option, first_problem
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.settings import Settings
-from lightreasoner.storage.remote import run_path
 
 
 def add(verbs) -> None:
@@ -31,7 +30,7 @@ def add(verbs) -> None:
         )
         check.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="per response (default 128)")
         add_stop_option(check)
-        check.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="run folder of the result")
+        add_run_dir(check, "run folder of the result")
         add_prompt_options(check)
         check.set_defaults(run=run_check_pair)
 

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from lightreasoner.cli.decoding import add_contrast_options, add_stop_option, contrasts, stop_strings
-from lightreasoner.cli.options import Once, add_skip_option, first_problem
+from lightreasoner.cli.options import Once, add_run_dir, add_skip_option, first_problem, workers_of
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.paper import ALPHA, BETA
@@ -68,7 +68,7 @@ def add(verbs) -> None:
     )
     evaluate.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default 0)")
     evaluate.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling (default 0)")
-    evaluate.add_argument("--run-dir", type=run_path, metavar="DIR", help="folder for the results")
+    add_run_dir(evaluate, "folder for the results", required=False)
     add_prompt_options(evaluate)
     add_backend_options(evaluate)
     evaluate.set_defaults(run=partial(run_evaluate, evaluate))
@@ -111,7 +111,7 @@ def run_evaluate(parser: argparse.ArgumentParser, options: argparse.Namespace, s
         seed=options.seed,
         amateur=options.amateur,
         contrasts=contrasts(options, *USUAL) if options.amateur else (),
-        workers=options.num_workers if options.backend == "ray" else None,
+        workers=workers_of(options),
         skip_unreadable=options.skip_unreadable,
     )
     if options.show_prompt:
@@ -152,7 +152,6 @@ def print_regraded(folder: Path) -> None:
 
 
 def report(summaries: list) -> list[str]:
-    """A table of Summaries for a terminal."""
     lines = [f"{'model':24} {'pass@1':>8}  {'95 % interval':>15}  {'no answer':>9}  {'cut off':>7}  {'tokens':>6}"]
     for s in summaries:
         known = s.pass_at_1 is not None

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 from lightreasoner.cli.dataset import add_selection_options
-from lightreasoner.cli.options import Once, add_report_option, reporting
+from lightreasoner.cli.options import Once, add_report_option, add_run_dir, reporting
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import format_duration
@@ -25,9 +25,7 @@ def add(verbs) -> None:
     finetune.add_argument(
         "--dataset", action=Once, type=run_path, required=True, metavar="DIR", help="the dataset's run folder"
     )
-    finetune.add_argument(
-        "--run-dir", type=run_path, required=True, metavar="DIR", help="folder for the adapter and the log"
-    )
+    add_run_dir(finetune, "folder for the adapter and the log")
     finetune.add_argument("--expert", metavar="REF", help="the expert, if it is not where the dataset names it")
     for name, spec in FinetuneConfig.__dataclass_fields__.items():
         kind = {"int": int, "float": float}.get(spec.type, str)
@@ -67,18 +65,18 @@ def add(verbs) -> None:
     finetune.set_defaults(run=run_finetune)
 
     merge = verbs.add_parser("merge", help="merge a run's adapter into its base model, as one folder")
-    merge.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="the fine-tuning run")
+    add_run_dir(merge, "the fine-tuning run")
     merge.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="the folder to write")
     merge.add_argument("--dtype", default="auto", metavar="D", help="of the weights (default auto: the base's on disk)")
     merge.set_defaults(run=run_merge)
 
     save = verbs.add_parser("save-preset", help="save the settings of a fine-tuning run under a name")
-    save.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="the fine-tuning run")
+    add_run_dir(save, "the fine-tuning run")
     save.add_argument("name", help="for finetune --preset, and for the form of the Fine-tune tab")
     save.set_defaults(run=run_save)
 
     use = verbs.add_parser("use-adapter", help="choose which adapter of a run is used: the best one or the last one")
-    use.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="the fine-tuning run")
+    add_run_dir(use, "the fine-tuning run")
     use.add_argument("which", choices=("best", "last"), help="best: of the lowest held-out loss")
     use.set_defaults(run=run_use)
 
@@ -154,7 +152,6 @@ def job_of(options: argparse.Namespace):
 
 
 def line(done: float, total: float, numbers: dict) -> str:
-    """One progress line for a terminal."""
     held = f", held-out loss {numbers['held_out_loss']:.4g}" if "held_out_loss" in numbers else ""
     return f"{done:,} of {total:,} updates, loss {numbers['loss']:.4g} nats{held}"
 

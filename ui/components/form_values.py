@@ -66,7 +66,6 @@ def _answers_of(source: str) -> str:
 
 
 def stop_field(elem_id: str, kind: type[gr.Textbox] = gr.Textbox) -> gr.Textbox:
-    """The field for the user's own stop strings."""
     return kind(
         label="Stop strings",
         info=r"one per line; a response also ends at these texts; \n is a line break",
@@ -78,7 +77,6 @@ def stop_field(elem_id: str, kind: type[gr.Textbox] = gr.Textbox) -> gr.Textbox:
 
 
 def cap_field(elem_id: str) -> gr.Number:
-    """The field for the cap on the log ratio of contrastive targets."""
     return gr.Number(
         0,
         label="Cap on the log ratio",
@@ -101,12 +99,10 @@ def submit(studio: Studio, verb: str, request: Any, *problems: str) -> str:
 
 
 def stop_options(stop: tuple[str, ...]) -> list[str]:
-    """The options of the command line that name these stop strings."""
     return [f"--stop={written_stop(text)}" for text in stop]
 
 
 def pair_options(pair: tuple[str | None, str, str]) -> list[str]:
-    """The options of the command line that name a pair."""
     preset, expert, amateur = pair
     return ["--pair", preset] if preset else ["--expert", expert, "--amateur", amateur]
 

@@ -186,7 +186,6 @@ class RunList:
         return found
 
     def summaries(self) -> list[dict]:
-        """The list as the page shows it."""
         return [
             {"id": e.id, "name": e.name, "created": e.created, "facts": self.facts(e)} | self.condition(e)
             for e in self.listed()
@@ -209,7 +208,6 @@ class RunList:
         raise NotImplementedError
 
     def find(self, run_id: object) -> Any:
-        """The entry with this id."""
         folder = run_folder(self.settings, run_id)
         if run_id not in self._again:
             self.listed()
@@ -225,7 +223,6 @@ class RunList:
         return self.entry(folder.name, folder, run, job, again)
 
     def view(self, entry: Entry) -> dict | None:
-        """The view of the entry's job, or None if it has none."""
         return job_view(self.jobs.store, entry.job) if entry.job else None
 
     def act(self, run_id: object, action: object) -> None:

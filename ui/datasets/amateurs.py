@@ -56,7 +56,6 @@ def amateurs_view(dataset: Dataset, selection: Selection) -> dict:
 def row(
     dataset: Dataset, found: AmateurComparison, number: int, previews: dict[str, Preview], gaps: dict[str, Gap]
 ) -> dict:
-    """A row of the table."""
     each = found.amateurs[number]
     preview, gap = previews.get(each.dataset.amateur), gaps.get(each.dataset.amateur)
     usable, best = each.selected - each.missing, preview and preview.best
@@ -64,21 +63,16 @@ def row(
         "id": dataset_id(dataset, each.dataset),
         "ref": each.dataset.amateur,
         "name": each.dataset.name,
-        "selected": each.selected,
-        "share": each.share,
+        **{key: getattr(each, key) for key in ("selected", "share", "signal", "agreement")},
         "least": each.compared is not None,
-        "signal": each.signal,
         "idle": each.idle / usable if usable else None,
-        "agreement": each.agreement,
         "gap": gap and gap.value,
         "gap_low": gap and gap.low,
         "gap_high": gap and gap.high,
         "gain": best and best.difference,
         "gain_low": best and best.low,
         "gain_high": best and best.high,
-        "alpha": best and best.contrast.alpha,
-        "beta": best and best.contrast.beta,
-        "cap": best and best.contrast.cap,
+        **{key: best and getattr(best.contrast, key) for key in ("alpha", "beta", "cap")},
         "preview": preview and beside(dataset, preview.folder),
     }
 

@@ -145,8 +145,6 @@ def describe_selection(explorer: Explorer, selection: Selection) -> list[str]:
 
 
 class DatasetActions(RunActions):
-    """The calls of the Datasets tab's script."""
-
     activity = "datasets"
 
     def __init__(self, datasets: Datasets):

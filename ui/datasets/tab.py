@@ -44,7 +44,6 @@ class DatasetExplorer(HtmlComponent):
 
 
 def build_datasets(studio: Studio) -> None:
-    """Lay the tab out and wire it."""
     datasets = Datasets(studio.settings, studio.jobs)
     calls = checked_calls(studio.settings, [*DatasetActions(datasets).calls, *push_calls(studio)])
     with gr.Row(elem_id="lr-data-row", equal_height=False):

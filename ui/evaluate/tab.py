@@ -39,7 +39,6 @@ class EvaluateView(HtmlComponent):
 
 
 def build_evaluate(studio: Studio) -> None:
-    """Lay the tab out and wire it."""
     evaluations = Evaluations(studio.settings, studio.jobs)
     calls = checked_calls(studio.settings, EvaluateActions(studio, evaluations).calls)
     with gr.Row(elem_id="lr-ev-row", equal_height=False):

@@ -64,8 +64,6 @@ def arms_figure(arms: list[dict]) -> dict:
 
 
 class ExperimentActions(RunActions):
-    """The calls of the Improve tab's script."""
-
     activity = "experiments"
 
     def __init__(self, experiments: Experiments):

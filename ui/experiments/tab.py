@@ -45,7 +45,6 @@ class ExperimentView(HtmlComponent):
 
 
 def build_experiments(studio: Studio) -> None:
-    """Lay the tab out and wire it."""
     experiments = Experiments(studio.settings, studio.jobs)
     calls = checked_calls(studio.settings, ExperimentActions(experiments).calls)
     with gr.Row(elem_id="lr-ex-row", equal_height=False):

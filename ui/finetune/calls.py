@@ -83,8 +83,6 @@ def changed(figures: dict, marks: object) -> dict:
 
 
 class FinetuneActions(RunActions):
-    """The calls of the Fine-tune tab's script."""
-
     activity = "finetune"
 
     def __init__(self, tunings: Tunings, datasets: Datasets):

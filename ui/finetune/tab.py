@@ -45,7 +45,6 @@ class FinetuneView(HtmlComponent):
 
 
 def build_finetune(studio: Studio) -> None:
-    """Lay the tab out and wire it."""
     datasets, tunings = Datasets(studio.settings, studio.jobs), Tunings(studio.settings, studio.jobs)
     calls = [*FinetuneActions(tunings, datasets).calls, *push_calls(studio, tunings.merged_folder)]
     calls = checked_calls(studio.settings, calls)

@@ -46,7 +46,6 @@ class Viewer(HtmlComponent):
 
 
 def build_inspect(studio: Studio) -> None:
-    """Lay out and wire the tab."""
     with gr.Row(elem_id="lr-row", equal_height=False):
         with gr.Column(elem_id="lr-side", scale=0):
             gr.HTML(render("fold"), elem_id="lr-fold-line")
