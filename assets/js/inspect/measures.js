@@ -66,7 +66,7 @@ export function teachingSignal(step, alpha, cap = null) {
 export function takenProbabilities(step, alpha, cap = null) {
   const { candidates, plausible: kept, expert_logprob: logE, amateur_logprob: logA } = step;
   const [expert, amateur] = [logE, logA].map((x) => (x === null || x === undefined ? null : Math.exp(x)));
-  const set = candidates || (kept && { expert_logprobs: kept[0], amateur_logprobs: kept[1] });
+  const set = stored(step);
   const isUnknown = step.compared !== undefined && logA === null; // the amateur's is known within wide bounds only
   if (!set) return { expert, amateur, target: null, plausible: false, says: step.compared === undefined
     ? 'The target was not stored here.' : 'No target: some plausible token could not be compared.' };
