@@ -3,7 +3,7 @@
 import argparse
 
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
-from lightreasoner.cli.options import Once, add_run_dir, add_skip_option, first_problem
+from lightreasoner.cli.options import Once, add_run_dir, add_skip_option, first_problem, given
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.settings import Settings
@@ -45,11 +45,8 @@ def run_check_pair(options: argparse.Namespace, settings: Settings) -> None:
         *(options.run_dir, expert, amateur, options.problems),
         pair_name=name,
         split=options.split or training_split(options.problems),
-        limit=options.limit,
-        target=options.target,
-        max_new_tokens=options.max_new_tokens,
+        **given(options, "limit", "target", "max_new_tokens", "skip_unreadable"),
         stop=stop_strings(options),
-        skip_unreadable=options.skip_unreadable,
         prompt=prompt_settings(options),
     )
     job.check(settings)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lightreasoner.cli.options import Once, add_run_dir
+from lightreasoner.cli.options import Once, add_run_dir, given
 from lightreasoner.formatting import printable
 from lightreasoner.settings import Settings
 
@@ -39,7 +39,7 @@ def run_make_amateur(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.sampling.make_amateur import MakingJob, make_amateur
 
     names = ("expert", "drop_layers", "checkpoint", "before_tuning", "problems", "limit", "max_new_tokens")
-    job = MakingJob(Path(options.run_dir), **{name: getattr(options, name) for name in names})
+    job = MakingJob(Path(options.run_dir), **given(options, *names))
     job.check(settings)
     with job_context(options.run_dir, options.verb, settings, title=job.title, keeps=False) as progress:
         made = make_amateur(job, settings, progress)

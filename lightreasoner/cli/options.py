@@ -23,6 +23,11 @@ def add_run_dir(parser: argparse.ArgumentParser, help: str, required: bool = Tru
     parser.add_argument("--run-dir", type=run_path, required=required, metavar="DIR", help=help)
 
 
+def given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """The values of some options, to be passed on under the same names."""
+    return {name: getattr(options, name) for name in names}
+
+
 def add_skip_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--skip-unreadable", action="store_true", help="use the rest of a file that has rows which cannot be read"

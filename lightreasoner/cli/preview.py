@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from lightreasoner.cli.decoding import add_contrast_options, add_stop_option, contrasts, stop_strings
-from lightreasoner.cli.options import Once, add_run_dir, add_skip_option, first_problem, workers_of
+from lightreasoner.cli.options import Once, add_run_dir, add_skip_option, first_problem, given, workers_of
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cluster import add_backend_options
@@ -47,11 +47,9 @@ def run_preview(options: argparse.Namespace, settings: Settings) -> None:
 
     _, expert, amateur = pair_refs(options)
     job = EvaluationJob(
-        run_dir=options.run_dir,
+        **given(options, "run_dir", "problems", "split", "skip_unreadable"),
         model=expert,
         adapters=(),
-        problems=options.problems,
-        split=options.split,
         limit=number("--limit", options.limit, 2, 1_000_000, whole=True),
         max_new_tokens=number("--max-new-tokens", options.max_new_tokens, 1, settings.max_new_tokens, whole=True),
         stop=stop_strings(options),
@@ -59,7 +57,6 @@ def run_preview(options: argparse.Namespace, settings: Settings) -> None:
         amateur=amateur,
         contrasts=contrasts(options, *USUAL),
         workers=workers_of(options),
-        skip_unreadable=options.skip_unreadable,
     )
     if options.show_prompt:
         print_prompt(expert, first_problem(options, job.split, settings), job.prompt)
