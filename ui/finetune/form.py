@@ -179,8 +179,9 @@ class FinetuneForm(RunForm):
     @action("finetune.choose_preset")
     def choose_preset(self, name) -> tuple:
         """Updates of method, α, β, the steps and the settings in CONFIG's order to a preset's, and of the notice."""
+        unchanged = [gr.skip()] * (7 + len(CONFIG))
         if not name:
-            return *([gr.skip()] * (7 + len(CONFIG))), ""
+            return *unchanged, ""
         try:
             config, selection = settings_of(load_preset(self.datasets.settings, str(name)[:200]), f"The preset {name}")
             if selection.budget is not None:
@@ -189,20 +190,13 @@ class FinetuneForm(RunForm):
                     f"say; use it on the command line: finetune --preset {name}"
                 )
         except UserError as error:
-            return *([gr.skip()] * (7 + len(CONFIG))), notice_html(str(error), "error")
+            return *unchanged, notice_html(str(error), "error")
         values = [getattr(config, key) for key in CONFIG]
         values = [list(value) if isinstance(value, tuple) else value for value in values]
         values = [gr.skip() if value == list(AUTO) else value for value in values]
         notice = notice_html(f"All settings are those of the preset {name} now.", "note")
-        steps = (
-            selection.alpha,
-            selection.beta,
-            selection.selector,
-            selection.tau,
-            selection.box or "",
-            selection.cap or 0,
-        )
-        return config.method, *steps, *values, notice
+        steps = [getattr(selection, key) for key in ("alpha", "beta", "selector", "tau")]
+        return config.method, *steps, selection.box or "", selection.cap or 0, *values, notice
 
     @action("finetune.update_layers")
     def update_layers(self, dataset_id, model, selected) -> tuple:
