@@ -10,25 +10,6 @@ import sys
 from contextlib import ExitStack, suppress
 
 from lightreasoner import __version__, threads
-from lightreasoner.cli import (
-    amateurs,
-    check_pair,
-    columns,
-    compare_amateurs,
-    dataset,
-    deploy,
-    evaluate,
-    experiment,
-    finetune,
-    hub,
-    jobs,
-    make_amateur,
-    pairs,
-    preview,
-    sample,
-    score,
-    trace,
-)
 from lightreasoner.cli.console import show_everything
 from lightreasoner.errors import UserError, disk_trouble
 from lightreasoner.jobs.backend import HEARTBEAT
@@ -37,26 +18,19 @@ from lightreasoner.progress import StopRequested
 from lightreasoner.settings import from_environment
 from lightreasoner.storage.remote import open_run
 
-# In the order of --help.
+#: Modules of this package, in the order of --help.
 COMMANDS = (
-    pairs,
-    trace,
-    check_pair,
-    preview,
-    make_amateur,
-    sample,
-    score,
-    amateurs,
-    compare_amateurs,
-    columns,
-    dataset,
-    finetune,
-    evaluate,
-    experiment,
-    hub,
-    jobs,
-    deploy,
+    "pairs",
+    "trace",
+    "check_pair",
+    "preview",
+    "make_amateur",
+    "sample",
+    "score",
+    "amateurs",
+    "compare_amateurs",
 )
+COMMANDS += ("columns", "dataset", "finetune", "evaluate", "experiment", "hub", "jobs", "deploy")
 
 
 class Parser(argparse.ArgumentParser):
