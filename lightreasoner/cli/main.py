@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from contextlib import ExitStack, suppress
+from importlib import import_module
 
 from lightreasoner import __version__, threads
 from lightreasoner.cli.console import show_everything
@@ -18,19 +19,9 @@ from lightreasoner.progress import StopRequested
 from lightreasoner.settings import from_environment
 from lightreasoner.storage.remote import open_run
 
-#: Modules of this package, in the order of --help.
-COMMANDS = (
-    "pairs",
-    "trace",
-    "check_pair",
-    "preview",
-    "make_amateur",
-    "sample",
-    "score",
-    "amateurs",
-    "compare_amateurs",
-)
-COMMANDS += ("columns", "dataset", "finetune", "evaluate", "experiment", "hub", "jobs", "deploy")
+NAMES = "pairs trace check_pair preview make_amateur sample score amateurs compare_amateurs columns dataset finetune"
+NAMES += " evaluate experiment hub jobs deploy"  # in the order of --help
+COMMANDS = [import_module(f"lightreasoner.cli.{name}") for name in NAMES.split()]
 
 
 class Parser(argparse.ArgumentParser):
