@@ -3,7 +3,7 @@
 import { copyText, createErrorBox, el, replaceIfChanged, termsOf, setText } from '../shared/dom.js';
 import { fieldName, formatValue, timeNode } from '../shared/format.js';
 import { createConfirm } from '../shared/run_view.js';
-import { ACTIONS, QUICK, resultLink } from './states.js';
+import { ACTIONS, QUICK, actionButtons, resultLink } from './states.js';
 
 const NO_LOG = 'The log is empty so far.';
 
@@ -33,8 +33,7 @@ export function createJobDetails(id, start) {
     const focused = buttons.contains(document.activeElement);
     const run = (name) => (name === 'delete'
       ? confirm.ask('Remove this job and its log from the list? Its results stay.') : start(name));
-    replaceIfChanged(buttons, names, () => names.map((name) => el('button', { 'data-key': name,
-      title: ACTIONS[name].title, text: ACTIONS[name].says, onclick: () => run(name) })));
+    replaceIfChanged(buttons, names, () => actionButtons(names, run));
     if (!names.includes('delete')) confirm.hide();
     if (!focused || buttons.contains(document.activeElement)) return;
     /** @type {HTMLElement} */ (node.closest('li').querySelector('.lr-job-open')).focus();

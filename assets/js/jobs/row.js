@@ -6,7 +6,7 @@ import {
   formatDuration, formatProgress, formatRate, formatRemaining, formatValue, plural, timeNode,
 } from '../shared/format.js';
 import { createJobDetails } from './details.js';
-import { ACTIONS, QUICK, stateName, stateSign } from './states.js';
+import { ACTIONS, QUICK, actionButtons, stateName, stateSign } from './states.js';
 
 function queuePosition(n) { return n === 1 ? 'next in the queue' : plural(n - 1, 'job') + ' before it'; }
 
@@ -70,8 +70,7 @@ export class JobRow {
     const focused = quick.contains(document.activeElement);
     quick.hidden = !names.length;
     quick.setAttribute('aria-label', 'Actions on ' + title);
-    replaceIfChanged(quick, names, () => names.map((name) => el('button', { 'data-key': name,
-      title: ACTIONS[name].title, text: ACTIONS[name].says, onclick: () => this.start(name) })));
+    replaceIfChanged(quick, names, () => actionButtons(names, (name) => this.start(name)));
     if (focused && !quick.contains(document.activeElement)) this.focus();
   }
   drawProgress({ done, total, fraction, state, title }) {

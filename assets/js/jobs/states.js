@@ -1,6 +1,6 @@
 // @ts-check
 // The states of a job, its actions, and where its result is shown.
-import { svg } from '../shared/dom.js';
+import { el, svg } from '../shared/dom.js';
 
 // The states of a job. Each has a word, a sign (an SVG path) and a colour; the signs differ without it, too.
 export const STATES = {
@@ -31,6 +31,10 @@ export const ACTIONS = {
     title: 'A new job with the same settings, from the start, in a folder of its own' },
   delete: { says: 'Delete …', doing: 'Deleting …', title: 'Removes this job and its log from the list' },
 };
+
+/** @param {string[]} names of actions @param {(name: string) => void} act */
+export const actionButtons = (names, act) => names.map((name) => el('button', { 'data-key': name,
+  title: ACTIONS[name].title, text: ACTIONS[name].says, onclick: () => act(name) }));
 
 /** The actions on a job that waits or runs: in its line, without opening it. */
 export const QUICK = ['first', 'up', 'down', 'keep', 'cancel'];
