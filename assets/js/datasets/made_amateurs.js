@@ -14,7 +14,7 @@ export function mount({ element, trigger, server }) {
   root.classList.add('lr', 'lr-data');
   const button = (made, name, text, onclick) => el('button', { text, onclick, 'data-key': name + made.run });
   const card = (made) => el('section', { class: 'lr-tone-' + (made.coherent === false ? 'bad' : 'good') },
-    el('p', {}, linkTo({ tab: 'jobs', job: made.job }, made.title), ' ', made.ref ? '' : badge(made)),
+    el('p', {}, linkTo({ tab: 'jobs', job: made.job }, made.title), ' ', !made.ref && badge(made)),
     el('p', { text: made.sentence || made.message || '' }),
     el('div', { class: 'lr-buttons' }, ...(made.ref ? [
       button(made, 'use', 'Use as the amateur', () => trigger('use', { run: made.run })),

@@ -25,7 +25,7 @@ function cells(c, name, onFlips) {
     text: formatCount(c[side]), onclick: () => onFlips(c.model, side) });
   return [name, el('b', { class: tone, text: points(c.difference) }), points(c.low) + ' to ' + points(c.high),
     flips('gained'), flips('lost'), el('span', {}, el('b', { text: c.verdict }),
-      c.gained + c.lost ? el('span', { class: 'lr-muted lr-p', text: ' (' + pText(c.p) + ')' }) : '')];
+      c.gained + c.lost > 0 && el('span', { class: 'lr-muted lr-p', text: ' (' + pText(c.p) + ')' }))];
 }
 /** @param {(model: number, side: string) => void} onFlips shows the problems that a model gained or lost */
 export const comparisonTable = (models, comparisons, onFlips) => gridTable('Compared problem by problem', COLUMNS,

@@ -9,7 +9,7 @@ function answer(name, text, grade, byHand = false) {
   const sign = { right: '✓', wrong: '✕' }[grade];
   return el('span', { class: 'lr-flip-answer' + (grade ? ' lr-' + grade : '') },
     muted(name + ' '), el('bdi', { text }),
-    sign ? el('b', { text: ' ' + sign, 'aria-label': grade }) : '', byHand ? ' ' : '', byHand ? handMark() : '');
+    sign && el('b', { text: ' ' + sign, 'aria-label': grade }), byHand && ' ', byHand && handMark());
 }
 function flipRow(row, side, onOpen) {
   const [before, after] = side === 'gained' ? ['wrong', 'right'] : ['right', 'wrong'];

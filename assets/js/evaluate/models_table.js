@@ -34,7 +34,7 @@ function cells(m, link) {
   }
   const all = m.responses || m.problems, speed = m.tokens_per_second;
   const counted = (n) => (n ? formatCount(n) + ' (' + pct(n / all) + ')' : '0');
-  const aside = (text) => (text ? el('span', { class: 'lr-muted lr-aside', text }) : '');
+  const aside = (text) => !!text && el('span', { class: 'lr-muted lr-aside', text });
   return [link ? el('a', { href: '?tab=evaluate&run=' + m.run, text: m.name }) : m.name,
     el('span', {}, el('b', { text: pct(m.pass_at_1) }), aside(m.samples > 1 && 'avg@' + m.samples)), span(m.interval),
     el('span', {}, (m.right === null ? '–' : formatCount(m.right)) + ' of ' + formatCount(m.problems),

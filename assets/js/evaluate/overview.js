@@ -20,7 +20,7 @@ export class Overview {
   show(data, figures) {
     this.node.hidden = false;
     replaceIfChanged(this.place, data, () => [
-      ...(data.groups.length ? [this.results(data.groups)] : []), costsCard(data.costs, data.paper),
+      data.groups.length > 0 && this.results(data.groups), costsCard(data.costs, data.paper),
       paperCard(data.paper, !!this.place.querySelector('details.lr-results')?.hasAttribute('open'))]);
     figures?.forEach((figure, n) => {
       figure.layout.uirevision = 'same'; // a zoom stays

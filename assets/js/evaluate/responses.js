@@ -26,7 +26,7 @@ class ResponseRow {
     const { row } = this, muted = (text) => el('span', { class: 'lr-muted', text });
     this.grade.replaceChildren(
       el('span', { class: gradeClass(right) },
-        el('b', { text: gradeSign(right) + ' ' + gradeWord(right) }), byHand ? ' ' : '', byHand ? handMark() : ''),
+        el('b', { text: gradeSign(right) + ' ' + gradeWord(right) }), byHand && ' ', byHand && handMark()),
       el('span', { class: 'lr-flip-answer' }, muted('Answer '), el('bdi', { text: answerText(extracted) })),
       row.answer === null ? '' :
         el('span', { class: 'lr-flip-answer' }, muted('Known '), el('bdi', { text: answerText(row.answer) })),

@@ -71,13 +71,12 @@ export class EvaluationView {
     this.charts.differences.rename('Difference in ' + (k > 1 ? 'maj@' + k : 'pass@1'));
     if (preview) nameChart(this.charts.preview, preview);
     const graded = models.some((m) => Number.isFinite(m.pass_at_1));
-    return [...(early ? [muted(early, 'p')] : []),
-      ...(preview ? [this.charts.preview.node, previewNotes(preview)] : []),
-      ...(graded ? [this.charts.models.node] : []), modelsTable('pass@1 of each model', models, paper, false),
+    return [early && muted(early, 'p'), preview && this.charts.preview.node, preview && previewNotes(preview),
+      graded && this.charts.models.node, modelsTable('pass@1 of each model', models, paper, false),
       ...samplesTable(models), ...groupTables(models),
       ...(comparisons.length ? [el('h3', { text: 'Against ' + models[0].name }), this.charts.differences.node,
         comparisonTable(models, comparisons, (model, side) => this.flips.show(model, side))] : []),
-      tableButtons(this.save), ...(models.length < 2 ? [muted(ONE_MODEL, 'p')] : [])];
+      tableButtons(this.save), models.length < 2 && muted(ONE_MODEL, 'p')];
   }
   /** The figures of what show() has shown, by the names of the charts. */
   draw(figures) {

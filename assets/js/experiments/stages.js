@@ -1,7 +1,7 @@
 // @ts-check
 // The stages of an experiment as boxes in order, each of which opens its run on its own tab.
 import { el, linkTo } from '../shared/dom.js';
-import { formatCount, formatDuration, formatProgress } from '../shared/format.js';
+import { formatCount, formatDuration, formatProgress, joined } from '../shared/format.js';
 import { isActive, stateBadge } from '../shared/run_list.js';
 
 /** Kind → [title, tab, name in the address, what its progress counts] */
@@ -23,9 +23,9 @@ function progressText({ kind, state, status, done, total, seconds }) {
   if (state === 'waiting') return '';
   const known = Number.isFinite(done) && total, counted = known ? `${formatCount(done)} of ${formatCount(total)}` : '';
   const took = seconds >= 1 ? formatDuration(seconds) : '';
-  if (state === 'running') return [counted && counted + ' ' + KINDS[kind][3], status].filter(Boolean).join(' · ');
+  if (state === 'running') return joined([counted && counted + ' ' + KINDS[kind][3], status]);
   const whole = known && done >= total ? formatCount(total) : counted;
-  return [whole && whole + ' ' + KINDS[kind][3], took].filter(Boolean).join(' · ');
+  return joined([whole && whole + ' ' + KINDS[kind][3], took]);
 }
 
 /** @param {Stage} stage @param {boolean} active of the experiment */

@@ -50,7 +50,7 @@ export class Comparison {
     this.table.hidden = !shown.length;
     const sign = () => el('span', { class: 'lr-unequal', role: 'img', 'aria-label': 'differs', text: '≠' });
     this.body.replaceChildren(...shown.map(({ name, values, differs }) =>
-      el('tr', { class: differs ? 'lr-differs-row' : null }, el('th', { scope: 'row' }, differs ? sign() : null, name),
+      el('tr', { class: differs ? 'lr-differs-row' : null }, el('th', { scope: 'row' }, differs && sign(), name),
         ...values.map((text) => el('td', { text })))));
   }
   /** What tells a run from the others, in a few words. */

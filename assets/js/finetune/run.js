@@ -34,8 +34,8 @@ function factsOf({ job: { done, total }, state, numbers, result, used }) {
 }
 function mergeStatus({ busy, job, state, message, folder }) {
   if (busy) return ['Merging: ', linkTo({ tab: 'jobs', job }, 'the job')];
-  return [state === 'succeeded' ? '' : 'Merging ended: ' + (message || state) + ' ',
-    folder ? el('span', {}, 'The merged model is in ', el('code', { text: folder })) : ''].filter(Boolean);
+  return [state !== 'succeeded' && 'Merging ended: ' + (message || state) + ' ',
+    folder && el('span', {}, 'The merged model is in ', el('code', { text: folder }))];
 }
 
 export class Tuning {
@@ -108,7 +108,7 @@ export class Tuning {
         'A job that writes base and adapter as one model, which plain transformers loads', host.merge),
       made && button('merged', 'Download merged model (' + formatBytes(merge.bytes) + ')', 'A zip of the whole model',
         () => host.download('merged')),
-    ].filter(Boolean);
+    ];
   }
   show(now) {
     const { node, notes, curves, settings, settingsBox, card, cardBox } = this.parts;

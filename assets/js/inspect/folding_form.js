@@ -2,7 +2,7 @@
 // The form of the Inspect tab, folded to one line that says what Run would ask: once a run has begun, and from the
 // start where the screen has no room for form and trace side by side.
 import { setText } from '../shared/dom.js';
-import { lastPart } from '../shared/format.js';
+import { joined, lastPart } from '../shared/format.js';
 
 const OWN_PAIR = 'Two models of my own', OWN_TEXT = 'This text is your own';
 const root = document.documentElement;
@@ -34,7 +34,7 @@ function decodingOf() {
   return writer && writer !== 'Expert' ? 'by ' + writer.toLowerCase() + ' · ' + how : how;
 }
 /** What the form says, in one line. */
-const summary = () => [pairOf(), problemOf(), decodingOf()].filter(Boolean).join(' · ');
+const summary = () => joined([pairOf(), problemOf(), decodingOf()]);
 
 /** The line. set(true) folds the form, set(false) opens it. */
 export function createFold() {

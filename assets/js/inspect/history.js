@@ -2,7 +2,7 @@
 // The traces that this browser has seen, as a list with a search. It keeps what a line shows; the traces themselves
 // stay on the server.
 import { el } from '../shared/dom.js';
-import { formatTime, lastPart, plural } from '../shared/format.js';
+import { formatTime, joined, lastPart, plural } from '../shared/format.js';
 import { tunedName } from './measures.js';
 import { judged } from './writer.js';
 
@@ -25,7 +25,7 @@ function write(list) {
 export function seenOf({ run, expert, amateur, question, contrast, lens, graded }, tokens) {
   const parts = [lastPart(expert) + ' against ' + lastPart(amateur),
     contrast && (contrast.takeover ? 'takeover' : 'contrast'), lens && tunedName(lens)];
-  return { id: run, time: Date.now() / 1000, question: question || '', title: parts.filter(Boolean).join(' · '),
+  return { id: run, time: Date.now() / 1000, question: question || '', title: joined(parts),
     result: graded ? judged(graded) : plural(tokens, 'token') };
 }
 
@@ -71,7 +71,7 @@ export class History {
     return el('li', { class: one.id === this.now?.id ? 'lr-history-now' : '' },
       el('a', { href: '?trace=' + one.id, text: one.question || 'A trace' }),
       el('span', { class: 'lr-muted',
-        text: [one.title, one.result, formatTime(one.time)].filter(Boolean).join(' · ') }),
+        text: joined([one.title, one.result, formatTime(one.time)]) }),
       same ? el('a', { href: this.compare(one.id), text: 'Compare',
         title: 'Side by side with the trace that is shown' }) : '');
   }

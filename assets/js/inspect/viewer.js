@@ -3,7 +3,7 @@
 // exports and branches, on the page from the server, in an exported file from the file.
 import { createErrorBox, download, el, labelled, optionsOf, setText } from '../shared/dom.js';
 import { EXAMPLE, PAPER } from '../shared/engine_data.js';
-import { clamp, plural } from '../shared/format.js';
+import { clamp, joined, plural } from '../shared/format.js';
 import { createExportMenu, picture } from './exports.js';
 import { wholeText } from './characters.js';
 import { hasFormulas, showFormulas } from './formulas.js';
@@ -413,7 +413,7 @@ export class Viewer {
       seconds > 0 && n ? n + ' tokens in ' + seconds.toFixed(1) + ' s (' + (n / seconds).toFixed(0) +
         ' per second)' : '',
       run.same_model ? 'Both models are the same, so KL is 0 everywhere' : ''];
-    this.setStatus(texts.filter(Boolean).join(' · '), false);
+    this.setStatus(joined(texts), false);
     this.drawWriter(true);
     run.ended = true;
     this.drawFormulas();

@@ -1,6 +1,7 @@
 // @ts-check
 // Building and updating the page's elements. Model text only ever enters the page through textContent.
 
+const present = (values) => values.filter((value) => value !== null && value !== undefined && value !== false);
 /**
  * An element with attributes, listeners ("onclick": function), `text` and children. What is null or false is left out.
  * A button submits no form unless its type says so.
@@ -14,12 +15,12 @@ export function el(tag, attributes, ...children) {
   const node = document.createElement(tag);
   if (node instanceof HTMLButtonElement) node.type = 'button';
   for (const [name, value] of Object.entries(attributes || {})) {
-    if (value === null || value === undefined || value === false) continue;
+    if (!present([value]).length) continue;
     if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
     else if (name === 'text') node.textContent = value;
     else node.setAttribute(name, value === true ? '' : value);
   }
-  node.append(...children.filter((c) => c !== null && c !== undefined));
+  node.append(...present(children));
   return node;
 }
 
@@ -55,7 +56,7 @@ export function replaceIfChanged(place, data, make) {
   place.shown = now;
   const { activeElement } = document;
   const focused = place.contains(activeElement) ? activeElement.getAttribute('data-key') : null;
-  place.replaceChildren(...make());
+  place.replaceChildren(...present(make()));
   if (focused) place.querySelector('[data-key="' + CSS.escape(focused) + '"]')?.focus();
 }
 

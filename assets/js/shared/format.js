@@ -48,6 +48,8 @@ export function tokenName(text) {
   return tokenLabel(text.trim(), 60);
 }
 
+/** What is known of something, in one line. @param {any[]} parts texts, or what says that there is none */
+export const joined = (parts) => parts.filter(Boolean).join(' · ');
 /** A model's reference without its folders. */
 export const lastPart = (ref) => ref.split(/[/\\]/).filter(Boolean).pop() || '?';
 export const clamp = (x, low, high) => Math.min(high, Math.max(low, x));

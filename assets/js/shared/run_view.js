@@ -2,7 +2,7 @@
 // What the views of a dataset, a fine-tuning run, an evaluation and an experiment have in common: their head, the
 // question before what cannot be undone, and the field for a name.
 import { copyText, createErrorBox, el, replaceIfChanged, setText, termsOf } from './dom.js';
-import { formatRate, formatRemaining } from './format.js';
+import { formatRate, formatRemaining, joined } from './format.js';
 import { isActive, runningWord, stateBadge } from './run_list.js';
 
 // A question before what cannot be undone; the harmless answer has the focus. act(): a promise of an error's text;
@@ -57,7 +57,7 @@ function createRunProgress({ label, actions, act }) {
     track.hidden = !fraction && !(active && job);
     track.setAttribute('aria-valuenow', String(Math.round(fraction * 100)));
     const speed = active ? [formatRate(rate), eta >= 1 ? 'about ' + formatRemaining(eta) : ''] : [];
-    numbers.textContent = [...counted, ...speed].filter(Boolean).join(' · ');
+    numbers.textContent = joined([...counted, ...speed]);
     setText(status, (active && job && job.status) || '');
     setText(message, (!active && job.message) || '');
     message.className = state === 'failed' ? 'lr-error' : '';
