@@ -9,6 +9,11 @@ def printable(text: str) -> str:
     return "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else repr(c)[1:-1] for c in text)
 
 
+def plural(count: int, noun: str) -> str:
+    """1 problem, 1,204 problems."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def format_duration(seconds: float) -> str:
     """40 seconds, 7 minutes, 3.5 hours, 4.2 days."""
     if seconds < 90:

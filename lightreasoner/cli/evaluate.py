@@ -9,6 +9,7 @@ from lightreasoner.cli.decoding import add_contrast_options, add_stop_option, co
 from lightreasoner.cli.options import Once, add_run_dir, add_skip_option, first_problem, given, workers_of
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cluster import add_backend_options
+from lightreasoner.formatting import plural
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path
@@ -165,7 +166,7 @@ def report(summaries: list) -> list[str]:
             for group in groups
         ]
         if s.by_hand:
-            lines.append(f"{s.name[:24]:24} {s.by_hand:,} verdict{'' if s.by_hand == 1 else 's'} set by hand, counted")
+            lines.append(f"{s.name[:24]:24} {plural(s.by_hand, 'verdict')} set by hand, counted")
     return lines
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import plural
 from lightreasoner.problems.cells import UnusableRow, cell_text, is_blank, row_cells
 from lightreasoner.problems.conversations import stored_context
 from lightreasoner.problems.files import file_rows
@@ -252,7 +253,7 @@ class ResponseFile:
     def reasons(self) -> str:
         """A sentence on the rows that cannot be used, with the first reasons."""
         shown = "; ".join(f"{self.unit} {line}: {reason}" for line, reason in self.skipped[:SHOWN])
-        rows = "1 row" if self.left_out == 1 else f"{self.left_out:,} rows"
+        rows = plural(self.left_out, "row")
         return f"{rows} of {self.title} cannot be used: {shown}{'; …' if self.left_out > SHOWN else ''}."
 
 

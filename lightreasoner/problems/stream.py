@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import plural
 from lightreasoner.problems.cells import UnusableRow
 from lightreasoner.problems.files import STRIDE, Row, file_kind, file_rows, stamp
 from lightreasoner.problems.multiple_choice import MEANINGS, digit_meanings
@@ -166,7 +167,7 @@ def unreadable_rows(title: str, skipped: list[tuple[int, str]], unit: str) -> st
     if not skipped:
         return ""
     shown = "; ".join(f"{unit} {number}: {reason}" for number, reason in skipped[:SHOWN])
-    count = "1 row" if len(skipped) == 1 else f"{len(skipped):,} rows"
+    count = plural(len(skipped), "row")
     return f"{count} of {title} cannot be read without guessing: {shown}{'; …' if len(skipped) > SHOWN else ''}."
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from lightreasoner.errors import UserError, log_unexpected
+from lightreasoner.formatting import plural
 from lightreasoner.jobs.accelerator import AcceleratorLock, WaitCancelled, describe_holder
 from lightreasoner.models.pairs import Pair, describe_pair
 from lightreasoner.models.token_text import TokenTexts
@@ -110,7 +111,7 @@ class LiveRun:
         self.status = status
 
     def _report_queue(self, before: int) -> None:
-        self.status = f"Waiting: {before} {'run' if before == 1 else 'runs'} before this one"
+        self.status = f"Waiting: {plural(before, 'run')} before this one"
 
     def _report_holder(self, holder: dict | None) -> None:
         until = " to reach a checkpoint" if holder and holder["who"].startswith("job ") else ""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import plural
 from lightreasoner.hub.download import MEASURED
 from lightreasoner.models.references import parse_ref
 from lightreasoner.settings import Settings
@@ -85,7 +86,7 @@ def _tuned(folder: Path, record: dict) -> TunedRun:
         )
     kept = measured_in(folder / ADAPTER)
     method = given_name(folder) or (config["method"] if isinstance(config.get("method"), str) else "fine-tuned")
-    size = f", {result.samples:,} samples" if result.samples is not None else ""
+    size = f", {plural(result.samples, 'sample')}" if result.samples is not None else ""
     size += f", of update {kept['update']:,}" if kept else ""
     day = time.strftime("%d %b %H:%M", time.localtime(record["created"]))
     ref = parse_ref(f"{base}::{(folder / ADAPTER).absolute()}")

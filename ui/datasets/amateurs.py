@@ -13,6 +13,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.evaluation.amateur_figures import amateurs_histogram_figure, gap_gain_figure
 from lightreasoner.evaluation.amateurs import Gap, Preview, recommendation, recommended, results_of
 from lightreasoner.evaluation.results import FOLDER
+from lightreasoner.formatting import plural
 from lightreasoner.storage.atomic import stamp
 from lightreasoner.storage.runs import RECORD
 from ui.components.dataset_catalogue import MARK, Dataset
@@ -114,7 +115,7 @@ def notes(found: AmateurComparison) -> list[str]:
         if each.missing
     ]
     if found.left_out:
-        lines.append(f"{found.left_out:,} responses are left out, which not every amateur has read yet.")
+        lines.append(f"Left out: {plural(found.left_out, 'response')} that not every amateur has read yet.")
     return lines + [f"{each.name} has read no response yet." for each in found.unread]
 
 

@@ -23,7 +23,7 @@ from lightreasoner.datasets.selectors import SELECTORS, Selection, above_beta, p
 from lightreasoner.datasets.step_table import compared_share
 from lightreasoner.datasets.trajectories import KL_EDGES, is_across, shards
 from lightreasoner.errors import UserError
-from lightreasoner.formatting import format_bytes
+from lightreasoner.formatting import format_bytes, plural
 from lightreasoner.grading.grading import grade
 from lightreasoner.jobs.store import FINISHED
 from lightreasoner.models.references import parse_ref
@@ -110,7 +110,7 @@ def describe_selection(explorer: Explorer, selection: Selection) -> list[str]:
         report = explorer.report(selection)
     except UserError as error:
         return ["No samples", str(error)]
-    sentences = [f"{report.usable:,} samples"]
+    sentences = [plural(report.usable, "sample")]
     taught = explorer.taught(selection)
     if taught.samples:
         sentences.append(
@@ -290,10 +290,10 @@ class DatasetActions(RunActions):
 
 
 def unit(dataset: Dataset, config: dict) -> str:
-    """What the progress of a dataset's job counts."""
+    """What the progress of a dataset's job counts, one of it."""
     if dataset.job and dataset.job.verb == "compare-amateurs":
-        return "parts"
-    return "responses" if config.get("samples_per_problem", 1) != 1 else "problems"
+        return "part"
+    return "response" if config.get("samples_per_problem", 1) != 1 else "problem"
 
 
 def version(dataset: Dataset, explorer: Explorer | None, selection: Selection) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import plural
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings
 from lightreasoner.problems.response_files import KnownProblems, ResponseFile
 from lightreasoner.problems.stream import open_problems, training_split
@@ -84,7 +85,7 @@ class ResponsesForm:
             found = read_responses(self._settings, path, problems, skip_unreadable=True)
         except UserError as error:
             return escape(str(error)), gr.Checkbox(False, visible=False)
-        text = f"{found.count:,} response{'' if found.count == 1 else 's'}."
+        text = f"{plural(found.count, 'response')}."
         if found.left_out:
             text = f"{found.reasons()} Correct the file, or tick “{REST}” to use the other {found.count:,} responses."
         return escape(text), gr.Checkbox(False, visible=bool(found.left_out))

@@ -7,6 +7,7 @@ from pathlib import Path
 from lightreasoner.decoding.contrast import check_greedy, parse_contrasts
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.run import checked_sampling
+from lightreasoner.formatting import plural
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings
 from lightreasoner.models.references import parse_ref
 from lightreasoner.models.weights import check_adapter
@@ -64,7 +65,7 @@ class EvaluateRequest:
     @property
     def title(self) -> str:
         count = len(self.adapters)
-        models = without_folders(self.model) + (f" and {count} adapter{'' if count == 1 else 's'}" if count else "")
+        models = without_folders(self.model) + (f" and {plural(count, 'adapter')}" if count else "")
         if self.amateur:
             models += f" against {without_folders(self.amateur)}"
         verb = "Preview" if self.amateur else "Evaluate"

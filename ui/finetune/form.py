@@ -6,7 +6,7 @@ import gradio as gr
 
 from lightreasoner.datasets.selectors import SELECTORS
 from lightreasoner.errors import UserError
-from lightreasoner.formatting import format_value
+from lightreasoner.formatting import format_value, plural
 from lightreasoner.models.adapters import USUAL as USUAL_LAYERS
 from lightreasoner.models.adapters import linear_layers
 from lightreasoner.paper import ALPHA, BETA
@@ -262,7 +262,7 @@ def dataset_choices(datasets: Datasets) -> list[tuple[str, str]]:
 
     def label(entry: Dataset) -> str:
         count = samples.get(entry.id)
-        return " · ".join([entry.name, *([f"{count:,} samples"] if count is not None else []), ago(entry.created)])
+        return " · ".join([entry.name, *([plural(count, "sample")] if count is not None else []), ago(entry.created)])
 
     listed = [entry for entry in datasets.listed() if entry.run]
     return [(label(each), each.id) for entry in listed for each in (entry, *datasets.further(entry))]

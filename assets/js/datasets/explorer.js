@@ -3,7 +3,7 @@
 // Gradio.
 import { el, labelled, optionsOf } from '../shared/dom.js';
 import { PAPER } from '../shared/engine_data.js';
-import { formatBytes, formatCount, formatPercent } from '../shared/format.js';
+import { formatBytes, formatCount, formatPercent, plural } from '../shared/format.js';
 import { createPush } from '../shared/push_form.js';
 import { isActive } from '../shared/run_list.js';
 import { RunHead } from '../shared/run_view.js';
@@ -152,7 +152,7 @@ export class Explorer {
     const { kept: { data: [kept] }, one_token: ones } = data.figures;
     const at = kept.x.findIndex((x) => Math.abs(x - beta) < 1e-6), above = at < 0 ? data.above : kept.customdata[at][0];
     parts.histogram.mark(beta);
-    parts.beta.mark(beta, [formatCount(above) + ' of ' + formatCount(data.steps) + ' steps',
+    parts.beta.mark(beta, [formatCount(above) + ' of ' + plural(data.steps, 'step'),
       ', ' + formatPercent(above / data.steps)]);
     if (ones) {
       const [{ x, y, customdata }] = ones.data;
@@ -185,12 +185,12 @@ export class Explorer {
   }
   showState(next) {
     const data = this.data = { ...this.data, ...next }, { state, job, steps: stepped, unit } = data;
-    const parts = unit === 'parts'; // of a comparison, which go on beside the dataset
+    const parts = unit === 'part'; // of a comparison, which go on beside the dataset
     const done = (isActive(state) || parts) && job ? job.done : data.responses; // an unfinished batch is not in it
     const { total } = job || {};
     this.head.progress.show({ state, job, done, total, counted: [
-      total && formatCount(done) + ' of ' + formatCount(total) + ' ' + unit,
-      stepped && formatCount(stepped) + ' steps', stepped && formatCount(data.above) + ' above β'] });
+      total && formatCount(done) + ' of ' + plural(total, unit),
+      stepped && plural(stepped, 'step'), stepped && formatCount(data.above) + ' above β'] });
   }
   show(next) {
     const other = !this.data || this.data.id !== next.id;

@@ -3,7 +3,7 @@
 import { address } from '../shared/address.js';
 import { el } from '../shared/dom.js';
 import { PAPER } from '../shared/engine_data.js';
-import { clamp, formatBytes, formatCount } from '../shared/format.js';
+import { clamp, formatBytes, formatCount, plural } from '../shared/format.js';
 import { pollWhileVisible } from '../shared/poll.js';
 import { createPull } from '../shared/push_form.js';
 import { createRunList, isActive } from '../shared/run_list.js';
@@ -26,7 +26,7 @@ class DatasetsTab extends RunTab {
     this.seen = ''; // the version of the dataset that is shown
     this.count = el('span', { class: 'lr-muted' });
     this.list = createRunList({ title: 'Datasets', aside: this.count, onOpen: (id) => this.show(id),
-      facts: (d) => [d.samples === null ? null : formatCount(d.samples) + ' samples', formatBytes(d.bytes)] });
+      facts: (d) => [d.samples === null ? null : plural(d.samples, 'sample'), formatBytes(d.bytes)] });
     this.explorer = new Explorer(this.explorerHost());
     this.reader = new Reader(this.readerHost());
     this.pull = createPull({ pull: (repo, token) => this.call('pull', repo, token),

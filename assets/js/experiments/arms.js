@@ -3,7 +3,7 @@
 import { gridTable, pct, points } from '../evaluate/grid_table.js';
 import { Chart } from '../shared/chart.js';
 import { el, linkTo } from '../shared/dom.js';
-import { formatCount, formatDuration, joined } from '../shared/format.js';
+import { formatCount, formatDuration, joined, plural } from '../shared/format.js';
 
 export const armsChart = () => new Chart({ title: 'Change in pass@1', name: 'arms',
   says: 'Against the expert before fine-tuning, on the same problems; 95 % intervals' });
@@ -28,7 +28,7 @@ function cells(arm, best) {
   const tone = !arm.significant ? null : arm.difference > 0 ? 'lr-better' : 'lr-worse';
   const cost = [arm.training_seconds, arm.evaluation_seconds].filter(Number.isFinite);
   const isMean = arm.tests > 1 && !arm.test, place = { tab: 'evaluate', run: arm.evaluation };
-  const notes = joined([best && 'the best', !arm.whole && formatCount(arm.problems) + ' problems so far']);
+  const notes = joined([best && 'the best', !arm.whole && plural(arm.problems, 'problem') + ' so far']);
   return [
     el('span', {}, isMean ? el('b', { text: arm.label })
       : linkTo(place, arm.label, { 'data-key': 'arm-' + arm.evaluation }),

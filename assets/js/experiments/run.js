@@ -1,6 +1,7 @@
 // @ts-check
 // One experiment: its stages, the forecast, the arms as they come in, and at the end the verdict and its files.
 import { el, replaceIfChanged, setText } from '../shared/dom.js';
+import { plural } from '../shared/format.js';
 import { isActive } from '../shared/run_list.js';
 import { RunHead } from '../shared/run_view.js';
 import { armsChart, armsTable, flipCards, roundsChart } from './arms.js';
@@ -59,7 +60,7 @@ export class ExperimentView {
     this.head.show(data, 'Running');
     const ended = stages.filter((stage) => ['succeeded', 'stopped'].includes(stage.state)).length;
     this.head.progress.show({ state, job, done: active ? job.done || 0 : ended, total: stages.length,
-      counted: [stages.length && `${ended} of ${stages.length} stages done`] });
+      counted: [stages.length && `${ended} of ${plural(stages.length, 'stage')} done`] });
     this.verdict.hidden = !data.sentence;
     setText(this.verdict, (data.sentence && active ? 'So far: ' : '') + (data.sentence || ''));
     this.forecast.hidden = !data.forecast;

@@ -1,7 +1,7 @@
 // @ts-check
 // Export of a trace: a link, files, and a picture drawn from the same numbers as the page.
 import { copyText, download, el } from '../shared/dom.js';
-import { LONGEST_LABEL, showInvisible } from '../shared/format.js';
+import { LONGEST_LABEL, formatCount, plural, showInvisible } from '../shared/format.js';
 import { isAbove, shade, teachesNothing, tunedName } from './measures.js';
 import { countsOf, isRewritten, isTakenOver, judged, writtenBy } from './writer.js';
 
@@ -79,7 +79,8 @@ function headOf(context, { run, steps, metric, beta }, colours) {
     lines.push(['Answer ' + judged(run.graded) + ', known ' + run.graded.answer, 'bold ' + plain,
       run.graded.right ? colours.target : colours.bad]);
   }
-  const measure = metric.name + ' · ' + above + ' of ' + steps.length + ' steps above β = ' + beta.toFixed(2) + ' nats';
+  const measure = metric.name + ' · ' + formatCount(above) + ' of ' + plural(steps.length, 'step') +
+    ' above β = ' + beta.toFixed(2) + ' nats';
   return [...lines, ...[measure, ...headLines(run, steps)].map((text) => [text, plain, colours.muted])];
 }
 /** The colours and the marks, and what they mean: a line of tokens like those above it. */
@@ -112,7 +113,7 @@ function drawLegend(context, { run, steps, metric, beta }, y, colours) {
 function headLines({ lens, contrast }, steps) {
   const changed = steps.filter((s) => s.tuned_changed).length;
   return [...(lens ? ['◆ ' + tunedName(lens) + ': training changed the top-1 token at ' + changed + ' of ' +
-    steps.length + ' steps (corner at the right)'] : []),
+    plural(steps.length, 'step') + ' (corner at the right)'] : []),
   ...(contrast ? [writtenBy(contrast), countsOf(steps, contrast) + (contrast.takeover
     ? ' (double and dashed line above)' : ' (dashed line above)')] : [])];
 }

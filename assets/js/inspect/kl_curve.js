@@ -3,7 +3,7 @@
 // the steps come.
 import { Chart } from '../shared/chart.js';
 import { FIGURES } from '../shared/engine_data.js';
-import { tokenLabel } from '../shared/format.js';
+import { formatCount, plural, tokenLabel } from '../shared/format.js';
 import { isAbove } from './measures.js';
 
 const PAUSE = 200; // milliseconds at least between two drawings while steps come
@@ -43,7 +43,8 @@ function place({ layout }, { beta }) {
 function says(steps, beta) {
   if (!steps.length) return 'KL over the steps of the response; no step yet';
   const values = steps.map((step) => step.kl ?? Infinity), most = values.reduce((x, y) => Math.max(x, y));
-  return `KL over ${steps.length} steps: ${steps.filter((step) => isAbove(step, beta)).length} above β = ` +
+  const above = steps.filter((step) => isAbove(step, beta)).length;
+  return `KL over ${plural(steps.length, 'step')}: ${formatCount(above)} above β = ` +
     `${beta.toFixed(2)}; the highest, ${Number.isFinite(most) ? most.toFixed(2) + ' nats' : 'infinite'}, at step ` +
     values.indexOf(most);
 }

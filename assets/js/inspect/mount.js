@@ -3,6 +3,7 @@
 import { address } from '../shared/address.js';
 import { el } from '../shared/dom.js';
 import { EXAMPLE, PAPER } from '../shared/engine_data.js';
+import { plural } from '../shared/format.js';
 import { createCalls, scrollToResult } from '../shared/poll.js';
 import { CompareView } from './compare.js';
 import { keepDraft } from './draft.js';
@@ -172,7 +173,7 @@ class LiveRun {
     const end = value.lastIndexOf('\n') + 1, lines = value.slice(this.position, end).split('\n').filter(Boolean);
     this.position = Math.max(this.position, end);
     const ended = this.add(lines.map((line) => JSON.parse(line))), { viewer, wanted } = this;
-    if (isRunning() && viewer.count) viewer.setStatus('Writing · ' + viewer.count + ' tokens', true);
+    if (isRunning() && viewer.count) viewer.setStatus('Writing · ' + plural(viewer.count, 'token'), true);
     // once the run has ended, a step that does not exist is no longer waited for
     if (wanted && (ended || viewer.count > (wanted.step ?? -1))) this.selectWanted();
   }

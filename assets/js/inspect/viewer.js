@@ -3,7 +3,7 @@
 // exports and branches, on the page from the server, in an exported file from the file.
 import { createErrorBox, download, el, labelled, optionsOf, setText } from '../shared/dom.js';
 import { EXAMPLE, PAPER } from '../shared/engine_data.js';
-import { clamp, joined, plural } from '../shared/format.js';
+import { clamp, formatCount, joined, plural } from '../shared/format.js';
 import { createExportMenu, picture } from './exports.js';
 import { wholeText } from './characters.js';
 import { hasFormulas, showFormulas } from './formulas.js';
@@ -147,15 +147,17 @@ export class Viewer {
     summary.hidden = !steps.length;
     if (!steps.length) return;
     const above = steps.filter((s) => isAbove(s, beta)).length, differ = steps.filter((s) => !s.agree).length;
-    diverging.textContent = above + ' of ' + plural(steps.length, 'step') + (above === 1 ? ' diverges' : ' diverge');
-    counts.append(el('b', { text: above + ' of ' + steps.length + ' steps above β' }), ' · ' +
+    const share = formatCount(above) + ' of ' + plural(steps.length, 'step');
+    diverging.textContent = share + (above === 1 ? ' diverges' : ' diverge');
+    counts.append(el('b', { text: share + ' above β' }), ' · ' +
       Math.round((100 * above) / steps.length) + ' % · ', ...this.teachingCounts(),
     plural(differ, 'top-1 disagreement'));
     const changed = steps.filter((s) => s.tuned_changed).length;
     if (this.run.lens) counts.append(' · training changed the top-1 token at ' + plural(changed, 'step'));
     for (const other of this.others) {
       const own = steps.filter((step) => other.of(step) > beta).length;
-      counts.append(' · ' + other.reader + (other.least ? ': at least ' : ': ') + own + ' above β');
+      counts.append(' · ' + other.reader + (other.least ? ': at least ' : ': ') + formatCount(own) +
+        ' above β');
     }
     const written = countsOf(steps, this.run.contrast);
     if (written) counts.append(' · ' + written);
@@ -167,14 +169,14 @@ export class Viewer {
     const { marks } = this, of = (kind) => Object.values(marks).filter((mark) => mark === kind).length;
     const used = this.steps.filter((step, i) => isSelected(step, this.beta, marks[i]));
     const known = used.filter((step) => Number.isFinite(step.teaching)), n = known.filter(teaches).length;
+    const lack = used.some((step) => step.compared !== undefined) ? ' without a target · ' : ' not stored · ';
     const mean = known.reduce((sum, step) => sum + step.teaching, 0) / known.length;
     const marked = ['drop', 'keep', 'pin'].filter(of).map((kind) => of(kind) + ' ' + MARKED[kind]);
     const changed = this.cap === null ? 0 : used.filter((step) => isCapped(step, this.alpha, this.cap)).length;
     return [this.cap !== null && 'the cap changes ' + plural(changed, 'target') + ' · ',
-      known.length && el('b', { title: LOSS_HELP, text: n + (n === 1 ? ' teaches' : ' teach') }),
+      known.length && el('b', { title: LOSS_HELP, text: formatCount(n) + (n === 1 ? ' teaches' : ' teach') }),
       known.length && ', ' + mean.toFixed(3) + ' nats on average · ',
-      known.length < used.length && (used.length - known.length) + (used.some((step) => step.compared !== undefined)
-        ? ' without a target · ' : ' not stored · '),
+      known.length < used.length && formatCount(used.length - known.length) + lack,
       marked.length && marked.join(', ') + ' · '].filter(Boolean);
   }
   drawScale() {
@@ -410,7 +412,7 @@ export class Viewer {
     const turn = reason === 'stop' && run.contrast ? 'The turn ended' : END_REASONS[reason];
     const unread = reason === 'stopped' && !n ? ' before the first token' : '';
     const texts = [tuned ? 'The tuned expert ended its turn' : (turn || reason) + unread,
-      seconds > 0 && n ? n + ' tokens in ' + seconds.toFixed(1) + ' s (' + (n / seconds).toFixed(0) +
+      seconds > 0 && n ? plural(n, 'token') + ' in ' + seconds.toFixed(1) + ' s (' + formatCount(n / seconds) +
         ' per second)' : '',
       run.same_model ? 'Both models are the same, so KL is 0 everywhere' : ''];
     this.setStatus(joined(texts), false);

@@ -69,8 +69,12 @@ export function formatPercent(p) {
 }
 // How much of the work is done: 100 % only when all of it is.
 export const formatProgress = (fraction) => Math.floor(clamp(fraction, 0, 1) * 100) + ' %';
-export const formatBytes = (n) => (n >= 1e9 ? (n / 1e9).toFixed(1) + ' GB' : n >= 1e6 ? (n / 1e6).toFixed(1) + ' MB'
-  : Math.max(1, Math.round(n / 1e3)) + ' kB');
+// As the engine's formatting.py writes it.
+export function formatBytes(n) {
+  if (n < 999500) return Math.max(1, Math.round(n / 1e3)) + ' kB';
+  const [size, unit] = n < 1e9 ? [n / 1e6, ' MB'] : [n / 1e9, ' GB'];
+  return (size < 10 ? size.toFixed(1) : formatCount(n < 1e9 ? Math.min(999, size) : size)) + unit;
+}
 
 const minus = (text) => text.replace(/^-/, '−');
 // "0.0312", "1,204", "5e-5": three digits, as short as possible.
