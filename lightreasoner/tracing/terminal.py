@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
-from lightreasoner.formatting import printable
+from lightreasoner.formatting import plural, printable
 from lightreasoner.paper import ALPHA, TEACHES
 from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, Step, StepsEvent, TuningShift
 
@@ -33,7 +33,9 @@ def tuning_summary(shifts: list[TuningShift]) -> str:
     if not shifts:
         return ""
     changed, mean = sum(s.tuned_changed for s in shifts), sum(s.tuned_kl for s in shifts) / len(shifts)
-    return f"training changed the top-1 token at {changed} of {len(shifts)} steps · mean KL(E′ ‖ E) {mean:.3f}\n"
+    return (
+        f"training changed the top-1 token at {changed} of {plural(len(shifts), 'step')} · mean KL(E′ ‖ E) {mean:.3f}\n"
+    )
 
 
 def across_summary(steps: list[Step]) -> str:
@@ -44,7 +46,7 @@ def across_summary(steps: list[Step]) -> str:
     whole = sum(bool(step.score.ids) for step in steps)
     return (
         f"the tokenizers differ: KL is a lower bound · {sum(shares) / len(shares):.1%} of the expert's probability "
-        f"compared · the plausible set is known at {whole} of {len(steps)} steps\n"
+        f"compared · the plausible set is known at {whole} of {plural(len(steps), 'step')}\n"
     )
 
 
@@ -54,9 +56,9 @@ def writer_summary(steps: list[Step]) -> str:
         return ""
     if steps[0].amateur_choice:
         taken = sum(step.token_id != step.amateur_choice.token_id for step in steps)
-        return f"{taken} of {len(steps)} tokens taken over from the expert · {taken / len(steps):.0%}\n"
+        return f"{taken} of {plural(len(steps), 'token')} taken over from the expert · {taken / len(steps):.0%}\n"
     changed = sum(step.token_id != step.expert_choice.token_id for step in steps)
-    return f"the contrast changed {changed} of {len(steps)} tokens · {changed / len(steps):.0%}\n"
+    return f"the contrast changed {changed} of {plural(len(steps), 'token')} · {changed / len(steps):.0%}\n"
 
 
 def readers_summary(steps: list[Step], names: Sequence[str], beta: float) -> str:
@@ -65,7 +67,7 @@ def readers_summary(steps: list[Step], names: Sequence[str], beta: float) -> str
     for n, name in enumerate(names if steps else ()):
         kls = [step.other_kls[n] for step in steps]
         above = sum(kl > beta for kl in kls)
-        lines.append(f"{printable(name)}: {above} steps above β · mean KL {sum(kls) / len(kls):.3f}\n")
+        lines.append(f"{printable(name)}: {plural(above, 'step')} above β · mean KL {sum(kls) / len(kls):.3f}\n")
     return "".join(lines)
 
 
@@ -81,7 +83,8 @@ def teaching_summary(signals: list[float]) -> str:
     if not signals:
         return ""
     teaching = sum(signal >= TEACHES for signal in signals)
-    return f"{teaching} of them teach · mean KL(target ‖ expert) {sum(signals) / len(signals):.3f} · "
+    verb = "teaches" if teaching == 1 else "teach"
+    return f"{teaching:,} of them {verb} · mean KL(target ‖ expert) {sum(signals) / len(signals):.3f} · "
 
 
 def print_events(
@@ -117,9 +120,9 @@ def print_events(
             share = f"{above / len(kls):.0%}" if kls else "0%"
             least = "≥ " if across_summary(steps) else ""
             out.write(
-                f"\n\n{above} of {len(kls)} steps above β = {beta:g} nats · {share} · "
+                f"\n\n{above:,} of {plural(len(kls), 'step')} above β = {beta:g} nats · {share} · "
                 f"{teaching_summary(signals)}"
-                f"{disagreements} top-1 disagreements · mean KL {least}{sum(kls) / max(1, len(kls)):.3f}\n"
+                f"{plural(disagreements, 'top-1 disagreement')} · mean KL {least}{sum(kls) / max(1, len(kls)):.3f}\n"
                 f"{across_summary(steps)}{readers_summary(steps, others, beta)}"
                 f"{tuning_summary(shifts)}{writer_summary(steps)}"
                 f"{_ended(event, steps)} · {len(kls) / max(event.seconds, 1e-9):.1f} tokens per second\n"
