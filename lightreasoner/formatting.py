@@ -14,6 +14,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def percent(share: float, digits: int = 0) -> str:
+    """14 %, 14.1 %."""
+    return f"{100 * share:.{digits}f} %"
+
+
 def format_duration(seconds: float) -> str:
     """40 seconds, 7 minutes, 3.5 hours, 4.2 days."""
     if seconds < 90:

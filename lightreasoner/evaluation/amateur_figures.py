@@ -4,6 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from lightreasoner import plotting
+from lightreasoner.formatting import percent
 
 TICKS = (0, 0.01, 0.1, 1, 10)  # nats
 
@@ -98,7 +99,7 @@ def amateurs_histogram_figure(bins: pd.DataFrame, beta: float) -> go.Figure:
         traces,
         x="KL in nats",
         y="share of the steps",
-        says="; ".join(f"{name}: {share:.1%} of the steps above β" for name, share in above.items()) + ".",
+        says="; ".join(f"{name}: {percent(share, 1)} of the steps above β" for name, share in above.items()) + ".",
         scales=("root", "linear", "log"),
         columns={"x": None, "y": "share of the steps", "customdata": ["low", "high"]},
         height=240,

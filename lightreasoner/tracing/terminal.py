@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
-from lightreasoner.formatting import plural, printable
+from lightreasoner.formatting import percent, plural, printable
 from lightreasoner.paper import ALPHA, TEACHES
 from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, Step, StepsEvent, TuningShift
 
@@ -45,8 +45,8 @@ def across_summary(steps: list[Step]) -> str:
         return ""
     whole = sum(bool(step.score.ids) for step in steps)
     return (
-        f"the tokenizers differ: KL is a lower bound · {sum(shares) / len(shares):.1%} of the expert's probability "
-        f"compared · the plausible set is known at {whole} of {plural(len(steps), 'step')}\n"
+        f"the tokenizers differ: KL is a lower bound · {percent(sum(shares) / len(shares), 1)} of the expert's "
+        f"probability compared · the plausible set is known at {whole} of {plural(len(steps), 'step')}\n"
     )
 
 
@@ -56,9 +56,9 @@ def writer_summary(steps: list[Step]) -> str:
         return ""
     if steps[0].amateur_choice:
         taken = sum(step.token_id != step.amateur_choice.token_id for step in steps)
-        return f"{taken} of {plural(len(steps), 'token')} taken over from the expert · {taken / len(steps):.0%}\n"
+        return f"{taken} of {plural(len(steps), 'token')} taken over from the expert · {percent(taken / len(steps))}\n"
     changed = sum(step.token_id != step.expert_choice.token_id for step in steps)
-    return f"the contrast changed {changed} of {plural(len(steps), 'token')} · {changed / len(steps):.0%}\n"
+    return f"the contrast changed {changed} of {plural(len(steps), 'token')} · {percent(changed / len(steps))}\n"
 
 
 def readers_summary(steps: list[Step], names: Sequence[str], beta: float) -> str:
@@ -117,7 +117,7 @@ def print_events(
             out.flush()
         elif isinstance(event, EndEvent):
             above = sum(kl > beta for kl in kls)
-            share = f"{above / len(kls):.0%}" if kls else "0%"
+            share = percent(above / len(kls)) if kls else "0 %"
             least = "≥ " if across_summary(steps) else ""
             out.write(
                 f"\n\n{above:,} of {plural(len(kls), 'step')} above β = {beta:g} nats · {share} · "

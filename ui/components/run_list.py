@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,11 +16,11 @@ from lightreasoner.experiments.plan import FILE as PLAN
 from lightreasoner.experiments.results import all_stages
 from lightreasoner.experiments.stages import ROUND_EXPERT
 from lightreasoner.jobs.context import stop_requested
-from lightreasoner.jobs.events import EVENTS_FILE, last_event
+from lightreasoner.jobs.events import EVENTS_FILE, last_event, reversed_events
 from lightreasoner.jobs.outcome import is_in_progress
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import ACTIVE, FINISHED, Job
-from lightreasoner.jobs.view import job_view
+from lightreasoner.jobs.view import LOOK_BACK, job_view
 from lightreasoner.serving.archive import note_deleted
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import stamp
@@ -222,8 +223,17 @@ class RunList:
             raise UserError(f"This link opens a run of the kind {run['kind']}, not {self.article} {self.noun}.")
         return self.entry(folder.name, folder, run, job, again)
 
-    def view(self, entry: Entry) -> dict | None:
-        return job_view(self.jobs.store, entry.job) if entry.job else None
+    def view(self, entry: Entry) -> dict:
+        """The view of the entry's job; of a run of the command line, what its log tells."""
+        if entry.job:
+            return job_view(self.jobs.store, entry.job)
+        events = list(islice(reversed_events(entry.folder / EVENTS_FILE), LOOK_BACK))
+        last = {event["kind"]: event for event in reversed(events)}
+        status, progress = last.get("status", {}), last.get("progress", {})
+        message = events[0].get("message") if events else None
+        told = {"status": str(status.get("text") or ""), "message": str(message or "")}
+        told |= {name: progress.get(name) for name in ("done", "total")}
+        return dict.fromkeys(("id", "command", "rate", "eta", "elapsed", "state")) | told | {"actions": []}
 
     def act(self, run_id: object, action: object) -> None:
         """Stop its job and save the output so far ("keep"), cancel it, or resume it."""
@@ -232,7 +242,7 @@ class RunList:
         view = self.view(entry)
         if not isinstance(action, str) or action not in actions:
             raise UserError(f"There is no action called {str(action)[:20]!r}.")
-        if view is None or action not in view["actions"]:
+        if action not in view["actions"]:
             raise UserError(f"This {self.noun} is {entry.state} by now, so this action is no longer possible.")
         actions[action](entry.job.id)
 

@@ -13,7 +13,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.evaluation.amateur_figures import amateurs_histogram_figure, gap_gain_figure
 from lightreasoner.evaluation.amateurs import Gap, Preview, recommendation, recommended, results_of
 from lightreasoner.evaluation.results import FOLDER
-from lightreasoner.formatting import plural
+from lightreasoner.formatting import percent, plural
 from lightreasoner.storage.atomic import stamp
 from lightreasoner.storage.runs import RECORD
 from ui.components.dataset_catalogue import MARK, Dataset
@@ -103,8 +103,8 @@ def notes(found: AmateurComparison) -> list[str]:
     """What the table leaves out."""
     lines = [
         f"{each.dataset.name} has another tokenizer than the expert, so its KLs are lower bounds (≥): "
-        f"{each.compared:.0%} of the expert's mass was compared. Steps above β whose plausible tokens were not all "
-        "compared have no target."
+        f"{percent(each.compared)} of the expert's mass was compared. Steps above β whose plausible tokens were not "
+        "all compared have no target."
         for each in found.amateurs
         if each.compared is not None
     ]

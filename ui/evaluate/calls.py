@@ -138,7 +138,7 @@ class EvaluateActions(RunActions):
         """Everything that the page shows of an evaluation. Raises UserError."""
         job = self.runs.view(evaluation)
         shown = {"id": evaluation.id, "name": evaluation.name, "state": evaluation.state, "job": job}
-        shown |= {"command": job["command"] if job else None, "models": [], "comparisons": [], "facts": [], "paper": []}
+        shown |= {"command": job["command"], "models": [], "comparisons": [], "facts": [], "paper": []}
         shown["judged"] = self.regrading.state(evaluation.id)
         if evaluation.run is None:
             return shown

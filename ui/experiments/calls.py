@@ -108,9 +108,10 @@ class ExperimentActions(RunActions):
             "id": experiment.id,
             "name": experiment.name,
             "state": experiment.state,
-            "job": progress(experiment, job),
+            # its stages last differently long, so a rate of stages would tell nothing
+            "job": {name: job[name] for name in ("id", "status", "message", "done", "total", "actions")},
         }
-        shown |= {"command": job["command"] if job else None, "stages": [], "arms": [], "facts": [], "flips": []}
+        shown |= {"command": job["command"], "stages": [], "arms": [], "facts": [], "flips": []}
         shown |= {"forecast": None, "sentence": None, "best": None, "files": [], "repeat": None}
         if experiment.run is None:
             plan, minutes = self.experiments.asked(experiment)
@@ -159,16 +160,6 @@ class ExperimentActions(RunActions):
             "seconds": self.experiments.seconds(stage) if state not in ("waiting", "running") else None,
             "opens": (stage.folder / RECORD).is_file(),
         }
-
-
-def progress(experiment: Experiment, job: dict | None) -> dict:
-    """What the page shows of the job; of an experiment of the command line, what its log tells."""
-    if job:  # its stages last differently long, so a rate of stages would tell nothing
-        return {name: job[name] for name in ("id", "status", "message", "done", "total", "actions")}
-    log = experiment.folder / EVENTS_FILE
-    last, end = last_event(log, "progress") or {}, last_event(log, "end") or {}
-    found = {"id": None, "status": "", "message": str(end.get("message") or ""), "actions": []}
-    return found | {name: last.get(name) for name in ("done", "total")}
 
 
 def arm_row(arm: ArmResult, several: bool) -> dict:

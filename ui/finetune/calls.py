@@ -159,14 +159,14 @@ class FinetuneActions(RunActions):
 
     def progress(self, run: Tuning, done: int) -> dict:
         """The progress of a run: from its job, or for a run of the command line from its curves."""
-        view = self.runs.view(run) or {}
-        total = run.updates or view.get("total")
+        view = self.runs.view(run)
+        total = run.updates or view["total"]
         names = ("id", "state", "status", "message", "command", "eta", "elapsed")
-        known = {name: view.get(name) for name in names}
+        known = {name: view[name] for name in names}
         stops = run.job is not None and stop_requested(run.folder) == "keep"  # it will not do what is left
         if known["eta"] is None and total and run.state == "running" and not stops:
             known["eta"] = self.runs.curves(run).seconds_left(total)
-        return known | {"done": done, "total": total, "actions": view.get("actions", [])}
+        return known | {"done": done, "total": total, "actions": view["actions"]}
 
     def merged(self, run: Tuning) -> dict | None:
         """The state of the latest merge, and the folder of the latest merged model."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.errors import UserError
-from lightreasoner.formatting import plural
+from lightreasoner.formatting import percent, plural
 from lightreasoner.models.adapters import TARGETS, check_layers, linear_layers, usual_targets
 from lightreasoner.models.pairs import presets
 from lightreasoner.training.config import AUTO, FinetuneConfig
@@ -152,7 +152,7 @@ class Amount:
 
 
 def epochs(count: float) -> str:
-    return f"about {count:.1f} epochs" if count >= 1 else f"about {max(count, 0.01):.0%} of one epoch"
+    return f"about {count:.1f} epochs" if count >= 1 else f"about {percent(max(count, 0.01))} of one epoch"
 
 
 def amount(datasets: Datasets, request: FinetuneRequest) -> Amount:
