@@ -1,5 +1,6 @@
 """Values and untrusted text formatted for people."""
 
+import time
 import unicodedata
 from typing import Any
 
@@ -26,6 +27,11 @@ def format_duration(seconds: float) -> str:
     if seconds < 5400:
         return f"{seconds / 60:.0f} minutes"
     return f"{seconds / 3600:.1f} hours" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def format_time(seconds: float) -> str:
+    """A time for a label: 22 Nov, 14:05, in the server's time zone."""
+    return time.strftime("%d %b, %H:%M", time.localtime(seconds)).lstrip("0")
 
 
 def format_bytes(size: float) -> str:

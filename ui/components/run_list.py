@@ -2,7 +2,6 @@
 
 import shutil
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
@@ -28,14 +27,6 @@ from lightreasoner.storage.names import checked_name, give_name, given_name
 from lightreasoner.storage.runs import RECORD, delete_run, list_runs, read_run, run_folder
 
 MAX_LISTED = 500  # runs and jobs
-#: Fine-tuning method → its name on the page.
-METHOD_TITLES = {
-    "lightreasoner": "LightReasoner",
-    "no-contrast": "No contrast",
-    "all-steps": "All steps",
-    "random-steps": "Random steps",
-    "sft": "SFT",
-}
 
 
 class Recent:
@@ -259,11 +250,6 @@ class RunList:
             note_deleted(self.settings, entry.id)
         self.parsed.forget(entry.id)
         return entry
-
-
-def ago(seconds: float) -> str:
-    """A time for a label, e.g. "22 Nov 14:05", in the server's time zone."""
-    return time.strftime("%d %b %H:%M", time.localtime(seconds)).lstrip("0")
 
 
 def without_folders(ref: object) -> str:

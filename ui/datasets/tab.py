@@ -46,17 +46,18 @@ class DatasetExplorer(HtmlComponent):
 def build_datasets(studio: Studio) -> None:
     datasets = Datasets(studio.settings, studio.jobs)
     calls = checked_calls(studio.settings, [*DatasetActions(datasets).calls, *push_calls(studio)])
-    with gr.Row(elem_id="lr-data-row", equal_height=False):
-        with gr.Column(elem_id="lr-data-side", scale=0):
+    with gr.Row(elem_classes=["lr-tab-row"], equal_height=False):
+        with gr.Column(elem_id="lr-data-side", elem_classes=["lr-tab-side"], scale=0):
             form = DatasetForm(studio)
             probe = gr.Button("Estimate", size="sm", elem_id="lr-ds-probe")
-            build = gr.Button("Build dataset", variant="primary", elem_id="lr-ds-build")
-            notice = gr.HTML("", elem_id="lr-ds-notice")
+            with gr.Column(elem_classes=["lr-go"]):
+                notice = gr.HTML("", elem_id="lr-ds-notice")
+                build = gr.Button("Build dataset", variant="primary", elem_id="lr-ds-build")
             amateurs = AmateursForm(studio, form)
             written = ResponsesForm(studio.settings, form.fields)
             types = [".jsonl"]
             imported = gr.UploadButton("Import samples (JSONL) …", file_types=types, size="sm", elem_id="lr-ds-import")
-        with gr.Column(elem_id="lr-data-main", scale=1):
+        with gr.Column(elem_classes=["lr-tab-main"], scale=1):
             explorer = DatasetExplorer(calls, intro=INTRO, elem_id="lr-datasets")
 
     @action("datasets.estimate")

@@ -17,11 +17,12 @@ from lightreasoner.evaluation.results import Variant, variants_of
 from lightreasoner.evaluation.tables import models_table
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.tables import KINDS, table_text
+from lightreasoner.training.config import METHOD_TITLES
 from ui.access.actions import action
 from ui.components.downloads import offer
 from ui.components.prompt_form import prompt_facts, stored_prompt
 from ui.components.run_actions import RunActions
-from ui.components.run_list import MAX_LISTED, METHOD_TITLES
+from ui.components.run_list import MAX_LISTED
 from ui.components.script_calls import add_if_changed, calls_of, fingerprint
 from ui.evaluate.catalogue import Evaluation, Evaluations, by_benchmark, canonical, is_tuning_run
 from ui.evaluate.flips import Flips

@@ -41,12 +41,13 @@ class EvaluateView(HtmlComponent):
 def build_evaluate(studio: Studio) -> None:
     evaluations = Evaluations(studio.settings, studio.jobs)
     calls = checked_calls(studio.settings, EvaluateActions(studio, evaluations).calls)
-    with gr.Row(elem_id="lr-ev-row", equal_height=False):
-        with gr.Column(elem_id="lr-ev-side", scale=0):
+    with gr.Row(elem_classes=["lr-tab-row"], equal_height=False):
+        with gr.Column(elem_id="lr-ev-side", elem_classes=["lr-tab-side"], scale=0):
             form = EvaluateForm(studio)
-            go = gr.Button("Evaluate", variant="primary", elem_id="lr-ev-go")
-            notice = gr.HTML("", elem_id="lr-ev-notice")
-        with gr.Column(elem_id="lr-ev-main", scale=1):
+            with gr.Column(elem_classes=["lr-go"]):
+                notice = gr.HTML("", elem_id="lr-ev-notice")
+                go = gr.Button("Evaluate", variant="primary", elem_id="lr-ev-go")
+        with gr.Column(elem_classes=["lr-tab-main"], scale=1):
             view = EvaluateView(calls, intro=INTRO, elem_id="lr-evaluate")
 
     @action("evaluate.start")

@@ -12,12 +12,12 @@ from lightreasoner.models.pairs import presets, quick_settings
 from lightreasoner.problems.sources import SOURCES, problems_title
 from lightreasoner.problems.stream import MAX_ROWS, source_fingerprint, training_split
 from lightreasoner.settings import Settings
-from lightreasoner.training.config import FinetuneConfig
+from lightreasoner.training.config import METHOD_TITLES, FinetuneConfig
 from lightreasoner.training.job import quick_config
 from lightreasoner.validation import number
 from ui.components.form_values import checked_problems, pair_of, pair_options, whole_or_none
 from ui.components.run_form import options
-from ui.components.run_list import METHOD_TITLES, without_folders
+from ui.components.run_list import without_folders
 
 FIRST = METHOD_TITLES["lightreasoner"]  # the name of the first arm
 USUAL = FinetuneConfig()

@@ -47,12 +47,13 @@ class ExperimentView(HtmlComponent):
 def build_experiments(studio: Studio) -> None:
     experiments = Experiments(studio.settings, studio.jobs)
     calls = checked_calls(studio.settings, ExperimentActions(experiments).calls)
-    with gr.Row(elem_id="lr-ex-row", equal_height=False):
-        with gr.Column(elem_id="lr-ex-side", scale=0):
+    with gr.Row(elem_classes=["lr-tab-row"], equal_height=False):
+        with gr.Column(elem_id="lr-ex-side", elem_classes=["lr-tab-side"], scale=0):
             form = ExperimentForm(studio)
-            go = gr.Button(IMPROVE, variant="primary", elem_id="lr-ex-go")
-            notice = gr.HTML("", elem_id="lr-ex-notice")
-        with gr.Column(elem_id="lr-ex-main", scale=1):
+            with gr.Column(elem_classes=["lr-go"]):
+                notice = gr.HTML("", elem_id="lr-ex-notice")
+                go = gr.Button(IMPROVE, variant="primary", elem_id="lr-ex-go")
+        with gr.Column(elem_classes=["lr-tab-main"], scale=1):
             view = ExperimentView(calls, intro=INTRO, elem_id="lr-experiments")
 
     @action("experiments.start")

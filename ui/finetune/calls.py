@@ -8,6 +8,7 @@ from lightreasoner.jobs.context import stop_requested
 from lightreasoner.jobs.store import FINISHED
 from lightreasoner.storage.atomic import folder_bytes, stamp
 from lightreasoner.training.best_checkpoint import other_adapter
+from lightreasoner.training.config import METHOD_TITLES
 from lightreasoner.training.curves import Curves
 from lightreasoner.training.figures import curve_figures
 from lightreasoner.training.presets import save_preset
@@ -15,7 +16,7 @@ from lightreasoner.training.runs import measured_in
 from ui.access.actions import action
 from ui.components.dataset_catalogue import Datasets
 from ui.components.run_actions import RunActions
-from ui.components.run_list import METHOD_TITLES, without_folders
+from ui.components.run_list import without_folders
 from ui.components.script_calls import add_if_changed, fingerprint
 from ui.finetune.catalogue import LABELS, Tuning, Tunings
 from ui.finetune.model_card import card_html

@@ -8,13 +8,12 @@ from lightreasoner.errors import UserError
 from lightreasoner.formatting import percent, plural
 from lightreasoner.models.adapters import TARGETS, check_layers, linear_layers, usual_targets
 from lightreasoner.models.pairs import presets
-from lightreasoner.training.config import AUTO, FinetuneConfig
+from lightreasoner.training.config import AUTO, METHOD_TITLES, FinetuneConfig
 from lightreasoner.training.examples import refuse_missing, selection_for
 from lightreasoner.training.job import quick_config
 from lightreasoner.training.runs import pair_of
 from ui.components.dataset_catalogue import Dataset, Datasets
 from ui.components.run_form import options
-from ui.components.run_list import METHOD_TITLES
 from ui.finetune.catalogue import LABELS, USUAL
 
 EMPTY = "This dataset is still empty; wait for its first batch."

@@ -49,10 +49,10 @@ def build_finetune(studio: Studio) -> None:
     calls = [*FinetuneActions(tunings, datasets).calls, *push_calls(studio, tunings.merged_folder)]
     calls = checked_calls(studio.settings, calls)
     visible = not studio.settings.public and bool(datasets.listed())  # else the owner's script requests it
-    with gr.Row(elem_id="lr-ft-row", equal_height=False):
-        with gr.Column(elem_id="lr-ft-side", scale=0, visible=visible) as side:
+    with gr.Row(elem_classes=["lr-tab-row"], equal_height=False):
+        with gr.Column(elem_id="lr-ft-side", elem_classes=["lr-tab-side"], scale=0, visible=visible) as side:
             form = FinetuneForm(datasets)
-        with gr.Column(elem_id="lr-ft-main", scale=1):
+        with gr.Column(elem_classes=["lr-tab-main"], scale=1):
             view = FinetuneView(calls, intro=INTRO, elem_id="lr-finetune")
 
     @action("finetune.estimate")

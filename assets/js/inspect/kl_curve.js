@@ -25,6 +25,7 @@ function filled(steps, beta, run, others) {
     const key = trace.meta;
     trace.x = steps.map((_, i) => i);
     trace.y = steps.map((step) => step[key]);
+    if (steps.length === 1) trace.mode = 'lines+markers'; // a line needs two
     trace.customdata = steps.map((step) => [escaped(tokenLabel(step.text, 40)), step[key]]);
   }
   figure.layout.uirevision = run;

@@ -19,6 +19,7 @@ const LOOK = 300; // milliseconds between looks at responses that are being scor
 const SETTLED = 800; // milliseconds after which a link has filled the form
 const READING = 4000; // milliseconds after which a chart may be loaded for the example
 
+const OPENING = 'Opening the trace …';
 const NO_FLIP = 'No evaluation of this model has a problem that changed sides. Run shows the three models on the ' +
   'problem of the form; an evaluation beside the base finds one to compare.';
 
@@ -61,7 +62,10 @@ class LiveRun {
     this.filled = () => {};
     /** @type {Map<string, (step: number) => any>} the details of the steps of the example */ this.example = new Map();
     const call = this.call = createCalls(server);
-    this.ask = (run) => trigger('open', { run });
+    this.ask = (run) => {
+      this.viewer.setStatus(OPENING, true);
+      trigger('open', { run });
+    };
     this.fold = createFold();
     this.history = new History((id) => '?trace=' + this.viewer.run.run + '&with=' + id);
     this.root = /** @type {HTMLElement} */ (element.querySelector('.lr-root'));
@@ -282,6 +286,7 @@ export function mount(gradio) {
   live.filled = () => setTimeout(() => restore(true), SETTLED); // by a link, which can take longer
   live.sync();
   live.followComparison(address.get('inspect'));
+  if (address.get('inspect').has('trace') && live.head === null) live.viewer.setStatus(OPENING, true); // it is read
   const first = () => { if (address.shown === 'inspect') live.showExample(); };
   window.addEventListener('lr-tab', first);
   first();
