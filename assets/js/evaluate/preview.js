@@ -36,8 +36,8 @@ export function previewNotes(preview) {
     text, { class: 'lr-job-made' });
   return el('div', { class: 'lr-preview-verdict' },
     muted(takeover ? TAKEOVER : CONTRAST, 'p'),
-    el('p', {}, el('b', { text: sentence }), ' ',
-      best && link('finetune', 'Fine-tune with ' + numbers), ' ',
-      best && link('datasets', 'Build a dataset to select with them')),
+    el('p', {}, el('b', { text: sentence })),
+    best && el('div', { class: 'lr-buttons' }, link('finetune', 'Fine-tune with ' + numbers),
+      link('datasets', 'Build a dataset to select with them')),
     !graded && departures(preview));
 }
