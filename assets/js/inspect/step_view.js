@@ -79,7 +79,8 @@ function trainingRow(run, step, all) {
     weights: inside.map((r) => Number(r.c.toPrecision(6))), kl_divergence: step.kl };
 }
 
-const divergence = (step, key) => formatNats(step[key] ?? Infinity);
+const inNats = (x) => formatNats(x) + (typeof x === 'number' ? ' nats' : '');
+const divergence = (step, key) => inNats(step[key] ?? Infinity);
 // [name, value, explanation]
 function factsOf(step) {
   const unknown = step.compared === undefined ? 'not shared' : 'not compared';
@@ -88,17 +89,16 @@ function factsOf(step) {
     const rank = step[who + '_rank'];
     return probability(step[who + '_logprob']) + (rank === null ? '' : ' (rank ' + rank.toLocaleString('en') + ')');
   };
-  const reverse = 'KL(tuned expert ‖ expert); the other way round it is ' + divergence(step, 'tuned_reverse_kl') +
-    ' nats';
+  const reverse = 'KL(tuned expert ‖ expert); the other way round it is ' + divergence(step, 'tuned_reverse_kl');
   return [
     ['Expert gave the token', given('expert')],
     ['Amateur gave it', given('amateur')],
-    ['Entropy, expert', formatNats(step.expert_entropy), SAYS.expert_entropy],
-    ['Entropy, amateur', formatNats(step.amateur_entropy), SAYS.amateur_entropy],
-    ['Reverse KL', divergence(step, 'reverse_kl'), 'KL(amateur ‖ expert) in nats'],
-    ['Jensen–Shannon', formatNats(step.js), SAYS.js],
+    ['Entropy, expert', inNats(step.expert_entropy), SAYS.expert_entropy],
+    ['Entropy, amateur', inNats(step.amateur_entropy), SAYS.amateur_entropy],
+    ['Reverse KL', divergence(step, 'reverse_kl'), 'KL(amateur ‖ expert)'],
+    ['Jensen–Shannon', inNats(step.js), SAYS.js],
     ...(step.tuned_kl === undefined ? [] : [['Tuned expert gives it', given('tuned')],
-      ['Training moved', divergence(step, 'tuned_kl') + ' nats', reverse]])];
+      ['Training moved', divergence(step, 'tuned_kl'), reverse]])];
 }
 
 /** Why a step above beta of a pair across tokenizers has no distributions; at or below it, none may be stored. */
