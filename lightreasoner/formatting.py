@@ -1,5 +1,6 @@
 """Values and untrusted text formatted for people."""
 
+import time
 import unicodedata
 from typing import Any
 
@@ -7,6 +8,16 @@ from typing import Any
 def printable(text: str) -> str:
     """The text with control characters escaped, so that model output cannot control the terminal."""
     return "".join(c if c == "\n" or unicodedata.category(c)[0] != "C" else repr(c)[1:-1] for c in text)
+
+
+def plural(count: int, noun: str) -> str:
+    """1 problem, 1,204 problems."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """14 %, 14.1 %."""
+    return f"{100 * share:.{digits}f} %"
 
 
 def format_duration(seconds: float) -> str:
@@ -21,6 +32,11 @@ def format_duration(seconds: float) -> str:
 def in_points(low: float, high: float) -> str:
     """Two shares from −1 to 1 in percentage points: +1.5 to +3.0."""
     return f"{100 * low:+.1f} to {100 * high:+.1f}"
+
+
+def format_time(seconds: float) -> str:
+    """A time for a label: 22 Nov, 14:05, in the server's time zone."""
+    return time.strftime("%d %b, %H:%M", time.localtime(seconds)).lstrip("0")
 
 
 def format_bytes(size: float) -> str:

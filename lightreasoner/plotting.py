@@ -67,6 +67,7 @@ def figure(
         "automargin": True,
         "fixedrange": False,
         "exponentformat": "e",
+        "separatethousands": True,
     }
     axis |= {"tickfont": {"size": 11}}
     title = {"standoff": 6, "font": {"size": 11}}

@@ -108,19 +108,15 @@ class Studio:
         def load(say):
             return load_pair(expert, amateur, self.models, on_status=say, name=name)
 
-        def load_others(pair, say):
-            return load_further(pair, others, self.models, on_status=say)
-
-        def load_tuned(pair, say):
-            return load_tuned_model(parse_ref(tuned["tuned"]), tuned["writer"], pair, self.models, say)
-
-        def remote(stop):
-            return self.remote_tracer(refs, request, tuned, stop)
-
-        tools = (self.run_queue, settings, self.accelerator)
-        where = {"load_tuned": load_tuned if tuned else None, "remote": remote if self.remote_tracer else None}
-        where |= {"load_others": load_others} if others else {}
-        live = LiveRun(record, load, *tools, **where, hide_details=not user.owner, patience=patience)
+        more, models = {"hide_details": not user.owner, "patience": patience}, self.models
+        if others:
+            more["load_others"] = lambda pair, say: load_further(pair, others, models, on_status=say)
+        if tuned:
+            ref, writer = tuned["tuned"], tuned["writer"]
+            more["load_tuned"] = lambda pair, say: load_tuned_model(parse_ref(ref), writer, pair, models, say)
+        if self.remote_tracer:
+            more["remote"] = lambda stop: self.remote_tracer(refs, request, tuned, stop)
+        live = LiveRun(record, load, self.run_queue, settings, self.accelerator, **more)
         if not user.owner:
             self.trace_quota.admit(user, live.done)
         if settings.public:

@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from lightreasoner.cli.console import print_json
-from lightreasoner.formatting import in_points, printable
+from lightreasoner.formatting import in_points, percent, printable
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path
@@ -119,7 +119,7 @@ def notes(found) -> list[str]:
         if each.compared is not None:
             lines.append(
                 f"{printable(each.dataset.name)} has another tokenizer than the expert, so its KLs are lower bounds "
-                f"(≥): {each.compared:.0%} of the expert's mass was compared."
+                f"(≥): {percent(each.compared)} of the expert's mass was compared."
             )
         if each.missing and each.compared is not None:
             lines.append(

@@ -3,11 +3,10 @@
 import argparse
 
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
-from lightreasoner.cli.options import Once, add_skip_option, first_problem
+from lightreasoner.cli.options import Once, add_run_dir, add_skip_option, first_problem, given
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.settings import Settings
-from lightreasoner.storage.remote import run_path
 
 
 def add(verbs) -> None:
@@ -31,7 +30,7 @@ def add(verbs) -> None:
         )
         check.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="per response (default 128)")
         add_stop_option(check)
-        check.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="run folder of the result")
+        add_run_dir(check, "run folder of the result")
         add_prompt_options(check)
         check.set_defaults(run=run_check_pair)
 
@@ -46,11 +45,8 @@ def run_check_pair(options: argparse.Namespace, settings: Settings) -> None:
         *(options.run_dir, expert, amateur, options.problems),
         pair_name=name,
         split=options.split or training_split(options.problems),
-        limit=options.limit,
-        target=options.target,
-        max_new_tokens=options.max_new_tokens,
+        **given(options, "limit", "target", "max_new_tokens", "skip_unreadable"),
         stop=stop_strings(options),
-        skip_unreadable=options.skip_unreadable,
         prompt=prompt_settings(options),
     )
     job.check(settings)

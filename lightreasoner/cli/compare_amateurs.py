@@ -3,14 +3,13 @@
 import argparse
 
 from lightreasoner.cli.amateurs import notes, table
-from lightreasoner.cli.options import Once
+from lightreasoner.cli.options import Once, add_run_dir
 from lightreasoner.cli.sample import add_sampling_options, sampling_job
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import printable
 from lightreasoner.paper import PREVIEW_BETAS
 from lightreasoner.progress import ConsoleProgress
 from lightreasoner.settings import Settings
-from lightreasoner.storage.remote import run_path
 
 
 def add(verbs) -> None:
@@ -25,7 +24,7 @@ def add(verbs) -> None:
     compare.add_argument(
         "--beta", action=Once, default=PREVIEW_BETAS, metavar="B,…", help=f"of the previews (default {PREVIEW_BETAS})"
     )
-    compare.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="run folder of the dataset")
+    add_run_dir(compare, "run folder of the dataset")
     compare.set_defaults(run=lambda options, settings: run_compare(compare, options, settings))
 
 

@@ -4,10 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
+from lightreasoner.cli.options import add_run_dir
 from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.settings import Settings
-from lightreasoner.storage.remote import run_path
 
 
 def add(verbs) -> None:
@@ -16,7 +16,7 @@ def add(verbs) -> None:
         help="write a dataset's training samples to a file",
         description="α, β and the selector are applied at export; changing them needs no new sampling.",
     )
-    export.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="run folder of the dataset")
+    add_run_dir(export, "run folder of the dataset")
     export.add_argument(
         "--format",
         type=lambda name: "paper" if name == "released" else name,  # its name in version 0.2
@@ -35,7 +35,7 @@ def add(verbs) -> None:
         description="Lines that cannot be read are listed; all others are imported.",
     )
     imports.add_argument("file", type=Path, metavar="F", help="JSON lines in the paper's format")
-    imports.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="run folder of the new dataset")
+    add_run_dir(imports, "run folder of the new dataset")
     imports.set_defaults(run=run_import)
 
 

@@ -6,9 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from lightreasoner.cli.decoding import add_contrast_options, add_stop_option, contrasts, stop_strings
-from lightreasoner.cli.options import Once, add_skip_option, first_problem
+from lightreasoner.cli.options import Once, add_run_dir, add_skip_option, first_problem, given, workers_of
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cluster import add_backend_options
+from lightreasoner.formatting import plural
 from lightreasoner.paper import ALPHA, BETA
 from lightreasoner.settings import Settings
 from lightreasoner.storage.remote import run_path
@@ -68,7 +69,7 @@ def add(verbs) -> None:
     )
     evaluate.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (default 0)")
     evaluate.add_argument("--seed", type=int, default=0, metavar="S", help="of sampling (default 0)")
-    evaluate.add_argument("--run-dir", type=run_path, metavar="DIR", help="folder for the results")
+    add_run_dir(evaluate, "folder for the results", required=False)
     add_prompt_options(evaluate)
     add_backend_options(evaluate)
     evaluate.set_defaults(run=partial(run_evaluate, evaluate))
@@ -82,8 +83,8 @@ def run_evaluate(parser: argparse.ArgumentParser, options: argparse.Namespace, s
     missing = [f"--{name}" for name in ("model", "problems", "run-dir") if not vars(options)[name.replace("-", "_")]]
     if missing:
         parser.error(f"the following arguments are required: {', '.join(missing)}")
-    given = (options.alpha, options.beta, options.cap)
-    if not options.amateur and (options.takeover or any(value is not None for value in given)):
+    contrast = (options.alpha, options.beta, options.cap)
+    if not options.amateur and (options.takeover or any(value is not None for value in contrast)):
         parser.error("--alpha, --beta, --cap and --takeover decode with an amateur; name one with --amateur")
     from lightreasoner.evaluation.run import EvaluationJob, run_evaluation
     from lightreasoner.validation import number
@@ -92,27 +93,18 @@ def run_evaluate(parser: argparse.ArgumentParser, options: argparse.Namespace, s
         number("--max-new-tokens", options.max_new_tokens, 1, settings.max_new_tokens, whole=True)
     size = None
     if options.batch_size != "auto":
-        given = int(options.batch_size) if options.batch_size.isdecimal() else options.batch_size
-        size = number("--batch-size", given, 1, 4096, whole=True)
+        asked = int(options.batch_size) if options.batch_size.isdecimal() else options.batch_size
+        size = number("--batch-size", asked, 1, 4096, whole=True)
     job = EvaluationJob(
-        run_dir=options.run_dir,
-        model=options.model,
+        **given(options, "run_dir", "model", "problems", "split", "limit", "max_new_tokens", "samples", "temperature"),
+        **given(options, "seed", "amateur", "skip_unreadable"),
         adapters=tuple(map(Path, options.adapter)),
-        problems=options.problems,
         base=not options.no_base,
-        split=options.split,
-        limit=options.limit,
-        max_new_tokens=options.max_new_tokens,
         batch_size=size,
         stop=stop_strings(options),
         prompt=prompt_settings(options),
-        samples=options.samples,
-        temperature=options.temperature,
-        seed=options.seed,
-        amateur=options.amateur,
         contrasts=contrasts(options, *USUAL) if options.amateur else (),
-        workers=options.num_workers if options.backend == "ray" else None,
-        skip_unreadable=options.skip_unreadable,
+        workers=workers_of(options),
     )
     if options.show_prompt:
         print_prompt(job.model, first_problem(options, job.split, settings), job.prompt)
@@ -152,7 +144,6 @@ def print_regraded(folder: Path) -> None:
 
 
 def report(summaries: list) -> list[str]:
-    """A table of Summaries for a terminal."""
     lines = [f"{'model':24} {'pass@1':>8}  {'95 % interval':>15}  {'no answer':>9}  {'cut off':>7}  {'tokens':>6}"]
     for s in summaries:
         known = s.pass_at_1 is not None
@@ -175,7 +166,7 @@ def report(summaries: list) -> list[str]:
             for group in groups
         ]
         if s.by_hand:
-            lines.append(f"{s.name[:24]:24} {s.by_hand:,} verdict{'' if s.by_hand == 1 else 's'} set by hand, counted")
+            lines.append(f"{s.name[:24]:24} {plural(s.by_hand, 'verdict')} set by hand, counted")
     return lines
 
 

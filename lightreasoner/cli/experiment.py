@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from lightreasoner.cli.options import Once, add_report_option, add_skip_option, reporting
+from lightreasoner.cli.options import Once, add_report_option, add_skip_option, given, reporting
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import in_points
@@ -97,18 +97,11 @@ def plans_from(options: argparse.Namespace) -> dict:
     """The plans of the file by their names, or the one of the options, called "". Raises UserError."""
     from lightreasoner.experiments.plan import plan_of, quick_tables, read_plans
 
-    given = {name: value for name in GIVEN if (value := getattr(options, name)) is not None}
-    others = {
-        "quick": options.quick,
-        "no_control": options.no_control,
-        "arm": options.arm,
-        "pair": options.pair,
-        "expert": options.expert,
-        "amateur": options.amateur,
-    }
-    flags = {"skip_unreadable": options.skip_unreadable, "stop_worse": options.stop_worse}
+    in_file = {name: value for name, value in given(options, *GIVEN).items() if value is not None}
+    others = given(options, "quick", "no_control", "arm", "pair", "expert", "amateur")
+    flags = given(options, "skip_unreadable", "stop_worse")
     if options.plan is not None:
-        if named := [name for name, value in (given | others | flags).items() if value]:
+        if named := [name for name, value in (in_file | others | flags).items() if value]:
             raise UserError(
                 f"The plan in {options.plan} decides everything; leave out --{named[0].replace('_', '-')}, or change "
                 "the plan."
@@ -116,7 +109,7 @@ def plans_from(options: argparse.Namespace) -> dict:
         return read_plans(options.plan)
     name, expert, amateur = pair_refs(options)
     quick = quick_tables(name) if options.quick else {}
-    tables = quick | given | {"expert": expert, "amateur": amateur, "control": not options.no_control}
+    tables = quick | in_file | {"expert": expert, "amateur": amateur, "control": not options.no_control}
     return {"": plan_of(tables | flags | {"pair": name, "arm": [parse_arm(text) for text in options.arm]})}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lightreasoner.cli.dataset import add_selection_options
-from lightreasoner.cli.options import Once, add_report_option, reporting
+from lightreasoner.cli.options import Once, add_report_option, add_run_dir, reporting
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import format_duration
@@ -25,7 +25,7 @@ def add(verbs) -> None:
     )
     option = finetune.add_argument
     option("--dataset", action=Once, type=run_path, required=True, metavar="DIR", help="the dataset's run folder")
-    option("--run-dir", type=run_path, required=True, metavar="DIR", help="folder for the adapter and the log")
+    add_run_dir(finetune, "folder for the adapter and the log")
     option("--expert", metavar="REF", help="the expert, if it is not where the dataset names it")
     for name, spec in FinetuneConfig.__dataclass_fields__.items():
         kind = {"int": int, "float": float}.get(spec.type, str)
@@ -74,7 +74,7 @@ def add(verbs) -> None:
 
 def _verb_on_run(verbs, name: str, run: Callable, words: str) -> argparse.ArgumentParser:
     parser = verbs.add_parser(name, help=words)
-    parser.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="the fine-tuning run")
+    add_run_dir(parser, "the fine-tuning run")
     parser.set_defaults(run=run)
     return parser
 
@@ -150,7 +150,6 @@ def job_of(options: argparse.Namespace):
 
 
 def line(done: float, total: float, numbers: dict) -> str:
-    """One progress line for a terminal."""
     held = f", held-out loss {numbers['held_out_loss']:.4g}" if "held_out_loss" in numbers else ""
     return f"{done:,} of {total:,} updates, loss {numbers['loss']:.4g} nats{held}"
 

@@ -6,11 +6,11 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
+from lightreasoner.cli.options import add_run_dir
 from lightreasoner.errors import UserError
 from lightreasoner.formatting import format_bytes
 from lightreasoner.progress import ConsoleProgress
 from lightreasoner.settings import Settings
-from lightreasoner.storage.remote import run_path
 
 
 def add(verbs) -> None:
@@ -29,18 +29,17 @@ def add(verbs) -> None:
         "--merged", type=Path, metavar="DIR", help="push this merged model (written by `merge`) instead of the adapter"
     )
     push.add_argument("--replace", action="store_true", help="replace other contents of the repository")
-    push.add_argument("--run-dir", type=run_path, metavar="DIR", help="folder of the event log (for jobs)")
+    add_run_dir(push, "folder of the event log (for jobs)", required=False)
     push.set_defaults(run=run_push)
 
     pull = verbs.add_parser("pull", help="pull a dataset that was published with `push` into a new run folder")
     pull.add_argument("repo", metavar="OWNER/NAME", help="a dataset repository created by `push`")
     pull.add_argument("--revision", metavar="R", help="a branch, tag or commit (default: the latest)")
-    pull.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="the new run's folder")
+    add_run_dir(pull, "the new run's folder")
     pull.set_defaults(run=run_pull)
 
 
 def line(done: float, total: float, numbers: dict) -> str:
-    """A progress line for the terminal."""
     return f"{numbers['files']:,} of {numbers['files_in_all']:,} files, {done / 1e6:,.1f} of {total / 1e6:,.1f} MB"
 
 

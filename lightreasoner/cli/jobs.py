@@ -30,8 +30,8 @@ def add(verbs) -> None:
         "show": (run_show, "show a job"),
         "logs": (run_logs, "show its output"),
         "cancel": (run_cancel, "cancel it within ten seconds"),
-        "retry": (run_retry, "queue a new job with the same settings"),
-        "resume": (run_resume, "queue it again, to continue where it stopped"),
+        "retry": (run_again, "queue a new job with the same settings"),
+        "resume": (run_again, "queue it again, to continue where it stopped"),
     }
     for name, (run, text) in actions.items():
         action = what.add_parser(name, help=text)
@@ -123,14 +123,14 @@ def run_cancel(options: argparse.Namespace, settings: Settings) -> None:
     print(f"{job.id}  {job.state}")
 
 
-def run_retry(options: argparse.Namespace, settings: Settings) -> None:
+def run_again(options: argparse.Namespace, settings: Settings) -> None:
+    """Retry or resume a job."""
     scheduler = open_jobs(settings)
-    _queued(scheduler.retry(find(scheduler.store, options.id).id), settings)
-
-
-def run_resume(options: argparse.Namespace, settings: Settings) -> None:
-    scheduler = open_jobs(settings)
-    _queued(scheduler.resume(find(scheduler.store, options.id).id), settings)
+    job = find(scheduler.store, options.id)
+    job = scheduler.retry(job.id) if options.what == "retry" else scheduler.resume(job.id)
+    print(f"{job.id}  queued")
+    if not announced(servers(settings)):
+        print("No server runs on this workspace; `python -m lightreasoner jobs run` runs the queue.", file=sys.stderr)
 
 
 def run_queue(options: argparse.Namespace, settings: Settings) -> None:
@@ -152,12 +152,6 @@ def run_queue(options: argparse.Namespace, settings: Settings) -> None:
             time.sleep(TICK)
     finally:
         scheduler.close()
-
-
-def _queued(job: Job, settings: Settings) -> None:
-    print(f"{job.id}  queued")
-    if not announced(servers(settings)):
-        print("No server runs on this workspace; `python -m lightreasoner jobs run` runs the queue.", file=sys.stderr)
 
 
 def _share(view: dict) -> str:

@@ -8,27 +8,9 @@ import logging
 import os
 import sys
 from contextlib import ExitStack, suppress
+from importlib import import_module
 
 from lightreasoner import __version__, threads
-from lightreasoner.cli import (
-    amateurs,
-    check_pair,
-    columns,
-    compare_amateurs,
-    dataset,
-    deploy,
-    evaluate,
-    experiment,
-    finetune,
-    hub,
-    jobs,
-    make_amateur,
-    pairs,
-    preview,
-    sample,
-    score,
-    trace,
-)
 from lightreasoner.cli.console import show_everything
 from lightreasoner.errors import UserError, disk_trouble
 from lightreasoner.jobs.backend import HEARTBEAT
@@ -37,26 +19,9 @@ from lightreasoner.progress import StopRequested
 from lightreasoner.settings import from_environment
 from lightreasoner.storage.remote import open_run
 
-# In the order of --help.
-COMMANDS = (
-    pairs,
-    trace,
-    check_pair,
-    preview,
-    make_amateur,
-    sample,
-    score,
-    amateurs,
-    compare_amateurs,
-    columns,
-    dataset,
-    finetune,
-    evaluate,
-    experiment,
-    hub,
-    jobs,
-    deploy,
-)
+NAMES = "pairs trace check_pair preview make_amateur sample score amateurs compare_amateurs columns dataset finetune"
+NAMES += " evaluate experiment hub jobs deploy"  # in the order of --help
+COMMANDS = [import_module(f"lightreasoner.cli.{name}") for name in NAMES.split()]
 
 
 class Parser(argparse.ArgumentParser):

@@ -3,10 +3,9 @@
 import argparse
 from pathlib import Path
 
-from lightreasoner.cli.options import Once
+from lightreasoner.cli.options import Once, add_run_dir, given
 from lightreasoner.formatting import printable
 from lightreasoner.settings import Settings
-from lightreasoner.storage.remote import run_path
 
 
 def add(verbs) -> None:
@@ -31,7 +30,7 @@ def add(verbs) -> None:
     make.add_argument("--problems", action=Once, default="bundled-train", metavar="SOURCE", help="to check it on")
     make.add_argument("--limit", type=int, default=24, metavar="N", help="the first N problems (default 24)")
     make.add_argument("--max-new-tokens", type=int, default=128, metavar="N", help="per response (default 128)")
-    make.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="folder for the amateur")
+    add_run_dir(make, "folder for the amateur")
     make.set_defaults(run=run_make_amateur)
 
 
@@ -40,7 +39,7 @@ def run_make_amateur(options: argparse.Namespace, settings: Settings) -> None:
     from lightreasoner.sampling.make_amateur import MakingJob, make_amateur
 
     names = ("expert", "drop_layers", "checkpoint", "before_tuning", "problems", "limit", "max_new_tokens")
-    job = MakingJob(Path(options.run_dir), **{name: getattr(options, name) for name in names})
+    job = MakingJob(Path(options.run_dir), **given(options, *names))
     job.check(settings)
     with job_context(options.run_dir, options.verb, settings, title=job.title, keeps=False) as progress:
         made = make_amateur(job, settings, progress)

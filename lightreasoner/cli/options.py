@@ -6,6 +6,7 @@ from typing import Any
 
 from lightreasoner.jobs.trackers import TRACKERS, check_tracker
 from lightreasoner.settings import Settings
+from lightreasoner.storage.remote import run_path
 
 
 class Once(argparse.Action):
@@ -16,6 +17,15 @@ class Once(argparse.Action):
         if before != self.default and before != values:
             raise argparse.ArgumentError(self, f"given twice, as {before} and as {values}; it takes one, so name one")
         setattr(namespace, self.dest, values)
+
+
+def add_run_dir(parser: argparse.ArgumentParser, help: str, required: bool = True) -> None:
+    parser.add_argument("--run-dir", type=run_path, required=required, metavar="DIR", help=help)
+
+
+def given(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """The values of some options, to be passed on under the same names."""
+    return {name: getattr(options, name) for name in names}
 
 
 def add_skip_option(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +40,11 @@ def first_problem(options: argparse.Namespace, split: str | None, settings: Sett
 
     limits = {"limit": 1, "max_chars": settings.max_problem_chars, "skip_unreadable": options.skip_unreadable}
     return next(iter(open_problems(options.problems, split=split, **limits)))
+
+
+def workers_of(options: argparse.Namespace) -> int | None:
+    """The number of Ray workers; None where the verb computes itself."""
+    return options.num_workers if options.backend == "ray" else None
 
 
 def add_report_option(parser: argparse.ArgumentParser) -> None:

@@ -4,14 +4,13 @@ import argparse
 import sys
 
 from lightreasoner.cli.decoding import add_contrast_options, add_stop_option, contrasts, stop_strings
-from lightreasoner.cli.options import Once, add_skip_option, first_problem
+from lightreasoner.cli.options import Once, add_run_dir, add_skip_option, first_problem, given, workers_of
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.formatting import in_points
 from lightreasoner.paper import ALPHA, PREVIEW_BETAS
 from lightreasoner.settings import Settings
-from lightreasoner.storage.remote import run_path
 
 USUAL = (f"{ALPHA:g}", PREVIEW_BETAS)
 
@@ -36,7 +35,7 @@ def add(verbs) -> None:
     )
     add_contrast_options(preview, *USUAL)
     add_stop_option(preview)
-    preview.add_argument("--run-dir", type=run_path, required=True, metavar="DIR", help="folder for the results")
+    add_run_dir(preview, "folder for the results")
     add_prompt_options(preview)
     add_backend_options(preview)
     preview.set_defaults(run=run_preview)
@@ -49,19 +48,16 @@ def run_preview(options: argparse.Namespace, settings: Settings) -> None:
 
     _, expert, amateur = pair_refs(options)
     job = EvaluationJob(
-        run_dir=options.run_dir,
+        **given(options, "run_dir", "problems", "split", "skip_unreadable"),
         model=expert,
         adapters=(),
-        problems=options.problems,
-        split=options.split,
         limit=number("--limit", options.limit, 2, 1_000_000, whole=True),
         max_new_tokens=number("--max-new-tokens", options.max_new_tokens, 1, settings.max_new_tokens, whole=True),
         stop=stop_strings(options),
         prompt=prompt_settings(options),
         amateur=amateur,
         contrasts=contrasts(options, *USUAL),
-        workers=options.num_workers if options.backend == "ray" else None,
-        skip_unreadable=options.skip_unreadable,
+        workers=workers_of(options),
     )
     if options.show_prompt:
         print_prompt(expert, first_problem(options, job.split, settings), job.prompt)

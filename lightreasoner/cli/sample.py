@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
-from lightreasoner.cli.options import Once, add_skip_option
+from lightreasoner.cli.options import Once, add_run_dir, add_skip_option, workers_of
 from lightreasoner.cli.pairs import add_pair_options, expert_and_amateurs
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cluster import add_backend_options
@@ -24,7 +24,7 @@ def add(verbs) -> None:
         description="If interrupted, run the same command again to resume: finished batches are not sampled again.",
     )
     add_sampling_options(sample)
-    sample.add_argument("--run-dir", type=run_path, metavar="DIR", help="run folder of the dataset")
+    add_run_dir(sample, "run folder of the dataset", required=False)
     sample.add_argument(
         "--add-amateur",
         action=AddAmateur,
@@ -74,7 +74,6 @@ class AddAmateur(argparse.Action):
 
 
 def add_batch_options(parser: argparse.ArgumentParser) -> None:
-    """Add --batch-size and --beta-floor."""
     parser.add_argument(
         "--batch-size", default="auto", metavar="N", help="responses per batch (default: auto, by memory)"
     )
@@ -122,7 +121,7 @@ def sampling_job(options: argparse.Namespace):
         samples_per_problem=options.samples_per_problem,
         batch_size=read_batch_size(options.batch_size),
         prompt=prompt_settings(options),
-        num_workers=options.num_workers if options.backend == "ray" else None,
+        num_workers=workers_of(options),
         skip_unreadable=options.skip_unreadable,
         other_amateurs=tuple(others),
     )
@@ -187,7 +186,6 @@ def progress_line(done: float, total: float, numbers: dict[str, Any]) -> str:
 
 
 def print_result(result, folder: Path) -> None:
-    """Print a SamplingResult."""
     skipped = result.skipped
     print(
         f"{result.problems:,} problems, {result.steps:,} steps, {result.above_beta:,} of them above {result.beta:g} "

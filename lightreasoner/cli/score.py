@@ -5,13 +5,12 @@ import json
 from pathlib import Path
 
 from lightreasoner.cli.decoding import add_stop_option, stop_strings
-from lightreasoner.cli.options import add_skip_option, first_problem
+from lightreasoner.cli.options import add_run_dir, add_skip_option, first_problem, workers_of
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.cli.sample import add_batch_options, read_batch_size, read_beta_floor, run_as_job
 from lightreasoner.cluster import add_backend_options
 from lightreasoner.settings import Settings
-from lightreasoner.storage.remote import run_path
 
 
 def add(verbs) -> None:
@@ -31,7 +30,7 @@ def add(verbs) -> None:
     score.add_argument("--limit", type=int, metavar="N", help="the first N rows (default: all)")
     add_batch_options(score)
     add_stop_option(score)
-    score.add_argument("--run-dir", type=run_path, metavar="DIR", help="run folder of the dataset")
+    add_run_dir(score, "run folder of the dataset", required=False)
     score.add_argument(
         "--write-prompts",
         type=Path,
@@ -59,7 +58,7 @@ def scoring_job(options: argparse.Namespace):
         limit=options.limit,
         batch_size=read_batch_size(options.batch_size),
         prompt=prompt_settings(options),
-        num_workers=options.num_workers if options.backend == "ray" else None,
+        num_workers=workers_of(options),
         skip_unreadable=options.skip_unreadable,
         responses=options.responses,
     )

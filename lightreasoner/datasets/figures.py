@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from lightreasoner import plotting
+from lightreasoner.formatting import percent
 from lightreasoner.paper import TEACHES
 
 TICKS = (0, 0.01, 0.1, 1, 10)  # nats
@@ -171,7 +172,7 @@ def kept_figure(kept: pd.DataFrame, beta: float) -> go.Figure:
         [trace],
         x="β in nats",
         y="share of steps",
-        says=f"Selected steps by β: at β = {near['beta']:.2f} nats {near['share']:.1%} of all steps.",
+        says=f"Selected steps by β: at β = {near['beta']:.2f} nats {percent(near['share'], 1)} of all steps.",
         scales=("linear", "log"),
         columns={"x": "beta", "y": "share", "customdata": ["steps"]},
         shapes=[plotting.threshold_line(beta, vertical=True, name="beta")],
@@ -188,8 +189,8 @@ def one_token_figure(effect: pd.DataFrame, alpha: float) -> go.Figure:
         [_share_line(effect, "alpha", "one_token", ["tokens", "targets"], words)],
         x="α",
         y="share of targets",
-        says=f"One-token targets by α: at α = {near['alpha']:.2f} {near['one_token']:.1%} of {near['targets']:,.0f} "
-        f"targets hold a single token; {near['tokens']:.1f} tokens on average.",
+        says=f"One-token targets by α: at α = {near['alpha']:.2f} {percent(near['one_token'], 1)} of "
+        f"{near['targets']:,.0f} targets hold a single token; {near['tokens']:.1f} tokens on average.",
         columns={"x": "alpha", "y": "one_token", "customdata": ["tokens", "targets"]},
         shapes=[plotting.threshold_line(alpha, vertical=True, name="alpha")],
         **_axes(effect["alpha"], "α = %{x:.2f}"),

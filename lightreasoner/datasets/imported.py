@@ -20,6 +20,7 @@ from lightreasoner.datasets.paper_format import MAX_BYTES, read_paper_file
 from lightreasoner.datasets.samples import Sample, SelectionReport
 from lightreasoner.datasets.selectors import Selection, needs_of, select
 from lightreasoner.errors import UserError, first_line
+from lightreasoner.formatting import plural
 from lightreasoner.storage.atomic import atomic_file, locked
 from lightreasoner.storage.runs import LOCK, RECORD, begin_run, read_run, versions
 
@@ -51,7 +52,7 @@ class ImportReport:
 
     def sentences(self) -> str:
         """The report as text, one line per unreadable line."""
-        lines = [f"{self.rows:,} samples imported."]
+        lines = [f"{plural(self.rows, 'sample')} imported."]
         if self.unreadable:
             noun = "line" if self.unreadable == 1 else "lines"
             lines = [f"{self.rows:,} samples imported; {self.unreadable:,} {noun} could not be read:"]

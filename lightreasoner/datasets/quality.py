@@ -8,6 +8,7 @@ import numpy as np
 
 from lightreasoner.datasets.explorer import Explorer, View
 from lightreasoner.datasets.selectors import above_beta
+from lightreasoner.formatting import percent
 
 GOOD, WARN, BAD = "good", "warn", "bad"
 GRADING_SECONDS = 0.3  # per report; the remaining answers are graded for the next reports
@@ -52,7 +53,7 @@ def _finding(name: str, title: str, value: float | int, shown: str, warning: str
 
 
 def _share(part: int, whole: int) -> str:
-    return f"{part:,} of {whole:,} ({part / max(1, whole):.0%})"
+    return f"{part:,} of {whole:,} ({percent(part / max(1, whole))})"
 
 
 def _count(name: str, title: str, value: int) -> Finding:

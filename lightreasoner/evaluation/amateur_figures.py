@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from lightreasoner import plotting
 from lightreasoner.datasets.figures import bin_axis
+from lightreasoner.formatting import percent
 
 
 def gap_gain_figure(amateurs: pd.DataFrame) -> go.Figure:
@@ -92,7 +93,7 @@ def amateurs_histogram_figure(bins: pd.DataFrame, beta: float) -> go.Figure:
         traces,
         x="KL in nats",
         y="share of the steps",
-        says="; ".join(f"{name}: {share:.1%} of the steps above β" for name, share in above.items()) + ".",
+        says="; ".join(f"{name}: {percent(share, 1)} of the steps above β" for name, share in above.items()) + ".",
         scales=("root", "linear", "log"),
         columns={"x": None, "y": "share of the steps", "customdata": ["low", "high"]},
         height=240,

@@ -12,6 +12,7 @@ import pyarrow as pa
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.results import SCHEMA, Variant, answer_row, shard, write_results, write_shard
 from lightreasoner.evaluation.summaries import Summary
+from lightreasoner.formatting import plural
 from lightreasoner.grading.grading import grade
 from lightreasoner.jobs.context import job_context
 from lightreasoner.models.loading import known_ends, load_tokenizer
@@ -182,10 +183,10 @@ def _left_out(found: ResponseFile, unanswered: int, without: int) -> list[str]:
     """What of the problems and the file does not count."""
     sentences = []
     if unanswered:
-        sentences.append(f"{unanswered:,} problems have no response in {found.title} and are left out.")
+        sentences.append(f"Left out: {plural(unanswered, 'problem')} without a response in {found.title}.")
     if without:
-        sentences.append(f"{without:,} problems have no known answer and are left out.")
+        sentences.append(f"Left out: {plural(without, 'problem')} without a known answer.")
     if found.left_out:
         reasons = "; ".join(f"{found.unit} {line}: {reason}" for line, reason in found.skipped[:3])
-        sentences.append(f"{found.left_out:,} rows of {found.title} could not be used: {reasons}.")
+        sentences.append(f"Left out: {plural(found.left_out, 'row')} of {found.title}, unusable: {reasons}.")
     return sentences

@@ -137,7 +137,6 @@ class LockHandle:
         self._write_holder()
 
     def release(self) -> None:
-        """Release the lock if it is held."""
         if self._lock.is_locked:
             with suppress(OSError):
                 (self._accelerator.folder / "holder.json").unlink(missing_ok=True)

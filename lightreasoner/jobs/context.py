@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -143,30 +143,22 @@ def _lock_folder(run_dir: Path) -> FileLock:
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Inside, SIGTERM raises KeyboardInterrupt like Ctrl+C; afterwards the former handler is restored."""
+def _handled_by(handler: Any, *signals: signal.Signals) -> Iterator[None]:
+    """Inside, these signals have this handler; afterwards their former ones are restored."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.signal(number, handler) for number in signals}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before if before is not None else signal.SIG_DFL)
+        for number, former in before.items():
+            signal.signal(number, former if former is not None else signal.SIG_DFL)
 
 
-@contextmanager
-def _signals_ignored() -> Iterator[None]:
+def _signals_ignored() -> AbstractContextManager[None]:
     """Inside, Ctrl+C and SIGTERM are ignored, so that the end event gets written."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+    return _handled_by(signal.SIG_IGN, signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
@@ -190,7 +182,7 @@ def job_context(
     job, _, attempt = settings.job.partition("/")
     pid = os.getpid()
     with ExitStack() as stack:
-        stack.enter_context(_sigterm_interrupts())
+        stack.enter_context(_handled_by(signal.default_int_handler, signal.SIGTERM))  # as Ctrl+C
         stack.callback(_lock_folder(run_dir).release)
         with suppress(OSError):
             stack.enter_context(heartbeat(run_dir / BEATING))

@@ -10,7 +10,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -177,9 +177,7 @@ class JobStore:
     def add(self, job: Job, max_queued: int) -> Job:
         """Append a job to the queue. Raises UserError when `max_queued` jobs are queued already."""
         with self._transaction() as connection:
-            job = Job(
-                **_fields(job) | {"created": time.time(), "position": self._next_position(connection, max_queued)}
-            )
+            job = replace(job, created=time.time(), position=self._next_position(connection, max_queued))
             marks = ", ".join(f":{name}" for name in COLUMNS)
             connection.execute(f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES ({marks})", _row(job))
         return job
@@ -277,7 +275,3 @@ class JobStore:
 
 #: The fields that a new attempt resets.
 FRESH = {"started": None, "ended": None, "pid": None, "mark": None, "message": "", "kept": False, "claimed_by": None}
-
-
-def _fields(job: Job) -> dict[str, Any]:
-    return {name: getattr(job, name) for name in COLUMNS}

@@ -135,7 +135,6 @@ def _waiting_for(job: Job, events: list[dict], active: list[Job]) -> str | None:
 
 
 def _actions(job: Job, queue: list[str]) -> list[str]:
-    """The actions that the job allows now."""
     start = first_event(job.run_dir / EVENTS_FILE) or {}
     if job.state == "queued":
         return [

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from lightreasoner.formatting import plural
 from lightreasoner.problems.cells import ANSWER, folded
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -191,7 +192,7 @@ def named_rows(table: Table, commas: dict[str, bool | None]) -> Iterator[Row]:
             # Most likely a question with a comma and without quotes; half a question is worse than none.
             yield line, "it has more cells than there are columns; put quotes around text with commas"
         elif len(cells) <= needed:
-            missing = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+            missing = plural(len(cells), "cell")
             yield line, f"it has {missing} for {len(header)} columns; put quotes around text with line breaks"
         elif after_break:
             yield line, "the row before breaks off, so this may be its other half"

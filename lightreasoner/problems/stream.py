@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import plural
 from lightreasoner.problems.cells import UnusableRow
 from lightreasoner.problems.files import STRIDE, Row, file_kind, file_rows, stamp
 from lightreasoner.problems.multiple_choice import MEANINGS, digit_meanings
@@ -167,7 +168,7 @@ def unreadable_rows(title: str, skipped: list[tuple[int, str]], unit: str) -> st
 def left_out(title: str, count: int, purpose: str, reasons: list[tuple[int, str]], unit: str) -> str:
     """A sentence on `count` rows that cannot be used for a purpose. reasons: (number, reason) of the first of them."""
     shown = "; ".join(f"{unit} {number}: {reason}" for number, reason in reasons[:SHOWN])
-    rows = "1 row" if count == 1 else f"{count:,} rows"
+    rows = plural(count, "row")
     return f"{rows} of {title} cannot be {purpose}: {shown}{'; …' if count > SHOWN else ''}."
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, Given, generate_batch, greedy_generate
+from lightreasoner.formatting import percent
 from lightreasoner.models.pairs import Pair
 from lightreasoner.models.prompt_settings import PAPER
 from lightreasoner.models.prompts import pair_prompts
@@ -45,9 +46,11 @@ class Coherence:
         if not own.loss - best.loss < MAX_LOSS:
             found.append(f"the expert finds its text unlikely, {own.loss:.2f} nats per token ({best.loss:.2f} its own)")
         if own.repeated - best.repeated > MAX_REPEATED:
-            found.append(f"{own.repeated:.0%} of what it writes repeats itself ({best.repeated:.0%} of the expert's)")
+            found.append(
+                f"{percent(own.repeated)} of what it writes repeats itself ({percent(best.repeated)} of the expert's)"
+            )
         if own.finished < MIN_FINISHED * best.finished:
-            found.append(f"it finishes {own.finished:.0%} of its responses (the expert {best.finished:.0%})")
+            found.append(f"it finishes {percent(own.finished)} of its responses (the expert {percent(best.finished)})")
         return found
 
     @property
@@ -60,8 +63,9 @@ class Coherence:
             )
         return (
             f"It still writes sense: on {self.problems:,} problems its own text costs the expert {own.loss:.2f} nats "
-            f"per token ({best.loss:.2f} the expert's own), {own.repeated:.0%} of it repeats itself "
-            f"({best.repeated:.0%}), and it finishes {own.finished:.0%} of its responses ({best.finished:.0%})."
+            f"per token ({best.loss:.2f} the expert's own), {percent(own.repeated)} of it repeats itself "
+            f"({percent(best.repeated)}), and it finishes {percent(own.finished)} of its responses "
+            f"({percent(best.finished)})."
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from lightreasoner.datasets.amateurs import check_amateurs
 from lightreasoner.decoding.generate import DecodingConfig
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import plural
 from lightreasoner.models.identity import describe_models
 from lightreasoner.models.pairs import Pair, describe_pair
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings, check_prompt
@@ -148,7 +149,7 @@ def pair_facts(pair: Pair, prompt: PromptSettings, stored: dict[str, Any]) -> di
 def sampling_title(problems: str, limit: int | None) -> str:
     """For example "Sample 500 problems of GSM8K"."""
     name = problems_title(problems)[:60]
-    return f"Sample {name}" if limit is None else f"Sample {limit:,} problems of {name}"
+    return f"Sample {name}" if limit is None else f"Sample {plural(limit, 'problem')} of {name}"
 
 
 def scoring_title(responses: str) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 
 from lightreasoner.datasets.trajectories import COMPARED, KL_EDGES, flat, kl_histogram
 from lightreasoner.decoding.generate import DecodingConfig, greedy_generate
+from lightreasoner.formatting import percent
 from lightreasoner.grading.grading import grade
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.pairs import Pair, load_pair
@@ -165,8 +166,8 @@ def check_pair(
     if pair.across:
         share = float(flat(table, COMPARED.name).mean(dtype=np.float64))
         across.append(
-            f"The tokenizers differ: KL is a lower bound, {share:.0%} of the expert's mass was compared, and steps "
-            "whose plausible tokens were not all compared are not trained on."
+            f"The tokenizers differ: KL is a lower bound, {percent(share)} of the expert's mass was compared, and "
+            "steps whose plausible tokens were not all compared are not trained on."
         )
     return PairCheck(
         estimate,
@@ -224,8 +225,8 @@ def assess_pair(
     if not loss < MAX_LOSS or amateur.truncated > MAX_TRUNCATED + expert.truncated:
         bad.append(
             f"The amateur is hardly coherent: its loss is {loss:.1f} nats per token on the expert's text, and "
-            f"{amateur.truncated:.0%} of its own responses hit the token limit. Contrast with it rewards tokens that "
-            "are merely unusual; use a better amateur."
+            f"{percent(amateur.truncated)} of its own responses hit the token limit. Contrast with it rewards tokens "
+            "that are merely unusual; use a better amateur."
         )
     if gap is None:
         warn.append("No answers are known, so only the divergence can be measured, not the gap in accuracy.")
@@ -243,15 +244,20 @@ def assess_pair(
         else:
             good.append(f"The expert clearly outperforms the amateur: {points}.")
     if selected < FEW_SELECTED:
-        warn.append(f"Only {selected:.1%} of the steps diverge by more than β = {BETA:g}: there is little to learn.")
+        warn.append(
+            f"Only {percent(selected, 1)} of the steps diverge by more than β = {BETA:g}: there is little to learn."
+        )
     elif selected > MANY_SELECTED:
         warn.append(
-            f"{selected:.0%} of the steps diverge by more than β = {BETA:g}, so selection leaves out little; raise β."
+            f"{percent(selected)} of the steps diverge by more than β = {BETA:g}, so selection leaves out little; "
+            "raise β."
         )
     else:
-        good.append(f"{selected:.0%} of the steps diverge by more than β = {BETA:g} (the paper's pairs: about 20 %).")
+        good.append(
+            f"{percent(selected)} of the steps diverge by more than β = {BETA:g} (the paper's pairs: about 20 %)."
+        )
     if expert.truncated > MAX_TRUNCATED:
-        warn.append(f"{expert.truncated:.0%} of the expert's responses hit the token limit; allow more tokens.")
+        warn.append(f"{percent(expert.truncated)} of the expert's responses hit the token limit; allow more tokens.")
     if not bad and loss < MAX_LOSS:
         good.append(f"The amateur is coherent: its loss is {loss:.2f} nats per token on the expert's text.")
     return "bad" if bad else "warn" if warn else "good", bad + warn + good

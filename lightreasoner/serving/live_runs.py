@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from lightreasoner.errors import UserError, log_unexpected
+from lightreasoner.formatting import plural
 from lightreasoner.jobs.accelerator import AcceleratorLock, WaitCancelled, describe_holder
 from lightreasoner.models.pairs import Pair, describe_pair
 from lightreasoner.models.token_text import TokenTexts
@@ -100,9 +101,6 @@ class LiveRun:
             if time.monotonic() - self._seen > self._patience:
                 self.stop.set()
 
-    def _set_status(self, status: str) -> None:
-        self.status = status
-
     def _check(self) -> None:
         if self.stop.is_set():
             raise WaitCancelled
@@ -113,15 +111,12 @@ class LiveRun:
         self.status = status
 
     def _report_queue(self, before: int) -> None:
-        self._set_status(f"Waiting: {before} {'run' if before == 1 else 'runs'} before this one")
+        self.status = f"Waiting: {plural(before, 'run')} before this one"
 
     def _report_holder(self, holder: dict | None) -> None:
         until = " to reach a checkpoint" if holder and holder["who"].startswith("job ") else ""
-        self._set_status(
-            "Waiting for other work on this server"
-            if self._hide_details
-            else f"Waiting for {describe_holder(holder)}{until}"
-        )
+        what = "other work on this server" if self._hide_details else f"{describe_holder(holder)}{until}"
+        self.status = f"Waiting for {what}"
 
     def _message(self, error: UserError) -> str:
         """The error's message, without this machine's paths for visitors."""
@@ -156,30 +151,30 @@ class LiveRun:
         if tuned:
             self.trace.tuned = (self.trace.tuned or {}) | describe_tuned(tuned, pair)
         texts = TokenTexts(pair.expert.tokenizer)
-        self._set_status("Reading the problem")
+        self.status = "Reading the problem"
         start = time.perf_counter()
         with suppress(WaitCancelled), interruptible(self._check):  # which ends it in the middle of a long prompt, too
             for event in trace(pair, self.trace.request, self._settings, self.stop, tuned, others):
                 self.trace.add(event, texts)
-                self._set_status("Writing")
+                self.status = "Writing"
         if self.stop.is_set() and self.trace.finish_reason is None:
             self.trace.seconds = time.perf_counter() - start
             self.trace.response = pair.expert.tokenizer.decode([s.token_id for s in self.trace.steps])
 
     def _run_remotely(self) -> None:
         """Like `_run_here`, computed by another process."""
-        self._set_status("Waiting for a GPU")
+        self.status = "Waiting for a GPU"
         trace, start = self.trace, time.perf_counter()
         for kind, value in self._remote(self.stop):
             if kind == "pair":
                 trace.pair, start = value, time.perf_counter()
-                self._set_status("Reading the problem")
+                self.status = "Reading the problem"
             elif kind == "tuned":
                 trace.tuned = (trace.tuned or {}) | value
             elif kind == "texts":  # sent before the steps that need them
                 trace.texts.update(value)
             elif kind == "event":
                 trace.add(value, None)
-                self._set_status("Writing")
+                self.status = "Writing"
             elif kind == "stopped":
                 trace.response, trace.seconds = value, time.perf_counter() - start

@@ -28,7 +28,6 @@ RemoteTracer = Callable[..., Iterator[RemoteResult]]  # (refs, request, tuned, s
 
 
 def on_zerogpu(env: dict[str, str] | None = None) -> bool:
-    """Whether this is a ZeroGPU Space."""
     env = dict(os.environ) if env is None else env
     return env.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true") and bool(importlib.util.find_spec("spaces"))
 

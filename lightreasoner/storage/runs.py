@@ -173,8 +173,11 @@ def list_runs(parent: Path, kind: str | None = None) -> list[tuple[Path, dict]]:
 
 
 def run_folder(settings: Settings, run_id: str) -> Path:
-    """The folder of the run with this id, whether it exists or not. Raises UserError for an invalid id."""
-    if not isinstance(run_id, str) or not ID_PATTERN.fullmatch(run_id):
+    """The folder of the run with this id, whether it exists or not, or of a run whose folder a user named, unless the
+    server is public: there a link is a permission, so names must not be guessable. Raises UserError for an invalid id.
+    """
+    valid = isinstance(run_id, str) and ID_PATTERN.fullmatch(run_id)
+    if not valid and (settings.public or run_id not in [folder.name for folder in settings.runs.glob("[!.]*")]):
         raise UserError("That is no valid run id; copy it again in full.")
     return settings.runs / run_id
 

@@ -4,6 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from lightreasoner import plotting
+from lightreasoner.formatting import plural
 
 #: No step yet: the figure that the page fills as the steps come.
 NO_STEPS = pd.DataFrame({"step": [], "token": [], "kl": [], "tuned_kl": [], "teaching": []})
@@ -71,6 +72,6 @@ def says(steps: pd.DataFrame, beta: float) -> str:
     above, highest = int((kl > beta).sum()), kl.idxmax()
     most = "infinite" if kl[highest] == float("inf") else f"{kl[highest]:.2f} nats"
     return (
-        f"KL over {len(steps)} steps: {above} above β = {beta:.2f}; the highest, {most}, at step "
+        f"KL over {plural(len(steps), 'step')}: {above:,} above β = {beta:.2f}; the highest, {most}, at step "
         f"{steps['step'][highest]}."
     )

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TextIO
 
-from lightreasoner.formatting import printable
+from lightreasoner.formatting import percent, plural, printable
 from lightreasoner.paper import ALPHA, TEACHES
 from lightreasoner.tracing.events import EndEvent, Event, PromptEvent, Step, StepsEvent
 
@@ -34,7 +34,9 @@ def tuning_summary(steps: list[Step]) -> str:
     if not shifts:
         return ""
     changed, mean = sum(s.tuned_changed for s in shifts), sum(s.tuned_kl for s in shifts) / len(shifts)
-    return f"training changed the top-1 token at {changed} of {len(shifts)} steps · mean KL(E′ ‖ E) {mean:.3f}\n"
+    return (
+        f"training changed the top-1 token at {changed} of {plural(len(shifts), 'step')} · mean KL(E′ ‖ E) {mean:.3f}\n"
+    )
 
 
 def across_summary(steps: list[Step]) -> str:
@@ -44,8 +46,8 @@ def across_summary(steps: list[Step]) -> str:
         return ""
     whole = sum(bool(step.score.ids) for step in steps)
     return (
-        f"the tokenizers differ: KL is a lower bound · {sum(shares) / len(shares):.1%} of the expert's probability "
-        f"compared · the plausible set is known at {whole} of {len(steps)} steps\n"
+        f"the tokenizers differ: KL is a lower bound · {percent(sum(shares) / len(shares), 1)} of the expert's "
+        f"probability compared · the plausible set is known at {whole} of {plural(len(steps), 'step')}\n"
     )
 
 
@@ -55,9 +57,9 @@ def writer_summary(steps: list[Step]) -> str:
         return ""
     if steps[0].amateur_choice:
         taken = sum(step.token_id != step.amateur_choice.token_id for step in steps)
-        return f"{taken} of {len(steps)} tokens taken over from the expert · {taken / len(steps):.0%}\n"
+        return f"{taken} of {plural(len(steps), 'token')} taken over from the expert · {percent(taken / len(steps))}\n"
     changed = sum(step.token_id != step.expert_choice.token_id for step in steps)
-    return f"the contrast changed {changed} of {len(steps)} tokens · {changed / len(steps):.0%}\n"
+    return f"the contrast changed {changed} of {plural(len(steps), 'token')} · {percent(changed / len(steps))}\n"
 
 
 def readers_summary(steps: list[Step], names: Sequence[str], beta: float) -> str:
@@ -66,7 +68,7 @@ def readers_summary(steps: list[Step], names: Sequence[str], beta: float) -> str
     for n, name in enumerate(names if steps else ()):
         kls = [step.other_kls[n] for step in steps]
         above = sum(kl > beta for kl in kls)
-        lines.append(f"{printable(name)}: {above} steps above β · mean KL {sum(kls) / len(kls):.3f}\n")
+        lines.append(f"{printable(name)}: {plural(above, 'step')} above β · mean KL {sum(kls) / len(kls):.3f}\n")
     return "".join(lines)
 
 
@@ -82,7 +84,8 @@ def teaching_summary(signals: list[float]) -> str:
     if not signals:
         return ""
     teaching = sum(signal >= TEACHES for signal in signals)
-    return f"{teaching} of them teach · mean KL(target ‖ expert) {sum(signals) / len(signals):.3f} · "
+    verb = "teaches" if teaching == 1 else "teach"
+    return f"{teaching:,} of them {verb} · mean KL(target ‖ expert) {sum(signals) / len(signals):.3f} · "
 
 
 def print_events(
@@ -109,10 +112,12 @@ def print_events(
             scores, across = [step.score for step in steps], across_summary(steps)
             kls = [score.kl for score in scores]
             above = [score for score in scores if score.kl > beta]
+            share = percent(len(above) / len(kls)) if kls else "0 %"
             signals = [score.teaching(alpha, cap) for score in above if score.ids]
+            disagreements = plural(sum(not score.agree for score in scores), "top-1 disagreement")
             out.write(
-                f"\n\n{len(above)} of {len(kls)} steps above β = {beta:g} nats · {len(above) / max(1, len(kls)):.0%} · "
-                f"{teaching_summary(signals)}{sum(not score.agree for score in scores)} top-1 disagreements · "
+                f"\n\n{len(above):,} of {plural(len(kls), 'step')} above β = {beta:g} nats · {share} · "
+                f"{teaching_summary(signals)}{disagreements} · "
                 f"mean KL {'≥ ' if across else ''}{sum(kls) / max(1, len(kls)):.3f}\n"
                 f"{across}{readers_summary(steps, others, beta)}{tuning_summary(steps)}{writer_summary(steps)}"
                 f"{_ended(event, steps)} · {len(kls) / max(event.seconds, 1e-9):.1f} tokens per second\n"

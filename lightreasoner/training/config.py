@@ -16,6 +16,14 @@ METHODS = {
     "random-steps": "contrastive targets at randomly drawn steps, as many as have KL above β: the control",
     "sft": "every token of the expert's own correct responses: rejection-sampled fine-tuning, the baseline",
 }
+#: Fine-tuning method → its name in lists.
+METHOD_TITLES = {
+    "lightreasoner": "LightReasoner",
+    "no-contrast": "No contrast",
+    "all-steps": "All steps",
+    "random-steps": "Random steps",
+    "sft": "SFT",
+}
 
 AUTO = ("auto",)  # target modules: those of models.adapters.default_targets
 

@@ -1,17 +1,18 @@
 """Fine-tuned experts of this workspace: the finished runs of an expert, and their adapters."""
 
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import format_time, plural
 from lightreasoner.hub.download import MEASURED
 from lightreasoner.models.references import parse_ref
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import read_json
 from lightreasoner.storage.names import given_name
 from lightreasoner.storage.runs import list_runs, read_run, run_folder
+from lightreasoner.training.config import METHOD_TITLES
 from lightreasoner.training.result import FinetuneResult
 
 ADAPTER = "adapter"  # in a fine-tuning run's folder
@@ -85,13 +86,17 @@ def _tuned(folder: Path, record: dict) -> TunedRun:
             "use the merged folder as the tuned expert."
         )
     kept = measured_in(folder / ADAPTER)
-    method = given_name(folder) or (config["method"] if isinstance(config.get("method"), str) else "fine-tuned")
-    size = f", {result.samples:,} samples" if result.samples is not None else ""
+    method = config["method"] if isinstance(config.get("method"), str) else "fine-tuned"
+    name = given_name(folder) or METHOD_TITLES.get(method, method)
+    size = f", {plural(result.samples, 'sample')}" if result.samples is not None else ""
     size += f", of update {kept['update']:,}" if kept else ""
-    day = time.strftime("%d %b %H:%M", time.localtime(record["created"]))
     ref = parse_ref(f"{base}::{(folder / ADAPTER).absolute()}")
     return TunedRun(
-        folder.name, str(base), str(ref), f"{method}{size} · {day} · {short}", Path(str(config.get("dataset")))
+        folder.name,
+        str(base),
+        str(ref),
+        f"{name}{size} · {format_time(record['created'])} · {short}",
+        Path(str(config.get("dataset"))),
     )
 
 

@@ -70,10 +70,10 @@ def test_the_step_view_shows_the_three_distributions_of_the_exported_step(scored
                 strict=True,
             )
         )
-        assert facts["Entropy, expert"] == f"{step['expert_entropy']:.3f}"
-        assert facts["Entropy, amateur"] == f"{step['amateur_entropy']:.3f}"
-        assert facts["Reverse KL"] == f"{step['reverse_kl']:.3f}"
-        assert facts["Jensen–Shannon"] == f"{step['js']:.3f}"
+        assert facts["Entropy, expert"] == f"{step['expert_entropy']:.3f} nats"
+        assert facts["Entropy, amateur"] == f"{step['amateur_entropy']:.3f} nats"
+        assert facts["Reverse KL"] == f"{step['reverse_kl']:.3f} nats"
+        assert facts["Jensen–Shannon"] == f"{step['js']:.3f} nats"
         assert f"(rank {step['expert_rank']:,})" in facts["Expert gave the token"]
         assert f"(rank {step['amateur_rank']:,})" in facts["Amateur gave it"]
 

@@ -72,7 +72,7 @@ def test_a_runs_link_fills_the_form_and_run_shows_what_moved(visit, tuned, lens_
     expect(inspect.page.get_by_label("Expert (the stronger model)")).to_have_value(str(lens_pair[0]))
     expect(inspect.page.get_by_label("Amateur (the weaker model)")).to_have_value(str(lens_pair[1]))
     expect(inspect.page.get_by_label("Tuned expert (optional)")).to_have_value(
-        re.compile("lightreasoner, 2,000 samples · .* · tunedtun")
+        re.compile("LightReasoner, 2,000 samples · .* · tunedtun")
     )
     assert inspect.tokens.count() == 0, "nothing runs, and nothing is loaded, before Run"
     expect(inspect.card).to_contain_text("Loads when you press Run")
@@ -87,7 +87,7 @@ def test_a_runs_link_fills_the_form_and_run_shows_what_moved(visit, tuned, lens_
     assert 0 < changed < len(steps)
     expect(inspect.counts).to_contain_text(f"training changed the top-1 token at {changed} steps")
     expect(inspect.page.locator(".lr-token.lr-changed")).to_have_count(changed)
-    expect(inspect.page.locator(".lr-tuned-model")).to_contain_text("lightreasoner, 2,000 samples")
+    expect(inspect.page.locator(".lr-tuned-model")).to_contain_text("LightReasoner, 2,000 samples")
     heats = inspect.tokens.evaluate_all("nodes => nodes.map((n) => parseFloat(n.style.getPropertyValue('--heat')))")
     assert heats == pytest.approx([100 * math.sqrt(min(1, step["tuned_kl"])) for step in steps], abs=0.06)
 
@@ -160,7 +160,7 @@ def test_a_finished_run_can_be_picked_and_may_write(visit, tuned, lens_pair):
     inspect = visit()
     inspect.use_models(*lens_pair)
     inspect.page.get_by_label("Tuned expert (optional)").click()
-    inspect.page.get_by_role("option", name="lightreasoner, 2,000 samples").click()
+    inspect.page.get_by_role("option", name="LightReasoner, 2,000 samples").click()
     inspect.page.get_by_role("radio", name="Tuned expert").check()
     inspect.limit(12)
     inspect.run()
@@ -209,7 +209,7 @@ def test_exports_and_the_link_hold_the_third_model_also_without_models(own_app, 
     alone.select(3)
     assert alone.bars() == bars
     expect(metric(alone).locator("option:checked")).to_have_text(LENS)
-    expect(alone.page.locator(".lr-tuned-model")).to_contain_text("lightreasoner, 2,000 samples")
+    expect(alone.page.locator(".lr-tuned-model")).to_contain_text("LightReasoner, 2,000 samples")
     assert alone.download("png").path().read_bytes().startswith(b"\x89PNG")
 
 

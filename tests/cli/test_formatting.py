@@ -2,7 +2,7 @@
 
 import pytest
 
-from lightreasoner.formatting import format_bytes, format_duration
+from lightreasoner.formatting import format_bytes, format_duration, plural
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,9 @@ def test_sizes(size, text):
 def test_times(seconds, text):
     """A run of six hours was said to have taken 21,600 s."""
     assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0 problems"), (1, "1 problem"), (1_204, "1,204 problems")])
+def test_counts(count, text):
+    """A job was called "Sample 1 problems of Bundled, train", and files had "1 samples"."""
+    assert plural(count, "problem") == text

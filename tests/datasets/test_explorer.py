@@ -373,7 +373,7 @@ def test_the_health_card(tmp_path):
     assert card["truncated"].value == 1 and card["truncated"].tone == GOOD
     assert card["duplicate_questions"].value == 2 and card["duplicate_questions"].tone == WARN
     assert card["duplicate_responses"].value == 1
-    assert (card["right"].value, card["right"].shown) == (2, "2 of 3 (67%)")
+    assert (card["right"].value, card["right"].shown) == (2, "2 of 3 (67 %)")
     quality_report(explorer, 0.2, 0.4, graded)
     assert len(calls) == 3  # each response is compared once
     none = {finding.name: finding for finding in quality_report(explorer, 0.2, 900)}

@@ -60,7 +60,7 @@ def test_selected_steps_by_beta():
     [line] = figure.data
     assert (line.x, line.y, line.customdata) == ((0.0, 0.4, 3.0), (0.8, 0.2, 0.0), ([80], [20], [0]))
     assert shapes(figure)["beta"].x0 == 0.42
-    assert figure.layout.meta["says"] == "Selected steps by β: at β = 0.40 nats 20.0% of all steps."
+    assert figure.layout.meta["says"] == "Selected steps by β: at β = 0.40 nats 20.0 % of all steps."
     assert figure.layout.xaxis.range == (0, 3) and figure.layout.meta["scales"] == ["linear", "log"]
 
 
@@ -70,7 +70,7 @@ def test_one_token_targets_by_alpha():
     [line] = figure.data
     assert (line.x, line.y, line.customdata) == ((0.01, 0.2), (0.1, 0.75), ([4.5, 8], [1.5, 8]))
     assert shapes(figure)["alpha"].x0 == 0.2
-    says = "One-token targets by α: at α = 0.20 75.0% of 8 targets hold a single token; 1.5 tokens on average."
+    says = "One-token targets by α: at α = 0.20 75.0 % of 8 targets hold a single token; 1.5 tokens on average."
     assert figure.layout.meta["says"] == says
     assert one_token_figure(effect.head(1), 1).data[0].x == (0.01,)
     none = effect.assign(tokens=math.nan, one_token=math.inf)

@@ -47,7 +47,7 @@ def test_several_responses_to_some_problems_are_graded_without_a_model(grade):
     ]
     status, out, err = grade(lines)
     assert status == 0, err
-    assert "Far/Away-7B" in out and "75.0 %" in out and "1 problems have no response in answers.jsonl" in out
+    assert "Far/Away-7B" in out and "75.0 %" in out and "Left out: 1 problem without a response in answers.jsonl" in out
     result = read_results(grade.folder)["models"][0]
     assert (result["problems"], result["samples"], result["responses"], result["mean_length"]) == (2, 2, 4, None)
     reader = ResultsReader(grade.folder, variants_of(read_run(grade.folder)))

@@ -52,7 +52,7 @@ def verdict(**change) -> tuple[str, str]:
         ({"gap": None}, "warn", "No answers are known"),
         ({"loss": 6.0}, "bad", "hardly coherent: its loss is 6.0 nats per token"),
         ({"loss": float("nan")}, "bad", "hardly coherent"),
-        ({"amateur": ModelAccuracy(0.0, 0.0, 0.1, 0.9, 0.9)}, "bad", "90% of its own responses hit the token limit"),
+        ({"amateur": ModelAccuracy(0.0, 0.0, 0.1, 0.9, 0.9)}, "bad", "90 % of its own responses hit the token limit"),
         ({"selected": 0.001}, "warn", "there is little to learn"),
         ({"selected": 0.8}, "warn", "raise β"),
         ({"expert": ModelAccuracy(0.6, 0.5, 0.7, 0.8, 0.0)}, "warn", "allow more tokens"),
@@ -115,6 +115,6 @@ def test_a_pair_across_tokenizers_says_what_was_compared(tmp_path, pair):
     across = load_pair(str(pair.expert.ref), str(other), LoadedModels(Settings(device="cpu", dtype="float32")))
     found = check_pair(across, ASKED[:2], DecodingConfig(max_new_tokens=8), 10)
     assert 0 < found.compared < 1 and found.as_json()["compared"] == found.compared
-    assert f"a lower bound, {found.compared:.0%} of the expert's mass was compared" in found.assessment[-1]
+    assert f"a lower bound, {100 * found.compared:.0f} % of the expert's mass was compared" in found.assessment[-1]
     sense = coherence(across, ASKED[:2], 8)
     assert math.isfinite(sense.amateur.loss) and sense.amateur.loss > 0

@@ -105,6 +105,18 @@ def test_only_an_id_leads_to_a_folder(tmp_path):
             run_folder(settings, bad)
 
 
+def test_a_run_in_a_folder_that_a_user_named_is_found(tmp_path):
+    """Every tab listed a run that a command line had made in runs/data, and opening it was refused."""
+    settings = Settings(workspace=tmp_path)
+    begin_run(folder := settings.runs / "data", "dataset", CONFIG, ABOUT)
+    assert run_folder(settings, "data") == folder
+    for bad in (".", "data/", "../runs/data", "x" * 999, "\0", "\ud800"):
+        with pytest.raises(UserError, match="no valid run id"):
+            run_folder(settings, bad)
+    with pytest.raises(UserError, match="no valid run id"):  # it could be guessed
+        run_folder(Settings(workspace=tmp_path, public=True), "data")
+
+
 def test_a_run_is_deleted_unless_somebody_works_in_it(tmp_path):
     begin_run(tmp_path / "run", "dataset", CONFIG, ABOUT)
     (tmp_path / "run" / "trajectories").mkdir()

@@ -588,14 +588,16 @@ def test_numbers_of_an_amateur_with_another_tokenizer_are_told_as_lower_bounds(b
     (own / "run.json").write_text(json.dumps(record | {"about": about}))
     answer = bench.ask("amateurs", folder.name, 0.2, 0.4, "")
     assert [row["least"] for row in answer["rows"]] == [False, True]
-    assert any("lower bounds (≥): 75% of the expert's mass was compared" in note for note in answer["notes"])
+    assert any("lower bounds (≥): 75 % of the expert's mass was compared" in note for note in answer["notes"])
     opened = bench.ask("overview", answer["rows"][1]["id"], 0.2, 0.4, "kl", "")["open"]
     facts = {name: value for name, value, _ in opened["facts"]}
-    assert facts["Tokenizers differ"] == "KL ≥, 75% of the expert’s mass compared" and facts["Above β"].startswith("≥ ")
+    assert facts["Tokenizers differ"] == "KL ≥, 75 % of the expert’s mass compared" and facts["Above β"].startswith(
+        "≥ "
+    )
     assert all(row["least"] for row in bench.ask("rows", answer["rows"][1]["id"], {})["rows"])
     assert not any("least" in row for row in bench.ask("rows", folder.name, {})["rows"])
     assert main(["amateurs", "--dataset", str(folder)]) == 0
-    assert "≥ " in (printed := capsys.readouterr().out) and "75% of the expert's mass was compared" in printed
+    assert "≥ " in (printed := capsys.readouterr().out) and "75 % of the expert's mass was compared" in printed
 
 
 def test_the_preview_recommends_an_amateur_with_its_gap_on_the_same_problems(bench):

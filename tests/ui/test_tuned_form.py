@@ -65,7 +65,7 @@ def test_only_finished_runs_of_this_expert_are_listed_newest_first(studio):
     nobody, *offered = choices(studio, "bundled", "", "")
     assert nobody == ("None, the pair alone", "")
     assert [ref.split("/")[-2] for _, ref in offered] == [second, first]
-    assert offered[0][0].startswith("sft, 1,234 samples · ") and offered[0][0].endswith(second[:8])
+    assert offered[0][0].startswith("SFT, 1,234 samples · ") and offered[0][0].endswith(second[:8])
     assert [run.id for run in tuned_runs(studio.settings, "/elsewhere/../elsewhere/expert")] != []
     assert tuned_runs(studio.settings, "no model at all") == []
 

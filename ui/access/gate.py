@@ -201,7 +201,6 @@ def check_host(given: list[str], hosts: AllowedHosts) -> Host:
 
 
 def values_of(scope: dict, name: bytes) -> list[str]:
-    """All values of a header."""
     return [value.decode("latin-1") for known, value in scope["headers"] if known.lower() == name]
 
 

@@ -17,7 +17,7 @@ from lightreasoner.storage.atomic import ID_PATTERN, folder_bytes, new_id
 from ui.access.actions import SCOPE_KEY
 from ui.access.cookies import OWNER_COOKIE, ROLE_COOKIE, VISITOR_COOKIE, YEAR, read_cookies, set_cookie
 from ui.access.gate import API, Rejected, route_of
-from ui.access.messages import read_body, replay_body
+from ui.access.messages import read_body, replay_body, values_within
 from ui.access.sign_in import SignIn
 from ui.compat.gradio import oauth_info
 
@@ -136,16 +136,8 @@ def read_json(body: bytes) -> object:
 
 def contains_url(message: object) -> bool:
     """Whether a file in the message is a URL. Gradio would download it, of any size, before any permission check."""
-    waiting = [message]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, dict):
-            if "://" in str(item.get("path", ""))[:200]:
-                return True
-            waiting += item.values()
-        elif isinstance(item, list):
-            waiting += item
-    return False
+    files = (value for value, _ in values_within(message) if isinstance(value, dict))
+    return any("://" in str(file.get("path", ""))[:200] for file in files)
 
 
 def parse_int(text: str | None) -> int:

@@ -55,7 +55,6 @@ def offer(settings: Settings, name: str, write: Callable[[Path], object]) -> dic
 
 
 def delete_expired(settings: Settings) -> None:
-    """Delete expired files."""
     for folder in downloads_folder(settings).glob("*"):
         try:
             if time.time() - folder.stat().st_mtime > LIFETIME:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from lightreasoner.errors import UserError, log_unexpected
+from lightreasoner.formatting import plural
 from lightreasoner.jobs.accelerator import WaitCancelled, describe_holder
 from lightreasoner.progress import interruptible
 from ui.components.notices import notice_html
@@ -70,7 +71,7 @@ def accelerator_turn(studio: Studio, say: Callable[[str], None], stop: threading
         raise UserError(studio.settings.no_jobs)
 
     def queued(before: int) -> None:
-        say(f"Waiting: {before} {'run' if before == 1 else 'runs'} before this one")
+        say(f"Waiting: {plural(before, 'run')} before this one")
 
     def held(holder: dict | None) -> None:
         say(f"Waiting for {describe_holder(holder)}")

@@ -3,8 +3,10 @@
 import hashlib
 import re
 import shutil
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 
@@ -12,13 +14,16 @@ from lightreasoner.errors import UserError
 from lightreasoner.grading.reference_answers import words_sentence
 from lightreasoner.models.pairs import presets
 from lightreasoner.models.turn_ends import parse_stops, written_stop
+from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.problems.stream import load_first, open_problems
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import atomic_file
+from lightreasoner.validation import number
 from ui.components.pair_form import pair_refs
 from ui.components.problem_form import OWN_FILE, ask_about_rest, counted, escape, unread_rows, uploaded
 from ui.components.run_list import without_folders
+from ui.studio import Studio
 
 MAX_PROBLEMS, MAX_SAMPLES_PER_PROBLEM, MAX_BATCH_SIZE = 100_000, 64, 1024
 
@@ -61,7 +66,6 @@ def _answers_of(source: str) -> str:
 
 
 def stop_field(elem_id: str, kind: type[gr.Textbox] = gr.Textbox) -> gr.Textbox:
-    """The field for the user's own stop strings."""
     return kind(
         label="Stop strings",
         info=r"one per line; a response also ends at these texts; \n is a line break",
@@ -73,7 +77,6 @@ def stop_field(elem_id: str, kind: type[gr.Textbox] = gr.Textbox) -> gr.Textbox:
 
 
 def cap_field(elem_id: str) -> gr.Number:
-    """The field for the cap on the log ratio of contrastive targets."""
     return gr.Number(
         0,
         label="Cap on the log ratio",
@@ -89,13 +92,17 @@ def checked_stops(text: object) -> tuple[str, ...]:
     return parse_stops(line for line in (text or "").split("\n") if line.strip())
 
 
+def submit(studio: Studio, verb: str, request: Any, *problems: str) -> str:
+    """Queue the job of a form's request, whose problems are stored before; returns the run's id. Raises UserError."""
+    places = [store_problems(studio.settings, each, request.skip_unreadable) for each in problems]
+    return studio.jobs.submit(verb, request.argv(*places), request.title).run_dir.name
+
+
 def stop_options(stop: tuple[str, ...]) -> list[str]:
-    """The options of the command line that name these stop strings."""
     return [f"--stop={written_stop(text)}" for text in stop]
 
 
 def pair_options(pair: tuple[str | None, str, str]) -> list[str]:
-    """The options of the command line that name a pair."""
     preset, expert, amateur = pair
     return ["--pair", preset] if preset else ["--expert", expert, "--amateur", amateur]
 
@@ -113,6 +120,22 @@ def checked_pair(preset: object, expert: object, amateur: object) -> tuple[str |
         if not isinstance(ref, str) or not ref.strip() or len(ref) > 500 or ref.startswith("-"):
             raise UserError(f"The {role} is not a model; enter a Hub id, a folder or a GGUF file.")
     return pair[0], pair[1].strip(), pair[2].strip()
+
+
+def pair_of(values: Mapping[str, object]) -> tuple[str | None, str, str]:
+    """The checked pair of a form's values, by the names of their fields. Raises UserError."""
+    return checked_pair(values["preset"], values["expert"], values["amateur"])
+
+
+def whole_or_none(name: str, value: object, most: int) -> int | None:
+    """A whole number; None for 0 and for an empty field. Raises UserError."""
+    return number(name, value or 0, 0, most, whole=True) or None
+
+
+def first_problem(settings: Settings, problems: str, split: str | None = None) -> Problem:
+    """The first problem of a source or a file that can be read. Raises UserError."""
+    limits = {"max_chars": settings.max_problem_chars, "max_bytes": settings.max_upload_mb * 1_000_000}
+    return next(iter(open_problems(problems, split=split, limit=1, skip_unreadable=True, **limits)))
 
 
 def checked_problems(source: object, upload: object) -> str:

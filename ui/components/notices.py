@@ -9,17 +9,19 @@ from lightreasoner.errors import UserError, log_unexpected
 from ui.html_templates import render
 
 
-def open_started(start: Callable[[], tuple[str, str]], doing: str = "the Datasets tab") -> tuple:
-    """(value of the tab's view, HTML of the notice) after `start`, which returns (run id, text of the notice or "").
+def open_started(start: Callable[[], str | tuple[str, str]], doing: str = "the Datasets tab") -> tuple:
+    """(value of the tab's view, HTML of the notice) after `start`, which returns a run id, or (run id, text of the
+    notice or "").
 
     A UserError becomes a notice; so does any other exception, which is logged under `doing`.
     """
     try:
-        run_id, text = start()
+        started = start()
     except UserError as error:
         return gr.skip(), notice_html(str(error), "error")
     except Exception:
         return gr.skip(), notice_html(log_unexpected(doing), "error")
+    run_id, text = (started, "") if isinstance(started, str) else started
     return json.dumps({"open": run_id}), notice_html(text, "note") if text else ""
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import gradio as gr
+from gradio.components import Component
 
 from lightreasoner.models.pairs import find_preset, presets
 from ui.access.actions import action
@@ -20,8 +21,12 @@ class PairForm:
     card: gr.HTML
 
     @property
+    def named(self) -> dict[str, Component]:
+        return {"preset": self.preset, "expert": self.expert, "amateur": self.amateur}
+
+    @property
     def fields(self) -> list:
-        return [self.preset, self.expert, self.amateur]
+        return list(self.named.values())
 
 
 def pair_refs(preset: str, expert: str, amateur: str) -> tuple[str | None, str, str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import plural
 from lightreasoner.problems.conversations import context_text
 from lightreasoner.problems.rows import Problem
 from lightreasoner.problems.sources import SOURCES
@@ -223,7 +224,7 @@ def shown_file(settings: Settings, path: str | None, use_rest: bool = False) -> 
 
 def counted(found: ProblemSet) -> str:
     """The problems of a file: "7 problems"; of a large one those of the rows that were read, and the rows."""
-    problems = "1 problem" if len(found.problems) == 1 else f"{len(found.problems):,} problems"
+    problems = plural(len(found.problems), "problem")
     return f"{problems} in the first {found.unread.after:,} of {found.rows:,} rows" if found.unread else problems
 
 

@@ -121,7 +121,6 @@ def push_calls(studio: Studio, merged_of: Callable[[object], Path] | None = None
     @action("components.watch_pull")
     @answering
     def pulled(job_id) -> dict:
-        """The state of a pull."""
         if not isinstance(job_id, str):
             raise UserError("That is not the id of a job.")
         job = studio.jobs.store.get(job_id)

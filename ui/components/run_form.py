@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import ClassVar
 
 import gradio as gr
 from gradio.components import Component
@@ -25,6 +26,7 @@ class RunForm:
 
     settings: Settings
     fields: dict[str, Component]
+    places: ClassVar[tuple[str, ...]] = ("problems",)  # what a request calls its problems
 
     @property
     def inputs(self) -> list[Component]:
@@ -35,13 +37,30 @@ class RunForm:
         return dict(zip(self.fields, values, strict=True))
 
     def command(self, values: Sequence[object], read_form: Callable, folder: str) -> str:
-        """The command line of the form's values, or an error's sentence. An upload is named without its folder."""
+        """The command line of the form's values, or an error's sentence. Uploads are named without their folders."""
         try:
             request = read_form(self.settings, self.named(values))
         except UserError as error:
             return str(error)
-        problems = request.problems
-        return shell_command(request.argv(problems if problems in SOURCES else Path(problems).name), folder)
+        places = (getattr(request, name) for name in self.places)
+        return shell_command(request.argv(*(p if p in SOURCES else Path(p).name for p in places)), folder)
+
+    def wire_command(
+        self, activity: str, field: gr.Textbox, read_form: Callable, folder: str, clears: Sequence[Component] = ()
+    ) -> None:
+        """Let a field show the command line of the form's values.
+
+        activity: begins the action's name; folder: a name for the run folder; clears: what a changed value empties.
+        """
+
+        @action(f"{activity}.show_command")
+        def show_command(*values) -> str | tuple[str, ...]:
+            text = self.command(values, read_form, folder)
+            return (text, *[""] * len(clears)) if clears else text
+
+        changes = [part.change for part in self.inputs]
+        gr.on(changes, show_command, self.inputs, [field, *clears], trigger_mode="always_last", **PRIVATE)
+        field.value = self.command([part.value for part in self.inputs], read_form, folder)
 
 
 def problem_fields(

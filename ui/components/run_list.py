@@ -2,11 +2,11 @@
 
 import shutil
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,11 +15,11 @@ from lightreasoner.experiments.plan import FILE as PLAN
 from lightreasoner.experiments.results import all_stages
 from lightreasoner.experiments.stages import ROUND_EXPERT
 from lightreasoner.jobs.context import stop_requested
-from lightreasoner.jobs.events import EVENTS_FILE, last_event
+from lightreasoner.jobs.events import EVENTS_FILE, last_event, reversed_events
 from lightreasoner.jobs.outcome import is_in_progress
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.jobs.store import ACTIVE, FINISHED, Job
-from lightreasoner.jobs.view import job_view
+from lightreasoner.jobs.view import LOOK_BACK, job_view
 from lightreasoner.serving.archive import note_deleted
 from lightreasoner.settings import Settings
 from lightreasoner.storage.atomic import stamp
@@ -27,14 +27,6 @@ from lightreasoner.storage.names import checked_name, give_name, given_name
 from lightreasoner.storage.runs import RECORD, delete_run, list_runs, read_run, run_folder
 
 MAX_LISTED = 500  # runs and jobs
-#: Fine-tuning method → its name on the page.
-METHOD_TITLES = {
-    "lightreasoner": "LightReasoner",
-    "no-contrast": "No contrast",
-    "all-steps": "All steps",
-    "random-steps": "Random steps",
-    "sft": "SFT",
-}
 
 
 class Recent:
@@ -186,7 +178,6 @@ class RunList:
         return found
 
     def summaries(self) -> list[dict]:
-        """The list as the page shows it."""
         return [
             {"id": e.id, "name": e.name, "created": e.created, "facts": self.facts(e)} | self.condition(e)
             for e in self.listed()
@@ -209,7 +200,6 @@ class RunList:
         raise NotImplementedError
 
     def find(self, run_id: object) -> Any:
-        """The entry with this id."""
         folder = run_folder(self.settings, run_id)
         if run_id not in self._again:
             self.listed()
@@ -224,9 +214,17 @@ class RunList:
             raise UserError(f"This link opens a run of the kind {run['kind']}, not {self.article} {self.noun}.")
         return self.entry(folder.name, folder, run, job, again)
 
-    def view(self, entry: Entry) -> dict | None:
-        """The view of the entry's job, or None if it has none."""
-        return job_view(self.jobs.store, entry.job) if entry.job else None
+    def view(self, entry: Entry) -> dict:
+        """The view of the entry's job; of a run of the command line, what its log tells."""
+        if entry.job:
+            return job_view(self.jobs.store, entry.job)
+        events = list(islice(reversed_events(entry.folder / EVENTS_FILE), LOOK_BACK))
+        last = {event["kind"]: event for event in reversed(events)}
+        status, progress = last.get("status", {}), last.get("progress", {})
+        message = events[0].get("message") if events else None
+        told = {"status": str(status.get("text") or ""), "message": str(message or "")}
+        told |= {name: progress.get(name) for name in ("done", "total")}
+        return dict.fromkeys(("id", "command", "rate", "eta", "elapsed", "state")) | told | {"actions": []}
 
     def act(self, run_id: object, action: object) -> None:
         """Stop its job and save the output so far ("keep"), cancel it, or resume it."""
@@ -235,7 +233,7 @@ class RunList:
         view = self.view(entry)
         if not isinstance(action, str) or action not in actions:
             raise UserError(f"There is no action called {str(action)[:20]!r}.")
-        if view is None or action not in view["actions"]:
+        if action not in view["actions"]:
             raise UserError(f"This {self.noun} is {entry.state} by now, so this action is no longer possible.")
         actions[action](entry.job.id)
 
@@ -252,11 +250,6 @@ class RunList:
             note_deleted(self.settings, entry.id)
         self.parsed.forget(entry.id)
         return entry
-
-
-def ago(seconds: float) -> str:
-    """A time for a label, e.g. "22 Nov 14:05", in the server's time zone."""
-    return time.strftime("%d %b %H:%M", time.localtime(seconds)).lstrip("0")
 
 
 def without_folders(ref: object) -> str:

@@ -41,11 +41,11 @@ def fingerprint(value: object) -> str:
     return f"{zlib.crc32(json.dumps(value, default=repr).encode()):08x}"
 
 
-def add_if_changed(answer: dict, name: str, value: object, seen: dict, make: Callable = lambda value: value) -> None:
+def add_if_changed(answer: dict, name: str, value: object, seen: object, make: Callable = lambda value: value) -> None:
     """Put `value`, or what `make` makes of it, into the answer unless the page has it already.
 
-    seen: the "marks" of the previous answer, which hold the fingerprint of each part's value.
+    seen: what the page calls the "marks" of the previous answer, which hold the fingerprint of each part's value.
     """
     answer["marks"][name] = mark = fingerprint(value)
-    if seen.get(name) != mark:
+    if not isinstance(seen, dict) or seen.get(name) != mark:
         answer[name] = make(value)

@@ -13,6 +13,7 @@ from lightreasoner.errors import UserError
 from lightreasoner.evaluation.amateur_figures import amateurs_histogram_figure, gap_gain_figure
 from lightreasoner.evaluation.amateurs import Gap, Preview, recommendation, recommended, results_of
 from lightreasoner.evaluation.results import FOLDER
+from lightreasoner.formatting import percent, plural
 from lightreasoner.storage.atomic import stamp
 from lightreasoner.storage.runs import RECORD
 from ui.components.dataset_catalogue import MARK, Dataset
@@ -56,7 +57,6 @@ def amateurs_view(dataset: Dataset, selection: Selection) -> dict:
 def row(
     dataset: Dataset, found: AmateurComparison, number: int, previews: dict[str, Preview], gaps: dict[str, Gap]
 ) -> dict:
-    """A row of the table."""
     each = found.amateurs[number]
     preview, gap = previews.get(each.dataset.amateur), gaps.get(each.dataset.amateur)
     usable, best = each.selected - each.missing, preview and preview.best
@@ -64,21 +64,16 @@ def row(
         "id": dataset_id(dataset, each.dataset),
         "ref": each.dataset.amateur,
         "name": each.dataset.name,
-        "selected": each.selected,
-        "share": each.share,
+        **{key: getattr(each, key) for key in ("selected", "share", "signal", "agreement")},
         "least": each.compared is not None,
-        "signal": each.signal,
         "idle": each.idle / usable if usable else None,
-        "agreement": each.agreement,
         "gap": gap and gap.value,
         "gap_low": gap and gap.low,
         "gap_high": gap and gap.high,
         "gain": best and best.difference,
         "gain_low": best and best.low,
         "gain_high": best and best.high,
-        "alpha": best and best.contrast.alpha,
-        "beta": best and best.contrast.beta,
-        "cap": best and best.contrast.cap,
+        **{key: best and getattr(best.contrast, key) for key in ("alpha", "beta", "cap")},
         "preview": preview and beside(dataset, preview.folder),
     }
 
@@ -108,8 +103,8 @@ def notes(found: AmateurComparison) -> list[str]:
     """What the table leaves out."""
     lines = [
         f"{each.dataset.name} has another tokenizer than the expert, so its KLs are lower bounds (≥): "
-        f"{each.compared:.0%} of the expert's mass was compared. Steps above β whose plausible tokens were not all "
-        "compared have no target."
+        f"{percent(each.compared)} of the expert's mass was compared. Steps above β whose plausible tokens were not "
+        "all compared have no target."
         for each in found.amateurs
         if each.compared is not None
     ]
@@ -120,7 +115,7 @@ def notes(found: AmateurComparison) -> list[str]:
         if each.missing
     ]
     if found.left_out:
-        lines.append(f"{found.left_out:,} responses are left out, which not every amateur has read yet.")
+        lines.append(f"Left out: {plural(found.left_out, 'response')} that not every amateur has read yet.")
     return lines + [f"{each.name} has read no response yet." for each in found.unread]
 
 

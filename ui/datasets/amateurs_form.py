@@ -88,7 +88,7 @@ class AmateursForm:
 
         @action("datasets.make_amateur")
         def make(preset, expert, amateur, way, what) -> str:
-            return open_started(lambda: (start_making(self.studio, (preset, expert, amateur), way, what), ""))[1]
+            return open_started(lambda: start_making(self.studio, (preset, expert, amateur), way, what))[1]
 
         @action("datasets.use_amateur")
         def use(event: gr.EventData) -> tuple:

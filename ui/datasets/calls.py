@@ -23,7 +23,7 @@ from lightreasoner.datasets.selectors import SELECTORS, Selection, above_beta, p
 from lightreasoner.datasets.step_table import compared_share
 from lightreasoner.datasets.trajectories import KL_EDGES, is_across, shards
 from lightreasoner.errors import UserError
-from lightreasoner.formatting import format_bytes
+from lightreasoner.formatting import format_bytes, percent, plural
 from lightreasoner.grading.grading import grade
 from lightreasoner.jobs.store import FINISHED
 from lightreasoner.models.references import parse_ref
@@ -69,7 +69,7 @@ def facts(dataset: Dataset, explorer: Explorer, size: int, over: int) -> list[tu
     across = is_across(dataset.run)
     rows.append(("Above β", f"{'≥ ' * across}{over:,}", "Steps with a KL above β"))
     if across and (share := compared_share(shards(explorer.folder))) is not None:
-        rows.append(("Tokenizers differ", f"KL ≥, {share:.0%} of the expert’s mass compared", LOWER_BOUND))
+        rows.append(("Tokenizers differ", f"KL ≥, {percent(share)} of the expert’s mass compared", LOWER_BOUND))
     if data.steps and not explorer.imported:
         rows.append(("Mean length", f"{data.steps / len(data.responses):.0f} tokens", "Per response"))
     if config.get("max_new_tokens"):
@@ -110,7 +110,7 @@ def describe_selection(explorer: Explorer, selection: Selection) -> list[str]:
         report = explorer.report(selection)
     except UserError as error:
         return ["No samples", str(error)]
-    sentences = [f"{report.usable:,} samples"]
+    sentences = [plural(report.usable, "sample")]
     taught = explorer.taught(selection)
     if taught.samples:
         sentences.append(
@@ -145,8 +145,6 @@ def describe_selection(explorer: Explorer, selection: Selection) -> list[str]:
 
 
 class DatasetActions(RunActions):
-    """The calls of the Datasets tab's script."""
-
     activity = "datasets"
 
     def __init__(self, datasets: Datasets):
@@ -267,8 +265,7 @@ class DatasetActions(RunActions):
         if now["version"] == seen:
             return now | {"unchanged": True}
         size = next((entry["bytes"] for entry in listed if entry["id"] == dataset.id), 0)
-        command = now["job"]["command"] if now["job"] else None
-        now |= {"name": dataset.name, "bytes": size, "command": command, "imported": False, "facts": []}
+        now |= {"name": dataset.name, "bytes": size, "command": now["job"]["command"], "imported": False, "facts": []}
         if not steps:
             return now
         opening = (dataset.run["about"].get("prompt") or {}).get("opening") or ""  # of every answer, in its prompt
@@ -292,10 +289,10 @@ class DatasetActions(RunActions):
 
 
 def unit(dataset: Dataset, config: dict) -> str:
-    """What the progress of a dataset's job counts."""
+    """What the progress of a dataset's job counts, one of it."""
     if dataset.job and dataset.job.verb == "compare-amateurs":
-        return "parts"
-    return "responses" if config.get("samples_per_problem", 1) != 1 else "problems"
+        return "part"
+    return "response" if config.get("samples_per_problem", 1) != 1 else "problem"
 
 
 def version(dataset: Dataset, explorer: Explorer | None, selection: Selection) -> str:

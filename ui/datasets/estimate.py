@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from lightreasoner.decoding.generate import DecodingConfig
-from lightreasoner.formatting import format_bytes
+from lightreasoner.formatting import format_bytes, plural
 from lightreasoner.models.pairs import load_pair
 from lightreasoner.models.prompts import settle_date
 from lightreasoner.problems.stream import open_problems, training_split
@@ -32,14 +32,14 @@ def measured(studio: Studio, request: SampleRequest, say: Callable[[str], None],
         name, expert, amateur = request.pair
         pair = load_pair(expert, amateur, studio.models, stoppable(say, checkpoint), name)
         checkpoint()
-        say(f"Sampling {len(problems)} problems")
+        say(f"Sampling {plural(len(problems), 'problem')}")
         r = request
         decoding = DecodingConfig(r.max_new_tokens, r.temperature, r.seed, r.beta_floor, r.stop)
         prompt = settle_date(request.prompt, (pair.expert.tokenizer, pair.amateur.tokenizer))
         found, _ = estimate_resources(pair, problems, decoding, request.samples_per_problem, total, checkpoint, prompt)
     text = found.sentence()
     if total < request.limit:
-        text += f" There are only {total:,} problems."
+        text += f" There {'is' if total == 1 else 'are'} only {plural(total, 'problem')}."
     if found.disk_bytes > (free := shutil.disk_usage(settings.workspace).free):
         text += f" Only {format_bytes(free)} are free on the disk."
     return text

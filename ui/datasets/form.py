@@ -6,11 +6,9 @@ import gradio as gr
 
 from lightreasoner.paper import BETA_FLOOR
 from lightreasoner.problems.rows import Problem
-from lightreasoner.problems.stream import open_problems, training_split
+from lightreasoner.problems.stream import training_split
 from lightreasoner.settings import Settings
-from ui.access.actions import action
-from ui.components.events import PRIVATE
-from ui.components.form_values import checked_pair, checked_problems, stop_field
+from ui.components.form_values import checked_pair, checked_problems, first_problem, stop_field
 from ui.components.pair_check_card import pair_check_card, wire_pair_check
 from ui.components.pair_form import pair_form
 from ui.components.prompt_form import prompt_form, wire_preview
@@ -19,14 +17,12 @@ from ui.datasets.request import read_form
 from ui.studio import Studio
 
 
-def first_problem(settings: Settings) -> Callable[..., tuple[str, Problem]]:
+def asked_of(settings: Settings) -> Callable[..., tuple[str, Problem]]:
     """A function of pair and problems in the form: (the expert, the first problem). It raises UserError."""
 
     def asked(preset, expert, amateur, source, upload) -> tuple[str, Problem]:
         problems = checked_problems(source, upload)
-        limits = {"limit": 1, "max_chars": settings.max_problem_chars, "skip_unreadable": True}
-        limits["max_bytes"] = settings.max_upload_mb * 1_000_000
-        first = next(iter(open_problems(problems, split=training_split(problems), **limits)))
+        first = first_problem(settings, problems, training_split(problems))
         return checked_pair(preset, expert, amateur)[1], first
 
     return asked
@@ -60,11 +56,10 @@ class DatasetForm(RunForm):
             }
         command = command_line("lr-ds-command")
         self.estimate = gr.HTML("", elem_id="lr-ds-estimate")
-        pair = {"preset": self.pair.preset, "expert": self.pair.expert, "amateur": self.pair.amateur}
         rest = {"skip_unreadable": problems.pop("skip_unreadable")}
-        self.fields = pair | problems | more | rest | prompt.fields
+        self.fields = self.pair.named | problems | more | rest | prompt.fields
         asked = [*self.pair.fields, problems["source"], problems["upload"]]
-        wire_preview(prompt, "datasets.show_prompt", first_problem(self.settings), asked)
+        wire_preview(prompt, "datasets.show_prompt", asked_of(self.settings), asked)
         wire_pair_check(
             studio,
             card,
@@ -72,11 +67,4 @@ class DatasetForm(RunForm):
             [self.fields[n] for n in ("source", "upload", "skip_unreadable", "max_new_tokens", "stop", "limit")],
             prompt,
         )
-        changes, shown = [part.change for part in self.inputs], [command, self.estimate]
-        gr.on(changes, self.show_command, self.inputs, shown, trigger_mode="always_last", **PRIVATE)
-        command.value, _ = self.show_command(*(part.value for part in self.inputs))
-
-    @action("datasets.show_command")
-    def show_command(self, *values) -> tuple[str, str]:
-        """The command line or an error's sentence, and an empty estimate."""
-        return self.command(values, read_form, "my-dataset"), ""
+        self.wire_command("datasets", command, read_form, "my-dataset", clears=[self.estimate])

@@ -13,12 +13,13 @@ from ui.components.form_values import (
     MAX_BATCH_SIZE,
     MAX_PROBLEMS,
     MAX_SAMPLES_PER_PROBLEM,
-    checked_pair,
     checked_problems,
     checked_stops,
+    pair_of,
     pair_options,
     pair_title,
     stop_options,
+    whole_or_none,
 )
 from ui.components.prompt_form import read_prompt
 from ui.components.run_form import options
@@ -54,7 +55,7 @@ class SampleRequest:
 
 def read_form(settings: Settings, values: Mapping[str, object]) -> SampleRequest:
     """The form's values, by the names of DatasetForm.fields, as a request. Raises UserError for invalid ones."""
-    pair = checked_pair(*(values[name] for name in ("preset", "expert", "amateur")))
+    pair = pair_of(values)
     problems = checked_problems(values["source"], values["upload"])
     temperature = number("The temperature", values["temperature"], 0, 10)
     samples = number(
@@ -70,7 +71,7 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> SampleRequest
         problems,
         limit=number("The number of problems", values["limit"], 1, MAX_PROBLEMS, whole=True),
         max_new_tokens=number("The token limit", values["max_new_tokens"], 1, settings.max_new_tokens, whole=True),
-        batch_size=number("The batch size", values["batch_size"] or 0, 0, MAX_BATCH_SIZE, whole=True) or None,
+        batch_size=whole_or_none("The batch size", values["batch_size"], MAX_BATCH_SIZE),
         seed=number("The seed", values["seed"], 0, 2**53, whole=True),
         temperature=temperature,
         samples_per_problem=samples,

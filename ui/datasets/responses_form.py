@@ -7,6 +7,7 @@ from pathlib import Path
 import gradio as gr
 
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import plural
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings
 from lightreasoner.problems.response_files import KnownProblems, ResponseFile
 from lightreasoner.problems.stream import open_problems, training_split
@@ -14,9 +15,9 @@ from lightreasoner.settings import Settings
 from ui.access.actions import action
 from ui.components.events import PRIVATE
 from ui.components.form_values import (
-    checked_pair,
     checked_problems,
     checked_stops,
+    pair_of,
     pair_options,
     pair_title,
     stop_options,
@@ -84,7 +85,7 @@ class ResponsesForm:
             found = read_responses(self._settings, path, problems, skip_unreadable=True)
         except UserError as error:
             return escape(str(error)), gr.Checkbox(False, visible=False)
-        text = f"{found.count:,} response{'' if found.count == 1 else 's'}."
+        text = f"{plural(found.count, 'response')}."
         if found.left_out:
             text = f"{found.reasons()} Correct the file, or tick “{REST}” to use the other {found.count:,} responses."
         return escape(text), gr.Checkbox(False, visible=bool(found.left_out))
@@ -92,7 +93,7 @@ class ResponsesForm:
     def read(self, values: tuple) -> ScoreRequest:
         """The form's values as a request. Raises UserError."""
         named = dict(zip(self._names, values, strict=True))
-        pair = checked_pair(*(named[name] for name in ("preset", "expert", "amateur")))
+        pair = pair_of(named)
         path = named["responses"]
         if not isinstance(path, str) or not path:
             raise UserError(

@@ -13,7 +13,7 @@ from ui.access.actions import action, checked_calls
 from ui.components.dataset_catalogue import Datasets
 from ui.components.estimate import stream_estimate
 from ui.components.events import CLEAR, QUIET, UNQUEUED
-from ui.components.form_values import store_problems
+from ui.components.form_values import submit
 from ui.components.html_component import HtmlComponent
 from ui.components.notices import open_started
 from ui.components.push_calls import push_calls
@@ -44,20 +44,20 @@ class DatasetExplorer(HtmlComponent):
 
 
 def build_datasets(studio: Studio) -> None:
-    """Lay the tab out and wire it."""
     datasets = Datasets(studio.settings, studio.jobs)
     calls = checked_calls(studio.settings, [*DatasetActions(datasets).calls, *push_calls(studio)])
-    with gr.Row(elem_id="lr-data-row", equal_height=False):
-        with gr.Column(elem_id="lr-data-side", scale=0):
+    with gr.Row(elem_classes=["lr-tab-row"], equal_height=False):
+        with gr.Column(elem_id="lr-data-side", elem_classes=["lr-tab-side"], scale=0):
             form = DatasetForm(studio)
             probe = gr.Button("Estimate", size="sm", elem_id="lr-ds-probe")
-            build = gr.Button("Build dataset", variant="primary", elem_id="lr-ds-build")
-            notice = gr.HTML("", elem_id="lr-ds-notice")
+            with gr.Column(elem_classes=["lr-go"]):
+                notice = gr.HTML("", elem_id="lr-ds-notice")
+                build = gr.Button("Build dataset", variant="primary", elem_id="lr-ds-build")
             amateurs = AmateursForm(studio, form)
             written = ResponsesForm(studio.settings, form.fields)
             types = [".jsonl"]
             imported = gr.UploadButton("Import samples (JSONL) …", file_types=types, size="sm", elem_id="lr-ds-import")
-        with gr.Column(elem_id="lr-data-main", scale=1):
+        with gr.Column(elem_classes=["lr-tab-main"], scale=1):
             explorer = DatasetExplorer(calls, intro=INTRO, elem_id="lr-datasets")
 
     @action("datasets.estimate")
@@ -68,15 +68,15 @@ def build_datasets(studio: Studio) -> None:
 
     @action("datasets.build")
     def start(*values) -> tuple[str, str]:
-        return open_started(lambda: (start_build(studio, form.named(values)), ""))
+        return open_started(lambda: start_build(studio, form.named(values)))
 
     @action("datasets.compare_amateurs")
     def compare(*values) -> tuple[str, str]:
-        return open_started(lambda: (amateurs.start(values), ""))
+        return open_started(lambda: amateurs.start(values))
 
     @action("datasets.score")
     def score(*values) -> tuple[str, str]:
-        return open_started(lambda: (start_scoring(studio, written.read(values)), ""))
+        return open_started(lambda: start_scoring(studio, written.read(values)))
 
     @action("datasets.import")
     def take_in(path: str) -> tuple[str, str]:
@@ -98,8 +98,7 @@ def build_datasets(studio: Studio) -> None:
 def start_build(studio: Studio, values: Mapping[str, object]) -> str:
     """Queue the job that builds the dataset of the form's values; returns the dataset's id. Raises UserError."""
     request = read_form(studio.settings, values)
-    argv = request.argv(store_problems(studio.settings, request.problems, request.skip_unreadable))
-    return studio.jobs.submit("sample", argv, request.title).run_dir.name
+    return submit(studio, "sample", request, request.problems)
 
 
 def import_file(studio: Studio, path: str) -> tuple[str, str]:

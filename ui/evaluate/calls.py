@@ -17,11 +17,12 @@ from lightreasoner.evaluation.results import Variant, variants_of
 from lightreasoner.evaluation.tables import models_table
 from lightreasoner.problems.sources import SOURCES
 from lightreasoner.tables import KINDS, table_text
+from lightreasoner.training.config import METHOD_TITLES
 from ui.access.actions import action
 from ui.components.downloads import offer
 from ui.components.prompt_form import prompt_facts, stored_prompt
 from ui.components.run_actions import RunActions
-from ui.components.run_list import MAX_LISTED, METHOD_TITLES
+from ui.components.run_list import MAX_LISTED
 from ui.components.script_calls import add_if_changed, calls_of, fingerprint
 from ui.evaluate.catalogue import Evaluation, Evaluations, by_benchmark, canonical, is_tuning_run
 from ui.evaluate.flips import Flips
@@ -88,7 +89,6 @@ class EvaluateActions(RunActions):
 
         seen: the "marks" of the previous answer.
         """
-        seen = seen if isinstance(seen, dict) else {}
         answer: dict = {"marks": {}, "tuned": fingerprint(self.runs.tuned())}
         add_if_changed(answer, "evaluations", self.runs.summaries(), seen)
         if wide is True:
@@ -139,7 +139,7 @@ class EvaluateActions(RunActions):
         """Everything that the page shows of an evaluation. Raises UserError."""
         job = self.runs.view(evaluation)
         shown = {"id": evaluation.id, "name": evaluation.name, "state": evaluation.state, "job": job}
-        shown |= {"command": job["command"] if job else None, "models": [], "comparisons": [], "facts": [], "paper": []}
+        shown |= {"command": job["command"], "models": [], "comparisons": [], "facts": [], "paper": []}
         shown["judged"] = self.regrading.state(evaluation.id)
         if evaluation.run is None:
             return shown

@@ -9,6 +9,7 @@ import pandas as pd
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.costs import Cost, benchmark, cost_table, largest
 from lightreasoner.evaluation.results import ResultsReader, Variant, read_results, variants_of
+from lightreasoner.formatting import plural
 from lightreasoner.jobs.events import EVENTS_FILE, working_seconds
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.models.references import parse_ref
@@ -42,7 +43,7 @@ class Evaluation(Entry):
             what = "takeover of" if contrasts[0].get("takeover") else "preview against"
             more = [f"{what} {without_folders(str(config.get('amateur')))}"]
         parts = [without_folders(config.get("model")), self.problems, f"{about.get('problems', 0):,}"]
-        return " · ".join([*parts, *([f"{count} adapter{'' if count == 1 else 's'}"] if count else []), *more])
+        return " · ".join([*parts, *([plural(count, "adapter")] if count else []), *more])
 
 
 class Evaluations(RunList):

@@ -7,12 +7,11 @@ from lightreasoner.models.pairs import presets
 from lightreasoner.models.references import BUNDLED
 from lightreasoner.paper import ALPHA, PREVIEW_BETAS
 from lightreasoner.problems.rows import Problem
-from lightreasoner.problems.stream import open_problems
 from lightreasoner.settings import Settings
 from lightreasoner.training.runs import tuned_run, tuned_runs
 from ui.access.actions import action
 from ui.components.events import PRIVATE
-from ui.components.form_values import cap_field, checked_problems, stop_field
+from ui.components.form_values import cap_field, checked_problems, first_problem, stop_field
 from ui.components.pair_card import OTHER
 from ui.components.pair_form import model_field
 from ui.components.prompt_form import prompt_form, wire_preview
@@ -63,9 +62,7 @@ class EvaluateForm(RunForm):
         tokens = parts["max_new_tokens"]
         inputs, outputs = [*self.prefilled_fields, tokens], [self.own_model, self.adapters, tokens]
         gr.on([self.model.input, self.own_model.input], self.choose_model, inputs, outputs, **PRIVATE)
-        changes = [part.change for part in self.inputs]
-        gr.on(changes, self.show_command, self.inputs, command, trigger_mode="always_last", **PRIVATE)
-        command.value = self.show_command(*(part.value for part in self.inputs))
+        self.wire_command("evaluate", command, read_form, "my-evaluation")
 
     def _lay_out_models(self) -> dict[str, gr.components.Component]:
         choices = base_choices()
@@ -84,15 +81,7 @@ class EvaluateForm(RunForm):
 
     def first_problem(self, model, own_model, source, upload) -> tuple[str, Problem]:
         """(the base model, the first problem) of the form. Raises UserError."""
-        settings = self.settings
-        limits = {"limit": 1, "max_chars": settings.max_problem_chars, "skip_unreadable": True}
-        limits["max_bytes"] = settings.max_upload_mb * 1_000_000
-        return base_of(model, own_model), next(iter(open_problems(checked_problems(source, upload), **limits)))
-
-    @action("evaluate.show_command")
-    def show_command(self, *values) -> str:
-        """The command line, or an error's sentence."""
-        return self.command(values, read_form, "my-evaluation")
+        return base_of(model, own_model), first_problem(self.settings, checked_problems(source, upload))
 
     @action("evaluate.choose_model")
     def choose_model(self, model, own_model, selected, tokens) -> tuple:

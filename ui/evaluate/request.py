@@ -7,6 +7,7 @@ from pathlib import Path
 from lightreasoner.decoding.contrast import check_greedy, parse_contrasts
 from lightreasoner.errors import UserError
 from lightreasoner.evaluation.run import checked_sampling
+from lightreasoner.formatting import plural
 from lightreasoner.models.prompt_settings import PAPER, PromptSettings
 from lightreasoner.models.references import parse_ref
 from lightreasoner.models.weights import check_adapter
@@ -17,7 +18,7 @@ from lightreasoner.settings import Settings
 from lightreasoner.storage.runs import RECORD, run_folder
 from lightreasoner.training.runs import tuned_run
 from lightreasoner.validation import number
-from ui.components.form_values import MAX_BATCH_SIZE, checked_problems, checked_stops, stop_options
+from ui.components.form_values import MAX_BATCH_SIZE, checked_problems, checked_stops, stop_options, whole_or_none
 from ui.components.pair_card import OTHER
 from ui.components.prompt_form import read_prompt
 from ui.components.run_form import options
@@ -64,7 +65,7 @@ class EvaluateRequest:
     @property
     def title(self) -> str:
         count = len(self.adapters)
-        models = without_folders(self.model) + (f" and {count} adapter{'' if count == 1 else 's'}" if count else "")
+        models = without_folders(self.model) + (f" and {plural(count, 'adapter')}" if count else "")
         if self.amateur:
             models += f" against {without_folders(self.amateur)}"
         verb = "Preview" if self.amateur else "Evaluate"
@@ -98,8 +99,8 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> EvaluateReque
         with_base,
         checked_problems(values["source"], values["upload"]),
         max_new_tokens=number("The token limit", values["max_new_tokens"], 1, settings.max_new_tokens, whole=True),
-        limit=number("The number of problems", values["limit"] or 0, 0, MAX_ROWS, whole=True) or None,
-        batch_size=number("The batch size", values["batch_size"] or 0, 0, MAX_BATCH_SIZE, whole=True) or None,
+        limit=whole_or_none("The number of problems", values["limit"], MAX_ROWS),
+        batch_size=whole_or_none("The batch size", values["batch_size"], MAX_BATCH_SIZE),
         stop=checked_stops(values.get("stop")),
         skip_unreadable=values.get("skip_unreadable") is True,
         prompt=read_prompt(values),

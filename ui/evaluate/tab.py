@@ -7,7 +7,7 @@ import gradio as gr
 from ui.access.actions import action, checked_calls
 from ui.compat.gradio import event_data
 from ui.components.events import CLEAR, PRIVATE, UNQUEUED
-from ui.components.form_values import store_problems
+from ui.components.form_values import submit
 from ui.components.html_component import HtmlComponent
 from ui.components.notices import notice_html, open_started
 from ui.evaluate.calls import EvaluateActions
@@ -39,20 +39,20 @@ class EvaluateView(HtmlComponent):
 
 
 def build_evaluate(studio: Studio) -> None:
-    """Lay the tab out and wire it."""
     evaluations = Evaluations(studio.settings, studio.jobs)
     calls = checked_calls(studio.settings, EvaluateActions(studio, evaluations).calls)
-    with gr.Row(elem_id="lr-ev-row", equal_height=False):
-        with gr.Column(elem_id="lr-ev-side", scale=0):
+    with gr.Row(elem_classes=["lr-tab-row"], equal_height=False):
+        with gr.Column(elem_id="lr-ev-side", elem_classes=["lr-tab-side"], scale=0):
             form = EvaluateForm(studio)
-            go = gr.Button("Evaluate", variant="primary", elem_id="lr-ev-go")
-            notice = gr.HTML("", elem_id="lr-ev-notice")
-        with gr.Column(elem_id="lr-ev-main", scale=1):
+            with gr.Column(elem_classes=["lr-go"]):
+                notice = gr.HTML("", elem_id="lr-ev-notice")
+                go = gr.Button("Evaluate", variant="primary", elem_id="lr-ev-go")
+        with gr.Column(elem_classes=["lr-tab-main"], scale=1):
             view = EvaluateView(calls, intro=INTRO, elem_id="lr-evaluate")
 
     @action("evaluate.start")
     def start(*values) -> tuple[str, str]:
-        return open_started(lambda: (start_evaluation(studio, form.named(values)), ""), "the Evaluate tab")
+        return open_started(lambda: start_evaluation(studio, form.named(values)), "the Evaluate tab")
 
     @action("evaluate.fill_form")
     def fill(event: gr.EventData) -> tuple:
@@ -72,5 +72,4 @@ def build_evaluate(studio: Studio) -> None:
 def start_evaluation(studio: Studio, values: Mapping[str, object]) -> str:
     """Queue the job of the form's values; returns the evaluation's id. Raises UserError."""
     request = read_form(studio.settings, values)
-    argv = request.argv(store_problems(studio.settings, request.problems, request.skip_unreadable))
-    return studio.jobs.submit("evaluate", argv, request.title).run_dir.name
+    return submit(studio, "evaluate", request, request.problems)

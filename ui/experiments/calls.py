@@ -64,8 +64,6 @@ def arms_figure(arms: list[dict]) -> dict:
 
 
 class ExperimentActions(RunActions):
-    """The calls of the Improve tab's script."""
-
     activity = "experiments"
 
     def __init__(self, experiments: Experiments):
@@ -75,7 +73,6 @@ class ExperimentActions(RunActions):
     @action("experiments.view")
     def look(self, run_id, seen) -> dict:
         """The list and the opened experiment; unchanged parts are left out. seen: the "marks" of the last answer."""
-        seen = seen if isinstance(seen, dict) else {}
         answer: dict = {"marks": {}}
         add_if_changed(answer, "experiments", self.runs.summaries(), seen)
         if run_id is None:
@@ -111,9 +108,10 @@ class ExperimentActions(RunActions):
             "id": experiment.id,
             "name": experiment.name,
             "state": experiment.state,
-            "job": progress(experiment, job),
+            # its stages last differently long, so a rate of stages would tell nothing
+            "job": {name: job[name] for name in ("id", "status", "message", "done", "total", "actions")},
         }
-        shown |= {"command": job["command"] if job else None, "stages": [], "arms": [], "facts": [], "flips": []}
+        shown |= {"command": job["command"], "stages": [], "arms": [], "facts": [], "flips": []}
         shown |= {"forecast": None, "sentence": None, "best": None, "files": [], "repeat": None}
         if experiment.run is None:
             plan, minutes = self.experiments.asked(experiment)
@@ -162,16 +160,6 @@ class ExperimentActions(RunActions):
             "seconds": self.experiments.seconds(stage) if state not in ("waiting", "running") else None,
             "opens": (stage.folder / RECORD).is_file(),
         }
-
-
-def progress(experiment: Experiment, job: dict | None) -> dict:
-    """What the page shows of the job; of an experiment of the command line, what its log tells."""
-    if job:  # its stages last differently long, so a rate of stages would tell nothing
-        return {name: job[name] for name in ("id", "status", "message", "done", "total", "actions")}
-    log = experiment.folder / EVENTS_FILE
-    last, end = last_event(log, "progress") or {}, last_event(log, "end") or {}
-    found = {"id": None, "status": "", "message": str(end.get("message") or ""), "actions": []}
-    return found | {name: last.get(name) for name in ("done", "total")}
 
 
 def arm_row(arm: ArmResult, several: bool) -> dict:

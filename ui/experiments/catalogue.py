@@ -20,6 +20,7 @@ from lightreasoner.experiments.results import (
     with_means,
 )
 from lightreasoner.experiments.stages import Stage, later_expert
+from lightreasoner.formatting import plural
 from lightreasoner.jobs.events import EVENTS_FILE, last_event, working_seconds
 from lightreasoner.jobs.scheduler import Scheduler
 from lightreasoner.problems.sources import problems_title
@@ -41,7 +42,7 @@ class Experiment(Entry):
             parts.append(f"{minutes:g} min")
         else:
             parts += [f"{limit:,}"] if isinstance(limit, int) else []
-        parts.append(f"{arms} arm{'' if arms == 1 else 's'}")
+        parts.append(plural(arms, "arm"))
         return " · ".join([*parts, *([f"{rounds} rounds"] if rounds != 1 else [])])
 
 

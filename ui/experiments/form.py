@@ -1,19 +1,15 @@
 """The form that starts an experiment: a pair, what it learns from and is measured on, and the arms to compare."""
 
-from pathlib import Path
-
 import gradio as gr
 
 from lightreasoner.datasets.selectors import SELECTORS
-from lightreasoner.errors import UserError
 from lightreasoner.experiments.plan import MOST_ROUNDS, Plan
 from lightreasoner.models.pairs import presets
-from lightreasoner.problems.sources import SOURCES
 from ui.access.actions import action
 from ui.components.events import PRIVATE
 from ui.components.pair_card import IMPROVE, OTHER
 from ui.components.pair_form import pair_form
-from ui.components.run_form import RunForm, command_line, problem_fields, shell_command
+from ui.components.run_form import RunForm, command_line, problem_fields
 from ui.experiments.request import FULL, LENGTH, QUICK, read_form, usual_amounts, usual_settings
 from ui.studio import Studio
 
@@ -33,6 +29,8 @@ ARMS = "One arm per line, with the settings that differ from the form’s: seed=
 class ExperimentForm(RunForm):
     """Lays the form out and wires the events inside it."""
 
+    places = ("problems", "test")
+
     def __init__(self, studio: Studio):
         self.settings, usual = studio.settings, usual_amounts(presets()[0].name, QUICK)
         self.pair = pair_form(studio, "lr-ex", IMPROVE)
@@ -41,15 +39,12 @@ class ExperimentForm(RunForm):
         problems = self._lay_out_problems(usual)
         parts = amount_fields(usual) | arm_fields() | further_fields() | {"size": size}
         command = command_line("lr-ex-command")
-        pair = {"preset": self.pair.preset, "expert": self.pair.expert, "amateur": self.pair.amateur}
-        self.fields = pair | problems | {name: parts[name] for name in FIELDS}
+        self.fields = self.pair.named | problems | {name: parts[name] for name in FIELDS}
         amounts = [self.fields[name] for name in usual]
         size.input(self.choose_size, [self.pair.preset, size], [size, *amounts], **PRIVATE)
         training = [parts["learning_rate"], parts["max_steps"]]
         self.pair.preset.change(self.choose_pair, [self.pair.preset, size, *training], training, **PRIVATE)
-        changes = [part.change for part in self.inputs]
-        gr.on(changes, self.show_command, self.inputs, command, trigger_mode="always_last", **PRIVATE)
-        command.value = self.show_command(*(part.value for part in self.inputs))
+        self.wire_command("experiments", command, read_form, "my-experiment")
 
     def _lay_out_problems(self, usual: dict) -> dict[str, gr.components.Component]:
         first = {"info": "the first ones; 0: all"}
@@ -59,16 +54,6 @@ class ExperimentForm(RunForm):
         fields = problem_fields(*shared, "lr-ex", "bundled-train", "Learn from", **learn)
         test = problem_fields(*shared, "lr-ex-test", "bundled-test", "Measure on", **measured)
         return fields | {f"test_{name}": field for name, field in test.items()}
-
-    @action("experiments.show_command")
-    def show_command(self, *values) -> str:
-        """The command line, or an error's sentence. Uploads are named without their folders."""
-        try:
-            request = read_form(self.settings, self.named(values))
-        except UserError as error:
-            return str(error)
-        places = (place if place in SOURCES else Path(place).name for place in (request.problems, request.test))
-        return shell_command(request.argv(*places), "my-experiment")
 
     @action("experiments.choose_size")
     def choose_size(self, preset, size) -> tuple:

@@ -12,12 +12,12 @@ from lightreasoner.models.pairs import presets, quick_settings
 from lightreasoner.problems.sources import SOURCES, problems_title
 from lightreasoner.problems.stream import MAX_ROWS, source_fingerprint, training_split
 from lightreasoner.settings import Settings
-from lightreasoner.training.config import FinetuneConfig
+from lightreasoner.training.config import METHOD_TITLES, FinetuneConfig
 from lightreasoner.training.job import quick_config
 from lightreasoner.validation import number
-from ui.components.form_values import checked_pair, checked_problems, pair_options
+from ui.components.form_values import checked_problems, pair_of, pair_options, whole_or_none
 from ui.components.run_form import options
-from ui.components.run_list import METHOD_TITLES, without_folders
+from ui.components.run_list import without_folders
 
 FIRST = METHOD_TITLES["lightreasoner"]  # the name of the first arm
 USUAL = FinetuneConfig()
@@ -94,7 +94,7 @@ def usual_amounts(preset: object, size: object) -> dict[str, Any]:
 
 def read_form(settings: Settings, values: Mapping[str, object]) -> ExperimentRequest:
     """The form's values, by the names of ExperimentForm.fields, as a request. Raises UserError for invalid ones."""
-    pair = checked_pair(*(values[name] for name in ("preset", "expert", "amateur")))
+    pair = pair_of(values)
     problems = checked_problems(values["source"], values["upload"])
     test = checked_problems(values["test_source"], values["test_upload"])
     refuse_same(problems, test)
@@ -108,18 +108,12 @@ def read_form(settings: Settings, values: Mapping[str, object]) -> ExperimentReq
         problems,
         test,
         arms_of(first, values["arms"]),
-        limit=number("The number of problems to learn from", values["limit"] or 0, 0, MAX_ROWS, whole=True) or None,
-        test_limit=number("The number of problems to measure on", values["test_limit"] or 0, 0, MAX_ROWS, whole=True)
-        or None,
+        limit=whole_or_none("The number of problems to learn from", values["limit"], MAX_ROWS),
+        test_limit=whole_or_none("The number of problems to measure on", values["test_limit"], MAX_ROWS),
         max_new_tokens=number("The token limit", values["max_new_tokens"], 1, settings.max_new_tokens, whole=True),
-        test_max_new_tokens=number(
-            "The token limit of an evaluation",
-            values["test_max_new_tokens"] or 0,
-            0,
-            settings.max_new_tokens,
-            whole=True,
-        )
-        or None,
+        test_max_new_tokens=whole_or_none(
+            "The token limit of an evaluation", values["test_max_new_tokens"], settings.max_new_tokens
+        ),
         preview=Plan.preview if values["preview"] is True else 0,
         rounds=number("The number of rounds", values["rounds"], 1, 10, whole=True),
         next_amateur=str(values["next_amateur"]),

@@ -11,7 +11,7 @@ from lightreasoner.problems.stream import load_file
 from ui.access.actions import action, checked_calls
 from ui.compat.gradio import event_data
 from ui.components.events import CLEAR, PRIVATE, UNQUEUED
-from ui.components.form_values import store_problems
+from ui.components.form_values import submit
 from ui.components.html_component import HtmlComponent
 from ui.components.notices import open_started
 from ui.components.pair_card import IMPROVE
@@ -45,20 +45,20 @@ class ExperimentView(HtmlComponent):
 
 
 def build_experiments(studio: Studio) -> None:
-    """Lay the tab out and wire it."""
     experiments = Experiments(studio.settings, studio.jobs)
     calls = checked_calls(studio.settings, ExperimentActions(experiments).calls)
-    with gr.Row(elem_id="lr-ex-row", equal_height=False):
-        with gr.Column(elem_id="lr-ex-side", scale=0):
+    with gr.Row(elem_classes=["lr-tab-row"], equal_height=False):
+        with gr.Column(elem_id="lr-ex-side", elem_classes=["lr-tab-side"], scale=0):
             form = ExperimentForm(studio)
-            go = gr.Button(IMPROVE, variant="primary", elem_id="lr-ex-go")
-            notice = gr.HTML("", elem_id="lr-ex-notice")
-        with gr.Column(elem_id="lr-ex-main", scale=1):
+            with gr.Column(elem_classes=["lr-go"]):
+                notice = gr.HTML("", elem_id="lr-ex-notice")
+                go = gr.Button(IMPROVE, variant="primary", elem_id="lr-ex-go")
+        with gr.Column(elem_classes=["lr-tab-main"], scale=1):
             view = ExperimentView(calls, intro=INTRO, elem_id="lr-experiments")
 
     @action("experiments.start")
     def start(*values) -> tuple[str, str]:
-        return open_started(lambda: (start_experiment(studio, form.named(values)), ""), "the Improve tab")
+        return open_started(lambda: start_experiment(studio, form.named(values)), "the Improve tab")
 
     @action("experiments.fill_form")
     def fill(event: gr.EventData) -> tuple:
@@ -77,10 +77,7 @@ def start_experiment(studio: Studio, values: Mapping[str, object]) -> str:
             raise UserError(why)
     if request.test not in SOURCES:
         refuse_unanswered(request.test, request.skip_unreadable)
-    places = [
-        store_problems(studio.settings, place, request.skip_unreadable) for place in (request.problems, request.test)
-    ]
-    return studio.jobs.submit("experiment", request.argv(*places), request.title).run_dir.name
+    return submit(studio, "experiment", request, request.problems, request.test)
 
 
 def refuse_unanswered(path: str, skip_unreadable: bool) -> None:

@@ -8,6 +8,7 @@ from lightreasoner.jobs.context import stop_requested
 from lightreasoner.jobs.store import FINISHED
 from lightreasoner.storage.atomic import folder_bytes, stamp
 from lightreasoner.training.best_checkpoint import other_adapter
+from lightreasoner.training.config import METHOD_TITLES
 from lightreasoner.training.curves import Curves
 from lightreasoner.training.figures import curve_figures
 from lightreasoner.training.presets import save_preset
@@ -15,7 +16,7 @@ from lightreasoner.training.runs import measured_in
 from ui.access.actions import action
 from ui.components.dataset_catalogue import Datasets
 from ui.components.run_actions import RunActions
-from ui.components.run_list import METHOD_TITLES, without_folders
+from ui.components.run_list import without_folders
 from ui.components.script_calls import add_if_changed, fingerprint
 from ui.finetune.catalogue import LABELS, Tuning, Tunings
 from ui.finetune.model_card import card_html
@@ -76,15 +77,13 @@ def numbers_of(curves: Curves) -> dict:
 
 def changed(figures: dict, marks: object) -> dict:
     """The names of all figures, and those as JSON that the page does not have yet. marks: of the previous answer."""
-    seen, answer = marks if isinstance(marks, dict) else {}, {"marks": {}}
+    answer: dict = {"marks": {}}
     for name, figure in figures.items():
-        add_if_changed(answer, name, figure.to_plotly_json(), seen)
+        add_if_changed(answer, name, figure.to_plotly_json(), marks)
     return {"marks": answer.pop("marks"), "changed": answer}
 
 
 class FinetuneActions(RunActions):
-    """The calls of the Fine-tune tab's script."""
-
     activity = "finetune"
 
     def __init__(self, tunings: Tunings, datasets: Datasets):
@@ -161,14 +160,14 @@ class FinetuneActions(RunActions):
 
     def progress(self, run: Tuning, done: int) -> dict:
         """The progress of a run: from its job, or for a run of the command line from its curves."""
-        view = self.runs.view(run) or {}
-        total = run.updates or view.get("total")
+        view = self.runs.view(run)
+        total = run.updates or view["total"]
         names = ("id", "state", "status", "message", "command", "eta", "elapsed")
-        known = {name: view.get(name) for name in names}
+        known = {name: view[name] for name in names}
         stops = run.job is not None and stop_requested(run.folder) == "keep"  # it will not do what is left
         if known["eta"] is None and total and run.state == "running" and not stops:
             known["eta"] = self.runs.curves(run).seconds_left(total)
-        return known | {"done": done, "total": total, "actions": view.get("actions", [])}
+        return known | {"done": done, "total": total, "actions": view["actions"]}
 
     def merged(self, run: Tuning) -> dict | None:
         """The state of the latest merge, and the folder of the latest merged model."""

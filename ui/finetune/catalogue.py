@@ -12,12 +12,12 @@ from lightreasoner.jobs.store import FINISHED, Job
 from lightreasoner.problems.sources import problems_title
 from lightreasoner.storage.atomic import atomic_file, folder_bytes
 from lightreasoner.training.best_checkpoint import use_adapter
-from lightreasoner.training.config import FinetuneConfig
+from lightreasoner.training.config import METHOD_TITLES, FinetuneConfig
 from lightreasoner.training.curves import Curves
 from lightreasoner.training.result import FinetuneResult
 from lightreasoner.training.runs import ADAPTER, adapter_folder, measured_in
 from ui.components.downloads import offer
-from ui.components.run_list import MAX_LISTED, METHOD_TITLES, Entry, RunList, without_folders
+from ui.components.run_list import MAX_LISTED, Entry, RunList, without_folders
 
 LARGEST = 4e9  # bytes of a download; for larger files the page shows the folder
 CARD = "README.md"

@@ -6,11 +6,11 @@ import gradio as gr
 
 from lightreasoner.datasets.selectors import SELECTORS
 from lightreasoner.errors import UserError
-from lightreasoner.formatting import format_value
+from lightreasoner.formatting import format_time, format_value, plural
 from lightreasoner.models.adapters import USUAL as USUAL_LAYERS
 from lightreasoner.models.adapters import linear_layers
 from lightreasoner.paper import ALPHA, BETA
-from lightreasoner.training.config import AUTO, METHODS
+from lightreasoner.training.config import AUTO, METHOD_TITLES, METHODS
 from lightreasoner.training.presets import load_preset, preset_names, settings_of
 from ui.access.actions import action
 from ui.components.dataset_catalogue import Dataset, Datasets
@@ -20,7 +20,6 @@ from ui.components.notices import notice_html
 from ui.components.pair_form import model_field
 from ui.components.problem_form import escape
 from ui.components.run_form import RunForm, command_line, shell_command
-from ui.components.run_list import METHOD_TITLES, ago
 from ui.finetune.catalogue import LABELS, USUAL
 from ui.finetune.request import (
     CONFIG,
@@ -81,7 +80,7 @@ class FinetuneForm(RunForm):
         self.about_amount = gr.Markdown("", elem_classes="lr-answer", elem_id="lr-ft-amount")
         self.command_line = command_line("lr-ft-command")
         self.estimate = gr.Button("Estimate time and memory", size="sm", elem_id="lr-ft-estimate")
-        with gr.Column(elem_id="lr-ft-go"):
+        with gr.Column(elem_classes=["lr-go"]):
             self.notice = gr.HTML("", elem_id="lr-ft-notice")
             self.start = gr.Button("Start fine-tuning", variant="primary", elem_id="lr-ft-start")
         self.fields = {name: parts[name] for name in FIELDS}
@@ -179,8 +178,9 @@ class FinetuneForm(RunForm):
     @action("finetune.choose_preset")
     def choose_preset(self, name) -> tuple:
         """Updates of method, α, β, the steps and the settings in CONFIG's order to a preset's, and of the notice."""
+        unchanged = [gr.skip()] * (7 + len(CONFIG))
         if not name:
-            return *([gr.skip()] * (7 + len(CONFIG))), ""
+            return *unchanged, ""
         try:
             config, selection = settings_of(load_preset(self.datasets.settings, str(name)[:200]), f"The preset {name}")
             if selection.budget is not None:
@@ -189,20 +189,13 @@ class FinetuneForm(RunForm):
                     f"say; use it on the command line: finetune --preset {name}"
                 )
         except UserError as error:
-            return *([gr.skip()] * (7 + len(CONFIG))), notice_html(str(error), "error")
+            return *unchanged, notice_html(str(error), "error")
         values = [getattr(config, key) for key in CONFIG]
         values = [list(value) if isinstance(value, tuple) else value for value in values]
         values = [gr.skip() if value == list(AUTO) else value for value in values]
         notice = notice_html(f"All settings are those of the preset {name} now.", "note")
-        steps = (
-            selection.alpha,
-            selection.beta,
-            selection.selector,
-            selection.tau,
-            selection.box or "",
-            selection.cap or 0,
-        )
-        return config.method, *steps, *values, notice
+        steps = [getattr(selection, key) for key in ("alpha", "beta", "selector", "tau")]
+        return config.method, *steps, selection.box or "", selection.cap or 0, *values, notice
 
     @action("finetune.update_layers")
     def update_layers(self, dataset_id, model, selected) -> tuple:
@@ -268,7 +261,9 @@ def dataset_choices(datasets: Datasets) -> list[tuple[str, str]]:
 
     def label(entry: Dataset) -> str:
         count = samples.get(entry.id)
-        return " · ".join([entry.name, *([f"{count:,} samples"] if count is not None else []), ago(entry.created)])
+        return " · ".join(
+            [entry.name, *([plural(count, "sample")] if count is not None else []), format_time(entry.created)]
+        )
 
     listed = [entry for entry in datasets.listed() if entry.run]
     return [(label(each), each.id) for entry in listed for each in (entry, *datasets.further(entry))]

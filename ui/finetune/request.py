@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 from lightreasoner.datasets.selectors import Selection
 from lightreasoner.errors import UserError
+from lightreasoner.formatting import percent, plural
 from lightreasoner.models.adapters import TARGETS, check_layers, linear_layers, usual_targets
 from lightreasoner.models.pairs import presets
-from lightreasoner.training.config import AUTO, FinetuneConfig
+from lightreasoner.training.config import AUTO, METHOD_TITLES, FinetuneConfig
 from lightreasoner.training.examples import refuse_missing, selection_for
 from lightreasoner.training.job import quick_config
 from lightreasoner.training.runs import pair_of
 from ui.components.dataset_catalogue import Dataset, Datasets
 from ui.components.run_form import options
-from ui.components.run_list import METHOD_TITLES
 from ui.finetune.catalogue import LABELS, USUAL
 
 EMPTY = "This dataset is still empty; wait for its first batch."
@@ -129,11 +129,12 @@ class Amount:
 
     def sentence(self) -> str:
         seen = self.steps * self.per_step
-        text = f"{self.steps:,} training steps of about {self.per_step:,} samples see {seen:,}"
+        steps, sees = plural(self.steps, "training step"), "sees" if self.steps == 1 else "see"
+        text = f"{steps} of about {plural(self.per_step, 'sample')} {sees} {seen:,}"
         if self.samples is None:
             text += "; each token of a correct response is a sample. Press Estimate to count them."
             return text + self._past_end()
-        text = f"{self.samples:,} samples. {text}, {epochs(seen / (self.samples * (1 - self.held_out)))}."
+        text = f"{plural(self.samples, 'sample')}. {text}, {epochs(seen / (self.samples * (1 - self.held_out)))}."
         if self.missing:
             text += f" {self.missing:,} more are selected, but have no stored details and are left out."
         text += " Sampling is still in progress; the run uses what exists when it starts." * self.growing
@@ -150,7 +151,7 @@ class Amount:
 
 
 def epochs(count: float) -> str:
-    return f"about {count:.1f} epochs" if count >= 1 else f"about {max(count, 0.01):.0%} of one epoch"
+    return f"about {count:.1f} epochs" if count >= 1 else f"about {percent(max(count, 0.01))} of one epoch"
 
 
 def amount(datasets: Datasets, request: FinetuneRequest) -> Amount:

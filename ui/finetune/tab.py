@@ -45,15 +45,14 @@ class FinetuneView(HtmlComponent):
 
 
 def build_finetune(studio: Studio) -> None:
-    """Lay the tab out and wire it."""
     datasets, tunings = Datasets(studio.settings, studio.jobs), Tunings(studio.settings, studio.jobs)
     calls = [*FinetuneActions(tunings, datasets).calls, *push_calls(studio, tunings.merged_folder)]
     calls = checked_calls(studio.settings, calls)
     visible = not studio.settings.public and bool(datasets.listed())  # else the owner's script requests it
-    with gr.Row(elem_id="lr-ft-row", equal_height=False):
-        with gr.Column(elem_id="lr-ft-side", scale=0, visible=visible) as side:
+    with gr.Row(elem_classes=["lr-tab-row"], equal_height=False):
+        with gr.Column(elem_id="lr-ft-side", elem_classes=["lr-tab-side"], scale=0, visible=visible) as side:
             form = FinetuneForm(datasets)
-        with gr.Column(elem_id="lr-ft-main", scale=1):
+        with gr.Column(elem_classes=["lr-tab-main"], scale=1):
             view = FinetuneView(calls, intro=INTRO, elem_id="lr-finetune")
 
     @action("finetune.estimate")
@@ -64,7 +63,7 @@ def build_finetune(studio: Studio) -> None:
 
     @action("finetune.start")
     def start(*values) -> tuple[str, str]:
-        return open_started(lambda: (start_run(studio, datasets, form.named(values)), ""), "the Fine-tune tab")
+        return open_started(lambda: start_run(studio, datasets, form.named(values)), "the Fine-tune tab")
 
     @action("finetune.update_datasets")
     def renew(current, event: gr.EventData) -> tuple:

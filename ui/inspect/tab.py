@@ -46,16 +46,15 @@ class Viewer(HtmlComponent):
 
 
 def build_inspect(studio: Studio) -> None:
-    """Lay out and wire the tab."""
-    with gr.Row(elem_id="lr-row", equal_height=False):
-        with gr.Column(elem_id="lr-side", scale=0):
+    with gr.Row(elem_id="lr-row", elem_classes=["lr-tab-row"], equal_height=False):
+        with gr.Column(elem_id="lr-side", elem_classes=["lr-tab-side"], scale=0):
             gr.HTML(render("fold"), elem_id="lr-fold-line")
             form = inspect_form(studio)
             card = pair_check_card(studio, "lr-pair")
             with gr.Row(elem_id="lr-go"):
                 run = gr.Button("Run", variant="primary", elem_id="lr-run")
                 gr.Button("Stop", variant="stop", elem_id="lr-stop")
-        with gr.Column(elem_id="lr-main", scale=1):
+        with gr.Column(elem_id="lr-main", elem_classes=["lr-tab-main"], scale=1):
             calls = checked_calls(studio.settings, viewer_calls(studio) + comparison_calls(studio))
             viewer = Viewer(calls, intro=INTRO, elem_id="lr-viewer")
     pair, problem, response = form.pair, form.problem, form.response

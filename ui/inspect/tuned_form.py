@@ -19,7 +19,6 @@ NO_MODEL = ""  # the choice that removes the tuned expert
 
 
 def tuned_form() -> gr.Dropdown:
-    """Lay the form out."""
     with gr.Group(elem_id="lr-lens", elem_classes=[OWNERS_ONLY]):
         return gr.Dropdown(
             [("None, the pair alone", NO_MODEL)],

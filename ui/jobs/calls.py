@@ -3,7 +3,6 @@
 Users can send any arguments over HTTP, so everything is checked here or in the scheduler.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 
 from lightreasoner.errors import UserError
@@ -23,17 +22,9 @@ NEWS_FIELDS = ("id", "title", "state", "message", "ended")
 #: The fields of a line in the list; only the opened job is sent in full.
 LINE = ("id", "title", "state", "created", "started", "ended", "position", "done", "total", "fraction", "rate")
 LINE += ("eta", "elapsed", "status", "message", "host", "actions")
-#: Actions on a job, by the names that job_view lists under "actions".
-ACTIONS: dict[str, Callable[[Scheduler, str], Job | None]] = {
-    "cancel": lambda jobs, job_id: jobs.cancel(job_id),
-    "keep": lambda jobs, job_id: jobs.keep(job_id),
-    "retry": lambda jobs, job_id: jobs.retry(job_id),
-    "resume": lambda jobs, job_id: jobs.resume(job_id),
-    "delete": lambda jobs, job_id: jobs.delete(job_id),
-    "up": lambda jobs, job_id: jobs.store.move(job_id, "up"),
-    "down": lambda jobs, job_id: jobs.store.move(job_id, "down"),
-    "first": lambda jobs, job_id: jobs.store.move(job_id, "first"),
-}
+#: Actions on a job, by the names that job_view lists under "actions": methods of the scheduler, and moves in the queue.
+MOVES = ("up", "down", "first")
+ACTIONS = ("cancel", "keep", "retry", "resume", "delete", *MOVES)
 
 
 class Jobs:
@@ -75,7 +66,6 @@ class Jobs:
         seen: the marks of the previous answer; unchanged parts are left out.
         """
         limit = number("The number of jobs", limit, 1, MAX_PAST, whole=True)
-        seen = seen if isinstance(seen, dict) else {}
         active, finished = self.active(), self.store.jobs(active=False, limit=limit + 1)
         past = [line(self._finished(job)) for job in finished[:limit]]
         answer = {"active": [line(view) for view in active], "more": len(finished) > limit, "marks": {}}
@@ -103,7 +93,7 @@ class Jobs:
             raise UserError(f"There is no action called {str(action)[:20]!r}.")
         if action not in job_view(self.store, job)["actions"]:
             raise UserError(f"This job is {job.state} by now, so this action is no longer possible.")
-        result = ACTIONS[action](self.scheduler, job.id)
+        result = self.store.move(job.id, action) if action in MOVES else getattr(self.scheduler, action)(job.id)
         made = result.id if isinstance(result, Job) and result.id != job.id else None
         if action == "delete" and opened == job.id:
             opened = None

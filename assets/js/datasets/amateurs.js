@@ -3,37 +3,36 @@
 // one that is recommended, on the way to the forms; and one more that reads along.
 import { gridTable, pct, points } from '../evaluate/grid_table.js';
 import { Chart } from '../shared/chart.js';
-import { createErrorBox, el, replaceIfChanged, setText } from '../shared/dom.js';
+import { createErrorBox, el, linkTo, replaceIfChanged, setText } from '../shared/dom.js';
 import { formatCount } from '../shared/format.js';
 
-const COLUMNS = [{ title: 'Amateur', class: 'lr-name' },
-  { title: 'Above β', class: 'lr-num', says: 'Steps of KL above β, and their share of all steps' },
-  { title: 'Taught, nats', class: 'lr-num', says: 'KL(target ‖ expert), summed over the steps above β' },
-  { title: 'Idle', class: 'lr-num', says: 'Share of the steps above β that teach nothing' },
-  { title: 'Agreement', class: 'lr-num', says: 'Mean Jaccard index with the other amateurs’ selected steps' },
-  { title: 'Gap', class: 'lr-num', says: 'Accuracy of the expert minus the amateur’s, in points, with its interval' },
-  { title: 'Preview', class: 'lr-num', says: 'What the best cell of its preview gains, in points, with its interval' }];
+const COLUMNS = [{ title: 'Amateur' },
+  { title: 'Above β', says: 'Steps of KL above β, and their share of all steps' },
+  { title: 'Taught, nats', says: 'KL(target ‖ expert), summed over the steps above β' },
+  { title: 'Idle', says: 'Share of the steps above β that teach nothing' },
+  { title: 'Agreement', says: 'Mean Jaccard index with the other amateurs’ selected steps' },
+  { title: 'Gap', says: 'Accuracy of the expert minus the amateur’s, in points, with its interval' },
+  { title: 'Preview', says: 'What the best cell of its preview gains, in points, with its interval' }];
 const ALONE = 'Without, KL leaves out how the rest of the vocabulary is spread: some steps above β are missed, '
   + '0.4 and 1.9 % of them with two amateurs of the bundled expert';
-const link = (text, query) => el('a', { href: '?' + new URLSearchParams(query), text });
 const range = (value, low, high) =>
   (value === null ? '–' : `${points(value)} (${points(low)} to ${points(high)})`);
 
 /** A row of the table; the names open the amateur's own dataset, the gains its preview. */
 function cells(row) {
   const gain = range(row.gain, row.gain_low, row.gain_high);
-  return [link(row.name, { tab: 'datasets', dataset: row.id }),
+  return [linkTo({ tab: 'datasets', dataset: row.id }, row.name),
     (row.least ? '≥ ' : '') + formatCount(row.selected) + ', ' + pct(row.share), row.signal.toFixed(1),
     row.idle === null ? '–' : pct(row.idle),
     row.agreement === null ? '–' : row.agreement.toFixed(2), range(row.gap, row.gap_low, row.gap_high),
-    row.preview ? link(gain, { tab: 'evaluate', run: row.preview }) : gain];
+    row.preview ? linkTo({ tab: 'evaluate', run: row.preview }, gain) : gain];
 }
 /** The ways that lead on with one amateur. */
 function ways({ best, expert }) {
   if (!best) return [];
   const chosen = { alpha: String(best.alpha), beta: String(best.beta),
     ...(best.cap === null ? {} : { cap: String(best.cap) }) };
-  const way = (text, query) => el('a', { class: 'lr-job-made', text, href: '?' + new URLSearchParams(query) });
+  const way = (text, place) => linkTo(place, text, { class: 'lr-job-made' });
   return [way('Fine-tune on ' + best.name + '’s steps', { tab: 'finetune', dataset: best.id, ...chosen }),
     way('Improve the expert with ' + best.name, { tab: 'improve', expert, amateur: best.ref })];
 }
@@ -57,7 +56,7 @@ export class AmateursPanel {
     this.ref = el('input', { type: 'search', 'aria-label': 'One more amateur', placeholder: 'a Hub id or a folder',
       maxlength: '500' });
     this.exact = el('input', { type: 'checkbox' });
-    this.button = el('button', { type: 'button', text: 'Add an amateur', onclick: () => this.add(),
+    this.button = el('button', { text: 'Add an amateur', onclick: () => this.add(),
       title: 'It reads the stored responses; nothing is sampled anew' });
     const adding = el('div', { class: 'lr-filters' }, this.ref,
       el('label', { title: ALONE }, this.exact, ' the expert reads along'), this.button);

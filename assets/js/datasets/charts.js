@@ -1,7 +1,7 @@
 // @ts-check
 // The charts of a dataset (figures of lightreasoner/datasets/figures.py) and the sliders below them.
 import { Chart, createSlider } from '../shared/chart.js';
-import { el } from '../shared/dom.js';
+import { el, labelled } from '../shared/dom.js';
 import { clamp, plural } from '../shared/format.js';
 
 const PAUSE = 200; // milliseconds after the last movement until the steps of a range are asked for
@@ -27,7 +27,7 @@ export class Histogram {
     this.sliders = [slider('From', 'Lowest ' + measure + ' shown', 0),
       slider('To', 'Highest ' + measure + ' shown', 1)];
     this.said = el('span', { class: 'lr-brush-said', role: 'status' });
-    this.clear = el('button', { type: 'button', hidden: true, text: 'Show all', onclick: () => this.brush(null, 0) });
+    this.clear = el('button', { hidden: true, text: 'Show all', onclick: () => this.brush(null, 0) });
     this.chart.node.append(el('div', { class: 'lr-chart-sliders' }, ...this.sliders.map(({ node }) => node)),
       el('div', { class: 'lr-brush-line' }, this.said, this.clear));
     this.chart.node.addEventListener('keydown', (event) => {
@@ -74,7 +74,7 @@ export class Histogram {
   }
   place() {
     const [low, high] = this.range || [0, this.bins];
-    const name = (bin) => (bin >= this.bins ? '\u221e' : String(Number(this.edges[bin].toPrecision(3))));
+    const name = (bin) => (bin >= this.bins ? '∞' : String(Number(this.edges[bin].toPrecision(3))));
     this.sliders[0].show(low, name(low));
     this.sliders[1].show(high, name(high));
     this.chart.move({ shown: this.range ? { x0: low, x1: high } : { x0: -2, x1: -2 } });
@@ -86,7 +86,7 @@ export class Histogram {
   reset() { this.range = null; clearTimeout(this.timer); }
 }
 
-const infinite = (text) => (text.trim() === '' || text.trim() === '\u221e' ? Infinity : Number(text));
+const infinite = (text) => (text.trim() === '' || text.trim() === '∞' ? Infinity : Number(text));
 /** Bounds in a number's field: what was typed, or ∞. */
 const written = (bound) => (bound === Infinity ? '' : String(Number(bound.toPrecision(3))));
 
@@ -109,16 +109,13 @@ export class Plane {
       onBox: (range) => this.look(range && [range.x, range.y].flatMap((ends) =>
         [Math.min(...ends), Math.max(...ends)].map((root) => Math.max(0, root) ** 2)), 0) });
     this.fields = ['Entropy from', 'Entropy to', 'KL from', 'KL to'].map((name, at) => {
-      const input = el('input', { type: 'text', inputmode: 'decimal', placeholder: at % 2 ? '\u221e' : '0',
-        'aria-label': name + ', in nats' });
-      input.addEventListener('input', () => this.type());
-      return { input, node: el('label', { class: 'lr-pick' }, el('span', { text: name }), input) };
+      const input = el('input', { type: 'text', inputmode: 'decimal', placeholder: at % 2 ? '∞' : '0',
+        'aria-label': name + ', in nats', oninput: () => this.type() });
+      return { input, node: labelled(name, input) };
     });
-    this.train = el('button', { type: 'button', text: 'Train on the steps of this box',
-      onclick: () => onTrain(this.box) });
-    this.everywhere = el('button', { type: 'button', text: 'Train on steps outside, too',
-      onclick: () => onTrain(null) });
-    this.clear = el('button', { type: 'button', text: 'Clear box', onclick: () => this.look(null, 0) });
+    this.train = el('button', { text: 'Train on the steps of this box', onclick: () => onTrain(this.box) });
+    this.everywhere = el('button', { text: 'Train on steps outside, too', onclick: () => onTrain(null) });
+    this.clear = el('button', { text: 'Clear box', onclick: () => this.look(null, 0) });
     this.drawn = el('p', { class: 'lr-muted' });
     this.chart.node.append(this.drawn, el('div', { class: 'lr-box-fields' }, ...this.fields.map(({ node }) => node)),
       el('div', { class: 'lr-buttons' }, this.clear, this.train, this.everywhere));

@@ -1,22 +1,22 @@
 // @ts-check
 // One dataset: its facts, charts, selection, quality and steps. `host` has the server's calls; nothing here knows
 // Gradio.
-import { createErrorBox, el } from '../shared/dom.js';
+import { el, labelled, optionsOf } from '../shared/dom.js';
 import { PAPER } from '../shared/engine_data.js';
-import { formatBytes, formatCount, formatPercent } from '../shared/format.js';
+import { formatBytes, formatCount, formatPercent, plural } from '../shared/format.js';
 import { createPush } from '../shared/push_form.js';
-import { isActive, runningWord, stateBadge } from '../shared/run_list.js';
-import { createCommand, createDeletion, createRename, createRunProgress } from '../shared/run_view.js';
+import { isActive } from '../shared/run_list.js';
+import { RunHead } from '../shared/run_view.js';
 import { AmateursPanel } from './amateurs.js';
 import { CategoryChart, Histogram, Plane, ThresholdChart } from './charts.js';
 import { StepTable } from './step_table.js';
 
-const TONES = { good: ['\u2713', 'OK'], warn: ['!', 'Warning'], bad: ['\u2715', 'Problem'] };
+const TONES = { good: ['✓', 'OK'], warn: ['!', 'Warning'], bad: ['✕', 'Problem'] };
 const DOWNLOADS = [
-  ['paper', 'Samples (JSONL)', 'The samples of this selection, in the format of the paper\u2019s released samples'],
+  ['paper', 'Samples (JSONL)', 'The samples of this selection, in the format of the paper’s released samples'],
   ['parquet', 'Samples (Parquet)', 'The same samples as one table, with the token ids of the prefix'],
-  ['steps', 'Steps (CSV)', 'Every step with its measures, also the teaching signal at this \u03b1'],
-  ['raw', 'Trajectories (Parquet)', 'Everything that was sampled: every step, independent of \u03b1 and \u03b2'],
+  ['steps', 'Steps (CSV)', 'Every step with its measures, also the teaching signal at this α'],
+  ['raw', 'Trajectories (Parquet)', 'Everything that was sampled: every step, independent of α and β'],
 ];
 const DATASET_ACTIONS = {
   keep: ['Stop and keep', 'End now; the dataset holds what was sampled so far'],
@@ -35,11 +35,11 @@ function createParts(explorer) {
   const histogram = (key, measure, name) => new Histogram({ measure, name }, (range) => explorer.bound(key, range));
   const parts = { histogram: histogram('kl', 'KL', 'steps-by-kl'),
     teaching: histogram('teaching', 'teaching signal', 'steps-by-teaching-signal'),
-    beta: new ThresholdChart({ title: 'Selected steps by \u03b2', says: 'click to set \u03b2',
-      name: 'selected-by-beta', label: 'Beta, the KL threshold in nats', symbol: '\u03b2', shape: 'beta',
+    beta: new ThresholdChart({ title: 'Selected steps by β', says: 'click to set β',
+      name: 'selected-by-beta', label: 'Beta, the KL threshold in nats', symbol: 'β', shape: 'beta',
       min: 0, max: 3, onInput: moved('beta') }),
-    alpha: new ThresholdChart({ title: 'One-token targets by \u03b1', says: 'click to set \u03b1',
-      name: 'one-token-by-alpha', label: 'Alpha, the plausibility threshold', symbol: '\u03b1', shape: 'alpha',
+    alpha: new ThresholdChart({ title: 'One-token targets by α', says: 'click to set α',
+      name: 'one-token-by-alpha', label: 'Alpha, the plausibility threshold', symbol: 'α', shape: 'alpha',
       min: PAPER.alphaFloor, max: 1, onInput: moved('alpha') }),
     plane: new Plane((box) => explorer.look(box), (box) => explorer.train(box)),
     categories: new CategoryChart((kind) => explorer.steps.pick(kind)),
@@ -51,38 +51,29 @@ function createParts(explorer) {
     selection: el('p', { class: 'lr-chosen' }), quality: el('ul', { class: 'lr-quality' }) };
   parts.picker.addEventListener('change', () => explorer.move({ selector: parts.picker.value }, 0));
   parts.tau.addEventListener('input', () => explorer.move({ tau: numberIn(parts.tau) }));
-  const tau = el('label', { class: 'lr-pick', title: 'Only steps that teach more than \u03c4 nats' },
-    el('span', { text: '\u03c4' }), parts.tau);
+  const tau = labelled('τ', parts.tau, { title: 'Only steps that teach more than τ nats' });
   parts.cap.addEventListener('input', () => explorer.move({ cap: numberIn(parts.cap) || null }));
-  const cap = el('label', { class: 'lr-pick', title: 'Log ratios above it count as the cap: what the amateur all but ' +
-    'rules out does not take the whole target' }, el('span', { text: 'Cap of the target' }), parts.cap);
+  const cap = labelled('Cap of the target', parts.cap, { title: 'Log ratios above it count as the cap: what the ' +
+    'amateur all but rules out does not take the whole target' });
   const node = el('div', { class: 'lr-charts' }, parts.histogram.chart.node, parts.teaching.chart.node,
     parts.plane.chart.node, parts.beta.chart.node, parts.alpha.chart.node, parts.categories.chart.node,
-    panel('Training samples', el('label', { class: 'lr-pick' }, el('span', { text: 'Selector' }), parts.picker), tau,
+    panel('Training samples', labelled('Selector', parts.picker), tau,
       cap, parts.selectorSays, parts.selection), panel('Quality', parts.quality));
   return { ...parts, node };
 }
-/** What stands above the charts: name and state, facts, downloads, and what can be done. @param {Explorer} explorer */
-function createHead(explorer) {
-  const { host } = explorer, error = createErrorBox(), act = async (call) => error.show((await call()).error);
-  const head = { act, error, title: el('h2', { tabindex: '-1' }), badge: el('span'),
-    facts: el('dl', { class: 'lr-numbers' }), command: createCommand(),
-    progress: createRunProgress({ label: 'Problems sampled', actions: DATASET_ACTIONS,
-      act: (name) => act(() => host.act(name)) }),
-    links: el('div', { class: 'lr-buttons', role: 'group', 'aria-label': 'Downloads' }),
-    tune: el('a', { class: 'lr-job-made', href: '?tab=finetune', text: 'Fine-tune on it',
-      title: 'Train the expert on these steps, with the settings for this pair' }),
-    deletion: createDeletion({ label: 'Delete this dataset?', act: () => act(host.remove),
-      text: () => 'Delete \u201c' + explorer.data.name + '\u201d, ' + formatBytes(explorer.data.bytes) +
-        '? This cannot be undone.' }),
-    naming: createRename({ data: () => explorer.data, act: (name) => act(() => host.rename(name)) }),
-    push: createPush({ push: host.push, pushed: host.pushed }) };
-  const node = el('div', { class: 'lr-card lr-run-head' },
-    el('div', { class: 'lr-top' }, el('div', { class: 'lr-run-title' }, head.title, head.badge),
-      el('div', { class: 'lr-buttons' }, head.tune, head.naming.button, head.deletion.button)),
-    head.naming.node, head.deletion.node, error.node, head.progress.node, head.facts, head.links, head.push.node,
-    head.command.node);
-  return { ...head, node };
+/** What stands above the charts. */
+class Head extends RunHead {
+  /** @param {any} host @param {() => any} data what is known of the dataset */
+  constructor(host, data) {
+    super(host, { noun: 'dataset', counts: 'Problems sampled', actions: DATASET_ACTIONS,
+      deletes: () => `Delete “${data().name}”, ${formatBytes(data().bytes)}? This cannot be undone.` });
+    this.links = el('div', { class: 'lr-buttons', role: 'group', 'aria-label': 'Downloads' });
+    this.tune = el('a', { class: 'lr-job-made', href: '?tab=finetune', text: 'Fine-tune on it',
+      title: 'Train the expert on these steps, with the settings for this pair' });
+    this.push = createPush({ push: host.push, pushed: host.pushed });
+    this.node = this.layOut({ buttons: [this.tune],
+      parts: [this.progress.node, this.facts, this.links, this.push.node] });
+  }
 }
 
 export class Explorer {
@@ -94,7 +85,7 @@ export class Explorer {
     this.timer = 0;
     this.steps = new StepTable({ onFilter: () => this.list(), onOpen: host.open,
       onMark: (row, kind) => this.mark(row, kind) });
-    this.head = createHead(this);
+    this.head = new Head(host, () => this.data);
     this.parts = createParts(this);
     this.amateurs = new AmateursPanel({ add: host.addAmateur,
       look: (seen) => host.amateurs(this.selection.alpha, this.selection.beta, seen) });
@@ -137,7 +128,7 @@ export class Explorer {
     this.ranges = { ...this.ranges, expert_entropy: range(box?.[0], box?.[1]), kl: range(box?.[2], box?.[3]) };
     this.steps.change({});
   }
-  /** Only the steps in a box are training samples, whatever \u03b2 is; null: as the selector says. */
+  /** Only the steps in a box are training samples, whatever β is; null: as the selector says. */
   train(box) {
     const text = box && box.map((bound) => (bound === Infinity ? 'inf' : String(bound))).join(':');
     this.move({ box: text, selector: box ? 'all' : 'kl' }, 0);
@@ -161,7 +152,7 @@ export class Explorer {
     const { kept: { data: [kept] }, one_token: ones } = data.figures;
     const at = kept.x.findIndex((x) => Math.abs(x - beta) < 1e-6), above = at < 0 ? data.above : kept.customdata[at][0];
     parts.histogram.mark(beta);
-    parts.beta.mark(beta, [formatCount(above) + ' of ' + formatCount(data.steps) + ' steps',
+    parts.beta.mark(beta, [formatCount(above) + ' of ' + plural(data.steps, 'step'),
       ', ' + formatPercent(above / data.steps)]);
     if (ones) {
       const [{ x, y, customdata }] = ones.data;
@@ -194,12 +185,12 @@ export class Explorer {
   }
   showState(next) {
     const data = this.data = { ...this.data, ...next }, { state, job, steps: stepped, unit } = data;
-    const parts = unit === 'parts'; // of a comparison, which go on beside the dataset
+    const parts = unit === 'part'; // of a comparison, which go on beside the dataset
     const done = (isActive(state) || parts) && job ? job.done : data.responses; // an unfinished batch is not in it
     const { total } = job || {};
     this.head.progress.show({ state, job, done, total, counted: [
-      total && formatCount(done) + ' of ' + formatCount(total) + ' ' + unit,
-      stepped && formatCount(stepped) + ' steps', stepped && formatCount(data.above) + ' above \u03b2'] });
+      total && formatCount(done) + ' of ' + plural(total, unit),
+      stepped && plural(stepped, 'step'), stepped && formatCount(data.above) + ' above β'] });
   }
   show(next) {
     const other = !this.data || this.data.id !== next.id;
@@ -216,18 +207,13 @@ export class Explorer {
   }
   showHead() {
     const { head, data } = this, active = isActive(data.state);
-    head.title.textContent = data.name;
-    head.badge.replaceChildren(stateBadge(data.state, runningWord(data.job)));
+    head.show(data);
     head.error.show(data.trouble || '');
-    head.deletion.offer(!active); // a job has to be stopped first
-    head.facts.replaceChildren(...data.facts.map(([name, text, says]) =>
-      el('div', { title: says }, el('dt', { text: name }), el('dd', { text }))));
-    head.command.show(data.command);
     head.links.hidden = !data.steps;
     head.tune.hidden = !data.steps || !document.getElementById('lr-tab-finetune-button');
     head.push.show(data.id, data.steps && !active ? [['dataset', 'Dataset']] : []);
     const offered = data.steps ? DOWNLOADS.filter(([format]) => data.downloads.includes(format)) : [];
-    head.links.replaceChildren(...offered.map(([format, text, says]) => el('button', { type: 'button', title: says,
+    head.links.replaceChildren(...offered.map(([format, text, says]) => el('button', { title: says,
       text, 'data-format': format, onclick: (event) => this.download(format, event.target) })));
   }
   async download(format, button) {
@@ -238,7 +224,7 @@ export class Explorer {
   showPanels() {
     const { selectors, selection, health } = this.data, { parts } = this, { picker, selectorSays, quality } = parts;
     if (picker.options.length !== selectors.length) {
-      picker.replaceChildren(...selectors.map((s) => el('option', { value: s.name, text: s.title })));
+      picker.replaceChildren(...optionsOf(selectors.map((s) => [s.name, s.title])));
     }
     picker.value = this.selection.selector;
     parts.tau.parentElement.hidden = picker.value !== 'teaching';
@@ -258,9 +244,7 @@ export class Explorer {
     this.ranges = {};
     this.selection = { ...selection };
     this.node.hidden = true;
-    this.head.deletion.hide();
-    this.head.naming.hide();
-    this.head.error.show('');
+    this.head.begin();
     this.steps.reset();
     for (const chart of [this.parts.histogram, this.parts.teaching, this.parts.plane]) chart.reset();
     this.parts.categories.picked = '';

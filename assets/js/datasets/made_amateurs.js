@@ -1,11 +1,10 @@
 // @ts-check
 // The amateurs that were made out of an expert: whether each still writes sense, and buttons that take it into the
 // form.
-import { el, replaceIfChanged } from '../shared/dom.js';
+import { el, linkTo, replaceIfChanged } from '../shared/dom.js';
 import { createCalls, pollWhileVisible } from '../shared/poll.js';
 import { stateBadge } from '../shared/run_list.js';
 
-const jobLink = ({ job, title }) => el('a', { href: '?' + new URLSearchParams({ tab: 'jobs', job }), text: title });
 const badge = ({ state }) => stateBadge(state === 'queued' ? 'waiting' : state, 'Running');
 
 /** @param {import('../shared/start.js').Gradio} gradio */
@@ -13,10 +12,9 @@ export function mount({ element, trigger, server }) {
   const root = element.querySelector('.lr-root'), call = createCalls(server);
   let active = false;
   root.classList.add('lr', 'lr-data');
-  const button = (made, name, text, onclick) => el('button', { type: 'button', text, onclick,
-    'data-key': name + made.run });
+  const button = (made, name, text, onclick) => el('button', { text, onclick, 'data-key': name + made.run });
   const card = (made) => el('section', { class: 'lr-tone-' + (made.coherent === false ? 'bad' : 'good') },
-    el('p', {}, jobLink(made), ' ', made.ref ? '' : badge(made)),
+    el('p', {}, linkTo({ tab: 'jobs', job: made.job }, made.title), ' ', !made.ref && badge(made)),
     el('p', { text: made.sentence || made.message || '' }),
     el('div', { class: 'lr-buttons' }, ...(made.ref ? [
       button(made, 'use', 'Use as the amateur', () => trigger('use', { run: made.run })),

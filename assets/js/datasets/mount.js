@@ -1,12 +1,13 @@
 // @ts-check
 // The Datasets tab on the Gradio page.
 import { address } from '../shared/address.js';
-import { createErrorBox, downloadFrom, el } from '../shared/dom.js';
+import { el } from '../shared/dom.js';
 import { PAPER } from '../shared/engine_data.js';
-import { clamp, formatBytes, formatCount } from '../shared/format.js';
-import { createCalls, followAddress, lookAt, pollWhileVisible } from '../shared/poll.js';
+import { clamp, formatBytes, formatCount, plural } from '../shared/format.js';
+import { pollWhileVisible } from '../shared/poll.js';
 import { createPull } from '../shared/push_form.js';
 import { createRunList, isActive } from '../shared/run_list.js';
+import { RunTab } from '../shared/run_tab.js';
 import { Explorer } from './explorer.js';
 import { Reader } from './trajectory.js';
 
@@ -14,68 +15,50 @@ const DEFAULTS = { alpha: PAPER.alpha, beta: PAPER.beta, selector: 'kl', tau: nu
 const TAB = 'datasets';
 const HINT = 'Build or select a dataset to explore it.';
 
-class Tab {
-  constructor(element, intro, call) {
-    this.call = call;
-    this.open = null; // the id of the dataset
+class DatasetsTab extends RunTab {
+  /** @param {import('../shared/start.js').Gradio} gradio */
+  constructor(gradio) {
+    super(TAB, gradio, { wayOn: el('button', { class: 'lr-primary', text: 'Build dataset',
+      onclick: () => document.getElementById('lr-ds-build')?.click() }) });
     this.wanted = DEFAULTS; // the selection that the next opened dataset begins with: a preview's link names another
     this.reading = null; // the trajectory: { problem, sample, step }
-    this.asked = this.looked = 0; // requests so far, so that only the answer to the last one counts
+    this.asked = 0; // requests for steps so far, so that only the answer to the last one counts
     this.seen = ''; // the version of the dataset that is shown
-    this.busy = false;
     this.count = el('span', { class: 'lr-muted' });
     this.list = createRunList({ title: 'Datasets', aside: this.count, onOpen: (id) => this.show(id),
-      facts: (d) => [d.samples === null ? null : formatCount(d.samples) + ' samples', formatBytes(d.bytes)] });
+      facts: (d) => [d.samples === null ? null : plural(d.samples, 'sample'), formatBytes(d.bytes)] });
     this.explorer = new Explorer(this.explorerHost());
     this.reader = new Reader(this.readerHost());
-    this.pull = createPull({ pull: (repo, token) => call('pull', repo, token), pulled: (job) => call('pulled', job),
-      done: (run) => { this.show(run); this.look(true); } });
-    this.hint = el('p', { class: 'lr-muted lr-hint', hidden: true, text: HINT });
-    this.error = createErrorBox();
-    this.empty = el('section', { class: 'lr-card lr-empty', hidden: true }, el('h2', { text: intro.title }),
-      ...intro.sentences.map((text) => el('p', { text })),
-      el('button', { type: 'button', class: 'lr-primary', text: 'Build dataset',
-        onclick: () => document.getElementById('lr-ds-build')?.click() }));
-    const root = element.querySelector('.lr-root');
-    root.classList.add('lr', 'lr-data', 'lr-has-run'); // the reader's viewer is inside: no part of it is to be hidden
-    root.replaceChildren(this.error.node, this.list.node, this.hint, this.empty, this.explorer.node, this.reader.node,
-      this.pull.node);
-    pollWhileVisible(element, () => this.explorer.data && isActive(this.explorer.data.state), () => this.look(false));
+    this.pull = createPull({ pull: (repo, token) => this.call('pull', repo, token),
+      pulled: (job) => this.call('pulled', job), done: (run) => this.show(run) });
+    // lr-has-run: the reader's viewer is inside, and no part of it is hidden
+    this.fill(['lr-has-run'], [this.list.node, this.hint, this.empty, this.explorer.node, this.reader.node,
+      this.pull.node]);
+    const busy = () => this.explorer.data && isActive(this.explorer.data.state);
+    pollWhileVisible(gradio.element, busy, () => this.look(false));
   }
   explorerHost() {
-    const ask = (name, ...args) => this.call(name, this.open, ...args);
     return {
+      ...this.host(),
       rows: async (query) => {
-        const mine = ++this.asked, answer = await ask('rows', query);
+        const mine = ++this.asked, answer = await this.ask('rows', query);
         return mine === this.asked ? answer : null;
       },
       open: (row) => this.read(row.problem, row.sample, row.step),
-      mark: (row, kind) => ask('mark', row.problem, row.sample, row.step, kind),
-      act: async (name) => { const answer = await ask('act', name); this.look(true); return answer; },
-      rename: async (name) => { const answer = await ask('rename', name); this.look(true); return answer; },
-      remove: async () => {
-        const answer = await ask('discard');
-        if (!answer.error) { this.show(null); this.look(true); }
-        return answer;
-      },
-      download: async (format, { alpha, beta, selector, ...more }) => {
-        const answer = await ask('prepare', format, alpha, beta, selector, more);
-        if (!answer.error) downloadFrom(answer.url, answer.name);
-        return answer;
-      },
-      amateurs: (alpha, beta, seen) => ask('amateurs', alpha, beta, seen),
-      addAmateur: async (...given) => { const answer = await ask('add', ...given); this.look(true); return answer; },
-      push: (kind, form) => ask('push', kind, form), pushed: () => ask('pushed'),
+      mark: (row, kind) => this.ask('mark', row.problem, row.sample, row.step, kind),
+      download: (format, { alpha, beta, selector, ...more }) => this.download(format, alpha, beta, selector, more),
+      amateurs: (alpha, beta, seen) => this.ask('amateurs', alpha, beta, seen),
+      addAmateur: (...given) => this.change('add', ...given),
+      push: (kind, form) => this.ask('push', kind, form), pushed: () => this.ask('pushed'),
       refresh: () => this.look(true),
       address: () => this.writeAddress(),
     };
   }
   readerHost() {
-    const ask = (name, ...args) => this.call(name, this.open, ...args);
     return {
-      load: (problem, sample, step) => ask('trajectory', problem, sample, step),
-      file: (...where) => ask('trace_file', ...where),
-      mark: (problem, sample, step, kind) => ask('mark', problem, sample, step, kind),
+      load: (...which) => this.ask('trajectory', ...which),
+      file: (...where) => this.ask('trace_file', ...where),
+      mark: (...given) => this.ask('mark', ...given),
       close: () => {
         this.reading = null;
         this.place(); this.writeAddress(); this.look(true); this.explorer.list(); this.explorer.focus();
@@ -107,7 +90,7 @@ class Tab {
     this.explorer.begin(selection);
     this.place(); this.writeAddress();
     this.error.show('');
-    if (id) this.look(true);
+    this.look(true);
   }
   read(problem, sample, step) {
     this.reading = { problem, sample, step };
@@ -118,7 +101,7 @@ class Tab {
   /** The state of the list and of the open dataset, whose numbers come again only when they changed. */
   async look(all) {
     const { alpha, beta, selector, ...more } = this.explorer.selection;
-    const answer = await lookAt(this, all, 'overview', this.open, alpha, beta, selector, all ? '' : this.seen, more);
+    const answer = await this.lookAt(all, 'overview', this.open, alpha, beta, selector, all ? '' : this.seen, more);
     if (answer?.datasets) this.drawAnswer(answer);
   }
   drawAnswer({ datasets, open: dataset, error }) {
@@ -151,8 +134,7 @@ class Tab {
     this.hint.textContent = this.wanted === DEFAULTS ? HINT
       : HINT + ` It begins with α ${selection.alpha} and β ${selection.beta}.`;
     this.show(params.get('dataset'), selection);
-    if (!this.open) this.look(true);
-    else if (params.has('problem')) {
+    if (this.open && params.has('problem')) {
       this.read(params.get('problem'), numberOf('sample') ?? 0, numberOf('step') ?? -1);
     }
   }
@@ -160,6 +142,6 @@ class Tab {
 
 /** @param {import('../shared/start.js').Gradio} gradio */
 export function mount(gradio) {
-  const tab = new Tab(gradio.element, gradio.props.intro, createCalls(gradio.server));
-  return followAddress(TAB, tab, gradio, (id) => { if (id && id !== tab.open) tab.show(id); else tab.look(true); });
+  const tab = new DatasetsTab(gradio);
+  return tab.followAddress((id) => { if (id && id !== tab.open) tab.show(id); else tab.look(true); });
 }

@@ -1,27 +1,27 @@
 // @ts-check
 // The steps of a dataset, one page of rows at a time; the server sorts, filters and counts.
-import { el, replaceIfChanged } from '../shared/dom.js';
+import { el, labelled, muted, optionsOf, replaceIfChanged } from '../shared/dom.js';
 import { PAPER } from '../shared/engine_data.js';
 import { formatCount, formatNats, plural, tokenLabel, tokenName } from '../shared/format.js';
 
 const MARKS = [
-  ['keep', '\u2713', 'Keep: always a training sample, whatever \u03b2 is'],
-  ['drop', '\u2715', 'Drop: never a training sample'],
-  ['pin', '\u2605', 'Pin: a bookmark, shown first'],
+  ['keep', '✓', 'Keep: always a training sample, whatever β is'],
+  ['drop', '✕', 'Drop: never a training sample'],
+  ['pin', '★', 'Pin: a bookmark, shown first'],
 ];
 const ORDERS = [['kl', 'Most divergent first'], ['-kl', 'Least divergent first'], ['teaching', 'Teaches most first'],
   ['order', 'As sampled']];
 const EACH = [['', 'Every step'], ['each', 'One per response']];
 const MARKED = [['', 'All steps'], ['any', 'Marked'], ['keep', 'Kept'], ['drop', 'Dropped'], ['pin', 'Pinned']];
 const COLUMNS = [['Text before', 'lr-num'], ['Token'], ['KL', 'lr-num'], ['Teaches', 'lr-num'],
-  ['Expert \u2192 amateur'], ['Category'], ['Step', 'lr-num'], ['Mark']];
+  ['Expert → amateur'], ['Category'], ['Step', 'lr-num'], ['Mark']];
 const UNFILTERED = { search: '', kind: '', mark: '', order: 'kl', each: '' };
 
 // Three toggles; at most one is on. set(kind or null): a promise of an error's text, or of nothing.
 export function markButtons(name, current, set) {
   const box = el('span', { class: 'lr-marks', role: 'group', 'aria-label': 'Mark ' + name });
   for (const [kind, sign, says] of MARKS) {
-    const button = el('button', { type: 'button', class: 'lr-mark-' + kind, 'aria-pressed': String(current === kind),
+    const button = el('button', { class: 'lr-mark-' + kind, 'aria-pressed': String(current === kind),
       'aria-label': kind + ', ' + name, title: says, text: sign });
     button.addEventListener('click', async () => {
       const next = button.getAttribute('aria-pressed') === 'true' ? null : kind;
@@ -34,23 +34,18 @@ export function markButtons(name, current, set) {
   return box;
 }
 
-const option = ([value, text]) => el('option', { value, text });
-function labelled(name, label, choices) {
-  const box = el('select', { 'aria-label': label }, ...choices.map(option));
-  return { box, node: el('label', { class: 'lr-pick' }, el('span', { text: name }), box) };
-}
 /** The teaching signal in nats. */
 function teachingCell({ teaching }) {
   const known = Number.isFinite(teaching);
   return el('td', { class: 'lr-num' + (known && teaching >= PAPER.teaches ? '' : ' lr-muted'),
     title: known ? null : 'Not stored in detail, so what it would teach is unknown',
-    text: known ? formatNats(teaching) : '\u2014' });
+    text: known ? formatNats(teaching) : '—' });
 }
 /** The top-1 tokens of the two models. */
 function topTokens({ expert, amateur, agree }) {
-  if (expert === null || expert === undefined) return [el('span', { class: 'lr-muted', text: 'not stored' })];
-  return [el('code', { text: tokenLabel(expert, 14) }), agree ? el('span', { class: 'lr-muted', text: ' both' })
-    : el('code', { text: ' \u2192 ' + tokenLabel(amateur, 14) })];
+  if (expert === null || expert === undefined) return [muted('not stored')];
+  return [el('code', { text: tokenLabel(expert, 14) }), agree ? muted(' both')
+    : el('code', { text: ' → ' + tokenLabel(amateur, 14) })];
 }
 
 export class StepTable {
@@ -66,18 +61,23 @@ export class StepTable {
     this.page = 0;
     this.search = el('input', { type: 'search', placeholder: 'Token, problem, response', maxlength: '200',
       'aria-label': 'Search tokens, problems and responses' });
-    this.selects = { kind: labelled('Category', 'Show only tokens of this category', []),
-      mark: labelled('Marks', 'Show only steps with this mark', MARKED),
-      order: labelled('Order', 'Sort the steps by', ORDERS),
-      each: labelled('List', 'Every step, or the first in this order of each response', EACH) };
+    const select = (name, label, title, choices) => {
+      const box = el('select', { 'aria-label': title, onchange: () => this.change({ [name]: box.value }) },
+        ...optionsOf(choices));
+      return { box, node: labelled(label, box) };
+    };
+    this.selects = { kind: select('kind', 'Category', 'Show only tokens of this category', []),
+      mark: select('mark', 'Marks', 'Show only steps with this mark', MARKED),
+      order: select('order', 'Order', 'Sort the steps by', ORDERS),
+      each: select('each', 'List', 'Every step, or the first in this order of each response', EACH) };
     this.found = el('span', { class: 'lr-muted lr-found', role: 'status' });
     this.body = el('tbody');
     this.table = el('table', { class: 'lr-steps', 'aria-label': 'Steps' }, el('thead', {}, el('tr', {},
       ...COLUMNS.map(([text, c]) => el('th', { scope: 'col', class: c, text })))), this.body);
     this.nothing = el('p', { class: 'lr-muted lr-none', hidden: true,
       text: 'No step matches; widen the range, or clear the search.' });
-    this.back = el('button', { type: 'button', text: '\u2039 Back', onclick: () => this.turn(-1) });
-    this.next = el('button', { type: 'button', text: 'Next \u203a', onclick: () => this.turn(1) });
+    this.back = el('button', { text: '‹ Back', onclick: () => this.turn(-1) });
+    this.next = el('button', { text: 'Next ›', onclick: () => this.turn(1) });
     this.position = el('span', { class: 'lr-muted', role: 'status' });
     this.pager = el('nav', { class: 'lr-pager', 'aria-label': 'Pages of steps' }, this.back, this.position, this.next);
     this.node = el('section', { class: 'lr-card lr-step-list', 'aria-label': 'Steps of the dataset' },
@@ -90,9 +90,6 @@ export class StepTable {
       clearTimeout(timer);
       timer = setTimeout(() => this.change({ search: this.search.value.trim() }), 250);
     });
-    for (const [name, { box }] of Object.entries(this.selects)) {
-      box.addEventListener('change', () => this.change({ [name]: box.value }));
-    }
   }
   get query() { return { ...this.filter, page: this.page }; }
 
@@ -105,7 +102,7 @@ export class StepTable {
   /** @param {string[][]} kinds the categories of the dataset: [kind, title] */
   offer(kinds) {
     const { box } = this.selects.kind;
-    replaceIfChanged(box, kinds, () => [['', 'All tokens'], ...kinds].map(option));
+    replaceIfChanged(box, kinds, () => optionsOf([['', 'All tokens'], ...kinds]));
     box.value = this.filter.kind;
   }
   pick(kind) {
@@ -124,9 +121,9 @@ export class StepTable {
     const name = 'step ' + row.step + ' of ' + row.problem;
     const tr = el('tr', { class: row.selected ? 'lr-selected-step' : '' },
       el('td', { class: 'lr-before', title: row.before }, el('bdi', { text: row.before })),
-      el('td', {}, el('button', { type: 'button', class: 'lr-open', text: tokenLabel(row.token, 18),
+      el('td', {}, el('button', { class: 'lr-open', text: tokenLabel(row.token, 18),
         'aria-label': 'Open ' + name + ', ' + tokenName(row.token) })),
-      el('td', { class: 'lr-num', text: (row.least ? '\u2265 ' : '') + formatNats(row.kl ?? Infinity) }),
+      el('td', { class: 'lr-num', text: (row.least ? '≥ ' : '') + formatNats(row.kl ?? Infinity) }),
       teachingCell(row),
       el('td', { class: 'lr-top-tokens' }, ...topTokens(row)),
       el('td', { text: row.kind }),

@@ -4,7 +4,7 @@ import { EXPORTS, exportFile } from '../inspect/exports.js';
 import { probabilityBar } from '../inspect/step_view.js';
 import { createCurve } from '../inspect/kl_curve.js';
 import { Viewer, showRecord } from '../inspect/viewer.js';
-import { createErrorBox, el } from '../shared/dom.js';
+import { createErrorBox, el, muted } from '../shared/dom.js';
 import { formatNats, tokenLabel } from '../shared/format.js';
 import { markButtons } from './step_table.js';
 
@@ -19,7 +19,7 @@ function sampleParts({ question, prefix, tokens, weights, step, kl }) {
       '. Imported: the distributions of the two models are not known.'),
     el('blockquote', { class: 'lr-question', tabindex: '0', 'aria-label': 'The problem', text: question }),
     el('pre', { class: 'lr-prefix', tabindex: '0', role: 'region', 'aria-label': 'The response before this step' },
-      el('bdi', { text: prefix || '\u2205' })),
+      el('bdi', { text: prefix || '∅' })),
     el('div', { class: 'lr-key' }, el('span', { class: 'lr-target', text: 'Contrastive target' })),
     el('ol', { class: 'lr-rows' }, ...order.map(row))];
 }
@@ -35,7 +35,7 @@ export class Reader {
     this.name = el('span', { class: 'lr-reader-name' });
     this.marking = el('span', { class: 'lr-reader-marks' });
     this.sample = el('section', { class: 'lr-card lr-imported', 'aria-label': 'The sample', hidden: true });
-    this.back = el('button', { type: 'button', text: '\u2039 Back to the dataset', onclick: host.close });
+    this.back = el('button', { text: '‹ Back to the dataset', onclick: host.close });
     this.node = el('section', { class: 'lr-reader', 'aria-label': 'A trajectory of the dataset', hidden: true },
       el('div', { class: 'lr-card lr-reader-bar' }, this.back, this.name, this.marking), this.error.node, this.stage,
       this.sample);
@@ -65,8 +65,7 @@ export class Reader {
       }
       return this.error.show(answer.error);
     };
-    marking.append(el('span', { class: 'lr-muted', text: 'Mark step ' + step }),
-      markButtons('step ' + step, marks[step] || null, set));
+    marking.append(muted('Mark step ' + step), markButtons('step ' + step, marks[step] || null, set));
   }
   async open(problem, sample, step, selection) {
     const mine = (this.at = { problem, sample, step, ready: false, why: '' });

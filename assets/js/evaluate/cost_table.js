@@ -1,9 +1,9 @@
 // @ts-check
 // What fine-tuned models cost, as measured here and in the paper, and the paper's results. The paper's numbers are
 // marked as the paper's everywhere.
-import { el } from '../shared/dom.js';
+import { el, muted } from '../shared/dom.js';
 import { formatCount, formatDuration, formatTime, plural } from '../shared/format.js';
-import { gridTable, muted, points } from './grid_table.js';
+import { gridTable, points } from './grid_table.js';
 import { METHODS_OF_PAPER, paperMark } from './models_table.js';
 
 export const shortName = (ref) => ref.replace(/\/+$/, '').split('/').pop();
@@ -11,15 +11,14 @@ const tokensText = (n) => (n >= 1e6 ? (n / 1e6).toFixed(2) + ' M' : formatCount(
 const missing = (text) => el('span', { class: 'lr-muted lr-lacking', text });
 const nameOf = ({ base, model, method }) => shortName(base || model) + ': ' + (METHODS_OF_PAPER[method] || method);
 const paperName = (row) => el('span', {}, paperMark(), ' ' + nameOf(row));
-const meanGain = (gain, on) => el('span', {}, el('b', { text: points(gain) }),
-  el('span', { class: 'lr-muted', text: ' on ' + on }));
+const meanGain = (gain, on) => el('span', {}, el('b', { text: points(gain) }), muted(' on ' + on));
 
 const COLUMNS = [
-  { title: 'Model', class: 'lr-name' },
-  { title: 'Time', class: 'lr-num', says: 'Sampling and fine-tuning together, without waiting' },
-  { title: 'of it sampling', class: 'lr-num' }, { title: 'Sampled problems', class: 'lr-num' },
-  { title: 'Tuned tokens', class: 'lr-num', says: 'Token positions trained on, with repetitions' },
-  { title: 'Gain', class: 'lr-num', says: 'Points of pass@1 over the base, averaged over the evaluated benchmarks' }];
+  { title: 'Model' },
+  { title: 'Time', says: 'Sampling and fine-tuning together, without waiting' },
+  { title: 'of it sampling' }, { title: 'Sampled problems' },
+  { title: 'Tuned tokens', says: 'Token positions trained on, with repetitions' },
+  { title: 'Gain', says: 'Points of pass@1 over the base, averaged over the evaluated benchmarks' }];
 
 function gain({ gain: mean, gains, missing: reasons }) {
   if (mean === null) return missing(reasons.gain);
@@ -50,17 +49,17 @@ const paperCost = (cost) => ({ class: 'lr-is-paper', cells: [paperName(cost), fo
 export function costsCard(costs, paper) {
   const source = 'on ' + paper.hardware + ' (' + paper.source + ').';
   return el('div', { class: 'lr-card lr-results' }, el('h3', { text: 'Costs' }), muted((costs.length
-    ? 'Measured here, in the form of the paper\u2019s table; below are the paper\u2019s own numbers, '
-    : 'There is no fine-tuned model here yet, so these are only the paper\u2019s numbers, ') + source),
+    ? 'Measured here, in the form of the paper’s table; below are the paper’s own numbers, '
+    : 'There is no fine-tuned model here yet, so these are only the paper’s numbers, ') + source, 'p'),
   gridTable('Costs', COLUMNS, [...costs.map(costRow), ...paper.costs.map(paperCost)]));
 }
 
 export function paperCard(paper, open) {
-  const benchmarks = paper.benchmarks.map((title) => ({ title, class: 'lr-num' }));
-  const columns = [{ title: 'Model', class: 'lr-name' }, ...benchmarks, { title: 'Average', class: 'lr-num' }];
+  const benchmarks = paper.benchmarks.map((title) => ({ title }));
+  const columns = [{ title: 'Model' }, ...benchmarks, { title: 'Average' }];
   const rows = paper.scores.map((row) => ({ class: 'lr-is-paper',
     cells: [paperName(row), ...[...row.values, row.average].map((x) => (100 * x).toFixed(1))] }));
-  return el('details', { class: 'lr-card lr-results', open }, el('summary', { text: 'The paper\u2019s results' }),
-    muted('Zero-shot pass@1 in percent, from ' + paper.source + '; none of it was measured here.'),
-    gridTable('The paper\u2019s results', columns, rows));
+  return el('details', { class: 'lr-card lr-results', open }, el('summary', { text: 'The paper’s results' }),
+    muted('Zero-shot pass@1 in percent, from ' + paper.source + '; none of it was measured here.', 'p'),
+    gridTable('The paper’s results', columns, rows));
 }

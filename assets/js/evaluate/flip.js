@@ -8,7 +8,7 @@ import { Verdict } from './verdict.js';
 
 /** One of the two responses. */
 class FlipSide {
-  /** @param {'before' | 'after'} side @param {FlipHost['setVerdict']} setVerdict */
+  /** @param {'before' | 'after'} side @param {(answer: any, right: boolean | null) => Promise<any>} setVerdict */
   constructor(side, setVerdict) {
     this.side = side;
     /** @type {any} */ this.record = null;
@@ -54,27 +54,18 @@ function whereTheyDiverge({ before, after, shared }) {
   return 'The two responses are the same for ' + plural(shared, 'token') + ' and diverge there.';
 }
 
-/**
- * @typedef {object} FlipHost the server's calls
- * @property {(model: number, problem: string) => Promise<any>} flip
- * @property {(model: number, problem: string, side: string) => Promise<any>} score
- * @property {(trace: string) => Promise<any>} scored
- * @property {(answer: any, right: boolean | null) => Promise<any>} setVerdict on one side's response
- * @property {() => void} close
- */
 export class FlipView {
-  /** @param {FlipHost} host */
+  /** @param {any} host the calls on the opened evaluation, of mount.js */
   constructor(host) {
     this.host = host;
     /** @type {{ model: number, problem: string, answer?: any } | null} */ this.at = null;
-    this.back = el('button', { type: 'button', text: '\u2039 Back to the evaluation', onclick: host.close });
+    this.back = el('button', { text: '‹ Back to the evaluation', onclick: host.close });
     this.name = el('span', { class: 'lr-reader-name' });
     this.error = createErrorBox();
     this.question = el('blockquote', { class: 'lr-question', tabindex: '0', 'aria-label': 'The problem' });
     this.known = el('p');
     this.divergence = el('p', { class: 'lr-muted' });
-    this.go = el('button', { type: 'button', class: 'lr-primary', text: 'Show what tuning changed',
-      onclick: () => this.compute() });
+    this.go = el('button', { class: 'lr-primary', text: 'Show what tuning changed', onclick: () => this.compute() });
     this.status = el('p', { class: 'lr-muted', role: 'status' });
     this.legend = el('p', { class: 'lr-muted' });
     const set = (answer, right) => host.setVerdict({ problem: this.at.problem, ...answer }, right);
@@ -133,8 +124,8 @@ export class FlipView {
     this.beside.hidden = false;
     this.beside.setAttribute('href', '?trace=' + before.record.id + '&with=' + after.record.id + '&as=flip');
     this.legend.textContent = 'Colour: how far the two models are apart at each token of the response. The expert is ' +
-      '\u201c' + mine.answer.after.name + '\u201d, the amateur \u201c' + mine.answer.before.name +
-      '\u201d; the step where the responses diverge is selected.';
+      '“' + mine.answer.after.name + '”, the amateur “' + mine.answer.before.name +
+      '”; the step where the responses diverge is selected.';
   }
   async scored(mine, side) {
     let answer = await this.host.score(mine.model, mine.problem, side);
@@ -142,7 +133,7 @@ export class FlipView {
     while (mine === this.at && !answer.error && !answer.record) {
       answer = await this.host.scored(trace);
       if (!answer.status) continue;
-      this.status.textContent = answer.status + ' \u2026';
+      this.status.textContent = answer.status + ' …';
       await new Promise((done) => setTimeout(done, 300));
     }
     return answer;

@@ -1,20 +1,20 @@
 // @ts-check
 // The problems that changed sides, in two lists: those that a model gained and those that it lost.
-import { createErrorBox, el, replaceIfChanged } from '../shared/dom.js';
+import { createErrorBox, el, labelled, muted, optionsOf, replaceIfChanged } from '../shared/dom.js';
 import { formatCount } from '../shared/format.js';
 import { answerText, handMark } from './verdict.js';
 
 const SIDES = { gained: ['Gained', 'wrong before, right after'], lost: ['Lost', 'right before, wrong after'] };
 function answer(name, text, grade, byHand = false) {
-  const sign = { right: '\u2713', wrong: '\u2715' }[grade];
+  const sign = { right: '✓', wrong: '✕' }[grade];
   return el('span', { class: 'lr-flip-answer' + (grade ? ' lr-' + grade : '') },
-    el('span', { class: 'lr-muted', text: name + ' ' }), el('bdi', { text }),
-    sign ? el('b', { text: ' ' + sign, 'aria-label': grade }) : '', byHand ? ' ' : '', byHand ? handMark() : '');
+    muted(name + ' '), el('bdi', { text }),
+    sign && el('b', { text: ' ' + sign, 'aria-label': grade }), byHand && ' ', byHand && handMark());
 }
 function flipRow(row, side, onOpen) {
   const [before, after] = side === 'gained' ? ['wrong', 'right'] : ['right', 'wrong'];
   const { by_hand: byHand = [] } = row;
-  return el('li', {}, el('button', { type: 'button', class: 'lr-flip-row', 'data-key': side + row.problem,
+  return el('li', {}, el('button', { class: 'lr-flip-row', 'data-key': side + row.problem,
     onclick: onOpen },
   el('span', { class: 'lr-flip-question', text: row.question }),
   el('span', { class: 'lr-flip-answers' }, answer('Known', row.answer, ''),
@@ -32,7 +32,7 @@ class FlipList {
     this.head = el('h4', { tabindex: '-1' });
     this.none = el('p', { class: 'lr-muted', hidden: true, text: 'None.' });
     this.error = createErrorBox();
-    this.more = el('button', { type: 'button', hidden: true, text: 'Show more',
+    this.more = el('button', { hidden: true, text: 'Show more',
       onclick: () => this.load(this.of, this.items.childElementCount) });
     this.node = el('div', {}, this.head, this.none, this.items, this.more, this.error.node);
   }
@@ -48,7 +48,7 @@ class FlipList {
       this.items.append(...added);
       added[0]?.firstChild.focus();
     } else replaceIfChanged(this.items, [of, answer], rows);
-    this.head.textContent = SIDES[this.side][0] + ' ' + formatCount(answer.total) + ' \u00b7 ' + SIDES[this.side][1];
+    this.head.textContent = SIDES[this.side][0] + ' ' + formatCount(answer.total) + ' · ' + SIDES[this.side][1];
     this.none.hidden = answer.total > 0;
     this.more.hidden = this.items.childElementCount >= answer.total;
   }
@@ -59,11 +59,11 @@ class FlipList {
 }
 
 export class FlipLists {
-  /** @param {import('./run.js').Host} host */
+  /** @param {any} host the calls on the opened evaluation, of mount.js */
   constructor(host) {
-    this.pick = el('select', { 'aria-label': 'Flips of which model' });
-    this.pick.addEventListener('change', () => { this.model = Number(this.pick.value); this.load(); });
-    this.picker = el('label', { class: 'lr-pick', hidden: true }, el('span', { text: 'Model' }), this.pick);
+    this.pick = el('select', { 'aria-label': 'Flips of which model',
+      onchange: () => { this.model = Number(this.pick.value); this.load(); } });
+    this.picker = labelled('Model', this.pick, { hidden: true });
     this.lists = Object.keys(SIDES).map((side) => new FlipList(side, host));
     this.says = el('p', { class: 'lr-muted' });
     this.node = el('section', { class: 'lr-card lr-flips', 'aria-label': 'Problems that changed sides', hidden: true },
@@ -84,7 +84,7 @@ export class FlipLists {
     if (this.node.hidden) return;
     this.picker.hidden = comparisons.length < 2;
     const names = comparisons.map((c) => [c.model, models[c.model].name]);
-    replaceIfChanged(this.pick, names, () => names.map(([value, text]) => el('option', { value, text })));
+    replaceIfChanged(this.pick, names, () => optionsOf(names));
     this.pick.value = String(this.model);
     const counts = JSON.stringify([data.id, comparisons.map((c) => [c.gained, c.lost]), models.map((m) => m.by_hand)]);
     if (counts === this.drawn || (this.drawn && this.node.contains(document.activeElement))) return;

@@ -1,9 +1,10 @@
 // @ts-check
 // The Evaluate tab on the Gradio page.
 import { address } from '../shared/address.js';
-import { createErrorBox, downloadFrom, el } from '../shared/dom.js';
-import { createCalls, followAddress, lookAt, pollWhileVisible } from '../shared/poll.js';
-import { createRunList, isActive, stateWord } from '../shared/run_list.js';
+import { el } from '../shared/dom.js';
+import { pollWhileVisible } from '../shared/poll.js';
+import { createRunList, isActive } from '../shared/run_list.js';
+import { RunTab } from '../shared/run_tab.js';
 import { FlipView } from './flip.js';
 import { Overview } from './overview.js';
 import { isJudging } from './regrading.js';
@@ -12,48 +13,36 @@ import { EvaluationView } from './run.js';
 const TAB = 'evaluate';
 
 /** The list of evaluations, and below it the opened one or all results; or one flip alone. */
-class EvaluateTab {
+class EvaluateTab extends RunTab {
   /** @param {import('../shared/start.js').Gradio} gradio */
-  constructor({ element, props, trigger, server }) {
-    this.trigger = trigger;
-    this.call = createCalls(server);
-    /** @type {string | null} the opened evaluation's id */ this.open = null;
+  constructor(gradio) {
+    super(TAB, gradio, {});
     /** @type {string | null} a fine-tuning run's id, which fills the form */ this.filling = null;
     /** @type {{ model: number, problem: string } | null} */ this.flip = null;
     /** @type {Record<string, string>} of what the page has */ this.marks = {};
     /** @type {Record<string, any>} */ this.parts = {};
-    this.looked = 0;
-    this.busy = false;
     this.tuned = null;
-    this.allResults = el('button', { type: 'button', text: 'All results', onclick: () => this.show(null, true) });
+    this.allResults = el('button', { text: 'All results', onclick: () => this.show(null, true) });
     this.list = createRunList({ title: 'Evaluations', running: 'Running', aside: this.allResults,
       facts: (e) => [e.facts], onOpen: (id) => this.show(id, true) });
     this.run = new EvaluationView({
-      listed: (model, side, start) => this.call('listed', this.open, model, side, start),
+      ...this.host(),
+      listed: (...which) => this.ask('listed', ...which),
       open: (model, problem) => this.read(model, problem),
-      responses: (model, which, start) => this.call('listed_responses', this.open, model, which, start),
-      response: (model, problem, sample) => this.call('response', this.open, model, problem, sample),
-      setVerdict: (model, problem, sample, right) => this.change('set_verdict', model, problem, sample, right),
-      regrade: () => this.change('regrade'),
-      act: (name) => this.change('act', name),
-      remove: () => this.remove(), save: (kind) => this.save(kind),
-      rename: (name) => this.change('rename', name) });
+      responses: (...which) => this.ask('listed_responses', ...which),
+      response: (...which) => this.ask('response', ...which),
+      setVerdict: (...given) => this.change('set_verdict', ...given),
+      regrade: () => this.change('regrade'), save: (kind) => this.save(kind) });
     this.reader = new FlipView({
-      flip: (model, problem) => this.call('flip', this.open, model, problem),
-      score: (model, problem, side) => this.call('score', this.open, model, problem, side),
+      flip: (...which) => this.ask('flip', ...which),
+      score: (...which) => this.ask('score', ...which),
       scored: (trace) => this.call('scored', trace),
       setVerdict: ({ model, problem, sample }, right) => this.change('set_verdict', model, problem, sample, right),
       close: () => this.closeFlip() });
     this.overview = new Overview((kind) => this.save(kind));
-    this.empty = el('section', { class: 'lr-card lr-empty', hidden: true }, el('h2', { text: props.intro.title }),
-      ...props.intro.sentences.map((text) => el('p', { text })));
-    this.error = createErrorBox();
-    this.announce = el('div', { class: 'lr-unseen', role: 'status' });
-    const root = element.querySelector('.lr-root');
-    // a flip's viewers are inside: no part of them is hidden
-    root.classList.add('lr', 'lr-data', 'lr-evaluate', 'lr-has-run');
-    root.replaceChildren(this.error.node, this.announce, this.list.node, this.empty, this.run.node,
-      this.overview.node, this.reader.node);
+    // lr-has-run: a flip's viewers are inside, and no part of them is hidden
+    this.fill(['lr-evaluate', 'lr-has-run'], [this.announce, this.list.node, this.empty, this.run.node,
+      this.overview.node, this.reader.node]);
   }
   writeAddress() {
     address.set(TAB, { run: this.open || this.filling, model: this.flip?.model, problem: this.flip?.problem });
@@ -73,22 +62,8 @@ class EvaluateTab {
     this.place(); this.writeAddress();
     this.look(true).then(() => focus && this.open && this.run.focus());
   }
-  async remove() {
-    const answer = await this.call('discard', this.open);
-    if (!answer.error) { this.show(null); document.getElementById('lr-tab-evaluate-button').focus(); }
-    return answer;
-  }
-  /** A call that changes the opened evaluation, and a look at what came of it. */
-  async change(name, ...args) {
-    const answer = await this.call(name, this.open, ...args);
-    this.look(true);
-    return answer;
-  }
   /** The opened evaluation's table, or that of all results, as a file. */
-  async save(kind) {
-    const answer = await this.call('prepare', this.open, kind);
-    if (!this.error.show(answer.error)) downloadFrom(answer.url, answer.name);
-  }
+  async save(kind) { this.error.show((await this.download(kind)).error); }
   read(model, problem) {
     this.flip = { model, problem };
     this.place(); this.writeAddress();
@@ -104,7 +79,7 @@ class EvaluateTab {
 
   // The state of the list and of what is open; the server leaves out what the page has already.
   async look(all) {
-    const answer = await lookAt(this, all, 'look', this.open || this.filling, !this.open, this.marks);
+    const answer = await this.lookAt(all, 'look', this.open || this.filling, !this.open, this.marks);
     if (!answer?.marks) return;
     Object.assign(this.marks, answer.marks);
     for (const part of ['evaluations', 'overview']) if (part in answer) this.parts[part] = answer[part];
@@ -126,13 +101,6 @@ class EvaluateTab {
     this.tuned = answer.tuned;
     this.look(true);
   }
-  showOpen(now) {
-    const before = this.run.data;
-    this.run.show(now);
-    if (before && before.state !== now.state) {
-      this.announce.textContent = now.name + ': ' + stateWord(now.state, 'Running').toLowerCase();
-    }
-  }
   follow(params) {
     this.show(params.get('run'));
     const model = Number(params.get('model'));
@@ -145,5 +113,5 @@ export function mount(gradio) {
   const tab = new EvaluateTab(gradio);
   const isBusy = () => tab.run.data && (isActive(tab.run.data.state) || isJudging(tab.run.data.judged));
   pollWhileVisible(gradio.element, isBusy, () => { if (!tab.flip) tab.look(false); });
-  return followAddress(TAB, tab, gradio, (id) => { if (id && id !== tab.open) tab.show(id); });
+  return tab.followAddress((id) => { if (id && id !== tab.open) tab.show(id); });
 }

@@ -1,11 +1,11 @@
 // @ts-check
 // All results side by side, a chart and a table for each base model and benchmark, and what they cost.
-import { el, replaceIfChanged } from '../shared/dom.js';
+import { el, muted, replaceIfChanged } from '../shared/dom.js';
 import { costsCard, paperCard, shortName } from './cost_table.js';
-import { muted, tableButtons } from './grid_table.js';
+import { tableButtons } from './grid_table.js';
 import { modelsChart, modelsTable } from './models_table.js';
 
-const SAYS = 'Each model\u2019s largest evaluation on each benchmark. The paper\u2019s numbers are below ours where ' +
+const SAYS = 'Each model’s largest evaluation on each benchmark. The paper’s numbers are below ours where ' +
   'it has the same model and benchmark.';
 
 export class Overview {
@@ -20,7 +20,7 @@ export class Overview {
   show(data, figures) {
     this.node.hidden = false;
     replaceIfChanged(this.place, data, () => [
-      ...(data.groups.length ? [this.results(data.groups)] : []), costsCard(data.costs, data.paper),
+      data.groups.length > 0 && this.results(data.groups), costsCard(data.costs, data.paper),
       paperCard(data.paper, !!this.place.querySelector('details.lr-results')?.hasAttribute('open'))]);
     figures?.forEach((figure, n) => {
       figure.layout.uirevision = 'same'; // a zoom stays
@@ -29,7 +29,7 @@ export class Overview {
   }
   hide() { this.node.hidden = true; }
   results(groups) {
-    return el('div', { class: 'lr-card lr-results' }, el('h3', { text: 'All results' }), muted(SAYS),
+    return el('div', { class: 'lr-card lr-results' }, el('h3', { text: 'All results' }), muted(SAYS, 'p'),
       ...groups.flatMap((group) => [this.chart(group).node,
         modelsTable(group.title + ', ' + shortName(group.base), group.models, group.paper, true)]),
       tableButtons(this.save));

@@ -1,7 +1,7 @@
 // @ts-check
 // The preview of training: what decoding by contrast gains over the grid of α and β, and the way to train so.
 import { Chart } from '../shared/chart.js';
-import { el } from '../shared/dom.js';
+import { el, linkTo, muted } from '../shared/dom.js';
 import { gridTable, pct } from './grid_table.js';
 
 const CONTRAST = 'Where KL is above β, the contrastive target’s choice is taken: what training would teach, '
@@ -15,10 +15,10 @@ export const previewChart = () => new Chart({ title: 'Preview of training', name
 export const nameChart = (chart, { takeover, graded }) =>
   chart.rename(takeover ? 'Takeover' : 'Preview of training', graded ? GAIN : OTHERS);
 
-const COLUMNS = [{ title: 'Cell', class: 'lr-name' },
-  { title: 'Same answer', class: 'lr-num', says: 'Problems with the expert’s own final answer, or none in both' },
-  { title: 'Changed', class: 'lr-num', says: 'Tokens that are not the writer’s own choice' },
-  { title: 'Tokens', class: 'lr-num', says: 'Mean length of a response; the expert’s own in brackets' }];
+const COLUMNS = [{ title: 'Cell' },
+  { title: 'Same answer', says: 'Problems with the expert’s own final answer, or none in both' },
+  { title: 'Changed', says: 'Tokens that are not the writer’s own choice' },
+  { title: 'Tokens', says: 'Mean length of a response; the expert’s own in brackets' }];
 /** How far each cell departs from the expert, where no answers are known. */
 const departures = ({ cells, takeover }) => gridTable('How far each cell departs from the expert', COLUMNS,
   cells.map((c) => ({ cells: [(takeover ? '' : 'α ' + c.alpha + ', ') + 'β ' + c.beta, pct(c.same_answer),
@@ -30,14 +30,14 @@ const departures = ({ cells, takeover }) => gridTable('How far each cell departs
  */
 export function previewNotes(preview) {
   const { sentence, takeover, graded, best } = preview;
-  const capped = best && best.cap !== null, cap = capped ? '&cap=' + best.cap : '';
+  const capped = best && best.cap !== null;
   const numbers = best && `α ${best.alpha} and β ${best.beta}` + (capped ? ` and a cap of ${best.cap} nats` : '');
-  const tune = best && el('a', { class: 'lr-job-made', text: 'Fine-tune with ' + numbers,
-    href: `?tab=finetune&alpha=${best.alpha}&beta=${best.beta}` + cap });
-  const build = best && el('a', { class: 'lr-job-made', text: 'Build a dataset to select with them',
-    href: `?tab=datasets&alpha=${best.alpha}&beta=${best.beta}` + cap });
+  const link = (tab, text) => linkTo({ tab, alpha: best.alpha, beta: best.beta, ...(capped ? { cap: best.cap } : {}) },
+    text, { class: 'lr-job-made' });
   return el('div', { class: 'lr-preview-verdict' },
-    el('p', { class: 'lr-muted', text: takeover ? TAKEOVER : CONTRAST }),
-    el('p', {}, el('b', { text: sentence }), ...(best ? [' ', tune, ' ', build] : [])),
-    ...(graded ? [] : [departures(preview)]));
+    muted(takeover ? TAKEOVER : CONTRAST, 'p'),
+    el('p', {}, el('b', { text: sentence })),
+    best && el('div', { class: 'lr-buttons' }, link('finetune', 'Fine-tune with ' + numbers),
+      link('datasets', 'Build a dataset to select with them')),
+    !graded && departures(preview));
 }

@@ -5,13 +5,12 @@ import { formatCount, plural } from '../shared/format.js';
 import { isActive } from '../shared/run_list.js';
 import { answerText, gradeSign, gradeWord } from './verdict.js';
 
-const SAYS = 'Judge the stored responses by today\u2019s rules, without running a model. ' +
-  'Verdicts set by hand stay.';
+const SAYS = 'Judge the stored responses by today’s rules, without running a model. Verdicts set by hand stay.';
 export const isJudging = (judged) => !!judged && 'done' in judged;
 
 function sentence({ judged, flipped, read, changes }) {
   const all = plural(judged, 'response') + ' judged again: ';
-  if (!changes.length) return all + 'nothing changed. Today\u2019s rules give every verdict and answer as stored.';
+  if (!changes.length) return all + 'nothing changed. Today’s rules give every verdict and answer as stored.';
   const same = judged - flipped - read;
   return all + plural(flipped, 'verdict') + ' changed, ' + plural(read, 'answer') +
     (read === 1 ? ' is' : ' are') + ' read in another way with the same verdict, ' + formatCount(same) +
@@ -25,8 +24,8 @@ function side(title, [right, extracted]) {
 function changeRow(change, name, several) {
   const byHand = change.by_hand === null ? [] : [el('span', { class: 'lr-muted',
     text: 'set by hand: ' + gradeWord(change.by_hand) + ', which still counts' })];
-  return el('li', {}, el('span', { text: name + ' \u00b7 problem ' + change.problem_id +
-      (several ? ' \u00b7 response ' + (change.sample + 1) : '') }),
+  return el('li', {}, el('span', { text: name + ' · problem ' + change.problem_id +
+      (several ? ' · response ' + (change.sample + 1) : '') }),
     el('span', { class: 'lr-flip-answers' }, el('span', { class: 'lr-flip-answer' }, el('span', { class: 'lr-muted',
       text: 'Known ' }), el('bdi', { text: answerText(change.answer) })), side('Before', change.before),
     side('Now', change.after), ...byHand));
@@ -35,7 +34,7 @@ function changeRow(change, name, several) {
 export class Regrading {
   /** @param {() => Promise<any>} begin */
   constructor(begin) {
-    this.button = el('button', { type: 'button', text: 'Judge again', title: SAYS, onclick: async () => {
+    this.button = el('button', { text: 'Judge again', title: SAYS, onclick: async () => {
       this.button.disabled = true;
       const answer = await begin();
       this.button.disabled = this.judging;

@@ -1,21 +1,15 @@
 // @ts-check
 // The responses of one model, all or those of a filter: each opens in place, with its text and its verdict.
-import { createErrorBox, el, replaceIfChanged } from '../shared/dom.js';
+import { createErrorBox, el, labelled, muted, optionsOf, replaceIfChanged } from '../shared/dom.js';
 import { plural } from '../shared/format.js';
 import { Verdict, answerText, gradeClass, gradeSign, gradeWord, handMark } from './verdict.js';
 
-const FILTERS = { all: 'All', right: 'Right', wrong: 'Wrong', unread: 'No answer extracted', by_hand: 'Set by hand' };
-
-/**
- * @typedef {object} ResponsesHost the server's calls on the opened evaluation
- * @property {(model: number, which: string, start: number) => Promise<any>} responses
- * @property {(model: number, problem: string, sample: number) => Promise<any>} response
- * @property {(model: number, problem: string, sample: number, right: boolean | null) => Promise<any>} setVerdict
- */
+const FILTERS = [['all', 'All'], ['right', 'Right'], ['wrong', 'Wrong'], ['unread', 'No answer extracted'],
+  ['by_hand', 'Set by hand']];
 
 /** One response: a line that opens. */
 class ResponseRow {
-  /** @param {ResponsesHost} host @param {number} model @param {any} row @param {boolean} several per problem */
+  /** @param {any} host @param {number} model @param {any} row @param {boolean} several per problem */
   constructor(host, model, row, several) {
     this.host = host;
     this.model = model;
@@ -32,7 +26,7 @@ class ResponseRow {
     const { row } = this, muted = (text) => el('span', { class: 'lr-muted', text });
     this.grade.replaceChildren(
       el('span', { class: gradeClass(right) },
-        el('b', { text: gradeSign(right) + ' ' + gradeWord(right) }), byHand ? ' ' : '', byHand ? handMark() : ''),
+        el('b', { text: gradeSign(right) + ' ' + gradeWord(right) }), byHand && ' ', byHand && handMark()),
       el('span', { class: 'lr-flip-answer' }, muted('Answer '), el('bdi', { text: answerText(extracted) })),
       row.answer === null ? '' :
         el('span', { class: 'lr-flip-answer' }, muted('Known '), el('bdi', { text: answerText(row.answer) })),
@@ -42,7 +36,7 @@ class ResponseRow {
     if (this.read) return;
     this.read = true;
     const { problem, sample } = this.row, { host, model } = this, error = createErrorBox();
-    this.inside.replaceChildren(el('p', { class: 'lr-muted', text: 'Reading \u2026' }));
+    this.inside.replaceChildren(muted('Reading …', 'p'));
     const answer = await host.response(model, problem, sample);
     this.inside.replaceChildren(error.node);
     if (error.show(answer.error)) { this.read = false; return; }
@@ -57,27 +51,22 @@ class ResponseRow {
 }
 
 export class ResponseList {
-  /** @param {ResponsesHost} host */
+  /** @param {any} host the calls on the opened evaluation, of mount.js */
   constructor(host) {
     this.host = host;
     this.asked = 0;
-    const pick = (label, choose) => {
-      const select = el('select', { 'aria-label': label });
-      select.addEventListener('change', choose);
-      return select;
-    };
-    this.pick = pick('Responses of which model', () => this.load(0));
-    this.filter = pick('Which responses', () => this.load(0));
-    this.filter.append(...Object.entries(FILTERS).map(([value, text]) => el('option', { value, text })));
-    this.picker = el('label', { class: 'lr-pick' }, el('span', { text: 'Model' }), this.pick);
+    const pick = (label, ...choices) => el('select', { 'aria-label': label, onchange: () => this.load(0) }, ...choices);
+    this.pick = pick('Responses of which model');
+    this.filter = pick('Which responses', ...optionsOf(FILTERS));
+    this.picker = labelled('Model', this.pick);
     this.count = el('p', { class: 'lr-muted', role: 'status' });
     this.items = el('div', { class: 'lr-response-list' });
     this.error = createErrorBox();
-    this.more = el('button', { type: 'button', hidden: true, text: 'Show more',
+    this.more = el('button', { hidden: true, text: 'Show more',
       onclick: () => this.load(this.items.childElementCount) });
     this.node = el('section', { class: 'lr-card lr-flips', 'aria-label': 'Responses', hidden: true },
       el('div', { class: 'lr-top' }, el('h3', { text: 'Responses' }), el('div', { class: 'lr-filters' }, this.picker,
-        el('label', { class: 'lr-pick' }, el('span', { text: 'Show' }), this.filter))),
+        labelled('Show', this.filter))),
       this.count, this.items, this.more, this.error.node);
     this.begin();
   }
@@ -95,7 +84,7 @@ export class ResponseList {
     this.several = models.some((m) => m.samples > 1);
     this.picker.hidden = shown.length < 2;
     const chosen = this.pick.value;
-    replaceIfChanged(this.pick, [id, shown], () => shown.map(([value, text]) => el('option', { value, text })));
+    replaceIfChanged(this.pick, [id, shown], () => optionsOf(shown));
     if (shown.some(([n]) => String(n) === chosen) && this.drawn) this.pick.value = chosen;
     const mark = JSON.stringify([id, models.map((m) => m.responses || m.problems), judged?.changes]);
     const inUse = this.drawn && this.items.querySelector('details[open]');

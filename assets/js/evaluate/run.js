@@ -1,13 +1,13 @@
 // @ts-check
 // One evaluation: its models with their intervals, the paired comparison, the problems that changed sides, and all
 // responses.
-import { createErrorBox, el, replaceIfChanged, setText } from '../shared/dom.js';
+import { el, muted, replaceIfChanged } from '../shared/dom.js';
 import { formatCount, plural } from '../shared/format.js';
-import { isActive, runningWord, stateBadge } from '../shared/run_list.js';
-import { createCommand, createDeletion, createRename, createRunProgress } from '../shared/run_view.js';
+import { isActive } from '../shared/run_list.js';
+import { RunHead } from '../shared/run_view.js';
 import { comparisonChart, comparisonTable } from './comparison_table.js';
 import { FlipLists } from './flip_lists.js';
-import { muted, tableButtons } from './grid_table.js';
+import { tableButtons } from './grid_table.js';
 import { groupTables, modelsChart, modelsTable, samplesTable } from './models_table.js';
 import { nameChart, previewChart, previewNotes } from './preview.js';
 import { Regrading } from './regrading.js';
@@ -25,49 +25,25 @@ function preliminary(state) {
     : 'The evaluation ended early; these are the answers up to then.';
 }
 
-/**
- * @typedef {import('./responses.js').ResponsesHost & OwnHost} Host the server's calls on the opened evaluation
- * @typedef {object} OwnHost
- * @property {(model: number, side: string, start: number) => Promise<any>} listed
- * @property {(model: number, problem: string) => void} open
- * @property {(name: string) => Promise<any>} act
- * @property {() => Promise<any>} regrade
- * @property {() => Promise<any>} remove
- * @property {(name: string) => Promise<any>} rename
- * @property {(kind: string) => void} save
- */
 export class EvaluationView {
-  /** @param {Host} host */
+  /** @param {any} host the calls on the opened evaluation, of mount.js */
   constructor(host) {
     /** @type {any} */ this.data = null;
     this.save = host.save;
     this.charts = { models: modelsChart('h3', 'pass@1'), differences: comparisonChart(), preview: previewChart() };
-    this.title = el('h2', { tabindex: '-1' });
-    this.badge = el('span');
-    this.facts = el('dl', { class: 'lr-numbers' });
-    this.error = createErrorBox();
-    this.command = createCommand();
-    const act = async (call) => this.error.show((await call()).error);
-    this.progress = createRunProgress({ label: 'Problems solved', actions: ACTIONS,
-      act: (name) => act(() => host.act(name)) });
-    this.deletion = createDeletion({ label: 'Delete this evaluation?', act: () => act(host.remove),
-      text: () => 'Delete this evaluation and all its answers? This cannot be undone.' });
-    this.naming = createRename({ data: () => this.data, act: (name) => act(() => host.rename(name)) });
+    this.head = new RunHead(host, { noun: 'evaluation', counts: 'Problems solved', actions: ACTIONS,
+      deletes: () => 'Delete this evaluation and all its answers? This cannot be undone.' });
     this.results = el('div', { class: 'lr-results' });
     this.card = el('div', { class: 'lr-card', hidden: true }, this.results);
     this.flips = new FlipLists(host);
     this.responses = new ResponseList(host);
     this.regrading = new Regrading(host.regrade);
     this.node = el('section', { class: 'lr-run-view', 'aria-label': 'The evaluation', hidden: true },
-      el('div', { class: 'lr-card lr-run-head' },
-        el('div', { class: 'lr-top' }, el('div', { class: 'lr-run-title' }, this.title, this.badge),
-          el('div', { class: 'lr-buttons' }, this.regrading.button, this.naming.button,
-            this.deletion.button)),
-        this.naming.node, this.deletion.node, this.error.node, this.progress.node, this.facts,
-        this.regrading.node, this.command.node),
+      this.head.layOut({ buttons: [this.regrading.button],
+        parts: [this.head.progress.node, this.head.facts, this.regrading.node] }),
       this.card, this.flips.node, this.responses.node);
   }
-  focus() { this.title.focus(); }
+  focus() { this.head.title.focus(); }
   hide() { this.node.hidden = true; this.data = null; }
 
   show(data) {
@@ -75,20 +51,13 @@ export class EvaluationView {
     this.data = data;
     this.node.hidden = false;
     if (other) {
-      for (const part of [this.deletion, this.naming, this.regrading]) part.hide();
-      for (const part of [this.flips, this.responses]) part.begin();
-      this.error.show('');
+      this.regrading.hide();
+      for (const part of [this.head, this.flips, this.responses]) part.begin();
     }
-    setText(this.title, data.name);
-    const word = runningWord(job, 'Running');
-    replaceIfChanged(this.badge, [state, word], () => [stateBadge(state, word)]);
-    this.deletion.offer(!isActive(state));
+    this.head.show(data, 'Running');
     const { done = 0 } = data, total = data.total || (job && job.total) || 0;
-    this.progress.show({ state, job, done, total,
+    this.head.progress.show({ state, job, done, total,
       counted: [total && formatCount(done) + ' of ' + plural(total, 'answer')] });
-    replaceIfChanged(this.facts, data.facts, () => data.facts.map(([name, value, says]) =>
-      el('div', { title: says }, el('dt', { text: name }), el('dd', { text: value }))));
-    this.command.show(data.command);
     this.card.hidden = !models.some((m) => m.problems);
     replaceIfChanged(this.results, [models, data.comparisons, data.paper, data.preview, state], () =>
       (this.card.hidden ? [] : this.drawResults(data)));
@@ -102,13 +71,12 @@ export class EvaluationView {
     this.charts.differences.rename('Difference in ' + (k > 1 ? 'maj@' + k : 'pass@1'));
     if (preview) nameChart(this.charts.preview, preview);
     const graded = models.some((m) => Number.isFinite(m.pass_at_1));
-    return [...(early ? [muted(early)] : []),
-      ...(preview ? [this.charts.preview.node, previewNotes(preview)] : []),
-      ...(graded ? [this.charts.models.node] : []), modelsTable('pass@1 of each model', models, paper, false),
+    return [early && muted(early, 'p'), preview && this.charts.preview.node, preview && previewNotes(preview),
+      graded && this.charts.models.node, modelsTable('pass@1 of each model', models, paper, false),
       ...samplesTable(models), ...groupTables(models),
       ...(comparisons.length ? [el('h3', { text: 'Against ' + models[0].name }), this.charts.differences.node,
         comparisonTable(models, comparisons, (model, side) => this.flips.show(model, side))] : []),
-      tableButtons(this.save), ...(models.length < 2 ? [muted(ONE_MODEL)] : [])];
+      tableButtons(this.save), models.length < 2 && muted(ONE_MODEL, 'p')];
   }
   /** The figures of what show() has shown, by the names of the charts. */
   draw(figures) {

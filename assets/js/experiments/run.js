@@ -1,8 +1,9 @@
 // @ts-check
 // One experiment: its stages, the forecast, the arms as they come in, and at the end the verdict and its files.
-import { createErrorBox, el, replaceIfChanged, setText } from '../shared/dom.js';
-import { isActive, runningWord, stateBadge } from '../shared/run_list.js';
-import { createCommand, createDeletion, createRename, createRunProgress } from '../shared/run_view.js';
+import { el, replaceIfChanged, setText } from '../shared/dom.js';
+import { plural } from '../shared/format.js';
+import { isActive } from '../shared/run_list.js';
+import { RunHead } from '../shared/run_view.js';
 import { armsChart, armsTable, flipCards, roundsChart } from './arms.js';
 import { stageGroups } from './stages.js';
 
@@ -25,28 +26,15 @@ const card = (label, title, ...inside) => el('section', { class: 'lr-card lr-exp
   hidden: true }, el('h3', { text: title }), ...inside);
 
 export class ExperimentView {
-  /**
-   * @param {{ act: (name: string) => Promise<any>, remove: () => Promise<any>, rename: (name: string) => Promise<any>,
-   *   download: (kind: string) => Promise<any> }} host
-   */
+  /** @param {any} host of RunTab */
   constructor(host) {
     this.host = host;
     /** @type {any} */ this.data = null;
     this.chart = armsChart();
     this.rounds = roundsChart();
-    this.title = el('h2', { tabindex: '-1' });
-    this.badge = el('span');
-    this.facts = el('dl', { class: 'lr-numbers' });
+    this.head = new RunHead(host, { noun: 'experiment', counts: 'Stages', actions: ACTIONS, deletes: () => DELETION });
     this.verdict = el('p', { class: 'lr-verdict' });
     this.forecast = el('p', { class: 'lr-muted' });
-    this.error = createErrorBox();
-    this.command = createCommand();
-    const act = async (call) => this.error.show((await call()).error);
-    this.act = act;
-    this.progress = createRunProgress({ label: 'Stages', actions: ACTIONS, act: (name) => act(() => host.act(name)) });
-    this.deletion = createDeletion({ label: 'Delete this experiment?', act: () => act(host.remove),
-      text: () => DELETION });
-    this.naming = createRename({ data: () => this.data, act: (name) => act(() => host.rename(name)) });
     this.stages = el('div', { class: 'lr-stage-groups' });
     this.table = el('div');
     this.early = el('p', { class: 'lr-muted' });
@@ -58,36 +46,25 @@ export class ExperimentView {
       flips: card('Flipped problems', 'What changed', this.flips),
       files: card('Files', 'Take it along', this.files, this.repeat) };
     this.node = el('section', { class: 'lr-run-view', 'aria-label': 'The experiment', hidden: true },
-      el('div', { class: 'lr-card lr-run-head' },
-        el('div', { class: 'lr-top' }, el('div', { class: 'lr-run-title' }, this.title, this.badge),
-          el('div', { class: 'lr-buttons' }, this.naming.button, this.deletion.button)),
-        this.naming.node, this.deletion.node, this.error.node, this.verdict, this.progress.node,
-        this.forecast, this.facts,
-        this.command.node),
+      this.head.layOut({ parts: [this.verdict, this.head.progress.node, this.forecast, this.head.facts] }),
       ...Object.values(this.parts));
   }
-  focus() { this.title.focus(); }
+  focus() { this.head.title.focus(); }
   hide() { this.node.hidden = true; this.data = null; }
 
   show(data) {
     const { state, job, stages, arms, flips, files } = data, active = isActive(state), { parts } = this;
-    if (this.data?.id !== data.id) { this.deletion.hide(); this.naming.hide(); this.error.show(''); }
+    if (this.data?.id !== data.id) this.head.begin();
     this.data = data;
     this.node.hidden = false;
-    setText(this.title, data.name);
-    const word = runningWord(job, 'Running');
-    replaceIfChanged(this.badge, [state, word], () => [stateBadge(state, word)]);
-    this.deletion.offer(!active);
+    this.head.show(data, 'Running');
     const ended = stages.filter((stage) => ['succeeded', 'stopped'].includes(stage.state)).length;
-    this.progress.show({ state, job, done: active ? job.done || 0 : ended, total: stages.length,
-      counted: [stages.length && `${ended} of ${stages.length} stages done`] });
+    this.head.progress.show({ state, job, done: active ? job.done || 0 : ended, total: stages.length,
+      counted: [stages.length && `${ended} of ${plural(stages.length, 'stage')} done`] });
     this.verdict.hidden = !data.sentence;
     setText(this.verdict, (data.sentence && active ? 'So far: ' : '') + (data.sentence || ''));
     this.forecast.hidden = !data.forecast;
     setText(this.forecast, data.forecast ? 'The preview, before training: ' + data.forecast : '');
-    replaceIfChanged(this.facts, data.facts, () => data.facts.map(([name, value, says]) =>
-      el('div', { title: says }, el('dt', { text: name }), el('dd', { text: value }))));
-    this.command.show(data.command);
     parts.stages.hidden = !stages.length;
     replaceIfChanged(this.stages, [stages, state], () => stageGroups(stages, state, data.rounds));
     parts.arms.hidden = !arms.length;
@@ -102,8 +79,8 @@ export class ExperimentView {
   }
   fileButton(kind) {
     const [text, title] = FILES[kind];
-    return el('button', { type: 'button', 'data-key': kind, text: 'Download ' + text, title,
-      onclick: () => this.act(() => this.host.download(kind)) });
+    return el('button', { 'data-key': kind, text: 'Download ' + text, title,
+      onclick: () => this.head.act(() => this.host.download(kind)) });
   }
   /** The figures of the arms that show() has shown; undefined: as before. */
   draw(arms, rounds) {

@@ -1,7 +1,7 @@
 // @ts-check
 // The stages of an experiment as boxes in order, each of which opens its run on its own tab.
-import { el } from '../shared/dom.js';
-import { formatCount, formatDuration, formatProgress } from '../shared/format.js';
+import { el, linkTo } from '../shared/dom.js';
+import { formatCount, formatDuration, formatProgress, joined } from '../shared/format.js';
 import { isActive, stateBadge } from '../shared/run_list.js';
 
 /** Kind → [title, tab, name in the address, what its progress counts] */
@@ -23,9 +23,9 @@ function progressText({ kind, state, status, done, total, seconds }) {
   if (state === 'waiting') return '';
   const known = Number.isFinite(done) && total, counted = known ? `${formatCount(done)} of ${formatCount(total)}` : '';
   const took = seconds >= 1 ? formatDuration(seconds) : '';
-  if (state === 'running') return [counted && counted + ' ' + KINDS[kind][3], status].filter(Boolean).join(' \u00b7 ');
+  if (state === 'running') return joined([counted && counted + ' ' + KINDS[kind][3], status]);
   const whole = known && done >= total ? formatCount(total) : counted;
-  return [whole && whole + ' ' + KINDS[kind][3], took].filter(Boolean).join(' \u00b7 ');
+  return joined([whole && whole + ' ' + KINDS[kind][3], took]);
 }
 
 /** @param {Stage} stage @param {boolean} active of the experiment */
@@ -38,13 +38,13 @@ function stageBox(stage, active) {
     'aria-label': title + (stage.arm ? ', ' + stage.arm : ''), 'aria-valuemin': '0', 'aria-valuemax': '100',
     'aria-valuenow': String(Math.round(100 * share)), title: formatProgress(share) },
   el('i', { style: `width:${100 * share}%` }));
-  const named = stage.test ? title + ' \u00b7 ' + stage.test : title;
+  const named = stage.test ? title + ' · ' + stage.test : title;
   const inside = [el('span', { class: 'lr-stage-top' }, el('b', { text: named }), badge),
     el('span', { class: 'lr-muted lr-stage-says', text: progressText(stage) }),
     stage.message && el('span', { class: 'lr-stage-says lr-stage-wrong', text: stage.message })].filter(Boolean);
-  const href = '?' + new URLSearchParams({ tab, [name]: stage.id });
-  const face = stage.opens ? el('a', { href, class: 'lr-stage-face', 'data-key': stage.id }, ...inside)
-    : el('div', { class: 'lr-stage-face' }, ...inside);
+  const face = stage.opens ? linkTo({ tab, [name]: stage.id }, null, { class: 'lr-stage-face', 'data-key': stage.id })
+    : el('div', { class: 'lr-stage-face' });
+  face.append(...inside);
   return el('li', { class: 'lr-stage lr-stage-is-' + stage.state }, face, bar || null);
 }
 
@@ -52,7 +52,7 @@ function stageBox(stage, active) {
 export function stageGroups(stages, state, rounds) {
   /** @type {Map<string, Stage[]>} */ const groups = new Map();
   for (const stage of stages) {
-    const key = (rounds > 1 ? `Round ${stage.round} \u00b7 ` : '') + (stage.arm || 'Both models');
+    const key = (rounds > 1 ? `Round ${stage.round} · ` : '') + (stage.arm || 'Both models');
     groups.set(key, [...(groups.get(key) || []), stage]);
   }
   return [...groups].map(([name, members]) => el('section', { class: 'lr-stage-group', 'aria-label': name },

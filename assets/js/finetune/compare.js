@@ -1,6 +1,6 @@
 // @ts-check
 // Some runs over one another: their curves, and their settings with those that differ marked.
-import { el } from '../shared/dom.js';
+import { el, linkTo, muted } from '../shared/dom.js';
 import { Curves } from './curves.js';
 
 const letter = (i) => el('b', { style: `color:var(--lr-series-${i})`, text: String.fromCharCode(65 + i) });
@@ -19,7 +19,7 @@ export class Comparison {
     el('table', { class: 'lr-compared' }, el('thead', {}, this.head), this.body));
     this.node = el('section', { class: 'lr-card lr-comparison', 'aria-label': 'Compared runs', hidden: true },
       el('div', { class: 'lr-top' }, el('h2', { text: 'Compare' }),
-        el('button', { type: 'button', text: 'Close', onclick: onClose })),
+        el('button', { text: 'Close', onclick: onClose })),
       this.legend, this.curves.node,
       el('div', { class: 'lr-top' }, el('h3', { text: 'Settings' }),
         el('label', { class: 'lr-pick' }, this.only, el('span', { text: 'Only those that differ' })), this.count),
@@ -36,8 +36,8 @@ export class Comparison {
     this.shown = ids;
     this.rows = table;
     this.legend.replaceChildren(...runs.map(({ id, name }, i) => el('li', {}, letter(i), el('span', {},
-      el('a', { href: '?' + new URLSearchParams({ tab: 'finetune', run: id, compare: ids }), text: name }),
-      el('span', { class: 'lr-muted', text: this.whatIsOwn(i) })))));
+      linkTo({ tab: 'finetune', run: id, compare: ids }, name),
+      muted(this.whatIsOwn(i))))));
     this.curves.show(figures);
     this.head.replaceChildren(el('th', { scope: 'col', text: 'Setting' }),
       ...runs.map((_, i) => el('th', { scope: 'col' }, letter(i))));
@@ -48,9 +48,9 @@ export class Comparison {
     this.count.textContent = differing.length ? `${differing.length} of ${this.rows.length} differ`
       : `All ${this.rows.length} are the same`;
     this.table.hidden = !shown.length;
-    const sign = () => el('span', { class: 'lr-unequal', role: 'img', 'aria-label': 'differs', text: '\u2260' });
+    const sign = () => el('span', { class: 'lr-unequal', role: 'img', 'aria-label': 'differs', text: '≠' });
     this.body.replaceChildren(...shown.map(({ name, values, differs }) =>
-      el('tr', { class: differs ? 'lr-differs-row' : null }, el('th', { scope: 'row' }, differs ? sign() : null, name),
+      el('tr', { class: differs ? 'lr-differs-row' : null }, el('th', { scope: 'row' }, differs && sign(), name),
         ...values.map((text) => el('td', { text })))));
   }
   /** What tells a run from the others, in a few words. */

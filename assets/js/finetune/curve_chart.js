@@ -3,7 +3,7 @@
 // curves has it: by training step, samples or time, smoothed, zoomed in x like its neighbours.
 import { Chart } from '../shared/chart.js';
 import { el } from '../shared/dom.js';
-import { formatCount, formatNumber } from '../shared/format.js';
+import { formatCount, formatNumber, plural } from '../shared/format.js';
 
 /**
  * How all curves of a group are drawn.
@@ -21,7 +21,7 @@ import { formatCount, formatNumber } from '../shared/format.js';
 /** @type {Record<string, { title: string, hover: string, at: (x: number, clock: { name: string }) => string }>} */
 export const AXES = {
   update: { title: 'training step', hover: 'training step %{x:,}', at: (x) => 'training step ' + formatCount(x) },
-  samples: { title: 'samples seen', hover: '%{x:,} samples', at: (x) => formatCount(x) + ' samples' },
+  samples: { title: 'samples seen', hover: '%{x:,} samples', at: (x) => plural(x, 'sample') },
   seconds: { title: 'time', hover: '%{x:.3~g} ', at: (x, { name }) => formatNumber(x) + ' ' + name },
 };
 

@@ -15,8 +15,7 @@ const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
  * @param {string} label @param {string[][]} options @param {(key: any) => void} onPick
  */
 function createChoice(label, options, onPick) {
-  const buttons = options.map(([key, text]) => el('button', { type: 'button', 'data-key': key, text,
-    onclick: () => onPick(key) }));
+  const buttons = options.map(([key, text]) => el('button', { 'data-key': key, text, onclick: () => onPick(key) }));
   const node = el('div', { class: 'lr-choice', role: 'group', 'aria-label': label }, el('span', { text: label }),
     ...buttons);
   return { node, show(chosen, disabled = (_key) => '') {
@@ -50,7 +49,7 @@ export class Curves {
       onInput: (i) => this.readAt(i) });
     this.read.input.addEventListener('focus', () => this.readAt(Number(this.read.input.value)));
     this.read.input.addEventListener('blur', () => this.point(null));
-    this.whole = el('button', { type: 'button', text: 'Reset zoom', onclick: () => {
+    this.whole = el('button', { text: 'Reset zoom', onclick: () => {
       this.zoom(null);
       /** @type {HTMLElement} */ (this.x.node.querySelector('[aria-pressed=true]')).focus(); // this one vanishes
     } });

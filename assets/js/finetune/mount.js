@@ -1,10 +1,11 @@
 // @ts-check
 // The Fine-tune tab on the Gradio page.
 import { address } from '../shared/address.js';
-import { createErrorBox, downloadFrom, el, setText } from '../shared/dom.js';
+import { el, linkTo, setText } from '../shared/dom.js';
 import { formatTime } from '../shared/format.js';
-import { createCalls, followAddress, lookAt, pollWhileVisible } from '../shared/poll.js';
+import { pollWhileVisible } from '../shared/poll.js';
 import { createRunList, isActive } from '../shared/run_list.js';
+import { RunTab } from '../shared/run_tab.js';
 import { Comparison } from './compare.js';
 import { Tuning } from './run.js';
 
@@ -13,16 +14,13 @@ const MOST_COMPARED = 6; // as many lines as can be told apart
 const FULL = `At most ${MOST_COMPARED} can be compared`;
 const HINT = 'Select a run to see its curves, or tick some to compare them.';
 
-class FinetuneTab {
-  constructor({ element, props, trigger, server }) {
-    this.element = element;
-    this.trigger = trigger;
-    this.call = createCalls(server);
-    this.open = null; // the run that is shown
+class FinetuneTab extends RunTab {
+  constructor(gradio) {
+    super(TAB, gradio,
+      { hint: HINT, wayOn: linkTo({ tab: 'datasets' }, 'Go to Datasets', { class: 'lr-job-made' }) });
     this.compared = [];
     this.seen = {}; // versions of what the page has
-    this.looked = 0;
-    this.busy = this.active = this.several = false;
+    this.active = this.several = false;
     this.renewed = this.wanted = null; // the form's datasets as they are known, and the one that a link asks for
     this.viewed = null; // the one that was looked at on the Datasets tab, when the form was renewed
     this.tick = el('span', { class: 'lr-muted', role: 'status' });
@@ -34,39 +32,22 @@ class FinetuneTab {
       this.list.node.querySelector('input')?.focus();
     });
     this.run = new Tuning(this.host());
-    this.empty = el('section', { class: 'lr-card lr-empty', hidden: true }, el('h2', { text: props.intro.title }),
-      ...props.intro.sentences.map((text) => el('p', { text })),
-      el('a', { class: 'lr-job-made', href: '?tab=datasets', text: 'Go to Datasets' }));
-    this.hint = el('p', { class: 'lr-muted lr-hint', hidden: true, text: HINT });
-    this.error = createErrorBox();
-    const root = element.querySelector('.lr-root');
-    root.classList.add('lr', 'lr-data', 'lr-tuning');
-    root.replaceChildren(this.error.node, this.list.node, this.hint, this.empty, this.comparison.node, this.run.node);
+    this.fill(['lr-tuning'], [this.list.node, this.hint, this.empty, this.comparison.node, this.run.node]);
   }
   /** What the view of a run can do. */
   host() {
-    const thenLook = async (name, ...more) => {
-      const answer = await this.call(name, this.open, ...more);
-      this.look(true);
-      return answer;
-    };
-    return { act: (name) => thenLook('act', name), merge: () => thenLook('merge'),
-      use: (which) => thenLook('use', which), rename: (name) => thenLook('rename', name),
-      savePreset: (name) => thenLook('save_preset', name),
-      push: (kind, form) => this.call('push', this.open, kind, form), pushed: () => this.call('pushed', this.open),
-      remove: async () => {
-        const answer = await this.call('discard', this.open);
-        if (answer.error) return answer;
-        this.compared = this.compared.filter((id) => id !== this.open);
-        this.show(null);
-        (this.list.node.querySelector('button') || document.getElementById('lr-tab-finetune-button')).focus();
-        return answer;
-      },
-      download: async (kind) => {
-        const answer = await this.call('prepare', this.open, kind);
-        if (!answer.error) downloadFrom(answer.url, answer.name);
-        return answer;
-      } };
+    return { ...super.host(), merge: () => this.change('merge'), use: (which) => this.change('use', which),
+      savePreset: (name) => this.change('save_preset', name),
+      push: (kind, form) => this.ask('push', kind, form), pushed: () => this.ask('pushed') };
+  }
+  async remove() {
+    const { open } = this, answer = await super.remove();
+    if (!answer.error && this.compared.includes(open)) this.compare(this.compared.filter((id) => id !== open));
+    return answer;
+  }
+  focus() {
+    const first = this.list.node.querySelector('button');
+    if (first) first.focus(); else super.focus();
   }
 
   checkbox({ id, name, created }) {
@@ -107,9 +88,9 @@ class FinetuneTab {
 
   /** The state of the list and of what is open; figures come again only when they changed. */
   async look(all) {
-    const { element, open, compared, seen, run, comparison } = this;
+    const { gradio: { element }, open, compared, seen, run, comparison } = this;
     if (document.hidden || !element.getClientRects().length) return; // it asks when it is seen
-    const answer = await lookAt(this, all, 'overview', open, compared.length > 1 ? compared : [],
+    const answer = await this.lookAt(all, 'overview', open, compared.length > 1 ? compared : [],
       { ...seen, figures: run.curves.marks, comparison: comparison.curves.marks });
     if (!answer?.runs) return;
     this.active = answer.runs.some(({ state }) => isActive(state)) || !!answer.open?.merge?.busy;
@@ -154,5 +135,5 @@ export function mount(gradio) {
   window.addEventListener('lr-tab', (/** @type {CustomEvent} */ event) => {
     if (event.detail === TAB) requestAnimationFrame(() => tab.look(true));
   });
-  return followAddress(TAB, tab, gradio, (id) => tab.show(id));
+  return tab.followAddress((id) => tab.show(id));
 }

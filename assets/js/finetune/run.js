@@ -1,10 +1,10 @@
 // @ts-check
 // One fine-tuning run: its progress, its curves, its settings, and what can be done with its adapter.
-import { createErrorBox, el, replaceIfChanged } from '../shared/dom.js';
+import { el, linkTo, replaceIfChanged, termsOf } from '../shared/dom.js';
 import { formatBytes, formatCount, formatDuration, formatNumber } from '../shared/format.js';
 import { createPush } from '../shared/push_form.js';
-import { isActive, runningWord, stateBadge } from '../shared/run_list.js';
-import { createCommand, createDeletion, createNaming, createRename, createRunProgress } from '../shared/run_view.js';
+import { isActive } from '../shared/run_list.js';
+import { RunHead, createNaming } from '../shared/run_view.js';
 import { Curves } from './curves.js';
 
 const TUNING_ACTIONS = {
@@ -12,9 +12,6 @@ const TUNING_ACTIONS = {
   cancel: ['Cancel', 'Stop at once; the checkpoints stay'],
   resume: ['Resume', 'Resume from the last checkpoint'],
 };
-
-const link = (text, params, help, first = false) => el('a', { class: first ? 'lr-job-made' : 'lr-next-link',
-  href: '?' + new URLSearchParams(params), title: help, text });
 
 /** What is known of a run in numbers, as [name, text, what it means]. */
 function factsOf({ job: { done, total }, state, numbers, result, used }) {
@@ -31,37 +28,27 @@ function factsOf({ job: { done, total }, state, numbers, result, used }) {
     lowest && Number.isFinite(after) && lowest[1] < after && ['Lowest held-out loss',
       `${formatNumber(lowest[1])} nats at step ${formatCount(lowest[0])}`, 'Marked with a star in its curve'],
     used && ['Adapter in use', 'of step ' + formatCount(used.update), 'Not the last one: the one with the lowest loss'],
-    ended && Number.isFinite(after) && ['Held-out loss', `${formatNumber(before)} \u2192 ${formatNumber(after)} nats`,
+    ended && Number.isFinite(after) && ['Held-out loss', `${formatNumber(before)} → ${formatNumber(after)} nats`,
       'Before the first update and after the last'],
   ].filter(Boolean);
 }
 function mergeStatus({ busy, job, state, message, folder }) {
-  if (busy) return ['Merging: ', el('a', { href: '?tab=jobs&job=' + job, text: 'the job' })];
-  return [state === 'succeeded' ? '' : 'Merging ended: ' + (message || state) + ' ',
-    folder ? el('span', {}, 'The merged model is in ', el('code', { text: folder })) : ''].filter(Boolean);
+  if (busy) return ['Merging: ', linkTo({ tab: 'jobs', job }, 'the job')];
+  return [state !== 'succeeded' && 'Merging ended: ' + (message || state) + ' ',
+    folder && el('span', {}, 'The merged model is in ', el('code', { text: folder }))];
 }
 
 export class Tuning {
-  /**
-   * @param {{ act: (name: string) => Promise<any>, remove: () => Promise<any>, push: any, pushed: any,
-   *   use: (which: string) => Promise<any>, rename: (name: string) => Promise<any>,
-   *   savePreset: (name: string) => Promise<any>,
-   *   merge: () => Promise<any>, download: (kind: string) => Promise<any> }} host
-   */
+  /** @param {any} host of FinetuneTab, in mount.js */
   constructor(host) {
     this.host = host;
     /** @type {any} */ this.data = null;
-    this.error = createErrorBox();
-    this.command = createCommand();
-    this.progress = createRunProgress({ label: 'Training steps', actions: TUNING_ACTIONS,
-      act: (name) => this.act(() => host.act(name)) });
-    this.deletion = createDeletion({ label: 'Delete this run?', act: () => this.act(host.remove),
-      text: () => `Delete \u201c${this.data.name}\u201d, ${formatBytes(this.data.bytes)}, ` +
+    this.head = new RunHead(host, { noun: 'run', counts: 'Training steps', actions: TUNING_ACTIONS,
+      deletes: () => `Delete “${this.data.name}”, ${formatBytes(this.data.bytes)}, ` +
         'with its adapter, its checkpoints and its merged models? This cannot be undone.' });
-    this.naming = createRename({ data: () => this.data, act: (name) => this.act(() => host.rename(name)) });
-    this.saving = createNaming({ text: 'Save settings \u2026', title: 'As a preset for the form and the command line',
+    this.saving = createNaming({ text: 'Save settings …', title: 'As a preset for the form and the command line',
       label: 'Name of the preset', yes: 'Save', value: () => '',
-      act: (name) => this.act(() => host.savePreset(name)) });
+      act: (name) => this.head.act(() => host.savePreset(name)) });
     this.push = createPush({ push: host.push, pushed: host.pushed });
     this.curves = new Curves();
     this.shownCard = '';
@@ -69,8 +56,7 @@ export class Tuning {
     this.node = this.parts.node;
   }
   layOut() {
-    const title = el('h2', { tabindex: '-1' }), badge = el('span'), facts = el('dl', { class: 'lr-numbers' });
-    const notes = el('ul', { class: 'lr-sentences lr-muted' });
+    const { head } = this, notes = el('ul', { class: 'lr-sentences lr-muted' });
     const merged = el('p', { class: 'lr-merged', role: 'status' });
     const next = el('div', { class: 'lr-buttons lr-next', role: 'group', 'aria-label': 'Actions with the adapter' });
     const curves = el('section', { class: 'lr-card lr-curves', 'aria-label': 'Curves' }, this.curves.node);
@@ -78,28 +64,22 @@ export class Tuning {
     const settingsBox = el('details', { class: 'lr-card lr-settings', hidden: true },
       el('summary', { text: 'Settings' }), settings);
     const cardBox = el('details', { class: 'lr-card lr-model-card', hidden: true },
-      el('summary', { text: 'The adapter\u2019s card' }), card);
+      el('summary', { text: 'The adapter’s card' }), card);
     const node = el('section', { class: 'lr-run-view', 'aria-label': 'The run', hidden: true },
-      el('div', { class: 'lr-card lr-run-head' },
-        el('div', { class: 'lr-top' }, el('div', { class: 'lr-run-title' }, title, badge),
-          el('div', { class: 'lr-buttons' }, this.saving.button, this.naming.button, this.deletion.button)),
-        this.naming.node, this.saving.node, this.deletion.node, this.error.node, this.progress.node, facts, notes,
-        next, merged, this.push.node,
-        this.command.node),
+      head.layOut({ buttons: [this.saving.button], forms: [this.saving.node],
+        parts: [head.progress.node, head.facts, notes, next, merged, this.push.node] }),
       curves, settingsBox, cardBox);
-    return { node, title, badge, facts, notes, next, merged, curves, settings, settingsBox, card, cardBox };
+    return { node, notes, next, merged, curves, settings, settingsBox, card, cardBox };
   }
-  async act(call) { return this.error.show((await call()).error); }
 
   /** The state comes with every answer, the rest only when it changed. */
   showState(now) {
     this.data = { ...this.data, ...now };
-    const { id, state, job, merge, adapter } = this.data, { done, total } = job, { badge, next, merged } = this.parts;
-    badge.replaceChildren(stateBadge(state, runningWord(job, 'Training')));
-    this.progress.show({ state, job, done, total,
+    const { id, state, job, merge, adapter } = this.data, { done, total } = job, { next, merged } = this.parts;
+    this.head.show({ ...this.data, facts: factsOf(this.data), command: job.command }, 'Training');
+    this.head.progress.show({ state, job, done, total,
       counted: [total && done ? formatCount(done) + ' of ' + formatCount(total) + ' training steps' : ''] });
-    this.deletion.offer(!isActive(state) && !merge?.busy); // a job has to be stopped first
-    this.command.show(job.command);
+    if (merge?.busy) this.head.offerDeletion(false);
     const ready = adapter && !isActive(state), made = merge?.folder;
     replaceIfChanged(next, [id, ready, merge?.busy, made, this.data.other], () =>
       (ready ? this.adapterActions(merge, made) : []));
@@ -109,16 +89,17 @@ export class Tuning {
   }
   adapterActions(merge, made) {
     const { id, adapter, other } = this.data, { host } = this;
-    const button = (name, text, help, call) => el('button', { type: 'button', 'data-key': name, title: help, text,
+    const button = (name, text, help, call) => el('button', { 'data-key': name, title: help, text,
       onclick: async (event) => {
         event.target.disabled = true;
-        await this.act(call);
+        await this.head.act(call);
         event.target.disabled = false;
       } });
     return [
-      document.getElementById('lr-tab-evaluate-button') && link('Evaluate', { tab: 'evaluate', run: id },
-        'Accuracy before and after fine-tuning', true),
-      link('Inspect with this model', { lens: id }, 'The tuned expert as a third model, token by token'),
+      document.getElementById('lr-tab-evaluate-button') && linkTo({ tab: 'evaluate', run: id }, 'Evaluate',
+        { class: 'lr-job-made', title: 'Accuracy before and after fine-tuning' }),
+      linkTo({ lens: id }, 'Inspect with this model',
+        { class: 'lr-next-link', title: 'The tuned expert as a third model, token by token' }),
       button('adapter', 'Download adapter (' + formatBytes(adapter) + ')', 'A zip that peft loads, with its card',
         () => host.download('adapter')),
       other && !merge?.busy && button('use', `Use the ${other[0]} adapter (step ${formatCount(other[1].update)})`,
@@ -127,28 +108,21 @@ export class Tuning {
         'A job that writes base and adapter as one model, which plain transformers loads', host.merge),
       made && button('merged', 'Download merged model (' + formatBytes(merge.bytes) + ')', 'A zip of the whole model',
         () => host.download('merged')),
-    ].filter(Boolean);
-  }
-  setting([name, value]) {
-    const dataset = name === 'Dataset' && this.data.dataset;
-    const href = '?' + new URLSearchParams({ tab: 'datasets', dataset });
-    return el('div', {}, el('dt', { text: name }), el('dd', {}, dataset ? el('a', { href, text: value }) : value));
+    ];
   }
   show(now) {
-    const { node, title, facts, notes, curves, settings, settingsBox, card, cardBox } = this.parts;
+    const { node, notes, curves, settings, settingsBox, card, cardBox } = this.parts;
     node.hidden = false;
     this.data = now;
-    title.textContent = now.name;
-    this.error.show('');
+    this.head.error.show('');
     this.showState({});
-    facts.replaceChildren(...factsOf(now).map(([name, text, help]) =>
-      el('div', { title: help }, el('dt', { text: name }), el('dd', { text }))));
     notes.replaceChildren(...now.notes.map((text) => el('li', { text })));
     notes.hidden = !now.notes.length;
     curves.hidden = !Object.keys(now.figures.marks).length;
     this.curves.show(now.figures);
     settingsBox.hidden = !now.settings.length;
-    settings.replaceChildren(...now.settings.map((one) => this.setting(one)));
+    settings.replaceChildren(...termsOf(now.settings.map(([name, value]) => [name,
+      name === 'Dataset' && now.dataset ? linkTo({ tab: 'datasets', dataset: now.dataset }, value) : value])));
     cardBox.hidden = !now.card_html;
     if (this.shownCard !== now.card_html) card.innerHTML = this.shownCard = now.card_html; // the server made it safe
   }
@@ -158,8 +132,8 @@ export class Tuning {
     this.data = null;
     node.hidden = true;
     cardBox.open = settingsBox.open = false;
-    for (const part of [this.deletion, this.naming, this.saving]) part.hide();
-    this.error.show('');
+    this.saving.hide();
+    this.head.begin();
     this.curves.reset();
   }
 }

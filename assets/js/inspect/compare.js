@@ -3,16 +3,16 @@
 // aligns them (lightreasoner/tracing/compare.py).
 import { createErrorBox, el } from '../shared/dom.js';
 import { PAPER } from '../shared/engine_data.js';
-import { clamp, formatSigned, plural, tokenLabel, tokenName } from '../shared/format.js';
-import { tokenNode } from './heatmap.js';
+import { clamp, formatSigned, lastPart, plural, tokenLabel, tokenName } from '../shared/format.js';
+import { cue, moveSelection, tokenNode } from './heatmap.js';
 import { METRICS, isAbove, klText, shade, teachingSignal, tunedName } from './measures.js';
 import { StepView } from './step_view.js';
 import { TokenCard } from './token_card.js';
 import { isTaken } from './viewer.js';
+import { gradeSign } from './writer.js';
 
 const NOTABLE = 0.1; // nats; smaller differences of KL are not written under the tokens
-const KEYS_HELP = '\u2190 \u2192 step by step \u00b7 n / p next or previous difference \u00b7 Home / End \u00b7 ' +
-  '\u2191 \u2193 the other trace';
+const KEYS_HELP = '← → step by step · n / p next or previous difference · Home / End · ↑ ↓ the other trace';
 // what the sides are called, and where their tokens are: names of their own, else by where they stand
 const NARROW = matchMedia('(max-width: 700px)'); // as in inspect.css: there the left one is above the right one
 const WIDE_NAMES = ['Left', 'Right'], NARROW_NAMES = ['Upper', 'Lower'];
@@ -21,27 +21,22 @@ const AT = { Left: 'on the left', Right: 'on the right', Upper: 'above', Lower: 
 
 /** How a trace differs from others of the same pair, in a few words. */
 function titleOf({ pair: { expert, amateur }, lens, request: { contrast } }) {
-  const last = (ref) => ref.split('::').map((part) => part.split(/[/\\]/).filter(Boolean).pop()).join(' + ');
-  const how = contrast ? (contrast.takeover ? ' \u00b7 takeover' : ' \u00b7 contrast') : '';
-  const tuned = lens ? ' \u00b7 ' + (lens.writer === 'tuned' ? 'written by ' : 'with ') + tunedName(lens) : '';
+  const last = (ref) => ref.split('::').map(lastPart).join(' + ');
+  const how = contrast ? (contrast.takeover ? ' · takeover' : ' · contrast') : '';
+  const tuned = lens ? ' · ' + (lens.writer === 'tuned' ? 'written by ' : 'with ') + tunedName(lens) : '';
   return last(expert) + ' against ' + last(amateur) + how + tuned;
 }
 function gradeOf({ graded, steps }) {
   const n = plural(steps.length, 'token');
   if (!graded) return [n];
-  const { right, extracted, answer } = graded, mark = right ? '\u2713' : '\u2717';
-  const sign = el('span', { role: 'img', 'aria-label': right ? 'right' : 'wrong', text: mark });
-  return [el('b', { class: right ? 'lr-right' : 'lr-wrong' }, (extracted ?? 'No answer') + ' ', sign),
-    ' known ' + answer + ' \u00b7 ' + n];
+  const { right, extracted, answer } = graded;
+  return [el('b', { class: right ? 'lr-right' : 'lr-wrong' }, (extracted ?? 'No answer') + ' ', gradeSign(right)),
+    ' known ' + answer + ' · ' + n];
 }
 
-function legend() {
-  const cue = (name, text) => el('span', { class: 'lr-cue' },
-    el('span', { class: 'lr-sample lr-' + name, text: 'token' }), ' ' + text);
-  return el('div', { class: 'lr-legend' }, cue('apart', 'differs'), cue('apart lr-first', 'the first difference'),
-     cue('above', 'KL above \u03b2'),
-    el('span', { class: 'lr-cue', text: '+0.3 under a token: its KL minus that of the other trace, in nats' }));
-}
+const legend = () => el('div', { class: 'lr-legend' }, cue('apart', 'differs'),
+  cue('apart lr-first', 'the first difference'), cue('above', 'KL above β'),
+  el('span', { class: 'lr-cue', text: '+0.3 under a token: its KL minus that of the other trace, in nats' }));
 
 /** One of the two traces. */
 class Side {
@@ -101,12 +96,9 @@ class Side {
     this.steps.empty(true);
   }
   mark(i) {
-    const before = this.nodes[this.current] || this.nodes[0], now = this.nodes[i ?? -1];
-    before.setAttribute('aria-selected', 'false');
-    before.tabIndex = -1;
+    const [first] = this.nodes;
+    moveSelection(this.nodes[this.current] || first, this.nodes[i ?? -1] || null, first);
     this.current = i ?? -1;
-    now?.setAttribute('aria-selected', 'true');
-    (now || this.nodes[0]).tabIndex = 0;
   }
   drawStep(alpha, cap) {
     const { record, current: i } = this, step = record.steps[i];
@@ -158,18 +150,18 @@ export class CompareView {
       el('div', { class: 'lr-compare-heads' }, ...this.sides.map(({ head }) => head)), this.grid, legend(),
       el('div', { class: 'lr-keys lr-muted', text: KEYS_HELP }));
     this.views = el('div', { class: 'lr-compare-steps' }, ...this.sides.map(({ steps }) => steps.node));
-    const back = el('button', { type: 'button', text: '\u2039 Back to one trace', onclick: () => host.close() });
+    const back = el('button', { text: '‹ Back to one trace', onclick: () => host.close() });
     root.prepend(el('section', { class: 'lr-card lr-compare-card', 'aria-label': 'Two traces side by side' },
       el('div', { class: 'lr-top' }, el('h3', { text: 'Two traces of one problem' }), back), this.error.node,
       this.says, this.note, this.body), this.views);
     root.addEventListener('keydown', (event) => this.onKey(event));
   }
   layOutButtons() {
-    const go = (text, title, act) => el('button', { type: 'button', text, title, onclick: act,
+    const go = (text, title, act) => el('button', { text, title, onclick: act,
       'aria-label': title && text + ': ' + title });
     return el('div', { class: 'lr-menu', role: 'group', 'aria-label': 'Differences' },
-      go('First difference', null, () => this.first(true)), go('\u2039 p', 'Previous difference', () => this.jump(-1)),
-      go('n \u203a', 'Next difference', () => this.jump(1)));
+      go('First difference', null, () => this.first(true)), go('‹ p', 'Previous difference', () => this.jump(-1)),
+      go('n ›', 'Next difference', () => this.jump(1)));
   }
   /** @returns {string[]} */
   get sideNames() { return this.names.length ? this.names : NARROW.matches ? NARROW_NAMES : WIDE_NAMES; }
@@ -222,7 +214,7 @@ export class CompareView {
   summary(same, first) {
     const apart = same.map((side) => side.filter((is) => !is).length);
     if (!apart[0] && !apart[1]) return 'The two responses are the same.';
-    const quoted = (i, n) => '\u201c' + tokenLabel(this.sides[n].record.steps[i].text) + '\u201d';
+    const quoted = (i, n) => '“' + tokenLabel(this.sides[n].record.steps[i].text) + '”';
     const texts = first.map((i, n) => (i === null ? 'nothing' : quoted(i, n)));
     const shared = Math.min(...first.map((i, n) => i ?? same[n].length));
     const [left, right] = this.sideNames.map((name) => AT[name]);

@@ -1,7 +1,7 @@
 // @ts-check
 // Export of a trace: a link, files, and a picture drawn from the same numbers as the page.
 import { copyText, download, el } from '../shared/dom.js';
-import { LONGEST_LABEL, showInvisible } from '../shared/format.js';
+import { LONGEST_LABEL, formatCount, plural, showInvisible } from '../shared/format.js';
 import { isAbove, shade, teachesNothing, tunedName } from './measures.js';
 import { countsOf, isRewritten, isTakenOver, judged, writtenBy } from './writer.js';
 
@@ -67,7 +67,7 @@ function wrapped(context, text) {
     }
     lines.push(line);
   }
-  return lines.length > MOST_LINES ? [...lines.slice(0, MOST_LINES - 1), '\u2026'] : lines;
+  return lines.length > MOST_LINES ? [...lines.slice(0, MOST_LINES - 1), '…'] : lines;
 }
 /** What stands above the tokens: [text, font, colour] of each line. */
 function headOf(context, { run, steps, metric, beta }, colours) {
@@ -79,8 +79,8 @@ function headOf(context, { run, steps, metric, beta }, colours) {
     lines.push(['Answer ' + judged(run.graded) + ', known ' + run.graded.answer, 'bold ' + plain,
       run.graded.right ? colours.target : colours.bad]);
   }
-  const measure = metric.name + ' \u00b7 ' + above + ' of ' + steps.length + ' steps above \u03b2 = ' +
-    beta.toFixed(2) + ' nats';
+  const measure = metric.name + ' · ' + formatCount(above) + ' of ' + plural(steps.length, 'step') +
+    ' above β = ' + beta.toFixed(2) + ' nats';
   return [...lines, ...[measure, ...headLines(run, steps)].map((text) => [text, plain, colours.muted])];
 }
 /** The colours and the marks, and what they mean: a line of tokens like those above it. */
@@ -96,7 +96,7 @@ function drawLegend(context, { run, steps, metric, beta }, y, colours) {
   context.fillRect(MARGIN + 16, y - 6, 140, 12);
   let x = MARGIN + 190 + context.measureText(metric.full + unit + ' and more').width;
   /** @type {[string, any][]} */
-  const cues = [['KL above \u03b2', { kl: beta + 1 }], ['top-1 differs', { agree: false }]];
+  const cues = [['KL above β', { kl: beta + 1 }], ['top-1 differs', { agree: false }]];
   if (steps.some(teachesNothing)) cues.push(['teaches nothing', { teaching: 0, pale: true }]);
   if (run.lens) cues.push(['training changed the top-1 token', { tuned_changed: true }]);
   for (const [says, marks] of cues) {
@@ -112,8 +112,8 @@ function drawLegend(context, { run, steps, metric, beta }, y, colours) {
 // On the tuned expert, and on the contrast that wrote the response.
 function headLines({ lens, contrast }, steps) {
   const changed = steps.filter((s) => s.tuned_changed).length;
-  return [...(lens ? ['\u25c6 ' + tunedName(lens) + ': training changed the top-1 token at ' + changed + ' of ' +
-    steps.length + ' steps (corner at the right)'] : []),
+  return [...(lens ? ['◆ ' + tunedName(lens) + ': training changed the top-1 token at ' + changed + ' of ' +
+    plural(steps.length, 'step') + ' (corner at the right)'] : []),
   ...(contrast ? [writtenBy(contrast), countsOf(steps, contrast) + (contrast.takeover
     ? ' (double and dashed line above)' : ' (dashed line above)')] : [])];
 }
@@ -122,22 +122,16 @@ function drawToken(context, { label, x: left, y: middle, w, step }, metric, beta
   context.fillStyle = mix(colours.heat, colours.surface, shade(metric, step) * 0.85 * pale);
   context.fillRect(left, middle - 12, w, 24);
   if (isAbove(step, beta)) { context.fillStyle = colours.hot; context.fillRect(left, middle + 11, w, 2); }
-  if (!step.agree) {
-    context.fillStyle = colours.hot;
+  const corner = (x, inwards, colour) => {
+    context.fillStyle = colour;
     context.beginPath();
-    context.moveTo(left, middle - 12);
-    context.lineTo(left + 7, middle - 12);
-    context.lineTo(left, middle - 5);
+    context.moveTo(x, middle - 12);
+    context.lineTo(x + inwards, middle - 12);
+    context.lineTo(x, middle - 5);
     context.fill();
-  }
-  if (step.tuned_changed) {
-    context.fillStyle = colours.tuned;
-    context.beginPath();
-    context.moveTo(left + w, middle - 12);
-    context.lineTo(left + w - 7, middle - 12);
-    context.lineTo(left + w, middle - 5);
-    context.fill();
-  }
+  };
+  if (!step.agree) corner(left, 7, colours.hot);
+  if (step.tuned_changed) corner(left + w, -7, colours.tuned);
   context.fillStyle = colours.target;
   if (isRewritten(step)) for (let x = left; x < left + w; x += 6) context.fillRect(x, middle - 14, 4, 2);
   if (isTakenOver(step)) for (const y of [-15, -12]) context.fillRect(left, middle + y, w, 1);
@@ -187,7 +181,7 @@ export function createExportMenu(kinds, run) {
     status.textContent = message;
     setTimeout(() => { status.textContent = ''; }, 4000);
   }
-  menu.append(...kinds.map(([kind, title]) => el('button', { type: 'button', 'data-kind': kind, title, disabled: true,
+  menu.append(...kinds.map(([kind, title]) => el('button', { 'data-kind': kind, title, disabled: true,
     text: kind === 'link' ? 'Copy link' : kind.toUpperCase(), onclick: () => start(kind) })), status);
   return { node: menu, enable(on) { menu.querySelectorAll('button').forEach((b) => { b.disabled = !on; }); } };
 }

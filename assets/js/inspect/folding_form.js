@@ -2,6 +2,7 @@
 // The form of the Inspect tab, folded to one line that says what Run would ask: once a run has begun, and from the
 // start where the screen has no room for form and trace side by side.
 import { setText } from '../shared/dom.js';
+import { joined, lastPart } from '../shared/format.js';
 
 const OWN_PAIR = 'Two models of my own', OWN_TEXT = 'This text is your own';
 const root = document.documentElement;
@@ -11,7 +12,6 @@ function valueOf(selector) {
   const field = document.querySelector(selector);
   return field instanceof HTMLInputElement || field instanceof HTMLTextAreaElement ? field.value.trim() : '';
 }
-const lastPart = (ref) => ref.split(/[/\\]/).filter(Boolean).pop() || '?';
 
 function pairOf() {
   const title = valueOf('#lr-pair input');
@@ -31,10 +31,10 @@ function decodingOf() {
   if (valueOf('#lr-mode input:checked').startsWith('Score')) return 'a text of mine, scored';
   const writer = valueOf('#lr-writer input:checked'), temperature = Number(valueOf('#lr-temperature input') || 0);
   const how = temperature > 0 ? 'temperature ' + temperature : 'greedy';
-  return writer && writer !== 'Expert' ? 'by ' + writer.toLowerCase() + ' \u00b7 ' + how : how;
+  return writer && writer !== 'Expert' ? 'by ' + writer.toLowerCase() + ' · ' + how : how;
 }
 /** What the form says, in one line. */
-const summary = () => [pairOf(), problemOf(), decodingOf()].filter(Boolean).join(' \u00b7 ');
+const summary = () => joined([pairOf(), problemOf(), decodingOf()]);
 
 /** The line. set(true) folds the form, set(false) opens it. */
 export function createFold() {

@@ -14,16 +14,27 @@ export function tokenNode(step, index) {
   const node = el('span', { class: 'lr-token', role: 'option', 'aria-selected': 'false', tabindex: index ? '-1' : '0',
     'data-index': index });
   const characters = Array.from(step.text);
-  const text = characters.length > LONGEST_LABEL ? characters.slice(0, LONGEST_LABEL).join('') + '\u2026' : step.text;
+  const text = characters.length > LONGEST_LABEL ? characters.slice(0, LONGEST_LABEL).join('') + '…' : step.text;
   const pieces = text.trim() === '' ? ['', ...Array.from(text).flatMap((c) => [c, ''])] : splitInvisible(text);
   pieces.forEach((piece, i) => { // every second piece is one invisible character
     if (i % 2 === 0) { if (piece) node.append(piece); return; }
-    node.append(el('span', { class: 'lr-glyph', text: piece === ' ' ? '\u2423' : visibleCharacter(piece) }));
+    node.append(el('span', { class: 'lr-glyph', text: piece === ' ' ? '␣' : visibleCharacter(piece) }));
     if (piece === '\n') node.append('\n');
   });
-  if (text === '') node.append(el('span', { class: 'lr-glyph', text: '\u2205' }));
+  if (text === '') node.append(el('span', { class: 'lr-glyph', text: '∅' }));
   return node;
 }
+/** Moves the selection among tokens, of which one can be reached by Tab: the selected one, or `otherwise`. */
+export function moveSelection(before, now, otherwise = now) {
+  before.setAttribute('aria-selected', 'false');
+  before.tabIndex = -1;
+  now?.setAttribute('aria-selected', 'true');
+  (now || otherwise).tabIndex = 0;
+}
+/** An entry of a legend: a token that looks so, and what that says. */
+export const cue = (looks, text) => el('span', { class: 'lr-cue' },
+  el('span', { class: 'lr-sample lr-' + looks, text: 'token' }), ' ' + text);
+
 function describe(step, i, above) {
   return ['Step ' + i + ': ' + tokenName(step.text), step.whole && 'part of ' + step.whole,
     klText(step),
@@ -105,12 +116,8 @@ export class Heatmap {
   select(i, focus) {
     const { nodes, node: grid } = this;
     if (i < 0 || i >= nodes.length) return false;
-    const before = nodes[this.current] || nodes[0];
-    before.setAttribute('aria-selected', 'false');
-    before.tabIndex = -1;
+    moveSelection(nodes[this.current] || nodes[0], nodes[i]);
     this.current = i;
-    nodes[i].setAttribute('aria-selected', 'true');
-    nodes[i].tabIndex = 0;
     if (focus) nodes[i].focus({ preventScroll: true });
     const box = grid.getBoundingClientRect(), token = nodes[i].getBoundingClientRect();
     if (token.top < box.top || token.bottom > box.bottom) grid.scrollTop += token.top - box.top - box.height / 2;

@@ -2,7 +2,7 @@
 // The traces that this browser has seen, as a list with a search. It keeps what a line shows; the traces themselves
 // stay on the server.
 import { el } from '../shared/dom.js';
-import { formatTime, plural } from '../shared/format.js';
+import { formatTime, joined, lastPart, plural } from '../shared/format.js';
 import { tunedName } from './measures.js';
 import { judged } from './writer.js';
 
@@ -23,10 +23,9 @@ function write(list) {
 
 /** A run that has ended, as the list keeps it. @returns {Seen} */
 export function seenOf({ run, expert, amateur, question, contrast, lens, graded }, tokens) {
-  const last = (ref) => ref.split(/[/\\]/).filter(Boolean).pop();
-  const parts = [last(expert) + ' against ' + last(amateur), contrast && (contrast.takeover ? 'takeover' : 'contrast'),
-    lens && tunedName(lens)];
-  return { id: run, time: Date.now() / 1000, question: question || '', title: parts.filter(Boolean).join(' \u00b7 '),
+  const parts = [lastPart(expert) + ' against ' + lastPart(amateur),
+    contrast && (contrast.takeover ? 'takeover' : 'contrast'), lens && tunedName(lens)];
+  return { id: run, time: Date.now() / 1000, question: question || '', title: joined(parts),
     result: graded ? judged(graded) : plural(tokens, 'token') };
 }
 
@@ -42,7 +41,7 @@ export class History {
     this.summary = el('summary');
     this.node = el('details', { class: 'lr lr-history' }, this.summary,
       el('div', { class: 'lr-history-box' }, this.search, this.none, this.list,
-        el('button', { type: 'button', text: 'Forget them', title: 'Empties this list; the traces stay',
+        el('button', { text: 'Forget them', title: 'Empties this list; the traces stay',
           onclick: () => { write([]); this.draw(); } })));
     this.node.addEventListener('toggle', () => this.draw());
     this.draw();
@@ -72,7 +71,7 @@ export class History {
     return el('li', { class: one.id === this.now?.id ? 'lr-history-now' : '' },
       el('a', { href: '?trace=' + one.id, text: one.question || 'A trace' }),
       el('span', { class: 'lr-muted',
-        text: [one.title, one.result, formatTime(one.time)].filter(Boolean).join(' \u00b7 ') }),
+        text: joined([one.title, one.result, formatTime(one.time)]) }),
       same ? el('a', { href: this.compare(one.id), text: 'Compare',
         title: 'Side by side with the trace that is shown' }) : '');
   }

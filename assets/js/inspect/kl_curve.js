@@ -3,7 +3,7 @@
 // the steps come.
 import { Chart } from '../shared/chart.js';
 import { FIGURES } from '../shared/engine_data.js';
-import { tokenLabel } from '../shared/format.js';
+import { formatCount, plural, tokenLabel } from '../shared/format.js';
 import { isAbove } from './measures.js';
 
 const PAUSE = 200; // milliseconds at least between two drawings while steps come
@@ -18,13 +18,14 @@ function filled(steps, beta, run, others) {
   if (!tuned) figure.data = figure.data.filter(({ meta }) => meta !== 'tuned_kl');
   const first = figure.data.findIndex(({ meta }) => meta === 'teaching');
   figure.data.push(...others.map((other, i) => ({ ...figure.data[first], meta: other.key,
-    name: 'expert \u2016 ' + escaped(other.reader) + (other.least ? ', at least' : ''),
+    name: 'expert ‖ ' + escaped(other.reader) + (other.least ? ', at least' : ''),
     hovertemplate: 'KL %{customdata[1]:.3f} nats<extra></extra>',
     line: { ...figure.data[first].line, color: `var(--lr-series-${i + 1})`, dash: DASHES[i] } })));
   for (const trace of figure.data) {
     const key = trace.meta;
     trace.x = steps.map((_, i) => i);
     trace.y = steps.map((step) => step[key]);
+    if (steps.length === 1) trace.mode = 'lines+markers'; // a line needs two
     trace.customdata = steps.map((step) => [escaped(tokenLabel(step.text, 40)), step[key]]);
   }
   figure.layout.uirevision = run;
@@ -43,14 +44,15 @@ function place({ layout }, { beta }) {
 function says(steps, beta) {
   if (!steps.length) return 'KL over the steps of the response; no step yet';
   const values = steps.map((step) => step.kl ?? Infinity), most = values.reduce((x, y) => Math.max(x, y));
-  return `KL over ${steps.length} steps: ${steps.filter((step) => isAbove(step, beta)).length} above \u03b2 = ` +
+  const above = steps.filter((step) => isAbove(step, beta)).length;
+  return `KL over ${plural(steps.length, 'step')}: ${formatCount(above)} above β = ` +
     `${beta.toFixed(2)}; the highest, ${Number.isFinite(most) ? most.toFixed(2) + ' nats' : 'infinite'}, at step ` +
     values.indexOf(most);
 }
 
 /** @param {(step: number, focus: boolean) => void} onSelect */
 export function createCurve(onSelect) {
-  const chart = new Chart({ title: 'KL by step', says: 'in nats; the dashed line is \u03b2', name: 'kl-by-step',
+  const chart = new Chart({ title: 'KL by step', says: 'in nats; the dashed line is β', name: 'kl-by-step',
     onClick: ({ x }) => onSelect(x, false) });
   chart.node.classList.add('lr-curve');
   let steps = [], beta = 0, selected = -1, run = '', timer = 0, held = null, others = [];

@@ -11,7 +11,7 @@ export const METRICS = MEASURES.filter((m) => m.full).map((m) => (
  * @param {string[]} refs @param {boolean[]} across which of them have another tokenizer than the expert
  */
 export const otherMetrics = (refs, across = []) => refs.map((ref, i) => ({ ...METRICS[0], key: 'other_kl_' + (i + 1),
-  name: 'KL(expert \u2016 ' + readerName(ref) + ')' + (across[i] ? ', at least' : ''), reader: readerName(ref),
+  name: 'KL(expert ‖ ' + readerName(ref) + ')' + (across[i] ? ', at least' : ''), reader: readerName(ref),
   least: !!across[i],
   of: (step) => step['other_kl_' + (i + 1)] ?? Infinity }));
 /** The end of a model's reference. */
@@ -22,11 +22,10 @@ function logRatio({ expert_logprob: e, amateur_logprob: a }) {
   return Math.max(0, (e ?? 0) - (a ?? (e === null ? 0 : -Infinity)));
 }
 /** KL of a step; of a pair across tokenizers it is a lower bound. */
-export const klText = ({ kl, compared }) => 'KL ' + (compared === undefined ? '' : '\u2265 ') +
-  formatNats(kl ?? Infinity);
+export const klText = ({ kl, compared }) => 'KL ' + (compared === undefined ? '' : '≥ ') + formatNats(kl ?? Infinity);
 /** What was compared at the steps of a pair across tokenizers. @param {number[]} shares of the expert's probability */
 export const comparedSays = (shares) => 'the tokenizers differ: KL is a lower bound, ' +
-  formatPercent(shares.reduce((sum, share) => sum + share, 0) / shares.length) + ' of the expert\u2019s mass compared';
+  formatPercent(shares.reduce((sum, share) => sum + share, 0) / shares.length) + ' of the expert’s mass compared';
 export const isAbove = (step, beta) => (step.kl ?? Infinity) > beta;
 
 // Depth of the colour, from 0 to 1. The square root tells the many small values apart.
@@ -52,7 +51,7 @@ export function contrastiveTarget(candidates, alpha, cap = null) {
 
 const stored = ({ candidates, plausible }) =>
   candidates || (plausible && { expert_logprobs: plausible[0], amateur_logprobs: plausible[1] });
-/** KL(target \u2016 expert) in nats, at any \u03b1; null where the step's distributions were not stored. */
+/** KL(target ‖ expert) in nats, at any α; null where the step's distributions were not stored. */
 export function teachingSignal(step, alpha, cap = null) {
   const known = stored(step);
   if (!known) return null;
@@ -67,7 +66,7 @@ export function teachingSignal(step, alpha, cap = null) {
 export function takenProbabilities(step, alpha, cap = null) {
   const { candidates, plausible: kept, expert_logprob: logE, amateur_logprob: logA } = step;
   const [expert, amateur] = [logE, logA].map((x) => (x === null || x === undefined ? null : Math.exp(x)));
-  const set = candidates || (kept && { expert_logprobs: kept[0], amateur_logprobs: kept[1] });
+  const set = stored(step);
   const isUnknown = step.compared !== undefined && logA === null; // the amateur's is known within wide bounds only
   if (!set) return { expert, amateur, target: null, plausible: false, says: step.compared === undefined
     ? 'The target was not stored here.' : 'No target: some plausible token could not be compared.' };
@@ -91,7 +90,7 @@ export function capped(rows, cap) {
   const most = rows.reduce((best, row) => (row.free - row.c > best.free - best.c ? row : best), rows[0]);
   const name = 'The cap of ' + cap + (cap === 1 ? ' nat' : ' nats');
   if (most.free - most.c < SHIFT) return name + ' changes nothing here.';
-  return name + ' lowers the target on \u201c' + tokenLabel(most.text) + '\u201d from ' + formatPercent(most.free) +
+  return name + ' lowers the target on “' + tokenLabel(most.text) + '” from ' + formatPercent(most.free) +
     ' to ' + formatPercent(most.c) + '.';
 }
 const known = (step) => Number.isFinite(step.teaching);
@@ -105,8 +104,8 @@ export const isSelected = (step, beta, mark) => mark === 'keep' || (mark !== 'dr
 // in the target.
 export function taught(rows, signal, selected) {
   const most = rows.reduce((best, row) => (row.c - row.e > best.c - best.e ? row : best), rows[0]);
-  const move = 'expert ' + formatPercent(most.e) + ' \u2192 target ' + formatPercent(most.c) + ' on \u201c' +
-    tokenLabel(most.text) + '\u201d';
+  const move = 'expert ' + formatPercent(most.e) + ' → target ' + formatPercent(most.c) + ' on “' +
+    tokenLabel(most.text) + '”';
   const nats = signal.toFixed(3) + ' nats';
   if (signal < PAPER.teaches) {
     return ['Teaches nothing', ': the target is what the expert expects already (' + move + ', ' + nats + ').'];
@@ -118,10 +117,10 @@ const CHANGE = 0.005; // of probability; a smaller change is not worth a sentenc
 // What training did to one step, in a sentence. Rows: {text, e, t}, the probabilities under the expert and the tuned
 // one.
 export function trainingEffect(rows, changed) {
-  const quoted = (row) => '\u201c' + tokenLabel(row.text) + '\u201d';
+  const quoted = (row) => '“' + tokenLabel(row.text) + '”';
   const most = (of) => rows.reduce((best, row) => (of(row) > of(best) ? row : best), rows[0]);
   const effect = (row) => quoted(row) + ' ' + times(row.t / row.e) + ' as likely here (' +
-    formatPercent(row.e) + ' \u2192 ' + formatPercent(row.t) + ')';
+    formatPercent(row.e) + ' → ' + formatPercent(row.t) + ')';
   if (changed) {
     const before = most((row) => row.e), now = most((row) => row.t);
     return 'Training changed the top-1 token from ' + quoted(before) + ' to ' + quoted(now) + ': it made ' +
@@ -130,7 +129,7 @@ export function trainingEffect(rows, changed) {
   const gained = most((row) => row.t - row.e), lost = most((row) => row.e - row.t);
   const row = gained.t - gained.e >= CHANGE ? gained : lost;
   if (Math.abs(row.t - row.e) < CHANGE) {
-    return 'Training changed no token\u2019s probability by more than half a percentage point here.';
+    return 'Training changed no token’s probability by more than half a percentage point here.';
   }
   return 'Training made ' + effect(row) + '.';
 }
@@ -144,5 +143,5 @@ function times(ratio) {
 export function tunedName(tuned) {
   if (tuned.name) return tuned.name;
   const parts = tuned.tuned.split(/[/\\]/).filter(Boolean);
-  return parts.length > 2 ? '\u2026/' + parts.slice(-2).join('/') : tuned.tuned;
+  return parts.length > 2 ? '…/' + parts.slice(-2).join('/') : tuned.tuned;
 }

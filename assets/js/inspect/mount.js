@@ -3,6 +3,7 @@
 import { address } from '../shared/address.js';
 import { el } from '../shared/dom.js';
 import { EXAMPLE, PAPER } from '../shared/engine_data.js';
+import { plural } from '../shared/format.js';
 import { createCalls, scrollToResult } from '../shared/poll.js';
 import { CompareView } from './compare.js';
 import { keepDraft } from './draft.js';
@@ -18,6 +19,7 @@ const LOOK = 300; // milliseconds between looks at responses that are being scor
 const SETTLED = 800; // milliseconds after which a link has filled the form
 const READING = 4000; // milliseconds after which a chart may be loaded for the example
 
+const OPENING = 'Opening the trace …';
 const NO_FLIP = 'No evaluation of this model has a problem that changed sides. Run shows the three models on the ' +
   'problem of the form; an evaluation beside the base finds one to compare.';
 
@@ -60,7 +62,10 @@ class LiveRun {
     this.filled = () => {};
     /** @type {Map<string, (step: number) => any>} the details of the steps of the example */ this.example = new Map();
     const call = this.call = createCalls(server);
-    this.ask = (run) => trigger('open', { run });
+    this.ask = (run) => {
+      this.viewer.setStatus(OPENING, true);
+      trigger('open', { run });
+    };
     this.fold = createFold();
     this.history = new History((id) => '?trace=' + this.viewer.run.run + '&with=' + id);
     this.root = /** @type {HTMLElement} */ (element.querySelector('.lr-root'));
@@ -114,11 +119,18 @@ class LiveRun {
   async openComparison(one, other, as = null, step = null, right = null) {
     const mine = ++this.sought;
     this.compared = [one, other, as];
-    this.besides('Reading both traces \u2026');
+    this.besides('Reading both traces …');
     const answer = await this.call('beside', one, other);
     if (mine !== this.sought) return;
     if (answer.error) this.comparison.wait('', answer.error);
     else this.comparison.show(answer, SIDES[as] || [], step, right, NOTES[as]);
+  }
+  /** The comparison that an address names, or the one of a run's tuned expert with its base. */
+  followComparison(params) {
+    const numberOf = (name) => (params.has(name) ? Number(params.get(name)) : null);
+    const [trace, other, lens, as] = ['trace', 'with', 'lens', 'as'].map((name) => params.get(name));
+    if (trace && other) this.openComparison(trace, other, as, numberOf('step'), numberOf('other'));
+    else if (lens && !trace) this.findFlip(lens);
   }
   besides(text) {
     this.fold.set(true);
@@ -140,7 +152,7 @@ class LiveRun {
       if (mine !== this.sought) return;
       if (answer.traces) { this.openComparison(answer.traces[0], answer.traces[1], answer.as); return; }
       if (!answer.status) { this.noFlip(answer); return; }
-      this.besides(WAITS[answer.as] + ' \u00b7 ' + answer.status + ' \u2026');
+      this.besides(WAITS[answer.as] + ' · ' + answer.status + ' …');
       await new Promise((done) => { setTimeout(done, LOOK); });
     }
   }
@@ -165,7 +177,7 @@ class LiveRun {
     const end = value.lastIndexOf('\n') + 1, lines = value.slice(this.position, end).split('\n').filter(Boolean);
     this.position = Math.max(this.position, end);
     const ended = this.add(lines.map((line) => JSON.parse(line))), { viewer, wanted } = this;
-    if (isRunning() && viewer.count) viewer.setStatus('Writing \u00b7 ' + viewer.count + ' tokens', true);
+    if (isRunning() && viewer.count) viewer.setStatus('Writing · ' + plural(viewer.count, 'token'), true);
     // once the run has ended, a step that does not exist is no longer waited for
     if (wanted && (ended || viewer.count > (wanted.step ?? -1))) this.selectWanted();
   }
@@ -258,27 +270,23 @@ export function mount(gradio) {
     if (target instanceof Element && target.closest('#lr-stop')) live.stop();
   });
   address.watch('inspect', (params) => { // a link on another tab to a trace, or to a run's tuned expert
-    const numberOf = (name) => (params.has(name) ? Number(params.get(name)) : null);
-    const [trace, other, lens] = ['trace', 'with', 'lens'].map((name) => params.get(name));
-    if (!other && live.comparison.shown) live.closeComparison('');
+    const [trace, lens] = ['trace', 'lens'].map((name) => params.get(name));
+    if (!params.get('with') && live.comparison.shown) live.closeComparison('');
     if (trace) {
+      const numberOf = (name) => (params.has(name) ? Number(params.get(name)) : null);
       live.wanted = { step: numberOf('step'), alpha: numberOf('alpha'), beta: numberOf('beta'),
         cap: params.has('cap') ? numberOf('cap') : NaN, colour: params.get('colour') };
       live.reopen(trace);
-      if (other) live.openComparison(trace, other, params.get('as'), numberOf('step'), numberOf('other'));
-    } else if (lens) {
-      trigger('lens', { run: lens });
-      live.findFlip(lens);
-    } else live.showExample(true); // Back to the page as it opens
+    } else if (lens) trigger('lens', { run: lens });
+    else live.showExample(true); // Back to the page as it opens
+    live.followComparison(params);
   });
   const restore = keepDraft();
   setTimeout(restore, SETTLED);
   live.filled = () => setTimeout(() => restore(true), SETTLED); // by a link, which can take longer
   live.sync();
-  const asked = address.get('inspect'), [trace, other, lens] = ['trace', 'with', 'lens'].map((name) => asked.get(name));
-  const numberOf = (name) => (asked.has(name) ? Number(asked.get(name)) : null);
-  if (trace && other) live.openComparison(trace, other, asked.get('as'), numberOf('step'), numberOf('other'));
-  else if (lens && !trace) live.findFlip(lens);
+  live.followComparison(address.get('inspect'));
+  if (address.get('inspect').has('trace') && live.head === null) live.viewer.setStatus(OPENING, true); // it is read
   const first = () => { if (address.shown === 'inspect') live.showExample(); };
   window.addEventListener('lr-tab', first);
   first();

@@ -1,6 +1,6 @@
 // @ts-check
 // The exported file: a trace that shows itself offline. Its curve is a picture, as it was when the file was saved.
-import { download, el } from '../shared/dom.js';
+import { download, el, muted } from '../shared/dom.js';
 import { Viewer, showRecord } from './viewer.js';
 
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
@@ -9,7 +9,7 @@ const record = read('lr-record'), curve = read('lr-curve');
 function createPicture() {
   const node = curve ? el('figure', { class: 'lr-chart' },
     el('figcaption', {}, el('b', { text: 'KL by step' }), ' ',
-      el('span', { class: 'lr-muted', text: 'in nats, with \u03b2 = ' + record.beta.toFixed(2) })),
+      muted('in nats, with β = ' + record.beta.toFixed(2))),
     el('img', { class: 'lr-curve-picture', src: curve, alt: 'KL over the steps of the response' })) : '';
   return { node, show() {}, grew() {}, select() {}, setBeta() {}, picture: async () => curve };
 }

@@ -1,7 +1,7 @@
 // @ts-check
 // One step: the expert, the amateur, the contrastive target and, where there is one, the tuned expert as bars over the
 // same tokens.
-import { el } from '../shared/dom.js';
+import { el, muted, termsOf } from '../shared/dom.js';
 import { PAPER } from '../shared/engine_data.js';
 import { formatNats, formatPercent, formatSigned, tokenLabel, tokenName } from '../shared/format.js';
 import { SAYS, capped, contrastiveTarget, isAbove, isSelected, klText, taught, trainingEffect } from './measures.js';
@@ -12,8 +12,8 @@ const NOT_STORED = 'The distributions of this step were not stored, because the 
   'A dataset built with the details of every step has them.';
 const NOT_COMPARED = 'The tokenizers differ, and what the amateur gives to some plausible token of the expert is not ' +
   'known here, so there is no contrastive target and the step is never trained on.';
-const SPELLED = 'how the amateur\u2019s tokens spell it';
-const ALPHA_HELP = 'A token is plausible if the expert gives it at least \u03b1 times the probability of its top-1 ' +
+const SPELLED = 'how the amateur’s tokens spell it';
+const ALPHA_HELP = 'A token is plausible if the expert gives it at least α times the probability of its top-1 ' +
   'token. Only plausible tokens can be reinforced.';
 const CAP_HELP = 'The largest log-ratio that counts in the target: with a cap, a token that the amateur all but ' +
   'rules out does not take everything. Off, as in the paper, at the right end.';
@@ -22,19 +22,19 @@ const MOST_CAP = 10; // nats; the slider's end, where there is no cap
 const SELECT = 'Select a token, in the text or in the curve, to see what both models expected there.';
 const NO_STEP = 'Once the expert writes, select any token to see what both models expected there, and what training ' +
   'would reinforce.';
-const PULLS = 'Fine-tuning pulls the expert\u2019s next-token distribution after this prefix towards these weights.';
+const PULLS = 'Fine-tuning pulls the expert’s next-token distribution after this prefix towards these weights.';
 
 // who: expert, amateur, target or tuned
 export function probabilityBar(who, p, plausible = true) {
   return el('div', { class: 'lr-bar lr-' + who },
     el('span', { class: 'lr-track' }, el('i', { style: 'width:' + (p * 100).toFixed(2) + '%' })),
-    el('span', { class: 'lr-value', text: plausible ? formatPercent(p) : '\u2013' }));
+    el('span', { class: 'lr-value', text: plausible ? formatPercent(p) : '–' }));
 }
 
 function tableRow(row, step, branch) {
   const taken = row.id === step.token_id, can = !taken && branch;
-  const go = el('button', { type: 'button', class: 'lr-branch', disabled: !can, text: taken ? 'taken' : '\u21b3 go',
-    'aria-label': (taken ? 'taken: ' : '\u21b3 go: ') + 'Continue from here with ' + tokenName(row.text),
+  const go = el('button', { class: 'lr-branch', disabled: !can, text: taken ? 'taken' : '↳ go',
+    'aria-label': (taken ? 'taken: ' : '↳ go: ') + 'Continue from here with ' + tokenName(row.text),
     title: taken ? 'This is the token that was taken' : 'Continue from here with this token',
     onclick: () => { if (can) branch(step.index, row.id); } });
   const bars = [['expert', row.e], ['amateur', row.a], ['target', row.c], ['tuned', row.t]].filter(([, p]) =>
@@ -44,10 +44,10 @@ function tableRow(row, step, branch) {
       ? el('small', { class: 'lr-spelled', title: SPELLED, text: ' ' + row.spelled }) : ''),
     el('div', { class: 'lr-bars' }, ...bars.map(([who, p]) =>
       probabilityBar(who, p, who !== 'target' || row.plausible))),
-    el('span', { class: 'lr-contribution', title: 'log-ratio: log \u03c0E \u2212 log \u03c0A',
+    el('span', { class: 'lr-contribution', title: 'log-ratio: log πE − log πA',
       text: formatSigned(row.ratio, 2) }),
     el('span', { class: 'lr-contribution', text: formatSigned(row.part),
-      title: 'contribution of this token to the KL: \u03c0E \u00b7 (log \u03c0E \u2212 log \u03c0A)' }),
+      title: 'contribution of this token to the KL: πE · (log πE − log πA)' }),
     branch || taken ? go : el('span'));
 }
 
@@ -62,7 +62,7 @@ function rowsOf(step, details, { alpha, cap }, order) {
     const t = logT && Math.exp(logT[i] ?? -Infinity);
     const e = Math.exp(logE[i]), a = Math.exp(logA[i]), ratio = logE[i] - logA[i];
     const text = details.tokens[id] === undefined ? '[' + id + ']' : details.tokens[id];
-    const spelled = (details.spelled?.[id] || []).map(tokenLabel).join('\u00b7'), part = e > 0 ? e * ratio : 0;
+    const spelled = (details.spelled?.[id] || []).map(tokenLabel).join('·'), part = e > 0 ? e * ratio : 0;
     return { id, text, spelled, e, a, t, c: weights[i], free: free[i], plausible: plausible[i], ratio, part };
   });
   const largest = (row) => Math.max(row.e, row.a, row.c, row.t || 0);
@@ -79,7 +79,8 @@ function trainingRow(run, step, all) {
     weights: inside.map((r) => Number(r.c.toPrecision(6))), kl_divergence: step.kl };
 }
 
-const divergence = (step, key) => formatNats(step[key] ?? Infinity);
+const inNats = (x) => formatNats(x) + (typeof x === 'number' ? ' nats' : '');
+const divergence = (step, key) => inNats(step[key] ?? Infinity);
 // [name, value, explanation]
 function factsOf(step) {
   const unknown = step.compared === undefined ? 'not shared' : 'not compared';
@@ -88,17 +89,16 @@ function factsOf(step) {
     const rank = step[who + '_rank'];
     return probability(step[who + '_logprob']) + (rank === null ? '' : ' (rank ' + rank.toLocaleString('en') + ')');
   };
-  const reverse = 'KL(tuned expert \u2016 expert); the other way round it is ' + divergence(step, 'tuned_reverse_kl') +
-    ' nats';
+  const reverse = 'KL(tuned expert ‖ expert); the other way round it is ' + divergence(step, 'tuned_reverse_kl');
   return [
     ['Expert gave the token', given('expert')],
     ['Amateur gave it', given('amateur')],
-    ['Entropy, expert', formatNats(step.expert_entropy), SAYS.expert_entropy],
-    ['Entropy, amateur', formatNats(step.amateur_entropy), SAYS.amateur_entropy],
-    ['Reverse KL', divergence(step, 'reverse_kl'), 'KL(amateur \u2016 expert) in nats'],
-    ['Jensen\u2013Shannon', formatNats(step.js), SAYS.js],
+    ['Entropy, expert', inNats(step.expert_entropy), SAYS.expert_entropy],
+    ['Entropy, amateur', inNats(step.amateur_entropy), SAYS.amateur_entropy],
+    ['Reverse KL', divergence(step, 'reverse_kl'), 'KL(amateur ‖ expert)'],
+    ['Jensen–Shannon', inNats(step.js), SAYS.js],
     ...(step.tuned_kl === undefined ? [] : [['Tuned expert gives it', given('tuned')],
-      ['Training moved', divergence(step, 'tuned_kl') + ' nats', reverse]])];
+      ['Training moved', divergence(step, 'tuned_kl'), reverse]])];
 }
 
 /** Why a step above beta of a pair across tokenizers has no distributions; at or below it, none may be stored. */
@@ -108,33 +108,32 @@ const whyNot = (step, beta) => (step.compared !== undefined && isAbove(step, bet
 const hasNoTarget = (step) => step.compared !== undefined && !Number.isFinite(step.teaching);
 /** Whether training uses a step, and why. */
 function verdict(step, above, mark) {
-  const is = above ? ' \u2013 above \u03b2' : ' \u2013 not above \u03b2';
+  const is = above ? ' – above β' : ' – not above β';
   if (above && hasNoTarget(step)) return is + ', but without a target: never trained on.';
   if (mark === 'drop') return is + ', dropped by you: never trained on.';
   if (mark === 'keep') return is + ', kept by you: always trained on.';
   return is + (above ? ', selected for training.' : ', not selected.') + (mark === 'pin' ? ' Pinned by you.' : '');
 }
 // Every step has these: whether it is selected, and its measures.
-function head(step, { above, selected, mark }, { move, stops = ['step above \u03b2', 'step above beta'] }) {
+function head(step, { above, selected, mark }, { move, stops = ['step above β', 'step above beta'] }) {
   const jump = (by, key, word) => {
-    const text = by < 0 ? '\u2039 ' + key : key + ' \u203a';
-    return el('button', { type: 'button', onclick: () => move(by), title: word + ' ' + stops[0] + ' (' + key + ')',
+    const text = by < 0 ? '‹ ' + key : key + ' ›';
+    return el('button', { onclick: () => move(by), title: word + ' ' + stops[0] + ' (' + key + ')',
       'aria-label': text + ': ' + word + ' ' + stops[1], text });
   };
   return [
     el('div', { class: 'lr-step-head' },
       el('h3', {}, 'Step ' + step.index + ' ', el('code', { text: tokenLabel(step.text) }),
-        step.whole ? ' part of \u201c' + step.whole + '\u201d' : ''),
+        step.whole ? ' part of “' + step.whole + '”' : ''),
       el('div', { class: 'lr-step-move' }, jump(-1, 'p', 'Previous'), jump(1, 'n', 'Next'))),
     el('p', { class: 'lr-verdict' + (selected && !hasNoTarget(step) ? ' lr-yes' : '') },
       el('b', { text: klText(step) + ' nats' }),
       step.compared === undefined ? ''
-        : ' \u00b7 ' + formatPercent(step.compared) + ' of the expert\u2019s mass compared',
+        : ' · ' + formatPercent(step.compared) + ' of the expert’s mass compared',
       verdict(step, above, mark),
       step.agree ? '' : ' The two models prefer different tokens.'),
     aloneSays(step) ? el('p', { class: 'lr-alone', text: sentence(aloneSays(step)) }) : null,
-    el('dl', { class: 'lr-facts' }, ...factsOf(step).map(([name, text, title]) =>
-      el('div', { class: 'lr-fact', title }, el('dt', { text: name }), el('dd', { text })))),
+    el('dl', { class: 'lr-facts' }, ...termsOf(factsOf(step), { class: 'lr-fact' })),
   ].filter(Boolean);
 }
 const sentence = (text, stop = '.') => text.replace(/^./, (first) => first.toUpperCase()) + stop;
@@ -151,8 +150,8 @@ function favourites(all) {
 }
 /** In whose order the rows stand. */
 function orderPicker(order, onOrder) {
-  const button = (name) => el('button', { type: 'button', 'data-order': name, 'aria-pressed': String(name === order),
-    title: 'Sort the tokens by the ' + name + '\u2019s probability', text: sentence(name, ''),
+  const button = (name) => el('button', { 'data-order': name, 'aria-pressed': String(name === order),
+    title: 'Sort the tokens by the ' + name + '’s probability', text: sentence(name, ''),
     onclick: () => onOrder(name) });
   return el('div', { class: 'lr-order', role: 'group', 'aria-label': 'Order of the tokens' },
     el('span', { text: 'Order' }), ...Object.keys(ORDERS).map(button));
@@ -164,7 +163,7 @@ function distributions(run, step, { all, rows, order }, { selected, open, cap, s
   const firstMasked = order === 'expert' ? rows.findIndex((row) => !row.plausible) : -1;
   const lines = rows.map((row) => tableRow(row, step, branch));
   if (firstMasked >= 0) lines.splice(firstMasked, 0, el('li', { class: 'lr-mask-line',
-    text: '\u03b1-mask: tokens below are too unlikely for the expert to be reinforced' }));
+    text: 'α-mask: tokens below are too unlikely for the expert to be reinforced' }));
   const rest = (key) => formatPercent(Math.max(0, 1 - rows.reduce((sum, row) => sum + row[key], 0)));
   const part = (step.kl ?? Infinity) - rows.reduce((sum, row) => sum + row.part, 0);
   const others = 'All other tokens: expert ' + rest('e') + ', amateur ' + rest('a') +
@@ -182,14 +181,14 @@ function distributions(run, step, { all, rows, order }, { selected, open, cap, s
     el('div', { class: 'lr-key' },
       el('span', { class: 'lr-expert', text: 'Expert' }), el('span', { class: 'lr-amateur', text: 'Amateur' }),
       el('span', { class: 'lr-target', text: 'Contrastive target' }),
-      tuned ? el('span', { class: 'lr-tuned', text: 'Tuned expert E\u2032' }) : null),
+      tuned ? el('span', { class: 'lr-tuned', text: 'Tuned expert E′' }) : null),
     el('ol', { class: 'lr-rows' },
       el('li', { class: 'lr-row lr-head' },
         ...['token', 'probability', 'log-ratio', 'KL part', ''].map((text) => el('span', { text }))),
       ...lines, el('li', { class: 'lr-rest', text: others })),
     el('details', { class: 'lr-training', open },
-      el('summary', { text: selected ? 'The training row' : 'The training row, if \u03b2 were lower' }),
-      el('p', { class: 'lr-muted', text: PULLS }),
+      el('summary', { text: selected ? 'The training row' : 'The training row, if β were lower' }),
+      muted(PULLS, 'p'),
       el('pre', { text: training.join('\n') }))].filter(Boolean);
 }
 
@@ -210,17 +209,13 @@ export class StepView {
     this.node = el('section', { class: 'lr-card lr-step', 'aria-label': 'The selected step' });
     this.alphaOut = el('output', { class: 'lr-number' });
     this.slider = el('input', { type: 'range', min: PAPER.alphaFloor, max: '1', step: '0.01', value: PAPER.alpha,
-      'aria-label': 'Alpha, the plausibility threshold' });
-    this.slider.addEventListener('input', () => actions.alpha(Number(this.slider.value)));
-    this.alphaRow = el('label', { class: 'lr-slider', title: ALPHA_HELP }, el('span', { text: '\u03b1 mask' }),
+      'aria-label': 'Alpha, the plausibility threshold', oninput: () => actions.alpha(Number(this.slider.value)) });
+    this.alphaRow = el('label', { class: 'lr-slider', title: ALPHA_HELP }, el('span', { text: 'α mask' }),
       this.slider, this.alphaOut);
     this.capOut = el('output', { class: 'lr-number' });
+    const capNow = () => (Number(this.capSlider.value) < MOST_CAP ? Number(this.capSlider.value) : null);
     this.capSlider = el('input', { type: 'range', min: '0.1', max: MOST_CAP, step: '0.1', value: MOST_CAP,
-      'aria-label': 'Cap on the log-ratio, in nats' });
-    this.capSlider.addEventListener('input', () => {
-      const value = Number(this.capSlider.value);
-      actions.cap(value < MOST_CAP ? value : null);
-    });
+      'aria-label': 'Cap on the log-ratio, in nats', oninput: () => actions.cap(capNow()) });
     this.capRow = el('label', { class: 'lr-slider', title: CAP_HELP }, el('span', { text: 'cap' }), this.capSlider,
       this.capOut);
     this.empty(false);
@@ -228,8 +223,7 @@ export class StepView {
   empty(hasSteps) {
     this.shown = null;
     this.ready(); // an answer on its way is no longer wanted
-    this.node.replaceChildren(el('h3', { text: 'Step view' }),
-      el('p', { class: 'lr-muted', text: hasSteps ? SELECT : NO_STEP }));
+    this.node.replaceChildren(el('h3', { text: 'Step view' }), muted(hasSteps ? SELECT : NO_STEP, 'p'));
   }
   /** @param {{ alpha: number, beta: number, cap?: number | null }} thresholds */
   show(run, step, details, thresholds, mark) {

@@ -1,7 +1,7 @@
 // @ts-check
 // The card beside a token that the pointer or the keyboard rests on: its KL, and three bars. All of it came with the
 // step, so the card asks nobody and is there at once.
-import { el } from '../shared/dom.js';
+import { el, muted } from '../shared/dom.js';
 import { tokenLabel } from '../shared/format.js';
 import { klText, takenProbabilities } from './measures.js';
 import { probabilityBar } from './step_view.js';
@@ -17,7 +17,7 @@ function content(step, alpha, cap) {
   return [el('div', { class: 'lr-card-head' }, el('code', { text: tokenLabel(step.text) }),
     el('b', { text: klText(step) })),
   ...Object.keys(NAMES).map(row).filter(Boolean),
-  el('div', { class: 'lr-muted', text: found.says })];
+  muted(found.says, 'div')];
 }
 
 export class TokenCard {

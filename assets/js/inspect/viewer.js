@@ -1,26 +1,25 @@
 // @ts-check
 // The viewer of one run: text, curve and step view. It does not know where runs come from: `host` gives it details,
 // exports and branches, on the page from the server, in an exported file from the file.
-import { createErrorBox, download, el, setText } from '../shared/dom.js';
+import { createErrorBox, download, el, labelled, optionsOf, setText } from '../shared/dom.js';
 import { EXAMPLE, PAPER } from '../shared/engine_data.js';
-import { clamp, plural } from '../shared/format.js';
+import { clamp, formatCount, joined, plural } from '../shared/format.js';
 import { createExportMenu, picture } from './exports.js';
 import { wholeText } from './characters.js';
 import { hasFormulas, showFormulas } from './formulas.js';
-import { Heatmap } from './heatmap.js';
+import { Heatmap, cue } from './heatmap.js';
 import {
   METRICS, comparedSays, isAbove, isCapped, isSelected, otherMetrics, teaches, teachingSignal, tunedName,
 } from './measures.js';
 import { StepView } from './step_view.js';
 import { TokenCard } from './token_card.js';
-import { changedSays, countsOf, createWriterLine, originOf, usualThresholds } from './writer.js';
+import { changedSays, countsOf, createWriterLine, gradeSign, originOf, usualThresholds } from './writer.js';
 
-const BETA_HELP = 'A step is selected when its KL lies above \u03b2.';
-const KEYS_HELP = '\u2190 \u2192 \u2191 \u2193 step by step \u00b7 n / p next or previous above \u03b2 \u00b7 ' +
-  'Home / End';
-const WRITER_KEYS_HELP = ' \u00b7 c / C next or previous token of the contrast\u2019s own';
+const BETA_HELP = 'A step is selected when its KL lies above β.';
+const KEYS_HELP = '← → ↑ ↓ step by step · n / p next or previous above β · Home / End';
+const WRITER_KEYS_HELP = ' · c / C next or previous token of the contrast’s own';
 const FORMULAS_HELP = 'Shows LaTeX in the problem and the response as formulas; the tokens stay as they are';
-const LOSS_HELP = 'Training starts from a loss of this: the mean of KL(target \u2016 expert) over the selected steps.';
+const LOSS_HELP = 'Training starts from a loss of this: the mean of KL(target ‖ expert) over the selected steps.';
 const EXAMPLE_HELP = 'A stored trace of the bundled pair, which comes with the software';
 const MARKED = { drop: 'dropped', keep: 'kept', pin: 'pinned' };
 const END_REASONS = { stop: 'The expert ended its turn', length: 'Cut off at the token limit',
@@ -54,35 +53,32 @@ function layOut(root, host, { heat, curve, view, exportMenu, writerLine, onBeta,
     summary: el('div', { class: 'lr-summary', hidden: true }), grade: el('span', { class: 'lr-grade', role: 'status' }),
     diverging: el('span', {}), counts: el('div', { class: 'lr-counts' }),
     example: el('span', { class: 'lr-example', title: EXAMPLE_HELP, text: 'Example' }),
-    betaOut: el('output', { class: 'lr-number' }), metricSelect: el('select', { 'aria-label': 'Colour the tokens by' }),
+    betaOut: el('output', { class: 'lr-number' }), metricSelect: el('select', { 'aria-label': 'Colour the tokens by',
+      onchange: () => onMetric(Number(parts.metricSelect.value)) }),
     betaSlider: el('input', { type: 'range', class: 'lr-beta', min: '0', max: '3', step: '0.01', value: PAPER.beta,
-      'aria-label': 'Beta, the KL threshold in nats' }),
+      'aria-label': 'Beta, the KL threshold in nats', oninput: () => onBeta(Number(parts.betaSlider.value)) }),
     metricSays: el('span', { class: 'lr-muted lr-metric-says' }), legendFull: el('span', {}),
     question: el('blockquote', { class: 'lr-question', hidden: true, tabindex: '0', 'aria-label': 'The problem' }),
-    formulas: el('input', { type: 'checkbox' }), reading: el('div', { class: 'lr-reading', hidden: true, tabindex: '0',
-      role: 'group', 'aria-label': 'The response with its formulas' }),
+    formulas: el('input', { type: 'checkbox', onchange: onFormulas }),
+    reading: el('div', { class: 'lr-reading', hidden: true, tabindex: '0', role: 'group',
+      'aria-label': 'The response with its formulas' }),
     prompt: el('details', { class: 'lr-prompt', hidden: true }),
     intro: host.intro ? el('div', { class: 'lr-intro' }, el('h3', { text: host.intro.title }),
       el('ol', {}, ...host.intro.sentences.map((text) => el('li', { text })))) : null };
-  parts.betaSlider.addEventListener('input', () => onBeta(Number(parts.betaSlider.value)));
   const formulaSwitch = el('label', { class: 'lr-formula-switch', hidden: true, title: FORMULAS_HELP }, parts.formulas,
     ' Read as formulas');
-  parts.formulas.addEventListener('change', onFormulas);
-  parts.metricSelect.addEventListener('change', () => onMetric(Number(parts.metricSelect.value)));
   const controls = el('div', { class: 'lr-controls' },
-    el('label', { class: 'lr-slider', title: BETA_HELP }, el('span', { text: '\u03b2 threshold' }), parts.betaSlider,
+    el('label', { class: 'lr-slider', title: BETA_HELP }, el('span', { text: 'β threshold' }), parts.betaSlider,
       parts.betaOut),
-    el('label', { class: 'lr-pick' }, el('span', { text: 'Colour' }), parts.metricSelect));
-  const cue = (name, text) => el('span', { class: 'lr-cue' },
-    el('span', { class: 'lr-sample lr-' + name, text: 'token' }), ' ' + text);
-  const forcedCue = cue('forced', 'forced by you');
-  const changedCue = cue('changed', 'training changed the top-1 token');
-  const rewrittenCue = cue('rewritten', 'not what the expert alone would write');
-  const takenOverCue = cue('taken-over', 'taken over from the expert');
+    labelled('Colour', parts.metricSelect));
+  const cues = { forcedCue: cue('forced', 'forced by you'),
+    changedCue: cue('changed', 'training changed the top-1 token'),
+    rewrittenCue: cue('rewritten', 'not what the expert alone would write'),
+    takenOverCue: cue('taken-over', 'taken over from the expert') };
   const keys = el('div', { class: 'lr-keys lr-muted', text: KEYS_HELP });
   const legend = el('div', { class: 'lr-legend' }, el('span', { text: '0' }), el('i', {}), parts.legendFull,
-    cue('above', 'KL above \u03b2'), cue('idle', 'teaches nothing'), cue('differs', 'top-1 differs'), forcedCue,
-    changedCue, rewrittenCue, takenOverCue);
+    cue('above', 'KL above β'), cue('idle', 'teaches nothing'), cue('differs', 'top-1 differs'),
+    ...Object.values(cues));
   const response = el('section', { class: 'lr-card lr-response', 'aria-label': 'The response' },
     el('div', { class: 'lr-top' }, parts.status, exportMenu.node), parts.error.node, parts.parent, parts.tunedModel,
     writerLine.node, parts.question, formulaSwitch, parts.summary, parts.reading,
@@ -91,7 +87,7 @@ function layOut(root, host, { heat, curve, view, exportMenu, writerLine, onBeta,
   parts.summary.append(parts.example, parts.grade, parts.diverging);
   root.classList.add('lr');
   root.replaceChildren(el('div', { class: 'lr-viewer' }, response, view.node));
-  return { ...parts, formulaSwitch, forcedCue, changedCue, rewrittenCue, takenOverCue, keys, response };
+  return { ...parts, ...cues, formulaSwitch, keys, response };
 }
 
 export class Viewer {
@@ -137,7 +133,7 @@ export class Viewer {
   offerMetrics(tuned) {
     const { metricSelect, changedCue } = this.parts;
     const offered = this.offered = [METRICS[0], ...this.others, ...METRICS.slice(1).filter((m) => tuned || !m.tuned)];
-    metricSelect.replaceChildren(...offered.map((m, i) => el('option', { value: i, text: m.name })));
+    metricSelect.replaceChildren(...optionsOf(offered.map((m, i) => [i, m.name])));
     if (tuned !== this.withTuned && tuned) this.metric = METRICS.find((m) => m.tuned);
     if (!offered.includes(this.metric)) this.metric = METRICS[0];
     this.withTuned = tuned;
@@ -151,35 +147,37 @@ export class Viewer {
     summary.hidden = !steps.length;
     if (!steps.length) return;
     const above = steps.filter((s) => isAbove(s, beta)).length, differ = steps.filter((s) => !s.agree).length;
-    diverging.textContent = above + ' of ' + plural(steps.length, 'step') + (above === 1 ? ' diverges' : ' diverge');
-    counts.append(el('b', { text: above + ' of ' + steps.length + ' steps above \u03b2' }), ' \u00b7 ' +
-      Math.round((100 * above) / steps.length) + ' % \u00b7 ', ...this.teachingCounts(),
+    const share = formatCount(above) + ' of ' + plural(steps.length, 'step');
+    diverging.textContent = share + (above === 1 ? ' diverges' : ' diverge');
+    counts.append(el('b', { text: share + ' above β' }), ' · ' +
+      Math.round((100 * above) / steps.length) + ' % · ', ...this.teachingCounts(),
     plural(differ, 'top-1 disagreement'));
     const changed = steps.filter((s) => s.tuned_changed).length;
-    if (this.run.lens) counts.append(' \u00b7 training changed the top-1 token at ' + plural(changed, 'step'));
+    if (this.run.lens) counts.append(' · training changed the top-1 token at ' + plural(changed, 'step'));
     for (const other of this.others) {
       const own = steps.filter((step) => other.of(step) > beta).length;
-      counts.append(' \u00b7 ' + other.reader + (other.least ? ': at least ' : ': ') + own + ' above \u03b2');
+      counts.append(' · ' + other.reader + (other.least ? ': at least ' : ': ') + formatCount(own) +
+        ' above β');
     }
     const written = countsOf(steps, this.run.contrast);
-    if (written) counts.append(' \u00b7 ' + written);
+    if (written) counts.append(' · ' + written);
     const shares = steps.map((step) => step.compared).filter((share) => share !== undefined);
-    if (shares.length) counts.append(' \u00b7 ' + comparedSays(shares));
+    if (shares.length) counts.append(' · ' + comparedSays(shares));
   }
   /** How many of the steps that training uses teach something, and the loss that training would start from. */
   teachingCounts() {
     const { marks } = this, of = (kind) => Object.values(marks).filter((mark) => mark === kind).length;
     const used = this.steps.filter((step, i) => isSelected(step, this.beta, marks[i]));
     const known = used.filter((step) => Number.isFinite(step.teaching)), n = known.filter(teaches).length;
+    const lack = used.some((step) => step.compared !== undefined) ? ' without a target · ' : ' not stored · ';
     const mean = known.reduce((sum, step) => sum + step.teaching, 0) / known.length;
     const marked = ['drop', 'keep', 'pin'].filter(of).map((kind) => of(kind) + ' ' + MARKED[kind]);
     const changed = this.cap === null ? 0 : used.filter((step) => isCapped(step, this.alpha, this.cap)).length;
-    return [this.cap !== null && 'the cap changes ' + plural(changed, 'target') + ' \u00b7 ',
-      known.length && el('b', { title: LOSS_HELP, text: n + (n === 1 ? ' teaches' : ' teach') }),
-      known.length && ', ' + mean.toFixed(3) + ' nats on average \u00b7 ',
-      known.length < used.length && (used.length - known.length) + (used.some((step) => step.compared !== undefined)
-        ? ' without a target \u00b7 ' : ' not stored \u00b7 '),
-      marked.length && marked.join(', ') + ' \u00b7 '].filter(Boolean);
+    return [this.cap !== null && 'the cap changes ' + plural(changed, 'target') + ' · ',
+      known.length && el('b', { title: LOSS_HELP, text: formatCount(n) + (n === 1 ? ' teaches' : ' teach') }),
+      known.length && ', ' + mean.toFixed(3) + ' nats on average · ',
+      known.length < used.length && formatCount(used.length - known.length) + lack,
+      marked.length && marked.join(', ') + ' · '].filter(Boolean);
   }
   drawScale() {
     const { betaOut, legendFull, metricSays } = this.parts, { name, full, says } = this.metric;
@@ -212,20 +210,21 @@ export class Viewer {
   }
   setAlpha(value) { // a link may hold any
     this.alpha = clamp(value, PAPER.alphaFloor, 1);
-    this.measure(this.steps);
-    this.heat.repaint(this.metric);
-    if (this.count) this.curve.grew();
-    this.drawCounts(); this.drawStep(); this.drawThresholds('alpha', this.alpha);
+    this.reweigh('alpha');
   }
   /** A link may hold anything; null: no cap. */
   setCap(value) {
     this.cap = value === null || !(value > 0) ? null : Math.min(value, 1000);
+    this.reweigh('cap');
+  }
+  /** Other targets. @param {'alpha' | 'cap'} moved */
+  reweigh(moved) {
     this.measure(this.steps);
     this.heat.repaint(this.metric);
     if (this.count) this.curve.grew();
-    this.drawCounts(); this.drawStep(); this.drawThresholds('cap', this.cap);
+    this.drawCounts(); this.drawStep(); this.drawThresholds(moved, this[moved]);
   }
-  /** What depends on \u03b1 and the cap. */
+  /** What depends on α and the cap. */
   measure(steps) { for (const step of steps) step.teaching = teachingSignal(step, this.alpha, this.cap); }
   /** The user's marks of the steps, which may have changed. */
   mark(marks) {
@@ -321,7 +320,7 @@ export class Viewer {
   /** Where the run comes from. origin: what was there before, once the server has told. */
   drawParent(origin) {
     const { parts: { parent }, run, host } = this, { id, step } = run.parent, [from, back] = originOf(run.parent);
-    const button = (text, onclick) => el('button', { type: 'button', text, onclick });
+    const button = (text, onclick) => el('button', { text, onclick });
     const beside = host.beside && run.ended ? button('Compare side by side', () => host.beside(run.run, id)) : '';
     parent.replaceChildren(from, changedSays(run, this.steps[step], origin), host.open
       ? button(back, () => host.open(id, step)) : '', ' ', beside);
@@ -363,11 +362,10 @@ export class Viewer {
   /** Whether the response is right, where the problem's answer is known. */
   showGrade({ answer, extracted, right }) {
     this.run.graded = { answer, extracted, right };
-    const { grade } = this.parts, mark = right ? '\u2713' : '\u2717';
+    const { grade } = this.parts;
     grade.classList.toggle('lr-wrong', !right);
     grade.replaceChildren(extracted === null ? 'No answer found ' : 'Answer ',
-      el('b', {}, (extracted ?? '') + ' ', el('span', { role: 'img', 'aria-label': right ? 'right' : 'wrong',
-        title: right ? 'right' : 'wrong', text: mark })), ' known ' + answer);
+      el('b', {}, (extracted ?? '') + ' ', gradeSign(right)), ' known ' + answer);
   }
   /** Empty again, as before the first run. */
   clear() {
@@ -380,7 +378,7 @@ export class Viewer {
     this.curve.show(this.steps, this.beta, '', []);
     this.root.classList.remove('lr-has-run');
   }
-  /** Selects the step of the strongest teaching signal, of those above \u03b2 if there are any. */
+  /** Selects the step of the strongest teaching signal, of those above β if there are any. */
   selectStrongest() {
     const { steps } = this, signal = (i) => steps[i].teaching ?? -1, all = [...steps.keys()];
     const above = all.filter((i) => isAbove(steps[i], this.beta));
@@ -414,10 +412,10 @@ export class Viewer {
     const turn = reason === 'stop' && run.contrast ? 'The turn ended' : END_REASONS[reason];
     const unread = reason === 'stopped' && !n ? ' before the first token' : '';
     const texts = [tuned ? 'The tuned expert ended its turn' : (turn || reason) + unread,
-      seconds > 0 && n ? n + ' tokens in ' + seconds.toFixed(1) + ' s (' + (n / seconds).toFixed(0) +
+      seconds > 0 && n ? plural(n, 'token') + ' in ' + seconds.toFixed(1) + ' s (' + formatCount(n / seconds) +
         ' per second)' : '',
       run.same_model ? 'Both models are the same, so KL is 0 everywhere' : ''];
-    this.setStatus(texts.filter(Boolean).join(' \u00b7 '), false);
+    this.setStatus(joined(texts), false);
     this.drawWriter(true);
     run.ended = true;
     this.drawFormulas();

@@ -12,7 +12,7 @@ export const isTakenOver = ({ amateur_choice: own, expert_choice: expert, token_
   !!own && own.token_id !== id && expert.token_id === id;
 export const isMarked = (step) => isRewritten(step) || isTakenOver(step);
 
-const quoted = ({ text }) => '\u201c' + tokenName(text) + '\u201d';
+const quoted = ({ text }) => '“' + tokenName(text) + '”';
 /** What the models alone would have written at a step, or ''. */
 export function aloneSays(step) {
   if (isRewritten(step)) return 'the expert alone would have written ' + quoted(step.expert_choice);
@@ -26,20 +26,20 @@ export function countsOf(steps, contrast) {
   const rewritten = steps.filter(isRewritten).length, taken = steps.filter(isTakenOver).length;
   const share = (n) => ' (' + Math.round((100 * n) / steps.length) + ' %)';
   if (!contrast.takeover) return plural(rewritten, 'token') + ' changed by the contrast' + share(rewritten);
-  return plural(taken, 'token') + ' taken over from the expert' + share(taken) + ' \u00b7 at ' +
+  return plural(taken, 'token') + ' taken over from the expert' + share(taken) + ' · at ' +
     plural(rewritten, 'step') + ' the expert alone would have written another';
 }
 
 /** @param {Contrast} contrast */
-const numbers = ({ alpha, beta, takeover, cap }) => (takeover ? '' : '\u03b1 = ' + alpha + ' and ') +
-  '\u03b2 = ' + beta + (cap === undefined ? '' : ' and a cap of ' + cap + ' nats');
+const numbers = ({ alpha, beta, takeover, cap }) => (takeover ? '' : 'α = ' + alpha + ' and ') +
+  'β = ' + beta + (cap === undefined ? '' : ' and a cap of ' + cap + ' nats');
 /** One line on a contrast: for pictures, and the beginning of the page's own. @param {Contrast} contrast */
 export function writtenBy(contrast) {
   return contrast.takeover
-    ? 'Takeover with ' + numbers(contrast) + ': the amateur writes, and where KL is above \u03b2 the expert\u2019s ' +
+    ? 'Takeover with ' + numbers(contrast) + ': the amateur writes, and where KL is above β the expert’s ' +
       'choice is taken in place of its own.'
-    : 'Contrast with ' + numbers(contrast) + ': where KL is above \u03b2 the contrastive target\u2019s choice is ' +
-      'taken, elsewhere the expert\u2019s own.';
+    : 'Contrast with ' + numbers(contrast) + ': where KL is above β the contrastive target’s choice is ' +
+      'taken, elsewhere the expert’s own.';
 }
 const other = (contrast) => (contrast.takeover ? 'by takeover' : 'by contrast');
 
@@ -55,8 +55,8 @@ export function usualThresholds(contrast, paper) {
  */
 export function createWriterLine(compare) {
   const says = el('span', {}), note = el('span', { class: 'lr-muted' });
-  const button = el('button', { type: 'button', class: 'lr-compare', text: 'Compare with greedy',
-    title: 'The expert\u2019s own greedy response to the same prompt, at the first step where the two differ' });
+  const button = el('button', { class: 'lr-compare', text: 'Compare with greedy',
+    title: 'The expert’s own greedy response to the same prompt, at the first step where the two differ' });
   const moved = el('p', { class: 'lr-moved', hidden: true });
   const node = el('div', { class: 'lr-written-by', role: 'status', hidden: true },
     el('p', {}, says, ' ', button, note), moved);
@@ -81,8 +81,13 @@ export function createWriterLine(compare) {
     } };
 }
 
+/** Whether an answer is right, as a sign that is read out. */
+export const gradeSign = (right) => {
+  const word = right ? 'right' : 'wrong';
+  return el('span', { role: 'img', 'aria-label': word, title: word, text: right ? '✓' : '✗' });
+};
 /** A response's answer and whether it is right. */
-export const judged = ({ extracted, right }) => (extracted ?? 'no answer') + (right ? ' \u2713' : ' \u2717');
+export const judged = ({ extracted, right }) => (extracted ?? 'no answer') + (right ? ' ✓' : ' ✗');
 /**
  * What a branch changed: the token, and the answer.
  * @param {any} run @param {any} step the forced one @param {{ replaced: string, graded?: any } | null} origin
@@ -97,7 +102,7 @@ export function changedSays({ parent, graded }, step, origin) {
 
 /** Where a run comes from that was made from another. @param {{ step: number, contrast?: Contrast }} parent */
 export function originOf({ step, contrast }) {
-  if (!contrast) return ['Branched at step ' + step + '. ', '\u2190 Back to the parent'];
-  return ['The expert\u2019s greedy response to the same prompt. From step ' + step + ' on it differs from the ' +
-    'response ' + other(contrast) + '. ', '\u2190 Back to the response ' + other(contrast)];
+  if (!contrast) return ['Branched at step ' + step + '. ', '← Back to the parent'];
+  return ['The expert’s greedy response to the same prompt. From step ' + step + ' on it differs from the ' +
+    'response ' + other(contrast) + '. ', '← Back to the response ' + other(contrast)];
 }

@@ -1,9 +1,9 @@
 // @ts-check
 // The details of an opened job: its error, its buttons, its numbers, its command, the end of its log.
-import { copyText, createErrorBox, el, replaceIfChanged, setText } from '../shared/dom.js';
+import { copyText, createErrorBox, el, replaceIfChanged, termsOf, setText } from '../shared/dom.js';
 import { fieldName, formatValue, timeNode } from '../shared/format.js';
 import { createConfirm } from '../shared/run_view.js';
-import { ACTIONS, QUICK, resultLink } from './states.js';
+import { ACTIONS, QUICK, actionButtons, resultLink } from './states.js';
 
 const NO_LOG = 'The log is empty so far.';
 
@@ -14,7 +14,7 @@ export function createJobDetails(id, start) {
   const facts = el('dl', { class: 'lr-job-facts' });
   const command = el('pre', { class: 'lr-job-command', tabindex: '0', 'aria-label': 'The command that does the same' });
   const copied = el('span', { class: 'lr-action-status', role: 'status' });
-  const copy = el('button', { type: 'button', text: 'Copy', 'aria-label': 'Copy the command', onclick: async () => {
+  const copy = el('button', { text: 'Copy', 'aria-label': 'Copy the command', onclick: async () => {
     const done = await copyText(command.textContent);
     if (!done) getSelection().selectAllChildren(command); // so that Ctrl+C copies it
     copied.textContent = done ? 'Copied' : 'Selected; press Ctrl+C';
@@ -33,8 +33,7 @@ export function createJobDetails(id, start) {
     const focused = buttons.contains(document.activeElement);
     const run = (name) => (name === 'delete'
       ? confirm.ask('Remove this job and its log from the list? Its results stay.') : start(name));
-    replaceIfChanged(buttons, names, () => names.map((name) => el('button', { type: 'button', 'data-key': name,
-      title: ACTIONS[name].title, text: ACTIONS[name].says, onclick: () => run(name) })));
+    replaceIfChanged(buttons, names, () => actionButtons(names, run));
     if (!names.includes('delete')) confirm.hide();
     if (!focused || buttons.contains(document.activeElement)) return;
     /** @type {HTMLElement} */ (node.closest('li').querySelector('.lr-job-open')).focus();
@@ -49,10 +48,10 @@ export function createJobDetails(id, start) {
     const times = [['Queued', job.created], ['Started', job.started], ['Ended', job.ended]];
     const values = Object.entries({ ...job.numbers, ...job.result }).filter(([, value]) => typeof value !== 'object');
     const attempt = job.attempt > 1 ? [['Attempt', String(job.attempt)]] : [];
-    replaceIfChanged(facts, [times, attempt, values], () => [
+    replaceIfChanged(facts, [times, attempt, values], () => termsOf([
       ...times.filter(([, at]) => at).map(([name, at]) => [name, timeNode(at)]), ...attempt,
       ...values.map(([name, value]) => [fieldName(name), formatValue(value, name)]),
-    ].map(([name, value]) => el('div', {}, el('dt', { text: name }), el('dd', {}, value))));
+    ]));
     setText(command, job.command);
   }
   return { node, update, fail: refused.show,

@@ -21,7 +21,7 @@ export function mount({ element, server }) {
     }
     if (hidden) texts.push('a job is running');
     if (queued) texts.push(queued + ' queued');
-    const text = texts.join(' \u00b7 ');
+    const text = texts.join(' · ');
     busy = !!text;
     link.hidden = !busy;
     if (!busy) return;

@@ -2,7 +2,7 @@
 // The browser's own notifications when a job ends: off until the user switches them on, in this browser only.
 import { address } from '../shared/address.js';
 import { el, setText } from '../shared/dom.js';
-import { STATES } from './states.js';
+import { stateName } from './states.js';
 
 const KEY = 'lr-notify';
 const REFUSED = 'This browser blocks notifications of this page; allow them beside its address, then try again.';
@@ -23,8 +23,8 @@ export function createNews() {
     known = new Set([...(known || []), ...keys]);
     if (!before || !wanted() || document.hasFocus()) return;
     ended.filter((_, i) => !before.has(keys[i])).forEach((job) => {
-      const { word } = STATES[job.state] || { word: job.state };
-      const note = new Notification(word + ': ' + job.title, { body: job.message || '', tag: 'lr-' + job.id });
+      const title = stateName(job.state) + ': ' + job.title;
+      const note = new Notification(title, { body: job.message || '', tag: 'lr-' + job.id });
       note.onclick = () => { window.focus(); address.open('jobs', { job: job.id }); note.close(); };
     });
   };
@@ -33,7 +33,7 @@ export function createNews() {
 /** The switch on the Jobs tab. */
 export function createSwitch() {
   const says = el('span', { class: 'lr-muted', role: 'status' });
-  const button = el('button', { type: 'button', text: 'Notify me when a job ends', 'aria-pressed': String(wanted()),
+  const button = el('button', { text: 'Notify me when a job ends', 'aria-pressed': String(wanted()),
     onclick: async () => {
       const on = !wanted();
       let told = !('Notification' in window) || !isSecureContext ? INSECURE : '';

@@ -6,7 +6,7 @@ import { createErrorBox, el, setText } from '../shared/dom.js';
 import { formatTime } from '../shared/format.js';
 import { createSwitch } from './notices.js';
 import { JobRow } from './row.js';
-import { STATES } from './states.js';
+import { stateName } from './states.js';
 
 const EMPTY = ['A job is work that runs without the page, for example building a dataset. ' +
     'It continues when this tab is closed and resumes when the server restarts.',
@@ -41,7 +41,7 @@ class Panel {
     this.empty = el('div', { class: 'lr-intro', hidden: true }, el('h3', { text: 'No jobs yet' }),
       ...EMPTY.map((text) => el('p', { text })));
     this.parts = { active: createList('Now'), past: createList('History') };
-    this.more = el('button', { type: 'button', class: 'lr-jobs-more', text: 'Show older jobs', hidden: true,
+    this.more = el('button', { class: 'lr-jobs-more', text: 'Show older jobs', hidden: true,
       onclick: () => { this.limit += PAGE; this.look(); } });
     element.querySelector('.lr-jobs').append(el('section', { class: 'lr-card', 'aria-label': 'Jobs' }, this.holder,
       createSwitch(), this.error.node, this.missing.node, this.announce, this.empty, this.parts.active.node,
@@ -70,7 +70,7 @@ class Panel {
       if (log) log.scrollTop = read;
     }
     if (before && before !== job.state) {
-      this.announce.textContent = job.title + ': ' + (STATES[job.state] || { word: job.state }).word.toLowerCase();
+      this.announce.textContent = job.title + ': ' + stateName(job.state).toLowerCase();
     }
   }
   draw(answer) {

@@ -6,14 +6,14 @@ import {
   formatDuration, formatProgress, formatRate, formatRemaining, formatValue, plural, timeNode,
 } from '../shared/format.js';
 import { createJobDetails } from './details.js';
-import { ACTIONS, QUICK, STATES, stateSign } from './states.js';
+import { ACTIONS, QUICK, actionButtons, stateName, stateSign } from './states.js';
 
 function queuePosition(n) { return n === 1 ? 'next in the queue' : plural(n - 1, 'job') + ' before it'; }
 
 // The line under the title: the job's status, its place in the queue, or how it ended.
 function sentence(job) {
   if (job.state === 'queued') return queuePosition(job.position || 1);
-  const where = job.host ? ' \u00b7 runs on ' + job.host : '';
+  const where = job.host ? ' · runs on ' + job.host : '';
   if (job.state === 'stopping') return where ? 'Stopping' + where : 'Stopping; ends within ten seconds';
   return job.state === 'running' ? job.status + where : job.message;
 }
@@ -29,7 +29,7 @@ export class JobRow {
     this.body = el('div', { class: 'lr-job-body', id: 'lr-job-' + id, hidden: true });
     this.state = el('span', { class: 'lr-job-state' });
     this.title = el('span', { class: 'lr-job-title' });
-    this.button = el('button', { type: 'button', class: 'lr-job-open', 'aria-expanded': 'false',
+    this.button = el('button', { class: 'lr-job-open', 'aria-expanded': 'false',
       'aria-controls': this.body.id, onclick: () => host.toggle(id) }, this.title);
     this.under = el('span', { class: 'lr-job-under lr-muted' });
     this.fill = el('i', {});
@@ -57,8 +57,7 @@ export class JobRow {
     this.job = job;
     if (this.node.dataset.state !== job.state) {
       this.node.dataset.state = job.state;
-      this.state.replaceChildren(stateSign(job.state), el('span',
-        { text: (STATES[job.state] || { word: job.state }).word }));
+      this.state.replaceChildren(stateSign(job.state), el('span', { text: stateName(job.state) }));
     }
     setText(this.title, job.title);
     setText(this.under, this.pending || sentence(job));
@@ -71,8 +70,7 @@ export class JobRow {
     const focused = quick.contains(document.activeElement);
     quick.hidden = !names.length;
     quick.setAttribute('aria-label', 'Actions on ' + title);
-    replaceIfChanged(quick, names, () => names.map((name) => el('button', { type: 'button', 'data-key': name,
-      title: ACTIONS[name].title, text: ACTIONS[name].says, onclick: () => this.start(name) })));
+    replaceIfChanged(quick, names, () => actionButtons(names, (name) => this.start(name)));
     if (focused && !quick.contains(document.activeElement)) this.focus();
   }
   drawProgress({ done, total, fraction, state, title }) {

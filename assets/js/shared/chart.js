@@ -3,7 +3,7 @@
 // text alternative and a menu that switches the scale and saves the picture or its table.
 //
 // plotly.js is loaded when the first chart is seen. A chart that is out of sight is drawn when it comes into sight.
-import { download, el, replaceIfChanged } from './dom.js';
+import { download, el, muted, replaceIfChanged } from './dom.js';
 import { formatNumber } from './format.js';
 
 /** @typedef {{ data: any[], layout: any }} Figure */
@@ -122,12 +122,12 @@ function csvOf({ data, layout }) {
 class Menu {
   /** @param {Chart} chart */
   constructor(chart) {
-    const button = (text, act) => el('button', { type: 'button', text, onclick: () => { this.close(); act(); } });
+    const button = (text, act) => el('button', { text, onclick: () => { this.close(); act(); } });
     this.chart = chart;
     this.scales = el('span', { class: 'lr-chart-scales', role: 'group', 'aria-label': 'Scale of the vertical axis' });
     this.node = el('details', { class: 'lr-chart-menu' },
       el('summary', { 'aria-label': 'Options of the chart ' + chart.options.title, title: 'Scale, zoom, picture, table',
-        text: '\u22ef' }),
+        text: '⋯' }),
       el('div', { class: 'lr-chart-options' }, this.scales, button('Reset zoom', () => chart.reset()),
         button('Save PNG', () => chart.savePicture('png')), button('Save SVG', () => chart.savePicture('svg')),
         button('Save CSV', () => chart.saveTable())));
@@ -146,9 +146,8 @@ class Menu {
   }
   show(offered, chosen) {
     this.scales.hidden = offered.length < 2;
-    replaceIfChanged(this.scales, [offered, chosen], () => offered.map((kind) => el('button', { type: 'button',
-      'data-key': kind, 'aria-pressed': String(kind === chosen), text: SCALES[kind],
-      onclick: () => this.chart.chooseScale(kind) })));
+    replaceIfChanged(this.scales, [offered, chosen], () => offered.map((kind) => el('button', { 'data-key': kind,
+      'aria-pressed': String(kind === chosen), text: SCALES[kind], onclick: () => this.chart.chooseScale(kind) })));
   }
 }
 
@@ -173,7 +172,7 @@ export class Chart {
     this.plot = el('div', { class: 'lr-plot', role: 'img', 'aria-label': options.title });
     this.message = el('p', { class: 'lr-muted', hidden: true });
     this.heading = el(options.tag || 'b', { text: options.title });
-    this.says = el('span', { class: 'lr-muted', text: options.says || '' });
+    this.says = muted(options.says || '');
     this.menu = new Menu(this);
     this.node = el('figure', { class: 'lr-chart' },
       el('figcaption', {}, this.heading, ' ',
@@ -338,8 +337,8 @@ export class Chart {
  */
 export function createSlider({ label, name, min, max, step, onInput }) {
   const out = el('output', { class: 'lr-number' });
-  const input = el('input', { type: 'range', min, max, step, 'aria-label': label });
-  input.addEventListener('input', () => { onInput(Number(input.value)); });
+  const input = el('input', { type: 'range', min, max, step, 'aria-label': label,
+    oninput: () => onInput(Number(input.value)) });
   const node = el('label', { class: 'lr-slider' }, el('span', { text: name }), input, out);
   return { node, input, show(value, text) {
     input.value = String(value);

@@ -1,8 +1,10 @@
 // @ts-check
 // Building and updating the page's elements. Model text only ever enters the page through textContent.
 
+const present = (values) => values.filter((value) => value !== null && value !== undefined && value !== false);
 /**
  * An element with attributes, listeners ("onclick": function), `text` and children. What is null or false is left out.
+ * A button submits no form unless its type says so.
  * @template {keyof HTMLElementTagNameMap} K
  * @param {K} tag
  * @param {Record<string, any>} [attributes]
@@ -11,24 +13,37 @@
  */
 export function el(tag, attributes, ...children) {
   const node = document.createElement(tag);
+  if (node instanceof HTMLButtonElement) node.type = 'button';
   for (const [name, value] of Object.entries(attributes || {})) {
-    if (value === null || value === undefined || value === false) continue;
+    if (!present([value]).length) continue;
     if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
     else if (name === 'text') node.textContent = value;
     else node.setAttribute(name, value === true ? '' : value);
   }
-  node.append(...children.filter((c) => c !== null && c !== undefined));
+  node.append(...present(children));
   return node;
 }
 
 export function svg(tag, attributes, ...children) {
   const node = document.createElementNS('http://www.w3.org/2000/svg', tag);
-  for (const [name, value] of Object.entries(attributes || {})) {
-    if (name === 'text') node.textContent = value; else node.setAttribute(name, value);
-  }
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
   return node;
 }
+
+/** A text of less weight. @param {'span' | 'p' | 'small' | 'div'} [tag] */
+export const muted = (text, tag = 'span') => el(tag, { class: 'lr-muted', text });
+/** A control with its name before it. */
+export const labelled = (name, control, attributes = {}) => el('label', { class: 'lr-pick', ...attributes },
+  el('span', { text: name }), control);
+/** Options of a select. @param {any[][]} choices [value, text] of each */
+export const optionsOf = (choices) => choices.map(([value, text]) => el('option', { value, text }));
+/** Rows of a definition list. @param {any[][]} facts [name, text or node, what it is] of each */
+export const termsOf = (facts, attributes = {}) => facts.map(([name, value, title]) =>
+  el('div', { title, ...attributes }, el('dt', { text: name }), el('dd', {}, value)));
+/** A link to a place on the page. @param {Record<string, any>} place the tab, and its parameters in the address */
+export const linkTo = (place, text, attributes = {}) => el('a', { href: '?' + new URLSearchParams(place), text,
+  ...attributes });
 
 // Only a text that differs is written, so that screen readers announce it once and a selection stays.
 export function setText(node, text) { if (node.textContent !== text) node.textContent = text; }
@@ -41,7 +56,7 @@ export function replaceIfChanged(place, data, make) {
   place.shown = now;
   const { activeElement } = document;
   const focused = place.contains(activeElement) ? activeElement.getAttribute('data-key') : null;
-  place.replaceChildren(...make());
+  place.replaceChildren(...present(make()));
   if (focused) place.querySelector('[data-key="' + CSS.escape(focused) + '"]')?.focus();
 }
 

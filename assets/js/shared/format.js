@@ -27,18 +27,18 @@ export const showInvisible = (text) => text.replace(INVISIBLE, (found, emoji) =>
 // A control or invisible character in a form that can be seen and does nothing.
 export function visibleCharacter(character) {
   const code = character.codePointAt(0);
-  if (character === '\n') return '\u21b5';
-  if (character === '\t') return '\u21e5';
+  if (character === '\n') return '↵';
+  if (character === '\t') return '⇥';
   if (code < 0x20) return String.fromCodePoint(0x2400 + code);
-  return '\u2039U+' + code.toString(16).toUpperCase().padStart(4, '0') + '\u203a';
+  return '‹U+' + code.toString(16).toUpperCase().padStart(4, '0') + '›';
 }
 
 // The token as a label: spaces at its edges become open boxes, so that " 7" and "7" can be told apart.
 export function tokenLabel(text, longest = 24) {
-  if (text === '') return '\u2205';
-  const label = showInvisible(text).replace(/^ +| +$/g, (s) => '\u2423'.repeat(s.length));
+  if (text === '') return '∅';
+  const label = showInvisible(text).replace(/^ +| +$/g, (s) => '␣'.repeat(s.length));
   const characters = Array.from(label);
-  return characters.length > longest ? characters.slice(0, longest - 1).join('') + '\u2026' : label;
+  return characters.length > longest ? characters.slice(0, longest - 1).join('') + '…' : label;
 }
 
 // The token as a screen reader should read it.
@@ -48,15 +48,19 @@ export function tokenName(text) {
   return tokenLabel(text.trim(), 60);
 }
 
+/** What is known of something, in one line. @param {any[]} parts texts, or what says that there is none */
+export const joined = (parts) => parts.filter(Boolean).join(' · ');
+/** A model's reference without its folders. */
+export const lastPart = (ref) => ref.split(/[/\\]/).filter(Boolean).pop() || '?';
 export const clamp = (x, low, high) => Math.min(high, Math.max(low, x));
 export const formatCount = (x) => Math.round(x).toLocaleString('en');
 export const plural = (n, one, many) => formatCount(n) + ' ' + (n === 1 ? one : many || one + 's');
-export const formatNats = (x) => (Number.isFinite(x) ? x.toFixed(3) : x === Infinity ? '\u221e' : '\u2013');
+export const formatNats = (x) => (Number.isFinite(x) ? x.toFixed(3) : x === Infinity ? '∞' : '–');
 // With its sign, and never "-0.000".
 export function formatSigned(x, digits = 3) {
-  if (!Number.isFinite(x)) return x > 0 ? '+\u221e' : x < 0 ? '\u2212\u221e' : '\u2013';
+  if (!Number.isFinite(x)) return x > 0 ? '+∞' : x < 0 ? '−∞' : '–';
   const text = Math.abs(x).toFixed(digits);
-  return (Number(text) === 0 ? '' : x < 0 ? '\u2212' : '+') + text;
+  return (Number(text) === 0 ? '' : x < 0 ? '−' : '+') + text;
 }
 export function formatPercent(p) {
   if (p >= 0.9995) return '100 %';
@@ -65,13 +69,17 @@ export function formatPercent(p) {
 }
 // How much of the work is done: 100 % only when all of it is.
 export const formatProgress = (fraction) => Math.floor(clamp(fraction, 0, 1) * 100) + ' %';
-export const formatBytes = (n) => (n >= 1e9 ? (n / 1e9).toFixed(1) + ' GB' : n >= 1e6 ? (n / 1e6).toFixed(1) + ' MB'
-  : Math.max(1, Math.round(n / 1e3)) + ' kB');
+// As the engine's formatting.py writes it.
+export function formatBytes(n) {
+  if (n < 999500) return Math.max(1, Math.round(n / 1e3)) + ' kB';
+  const [size, unit] = n < 1e9 ? [n / 1e6, ' MB'] : [n / 1e9, ' GB'];
+  return (size < 10 ? size.toFixed(1) : formatCount(n < 1e9 ? Math.min(999, size) : size)) + unit;
+}
 
-const minus = (text) => text.replace(/^-/, '\u2212');
+const minus = (text) => text.replace(/^-/, '−');
 // "0.0312", "1,204", "5e-5": three digits, as short as possible.
 export function formatNumber(value) {
-  if (!Number.isFinite(value)) return '\u2013';
+  if (!Number.isFinite(value)) return '–';
   const size = Math.abs(value), rounded = Number(value.toPrecision(3));
   if (size && (size < 1e-3 || size >= 1e6)) {
     return minus(rounded.toExponential().replace('e+', 'e'));
@@ -115,13 +123,13 @@ export function formatRate(rate) {
 }
 
 // A number of a job's progress or result, by its name: "mean_kl" → "Mean KL", and the value with its unit.
-const SYMBOLS = { kl: 'KL', js: 'JS', alpha: '\u03b1', beta: '\u03b2' };
+const SYMBOLS = { kl: 'KL', js: 'JS', alpha: 'α', beta: 'β' };
 export function fieldName(name) {
   const text = name.replace(/_/g, ' ').replace(/\b(kl|js|alpha|beta)\b/gi, (word) => SYMBOLS[word.toLowerCase()]);
   return name === 'bytes' ? 'Size' : name === 'seconds' ? 'Time' : text.replace(/^[a-z]/, (c) => c.toUpperCase());
 }
 export function formatValue(value, name = '') {
-  if (value === null || value === undefined) return '\u2013';
+  if (value === null || value === undefined) return '–';
   if (typeof value === 'boolean') return value ? 'yes' : 'no';
   if (typeof value !== 'number') return String(value);
   if (name === 'bytes') return formatBytes(value);

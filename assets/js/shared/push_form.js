@@ -1,29 +1,28 @@
 // @ts-check
 // Publishing: the form that pushes a run, and the one that pulls a published dataset. A token stays in the password
 // field, and in this page while a push is in question; it is sent once and never stored.
-import { createErrorBox, el, replaceIfChanged } from './dom.js';
+import { createErrorBox, el, linkTo, muted, optionsOf, replaceIfChanged } from './dom.js';
 import { formatCount, formatProgress } from './format.js';
 import { createConfirm } from './run_view.js';
 
 const PRIVATE_HELP = 'Only its owner sees it until it is made public on the Hub.';
-const REPLACE = 'Replace the repository\u2019s contents? That is a new commit; the earlier ones stay in its history.';
+const REPLACE = 'Replace the repository’s contents? That is a new commit; the earlier ones stay in its history.';
 
 function hubField(label, input, help) {
-  return el('label', { class: 'lr-hub-field' }, el('span', { text: label }), input,
-    help ? el('small', { class: 'lr-muted', text: help }) : null);
+  return el('label', { class: 'lr-hub-field' }, el('span', { text: label }), input, help ? muted(help, 'small') : null);
 }
 function hubInput(attributes) {
   return el('input', { autocomplete: 'off', autocapitalize: 'off', spellcheck: 'false', type: 'text', ...attributes });
 }
 const repositoryInput = () => hubInput({ placeholder: 'OWNER/NAME', maxlength: '100' });
 const tokenInput = () => hubInput({ type: 'password', autocomplete: 'new-password', maxlength: '4000' });
-const logLink = (job) => el('a', { href: '?' + new URLSearchParams({ tab: 'jobs', job }), text: 'the job\u2019s log' });
+const logLink = (job) => linkTo({ tab: 'jobs', job }, 'the job’s log');
 
 /** How much of a push is done. */
 function counted({ numbers, fraction }) {
   const { files = 0, files_in_all: all } = numbers || {};
   if (!all) return '';
-  return ' \u00b7 ' + formatCount(files) + ' of ' + formatCount(all) + ' files' +
+  return ' · ' + formatCount(files) + ' of ' + formatCount(all) + ' files' +
     (fraction === null ? '' : ', ' + formatProgress(fraction) + ' of the bytes');
 }
 function hubLink(address) {
@@ -42,7 +41,7 @@ class PushForm {
     this.kind = el('select', {});
     this.repo = repositoryInput();
     this.token = tokenInput();
-    this.license = hubInput({ placeholder: 'mit, apache-2.0, cc-by-4.0 \u2026', maxlength: '60' });
+    this.license = hubInput({ placeholder: 'mit, apache-2.0, cc-by-4.0 …', maxlength: '60' });
     this.hidden = el('input', { type: 'checkbox', checked: true });
     this.kindField = hubField('Content', this.kind);
     this.error = createErrorBox();
@@ -55,7 +54,7 @@ class PushForm {
       hubField('Repository', this.repo), hubField('Licence', this.license, 'As the Hub names it; may stay empty'),
       hubField('Access token', this.token, 'With the right to write. It is used for this push only and never stored.'),
       el('label', { class: 'lr-hub-tick' }, this.hidden, el('span', { text: 'Private' }),
-        el('small', { class: 'lr-muted', text: PRIVATE_HELP })), this.go);
+        muted(PRIVATE_HELP, 'small')), this.go);
     this.node = el('details', { class: 'lr-command lr-hub', hidden: true }, el('summary', { text: 'Push to the Hub' }),
       form, this.error.node, this.status, this.confirm.node);
   }
@@ -95,7 +94,7 @@ class PushForm {
   }
   /** @param {string} run @param {string[][]} offered [kind, text] of what can be pushed */
   show(run, offered) {
-    replaceIfChanged(this.kind, offered, () => offered.map(([value, text]) => el('option', { value, text })));
+    replaceIfChanged(this.kind, offered, () => optionsOf(offered));
     this.kindField.hidden = offered.length < 2;
     this.node.hidden = !offered.length;
     if (run === this.id) return;

@@ -1,7 +1,7 @@
 // @ts-check
 // The list at the top of a tab: its datasets, fine-tuning runs or evaluations, newest first; and the badge of a state.
 import { el, replaceIfChanged } from './dom.js';
-import { formatTime } from './format.js';
+import { formatTime, joined } from './format.js';
 
 const RUN_STATES = { running: 'In progress', waiting: 'Waiting', done: 'Done', stopped: 'Stopped early',
   interrupted: 'Interrupted', failed: 'Failed', cancelled: 'Cancelled' };
@@ -25,11 +25,10 @@ export function createRunList({ title, label = title, aside, facts, before = nul
   function show(runs, open, more) {
     node.hidden = !runs.length;
     replaceIfChanged(items, [runs, open, more], () => runs.map((run) => el('li', {}, (before && before(run)) || null,
-      el('button', { type: 'button', class: 'lr-run-entry', 'data-id': run.id, 'data-key': run.id,
+      el('button', { class: 'lr-run-entry', 'data-id': run.id, 'data-key': run.id,
         'aria-current': run.id === open ? 'true' : null, onclick: () => onOpen(run.id) },
       el('span', { class: 'lr-run-name', text: run.name }), stateBadge(run.state, run.stopping ? 'Stopping' : running),
-      el('span', { class: 'lr-run-facts', text: [...facts(run),
-        formatTime(run.created)].filter(Boolean).join(' \u00b7 ') })))));
+      el('span', { class: 'lr-run-facts', text: joined([...facts(run), formatTime(run.created)]) })))));
     if (open !== shown) items.querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest' });
     shown = open;
   }
