@@ -161,27 +161,34 @@ def run_experiment_verb(options: argparse.Namespace, settings: Settings) -> None
 
 
 def dry_run(plans: dict, folder: Path, settings: Settings) -> None:
-    """Print what the plans need, how long they take and their stages. Raises UserError for what cannot be had."""
-    from lightreasoner.experiments.requirements import gpu_time, refuse_troubles, requirements
+    """Print the stages of plans, what they need and how long they take. Raises UserError for what cannot be had."""
+    from lightreasoner.experiments.requirements import gpu_time, no_room, requirements
     from lightreasoner.experiments.run import check
     from lightreasoner.experiments.series import folder_of
     from lightreasoner.experiments.stages import round_stages
     from lightreasoner.formatting import format_bytes
 
     needed = [one for one in requirements(plans.values()) if one.trouble or one.source != "here"]
+    troubles = sum(bool(one.trouble) for one in needed)
+    for name, plan in plans.items():
+        own = folder_of(folder, name) if name else folder
+        if not troubles:
+            check(plan, own, settings)
+        if name or needed:
+            print(f"\n{name + ': ' if name else ''}{plan.title}. {gpu_time([plan])}")
+        for stage in round_stages(plan, own):
+            print(f"{stage.state:12} {stage.title:50} {stage.folder}")
+    print("\n" * bool(needed), end="")
     for one in needed:
         print(one.line + (f"\n         {one.trouble}" if one.trouble else ""))
     if needed:
         print(f"To download: {format_bytes(sum(one.size or 0 for one in needed))}")
-    for name, plan in plans.items():
-        own = folder_of(folder, name) if name else folder
-        if not any(one.trouble for one in needed):
-            check(plan, own, settings)
-        if name or needed:
-            print(f"\n{name + ': ' if name else ''}{plan.title}. {gpu_time(plan)}")
-        for stage in round_stages(plan, own):
-            print(f"{stage.state:12} {stage.title:50} {stage.folder}")
-    refuse_troubles(needed)
+    if len(plans) > 1:
+        print(f"All {len(plans)} experiments: {gpu_time(plans.values())}")
+    if troubles:
+        raise UserError(f"{troubles} models or datasets cannot be had; the lines above say why.")
+    if full := no_room(needed):
+        raise UserError(full)
 
 
 def progress_line(done: float, total: float | None, numbers: dict) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,14 @@ class TrainerHooks:
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         self.write_checkpoint(lambda: super(TrainerHooks, self)._save_checkpoint(model, trial))
+
+    def _save(self, *args: Any, **options: Any) -> None:
+        """As the Trainer does; "auto", PEFT's default, would ask the Hub about the base model at every checkpoint."""
+        self.model.save_pretrained = partial(self.model.save_pretrained, save_embedding_layers=False)
+        try:
+            super()._save(*args, **options)
+        finally:
+            del self.model.save_pretrained
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         from torch.utils.data import SequentialSampler

@@ -1,9 +1,12 @@
 """What a plan needs before it can run: models and datasets that can be had, their sizes, and the time of a GPU."""
 
+import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
+
+from huggingface_hub import constants
 
 from lightreasoner.errors import UserError
 from lightreasoner.experiments.plan import Plan
@@ -43,19 +46,21 @@ class Speed:
     """Seconds measured on one GPU, in docs/gpu.md. step: of one model, for a batch of rows."""
 
     name: str
+    gpu: str
     parameters: float  # of the expert
     loading: float  # of a pair
-    problem: float  # to sample 128 tokens, with both models
+    problem: float  # to sample 128 tokens, with both models, without CUDA graphs
     update: float  # of 16 samples
     step: float  # without CUDA graphs
-    graphs: float | None  # with them; None: not measured
+    graphs: float  # with them
 
 
-#: Of docs/gpu.md: "The paper's pipeline" of both sizes, its launches, and its third run. For the 7B the step is that of
-#: sampling, with its amateur: 17.7 s for 128.
+#: Of docs/gpu.md: "The paper's pipeline" of both sizes. The steps of the 1.5B are those of "Single steps", of up to 256
+#: rows. Of the 7B, whose steps were not measured alone, they hold the amateur's, too: without graphs those of sampling
+#: (17.7 s for 128), with graphs a token of the live trace, whose one row takes about as long as many.
 SPEEDS = (
-    Speed("Qwen2.5-Math-1.5B's shape", 1.54e9, 1.6, 1 / 18.4, 0.289, 0.0695, 0.0063),
-    Speed("Qwen2.5-Math-7B's shape", 7.62e9, 3.2, 1 / 14.4, 0.239, 17.7 / 128, None),
+    Speed("Qwen2.5-Math-1.5B's shape", "an H100", 1.54e9, 2.3, 1 / 18.4, 0.243, 0.0601, 0.0063),
+    Speed("Qwen2.5-Math-7B's shape", "an H200", 7.62e9, 4.8, 17.7 / 256, 0.239, 17.7 / 128, 1 / 107.7),
 )
 
 
@@ -77,7 +82,7 @@ def model_requirement(ref: str) -> Requirement:
             return Requirement("model", ref)
         if parsed.kind != "hub":
             find_files(parsed, download=False)
-        found = look_up(parsed.base, parsed.revision, "model", _is_model_file)
+        found = look_up(parsed.base, parsed.revision, "model", _model_files)
         return Requirement("model", ref, found, "the Hub")
     except UserError as error:
         return Requirement("model", ref, size, "the catalogue", str(error))
@@ -93,36 +98,49 @@ def dataset_requirement(problems: str) -> Requirement:
         if has_copy(source):
             return Requirement("dataset", problems)
 
-        def is_wanted(path: str) -> bool:
-            own = [config for config in source.configs if config]
-            return path.endswith(DATA) and (not own or any(config in path.split("/") for config in own))
+        def wanted(paths: list[str]) -> list[str]:
+            found = [path for path in paths if path.endswith(DATA)]
+            return [path for path in found if any(config and config in path for config in source.configs)] or found
 
-        return Requirement("dataset", problems, look_up(source.repo, None, "dataset", is_wanted), "the Hub")
+        return Requirement("dataset", problems, look_up(source.repo, None, "dataset", wanted), "the Hub")
     except UserError as error:
         return Requirement("dataset", problems, None, "the catalogue", str(error))
 
 
 def refuse_troubles(found: Iterable[Requirement]) -> None:
-    """Raises UserError with a sentence for everything that cannot be had."""
-    if troubles := [one.trouble for one in found if one.trouble]:
+    """Raises UserError with a sentence for everything that cannot be had, and where the disk is too small for it."""
+    found = list(found)
+    troubles = [one.trouble for one in found if one.trouble] + ([full] if (full := no_room(found)) else [])
+    if troubles:
         raise UserError("\n".join(dict.fromkeys(troubles)))
 
 
-def gpu_time(plan: Plan) -> str:
-    """How long a plan keeps a GPU busy at most, by figures that were measured on one: a sentence."""
-    parameters = _parameters(plan.expert)
-    if parameters is None:
-        return "GPU time unknown: nobody knows the size of the expert yet."
-    speed = min(SPEEDS, key=lambda one: max(one.parameters, parameters) / min(one.parameters, parameters))
-    slow = format_duration(gpu_seconds(plan, speed, speed.step))
-    if speed.graphs is None:
-        return (
-            f"At most {slow} of an H200, where every response is as long as it may be ({speed.name}, no CUDA graphs)."
-        )
-    quick = format_duration(gpu_seconds(plan, speed, speed.graphs))
+def no_room(found: Iterable[Requirement]) -> str:
+    """Why the disk of the Hub's cache cannot take what is to be downloaded; empty where it can."""
+    needed, cache = sum(one.size or 0 for one in found), Path(constants.HF_HUB_CACHE)
+    free = shutil.disk_usage(next(place for place in (cache, *cache.parents) if place.exists())).free
+    if needed <= free:
+        return ""
     return (
-        f"At most {quick} of an H200 with CUDA graphs, {slow} without, where every response is as long as it may be "
-        f"({speed.name})."
+        f"{format_bytes(needed)} are to be downloaded, but {cache} has only {format_bytes(free)} free; make room, or "
+        "set HF_HOME to a folder on a larger disk."
+    )
+
+
+def gpu_time(plans: Iterable[Plan]) -> str:
+    """How long plans keep a GPU busy at most, by figures that were measured on one: a sentence."""
+    quick, slow, used = 0.0, 0.0, []
+    for plan in plans:
+        parameters = _parameters(plan.expert)
+        if parameters is None:
+            return "GPU time unknown: nobody knows the size of the expert yet."
+        speed = min(SPEEDS, key=lambda one: max(one.parameters, parameters) / min(one.parameters, parameters))
+        quick += gpu_seconds(plan, speed, speed.graphs)
+        slow += gpu_seconds(plan, speed, speed.step)
+        used.append(f"{speed.name} on {speed.gpu}")
+    return (
+        f"At most {format_duration(quick)} of a GPU with CUDA graphs, {format_duration(slow)} without, where every "
+        f"response is as long as it may be (by {' and '.join(dict.fromkeys(used))})."
     )
 
 
@@ -155,5 +173,5 @@ def _sizes_of(preset) -> tuple[tuple[str, int], ...]:
     return (preset.expert, preset.expert_params), (preset.amateur, preset.amateur_params)
 
 
-def _is_model_file(path: str) -> bool:
-    return "/" not in path and any(fnmatch(path, pattern) for pattern in MODEL_FILES)
+def _model_files(paths: list[str]) -> list[str]:
+    return [path for path in paths if "/" not in path and any(fnmatch(path, pattern) for pattern in MODEL_FILES)]

@@ -30,6 +30,7 @@ from lightreasoner.storage.atomic import atomic_folder
 from lightreasoner.storage.checksums import note_checksum
 from lightreasoner.storage.runs import read_run
 
+warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # PEFT asks for its former name
 RESUME = "Free some space and resume."
 USUAL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")  # in most architectures
 #: Tried in this order where PEFT does not know the architecture: separate projections, then fused ones.

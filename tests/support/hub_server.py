@@ -323,7 +323,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def info(self, _, kind: str, name: str, revision: str | None) -> None:
         repo, sha = self.repo(kind, name, revision)
-        siblings = [{"rfilename": path, "size": len(content)} for path, content in repo.commits[sha].items()]
+        siblings = [self._file(path, content, "rfilename", "blobId") for path, content in repo.commits[sha].items()]
         self.json({"id": name, "sha": sha, "private": repo.private, "gated": False, "siblings": siblings, "tags": []})
 
     def tree(self, _, kind: str, name: str, revision: str, under: str | None) -> None:
@@ -351,13 +351,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _files(self, kind: str, name: str, revision: str) -> dict[str, dict]:
         repo, sha = self.repo(kind, name, revision)
-        found = {}
-        for path, content in repo.commits[sha].items():
-            entry = {"type": "file", "path": path, "size": len(content), "oid": blob_id(content)}
-            if is_lfs(path, len(content)):
-                entry["lfs"] = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
-            found[path] = entry
-        return found
+        return {path: {"type": "file"} | self._file(path, content) for path, content in repo.commits[sha].items()}
+
+    def _file(self, path: str, content: bytes, name: str = "path", oid: str = "oid") -> dict:
+        lfs = {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}
+        lfs["sha256"] = lfs["oid"]  # which of the two names is read depends on what was asked
+        entry = {name: path, "size": len(content), oid: blob_id(content)}
+        return entry | ({"lfs": lfs} if is_lfs(path, len(content)) else {})
 
     def _folders(self, files: dict, deep: int) -> dict[str, dict]:
         names = {"/".join(path.split("/")[: deep + 1]) for path in files if len(path.split("/")) > deep + 1}

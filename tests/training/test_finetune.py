@@ -13,6 +13,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from peft.utils import save_and_load
 from safetensors.torch import load_file
 
 from lightreasoner.datasets.select_steps import training_samples
@@ -171,6 +172,19 @@ def test_a_killed_run_resumes_as_if_nothing_had_happened(tmp_path, model):
     assert merged == pytest.approx(undisturbed.losses(), abs=1e-6)
     for name, weight in adapter(whole).items():
         torch.testing.assert_close(adapter(again)[name], weight, rtol=0, atol=1e-6)
+
+
+def test_no_checkpoint_asks_the_hub_about_the_base_model(tmp_path, model, monkeypatch):
+    """After the best adapter was saved, each one did, where the expert is bundled or downloaded and has an id."""
+    asked = []
+    monkeypatch.setattr(save_and_load, "check_file_exists_on_hf_hub", lambda *about: asked.append(about))
+    parts = hold_out(examples(), CONFIG.held_out, CONFIG.seed)
+    finetune(
+        *(tmp_path / "run", CONFIG, load(model), *parts, RecordingProgress()),
+        on_measured=lambda tuned, update, measured: save_adapter(tuned, tmp_path / "best", "", "org/expert"),
+    )
+    saved = json.loads((tmp_path / "run/checkpoints/checkpoint-30/adapter_config.json").read_text())
+    assert saved["base_model_name_or_path"] == "org/expert" and not asked
 
 
 def test_stop_and_keep_keeps(tmp_path, model):
