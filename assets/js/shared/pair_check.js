@@ -22,7 +22,8 @@ function facts({ probe: { memory_bytes: bytes }, expert, amateur, mean_kl: kl, a
     ['Mean KL', (known ? '≥ ' : '') + formatNats(kl ?? Infinity) + ' nats' +
       (known ? ' · ' + share(compared) + ' of the expert’s mass compared' : ''),
     'Over all steps of the expert’s responses'],
-    ['Amateur’s loss', formatNats(loss ?? Infinity) + ' nats', 'Per token, on the expert’s text'],
+    ['Amateur’s loss', loss === undefined ? 'not known' : formatNats(loss ?? Infinity) + ' nats',
+      'Per token, on the expert’s text'],
     ['Memory', (bytes / 1e9).toFixed(bytes < 1e8 ? 2 : 1) + ' GB',
       'Both models, caches and one chunk of logits at the usual batch size']];
 }
