@@ -233,8 +233,8 @@ def assess_pair(
         bad.append(
             "The amateur is hardly coherent: "
             + ("" if math.isnan(loss) else f"its loss is {loss:.1f} nats per token on the expert's text, and ")
-            + f"{percent(amateur.truncated)} of its own responses hit the token limit. Contrast with it rewards tokens that "
-            "are merely unusual; use a better amateur."
+            + f"{percent(amateur.truncated)} of its own responses hit the token limit. Contrast with it rewards "
+            "tokens that are merely unusual; use a better amateur."
         )
     if gap is None:
         warn.append("No answers are known, so only the divergence can be measured, not the gap in accuracy.")
