@@ -125,7 +125,7 @@ def _question(cells: dict, names: dict[str, str], accepted: tuple[str, ...]) -> 
             type(cells[name]), "a number"
         )
         raise UnusableRow(f"its question is {kind}, not text")
-    question = cells[name].strip()
+    question = cells[name].strip().strip("\ufeff")
     if EXCEL_ERROR.fullmatch(question):
         raise UnusableRow(f"its question is {question}, a spreadsheet's error in place of the text")
     for lead, joint in LEADS:
