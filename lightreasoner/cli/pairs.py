@@ -50,6 +50,8 @@ def expert_and_amateurs(options: argparse.Namespace) -> tuple[str | None, str, l
     from lightreasoner.datasets.amateurs import check_amateurs
     from lightreasoner.models.pairs import find_preset, presets
 
+    if "" in (options.pair, options.expert, *(options.amateur or ())):  # a variable of the shell that is not set
+        raise UserError("A model or pair is named by an empty text; name it, or leave the option out.")
     if options.pair and (options.expert or options.amateur):
         raise UserError("--pair already names both models; give either --pair or --expert and --amateur.")
     if bool(options.expert) != bool(options.amateur):

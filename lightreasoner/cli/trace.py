@@ -11,8 +11,10 @@ from lightreasoner.cli.pairs import add_pair_options, expert_and_amateurs
 from lightreasoner.cli.prompt import add_prompt_options, print_prompt, prompt_settings
 from lightreasoner.errors import UserError
 from lightreasoner.paper import ALPHA, BETA
+from lightreasoner.problems.text_encoding import decoded
 from lightreasoner.settings import Settings
 
+MOST = 1_000_000  # bytes of a problem in a text file
 PROBLEM_FILE_HELP = "a text file, the first row of a .jsonl, .json, .csv or .parquet file, or - for standard input"
 
 
@@ -75,10 +77,13 @@ def read_problem(options: argparse.Namespace) -> tuple[str, tuple[tuple[str, str
         problem = load_file(path, limit=1, skip_unreadable=options.skip_unreadable).problems[0]
         return problem.question, problem.context
     try:
-        return path.read_text(encoding="utf-8"), ()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise UserError(f"{path} cannot be read: {reason}. Name a text file.") from None
+        with path.open("rb") as file:
+            data = file.read(MOST)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}. Name a text file.") from None
+    if len(data) == MOST:
+        raise UserError(f"{path} has {MOST / 1e6:g} MB or more, which is no problem; name a text file.")
+    return decoded(data, path), ()
 
 
 def read_request(options: argparse.Namespace, settings: Settings):

@@ -69,9 +69,31 @@ def gguf_pre_tokenizer(path: Path) -> str | None:
     return gguf_metadata(path).get("tokenizer.ggml.pre")
 
 
+def gguf_splitting_is_known(path: Path) -> bool:
+    """Whether transformers splits text as a GGUF file's tokenizer does; in SentencePiece's nothing is split before."""
+    from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
+
+    metadata = gguf_metadata(path)
+    known = metadata.get("tokenizer.ggml.pre") in GGUF_PRE_TOKENIZER_SPLITS
+    return known or metadata.get("tokenizer.ggml.model") != "gpt2"
+
+
 def gguf_shapes(path: Path) -> list[tuple[int, ...]]:
     """The shapes of a GGUF file's tensors, from its header alone. Raises whatever the reader raises."""
     return [shape for _, shape, _, _ in _gguf_tensors(path)]
+
+
+def gguf_tensor_names(path: Path) -> list[str]:
+    """The names of a GGUF file's tensors, from its header alone."""
+    return [name for name, *_ in _gguf_tensors(path)]
+
+
+def gguf_vector(path: Path, name: str) -> list[float]:
+    """The numbers of one tensor of a GGUF file that is kept in float32."""
+    from transformers.integrations.gguf import reader
+
+    tensor = reader.load_gguf_state_dict(reader.GgufHeader.from_file(str(path)))[name]
+    return tensor[...].tolist()
 
 
 def gguf_dtype(path: Path) -> Any:

@@ -33,6 +33,7 @@ def is_formula(text: str) -> bool:
 
 def right_side(formula: str) -> str:
     """What follows the last “=” or “≈” outside brackets: the result of an equation."""
+    formula = re.sub(rf"^\s*{STYLES}\s*\{{([^{{}}]*=[^{{}}]*)\}}\s*$", r"\1", formula)  # \mathbf{x = 7}
     formula = re.sub(
         r"\\(?:begin|end)\s*\{(?:align(?:ed)?|gather(?:ed)?|split|equation)\*?\}|(?<=[\s\d])\\\\(?=\s)", " ", formula
     )

@@ -19,12 +19,14 @@ VALUE = (
     rf"[-+]?\s*(?:[$€£¥₹₽₩]\s*)?[-+]?(?:{_FRACTION}|(?:{DIGITS})"
     rf"(?:\s+(?:and\s+)?\d+\s*/\s*\d+(?![\d.]*\d)|\s*{_FRACTION}|\s*/\s*(?:{DIGITS}))?)(?:{_POWER})?"
 )
+#: 2024-10-12 is no difference, and 12/10/2024 no quotient.
+DATE = re.compile(r"[12]\d{3}-\d\d-\d\d|\d{1,2}([/.-])\d{1,2}\1[12]\d{3}")
 _MOST_BITS = 20_000  # of a power's numerator or denominator
 
 
 def arithmetic(text: str) -> Fraction | None:
     r"""The exact value of digits, fractions, + - * / and whole powers: \frac{1}{2^{98}}, 4.5 \times 10^{33}."""
-    if len(text) > 300 or not re.search(r"\d", text):
+    if len(text) > 300 or not re.search(r"\d", text) or DATE.fullmatch(text.strip()):
         return None
     text = re.sub(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\{?(\d+)\}?", _repeating, text)
     text = re.sub(r"(\d*)\.(\d*?)(\d{1,6}?)\3{2,}(?:\.\.\.|…|\\[lc]?dots)", _repeating, text)

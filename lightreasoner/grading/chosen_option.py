@@ -75,7 +75,7 @@ _CORRECT = re.compile(
 )
 #: A last sentence that ends with an option: “I'd say C.”, “Correct: B”, “not A but C”.
 _LAST = re.compile(
-    r"(?:\b(?:is|be|say|with|for|towards?|only|have|get|left|answer|correct|letter|final|solution|choice|but|answer's"
+    r"(?:\b(?:is|be|say|choose|select|pick|with|for|towards?|only|have|get|left|answer|correct|letter|final|solution|choice|but|answer's"
     r"|sondern|mais|sino|mas|réponse)\b|[:=→⇒]|なく|아니라)\s*[-:→(*\"'\s]*([A-J])[)*\"']*(?:입니다|です)?\W*$",
     re.IGNORECASE,
 )
@@ -104,7 +104,7 @@ def find_choice(turn: str) -> str | None:
             return _place(last) if pattern is _PLACED else next(filter(None, last.groups())).upper()
     sentences = re.split(r"[.!]\s+|\n", bare.strip())
     if re.fullmatch(r"\W*[A-Z]\W*", sentences[-1]):
-        return sentences[-1].strip(" ().*\"'")
+        return re.search("[A-Z]", sentences[-1]).group()
     if (last := _LAST.search(sentences[-1])) and not _denied(sentences[-1], last.start(1), last.end(1)):
         return last.group(1).upper()
     letters = [m for m in re.finditer(r"\(([A-Z])\)", bare) if not _denied(bare, m.start(), m.end())]

@@ -18,6 +18,7 @@ from lightreasoner.grading.answer_kinds import (
     values,
     words,
 )
+from lightreasoner.grading.arithmetic import DATE
 from lightreasoner.grading.chemistry import same_chemical
 from lightreasoner.grading.foreign_words import ALL, in_digits
 from lightreasoner.grading.interval_notation import same_intervals
@@ -39,8 +40,11 @@ def same_answer(found: str, answer: str) -> bool:
         return True
     if max(len(found), len(answer)) > REACH:
         return False
-    if (date := read_date(answer)) and (other := read_date(found)):
-        return date[1:] == other[1:] and date[0] in (None, other[0])
+    if date := read_date(answer):
+        other = read_date(found)
+        return other is not None and date[1:] == other[1:] and date[0] in (None, other[0])
+    if DATE.fullmatch(answer.strip()):
+        return bool(DATE.fullmatch(found.strip())) and _integers(found) == _integers(answer)
     found, answer = _in_radians(found, answer)
     if read_number(answer) and len(values(answer)) == 1:
         return same_number(found, answer)
@@ -79,6 +83,10 @@ def same_answer(found: str, answer: str) -> bool:
     return _matched([value_of(part) for part in got], [value_of(part) for part in gold])
 
 
+def _integers(text: str) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", text)]
+
+
 def _in_radians(found: str, answer: str) -> tuple[str, str]:
     """30° as π/6, where one has degrees and the other π."""
     degrees = r"(-?\d+(?:\.\d+)?)\s*(?:\^\s*\{?\s*(?:\\circ|°)\s*\}?|°|\\degree|degrees\b)"
@@ -89,7 +97,10 @@ def _in_radians(found: str, answer: str) -> tuple[str, str]:
 
 
 def _alike(found: str, answer: str) -> tuple[str, str]:
-    """A column as a tuple where only one of the two is a column."""
+    """A column as a tuple where only one of the two is a column; [[1, 0], [0, 1]] as a matrix beside one."""
+    rows = re.findall(r"\[([^\[\]]+)\]", found) if re.fullmatch(r"\[\s*\[.*\]\s*\]", found, re.DOTALL) else []
+    if "matrix}" in answer and rows:
+        found = r"\begin{pmatrix}" + r" \\ ".join(row.replace(",", " & ") for row in rows) + r"\end{pmatrix}"
     columns = [_column(text) for text in (found, answer)]
     if (columns[0] is None) != (columns[1] is None):
         return columns[0] or found, columns[1] or answer
@@ -284,6 +295,7 @@ def _latex(text: str) -> str:
     """As math-verify reads it: roots and signs as commands, no unit, no thousands separators."""
     text = in_ascii(text).strip().strip("$").strip().rstrip(".")
     text = _without_unit(text)
+    text = re.sub(r"\\(?:[sx]|nice)frac(?![a-zA-Z])", r"\\frac", text)
     text = re.sub(r"\\log_\{?e\}?", r"\\ln ", text)
     text = re.sub(r"\\(?:vec|hat|mathbf|overrightarrow)\s*\{?\s*([ijk])(?![a-z])\s*\}?", r" \1 ", text)
     text = re.sub(r"(?<=\d)(?:\{,\}|\\,|,\\!)(?=\d{3}(?!\d))", "", text)

@@ -18,11 +18,12 @@ from lightreasoner.grading.answer_kinds import (
 )
 from lightreasoner.grading.arithmetic import VALUE
 from lightreasoner.grading.foreign_words import in_digits
-from lightreasoner.grading.notation import STYLES, grouped, in_ascii
+from lightreasoner.grading.notation import STYLES, grouped, in_ascii, without_style
 from lightreasoner.grading.number_words import HAN_NUMBER, NUMBER_WORDS, PART_WORDS, respelled
 from lightreasoner.grading.numbers import COMPOUND, PERCENT, read_number
 from lightreasoner.grading.sentences import (
     FORMULA,
+    NOT,
     comma_decimals,
     first_sentence,
     formula_of,
@@ -32,7 +33,7 @@ from lightreasoner.grading.sentences import (
     without_lead,
 )
 from lightreasoner.grading.stated_answers import REACH, Statement, before_check, statements
-from lightreasoner.grading.times_and_ratios import read_colons
+from lightreasoner.grading.times_and_ratios import find_date, read_colons, read_date
 
 _TAIL = (
     rf"(?:\s*[√π∛∜!^](?!\s*(?:(?-i:[A-Z])|=))|\s*\*\*|\s*\*\s*\w|\s*(?:{FUNCTIONS})\b|[a-z](?![a-zA-Z])|\s*/\s*[\w√(]"
@@ -53,8 +54,13 @@ _SEVERAL = re.compile(
 
 _OPPOSITES = {"yes": "no", "no": "yes", "true": "false", "false": "true"}
 _DENIED = re.compile(
-    r"(?:\bnot|n't|\bnever|\brather than|\binstead of|\bunlike)\s+(?:be\s+|equal(?:s| to)?\s+"
-    r"|simply\s+|just\s+)?[$(*]*$",
+    r"(?:(?:\bnot|n't|\bnever|\brather than|\binstead of|\bunlike)\s+(?:be\s+|equal(?:s| to)?\s+|simply\s+|just\s+)?"
+    rf"|{NOT}|(?:\bdoubt|(?:\bnot|n't|\bnever) (?:think|believe|say))\s[^.,;:\n]*)[$(*]*$",
+    re.IGNORECASE,
+)
+_DENIED_AFTER = re.compile(
+    r"\W*(?:(?:is|was|are|would be|can|could)\s*(?:not\b|n't\b|incorrect\b|wrong\b|false\b)(?! only)"
+    r"|(?:個|円)?(?:では|じゃ)な|[이가] 아니)",
     re.IGNORECASE,
 )
 _RUN = re.compile(rf"(?:{VALUE})(?:\s*,\s*(?:{VALUE}))*,?\s+(?:and|or)\s+(?:{VALUE})(?!\s*[-+*/^=\d])")
@@ -101,9 +107,13 @@ def find_math(turn: str, answer: str) -> str | None:
     for statement in statements(turn, several, joined=is_tuple(answer)):
         if several and (found := list_in(statement)) is not None:
             return found
+        if read_date(answer) and (found := find_date(statement.text)):
+            return found
         if not several and (found := expression_in(statement)) is not None:
             return found
     rest = before_check(turn)[-10 * REACH :]
+    if read_date(answer) and (found := find_date(rest)):
+        return found
     if read_colons(answer) and (ratios := re.findall(r"\b\d+(?: ?: ?\d+| to \d+)+\b", in_ascii(rest))):
         return ratios[-1]
     if several:
@@ -116,14 +126,23 @@ def find_math(turn: str, answer: str) -> str | None:
     if is_words(answer):
         if words(answer) in _OPPOSITES and (said := _yes_no(rest)):
             return said
-        last = re.split(r"[.!?]\s+|\n", rest.strip())[-1].strip().strip(".!")
+        last = re.split(r"[.!?]\s+|\n", without_style(re.sub(r"\*\*|__", "", rest)).strip())[-1].strip().strip(".!")
+        word, more = r"[^\W\d_][\w'-]*", len(words(answer).split()) - 1
         complement = re.search(
-            r"(?i)\b(?:is|are|was|were|be)\s+(?:(?:an?|the|on|in)\s+)?((?!(?:not|no|never)\b)[^\W\d_][\w'-]*)$", last
+            r"(?i)\b(?:is|are|was|were|be|falls on|lands on)\s+(?:(?:an?|the|on|in)\s+)?"
+            rf"((?!(?:not|no|never)\b){word}(?:\.?\s+{word}){{{more}}})$",
+            last,
         )
         if complement and not re.search(r"(?i)\b(?:not|never|neither|nor|no)\b|n't\b", last):  # “It will be a Tuesday.”
             return complement.group(1)
         return rest.strip().strip(".") if len(rest.split()) <= 5 and rest.strip() else None
     formulas = [formula.strip() for formula in map(formula_of, FORMULA.finditer(rest))]
+    if not formulas and is_tuple(answer):
+        formulas = re.findall(r"\((?:[^()]|\([^()]*\))*,(?:[^()]|\([^()]*\))*\)", rest)  # The coordinates are (3, 4).
+    if not formulas and (is_formula(bare := rest.strip().rstrip(".")) or "=" in answer):
+        formulas = (
+            re.findall(r"(?<![a-zA-Z\d])[a-zA-Z]\s*=\s*[^,;.\n]+(?:\.\d[^,;.\n]*)*", rest) if "=" in answer else [bare]
+        )
     return formulas[-1] if formulas else last_value(rest)
 
 
@@ -162,7 +181,7 @@ def value_in(statement: Statement) -> str | None:
     for part in (result, plain):
         if part and read_number(part.strip()):
             return part.strip()
-        if found := _TOKEN.search(part):
+        if found := next((m for m in _TOKEN.finditer(part) if not _DENIED_AFTER.match(part, m.end())), None):
             return _exact_token(part, found)
         words = rf"(?:{PART_WORDS}|-?{NUMBER_WORDS}|-?{HAN_NUMBER})(?:\s*(?:{PERCENT}))?"
         if found := re.search(words, part, re.IGNORECASE):
@@ -214,7 +233,9 @@ def last_value(text: str) -> str | None:
     masked = in_ascii(masked)
     end = 0
     for match in re.finditer(rf"⟦(\d+)⟧|{_TOKEN.pattern}", masked, re.IGNORECASE):
-        if _DENIED.search(masked[max(0, match.start() - 40) : match.start()]):
+        if _DENIED.search(masked[max(0, match.start() - 40) : match.start()]) or _DENIED_AFTER.match(
+            masked, match.end()
+        ):
             continue
         if match.start() < end:  # the minutes of 2 hours and 15 minutes
             continue

@@ -31,10 +31,10 @@ def read_intervals(text: str) -> tuple[list[Interval], str | None] | None:
     bare = without_style(bare.strip().strip("$").strip().rstrip("."))
     for sign, plain in _SIGNS.items():
         bare = re.sub(re.escape(sign) + ("(?![a-z])" if sign[0] == "\\" else ""), f" {plain} ", bare)
-    bare = re.sub(r"^[a-zA-Z]\s*(?:\\in(?![a-z])|∈)\s*", "", bare.replace("∪", r"\cup ").replace("∞", r"\infty "))
+    bare = re.sub(r"∪|\\bigcup(?![a-z])", r"\\cup ", bare).replace("∞", r"\infty ")
     found, variables = [], set()
     for part in split_top(bare, r"\\cup(?![a-z])|\bor\b"):
-        interval = _interval(part.strip())
+        interval = _interval(re.sub(r"^[a-zA-Z]\s*(?:\\in(?![a-z])|∈)\s*", "", part.strip()))
         if interval is not None:
             found.append(interval)
         elif (inequality := _inequality(part)) is not None:

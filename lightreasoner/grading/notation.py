@@ -45,7 +45,7 @@ def _character(char: str) -> str:
     if char.isdecimal():
         return str(unicodedata.decimal(char))
     kind = unicodedata.category(char)
-    if "Ａ" <= char <= "ｚ" or "𝐀" <= char <= "𝟿":  # letters of full width, and mathematical ones
+    if "Ａ" <= char <= "ｚ" or "𝐀" <= char <= "𝟿" or "Ⓐ" <= char <= "ⓩ":  # of full width, mathematical, in circles
         return unicodedata.normalize("NFKC", char)
     if kind == "No" and "VULGAR FRACTION" in unicodedata.name(char, ""):
         return " " + unicodedata.normalize("NFKC", char)
@@ -53,16 +53,21 @@ def _character(char: str) -> str:
 
 
 def grouped(text: str) -> str:
-    r"""Thousands that LaTeX separates by a blank (1\,234) or an unspaced comma (1{,}234), with commas."""
-    return re.sub(r"(?<=\d)(?:\{,\}|\\,|,\\!|\\[;: ]|~)(?=\d{3}(?!\d))", ",", text)
+    r"""Thousands that LaTeX separates by a blank (1\,234) or an unspaced comma (1{,}234), with commas; 2{,}5 is 2.5."""
+    text = re.sub(r"(?<=\d)(?:\{,\}|\\,|,\\!|\\[;: ]|~)(?=\d{3}(?!\d))", ",", text)
+    return re.sub(r"(?<=\d)\{,\}(?=\d)", ".", text)
 
 
 def without_style(text: str) -> str:
     r"""LaTeX without what changes only its look: \dfrac{1}{2}\text{ cm} → \frac{1}{2} cm, 1{,}000 → 1,000, \$ → $."""
     text = grouped(text)
-    text = re.sub(r"\\(?:left|right|displaystyle|bigg?[lr]?|Bigg?[lr]?|limits|!)(?![a-zA-Z])", "", text)
+    text = re.sub(
+        r"\\(?:left|right|displaystyle|textstyle|large|Large|LARGE|huge|Huge|bigg?[lr]?|Bigg?[lr]?|limits|!)(?![a-zA-Z])",
+        "",
+        text,
+    )
     text = re.sub(r"(?<!\\)\\[,;:> ]|~|\\q?quad(?![a-zA-Z])|\\space(?![a-zA-Z])", " ", text)
-    text = re.sub(r"\\[dtc]frac(?![a-zA-Z])", r"\\frac", text)
+    text = re.sub(r"\\(?:[dtcsx]|nice)frac(?![a-zA-Z])", r"\\frac", text)
     text = _UNIT_FRACTION.sub(r" \1/\2", text)
     text = re.sub(r"\\frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\frac\s*(\d)\s*\{", r"\\frac{\1}{", text)

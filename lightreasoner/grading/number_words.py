@@ -12,7 +12,7 @@ _WORDS = {
     **{"seventeen": 17, "eighteen": 18, "nineteen": 19, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50},
     **{"sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90},
 }
-_LARGE = "hundred|thousand|million|billion|dozen"
+_LARGE = "hundred|thousand|million|billion|trillion|dozen"
 NUMBER_WORDS = rf"\b(?:{'|'.join(_WORDS)}|an?\s+(?:{_LARGE}))(?:[\s-]+(?:and\s+)?(?:{'|'.join(_WORDS)}|{_LARGE}))*\b"
 PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7}
 PARTS |= {"eighth": 8, "ninth": 9, "tenth": 10, "twelfth": 12, "twentieth": 20, "hundredth": 100, "thousandth": 1000}
@@ -66,8 +66,7 @@ def in_words(text: str) -> Fraction | None:
         bottom, of, top = found.group().rpartition("分之")
         return Fraction(_han(top), _han(bottom.replace("百", "一百", 1) if bottom == "百" else bottom) if of else 1)
     half = re.fullmatch(rf"(.+?) and ({PART_WORDS})(.*)|({PART_WORDS})(.*)", text, re.IGNORECASE)
-    after = (half[3] or half[5] or "") if half else ""
-    after = re.sub(rf"^\s*(?:of\s+)?an?\s+(?=(?:{_LARGE})\b)", "", after)
+    after = re.sub(rf"^\s*(?:of\s+)?an?\s+(?=(?:{_LARGE})\b)", "", (half[3] or half[5] or "") if half else "")
     if half and (unit := read_unit(" " + after.strip())) is not None:
         whole = (arithmetic(half[1]) or in_words(half[1])) if half[1] else None
         *count, part = re.findall("[a-z]+", (half[2] or half[4]).lower())

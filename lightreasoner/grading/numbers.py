@@ -74,6 +74,8 @@ def read_number(text: str) -> Number | None:
         if unit is not None and (count := arithmetic(bare[: found.end()])) is not None:
             value, size = count * unit[0], unit[1] or size
             also = count if re.match(r"\s*dozen", rest) or (short and not money) else _parts(count, rest)  # 1.2 molar
+            if size and size.dimension == DOLLAR.dimension:  # 99 cents are 99, or 0.99
+                also = count * size.base
             bare = bare[: found.end()]
     if value is None:
         return None if percent else _compound(amount)
@@ -88,7 +90,7 @@ def _parts(count: Fraction, unit: str) -> Fraction | None:
 
 def _compound(text: str) -> Number | None:
     """1 hour and 30 minutes, 6 ft 2 in, 5'11", $5 and 50 cents: the value in the first unit, and in the last."""
-    text = re.sub(r"^(\d+)\s?[hH]\s?(\d\d)$", r"\1 h \2 min", text.strip())
+    text = re.sub(r"^(\d+)\s?[hH]\s?(\d\d|\d\d?(?=\s?m))(?:\s?m)?$", r"\1 h \2 min", text.strip())  # 1h30, 1h30m
     text = re.sub(r"^\$\s*(\d[\d,.]*)(?=\D+\d+\s*(?:cents?|¢)$)", r"\1 dollars", text)
     text = re.sub(r"^(\d+)\s*['′]\s*(\d+)\s*(?:\"|″|'')?$", r"\1 ft \2 in", text)
     if not COMPOUND.fullmatch(text):

@@ -11,6 +11,8 @@ BEYOND = re.compile(
     r"|whereas|due to|therefore|thus|hence|so|as|i\.e|e\.g|that is|namely)\b|\s\((?=[^()]*(?:=|%|[a-z]{3}))",
     re.IGNORECASE,
 )
+#: “Not” where it begins what is said of the answer: la respuesta no es 36, 答案不是36.
+NOT = r"(?:no es|n'est pas|nicht|não é|non è|не|nie|inte|niet|ikke|不是|并非|並非|不为)(?![a-zа-яà-ÿ])\s*"
 FORMULA = re.compile(
     r"\$\$(?P<a>.{1,600}?)\$\$|\\\[(?P<b>.{1,600}?)\\\]|\\\((?P<c>.{1,600}?)\\\)|(?<![\\$])\$(?P<d>[^\s$](?:[^$\n]{0,600}?[^\s$\\])?)\$(?!\d)",
     re.DOTALL,
@@ -23,7 +25,7 @@ def unmarked(text: str) -> str:
     text = grouped(text)
     text = re.sub(r"(\d)\s*\$\s*(\\[dt]?frac[^$]*)\$", r"$\1\2$", text)
     text = re.sub(r"(?<![\w_])_(?=\S)([^_\n]{1,60})(?<=\S)_(?!\w)", r"\1", text)
-    text = re.sub(r"(?<![\w*])([a-zA-Z])\*\*(?=\d)", r"\1^", text)  # x**2
+    text = re.sub(r"(?<!\w)(?<!\*\*)([a-zA-Z])\*\*(?=\d)", r"\1^", text)  # x**2
     text = re.sub(
         r"(?<![\d)])\*\*|\*\*(?![-+]?\(?[-+]?\d)|__|`|(?<![\w*\\])\*(?=\S)|(?<=[\w.%])\*(?![\w*\s(])", "", text
     ).strip()
@@ -58,7 +60,7 @@ def first_sentence(text: str) -> tuple[str, list[str]]:
     """The first sentence, its formulas masked as ⟦n⟧, and the formulas."""
     masked, formulas = with_masks(in_ascii(text))
     masked = re.sub(r"^(?:(?:so|therefore|thus|hence|then|and)\b,?\s*)+", "", masked.strip(), flags=re.IGNORECASE)
-    if BEYOND.match(masked):  # it begins with a reason, or with “not”
+    if BEYOND.match(masked) or re.match(NOT, masked, re.IGNORECASE):  # it begins with a reason, or with “not”
         return "", formulas
     return next((part for part in BEYOND.split(masked) if part and re.search(r"\w|⟦|[√π∞]", part)), ""), formulas
 

@@ -108,7 +108,7 @@ _CORRECTED = re.compile(
 )
 #: “I doubt that the answer is 5”, “you might think the answer is 5”: no answer is stated.
 _DOUBTED = re.compile(
-    r"\b(?:doubt|(?:not|n't|never) (?:think|believe|say)|(?:might|may|could|(?:many|some|most|one"
+    r"(?:\bdoubt|(?:\bnot|n't|\bnever) (?:think|believe|say)|\b(?:might|may|could|(?:many|some|most|one"
     r"|people) would) (?:think|say|guess|assume|expect)"
     r"|tempt\w+ to (?:think|say))\s+(?:that\s+)?(?:the |my |its )?(?:correct |right |final )?$",
     re.IGNORECASE,
@@ -134,6 +134,7 @@ def turns(response: str) -> list[str]:
     """The response without its thinking, cut where its turn should have ended and where the next question begins."""
     after = response.rpartition("</think>")
     response = after[2] if after[1] and after[2].strip() else response
+    response = re.sub(r"\b(?:with)?in(?:side)? (?:a )?\$?\\boxed\{\s*\}\$?", "", response)  # the instruction, repeated
     parts = [part for turn in _ENDS.split(response) for part in _split(turn)]
     return [part for part in parts if part.strip()]
 

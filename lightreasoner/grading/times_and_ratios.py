@@ -14,16 +14,26 @@ _MONTH = (
 )
 _DAY = r"(?:the\s+)?(?P<day>\d{1,2})(?:st|nd|rd|th)?"
 _DATES = [
-    re.compile(rf"\W*(?:on\s+)?(?:\w+day,?\s+)?(?:{first})(?:,?\s+(?P<year>\d{{4}}))?\W*", re.IGNORECASE)
+    re.compile(rf"(?:\w+day,?\s+)?(?:{first})(?:,?\s+(?P<year>\d{{4}}))?(?!\w)", re.IGNORECASE)
     for first in (rf"{_MONTH}\s+{_DAY}", rf"{_DAY}\s+(?:of\s+)?{_MONTH}")
-]
+] + [re.compile(r"(?<![\d-])(?P<year>\d{4})-(?P<month>0[1-9]|1[0-2])-(?P<day>[0-3]\d)(?![\d-])")]
 
 
 def read_date(text: str) -> tuple[str | None, int, int] | None:
-    """(year, month, day) of July 4, 2020, 4 July 2020 or the 4th of July; None for any other text."""
+    """(year, month, day) of July 4, 2020, 4 July 2020, the 4th of July or 2020-07-04; None for any other text."""
     text = re.sub(r"[\\{}$]|\\text", " ", text) if "\\" in text else text
+    text = re.sub(r"^\W*(?:on\s+)?|\W+$", "", text)
     found = next(filter(None, (pattern.fullmatch(text) for pattern in _DATES)), None)
-    return found and (found["year"], _MONTHS.index(found["month"][:3].lower()), int(found["day"]))
+    if found is None:
+        return None
+    month = found["month"]
+    return found["year"], int(month) - 1 if month.isdigit() else _MONTHS.index(month[:3].lower()), int(found["day"])
+
+
+def find_date(text: str) -> str | None:
+    """The last date of a text, as it is written there."""
+    found = [match for pattern in _DATES for match in pattern.finditer(text)]
+    return max(found, key=lambda match: match.start()).group() if found else None
 
 
 def read_colons(text: str) -> list[int] | None:

@@ -9,7 +9,7 @@ _LETTER_UNITS = frozenset("mgshLlJNWVAKCF")  # units of one letter; any other si
 _NO_UNITS = re.compile(
     r"\b(?:a?(?:sin|cos|tan)|arc\w+|cot|sec(?!s?\b|onds?)|csc|log|ln|exp|sqrt|cbrt|pi|inf|infinity|mod|choose"
     r"|squared|cubed"
-    r"|factorial|plus|minus|times(?!$)|divided|over|and|or|to)\b|\\(?!circ)[a-zA-Z]|[α-λν-ωΓ-Λ√∞]"
+    r"|factorial|plus|minus|times(?!$)|divided|over|and|or|to|not|n't|wrong|incorrect)\b|\\(?!circ)[a-zA-Z]|[α-λν-ωΓ-Λ√∞]"
 )
 TIMES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12} | {
     **{"千": 10**3, "万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8, "만": 10**4, "억": 10**8},
@@ -43,6 +43,8 @@ time 86400 day 天
 time 604800 week 周
 month 1 month
 month 12 year yr
+length^2 10000 ha hectare
+length^2 316160658/78125 acre
 length^3 1/1000000 ml mL milliliter millilitre 毫升
 length^3 1/1000 l L liter litre 升
 gallon 1/16 cup

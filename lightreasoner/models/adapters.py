@@ -1,5 +1,6 @@
 """LoRA adapters: which layers can have one, adding it to a model, saving it, and loading it onto its base."""
 
+import dataclasses
 import warnings
 from collections.abc import Iterable
 from contextlib import nullcontext, suppress
@@ -223,6 +224,13 @@ def attach_adapter(model: Any, folder: Path, base: str, files: Files, name: str 
     import peft  # takes a second to import, and showing results does not need it
 
     check_adapter(folder)
+    known = {field.name for field in dataclasses.fields(peft.LoraConfig)}
+    for setting, value in read_json(folder / ADAPTER_FILES[0]).items():  # PEFT leaves out what it does not know
+        if setting not in known and value and setting.startswith("use_"):
+            raise UserError(
+                f"The adapter {folder} asks for {setting!r:.60}, which PEFT {peft.__version__} does not know, so it "
+                "would be another model; install a newer PEFT, or use an ordinary LoRA."
+            )
     wrong = f"The adapter {folder} does not fit {base}: {{}} Use the base that it was trained on."
     if named := other_base(folder, files):
         raise UserError(wrong.format(f"it was trained on {named}, whose weights are others."))

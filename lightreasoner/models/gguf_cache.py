@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 LEAST = 16e6  # bytes of a GGUF file; a smaller one is converted in less time than a second
 FREE = 0.25  # share of the free disk space that one conversion may take
 MOST_HASHES = 256  # files whose hashes are remembered
-FORM = 1  # of the entries
+FORM = 2  # of the entries; 1 knew no scaling of positions
 WEIGHTS, HASHES = "model.safetensors", "hashes.json"
 
 

@@ -15,13 +15,14 @@ import transformers
 from tokenizers import pre_tokenizers
 from transformers.utils import logging
 
-from lightreasoner.compat.transformers import gguf_pre_tokenizer, gguf_reading, supports_sdpa
+from lightreasoner.compat.transformers import gguf_pre_tokenizer, gguf_reading, gguf_splitting_is_known, supports_sdpa
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.adapters import attach_adapter
 from lightreasoner.models.devices import choose_device, dtypes_to_try, is_out_of_memory, release_memory, unused_gpu
 from lightreasoner.models.float32_head import widen_head
 from lightreasoner.models.gguf_cache import drop_conversion, find_conversion, keep_conversion
-from lightreasoner.models.merging import untie
+from lightreasoner.models.gguf_rope import scale_positions
+from lightreasoner.models.merging import merged, untie
 from lightreasoner.models.overflow import overflows
 from lightreasoner.models.references import ModelRef, parse_ref
 from lightreasoner.models.turn_ends import TurnEnd, turn_ends
@@ -41,6 +42,7 @@ PAUSE = 0.5  # seconds between calls of a status while weights are read
 _REPORT: ContextVar[Callable[[int, int], None] | None] = ContextVar("report", default=None)
 #: GGUF's names for byte-level tokenizers with GPT-2's splitting, except for one token per digit.
 SPLITS_DIGITS = {"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}
+SPLITS_AS_GPT2 = {"gpt-2", "gpt2", "phi-2", "mpt", "olmo", "jais", "trillion", "granite-docling", "gigachat", "mellum"}
 
 
 @dataclass
@@ -235,20 +237,30 @@ def _load_tokenizer(files: Files) -> Any:
         place, reason = files.gguf or files.folder, _sentence(error)
         raise UserError(f"The tokenizer in {place} cannot be read: {reason} Save or download it again.") from error
     if files.gguf:
-        _split_digits(tokenizer, files.gguf)
+        _split_as_trained(tokenizer, files.gguf)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None and getattr(backend.model, "dropout", None):
+        backend.model.dropout = None  # for training: the same text would be other tokens each time
     if not len(tokenizer):
         raise UserError(f"The tokenizer in {files.folder} is empty; save the model's tokenizer into it.")
     return tokenizer
 
 
-def _split_digits(tokenizer: Any, gguf: Path) -> None:
+def _split_as_trained(tokenizer: Any, gguf: Path) -> None:
     """Split digits before merging, if the GGUF file's kind of tokenizer does (for example SmolLM2's).
 
-    Transformers ignores this, and would tokenize "\\n\\n3" differently from the model's training.
+    Transformers ignores this, and would tokenize "\\n\\n3" differently from the model's training. It takes GPT-2's
+    splitting for every kind that it does not know; such a file is refused, with a UserError.
     """
-    if gguf_pre_tokenizer(gguf) in SPLITS_DIGITS:
+    kind = gguf_pre_tokenizer(gguf)
+    if kind in SPLITS_DIGITS:
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+    elif kind is not None and kind not in SPLITS_AS_GPT2 and not gguf_splitting_is_known(gguf):
+        raise UserError(
+            f"{gguf} splits text as {kind!r:.40} before its tokens are merged, which is not known here, so its prompts "
+            "would be other tokens; use the same model as a folder or Hub id with tokenizer.json."
         )
 
 
@@ -271,9 +283,11 @@ def _load_weights(ref: ModelRef, files: Files, dtype: torch.dtype) -> Any:
     if files.gguf:  # dequantized, so that it computes, trains and merges like any other model
         source |= {"gguf_file": files.gguf.name}
         config = transformers.AutoConfig.from_pretrained(files.folder, **source)
+        scale_positions(config, files.gguf, ref)
         source |= {"quantization_config": transformers.GgufConfig(dequantize=True)}
     else:
         config = _read_config(ref, files)
+    config.return_dict = True  # whatever it says: outputs are read by their names
     kind = transformers.MODEL_FOR_CAUSAL_LM_MAPPING.get(type(config), None)
     if kind is None or config.is_encoder_decoder:
         raise UserError(
@@ -329,7 +343,7 @@ def _add_adapter(ref: ModelRef, files: Files, model: Any) -> Any:
     """The model with a LoRA adapter in it. Raises UserError, see `attach_adapter`."""
     untie(model, files.adapter)
     wrapped = attach_adapter(model, files.adapter, ref.base, replace(files, adapter=None))
-    return wrapped.merge_and_unload() if model.dtype == torch.float32 else wrapped.get_base_model()
+    return merged(wrapped) if model.dtype == torch.float32 else wrapped.get_base_model()
 
 
 def _sentence(error: Exception) -> str:

@@ -44,6 +44,23 @@ def untie(model: Any, adapter: Path) -> None:
             config.tie_word_embeddings = False
 
 
+def merged(model: Any) -> Any:
+    """A PEFT model with its adapter merged in. Changes the model itself.
+
+    An adapter of tied embeddings (ensure_weight_tying) is a part of both layers. Each adds it to the one matrix that
+    they share, so the head gets one of its own before.
+    """
+    base = model.get_base_model()
+    inner, head = (
+        getattr(layer, "base_layer", None) for layer in (base.get_input_embeddings(), base.get_output_embeddings())
+    )
+    if inner is not None and head is not None and inner.weight is head.weight:
+        head.weight = torch.nn.Parameter(head.weight.detach().clone(), requires_grad=head.weight.requires_grad)
+        for config in (base.config, base.config.get_text_config()):
+            config.tie_word_embeddings = False
+    return model.merge_and_unload(safe_merge=True)
+
+
 def base_dtype(files: Files) -> torch.dtype:
     """The dtype of most of a model's weights on disk; bf16 for a quantized model, which has none of its own."""
     if files.gguf:
@@ -62,7 +79,7 @@ def save_merged(
 
     files: of the base. dtype: of the weights; None leaves the model's.
     """
-    save_model(model.merge_and_unload(safe_merge=True), tokenizer, folder, card, files, dtype)
+    save_model(merged(model), tokenizer, folder, card, files, dtype)
 
 
 def save_model(

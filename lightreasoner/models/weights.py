@@ -135,11 +135,15 @@ def check_model(folder: Path) -> list[Path]:
     if "model.safetensors" in names:
         shards = ["model.safetensors"]
     elif "model.safetensors.index.json" in names:
-        shards = sorted(set(read_json(folder / "model.safetensors.index.json").get("weight_map", {}).values()))
+        index = folder / "model.safetensors.index.json"
+        places = read_json(index).get("weight_map")
+        if not isinstance(places, dict) or not places or not all(isinstance(place, str) for place in places.values()):
+            raise UserError(f"{index} does not say which file holds which tensor; download or save the model again.")
+        shards = sorted(set(places.values()))
     else:
         raise UserError(f"{folder} has no model.safetensors; save the model into it with save_pretrained.")
     missing = [shard for shard in shards if shard not in names]  # also refuses names that lead out of the folder
-    if missing or not shards:
+    if missing:
         raise UserError(
             f"{folder} lacks {len(missing)} of its {len(shards)} weight files ({', '.join(missing[:3])}); "
             "copy or download them again."
@@ -163,6 +167,15 @@ def check_adapter(folder: Path) -> list[Path]:
         raise UserError(f"{folder} is an adapter of type {config.get('peft_type')!r:.40}; only LoRA adapters are read.")
     if config.get("megatron_config"):  # PEFT would import any module that such a config names
         raise UserError(f"The adapter {folder} is made for Megatron and cannot be loaded here; use an ordinary LoRA.")
+    if config.get("alora_invocation_tokens"):
+        raise UserError(
+            f"The adapter {folder} acts after certain tokens only (aLoRA), which is not done here; use an ordinary one."
+        )
+    if str(config.get("init_lora_weights")).startswith("pissa_niter"):  # its decomposition is drawn at random
+        raise UserError(
+            f"The adapter {folder} is what changed since a random decomposition of its base (pissa_niter), which "
+            "cannot be made again; save it as an ordinary LoRA (path_initial_model_for_weight_conversion of PEFT)."
+        )
     for name in ADAPTER_FILES:
         try:
             verify(folder / name)

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import re
+import string
 import tokenize
 from collections.abc import Iterable
 from decimal import Decimal
@@ -15,6 +16,8 @@ ANSWER = (
     *("final_answer", "answer", "expected_answer", "correct_answer", "reference_answer", "ground_truth"),
     *("gold", "gt", "target", "label", "result", "ideal", "best_answer"),
 )
+#: Blanks, and what cannot be seen: a file that another was appended to has its mark in the middle.
+INVISIBLE = string.whitespace + "\u00a0\u3000\ufeff\u200b\u2060"
 #: What spreadsheets and data frames write where there is no value.
 MISSING = ("", "nan", "<na>", "null", "\\n")
 EXCEL_ERROR = re.compile(r"#(?:NAME\?|REF!|VALUE!|DIV/0!|NUM!|NULL!|N/A)")
@@ -89,6 +92,8 @@ def _plain(value: object, name: str) -> object:
         return (value.date() if midnight else value).isoformat()
     if isinstance(value, datetime.timedelta):
         return str(value)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict) and name in ANSWER:
+        value = value[0]
     if isinstance(value, dict) and name in ANSWER:  # TriviaQA, SQuAD
         first = value.get("value", value.get("text"))
         return first[0] if isinstance(first, list) and first else value if first is None else first
@@ -96,7 +101,7 @@ def _plain(value: object, name: str) -> object:
 
 
 def is_blank(value: object) -> bool:
-    return value is None or value != value or (isinstance(value, str) and not value.strip())
+    return value is None or value != value or (isinstance(value, str) and not value.strip(INVISIBLE))
 
 
 def cell_text(value: object, separator: str = ", ") -> str | None:

@@ -188,6 +188,9 @@ def named_rows(table: Table, commas: dict[str, bool | None]) -> Iterator[Row]:
             yield line, cells
             continue
         after_break, broken = broken, len(cells) <= needed
+        if [cell.strip("\ufeff ") for cell in cells] == header:
+            yield line, "it repeats the names of the columns"
+            continue
         if any(cells[len(header) :]):
             # Most likely a question with a comma and without quotes; half a question is worse than none.
             yield line, "it has more cells than there are columns; put quotes around text with commas"

@@ -344,6 +344,9 @@ def parquet_rows(path: Path, first: int = 0) -> Iterator[Row]:
     check_parquet(path)
     try:
         with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if double := next((name for name in names if names.count(name) > 1), None):  # one of them would be lost
+                raise UserError(f"{path.name} cannot be read: two of its columns are named {double:.60}; rename one.")
             groups, number = list(range(file.num_row_groups)), 0
             while groups and number + (rows := file.metadata.row_group(groups[0]).num_rows) <= first:
                 number, groups = number + rows, groups[1:]

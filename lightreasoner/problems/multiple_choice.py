@@ -35,7 +35,7 @@ INDICES = (
 )
 COLUMN = re.compile(r"((?:option|choice|answer|ending|alternative|sol|opt|op|candidate)?)_?([a-z]|\d{1,2})")
 WRONG = re.compile(r"(?:incorrect|wrong|distractor|false)(?:_answer|_option|_choice)?s?_?\d*")
-PREFIX = re.compile(r"\s*\(?\s*([A-Za-z]|\d{1,2})\s*(?:\)\s*|[.:]\s+)")
+PREFIX = re.compile(r"\s*[(（]?\s*([A-Za-z]|\d{1,2})\s*(?:[)）．：、]\s*|[.:]\s+)")
 TEXT, ZERO, ONE = "its text", "positions from 0", "positions from 1"
 MEANINGS = frozenset((TEXT, ZERO, ONE))
 
@@ -69,8 +69,10 @@ def find_choices(cells: dict, names: dict[str, str]) -> Choices | None:
                 continue
         if is_blank(value) or value == [] or value == {}:
             continue
-        if name == "answers" and not (isinstance(_read_or_none(value), list) and _has_key(cells)):
-            continue  # elsewhere a list of accepted answers
+        if name == "answers":
+            listed = _read_or_none(value)
+            if not (isinstance(listed, list) and (_has_key(cells) or any(map(_is_flagged, listed)))):
+                continue  # elsewhere a list of accepted answers
         shown = names.get(name, name)
         labels, texts, gold = _entries(_read(value, shown), shown, _has_key(cells))
         return _made(labels, [cell_text(text) for text in texts], gold, columns)
@@ -79,6 +81,11 @@ def find_choices(cells: dict, names: dict[str, str]) -> Choices | None:
 
 def _has_key(cells: dict) -> bool:
     return any(not is_blank(cells.get(name)) for name in (*KEYS, *INDICES, *ANSWER))
+
+
+def _is_flagged(item: object) -> bool:
+    """Whether an item of a list says that it is the right choice, or that it is not."""
+    return isinstance(item, dict) and any(folded(name) in FLAGS for name in item)
 
 
 def _read_or_none(value: object) -> object:
@@ -108,17 +115,23 @@ def _labelled_parts(text: str) -> list[list[str]] | None:
     first = re.match(r"\s*[\[(]?\s*([aA1])\s*[).:]", text)
     if not first:
         return None
-    found, at = [], 0
     labels = {"a": LETTERS.lower(), "A": LETTERS, "1": "123456789"}[first[1]]
+    found = max((_marks(text, labels, before) for before in (r"(?:^|\n)[\s(\[]*", r"(?:^|[\s,;|(\[])")), key=len)
+    ends = [start for _, start, _ in found[1:]] + [len(text)]
+    parts = [[label, text[begin:end].strip(" ,;|\n\r\t([")] for (label, _, begin), end in zip(found, ends, strict=True)]
+    return parts if len(parts) > 1 and all(part for _, part in parts) else None
+
+
+def _marks(text: str, labels: str, before: str) -> list[tuple[str, int, int]]:
+    """(label, where its mark begins, where it ends) of the labels that follow one another, each after `before`."""
+    found, at = [], 0
     for label in labels:
-        mark = re.compile(rf"(?:^|[\s,;|(\[]){label}\s*[).:](?=\s|[^\s])").search(text, max(0, at - 1))
+        mark = re.compile(rf"{before}{label}\s*[).:](?=\s|[^\s])").search(text, max(0, at - 1))
         if not mark:
             break
         found.append((label, mark.start(), mark.end()))
         at = mark.end()
-    ends = [start for _, start, _ in found[1:]] + [len(text)]
-    parts = [[label, text[begin:end].strip(" ,;|\n\r\t([")] for (label, _, begin), end in zip(found, ends, strict=True)]
-    return parts if len(parts) > 1 and all(part for _, part in parts) else None
+    return found
 
 
 def _entries(value: object, column: str, has_key: bool) -> tuple[list[str | None], list[object], int | None]:
@@ -171,7 +184,7 @@ def _made(labels: list[str | None], texts: list[str | None], gold: int | None, c
     if in_list:
         found = [PREFIX.match(text) for text in texts]
         own = [match[1].upper() for match in found if match]  # AQuA: "A)21"
-        if own in ([*LETTERS[: len(texts)]], [str(n + 1) for n in range(len(texts))]):
+        if sorted(own) == [*LETTERS[: len(texts)]] or own == [str(n + 1) for n in range(len(texts))]:
             rest = [text[match.end() :].strip() for text, match in zip(texts, found, strict=True)]
             if all(rest):
                 labels, texts, labelled, in_list = own, rest, True, False
@@ -231,17 +244,17 @@ def right_choice(
     final: an answer at the end of the solution, if there is one. meanings: how digits may be read in this file.
     Raises UnusableRow where the answer is none of the choices, or could be two of them.
     """
-    if choices.gold is not None:
-        return choices.gold, None
     given = [(name, text) for name, text in _given(cells) if text is not None]
     if final is not None:
         given.append(("solution", final))
     named = [(_named(text, choices, name), name) for name, text in given if not _counts(text, choices)]
     named = [(n, name) for n, name in named if n is not None]
+    if choices.gold is not None:
+        named.append((choices.gold, choices.columns[0]))
     if len({n for n, _ in named}) > 1:
         raise UnusableRow(f"its {named[0][1]} and its {named[-1][1]} name different choices")
     if named:
-        return named[0]
+        return (choices.gold, None) if choices.gold is not None else named[0]
     digits = [(text, name) for name, text in given if _counts(text, choices)]
     if not given or any(int(text) == -1 for text, _ in digits):  # a test set whose answers are withheld
         return None, None

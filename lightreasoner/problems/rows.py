@@ -125,7 +125,7 @@ def _question(cells: dict, names: dict[str, str], accepted: tuple[str, ...]) -> 
     if not isinstance(cells[name], str):
         kinds = {list: "a list", dict: "an object", bool: "true or false", bytes: "binary data"}
         raise UnusableRow(f"its question is {kinds.get(type(cells[name]), 'a number')}, not text")
-    question = cells[name].strip()
+    question = cells[name].strip().strip("\ufeff")
     if EXCEL_ERROR.fullmatch(question):
         raise UnusableRow(f"its question is {question}, a spreadsheet's error in place of the text")
     for lead, joint in LEADS.items():

@@ -5,12 +5,14 @@ A command works in the local copy: `open_run` downloads it first, and uploads ch
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
 import re
 import shutil
 import threading
+from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -175,6 +177,8 @@ class SyncedFolder:
 
 def run_path(text: str) -> Path | str:
     """A command-line argument that names a run folder: a path, or an address as text."""
+    if not text.strip():  # a variable of the shell that is not set would name the folder one is in
+        raise ArgumentTypeError("it is empty; name a folder")
     return text if "://" in text else Path(text)
 
 
@@ -185,6 +189,11 @@ def open_run(place: Path | str, workspace: Path, read_only: bool = False) -> Ite
     read_only: nothing is uploaded. Raises UserError for an address that cannot be used.
     """
     if isinstance(place, Path):
+        try:
+            os.stat(place)
+        except (OSError, ValueError) as error:
+            if not isinstance(error, OSError) or error.errno == errno.ENAMETOOLONG:
+                raise UserError(f"{str(place)!r:.100} cannot be the name of a folder; choose another.") from None
         yield RunLocation(place, str(place))
         return
     if not ADDRESS.fullmatch(place):

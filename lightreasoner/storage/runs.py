@@ -137,6 +137,7 @@ def read_run(folder: Path, kind: str | None = None) -> dict:
         or record.get("format") != FORMAT
         or not all(isinstance(record.get(name), kind) for name, kind in types.items())
         or not math.isfinite(record["created"])
+        or not _has_usual_parts(record)
     ):
         raise UserError(f"{path} is damaged, so the run cannot be used; start a new one in another folder.")
     if record.get("version") != VERSION:
@@ -149,6 +150,17 @@ def read_run(folder: Path, kind: str | None = None) -> dict:
     names = RENAMED.get(record["kind"], {})
     record["config"] = {names.get(name, name): value for name, value in record["config"].items()}
     return record
+
+
+def _has_usual_parts(record: dict) -> bool:
+    """Whether what its readers open is there as an object, a list or a number, where it is there."""
+    contrasts = record["config"].get("contrasts") or []
+    return (
+        all(isinstance(record["about"].get(name), dict | None) for name in ("pair", "dataset", "marks", "fingerprints"))
+        and all(isinstance(record["config"].get(name), list | None) for name in ("contrasts", "adapters", "arm"))
+        and all(isinstance(contrast, dict) for contrast in contrasts)
+        and all(isinstance(c.get(name), int | float | None) for c in contrasts for name in ("alpha", "beta", "cap"))
+    )
 
 
 def add_to_run(folder: Path, **entries: Any) -> dict:

@@ -25,6 +25,10 @@ from lightreasoner.storage.atomic import ID_PATTERN, new_id, stamp, write_text
 from lightreasoner.tracing.events import OWN_CHOICES, EndEvent, Event, PromptEvent, Step, StepsEvent
 from lightreasoner.tracing.trace import TraceRequest
 
+VERSION = 1
+#: What the file of every trace has, by its kind in JSON.
+PARTS = {"pair": dict, "request": dict, "response": str, "steps": list, "tokens": dict}
+
 
 @dataclass
 class Trace:
@@ -167,7 +171,7 @@ def trace_json(trace: Trace, alpha: float = ALPHA, beta: float = BETA, cap: floa
         request["prompt"] = prompt
     record = {
         "format": "lightreasoner-trace",
-        "version": 1,
+        "version": VERSION,
         "id": trace.id,
         "created": trace.created,
         "pair": trace.pair,
@@ -251,6 +255,14 @@ def load_record(trace_id: str, folder: Path) -> dict:
         raise UserError(f"The file of trace {trace_id} cannot be read; it is damaged. Run the problem again.") from None
     if not isinstance(record, dict) or record.get("format") != "lightreasoner-trace":
         raise UserError(f"The file of trace {trace_id} is not a trace. Run the problem again.")
+    if record.get("version") != VERSION:
+        raise UserError(
+            f"Trace {trace_id} has version {record.get('version')!r:.20} and this software reads {VERSION}; "
+            "use the software that wrote it."
+        )
+    whole = all(isinstance(record.get(name), kind) for name, kind in PARTS.items())
+    if not whole or not all(isinstance(step, dict) for step in record["steps"]):
+        raise UserError(f"The file of trace {trace_id} lacks a part; it is damaged. Run the problem again.")
     return record
 
 

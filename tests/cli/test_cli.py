@@ -116,6 +116,8 @@ MISTAKES = {
     "blank problem": (["--problem", "  "], "empty"),
     "missing file": (["--problem-file", "/nowhere/at/all.txt"], "/nowhere/at/all.txt"),
     "a folder": (["--problem-file", "/"], "cannot be read"),
+    "a file without end": (["--problem-file", "/dev/zero"], "1 MB or more"),  # it was read until memory ran out
+    "an unset variable": (["--problem", "2?", "--expert", ""], "empty text"),  # the bundled pair answered
     "tokens": (["--problem", "2?", "--max-new-tokens", "0"], "token limit"),
     "not a number": (["--problem", "2?", "--max-new-tokens", "many"], "many"),
     "alpha": (["--problem", "2?", "--alpha", "nan"], "--alpha"),

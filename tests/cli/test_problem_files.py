@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
 import pytest
 
 from lightreasoner.cli.main import main
+from lightreasoner.cli.trace import read_problem
 from lightreasoner.datasets.trajectories import rows
 from lightreasoner.evaluation.results import read_rows
 from lightreasoner.models.loading import load_model
@@ -101,3 +103,11 @@ def test_a_template_that_refuses_the_turns_is_named(place, capsys):
     assert main(argv(place, "evaluate", "good.jsonl")) != 0
     said = capsys.readouterr().err
     assert "cannot render this conversation (One turn only!)" in said
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_text_file_begins_after_its_mark(tmp_path, encoding):
+    """The mark of UTF-8 was a part of the question, and UTF-16 was no text."""
+    (tmp_path / "problem.txt").write_text("Combien coûte le café ?", encoding=encoding)
+    options = argparse.Namespace(problem_file=str(tmp_path / "problem.txt"), skip_unreadable=False)
+    assert read_problem(options) == ("Combien coûte le café ?", ())

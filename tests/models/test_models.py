@@ -85,6 +85,18 @@ def test_the_tokenizer_is_the_saved_one(one):
     assert load_model(str(one), CPU).tokenizer.encode(text) == tiny_tokenizer().encode(text)
 
 
+def test_a_tokenizer_that_drops_merges_at_random_and_outputs_without_names(copy):
+    """With BPE dropout, as saved after training with it, each prompt was other tokens; the outputs were a traceback."""
+    written = json.loads((copy / "tokenizer.json").read_text())
+    written["model"]["dropout"] = 0.5
+    (copy / "tokenizer.json").write_text(json.dumps(written))
+    config_with(return_dict=False)(copy)
+    loaded = load_model(str(copy), CPU)
+    text = "Tom has 3 apples and buys 4 more. " * 20
+    assert len({tuple(loaded.tokenizer.encode(text)) for _ in range(5)}) == 1
+    assert logits_of(loaded.model).isfinite().all()
+
+
 def test_all_ends_are_known(copy):
     (copy / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 7]}))
     assert load_model(str(copy), CPU).end_ids == {0, 2, 7}
@@ -136,6 +148,16 @@ def break_shard_path(folder):
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "../outside.safetensors"}}))
 
 
+def index_with(places):
+    """An index without a usable map of its tensors was a traceback."""
+
+    def change(folder):
+        (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+
+    return change
+
+
 def config_with(**changes):
     def change(folder):
         config = json.loads((folder / "config.json").read_text()) | changes
@@ -171,6 +193,9 @@ class Bomb:
         (break_shape, r"model\.norm\.weight is missing or has another shape"),
         (break_shards, "lacks 1 of its 2 weight files .*00002"),
         (break_shard_path, "outside"),
+        (index_with(None), "does not say which file holds which tensor"),
+        (index_with({}), "does not say which file holds which tensor"),
+        (index_with({"a": 5}), "does not say which file holds which tensor"),
         (config_with(model_type="florp"), "florp"),
         (config_with(model_type="florp", auto_map={"AutoConfig": "a.B"}), "own Python code"),
         (config_with(model_type=None), "no model type"),
@@ -205,6 +230,15 @@ def test_junk_gguf(tmp_path, content):
     path.write_bytes(content)
     assert str(path) in refusal(load_model, str(path), CPU)
     assert "no GGUF file" in refusal(load_model, str(tmp_path / "other.gguf"), CPU)
+
+
+def test_a_gguf_file_whose_splitting_nobody_knows_is_refused(tmp_path):
+    """Transformers splits as GPT-2 does then, and the prompts were other tokens than the model was trained on."""
+    assert "splits text as 'deepseek-llm'" in refusal(
+        load_model, str(save_tiny_gguf(tmp_path / "other.gguf", splitting="deepseek-llm")), CPU
+    )
+    for splitting in ("gpt-2", "llama-bpe", "qwen2"):
+        load_model(str(save_tiny_gguf(tmp_path / f"{splitting}.gguf", splitting=splitting)), CPU)
 
 
 def test_gguf(tmp_path):
@@ -273,6 +307,42 @@ def test_small_updates_survive_16_bits(one, tmp_path):
     assert len(kept) == 4 and all((weight != 0).all() for weight in kept.values())
     assert not any(p.requires_grad for p in tuned.model.parameters())
     assert logits_of(tuned.model).isfinite().all()
+
+
+def moved_adapter(folder, **settings):
+    """Write an adapter with these settings that changes the model noticeably. Returns the logits of both together."""
+    torch.manual_seed(3)
+    model = peft.get_peft_model(tiny_model(1), peft.LoraConfig(r=4, lora_alpha=8, task_type="CAUSAL_LM", **settings))
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data += 0.2 * torch.randn_like(weight)
+    model.save_pretrained(folder)
+    return logits_of(model.eval())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_an_adapter_of_tied_embeddings_is_added_once(one, tmp_path, dtype):
+    """PEFT merged it into the matrix that embeddings and head share, once for each of the two."""
+    together = moved_adapter(tmp_path / "lora", target_modules=["embed_tokens", "lm_head"], ensure_weight_tying=True)
+    loaded = load_model(f"{one}::{tmp_path / 'lora'}", Settings(device="cpu", dtype=dtype))
+    assert torch.allclose(logits_of(loaded.model), together, atol=1e-4 if dtype == "float32" else 0.5)
+
+
+def test_adapters_that_would_be_another_model_are_refused(one, tmp_path):
+    """PiSSA's random decomposition differed at each loading, aLoRA acted everywhere, new settings were left out."""
+    usual = {"target_modules": ["q_proj", "v_proj"]}
+    for name, settings in (
+        ("pissa_niter", {"init_lora_weights": "pissa_niter_4"}),
+        ("aLoRA", {"alora_invocation_tokens": [5]}),
+        ("use_superlora", {}),
+    ):
+        moved_adapter(tmp_path / name, **usual, **settings)
+        config = json.loads((tmp_path / name / "adapter_config.json").read_text())
+        strange = {"use_superlora": name == "use_superlora", "use_other": None}
+        (tmp_path / name / "adapter_config.json").write_text(json.dumps(config | strange))
+        assert name in refusal(load_model, f"{one}::{tmp_path / name}", CPU)
+    together = moved_adapter(tmp_path / "pissa", **usual, init_lora_weights="pissa")
+    assert torch.allclose(logits_of(load_model(f"{one}::{tmp_path / 'pissa'}", CPU).model), together, atol=1e-4)
 
 
 def test_an_adapter_of_another_base_is_refused(one, tmp_path):

@@ -179,12 +179,34 @@ def test_numbers_as_choices_are_told_from_positions_by_the_whole_file():
         ({"option1": "x", "option2": "y", "answer": "1"}, "can mean"),
         ({"choices": ["1", "2", "3"], "answer": 1}, "can mean its text or positions"),
         ({"choices": [str(n) for n in range(27)], "answer": "x"}, "at most 26"),
+        # the letter was left out of account where a choice itself says that it is the right one
+        (
+            {"choices": [{"text": "x", "correct": True}, {"text": "y", "correct": False}], "answer": "B"},
+            "its answer and its choices name different choices",
+        ),
     ],
 )
 def test_a_row_whose_option_would_be_a_guess_is_refused(row, reason):
     problems, skipped = read([{"question": Q} | row, {"question": "fine"}])
     assert [problem.question for problem in problems] == ["fine"]
     assert reason in skipped[0][1], skipped
+
+
+@pytest.mark.parametrize(
+    ("row", "shown", "answer"),
+    [
+        # “B” was the second of these, whatever letter it has
+        ({"choices": ["B. 4", "A. 3"], "answer": "B"}, "\n(B) 4\n(A) 3", "B"),
+        # it was split within its first line
+        ({"options": "A. see B. Franklin\nB. 4", "answer": "B"}, "\n(A) see B. Franklin\n(B) 4", "B"),
+        ({"choices": ["A、3", "B．4"], "answer": "B"}, "\n(A) 3\n(B) 4", "B"),
+        # it had no choices, and no answer
+        ({"answers": [{"text": "3", "isCorrect": False}, {"text": "4", "isCorrect": True}]}, "\n(A) 3\n(B) 4", "B"),
+    ],
+)
+def test_letters_before_choices_are_theirs_and_flags_tell_the_right_one(row, shown, answer):
+    problems, skipped = read([{"question": Q} | row])
+    assert skipped == [] and (problems[0].question, problems[0].answer) == (Q + shown, answer)
 
 
 def test_columns_that_are_no_choices():

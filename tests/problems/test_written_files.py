@@ -7,6 +7,8 @@ import datetime
 import json
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lightreasoner.errors import UserError
@@ -164,6 +166,10 @@ def test_two_columns_with_one_name(tmp_path):
         load_file(path)
     (tmp_path / "p.jsonl").write_text('{"question": "q", "Answer": 1, "answer": 2}\n{"question": "r"}\n')
     assert "two columns named Answer and answer" in load_file(tmp_path / "p.jsonl").skipped[0][1]
+    table = pa.Table.from_arrays([pa.array(["q"]), pa.array(["1"]), pa.array(["2"])], ["question", "answer", "answer"])
+    pq.write_table(table, tmp_path / "p.parquet")  # the last was taken
+    with pytest.raises(UserError, match="two of its columns are named answer; rename one"):
+        load_file(tmp_path / "p.parquet")
 
 
 @pytest.mark.parametrize(
@@ -201,6 +207,7 @@ def test_the_rest_of_a_file_is_used_only_after_the_user_says_so(tmp_path):
         ({"Best Answer": "Nothing", "Incorrect Answers": "You die; You fly"}, "Nothing"),  # TruthfulQA
         ({"answer": datetime.datetime(2020, 7, 4)}, "2020-07-04"),
         ({"answer": datetime.timedelta(seconds=90)}, "0:01:30"),
+        ({"answer": [{"value": "7", "unit": "cm"}]}, "7"),
         ({"answer": b"7"}, "7"),
         ({"answer": 7, "image": b"\xff\xd8"}, "7"),
     ],
@@ -209,3 +216,12 @@ def test_an_answer_in_a_layout_of_its_own_is_not_left_out(tmp_path, row, answer)
     """Such rows were problems without a known answer, and text in bytes was "a number"."""
     pd.DataFrame([{"question": b"Who?"} | row]).to_parquet(tmp_path / "p.parquet")
     assert pairs(tmp_path / "p.parquet") == [("Who?", answer)]
+
+
+def test_a_file_that_another_was_appended_to(tmp_path):
+    """The header of the second was a problem, and its mark a part of the question."""
+    path = tmp_path / "both.csv"
+    path.write_bytes(2 * "\ufeffquestion,answer\nWhat is 2 + 2?,4\n".encode() + "\ufeffWhy?,5\n\u200b,6\n".encode())
+    found = load_file(path)
+    assert [problem.question for problem in found.problems] == ["What is 2 + 2?", "What is 2 + 2?", "Why?"]
+    assert [reason for _, reason in found.skipped] == ["it repeats the names of the columns", "its question is blank"]

@@ -201,6 +201,16 @@ def test_however_it_is_written(here, bucket, word):
         assert run == RunLocation(Path("a/folder"), "a/folder")
 
 
+@pytest.mark.parametrize("name", ["", " ", "a\0b", "\ud800", "x" * 300])
+def test_what_is_no_name_of_a_folder_is_refused(here, name, capsys):
+    """An empty name, as of an unset variable, was the present folder, and filled it; the others were tracebacks."""
+    with pytest.raises((UserError, SystemExit)):
+        options = build_parser().parse_args(["sample", "--problems", "gsm8k", f"--run-dir={name}"])
+        with open_run(options.run_dir, here):
+            pass
+    assert name.strip() or "it is empty; name a folder" in capsys.readouterr().err
+
+
 def test_what_was_fetched_in_part_is_not_taken_for_whole(here, bucket, monkeypatch):
     """Once the log was there, the rest was never fetched, and the next send put a new run in the old one's place."""
     SyncedFolder(RemoteFolder(bucket), write(here / "there", events_jsonl="1\n", run_json="{}", data__x="1")).push()

@@ -62,7 +62,13 @@ def test_a_damaged_record_is_one_sentence(tmp_path, text):
 
 
 @pytest.mark.parametrize(
-    "change", [{"kind": 3}, {"config": None}, {"about": []}, {"created": "now"}, {"created": float("nan")}]
+    "change",
+    [
+        *({"kind": 3}, {"config": None}, {"about": []}, {"created": "now"}, {"created": float("nan")}),
+        # one such run took its whole list from the page
+        *({"about": {"pair": "x"}}, {"about": {"dataset": True}}, {"about": {"marks": 1}}, {"config": {"adapters": 1}}),
+        *({"config": {"contrasts": ["x"]}}, {"config": {"contrasts": [{"beta": "x"}]}}),
+    ],
 )
 def test_a_record_with_a_field_of_the_wrong_kind_is_damaged(tmp_path, change):
     record = begin_run(tmp_path / "run", "dataset", CONFIG, ABOUT) | change

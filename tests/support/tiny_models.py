@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -112,12 +112,18 @@ def save_tiny_adapter(folder: Path | str, base: Qwen2ForCausalLM, seed: int = 3)
 
 
 def save_tiny_gguf(
-    path: Path, add_bos: bool | None = None, add_eos: bool | None = None, kind: str | None = None
+    path: Path,
+    add_bos: bool | None = None,
+    add_eos: bool | None = None,
+    kind: str | None = None,
+    splitting: str = "smollm",
+    more: Callable[[Any], None] = lambda writer: None,
 ) -> Path:
     """A random Llama with the tiny tokenizer's vocabulary, as llama.cpp's converter writes SmolLM2.
 
     add_bos, add_eos: the file's flags for tokens around plain text; None leaves one out. kind: the quantization of
-    its matrices, such as "Q5_0"; None leaves them in fp32.
+    its matrices, such as "Q5_0"; None leaves them in fp32. splitting: how its tokenizer splits text.
+    more: adds to the GGUFWriter.
     """
     import gguf
 
@@ -135,7 +141,7 @@ def save_tiny_gguf(
     writer.add_rope_freq_base(10000.0)
     writer.add_vocab_size(len(vocabulary))
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("smollm")
+    writer.add_tokenizer_pre(splitting)
     writer.add_token_list(vocabulary)
     writer.add_token_types([3 if id < 3 else 1 for id in range(len(vocabulary))])
     writer.add_token_merges([" ".join(merge) for merge in merges])
@@ -158,6 +164,7 @@ def save_tiny_gguf(
             numbers = gguf.GGMLQuantizationType[kind]
             values = gguf.quants.quantize(values, numbers)
         writer.add_tensor(f"{name}.weight", values, raw_dtype=numbers)
+    more(writer)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -155,6 +155,18 @@ def test_a_missing_and_a_damaged_trace_are_told_apart(tmp_path):
     (tmp_path / f"{'c' * 22}.json").write_text("[1, 2]")
     with pytest.raises(UserError, match="not a trace"):
         traces.load_record("c" * 22, tmp_path)
+    whole = {"format": "lightreasoner-trace", "version": 1, "pair": {}, "request": {}, "response": "", "tokens": {}}
+    for change, words in (  # they were tracebacks on the page
+        ({"version": 2, "steps": []}, "has version 2 and this software reads 1"),
+        ({}, "lacks a part"),
+        ({"steps": [1]}, "lacks a part"),
+        ({"steps": [], "pair": "x"}, "lacks a part"),
+    ):
+        (tmp_path / f"{'d' * 22}.json").write_text(json.dumps(whole | change))
+        with pytest.raises(UserError, match=words):
+            traces.load_record("d" * 22, tmp_path)
+    (tmp_path / f"{'d' * 22}.json").write_text(json.dumps(whole | {"steps": []}))
+    assert traces.load_record("d" * 22, tmp_path)["steps"] == []
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_half_one(tmp_path, monkeypatch):

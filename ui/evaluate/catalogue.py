@@ -106,9 +106,10 @@ class Evaluations(RunList):
         found = read_results(evaluation.folder) if evaluation.run else None
         if not found or not found["models"]:
             return ""
-        if found["models"][0]["pass_at_1"] is None:
+        measured = [model.get("pass_at_1") for model in found["models"]]
+        if measured[0] is None:
             return "no known answers"
-        first, *others = (100 * model["pass_at_1"] for model in found["models"])
+        first, *others = (100 * share for share in measured if share is not None)
         span = sorted({f"{share:.1f}": share for share in others}.values())
         later = f" → {' … '.join(f'{share:.1f}' for share in (span[0], span[-1])[: len(span)])} %" if span else ""
         return f"pass@1 {first:.1f} %{later}"
