@@ -99,7 +99,8 @@ def check_reading(loaded: LoadedModel, rows: tuple[list[int], list[int]] | None 
 
 def _choose_pass(loaded: LoadedModel, one: list[int], other: list[int], way: Reading) -> None:
     """Use the lean forward pass where its logits are those of transformers: bit for bit in fp32, and in 16 bits within
-    one unit in the last place."""
+    one unit in the last place. Where that holds for texts read whole, and pieces are multiplied by other kernels,
+    it is used with packed weights only, which round otherwise anyway."""
     model = base_model(loaded.model)
     why = misfit(model) if loaded.lean else "the lean one is switched off"
     if not why and (has_window(model.config) or (way.one, way.many, way.positions) != (CHUNKS, PADDED, True)):
@@ -114,9 +115,14 @@ def _choose_pass(loaded: LoadedModel, one: list[int], other: list[int], way: Rea
                 usual = _every_way(loaded, one, other, way)
                 remember_pass(loaded, ForwardPass(lean, _same_as(loaded.dtype)))
                 found = _every_way(loaded, one, other, way)
-                if _last_places(found.to(loaded.dtype), usual.to(loaded.dtype)) <= (loaded.dtype != torch.float32):
-                    add = _add_packed if loaded.device.type == "cpu" else _add_graphs
-                    return add(loaded, lean, one, other, way, usual)
+                exact = _last_places(found.to(loaded.dtype), usual.to(loaded.dtype)) <= (loaded.dtype != torch.float32)
+                if exact and loaded.graphs and loaded.device.type in GRAPH_DEVICES:
+                    return _add_graphs(loaded, lean, one, other, way, usual)
+                whole = slice(len(one))
+                if exact or torch.equal(found[whole], usual[whole]):
+                    used = _add_packed(loaded, lean, one, other, way, usual)
+                    if exact or used:
+                        return None
             except Exception as failure:  # a model may be changed in any way
                 if _goes_on(failure):
                     forget_pass(loaded)
@@ -127,25 +133,26 @@ def _choose_pass(loaded: LoadedModel, one: list[int], other: list[int], way: Rea
 
 def _add_packed(
     loaded: LoadedModel, lean: Lean, one: list[int], other: list[int], way: Reading, usual: torch.Tensor
-) -> None:
-    """Multiply with packed weights where there is room for them and their logits are no further from the usual ones
-    than two usual ways of reading are from each other."""
-    if not (loaded.packed and lean.packable):
-        return
+) -> bool:
+    """Multiply with packed weights where there is room for them and rounding explains how far their logits are from
+    the usual ones. Returns whether they are used."""
+    if not (loaded.packed and lean.packable and loaded.device.type == "cpu"):
+        return False
     packed, why = None, "no memory for packed weights"
     if loaded.memory_bytes <= free_bytes(loaded.device) // PACKED_SHARE:
         try:
             packed = Lean(base_model(loaded.model), lean.fused, packed=True)
             remember_pass(loaded, ForwardPass(packed, ""))
             apart = _difference(_every_way(loaded, one, other, way), usual.float().log_softmax(-1))
-            why = f"packed weights, which differ by {apart:.1g} nats"
+            why = f"packed weights, with logits within {apart:.1g} nats of those of transformers"
             if apart > TOLERANCE[loaded.dtype]:
                 packed, why = None, f"packed weights differ by {apart:.1g} nats and are not used"
         except StopRequested:
             raise
         except Exception as failure:  # PyTorch may have no such kernel, and memory may run out after all
             packed, why = None, f"packed weights failed ({first_line(failure, 100)})"
-    remember_pass(loaded, ForwardPass(packed or lean, f"{_same_as(loaded.dtype)}; {why}"))
+    remember_pass(loaded, ForwardPass(packed or lean, why if packed else f"{_same_as(loaded.dtype)}; {why}"))
+    return packed is not None
 
 
 def _add_graphs(
@@ -153,8 +160,6 @@ def _add_graphs(
 ) -> None:
     """Replay single steps as CUDA graphs where their logits are no further from the usual ones than two usual ways of
     reading are from each other: attention over a buffer with masked columns is another kernel."""
-    if not (loaded.graphs and loaded.device.type in GRAPH_DEVICES):
-        return
     lean.steps, why = StepGraphs(loaded.device, capture=loaded.device.type == "cuda"), ""
     lean.steps.patient = False
     try:
