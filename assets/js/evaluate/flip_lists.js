@@ -29,7 +29,7 @@ class FlipList {
     this.host = host;
     this.asked = 0;
     this.items = el('ol', { class: 'lr-flip-list' });
-    this.head = el('h4', { tabindex: '-1' });
+    this.head = el('h4', { tabindex: '-1', text: SIDES[side][0] });
     this.none = el('p', { class: 'lr-muted', hidden: true, text: 'None.' });
     this.error = createErrorBox();
     this.more = el('button', { hidden: true, text: 'Show more',
