@@ -1,4 +1,4 @@
-# The app in a container: docker build -t lightreasoner . && docker run -p 7860:7860 lightreasoner
+# The app in a container: docker build -t lightreasoner . && docker run -p 127.0.0.1:7860:7860 lightreasoner
 # For NVIDIA GPUs: docker build --build-arg TORCH=cu130 … and docker run --gpus all …
 
 FROM python:3.11-slim
