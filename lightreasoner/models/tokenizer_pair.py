@@ -21,7 +21,6 @@ SAMPLES = (" the", "The", "12", "\n", "a b")  # texts that a tokenizer must give
 #: Texts before them, for tokenizers that put a space before the first word. The last one ends in a character that no
 #: token has, where the others run together with what follows, as "\n" does with "\n".
 ANCHORS = ("", "\n", "a\n", "a\x01")
-LONG = (b"7777777", b"77777777")  # numbers whose digits some tokenizers group from the right
 EXTENSIONS = 4  # longer tokens that are tried
 LEAST = 1e-12  # a probability's upper end is not below it
 MEMORY = 1 << 17  # cuts that are remembered
@@ -182,8 +181,7 @@ class AcrossVocabulary:
                     if known is not None:
                         self.plain[known] = False
         #: The expert groups digits by how many follow, and the amateur does not group them so.
-        ways = [[[own.bytes_of[id] for id in own.encode(text) or ()] for text in LONG] for own in (expert, amateur)]
-        self.counts_ahead = ways[0] != ways[1] and ways[0][0][:1] != ways[0][1][:1]
+        self.counts_ahead = (own := _groups(expert)) != _groups(amateur) and any(len({*ways}) > 1 for ways in own)
         if self.counts_ahead:
             self.plain &= ~np.array([bool(own and own[-1:].isdigit()) for own in expert.bytes_of])
         #: Every text of the expert's tokens is written in the amateur's alike.
@@ -286,9 +284,9 @@ class AcrossVocabulary:
     def _follows(self, behind: tuple[int, ...], id: int) -> bool:
         """Whether the expert's tokenizer, after these tokens, writes this one as a token of its own, and leaves them as
         they are."""
-        if len(behind) > 1 and not self.settled(behind):
-            return self.follows(behind[1:], id)
         found = self.expert.encode(self._text((*behind, id)))
+        if len(behind) > 1 and not self.settled(behind):
+            return found == [*behind, id] or self.follows(behind[1:], id)
         if behind and self.settled(behind):
             return found == [*behind, id]
         found = found or self.expert.encode(self._text((id,)))
@@ -381,6 +379,13 @@ class AcrossVocabulary:
             if at >= len(own):
                 break
         return at == len(own)
+
+
+def _groups(own: Segmenter) -> list[list[bytes]]:
+    """How numbers of 9, 10 and 11 digits begin, for some numbers."""
+    numbers = [one * 11 for one in (b"12", b"123", b"57", b"907")]
+    cut = [[own.encode(number[:size]) or [None] for size in (9, 10, 11)] for number in numbers]
+    return [[own.bytes_of[ids[0]] if ids[0] is not None else b"" for ids in ways] for ways in cut]
 
 
 def check_across(*tokenizers: Any) -> None:

@@ -479,7 +479,7 @@ def test_tokens_that_depend_on_what_is_before_and_behind_them():
     words counted that follow one token of two spaces: 0.44 where enumeration gives 0. "12" counted after "32", where
     the expert writes "321" and "2"; and where it groups digits from the right, "12" counted before any further digit:
     0.48 where enumeration gives 0.002."""
-    other = tokenizer_of([("a", "a")])
+    other = tokenizer_of([("1", "2"), ("a", "a")])
 
     def ids(tokenizer, *texts):
         return tuple(tokenizer.convert_tokens_to_ids([*texts]))
@@ -530,7 +530,7 @@ def test_an_end_of_the_turn_that_is_no_control_token_is_no_text(tmp_path):
     end = stranger.convert_tokens_to_ids("<|end|>")
     assert end in pair.amateur.end_ids and pair.across
     pair = replace(pair, amateur=replace(pair.amateur, model=Ending(pair.amateur.model, end)))
-    ids = pair.expert.tokenizer("7 apples", add_special_tokens=False)["input_ids"]
+    ids = pair.expert.tokenizer("7", add_special_tokens=False)["input_ids"]
     rows = [replace(rows_of(pair, 1)[0], given=Given([*ids, pair.expert.tokenizer.eos_token_id]))]
     found = generate_batch(pair, rows, DecodingConfig(max_new_tokens=40, beta_floor=0.0), lambda ended: None).measures
     assert found["amateur_logprob"][-1] > -0.2 and found["compared"][-1] > 0.5
