@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from lightreasoner.decoding.tree_reader import Continuation, TreeReader, answer
+from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.tokenizer_pair import CUT, FINE, JOINED, UNDECIDED, AcrossVocabulary, Cuts
 from lightreasoner.scoring.divergence import log_probs
@@ -36,6 +37,7 @@ LEAST = 1e-10  # a probability that is not looked for
 MOST_FOLLOWED = 48  # undecided tokens that are looked at one by one
 WIDEST = 5.0  # nats: a wider interval is not more urgent
 LEAST_LOG = -30.0  # log p of a token that is not plausible
+BEHIND = 3  # of the expert's tokens decide with the next one whether its tokenizer writes them so
 MOST_INSIDE = 12  # tokens of a step that are read in one of them
 
 
@@ -77,7 +79,7 @@ class _Step:
 
     token: int
     offset: int  # of its text, in bytes
-    before: int | None  # the expert's token before it
+    behind: tuple[int, ...]  # the expert's last tokens before it
     base: int  # the last place of the spine at or before it
     fast: bool  # so far each of the expert's tokens is one of the amateur's, with the same continuations
     text: bytes = b""  # from the beginning of the piece's window
@@ -104,10 +106,11 @@ class AcrossRow:
     def __init__(self, across: AcrossVocabulary, loaded: LoadedModel, reader: TreeReader, prompt: list[int]):
         """reader: has read a beginning of the prompt, at most all but its last token."""
         self.across, self.reader, self.prompt = across, reader, prompt
+        self.ref, self.room = loaded.ref, loaded.max_positions or math.inf  # tokens that it reads at most
         rows = loaded.model.get_output_embeddings().weight.shape[0]
         self.ends = sorted(id for id in loaded.end_ids if id < rows)
         self.text = b""  # of the response so far
-        self.before: int | None = None  # the expert's last token
+        self.behind: tuple[int, ...] = ()  # the expert's last tokens, at most BEHIND, none before the end of a turn
         self.total = 0.0  # log N of the text so far; NaN where it is not known
         self.slack = 0.0  # by how much that may be too low
         self.spine: list[int] = []  # the amateur's tokens of the text so far
@@ -154,6 +157,11 @@ class AcrossRow:
         first = self._first(begin)
         alike = steps[-1].fast and self._plain(steps[-1].token)
         last = steps[-1].base if alike else len(self.spine)
+        if len(self.prompt) + last > self.room:
+            raise UserError(
+                f"The response is too long for {self.ref}, which reads {self.room:,} tokens; lower the token limit, or "
+                "choose another amateur."
+            )
         spine = self._spine_nodes(first, last, text)
         planned: dict[_Node, None] = {}
         for step, more in zip(steps, wanted, strict=True):
@@ -162,7 +170,7 @@ class AcrossRow:
                 text_token = v < self.across.expert.size and self.across.expert.bytes_of[v] and v not in expert_ends
                 if text_token and self._plan(step, spine[step.base - first], v, planned):
                     step.wanted[v] = log_p
-        rows = yield from self._read(first, last, spine, list(planned))
+        rows = yield from self._read(first, last, spine, self._within(planned))
         for _ in range(PASSES):
             for step in steps:
                 for v in step.wanted:
@@ -175,7 +183,7 @@ class AcrossRow:
             for step in steps:
                 step.sums |= {v: self._sum(step, v) for v, one in step.sums.items() if not self._known(one)}
         readings = [self._reading(step, first, spine, expert_ends) for step in steps]
-        self.text, self.before = text, None if tokens[-1] in expert_ends else tokens[-1]
+        self.text, self.behind = text, self._after(steps[-1].behind, tokens[-1], expert_ends)
         return readings, rows
 
     # --- the steps ---
@@ -190,14 +198,19 @@ class AcrossRow:
             offsets.append(len(text))
             text += b"" if id in expert_ends else self._bytes(id)
         self._write(text)
-        before, fast = self.before, self.total == self._weight(self._base(len(self.text)))
+        behind, fast = self.behind, self.total == self._weight(self._base(len(self.text)))
         for id, offset in zip(tokens, offsets, strict=True):
             base = self._base(offset)
-            fast = fast and self.at[base] == offset and (before is None or self._plain(before))
-            steps.append(_Step(id, offset, before, base, fast))
+            fast = fast and self.at[base] == offset and (not behind or self._plain(behind[-1]))
+            steps.append(_Step(id, offset, behind, base, fast))
             fast = fast and self._plain(id) and base < len(self.spine) and self.spine[base] == self.across.identical[id]
-            before = None if id in expert_ends else id
+            behind = self._after(behind, id, expert_ends)
         return steps, text
+
+    def _after(self, behind: tuple[int, ...], id: int, expert_ends: frozenset[int]) -> tuple[int, ...]:
+        """_Step.behind of the step after one with this token."""
+        text = id < self.across.expert.size and self.across.expert.bytes_of[id] and id not in expert_ends
+        return (*behind, id)[-BEHIND:] if text else ()
 
     # --- the amateur's tokens of the text, and what is read ---
 
@@ -305,12 +318,19 @@ class AcrossRow:
             while way[-1].above.place < 0:
                 way.append(way[-1].above)
             needed |= dict.fromkeys(reversed(way))
-        listed = list(needed)
+        listed = self._within(needed)
         logits = yield Continuation(0, [], 0, self._branches(listed, len(self.ids)))
         logp = log_probs(logits[:, : self.across.amateur.size]).cpu().numpy()
         for node, row in zip(listed, logp, strict=True):
             node.logp = row
             node.weight = node.above.weight + float(node.above.logp[node.token])
+
+    def _within(self, nodes: dict[_Node, None]) -> list[_Node]:
+        """Those that lie within the amateur's context. nodes: parents before children."""
+        places: dict[_Node, int] = {}
+        for node in nodes:
+            places[node] = places.get(node.above, node.above.place) + 1
+        return [node for node, place in places.items() if place < self.room]
 
     def _branches(self, nodes: list[_Node], size: int) -> list[tuple[int, int]]:
         """The nodes as branches of the reader, parents before children."""
@@ -441,16 +461,18 @@ class AcrossRow:
         node, in_place = spine[base - first], self.at[base] == step.offset
         if math.isnan(self.total) and in_place and base and self.spells[base - 1] is None:
             self.total = self.weights[base]  # what comes before is only read
+        if not step.fast and across.depends(step.behind, [id, *step.wanted]):
+            self.total = math.nan  # it holds texts in which the expert's tokens before the step are others
         if math.isfinite(self.total):
             found.slack = self.slack
             for v, one in step.sums.items():
-                low = one.log if across.follows(step.before, v) else -math.inf
+                low = one.log if across.follows(step.behind, v) else -math.inf
                 found.sums[v] = (low - self.total, one.most - self.total)
             if in_place:
                 shift = self.weights[base] - self.total
                 found.tail = (base - first, shift, None if step.fast else self._untouched(step))
                 found.across = self._reaching(step)
-                if self.ends:
+                if self.ends and self._written_so(step):
                     found.end = float(np.logaddexp.reduce(node.logp[self.ends].astype(np.float64))) + shift
         self.slack = 0.0
         if step.fast and self._plain(id):
@@ -461,12 +483,18 @@ class AcrossRow:
             self.total = math.nan
         return found
 
+    def _written_so(self, step: _Step) -> bool:
+        """Whether the amateur's tokenizer ends a text that ends before the step as it goes on there; spaces before a
+        word it may not."""
+        ids = self.across.spelling(step.text) if step.text and not step.fast else None
+        return not ids or self.spells[step.base - 1] is None or ids[-1] == self.spine[step.base - 1]
+
     def _untouched(self, step: _Step) -> np.ndarray:
         """(the expert's tokens,) those into which no longer token of the amateur's reaches, and which the expert's
         tokenizer does not join with what is before them."""
         across, amateur, barred = self.across, self.across.amateur, np.zeros(257, bool)
-        before = across.expert.bytes_of[step.before] if step.before is not None else b""
-        barred |= across.goes_on(before) if before is not None else True
+        if step.behind:
+            barred |= across.goes_on(across.expert.bytes_of[step.behind[-1]])
         for _, rest in self._before(step):
             barred[list(amateur.next_bytes(rest))] = True
         return ~barred[across.expert_first]

@@ -95,7 +95,7 @@ class AcrossAhead:
                 texts.append(_Greedy(place, rows[place - first], row.text[row.at[number] :]))
         for _ in range(MOST_AHEAD):
             going, branches = [one for one in texts if one.go_on(across, row.ends)], []
-            if not going:
+            if not going or len(ids) + MOST_AHEAD > row.room:
                 break
             for one in going:
                 above = [one.place, *range(len(ids) + len(branches), len(ids) + len(branches) + len(one.ids) - 1)]

@@ -24,7 +24,6 @@ from lightreasoner.decoding.tree_reader import (
     answer_all,
     check_tree,
 )
-from lightreasoner.errors import UserError
 from lightreasoner.models.pairs import Pair
 from lightreasoner.paper import ALPHA_FLOOR
 from lightreasoner.scoring.divergence import (
@@ -138,12 +137,6 @@ class AcrossScorer:
             likely[[id for id in more if id < len(likely)]] = True
             ids = likely.nonzero()[:, 0]
             wanted.append(dict(zip(ids.tolist(), row[ids].tolist(), strict=True)))
-        used = len(self.row.prompt) + len(self.row.spine) + len(tokens)
-        if self.pair.amateur.max_positions and used > self.pair.amateur.max_positions:
-            raise UserError(
-                f"The response is too long for {self.pair.amateur.ref}, which reads "
-                f"{self.pair.amateur.max_positions:,} tokens; lower the token limit, or choose another amateur."
-            )
         try:
             readings, rows = yield from self.row.reading(tokens, wanted, self.ends)
         except NotADistribution:  # the amateur's; at which of its tokens says nothing here

@@ -155,7 +155,8 @@ def load_further(pair: Pair, amateurs: Sequence[str], models: LoadedModels, on_s
 def alignment_of(expert: LoadedModel, amateur: LoadedModel) -> VocabularyAlignment | AcrossVocabulary:
     """The shared vocabulary of two loaded models, or what their tokenizers have in common. Raises UserError."""
     rows = [m.model.get_output_embeddings().weight.shape[0] for m in (expert, amateur)]
-    return _align((expert.ref, amateur.ref), (expert.tokenizer, amateur.tokenizer), *rows)
+    refs, tokenizers = (expert.ref, amateur.ref), (expert.tokenizer, amateur.tokenizer)
+    return _align(refs, tokenizers, *rows, ends=(expert.end_ids, amateur.end_ids))
 
 
 class ExpertOnly(VocabularyAlignment):
@@ -180,14 +181,18 @@ def _read_tokenizers(refs: Sequence[ModelRef], models: LoadedModels, on_status: 
 
 
 def _align(
-    refs: Sequence[ModelRef], tokenizers: Sequence[Any], *rows: int, before: bool = False
+    refs: Sequence[ModelRef],
+    tokenizers: Sequence[Any],
+    *rows: int,
+    before: bool = False,
+    ends: Sequence[frozenset[int]] = (),
 ) -> VocabularyAlignment | AcrossVocabulary | None:
     try:
         return align_vocabularies(*tokenizers, *rows)
     except UserError:  # their tokens differ
         pass
     try:
-        return check_across(*tokenizers) if before else across_vocabulary(*tokenizers, *rows)
+        return check_across(*tokenizers) if before else across_vocabulary(*tokenizers, *rows, *ends)
     except UserError as error:
         raise UserError(f"{refs[0]} and {refs[1]} cannot be a pair. {error}") from None
 

@@ -8,6 +8,7 @@ alone.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -17,7 +18,9 @@ from lightreasoner.errors import UserError
 from lightreasoner.models.token_text import TokenTexts
 
 SAMPLES = (" the", "The", "12", "\n", "a b")  # texts that a tokenizer must give back byte for byte
-ANCHORS = ("", "\n", "a\n")  # texts before them, for tokenizers that put a space before the first word
+#: Texts before them, for tokenizers that put a space before the first word. The last one ends in a character that no
+#: token has, where the others run together with what follows, as "\n" does with "\n".
+ANCHORS = ("", "\n", "a\n", "a\x01")
 EXTENSIONS = 4  # longer tokens that are tried
 LEAST = 1e-12  # a probability's upper end is not below it
 MEMORY = 1 << 17  # cuts that are remembered
@@ -50,12 +53,13 @@ def anchor_of(tokenizer: Any) -> str | None:
 class Segmenter:
     """A tokenizer as a way to cut bytes. `bytes_of[id]` is None for control tokens and ids without a token."""
 
-    def __init__(self, tokenizer: Any, rows: int | None = None):
-        """rows: of the model's output table; tokens beyond it are left out."""
+    def __init__(self, tokenizer: Any, rows: int | None = None, ends: frozenset[int] = frozenset()):
+        """rows: of the model's output table; tokens beyond it are left out. ends: of the turn, which are no text."""
         self.tokenizer, self.size = tokenizer, min(len(tokenizer), rows or len(tokenizer))
         self._fast = getattr(tokenizer, "backend_tokenizer", None)
         texts, named = TokenTexts(tokenizer), set(tokenizer.get_vocab().values())
-        self.special = {id for id in range(self.size) if texts.special(id)}
+        ends = ends & tokenizer.added_tokens_decoder.keys()
+        self.special = {id for id in range(self.size) if id in ends or texts.special(id)}
         self.bytes_of = [texts.bytes(id) if id in named and id not in self.special else None for id in range(self.size)]
         self.anchor = anchor_of(tokenizer) or ""
         #: The id of each token's bytes: the one that the tokenizer itself writes, where several tokens share them.
@@ -176,6 +180,10 @@ class AcrossVocabulary:
                     known = expert.id_of.get(own[:end])
                     if known is not None:
                         self.plain[known] = False
+        #: The expert groups digits by how many follow, and the amateur does not group them so.
+        self.counts_ahead = (own := _groups(expert)) != _groups(amateur) and any(len({*ways}) > 1 for ways in own)
+        if self.counts_ahead:
+            self.plain &= ~np.array([bool(own and own[-1:].isdigit()) for own in expert.bytes_of])
         #: Every text of the expert's tokens is written in the amateur's alike.
         self.alike = all(self.plain[id] for id in expert.id_of.values()) and len(expert.id_of) == sum(
             map(bool, expert.bytes_of)
@@ -191,6 +199,7 @@ class AcrossVocabulary:
         self.unusual = lru_cache(MEMORY)(self._unusual)
         self.follows = lru_cache(MEMORY)(self._follows)
         self.spelling = lru_cache(MEMORY)(amateur.spell)
+        self.settled = lru_cache(MEMORY)(self._settled)
 
     @cached_property
     def _prefixes(self) -> tuple[np.ndarray, list[np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
@@ -240,6 +249,11 @@ class AcrossVocabulary:
         ids = self.spelling(own) if own else None
         return tuple(self.amateur.bytes_of[one].decode("utf-8", "backslashreplace") for one in ids or ())
 
+    def length(self, ids: list[int]) -> int:
+        """How many of the amateur's tokens write these of the expert's."""
+        text = self.expert.tokenizer.decode(ids)
+        return len(self.amateur.tokenizer(text, add_special_tokens=False)["input_ids"])
+
     @property
     def shared(self) -> int:
         """How many of the expert's tokens the amateur has, byte for byte."""
@@ -260,12 +274,35 @@ class AcrossVocabulary:
         chosen = [own for own, wanted in zip(self._by_first, table, strict=False) if wanted]
         return np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
 
-    def _follows(self, before: int | None, id: int) -> bool:
-        """Whether the expert's tokenizer, after the one token, writes the other one as a token of its own."""
-        own = self.expert.bytes_of[id]
-        left = self.expert.bytes_of[before] if before is not None else None
-        found = self.expert.encode((left or b"") + own) or self.expert.encode(own)
+    def _settled(self, behind: tuple[int, ...]) -> bool:
+        """Whether the expert's tokenizer writes the text of these tokens with them."""
+        return self.expert.encode(self._text(behind)) == [*behind]
+
+    def _text(self, ids: tuple[int, ...]) -> bytes:
+        return b"".join(self.expert.bytes_of[id] for id in ids)
+
+    def _follows(self, behind: tuple[int, ...], id: int) -> bool:
+        """Whether the expert's tokenizer, after these tokens, writes this one as a token of its own, and leaves them as
+        they are."""
+        found = self.expert.encode(self._text((*behind, id)))
+        if len(behind) > 1 and not self.settled(behind):
+            return found == [*behind, id] or self.follows(behind[1:], id)
+        if behind and self.settled(behind):
+            return found == [*behind, id]
+        found = found or self.expert.encode(self._text((id,)))
         return bool(found) and found[-1] == id
+
+    def depends(self, behind: tuple[int, ...], ids: Iterable[int]) -> bool:
+        """Whether the expert's tokenizer writes these tokens only before some texts, such as those of `ids`: two spaces
+        before a digit, and one token of both elsewhere."""
+        while len(behind) > 1 and not self.settled(behind):
+            text = self._text(behind)
+            wholes = (text + (self.expert.bytes_of[id] or b"") for id in ids if id < self.expert.size)
+            written = (self.expert.encode(whole) or [] for whole in wholes)
+            if self.expert.encode(text) and any(own[: len(behind)] == [*behind] for own in written):
+                return True
+            behind = behind[1:]
+        return False
 
     def _cut(self, id: int, rest: bytes, ended: bool = False) -> bool | None:
         """Whether the expert's tokenizer cuts between a token and what follows it; None where more text may decide.
@@ -273,6 +310,8 @@ class AcrossVocabulary:
         ended: it is known to cut after `rest`.
         """
         own = self.expert.bytes_of[id]
+        if self.counts_ahead and not ended and own[-1:].isdigit() and rest.isdigit():
+            return None
         if not rest or not self.goes_on(own)[rest[0]]:
             return True
         reached, longer = False, set()  # by a token that begins in `own`: within `rest`, and beyond it
@@ -282,7 +321,7 @@ class AcrossVocabulary:
             longer |= set(self._beyond(begun + rest))
         if not reached and not longer:
             return True
-        now = self._cuts(own, rest)
+        now = self._cuts(id, rest)
         if now is None or ended:
             return now
         text = own + rest
@@ -290,7 +329,7 @@ class AcrossVocabulary:
             if len(longer) >= EXTENSIONS:
                 break
             longer |= set(self._beyond(text[len(text) - size :]))
-        return now if all(self._cuts(own, rest + more) is now for more in longer) else None
+        return now if all(self._cuts(id, rest + more) is now for more in longer) else None
 
     def _cuts_by_token(self, id: int, rest: bytes, within: bool) -> Cuts:
         """The questions about a token and `rest` behind it, which the amateur's next token follows. within: that token
@@ -326,16 +365,27 @@ class AcrossVocabulary:
         ways = (self.spelling(amateur.bytes_of[id] + token) for token in amateur.sorted[place])
         return not any(way is None or way[0] == id for way in ways)
 
-    def _cuts(self, own: bytes, rest: bytes) -> bool | None:
-        """Whether the expert's tokenizer cuts a text between these parts; None where it ends inside a character."""
-        found, at = self.expert.encode(own + rest), 0
+    def _cuts(self, id: int, rest: bytes) -> bool | None:
+        """Whether the expert's tokenizer writes a token as it is before this text; None where the text ends inside a
+        character. A token that it would not write alone it need only cut behind."""
+        own, at = self.expert.bytes_of[id], 0
+        found = self.expert.encode(own + rest)
         if found is None:
             return None
-        for id in found:
-            at += len(self.expert.bytes_of[id])
+        if self.settled((id,)):
+            return found[0] == id
+        for token in found:
+            at += len(self.expert.bytes_of[token])
             if at >= len(own):
                 break
         return at == len(own)
+
+
+def _groups(own: Segmenter) -> list[list[bytes]]:
+    """How numbers of 9, 10 and 11 digits begin, for some numbers."""
+    numbers = [one * 11 for one in (b"12", b"123", b"57", b"907")]
+    cut = [[own.encode(number[:size]) or [None] for size in (9, 10, 11)] for number in numbers]
+    return [[own.bytes_of[ids[0]] if ids[0] is not None else b"" for ids in ways] for ways in cut]
 
 
 def check_across(*tokenizers: Any) -> None:
@@ -350,11 +400,18 @@ def check_across(*tokenizers: Any) -> None:
 
 @lru_cache(2)  # a pair is loaded anew for every trace, and 262,144 tokens take seconds
 def across_vocabulary(
-    expert_tokenizer: Any, amateur_tokenizer: Any, expert_rows: int | None = None, amateur_rows: int | None = None
+    expert_tokenizer: Any,
+    amateur_tokenizer: Any,
+    expert_rows: int | None = None,
+    amateur_rows: int | None = None,
+    expert_ends: frozenset[int] = frozenset(),
+    amateur_ends: frozenset[int] = frozenset(),
 ) -> AcrossVocabulary:
-    """What two tokenizers that differ have in common. `*_rows`: rows of the models' output tables, if known.
+    """What two tokenizers that differ have in common. `*_rows`: rows of the models' output tables, if known. `*_ends`:
+    tokens that end a turn, which some tokenizers do not mark as control tokens.
 
     Raises UserError where a text cannot be read in both.
     """
     check_across(expert_tokenizer, amateur_tokenizer)
-    return AcrossVocabulary(Segmenter(expert_tokenizer, expert_rows), Segmenter(amateur_tokenizer, amateur_rows))
+    expert = Segmenter(expert_tokenizer, expert_rows, expert_ends)
+    return AcrossVocabulary(expert, Segmenter(amateur_tokenizer, amateur_rows, amateur_ends))

@@ -77,8 +77,10 @@ class GivenPrompts:
         ids = self._ids(response)
         try:
             prompt, amateur_prompt, recorded, other = self._prompts(response)
-            longest = max(len(prompt), len(amateur_prompt))
+            longest, across = max(len(prompt), len(amateur_prompt)), self._pair.across
             check_context((self._pair.expert, self._pair.amateur), longest, len(ids), 0)
+            if across:
+                check_context([self._pair.amateur], len(amateur_prompt), across.length(ids), 0)
         except UserError as error:
             raise UnusableRow(str(error).removesuffix(".")) from None
         origin = self.origin

@@ -64,7 +64,7 @@ class PairCheck:
     gap: float | None  # expert's accuracy − amateur's
     gap_low: float | None  # 95 % interval, paired
     gap_high: float | None
-    amateur_loss: float  # mean −log p of the amateur on the expert's text
+    amateur_loss: float  # mean −log p of the amateur on the expert's text; NaN where it is known of no token
     mean_kl: float
     histogram: tuple[int, ...]  # steps per bin of trajectories.KL_EDGES
     tone: str  # good, warn or bad
@@ -77,6 +77,8 @@ class PairCheck:
         document = asdict(self) | {"betas": BETAS, "edges": KL_EDGES, "sentence": self.estimate.sentence()}
         document["verdict"], document["probe"] = document.pop("assessment"), document.pop("estimate")
         document["probe"]["probed"] = document["probe"].pop("measured")
+        if math.isnan(self.amateur_loss):
+            del document["amateur_loss"]
         return document
 
 
@@ -226,10 +228,16 @@ def assess_pair(
     if same:
         return "bad", ["Both models are the same, so they never diverge and there is nothing to select."]
     bad, warn, good = [], [], []
-    if not loss < MAX_LOSS or amateur.truncated > MAX_TRUNCATED + expert.truncated:
+    if math.isnan(loss):
         bad.append(
-            f"The amateur is hardly coherent: its loss is {loss:.1f} nats per token on the expert's text, and "
-            f"{amateur.truncated:.0%} of its own responses hit the token limit. Contrast with it rewards tokens that "
+            "What the amateur gives to the expert's tokens is known of none of them, so whether it is coherent is not "
+            "known either. Choose an amateur whose tokenizer is nearer to the expert's."
+        )
+    if loss >= MAX_LOSS or amateur.truncated > MAX_TRUNCATED + expert.truncated:
+        bad.append(
+            "The amateur is hardly coherent: "
+            + ("" if math.isnan(loss) else f"its loss is {loss:.1f} nats per token on the expert's text, and ")
+            + f"{amateur.truncated:.0%} of its own responses hit the token limit. Contrast with it rewards tokens that "
             "are merely unusual; use a better amateur."
         )
     if gap is None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from benchmarks.across import Undone
@@ -28,7 +28,7 @@ from lightreasoner.models.pairs import ExpertOnly, Pair, describe_pair, find_pre
 from lightreasoner.models.prompts import pair_prompts
 from lightreasoner.models.references import ModelRef
 from lightreasoner.models.token_text import TokenTexts
-from lightreasoner.models.tokenizer_pair import across_vocabulary
+from lightreasoner.models.tokenizer_pair import Segmenter, across_vocabulary
 from lightreasoner.problems.rows import Problem
 from lightreasoner.sampling.trajectory_table import batch_table
 from lightreasoner.scoring.measures import COMPARED, STEP_MEASURES
@@ -412,8 +412,25 @@ def composing() -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def space_before_the_text() -> PreTrainedTokenizerFast:
+    """It writes a space before the first word, and two line ends as one token."""
+    tokenizer = tokenizer_of([("\u010a", "\u010a"), ("t", "h"), ("th", "e")])
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    return tokenizer
+
+
+def test_a_tokenizer_that_puts_a_space_before_the_text_is_read(tmp_path):
+    """It was refused, as if it dropped case or spaces: the line end that was written before a text ran together with
+    one in the text."""
+    own = Segmenter(space_before_the_text())
+    for text in (" the", "The", "\n", "\n\n", "the\n\nthe", "1"):
+        assert b"".join(own.bytes_of[id] for id in own.encode(text.encode())) == text.encode()
+    assert len(own.encode(b"\n\n")) == 1
+
+
 KINDS = {
     "byte-level": tiny_tokenizer,
+    "space before the text": space_before_the_text,
     "byte fallback": sentencepiece,
     "byte fallback, single digits": lambda: sentencepiece(digits=True),
     "added tokens": with_added_tokens,
@@ -430,6 +447,7 @@ KINDS = {
         ("added tokens", "byte fallback, single digits"),
         ("NFC", "added tokens"),
         ("single digits", "NFC"),
+        ("space before the text", "byte-level"),
     ],
 )
 def test_every_kind_of_tokenizer_gives_probabilities(tmp_path, expert, amateur):
@@ -447,6 +465,104 @@ def test_every_kind_of_tokenizer_gives_probabilities(tmp_path, expert, amateur):
     assert (sums <= 1 + 1e-6).all()
     compared = found.measures["compared"]
     assert (compared >= 0).all() and (compared <= 1 + 1e-5).all() and np.isfinite(found.measures["kl"]).all()
+
+
+def splitting(merges: list[tuple[str, str]], pattern: str) -> PreTrainedTokenizerFast:
+    tokenizer = tokenizer_of(merges)
+    steps = [pre_tokenizers.Split(Regex(pattern), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False)]
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
+    return tokenizer
+
+
+def test_tokens_that_depend_on_what_is_before_and_behind_them():
+    """Only the last token and what follows were looked at. After two spaces that are two tokens before a digit, all
+    words counted that follow one token of two spaces: 0.44 where enumeration gives 0. "12" counted after "32", where
+    the expert writes "321" and "2"; and where it groups digits from the right, "12" counted before any further digit:
+    0.48 where enumeration gives 0.002."""
+    other = tokenizer_of([("1", "2"), ("a", "a")])
+
+    def ids(tokenizer, *texts):
+        return tuple(tokenizer.convert_tokens_to_ids([*texts]))
+
+    spaces = tokenizer_of([("\u0120", "\u0120"), ("\u0120", "a")])
+    found, (one, two, digit, word) = (
+        across_vocabulary(spaces, other),
+        ids(spaces, "\u0120", "\u0120\u0120", "1", "\u0120a"),
+    )
+    assert found.depends((one, one), [digit]) and not found.depends((one, one), [word])
+    assert not found.depends((two,), [word]) and not found.follows((one,), one) and found.follows((two,), word)
+    left = splitting([("1", "2")], r"\p{N}{1,3}")
+    found, (three, two, both) = across_vocabulary(left, other), ids(left, "3", "2", "12")
+    assert found.follows((two,), both) and not found.follows((three, two), both) and found.plain[both]
+    right = splitting([("1", "2")], r"\d{1,3}(?=(?:\d{3})*(?:\D|$))")
+    found, (both,) = across_vocabulary(right, other), ids(right, "12")
+    assert found.cut(both, b"7") is None and found.cut(both, b"a") and not found.plain[both]
+    assert across_vocabulary(right, splitting([("1", "2"), ("a", "a")], r"\d{1,3}(?=(?:\d{3})*(?:\D|$))")).plain[both]
+    parts = "\u65e5".encode()  # a character of three tokens stays known inside
+    inside = tuple(found.expert.id_of[parts[n : n + 1]] for n in range(3))
+    assert not found.depends(inside[:2], inside[2:]) and found.follows(inside[:2], inside[2])
+
+
+class Ending(torch.nn.Module):
+    """A model that gives one token 0.9 or so, wherever it is asked."""
+
+    def __init__(self, model, id: int):
+        super().__init__()
+        self.model, self.config, self.id = model, model.config, id
+
+    def get_output_embeddings(self):
+        return self.model.get_output_embeddings()
+
+    def forward(self, **kwargs):
+        output = self.model(**kwargs)
+        output.logits[..., self.id] = output.logits.logsumexp(-1) + 2
+        return output
+
+
+def test_an_end_of_the_turn_that_is_no_control_token_is_no_text(tmp_path):
+    """Some tokenizers only add it. Its probability counted as that of the expert's "<" as well, so the sum was 2, and
+    nothing was said of the very steps at which the amateur ends."""
+    stranger = tiny_tokenizer(["a b"], specials=("<s>", "<u>", "</s>"))
+    stranger.add_tokens(["<|end|>"])
+    stranger.chat_template = CHAT_TEMPLATE.replace(SPECIALS[1], "<u>").replace(END, "<|end|>")
+    expert, amateur = save_tiny(tmp_path / "expert", 1), save_tiny(tmp_path / "amateur", 2, stranger)
+    pair = load_pair(str(expert), str(amateur), LoadedModels(CPU))
+    end = stranger.convert_tokens_to_ids("<|end|>")
+    assert end in pair.amateur.end_ids and pair.across
+    pair = replace(pair, amateur=replace(pair.amateur, model=Ending(pair.amateur.model, end)))
+    ids = pair.expert.tokenizer("7", add_special_tokens=False)["input_ids"]
+    rows = [replace(rows_of(pair, 1)[0], given=Given([*ids, pair.expert.tokenizer.eos_token_id]))]
+    found = generate_batch(pair, rows, DecodingConfig(max_new_tokens=40, beta_floor=0.0), lambda ended: None).measures
+    assert found["amateur_logprob"][-1] > -0.2 and found["compared"][-1] > 0.5
+
+
+def test_what_the_amateur_reads_stays_within_its_context(tmp_path):
+    """The room was guessed from the expert's tokens: a response of bytes went beyond it, and one that fitted stopped
+    where places beside it did not."""
+    expert = str(save_tiny(tmp_path / "expert", seed=1))
+    amateur = str(save_tiny(tmp_path / "amateur", seed=2, tokenizer=tokenizer_of([])))
+    pair = load_pair(expert, amateur, LoadedModels(CPU))
+    row = rows_of(pair, 1)[0]
+    ids = pair.expert.tokenizer(" apples and apples and apples", add_special_tokens=False)["input_ids"]
+    needed, read = len(row.amateur_prompt) + pair.across.length(ids), []
+    forward = pair.amateur.model.forward
+
+    def watched(*given, **kwargs):
+        read.append(int(kwargs.get("position_ids", torch.arange(kwargs["input_ids"].shape[1])).max()))
+        return forward(*given, **kwargs)
+
+    pair.amateur.model.forward = watched
+    decoding = DecodingConfig(max_new_tokens=40, beta_floor=0.0)
+    for room in (needed, needed - 1):
+        read.clear()
+        narrow = replace(pair, amateur=replace(pair.amateur, max_positions=room))
+        for given in (Given(ids), Given([*ids, *ids])):
+            try:
+                generate_batch(narrow, [replace(row, given=given)], decoding, lambda ended: None)
+                assert given.ids == ids and room == needed
+            except UserError as error:
+                assert "too long for" in str(error) and (room < needed or given.ids != ids)
+        assert max(read, default=0) < room
 
 
 def test_a_tokenizer_that_drops_case_is_refused(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,7 @@ def verdict(**change) -> tuple[str, str]:
         ({"gap": (0.2, -0.05, 0.45)}, "warn", "too few to be sure"),
         ({"gap": None}, "warn", "No answers are known"),
         ({"loss": 6.0}, "bad", "hardly coherent: its loss is 6.0 nats per token"),
-        ({"loss": float("nan")}, "bad", "hardly coherent"),
+        ({"loss": float("nan")}, "bad", "is known of none of them, so whether it is coherent is not known"),
         ({"amateur": ModelAccuracy(0.0, 0.0, 0.1, 0.9, 0.9)}, "bad", "90% of its own responses hit the token limit"),
         ({"selected": 0.001}, "warn", "there is little to learn"),
         ({"selected": 0.8}, "warn", "raise β"),
@@ -116,5 +117,7 @@ def test_a_pair_across_tokenizers_says_what_was_compared(tmp_path, pair):
     found = check_pair(across, ASKED[:2], DecodingConfig(max_new_tokens=8), 10)
     assert 0 < found.compared < 1 and found.as_json()["compared"] == found.compared
     assert f"a lower bound, {found.compared:.0%} of the expert's mass was compared" in found.assessment[-1]
+    assert "nan" not in verdict(loss=math.nan, amateur=replace(POOR, truncated=0.9))[1]
+    assert "amateur_loss" not in replace(found, amateur_loss=math.nan).as_json()
     sense = coherence(across, ASKED[:2], 8)
     assert math.isfinite(sense.amateur.loss) and sense.amateur.loss > 0

@@ -278,6 +278,21 @@ def test_each_fault_of_a_line_is_a_sentence_with_its_number(pair, tmp_path, line
     assert [row["problem_id"] for row in rows(tmp_path / "run")] == ["b"]
 
 
+def test_a_response_too_long_in_the_amateurs_tokens_is_a_faulty_line(pair, tmp_path):
+    """Of a pair across tokenizers its length was known in the expert's tokens alone, and the job stopped at it."""
+    stranger = save_tiny(tmp_path / "amateur", seed=2, tokenizer=tiny_tokenizer(["a b"]))
+    across = load_pair(str(pair.expert.ref), str(stranger), LoadedModels(SETTINGS))
+    lines = [{"problem_id": "a", "response": text} for text in (TEXT, "reason step by step. " * 40)]
+    path, known = written(tmp_path / "f.jsonl", lines), KnownProblems("set", PROBLEMS)
+    needs = [across.across.length(pair.expert.tokenizer(line["response"])["input_ids"]) for line in lines]
+    assert needs[1] > 700 > len(pair.expert.tokenizer(lines[1]["response"])["input_ids"]) + 200
+    across = replace(across, amateur=replace(across.amateur, max_positions=700))
+    with pytest.raises(UserError, match=r"line 2: .* can read 700 tokens, but this needs"):
+        score(across, path, tmp_path / "run", known)
+    score(across, path, tmp_path / "run", known, skip=True)
+    assert [row["response"] for row in rows(tmp_path / "run")] == [TEXT]
+
+
 def test_a_text_that_its_tokens_do_not_give_back_is_refused(pair, tmp_path):
     """A tokenizer that normalises would have scored a text that nobody wrote."""
 

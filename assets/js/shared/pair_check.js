@@ -22,7 +22,8 @@ function facts({ probe: { memory_bytes: bytes }, expert, amateur, mean_kl: kl, a
     ['Mean KL', (known ? '\u2265 ' : '') + formatNats(kl ?? Infinity) + ' nats' +
       (known ? ' \u00b7 ' + share(compared) + ' of the expert\u2019s mass compared' : ''),
     'Over all steps of the expert\u2019s responses'],
-    ['Amateur\u2019s loss', formatNats(loss ?? Infinity) + ' nats', 'Per token, on the expert\u2019s text'],
+    ['Amateur\u2019s loss', loss === undefined ? 'not known' : formatNats(loss ?? Infinity) + ' nats',
+      'Per token, on the expert\u2019s text'],
     ['Memory', (bytes / 1e9).toFixed(bytes < 1e8 ? 2 : 1) + ' GB',
       'Both models, caches and one chunk of logits at the usual batch size']];
 }
