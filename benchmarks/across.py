@@ -132,7 +132,7 @@ class Undone:
         places = np.cumsum([0, *(len(self.pieces[id]) for id in tokens[:-1])]).tolist()
         fine = [piece for id in tokens for piece in self.pieces[id]]
         logits = log_e[(torch.tensor(places)[None] <= torch.arange(len(fine))[:, None]).sum(-1) - 1]
-        found, _, compared = AcrossScorer(self.fine, prompts[1]).measure(fine, logits)
+        found, _, compared = AcrossScorer(self.fine, [prompts[1]]).measure(fine, logits)
         starts, result = found.counts.cumsum(0) - found.counts, []
         for n, place in enumerate(places):
             own = slice(int(starts[place]), int(starts[place] + found.counts[place]))
