@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 
 from lightreasoner.cli.pairs import add_pair_options, pair_refs
 from lightreasoner.decoding.amateur_reader import Responses
+from lightreasoner.decoding.contrast import Contrast, contrast_grid
 from lightreasoner.decoding.cross_tokenizer_reader import AcrossScorer
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch
 from lightreasoner.models.cache import LoadedModels
@@ -147,6 +148,23 @@ class Undone:
         return result
 
 
+def print_contrast(pair: Pair, other: Pair, questions: list, options: argparse.Namespace) -> None:
+    """Decode by contrast with four β, with one tokenizer and across, by turns."""
+    times, texts, contrasts = [], [], [Contrast(ALPHA, beta) for beta in (0.2, 0.4, 0.8, 1.6)]
+    for _ in range(options.rounds + 1):  # the first ones warm up
+        for own in (pair, other):
+            prompts, began = [pair_prompts(own, problem.question) for problem in questions], time.process_time()
+            found = contrast_grid(own, prompts, contrasts, options.tokens)
+            times.append(time.process_time() - began)
+            texts.append([response.tokens.tolist() for cell in found for response in cell])
+    ratios = [across_ / one for one, across_ in zip(times[2::2], times[3::2], strict=True)]
+    differ = sum(one != across_ for one, across_ in zip(*texts[:2], strict=True))
+    print(
+        f"contrast, {len(questions)} problems, four β, permuted ids: {differ} texts differ; "
+        f"{statistics.median(ratios):.2f} times ({min(ratios):.2f} to {max(ratios):.2f})"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add_pair_options(parser)
@@ -178,6 +196,7 @@ def main() -> None:
         f"its total variation ≤ {apart[told].max():.2g}, median "
         f"{np.median(apart[told]):.2g}; compared {compared.mean():.2%}"
     )
+    print_contrast(pair, across(pair, pair.expert, permuted(pair.amateur)), questions[:12], options)
     other = across(pair, pair.expert, pair.amateur)
     times = [(sample(pair)[1], sample(other)[1]) for _ in range(options.rounds)]
     ratios = [across_ / one for one, across_ in times]

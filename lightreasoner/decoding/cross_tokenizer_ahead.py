@@ -110,10 +110,10 @@ class AcrossAhead(AcrossScorer):
                 self._turn_back(asked[n])
         return [n for n, ids in more.items() if ids]
 
-    def _greedy_tokens(self, place: int) -> Asking[list[int]]:
+    def _greedy_tokens(self, response: int) -> Asking[list[int]]:
         """The first of the expert's tokens of what the amateur would write: after the text so far, and after all but
         its last token, which it may rather write together with what follows."""
-        row, across, here = self._before[place][0], self.across, self.rows[place]
+        row, across, here = self._before[response][0], self.across, self.rows[response]
         ids, last = [*row.prompt, *row.spine], len(row.prompt) - 1
         same = len(common_prefix([here.ids, ids]))
         first = min(same, max(last, len(ids) - 2))

@@ -5,6 +5,7 @@ Each branch sees its sequence up to where it leaves it and its own tokens. The c
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -14,11 +15,12 @@ import torch
 
 from lightreasoner.decoding.batch_decoder import BatchDecoder
 from lightreasoner.decoding.forward_pass import APART, PADDED, forward, reading_of
-from lightreasoner.decoding.kv_cache import PreallocatedCacheLayer
+from lightreasoner.decoding.kv_cache import PreallocatedCacheLayer, preallocated_cache
 from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel
 
 TOLERANCE = {torch.float32: 1e-3, torch.float16: 0.1, torch.bfloat16: 0.5}  # nats, largest |Δ log p| weighted by p
+MOST_LOGITS = 1 << 27  # of branches that are read at once
 TEXT = "Tom has 3 apples and buys 4 more."
 
 _CHECKED: WeakSet[Any] = WeakSet()  # models whose continuations are read right
@@ -72,8 +74,33 @@ class TreeBatch(BatchDecoder):
 
     @torch.inference_mode()
     def follow(self, wanted: dict[int, Continuation]) -> dict[int, torch.Tensor]:
-        """Read continuations of some rows, all in one pass; their logits."""
+        """Read continuations of some rows; their logits. All in one pass, unless most rows have no branches or the
+        logits would take too much memory: then the branches are read from copies of their rows."""
         self._drop({row: one.drop for row, one in wanted.items() if one.drop})
+        beside = [row for row, one in wanted.items() if one.branches]
+        width = max((len(wanted[row].branches) for row in beside), default=1)
+        size = max(1, MOST_LOGITS // (width * self.loaded.model.get_output_embeddings().weight.shape[0]))
+        if len(self._mask) <= min(size, 2 * len(beside)):
+            return self._read(wanted)
+        found = self._read({row: replace(one, branches=[]) for row, one in wanted.items()})
+        for start in range(0, len(beside), size):
+            rows = beside[start : start + size]
+            asked = {n: Continuation(0, [], 0, wanted[row].branches) for n, row in enumerate(rows)}
+            for row, more in zip(rows, self._part(rows)._read(asked).values(), strict=True):
+                found[row] = torch.cat([found[row], more])
+        return found
+
+    def _part(self, rows: list[int]) -> TreeBatch:
+        """Copies of some rows."""
+        other, index = copy.copy(self), torch.tensor(rows, device=self.loaded.device)
+        other._mask, other._length = self._mask[index], self._length[index]
+        other.cache = preallocated_cache(self.loaded.model.config)
+        for own, layer in zip(other.cache.layers, self.cache.layers, strict=True):
+            own.take(layer, index)
+        return other
+
+    def _read(self, wanted: dict[int, Continuation]) -> dict[int, torch.Tensor]:
+        """`follow` in one pass, where nothing is dropped."""
         chain = max(len(one.ids) for one in wanted.values())
         beside = max(len(one.branches) for one in wanted.values())
         start = min((len(one.ids) - one.keep for one in wanted.values() if one.keep), default=chain)

@@ -16,6 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from benchmarks.across import Undone
 from benchmarks.across import permuted as permuted_ids
 from lightreasoner.datasets.trajectories import rows, write_shard
+from lightreasoner.decoding.contrast import Contrast, contrast_generate, contrast_grid, takeover
 from lightreasoner.decoding.cross_tokenizer import AcrossRow
 from lightreasoner.decoding.cross_tokenizer_ahead import AcrossAhead
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, Given, generate_batch, greedy_generate
@@ -211,9 +212,12 @@ def plain_pair(folder):
     return load_pair(expert, amateur, LoadedModels(CPU))
 
 
+ASKED = ["Tom has 3 apples.", "2 + 2?", "A box holds 6 caps, and there are 7 boxes."]
+
+
 def rows_of(pair, count=3):
     rows = []
-    for n, question in enumerate(["Tom has 3 apples.", "2 + 2?", "A box holds 6 caps, and there are 7 boxes."][:count]):
+    for n, question in enumerate(ASKED[:count]):
         own, amateur = pair_prompts(pair, question)
         rows.append(GenerationRow(Problem(str(n), question, None), 0, own, amateur))
     return rows
@@ -454,6 +458,13 @@ def test_every_kind_of_tokenizer_gives_probabilities(tmp_path, expert, amateur):
     assert (sums <= 1 + 1e-6).all()
     compared = found.measures["compared"]
     assert (compared >= 0).all() and (compared <= 1 + 1e-5).all() and np.isfinite(found.measures["kl"]).all()
+    prompts = [pair_prompts(pair, question) for question in ASKED]
+    contrasts = [Contrast(0.05, 0.1), Contrast(0.2, 1.0), takeover(0.1)]
+    for contrast, together in zip(contrasts, contrast_grid(pair, prompts, contrasts, 10), strict=True):
+        for both, mine in zip(prompts, together, strict=True):  # each response was read by itself
+            alone = contrast_generate(pair, [both], contrast, 10)[0]
+            assert mine.tokens.tolist() == alone.tokens.tolist() and (mine.own == alone.own).all()
+            np.testing.assert_allclose(mine.kl, alone.kl, atol=1e-3)
 
 
 def test_a_tokenizer_that_drops_case_is_refused(tmp_path):
