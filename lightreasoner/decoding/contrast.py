@@ -243,11 +243,11 @@ def choices_across(
     divergence, amateur = np.full(len(expert), np.nan, np.float32), expert.numpy().copy()
     divergence[asked], amateur[asked] = scores.kl.numpy(), amateurs
     floor = min((contrast.beta for contrast in contrasts if not contrast.takeover), default=0.0)
-    high = ((scores.counts > 0) & (scores.kl > floor)).nonzero()[:, 0].tolist()
+    ends, counts = scores.counts.cumsum(0).tolist(), scores.counts.tolist()
+    high = [n for n, own in enumerate(scores.kl.tolist()) if counts[n] and own > floor]
     written = (contrast for contrast in contrasts if not contrast.takeover and contrast != NOTHING)
     wanted = {(contrast.alpha, contrast.cap): expert.clone() for contrast in written}
     if high:
-        ends, counts = scores.counts.cumsum(0).tolist(), scores.counts.tolist()
         runs = [slice(ends[n] - counts[n], ends[n]) for n in high]
         ids, log_e, log_a = (
             pad_sequence([getattr(scores, name)[run] for run in runs], batch_first=True, padding_value=fill)

@@ -265,7 +265,7 @@ class AcrossRow:
         chain = [*self.prompt, *self.spine[:last]]
         begun = min(len(self.ids), len(self.prompt) + start - 1)
         drop, self.ids = len(self.ids) - begun, chain
-        branches = self._branches(planned, len(chain))
+        branches = self._branches(planned)
         logits = yield Continuation(drop, chain[begun:], last + 1 - start, branches)
         self.reads[0] += len(chain) - begun
         logp = log_probs(logits[:, : self.across.amateur.size])
@@ -293,19 +293,19 @@ class AcrossRow:
                 way.append(way[-1].above)
             needed |= dict.fromkeys(reversed(way))
         listed = list(needed)
-        logits = yield Continuation(0, [], 0, self._branches(listed, len(self.ids)))
+        logits = yield Continuation(0, [], 0, self._branches(listed))
         logp = log_probs(logits[:, : self.across.amateur.size]).cpu().numpy()
         for node, row in zip(listed, logp, strict=True):
             node.logp = row
             node.weight = node.above.weight + float(node.above.logp[node.token])
 
-    def _branches(self, nodes: list[_Node], size: int) -> list[tuple[int, int]]:
+    def _branches(self, nodes: list[_Node]) -> list[tuple[int, int]]:
         """The nodes as branches of the reader, parents before children."""
         places: dict[_Node, int] = {}
         found = []
         for node in nodes:
             found.append((places.get(node.above, node.above.place), node.token))
-            places[node] = size + len(found) - 1
+            places[node] = -len(found)
         self.reads[1] += len(found)
         return found
 

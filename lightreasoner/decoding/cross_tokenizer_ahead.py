@@ -128,7 +128,7 @@ class AcrossAhead(AcrossScorer):
             if not going:
                 break
             for one in going:
-                above = [one.place, *range(len(ids) + len(branches), len(ids) + len(branches) + len(one.ids) - 1)]
+                above = [one.place, *(-1 - n for n in range(len(branches), len(branches) + len(one.ids) - 1))]
                 branches += zip(above, one.ids, strict=True)
                 one.end = len(branches) - 1
             found = yield Continuation(0, [], 0, branches)

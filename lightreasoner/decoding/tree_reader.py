@@ -36,8 +36,7 @@ class Continuation:
     drop: int  # last tokens that are forgotten first
     ids: list[int]  # the next tokens of the sequence
     keep: int  # how many of the last of them have logits
-    #: (place, token): the token comes after the sequence's token at this place, or, from len(sequence) on, after an
-    #: earlier branch.
+    #: (place, token): the token comes after the sequence's token at this place; at −1 − n, after the n-th branch.
     branches: list[tuple[int, int]] = field(default_factory=list)
 
 
@@ -138,13 +137,11 @@ class TreeBatch(BatchDecoder):
         rows, columns = self._mask.shape
         leaves = torch.zeros(rows, beside, dtype=torch.long)  # the last place of the sequence that each branch sees
         own = torch.eye(beside, dtype=torch.bool).repeat(rows, 1, 1)  # the branches that it sees
-        lengths = self._length[:, 0].tolist()
         for row, found in branches.items():
             for n, (parent, _) in enumerate(found):
-                before = parent - lengths[row]
-                leaves[row, n] = parent if before < 0 else leaves[row, before]
-                if before >= 0:
-                    own[row, n] |= own[row, before]
+                leaves[row, n] = parent if parent >= 0 else leaves[row, -1 - parent]
+                if parent < 0:
+                    own[row, n] |= own[row, -1 - parent]
         leaves, own = leaves.to(self._mask.device), own.to(self._mask.device)
         places, real, every = self._mask.cumsum(1) - 1, self._mask.bool()[:, None], torch.arange(columns)
         past = (every <= every[columns - chain :, None]).to(real.device) & real
@@ -227,8 +224,8 @@ def check_tree(loaded: LoadedModel) -> None:
     try:
         trees = TreeBatch(loaded, [ids[:4]])
         if all(isinstance(layer, PreallocatedCacheLayer) for layer in trees.cache.layers):
-            trees.follow({0: Continuation(0, ids[4:5], 0, [(1, ids[5]), (5, ids[6])])})
-            found = trees.follow({0: Continuation(0, ids[5:7], 2, [(3, ids[7]), (7, ids[3]), (4, ids[1])])})[0]
+            trees.follow({0: Continuation(0, ids[4:5], 0, [(1, ids[5]), (-1, ids[6])])})
+            found = trees.follow({0: Continuation(0, ids[5:7], 2, [(3, ids[7]), (-1, ids[3]), (4, ids[1])])})[0]
             wanted = [ids[:6], ids[:7], [*ids[:4], ids[7]], [*ids[:4], ids[7], ids[3]], [*ids[:5], ids[1]]]
             plain = torch.stack([forward(loaded, [one], keep=1)[0, 0] for one in wanted]).float().log_softmax(-1)
             found = found.float().log_softmax(-1)

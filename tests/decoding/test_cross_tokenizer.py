@@ -311,9 +311,9 @@ def test_rows_read_together_are_read_as_each_by_itself(kind):
     sequences = [prompt[:-1] for prompt in prompts]
     rounds = [
         {
-            0: Continuation(0, [5, 6, 7], 2, [(6, 9), (7, 10), (2, 4)]),
+            0: Continuation(0, [5, 6, 7], 2, [(6, 9), (-1, 10), (2, 4)]),
             1: Continuation(0, [4, 1], 1),
-            2: Continuation(0, [2], 1, [(0, 9), (3, 5), (1, 1), (4, 6)]),
+            2: Continuation(0, [2], 1, [(0, 9), (-1, 5), (1, 1), (-2, 6)]),
         },
         {0: Continuation(2, [9], 1), 2: Continuation(0, [3] * 12, 3, [(4, 4)])},
         {0: Continuation(0, [], 0, [(1, 3)]), 1: Continuation(1, [], 0), 2: Continuation(5, [12, 13], 2)},
@@ -333,7 +333,7 @@ def test_rows_read_together_are_read_as_each_by_itself(kind):
             read = [whole[: len(whole) - n] for n in reversed(range(one.keep))]
             beside = []
             for parent, token in one.branches:
-                beside.append([*(whole[: parent + 1] if parent < len(whole) else beside[parent - len(whole)]), token])
+                beside.append([*(whole[: parent + 1] if parent >= 0 else beside[-1 - parent]), token])
             assert len(found[row]) == len(apart[row]) == len(read) + len(beside)
             for n, ids in enumerate(read + beside):
                 plain = model(torch.tensor([ids])).logits[0, -1]

@@ -79,7 +79,7 @@ def test_continuations_from_any_place_are_read_over_static_buffers(static):
         reading_check.check_reading(replace(loaded, graphs=graphs))
         trees, found, size = TreeBatch(loaded, [LONG[0]]), [], len(LONG[0])
         for n in range(4):
-            branches = [(size, 9), (size + 2, 7), (size - 3, 8), (size + 1, 4)]
+            branches = [(size, 9), (-1, 7), (size - 3, 8), (size + 1, 4)]
             found.append(trees.follow({0: Continuation(0, [5 + n, 6], 2, branches)})[0])
             found.append(trees.follow({0: Continuation(0, [7 + n, 8], 2)})[0])
             found.append(trees.follow({0: Continuation(3, [9], 1)})[0])
