@@ -8,6 +8,7 @@ expert's tokenizer undone, where the truth is a sum over the amateur's tokens. T
 
 from __future__ import annotations
 
+import argparse
 import copy
 import json
 import statistics
@@ -20,6 +21,7 @@ from tokenizers import Tokenizer
 
 from benchmarks.measuring import named_pair, pair_parser
 from lightreasoner.decoding.amateur_reader import Responses
+from lightreasoner.decoding.contrast import Contrast, contrast_grid
 from lightreasoner.decoding.cross_tokenizer_reader import AcrossScorer
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, generate_batch
 from lightreasoner.models.loading import LoadedModel
@@ -128,7 +130,7 @@ class Undone:
         places = np.cumsum([0, *(len(self.pieces[id]) for id in tokens[:-1])]).tolist()
         fine = [piece for id in tokens for piece in self.pieces[id]]
         logits = log_e[(torch.tensor(places)[None] <= torch.arange(len(fine))[:, None]).sum(-1) - 1]
-        found, _, compared = AcrossScorer(self.fine, prompts[1]).measure(fine, logits)
+        found, _, compared = AcrossScorer(self.fine, [prompts[1]]).measure(fine, logits)
         starts, result = found.counts.cumsum(0) - found.counts, []
         for n, place in enumerate(places):
             own = slice(int(starts[place]), int(starts[place] + found.counts[place]))
@@ -141,6 +143,23 @@ class Undone:
                 apart = float((target - contrastive_target(log_e[n], log_a[n], ALPHA)).abs().sum() / 2)
             result.append((float(found.kl[place] - kl(log_e[n], log_a[n])), apart, float(compared[place])))
         return result
+
+
+def print_contrast(pair: Pair, other: Pair, questions: list, options: argparse.Namespace) -> None:
+    """Decode by contrast with four β, with one tokenizer and across, by turns."""
+    times, texts, contrasts = [], [], [Contrast(ALPHA, beta) for beta in (0.2, 0.4, 0.8, 1.6)]
+    for _ in range(options.rounds + 1):  # the first ones warm up
+        for own in (pair, other):
+            prompts, began = [pair_prompts(own, problem.question) for problem in questions], time.process_time()
+            found = contrast_grid(own, prompts, contrasts, options.tokens)
+            times.append(time.process_time() - began)
+            texts.append([response.tokens.tolist() for cell in found for response in cell])
+    ratios = [across_ / one for one, across_ in zip(times[2::2], times[3::2], strict=True)]
+    differ = sum(one != across_ for one, across_ in zip(*texts[:2], strict=True))
+    print(
+        f"contrast, {len(questions)} problems, four β, permuted ids: {differ} texts differ; "
+        f"{statistics.median(ratios):.2f} times ({min(ratios):.2f} to {max(ratios):.2f})"
+    )
 
 
 def main() -> None:
@@ -168,6 +187,7 @@ def main() -> None:
         f"its total variation ≤ {apart[told].max():.2g}, median "
         f"{np.median(apart[told]):.2g}; compared {compared.mean():.2%}"
     )
+    print_contrast(pair, across(pair, pair.expert, permuted(pair.amateur)), questions[:12], options)
     other = across(pair, pair.expert, pair.amateur)
     times = [(sample(pair)[1], sample(other)[1]) for _ in range(options.rounds)]
     ratios = [across_ / one for one, across_ in times]

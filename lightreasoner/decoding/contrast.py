@@ -17,7 +17,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from lightreasoner.decoding.batch_decoder import BatchDecoder
-from lightreasoner.decoding.cross_tokenizer_ahead import AcrossRows
+from lightreasoner.decoding.cross_tokenizer_ahead import AcrossAhead
 from lightreasoner.decoding.decoding_loop import ENDED_SHARE
 from lightreasoner.decoding.reading_check import check_reading
 from lightreasoner.errors import UserError
@@ -229,31 +229,34 @@ def _choices_queued(
 def choices_across(
     pair: Pair,
     expert_logits: torch.Tensor,
-    looked: Sequence[tuple[StepTensors, int] | None],
+    asked: Sequence[int],
+    scores: StepTensors,
+    amateurs: list[int],
     contrasts: Sequence[Contrast],
 ) -> Choices:
     """The same for a pair across tokenizers, from the scores of the steps (`cross_tokenizer_ahead`): KL is a lower
     bound, and a step whose target is not known, so that training leaves it out, is the expert's own.
 
-    looked: the scores and the amateur's choice; None for a step that no contrast asks about, whose KL is NaN.
+    asked: the steps that scores and the amateur's choices are of; no contrast asks about the others, whose KL is NaN.
     """
-    seen = [one and one[0] for one in looked]
     expert = expert_logits[:, : len(pair.expert.tokenizer)].float().argmax(-1).cpu()
-    divergence = np.array([np.nan if one is None else one.kl.item() for one in seen], np.float32)
+    divergence, amateur = np.full(len(expert), np.nan, np.float32), expert.numpy().copy()
+    divergence[asked], amateur[asked] = scores.kl.numpy(), amateurs
     floor = min((contrast.beta for contrast in contrasts if not contrast.takeover), default=0.0)
-    high = [n for n, one in enumerate(seen) if one is not None and len(one.ids) and divergence[n] > floor]
+    ends, counts = scores.counts.cumsum(0).tolist(), scores.counts.tolist()
+    high = [n for n, own in enumerate(scores.kl.tolist()) if counts[n] and own > floor]
     written = (contrast for contrast in contrasts if not contrast.takeover and contrast != NOTHING)
     wanted = {(contrast.alpha, contrast.cap): expert.clone() for contrast in written}
     if high:
+        runs = [slice(ends[n] - counts[n], ends[n]) for n in high]
         ids, log_e, log_a = (
-            pad_sequence([getattr(seen[n], name) for n in high], batch_first=True, padding_value=fill)
+            pad_sequence([getattr(scores, name)[run] for run in runs], batch_first=True, padding_value=fill)
             for name, fill in zip(CANDIDATES, (0, -torch.inf, 0.0), strict=True)
         )
         for (alpha, cap), found in wanted.items():
             place = contrastive_choice(log_e, log_a, alpha, cap)
-            found[high] = ids.gather(-1, place[:, None])[:, 0]
+            found[[asked[n] for n in high]] = ids.gather(-1, place[:, None])[:, 0]
     target = {numbers: found.numpy() for numbers, found in wanted.items()}
-    amateur = np.array([own if one is None else one[1] for one, own in zip(looked, expert.tolist(), strict=True)])
     return Choices(divergence, expert.numpy(), amateur, target)
 
 
@@ -290,7 +293,7 @@ class _Grid:
         self.branches = [_Branch(n, cells) for n in range(len(prompts))]
         self.rows: list[int | None] = list(range(len(prompts)))
         self.steps: list[tuple[list[int | None], Choices]] = []
-        self.across: AcrossRows | None = None  # the amateur, where it has another tokenizer
+        self.across: AcrossAhead | None = None  # the amateur, where it has another tokenizer
         self.floor = min((contrast.beta for contrast in contrasts if not contrast.takeover), default=0.0)
 
     def run(self, most: int, checkpoint: Callable[[], None], stop: tuple[str, ...]) -> list[list[ContrastResponse]]:
@@ -298,7 +301,7 @@ class _Grid:
         expert, amateur = BatchDecoder(pair.expert, len(self.rows), None, most), None
         expert.prefill([own[:-1] for own, _ in self.prompts])
         if pair.across:
-            self.across = amateur = AcrossRows(pair, [other for _, other in self.prompts])
+            self.across = amateur = AcrossAhead(pair, [other for _, other in self.prompts], apart=False)
         elif not pair.same_model:
             amateur = BatchDecoder(pair.amateur, len(self.rows), None, most)
             amateur.prefill([other[:-1] for _, other in self.prompts])
@@ -310,9 +313,9 @@ class _Grid:
             logits = expert.step(torch.tensor(unread, device=pair.expert.device))
             with self._naming(step):
                 if self.across:
-                    takeovers = any(contrast.takeover for contrast in self.contrasts)
-                    seen = self.across.look(logits, self._read_along(), self.floor, takeovers)
-                    found = choices_across(pair, logits, seen, self.contrasts)
+                    asked, takeovers = self._read_along(), any(contrast.takeover for contrast in self.contrasts)
+                    seen = self.across.look(logits, asked, self.floor, takeovers)
+                    found = choices_across(pair, logits, asked, seen, self.across.choices, self.contrasts)
                 else:
                     others = _step(amateur, amateur_unread) if amateur else logits
                     found = choices(pair, logits, others, self.contrasts)
@@ -322,15 +325,15 @@ class _Grid:
                 break
             if self.across:
                 with self._naming(step):
-                    self.across.take(unread, self._read_along())
+                    self.across.take({row: unread[row] for row in self._read_along()})
             elif amateur:
                 amateur_unread = [pair.alignment.retokenize([token])[0] for token in unread]
         return self._collect()
 
-    def _read_along(self) -> list[bool]:
-        """Of each row, whether a contrast asks for what the amateur says: not where the expert alone goes on."""
+    def _read_along(self) -> list[int]:
+        """The rows of which a contrast asks for what the amateur says: not where the expert alone goes on."""
         cells = [[] if number is None else self.branches[number].cells for number in self.rows]
-        return [any(self.contrasts[cell] != NOTHING for cell in own) for own in cells]
+        return [row for row, own in enumerate(cells) if any(self.contrasts[cell] != NOTHING for cell in own)]
 
     @contextmanager
     def _naming(self, step: int) -> Iterator[None]:

@@ -17,13 +17,13 @@ from __future__ import annotations
 import copy
 import math
 from bisect import bisect_right
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
-from lightreasoner.decoding.tree_reader import Continuation, TreeReader, answer
+from lightreasoner.decoding.tree_reader import Asking, Continuation
 from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.tokenizer_pair import CUT, FINE, JOINED, UNDECIDED, AcrossVocabulary, Cuts
@@ -48,8 +48,9 @@ class StepReading:
     sums: dict[int, tuple[float, float]] = field(default_factory=dict)  # token → smallest and largest log q
     slack: float = 0.0  # by how much all of log q may be too high
     end: float | None = None  # log q of the end of the turn
-    #: (row, shift, mask): log q of a plain token is rows[row, its amateur id] + shift where the mask (tokens,) allows.
-    tail: tuple[int, float, np.ndarray | None] | None = None
+    #: (log-probabilities (amateur's tokens,), shift, mask): log q of a plain token is that of its amateur id + shift,
+    #: where the mask (tokens,) allows.
+    tail: tuple[torch.Tensor, float, np.ndarray | None] | None = None
     #: (257,) by its first byte: what the amateur's tokens that begin before the step may add to any token's q.
     across: np.ndarray | None = None
 
@@ -101,11 +102,11 @@ class _Sum:
 
 
 class AcrossRow:
-    """One response. `read` takes its next tokens and says what the amateur gives to them and to others."""
+    """One response. `reading` takes its next tokens and says what the amateur gives to them and to others."""
 
-    def __init__(self, across: AcrossVocabulary, loaded: LoadedModel, reader: TreeReader, prompt: list[int]):
-        """reader: has read a beginning of the prompt, at most all but its last token."""
-        self.across, self.reader, self.prompt = across, reader, prompt
+    def __init__(self, across: AcrossVocabulary, loaded: LoadedModel, prompt: list[int], read: int):
+        """read: how many of the prompt's first tokens are read already, at most all but its last one."""
+        self.across, self.prompt = across, prompt
         self.ref, self.room = loaded.ref, loaded.max_positions or math.inf  # tokens that it reads at most
         rows = loaded.model.get_output_embeddings().weight.shape[0]
         self.ends = sorted(id for id in loaded.end_ids if id < rows)
@@ -118,37 +119,25 @@ class AcrossRow:
         self.at = [0]  # where each begins and the last one ends, in bytes
         self.weights = [0.0]  # log P up to there
         self.fixed = 0  # how many of them are not tokenised again
-        self.ids = list(reader.ids)  # that were read so far, the prompt's included
+        self.ids = prompt[:read]  # that were read so far, the prompt's included
         self.kept: list[tuple[int, torch.Tensor]] = []  # the last places that were read, with their log-probabilities
         self.reads = [0, 0]  # tokens of the sequence, and beside it
         self.tolerance = TOLERANCE
 
-    def beside(self, other: AcrossRow) -> AcrossRow:
-        """This place in place of another one of the same response that the reader went on to."""
-        self.ids, self.kept = list(other.ids), list(other.kept)
-        return self
-
-    def copy(self, reader: TreeReader) -> AcrossRow:
-        """The same place of the same response, to go on from it otherwise. reader: a copy, or the row's own where only
-        one of the two goes on."""
+    def copy(self, ahead: AcrossRow | None = None) -> AcrossRow:
+        """The same place of the same response, to go on from it otherwise. ahead: one that went on from there."""
         other = copy.copy(self)
-        for name, value in vars(self).items():
+        if ahead:
+            other.ids, other.kept = ahead.ids, ahead.kept
+        for name, value in vars(other).items():
             if isinstance(value, list):
                 setattr(other, name, list(value))
-        other.reader = reader
         return other
-
-    def read(
-        self, tokens: list[int], wanted: list[dict[int, float]], expert_ends: frozenset[int]
-    ) -> tuple[list[StepReading], torch.Tensor]:
-        """`reading` by the row's own reader."""
-        return answer(self.reading(tokens, wanted, expert_ends), self.reader)
 
     def reading(
         self, tokens: list[int], wanted: list[dict[int, float]], expert_ends: frozenset[int]
-    ) -> Generator[Continuation, torch.Tensor, tuple[list[StepReading], torch.Tensor]]:
-        """Ask for what must be read, and return (readings of the next steps, the amateur's log-probabilities (rows, its
-        tokens) that tails refer to).
+    ) -> Asking[list[StepReading]]:
+        """Ask for what must be read, and return readings of the next steps.
 
         tokens: the expert's; wanted: per step, those to be compared beside the taken one, with the expert's log p.
         """
@@ -182,9 +171,9 @@ class AcrossRow:
         else:
             for step in steps:
                 step.sums |= {v: self._sum(step, v) for v, one in step.sums.items() if not self._known(one)}
-        readings = [self._reading(step, first, spine, expert_ends) for step in steps]
+        readings = [self._reading(step, spine[step.base - first], rows[step.base - first]) for step in steps]
         self.text, self.behind = text, self._after(steps[-1].behind, tokens[-1], expert_ends)
-        return readings, rows
+        return readings
 
     # --- the steps ---
 
@@ -281,9 +270,7 @@ class AcrossRow:
                     planned[node] = None
         return True
 
-    def _read(
-        self, first: int, last: int, spine: list[_Node], planned: list[_Node]
-    ) -> Generator[Continuation, torch.Tensor, torch.Tensor]:
+    def _read(self, first: int, last: int, spine: list[_Node], planned: list[_Node]) -> Asking[torch.Tensor]:
         """Read the spine up to a place, with what was planned beside it; its rows from `first` on (places, tokens)."""
         read = _common(self.ids[len(self.prompt) :], self.spine)
         kept = {place: row for place, row in self.kept if first <= place <= min(read, last)}
@@ -291,7 +278,7 @@ class AcrossRow:
         chain = [*self.prompt, *self.spine[:last]]
         begun = min(len(self.ids), len(self.prompt) + start - 1)
         drop, self.ids = len(self.ids) - begun, chain
-        branches = self._branches(planned, len(chain))
+        branches = self._branches(planned)
         logits = yield Continuation(drop, chain[begun:], last + 1 - start, branches)
         self.reads[0] += len(chain) - begun
         logp = log_probs(logits[:, : self.across.amateur.size])
@@ -310,7 +297,7 @@ class AcrossRow:
             node.weight = node.above.weight + float(node.above.logp[node.token])
         return rows
 
-    def _read_beside(self, nodes: list[_Node]) -> Generator[Continuation, torch.Tensor, None]:
+    def _read_beside(self, nodes: list[_Node]) -> Asking[None]:
         """Read more places beside the spine, each with those of its way that are no longer in the cache."""
         needed: dict[_Node, None] = {}
         for node in nodes:
@@ -319,7 +306,7 @@ class AcrossRow:
                 way.append(way[-1].above)
             needed |= dict.fromkeys(reversed(way))
         listed = self._within(needed)
-        logits = yield Continuation(0, [], 0, self._branches(listed, len(self.ids)))
+        logits = yield Continuation(0, [], 0, self._branches(listed))
         logp = log_probs(logits[:, : self.across.amateur.size]).cpu().numpy()
         for node, row in zip(listed, logp, strict=True):
             node.logp = row
@@ -332,13 +319,13 @@ class AcrossRow:
             places[node] = places.get(node.above, node.above.place) + 1
         return [node for node, place in places.items() if place < self.room]
 
-    def _branches(self, nodes: list[_Node], size: int) -> list[tuple[int, int]]:
+    def _branches(self, nodes: list[_Node]) -> list[tuple[int, int]]:
         """The nodes as branches of the reader, parents before children."""
         places: dict[_Node, int] = {}
         found = []
         for node in nodes:
             found.append((places.get(node.above, node.above.place), node.token))
-            places[node] = size + len(found) - 1
+            places[node] = -len(found)
         self.reads[1] += len(found)
         return found
 
@@ -455,10 +442,11 @@ class AcrossRow:
 
     # --- what comes of it ---
 
-    def _reading(self, step: _Step, first: int, spine: list[_Node], expert_ends: frozenset[int]) -> StepReading:
-        """Divide by N of the text before the step, and go on to the next."""
+    def _reading(self, step: _Step, node: _Node, row: torch.Tensor) -> StepReading:
+        """Divide by N of the text before the step, and go on to the next. node, row: of the step's base, with the
+        amateur's log-probabilities there."""
         across, base, found, id = self.across, step.base, StepReading(), step.token
-        node, in_place = spine[base - first], self.at[base] == step.offset
+        in_place = self.at[base] == step.offset
         if math.isnan(self.total) and in_place and base and self.spells[base - 1] is None:
             self.total = self.weights[base]  # what comes before is only read
         if not step.fast and across.depends(step.behind, [id, *step.wanted]):
@@ -470,7 +458,7 @@ class AcrossRow:
                 found.sums[v] = (low - self.total, one.most - self.total)
             if in_place:
                 shift = self.weights[base] - self.total
-                found.tail = (base - first, shift, None if step.fast else self._untouched(step))
+                found.tail = (row, shift, None if step.fast else self._untouched(step))
                 found.across = self._reaching(step)
                 if self.ends and self._written_so(step):
                     found.end = float(np.logaddexp.reduce(node.logp[self.ends].astype(np.float64))) + shift

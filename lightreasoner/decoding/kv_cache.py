@@ -113,13 +113,13 @@ class PreallocatedCacheLayer(DynamicLayer):
             first += count
         self._expose(columns, first)
 
-    def take(self, layer: PreallocatedCacheLayer, row: int, columns: torch.Tensor) -> None:
-        """Hold a copy of these columns of a row of another layer."""
+    def take(self, layer: PreallocatedCacheLayer, rows: torch.Tensor) -> None:
+        """Hold a copy of these rows of another layer."""
         if layer._buffers is not None:
             initialize_cache_layer(self, *layer._buffers)
-            self._buffers = [states[row : row + 1].index_select(2, columns) for states in (layer.keys, layer.values)]
+            self._buffers = [states.index_select(0, rows) for states in (layer.keys, layer.values)]
             self._static = None
-            self._expose(len(columns), 1)
+            self._expose(layer.get_seq_length(), len(rows))
 
     def shorten(self, columns: int) -> None:
         """Forget all columns but these first ones."""

@@ -7,8 +7,8 @@ import torch
 
 from lightreasoner.decoding.cached_decoder import CachedDecoder, left_unread
 from lightreasoner.decoding.contrast import Contrast, choices, choices_across, own_choices
-from lightreasoner.decoding.cross_tokenizer_ahead import AcrossAhead, Seen
-from lightreasoner.decoding.cross_tokenizer_reader import AcrossScorer
+from lightreasoner.decoding.cross_tokenizer_ahead import AcrossAhead
+from lightreasoner.decoding.cross_tokenizer_reader import AcrossScorer, Seen
 from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.pairs import Pair
@@ -33,7 +33,7 @@ class FurtherAmateur:
     def __init__(self, pair: Pair, prompt: list[int]):
         self.pair = pair
         count = left_unread(pair.amateur, prompt)
-        self.across = AcrossScorer(pair, prompt) if pair.across else None
+        self.across = AcrossScorer(pair, [prompt]) if pair.across else None
         alone = pair.same_model or self.across
         self.decoder = None if alone else CachedDecoder(pair.amateur, prompt, unread=count)
 
@@ -77,7 +77,7 @@ class PairDecoder:
         self._other_kls: list[list[float]] = []  # of each, at the steps that were scored last
         self.pair, self.alignment, self.texts = pair, pair.alignment, TokenTexts(pair.expert.tokenizer)
         self.writer = self.expert = self._decoder(pair.expert, expert_prompt)
-        self.across = AcrossScorer(pair, amateur_prompt) if pair.across else None
+        self.across = AcrossAhead(pair, [amateur_prompt]) if pair.across else None
         alone = pair.same_model or self.across
         self.amateur = None if alone else self._decoder(pair.amateur, amateur_prompt)
         self.index = 0  # of the next step to score
@@ -114,11 +114,11 @@ class PairDecoder:
 
         token: that was taken, of a given beginning.
         """
-        ahead = AcrossAhead(self.across)
-        scores = ahead.look(logits, amateurs=self.contrast.takeover)
-        found = choices_across(self.pair, logits[None], [(scores, ahead.choice)], [self.contrast])
+        scores = self.across.look(logits[None], [0], amateurs=self.contrast.takeover)
+        found = choices_across(self.pair, logits[None], [0], scores, self.across.choices, [self.contrast])
         token = int(found.taken(self.contrast)[0]) if token is None else token
-        self._seen.append((ahead.take(token), int(found.expert[0]), ahead.choice))
+        self._seen.append((self.across.scores([token]), int(found.expert[0]), int(found.amateur[0])))
+        self.across.take({0: token})
         return token
 
     @staticmethod

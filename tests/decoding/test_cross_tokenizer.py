@@ -16,11 +16,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 from benchmarks.across import Undone
 from benchmarks.across import permuted as permuted_ids
 from lightreasoner.datasets.trajectories import rows, write_shard
+from lightreasoner.decoding.contrast import Contrast, contrast_generate, contrast_grid, takeover
 from lightreasoner.decoding.cross_tokenizer import AcrossRow
 from lightreasoner.decoding.cross_tokenizer_ahead import AcrossAhead
-from lightreasoner.decoding.cross_tokenizer_reader import AcrossScorer
 from lightreasoner.decoding.generate import DecodingConfig, GenerationRow, Given, generate_batch, greedy_generate
-from lightreasoner.decoding.tree_reader import Continuation, TreeBatch, TreeReader
+from lightreasoner.decoding.tree_reader import Continuation, TreesApart, answer_all, read_trees
 from lightreasoner.errors import UserError
 from lightreasoner.models.cache import LoadedModels
 from lightreasoner.models.loading import LoadedModel, load_model
@@ -155,26 +155,25 @@ def test_the_amateur_in_the_experts_tokens_is_what_enumeration_gives(tmp_path, e
     near = (len(expert.decode(response[:n])) <= 2 for n in range(1, len(response)))  # the truth is 8 letters long
     response = response[: 1 + sum(near)]
     vocabulary = across_vocabulary(expert, loaded.tokenizer)
-    reader = TreeReader(loaded)
-    reader.prefill(PROMPT[:-1])
-    row = AcrossRow(vocabulary, loaded, reader, PROMPT)
+    trees = TreesApart(loaded, [PROMPT[:-1]])
+    row = AcrossRow(vocabulary, loaded, PROMPT, len(PROMPT) - 1)
     row.tolerance = 1e-3
     letters = [id for token, id in expert.get_vocab().items() if set(token) <= set("abc")]
     compared = worst = 0.0
     for start in range(0, len(response), 2):  # pieces
         piece = response[start : start + 2]
-        readings, found = row.read(piece, [dict.fromkeys(letters, 0.0)] * len(piece), frozenset([expert.eos_token_id]))
-        for n, reading in enumerate(readings, start):
+        asking = row.reading(piece, [dict.fromkeys(letters, 0.0)] * len(piece), frozenset([expert.eos_token_id]))
+        for n, reading in enumerate(answer_all({0: asking}, trees)[0], start):
             wanted = truth(texts, expert, response[:n])
             got = {v: low for v, (low, high) in reading.sums.items() if high - low <= math.log1p(1e-3)}
             over = {v: high for v, (_, high) in reading.sums.items()}
             if reading.tail:
-                place, shift, mask = reading.tail
-                limit = vocabulary.most(found[place : place + 1].exp().numpy())[0] * math.exp(shift)
+                found, shift, mask = reading.tail
+                limit = vocabulary.most(found[None].exp().numpy())[0] * math.exp(shift)
                 limit += 0.0 if reading.across is None else reading.across[vocabulary.expert_first]
                 over |= {v: min(over.get(v, 0.0), float(np.log(limit[v]))) for v in letters}
                 for id in np.flatnonzero(vocabulary.plain if mask is None else vocabulary.plain & mask).tolist():
-                    got.setdefault(id, float(found[place, vocabulary.identical[id]]) + shift)
+                    got.setdefault(id, float(found[vocabulary.identical[id]]) + shift)
             for id, log in got.items():
                 worst = max(worst, abs(math.exp(log) - wanted.get(id, 0.0)))
             for id, log in over.items():
@@ -199,13 +198,13 @@ def test_what_the_amateur_would_write_is_its_likeliest_text_in_the_experts_token
     expert = load_model(str(tmp_path / "expert"), CPU)
     found, texts, tokens = across_vocabulary(expert.tokenizer, loaded.tokenizer), everything(loaded, 8), []
     pair = Pair(None, expert, loaded, ExpertOnly(found.expert.size), False, False, found)
-    ahead = AcrossAhead(AcrossScorer(pair, PROMPT))
+    ahead = AcrossAhead(pair, [PROMPT])
     while len(expert.tokenizer.decode(tokens)) < 4 and not expert.end_ids & {*tokens}:
-        ahead.look(expert.model(torch.tensor([PROMPT + tokens])).logits[0, -1], amateurs=True)
+        ahead.look(expert.model(torch.tensor([PROMPT + tokens])).logits[:, -1], [0], amateurs=True)
         wanted = truth(texts, expert.tokenizer, tokens)
-        assert ahead.choice == max(wanted, key=wanted.get)
-        ahead.take(ahead.choice)
-        tokens.append(ahead.choice)
+        assert ahead.choices == [max(wanted, key=wanted.get)]
+        ahead.take({0: ahead.choices[0]})
+        tokens += ahead.choices
 
 
 def plain_pair(folder):
@@ -213,9 +212,12 @@ def plain_pair(folder):
     return load_pair(expert, amateur, LoadedModels(CPU))
 
 
+ASKED = ["Tom has 3 apples.", "2 + 2?", "A box holds 6 caps, and there are 7 boxes."]
+
+
 def rows_of(pair, count=3):
     rows = []
-    for n, question in enumerate(["Tom has 3 apples.", "2 + 2?", "A box holds 6 caps, and there are 7 boxes."][:count]):
+    for n, question in enumerate(ASKED[:count]):
         own, amateur = pair_prompts(pair, question)
         rows.append(GenerationRow(Problem(str(n), question, None), 0, own, amateur))
     return rows
@@ -295,7 +297,8 @@ def test_permuted_ids_give_the_numbers_of_one_tokenizer_to_the_rounding(bundled)
 @torch.inference_mode()
 @pytest.mark.parametrize("kind", ["qwen2", "gemma3_text"])
 def test_rows_read_together_are_read_as_each_by_itself(kind):
-    """Each row was read by itself, 1.55 times as slow; rows that forget tokens leave columns that nobody may see."""
+    """Each row was read by itself, 1.55 times as slow, and later its branches; rows that forget tokens leave columns
+    that nobody may see."""
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
     sizes |= {"num_key_value_heads": 2, "head_dim": 8, "vocab_size": 300, "sliding_window": 20}
     layers = {"layer_types": ["sliding_attention", "full_attention"]} if "gemma" in kind else {}
@@ -304,30 +307,38 @@ def test_rows_read_together_are_read_as_each_by_itself(kind):
     model, ref = AutoModelForCausalLM.from_config(config).eval(), ModelRef(kind, "folder", kind)
     loaded = LoadedModel(ref, model, tiny_tokenizer(), torch.device("cpu"), torch.float32, 0, 0, frozenset(), 128, kind)
     prompts = [[7, 3, 9, 11, 5], [4] * 30, [8, 8, 2]]
-    batch, alone = TreeBatch(loaded, prompts), [TreeReader(loaded) for _ in prompts]
-    for reader, prompt in zip(alone, prompts, strict=True):
-        reader.prefill(prompt[:-1])
+    trees = [read_trees(loaded, [prompt[:-1] for prompt in prompts], apart) for apart in (False, True)]
+    sequences = [prompt[:-1] for prompt in prompts]
     rounds = [
         {
-            0: Continuation(0, [5, 6, 7], 2, [(6, 9), (7, 10), (2, 4)]),
+            0: Continuation(0, [5, 6, 7], 2, [(6, 9), (-1, 10), (2, 4)]),
             1: Continuation(0, [4, 1], 1),
-            2: Continuation(0, [2], 1),
+            2: Continuation(0, [2], 1, [(0, 9), (-1, 5), (1, 1), (-2, 6)]),
         },
         {0: Continuation(2, [9], 1), 2: Continuation(0, [3] * 12, 3, [(4, 4)])},
         {0: Continuation(0, [], 0, [(1, 3)]), 1: Continuation(1, [], 0), 2: Continuation(5, [12, 13], 2)},
-        {0: Continuation(1, [2, 3, 4], 3), 2: Continuation(0, [6], 1, [(9, 9)])},
+        {0: Continuation(1, [2, 3, 4], 3), 1: Continuation(0, [6], 1, [(9, 9)])},
+        {0: Continuation(1, [2, 3, 4], 3), 2: Continuation(0, [], 0, [(0, 9), (5, 7)])},
+        {0: Continuation(0, [1], 1), 1: Continuation(1, [5, 6], 1), 2: Continuation(2, [7], 1)},
     ]
     for number, wanted in enumerate(rounds):
-        if number == 3:
-            batch.leave([0, 2])
-        found = batch.follow(wanted)
+        if number == 3:  # the second row is given up, and the others part
+            for own in trees:
+                own.select(torch.tensor([0, 2]))
+                own.copy([1], [2])
+            sequences = [sequences[0], sequences[2], sequences[2]]
+        found, apart = (own.follow(wanted) for own in trees)
         for row, one in wanted.items():
-            plain = alone[row].follow(one)
-            assert batch.ids[row] == alone[row].ids and found[row].shape == plain.shape
-            assert torch.allclose(found[row], plain, atol=1e-4), (number, row)
-    copied = batch.reader(2).copy()
-    more = Continuation(1, [5, 6], 1)
-    assert torch.allclose(copied.follow(more), batch.reader(2).follow(more), atol=1e-4)
+            sequences[row] = whole = sequences[row][: len(sequences[row]) - one.drop] + one.ids
+            read = [whole[: len(whole) - n] for n in reversed(range(one.keep))]
+            beside = []
+            for parent, token in one.branches:
+                beside.append([*(whole[: parent + 1] if parent >= 0 else beside[-1 - parent]), token])
+            assert len(found[row]) == len(apart[row]) == len(read) + len(beside)
+            for n, ids in enumerate(read + beside):
+                plain = model(torch.tensor([ids])).logits[0, -1]
+                assert torch.allclose(found[row][n], plain, atol=1e-4), (number, row, n)
+                assert torch.allclose(apart[row][n], plain, atol=1e-4), (number, row, n)
 
 
 def test_a_pair_across_tokenizers_is_traced_as_it_is_sampled_and_stored(tmp_path):
@@ -465,6 +476,13 @@ def test_every_kind_of_tokenizer_gives_probabilities(tmp_path, expert, amateur):
     assert (sums <= 1 + 1e-6).all()
     compared = found.measures["compared"]
     assert (compared >= 0).all() and (compared <= 1 + 1e-5).all() and np.isfinite(found.measures["kl"]).all()
+    prompts = [pair_prompts(pair, question) for question in ASKED]
+    contrasts = [Contrast(0.05, 0.1), Contrast(0.2, 1.0), takeover(0.1)]
+    for contrast, together in zip(contrasts, contrast_grid(pair, prompts, contrasts, 10), strict=True):
+        for both, mine in zip(prompts, together, strict=True):  # each response was read by itself
+            alone = contrast_generate(pair, [both], contrast, 10)[0]
+            assert mine.tokens.tolist() == alone.tokens.tolist() and (mine.own == alone.own).all()
+            np.testing.assert_allclose(mine.kl, alone.kl, atol=1e-3)
 
 
 def splitting(merges: list[tuple[str, str]], pattern: str) -> PreTrainedTokenizerFast:

@@ -17,7 +17,7 @@ from lightreasoner.decoding.cached_decoder import CachedDecoder
 from lightreasoner.decoding.cuda_graphs import rounded
 from lightreasoner.decoding.forward_pass import describe_pass, known_pass, remember_pass
 from lightreasoner.decoding.generate import greedy_generate
-from lightreasoner.decoding.tree_reader import TreeReader
+from lightreasoner.decoding.tree_reader import Continuation, TreeBatch
 from lightreasoner.models.devices import release_memory
 from tests.decoding.test_lean_forward import KINDS, PROMPTS, tiny, with_lora
 
@@ -77,14 +77,13 @@ def test_continuations_from_any_place_are_read_over_static_buffers(static):
     for graphs in (False, True):
         remember_pass(loaded, None)
         reading_check.check_reading(replace(loaded, graphs=graphs))
-        reader, found = TreeReader(loaded), []
-        reader.prefill(LONG[0])
+        trees, found, size = TreeBatch(loaded, [LONG[0]]), [], len(LONG[0])
         for n in range(4):
-            size = len(reader.ids)
-            found.append(reader.read([5 + n, 6], [(size, 9), (size + 2, 7), (size - 3, 8), (size + 1, 4)]))
-            found.append(reader.read([7 + n, 8]))
-            reader.retract(3)
-            found.append(reader.read([9]))
+            branches = [(size, 9), (-1, 7), (size - 3, 8), (size + 1, 4)]
+            found.append(trees.follow({0: Continuation(0, [5 + n, 6], 2, branches)})[0])
+            found.append(trees.follow({0: Continuation(0, [7 + n, 8], 2)})[0])
+            found.append(trees.follow({0: Continuation(3, [9], 1)})[0])
+            size += 2
         logits.append(torch.cat(found))
     assert known_pass(loaded).lean.steps._layers, "the buffers were not used"
     assert (logits[0] - logits[1]).abs().max() < 1e-5 * logits[0].abs().max()
