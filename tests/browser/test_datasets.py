@@ -432,6 +432,7 @@ def test_a_step_opens_in_the_step_view_and_its_link_outlives_the_server(own_app,
 
     first.lines.nth(1).get_by_role("button", name="Open step").click()
     expect(first.step.locator("h3")).to_contain_text("Step ")
+    expect(first.page).to_have_url(re.compile("problem=.*step=|step=.*problem="))  # it follows the selection
     where = parse_qs(urlsplit(first.page.url).query)
     row = next(r for r in rows(folder) if r["problem_id"] == where["problem"][0])
     index = int(where["step"][0])
