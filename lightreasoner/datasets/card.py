@@ -9,8 +9,8 @@ from huggingface_hub import DatasetCard, DatasetCardData
 
 from lightreasoner.datasets.imported import is_imported, read_imported
 from lightreasoner.datasets.origin import origin_sentences
-from lightreasoner.datasets.step_table import read_steps
-from lightreasoner.datasets.trajectories import kl_histogram, shards
+from lightreasoner.datasets.step_table import compared_share, read_steps
+from lightreasoner.datasets.trajectories import is_across, kl_histogram, shards
 from lightreasoner.formatting import markdown_cell, markdown_table, printable
 from lightreasoner.paper import BETA
 from lightreasoner.problems.sources import SOURCES
@@ -55,11 +55,17 @@ def dataset_card(folder: Path, run: dict, title: str, license: str, further: dic
         rows=rows,
         steps=int(counts.sum()),
         above=above,
+        across=_across(folder) if is_across(run) else "",
         beta=BETA,
         histogram=_histogram(counts),
         models=[(role, _code(config[role]), fingerprints.get(role)) for role in ROLES if config.get(role)],
         further=[
-            (_code(own["config"].get("amateur")), (own["about"].get("fingerprints") or {}).get("amateur"), _code(place))
+            (
+                _code(own["config"].get("amateur")),
+                (own["about"].get("fingerprints") or {}).get("amateur"),
+                _code(place),
+                is_across(own),
+            )
             for place, own in (further or {}).items()
         ],
         prompt=prompt_text(about),
@@ -70,6 +76,17 @@ def dataset_card(folder: Path, run: dict, title: str, license: str, further: dic
         license_text="Not stated by the publisher" if license == "unknown" else markdown_cell(license),
     )
     return f"{card}\n"
+
+
+def _across(folder: Path) -> str:
+    """What two tokenizers that differ cost, in sentences."""
+    share = compared_share(shards(folder))
+    return (
+        "The amateur's tokenizer differs from the expert's: every KL is a lower bound"
+        + ("" if share is None else f", {100 * share:.1f} % of the expert's probability was compared")
+        + ", and steps whose plausible tokens were not all compared have no target. The column `compared` tells the "
+        "share at each step."
+    )
 
 
 def _code(text: object) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from lightreasoner.datasets.trajectories import is_across
 from lightreasoner.jobs.accelerator import AcceleratorLock
 from lightreasoner.jobs.context import job_context
 from lightreasoner.jobs.events import working_seconds
@@ -36,6 +37,8 @@ from lightreasoner.training.loss import PackedExample
 from lightreasoner.training.model_card import adapter_card
 from lightreasoner.training.result import FinetuneResult
 from lightreasoner.training.runs import ADAPTER, WEIGHTS
+
+ACROSS = "those of expert and amateur differ: every KL is a lower bound, and steps without a known target are left out"
 
 
 def run_as_job(
@@ -124,7 +127,8 @@ def _begin(job: FinetuneJob, loaded: LoadedModel, dataset: dict) -> tuple[Finetu
         about = {
             "expert": job.expert,
             "dataset": {"sampled from": job.expert, "problems": dataset["config"].get("problems")}
-            | prompt_of_dataset(dataset),
+            | prompt_of_dataset(dataset)
+            | ({"tokenizers": ACROSS} if is_across(dataset) else {}),
             "versions": versions(),
             "device": str(loaded.device),
             "processes": world_size(),

@@ -15,6 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from benchmarks.across import Undone
 from benchmarks.across import permuted as permuted_ids
+from lightreasoner.datasets.card import dataset_card
 from lightreasoner.datasets.trajectories import rows, write_shard
 from lightreasoner.decoding.contrast import Contrast, contrast_generate, contrast_grid, takeover
 from lightreasoner.decoding.cross_tokenizer import AcrossRow
@@ -352,6 +353,15 @@ def test_a_pair_across_tokenizers_is_traced_as_it_is_sampled_and_stored(tmp_path
     table = batch_table(pair, items, generate_batch(pair, items, decoding, lambda ended: None))
     write_shard(tmp_path / "run", "000000", table)
     row = next(iter(rows(tmp_path / "run")))
+    run = {"config": {"expert": expert, "amateur": amateur}, "about": {"pair": describe_pair(pair)}}
+    for card in (
+        dataset_card(tmp_path / "run", run, "t", "mit"),
+        dataset_card(tmp_path / "run", run, "t", "mit", {"a": run}),
+    ):
+        assert "every KL is a lower bound, " in card and "## KL(expert \u2016 amateur), at least\n" in card
+    assert "in `a`; its tokenizer is another one, so its KLs are lower bounds\n" in card
+    plain = dataset_card(tmp_path / "run", run | {"about": {}}, "t", "mit")
+    assert "lower bound" not in plain and "nats.\n\n```" in plain and "at least" not in plain
     events = list(trace(pair, TraceRequest("Tom has 3 apples.", max_new_tokens=24), settings))
     steps = [step for event in events if isinstance(event, StepsEvent) for step in event.steps]
     assert [step.token_id for step in steps] == row["response_ids"]
