@@ -235,7 +235,7 @@ def test_the_charts_show_hide_and_save_the_results(bench, tab):
     drag.scroll_into_view_if_needed()
     box = drag.bounding_box()
     drag.hover(position={"x": box["width"] / 3, "y": box["height"] * 0.75})  # anywhere in its row
-    for words in ("lightreasoner", "pass@1 70.0 %", "95 % interval 52.1 to 83.3 %", "21 of 30 right"):
+    for words in ("LightReasoner", "pass@1 70.0 %", "95 % interval 52.1 to 83.3 %", "21 of 30 right"):
         expect(models.locator(".hoverlayer")).to_contain_text(words)
     expect(models.locator(".errorbar")).to_have_count(2)
     models.locator(".legendtoggle").nth(1).click()  # the fine-tuned ones
@@ -250,7 +250,7 @@ def test_the_charts_show_hide_and_save_the_results(bench, tab):
     head, base, tuned = saved(page, models, "Save CSV").decode().splitlines()
     assert head == "series,model,pass@1 in %,low,high,right,problems"
     assert base.startswith('base,"tiny-base, base model",40,24.59') and base.endswith(",12,30")
-    assert tuned.startswith('fine-tuned,"lightreasoner,') and tuned.endswith(",21,30")
+    assert tuned.startswith('fine-tuned,"LightReasoner,') and tuned.endswith(",21,30")
     assert b"gained,lost,McNemar p" in saved(page, differences, "Save CSV")
     assert saved(page, models, "Save PNG").startswith(b"\x89PNG")
     picture = saved(page, differences, "Save SVG").decode()

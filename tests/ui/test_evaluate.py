@@ -201,7 +201,7 @@ def test_an_evaluation_shows_the_engines_numbers(shared):
     (comparison,) = seen["comparisons"]
     assert (comparison["gained"], comparison["lost"], comparison["model"]) == (3, 1, 1)
     assert comparison["difference"] == pytest.approx(0.2) and comparison["verdict"] == "not significant"
-    assert seen["models"][0]["name"] == "tiny-base, base model" and "lightreasoner" in seen["models"][1]["name"]
+    assert seen["models"][0]["name"] == "tiny-base, base model" and "LightReasoner" in seen["models"][1]["name"]
     assert (seen["state"], seen["done"], seen["total"], seen["paper"]) == ("done", 20, 20, [])
 
 
