@@ -69,6 +69,11 @@ def gguf_pre_tokenizer(path: Path) -> str | None:
     return gguf_metadata(path).get("tokenizer.ggml.pre")
 
 
+def gguf_begins_with_space(path: Path) -> bool:
+    """Whether a GGUF file's SentencePiece tokenizer puts a space before a text, as it does unless the file says no."""
+    return gguf_metadata(path).get("tokenizer.ggml.add_space_prefix") is not False
+
+
 def gguf_splitting_is_known(path: Path) -> bool:
     """Whether transformers splits text as a GGUF file's tokenizer does; in SentencePiece's nothing is split before."""
     from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS

@@ -91,7 +91,7 @@ def find_number(turn: str) -> str | None:
     for statement in statements(turn):
         if (found := value_in(statement)) is not None:
             return found
-    rest = before_check(turn)
+    rest = _with_points(before_check(turn))
     last = re.split(r"(?<=[.!?])\s+|\n", rest.strip())[-1]
     if _REFUSED.search(last):
         return None
@@ -220,9 +220,16 @@ def _is_chain(text: str) -> bool:
     )
 
 
+def _with_points(text: str) -> str:
+    """3.50 € for 3,50 €: before a unit a comma and one or two digits are no list."""
+    return re.sub(
+        r"(?<![\d.,])(\d+),(\d{1,2})(?=\s*(?:€|EUR\b|[Ee]uros?\b|zł|руб|%|(?:kg|km|cm|kr|m|h)\b))", r"\1.\2", text
+    )
+
+
 def last_value(text: str) -> str | None:
     """The last value of a text without a stated answer: a bold one of the last paragraph, else the last of all."""
-    text = text[-10 * REACH :]
+    text = _with_points(text[-10 * REACH :])
     text = re.sub(r"(?m)^[ \t]*(?:[-*•]\s+|\d+[.)]\s+(?=\S))", "", text)
     last = next((part for part in reversed(re.split(r"\n[ \t]*\n", text.strip())) if re.search(r"\d", part)), "")
     bold = [mark for mark in re.findall(r"\*\*([^*\n]+)\*\*", last) if re.match(rf"\s*(?:{VALUE})", mark)]
@@ -242,8 +249,10 @@ def last_value(text: str) -> str | None:
         if match.group(1) is None:
             found = _exact_token(masked, match)
             end = match.start() + len(found)
-        elif re.search(r"\d", formulas[int(match.group(1))]):
-            found = right_side(formulas[int(match.group(1))])
+        elif re.search(r"\d", formula := formulas[int(match.group(1))]) and not re.search(
+            r"[<>]|\\[lg](?:eq?|t)\b", formula
+        ):
+            found = right_side(formula)
     return found
 
 

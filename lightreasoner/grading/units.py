@@ -55,6 +55,12 @@ celsius 1 celsius °C
 fahrenheit 1 fahrenheit °F
 money 1/100 cent ¢
 money 1 dollar $
+euro 1 euro eur
+data 1 byte
+data 1000 kB KB kilobyte
+data 1000000 MB megabyte
+data 1000000000 GB gigabyte
+data 1000000000000 TB terabyte
 """
 #: Units that take the prefixes of the SI.
 _SYMBOLS = ("J", "W", "N", "Pa", "Hz", "V", "A", "mol", "eV", "m", "g", "s", "L")

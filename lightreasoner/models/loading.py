@@ -12,10 +12,16 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizers import pre_tokenizers
+from tokenizers import decoders, pre_tokenizers
 from transformers.utils import logging
 
-from lightreasoner.compat.transformers import gguf_pre_tokenizer, gguf_reading, gguf_splitting_is_known, supports_sdpa
+from lightreasoner.compat.transformers import (
+    gguf_begins_with_space,
+    gguf_pre_tokenizer,
+    gguf_reading,
+    gguf_splitting_is_known,
+    supports_sdpa,
+)
 from lightreasoner.errors import UserError, first_line
 from lightreasoner.models.adapters import attach_adapter
 from lightreasoner.models.devices import choose_device, dtypes_to_try, is_out_of_memory, release_memory, unused_gpu
@@ -247,9 +253,10 @@ def _load_tokenizer(files: Files) -> Any:
 
 
 def _split_as_trained(tokenizer: Any, gguf: Path) -> None:
-    """Split digits before merging, if the GGUF file's kind of tokenizer does (for example SmolLM2's).
+    """Split digits before merging, if the GGUF file's kind of tokenizer does (for example SmolLM2's), and put no space
+    before a text where the file says so.
 
-    Transformers ignores this, and would tokenize "\\n\\n3" differently from the model's training. It takes GPT-2's
+    Transformers ignores both, and would tokenize "\\n\\n3" differently from the model's training. It takes GPT-2's
     splitting for every kind that it does not know; such a file is refused, with a UserError.
     """
     kind = gguf_pre_tokenizer(gguf)
@@ -262,6 +269,10 @@ def _split_as_trained(tokenizer: Any, gguf: Path) -> None:
             f"{gguf} splits text as {kind!r:.40} before its tokens are merged, which is not known here, so its prompts "
             "would be other tokens; use the same model as a folder or Hub id with tokenizer.json."
         )
+    backend = tokenizer.backend_tokenizer
+    if not gguf_begins_with_space(gguf) and isinstance(backend.pre_tokenizer, pre_tokenizers.Metaspace):
+        backend.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme="never", split=False)
+        backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
 
 
 def _load_conversion(ref: ModelRef, files: Files, dtype: torch.dtype) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 import peft
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from transformers.utils import logging as bars
 
@@ -23,7 +24,7 @@ from lightreasoner.models import cache as models_module
 from lightreasoner.models import loading
 from lightreasoner.models.cache import LoadedModels, missing_reason
 from lightreasoner.models.devices import choose_device, choose_dtype
-from lightreasoner.models.loading import load_model
+from lightreasoner.models.loading import _split_as_trained, load_model
 from lightreasoner.models.merging import base_dtype
 from lightreasoner.models.references import parse_ref
 from lightreasoner.models.weights import count_parameters, known_parameters, tensor_table
@@ -239,6 +240,19 @@ def test_a_gguf_file_whose_splitting_nobody_knows_is_refused(tmp_path):
     )
     for splitting in ("gpt-2", "llama-bpe", "qwen2"):
         load_model(str(save_tiny_gguf(tmp_path / f"{splitting}.gguf", splitting=splitting)), CPU)
+
+
+@pytest.mark.parametrize(("begins", "tokens"), [(True, ["▁a", "▁a"]), (False, ["a", "▁a"])])
+def test_a_gguf_file_says_whether_its_texts_begin_with_a_space(tmp_path, begins, tokens):
+    """Transformers reads the flag and leaves it out: every text began with a space."""
+    path = save_tiny_gguf(
+        tmp_path / "x.gguf", splitting="gpt-2", more=lambda writer: writer.add_add_space_prefix(begins)
+    )
+    vocab = {token: id for id, token in enumerate(["<unk>", "<s>", "</s>", "▁", "a", "▁a"])}
+    tokenizer = transformers.LlamaTokenizer(vocab=vocab, merges=[("▁", "a")])
+    _split_as_trained(tokenizer, path)
+    ids = tokenizer.encode("a a", add_special_tokens=False)
+    assert tokenizer.convert_ids_to_tokens(ids) == tokens and tokenizer.decode(ids) == "a a"
 
 
 def test_gguf(tmp_path):
