@@ -293,7 +293,7 @@ def test_it_is_accessible(bench, tab):
     expect(page.locator(":focus")).to_contain_text("tiny-base · SVAMP")
     expect(page.locator(".lr-flip-row").first).to_contain_text('<img src=x onerror="window.__pwned=1">')
     page.get_by_label("Flips of which model").select_option("2")
-    expect(page.get_by_role("region", name="Problems that changed sides")).to_contain_text("After: sft")
+    expect(page.get_by_role("region", name="Problems that changed sides")).to_contain_text("After: SFT")
     for look in in_every_look(page):
         assert overflow(page) <= 0, look
         assert barriers(Inspect(page)) == [], look
