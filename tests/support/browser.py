@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from axe_playwright_python.base import AXE_SCRIPT
+from playwright._impl.assertions import LocatorAssertions
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Download, Page, Playwright, expect
 
 from tests.support import warm_app
@@ -59,6 +60,22 @@ TOKEN_LIMIT = "Max new tokens"
 OPEN = "([seen, there]) => document.querySelector(seen)?.checkVisibility() && document.querySelector(there)"
 
 expect.set_options(timeout=PATIENCE)
+#: ms; with less than 2.5 s to wait for, `expect` looks ten times a second, and else twice, which was a quarter of a
+#: second lost each time that something took a while.
+OFTEN = 2_400
+_ask = LocatorAssertions._call_expect
+
+
+async def _ask_often(self: LocatorAssertions, expression: str, options: dict, title: str | None) -> dict:
+    end = time.monotonic() + options["timeout"] / 1000
+    while True:
+        left = (end - time.monotonic()) * 1000
+        answer = await _ask(self, expression, options | {"timeout": max(1, min(left, OFTEN))}, title)
+        if not answer.get("timedOut") or left <= OFTEN:
+            return answer
+
+
+LocatorAssertions._call_expect = _ask_often
 
 
 def launch_chromium(playwright: Playwright, *flags: str) -> Browser:
