@@ -65,6 +65,8 @@ def atomic_file(
     before: called with the complete temporary file just before it becomes `path`. Raises UserError on a disk error:
     `name` (default: the path) could not be written, why, and the advice; and see `check_held`.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):  # it would be replaced, /dev/full as well
+        raise UserError(f"{name or path} is a device or a pipe, which a file cannot replace. {advice}")
     temporary = _temporary(path)
     try:
         make_folder(path.parent)

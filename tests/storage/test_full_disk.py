@@ -165,3 +165,11 @@ def test_a_job_removes_what_an_earlier_one_left_in_its_folder(tmp_path):
     with job_context(tmp_path / "run", "finetune", Settings(workspace=tmp_path), accelerator=False):
         assert not left.exists()
     shutil.rmtree(tmp_path / "run")
+
+
+def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    """`trace --export /dev/full` put a file in the place of the device, for every program of the machine."""
+    os.mkfifo(pipe := tmp_path / "pipe")
+    with pytest.raises(UserError, match="a device or a pipe"):
+        write_text(pipe, "text")
+    assert pipe.is_fifo() and [*tmp_path.iterdir()] == [pipe]
