@@ -747,7 +747,7 @@ def test_addresses_open_in_a_browser(own, ids, expected, visitors):
                 expect(page.get_by_label("β", exact=True)).to_have_value(asked["beta"])
                 continue
             if lens:
-                expect(page.locator("#lr-tuned input")).to_have_value(re.compile("lightreasoner, .* samples"))
+                expect(page.locator("#lr-tuned input")).to_have_value(re.compile("LightReasoner, .* samples"))
             elif tab == "evaluate" and asked["run"] == ids["tuned"]:  # fills the form in
                 expect(page.locator("#lr-ev-adapters input:checked")).to_have_count(1)
             else:

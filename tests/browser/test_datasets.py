@@ -380,7 +380,7 @@ def test_a_pair_is_checked_and_its_charts_are_shown(tab):
     check = here.page.get_by_label("Assessment of the pair")
     expect(check).to_contain_text("diverge by more than β = 0.4", timeout=JOB)
     kept, bins = (check.locator("figure").nth(n) for n in range(2))
-    expect(kept.locator(".lr-plot")).to_have_attribute("aria-label", re.compile(r"at β = 0\.40 nats [\d.]+% of all"))
+    expect(kept.locator(".lr-plot")).to_have_attribute("aria-label", re.compile(r"at β = 0\.40 nats [\d.]+ % of all"))
     expect(bins.locator(".bars path").first).to_be_attached()
     expect(kept.locator(".shapelayer path")).to_be_attached()
     check.get_by_role("button", name="Preview training with this pair").click()

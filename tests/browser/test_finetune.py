@@ -329,7 +329,7 @@ def test_the_curves_of_a_run(tuning_app, tuning):
     # what x is
     tools.get_by_role("button", name="Samples").click()
     expect(held_out.locator(".xtitle")).to_have_text("samples seen")
-    expect(held_out.locator(".xtick text").last).to_have_text("1500")
+    expect(held_out.locator(".xtick text").last).to_have_text("1,500")
     tools.get_by_role("button", name="Time").click()
     expect(loss.locator(".xtitle")).to_have_text("time in seconds")
     tools.get_by_role("button", name="Steps").click()
