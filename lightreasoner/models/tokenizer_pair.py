@@ -180,9 +180,10 @@ class AcrossVocabulary:
                     known = expert.id_of.get(own[:end])
                     if known is not None:
                         self.plain[known] = False
+        mine, theirs = _numbers(expert), _numbers(amateur)
         #: The expert groups digits by how many follow, and the amateur does not group them so.
-        self.counts_ahead = (own := _groups(expert)) != _groups(amateur) and any(len({*ways}) > 1 for ways in own)
-        if self.counts_ahead:
+        self.counts_ahead = mine != theirs and any(len({own[:1] for own in ways}) > 1 for ways in mine)
+        if mine != theirs:  # what a digit's token is depends on those around it
             self.plain &= ~np.array([bool(own and own[-1:].isdigit()) for own in expert.bytes_of])
         #: Every text of the expert's tokens is written in the amateur's alike.
         self.alike = all(self.plain[id] for id in expert.id_of.values()) and len(expert.id_of) == sum(
@@ -260,11 +261,14 @@ class AcrossVocabulary:
         return int((self.identical >= 0).sum())
 
     def _goes_on(self, text: bytes) -> np.ndarray:
-        """(257,) by the first byte of what follows: whether the expert may write the end of a text and it in one token.
+        """(257,) by the first byte of what follows: whether the expert may write the end of a text and it in one token,
+        or in other groups of digits.
 
         Where it may not, the text is cut there, and what follows changes nothing before it.
         """
         table = np.zeros(257, bool)
+        if self.counts_ahead and text[-1:].isdigit():
+            table[48:58] = True  # further digits move the groups
         for start in range(max(0, len(text) - self.expert.longest + 1), len(text)):
             table[list(self.expert.next_bytes(text[start:]))] = True
         return table
@@ -381,11 +385,13 @@ class AcrossVocabulary:
         return at == len(own)
 
 
-def _groups(own: Segmenter) -> list[list[bytes]]:
-    """How numbers of 9, 10 and 11 digits begin, for some numbers."""
+def _numbers(own: Segmenter) -> list[list[tuple[bytes, ...]]]:
+    """How a tokenizer writes some numbers of 9, 10 and 11 digits."""
     numbers = [one * 11 for one in (b"12", b"123", b"57", b"907")]
-    cut = [[own.encode(number[:size]) or [None] for size in (9, 10, 11)] for number in numbers]
-    return [[own.bytes_of[ids[0]] if ids[0] is not None else b"" for ids in ways] for ways in cut]
+    return [
+        [tuple(own.bytes_of[id] or b"" for id in own.encode(number[:size]) or ()) for size in (9, 10, 11)]
+        for number in numbers
+    ]
 
 
 def check_across(*tokenizers: Any) -> None:
