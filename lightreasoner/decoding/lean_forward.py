@@ -26,7 +26,6 @@ SHAPES = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3Fo
 GROWING_ROPE = {"dynamic", "longrope"}  # frequencies that depend on how long the text is
 LONG = 24  # tokens that a CPU may read for seconds, so that a closed tab ends the pass between two of its products
 LEAST_ROWS = 16  # of a matrix product; another kernel, which rounds otherwise, multiplies fewer
-PACKABLE = {torch.float32, torch.bfloat16}
 #: Columns of padding, over all rows, that are read rather than avoided by one more call of attention on a CPU.
 IDLE = 256
 Part = Callable[[torch.Tensor], torch.Tensor]
@@ -210,8 +209,8 @@ class Lean:
 
     @property
     def packable(self) -> bool:
-        """Whether PyTorch has a kernel for packed weights of this type here."""
-        return torch.backends.mkldnn.is_available() and self.dtype in PACKABLE
+        """Whether packed weights are faster here: in 16 bits the usual kernel is of the same library."""
+        return torch.backends.mkldnn.is_available() and self.dtype == torch.float32
 
     def turns(self, length: int) -> tuple[torch.Tensor, torch.Tensor]:
         """cos and sin of at least so many positions from 0, (positions, 1, width)."""

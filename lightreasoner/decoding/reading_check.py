@@ -144,7 +144,7 @@ def _add_packed(
             packed = Lean(base_model(loaded.model), lean.fused, packed=True)
             remember_pass(loaded, ForwardPass(packed, ""))
             apart = _difference(_every_way(loaded, one, other, way), usual.float().log_softmax(-1))
-            why = f"packed weights, with logits within {apart:.1g} nats of those of transformers"
+            why = "packed weights, a second copy in memory; the probabilities of transformers within rounding"
             if apart > TOLERANCE[loaded.dtype]:
                 packed, why = None, f"packed weights differ by {apart:.1g} nats and are not used"
         except StopRequested:
