@@ -6,6 +6,7 @@ import os
 import re
 import secrets
 import shutil
+import string
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -27,10 +28,11 @@ ADVICE = "Free some space or choose another place."
 
 
 def new_id() -> str:
-    """An id that cannot be guessed: a link that contains it is a permission to read what it names."""
-    while (made := secrets.token_urlsafe(16)).startswith("-"):  # a command line would take it for an option
-        pass
-    return made
+    """An id that cannot be guessed (131 bits): a link that contains it is a permission to read what it names.
+
+    Letters and digits only: a command line takes a dash in front for an option, and a link in a text loses one at its end.
+    """
+    return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(22))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -384,7 +384,7 @@ def test_the_adapter_can_be_downloaded(bench):
     run_id = bench.run(updates=3)
     answer = bench.ask("prepare", run_id, "adapter")
     (path,) = (downloads_folder(bench.settings) / answer["url"].rpartition("/")[2]).iterdir()
-    assert answer["name"] == path.name == f"lightreasoner-{run_id[:8].strip('-.')}.zip"
+    assert answer["name"] == path.name == f"lightreasoner-{run_id[:8]}.zip"
     with zipfile.ZipFile(path) as zipped:
         names = zipped.namelist()
         assert zipped.testzip() is None
