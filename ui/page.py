@@ -80,7 +80,7 @@ def launch_options(settings: Settings, listening: str = "127.0.0.1") -> dict:
         "footer_links": [],
         "run_history": False,
         "ssr_mode": False,
-        # Gradio keeps a third of a megabyte per page ever opened; open pages poll, which keeps them among the newest
+        # Gradio keeps something of every page ever opened; open pages poll, which keeps them among the newest
         "state_session_capacity": 400,
         "app_kwargs": {"openapi_url": None, "lifespan": gated(settings, listening), **server_parts(settings)},
     }

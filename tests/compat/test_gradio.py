@@ -10,6 +10,7 @@ from pathlib import Path
 import gradio as gr
 import pytest
 from gradio.context import LocalContext
+from gradio.state_holder import StateHolder
 from starlette.requests import Request
 
 from ui.compat import gradio as compat
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = [ROOT / "app.py", *(path for folder in ("lightreasoner", "ui") for path in (ROOT / folder).rglob("*.py"))]
 #: Modules of Gradio without a page in its documentation.
 PRIVATE_MODULES = ("gradio.context", "gradio.oauth", "gradio.routes", "gradio.utils", "gradio.blocks", "gradio.helpers")
+PRIVATE_MODULES += ("gradio.state_holder",)
 
 
 def test_gradio_is_the_version_that_was_checked():
@@ -87,6 +89,17 @@ def test_no_table_of_past_events_is_made_after_each_event():
     events = [{"function": "trace", "status": "success", "process_time": 1.0}]
     assert queue.compute_analytics_summary(events) is before == {"functions": {}}
     assert queue.ANALYTICS_MAX_EVENTS == 1
+
+
+def test_nothing_is_copied_of_a_pages_components():
+    """For each new page, and each call of the API, Gradio copied the settings of all 309 components: 20 ms, 360 kB."""
+    with compat.Page() as page:
+        box = gr.Textbox("a")
+    holder = StateHolder()
+    holder.set_blocks(page)
+    state = holder["a page"]
+    state._update_value_in_config(box._id, "b")
+    assert state[box._id] is box and list(state.components) == []
 
 
 def private_uses(path: Path) -> list[str]:
