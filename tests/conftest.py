@@ -20,6 +20,8 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.support.browser import SHORT_LIVED, App, Inspect, Visitor, Visitors, launch_chromium
 from tests.support.browser_models import save_endless_pair, save_hostile_pair, save_related_pair
 
+os.fsync = lambda handle: None  # nothing that a test writes has to outlive a power cut; it waited 12,000 times
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The browser tests go last: Playwright keeps an event loop in this thread, which asyncio.run cannot stand. Large

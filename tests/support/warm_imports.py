@@ -1,7 +1,10 @@
 """Everything that app.py and its jobs import sooner or later; see warm_app.py."""
 
 import gc
+import os
 from importlib import import_module
+
+os.fsync = lambda handle: None  # as in tests/conftest.py
 
 for name in (
     "accelerate",
