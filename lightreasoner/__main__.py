@@ -1,5 +1,9 @@
 """The entry point of python -m lightreasoner."""
 
+import gc
+
+gc.set_threshold(50_000, 20, 20)  # with Python's own, a sixth of the imports' time goes into collections
+
 try:
     from lightreasoner.cli.main import main
 

@@ -34,8 +34,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+def pytest_sessionstart() -> None:
+    gc.disable()  # until all is imported
+
+
 def pytest_collection_finish() -> None:
     """Leave what was imported out of every later collection of garbage: walking through it took a quarter of a test."""
+    gc.enable()
     gc.collect()
     gc.freeze()
 

@@ -30,7 +30,7 @@ ADVICE = "Free some space or choose another place."
 def new_id() -> str:
     """An id that cannot be guessed (131 bits): a link that contains it is a permission to read what it names.
 
-    Letters and digits only: a command line takes a dash in front for an option, and a link in a text loses one at its end.
+    Letters and digits only: a command line takes a dash in front for an option; a link in a text loses one at its end.
     """
     return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(22))
 

@@ -4,6 +4,7 @@ import gc
 import os
 from importlib import import_module
 
+gc.disable()
 os.fsync = lambda handle: None  # as in tests/conftest.py
 
 for name in (
@@ -20,5 +21,6 @@ for name in (
 ):
     import_module(name)
 
+gc.enable()
 gc.collect()
 gc.freeze()  # no fork walks through it again, or gets copies of its pages
