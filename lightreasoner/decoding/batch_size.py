@@ -10,7 +10,7 @@ from lightreasoner.models.loading import LoadedModel
 #: when the process is killed, should take seconds rather than minutes.
 LARGEST = {"cuda": 1024, "mps": 256}
 CHUNK_LOGITS = 4_096  # rows and steps of a chunk together; as many as the largest batch of a CPU has in 16 steps
-#: On a CPU: the most rows, and the parameters times rows from which on more rows gain nothing (docs/log.md, 2026-11-27).
+#: On a CPU: the most rows, and the parameters times rows from which on more rows gain nothing (the log, 2026-11-27).
 CPU_LARGEST, CPU_PARAMETER_ROWS = 256, 6_500_000_000
 
 
