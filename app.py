@@ -100,7 +100,7 @@ def serve(page, studio, host: str, port: int, launching: dict, interrupt) -> Non
 
 
 def main() -> None:
-    gc.disable()  # until all is imported and laid out: until then collections take a sixth of the time and find nothing
+    gc.disable()  # until all is imported and laid out: until then collections take a fifth of the time and find nothing
     usual = signal.getsignal(signal.SIGINT)
     if usual is signal.default_int_handler:  # a shell's background job ignores Ctrl+C
         # until the server is open: nothing is lost, and an interrupted import ends in a traceback, or not at all

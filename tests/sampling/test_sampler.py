@@ -346,7 +346,7 @@ def test_the_batch_size_follows_from_memory(pair, monkeypatch):
 
 @pytest.mark.parametrize(("millions", "rows"), [(5, 256), (100, 64), (198, 32), (2_000, 16)])
 def test_a_cpu_takes_more_rows_of_smaller_models(pair, monkeypatch, millions, rows):
-    """SmolLM2-135M and its first ten layers, 198 million, were read in batches of 16; in 32 it takes an eighth less."""
+    """SmolLM2-135M and its first ten layers, 198 million, were read in batches of 16; in 32 it takes a tenth less."""
     monkeypatch.setattr("lightreasoner.decoding.batch_size.free_bytes", lambda device: 10**12)
     both = [replace(loaded, parameters=millions * 500_000) for loaded in (pair.expert, pair.amateur)]
     assert fitting_rows(both, 600, 16) == rows
