@@ -272,6 +272,7 @@ export function mount(gradio) {
   address.watch('inspect', (params) => { // a link on another tab to a trace, or to a run's tuned expert
     const [trace, lens] = ['trace', 'lens'].map((name) => params.get(name));
     if (!params.get('with') && live.comparison.shown) live.closeComparison('');
+    live.followComparison(params); // before the trace is shown, which writes its own address
     if (trace) {
       const numberOf = (name) => (params.has(name) ? Number(params.get(name)) : null);
       live.wanted = { step: numberOf('step'), alpha: numberOf('alpha'), beta: numberOf('beta'),
@@ -279,13 +280,12 @@ export function mount(gradio) {
       live.reopen(trace);
     } else if (lens) trigger('lens', { run: lens });
     else live.showExample(true); // Back to the page as it opens
-    live.followComparison(params);
   });
   const restore = keepDraft();
   setTimeout(restore, SETTLED);
   live.filled = () => setTimeout(() => restore(true), SETTLED); // by a link, which can take longer
+  live.followComparison(address.get('inspect')); // first: a trace that is here already writes its own address
   live.sync();
-  live.followComparison(address.get('inspect'));
   if (address.get('inspect').has('trace') && live.head === null) live.viewer.setStatus(OPENING, true); // it is read
   const first = () => { if (address.shown === 'inspect') live.showExample(); };
   window.addEventListener('lr-tab', first);
