@@ -294,6 +294,7 @@ class _Grid:
         self.rows: list[int | None] = list(range(len(prompts)))
         self.steps: list[tuple[list[int | None], Choices]] = []
         self.across: AcrossAhead | None = None  # the amateur, where it has another tokenizer
+        self.full: list[int] = []  # rows whose response has come to the end of its context, so that they end
         self.floor = min((contrast.beta for contrast in contrasts if not contrast.takeover), default=0.0)
 
     def run(self, most: int, checkpoint: Callable[[], None], stop: tuple[str, ...]) -> list[list[ContrastResponse]]:
@@ -316,6 +317,7 @@ class _Grid:
                     asked, takeovers = self._read_along(), any(contrast.takeover for contrast in self.contrasts)
                     seen = self.across.look(logits, asked, self.floor, takeovers)
                     found = choices_across(pair, logits, asked, seen, self.across.choices, self.contrasts)
+                    self.full = [row for row in asked if self.across.rows[row].full]
                 else:
                     others = _step(amateur, amateur_unread) if amateur else logits
                     found = choices(pair, logits, others, self.contrasts)
@@ -357,7 +359,7 @@ class _Grid:
         for row, number in enumerate(self.rows):
             if number is None:
                 continue
-            branch, groups = self.branches[number], {}
+            branch, groups, last = self.branches[number], {}, step + 1 if row in self.full else most
             for cell in branch.cells[:1] if same[row] else branch.cells:
                 groups.setdefault(table[row][cell], []).append(cell)
             (tokens[row], first), *others = groups.items()
@@ -365,10 +367,10 @@ class _Grid:
                 new = len(self.branches)
                 self.branches.append(_Branch(branch.prompt, cells, number, step + 1))
                 ends.copy(number, new)
-                if not self._ended(new, token, step, most, ends):
+                if not self._ended(new, token, step, last, ends):
                     parted.append((row, new, token))
             branch.cells = branch.cells if same[row] else first
-            if self._ended(number, tokens[row], step, most, ends):
+            if self._ended(number, tokens[row], step, last, ends):
                 self.rows[row] = None
         return self._place(tokens, parted)
 

@@ -24,7 +24,6 @@ import numpy as np
 import torch
 
 from lightreasoner.decoding.tree_reader import Asking, Continuation
-from lightreasoner.errors import UserError
 from lightreasoner.models.loading import LoadedModel
 from lightreasoner.models.tokenizer_pair import CUT, FINE, JOINED, UNDECIDED, AcrossVocabulary, Cuts
 from lightreasoner.scoring.divergence import log_probs
@@ -107,7 +106,8 @@ class AcrossRow:
     def __init__(self, across: AcrossVocabulary, loaded: LoadedModel, prompt: list[int], read: int):
         """read: how many of the prompt's first tokens are read already, at most all but its last one."""
         self.across, self.prompt = across, prompt
-        self.ref, self.room = loaded.ref, loaded.max_positions or math.inf  # tokens that it reads at most
+        self.room = loaded.max_positions or math.inf  # tokens that the amateur reads at most
+        self.full = False  # the response has come to the end of that
         rows = loaded.model.get_output_embeddings().weight.shape[0]
         self.ends = sorted(id for id in loaded.end_ids if id < rows)
         self.text = b""  # of the response so far
@@ -137,20 +137,27 @@ class AcrossRow:
     def reading(
         self, tokens: list[int], wanted: list[dict[int, float]], expert_ends: frozenset[int]
     ) -> Asking[list[StepReading]]:
-        """Ask for what must be read, and return readings of the next steps.
+        """Ask for what must be read, and return readings of the next steps; of those beyond the amateur's context they
+        say nothing.
 
         tokens: the expert's; wanted: per step, those to be compared beside the taken one, with the expert's log p.
         """
+        if self.full:
+            return [StepReading() for _ in tokens]
+        most = len(self.prompt) + len(self.spine) + sum(len(self._bytes(id)) for id in tokens)  # a token for each byte
+        if len(tokens) > 1 and most > self.room:  # to the last step that can be read
+            found = []
+            for id, more in zip(tokens, wanted, strict=True):
+                found += yield from self.reading([id], [more], expert_ends)
+            return found
         begin = len(self.text)
         steps, text = self._steps(tokens, expert_ends)
         first = self._first(begin)
         alike = steps[-1].fast and self._plain(steps[-1].token)
         last = steps[-1].base if alike else len(self.spine)
         if len(self.prompt) + last > self.room:
-            raise UserError(
-                f"The response is too long for {self.ref}, which reads {self.room:,} tokens; lower the token limit, or "
-                "choose another amateur."
-            )
+            self.full = True
+            return [StepReading() for _ in tokens]
         spine = self._spine_nodes(first, last, text)
         planned: dict[_Node, None] = {}
         for step, more in zip(steps, wanted, strict=True):

@@ -102,6 +102,7 @@ class AcrossAhead(AcrossScorer):
         greedy text begins are looked at as well.
         """
         unsure = (log_q.amax(-1).exp() < 1 - log_q.exp().sum(-1)).nonzero()[:, 0].tolist()
+        unsure = [n for n in unsure if not self.rows[asked[n]].full]
         starts = answer_all({asked[n]: self._greedy_tokens(asked[n]) for n in unsure}, self.trees)
         more = {n: [id for id in starts[asked[n]] if log_q[n, id] == -torch.inf] for n in unsure}
         for n, ids in more.items():

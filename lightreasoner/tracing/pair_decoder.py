@@ -110,11 +110,17 @@ class PairDecoder:
         return token
 
     def _choose_across(self, logits: torch.Tensor, token: int | None = None) -> int:
-        """The same for a pair across tokenizers. The scores of the step are those that it is chosen by.
+        """The same for a pair across tokenizers. The scores of the step are those that it is chosen by. Raises UserError
+        where the response is longer than the amateur's context.
 
         token: that was taken, of a given beginning.
         """
         scores = self.across.look(logits[None], [0], amateurs=self.contrast.takeover)
+        if self.across.rows[0].full:
+            raise UserError(
+                f"The response is too long for {self.pair.amateur.ref}, which has a say in it and reads "
+                f"{self.pair.amateur.max_positions:,} tokens; lower the token limit, or choose another amateur."
+            )
         found = choices_across(self.pair, logits[None], [0], scores, self.across.choices, [self.contrast])
         token = int(found.taken(self.contrast)[0]) if token is None else token
         self._seen.append((self.across.scores([token]), int(found.expert[0]), int(found.amateur[0])))

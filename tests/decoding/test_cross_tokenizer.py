@@ -565,8 +565,8 @@ def test_an_end_of_the_turn_that_is_no_control_token_is_no_text(tmp_path):
 
 
 def test_what_the_amateur_reads_stays_within_its_context(tmp_path):
-    """The room was guessed from the expert's tokens: a response of bytes went beyond it, and one that fitted stopped
-    where places beside it did not."""
+    """The room was guessed from the expert's tokens: a response of bytes went beyond it. Then such a response ended the
+    whole sampling, and each resume of it again: now nothing is said of the steps beyond it, and its batch goes on."""
     expert = str(save_tiny(tmp_path / "expert", seed=1))
     amateur = str(save_tiny(tmp_path / "amateur", seed=2, tokenizer=tokenizer_of([])))
     pair = load_pair(expert, amateur, LoadedModels(CPU))
@@ -581,16 +581,37 @@ def test_what_the_amateur_reads_stays_within_its_context(tmp_path):
 
     pair.amateur.model.forward = watched
     decoding = DecodingConfig(max_new_tokens=40, beta_floor=0.0)
-    for room in (needed, needed - 1):
-        read.clear()
+
+    def measures(room, sampled):
+        """Of one response that fits and of one twice as long, as the sampler reads them or as the inspector does."""
         narrow = replace(pair, amateur=replace(pair.amateur, max_positions=room))
-        for given in (Given(ids), Given([*ids, *ids])):
-            try:
-                generate_batch(narrow, [replace(row, given=given)], decoding, lambda ended: None)
-                assert given.ids == ids and room == needed
-            except UserError as error:
-                assert "too long for" in str(error) and (room < needed or given.ids != ids)
-        assert max(read, default=0) < room
+        rows = [replace(row, given=Given(each, None, sampled=sampled)) for each in (ids, [*ids, *ids])]
+        return generate_batch(narrow, rows, decoding, lambda ended: None).measures
+
+    for sampled in (False, True):
+        wide = measures(None, sampled)
+        for room, whole in ((needed, True), (needed - 1, False), (len(row.amateur_prompt), False)):
+            read.clear()
+            found = measures(room, sampled)
+            assert max(read, default=0) < room
+            seen, beyond = found["compared"] > 1e-6, slice(2 * len(ids), None)
+            assert not seen[beyond].any() and found["kl"][beyond].max() < 1e-6
+            assert not found["counts"][beyond].any(), "a step that the amateur did not read has a target"
+            assert seen[len(ids) - 1] == whole
+            seen = np.flatnonzero(seen)
+            assert len(seen) > len(ids) - 6 or room == len(row.amateur_prompt)
+            np.testing.assert_allclose(found["kl"][seen], wide["kl"][seen], rtol=1e-3, atol=1e-4)
+
+    narrow = replace(pair, amateur=replace(pair.amateur, max_positions=len(row.amateur_prompt) + 12))
+    prompts = [(each.prompt, each.amateur_prompt) for each in rows_of(narrow, 2)]
+    for contrast in (Contrast(0.05, 0.1), takeover(0.1)):  # the amateur has a say, so they end
+        for found, (_, prompt) in zip(contrast_generate(narrow, prompts, contrast, 40), prompts, strict=True):
+            room = narrow.amateur.max_positions - len(prompt)
+            assert pair.across.length(found.tokens[:-2].tolist()) <= room < pair.across.length(found.tokens.tolist())
+            assert found.kl[-1] < 1e-6 < found.kl[-3]
+    request = TraceRequest(ASKED[0], max_new_tokens=12, contrast=Contrast(0.05, 0.1))
+    with pytest.raises(UserError, match="has a say in it and reads"):
+        list(trace(narrow, request, Settings()))
 
 
 def test_a_tokenizer_that_drops_case_is_refused(tmp_path):
