@@ -110,8 +110,8 @@ class PairDecoder:
         return token
 
     def _choose_across(self, logits: torch.Tensor, token: int | None = None) -> int:
-        """The same for a pair across tokenizers. The scores of the step are those that it is chosen by. Raises UserError
-        where the response is longer than the amateur's context.
+        """The same for a pair across tokenizers. The scores of the step are those that it is chosen by. Raises
+        UserError where the response is longer than the amateur's context.
 
         token: that was taken, of a given beginning.
         """
