@@ -59,6 +59,7 @@ def measure_across(
     found["kl"] = (sure + _least_rest(log_e, torch.where(known, math.inf, most), ~known, q_rest)).clamp_min(0.0)
     found |= {"expert_entropy": entropy(log_e), "expert_rank": rank(log_e, token), "amateur_rank": rank(low, token)}
     found |= {"expert_logprob": log_e.gather(-1, token[:, None])[:, 0], "agree": top_e == low.argmax(-1)}
+    found["agree"] |= ~known.any(-1)  # where nothing is known, nobody disagrees
     whole = _targets_known(log_e, log_q, most)
     detailed = whole if above is None else whole & (found["kl"] > above)
     which = detailed.nonzero().flatten()

@@ -597,6 +597,7 @@ def test_what_the_amateur_reads_stays_within_its_context(tmp_path):
             seen, beyond = found["compared"] > 1e-6, slice(2 * len(ids), None)
             assert not seen[beyond].any() and found["kl"][beyond].max() < 1e-6
             assert not found["counts"][beyond].any(), "a step that the amateur did not read has a target"
+            assert found["agree"][beyond].all(), "nobody knows what it prefers there"
             assert seen[len(ids) - 1] == whole
             seen = np.flatnonzero(seen)
             assert len(seen) > len(ids) - 6 or room == len(row.amateur_prompt)
