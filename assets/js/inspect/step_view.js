@@ -12,8 +12,8 @@ const NOT_STORED = 'The distributions of this step were not stored, because the 
   'A dataset built with the details of every step has them.';
 const NOT_COMPARED = 'The tokenizers differ, and what the amateur gives to some plausible token of the expert is not ' +
   'known here, so there is no contrastive target and the step is never trained on.';
-const UNREAD = 'nothing is compared here: the amateur’s context ends before it, or what the amateur gives to the text ' +
-  'before it is not known';
+const UNREAD = 'nothing is compared here: the amateur’s context ends before it, or what the amateur gives to the ' +
+  'text before it is not known';
 const NOTHING = 1e-6; // of the expert's mass; less is rounding
 const SPELLED = 'how the amateur’s tokens spell it';
 const ALPHA_HELP = 'A token is plausible if the expert gives it at least α times the probability of its top-1 ' +
