@@ -294,7 +294,7 @@ class _Grid:
         self.rows: list[int | None] = list(range(len(prompts)))
         self.steps: list[tuple[list[int | None], Choices]] = []
         self.across: AcrossAhead | None = None  # the amateur, where it has another tokenizer
-        self.full: list[int] = []  # rows whose response has come to the end of its context, so that they end
+        self.full: list[int] = []  # rows that end with this step: the amateur's context does
         self.floor = min((contrast.beta for contrast in contrasts if not contrast.takeover), default=0.0)
 
     def run(self, most: int, checkpoint: Callable[[], None], stop: tuple[str, ...]) -> list[list[ContrastResponse]]:

@@ -12,9 +12,9 @@ const NOT_STORED = 'The distributions of this step were not stored, because the 
   'A dataset built with the details of every step has them.';
 const NOT_COMPARED = 'The tokenizers differ, and what the amateur gives to some plausible token of the expert is not ' +
   'known here, so there is no contrastive target and the step is never trained on.';
-const UNREAD = 'nothing is compared here: the amateur’s context ends before it, or what the amateur gives to the ' +
-  'text before it is not known';
-const NOTHING = 1e-6; // of the expert's mass; less is rounding
+const UNREAD = 'nothing compared: the amateur’s context ends before this token, or what it gives to the text so far ' +
+  'is not known';
+const ROUNDING = 1e-6; // of the expert's mass; what is compared is more than this
 const SPELLED = 'how the amateur’s tokens spell it';
 const ALPHA_HELP = 'A token is plausible if the expert gives it at least α times the probability of its top-1 ' +
   'token. Only plausible tokens can be reinforced.';
@@ -92,20 +92,24 @@ function factsOf(step) {
     const rank = step[who + '_rank'];
     return probability(step[who + '_logprob']) + (rank === null ? '' : ' (rank ' + rank.toLocaleString('en') + ')');
   };
+  const of = (amateurs) => (isUnread(step) ? unknown : amateurs);
   const reverse = 'KL(tuned expert ‖ expert); the other way round it is ' + divergence(step, 'tuned_reverse_kl');
   return [
     ['Expert gave the token', given('expert')],
     ['Amateur gave it', given('amateur')],
     ['Entropy, expert', inNats(step.expert_entropy), SAYS.expert_entropy],
-    ['Entropy, amateur', inNats(step.amateur_entropy), SAYS.amateur_entropy],
-    ['Reverse KL', divergence(step, 'reverse_kl'), 'KL(amateur ‖ expert)'],
-    ['Jensen–Shannon', inNats(step.js), SAYS.js],
+    ['Entropy, amateur', of(inNats(step.amateur_entropy)), SAYS.amateur_entropy],
+    ['Reverse KL', of(divergence(step, 'reverse_kl')), 'KL(amateur ‖ expert)'],
+    ['Jensen–Shannon', of(inNats(step.js)), SAYS.js],
     ...(step.tuned_kl === undefined ? [] : [['Tuned expert gives it', given('tuned')],
       ['Training moved', divergence(step, 'tuned_kl'), reverse]])];
 }
 
+/** Whether the amateur could not be compared with the expert at a step. */
+const isUnread = (step) => step.compared < ROUNDING; // never where it is undefined, the tokenizers being the same
 /** Why a step above beta of a pair across tokenizers has no distributions; at or below it, none may be stored. */
-const whyNot = (step, beta) => (step.compared !== undefined && isAbove(step, beta) ? NOT_COMPARED : '');
+const whyNot = (step, beta) => (step.compared !== undefined && (isAbove(step, beta) || isUnread(step)) ? NOT_COMPARED
+  : '');
 
 /** Whether a step of a pair across tokenizers has no target. */
 const hasNoTarget = (step) => step.compared !== undefined && !Number.isFinite(step.teaching);
@@ -131,7 +135,7 @@ function head(step, { above, selected, mark }, { move, stops = ['step above β',
       el('div', { class: 'lr-step-move' }, jump(-1, 'p', 'Previous'), jump(1, 'n', 'Next'))),
     el('p', { class: 'lr-verdict' + (selected && !hasNoTarget(step) ? ' lr-yes' : '') },
       el('b', { text: klText(step) + ' nats' }),
-      step.compared === undefined ? '' : ' · ' + (step.compared < NOTHING ? UNREAD
+      step.compared === undefined ? '' : ' · ' + (isUnread(step) ? UNREAD
         : formatPercent(step.compared) + ' of the expert’s mass compared'),
       verdict(step, above, mark),
       step.agree ? '' : ' The two models prefer different tokens.'),
